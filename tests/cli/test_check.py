@@ -11,7 +11,7 @@ import click
 import pytest
 
 from templater.checks.templater_toml import MAX_IGNORES
-from templater.cli.commands.check import explained, image_of
+from templater.cli.commands.check import explained, image_of, show, write
 from templater.cli.main import main
 from templater.model.errors import InputError
 from templater.model.metadata import UNCOUNTED
@@ -219,3 +219,45 @@ def test_a_note_of_the_instance_description_is_printed(parts, capsys, command):
 )
 def test_the_error_of_one_of_several_images_is_printed_in_full(error, text):
     assert explained(error) == text
+
+
+@pytest.mark.parametrize(
+    ("asked", "suppressed", "shown"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_ignored_findings_are_printed_only_on_request(asked, suppressed, shown, capsys):
+    finding = {"file": "t", "line": 1, "column": 2, "severity": "info", "message": "m", "check": "c"}
+    report = {
+        "findings": [finding], "suppressed": [finding] if suppressed else [], "hosts": None, "image": "i",
+        "hidden": {}, "not_validated": [],
+    }  # fmt: skip
+    write([report, {"error": "e"}], "text", show_ignored=asked)
+    line = "t\n  1:2: info: m  [c]\n"
+    assert capsys.readouterr().out == (f"{line}ignored:\n{line}" if shown else line)
+    hosts = {"hosts": ["incus", "lxd"], "text": "table\n"}
+    for findings, text, out in (
+        ([], "table\n", "table\n"),
+        ([finding], "table\n", f"{line}\ntable\n"),
+        ([], "", ""),
+    ):
+        write(
+            [{**report, "findings": findings, "hosts": {**hosts, "text": text}}], "text", show_ignored=False
+        )
+        said = capsys.readouterr()
+        assert said.out == out
+        assert ("i: every file is the same on incus, lxd\n" in said.err) == (not text)
+
+
+def test_a_finding_has_a_heading_for_its_file_and_its_excerpt_and_hint_below(capsys):
+    base = {"severity": "error", "message": "m\n", "check": "c"}
+    show(
+        [
+            {**base, "file": "a", "line": 1, "column": 2, "excerpt": "1 | x\n  | ^", "hint": "h"},
+            {**base, "file": "a"},
+            {**base, "file": "b\n"},
+        ]
+    )
+    text = capsys.readouterr().out
+    assert text == (
+        "a\n  1:2: error: m\n  [c]\n    1 | x\n      | ^\n    hint: h\n"
+        "  error: m\n  [c]\n\nb\\n\n  error: m\n  [c]\n"
+    )

@@ -185,3 +185,20 @@ def test_the_total_size_of_a_tree_counts_only_regular_files_and_follows_no_link(
     (tmp_path / "c").write_bytes(b"x" * 10)
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     assert tree_size(str(tmp_path)) == 1010
+
+
+def test_the_progress_bar_is_updated_ten_times_a_second(monkeypatch):
+    terminal = a_terminal(monkeypatch)
+    now = [1000.0]
+    monkeypatch.setattr(progress_module, "INTERVAL", 0.1)
+    monkeypatch.setattr(progress_module, "monotonic", lambda: now[0])
+    bar = progress_module._Bar("packing", "files", None)
+    bar.start()
+    texts = []
+    for seconds, count in ((0, 1), (0.09, 2), (0.01, 3), (0.05, 4), (0.06, 0)):
+        now[0] += seconds
+        bar.show(count, 5 << 20, "n")
+        texts.append(bar.bars.tasks[0].description)
+    bar.stop()
+    assert texts == ["packing: 1 files, 5 MiB"] * 2 + ["packing: 3 files, 5 MiB"] * 2 + ["packing: 5 MiB"]
+    assert terminal.getvalue()

@@ -105,3 +105,55 @@ def test_the_pytest_plugin_counts_lines_from_zero_in_the_position_of_a_case(tmp_
     for item.case in cases:
         lines.append(plugin.ImageTest.reportinfo(item))
     assert lines == [(path, 1, "a name")] * 2 + [(path, 2, "a name")]
+
+
+@pytest.fixture
+def collected(tmp_path, request, monkeypatch):
+    """Return a function that collects the tests of an image in this process."""
+
+    def collect(tests):
+        path = an_image(tmp_path / "image", tests)
+        file = plugin.ImageTests.from_parent(request.session, path=path / "tests/a.yaml", source=str(path))
+        file.finalizers = []
+        monkeypatch.setattr(file, "addfinalizer", file.finalizers.append)
+        return file
+
+    return collect
+
+
+def test_a_case_of_an_image_passes_or_fails_with_the_text_of_its_failures(collected):
+    file = collected(PASSES + FAILS.removeprefix("tests:\n"))
+    *passing, failing = file.collect()
+    assert [item.name for item in passing] == ["passes [host=incus]", "passes [host=lxd]"]
+    for item in passing:
+        assert item.runtest() is None
+    with pytest.raises(plugin.CaseFailed) as caught:
+        failing.runtest()
+    text = str(caught.value)
+    assert failing.repr_failure(caught) == text
+    first, *rest = text.splitlines()
+    assert first.endswith("a.yaml:3:50: /etc/hostname: differs from the expected text") and "+c1" in text
+    assert rest and all(line.startswith("  ") for line in rest)
+    with pytest.raises(ValueError) as other:
+        raise ValueError("another error")
+    assert "another error" in str(failing.repr_failure(other)) != "another error"
+    session = file.session_of_image
+    assert file.finalizers == [file.close] and session is not None
+    for _ in range(2):
+        file.close()
+        assert file.session_of_image is None
+
+
+def test_a_test_file_with_a_mistake_is_an_error_of_the_collection(collected):
+    file = collected("tests:\n- {nam: x}\n")
+    with pytest.raises(file.CollectError) as caught:
+        list(file.collect())
+    assert "unknown key 'nam'" in str(caught.value)
+
+
+def test_a_case_that_cannot_run_fails_with_the_reason(collected):
+    file = collected(PASSES)
+    item = next(file.collect())
+    (file.path.parent.parent / "metadata.yaml").write_text("[")
+    with pytest.raises(plugin.CaseFailed, match=r"metadata\.yaml"):
+        item.runtest()

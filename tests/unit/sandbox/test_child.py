@@ -320,3 +320,36 @@ def test_the_failure_of_a_child_includes_the_exception_in_its_last_record(record
     data = b"".join(child.frame(b"".join(map(child.frame, record))) for record in records)
     assert child._failure_of(99 << 8, Bounds(), data).notes == notes
     assert child._failure_of(99 << 8, Bounds(), data + b"1:").notes == ()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "written", "later"),
+    [
+        ([6], [], [12]), ([7], [], [14]), ([8], [15], []), ([1, 1], [], [14]), ([1, 2], [7], [8]),
+        ([1, 8, 1], [7, 15], [7]), ([], [], []),
+    ],
+)  # fmt: skip
+def test_small_records_of_the_child_are_sent_together(sizes, written, later, monkeypatch):
+    sent = []
+    monkeypatch.setattr(child, "CHUNK", 14)
+    monkeypatch.setattr(child.os, "write", lambda pipe, data: sent.append(len(data)) or len(data))
+    send = child._Sender(7, Bounds(1, output=1 << 20))
+    for size in sizes:
+        send([b"x" * size])
+    assert sent == written
+    for _ in range(2):
+        send.flush()
+        assert sent == written + later
+
+
+def test_the_child_may_send_exactly_its_limit_and_continues_after_a_short_write(monkeypatch):
+    sent = []
+    monkeypatch.setattr(child.os, "write", lambda pipe, data: sent.append(bytes(data[:7])) or len(data[:7]))
+    send = child._Sender(7, Bounds(1, output=31))
+    send([b"0123456789"])
+    send([b"a", b""])
+    send([])
+    with pytest.raises(child._TooMuch):
+        send([])
+    send.flush()
+    assert b"".join(sent) == b"14:10:0123456789,,7:1:a,0:,,0:,"
