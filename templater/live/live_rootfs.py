@@ -249,7 +249,6 @@ class _Names(dict[str, Any]):
     """
 
     def __init__(self, path: str, reader: _Reader, relative_links: bool) -> None:
-        super().__init__()
         self.path, self.reader, self.relative_links = path, reader, relative_links
         #: names that need no request: they were requested before, or templater changed them
         self.known: set[str] = set()

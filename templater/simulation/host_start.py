@@ -190,10 +190,8 @@ def write_host_files(rootfs: WritableRootfs, found: HostStart, plan: Plan) -> It
     planned = {change.real: change.content for change in plan.changes}
     for path, node in found.written.items():
         entry = rootfs.entry(path)
-        if node.kind == DIRECTORY:
-            if entry is None:
-                rootfs.mkdir(path, node.mode, node.uid, node.gid)
-            continue
+        if node.kind == DIRECTORY and entry is None:
+            rootfs.mkdir(path, node.mode, node.uid, node.gid)
         if node.kind != FILE or node.content is None:
             continue
         if entry is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from templater.checks.base import Observation, check
-from templater.checks.finding import Severity
+from templater.checks.finding import Finding, Severity
 from templater.checks.run_checks import all_checks, audit, run_check
 from templater.checks.sarif import sarif_document
 from templater.checks.scan import _Scanner, scan_image
@@ -24,6 +24,7 @@ from templater.image.whole_image import open_contents
 from templater.model.entry import FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import LimitError, UsageError
 from templater.model.metadata import UNCOUNTED
+from templater.model.source import Source
 from templater.parsing.yaml_nodes import Limits as YamlLimits
 from tests.checks.builders import an_image
 
@@ -313,6 +314,16 @@ def test_locations_in_sarif_are_never_outside_the_image(tmp_path, name):
         path = urllib.parse.unquote(urllib.parse.urlsplit(uri).path, errors="surrogateescape")
         assert uri.startswith("file:///") and f"{path}/".startswith(f"{tmp_path}/image.tar/")
         assert ".." not in path.split("/")
+
+
+def test_the_region_of_a_finding_in_sarif_is_its_span_or_the_first_line():
+    source = Source("image/metadata.yaml", "a: b\nccc: d\n")
+    found = [Finding("mode", Severity.LOW, "m", span, "x") for span in (None, source.span(5, 8))]
+    results = sarif_document(found, "image", "1", "image")["runs"][0]["results"]
+    assert [each["locations"][0]["physicalLocation"]["region"] for each in results] == [
+        {"startLine": 1},
+        {"startLine": 2, "startColumn": 1, "endLine": 2, "endColumn": 4},
+    ]
 
 
 def test_sarif_without_findings_is_valid():

@@ -15,6 +15,6 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for template in image.parsed:
         text = "\n" + template.source.text
         start = text.find(f"\n{MARKS[0]}")
-        if start >= 0 and text.find(f"\n{MARKS[1]}", start) >= 0:
+        if start >= 0 and f"\n{MARKS[1]}" in text[start:]:
             span = template.source.span(start, start + 7)
             yield Observation("the template contains the markers of a merge conflict", span)

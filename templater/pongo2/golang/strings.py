@@ -69,6 +69,6 @@ def split_text(text: str, separator: str) -> "list[str]":
     """Return the result of strings.Split in Go. An empty separator splits the text into its characters."""
     if not separator:
         return list(text)
-    if separator.isascii() or not has_bytes(separator):
+    if not has_bytes(separator):
         return text.split(separator)
     return [from_bytes(part) for part in to_bytes(text).split(to_bytes(separator))]

@@ -10,6 +10,7 @@ import pytest
 from templater.checks.author_report import judge
 from templater.checks.authored_image import AuthoredImage, _only, authored
 from templater.checks.authoring import shell
+from templater.checks.authoring.metadata_key import KEYS, corrected
 from templater.checks.invented_values import invented_value
 from templater.checks.mistakes_in_files import invented_value as phrase
 from templater.checks.run_checks import all_checks, audit
@@ -182,6 +183,7 @@ CASES = [
     ("host-syntax", "error", f"{T}1:18", text("{{ instance.name|e }}", hosts="incus,lxd"), text("{{ instance.name|escape }}", hosts="incus,lxd")),
     ("host-syntax", "error", f"{T}1:10", text('{{ config["user.a"] }}', hosts="incus,lxd"), text('{{ config["user.a"] }}', hosts="incus")),
     ("render", "error", f"{T}1:4", text('{{ config_get("user.a") }}'), text('{{ config_get("user.a", "") }}')),
+    ("conflict-marker", "error", f"{T}1:1", text("<<<<<<< HEAD\nb\n>>>>>>> other"), text(">>>>>>> other\n<<<<<<< HEAD\n")),
     ("conflict-marker", "error", f"{T}2:1", text("a\n<<<<<<< HEAD\nb\n=======\nc\n>>>>>>> other"), text("a\n<<<<<<< HEAD\nb")),
     ("unreadable", "error", "metadata.yaml", text("a", errors=[LimitError("too long")]), text("a")),
     ("refused-import", "error", f"{M}1:1", metadata("creation_date: 1\nproperties: {architecture: x86_64}\n"), metadata(FACTS)),
@@ -775,6 +777,24 @@ def test_the_checks_whose_findings_need_a_validator_are_marked():
         "sudoers",
         "systemd-unit",
     }
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_of_metadata_yaml_is_corrected_for_other_case_and_dashes_and_one_typo(key):
+    assert (
+        corrected(key) == corrected(key.upper().replace("_", "-")) == corrected(f"{key[0]}q{key[1:]}") == key
+    )
+    assert corrected("nonsense") == ""
+
+
+def test_an_image_whose_templates_read_no_keys_is_rendered_for_one_instance():
+    assert [probe.config for probe in file("/etc/motd", "x").probes] == [{}]
+    assert [probe.config for probe in file("/etc/motd", '{{ config_get("user.a", "") }}').probes] == [
+        {},
+        {"user.a": "value"},
+    ]
+    chosen = file("/etc/motd", '{{ config_get("user.a", "") }}', instances=(Instance("c2"),))
+    assert [probe.name for probe in chosen.probes] == ["c2"] and chosen.awkward == ()
 
 
 def test_equal_rendered_texts_count_only_once_for_the_limit_on_their_size(monkeypatch):

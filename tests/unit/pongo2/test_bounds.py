@@ -274,6 +274,16 @@ def test_template_expressions_can_be_nested_sixty_levels_deep() -> None:
 
 
 @pytest.mark.parametrize(
+    "source", ['{{ "x"|ljust:100 }}', '{% for x in "x"|ljust:100 %}{{ x }}{% endfor %}', "x" * 100]
+)
+def test_a_template_can_print_exactly_as_many_characters_as_the_limit_allows(source: str) -> None:
+    compiled = pongo2.compile(source)
+    assert len(compiled.render({}, limits=Limits(output=100))) == 100
+    with pytest.raises(LimitError):
+        compiled.render({}, limits=Limits(output=99))
+
+
+@pytest.mark.parametrize(
     ("limits", "source", "words"),
     [
         (Limits(steps=100), '{% for x in "x"|ljust:99 %}{{ x }}{% endfor %}', "100 steps"),

@@ -4,6 +4,7 @@ import pytest
 
 from templater import pongo2
 from templater.model.errors import TemplaterError
+from templater.pongo2 import trace_recorder
 from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS
 from templater.pongo2.trace_recorder import CONFIG_DEFAULT, FILTER_DEFAULT, NOTHING, TEXT, normal
@@ -215,3 +216,23 @@ def test_a_render_without_tracing_does_not_load_the_trace_module():
 def test_a_read_is_recorded_without_keys_that_cannot_change_the_result(name, read):
     context = {"devices": {"eth0": {}, "Eth1": {}}}
     assert normal(context, tuple(name.split("."))) == tuple(read.split("."))
+
+
+@pytest.mark.parametrize(("limit", "most"), [("MAX_PIECES", 3), ("MAX_READS", 4)])
+def test_a_trace_with_too_many_pieces_or_reads_is_none(limit, most, monkeypatch):
+    template = '{{ path }}{% if config["user.a"] %}{{ path }}{{ config["user.b"] }}{% endif %}'
+    traced = TracedTemplate(pongo2.compile(template, DIALECTS["v6.1"]).compilation)
+    count = {"MAX_PIECES": 3, "MAX_READS": 5}[limit]
+    monkeypatch.setattr(trace_recorder, limit, count)
+    assert traced.render(context()) is not None
+    monkeypatch.setattr(trace_recorder, limit, count - 1)
+    assert traced.render(context()) is None
+
+
+@pytest.mark.parametrize("mode", ["plain", "incus"])
+def test_the_site_of_a_piece_is_the_offset_in_the_text_of_the_user(mode):
+    template = 'a{{ path }}{% filter upper %}b{% endfilter %}{% if config["user.none"] %}{% endif %}'
+    compiled = pongo2.compile(template, DIALECTS["v6.1"], mode=mode)
+    found = TracedTemplate(compiled.compilation).render(context())
+    sites = {piece.site.kind: piece.site.start for piece in found.pieces}
+    assert sites == {TEXT: 0, "value": 4, "captured": 14, NOTHING: 51}

@@ -14,7 +14,7 @@ from templater.rootfs.memory import MemoryRootfs
 
 LINKS = {
     "to-file": "file", "to-folder": "folder", "dangling": "nowhere", "loop": "loop", "file-slash": "file/",
-    "file-dot": "file/.", "in-file": "file//x", "folder-slash": "folder/", "nowhere-slash": "nowhere/",
+    **{f"chain{n}": f"chain{n - 1}" if n > 1 else "file" for n in range(1, 42)}, "file-dot": "file/.", "in-file": "file//x", "folder-slash": "folder/", "nowhere-slash": "nowhere/",
 }  # fmt: skip
 NAMES = ("file", "folder", "missing", "n" * 255, "n" * 256, "é" * 127, "é" * 128, *LINKS)
 ENDS = ("", "/", "/x", "//x", "/.", "/./x", "/..", "/../file")

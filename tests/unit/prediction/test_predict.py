@@ -30,6 +30,7 @@ from templater.planning.plan_image import plan
 from templater.prediction import FAMILIES, predict
 from templater.prediction.daemon import Fails
 from templater.prediction.host_filesystem import Node, _can_be_opened
+from templater.prediction.predict import _short
 from templater.prediction.start import check_metadata
 from templater.rendering.render import Rendering, render
 from templater.reporting.json_data import plan_data
@@ -368,6 +369,11 @@ def test_only_new_releases_of_lxd_limit_the_size_of_metadata(host, size, error):
         assert str(caught.value) == error
     else:
         check_metadata(host, metadata, Instance())
+
+
+def test_a_path_of_more_than_100_characters_is_cut_in_the_remarks_on_other_rules() -> None:
+    assert _short("/" * 100) == "/" * 100
+    assert _short("/" * 101) == "/" * 100 + "…"
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Filters on HTML; expected texts were recorded with pongo2 4.0.2."""
 
+import random
 from time import process_time
 
 import pytest
 
 from templater.pongo2 import compile
 from templater.pongo2.filters.html import (
+    _OpenTags,
     removetags,
     removetags_v61,
     striptags,
@@ -90,3 +92,22 @@ def test_html_filters_take_linear_time_for_long_texts(function, text):
 )
 def test_truncation_of_html_removes_bytes_that_are_not_utf_8(function, value, argument, text):
     assert to_string(function(value, argument)) == text
+
+
+def test_a_closed_tag_that_is_not_the_last_open_tag_is_replaced_by_the_last_one():
+    chance = random.Random(1)
+    for _ in range(300):
+        found, names = _OpenTags(), []
+        for _ in range(30):
+            name = chance.choice("abc")
+            if chance.random() < 0.6:
+                found.push(name)
+                names.append(name)
+            else:
+                found.close(name)
+                if name in names:
+                    index = len(names) - 1 - names[::-1].index(name)
+                    top = names.pop()
+                    if index < len(names):
+                        names[index] = top
+            assert found.names == names
