@@ -31,6 +31,7 @@ class HookRequest:
     ``ids``: the id map; None to guess it from the root filesystem's owner.
     ``owner``: the uid and gid of the root directory, which the runtime has checked; None without a check.
     ``cross_mounts``: follow paths through mount points.
+    ``mounts``: the paths in the container at which the runtime mounts file systems after the hook.
     ``use_cache``: keep compiled templates, unless an option forbids it.
     ``root``: the identity of the root directory, if the state can outlive the container, or "".
     ``Options`` describes the other attributes.
@@ -38,9 +39,9 @@ class HookRequest:
 
     __slots__ = (
         "cache", "compare", "config", "cross_mounts", "description", "dialect", "ids", "image", "in_child",
-        "in_place", "instance_file", "keep_modified", "limits", "log", "mount", "name", "open_folders",
-        "open_image", "options", "owner", "pending_in_config", "root", "rootfs", "state_folder", "time_limit",
-        "triggers", "use_cache",
+        "in_place", "instance_file", "keep_modified", "limits", "log", "mount", "mounts", "name",
+        "open_folders", "open_image", "options", "owner", "pending_in_config", "root", "rootfs",
+        "state_folder", "time_limit", "triggers", "use_cache",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +64,7 @@ class HookRequest:
         owner: "tuple[int, int] | None" = None,
         cross_mounts: bool = False,
         mount: "Callable[[], None] | None" = None,
+        mounts: "tuple[str, ...]" = (),
         use_cache: bool = True,
         root: str = "",
     ) -> None:
@@ -83,6 +85,7 @@ class HookRequest:
         self.owner = owner
         self.cross_mounts = cross_mounts
         self.mount = mount
+        self.mounts = mounts
         self.root = root
         self.cache = options.cache
         self.dialect = options.dialect

@@ -37,7 +37,7 @@ from .sandboxed_rendering import Job, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from ..instances.written_files import Record
     from ..model.plan import Change, Plan
@@ -439,6 +439,7 @@ def _write_files(
             compare(plan, log)
             return answer, kept
         require_complete(plan)
+        hidden = hidden_places(plan, rootfs, request.mounts)
         start_processor_timer(planned_run.job.left() - len(plan.changes) * COMMIT_SECONDS)
         record.settle(rootfs)
         if request.keep_modified:
@@ -454,7 +455,7 @@ def _write_files(
             # all files are written, so do not stop before the record and the log are complete
             for number in (_signal.SIGALRM, _signal.SIGPROF):
                 _signal.signal(number, _signal.SIG_IGN)
-        _log_changes(plan, written, log)
+        _log_changes(plan, written, log, hidden)
     return answer, kept
 
 
@@ -498,6 +499,24 @@ def require_complete(plan: "Plan") -> None:
         first = errors[0]
         more = "other rules failed too: templater preview shows them"
         raise type(first)(first.message, first.span, first.hint, (*first.notes, more))
+
+
+def hidden_places(plan: "Plan", rootfs: "DirectoryRootfs", mounts: "tuple[str, ...]") -> "Collection[str]":
+    """Return the places at which the runtime mounts file systems over the files that the plan writes.
+
+    Raises RefusedError if a file is below such a place.
+    """
+    from ..model.plan import WRITING
+
+    changes = [change for change in plan.changes if change.action in WRITING] if mounts else ()
+    if not changes:
+        return ()
+    from .hidden_targets import real_places, refuse_hidden
+
+    places = real_places(mounts, rootfs)
+    for change in changes:
+        refuse_hidden(change, places)
+    return places
 
 
 def require_triggers(triggers: "tuple[str, ...]") -> None:
@@ -622,11 +641,12 @@ def _cache(request: HookRequest, state_directory: StateDirectory) -> "CompileCac
     return None if directory is None else CompileCache(directory)
 
 
-def _log_changes(plan: "Plan", written: "list[Change]", log: Log) -> None:
+def _log_changes(plan: "Plan", written: "list[Change]", log: Log, hidden: "Collection[str]") -> None:
     for change in written:
         log.add(
             f"{change.action} {change.path} {change.uid}:{change.gid} {change.mode:04o}"
-            f" ({change.rule.template}, {change.trigger})",
+            f" ({change.rule.template}, {change.trigger})"
+            f"{', hidden by a mount' if change.real in hidden else ''}",
             private=True,
         )
     untouched = len(plan.changes) - len(written)

@@ -858,6 +858,56 @@ def test_a_snapshot_gets_no_files_of_a_container_that_replaces_the_opened_one(
     assert sorted(path.read_text() for path in tmp_path.rglob("metadata.yaml")) == ["web1", "web2"]
 
 
+# --- mounts of a bundle
+
+
+def mount_at(bundle: Path, *destinations: object) -> None:
+    mounts = [{"destination": place, "type": "tmpfs"} for place in destinations]
+    config = {"root": {"path": "rootfs"}, "mounts": [*mounts, "x", None, {"type": "tmpfs"}]}
+    (bundle / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("destinations", "options", "is_refused"),
+    [
+        (["/etc/app"], [], True),
+        (["/proc", "/etc//app/../app/"], ["--stage", "prestart"], True),
+        (["/etc"], ["--in-place"], True),
+        (["/link"], [], True),  # the runtime follows links in the root filesystem, too
+        (["/etc/app/conf"], [], False),
+        (["/etc/app/co", "/proc", "/link/other", "/", "/..", "x\0", 7], [], False),
+        (["/etc/app"], ["--stage", "createContainer"], False),  # the hook sees the mounts itself
+        (["/etc/app"], ["--rootfs", "{bundle}/rootfs"], False),  # another directory than the runtime's
+    ],
+)
+def test_a_file_that_a_mount_of_the_bundle_would_hide_is_refused(
+    bundle: Path, destinations: list[object], options: list[str], is_refused: bool
+) -> None:
+    """The hook wrote the file, with its secrets, into the directory below a volume, and the start went on."""
+    rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
+    (bundle / "rootfs/link").symlink_to("/etc/app")
+    mount_at(bundle, *destinations)
+    answer = oci(a_state(bundle), *(word.format(bundle=bundle) for word in options))
+    file = bundle / "rootfs/etc/app/conf"
+    assert (answer.returncode, file.exists()) == ((3, False) if is_refused else (0, True)), answer.stderr
+    if is_refused:
+        mount = destinations[-1]
+        assert f"the mount at '{mount}' in config.json would hide '/etc/app/conf'" in answer.stderr
+    else:
+        log = (bundle / ".templater/log").read_text()
+        (line,) = [line for line in log.splitlines() if " create /etc/app/conf " in line]
+        assert line.endswith("(a.tpl, start), hidden by a mount") == (destinations == ["/etc/app/conf"])
+
+
+def test_a_target_behind_a_link_is_refused_if_a_mount_would_hide_it(bundle: Path) -> None:
+    rules(bundle, "  /link/conf: {when: [start], template: a.tpl}\n")
+    (bundle / "rootfs/link").symlink_to("etc/app")
+    mount_at(bundle, "/etc/app")
+    answer = oci(a_state(bundle))
+    assert answer.returncode == 3
+    assert "the mount at '/etc/app' in config.json would hide '/link/conf'" in answer.stderr
+
+
 # --- status
 
 

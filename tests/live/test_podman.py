@@ -142,6 +142,20 @@ def test_the_in_place_option_allows_writing_a_bind_mounted_file(podman: Podman):
     assert podman.run("--rm", *annotation(podman), words=words).stdout == "10.0.0.1 c1\n"
 
 
+@pytest.mark.parametrize("option", ["-v={}/volume:/etc/app", "--tmpfs=/etc/app"])
+def test_a_file_that_a_volume_would_hide_is_refused_or_written_into_the_volume(podman: Podman, option: str):
+    (podman.path / "volume").mkdir()
+    make_image(podman.path / "image", MOUNTED.format(name="app/conf"), NAME)
+    podman.install("--log", str(podman.path / "log"))
+    words = ["/bin/cat", "/etc/app/conf"]
+    option = option.format(podman.path)
+    assert podman.run("--rm", option, *annotation(podman), words=words, code=None).returncode == 126
+    said = "the mount at '/etc/app' in config.json would hide '/etc/app/conf'"
+    assert said in (podman.path / "log").read_text()
+    podman.install("--in-place", stage="createContainer")
+    assert podman.run("--rm", option, *annotation(podman), words=words).stdout == "10.0.0.1 c1\n"
+
+
 def test_with_the_no_hosts_option_podman_keeps_the_rendered_etc_hosts(podman: Podman):
     """Without --no-hosts, podman mounts its own file there and writes it after every hook."""
     make_image(podman.path / "image", MOUNTED.format(name="hosts"), NAME)
