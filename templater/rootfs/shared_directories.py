@@ -24,9 +24,25 @@ def is_shared(folder: int, status: "os.stat_result") -> bool:
     own_groups = 0, os.geteuid(), status.st_uid
     if status.st_gid == OVERFLOW_ID:
         return True
-    if status.st_gid not in own_groups and not _is_group_of_namespace_owner(status.st_gid):
+    if status.st_gid in own_groups:
+        if _has_another_number_outside(status.st_gid):
+            return True
+    elif not _is_group_of_namespace_owner(status.st_gid):
         return True
     return _acl_lets_write(folder)
+
+
+def _has_another_number_outside(gid: int) -> bool:
+    """Return whether a group has another number outside of this user namespace than the user of this number.
+
+    Rootless runtimes map their user and the primary group of the user to 0. Outside of the namespace, other
+    users may be members of this group. No user is a member of the groups in a range of subordinate ids.
+    """
+    users = list(own_map("uid_map"))
+    return any(
+        first == gid and count == 1 and (first, disk, count) not in users
+        for first, disk, count in own_map("gid_map")
+    )
 
 
 def own_map(name: str) -> "Iterator[tuple[int, int, int]]":

@@ -813,6 +813,26 @@ def test_a_directory_is_shared_if_the_hooks_own_group_is_not_private(
 
 
 @as_root
+@pytest.mark.parametrize(
+    ("users", "groups", "is_found"),
+    [
+        ([(0, 1000, 1), (1, 100000, 65536)], [(0, 100, 1), (1, 100000, 65536)], True),
+        ([(0, 1000, 1), (1, 100000, 65536)], [(0, 1000, 1), (1, 100000, 65536)], False),
+        ([(0, 100000, 65536)], [(0, 200000, 65536)], False),
+        ([(0, 0, 4294967295)], [(0, 0, 4294967295)], False),
+    ],
+)
+def test_a_directory_is_shared_if_a_namespace_maps_a_group_of_several_users_to_0(
+    container: Path, users: list[Any], groups: list[Any], is_found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rootless runtime mapped the group "users", and another member had added a template."""
+    container.chmod(0o2775)
+    maps = {"uid_map": users, "gid_map": groups}
+    monkeypatch.setattr(shared_directories, "own_map", lambda name: iter(maps[name]))
+    assert shared_place(str(container)) == (str(container) if is_found else "")
+
+
+@as_root
 @pytest.mark.parametrize("kind", ["link", "file"])
 def test_a_link_or_a_file_of_root_in_a_sticky_directory_counts_as_changeable(
     tmp_path: Path, kind: str
