@@ -4,23 +4,37 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.definitions.architecture_map import mapped_architecture, personality
+from templater.definitions import architecture_map
+from templater.definitions.architecture_map import (
+    architectures_named,
+    local_architecture,
+    mapped_architecture,
+    personality,
+)
 from templater.model.errors import InputError
 
 NAMES = ("i686", "x86_64", "armv7l", "aarch64", "ppc", "ppc64", "ppc64le", "s390x", "riscv64", "armel")
-#: the names in each map, in the order of ``NAMES``; "." is a name that the map does not change
+ALIASES = {
+    "i386": "i686",
+    "amd64": "x86_64",
+    "armhf": "armv7l",
+    "arm64": "aarch64",
+    "powerpc": "ppc",
+    "ppc64el": "ppc64le",
+}
+#: the names in each map, in the order of ``NAMES``. "=" stands for the same name, "." for a missing name.
 MAPS = {
-    "alpinelinux": "x86 . armv7 . . . . . . .",
-    "altlinux": "i586 . . . . . . . . .",
-    "archlinux": ". . armv7 . . . . . . .",
+    "alpinelinux": "x86 = armv7 . . . . . . .",
+    "altlinux": "i586 = . = . . . . . .",
+    "archlinux": ". = armv7 = . . . . . .",
     "centos": "i386 . . . . . . . . .",
     "debian": "i386 amd64 armhf arm64 powerpc powerpc64 ppc64el . . .",
     "funtoo": "generic_32 generic_64 armv7a_vfpv3_hardfp arm64_generic . . . . . .",
-    "gentoo": ". amd64 armv7a_hardfp . . . . . . .",
+    "gentoo": "= amd64 armv7a_hardfp . = = = = . .",
     "openwrt": ". x86-64 armsr-armv7 armsr-armv8 . . . . . .",
     "plamolinux": "x86 . . . . . . . . .",
-    "slackware": "i586 . . . . . . . . .",
-    "voidlinux": ". . . . . . . . . .",
+    "slackware": "i586 = . . . . . . . .",
+    "voidlinux": "= = = = . . . . . .",
 }
 
 
@@ -36,19 +50,37 @@ def definition(name, family="incus", architectures=()):
 
 @pytest.mark.parametrize("name", MAPS)
 def test_a_map_gives_the_distribution_s_names_of_architectures(name):
+    """A name that is missing in the map stays as the definition writes it."""
     expected = dict(zip(NAMES, MAPS[name].split(), strict=True))
     for architecture, mapped in expected.items():
-        wanted = architecture if mapped == "." else mapped
+        wanted = architecture if mapped in ".=" else mapped
         assert mapped_architecture(definition(name), architecture) == wanted
-    assert mapped_architecture(definition(name), "amd64") == {
-        "debian": "amd64", "gentoo": "amd64", "funtoo": "generic_64", "openwrt": "x86-64", "centos": "amd64",
-        "plamolinux": "amd64",
-    }.get(name, "x86_64")  # fmt: skip
+    for alias, architecture in ALIASES.items():
+        mapped = expected[architecture]
+        wanted = {".": alias, "=": architecture}.get(mapped, mapped)
+        assert mapped_architecture(definition(name), alias) == wanted
 
 
 def test_names_of_the_definition_replace_a_map():
     own = definition(" ", architectures={"x86_64": "pc"})
     assert [mapped_architecture(own, each) for each in ("x86_64", "i686")] == ["pc", "i686"]
+    assert architectures_named(own, "pc") == "x86_64"
+    assert architectures_named(own, "i686") == "i686"
+    assert architectures_named(own, "none") == ""
+
+
+def test_an_architecture_that_only_newer_releases_know_is_known():
+    assert mapped_architecture(definition("debian"), "x86_64_v3") == "x86_64_v3"
+    with pytest.raises(InputError) as caught:
+        mapped_architecture(definition("debian"), "x86-64")
+    assert caught.value.message == "unknown architecture 'x86-64'"
+    assert caught.value.hint == "did you mean 'x86_64'?"
+
+
+def test_the_local_architecture_has_the_name_of_the_daemons(monkeypatch):
+    for machine, name in (("AMD64", "AMD64"), ("amd64", "x86_64"), ("aarch64", "aarch64")):
+        monkeypatch.setattr(architecture_map.platform, "machine", lambda machine=machine: machine)
+        assert local_architecture.__wrapped__() == name
 
 
 @pytest.mark.parametrize(

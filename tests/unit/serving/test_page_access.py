@@ -32,7 +32,7 @@ def test_each_page_server_has_its_own_token_and_cookie():
 
 @pytest.mark.parametrize(
     ("method", "headers"),
-    [("POST", {}), ("GET", {"Origin": None}), ("GET", {"Sec-Fetch-Site": "same-origin"}), ("GET", {"Sec-Fetch-Site": "none"}),
+    [("POST", {}), ("GET", {"Origin": None}), ("HEAD", {"Origin": None}), ("GET", {"Sec-Fetch-Site": "same-origin"}), ("GET", {"Sec-Fetch-Site": "none"}),
      ("GET", {"Origin": None, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})],
 )  # fmt: skip
 def test_requests_from_the_page_and_links_to_the_page_are_accepted(method, headers):
