@@ -1,6 +1,7 @@
 """The view of readers and other writers while a tree changes."""
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -623,3 +624,42 @@ def test_the_real_path_is_found_while_another_process_replaces_the_file(tmp_path
     monkeypatch.setattr(os, "readlink", replaced)
     assert real_path(str(path)) == str(path.resolve())
     assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("call", "run", "message"),
+    [
+        ("mkdir", lambda tree: tree.create(), "can't create the tree '{}': input/output error"),
+        ("fsync", lambda tree: tree.sync_images(), "'{}/images' can't be written: input/output error"),
+        (
+            "unlink",
+            lambda tree: tree.unlink("images/f"),
+            "'{}/images/f' can't be deleted: input/output error",
+        ),
+    ],
+)
+def test_a_system_error_while_a_tree_is_changed_names_the_path(call, run, message, tree, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    tree.create()
+    Path(tree.path, "images/f").write_text("text")
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(WriteError) as caught:
+        run(tree)
+    assert caught.value.message == message.format(tree.path)
+
+
+def test_only_image_files_are_deleted_from_a_tree(tree):
+    tree.create()
+    Path(tree.path, "images/f").write_text("text")
+    Path(tree.path, "images/folder").mkdir()
+    assert (tree.unlink("images/f"), tree.unlink("images/f")) == (4, 0)
+    for path, message in (
+        ("images/folder", f"'{tree.path}/images/folder' is not a regular file"),
+        ("streams/v1/index.json", "'streams/v1/index.json' is not an image file"),
+        (f"{module.STATE_FOLDER}/x", f"'{module.STATE_FOLDER}/x' is not an image file"),
+    ):
+        with pytest.raises(RefusedError) as caught:
+            tree.unlink(path)
+        assert caught.value.message == message

@@ -775,3 +775,17 @@ def test_a_list_entry_without_expanded_keys_is_read_with_all_checks():
     value = {key: found for key, found in PRINTED.items() if not key.startswith("expanded_")}
     assert instance_list._printed_by_daemon(value) is None
     assert instance_list._printed_by_daemon([]) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *((text, True) for text in ("true", "yes", "on", "1", "y", "TRUE", "On")),
+        *((text, False) for text in ("false", "no", "off", "0", "n", '""', "NO", "~")),
+    ],
+)
+def test_a_boolean_of_an_instance_has_several_spellings(text, value):
+    source = Source("i.yaml", f"name: c1\nephemeral: {text}\nprivileged: {text}\n".encode())
+    found = read_instance(source)
+    assert found.ephemeral is value
+    assert found.expanded_config().get("security.privileged") == ("true" if value else None)

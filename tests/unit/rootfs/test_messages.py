@@ -114,3 +114,68 @@ def test_a_root_directory_that_cannot_be_opened_gives_a_message(tmp_path):
     assert failed(Root, str(tmp_path), mechanism="none") == (
         "unknown mechanism 'none'", f"set TEMPLATER_CONFINED to {OPENAT2} or {WALK}",
     )  # fmt: skip
+
+
+def test_an_error_of_the_storage_while_reading_names_the_file(root, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    message = "'/file' can't be read: input/output error", HINTS[errno.EIO]
+    for options in ({}, {"follow": True}):
+        with monkeypatch.context() as patch:
+            patch.setattr(confined, "read_descriptor", fail)
+            assert failed(root.read, "/file", 9, **options) == message
+    with monkeypatch.context() as patch:
+        patch.setattr(confined.Directory, "listdir", fail)
+        assert failed(root.entries, "/") == ("'/' can't be read: input/output error", HINTS[errno.EIO])
+
+
+def test_a_device_that_takes_no_bytes_gives_an_error(monkeypatch):
+    written = []
+
+    def write(_, data):
+        written.append(bytes(data))
+        return 2 if len(written) < 3 else 0
+
+    monkeypatch.setattr(confined.os, "write", write)
+    confined.write_descriptor(9, b"abcd")
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        confined.write_descriptor(9, b"ef")
+    assert caught.value.errno == errno.EIO
+    assert written == [b"abcd", b"cd", b"ef"]
+
+
+@pytest.mark.parametrize(
+    ("target", "found"),
+    [
+        ("..", "top"), ("../..", "top"), ("e/..", "in d"), ("../d/e", "in e"), ("./e/../../d", "in d"),
+        ("/", "top"), ("/d/e/..", "in d"), ("../../d/./e//", "in e"), ("e/../e/../..", "top"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("mechanism", [OPENAT2, WALK])
+def test_dots_in_the_target_of_a_link_stay_below_the_root(target, found, mechanism, tmp_path):
+    (tmp_path / "d/e").mkdir(parents=True)
+    for folder, text in (("", "top"), ("d", "in d"), ("d/e", "in e")):
+        (tmp_path / folder / "file").write_text(text)
+    (tmp_path / "d/link").symlink_to(target)
+    before = len(os.listdir("/proc/self/fd"))
+    with Root(str(tmp_path), mechanism=mechanism) as root:
+        assert root.read("/d/link/file", 9, follow=True).decode() == found
+        assert "file" in root.listdir("/d/link", follow=True)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_mounts_are_recognised_by_their_device_if_proc_is_not_mounted(tmp_path, monkeypatch):
+    real = os.open
+
+    def without_proc(path, *words, **options):
+        if str(path).startswith("/proc/self/fdinfo"):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return real(path, *words, **options)
+
+    monkeypatch.setattr(confined.os, "open", without_proc)
+    with Root("/", mechanism=WALK) as root:
+        assert failed(root.read, "/proc/version", 999)[0] == "'/proc/version': '/proc' is a mount point"
+        assert root.entry("/proc").is_mount and not root.entry("/etc").is_mount
+        monkeypatch.delattr(confined.os, "O_PATH")
+        assert root.entry("/proc").is_mount and not root.entry("/etc").is_mount

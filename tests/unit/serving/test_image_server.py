@@ -21,6 +21,7 @@ from aiohttp import web
 from templater.distribution.add_to_tree import add
 from templater.distribution.store import Store
 from templater.distribution.tree import Tree
+from templater.model.errors import InputError
 from templater.serving import connections, image_server
 from templater.serving.connections import PIECE, Bounds
 from templater.serving.local_images import StoreSource
@@ -222,6 +223,39 @@ def test_the_server_uses_the_last_valid_image_list_while_the_catalog_is_damaged(
     assert metadata(server.request("/1.0/images")) == before
     assert len(server.messages) == 1
     assert "still serving the last valid list" in server.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "answer", "reported"),
+    [
+        (
+            OSError(5, "Input/output error"),
+            500,
+            "internal error",
+            ["'/images/x': [Errno 5] Input/output error"],
+        ),
+        (InputError("odd\n"), 500, "internal error", ["'/images/x': odd\\n"]),
+        (FileNotFoundError(), 404, "not found", []),
+    ],
+)
+def test_an_error_of_the_server_is_reported_and_the_answer_tells_no_details(
+    error, status, answer, reported, start, tree, monkeypatch
+):
+    source = TreeSource(str(tree))
+    server = start(source)
+
+    async def fail(*_):
+        raise error
+
+    monkeypatch.setattr(image_server.ImageServer, "_send_file", fail)
+    monkeypatch.setattr(source, "open", lambda _: 0)
+    found = server.request("/images/x")
+    assert found.status == status
+    assert json.loads(found.body) == {
+        "type": "error", "status": "", "status_code": 0, "operation": "", "error_code": status,
+        "error": answer, "metadata": None,
+    }  # fmt: skip
+    assert server.messages == reported
 
 
 @pytest.mark.slow
