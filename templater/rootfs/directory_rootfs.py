@@ -230,15 +230,17 @@ def _open_rootfs(path: str, cross_mounts: bool) -> "confined.Root | ByName":
     """
     from os.path import normpath, realpath
 
-    from .trusted_paths import open_folder
+    from .trusted_paths import is_magic, open_folder
 
     # the kernel follows a link before a final "/", "/." or "/etc/.."
     clean = normpath(path)
     if path and islink(clean):
-        raise RefusedError(
-            f"'{printable(clean)}' is a symlink, not a directory",
-            hint=f"if you created the symlink, give its target instead: {printable(realpath(clean))}",
-        )
+        hint = f"if you created the symlink, give its target instead: {printable(realpath(clean))}"
+        if is_magic(
+            os.lstat(clean), os.readlink(clean)
+        ):  # /proc/PID/root of a container seems to lead to "/"
+            hint = "give the path of the directory, not a link in /proc"
+        raise RefusedError(f"'{printable(clean)}' is a symlink, not a directory", hint=hint)
     if not HAS_DESCRIPTORS:
         return open_root(path)
     root = open_folder(path, follow=False)

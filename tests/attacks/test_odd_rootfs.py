@@ -119,3 +119,11 @@ def test_a_root_filesystem_that_becomes_a_link_after_the_check_is_not_followed(
     for path in (f"{tmp_path}/rootfs{end}" for end in ("", "/", "/.", "/./", "//.//.")):
         with pytest.raises(RefusedError, match="is a symlink, not a directory"):
             DirectoryRootfs(path)
+
+
+@pytest.mark.parametrize("path", ["/proc/self/root", "/proc/self/cwd/."])
+def test_the_hint_for_a_root_filesystem_in_proc_does_not_name_a_directory_of_the_host(path: str) -> None:
+    """The link of a container's process seems to lead to ``/``, and root was told to apply the image there."""
+    with pytest.raises(RefusedError, match="is a symlink, not a directory") as caught:
+        DirectoryRootfs(path)
+    assert caught.value.hint == "give the path of the directory, not a link in /proc"

@@ -192,6 +192,11 @@ def test_the_json_of_the_status_command_includes_the_hint(container, capsys):
     assert finding["hint"] == f"templater hook install lxc c1 --path {container.parent} --write"
 
 
+def test_the_install_command_keeps_the_layers_of_an_overlay(capsys):
+    assert main(["hook", "install", "lxc", "c1", "-P", "/nosuch", "--rootfs", "overlay:/a:/b"]) == 0
+    assert " --rootfs overlay:/a:/b -- " in capsys.readouterr().out.replace("\n", " \n")
+
+
 @pytest.mark.parametrize("runtime", ["lxc", "oci", "nspawn", "incus"])
 def test_the_help_option_of_a_hook_shows_its_usage(runtime, capsys):
     assert main(["hook", runtime, "--help"]) == 0

@@ -7,6 +7,7 @@ import os
 import click
 
 from ....hooks import install, runtimes
+from ....hooks.lxc_config import PREFIXES
 from ....hooks.options import read_options
 from ....limit_option import CHILD, READING, RENDERING, Given
 from ....model.errors import UsageError
@@ -129,6 +130,7 @@ def option_words(choices: dict[str, object]) -> list[str]:
 def from_anywhere(path: str) -> str:
     """Return the absolute path, because runtimes run hooks in other directories.
 
-    A path that begins with a variable of the runtime is returned unchanged.
+    A path that begins with a variable of the runtime, or with a type such as ``overlay:``, is returned
+    unchanged.
     """
-    return path if path[:1] in ("$", "%") else os.path.abspath(path)
+    return path if path.startswith(("$", "%", *PREFIXES)) else os.path.abspath(path)
