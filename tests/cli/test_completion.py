@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.shell_completion import CompletionItem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -292,3 +293,49 @@ def test_the_completion_script_of_each_shell_is_printed(capfd):
 def test_completion_knows_where_the_replaced_text_begins(line, start, quote):
     found = split(line, BREAKS)
     assert (found.start, found.quote) == (start, quote)
+
+
+ITEMS = [
+    CompletionItem("web1", help="An instance.  More"), CompletionItem("bad\n"), CompletionItem("other", help="x..."),
+    CompletionItem("web2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shell", "typed", "items", "answer"),
+    [
+        ("zsh", "we", ITEMS, ["none 0", "web1\tAn instance", "web2"]),
+        ("fish", "o", ITEMS, ["none 0", "other\tx..."]),
+        ("bash", "we", ITEMS, ["none 0", "web1", "web2"]),
+        ("bash", "x", [CompletionItem("x=")], ["nospace", "x="]),
+        ("bash", "x", [CompletionItem("x/")], ["nospace", "x/"]),
+        ("zsh", "x", [CompletionItem("x=")], ["none 0", "x="]),
+        ("bash", "x", [CompletionItem("x="), CompletionItem("xy")], ["none 0", "x=", "xy"]),
+        ("zsh", "", [CompletionItem("", type="dir")], ["directories 0"]),
+        ("zsh", "", [CompletionItem("", type="file"), CompletionItem("b")], ["files 0", "b"]),
+        (
+            "zsh",
+            "--a=b=c",
+            [CompletionItem("b=cd"), CompletionItem("", type="file")],
+            ["files 4", "--a=b=cd"],
+        ),
+        (
+            "zsh",
+            "a=b",
+            [CompletionItem("", type="dir", start=2), CompletionItem("bc", start=2)],
+            ["directories 2", "a=bc"],
+        ),
+        ("bash", "a/", [CompletionItem("", type="file"), CompletionItem("a/")], ["files 0", "a/"]),
+    ],
+)
+def test_an_answer_begins_with_the_kind_of_file_names_that_the_shell_adds(
+    shell, typed, items, answer, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(
+        completion,
+        "completions",
+        lambda words, current, described: asked.append((words, current, described)) or items,
+    )
+    assert completion.answer(shell, CommandLine(("templater", "a", typed), "", 0)) == answer
+    assert asked == [(["a"], typed, shell != "bash")]

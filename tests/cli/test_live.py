@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from templater import limit_option
-from templater.cli import command_limits, live_diff
+from templater.cli import command_limits, live_diff, live_watch
 from templater.cli.live_copy import live_copy
 from templater.image.limits import DEFAULT
 from templater.live.address import Address, parse_address
 from templater.live.connect import open_daemon
 from templater.live.instance import open_instance
+from templater.live.rest_client import NoAnswerError
 from templater.model import input_size
 from templater.model.errors import InputError
 from templater.next_start import judge_many, sentences_and_commands
@@ -298,3 +299,103 @@ def test_the_column_of_instance_names_is_at_most_forty_characters_wide(length, w
     assert live_diff.Table([], as_json=False, exit_code=False).width == 0
     other = [*addresses, Address("incus", "r", "x", "other\n")]
     assert live_diff.Table(other, as_json=False, exit_code=False).label(other[2]) == "other\\n/x"
+
+
+class Ended(Exception):
+    pass
+
+
+def test_a_watch_of_an_instance_connects_again_after_the_events_end(monkeypatch, capsys):
+    address, log = Address("incus", "r", "web1", "p"), []
+
+    def daemon(name):
+        return SimpleNamespace(address=address, client=name, close=lambda: log.append(f"close {name}"))
+
+    def follow(daemon, address):
+        log.append(f"follow {daemon}")
+        return SimpleNamespace(close=lambda: log.append("close events"))
+
+    def watch(request, address, events, profiles):
+        log.append(profiles)
+        if len(log) < 9:
+            raise NoAnswerError("no answer")
+        raise KeyboardInterrupt
+
+    opened = iter([daemon("one"), InputError("not yet"), daemon("two")])
+
+    def connect(address):
+        found = next(opened)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr("templater.live.address.parse_address", lambda src, project: address)
+    monkeypatch.setattr("templater.live.connect.open_daemon", connect)
+    monkeypatch.setattr("templater.live.events.Events", follow)
+    monkeypatch.setattr(live_watch, "_look", lambda request, first: log.append(first) or frozenset("p"))
+    monkeypatch.setattr(live_watch, "_watch", watch)
+    monkeypatch.setattr(live_watch.time, "sleep", lambda seconds: log.append(seconds))
+    request = SimpleNamespace(rootfs=None, src="incus:web1", project="p")
+    assert live_watch.watch(request) == 0
+    assert log == [
+        "follow one", True, frozenset("p"), "close events", "close one", 1.0, 1.0,
+        "follow two", False, frozenset("p"), "close events", "close two", "close two",
+    ]  # fmt: skip
+    assert capsys.readouterr().err == "no answer\n"
+
+
+def test_each_burst_of_events_shows_the_verdicts_once(monkeypatch, capsys):
+    address = Address("incus", "r", "web1", "p")
+    bursts = iter([["other"], ["a", "b"], ["a"], [], ["c"], []])
+    waits, looks, cleared = [], [], []
+
+    def wait(seconds):
+        waits.append(seconds)
+        try:
+            return next(bursts)
+        except StopIteration:
+            raise Ended from None
+
+    def add(actions, events, address, profiles):
+        actions.update(
+            (f"{each} of {'+'.join(sorted(profiles))}", None) for each in events if each != "other"
+        )
+
+    monkeypatch.setattr("templater.live.events.add_actions", add)
+    monkeypatch.setattr(
+        live_watch, "_look", lambda request: looks.append(request) or frozenset("q" if len(looks) < 2 else "")
+    )
+    monkeypatch.setattr(live_watch.click, "clear", lambda: cleared.append(1))
+    for layout in (True, False):
+        monkeypatch.setattr(live_watch.output, "has_layout", lambda layout=layout: layout)
+        bursts, waits[:], looks[:], cleared[:] = (
+            iter([["other"], ["a", "b"], ["a"], [], ["c"], []]),
+            [],
+            [],
+            [],
+        )
+        with pytest.raises(Ended):
+            live_watch._watch("request", address, SimpleNamespace(wait=wait), frozenset("p"))
+        assert waits == [3600, 3600, 0.3, 0.3, 3600, 0.3, 3600]
+        assert looks == ["request"] * 2 and cleared == ([1, 1] if layout else [])
+        assert capsys.readouterr().err == "changed: a of p, b of p\nchanged: c of q\n"
+
+
+def test_only_the_first_look_at_an_instance_ends_the_watch_with_an_error(monkeypatch, capsys):
+    def fail(request):
+        raise InputError("bad", hint="better")
+
+    monkeypatch.setattr(live_diff, "judge_one", fail)
+    request = SimpleNamespace(limits=limit_option.Given(), as_json=True)
+    with pytest.raises(InputError):
+        live_watch._look(request, first=True)
+    assert live_watch._look(request) == frozenset()
+    assert capsys.readouterr().err == "bad\nhint: better\n"
+    shown = []
+    found = SimpleNamespace(
+        instance=SimpleNamespace(profiles=[SimpleNamespace(name="p"), SimpleNamespace(name="q")])
+    )
+    monkeypatch.setattr(live_diff, "judge_one", lambda request: (found, "boot"))
+    monkeypatch.setattr(live_diff, "show", lambda *words, **options: shown.append((words, options)))
+    assert live_watch._look(request) == {"p", "q"}
+    assert shown == [((found, "boot"), {"as_json": True, "lines": True})]

@@ -224,7 +224,9 @@ def test_files_behind_a_symlinked_directory_are_never_deleted(tree, tmp_path):
     assert (outside / "file").exists()
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90m", 5400), ("24h", 86400), ("30d", 2592000), ("0s", 0)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90m", 5400), ("24h", 86400), ("30d", 2592000), ("2w", 1209600), ("0s", 0)]
+)
 def test_a_duration_is_parsed_to_seconds(text, seconds):
     assert _seconds(text) == seconds
 

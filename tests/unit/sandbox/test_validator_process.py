@@ -448,3 +448,14 @@ def test_the_limits_also_apply_to_a_program_that_runs_without_a_sandbox():
 def test_the_first_installed_program_in_a_list_of_candidates_is_used():
     assert validator_process.find(["templater-none", "/none/templater"]) is None
     assert validator_process.find(["templater-none", "sh"]) in ("/bin/sh", "/usr/bin/sh")
+
+
+def test_a_sandboxed_program_finds_its_own_user_and_group_by_name(run):
+    shown = run("/bin/cat", ["/etc/passwd", "/etc/group"], {}).output
+    ids = run("/bin/sh", ["-c", "id -u; id -g"], {}).output.split()
+    assert "0" not in ids
+    assert shown == (
+        "root:x:0:0:root:/:/bin/sh\n"
+        f"nobody:x:{ids[0]}:{ids[1]}:nobody:/:/bin/sh\n"
+        f"root:x:0:\nnogroup:x:{ids[1]}:\n"
+    )

@@ -1,5 +1,7 @@
 """Parts of the page of `watch --web` that the recorded pages do not contain."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from templater.model.errors import InputError, TemplaterError
@@ -7,7 +9,9 @@ from templater.model.hosts import NONE
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.plan import WRITE, Change, Plan
+from templater.reporting.patch import Work
 from templater.web.distinct_results import Column, InstanceView, instance_view
+from templater.web.report_page import comparison_patches
 from templater.web.watch_page import PageView, finding_list, finding_path, open_file
 
 
@@ -78,3 +82,21 @@ def test_the_difference_of_two_large_files_is_not_shown(monkeypatch):
     assert "Difference from left to right" in str(open_file(page))
     monkeypatch.setattr("templater.web.watch_page.MOST_COMPARED", 7)
     assert "The difference is not shown, because the files are large." in str(open_file(page))
+
+
+def test_a_report_has_a_patch_for_each_file_that_differs_between_two_sides():
+    plans = [a_plan(b"a\n"), a_plan(b"b\n"), InputError("x"), a_plan(b"c\n")]
+    sides = ("before", "after", "before", "after")
+    page = SimpleNamespace(work=Work())
+    patch = "@@ -1 +1 @@\n-a\n+b\n"
+    assert comparison_patches(page, a_view(*plans, sides=sides)) == {"/etc/a": patch}
+    assert comparison_patches(page, a_view(*plans[:2], *plans[:2], sides=sides)) == {"/etc/a": patch * 2}
+    assert comparison_patches(page, a_view(plans[0], plans[0], sides=sides[:2])) == {}
+    assert comparison_patches(page, a_view(plans[0], InputError("x"), sides=sides[:2])) == {}
+    empty = Plan(Metadata(), Instance("c1"), NONE, ("create",), ())
+    assert comparison_patches(page, a_view(plans[0], empty, sides=sides[:2])) == {
+        "/etc/a": "@@ -1 +0,0 @@\n-a\n"
+    }
+    assert comparison_patches(page, a_view(empty, plans[0], sides=sides[:2])) == {
+        "/etc/a": "@@ -0,0 +1 @@\n+a\n"
+    }
