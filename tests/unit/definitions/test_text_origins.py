@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from templater.definitions.text_origins import GeneratedSource, Piece
+from templater.definitions.text_origins import GeneratedSource, GeneratedTemplate, Piece, span_in_scalar
 from templater.model.source import Source
+from templater.parsing.yaml_nodes import parse
 
 WRITTEN = Source("definition.yaml", "x" * 100_000)
 RANGES = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 6)), min_size=1, max_size=12)
@@ -42,3 +43,34 @@ def test_the_origin_of_a_position_among_many_generated_pieces_is_found_quickly()
     found = [source.origin(source.span(start)).start for start in range(0, 80_000, 2)]
     assert found == list(range(1, 40_001))
     assert time.process_time() - begun < 5  # a search through all pieces takes a minute
+
+
+def test_a_generated_template_has_the_text_of_its_data():
+    for data in (b"", b"text"):
+        template = GeneratedTemplate(data, ())
+        assert (template.source("t").name, template.source("t").text) == ("t", data.decode())
+        assert (template.entry.size, template.entry.mode) == (len(data), 0o644)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "start", "end", "found"),
+    [
+        ("a: plain text", 6, 10, "text"),
+        ("a: 'plain text'", 0, 5, "plain"),
+        ('a: "plain text"', 6, 99, "text"),
+        ('a: "x\\ty"', 0, 1, '"x\\ty"'),
+        ("a: |\n  one\n   two\n  three\n", 0, 3, "one"),
+        ("a: |\n  one\n   two\n  three\n", 5, 8, "two"),
+        ("a: |\n  one\n   two\n  three\n", 4, 5, " "),
+        ("a: |\n  one\n   two\n  three\n", 9, 99, "three"),
+        ("a: |-\n  one\n\n  two", 5, 6, "t"),
+        ("a: |-\n  one\n\n  two", 5, 5, ""),
+        ("a: >\n  one\n  two\n", 0, 3, ">\n  one\n  two\n"),
+    ],
+)
+def test_a_part_of_a_scalar_is_found_in_the_source_of_the_definition(yaml, start, end, found):
+    scalar = parse(Source("d.yaml", yaml)).children[1]
+    known = {}
+    for _ in range(2):  # the second time, the lines are in the cache
+        span = span_in_scalar(scalar, start, end, known)
+        assert scalar.source.text[span.start : span.end] == found

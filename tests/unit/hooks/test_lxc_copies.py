@@ -1,0 +1,102 @@
+"""The clone and destroy hooks of LXC: which lxc-copy called them, and renames."""
+
+import pytest
+
+from templater.hooks import lxc_copies
+from templater.hooks.lxc_copies import CLONED, ancestors, destroy
+from templater.instances.state_directory import State, StateDirectory
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ([], False),
+        ([""], False),
+        (["lxc-copy"], False),
+        (["/usr/bin/lxc-copy", "-n", "a", "-N", "b"], False),
+        (["/usr/bin/lxc-copy", "-n", "a", "-p", "/new"], True),
+        (["lxc-copy", "-p/new"], True),
+        (["lxc-copy", "-Rp", "/new"], True),
+        (["lxc-copy", "-np"], False),
+        (["lxc-copy", "-sNp"], False),
+        (["lxc-copy", "-Pp"], False),
+        (["lxc-copy", "-op"], False),
+        (["lxc-copy", "-lp"], False),
+        (["lxc-copy", "-mp"], False),
+        (["lxc-copy", "-Bp"], False),
+        (["lxc-copy", "-Lp"], False),
+        (["lxc-copy", "--newpath", "/new"], True),
+        (["lxc-copy", "--newp=/new"], True),
+        (["lxc-copy", "--newname=p"], False),
+        (["lxc-copy", "--rename", "-F"], False),
+        (["other", "-p", "/new"], False),
+        (["-p", "lxc-copy"], False),
+    ],
+)
+def test_an_lxc_copy_to_another_path_is_recognised_by_its_options(words, found):
+    assert lxc_copies._has_newpath(words) is found
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Return the folders of a container and of its new copy, as the clone hook leaves them."""
+    old, new = tmp_path / "old", tmp_path / "new"
+
+    def make(pending="", copied="copy", processes=None, target=None, recorded=True):
+        for folder, state in ((old, State(pending, "old")), (new, State(copied, "new") if copied else None)):
+            folder.mkdir()
+            with StateDirectory(str(folder)) as directory:
+                if state is not None and (folder is new or recorded):
+                    directory.remember(state)
+                if folder is old:
+                    lines = (target or str(new), *(ancestors(4) if processes is None else processes))
+                    directory.replace(CLONED, "\n".join(lines).encode())
+        return old, new
+
+    return make
+
+
+def pending(folder):
+    with StateDirectory(str(folder)) as directory:
+        state = directory.state()
+    return state and state.pending
+
+
+@pytest.mark.parametrize(
+    ("options", "after"),
+    [
+        ({"pending": ""}, "rename"),
+        ({"pending": "create"}, "create"),
+        ({"pending": "copy"}, "copy"),
+        ({"recorded": False}, "create"),
+    ],
+)
+def test_a_copy_whose_original_is_destroyed_by_the_same_process_is_a_rename(options, after, pair):
+    old, new = pair(**options)
+    notice = destroy(str(old))
+    assert pending(new) == after
+    assert notice.text == f"new: renamed; the next start runs {after}"
+    assert notice.state_folder == str(new)
+
+
+@pytest.mark.parametrize(
+    ("options", "after"),
+    [
+        ({"processes": ["1:2"]}, "copy"),
+        ({"processes": []}, "copy"),
+        ({"target": "/elsewhere/new"}, "copy"),
+        ({"copied": "create"}, "create"),
+        ({"copied": ""}, None),
+    ],
+)
+def test_other_removals_of_a_copied_container_change_nothing(options, after, pair):
+    old, new = pair(**options)
+    notice = destroy(str(old))
+    assert (notice.text, notice.state_folder) == ("", "")
+    assert pending(new) == (after or None)
+
+
+def test_a_container_that_was_never_copied_is_destroyed_without_a_notice(tmp_path):
+    for folder in (tmp_path, tmp_path / "missing"):
+        notice = destroy(str(folder))
+        assert (notice.text, notice.state_folder) == ("", "")
