@@ -87,7 +87,7 @@ CASES = {
     46: Case("a template of 100 MB, one line of 50 MB, NUL, BOM, CRLF, invalid UTF-8", "a limit; accepted bytes are rendered unchanged"),
     47: Case("texts that make regular expressions slow", "lexer and filters take time in proportion to the text"),
     48: Case("template syntax in a configuration value", "inserted as text, never rendered"),
-    49: Case("a newline in a configuration value", "the newline is inserted; `audit` names the line of the template, also if `set`, `with`, `for` or `firstof` passes the value on"),
+    49: Case("a newline in a configuration value", "the newline is inserted; `audit` names the line of the template, also if `set`, `with`, `for` or `firstof` passes the value on, or an expression adds text before it"),
     50: Case("secrets in messages", "`preview` and `diff` show secrets; hook logs redact them; reports contain no description of an instance"),
     51: Case("YAML that grows: aliases, merge keys, nesting, keys", "a limit before any object is built"),
     52: Case("YAML tags that build objects", "refused"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from ...pongo2.syntax.tokens import IDENTIFIER, TEXT, Token
+from ...pongo2.syntax.tokens import IDENTIFIER, STRING, TEXT, Token
 from ..base import Observation, check
 from ..scanned_image import ScannedImage
 from ..template_tokens import PRINTING, bound_names, parts_of
@@ -36,13 +36,16 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     for source in image.sources():
         # the arguments of a macro are not followed from its calls: they can come from the configuration
         line, names, arguments = _Line(), set(CONFIGURATION), set[str]()
+        inner = set[str]()  # names of texts with a configuration value inside a line
         seen: set[int] = set()
         for kind, part in parts_of(source):
             is_read = reads(part, names)
+            is_inner = kind != TEXT and is_inside_text(part, inner, names, arguments)
             if kind == TEXT:
                 line.add(part[0].shown)
             elif kind in PRINTING:
-                if line.inside and (is_read or reads(part, arguments)) and part[0].start not in seen:
+                is_inside = line.inside or is_inner
+                if is_inside and (is_read or reads(part, arguments)) and part[0].start not in seen:
                     seen.add(part[0].start)
                     at = source.span(part[0].start, part[-1].end)
                     yield Observation("a line break in this value adds a line to the file", at)
@@ -56,6 +59,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                 names.update(bound)
             elif bound and (kind == "macro" or reads(part, arguments)):
                 arguments.update(bound)
+            inner.update(bound if is_inner else ())
 
 
 class _Line:
@@ -80,7 +84,7 @@ class _Line:
         start = part[0].start
         if tag in ("empty", "endfor") and self.inside and self.blocks and self.blocks[-1].can_skip:
             self.loops.add(self.blocks[-1].start)
-        if tag in _TEXTS:
+        if tag in _TEXTS or (tag == "filter" and adds_prefix(part)):
             self.inside = True
         elif tag in _BRANCHES:
             self.blocks.append(_Block(start, self.inside, self.macro))
@@ -140,6 +144,37 @@ def reads(part: list[Token], names: Collection[str]) -> bool:
         else:
             number += 1
     return False
+
+
+def adds_prefix(part: list[Token]) -> bool:
+    """Return whether the filter ``stringformat`` can write text before the value, as in ``"key=%s"``."""
+    return any(
+        token.value == "stringformat" and colon.kind == ":" and _can_be_text(argument, before="%")
+        for token, colon, argument in zip(part, part[1:], part[2:], strict=False)
+    )
+
+
+def is_inside_text(part: list[Token], inner: Collection[str], *names: Collection[str]) -> bool:
+    """Return whether an expression writes text before one of ``names``, as in ``"key=" + config.a``.
+
+    The names in ``inner`` already stand for such texts. A string in a template can't have a line break.
+    """
+    follows = adds_prefix(part)
+    for number, token in enumerate(part[1:], 1):
+        last = part[number - 1]
+        if token.kind == "+" or (token.value == "add" and last.kind == "|"):
+            follows = follows or _can_be_text(last if token.kind == "+" else part[number - 2])
+        elif token.kind != IDENTIFIER or last.kind in (".", "|"):
+            continue
+        elif token.value in inner or (follows and any(token.value in each for each in names)):
+            return True
+    return False
+
+
+def _can_be_text(token: Token, *, before: str = "") -> bool:
+    """Return whether a value can have other characters than spaces, in front of the last ``before``."""
+    text = str(token.value)
+    return token.kind != STRING or bool((text.rpartition(before)[0] if before else text).strip())
 
 
 def _closing_brackets(part: list[Token]) -> dict[int, int]:
