@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 
+from ..rootfs.shared_directories import is_shared
 from ..rootfs.trusted_paths import is_magic
 
 
@@ -55,21 +56,6 @@ def is_changeable(place: str) -> bool:
         return True  # another user can have mounted a FUSE file system there, which can show any owner
     if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         return False
-    if not stat.S_ISDIR(status.st_mode) and _is_shared(os.path.dirname(place), above):
+    if not stat.S_ISDIR(status.st_mode) and is_shared(os.path.dirname(place), above):
         return True
-    return not stat.S_ISLNK(status.st_mode) and _is_shared(place, status)
-
-
-def _is_shared(place: str, status: os.stat_result) -> bool:
-    # with an ACL, the group's bits are the mask of all entries
-    shared = status.st_gid not in (0, os.geteuid()) or _has_acl(place)
-    of_a_group = status.st_mode & stat.S_IWGRP and shared
-    return bool(of_a_group or status.st_mode & stat.S_IWOTH)
-
-
-def _has_acl(place: str) -> bool:
-    try:
-        os.getxattr(place, "system.posix_acl_access", follow_symlinks=False)
-    except OSError:
-        return False
-    return True
+    return not stat.S_ISLNK(status.st_mode) and is_shared(place, status)

@@ -8,7 +8,7 @@ from ..model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES, WRIT
 from ..model.source import printable
 from ..oslite import dirname, isdir, join, os, split
 from ..rootfs.confined import Directory, Root, write_error
-from ..rootfs.trusted_paths import open_folder, open_unshared, require_below
+from ..rootfs.trusted_paths import open_folder, open_unshared
 from .lxc_config import MAX_NAMES, lines_of
 from .request import Notice
 
@@ -34,15 +34,13 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
     corrects the record.
     """
     source, exact = find_source(folder, source_name)
-    original = open_folder(source) if options.source else open_unshared(source)
-    with original, open_folder(folder) as made, StateDirectory(original) as old:
+    original = open_folder(source, fixed=True) if options.source else open_unshared(source)
+    with original, open_folder(folder, fixed=True) as made, StateDirectory(original) as old:
         before = old.state()
-        if exact:  # a snapshot is in the container's directory
-            require_below(*sorted((original, made), key=lambda root: len(root.name)))
-        else:
+        if not exact:
             require_new(made)
         if not options.source:
-            require_original(original, made, before, source_name, exact=exact)
+            require_original(original, made, exact=exact)
             copy_image(original, made)
         written = copied_record(old)
         if not exact:  # otherwise it is a snapshot, which is never a rename
@@ -108,7 +106,7 @@ def _snapshots(above: str, name: str) -> "list[str]":
 def require_new(made: Root) -> None:
     """Raise RefusedError if the directory of a copy already has files of an instance.
 
-    LXC makes a new directory, so it is another container's, which another user has renamed.
+    Copying the original's files would overwrite them.
     """
     for name in (f"{STATE_FOLDER}/state", INSTANCE, METADATA, TEMPLATES):
         if made.entry("/" + name) is not None:
@@ -117,20 +115,14 @@ def require_new(made: Root) -> None:
             )
 
 
-def require_original(
-    original: Root, made: Root, recorded: "State | None", source_name: str, *, exact: bool
-) -> None:
+def require_original(original: Root, made: Root, *, exact: bool) -> None:
     """Raise InputError unless it is certain that LXC copies the container in ``original``.
 
     LXC gives only the original's name. With ``lxc-copy --newpath``, or with another program that uses liblxc,
-    the original can be in another directory, and a container of the same name can be beside the copy. Also,
-    another user can have exchanged the names of two containers. The description of the wrong container would
-    give its passwords to the copy.
+    the original can be in another directory, and a container of the same name can be beside the copy. The
+    description of the wrong container would give its passwords to the copy.
     """
-    is_named = recorded is None or recorded.name in ("", source_name)
-    if not copies_elsewhere() and (
-        exact or (copying_program() and is_named and _same_settings(original, made))
-    ):
+    if not copies_elsewhere() and (exact or (copying_program() and _same_settings(original, made))):
         return
     raise InputError(
         f"it is not certain that '{printable(original.name)}' is the original of '{printable(made.name)}'",
@@ -145,18 +137,8 @@ _OWN_SETTINGS = ("lxc.rootfs.", "lxc.uts.", "lxc.net.", "lxc.hook.", "lxc.mount"
 
 def _same_settings(original: Root, made: Root) -> bool:
     """Return whether a copy's configuration has the original's settings, except those that LXC changes."""
-    old, new = lines_of(original), lines_of(made)
-    if _is_of_another(original.name, old) or _is_of_another(made.name, new):
-        return False
-    there = set(new)
-    return all(line in there or line[0].startswith(_OWN_SETTINGS) for line in old)
-
-
-def _is_of_another(folder: str, lines: "list[tuple[str, str]]") -> bool:
-    """Return whether a configuration has its root filesystem in the directory of another container."""
-    paths = [value for key, value in lines if key == "lxc.rootfs.path"]
-    path = paths[-1].rpartition(":")[2] if paths else ""  # of an overlay, the upper directory
-    return path.startswith(f"{dirname(folder)}/") and not path.startswith(f"{folder}/")
+    there = set(lines_of(made))
+    return all(line in there or line[0].startswith(_OWN_SETTINGS) for line in lines_of(original))
 
 
 def copies_elsewhere() -> bool:

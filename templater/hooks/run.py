@@ -28,7 +28,7 @@ from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
 from ..oslite import Closing, abspath, environment, exists, forget, limit_address_space, os, split
 from ..rootfs.confined import Root
-from ..rootfs.trusted_paths import clean_path, open_folder, open_unshared, trusted_owners
+from ..rootfs.trusted_paths import clean_path, open_folder, open_unshared, require_fixed, trusted_owners
 from .compile_cache import CompileCache, open_cache
 from .options import KEEP_GOING, PROBE, Options, parse
 from .request import HookRequest
@@ -469,15 +469,15 @@ def _open_rootfs(request: HookRequest, folder: Root) -> Root:
     path = clean_path(request.rootfs)
     for parent in (folder, *request.open_folders.values()):
         own = abspath(parent.name)
-        if path.startswith(f"{own}/"):  # another user can exchange the directory's name with another one
-            rest = path[len(own) :]
+        if path.startswith(f"{own}/"):
+            # an untrusted image can supply directories on the way, so ``below`` follows no link in them
+            root = parent.below(path[len(own) :], cross_mounts=request.cross_mounts)
             break
     else:
         above, name = split(path)
-        parent, rest = open_folder(above), "/" + name
-    # An untrusted image can supply directories on the way, so ``below`` follows no link in them.
-    with parent:
-        root = parent.below(rest, cross_mounts=request.cross_mounts)
+        with open_folder(above, fixed=True) as parent:
+            root = parent.below("/" + name, cross_mounts=request.cross_mounts)
+            require_fixed(parent, root)
     root.named = False
     opened, host = os.fstat(root.fd), os.stat("/")
     if (opened.st_dev, opened.st_ino) == (host.st_dev, host.st_ino):

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 _NS_GET_OWNER_UID = 0xB704
 
 
-def is_shared(folder: int, status: "os.stat_result") -> bool:
-    """Return whether users other than root, the owner and the hook's user can write to a directory."""
+def is_shared(place: "int | str", status: "os.stat_result") -> bool:
+    """Return whether users other than root, the owner and the hook's user can write to a file or directory.
+
+    ``place`` is an open descriptor or a path.
+    """
     if status.st_mode & stat.S_IWOTH:
         return True
     if not status.st_mode & stat.S_IWGRP:  # with an ACL, the bits of the group are the limit of all entries
@@ -29,7 +32,7 @@ def is_shared(folder: int, status: "os.stat_result") -> bool:
             return True
     elif not _is_group_of_namespace_owner(status.st_gid):
         return True
-    return _acl_lets_write(folder)
+    return _acl_lets_write(place)
 
 
 def _has_another_number_outside(gid: int) -> bool:
@@ -93,10 +96,11 @@ def _is_group_of_namespace_owner(gid: int) -> bool:
 _ACL_NAMED = (2, 8)
 
 
-def _acl_lets_write(folder: int) -> bool:
-    """Return whether an ACL lets a named user or group write to a directory."""
+def _acl_lets_write(place: "int | str") -> bool:
+    """Return whether an ACL lets a named user or group write to a file or directory."""
     try:
-        acl = os.getxattr(f"/proc/self/fd/{folder}", "system.posix_acl_access")
+        path = place if isinstance(place, str) else f"/proc/self/fd/{place}"
+        acl = os.getxattr(path, "system.posix_acl_access")
     except OSError:
         return False
     # four bytes of version, and then eight bytes for each entry: tag, permissions, id

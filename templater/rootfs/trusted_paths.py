@@ -20,16 +20,21 @@ _READ = os.O_RDONLY | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
 _PASS = getattr(os, "O_PATH", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-def open_folder(path: str, *, follow: bool = True) -> Root:
+def open_folder(path: str, *, follow: bool = True, fixed: bool = False) -> Root:
     """Open a directory. Follow only links that root or this process's user can have put there.
 
     A user can move even root's link within a directory that this user may change. Each component is opened
     only once, and its owner is read from the open descriptor. So replacing a directory by a link has no
     effect. Without ``follow``, the last component may not be a link.
 
-    Raises RefusedError for a link of another user, and InputError if the directory can't be opened.
+    With ``fixed``, each directory on the way must belong to root or this process's user, because its owner
+    can exchange the directories in it. Another user, such as a container's root, may own the last directories
+    of the path. In a sticky directory such as ``/tmp``, users can replace only their own names.
+
+    Raises RefusedError for a link or a directory of another user, and InputError if the directory can't be
+    opened.
     """
-    return _open(path, follow=follow)
+    return _open(path, follow=follow, fixed=fixed)
 
 
 def open_file(path: str, flags: int = _READ) -> int:
@@ -41,7 +46,7 @@ def open_file(path: str, flags: int = _READ) -> int:
     if not hasattr(os, "O_PATH") or os.geteuid() != 0:
         _refuse_fifo(os.stat(path), path)
         return os.open(path, flags | getattr(os, "O_BINARY", 0))
-    return _walk(path, follow=True, unshared=False, owners=(), flags=flags)
+    return _walk(path, follow=True, fixed=False, unshared=False, owners=(), flags=flags)
 
 
 def open_log(path: str) -> int:
@@ -71,7 +76,7 @@ def _refuse_fifo(status: "os.stat_result", path: str) -> None:
         )
 
 
-def make_folder(path: str, mode: int = 0o777) -> Root:
+def make_folder(path: str, mode: int = 0o777, *, fixed: bool = False) -> Root:
     """Open a directory with ``open_folder``. Make it, and the directories above it, if they are missing.
 
     Raises RefusedError as ``open_folder`` does. Raises WriteError or OSError if a directory can't be opened
@@ -80,7 +85,7 @@ def make_folder(path: str, mode: int = 0o777) -> Root:
     names, missing = _components(path), []
     while True:
         try:
-            root = open_folder("/" + "/".join(names))
+            root = open_folder("/" + "/".join(names), fixed=fixed)
             break
         except MissingError:
             missing.append(names.pop())
@@ -98,12 +103,10 @@ def make_folder(path: str, mode: int = 0o777) -> Root:
 
 
 def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
-    """Open a directory as ``open_folder`` does. No other user may write to the directory or replace it.
+    """Open a directory as ``open_folder`` with ``fixed`` does. Only its owner may be able to write to it.
 
-    If ``owners`` is given, the directory must belong to one of these users, to root or to the hook's user.
-    Then each directory on the way must belong to root or the hook's user, because its owner can replace the
-    directory below it. If ``owners`` is not given, any user may own the directory and those on the way. In a
-    sticky directory such as ``/tmp``, users can replace only their own names.
+    If ``owners`` is given, the directory must belong to one of these users, to root or to the hook's user,
+    and each directory on the way to root or to the hook's user. Otherwise, any user may own the directory.
 
     For example, ``lxc-start -f /tmp/a.conf`` makes ``/tmp`` an instance directory. Any user can then add a
     metadata.yaml, and the hook would write that user's files as root.
@@ -135,24 +138,26 @@ def _identity(path: str) -> "tuple[int, int] | None":
     return status.st_dev, status.st_ino
 
 
-def require_below(outer: Root, inner: Root) -> None:
-    """Raise RefusedError unless ``inner`` is in the open directory ``outer``, as their names say.
-
-    Both were opened by name, so another user could have replaced ``outer`` in between.
-    """
-    opened = os.fstat(inner.fd)
-    try:
-        below = os.stat(inner.name[len(outer.name) + 1 :], dir_fd=outer.fd)
-    except FileNotFoundError:
-        below = None
-    if below is None or (below.st_dev, below.st_ino) != (opened.st_dev, opened.st_ino):
-        raise RefusedError(f"another process replaced '{printable(outer.name)}' while templater opened it")
+def require_fixed(parent: Root, inner: Root) -> None:
+    """Raise RefusedError if a user can exchange ``inner`` in the directory ``parent`` and does not own it."""
+    above, own = os.fstat(parent.fd), os.fstat(inner.fd)
+    if not above.st_mode & stat.S_ISVTX and is_shared(parent.fd, above):
+        raise _shared_error(parent.name, inner.name)
+    if above.st_uid != own.st_uid and _is_foreign(above.st_uid, in_shared=False):
+        raise _owner_error(parent.name, above.st_uid, inner.name)
 
 
-def _open(path: str, *, follow: bool = True, unshared: bool = False, owners: "Collection[int]" = ()) -> Root:
+def _open(
+    path: str,
+    *,
+    follow: bool = True,
+    fixed: bool = False,
+    unshared: bool = False,
+    owners: "Collection[int]" = (),
+) -> Root:
     try:
         if hasattr(os, "O_PATH"):
-            fd = _walk(path, follow, unshared, owners)
+            fd = _walk(path, follow, fixed or unshared, unshared, owners)
         else:  # this system is not Linux: hooks do not run here
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
         return Root(path, fd=fd, named=True)
@@ -163,26 +168,38 @@ def _open(path: str, *, follow: bool = True, unshared: bool = False, owners: "Co
         raise InputError(f"{path!r} can't be the name of a directory") from None
 
 
-def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]", *, flags: int = 0) -> int:
+def _walk(
+    path: str, follow: bool, fixed: bool, unshared: bool, owners: "Collection[int]", *, flags: int = 0
+) -> int:
     ahead = _components(path)[::-1]
     given, is_behind_link = len(ahead), False
     here, place, safe, shared = os.open("/", _PASS | os.O_DIRECTORY), "/", True, False
     above_shared, device = False, 0
+    other_place, other = "", 0  # the first directory that belongs to another user
     try:
         for _ in range(MOST_COMPONENTS):
             status = os.fstat(here)
-            shared, foreign = is_shared(here, status), _is_foreign(status.st_uid, in_shared=above_shared)
+            shared = is_shared(here, status)
             # another user can have mounted a FUSE file system in /tmp, which can show any owner
-            foreign = foreign or (above_shared and status.st_dev != device)
+            mounted = above_shared and status.st_dev != device
+            foreign = mounted or _is_foreign(status.st_uid, in_shared=above_shared)
+            if fixed and other_place and status.st_uid != other:
+                raise _owner_error(other_place, other, path)
             if not ahead:
-                if unshared and (shared or (owners and foreign and status.st_uid not in owners)):
+                if unshared and shared:
                     raise _shared_error(place, path)
+                if owners and foreign and status.st_uid not in owners:
+                    raise _owner_error(place, status.st_uid, path)
                 if owners and foreign and above_shared:  # even in a sticky directory, an owner can replace it
                     raise _shared_error(dirname(place), path)
                 return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
             replaceable = shared and not status.st_mode & stat.S_ISVTX
-            if unshared and (replaceable or (owners and foreign)):
-                raise _shared_error(place, path)
+            if fixed and (replaceable or mounted):
+                raise _shared_error(place if replaceable else dirname(place), path)
+            if owners and foreign:
+                raise _owner_error(place, status.st_uid, path)
+            if foreign and not other_place:
+                other_place, other = place, status.st_uid
             safe = safe and not foreign and not replaceable
             is_given = len(ahead) == given
             name = ahead.pop()
@@ -261,6 +278,14 @@ def _shared_error(place: str, path: str) -> RefusedError:
     )
 
 
+def _owner_error(place: str, uid: int, path: str) -> RefusedError:
+    can = "change its files" if place == abspath(path) else f"exchange '{printable(path)}' with another one"
+    return RefusedError(
+        f"'{printable(place)}' belongs to another user (uid {uid}), who can {can}",
+        hint=f"move it to a directory of root, such as /var/lib/lxc, or run the hook as uid {uid}",
+    )
+
+
 def trusted_owners(rootfs: str) -> "Collection[int]":
     """Return the users who may own the directory of ``--state`` or of the file of ``--instance``.
 
@@ -293,6 +318,6 @@ def _is_foreign(uid: int, *, in_shared: bool) -> bool:
     uid counts as root. With ``in_shared``, it counts as another user, because all these users can make names
     in a directory such as ``/tmp``.
     """
-    trusted = 0, os.geteuid()
-    is_outer = not in_shared and uid == os.stat("/").st_uid
-    return not (uid in trusted or is_outer or uid == namespace_owner())
+    if uid in (0, os.geteuid()) or (not in_shared and uid == os.stat("/").st_uid):
+        return False
+    return uid != namespace_owner()

@@ -146,9 +146,12 @@ class OpenedSource(NamedTuple):
         """
         view = DirectoryRootfs(path, cross_mounts=cross_mounts)
         identity = getattr(self.image, "identity", None)
-        if identity is not None and os.path.dirname(os.path.abspath(path)) == os.path.abspath(self.path):
+        if identity is None:
+            return view
+        way = os.path.relpath(os.path.realpath(self.path), os.path.realpath(path))
+        if set(way.split("/")) == {".."}:  # from the root filesystem to SRC
             assert isinstance(view.root, Root)
-            above = os.stat("..", dir_fd=view.root.fd)
+            above = os.stat(way, dir_fd=view.root.fd)
             if (above.st_dev, above.st_ino) != identity:
                 view.close()
                 raise replaced_error(self.path)

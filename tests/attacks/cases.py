@@ -118,6 +118,7 @@ CASES = {
         "paths, links, ranges and slow clients against a server",
         "paths and links that leave the tree, and private images, are answered with 404; connections, headers and time have limits, and networks share handshakes and long answers",
     ),
+    74: Case("the owner of a directory above a container's directory exchanges two containers of root", "hooks refuse the container, and the error names the directory and its owner; `apply` refuses a root filesystem that was exchanged together with SRC"),
 }  # fmt: skip
 
 

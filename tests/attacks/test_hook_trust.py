@@ -31,7 +31,7 @@ from templater.hooks.lxc_copies import clone
 from templater.hooks.options import Options
 from templater.hooks.request import HookRequest
 from templater.hooks.run import run
-from templater.hooks.runtimes import lxc, nspawn, oci
+from templater.hooks.runtimes import incus, lxc, nspawn, oci
 from templater.image import directory_members, write_edits
 from templater.image.build import Packing, build
 from templater.image.directory_image import DirectoryImage
@@ -81,7 +81,7 @@ def shared_place(path: str, owners: Collection[int] = ()) -> str:
     try:
         open_unshared(path, owners).close()
     except RefusedError as error:
-        found = re.match("other users can write to '([^']*)'", error.message)
+        found = re.match("(?:other users can write to )?'([^']*)'(?! on the way)", error.message)
         return found[1] if found else "link"
     return ""
 
@@ -129,8 +129,10 @@ def test_a_hook_takes_no_image_or_description_from_a_directory_that_others_can_w
     assert not (container / ".templater").exists()
     state = container.parent / "state"
     state.mkdir()
-    assert run([*words, "--source", str(image), "--state", str(state)]) == 0, capfd.readouterr().err
-    assert (container / "rootfs/a").exists()
+    is_refused = how == "0707" and runtime != "oci"  # others can replace the root filesystem
+    code = run([*words, "--source", str(image), "--state", str(state)])
+    assert code == (RefusedError.exit_code if is_refused else 0), capfd.readouterr().err
+    assert (container / "rootfs/a").exists() != is_refused
 
 
 @as_root
@@ -216,7 +218,7 @@ def test_a_state_directory_is_refused_if_it_or_a_directory_above_it_belongs_to_a
     monkeypatch.setattr(nspawn, "RANGE", 100_000)
     code = run([*words, "--source", str(image), "--state", str(state)])
     said = capfd.readouterr().err
-    assert (code, "other users can write to" in said) == (
+    assert (code, "belongs to another user" in said) == (
         (RefusedError.exit_code, True) if is_refused else (0, False)
     )
 
@@ -440,7 +442,7 @@ def test_a_cache_or_allowed_directory_behind_a_link_in_the_directory_of_another_
     assert open_cache(f"{tmp_path}/home/link") is None
     assert open_cache(f"{tmp_path}/home/link/new") is None
     assert list((tmp_path / "other").iterdir()) == []
-    with pytest.raises(RefusedError, match="other users can write to"):
+    with pytest.raises(RefusedError, match="/home' belongs to another user"):
         annotated_paths._place(f"{tmp_path}/home/link/web.yaml", [f"{tmp_path}/home/link"])
 
 
@@ -756,7 +758,7 @@ def test_another_user_owns_no_directory_on_the_way_to_an_allowed_directory_with_
     (tmp_path / "link").symlink_to(tmp_path / "home/real")
     os.chown(tmp_path / "home", owner, owner)
     if owner:
-        with pytest.raises(RefusedError, match=f"other users can write to '{tmp_path}/home'"):
+        with pytest.raises(RefusedError, match=f"'{tmp_path}/home' belongs to another user"):
             annotated_paths._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"])
     else:
         assert annotated_paths._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"])[1] == "web.yaml"
@@ -918,6 +920,147 @@ def test_a_description_can_come_from_a_pipe(tmp_path: Path) -> None:
     os.close(writing)
     assert read_instance(f"/dev/fd/{reading}").name == "c9"
     os.close(reading)
+
+
+@as_root
+@pytest.mark.usefixtures("restored_process")
+@pytest.mark.parametrize("runtime", ["lxc", "oci", "nspawn"])
+@pytest.mark.parametrize("is_separate", [False, True])
+def test_attack_74_a_hook_refuses_a_container_that_another_user_can_exchange(
+    is_separate: bool,
+    runtime: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The user who owned the directory of two containers exchanged them while the hook ran."""
+    container = tmp_path / "u/c1"
+    (container / "rootfs").mkdir(parents=True)
+    (container / "config").write_text(f"lxc.rootfs.path = dir:{container}/rootfs\n")
+    words = hook_line(runtime, container, monkeypatch)
+    if is_separate:
+        for name in ("image", "state"):
+            (tmp_path / name).mkdir()
+            words[1:1] = [f"--{name.replace('image', 'source')}", f"{tmp_path}/{name}"]
+        for name in ("metadata.yaml", "templates"):
+            (container / name).rename(tmp_path / "image" / name)
+    os.chown(container, 100_000, 100_000)  # the container's own directory may belong to its root user
+    os.chown(container / "rootfs", 100_000, 100_000)
+    monkeypatch.setattr(nspawn, "RANGE", 100_000)
+    os.chown(tmp_path / "u", 1234, 1234)
+    assert run(words) == RefusedError.exit_code
+    said = capfd.readouterr().err
+    assert f"'{tmp_path}/u' belongs to another user (uid 1234), who can exchange '{tmp_path}/u/c1" in said
+    assert "move it to a directory of root, such as /var/lib/lxc, or run the hook as uid 1234" in said
+    assert not list((container / "rootfs").iterdir()) and not (container / ".templater").exists()
+    monkeypatch.setattr(trusted_paths.os, "geteuid", lambda: 1234)  # the user's own hook
+    with trusted_paths.open_folder(str(container), fixed=True), open_unshared(str(container)):
+        pass
+
+
+@as_root
+@pytest.mark.usefixtures("restored_process")
+@pytest.mark.parametrize(
+    ("owner", "mode", "own", "is_refused"),
+    [
+        (1234, 0o755, 0, True), (1234, 0o1777, 0, True), (0, 0o777, 0, True), (0, 0o1777, 0, False),
+        (1234, 0o755, 1234, False), (1234, 0o777, 1234, True), (0, 0o755, 100_000, False),
+    ],
+)  # fmt: skip
+def test_attack_74_only_its_owner_may_be_able_to_exchange_a_root_filesystem(
+    owner: int, mode: int, own: int, is_refused: bool, container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory of another user contained the root filesystems of several containers."""
+    words = hook_line("lxc", container, monkeypatch)
+    rootfs = container.parent / "u/c1-root"
+    rootfs.mkdir(parents=True)
+    monkeypatch.setenv("LXC_ROOTFS_PATH", str(rootfs))
+    os.chown(rootfs, own, own)
+    os.chown(rootfs.parent, owner, owner)
+    rootfs.parent.chmod(mode)
+    assert run(words) == (RefusedError.exit_code if is_refused else 0)
+    assert (rootfs / "a").exists() != is_refused
+
+
+@as_root
+@pytest.mark.usefixtures("restored_process")
+def test_attack_74_the_lxc_hook_uses_no_configuration_that_another_user_can_exchange(
+    container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The id map of another container would give files to users of that container."""
+    words = [
+        *hook_line("lxc", container, monkeypatch),
+        "--source",
+        str(container),
+        "--state",
+        f"{tmp_path}/state",
+    ]
+    for name in ("state", "u/c1"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "u/c1/config").write_text(f"lxc.rootfs.path = {container}/rootfs\n")
+    monkeypatch.setenv("LXC_CONFIG_FILE", f"{tmp_path}/u/c1/config")
+    os.chown(tmp_path / "u", 1234, 1234)
+    assert run(words) == RefusedError.exit_code
+    assert not list((container / "rootfs").iterdir())
+    os.chown(tmp_path / "u", 0, 0)
+    assert run(words) == 0
+
+
+@as_root
+def test_the_incus_hook_accepts_a_root_filesystem_of_root_in_a_directory_of_the_containers_root(
+    container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Incus stores a root filesystem with unmapped ids if it can start it with an id-mapped mount."""
+    hook_line("lxc", container, monkeypatch)
+    os.chown(container, 100_000, 0)
+    options = Options()
+    options.state = str(tmp_path)
+    request = incus.read_request(options, dict(os.environ))
+    assert isinstance(request, HookRequest)
+    with trusted_paths.open_folder(str(tmp_path)) as state, run_module._open_rootfs(request, state) as found:
+        assert os.fstat(found.fd).st_ino == (container / "rootfs").stat().st_ino
+    os.chown(tmp_path, 1234, 1234)
+    with pytest.raises(RefusedError, match=f"'{tmp_path}' belongs to another user"):
+        incus.read_request(options, dict(os.environ))
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("owners", "place"),
+    [
+        ((0, 0, 0), ""), ((0, 0, 1234), ""), ((0, 1234, 1234), ""), ((1234, 1234, 1234), ""),
+        ((0, 1234, 0), "a/b"), ((1234, 0, 0), "a"), ((1234, 0, 1234), "a"), ((0, 1234, 5678), "a/b"),
+    ],
+)  # fmt: skip
+def test_attack_74_only_the_last_directories_of_a_path_may_belong_to_one_other_user(
+    owners: tuple[int, ...], place: str, tmp_path: Path
+) -> None:
+    """An unprivileged LXC snapshot has its upper layer at overlay/delta, and its root owns both."""
+    (tmp_path / "a/b/c").mkdir(parents=True)
+    for name, owner in zip(("a", "a/b", "a/b/c"), owners, strict=True):
+        os.chown(tmp_path / name, owner, owner)
+    assert shared_place(f"{tmp_path}/a/b/c") == (f"{tmp_path}/{place}" if place else "")
+
+
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
+@pytest.mark.parametrize("place", ["{}/rootfs", "{}/sub/rootfs", "{}/../link/sub/rootfs", "/{}/rootfs"])
+def test_attack_74_apply_refuses_the_root_filesystem_of_an_instance_that_took_the_name_of_src(
+    place: str, container: Path
+) -> None:
+    """Only a root filesystem directly in SRC was compared, and only if its path had the same text."""
+    other = container.parent / "c2"
+    for folder in (container, other):
+        for name in ("rootfs", "sub/rootfs"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / "metadata.yaml").write_text("architecture: x86_64\n")
+    (container.parent / "link").symlink_to("c1")
+    path = place.format(container)
+    source = open_source(str(container))
+    source.open_below(path).close()
+    container.rename(container.parent / "c3")
+    other.rename(container)
+    with pytest.raises(RefusedError, match=r"another process replaced the directory '.*/c1'"):
+        source.open_below(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")

@@ -10,6 +10,7 @@ from ...model.errors import UsageError
 from ...model.file_names import BACKUP_YAML, METADATA
 from ...model.source import printable
 from ...oslite import dirname, is_missing, join
+from ...rootfs.trusted_paths import open_unshared
 from ..lxc_config import ids_on_disk
 from ..request import HookRequest, Notice
 from ..state_folder import make_state_folder
@@ -43,6 +44,8 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
     return HookRequest(
         options, name=name, rootfs=options.rootfs or rootfs, image=options.source or beside,
         state_folder=state, instance_file=join(beside, BACKUP_YAML),
+        # the container's root owns this directory, but a rootfs with an id-mapped mount belongs to root
+        open_folders={beside: open_unshared(beside)},
         # users of Incus can make and delete any number of instances, and each would leave a cache
         pending_in_config=True, compare=compare, use_cache=bool(options.cache),
         ids=ids_on_disk(environ.get("LXC_CONFIG_FILE", "")) if compare else None,

@@ -28,7 +28,7 @@ from ...rootfs.trusted_paths import (
     make_folder,
     open_folder,
     open_unshared,
-    require_below,
+    require_fixed,
 )
 from ..lxc_config import PREFIXES, ids_in, is_directory, layers_of, settings, without_prefix
 from ..request import HookRequest, Notice
@@ -128,13 +128,14 @@ def _start(
     if not is_other and options.stage != "pre-start":
         refuse_later_mounts(path, found)
     state_folder = options.state or folder
-    # opened once: a user who owns the directory above could exchange it with that of another container
     opened = {folder: open_unshared(folder)} if folder in (image, state_folder) else {}
+    if found and not opened:  # the configuration was read from this directory
+        open_folder(folder, fixed=True).close()
     return HookRequest(
         options, name=name, rootfs=path if early and not layers else mounted, image=image,
         state_folder=state_folder, open_folders=opened, ids=_ids(early, options, found, config),
         mount=(lambda: require_mounted(mounted)) if not early
-        else (lambda: mount_overlay(layers, mounted, opened.get(folder))) if layers else None,
+        else (lambda: mount_overlay(layers, mounted)) if layers else None,
     )  # fmt: skip
 
 
@@ -294,11 +295,11 @@ CLONE_NEWNS = 0x20000
 MS_REC_PRIVATE = 0x44000
 
 
-def mount_overlay(layers: "tuple[str, ...]", where: str, container: "Root | None" = None) -> None:
+def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
     """Mount the overlay as LXC will, in a private mount namespace that ends with this process.
 
-    ``container`` is the container's directory, if it is already open. Raises RefusedError for a layer that is
-    a link or in a directory that has replaced the container's, and WriteError if mounting fails.
+    Raises RefusedError for a layer that is a link, or if another user can exchange the upper layer. Raises
+    WriteError if mounting fails.
     """
 
     def call(name: str, *arguments: "bytes | int | None") -> None:
@@ -311,11 +312,7 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, container: "Root | None
     call("unshare", CLONE_NEWNS)
     call("mount", b"none", b"/", None, MS_REC_PRIVATE, None)
     # the kernel accepts only descriptors that were opened in the new namespace
-    opened = open_layers(layers)
-    for layer in opened:
-        if container is not None and layer.name.startswith(f"{container.name}/"):
-            require_below(container, layer)
-    *lower, upper, work = [f"/proc/self/fd/{root.fd}" for root in opened]
+    *lower, upper, work = [f"/proc/self/fd/{root.fd}" for root in open_layers(layers)]
     options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
     call("mount", b"overlay", fsencode(where), b"overlay", 0, fsencode(options))
 
@@ -329,11 +326,12 @@ def open_layers(layers: "tuple[str, ...]") -> "list[Root]":
     *lower, upper = layers
     opened = [open_folder(layer, follow=False) for layer in lower]
     above, name = split(upper)
-    with make_folder(above) as folder, folder.directory("/") as directory:
+    with make_folder(above, fixed=True) as folder, folder.directory("/") as directory:
         for each in (name, "work"):
             if directory.lstat(each) is None:  # LXC makes a missing upper layer, too
                 _make_layer(directory, each, os.fstat(opened[0].fd))
             opened.append(folder.below("/" + each))
+        require_fixed(folder, opened[-2])
         return opened
 
 

@@ -57,8 +57,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     named = "" if options.source else annotations.get(PREFIX + "source", "")
     image = options.source or named or bundle
     state_folder = options.state or bundle
-    # open the bundle once: a user who owns a directory above could exchange it with another bundle
-    root = (open_unshared if bundle in (image, state_folder) else open_folder)(bundle)
+    root = open_unshared(bundle) if bundle in (image, state_folder) else open_folder(bundle, fixed=True)
     config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
     opened = None if named in ("", bundle) else _open_annotated(named, options, config, bundle)
     if options.if_present and not _has_metadata(image, root if image == bundle else opened):

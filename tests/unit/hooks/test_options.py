@@ -662,27 +662,40 @@ def test_an_overlay_is_mounted_privately_for_the_hook(overlay, mounts):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("upper", ["delta0", "overlay/delta", "new"])
-def test_an_overlay_in_the_directory_of_a_container_that_replaces_the_opened_one_is_refused(
-    mounts, tmp_path, upper
-):
+def test_an_overlay_in_a_directory_that_another_user_can_exchange_is_refused(mounts, tmp_path, upper):
     """The file of one container, with its password, was written to the upper layer of the other."""
     mounts.share(tmp_path)
-    for name in ("lower", "mounted", "c1/overlay/delta", "c1/delta0", "c2/overlay/delta", "c2/delta0"):
+    for name in ("lower", "mounted", "u/c1/overlay/delta", "u/c1/delta0"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "c1/config").touch()
-    path, mounted = f"{tmp_path}/lower:{tmp_path}/c1/{upper}", f"{tmp_path}/mounted"
+    (tmp_path / "u/c1/config").touch()
+    path, mounted = f"{tmp_path}/lower:{tmp_path}/u/c1/{upper}", f"{tmp_path}/mounted"
     start = lxc.read_request(
-        Options(), environ(tmp_path / "c1", LXC_ROOTFS_PATH=path, LXC_ROOTFS_MOUNT=mounted)
+        Options(), environ(tmp_path / "u/c1", LXC_ROOTFS_PATH=path, LXC_ROOTFS_MOUNT=mounted)
     )
-    in_a_hook(start.mount)
-    (tmp_path / "c1").rename(tmp_path / "c3")
-    (tmp_path / "c2").rename(tmp_path / "c1")
+    os.chown(tmp_path / "u", 1234, 1234)
+    before = sorted(tmp_path.rglob("*"))
 
     def refused() -> None:
-        with pytest.raises(RefusedError, match=r"another process replaced '.*/c1' while"):
+        with pytest.raises(RefusedError, match=r"'.*/u' belongs to another user \(uid 1234\)"):
             start.mount()
 
     in_a_hook(refused)
+    assert sorted(tmp_path.rglob("*")) == before
+    os.chown(tmp_path / "u", 0, 0)
+    in_a_hook(start.mount)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+def test_the_upper_layer_may_be_in_a_directory_of_its_own_owner_only(tmp_path):
+    """A user who owns a directory with the upper layers of several containers can exchange the layers."""
+    for name in ("lower", "u/upper", "u/work"):
+        (tmp_path / name).mkdir(parents=True)
+    os.chown(tmp_path / "u", 1234, 1234)
+    layers = f"{tmp_path}/lower", f"{tmp_path}/u/upper"
+    with pytest.raises(RefusedError, match=r"'.*/u' belongs .* who can exchange '.*/u/upper' with another"):
+        lxc.open_layers(layers)
+    os.chown(tmp_path / "u/upper", 1234, 1234)
+    assert len(lxc.open_layers(layers)) == 3
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")

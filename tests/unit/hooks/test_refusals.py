@@ -385,7 +385,7 @@ def test_the_hint_about_an_unknown_original_container_says_how_to_prepare_the_co
     assert refused.value.message == f"'copy' was made from 'a', but {missing if program else several}"
     monkeypatch.setattr(lxc_copies, "copies_elsewhere", lambda: True)
     with pytest.raises(InputError) as refused, Root(f"{tmp_path}/b") as a, Root(folder) as copy:
-        lxc_copies.require_original(a, copy, None, "b", exact=True)
+        lxc_copies.require_original(a, copy, exact=True)
     assert refused.value.message == f"it is not certain that '{tmp_path}/b' is the original of '{folder}'"
     assert refused.value.hint == hint.replace("instance.yaml to", "instance.yaml of the original to")
 
