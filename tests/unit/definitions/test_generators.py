@@ -4,8 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.definitions.generators import _RUN
+from templater.definitions import pongo
+from templater.definitions.generators import _RUN, DEFAULT_WHEN, Results
 from templater.definitions.known_rootfs import KnownRootfs
+from templater.model.errors import LimitError, TemplaterError
+from templater.model.source import Source
 
 
 def run(generator, data=None, **fields):
@@ -62,3 +65,60 @@ def test_removing_a_path_also_removes_the_files_below_it():
     )
     assert rootfs.exists("/c") and rootfs.assumed == {"/c": None}
     assert not KnownRootfs(assume=False).exists("/c")
+
+
+def test_all_templates_and_fields_of_a_build_have_a_total_limit():
+    results = Results(10)
+    entry = SimpleNamespace(path="/a", when=(), properties={"p": "1"}, span=lambda *_: None)
+    results.count("ab", "c")
+    results.add(entry, "a.tpl", (("def", None), ("ghij", None)))
+    assert results.size == 10
+    assert results.templates["a.tpl"][0] == "defghij"
+    assert (results.rules["/a"].when, results.rules["/a"].properties) == (DEFAULT_WHEN, {"p": "1"})
+    with pytest.raises(LimitError) as caught:
+        results.add(entry, "b.tpl", (("k", None),))
+    assert caught.value.message == "the entries of 'files' have more than 10 bytes in total"
+    assert len(results.made) == 1
+
+
+def test_the_triggers_and_properties_of_a_rule_come_from_the_generator_or_from_the_entry():
+    results = Results(10)
+    entry = SimpleNamespace(path="/a", when=("start",), properties={"p": "1"}, span=lambda *_: None)
+    results.add(entry, "a.tpl", ())
+    results.add(entry, "b.tpl", (), {}, ("copy",))
+    assert [(rule.when, rule.properties) for rule in results.made] == [
+        (("start",), {"p": "1"}),
+        (("copy",), {}),
+    ]
+    assert results.rules["/a"] is results.made[1]
+
+
+@pytest.mark.parametrize(
+    ("target", "family", "text"),
+    [
+        ({}, "incus", "0,"),
+        ({}, "lxd", ","),
+        ({"vm": {"size": 7, "filesystem": "btrfs"}}, "incus", "7,btrfs"),
+        ({"vm": {"size": "7GiB", "filesystem": "xfs"}}, "lxd", "7GiB,xfs"),
+    ],
+)
+def test_a_template_that_is_rendered_again_knows_only_the_target_of_the_build(target, family, text):
+    source = Source(
+        "d.yaml", f"{{{{ {family}.VM.Size }}}},{{{{ {family}.VM.Filesystem }}}}{{{{ image.name }}}}"
+    )
+    assert pongo.render_again(source.text, source, target, family, pongo.LIMITS) == text
+
+
+@pytest.mark.parametrize("rounds", [pongo.MAX_ROUNDS - 1, pongo.MAX_ROUNDS])
+def test_a_field_is_rendered_until_it_has_no_delimiters_but_not_without_end(rounds):
+    values = {f"x{number}": f"{{{{ x{number + 1} }}}}" for number in range(rounds)} | {f"x{rounds}": "end"}
+    source = Source("d.yaml", "{{ x0 }}")
+    if rounds < pongo.MAX_ROUNDS:
+        assert pongo.render(source, pongo.Data(values), pongo.LIMITS) == "end"
+        return
+    with pytest.raises(TemplaterError) as caught:
+        pongo.render(source, pongo.Data(values), pongo.LIMITS)
+    message = f"the text still contains '{{{{' or '{{%' after it was rendered {pongo.MAX_ROUNDS} times"
+    assert caught.value.message == message
+    assert caught.value.span.place == "d.yaml:1:1"
+    assert caught.value.hint.endswith("distrobuilder never finishes this build")
