@@ -603,3 +603,29 @@ def test_republishing_needs_exactly_one_of_the_redirect_and_copy_options():
     for options in ({}, {"redirects": "d", "copying": True}):
         error = failed(republish.republish, None, None, **options)
         assert error == (UsageError, "give either --redirect or --copy", hint)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_each_catalog_of_an_origin_counts_toward_the_limit_on_its_size(signed):
+    counted, checked = [], []
+    origin = SimpleNamespace(
+        read=lambda path: b"signed" if path.endswith(".sjson") else b'{"a": 1}',
+        url=lambda path: f"https://h/{path}",
+        small_file=contextlib.nullcontext,
+    )
+    signatures = SimpleNamespace(verified_text=lambda *words: checked.append(words) or b'{"a": 2}')
+    size = SimpleNamespace(add=lambda file, name: counted.append((file.read(), name)))
+    name = "https://h/p.sjson" if signed else "https://h/p.json"
+    found = republish._read(origin, "p.json", signatures if signed else None, size)
+    assert found == ({"a": 2} if signed else {"a": 1})
+    assert counted == [(b'{"a": 2}' if signed else b'{"a": 1}', name)]
+    assert checked == ([(b"signed", name)] if signed else [])
+
+
+def test_a_missing_catalog_of_an_origin_is_an_error():
+    def missing(_):
+        raise FileNotFoundError
+
+    origin = SimpleNamespace(read=missing, url=lambda path: f"https://h/{path}")
+    error = failed(republish._read, origin, "p.json", None, None)
+    assert error == (InputError, "'https://h/p.json' is missing", "")

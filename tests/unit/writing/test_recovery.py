@@ -1,0 +1,81 @@
+"""Leftovers of killed runs: which temporary files are removed, and when the journal is kept."""
+
+import errno
+import os
+
+import pytest
+
+from templater.rootfs.confined import Directory, Root
+from templater.writing import recovery
+from templater.writing.recovery import PREFIX, Journal, sweep
+
+
+@pytest.fixture
+def top(tmp_path):
+    (tmp_path / "top/etc").mkdir(parents=True)
+    (tmp_path / "state").mkdir()
+    return tmp_path / "top"
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "remains"),
+    [
+        ("cc-0-1", lambda path: path.touch(), False),
+        ("cc-0-1", lambda path: path.write_text("x"), True),
+        ("known-0-1", lambda path: path.write_text("x"), False),
+        ("known-5-1", lambda path: path.write_text("x"), False),
+        ("cc-5-1", lambda path: path.touch(), True),
+        ("cc-0-1", lambda path: path.mkdir(), False),
+        ("cc-0-1", lambda path: (path / "below").mkdir(parents=True), True),
+        ("known-5-1", lambda path: path.mkdir(), True),
+        ("known-0-1", os.mkfifo, True),
+        ("known-0-1", lambda path: path.symlink_to("x"), True),
+        ("known", lambda path: path.touch(), True),
+        ("known-x-1", lambda path: path.touch(), True),
+        ("known-0-1", lambda path: None, False),
+    ],
+)
+def test_only_temporary_files_of_earlier_runs_are_removed(name, make, remains, top):
+    path = top / f"{PREFIX}{name}"
+    make(path)
+    with Root(str(top)) as root, root.directory("/") as directory:
+        assert recovery._remove_leftover(directory, path.name, {"known"}) is True
+    assert os.path.lexists(path) is remains
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_file_with_its_inode_in_its_name_is_removed(right, top):
+    (top / "f").write_text("x")
+    inode = (top / "f").stat().st_ino
+    path = top / f"{PREFIX}cc-{inode if right else inode + 1}-1"
+    (top / "f").rename(path)
+    with Root(str(top)) as root, root.directory("/") as directory:
+        assert recovery._remove_leftover(directory, path.name, set())
+    assert path.exists() is not right
+
+
+@pytest.mark.parametrize(
+    ("number", "done"),
+    [(errno.EPERM, False), (errno.EIO, False), (errno.ENOENT, True), (errno.ENOTEMPTY, True)],
+)
+def test_a_leftover_that_cannot_be_removed_is_tried_again_by_the_next_run(number, done, top, monkeypatch):
+    (top / f"etc/{PREFIX}cc-0-1").touch()
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    state = top.parent / "state"
+    with Root(str(state)) as folder, folder.directory("/") as directory, Root(str(top)) as root:
+        journal = Journal(directory)
+        journal.write(["cc", "/etc", "/none/below", "/none/other", "/var"])
+        with monkeypatch.context() as patch:
+            real = Directory.unlink
+            patch.setattr(
+                Directory, "unlink", lambda opened, name: (fail if name[:1] == "." else real)(*(opened, name))
+            )
+            lines = sweep(root, [], journal)
+        assert lines == ([] if done else ["cc", "/etc", "/none/below", "/none/other", "/var"])
+        assert journal.read() == lines
+        assert sweep(root, [], journal) == [] == journal.read()
+        assert sweep(root, ["/etc/hosts"], None) == []
+    assert os.listdir(top / "etc") == []
