@@ -186,6 +186,12 @@ def test_a_mistake_in_templater_toml_is_an_error_with_its_position(image, text, 
     assert caught.value.span.place == f"{path}/templater.toml:{place}"
 
 
+def test_a_directory_named_templater_toml_is_an_error(image):
+    path = image(MISTAKE | {"templater.toml/a": ""})
+    with pytest.raises(InputError, match=r"/templater.toml' is a directory, not a regular file"):
+        check_report(path, hosts=(), trusted=True)
+
+
 def test_templater_toml_can_have_exactly_1_mib(image):
     text = 'hosts = ["lxd"]\n#'
     check_report(image(MISTAKE | {"templater.toml": text.ljust(1 << 20, "x")}), hosts=(), trusted=True)

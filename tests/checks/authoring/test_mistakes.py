@@ -787,6 +787,14 @@ def test_a_key_of_metadata_yaml_is_corrected_for_other_case_and_dashes_and_one_t
     assert corrected("nonsense") == ""
 
 
+@pytest.mark.parametrize(
+    ("mode", "readable"), [("0604", True), ("0644", True), ("0603", False), ("0640", False), ("x", True)]
+)
+def test_every_user_can_read_a_file_with_the_read_permission_for_others(mode, readable):
+    found = image(f'/etc/a: {{when: [create], template: t, mode: "{mode}"}}')
+    assert found.can_read(found.rules[0]) is readable
+
+
 def test_an_image_whose_templates_read_no_keys_is_rendered_for_one_instance():
     assert [probe.config for probe in file("/etc/motd", "x").probes] == [{}]
     assert [probe.config for probe in file("/etc/motd", '{{ config_get("user.a", "") }}').probes] == [

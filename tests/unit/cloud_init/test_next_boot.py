@@ -12,8 +12,12 @@ import pytest
 from templater.cloud_init import guest as facts_of_guest
 from templater.cloud_init import yaml_values
 from templater.cloud_init.guest import Guest, read_guest
-from templater.cloud_init.next_boot import Daemon, Verdict, judge
+from templater.cloud_init.next_boot import Daemon, Verdict, daemon_of, judge
 from templater.cloud_init.seed import Seed
+from templater.model.hosts import INCUS, LXD, NONE
+from templater.model.instance import Instance
+from templater.model.metadata import Metadata
+from templater.model.plan import Plan
 from tests.command_server import run_templater
 
 SEED = "/var/lib/cloud/seed/nocloud-net"
@@ -240,3 +244,18 @@ def test_the_prediction_of_each_combination_of_seed_and_guest_and_daemon_is_the_
     if update:
         recorded.write_text(text)
     assert text == recorded.read_text()
+
+
+@pytest.mark.parametrize(
+    ("host", "devlxd", "served"),
+    [
+        (LXD, None, True), (LXD, "true", True), (LXD, "False", False), (LXD, "0", False), (LXD, "no", False), (LXD, "off", False),
+        (INCUS, None, False), (INCUS, "true", False), (NONE, None, None), (NONE, "false", None),
+    ],
+)  # fmt: skip
+def test_only_lxd_serves_the_metadata_socket_and_only_if_it_is_enabled(host, devlxd, served):
+    config = {"volatile.cloud-init.instance-id": "id"} | (
+        {} if devlxd is None else {"security.devlxd": devlxd}
+    )
+    found = daemon_of(Plan(Metadata(), Instance("c1", config=config), host, ("start",), ()))
+    assert found == Daemon(host.product, "id", served)

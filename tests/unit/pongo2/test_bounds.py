@@ -273,6 +273,12 @@ def test_template_expressions_can_be_nested_sixty_levels_deep() -> None:
     assert value(nest("-(", ")", 50, "n")) == "1"
 
 
+def test_a_long_layout_of_a_time_takes_steps() -> None:
+    source = '{% now "' + "05 " * 1000 + '" fake %}'
+    with pytest.raises(LimitError, match="100 steps"):
+        pongo2.compile(source).render({}, limits=Limits(steps=100))
+
+
 @pytest.mark.parametrize(
     "source", ['{{ "x"|ljust:100 }}', '{% for x in "x"|ljust:100 %}{{ x }}{% endfor %}', "x" * 100]
 )

@@ -7,6 +7,7 @@ from templater.model.errors import InputError, LimitError, RenderError, Template
 from templater.model.source import Source
 from templater.pongo2.dialect import V6
 from templater.pongo2.render_state import Limits
+from templater.pongo2.syntax.hints import render_hint
 from tests.unit.pongo2.memory_loader import MemoryLoader
 
 LOOPS = "{% for i in a %}{% for j in a %}{% for k in a %}x{% endfor %}{% endfor %}{% endfor %}"
@@ -74,3 +75,17 @@ def test_the_error_about_the_time_limit_for_all_templates_has_a_hint():
     error = Limits(total=2.5).late()
     assert error.message == "rendering all templates together takes longer than 2.5 seconds"
     assert error.hint == "find the slow template, or allow ten minutes with --limit time=10m"
+
+
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        ("function input argument count (2) of 'config_get' must be equal to the calling argument count (1)", "config_get takes a key and a default"),
+        ("function input argument count (2) of 'devices.Contains' must be equal to the calling argument count (1)", ""),
+        ("function input argument 0 of 'config_get' must be of type string", ""),
+        ("can't access a field by name on type string", "only maps have members; strings and numbers do not"),
+        ("can't access an index on type int", "only maps have members; strings and numbers do not"),
+    ],
+)  # fmt: skip
+def test_the_hint_of_a_render_error_depends_on_its_message(message, hint):
+    assert render_hint(message) == hint

@@ -7,8 +7,9 @@ from templater.model.errors import TemplaterError
 from templater.pongo2 import trace_recorder
 from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS
+from templater.pongo2.render_state import Limits
 from templater.pongo2.trace_recorder import CONFIG_DEFAULT, FILTER_DEFAULT, NOTHING, TEXT, normal
-from templater.pongo2.traced_copy import TracedTemplate
+from templater.pongo2.traced_copy import FACTOR, TracedTemplate, larger
 from tests.test_vectors import FILES, RECORDED, vectors
 
 DEVICES = {"eth0": {"type": "nic", "name": "lan0"}, "root": {"type": "disk", "path": "/"}}
@@ -236,3 +237,9 @@ def test_the_site_of_a_piece_is_the_offset_in_the_text_of_the_user(mode):
     found = TracedTemplate(compiled.compilation).render(context())
     sites = {piece.site.kind: piece.site.start for piece in found.pieces}
     assert sites == {TEXT: 0, "value": 4, "captured": 14, NOTHING: 51}
+
+
+def test_a_traced_render_may_take_more_steps_and_values_but_prints_no_more_text():
+    limits = larger(Limits(steps=7, output=11, values=13, depth=17, seconds=19, total=23, source=29))
+    assert (limits.steps, limits.values) == (7 * FACTOR, 13 * FACTOR)
+    assert (limits.output, limits.depth, limits.seconds, limits.total, limits.source) == (11, 17, 19, 23, 29)

@@ -15,7 +15,7 @@ from templater.model.source import Source
 from templater.planning.decide_changes import FAILED
 from templater.planning.plan_image import plan, plan_image, read_templates
 from templater.rendering.explain import NOTHING, Explainer, keys_read, readings
-from templater.rendering.origins import Layers
+from templater.rendering.origins import Layers, Origin
 from templater.rendering.render import render
 from tests.golden.record import CASES, IMAGES, TRIGGERS
 
@@ -214,3 +214,17 @@ def test_explain_lists_a_condition_without_output_among_the_parts_of_a_line():
 def test_the_keys_that_a_template_reads_include_the_configuration_key_of_the_privileged_field(template, keys):
     assert keys_read([Source("t", "x"), Source("t", template)], "v6", 10.0) == keys
     assert keys_read([Source("t", template)], "v6", -1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        (Origin("a", "profile", "default"), "profile default"), (Origin("a", "merged", "p"), "local or from profile p"),
+        (Origin("a", "merged"), "local or from a profile"), (Origin("a", "local"), "local key"),
+        (Origin("a", "local", "x"), "local key (x)"), (Origin("a", "property"), "rule property"),
+        (Origin("a", "property", "", Source("metadata.yaml", "\na").span(1, 2)), "rule property, line 2 of metadata.yaml"),
+        (Origin("a", "image", "", Source("metadata.yaml", "\na").span(1, 2)), "image property"),
+    ],
+)  # fmt: skip
+def test_the_words_about_an_origin_name_the_profile_or_the_line(origin, words):
+    assert origin.words == words
