@@ -425,12 +425,15 @@ class Archive:
         self._check_map(member)
 
     def _check_map(self, member: Member) -> None:
-        end = 0
+        end = total = 0
         for offset, length in member.sparse or ():
             if offset < end:
                 raise self._damaged("a sparse file's map is out of order")
+            if total % BLOCK:  # GNU tar skips the rest of the block before the next piece, but Go does not
+                raise self._ambiguous("a sparse file with a piece that ends inside a block")
             end = offset + length
-        if end > member.size or sum(length for _, length in member.sparse or ()) != self._left:
+            total += length
+        if end > member.size or total != self._left:
             raise self._damaged("a sparse file's map does not fit its size")
 
     def _pairs(self, numbers: list[int]) -> tuple[tuple[int, int], ...]:

@@ -73,6 +73,8 @@ ARCHIVES = {
     "a sparse type with a prefix": header(b"evil", kind=b"S", prefix=b"templates"),
     "a sparse name of a link": pax((b"GNU.sparse.name", b"templates/evil")) + header(b"rootfs/a", kind=b"2", link=b"x"),
     "a sparse name of a file": pax((b"GNU.sparse.name", b"metadata.yaml")) + header(b"rootfs/b", len(EVIL)) + padded(EVIL),
+    "a piece that ends inside a block": pax((b"GNU.sparse.map", b"0,1,1,512"), (b"GNU.sparse.size", b"513"))
+    + header(b"rootfs/a", 513) + padded(b"\n" + EVIL.ljust(512)),
     "a sparse size of a directory": pax((b"GNU.sparse.size", b"512")) + header(b"rootfs/d", kind=b"5")
     + header(b"rootfs/decoy", len(HIDDEN)) + HIDDEN,
     "a real size of a fifo": pax((b"GNU.sparse.realsize", b"512")) + header(b"rootfs/d", kind=b"6")

@@ -216,9 +216,9 @@ MEMBERS: dict[str, Callable[[int], list[bytes]]] = {
     ],
     "pieces": lambda n: [
         pax({
-            "GNU.sparse.map": b",".join(b"%d,1" % (2 * number) for number in range(n)),
-            "GNU.sparse.size": b"%d" % (2 * n),
-        }) + file("rootfs/a", bytes(n))
+            "GNU.sparse.map": b",".join(b"%d,512" % (1024 * number) for number in range(n // 16)),
+            "GNU.sparse.size": b"%d" % (64 * n),
+        }) + file("rootfs/a", bytes(512 * (n // 16)))
     ],
     "records": lambda n: [pax({f"a{number}": b"" for number in range(n)}) + header("rootfs/a")],
     "templates": lambda n: [header(f"templates/{number}") for number in range(n)],

@@ -20,6 +20,9 @@ UNORDERED = "'IMAGE' is damaged: a sparse file's map is out of order, at byte {}
 MALFORMED = "'IMAGE' is damaged: a sparse file's map is malformed, at byte {} of the archive"
 UNFIT = "'IMAGE' is damaged: a sparse file's map does not fit its size, at byte {} of the archive"
 AMBIGUOUS = "'IMAGE' has {}: tools read different members from it"
+ODD_PIECE = AMBIGUOUS.format("a sparse file with a piece that ends inside a block")
+FULL = b"x" * BLOCK
+HOLES = b"\0" + FULL + b"\0\0bc\0\0"
 
 
 def file(data=b"", name="f", **fields):
@@ -124,8 +127,12 @@ def refusal(path, data, limits=DEFAULT):
         (pax({**SPARSE_1, "GNU.sparse.map": b"0,1"}) + file(b"x"), RefusedError, AMBIGUOUS.format("a sparse file that is described in two formats")),
         (pax({"GNU.sparse.size": b"1"}) + file(b"x"), RefusedError, AMBIGUOUS.format("an incomplete description of a sparse file")),
         (pax({"GNU.sparse.map": b"4,1,0,1", "GNU.sparse.size": b"8"}) + file(b"xy"), InputError, UNORDERED.format(1024)),
-        (pax({"GNU.sparse.map": b"0,1,4,5", "GNU.sparse.size": b"8"}) + file(b"123456"), InputError, UNFIT.format(1024)),
-        (pax({"GNU.sparse.map": b"0,1,4,4", "GNU.sparse.size": b"8"}) + file(b"1234"), InputError, UNFIT.format(1024)),
+        (pax({"GNU.sparse.map": b"0,512,516,5", "GNU.sparse.size": b"520"}) + file(b"x" * 517), InputError, UNFIT.format(1024)),
+        (pax({"GNU.sparse.map": b"0,512,516,4", "GNU.sparse.size": b"520"}) + file(b"x" * 515), InputError, UNFIT.format(1024)),
+        (pax({"GNU.sparse.map": b"0,1,1,512", "GNU.sparse.size": b"513"}) + file(b"x" * 513), RefusedError, ODD_PIECE),
+        (pax({"GNU.sparse.map": b"0,512,600,511,2000,1", "GNU.sparse.size": b"2001"}) + file(b"x" * 1024), RefusedError, ODD_PIECE),
+        (pax({**SPARSE_1, "GNU.sparse.realsize": b"513"}) + file(padded(b"2\n0\n1\n1\n512\n") + b"x" * 513), RefusedError, ODD_PIECE),
+        (old_sparse([(0, 1), (1, 512), (513, 0)], 513, 513) + padded(b"x" * 513), RefusedError, ODD_PIECE),
         (pax({"GNU.sparse.map": b"0,1,4", "GNU.sparse.size": b"8"}) + file(b"1"), InputError, MALFORMED.format(1024)),
         (pax({"GNU.sparse.map": b"0,x", "GNU.sparse.size": b"8"}) + file(b"1"), InputError, MALFORMED.format(1024)),
         (pax({"GNU.sparse.map": b"0," + b"1" * 21, "GNU.sparse.size": b"8"}) + file(b"1"), InputError, MALFORMED.format(1024)),
@@ -231,14 +238,14 @@ def test_an_archive_at_a_limit_is_read_and_a_larger_one_is_refused(tmp_path, mak
 @pytest.mark.parametrize(
     ("data", "content"),
     [
-        (pax({"GNU.sparse.map": b"1,1,4,2,8,0", "GNU.sparse.size": b"8"}) + file(b"abc"), b"\0a\0\0bc\0\0"),
-        (pax({"GNU.sparse.map": b"0,1,1,2", "GNU.sparse.size": b"3"}) + file(b"abc"), b"abc"),
-        (pax(SPARSE_1) + file(padded(b"2\n1\n1\n4\n2\n") + b"abc"), b"\0a\0\0bc\0\0"),
-        (old_sparse([(1, 1), (4, 2), (8, 0)], 3, 8) + padded(b"abc"), b"\0a\0\0bc\0\0"),
+        (pax({"GNU.sparse.map": b"1,512,515,2,519,0", "GNU.sparse.size": b"519"}) + file(FULL + b"bc"), HOLES),
+        (pax({"GNU.sparse.map": b"0,512,512,2", "GNU.sparse.size": b"514"}) + file(FULL + b"bc"), FULL + b"bc"),
+        (pax({**SPARSE_1, "GNU.sparse.realsize": b"519"}) + file(padded(b"2\n1\n512\n515\n2\n") + FULL + b"bc"), HOLES),
+        (old_sparse([(1, 512), (515, 2), (519, 0)], 514, 519) + padded(FULL + b"bc"), HOLES),
         (
-            old_sparse([(0, 1)] + [(k, 1) for k in (2, 4, 6)], 5, 12, b"\1")
-            + padded(b"%011o\0%011o\0" % (8, 1)) + padded(b"abcde"),
-            b"a\0b\0c\0d\0e\0\0\0",
+            old_sparse([(k, 512) for k in (0, 514, 1028, 1542)], 2049, 2060, b"\1")
+            + padded(b"%011o\0%011o\0" % (2056, 1)) + padded(FULL * 4 + b"e"),
+            (FULL + b"\0\0") * 4 + b"e\0\0\0",
         ),
     ],
     ids=["pax 0.1", "no holes", "pax 1.0", "old", "old with a second block"],
