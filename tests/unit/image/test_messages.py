@@ -555,6 +555,35 @@ def test_mksquashfs_gets_the_compression_and_the_time_and_the_top_directory(
     assert options["pass_fds"] == (3, 4)
 
 
+@pytest.mark.parametrize("top", [True, False])
+def test_a_squashfs_file_counts_toward_the_size_of_a_built_image(top, tmp_path, monkeypatch):
+    """mksquashfs gets the members as a tar archive, and writes to the descriptor of the output."""
+    (tmp_path / "bin").mkdir()
+    script = f'#!/bin/sh\nPATH=/bin:/usr/bin\ncat >{tmp_path}/stream\necho squashed >"$2"\n'
+    (tmp_path / "bin/mksquashfs").write_text(script)
+    (tmp_path / "bin/mksquashfs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin")
+    (tmp_path / "i/rootfs").mkdir(parents=True)
+    (tmp_path / "i/rootfs/f").write_text("text")
+    (tmp_path / "i/metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    (tmp_path / "o").mkdir()
+    contents = whole_image.open_contents(str(tmp_path / "i"))
+    if not top:  # an archive can lack a member for the top directory
+        rootfs = contents.rootfs
+        monkeypatch.setattr(contents, "rootfs", lambda: (each for each in rootfs() if each[0].name))
+    packing = image_build.Packing(layout="split", rootfs="squashfs", compression="none")
+    progress = []
+    built = image_build.build(
+        contents, contents.parts(), f"{tmp_path}/o/x", packing, progress=lambda *words: progress.append(words)
+    )
+    sizes = [os.path.getsize(file) for file in built.files]
+    assert built.size == sum(sizes) and sizes[1] == len("squashed\n")
+    with tarfile.open(tmp_path / "stream") as stream:
+        assert [member.name for member in stream] == ["f"]
+    assert built.members == 2 and built.without_acls == ()
+    assert [words[0] for words in progress if words[2] == "f"][-1] == 1
+
+
 def test_a_device_that_is_replaced_while_it_is_created_is_refused(tmp_path):
     """Another process must not get the owner and the mode of the device for its own file."""
     fd = os.open(tmp_path, os.O_RDONLY)
