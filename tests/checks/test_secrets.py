@@ -34,6 +34,8 @@ def test_attack_50_a_secret_in_a_world_readable_file_is_found(mode):
         ("{% for i in 'ab' %}{{ x }}{% set x = config_get('user.password') %}{% endfor %}", ["1:50"]),
         ("{% for k in config %}{{ config_get(k) }}{% endfor %}", ["1:13"]),
         ("{% for k in config %}{{ k }}{% endfor %}", []),
+        ("{% for k, v in config %}{{ v|upper }}{% endfor %}", ["1:16"]),
+        ("{% for k, v in config %}{{ v|length }}{% endfor %}", []),
         ("{% for k, v in config sorted %}{{ k }}={{ v|yesno }}{% endfor %}", []),
         ("{% set c = config %}{{ c }}{{ config|length }}{{ c.a }}", []),
         ("{% for config in 'ab' %}{{ config }}{% endfor %}", []),

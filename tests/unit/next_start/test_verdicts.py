@@ -521,6 +521,8 @@ def test_a_patch_has_the_remarks_and_the_json_the_newer_image_of_a_next_start(in
     assert f"#   {remark}\n" in "".join(patches(found))
     data = data_of(found)
     assert data["files"][0]["remarks"] == [remark]
+    facts = ("instance", "project", "remote", "family", "type", "host")
+    assert [data[name] for name in facts] == ["c1", "default", "local", "incus", "container", "incus-debian"]
     assert (data["newer_image"], data["unreadable"]) == ("a newer image \\ud800", "not authorized")
 
 

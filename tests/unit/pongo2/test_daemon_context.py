@@ -1,4 +1,4 @@
-"""Methods of the variable ``devices``; the results of Incus were recorded in tests/vectors."""
+"""Methods of the variable ``devices``. tests/vectors has recorded calls of real daemons."""
 
 import pytest
 

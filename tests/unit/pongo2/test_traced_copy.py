@@ -148,6 +148,12 @@ CASES = [
         '{% macro m(x) %}{{ x }}{{ config["user.b"] }}{% endmacro %}{{ m(config["user.a"]) }}',
         [("onetwo", [A, B], [])],
     ),
+    ('{% filter cut:config["user.a"] %}one1{% endfilter %}', [("1", [A], [])]),
+    # a field of a loop changes with the loop, even if a name stands for the field
+    (
+        '{% for k in "ab"|make_list %}{% if forloop.First %}{% set x = forloop.Counter|safe %}{% endif %}{{ x }}{% endfor %}',
+        [("1", [], []), ("2", [], [])],
+    ),
     # a tag that remembers earlier values also names the reads of these values
     (
         '{% for k in "ab"|make_list %}{% ifchanged config["user." + k] %}{{ path }}{% endifchanged %}{% endfor %}',

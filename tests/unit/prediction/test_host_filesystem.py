@@ -1,5 +1,6 @@
 """The simulated file system opens each path with the same error as the kernel of this machine."""
 
+import errno
 import os
 from itertools import product
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from templater.model.entry import APPEND_ONLY, DIRECTORY, FILE, IMMUTABLE, SYMLINK, Entry
+from templater.prediction import errno_errors
 from templater.prediction.errno_errors import ENOENT, EPERM, Errno
 from templater.prediction.host_filesystem import HostFilesystem, Node
 from templater.prediction.instance_files import Surroundings
@@ -48,6 +50,14 @@ def simulated(path: str, create: bool) -> str:
     except Errno as error:
         return str(error)
     return ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ELOOP", "ENXIO", "ENAMETOOLONG", "EINVAL", "EPERM", "EXDEV"],
+)
+def test_the_texts_of_system_errors_are_those_of_this_machine_in_lower_case(name: str) -> None:
+    assert getattr(errno_errors, name) == os.strerror(getattr(errno, name)).lower()
 
 
 @pytest.mark.parametrize("create", [False, True])

@@ -371,6 +371,19 @@ def test_only_new_releases_of_lxd_limit_the_size_of_metadata(host, size, error):
         check_metadata(host, metadata, Instance())
 
 
+def test_rules_with_the_same_template_overwrite_one_file_on_the_config_drive() -> None:
+    changes = planned(
+        rule(), rule("/etc/b"), rule("/etc/c", template="no.tpl"), vm=True, template="{{ path }}"
+    ).changes
+    assert [(change.path, change.action, change.before, change.content) for change in changes] == [
+        ("a.tpl.out", "create", None, b"/etc/a"),
+        ("a.tpl.out", "update", b"/etc/a", b"/etc/b"),
+        ("no.tpl.out", "failed", None, None),
+    ]
+    same = planned(rule(), rule("/etc/b"), vm=True).changes[1]
+    assert (same.action, same.before, same.content) == ("keep", b"text", b"text")
+
+
 def test_a_path_of_more_than_100_characters_is_cut_in_the_remarks_on_other_rules() -> None:
     assert _short("/" * 100) == "/" * 100
     assert _short("/" * 101) == "/" * 100 + "…"
