@@ -5,6 +5,7 @@ import contextlib
 import random
 import socket
 import socketserver
+import ssl
 import threading
 import time
 import traceback
@@ -610,3 +611,26 @@ def test_an_answer_with_too_many_bytes_of_headers_is_refused_before_they_are_par
     server.fault = lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + kind + b"\r\n") and True
     with pytest.raises(InputError, match="the server sends more than 32 KiB of headers"):
         UrlStream(server.url).size(INDEX)
+
+
+def test_a_server_whose_certificate_is_refused_learns_the_reason(certificates, monkeypatch):
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    reasons = []
+
+    def serve(listener):
+        connection, _ = listener.accept()
+        try:
+            with context.wrap_socket(connection, server_side=True) as opened:
+                opened.recv(1)
+        except ssl.SSLError as error:
+            reasons.append(error.reason)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        with pytest.raises(TemplaterError):
+            UrlStream(f"https://localhost:{listener.getsockname()[1]}/").read(INDEX)
+        thread.join()
+    assert reasons == ["TLSV1_ALERT_UNKNOWN_CA"]
