@@ -227,3 +227,24 @@ def test_a_merge_key_needs_mappings():
 def test_a_scalar_without_a_value_counts_as_an_empty_list_or_mapping():
     assert "files" not in read(IMAGE + "files: ~\n").data
     assert read(IMAGE + "targets: {incus: ~}\n").data.get("targets", {}).get("incus", {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        *((each, True) for each in ("1", "t", "T", "true", "TRUE", "True")),
+        *((each, False) for each in ("0", "f", "F", "false", "FALSE", "False")),
+    ],
+)
+def test_a_parameter_sets_a_boolean_in_the_spellings_of_the_go_language(value, found):
+    definition = read("image: {distribution: a}\npackages: {update: true}\n", f"packages.update={value}")
+    assert definition.data["packages"]["update"] is found
+
+
+def test_a_value_that_a_parameter_replaces_has_no_position_in_the_file():
+    text = "image:\n  distribution: a\n  release: old\n"
+    assert read(text).span("image.release").place == "d.yaml:3:12"
+    definition = read(text, "image.release=new")
+    assert definition.data["image"]["release"] == "new"
+    assert definition.span("image.release").place == "d.yaml:1:1"
+    assert definition.span("image.release", "image").place == "d.yaml:2:3"
