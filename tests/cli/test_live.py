@@ -279,6 +279,7 @@ def test_the_exit_code_of_a_table_of_instances(exit_code, found, code, monkeypat
     table = live_diff.Table([address], as_json=False, exit_code=exit_code)
     judged = Judged(address, "", SimpleNamespace(exit_code=found[0], changing=found[1]))
     table.add(judged)
+    assert table.code == code
     table.add(Judged(address, "Running", None, InputError("bad\n")))
     assert table.code == max(code, 2)
     table.report()
