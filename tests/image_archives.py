@@ -1,5 +1,6 @@
 """Build tar archives block by block, also such as no tool would write."""
 
+import contextlib
 import tarfile
 from pathlib import Path
 
@@ -12,6 +13,10 @@ def header(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0, **fields: ob
     info.type, info.size = kind, size
     for field, value in fields.items():
         setattr(info, field, value)
+    is_short = len(name.encode("utf-8", "surrogateescape")) <= 100 and kind == tarfile.REGTYPE
+    with contextlib.suppress(ValueError):  # a number that needs the format of GNU tar
+        if is_short:
+            return info.tobuf(tarfile.USTAR_FORMAT)
     return info.tobuf(tarfile.GNU_FORMAT)
 
 

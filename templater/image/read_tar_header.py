@@ -65,6 +65,14 @@ class Header:
             self.device = _number(block[329:337]), _number(block[337:345])
 
 
+def has_pax_format(block: bytes) -> bool:
+    """Return whether GNU tar applies sparse records to a header: it ignores them in the formats gnu and star.
+
+    In the format star, times follow the prefix, which ends with a zero.
+    """
+    return block[257:263] == _USTAR and b"\0" not in block[345:500].rstrip(b"\0")
+
+
 def _text(field: bytes) -> str:
     return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 

@@ -16,7 +16,7 @@ from ..model.source import printable
 from ..parsing.magic_bytes import BLOCK, COMPRESSIONS, TAR, describe, hint_for, recognise
 from .decompress import ByteStream, open_stream
 from .limits import DEFAULT, DIRECTORY_BYTES, INODE_BYTES, HeldBytes, Limits
-from .read_tar_header import Header
+from .read_tar_header import Header, has_pax_format
 
 HARD_LINK = "hard link"
 
@@ -409,6 +409,8 @@ class Archive:
                 raise self._ambiguous("a sparse file that is described in two formats")
             member.sparse = self._old_sparse_map(block)
             member.size = self._octal(block[483:495])
+        elif records and not has_pax_format(block):
+            raise self._ambiguous("a sparse file whose header does not have the format pax")
         elif pax.get("GNU.sparse.major") == b"1" and pax.get("GNU.sparse.minor") == b"0":
             if "GNU.sparse.map" in pax:
                 raise self._ambiguous("a sparse file that is described in two formats")

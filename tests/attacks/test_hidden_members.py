@@ -75,6 +75,15 @@ ARCHIVES = {
     "a sparse name of a file": pax((b"GNU.sparse.name", b"metadata.yaml")) + header(b"rootfs/b", len(EVIL)) + padded(EVIL),
     "a piece that ends inside a block": pax((b"GNU.sparse.map", b"0,1,1,512"), (b"GNU.sparse.size", b"513"))
     + header(b"rootfs/a", 513) + padded(b"\n" + EVIL.ljust(512)),
+    **{
+        f"sparse records before a header in the format {name}":
+        pax((b"GNU.sparse.map", b"0,512"), (b"GNU.sparse.size", b"1024"))
+        + header(b"rootfs/a", 512, magic=magic, prefix=prefix) + bytes(512)
+        for name, magic, prefix in (
+            ("gnu", b"ustar  \0", b""), ("v7", bytes(8), b""),
+            ("star", b"ustar\x0000", b"x".ljust(131, b"\0") + b"00000000000 " * 2),
+        )
+    },
     "a sparse size of a directory": pax((b"GNU.sparse.size", b"512")) + header(b"rootfs/d", kind=b"5")
     + header(b"rootfs/decoy", len(HIDDEN)) + HIDDEN,
     "a real size of a fifo": pax((b"GNU.sparse.realsize", b"512")) + header(b"rootfs/d", kind=b"6")
