@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from templater.checks.author_report import judge
-from templater.checks.authored_image import AuthoredImage, _only, authored
+from templater.checks.authored_image import AuthoredImage, _kept, _lines_that_give, _only, authored
 from templater.checks.authoring import shell
 from templater.checks.authoring.metadata_key import KEYS, corrected
 from templater.checks.invented_values import invented_value
@@ -824,6 +824,28 @@ def test_the_findings_about_unused_ignore_comments_are_limited(monkeypatch):
         ("'a' is not a check: the comment ignores nothing", T + "1:22"),
         ("2 more comments ignore nothing", T + "1:24"),
         ("the ignore comments contain more than 3 ids: later ids have no effect", T + "1:28"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("a=1b", ["a={{ x }}b"]), ("a=1", []), ("1b", []), ("a=b", ["a={{ x }}b"]), ("c 5 d", ["c {{ y }} d"]),
+        ("e1f2g", ["e{{ x }}f{{ y }}g"]), ("e1g2f", []), ("e1fg", ["e{{ x }}f{{ y }}g"]), ("1", []), ("plain", []),
+    ],
+)  # fmt: skip
+def test_a_rendered_line_comes_from_a_template_line_with_the_same_texts_around_its_expressions(text, lines):
+    source = Source("t", "plain\na={{ x }}b\n  c {{ y }} d  \n{{ z }}\ne{{ x }}f{{ y }}g")
+    assert [span.text for span in _lines_that_give(source, text)] == lines
+
+
+def test_a_long_rendered_text_is_cut_except_for_its_last_character(monkeypatch):
+    monkeypatch.setattr("templater.checks.authored_image.LARGEST", 4)
+    assert [_kept(text) for text in (b"abcd", b"abc\n", b"abcde\n", b"abc\xff")] == [
+        "abcd",
+        "abc\n",
+        "abcd\n",
+        "abc\udcff",
     ]
 
 

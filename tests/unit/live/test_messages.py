@@ -246,3 +246,17 @@ def test_an_error_shows_the_text_of_the_daemon_or_else_the_status(kind, body, te
     answer = Answer(418, {"content-type": kind} if kind else {}, body)
     error = Client("incus", "/s", unix_socket("/s")).error(answer)
     assert (error.status, error.text) == (418, text)
+
+
+@pytest.mark.parametrize(("limit", "fits"), [(5, True), (4, False)])
+def test_all_files_of_an_instance_together_are_limited(incus, limit, fits, monkeypatch):
+    for path, body in (("%2Fx", b"ab"), ("%2Fy", b"abc")):
+        head = {**FILE, "Content-Length": str(len(body))}
+        live = rootfs_of(incus, path, (200, head, b""), (200, head, body))
+    monkeypatch.setattr(live_rootfs, "MOST_FILES", limit)
+    assert live.rootfs.read("/x", 9) == b"ab"
+    if fits:
+        assert live.rootfs.read("/y", 9) == b"abc"
+    else:
+        assert failed(live.rootfs.read, "/y", 9) == ("'/y' is too large to compare", "")
+    live.daemon.close()

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from templater.sandbox import validator_process
 from templater.validators.programs import all_validators, ifquery
 from templater.validators.validator import Failure, Missing, short
 
@@ -74,3 +75,21 @@ def test_a_validator_whose_program_is_not_installed_says_so(id, monkeypatch):
     monkeypatch.setattr("templater.sandbox.validator_process.find", lambda names: None)
     with pytest.raises(Missing):
         all_validators()[id].run("name", b"", False, 2)
+
+
+def test_each_validator_says_which_files_it_reads():
+    assert {id: validator.about for id, validator in all_validators().items()} == {
+        "bash": "bash scripts", "cloud-init's schemas": "user-data, vendor-data and network-config",
+        "ifquery": "ifupdown's interfaces", "netplan": "netplan files", "sh": "shell scripts",
+        "systemd-analyze": "systemd units", "visudo": "sudoers files",
+    }  # fmt: skip
+
+
+def test_a_validator_whose_process_fails_gives_the_message_of_the_failure(monkeypatch):
+    def fail(*arguments, **options):
+        raise validator_process.ToolFailure("it took too long")
+
+    monkeypatch.setattr(validator_process, "find", lambda names: "/bin/sh")
+    monkeypatch.setattr(validator_process, "run", fail)
+    with pytest.raises(Failure, match=r"^it took too long$"):
+        all_validators()["sh"].run("script", b"x", False, 1)
