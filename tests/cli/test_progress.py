@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from rich.cells import cell_len
@@ -202,3 +203,28 @@ def test_the_progress_bar_is_updated_ten_times_a_second(monkeypatch):
     bar.stop()
     assert texts == ["packing: 1 files, 5 MiB"] * 2 + ["packing: 3 files, 5 MiB"] * 2 + ["packing: 5 MiB"]
     assert terminal.getvalue()
+
+
+@pytest.mark.parametrize(("term", "shown"), [("dumb", False), ("xterm", True), (None, True)])
+def test_a_terminal_without_cursor_movement_shows_no_progress(term, shown, monkeypatch):
+    a_terminal(monkeypatch)
+    monkeypatch.delenv("TERM")
+    if term is not None:
+        monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr(progress_module, "DELAY", 60)
+    with progress("packing") as show:
+        assert (show is not progress_module.silent) == shown
+    with progress("packing", shown=False) as show:
+        assert show is progress_module.silent
+
+
+@pytest.mark.parametrize(("read", "shown"), [(7, (1, 7, "n", 9)), (0, (1, 5, "n", 0))])
+def test_the_progress_of_an_archive_counts_its_packed_bytes(read, shown):
+    calls = []
+
+    def show(*words):
+        calls.append(words)
+
+    of_packed(SimpleNamespace(packed_size=9, packed_read=read), show)(1, 5, "n")
+    assert calls == [shown]
+    assert of_packed(SimpleNamespace(packed_size=0, packed_read=0), show) is show

@@ -8,10 +8,13 @@ from templater.model.errors import InputError, TemplaterError
 from templater.model.hosts import NONE
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
-from templater.model.plan import WRITE, Change, Plan
+from templater.model.plan import FAILED, SKIP, WRITE, Change, Plan
+from templater.model.source import Source
 from templater.reporting.patch import Work
 from templater.web.distinct_results import Column, InstanceView, instance_view
-from templater.web.report_page import comparison_patches
+from templater.web.html import Html
+from templater.web.redaction import Redaction
+from templater.web.report_page import PageState, block, comparison_patches, template_pane, variant_body
 from templater.web.watch_page import PageView, finding_list, finding_path, open_file
 
 
@@ -100,3 +103,49 @@ def test_a_report_has_a_patch_for_each_file_that_differs_between_two_sides():
     assert comparison_patches(page, a_view(empty, plans[0], sides=sides[:2])) == {
         "/etc/a": "@@ -0,0 +1 @@\n+a\n"
     }
+
+
+@pytest.mark.parametrize(("size", "kept"), [(20_000, False), (20_001, True)])
+def test_a_large_template_is_shown_once_and_then_linked(size, kept):
+    page = PageState(SimpleNamespace(findings=None))
+    variant = SimpleNamespace(
+        change=SimpleNamespace(rule=SimpleNamespace(template="a.tpl")), source=Source("a", "x" * size)
+    )
+    first, second = (str(template_pane(page, variant, place)) for place in ("one", "two"))
+    assert ("xxx" in first, "xxx" in second) == (True, not kept)
+    assert ('<a href="#one">shown above</a>' in second) == kept
+    variant.source, variant.change.rule.template = None, ""
+    found = str(template_pane(page, variant, "three"))
+    assert "(none)" in found and "The template does not exist or is not readable." in found
+
+
+@pytest.mark.parametrize(
+    ("most", "count", "more"), [(None, 3, False), (3, 3, False), (3, 4, True), (1, 0, False)]
+)
+def test_a_long_block_has_a_button_for_its_other_lines(most, count, more):
+    page = PageState(SimpleNamespace(), most=most)
+    found = str(block(page, iter([Html("<i></i>")] * count)))
+    assert found.count("<i>") == min(count, 3)
+    assert ("These are the first 3 lines. " in found) == ("data-all" in found) == more
+
+
+@pytest.mark.parametrize(
+    ("facts", "text"),
+    [
+        ({"action": SKIP}, "Nothing is written: the file exists."),
+        ({"action": FAILED, "error": InputError("bad")}, "bad"),
+        ({"guest": True}, "The guest&#x27;s agent copies a.tpl.out from the config drive."),
+        ({"content": b""}, "The file is empty."),
+        ({"content": b"a\xff"}, "The origins are not shown: the file has too many lines, parts or origins."),
+    ],
+)
+def test_a_result_without_lines_says_why(facts, text):
+    change = Change(Rule("/a", "a.tpl", ()), "create", "/a", facts.get("action", WRITE))
+    change.content, change.error = facts.get("content", b"x"), facts.get("error")
+    variant = SimpleNamespace(
+        change=change, is_in_guest=facts.get("guest", False), lines=None, has_content=True, reads=None
+    )
+    page = PageState(SimpleNamespace(redaction=Redaction([], "")))
+    found = "".join(map(str, variant_body(page, variant)))
+    assert text in found
+    assert ("a\\xff" in found) == (change.content == b"a\xff")
