@@ -386,3 +386,26 @@ def test_every_plugin_module_has_a_test_file_with_its_name(folder):
 
 if __name__ == "__main__":
     print(drawing())
+
+
+#: data classes whose values change after they are made
+CHANGING = words("""
+    _Attempt _Block _Comment _Content _File _Meaning _Opened _Reader Catalog Daemon Decoded Definition Description
+    FileView HostStart Image InstanceView Listing LiveInstance Mark Member NewImage PageState Part PublicFiles Report
+    Result Results SimulatedInstance Tree Unpacked Variant
+""")
+WITHOUT_SLOTS = words("""
+    _Block _ImageOfOneFile AuthoredImage Definition FileEntry Results Rule ScannedImage
+""")
+
+
+def test_a_data_class_has_slots_and_its_values_do_not_change():
+    """Plans, images and reports are shared between instances, hosts and passes."""
+    found = [
+        pair
+        for path in MODULES.values()
+        for pair in re.findall(r"^@dataclass\b(.*)\n(?:@.*\n)*class (\w+)", path.read_text(), re.MULTILINE)
+    ]
+    assert len(found) > 100
+    assert {name for facts, name in found if "frozen=True" not in facts} == CHANGING
+    assert {name for facts, name in found if "slots=True" not in facts} == WITHOUT_SLOTS

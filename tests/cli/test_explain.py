@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from templater.cli.commands.explain import split_row
 from tests.cli.test_output import on_a_terminal
 
 RULES = "templates:\n  /etc/a: {when: [create], template: a.tpl}\n"
@@ -167,3 +168,40 @@ def test_an_empty_file_and_a_template_that_reads_nothing_are_named(image, run):
     folder = image("")
     assert explained(run, folder)[1].splitlines()[-1] == "    (empty)"
     assert explained(run, folder, "--reads")[1] == "==> a.tpl  /etc/a\n    reads nothing\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "width", "lines"),
+    [
+        ([("   12 |  3 | ", "dim"), ("a text of the file that is too long", "")], 20, None),
+        ([("m | ", "x"), ("^a", ""), ("b", "")], 20, None),
+        (
+            [("   12 | a note that is too long to stay in one line", "dim")],
+            40,
+            [
+                [("   12 | ", ""), ("a note that is too long to", "dim")],
+                [("   12 | ", ""), ("  stay in one line", "dim")],
+            ],
+        ),
+        (
+            [("  note of several words that is wrapped here", "dim")],
+            32,
+            [
+                [("   ", ""), ("note of several words that", "dim")],
+                [("   ", ""), ("  is wrapped here", "dim")],
+            ],
+        ),
+        (
+            [("   |   | ", "dim"), ("^ a remark of several words that is long", "blue")],
+            40,
+            [
+                [("   |   | ", ""), ("^ a remark of several words", "blue")],
+                [("   |     ", ""), ("  that is long", "blue")],
+            ],
+        ),
+        ([("x|", "k")], 9, [[("   ", ""), ("x|", "k")]]),
+        ([("| a", "k")], 9, [[("| ", ""), ("a", "k")]]),
+    ],
+)
+def test_the_origins_of_explain_are_wrapped_but_not_the_lines_of_the_file(row, width, lines):
+    assert list(split_row(row, width)) == ([row] if lines is None else lines)
