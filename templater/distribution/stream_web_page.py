@@ -43,7 +43,7 @@ lxc remote add NAME https://THIS-SERVER --protocol simplestreams</code></pre>
 """
 
 
-def page(images: Iterable[Listed], title: str = "Images") -> str:
+def page(images: Iterable[Listed], title: str) -> str:
     """Render the page. All text from the catalog is escaped."""
     rows = [_row(image) for image in images]
     return _PAGE.format(title=_text(title), count=len(rows), rows="\n".join(rows))

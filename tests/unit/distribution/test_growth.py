@@ -83,7 +83,7 @@ ACTIONS = {
     "verify": lambda trees, size: verify(LocalStream(trees.tree(size))),
     "verify metadata": lambda trees, size: verify(LocalStream(trees.tree(size)), metadata_only=True),
     "list": lambda trees, size: list_stream(LocalStream(trees.tree(size))),
-    "page": lambda trees, size: page(list_stream(LocalStream(trees.tree(size)))),
+    "page": lambda trees, size: page(list_stream(LocalStream(trees.tree(size))), "Images"),
     "add and remove": add_and_remove,
     "prune": lambda trees, size: prune(trees.tree(size), keep=1, dry_run=True),
     "a root shared by all": lambda trees, size: verify_document(trees, size, shared_root),

@@ -209,7 +209,7 @@ def test_the_web_page_of_a_tree_has_a_row_for_each_image():
     facts |= {"version": "20260101_0000", "type": "container", "architecture": "amd64"}
     facts["fingerprint"] = "0123456789ab" + "c" * 52
     images = [Listed(**facts, aliases=("a", "b"), size=3 << 19), Listed(**facts, aliases=(), size=1 << 30)]
-    rows = [line for line in page(images).splitlines() if line.startswith("<tr><td>")]
+    rows = [line for line in page(images, "Images").splitlines() if line.startswith("<tr><td>")]
     start = "<tr><td>Tiny 1 default</td><td>"
     middle = "</td><td>container</td><td>amd64</td><td>20260101_0000</td>"
     end = f'<td><code title="0123456789ab{"c" * 52}">0123456789ab</code></td></tr>'

@@ -612,3 +612,14 @@ def test_only_a_limited_number_of_directories_is_open_while_unpacking(writer, tm
     writer.finish()
     assert len(os.listdir("/proc/self/fd")) == before
     assert len(list((tmp_path / "root").rglob("*"))) == 7 + 12
+
+
+def test_a_unified_image_cannot_have_a_squashfs_root_filesystem(tmp_path):
+    (tmp_path / "i/rootfs").mkdir(parents=True)
+    (tmp_path / "i/metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    contents = whole_image.open_contents(str(tmp_path / "i"))
+    packing = image_build.Packing(layout="unified", rootfs="squashfs", compression="none")
+    assert failed(image_build.build, contents, contents.parts(), f"{tmp_path}/x", packing) == (
+        UsageError, "a unified image is one tarball", "add --format split for a squashfs root filesystem",
+    )  # fmt: skip
+    assert os.listdir(tmp_path) == ["i"]

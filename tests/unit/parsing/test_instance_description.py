@@ -9,6 +9,7 @@ import pytest
 
 from templater.instances.description_file import read_instance as read_instance_file
 from templater.instances.description_file import read_instances as read_instances_file
+from templater.instances.description_file import read_source
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.model.instance import CONTAINER, VIRTUAL_MACHINE, Profile
 from templater.model.source import Source
@@ -789,3 +790,12 @@ def test_a_boolean_of_an_instance_has_several_spellings(text, value):
     found = read_instance(source)
     assert found.ephemeral is value
     assert found.expanded_config().get("security.privileged") == ("true" if value else None)
+
+
+def test_a_description_from_standard_input_has_a_name_of_its_own(monkeypatch, tmp_path):
+    (tmp_path / "i.yaml").write_bytes(b"name: c1\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"name: c1\n")))
+    assert (read_source("-").name, read_source(f"{tmp_path}/i.yaml").name) == (
+        "<stdin>",
+        f"{tmp_path}/i.yaml",
+    )

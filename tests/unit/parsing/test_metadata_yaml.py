@@ -567,3 +567,17 @@ def test_an_error_escapes_a_line_feed_in_a_path_or_value():
     )
     assert len(error.notes) == 2
     assert all(text.isprintable() for text in (error.message, error.hint, *error.notes))
+
+
+@pytest.mark.parametrize(
+    ("rule", "duplicates"),
+    [
+        ("{template: t, when: [create], template: u}", 1),
+        ("{<<: {template: t}, <<: {when: [create]}}", 0),
+        ("{template: t, when: [create], when: [copy], when: [start]}", 2),
+    ],
+)
+def test_only_duplicate_names_are_findings_of_old_hosts(rule, duplicates):
+    text = f"architecture: x86_64\ncreation_date: 1\ntemplates:\n  /a: {rule}\n"
+    found = read_metadata(Source("metadata.yaml", text), "v2").findings
+    assert [finding.code for finding in found].count("duplicate-key") == duplicates
