@@ -1,0 +1,41 @@
+"""The limit on the size of a file that is hashed."""
+
+import contextlib
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from templater.distribution.local_stream import LocalStream
+from templater.distribution.verify_files import ContentReader
+from templater.distribution.verify_report import Report
+from templater.model.errors import InputError
+
+
+class Remote:
+    """A stream on a server, which announces no size."""
+
+    @contextlib.contextmanager
+    def pieces(self, path):
+        yield iter((b"te", b"xt"))
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_file_is_hashed_up_to_a_limit_on_its_size(local, tree):
+    tree.create()
+    Path(tree.path, "images/f").write_text("text")
+    stream = LocalStream(tree) if local else Remote()
+    calls = []
+    report = Report()
+    reader = ContentReader(stream, report, lambda *words: calls.append(words))
+    starts = {"m": hashlib.sha256(b"metadata")}
+    content = reader.read("images/f", 4, starts)
+    assert (content.size, content.hash.hexdigest()) == (4, hashlib.sha256(b"text").hexdigest())
+    assert content.combined == {"m": hashlib.sha256(b"metadatatext").hexdigest()}
+    assert starts["m"].hexdigest() == hashlib.sha256(b"metadata").hexdigest()
+    assert report.bytes == 4
+    assert calls[-1] == (0, 4, "images/f")
+    with pytest.raises(InputError) as caught:
+        ContentReader(stream, report, lambda *_: None).read("images/f", 3, {})
+    size = "has 4 bytes" if local else "has over 3 bytes"
+    assert caught.value.message == f"the file {size}, far more than an image should have"
