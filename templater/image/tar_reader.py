@@ -319,6 +319,8 @@ class Archive:
             if end <= blank + 1 or end > len(data) or not equals or data[end - 1] != 0x0A:
                 raise self._damaged("a pax header has a malformed record")
             name = key.decode("utf-8", "surrogateescape")
+            if name.startswith((" ", "\t")):
+                raise self._ambiguous("a pax record with a blank before its name")  # which GNU tar skips
             if name in (
                 "GNU.sparse.offset",
                 "GNU.sparse.numbytes",

@@ -91,6 +91,8 @@ ARCHIVES = {
     "a dump directory": pax((b"GNU.dumpdir", b"Yx\0\0")) + header(b"rootfs/q"),
     "a header of Solaris": pax((b"path", INNOCENT), kind=b"X") + SECOND,
     "two pax headers": pax((b"path", INNOCENT)) + pax((b"comment", b"x")) + SECOND,
+    "a blank before the name of a record": pax((b" path", b"templates/t")) + header(b"rootfs/q", 2) + padded(b"y\n"),
+    "a tab before the name of a record": pax((b"\tlinkpath", b"/etc/shadow")) + header(b"rootfs/q", kind=b"2", link=b"x"),
     "an empty path": pax((b"path", b"")) + SECOND,
     "an empty target": pax((b"linkpath", b"")) + header(b"rootfs/l", kind=b"2", link=b"../../x"),
     "pax, then a long name": pax((b"path", b"metadata.yaml")) + long_name(INNOCENT + b"\0")
@@ -154,6 +156,8 @@ KEYS = (
     b"GNU.sparse.size",
     b"GNU.sparse.map",
     b"hdrcharset",
+    b" path",
+    b"\tlinkpath",
 )
 VALUES = (b"templates/evil", b"", b"0", b"1", b"512", b"a/", b"BINARY", b"0,1")
 
