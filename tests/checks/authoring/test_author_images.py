@@ -186,6 +186,13 @@ def test_a_mistake_in_templater_toml_is_an_error_with_its_position(image, text, 
     assert caught.value.span.place == f"{path}/templater.toml:{place}"
 
 
+def test_the_hint_about_an_unknown_key_of_templater_toml_lists_the_known_keys(image):
+    with pytest.raises(InputError) as caught:
+        check_report(image(MISTAKE | {"templater.toml": "x = 1\n"}), hosts=(), trusted=True)
+    assert caught.value.message == "unknown key 'x'"
+    assert caught.value.hint == "the known keys are hosts, instances, severity, ignore"
+
+
 def test_a_directory_named_templater_toml_is_an_error(image):
     path = image(MISTAKE | {"templater.toml/a": ""})
     with pytest.raises(InputError, match=r"/templater.toml' is a directory, not a regular file"):

@@ -43,6 +43,10 @@ def test_the_github_report_escapes_properties_and_messages():
     assert first.startswith(
         '::warning file=i/metadata.yaml,line=3,col=2,title=mode::a "b" <c> & 50%25%0Ahint: do, this:'
     )
+    odd = {**FINDING, "file": "a:b,c%", "message": "x:y,z"}
+    assert github([{**REPORT, "findings": [odd]}]).startswith(
+        "::warning file=a%3Ab%2Cc%25,line=3,col=2,title=mode::x:y,z%0Ahint"
+    )
     assert "\x1b" not in github([{**REPORT, "findings": [{**FINDING, "message": "\x1b"}]}])
 
 

@@ -11,6 +11,7 @@ from templater.checks.author_report import judge
 from templater.checks.authored_image import AuthoredImage, _kept, _lines_that_give, _only, authored
 from templater.checks.authoring import shell
 from templater.checks.authoring.metadata_key import KEYS, corrected
+from templater.checks.ignores import _comments
 from templater.checks.invented_values import invented_value
 from templater.checks.mistakes_in_files import invented_value as phrase
 from templater.checks.run_checks import all_checks, audit
@@ -847,6 +848,12 @@ def test_a_long_rendered_text_is_cut_except_for_its_last_character(monkeypatch):
         "abcd\n",
         "abc\udcff",
     ]
+
+
+def test_each_id_of_an_ignore_comment_has_its_own_span():
+    source = Source("t", "x{# templater: ignore mode, rename #}{#- templater: ignore yaml -#}")
+    spans = [comment.at.text for comment in _comments(source, "t")]
+    assert spans == ["mode", "rename", "yaml"]
 
 
 def test_an_entry_for_one_target_ignores_only_the_findings_about_this_target():

@@ -26,6 +26,8 @@ from templater.pongo2.values import Panic, TooLarge
         ("^a", "aa", "a"),
         ("a$", "aa", "a"),
         ("(?m)^a", "a\na", "\n"),
+        ("(?m)a$", "a\nab a", "\nab "),
+        ("(?m)$", "a\nb", "a\nb"),
         (r"\bab\b", "ab abc", " abc"),
         (r"\d{2,3}", "1 12 1234", "1  4"),
         (r"a{,2}", "a{,2}a", "a"),
