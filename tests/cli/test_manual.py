@@ -132,3 +132,14 @@ def test_the_man_program_finds_the_name_line_of_each_page(written, tmp_path):
         path.write_text(text)
         done = subprocess.run(["lexgrog", path], capture_output=True, text=True, check=True)
         assert done.stdout.startswith(f'{path}: "{name} - ')
+
+
+def test_an_option_is_bold_and_its_value_is_italic_on_a_man_page():
+    words = {
+        "--as,": r"\fB\-\-as\fR,",
+        "-h": r"\fB\-h\fR",
+        "HOST": r"\fIHOST\fR",
+        "/": r"\fR/\fR",
+        "": r"\fR\fR",
+    }
+    assert {word: manual.marked(word) for word in words} == words

@@ -317,3 +317,23 @@ def test_a_command_ends_without_a_message_if_its_pager_ends_early(tmp_path):
     seen = on_a_terminal("preview", str(tmp_path), PAGER="head -n 2")
     assert seen.count(b"\n") == 2
     assert b"Traceback" not in seen
+
+
+@pytest.mark.parametrize(
+    ("on_terminal", "term", "color", "layout"),
+    [
+        (True, "xterm", "never", True),
+        (True, "dumb", "never", False),
+        (True, "dumb", "always", True),
+        (False, "xterm", "never", False),
+        (False, "xterm", "always", True),
+        (False, "dumb", "auto", False),
+    ],
+)
+def test_a_terminal_or_colours_give_a_layout(on_terminal, term, color, layout, monkeypatch):
+    for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr(terminal, "is_terminal", lambda stream: on_terminal)
+    monkeypatch.setattr(terminal._State, "color", color)
+    assert terminal.has_layout(sys.stdout) is layout
