@@ -239,3 +239,12 @@ def test_the_form_shows_a_message_if_an_instance_has_no_profiles(page):
     with_one = page.ask({}, {"web1": {"profiles": [{"name": "p", "config": {"user.a": "b"}}]}})
     assert "user.a" in with_one["form"]
     assert none not in with_one["form text"]
+
+
+def test_the_notes_of_an_instance_of_a_list_are_on_its_page(tmp_path):
+    (tmp_path / "all.json").write_text(json.dumps([{"name": "web1", "confi": {}}, {"name": "web2"}]))
+    page = Page(CLOUD, str(tmp_path / "all.json"), name=None)
+    note = "unknown key 'confi' is ignored"
+    assert note in page.ask(instance="web1")["notes text"]
+    assert note not in page.ask(instance="web2")["notes text"]
+    assert note in page.ask(instance="web2", beside="instance:web1")["notes text"]
