@@ -222,6 +222,11 @@ def test_audit_checks_a_template_that_does_not_compile():
         "1 }}" + "".join(f"{{% set x{n} = config|stringformat:x{n} %}}" for n in range(1_900)),
         "1 }}" + "".join(f"{{% set x{n} = 'a' + config.a + x{n - 1} %}}" for n in range(20_000)),
         "'a=' + " * 60_000 + "config.a",
+        "1 }}{% with " + " ".join(f"x{n}=config" for n in range(20_000)) + " %}{% endwith %}",
+        "1 }}{% for k in config %}"
+        + "{% set z = k %}{% set k = z %}{{ config_get(z + k) }}" * 6_000
+        + "{% endfor %}",
+        "config_get(" * 60_000,
     ],
 )
 def test_the_line_injection_and_secret_checks_take_linear_time(text):

@@ -46,6 +46,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 def secrets_of(source: Source) -> Iterator[Token]:
     """Yield each string in a printed expression that contains one of ``WORDS``, such as ``"user.token"``.
 
+    A sum of strings, such as ``"user.to" + "ken"``, counts as one string.
+
     If the template prints a variable, also yield such strings in the tag that sets the variable. Yield the
     name ``config``, or another name of the same map, if the template can print all its values: with a loop,
     the filter stringformat or a macro.
@@ -56,12 +58,17 @@ def secrets_of(source: Source) -> Iterator[Token]:
     seen: set[int] = set()
     for kind, part in parts_of(source):
         bound = bound_names(kind, part)
-        found = [token for token in part if token.kind == STRING and has_word(token)]
+        new = set(bound)
+        found = [*_strings_with_words(part)]
+        read_keys: list[Token] = []
         for name, is_argument in _names_in(part):
             found += secrets.get(name, ())
             found += keys.get(name, ()) if is_argument else ()
+            read_keys += keys.get(name, ()) if name not in new else ()
+        for name in bound if read_keys else ():
+            keys[name] = read_keys[:_MOST]
         whole = list(_read_whole(kind, part, maps))
-        if whole and kind in ("set", "with"):
+        if whole and kind in ("set", "with", "macro"):
             maps.update(bound)
         content = [token for token, is_content in whole if is_content]
         if kind == "for" and content and bound:
@@ -75,10 +82,43 @@ def secrets_of(source: Source) -> Iterator[Token]:
 
 
 def _names_in(part: list[Token]) -> Iterator[tuple[str, bool]]:
-    """Yield each name whose value a part can show, and whether it is an argument or a subscript."""
+    """Yield each name whose value a part can show, and whether it is in an argument or a subscript."""
+    calls: list[bool] = []  # for each open bracket, whether it or an outer one has arguments or a subscript
     for before, token, after, last in zip(part, part[1:], part[2:], [*part[3:], part[-1]], strict=False):
-        if token.kind == IDENTIFIER and not (after.kind == "|" and last.value in HIDING):
-            yield token.value, before.kind in ("(", "[", ",")
+        if token.kind in ("(", "["):
+            calls.append(token.kind == "[" or before.kind == IDENTIFIER or any(calls[-1:]))
+        elif token.kind in (")", "]"):
+            del calls[-1:]
+        elif token.kind == IDENTIFIER and not (after.kind == "|" and last.value in HIDING):
+            yield token.value, any(calls[-1:])
+
+
+def _strings_with_words(part: list[Token]) -> Iterator[Token]:
+    """Yield each string, and each sum of strings, that contains one of ``WORDS``."""
+    pieces: list[Token] = []
+    is_added = False
+    for token in part:
+        if token.kind == STRING:
+            if has_word(token):
+                yield token
+            if not is_added:
+                yield from _sum_with_word(pieces)
+                pieces = []
+            pieces.append(token)
+            is_added = False
+        elif token.kind == "+" or token.value == "add":
+            is_added = True
+        elif token.kind not in ("(", ")", "|", ":"):
+            yield from _sum_with_word(pieces)
+            pieces, is_added = [], False
+
+
+def _sum_with_word(pieces: list[Token]) -> Iterator[Token]:
+    if len(pieces) > 1 and not any(map(has_word, pieces)):
+        text = "".join(piece.value for piece in pieces)
+        token = Token(STRING, text, pieces[0].start, pieces[-1].end, pieces[0].unit)
+        if has_word(token):
+            yield token
 
 
 def _read_whole(kind: str, part: list[Token], maps: set[str]) -> Iterator[tuple[Token, bool]]:
