@@ -199,6 +199,15 @@ def test_other_files_that_every_user_can_write_are_listed_with_medium_severity()
         ("var/lib/polkit-1", Entry(DIRECTORY, 0o755, uid=1000), True),
         ("var/db/sudo", Entry(DIRECTORY, 0o755, uid=1000), True),
         ("root/.bashrc", Entry(FIFO, 0o600, uid=1000), True),
+        ("nix/store/x/bin/bash", Entry(FILE, 0o555, uid=1000), True),
+        ("gnu/store/x", Entry(DIRECTORY, 0o555, uid=1000), True),
+        ("nix/store", Entry(DIRECTORY, 0o1775, gid=30000), False),
+        ("init", Entry(FILE, 0o755, uid=1000), True),
+        ("opt/bin/x", Entry(FILE, 0o755, uid=1000), True),
+        ("var/service/x/run", Entry(FILE, 0o755, uid=1000), True),
+        ("var/lib/portables/x", Entry(FILE, 0o644, uid=1000), True),
+        ("var/lib/systemd/linger/x", Entry(FILE, 0o644, uid=1000), True),
+        ("var/lib/alternatives/x", Entry(FILE, 0o644, uid=1000), True),
         ("opt/x", Entry(FILE, 0o644, uid=1000), False),
         ("usr/x", Entry(SYMLINK, 0o777, uid=1000), False),
     ],
@@ -233,6 +242,41 @@ def test_programs_that_a_user_of_a_service_can_change_are_listed_with_low_severi
         ("etc/systemd/system/x.service", Entry(FILE, 0o644, uid=33)),
         ("etc/profile.d/x.sh", Entry(FILE, 0o644, uid=33)),
         ("etc/cron.daily", Entry(DIRECTORY, 0o755, uid=33)),
+        *(
+            (path, Entry(FILE, 0o644, uid=33))
+            for path in (
+                "etc/sudo.conf",
+                "etc/doas.conf",
+                "etc/pam.conf",
+                "etc/nsswitch.conf",
+                "etc/environment",
+                "etc/inittab",
+                "etc/bash.bashrc",
+                "etc/ssh/sshd_config",
+                "etc/polkit-1/rules.d/x.rules",
+                "etc/security/pam_env.conf",
+                "etc/update-motd.d/x",
+                "etc/network/if-up.d/x",
+                "etc/logrotate.d/x",
+                "etc/apt/apt.conf.d/x",
+                "etc/default/cron",
+                "etc/local.d/x.start",
+                "etc/dhcp/dhclient-exit-hooks.d/x",
+                "etc/ssl/openssl.cnf",
+                "root/.bashrc",
+                "usr/local/etc/sudoers",
+                "usr/etc/pam.d/x",
+                "usr/share/polkit-1/rules.d/x",
+                "usr/share/dbus-1/system-services/x.service",
+                "usr/share/initramfs-tools/hooks/x",
+                "var/lib/dpkg/info/x.postinst",
+                "var/lib/cloud/scripts/per-boot/x",
+                "var/spool/cron/crontabs/root",
+                "init",
+            )
+        ),
+        ("etc/environment", Entry(FILE, 0o664, gid=33)),
+        ("etc/ssh", Entry(DIRECTORY, 0o775, gid=33)),
     ],
 )
 def test_directories_units_and_scripts_that_a_user_of_a_service_can_change_are_listed(path, entry):
@@ -254,6 +298,28 @@ def test_directories_units_and_scripts_that_a_user_of_a_service_can_change_are_l
 def test_a_link_of_programs_is_listed_if_users_of_a_service_can_replace_its_target(link, others):
     message = f"a system user or group other than root can replace the targets of the links '{link.path[6:]}'"
     assert observed(CHECK, an_image(names=[link, *others])) == [("low", link.path, message)]
+
+
+@pytest.mark.parametrize(
+    ("path", "entry"),
+    [
+        ("etc/postgresql", Entry(DIRECTORY, 0o755, uid=101)),
+        ("etc/postgresql/15/main/pg_hba.conf", Entry(FILE, 0o640, uid=101)),
+        ("etc/polkit-1/rules.d", Entry(DIRECTORY, 0o700, uid=102)),
+        ("usr/share/polkit-1/rules.d", Entry(DIRECTORY, 0o700, uid=102)),
+        ("etc/bind", Entry(DIRECTORY, 0o2775, gid=103)),
+        ("etc/dhcp/ddns-keys", Entry(DIRECTORY, 0o755, uid=104)),
+        ("usr/local/share/x", Entry(DIRECTORY, 0o2775, gid=50)),
+        ("var/spool/cron/crontabs", Entry(DIRECTORY, 0o1730, gid=101)),
+        ("var/spool/cron/crontabs/www-data", Entry(FILE, 0o600, uid=33)),
+        ("var/spool/cron/atjobs", Entry(DIRECTORY, 0o1770, uid=1, gid=1)),
+        ("var/lib/postgresql/.ssh/authorized_keys", Entry(FILE, 0o600, uid=101)),
+        ("var/lib/polkit-1", Entry(DIRECTORY, 0o700, uid=102)),
+        ("nix/store", Entry(DIRECTORY, 0o1775, gid=300)),
+    ],
+)
+def test_files_that_belong_to_services_by_design_have_no_finding(path, entry):
+    assert not observed(CHECK, an_image(names=[Name(f"rootfs/{path}", entry)]))
 
 
 def test_a_link_of_programs_has_no_finding_if_services_cannot_replace_its_target():

@@ -14,6 +14,7 @@ from ...planning.follow_links import Steps, resolve
 from ..base import Observation, check
 from ..scan import PASSWD, PASSWD_BYTES
 from ..scanned_image import IMPLIED, MAX_DEPTH, ScannedImage
+from .sensitive_targets import is_sensitive
 
 #: files that only root may write
 FILES = {
@@ -36,14 +37,24 @@ _PUBLIC = (
 _EMPTY = ("dev/", "proc/", "run/", "sys/")
 #: directories in which only root may change files, in addition to those whose names begin with "lib"
 _SYSTEM = (
-    "bin/", "boot/", "etc/", "root/", "sbin/", "usr/", "var/cron/", "var/db/sudo/", "var/lib/cloud/",
+    "bin/", "boot/", "etc/", "init/", "opt/bin/", "root/", "sbin/", "usr/", "var/cron/", "var/db/sudo/",
+    "var/lib/alternatives/", "var/lib/cloud/", "var/lib/portables/", "var/lib/systemd/linger/",
     "var/lib/confexts/", "var/lib/dkms/", "var/lib/dpkg/", "var/lib/extensions/", "var/lib/extrausers/",
-    "var/lib/pacman/", "var/lib/polkit-1/", "var/lib/rpm/",
+    "var/lib/pacman/", "var/lib/polkit-1/", "var/lib/rpm/", "var/service/",
     "var/lib/snapd/", "var/spool/anacron/", "var/spool/at/", "var/spool/atjobs/", "var/spool/atspool/",
     "var/spool/cron/", "var/spool/fcron/", "var/spool/incron/",
 )  # fmt: skip
-#: the directories of programs, libraries, units and scripts, which root runs
+#: directories of programs, which users of Nix can write, but only root may change the files in them
+_STORES = ("nix/store/", "gnu/store/")
+#: the directories of programs, libraries, units, scripts and settings, which root runs or trusts. Services
+#: may own other directories, such as /etc/postgresql.
 _PROGRAMS = (
+    "etc/NetworkManager/", "etc/apt/", "etc/cloud/", "etc/conf.d/", "etc/dbus-1/", "etc/default/",
+    "etc/dhcp/dhclient", "etc/dpkg/", "etc/init/", "etc/initramfs-tools/", "etc/kernel/", "etc/local.d/",
+    "etc/logrotate.d/", "etc/needrestart/", "etc/netplan/", "etc/network/", "etc/runit/", "etc/s6/",
+    "etc/selinux/", "etc/service/", "etc/ssh/", "etc/ssl/openssl.cnf/", "etc/supervisor/", "etc/sysconfig/",
+    "etc/sysctl.d/", "etc/tmpfiles.d/", "etc/update-motd.d/", "etc/xdg/", "etc/xinetd.d/", "etc/zsh/",
+    "init/", "root/", "usr/share/dbus-1/", "usr/share/initramfs-tools/", "var/lib/cloud/", "var/lib/dpkg/",
     "bin/", "boot/", "etc/cron", "etc/init.d/", "etc/ld.so.", "etc/modprobe.d/", "etc/profile", "etc/rc",
     "etc/systemd/", "etc/udev/", "lib", "sbin/", "usr/bin/", "usr/lib", "usr/local/bin/", "usr/local/lib",
     "usr/local/sbin/", "usr/sbin/",
@@ -195,7 +206,9 @@ class _Writers:
                 owned.append(path)
             elif system and name.path in self.acls:
                 acls.append(path)
-            elif _is_program(path) and self._belongs_to(entry, _FIRST_SERVICE):
+            elif (_is_program(path) or (system and _is_trusted(path, entry))) and self._belongs_to(
+                entry, _FIRST_SERVICE, path
+            ):
                 programs.append(path)
         for paths, message, severity in (
             (public, "every user can write {}", "medium"),
@@ -312,11 +325,19 @@ class _Writers:
 
 def _is_system(path: str) -> bool:
     below = f"{path}/"
-    return path.startswith("lib") or (below.startswith(_SYSTEM) and not below.startswith("usr/tmp/"))
+    return path.startswith(("lib", *_STORES)) or (
+        below.startswith(_SYSTEM) and not below.startswith("usr/tmp/")
+    )
 
 
 def _is_program(path: str) -> bool:
     return f"{path}/".startswith(_PROGRAMS)
+
+
+def _is_trusted(path: str, entry: Entry) -> bool:
+    """Return whether a path is a file in ``/etc`` itself, or a file that grants access or privileges."""
+    is_file = entry.kind in (FIFO, FILE, SOCKET)
+    return is_file and (path.rpartition("/")[0] == "etc" or is_sensitive(f"/{path}"))
 
 
 def _is_created_by_users(path: str) -> bool:

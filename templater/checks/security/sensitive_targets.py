@@ -94,6 +94,11 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             yield Observation(message, rule.spans["path"], severity=severity)
 
 
+def is_sensitive(path: str) -> bool:
+    """Return whether a file grants access or privileges."""
+    return bool(_effect_of(path)[0])
+
+
 def _effect_of(*paths: str) -> tuple[str, str, str]:
     """Return the path that matches the earliest entry of ``SENSITIVE``, with the description and severity.
 
