@@ -40,10 +40,13 @@ def _has_another_number_outside(gid: int) -> bool:
 
     Rootless runtimes map their user and the primary group of the user to 0. Outside of the namespace, other
     users may be members of this group. No user is a member of the groups in a range of subordinate ids.
+
+    A map has only the numbers in the surrounding namespace. If this is such a namespace, too, 0 can be any
+    group.
     """
     users = list(own_map("uid_map"))
     return any(
-        first == gid and count == 1 and (first, disk, count) not in users
+        first == gid and count == 1 and (disk == 0 or (first, disk, count) not in users)
         for first, disk, count in own_map("gid_map")
     )
 
@@ -88,7 +91,8 @@ def _is_group_of_namespace_owner(gid: int) -> bool:
     owner = namespace_owner()
     users = [(first, disk) for first, disk, count in own_map("uid_map") if owner and count == 1]
     return any(
-        first == gid and count == 1 and (owner, disk) in users for first, disk, count in own_map("gid_map")
+        first == gid and count == 1 and disk != 0 and (owner, disk) in users
+        for first, disk, count in own_map("gid_map")
     )
 
 
