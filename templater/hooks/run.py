@@ -28,7 +28,14 @@ from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
 from ..oslite import Closing, abspath, environment, exists, forget, limit_address_space, os, split
 from ..rootfs.confined import Root
-from ..rootfs.trusted_paths import clean_path, open_folder, open_unshared, require_fixed, trusted_owners
+from ..rootfs.trusted_paths import (
+    clean_path,
+    open_fixed_below,
+    open_folder,
+    open_unshared,
+    require_fixed,
+    trusted_owners,
+)
 from .compile_cache import CompileCache, open_cache
 from .options import KEEP_GOING, PROBE, Options, parse
 from .request import HookRequest
@@ -467,14 +474,15 @@ def _open_rootfs(request: HookRequest, folder: Root) -> Root:
     Many paths can lead to the host's root, so the function compares inodes, not paths.
     """
     path = clean_path(request.rootfs)
-    for parent in (folder, *request.open_folders.values()):
-        own = abspath(parent.name)
-        if path.startswith(f"{own}/"):
-            # an untrusted image can supply directories on the way, so ``below`` follows no link in them
-            root = parent.below(path[len(own) :], cross_mounts=request.cross_mounts)
-            break
+    above, name = split(path)
+    own = {abspath(opened.name): opened for opened in request.open_folders.values()}
+    inside = [place for place in (*own, abspath(folder.name)) if path.startswith(f"{place}/")]
+    if above in own:  # the container's own directory: its owner can exchange only what is in it
+        root = own[above].below("/" + name, cross_mounts=request.cross_mounts)
+    elif inside:  # an untrusted image can supply directories on the way, so follow no link in them
+        parent = own.get(inside[0], folder)
+        root = open_fixed_below(parent, path[len(inside[0]) :], cross_mounts=request.cross_mounts)
     else:
-        above, name = split(path)
         with open_folder(above, fixed=True) as parent:
             root = parent.below("/" + name, cross_mounts=request.cross_mounts)
             require_fixed(parent, root)

@@ -79,6 +79,8 @@ def _refuse_fifo(status: "os.stat_result", path: str) -> None:
 def make_folder(path: str, mode: int = 0o777, *, fixed: bool = False) -> Root:
     """Open a directory with ``open_folder``. Make it, and the directories above it, if they are missing.
 
+    With ``fixed``, make no directory that another user can exchange.
+
     Raises RefusedError as ``open_folder`` does. Raises WriteError or OSError if a directory can't be opened
     or made.
     """
@@ -94,6 +96,8 @@ def make_folder(path: str, mode: int = 0o777, *, fixed: bool = False) -> Root:
     while missing:
         name = missing.pop()
         with root, root.directory("/") as directory:
+            if fixed:
+                _refuse_exchange(root, path, os.geteuid())
             try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
                 directory.mkdir(name, mode)
             except FileExistsError:
@@ -140,11 +144,26 @@ def _identity(path: str) -> "tuple[int, int] | None":
 
 def require_fixed(parent: Root, inner: Root) -> None:
     """Raise RefusedError if a user can exchange ``inner`` in the directory ``parent`` and does not own it."""
-    above, own = os.fstat(parent.fd), os.fstat(inner.fd)
-    if not above.st_mode & stat.S_ISVTX and is_shared(parent.fd, above):
-        raise _shared_error(parent.name, inner.name)
-    if above.st_uid != own.st_uid and _is_foreign(above.st_uid, in_shared=False):
-        raise _owner_error(parent.name, above.st_uid, inner.name)
+    _refuse_exchange(parent, inner.name, os.fstat(inner.fd).st_uid)
+
+
+def _refuse_exchange(parent: Root, path: str, owner: int) -> None:
+    status = os.fstat(parent.fd)
+    if not status.st_mode & stat.S_ISVTX and is_shared(parent.fd, status):
+        raise _shared_error(parent.name, path)
+    if status.st_uid != owner and _is_foreign(status.st_uid, in_shared=False):
+        raise _owner_error(parent.name, status.st_uid, path)
+
+
+def open_fixed_below(parent: Root, path: str, *, cross_mounts: bool) -> Root:
+    """Open a directory below ``parent``. Follow no link, and check each directory with ``require_fixed``."""
+    root = parent
+    for name in _components(path):
+        above, root = root, root.below("/" + name, cross_mounts=cross_mounts)
+        require_fixed(above, root)
+        if above is not parent:
+            above.close()
+    return root
 
 
 def _open(

@@ -820,6 +820,7 @@ def test_a_directory_is_shared_if_the_hooks_own_group_is_not_private(
     [
         ([(0, 1000, 1), (1, 100000, 65536)], [(0, 100, 1), (1, 100000, 65536)], True),
         ([(0, 1000, 1), (1, 100000, 65536)], [(0, 1000, 1), (1, 100000, 65536)], False),
+        ([(0, 0, 1), (1, 1, 65536)], [(0, 0, 1), (1, 1, 65536)], True),  # in another such namespace
         ([(0, 100000, 65536)], [(0, 200000, 65536)], False),
         ([(0, 0, 4294967295)], [(0, 0, 4294967295)], False),
     ],
@@ -980,6 +981,30 @@ def test_attack_74_only_its_owner_may_be_able_to_exchange_a_root_filesystem(
     rootfs.parent.chmod(mode)
     assert run(words) == (RefusedError.exit_code if is_refused else 0)
     assert (rootfs / "a").exists() != is_refused
+
+
+@as_root
+@pytest.mark.usefixtures("restored_process")
+@pytest.mark.parametrize(
+    ("runtime", "place"),
+    [("lxc", "c1/vols/web1"), ("lxc", "c1/vols/a/web1"), ("lxc", "state/web1"), ("oci", "c1/vols/web1")],
+)
+@pytest.mark.parametrize("owner", [0, 1234])
+def test_attack_74_no_other_user_can_exchange_a_root_filesystem_below_the_directory_of_the_container(
+    owner: int, runtime: str, place: str, container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hook had opened the container's directory, and did not check the directories in it."""
+    words = hook_line(runtime, container, monkeypatch)
+    rootfs = container.parent / place
+    rootfs.mkdir(parents=True)
+    monkeypatch.setenv("LXC_ROOTFS_PATH", str(rootfs))
+    (container / "config.json").write_text(json.dumps({"root": {"path": str(rootfs)}}))
+    if place == "state/web1":
+        words[1:1] = ["--state", str(rootfs.parent)]
+        monkeypatch.setattr(run_module, "trusted_owners", lambda _: {0, owner})
+    os.chown(rootfs.parent, owner, owner)
+    assert run(words) == (RefusedError.exit_code if owner else 0)
+    assert (rootfs / "a").exists() != bool(owner)
 
 
 @as_root

@@ -698,6 +698,27 @@ def test_the_upper_layer_may_be_in_a_directory_of_its_own_owner_only(tmp_path):
     assert len(lxc.open_layers(layers)) == 3
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize(
+    ("owner", "mode", "said"), [(1234, 0o755, "belongs to another user"), (0, 0o777, "other users can write")]
+)
+def test_no_directory_of_an_upper_layer_is_made_where_another_user_can_exchange_it(
+    tmp_path, owner, mode, said
+):
+    """That user gave the name of the missing directory to the directory of another container for a moment."""
+    for name in ("lower", "u"):
+        (tmp_path / name).mkdir()
+    os.chown(tmp_path / "u", owner, owner)
+    (tmp_path / "u").chmod(mode)
+    layers = f"{tmp_path}/lower", f"{tmp_path}/u/web1/delta0"
+    with pytest.raises(RefusedError, match=said):
+        lxc.open_layers(layers)
+    assert not list((tmp_path / "u").iterdir())
+    os.chown(tmp_path / "u", 0, 0)
+    (tmp_path / "u").chmod(0o755)
+    assert len(lxc.open_layers(layers)) == 3
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 def test_an_overlay_with_special_characters_in_its_layers_is_mounted(mounts, tmp_path):
     mounts.share(tmp_path)
