@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.cli import local_source, record_of_writes, terminal
-from templater.cli.commands import audit, diff, simulate, unpack
+from templater.cli import command_limits, local_source, record_of_writes, terminal
+from templater.cli.commands import audit, diff, simulate, unpack, watch
 from templater.cli.commands.store import edit
 from templater.cli.file_watcher import Watch
 from templater.cli.main import main
@@ -272,3 +272,26 @@ def test_the_state_of_templater_is_beside_the_root_filesystem_or_in_the_instance
     assert found(other / "rootfs") == ""
     (tmp_path / "link").symlink_to(src / "rootfs")
     assert found(tmp_path / "link") == str(src)
+
+
+@pytest.mark.parametrize(
+    ("src", "answer", "live"),
+    [(None, True, False), ("i", True, False), ("a:b", True, True), ("a:b", False, False)],
+)
+def test_only_an_address_can_name_a_running_instance(src, answer, live, monkeypatch):
+    monkeypatch.setattr("templater.live.address.is_live", lambda src: answer)
+    assert command_limits._is_live(src) is live
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_watch_fetches_an_image_on_a_server_but_no_running_instance(live, monkeypatch, capsys):
+    def end(request, *_):
+        raise UsageError(f"the end of {request.src}")
+
+    monkeypatch.setattr("templater.live.address.is_live", lambda src: live)
+    monkeypatch.setattr(watch, "fetched", lambda request: request._replace(src="fetched"))
+    monkeypatch.setattr("templater.cli.live_watch.watch", end)
+    monkeypatch.setattr("templater.cli.file_watcher.sources_of", lambda src: end(SimpleNamespace(src=src)))
+    monkeypatch.setattr(watch.options, "existing", lambda src: src)
+    assert main(["watch", "a:b"]) == 2
+    assert capsys.readouterr().err == f"templater: the end of {'a:b' if live else 'fetched'}\n"
