@@ -18,7 +18,7 @@ import yaml
 from templater.cli.commands.store import as_yaml
 from templater.cli.commands.store.edit import edited
 from templater.distribution.downloads import PART, Downloads
-from templater.distribution.store import MOST_PROPERTIES, UNUSED, Store
+from templater.distribution.store import MOST_PROPERTIES, UNUSED, Store, _set_alias
 from templater.distribution.store_filter import matching
 from templater.model.errors import (
     BusyError,
@@ -558,3 +558,11 @@ def test_the_yaml_of_an_image_record_escapes_bidirectional_characters():
 def test_a_text_that_is_not_yaml_is_refused_as_the_new_record_of_an_image():
     with pytest.raises(InputError, match=r"^the new text is not valid YAML: while parsing a flow node "):
         edited(None, "[")
+
+
+@pytest.mark.parametrize("alias", ["", "a b", "a\tb", "a\n", "\x1b", "a\u2028"])
+def test_an_alias_must_be_visible_and_without_spaces(alias):
+    with pytest.raises(UsageError) as caught:
+        _set_alias(None, alias, "a" * 64, move=False)
+    assert caught.value.message.startswith("invalid alias '")
+    assert caught.value.hint == "an alias must not contain spaces"

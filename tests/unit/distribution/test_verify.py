@@ -564,3 +564,12 @@ def test_a_place_in_a_stream_names_the_product_and_if_known_the_version_and_the_
     assert verify_report.place_of("p", "v") == "product 'p', version 'v'"
     assert verify_report.place_of("p", "v", "i") == "product 'p', version 'v', item 'i'"
     assert verify_report.place_of("p", item="i") == "product 'p', item 'i'"
+
+
+def test_products_of_one_release_are_recognised_by_operating_system_and_release():
+    hashes = {
+        verify_module.release_hash(Product("p", os=os, release=release, variant=variant))
+        for os, release in (("a", "1"), ("a", "2"), ("b", "1"))
+        for variant in ("", "cloud")
+    }
+    assert len(hashes) == 3
