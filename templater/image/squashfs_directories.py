@@ -179,7 +179,10 @@ class _Walk:
         members = _MEMBERS_OF_LZO_BLOCK if self._decompress is _lzo else _MEMBERS_OF_BLOCK
         if self._blocks > self._limits.members // members + 10:
             raise LimitError(f"'{self._path}' has too many blocks of inodes and directories")
-        self._file.seek(position)
+        try:
+            self._file.seek(position)
+        except (OSError, OverflowError):  # far behind the end
+            raise ValueError("a block is outside of the file") from None
         (head,) = unpack_from("<H", self._file.read(2))
         size = head & 0x7FFF
         if size > _BLOCK:

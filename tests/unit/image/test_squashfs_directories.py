@@ -6,7 +6,7 @@ import pytest
 
 from templater.image.limits import DEFAULT
 from templater.image.squashfs_directories import _lzo, check_directories
-from templater.model.errors import LimitError
+from templater.model.errors import InputError, LimitError
 
 #: contents, each with its form that lzo1x_999_compress of liblzo2 2.10 wrote
 LZO = [
@@ -30,6 +30,15 @@ LZO = [
 @pytest.mark.parametrize(("content", "packed"), LZO)
 def test_the_lzo_decompressor_gives_the_same_bytes_as_the_lzo_library(content, packed):
     assert _lzo(bytes.fromhex(packed)) == content
+
+
+@pytest.mark.parametrize("table", [104, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 9])
+def test_a_table_outside_of_the_squashfs_file_is_an_error(tmp_path, table):
+    head = b"hsqs".ljust(20, b"\0") + (1).to_bytes(2, "little")
+    head = head.ljust(64, b"\0") + table.to_bytes(8, "little") * 2
+    (tmp_path / "i.squashfs").write_bytes(head.ljust(104, b"\0"))
+    with pytest.raises(InputError, match=r"i.squashfs' can't be read: (it was cut short|a block is outside)"):
+        check_directories(str(tmp_path / "i.squashfs"), DEFAULT)
 
 
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
