@@ -121,3 +121,13 @@ def test_a_file_whose_lines_have_no_known_origins_is_hidden_if_its_template_may_
     variant = Variant(change, None, [0], lines, reads)
     assert is_hidden(a_redaction(), variant) is hidden
     assert not is_hidden(a_redaction(enabled=False), variant)
+
+
+def test_a_line_of_eight_characters_and_a_value_of_four_are_redacted():
+    scrub = Redaction(
+        [Instance("c1", config={"user.password": "12345678\nabcdefg\n", "user.token": "wxyz"})]
+    ).scrub
+    assert scrub("x 12345678 y") == "x [redacted] y"
+    assert scrub("x abcdefg y") == "x abcdefg y"
+    assert scrub("x wxyz y") == "x [redacted] y"
+    assert Redaction([Instance("c1", config={"user.token": "xyz"})]).scrub("x xyz y") == "x xyz y"
