@@ -13,20 +13,29 @@ if TYPE_CHECKING:
     from ..model.plan import Change
 
 
-def real_places(mounts: "Collection[str]", rootfs: "RootfsView") -> "dict[str, str]":
-    """Return the mount points in ``mounts``, by the paths to which the links of the root filesystem lead."""
+def real_places(mounts: "Collection[str]", rootfs: "RootfsView", hint: str) -> "dict[str, str]":
+    """Return the mount points in ``mounts``, by the paths to which the links of the root filesystem lead.
+
+    Raises RefusedError for a link that templater does not follow, because the runtime may follow it.
+    """
     steps = Steps()
     places = {}
     for mount in mounts:
         try:
-            resolved = resolve(rootfs, clean(mount), steps)
+            path = clean(mount)
         except RefusedError:  # for example, a path with a NUL: the runtime refuses it
             continue
-        places[resolved.real if resolved.error is None else resolved.path] = mount
+        resolved = resolve(rootfs, path, steps)
+        if resolved.error is not None:
+            raise RefusedError(
+                f"the container's mount at '{printable(mount)}' may hide files: {resolved.error.message}",
+                hint=f"remove the link or the mount, or {hint}",
+            )
+        places[resolved.real] = mount
     return places
 
 
-def refuse_hidden(change: "Change", places: "Mapping[str, str]") -> None:
+def refuse_hidden(change: "Change", places: "Mapping[str, str]", hint: str) -> None:
     """Raise RefusedError if the runtime mounts another file system above the change's target.
 
     The mount hides the file, which would lie in the directory below it, with the secrets in the file. A file
@@ -35,6 +44,6 @@ def refuse_hidden(change: "Change", places: "Mapping[str, str]") -> None:
     place = next((place for place in parents_below(change.real, 0) if place in places), None)
     if place is not None:
         raise RefusedError(
-            f"the mount at '{printable(places[place])}' in config.json would hide '{printable(change.path)}'",
-            hint="remove the mount or the rule, or install the hook with --in-place to write into the mount",
+            f"the container's mount at '{printable(places[place])}' would hide '{printable(change.path)}'",
+            hint=f"remove the mount or the rule, or {hint}",
         )

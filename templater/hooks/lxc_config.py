@@ -2,7 +2,7 @@
 
 from ..model.errors import InputError, LimitError
 from ..model.source import printable
-from ..oslite import exists, is_missing, isdir, join, os, split, stat
+from ..oslite import abspath, exists, is_missing, isdir, join, os, split, stat
 from ..rootfs.confined import read_descriptor
 from ..rootfs.trusted_paths import clean_path
 
@@ -96,6 +96,31 @@ def _number(word: str, config: str) -> int:
         return int(word, 8 if octal else 0)
     except ValueError:
         raise InputError(f"'{config}' has an invalid number '{printable(word)}' in lxc.idmap") from None
+
+
+def mount_points(found: "Iterable[tuple[str, str]]", roots: "tuple[str, ...]") -> "tuple[str, ...]":
+    """Return the clean paths in the container at which ``lxc.mount.entry`` mounts file systems.
+
+    An absolute path is a path on the host. LXC uses it only if it contains one of the paths in ``roots`` of
+    the root filesystem.
+    """
+    points: list[str] = []
+    for key, value in found:
+        words = [word for word in value.replace("\t", " ").split(" ") if word]
+        if key != "lxc.mount.entry":
+            continue
+        if not words:
+            points.clear()
+        for point in words[1:2]:
+            if point.startswith("/"):
+                root = next((root for root in roots if root and root in point), None)
+                if root is None:
+                    continue
+                point = point.partition(root)[2]
+            for number, character in (("040", " "), ("011", "\t"), ("012", "\n"), ("134", "\\")):
+                point = point.replace("\\" + number, character)
+            points.append(abspath("/" + point.lstrip("/")))
+    return tuple(points)
 
 
 def settings(path: str) -> "Iterator[tuple[str, str]]":

@@ -31,7 +31,8 @@ class HookRequest:
     ``ids``: the id map; None to guess it from the root filesystem's owner.
     ``owner``: the uid and gid of the root directory, which the runtime has checked; None without a check.
     ``cross_mounts``: follow paths through mount points.
-    ``mounts``: the paths in the container at which the runtime mounts file systems after the hook.
+    ``mounts``: the clean paths in the container at which the runtime mounts file systems after the hook.
+    ``mounts_hint``: how to install the hook for a file that such a mount would hide.
     ``use_cache``: keep compiled templates, unless an option forbids it.
     ``root``: the identity of the root directory, if the state can outlive the container, or "".
     ``Options`` describes the other attributes.
@@ -39,9 +40,9 @@ class HookRequest:
 
     __slots__ = (
         "cache", "compare", "config", "cross_mounts", "description", "dialect", "ids", "image", "in_child",
-        "in_place", "instance_file", "keep_modified", "limits", "log", "mount", "mounts", "name",
-        "open_folders", "open_image", "options", "owner", "pending_in_config", "root", "rootfs",
-        "state_folder", "time_limit", "triggers", "use_cache",
+        "in_place", "instance_file", "keep_modified", "limits", "log", "mount", "mounts",
+        "mounts_hint", "name", "open_folders", "open_image", "options", "owner", "pending_in_config", "root",
+        "rootfs", "state_folder", "time_limit", "triggers", "use_cache",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +66,7 @@ class HookRequest:
         cross_mounts: bool = False,
         mount: "Callable[[], None] | None" = None,
         mounts: "tuple[str, ...]" = (),
+        mounts_hint: str = "",
         use_cache: bool = True,
         root: str = "",
     ) -> None:
@@ -86,6 +88,7 @@ class HookRequest:
         self.cross_mounts = cross_mounts
         self.mount = mount
         self.mounts = mounts
+        self.mounts_hint = mounts_hint
         self.root = root
         self.cache = options.cache
         self.dialect = options.dialect

@@ -446,7 +446,7 @@ def _write_files(
             compare(plan, log)
             return answer, kept
         require_complete(plan)
-        hidden = hidden_places(plan, rootfs, request.mounts)
+        hidden = hidden_places(plan, rootfs, request)
         start_processor_timer(planned_run.job.left() - len(plan.changes) * COMMIT_SECONDS)
         record.settle(rootfs)
         if request.keep_modified:
@@ -509,21 +509,22 @@ def require_complete(plan: "Plan") -> None:
         raise type(first)(first.message, first.span, first.hint, (*first.notes, more))
 
 
-def hidden_places(plan: "Plan", rootfs: "DirectoryRootfs", mounts: "tuple[str, ...]") -> "Collection[str]":
-    """Return the places at which the runtime mounts file systems over the files that the plan writes.
+def hidden_places(plan: "Plan", rootfs: "DirectoryRootfs", request: HookRequest) -> "Collection[str]":
+    """Return the places at which the runtime mounts file systems over the plan's files.
 
-    Raises RefusedError if a file is below such a place.
+    Raises RefusedError if a file is below such a place. If the plan writes nothing, the links of the root
+    filesystem are not followed, because that would slow down each start.
     """
     from ..model.plan import WRITING
 
-    changes = [change for change in plan.changes if change.action in WRITING] if mounts else ()
-    if not changes:
+    below = tuple(f"{mount}/" for mount in request.mounts)
+    if not below or not any(each.action in WRITING or each.real.startswith(below) for each in plan.changes):
         return ()
     from .hidden_targets import real_places, refuse_hidden
 
-    places = real_places(mounts, rootfs)
-    for change in changes:
-        refuse_hidden(change, places)
+    places = real_places(request.mounts, rootfs, request.mounts_hint)
+    for change in plan.changes:
+        refuse_hidden(change, places, request.mounts_hint)
     return places
 
 

@@ -825,10 +825,11 @@ def mount_at(bundle: Path, *destinations: object) -> None:
     [
         (["/etc/app"], [], True),
         (["/proc", "/etc//app/../app/"], ["--stage", "prestart"], True),
+        (["/../etc/app"], [], True),  # runtimes clean the path as Go does
         (["/etc"], ["--in-place"], True),
         (["/link"], [], True),  # the runtime follows links in the root filesystem, too
         (["/etc/app/conf"], [], False),
-        (["/etc/app/co", "/proc", "/link/other", "/", "/..", "x\0", 7], [], False),
+        (["/etc/app/co", "/proc", "/link/other", "/", "/..", "x\0", "\ud800", 7], [], False),
         (["/etc/app"], ["--stage", "createContainer"], False),  # the hook sees the mounts itself
         (["/etc/app"], ["--rootfs", "{bundle}/rootfs"], False),  # another directory than the runtime's
     ],
@@ -845,7 +846,8 @@ def test_a_file_that_a_mount_of_the_bundle_would_hide_is_refused(
     assert (answer.returncode, file.exists()) == ((3, False) if is_refused else (0, True)), answer.stderr
     if is_refused:
         mount = destinations[-1]
-        assert f"the mount at '{mount}' in config.json would hide '/etc/app/conf'" in answer.stderr
+        said = f"the container's mount at '{os.path.normpath(str(mount))}' would hide '/etc/app/conf'"
+        assert said in answer.stderr
     else:
         log = (bundle / ".templater/log").read_text()
         (line,) = [line for line in log.splitlines() if " create /etc/app/conf " in line]
@@ -858,7 +860,69 @@ def test_a_target_behind_a_link_is_refused_if_a_mount_would_hide_it(bundle: Path
     mount_at(bundle, "/etc/app")
     answer = oci(a_state(bundle))
     assert answer.returncode == 3
-    assert "the mount at '/etc/app' in config.json would hide '/link/conf'" in answer.stderr
+    assert "the container's mount at '/etc/app' would hide '/link/conf'" in answer.stderr
+
+
+@as_root
+@pytest.mark.parametrize("place", ["data", "home/u/d"])
+def test_a_mount_point_behind_a_link_that_templater_does_not_follow_is_refused(
+    bundle: Path, place: str
+) -> None:
+    """The runtime followed the link, and hid the file that the hook had written."""
+    rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
+    (bundle / "rootfs/home/u").mkdir(parents=True)
+    (bundle / "rootfs" / place).symlink_to("/etc/app/" if place == "data" else "/etc/app")
+    os.chown(bundle / "rootfs/home/u", 1000, 1000)
+    mount_at(bundle, f"/{place}")
+    answer = oci(a_state(bundle))
+    assert (answer.returncode, (bundle / "rootfs/etc/app").exists()) == (3, False)
+    assert f"the container's mount at '/{place}' may hide files: " in answer.stderr
+
+
+def test_a_file_that_exists_already_is_refused_if_a_new_mount_hides_it(bundle: Path) -> None:
+    """The second start logged "0 written, 1 unchanged", and the container did not see the file."""
+    rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
+    mount_at(bundle, "/etc/app/conf")
+    assert oci(a_state(bundle)).returncode == 0
+    mount_at(bundle, "/etc/app")
+    answer = oci(a_state(bundle))
+    assert answer.returncode == 3
+    assert "the container's mount at '/etc/app' would hide '/etc/app/conf'" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "mount"),
+    [
+        (["/srv/app etc/app none bind 0 0"], [], "/etc/app"),
+        (["/srv/app\t{rootfs}/etc/app none bind 0 0"], [], "/etc/app"),
+        (["/srv/app {folder}/rootfs/etc/my\\040app/ none bind"], [], "/etc/my app"),
+        (["/srv/app etc/app none bind 0 0"], ["--stage", "pre-start"], ""),
+        (["/srv/app etc/app none bind 0 0"], ["--rootfs", "{folder}/other"], ""),
+        (["/srv/app etc/app none bind 0 0", "", "proc proc", "x"], [], ""),
+        (["/srv/app /etc/app none bind 0 0"], [], ""),  # LXC ignores other absolute paths
+    ],
+)
+def test_a_file_that_a_mount_of_an_lxc_container_would_hide_is_refused(
+    tmp_path: Path, lines: list[str], options: list[str], mount: str
+) -> None:
+    """The hook wrote the file into the directory under a bind mount, and the start went on."""
+    folder = tmp_path / "web1"
+    an_image(folder)
+    for name in ("other", "elsewhere"):
+        (folder / name).mkdir()
+    rules(folder, f"  {mount or '/etc/app'}/conf: {{when: [start], template: a.tpl}}\n")
+    places = {"folder": folder, "rootfs": f"{folder}/elsewhere"}
+    entries = "".join(f"lxc.mount.entry = {line.format(**places)}\n" for line in lines)
+    (folder / "config").write_text(entries)
+    environment = {
+        **os.environ, "LXC_HOOK_TYPE": "pre-start", "LXC_NAME": "web1", "LXC_HOOK_VERSION": "1",
+        "LXC_CONFIG_FILE": f"{folder}/config", "LXC_ROOTFS_PATH": f"{folder}/elsewhere",
+    }  # fmt: skip
+    answer = run_hook("lxc", *(word.format(**places) for word in options), env=environment)
+    assert answer.returncode == (3 if mount else 0), answer.stderr
+    if mount:
+        assert f"the container's mount at '{mount}' would hide '{mount}/conf'" in answer.stderr
+        assert not (folder / "elsewhere/etc").exists()
 
 
 # --- status

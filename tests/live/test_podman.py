@@ -150,7 +150,7 @@ def test_a_file_that_a_volume_would_hide_is_refused_or_written_into_the_volume(p
     words = ["/bin/cat", "/etc/app/conf"]
     option = option.format(podman.path)
     assert podman.run("--rm", option, *annotation(podman), words=words, code=None).returncode == 126
-    said = "the mount at '/etc/app' in config.json would hide '/etc/app/conf'"
+    said = "the container's mount at '/etc/app' would hide '/etc/app/conf'"
     assert said in (podman.path / "log").read_text()
     podman.install("--in-place", stage="createContainer")
     assert podman.run("--rm", option, *annotation(podman), words=words).stdout == "10.0.0.1 c1\n"

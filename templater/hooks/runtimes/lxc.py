@@ -30,7 +30,7 @@ from ...rootfs.trusted_paths import (
     open_unshared,
     require_fixed,
 )
-from ..lxc_config import PREFIXES, ids_in, is_directory, layers_of, settings, without_prefix
+from ..lxc_config import PREFIXES, ids_in, is_directory, layers_of, mount_points, settings, without_prefix
 from ..request import HookRequest, Notice
 
 TYPE_CHECKING = False
@@ -125,8 +125,10 @@ def _start(
         return Notice()
     mounted = environ.get("LXC_ROOTFS_MOUNT", "")
     found = list(settings(config)) if early and (not options.rootfs or exists(config)) else []
+    mounts: tuple[str, ...] = ()
     if not is_other and options.stage != "pre-start":
         refuse_later_mounts(path, found)
+        mounts = mount_points(found, (join(folder, "rootfs"), path))
     state_folder = options.state or folder
     opened = {folder: open_unshared(folder)} if folder in (image, state_folder) else {}
     if found and not opened:  # the configuration was read from this directory
@@ -134,6 +136,7 @@ def _start(
     return HookRequest(
         options, name=name, rootfs=path if early and not layers else mounted, image=image,
         state_folder=state_folder, open_folders=opened, ids=_ids(early, options, found, config),
+        mounts=mounts, mounts_hint="add --stage pre-start to the hook line if the mount hides no files",
         mount=(lambda: require_mounted(mounted)) if not early
         else (lambda: mount_overlay(layers, mounted)) if layers else None,
     )  # fmt: skip

@@ -79,6 +79,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
         config={key.removeprefix(CONFIG): annotations[key] for key in annotations if key.startswith(CONFIG)},
         triggers=tuple(trigger.split(",")) if trigger else (),
         ids=_ids(options, config), cross_mounts=options.in_place, mounts=_later_mounts(options, config),
+        mounts_hint="install the hook with --in-place to write into the mount",
     )  # fmt: skip
 
 
@@ -100,13 +101,17 @@ def _ids(options: "Options", config: "Mapping[str, Any]") -> "IdMap | None":
 def _later_mounts(options: "Options", config: "Mapping[str, Any]") -> "tuple[str, ...]":
     """Return the mount points in config.json, unless they are mounted in the hook's own namespace already.
 
+    The paths are cleaned as the runtimes do.
+
     ``--rootfs`` names another directory than the root filesystem in which the runtime mounts them.
     """
     mounts = config.get("mounts")
     if options.stage == CREATE_CONTAINER or options.rootfs or not isinstance(mounts, list):
         return ()
     places = [mount.get("destination") for mount in mounts if isinstance(mount, dict)]
-    return tuple(place for place in places if isinstance(place, str))
+    return tuple(
+        abspath("/" + whole_characters(place).lstrip("/")) for place in places if isinstance(place, str)
+    )
 
 
 def _has_metadata(image: str, opened: "Root | None") -> bool:
