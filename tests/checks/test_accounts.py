@@ -273,6 +273,13 @@ def test_programs_that_a_user_of_a_service_can_change_are_listed_with_low_severi
                 "var/lib/cloud/scripts/per-boot/x",
                 "var/spool/cron/crontabs/root",
                 "init",
+                "nix/store/x",
+                "opt/bin/x",
+                "var/service/x/run",
+                "etc/alternatives/x",
+                "var/lib/alternatives/x",
+                "var/lib/systemd/linger/x",
+                "usr/games/x",
             )
         ),
         ("etc/environment", Entry(FILE, 0o664, gid=33)),

@@ -49,12 +49,14 @@ _STORES = ("nix/store/", "gnu/store/")
 #: the directories of programs, libraries, units, scripts and settings, which root runs or trusts. Services
 #: may own other directories, such as /etc/postgresql.
 _PROGRAMS = (
-    "etc/NetworkManager/", "etc/apt/", "etc/cloud/", "etc/conf.d/", "etc/dbus-1/", "etc/default/",
+    "etc/NetworkManager/", "etc/alternatives/",
+    "etc/apt/", "etc/cloud/", "etc/conf.d/", "etc/dbus-1/", "etc/default/",
     "etc/dhcp/dhclient", "etc/dpkg/", "etc/init/", "etc/initramfs-tools/", "etc/kernel/", "etc/local.d/",
     "etc/logrotate.d/", "etc/needrestart/", "etc/netplan/", "etc/network/", "etc/runit/", "etc/s6/",
     "etc/selinux/", "etc/service/", "etc/ssh/", "etc/ssl/openssl.cnf/", "etc/supervisor/", "etc/sysconfig/",
     "etc/sysctl.d/", "etc/tmpfiles.d/", "etc/update-motd.d/", "etc/xdg/", "etc/xinetd.d/", "etc/zsh/",
-    "init/", "root/", "usr/share/dbus-1/", "usr/share/initramfs-tools/", "var/lib/cloud/", "var/lib/dpkg/",
+    "init/", "opt/bin/", "root/", "usr/games/", "usr/share/dbus-1/", "usr/share/initramfs-tools/",
+    "var/lib/alternatives/", "var/lib/cloud/", "var/lib/dpkg/", "var/lib/systemd/linger/", "var/service/",
     "bin/", "boot/", "etc/cron", "etc/init.d/", "etc/ld.so.", "etc/modprobe.d/", "etc/profile", "etc/rc",
     "etc/systemd/", "etc/udev/", "lib", "sbin/", "usr/bin/", "usr/lib", "usr/local/bin/", "usr/local/lib",
     "usr/local/sbin/", "usr/sbin/",
@@ -194,8 +196,12 @@ class _Writers:
             if entry is None or entry.kind not in _CHANGED:
                 continue
             below = bisect_right(folders, f"{path}/")
+            in_store = path.startswith(_STORES)
             system = (
-                _is_system(path) or path in _ABOVE or f"{path}/".startswith(tuple(folders[below - 1 : below]))
+                in_store
+                or _is_system(path)
+                or path in _ABOVE
+                or f"{path}/".startswith(tuple(folders[below - 1 : below]))
             )
             if not system and f"{path}/".startswith(_PUBLIC):
                 continue
@@ -206,9 +212,9 @@ class _Writers:
                 owned.append(path)
             elif system and name.path in self.acls:
                 acls.append(path)
-            elif (_is_program(path) or (system and _is_trusted(path, entry))) and self._belongs_to(
-                entry, _FIRST_SERVICE, path
-            ):
+            elif (
+                in_store or _is_program(path) or (system and _is_trusted(path, entry))
+            ) and self._belongs_to(entry, _FIRST_SERVICE, path):
                 programs.append(path)
         for paths, message, severity in (
             (public, "every user can write {}", "medium"),
@@ -325,9 +331,7 @@ class _Writers:
 
 def _is_system(path: str) -> bool:
     below = f"{path}/"
-    return path.startswith(("lib", *_STORES)) or (
-        below.startswith(_SYSTEM) and not below.startswith("usr/tmp/")
-    )
+    return path.startswith("lib") or (below.startswith(_SYSTEM) and not below.startswith("usr/tmp/"))
 
 
 def _is_program(path: str) -> bool:
