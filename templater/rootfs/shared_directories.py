@@ -64,6 +64,15 @@ def namespace_owner() -> int:
     lxc-usernsexec maps this user individually, behind all ids of the container. With ``podman run
     --userns=keep-id``, the user has a lower id, and is an ordinary user of the container.
     """
+    owner = namespace_creator()
+    if owner in (0, OVERFLOW_ID):
+        return 0
+    last, _, count = max(own_map("uid_map"))
+    return owner if (last, count) == (owner, 1) else 0
+
+
+def namespace_creator() -> int:
+    """Return the user who created this user namespace, or 0 if the kernel does not tell."""
     from fcntl import ioctl
 
     try:
@@ -71,15 +80,11 @@ def namespace_owner() -> int:
     except OSError:
         return 0
     try:
-        owner = int.from_bytes(ioctl(namespace, _NS_GET_OWNER_UID, bytes(4)), byteorder)
+        return int.from_bytes(ioctl(namespace, _NS_GET_OWNER_UID, bytes(4)), byteorder)
     except OSError:  # before Linux 4.11
         return 0
     finally:
         os.close(namespace)
-    if owner in (0, OVERFLOW_ID):
-        return 0
-    last, _, count = max(own_map("uid_map"))
-    return owner if (last, count) == (owner, 1) else 0
 
 
 def _is_group_of_namespace_owner(gid: int) -> bool:

@@ -7,7 +7,7 @@ from ..model.source import printable
 from ..oslite import abspath, dirname, exists, fsencode, join, os, split, stat
 from .confined import Root, close
 from .paths import MissingError
-from .shared_directories import is_shared, namespace_owner
+from .shared_directories import is_shared, namespace_creator, namespace_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -299,9 +299,12 @@ def _shared_error(place: str, path: str) -> RefusedError:
 
 def _owner_error(place: str, uid: int, path: str) -> RefusedError:
     can = "change its files" if place == abspath(path) else f"exchange '{printable(path)}' with another one"
+    hint = f"run the hook as uid {uid}"
+    if uid == namespace_creator():  # namespace_owner() is 0, because the container has this id, too
+        hint = f"leave uid {uid}, the user who starts the container, out of its id map"
     return RefusedError(
         f"'{printable(place)}' belongs to another user (uid {uid}), who can {can}",
-        hint=f"move it to a directory of root, such as /var/lib/lxc, or run the hook as uid {uid}",
+        hint=f"move it to a directory of root, such as /var/lib/lxc, or {hint}",
     )
 
 

@@ -954,6 +954,13 @@ def test_attack_74_a_hook_refuses_a_container_that_another_user_can_exchange(
     assert f"'{tmp_path}/u' belongs to another user (uid 1234), who can exchange '{tmp_path}/u/c1" in said
     assert "move it to a directory of root, such as /var/lib/lxc, or run the hook as uid 1234" in said
     assert not list((container / "rootfs").iterdir()) and not (container / ".templater").exists()
+    monkeypatch.setattr(trusted_paths, "namespace_creator", lambda: 1234)  # with lxc.idmap = u 1234 1234 1
+    with pytest.raises(RefusedError, match="uid 1234") as refused:
+        open_unshared(str(container))
+    assert refused.value.hint == (
+        "move it to a directory of root, such as /var/lib/lxc, or leave uid 1234, the user who starts the"
+        " container, out of its id map"
+    )
     monkeypatch.setattr(trusted_paths.os, "geteuid", lambda: 1234)  # the user's own hook
     with trusted_paths.open_folder(str(container), fixed=True), open_unshared(str(container)):
         pass
