@@ -41,6 +41,13 @@ def pax(records: dict[str, bytes], kind: bytes = tarfile.XHDTYPE) -> bytes:
     return header("pax", kind, len(body)) + padded(body)
 
 
+def sparse_map(pieces: bytes, size: int, **more: bytes) -> bytes:
+    """The extended header of a sparse file in the pax format 0.1, with a map such as b"0,512,1024,0"."""
+    count = (pieces.count(b",") + 1) // 2
+    numbers = {"GNU.sparse.size": b"%d" % size, "GNU.sparse.numblocks": b"%d" % count}
+    return pax({**numbers, "GNU.sparse.map": pieces, **{f"GNU.sparse.{key}": more[key] for key in more}})
+
+
 def global_header(records: dict[str, bytes]) -> bytes:
     return pax(records, tarfile.XGLTYPE)
 

@@ -27,13 +27,13 @@ class Header:
 
     def __init__(self, block: bytes) -> None:
         """Parse a header block of 512 bytes. Raises ValueError if the header is invalid."""
-        if _number(block[148:156]) not in _checksums(block):
+        if read_number(block[148:156]) not in _checksums(block):
             raise ValueError("bad checksum")
-        self.mode = _number(block[100:108])
-        self.uid = _number(block[108:116])
-        self.gid = _number(block[116:124])
-        self.size = _number(block[124:136])
-        self.mtime = _number(block[136:148])
+        self.mode = read_number(block[100:108])
+        self.uid = read_number(block[108:116])
+        self.gid = read_number(block[116:124])
+        self.size = read_number(block[124:136])
+        self.mtime = read_number(block[136:148])
         self.type = block[156:157]
         self.linkname = _text(block[157:257])
         name = _text(block[:100])
@@ -45,8 +45,8 @@ class Header:
             # In this format, the prefix field contains times. Go reads any other text in this field as a
             # prefix.
             if has_prefix:
-                _number(block[345:357])
-                _number(block[357:369])
+                read_number(block[345:357])
+                read_number(block[357:369])
             if has_prefix and block[369:500].strip(b"\0") and self.type != tarfile.GNUTYPE_SPARSE:
                 raise ValueError("a header has unexpected text after its time fields")
         elif self.type == tarfile.GNUTYPE_SPARSE:
@@ -62,7 +62,7 @@ class Header:
         self.name = name
         self.device = (0, 0)
         if block[329:345] not in _NO_DEVICE:
-            self.device = _number(block[329:337]), _number(block[337:345])
+            self.device = read_number(block[329:337]), read_number(block[337:345])
 
 
 def has_pax_format(block: bytes) -> bool:
@@ -77,7 +77,7 @@ def _text(field: bytes) -> str:
     return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
-def _number(field: bytes) -> int:
+def read_number(field: bytes) -> int:
     """Parse a number field: octal digits, or GNU tar's base 256, marked by its first byte."""
     first, last = field[0], field[-1]
     if last in (0, 0x20) and field[:-1].isdigit():  # the common case

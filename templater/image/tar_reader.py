@@ -9,6 +9,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
 from ..model.errors import InputError, LimitError, RefusedError
@@ -16,7 +17,7 @@ from ..model.source import printable
 from ..parsing.magic_bytes import BLOCK, COMPRESSIONS, TAR, describe, hint_for, recognise
 from .decompress import ByteStream, open_stream
 from .limits import DEFAULT, DIRECTORY_BYTES, INODE_BYTES, HeldBytes, Limits
-from .read_tar_header import Header, has_pax_format
+from .read_tar_header import Header, has_pax_format, read_number
 
 HARD_LINK = "hard link"
 
@@ -39,6 +40,15 @@ _EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile
 _NAMES = ("path", "linkpath", "GNU.sparse.name")
 #: pax records of a sparse file; GNU tar applies some of these records to any member
 _SPARSE = "GNU.sparse."
+#: the records of each piece in the sparse format 0.0
+_PIECE = ("GNU.sparse.offset", "GNU.sparse.numbytes")
+#: The records of a sparse file, besides its name, that GNU tar and Go read in the same way. GNU tar ignores
+#: a map before ``numblocks``. In the format 0.0, ``offset`` represents the records of all pieces.
+_SPARSE_0 = (
+    ["GNU.sparse.size", "GNU.sparse.numblocks", "GNU.sparse.offset"],
+    ["GNU.sparse.size", "GNU.sparse.numblocks", "GNU.sparse.map"],
+)
+_SPARSE_1 = ["GNU.sparse.major", "GNU.sparse.minor", "GNU.sparse.realsize"]
 #: pax records that change how a member is read, but only in some tools
 _UNKNOWN_TO_SOME = ("GNU.", "SCHILY.realsize", "SCHILY.offset")
 #: the global pax records, which apply to every later member; ``git archive`` writes only a comment
@@ -54,6 +64,8 @@ _MAX_GLOBAL_RECORDS = 100
 _MAX_EXTENDED_HEADERS = 8
 #: limit on the digits of a number in a pax header; the longest ordinary number is a time with nanoseconds
 _MAX_DIGITS = 40
+#: the offset and length of a piece of data in a sparse file
+Piece: TypeAlias = tuple[int, int]
 #: Linux limits: XATTR_NAME_MAX and XATTR_SIZE_MAX
 _MAX_XATTR_NAME = 255
 _MAX_XATTR_VALUE = 65536
@@ -73,8 +85,8 @@ class Member:
     target: str = ""
     device: tuple[int, int] = (0, 0)
     xattrs: dict[str, bytes] = field(default_factory=dict)
-    #: (offset, length) of each piece of data in a sparse file; None for an ordinary file
-    sparse: tuple[tuple[int, int], ...] | None = None
+    #: each piece of data in a sparse file; None for an ordinary file
+    sparse: tuple[Piece, ...] | None = None
     #: bytes of data stored in the archive
     stored: int = 0
 
@@ -309,7 +321,7 @@ class Archive:
         """Parse pax records: "LENGTH KEY=VALUE" and a newline. The length counts the whole record."""
         data = self._extended(size)
         records: dict[str, bytes] = {}
-        sparse: list[bytes] = []
+        pieces: list[bytes] = []
         at = 0
         while at < len(data) and data[at] != 0:
             blank = data.find(b" ", at, at + 12)
@@ -321,16 +333,17 @@ class Archive:
             name = key.decode("utf-8", "surrogateescape")
             if name.startswith((" ", "\t")):
                 raise self._ambiguous("a pax record with a blank before its name")  # which GNU tar skips
-            if name in (
-                "GNU.sparse.offset",
-                "GNU.sparse.numbytes",
-            ):  # sparse format 0.0 repeats these records
-                sparse.append(value)
-            else:
-                records[name] = value
+            if name in _PIECE:
+                if name != _PIECE[len(pieces) % 2] or not value.isdigit():
+                    raise self._ambiguous("a sparse file with misplaced records")
+                pieces.append(value)
+                name = _PIECE[0]
+            elif name in records and name.startswith(_SPARSE):
+                raise self._ambiguous("a sparse file with a repeated record")
+            records[name] = value
             at = end
-        if sparse:
-            records["GNU.sparse.map"] = b",".join(sparse)
+        if pieces:
+            records[_PIECE[0]] = b",".join(pieces)
         return records
 
     def _member(self, info: Header, block: bytes, pax: dict[str, bytes]) -> Member:
@@ -409,60 +422,74 @@ class Archive:
         if info.type == tarfile.GNUTYPE_SPARSE:
             if records:
                 raise self._ambiguous("a sparse file that is described in two formats")
-            member.sparse = self._old_sparse_map(block)
-            member.size = self._octal(block[483:495])
-        elif records and not has_pax_format(block):
-            raise self._ambiguous("a sparse file whose header does not have the format pax")
-        elif pax.get("GNU.sparse.major") == b"1" and pax.get("GNU.sparse.minor") == b"0":
-            if "GNU.sparse.map" in pax:
-                raise self._ambiguous("a sparse file that is described in two formats")
-            member.sparse = self._sparse_map_before_data(member)
-        elif "GNU.sparse.map" in pax:
-            member.sparse = self._pairs([self._decimal(n) for n in pax["GNU.sparse.map"].split(b",")])
-        elif records:
-            raise self._ambiguous("an incomplete description of a sparse file")
-        else:
+            pieces = self._old_sparse_map(block)
+            member.size = self._header_number(block[483:495])
+        elif not records:
             return
-        member.name = _text(pax, "GNU.sparse.name", member.name)
-        for key in ("GNU.sparse.realsize", "GNU.sparse.size"):
-            member.size = self._number(pax, key, member.size)
-        self._check_map(member)
+        elif not has_pax_format(block):
+            raise self._ambiguous("a sparse file whose header does not have the format pax")
+        else:
+            pieces = self._pax_sparse_map(member, pax, [n for n in records if n != "GNU.sparse.name"])
+            member.name = _text(pax, "GNU.sparse.name", member.name)
+        self._check_map(member, pieces)
+        member.sparse = tuple(piece for piece in pieces if piece[1])
 
-    def _check_map(self, member: Member) -> None:
+    def _pax_sparse_map(self, member: Member, pax: dict[str, bytes], records: list[str]) -> list[Piece]:
+        """Parse the map in the pax formats 0.0, 0.1 and 1.0, and set the member's size."""
+        if records in _SPARSE_0:
+            member.size = self._number(pax, "GNU.sparse.size", 0)
+            pieces = self._pairs([self._decimal(digits) for digits in pax[records[-1]].split(b",")])
+            if len(pieces) != self._number(pax, "GNU.sparse.numblocks", 0):
+                raise self._damaged("a sparse file's map does not fit its number of pieces")
+            return pieces
+        if sorted(records) == _SPARSE_1 and (pax[_SPARSE_1[0]], pax[_SPARSE_1[1]]) == (b"1", b"0"):
+            member.size = self._number(pax, "GNU.sparse.realsize", 0)
+            return self._sparse_map_before_data()
+        raise self._ambiguous("an unusual description of a sparse file")
+
+    def _check_map(self, member: Member, pieces: list[Piece]) -> None:
         end = total = 0
-        for offset, length in member.sparse or ():
-            if offset < end:
+        for offset, length in pieces:
+            if offset < end:  # also an empty piece, at which GNU tar cuts the file
                 raise self._damaged("a sparse file's map is out of order")
-            if total % BLOCK:  # GNU tar skips the rest of the block before the next piece, but Go does not
+            if length and total % BLOCK:
+                # GNU tar skips the rest of the block before the next piece, but Go does not.
                 raise self._ambiguous("a sparse file with a piece that ends inside a block")
             end = offset + length
             total += length
         if end > member.size or total != self._left:
             raise self._damaged("a sparse file's map does not fit its size")
+        if end < member.size:  # GNU tar's file ends with the last piece, but Go's has zeros up to its size
+            raise self._ambiguous("a sparse file without a piece at its end")
 
-    def _pairs(self, numbers: list[int]) -> tuple[tuple[int, int], ...]:
+    def _pairs(self, numbers: list[int]) -> list[Piece]:
         if len(numbers) % 2:
             raise self._damaged("a sparse file's map is malformed")
-        pairs = zip(numbers[::2], numbers[1::2], strict=True)
-        return tuple((offset, length) for offset, length in pairs if length)
+        return list(zip(numbers[::2], numbers[1::2], strict=True))
 
-    def _octal(self, digits: bytes) -> int:
-        if digits[0] == 0x80:  # GNU tar writes large numbers in base 256
-            return int.from_bytes(digits[1:], "big")
+    def _header_number(self, field: bytes) -> int:
         try:
-            return int(digits.strip(b"\0 ") or b"0", 8)
-        except ValueError as error:
-            raise self._damaged("a sparse file's map is malformed") from error
+            number = read_number(field)
+        except ValueError:
+            number = -1
+        if number < 0:
+            raise self._damaged("a sparse file's map is malformed")
+        return number
 
-    def _old_sparse_map(self, block: bytes) -> tuple[tuple[int, int], ...]:
+    def _old_sparse_map(self, block: bytes) -> list[Piece]:
         """Parse the map of the old GNU format: four entries in the header, then blocks of 21 entries."""
         numbers: list[int] = []
         entries, more = block[386:482], block[482]
         while True:
             for at in range(0, len(entries), 24):
-                if entries[at : at + 24].strip(b"\0 "):
-                    numbers.append(self._octal(entries[at : at + 12]))
-                    numbers.append(self._octal(entries[at + 12 : at + 24]))
+                entry = entries[at : at + 24]
+                if not (entry[0] and entry[12]):
+                    # GNU tar stops at an entry without a length, and Go at an entry without an offset.
+                    if more or any(entries[at:]):
+                        raise self._ambiguous("a sparse file with data after the end of its map")
+                    break
+                numbers.append(self._header_number(entry[:12]))
+                numbers.append(self._header_number(entry[12:]))
             if not more:
                 return self._pairs(numbers)
             if len(numbers) * 12 > self.limits.header_bytes:
@@ -472,7 +499,7 @@ class Archive:
                 raise self._cut_short("the data ends inside a sparse file's map")
             entries, more = block[:504], block[504]
 
-    def _sparse_map_before_data(self, member: Member) -> tuple[tuple[int, int], ...]:
+    def _sparse_map_before_data(self) -> list[Piece]:
         """Parse the map of pax format 1.0: one decimal number per line, padded to whole blocks."""
         text = bytearray()
         newlines, wanted = 0, 1

@@ -119,6 +119,7 @@ CASES = {
         "paths and links that leave the tree, and private images, are answered with 404; connections, headers and time have limits, and networks share handshakes and long answers",
     ),
     74: Case("the owner of a directory above a container's directory exchanges two containers of root", "hooks refuse the container, and the error names the directory and its owner; `apply` refuses a root filesystem that was exchanged together with SRC"),
+    75: Case("an archive from which GNU tar, with which the daemons unpack, reads other members or content than Go", "refused; `audit` reports it"),
 }  # fmt: skip
 
 

@@ -73,16 +73,27 @@ ARCHIVES = {
     "a sparse type with a prefix": header(b"evil", kind=b"S", prefix=b"templates"),
     "a sparse name of a link": pax((b"GNU.sparse.name", b"templates/evil")) + header(b"rootfs/a", kind=b"2", link=b"x"),
     "a sparse name of a file": pax((b"GNU.sparse.name", b"metadata.yaml")) + header(b"rootfs/b", len(EVIL)) + padded(EVIL),
-    "a piece that ends inside a block": pax((b"GNU.sparse.map", b"0,1,1,512"), (b"GNU.sparse.size", b"513"))
+    "a piece that ends inside a block": pax((b"GNU.sparse.size", b"513"), (b"GNU.sparse.numblocks", b"2"), (b"GNU.sparse.map", b"0,1,1,512"))
     + header(b"rootfs/a", 513) + padded(b"\n" + EVIL.ljust(512)),
     **{
         f"sparse records before a header in the format {name}":
-        pax((b"GNU.sparse.map", b"0,512"), (b"GNU.sparse.size", b"1024"))
+        pax((b"GNU.sparse.size", b"512"), (b"GNU.sparse.numblocks", b"1"), (b"GNU.sparse.map", b"0,512"))
         + header(b"rootfs/a", 512, magic=magic, prefix=prefix) + bytes(512)
         for name, magic, prefix in (
             ("gnu", b"ustar  \0", b""), ("v7", bytes(8), b""),
             ("star", b"ustar\x0000", b"x".ljust(131, b"\0") + b"00000000000 " * 2),
         )
+    },
+    **{
+        name: pax(*((b"GNU.sparse." + key, value) for key, value in records))
+        + header(b"rootfs/a", 512) + bytes(512) + header(b"rootfs/decoy", len(HIDDEN)) + HIDDEN
+        for name, records in {
+            "a map before the number of its pieces": ((b"size", b"512"), (b"map", b"0,512"), (b"numblocks", b"1")),
+            "a map in two formats": ((b"size", b"512"), (b"numblocks", b"1"), (b"map", b"0,512"), (b"major", b"1")),
+            "a repeated record of a map": ((b"size", b"512"), (b"numblocks", b"1"), (b"map", b"0,512"), (b"numblocks", b"1")),
+            "an empty piece before the end": ((b"size", b"512"), (b"numblocks", b"2"), (b"map", b"0,512,1,0")),
+            "a length before its offset": ((b"size", b"512"), (b"numblocks", b"1"), (b"numbytes", b"0"), (b"offset", b"512")),
+        }.items()
     },
     "a sparse size of a directory": pax((b"GNU.sparse.size", b"512")) + header(b"rootfs/d", kind=b"5")
     + header(b"rootfs/decoy", len(HIDDEN)) + HIDDEN,
@@ -119,7 +130,7 @@ def write(path: Path, members: bytes) -> str:
 
 
 @pytest.mark.parametrize("members", ARCHIVES.values(), ids=ARCHIVES)
-def test_an_archive_that_tools_read_differently_gives_a_finding_and_is_refused(
+def test_attack_75_an_archive_that_tools_read_differently_gives_a_finding_and_is_refused(
     tmp_path: Path, members: bytes
 ) -> None:
     path = write(tmp_path / "i.tar", members)
@@ -190,7 +201,7 @@ def made_up(choose: random.Random) -> bytes:
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="NOT RUN: needs GNU tar")
 @pytest.mark.slow
-def test_gnu_tar_reads_the_same_members_of_an_accepted_archive(
+def test_attack_75_gnu_tar_reads_the_same_members_of_an_accepted_archive(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     choose, compared = random.Random(20261127), 0

@@ -26,7 +26,7 @@ from templater.image.unpack import TRUSTED, Policy, unpack
 from templater.image.whole_image import open_contents
 from templater.model.errors import InputError, LimitError, RefusedError
 from templater.rootfs.directory_rootfs import IDENTITY, IdMap
-from tests.image_archives import directories, file, global_header, header, image, pax
+from tests.image_archives import directories, file, global_header, header, image, pax, sparse_map
 
 
 def archive(*members: tuple[str, bytes]) -> bytes:
@@ -295,8 +295,7 @@ def test_unpack_makes_a_tree_private_only_if_it_contains_programs_that_are_setui
 
 def sparse_claim(name: str, size: int) -> bytes:
     """Return the header of a sparse file of ``size`` bytes without data."""
-    records = {"GNU.sparse.map": b"0,0", "GNU.sparse.size": b"%d" % size, "GNU.sparse.name": name.encode()}
-    return pax(records) + header(name)
+    return sparse_map(b"%d,0" % size, size, name=name.encode()) + header(name)
 
 
 @pytest.mark.slow
@@ -317,9 +316,7 @@ def test_attack_61_a_small_image_cannot_produce_a_large_one(
 @pytest.mark.parametrize("form", ["pax", "gnu"])
 def test_export_accepts_tar_headers_that_become_longer_in_another_format(tmp_path: Path, form: str) -> None:
     pieces = b",".join(b"%d,512" % (1024 * number) for number in range(2000))
-    member = pax({"GNU.sparse.map": pieces, "GNU.sparse.size": b"2048000"}) + file(
-        "rootfs/a", bytes(1_024_000)
-    )
+    member = sparse_map(pieces, 1999 * 1024 + 512) + file("rootfs/a", bytes(1_024_000))
     made = image(tmp_path / "i.tar", member, *(file("rootfs/" + "d/" * 60 + str(n)) for n in range(100)))
     words = ["image", "export", made, str(tmp_path / "out"), "--tar", form, "--compression", "none"]
     assert main(words) == 0

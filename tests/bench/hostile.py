@@ -18,7 +18,17 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 
-from tests.image_archives import END, METADATA, directories, file, global_header, header, image, pax
+from tests.image_archives import (
+    END,
+    METADATA,
+    directories,
+    file,
+    global_header,
+    header,
+    image,
+    pax,
+    sparse_map,
+)
 
 #: with the properties that `streams add` needs
 HEAD = METADATA + b"properties: {os: x, release: '1', variant: v}\n"
@@ -81,7 +91,7 @@ def holed(path: Path) -> str:
     return made
 
 
-SPARSE = pax({"GNU.sparse.map": b"0,0", "GNU.sparse.size": b"%d" % (1 << 43), "GNU.sparse.name": b"rootfs/a"})
+SPARSE = sparse_map(b"%d,0" % (1 << 43), 1 << 43, name=b"rootfs/a")
 ATTRIBUTES = {f"SCHILY.xattr.user.{number:03}" + "x" * 10_000: b"" for number in range(99)}
 #: hostile images by their trick; each function writes a file and returns its path
 IMAGES: dict[str, Callable[[], Callable[[Path], str]]] = {

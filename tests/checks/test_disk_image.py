@@ -27,7 +27,7 @@ def qcow2(backing: bytes = b"", features: int = 0) -> bytes:
 def sparse(name: str, data: bytes, cuts: tuple[int, ...]) -> bytes:
     """A sparse member of pax format 1.0 with a piece between each two cuts; pieces of zeros are holes."""
     ends = [0, *cuts, len(data)]
-    pieces = [(a, data[a:b]) for a, b in itertools.pairwise(ends) if any(data[a:b])]
+    pieces = [(a, data[a:b]) for a, b in itertools.pairwise(ends) if any(data[a:b])] + [(len(data), b"")]
     numbers = f"{len(pieces)}\n" + "".join(f"{at}\n{len(piece)}\n" for at, piece in pieces)
     stored = padded(numbers.encode()) + b"".join(piece for _, piece in pieces)
     size = str(len(data)).encode()

@@ -44,7 +44,7 @@ from templater.parsing.yaml_nodes import Limits as YamlLimits
 from templater.pongo2.render_state import Limits
 from tests.checks.authoring.authoring_builders import file as authored_file
 from tests.checks.authoring.authoring_builders import image as authored_image
-from tests.image_archives import METADATA, file, header, image, pax
+from tests.image_archives import METADATA, file, header, image, pax, sparse_map
 from tests.laws.growth import Action, check, seconds
 
 pytestmark = pytest.mark.slow
@@ -215,10 +215,8 @@ MEMBERS: dict[str, Callable[[int], list[bytes]]] = {
         for number in range(n // 50 + 1)
     ],
     "pieces": lambda n: [
-        pax({
-            "GNU.sparse.map": b",".join(b"%d,512" % (1024 * number) for number in range(n // 16)),
-            "GNU.sparse.size": b"%d" % (64 * n),
-        }) + file("rootfs/a", bytes(512 * (n // 16)))
+        sparse_map(b",".join(b"%d,512" % (1024 * number) for number in range(n // 16)), 1024 * (n // 16) - 512)
+        + file("rootfs/a", bytes(512 * (n // 16)))
     ],
     "records": lambda n: [pax({f"a{number}": b"" for number in range(n)}) + header("rootfs/a")],
     "templates": lambda n: [header(f"templates/{number}") for number in range(n)],

@@ -379,7 +379,9 @@ def test_splitting_a_virtual_machine_image_gives_metadata_and_a_disk(tree, tmp_p
 def test_a_sparse_disk_with_a_huge_unpacked_size_is_refused(tree, tmp_path):
     """An image of 459 bytes made a disk of a terabyte."""
     records = {"GNU.sparse.major": b"1", "GNU.sparse.minor": b"0", "GNU.sparse.realsize": b"%d" % (8 << 20)}
-    disk = pax({**records, "GNU.sparse.name": b"rootfs.img"}) + file("d", padded(b"1\n0\n512\n") + QCOW2)
+    disk = pax({**records, "GNU.sparse.name": b"rootfs.img"}) + file(
+        "d", padded(b"2\n0\n512\n%d\n0\n" % (8 << 20)) + QCOW2
+    )
     path = image(tmp_path / "i.tar", disk, metadata=metadata_yaml())
     limits = DEFAULT._replace(ratio_from=1 << 20, ratio=100)
     with pytest.raises(LimitError, match=f"'rootfs.img' has {8 << 20} bytes including its holes") as caught:

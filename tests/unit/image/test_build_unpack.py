@@ -683,7 +683,8 @@ def test_attack_61_an_invalid_sparse_map_is_an_error(tmp_path, image_directory, 
 def test_attack_61_a_sparse_file_of_eight_exbibytes_is_refused(tmp_path):
     block = bytearray(tarfile.TarInfo("rootfs/big").tobuf(tarfile.GNU_FORMAT))
     block[156:157] = b"S"
-    block[483:495] = b"\x80" + (1 << 63).to_bytes(11, "big")
+    block[483:495] = block[386:398] = b"\x80" + (1 << 63).to_bytes(11, "big")
+    block[398:410] = b"%011o\0" % 0
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
     good = Path(tarball(tmp_path / "g.tar", GOOD)).read_bytes()

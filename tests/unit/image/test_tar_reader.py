@@ -11,7 +11,7 @@ from templater.image.tar_reader import Member, open_archive
 from templater.image.tar_writer import TarWriter
 from templater.model.entry import DIRECTORY, FILE
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
-from tests.image_archives import header, padded, pax
+from tests.image_archives import header, padded, pax, sparse_map
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -21,6 +21,13 @@ MALFORMED = "'IMAGE' is damaged: a sparse file's map is malformed, at byte {} of
 UNFIT = "'IMAGE' is damaged: a sparse file's map does not fit its size, at byte {} of the archive"
 AMBIGUOUS = "'IMAGE' has {}: tools read different members from it"
 ODD_PIECE = AMBIGUOUS.format("a sparse file with a piece that ends inside a block")
+UNUSUAL = AMBIGUOUS.format("an unusual description of a sparse file")
+COUNT = (
+    "'IMAGE' is damaged: a sparse file's map does not fit its number of pieces, at byte 1024 of the archive"
+)
+NO_END = AMBIGUOUS.format("a sparse file without a piece at its end")
+MISPLACED = AMBIGUOUS.format("a sparse file with misplaced records")
+BEHIND = AMBIGUOUS.format("a sparse file with data after the end of its map")
 FULL = b"x" * BLOCK
 HOLES = b"\0" + FULL + b"\0\0bc\0\0"
 
@@ -123,24 +130,36 @@ def refusal(path, data, limits=DEFAULT):
         (file(uid=-1), InputError, "'IMAGE' is damaged: a member has a negative uid or gid, at byte 0 of the archive"),
         (file(gid=-1), InputError, "'IMAGE' is damaged: a member has a negative uid or gid, at byte 0 of the archive"),
         # sparse files
-        (pax({"GNU.sparse.map": b"0,1"}) + old_sparse([(0, 1)], 1, 1), RefusedError, AMBIGUOUS.format("a sparse file that is described in two formats")),
-        (pax({**SPARSE_1, "GNU.sparse.map": b"0,1"}) + file(b"x"), RefusedError, AMBIGUOUS.format("a sparse file that is described in two formats")),
-        (pax({"GNU.sparse.size": b"1"}) + file(b"x"), RefusedError, AMBIGUOUS.format("an incomplete description of a sparse file")),
-        (pax({"GNU.sparse.map": b"4,1,0,1", "GNU.sparse.size": b"8"}) + file(b"xy"), InputError, UNORDERED.format(1024)),
-        (pax({"GNU.sparse.map": b"0,512,516,5", "GNU.sparse.size": b"520"}) + file(b"x" * 517), InputError, UNFIT.format(1024)),
-        (pax({"GNU.sparse.map": b"0,512,516,4", "GNU.sparse.size": b"520"}) + file(b"x" * 515), InputError, UNFIT.format(1024)),
-        (pax({"GNU.sparse.map": b"0,1,1,512", "GNU.sparse.size": b"513"}) + file(b"x" * 513), RefusedError, ODD_PIECE),
-        (pax({"GNU.sparse.map": b"0,512,600,511,2000,1", "GNU.sparse.size": b"2001"}) + file(b"x" * 1024), RefusedError, ODD_PIECE),
+        (sparse_map(b"0,1", 1) + old_sparse([(0, 1)], 1, 1), RefusedError, AMBIGUOUS.format("a sparse file that is described in two formats")),
+        (pax({**SPARSE_1, "GNU.sparse.map": b"0,1"}) + file(b"x"), RefusedError, UNUSUAL),
+        (pax({"GNU.sparse.size": b"1"}) + file(b"x"), RefusedError, UNUSUAL),
+        (sparse_map(b"4,1,0,1", 8) + file(b"xy"), InputError, UNORDERED.format(1024)),
+        (sparse_map(b"0,512,516,5", 520) + file(b"x" * 517), InputError, UNFIT.format(1024)),
+        (sparse_map(b"0,512,516,4", 520) + file(b"x" * 515), InputError, UNFIT.format(1024)),
+        (sparse_map(b"0,1,1,512", 513) + file(b"x" * 513), RefusedError, ODD_PIECE),
+        (sparse_map(b"0,512,600,511,2000,1", 2001) + file(b"x" * 1024), RefusedError, ODD_PIECE),
         (pax({**SPARSE_1, "GNU.sparse.realsize": b"513"}) + file(padded(b"2\n0\n1\n1\n512\n") + b"x" * 513), RefusedError, ODD_PIECE),
         (old_sparse([(0, 1), (1, 512), (513, 0)], 513, 513) + padded(b"x" * 513), RefusedError, ODD_PIECE),
-        (pax({"GNU.sparse.map": b"0,1,4", "GNU.sparse.size": b"8"}) + file(b"1"), InputError, MALFORMED.format(1024)),
-        (pax({"GNU.sparse.map": b"0,x", "GNU.sparse.size": b"8"}) + file(b"1"), InputError, MALFORMED.format(1024)),
-        (pax({"GNU.sparse.map": b"0," + b"1" * 21, "GNU.sparse.size": b"8"}) + file(b"1"), InputError, MALFORMED.format(1024)),
+        (sparse_map(b"0,1,4", 8) + file(b"1"), InputError, MALFORMED.format(1024)),
+        (sparse_map(b"0,x", 8) + file(b"1"), InputError, MALFORMED.format(1024)),
+        (sparse_map(b"0," + b"1" * 21, 8) + file(b"1"), InputError, MALFORMED.format(1024)),
         (pax(SPARSE_1) + file(b"1\n0\n"), InputError, MALFORMED.format(1024)),
         (pax(SPARSE_1) + file(b"1\n0\n".ljust(BLOCK)), InputError, MALFORMED.format(1536)),
         (pax(SPARSE_1) + file(b"x\n0\n".ljust(BLOCK)), InputError, MALFORMED.format(1536)),
+        (pax({**SPARSE_1, "GNU.sparse.minor": b"1"}) + file(b"1\n8\n0\n"), RefusedError, UNUSUAL),
+        (sparse_map(b"8,0", 8, realsize=b"9") + file(), RefusedError, UNUSUAL),
+        (pax({"GNU.sparse.size": b"8", "GNU.sparse.numblocks": b"2", "GNU.sparse.map": b"8,0"}) + file(), InputError, COUNT),
+        (pax({"GNU.sparse.size": b"8", "GNU.sparse.map": b"8,0", "GNU.sparse.numblocks": b"1"}) + file(), RefusedError, UNUSUAL),
+        (sparse_map(b"0,512,1,0", 512) + file(FULL), InputError, UNORDERED.format(1024)),
+        (sparse_map(b"0,512", 513) + file(FULL), RefusedError, NO_END),
+        (sparse_map(b"0,512", 512, numbytes=b"0") + file(FULL), RefusedError, MISPLACED),
+        (sparse_map(b"8,0", 8, offset=b"0,1", numbytes=b"1,0") + file(FULL), RefusedError, MISPLACED),
+        (old_sparse([(0, 512), b"\0", (512, 0)], 512, 512) + FULL, RefusedError, BEHIND),
+        (old_sparse([(0, 512)], 512, 512, b"\1") + FULL, RefusedError, BEHIND),
+        (old_sparse([b"\0" * 12 + b"%011o\0" % 512], 512, 512) + FULL, RefusedError, BEHIND),
+        (old_sparse([(0, 512), b"\xff" * 24], 512, 512) + FULL, InputError, MALFORMED.format(0)),
         (old_sparse([b"x" * 24], 1, 1) + padded(b"x"), InputError, MALFORMED.format(0)),
-        (old_sparse([(0, 1)], 1, 1, b"\1"), InputError, "'IMAGE' is cut short: the data ends inside a sparse file's map, at byte 512 of the archive"),
+        (old_sparse([(0, 1), (1, 0), (1, 0), (1, 0)], 1, 1, b"\1"), InputError, "'IMAGE' is cut short: the data ends inside a sparse file's map, at byte 512 of the archive"),
         # the end
         (file(b"x")[:-1], InputError, "'IMAGE' is cut short: the data ends inside a member, at byte 1023 of the archive"),
         (file(b"x" * 9)[:515], InputError, "'IMAGE' is cut short: the data ends inside a member, at byte 515 of the archive"),
@@ -222,7 +241,7 @@ def test_a_global_header_must_not_set_the_name_or_the_data_or_the_attributes_of_
             "'f' has 1048577 bytes, more than the limit of 1048576",
         ),
         (
-            lambda n: pax(SPARSE_1) + file(padded(b"%03d\n" % (64 * n - 1) + b"000\n000\n" * (64 * n - 1))),
+            lambda n: pax({**SPARSE_1, "GNU.sparse.realsize": b"0"}) + file(padded(b"%03d\n" % (64 * n - 1) + b"000\n000\n" * (64 * n - 1))),
             {"header_bytes": 3 * BLOCK}, 3,
             LimitError, "'IMAGE' has a sparse file with too many pieces",
         ),
@@ -238,13 +257,13 @@ def test_an_archive_at_a_limit_is_read_and_a_larger_one_is_refused(tmp_path, mak
 @pytest.mark.parametrize(
     ("data", "content"),
     [
-        (pax({"GNU.sparse.map": b"1,512,515,2,519,0", "GNU.sparse.size": b"519"}) + file(FULL + b"bc"), HOLES),
-        (pax({"GNU.sparse.map": b"0,512,512,2", "GNU.sparse.size": b"514"}) + file(FULL + b"bc"), FULL + b"bc"),
-        (pax({**SPARSE_1, "GNU.sparse.realsize": b"519"}) + file(padded(b"2\n1\n512\n515\n2\n") + FULL + b"bc"), HOLES),
+        (sparse_map(b"1,512,515,2,519,0", 519) + file(FULL + b"bc"), HOLES),
+        (sparse_map(b"0,512,512,2", 514) + file(FULL + b"bc"), FULL + b"bc"),
+        (pax({**SPARSE_1, "GNU.sparse.realsize": b"519"}) + file(padded(b"3\n1\n512\n515\n2\n519\n0\n") + FULL + b"bc"), HOLES),
         (old_sparse([(1, 512), (515, 2), (519, 0)], 514, 519) + padded(FULL + b"bc"), HOLES),
         (
             old_sparse([(k, 512) for k in (0, 514, 1028, 1542)], 2049, 2060, b"\1")
-            + padded(b"%011o\0%011o\0" % (2056, 1)) + padded(FULL * 4 + b"e"),
+            + padded(b"%011o\0%011o\0" * 2 % (2056, 1, 2060, 0)) + padded(FULL * 4 + b"e"),
             (FULL + b"\0\0") * 4 + b"e\0\0\0",
         ),
     ],
