@@ -70,7 +70,9 @@ def read_image(
     paths = tuple(paths)
     if not needs_sandbox(paths):
         return work(*paths)
-    from ..image.open_file import OpenFile
+    from ..image.limits import SQUASHFS_SECONDS
+    from ..image.open_file import OpenFile, kind_of_file
+    from ..parsing.magic_bytes import SQUASHFS
     from ..sandbox import child_json
     from ..sandbox.child import BoundError, Bounds
 
@@ -78,6 +80,9 @@ def read_image(
     command = limits.for_command()
     more = input_size() >> 20 if command.grows else 0
     command.processor = max(1, int(min(command.processor + more, processor_left() - reserved)))
+    if any(file is not None and kind_of_file(file) == SQUASHFS for file in files):
+        # leave the time that sqfs2tar may use for a small file
+        command.processor = max(min(3, command.processor), command.processor - SQUASHFS_SECONDS - 1)
     # The parent process has its own timer, so the timer of the child can be later.
     bounds = Bounds(command.processor, command.time + 5, address_space() + command.memory, REPORT)
     try:
