@@ -16,7 +16,7 @@ _PLAIN = re.compile(
 )
 # plain words that YAML does not parse as strings: numbers, dates, booleans, nulls, the merge key
 _OTHER = re.compile(
-    r"(?:[-+.]?[0-9][0-9_]*[0-9a-fA-FxXoO.:eE+-]*(?:[Tt ][0-9:.Z+-]*)?|[-+]?\.(?:inf|nan)|\.|-|=|"
+    r"(?:[-+.]?[0-9][0-9_]*+[0-9a-fA-FxXoO.:eE+-]*+(?:[Tt ][0-9:.Z+-]*)?|[-+]?\.(?:inf|nan)|\.|-|=|"
     r"true|false|yes|no|on|off|y|n|null|~|<<)\Z",
     re.IGNORECASE,
 )
