@@ -1,23 +1,21 @@
 """Targets that a mount of the runtime hides from the container."""
 
-from ..model.entry import parents_below
+from ..model.entry import SYMLINK, parents_below
 from ..model.errors import RefusedError
 from ..model.source import printable
-from ..planning.follow_links import Steps, clean, resolve
+from ..planning.follow_links import MAX_LINKS, Steps, clean
+from ..rootfs.confined import Root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from ..model.entry import RootfsView
     from ..model.plan import Change
 
 
-def real_places(mounts: "Collection[str]", rootfs: "RootfsView", hint: str) -> "dict[str, str]":
-    """Return the mount points in ``mounts``, by the paths to which the links of the root filesystem lead.
-
-    Raises RefusedError for a link that templater does not follow, because the runtime may follow it.
-    """
+def real_places(mounts: "Collection[str]", rootfs: Root) -> "dict[str, str]":
+    """Return the mount points in ``mounts``, by the paths to which the links of the root filesystem lead."""
+    tree = Root(rootfs.name, mechanism=rootfs.mechanism, cross_mounts=True, fd=rootfs.fd)
     steps = Steps()
     places = {}
     for mount in mounts:
@@ -25,14 +23,35 @@ def real_places(mounts: "Collection[str]", rootfs: "RootfsView", hint: str) -> "
             path = clean(mount)
         except RefusedError:  # for example, a path with a NUL: the runtime refuses it
             continue
-        resolved = resolve(rootfs, path, steps)
-        if resolved.error is not None:
-            raise RefusedError(
-                f"the container's mount at '{printable(mount)}' may hide files: {resolved.error.message}",
-                hint=f"remove the link or the mount, or {hint}",
-            )
-        places[resolved.real] = mount
+        places[_real(path, tree, steps)] = mount
     return places
+
+
+def _real(mount: str, tree: Root, steps: Steps) -> str:
+    """Return the path to which the links of the root filesystem lead.
+
+    A runtime follows links of any user, unlike ``resolve``, because it writes no file of the host there.
+    """
+    place, pending, links = "", mount.split("/")[::-1], 0
+    while pending:
+        name = pending.pop()
+        steps.take(place)
+        if name == "..":
+            place = place.rpartition("/")[0]
+        elif name not in ("", "."):
+            entry = tree.entry(f"{place}/{name}")
+            if entry is None or entry.kind != SYMLINK:
+                place = f"{place}/{name}"
+                continue
+            links += 1
+            if links > MAX_LINKS:
+                raise RefusedError(
+                    f"the container's mount at '{printable(mount)}' leads through too many links"
+                )
+            steps.take(entry.target)
+            place = "" if entry.target.startswith("/") else place
+            pending += entry.target.split("/")[::-1]
+    return place or "/"
 
 
 def refuse_hidden(change: "Change", places: "Mapping[str, str]", hint: str) -> None:

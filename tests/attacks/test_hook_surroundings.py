@@ -864,19 +864,45 @@ def test_a_target_behind_a_link_is_refused_if_a_mount_would_hide_it(bundle: Path
 
 
 @as_root
-@pytest.mark.parametrize("place", ["data", "home/u/d"])
-def test_a_mount_point_behind_a_link_that_templater_does_not_follow_is_refused(
-    bundle: Path, place: str
+@pytest.mark.parametrize(
+    ("link", "target", "said"),
+    [
+        ("data", "/etc/app/", "would hide '/etc/app/conf'"),
+        ("home/u/d", "/etc/app", "would hide '/etc/app/conf'"),
+        ("home/u/d", "../../../nosuch/../etc", "would hide '/etc/app/conf'"),
+        ("home/u/d", "/etc/other", ""),
+        ("home/u/d", "d", "leads through too many links"),
+    ],
+)
+def test_the_runtime_follows_links_of_any_user_to_a_mount_point(
+    bundle: Path, link: str, target: str, said: str
 ) -> None:
-    """The runtime followed the link, and hid the file that the hook had written."""
+    """The hook took the text of such a mount point, and wrote a file that the mount hid."""
     rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
     (bundle / "rootfs/home/u").mkdir(parents=True)
-    (bundle / "rootfs" / place).symlink_to("/etc/app/" if place == "data" else "/etc/app")
+    (bundle / "rootfs" / link).symlink_to(target)
     os.chown(bundle / "rootfs/home/u", 1000, 1000)
-    mount_at(bundle, f"/{place}")
+    mount_at(bundle, f"/{link}")
     answer = oci(a_state(bundle))
-    assert (answer.returncode, (bundle / "rootfs/etc/app").exists()) == (3, False)
-    assert f"the container's mount at '/{place}' may hide files: " in answer.stderr
+    assert answer.returncode == (3 if said else 0), answer.stderr
+    assert (bundle / "rootfs/etc/app").exists() != bool(said)
+    assert not said or f"the container's mount at '/{link}' {said}" in answer.stderr
+
+
+@as_root
+def test_a_mount_point_of_the_runtime_can_be_on_a_file_system_that_is_mounted_already(bundle: Path) -> None:
+    rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
+    (bundle / "rootfs/var").mkdir()
+    mount_at(bundle, "/var/data")
+    mount = f'mount -t tmpfs none {bundle}/rootfs/var; ln -s "$0" {bundle}/rootfs/var/data; exec "$@"'
+    for target, code in (("/etc/app", 3), ("/etc/other", 0)):
+        answer = subprocess.run(
+            ["unshare", "-m", "sh", "-c", mount, target, *install.argv("oci", [])],
+            input=json.dumps(a_state(bundle)), text=True, capture_output=True, check=False,
+        )  # fmt: skip
+        if "mount:" in answer.stderr or "unshare:" in answer.stderr:
+            pytest.skip(f"NOT RUN: nothing can be mounted here: {answer.stderr}")
+        assert answer.returncode == code, answer.stderr
 
 
 def test_a_file_that_exists_already_is_refused_if_a_new_mount_hides_it(bundle: Path) -> None:
