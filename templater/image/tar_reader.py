@@ -352,6 +352,9 @@ class Archive:
             raise RefusedError(
                 f"'{self.stream.path}': '{printable(info.name)}' is a member of unknown type {info.type!r}"
             )
+        if kind == DIRECTORY and block[156:157] == tarfile.AREGTYPE and "path" in pax:
+            # GNU tar and Go look for the final slash of an old directory in the longer name.
+            raise self._ambiguous("a directory in an old format with an extended header")
         member = Member(
             name=_text(pax, "path", info.name),
             kind=kind,

@@ -104,6 +104,7 @@ ARCHIVES = {
     "two pax headers": pax((b"path", INNOCENT)) + pax((b"comment", b"x")) + SECOND,
     "a blank before the name of a record": pax((b" path", b"templates/t")) + header(b"rootfs/q", 2) + padded(b"y\n"),
     "a tab before the name of a record": pax((b"\tlinkpath", b"/etc/shadow")) + header(b"rootfs/q", kind=b"2", link=b"x"),
+    "a file that looks like an old directory": long_name(b"templates/evil\0") + header(b"x/", kind=b"\0"),
     "an empty path": pax((b"path", b"")) + SECOND,
     "an empty target": pax((b"linkpath", b"")) + header(b"rootfs/l", kind=b"2", link=b"../../x"),
     "pax, then a long name": pax((b"path", b"metadata.yaml")) + long_name(INNOCENT + b"\0")
