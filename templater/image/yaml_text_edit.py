@@ -82,7 +82,7 @@ def take(text: str, names: tuple[str, ...], *, hollow: str = "") -> str:
 
 def has(text: str, names: tuple[str, ...]) -> bool:
     root = read(text)
-    return root is not None and not _search(root, names, (), merged=True).rest
+    return root is not None and not _search(root, names, merged=True).rest
 
 
 # --- search for a value by its path
@@ -97,23 +97,32 @@ class _Way:
     rest: tuple[str, ...]
 
 
-def _search(node: Mark, names: tuple[str, ...], before: tuple[Mark, ...], *, merged: bool) -> _Way:
+def _search(root: Mark, names: tuple[str, ...], *, merged: bool) -> _Way:
     """Follow a path. If a mapping has several pairs with the same name, prefer the last pair.
 
     Mappings merged with ``<<`` are searched too. If ``merged`` is false, they are not searched for the last
     name of the path.
     """
+    return _search_below(root, names, (), set(), merged=merged)
+
+
+def _search_below(
+    node: Mark, names: tuple[str, ...], before: tuple[Mark, ...], seen: set[tuple[int, int]], *, merged: bool
+) -> _Way:
     nodes = (*before, node)
     found = _Way(nodes, None, names)
-    if node.real.kind != "mapping" or not names:
+    # A second search of the same mapping finds the same, and of equal finds, the first is preferred.
+    visit = (id(node.real), len(names))
+    if node.real.kind != "mapping" or not names or visit in seen:
         return found
+    seen.add(visit)
     pairs = list(node.real.pairs())
     for place in reversed(pairs):
         if place.merge or place.name != names[0]:
             continue
         way = _Way(nodes, place, ())
         if names[1:]:
-            way = _search(place.value, names[1:], nodes, merged=merged)
+            way = _search_below(place.value, names[1:], nodes, seen, merged=merged)
             if way.place is None:
                 way = _Way(nodes, place, names[1:])
         if not way.rest:
@@ -123,7 +132,7 @@ def _search(node: Mark, names: tuple[str, ...], before: tuple[Mark, ...], *, mer
         return found
     for place in (place for place in pairs if place.merge):
         for inherited in _merged(place.value):
-            way = _search(inherited[-1], names, (*nodes, *inherited[:-1]), merged=merged)
+            way = _search_below(inherited[-1], names, (*nodes, *inherited[:-1]), seen, merged=merged)
             if way.place is not None:
                 found = min(found, way, key=lambda each: len(each.rest))
     return found
@@ -144,7 +153,7 @@ def _unshared(text: str, names: tuple[str, ...], work: _Work, *, merged: bool) -
         root = work.read(text)
         if root is None or (root.null and not root.anchor):
             return text, None
-        way = _search(root, names, (), merged=merged)
+        way = _search(root, names, merged=merged)
         nodes = way.nodes
         place = way.place
         start = end = 0

@@ -506,3 +506,13 @@ def test_quoting_a_long_number_takes_linear_time(text):
     assert scalar(text + "g") == text + "g"
     assert scalar(text) != text
     assert time.process_time() - begun < 1
+
+
+def test_an_edit_searches_each_merged_mapping_only_once():
+    """``publish`` of a container with 376 bytes of nested merges needed 13 seconds."""
+    text = "a0: &a0 {os: x}\n"
+    text += "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 21))
+    begun = time.process_time()
+    assert yaml_text_edit.has(text + "properties: *a20\n", ("properties", "os"))
+    assert not yaml_text_edit.has(text + "properties: *a20\n", ("properties", "name"))
+    assert time.process_time() - begun < 1
