@@ -114,6 +114,8 @@ def status(name: str, path: str) -> "Iterator[Finding]":
         elif key.startswith("lxc.hook.") and calls_templater(value):
             lines[key] = value
     given = option_of(lines.get("lxc.hook.pre-start", ""), "--rootfs")
+    if given.startswith("$"):  # a variable of LXC with the value of lxc.rootfs.path
+        given = ""
     rootfs = given or next((value for key, value in reversed(found) if key == "lxc.rootfs.path"), "")
     if not rootfs:
         problem = f"'{config}' names no root filesystem"

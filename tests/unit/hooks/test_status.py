@@ -372,6 +372,17 @@ def test_the_status_command_enters_only_the_namespace_that_this_user_writes(cont
     assert finding.hint.startswith("run this command as the user who starts the container, or")
 
 
+@pytest.mark.parametrize("variable", ["$LXC_ROOTFS_PATH", "${LXC_ROOTFS_PATH}"])
+def test_the_status_command_reads_the_root_filesystem_of_an_ordinary_users_line(variable, container):
+    """The line has a variable of LXC, which ``status`` took for the path of an image."""
+    installed(container)
+    config = container / "config"
+    config.write_text(config.read_text().replace(" lxc --", f' lxc --rootfs "{variable}" --'))
+    found = list(lxc.status("c1", str(container.parent)))
+    assert not problems(found)
+    assert any(finding.text.startswith("the container's root is ") for finding in found)
+
+
 def test_the_status_reports_problems_with_the_image_and_dialect_in_a_hook_line(
     container, monkeypatch, tmp_path
 ):
