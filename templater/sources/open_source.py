@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..definitions.choice import DEFAULT_BUILD, Choice
@@ -24,6 +24,7 @@ from ..model.source import Source, printable
 from ..parsing.instance_description import LIMITS
 from ..rootfs.confined import Root
 from ..rootfs.directory_rootfs import DirectoryRootfs, open_root
+from ..rootfs.trusted_paths import MOST_COMPONENTS
 
 if TYPE_CHECKING:
     from ..definitions.predicted_image import DefinitionImage
@@ -148,13 +149,10 @@ class OpenedSource(NamedTuple):
         identity = getattr(self.image, "identity", None)
         if identity is None:
             return view
-        way = os.path.relpath(os.path.realpath(self.path), os.path.realpath(path))
-        if set(way.split("/")) == {".."}:  # from the root filesystem to SRC
-            assert isinstance(view.root, Root)
-            above = os.stat(way, dir_fd=view.root.fd)
-            if (above.st_dev, above.st_ino) != identity:
-                view.close()
-                raise replaced_error(self.path)
+        assert isinstance(view.root, Root)
+        if _is_inside(path, self.path) and not _is_below(view.root.fd, identity):
+            view.close()
+            raise replaced_error(self.path)
         return view
 
     @contextmanager
@@ -171,6 +169,24 @@ class OpenedSource(NamedTuple):
             return
         with self.open_below(self.rootfs_path, cross_mounts=cross_mounts) as view:
             yield view if self.is_instance else DirectoryFiles(view)
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    """Return whether a path leads into a directory. Another user can change links, but not the given text."""
+    ways = [(each(path), each(folder)) for each in (os.path.abspath, os.path.realpath)]
+    return any(f"{inner}/".startswith(f"{outer}/") for inner, outer in ways)
+
+
+def _is_below(fd: int, identity: tuple[int, int]) -> bool:
+    """Return whether the open directory ``fd``, or one above it, is the directory with this identity."""
+    way = "."
+    with suppress(OSError):  # without permission for a directory above, SRC can't be found there
+        for _ in range(MOST_COMPONENTS):
+            status = os.stat(way, dir_fd=fd)
+            if (status.st_dev, status.st_ino) == identity:
+                return True
+            way += "/.."
+    return False
 
 
 class DirectoryFiles:

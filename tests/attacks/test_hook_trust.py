@@ -1096,6 +1096,24 @@ def test_attack_74_apply_refuses_the_root_filesystem_of_an_instance_that_took_th
 
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
+def test_attack_74_apply_compares_src_even_if_its_name_has_become_a_link(
+    container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name of SRC was a link only while it was resolved, after the root filesystem had been opened."""
+    other = container.parent / "c2"
+    for folder in (container, other):
+        (folder / "sub/rootfs").mkdir(parents=True)
+        (folder / "metadata.yaml").write_text("architecture: x86_64\n")
+    source = open_source(str(container))
+    container.rename(container.parent / "c3")
+    other.rename(container)
+    resolve = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path: "/x" if path == source.path else resolve(path))
+    with pytest.raises(RefusedError, match=r"another process replaced the directory '.*/c1'"):
+        source.open_below(f"{container}/sub/rootfs")
+
+
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
 @pytest.mark.parametrize("way", ["image", "rootfs"])
 def test_a_source_is_refused_if_another_instance_has_taken_its_name(way: str, container: Path) -> None:
     """The owner of the directory above exchanged the names of two instances of root."""
