@@ -87,6 +87,18 @@ def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
     return IdMap(tuple(ranges["u"]), tuple(ranges["g"]))
 
 
+def or_identity(ids: "IdMap | None") -> "IdMap | None":
+    """Return the identity map for a container without lxc.idmap, because its ids are those of the host.
+
+    The owner of its root directory proves nothing: the container's root can change the owner, and the option
+    -s of lxc-start can add an id map. A process of another user than root can't give files to others, so it
+    gets no map.
+    """
+    from ..rootfs.directory_rootfs import IDENTITY
+
+    return IDENTITY if ids is None and os.geteuid() == 0 else ids
+
+
 def _number(word: str, config: str) -> int:
     """Parse a number as LXC does, with strtoull: it can be decimal, hexadecimal or octal."""
     if len(word) > MAX_DIGITS:

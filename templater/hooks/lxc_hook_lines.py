@@ -3,7 +3,7 @@
 from ..model.errors import InputError, TemplaterError, UsageError
 from ..oslite import abspath, exists, join, os
 from ..rootfs.shared_directories import own_map
-from .lxc_config import ids_on_disk, is_directory, layers_of, settings, without_prefix
+from .lxc_config import ids_on_disk, is_directory, layers_of, or_identity, settings, without_prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     yield line_status(line, config, hint)
     yield from source_status(line, folder, folder)
     if is_directory(root):
-        yield ids_status(config, root)
+        yield ids_status(config, root, is_given=bool(given))
 
 
 def line_status(line: str, config: str, install: str) -> "Finding":
@@ -164,12 +164,13 @@ def line_status(line: str, config: str, install: str) -> "Finding":
     return runs("lxc", inside, install, [*own, "--"])
 
 
-def ids_status(config: str, rootfs: str) -> "Finding":
+def ids_status(config: str, rootfs: str, *, is_given: bool) -> "Finding":
     from ..rootfs.directory_rootfs import DirectoryRootfs
     from .status import Finding
 
     try:
-        with DirectoryRootfs(rootfs, ids_on_disk(config)) as view:
+        ids = ids_on_disk(config)
+        with DirectoryRootfs(rootfs, ids if is_given else or_identity(ids)) as view:
             uid, gid = view.ids.on_disk(0, 0)
     except TemplaterError as error:
         return Finding(False, str(error), error.hint)

@@ -143,9 +143,12 @@ class DirectoryRootfs(Closing):
         if ids is not None and ids.on_disk(0, 0)[0] != top.uid:
             mapped = ids.on_disk(0, 0)[0]
             self.root.close()
+            hint = "check whether the directory is mounted with another id map, or was never shifted"
+            if ids is IDENTITY:
+                hint = "set the id map in the container's configuration, or give the directory to root"
             raise RefusedError(
                 f"the id map gives root the uid {mapped} on disk, but {self.name!r} belongs to uid {top.uid}",
-                hint="check whether the directory is mounted with another id map, or was never shifted",
+                hint=hint,
             )
 
     def __repr__(self) -> str:

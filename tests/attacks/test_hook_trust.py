@@ -23,7 +23,7 @@ from templater.cli.commands.serve import AccessLog
 from templater.cli.main import main
 from templater.distribution.republish import _write_rules
 from templater.distribution.tree import Tree, open_directory
-from templater.hooks import annotated_paths, install, lxc_config
+from templater.hooks import annotated_paths, install, lxc_config, lxc_hook_lines
 from templater.hooks import run as run_module
 from templater.hooks.changeable_files import is_changeable
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
@@ -61,6 +61,11 @@ def container(tmp_path: Path) -> Path:
     (folder / "rootfs").mkdir(parents=True)
     (folder / "config").write_text(f"lxc.rootfs.path = dir:{folder}/rootfs\n")
     return folder
+
+
+def map_ids(container: Path, first: int) -> None:
+    with (container / "config").open("a") as config:
+        config.write("".join(f"lxc.idmap = {kind} 0 {first} 65536\n" for kind in "ug"))
 
 
 def share(folder: Path, how: str) -> None:
@@ -240,6 +245,7 @@ def test_a_description_in_a_directory_that_another_user_can_change_is_refused(
     described.chmod(mode)
     os.chown(container / "rootfs", 100_000, 100_000)
     words = hook_line("lxc", container, monkeypatch)
+    map_ids(container, 100_000)
     code = run([*words, "--instance", f"{described}/web.yaml"])
     assert code == (RefusedError.exit_code if is_refused else 0)
     assert (container / "rootfs/a").exists() != is_refused
@@ -968,6 +974,25 @@ def test_attack_74_a_hook_refuses_a_container_that_another_user_can_exchange(
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
+def test_attack_33_the_owner_of_the_root_directory_is_not_taken_for_an_id_map(
+    container: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With ``lxc-start -s lxc.idmap=…``, the container's root shifted the ids into the next container's."""
+    words = hook_line("lxc", container, monkeypatch)
+    os.chown(container / "rootfs", 1_001_000, 1_001_000)
+    assert run(words) == RefusedError.exit_code
+    assert not (container / "rootfs/a").exists()
+    said = capfd.readouterr().err
+    assert f"the id map gives root the uid 0 on disk, but '{container}/rootfs' belongs to uid 1001000" in said
+    assert "set the id map in the container's configuration, or give the directory to root" in said
+    finding = lxc_hook_lines.ids_status(f"{container}/config", f"{container}/rootfs", is_given=False)
+    assert finding.ok is False and finding.text in said
+    map_ids(container, 1_001_000)
+    assert run(words) == 0
+
+
+@as_root
+@pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize(
     ("owner", "mode", "own", "is_refused"),
     [
@@ -983,6 +1008,7 @@ def test_attack_74_only_its_owner_may_be_able_to_exchange_a_root_filesystem(
     rootfs = container.parent / "u/c1-root"
     rootfs.mkdir(parents=True)
     monkeypatch.setenv("LXC_ROOTFS_PATH", str(rootfs))
+    map_ids(container, own)
     os.chown(rootfs, own, own)
     os.chown(rootfs.parent, owner, owner)
     rootfs.parent.chmod(mode)

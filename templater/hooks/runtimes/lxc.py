@@ -30,7 +30,16 @@ from ...rootfs.trusted_paths import (
     open_unshared,
     require_fixed,
 )
-from ..lxc_config import PREFIXES, ids_in, is_directory, layers_of, mount_points, settings, without_prefix
+from ..lxc_config import (
+    PREFIXES,
+    ids_in,
+    is_directory,
+    layers_of,
+    mount_points,
+    or_identity,
+    settings,
+    without_prefix,
+)
 from ..request import HookRequest, Notice
 
 TYPE_CHECKING = False
@@ -182,12 +191,12 @@ def unreadable(path: str, why: str) -> RefusedError:
 
 
 def _ids(early: bool, options: "Options", found: "list[tuple[str, str]]", config: str) -> "IdMap | None":
-    if not early:
-        from ...rootfs.directory_rootfs import IDENTITY
+    from ...rootfs.directory_rootfs import IDENTITY
 
+    if not early:
         return IDENTITY  # the hook runs in the container's user namespace, so it sees the container's ids
     ids = ids_in(found, config)
-    return in_namespace(ids) if options.rootfs else ids
+    return in_namespace(ids) if options.rootfs else or_identity(ids)
 
 
 def in_namespace(ids: "IdMap | None") -> "IdMap | None":
