@@ -171,8 +171,12 @@ def image_status(image: str, dialect: str) -> Iterator[Finding]:
 
 
 def pending(folder: str) -> str:
-    if not os.path.isdir(os.path.join(folder, STATE_FOLDER)):
+    place = os.path.join(folder, STATE_FOLDER)
+    if not os.path.isdir(place):
         return "never started with templater: the next start runs create, then start"
+    # the container's root owns both directories if an ordinary user's hook enters the user namespace
+    if os.stat(place).st_uid == os.stat(folder).st_uid != 0 and not os.access(place, os.R_OK | os.X_OK):
+        return f"only the container's root can read '{printable(place)}', which says what the next start runs"
     with StateDirectory(folder) as state_directory:
         state = state_directory.state()
     if state is None:

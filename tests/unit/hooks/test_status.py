@@ -383,6 +383,21 @@ def test_the_status_command_reads_the_root_filesystem_of_an_ordinary_users_line(
     assert any(finding.text.startswith("the container's root is ") for finding in found)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change owners")
+@pytest.mark.parametrize("owner", [100_000, 0])
+def test_the_state_of_an_ordinary_users_container_is_unreadable_without_a_problem(
+    owner, container, monkeypatch
+):
+    """Its hook runs as the container's root, who alone can read the state."""
+    with StateDirectory(str(container)) as state_directory:
+        state_directory.remember(State("", "c1"))
+    for path in (container, container / ".templater"):
+        os.chown(path, owner, owner)
+    monkeypatch.setattr(os, "access", lambda path, _: not str(path).endswith(".templater"))
+    text = f"only the container's root can read '{container}/.templater', which says what the next start runs"
+    assert status.pending(str(container)) == (text if owner else "the next start runs start")
+
+
 def test_the_status_reports_problems_with_the_image_and_dialect_in_a_hook_line(
     container, monkeypatch, tmp_path
 ):
