@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, UsageError
-from ..model.file_names import ROOTFS, TEMPLATES
+from ..model.file_names import METADATA, ROOTFS, TEMPLATES
 from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, write_error
@@ -75,6 +75,7 @@ def unpack(
     The files are written to a temporary directory next to ``path``. At the end, this directory is renamed to
     ``path``. Before the rename, ``finish`` can add the files of an instance directory. But if ``path`` is an
     empty directory of the caller, the files are written there, because it can be a shell's working directory.
+    If the process is killed, the files written until then remain there.
 
     The directory above ``path`` can belong to another user, who can replace ``path``, but can't make this
     function write to another directory.
@@ -202,7 +203,8 @@ def _unpack_into(
     top: Root, contents: Contents, parts: Iterable[Part], policy: Policy, ids: IdMap, progress: Progress
 ) -> Unpacked:
     done = Unpacked()
-    _write_parts(top, parts)
+    small = list(parts)
+    _write_parts(top, (part for part in small if part.member.name != METADATA))
     with top.directory("/") as directory:
         directory.mkdir(ROOTFS, 0o755)
     with top.below("/" + ROOTFS) as root:
@@ -214,6 +216,8 @@ def _unpack_into(
             writer.finish()
         finally:
             writer.close()
+    # Write this file last: if the process is killed, a directory without it does not count as an image.
+    _write_parts(top, (part for part in small if part.member.name == METADATA))
     # The container's root can have a mapped uid, so other users need access to the directory.
     # Setuid programs and devices of the host's root are an exception: no other user may reach them.
     exposed = (policy.privileges or policy.special) and ids.on_disk(0, 0)[0] == 0

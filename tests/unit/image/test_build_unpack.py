@@ -741,6 +741,17 @@ def test_unpack_fills_the_working_directory_of_a_shell(tmp_path, monkeypatch, fa
     assert not (tmp_path / ".out.unpacking").exists()
 
 
+def test_unpack_writes_metadata_yaml_last_so_that_a_killed_run_leaves_no_image(tmp_path):
+    """A part of a root filesystem beside metadata.yaml looked like a complete image."""
+    path = tarball(tmp_path / "i.tar", GOOD)
+    out = tmp_path / "out"
+    out.mkdir()
+    seen = []
+    unpacked(path, out, progress=lambda *_: seen.append(os.listdir(out)))
+    assert seen and all("rootfs" in names and "metadata.yaml" not in names for names in seen)
+    assert (out / "metadata.yaml").exists()
+
+
 @root_only
 def test_unpack_replaces_an_empty_directory_of_another_user(tmp_path):
     """Its owner could have read the setuid programs and the secrets in it."""
