@@ -7,8 +7,8 @@ import os
 import shutil
 import stat
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
@@ -26,6 +26,8 @@ from .tar_reader import HARD_LINK, Member
 from .whole_image import Contents, Part
 from .xattrs import set_xattr
 
+#: the name of the temporary directory in an empty directory of the caller
+_INSIDE = ".unpacking"
 _HELD = 64
 _SPECIAL = {CHAR_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
 #: limit on the size of a sparse file: the largest that common Linux file systems allow
@@ -73,9 +75,9 @@ def unpack(
     """Create the directory ``path`` from an image, completely or not at all.
 
     The files are written to a temporary directory next to ``path``. At the end, this directory is renamed to
-    ``path``. Before the rename, ``finish`` can add the files of an instance directory. But if ``path`` is an
-    empty directory of the caller, the files are written there, because it can be a shell's working directory.
-    If the process is killed, the files written until then remain there.
+    ``path``. Before the rename, ``finish`` can add the files of an instance directory. But an empty directory
+    of the caller can be a shell's working directory. So it is kept: the temporary directory is in it, and at
+    the end, the files are moved from there, metadata.yaml last.
 
     The directory above ``path`` can belong to another user, who can replace ``path``, but can't make this
     function write to another directory.
@@ -83,8 +85,10 @@ def unpack(
     Raises UsageError if ``path`` exists and is not an empty directory.
     """
     path = path.rstrip("/") or path
+    mode = _mode_if_own(path)
+    left = [[], [_INSIDE]] if mode is not None else [[]]
     if os.path.lexists(path) and not (
-        os.path.isdir(path) and not os.path.islink(path) and not os.listdir(path)
+        os.path.isdir(path) and not os.path.islink(path) and os.listdir(path) in left
     ):
         raise UsageError(f"'{path}' exists", hint="give a new directory, or an empty one")
     # Refuse before the first write: removing the files again would take as long as writing them.
@@ -92,22 +96,26 @@ def unpack(
     above, name = os.path.split(path)
     if name in ("", ".", ".."):
         above, name = os.path.split(os.path.abspath(path))
-    mode = _mode_if_own(path)
-    staged = f".{name}.unpacking" if mode is None else name
+    staged = f".{name}.unpacking"
+
+    def fill(top: Root) -> Unpacked:
+        done = _unpack_into(top, contents, parts, policy, ids, progress)
+        top.named = True
+        finish(top)
+        return done
+
     # the directory above can belong to another user, so its names are used only relative to its descriptor
     with open_folder(above or ".") as root, root.directory("/") as parent:
         try:
-            fd = _make_beside(parent, staged) if mode is None else _take_over(parent, staged)
-            with Root(path, fd=fd) as top:
-                try:
-                    done = _unpack_into(top, contents, parts, policy, ids, progress)
-                    top.named = True
-                    finish(top)
-                    if mode is None:
-                        parent.rename(staged, parent, name)
-                except BaseException:
-                    _remove(parent, staged, top.fd, mode)
-                    raise
+            if mode is None:
+                with _temporary(parent, staged, path) as top:
+                    done = fill(top)
+                    parent.rename(staged, parent, name)
+            else:
+                with _taken_over(parent, name, mode) as folder, _temporary(folder, _INSIDE, path) as top:
+                    done = fill(top)
+                    with top.directory("/") as directory:
+                        _move(directory, folder)
         except OSError as error:
             raise write_error("make", path, error) from error
     return done
@@ -122,19 +130,70 @@ def _mode_if_own(path: str) -> int | None:
     return stat.S_IMODE(status.st_mode) if status.st_uid == os.geteuid() else None
 
 
-def _remove(parent: Directory, name: str, folder: int, mode: int | None = None) -> None:
-    """Remove an open directory. If ``mode`` is given, only empty the directory, and set its mode.
+@contextmanager
+def _temporary(parent: Directory, name: str, path: str) -> Iterator[Root]:
+    """Create a temporary directory, whose files are for ``path``. Remove it after an error."""
+    with Root(path, fd=_make_beside(parent, name)) as top:
+        try:
+            yield top
+        except BaseException:
+            _remove(parent, name, top.fd)
+            raise
 
-    Defer signals, because the signal of an exceeded limit is repeated.
+
+@contextmanager
+def _taken_over(parent: Directory, name: str, mode: int) -> Iterator[Directory]:
+    """Take over an empty directory of the caller. Set its mode after an error, if it is empty again."""
+    with Directory(parent.root, _take_over(parent, name, _INSIDE), parent.path_of(name)) as folder:
+        try:
+            yield folder
+        except BaseException:
+            if not folder.listdir():
+                os.fchmod(folder.fd, mode)
+            raise
+
+
+def _move(directory: Directory, folder: Directory) -> None:
+    """Move all files from the temporary directory to the directory above, metadata.yaml last.
+
+    After an error, move them back. Raises RefusedError if another process put files into ``folder``.
     """
+
+    def move(name: str, source: Directory, target: Directory) -> None:
+        # only root can move a read-only directory
+        mode = stat.S_IMODE(os.stat(name, dir_fd=source.fd).st_mode) if name == ROOTFS else 0o700
+        if not mode & 0o200:
+            os.chmod(name, mode | 0o200, dir_fd=source.fd)
+        source.rename(name, target, name)
+        if not mode & 0o200:
+            os.chmod(name, mode, dir_fd=target.fd)
+
+    def move_all() -> None:
+        if folder.listdir() != [_INSIDE]:
+            raise RefusedError(f"another process put files into '{printable(folder.path)}'")
+        os.fchmod(folder.fd, stat.S_IMODE(os.fstat(directory.fd).st_mode))
+        moved: list[str] = []
+        try:
+            for name in sorted(directory.listdir(), key=lambda name: name == METADATA):
+                move(name, directory, folder)
+                moved.append(name)
+        except OSError:
+            for name in moved:
+                with suppress(OSError):
+                    move(name, folder, directory)
+            raise
+        folder.rmdir(_INSIDE)
+
+    with_signals_deferred(move_all, drop_alarm=True)
+
+
+def _remove(parent: Directory, name: str, folder: int) -> None:
+    """Remove an open directory. Defer signals, because the signal of an exceeded limit is repeated."""
 
     def remove() -> None:
         shutil.rmtree(".", ignore_errors=True, dir_fd=folder)  # all that is in the directory
         with suppress(OSError):
-            if mode is None:
-                parent.rmdir(name)
-            else:
-                os.fchmod(folder, mode)
+            parent.rmdir(name)
 
     with_signals_deferred(remove)
 
@@ -162,28 +221,31 @@ def _make_beside(parent: Directory, name: str) -> int:
     return _take_over(parent, name)
 
 
-def _take_over(parent: Directory, name: str) -> int:
+def _take_over(parent: Directory, name: str, left: str = "") -> int:
     """Lock an empty directory of the caller, and return its descriptor. Deny access to all other users.
+
+    A directory with only the name ``left`` counts as empty, if no other user can have put it there.
 
     Raises RefusedError if another user put another directory in its place, or a file into it.
     """
     fd = _lock(parent, name)
     try:
-        _require_empty(fd, parent.path_of(name))
+        left = "" if is_replaceable(fd) else left
+        _require_empty(fd, parent.path_of(name), left)
         os.fchmod(fd, 0o700)
         for kind in ("default", "access"):  # a new directory can get access rights from the one above
             with suppress(OSError):
                 os.removexattr(fd, f"system.posix_acl_{kind}")
-        _require_empty(fd, parent.path_of(name))
+        _require_empty(fd, parent.path_of(name), left)
     except BaseException:
         os.close(fd)
         raise
     return fd
 
 
-def _require_empty(fd: int, path: str) -> None:
+def _require_empty(fd: int, path: str, left: str) -> None:
     with os.scandir(fd) as entries:
-        is_empty = next(entries, None) is None
+        is_empty = all(entry.name == left for entry in entries)
     if not is_empty or os.fstat(fd).st_uid != os.geteuid():
         raise RefusedError(f"another user replaced '{printable(path)}'")
 
@@ -203,8 +265,7 @@ def _unpack_into(
     top: Root, contents: Contents, parts: Iterable[Part], policy: Policy, ids: IdMap, progress: Progress
 ) -> Unpacked:
     done = Unpacked()
-    small = list(parts)
-    _write_parts(top, (part for part in small if part.member.name != METADATA))
+    _write_parts(top, parts)
     with top.directory("/") as directory:
         directory.mkdir(ROOTFS, 0o755)
     with top.below("/" + ROOTFS) as root:
@@ -216,8 +277,6 @@ def _unpack_into(
             writer.finish()
         finally:
             writer.close()
-    # Write this file last: if the process is killed, a directory without it does not count as an image.
-    _write_parts(top, (part for part in small if part.member.name == METADATA))
     # The container's root can have a mapped uid, so other users need access to the directory.
     # Setuid programs and devices of the host's root are an exception: no other user may reach them.
     exposed = (policy.privileges or policy.special) and ids.on_disk(0, 0)[0] == 0

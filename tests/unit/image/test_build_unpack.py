@@ -727,7 +727,7 @@ def test_unpack_fills_the_working_directory_of_a_shell(tmp_path, monkeypatch, fa
     if fails:
 
         def finish(folder):
-            assert os.listdir(".") and stat.S_IMODE(os.stat(".").st_mode) == 0o711
+            assert (os.listdir("."), stat.S_IMODE(os.stat(".").st_mode)) == ([".unpacking"], 0o700)
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
@@ -741,15 +741,89 @@ def test_unpack_fills_the_working_directory_of_a_shell(tmp_path, monkeypatch, fa
     assert not (tmp_path / ".out.unpacking").exists()
 
 
-def test_unpack_writes_metadata_yaml_last_so_that_a_killed_run_leaves_no_image(tmp_path):
-    """A part of a root filesystem beside metadata.yaml looked like a complete image."""
+@pytest.mark.parametrize("moved", [None, 0, 2, 3])
+def test_unpack_into_an_empty_directory_leaves_no_metadata_if_it_is_killed(tmp_path, moved):
+    """After ``kill -9``, the directory looked like a complete image, and could not be used again."""
     path = tarball(tmp_path / "i.tar", GOOD)
     out = tmp_path / "out"
     out.mkdir()
-    seen = []
-    unpacked(path, out, progress=lambda *_: seen.append(os.listdir(out)))
-    assert seen and all("rootfs" in names and "metadata.yaml" not in names for names in seen)
-    assert (out / "metadata.yaml").exists()
+    child = os.fork()
+    if not child:
+        renamed = []
+
+        def rename(self, name, to, new):
+            if len(renamed) == moved:
+                os._exit(9)
+            renamed.append(name)
+            os.rename(name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd)
+
+        Directory.rename = rename
+        try:
+            unpacked(path, out, finish=lambda folder: None if moved is not None else os._exit(9))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (1 if moved == 3 else 9)
+    if moved == 3:
+        assert sorted(os.listdir(out)) == ["metadata.yaml", "rootfs", "templates"]
+    else:
+        assert len(os.listdir(out)) == 1 + (moved or 0) and not (out / "metadata.yaml").exists()
+        if not moved:
+            unpacked(path, out)
+            assert sorted(os.listdir(out)) == ["metadata.yaml", "rootfs", "templates"]
+
+
+def test_unpack_into_an_empty_directory_moves_all_files_back_after_an_error(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir(0o751)
+    rename = Directory.rename
+
+    def failing(self, name, to, new):
+        if name == "metadata.yaml":
+            assert sorted(os.listdir(out)) == [".unpacking", "rootfs", "templates"]
+            raise OSError(errno.EIO, "failed")
+        rename(self, name, to, new)
+
+    monkeypatch.setattr(Directory, "rename", failing)
+    with pytest.raises(TemplaterError, match=r"can't make"):
+        unpacked(tarball(tmp_path / "i.tar", GOOD), out)
+    assert (os.listdir(out), stat.S_IMODE(out.stat().st_mode)) == ([], 0o751)
+
+
+def test_unpack_into_an_empty_directory_removes_no_file_of_another_process(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(RefusedError, match=r"^another process put files into '.*out'$"):
+        unpacked(
+            tarball(tmp_path / "i.tar", GOOD), out, finish=lambda folder: (out / "rootfs").write_text("x")
+        )
+    assert os.listdir(out) == ["rootfs"] and (out / "rootfs").read_text() == "x"
+
+
+@root_only
+def test_unpack_removes_no_leftover_from_a_directory_in_which_other_users_can_rename(tmp_path):
+    (tmp_path / "out" / ".unpacking").mkdir(parents=True)
+    (tmp_path / "out" / ".unpacking" / "precious").touch()
+    (tmp_path / "out").chmod(0o777)
+    with pytest.raises(RefusedError, match=r"another user replaced '.*/out'"):
+        unpacked(tarball(tmp_path / "i.tar", GOOD), tmp_path / "out")
+    assert (tmp_path / "out" / ".unpacking" / "precious").exists()
+
+
+def test_a_read_only_root_directory_is_writable_while_it_is_moved(tmp_path, monkeypatch):
+    """Only root can move a read-only directory to another directory."""
+    moved = []
+
+    def rename(self, name, to, new):
+        moved.append((name, stat.S_IMODE(os.stat(name, dir_fd=self.fd).st_mode) & 0o200))
+        os.rename(name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd)
+
+    monkeypatch.setattr(Directory, "rename", rename)
+    root = tarfile.TarInfo("rootfs")
+    root.type, root.mode = tarfile.DIRTYPE, 0o555
+    (tmp_path / "out").mkdir()
+    unpacked(tarball(tmp_path / "i.tar", [*GOOD[:2], ("rootfs", root), *GOOD[3:]]), tmp_path / "out")
+    assert ("rootfs", 0o200) in moved
+    assert stat.S_IMODE((tmp_path / "out" / "rootfs").stat().st_mode) == 0o555
 
 
 @root_only
