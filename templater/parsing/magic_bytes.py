@@ -101,7 +101,7 @@ def is_also_tar(head: bytes) -> bool:
 
     LXD, and Incus before version 7, look for a tar archive before they look for zstd, and do not know lz4.
     """
-    return head.startswith(b"ustar", 257) or (len(head) >= BLOCK and any(head) and _is_old_tar(head))
+    return head.startswith(b"ustar", 257) or _is_old_tar(head)
 
 
 def hint_for(kind: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from templater import __version__
+from templater.cli.html_report import check_target
 from templater.rendering import explain
 from templater.web import report_page as report_module
 from tests.web_pages import PAYLOADS, an_image, assert_safe, dumped, hostile_image, is_owned, parsed, text_of
@@ -276,6 +277,23 @@ def test_the_report_replaces_a_link_that_appears_after_the_path_check(monkeypatc
     assert code == 0
     assert victim.read_text() == "mine\n"
     assert not (tmp_path / "r.html").is_symlink()
+
+
+def test_the_path_check_follows_no_link_that_replaces_the_file(monkeypatch, tmp_path):
+    path, look = tmp_path / "r.html", os.lstat
+    path.write_text("")
+    (tmp_path / "other").write_text("mine")
+
+    def replaced(name):
+        monkeypatch.undo()
+        found = look(name)
+        path.unlink()
+        path.symlink_to("other")
+        return found
+
+    monkeypatch.setattr(os, "lstat", replaced)
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        check_target(str(path))
 
 
 def test_a_named_pipe_is_refused_as_the_report_file(run, tmp_path):

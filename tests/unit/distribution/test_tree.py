@@ -611,6 +611,13 @@ def test_a_dangling_link_in_a_tree_counts_as_a_missing_file(tmp_path):
             Tree(str(tmp_path)).size(name)
 
 
+def test_the_real_path_is_found_on_systems_without_o_path(tmp_path, monkeypatch):
+    (tmp_path / "real").write_text("")
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.delattr(os, "O_PATH", raising=False)
+    assert real_path(str(tmp_path / "link")) == str((tmp_path / "real").resolve())
+
+
 def test_the_real_path_is_found_while_another_process_replaces_the_file(tmp_path, monkeypatch):
     path, real = tmp_path / "index.json", os.readlink
     path.write_text("old")

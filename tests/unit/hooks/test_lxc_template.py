@@ -101,6 +101,7 @@ def test_a_hook_line_written_as_root_enters_a_namespace_only_if_an_ordinary_user
         lambda name: (tuple(map(int, line.split())) for line in maps[name].splitlines()),
     )
     assert ("lxc-usernsexec" in lines(config)["pre-start"]) == enters
+    assert lxc_hook_lines.namespace_words(str(config)).startswith("lxc-usernsexec -m u:") == enters
 
 
 def test_a_clone_hook_in_a_user_namespace_writes_no_compiled_python_modules(config):

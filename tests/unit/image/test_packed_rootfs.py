@@ -23,7 +23,8 @@ def tarball(path: Path, *members: tuple[str, bytes, str | bytes]) -> str:
     with tarfile.open(path, "w") as tar:
         for name, kind, content in (("metadata.yaml", tarfile.REGTYPE, METADATA), *members):
             info = tarfile.TarInfo(name)
-            info.type, info.mode, info.uid, info.gid = kind, 0o640, 3, 4
+            mode = 0o751 if kind == tarfile.DIRTYPE else 0o640
+            info.type, info.mode, info.uid, info.gid = kind, mode, 3, 4
             if isinstance(content, str):
                 info.linkname, content = content, b""
             info.size = len(content)
@@ -84,11 +85,16 @@ def test_every_image_format_gives_the_same_root_filesystem(tmp_path: Path) -> No
         assert found["/etc"] == (DIRECTORY, 0o755, 0, 0)
         assert found["/etc/link"] == (SYMLINK, 0o777, 3, 4)
         assert found["/dev/null"] == (CHAR_DEVICE, 0o640, 3, 4)
-        assert tree.entry("/").mode == 0o640
+        assert tree.entry("/").mode == 0o751
         assert len(found) == 9
         assert tree.read("/etc/hosts", 100) == b"old\n"
         assert tree.read("/srv/real", 100) == b"behind a link\n"
         assert tree.read("/srv/same", 100) == b"behind a link\n"
+
+
+def test_the_top_directory_has_the_mode_and_owner_of_its_own_member(tmp_path: Path) -> None:
+    top = read_image_rootfs(tarball(tmp_path / "i.tar", *MEMBERS)).entry("/")
+    assert (top.kind, top.mode, top.uid, top.gid) == (DIRECTORY, 0o751, 3, 4)
 
 
 def test_reading_a_root_filesystem_from_an_image_skips_files_that_no_rule_writes(tmp_path: Path) -> None:

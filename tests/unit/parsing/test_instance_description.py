@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import time
 import tracemalloc
 
@@ -588,6 +589,20 @@ def test_a_list_of_instances_is_read_in_every_supported_format(data, tmp_path):
     assert [instance.name for instance in stream_instances(io.BytesIO(data).read, "x")] == ["c1", "c2"]
     (tmp_path / "all").write_bytes(data)
     assert [instance.name for instance in read_instances_file(tmp_path / "all")] == ["c1", "c2"]
+
+
+def test_standard_input_stays_open_after_a_list_of_instances_was_read_from_it(tmp_path):
+    (tmp_path / "all").write_text("- name: c1\n- name: c2\n")
+    saved = os.dup(0)
+    file = os.open(tmp_path / "all", os.O_RDONLY)
+    try:
+        os.dup2(file, 0)
+        assert [instance.name for instance in read_instances_file("-")] == ["c1", "c2"]
+        assert os.path.sameopenfile(0, file)
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
+        os.close(file)
 
 
 def test_a_single_description_is_read_as_a_list_of_one_instance():

@@ -11,6 +11,7 @@ from templater.model.metadata import Rule
 from templater.model.plan import CREATE, Change, Plan
 from templater.model.render_options import RenderOptions
 from templater.planning import generated_keys
+from templater.planning.every_host import plan_every_host
 from templater.planning.generated_keys import (
     PLACEHOLDER,
     new_instance,
@@ -46,6 +47,14 @@ def test_a_new_instance_has_the_recorded_keys_at_its_first_start(tmp_path: Path)
     assert first_start["step"] == ["start", "c1"]
     recorded = first_start["after"]["c1"]["files"]["/etc/k"]["content"]
     assert made.changes[0].content == recorded.encode()
+
+
+def test_a_new_instance_has_generated_keys_on_every_host(tmp_path: Path) -> None:
+    opened = open_image(image(tmp_path, "{{ config_get('volatile.uuid', 'none') }}"))
+    options = RenderOptions(INCUS_DEBIAN)
+    for new, text in ((True, PLACEHOLDER), (False, "none")):
+        plans = plan_every_host(opened, Instance(), options, triggers=("create",), new=new)
+        assert {made.changes[0].content for made in plans.values()} == {text.encode()}
 
 
 def test_generated_keys_have_a_placeholder_value_and_cause_a_note(tmp_path: Path) -> None:

@@ -478,6 +478,8 @@ def test_an_unusual_target_has_the_result_and_the_error_of_the_host(
     made = with_templates(files, rule(path), HOSTS[host], {**ETC, **tree}, vm=vm)
     found = made.outcome([*made.changes, *made.agent][-1])
     assert found is not None and (found.result, found.error) == outcome
+    texts = {"hangs": OPENING, "written": "the target is a fifo, so the text is lost"}
+    assert found.text == texts.get(found.result, "")
 
 
 def test_the_agent_of_lxd_skips_an_existing_file_and_changes_the_mode_of_another() -> None:

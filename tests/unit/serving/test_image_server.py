@@ -94,6 +94,26 @@ def test_a_file_that_the_client_already_has_is_not_sent_again(server):
     assert (again.status, again.body) == (304, b"")
 
 
+def test_every_file_is_closed_after_the_answer(server, tree):
+    def opened() -> list[str]:
+        links = []
+        for fd in os.listdir("/proc/self/fd"):
+            with suppress(FileNotFoundError):
+                links.append(os.readlink(f"/proc/self/fd/{fd}"))
+        return [path for path in links if path.startswith(str(tree / "images"))]
+
+    fingerprint = hashlib.sha256(content(tree, UNIFIED)).hexdigest()
+    split = metadata(server.request("/1.0/images/aliases/tiny/1"))["target"]
+    tag = server.request(f"/{UNIFIED}").headers["ETag"]
+    server.request(f"/{UNIFIED}", "HEAD")
+    assert server.request(f"/{UNIFIED}", If_None_Match=tag).status == 304
+    assert server.request(f"/{UNIFIED}", Range="bytes=5-5").status == 206
+    assert server.request(f"/{UNIFIED}", Range="bytes=999999999-").status == 416
+    for image in (fingerprint, split):
+        assert server.request(f"/1.0/images/{image}/export").status == 200
+    until(lambda: not opened())
+
+
 def test_a_head_request_gets_the_headers_of_a_get_request(server):
     head, get = (server.request(f"/{UNIFIED}", method) for method in ("HEAD", "GET"))
     assert head.body == b""

@@ -93,6 +93,11 @@ def test_a_rewritten_module_bundle_still_has_the_files_of_the_c_modules(package)
     assert places() == wanted
 
 
+def test_a_c_module_without_a_file_has_an_empty_place() -> None:
+    assert bundle.place_of("posix") == ("", 0, 0), "it is built into the interpreter"
+    assert bundle.place_of("_ctypes") == ("", 0, 0) or os.path.isfile(bundle.place_of("_ctypes")[0])
+
+
 @pytest.mark.slow
 def test_a_modified_module_is_loaded_from_its_source_and_not_from_the_bundle(package):
     line(package)
