@@ -99,6 +99,17 @@ def or_identity(ids: "IdMap | None") -> "IdMap | None":
     return IDENTITY if ids is None and os.geteuid() == 0 else ids
 
 
+def of_other_directory(ids: "IdMap | None", path: str) -> "IdMap | None":
+    """Return the id map of the directory that ``--rootfs`` names, which can have the ids of the host.
+
+    A container's root can't give its directory to root, but to any id of the container.
+    """
+    try:
+        return None if os.stat(path).st_uid == 0 else ids
+    except OSError:
+        return ids  # opening it later reports the error
+
+
 def _number(word: str, config: str) -> int:
     """Parse a number as LXC does, with strtoull: it can be decimal, hexadecimal or octal."""
     if len(word) > MAX_DIGITS:

@@ -3,7 +3,15 @@
 from ..model.errors import InputError, TemplaterError, UsageError
 from ..oslite import abspath, exists, join, os
 from ..rootfs.shared_directories import own_map
-from .lxc_config import ids_on_disk, is_directory, layers_of, or_identity, settings, without_prefix
+from .lxc_config import (
+    ids_on_disk,
+    is_directory,
+    layers_of,
+    of_other_directory,
+    or_identity,
+    settings,
+    without_prefix,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -170,7 +178,8 @@ def ids_status(config: str, rootfs: str, *, is_given: bool) -> "Finding":
 
     try:
         ids = ids_on_disk(config)
-        with DirectoryRootfs(rootfs, ids if is_given else or_identity(ids)) as view:
+        ids = of_other_directory(ids, rootfs) if is_given else ids
+        with DirectoryRootfs(rootfs, or_identity(ids)) as view:
             uid, gid = view.ids.on_disk(0, 0)
     except TemplaterError as error:
         return Finding(False, str(error), error.hint)

@@ -993,6 +993,24 @@ def test_attack_33_the_owner_of_the_root_directory_is_not_taken_for_an_id_map(
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
+@pytest.mark.parametrize(("owner", "is_refused"), [(1_001_000, True), (1_000_000, False), (0, False)])
+def test_attack_33_a_given_root_filesystem_has_the_ids_of_the_container_or_of_the_host(
+    owner: int, is_refused: bool, container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ``--rootfs``, the hook did not use lxc.idmap, and the container's root could choose the map."""
+    words = hook_line("lxc", container, monkeypatch)
+    map_ids(container, 1_000_000)
+    os.chown(container / "rootfs", owner, owner)
+    assert run([*words, "--rootfs", f"{container}/rootfs"]) == (RefusedError.exit_code if is_refused else 0)
+    file, rootfs = container / "rootfs/a", f"{container}/rootfs"
+    assert file.exists() != is_refused
+    assert is_refused or file.stat().st_uid == owner
+    finding = lxc_hook_lines.ids_status(f"{container}/config", rootfs, is_given=True)
+    assert finding.ok is not is_refused
+
+
+@as_root
+@pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize(
     ("owner", "mode", "own", "is_refused"),
     [

@@ -36,6 +36,7 @@ from ..lxc_config import (
     is_directory,
     layers_of,
     mount_points,
+    of_other_directory,
     or_identity,
     settings,
     without_prefix,
@@ -144,7 +145,7 @@ def _start(
         open_folder(folder, fixed=True).close()
     return HookRequest(
         options, name=name, rootfs=path if early and not layers else mounted, image=image,
-        state_folder=state_folder, open_folders=opened, ids=_ids(early, options, found, config),
+        state_folder=state_folder, open_folders=opened, ids=_ids(early, options, found, config, path, layers),
         mounts=mounts, mounts_hint="add --stage pre-start to the hook line if the mount hides no files",
         mount=(lambda: require_mounted(mounted)) if not early
         else (lambda: mount_overlay(layers, mounted)) if layers else None,
@@ -190,13 +191,22 @@ def unreadable(path: str, why: str) -> RefusedError:
     )
 
 
-def _ids(early: bool, options: "Options", found: "list[tuple[str, str]]", config: str) -> "IdMap | None":
+def _ids(
+    early: bool,
+    options: "Options",
+    found: "list[tuple[str, str]]",
+    config: str,
+    path: str,
+    layers: "tuple[str, ...]",
+) -> "IdMap | None":
     from ...rootfs.directory_rootfs import IDENTITY
 
     if not early:
         return IDENTITY  # the hook runs in the container's user namespace, so it sees the container's ids
     ids = ids_in(found, config)
-    return in_namespace(ids) if options.rootfs else or_identity(ids)
+    if options.rootfs:
+        ids = in_namespace(ids) or of_other_directory(ids, layers[0] if layers else path)
+    return or_identity(ids)
 
 
 def in_namespace(ids: "IdMap | None") -> "IdMap | None":
