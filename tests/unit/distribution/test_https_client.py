@@ -480,6 +480,21 @@ def test_connections_are_closed_with_their_stream_and_after_errors(server, monke
     assert [each.fileno() for each in opened] == [-1] * 3
 
 
+def test_a_connection_with_an_invalid_answer_is_closed_at_once(server, monkeypatch):
+    opened = []
+    connect = https_client.open_connection
+    monkeypatch.setattr(
+        https_client,
+        "open_connection",
+        lambda *words: opened.append(connect(*words)) or opened[-1],
+    )
+    server.fault = lambda handler: handler.wfile.write(b"no HTTP\r\n\r\n") and True
+    with pytest.raises(InputError) as caught:  # the error keeps the frames of its traceback
+        UrlStream(server.url).size(INDEX)
+    assert caught.value.__context__ is not None
+    assert [each.fileno() for each in opened] == [-1]
+
+
 def test_a_large_download_arrives_completely(server):
     body = random.Random(1).randbytes(3_000_001)
     server.fault = answer(body, Content_Length=str(len(body)))

@@ -275,6 +275,16 @@ def test_the_processor_time_of_the_squashfs_program_may_grow_with_its_output(sec
         output._check_size(0)
 
 
+def test_the_output_of_the_squashfs_program_counts_towards_the_limits_on_unpacked_data():
+    output = sqfs2tar.Sqfs2tarOutput.__new__(sqfs2tar.Sqfs2tarOutput)
+    output.path, output.limits = "p", DEFAULT._replace(unpacked_bytes=9)
+    output._reader = SimpleNamespace(processor_seconds=lambda: 0)
+    output._data_size, output._unpacked, output._unpacked_from = 5, 0, 5
+    output._check_size(4)
+    output._check_size(5)
+    assert failed(output._check_size, 1) == (LimitError, "'p' unpacks to more than 9 bytes", "")
+
+
 @pytest.mark.parametrize(
     ("length", "tail", "end"),
     [(96, b"", None), (96, b"\0" * 9, None), (96, b"x", 96), (95, b"", None), (96, bytes(1 << 20), None), (96, bytes((1 << 20) + 1), 96)],

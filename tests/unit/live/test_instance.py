@@ -626,6 +626,18 @@ def test_the_templates_of_an_instance_have_a_total_limit(incus):
         instance.image.read_templates(["deep.tpl"])
 
 
+def test_the_instances_of_all_projects_are_sorted_by_project_and_name(incus):
+    listed = [{"name": "a", "project": "web"}, {"name": "b", "project": "db"}, {"name": "a", "project": "db"}]
+    incus.put("GET /1.0/instances?recursion=1&all-projects=true", sync([*listed, {"name": "c"}]))
+    found = open_daemon(parse_address("incus:", all_projects=True))
+    addresses = [address for address, _ in list_instances(found, lambda data: True)]
+    assert [(address.project, address.name) for address in addresses] == [
+        ("", "c"), ("db", "a"), ("db", "b"), ("web", "a"),
+    ]  # fmt: skip
+    assert not any(address.all_projects for address in addresses)
+    found.close()
+
+
 def test_a_list_with_too_many_instances_is_refused(incus, monkeypatch):
     monkeypatch.setattr(rest_client, "MOST_ELEMENTS", 1)
     listed = [{"name": name} for name in ("c1", "c2")]

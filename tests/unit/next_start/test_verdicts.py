@@ -196,6 +196,24 @@ def test_a_remark_says_that_a_mount_hides_a_target_below_it(incus):
     assert found["/etc/x"].remarks == ()
 
 
+def test_a_remark_says_that_a_disk_device_hides_a_target_below_it(incus):
+    data = incus.data("GET /1.0/instances/c1")
+    data["devices"] = data["expanded_devices"] = {
+        "data": {"type": "disk", "path": "/srv/"},
+        "tty": {"type": "unix-char", "path": "/etc"},
+    }
+    incus.put("GET /1.0/instances/c1", sync(data))
+    incus.put_file("c1", "/srv", kind="directory", mode="0755")
+    put_rules(
+        incus, [("/srv/x", ["start"], "a.tpl", {}), ("/etc/x", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"}
+    )
+    found = by_path(judged(incus))
+    assert found["/srv/x"].remarks == (
+        "while the instance runs, the mount '/srv' hides the file that the start writes",
+    )
+    assert found["/etc/x"].remarks == ()
+
+
 def test_the_error_of_a_failing_start_is_reported(incus):
     rules = [("/etc/a", ["start"], "bad.tpl", {}), ("/etc/b", ["create"], "good.tpl", {})]
     put_rules(incus, rules, {"bad.tpl": b"{{ x|nosuch }}", "good.tpl": b"x"})

@@ -9,7 +9,8 @@ import pytest
 
 from templater.model.entry import APPEND_ONLY, DIRECTORY, FILE, IMMUTABLE, SYMLINK, Entry
 from templater.prediction import errno_errors
-from templater.prediction.errno_errors import ENOENT, EPERM, Errno
+from templater.prediction.errno_errors import ELOOP, ENOENT, EPERM, Errno
+from templater.prediction.go_os_root import Root
 from templater.prediction.host_filesystem import HostFilesystem, Node
 from templater.prediction.instance_files import Surroundings
 from templater.rootfs.memory import MemoryRootfs
@@ -36,12 +37,16 @@ def kernel(folder: Path, path: str, flags: int) -> str:
     return ""
 
 
-def simulated(path: str, create: bool) -> str:
+def with_links() -> HostFilesystem:
     tree = {
         "/file": Entry(FILE), "/folder": Entry(DIRECTORY, 0o755),
         **{f"/{name}": Entry(SYMLINK, target=target) for name, target in LINKS.items()},
     }  # fmt: skip
-    filesystem = HostFilesystem(MemoryRootfs(tree), Surroundings())
+    return HostFilesystem(MemoryRootfs(tree), Surroundings())
+
+
+def simulated(path: str, create: bool) -> str:
+    filesystem = with_links()
     try:
         if create:
             filesystem.open_truncate(f"/{path}")
@@ -50,6 +55,14 @@ def simulated(path: str, create: bool) -> str:
     except Errno as error:
         return str(error)
     return ""
+
+
+def test_an_os_root_of_go_follows_at_most_eight_links() -> None:
+    filesystem = with_links()
+    root = Root(filesystem, filesystem.top)
+    assert root.stat("chain8").kind == FILE
+    with pytest.raises(Errno, match=ELOOP):
+        root.stat("chain9")
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,12 @@ def test_a_stored_text_that_is_not_ascii_counts_four_bytes_per_character(text, s
     assert memo._size == memo_module.OVERHEAD + size
 
 
+def test_each_read_of_a_stored_template_counts_towards_its_size():
+    memo = Memo()
+    memo.parsed(Source("a", "{{ path }}{{ trigger }}"), "v4")
+    assert memo._size == memo_module.OVERHEAD + 23 + 2 * memo_module.PER_READ
+
+
 def test_a_value_of_more_than_1024_characters_is_compared_by_its_hash():
     assert _frozen({"a": "x" * 1024}) == (None, ("a", "x" * 1024))
     ((_, hashed),) = _frozen({"a": "x" * 1025})[1:]

@@ -4,6 +4,7 @@ from time import process_time
 
 import pytest
 
+from templater.pongo2 import values
 from templater.pongo2.golang.regexp import Pattern, remove_all
 from templater.pongo2.values import Panic, TooLarge
 
@@ -175,6 +176,14 @@ def test_every_regular_expression_takes_linear_time(pattern):
 def test_a_regular_expression_above_the_work_limit_is_refused():
     with pytest.raises(TooLarge):
         remove_all("(a+)+b", "a" * 1_000_000)
+
+
+def test_the_work_limit_counts_every_position_of_a_text_and_its_end(monkeypatch):
+    pattern = Pattern("(a+)+b")
+    monkeypatch.setattr(values, "MAX", 5 * pattern.weight)
+    assert pattern.is_in("aaab")
+    with pytest.raises(TooLarge):
+        pattern.is_in("aaaab")
 
 
 def test_a_regular_expression_that_compiles_to_a_huge_program_is_refused():
