@@ -171,9 +171,13 @@ class OpenedSource(NamedTuple):
             yield view if self.is_instance else DirectoryFiles(view)
 
 
+def _clean(path: str) -> str:
+    return os.path.abspath(path).replace("//", "/")  # abspath keeps two slashes at the beginning
+
+
 def _is_inside(path: str, folder: str) -> bool:
     """Return whether a path leads into a directory. Another user can change links, but not the given text."""
-    ways = [(each(path), each(folder)) for each in (os.path.abspath, os.path.realpath)]
+    ways = [(each(path), each(folder)) for each in (_clean, os.path.realpath)]
     return any(f"{inner}/".startswith(f"{outer}/") for inner, outer in ways)
 
 

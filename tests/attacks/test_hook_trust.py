@@ -1012,6 +1012,26 @@ def test_attack_33_a_given_root_filesystem_has_the_ids_of_the_container_or_of_th
 @as_root
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize(
+    ("owner", "linux", "is_refused"),
+    [
+        (1_001_000, {}, True), (1000, {}, False), (1_001_000, {"namespaces": [{"type": "user"}]}, False),
+        (1_001_000, {"namespaces": [{"type": "pid"}, 1]}, True), (1_001_000, {"namespaces": 1}, True),
+    ],
+)  # fmt: skip
+def test_attack_33_the_root_of_a_bundle_without_a_user_namespace_chooses_no_id_map(
+    owner: int, linux: object, is_refused: bool, container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The root of a container without an id map gave its / to another id, and the files were shifted."""
+    words = hook_line("oci", container, monkeypatch)
+    (container / "config.json").write_text(json.dumps({"root": {"path": "rootfs"}, "linux": linux}))
+    os.chown(container / "rootfs", owner, owner)
+    assert run(words) == (RefusedError.exit_code if is_refused else 0)
+    assert (container / "rootfs/a").exists() != is_refused
+
+
+@as_root
+@pytest.mark.usefixtures("restored_process")
+@pytest.mark.parametrize(
     ("owner", "mode", "own", "is_refused"),
     [
         (1234, 0o755, 0, True), (1234, 0o1777, 0, True), (0, 0o777, 0, True), (0, 0o1777, 0, False),
@@ -1140,8 +1160,9 @@ def test_attack_74_apply_refuses_the_root_filesystem_of_an_instance_that_took_th
 
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
+@pytest.mark.parametrize("slashes", ["", "/"])
 def test_attack_74_apply_compares_src_even_if_its_name_has_become_a_link(
-    container: Path, monkeypatch: pytest.MonkeyPatch
+    slashes: str, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The name of SRC was a link only while it was resolved, after the root filesystem had been opened."""
     other = container.parent / "c2"
@@ -1154,7 +1175,7 @@ def test_attack_74_apply_compares_src_even_if_its_name_has_become_a_link(
     resolve = os.path.realpath
     monkeypatch.setattr(os.path, "realpath", lambda path: "/x" if path == source.path else resolve(path))
     with pytest.raises(RefusedError, match=r"another process replaced the directory '.*/c1'"):
-        source.open_below(f"{container}/sub/rootfs")
+        source.open_below(f"{slashes}{container}/sub/rootfs")
 
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")

@@ -36,6 +36,9 @@ STAGES = (CREATE_RUNTIME, CREATE_CONTAINER, "prestart")
 #: the default directory of the image sources that annotations may name
 ALLOWED = "/var/lib/templater/images"
 
+#: from this number on, an owner of a root filesystem counts as the root of a container with shifted ids
+FIRST_SHIFTED = 65536
+
 MAX_STATE = 1 << 20
 MAX_CONFIG = 4 << 20
 
@@ -78,7 +81,8 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
         open_folders={bundle: root}, open_image=opened, description=description,
         config={key.removeprefix(CONFIG): annotations[key] for key in annotations if key.startswith(CONFIG)},
         triggers=tuple(trigger.split(",")) if trigger else (),
-        ids=_ids(options, config), cross_mounts=options.in_place, mounts=_later_mounts(options, config),
+        ids=_ids(options, config), owner=_owner_of(options, config, rootfs),
+        cross_mounts=options.in_place, mounts=_later_mounts(options, config),
         mounts_hint="install the hook with --in-place to write into the mount",
     )  # fmt: skip
 
@@ -96,6 +100,31 @@ def _ids(options: "Options", config: "Mapping[str, Any]") -> "IdMap | None":
     from ...rootfs.directory_rootfs import IDENTITY
 
     return IDENTITY  # the hook runs in the container's namespaces, so it sees the container's ids
+
+
+def _owner_of(options: "Options", config: "Mapping[str, Any]", rootfs: str) -> "tuple[int, int] | None":
+    """Return the owner and group of the root filesystem of a container without a user namespace, or None.
+
+    Raises RefusedError if the owner looks like the root of a container with a user namespace. The container's
+    root can give the directory to any id, and would thus choose the id map.
+    """
+    linux = config.get("linux")
+    found = linux.get("namespaces") if isinstance(linux, dict) else None
+    namespaces = found if isinstance(found, list) else []
+    types = [each.get("type") for each in namespaces if isinstance(each, dict)]
+    if options.stage == CREATE_CONTAINER or "user" in types or id_map(config) is not None:
+        return None
+    try:
+        status = os.stat(rootfs)
+    except OSError:
+        return None  # opening the directory later reports the error
+    if max(status.st_uid, status.st_gid) >= FIRST_SHIFTED:
+        raise RefusedError(
+            f"'{printable(rootfs)}' belongs to {status.st_uid}:{status.st_gid}, but the container has no user"
+            " namespace",
+            hint="set the owner and group of the root filesystem's directory with chown",
+        )
+    return status.st_uid, status.st_gid
 
 
 def _later_mounts(options: "Options", config: "Mapping[str, Any]") -> "tuple[str, ...]":
