@@ -52,8 +52,8 @@ def test_a_new_instance_has_the_recorded_keys_at_its_first_start(tmp_path: Path)
 def test_a_new_instance_has_generated_keys_on_every_host(tmp_path: Path) -> None:
     opened = open_image(image(tmp_path, "{{ config_get('volatile.uuid', 'none') }}"))
     options = RenderOptions(INCUS_DEBIAN)
-    for new, text in ((True, PLACEHOLDER), (False, "none")):
-        plans = plan_every_host(opened, Instance(), options, triggers=("create",), new=new)
+    for words, text in (({"new": True}, PLACEHOLDER), ({}, "none")):
+        plans = plan_every_host(opened, Instance(), options, triggers=("create",), **words)
         assert {made.changes[0].content for made in plans.values()} == {text.encode()}
 
 
