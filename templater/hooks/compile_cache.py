@@ -99,7 +99,7 @@ def open_cache(path: str) -> "CompileCache | None":
     Return None if another user can enter the directory, or owns a directory or a link on the way to it.
     """
     try:
-        make_folder(path, 0o700).close()
+        make_folder(path, 0o700, fixed=True).close()
         with open_unshared(path, (os.geteuid(),)) as root:
             directory = directory_of_ours(root.directory("/"))
     except (OSError, TemplaterError):

@@ -1200,6 +1200,15 @@ def test_a_source_is_refused_if_another_instance_has_taken_its_name(way: str, co
 
 
 @as_root
+def test_attack_74_a_cache_makes_no_directory_that_another_user_can_exchange(tmp_path: Path) -> None:
+    """The cache was refused only after a directory had been made in what could be any directory of root."""
+    (tmp_path / "u/x").mkdir(parents=True)
+    os.chown(tmp_path / "u", 1234, 1234)
+    assert open_cache(f"{tmp_path}/u/x/cache") is None
+    assert not list((tmp_path / "u/x").iterdir())
+
+
+@as_root
 def test_root_changes_no_tree_through_a_link_of_another_user(tmp_path: Path) -> None:
     """``streams prune u/tree`` deleted the images of another user's tree."""
     Tree(str(tmp_path / "tree")).create()
