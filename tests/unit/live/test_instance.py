@@ -669,6 +669,11 @@ def test_a_filter_compares_the_fields_and_the_keys_of_an_instance(words, chosen)
     assert parse_filters(parse_address("incus:"), words)(INSTANCE) is chosen
 
 
+@pytest.mark.parametrize(("src", "chosen"), [("incus:c*", True), ("incus:d*", False), ("incus:", True)])
+def test_the_name_in_an_address_can_be_a_pattern(src, chosen):
+    assert parse_filters(parse_address(src), ("status=running",))(INSTANCE) is chosen
+
+
 @pytest.mark.parametrize("data", [{"ephemeral": False}, {}, {"ephemeral": None}])
 def test_an_instance_is_not_ephemeral_unless_the_daemon_says_so(data):
     assert parse_filters(parse_address("incus:"), ("ephemeral=false",))(data)
