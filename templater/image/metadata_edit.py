@@ -16,14 +16,15 @@ from ..model.errors import InputError, LimitError, MetadataError, RefusedError, 
 from ..model.metadata import Metadata, Rule
 from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata
-from ..parsing.yaml_nodes import Rules, decoded
+from ..parsing.yaml_nodes import Limits, Rules, decoded
 from .yaml_quoting import Value
 from .yaml_text_edit import add, has, move, put, take
 
 ALL_RULES: tuple[Rules, ...] = ("v2", "v4")
 #: alternative edits of a text, in order of preference
 Ways = tuple[Callable[[str], str], ...]
-#: limit on the characters that several edits parse one after the other, if they can't be made together
+#: limit on the characters that several edits parse one after the other, if they can't be made together, and
+#: on the nodes after aliases are expanded
 _MOST_PARSED = 1 << 18
 Change = Callable[["_Meaning"], object]
 Field = str | bool | tuple[str, ...]
@@ -82,12 +83,20 @@ def set_values(
 
 
 def refuse_many(source: Source, changes: int) -> None:
-    """Raise LimitError if the text is too long for so many edits, because each edit parses it again."""
-    if changes > 1 and changes * len(source.text) > _MOST_PARSED:
+    """Raise LimitError if the text is too long for so many edits: each edit parses it again."""
+    if changes <= 1:
+        return
+    try:
+        if changes * len(source.text) > _MOST_PARSED:
+            raise LimitError("too many characters")
+        for rules in ALL_RULES:
+            with contextlib.suppress(MetadataError):
+                read_metadata(source, rules, Limits(expanded=_MOST_PARSED // changes))
+    except LimitError:
         raise LimitError(
             f"{source.name} is too large for {changes} changes, which are made one after the other",
             hint="change the file in an editor: templater image edit",
-        )
+        ) from None
 
 
 def _first_ways(edits: Iterable[Ways], text: str) -> str:
