@@ -176,6 +176,12 @@ def test_a_cached_text_that_a_run_does_not_use_is_removed(renders):
     assert renders.of("one")[1]
 
 
+def test_the_text_of_a_very_long_template_is_rendered_again_each_time(renders, monkeypatch):
+    monkeypatch.setattr(memo_module, "MAX_FOR_KEYS", len("{{ path }}"))
+    for text, is_rendered_again in (("{{ path }}", False), ("{{ path }}.", True)):
+        assert [renders.of(text)[1] for _ in range(2)] == [True, is_rendered_again]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dialect", ["v4", "v6.1"])
 def test_every_variable_that_compiled_code_reads_appears_in_the_template(dialect):
