@@ -8,10 +8,14 @@ from ..limit_option import Given
 from ..model.errors import RefusedError
 from ..model.hosts import NONE
 from ..model.render_options import TOTAL
+from ..oslite import address_space
 from ..rootfs.confined import Root
 from ..sandbox.child import Bounds
 from .compile_cache import CacheEntry, CompileCache, open_cache
 from .sandboxed_rendering import COMPILE, Job, Run
+
+#: the maximum number of bytes that the child may need in addition to those of this process
+MEMORY = 512 << 20
 
 
 def precompile(
@@ -42,7 +46,8 @@ def precompile(
                 f"other users can enter the cache of '{cache or folder.name}'",
                 hint="become the owner of the cache directory, and set its mode to 0700",
             )
-        run = Run(job, store, Bounds(), in_child=True)
+        # A child begins with the memory of this process, which may have unpacked a large image.
+        run = Run(job, store, Bounds(memory=address_space() + MEMORY), in_child=True)
         try:
             return dict(job.kept) if run.warm else run.finish().kept
         finally:

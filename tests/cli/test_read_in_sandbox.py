@@ -180,6 +180,7 @@ def test_the_child_leaves_processor_time_for_sqfs2tar(tmp_path, monkeypatch, hea
     """An audit of a squashfs file of 840 kB used 11 seconds, and a check 16 seconds."""
     (tmp_path / "i").write_bytes(head)
     monkeypatch.setattr(read_in_sandbox, "needs_sandbox", lambda paths: True)
+    monkeypatch.setattr(read_in_sandbox, "input_size", lambda: 0)  # whatever other tests have opened
     monkeypatch.setattr(child_json, "run", lambda prepare, work, bounds, progress: bounds.cpu)
     limits = parse([words], (COMMAND,)) if words else Given()
     assert read_image(len, [str(tmp_path / "i")], limits, reserved=reserved) == seconds

@@ -380,6 +380,7 @@ OTHERS = {
     "check_directories", "data_bytes", "holes_of", "load_decompressor",
     "xattrs_of", "xattrs_of_link",  # the kernel limits the attributes of a file to 64 KiB
     "save_tar", "write_tar",  # measured with "build"
+    "has_pax_format", "read_number",  # they read a header of 512 bytes, or one of its fields
     "load_lz4", "load_zstd",  # they take no image
     "count_opened", "identity_of", "opened", "refuse_private", "replaced_error", "sqfs2tar_for", "xattr_names",  # they read no data of an image
     "whole_content",  # its time grows with the file, which a law of fingerprints measures
