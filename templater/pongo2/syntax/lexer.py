@@ -61,6 +61,7 @@ class Lexer:
             if opening == "{#":
                 self.add_text(start, position)
                 position = start = self.comment(position)
+                self.bounded(position)
             elif opening in ("{{", "{%"):
                 self.add_text(start, position)
                 position = start = self.code(position)
@@ -114,6 +115,8 @@ class Lexer:
         """
         text, unit, match, tokens = self.text, self.unit, self.match_code, self.tokens
         while found := match(text, position):
+            if len(tokens) > MAX_TOKENS:
+                self.bounded(position)
             group, value, end = found.lastgroup, found.group(), found.end()
             if group == "word":
                 kind = value if value in KEYWORDS else IDENTIFIER
