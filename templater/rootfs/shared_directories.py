@@ -52,7 +52,12 @@ def _has_another_number_outside(gid: int) -> bool:
 
 
 def own_map(name: str) -> "Iterator[tuple[int, int, int]]":
-    with open(f"/proc/self/{name}", "rb") as file:
+    return map_of("self", name)
+
+
+def map_of(process: "int | str", name: str) -> "Iterator[tuple[int, int, int]]":
+    """Yield the rows of a process's uid_map or gid_map. Raises OSError if the process does not exist."""
+    with open(f"/proc/{process}/{name}", "rb") as file:
         for line in file:
             first, disk, count = map(int, line.split())
             yield first, disk, count

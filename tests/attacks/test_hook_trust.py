@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import stat
 import struct
 import subprocess
@@ -1014,7 +1015,7 @@ def test_attack_33_a_given_root_filesystem_has_the_ids_of_the_container_or_of_th
 @pytest.mark.parametrize(
     ("owner", "linux", "is_refused"),
     [
-        (1_001_000, {}, True), (1000, {}, False), (1_001_000, {"namespaces": [{"type": "user"}]}, False),
+        (1_001_000, {}, True), (1000, {}, False), (1_001_000, {"namespaces": [{"type": "user"}]}, True),
         (1_001_000, {"namespaces": [{"type": "pid"}, 1]}, True), (1_001_000, {"namespaces": 1}, True),
     ],
 )  # fmt: skip
@@ -1027,6 +1028,53 @@ def test_attack_33_the_root_of_a_bundle_without_a_user_namespace_chooses_no_id_m
     os.chown(container / "rootfs", owner, owner)
     assert run(words) == (RefusedError.exit_code if is_refused else 0)
     assert (container / "rootfs/a").exists() != is_refused
+
+
+@as_root
+@pytest.mark.usefixtures("restored_process")
+@pytest.mark.parametrize(
+    ("owner", "has_pid", "is_refused"),
+    [(1_001_000, True, True), (1_000_000, True, False), (1_000_000, False, True)],
+)
+def test_attack_33_the_root_of_a_bundle_that_joins_a_user_namespace_chooses_no_id_map(
+    owner: int,
+    has_pid: bool,
+    is_refused: bool,
+    container: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The namespace was given by its path, so that the bundle had no mappings."""
+    words = hook_line("oci", container, monkeypatch)
+    namespaces = [{"type": "pid"}, {"type": "user", "path": "/proc/1234/ns/user"}]
+    config = {"root": {"path": "rootfs"}, "linux": {"namespaces": namespaces}}
+    (container / "config.json").write_text(json.dumps(config))
+    os.chown(container / "rootfs", owner, owner)
+    ready, to_parent = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            libc("unshare")(0x10000000)
+            os.write(to_parent, b"x")
+            signal.pause()
+        finally:
+            os._exit(0)
+    try:
+        os.read(ready, 1)
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{pid}/{name}").write_text("0 1000000 65536\n")
+        state = json.loads(oci._stdin()) | ({"pid": pid} if has_pid else {})
+        monkeypatch.setattr(oci, "_stdin", lambda: json.dumps(state).encode())
+        assert run(words) == (RefusedError.exit_code if is_refused else 0)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        for fd in (ready, to_parent):
+            os.close(fd)
+    file, said = container / "rootfs/a", capfd.readouterr().err
+    assert file.exists() != is_refused
+    assert is_refused or file.stat().st_uid == owner
+    assert has_pid or "the id map of the container's user namespace is unknown: the state" in said
 
 
 @as_root

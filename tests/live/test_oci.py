@@ -1,6 +1,8 @@
 """runc and crun: bundles whose config.json calls templater."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from templater.hooks import install
 from templater.hooks.runtimes import oci
+from templater.oslite import libc
 
 from .harness import (
     CG2,
@@ -140,6 +143,40 @@ def test_files_in_a_user_namespace_have_mapped_owners(bundle: Bundle):
     bundle.install()
     assert bundle.seen() == born("c1")
     assert (bundle.path / "rootfs/srv/new/deep/file").stat().st_uid == BASE + 33
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    """A user namespace that maps ids to those from BASE on, kept by a process."""
+    ready, to_parent = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            libc("unshare")(0x10000000)
+            os.write(to_parent, b"x")
+            signal.pause()
+        finally:
+            os._exit(0)
+    os.read(ready, 1)
+    for name in ("uid_map", "gid_map"):
+        Path(f"/proc/{pid}/{name}").write_text(f"0 {BASE} 65536\n")
+    yield f"/proc/{pid}/ns/user"
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(ready)
+    os.close(to_parent)
+
+
+def test_files_of_a_container_that_joins_a_user_namespace_have_mapped_owners(bundle: Bundle, namespace: str):
+    make_image(bundle.path, instance=INSTANCE)
+    shift(bundle.path / "rootfs", BASE)
+    namespaces = [each for each in bundle.config()["linux"]["namespaces"] if each["type"] != "cgroup"]
+    bundle.edit(linux={"namespaces": [*namespaces, {"type": "user", "path": namespace}]})
+    bundle.install()
+    assert bundle.seen() == born("c1")
+    assert (bundle.path / "rootfs/srv/new/deep/file").stat().st_uid == BASE + 33
+    os.chown(bundle.path / "rootfs", BASE + 1000, BASE + 1000)
+    assert bundle.start(code=None).returncode != 0
 
 
 def test_a_hook_renders_a_container_with_a_read_only_root(bundle: Bundle):

@@ -9,6 +9,7 @@ from ...model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ...model.file_names import INSTANCE, MAX_PATH, METADATA
 from ...model.source import printable, whole_characters
 from ...oslite import abspath, exists, is_missing, islink, join, os
+from ...rootfs.shared_directories import map_of
 from ...rootfs.trusted_paths import open_folder, open_unshared
 from ..json_input import parse_json
 from ..options import read_options
@@ -66,6 +67,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     if options.if_present and not _has_metadata(image, root if image == bundle else opened):
         return Notice()
     rootfs = options.rootfs or root_of(config, bundle)
+    ids = _ids(options, config, state)
     described = annotations.get(PREFIX + "instance", "")
     description = None
     if described and not options.instance:
@@ -81,7 +83,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
         open_folders={bundle: root}, open_image=opened, description=description,
         config={key.removeprefix(CONFIG): annotations[key] for key in annotations if key.startswith(CONFIG)},
         triggers=tuple(trigger.split(",")) if trigger else (),
-        ids=_ids(options, config), owner=_owner_of(options, config, rootfs),
+        ids=ids, owner=_owner_of(rootfs) if ids is None else None,
         cross_mounts=options.in_place, mounts=_later_mounts(options, config),
         mounts_hint="install the hook with --in-place to write into the mount",
     )  # fmt: skip
@@ -94,26 +96,48 @@ def _open_annotated(path: str, options: "Options", config: "Mapping[str, Any]", 
     return open_source(path, options.allow or (ALLOWED,), bundle, rootfs)
 
 
-def _ids(options: "Options", config: "Mapping[str, Any]") -> "IdMap | None":
-    if options.stage != CREATE_CONTAINER:
-        return id_map(config)
-    from ...rootfs.directory_rootfs import IDENTITY
+def _ids(options: "Options", config: "Mapping[str, Any]", state: "Mapping[str, Any]") -> "IdMap | None":
+    """Return the container's id map, or None if the container has no user namespace."""
+    if options.stage == CREATE_CONTAINER:
+        from ...rootfs.directory_rootfs import IDENTITY
 
-    return IDENTITY  # the hook runs in the container's namespaces, so it sees the container's ids
-
-
-def _owner_of(options: "Options", config: "Mapping[str, Any]", rootfs: str) -> "tuple[int, int] | None":
-    """Return the owner and group of the root filesystem of a container without a user namespace, or None.
-
-    Raises RefusedError if the owner looks like the root of a container with a user namespace. The container's
-    root can give the directory to any id, and would thus choose the id map.
-    """
+        return IDENTITY  # the hook runs in the container's namespaces, so it sees the container's ids
+    ids = id_map(config)
     linux = config.get("linux")
-    found = linux.get("namespaces") if isinstance(linux, dict) else None
-    namespaces = found if isinstance(found, list) else []
-    types = [each.get("type") for each in namespaces if isinstance(each, dict)]
-    if options.stage == CREATE_CONTAINER or "user" in types or id_map(config) is not None:
-        return None
+    namespaces = linux.get("namespaces") if ids is None and isinstance(linux, dict) else None
+    for each in namespaces if isinstance(namespaces, list) else ():
+        if isinstance(each, dict) and each.get("type") == "user":
+            return _ids_of_process(state.get("pid"))
+    return ids
+
+
+def _ids_of_process(pid: object) -> "IdMap":
+    """Return the id map of the container's process, which has joined the user namespace of its container.
+
+    Raises RefusedError if the map is unknown. The owner of the root directory does not show the map, because
+    the container's root can change the owner.
+    """
+    from ...rootfs.directory_rootfs import IdMap
+
+    try:
+        if isinstance(pid, int):
+            return IdMap(tuple(map_of(pid, "uid_map")), tuple(map_of(pid, "gid_map")))
+    except OSError:
+        pass
+    raise RefusedError(
+        "the id map of the container's user namespace is unknown: the state on standard input has no pid of a"
+        " running process",
+        hint="set uidMappings and gidMappings in config.json",
+    )
+
+
+def _owner_of(rootfs: str) -> "tuple[int, int] | None":
+    """Return the owner and group of the root filesystem of a container without a user namespace.
+
+    Return None if they can't be read. Raises RefusedError if the owner looks like the root of a container
+    with a user namespace. The container's root can give the directory to any id, and would thus choose the
+    id map.
+    """
     try:
         status = os.stat(rootfs)
     except OSError:
