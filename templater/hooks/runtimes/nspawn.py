@@ -115,6 +115,21 @@ def words_of_unit(line: str) -> str:
     return line.replace("$$", "$").replace("%%", "%").replace("\\\\", "\\")
 
 
+def lines_of_unit(text: str) -> "list[str]":
+    """Return the values of ExecStartPre in the section Service. An empty value removes the earlier values."""
+    lines: list[str] = []
+    section = ""
+    for line in map(str.strip, text.split("\n")):
+        key, equals, value = line.partition("=")
+        if line.startswith("["):
+            section = line
+        elif section == "[Service]" and equals and key.rstrip() == "ExecStartPre":
+            lines.append(value.lstrip())
+            if not lines[-1]:
+                lines.clear()
+    return lines
+
+
 def drop_in(name: str, path: str) -> str:
     return join(path or UNITS, f"systemd-nspawn@{name}.service.d", "templater.conf")
 
@@ -141,9 +156,8 @@ def status(name: str, path: str) -> "Iterator[Finding]":
         yield Finding(False, f"'{files[0]}' does not exist", hint)
         return
     text = read_configuration(file)
-    line = text.partition("ExecStartPre=")[2].partition("\n")[0]
-    line = words_of_unit(line)
-    if calls_templater(line):
+    line = next(filter(calls_templater, map(words_of_unit, lines_of_unit(text))), "")
+    if line:
         yield Finding(True, f"the ExecStartPre of '{file}' calls templater")
         yield runs("nspawn", line.removesuffix("%i"), hint)
     else:

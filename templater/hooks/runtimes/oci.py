@@ -377,6 +377,23 @@ def line_of(hook: "Mapping[str, Any]") -> str:
     return shlex.join(words if words[:1] == [path] else [str(path), *words])
 
 
+def stage_problem(stage: str, line: str, hint: str) -> "Finding | None":
+    """Return the problem of a hook line that can't render in a stage, or None.
+
+    A hook sees the ids and mounts of the container only in createContainer.
+    """
+    from ..status import Finding, option_of
+
+    if stage not in STAGES:
+        text = f"the hook of stage '{printable(stage)}' can't render templates"
+        return Finding(False, text, f"use one of {', '.join(STAGES)}")
+    given = option_of(line, "--stage") or CREATE_RUNTIME
+    if given not in STAGES or (given == CREATE_CONTAINER) != (stage == CREATE_CONTAINER):
+        text = f"the hook of stage '{stage}' has a line for stage '{printable(given)}'"
+        return Finding(False, text, hint)
+    return None
+
+
 def status(name: str, _path: str) -> "Iterator[Finding]":
     from shlex import quote
 
@@ -396,13 +413,8 @@ def status(name: str, _path: str) -> "Iterator[Finding]":
         yield Finding(False, f"'{file}' has no hook that calls templater", hint)
         return
     stage, hook = found[0]
-    if stage in STAGES:
-        yield Finding(True, f"the hook of stage '{stage}' calls templater")
-    else:
-        yield Finding(
-            False, f"the hook of stage '{stage}' can't render templates", f"use one of {', '.join(STAGES)}"
-        )
     line = line_of(hook)
+    yield stage_problem(stage, line, hint) or Finding(True, f"the hook of stage '{stage}' calls templater")
     yield runs("oci", line, hint)
     annotations = config.get("annotations")
     named = annotations.get(PREFIX + "source") if isinstance(annotations, dict) else None

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 
 from ...model.errors import TemplaterError, UsageError, reason
-from ...model.source import printable
 from ...oslite import join
 from ..install import Snippet
 from ..json_input import parse_json
@@ -15,6 +14,8 @@ from . import oci
 
 HOOKS_D = "/etc/containers/oci/hooks.d"
 FILE = "templater.json"
+#: the containers for which podman runs the hook
+WHEN = {"annotations": {"^org\\.templater\\.": ".*"}}
 
 
 def snippet(name: str, words: list[str], path: str) -> Snippet:
@@ -25,7 +26,7 @@ def snippet(name: str, words: list[str], path: str) -> Snippet:
     content = {
         "version": "1.0.0",
         "hook": hook,
-        "when": {"annotations": {"^org\\.templater\\.": ".*"}},
+        "when": WHEN,
         "stages": [stage],
     }
     return Snippet(join(path or HOOKS_D, FILE), json.dumps(content, indent=2) + "\n")
@@ -39,15 +40,20 @@ def status(_name: str, path: str) -> Iterator[Finding]:
         hook = parse_json(read_configuration(file).encode("utf-8", "surrogateescape"), f"'{file}'")
         words, stages = hook["hook"]["args"], hook["stages"]
         for texts in (words, stages):
-            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
                 raise ValueError("'args' and 'stages' are not lists of texts")
         line = oci.line_of(hook["hook"])
     except (OSError, ValueError, KeyError, TypeError, TemplaterError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
         yield Finding(False, f"'{file}' is not a valid hook: {why}", hint)
         return
-    yield Finding(
-        True,
-        f"'{file}' runs at {printable(', '.join(stages))} for containers with an annotation org.templater.…",
-    )
+    problem = next(filter(None, (oci.stage_problem(stage, line, hint) for stage in stages)), None)
+    if problem is not None:
+        yield problem
+    elif hook.get("when") != WHEN:
+        said = "has another 'when' than hook install writes, so podman may not run the hook"
+        yield Finding(None, f"'{file}' {said}", hint)
+    else:
+        said = f"runs at {', '.join(stages)} for containers with an annotation org.templater.…"
+        yield Finding(True, f"'{file}' {said}")
     yield runs("oci", line, hint)

@@ -166,6 +166,78 @@ def test_the_status_command_reports_an_oci_stage_that_cannot_call_templater(cont
     assert finding.hint == "use one of createRuntime, createContainer, prestart"
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("ExecStartPre", "#ExecStartPre"), ("ExecStartPre", "; ExecStartPre"), (" %i\n", " %i\nExecStartPre = \n"),
+        ("[Service]", "[Unit]"), ("[Service]\n", "[Service]\n[Unit]\n"), ("ExecStartPre", "XExecStartPre"),
+    ],
+)  # fmt: skip
+def test_the_status_command_reports_an_nspawn_line_that_systemd_does_not_run(
+    before, after, container, tmp_path
+):
+    install.write(nspawn.snippet("c1", ["--source", str(container)], str(tmp_path)))
+    (drop_in,) = tmp_path.glob("*.d/*")
+    text = drop_in.read_text()
+    drop_in.write_text(text.replace(before, after))
+    assert f"'{drop_in}' has no ExecStartPre that calls templater" in problems(
+        nspawn.status("c1", str(tmp_path))
+    )
+    other = text.replace("ExecStartPre=", "ExecStartPre=/bin/true\n ExecStartPre = ")
+    drop_in.write_text(f"[Unit]\nAfter=a\n{other}")
+    assert not problems(nspawn.status("c1", str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("stages", "options", "text"),
+    [
+        (["prestart"], [], ""),
+        (["createRuntime", "createRuntime"], [], ""),
+        (["createContainer"], ["--in-place"], ""),
+        (["poststop"], [], "the hook of stage 'poststop' can't render templates"),
+        (["createRuntime", "poststop"], [], "the hook of stage 'poststop' can't render templates"),
+        (["createContainer"], [], "the hook of stage 'createContainer' has a line for stage 'createRuntime'"),
+        (["prestart"], ["--in-place"], "the hook of stage 'prestart' has a line for stage 'createContainer'"),
+        (
+            ["prestart"],
+            ["--stage", "poststop"],
+            "the hook of stage 'prestart' has a line for stage 'poststop'",
+        ),
+    ],
+)
+def test_the_status_command_reports_a_stage_of_a_podman_hook_that_its_line_cannot_handle(
+    stages, options, text, tmp_path
+):
+    install.write(podman.snippet("", options, str(tmp_path)))
+    file = tmp_path / "templater.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"stages": stages}))
+    first, *_ = podman.status("", str(tmp_path))
+    said = f"'{file}' runs at {', '.join(stages)} for containers with an annotation org.templater.…"
+    assert (first.ok, first.text) == (not text, text or said)
+
+
+@pytest.mark.parametrize("when", [{"annotations": {"^org.other": ".*"}}, {"always": True}, None])
+def test_the_status_command_reports_another_condition_of_a_podman_hook(when, tmp_path):
+    install.write(podman.snippet("", [], str(tmp_path)))
+    file = tmp_path / "templater.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"when": when}))
+    first, *_ = podman.status("", str(tmp_path))
+    assert first == status.Finding(
+        None,
+        f"'{file}' has another 'when' than hook install writes, so podman may not run the hook",
+        f"templater hook install podman --path {tmp_path} --write",
+    )
+
+
+def test_the_status_command_reports_a_bundle_whose_line_is_for_another_stage(container):
+    file = container / "config.json"
+    file.write_text(json.dumps({"root": {"path": "rootfs"}}))
+    install.write(oci.snippet(str(container), [], ""))
+    file.write_text(file.read_text().replace('"createRuntime": [', '"createContainer": ['))
+    (text,) = problems(oci.status(str(container), ""))
+    assert text == "the hook of stage 'createContainer' has a line for stage 'createRuntime'"
+
+
 def test_the_status_command_reports_a_relative_image_path_in_the_hook_line(container):
     install.write(lxc.snippet("c1", ["--source", "some/image"], str(container.parent)))
     found = problems(lxc.status("c1", str(container.parent)))
@@ -208,7 +280,7 @@ def test_the_help_option_of_a_hook_shows_its_usage(runtime, capsys):
     [
         '{"hook": {"args": ["a"]}, "stages": [1]}', '{"hook": {"args": ["a"]}, "stages": null}',
         '{"hook": {"args": [1, 2]}, "stages": ["x"]}', '{"hook": {"args": null}, "stages": ["x"]}',
-        '{"hook": {"args": ["a"]}, "stages": "abc"}', '{"hook": 1, "stages": ["x"]}', "[]", "[" * 100_000,
+        '{"hook": {"args": ["a"]}, "stages": "abc"}', '{"hook": 1, "stages": ["x"]}', '{"hook": {"args": ["a"]}, "stages": []}', "[]", "[" * 100_000,
     ],
 )  # fmt: skip
 def test_a_podman_hook_file_with_values_of_wrong_types_is_reported_as_a_problem(tmp_path, text):
