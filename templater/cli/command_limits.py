@@ -14,7 +14,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import LimitError
-from ..model.input_size import input_size, instances, read_instance, received
+from ..model.input_size import input_size, instances, read_instance, received, running_readers
 from ..oslite import address_space
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ SPARE = 30
 INSTANCES_PER_SECOND = 10
 #: the seconds that each MiB of a list of instances adds to the limit on processor time
 LIST_SECONDS = 5
+#: seconds of processor time in which a command removes its new files after an error
+REMOVAL_SECONDS = 1.5
 
 
 class _OverError(BaseException):
@@ -122,7 +124,7 @@ def listed_instances(read: Callable[[int], bytes], name: str) -> Iterator[Instan
 
 
 class _ProcessorLimit:
-    """The limit on the processor time of this process and of its children that have ended.
+    """The limit on ``processor_time``.
 
     ``extra`` returns the seconds that the input adds to the limit. ``allow`` adds to the kernel's limit.
     """
@@ -149,8 +151,8 @@ _processor_limit: _ProcessorLimit | None = None
 
 
 def processor_time() -> float:
-    """Return the seconds of processor time of this process and of its children that have ended."""
-    return sum(os.times()[:4])
+    """Return the seconds of processor time of this process, its ended children, and its running readers."""
+    return sum(os.times()[:4]) + sum(seconds() for seconds in tuple(running_readers))
 
 
 @contextmanager
@@ -159,7 +161,8 @@ def guard(
 ) -> Iterator[None]:
     """Raise LimitError if the block exceeds a limit. Restore all signal handlers and limits at the end.
 
-    The processor time of child processes that have ended counts towards the limit on processor time.
+    The processor time of child processes that have ended, and of running programs that read images, counts
+    towards the limit on processor time.
 
     If ``live`` is true, the block reads instances of a daemon. If ``listed`` is true, the block plans the
     instances of a list. Then the limit on time does not apply, and each instance extends the limit on
@@ -254,6 +257,15 @@ def time_left() -> float:
 def processor_left() -> float:
     """Return the seconds of processor time that the surrounding ``guard`` still allows."""
     return math.inf if _processor_limit is None else _processor_limit.left()
+
+
+def reserve_for_removal() -> None:
+    """End the block of the surrounding ``guard`` earlier, so that an error leaves time to remove new files.
+
+    At most a sixth of the remaining time is reserved.
+    """
+    if _processor_limit is not None:
+        _processor_limit.end -= min(REMOVAL_SECONDS, _processor_limit.left() / 6)
 
 
 @contextmanager

@@ -1,12 +1,19 @@
-"""The size of the images that this process has opened or received, and the number of instances it has read.
+"""Numbers that the limit on a command's processor time depends on.
 
-The limit on a command's processor time grows with these numbers.
+The limit grows with the size of the images that this process has opened or received, and with the number of
+instances that it has read. The processor time of the programs that read images counts towards the limit.
 """
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _received = 0
 _instances = 0
 #: the bytes of data in each opened file, by the file's device and inode number
 _opened: dict[tuple[int, int], int] = {}
+#: for each running program that reads an image: a function that returns its seconds of processor time
+running_readers: "set[Callable[[], float]]" = set()
 
 
 def input_size() -> int:

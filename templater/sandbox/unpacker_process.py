@@ -20,6 +20,7 @@ from errno import ENXIO
 from typing import IO, NoReturn
 
 from ..model.errors import InputError, LimitError, reason
+from ..model.input_size import running_readers
 from ..model.source import printable
 from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
 from . import allowed_calls
@@ -48,6 +49,7 @@ class Program:
         self._output = output
         self._complaints = complaints
         self._status: int | None = None
+        running_readers.add(self.processor_seconds)
 
     def __enter__(self) -> Program:
         return self
@@ -83,6 +85,7 @@ class Program:
         """Return the exit code, or the negative number of the signal that ended the program."""
         if self._status is None:
             self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+            running_readers.discard(self.processor_seconds)
         return self._status
 
     def said(self) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import resource
 import signal
 import subprocess
@@ -23,7 +24,8 @@ from templater.limit_option import COMMAND, parse
 from templater.model import input_size
 from templater.model.errors import LimitError
 from templater.oslite import address_space
-from templater.sandbox import child_json
+from templater.sandbox import child_json, unpacker_process
+from templater.sandbox.child import Bounds
 
 
 @pytest.fixture
@@ -205,6 +207,44 @@ def test_the_processor_time_of_child_processes_counts_towards_the_limit_of_the_c
         finished = True
         _spin(1.3)
     assert finished
+    assert processor_left() == math.inf
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="confined on Linux only")
+def test_the_processor_time_of_a_running_reader_counts_once_towards_the_limit_of_the_command(tmp_path):
+    """`unpack` used nine seconds while sqfs2tar used five more."""
+    (tmp_path / "data").write_bytes(b"")
+    spinning = ["sh", "-c", "while :; do :; done"]
+    with guard(parse([])), (tmp_path / "data").open("rb") as data:
+        left, used = processor_left(), sum(os.times()[:4])
+        with unpacker_process.start(spinning, data.name, data.fileno(), Bounds(60)) as program:
+            while program.processor_seconds() < 0.3:
+                time.sleep(0.01)
+            assert processor_left() < left - 0.3
+        used = sum(os.times()[:4]) - used
+        assert left - processor_left() == pytest.approx(used, abs=0.1)
+        assert used > 0.25
+
+
+@pytest.mark.parametrize(("limit", "left"), [([], 7.5), (["command-processor=3"], 2.5)])
+def test_unpack_reserves_processor_time_for_removing_its_files(limit, left, image, tmp_path, monkeypatch):
+    """`unpack` removed 100,000 files after it had reached the limit."""
+    monkeypatch.setattr(input_size, "_opened", {})
+    monkeypatch.setattr(input_size, "_received", 0)
+    found = []
+
+    def unpack(*given, **options):
+        found.append(processor_left())
+        raise LimitError("the end")
+
+    monkeypatch.setattr("templater.image.unpack.unpack", unpack)
+    words = [word for each in limit for word in ("--limit", each)]
+    assert main(["unpack", image, str(tmp_path / "new"), *words]) == 4
+    assert left - 0.5 < found[0] < left + 0.001
+
+
+def test_no_time_for_a_removal_is_reserved_without_a_limit():
+    command_limits.reserve_for_removal()
     assert processor_left() == math.inf
 
 

@@ -12,7 +12,7 @@ from ...model.errors import TemplaterError, UsageError
 from ...model.file_names import METADATA
 from ...model.source import printable
 from .. import completers, options, output
-from ..command_limits import guarded, processor_left
+from ..command_limits import guarded, processor_left, reserve_for_removal
 from ..local_source import local_files
 from ..progress import of_packed, progress
 
@@ -103,6 +103,7 @@ def command(
         except TemplaterError as error:
             warnings.append(f"warning: {error.explain()}")
 
+    reserve_for_removal()
     with progress("unpacking") as show:
         done = unpack(
             contents,
