@@ -42,7 +42,7 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
         "expanded",
         NUMBER,
         "keys, values and lists in metadata.yaml with every alias expanded;"
-        " each 16 characters of an aliased text count as one more value",
+        " every 16 characters of an aliased text count as one more value",
     ),
     "metadata": (
         IMAGE,

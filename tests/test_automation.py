@@ -27,11 +27,11 @@ INSIDE = {
     "A test run": {"cases": "A case of a test run"},
     "A case of a test run": {"failures": "A failure of a case"},
     "An image": {"files": "A file of an image", "rules": "A rule of an image"},
-    "An explanation": {"files": "An explained file", "templates": "The reads of a template"},
+    "An explanation": {"files": "An explained file", "templates": "The names that a template reads"},
     "An explained file": {"lines": "A line of an explained file", "error": "An error"},
     "A line of an explained file": {"parts": "A part of a line"},
     "A part of a line": {"origins": "An origin", "because": "An origin"},
-    "The reads of a template": {"reads": "An origin"},
+    "The names that a template reads": {"reads": "An origin"},
     "A next start": {"files": "A verdict on a file"},
     "A comparison": {
         "before": "A side of a comparison", "after": "A side of a comparison", "files": "A file of a comparison",

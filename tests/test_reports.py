@@ -252,7 +252,7 @@ def local(text: str, address: str, clone: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["GitHub Actions", "GitLab CI"])
-def test_the_commands_of_the_workflows_in_the_docs_check_images(kind, clone, tmp_path):
+def test_documented_ci_workflows_can_check_images(kind, clone, tmp_path):
     """Commands that fetch cloud-init are left out, because they change the machine's package lists."""
     samples = ROOT / "sample-images"
     for number, example in enumerate(blocks(kind)):

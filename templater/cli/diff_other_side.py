@@ -142,7 +142,8 @@ def other_side_options(function: options.Command) -> options.Command:
             help="Compare with a changed configuration key. KEY=@FILE reads the value from a file.",
         ),
         click.option(
-            "--unset", metavar="KEY", multiple=True, help="Compare without one of the instance's own keys."
+            "--unset", metavar="KEY", multiple=True,
+            help="Compare with one of the instance's own keys removed.",
         ),
         click.option(
             "--against-image", "image", metavar="NEW", help="Compare with another image.",

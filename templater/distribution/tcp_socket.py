@@ -39,7 +39,7 @@ class PlainSocket(socket.socket):
 
 def open_connection(address: tuple[str, int], bounds: Bounds) -> PlainSocket:
     """Connect to the first of the server's addresses that answers. All addresses share the deadline."""
-    error = OSError("the name of the server has no address")
+    error = OSError("the name of the server does not resolve to an address")
     for family, kind, protocol, _, place in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
         timeout = bounds.timeout()
         made = PlainSocket(family, kind, protocol)

@@ -182,7 +182,7 @@ def _read_catalog(files: CatalogFiles, report: Report) -> Products | None:
             found.append(opened)
     products = Products(found, decoded)
     for mismatch in decoded.mismatches:
-        message = f"the client lists nothing at all: {mismatch.message}"
+        message = f"the client lists no images at all: {mismatch.message}"
         report.add(ERROR, "type", mismatch.place, message, mismatch.clients)
     for place in decoded.odd_keys:
         report.add(WARNING, "key-case", place, "this key is not in lower case; clients accept it")
@@ -194,12 +194,12 @@ def _read(read: Callable[[], _T], path: str, code: str, report: Report) -> _T | 
         return read()
     except FileNotFoundError:
         report.add(
-            ERROR, code, f"'{printable(path)}'", "the client lists nothing at all: the file is missing"
+            ERROR, code, f"'{printable(path)}'", "the client lists no images at all: the file is missing"
         )
     except LimitError:
         raise
     except InputError as error:
-        report.add(ERROR, code, f"'{printable(path)}'", f"the client lists nothing at all: {error.message}")
+        report.add(ERROR, code, f"'{printable(path)}'", f"the client lists no images at all: {error.message}")
     return None
 
 
@@ -225,7 +225,7 @@ def _open_entry(
             report.add(ERROR, "empty-products", place, message)
         return None
     if not path:
-        report.add(ERROR, "index", place, "the client lists nothing at all: the entry has no valid path")
+        report.add(ERROR, "index", place, "the client lists no images at all: the entry has no valid path")
         return None
     name = posixpath.basename(path)
     if name == "index.json" or basenames.setdefault(name, path) != path:

@@ -411,7 +411,7 @@ class Tracer:
     def filtered(self, node: tree.Filtered) -> tree.Expression:
         """Return a filter expression.
 
-        The expression records reads of an argument of ``default`` only if the argument is used.
+        Reads in the argument of the filter ``default`` are recorded only if the filter uses the argument.
         """
         value = self.expression(node.atom)
         uses: list[tree.FilterUse] = []
@@ -429,7 +429,7 @@ class Tracer:
         return tree.Filtered(node.token, value, uses)
 
     def delayed(self, function: Callable[..., Any], argument: tree.Expression) -> tree.Invoke:
-        """Return a call of a function that decides itself whether to evaluate the argument."""
+        """Return a call of ``function``, which decides whether the argument is evaluated."""
         lazy = tree.Lazy([self.expression(argument)])
         return tree.Invoke(argument.token, function, tree.Scope(), lazy)
 

@@ -90,8 +90,8 @@ class StoreSource:
 class FilesSource:
     """Image files. A metadata tarball must be followed by the root filesystem of its split image.
 
-    Each file is opened once to describe and hash it. Only this file is served, even if another user gives its
-    name to another file.
+    Each file is opened only once, to be described, hashed and served. The served image stays the same if
+    another user replaces the file at the path.
     """
 
     def __init__(

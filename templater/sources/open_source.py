@@ -176,7 +176,10 @@ def _clean(path: str) -> str:
 
 
 def _is_inside(path: str, folder: str) -> bool:
-    """Return whether a path leads into a directory. Another user can change links, but not the given text."""
+    """Return whether a path is in a directory, as written or after its links are followed.
+
+    The written path counts as well, because another user can change where its links lead.
+    """
     ways = [(each(path), each(folder)) for each in (_clean, os.path.realpath)]
     return any(f"{inner}/".startswith(f"{outer}/") for inner, outer in ways)
 

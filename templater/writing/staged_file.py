@@ -128,8 +128,8 @@ class StagedFile:
     def _with_own_inode(self, old: "os.stat_result") -> "os.stat_result":
         """Return the target's status after opening it for writing.
 
-        On an overlay, opening copies a file of the lower layer. If the file has several hard links, the copy
-        has another inode.
+        Opening a file of an overlay's lower layer for writing copies the file. If the file has several hard
+        links, the copy has another inode.
         """
         try:
             close(self.parent.open(self.name, write=True))

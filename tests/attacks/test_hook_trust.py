@@ -170,7 +170,7 @@ def test_a_directory_is_shared_only_if_a_user_besides_its_owner_and_root_can_wri
     [(0o2775, 4242, True), (0o777, 0, True), (0o1777, 0, False), (0o755, 4242, False)],
 )
 @pytest.mark.parametrize("way", ["{shared}/state", "{link}/state", "{shared}/link/../state", "{shared}/link"])
-def test_a_directory_below_one_that_others_can_write_to_is_refused(
+def test_a_directory_is_refused_if_others_can_write_to_the_directory_above_it(
     way: str, mode: int, gid: int, is_refused: bool, tmp_path: Path
 ) -> None:
     """A member of the group renamed root's directory, and made another one with an instance.yaml."""

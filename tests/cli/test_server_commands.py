@@ -169,7 +169,7 @@ def described(name, sha256="a", kind="container", version="v1"):
 
 
 @pytest.mark.parametrize(("limits", "first"), [({}, 6), ({"total": 9, "steps": 5}, 9)])
-def test_images_with_equal_tables_share_one_table_within_one_limit_on_time(
+def test_reindex_prints_equal_tables_once_and_limits_the_time_for_all_tables_together(
     limits, first, monkeypatch, capsys
 ):
     given, asked, now = Given(), [], [100.0]

@@ -121,7 +121,7 @@ def collected(tmp_path, request, monkeypatch):
     return collect
 
 
-def test_a_case_of_an_image_passes_or_fails_with_the_text_of_its_failures(collected):
+def test_pytest_reports_a_passing_case_and_the_failures_of_a_failing_case(collected):
     file = collected(PASSES + FAILS.removeprefix("tests:\n"))
     *passing, failing = file.collect()
     assert [item.name for item in passing] == ["passes [host=incus]", "passes [host=lxd]"]

@@ -1,7 +1,7 @@
 """A line of `/etc/fstab` has too few fields, or a word where a number belongs.
 
-A line of `/etc/fstab` has six fields: a source, a directory, a type, options, and two numbers. The options
-and the numbers may be missing.
+A line of `/etc/fstab` has six fields: a source, a directory, a type, options, and two numbers. Only
+the first three are required.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def test_a_given_socket_is_used_even_if_it_does_not_exist(family, tmp_path, monk
 @pytest.mark.parametrize(
     ("error", "exists"), [(PermissionError, True), (FileNotFoundError, False), (NotADirectoryError, False)]
 )
-def test_a_socket_in_a_directory_without_permission_counts_as_existing(
+def test_a_socket_counts_as_existing_if_its_directory_cannot_be_searched(
     error, exists, family, tmp_path, monkeypatch
 ):
     def failing(path):

@@ -408,7 +408,7 @@ def test_a_dangling_symlink_is_not_compared_with_the_rendering_of_a_create_only_
     assert found.exit_code == 0  # both kinds of links give the same verdict
 
 
-def test_a_rule_that_no_trigger_of_the_daemon_runs_is_not_compared(incus):
+def test_a_rule_is_not_compared_if_no_trigger_of_the_daemon_runs_it(incus):
     put_rules(
         incus, [("/etc/a", [], "a.tpl", {}), ("/etc/b", ["stop"], "a.tpl", {})], {"a.tpl": b"{{ x|nosuch }}"}
     )

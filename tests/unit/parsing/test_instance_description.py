@@ -469,7 +469,7 @@ def test_key_options_do_not_modify_the_original_instance():
 # files
 
 
-def test_an_instance_of_a_list_is_selected_by_a_name_after_the_file_path(tmp_path):
+def test_a_name_after_the_file_path_selects_one_of_the_instances_in_the_file(tmp_path):
     file = tmp_path / "fleet#1.json"
     file.write_text(json.dumps([API, API | {"name": "db1"}]))
     (tmp_path / "web.yaml").write_text(WEB)

@@ -33,6 +33,6 @@ def test_a_link_to_an_address_outside_the_page_is_refused(address):
         element("a", "x", href=address)
 
 
-def test_inline_code_that_would_close_its_script_element_is_refused():
+def test_inline_code_that_contains_a_closing_script_tag_is_refused():
     with pytest.raises(ValueError, match="cannot contain"):
         code_element("script", "'</script>'")

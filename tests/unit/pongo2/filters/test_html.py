@@ -62,7 +62,7 @@ def test_truncated_html_is_marked_as_safe():
     assert type(truncatechars_html("abc", 9)) is type(truncatewords_html("abc", 9)) is Safe
 
 
-def test_closing_an_outer_html_tag_moves_the_innermost_open_tag_to_its_position():
+def test_if_an_outer_html_tag_is_closed_the_innermost_open_tag_takes_its_position():
     assert truncatewords_html("<a><b><c></a>x y", 1) == "<a><b><c></a>x ...</b></c>"
 
 
