@@ -170,7 +170,7 @@ def parse(source: Source, dialect: str) -> Parsed:
 
 
 def _key(path: tree.Path) -> str | None:
-    """Return the constant key that a variable reads in a map. Return None without such a key."""
+    """Return the constant key that an expression such as ``config.key`` reads in a map, or None."""
     first, *others = path.parts
     if first.key == "config_get":
         key: object = first.arguments[0] if first.arguments else None

@@ -107,7 +107,7 @@ CASES = {
         "cached and served files are named only by SHA-256 hashes; the content of a cached file must match its hash",
     ),
     65: Case("options after the name of a compression", "only names from a fixed list are accepted; no program is started"),
-    66: Case("input of a runtime: a gigabyte, nonsense, unknown versions, links and fifos", "a limit or an error; process ids are never used"),
+    66: Case("input of a runtime: a gigabyte, nonsense, unknown versions, links and fifos", "a limit or an error; a process id is used only for a user namespace that the bundle joins by its path"),
     67: Case("shell syntax and paths in a container's name", "refused, or used as a plain name; no shell is started"),
     68: Case("`zfs:`, `nbd:`, `loop:` as LXC's root filesystem", "the start is refused with an error that names the type, unless a hook runs at `mount`"),
     69: Case("two `apply` commands at once", "the second waits, then names the process that holds the lock"),
