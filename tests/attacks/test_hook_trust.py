@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import stat
 import struct
 import subprocess
@@ -49,6 +48,7 @@ from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.trusted_paths import open_unshared
 from templater.sources.open_source import open_source
 from tests.streams.builders import metadata_yaml, tarball, unified_image
+from tests.user_namespaces import user_namespace
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
 as_root = pytest.mark.skipif(
@@ -1050,27 +1050,10 @@ def test_attack_33_the_root_of_a_bundle_that_joins_a_user_namespace_chooses_no_i
     config = {"root": {"path": "rootfs"}, "linux": {"namespaces": namespaces}}
     (container / "config.json").write_text(json.dumps(config))
     os.chown(container / "rootfs", owner, owner)
-    ready, to_parent = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            libc("unshare")(0x10000000)
-            os.write(to_parent, b"x")
-            signal.pause()
-        finally:
-            os._exit(0)
-    try:
-        os.read(ready, 1)
-        for name in ("uid_map", "gid_map"):
-            Path(f"/proc/{pid}/{name}").write_text("0 1000000 65536\n")
+    with user_namespace(1000000) as pid:
         state = json.loads(oci._stdin()) | ({"pid": pid} if has_pid else {})
         monkeypatch.setattr(oci, "_stdin", lambda: json.dumps(state).encode())
         assert run(words) == (RefusedError.exit_code if is_refused else 0)
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        for fd in (ready, to_parent):
-            os.close(fd)
     file, said = container / "rootfs/a", capfd.readouterr().err
     assert file.exists() != is_refused
     assert is_refused or file.stat().st_uid == owner

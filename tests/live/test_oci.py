@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from templater.hooks import install
 from templater.hooks.runtimes import oci
-from templater.oslite import libc
+from tests.user_namespaces import user_namespace
 
 from .harness import (
     CG2,
@@ -148,23 +147,8 @@ def test_files_in_a_user_namespace_have_mapped_owners(bundle: Bundle):
 @pytest.fixture
 def namespace() -> Iterator[str]:
     """A user namespace that maps ids to those from BASE on, kept by a process."""
-    ready, to_parent = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            libc("unshare")(0x10000000)
-            os.write(to_parent, b"x")
-            signal.pause()
-        finally:
-            os._exit(0)
-    os.read(ready, 1)
-    for name in ("uid_map", "gid_map"):
-        Path(f"/proc/{pid}/{name}").write_text(f"0 {BASE} 65536\n")
-    yield f"/proc/{pid}/ns/user"
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    os.close(ready)
-    os.close(to_parent)
+    with user_namespace(BASE) as pid:
+        yield f"/proc/{pid}/ns/user"
 
 
 def test_files_of_a_container_that_joins_a_user_namespace_have_mapped_owners(bundle: Bundle, namespace: str):

@@ -458,14 +458,20 @@ def test_the_answer_of_a_proxy_has_a_deadline(server, monkeypatch):
         proxy.shutdown()
 
 
-def test_connections_are_closed_with_their_stream_and_after_errors(server, monkeypatch):
-    opened = []
+@pytest.fixture
+def opened(monkeypatch):
+    """Return the list of all connections that the client opens."""
+    connections = []
     connect = https_client.open_connection
     monkeypatch.setattr(
         https_client,
         "open_connection",
-        lambda *words: opened.append(connect(*words)) or opened[-1],
+        lambda *words: connections.append(connect(*words)) or connections[-1],
     )
+    return connections
+
+
+def test_connections_are_closed_with_their_stream_and_after_errors(server, opened, monkeypatch):
     stream = UrlStream(server.url)
     stream.read(INDEX)
     with pytest.raises(FileNotFoundError):
@@ -480,14 +486,7 @@ def test_connections_are_closed_with_their_stream_and_after_errors(server, monke
     assert [each.fileno() for each in opened] == [-1] * 3
 
 
-def test_a_connection_with_an_invalid_answer_is_closed_at_once(server, monkeypatch):
-    opened = []
-    connect = https_client.open_connection
-    monkeypatch.setattr(
-        https_client,
-        "open_connection",
-        lambda *words: opened.append(connect(*words)) or opened[-1],
-    )
+def test_a_connection_with_an_invalid_answer_is_closed_at_once(server, opened):
     server.fault = lambda handler: handler.wfile.write(b"no HTTP\r\n\r\n") and True
     with pytest.raises(InputError) as caught:  # the error keeps the frames of its traceback
         UrlStream(server.url).size(INDEX)
