@@ -100,6 +100,7 @@ def test_attack_61_a_global_header_cannot_set_names_or_sizes_or_attributes_of_me
         open_image(made).read_to_end()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words[:2]))
 def test_attack_61_a_global_attribute_is_refused_with_little_memory(
     tmp_path: Path, words: list[str], capfd: pytest.CaptureFixture[str]

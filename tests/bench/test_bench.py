@@ -131,6 +131,7 @@ def test_the_benchmark_of_hostile_images_accepts_options(monkeypatch: pytest.Mon
     assert ended.value.code == 0
 
 
+@pytest.mark.slow
 def test_every_command_that_reads_an_image_is_measured_with_hostile_images() -> None:
     """In a small process, because Linux counts the memory of the process that forked for the command."""
     words = ["hostile", "--only", "a fifo as disk", "--command", "audit", "--verbose"]

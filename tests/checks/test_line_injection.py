@@ -175,6 +175,7 @@ def test_a_value_that_cannot_add_a_line_inside_a_file_has_no_finding(text):
     assert not observed(CHECK, an_image(templates={"t": text}))
 
 
+@pytest.mark.slow  # three thousand templates
 def test_audit_checks_a_template_that_does_not_compile():
     """A filter without a name ended the whole audit."""
     tokens = (

@@ -231,6 +231,7 @@ def test_a_save_without_a_changed_output_is_reported_in_one_line(small, capfd):
     assert looks(image, capfd) == ("", "nothing changed\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patched", [False, True])
 def test_watch_keeps_no_text_of_a_file_for_the_next_comparison(small, tmp_path, capfd, patched):
     """An image of 2.4 kB whose files have 200 MiB needed 702 MB, and 1,143 MB after a change."""

@@ -110,7 +110,7 @@ def found_runtimes() -> Iterator[str]:
             yield module.name
 
 
-@pytest.mark.parametrize("runtime", found_runtimes())
+@pytest.mark.parametrize("runtime", list(found_runtimes()))
 def test_reading_the_input_from_a_container_runtime_takes_linear_time(
     runtime: str, folder: Callable[[int], Path]
 ) -> None:

@@ -12,6 +12,7 @@ from templater.cli.main import main
 ALPINE = Path(__file__).resolve().parents[3] / "sample-images" / "alpine"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 def test_a_process_that_has_mapped_much_memory_can_compile_templates(tmp_path, capfd):
     folder = shutil.copytree(ALPINE, tmp_path / "c1")

@@ -691,6 +691,7 @@ def test_an_error_about_an_unknown_instance_name_is_short():
     assert len(caught.value.hint) < 6000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_stdin", [False, True])
 def test_a_description_of_more_than_32_mib_gives_a_limit_error(is_stdin, tmp_path, monkeypatch):
     path = tmp_path / "all.json"

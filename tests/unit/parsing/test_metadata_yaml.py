@@ -413,6 +413,7 @@ def test_attack_51_a_huge_yaml_scalar_is_refused():
     assert "larger than 1 MiB" in hostile_error("a: " + "x" * 50_000_000).message
 
 
+@pytest.mark.slow
 def test_attack_51_a_document_with_a_million_yaml_aliases_is_refused():
     assert hostile_error("a: &a x\nb: [" + "*a," * 300_000 + "]\n").message == "more than 200000 nodes"
 

@@ -313,6 +313,7 @@ def test_a_root_that_is_not_a_directory_is_an_input_error(tmp_path):
             Root(str(tmp_path / name))
 
 
+@pytest.mark.slow  # a race
 def test_no_file_outside_the_root_is_read_while_a_link_replaces_a_directory(root, tmp_path):
     """A short version of the races in tests/attacks: read in a loop while /etc is swapped."""
     top = tmp_path / "root"
