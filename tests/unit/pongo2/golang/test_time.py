@@ -157,25 +157,20 @@ def test_each_part_of_a_layout_matches_the_recorded_output_of_go(time, text):
 
 @pytest.mark.parametrize(
     ("month", "names"),
-    list(
-            enumerate(
-            [
-                "Thursday Thu January Jan",
-                "Sunday Sun February Feb",
-                "Sunday Sun March Mar",
-                "Wednesday Wed April Apr",
-                "Friday Fri May May",
-                "Monday Mon June Jun",
-                "Wednesday Wed July Jul",
-                "Saturday Sat August Aug",
-                "Tuesday Tue September Sep",
-                "Thursday Thu October Oct",
-                "Sunday Sun November Nov",
-                "Tuesday Tue December Dec",
-            ],
-            1,
-        )
-    ),
+    list(enumerate([
+        "Thursday Thu January Jan",
+        "Sunday Sun February Feb",
+        "Sunday Sun March Mar",
+        "Wednesday Wed April Apr",
+        "Friday Fri May May",
+        "Monday Mon June Jun",
+        "Wednesday Wed July Jul",
+        "Saturday Sat August Aug",
+        "Tuesday Tue September Sep",
+        "Thursday Thu October Oct",
+        "Sunday Sun November Nov",
+        "Tuesday Tue December Dec",
+    ], 1)),
 )  # fmt: skip
 def test_each_month_and_weekday_has_its_english_name(month, names):
     moment = from_datetime(datetime(2026, month, 1, tzinfo=UTC))
