@@ -79,10 +79,10 @@ def opened(path: str) -> Iterator[OpenFile]:
 
 
 def refuse_private(file: OpenFile) -> OpenFile:
-    """Return a file that may be published. Raises RefusedError if it is private to root or this user.
+    """Return the file if other users may read it. Raises RefusedError if it is private to root or this user.
 
-    Such a file can be a published container with its passwords. The owner of the file's directory can have
-    given it the name of another image.
+    A private file can be the copy of a container, with its passwords. A user who owns the directory could
+    give this file the name of an image, so that root publishes it.
     """
     status = os.fstat(file.fd)
     if not status.st_mode & S_IROTH and status.st_uid in (0, os.geteuid()):

@@ -244,7 +244,7 @@ DEVIATIONS = (
         _never,
     ),
     Deviation(
-        "metadata.yaml has limits",
+        "metadata.yaml is too large or too deep",
         "metadata.yaml exceeds 1 MiB, 200,000 nodes (400,000 with aliases expanded) or a depth of 64 levels",
         "newer releases reject more than 1 MiB; older releases have no limit",
         "an error",

@@ -23,7 +23,7 @@ from templater.cli.commands.serve import AccessLog
 from templater.cli.main import main
 from templater.distribution.republish import _write_rules
 from templater.distribution.tree import Tree, open_directory
-from templater.hooks import annotated_paths, install, lxc_config, lxc_hook_lines
+from templater.hooks import annotated_paths, install, lxc_config, lxc_install_and_status
 from templater.hooks import run as run_module
 from templater.hooks.changeable_files import is_changeable
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
@@ -986,7 +986,7 @@ def test_attack_33_the_owner_of_the_root_directory_is_not_taken_for_an_id_map(
     said = capfd.readouterr().err
     assert f"the id map gives root the uid 0 on disk, but '{container}/rootfs' belongs to uid 1001000" in said
     assert "set the id map in the container's configuration, or give the directory to root" in said
-    finding = lxc_hook_lines.ids_status(f"{container}/config", f"{container}/rootfs", is_given=False)
+    finding = lxc_install_and_status.ids_status(f"{container}/config", f"{container}/rootfs", is_given=False)
     assert finding.ok is False and finding.text in said
     map_ids(container, 1_001_000)
     assert run(words) == 0
@@ -1006,7 +1006,7 @@ def test_attack_33_a_given_root_filesystem_has_the_ids_of_the_container_or_of_th
     file, rootfs = container / "rootfs/a", f"{container}/rootfs"
     assert file.exists() != is_refused
     assert is_refused or file.stat().st_uid == owner
-    finding = lxc_hook_lines.ids_status(f"{container}/config", rootfs, is_given=True)
+    finding = lxc_install_and_status.ids_status(f"{container}/config", rootfs, is_given=True)
     assert finding.ok is not is_refused
 
 

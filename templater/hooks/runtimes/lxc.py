@@ -384,12 +384,12 @@ def _make_layer(directory: Directory, name: str, lower: "os.stat_result") -> Non
 
 
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
-    from ..lxc_hook_lines import snippet
+    from ..lxc_install_and_status import snippet
 
     return snippet(name, words, path)
 
 
 def status(name: str, path: str) -> "Iterator[Finding]":
-    from ..lxc_hook_lines import status
+    from ..lxc_install_and_status import status
 
     return status(name, path)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from templater.hooks import lxc_config, lxc_hook_lines
+from templater.hooks import lxc_config, lxc_install_and_status
 from templater.hooks.install import write
 from templater.hooks.runtimes import lxc
 from templater.hooks.runtimes.lxc_template import snippet
@@ -96,12 +96,12 @@ def test_a_hook_line_written_as_root_enters_a_namespace_only_if_an_ordinary_user
     maps = {"uid_map": uids, "gid_map": gids}
     monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 0)
     monkeypatch.setattr(
-        lxc_hook_lines,
+        lxc_install_and_status,
         "own_map",
         lambda name: (tuple(map(int, line.split())) for line in maps[name].splitlines()),
     )
     assert ("lxc-usernsexec" in lines(config)["pre-start"]) == enters
-    assert lxc_hook_lines.namespace_words(str(config)).startswith("lxc-usernsexec -m u:") == enters
+    assert lxc_install_and_status.namespace_words(str(config)).startswith("lxc-usernsexec -m u:") == enters
 
 
 def test_a_clone_hook_in_a_user_namespace_writes_no_compiled_python_modules(config):

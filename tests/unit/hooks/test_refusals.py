@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from templater.hooks import install, lxc_config, lxc_copies, lxc_hook_lines, status
+from templater.hooks import install, lxc_config, lxc_copies, lxc_install_and_status, status
 from templater.hooks.json_input import parse_json
 from templater.hooks.options import USAGE, Options, read_options
 from templater.hooks.run import MOST_TRIGGERS, require_triggers
@@ -149,7 +149,7 @@ def lxc_name(name):
         ),
         # lines for configurations
         (lambda: install.shell_line(["a\nb"]), UsageError, "LXC's configuration can't contain a line break", ""),
-        (lambda: lxc_hook_lines.added(None, "f", ""), InputError, "'f' does not exist", "create the container first"),
+        (lambda: lxc_install_and_status.added(None, "f", ""), InputError, "'f' does not exist", "create the container first"),
         (lambda: oci.merged(None, "f", "s", {}), InputError, "'f' does not exist", "create the bundle first: runc spec"),
         (lambda: oci.merged('{"a": 1e999}', "f", "s", {}), InputError, "'f' has a number that is too large for JSON", ""),
         (lambda: oci.merged('{"a": [' + ",".join(["[" * 400 + "]" * 400] * 100) + "]}", "f", "s", {}), LimitError, "'f' would be larger than 4194304 bytes", ""),
@@ -422,12 +422,12 @@ def test_a_root_filesystem_that_only_lxc_can_mount_needs_a_mount_hook(path, prob
 
 
 def test_the_id_map_of_a_user_also_contains_the_id_of_that_user():
-    assert lxc_hook_lines._with(((0, 100000, 65536),), 1000) == ((0, 100000, 65536), (65536, 1000, 1))
-    assert lxc_hook_lines._with(((0, 1000, 10), (10, 100000, 5)), 999) == (
+    assert lxc_install_and_status._with(((0, 100000, 65536),), 1000) == ((0, 100000, 65536), (65536, 1000, 1))
+    assert lxc_install_and_status._with(((0, 1000, 10), (10, 100000, 5)), 999) == (
         (0, 1000, 10),
         (10, 100000, 5),
         (15, 999, 1),
     )
-    assert lxc_hook_lines._with(((0, 1000, 10),), 1010) == ((0, 1000, 10), (10, 1010, 1))
+    assert lxc_install_and_status._with(((0, 1000, 10),), 1010) == ((0, 1000, 10), (10, 1010, 1))
     for own in (1000, 1009):
-        assert lxc_hook_lines._with(((0, 1000, 10),), own) == ((0, 1000, 10),)
+        assert lxc_install_and_status._with(((0, 1000, 10),), own) == ((0, 1000, 10),)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from templater.cli.main import main
-from templater.hooks import install, lxc_hook_lines, status
+from templater.hooks import install, lxc_install_and_status, status
 from templater.hooks.runtimes import lxc, nspawn, oci, podman
 from templater.instances.state_directory import State, StateDirectory
 
@@ -435,8 +435,10 @@ def test_the_status_command_enters_only_the_namespace_that_this_user_writes(cont
         (own, "lxc-usernsexec -m u:0:0:65536", False),
         ("", own, False),
     ):
-        monkeypatch.setattr(lxc_hook_lines, "namespace_words", lambda _, current=current: current)
-        finding = lxc_hook_lines.line_status(f"{before} -- {inside} --", config, "templater hook install x")
+        monkeypatch.setattr(lxc_install_and_status, "namespace_words", lambda _, current=current: current)
+        finding = lxc_install_and_status.line_status(
+            f"{before} -- {inside} --", config, "templater hook install x"
+        )
         assert finding.ok is (True if is_run else None)
         assert runs == ([[*own.split(), "--", *shlex.split(inside), "--probe"]] if is_run else [])
         runs.clear()
