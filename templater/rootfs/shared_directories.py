@@ -7,7 +7,10 @@ from ..oslite import os, stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
+
+    #: the rows of a map of ids: first number in the namespace, first number outside, how many
+    Rows = tuple[tuple[int, int, int], ...]
 
 #: Linux: include/uapi/linux/nsfs.h
 _NS_GET_OWNER_UID = 0xB704
@@ -24,18 +27,41 @@ def is_shared(place: "int | str", status: "os.stat_result") -> bool:
         return False
     # Many systems give each user a group of the same number. Any other group can have several members. In a
     # user namespace, all groups that it does not map have the number OVERFLOW_ID.
-    own_groups = 0, os.geteuid(), status.st_uid
-    if status.st_gid == OVERFLOW_ID:
+    gid, own = status.st_gid, (0, os.geteuid(), status.st_uid)
+    if gid == OVERFLOW_ID:
         return True
-    if status.st_gid in own_groups:
-        if _has_another_number_outside(status.st_gid):
+    users, groups = tuple(own_map("uid_map")), tuple(own_map("gid_map"))
+    if gid in own:
+        if _has_another_number_outside(gid, users, groups):
             return True
-    elif not _is_group_of_namespace_owner(status.st_gid):
+    elif not _is_group_of_namespace_owner(gid, users, groups):
         return True
-    return _acl_lets_write(place)
+    return _acl_lets_write(place) or _has_other_members(gid, own, users, groups)
 
 
-def _has_another_number_outside(gid: int) -> bool:
+def _has_other_members(gid: int, own: "Collection[int]", users: "Rows", groups: "Rows") -> bool:
+    """Return whether a group other than root's has a member who is none of the users in ``own``.
+
+    Only the group 0 is not searched: its members count as root, and most hooks find no other group.
+    """
+    group = _number_in_etc(gid, groups)
+    if group == 0:
+        return False
+    from .group_members import has_other_members
+
+    return has_other_members(group, {0, *(_number_in_etc(uid, users) for uid in (*own, namespace_owner()))})
+
+
+def _number_in_etc(number: int, rows: "Rows") -> int:
+    """Return the number of a user or group in /etc.
+
+    Rootless runtimes and lxc-usernsexec map their user individually, and /etc has the number outside of their
+    namespace. In a namespace with a range of ids, /etc is that of a container.
+    """
+    return next((disk for first, disk, count in rows if first == number and count == 1), number)
+
+
+def _has_another_number_outside(gid: int, users: "Rows", groups: "Rows") -> bool:
     """Return whether a group has another number outside of this user namespace than the user of this number.
 
     Rootless runtimes map their user and the primary group of the user to 0. Outside of the namespace, other
@@ -44,10 +70,9 @@ def _has_another_number_outside(gid: int) -> bool:
     A map has only the numbers in the surrounding namespace. If this is such a namespace, too, 0 can be any
     group.
     """
-    users = list(own_map("uid_map"))
     return any(
         first == gid and count == 1 and (disk == 0 or (first, disk, count) not in users)
-        for first, disk, count in own_map("gid_map")
+        for first, disk, count in groups
     )
 
 
@@ -92,17 +117,16 @@ def namespace_creator() -> int:
         os.close(namespace)
 
 
-def _is_group_of_namespace_owner(gid: int) -> bool:
+def _is_group_of_namespace_owner(gid: int, users: "Rows", groups: "Rows") -> bool:
     """Return whether a group is the private group of the user who called lxc-usernsexec.
 
     lxc-usernsexec maps this user and this group individually, not as part of a range. Outside of the
     namespace, a user's private group has the number of the user.
     """
     owner = namespace_owner()
-    users = [(first, disk) for first, disk, count in own_map("uid_map") if owner and count == 1]
     return any(
-        first == gid and count == 1 and disk != 0 and (owner, disk) in users
-        for first, disk, count in own_map("gid_map")
+        first == gid and count == 1 and disk != 0 and owner != 0 and (owner, disk, 1) in users
+        for first, disk, count in groups
     )
 
 

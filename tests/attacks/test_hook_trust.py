@@ -42,7 +42,7 @@ from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirect
 from templater.instances.state_directory import StateDirectory
 from templater.model.errors import InputError, LimitError, RefusedError
 from templater.oslite import libc
-from templater.rootfs import shared_directories, trusted_paths
+from templater.rootfs import group_members, shared_directories, trusted_paths
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.trusted_paths import open_unshared
@@ -316,6 +316,7 @@ def test_a_directory_is_not_shared_if_only_the_group_of_the_namespace_owner_can_
         os.chown(container, 0, 65536)
     container.chmod(0o770)
     found = os.stat(container).st_gid
+    monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
     monkeypatch.setattr(os, "getegid", lambda: 99)
     monkeypatch.setattr(shared_directories, "own_map", lambda _: iter([(0, 100000, 65536), (found, 1000, 1)]))
     for module in (shared_directories, trusted_paths):
@@ -813,6 +814,7 @@ def test_a_directory_is_shared_if_the_hooks_own_group_is_not_private(
     monkeypatch.setattr(os, "getegid", lambda: 100)
     assert shared_place(str(container)) == str(container)
     assert is_changeable(str(container))
+    monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
     for module in (shared_directories, trusted_paths):
         monkeypatch.setattr(module, "namespace_owner", lambda: 1000)
     for users, is_shared in (([(0, 100000, 900), (1000, 1000, 1)], True), ([(1000, 100, 1)], False)):
@@ -837,9 +839,95 @@ def test_a_directory_is_shared_if_a_namespace_maps_a_group_of_several_users_to_0
 ) -> None:
     """A rootless runtime mapped the group "users", and another member had added a template."""
     container.chmod(0o2775)
+    monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
     maps = {"uid_map": users, "gid_map": groups}
     monkeypatch.setattr(shared_directories, "own_map", lambda name: iter(maps[name]))
     assert shared_place(str(container)) == (str(container) if is_found else "")
+
+
+def members(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, group: int, names: tuple[str, ...], passwd: str
+) -> None:
+    """Let a group have these members, and /etc/passwd this text."""
+    uids = {"root": 0, "alice": 1234, "bob": 4321}
+
+    def group_of(gid: int) -> SimpleNamespace:
+        assert gid == group
+        return SimpleNamespace(gr_mem=list(names))
+
+    monkeypatch.setattr(group_members.grp, "getgrgid", group_of)
+    monkeypatch.setattr(group_members.pwd, "getpwnam", lambda name: SimpleNamespace(pw_uid=uids[name]))
+    monkeypatch.setattr(group_members, "USERS_FILE", str(tmp_path / "passwd"))
+    (tmp_path / "passwd").write_text(passwd)
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("names", "passwd", "is_found"),
+    [
+        ((), "root:x:0:0:\nalice:x:1234:1234:\n", False),
+        (("alice", "root"), "alice:x:1234:1234:\n", False),
+        (("alice", "bob"), "alice:x:1234:1234:\n", True),
+        (("deleted",), "", True),
+        ((), "alice:x:1234:1234:\nbob:x:4321:1234:\n", True),  # useradd -g alice bob
+        ((), "bob:x:4321:12345:\n+::::::\n\n", False),
+        ((), "alice:x:1234:1234:\n" * 60_000, True),  # too large to be searched
+    ],
+)
+@pytest.mark.usefixtures("restored_process")
+def test_a_directory_is_shared_if_the_group_of_its_owner_has_another_member(
+    names: tuple[str, ...],
+    passwd: str,
+    is_found: bool,
+    container: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """After ``usermod -aG alice bob``, bob added a template that rendered alice's password."""
+    words = hook_line("lxc", container, monkeypatch)
+    members(monkeypatch, container.parent, 1234, names, passwd)
+    os.chown(container, 1234, 1234)
+    container.chmod(0o2755)
+    assert run(words) == 0
+    container.chmod(0o2775)
+    assert run(words) == (RefusedError.exit_code if is_found else 0)
+    assert (f"other users can write to '{container}'" in capfd.readouterr().err) == is_found
+
+
+@as_root
+def test_only_a_directory_that_its_group_can_write_needs_the_members_of_the_group(
+    container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LXC makes directories that the group 0 can write. The members of this group count as root."""
+    monkeypatch.setattr(group_members, "has_other_members", lambda *_: 1 / 0)
+    container.chmod(0o770)
+    assert not shared_place(str(container))
+    os.chown(container, 1234, 1234)
+    container.chmod(0o755)
+    assert not shared_place(str(container))
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("gid", "owner", "rows", "group"),
+    [
+        (0, 0, [(0, 1234, 1), (1, 100000, 65536)], 1234),  # rootless podman
+        (65536, 65536, [(0, 100000, 65536), (65536, 1234, 1)], 1234),  # lxc-usernsexec
+        (1234, 0, [(0, 1000000, 65536)], 1234),  # in a container with an own /etc
+    ],
+)
+def test_in_a_user_namespace_the_members_of_a_group_have_the_numbers_of_the_surrounding_system(
+    gid: int, owner: int, rows: list[Any], group: int, container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_directories, "own_map", lambda _: iter(rows))
+    for module in (shared_directories, trusted_paths):
+        monkeypatch.setattr(module, "namespace_owner", lambda: owner)
+    os.chown(container, gid if gid == 1234 else 0, gid)
+    container.chmod(0o2770)
+    members(monkeypatch, container.parent, group, ("alice",), "alice:x:1234:1234:\n")
+    assert not shared_place(str(container))
+    members(monkeypatch, container.parent, group, ("bob",), "")
+    assert shared_place(str(container)) == str(container)
 
 
 @as_root
