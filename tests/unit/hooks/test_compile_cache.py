@@ -206,3 +206,14 @@ def test_a_cache_entry_of_another_pyyaml_version_is_ignored(store, monkeypatch):
     real = compile_cache._age
     monkeypatch.setattr(compile_cache, "_age", lambda path: b"1.2" if "/yaml/" in path else real(path))
     assert store.load("image", key) is None
+
+
+def test_a_cache_entry_compiled_without_a_package_is_ignored_once_the_package_is_installed(
+    store, monkeypatch
+):
+    monkeypatch.setattr(compile_cache, "PACKAGES", ("nosuchpackage",))
+    key = saved(store)
+    assert compile_cache.compiled_by() == b"- "
+    assert store.load("image", key).payload == ENTRY.payload
+    monkeypatch.setattr(compile_cache, "PACKAGES", ("yaml",))
+    assert store.load("image", key) is None

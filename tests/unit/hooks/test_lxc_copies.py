@@ -1,9 +1,12 @@
 """The clone and destroy hooks of LXC: which lxc-copy called them, and renames."""
 
+import os
+
 import pytest
 
 from templater.hooks import lxc_copies
 from templater.hooks.lxc_copies import CLONED, ancestors, destroy
+from templater.hooks.options import Options
 from templater.instances.state_directory import State, StateDirectory
 
 
@@ -100,3 +103,69 @@ def test_a_container_that_was_never_copied_is_destroyed_without_a_notice(tmp_pat
     for folder in (tmp_path, tmp_path / "missing"):
         notice = destroy(str(folder))
         assert (notice.text, notice.state_folder) == ("", "")
+
+
+def test_a_snapshot_of_a_container_that_was_never_started_records_no_state(tmp_path):
+    folder = tmp_path / "web/snaps/snap0"
+    folder.mkdir(parents=True)
+    notice = lxc_copies.clone(str(folder), "snap0", "web", Options())
+    assert notice.text == "snap0: made from web, which was never started"
+    assert notice.state_folder == str(folder)
+    assert not (folder / ".templater").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["lxc-snapshot", "-n", "web", "-c", "x"], "web"),
+        (["/usr/bin/lxc-snapshot", "-c", "x", "--name", "web", ""], "web"),
+        (["lxc-snapshot", "-nweb", ""], "web"),
+        (["lxc-snapshot", "--name=web", ""], "web"),
+        (["lxc-snapshot", "-c", "x", ""], ""),
+        (["lxc-snapshot", "-n"], ""),
+        (["lxc-copy", "-n", "web", ""], ""),
+        ([], ""),
+    ],
+)
+def test_the_container_of_an_lxc_snapshot_is_named_in_its_command_line(words, name, monkeypatch):
+    monkeypatch.setattr(lxc_copies, "ancestors", lambda how_many: ["1:2", "3:4"])
+    monkeypatch.setattr(lxc_copies, "_words_of", lambda process: words if process == "3:4" else [])
+    assert lxc_copies.named_container() == name
+
+
+@pytest.mark.parametrize(
+    ("lines", "program"),
+    [
+        ([["sh"], ["/usr/bin/lxc-copy", "-n", "a"]], "lxc-copy"),
+        ([["lxc-snapshot"], []], "lxc-snapshot"),
+        ([["lxc-start"], ["vi", "lxc-copy"]], ""),
+        ([[], []], ""),
+    ],
+)
+def test_the_program_that_copies_a_container_is_found_among_the_ancestors_of_the_hook(
+    lines, program, monkeypatch
+):
+    monkeypatch.setattr(lxc_copies, "ancestors", lambda how_many: range(len(lines)))
+    monkeypatch.setattr(lxc_copies, "_words_of", lines.__getitem__)
+    assert lxc_copies.copying_program() == program
+
+
+def test_the_words_of_a_process_are_those_of_its_command_line(tmp_path):
+    with open("/proc/self/cmdline") as file:
+        words = file.read().split("\0")
+    assert lxc_copies._words_of(f"{os.getpid()}:0") == words
+    assert lxc_copies._words_of(f"{1 << 22}:0") == []
+
+
+def test_the_program_that_enters_a_user_namespace_is_not_counted_as_an_ancestor(monkeypatch):
+    every = ancestors(99)
+    assert every[0].startswith(f"{os.getppid()}:") and len(every) > 1
+    assert [ancestors(number) for number in range(3)] == [[], every[:1], every[:2]]
+    names = {each: name_of(each.partition(":")[0]) for each in every}
+    monkeypatch.setattr(lxc_copies, "USERNS_PROGRAM", names[every[0]])
+    assert ancestors(99) == [each for each in every if names[each] != names[every[0]]]
+
+
+def name_of(pid):
+    with open(f"/proc/{pid}/comm", "rb") as file:
+        return file.read().rstrip(b"\n")

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from templater.cli.main import main
+from templater.hooks.precompile import precompile
+from templater.model.errors import RefusedError
+from templater.rootfs.trusted_paths import open_folder
 
 ALPINE = Path(__file__).resolve().parents[3] / "sample-images" / "alpine"
 
@@ -20,3 +23,19 @@ def test_a_process_that_has_mapped_much_memory_can_compile_templates(tmp_path, c
     with mmap.mmap(-1, 700 << 20):
         assert main(["compile", str(folder)]) == 0
     assert "memory" not in capfd.readouterr().err
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
+@pytest.mark.parametrize("own", [True, False])
+def test_no_templates_are_compiled_into_a_cache_that_other_users_can_enter(tmp_path, own):
+    (tmp_path / "metadata.yaml").write_text("templates: {}\n")
+    cache = tmp_path / (".templater/cache" if own else "shared")
+    (tmp_path / ".templater").mkdir(mode=0o700)
+    cache.mkdir()
+    cache.chmod(0o777)
+    with open_folder(str(tmp_path)) as folder, pytest.raises(RefusedError) as refused:
+        precompile(folder, "" if own else str(cache))
+    shown = tmp_path if own else cache
+    assert refused.value.message == f"other users can enter the cache of '{shown}'"
+    assert refused.value.hint == "become the owner of the cache directory, and set its mode to 0700"
+    assert list(cache.iterdir()) == []

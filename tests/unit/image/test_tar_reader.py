@@ -338,3 +338,37 @@ def test_the_template_files_of_an_archive_have_a_total_limit(tmp_path):
     with pytest.raises(LimitError) as caught:
         open_image(str(path), limits).read_templates(["x", "y"])
     assert caught.value.message == f"'{path}': its templates have more than 3 bytes"
+
+
+@pytest.mark.parametrize("size", [1, 2, 512, 513, 516, 519, 600])
+def test_the_beginning_of_a_file_is_read_with_its_holes(tmp_path, size):
+    sparse = sparse_map(b"1,512,515,2,519,0", 519) + file(FULL + b"bc")
+    (tmp_path / "image").write_bytes(sparse + file(b"next", "g") + file(b"", "h") + END)
+    archive = open_archive(str(tmp_path / "image"), DEFAULT)
+    found = [archive.head(member, size) for member in archive]
+    archive.finish()
+    assert found == [HOLES[:size], b"next"[:size], b""]
+
+
+@pytest.mark.parametrize("size", [1, 3, 512, 1 << 20])
+def test_a_member_is_copied_with_its_headers_and_its_padding(tmp_path, size):
+    members = [pax({"uid": b"7"}) + file(b"x" * 700), file(b"", "g"), header("d", tarfile.DIRTYPE)]
+    (tmp_path / "image").write_bytes(b"".join(members) + END)
+    archive = open_archive(str(tmp_path / "image"), DEFAULT)
+    assert [b"".join(archive.raw(size)) for _ in archive] == members
+    archive.finish()
+
+
+@pytest.mark.parametrize(
+    ("after", "position", "is_archive"),
+    [
+        (b"", None, False), (bytes(700), None, False), (b"x", 1536, False), (bytes(5) + b"x" * 600, 1541, False),
+        (file(name="z") + END, 1536, True), (b"\x1f\x8b" + bytes(600), 1536, True),
+    ],
+)  # fmt: skip
+def test_data_after_the_end_of_an_archive_is_found(tmp_path, after, position, is_archive):
+    (tmp_path / "image").write_bytes(file() + END + after)
+    archive = open_archive(str(tmp_path / "image"), DEFAULT)
+    assert len(list(archive)) == 1
+    archive.finish()
+    assert (archive.trailing_position, archive.trailing_archive) == (position, is_archive)

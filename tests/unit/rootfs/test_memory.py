@@ -134,3 +134,71 @@ def test_new_names_in_memory_have_the_usual_modes_and_belong_to_root():
         "/a": (0o755, 0, 0, 0), "/a/b": (0o755, 0, 0, 0), "/d": (0o2750, 5, 6, 0), "/d/e": (0o2755, 0, 0, 0),
         "/f": (0o644, 0, 0, 0), "/p": (0o644, 0, 0, 0), "/text": (0o644, 0, 0, 0),
     }  # fmt: skip
+
+
+def test_removing_a_directory_in_memory_removes_the_names_of_its_files():
+    tree = MemoryRootfs({"/d/e/a": "x", "/d/b": "y"})
+    tree.link("/d/e/a", "/c")
+    tree.link("/d/e/a", "/d/c")
+    assert tree.entry("/c").nlink == 3
+    tree.remove("/d")
+    assert (tree.entry("/c").nlink, tree.read("/c", 9)) == (1, b"x")
+    assert [path for path, _ in tree.walk()] == ["/c"]
+
+
+def test_renaming_a_file_in_memory_to_its_other_name_does_nothing():
+    tree = MemoryRootfs({"/a": "x", "/f": "y"})
+    tree.link("/a", "/b")
+    tree.rename("/a", "/b")
+    assert (tree.listdir("/"), tree.entry("/b").nlink) == (["a", "b", "f"], 2)
+    tree.rename("/f", "/b")
+    assert (tree.listdir("/"), tree.read("/b", 9), tree.entry("/a").nlink) == (["a", "b"], b"y", 1)
+
+
+def test_a_copy_of_a_tree_in_memory_has_the_same_attributes():
+    tree = MemoryRootfs(
+        {"/d/f": "x", "/l": Entry(SYMLINK, target="d/f"), "/e": Entry(DIRECTORY, 0o700, 3, 4)}
+    )
+    tree.special("/p", FIFO, 0o600, 77)
+    tree.mount("/d/f")
+    tree.set_flag("/e", "immutable")
+    twin = tree.copy()
+    assert list(map(repr, twin.walk())) == list(map(repr, tree.walk()))
+    entries = dict(twin.walk())
+    assert (entries["/p"].rdev, entries["/p"].mode, entries["/l"].target) == (77, 0o600, "d/f")
+    assert entries["/d/f"].is_mount and not entries["/p"].is_mount
+    assert (twin.flag("/e"), twin.flag("/d"), twin.flag("/none")) == ("immutable", "", "")
+
+
+def test_a_part_of_a_tree_in_memory_is_listed_in_order():
+    tree = MemoryRootfs({"/d/b/x": "1", "/d/a": "2", "/d/b.c": "3", "/e": "4"})
+    below = ["/d/a", "/d/b", "/d/b/x", "/d/b.c"]
+    assert [path for path, _ in tree.walk("/d")] == below
+    assert tree.listdir("/d") == ["a", "b", "b.c"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda tree: tree.read("/f/x/y", 9), "'/f/x/y': '/f' is a file, not a directory"),
+        (lambda tree: tree.listdir("/f"), "'/f' is a file, not a directory"),
+        (lambda tree: tree.write("/d/f/x", b""), "'/d/f/x': '/d/f' is a file, not a directory"),
+        (lambda tree: tree.read("/none", 9), "'/none' does not exist"),
+        (lambda tree: tree.listdir("/none"), "'/none' does not exist"),
+        (lambda tree: tree.read("/f", 3), "'/f' is larger than 3 bytes"),
+        (lambda tree: tree.read("/d", 3), "'/d' is a directory, not a regular file"),
+        (lambda tree: tree.symlink("/l", ""), "'/l': invalid symlink target ''"),
+        (lambda tree: tree.symlink("/l", "a\0"), "'/l': invalid symlink target 'a\\x00'"),
+        (lambda tree: tree.symlink("/f", "a"), "'/f' exists"),
+        (lambda tree: tree.link("/d", "/l"), "can't create a hard link to '/d'"),
+        (lambda tree: tree.link("/none", "/l"), "can't create a hard link to '/none'"),
+        (lambda tree: tree.rename("/none", "/l"), "'/none' does not exist"),
+        (lambda tree: tree.write("/", b""), "can't write to '/': it is the root directory itself"),
+    ],
+)
+def test_an_error_of_a_tree_in_memory_names_the_path_and_the_reason(call, message):
+    tree = MemoryRootfs({"/f": "text", "/d/f": "x"})
+    with pytest.raises(TemplaterError) as caught:
+        call(tree)
+    assert caught.value.message == message
+    assert tree.read("/f", 4) == b"text" and tree.listdir("/") == ["d", "f"]

@@ -1,9 +1,12 @@
 """Limits of the program that reads squashfs, tried by other programs in its place."""
 
+import io
 import os
 import shutil
 import signal
+import socket
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -16,6 +19,7 @@ import pytest
 from templater.image.second_file import open_rootfs
 from templater.image.whole_image import open_contents
 from templater.model.errors import InputError, LimitError
+from templater.model.input_size import running_readers
 from templater.sandbox import allowed_calls, unpacker_process
 from templater.sandbox.child import Bounds
 
@@ -213,8 +217,6 @@ def test_the_files_of_a_sandboxed_program_have_a_size_limit_even_without_a_syste
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize("where", ["tcp/127.0.0.1", "udp/127.0.0.1"])
 def test_the_sandboxed_program_cannot_reach_the_network(data, walls, where):
-    import socket
-
     if walls == "limits alone" and not ROOT:
         pytest.skip("without a filter it takes root to leave the network")
     kind = socket.SOCK_STREAM if where.startswith("tcp") else socket.SOCK_DGRAM
@@ -394,3 +396,47 @@ def test_the_error_of_a_sandboxed_program_says_how_the_program_ended(code, said,
 def test_the_error_of_a_silent_program_names_the_program():
     program = SimpleNamespace(wait=lambda: 1, said=lambda: "", _bounds=Bounds(7))
     assert unpacker_process.Program.error(program, "image", "p").message == "'image' can't be read by p"
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "kind", "message"),
+    [
+        (-signal.SIGXCPU, "", LimitError, "'i': p used more than 7 s of processor time and was stopped"),
+        (-signal.SIGKILL, "", LimitError, "'i': p used more than 7 s of processor time and was stopped"),
+        (1, "out of memory", LimitError, "'i': p needs more than the limit of 3 MiB of memory"),
+        (-signal.SIGSEGV, "", InputError, "'i' can't be read: p died of signal 11"),
+        (1, " bad\x1b block\n", InputError, "'i' can't be read: bad\\x1b block"),
+        (1, "x" * 1001, InputError, f"'i' can't be read: {'x' * 1000}"),
+        (2, "\n", InputError, "'i' can't be read by p"),
+    ],
+)
+def test_the_error_says_why_the_sandboxed_program_ended(code, said, kind, message):
+    program = unpacker_process.Program(0, None, io.BytesIO(said.encode()), Bounds(7, memory=3 << 20))
+    running_readers.discard(program.processor_seconds)
+    program._status = code
+    error = program.error("i", "p")
+    assert (type(error), error.message) == (kind, message)
+
+
+def test_the_processor_time_of_a_program_is_that_of_its_process():
+    program = unpacker_process.Program(os.getpid(), None, None, Bounds())
+    running_readers.discard(program.processor_seconds)
+    before = time.process_time()
+    assert 0 < before <= program.processor_seconds() <= time.process_time()
+    program._pid = 1 << 22
+    assert program.processor_seconds() == 0
+
+
+def test_a_reader_waits_sixty_seconds_for_output(data):
+    with start(["cat", unpacker_process.INPUT], data, Bounds(60)) as process:
+        wait = process._output.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)
+        assert struct.unpack("ll", wait) == (60, 0)
+        assert process.failed() is False  # it takes one byte of the output
+        assert os.read(process.output, 99) == b"he image"
+        assert os.read(process.output, 99) == b""
+        assert process.failed() is False and process.wait() == 0
+
+
+def test_a_program_that_is_not_installed_cannot_be_started(data):
+    with pytest.raises(FileNotFoundError, match=r"^templater-none$"):
+        start(["templater-none"], data, Bounds())

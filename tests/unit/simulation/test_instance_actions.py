@@ -9,11 +9,14 @@ from templater.model.errors import HostError, UsageError
 from templater.model.hosts import INCUS, INCUS_DEBIAN, LXD_DEBIAN, NONE, Host
 from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
 from templater.model.instance_life import Life
-from templater.model.plan import CREATE, UPDATE
+from templater.model.metadata import Rule
+from templater.model.plan import CREATE, UPDATE, Change, Plan
 from templater.model.render_options import RenderOptions
 from templater.model.source import Source
+from templater.prediction import Node
 from templater.rootfs.memory import MemoryRootfs
 from templater.simulation.host_errors import check_image
+from templater.simulation.host_start import HostStart, write_host_files
 from templater.simulation.instance_actions import Simulation
 from templater.simulation.parse_steps import parse_step
 from templater.simulation.run_steps import run_step, simulate
@@ -564,7 +567,10 @@ DEVICE = "d:DEVICE,KEY=VALUE sets a key of a device, d:DEVICE= removes the devic
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        *((text, f"unknown step '{text}'", STEPS) for text in ("", "begin", "a:b:start", "c", "=", "c2:")),
+        *(
+            (text, f"unknown step '{text}'", STEPS)
+            for text in ("", "begin", "a:b:start", "c", "=", "c2:", "c:foo=1", "c:user.foo", "c2:c:", "c2:d:")
+        ),
         ("copy", "step 'copy' needs a name", "write a name, for example copy=c2"),
         ("start=now", "step 'start=now': 'start' takes no argument", ""),
         ("d", "step 'd' needs a device and a key", DEVICE),
@@ -724,3 +730,96 @@ def test_a_snapshot_needs_a_new_name():
     assert life.snapshots == {"s": "copy"} and life != Life("copy") and life != "copy"
     with pytest.raises(UsageError, match=r"^snapshot 's' already exists$"):
         life.snapshotted("s")
+
+
+@pytest.mark.parametrize(
+    ("text", "verb", "argument", "name"),
+    [
+        ("d:start", "start", "", "d"),
+        ("p:start", "start", "", "p"),
+        ("p:start=", "p", "start=", ""),
+        ("p:web.yaml", "p", "web.yaml", ""),
+        ("c2:p:start", "p", "start", "c2"),
+        ("c2:p:a:b", "p", "a:b", "c2"),
+        ("d:eth0,mtu=9", "d", "eth0,mtu=9", ""),
+        ("c2:d:eth0=", "d", "eth0=", "c2"),
+        ("c:a.b==", "c", "a.b==", ""),
+        ("c:user.a=@f", "c", "user.a=@f", ""),
+        ("rebuild=", "rebuild", "", ""),
+    ],
+)
+def test_a_step_of_a_setting_is_told_from_a_step_of_an_instance_with_the_same_name(
+    text, verb, argument, name
+):
+    step = parse_step(text)
+    assert (step.text, step.verb, step.argument, step.name) == (text, verb, argument, name)
+
+
+def test_a_key_can_be_set_to_the_content_of_a_file():
+    read = {"f": "one=two\n", "": "none"}.__getitem__
+    for text, argument in (
+        ("c2:c:user.a=@f", "user.a=one=two\n"), ("c:user.a=@", "user.a=none"), ("c:user.a=x@f", "user.a=x@f"),
+        ("d:eth0,mtu=@f", "eth0,mtu=@f"), ("p:@f", "@f"),
+    ):  # fmt: skip
+        assert parse_step(text, read).argument == argument
+
+
+@pytest.mark.parametrize("text", ["d:eth0,mtu", "d:,mtu=1", "d:eth0=x", "d:=", "c2:d:eth0"])
+def test_a_step_of_a_device_needs_its_name_and_a_key(text):
+    with pytest.raises(UsageError, match=rf"^step '{text}' needs a device and a key$"):
+        parse_step(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("copy=c2/s0", "c2"),
+        ("publish=c2/s0", "c2"),
+        ("copy=c2", "c2"),
+        ("rename=c2/s0", "c2/s0"),
+        ("export=c2", "c2"),
+    ],
+)
+def test_a_copy_of_a_snapshot_has_the_name_before_the_slash(text, made):
+    assert parse_step(text).made == made
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("c:user.a=1", "user.a is set"), ("c:user.a=", "user.a is unset"), ("d:eth0,type=nic", "eth0 type is set"),
+        ("d:root,size=", "root size is unset"), ("d:root=", "root is removed"), ("snapshot=s0", "snapshot"),
+    ],
+)  # fmt: skip
+def test_the_note_of_a_setting_says_what_has_changed(step, said):
+    report = run_step(life("d:root,type=disk", "d:root,size=1GiB"), parse_step(step))
+    assert report.note == f"c1: {said}: nothing is rendered; the next start runs create"
+
+
+def started(*nodes):
+    """Write these nodes as the files of a start, and return the files with the remarks."""
+    tree = MemoryRootfs({"/etc/old": "before", "/etc/dir": Entry(DIRECTORY, 0o700)})
+    rule = Rule("/etc/planned", "a.tpl", ("start",))
+    planned = Change(rule, "start", "/etc/planned", CREATE)
+    planned.content = b"text"
+    found = HostStart(written=dict(nodes))
+    remarks = write_host_files(tree, found, Plan(None, Instance("c1"), INCUS, ("start",), (planned,)))
+    return (
+        {path: (entry.kind, entry.mode, entry.uid, entry.gid) for path, entry in tree.walk()},
+        tree,
+        list(remarks),
+    )
+
+
+def test_the_files_of_a_start_on_the_host_are_written_with_their_owners_and_modes():
+    files, tree, remarks = started(
+        ("/new", Node(DIRECTORY, 0o711, 3, 4)), ("/new/a", Node(FILE, 0o640, 5, 6, content=b"")),
+        ("/etc/dir", Node(DIRECTORY, 0o755, 0, 0)), ("/etc/old", Node(FILE, 0o777, 7, 8, content=b"other")),
+        ("/etc/planned", Node(FILE, 0o600, 0, 0, content=b"text")), ("/etc/odd", Node(FILE, 0o600, 0, 0)),
+    )  # fmt: skip
+    assert files == {
+        "/etc": (DIRECTORY, 0o755, 0, 0), "/etc/dir": (DIRECTORY, 0o700, 0, 0), "/etc/old": (FILE, 0o644, 0, 0),
+        "/etc/planned": (FILE, 0o600, 0, 0), "/new": (DIRECTORY, 0o711, 3, 4), "/new/a": (FILE, 0o640, 5, 6),
+    }  # fmt: skip
+    assert (tree.read("/etc/old", 9), tree.read("/etc/planned", 9)) == (b"other", b"text")
+    assert remarks == ["/new/a: left empty by incus", "/etc/old: written by incus"]

@@ -1,12 +1,14 @@
 """Reading the output of validators: hostile texts can make a program print any line."""
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from templater.sandbox import validator_process
 from templater.validators.programs import all_validators, ifquery
-from templater.validators.validator import Failure, Missing, short
+from templater.validators.validator import Failure, Missing, program, short
 
 PROGRAMS = sorted(set(all_validators()) - {"cloud-init's schemas"})
 NAMES = {
@@ -93,3 +95,48 @@ def test_a_validator_whose_process_fails_gives_the_message_of_the_failure(monkey
     monkeypatch.setattr(validator_process, "run", fail)
     with pytest.raises(Failure, match=r"^it took too long$"):
         all_validators()["sh"].run("script", b"x", False, 1)
+
+
+@pytest.mark.parametrize(("stdin", "place"), [(False, os.devnull), (True, "etc/x/a.yaml")])
+def test_a_program_gets_the_text_as_a_file_and_its_limit_on_processor_time(stdin, place, monkeypatch):
+    calls = []
+
+    def run(*arguments, **options):
+        calls.append((arguments, options))
+        return validator_process.Result(3, "said")
+
+    monkeypatch.setattr(validator_process, "find", lambda names: f"/bin/{names[0]}")
+    monkeypatch.setattr(validator_process, "run", run)
+    words = ("-f", "{folder}/{name}")
+    made = program(
+        "id", "files", ("x", "y"), words, lambda lines, name: (), "$^", folder="etc/x/", stdin=stdin
+    )
+    assert made.run("a.yaml", b"text", True, 2) == ["a.yaml", 3, "said"]
+    ((arguments, options),) = calls
+    assert arguments == ("/bin/x", ["-f", "{folder}/a.yaml"], {"etc/x/a.yaml": b"text"})
+    assert options == {"stdin": place, "confined": True, "limits": validator_process.Limits(cpu=2)}
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "found"),
+    [
+        (0, "bad x", []),
+        (1, "bad x\nother\nbad y", [(1, "bad x of a"), (1, "bad y of a")]),
+        (1, "other\nthe file is missing", []),
+        (1, "first\nLast words.\n \n", "exit code 1: last words"),
+        (1, "missing is the file", "exit code 1: missing is the file"),
+        (2, "\n", "exit code 2"),
+        (2, "", "exit code 2"),
+    ],
+)
+def test_a_program_that_fails_without_a_mistake_is_a_failure_unless_a_line_excuses_it(code, output, found):
+    def read(lines, name):
+        return [(1, f"{line} of {name}") for line in lines if line.startswith("bad")]
+
+    made = program("id", "files", ("x",), (), read, "missing$")
+    if isinstance(found, list):
+        assert made.read(["a", code, output], "text") == found
+        return
+    with pytest.raises(Failure) as caught:
+        made.read(["a", code, output], "text")
+    assert str(caught.value) == found

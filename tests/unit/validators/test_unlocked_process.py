@@ -5,9 +5,11 @@ import os
 import shutil
 import sys
 import tarfile
+from types import SimpleNamespace
 
 import pytest
 
+from templater.validators import unlocked_process
 from templater.validators.runner import Runner
 from templater.validators.unlocked_process import UnlockedProcess
 from tests.command_server import run_templater
@@ -85,3 +87,25 @@ def check_archive(folder, *options: str) -> dict:
     assert done.returncode in (0, 1), done.stderr
     (report,) = json.loads(done.stdout)
     return report
+
+
+def test_a_message_to_the_helper_process_may_have_exactly_its_limit(monkeypatch):
+    monkeypatch.setattr(unlocked_process, "_LONGEST", 5)
+    reader, writer = os.pipe()
+    for data in (b"12345", b"", b"1"):
+        unlocked_process._send(writer, data)
+        assert unlocked_process._receive(reader) == data
+    unlocked_process._send(writer, b"123456")
+    with pytest.raises(EOFError):
+        unlocked_process._receive(reader)
+    os.close(writer)
+    os.close(reader)
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [("a" * 200, True), ("a" * 201, False), ("Z9:_@\\x.-", True), ("é", False), ("...", False)],
+)
+def test_the_name_of_a_file_for_a_validator_is_short_and_plain(name, fits):
+    with UnlockedProcess(SimpleNamespace(ask=lambda *question: {"value": question[1]})) as helper:
+        assert helper.ask("sh", name, b"") == ({"value": name} if fits else ENDED)

@@ -1,0 +1,147 @@
+"""What the hook for OCI runtimes reads from the state, from config.json and from the options of its line."""
+
+import json
+import os
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from templater.hooks.options import Options
+from templater.hooks.request import HookRequest, Notice
+from templater.hooks.runtimes import oci
+from templater.model.errors import InputError, RefusedError
+from templater.rootfs.directory_rootfs import IDENTITY
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
+
+MAPPING = [{"containerID": 0, "hostID": 100000, "size": 10}]
+NAMESPACE = {"namespaces": [5, {"type": "network"}, {"type": "user"}]}
+
+
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    """Return a function that reads the request for a bundle."""
+    (tmp_path / "rootfs").mkdir()
+
+    def request(config=None, options=None, annotations=None, **state):
+        (tmp_path / "config.json").write_text(json.dumps({"root": {"path": "rootfs"}, **(config or {})}))
+        named = {f"org.templater.{key}": value for key, value in (annotations or {}).items()}
+        data = {"ociVersion": "1.2.0", "id": "c1", "bundle": str(tmp_path), "annotations": named, **state}
+        monkeypatch.setattr(oci, "_stdin", lambda: json.dumps(data).encode())
+        given = Options()
+        for name, value in (options or {}).items():
+            setattr(given, name, value)
+        return oci.read_request(given, {})
+
+    return request
+
+
+def test_a_bundle_without_annotations_is_its_own_image(read, tmp_path):
+    request = read()
+    assert (request.name, request.image, request.state_folder) == ("c1", str(tmp_path), str(tmp_path))
+    assert request.rootfs == f"{tmp_path}/rootfs"
+    assert (request.triggers, request.config, request.description) == ((), {}, None)
+    status = (tmp_path / "rootfs").stat()
+    assert (request.ids, request.owner) == (None, (status.st_uid, status.st_gid))
+    assert (request.cross_mounts, request.compare, request.mounts) == (False, False, ())
+    assert list(request.open_folders) == [str(tmp_path)]
+
+
+def test_annotations_choose_the_name_the_triggers_and_configuration_keys(read):
+    request = read(annotations={"name": "web", "trigger": "copy,start", "config.user.a": "1", "config.": "2"})
+    assert (request.name, request.triggers) == ("web", ("copy", "start"))
+    assert request.config == {"user.a": "1", "": "2"}
+
+
+def test_the_name_of_a_description_beside_the_bundle_wins_over_the_id(read, tmp_path):
+    (tmp_path / "instance.yaml").write_text("name: web\n")
+    assert read(id=None).name == ""
+    assert read(annotations={"name": "db"}).name == "db"
+
+
+def test_a_relative_bundle_is_refused(read):
+    with pytest.raises(InputError) as refused:
+        read(bundle="a/b")
+    assert refused.value.message == "the state on standard input has a relative bundle path 'a/b'"
+
+
+@pytest.mark.parametrize("has_image", [False, True])
+def test_a_bundle_without_an_image_is_left_alone_on_request(read, tmp_path, has_image):
+    if has_image:
+        (tmp_path / "metadata.yaml").touch()
+    found = read(options={"if_present": True})
+    assert isinstance(found, HookRequest if has_image else Notice)
+    assert has_image or not found.text
+
+
+def test_the_id_map_comes_from_the_configuration_or_from_the_process(read):
+    mapped = read({"linux": {"uidMappings": MAPPING, "gidMappings": MAPPING, **NAMESPACE}})
+    assert mapped.ids.on_disk(3, 4) == (100003, 100004) and mapped.owner is None
+    for linux in ({"uidMappings": MAPPING}, {"namespaces": [{"type": "network"}]}, {"namespaces": 5}, 5):
+        assert read({"linux": linux}).ids is None
+    joined = read({"linux": NAMESPACE}, pid=os.getpid())
+    assert joined.ids.on_disk(0, 0) == (own("uid_map"), own("gid_map"))
+    assert joined.owner is None
+
+
+def own(name):
+    """Return the id outside this process's user namespace for the id 0 in it."""
+    with open(f"/proc/self/{name}") as file:
+        return int(file.read().split()[1])
+
+
+@pytest.mark.parametrize("pid", [None, "7", 1 << 22])
+def test_a_user_namespace_with_an_unknown_id_map_is_refused(read, pid):
+    with pytest.raises(RefusedError) as refused:
+        read({"linux": NAMESPACE}, pid=pid)
+    assert refused.value.message == (
+        "the id map of the container's user namespace is unknown: the state on standard input has no pid of a"
+        " running process"
+    )
+    assert refused.value.hint == "set uidMappings and gidMappings in config.json"
+
+
+def test_a_hook_in_the_namespaces_of_the_container_sees_its_ids_and_its_mounts(read):
+    config = {"linux": {"uidMappings": MAPPING, "gidMappings": MAPPING}, "mounts": [{"destination": "/proc"}]}
+    request = read(config, {"stage": "createContainer", "in_place": True})
+    assert request.ids is IDENTITY and request.owner is None
+    assert (request.mounts, request.cross_mounts) == ((), True)
+
+
+def test_mounts_that_the_runtime_makes_later_are_known(read):
+    mounts = [{"destination": "/proc"}, {"destination": "dev//pts/"}, {"destination": 5}, {}, "x"]
+    request = read({"mounts": mounts})
+    assert request.mounts == ("/proc", "/dev/pts")
+    assert request.mounts_hint == "install the hook with --in-place to write into the mount"
+    assert read({"mounts": mounts}, {"stage": "prestart"}).mounts == ("/proc", "/dev/pts")
+    assert read({"mounts": {"destination": "/proc"}}).mounts == ()
+
+
+def test_the_mounts_of_the_runtime_do_not_hide_files_of_another_root_filesystem(read, tmp_path):
+    (tmp_path / "other").mkdir()
+    request = read({"mounts": [{"destination": "/proc"}]}, {"rootfs": f"{tmp_path}/other"})
+    assert (request.rootfs, request.mounts) == (f"{tmp_path}/other", ())
+
+
+@pytest.mark.parametrize(("uid", "gid"), [(65535, 0), (0, 65535), (65536, 0), (0, 65536)])
+def test_the_owner_of_a_root_filesystem_without_a_user_namespace_is_no_shifted_id(uid, gid, monkeypatch):
+    status = SimpleNamespace(st_uid=uid, st_gid=gid)
+    monkeypatch.setattr(oci, "os", SimpleNamespace(stat=lambda path: status))
+    if max(uid, gid) == 65535:
+        assert oci._owner_of("/r") == (uid, gid)
+        return
+    with pytest.raises(RefusedError) as refused:
+        oci._owner_of("/r")
+    assert refused.value.message == f"'/r' belongs to {uid}:{gid}, but the container has no user namespace"
+    assert refused.value.hint == "set the owner and group of the root filesystem's directory with chown"
+
+
+def test_the_owner_of_a_missing_root_filesystem_is_unknown(tmp_path):
+    assert oci._owner_of(f"{tmp_path}/none") is None
+
+
+def test_the_path_of_a_root_filesystem_can_have_4095_characters():
+    assert oci.root_of({"root": {"path": "/" * 4095}}, "/b") == "/" * 4095
+    with pytest.raises(InputError):
+        oci.root_of({"root": {"path": "/" * 4096}}, "/b")

@@ -1,0 +1,219 @@
+"""A start of a container by a hook that runs in this process: what it writes, logs and refuses."""
+
+import re
+import signal
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from templater import __version__
+from templater.hooks import run
+from templater.hooks.request import Notice
+from templater.hooks.run import Log
+from templater.model.errors import HostError, RenderError
+from templater.model.hosts import NONE
+from templater.model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan
+
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux"),
+    pytest.mark.usefixtures("restored_process"),
+]
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Return the directory of a machine, whose hook sends nothing to the system's log."""
+    monkeypatch.setattr(Log, "to_syslog", lambda log: None)
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/a.tpl").write_text("text\n")
+    (tmp_path / "metadata.yaml").write_text("templates: {/etc/a: {when: [start], template: a.tpl}}\n")
+    return tmp_path
+
+
+def start(machine, *words, rootfs=""):
+    places = ("--source", str(machine), "--state", str(machine), "--rootfs", rootfs or f"{machine}/rootfs")
+    return run.run(["nspawn", "--no-child", "--no-cache", *places, *words, "web1"])
+
+
+def logged(file):
+    """Return the lines of a log without their times."""
+    return [line.partition("Z")[2] for line in file.read_text().splitlines()]
+
+
+def test_the_log_of_a_start_lists_the_files_for_the_owner_only(machine, monkeypatch):
+    public = []
+    monkeypatch.setattr(Log, "to_syslog", lambda log: public.append(log.public_lines()))
+    assert start(machine) == start(machine) == 0
+    assert (machine / "rootfs/etc/a").read_text() == "text\n"
+    assert logged(machine / ".templater/log") == [
+        " web1: create /etc/a 0:0 0644 (a.tpl, start)",
+        " web1: start: 0 written, 1 unchanged",
+    ]
+    assert public == [["create then start: 1 rules done"], ["start: 1 rules done"]]
+
+
+def test_an_unreadable_record_of_written_files_is_ignored_and_logged(machine):
+    assert start(machine) == 0
+    (machine / ".templater/written").write_bytes(b"nonsense")
+    (machine / "templates/a.tpl").write_text("new\n")
+    assert start(machine) == 0
+    assert (machine / "rootfs/etc/a").read_text() == "new\n"
+    lines = logged(machine / ".templater/log")
+    assert [line for line in lines if line.startswith(" web1: the record of written files is ignored: ")]
+
+
+def test_the_probe_prints_the_versions_of_templater_and_python(capfd):
+    assert run.run(["lxc", "--probe"]) == 0
+    assert capfd.readouterr().out == f"templater {__version__} on Python {sys.version.split()[0]}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "has_folder", "logs"),
+    [
+        ("c2: made from c1", True, ["hook.log", ".templater/log"]),
+        ("c2: renamed", False, ["hook.log"]),
+        ("", True, []),
+    ],
+)
+def test_an_event_without_a_rendering_is_only_logged(machine, monkeypatch, text, has_folder, logs):
+    notice = Notice(text, str(machine) if has_folder else "")
+    monkeypatch.setattr(run, "function_of", lambda runtime, name: lambda options, environ: notice)
+    assert run.run(["lxc", "--log", f"{machine}/hook.log"]) == 0
+    assert [name for name in ("hook.log", ".templater/log") if (machine / name).exists()] == logs
+    for name in logs:
+        assert logged(machine / name) == [f": {text}"]
+    assert list((machine / "rootfs/etc").iterdir()) == []
+
+
+def test_a_hook_writes_no_file_for_a_virtual_machine(machine, capfd):
+    (machine / "instance.yaml").write_text("name: web1\ntype: virtual-machine\n")
+    assert start(machine) == 3
+    assert capfd.readouterr().err == "templater: 'web1' is a virtual machine: hooks are for containers\n"
+    assert list((machine / "rootfs/etc").iterdir()) == []
+
+
+def test_a_hook_never_writes_to_the_root_filesystem_of_the_host(machine, capfd):
+    (machine / "metadata.yaml").write_text("templates: {}\n")
+    assert start(machine, rootfs="/") == 3
+    assert capfd.readouterr().err == (
+        "templater: the root filesystem '/' is the host's own: hooks never write to it\n"
+        "hint: give the container a root filesystem of its own\n"
+    )
+
+
+def test_a_start_that_takes_too_long_fails_and_is_logged_once(machine, monkeypatch, capfd):
+    def late(*_):
+        raise run.TimeUpError(signal.SIGALRM)
+
+    monkeypatch.setattr(run, "_start", late)
+    assert start(machine, "--time-limit", "7") == 4
+    assert capfd.readouterr().err == "templater: the hook took longer than 7 s\nhint: see --time-limit\n"
+    assert logged(machine / ".templater/log") == [" web1: failed: the hook took longer than 7 s"]
+
+
+@pytest.mark.parametrize(
+    ("number", "message", "hint"),
+    [
+        (signal.SIGALRM, "the hook took longer than 2.5 s", "see --time-limit"),
+        (
+            signal.SIGPROF, "rendering and preparing all files takes longer than the limit 'time'",
+            "use fewer rules, or allow ten minutes with --limit time=10m",
+        ),
+    ],
+)  # fmt: skip
+def test_the_error_about_a_late_hook_names_the_limit_of_the_timer(number, message, hint):
+    run.start_timer(600)
+    assert 590 < signal.getitimer(signal.ITIMER_REAL)[0] <= 600
+    with pytest.raises(run.TimeUpError) as caught:
+        signal.raise_signal(number)
+    run.stop_timers()
+    error = run.time_is_up(caught.value, 2.5)
+    assert (error.message, error.hint) == (message, hint)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_signal_ends_the_work_of_a_hook(number):
+    run.start_timer(600)
+    with pytest.raises(run.StoppedError) as caught:
+        signal.raise_signal(number)
+    run.stop_timers()
+    assert caught.value.args == (number,)
+
+
+@pytest.mark.parametrize(("seconds", "least", "most"), [(100, 99, 100.1), (0.6, 0.4, 0.7), (-3, 0.3, 0.6)])
+def test_planning_always_has_half_a_second_of_processor_time(seconds, least, most):
+    run.start_timer(600)
+    run.start_processor_timer(seconds)
+    assert least < signal.getitimer(signal.ITIMER_PROF)[0] < most
+    run.stop_timers()
+    assert signal.getitimer(signal.ITIMER_PROF)[0] == signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def plan(*actions):
+    changes = []
+    for number, action in enumerate(actions):
+        change = Change(SimpleNamespace(template="a.tpl"), "start", f"/etc/{number}", action)
+        if action == FAILED:
+            change.error = RenderError("unknown filter 'x'")
+        changes.append(change)
+    return Plan(None, None, NONE, ("create", "start"), tuple(changes))
+
+
+def test_files_that_match_the_result_are_counted_in_the_log():
+    log = Log()
+    run.compare(plan(KEEP, SKIP), log)
+    assert log.lines == log.public_lines() == ["create then start: 2 files match templater's result"]
+
+
+@pytest.mark.parametrize("action", [CREATE, UPDATE, WRITE])
+def test_one_file_that_differs_from_the_result_is_named(action):
+    log, text = Log(), "/etc/1 differs from a.tpl rendered on start"
+    with pytest.raises(HostError, match=r"^files differ from templater's result$") as caught:
+        run.compare(plan(KEEP, action), log)
+    assert caught.value.notes == (text,)
+    assert (log.lines, log.public_lines()) == ([f"differs: {text}"], [])
+
+
+def test_the_error_about_several_differing_files_names_only_the_first():
+    log = Log()
+    with pytest.raises(HostError) as caught:
+        run.compare(plan(FAILED, UPDATE), log)
+    assert caught.value.notes == (
+        "/etc/0: unknown filter 'x'", "other files differ too: .templater/log lists all of them",
+    )  # fmt: skip
+    assert log.lines == [
+        "differs: /etc/0: unknown filter 'x'", "differs: /etc/1 differs from a.tpl rendered on start",
+    ]  # fmt: skip
+    assert log.public_lines() == []
+
+
+def test_a_log_that_cannot_be_written_is_reported_to_the_system_only(machine, monkeypatch):
+    public = []
+    monkeypatch.setattr(Log, "to_syslog", lambda log: public.extend(log.public_lines()))
+    log = Log("c1")
+    log.add("text")
+    log.write(None, str(machine))
+    assert public[0] == "text" and re.fullmatch(r"the log can't be written: .*directory.*", public[1])
+
+
+@pytest.mark.parametrize(("mode", "lines"), [(0o600, 2), (0o640, 1), (0o604, 1), (0o644, 1)])
+def test_a_log_file_that_others_can_read_gets_only_the_public_lines(machine, mode, lines):
+    file = machine / "hook.log"
+    file.touch()
+    file.chmod(mode)
+    log = Log("c1")
+    log.add("secret", private=True)
+    log.add("text")
+    log.write(None, str(file))
+    assert logged(file) == [" c1: secret", " c1: text"][-lines:]
+
+
+def test_a_new_log_file_can_be_read_only_by_its_owner(machine):
+    log = Log()
+    log.write(None, f"{machine}/none")
+    log.add("text")
+    log.write(None, f"{machine}/hook.log")
+    assert (machine / "hook.log").stat().st_mode & 0o777 == 0o600
+    assert not (machine / "none").exists()
