@@ -130,24 +130,25 @@ def _enter(catalog: Catalog, image: LocalImage, files: Sequence[File]) -> str:
     missing = [name for name in ("os", "release") if not properties.get(name, "").strip()]
     if missing or image.facts.creation_date <= 0:
         return f"the image has no {missing[0] if missing else 'creation_date'}"
+    before = {name: product["aliases"] for _, name, product in catalog.products()}
     try:
         added = insert(catalog, new, unified=not roots)
     except KeyError:
         return f"unknown architecture '{printable(image.facts.architecture)}'"
     except TemplaterError as error:
         return error.message
-    _set_aliases(catalog, added, image.aliases)
+    _set_aliases(catalog, added, before.get(added.product, ""), image.aliases)
     return ""
 
 
-def _set_aliases(catalog: Catalog, added: Added, aliases: Sequence[str]) -> None:
+def _set_aliases(catalog: Catalog, added: Added, before: str, aliases: Sequence[str]) -> None:
     """Give the product exactly the aliases of the images in its newest version.
 
-    The caller must add the newest version last.
+    The caller must add the newest version last. ``before`` are the aliases before this image was entered.
     """
     products: dict[str, dict[str, Any]] = {name: product for _, name, product in catalog.products()}
     product = products[added.product]
     items = product["versions"][added.version]["items"]
     several = sum(name in ROOT_KINDS for name in items) > 1
-    before = product["aliases"].split(",") if several else []
-    product["aliases"] = ",".join(dict.fromkeys((*before, *aliases)))
+    others = before.split(",") if several and before else []
+    product["aliases"] = ",".join(dict.fromkeys((*others, *aliases)))

@@ -1,6 +1,7 @@
 """The JSON of the image API: its form equals what a real daemon sends."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,56 @@ def test_an_answer_built_from_encoded_elements_equals_one_that_is_encoded_as_a_w
 )  # fmt: skip
 def test_a_time_outside_the_calendar_is_sent_as_never(seconds, text):
     assert api_answers._time(seconds) == text
+
+
+def test_an_image_has_the_fields_that_clients_show():
+    expiring = replace(
+        IMAGE, fingerprint="b" * 64, type="virtual-machine", expires=1767225601, uploaded=5,
+        files=(File("images/b.tar.xz", 7, "b" * 64), File("x/y.qcow2", 8, "c" * 64)), aliases=(),
+    )  # fmt: skip
+    listing = Listing([IMAGE, expiring])
+    fields = {
+        "fingerprint": "a" * 64, "type": "container", "architecture": "x86_64", "filename": "a.tar.xz", "size": 7,
+        "public": True, "cached": False, "auto_update": False,
+        "properties": {"os": "Debian", "release": "13", "empty": ""},
+        "aliases": [{"name": "debian", "description": ""}, {"name": "debian/13", "description": ""}],
+        "created_at": "2026-01-01T00:00:00Z", "uploaded_at": "2026-01-01T00:00:00Z",
+        "expires_at": "1970-01-01T00:00:00Z", "last_used_at": "0001-01-01T00:00:00Z",
+        "profiles": ["default"], "project": "default",
+    }  # fmt: skip
+    assert api_answers.image_data(IMAGE, listing) == fields
+    assert api_answers.image_data(expiring, listing) == {
+        **fields, "fingerprint": "b" * 64, "type": "virtual-machine", "filename": "b.tar.xz", "size": 15,
+        "aliases": [], "expires_at": "2026-01-01T00:00:01Z", "uploaded_at": "1970-01-01T00:00:05Z",
+    }  # fmt: skip
+    assert api_answers.alias_data("x", expiring) == {
+        "name": "x", "description": "", "target": "b" * 64, "type": "virtual-machine"
+    }  # fmt: skip
+
+
+def test_the_answers_of_the_server_are_those_of_a_public_daemon_without_extensions():
+    assert api_answers.server_data("text", "ab") == {
+        "api_extensions": ["image_types"], "api_status": "stable", "api_version": "1.0", "auth": "untrusted",
+        "public": True, "auth_methods": [], "config": {},
+        "environment": {"certificate": "text", "certificate_fingerprint": "ab", "server": "templater"},
+    }  # fmt: skip
+    assert json.loads(api_answers.success([1])) == {
+        "type": "sync", "status": "Success", "status_code": 200, "operation": "", "error_code": 0, "error": "",
+        "metadata": [1],
+    }  # fmt: skip
+    assert b" " not in api_answers.success({"a": [1, 2]})
+
+
+def test_the_address_of_an_alias_has_no_slash_of_its_name():
+    assert api_answers.alias_address("debian/13 x") == "/1.0/images/aliases/debian%2F13%20x"
+    assert api_answers.image_address("ab") == "/1.0/images/ab"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "found"),
+    [(b"", ["a", "b", "c"]), (b"\1\0\1", ["a", "c"]), (b"\0\0\0", []), (b"\0\1\0", ["b"])],
+)
+def test_an_answer_can_leave_out_elements(chosen, found):
+    encoded = api_answers.success_list([b'"a"', b'"b"', b'"c"'], chosen)
+    assert json.loads(b"".join(encoded))["metadata"] == found
+    assert encoded.size == len(b"".join(encoded))
