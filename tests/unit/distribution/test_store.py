@@ -18,7 +18,7 @@ import yaml
 from templater.cli.commands.store import as_yaml
 from templater.cli.commands.store.edit import edited
 from templater.distribution.downloads import PART, Downloads
-from templater.distribution.store import MOST_PROPERTIES, UNUSED, Store, _set_alias
+from templater.distribution.store import MOST_PROPERTIES, UNUSED, Store, _set_alias, default_directory
 from templater.distribution.store_filter import matching
 from templater.model.errors import (
     BusyError,
@@ -566,3 +566,133 @@ def test_an_alias_must_be_visible_and_without_spaces(alias):
         _set_alias(None, alias, "a" * 64, move=False)
     assert caught.value.message.startswith("invalid alias '")
     assert caught.value.hint == "an alias must not contain spaces"
+
+
+def test_images_are_listed_by_the_time_of_their_import_and_then_by_fingerprint(store):
+    for name, imported in (("cc", 5), ("aa", 5), ("bb", 9), ("dd", 1)):
+        fingerprint = _record(store, name, cached=False)
+        store.change(fingerprint, lambda image, imported=imported: replace(image, imported=imported))
+    assert [image.fingerprint[:2] for image in store.images()] == ["bb", "aa", "cc", "dd"]
+
+
+def test_a_fingerprint_is_shortened_to_at_least_six_digits_and_an_alias_wins(store):
+    first, second = _record(store, "abcdef1", cached=False), _record(store, "123456", cached=False)
+    assert store.find("abcdef").fingerprint == first
+    for name in ("abcde", "ABCDEF", "abcdeg", "", "*", "abcdef*", "[a-f]bcdef"):
+        with pytest.raises(InputError, match="the store has no image"):
+            store.find(name)
+    store.set_alias("abcdef", second)
+    assert store.find("abcdef").fingerprint == second
+
+
+@pytest.mark.parametrize(("size", "fits"), [(MOST_PROPERTIES, True), (MOST_PROPERTIES + 1, False)])
+def test_the_properties_of_a_record_may_have_exactly_64_kib(store, size, fits):
+    name = _record(store, "aa", cached=False)
+    properties = {"a": "x" * (size - len('{"a": ""}'))}
+    if fits:
+        store.change(name, lambda image: replace(image, properties=properties))
+        return
+    with pytest.raises(LimitError):
+        store.change(name, lambda image: replace(image, properties=properties))
+
+
+@pytest.mark.parametrize("field", ["type", "architecture", "source"])
+def test_other_texts_of_a_record_may_have_exactly_4096_characters(store, field):
+    name = _record(store, "aa", cached=False)
+    assert (
+        getattr(store.change(name, lambda image: replace(image, **{field: "x" * 4096})), field) == "x" * 4096
+    )
+    with pytest.raises(LimitError):
+        store.change(name, lambda image: replace(image, **{field: "x" * 4097}))
+
+
+@pytest.mark.parametrize(
+    ("name", "age", "stays"),
+    [
+        ("f" * 64, 3599, True), ("f" * 64, 3601, False),
+        ("f" * 64 + PART, UNUSED - 60, True), ("f" * 64 + PART, UNUSED + 60, False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("how", ["prune", "delete"])
+def test_a_file_without_a_record_is_removed_after_an_hour_or_ten_days(store, name, age, stays, how):
+    other = _record(store, "aa", cached=False)
+    Path(store.files, name).write_bytes(b"")
+    os.utime(store.file(name), (time.time() - age,) * 2)
+    if how == "prune":
+        assert store.prune() == []
+    else:
+        assert store.delete(other).fingerprint == other
+    assert os.path.exists(store.file(name)) is stays
+    assert os.path.exists(store.file(other)) is (how == "prune")
+
+
+@pytest.mark.parametrize(("age", "stays"), [(UNUSED, True), (UNUSED + 1, False)])
+def test_a_fetched_image_stays_for_ten_days_after_its_last_use(store, monkeypatch, age, stays):
+    now = int(time.time())
+    fingerprint = _record(store, "aa", cached=True, used=now - age)
+    monkeypatch.setattr(time, "time", lambda: float(now))
+    assert [image.fingerprint for image in store.prune()] == ([] if stays else [fingerprint])
+
+
+@pytest.mark.parametrize(("mode", "kept"), [(0o644, 0o644), (0o640, 0o600), (0o600, 0o600), (0o604, 0o644)])
+def test_a_copy_in_the_store_is_readable_for_all_only_if_the_original_is(store, split, mode, kept):
+    for path in split:
+        os.chmod(path, mode)
+    image = store.import_files(*split)
+    assert {os.stat(path).st_mode & 0o777 for path in store.paths(image)} == {kept}
+
+
+def test_an_import_reports_its_progress_and_refuses_to_publish_a_private_file(store, split):
+    seen = []
+    store.import_files(*split, progress=lambda *words: seen.append(words))
+    assert seen == [(0, os.path.getsize(path), path, os.path.getsize(path)) for path in split]
+    os.chmod(split[1], 0o600)
+    with pytest.raises(RefusedError):
+        store.import_files(*split, public=True)
+
+
+def test_a_record_has_the_facts_of_the_metadata_of_its_image(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 2_000_000_000.9)
+    image = store.import_files(
+        *split_image(tmp_path / "a", arch="aarch64", created=1_800_000_000, serial="1")
+    )
+    facts = (image.architecture, image.created, image.expires, image.imported, image.used)
+    assert facts == ("aarch64", 1_800_000_000, 0, 2_000_000_000, 2_000_000_000)
+    flags = (image.public, image.auto_update, image.cached, image.complete, image.source, image.aliases)
+    assert flags == (False, False, False, True, "", ())
+    assert image.properties == {"os": "Tiny", "release": "1", "serial": "1"}
+    assert store.paths(image) == [store.file(image.metadata), store.file(image.root)]
+    monkeypatch.setattr(time, "time", lambda: 2_000_000_005.9)
+    assert store.use(image.fingerprint).used == store.find(image.fingerprint).used == 2_000_000_005
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("public=true",), "a"), (("public=false",), "b"), (("public=True",), ""), (("auto_update=true",), "b"),
+        (("cached=true",), "b"), (("type=container",), "a"), (("type=Virtual-Machine",), "b"), (("os=DEBIAN",), "a"),
+        (("architecture=own",), "a"), (("architecture=x86_64",), "b"), (("none=",), "ab"), (("none=x",), ""),
+        (("deb",), "a"), (("a" * 6,), "a"), (("bb",), "b"), (("a" * 63 + "b",), ""), ((), "ab"), (("deb", "os=x"), ""),
+    ],
+)  # fmt: skip
+def test_a_filter_compares_a_flag_a_fact_or_a_name(words, found):
+    from templater.distribution.store import StoredImage
+
+    first = StoredImage(
+        "a" * 64, "container", "x86_64", 0, 0, 0, 0, True, False, False, "", "m", "", True,
+        {"os": "Debian", "architecture": "own"}, ("my/debian",),
+    )  # fmt: skip
+    second = replace(
+        first, fingerprint="b" * 64, type="virtual-machine", public=False, auto_update=True, cached=True,
+        properties={}, aliases=(),
+    )  # fmt: skip
+    assert "".join(image.fingerprint[0] for image in matching([first, second], words)) == found
+
+
+@pytest.mark.parametrize(
+    ("data", "place"), [("/data", "/data/templater/store"), ("", "/home/u/.local/share/templater/store")]
+)
+def test_the_store_is_in_the_data_directory_of_the_user(data, place, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/u")
+    monkeypatch.setenv("XDG_DATA_HOME", data)
+    assert default_directory() == place

@@ -1,0 +1,159 @@
+"""Downloads into a directory: which file is opened, hashed and written, and when the kernel writes to the disk."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import time
+
+import pytest
+
+from templater.distribution import downloads
+from templater.distribution.downloads import PART, Downloads, private_directory
+from templater.model.errors import RefusedError
+from templater.model.progress import silent
+
+DIGEST = hashlib.sha256(b"content").hexdigest()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Downloads(str(tmp_path / "files"))
+
+
+def served(asked):
+    """Return a download of ``content``, which records the positions from which it was requested."""
+
+    @contextlib.contextmanager
+    def download(start):
+        asked.append(start)
+        yield start, iter([b"content"[start : start + 3], b"content"[start + 3 :]])
+
+    return download
+
+
+def test_a_file_that_exists_is_used_again_and_gets_a_new_time(folder):
+    path = folder.fetch(DIGEST, "n", served([]), silent)
+    os.utime(path, (1, 1))
+    also = hashlib.sha256(b"before")
+    assert folder.fetch(DIGEST, "n", None, silent, also) == path
+    assert also.hexdigest() == hashlib.sha256(b"beforecontent").hexdigest()
+    assert time.time() - os.stat(path).st_mtime < 60
+
+
+@pytest.mark.parametrize("begun", [0, 4, 7])
+def test_a_download_continues_and_both_hashes_cover_the_whole_file(folder, begun):
+    part = f"{folder.path}/{DIGEST}{PART}"
+    with open(part, "wb") as file:
+        file.write(b"content"[:begun])
+    asked, seen, also = [], [], hashlib.sha256(b"before")
+    path = folder.fetch(DIGEST, "n", served(asked), lambda *words: seen.append(words), also, 9)
+    assert asked == [begun]
+    assert seen == [(0, min(begun + 3, 7), "n", 9), (0, 7, "n", 9)]
+    assert also.hexdigest() == hashlib.sha256(b"beforecontent").hexdigest()
+    with open(path, "rb") as file:
+        assert file.read() == b"content"
+    assert os.listdir(folder.path) == [DIGEST]
+
+
+def test_a_server_that_sends_the_whole_file_replaces_its_beginning(folder):
+    with open(f"{folder.path}/{DIGEST}{PART}", "wb") as file:
+        file.write(b"something longer than the content")
+
+    @contextlib.contextmanager
+    def download(start):
+        yield 0, iter([b"content"])
+
+    with open(folder.fetch(DIGEST, "n", download, silent), "rb") as file:
+        assert file.read() == b"content"
+
+
+def test_an_incomplete_file_that_is_renamed_before_it_is_locked_is_opened_again(folder, monkeypatch):
+    part, locked = f"{folder.path}/a{PART}", []
+    real = fcntl.flock
+
+    def flock(fd, how):
+        real(fd, how)
+        locked.append(fd)
+        if len(locked) == 1:
+            os.rename(part, f"{folder.path}/a")
+        elif len(locked) == 2:
+            os.rename(f"{folder.path}/a", part)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    before = len(os.listdir("/proc/self/fd"))
+    fd = folder._open_part(part, time.monotonic() + 5)
+    assert len(locked) == 3 and os.path.samestat(os.fstat(fd), os.stat(part))
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    os.close(fd)
+
+
+@pytest.mark.parametrize(("left", "tries"), [(0.0, 1), (0.1, 3)])
+def test_an_incomplete_file_of_another_process_is_waited_for_until_the_time_is_over(
+    folder, monkeypatch, left, tries
+):
+    now, looks = [100.0], []
+
+    def busy(fd, how):
+        looks.append(how)
+        raise BlockingIOError
+
+    def sleep(seconds):
+        now[0] += seconds
+
+    monkeypatch.setattr(fcntl, "flock", busy)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", sleep)
+    before = len(os.listdir("/proc/self/fd"))
+    assert folder._open_part(f"{folder.path}/a{PART}", 100.0 + left) is None
+    assert looks == [fcntl.LOCK_EX | fcntl.LOCK_NB] * tries
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_incomplete_file_that_is_a_link_is_not_followed(folder, tmp_path):
+    (tmp_path / "other").write_bytes(b"mine")
+    os.symlink(tmp_path / "other", f"{folder.path}/{DIGEST}{PART}")
+    with pytest.raises(downloads.WriteError, match="too many levels of symbolic links"):
+        folder.fetch(DIGEST, "n", served([]), silent)
+    assert (tmp_path / "other").read_bytes() == b"mine"
+
+
+def test_the_kernel_begins_to_write_after_each_block(tmp_path, monkeypatch):
+    advised = []
+    monkeypatch.setattr(downloads, "_BLOCK", 8)
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, *words: advised.append(words))
+    with open(tmp_path / "file", "wb") as file:
+        written = downloads._Written(file.fileno(), 100)
+        for size in (7, 1, 7, 2, 7):
+            written.append(b"x" * size)
+    assert (tmp_path / "file").read_bytes() == b"x" * 24
+    assert advised == [(100, 8, os.POSIX_FADV_DONTNEED), (108, 9, os.POSIX_FADV_DONTNEED)]
+
+
+def test_a_failed_write_ends_the_download(tmp_path, folder, monkeypatch):
+    def full(fd, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(downloads.WriteError) as caught:
+        folder.fetch(DIGEST, "n", served([]), silent)
+    assert caught.value.message == f"can't write '{folder.path}/{DIGEST}': no space left on device"
+
+
+@pytest.mark.parametrize(("mode", "refused"), [(0o755, False), (0o700, False), (0o775, True), (0o757, True)])
+def test_a_directory_is_private_if_no_other_user_can_write_to_it(tmp_path, mode, refused):
+    path = tmp_path / "a/b"
+    private_directory(str(path))
+    assert path.stat().st_mode & 0o777 == 0o700
+    path.chmod(mode)
+    if not refused:
+        private_directory(str(path))
+        return
+    with pytest.raises(RefusedError):
+        private_directory(str(path))
+
+
+def test_a_directory_of_another_user_is_not_private(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(RefusedError):
+        private_directory(str(tmp_path))
