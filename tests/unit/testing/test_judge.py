@@ -133,3 +133,197 @@ def test_the_failure_quotes_the_error_that_occurred_in_place_of_the_expected_one
     wanted = SimpleNamespace(value="x")
     assert missing_error(wanted, []) == "no error"
     assert missing_error(wanted, [RenderError("y"), RenderError("z")]) == "the error does not contain 'x': y"
+
+
+A, B = RenderError("broken a", hint="h"), RenderError("broken b", notes=("a note",))
+
+
+def expecting(error=None, files=()):
+    wanted = None if error is None else SimpleNamespace(value=error, span="its span", kind="error")
+    return SimpleNamespace(files=files, error=wanted, snapshot=None, valid=None)
+
+
+def judged(errors=(), whole=None, wanted=None, files=(), **result):
+    """Return the message, the span and the hint of each failure."""
+    found = SimpleNamespace(
+        **{
+            "errors": dict(errors),
+            "error": whole,
+            "files": {},
+            "rules": (),
+            "unknown": {},
+            "targets": None,
+            **result,
+        }
+    )
+    case = judge.Judge(None, None, lambda *words: [], lambda: None)
+    each = case.failures(expecting(wanted, files), found, "the span")
+    return [(failure.message, failure.span, failure.hint) for failure in each]
+
+
+@pytest.mark.parametrize(
+    ("errors", "whole", "wanted", "failures"),
+    [
+        ({}, None, None, []),
+        ({"/a\n": A}, None, None, [("/a\\n: broken a", "the span", "h")]),
+        ({"/a": A, "/b": A}, None, None, [("/a: broken a", "the span", "h")]),
+        (
+            {"/a": A, "/b": B},
+            None,
+            None,
+            [("/a: broken a", "the span", "h"), ("/b: broken b", "the span", "")],
+        ),
+        ({"/a": A}, A, None, [("/a: broken a", "the span", "h")]),
+        ({"/a": A}, B, None, [("/a: broken a", "the span", "h"), ("broken b", "the span", "")]),
+        ({}, A, None, [("broken a", "the span", "h")]),
+        ({"/a": A}, None, "broken", []),
+        ({"/a": A, "/b": B}, None, "broken a", [("/b: broken b", "the span", "")]),
+        ({"/a": A, "/b": B}, None, "broken", []),
+        ({"/a": B}, None, "a note", []),
+        ({}, B, "a note", []),
+        ({}, B, "", []),
+        ({}, None, "x", [("no error", "its span", "")]),
+        ({}, None, "", [("no error", "its span", "")]),
+        ({"/a": A}, B, "x", [("the error does not contain 'x': broken a", "its span", "")]),
+        ({"/a": A}, B, "broken b", [("/a: broken a", "the span", "h")]),
+        ({"/a": A}, B, "broken a", [("broken b", "the span", "")]),
+    ],
+)
+def test_each_error_that_a_test_does_not_expect_is_one_failure(errors, whole, wanted, failures):
+    assert judged(errors, whole, wanted) == failures
+
+
+def about(kind, target="/a", value=True):
+    return SimpleNamespace(kind=kind, target=target, value=value, span=f"{kind} of {target}")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "errors", "failures"),
+    [
+        (about("error", value="broken"), {"/a": A}, []),
+        (about("error", value="a note"), {"/a": B}, []),
+        (about("error", value=""), {"/a": A}, []),
+        (about("error", value="x"), {"/a": A}, [("/a: the error does not contain 'x': broken a", "error of /a", "")]),
+        (about("error", value="broken"), {}, [("/a: no error", "error of /a", "")]),
+        (
+            about("error", value="broken"), {"/b": B},
+            [("/a: no error", "error of /a", ""), ("/b: broken b", "the span", "")],
+        ),
+        (about("equals", value="x"), {"/a": A}, [("/a: broken a", "the span", "h")]),
+        (about("equals", value="x"), {}, [("/a: the file is not written", "equals of /a", "")]),
+        (about("absent"), {}, []),
+    ],
+)  # fmt: skip
+def test_an_error_of_one_file_is_expected_by_its_own_key(wanted, errors, failures):
+    assert judged(errors, files=(wanted,)) == failures
+
+
+@pytest.mark.parametrize(
+    ("kind", "rules", "unknown", "failures"),
+    [
+        ("equals", ["/b"], {}, [("/a: no rule writes this file", "equals of /a", "did you mean '/b'?")]),
+        ("equals", ["/a", "/b"], {}, [("/a: the file is not written", "equals of /a", "")]),
+        ("equals", ["/b"], {"/a": "random"}, [("/a: the content is unknown: random", "equals of /a", "did you mean '/b'?")]),
+        ("absent", ["/b"], {}, [("/a: no rule writes this file", "absent of /a", "did you mean '/b'?")]),
+        ("absent", ["/a"], {}, []),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_not_written_is_a_failure_with_its_reason(kind, rules, unknown, failures, monkeypatch):
+    monkeypatch.setattr(judge, "did_you_mean", lambda path, known: f"did you mean '{known[-1]}'?")
+    of_rules = [SimpleNamespace(path=path) for path in rules]
+    assert judged(files=(about(kind),), rules=of_rules, unknown=unknown) == failures
+
+
+@pytest.mark.parametrize(("fixed", "failures"), [(True, 1), (False, 0)])
+def test_an_absent_file_needs_a_rule_only_if_all_cases_have_the_same_rules(fixed, failures):
+    result = SimpleNamespace(
+        errors={}, error=None, files={}, rules=[SimpleNamespace(path="/zzz")], unknown={}, targets=None
+    )
+    case = judge.Judge(None, None, lambda *words: [], lambda: None, fixed_rules=fixed)
+    assert len(list(case.failures(expecting(files=(about("absent"),)), result, "span"))) == failures
+
+
+def written(*names, text="x\n"):
+    found = {}
+    for name in names:
+        each = file(text)
+        each.change.path = name
+        found[name] = each
+    return SimpleNamespace(errors={}, error=None, files=found, rules=(), unknown={}, targets=None)
+
+
+def test_a_snapshot_of_a_run_has_all_files_once_and_the_position_of_its_key():
+    snapshot = judge.Snapshot()
+    case = judge.Judge(None, snapshot, lambda *words: [], lambda: None)
+    wanted = expecting(files=(about("snapshot"),))
+    wanted.snapshot = "position"
+    assert list(case.failures(wanted, written("/a", "/b\n"), "span")) == []
+    assert snapshot.data == b"==> /a 0644 0:0\nx\n\n==> /b\\n 0644 0:0\nx\n"
+    assert (snapshot.span, snapshot.size) == ("position", 4)
+    other = judge.Snapshot()
+    case = judge.Judge(None, other, lambda *words: [], lambda: None)
+    assert list(case.failures(expecting(files=(about("snapshot", "/b"),)), written("/a", "/b"), "span")) == []
+    assert (other.data, other.span) == (b"==> /b 0644 0:0\nx\n", "snapshot of /b")
+    other.begin("stop\n", "later")
+    assert other.span == "snapshot of /b" and other.parts[-1] == "### stop\\n\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [("", b"==> /a 0644 0:0\n"), ("x", b"==> /a 0644 0:0\nx\n\\ No newline at end of file\n")],
+)
+def test_a_snapshot_shows_whether_a_file_ends_with_a_newline(text, data):
+    snapshot = judge.Snapshot()
+    snapshot.add(written("/a", text=text).files["/a"], SPAN)
+    assert snapshot.data.removesuffix(b"\n") == data.removesuffix(b"\n")
+
+
+def test_a_snapshot_keeps_the_files_up_to_its_limit_and_the_name_of_the_first_binary_file(monkeypatch):
+    monkeypatch.setattr(judge, "MAX_SNAPSHOT", 6)
+    snapshot = judge.Snapshot()
+    for name, text in (("/a", "12\n"), ("/b", "\0"), ("/c", "\0"), ("/d", "45\n"), ("/e", "7")):
+        snapshot.add(written(name, text=text).files[name], SPAN)
+    assert [part.partition(" 0644")[0] for part in snapshot.parts] == ["==> /a", "==> /d"]
+    assert (snapshot.size, snapshot.binary) == (7, "/b")
+
+
+def test_the_mistakes_of_a_file_are_failures_at_the_key_that_asks_for_them():
+    asked = []
+
+    def mistakes(file, result):
+        asked.append(file.change.path)
+        return ["one", "two"] if file.change.path == "/a" else []
+
+    case = judge.Judge(None, None, mistakes, lambda: None)
+    wanted = expecting(files=(about("valid"),))
+    assert [(each.message, each.span) for each in case.failures(wanted, written("/a", "/b"), "span")] == [
+        ("/a: not valid: one", "valid of /a"), ("/a: not valid: two", "valid of /a"),
+    ]  # fmt: skip
+    wanted = expecting()
+    wanted.valid = "all"
+    found = list(case.failures(wanted, written("/a", "/b"), "span"))
+    assert [(each.message, each.span) for each in found] == [
+        ("/a: not valid: one", "all"), ("/a: not valid: two", "all"),
+    ]  # fmt: skip
+    assert asked == ["/a", "/a", "/b"]
+
+
+def test_the_time_is_checked_before_each_expectation_and_hints_end_after_a_number(monkeypatch):
+    times = []
+    case = judge.Judge(None, None, lambda *words: [], lambda: times.append(1), hints=iter(range(1)))
+    monkeypatch.setattr(judge, "did_you_mean", lambda path, known: f"hint for {len(path)} of {len(known)}")
+    result = written()
+    result.rules = [SimpleNamespace(path=f"/{number % 1500}") for number in range(1600)]
+    wanted = expecting(files=(about("equals", "/x" * 200), about("equals", "/y")))
+    found = list(case.failures(wanted, result, "span"))
+    assert [each.hint for each in found] == ["hint for 200 of 1000", ""]
+    assert len(times) == 2
+
+
+def test_a_binary_or_differing_text_is_compared_exactly():
+    wanted = SimpleNamespace(kind="equals", value="a\udcff\n", span=SPAN)
+    found = file("a\n")
+    found.change.content = b"a\n"
+    (failure,) = compare(wanted, found, lambda: None)
+    assert failure.message == f"{SHOWN}: differs from the expected text"
+    assert list(compare(SimpleNamespace(kind="equals", value="a\n", span=SPAN), found, lambda: None)) == []

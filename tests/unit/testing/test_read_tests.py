@@ -326,3 +326,92 @@ def test_each_value_of_a_matrix_axis_has_a_label(axis, choices, labels):
 def test_the_file_name_of_a_snapshot_has_only_safe_characters():
     assert slug_of("-a b/ü.c=d_E.-") == "a-b-.c=d_E"
     assert slug_of("x" * 101) == "x" * 100
+
+
+@pytest.mark.parametrize(
+    ("default", "own", "found"),
+    [
+        ("{equals: a}", "{mode: 0600}", [("equals", "a"), ("mode", 0o600)]),
+        ("{contains: a, lacks: b}", "{contains: [c]}", [("contains", ("c",)), ("lacks", ("b",))]),
+        ("{absent: true}", "{equals: a}", [("equals", "a")]),
+        ("{equals: a, mode: 0600}", "{absent: true}", [("absent", True)]),
+        ("{error: true}", "{error: x}", [("error", "x")]),
+        ("{error: x}", "{absent: true}", [("absent", True)]),
+        (
+            "{owner: '5:6'}",
+            "{valid: true, snapshot: true}",
+            [("owner", (5, 6)), ("valid", True), ("snapshot", True)],
+        ),
+        ("{error: 'true'}", "{error: true}", [("error", "")]),
+        ("{error: true}", "{error: 'true'}", [("error", "true")]),
+    ],
+)
+def test_the_expectations_of_a_test_extend_or_replace_those_of_the_defaults(default, own, found, tmp_path):
+    (case,) = read(
+        tmp_path,
+        f"defaults: {{expect: {{/a: {default}, /b: {{equals: b}}}}}}\ntests: [{{name: x, expect: {{//a: {own}}}}}]\n",
+    )
+    first = [each for each in case.expected.files if each.target == "/a"]
+    assert [(each.kind, each.value) for each in first] == found
+    assert [each.value for each in case.expected.files if each.target == "/b"] == ["b"]
+
+
+def test_the_keys_of_a_test_with_steps_apply_to_each_of_its_steps(tmp_path):
+    (case,) = read(
+        tmp_path,
+        "defaults: {expect: {/a: {equals: a}}, error: x, valid: true}\ntests:\n"
+        "- name: x\n  snapshot: true\n  steps: [start, {step: stop, error: busy, expect: {/b: {absent: true}}}]\n",
+    )
+    first, second = case.steps
+    assert [step.step.text for step in case.steps] == ["start", "stop"]
+    assert (first.expected.files, first.expected.error) == ((), None)
+    assert [each.kind for each in second.expected.files] == ["absent"]
+    assert second.expected.error.value == "busy"
+    assert [step.span.line for step in case.steps] == [5, 5]
+    for step in case.steps:
+        assert (step.expected.snapshot.line, step.expected.valid.line) == (4, 1)
+    assert case.has_snapshot
+
+
+def test_an_instance_in_a_test_has_its_own_fields_and_the_defaults_of_a_container(tmp_path):
+    plain, full = read(
+        tmp_path,
+        "tests:\n- {name: a, snapshot: true}\n- name: b\n  snapshot: true\n"
+        "  instance: {name: v, type: virtual-machine, architecture: aarch64, ephemeral: true, config: {user.a: 1},"
+        " devices: {eth0: {type: nic}}}\n",
+    )
+    assert (plain.instance.name, plain.instance.type, plain.instance.ephemeral) == ("c1", "container", False)
+    assert (plain.host.name, plain.triggers, plain.rootfs, plain.options) == ("incus", (), "image", ())
+    made = full.instance
+    assert (made.name, made.type, made.architecture, made.ephemeral) == (
+        "v",
+        "virtual-machine",
+        "aarch64",
+        True,
+    )
+    assert (made.config, made.devices) == ({"user.a": "1"}, {"eth0": {"type": "nic"}})
+    assert plain.instance.architecture == "x86_64"
+    assert (plain.title, full.label, plain.file) == ("a", "", f"{tmp_path}/a.yaml")
+
+
+def test_the_root_filesystem_of_a_test_is_a_word_or_the_files_of_all_its_parts(tmp_path):
+    word, files = read(
+        tmp_path,
+        "defaults: {rootfs: {/etc/a: one, /etc/b: two}}\ntests:\n- {name: a, rootfs: none, snapshot: true}\n"
+        "- {name: b, rootfs: {/etc//b: three, /etc/a-b: x}, snapshot: true}\n",
+    )
+    assert word.rootfs == "none"
+    assert files.rootfs == {"/etc/a": "one", "/etc/b": "three", "/etc/a-b": "x"}
+
+
+def test_only_chosen_cases_are_returned_and_one_file_can_be_read_alone(tmp_path):
+    tmp_path.mkdir(exist_ok=True)
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.yaml").write_text(
+            f"tests: [{{name: {name}1, snapshot: true}}, {{name: {name}2, snapshot: true}}]"
+        )
+    folder = Folder(str(tmp_path))
+    assert [case.name for case in read_cases(folder)] == ["a1", "a2", "b1", "b2"]
+    assert [case.name for case in read_cases(folder, lambda case: case.name[1] == "2")] == ["a2", "b2"]
+    assert [case.name for case in read_tests.read_file(folder, "b.yaml")] == ["b1", "b2"]
+    assert next(case.snapshot for case in read_cases(folder)) == "snapshots/a/a1.txt"
