@@ -15,7 +15,7 @@ ALIASES = {"render": "preview"}
 SUGGESTIONS = {
     "lint": "check", "validate": "check", "verify": "audit", "scan": "audit",
     "show": "preview", "plan": "preview", "init": "new", "export": "image export", "build": "image build",
-    "info": "image info", "edit": "image edit", "install": "hook install", "status": "hook status",
+    "info": "image info", "edit": "image edit", "install": "hook install",
 }  # fmt: skip
 
 

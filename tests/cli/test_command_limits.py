@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -25,7 +26,7 @@ from templater.model import input_size
 from templater.model.errors import LimitError
 from templater.oslite import address_space
 from templater.sandbox import child_json, unpacker_process
-from templater.sandbox.child import Bounds
+from templater.sandbox.child import BoundError, Bounds
 
 
 @pytest.fixture
@@ -466,3 +467,110 @@ def test_a_list_of_instances_counts_as_five_times_its_size(monkeypatch):
     assert [each.name for each in listed_instances(io.BytesIO(listed).read, "list")] == ["a", "b"]
     assert sum(counted) == 5 * len(listed)
     assert input_size.instances() == before + 2
+
+
+@pytest.fixture
+def guards(monkeypatch):
+    """Record the limits that surround a command instead of setting them."""
+    found = []
+
+    @contextmanager
+    def guard(limits, **given):
+        found.append((limits, given))
+        yield
+        found.append("end")
+
+    monkeypatch.setattr(command_limits, "guard", guard)
+    monkeypatch.setattr("templater.live.address.is_live", lambda src: src.startswith("incus:"))
+    return found
+
+
+PLAIN = {"listed": False, "packs": False, "images": 1, "live": False}
+
+
+@pytest.mark.parametrize(
+    ("options", "changed"),
+    [
+        ({}, {}),
+        ({"instances": "all.json", "split": False}, {"listed": True}),
+        ({"instances": None, "split": True}, {"packs": True}),
+        ({"sources": ("image", "incus:web1")}, {"live": True}),
+        ({"sources": ("image", "images:debian")}, {}),
+    ],
+)
+def test_the_arguments_of_a_command_choose_its_limits(options, changed, guards):
+    def work(**given):
+        guards.append(given)
+        return "result"
+
+    assert command_limits.guarded(work)(limits="limits", **options) == "result"
+    assert guards == [("limits", PLAIN | changed), {"limits": "limits", **options}, "end"]
+
+
+@pytest.mark.parametrize(
+    ("src", "used"), [("images:a", "fetched images:a"), ("incus:a", "incus:a"), ("image", "image")]
+)
+def test_a_command_fetches_its_image_within_its_limits(src, used, guards, monkeypatch):
+    def fetched(request):
+        guards.append("fetch")
+        return SimpleNamespace(src=f"fetched {request.src}")
+
+    monkeypatch.setattr(command_limits, "fetched", fetched)
+    run = command_limits.guarded(
+        lambda request, other: (request.src, other), images=lambda request, other: other, packs=True
+    )
+    assert run(SimpleNamespace(src=src, limits="limits"), other=5) == (used, 5)
+    limits = ("limits", {"listed": False, "packs": True, "images": 5, "live": src == "incus:a"})
+    assert guards == [limits, *(["fetch"] if used[:5] == "fetch" else []), "end"]
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_a_command_that_only_gets_the_option_limit_has_the_limits_too(packs, guards):
+    run = command_limits.guarded_alone(lambda word, **options: (word, options), packs=packs)
+    assert run("word", limits="limits", other=1) == ("word", {"other": 1})
+    assert guards == [("limits", {"packs": packs}), "end"]
+
+
+@pytest.mark.parametrize(
+    ("bound", "message", "hint"),
+    [
+        ("wall", "the command takes longer than 7 seconds", "to allow an hour, use --limit command-time=1h"),
+        (
+            "cpu", "the command takes longer than 8 seconds of processor time",
+            "to allow an hour, use --limit command-processor=1h",
+        ),
+        ("memory", "the command needs more than 9 MiB of memory", "--limit command-memory=8GiB allows 8 GiB"),
+        ("output", "the report is larger than 256 MiB", ""),
+    ],
+)  # fmt: skip
+def test_the_process_that_reads_an_image_has_the_limits_of_the_command(
+    bound, message, hint, image, monkeypatch
+):
+    given = []
+
+    def run(prepare, work, bounds, waiting):
+        given.append(bounds)
+        raise BoundError(bound, "too much")
+
+    monkeypatch.setattr(read_in_sandbox, "needs_sandbox", lambda paths: True)
+    monkeypatch.setattr(child_json, "run", run)
+    limits = parse(["command-time=7", "command-processor=8", "command-memory=9MiB"], (COMMAND,))
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(LimitError) as caught:
+        read_in_sandbox.read_image(int, [f"{image}/metadata.yaml", None], limits)
+    assert (caught.value.message, caught.value.hint) == (message, hint)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert (given[0].cpu, given[0].wall, given[0].output) == (8, 12, 256 << 20)
+    assert 9 << 20 < given[0].memory < address_space() + (10 << 20)
+
+
+@pytest.mark.parametrize(("threads", "kind"), [(False, resource.RLIMIT_AS), (True, resource.RLIMIT_DATA)])
+def test_a_command_that_starts_threads_has_a_limit_only_on_its_writable_memory(threads, kind):
+    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    before = [resource.getrlimit(each) for each in kinds]
+    size = address_space(5 if threads else 0)
+    with guard(parse(["command-memory=3GiB"], (COMMAND,)), live=threads):
+        soft = resource.getrlimit(kind)[0]
+        assert size + (3 << 30) - (64 << 20) < soft < size + (3 << 30) + (64 << 20)
+        assert [each for each in kinds if resource.getrlimit(each) != before[kinds.index(each)]] == [kind]
+    assert [resource.getrlimit(each) for each in kinds] == before

@@ -266,3 +266,48 @@ def test_each_kind_of_error_has_its_exit_code_and_no_traceback(error, code, text
     monkeypatch.setattr("templater.cli.commands.schema.files", fail)
     assert main(["schema"]) == code
     assert capfd.readouterr() == ("", f"templater: {text}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "suggestion"),
+    [
+        (["lint"], "check"), (["validate"], "check"), (["verify"], "audit"), (["scan"], "audit"),
+        (["show"], "preview"), (["plan"], "preview"), (["init"], "new"), (["export"], "image export"),
+        (["build"], "image build"), (["info"], "image info"), (["edit"], "image edit"),
+        (["install"], "hook install"), (["rendr"], "render"), (["image", "exprt"], "export"),
+        (["image", "scan"], None), (["qqq"], None),
+    ],
+)  # fmt: skip
+def test_an_unknown_word_is_answered_with_the_command_that_the_user_probably_wants(words, suggestion, capfd):
+    code, _, err = said(capfd, *words)
+    asked = f"; did you mean '{suggestion}'?" if suggestion else ""
+    assert (code, err.splitlines()[-1]) == (2, f"Error: unknown command '{words[-1]}'{asked}")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(KeyboardInterrupt(), 130), (click.Abort(), 130), (click.UsageError("wrong"), 2), (None, 0)],
+)
+def test_an_interrupted_command_ends_with_the_code_of_shells(error, code, monkeypatch, capfd):
+    def end(package):
+        if error is not None:
+            raise error
+        return CLI.parent / "image"
+
+    monkeypatch.setattr("templater.cli.commands.schema.files", end)
+    assert main(["schema"]) == code
+    assert capfd.readouterr().err.endswith("Error: wrong\n" if code == 2 else "")
+
+
+def test_a_command_whose_reader_has_gone_ends_quietly(monkeypatch, capfd):
+    def broken(text):
+        raise BrokenPipeError
+
+    saved = os.dup(1)
+    monkeypatch.setattr("templater.cli.commands.schema.output.write", broken)
+    try:
+        assert main(["schema"]) == 141
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+    assert capfd.readouterr().err == ""

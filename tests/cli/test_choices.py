@@ -1,0 +1,736 @@
+"""What commands choose, ask, name and leave out: each decision without a whole command around it."""
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import click
+import pytest
+import yaml
+
+from templater.cli import diff_other_side, html_report, options, plan_warnings, styled, terminal
+from templater.cli.commands import explain, publish, unpack
+from templater.cli.commands.image import info
+from templater.cli.commands.streams import list as streams_list
+from templater.cli.commands.streams.prune import _seconds
+from templater.cli.diff_other_side import OtherSide
+from templater.cli.main import main
+from templater.image.unpack import Unpacked
+from templater.model.errors import InputError, UsageError
+from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
+from templater.model.metadata import Rule
+from templater.model.plan import CREATE, FAILED, SKIP
+from templater.model.source import Source
+from templater.reporting.plan_text import Heading
+from templater.rootfs.directory_rootfs import open_root
+
+
+def a_plan(rules, triggers=("create",), changes=("one",), kind="container"):
+    instance = Instance(type=kind)
+    return SimpleNamespace(
+        metadata=SimpleNamespace(rules=rules), triggers=triggers, changes=changes, instance=instance
+    )
+
+
+def once(*names, when="create"):
+    return [Rule(f"/etc/{name}", "t", (when,), create_only=True) for name in names]
+
+
+WHOLE = SimpleNamespace(complete=True)
+
+
+@pytest.mark.parametrize(
+    ("rules", "kind", "option", "text"),
+    [
+        (once("a\n"), "container", "--rootfs", "/etc/a\\n (--rootfs shows which files exist)"),
+        (once(*"abcde"), "container", "--rootfs image", "/etc/a, /etc/b, /etc/c, /etc/d, /etc/e (--rootfs image"),
+        (once(*"abcdefg"), "container", "--rootfs", "/etc/a, /etc/b, /etc/c, /etc/d, /etc/e and 2 more (--rootfs"),
+        (once("a"), "container", "", None),
+        (once("a"), VIRTUAL_MACHINE, "--rootfs", None),
+        (once("a", when="copy"), "container", "--rootfs", None),
+        ([Rule("/a", "t", ("create",))], "container", "--rootfs", None),
+    ],
+)  # fmt: skip
+def test_files_that_may_exist_are_named_if_the_root_filesystem_is_unknown(rules, kind, option, text):
+    found = list(plan_warnings.plan_warnings([a_plan(rules, kind=kind)], WHOLE, option))
+    start = f"create_only rules skip these files if they exist: {text}"
+    assert [each[: len(start)] for each in found] == ([] if text is None else [start])
+
+
+@pytest.mark.parametrize(
+    ("rules", "changes", "text"),
+    [
+        ([], (), None),
+        ([Rule("/a", "t", ("start",))], ("one",), None),
+        ([Rule("/a", "t", ("rename", "boot")), Rule("/b", "t", ("copy",))], (), "copy, rename"),
+        ([Rule("/a", "t", ("boot",))], (), "none"),
+    ],
+)
+def test_a_plan_without_any_file_names_the_triggers_that_have_rules(rules, changes, text):
+    plans = [a_plan(rules, ("create", "start"), ()), a_plan(rules, ("start",), changes)]
+    expected = f"no rule runs on create,start; triggers with rules: {text} (see -t)"
+    assert list(plan_warnings.plan_warnings(plans, WHOLE, "")) == ([] if text is None else [expected])
+
+
+def test_an_image_that_was_read_in_part_is_a_warning():
+    found = list(plan_warnings.plan_warnings([a_plan([])], SimpleNamespace(complete=False), ""))
+    assert found == [
+        "the archive was read up to its last template; `templater audit` reads the whole archive"
+    ]
+
+
+def an_image_of(**texts):
+    files = {
+        name: SimpleNamespace(
+            data=text and text.encode(), source=lambda place, text=text: Source(place, text)
+        )
+        for name, text in texts.items()
+    }
+    return SimpleNamespace(read_templates=lambda names: {n: f for n, f in files.items() if n in names})
+
+
+def test_the_search_for_unknown_names_ends_after_two_seconds(monkeypatch, capsys):
+    moments = iter([10.0, 12.0, 12.1])
+    monkeypatch.setattr(plan_warnings, "process_time", lambda: next(moments))
+    rules = [Rule(f"/{name}", name, ("start",)) for name in ("a", "b", "c")]
+    plan_warnings.warn_of_unknown_names(an_image_of(a="{{ zz1 }}", b="{{ zz2 }}", c="{{ x }}"), rules, "v6")
+    assert capsys.readouterr().err == (
+        "warning: templates/a:1:4: no host provides 'zz1'\n"
+        "warning: checking all templates for unknown names takes too long: some templates were not checked\n"
+    )
+
+
+def test_templates_with_the_same_text_and_properties_are_searched_once(capsys):
+    rules = [
+        Rule("/a", "a", ("start",)), Rule("/b", "b", ("start",)), Rule("/c", "c", ("start",)),
+        Rule("/d", "missing", ("start",)), Rule("/e", "", ("start",)),
+        Rule("/f", "b", ("start",), properties={"x": "1"}),
+    ]  # fmt: skip
+    image = an_image_of(a="{{ properties.x }}", b="{{ properties.x }}", c=None)
+    plan_warnings.warn_of_unknown_names(image, rules, "v6")
+    assert capsys.readouterr().err == "warning: templates/a:1:15: no host provides 'properties.x'\n"
+
+
+class Side:
+    """An opened side of a comparison, whose plans have these notes or fail."""
+
+    def __init__(self, *notes, error=None):
+        self.runs, self.notes, self.error, self.asked = (("create",), ("start",)), notes, error, []
+
+    def plan(self, triggers, fixed):
+        self.asked.append((triggers, fixed))
+        if self.error is not None:
+            raise self.error
+        return SimpleNamespace(notes=[*self.notes, f"on {triggers[0]}"], metadata="metadata")
+
+
+@pytest.fixture
+def compared(monkeypatch):
+    """Return a function that compares two sides."""
+
+    def plans(first, second, other=OtherSide(set=("user.a=b",))):
+        monkeypatch.setattr(OtherSide, "opened", lambda self, found, fixed: (second, "other options"))
+        monkeypatch.setattr(OtherSide, "unread_keys", lambda self, *words: [f"unread {words[1:]}"])
+        return list(other.plans(first, SimpleNamespace(dialect="v6")))
+
+    return plans
+
+
+def test_the_notes_of_both_sides_of_a_comparison_are_printed_once(compared, capsys):
+    first, second = Side("a", "b"), Side("b", "c")
+    found = compared(first, second)
+    assert [(before.notes[-1], after.notes[-1]) for before, after in found] == [
+        ("on create",) * 2,
+        ("on start",) * 2,
+    ]
+    assert [given for _, given in second.asked] == ["other options"] * 2
+    lines = ["a", "b", "on create", "c", "on start", "unread ('metadata', 'v6')"]
+    assert capsys.readouterr().err == "".join(f"note: {line}\n" for line in lines)
+
+
+def test_an_error_of_only_the_second_side_names_the_option_that_causes_it(compared):
+    with pytest.raises(InputError) as caught:
+        compared(Side(), Side(error=InputError("broken", notes=("first",))))
+    assert caught.value.explain() == "broken\nfirst\nthis error occurs only with --set"
+    with pytest.raises(InputError) as caught:
+        compared(Side(error=InputError("broken")), Side())
+    assert caught.value.explain() == "broken"
+
+
+def test_a_key_of_set_that_no_template_reads_is_named_with_the_key_that_was_meant():
+    image = an_image_of(a="{{ config_get('user.role', '') }}", b="{{ config.user }}", c=None)
+    rules = [Rule("/a", "a", ("start",)), Rule("/c", "c", ("start",))]
+    found = SimpleNamespace(source=SimpleNamespace(image=image))
+    metadata = SimpleNamespace(rules=rules)
+
+    def notes(*keys):
+        return list(OtherSide(set=tuple(f"{key}=x" for key in keys)).unread_keys(found, metadata, "v6"))
+
+    assert notes() == notes("user.role") == []
+    assert notes("user.rloe", "user.role", "zzz\n") == [
+        "no template reads 'user.rloe': did you mean 'user.role'?", "no template reads 'zzz\\n'",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("own", "profiles", "note"),
+    [
+        ({"user.a": "1"}, [], ""),
+        ({}, [], "'user.a' is not a key of 'c1' itself: no profile sets the key"),
+        ({}, ["p"], "'user.a' is not a key of 'c1' itself: profile 'p' sets the key"),
+        ({}, ["p", "q"], "'user.a' is not a key of 'c1' itself: profile 'q' sets the key"),
+    ],
+)
+def test_the_option_unset_says_where_a_key_is_set_that_the_instance_itself_lacks(own, profiles, note, capsys):
+    given = Instance(config=own, profiles=tuple(Profile(name, {"user.a": "2"}) for name in profiles))
+    found = OtherSide(unset=("user.a",), set=("user.b=1",)).configured(given)
+    assert found.config == {"user.b": "1"}
+    assert capsys.readouterr().err == (f"note: {note}\n" if note else "")
+
+
+def test_each_option_of_the_other_side_has_its_name_in_messages():
+    given = OtherSide(("a=b",), ("c",), "image", "instance", "incus")
+    assert given.given == list(diff_other_side.NAMES)
+    assert OtherSide(unset=("c",)).given == ["--unset"] and OtherSide().given == []
+
+
+@pytest.mark.parametrize(
+    ("given", "rootfs", "instances", "message"),
+    [
+        ({"set": ("a=b",), "unset": ("c",)}, None, None, ""),
+        ({"unset": ("c",), "host": "lxd"}, None, None, "--unset and --against-host can't be combined: give one of them"),
+        ({"image": "i"}, "r", None, "ROOTFS can't be combined with --against-image, which compares rendered files"),
+        ({"instance": "i"}, None, "x", "--instances can't be combined with --against-instance"),
+        ({"set": ("b=1", "a=1"), "unset": ("b", "a")}, None, None, "--set and --unset name the same key 'a'"),
+        ({"host": "incus"}, None, None, "both sides use the host incus: use --as to choose another host for the first side"),
+        ({"host": "lxd"}, None, None, ""),
+    ],
+)  # fmt: skip
+def test_contradicting_options_of_a_comparison_are_refused(given, rootfs, instances, message):
+    request = SimpleNamespace(rootfs=rootfs, host=SimpleNamespace(name="incus"))
+    if not message:
+        OtherSide(**given).check(request, instances)
+        return
+    with pytest.raises(click.UsageError) as caught:
+        OtherSide(**given).check(request, instances)
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize("words", [("image", "edit"), ("image", "template", "edit"), ("store", "edit")])
+def test_an_editor_gets_a_file_with_the_extension_of_its_text(words, tmp_path, monkeypatch, capsys):
+    asked = []
+    stored = SimpleNamespace(auto_update=False, public=True, expires=0, properties={"os": "x"})
+    store = SimpleNamespace(find=lambda name: stored)
+    monkeypatch.setattr("templater.distribution.store.Store", lambda: store)
+    monkeypatch.setattr(click, "edit", lambda text, extension: asked.append((text, extension)))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/t").write_text("text\n")
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    code = main([*words, str(tmp_path), *(["t"] if "template" in words else [])])
+    said = capsys.readouterr().err
+    if "template" in words:
+        assert (code, asked) == (2, [("text\n", ".tpl")])
+        assert said == "templater: the editor saved nothing: the image is unchanged\n"
+    elif "store" in words:
+        text = "auto_update: false\npublic: true\nexpires: 0\nproperties:\n  os: x\n"
+        assert (code, asked, said) == (0, [(text, ".yaml")], "nothing changed\n")
+    else:
+        text = (tmp_path / "metadata.yaml").read_text()
+        assert (code, asked, said) == (0, [(text, ".yaml")], "nothing changed\n")
+
+
+class Screen:
+    """A terminal: writes to ``file``, and is in front of a person."""
+
+    def __init__(self, file):
+        self.fileno, self.isatty, self.write, self.flush = file.fileno, lambda: True, file.write, file.flush
+
+
+class Pager:
+    """A pager that was started with an open file as its input."""
+
+    def __init__(self, file, started):
+        self.stdin, self.started = file, started
+
+    def wait(self):
+        self.started.append("end")
+
+
+@pytest.fixture
+def screens(tmp_path, monkeypatch):
+    """Return a function that replaces both outputs by terminals. The pager is a file."""
+    with (
+        open(tmp_path / "out", "w+") as out, open(tmp_path / "err", "w+") as err,
+        open(tmp_path / "paged", "wb+") as paged,
+    ):  # fmt: skip
+        started = []
+
+        def start(words, stdin, env):
+            started.append((words, stdin, env))
+            return Pager(os.fdopen(os.dup(paged.fileno()), "wb"), started)
+
+        monkeypatch.setattr(subprocess, "Popen", start)
+        monkeypatch.setattr(terminal, "_pager_words", lambda: ["less"])
+        monkeypatch.setattr(terminal._State, "pages", True)
+        monkeypatch.setattr(terminal._State, "pager", None)
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", "66")
+        monkeypatch.delenv("LESS", raising=False)
+        monkeypatch.delenv("LV", raising=False)
+
+        def show():  # pytest sets both outputs when a test begins
+            monkeypatch.setattr(sys, "stdout", Screen(out))
+            monkeypatch.setattr(sys, "stderr", Screen(err))
+            return tmp_path, started
+
+        yield show
+
+
+def test_the_pager_gets_both_outputs_that_are_terminals_and_its_usual_options(screens, monkeypatch):
+    folder, started = screens()
+    sys.stdout.write("before ")
+    terminal.page()
+    monkeypatch.setenv("COLUMNS", "99")
+    assert terminal.width() == 66 and terminal.is_terminal(sys.stdout)
+    for stream in (sys.stdout, sys.stderr):
+        stream.write("paged ")
+        stream.flush()
+    terminal.page()  # the second call changes nothing
+    terminal.end_pager()
+    assert terminal.width() == 99
+    sys.stdout.write("after")
+    sys.stdout.flush()
+    (words, stdin, env), end = started
+    assert (words, stdin, end) == (["less"], subprocess.PIPE, "end")
+    assert (env["LESS"], env["LV"], env["TERM"]) == ("FRX", "-c", "xterm")
+    texts = [(folder / name).read_text() for name in ("out", "err", "paged")]
+    assert texts == ["before after", "", "paged paged "]
+
+
+def test_the_pager_keeps_the_options_of_the_user_and_leaves_other_outputs_alone(screens, monkeypatch):
+    folder, started = screens()
+    monkeypatch.setenv("LESS", "-X")
+    sys.stderr.isatty = lambda: False
+    terminal.page()
+    assert not terminal.is_terminal(sys.stderr)
+    sys.stderr.write("a note")
+    sys.stderr.flush()
+    terminal.end_pager()
+    assert started[0][2]["LESS"] == "-X"
+    assert (folder / "err").read_text() == "a note"
+
+
+@pytest.mark.parametrize("why", ["no pager", "dumb", "a pipe", "no program", "the option"])
+def test_without_a_terminal_or_a_pager_nothing_is_started(why, screens, monkeypatch):
+    _, started = screens()
+    if why == "no pager":
+        monkeypatch.setattr(terminal, "_pager_words", list)
+    elif why == "dumb":
+        monkeypatch.setenv("TERM", "dumb")
+    elif why == "a pipe":
+        sys.stdout.isatty = lambda: False
+    elif why == "no program":
+
+        def fail(words, **options):
+            raise OSError
+
+        monkeypatch.setattr(subprocess, "Popen", fail)
+    else:
+        monkeypatch.setattr(terminal._State, "pages", False)
+    terminal.page()
+    assert started == [] and terminal._State.pager is None
+
+
+def test_the_pager_may_stay_open_after_an_interrupt(screens):
+    _, started = screens()
+    terminal.page()
+    interrupts = [1, 1]
+
+    def wait():
+        if interrupts:
+            interrupts.pop()
+            raise KeyboardInterrupt
+        started.append("left")
+
+    terminal._State.pager.wait = wait
+    terminal.end_pager()
+    assert started[-1] == "left" and interrupts == []
+
+
+@pytest.fixture
+def container(tmp_path):
+    (tmp_path / "metadata.yaml").write_text(
+        "architecture: x86_64\ncreation_date: 1\nproperties: {os: a, serial: 's\\n1', name: n, description: d}\n"
+    )
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stdin", "stderr", "kept"), [(True, True, ["serial"]), (True, False, []), (False, True, [])]
+)
+def test_publish_asks_on_a_terminal_which_properties_of_the_build_to_keep(
+    stdin, stderr, kept, container, monkeypatch
+):
+    asked = []
+
+    def confirm(text, *, err):
+        asked.append((text, err))
+        return True
+
+    monkeypatch.setattr(click, "confirm", confirm)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: stdin)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: stderr)
+    assert publish.asked(container, {"name": "new"}, ("description",)) == kept
+    assert asked == [("keep the base image's serial 's\\n1'?", True)] * len(kept)
+    monkeypatch.setattr(click, "confirm", lambda text, *, err: "serial" not in text)
+    assert publish.asked(container, {}, ()) == (["description", "name"] if kept else [])
+
+
+def test_publish_refuses_to_keep_a_property_that_the_base_image_lacks(container, tmp_path):
+    publish.refuse_unknown(container, ("os", "name"))
+    with pytest.raises(UsageError) as caught:
+        publish.refuse_unknown(container, ("os", "nmae\n"))
+    assert caught.value.message == "the base image has no property 'nmae\\n' to keep"
+    assert caught.value.hint == "its properties are os, serial, name, description"
+    (tmp_path / "metadata.yaml").unlink()
+    with pytest.raises(UsageError) as caught:
+        publish.refuse_unknown(container, ("os",))
+    assert caught.value.hint == ""
+
+
+CHOSEN = [
+    Rule("/etc/hosts", "hosts.tpl"), Rule("etc//motd", "motd.tpl"), Rule("/../x", "motd.tpl"), Rule("/null", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("target", "found"),
+    [
+        (None, [0, 1, 2, 3]), ("/etc/hosts", [0]), ("etc/hosts", [0]), ("hosts.tpl", [0]), ("/etc/motd", [1]),
+        ("etc//motd", [1]), ("motd.tpl", [1, 2]), ("/../x", [2]), ("null", [3]),
+    ],
+)  # fmt: skip
+def test_a_target_of_explain_is_a_path_or_the_name_of_a_template(target, found):
+    plan = SimpleNamespace(metadata=SimpleNamespace(rules=CHOSEN))
+    assert explain.chosen_rules(plan, target) == [CHOSEN[number] for number in found]
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        ("/etc/hsots", "did you mean '/etc/hosts'?"),
+        ("hosts.tlp", "did you mean 'hosts.tpl'?"),
+        ("/zzzzz/zz", "the image has rules for /etc/hosts, etc//motd, /../x, /null"),
+        (
+            "zzzzz",
+            "the image has rules for /etc/hosts, etc//motd, /../x, /null"
+            "; see --reads for the keys and variables that templates read",
+        ),
+        ("", "the image has rules for /etc/hosts, etc//motd, /../x, /null"
+         "; see --reads for the keys and variables that templates read"),
+    ],
+)  # fmt: skip
+def test_an_unknown_target_of_explain_has_a_hint(target, hint):
+    plan = SimpleNamespace(metadata=SimpleNamespace(rules=CHOSEN))
+    with pytest.raises(UsageError) as caught:
+        explain.chosen_rules(plan, target)
+    assert (caught.value.message, caught.value.hint) == (f"no rule writes '{target}'", hint)
+
+
+def test_the_hint_of_explain_names_at_most_five_files():
+    rules = [Rule(f"/{number}", "") for number in range(6)]
+    with pytest.raises(UsageError) as caught:
+        explain.chosen_rules(SimpleNamespace(metadata=SimpleNamespace(rules=rules)), "/unknown")
+    assert caught.value.hint == "the image has rules for /0, /1, /2, /3, /4"
+
+
+def test_explain_names_five_files_that_no_chosen_trigger_writes(capsys):
+    rules = [Rule(f"/{number}\n", "t", ("copy",)) for number in range(7)]
+    due = SimpleNamespace(change=SimpleNamespace(rule=rules[1]))
+    explain.say_not_due(rules, [due])
+    assert capsys.readouterr().err == "".join(
+        f"/{number}\\n: not rendered: rewritten on copy; not on create, start or rename (see -t)\n"
+        for number in (0, 2, 3, 4, 5)
+    )
+
+
+@pytest.mark.parametrize(
+    ("triggers", "config", "runs"),
+    [
+        ((), {}, (("create", "start"),)),
+        ((), {"volatile.apply_template": "copy"}, (("copy", "start"),)),
+        (("next",), {}, (("start",),)),
+        (("next",), {"volatile.apply_template": "rename"}, (("rename", "start"),)),
+        (("all",), {}, "all runs"),
+    ],
+)
+def test_each_instance_of_a_report_has_the_passes_of_its_own_start(triggers, config, runs):
+    found = SimpleNamespace(request=SimpleNamespace(triggers=triggers), runs="all runs")
+    assert html_report.runs_of(found, Instance(config=config)) == runs
+    existing = Instance(config={**config, "volatile.uuid": "x"})
+    assert html_report.runs_of(found, existing) == runs
+
+
+def described(**given):
+    blank = dict.fromkeys(options.Description._fields)
+    return options.Description(**(blank | {"profiles": (), "config": (), "devices": ()} | given))
+
+
+METADATA = b"architecture: aarch64\ncreation_date: 1\nproperties: {os: Debian}\n"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "file", "architecture"),
+    [
+        (METADATA, None, "aarch64"),
+        (METADATA, "architecture: riscv64\nname: web1\n", "riscv64"),
+        (METADATA.replace(b"aarch64", b"''"), None, "x86_64"),
+    ],
+)
+def test_unpack_describes_the_instance_that_a_daemon_would_create(metadata, file, architecture, tmp_path):
+    if file is not None:
+        (tmp_path / "i.yaml").write_text(file)
+    (tmp_path / "p.yaml").write_text("name: p\nconfig: {user.b: p, user.a: p}\n")
+    found = unpack.described_by(
+        described(
+            file=file and str(tmp_path / "i.yaml"), name="web1", config=("user.b=own", "image.os=mine"),
+            devices=("eth0,type=nic",), profiles=(str(tmp_path / "p.yaml"),),
+        ),
+        metadata,
+    )  # fmt: skip
+    assert (found.name, found.type, found.architecture, found.ephemeral) == (
+        "web1",
+        "container",
+        architecture,
+        False,
+    )
+    assert list(found.config.items()) == [("image.os", "Debian"), ("user.a", "p"), ("user.b", "own")]
+    assert found.devices == {"eth0": {"type": "nic"}}
+
+
+def test_the_description_in_an_instance_directory_is_private_and_keeps_every_text(tmp_path):
+    given = Instance(
+        "web1", "container", "aarch64", True, {"user.a": "é\n" + "x " * 200}, {"eth0": {"mtu": "9"}}
+    )
+    with open_root(str(tmp_path)) as folder:
+        unpack.write_instance(folder, given)
+    file = tmp_path / "instance.yaml"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert list(yaml.safe_load(file.read_text()).items()) == [
+        ("name", "web1"), ("type", "container"), ("architecture", "aarch64"), ("ephemeral", True),
+        ("config", {"user.a": "é\n" + "x " * 200}), ("devices", {"eth0": {"mtu": "9"}}),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ranges", "users", "groups"),
+    [
+        (("0:1000:5",), ((0, 1000, 5),), ((0, 1000, 5),)),
+        (("u:0:1000:5", "g 0 2000 6"), ((0, 1000, 5),), ((0, 2000, 6),)),
+        (("b:0:1:2", "u:3:4:5"), ((0, 1, 2), (3, 4, 5)), ((0, 1, 2),)),
+    ],
+)
+def test_a_range_of_ids_is_for_users_and_groups_or_for_one_of_them(ranges, users, groups):
+    found = unpack.ids_of(ranges)
+    assert (found.uids, found.gids) == (users, groups)
+
+
+@pytest.mark.parametrize("text", ["0:0", "0:0:0:0", "x:0:0:0", "0:0:-1", "0:a:1", f"0:0:{'1' * 16}"])
+def test_an_invalid_range_of_ids_is_refused_with_an_example(text):
+    with pytest.raises(UsageError) as caught:
+        unpack.id_range(text)
+    assert caught.value.message == f"invalid id range '{text}'"
+    assert caught.value.hint == "for example: --idmap 0:100000:65536, or 'u 0 100000 65536'"
+    assert unpack.id_range(f"0:0:{'1' * 15}") == ("b", (0, 0, int("1" * 15)))
+
+
+def test_unpack_names_three_of_the_files_that_lost_something(capsys):
+    unpack._say_left_out(
+        Unpacked(9, left_out=["a", "b\n", "a"], without_privileges=list("abc"), without_xattrs=list("abcd"))
+    )
+    assert capsys.readouterr().err.splitlines() == [
+        "skipped devices and fifos: 2 (/a, /b\\n); add --keep devices to keep them",
+        "removed setuid bits or capabilities: 3 (/a, /b, /c); add --keep setuid to keep them",
+        "removed extended attributes: 4 (/a, /b, /c, …); add --keep xattrs to keep them",
+    ]
+
+
+HEADINGS = [
+    Heading("/etc/a", CREATE, "0:0", "0644", "a.tpl on start"),
+    Heading("/etc/longer", SKIP, "", "", "b.tpl"),
+    Heading("/f", FAILED, "1000:1000", "0600", "c"),
+]
+
+
+def laid_out(width, headings=HEADINGS, **more):
+    layout = styled.Headings(headings, width, **more)
+    return [str(line) for each in headings for line in layout.lines(each)]
+
+
+def test_headings_that_fit_the_terminal_are_in_one_line_with_aligned_columns():
+    wide = [
+        f"── /etc/a {'─' * 5}  create  0:0        0644  a.tpl on start",
+        f"── /etc/longer   skip{' ' * 21}b.tpl",
+        f"── /f {'─' * 9}  failed  1000:1000  0600  c",
+    ]
+    assert laid_out(56) == laid_out(200) == wide
+    assert laid_out(56, rule=False) == [line.replace("─", " ") for line in wide]
+
+
+def test_headings_that_do_not_fit_have_their_reason_in_a_second_line():
+    narrow = [
+        f"── /etc/a {'─' * 20}  create  0:0        0644", "   a.tpl on start",
+        f"── /etc/longer {'─' * 15}  skip", "   b.tpl",
+        f"── /f {'─' * 24}  failed  1000:1000  0600", "   c",
+    ]  # fmt: skip
+    assert laid_out(55) == narrow
+    indented = [f"  {line}" if line.startswith("   ") else line.replace("─", " ") for line in narrow]
+    assert laid_out(55, rule=False) == indented
+
+
+def test_a_target_that_is_wider_than_its_column_has_a_line_of_its_own():
+    def lines(target):
+        return laid_out(30, [Heading(target, CREATE, "0:0", "0644", "t")])
+
+    assert lines("/etc/abc") == ["── /etc/abc", f"{' ' * 13}create  0:0  0644", "   t"]
+    assert lines("/etc/ab") == ["── /etc/ab   create  0:0  0644", "   t"]
+
+
+FACTS = {
+    "layout": "split", "rootfs": "", "fingerprint": "", "architecture": "", "creation_date": 0, "expiry_date": None,
+    "properties": {}, "enforced": [], "rules": [], "unused": [], "files": [],
+}  # fmt: skip
+A_RULE = {
+    "path": "/etc/a", "when": ["create", "boot\n"], "template": "", "size": None, "create_only": False, "mode": "",
+    "uid": "", "gid": "",
+}  # fmt: skip
+
+
+def test_the_facts_that_an_image_lacks_are_named_in_the_output_of_info():
+    assert list(info.lines(FACTS)) == [
+        "Format:          split image",
+        "Root filesystem: none",
+        "Fingerprint:     none: only a packed image has a fingerprint",
+        "Architecture:    missing, so the daemons refuse to import the image",
+        "Created:         missing, so the daemons refuse to import the image",
+        "Expires:         never",
+    ]
+    found = list(info.lines({**FACTS, "layout": "metadata", "unused": ["a\n", "b"]}))
+    assert found[0] == "Format:          split image, metadata tarball only"
+    assert found[2] == (
+        "Fingerprint:     unknown without the root filesystem: templater image info METADATA ROOTFS"
+    )
+    assert found[-2:] == ["", "Used by no rule: a\\n, b"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "a\\n (tar, 2.0 KiB)"),
+        ({"compression": "xz", "unpacked": 4096, "members": 3}, "a\\n (tar, xz, 2.0 KiB, 4.0 KiB unpacked, 3 members)"),
+        ({"unpacked": 0, "members": 0}, "a\\n (tar, 2.0 KiB, 0 B unpacked, 0 members)"),
+    ],
+)  # fmt: skip
+def test_each_file_of_an_image_is_described_in_one_line(changes, text):
+    file = {
+        "path": "a\n",
+        "kind": "tar",
+        "compression": "none",
+        "size": 2048,
+        "unpacked": None,
+        "members": None,
+    }
+    assert list(info.lines({**FACTS, "files": [{**file, **changes}]}))[1] == f"File:            {text}"
+
+
+def test_the_rules_of_an_image_are_a_table_of_triggers():
+    other = {
+        **A_RULE,
+        "when": ["start"],
+        "template": "t",
+        "size": 3,
+        "create_only": True,
+        "mode": "0600",
+        "gid": "5",
+    }
+    assert list(info.lines({**FACTS, "rules": [A_RULE, other], "properties": {"b": "1", "a": "2"}, "enforced": ["a"]}))[
+        6:
+    ] == [
+        "", "Properties:", "! a  2", "  b  1", "", "Templates:",
+        "          create  copy  start  rename  boot\\n  template  size",
+        "  /etc/a  x       .     .      .       x       none      missing",
+        "  /etc/a  .       .     x      .       .       t         3 B      create_only mode=0600 gid=5",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1s", 1), ("2m", 120), ("3h", 10_800), ("4d", 345_600), ("5w", 3_024_000), ("0s", 0)],
+)
+def test_an_age_has_a_unit(text, seconds):
+    assert _seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "1", "h", "1y", "-1h", "1.5h", "1h ", "1h\n", "²h", "1" * 10 + "s"])
+def test_an_invalid_age_is_refused_with_examples(text):
+    with pytest.raises(UsageError) as caught:
+        _seconds(text)
+    assert caught.value.hint == "examples: 90m, 24h, 30d"
+
+
+def test_the_table_of_a_stream_has_one_line_for_each_image():
+    image = SimpleNamespace(
+        product="p\n", version="v", type=VIRTUAL_MACHINE, size=2048, fingerprint="f" * 64,
+        clients=("incus-6.0", "incus-7", "lxd"), aliases=("a\n", "b"),
+    )  # fmt: skip
+    other = SimpleNamespace(**{**image.__dict__, "type": "container", "clients": ("lxd",), "aliases": ()})
+    assert [line.split() for line in streams_list.table([image, other]).splitlines()] == [
+        ["PRODUCT", "VERSION", "TYPE", "SIZE", "FINGERPRINT", "CLIENTS", "ALIASES"],
+        ["p\\n", "v", "vm", "2.0", "KiB", "f" * 12, "incus+lxd", "a\\n", "b"],
+        ["p\\n", "v", "container", "2.0", "KiB", "f" * 12, "lxd"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (("os", "Debian"), {"os": "Debian"}),
+        (("os=Debian",), {"os": "Debian"}),
+        (("os=a", "b=c=d"), {"os": "a", "b": "c=d"}),
+        (("os=",), {"os": ""}),
+        ((), {}),
+        (("os",), None),
+        (("os", "b=c"), None),
+        (("=a",), None),
+        (("a", "b", "c"), None),
+    ],
+)
+def test_properties_are_pairs_of_a_key_and_a_value(arguments, found):
+    if found is not None:
+        assert options.pairs_of(arguments, what="command") == found
+        return
+    with pytest.raises(UsageError) as caught:
+        options.pairs_of(arguments, what="command")
+    bad = next(each for each in arguments if "=" not in each[1:])
+    assert caught.value.message == f"'{bad}' is not KEY=VALUE"
+    assert caught.value.hint == "for example: command os=Debian"
+
+
+def test_standard_input_stays_open_after_it_was_read_piece_by_piece(tmp_path, monkeypatch):
+    (tmp_path / "list").write_text("x")
+    saved = os.dup(0)
+    try:
+        with open(tmp_path / "list") as file:
+            os.dup2(file.fileno(), 0)
+        with options.open_binary("-") as stream:
+            assert stream.read() == b"x"
+        os.fstat(0)
+        with options.open_binary(str(tmp_path / "list")) as stream:
+            number = stream.fileno()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(number)
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
