@@ -24,7 +24,7 @@ from ..pongo2.syntax import tree
 from ..pongo2.template_loading import Compilation
 from ..rendering.render import MAX_TOTAL_OF_SEVERAL, Compiled, render
 from .base import mode_of
-from .invented_values import AWKWARD, OTHER_VALUES, SET, document_of, invented_value, literal_defaults
+from .invented_values import AWKWARD, SET, invented_value, literal_defaults, other_instances
 from .scanned_image import ScannedImage
 
 if TYPE_CHECKING:
@@ -212,17 +212,8 @@ class AuthoredImage(ScannedImage):
         return () if self.instances or not values else (Instance("c1", config=values),)
 
     @cached_property
-    def _other_values(self) -> tuple[Instance, ...]:
-        """Instances with other values for the keys of ``_invented``.
-
-        In the first instance, each key has its default. In each further instance, all keys have the same
-        value.
-        """
-        values = self._invented.config if self._invented is not None else {}
-        free = [key for key in values if document_of(key) is None]
-        others = [{key: self._defaults.get(key, values[key]) for key in free}]
-        others += [dict.fromkeys(free, value) for value in OTHER_VALUES]
-        return tuple(Instance("c1", config={**values, **other}) for other in others)
+    def _others(self) -> tuple[Instance, ...]:
+        return other_instances({} if self._invented is None else self._invented.config, self._defaults)
 
     @cached_property
     def _other_renders(self) -> tuple[RenderOptions, dict[str, Compiled]]:
@@ -238,7 +229,7 @@ class AuthoredImage(ScannedImage):
         return self.memo.compiled(self.templates, options)
 
     def alternatives(self, file: File) -> tuple[File, ...]:
-        """Return the file as rendered for each of ``_other_values``, or () if rendering takes too long."""
+        """Return the file as rendered for each of ``_others``, or () if rendering takes too long."""
         assert self.metadata is not None
         metadata = replace_rules(self.metadata, (file.rule,))
         options, by_host = self._other_renders
@@ -246,7 +237,7 @@ class AuthoredImage(ScannedImage):
         compiled = by_host.setdefault(file.host.name, self._compiled(options))
         found = []
         try:
-            for other in self._other_values:
+            for other in self._others:
                 instance = with_image_keys(other, metadata.properties)
                 for made in render(metadata, compiled, instance, (file.trigger,), options):
                     text = None if made.content is None else made.content.decode("utf-8", "surrogateescape")

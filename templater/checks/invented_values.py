@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from ..model.instance import Instance
 from ..pongo2.reads import config_key
 from ..pongo2.syntax import tree
 
@@ -54,6 +55,17 @@ def _fitting(key: str) -> str:
     if "ip" in lower.replace("script", "") or "addr" in lower or "gateway" in lower:
         return "10.0.0.5"
     return "8080" if "port" in lower else SET
+
+
+def other_instances(values: Mapping[str, str], defaults: Mapping[str, str]) -> tuple[Instance, ...]:
+    """Return instances with other values for the keys that have invented values.
+
+    In the first instance, each key has its default. In each further instance, all keys have the same value.
+    """
+    free = [key for key in values if document_of(key) is None]
+    others = [{key: defaults.get(key, values[key]) for key in free}]
+    others += [dict.fromkeys(free, value) for value in OTHER_VALUES]
+    return tuple(Instance("c1", config={**values, **other}) for other in others)
 
 
 def literal_defaults(nodes: Iterable[tree.Path | tree.Filtered]) -> Mapping[str, str]:

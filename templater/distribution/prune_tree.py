@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from .removed_files import read_removed, record_and_save, record_removed
+from .removal_record import read_removed, record_and_save, record_removed
 from .tree import Tree
 from .tree_catalog import Catalog
 

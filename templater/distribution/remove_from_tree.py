@@ -10,7 +10,7 @@ from ..model.source import printable
 from .catalog_decoder import COMBINED
 from .client_image_list import ROOT_KINDS
 from .prune_tree import Pruned, drop_product, drop_version
-from .removed_files import read_removed, record_and_save
+from .removal_record import read_removed, record_and_save
 from .tree import Tree
 from .tree_catalog import Catalog, fingerprints_of
 

@@ -16,7 +16,7 @@ from .catalog_decoder import Item, Product
 from .client_image_list import Image
 from .downloads import MOST_BYTES
 from .local_stream import LocalPieces, LocalStream, Stream
-from .removed_files import read_removed
+from .removal_record import read_removed
 from .tree import IMAGES
 from .tree_catalog import clean_path
 from .verify_report import ERROR, WARNING, Report, place_of

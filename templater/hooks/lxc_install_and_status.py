@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..rootfs.directory_rootfs import Ranges
+    from .common_status_checks import Finding
     from .install import Snippet
-    from .status import Finding
 
 #: the default directory of LXC's containers
 LXC_PATH = "/var/lib/lxc"
@@ -101,8 +101,8 @@ def added(before: "str | None", file: str, lines: str) -> str:
 def status(name: str, path: str) -> "Iterator[Finding]":
     from shlex import quote
 
+    from .common_status_checks import Finding, elsewhere, option_of, require_name, source_status
     from .install import calls_templater
-    from .status import Finding, elsewhere, option_of, require_name, source_status
 
     require_name(name)
     path = path or LXC_PATH
@@ -155,7 +155,7 @@ def line_status(line: str, config: str, install: str) -> "Finding":
     """Check a hook line, which may enter the container's user namespace first."""
     from contextlib import suppress
 
-    from .status import Finding, runs
+    from .common_status_checks import Finding, runs
 
     if not line.startswith("lxc-usernsexec "):
         return runs("lxc", line, install)
@@ -174,7 +174,7 @@ def line_status(line: str, config: str, install: str) -> "Finding":
 
 def ids_status(config: str, rootfs: str, *, is_given: bool) -> "Finding":
     from ..rootfs.directory_rootfs import DirectoryRootfs
-    from .status import Finding
+    from .common_status_checks import Finding
 
     try:
         ids = ids_on_disk(config)

@@ -34,3 +34,30 @@ def of_descriptors(*descriptors: int) -> str:
             digest.update(data)
             offset += len(data)
     return digest.hexdigest()
+
+
+def fingerprints_around(path: str, new: int, rootfs: str | None) -> tuple[str, str]:
+    """Return the fingerprints before and after the file ``path`` is replaced by the content of ``new``.
+
+    Both need only one read of the root filesystem of a split image.
+    """
+    old_digest, new_digest = hashlib.sha256(), hashlib.sha256()
+    _feed(path, old_digest)
+    offset = 0
+    while data := os.pread(new, _PIECE, offset):
+        new_digest.update(data)
+        offset += len(data)
+    if rootfs is not None:
+        _feed(rootfs, old_digest, new_digest)
+    return old_digest.hexdigest(), new_digest.hexdigest()
+
+
+def _feed(path: str, *digests: hashlib._Hash) -> None:
+    buffer = memoryview(bytearray(_PIECE))
+    try:
+        with reading(path) as file:
+            while size := file.readinto(buffer):
+                for digest in digests:
+                    digest.update(buffer[:size])
+    except OSError as error:
+        raise InputError(f"'{path}' can't be read: {reason(error)}") from error

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..model.entry import DIRECTORY, FILE
-from ..model.errors import InputError, LimitError, RefusedError, reason
+from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import DISK, METADATA, TEMPLATES
 from ..model.progress import Progress, silent
 from ..model.source import printable
@@ -20,8 +19,9 @@ from .archive_layout import Layout
 from .atomic_output import Output
 from .compress import compressing
 from .decompress import open_stream
+from .fingerprint import fingerprints_around
 from .limits import DEFAULT, Limits
-from .open_file import opened, reading
+from .open_file import opened
 from .second_file import refuse_same_file
 from .tar_reader import HARD_LINK, Archive, Member
 from .tar_writer import TarWriter
@@ -30,8 +30,6 @@ from .tar_writer import TarWriter
 Changes = Mapping[str, bytes | None]
 
 NOTHING: Mapping[str, bytes] = {}
-
-_PIECE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +71,9 @@ def replace(
         original = os.fstat(file.fd)
         unified = _repack(file, changes, added, output, limits, progress)
         if unified:
-            found = Fingerprints(*_fingerprints(file, output.fd, None))
+            found = Fingerprints(*fingerprints_around(file, output.fd, None))
         else:
-            found = Fingerprints(*_fingerprints(file, output.fd, rootfs)) if rootfs else Fingerprints()
+            found = Fingerprints(*fingerprints_around(file, output.fd, rootfs)) if rootfs else Fingerprints()
         # the owner of a directory on the way could have exchanged it with a link to a file of root
         if not os.path.samestat(os.stat(output.place(place)), original):
             raise RefusedError(f"another process replaced '{printable(path)}'", hint="run the command again")
@@ -129,30 +127,6 @@ def _refuse_hard_link(member: Member, changes: Changes) -> None:
 def _write(writer: TarWriter, member: Member, data: bytes) -> None:
     member.kind, member.target, member.sparse, member.size = FILE, "", None, len(data)
     writer.add(member, ((0, data),) if data else ())
-
-
-def _fingerprints(path: str, new: int, rootfs: str | None) -> tuple[str, str]:
-    """Return the old and the new fingerprint. Both need only one read of the root filesystem."""
-    old_digest, new_digest = hashlib.sha256(), hashlib.sha256()
-    _feed(path, old_digest)
-    offset = 0
-    while data := os.pread(new, _PIECE, offset):
-        new_digest.update(data)
-        offset += len(data)
-    if rootfs is not None:
-        _feed(rootfs, old_digest, new_digest)
-    return old_digest.hexdigest(), new_digest.hexdigest()
-
-
-def _feed(path: str, *digests: hashlib._Hash) -> None:
-    buffer = memoryview(bytearray(_PIECE))
-    try:
-        with reading(path) as file:
-            while size := file.readinto(buffer):
-                for digest in digests:
-                    digest.update(buffer[:size])
-    except OSError as error:
-        raise InputError(f"'{path}' can't be read: {reason(error)}") from error
 
 
 def _replace_in_directory(path: str, changes: Changes, before: Mapping[str, bytes]) -> None:

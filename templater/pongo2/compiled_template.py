@@ -11,7 +11,7 @@ from ..model.source import Source, Span
 from . import execution
 from .codegen.compiler import code_of
 from .dialect import V6, Dialect
-from .exceeded_limit import reached
+from .limit_position import reached
 from .render_state import Fault, Limits, Program
 from .syntax.hints import render_hint
 from .template_loading import Compilation, Loader, names_missing_template, resolve

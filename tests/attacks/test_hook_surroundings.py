@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.hooks import changeable_files, install, lxc_config, lxc_copies, status
+from templater.hooks import changeable_files, common_status_checks, install, lxc_config, lxc_copies
 from templater.hooks.annotated_paths import open_source, read_description
 from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
@@ -606,7 +606,7 @@ def test_a_file_with_an_acl_that_lets_another_user_write_counts_as_changeable(tm
 
 def test_the_hook_status_command_shows_no_escape_sequences(bundle: Path) -> None:
     line = "x --source '\x1b]0;PWN\x07rel'"
-    texts = [finding.text for finding in status.source_status(line, str(bundle), str(bundle))]
+    texts = [finding.text for finding in common_status_checks.source_status(line, str(bundle), str(bundle))]
     assert texts
     assert not any("\x1b" in text for text in texts)
 
@@ -971,12 +971,12 @@ def test_the_hook_status_command_does_not_wait_for_a_fifo(tmp_path: Path, runtim
 def test_the_hook_status_command_names_python_code_that_another_user_can_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status, "search_path", lambda: [str(tmp_path)])
-    before = [finding.text for finding in status.code_status()]
+    monkeypatch.setattr(common_status_checks, "search_path", lambda: [str(tmp_path)])
+    before = [finding.text for finding in common_status_checks.code_status()]
     assert not any(str(tmp_path) in text for text in before)
     os.chown(tmp_path, 65534, 65534)
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
-    (finding,) = status.code_status()
+    (finding,) = common_status_checks.code_status()
     assert f"'{tmp_path}', whose code every start runs as root" in finding.text
 
 

@@ -339,7 +339,7 @@ def test_all_steps_of_compile_share_one_limit_on_processor_time(image, monkeypat
         left.append(signal.getitimer(signal.ITIMER_PROF)[0])
         return ()
 
-    monkeypatch.setattr("templater.hooks.status.image_status", status)
+    monkeypatch.setattr("templater.hooks.common_status_checks.image_status", status)
     assert main(["compile", image]) == 5
     assert 0 < left[0] <= 3
 

@@ -30,9 +30,9 @@ Example:
 )
 @click.option("--dialect", type=click.Choice(DIALECT_NAMES), help="pongo2 version. [default: v6]")
 def command(src: str, cache: str | None, dialect: str | None) -> int:
+    from ...hooks.common_status_checks import image_status
     from ...hooks.precompile import precompile
     from ...hooks.sandboxed_rendering import IMAGE, children_seconds
-    from ...hooks.status import image_status
     from ...image.open_image import open_image
     from ...parsing.metadata_yaml import read_metadata
     from ...rootfs.trusted_paths import open_folder

@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ...rootfs.directory_rootfs import IdMap
+    from ..common_status_checks import Finding
     from ..install import Snippet
     from ..options import Options
-    from ..status import Finding
 
 
 def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookRequest | Notice":

@@ -15,9 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from ..common_status_checks import Finding
     from ..install import Snippet
     from ..options import Options
-    from ..status import Finding
 
 MACHINES = "/var/lib/machines"
 INSTANCES = "/var/lib/templater"
@@ -137,8 +137,7 @@ def drop_in(name: str, path: str) -> str:
 def status(name: str, path: str) -> "Iterator[Finding]":
     from shlex import quote
 
-    from ..install import calls_templater
-    from ..status import (
+    from ..common_status_checks import (
         Finding,
         elsewhere,
         instance_status,
@@ -147,6 +146,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
         require_name,
         runs,
     )
+    from ..install import calls_templater
 
     require_name(name)
     files = [drop_in(name, path), drop_in("", path)]

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from ...rootfs.confined import Root
     from ...rootfs.directory_rootfs import IdMap
+    from ..common_status_checks import Finding
     from ..install import Snippet
     from ..options import Options
-    from ..status import Finding
 
 PREFIX = "org.templater."
 CONFIG = PREFIX + "config."
@@ -382,7 +382,7 @@ def stage_problem(stage: str, line: str, hint: str) -> "Finding | None":
 
     A hook sees the ids and mounts of the container only in createContainer.
     """
-    from ..status import Finding, option_of
+    from ..common_status_checks import Finding, option_of
 
     if stage not in STAGES:
         text = f"the hook of stage '{printable(stage)}' can't render templates"
@@ -397,7 +397,7 @@ def stage_problem(stage: str, line: str, hint: str) -> "Finding | None":
 def status(name: str, _path: str) -> "Iterator[Finding]":
     from shlex import quote
 
-    from ..status import Finding, read_configuration, require_name, runs, source_status
+    from ..common_status_checks import Finding, read_configuration, require_name, runs, source_status
 
     require_name(name)
     file = join(name, "config.json")

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from ...model.errors import TemplaterError, UsageError, reason
 from ...oslite import join
+from ..common_status_checks import Finding, elsewhere, read_configuration, runs
 from ..install import Snippet
 from ..json_input import parse_json
-from ..status import Finding, elsewhere, read_configuration, runs
 from . import oci
 
 HOOKS_D = "/etc/containers/oci/hooks.d"

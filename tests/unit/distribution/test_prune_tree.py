@@ -8,13 +8,13 @@ import pytest
 
 from templater.cli.commands.streams.prune import _seconds
 from templater.distribution import prune_tree as prune_module
-from templater.distribution import remove_from_tree, removed_files
+from templater.distribution import removal_record, remove_from_tree
 from templater.distribution import tree as tree_module
 from templater.distribution.add_to_tree import add, types_of, version_name
 from templater.distribution.catalog_decoder import IMAGES_PATH
 from templater.distribution.prune_tree import prune
+from templater.distribution.removal_record import REMOVED, read_removed, record_removed
 from templater.distribution.remove_from_tree import remove
-from templater.distribution.removed_files import REMOVED, read_removed, record_removed
 from templater.distribution.tree import Tree
 from templater.distribution.tree_catalog import fingerprints_of
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
@@ -249,11 +249,11 @@ def test_one_run_of_prune_deletes_a_limited_number_of_files(tree, monkeypatch):
 
 
 def test_a_record_of_too_many_removed_files_is_refused(tree, monkeypatch):
-    monkeypatch.setattr(removed_files, "MOST_REMOVED", 2)
+    monkeypatch.setattr(removal_record, "MOST_REMOVED", 2)
     Path(tree.path, REMOVED).write_text(json.dumps({"a": 1, "b": 2, "d/" * 30 + "x": 1}))
     with pytest.raises(LimitError, match=r"'\.templater/removed\.json' has more than 2 files"):
         read_removed(tree)
-    monkeypatch.setattr(removed_files, "MOST_REMOVED", 3)
+    monkeypatch.setattr(removal_record, "MOST_REMOVED", 3)
     assert read_removed(tree) == {"a": 1, "b": 2}  # templater never writes so many nested directories
 
 
@@ -262,11 +262,11 @@ def test_a_tree_with_too_many_files_is_refused_and_its_record_stays_readable(tre
     monkeypatch.setattr(tree_module, "MOST_REMOVED", number - 1)
     with pytest.raises(LimitError, match=rf"/images' has more than {number - 1} files$"):
         prune(tree)
-    monkeypatch.setattr(removed_files, "MOST_REMOVED", 2)
+    monkeypatch.setattr(removal_record, "MOST_REMOVED", 2)
     record_removed(tree, {"images/a": 1, "images/b": 1})
     with pytest.raises(LimitError, match="would have 3 files, more than `prune` can read"):
         record_removed(tree, {"images/a": 1, "images/b": 1, "images/c": 1})
-    monkeypatch.setattr(removed_files, "MOST_BYTES", 40)
+    monkeypatch.setattr(removal_record, "MOST_BYTES", 40)
     with pytest.raises(LimitError, match="would have 2 files"):
         record_removed(tree, {"images/a": 1, "images/" + "b" * 40: 1})
     assert read_removed(tree) == {"images/a": 1, "images/b": 1}

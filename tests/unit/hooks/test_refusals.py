@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from templater.hooks import install, lxc_config, lxc_copies, lxc_install_and_status, status
+from templater.hooks import common_status_checks, install, lxc_config, lxc_copies, lxc_install_and_status
 from templater.hooks.json_input import parse_json
 from templater.hooks.options import USAGE, Options, read_options
 from templater.hooks.run import MOST_TRIGGERS, require_triggers
@@ -137,7 +137,7 @@ def lxc_name(name):
             lambda: lxc_template.snippet("c1", [], ""), UsageError,
             "unexpected name 'c1': the script is the same for all containers", "",
         ),
-        (lambda: status.require_name(""), UsageError, "missing name of the container, bundle or machine", ""),
+        (lambda: common_status_checks.require_name(""), UsageError, "missing name of the container, bundle or machine", ""),
         (
             lambda: oci.read_request(words(stage="poststop"), {}), UsageError,
             "templates cannot be rendered in stage 'poststop'", "use stage createRuntime",

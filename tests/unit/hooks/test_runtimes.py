@@ -41,7 +41,7 @@ def snippet(name, words, path):
 
 
 def status(name, path):
-    from ..status import Finding, runs
+    from ..common_status_checks import Finding, runs
 
     file = join(path or "/etc/toys", name)
     with open(file) as stream:

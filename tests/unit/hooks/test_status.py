@@ -10,7 +10,7 @@ import time
 import pytest
 
 from templater.cli.main import main
-from templater.hooks import install, lxc_install_and_status, status
+from templater.hooks import common_status_checks, install, lxc_install_and_status
 from templater.hooks.runtimes import lxc, nspawn, oci, podman
 from templater.instances.state_directory import State, StateDirectory
 
@@ -80,7 +80,7 @@ def test_the_status_command_reports_a_template_that_does_not_compile(container):
 @pytest.mark.slow
 def test_the_status_command_stops_compiling_templates_at_a_time_limit(container, monkeypatch):
     """A thousand templates took 25 minutes."""
-    monkeypatch.setattr("templater.hooks.status.MAX_SECONDS", -1.0)
+    monkeypatch.setattr("templater.hooks.common_status_checks.MAX_SECONDS", -1.0)
     texts = [finding.text for finding in installed(container)]
     assert "the templates take longer than -1 seconds to compile" in texts
     assert not any("every template compiles" in text for text in texts)
@@ -222,7 +222,7 @@ def test_the_status_command_reports_another_condition_of_a_podman_hook(when, tmp
     file = tmp_path / "templater.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"when": when}))
     first, *_ = podman.status("", str(tmp_path))
-    assert first == status.Finding(
+    assert first == common_status_checks.Finding(
         None,
         f"'{file}' has another 'when' than hook install writes, so podman may not run the hook",
         f"templater hook install podman --path {tmp_path} --write",
@@ -309,9 +309,9 @@ def test_the_install_command_replaces_the_line_of_an_earlier_release(container):
 
 def test_the_options_of_a_very_long_hook_line_are_not_read():
     """Splitting a line of one megabyte took 36 seconds."""
-    assert status.option_of("a" * 60_000 + " --source /a", "--source") == "/a"
+    assert common_status_checks.option_of("a" * 60_000 + " --source /a", "--source") == "/a"
     begin = time.process_time()
-    assert status.option_of("a" * 4_000_000 + " --source /a", "--source") == ""
+    assert common_status_checks.option_of("a" * 4_000_000 + " --source /a", "--source") == ""
     assert time.process_time() - begin < 1
 
 
@@ -321,7 +321,7 @@ def said(findings):
 
 
 def test_the_status_of_an_lxc_container_has_the_expected_words(container, monkeypatch):
-    monkeypatch.setattr(status, "code_status", lambda: ())
+    monkeypatch.setattr(common_status_checks, "code_status", lambda: ())
     place = f"--path {container.parent}"
     found = said(lxc.status("nosuch", str(container.parent)))
     assert [each[2] for each in found] == ["create the container first, or give its directory with --path"]
@@ -344,7 +344,7 @@ def test_the_status_of_an_lxc_container_has_the_expected_words(container, monkey
         line for line in text.splitlines() if not line.startswith(("lxc.hook.clone", "lxc.hook.destroy"))
     ]
     (container / "config").write_text("\n".join(lines) + "\n")
-    monkeypatch.setattr(status, "runs", lambda *_: status.Finding(True, "runs"))
+    monkeypatch.setattr(common_status_checks, "runs", lambda *_: common_status_checks.Finding(True, "runs"))
     assert said(lxc.status("c1", str(container.parent)))[:6] == [
         (True, "lxc.hook.pre-start calls templater", ""),
         (None, "no lxc.hook.clone: copies get no trigger", again),
@@ -375,13 +375,15 @@ AGAIN = "to write the line again, run this command with the line's options: temp
 )
 def test_the_status_says_whether_the_hook_line_ran_successfully(script, ok, text, hint, monkeypatch):
     words = [sys.executable, "-c", f"import sys; {script}"]
-    monkeypatch.setattr(status, "argv", lambda runtime, options, *, write_bytecode: words)
-    assert said([status.runs("lxc", shlex.join(words), "templater hook install x")]) == [(ok, text, hint)]
+    monkeypatch.setattr(common_status_checks, "argv", lambda runtime, options, *, write_bytecode: words)
+    assert said([common_status_checks.runs("lxc", shlex.join(words), "templater hook install x")]) == [
+        (ok, text, hint)
+    ]
 
 
 def test_the_status_says_why_a_hook_line_could_not_be_run(monkeypatch):
-    monkeypatch.setattr(status, "argv", lambda runtime, options, *, write_bytecode: ["/nosuch"])
-    ((ok, text, hint),) = said([status.runs("lxc", "/nosuch", "templater hook install x")])
+    monkeypatch.setattr(common_status_checks, "argv", lambda runtime, options, *, write_bytecode: ["/nosuch"])
+    ((ok, text, hint),) = said([common_status_checks.runs("lxc", "/nosuch", "templater hook install x")])
     assert (ok, hint) == (False, AGAIN)
     assert text.startswith("the hook line can't be run: ")
 
@@ -396,7 +398,7 @@ def test_the_status_command_runs_only_the_words_that_this_installation_writes(ru
         words = install.argv(runtime, [], write_bytecode=bytecode)
         line = shlex.join([*words, "--source", "/a b"]) + ' --rootfs "$LXC_ROOTFS_PATH" -- '
         for each in (line, f"env {line}"):
-            assert status.runs(runtime, each, "").ok
+            assert common_status_checks.runs(runtime, each, "").ok
         assert runs == [[*words, "--probe"]] * 2
         runs.clear()
         (python, *_, code, _), start = words, shlex.join(words)
@@ -407,19 +409,19 @@ def test_the_status_command_runs_only_the_words_that_this_installation_writes(ru
             start.removesuffix(runtime) + "incus", shlex.join([*words[:-2], f"{code};print()", runtime]), "",
         ]  # fmt: skip
         for each in hostile:
-            finding = status.runs(runtime, each, "")
+            finding = common_status_checks.runs(runtime, each, "")
             assert (
                 not finding.ok and "was not run, because this installation does not write it" in finding.text
             )
-        finding = status.runs(runtime, f"{start} --nosuch x", "")
+        finding = common_status_checks.runs(runtime, f"{start} --nosuch x", "")
         assert (finding.ok, finding.text) == (False, "the hook line fails: unknown option '--nosuch'")
     assert not runs
 
 
 def test_the_status_command_shows_the_beginning_of_a_line_that_it_did_not_run():
     shown = "the hook line was not run, because this installation does not write it: "
-    assert status.runs("lxc", "a\x1bb", "").text == f"{shown}a\\x1bb"
-    assert status.runs("lxc", "x" * 201, "").text == f"{shown}{'x' * 200}…"
+    assert common_status_checks.runs("lxc", "a\x1bb", "").text == f"{shown}a\\x1bb"
+    assert common_status_checks.runs("lxc", "x" * 201, "").text == f"{shown}{'x' * 200}…"
 
 
 def test_the_status_command_enters_only_the_namespace_that_this_user_writes(container, monkeypatch):
@@ -469,33 +471,33 @@ def test_the_state_of_an_ordinary_users_container_is_unreadable_without_a_proble
         os.chown(path, owner, owner)
     monkeypatch.setattr(os, "access", lambda path, _: not str(path).endswith(".templater"))
     text = f"only the container's root can read '{container}/.templater', which says what the next start runs"
-    assert status.pending(str(container)) == (text if owner else "the next start runs start")
+    assert common_status_checks.pending(str(container)) == (text if owner else "the next start runs start")
 
 
 def test_the_status_reports_problems_with_the_image_and_dialect_in_a_hook_line(
     container, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(status, "code_status", lambda: ())
-    assert said(status.source_status("x --source a", str(container), str(container))) == [
+    monkeypatch.setattr(common_status_checks, "code_status", lambda: ())
+    assert said(common_status_checks.source_status("x --source a", str(container), str(container))) == [
         (
             False, "'--source a' is a relative path, but hooks run in any directory",
             "install the hook again: the new line contains the absolute path",
         )
     ]  # fmt: skip
-    assert said(status.source_status("x", str(tmp_path), str(tmp_path))) == [
+    assert said(common_status_checks.source_status("x", str(tmp_path), str(tmp_path))) == [
         (
             False, f"'{tmp_path}' has no metadata.yaml",
             "give an image directory with --source, or make an instance directory with templater unpack",
         )
     ]  # fmt: skip
     line = f"x --source {container} --dialect v5"
-    assert said(status.source_status(line, "", str(container)))[0] == (
+    assert said(common_status_checks.source_status(line, "", str(container)))[0] == (
         False, "the hook line has the unknown dialect 'v5'", "install the hook again",
     )  # fmt: skip
 
 
 def test_the_status_of_a_bundle_reports_a_missing_or_different_hook(container, monkeypatch):
-    monkeypatch.setattr(status, "code_status", lambda: ())
+    monkeypatch.setattr(common_status_checks, "code_status", lambda: ())
     file = f"{container}/config.json"
     ((ok, text, hint),) = said(oci.status(str(container), ""))
     assert (ok, hint) == (False, "") and text.startswith(f"'{file}' can't be used: ")
@@ -521,8 +523,8 @@ def test_the_status_of_a_bundle_reports_a_missing_or_different_hook(container, m
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for which the code of hooks is checked")
 def test_the_status_reports_code_that_another_user_can_change(monkeypatch):
-    monkeypatch.setattr(status, "is_changeable", lambda path: path == sys.executable)
-    ((ok, text, hint),) = said(status.code_status())
+    monkeypatch.setattr(common_status_checks, "is_changeable", lambda path: path == sys.executable)
+    ((ok, text, hint),) = said(common_status_checks.code_status())
     assert (ok, text) == (
         None,
         f"another user can change '{sys.executable}', whose code every start runs as root",

@@ -124,7 +124,7 @@ COMPILING = {
     "templater.pongo2.tags",
     "templater.pongo2.tags.autoescape",
     "templater.pongo2.compiled_template",
-    "templater.pongo2.exceeded_limit",
+    "templater.pongo2.limit_position",
     "templater.pongo2.template_loading",
     "templater.pongo2.syntax.tokens",
     "templater.pongo2.syntax.tree",

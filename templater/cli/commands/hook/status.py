@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ....hooks import runtimes, status
+from ....hooks import runtimes
+from ....hooks.common_status_checks import Finding
 from ....model.errors import UsageError
 from ....model.source import printable_lines
 from ... import completers, options, output
@@ -27,7 +28,7 @@ from . import runtimes_with
 def command(runtime: str, name: str, path: str, as_json: bool) -> int:
     """Check whether the hook would run at the next start. The exit code is 1 if not."""
     try:
-        findings: list[status.Finding] = list(runtimes.function_of(runtime, "status")(name, path))
+        findings: list[Finding] = list(runtimes.function_of(runtime, "status")(name, path))
     except UsageError as error:
         raise click.UsageError(error.explain()) from None
     if as_json:
