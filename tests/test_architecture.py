@@ -320,7 +320,7 @@ def test_only_the_compiler_imports_jinja2():
         ("cryptography", {"serving.certificate"}),
     ],
 )
-def test_only_the_folder_serving_imports_aiohttp_and_cryptography(library, users):
+def test_only_modules_in_the_serving_folder_import_aiohttp_and_cryptography(library, users):
     assert {found.module for found in all_imports() if found.target.split(".")[0] == library} == users
     importers = [found for found in all_imports() if own(found.target) in users and found.kind == "eager"]
     assert all(folder_of(found.module) == "serving" for found in importers), (

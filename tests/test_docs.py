@@ -315,7 +315,7 @@ def test_every_console_block_of_every_page_is_run_by_a_test():
 
 
 @pytest.mark.parametrize("test", sorted(set(RUN_BY.values())))
-def test_the_test_recorded_for_each_script_of_the_docs_exists(test):
+def test_each_script_in_the_docs_has_an_existing_test(test):
     path, _, name = test.partition("::")
     assert name in (ROOT / path).read_text()
 

@@ -129,7 +129,9 @@ def bad_lines() -> list[Any]:
 
 
 @pytest.mark.parametrize("line", bad_lines())
-def test_invalid_lines_of_the_pongo2_suite_fail_with_its_error_texts(line: dict[str, Any]) -> None:
+def test_invalid_lines_of_the_pongo2_suite_fail_with_the_error_texts_of_the_suite(
+    line: dict[str, Any],
+) -> None:
     with pytest.raises(TemplateError) as raised:
         template = pongo2.compile(line["template"], V6, mode="plain")
         template.render(go_context())

@@ -73,7 +73,7 @@ def test_hook_status_accepts_a_hook_line_that_runs_a_zipapp(built, python, tmp_p
     ("kind", "package"),
     [("zstd", "backports.zstd or pyzstd (Debian: python3-pyzstd)"), ("lz4", "python3-lz4")],
 )
-def test_the_error_about_a_missing_compression_library_names_its_package(
+def test_the_error_about_a_missing_compression_library_names_the_package_to_install(
     built, python, kind, package, tmp_path
 ):
     image = tmp_path / "image.tar"

@@ -294,7 +294,9 @@ def test_a_hook_uses_the_image_that_it_opened_even_if_that_image_is_replaced(hoo
     assert hostname(bundle) == "inside"
 
 
-def test_a_hook_reads_an_instance_description_only_once_even_if_it_changes(hook, bundle, monkeypatch):
+def test_a_hook_reads_an_instance_description_only_once_even_if_the_description_changes(
+    hook, bundle, monkeypatch
+):
     source, folder = lay(bundle.parent / "images/plain", IMAGE), bundle.parent / "descriptions"
     lock = run.StateDirectory.lock
 
@@ -327,7 +329,7 @@ def test_a_missing_source_is_reported_with_its_full_path(hook, bundle, capfd):
     assert f"{bundle.parent}/images/nosuch" in capfd.readouterr().err
 
 
-def test_with_the_if_present_option_a_hook_skips_a_missing_image(hook, bundle):
+def test_the_if_present_option_makes_a_hook_skip_a_missing_image(hook, bundle):
     (bundle.parent / "images/empty").mkdir()
     assert hook("--if-present", source=f"{bundle.parent}/images/empty") == 0
     assert not (bundle / ".templater").exists()

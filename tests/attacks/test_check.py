@@ -101,7 +101,7 @@ def test_the_number_and_size_of_the_instances_in_templater_toml_are_limited(tmp_
         described(str(tmp_path), ("a.yaml", "b.yaml", "c.yaml"))
 
 
-def test_an_instance_that_templater_toml_names_twice_is_read_once(tmp_path: Path) -> None:
+def test_an_instance_listed_twice_in_templater_toml_is_read_once(tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
     (tmp_path / "a.yaml").write_text("name: c1\n")
     (tmp_path / "templater.toml").write_text('instances = ["a.yaml"' + ', "a.yaml"' * 100_000 + "]\n")

@@ -69,7 +69,7 @@ def test_unpack_refuses_an_attribute_name_with_a_nul(
 
 
 @pytest.mark.parametrize("words", [["apply", "-t", "create"], ["diff"], ["preview"], ["simulate", "start"]])
-def test_attack_10_a_rootfs_that_an_image_replaced_with_a_link_is_refused(
+def test_attack_10_a_rootfs_that_is_a_link_in_an_unpacked_image_is_refused(
     tmp_path: Path, words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """An image unpacked with tar may hold ``rootfs -> /``: CVE-2026-48749."""

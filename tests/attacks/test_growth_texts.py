@@ -26,7 +26,7 @@ def source(text: str) -> Source:
 
 @pytest.mark.parametrize("rules", ["v2", "v4"])
 @pytest.mark.slow
-def test_attack_51_each_of_many_metadata_errors_names_its_line(rules: Rules) -> None:
+def test_attack_51_many_metadata_errors_are_reported_with_their_lines(rules: Rules) -> None:
     lines = [f"  a{number}: []\n" for number in range(20_000)]
     with pytest.raises(MetadataError) as caught:
         read_metadata(source("\n" * 400_000 + "properties:\n" + "".join(lines)), rules)

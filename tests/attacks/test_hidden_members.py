@@ -202,7 +202,7 @@ def made_up(choose: random.Random) -> bytes:
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="NOT RUN: needs GNU tar")
 @pytest.mark.slow
-def test_attack_75_gnu_tar_reads_the_same_members_of_an_accepted_archive(
+def test_attack_75_gnu_tar_and_templater_read_the_same_members_of_an_accepted_archive(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     choose, compared = random.Random(20261127), 0

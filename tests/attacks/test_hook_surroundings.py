@@ -380,7 +380,7 @@ def test_a_symlink_to_a_machine_in_the_machines_directory_is_followed(
     ("owner", "is_refused"), [(5 * 65536, False), (0, False), (1000, False), (5 * 65536 + 65535, True)]
 )
 @pytest.mark.parametrize("kind", ["owner", "group"])
-def test_the_owner_of_a_machine_directory_must_not_be_the_second_or_a_later_id_of_a_machine_range(
+def test_a_machine_directory_is_refused_if_its_owner_is_the_second_or_a_later_id_of_a_machine_range(
     bundle: Path, kind: str, owner: int, is_refused: bool
 ) -> None:
     """The guessed range of ids began at the owner, and reached into the range of another machine."""
@@ -874,7 +874,7 @@ def test_a_target_behind_a_link_is_refused_if_a_mount_would_hide_it(bundle: Path
         ("home/u/d", "d", "leads through too many links"),
     ],
 )
-def test_the_runtime_follows_links_of_any_user_to_a_mount_point(
+def test_a_mount_point_is_resolved_through_links_of_any_user(
     bundle: Path, link: str, target: str, said: str
 ) -> None:
     """The hook took the text of such a mount point, and wrote a file that the mount hid."""

@@ -156,7 +156,7 @@ def test_a_hook_takes_no_image_or_description_from_a_directory_that_others_can_w
         (65534, 65534, "0775", True),  # in a user namespace, any user and any group
     ],
 )
-def test_a_directory_is_shared_only_if_a_user_besides_its_owner_and_root_can_write_to_it(
+def test_a_directory_counts_as_shared_only_if_a_user_besides_its_owner_and_root_can_write_to_it(
     uid: int, gid: int, how: str, shared: bool, container: Path
 ) -> None:
     share(container, how)
@@ -308,7 +308,7 @@ def test_a_missing_directory_and_a_loop_of_links_are_refused(tmp_path: Path) -> 
         open_unshared(f"{tmp_path}/missing")
 
 
-def test_a_directory_is_not_shared_if_only_the_group_of_the_namespace_owner_can_write_to_it(
+def test_a_directory_that_only_the_group_of_the_namespace_owner_can_write_does_not_count_as_shared(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """lxc-usernsexec maps the ids of the container, and then the user's own id."""
@@ -439,7 +439,7 @@ def test_a_magic_link_leads_to_the_directory_that_the_kernel_opens(tmp_path: Pat
 
 
 @as_root
-def test_a_cache_or_allowed_directory_behind_a_link_in_the_directory_of_another_user_is_not_used(
+def test_no_cache_and_no_allowed_directory_is_used_through_a_link_in_a_directory_of_another_user(
     tmp_path: Path,
 ) -> None:
     """Below a sticky directory, a user made the missing directory of --cache, with a link in it."""
@@ -485,7 +485,7 @@ def test_no_private_file_of_root_in_the_directory_of_another_user_is_rendered(
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
-def test_a_private_file_in_a_directory_of_root_that_was_renamed_to_templates_is_not_rendered(
+def test_a_private_file_is_not_rendered_from_a_directory_of_root_that_a_user_renamed_to_templates(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner of the container's directory may rename even root's directories in it."""
@@ -507,7 +507,7 @@ def raise_error(error: object) -> None:
 
 @as_root
 @pytest.mark.parametrize("mode", [0o1777, 0o755])
-def test_an_outer_user_of_a_namespace_counts_as_root_only_where_no_other_user_can_make_names(
+def test_an_outer_user_of_a_namespace_counts_as_root_only_where_no_other_user_can_create_files(
     mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a rootless namespace, root and all other outer users have the uid 65534."""
@@ -757,7 +757,7 @@ def test_a_root_filesystem_below_the_open_bundle_is_not_opened_by_its_path(
 
 @as_root
 @pytest.mark.parametrize("owner", [1234, 0])
-def test_another_user_owns_no_directory_on_the_way_to_an_allowed_directory_with_a_link(
+def test_an_allowed_directory_is_refused_if_its_link_leads_through_a_directory_of_another_user(
     owner: int, tmp_path: Path
 ) -> None:
     """The user exchanged the directory with a link while its path was resolved."""
@@ -805,7 +805,7 @@ def test_root_opens_no_description_and_changes_no_archive_through_a_link_of_anot
 
 
 @as_root
-def test_a_directory_is_shared_if_the_hooks_own_group_is_not_private(
+def test_a_directory_of_the_group_of_the_hook_is_shared_unless_that_group_is_private(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In some systems, the primary group of all users is the group "users"."""
@@ -834,7 +834,7 @@ def test_a_directory_is_shared_if_the_hooks_own_group_is_not_private(
         ([(0, 0, 4294967295)], [(0, 0, 4294967295)], False),
     ],
 )
-def test_a_directory_is_shared_if_a_namespace_maps_a_group_of_several_users_to_0(
+def test_a_directory_counts_as_shared_if_a_namespace_maps_a_group_of_several_users_to_gid_0(
     container: Path, users: list[Any], groups: list[Any], is_found: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rootless runtime mapped the group "users", and another member had added a template."""
@@ -932,7 +932,7 @@ def test_in_a_user_namespace_the_members_of_a_group_have_the_numbers_of_the_surr
 
 @as_root
 @pytest.mark.parametrize("kind", ["link", "file"])
-def test_a_link_or_a_file_of_root_in_a_sticky_directory_counts_as_changeable(
+def test_a_file_of_root_and_a_link_of_root_in_a_sticky_directory_count_as_changeable(
     tmp_path: Path, kind: str
 ) -> None:
     """A user can have moved it there. For example, root had unpacked an image in a directory of that user."""
@@ -976,7 +976,7 @@ def test_a_fifo_of_another_user_is_refused_as_a_description_and_as_an_access_log
 
 
 @as_root
-def test_root_appends_no_log_and_makes_no_rules_through_a_link_of_another_user(
+def test_root_writes_no_access_log_and_no_redirect_rules_through_a_link_of_another_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home, private = tmp_path / "home", tmp_path / "private"
@@ -1083,7 +1083,7 @@ def test_attack_33_the_owner_of_the_root_directory_is_not_taken_for_an_id_map(
 @as_root
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize(("owner", "is_refused"), [(1_001_000, True), (1_000_000, False), (0, False)])
-def test_attack_33_a_given_root_filesystem_has_the_ids_of_the_container_or_of_the_host(
+def test_attack_33_only_root_of_the_container_or_the_host_may_own_the_given_root_filesystem(
     owner: int, is_refused: bool, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With ``--rootfs``, the hook did not use lxc.idmap, and the container's root could choose the map."""
@@ -1124,7 +1124,7 @@ def test_attack_33_the_root_of_a_bundle_without_a_user_namespace_chooses_no_id_m
     ("owner", "has_pid", "is_refused"),
     [(1_001_000, True, True), (1_000_000, True, False), (1_000_000, False, True)],
 )
-def test_attack_33_the_root_of_a_bundle_that_joins_a_user_namespace_chooses_no_id_map(
+def test_attack_33_the_id_map_of_a_bundle_comes_from_the_user_namespace_that_the_bundle_joins(
     owner: int,
     has_pid: bool,
     is_refused: bool,
@@ -1157,7 +1157,7 @@ def test_attack_33_the_root_of_a_bundle_that_joins_a_user_namespace_chooses_no_i
         (1234, 0o755, 1234, False), (1234, 0o777, 1234, True), (0, 0o755, 100_000, False),
     ],
 )  # fmt: skip
-def test_attack_74_only_its_owner_may_be_able_to_exchange_a_root_filesystem(
+def test_attack_74_a_root_filesystem_that_a_user_other_than_its_owner_can_exchange_is_refused(
     owner: int, mode: int, own: int, is_refused: bool, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A directory of another user contained the root filesystems of several containers."""
@@ -1180,7 +1180,7 @@ def test_attack_74_only_its_owner_may_be_able_to_exchange_a_root_filesystem(
     [("lxc", "c1/vols/web1"), ("lxc", "c1/vols/a/web1"), ("lxc", "state/web1"), ("oci", "c1/vols/web1")],
 )
 @pytest.mark.parametrize("owner", [0, 1234])
-def test_attack_74_no_other_user_can_exchange_a_root_filesystem_below_the_directory_of_the_container(
+def test_attack_74_a_hook_refuses_a_root_filesystem_whose_parent_directory_belongs_to_another_user(
     owner: int, runtime: str, place: str, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hook had opened the container's directory, and did not check the directories in it."""
@@ -1222,7 +1222,7 @@ def test_attack_74_the_lxc_hook_uses_no_configuration_that_another_user_can_exch
 
 
 @as_root
-def test_the_incus_hook_accepts_a_root_filesystem_of_root_in_a_directory_of_the_containers_root(
+def test_the_incus_hook_accepts_a_root_filesystem_of_host_root_in_a_directory_of_container_root(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Incus stores a root filesystem with unmapped ids if it can start it with an id-mapped mount."""
@@ -1259,7 +1259,7 @@ def test_attack_74_only_the_last_directories_of_a_path_may_belong_to_one_other_u
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
 @pytest.mark.parametrize("place", ["{}/rootfs", "{}/sub/rootfs", "{}/../link/sub/rootfs", "/{}/rootfs"])
-def test_attack_74_apply_refuses_the_root_filesystem_of_an_instance_that_took_the_name_of_src(
+def test_attack_74_apply_refuses_a_root_filesystem_if_another_instance_has_replaced_src(
     place: str, container: Path
 ) -> None:
     """Only a root filesystem directly in SRC was compared, and only if its path had the same text."""
@@ -1280,7 +1280,7 @@ def test_attack_74_apply_refuses_the_root_filesystem_of_an_instance_that_took_th
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
 @pytest.mark.parametrize("slashes", ["", "/"])
-def test_attack_74_apply_compares_src_even_if_its_name_has_become_a_link(
+def test_attack_74_apply_detects_a_replaced_source_even_if_the_source_path_has_become_a_link(
     slashes: str, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The name of SRC was a link only while it was resolved, after the root filesystem had been opened."""
@@ -1350,7 +1350,7 @@ def test_root_changes_no_tree_through_a_link_of_another_user(tmp_path: Path) -> 
         open_directory(str(tmp_path / "file"))
 
 
-def test_the_record_of_apply_is_written_only_beside_its_root_filesystem(
+def test_apply_writes_its_record_only_beside_the_root_filesystem_that_apply_changed(
     container: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The names of two instances were exchanged before the record was opened."""
@@ -1580,7 +1580,7 @@ def test_an_edited_image_is_the_file_whose_metadata_was_read(
     assert private.read_bytes() == before
 
 
-def test_an_exported_image_is_the_file_whose_mode_counts(
+def test_export_takes_the_content_and_the_mode_from_the_same_opened_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The image was opened again by its name, which its owner had given to a private image meanwhile."""
@@ -1699,7 +1699,7 @@ def test_the_hook_status_command_does_not_run_a_line_of_another_program(
 
 @as_root
 @pytest.mark.parametrize(("mode", "is_refused"), [(0o1777, True), (0o755, False)])
-def test_a_file_system_that_is_mounted_in_a_sticky_directory_counts_as_that_of_another_user(
+def test_a_file_system_mounted_in_a_sticky_directory_counts_as_controlled_by_another_user(
     mode: int, is_refused: bool, tmp_path: Path, mounts: Any
 ) -> None:
     """A user mounted a FUSE file system there, which showed root as the owner of its files."""
@@ -1883,7 +1883,7 @@ def test_a_refused_hook_writes_no_log_through_the_link_of_another_user(
 
 
 @pytest.mark.usefixtures("restored_process")
-def test_the_if_present_option_does_not_skip_an_image_with_an_invalid_metadata_file(
+def test_a_hook_with_the_if_present_option_refuses_an_image_whose_metadata_file_is_invalid(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [*hook_line("nspawn", container, monkeypatch), "--source", str(container), "--if-present"]

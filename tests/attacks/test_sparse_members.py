@@ -138,7 +138,7 @@ AFTER = file("after", file("hidden", b"x") * 8)
 
 @pytest.mark.parametrize("magic", MAGIC)
 @pytest.mark.parametrize("layout", FORMATS)
-def test_attack_75_each_sparse_format_is_refused_or_read_as_by_gnu_tar(
+def test_attack_75_templater_refuses_each_sparse_format_or_reads_it_as_gnu_tar_does(
     tmp_path: Path, layout: str, magic: str
 ) -> None:
     read_maps = []

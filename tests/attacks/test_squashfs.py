@@ -215,7 +215,7 @@ def test_the_processor_time_of_sqfs2tar_is_limited_before_its_first_output(
     assert given == [9]
 
 
-def test_a_squashfs_file_that_another_user_replaces_meanwhile_is_opened_only_once(
+def test_a_squashfs_file_is_opened_only_once_even_if_another_user_replaces_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """sqfs2tar read a private image of root through a link that appeared after the first open."""

@@ -152,7 +152,7 @@ def test_equal_templates_are_compiled_once(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "text", ["x\n{{ 1/0 }}", "x\n{% if %}", "{% macro a() %}{% endmacro %}\n{{ a() }}{{ 1/0 }}"]
 )
-def test_an_error_in_one_of_several_equal_templates_names_its_own_file(
+def test_an_error_in_one_of_several_equal_templates_names_the_file_of_that_template(
     tmp_path: Path, text: str, dialect: str
 ) -> None:
     path = equal_templates(tmp_path / "image", text, 2)

@@ -286,7 +286,7 @@ def test_programs_that_a_user_of_a_service_can_change_are_listed_with_low_severi
         ("etc/ssh", Entry(DIRECTORY, 0o775, gid=33)),
     ],
 )
-def test_directories_units_and_scripts_that_a_user_of_a_service_can_change_are_listed(path, entry):
+def test_a_directory_or_unit_or_script_that_a_service_user_can_change_is_listed(path, entry):
     message = f"a system user or group other than root can write '/{path}'"
     found = observed(CHECK, an_image(names=[Name(f"rootfs/{path}", entry)]))
     assert found == [("low", f"rootfs/{path}", message)]
@@ -302,7 +302,7 @@ def test_directories_units_and_scripts_that_a_user_of_a_service_can_change_are_l
         (a_link("rootfs/etc/systemd/system/x.timer", "/srv/x"), [Name("rootfs/srv/x", Entry(FILE, uid=33))]),
     ],
 )
-def test_a_link_of_programs_is_listed_if_users_of_a_service_can_replace_its_target(link, others):
+def test_a_link_to_a_program_or_unit_is_listed_if_users_of_a_service_can_replace_the_target(link, others):
     message = f"a system user or group other than root can replace the targets of the links '{link.path[6:]}'"
     assert observed(CHECK, an_image(names=[link, *others])) == [("low", link.path, message)]
 
@@ -329,7 +329,7 @@ def test_files_that_belong_to_services_by_design_have_no_finding(path, entry):
     assert not observed(CHECK, an_image(names=[Name(f"rootfs/{path}", entry)]))
 
 
-def test_a_link_of_programs_has_no_finding_if_services_cannot_replace_its_target():
+def test_a_link_to_a_program_has_no_finding_if_no_user_of_a_service_can_replace_the_target():
     names = [
         a_link("rootfs/usr/bin/x", "../share/x/x"),
         Name("rootfs/usr/share/x/x", Entry(FILE, 0o755, gid=33)),
@@ -526,5 +526,5 @@ def test_one_user_with_uid_0_has_no_finding():
         ("etc/a", "b/../c", ""), ("x/y/z", "../b/../c", ""), ("x/y/z", "/b/..", ""),
     ],
 )  # fmt: skip
-def test_the_target_of_a_link_is_followed_except_behind_a_name_before_two_dots(path, target, inside):
+def test_a_link_target_is_resolved_unless_it_has_two_dots_after_a_name(path, target, inside):
     assert _target_inside(path, target) == inside

@@ -132,7 +132,7 @@ def test_a_mode_with_one_plausible_meaning_is_written_in_quotes(written, mode):
 
 
 @pytest.mark.parametrize("written", ["0044", "9", "rwx", "888888", "0644", "644", "511"])
-def test_a_mode_without_one_plausible_meaning_is_not_changed(written):
+def test_a_mode_is_changed_only_if_it_has_exactly_one_plausible_meaning(written):
     wrong = image(f"/etc/motd: {{when: [create], template: t, mode: {written}}}")
     assert fixed(wrong).changes(wrong) == {}
 

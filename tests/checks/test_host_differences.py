@@ -55,7 +55,7 @@ def test_a_difference_names_the_position_of_an_error_that_one_host_finds_in_a_te
     assert found == {"fails lxd": '["user.x"] }} (templates/t:1:10)'}
 
 
-def test_a_difference_names_the_field_of_a_rule_that_a_host_ignores():
+def test_a_difference_names_the_rule_field_that_a_host_ignores():
     found = causes(image("/etc/motd: {when: [create], template: t, mode: '0600'}", hosts="incus,lxd"))
     assert found == {"differs lxd": "mode: '0600' (metadata.yaml:4:50)"}
 

@@ -44,13 +44,13 @@ def oracle():
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize(("name", "argument"), FILTERS)
-def test_a_filter_writes_no_line_break_if_the_line_injection_check_accepts_it(name, argument, dialect):
+def test_a_filter_that_the_line_injection_check_accepts_writes_no_line_break(name, argument, dialect):
     for request in requests(expression(name, argument), dialect):
         assert b"\n" not in ours(request)["output"]
 
 
 @pytest.mark.parametrize(("name", "argument"), FILTERS)
-def test_a_filter_writes_no_line_break_if_the_line_injection_check_accepts_it_in_pongo2(
+def test_a_filter_that_the_line_injection_check_accepts_writes_no_line_break_in_pongo2(
     name, argument, oracle
 ):
     for answer in oracle.ask(requests(expression(name, argument))):

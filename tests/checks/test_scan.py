@@ -363,7 +363,7 @@ def test_the_location_of_a_runaway_template_includes_the_image(tmp_path):
     assert uri == f"file://{tmp_path}/templates/t"
 
 
-def test_equal_findings_have_fingerprints_of_sixteen_hex_digits_with_different_numbers(tmp_path):
+def test_fingerprints_of_equal_findings_have_the_same_hash_and_different_numbers(tmp_path):
     (tmp_path / "metadata.yaml").write_text("templates:\n  /../a: {when: [create], template: t}\n")
     scanned = scan_image(str(tmp_path))
     found = audit(scanned)

@@ -49,7 +49,7 @@ def test_dashes_inside_a_yaml_block_scalar_have_no_finding():
 
 
 @pytest.mark.slow
-def test_with_raised_limits_a_second_document_in_a_large_text_is_found(tmp_path):
+def test_a_second_document_in_a_large_text_is_found_if_the_limits_are_raised(tmp_path):
     """The check also covers a text that is read only with a raised limit."""
     text = RULE + "properties:\n" + "".join(f"  k{n}: v\n" for n in range(120_000)) + "---\nx: 1\n"
     (tmp_path / "metadata.yaml").write_text(text)

@@ -112,7 +112,7 @@ def test_the_usual_targets_have_no_finding(path):
     "path",
     ["/etc/hosts", "/etc/hostname", "/etc/systemd/network/eth0.network", "/etc/ssh/ssh_config", "/etc/sudoers.txt", "/srv/etc/passwd"],
 )  # fmt: skip
-def test_a_template_that_writes_another_file_is_not_sensitive(path):
+def test_a_target_that_is_not_sensitive_has_no_finding(path):
     assert severities(CHECK, found(path)) == []
 
 

@@ -39,7 +39,7 @@ def parts(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_for_a_metadata_tarball_the_check_command_names_the_checks_that_did_not_run(parts, capsys):
+def test_the_check_command_names_the_checks_that_did_not_run_for_a_metadata_tarball(parts, capsys):
     assert main(["check", "meta.tar"]) == 0
     assert NEED_ROOTFS in (noted := capsys.readouterr().err) and "no readable root filesystem" in noted
     assert main(["check", "meta.tar", "--json"]) == 0
@@ -173,7 +173,7 @@ def test_the_path_of_a_file_in_an_image_stands_for_the_image(parts, capsys, give
         ("templater.toml", "templater.toml"),
     ],
 )
-def test_a_relative_path_of_a_file_in_the_working_directory_stands_for_the_directory(
+def test_the_relative_path_of_an_image_file_stands_for_the_image_in_the_working_directory(
     parts, monkeypatch, path, image
 ):
     monkeypatch.chdir("image")
@@ -200,7 +200,7 @@ def test_the_json_report_has_the_table_of_hosts_only_as_data(parts, capsys):
 
 
 @pytest.mark.parametrize("command", ["check", "audit"])
-def test_a_note_of_the_instance_description_is_printed(parts, capsys, command):
+def test_the_check_and_audit_commands_print_notes_about_the_instance_description(parts, capsys, command):
     (parts / "i.yaml").write_text("name: c1\nconfi: {}\n")
     assert main([command, "image", "-i", "i.yaml"]) == 0
     assert capsys.readouterr().err == (
@@ -247,7 +247,7 @@ def test_ignored_findings_are_printed_only_on_request(asked, suppressed, shown, 
         assert ("i: every file is the same on incus, lxd\n" in said.err) == (not text)
 
 
-def test_a_finding_has_a_heading_for_its_file_and_its_excerpt_and_hint_below(capsys):
+def test_a_finding_is_printed_below_the_name_of_its_file_and_above_its_excerpt_and_hint(capsys):
     base = {"severity": "error", "message": "m\n", "check": "c"}
     show(
         [

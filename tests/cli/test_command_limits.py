@@ -244,7 +244,7 @@ def test_unpack_reserves_processor_time_for_removing_its_files(limit, left, imag
     assert left - 0.5 < found[0] < left + 0.001
 
 
-def test_no_time_for_a_removal_is_reserved_without_a_limit():
+def test_no_time_is_reserved_for_a_removal_if_there_is_no_processor_limit():
     command_limits.reserve_for_removal()
     assert processor_left() == math.inf
 
@@ -277,7 +277,7 @@ def test_the_default_processor_limit_grows_by_a_second_for_each_mebibyte_of_inpu
 
 
 @pytest.mark.slow
-def test_a_processor_limit_of_the_user_does_not_grow_with_the_input():
+def test_a_processor_limit_that_the_user_sets_does_not_grow_with_the_input():
     input_size.received(9 << 20)
     with (
         pytest.raises(LimitError, match="longer than 1 seconds of processor time"),
@@ -420,7 +420,7 @@ def test_files_that_are_read_from_a_tree_count_as_input_of_the_command(monkeypat
         ({"listed": True}, (), 3 << 20, 2, 3 + 2 * limit_option.IMAGE_SECONDS),
     ],
 )
-def test_at_its_processor_limit_a_command_gets_a_second_for_each_new_piece_of_input(
+def test_a_command_at_its_processor_limit_gets_one_more_second_for_each_new_piece_of_input(
     options, limit, size, count, granted, monkeypatch
 ):
     monkeypatch.setattr(command_limits, "input_size", lambda: size)
@@ -450,7 +450,7 @@ def test_at_its_processor_limit_a_command_gets_a_second_for_each_new_piece_of_in
     assert processor_left() == float("inf")
 
 
-def test_a_block_without_limits_has_any_time_left():
+def test_the_remaining_time_is_infinite_unless_a_limit_applies():
     assert command_limits.time_left() == processor_left() == float("inf")
     with guard(parse(["command-time=9", "command-processor=8"], (COMMAND,))):
         assert 8 < command_limits.time_left() <= 9

@@ -328,7 +328,7 @@ ITEMS = [
         ("bash", "a/", [CompletionItem("", type="file"), CompletionItem("a/")], ["files 0", "a/"]),
     ],
 )
-def test_an_answer_begins_with_the_kind_of_file_names_that_the_shell_adds(
+def test_the_first_line_of_a_completion_answer_says_which_file_names_the_shell_adds(
     shell, typed, items, answer, monkeypatch
 ):
     asked = []

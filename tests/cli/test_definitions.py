@@ -40,7 +40,7 @@ def test_a_virtual_machine_instance_selects_the_build_for_virtual_machines(tmp_p
     assert names("-i", instance) == {"vm.tpl"}
 
 
-def test_only_the_option_rootfs_says_which_files_the_build_of_a_definition_finds(tmp_path):
+def test_only_the_rootfs_option_defines_the_files_that_exist_during_the_build_of_a_definition(tmp_path):
     definition = tmp_path / "d.yaml"
     definition.write_text(
         "image: {distribution: a, architecture: x86_64}\nfiles: [{generator: hostname, path: /etc/hostname}]\n"
@@ -58,7 +58,7 @@ def test_only_the_option_rootfs_says_which_files_the_build_of_a_definition_finds
     )
 
 
-def test_one_command_can_use_the_o_option_for_the_output_and_again_for_fields(tmp_path):
+def test_one_command_can_use_the_o_option_for_the_output_and_for_a_definition_field(tmp_path):
     run("preview", DEBIAN, *FIXED, "-o", tmp_path / "tree", "-o", "image.variant=cloud")
     assert (tmp_path / "tree/var/lib/cloud/seed/nocloud-net/meta-data").exists()
 

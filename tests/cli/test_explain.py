@@ -136,7 +136,7 @@ def test_explain_refuses_an_empty_target(image, run):
 TWICE = "templates:\n  /etc/a: {when: [create, start], template: a.tpl}\n"
 
 
-def test_a_file_that_a_later_pass_writes_again_is_explained_only_there(image, run):
+def test_a_file_that_a_later_pass_writes_again_is_explained_only_in_that_pass(image, run):
     folder = image("{{ trigger }}\n", TWICE)
     code, out, _err = run("explain", folder, "-t", "create,start", "--as", "none")
     first, second = out.split("\n\n")
@@ -152,7 +152,7 @@ def test_a_file_that_a_later_pass_writes_again_is_explained_only_there(image, ru
     assert "written_again_on" not in started and started["lines"]
 
 
-def test_a_file_that_a_later_pass_keeps_is_not_described_as_written_again(image, run):
+def test_a_file_that_a_later_pass_leaves_unchanged_is_described_as_not_changed(image, run):
     folder = image("{{ container.name }}\n", TWICE)
     _code, out, _err = run("explain", folder, "-t", "create,start", "--as", "none")
     assert out.split("\n\n")[0].splitlines()[-1] == "    not changed on start"
@@ -164,7 +164,7 @@ def test_a_file_that_a_later_pass_keeps_is_not_described_as_written_again(image,
     assert "    ! not changed on start\n" in out and "written again" not in out
 
 
-def test_an_empty_file_and_a_template_that_reads_nothing_are_named(image, run):
+def test_explain_marks_an_empty_file_and_a_template_that_reads_nothing(image, run):
     folder = image("")
     assert explained(run, folder)[1].splitlines()[-1] == "    (empty)"
     assert explained(run, folder, "--reads")[1] == "==> a.tpl  /etc/a\n    reads nothing\n"

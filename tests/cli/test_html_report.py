@@ -75,7 +75,7 @@ def test_a_comparison_with_the_exit_code_option_ends_with_1_if_files_differ(page
 
 
 @pytest.mark.parametrize("sample", ["debian-cloud", "permissions", "openwrt", "netplan", "nixos"])
-def test_without_scripts_the_report_shows_every_line_of_every_file(sample, page, run):
+def test_a_report_shows_every_line_of_every_file_even_if_scripts_are_off(sample, page, run):
     _, out, _ = run("preview", SAMPLES / sample, "--json")
     _, text = page("preview", SAMPLES / sample, "--show-secrets")
     root = parsed(text)
@@ -229,7 +229,7 @@ def test_a_secret_that_only_the_existing_file_contains_is_redacted(tmp_path, pag
 # --- the file
 
 
-def test_only_its_owner_can_read_the_report(run, tmp_path):
+def test_only_the_owner_of_a_report_can_read_the_report(run, tmp_path):
     before = os.umask(0o022)
     run("preview", CLOUD, "--html", tmp_path / "r.html")
     os.umask(before)
@@ -458,7 +458,7 @@ files:
 @pytest.mark.parametrize(
     ("type", "built", "other"), [("container", "container", "vm"), ("virtual-machine", "vm", "container")]
 )
-def test_for_a_definition_the_html_report_shows_the_build_of_the_instance_type(
+def test_the_html_report_of_a_definition_shows_the_build_for_the_type_of_the_instance(
     type, built, other, run, tmp_path
 ):
     (tmp_path / "d.yaml").write_text(DEFINITION)

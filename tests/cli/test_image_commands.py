@@ -376,7 +376,7 @@ def test_a_template_that_is_not_a_file_is_neither_shown_nor_replaced(image, type
         assert (code, out, said) == (3, "", "templater: the template 'folder' is a directory\n")
 
 
-def test_a_template_is_edited_only_for_the_given_target(image, typed):
+def test_the_path_option_of_template_edit_limits_the_change_to_one_rule(image, typed):
     (image / "metadata.yaml").write_text(
         "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /a: {when: [start], template: t}\n"
         "  /b: {when: [start], template: t}\n"

@@ -40,7 +40,7 @@ PLACEHOLDER_NOTE = "note: '<set at create>' stands for a value that the daemon g
 
 
 @pytest.mark.parametrize("words", [("preview", "image"), ("diff", "image", "rootfs")])
-def test_at_the_first_start_keys_of_the_image_override_keys_of_the_user(words, image, run):
+def test_image_keys_override_user_keys_at_the_first_start(words, image, run):
     code, out, err = run(*words, "-c", "image.os=mine")
     assert code == 0
     assert "tiny <set at create>" in out and "mine" not in out
@@ -56,7 +56,7 @@ def test_an_existing_instance_has_only_the_keys_of_its_description(words, image,
 
 
 @pytest.mark.parametrize("words", [("preview", "image"), ("diff", "image", "rootfs")])
-def test_no_daemon_keys_are_generated_for_the_host_none(words, image, run):
+def test_no_daemon_keys_are_generated_if_the_selected_host_is_none(words, image, run):
     code, out, err = run(*words, "--as", "none")
     assert code == 0
     assert "tiny none" in out and PLACEHOLDER_NOTE not in err

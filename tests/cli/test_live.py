@@ -90,7 +90,7 @@ def test_a_diff_of_one_instance_prints_a_patch(incus, run):  # noqa: F811
     assert run("diff", "incus:c1", "--exit-code")[0] == 1
 
 
-def test_the_as_option_selects_the_predicted_host(incus, run):  # noqa: F811
+def test_the_value_of_the_as_option_is_the_predicted_host(incus, run):  # noqa: F811
     _code, out, _err = run("diff", "incus:c1", "--as", "lxd")
     assert "# /srv/deep/file: new, 0:0 0644" in out
 
@@ -272,7 +272,9 @@ def test_a_daemon_answer_with_too_many_header_bytes_is_refused(incus, run):  # n
         (False, (5, []), 5),
     ],
 )
-def test_the_exit_code_of_a_table_of_instances(exit_code, found, code, monkeypatch, capsys):
+def test_a_table_of_instances_gives_the_expected_exit_code_and_summary(
+    exit_code, found, code, monkeypatch, capsys
+):
     monkeypatch.setattr(sentences_and_commands, "short", lambda found: "nothing")
     monkeypatch.setattr(sentences_and_commands, "differing", lambda found: found.changing)
     address = Address("incus", "r", "web1", "p")
@@ -382,7 +384,9 @@ def test_each_burst_of_events_shows_the_verdicts_once(monkeypatch, capsys):
         assert capsys.readouterr().err == "changed: a of p, b of p\nchanged: c of q\n"
 
 
-def test_only_the_first_look_at_an_instance_ends_the_watch_with_an_error(monkeypatch, capsys):
+def test_an_error_at_the_first_look_at_an_instance_ends_the_watch_but_a_later_error_does_not(
+    monkeypatch, capsys
+):
     def fail(request):
         raise InputError("bad", hint="better")
 

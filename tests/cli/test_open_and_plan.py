@@ -68,7 +68,7 @@ def test_the_pending_trigger_of_a_description_runs_before_start(run, image, tmp_
     assert "note: triggers copy,start: 'copy' is pending in the description (see -t)" in err
 
 
-def test_a_note_for_an_existing_instance_suggests_the_option_t_next(run, image, tmp_path):
+def test_a_note_for_an_existing_instance_suggests_the_option_t_with_the_value_next(run, image, tmp_path):
     description = write(tmp_path / "web1.yaml", EXISTING)
     data, _, err = plan(run, image, "-i", description)
     assert data["triggers"] == ["create", "start"]
@@ -229,7 +229,7 @@ def test_notes_about_assumptions_are_printed_on_stderr(run):
     assert "note:" not in out
 
 
-def test_the_as_option_with_the_value_all_shows_a_table_of_files_and_hosts(run, image):
+def test_a_table_of_files_and_hosts_is_shown_if_the_value_of_the_as_option_is_all(run, image):
     code, out, err = run("preview", image, "--as", "all", "-t", "create")
     assert code == 0, err
     assert "/etc/created" in out

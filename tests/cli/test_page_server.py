@@ -46,7 +46,7 @@ def ask(page, kind="view", **place):
     return asyncio.run(page.ask(kind, json.dumps({"place": place}).encode()))
 
 
-def test_a_question_of_the_page_goes_to_the_renderer_of_its_kind(page):
+def test_questions_about_findings_go_to_the_check_renderer_and_other_questions_to_the_view_renderer(page):
     page.facts = {"targets": ["a", "b"]}
     assert ask(page, "view", host="lxd") == ask(page, "list") == ask(page, "findings") == (200, b"body")
     first, second = page.views.asked
@@ -125,7 +125,7 @@ def test_the_page_cannot_read_from_standard_input(tmp_path):
         assert request.limits.command == {"time": server.SECONDS}
 
 
-def test_the_assets_of_the_page_are_its_files_without_the_script_of_reports():
+def test_the_page_assets_contain_the_files_of_the_page_but_not_report_js():
     found = server.assets()
     assert {"page.js", "page.css", "page.html"} & found.keys() and "report.js" not in found
     assert all(isinstance(content, bytes) and content for content in found.values())

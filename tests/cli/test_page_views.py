@@ -241,7 +241,7 @@ def test_the_form_shows_a_message_if_an_instance_has_no_profiles(page):
     assert none not in with_one["form text"]
 
 
-def test_the_notes_of_an_instance_of_a_list_are_on_its_page(tmp_path):
+def test_the_page_of_an_instance_in_a_list_shows_the_notes_about_that_instance(tmp_path):
     (tmp_path / "all.json").write_text(json.dumps([{"name": "web1", "confi": {}}, {"name": "web2"}]))
     page = Page(CLOUD, str(tmp_path / "all.json"), name=None)
     note = "unknown key 'confi' is ignored"

@@ -76,7 +76,7 @@ def test_one_renderer_process_answers_all_questions_until_it_ends(workers):
 
 
 @pytest.mark.parametrize("answer", [b"", b"\0\0\0\5{}", (worker_process.LARGEST + 1).to_bytes(4)])
-def test_an_incomplete_or_too_large_answer_of_a_renderer_ends_its_process(answer, workers):
+def test_an_incomplete_or_too_large_answer_ends_the_renderer_process(answer, workers):
     async def run():
         process = Process(answer)
         workers[0].append(process)

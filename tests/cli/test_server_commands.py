@@ -49,7 +49,7 @@ def test_the_public_url_of_a_server_is_one_that_clients_accept(text, found):
     assert caught.value.hint == "for example: --url https://images.example.com"
 
 
-def test_the_access_log_is_opened_again_where_its_name_leads_now(tmp_path, capsys):
+def test_reopening_a_renamed_access_log_writes_to_a_new_file_with_the_old_name(tmp_path, capsys):
     path = tmp_path / "log"
     log = serve.AccessLog(str(path))
     log.write("one \udcff")
@@ -67,7 +67,7 @@ def test_the_access_log_is_opened_again_where_its_name_leads_now(tmp_path, capsy
     assert said.out == "" and said.err.startswith(f"note: can't open '{path}' again: ")
 
 
-def test_an_access_log_that_cannot_be_opened_at_first_is_an_error(tmp_path):
+def test_creating_an_access_log_fails_if_its_file_cannot_be_opened(tmp_path):
     with pytest.raises(TemplaterError) as caught:
         serve.AccessLog(str(tmp_path / "none/log"))
     assert caught.value.message.startswith(f"can't write '{tmp_path}/none/log': ")
@@ -123,7 +123,7 @@ def stored(monkeypatch):
     return store
 
 
-def test_refreshing_the_store_replaces_each_image_that_its_server_has_replaced(stored, capsys):
+def test_a_store_refresh_replaces_each_image_for_which_the_server_has_a_newer_version(stored, capsys):
     assert main(["store", "refresh"]) == 2
     assert stored.asked == [("images:current", True), ("images:old", True), ("images:failing", True)]
     assert stored.replaced == [("images:old", "hashes")]
@@ -141,7 +141,7 @@ def test_refreshing_the_store_replaces_each_image_that_its_server_has_replaced(s
         ("files", 2, "not refreshed, because it was imported from files"),
     ],
 )
-def test_refreshing_one_image_of_the_store(name, code, said, stored, capsys):
+def test_the_refresh_command_reports_the_result_for_one_named_image(name, code, said, stored, capsys):
     assert main(["store", "refresh", name]) == code
     assert capsys.readouterr().err == f"{name}: {said}\n"
 

@@ -109,7 +109,7 @@ def test_a_note_says_that_no_browser_was_found(opens, said, monkeypatch, capsys)
     assert capsys.readouterr().err == said
 
 
-def test_the_options_of_an_installed_hook_are_written_into_its_line(tmp_path, monkeypatch, capsys):
+def test_the_install_command_writes_the_hook_options_into_the_hook_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     options = [
         "--source",
@@ -130,7 +130,7 @@ def test_the_options_of_an_installed_hook_are_written_into_its_line(tmp_path, mo
     )
 
 
-def test_the_status_of_a_hook_needs_a_name(capsys):
+def test_the_hook_status_command_requires_a_name(capsys):
     assert main(["hook", "status", "nspawn"]) == 2
     said = capsys.readouterr().err
     assert said.endswith("\nError: missing name of the container, bundle or machine\n")
@@ -148,7 +148,7 @@ def edited(source="images:a", **values):
     return edit.edited(replace(STORED, source=source), TEXT.format(**given))
 
 
-def test_an_edit_of_a_stored_image_changes_its_flags_its_expiry_and_its_properties():
+def test_an_edit_of_a_stored_image_changes_flags_and_expiry_and_properties():
     found = edited()
     assert (found.auto_update, found.public, found.expires, found.properties) == (True, False, 7, {"a": "b"})
     assert edited("", auto="false").source == ""
@@ -177,7 +177,7 @@ def test_an_edit_of_a_stored_image_refuses_values_of_the_wrong_kind(values, mess
 
 
 @pytest.mark.parametrize("text", ["[]", "public: true", "a: [\n", "a: 2001-99-99"])
-def test_an_edit_of_a_stored_image_refuses_a_text_without_its_keys(text):
+def test_an_edit_of_a_stored_image_refuses_invalid_yaml_and_a_text_with_missing_keys(text):
     message = (
         "the new text is not valid YAML: " if text[:3] == "a: " else f"the new text must have the keys {KEYS}"
     )
@@ -198,7 +198,9 @@ FINDING = {"severity": "high", "check": "setuid", "place": "usr/bin/a", "message
         (80, "", ["high      setuid  mmmmmmmmmm  [CVE-1]"]),
     ],
 )
-def test_the_message_of_a_finding_of_audit_is_beside_its_place_if_there_is_room(width, place, lines):
+def test_audit_prints_the_place_and_message_of_a_finding_on_one_line_if_the_line_is_wide_enough(
+    width, place, lines
+):
     finding = {**FINDING, "place": place, "advisory": "CVE-1", "hint": "h\n"}
     found = [str(line) for line in audit.findings_in_columns([finding], width)]
     assert found == [*lines, " " * 10 + "hint: h\\n"]
@@ -245,7 +247,7 @@ def test_an_image_on_a_server_is_fetched_and_its_notes_are_printed(name, remote,
     assert capsys.readouterr().err == ("note: one\nnote: two\n" * 2 if fetched else "")
 
 
-def test_a_running_instance_is_no_image(monkeypatch):
+def test_a_running_instance_is_refused_as_an_image(monkeypatch):
     monkeypatch.setattr("templater.live.address.is_live", lambda src: src == "incus:web\n")
     assert local_source.local_source("incus:web\n") == "incus:web\n"
     with pytest.raises(UsageError) as caught:
@@ -284,7 +286,7 @@ def test_only_an_address_can_name_a_running_instance(src, answer, live, monkeypa
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_watch_fetches_an_image_on_a_server_but_no_running_instance(live, monkeypatch, capsys):
+def test_watch_fetches_an_image_on_a_server_but_does_not_fetch_a_running_instance(live, monkeypatch, capsys):
     def end(request, *_):
         raise UsageError(f"the end of {request.src}")
 

@@ -330,7 +330,9 @@ def test_a_command_ends_without_a_message_if_its_pager_ends_early(tmp_path):
         (False, "dumb", "auto", False),
     ],
 )
-def test_a_terminal_or_colours_give_a_layout(on_terminal, term, color, layout, monkeypatch):
+def test_output_has_a_layout_on_a_capable_terminal_or_if_colours_are_forced(
+    on_terminal, term, color, layout, monkeypatch
+):
     for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", term)

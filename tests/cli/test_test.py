@@ -88,7 +88,7 @@ def test_a_mistake_in_a_test_has_its_position(run, images, keys, message):
     assert (code, out) == (2, "") and err.startswith(f"templater: a/tests/one.yaml:{message}\n")
 
 
-def test_a_file_that_is_too_large_to_check_fails_a_test_of_valid_files(run, images):
+def test_a_test_that_expects_a_valid_file_fails_if_the_file_is_too_large_to_check(run, images):
     (images / "a/templates/t").write_text("x" * (300 << 10))
     (images / "a/tests/one.yaml").write_text("tests:\n- name: one\n  expect: {/etc/a: {valid: true}}\n")
     code, out, _err = run("test", "a")
@@ -98,7 +98,7 @@ def test_a_file_that_is_too_large_to_check_fails_a_test_of_valid_files(run, imag
     )
 
 
-def test_an_error_of_only_the_host_fails_a_test(run, images):
+def test_a_test_case_fails_if_only_the_predicted_host_reports_an_error(run, images):
     (images / "a/rootfs/etc").mkdir(parents=True)
     (images / "a/rootfs/srv").mkdir()
     (images / "a/rootfs/etc/a").symlink_to("/srv/x")

@@ -32,7 +32,7 @@ def test_preview_to_a_folder_writes_every_file_with_its_mode(tmp_path):
     }
 
 
-def test_a_preview_folder_omits_an_existing_file_with_a_create_only_rule(tmp_path):
+def test_a_preview_folder_does_not_contain_a_file_that_a_create_only_rule_skips(tmp_path):
     assert preview(PERMISSIONS, "-t", "create", "-o", tmp_path / "tree") == 0
     assert sorted(os.listdir(tmp_path / "tree/etc/app")) == ["app.conf", "secret.env"]
 

@@ -535,7 +535,9 @@ class Clock:
 
 
 @pytest.mark.parametrize(("goes_on", "seconds"), [(False, QUIET), (True, PATIENCE)])
-def test_a_burst_of_changes_ends_after_a_pause_or_after_the_patience(goes_on, seconds, image, monkeypatch):
+def test_a_burst_of_changes_ends_after_a_pause_or_after_the_longest_allowed_time(
+    goes_on, seconds, image, monkeypatch
+):
     with Watch([], [str(image)]) as watch:
         clock = Clock(lambda: goes_on and watch.note("later"))
         monkeypatch.setattr(file_watcher, "time", clock)
@@ -545,7 +547,7 @@ def test_a_burst_of_changes_ends_after_a_pause_or_after_the_patience(goes_on, se
         assert watch.wait(0) == []
 
 
-def test_without_a_timeout_watch_waits_for_a_change(image, monkeypatch):
+def test_the_watch_command_without_a_timeout_waits_until_a_file_changes(image, monkeypatch):
     with Watch([], [str(image)]) as watch:
         answers = iter([False, False, True])
         waits = []
@@ -562,7 +564,7 @@ def test_without_a_timeout_watch_waits_for_a_change(image, monkeypatch):
         ("sub/a.tpl", False), ("", True),
     ],
 )  # fmt: skip
-def test_watch_ignores_the_scratch_files_of_editors_and_other_folders(name, concerns, tmp_path):
+def test_watch_ignores_files_in_other_folders_and_scratch_files_of_editors(name, concerns, tmp_path):
     named = [str(tmp_path / "named"), str(tmp_path / ".named")]
     with Watch(named, [str(tmp_path / "folder")]) as watch:
         path = os.path.normpath(tmp_path / "folder" / name)
@@ -577,7 +579,7 @@ def test_watch_names_at_most_sixteen_changed_files(image):
         assert watch.wait(0) == [f"{number:02}" for number in range(16)]
 
 
-def test_files_that_appear_in_a_view_are_watched_later(tmp_path):
+def test_a_file_of_an_earlier_view_is_still_watched(tmp_path):
     with Watch([]) as watch:
         watch.follow([str(tmp_path / "sub/a"), str(tmp_path / "b")])
         watch.follow([])

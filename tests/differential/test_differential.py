@@ -79,7 +79,7 @@ def test_the_program_with_the_real_pongo2_restarts_after_a_crash(oracle):
     assert answers[2]["panic"]
 
 
-def test_the_program_with_the_real_pongo2_answers_after_a_hang(oracle):
+def test_the_program_that_runs_the_real_pongo2_still_answers_after_a_template_hangs(oracle):
     hang = {"template": "{% comment %}{% endcomment x %}", "context": {}, "mode": "plain"}
     (answer,) = oracle.ask([hang])
     assert answer["phase"] == "hang"

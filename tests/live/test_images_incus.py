@@ -164,7 +164,7 @@ def test_a_built_image_starts_in_incus_with_the_previewed_files(incus, work, for
         assert os.getxattr(rootfs / "etc/passwd", "user.note") == b"kept"
 
 
-def test_incus_imports_an_edited_image_as_a_new_image_and_uses_its_template(incus, work):
+def test_incus_imports_an_edited_image_as_a_new_image_and_renders_the_edited_template(incus, work):
     (file,) = stored(work, layout="unified", compression="xz")
     (work / "new.tpl").write_text("edited for {{ instance.name }}\n")
     old, _, new = templater("image", "set-property", file, "os=edited").stdout.partition(" -> ")

@@ -383,7 +383,7 @@ def test_the_log_of_an_incus_hook_counts_the_files_with_the_predicted_content(si
     assert "start: 1 files match templater's result" in log.read_text()
 
 
-def test_an_endless_macro_crashes_incus_but_only_fails_its_rule_in_templater(tmp_path: Path):
+def test_an_endless_macro_crashes_incus_but_templater_only_reports_the_failed_rule(tmp_path: Path):
     need("incus", "unshare")
     metadata = f"architecture: x86_64\ncreation_date: 1700000000\ntemplates:\n{ENDLESS}"
     template = (SAMPLES / "broken/templates/endless.tpl").read_text()

@@ -255,7 +255,7 @@ def test_a_failing_template_stops_the_start_and_reports_the_reason(lxc: Lxc):
     assert lxc.seen("c1") == born("c1"), "the creation was still owed"
 
 
-def test_with_the_keep_going_option_a_container_starts_despite_a_template_error(lxc: Lxc):
+def test_the_keep_going_option_lets_a_container_start_despite_a_template_error(lxc: Lxc):
     hooks = f"lxc.hook.pre-start = {hook_line('lxc', '--on-error', 'keep-going')}\n"
     folder = lxc.create("c1", hooks=hooks, templates={})
     lxc.start("c1")

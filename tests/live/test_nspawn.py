@@ -70,7 +70,7 @@ def test_a_hook_for_a_mapped_machine_writes_files_with_container_ids(folder: Pat
     assert shown(answer.stdout) == born("m1")
 
 
-def test_a_hook_detects_ownership_shifted_by_nspawn_from_the_directory_owner(folder: Path):
+def test_a_hook_uses_the_owner_of_the_directory_to_detect_ids_that_nspawn_shifted(folder: Path):
     rootfs = machine(folder)
     users = (f"--private-users={BASE}:65536", "--private-users-ownership=chown")
     nspawn(rootfs, *users, words=["/bin/true"])
@@ -88,7 +88,7 @@ def test_a_failing_template_fails_the_hook_line_and_reports_the_reason(folder: P
     assert "templates/birth.tpl:1:" in log_of(folder / "m1")
 
 
-def test_with_the_if_present_option_a_hook_skips_a_machine_without_an_image(folder: Path):
+def test_the_if_present_option_makes_a_hook_skip_a_machine_without_an_image(folder: Path):
     need("systemd-nspawn")
     make_rootfs(folder / "machines/m1")
     (folder / "m1").mkdir()
@@ -111,7 +111,7 @@ journalctl -u systemd-nspawn@m1 --no-pager -o cat
 """
 
 
-def test_the_systemd_unit_drop_in_renders_before_the_machine_starts(folder: Path):
+def test_the_installed_systemd_drop_in_file_renders_before_the_machine_starts(folder: Path):
     """The full path: systemd starts systemd-nspawn@m1, whose drop-in `hook install` wrote."""
     need("systemd-nspawn", "machinectl")
     if not Path("/usr/lib/systemd/systemd").exists():

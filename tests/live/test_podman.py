@@ -156,7 +156,7 @@ def test_a_file_that_a_volume_would_hide_is_refused_or_written_into_the_volume(p
     assert podman.run("--rm", option, *annotation(podman), words=words).stdout == "10.0.0.1 c1\n"
 
 
-def test_with_the_no_hosts_option_podman_keeps_the_rendered_etc_hosts(podman: Podman):
+def test_podman_keeps_the_rendered_etc_hosts_if_the_no_hosts_option_is_set(podman: Podman):
     """Without --no-hosts, podman mounts its own file there and writes it after every hook."""
     make_image(podman.path / "image", MOUNTED.format(name="hosts"), NAME)
     podman.install()

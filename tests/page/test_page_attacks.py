@@ -217,7 +217,7 @@ def test_each_of_a_thousand_concurrent_requests_is_answered_or_refused_or_closed
     assert child_of(own_server) == child
 
 
-def test_the_server_answers_while_a_template_loops_and_a_limit_ends_the_template(serve, tmp_path):
+def test_an_endless_template_does_not_block_the_server_and_is_ended_by_a_limit(serve, tmp_path):
     loops = "{% for a in x %}" * 6 + "{% endfor %}" * 6
     template = '{% set x = "' + "a" * 60 + '" %}' + loops
     image = an_image(tmp_path / "image", {"/etc/a": {"when": ["create"], "template": "t"}}, {"t": template})
@@ -328,7 +328,7 @@ def test_the_page_server_refuses_to_run_as_root_without_an_option(image):
         ["--web", "--instances", "x", "--type", "container"],
     ],
 )
-def test_options_that_contradict_web_or_are_only_valid_with_web_give_a_usage_error(image, words):
+def test_options_that_contradict_the_web_option_or_require_it_give_a_usage_error(image, words):
     done = subprocess.run(
         [sys.executable, "-m", "templater", "watch", str(image), *words], cwd=ROOT, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -247,7 +247,7 @@ def port_that_is_not_given_to_others():
     raise AssertionError("no port is free")
 
 
-def test_after_a_server_restart_the_page_keeps_its_edits_once_the_new_address_is_opened(
+def test_the_page_keeps_its_edits_across_a_server_restart_once_the_new_address_is_opened(
     serve, browser, image, expect
 ):
     port = str(port_that_is_not_given_to_others())
@@ -328,7 +328,7 @@ def test_the_page_lists_and_filters_500_targets(serve, browser, tmp_path, expect
     expect(value_of(page)).to_contain_text("file 499 of many")
 
 
-def test_a_file_of_2_megabytes_is_shown_in_part_and_after_a_click_as_a_whole(
+def test_the_page_shows_a_part_of_a_2_megabyte_file_and_shows_all_of_it_after_a_click(
     serve, browser, tmp_path, expect
 ):
     big = "{{ instance.name }}\n" + "".join(

@@ -15,14 +15,14 @@ ALONE = "bz2 gz lz4 lzma zst"
 @pytest.mark.parametrize(
     "name", [f"a/i.{end}" for end in (*OTHER.split(), *OTHER.upper().split(), *ALONE.split())]
 )
-def test_an_extension_of_another_kind_of_file_is_refused(name):
+def test_an_image_name_with_the_extension_of_another_file_kind_is_refused(name):
     with pytest.raises(UsageError) as caught:
         refuse_extension(name)
     message = f"'{name}' has the extension of another kind of file, but an image is a tarball"
     assert caught.value.message == message
 
 
-def test_the_extension_of_a_tarball_and_an_unknown_extension_are_accepted():
+def test_tarball_extensions_and_unknown_extensions_are_accepted():
     for name in ("i", "i.tar", "i.tgz", "i.v1.2", ".deb", *(f"i.tar.{end}" for end in ALONE.split())):
         refuse_extension(name)
 

@@ -356,7 +356,7 @@ TARGETS = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_the_check_command_checks_a_hostile_template_within_its_limits(image, text, capsys):
+def test_the_check_command_stays_within_its_limits_for_a_hostile_template(image, text, capsys):
     entries = [f"/etc/{name}: {{when: [create, start], template: t}}" for name in TARGETS]
     entries += [
         f"{SEED}/{name}: {{when: [create], template: t}}"
@@ -388,7 +388,7 @@ def test_the_check_command_checks_thousands_of_rules_for_one_template_within_its
 
 
 @pytest.mark.slow
-def test_the_check_command_validates_many_scripts_within_its_limits(image, monkeypatch):
+def test_the_check_command_stays_within_its_limits_while_it_validates_many_scripts(image, monkeypatch):
     monkeypatch.setattr(runner, "SECONDS", 3.0)
     files = {f"templates/t{n}": f"#!/bin/sh\n: {n}\n" for n in range(1000)}
     entries = [f"/bin/{n}: {{when: [create], template: t{n}}}" for n in range(1000)]

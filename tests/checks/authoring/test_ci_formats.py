@@ -25,7 +25,7 @@ REPORT = EMPTY | {
 }
 
 
-def test_a_junit_report_has_a_failed_case_for_each_finding_or_one_passed_case():
+def test_each_finding_is_a_failed_junit_case_and_an_image_without_findings_is_one_passed_case():
     root = ElementTree.fromstring(junit([REPORT, EMPTY]))
     suites = root.findall("testsuite")
     assert [suite.get("name") for suite in suites] == ["./i", "j\\x1b"]

@@ -350,7 +350,7 @@ def script(content: str, **fields) -> AuthoredImage:
         ("#!/bin/zsh", "Debian", []), ("#!/bin/bashx", "Debian", []), ("#!/bin/sh\r", "Debian", []), ("sh", "Debian", []),
     ],
 )  # fmt: skip
-def test_the_first_line_of_a_script_and_the_os_of_the_image_choose_the_shells_that_read_it(
+def test_a_script_is_checked_by_the_shells_that_its_first_line_and_the_image_os_select(
     line, os, shells, monkeypatch
 ):
     asked = []
@@ -401,7 +401,7 @@ def name(case) -> str:
 
 
 @pytest.mark.parametrize(("id", "level", "place", "wrong", "right"), CASES, ids=list(map(name, CASES)))
-def test_a_mistake_is_found_with_its_position_and_the_corrected_text_has_no_finding(
+def test_a_mistake_is_found_at_its_position_and_is_not_found_in_the_corrected_text(
     id, level, place, wrong, right
 ):
     assert (level, id, place) in findings(wrong)
@@ -444,7 +444,7 @@ def installed(validator: str) -> bool:
         for number, case in enumerate(VALIDATED)
     ],
 )
-def test_a_validator_finds_a_mistake_with_its_position_and_accepts_the_corrected_file(
+def test_a_validator_finds_a_mistake_at_the_right_position_and_accepts_the_corrected_file(
     validator, id, level, place, wrong, right
 ):
     if not installed(validator):
@@ -717,7 +717,7 @@ def test_a_finding_has_an_exact_position_only_if_its_text_occurs_exactly_once():
         ("{{ properties.a }}{{ properties[trigger] }}", False),
     ],
 )
-def test_a_property_counts_as_read_if_the_template_may_read_every_property(template, found):
+def test_no_property_is_reported_as_unread_if_the_template_may_read_every_property(template, found):
     image = rule("when: [create], template: t, properties: {a: x, othr: y}", t=template + "\n")
     assert ("unread-property" in {check for _, check, _ in findings(image)}) == found
 
@@ -754,7 +754,7 @@ def test_an_incomplete_image_has_no_finding_about_missing_templates():
         ("/etc/f/x", (a_folder("rootfs/etc"), "rootfs/etc/f"), "'/etc/f' is a file, not a directory"),
     ],
 )
-def test_a_target_whose_path_cannot_be_followed_is_a_refused_link(path, names, message):
+def test_a_target_whose_path_cannot_be_followed_is_reported_as_a_refused_link(path, names, message):
     found = of_checks(image(f"{path}: {{when: [create], template: t}}", names=names), "refused-link")
     assert found == [("refused-link", "image/metadata.yaml:4:3", f"'{path}': {message}")]
 
@@ -781,7 +781,7 @@ def test_the_checks_whose_findings_need_a_validator_are_marked():
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_key_of_metadata_yaml_is_corrected_for_other_case_and_dashes_and_one_typo(key):
+def test_a_metadata_key_with_upper_case_letters_or_dashes_or_one_typo_is_corrected(key):
     assert (
         corrected(key) == corrected(key.upper().replace("_", "-")) == corrected(f"{key[0]}q{key[1:]}") == key
     )
@@ -791,7 +791,7 @@ def test_a_key_of_metadata_yaml_is_corrected_for_other_case_and_dashes_and_one_t
 @pytest.mark.parametrize(
     ("mode", "readable"), [("0604", True), ("0644", True), ("0603", False), ("0640", False), ("x", True)]
 )
-def test_every_user_can_read_a_file_with_the_read_permission_for_others(mode, readable):
+def test_every_user_can_read_a_file_only_if_the_file_mode_gives_others_the_read_permission(mode, readable):
     found = image(f'/etc/a: {{when: [create], template: t, mode: "{mode}"}}')
     assert found.can_read(found.rules[0]) is readable
 
@@ -835,12 +835,12 @@ def test_the_findings_about_unused_ignore_comments_are_limited(monkeypatch):
         ("e1f2g", ["e{{ x }}f{{ y }}g"]), ("e1g2f", []), ("e1fg", ["e{{ x }}f{{ y }}g"]), ("1", []), ("plain", []),
     ],
 )  # fmt: skip
-def test_a_rendered_line_comes_from_a_template_line_with_the_same_texts_around_its_expressions(text, lines):
+def test_a_rendered_line_is_matched_with_template_lines_that_have_the_same_literal_texts(text, lines):
     source = Source("t", "plain\na={{ x }}b\n  c {{ y }} d  \n{{ z }}\ne{{ x }}f{{ y }}g")
     assert [span.text for span in _lines_that_give(source, text)] == lines
 
 
-def test_a_long_rendered_text_is_cut_except_for_its_last_character(monkeypatch):
+def test_a_long_rendered_text_is_shortened_but_its_last_character_is_kept(monkeypatch):
     monkeypatch.setattr("templater.checks.authored_image.LARGEST", 4)
     assert [_kept(text) for text in (b"abcd", b"abc\n", b"abcde\n", b"abc\xff")] == [
         "abcd",
@@ -904,7 +904,7 @@ def test_the_example_value_of_a_key_follows_a_default_that_a_template_writes_as_
     assert file("/etc/motd", template).value_of("user.a") == value
 
 
-def test_a_mistake_that_no_configuration_value_explains_depends_on_invented_values():
+def test_a_mistake_is_attributed_to_invented_values_if_no_configuration_value_explains_it():
     image_ = file("/etc/a.json", '{{ config_get("user.a", "") }}\n')
     (probe,) = [each for each in image_.files if each.invented]
     nothing = replace(probe, instance=Instance("c1"))
@@ -913,7 +913,7 @@ def test_a_mistake_that_no_configuration_value_explains_depends_on_invented_valu
 
 
 @pytest.mark.parametrize(("key", "value"), [("user.name", "value"), ("user.port", "8080")])
-def test_a_mistake_names_the_configuration_value_in_its_line(key, value):
+def test_a_finding_names_the_configuration_key_and_value_on_the_line_of_the_mistake(key, value):
     other = {"user.name": "user.port", "user.port": "user.name"}[key]
     template = f'10.0.0.1 {{{{ config_get("{other}", "") }}}}\n{{{{ config_get("{key}", "") }}}} b\n'
     said = [found.message for found in audit(file("/etc/hosts", template), "authoring")]

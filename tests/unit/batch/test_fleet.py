@@ -109,7 +109,9 @@ def test_forty_instances_that_differ_only_in_file_contents_need_at_most_four_pla
 
 
 @pytest.mark.parametrize("content", ["", "new\n", "{{ instance.name }}\n"])
-def test_a_plan_is_reused_for_instances_with_an_existing_file(content, tmp_path, monkeypatch):
+def test_a_plan_is_reused_for_other_instances_even_if_a_target_file_already_exists(
+    content, tmp_path, monkeypatch
+):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "t").write_text(content)
     rules = "".join(f"  /etc/{name}: {{when: [create], template: t}}\n" for name in ("equal", "old", "new"))
@@ -298,7 +300,7 @@ def test_diff_continues_after_instances_without_a_root_filesystem(tmp_path, capf
     assert capfd.readouterr().err.endswith("3 of 5 would change, 1 skipped (virtual machine)\n")
 
 
-def test_diff_compares_each_instance_with_the_root_filesystem_whose_path_contains_its_name(tmp_path, capfd):
+def test_diff_inserts_each_instance_name_into_the_path_pattern_of_the_root_filesystem(tmp_path, capfd):
     for number in range(2):
         (tmp_path / f"web{number}" / "rootfs" / "etc").mkdir(parents=True)
     (tmp_path / "web0" / "rootfs" / "etc" / "hostname").write_text("web0\n")

@@ -110,7 +110,7 @@ def test_without_guest_facts_the_old_seed_is_assumed_to_be_that_of_the_last_boot
     assert found.version == "" and found.sources is None
 
 
-def test_cloud_init_in_a_guest_of_incus_ignores_user_data_without_a_seed():
+def test_cloud_init_in_an_incus_guest_ignores_user_data_if_there_is_no_seed():
     found = judge(seed({}), seed({}), Guest(sources=("NoCloud", "LXD", "None")), Daemon("incus"))
     assert found.datasource == "None"
     assert [reason.rule for reason in found.reasons] == ["lxd", "datasource"]

@@ -49,7 +49,7 @@ def definition(name, family="incus", architectures=()):
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_a_map_gives_the_distribution_s_names_of_architectures(name):
+def test_a_map_gives_each_architecture_the_name_that_the_distribution_uses(name):
     """A name that is missing in the map stays as the definition writes it."""
     expected = dict(zip(NAMES, MAPS[name].split(), strict=True))
     for architecture, mapped in expected.items():
@@ -61,7 +61,7 @@ def test_a_map_gives_the_distribution_s_names_of_architectures(name):
         assert mapped_architecture(definition(name), alias) == wanted
 
 
-def test_names_of_the_definition_replace_a_map():
+def test_architecture_names_in_a_definition_are_used_in_place_of_an_architecture_map():
     own = definition(" ", architectures={"x86_64": "pc"})
     assert [mapped_architecture(own, each) for each in ("x86_64", "i686")] == ["pc", "i686"]
     assert architectures_named(own, "pc") == "x86_64"
@@ -77,7 +77,7 @@ def test_an_architecture_that_only_newer_releases_know_is_known():
     assert caught.value.hint == "did you mean 'x86_64'?"
 
 
-def test_the_local_architecture_has_the_name_of_the_daemons(monkeypatch):
+def test_the_local_architecture_gets_the_name_that_the_daemons_use(monkeypatch):
     for machine, name in (("AMD64", "AMD64"), ("amd64", "x86_64"), ("aarch64", "aarch64")):
         monkeypatch.setattr(architecture_map.platform, "machine", lambda machine=machine: machine)
         assert local_architecture.__wrapped__() == name

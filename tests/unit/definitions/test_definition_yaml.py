@@ -120,7 +120,7 @@ def test_yaml_merge_keys_add_the_fields_of_an_anchor_to_an_entry():
         ),
     ],
 )
-def test_a_mistake_in_a_definition_is_an_error_with_its_position(text, place, message, hint):
+def test_a_mistake_in_a_definition_gives_an_error_at_the_position_of_the_mistake(text, place, message, hint):
     with pytest.raises(InputError) as caught:
         read(text)
     assert (caught.value.message, caught.value.hint) == (message, hint)

@@ -14,12 +14,12 @@ from templater.definitions.detect import is_definition
         ("a.yaml", b"\x1f\x8b\x08\0", False), ("a.yml", b"image:\n\0", False),
     ],
 )  # fmt: skip
-def test_a_text_is_a_definition_by_its_name_or_its_keys(name, content, found, tmp_path):
+def test_a_definition_is_recognised_by_its_name_or_its_keys(name, content, found, tmp_path):
     (tmp_path / name).write_bytes(content)
     assert is_definition(str(tmp_path / name)) == found
 
 
-def test_a_directory_or_a_missing_file_is_no_definition(tmp_path):
+def test_a_directory_or_a_missing_file_is_not_recognised_as_a_definition(tmp_path):
     (tmp_path / "a.yaml").mkdir()
     assert not is_definition(str(tmp_path / "a.yaml"))
     assert not is_definition(str(tmp_path / "b.yaml"))

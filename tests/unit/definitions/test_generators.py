@@ -110,7 +110,7 @@ def test_a_template_that_is_rendered_again_knows_only_the_target_of_the_build(ta
 
 
 @pytest.mark.parametrize("rounds", [pongo.MAX_ROUNDS - 1, pongo.MAX_ROUNDS])
-def test_a_field_is_rendered_until_it_has_no_delimiters_but_not_without_end(rounds):
+def test_a_field_is_rendered_again_until_it_has_no_delimiters_and_too_many_rounds_are_an_error(rounds):
     values = {f"x{number}": f"{{{{ x{number + 1} }}}}" for number in range(rounds)} | {f"x{rounds}": "end"}
     source = Source("d.yaml", "{{ x0 }}")
     if rounds < pongo.MAX_ROUNDS:

@@ -98,11 +98,11 @@ def test_a_note_about_an_unknown_variant_lists_the_known_variants():
         ),
     ],
 )
-def test_a_variant_that_the_definition_names_causes_no_note(variant, entry):
+def test_no_note_is_given_if_the_definition_mentions_the_variant_or_lists_no_variants(variant, entry):
     assert notes_on_variant(variant, entry) == []
 
 
-def test_package_filters_name_known_variants_but_a_property_named_variants_does_not():
+def test_the_known_variants_include_those_of_package_filters_but_not_a_property_named_variants():
     image = IMAGE + "packages: {manager: apt, sets: [{packages: [a], action: install, variants: [musl]}]}\n"
     image += "files:\n- {generator: dump, path: /a, template: {properties: {variants: xyz}}}\n"
     (note,) = [note for note in built(image, "image.variant=glibc").notes if "variant" in note]
@@ -190,7 +190,7 @@ def test_a_definition_whose_build_fails_gives_an_error_with_a_position(text, pla
     assert caught.value.span.place == f"d.yaml:{place}"
 
 
-def test_a_field_that_pongo2_cannot_render_causes_a_note_at_its_position():
+def test_a_note_gives_the_position_of_a_field_that_pongo2_cannot_render():
     image = files("{generator: dump, path: '/a{{', content: a, pongo: true}")
     assert [note.partition(": ")[0] for note in image.notes] == ["d.yaml:3:31"]
 

@@ -45,7 +45,7 @@ def test_the_origin_of_a_position_among_many_generated_pieces_is_found_quickly()
     assert time.process_time() - begun < 5  # a search through all pieces takes a minute
 
 
-def test_a_generated_template_has_the_text_of_its_data():
+def test_a_generated_template_has_the_text_and_size_of_the_given_bytes():
     for data in (b"", b"text"):
         template = GeneratedTemplate(data, ())
         assert (template.source("t").name, template.source("t").text) == ("t", data.decode())

@@ -171,7 +171,7 @@ def test_a_product_without_a_variant_gets_the_variant_default(tree, tmp_path):
     assert products(tree)["tiny:1:amd64:default"]["variant"] == "default"
 
 
-def test_a_product_in_an_older_tree_without_a_variant_gets_the_variant_default(tree, tmp_path):
+def test_adding_an_image_gives_the_variant_default_to_a_product_that_has_no_variant(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")))
     document = json.loads(tree.read(IMAGES_PATH))
     del document["products"]["tiny:1:amd64:default"]["variant"]

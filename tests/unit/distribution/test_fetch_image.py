@@ -111,14 +111,14 @@ def test_both_files_of_a_fetched_split_image_match_its_fingerprint(server):
     assert hashlib.sha256(joined).hexdigest().startswith(fetched.notes[0].split(":")[1][:12])
 
 
-def test_too_large_metadata_of_a_split_image_is_not_downloaded(server, monkeypatch):
+def test_metadata_above_the_size_limit_is_not_downloaded_for_a_split_image(server, monkeypatch):
     monkeypatch.setattr(fetch_image, "_MOST_METADATA", 100)
     with pytest.raises(LimitError, match="more than the limit of 100"):
         fetch("ours:both", whole=True)
     assert downloaded(server) == []
 
 
-def test_a_root_filesystem_announced_above_the_limit_is_not_downloaded(server, monkeypatch):
+def test_a_root_filesystem_is_not_downloaded_if_its_announced_size_is_above_the_limit(server, monkeypatch):
     monkeypatch.setattr(fetch_image, "MOST_BYTES", 500)
     with pytest.raises(
         LimitError, match=r"the catalog announces [0-9]+ bytes for .*, more than the limit of 500"
@@ -807,7 +807,7 @@ def test_the_root_filesystem_of_a_metadata_only_image_is_fetched_when_needed(ser
     assert Store().images()[0].complete
 
 
-def test_an_alias_for_metadata_without_a_root_filesystem_gives_a_note_with_the_source(server, capsys):
+def test_a_new_alias_causes_a_note_if_the_store_has_only_the_metadata_of_the_image(server, capsys):
     fingerprint = fetch("ours:both").fingerprint
     assert main(["store", "alias", "create", "mine", fingerprint]) == 0
     assert "the store has only this image's metadata, fetched from 'ours:both'" in capsys.readouterr().err

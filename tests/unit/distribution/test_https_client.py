@@ -471,7 +471,7 @@ def opened(monkeypatch):
     return connections
 
 
-def test_connections_are_closed_with_their_stream_and_after_errors(server, opened, monkeypatch):
+def test_a_connection_is_closed_when_its_stream_is_deleted_and_after_an_error(server, opened, monkeypatch):
     stream = UrlStream(server.url)
     stream.read(INDEX)
     with pytest.raises(FileNotFoundError):
@@ -572,7 +572,7 @@ def test_a_connection_that_the_server_closed_is_opened_again(server):
     assert not verify(stream).problems
 
 
-def test_a_connection_that_is_closed_at_the_next_request_is_opened_again(server):
+def test_a_connection_is_opened_again_if_the_server_closes_it_instead_of_answering(server):
     """The connection is still open when the request is sent."""
     stream = UrlStream(server.url)
     stream.read(INDEX)

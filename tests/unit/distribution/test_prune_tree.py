@@ -52,12 +52,12 @@ def test_the_keep_option_of_prune_keeps_the_newest_versions(tree):
     checked(tree)
 
 
-def test_the_older_than_option_of_prune_keeps_younger_versions(tree):
+def test_prune_keeps_versions_younger_than_the_given_age(tree):
     prune(tree, older_than=2 * DAY, now=lambda: CREATED + 4 * DAY)
     assert versions(tree) == ["20260103_0000", "20260104_0000", "20260105_0000"]
 
 
-def test_prune_removes_only_versions_that_both_the_keep_and_the_older_than_option_allow(tree):
+def test_prune_removes_a_version_only_if_the_keep_option_and_the_older_than_option_both_allow_it(tree):
     prune(tree, keep=4, older_than=0, now=lambda: CREATED + 30 * DAY)
     assert versions(tree)[0] == "20260102_0000"
     prune(tree, keep=1, older_than=29 * DAY - HOUR, now=lambda: CREATED + 30 * DAY)

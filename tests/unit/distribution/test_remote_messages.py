@@ -368,7 +368,7 @@ def test_a_fetched_image_has_notes_and_is_recorded_in_the_store(found, fetcher):
     assert fetcher.stream.small == 0
 
 
-def test_only_the_metadata_of_a_split_image_is_fetched_with_the_deadline_of_small_files(found, fetcher):
+def test_a_fetch_of_only_the_metadata_of_a_split_image_has_the_deadline_of_small_files(found, fetcher):
     digest = hashlib.sha256(b"abc").hexdigest()
     both = hashlib.sha256(b"abcabc").hexdigest()
     found(incus_7=[image(both, files=("m", "root"), sha256=digest, aliases=("a",))])
@@ -606,7 +606,7 @@ def test_republishing_needs_exactly_one_of_the_redirect_and_copy_options():
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_each_catalog_of_an_origin_counts_toward_the_limit_on_its_size(signed):
+def test_each_catalog_of_an_origin_counts_toward_the_total_catalog_size_limit(signed):
     counted, checked = [], []
     origin = SimpleNamespace(
         read=lambda path: b"signed" if path.endswith(".sjson") else b'{"a": 1}',

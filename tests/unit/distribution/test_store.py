@@ -222,7 +222,7 @@ def test_an_image_with_many_properties_is_refused(store, tmp_path):
         store.change(image.fingerprint, lambda old: replace(old, properties={name: "y" * MOST_PROPERTIES}))
 
 
-def test_an_image_with_a_long_architecture_type_or_source_is_refused(store, tmp_path):
+def test_an_image_with_a_long_architecture_or_type_or_source_is_refused(store, tmp_path):
     """A server announced an architecture of 4 MB, and 130 fetches made records of 529 MB."""
     image = store.import_files(unified_image(tmp_path / "image"))
     for name in ("architecture", "type", "source"):

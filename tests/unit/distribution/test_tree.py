@@ -85,7 +85,9 @@ def test_no_change_is_lost_with_two_concurrent_writers(tmp_path):
     checked(tree)
 
 
-def test_the_image_files_are_written_first_then_the_catalog_and_finally_the_index(tmp_path, monkeypatch):
+def test_the_image_files_are_written_before_the_catalog_and_the_catalog_before_the_index(
+    tmp_path, monkeypatch
+):
     tree = Tree(str(tmp_path / "tree"))
     (pair,) = images(tmp_path / "images", 1)
     seen = []

@@ -260,7 +260,7 @@ def test_verify_reads_a_file_with_several_names_once(tree, tmp_path, kind):
     assert "hash" in {problem.code for problem in report.problems}  # of the version with another file
 
 
-def test_fingerprints_of_a_hard_linked_file_are_checked_with_each_metadata_file(tree):
+def test_verify_checks_the_fingerprint_of_each_metadata_file_combined_with_a_hard_linked_file(tree):
     path = file_of(tree, "squashfs")
     for number in range(20):
         Path(tree.path, f"images/{number}").hardlink_to(path)
@@ -538,7 +538,7 @@ def test_a_problem_shows_only_the_beginning_of_a_long_name():
     assert len(verify_report.place_of("p" * 500, "v" * 500, "i" * 500)) < 350
 
 
-def test_a_products_file_that_many_index_entries_name_is_checked_at_most_twice(tree, monkeypatch):
+def test_a_products_file_is_checked_at_most_twice_even_if_many_index_entries_name_it(tree, monkeypatch):
     checked = []
     monkeypatch.setattr(verify_module, "_check_product", lambda product, report: checked.append(product))
     index = json.loads(tree.read(INDEX_PATH))

@@ -113,7 +113,7 @@ def test_a_refused_path_gives_a_message_and_a_hint(function, prepare, path, word
     assert refusal(function, places, path) == words
 
 
-def test_a_shared_directory_above_the_allowed_directory_is_accepted_only_if_it_is_sticky(places):
+def test_a_shared_parent_of_the_allowed_directory_is_accepted_only_with_the_sticky_bit(places):
     places.chmod(0o1777)
     opened(places, "images/web")
     places.chmod(0o777)
@@ -153,7 +153,7 @@ def test_an_annotation_with_an_instance_description_is_refused_without_the_allow
         (0o777, {"or_sticky": True}, False),
     ],
 )
-def test_a_sticky_directory_is_trusted_only_as_the_place_of_trusted_directories(
+def test_a_sticky_directory_is_trusted_only_if_the_caller_accepts_sticky_directories(
     mode, options, trusted, tmp_path
 ):
     tmp_path.chmod(mode)

@@ -53,7 +53,7 @@ def test_a_directory_is_changeable_if_every_user_can_write_to_it_unless_it_is_st
     assert is_changeable(str(place)) is found
 
 
-def test_a_file_or_link_in_a_directory_of_all_users_is_changeable_and_so_is_a_missing_file(tmp_path):
+def test_files_and_links_and_missing_files_in_a_world_writable_directory_are_changeable(tmp_path):
     folder = tmp_path / "d"
     folder.mkdir()
     (folder / "file").write_text("")

@@ -99,7 +99,7 @@ def test_the_record_of_written_files_is_private_and_lists_the_facts_of_each_file
 
 
 @pytest.mark.parametrize("options", [(), ("--no-cache",)], ids=["cached", "without a cache"])
-def test_the_record_of_written_files_lists_configuration_keys_with_and_without_a_cache(container, options):
+def test_the_record_of_written_files_lists_configuration_keys_even_if_a_cache_is_used(container, options):
     for _ in range(2):
         assert start(container, *options)[0] == 0
     assert b"user.b" in (container / ".templater/written").read_bytes()
@@ -130,7 +130,7 @@ def test_the_keep_modified_option_keeps_and_reports_an_edited_file_and_writes_th
     assert "/etc/a: changed by hand" in printed and "/etc/b" not in printed
 
 
-def test_with_keep_modified_and_keep_going_together_the_container_starts(container):
+def test_the_container_starts_if_the_options_keep_modified_and_keep_going_are_both_set(container):
     start(container)
     (container / "rootfs/etc/a").write_text("by hand\n")
     code, printed = start(container, KEEP, "--on-error", "keep-going")
@@ -271,7 +271,7 @@ def test_a_hostile_record_of_written_files_gives_one_clear_message_and_loses_no_
 @pytest.mark.parametrize(
     "make_hostile", [each for each in HOSTILE if each is not os.mkdir], ids=lambda each: each.__name__
 )
-def test_without_the_keep_modified_option_a_hostile_record_does_not_stop_a_start(container, make_hostile):
+def test_a_hostile_record_does_not_stop_a_start_if_the_keep_modified_option_is_off(container, make_hostile):
     start(container)
     path = container / ".templater/written"
     path.unlink()
@@ -283,7 +283,7 @@ def test_without_the_keep_modified_option_a_hostile_record_does_not_stop_a_start
     assert b"ignored: " in (container / ".templater/log").read_bytes()
 
 
-def test_if_the_files_in_a_staged_record_exceed_the_size_limit_they_count_as_changed_by_hand(
+def test_files_of_a_staged_record_count_as_changed_by_hand_if_their_total_size_exceeds_the_limit(
     container, monkeypatch
 ):
     start(container)
@@ -297,7 +297,7 @@ def test_if_the_files_in_a_staged_record_exceed_the_size_limit_they_count_as_cha
         (folder / "written").write_bytes(staged)
 
 
-def test_after_a_signal_during_the_last_write_the_new_files_do_not_count_as_changed_by_hand(
+def test_new_files_do_not_count_as_changed_by_hand_if_a_signal_arrives_during_the_last_write(
     container, monkeypatch
 ):
     """The signal took effect after the files were in place, and their record was removed."""

@@ -99,7 +99,7 @@ def test_other_removals_of_a_copied_container_change_nothing(options, after, pai
     assert pending(new) == (after or None)
 
 
-def test_a_container_that_was_never_copied_is_destroyed_without_a_notice(tmp_path):
+def test_destroying_a_container_that_was_never_copied_gives_no_notice(tmp_path):
     for folder in (tmp_path, tmp_path / "missing"):
         notice = destroy(str(folder))
         assert (notice.text, notice.state_folder) == ("", "")

@@ -124,7 +124,7 @@ def test_only_an_oci_hook_with_the_in_place_option_enters_mounts_of_the_root_fil
                 rootfs.read("/etc/file", 100)
 
 
-def test_a_start_that_an_earlier_process_left_to_the_mount_hook_is_known_by_one_file(container):
+def test_a_file_named_deferred_makes_the_mount_hook_render_exactly_one_start(container):
     """templater may be updated between the two hooks, so the name of the file can't change."""
     (container / "config").write_text("lxc.hook.pre-start = templater\nlxc.hook.mount = templater\n")
     with StateDirectory(str(container)) as directory:
@@ -179,7 +179,7 @@ def test_a_root_directory_over_which_a_hook_may_mount_is_rendered_only_on_reques
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
 
 
-def test_another_directory_of_the_rootfs_option_is_never_replaced_by_the_one_that_lxc_mounts(container):
+def test_the_directory_that_lxc_mounts_never_replaces_another_directory_in_the_rootfs_option(container):
     options = Options()
     options.rootfs = str(container / "copy")
     (container / "config").write_text("lxc.hook.mount = templater hook lxc\n")
@@ -213,7 +213,7 @@ def test_new_directories_of_an_overlay_belong_to_the_owner_of_the_lower_layer(co
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="NOT RUN: needs root to change owners"
 )
-def test_no_directory_of_an_overlay_is_made_where_another_user_can_exchange_it(container):
+def test_no_overlay_directory_is_made_in_a_directory_of_another_user(container):
     """The user exchanged the new directory with one of root, which the hook then gave to the container."""
     os.chown(container, 1234, 1234)
     os.chown(container / "rootfs", 1000000, 1000000)
@@ -255,7 +255,7 @@ def test_an_invalid_id_map_is_refused(container, value):
         lxc_config.ids_on_disk(str(container / "config"))
 
 
-def test_an_included_file_is_read_at_its_place_in_the_configuration(container):
+def test_an_included_file_is_read_at_the_position_of_the_include_line(container):
     """A later line of the container's own file overrides it, as in LXC."""
     (container / "common.conf").write_text("lxc.hook.mount = templater\nlxc.idmap = u 0 1 1\n")
     config = container / "config"
@@ -520,7 +520,7 @@ def test_a_destroy_by_the_same_process_as_the_clone_is_a_rename(tmp_path):
 
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to change the owner")
-def test_a_destroy_hook_ignores_the_file_of_another_user_about_the_clone(tmp_path):
+def test_a_destroy_hook_ignores_a_clone_record_that_another_user_owns(tmp_path):
     """The owner of the container's directory wrote the path of another instance into that file."""
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state_directory:
@@ -578,7 +578,7 @@ def test_an_empty_id_map_line_clears_the_previous_id_map_lines(container):
     assert lxc_config.ids_on_disk(str(config)).on_disk(0, 0) == (200000, 300000)
 
 
-def test_with_the_if_present_option_a_hook_skips_a_container_without_an_image(container):
+def test_the_if_present_option_makes_a_hook_skip_a_container_without_an_image(container):
     options = Options()
     options.if_present = True
     assert isinstance(lxc.read_request(options, environ(container)), Notice)
@@ -686,7 +686,7 @@ def test_an_overlay_in_a_directory_that_another_user_can_exchange_is_refused(mou
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
-def test_the_upper_layer_may_be_in_a_directory_of_its_own_owner_only(tmp_path):
+def test_an_upper_layer_in_a_directory_of_another_owner_is_refused(tmp_path):
     """A user who owns a directory with the upper layers of several containers can exchange the layers."""
     for name in ("lower", "u/upper", "u/work"):
         (tmp_path / name).mkdir(parents=True)
@@ -702,7 +702,7 @@ def test_the_upper_layer_may_be_in_a_directory_of_its_own_owner_only(tmp_path):
 @pytest.mark.parametrize(
     ("owner", "mode", "said"), [(1234, 0o755, "belongs to another user"), (0, 0o777, "other users can write")]
 )
-def test_no_directory_of_an_upper_layer_is_made_where_another_user_can_exchange_it(
+def test_no_upper_layer_directory_is_made_in_a_directory_that_another_user_can_change(
     tmp_path, owner, mode, said
 ):
     """That user gave the name of the missing directory to the directory of another container for a moment."""
@@ -760,7 +760,7 @@ def test_the_root_filesystem_path_is_read_from_the_bundle(bundle):
     assert oci.root_of({"root": {"path": "/abs"}}, "/b") == "/abs"
 
 
-def test_only_annotations_for_templater_with_text_values_are_read_from_a_bundle():
+def test_a_bundle_annotation_is_read_only_if_it_is_for_templater_and_has_a_text_value():
     found = oci._annotations(
         {"annotations": {"org.templater.config.user.x": "1", "other": "2", "org.templater.n": 3}}
     )
@@ -866,7 +866,7 @@ def test_a_machine_named_like_a_templater_directory_requires_the_source_and_stat
     assert isinstance(nspawn.read_request(options, {}), HookRequest)
 
 
-def test_with_the_if_present_option_a_hook_skips_a_machine_without_an_image(tmp_path, monkeypatch):
+def test_the_if_present_option_makes_a_hook_skip_a_machine_without_an_image(tmp_path, monkeypatch):
     monkeypatch.setattr(nspawn, "INSTANCES", str(tmp_path / "state"))
     options = Options()
     options.words, options.source = ("web1",), str(tmp_path)

@@ -209,7 +209,7 @@ def test_an_lxc_configuration_can_include_only_a_limited_number_of_files(tmp_pat
     assert refused.value.message == f"'{tmp_path}/0' includes more than 3 files"
 
 
-def test_the_error_about_an_instance_description_shows_its_position_but_quotes_no_text():
+def test_the_error_about_an_instance_description_shows_the_position_but_no_text_of_the_description():
     span = Source("instance.yaml", "a: secret").span(3, 9)
     for found, said in ((InputError("secret", span), "instance.yaml:1:4: "), (LimitError("secret"), "")):
         hidden = _without_description(found)

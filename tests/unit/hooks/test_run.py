@@ -74,7 +74,7 @@ def test_the_hook_line_with_the_probe_option_prints_the_version():
     assert line("--probe").stdout.startswith("templater ")
 
 
-def test_without_lxc_variables_the_hook_fails_without_a_traceback():
+def test_the_hook_fails_without_a_traceback_if_the_lxc_variables_are_missing():
     answer = line(env={})
     assert answer.returncode == 2
     assert answer.stderr.startswith("templater: LXC did not call this hook\n")
@@ -261,7 +261,7 @@ def test_a_failure_before_rendering_is_logged(container, tmp_path):
         assert "started anyway" in log.read_text()
 
 
-def test_a_clone_and_a_rename_are_logged_in_the_new_container(container, tmp_path):
+def test_the_log_of_the_new_container_records_a_clone_and_a_rename(container, tmp_path):
     """One process runs both hooks, as lxc-copy -R does."""
     (container / "templates/a.tpl").write_text("x")
     (container / "instance.yaml").write_text("name: c1\n")

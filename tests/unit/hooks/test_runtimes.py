@@ -92,7 +92,7 @@ def test_one_new_python_file_adds_a_container_runtime(place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_help_lists_a_new_runtime_and_its_install_command_reports_missing_arguments(place: Path) -> None:
+def test_a_new_runtime_is_listed_in_the_help_and_reports_missing_install_arguments(place: Path) -> None:
     assert "\n  toy " in hook(place, "--help").stdout
     for command in ("install", "status"):
         answer = hook(place, command, "docker")

@@ -135,7 +135,7 @@ def test_the_status_command_checks_a_bundle(container):
     assert not problems(oci.status(str(container), ""))
 
 
-def test_the_status_command_runs_no_line_of_another_program_in_the_drop_in(tmp_path):
+def test_the_status_command_does_not_run_another_program_from_the_systemd_drop_in_file(tmp_path):
     drop_in = tmp_path / "systemd-nspawn@web1.service.d/templater.conf"
     drop_in.parent.mkdir()
     drop_in.write_text(f"[Service]\nExecStartPre=touch {tmp_path}/made #\n")
@@ -205,7 +205,7 @@ def test_the_status_command_reports_an_nspawn_line_that_systemd_does_not_run(
         ),
     ],
 )
-def test_the_status_command_reports_a_stage_of_a_podman_hook_that_its_line_cannot_handle(
+def test_the_status_command_reports_a_podman_hook_stage_that_the_hook_line_cannot_handle(
     stages, options, text, tmp_path
 ):
     install.write(podman.snippet("", options, str(tmp_path)))
@@ -217,7 +217,7 @@ def test_the_status_command_reports_a_stage_of_a_podman_hook_that_its_line_canno
 
 
 @pytest.mark.parametrize("when", [{"annotations": {"^org.other": ".*"}}, {"always": True}, None])
-def test_the_status_command_reports_another_condition_of_a_podman_hook(when, tmp_path):
+def test_the_status_command_reports_a_podman_hook_with_an_unexpected_when_condition(when, tmp_path):
     install.write(podman.snippet("", [], str(tmp_path)))
     file = tmp_path / "templater.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"when": when}))
@@ -389,7 +389,7 @@ def test_the_status_says_why_a_hook_line_could_not_be_run(monkeypatch):
 
 
 @pytest.mark.parametrize("runtime", ["lxc", "oci", "nspawn"])
-def test_the_status_command_runs_only_the_words_that_this_installation_writes(runtime, monkeypatch):
+def test_the_status_command_runs_only_hook_lines_that_this_installation_writes(runtime, monkeypatch):
     """The line can come from a container, whose files belong to root, too. It is not run, even in part."""
     runs = []
     answer = subprocess.CompletedProcess([], 0, "versions", "")
@@ -424,7 +424,7 @@ def test_the_status_command_shows_the_beginning_of_a_line_that_it_did_not_run():
     assert common_status_checks.runs("lxc", "x" * 201, "").text == f"{shown}{'x' * 200}…"
 
 
-def test_the_status_command_enters_only_the_namespace_that_this_user_writes(container, monkeypatch):
+def test_the_status_command_enters_only_the_namespace_that_hooks_of_this_user_enter(container, monkeypatch):
     runs = []
     answer = subprocess.CompletedProcess([], 0, "versions", "")
     monkeypatch.setattr(subprocess, "run", lambda words, **_: runs.append(words) or answer)
@@ -449,7 +449,9 @@ def test_the_status_command_enters_only_the_namespace_that_this_user_writes(cont
 
 
 @pytest.mark.parametrize("variable", ["$LXC_ROOTFS_PATH", "${LXC_ROOTFS_PATH}"])
-def test_the_status_command_reads_the_root_filesystem_of_an_ordinary_users_line(variable, container):
+def test_the_status_command_reads_the_root_filesystem_from_a_hook_line_of_an_ordinary_user(
+    variable, container
+):
     """The line has a variable of LXC, which ``status`` took for the path of an image."""
     installed(container)
     config = container / "config"
@@ -461,7 +463,7 @@ def test_the_status_command_reads_the_root_filesystem_of_an_ordinary_users_line(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change owners")
 @pytest.mark.parametrize("owner", [100_000, 0])
-def test_the_state_of_an_ordinary_users_container_is_unreadable_without_a_problem(
+def test_the_status_says_that_only_the_root_user_of_the_container_can_read_the_state(
     owner, container, monkeypatch
 ):
     """Its hook runs as the container's root, who alone can read the state."""

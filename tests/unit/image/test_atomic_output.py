@@ -88,7 +88,7 @@ def test_after_a_kill_the_next_run_restores_the_old_or_the_new_image(folder, at,
     assert seen(folder) == NEW
 
 
-def test_publishing_without_replace_keeps_image_files_restored_after_a_kill(folder):
+def test_publishing_with_replace_off_restores_the_old_image_files_after_a_killed_run(folder):
     assert killed(folder, 3)
     assert seen(folder).keys() - set(NAMES)
     paths = [str(folder / name) for name in NAMES]
@@ -246,7 +246,7 @@ def test_an_existing_file_is_replaced_only_on_request(tmp_path, nameless, monkey
     assert seen(tmp_path) == {"image": "new", "other": "other"}
 
 
-def test_an_error_while_a_file_gets_its_name_says_so_and_leaves_no_file(tmp_path, monkeypatch):
+def test_a_failed_rename_to_the_final_name_is_reported_and_leaves_no_file(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError(errno.EIO, "Input/output error")
 

@@ -191,7 +191,9 @@ def test_a_squashfs_build_reports_the_files_that_lose_their_acls(image_directory
 @pytest.mark.slow
 @root_only
 @pytest.mark.parametrize(("time", "stored"), [(-(10**9), 0), (2**32 + 1, 2**32 - 1), (2**33, 2**32 - 1)])
-def test_a_squashfs_build_limits_times_to_the_range_of_squashfs(image_directory, tmp_path, time, stored):
+def test_file_times_in_a_squashfs_build_are_clamped_to_the_range_of_squashfs(
+    image_directory, tmp_path, time, stored
+):
     for name in ("etc/shadow", "etc", "."):
         os.utime(image_directory / "rootfs" / name, (time, time))
     files = packed(image_directory, tmp_path / "i", layout="split", rootfs="squashfs").files
@@ -477,7 +479,7 @@ def test_an_interrupted_xz_compression_stops_quickly(monkeypatch, ending):
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_a_build_limits_file_times_to_source_date_epoch(image_directory, tmp_path):
+def test_no_file_in_a_build_has_a_time_after_source_date_epoch(image_directory, tmp_path):
     contents = open_contents(str(image_directory), latest=1_600_000_005)
     build(contents, contents.parts(), str(tmp_path / "i"), Packing(compression="none"))
     with tarfile.open(tmp_path / "i") as archive:
@@ -719,7 +721,7 @@ def test_unpack_refuses_an_existing_directory(tmp_path):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_unpack_fills_the_working_directory_of_a_shell(tmp_path, monkeypatch, fails):
+def test_unpack_into_the_working_directory_does_not_replace_the_directory(tmp_path, monkeypatch, fails):
     """The directory was replaced, so the shell was in a directory that no longer existed."""
     path = tarball(tmp_path / "i.tar", GOOD)
     (tmp_path / "out").mkdir(0o751)

@@ -209,7 +209,7 @@ def test_only_zeros_or_data_of_the_same_compression_may_follow_compressed_data(t
             assert opened.position == len(result)
 
 
-def test_eight_bytes_show_what_follows_compressed_data(tmp_path, monkeypatch):
+def test_eight_bytes_are_enough_to_detect_other_data_after_compressed_data(tmp_path, monkeypatch):
     """No more is read than what shows the compression."""
     packed = gzip.compress(random.Random(1).randbytes(HEAD))
     monkeypatch.setattr(decompress, "_CHUNK", len(packed) + 8 - HEAD)

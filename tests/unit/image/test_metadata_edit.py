@@ -208,7 +208,7 @@ def test_an_edit_keeps_the_comments_of_list_items_with_and_without_a_final_newli
          "templates: {/a: {when: ['create', start]}}"),
     ],
 )  # fmt: skip
-def test_rule_changes_support_null_rules_and_shared_nodes_and_keep_comments(before, fields, after):
+def test_a_rule_change_keeps_comments_and_works_with_null_rules_and_shared_nodes(before, fields, after):
     assert metadata_edit.change_rule(Source("metadata.yaml", before), "/a", fields).text == after
 
 

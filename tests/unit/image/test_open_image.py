@@ -481,7 +481,7 @@ def test_the_error_about_a_missing_image_names_the_image(tmp_path):
         open_image("nope.tar")
 
 
-def test_the_error_about_a_too_large_template_uses_its_name_in_the_image(tmp_path):
+def test_the_error_about_a_too_large_template_shows_the_template_name_and_not_the_file_path(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "a.tpl").write_text("123456")
     file = open_image(str(tmp_path), Limits(template_bytes=5)).read_templates({"a.tpl"})["a.tpl"]

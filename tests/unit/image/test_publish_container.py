@@ -143,7 +143,7 @@ def test_publishing_detects_a_running_container_by_its_processes(container):
     assert running(str(container)) is None
 
 
-def test_publishing_packs_metadata_and_templates_of_the_container_or_else_generated_metadata(container):
+def test_publishing_packs_the_container_metadata_and_templates_or_generates_missing_metadata(container):
     (container / "templates/a.tpl").write_text("a")
     found = publication(str(container), now=77, properties={})
     parts = [(part.member.name, part.member.size, part.member.mode) for part in found.parts]
@@ -165,7 +165,7 @@ def test_publishing_packs_metadata_and_templates_of_the_container_or_else_genera
         ("etc/issue", "ID=x\n", {}),
     ],
 )  # fmt: skip
-def test_publishing_a_container_without_metadata_takes_its_properties_from_os_release(
+def test_a_published_container_without_metadata_gets_its_properties_from_os_release(
     container, path, text, properties
 ):
     (container / "metadata.yaml").unlink()

@@ -134,7 +134,7 @@ class Blocks:
     ("offset", "size", "result"),
     [(0, 4, b"abcd"), (3, 1, b"d"), (2, 4, b"cdef"), (2, 6, b"cdefgh"), (4, 2, b"ef"), (3, 6, b"defghi")],
 )
-def test_reading_bytes_can_continue_in_the_next_blocks(offset, size, result):
+def test_bytes_that_span_several_squashfs_blocks_are_read_completely(offset, size, result):
     walk = squashfs_directories._Walk(
         "p", Blocks(b"abcd", b"efgh", b"ijkl"), bytes(96), squashfs_directories._inflate, DEFAULT
     )

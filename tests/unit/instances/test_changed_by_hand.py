@@ -95,7 +95,7 @@ def test_a_template_is_compared_with_the_recorded_template(
     assert file.template_changed is changed
 
 
-def test_a_recorded_file_without_a_rule_is_listed_in_the_order_of_the_paths() -> None:
+def test_recorded_files_without_a_rule_are_sorted_by_path_among_the_other_files() -> None:
     first, second = statuses("/b", b"x\n", [recorded("/a")], {"/a": b"x\n"})
     assert (first.path, first.change, first.would_change, first.by_hand) == ("/a", None, False, False)
     assert second.path == "/b"

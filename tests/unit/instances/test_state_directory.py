@@ -119,7 +119,7 @@ def test_no_file_is_created_behind_a_symlink_in_the_state_directory(tmp_path):
     assert not (tmp_path / "missing").exists()
 
 
-def test_a_command_that_opens_the_instance_record_for_writing_locks_it(tmp_path):
+def test_a_command_locks_the_instance_record_if_it_opens_the_record_for_writing(tmp_path):
     with (
         opened_record(str(tmp_path)),
         opened_record(str(tmp_path), lock="apply"),

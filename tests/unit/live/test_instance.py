@@ -291,7 +291,7 @@ def test_the_error_about_a_missing_daemon_socket_names_its_path(monkeypatch, tmp
         open_daemon(parse_address("incus:c1"))
 
 
-def test_the_error_about_a_socket_without_a_daemon_names_its_path(monkeypatch, tmp_path):
+def test_a_socket_on_which_no_daemon_listens_gives_an_error(monkeypatch, tmp_path):
     folder = os.path.relpath(tmp_path)
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(f"{folder}/s")
@@ -383,7 +383,7 @@ time.sleep(60)' "$6"
     ],
     ids=["no client", "silent", "error", "no socket", "socket"],
 )  # fmt: skip
-def test_the_client_of_incus_connects_to_a_remote_and_ends_with_the_connection(
+def test_the_incus_client_gives_access_to_a_remote_until_the_connection_is_closed(
     script, words, tmp_path, monkeypatch
 ):
     program = tmp_path / "bin/incus"
@@ -680,7 +680,7 @@ def test_an_instance_is_not_ephemeral_unless_the_daemon_says_so(data):
     assert not parse_filters(parse_address("incus:"), ("ephemeral=true",))(data)
 
 
-def test_the_pattern_of_a_running_instance_is_not_a_directory():
+def test_a_name_pattern_for_running_instances_cannot_contain_a_slash():
     with pytest.raises(UsageError, match=r"^'a/b' is not a name pattern$"):
         parse_filters(parse_address("incus:"), ("a/b",))
 
@@ -702,7 +702,7 @@ def test_a_project_that_the_user_may_not_see_is_accepted(incus):
     found.close()
 
 
-def test_the_client_on_the_socket_for_unprivileged_users_uses_their_own_project():
+def test_the_socket_for_unprivileged_users_selects_the_project_of_the_calling_user():
     project, why = connect._default_project(parse_address("incus:none:c1"), is_user=True)
     assert (project, why) == (
         f"user-{os.getuid()}",

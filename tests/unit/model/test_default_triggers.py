@@ -28,7 +28,7 @@ def test_the_default_triggers_of_a_new_instance_are_create_and_start():
     assert found.reason == "the first start of a new instance"
 
 
-def test_a_note_says_that_the_instance_already_exists_if_its_first_start_is_shown():
+def test_the_default_triggers_of_a_first_start_have_a_note_if_the_instance_already_exists():
     found = default_triggers(instance(exists=True), None)
     assert found.passes == ("create", "start")
     assert found.notes == ("the instance already exists: its next start runs only 'start' (see -t next)",)

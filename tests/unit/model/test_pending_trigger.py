@@ -97,7 +97,7 @@ def test_templater_keeps_the_pending_trigger_after_a_failed_start() -> None:
     assert created().start_failed().pending == "create"
 
 
-def test_a_daemon_clears_the_pending_trigger_if_only_the_rules_of_start_fail() -> None:  # 23, 24
+def test_a_failed_start_keeps_the_pending_trigger_only_if_a_rule_of_that_trigger_failed() -> None:  # 23, 24
     assert created().start_failed("create").pending == "create"
     assert created().start_failed("start").pending == ""
 

@@ -26,5 +26,5 @@ def test_printed_text_keeps_line_endings_and_tabs_but_escapes_other_control_char
         ("", 0, 0, 10, " 1 | \n   | ^"),
     ],
 )
-def test_an_excerpt_shows_the_part_of_a_line_around_a_span_with_carets(text, start, end, width, excerpt):
+def test_an_excerpt_shows_part_of_a_line_and_marks_the_span_with_carets(text, start, end, width, excerpt):
     assert Source("t", text).span(start, end).excerpt(width) == excerpt

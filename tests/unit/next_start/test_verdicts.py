@@ -97,7 +97,7 @@ def test_a_never_started_instance_runs_its_pending_trigger_at_the_next_start(inc
     assert commands(found, files[SEED]) == ("incus start c1",)
 
 
-def test_a_verdict_sends_no_request_for_what_was_read_ahead(incus):
+def test_judging_files_that_were_read_ahead_sends_no_request_to_the_daemon(incus):
     """Answers of a slow daemon must not use up the time for rendering."""
     put_rules(
         incus,
@@ -254,7 +254,9 @@ def test_unreadable_files_that_the_start_writes_have_the_verdict_write(incus):
     ("pending", "contents"),
     [("copy", {"/etc/b": b"one copy", "/etc/a": b"one copy"}), ("", {"/etc/a": b"one none"})],
 )
-def test_templates_of_an_instance_with_unreadable_files_see_its_configuration(incus, pending, contents):
+def test_a_template_can_read_the_configuration_of_an_instance_whose_files_are_unreadable(
+    incus, pending, contents
+):
     data = incus.data("GET /1.0/instances/c1")
     data["status"] = "Stopped"
     for key in ("config", "expanded_config"):
@@ -330,7 +332,7 @@ def test_names_in_the_suggested_commands_are_quoted(incus):
 @pytest.mark.parametrize(
     "data", [b"\xff\xfe\x00", b"{% if %}", b"{{ 1/0 }}", b"\x01", "é\u2028".encode(), b""]
 )
-def test_a_file_from_a_template_with_any_bytes_gets_a_verdict(incus, data):
+def test_a_file_gets_a_verdict_even_if_its_template_contains_arbitrary_bytes(incus, data):
     put_rules(
         incus, [("/etc/a", ["start"], "a.tpl", {}), ("/etc/b", ["create"], "a.tpl", {})], {"a.tpl": data}
     )
@@ -445,7 +447,7 @@ def test_the_verdicts_on_a_virtual_machine_are_about_the_files_that_its_agent_wr
     assert found.files[0].change.before == b"y\n" and commands(found, found.files[0]) == ("incus restart c1",)
 
 
-def test_a_template_of_a_virtual_machine_that_cannot_be_rendered_is_not_compared(incus):
+def test_a_template_that_cannot_be_rendered_is_not_compared_for_a_virtual_machine(incus):
     make_vm(incus)
     rules = [("/etc/a", ["copy"], "a.tpl", {}), ("/etc/b", ["copy"], "b.tpl", {})]
     put_rules(incus, rules, {"a.tpl": b"{{ x|nosuch }}", "b.tpl": b"b"})
@@ -532,7 +534,7 @@ def test_a_missing_file_of_a_copy_rule_needs_no_command(incus):
     assert found.files[0].current == "missing" and commands(found, found.files[0]) == ()
 
 
-def test_a_patch_has_the_remarks_and_the_json_the_newer_image_of_a_next_start(incus):
+def test_the_patch_has_the_remarks_of_a_next_start_and_the_json_has_the_newer_image(incus):
     put_rules(incus, [("/srv/fifo", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"})
     found = replace(judged(incus), newer_image="a newer image \ud800", unreadable="not authorized")
     remark = "the daemon shows an empty file, which can also be a fifo or a device"

@@ -160,7 +160,7 @@ def test_notes_say_which_name_and_type_are_assumed_for_the_output_of_incus_confi
         ("a/", "c1", "assumed"),
     ],
 )
-def test_a_description_without_a_name_gets_the_name_of_its_file_or_c1(file, name, source):
+def test_a_description_without_a_name_gets_its_file_name_or_else_the_default_name_c1(file, name, source):
     found = read_instance(Source(file, b"type: container\nconfig: {}\n"))
     assert found.name == name
     assert found.notes == (f"the name '{name}' is {source}: the description has no name (see --name)",)
@@ -287,7 +287,7 @@ def test_the_description_in_backup_yaml_includes_the_profiles_of_the_instance(ke
     assert instance.expanded_config()["user.site"] == "here"
 
 
-def test_if_backup_yaml_has_no_profiles_its_description_counts_as_already_expanded():
+def test_a_backup_yaml_without_profiles_counts_as_already_expanded():
     assert read({"container": API, "profiles": []}).expanded_config()["user.site"] == "here"
 
 
@@ -327,7 +327,7 @@ def test_json_scalars_are_converted_to_strings_as_in_the_daemons():
     assert instance.expanded_config() == {"a": "true", "b": "1.50", "c": "5", "d": "", "e": "1e3"}
 
 
-def test_security_privileged_in_the_configuration_overrides_the_key_privileged():
+def test_the_configuration_key_security_privileged_overrides_the_top_level_key_privileged():
     assert read("privileged: true\n").privileged
     assert not read("privileged: true\nconfig: {security.privileged: 'false'}\n").privileged
 
@@ -482,7 +482,7 @@ def test_a_name_after_the_file_path_selects_one_of_the_instances_in_the_file(tmp
     assert caught.value.message == f"can't read '{tmp_path}/none.yaml': no such file or directory"
 
 
-def test_a_file_name_may_begin_with_the_mark_of_a_name(tmp_path, monkeypatch):
+def test_a_description_file_name_may_begin_with_a_number_sign(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "#web.json").write_text(json.dumps(API))
     assert read_instance_file("#web.json").name == "web1"
@@ -491,7 +491,7 @@ def test_a_file_name_may_begin_with_the_mark_of_a_name(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("begin", "kind"), [(b"BZh91AY&SY" + b"\xff" * 99, "bzip2"), (b"a".ljust(257, b"\0") + b"ustar", "tar")]
 )
-def test_an_archive_with_or_without_null_bytes_is_no_instance_description(begin, kind, tmp_path):
+def test_an_archive_is_refused_as_an_instance_description_even_if_it_has_no_null_bytes(begin, kind, tmp_path):
     (tmp_path / "a").write_bytes(begin)
     with pytest.raises(InputError, match=f"is a {kind} file, so it does not describe an instance"):
         read_instance_file(str(tmp_path / "a"))
@@ -783,7 +783,7 @@ PRINTED = {
         {"config": {"a": 1}}, {"devices": {"a": 1}}, {"name": 5}, {"architecture": None},
     ],
 )  # fmt: skip
-def test_only_the_exact_form_of_the_daemon_is_read_without_further_checks(changed):
+def test_a_list_entry_is_read_without_checks_only_if_it_has_the_exact_form_of_the_daemon(changed):
     assert instance_list._printed_by_daemon(PRINTED).expanded_config() == {"user.a": "1", "user.b": "2"}
     assert instance_list._printed_by_daemon(PRINTED | changed) is None
 
@@ -808,7 +808,7 @@ def test_a_boolean_of_an_instance_has_several_spellings(text, value):
     assert found.expanded_config().get("security.privileged") == ("true" if value else None)
 
 
-def test_a_description_from_standard_input_has_a_name_of_its_own(monkeypatch, tmp_path):
+def test_the_source_name_of_a_description_is_stdin_or_the_file_path(monkeypatch, tmp_path):
     (tmp_path / "i.yaml").write_bytes(b"name: c1\n")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"name: c1\n")))
     assert (read_source("-").name, read_source(f"{tmp_path}/i.yaml").name) == (

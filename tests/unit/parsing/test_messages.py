@@ -213,7 +213,9 @@ def test_a_mistake_in_a_description_gives_a_message_with_its_position_and_a_hint
 
 
 @pytest.mark.parametrize(("text", "place", "message", "hint"), PROFILES, ids=ids(PROFILES))
-def test_a_mistake_in_a_profile_gives_a_message_with_its_position_and_a_hint(text, place, message, hint):
+def test_a_mistake_in_a_profile_gives_a_hint_and_a_message_with_the_position_of_the_mistake(
+    text, place, message, hint
+):
     error = error_of(read_profile, Source("f", text))
     assert (str(error), error.hint) == (f"f:{place}: {message}", hint)
 

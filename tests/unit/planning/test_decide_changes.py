@@ -218,7 +218,7 @@ def test_the_second_trigger_pass_sees_the_files_that_the_first_pass_wrote() -> N
     assert (second.before, second.mode) == (b"create\n", 0o600)
 
 
-def test_a_rule_with_create_only_is_skipped_in_the_second_pass() -> None:
+def test_a_create_only_rule_is_skipped_in_the_second_pass() -> None:
     both = rule(create_only=True)
     changes = decide([rendering(both, b"create\n"), rendering(both, b"start\n", "start")], MemoryRootfs())
     assert [change.action for change in changes] == [CREATE, SKIP]

@@ -72,7 +72,7 @@ def test_a_plan_without_placeholders_has_no_note(tmp_path: Path) -> None:
     assert made.changes[0].content == b"tiny" and made.notes == ()
 
 
-def test_image_keys_override_user_keys_but_generated_keys_do_not() -> None:
+def test_image_keys_override_user_keys_but_user_keys_override_generated_keys() -> None:
     given = Instance(config={"image.os": "mine", "volatile.uuid": "u", "user.a": "b"})
     config = new_instance(given, {"os": "tiny"}, ("create",), placeholders=True).config
     assert (config["image.os"], config["volatile.uuid"], config["user.a"]) == ("tiny", "u", "b")

@@ -99,7 +99,7 @@ def test_the_error_about_a_file_with_a_flag_names_the_command_that_removes_the_f
     assert change.action == "create"
 
 
-def test_if_a_file_on_the_config_drive_is_rendered_twice_the_second_change_has_its_own_reason():
+def test_a_second_change_of_the_same_file_on_the_config_drive_has_its_own_reason():
     first, other = Rule("/etc/a", "a.tpl", ("create", "start")), Rule("/etc/b", "a.tpl", ("create",))
     for rule, content, reason in (
         (first, b"new\n", "same content"),
@@ -132,7 +132,7 @@ def test_a_call_with_wrong_arguments_gives_a_message_and_a_hint(arguments, messa
     assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
-def test_apply_refuses_a_plan_without_a_root_filesystem_and_a_change_of_the_root_directory():
+def test_apply_refuses_to_change_the_root_directory_or_to_use_a_plan_without_a_root_filesystem():
     for tree, real, message in (
         (None, "/etc/a", "this plan was made without a root filesystem, so it can't be applied to one"),
         ({"/etc": ETC}, "/", "can't write to '/': it is the root directory itself"),

@@ -273,7 +273,7 @@ def test_template_expressions_can_be_nested_sixty_levels_deep() -> None:
     assert value(nest("-(", ")", 50, "n")) == "1"
 
 
-def test_a_long_layout_of_a_time_takes_steps() -> None:
+def test_a_long_time_layout_counts_toward_the_step_limit() -> None:
     source = '{% now "' + "05 " * 1000 + '" fake %}'
     with pytest.raises(LimitError, match="100 steps"):
         pongo2.compile(source).render({}, limits=Limits(steps=100))

@@ -304,7 +304,7 @@ def test_a_lone_surrogate_in_the_context_is_an_input_error(text):
         pongo2.compile(text).render({"x": "\ud800"})
 
 
-def test_without_a_seed_random_numbers_depend_on_fractions_of_the_clocks_seconds():
+def test_random_numbers_depend_on_the_fractional_seconds_of_the_clock_if_no_seed_is_given():
     template = pongo2.compile("{% for x in l %}{{ l|random }}{% endfor %}", mode="plain")
     texts = [template.render({"l": "abcdefghij"}, clock=clock) for clock in (1, 1.25, 1.25, 1.5)]
     assert texts[1] == texts[2]

@@ -59,7 +59,7 @@ def test_each_json_context_value_has_the_matching_go_type():
     )
 
 
-def test_in_incus_mode_variables_have_the_go_types_that_the_daemon_uses():
+def test_variables_in_incus_mode_have_the_go_types_that_the_daemon_uses():
     template = '{{ trigger == "create" }} {{ config }} {{ devices }} {{ container.name }} {{ config_get("user.foo", 1) }}'
     reply = asked(template=template, context=INCUS, mode="incus")
     assert reply["output"] == "False <map[string]string Value> <config.Devices Value> web01 bar"

@@ -41,7 +41,7 @@ FAILURES = [
     FAILURES,
     ids=[f"{case[0][:40]}-{number}" for number, case in enumerate(FAILURES)],
 )
-def test_a_failed_render_gives_a_message_with_its_position_and_a_hint(
+def test_a_failed_render_gives_an_error_with_a_message_and_a_position_and_a_hint(
     template, value, limits, error, start, message, hint
 ):
     loader = MemoryLoader({})
@@ -87,5 +87,5 @@ def test_the_error_about_the_time_limit_for_all_templates_has_a_hint():
         ("can't access an index on type int", "only maps have members; strings and numbers do not"),
     ],
 )  # fmt: skip
-def test_the_hint_of_a_render_error_depends_on_its_message(message, hint):
+def test_the_hint_of_a_render_error_depends_on_the_message_of_the_error(message, hint):
     assert render_hint(message) == hint

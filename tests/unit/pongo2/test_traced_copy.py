@@ -173,7 +173,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("template", "expected"), CASES, ids=[template for template, _ in CASES])
-def test_the_trace_of_a_printed_value_lists_the_variables_that_it_depends_on(template, expected):
+def test_the_trace_of_a_printed_value_lists_the_variables_that_the_value_depends_on(template, expected):
     if expected is None:
         assert ("two", ["config.user.k", FILTER_DEFAULT, B], []) in values(template)
     else:
@@ -226,7 +226,7 @@ def test_a_read_is_recorded_without_keys_that_cannot_change_the_result(name, rea
 
 
 @pytest.mark.parametrize(("limit", "most"), [("MAX_PIECES", 3), ("MAX_READS", 4)])
-def test_a_trace_with_too_many_pieces_or_reads_is_none(limit, most, monkeypatch):
+def test_a_render_returns_no_trace_if_the_trace_would_have_too_many_pieces_or_reads(limit, most, monkeypatch):
     template = '{{ path }}{% if config["user.a"] %}{{ path }}{{ config["user.b"] }}{% endif %}'
     traced = TracedTemplate(pongo2.compile(template, DIALECTS["v6.1"]).compilation)
     count = {"MAX_PIECES": 3, "MAX_READS": 5}[limit]
@@ -237,7 +237,7 @@ def test_a_trace_with_too_many_pieces_or_reads_is_none(limit, most, monkeypatch)
 
 
 @pytest.mark.parametrize("mode", ["plain", "incus"])
-def test_the_site_of_a_piece_is_the_offset_in_the_text_of_the_user(mode):
+def test_the_site_of_each_traced_piece_is_an_offset_into_the_template_text(mode):
     template = 'a{{ path }}{% filter upper %}b{% endfilter %}{% if config["user.none"] %}{% endif %}'
     compiled = pongo2.compile(template, DIALECTS["v6.1"], mode=mode)
     found = TracedTemplate(compiled.compilation).render(context())
@@ -245,7 +245,7 @@ def test_the_site_of_a_piece_is_the_offset_in_the_text_of_the_user(mode):
     assert sites == {TEXT: 0, "value": 4, "captured": 14, NOTHING: 51}
 
 
-def test_a_traced_render_may_take_more_steps_and_values_but_prints_no_more_text():
+def test_a_traced_render_has_higher_limits_on_steps_and_values_but_the_same_output_limit():
     limits = larger(Limits(steps=7, output=11, values=13, depth=17, seconds=19, total=23, source=29))
     assert (limits.steps, limits.values) == (7 * FACTOR, 13 * FACTOR)
     assert (limits.output, limits.depth, limits.seconds, limits.total, limits.source) == (11, 17, 19, 23, 29)

@@ -81,7 +81,7 @@ def test_no_outcomes_are_predicted_for_the_host_none() -> None:
     assert results(planned(rule(), host=NONE)) == ["-"]
 
 
-def test_without_a_root_filesystem_all_parents_are_assumed_to_exist() -> None:
+def test_all_parents_are_assumed_to_exist_if_the_root_filesystem_is_unknown() -> None:
     plan = planned(rule("/nowhere/known/a"), known=False)
     assert results(plan) == ["written"]
 
@@ -111,7 +111,7 @@ def test_a_fifo_as_target_makes_incus_7_hang() -> None:
     assert results(planned(rule(), tree={"/etc/a": Entry(FIFO)})) == ["hangs"]
 
 
-def test_after_a_failed_rule_the_results_of_other_rules_in_the_pass_are_random() -> None:
+def test_the_results_of_the_other_rules_in_a_pass_are_random_if_one_rule_fails() -> None:
     plan = planned(rule("/etc/a"), rule("/etc/b", "nope.tpl"))
     assert results(plan) == ["random", "fails"]
     assert "'/etc/b' stops the start" in first(plan).text
@@ -482,7 +482,7 @@ def test_an_unusual_target_has_the_result_and_the_error_of_the_host(
     assert found.text == texts.get(found.result, "")
 
 
-def test_the_agent_of_lxd_skips_an_existing_file_and_changes_the_mode_of_another() -> None:
+def test_the_lxd_agent_sets_the_mode_of_an_existing_file_unless_the_rule_is_create_only() -> None:
     files = {"a.tpl": TemplateFile(Entry(FILE), b"x")}
     tree = {**ETC, "/etc/a": Entry(FILE, 0o600)}
     skipped = with_templates(files, rule(create_only=True), LXD, tree, vm=True)

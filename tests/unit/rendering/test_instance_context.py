@@ -69,7 +69,7 @@ def test_the_trigger_variable_has_the_named_string_type_of_the_daemon():
 @pytest.mark.parametrize(
     ("key", "seen"), [("a", "v"), ("lines", "one\ntwo"), ("empty", ""), ("blank", " \t"), ("none", "default")]
 )
-def test_config_get_strips_final_line_ends_and_returns_the_empty_value_of_a_set_key(key, seen):
+def test_the_config_get_function_strips_final_line_ends_and_keeps_empty_values(key, seen):
     config = {"a": "v\r\n\n", "lines": "one\ntwo\n", "empty": "", "blank": " \t"}
     assert context(config=config)["config_get"].call(key, "default") == seen
 

@@ -218,7 +218,7 @@ def test_a_stored_text_that_is_not_ascii_counts_four_bytes_per_character(text, s
     assert memo._size == memo_module.OVERHEAD + size
 
 
-def test_each_read_of_a_stored_template_counts_towards_its_size():
+def test_each_variable_that_a_cached_template_reads_adds_to_the_cache_size():
     memo = Memo()
     memo.parsed(Source("a", "{{ path }}{{ trigger }}"), "v4")
     assert memo._size == memo_module.OVERHEAD + 23 + 2 * memo_module.PER_READ

@@ -125,7 +125,7 @@ def test_only_regular_files_are_accepted_as_templates(kind: str, data: bytes | N
     assert isinstance(done.error, RefusedError) and kind in str(done.error)
 
 
-def test_a_template_that_cannot_be_read_gives_its_read_error_as_render_error() -> None:
+def test_a_template_that_cannot_be_read_has_the_read_error_as_its_render_error() -> None:
     (done,) = rendered(rule(), a_tpl=TemplateFile(Entry(FILE), error=LimitError("too large")))
     assert isinstance(done.error, LimitError)
 

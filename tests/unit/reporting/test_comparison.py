@@ -53,7 +53,7 @@ def test_a_comparison_uses_the_content_of_the_last_pass_that_writes_a_file(plann
     assert statuses(before, after) == {"/etc/a": "unchanged", "/etc/b": "unchanged"}
 
 
-def test_if_a_file_fails_on_one_side_the_results_of_other_files_are_random(planned):
+def test_the_results_of_other_files_are_random_if_a_file_fails_on_one_side(planned):
     before, after = planned(), planned(a="{{ x|nosuch }}")
     assert statuses(before, after) == {"/etc/a": "failed", "/etc/b": "changed"}
     first, second = patch_of(compare_plans(before, after))

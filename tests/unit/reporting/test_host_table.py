@@ -115,7 +115,7 @@ def test_the_host_table_has_an_error_for_each_host_that_cannot_read_the_image(tm
     assert found.exit_code == 5 and "incus: the start fails: " in table_text(found)
 
 
-def test_the_host_table_says_that_a_result_is_unknown_without_a_prediction(tmp_path: Path) -> None:
+def test_the_host_table_shows_the_result_unknown_for_a_host_without_a_prediction(tmp_path: Path) -> None:
     found = plans(tmp_path)
     lxd = found["lxd"]
     assert isinstance(lxd, Plan)

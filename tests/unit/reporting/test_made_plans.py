@@ -191,7 +191,7 @@ def test_a_pass_that_writes_the_same_content_elsewhere_or_with_another_owner_has
     assert unchanged(planned(made(WRITE, content=b"a"), made(WRITE, content=b"a", **fact))) == []
 
 
-def test_a_pass_with_another_outcome_on_the_host_is_not_unchanged():
+def test_a_pass_does_not_count_as_unchanged_if_it_has_another_outcome_on_the_host():
     changes = made(WRITE, content=b"a"), made(WRITE, content=b"a")
     assert unchanged(planned(*changes, outcomes=[WRITTEN, WRITTEN])) == [changes[1]]
     assert unchanged(planned(*changes, outcomes=[WRITTEN, Outcome("random")])) == []
@@ -229,7 +229,7 @@ def test_the_table_of_hosts_shows_each_reason_once_with_all_its_hosts():
     ("result", "code"),
     [("same", 0), ("differs", 0), ("-", 0), ("fails", 5), ("random", 5), ("unknown", 5)],
 )
-def test_a_table_of_hosts_with_a_failure_or_an_uncertain_result_has_exit_code_5(result, code):
+def test_the_exit_code_is_5_if_the_table_of_hosts_has_a_failure_or_an_uncertain_result(result, code):
     rows = [
         Row("/a", "create", "a.tpl", {"incus": Cell(each), "lxd": Cell("same")}) for each in (result, "same")
     ]
@@ -237,7 +237,7 @@ def test_a_table_of_hosts_with_a_failure_or_an_uncertain_result_has_exit_code_5(
     assert HostTable(("incus",), (), {"incus": "error"}).exit_code == 5
 
 
-def test_a_table_of_hosts_numbers_repeated_paths_and_names_the_construct_only_for_differences():
+def test_the_host_table_compares_repeated_paths_in_order_and_shows_the_cause_only_of_differences():
     first = planned(made(WRITE, content=b"1\n"), made(WRITE, content=b"2\n"), outcomes=[WRITTEN, WRITTEN])
     second = planned(
         made(WRITE, content=b"1\n"), made(WRITE, content=b"3\n"), made(WRITE, "/b", b""), host=LXD,

@@ -185,7 +185,7 @@ def test_the_read_limit_applies_to_special_files_that_report_size_zero():
         proc.read("/status", 10)
 
 
-def test_reading_a_missing_file_gives_an_error_with_its_path(root):
+def test_reading_a_missing_file_gives_an_error_with_the_path_of_the_file(root):
     with pytest.raises(InputError, match=r"^'/etc/none' does not exist$"):
         root.read("/etc/none", 1)
 
@@ -360,7 +360,7 @@ def outcome(reader: Root | ByName, call: str, arguments: tuple[object, ...]) -> 
         return type(error)
 
 
-def test_open_root_works_on_a_system_without_directory_descriptors(tmp_path, monkeypatch):
+def test_the_function_open_root_works_without_directory_descriptors(tmp_path, monkeypatch):
     monkeypatch.setattr(directory_rootfs, "HAS_DESCRIPTORS", False)
     assert isinstance(open_root(str(tmp_path)), ByName)
 

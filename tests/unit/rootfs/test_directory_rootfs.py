@@ -34,7 +34,7 @@ def test_an_empty_id_map_refuses_every_id():
 
 
 @pytest.mark.parametrize("owner", [0, 1000, 100000])
-def test_without_an_id_map_the_owner_of_the_root_filesystem_counts_as_root(owner):
+def test_the_owner_of_the_root_filesystem_counts_as_root_if_there_is_no_id_map(owner):
     ids = shifted(owner, owner)
     assert ids.on_disk(0, 0) == (owner, owner)
     assert ids.in_container(owner, owner) == (0, 0)

@@ -147,7 +147,7 @@ def test_a_sandboxed_program_cannot_reach_the_root_directory_of_the_host(sh):
     assert all("Permission denied" in line or "No such file" in line for line in lines)
 
 
-def test_a_sandboxed_program_sees_system_files_read_only_and_without_devices(sh):
+def test_the_sandbox_mounts_system_files_read_only_and_without_devices(sh):
     mounts = {
         line.split()[1]: line.split()[3].split(",") for line in sh("cat /proc/mounts").output.splitlines()
     }
@@ -188,7 +188,7 @@ def test_a_sandboxed_program_has_no_privileges(sh):
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
-def test_root_of_a_user_namespace_with_one_id_runs_programs_without_privileges():
+def test_a_program_has_no_capabilities_if_root_of_a_user_namespace_with_one_id_runs_it():
     """There, no other user exists that the program can become."""
     code = (
         "from templater.sandbox import validator_process as tool\n"

@@ -38,7 +38,7 @@ def test_a_fingerprint_prefix_selects_an_image_only_if_it_is_unambiguous():
     assert [listing.find(name) for name in ("", "a", "b", "aab")] == [None] * 4
 
 
-def test_an_import_gets_the_unified_image_of_the_first_requested_architecture_that_has_one():
+def test_an_import_uses_the_first_requested_architecture_that_has_a_unified_image():
     split, foreign = image("a", "x", files=2), image("b", "x", arch=OTHER)
     listing = Listing([split, foreign])
     assert listing.choose("x") == foreign

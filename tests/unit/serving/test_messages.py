@@ -143,7 +143,7 @@ def test_a_range_header_selects_the_expected_bytes(header, result):
     assert _range(SimpleNamespace(headers={"Range": header, "If-Range": "u"}), 10, "t") == (0, 10, 200)
 
 
-def test_caches_may_keep_a_file_named_by_its_hash_for_a_year_and_an_index_for_a_minute():
+def test_caches_may_keep_an_index_for_a_minute_but_a_file_whose_name_is_its_hash_for_a_year():
     assert _caching(f"images/{HASH}.tar.xz") == "public, max-age=31536000, immutable"
     assert _caching("streams/v1/index.json") == "public, max-age=60"
 
@@ -259,7 +259,7 @@ def test_an_address_with_many_connections_loses_its_own_connections_first(
         ([], [(70, "b"), *[(math.inf, "b")] * 9], "b", False),
     ],
 )
-def test_a_busy_address_gets_no_further_connection_in_place_of_a_new_one(
+def test_a_new_connection_is_refused_if_its_busy_address_has_only_recent_connections(
     waiting, stalled, address, refused, monkeypatch
 ):
     """A client that connected again at once used the server's processor for TLS handshakes."""
@@ -296,7 +296,7 @@ def test_a_client_that_sends_nothing_is_not_in_a_handshake():
         asyncio.run(work(b""))
 
 
-def test_requests_at_once_share_one_check_for_changes():
+def test_concurrent_requests_share_one_check_for_changes():
     """Each check needed a turn of the event loop, for which the next request waited."""
     stamps = []
     source = SimpleNamespace(load=lambda: Listing(()), stamp=lambda: stamps.append(1))
@@ -311,7 +311,7 @@ def test_requests_at_once_share_one_check_for_changes():
     assert len(stamps) - before == 2
 
 
-def test_one_network_gets_only_some_turns_at_once():
+def test_the_number_of_tasks_that_one_network_runs_at_once_is_limited():
     """With 390 connections, one client made the server sign or list for all of them before it turned to others."""
 
     async def work():

@@ -246,7 +246,7 @@ TWO_PASSES = (
 )
 
 
-def test_with_host_none_a_failed_start_writes_nothing_and_keeps_the_pending_trigger() -> None:
+def test_a_failed_start_on_the_host_none_writes_nothing_and_keeps_the_pending_trigger() -> None:
     simulation = life(image=Paper(TWO_PASSES), host=NONE)
     report = run_step(simulation, parse_step("start"))
     assert report.error is not None and "'no.tpl' does not exist" in str(report.error)
@@ -254,9 +254,7 @@ def test_with_host_none_a_failed_start_writes_nothing_and_keeps_the_pending_trig
     assert files(simulation) == {} and report.pending == "create"
 
 
-def test_the_files_of_create_remain_and_the_trigger_is_cleared_if_only_the_rules_of_start_fail() -> (
-    None
-):  # 24
+def test_files_of_the_create_pass_remain_and_the_trigger_is_cleared_if_the_start_pass_fails() -> None:  # 24
     simulation = life(image=Paper(TWO_PASSES), host=INCUS_DEBIAN)
     report = run_step(simulation, parse_step("start"))
     assert report.error is not None and report.pending == ""

@@ -93,7 +93,7 @@ def test_a_rewritten_module_bundle_still_has_the_files_of_the_c_modules(package)
     assert places() == wanted
 
 
-def test_a_c_module_without_a_file_has_an_empty_place() -> None:
+def test_a_c_module_without_a_file_is_recorded_with_an_empty_path() -> None:
     assert bundle.place_of("posix") == ("", 0, 0), "it is built into the interpreter"
     assert bundle.place_of("_ctypes") == ("", 0, 0) or os.path.isfile(bundle.place_of("_ctypes")[0])
 
@@ -237,7 +237,9 @@ def test_a_failed_write_of_the_module_bundle_leaves_no_file(package, monkeypatch
     assert list(package.glob("hook.bin*")) == []
 
 
-def test_the_file_of_a_killed_process_with_the_same_number_is_replaced(package, monkeypatch):
+def test_writing_a_bundle_replaces_the_file_of_a_killed_process_with_the_same_process_id(
+    package, monkeypatch
+):
     (package / f"hook.bin.{os.getpid()}").touch()
     monkeypatch.setattr(bundle, "contents", lambda: b"modules")
     bundle.write(str(package / "hook.bin"))

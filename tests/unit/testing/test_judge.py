@@ -111,7 +111,7 @@ def test_a_snapshot_is_compared_with_a_file_or_recorded_with_the_update_option(
     ("rules", "target", "found"),
     [([], "/a", True), (["/etc/../a"], "/a", True), (["/b"], "/a", False), (["/b", "a"], "/a", True)],
 )
-def test_a_target_counts_as_written_by_a_rule_if_the_rules_are_unknown_or_name_the_target(
+def test_a_target_counts_as_written_by_a_rule_if_no_rules_are_known_or_one_has_that_path(
     rules, target, found
 ):
     result = SimpleNamespace(targets=None, rules=[SimpleNamespace(path=path) for path in rules])

@@ -101,7 +101,7 @@ def test_expected_modes_and_owners_are_compared_with_those_that_the_host_sets(tm
     assert failures(an_image(tmp_path / "i", tests, rules=MODES)) == []
 
 
-def test_an_existing_file_keeps_its_mode_and_a_rule_with_create_only_skips_it(tmp_path):
+def test_a_rule_keeps_the_mode_of_an_existing_file_and_a_create_only_rule_skips_an_existing_file(tmp_path):
     rules = MODES + "  /etc/once: {when: [create], template: hostname.tpl, create_only: true}\n"
     tests = (
         "defaults: {rootfs: {/etc/hostname: old}}\n"
@@ -558,7 +558,7 @@ def test_a_snapshot_above_the_size_limit_is_a_test_failure(tmp_path):
     assert failures(image, update=True) == ["2:23: the snapshot is larger than 8 MiB"]
 
 
-def test_the_test_key_valid_finds_the_same_mistakes_as_the_check_command(tmp_path):
+def test_the_key_named_valid_finds_the_same_mistakes_as_the_check_command(tmp_path):
     tests = (
         "tests:\n- {name: a, instance: {name: web1}, valid: true}\n"
         "- {name: b, expect: {/etc/hostname: {valid: true}}, config: {user.a: 'a b'}}\n"

@@ -293,7 +293,7 @@ def test_a_time_limit_ends_all_further_validations_with_one_note():
     assert validators.incomplete == ["sh", "bash"] and not validators.ran("sh")
 
 
-def test_a_machine_that_cannot_confine_programs_is_one_note_for_all_validators():
+def test_one_note_for_all_validators_says_that_the_machine_cannot_confine_programs():
     validators = answering({"off": "no namespaces"}, {"off": "no namespaces"})
     assert validators.mistakes("sh", "script", "a", "/a") == []
     assert validators.mistakes("bash", "script", "b", "/b") == []
@@ -339,7 +339,7 @@ def test_a_validator_may_use_only_the_processor_time_that_the_command_has_left(m
 
 
 @pytest.mark.parametrize(("anyway", "answer"), [(False, {"off": "no"}), (True, {"value": ["unconfined"]})])
-def test_a_program_that_cannot_be_confined_runs_only_on_request_with_limits(monkeypatch, anyway, answer):
+def test_a_program_that_cannot_be_confined_runs_only_on_request(monkeypatch, anyway, answer):
     class Program:
         def run(self, name, data, confined, seconds):
             if confined:

@@ -14,7 +14,7 @@ from templater.web.code_view import code, joined, line, patch_block, plain_lines
 from templater.web.redaction import Redaction
 
 
-def test_each_line_of_a_text_has_its_number_and_a_final_newline_begins_no_line():
+def test_every_line_of_a_text_is_numbered_and_a_final_newline_adds_no_line():
     one, two = '<span data-n="1" class="l">a\n</span>', '<span data-n="2" class="l">&lt;b&gt;\n</span>'
     assert list(plain_lines("a\n<b>\n")) == list(plain_lines("a\n<b>")) == [one, two]
     assert list(plain_lines("")) == []

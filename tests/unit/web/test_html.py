@@ -23,7 +23,7 @@ def test_control_and_text_direction_characters_are_shown_as_escapes_in_html():
     assert text("a\x00\x1b\u202e\ud800\ufffe\tb\n") == "a\\x00\\x1b\\u202e\\ud800\\ufffe\tb\n"
 
 
-def test_the_value_true_gives_an_empty_attribute_and_a_void_element_has_no_end_tag():
+def test_an_attribute_with_the_value_true_is_empty_and_a_void_element_has_no_end_tag():
     assert element("input", hidden=True, class_=None, data_for="x", id=False) == '<input hidden data-for="x">'
 
 

@@ -128,7 +128,9 @@ def test_a_file_that_another_process_replaces_during_the_apply_is_refused(
     assert target.read_text() == "OLD"
 
 
-def test_a_file_that_appears_just_before_the_new_file_gets_its_name_is_kept(tmp_path, monkeypatch):
+def test_apply_keeps_a_file_that_another_process_creates_at_the_target_just_before_the_write(
+    tmp_path, monkeypatch
+):
     real = Directory.name_unnamed
 
     def late(directory, fd, name):

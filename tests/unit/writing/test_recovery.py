@@ -44,7 +44,7 @@ def test_only_temporary_files_of_earlier_runs_are_removed(name, make, remains, t
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_a_file_with_its_inode_in_its_name_is_removed(right, top):
+def test_a_leftover_is_removed_only_if_its_name_contains_its_own_inode_number(right, top):
     (top / "f").write_text("x")
     inode = (top / "f").stat().st_ino
     path = top / f"{PREFIX}cc-{inode if right else inode + 1}-1"

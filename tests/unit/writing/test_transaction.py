@@ -163,7 +163,7 @@ def test_a_plan_made_after_an_apply_has_nothing_to_write(rootfs, top):
     assert snapshot(top, times=True) == before
 
 
-def test_a_rule_with_create_only_skips_any_existing_entry(rootfs, top):
+def test_a_create_only_rule_skips_every_existing_entry(rootfs, top):
     (top / "etc/dangling").symlink_to("/nowhere/x")
     plan = a_plan({"/etc/hosts": "new", "/etc/dangling": "new"}, rootfs, create_only=True)
     assert [change.action for change in plan.changes] == [SKIP, SKIP]
@@ -357,7 +357,7 @@ def test_a_journal_of_too_many_lines_is_neither_read_nor_written(tmp_path, monke
         assert caught.value.hint == "remove this file"
 
 
-def test_if_the_journal_shows_that_the_last_run_finished_only_the_root_directory_is_searched_for_leftovers(
+def test_only_the_root_directory_is_searched_for_leftovers_if_the_journal_shows_a_finished_run(
     rootfs, top, tmp_path, monkeypatch
 ):
     """A user of the container filled the home directory with millions of names, which delayed each start."""
@@ -420,7 +420,7 @@ def test_a_journal_lists_each_directory_once(rootfs, tmp_path, monkeypatch):
     assert [line for line in announced if len(line) < 12] == ["cc", "/etc", "/var"] == remaining
 
 
-def test_apply_keeps_an_edit_of_the_old_file_that_happens_during_the_run(rootfs, top, monkeypatch):
+def test_apply_stops_and_keeps_the_edit_if_a_target_is_edited_during_the_run(rootfs, top, monkeypatch):
     """An editor wrote into the same inode after templater had compared the file with the plan."""
     stage = StagedFile.stage
 
@@ -647,7 +647,7 @@ def test_apply_refuses_a_system_without_directory_descriptors(top, monkeypatch):
         apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
 
 
-def test_without_the_fcntl_module_apply_gives_a_clear_error(top):
+def test_apply_gives_a_clear_error_on_a_system_without_the_fcntl_module(top):
     code = (
         "import sys; sys.modules['fcntl'] = None\n"
         "from templater.writing.apply_plan import apply\n"

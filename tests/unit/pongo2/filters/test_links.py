@@ -63,7 +63,7 @@ def test_an_at_sign_at_the_start_of_a_text_does_not_prevent_the_link_of_a_later_
     assert urlize("@a x@b.com", None) == '@a <a href="mailto:x@b.com">x@b.com</a>'
 
 
-def test_mail_addresses_are_found_as_by_the_regular_expression_of_pongo2():
+def test_the_mail_address_search_gives_the_same_result_as_the_regular_expression_of_pongo2():
     names = ("", "a", "_9", "é", "a@b")
     domains = ("", "b", "b_2", "b@c.de", "ü")
     ends = ("", ".", ".d", ".de", ".d_2", ".defg", ".defgh", ".de.fg", ". de", "x.de", "..de")

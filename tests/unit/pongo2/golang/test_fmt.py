@@ -175,7 +175,9 @@ def test_only_values_that_are_references_in_go_have_an_address(operand, address,
         ("%v", Struct("main.T", {"A": [POINTER]}), "{[0xc000010000]}"),
     ],
 )  # fmt: skip
-def test_a_pointer_to_a_struct_shows_the_struct_only_outside_other_values(form, value, text):
+def test_a_struct_pointer_is_printed_as_the_struct_unless_another_value_contains_the_pointer(
+    form, value, text
+):
     assert sprintf(form, value) == text
 
 

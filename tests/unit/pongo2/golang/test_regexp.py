@@ -148,7 +148,7 @@ def test_case_folding_and_flags_before_an_operator_work_as_in_go(pattern, text, 
         ("(?P=a)", "invalid or unsupported Perl syntax"),
     ],
 )
-def test_a_regular_expression_that_the_go_library_rejects_panics_with_its_text(pattern, mistake):
+def test_a_rejected_regular_expression_panics_with_the_error_text_of_the_go_library(pattern, mistake):
     with pytest.raises(Panic) as caught:
         remove_all(pattern, "a")
     assert str(caught.value) == f"regexp: Compile(`{pattern}`): error parsing regexp: {mistake}: `{pattern}`"

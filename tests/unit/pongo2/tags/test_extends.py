@@ -19,7 +19,7 @@ def test_a_child_template_replaces_blocks_and_pongo2_ignores_its_other_text():
     assert render("{% extends 'base.tpl' %}ignored{% block b %}C{% endblock %}", base_tpl=BASE) == "<A|C>"
 
 
-def test_tags_of_parent_and_child_do_not_share_what_they_remember():
+def test_tags_in_parent_and_child_templates_keep_separate_state():
     base = "{% cycle 1 2 %}{% ifchanged 1 %}a{% endifchanged %}|{% block b %}{% endblock %}"
     child = "{% cycle 1 2 %}{% ifchanged 1 %}b{% endifchanged %}"
     template = f"{{% extends 'base.tpl' %}}{{% block b %}}{child}{{% endblock %}}"

@@ -27,7 +27,7 @@ def test_an_included_template_cannot_change_the_variables_of_the_including_templ
         ("{% autoescape off %}{% include 'a.tpl' %}{% endautoescape %}{% macro f() %}{% endmacro %}", "{{ '<' }}", "&lt;"),
     ],
 )  # fmt: skip
-def test_an_included_template_gets_variables_but_no_marks_of_the_renderer(template, included, text):
+def test_an_included_template_gets_variables_but_no_internal_state_of_the_renderer(template, included, text):
     assert render(template, a_tpl=included) == text
 
 
@@ -40,13 +40,13 @@ def test_an_included_template_gets_variables_but_no_marks_of_the_renderer(templa
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("is_computed", [False, True])
-def test_a_template_name_is_relative_to_the_template_that_has_it(base, name, found, is_computed):
+def test_an_included_template_name_is_relative_to_the_including_template(base, name, found, is_computed):
     source = Source(base, "{% include n %}" if is_computed else f"{{% include {name!r} %}}")
     template = pongo2.compile(source, mode="plain", loader=MemoryLoader({found: "A"}))
     assert template.render({"n": name}) == "A"
 
 
-def test_a_variable_clashes_with_an_exported_macro_of_an_included_template_only_once_it_is_set():
+def test_a_variable_clashes_with_an_exported_macro_only_if_the_variable_is_set_before_the_include():
     macro = "{% macro f() export %}m{% endmacro %}{{ f() }}"
     assert render("{% include 'a.tpl' %}{% set f = 1 %}", a_tpl=macro) == "m"
     with pytest.raises(TemplateError, match="context key name 'f' clashes with macro 'f'"):
@@ -73,7 +73,7 @@ def test_the_template_name_of_an_include_tag_may_be_an_expression():
 @pytest.mark.parametrize(
     "tag", ["extends 'a.tpl'", "import 'a.tpl' f", "include 'a.tpl'", "ssi 'a.tpl' parsed"]
 )
-def test_without_a_loader_every_template_is_missing(tag):
+def test_every_template_counts_as_missing_if_there_is_no_loader(tag):
     texts = []
     for loader in (None, MemoryLoader({})):
         with pytest.raises(TemplateError) as caught:

@@ -46,7 +46,7 @@ def test_random_lorem_text_depends_on_the_seed():
 
 
 @pytest.mark.parametrize("tag", ["lorem 566 w", "lorem 570 w", "lorem 7 p", "lorem 1 b"])
-def test_a_longer_text_than_the_largest_value_is_refused(tag, monkeypatch):
+def test_a_lorem_text_above_the_value_size_limit_is_refused(tag, monkeypatch):
     template = pongo2.compile(f"{{% {tag} %}}")
     monkeypatch.setattr(values, "MAX", len(template.render({})) - 1)
     with pytest.raises(LimitError):
