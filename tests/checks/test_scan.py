@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from templater.model.errors import LimitError, UsageError
 from templater.model.metadata import UNCOUNTED
 from templater.model.source import Source
 from templater.parsing.yaml_nodes import Limits as YamlLimits
+from templater.pongo2.render_state import Limits
 from tests.checks.builders import an_image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -469,3 +471,24 @@ def test_metadata_above_a_yaml_limit_gives_only_limit_errors(tmp_path):
     (tmp_path / "metadata.yaml").write_text("templates: {}\n" * 3)
     scanned = scan_image(str(tmp_path), yaml=YamlLimits(bytes=10))
     assert scanned.errors and all(isinstance(error, LimitError) for error in scanned.errors)
+
+
+@pytest.mark.parametrize(
+    ("used", "chosen", "left"),
+    [
+        (0, None, 4.0),
+        (2.5, None, 4.0),
+        (5.0, None, 2.0),
+        (6.9, None, 0.5),
+        (60, None, 0.5),
+        (60, 9.0, 9.0),
+        (60, 4.0, 0.5),
+    ],
+)
+def test_the_scan_and_all_checks_share_a_limit_on_processor_time(used, chosen, left):
+    limits = None if chosen is None else Limits(total=chosen)
+    image = an_image(limits=limits, begun=time.process_time() - used)
+    default = Limits(total=4.0)
+    found = image.rendering_limits(default)
+    assert found.total == pytest.approx(left, abs=0.15)
+    assert default.total == 4.0

@@ -925,3 +925,13 @@ def test_a_mistake_is_not_explained_by_a_configuration_value_of_several_lines():
     (probe,) = [each for each in image_.files if each.invented]
     several = replace(probe, instance=Instance("c1", config={"user.a": "one\ntwo"}))
     assert phrase(image_, several, 1) == "with invented values"
+
+
+def test_a_file_of_a_virtual_machine_counts_even_if_an_invented_value_gives_the_same_file():
+    condition = '{% if instance.type == "virtual-machine" or config_get("user.a", "") %}'
+    for text, found in (
+        (condition + "\n#!/bin/sh\n{% endif %}", ["first-line"]),
+        (condition.replace("virtual-machine", "none") + "\n#!/bin/sh\n{% endif %}", []),
+    ):
+        checks = [each.check for each in audit(file("/usr/bin/a", text), "authoring")]
+        assert [check for check in checks if check == "first-line"] == found

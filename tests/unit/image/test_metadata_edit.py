@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -14,7 +15,14 @@ from hypothesis import strategies as st
 from templater.cli.main import main
 from templater.image import metadata_edit, publish_container, yaml_positions, yaml_text_edit
 from templater.image.yaml_quoting import scalar
-from templater.model.errors import InputError, LimitError, MetadataError, TemplaterError, UsageError
+from templater.model.errors import (
+    InputError,
+    LimitError,
+    MetadataError,
+    RefusedError,
+    TemplaterError,
+    UsageError,
+)
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from tests.image_archives import file as image_file
@@ -526,3 +534,59 @@ def test_an_edit_searches_each_merged_mapping_only_once():
     assert yaml_text_edit.has(text + "properties: *a20\n", ("properties", "os"))
     assert not yaml_text_edit.has(text + "properties: *a20\n", ("properties", "name"))
     assert time.process_time() - begun < 1
+
+
+FACTS = "architecture: x86_64\ncreation_date: 1\n"
+
+
+@pytest.mark.parametrize("force", [True, False])
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (FACTS, FACTS + "expiry_date: 1\n", None),
+        (FACTS, FACTS.replace("x86_64", "aarch64"), "architecture would change from 'x86_64' to 'aarch64'"),
+        (FACTS, FACTS.replace("1", "2"), "creation_date would change from '1' to '2'"),
+        ("creation_date: 1\n", FACTS, "architecture would change from '' to 'x86_64'"),
+        (
+            FACTS,
+            "creation_date: 1\n",
+            "metadata.yaml would have no architecture: the daemons refuse to import the image",
+        ),
+        (
+            FACTS,
+            FACTS[:21],
+            "metadata.yaml would have no creation_date: the daemons refuse to import the image",
+        ),
+        ("[", FACTS, None),
+    ],
+)
+def test_an_edit_keeps_the_identity_of_an_image_unless_it_is_forced(before, after, message, force):
+    def edit():
+        metadata_edit.require_same_identity(Source("m", before), Source("m", after), force=force)
+
+    if message is None or (force and "would change" in message):
+        edit()
+        return
+    with pytest.raises(RefusedError) as caught:
+        edit()
+    assert caught.value.message == message
+    hint = "this value identifies the image; add --force to change it"
+    assert caught.value.hint == (hint if "would change" in message else "")
+
+
+@pytest.mark.parametrize(
+    ("rules", "indent"),
+    [
+        ("  /a: {when: [create], template: a}\n  /b:\n      template: b\n", 6),
+        ("  /a: {when: [create], template: a}\n  /b:\n   template: b\n", 3),
+        ("  /n: {}\n  /b:\n      template: b\n", 6),
+        ("  /a: {when: [create], template: a}\n", 4),
+    ],
+)
+def test_a_new_rule_is_indented_like_the_other_rules_in_block_style(rules, indent):
+    before = f"architecture: x86_64\ntemplates:\n{rules}"
+    after = metadata_edit.add_rule(
+        Source("m", before), metadata_edit.NewRule("/new", "n.tpl", ("start",))
+    ).text
+    assert after.startswith(before)
+    assert len(re.match(r"  /new:\n( +)when:", after[len(before) :])[1]) == indent

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import itertools
+import math
 import os
 import shutil
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from templater.image.limits import DEFAULT
 from templater.live import connect, rest_client
 from templater.live.address import parse_address
 from templater.live.connect import open_daemon
@@ -732,3 +734,21 @@ def test_a_symlink_that_changes_while_it_is_read_is_an_error(incus):
     incus.put("GET /1.0/instances/c1/files?path=%2Fetc%2Fl", (200, {"X-Incus-Type": "file"}, b"x"))
     with pytest.raises(InputError, match=r"^'/etc/l' changed while it was read$"):
         rootfs.entry("/etc/l")
+
+
+@pytest.mark.parametrize(("most", "fits"), [(0.5, True), (0.49, False)])
+def test_the_metadata_of_an_instance_may_be_twice_as_large_as_a_metadata_file(incus, most, fits):
+    """The daemon sends JSON, which is longer than YAML."""
+    metadata = {**incus.data("GET /1.0/instances/c1/metadata"), "properties": {"a": "x" * 10_000}}
+    answer = sync(metadata, Etag="x")
+    incus.put("GET /1.0/instances/c1/metadata", answer)
+    limits = DEFAULT._replace(metadata_bytes=math.ceil(len(answer[2]) * most))
+    daemon = open_daemon(parse_address("incus:c1"))
+    if fits:
+        assert open_instance(daemon, limits).image.has_metadata
+    else:
+        with pytest.raises(
+            LimitError, match=r"^incus answered '/1\.0/instances/c1/metadata' with more than \d+ bytes$"
+        ):
+            open_instance(daemon, limits)
+    daemon.close()

@@ -13,6 +13,7 @@ from templater.instances.description_file import read_instances as read_instance
 from templater.instances.description_file import read_source
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.model.instance import CONTAINER, VIRTUAL_MACHINE, Profile
+from templater.model.instance_name import MAX_NAME
 from templater.model.source import Source
 from templater.parsing import instance_list
 from templater.parsing.instance_description import (
@@ -815,3 +816,13 @@ def test_the_source_name_of_a_description_is_stdin_or_the_file_path(monkeypatch,
         "<stdin>",
         f"{tmp_path}/i.yaml",
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(MAX_NAME, "n" * MAX_NAME), (MAX_NAME + 1, "n" * MAX_NAME + "…")]
+)
+def test_a_name_that_no_instance_can_have_is_shortened_in_an_error(size, shown):
+    with pytest.raises(InputError) as caught:
+        read_instance(Source("i.yaml", "- {name: a}\n- {name: b}\n"), pick="n" * size)
+    assert caught.value.message == f"unknown instance '{shown}'"
+    assert caught.value.hint == "the list contains 'a', 'b'"

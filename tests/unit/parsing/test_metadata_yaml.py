@@ -582,3 +582,9 @@ def test_old_hosts_get_a_finding_for_each_duplicate_name_but_not_for_a_duplicate
     text = f"architecture: x86_64\ncreation_date: 1\ntemplates:\n  /a: {rule}\n"
     found = read_metadata(Source("metadata.yaml", text), "v2").findings
     assert [finding.code for finding in found].count("duplicate-key") == duplicates
+
+
+@pytest.mark.parametrize(("entry", "marked"), [("", "/etc/a"), (" ~", "~"), (" null", "null")])
+def test_a_null_entry_is_marked_by_its_text_or_else_by_its_path(entry, marked):
+    (found,) = read_metadata(Source("m", f"templates:\n  /etc/a:{entry}\n")).findings
+    assert (found.code, found.span.text) == ("null-entry", marked)

@@ -378,3 +378,12 @@ def test_a_mount_point_is_crossed_only_on_request(mechanism):
             assert root.read("/proc/version", 999).startswith(b"Linux")
     with directory_rootfs.DirectoryRootfs("/") as rootfs, pytest.raises(RefusedError):
         rootfs.read("/proc/version", 999)
+
+
+def test_a_program_that_is_started_inherits_no_descriptor_of_a_root_filesystem(root):
+    with root.directory("/etc") as directory, root.below("/etc") as below:
+        opened = [root.open("/etc/hostname"), directory.open("hostname"), directory.create("new")]
+        inherited = [os.get_inheritable(fd) for fd in (root.fd, directory.fd, below.fd, *opened)]
+        for fd in opened:
+            os.close(fd)
+    assert not any(inherited)

@@ -437,3 +437,17 @@ def test_an_interrupt_ends_a_hook_without_a_traceback_unless_the_caller_ignores_
         preexec_fn=lambda: signal.signal(signal.SIGINT, handling),
     )  # fmt: skip
     assert (said.returncode, said.stdout, said.stderr) == (code, "", "")
+
+
+@pytest.mark.parametrize(
+    ("stamp", "grown", "found", "stale"),
+    [(b"recorded", 0, b"recorded", False), (b"recorded", 1, b"", True), (b"", 1, b"", False)],
+)
+def test_a_recorded_source_stamp_is_used_while_no_source_has_changed(stamp, grown, found, stale, tmp_path):
+    (tmp_path / "a.py").write_text("a = 1\n")
+    status = (tmp_path / "a.py").stat()
+    modules = object.__new__(templater_hook.Modules)
+    modules.stamp, modules.stale, modules.checked = stamp, False, {}
+    modules.sources = [(f"{tmp_path}/a.py", status.st_mtime_ns, status.st_size + grown)]
+    for _ in range(2):
+        assert (modules.source_stamp(), modules.stale) == (found, stale)
