@@ -2,7 +2,7 @@
 
 from ..model.errors import InputError, TemplaterError, UsageError
 from ..oslite import abspath, exists, join, os
-from ..rootfs.shared_directories import own_map
+from ..rootfs.shared_directories import namespace_creator, own_map
 from .lxc_config import (
     ids_on_disk,
     is_directory,
@@ -36,6 +36,7 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
     if not name:
         raise UsageError("missing container name")
     file = join(path or LXC_PATH, name, "config")
+    words = [*words, *owner_words(file)]
     commands = dict.fromkeys(STAGES, shell_line(argv("lxc", [*words, END])))
     if exists(file) and ids_on_disk(file) is not None:
         # LXC runs this hook in the container's user namespace. There, it could write compiled modules that
@@ -66,14 +67,35 @@ def namespace_words(config: str) -> str:
         maps = [_with(ids.uids, getuid()), _with(ids.gids, getegid())]
     else:
         # lxc-create runs its template as root of a namespace with the ids of lxc.idmap and of the user.
+        # lxc.idmap may contain the id of the user, too.
         maps = [tuple(own_map(name)) for name in ("uid_map", "gid_map")]
         users = [disk for _, disk, count in maps[0] if count == 1]
-        if not set(ids.uids) < set(maps[0]) or users in ([], [0]):
+        if not set(ids.uids) <= set(maps[0]) or users in ([], [0]):
             return ""
     ranges = zip("ug", maps, strict=True)
     return "lxc-usernsexec" + "".join(
         f" -m {kind}:{first}:{disk}:{count}" for kind, each in ranges for first, disk, count in each
     )
+
+
+def owner_words(config: str) -> "list[str]":
+    """Return the option ``--owner`` if lxc.idmap contains the user who starts the container, or [].
+
+    Only outside of the container's user namespace, a hook can distinguish this user from a user of the
+    container. So ``hook install`` tells the hook the id that this user has in the namespace.
+    """
+    from os import getuid
+
+    ids = ids_on_disk(config) if namespace_words(config) else None
+    if ids is None:
+        return []
+    if os.geteuid() != 0:
+        own = getuid()
+        found = [first + own - disk for first, disk, count in ids.uids if disk <= own < disk + count]
+    else:  # in the namespace of lxc-create
+        own = namespace_creator()
+        found = [own for first, _, count in ids.uids if first <= own < first + count]
+    return ["--owner", str(found[0])] if any(found) else []
 
 
 def _with(ranges: "Ranges", own: int) -> "Ranges":
@@ -155,19 +177,27 @@ def line_status(line: str, config: str, install: str) -> "Finding":
     """Check a hook line, which may enter the container's user namespace first."""
     from contextlib import suppress
 
-    from .common_status_checks import Finding, runs
+    from .common_status_checks import Finding, option_of, runs
 
     if not line.startswith("lxc-usernsexec "):
         return runs("lxc", line, install)
     namespace, _, inside = line.partition(" -- ")
     own: list[str] = []
+    owner: list[str] = []
     with suppress(TemplaterError):  # ``ids_status`` reports an invalid map
-        own = namespace_words(config).split()
+        own, owner = namespace_words(config).split(), owner_words(config)
     if sorted(namespace.split()) != sorted(own):  # the order of the maps has no meaning
         return Finding(
             None,
             "the hook line was not run: it enters a user namespace that hooks of this user do not enter",
             f"run this command as the user who starts the container, or write the line again: {install}",
+        )
+    if owner and option_of(inside, "--owner") != owner[1]:
+        option = " ".join(owner)
+        return Finding(
+            False,
+            f"lxc.idmap contains the user who starts the container, but the hook line has no {option}",
+            f"write the line again: {install}",
         )
     return runs("lxc", inside, install, [*own, "--"])
 

@@ -21,6 +21,9 @@ END = "--"
 FAIL = "fail"
 KEEP_GOING = "keep-going"
 
+#: maximum number of digits of a uid
+MAX_DIGITS = 10
+
 #: maximum seconds for the whole hook: waiting for the lock, rendering, writing
 TIME_LIMIT = 60.0
 
@@ -30,8 +33,8 @@ class Options:
 
     __slots__ = (
         "allow", "allow_instance", "cache", "dialect", "if_present", "in_child", "in_place", "instance",
-        "keep_modified", "limits", "log", "on_error", "rootfs", "source", "stage", "state", "time_limit",
-        "triggers", "use_cache", "words",
+        "keep_modified", "limits", "log", "on_error", "owner", "rootfs", "source", "stage", "state",
+        "time_limit", "triggers", "use_cache", "words",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -44,6 +47,7 @@ class Options:
         self.dialect = ""
         self.stage = ""
         self.on_error = FAIL
+        self.owner = 0
         self.time_limit = TIME_LIMIT
         self.triggers: tuple[str, ...] = ()
         self.allow: tuple[str, ...] = ()
@@ -91,6 +95,7 @@ usage: templater hook RUNTIME [OPTION …] [NAME]
   --instance FILE       description of the instance [default: instance.yaml beside the image]
   --rootfs DIR          root filesystem [default: the one that the runtime names]
   --state DIR           directory for .templater [default: the instance's directory]
+  --owner UID           lxc: trust the user who starts the container and has this id in it, too
   --on-error fail|keep-going
                         stop or continue the start after an error [default: fail]
   --time-limit SECONDS  time limit for the whole hook [default: 60]
@@ -161,12 +166,20 @@ def _set(options: Options, name: str, value: str) -> None:
         setattr(options, _VALUES[name], value)
     elif name == "--time-limit":
         options.time_limit = _seconds(value)
+    elif name == "--owner":
+        options.owner = _uid(value)
     else:
         raise UsageError(f"unknown option '{printable(name)}'", hint=USAGE)
     if options.on_error not in (FAIL, KEEP_GOING):
         raise UsageError("invalid value for --on-error", hint="use --on-error fail or --on-error keep-going")
     if options.dialect not in ("", *DIALECT_NAMES):
         raise UsageError("invalid value for --dialect", hint="use v4, v6 or v6.1")
+
+
+def _uid(value: str) -> int:
+    if not value.isdecimal() or len(value) > MAX_DIGITS:
+        raise UsageError(f"invalid uid '{printable(value)}'", hint="give a number: --owner 1000")
+    return int(value)
 
 
 def _limits(words: "list[str]") -> "Given":

@@ -28,6 +28,7 @@ from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
 from ..oslite import Closing, abspath, environment, exists, forget, limit_address_space, os, split
 from ..rootfs.confined import Root
+from ..rootfs.shared_directories import name_owner
 from ..rootfs.trusted_paths import (
     clean_path,
     open_fixed_below,
@@ -206,6 +207,7 @@ def run(arguments: "list[str]") -> int:
         if arguments[-1:] == [PROBE]:
             return probe()
         runtime, options = parse(arguments)
+        name_owner(options.owner)
         start_timer(options.time_limit)
         request = function_of(runtime, "read_request")(options, environment())
         if isinstance(request, HookRequest):

@@ -88,17 +88,28 @@ def map_of(process: "int | str", name: str) -> "Iterator[tuple[int, int, int]]":
             yield first, disk, count
 
 
+#: the user whom the hook line names with ``--owner``, or 0
+_named_owner = 0
+
+
+def name_owner(uid: int) -> None:
+    """Let ``namespace_owner`` return this user, too, if this user created the user namespace."""
+    global _named_owner  # noqa: PLW0603 - the option holds for every directory that the hook opens
+    _named_owner = uid
+
+
 def namespace_owner() -> int:
     """Return the user who created this user namespace, or 0 if this user is not apart from the other users.
 
     lxc-usernsexec maps this user individually, behind all ids of the container. With ``podman run
-    --userns=keep-id``, the user has a lower id, and is an ordinary user of the container.
+    --userns=keep-id``, the user has a lower id, and is an ordinary user of the container. Such a user counts
+    only if ``name_owner`` has named this user.
     """
     owner = namespace_creator()
     if owner in (0, OVERFLOW_ID):
         return 0
     last, _, count = max(own_map("uid_map"))
-    return owner if (last, count) == (owner, 1) else 0
+    return owner if owner == _named_owner or (last, count) == (owner, 1) else 0
 
 
 def namespace_creator() -> int:

@@ -301,7 +301,7 @@ def _owner_error(place: str, uid: int, path: str) -> RefusedError:
     can = "change its files" if place == abspath(path) else f"exchange '{printable(path)}' with another one"
     hint = f"run the hook as uid {uid}"
     if uid == namespace_creator():  # namespace_owner() is 0, because the container has this id, too
-        hint = f"leave uid {uid}, the user who starts the container, out of its id map"
+        hint = f"add --owner {uid} to the hook line, because this user starts the container"
     return RefusedError(
         f"'{printable(place)}' belongs to another user (uid {uid}), who can {can}",
         hint=f"move it to a directory of root, such as /var/lib/lxc, or {hint}",

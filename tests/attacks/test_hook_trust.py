@@ -333,13 +333,45 @@ def test_a_directory_that_only_the_group_of_the_namespace_owner_can_write_does_n
 
 
 @as_root
+@pytest.mark.usefixtures("restored_process")
+def test_attack_74_a_hook_trusts_the_named_owner_only_if_this_user_made_the_namespace(
+    container: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With ``lxc.idmap = u 1234 1234 1``, this user's containers in the home directory did not start."""
+    words = hook_line("lxc", container, monkeypatch)
+    os.chown(container.parent, 1234, 1234)
+    os.chown(container, 0, 1234)
+    container.chmod(0o770)  # as LXC makes it
+    rows = [(0, 100000, 1234), (1234, 1234, 1), (1235, 101235, 64301)]
+    monkeypatch.setattr(shared_directories, "own_map", lambda _: iter(rows))
+    monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
+    for creator, options, is_refused in (
+        (1234, [], True),
+        (1234, ["--owner", "4321"], True),
+        (0, ["--owner", "1234"], True),  # outside of a user namespace
+        (4321, ["--owner", "1234"], True),
+        (1234, ["--owner=1234"], False),
+        (1234, [], True),
+    ):
+        for module in (shared_directories, trusted_paths):
+            monkeypatch.setattr(module, "namespace_creator", lambda creator=creator: creator)
+        code = run([*words, *options])
+        assert code == (RefusedError.exit_code if is_refused else 0), capfd.readouterr().err
+        assert (container / "rootfs/a").exists() != is_refused
+        (container / "rootfs/a").unlink(missing_ok=True)
+
+
+@as_root
 def test_a_user_with_a_separate_entry_in_the_id_map_is_not_the_owner_of_the_namespace() -> None:
     """In a container with ``raw.idmap: both 1000 1000``, the user 1000 could redirect --state."""
-    for owner, inside, number in ((0, 1000, 0), (1000, 65536, 65536), (1000, 1000, 0)):
+    for owner, inside, named, number in (
+        (0, 1000, 0, 0), (0, 1000, 1000, 0), (1000, 65536, 0, 65536), (1000, 1000, 0, 0), (1000, 1000, 1000, 1000),
+    ):  # fmt: skip
         (ready, to_parent), (go, to_child), (result, answer) = os.pipe(), os.pipe(), os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
+                shared_directories.name_owner(named)
                 os.setgroups([])
                 os.setresgid(owner, owner, owner)
                 os.setresuid(owner, owner, owner)
@@ -1053,8 +1085,8 @@ def test_attack_74_a_hook_refuses_a_container_that_another_user_can_exchange(
     with pytest.raises(RefusedError, match="uid 1234") as refused:
         open_unshared(str(container))
     assert refused.value.hint == (
-        "move it to a directory of root, such as /var/lib/lxc, or leave uid 1234, the user who starts the"
-        " container, out of its id map"
+        "move it to a directory of root, such as /var/lib/lxc, or add --owner 1234 to the hook line, because"
+        " this user starts the container"
     )
     monkeypatch.setattr(trusted_paths.os, "geteuid", lambda: 1234)  # the user's own hook
     with trusted_paths.open_folder(str(container), fixed=True), open_unshared(str(container)):

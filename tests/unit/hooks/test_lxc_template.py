@@ -64,6 +64,7 @@ def test_the_hook_of_an_ordinary_user_enters_the_user_namespace_of_the_container
     start = (
         "lxc-usernsexec -m u:0:100000:65536 -m u:65536:1000:1 -m g:0:200000:65536 -m g:65536:1001:1 -- "
     )  # fmt: skip
+    assert "--owner" not in "".join(found.values())
     end = 'lxc --on-error keep-going --rootfs "$LXC_ROOTFS_PATH" --'
     for stage in ("pre-start", "destroy"):
         assert found[stage].startswith(start)
@@ -102,6 +103,24 @@ def test_a_hook_line_written_as_root_enters_a_namespace_only_if_an_ordinary_user
     )
     assert ("lxc-usernsexec" in lines(config)["pre-start"]) == enters
     assert lxc_install_and_status.namespace_words(str(config)).startswith("lxc-usernsexec -m u:") == enters
+
+
+def test_the_template_of_lxc_create_names_the_owner_if_the_id_map_contains_this_user(config, monkeypatch):
+    """The namespace of lxc-create then has only the ids of the container, and the hook did not enter it."""
+    rows = {"u": ((0, 100000, 500), (500, 1000, 1)), "g": ((0, 200000, 65536),)}
+    config.write_text(
+        "".join(
+            f"lxc.idmap = {kind} {' '.join(map(str, row))}\n" for kind, each in rows.items() for row in each
+        )
+    )
+    monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(lxc_install_and_status, "own_map", lambda name: rows[name[0]])
+    monkeypatch.setattr(lxc_install_and_status, "namespace_creator", lambda: 500)
+    found = lines(config)
+    assert found["pre-start"].startswith(
+        "lxc-usernsexec -m u:0:100000:500 -m u:500:1000:1 -m g:0:200000:65536 -- "
+    )
+    assert all(" lxc --owner 500 " in line for line in found.values())
 
 
 def test_a_clone_hook_in_a_user_namespace_writes_no_compiled_python_modules(config):
@@ -144,5 +163,7 @@ def test_a_namespace_maps_each_id_once_even_if_the_id_of_the_caller_is_already_m
     monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     monkeypatch.setattr(os, "getegid", lambda: 1000)
-    words = lines(config)["pre-start"].partition(" -- ")[0]
+    found = lines(config)
+    assert all(" lxc --owner 1000" in line for line in found.values())
+    words = found["pre-start"].partition(" -- ")[0]
     assert words == "lxc-usernsexec -m u:1000:1000:1 -m u:0:100000:1000 -m g:1000:1000:1 -m g:0:100000:1000"

@@ -45,6 +45,7 @@ def test_arguments_that_lxc_appends_to_the_hook_line_are_not_parsed_as_options()
     [
         ("--nosuch", "x"), ("--source",), ("--on-error", "maybe"), ("--time-limit", "soon"),
         ("--time-limit", "0"), ("--time-limit", "nan"), ("--dialect", "v7"),
+        ("--owner", "alice"), ("--owner", "-1"), ("--owner", "12345678901"),
     ],
 )  # fmt: skip
 def test_an_invalid_hook_line_is_reported(words):

@@ -448,6 +448,21 @@ def test_the_status_command_enters_only_the_namespace_that_hooks_of_this_user_en
     assert finding.hint.startswith("run this command as the user who starts the container, or")
 
 
+def test_the_status_command_reports_a_line_without_the_owner_whom_the_id_map_contains(container, monkeypatch):
+    """The status was "ok", but the hook refused the container in the user's home directory."""
+    answer = subprocess.CompletedProcess([], 0, "versions", "")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+    own = "lxc-usernsexec -m u:0:100000:65536"
+    monkeypatch.setattr(lxc_install_and_status, "namespace_words", lambda _: own)
+    monkeypatch.setattr(lxc_install_and_status, "owner_words", lambda _: ["--owner", "1000"])
+    for options, is_ok in ((["--owner", "1000"], True), ([], False), (["--owner", "1"], False)):
+        inside = shlex.join(install.argv("lxc", options, write_bytecode=False))
+        finding = lxc_install_and_status.line_status(f"{own} -- {inside} --", "config", "install")
+        assert finding.ok is is_ok, finding
+    assert "but the hook line has no --owner 1000" in finding.text
+    assert finding.hint == "write the line again: install"
+
+
 @pytest.mark.parametrize("variable", ["$LXC_ROOTFS_PATH", "${LXC_ROOTFS_PATH}"])
 def test_the_status_command_reads_the_root_filesystem_from_a_hook_line_of_an_ordinary_user(
     variable, container
