@@ -1781,7 +1781,7 @@ def test_invalid_annotations_and_arguments_of_a_bundle_give_findings(
 ) -> None:
     hooks = {
         "createRuntime": [
-            {"args": ["true", "from templater_hook import"]},
+            {"path": "true", "args": ["true", "from templater_hook import"]},
             {"args": ["from templater_hook import", 7]},
         ]
     }

@@ -370,11 +370,16 @@ def is_ours(hook: object) -> bool:
 
 
 def line_of(hook: "Mapping[str, Any]") -> str:
-    """Return the shell line for a hook. The runtime runs the program ``path``, whatever the first word is."""
+    """Return the shell line for a hook. The runtime runs the program ``path``, whatever the first word is.
+
+    Raises InputError if ``path`` is missing.
+    """
     import shlex
 
     path, words = hook.get("path"), hook["args"]
-    return shlex.join(words if words[:1] == [path] else [str(path), *words])
+    if not isinstance(path, str) or not path:
+        raise InputError("the hook has no 'path'")
+    return shlex.join(words if words[:1] == [path] else [path, *words])
 
 
 def stage_problem(stage: str, line: str, hint: str) -> "Finding | None":
@@ -405,15 +410,14 @@ def status(name: str, _path: str) -> "Iterator[Finding]":
     try:
         config = parse_json(read_configuration(file).encode("utf-8", "surrogateescape"), file)
         hooks = hooks_of(config, file)
-        found = [(stage, hook) for stage in hooks for hook in hooks[stage] if is_ours(hook)]
+        found = [(stage, line_of(hook)) for stage in hooks for hook in hooks[stage] if is_ours(hook)]
     except (OSError, TemplaterError) as error:
         yield Finding(False, f"'{file}' can't be used: {error}")
         return
     if not found:
         yield Finding(False, f"'{file}' has no hook that calls templater", hint)
         return
-    stage, hook = found[0]
-    line = line_of(hook)
+    stage, line = found[0]
     yield stage_problem(stage, line, hint) or Finding(True, f"the hook of stage '{stage}' calls templater")
     yield runs("oci", line, hint)
     annotations = config.get("annotations")

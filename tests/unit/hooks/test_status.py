@@ -229,6 +229,19 @@ def test_the_status_command_reports_a_podman_hook_with_an_unexpected_when_condit
     )
 
 
+def test_the_status_command_reports_a_hook_without_a_path(container, tmp_path):
+    """The status showed "None" as the program of the hook."""
+    (container / "config.json").write_text(json.dumps({"root": {"path": "rootfs"}}))
+    for module, folder, file in ((podman, tmp_path, "templater.json"), (oci, container, "config.json")):
+        install.write(module.snippet("" if module is podman else str(container), [], str(folder)))
+        text = (folder / file).read_text()
+        (folder / file).write_text(text.replace('"path": "/', '"nopath": "/'))
+        (finding,) = module.status(str(folder), str(folder))
+        assert finding.ok is False
+        assert f"'{folder}/{file}'" in finding.text
+        assert finding.text.endswith(": the hook has no 'path'")
+
+
 def test_the_status_command_reports_a_bundle_whose_line_is_for_another_stage(container):
     file = container / "config.json"
     file.write_text(json.dumps({"root": {"path": "rootfs"}}))
