@@ -450,6 +450,8 @@ def _write_files(
         require_complete(plan)
         hidden = hidden_places(plan, rootfs, request)
         start_processor_timer(planned_run.job.left() - len(plan.changes) * COMMIT_SECONDS)
+        if request.pending_in_config and "create" in answer.triggers:
+            record.forget()  # it is the record of an earlier instance with the same name
         record.settle(rootfs)
         if request.keep_modified:
             from ..instances.changed_by_hand import changed_by_hand, without

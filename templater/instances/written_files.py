@@ -155,6 +155,11 @@ class Record:
     def _path(self, name: str) -> str:
         return f"{self.state_directory.path}/{name}"
 
+    def forget(self) -> None:
+        """Treat the record as empty, and remove it."""
+        self.state_directory.forget_written()
+        self.problem, self._staged, self._text, self._files = None, None, "", None
+
     def settle(self, rootfs: "RootfsView") -> None:
         """Use the staged entry of each file whose content matches that entry.
 

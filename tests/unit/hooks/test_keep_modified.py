@@ -15,7 +15,7 @@ from templater.instances import changed_by_hand, written_files
 from templater.instances.changed_by_hand import status_of
 from templater.instances.state_directory import StateDirectory
 from templater.instances.written_files import WrittenFile, digest_of
-from templater.model.errors import LimitError, WriteError
+from templater.model.errors import KeptError, LimitError, WriteError
 from templater.rootfs.confined import Directory
 from templater.rootfs.memory import MemoryRootfs
 from tests.laws.test_hooks_grow_linearly import plan_of
@@ -169,6 +169,40 @@ def test_the_first_start_with_the_keep_modified_option_overwrites_files_of_the_i
     (container / "rootfs/etc/a").write_text("of the image\n")
     assert start(container, KEEP)[0] == 0
     assert contents(container)["/etc/a"] == "a 1\n"
+
+
+def test_a_new_incus_instance_has_no_record_of_the_files_of_an_earlier_instance(container, monkeypatch):
+    """The earlier instance had the same name, and a new file counted as removed by hand."""
+    incus, state, rootfs = container / "incus", container / "state", container / "rootfs"
+    (incus / "rootfs").mkdir(parents=True)
+    state.mkdir()
+    monkeypatch.setenv("LXC_NAME", "c1")
+    monkeypatch.setenv("LXC_ROOTFS_PATH", str(incus / "rootfs"))
+    words = [
+        "incus",
+        "--no-child",
+        "--source",
+        str(container),
+        "--rootfs",
+        str(rootfs),
+        "--state",
+        str(state),
+        KEEP,
+    ]
+
+    def begin(pending: str) -> int:
+        (incus / "backup.yaml").write_text(
+            f"container: {{name: c1, config: {{volatile.apply_template: '{pending}'}}, devices: {{}}}}\n"
+        )
+        return run(words)
+
+    assert begin("create") == 0
+    for name in FILES:
+        (rootfs / name[1:]).unlink()
+    assert begin("") == KeptError.exit_code, "removed by hand"
+    assert not (rootfs / "etc/a").exists()
+    assert begin("create") == 0, "a new instance"
+    assert all(contents(container).values())
 
 
 def test_the_keep_modified_option_keeps_a_file_that_a_new_rule_would_overwrite(container):
