@@ -1,8 +1,9 @@
 """The lines that call templater in the configuration of an LXC container, and the check of these lines."""
 
-from ..model.errors import InputError, TemplaterError, UsageError
-from ..oslite import abspath, exists, join, os
+from ..model.errors import InputError, RefusedError, TemplaterError, UsageError
+from ..oslite import abspath, dirname, exists, join, os
 from ..rootfs.shared_directories import namespace_creator, own_map
+from ..rootfs.trusted_paths import open_folder
 from .lxc_config import (
     ids_on_disk,
     is_directory,
@@ -43,6 +44,8 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
         # belong to the container's root, and later hooks of the host would load these modules.
         commands["clone"] = shell_line(argv("lxc", [*words, END], write_bytecode=False))
     if namespace := namespace_words(file):
+        if os.geteuid() != 0:  # in the namespace, the hook can't see that a directory belongs to another user
+            open_folder(dirname(file), fixed=True).close()
         # In the user namespace, the container's root has the id 0, so lxc.idmap does not apply to the files.
         rootfs = "" if "--rootfs" in words else '--rootfs "$LXC_ROOTFS_PATH" '
         line = f"{namespace} -- {shell_line(argv('lxc', words, write_bytecode=False))} {rootfs}{END}"
@@ -169,6 +172,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
             yield Finding(None, f"no lxc.hook.{stage}: {loss}", hint)
     yield line_status(line, config, hint)
     yield from source_status(line, folder, folder)
+    yield from way_status((layers_of(root) or (root,))[-1], folder)
     if is_directory(root):
         yield ids_status(config, root, is_given=bool(given))
 
@@ -200,6 +204,24 @@ def line_status(line: str, config: str, install: str) -> "Finding":
             f"write the line again: {install}",
         )
     return runs("lxc", inside, install, [*own, "--"])
+
+
+def way_status(path: str, folder: str) -> "Iterator[Finding]":
+    """Report another user who can exchange the root filesystem, or the upper layer of its overlay.
+
+    The container's own directory ``folder`` is checked separately. An ordinary user's hook can't see such a
+    user, because all other users of the host have the same id in the container's user namespace.
+    """
+    from .status import Finding
+
+    if not path.startswith("/") or dirname(path) == abspath(folder):
+        return
+    try:
+        open_folder(path, fixed=True).close()
+    except RefusedError as error:
+        yield Finding(False, str(error), error.hint)
+    except InputError:  # only the hook can open the directory, or LXC makes it
+        return
 
 
 def ids_status(config: str, rootfs: str, *, is_given: bool) -> "Finding":

@@ -11,6 +11,7 @@ from templater.hooks.install import write
 from templater.hooks.runtimes import lxc
 from templater.hooks.runtimes.lxc_template import snippet
 from templater.model.errors import RefusedError, UsageError
+from tests.rootfs_builders import as_root
 
 
 def test_the_lxc_template_script_is_executable_and_calls_the_current_interpreter(tmp_path):
@@ -72,6 +73,19 @@ def test_the_hook_of_an_ordinary_user_enters_the_user_namespace_of_the_container
         assert f"{sys.executable} -I -S -B " in found[stage]
     assert found["clone"].startswith(f"{sys.executable} -I -S -B "), "LXC runs it in the namespace"
     assert lines(config, "--rootfs", "/r")["pre-start"].endswith("lxc --rootfs /r --")
+
+
+@as_root
+def test_a_hook_of_an_ordinary_user_is_not_installed_below_a_directory_of_another_user(config, monkeypatch):
+    """In the container's user namespace, the hook can't see who owns the directory."""
+    monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    os.chown(config.parent, 100000, 100000)
+    os.chown(config.parent.parent, 1000, 1000)
+    lines(config)
+    os.chown(config.parent.parent, 2000, 2000)
+    with pytest.raises(RefusedError, match=r"belongs to another user \(uid 2000\), who can exchange"):
+        lines(config)
 
 
 @pytest.mark.parametrize("settings", ["", CONFIG + "lxc.rootfs.options = idmap=container\n"])

@@ -13,6 +13,7 @@ from templater.cli.main import main
 from templater.hooks import common_status_checks, install, lxc_install_and_status
 from templater.hooks.runtimes import lxc, nspawn, oci, podman
 from templater.instances.state_directory import State, StateDirectory
+from tests.rootfs_builders import as_root
 
 METADATA = "architecture: x86_64\ntemplates:\n  /etc/a:\n    when: [start]\n    template: a.tpl\n"
 
@@ -227,6 +228,21 @@ def test_the_status_command_reports_a_podman_hook_with_an_unexpected_when_condit
         f"'{file}' has another 'when' than hook install writes, so podman may not run the hook",
         f"templater hook install podman --path {tmp_path} --write",
     )
+
+
+@as_root
+@pytest.mark.parametrize("path", ["u/web1/rootfs", "/bin:u/web1/delta0"])
+def test_the_status_command_reports_another_user_who_can_exchange_the_root_filesystem(container, path):
+    """The hook of an ordinary user can't see this user in the container's user namespace."""
+    other = container.parent / "u"
+    for name in ("rootfs", "delta0"):
+        (other / "web1" / name).mkdir(parents=True)
+    config = container / "config"
+    config.write_text(f"lxc.rootfs.path = {path.replace('u/', f'{other}/')}\n")
+    assert not problems(installed(container))
+    os.chown(other, 2000, 2000)
+    (text,) = problems(lxc.status("c1", str(container.parent)))
+    assert text.startswith(f"'{other}' belongs to another user (uid 2000), who can exchange '{other}/web1/")
 
 
 def test_the_status_command_reports_a_hook_without_a_path(container, tmp_path):
