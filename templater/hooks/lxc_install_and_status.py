@@ -212,7 +212,7 @@ def way_status(path: str, folder: str) -> "Iterator[Finding]":
     The container's own directory ``folder`` is checked separately. An ordinary user's hook can't see such a
     user, because all other users of the host have the same id in the container's user namespace.
     """
-    from .status import Finding
+    from .common_status_checks import Finding
 
     if not path.startswith("/") or dirname(path) == abspath(folder):
         return
