@@ -29,6 +29,11 @@ from .mutants import Mutant, sample
 ROOT = Path(__file__).parents[2]
 IGNORED = shutil.ignore_patterns("__pycache__", ".git", ".*_cache", "*.egg-info", "dist", "build")
 
+#: A mutant may mount, exchange the root directory or kill everything. As root it runs in namespaces of its own.
+PRIVATE = (
+    ["unshare", "--mount", "--mount-proc", "--pid", "--fork", "--kill-child"] if os.geteuid() == 0 else []
+)
+
 #: tests besides tests/unit/FOLDER that concern a folder of the package
 NEAR = {
     "batch": ("tests/attacks/test_time_in_total.py",),
@@ -113,7 +118,7 @@ def judge(mutant: Mutant, tree: Path, chosen: Iterator[list[str]], timeout: floa
                 }
                 try:
                     done = subprocess.run(
-                        [sys.executable, *words, "@chosen.txt"],
+                        [*PRIVATE, sys.executable, *words, "@chosen.txt"],
                         cwd=tree, env=environ, capture_output=True, text=True, timeout=timeout, check=False,
                     )  # fmt: skip
                 except subprocess.TimeoutExpired:
