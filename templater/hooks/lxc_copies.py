@@ -226,19 +226,32 @@ def destroy(folder: str) -> Notice:
     Ignore every failure: LXC destroys the container in any case.
     """
     try:
-        with StateDirectory(folder) as old:
-            # the file names a directory in which this hook writes, so it must be the clone hook's own file
-            word = old.read(CLONED, 1 << 16, own=True)
+        old = _state_directory(folder)
+        if old is None:
+            return Notice()
+        with old:
+            # The file names a directory in which this hook writes, so it must be the clone hook's own file.
+            # The owner of the container's directory can have moved a file there that root had unpacked.
+            word = old.read(CLONED, 1 << 16, own=True) if old.is_own else None
             before = old.state()
         if word is None:
             return Notice()
         new, *processes = word.decode("utf-8", "surrogateescape").split("\n")
-        # the owner of the container's directory can have moved a file of root there, from an unpacked image
-        if dirname(new) != dirname(folder) or not set(ancestors(1)) & set(processes):
+        above, name = split(new)
+        if above != dirname(folder) or name in ("", ".", "..") or not set(ancestors(1)) & set(processes):
             return Notice()
         return _renamed(new, before or State("create"))
     except (TemplaterError, OSError):
         return Notice()
+
+
+def _state_directory(folder: str) -> "StateDirectory | None":
+    """Open a container's state directory. Return None if it is missing.
+
+    Raises RefusedError if another user can exchange the container's directory.
+    """
+    with open_folder(folder, fixed=True) as opened:
+        return None if opened.entry("/" + STATE_FOLDER) is None else StateDirectory(opened)
 
 
 def copied_record(original: StateDirectory) -> "bytes | None":
@@ -257,7 +270,10 @@ def copied_record(original: StateDirectory) -> "bytes | None":
 def _renamed(folder: str, before: State) -> Notice:
     from ..model.pending_trigger import pending_after
 
-    with StateDirectory(folder) as new:
+    new = _state_directory(folder)
+    if new is None:
+        return Notice()
+    with new:
         new.lock("destroy hook")
         state = new.state()
         if state is None or state.pending != "copy":

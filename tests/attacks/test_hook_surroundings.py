@@ -811,6 +811,63 @@ def test_attack_74_a_clone_hook_refuses_containers_that_another_user_can_exchang
     assert lxc_copies.clone(str(tmp_path / made), Path(made).name, source, options).text
 
 
+@pytest.fixture
+def destroyed(tmp_path: Path) -> Callable[[str], None]:
+    """Return a function that destroys the container ``lxc/web1``, whose clone record names another directory."""
+
+    def destroy(new: str) -> None:
+        record = tmp_path / "lxc/web1/.templater/cloned"
+        record.parent.mkdir(mode=0o700, exist_ok=True)
+        record.write_text("\n".join((new, *lxc_copies.ancestors(1))))
+        lxc_copies.destroy(str(tmp_path / "lxc/web1"))
+
+    (tmp_path / "lxc/web1").mkdir(parents=True)
+    (tmp_path / "lxc/web2/.templater").mkdir(parents=True, mode=0o700)
+    (tmp_path / "lxc/web2/.templater/state").write_text("pending=copy\nname=web2\n")
+    return destroy
+
+
+@as_root
+def test_a_destroy_hook_believes_no_clone_record_in_a_directory_of_another_user(
+    tmp_path: Path, destroyed: Callable[[str], None]
+) -> None:
+    """The user moved there a directory of an image that root had unpacked: another container lost its trigger."""
+    state = tmp_path / "lxc/web2/.templater/state"
+    os.chown(tmp_path / "lxc/web1", 1234, 1234)
+    destroyed(str(tmp_path / "lxc/web2"))
+    assert "pending=copy" in state.read_text()
+    os.chown(tmp_path / "lxc/web1", 0, 0)
+    destroyed(str(tmp_path / "lxc/web2"))
+    assert "pending=create" in state.read_text()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "missing", "web3"])
+def test_a_destroy_hook_makes_no_state_directory(
+    name: str, tmp_path: Path, destroyed: Callable[[str], None]
+) -> None:
+    """root made one in the directory above LXC's directory."""
+    (tmp_path / "lxc/web3").mkdir()
+    destroyed(f"{tmp_path}/lxc/{name}")
+    assert {path.parent.name for path in tmp_path.rglob(".templater")} == {"web1", "web2"}
+
+
+def test_destroying_a_container_that_never_started_makes_no_state_directory(tmp_path: Path) -> None:
+    lxc_copies.destroy(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@as_root
+def test_a_destroy_hook_follows_no_link_that_another_user_controls(
+    tmp_path: Path, destroyed: Callable[[str], None]
+) -> None:
+    (tmp_path / "user").mkdir()
+    os.chown(tmp_path / "user", 1234, 1234)
+    (tmp_path / "lxc/web2").rename(tmp_path / "user/web2")
+    (tmp_path / "lxc/web2").symlink_to(tmp_path / "user/web2")
+    destroyed(str(tmp_path / "lxc/web2"))
+    assert "pending=copy" in (tmp_path / "user/web2/.templater/state").read_text()
+
+
 # --- mounts of a bundle
 
 
