@@ -380,6 +380,8 @@ class Archive:
         member.size = member.stored = stored
         self._left, self._padding = stored, -stored % BLOCK
         self._find_holes(member, info, block, pax)
+        if member.name.endswith("/"):  # GNU tar makes a directory, and reads the file's data as headers
+            raise self._ambiguous("a file whose name ends in '/'")
         return self._checked(member)
 
     def _checked(self, member: Member) -> Member:

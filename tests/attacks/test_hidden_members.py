@@ -122,6 +122,21 @@ ARCHIVES = {
     + header(b"rootfs/decoy", len(HIDDEN)) + HIDDEN,
     "a size with an underscore": header(b"rootfs/a", size_field=b"0000001_000\0") + HIDDEN,
     "a file without a name": header(b"", len(EVIL)) + padded(EVIL),
+    **{
+        f"a file whose name ends in '/' in {place}": beginning + HIDDEN
+        for place, beginning in {
+            "its header": header(b"rootfs/y/", len(HIDDEN)),
+            "a header with a prefix": header(b"y//", len(HIDDEN), prefix=b"rootfs"),
+            "a header of a contiguous file": header(b"rootfs/y/./", len(HIDDEN), b"7"),
+            "a pax record": pax((b"path", b"rootfs/y/")) + header(b"y", len(HIDDEN)),
+            "a pax record of an old file": pax((b"path", b"rootfs/y/")) + header(b"y", len(HIDDEN), b"\0"),
+            "a long name": long_name(b"rootfs/y/\0") + header(b"y", len(HIDDEN)),
+            "a sparse file's record": pax(
+                (b"GNU.sparse.name", b"rootfs/y/"), (b"GNU.sparse.size", b"%d" % len(HIDDEN)),
+                (b"GNU.sparse.numblocks", b"1"), (b"GNU.sparse.map", b"0,%d" % len(HIDDEN)),
+            ) + header(b"y", len(HIDDEN)),
+        }.items()
+    },
 }  # fmt: skip
 
 
