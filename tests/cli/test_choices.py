@@ -17,13 +17,14 @@ from templater.cli.commands.streams.prune import _seconds
 from templater.cli.diff_other_side import OtherSide
 from templater.cli.main import main
 from templater.image.unpack import Unpacked
-from templater.model.errors import InputError, UsageError
+from templater.model.errors import InputError, RefusedError, UsageError
 from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
 from templater.model.metadata import Rule
 from templater.model.plan import CREATE, FAILED, SKIP
 from templater.model.source import Source
 from templater.reporting.plan_text import Heading
 from templater.rootfs.directory_rootfs import open_root
+from templater.web.report_page import START
 
 
 def a_plan(rules, triggers=("create",), changes=("one",), kind="container"):
@@ -471,6 +472,33 @@ def test_each_instance_of_a_report_has_the_passes_of_its_own_start(triggers, con
     assert html_report.runs_of(found, Instance(config=config)) == runs
     existing = Instance(config={**config, "volatile.uuid": "x"})
     assert html_report.runs_of(found, existing) == runs
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, None), ("", None), (START, None), (START + "more", None),
+        (START[:-1], "exists and is not a report of templater"), ("x", "exists and is not a report of templater"),
+        ("fifo", "is not a regular file"), ("folder", "is not a regular file"), ("link", "is not a regular file"),
+    ],
+)  # fmt: skip
+def test_only_an_empty_file_or_an_earlier_report_is_replaced_by_a_report(content, message, tmp_path):
+    path = tmp_path / "report"
+    if content == "fifo":
+        os.mkfifo(path)
+    elif content == "folder":
+        path.mkdir()
+    elif content == "link":
+        (tmp_path / "empty").touch()
+        path.symlink_to("empty")
+    elif content is not None:
+        path.write_text(content)
+    if message is None:
+        html_report.check_target(str(path))
+        return
+    with pytest.raises(RefusedError) as caught:
+        html_report.check_target(str(path))
+    assert (caught.value.message, caught.value.hint) == (f"'{path}' {message}", "give the name of a new file")
 
 
 def described(**given):

@@ -262,6 +262,8 @@ def test_a_tree_with_too_many_files_is_refused_and_its_record_stays_readable(tre
     monkeypatch.setattr(tree_module, "MOST_REMOVED", number - 1)
     with pytest.raises(LimitError, match=rf"/images' has more than {number - 1} files$"):
         prune(tree)
+    monkeypatch.setattr(tree_module, "MOST_REMOVED", number)
+    assert len(list(tree.content_files())) == number
     monkeypatch.setattr(removal_record, "MOST_REMOVED", 2)
     record_removed(tree, {"images/a": 1, "images/b": 1})
     with pytest.raises(LimitError, match="would have 3 files, more than `prune` can read"):

@@ -537,6 +537,17 @@ def test_a_duplicate_image_is_skipped_with_a_warning():
     assert warnings == [f"skipped an image of 'p' that the tree already has: {HASH}"]
 
 
+def test_an_image_of_another_products_file_of_the_tree_is_skipped():
+    items = {"m": {"ftype": "incus_combined.tar.gz", "sha256": HASH}}
+    file = {"products": {"q": {"versions": {"v": {"items": items}}}}}
+    for path, kept in (("other", [OTHER]), ("p", [HASH, OTHER])):
+        catalog, warnings = Catalog({}, {path: file}), []
+        found = republish._without_duplicates(catalog, "p", [image(), image(OTHER)], warnings)
+        assert [each.fingerprint for each in found] == kept
+        assert len(warnings) == 2 - len(kept)
+        assert catalog.files == {path: file}
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

@@ -659,6 +659,16 @@ def test_a_system_error_while_a_tree_is_changed_names_the_path(call, run, messag
     assert caught.value.message == message.format(tree.path)
 
 
+@pytest.mark.parametrize("text", ["old\n", "new\n", "longer\n"])
+def test_a_json_file_is_replaced_unless_its_content_is_the_same(text, tree):
+    tree.create()
+    path = Path(tree.path, "streams/v1/a.json")
+    path.write_text("old\n")
+    before = path.stat().st_ino
+    tree.write_json("streams/v1/a.json", [text[:1].encode(), text[1:].encode()])
+    assert (path.read_text(), path.stat().st_ino == before) == (text, text == "old\n")
+
+
 def test_only_image_files_are_deleted_from_a_tree(tree):
     tree.create()
     Path(tree.path, "images/f").write_text("text")

@@ -412,6 +412,17 @@ def test_a_products_file_that_changes_after_it_was_opened_is_read_with_its_origi
         assert all(lines[name]["versions"] for name in before)
 
 
+@pytest.mark.parametrize("more", [0, -1])
+def test_a_large_products_file_is_read_as_a_whole(more, tree, monkeypatch):
+    monkeypatch.setattr(stream_files, "MOST_BYTES", Path(tree.path, IMAGES_PATH).stat().st_size + more)
+    for whole in (False, True):
+        with stream_files.CatalogFiles(tree.file) as files:
+            products = files.products(IMAGES_PATH, Decoded(), whole=whole)
+            assert isinstance(products, stream_files.LinesFile) == (more == 0 and not whole)
+            names = [product.name for product in products.read(Decoded())]
+            assert names == list(tree.load().files[IMAGES_PATH]["products"])
+
+
 def verified_both_ways(tree, monkeypatch):
     """Verify a tree product by product, and with all products in memory."""
     reports = [verify(LocalStream(tree))]

@@ -301,6 +301,12 @@ def test_a_browser_gets_the_index_html_of_the_tree(server, tree):
     assert metadata(server.request("/")) == ["/1.0"]
 
 
+def test_the_files_of_a_tree_have_the_content_type_of_their_extension(server):
+    for path, kind in (("streams/v1/index.json", "application/json"), (UNIFIED, "application/octet-stream")):
+        answer = server.request(f"/{path}", "HEAD")
+        assert (answer.status, answer.headers["Content-Type"]) == (200, kind)
+
+
 # the header protocol
 
 
