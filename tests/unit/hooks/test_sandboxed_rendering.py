@@ -1,9 +1,13 @@
 """The time that a job of a hook has left, and the answers of its children."""
 
+import marshal
+
 import pytest
 
 from templater.hooks import sandboxed_rendering
-from templater.hooks.sandboxed_rendering import Job, read_answer
+from templater.hooks.compile_cache import CacheEntry
+from templater.hooks.sandboxed_rendering import Job, Run, read_answer
+from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.hosts import NONE
 from templater.model.source import Source
 from templater.sandbox.child import ChildFailure
@@ -48,3 +52,88 @@ def test_an_invalid_answer_of_a_child_is_a_failure(record):
         read_answer(job(), [list(record)])
     assert caught.value.message == "the sandboxed process sent an invalid answer"
     assert caught.value.hint == "please report this"
+
+
+class Store:
+    """A cache in memory."""
+
+    def __init__(self):
+        self.entries = {}
+        self.saved = []
+
+    def load(self, name, key):
+        return self.entries.get((name, key))
+
+    def save(self, name, key, entry):
+        self.entries[name, key] = entry
+        self.saved.append(name)
+
+    def close(self):
+        pass
+
+
+TEXT = b"{{ container.name }} {{ config_get('user.a', '-') }} {{ config_get('user.b', '-') }}"
+
+
+def rendered(store, text=TEXT, description=b"name: i1\nconfig: {user.a: '1'}\n", **settings):
+    """Render in this process, and return the contents or errors, and whether the cache had all entries."""
+    metadata = b"templates: {/a: {when: [start], template: a.tpl}}\n"
+    source = None if description is None else Source("i.yaml", description)
+    templates = {"a.tpl": TemplateFile(Entry(FILE), text)}
+    made = Job(Source("image/metadata.yaml", metadata), templates, source, ("start",), NONE, **settings)
+    run = Run(made, store, None, in_child=False)
+    was_warm = run.warm
+    try:
+        answer = run.finish()
+    finally:
+        run.close()
+    return [each.content if each.error is None else str(each.error) for each in answer.renderings], was_warm
+
+
+def test_the_second_run_gives_the_same_files_from_the_cache():
+    store = Store()
+    assert rendered(store) == ([b"i1 1 -"], False)
+    assert store.saved == ["image", "instance"] or store.saved == ["instance", "image"]
+    assert rendered(store) == ([b"i1 1 -"], True)
+    assert rendered(store, config={"user.b": "2"}) == ([b"i1 1 2"], True)
+    assert len(store.saved) == 2
+    assert rendered(store, name="c9", config={"user.a": "3"}) == ([b"c9 3 -"], False)
+    assert rendered(store, name="c9") == ([b"c9 1 -"], True)
+    assert rendered(store, description=None, name="c9") == ([b"c9 - -"], True)
+
+
+def test_without_a_cache_nothing_is_kept():
+    assert rendered(None) == rendered(None) == ([b"i1 1 -"], False)
+    assert rendered(None, description=b"config: {user.a: '1'}\n", name="c9") == ([b"c9 1 -"], False)
+
+
+def test_an_error_has_its_position_even_if_the_template_is_in_the_cache():
+    store, text = Store(), b"a\n{{ 1|add:2/0 }}"
+    for is_warm in (False, True):
+        ((error,), was_warm) = rendered(store, text)
+        assert error.startswith("templates/a.tpl:2:") and "divide by zero" in error
+        assert was_warm is is_warm
+
+
+@pytest.mark.parametrize("name", ["image", "instance"])
+@pytest.mark.parametrize("payload", [b"", b"nonsense", marshal.dumps(5), marshal.dumps((1, 2))])
+def test_a_damaged_cache_entry_is_replaced(name, payload):
+    store = Store()
+    rendered(store)
+    for key in store.entries:
+        if key[0] == name:
+            store.entries[key] = CacheEntry((), payload)
+    store.saved.clear()
+    assert rendered(store) == ([b"i1 1 -"], True)
+    assert name in store.saved
+    assert rendered(store) == ([b"i1 1 -"], True)
+
+
+def test_a_bug_while_rendering_the_sources_is_no_failure_of_the_cache(monkeypatch):
+    def broken(*_):
+        raise KeyError("x")
+
+    monkeypatch.setattr(sandboxed_rendering, "_renderings", broken)
+    for store in (None, Store()):
+        with pytest.raises(KeyError):
+            rendered(store)

@@ -4,7 +4,7 @@ import lzma
 
 import pytest
 
-from templater.image.describe import ENFORCED, data, describe, describe_definition
+from templater.image.describe import ENFORCED, _squashfs_compression, data, describe, describe_definition
 from templater.image.fingerprint import fingerprint
 from templater.model.entry import TemplateFile
 from templater.model.errors import InputError
@@ -108,3 +108,15 @@ def test_a_definition_is_described_with_the_notes_of_its_build():
     found = describe_definition("d.yaml", Source("m", RULES), {"a.tpl": TemplateFile()}, ["a note"])
     assert (found.layout, list(found.warnings)) == ("definition", ["a note"])
     assert data(found)["layout"] == "definition"
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        (1, "gzip"), (2, "lzma"), (3, "lzo"), (4, "xz"), (5, "lz4"), (6, "zstd"), (0, "unknown"), (7, "unknown"),
+        (256, "unknown"),
+    ],
+)  # fmt: skip
+def test_the_compression_of_a_squashfs_file_is_in_its_superblock(number, name, tmp_path):
+    (tmp_path / "image").write_bytes(b"hsqs" + bytes(16) + number.to_bytes(2, "little") + bytes(8))
+    assert _squashfs_compression(f"{tmp_path}/image") == name
