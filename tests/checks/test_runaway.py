@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from templater.checks.finding import Severity
+from templater.checks.run_checks import audit
 from templater.cli.main import main
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError
@@ -155,3 +157,28 @@ def test_a_template_that_cannot_be_read_is_not_a_runaway_template():
     image.templates["t"] = TemplateFile(Entry(FILE), None, LimitError("too large"))
     assert observed(CHECK, image) == []
     assert observed("template-file", image) == [("high", "templates/t", "too large")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% if container.name == 'web' %}{% lorem 100000000 w %}{% endif %}",
+        "{% if trigger %}{% else %}{{ 'x'|ljust:2000000000 }}{% endif %}",
+        "{% if 0 %}a{% elif 0 %}{% lorem 100000000 w %}{% endif %}",
+        "{% if trigger %}{% if 0 %}{% lorem 100000000 w %}{% endif %}{% endif %}",
+    ],
+)
+def test_a_template_that_never_ends_if_a_condition_is_true_gives_a_finding_with_a_hint(text):
+    image = an_image(RULE, {"t": text}, limits=Limits(seconds=3.0, total=4.0, steps=100_000))
+    (found,) = [each for each in audit(image) if each.check == CHECK]
+    assert found.message.startswith("if certain conditions are true, ") and found.severity == Severity.MEDIUM
+    assert found.hint == "preview the template for an instance that makes the conditions true"
+    assert found.place.startswith("image/templates/t:1:")
+
+
+def test_a_template_of_two_rules_that_never_ends_gives_one_finding():
+    image = an_image(
+        rules("/etc/a: {when: [create], template: t}", "/etc/b: {when: [start], template: t}"),
+        {"t": "{% lorem 100000000 w %}"},
+    )
+    assert severities(CHECK, image) == ["high"]

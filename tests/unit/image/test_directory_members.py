@@ -7,7 +7,9 @@ import pytest
 
 from templater.image.limits import Limits
 from templater.image.whole_image import open_contents
+from templater.model.entry import FIFO, SYMLINK
 from templater.model.errors import LimitError
+from tests.rootfs_builders import as_root
 
 LIMITS = Limits(held_bytes=40_000)
 
@@ -68,3 +70,19 @@ def test_the_names_of_templates_have_a_memory_limit(image):
     fill(image / "templates", 50)
     with pytest.raises(LimitError, match="the names and attributes"):
         open_contents(str(image), limits=LIMITS).parts()
+
+
+@as_root
+def test_only_symlinks_and_files_of_a_directory_have_extended_attributes(image):
+    (image / "rootfs/file").write_text("x")
+    (image / "rootfs/link").symlink_to("none")
+    os.mkfifo(image / "rootfs/pipe")
+    for name in ("file", "link", "pipe"):
+        os.setxattr(image / f"rootfs/{name}", "trusted.note", name.encode(), follow_symlinks=False)
+    members = {member.name: member for member, _ in open_contents(str(image)).rootfs()}
+    assert {name: members[name].xattrs for name in ("file", "link", "pipe")} == {
+        "file": {"trusted.note": b"file"}, "link": {"trusted.note": b"link"}, "pipe": {},
+    }  # fmt: skip
+    link = members["link"]
+    assert (link.kind, link.mode, link.target, link.device) == (SYMLINK, 0o777, "none", (0, 0))
+    assert (members["pipe"].kind, members["file"].size, members["file"].device) == (FIFO, 1, (0, 0))
