@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.author_report import check_report
+from templater.checks.check_report import check_report
 from templater.definitions.all_builds import all_choices
 from templater.definitions.choice import VM, Choice
 from templater.definitions.predicted_image import open_definition

@@ -17,8 +17,8 @@ from ..model.file_names import METADATA, TEMPLATES
 from ..model.source import Source, Span
 from ..parsing.metadata_yaml import read_metadata
 from ..parsing.yaml_nodes import decoded
-from .author_report import judge, report_of
 from .authored_image import AuthoredImage
+from .check_report import judge, report_of
 from .finding import Finding, Severity
 from .scan import scan_image
 from .templater_toml import WANTED, with_configuration

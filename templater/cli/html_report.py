@@ -252,8 +252,8 @@ def column(
 
 def found_by_check(found: Opened, hosts: Sequence[str]) -> list[dict[str, Any]] | None:
     """Return the findings of a `check` without validators, or None if the image cannot be checked."""
-    from ..checks.author_report import check_report
     from ..checks.authored_image import LIMITS
+    from ..checks.check_report import check_report
     from .read_in_sandbox import read_image
 
     request = found.request

@@ -33,7 +33,7 @@ PACKAGES = (
 )  # fmt: skip
 #: the same list for an audit, which starts in half the time if it does not import the other packages
 AUDIT = (
-    "checks.import_refusals", "checks.security_report", "checks.security", "parsing.pure_yaml",
+    "checks.import_refusals", "checks.audit_report", "checks.security", "parsing.pure_yaml",
     "pongo2.codegen.compiler", "pongo2.filters", "pongo2.golang", "pongo2.located_calls", "pongo2.reads",
     "pongo2.tags", "rootfs.byname",
 )  # fmt: skip

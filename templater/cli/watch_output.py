@@ -202,8 +202,8 @@ class WatchedImage:
 
     def _check(self) -> bool:
         """Print new findings, and name the corrected findings. Return whether the findings changed."""
-        from ..checks.author_report import check_report
         from ..checks.authored_image import LIMITS
+        from ..checks.check_report import check_report
         from ..definitions.detect import is_definition
         from .commands import check
 

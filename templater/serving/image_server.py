@@ -27,7 +27,7 @@ from ..model.errors import InputError, TemplaterError
 from ..model.instance import VIRTUAL_MACHINE
 from ..model.source import printable
 from ..parsing.magic_bytes import HEAD, recognise
-from . import api_answers, api_filter
+from . import api_filter, image_api_json
 from .connections import DEFAULT, PIECE, Bounds, Turns, exempt_from_collection, network_of, write
 from .generated_stream import Report
 from .image_listing import EncodedList, Listing, Served
@@ -128,15 +128,15 @@ class ImageServer:
                 raise _Refused(405, "only GET and HEAD are supported")
             return await self._route(request, request.path)
         except _Refused as refused:
-            body = api_answers.failure(refused.status, refused.message)
+            body = image_api_json.failure(refused.status, refused.message)
             return await self._send(request, body, status=refused.status)
         except FileNotFoundError:
-            return await self._send(request, api_answers.failure(404, "not found"), status=404)
+            return await self._send(request, image_api_json.failure(404, "not found"), status=404)
         except ConnectionError:
             raise
         except (OSError, TemplaterError) as error:
             self._report(f"'{printable(request.path)[:200]}': {printable(str(error))}")
-            return await self._send(request, api_answers.failure(500, "internal error"), status=500)
+            return await self._send(request, image_api_json.failure(500, "internal error"), status=500)
 
     async def _route(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         if path == "/":
@@ -165,7 +165,7 @@ class ImageServer:
             with suppress(FileNotFoundError):
                 fd = await asyncio.to_thread(self._source.open, "index.html")
                 return await self._send_file(request, fd, "index.html")
-        return await self._send(request, api_answers.success(["/1.0"]))
+        return await self._send(request, image_api_json.success(["/1.0"]))
 
     # the header protocol
 
@@ -204,7 +204,7 @@ class ImageServer:
         listing = await self.listing()
         body: bytes | EncodedList
         if not rest:
-            body = api_answers.success(api_answers.server_data(*self._certificate))
+            body = image_api_json.success(image_api_json.server_data(*self._certificate))
         elif rest == "images":
             body = await self._filtered(listing, recursion, request.query.get("filter", ""))
         elif rest == "images/aliases":
@@ -216,7 +216,7 @@ class ImageServer:
             name = rest.removeprefix("images/aliases/")
             if name not in listing.aliases:
                 raise _Refused(404, "Image alias not found")
-            body = api_answers.success(api_answers.alias_data(name, listing.aliases[name]))
+            body = image_api_json.success(image_api_json.alias_data(name, listing.aliases[name]))
         elif rest.startswith("images/"):
             name, _, what = rest.removeprefix("images/").partition("/")
             image = listing.find(name)
@@ -226,7 +226,7 @@ class ImageServer:
                 raise _Refused(501, "not implemented")  # as the daemons
             if what:
                 return await self._export(request, image)
-            body = api_answers.success(api_answers.image_data(image, listing))
+            body = image_api_json.success(image_api_json.image_data(image, listing))
         else:
             raise _Refused(404, "not found")
         return await self._send(request, body)
@@ -250,12 +250,12 @@ class ImageServer:
     def _images(self, listing: Listing, recursion: bool, text: str) -> EncodedList:
         key = f"images {recursion}"
         if key not in listing.answers:
-            listing.answers[key] = api_answers.success_list(
+            listing.answers[key] = image_api_json.success_list(
                 [
-                    api_answers.encode(
-                        api_answers.image_data(image, listing)
+                    image_api_json.encode(
+                        image_api_json.image_data(image, listing)
                         if recursion
-                        else api_answers.image_address(image.fingerprint)
+                        else image_api_json.image_address(image.fingerprint)
                     )
                     for image in listing.images
                 ]
@@ -267,16 +267,18 @@ class ImageServer:
             matches = api_filter.matcher(text)
         except InputError as error:
             raise _Refused(400, error.message) from None
-        chosen = bytes(matches(api_answers.image_data(image, listing)) for image in listing.images)
-        return api_answers.success_list(found.elements, chosen)
+        chosen = bytes(matches(image_api_json.image_data(image, listing)) for image in listing.images)
+        return image_api_json.success_list(found.elements, chosen)
 
     def _aliases(self, listing: Listing, recursion: bool) -> EncodedList:
         key = f"aliases {recursion}"
         if key not in listing.answers:
-            listing.answers[key] = api_answers.success_list(
+            listing.answers[key] = image_api_json.success_list(
                 [
-                    api_answers.encode(
-                        api_answers.alias_data(name, image) if recursion else api_answers.alias_address(name)
+                    image_api_json.encode(
+                        image_api_json.alias_data(name, image)
+                        if recursion
+                        else image_api_json.alias_address(name)
                     )
                     for name, image in listing.aliases.items()
                 ]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.author_report import judge
 from templater.checks.authored_image import SEARCHED
+from templater.checks.check_report import judge
 from templater.checks.ignores import MAX_COMMENTS, Ignores
 from templater.checks.run_checks import MAX_FINDINGS
 from templater.checks.scan import scan_image

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from templater.checks.author_report import combined
+from templater.checks.check_report import combined
 from templater.checks.run_checks import audit
 from templater.definitions import pongo
 from templater.definitions.choice import Choice

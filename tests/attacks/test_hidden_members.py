@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.security_report import audit_report
+from templater.checks.audit_report import audit_report
 from templater.image.tar_reader import open_archive
 from templater.model.errors import InputError, RefusedError, TemplaterError
 

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from templater.checks import fixes
-from templater.checks.author_report import judge
 from templater.checks.authored_image import AuthoredImage
 from templater.checks.base import Fix
+from templater.checks.check_report import judge
 from templater.checks.finding import Finding, Severity
 from templater.checks.fixes import FixedImage, fix, fix_image, key_of
 from templater.checks.templater_toml import Configuration

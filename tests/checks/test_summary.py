@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.checks.security_report import summary
+from templater.checks.audit_report import summary
 
 
 @pytest.mark.parametrize(

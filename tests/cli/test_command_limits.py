@@ -106,7 +106,7 @@ def test_commands_that_read_an_image_have_a_memory_limit(command, image, monkeyp
 
     monkeypatch.setattr("templater.image.open_image.open_image", too_much)
     monkeypatch.setattr("templater.sources.open_source.open_source", too_much)
-    monkeypatch.setattr("templater.checks.security_report.audit_report", too_much)
+    monkeypatch.setattr("templater.checks.audit_report.audit_report", too_much)
     monkeypatch.setattr("templater.image.describe.describe", too_much)
     assert main(command.replace("IMAGE", image).split()) == 4
     assert "--limit command-memory=" in capfd.readouterr().err

@@ -188,10 +188,10 @@ def test_the_child_leaves_processor_time_for_sqfs2tar(tmp_path, monkeypatch, hea
 
 @pytest.mark.slow
 def test_the_time_limit_of_the_command_ends_the_child(path, monkeypatch, capfd):
-    from templater.checks import security_report
+    from templater.checks import audit_report
 
     before = list_children()
-    monkeypatch.setattr(security_report, "scan_image", lambda *given, **named: [None for _ in iter(int, 1)])
+    monkeypatch.setattr(audit_report, "scan_image", lambda *given, **named: [None for _ in iter(int, 1)])
     assert main(["audit", path, "--limit", "command-time=1"]) == 4
     assert "longer than 1 seconds" in capfd.readouterr().err
     assert not list_children() - before
@@ -255,7 +255,7 @@ def all_imports_from(*modules):
 @pytest.mark.slow
 def test_every_module_that_an_audit_can_import_is_loaded_before_the_sandbox_starts():
     checks = [name for name in test_architecture.MODULES if name.startswith("checks.security")]
-    wanted = {f"templater.{name}" for name in all_imports_from("checks.security_report", *checks) if name}
+    wanted = {f"templater.{name}" for name in all_imports_from("checks.audit_report", *checks) if name}
     assert {
         "templater.checks.sarif",
         "templater.pongo2.located_calls",

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from templater.checks.author_report import judge
 from templater.checks.authored_image import AuthoredImage
 from templater.checks.base import Check
+from templater.checks.check_report import judge
 from templater.checks.run_checks import all_checks, run_check
 from templater.checks.scan import scan_image
 from templater.checks.scanned_image import Name, ScannedImage, Trailing

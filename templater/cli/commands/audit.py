@@ -66,8 +66,8 @@ def command(
     as_json: bool,
 ) -> int:
     from ... import __version__
+    from ...checks.audit_report import audit_report, summary
     from ...checks.security.runaway import LIMITS
-    from ...checks.security_report import audit_report, summary
 
     if rootfs is None:
         local, rootfs = local_files(image)

@@ -163,8 +163,8 @@ def command(
     html: Target | None,
 ) -> int:
     from ... import __version__
-    from ...checks.author_report import check_report
     from ...checks.authored_image import LIMITS
+    from ...checks.check_report import check_report
     from ...checks.fixes import fix_image
     from ...definitions.detect import is_definition
     from .audit import uri_of
@@ -439,7 +439,7 @@ def table(folder: str) -> str:
 
 def write(reports: list[dict[str, Any]], report: str, *, show_ignored: bool) -> None:
     from ...checks import ci_formats
-    from ...checks.author_report import summary
+    from ...checks.check_report import summary
 
     if report == "json":
         for found in reports:

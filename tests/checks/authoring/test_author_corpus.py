@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from templater.checks.author_report import check_report
+from templater.checks.check_report import check_report
 from tests.test_corpus import HAVE_CORPUS, IMAGES, folder
 
 pytestmark = pytest.mark.skipif(not HAVE_CORPUS, reason="no corpus: set TEMPLATER_CORPUS")

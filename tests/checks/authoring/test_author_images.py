@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.author_report import check_report
+from templater.checks.check_report import check_report
 from templater.cli.main import main
 from templater.model.errors import InputError
 from templater.validators import runner

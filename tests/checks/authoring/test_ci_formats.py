@@ -3,7 +3,7 @@
 import copy
 from xml.etree import ElementTree
 
-from templater.checks.author_report import combined, summary
+from templater.checks.check_report import combined, summary
 from templater.checks.ci_formats import github, gitlab, junit
 
 FINDING = {

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.author_report import judge
 from templater.checks.authored_image import AuthoredImage, _kept, _lines_that_give, _only, authored
 from templater.checks.authoring import shell
 from templater.checks.authoring.metadata_key import KEYS, corrected
+from templater.checks.check_report import judge
 from templater.checks.ignores import _comments
 from templater.checks.invented_values import invented_value
 from templater.checks.mistakes_in_files import invented_value as phrase

@@ -3,7 +3,7 @@
 import pytest
 
 from templater.model.errors import InputError
-from templater.serving import api_answers, api_filter
+from templater.serving import api_filter, image_api_json
 from templater.serving.image_listing import File, Listing, Served
 
 IMAGE = Served(
@@ -29,7 +29,7 @@ LISTING = Listing([IMAGE])
     ],
 )
 def test_an_image_api_filter_selects_images(text, found):
-    assert api_filter.matcher(text)(api_answers.image_data(IMAGE, LISTING)) == found
+    assert api_filter.matcher(text)(image_api_json.image_data(IMAGE, LISTING)) == found
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.serving import api_answers
+from templater.serving import image_api_json
 from templater.serving.image_listing import File, Listing, Served
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -31,41 +31,41 @@ def types(value: object) -> object:
 @pytest.mark.parametrize(
     ("name", "ours"),
     [
-        ("image", api_answers.image_data(IMAGE, LISTING)),
-        ("alias", api_answers.alias_data("debian", IMAGE)),
+        ("image", image_api_json.image_data(IMAGE, LISTING)),
+        ("alias", image_api_json.alias_data("debian", IMAGE)),
         ("root", ["/1.0"]),
     ],
 )
 def test_an_image_api_answer_has_the_same_form_as_that_of_incus(name, ours):
-    assert types(json.loads(api_answers.success(ours))) == types(recorded(name))
+    assert types(json.loads(image_api_json.success(ours))) == types(recorded(name))
 
 
 def test_an_image_api_error_has_the_same_form_as_that_of_incus():
-    assert types(json.loads(api_answers.failure(404, "not found"))) == types(recorded("image-absent"))
+    assert types(json.loads(image_api_json.failure(404, "not found"))) == types(recorded("image-absent"))
 
 
 def test_the_server_sends_every_field_that_an_incus_server_sends_to_untrusted_clients():
-    theirs, ours = recorded("server-untrusted")["metadata"], api_answers.server_data("", "")
+    theirs, ours = recorded("server-untrusted")["metadata"], image_api_json.server_data("", "")
     assert set(theirs) <= set(ours)
     assert (ours["auth"], ours["public"]) == ("untrusted", True)
 
 
 @pytest.mark.parametrize("elements", [[], ["a"], ["a", {"b": [1]}, "c"]])
 def test_an_answer_built_from_encoded_elements_equals_one_that_is_encoded_as_a_whole(elements):
-    encoded = api_answers.success_list(list(map(api_answers.encode, elements)))
-    assert b"".join(encoded) == api_answers.success(elements)
-    assert encoded.size == len(api_answers.success(elements))
+    encoded = image_api_json.success_list(list(map(image_api_json.encode, elements)))
+    assert b"".join(encoded) == image_api_json.success(elements)
+    assert encoded.size == len(image_api_json.success(elements))
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0, "1970-01-01T00:00:00Z"), (253402300799, "9999-12-31T23:59:59Z"), (253402300800, api_answers.NEVER), (1 << 70, api_answers.NEVER),
-        (-(1 << 70), api_answers.NEVER),
+        (0, "1970-01-01T00:00:00Z"), (253402300799, "9999-12-31T23:59:59Z"), (253402300800, image_api_json.NEVER), (1 << 70, image_api_json.NEVER),
+        (-(1 << 70), image_api_json.NEVER),
     ],
 )  # fmt: skip
 def test_a_time_outside_the_calendar_is_sent_as_never(seconds, text):
-    assert api_answers._time(seconds) == text
+    assert image_api_json._time(seconds) == text
 
 
 def test_an_image_has_the_fields_that_clients_show():
@@ -83,32 +83,32 @@ def test_an_image_has_the_fields_that_clients_show():
         "expires_at": "1970-01-01T00:00:00Z", "last_used_at": "0001-01-01T00:00:00Z",
         "profiles": ["default"], "project": "default",
     }  # fmt: skip
-    assert api_answers.image_data(IMAGE, listing) == fields
-    assert api_answers.image_data(expiring, listing) == {
+    assert image_api_json.image_data(IMAGE, listing) == fields
+    assert image_api_json.image_data(expiring, listing) == {
         **fields, "fingerprint": "b" * 64, "type": "virtual-machine", "filename": "b.tar.xz", "size": 15,
         "aliases": [], "expires_at": "2026-01-01T00:00:01Z", "uploaded_at": "1970-01-01T00:00:05Z",
     }  # fmt: skip
-    assert api_answers.alias_data("x", expiring) == {
+    assert image_api_json.alias_data("x", expiring) == {
         "name": "x", "description": "", "target": "b" * 64, "type": "virtual-machine"
     }  # fmt: skip
 
 
 def test_the_answers_of_the_server_are_those_of_a_public_daemon_without_extensions():
-    assert api_answers.server_data("text", "ab") == {
+    assert image_api_json.server_data("text", "ab") == {
         "api_extensions": ["image_types"], "api_status": "stable", "api_version": "1.0", "auth": "untrusted",
         "public": True, "auth_methods": [], "config": {},
         "environment": {"certificate": "text", "certificate_fingerprint": "ab", "server": "templater"},
     }  # fmt: skip
-    assert json.loads(api_answers.success([1])) == {
+    assert json.loads(image_api_json.success([1])) == {
         "type": "sync", "status": "Success", "status_code": 200, "operation": "", "error_code": 0, "error": "",
         "metadata": [1],
     }  # fmt: skip
-    assert b" " not in api_answers.success({"a": [1, 2]})
+    assert b" " not in image_api_json.success({"a": [1, 2]})
 
 
 def test_the_address_of_an_alias_has_no_slash_of_its_name():
-    assert api_answers.alias_address("debian/13 x") == "/1.0/images/aliases/debian%2F13%20x"
-    assert api_answers.image_address("ab") == "/1.0/images/ab"
+    assert image_api_json.alias_address("debian/13 x") == "/1.0/images/aliases/debian%2F13%20x"
+    assert image_api_json.image_address("ab") == "/1.0/images/ab"
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,6 @@ def test_the_address_of_an_alias_has_no_slash_of_its_name():
     [(b"", ["a", "b", "c"]), (b"\1\0\1", ["a", "c"]), (b"\0\0\0", []), (b"\0\1\0", ["b"])],
 )
 def test_an_answer_can_leave_out_elements(chosen, found):
-    encoded = api_answers.success_list([b'"a"', b'"b"', b'"c"'], chosen)
+    encoded = image_api_json.success_list([b'"a"', b'"b"', b'"c"'], chosen)
     assert json.loads(b"".join(encoded))["metadata"] == found
     assert encoded.size == len(b"".join(encoded))
