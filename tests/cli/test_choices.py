@@ -1,5 +1,7 @@
 """What commands choose, ask, name and leave out: each decision without a whole command around it."""
 
+import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -10,12 +12,14 @@ import pytest
 import yaml
 
 from templater.cli import diff_other_side, html_report, options, plan_warnings, styled, terminal
-from templater.cli.commands import explain, publish, unpack
+from templater.cli.commands import compile, explain, publish, unpack
 from templater.cli.commands.image import info
 from templater.cli.commands.streams import list as streams_list
 from templater.cli.commands.streams.prune import _seconds
 from templater.cli.diff_other_side import OtherSide
 from templater.cli.main import main
+from templater.distribution import remove_from_tree, store
+from templater.hooks import precompile, sandboxed_rendering
 from templater.image.unpack import Unpacked
 from templater.model.errors import InputError, RefusedError, UsageError
 from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
@@ -240,6 +244,58 @@ def test_an_editor_gets_a_file_with_the_extension_of_its_text(words, tmp_path, m
     else:
         text = (tmp_path / "metadata.yaml").read_text()
         assert (code, asked, said) == (0, [(text, ".yaml")], "nothing changed\n")
+
+
+def test_publish_shows_an_example_of_a_property(tmp_path, capsys, container):
+    os.mkdir(f"{container}/rootfs")
+    assert main(["publish", container, "-o", str(tmp_path / "x"), "os"]) == 2
+    assert "for example: templater publish web1 -o web1.tar.gz os=Debian" in capsys.readouterr().err
+
+
+def test_removed_images_are_named_and_waiting_files_are_counted(monkeypatch, capsys, tmp_path):
+    for waiting, more in ((0, ""), (1, "kept for clients that read the old catalog: 1 file; see `prune`\n")):
+        removed = SimpleNamespace(versions=[("p", "v"), ("q", "w")], waiting=waiting)
+        monkeypatch.setattr(remove_from_tree, "remove", lambda tree, images, removed=removed: removed)
+        assert main(["streams", "remove", str(tmp_path), "x"]) == 0
+        assert capsys.readouterr().err == f"removed p v\nremoved q w\n{more}"
+
+
+def test_pruning_the_store_names_each_removed_image_and_its_source(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    images = [SimpleNamespace(fingerprint="ab" * 32, source="images:debian/13")]
+    monkeypatch.setattr(store.Store, "prune", lambda self: images)
+    assert main(["store", "prune"]) == 0
+    assert capsys.readouterr().err == f"removed {'ab' * 6} (images:debian/13)\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), [((), "/container"), (("--vm",), "v.tpl.out"), (("--type", "container"), "/container")]
+)
+def test_a_definition_is_built_for_the_type_of_the_instance(kind, path, tmp_path, capsys):
+    (tmp_path / "d.yaml").write_text(
+        "image: {distribution: tiny}\nfiles:\n"
+        "- {generator: template, path: /container, name: c, types: [container], content: c}\n"
+        "- {generator: template, path: /vm, name: v, types: [vm], content: v}\n"
+    )
+    assert main(["preview", str(tmp_path / "d.yaml"), "--json", *kind]) == 0
+    assert {change["path"] for change in json.loads(capsys.readouterr().out)["changes"]} == {path}
+
+
+@pytest.mark.parametrize(("used", "left"), [(0.4, 9), (3.6, 5), (20, 1)])
+def test_the_time_of_compiling_templates_counts_for_the_rest_of_the_command(
+    used, left, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    seconds = iter([5.0, 5.0 + used])
+    monkeypatch.setattr(sandboxed_rendering, "children_seconds", lambda: next(seconds))
+    monkeypatch.setattr(precompile, "precompile", lambda folder, cache, dialect: {sandboxed_rendering.IMAGE})
+    limits = []
+    monkeypatch.setattr(
+        compile, "guard", lambda given: limits.append(given.command) or contextlib.nullcontext()
+    )
+    assert main(["compile", str(tmp_path)]) == 0
+    assert [each["processor"] for each in limits] == [left]
+    assert "cached" in capsys.readouterr().err
 
 
 class Screen:

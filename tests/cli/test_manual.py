@@ -74,6 +74,8 @@ def test_the_man_page_of_a_group_lists_its_commands(written):
     for name, ctx in COMMANDS.items():
         if ctx.parent is not None and ctx.parent.command_path == "templater image":
             assert f"\n{name}(1)\n" in text
+    headings = re.findall("^[.]SH (.*)$", written["templater-image"], re.MULTILINE)
+    assert headings[:4] == ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS"] and "COMMANDS" in headings
 
 
 def test_a_help_text_cannot_become_a_troff_command_on_a_man_page():

@@ -537,6 +537,44 @@ def test_a_duplicate_image_is_skipped_with_a_warning():
     assert warnings == [f"skipped an image of 'p' that the tree already has: {HASH}"]
 
 
+def test_products_of_an_origin_get_defaults_for_missing_fields():
+    products = {
+        "p": None,
+        "q": {"os": "X", "variant": "cloud", "aliases": "a", "lxd_requirements": {"b": "c"}, "requirements": {"d": "e"}},
+        "r": {"variant": None, "versions": {"v": None, "w": {"items": None}}, "lxd_requirements": {}},
+        "s": {"requirements": {"d": "e"}},
+    }  # fmt: skip
+    assert republish.convert({"products": products}) == {
+        "p": {"versions": {}, "variant": "default", "aliases": ""},
+        "q": {
+            "os": "X", "variant": "cloud", "aliases": "x/a", "lxd_requirements": {"b": "c"}, "versions": {},
+            "requirements": {"b": "c"},
+        },
+        "r": {
+            "variant": "default", "aliases": "", "versions": {"v": {"items": {}}, "w": {"items": {}}},
+            "lxd_requirements": {}, "requirements": {},
+        },
+        "s": {"requirements": {"d": "e"}, "versions": {}, "variant": "default", "aliases": ""},
+    }  # fmt: skip
+    assert products["p"] is None and "versions" not in products["q"]
+
+
+def test_the_images_of_an_origin_that_incus_can_download_are_returned():
+    item = {
+        "ftype": "incus.tar.xz",
+        "path": "m",
+        "size": 3,
+        "sha256": HASH,
+        "combined_squashfs_sha256": OTHER,
+    }
+    root = {"ftype": "squashfs", "path": "r", "size": 3, "sha256": HASH}
+    product = {"arch": "amd64", "os": "x", "release": "1", "variant": "default", "aliases": "a"}
+    product["versions"] = {"20260101_0000": {"items": {"m": item, "r": root}}}
+    warnings = []
+    (found,) = republish.usable_images({"p": product}, warnings)
+    assert (found.fingerprint, found.product.name, warnings) == (OTHER, "p", [])
+
+
 def test_an_image_of_another_products_file_of_the_tree_is_skipped():
     items = {"m": {"ftype": "incus_combined.tar.gz", "sha256": HASH}}
     file = {"products": {"q": {"versions": {"v": {"items": items}}}}}

@@ -1,8 +1,18 @@
 """Files compared with the record of written files and with the next start."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from templater.instances.changed_by_hand import FileStatus, differences_from, status_of
+from templater.instances import changed_by_hand as module
+from templater.instances.changed_by_hand import (
+    FileStatus,
+    changed_by_hand,
+    differences_from,
+    files_kept,
+    status_of,
+    without,
+)
 from templater.instances.written_files import WrittenFile, content_digest, digest_of, size_of
 from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import LimitError, RefusedError
@@ -120,3 +130,63 @@ def test_a_file_that_cannot_be_read_has_no_digest_and_no_size() -> None:
     assert (content_digest(rootfs, "/a"), size_of(rootfs, "/a")) == (digest_of(b"xy"), 2)
     assert (content_digest(rootfs, "/b"), size_of(rootfs, "/b")) == ("", 0)
     assert (content_digest(Unreadable(), "/a"), size_of(Unreadable(), "/a")) == ("", 0)
+
+
+def plan_of(
+    texts: "dict[str, bytes]", tree: "dict[str, str | bytes | Entry]", *triggers: str
+) -> "tuple[Plan, MemoryRootfs]":
+    rootfs = MemoryRootfs(tree)
+    renderings = [Rendering(Rule(path, "a.tpl", triggers), triggers[0], text) for path, text in texts.items()]
+    return Plan(Metadata(), Instance(), NONE, triggers, decide(renderings, rootfs)), rootfs
+
+
+@pytest.mark.parametrize(
+    ("trigger", "record", "existing", "reason"),
+    [
+        ("start", [], b"other\n", "the record does not list the file"),
+        ("create", [], b"other\n", ""),
+        ("start", [], None, ""),
+        ("start", [recorded()], None, "removed by hand"),
+        ("start", [recorded(text=b"other\n")], b"other\n", ""),
+        ("start", [recorded()], b"other\n", "changed by hand"),
+        ("create", [recorded()], b"other\n", "changed by hand"),
+        ("start", [recorded(real="/b")], b"other\n", "a link in the file's path was changed by hand"),
+        ("start", [recorded()], b"new\n" + bytes(9), "changed by hand"),
+        ("start", [recorded()], b"new\n" + bytes(10), "much larger than the new text"),
+        ("start", [recorded(text=b"new\n")], b"new\n", ""),
+    ],
+)
+def test_the_reason_to_keep_a_file_is_named(
+    trigger: str,
+    record: "list[WrittenFile]",
+    existing: "bytes | None",
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_MORE", 9)
+    plan, rootfs = plan_of({"/a": b"new\n"}, {} if existing is None else {"/a": existing}, trigger)
+    found = changed_by_hand(plan, SimpleNamespace(files={file.path: file for file in record}), rootfs)
+    assert found == ({"/a": reason} if reason else {})
+
+
+def test_the_files_to_compare_have_a_limit_that_much_larger_files_do_not_count_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_MORE", 9)
+    tree = {"/a": b"1" * 10, "/b": b"2" * 10, "/c": b"3" * 99}
+    plan, rootfs = plan_of(dict.fromkeys(tree, b"new\n"), tree, "start")
+    empty = SimpleNamespace(files={})
+    monkeypatch.setattr(module, "MAX_COMPARED_TOTAL", 20)
+    assert list(changed_by_hand(plan, empty, rootfs)) == ["/a", "/b", "/c"]
+    monkeypatch.setattr(module, "MAX_COMPARED_TOTAL", 19)
+    with pytest.raises(LimitError):
+        changed_by_hand(plan, empty, rootfs)
+
+
+def test_kept_files_are_left_out_of_the_plan_and_listed_in_the_error() -> None:
+    plan, _ = plan_of({"/a": b"1\n", "/b": b"2\n", "/c": b"3\n"}, {"/c": b"3\n"}, "start")
+    assert [change.path for change in without(plan, {"/a": "x", "/c": "y"}).changes] == ["/b"]
+    one, two = files_kept({"/a\n": "x"}), files_kept({"/a": "x", "/b": "y"})
+    assert (one.message, one.notes) == ("--keep-modified kept one file", ("/a\\n: x",))
+    assert (two.message, two.notes) == ("--keep-modified kept 2 files", ("/a: x", "/b: y"))
+    assert one.hint == two.hint == "to overwrite the kept files, run once without --keep-modified"

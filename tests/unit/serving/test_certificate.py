@@ -1,6 +1,7 @@
 """The certificate that the server makes for itself, and certificates that the user gives."""
 
 import os
+import socket
 import ssl
 import stat
 import subprocess
@@ -8,6 +9,7 @@ import subprocess
 import pytest
 
 from templater.model.errors import InputError, RefusedError
+from templater.serving import certificate
 from templater.serving.certificate import context, first_certificate, own_certificate, public_part
 
 
@@ -40,6 +42,27 @@ def test_the_certificate_names_the_host_and_has_an_elliptic_curve_key():
         "CA:TRUE, pathlen:0",
     ):
         assert words in shown
+
+
+@pytest.mark.parametrize(
+    ("host", "added"),
+    [
+        ("example.org", ["example.org"]),
+        ("a" * 63 + ".b", ["a" * 63 + ".b"]),
+        ("a" * 64 + ".b", []),
+        ("a..b", []),
+        ("b\u00fccher.example", []),
+        ("0.0.0.0", []),
+        ("::", []),
+        ("192.0.2.7", ["192.0.2.7"]),
+        ("localhost", []),
+    ],
+)
+def test_the_certificate_has_only_names_that_clients_can_compare(host, added, monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "me")
+    monkeypatch.setattr(socket, "getfqdn", lambda: "me.example")
+    names = [str(name.value) for name in certificate._names(host)]
+    assert names == [*added, "localhost", "127.0.0.1", "::1", "me", "me.example"]
 
 
 def test_the_tls_context_refuses_old_versions_of_tls():
