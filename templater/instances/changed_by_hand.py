@@ -130,7 +130,7 @@ def changed_by_hand(plan: Plan, record: Record, rootfs: RootfsView) -> dict[str,
             compared += 0 if is_large else size
             if compared > MAX_COMPARED_TOTAL:
                 raise _too_large()
-            recorded = record.files.get(change.path)
+            recorded = record.file(change.path)
             reason = _reason_to_keep(change, recorded, rootfs, new=new, is_large=is_large)
             if reason:
                 kept[change.real] = reason

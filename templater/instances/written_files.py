@@ -12,7 +12,7 @@ from ..model.errors import InputError, LimitError, RefusedError, TemplaterError,
 from ..model.file_names import WRITTEN
 from ..model.plan import KEEP, WRITING
 from ..oslite import blake2b, os, stat
-from ..rootfs.confined import read_descriptor, write_error
+from ..rootfs.confined import read_descriptor, write_descriptor, write_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,11 +46,13 @@ class WrittenFile:
     are the configuration keys that the template reads. A key is missing if the template computes its name.
     """
 
-    __slots__ = ("digest", "gid", "keys", "mode", "path", "real", "template", "template_digest", "uid")
+    __slots__ = (
+        "digest", "gid", "joined_keys", "mode", "path", "real", "template", "template_digest", "uid",
+    )  # fmt: skip
 
     def __init__(
         self, path: str, real: str, digest: str, uid: int, gid: int, mode: int, template: str,
-        template_digest: str, keys: "tuple[str, ...]" = (),
+        template_digest: str, joined_keys: bytes = b"",
     ) -> None:  # fmt: skip
         self.path = path
         self.real = real
@@ -60,15 +62,39 @@ class WrittenFile:
         self.mode = mode
         self.template = template
         self.template_digest = template_digest
-        self.keys = keys
+        self.joined_keys = joined_keys
 
-    def text(self) -> str:
-        """Return the fields, each ended by NUL."""
-        attributes, keys = f"{self.uid} {self.gid} {self.mode:o}", "\n".join(self.keys)
+    @property
+    def keys(self) -> "tuple[str, ...]":
+        keys = self.joined_keys
+        return tuple(keys.decode("utf-8", "surrogateescape").split("\n")) if keys else ()
+
+    def encode(self) -> bytes:
+        """Return the file's entry in the record: the fields, each ended by NUL."""
         return (
-            f"{self.path}\0{self.real}\0{self.digest}\0{attributes}\0{self.template}\0{self.template_digest}"
-            f"\0{keys}\0"
+            f"{self.path}\0{self.real}\0{self.digest}\0{self.uid} {self.gid} {self.mode:o}\0"
+            f"{self.template}\0{self.template_digest}\0".encode("utf-8", "surrogateescape")
+            + self.joined_keys
+            + b"\0"
         )
+
+    @classmethod
+    def decode(cls, entry: bytes) -> "WrittenFile":
+        """Parse an entry. Raises ValueError if it is damaged."""
+        *words, keys, _ = entry.split(b"\0")
+        path, real, digest, attributes, template, template_digest = [
+            word.decode("utf-8", "surrogateescape") for word in words
+        ]
+        uid, gid, mode = attributes.split(" ")
+        return cls(path, real, digest, int(uid), int(gid), int(mode, 8), template, template_digest, keys)
+
+
+def _name_of(entry: bytes) -> bytes:
+    return entry[: entry.index(b"\0")]
+
+
+def join_keys(keys: "tuple[str, ...]") -> bytes:
+    return "\n".join(keys).encode("utf-8", "surrogateescape")
 
 
 def digest_of(data: bytes) -> str:
@@ -76,36 +102,40 @@ def digest_of(data: bytes) -> str:
     return digest
 
 
-def encode(files: "Mapping[str, WrittenFile]") -> bytes:
-    """Return the record's bytes: a line with a digest, then NUL, then the text of each file."""
-    data = "".join(["\0", *[file.text() for file in files.values()]]).encode("utf-8", "surrogateescape")
-    return HEAD + digest_of(data).encode() + b"\n" + data
+def head_of(text: bytes) -> bytes:
+    """Return the lines that precede the entries in a record: the second line is their digest."""
+    return HEAD + digest_of(text).encode() + b"\n"
 
 
-def text_of(data: bytes) -> str:
-    """Return the text of a record's files, or "" if the record is damaged."""
-    digest, _, rest = data.removeprefix(HEAD).partition(b"\n")
-    if rest.count(b"\0") > MAX_FILES * _FIELDS + 1 or rest.count(b"\n") > MAX_KEYS:
-        return ""
-    if not data.startswith(HEAD) or digest_of(rest).encode() != digest:
-        return ""
-    return rest.decode("utf-8", "surrogateescape")
+def text_of(data: bytes) -> bytes:
+    """Return the entries of a record: a NUL, then each entry. Return b"" if the record is damaged.
+
+    The entries stay bytes, because Python needs four bytes for each character of a string with an emoji.
+    """
+    text = data[data.find(b"\n", len(HEAD)) + 1 :]
+    if not data.startswith(head_of(text)) or not _is_within_limits(text):
+        return b""
+    return text
 
 
-def decode(text: str) -> "dict[str, WrittenFile] | None":
-    """Parse the text of a record's files. Return None if it is damaged."""
-    first, *fields, last = text.split("\0") if text else ("", "")
-    if first or last or len(fields) % _FIELDS:
-        return None
-    found: dict[str, WrittenFile] = {}
+def _is_within_limits(text: bytes) -> bool:
+    return text.count(b"\0") <= MAX_FILES * _FIELDS + 1 and text.count(b"\n") <= MAX_KEYS
+
+
+def entries_of(text: bytes) -> "dict[bytes, bytes] | None":
+    """Return the entries of a record by path. Return None if they are damaged."""
+    found: dict[bytes, bytes] = {}
+    if not text.startswith(b"\0"):
+        return None if text else found
+    end = 1
     try:
-        for start in range(0, len(fields), _FIELDS):
-            path, real, content, attributes, template, template_digest, keys = fields[start : start + _FIELDS]
-            uid, gid, mode = attributes.split(" ")
-            found[path] = WrittenFile(
-                path, real, content, int(uid), int(gid), int(mode, 8), template, template_digest,
-                tuple(keys.split("\n")) if keys else (),
-            )  # fmt: skip
+        while end < len(text):
+            start = end
+            for _ in range(_FIELDS):
+                end = text.index(b"\0", end) + 1
+            entry = text[start:end]
+            WrittenFile.decode(entry)
+            found[_name_of(entry)] = entry
     except ValueError:
         return None
     return found
@@ -117,14 +147,14 @@ class Record:
     An unreadable record is treated as empty. Then ``problem`` is the error.
     """
 
-    __slots__ = ("_files", "_staged", "_text", "problem", "state_directory")
+    __slots__ = ("_entries", "_staged", "_text", "problem", "state_directory")
 
     def __init__(self, state_directory: "StateDirectory") -> None:
         self.state_directory = state_directory
         self.problem: TemplaterError | None = None
-        self._staged: dict[str, WrittenFile] | None = None
-        self._text = ""
-        self._files: dict[str, WrittenFile] | None = None
+        self._staged: dict[bytes, bytes] | None = None
+        self._text = b""
+        self._entries: dict[bytes, bytes] | None = None
         try:
             data = read_record(state_directory)
             if data is not None:
@@ -137,11 +167,20 @@ class Record:
             self._read_staged()
 
     @property
+    def entries(self) -> "dict[bytes, bytes]":
+        """The encoded files by path. They are separated on demand: most starts change no file."""
+        if self._entries is None:
+            self._entries = entries_of(self._text) or {}
+        return self._entries
+
     def files(self) -> "dict[str, WrittenFile]":
-        """The recorded files by path. They are parsed on demand: most starts change no file."""
-        if self._files is None:
-            self._files = decode(self._text) or {}
-        return self._files
+        """Return all recorded files by path."""
+        decoded = map(WrittenFile.decode, self.entries.values())
+        return {file.path: file for file in decoded}
+
+    def file(self, path: str) -> "WrittenFile | None":
+        entry = self.entries.get(path.encode("utf-8", "surrogateescape"))
+        return None if entry is None else WrittenFile.decode(entry)
 
     def _read_staged(self) -> None:
         try:
@@ -150,7 +189,7 @@ class Record:
             self.problem = self.problem or error
             return
         # a killed run can leave a damaged record; such a run has not written any file yet
-        self._staged = decode(text_of(data or b""))
+        self._staged = entries_of(text_of(data or b""))
 
     def _path(self, name: str) -> str:
         return f"{self.state_directory.path}/{name}"
@@ -158,7 +197,7 @@ class Record:
     def forget(self) -> None:
         """Treat the record as empty, and remove it."""
         self.state_directory.forget_written()
-        self.problem, self._staged, self._text, self._files = None, None, "", None
+        self.problem, self._staged, self._text, self._entries = None, None, b"", None
 
     def settle(self, rootfs: "RootfsView") -> None:
         """Use the staged entry of each file whose content matches that entry.
@@ -166,13 +205,14 @@ class Record:
         A killed run has written such a file, but has not replaced the record.
         """
         size = 0
-        for path, file in (self._staged or {}).items():
+        for path, entry in (self._staged or {}).items():
+            file = WrittenFile.decode(entry)
             size += size_of(rootfs, file.real)
             if size > MAX_COMPARED_TOTAL:
                 break  # all remaining files count as changed by hand
             if content_digest(rootfs, file.real) == file.digest:
-                self.files[path] = file
-                self._text = ""  # the record on the disk lacks this entry
+                self.entries[path] = entry
+                self._text = b""  # the record on the disk lacks this entry
         self._staged = None
 
     def stage(
@@ -182,68 +222,69 @@ class Record:
 
         Raises WriteError on failure, and LimitError for a record that is too large.
         """
-        digests: dict[str, str] = {}
+        facts: dict[str, tuple[str, bytes]] = {}  # of each template: its digest and its keys
         new = []
         size = 0
         place = 0  # the offset of the next file in the text, or -1 after a file that is missing in the text
         for change in last_changes(plan):
             name = change.rule.template
-            if name not in digests:
+            if name not in facts:
                 template = templates.get(name)
-                digests[name] = digest_of(b"" if template is None else template.data or b"")
+                data = b"" if template is None else template.data or b""
+                facts[name] = digest_of(data), join_keys(keys.get(name, ()))
             file = WrittenFile(
                 change.path, change.real, digest_of(change.content or b""), change.uid, change.gid,
-                change.mode, name, digests[name], keys.get(name, ()),
+                change.mode, name, *facts[name],
             )  # fmt: skip
-            text = "\0" + file.text()
-            size += len(text)
+            entry = file.encode()
+            size += len(entry)
             if size > MAX_RECORD:  # thousands of rules can have the same template with long keys
                 raise self._too_large()
             if place >= 0:  # the plan usually has the files in the order of the record
-                place = self._text.find(text, place)
+                place = self._text.find(b"\0" + entry, place)
             if place >= 0:
-                place += len(text) - 1  # the NUL after a file is also the first character of the next file
+                place += len(entry)  # the NUL after a file also precedes the next file
                 continue
-            before = self.files.get(file.path)
-            if before is None or "\0" + before.text() != text:
+            if self.entries.get(_name_of(entry)) != entry:
                 new.append((file, change.action))
-        settled = bool(self._files) and not self._text
-        files = self._with(new) if new or settled else {}
-        data = encode(files)
-        if len(data) > MAX_RECORD or len(files) > MAX_FILES:
+        settled = bool(self._entries) and not self._text
+        entries = self._with(new) if new or settled else {}
+        text = b"".join([b"\0", *entries.values()])
+        head = head_of(text)
+        if len(head) + len(text) > MAX_RECORD or len(entries) > MAX_FILES or not _is_within_limits(text):
             raise self._too_large()
         directory = self.state_directory.directory
         try:
             self._discard()
-            if not files or text_of(data) == self._text:
+            if not entries or text == self._text:
                 return
             fd = directory.create(STAGED)
             try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(fd, view) :]
+                for part in (head, text):
+                    write_descriptor(fd, part)
             finally:
                 os.close(fd)
         except OSError as error:
             raise write_error("write", self._path(STAGED), error) from None
-        self._files, self._staged = files, files
+        self._entries, self._staged = entries, entries
 
     def _too_large(self) -> LimitError:
         return LimitError(
-            f"the record '{self._path(WRITTEN)}' would have more than {MAX_FILES} files"
-            f" or {MAX_RECORD} bytes",
+            f"the record '{self._path(WRITTEN)}' would have more than {MAX_FILES} files,"
+            f" {MAX_KEYS} configuration keys or {MAX_RECORD} bytes",
             hint=_REMOVE,
         )
 
-    def _with(self, new: "list[tuple[WrittenFile, str]]") -> "dict[str, WrittenFile]":
-        files = dict(self.files)
+    def _with(self, new: "list[tuple[WrittenFile, str]]") -> "dict[bytes, bytes]":
+        entries = dict(self.entries)
         for file, action in new:
-            before = files.get(file.path)
-            if action == KEEP and before is not None and before.digest == file.digest:
+            before = self.file(file.path) if action == KEEP else None
+            if before is not None and before.digest == file.digest:
                 # keep the recorded owner and mode, because templater did not set the current ones
                 file.uid, file.gid, file.mode = before.uid, before.gid, before.mode
-            files[file.path] = file
-        return files
+            entry = file.encode()
+            entries[_name_of(entry)] = entry
+        return entries
 
     def updated(
         self, plan: "Plan", templates: "Mapping[str, TemplateFile]", keys: "Mapping[str, tuple[str, ...]]"

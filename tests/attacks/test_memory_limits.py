@@ -18,6 +18,9 @@ from templater.cli.main import main
 from templater.distribution.catalog_decoder import MOST_VALUES, count_values
 from templater.image.limits import DEFAULT
 from templater.image.open_image import open_image
+from templater.instances import written_files
+from templater.instances.state_directory import StateDirectory
+from templater.instances.written_files import Record
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError
 from templater.model.hosts import INCUS, NONE
@@ -248,3 +251,38 @@ def test_the_largest_catalogs_need_less_than_500_mb(tmp_path, product):
         done, peak = measured(tmp_path / "peak", "streams", command, str(tmp_path / "tree"))
         assert (done.returncode, done.stderr) == (4, "templater: the stream has more than 50000 images\n")
         assert peak < 500
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_record_of_written_files_needs_little_more_memory_than_its_bytes(is_killed, tmp_path):
+    """One emoji in each key made Python keep four bytes for each character: a start needed 552 MB."""
+    keys = {"a.tpl": tuple(f"u\U0001f600{number:09}" for number in range(100))}
+    first, second = ({f"/{n}": text for n in range(2000)} for text in (b"1", b"2"))
+    plans = [planned(MemoryRootfs({}), contents) for contents in (first, second)]
+    folder = tmp_path / ".templater"
+    with StateDirectory(str(tmp_path)) as state, Record(state).updated(plans[0], {}, keys):
+        pass
+    size = (folder / "written").stat().st_size
+    if is_killed:
+        (folder / "written").rename(folder / "written.new")
+    tracemalloc.start()
+    with StateDirectory(str(tmp_path)) as state:
+        record = Record(state)
+        record.settle(MemoryRootfs(first))
+        with record.updated(plans[1], {}, keys):
+            peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (folder / "written").stat().st_size == size > 3_000_000
+    assert peak < 6 * size
+
+
+def test_a_record_with_too_many_keys_is_an_error(tmp_path, monkeypatch):
+    """The start had exit code 0 and wrote no record."""
+    monkeypatch.setattr(written_files, "MAX_KEYS", 10)
+    keys = {"a.tpl": tuple(map(str, range(7)))}
+    with StateDirectory(str(tmp_path)) as state:
+        with Record(state).updated(planned(MemoryRootfs({}), {"/a": b""}), {}, keys):
+            pass
+        with pytest.raises(LimitError, match="would have more than 100000 files, 10 configuration keys or"):
+            Record(state).updated(planned(MemoryRootfs({}), {"/a": b"", "/b": b""}), {}, keys)
+        assert [*Record(state).files()] == ["/a"]

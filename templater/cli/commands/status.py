@@ -58,7 +58,7 @@ def command(request: options.Request, exit_code: bool, state: str | None) -> int
             else:
                 record.require_readable()
                 record.settle(found.rootfs)
-            recorded = record.files if record is not None else {}
+            recorded = record.files() if record is not None else {}
             names = {file.template for file in recorded.values()}
             templates = found.source.image.read_templates(names)
             files = status_of(plan, recorded, found.rootfs, templates)

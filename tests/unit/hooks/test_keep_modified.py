@@ -564,7 +564,10 @@ def test_a_record_that_would_be_too_large_is_refused_before_it_is_built(tmp_path
     tracemalloc.start()
     with StateDirectory(str(tmp_path)) as state:
         record = written_files.Record(state)
-        with pytest.raises(LimitError, match="would have more than 100000 files or 16777216 bytes"):
+        with pytest.raises(
+            LimitError,
+            match="would have more than 100000 files, 1000000 configuration keys or 16777216 bytes",
+        ):
             record.stage(plan, {}, {"t.tpl": keys})
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -13,7 +13,7 @@ from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import incus, lxc, nspawn, oci
 from templater.instances.instance_directory import InstanceDirectory
 from templater.instances.state_directory import State, StateDirectory
-from templater.instances.written_files import WrittenFile, encode
+from templater.instances.written_files import HEAD
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError, WriteError
 from templater.rootfs.confined import Root
 from tests.rootfs_builders import as_root
@@ -436,7 +436,7 @@ def test_a_copied_container_gets_the_record_of_written_files_only_if_no_other_us
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state_directory:
         record = Path(state_directory.path, "written")
-        record.write_bytes(encode({"/a": WrittenFile("/a", "/a", "", 0, 0, 0o644, "a.tpl", "")}))
+        record.write_bytes(HEAD)
         record.chmod(mode)
     lxc_copies.clone(str(new), "new", "old", Options())
     assert (new / ".templater/written").exists() == is_copied

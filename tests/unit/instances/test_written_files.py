@@ -3,22 +3,30 @@
 import pytest
 
 from templater.instances import written_files
-from templater.instances.written_files import WrittenFile, decode, encode, text_of
+from templater.instances.written_files import WrittenFile, entries_of, head_of, join_keys, text_of
 
 
 def files(count, keys=0):
-    names = tuple(f"k{number}" for number in range(keys))
-    return {f"/{n}": WrittenFile(f"/{n}", f"/{n}", "d", 1, 2, 0o640, "t", "e", names) for n in range(count)}
+    names = join_keys(tuple(f"k{number}" for number in range(keys)))
+    return [WrittenFile(f"/{n}", f"/\udcff{n}", "d", 1, 2, 0o640, "t", "e", names) for n in range(count)]
 
 
-def fields(found):
-    return [[getattr(each, name) for name in WrittenFile.__slots__] for each in found.values()]
+def encode(files):
+    text = b"".join([b"\0", *[file.encode() for file in files]])
+    return head_of(text) + text
+
+
+def fields(files):
+    return [[getattr(each, name) for name in (*WrittenFile.__slots__, "keys")] for each in files]
 
 
 @pytest.mark.parametrize(("count", "keys"), [(0, 0), (1, 0), (2, 1), (2, 3)])
 def test_decoding_an_encoded_record_gives_the_same_files(count, keys):
     given = files(count, keys)
-    assert fields(decode(text_of(encode(given)))) == fields(given)
+    found = entries_of(text_of(encode(given)))
+    assert fields(map(WrittenFile.decode, found.values())) == fields(given)
+    assert [*found] == [file.path.encode() for file in given]
+    assert all(len(file.keys) == keys for file in given)
 
 
 def test_a_record_with_more_files_or_keys_than_the_limits_is_damaged(monkeypatch):
@@ -30,11 +38,11 @@ def test_a_record_with_more_files_or_keys_than_the_limits_is_damaged(monkeypatch
 
 @pytest.mark.parametrize(
     "text",
-    ["\0a", "a\0", "\0" * 7, "\0" * 9, "\0/a\0/a\0d\0x 0 644\0t\0e\0\0", "\0/a\0/a\0d\x000 0 9\0t\0e\0\0", "\0/a\0/a\0d\x000 644\0t\0e\0\0"],
+    [b"\0a", b"a\0", b"\0" * 7, b"\0" * 9, b"\0/a\0/a\0d\0x 0 644\0t\0e\0\0", b"\0/a\0/a\0d\x000 0 9\0t\0e\0\0", b"\0/a\0/a\0d\x000 644\0t\0e\0\0"],
 )  # fmt: skip
 def test_the_text_of_a_record_with_invalid_fields_is_not_decoded(text):
-    assert decode(text) is None
-    assert decode("") == {}
+    assert entries_of(text) is None
+    assert entries_of(b"") == entries_of(b"\0") == {}
 
 
 def test_a_record_whose_digest_or_first_line_differs_is_damaged():

@@ -5,14 +5,14 @@ from types import SimpleNamespace
 import pytest
 
 from templater.instances.changed_by_hand import FileStatus
-from templater.instances.written_files import WrittenFile
+from templater.instances.written_files import WrittenFile, join_keys
 from templater.model.errors import TemplateError
 from templater.model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE
 from templater.reporting.status_table import columns_of, file_data, row, summary
 
 
 def recorded(*keys):
-    return WrittenFile("/a", "/a", "d", 0, 0, 0o644, "t.tpl", "e", keys)
+    return WrittenFile("/a", "/a", "d", 0, 0, 0o644, "t.tpl", "e", join_keys(keys))
 
 
 def planned(action, error=None):
