@@ -28,6 +28,7 @@ from templater.model.metadata import UNCOUNTED
 from templater.model.source import Source
 from templater.parsing.yaml_nodes import Limits as YamlLimits
 from templater.pongo2.render_state import Limits
+from templater.rootfs.byname import ByName
 from tests.checks.builders import an_image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -492,3 +493,47 @@ def test_the_scan_and_all_checks_share_a_limit_on_processor_time(used, chosen, l
     found = image.rendering_limits(default)
     assert found.total == pytest.approx(left, abs=0.15)
     assert default.total == 4.0
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_only_the_beginning_of_a_file_that_checks_inspect_is_read(packed, tmp_path):
+    sizes = {
+        "rootfs.img": 4096,
+        "rootfs/etc/passwd": 1 << 20,
+        "rootfs/etc/hostname": 64 << 10,
+        "rootfs/etc/hosts": 64 << 10,
+    }
+    top = tmp_path / "image"
+    (top / "rootfs/etc").mkdir(parents=True)
+    (top / "metadata.yaml").write_text("architecture: x86_64\n")
+    for name, size in sizes.items():
+        (top / name).write_bytes(b"x" * (size + 1))
+    if packed:
+        with tarfile.open(top := tmp_path / "image.tar", "w") as tar:
+            tar.add(tmp_path / "image", ".")
+    scanned = scan_image(str(top), heads={"metadata.yaml": 5, "rootfs/etc/hosts": 3})
+    assert {name: len(data) for name, data in scanned.heads.items()} == {**sizes, "rootfs/etc/hosts": 3}
+
+
+def test_a_directory_is_scanned_by_name_on_a_system_without_directory_descriptors(tmp_path, monkeypatch):
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\n")
+    (tmp_path / "templates/a").write_text("text")
+    (tmp_path / "rootfs/etc/hostname").write_text("built\n")
+    (tmp_path / "rootfs/etc/link").symlink_to("hostname")
+
+    def told():
+        scanned = scan_image(str(tmp_path))
+        names = sorted((name.path, name.entry.kind, name.entry.target) for name in scanned.names)
+        return (
+            names,
+            scanned.heads,
+            {name: file.data for name, file in scanned.templates.items()},
+            scanned.errors,
+        )
+
+    expected = told()
+    assert expected[1:] == ({"rootfs/etc/hostname": b"built\n"}, {"a": b"text"}, ())
+    monkeypatch.setattr("templater.checks.scan.open_root", ByName)
+    assert told() == expected

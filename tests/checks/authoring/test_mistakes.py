@@ -762,6 +762,8 @@ def test_a_target_whose_path_cannot_be_followed_is_reported_as_a_refused_link(pa
 def test_only_the_first_events_of_a_yaml_file_are_checked(monkeypatch):
     wrong = file("/etc/a.yaml", "[1, 2, 3\n")
     assert of_checks(wrong, "yaml")
+    monkeypatch.setattr("templater.checks.authoring.yaml.MAX_EVENTS", 5)  # the sixth event is the last number
+    assert of_checks(wrong, "yaml")
     monkeypatch.setattr("templater.checks.authoring.yaml.MAX_EVENTS", 4)
     assert not of_checks(wrong, "yaml")
 

@@ -1,11 +1,14 @@
 """Where the mounts of a runtime lie, after it has followed the links of the root filesystem."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from templater.hooks.hidden_targets import real_places
+from templater.hooks.hidden_targets import real_places, refuse_hidden
+from templater.hooks.run import hidden_places
 from templater.model.errors import RefusedError
+from templater.model.plan import CREATE, KEEP, UPDATE, WRITE, Change
 from templater.rootfs.confined import Root
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
@@ -35,3 +38,47 @@ def test_a_mount_behind_a_loop_of_links_is_refused(tmp_path):
     with Root(str(tmp_path)) as root, pytest.raises(RefusedError) as refused:
         real_places(("/loop",), root)
     assert refused.value.message == "the container's mount at '/loop' leads through too many links"
+
+
+def change_of(real, action=CREATE):
+    made = Change(SimpleNamespace(), "start", "/shown", action)
+    made.real = real
+    return made
+
+
+@pytest.mark.parametrize(
+    ("real", "mount"),
+    [("/a/b/c", "/m"), ("/a/b/c/d/e", "/m"), ("/a/b", None), ("/a/bc", None), ("/x/c", None), ("/o/x", "/p")],
+)
+def test_a_file_below_a_mount_would_be_hidden(real, mount):
+    places = {"/a/b": "/m", "/o": "/p"}
+    if mount is None:
+        refuse_hidden(change_of(real), places, "do it")
+        return
+    with pytest.raises(RefusedError) as refused:
+        refuse_hidden(change_of(real), places, "do it")
+    assert refused.value.message.startswith(f"the container's mount at '{mount}' would hide '/shown'")
+    assert refused.value.hint == "remove the mount or the rule, or do it"
+
+
+@pytest.mark.parametrize(
+    ("mounts", "changes", "found"),
+    [
+        ((), [("/a/b", CREATE)], ()),
+        (("/m",), [("/x", KEEP)], ()),
+        (("/m",), [("/x", KEEP), ("/y", UPDATE)], {"/m": "/m"}),
+        (("/m",), [("/m/x", KEEP)], None),
+        (("/m",), [("/m/x", CREATE)], None),
+        (("/m",), [("/m", WRITE)], {"/m": "/m"}),
+    ],
+)
+def test_the_mounts_of_a_runtime_matter_only_for_files_below_them(mounts, changes, found, tmp_path):
+    plan = SimpleNamespace(changes=[change_of(*each) for each in changes])
+    request = SimpleNamespace(mounts=mounts, mounts_hint="hint")
+    with Root(str(tmp_path)) as root:
+        if found is not None:
+            assert hidden_places(plan, SimpleNamespace(root=root), request) == found
+            return
+        with pytest.raises(RefusedError) as refused:
+            hidden_places(plan, SimpleNamespace(root=root), request)
+    assert refused.value.hint == "remove the mount or the rule, or hint"

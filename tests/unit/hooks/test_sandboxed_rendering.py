@@ -8,6 +8,7 @@ from templater.hooks import sandboxed_rendering
 from templater.hooks.compile_cache import CacheEntry
 from templater.hooks.sandboxed_rendering import Job, Run, read_answer
 from templater.model.entry import FILE, Entry, TemplateFile
+from templater.model.errors import InputError, TemplaterError
 from templater.model.hosts import NONE
 from templater.model.source import Source
 from templater.sandbox.child import ChildFailure
@@ -137,3 +138,20 @@ def test_a_bug_while_rendering_the_sources_is_no_failure_of_the_cache(monkeypatc
     for store in (None, Store()):
         with pytest.raises(KeyError):
             rendered(store)
+
+
+@pytest.mark.parametrize("text", [b"name: [\n", b"config: {user.a: [secret]}\n"])
+def test_an_error_about_a_description_does_not_quote_it(text):
+    with pytest.raises(TemplaterError) as caught:
+        rendered(None, description=text)
+    assert caught.value.message.startswith("i.yaml:")
+    assert caught.value.message.endswith(": the description of the instance is invalid")
+    assert (caught.value.hint, caught.value.notes) == ("templater preview -i FILE shows why", ())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(b"InputError", InputError), (b"KeyError", TemplaterError), (b"\xff", TemplaterError)]
+)
+def test_an_error_of_the_child_has_a_class_of_templater(name, kind):
+    error = sandboxed_rendering.error_read([name, b"m", b"h", b"0", b"note"], lambda name: None)
+    assert (type(error), error.message, error.hint, error.notes) == (kind, "m", "h", ("note",))

@@ -217,3 +217,46 @@ def test_a_new_log_file_can_be_read_only_by_its_owner(machine):
     log.write(None, f"{machine}/hook.log")
     assert (machine / "hook.log").stat().st_mode & 0o777 == 0o600
     assert not (machine / "none").exists()
+
+
+def test_an_error_of_a_target_has_its_position_even_if_the_rules_come_from_the_cache(machine, capfd):
+    (machine / "metadata.yaml").write_text(
+        "architecture: x86_64\ntemplates: {/etc/a: {when: [start], template: a.tpl}}\n"
+    )
+    places = ("--source", str(machine), "--state", str(machine), "--rootfs", f"{machine}/rootfs")
+    words = ["nspawn", "--no-child", "--cache", f"{machine}/cache", *places, "web1"]
+    assert run.run(words) == 0
+    assert [path.name.partition("-")[0] for path in (machine / "cache").iterdir()] == ["image"]
+    (machine / "rootfs/etc/a").unlink()
+    (machine / "rootfs/etc/a").mkdir()
+    capfd.readouterr()
+    assert run.run(words) == 3
+    said = capfd.readouterr().err
+    assert said.startswith(f"templater: {machine}/metadata.yaml:2:13: ") and "is a directory" in said
+
+
+def test_the_hook_of_incus_compares_the_files_of_incus_with_its_own_result(machine, monkeypatch, capfd):
+    (machine / "config").write_text("")
+    (machine / "backup.yaml").write_text(
+        "container: {name: c1, config: {volatile.apply_template: copy}, devices: {}}\n"
+    )
+    (machine / "state").mkdir()
+    for name, value in (
+        ("LXC_NAME", "c1"),
+        ("LXC_ROOTFS_PATH", f"{machine}/rootfs"),
+        ("LXC_CONFIG_FILE", f"{machine}/config"),
+    ):
+        monkeypatch.setenv(name, value)
+    words = ["incus", "--no-child", "--state", f"{machine}/state"]
+    assert run.run(words) == 5
+    assert capfd.readouterr().err == (
+        "templater: files differ from templater's result\n/etc/a differs from a.tpl rendered on start\n"
+    )
+    assert not (machine / "rootfs/etc/a").exists()
+    (machine / "rootfs/etc/a").write_text("text\n")
+    assert run.run(words) == 0
+    assert (
+        logged(machine / "state/.templater/log")[-1]
+        == " c1: copy then start: 1 files match templater's result"
+    )
+    assert not (machine / "state/.templater/state").exists()

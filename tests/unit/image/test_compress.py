@@ -7,7 +7,7 @@ import pytest
 from templater.image import compress
 from templater.image.compress import compressing, compression_named
 from templater.model.errors import UsageError
-from templater.parsing.magic_bytes import XZ
+from templater.parsing.magic_bytes import BZIP2, GZIP, LZMA, XZ
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,14 @@ def test_the_error_for_an_unknown_compression_lists_the_known_names():
         compression_named("xz -e")
     assert refused.value.message == "unknown compression 'xz -e'"
     assert refused.value.hint == f"use one of {', '.join(compress.NAMES)}"
+
+
+@pytest.mark.parametrize(("kind", "default", "other"), [(GZIP, 6, 1), (BZIP2, 9, 1), (LZMA, 6, 0)])
+def test_each_compression_has_its_usual_level_unless_another_is_given(kind, default, other):
+    def packed(*level):
+        written = []
+        with compressing(kind, written.append, *level) as packer:
+            packer.write(bytes(number * number % 251 for number in range(20_000)))
+        return b"".join(written)
+
+    assert packed() == packed(None) == packed(default) != packed(other)

@@ -590,3 +590,23 @@ def test_a_new_rule_is_indented_like_the_other_rules_in_block_style(rules, inden
     ).text
     assert after.startswith(before)
     assert len(re.match(r"  /new:\n( +)when:", after[len(before) :])[1]) == indent
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "{when: [create, start], template: a, properties: {x: \"it's\", y: '1', z: 'a: b'}}",
+        "\n    when:\n    - create\n    - start\n    template: a\n    properties:\n      x: one, two\n      y: 'true'\n",
+        "{when: &w [create, copy], template: a, properties: &p {x: y, k: v}}",
+    ],
+)
+def test_a_rule_that_another_rule_refers_to_can_be_removed(entry):
+    before = f"architecture: x86_64\ntemplates:\n  /a: &a {entry}\n  /b: *a\n  /c: *a\n"
+    was = {rule.path: rule for rule in read_metadata(Source("m", before)).rules}
+    text = metadata_edit.remove_rule(Source("m", before), "/a").text
+    found = {rule.path: rule for rule in read_metadata(Source("m", text)).rules}
+    assert list(found) == ["/b", "/c"]
+    for path, rule in found.items():
+        assert (rule.when, rule.template, rule.properties) == (
+            was[path].when, was[path].template, was[path].properties,
+        )  # fmt: skip

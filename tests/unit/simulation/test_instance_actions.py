@@ -10,18 +10,20 @@ from templater.model.hosts import INCUS, INCUS_DEBIAN, LXD_DEBIAN, NONE, Host
 from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
 from templater.model.instance_life import Life
 from templater.model.metadata import Rule
-from templater.model.plan import CREATE, UPDATE, Change, Plan
+from templater.model.plan import CREATE, UPDATE, Change, Outcome, Plan, Prediction
 from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.prediction import Node
+from templater.prediction.errno_errors import Fails
 from templater.rootfs.memory import MemoryRootfs
-from templater.simulation.host_errors import check_image
+from templater.simulation import host_start
+from templater.simulation.host_errors import check_image, host_errors
 from templater.simulation.host_start import HostStart, write_host_files
 from templater.simulation.instance_actions import Simulation
 from templater.simulation.parse_steps import parse_step
 from templater.simulation.run_steps import run_step, simulate
 from templater.simulation.simulated_instance import MemoryFolder, metadata_of
-from templater.simulation.step_report import Report
+from templater.simulation.step_report import Report, patch_of
 
 HEAD = "architecture: x86_64\ncreation_date: 1\nproperties: {os: tiny}\n"
 FACTS = "trigger={{ trigger }} name={{ instance.name }} foo={{ config_get('user.foo', 'none') }}"
@@ -821,3 +823,50 @@ def test_the_files_of_a_start_on_the_host_are_written_with_their_owners_and_mode
     }  # fmt: skip
     assert (tree.read("/etc/old", 9), tree.read("/etc/planned", 9)) == (b"other", b"text")
     assert remarks == ["/new/a: left empty by incus", "/etc/old: written by incus"]
+
+
+def test_the_errors_of_a_host_are_told_before_and_at_each_rule():
+    rules = [Rule(f"/{number}", "a.tpl", ("start",)) for number in range(4)]
+    changes = tuple(Change(rule, "start", rule.path, CREATE) for rule in rules)
+    results = (("fails", "text", "said"), ("hangs", "never ends", ""), ("written", "text", "said"))
+    outcomes = {change: Outcome(*result) for change, result in zip(changes, results, strict=False)}
+    plan = Plan(None, Instance("c1"), INCUS, ("start",), changes, prediction=Prediction(outcomes, "no start"))
+    assert [error.message for error in host_errors(plan)] == [
+        "incus: no start",
+        "incus: said",
+        "incus: never ends",
+    ]
+    assert list(host_errors(Plan(None, Instance("c1"), INCUS, ("start",), changes))) == []
+
+
+def test_metadata_that_the_host_cannot_read_fails_the_start(monkeypatch):
+    def refuse(host, metadata, instance):
+        raise Fails("too large")
+
+    monkeypatch.setattr(host_start, "check_metadata", refuse)
+    report = run_step(life(), parse_step("start"))
+    assert report.error.message == "the start fails on incus: too large"
+    assert report.pending == "create" and report.changes == ()
+
+
+def test_no_file_is_certain_if_one_of_several_failing_rules_ends_the_start():
+    rules = "templates:\n" + "".join(
+        f"  /etc/{name}: {{when: [start], template: {name}.tpl}}\n" for name in ("bad", "good", "odd")
+    )
+    image = Paper(rules)
+    image.others = {
+        "bad.tpl": TemplateFile(Entry(FILE), b"{{ 1|nope }}"), "odd.tpl": TemplateFile(Entry(FILE), b"{{ 2|nope }}"),
+        "good.tpl": TemplateFile(Entry(FILE), b"text"),
+    }  # fmt: skip
+    simulation = life(image=image, host=INCUS_DEBIAN)
+    report = run_step(simulation, parse_step("start"))
+    assert report.error is not None
+    assert set(report.started.unknown) == {"/etc/bad", "/etc/good", "/etc/odd"}
+    assert set(report.started.unknown.values()) == {
+        "the host runs rules in random order and stops at '/etc/bad'"
+    }
+    assert files(simulation) == {} and patch_of(report) == ""
+
+
+def test_a_step_that_starts_nothing_has_an_empty_patch():
+    assert patch_of(run_step(life(), parse_step("snapshot=s0"))) == ""

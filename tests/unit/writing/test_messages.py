@@ -1,5 +1,6 @@
 """The message and the hint if the root filesystem has changed since the plan was made."""
 
+import errno
 import os
 import shutil
 import stat
@@ -190,3 +191,23 @@ def test_an_output_folder_must_be_new_or_empty(tmp_path):
         FolderDestination(f"{tmp_path}/new")
     assert caught.value.message == f"'{tmp_path}/new' is not empty"
     assert caught.value.hint == "give a new folder, or use `templater apply` for a rootfs"
+
+
+def test_one_of_several_names_of_a_running_program_is_replaced(tmp_path, monkeypatch):
+    """A running program can't be opened for writing, so its inode is not looked up again."""
+    (tmp_path / "program").write_text("old")
+    os.link(tmp_path / "program", tmp_path / "other")
+    real, refused = Directory.open, []
+
+    def busy(directory, name, *, write=False):
+        if write:
+            refused.append(name)
+            raise OSError(errno.ETXTBSY, "Text file busy")
+        return real(directory, name)
+
+    monkeypatch.setattr(Directory, "open", busy)
+    with DirectoryRootfs(str(tmp_path)) as rootfs:
+        changes = decide([Rendering(Rule("/program", "t", ("create",)), "create", b"new")], rootfs)
+        apply(Plan(Metadata(), Instance("c1"), NONE, ("create",), tuple(changes)), rootfs)
+    assert refused == ["program"]
+    assert ((tmp_path / "program").read_text(), (tmp_path / "other").read_text()) == ("new", "old")

@@ -1,0 +1,110 @@
+"""The stages of LXC's hooks: which hook renders, and what is refused if that is uncertain."""
+
+import sys
+
+import pytest
+
+from templater.hooks import install
+from templater.hooks.runtimes import incus, lxc
+from templater.model.errors import RefusedError, UsageError
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
+LATER = "in the container's configuration, give lxc.hook.mount the line of lxc.hook.pre-start, too"
+UNSURE = "the mount hook can't tell whether the pre-start hook has rendered: '{}' is unreadable: {}"
+ONLY = "in an unprivileged container, use only lxc.hook.pre-start"
+
+
+@pytest.mark.parametrize("prefix", ["", "dir:"])
+@pytest.mark.parametrize(
+    ("lines", "fits"),
+    [
+        ("lxc.hook.mount = templater --stage mount\n", True),
+        ("lxc.hook.mount = templater --stage=mount\n", True),
+        ("lxc.hook.mount = true\nlxc.hook.mount = templater --stage mount\n", True),
+        ("lxc.hook.mount = templater\n", False),
+        ("lxc.hook.mount = other --stage mount\n", False),
+        ("lxc.hook.pre-start = templater --stage mount\n", False),
+        ("lxc.hook.mount = templater --stage mount\nlxc.hook.mount =\n", False),
+        ("lxc.hook.mount = templater --stage mount\nlxc.hook =\n", False),
+        ("lxc.hook.mount = templater --stage mount\nlxc.hook.pre-start =\n", True),
+    ],
+)
+def test_a_directory_is_left_to_the_mount_hook_only_if_that_hook_renders_it(lines, fits, prefix, tmp_path):
+    (tmp_path / "rootfs").mkdir()
+    (tmp_path / "config").write_text(f"lxc.rootfs.path = {prefix}{tmp_path}/rootfs\n{lines}")
+    if fits:
+        lxc.require_mount_hook("", f"{tmp_path}/config", "mount")
+        return
+    with pytest.raises(RefusedError) as refused:
+        lxc.require_mount_hook("", f"{tmp_path}/config", "mount")
+    assert refused.value.message == (
+        "the pre-start hook has --stage mount, and no mount hook with --stage mount calls templater"
+    )
+    assert refused.value.hint == LATER
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        ("lxc.hook.mount = templater\n", True), ("lxc.hook.pre-start = templater\n", False), ("lxc.hook.mount = true\n", False),
+        ("lxc.hook.mount = templater\nlxc.hook.mount =\n", False), ("", False),
+    ],
+)  # fmt: skip
+def test_a_hook_of_a_stage_is_found_in_the_configuration(lines, found, tmp_path):
+    (tmp_path / "config").write_text(lines)
+    assert lxc.has_hook(f"{tmp_path}/config", "mount") is found
+
+
+def test_a_mount_hook_that_cannot_read_the_configuration_is_refused(tmp_path):
+    path = f"{tmp_path}/none"
+    with pytest.raises(RefusedError) as refused:
+        lxc.has_hook(path, "pre-start")
+    assert refused.value.message == UNSURE.format(path, f"'{path}' can't be read: no such file or directory")
+    assert refused.value.hint == ONLY
+
+
+def test_a_start_is_left_to_the_mount_hook_once(tmp_path):
+    assert not lxc.is_deferred(str(tmp_path))
+    lxc.defer(str(tmp_path))
+    assert lxc.is_deferred(str(tmp_path)) and not lxc.is_deferred(str(tmp_path))
+
+
+def test_a_mount_hook_that_cannot_read_the_state_is_refused(tmp_path):
+    (tmp_path / ".templater").write_text("")
+    with pytest.raises(RefusedError) as refused:
+        lxc.is_deferred(str(tmp_path))
+    assert refused.value.message == UNSURE.format(f"{tmp_path}/.templater", "not a directory")
+    assert refused.value.hint == ONLY
+
+
+@pytest.mark.parametrize(
+    ("lines", "refused"), [("", False), ("lxc.hook.pre-mount =\n", False), ("lxc.hook.pre-mount = x\n", True)]
+)
+def test_a_pre_mount_hook_may_hide_the_written_files(lines, refused, tmp_path):
+    (tmp_path / "config").write_text(lines)
+    found = list(lxc.settings(f"{tmp_path}/config"))
+    if not refused:
+        lxc.refuse_later_mounts("/c/rootfs", found)
+        return
+    with pytest.raises(RefusedError) as caught:
+        lxc.refuse_later_mounts("/c/rootfs", found)
+    assert caught.value.message == (
+        "the container's lxc.hook.pre-mount may hide files that are written to '/c/rootfs' before it runs"
+    )
+    assert caught.value.hint.startswith(
+        "render after LXC has mounted the root filesystem: add --stage mount to the hook line"
+    )
+
+
+def test_the_line_for_incus_is_a_key_that_the_user_sets():
+    snippet = incus.snippet("", ["--source", "/a b"], "")
+    assert snippet.file == "raw.lxc"
+    assert snippet.text.startswith("lxc.hook.pre-start = ") and snippet.text.endswith(
+        "incus --source '/a b'\n"
+    )
+    assert snippet.by_hand == (
+        'raw.lxc is a key, not a file; run: incus config set NAME raw.lxc "$(templater hook …)"'
+    )
+    with pytest.raises(UsageError) as refused:
+        install.write(snippet)
+    assert refused.value.message == snippet.by_hand
