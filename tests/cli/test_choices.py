@@ -1,6 +1,7 @@
 """What commands choose, ask, name and leave out: each decision without a whole command around it."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,15 +12,18 @@ import click
 import pytest
 import yaml
 
-from templater.cli import diff_other_side, html_report, options, plan_warnings, styled, terminal
+from templater.cli import diff_other_side, html_report, image_edits, options, plan_warnings, styled, terminal
 from templater.cli.commands import compile, explain, publish, unpack
 from templater.cli.commands.image import info
 from templater.cli.commands.streams import list as streams_list
+from templater.cli.commands.streams import reindex
 from templater.cli.commands.streams.prune import _seconds
 from templater.cli.diff_other_side import OtherSide
 from templater.cli.main import main
-from templater.distribution import remove_from_tree, store
+from templater.cli.page import views
+from templater.distribution import remove_from_tree, republish, store
 from templater.hooks import precompile, sandboxed_rendering
+from templater.image import write_edits
 from templater.image.unpack import Unpacked
 from templater.model.errors import InputError, RefusedError, UsageError
 from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
@@ -279,6 +283,92 @@ def test_a_definition_is_built_for_the_type_of_the_instance(kind, path, tmp_path
     )
     assert main(["preview", str(tmp_path / "d.yaml"), "--json", *kind]) == 0
     assert {change["path"] for change in json.loads(capsys.readouterr().out)["changes"]} == {path}
+    (tmp_path / "d.yaml").write_text("image: {distribution: tiny}\n")
+    assert main(["preview", str(tmp_path / "d.yaml"), "--all-variants", *kind]) == 0
+    assert capsys.readouterr().out == f"### x86_64 default {'vm' if '--vm' in kind else 'container'}\n"
+
+
+@dataclasses.dataclass
+class Stored:
+    properties: dict
+
+
+def test_a_property_of_a_stored_image_is_set_or_removed(monkeypatch):
+    changed = []
+    fake = SimpleNamespace(
+        change=lambda name, change: changed.append((name, change(Stored({"a": "1", "b": "2"}))))
+    )
+    monkeypatch.setattr(store, "Store", lambda: fake)
+    assert main(["store", "set-property", "image", "a=", "c=x=y"]) == 0
+    assert changed == [("image", Stored({"b": "2", "c": "x=y"}))]
+
+
+@pytest.mark.parametrize("option", ["--fix", "--diff"])
+@pytest.mark.parametrize("name", ["file", "missing", "images:file"])
+def test_only_directories_are_fixed(option, name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    code = main(["check", name, option])
+    message = capsys.readouterr().err.splitlines()[0]
+    if name == "missing":
+        assert (code, "missing" in message, "fixed" in message) == (2, True, False)
+    else:
+        assert message == f"templater: '{name}' is not a directory, so it can't be fixed"
+
+
+def test_a_report_is_private_to_its_user(tmp_path):
+    html_report.write(str(tmp_path / "report"), iter(["a", "\u00fc"]))
+    assert (tmp_path / "report").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "report").read_text(encoding="utf-8") == "a\u00fc"
+
+
+@pytest.mark.parametrize(
+    ("change", "added", "files"), [({"b": b""}, None, ["b"]), ({"b": b""}, {"a": b""}, ["a", "b"])]
+)
+def test_the_json_output_of_an_edit_lists_changed_and_added_files(change, added, files, monkeypatch, capsys):
+    found = SimpleNamespace(old="1", new="2")
+    monkeypatch.setattr(write_edits, "replace", lambda src, changes, added, **options: found)
+    image_edits.save("image", change, added, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"old": "1", "new": "2", "image": "image", "files": files}
+
+
+@pytest.mark.parametrize(
+    ("asked", "passes"),
+    [
+        ("create,copy,start,rename", ("create", "copy", "start", "rename")),
+        (",start,", ("start",)),
+        ("create,copy,start,rename,start", ("copy", "start")),
+        ("start,other", ("copy", "start")),
+        ("", ("copy", "start")),
+    ],
+)
+def test_a_page_shows_the_asked_passes_if_they_are_triggers(asked, passes):
+    made = views.Views(None, None)
+    made._instances = [Instance(name="a"), Instance(name="b")]
+    request = SimpleNamespace(host=SimpleNamespace(name="lxd"))
+    made._found = SimpleNamespace(runs=(("copy", "start"),), request=request)
+    side = made._side({"trigger": asked, "instance": "b", "host": "incus"}, {})
+    assert (side.passes, side.host, side.given.name) == (passes, "incus", "b")
+    side = made._side({"instance": "c", "host": "odd"}, {})
+    assert (side.host, side.given.name) == ("lxd", "a")
+
+
+@pytest.mark.parametrize("options", [(), ("--no-tables",), ("--copy",)])
+def test_reindex_says_what_it_wrote_and_prints_tables_unless_told_not_to(
+    options, monkeypatch, capsys, tmp_path
+):
+    made = SimpleNamespace(
+        warnings=["odd"], images=1, products=2, copied=3, bytes=4, rules=["r.conf"], described=()
+    )
+    tables = []
+    monkeypatch.setattr(republish, "republish", lambda origin, tree, **options: made)
+    monkeypatch.setattr(reindex, "write_tables", lambda *words: tables.append(words))
+    assert main(["streams", "reindex", "https://host/x", str(tmp_path / "tree"), *options]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: odd", "republished 1 image of 2 products", *(["copied 3 files, 4 B"] if "--copy" in options else []),
+        "wrote r.conf",
+    ]  # fmt: skip
+    assert len(tables) == ("--no-tables" not in options)
 
 
 @pytest.mark.parametrize(("used", "left"), [(0.4, 9), (3.6, 5), (20, 1)])

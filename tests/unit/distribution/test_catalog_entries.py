@@ -124,6 +124,9 @@ def test_an_image_that_the_tree_has_is_not_new_and_changes_nothing():
     added = insert(catalog, split(), unified=False)
     assert (added.new, added.warnings, catalog.changed) == (False, (), set())
     assert added.aliases == ("debian/13", "debian/13/default")
+    added = insert(catalog, split(aliases=("more", "debian/13")), unified=False)
+    assert (added.new, added.warnings, catalog.changed) == (False, (), {IMAGES_PATH})
+    assert added.aliases == ("debian/13", "debian/13/default", "more")
 
 
 def test_another_root_filesystem_of_a_version_keeps_the_first_one_and_the_paths_of_files():

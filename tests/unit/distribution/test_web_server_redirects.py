@@ -4,10 +4,38 @@ import json
 
 import pytest
 
-from templater.distribution.web_server_redirects import read_rules, rules
-from templater.model.errors import InputError
+from templater.distribution.web_server_redirects import file_stem, prefix_of, read_rules, rules
+from templater.model.errors import InputError, UsageError
 
 ORIGIN = "https://host.example/a/b"
+
+
+@pytest.mark.parametrize(
+    ("base", "prefix", "stem"),
+    [
+        ("https://host:8443/a/b", "host_8443/a/b", "host_8443-a-b"),
+        ("https://[fd00::1]", "_fd00__1_", "_fd00__1_"),
+        ("https://host/a~b.c_d-e", "host/a~b.c_d-e", "host-a~b.c_d-e"),
+    ],
+)
+def test_the_files_of_an_origin_are_named_after_its_host_and_path(base, prefix, stem):
+    assert (prefix_of(base), file_stem(base)) == (prefix, stem)
+
+
+@pytest.mark.parametrize("base", ["http://h", "https://h/", "https://h//a", "https://h/../a", "https://h/a..b", "https://h/a b", "https://h/a;"])  # fmt: skip
+def test_an_address_that_web_servers_could_misread_is_refused(base):
+    with pytest.raises(UsageError) as caught:
+        prefix_of(base)
+    assert caught.value.message == f"'{base}' can't be written into a web server's configuration"
+
+
+@pytest.mark.parametrize("name", ["index", "images"])
+def test_an_origin_named_like_a_file_of_the_tree_is_refused(name):
+    with pytest.raises(UsageError) as caught:
+        file_stem(f"https://{name}")
+    assert caught.value.message == (
+        f"the products file of 'https://{name}' would replace the tree's own file '{name}.json'"
+    )
 
 
 def test_redirect_rules_are_read_back_unchanged(tmp_path):
