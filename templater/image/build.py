@@ -24,8 +24,8 @@ from .directory_members import Data
 from .file_extensions import extension
 from .limits import MIB
 from .tar_reader import HARD_LINK, Member
-from .tar_writer import Format, TarWriter
-from .whole_image import Contents, Part
+from .tar_writer import Format, TarWriter, stored_bytes
+from .whole_image import Contents, DirectoryContents, Part
 
 Layout = Literal["unified", "split"]
 
@@ -187,7 +187,7 @@ def _pack(
     progress: Progress,
 ) -> int:
     with compressing(kind, output.write, packing.level) as packer:
-        return _write_tar(_bounded(packer.write, contents, output), packing.tar, members, progress)
+        return _write_tar(_bounded(packer.write, contents, output), packing.tar, contents, members, progress)
 
 
 def _bounded(write: Write, contents: Contents, output: Output, *, holes: bool = False) -> Write:
@@ -225,10 +225,11 @@ def _most_written(contents: Contents, *, holes: bool) -> int:
 def _write_tar(
     write: Write,
     format: Format,
+    contents: Contents,
     members: Iterator[tuple[Member, Data]],
     progress: Progress,
 ) -> int:
-    writer = TarWriter(write, format)
+    writer = TarWriter(write, format, contents.limits.header_bytes)
     count = 0
     for member, data in members:
         count += 1
@@ -275,7 +276,8 @@ def _squash(
         count = 0
         try:
             write = _bounded(process.stdin.write, contents, output, holes=True)
-            count = _write_tar(write, "pax", _as_mksquashfs_reads(rest), progress)
+            squashed = _as_mksquashfs_reads(_bounded_holes(rest, contents))
+            count = _write_tar(write, "pax", contents, squashed, progress)
             process.stdin.close()
         except BrokenPipeError:
             process.kill()  # the program has printed its error message on stderr
@@ -332,6 +334,28 @@ def _in_child() -> Callable[[], object] | None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
     return prepare
+
+
+def _bounded_holes(
+    members: Iterable[tuple[Member, Data]], contents: Contents
+) -> Iterator[tuple[Member, Data]]:
+    """Yield the members of a directory, and raise LimitError if its holes are too large to be read as zeros.
+
+    For an archive, ``_bounded`` limits the holes.
+    """
+    holes = data = 0
+    for member, pieces in members:
+        if member.sparse is not None and isinstance(contents, DirectoryContents):
+            holes += member.size - stored_bytes(member)
+            if holes > contents.limits.ratio_from:
+                data = data or contents.data_size()
+                if holes > contents.limits.ratio * data:
+                    raise LimitError(
+                        f"the sparse files in '{contents.name}' have holes of at least {holes} bytes, "
+                        f"but all files have only {data} bytes of data",
+                        hint="use --rootfs tar; if you trust the directory, raise the limit: --limit ratio=…",
+                    )
+        yield member, pieces
 
 
 def _as_mksquashfs_reads(members: Iterable[tuple[Member, Data]]) -> Iterator[tuple[Member, Data]]:

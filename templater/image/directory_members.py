@@ -13,7 +13,7 @@ from ..model.entry import DIRECTORY, FILE, SOCKET, SYMLINK
 from ..model.errors import InputError
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, kind_of, read_error
-from .limits import HeldBytes, Limits, memory_of, refuse_deep
+from .limits import HeldBytes, Limits, memory_of, refuse_deep, too_many_pieces
 from .tar_reader import HARD_LINK, Member
 from .xattrs import xattrs_of, xattrs_of_link
 
@@ -193,7 +193,11 @@ class Tree:
             member.size = status.st_size
             member.xattrs = xattrs_of(fd)
             if status.st_blocks * 512 < status.st_size:
-                member.sparse = _pieces(fd, status.st_size)
+                # in any format, a piece needs at least 8 bytes of the map
+                most = self.limits.header_bytes // 8
+                member.sparse = _pieces(fd, status.st_size, most)
+                if member.sparse is not None and len(member.sparse) > most:
+                    raise too_many_pieces(member.name)
         finally:
             os.close(fd)
 
@@ -232,11 +236,11 @@ def _reading(name: str) -> Iterator[None]:
         raise read_error(printable(name), error) from error
 
 
-def _pieces(fd: int, size: int) -> tuple[tuple[int, int], ...] | None:
-    """Return the pieces of data in a sparse file, or None if no holes were found."""
-    pieces = []
+def _pieces(fd: int, size: int, most: int) -> tuple[tuple[int, int], ...] | None:
+    """Return at most ``most + 1`` pieces of data in a sparse file, or None if no holes were found."""
+    pieces: list[tuple[int, int]] = []
     offset = 0
-    while offset < size:
+    while offset < size and len(pieces) <= most:
         try:
             start = os.lseek(fd, offset, os.SEEK_DATA)
         except OSError as error:

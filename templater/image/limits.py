@@ -80,6 +80,14 @@ def memory_of(*texts: str) -> int:
     return sum([len(text) if text.isascii() else 4 * len(text) for text in texts])
 
 
+def too_many_pieces(name: str) -> LimitError:
+    """Return the error for a sparse file whose map would be longer than ``header_bytes``."""
+    return LimitError(
+        f"'{printable(name)}' is a sparse file with too many holes",
+        hint="copy the file without holes, or raise the limit here and for each reader: --limit header=…",
+    )
+
+
 def refuse_deep(name: str) -> None:
     """Raise LimitError if a name, relative to its root filesystem, has too many parent directories."""
     if name.count("/") > DEEPEST:

@@ -10,6 +10,7 @@ from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYML
 from ..model.errors import InputError
 from ..model.source import printable
 from ..parsing.magic_bytes import BLOCK
+from .limits import DEFAULT, too_many_pieces
 from .tar_reader import HARD_LINK, Member
 
 Format = Literal["pax", "gnu"]
@@ -33,12 +34,19 @@ _OCTAL_SIZE = 0o77777777777
 class TarWriter:
     """A writer of members, in the order of the calls of ``add``.
 
-    The writer passes the archive's bytes to ``write``.
+    The writer passes the archive's bytes to ``write``. Like the reader, it refuses a sparse file whose map is
+    longer than ``header_bytes``.
     """
 
-    def __init__(self, write: Callable[[bytes], object], format: Format = "pax") -> None:
+    def __init__(
+        self,
+        write: Callable[[bytes], object],
+        format: Format = "pax",
+        header_bytes: int = DEFAULT.header_bytes,
+    ) -> None:
         self._write_out = write
         self._format = format
+        self._header_bytes = header_bytes
         self._pending: list[bytes] = []
         self._pending_size = 0
         self.position = 0
@@ -60,7 +68,7 @@ class TarWriter:
                 written += self._write_zeros(offset - written)
             self._write(piece)
             written += len(piece)
-        written += self._write_zeros(_stored(member) - written)
+        written += self._write_zeros(stored_bytes(member) - written)
         self._write(bytes(-(len(prefix) + written) % BLOCK))
 
     def copy(self, raw: bytes) -> None:
@@ -96,7 +104,7 @@ class TarWriter:
         info.uid, info.gid = member.uid, member.gid
         info.mtime = int(member.mtime)
         info.linkname = target
-        info.size = _stored(member)
+        info.size = stored_bytes(member)
         info.devmajor, info.devminor = member.device
         return info
 
@@ -109,6 +117,8 @@ class TarWriter:
         info = self._info(member, member.name, member.target)
         if member.sparse is None:
             return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+        if 24 * len(_map_with_end(member)) > self._header_bytes:
+            raise too_many_pieces(member.name)
         info.type = tarfile.GNUTYPE_SPARSE
         blocks = info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
         return blocks[:-BLOCK] + _gnu_sparse(blocks[-BLOCK:], member)
@@ -129,7 +139,7 @@ class TarWriter:
             }
             head, _, last = name.rpartition(b"/")
             name = (head + b"/" if head else b"") + b"GNUSparseFile.0/" + last
-            info.size = len(prefix) + _stored(member)
+            info.size = len(prefix) + stored_bytes(member)
         directory = b"/" if member.kind == DIRECTORY else b""
         info.name = _fits(name + directory, records, b"path")
         info.linkname = _fits(target, records, b"linkpath")
@@ -150,7 +160,10 @@ class TarWriter:
         pieces = _map_with_end(member)
         numbers = [len(pieces), *(number for piece in pieces for number in piece)]
         text = b"".join(b"%d\n" % number for number in numbers)
-        return text + bytes(-len(text) % BLOCK)
+        text += bytes(-len(text) % BLOCK)
+        if len(text) > self._header_bytes:
+            raise too_many_pieces(member.name)
+        return text
 
 
 def _map_with_end(member: Member) -> list[tuple[int, int]]:
@@ -158,7 +171,8 @@ def _map_with_end(member: Member) -> list[tuple[int, int]]:
     return [*(member.sparse or ()), (member.size, 0)]
 
 
-def _stored(member: Member) -> int:
+def stored_bytes(member: Member) -> int:
+    """Return the number of bytes of data in a member, not counting holes."""
     if member.kind != FILE:
         return 0
     return member.size if member.sparse is None else sum(length for _, length in member.sparse)
@@ -197,15 +211,14 @@ def _gnu_sparse(block: bytes, member: Member) -> bytes:
     fields = [_octal(number) for piece in pieces for number in piece]
     header = bytearray(block)
     header[386:482] = b"".join(fields[:8]).ljust(96, b"\0")
-    rest = fields[8:]
-    header[482] = bool(rest)
+    header[482] = len(fields) > 8
     header[483:495] = _octal(member.size)
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     blocks = [bytes(header)]
-    while rest:
-        now, rest = rest[:42], rest[42:]
-        blocks.append(b"".join(now).ljust(504, b"\0") + bytes([bool(rest)]) + bytes(7))
+    for at in range(8, len(fields), 42):
+        is_last = at + 42 >= len(fields)
+        blocks.append(b"".join(fields[at : at + 42]).ljust(504, b"\0") + bytes([not is_last]) + bytes(7))
     return b"".join(blocks)
 
 

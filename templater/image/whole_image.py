@@ -28,6 +28,7 @@ from .names import clean_name
 from .open_file import OpenFile, data_bytes, kind_of_file
 from .second_file import SecondFileCheck, open_rootfs, refuse_same_file
 from .tar_reader import HARD_LINK, Archive, Member, open_archive
+from .tar_writer import stored_bytes
 
 #: files that Incus stores next to the rootfs of an OCI image
 _OTHERS = ("config.json",)
@@ -153,6 +154,11 @@ class DirectoryContents:
             )
             raise InputError(f"'{self.name}' has no 'rootfs' directory", hint=hint)
         yield from self.tree.members("/" + ROOTFS, "")
+
+    def data_size(self) -> int:
+        """Return the number of bytes in the files of the root filesystem, not counting holes."""
+        walk = Tree(self._root, self.limits)
+        return sum(stored_bytes(member) for member, _ in walk.members("/" + ROOTFS, ""))
 
     def _part(self, name: str, limit: int) -> Part:
         data = self._root.read("/" + name, limit, public=True)
