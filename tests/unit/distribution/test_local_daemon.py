@@ -95,8 +95,8 @@ def test_an_answer_has_a_deadline_and_its_reader_has_none(daemon, monkeypatch):
         for _ in range(3):
             next(content)
             now[0] += daemon_connection.TIMEOUT
-    for late in (-0.1, 0):
-        moments = iter([100.0])  # when the deadline is set
+    for late, before in ((-0.1, 1), (0, 1), (0, 2)):
+        moments = iter([100.0] * before)  # when the deadline is set, and when the request is sent
         end = 100 + daemon_connection.TIMEOUT + late
         monkeypatch.setattr(time, "monotonic", lambda moments=moments, end=end: next(moments, end))
         expected = contextlib.nullcontext() if late else pytest.raises(InputError, match=r"': timed out$")

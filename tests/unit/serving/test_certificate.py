@@ -1,5 +1,6 @@
 """The certificate that the server makes for itself, and certificates that the user gives."""
 
+import datetime
 import os
 import socket
 import ssl
@@ -42,6 +43,17 @@ def test_the_certificate_names_the_host_and_has_an_elliptic_curve_key():
         "CA:TRUE, pathlen:0",
     ):
         assert words in shown
+
+
+@pytest.mark.parametrize(("hours", "is_kept"), [(-1, False), (23, False), (25, True)])
+def test_a_certificate_is_renewed_in_the_day_before_it_expires(hours, is_kept, monkeypatch):
+    path = own_certificate("127.0.0.1")
+    before = first_certificate(public_part(path))
+    expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=hours)
+    monkeypatch.setattr(certificate, "_expires", lambda asked: expires)
+    assert own_certificate("127.0.0.1") == path
+    assert (first_certificate(public_part(path)) == before) == is_kept
+    assert first_certificate(path) == first_certificate(public_part(path))
 
 
 @pytest.mark.parametrize(

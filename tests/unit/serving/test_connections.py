@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.serving.connections import PIECE, Bounds, _Connection
+from templater.serving import connections
+from templater.serving.connections import PIECE, Bounds, _Connection, _Listener, network_of, write
 
 
 class Recorder:
@@ -170,3 +171,105 @@ def test_a_lost_connection_is_removed_from_the_lists_of_the_server():
 
     closed, received = connected(scenario, waiting=0.01)
     assert closed == [] and received == [("connection_lost", None)] * 2
+
+
+class Client:
+    """A client's connection before its handshake."""
+
+    def __init__(self):
+        self.closed = False
+
+    def close(self):
+        self.closed = True
+
+
+def accepted(monkeypatch, clients, *, bounds, refuses=lambda address: False, frees=True):
+    """Accept these clients, given as (client, address) or as an error. Return what was served and closed."""
+    calls = []
+
+    class Accepting(_Listener):
+        async def _serve(self, client, address, key):
+            calls.append(("serve", address))
+            while not client.closed:
+                await asyncio.sleep(0)
+
+        def _refuses(self, address):
+            return refuses(address)
+
+        def _close_one(self, newcomer=""):
+            calls.append(("close", newcomer))
+            if frees:
+                next((each for each in taken if not each.closed), Client()).close()
+
+    taken, waited = [], []
+
+    async def run():
+        loop, real = asyncio.get_running_loop(), asyncio.sleep
+        listener = Accepting(None, None, bounds)
+        rest = iter(clients)
+
+        async def accept(_):
+            await real(0)
+            found = next(rest, None)
+            if found is None:
+                raise asyncio.CancelledError
+            if isinstance(found, OSError):
+                raise found
+            taken.append(found[0])
+            return found
+
+        async def sleep(seconds):
+            waited.append(seconds)
+            await real(0)
+
+        monkeypatch.setattr(loop, "sock_accept", accept)
+        monkeypatch.setattr(connections.asyncio, "sleep", sleep)
+        try:
+            await listener.accept(None)
+        except asyncio.CancelledError:
+            pass
+        finally:
+            monkeypatch.setattr(connections.asyncio, "sleep", real)
+            await listener.close()
+
+    asyncio.run(run())
+    return calls, [second for second in waited if second]
+
+
+def test_the_server_closes_a_connection_and_waits_if_it_has_no_free_descriptor(monkeypatch):
+    one = Client()
+    calls, waited = accepted(monkeypatch, [OSError(), (one, ("192.0.2.1", 1))], bounds=Bounds())
+    assert calls == [("close", ""), ("serve", "192.0.2.1")] and waited == [0.05]
+
+
+def test_a_connection_above_the_limit_replaces_another_or_is_refused(monkeypatch):
+    clients = [(Client(), (f"192.0.2.{number}", 1)) for number in range(4)]
+    bounds = Bounds(connections=2)
+    calls, _ = accepted(monkeypatch, clients, bounds=bounds, refuses=lambda address: address == "192.0.2.2")
+    assert [call for call in calls if call[0] == "serve"] == [("serve", f"192.0.2.{n}") for n in (0, 1, 3)]
+    assert [call for call in calls if call[0] == "close"] == [("close", "192.0.2.3")]
+    assert clients[2][0].closed and not clients[3][0].closed
+
+
+def test_a_client_that_does_not_read_is_too_slow():
+    class Response:
+        async def write(self, data):
+            await asyncio.sleep(len(data))
+
+    asyncio.run(write(Response(), Bounds(sending=0.01), b""))
+    with pytest.raises(ConnectionResetError, match=r"^the client is too slow$"):
+        asyncio.run(write(Response(), Bounds(sending=0.01), b"x" * 9))
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.1"),
+        ("2001:db8:1:2::3", "20010db80001"),
+        ("2001:db8:1:ffff::9%eth0", "20010db80001"),
+        ("2001:db8:2::3", "20010db80002"),
+    ],
+)
+def test_addresses_of_one_ipv6_network_count_as_one_client(address, network):
+    assert network_of(address) == network
