@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from time import process_time
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from ..image.open_file import reading, size_of
 from ..image.second_file import SecondFileCheck, open_rootfs, refuse_same_file
 from ..image.sqfs2tar import squashfs_end
 from ..image.tar_reader import HARD_LINK, Archive, Member, open_archive
-from ..image.xattrs import xattr_names
+from ..image.xattrs import privilege_names, xattr_names
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, Entry, TemplateFile
 from ..model.errors import InputError, LimitError, MetadataError, RefusedError, TemplaterError, UsageError
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
@@ -38,6 +38,8 @@ PASSWD = f"{ROOTFS}/etc/passwd"
 PASSWD_BYTES = 1 << 20
 #: files in which a build leaves its own hostname
 NAME_FILES = (f"{ROOTFS}/etc/hostname", f"{ROOTFS}/etc/hosts")
+#: maximum number of files in a directory image whose unlisted attributes are reported individually
+_UNLISTED = 8
 #: paths of files that checks inspect, each with the number of bytes to read
 _HEADS = {DISK: 4096, PASSWD: PASSWD_BYTES, **dict.fromkeys(NAME_FILES, 64 << 10)}
 
@@ -106,6 +108,8 @@ class _Scanner:
         self.complete = True
         self.held = HeldBytes(path, limits)
         self.root_uid = self.root_gid = 0
+        #: the number of files whose extended attributes can't be listed
+        self.unlisted = 0
         self.packed = False
         self.begun = process_time()
 
@@ -125,7 +129,7 @@ class _Scanner:
             pending = ["/"]
             while pending:
                 directory = pending.pop()
-                for name, attributes in _listed(top, directory):
+                for name, attributes in self._listed(top, directory):
                     path = f"{directory.rstrip('/')}/{name}"
                     entry, inode = _entry_and_inode(top, path)
                     if entry is None:
@@ -140,6 +144,30 @@ class _Scanner:
                         pending.append(path)
                     else:
                         self.read_content(path[1:], entry, partial(self._read_file, top, path))
+
+    def _listed(self, top: Root | ByName, directory: str) -> Iterator[tuple[str, frozenset[str]]]:
+        """Yield each file name in a directory with the names of the file's extended attributes."""
+        if not isinstance(top, Root):
+            yield from ((name, frozenset()) for name in top.listdir(directory))
+            return
+        with top.directory(directory) as opened:
+            for name in opened.listdir():
+                yield name, self._attributes(opened.fd, name, top.shown(f"{directory.rstrip('/')}/{name}"))
+
+    def _attributes(self, directory: int, entry: str, shown: str) -> frozenset[str]:
+        """Return the names of a file's extended attributes.
+
+        If they can't be listed, record the error, and return those of the attributes that give rights.
+        """
+        try:
+            return xattr_names(directory, entry, shown)
+        except TemplaterError as error:
+            self.unlisted += 1
+            if self.unlisted <= _UNLISTED:
+                self.errors.append(error)
+            elif self.unlisted == _UNLISTED + 1:
+                self.errors.append(InputError("the extended attributes of more files can't be listed"))
+            return privilege_names(directory, entry)
 
     def _read_file(self, top: Root | ByName, path: str) -> bytes:
         most = self.wanted.get(path[1:])
@@ -335,14 +363,6 @@ def below_rootfs(name: str) -> str:
     An absolute name is returned unchanged, because a check reports absolute names.
     """
     return name if name.startswith("/") else f"{ROOTFS}/{name}".rstrip("/")
-
-
-def _listed(top: Root | ByName, directory: str) -> list[tuple[str, frozenset[str]]]:
-    """Return each file name in a directory with the names of the file's extended attributes."""
-    if not isinstance(top, Root):
-        return [(name, frozenset()) for name in top.listdir(directory)]
-    with top.directory(directory) as opened:
-        return [(name, xattr_names(opened.fd, name)) for name in opened.listdir()]
 
 
 def _entry_and_inode(top: Root | ByName, path: str) -> tuple[Entry | None, tuple[int, int] | None]:

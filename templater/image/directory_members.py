@@ -22,7 +22,8 @@ _PIECE = 1024 * 1024
 _ENTRY_BYTES = 100
 #: memory for a name that the walk keeps, in addition to its characters
 _NAME_BYTES = 250
-# attributes that belong to an overlay mount, or to the host's security module
+#: bytes of a pax header for the keys of its records, its numbers, and additions to the name
+_OTHER_RECORDS = 400
 
 Data = Iterator[tuple[int, bytes]]
 #: a function that converts a uid or gid on disk to the id in the container
@@ -120,7 +121,7 @@ class Tree:
 
     def _own(self, opened: _Opened) -> Member:
         member = self._common(opened.name, DIRECTORY, os.fstat(opened.directory.fd))
-        member.xattrs = xattrs_of(opened.directory.fd)
+        member.xattrs = xattrs_of(opened.directory.fd, opened.name or "/", self._room_for_xattrs(member))
         return member
 
     def _look(self, opened: _Opened, entry: str) -> _Opened | tuple[Member, Data] | None:
@@ -182,7 +183,7 @@ class Tree:
         if member.kind == FILE:
             self._look_inside(directory, entry, member)
         elif member.kind == SYMLINK:
-            member.xattrs = xattrs_of_link(directory.fd, entry)
+            member.xattrs = xattrs_of_link(directory.fd, entry, name, self._room_for_xattrs(member))
         return member
 
     def _look_inside(self, directory: Directory, entry: str, member: Member) -> None:
@@ -191,7 +192,7 @@ class Tree:
             self._note_secret(fd, directory.fd)
             status = os.fstat(fd)
             member.size = status.st_size
-            member.xattrs = xattrs_of(fd)
+            member.xattrs = xattrs_of(fd, member.name, self._room_for_xattrs(member))
             if status.st_blocks * 512 < status.st_size:
                 # in any format, a piece needs at least 8 bytes of the map
                 most = self.limits.header_bytes // 8
@@ -200,6 +201,11 @@ class Tree:
                     raise too_many_pieces(member.name)
         finally:
             os.close(fd)
+
+    def _room_for_xattrs(self, member: Member) -> int:
+        """Return the bytes that remain in a pax header, of the size that a reader accepts, for attributes."""
+        names = 2 * len(os.fsencode(member.name)) + len(os.fsencode(member.target))
+        return self.limits.header_bytes - names - _OTHER_RECORDS
 
     def _data(self, directory: Directory, entry: str, member: Member) -> Data:
         if member.kind != FILE:

@@ -130,20 +130,24 @@ class DirectoryContents:
     def parts(self) -> list[Part]:
         if self._root.entry("/" + METADATA) is None:
             raise InputError(f"'{self.name}' has no metadata.yaml: it is not an image")
-        parts = [self._part(METADATA, self.limits.metadata_bytes)]
+        parts, total = [], 0
+        for part in self._each_part():
+            parts.append(part)
+            total += _size(part)
+            _check_total(total, self.name, self.limits)
+        return parts
+
+    def _each_part(self) -> Iterator[Part]:
+        yield self._part(METADATA, self.limits.metadata_bytes)
         if self._root.entry("/" + TEMPLATES) is not None:
             for member, _ in self.tree.members("/" + TEMPLATES, TEMPLATES, links=False):
                 refuse_special(member, self.name)
                 self.tree.held.add(_PART_BYTES, memory_of(member.name))
                 limit = self.limits.template_bytes
-                parts.append(
-                    self._part(member.name, limit) if member.kind != DIRECTORY else Part(_roots(member))
-                )
+                yield self._part(member.name, limit) if member.kind != DIRECTORY else Part(_roots(member))
         for name in _OTHERS:
             if self._root.entry("/" + name) is not None:
-                parts.append(self._part(name, _OTHERS_LIMIT))
-        _check_total(sum(len(part.data) for part in parts), self.name, self.limits)
-        return parts
+                yield self._part(name, _OTHERS_LIMIT)
 
     def rootfs(self) -> Iterator[tuple[Member, Data]]:
         if self._root.entry("/" + ROOTFS) is None:
@@ -307,8 +311,8 @@ def _parts_of(
             limit = _OTHERS_LIMIT if name in _OTHERS else limit
             data = archive.read(member, limit) if member.kind == FILE else b""
             member.size, member.sparse = len(data), None
-            found[name] = Part(member, data)
-            total += len(data) + sum(map(len, member.xattrs.values()))
+            found[name] = part = Part(member, data)
+            total += _size(part)
             _check_total(total, path, limits)
         archive.finish()
     if METADATA not in found:
@@ -324,6 +328,10 @@ def _parts_of(
 def _order(name: str) -> tuple[int, bytes]:
     rank = 0 if name == METADATA else 1 if name.partition("/")[0] == TEMPLATES else 2
     return rank, os.fsencode(name)
+
+
+def _size(part: Part) -> int:
+    return len(part.data) + sum(map(len, part.member.xattrs.values()))
 
 
 def _check_total(total: int, image: str, limits: Limits) -> None:

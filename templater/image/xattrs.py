@@ -1,50 +1,92 @@
-"""Extended attributes: reading them for an image, and setting them on unpacked files."""
+"""Extended attributes: reading them for an image or an audit, and setting them on unpacked files."""
+
+from __future__ import annotations
 
 import errno
 import os
 
-from ..model.errors import WriteError
+from ..model.errors import LimitError, WriteError
 from ..model.source import printable
+from ..rootfs.confined import read_error
 
 _HOST_XATTRS = ("trusted.overlay.", "security.selinux", "security.ima", "security.evm", "security.SMACK64")
+#: the attributes with which a file gives rights
+_PRIVILEGES = ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
+#: the errors of a file system without extended attributes, and of a file that is gone
+_NO_XATTRS = (errno.ENOTSUP, errno.ENOENT)
+#: the kernel lists at most 64 KiB of names
+_TOO_MANY = (errno.E2BIG, errno.ERANGE)
+#: the bytes of a pax record around an attribute's name and value
+_RECORD_BYTES = len("1234567 SCHILY.xattr.=\n")
 
 
-def xattrs_of(fd: int) -> dict[str, bytes]:
-    """Return the extended attributes of an open file, without those that belong to the host."""
-    if not hasattr(os, "listxattr"):
-        return {}
+def xattrs_of(fd: int, name: str, most: int) -> dict[str, bytes]:
+    """Return the extended attributes of an open file, without those that belong to the host.
+
+    Raises LimitError if the attributes need more than ``most`` bytes in a pax header. ``name`` is the file's
+    name in errors.
+    """
+    return _read(fd, name, most)
+
+
+def xattrs_of_link(directory: int, entry: str, name: str, most: int) -> dict[str, bytes]:
+    """Return the extended attributes of a symbolic link in a directory, like ``xattrs_of``."""
+    return _read(f"/proc/self/fd/{directory}/{entry}", name, most)
+
+
+def xattr_names(directory: int, entry: str, name: str) -> frozenset[str]:
+    """Return the names of an entry's extended attributes. A symbolic link is not followed.
+
+    Raises TemplaterError if the names can't be listed. ``name`` is the entry's name in errors.
+    """
+    return frozenset(_list(f"/proc/self/fd/{directory}/{entry}", name))
+
+
+def privilege_names(directory: int, entry: str) -> frozenset[str]:
+    """Return the names of the extended attributes with which an entry gives rights, without listing names."""
+    return frozenset(name for name in _PRIVILEGES if _exists(f"/proc/self/fd/{directory}/{entry}", name))
+
+
+def _exists(path: str, attribute: str) -> bool:
     try:
-        names = os.listxattr(fd)
-    except OSError:  # the file system has no extended attributes
-        return {}
-    return {name: os.getxattr(fd, name) for name in sorted(names) if not name.startswith(_HOST_XATTRS)}
-
-
-def xattrs_of_link(directory: int, entry: str) -> dict[str, bytes]:
-    """Return the extended attributes of a symbolic link in a directory, or {} if they cannot be read."""
-    if not hasattr(os, "listxattr"):
-        return {}
-    path = f"/proc/self/fd/{directory}/{entry}"
-    try:
-        names = os.listxattr(path, follow_symlinks=False)
-        return {
-            name: os.getxattr(path, name, follow_symlinks=False)
-            for name in sorted(names)
-            if not name.startswith(_HOST_XATTRS)
-        }
+        os.getxattr(path, attribute, follow_symlinks=False)
     except OSError:
-        return {}
+        return False
+    return True
 
 
-def xattr_names(directory: int, entry: str) -> frozenset[str]:
-    """Return the names of an entry's extended attributes. A symbolic link is not followed."""
+def _read(file: int | str, name: str, most: int) -> dict[str, bytes]:
+    values: dict[str, bytes] = {}
+    left = most
+    for attribute in _list(file, name):
+        try:
+            value = os.getxattr(file, attribute, follow_symlinks=isinstance(file, int))
+        except OSError as error:
+            raise read_error(printable(name), error) from error
+        left -= len(os.fsencode(attribute)) + len(value) + _RECORD_BYTES
+        if left < 0:
+            raise LimitError(
+                f"'{printable(name)}' has more than {most} bytes of extended attributes",
+                hint="if you trust the files, raise the limit: --limit header=…",
+            )
+        values[attribute] = value
+    return values
+
+
+def _list(file: int | str, name: str) -> list[str]:
     if not hasattr(os, "listxattr"):
-        return frozenset()
+        return []
     try:
-        names = os.listxattr(f"/proc/self/fd/{directory}/{entry}", follow_symlinks=False)
-    except OSError:  # the file system has no extended attributes, or the entry is gone
-        return frozenset()
-    return frozenset(name for name in names if not name.startswith(_HOST_XATTRS))
+        names = os.listxattr(file, follow_symlinks=isinstance(file, int))
+    except OSError as error:
+        if error.errno in _NO_XATTRS:
+            return []
+        if error.errno in _TOO_MANY:
+            raise LimitError(
+                f"the names of the extended attributes of '{printable(name)}' have more than 64 KiB"
+            ) from error
+        raise read_error(printable(name), error) from error
+    return sorted(attribute for attribute in names if not attribute.startswith(_HOST_XATTRS))
 
 
 _TOO_LARGE = (errno.ENOSPC, errno.E2BIG, errno.ERANGE)

@@ -1,5 +1,6 @@
 """Audits of hostile images: every trick is found, and every audit is fast."""
 
+import errno
 import io
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from templater.checks.audit_report import audit_report
 from templater.cli.main import main
 
 METADATA = (
@@ -241,3 +243,38 @@ def test_templates_below_a_mount_point_are_not_reported_as_missing(
         pytest.skip(f"NOT RUN: {done.stderr}")
     assert "'templates' is a mount point, so its files were not read" in done.stdout
     assert "not in the image" not in done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "listxattr"), reason="NOT RUN: needs extended attributes")
+@pytest.mark.parametrize("number", [errno.E2BIG, errno.EIO])
+def test_attack_60_privileges_of_files_whose_attributes_cannot_be_listed_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The kernel lists at most 64 KiB of names. More names counted as none, and hid an ACL."""
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    (tmp_path / "metadata.yaml").write_bytes(METADATA)
+    for name in ("ld.so.preload", *(f"x{number}" for number in range(20))):
+        (tmp_path / "rootfs/etc" / name).touch()
+
+    def listed(path: str, **_: bool) -> list[str]:
+        if path.endswith(("/ld.so.preload", *"0123456789")):
+            raise OSError(number, os.strerror(number))
+        return []
+
+    def read(path: str, name: str, **_: bool) -> bytes:
+        if path.endswith("/ld.so.preload") and name != "system.posix_acl_default":
+            return b"x"
+        raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
+
+    monkeypatch.setattr("os.listxattr", listed)
+    monkeypatch.setattr("os.getxattr", read)
+    found = audit_report(str(tmp_path), None, at_least="info")["findings"]
+    said = {each["message"]: each["severity"] for each in found}
+    assert said["'/etc/ld.so.preload' has an ACL, which can let users write it"] == "high"
+    assert said["files with capabilities: 1 (rootfs/etc/ld.so.preload)"] == "info"
+    unlisted = [message for message in said if "ld.so.preload" in message and "attributes" in message]
+    if number == errno.E2BIG:
+        place = "/rootfs/etc/ld.so.preload"
+        assert unlisted == [f"the names of the extended attributes of '{place}' have more than 64 KiB"]
+    assert said["the extended attributes of more files can't be listed"] == "high"
+    assert len([each for each in found if each["check"] == "unreadable"]) == 9

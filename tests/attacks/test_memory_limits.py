@@ -18,6 +18,7 @@ from templater.cli.main import main
 from templater.distribution.catalog_decoder import MOST_VALUES, count_values
 from templater.image.limits import DEFAULT
 from templater.image.open_image import open_image
+from templater.image.whole_image import open_contents
 from templater.instances import written_files
 from templater.instances.state_directory import StateDirectory
 from templater.instances.written_files import Record
@@ -33,6 +34,7 @@ from templater.planning.every_host import plan_every_host
 from templater.pongo2.render_state import Limits
 from templater.prediction.host_filesystem import Place
 from templater.rendering.render import Rendering, render
+from templater.rootfs.confined import Root
 from templater.rootfs.memory import MemoryRootfs
 from templater.simulation.parse_steps import parse_step
 from templater.simulation.run_steps import simulate
@@ -205,6 +207,68 @@ def test_an_audit_counts_the_memory_of_many_short_extended_attributes(tmp_path):
     path = tarball(tmp_path / "i.tar", *members)
     assert "unreadable" not in findings(path)[1]
     assert "names and attributes" in findings(path, held_bytes=1 << 20)[1]["unreadable"].message
+
+
+@pytest.fixture
+def attributes(monkeypatch):
+    """Give each file 8,000 extended attributes of 64 KiB, as tmpfs and XFS allow, and count the calls."""
+    calls = {"list": 0, "read": 0}
+
+    def listed(*_, **__):
+        calls["list"] += 1
+        return [f"user.{number:05}" for number in range(8000)]
+
+    def read(*_, **__):
+        calls["read"] += 1
+        return bytes(1 << 16)
+
+    monkeypatch.setattr("os.listxattr", listed, raising=False)
+    monkeypatch.setattr("os.getxattr", read, raising=False)
+    return calls
+
+
+def test_a_file_with_half_a_gigabyte_of_extended_attributes_is_refused(tmp_path, attributes):
+    """`publish` needed 2 GB for one file, and wrote an image that no command of templater could read."""
+    path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/a", b""))
+    with pytest.raises(LimitError, match="bytes of extended attributes") as caught:
+        list(open_contents(path).rootfs())
+    assert "--limit header" in caught.value.hint
+    assert attributes["read"] <= 16
+    with pytest.raises(LimitError, match="bytes of extended attributes"):
+        open_contents(path).parts()
+
+
+def test_the_attributes_of_templates_in_a_directory_count_like_their_data(tmp_path, monkeypatch):
+    files = [(f"templates/{number}", b"") for number in range(50)]
+    path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/a", b""), *files)
+    monkeypatch.setattr("os.listxattr", lambda *_, **__: ["user.a"], raising=False)
+    monkeypatch.setattr("os.getxattr", lambda *_, **__: bytes(1000), raising=False)
+    assert len(open_contents(path).parts()) == 52
+    with pytest.raises(LimitError, match="its templates have more than 20000 bytes"):
+        open_contents(path, limits=DEFAULT._replace(templates_bytes=20_000)).parts()
+
+
+def test_no_more_templates_of_a_directory_are_read_once_they_exceed_their_limit(tmp_path, monkeypatch):
+    """All templates were read before their sizes were added: 1,000 sparse files needed 4 GB."""
+    files = [(f"templates/{number}", bytes(1000)) for number in range(50)]
+    path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), *files)
+    read = []
+    original = Root.read
+    monkeypatch.setattr(Root, "read", lambda *words, **more: read.append(words) or original(*words, **more))
+    with pytest.raises(LimitError, match="its templates have more than 5000 bytes"):
+        open_contents(path, limits=DEFAULT._replace(templates_bytes=5000)).parts()
+    assert len(read) <= 7
+
+
+def test_an_audit_counts_the_attributes_of_each_file_of_a_folder_before_it_reads_the_next(
+    tmp_path, attributes
+):
+    """The attributes of all files of a folder were listed first: 3,000 files needed 266 MB."""
+    files = [(f"rootfs/{number}", b"") for number in range(50)]
+    path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), *files)
+    _, found = findings(path, held_bytes=8 << 20)
+    assert "names and attributes" in found["unreadable"].message
+    assert attributes["list"] < 10
 
 
 def test_a_predicted_file_tree_is_freed_without_a_garbage_collection():

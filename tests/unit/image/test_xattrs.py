@@ -19,8 +19,8 @@ def test_attributes_of_a_symlink_are_read_without_following_it(tmp_path):
     os.setxattr(tmp_path / "link", "trusted.note", b"of the link", follow_symlinks=False)
     directory = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        assert xattrs_of_link(directory, "link") == {"trusted.note": b"of the link"}
-        assert xattrs_of_link(directory, "missing") == {}
+        assert xattrs_of_link(directory, "link", "link", 1000) == {"trusted.note": b"of the link"}
+        assert xattrs_of_link(directory, "missing", "missing", 1000) == {}
     finally:
         os.close(directory)
 
