@@ -4,12 +4,14 @@ import tarfile
 
 import pytest
 
+from templater.checks.authored_image import authored
 from templater.checks.host_differences import _probes, host_report
 from templater.cli.main import main
+from templater.model.hosts import HOSTS
 from templater.model.instance import Instance
 from templater.model.source import Source
 from tests.checks.authoring.authoring_builders import file, image
-from tests.checks.builders import a_folder, a_link
+from tests.checks.builders import a_folder, a_link, an_image
 
 
 def causes(of) -> dict[str, str]:
@@ -143,3 +145,10 @@ def test_the_check_command_prints_the_host_table_for_directories_and_archives(tm
 def test_each_expression_is_paired_with_a_template_that_prints_only_that_expression(template, probes):
     source = Source("t", template)
     assert [(template[span.start : span.end], text) for span, text in _probes(source)] == probes
+
+
+def test_every_start_fails_without_readable_metadata():
+    report = host_report(authored(an_image(), (HOSTS["incus"], HOSTS["lxd"]), ()))
+    message = "the image has no readable metadata.yaml"
+    assert (report["files"], report["errors"]) == ([], {"incus": message, "lxd": message})
+    assert f"\nlxd: the start fails: {message}\n" in report["text"]

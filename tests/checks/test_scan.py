@@ -522,9 +522,10 @@ def test_a_directory_is_scanned_by_name_on_a_system_without_directory_descriptor
     (tmp_path / "templates/a").write_text("text")
     (tmp_path / "rootfs/etc/hostname").write_text("built\n")
     (tmp_path / "rootfs/etc/link").symlink_to("hostname")
+    (tmp_path / "templater.toml").write_text("# none")
 
     def told():
-        scanned = scan_image(str(tmp_path))
+        scanned = scan_image(str(tmp_path), heads={"templater.toml": 3})
         names = sorted((name.path, name.entry.kind, name.entry.target) for name in scanned.names)
         return (
             names,
@@ -534,6 +535,6 @@ def test_a_directory_is_scanned_by_name_on_a_system_without_directory_descriptor
         )
 
     expected = told()
-    assert expected[1:] == ({"rootfs/etc/hostname": b"built\n"}, {"a": b"text"}, ())
+    assert expected[1:] == ({"rootfs/etc/hostname": b"built\n", "templater.toml": b"# n"}, {"a": b"text"}, ())
     monkeypatch.setattr("templater.checks.scan.open_root", ByName)
     assert told() == expected

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from templater.checks.check_report import check_report
+from templater.checks.fixes import fix_image
 from templater.cli.main import main
 from templater.model.errors import InputError
 from templater.validators import runner
@@ -444,3 +445,35 @@ def test_a_rendered_yaml_file_with_many_directives_is_not_parsed(image):
     path = image({"metadata.yaml": rules("/etc/a.yaml: {when: [create], template: t}"), "templates/t": text})
     (found,) = (each for each in check_report(path, hosts=("incus",))["findings"] if each["check"] == "yaml")
     assert "the file has more than 100 '%TAG' directives, and was not checked" in found["message"]
+
+
+def test_an_archive_has_no_instances_that_its_templater_toml_could_name(image, tmp_path):
+    files = {"templater.toml": 'instances = ["tests/web1.yaml"]\n', "tests/web1.yaml": "config: {}\n"}
+    packed = archive(image(MISTAKE | files), tmp_path / "image.tar")
+    with pytest.raises(InputError) as caught:
+        check_report(packed, hosts=(), trusted=True)
+    assert (
+        caught.value.message
+        == "can't read 'tests/web1.yaml', which templater.toml names: the image is not a directory"
+    )
+    assert caught.value.hint == "pass -i FILE"
+    assert check_report(packed, hosts=())["findings"]
+
+
+def test_a_missing_instance_in_templater_toml_is_named_with_the_file_that_names_it(image):
+    path = image(MISTAKE | {"templater.toml": 'instances = ["tests/web1.yaml"]\n'})
+    with pytest.raises(InputError) as caught:
+        check_report(path, hosts=(), trusted=True)
+    assert caught.value.message == f"'{path}/tests/web1.yaml' does not exist"
+    assert caught.value.hint == "templater.toml names this file"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_key_of_metadata_in_utf_16_is_not_corrected(image, tmp_path, encoding):
+    path = image(MISTAKE)
+    text = rules("/etc/motd: {when: [create], template: t, create-only: true}")
+    (tmp_path / "image/metadata.yaml").write_bytes(text.encode(encoding))
+    done = fix_image(path, hosts=("incus",))
+    fixed = done.changes.get("metadata.yaml")
+    assert (fixed is None) is (encoding == "utf-16")
+    assert fixed is None or b"create_only: true" in fixed[1]

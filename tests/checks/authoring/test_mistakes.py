@@ -937,3 +937,18 @@ def test_a_file_of_a_virtual_machine_counts_even_if_an_invented_value_gives_the_
     ):
         checks = [each.check for each in audit(file("/usr/bin/a", text), "authoring")]
         assert [check for check in checks if check == "first-line"] == found
+
+
+@pytest.mark.parametrize(
+    ("field", "meant"),
+    [
+        ("index", "Counter"), ("index0", "Counter0"), ("revindex", "Revcounter"), ("revindex0", "Revcounter0"),
+        ("first", "First"), ("last", "Last"), ("length", None),
+    ],
+)  # fmt: skip
+def test_each_field_of_the_loop_variable_of_jinja_gets_its_name_in_pongo2(field, meant):
+    text = f"{{% for k in devices sorted %}}{{{{ loop.{field} }}}}\n{{% endfor %}}"
+    (found,) = [each for each in audit(file("/etc/motd", text), "authoring") if each.check == "jinja"]
+    assert found.hint == f"write forloop.{meant or 'Counter'}"
+    new = None if found.fix is None else [new for _, new in found.fix.edits]
+    assert new == (None if meant is None else [f"forloop.{meant}"])

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from templater.hooks import install
+from templater.hooks.options import Options
 from templater.hooks.runtimes import incus, lxc
 from templater.model.errors import RefusedError, UsageError
 
@@ -108,3 +109,26 @@ def test_the_line_for_incus_is_a_key_that_the_user_sets():
     with pytest.raises(UsageError) as refused:
         install.write(snippet)
     assert refused.value.message == snippet.by_hand
+
+
+@pytest.mark.parametrize("rootfs", ["", "other"])
+def test_the_hook_of_incus_compares_with_the_ids_of_the_container_unless_it_writes_elsewhere(
+    rootfs, tmp_path
+):
+    (tmp_path / "metadata.yaml").touch()
+    (tmp_path / "config").write_text("lxc.idmap = u 0 1000 10\nlxc.idmap = g 0 2000 10\n")
+    options = Options()
+    options.state, options.rootfs = str(tmp_path), rootfs and f"{tmp_path}/{rootfs}"
+    environ = {
+        "LXC_NAME": "c1",
+        "LXC_ROOTFS_PATH": f"{tmp_path}/rootfs",
+        "LXC_CONFIG_FILE": f"{tmp_path}/config",
+    }
+    request = incus.read_request(options, environ)
+    assert request.compare is not bool(rootfs) and request.pending_in_config
+    assert request.rootfs == f"{tmp_path}/{rootfs or 'rootfs'}"
+    assert (request.image, request.instance_file) == (str(tmp_path), f"{tmp_path}/backup.yaml")
+    if rootfs:
+        assert request.ids is None
+    else:
+        assert request.ids.on_disk(3, 4) == (1003, 2004)

@@ -1,5 +1,6 @@
 """What the hook for OCI runtimes reads from the state, from config.json and from the options of its line."""
 
+import io
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ import pytest
 from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import oci
-from templater.model.errors import InputError, RefusedError
+from templater.model.errors import InputError, LimitError, RefusedError
 from templater.rootfs.directory_rootfs import IDENTITY
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
@@ -145,3 +146,18 @@ def test_the_path_of_a_root_filesystem_can_have_4095_characters():
     assert oci.root_of({"root": {"path": "/" * 4095}}, "/b") == "/" * 4095
     with pytest.raises(InputError):
         oci.root_of({"root": {"path": "/" * 4096}}, "/b")
+
+
+def test_a_state_may_have_one_mebibyte(monkeypatch):
+    for size, fits in ((1 << 20, True), ((1 << 20) + 1, False)):
+        stream = io.BytesIO(b" " * size)
+        monkeypatch.setattr(
+            oci, "os", SimpleNamespace(read=lambda fd, most, stream=stream: stream.read(most))
+        )
+        if fits:
+            assert oci._stdin() == b" " * size
+        else:
+            with pytest.raises(
+                LimitError, match=r"^the state on standard input is larger than 1048576 bytes$"
+            ):
+                oci._stdin()

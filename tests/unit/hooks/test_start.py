@@ -1,5 +1,6 @@
 """A start of a container by a hook that runs in this process: what it writes, logs and refuses."""
 
+import os
 import re
 import signal
 import sys
@@ -14,6 +15,7 @@ from templater.hooks.run import Log
 from templater.model.errors import HostError, RenderError
 from templater.model.hosts import NONE
 from templater.model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan
+from templater.oslite import environment
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux"),
@@ -260,3 +262,23 @@ def test_the_hook_of_incus_compares_the_files_of_incus_with_its_own_result(machi
         == " c1: copy then start: 1 files match templater's result"
     )
     assert not (machine / "state/.templater/state").exists()
+
+
+def test_a_hook_sets_what_the_runtime_may_have_changed(monkeypatch):
+    for name in ("TZ", "LC_ALL", "LANG", "TEMPLATER_CONFINED"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("LXC_NAME", "c1")
+    os.umask(0)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGALRM, signal.SIGPROF, signal.SIGUSR1))
+    run.reset_process()
+    assert os.umask(0) == 0o022
+    assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {
+        signal.SIGALRM,
+        signal.SIGPROF,
+        signal.SIGUSR1,
+    } == {signal.SIGUSR1}
+    known = environment()
+    assert known["LXC_NAME"] == "c1"
+    assert not {"TZ", "LC_ALL", "LANG", "TEMPLATER_CONFINED"} & set(known)

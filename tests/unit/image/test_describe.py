@@ -6,9 +6,11 @@ import pytest
 
 from templater.image.describe import ENFORCED, _squashfs_compression, data, describe, describe_definition
 from templater.image.fingerprint import fingerprint
+from templater.image.whole_image import open_contents
 from templater.model.entry import TemplateFile
 from templater.model.errors import InputError
 from templater.model.source import Source
+from tests.image_archives import file, image
 from tests.unit.image.test_open_image import METADATA, special, tarball
 
 RULES = (
@@ -120,3 +122,11 @@ def test_a_definition_is_described_with_the_notes_of_its_build():
 def test_the_compression_of_a_squashfs_file_is_in_its_superblock(number, name, tmp_path):
     (tmp_path / "image").write_bytes(b"hsqs" + bytes(16) + number.to_bytes(2, "little") + bytes(8))
     assert _squashfs_compression(f"{tmp_path}/image") == name
+
+
+@pytest.mark.parametrize(("mode", "private"), [(0o600, True), (0o640, True), (0o644, False), (0o604, False)])
+def test_an_image_that_others_cannot_read_is_private(mode, private, tmp_path):
+    path = tmp_path / "image.tar"
+    image(path, file("rootfs/a"))
+    path.chmod(mode)
+    assert open_contents(str(path)).is_private is private

@@ -826,3 +826,17 @@ def test_a_name_that_no_instance_can_have_is_shortened_in_an_error(size, shown):
         read_instance(Source("i.yaml", "- {name: a}\n- {name: b}\n"), pick="n" * size)
     assert caught.value.message == f"unknown instance '{shown}'"
     assert caught.value.hint == "the list contains 'a', 'b'"
+
+
+def test_an_instance_without_a_name_is_chosen_by_any_name_if_it_is_the_only_one():
+    assert read_instance(Source("i.yaml", "config: {user.a: b}\n"), pick="c1").config == {"user.a": "b"}
+    with pytest.raises(InputError, match=r"^i\.yaml:1:1: unknown instance 'c1'$"):
+        read_instance(Source("i.yaml", "- {config: {}}\n- {config: {}}\n"), pick="c1")
+
+
+@pytest.mark.parametrize("text", ["name: c1\n#", '{"name": "c1"}'])
+def test_a_description_has_a_size_limit(text, monkeypatch):
+    monkeypatch.setattr("templater.parsing.instance_description.LIMITS", Limits(bytes=20))
+    assert read_instance(Source("i", text.ljust(20))).name == "c1"
+    with pytest.raises(LimitError, match=r"i is larger than 20 bytes$"):
+        read_instance(Source("i", text.ljust(21)))

@@ -6,9 +6,10 @@ import socket
 
 import pytest
 
-from templater.model.errors import TemplaterError
+from templater.model.errors import InputError, TemplaterError
 from templater.rootfs import confined
 from templater.rootfs.confined import OPENAT2, WALK, Root, open_directory, read_error, write_error
+from templater.rootfs.trusted_paths import open_folder
 
 HINTS = {
     errno.ENOSPC: "the file system is full: free some space and try again",
@@ -179,3 +180,16 @@ def test_mounts_are_recognised_by_their_device_if_proc_is_not_mounted(tmp_path, 
         assert root.entry("/proc").is_mount and not root.entry("/etc").is_mount
         monkeypatch.delattr(confined.os, "O_PATH")
         assert root.entry("/proc").is_mount and not root.entry("/etc").is_mount
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("", "'' can't be opened as a directory: no such file or directory"),
+        ("/a\0b", "'/a\\x00b' can't be the name of a directory"),
+    ],
+)
+def test_a_path_that_cannot_be_a_directory_gives_a_message(path, message):
+    with pytest.raises(InputError) as caught:
+        open_folder(path)
+    assert caught.value.message == message

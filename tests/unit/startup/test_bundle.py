@@ -451,3 +451,20 @@ def test_a_recorded_source_stamp_is_used_while_no_source_has_changed(stamp, grow
     modules.sources = [(f"{tmp_path}/a.py", status.st_mtime_ns, status.st_size + grown)]
     for _ in range(2):
         assert (modules.source_stamp(), modules.stale) == (found, stale)
+
+
+@pytest.mark.parametrize(
+    ("on_path", "grown", "found"), [(True, 0, True), (False, 0, False), (True, 1, False)]
+)
+def test_a_recorded_c_module_is_used_while_it_is_unchanged_and_on_the_path(
+    on_path, grown, found, tmp_path, monkeypatch
+):
+    (tmp_path / "_quick.so").write_bytes(b"code")
+    status = (tmp_path / "_quick.so").stat()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)] if on_path else [])
+    modules = object.__new__(templater_hook.Modules)
+    modules.groups, modules.checked, modules.cold = {}, {}, True
+    modules.places = {"_quick": (f"{tmp_path}/_quick.so", status.st_mtime_ns, status.st_size + grown)}
+    spec = modules.find_spec("_quick")
+    assert (spec and (spec.name, spec.origin)) == (("_quick", f"{tmp_path}/_quick.so") if found else None)
+    assert modules.find_spec("_other") is None

@@ -1,13 +1,14 @@
 """Reading the output of validators: hostile texts can make a program print any line."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from templater.sandbox import validator_process
-from templater.validators.programs import all_validators, ifquery
+from templater.validators.programs import all_validators, cloud_init, ifquery
 from templater.validators.validator import Failure, Missing, program, short
 
 PROGRAMS = sorted(set(all_validators()) - {"cloud-init's schemas"})
@@ -140,3 +141,13 @@ def test_a_program_that_fails_without_a_mistake_is_a_failure_unless_a_line_excus
     with pytest.raises(Failure) as caught:
         made.read(["a", code, output], "text")
     assert str(caught.value) == found
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(200, "m" * 200), (201, "m" * 200 + "…"), (900, "m" * 200 + "…")]
+)
+def test_a_long_message_of_a_schema_is_shortened(size, shown):
+    error = SimpleNamespace(context=[], validator="type", absolute_path=["a", 0], message="m" * size)
+    described = list(cloud_init._described(error))
+    assert len(described[0][1]) <= 201
+    assert list(cloud_init._read(described, "b: 1\na: [x]\n")) == [(2, f"a.0: {shown}", "warning")]
