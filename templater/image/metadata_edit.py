@@ -17,6 +17,7 @@ from ..model.metadata import Metadata, Rule
 from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata
 from ..parsing.yaml_nodes import Limits, Rules, decoded
+from .yaml_positions import one_account
 from .yaml_quoting import Value
 from .yaml_text_edit import add, has, move, put, take
 
@@ -54,6 +55,7 @@ class NewRule:
         return fields
 
 
+@one_account()
 def set_values(
     source: Source, *, facts: Mapping[str, str | None] = {}, properties: Mapping[str, str | None] = {}
 ) -> Source:
@@ -181,6 +183,7 @@ def add_rule(source: Source, rule: NewRule) -> Source:
     )
 
 
+@one_account()
 def change_rule(source: Source, path: str, fields: Mapping[str, Field]) -> Source:
     """Set fields of one rule; an empty text removes a field."""
     for name, value in fields.items():
@@ -239,6 +242,7 @@ def _readings(source: Source) -> dict[Rules, Metadata]:
     return found
 
 
+@one_account()
 def _changed(
     source: Source, ways: Ways, *changes: Change, readings: dict[Rules, Metadata] | None = None
 ) -> Source:

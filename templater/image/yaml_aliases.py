@@ -27,18 +27,17 @@ def unshared(text: str, root: Mark, way: Sequence[Mark], start: int, end: int) -
     for node in way:
         if node.kind == "alias":
             return text[: node.start] + written_out(text, node.real) + text[node.end :]
-    for node in way:
-        if node.anchor and (users := _users(root, node, node.start, node.end)):
-            return _moved(text, node, users[0])
-    for node in root.below():
-        if node.anchor and start <= node.start < end and (users := _users(root, node, start, end)):
+    aliases: dict[int, list[Mark]] = {}
+    for mark in root.below():
+        if mark.target is not None:
+            aliases.setdefault(id(mark.target), []).append(mark)
+    edited = [node for node in root.below() if node.anchor and start <= node.start < end]
+    for node, begin, stop in [*((n, n.start, n.end) for n in way), *((n, start, end) for n in edited)]:
+        # the aliases in the edited range are of no use after the edit
+        users = [user for user in aliases.get(id(node), ()) if not begin <= user.start < stop]
+        if users:
             return _moved(text, node, users[0])
     return text
-
-
-def _users(root: Mark, node: Mark, start: int, end: int) -> list[Mark]:
-    """Return the aliases of a node, except those between ``start`` and ``end``."""
-    return [mark for mark in root.below() if mark.target is node and not start <= mark.start < end]
 
 
 def _moved(text: str, node: Mark, user: Mark) -> str:

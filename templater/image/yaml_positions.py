@@ -5,8 +5,10 @@ Unlike the parser in ``parsing``, this parser keeps aliases, because an edit nee
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -36,6 +38,12 @@ _BOM = "\ufeff"
 _LONGEST_KEY = 16384
 _DEEPEST_FLOW = 500
 _NULLS = ("", "~", "null", "Null", "NULL")
+#: maximum work of all edits of a document, in microseconds of processor time on a slow machine
+_MOST_WORK = 2_000_000
+#: work for each node, with libyaml and with the parser in Python
+_NODE, _PURE_NODE = 2, 14
+#: number of characters for each microsecond, with libyaml; the parser in Python needs one for each character
+_CHARACTERS = 50
 
 
 @dataclass(eq=False, slots=True)
@@ -77,9 +85,11 @@ class Mark:
 
     def below(self) -> Iterator[Mark]:
         """Yield this node and all nodes in it, in the order of the text."""
-        yield self
-        for child in self.children:
-            yield from child.below()
+        waiting = [self]
+        while waiting:
+            mark = waiting.pop()
+            yield mark
+            waiting += reversed(mark.children)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -101,22 +111,55 @@ class Place:
         return key.text == "<<" and (not key.style or key.tag.endswith(":merge"))
 
 
+class _Work:
+    """An account of the work of edits, in microseconds."""
+
+    def __init__(self) -> None:
+        self.left = _MOST_WORK
+
+    def spend(self, amount: int) -> None:
+        self.left -= amount
+        if self.left < 0:
+            raise MetadataError("too many anchors or equal names in a long text")
+
+
+_work: ContextVar[_Work | None] = ContextVar("work", default=None)
+
+
+@contextlib.contextmanager
+def one_account() -> Iterator[None]:
+    """Limit the work of all calls of ``read`` in the block: each edit parses the text several times.
+
+    A block in another block shares its account.
+    """
+    token = _work.set(_work.get() or _Work())
+    try:
+        yield
+    finally:
+        _work.reset(token)
+
+
 def read(text: str) -> Mark | None:
     """Parse the first document; return None if the text has no document."""
     shift = 1 if text.startswith(_BOM) else 0
+    work = _work.get() or _Work()
     try:
         if HAS_LIBYAML:
-            return _Reader(text, shift, _fast(text[shift:])).document()
+            work.spend(len(text) // _CHARACTERS)
+            return _Reader(text, shift, _fast(text[shift:]), work, _NODE).document()
     except yaml.YAMLError:
         pass  # libyaml rejects long keys, but the pure parser accepts them
     try:
-        return _Reader(text, shift, PureParser(text[shift:], _LONGEST_KEY, _DEEPEST_FLOW)).document()
+        work.spend(len(text))
+        pure = PureParser(text[shift:], _LONGEST_KEY, _DEEPEST_FLOW)
+        return _Reader(text, shift, pure, work, _PURE_NODE).document()
     except yaml.YAMLError as error:
         raise MetadataError(f"not YAML: {error}") from error
 
 
 class _Reader:
-    def __init__(self, text: str, shift: int, parser: Any) -> None:
+    def __init__(self, text: str, shift: int, parser: Any, work: _Work, cost: int) -> None:
+        self.work, self.cost = work, cost
         self.text = text
         self.shift = shift
         self.parser = parser
@@ -132,6 +175,7 @@ class _Reader:
             self.parser.dispose()
 
     def node(self, event: Any) -> Mark:
+        self.work.spend(self.cost)
         start, end = event.start_mark.index + self.shift, event.end_mark.index + self.shift
         if isinstance(event, AliasEvent):
             target = self.anchors.get(str(event.anchor))
@@ -164,7 +208,8 @@ class _Reader:
         if mark.style not in ("|", ">"):
             return
         head = re.compile(r"[^|>]*[|>][0-9]?(\+)?").match(self.text, mark.start)
-        mark.end = max(mark.start, len(self.text[: mark.end].rstrip()))
+        while mark.end > mark.start and self.text[mark.end - 1].isspace():
+            mark.end -= 1
         if head is None or not head[1]:
             mark.reach = mark.end
 

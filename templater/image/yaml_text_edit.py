@@ -14,32 +14,18 @@ from .yaml_quoting import Value
 
 _STEP = 2
 _COLON = re.compile(r"(?:\s|(?<=\s)#.*+)*+:")
+_BLANK = re.compile(r"\s*+")
 _QUESTION = re.compile(r"\?[ \t]+\Z")
 _TRAILING_COMMA = re.compile(r"(?:\s|(?<=\s)#.*+)*+,")
 _TABS = re.compile(r"\A(?: *+\t[ \t]*+(?:\r\n|[\r\n]))+")
 _MOST_SHARED = 100
 #: maximum number of pairs with the same name that are removed: each removal parses the text again
 _MAX_PAIRS = 10
-#: maximum number of characters that one edit parses; the largest text is parsed three times
-_MOST_PARSED = 3 << 20
-
-
-class _Work:
-    """A limit on the characters that one edit parses."""
-
-    def __init__(self) -> None:
-        self.left = _MOST_PARSED
-
-    def read(self, text: str) -> Mark | None:
-        self.left -= len(text)
-        if self.left < 0:
-            raise MetadataError("too many anchors or equal names in a long text")
-        return read(text)
 
 
 def put(text: str, names: tuple[str, ...], value: Value) -> str:
     """Set the value at the path ``names``, and create missing mappings on that path."""
-    text, way = _unshared(text, names, _Work(), merged=False)
+    text, way = _unshared(text, names, merged=False)
     if way is None:
         return _first(text, _nested(names, value))
     if way.place is None:
@@ -71,9 +57,8 @@ def add(text: str, names: tuple[str, ...], value: Value) -> str:
 
 def take(text: str, names: tuple[str, ...], *, hollow: str = "") -> str:
     """Remove every pair at the path ``names``. ``hollow`` replaces a mapping that becomes empty."""
-    work = _Work()
     for _ in range(_MAX_PAIRS):
-        text, way = _unshared(text, names, work, merged=True)
+        text, way = _unshared(text, names, merged=True)
         if way is None or way.rest or way.place is None:
             return text
         text = _without(text, way.place, hollow)
@@ -144,13 +129,13 @@ def _merged(value: Mark) -> list[tuple[Mark, ...]]:
     return [(value,)]
 
 
-def _unshared(text: str, names: tuple[str, ...], work: _Work, *, merged: bool) -> tuple[str, _Way | None]:
+def _unshared(text: str, names: tuple[str, ...], *, merged: bool) -> tuple[str, _Way | None]:
     """Resolve anchors and aliases on the path ``names``.
 
     Return the new text, and the part of the path that exists. For an empty document, this part is None.
     """
     for _ in range(_MOST_SHARED):
-        root = work.read(text)
+        root = read(text)
         if root is None or (root.null and not root.anchor):
             return text, None
         way = _search(root, names, merged=merged)
@@ -284,7 +269,7 @@ def _is_open_block(text: str, at: int) -> bool:
     """Return whether a final line ending would change the block scalar at the end of the text."""
     root = read(text)
     for mark in root.below() if root is not None else ():
-        if mark.style in ("|", ">") and mark.start < at and not text[mark.end : at].strip():
+        if mark.style in ("|", ">") and mark.start < at and _BLANK.fullmatch(text, mark.end, at):
             header = text[mark.start : line_end(text, mark.start)].partition(mark.style)[2].partition("#")[0]
             return "-" not in header and ("+" in header or line_end(text, mark.end) >= at)
     return False

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from templater import pongo2
-from templater.model.errors import LimitError, MetadataError, RenderError
+from templater.image import metadata_edit
+from templater.model.errors import InputError, LimitError, MetadataError, RenderError
 from templater.model.source import Source
 from templater.parsing.instance_description import read_instance
 from templater.parsing.metadata_yaml import read_metadata
@@ -83,3 +84,60 @@ def test_attack_47_a_huge_regular_expression_is_an_error(names: str) -> None:
 def test_attack_47_a_regular_expression_counts_towards_the_work_limit_even_on_empty_text() -> None:
     with pytest.raises(LimitError, match=r"builds a value|units of work"):
         removed("", "a*," * 200_000)
+
+
+def chain(name: str, links: int) -> str:
+    """Return items of a list: mappings, each of which merges the mapping before it."""
+    lines = [f"  - &{name}0 {{{name}: c}}\n"]
+    lines += [f"  - &{name}{n} {{<<: *{name}{n - 1}}}\n" for n in range(1, links)]
+    return "".join(lines)
+
+
+def values(count: int) -> str:
+    return "".join(f"  - [{','.join(['a'] * 100)}]\n" for _ in range(count // 100))
+
+
+FACTS = "architecture: x86_64\ncreation_date: 1\n"
+
+
+@pytest.mark.slow
+def test_attack_51_an_edit_counts_the_slow_parser_for_a_text_with_a_long_key() -> None:
+    """``image build DIR q=1`` took 20 seconds: each merged mapping was found by parsing the text again."""
+    text = f"x:\n{chain('properties', 28)}{values(48_000)}".replace("{properties: c}", "{properties: {b: c}}")
+    text += f"{FACTS}{'k' * 1100}: x\n<<: *properties27\n"
+    with pytest.raises(InputError, match="too many anchors or equal names in a long text"):
+        metadata_edit.set_property(source(text), "q", "1")
+
+
+@pytest.mark.slow
+def test_attack_51_all_edits_of_a_text_share_one_account_of_the_work() -> None:
+    """``publish`` took 20 seconds to drop six properties, each behind merged mappings of its own."""
+    names = ("description", "serial", "name", "label", "version", "type")
+    merged = ", ".join(f"*{name}5" for name in names)
+    text = f"x:\n{''.join(chain(name, 6) for name in names)}{values(100_000)}{FACTS}"
+    text += f"properties: {{<<: [{merged}]}}\n"
+    with pytest.raises(LimitError, match="too large for 6 changes"):
+        metadata_edit.set_values(source(text), properties=dict.fromkeys(names))
+
+
+def test_long_ordinary_metadata_can_be_edited_in_many_places_at_once() -> None:
+    rules = "".join(f"  /etc/{n}:\n    when: [create, copy]\n    template: a.tpl\n" for n in range(1000))
+    text = f"{FACTS}properties: &p {{os: a, serial: b, name: c}}\ntemplates:\n{rules}y: *p\n"
+    changed = dict.fromkeys(("serial", "name")) | {str(number): "x" for number in range(10)}
+    after = metadata_edit.set_values(source(text), facts={"creation_date": "5"}, properties=changed)
+    assert len(read_metadata(after).properties) == 11
+
+
+@pytest.mark.slow
+def test_many_blocks_of_text_are_read_for_an_edit_in_linear_time() -> None:
+    """For each block, the whole text before it was copied."""
+    text = "x:\n" + "- |\n  \U0001f600\n" * 60_000 + FACTS
+    after = metadata_edit.set_property(source(text), "os", "x")
+    assert after.text == text + "properties:\n  os: x\n"
+
+
+def test_many_unused_yaml_anchors_are_removed_in_linear_time() -> None:
+    """The aliases of each anchor were searched in the whole text."""
+    anchors = ", ".join(f"&a{number} 1" for number in range(20_000))
+    text = f"{FACTS}templates:\n  /a: {{when: [start], template: t, x: [{anchors}]}}\n"
+    assert "a19999" not in metadata_edit.remove_rule(source(text), "/a").text

@@ -233,6 +233,7 @@ def edit(
 @guarded_alone
 def delete(src: str, name: str, force: bool, rootfs: str | None, as_json: bool) -> None:
     from ....image.metadata_edit import refuse_many, remove_rule
+    from ....image.yaml_positions import one_account
 
     src = open_once(src)
     _read(src, name)
@@ -245,9 +246,10 @@ def delete(src: str, name: str, force: bool, rootfs: str | None, as_json: bool) 
         )
     refuse_many(source, len(paths))
     changes: dict[str, bytes | None] = {f"templates/{name}": None}
-    for path in dict.fromkeys(paths):
-        source = remove_rule(source, path)
-        changes[METADATA] = source.data
+    with one_account():
+        for path in dict.fromkeys(paths):
+            source = remove_rule(source, path)
+            changes[METADATA] = source.data
     save(src, changes, rootfs=rootfs, as_json=as_json)
 
 
@@ -272,6 +274,7 @@ def _read(src: str, name: str) -> bytes:
 
 def _changed_rules(src: str, name: str, path: str | None, fields: dict[str, Any]) -> bytes:
     from ....image.metadata_edit import change_rule, refuse_many
+    from ....image.yaml_positions import one_account
 
     source = metadata_of(src)
     paths = [
@@ -280,8 +283,9 @@ def _changed_rules(src: str, name: str, path: str | None, fields: dict[str, Any]
     if not paths:
         raise UsageError(f"no rule uses '{printable(name)}'" + (f" for '{printable(path)}'" if path else ""))
     refuse_many(source, len(paths) * len(fields))
-    for each in dict.fromkeys(paths):
-        source = change_rule(source, each, fields)
+    with one_account():
+        for each in dict.fromkeys(paths):
+            source = change_rule(source, each, fields)
     return source.data
 
 
