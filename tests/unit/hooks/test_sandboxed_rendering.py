@@ -155,3 +155,26 @@ def test_an_error_about_a_description_does_not_quote_it(text):
 def test_an_error_of_the_child_has_a_class_of_templater(name, kind):
     error = sandboxed_rendering.error_read([name, b"m", b"h", b"0", b"note"], lambda name: None)
     assert (type(error), error.message, error.hint, error.notes) == (kind, "m", "h", ("note",))
+
+
+def test_the_keys_of_the_cache_depend_on_everything_that_determines_the_entries():
+    def found(in_child=False, text=b"m", templates=None, description=None, **settings):
+        source = None if description is None else Source("web.yaml", description)
+        made = Job(Source("m", text), templates or {}, source, (), NONE, **settings)
+        return sandboxed_rendering.keys(made, in_child=in_child)
+
+    files = [TemplateFile(Entry(FILE), data) for data in (None, b"", b"x")]
+    images = [
+        found(), found(True), found(text=b"n"), found(dialect="v4"),
+        *(found(templates={"a": file}) for file in files), found(templates={"b": files[2]}),
+        found(templates={"\udcff": files[2]}), found(templates={"a": files[2], "b": files[2]}),
+    ]  # fmt: skip
+    assert all(list(each) == ["image"] for each in images)
+    assert len({each["image"] for each in images}) == len(images)
+    described = [
+        found(description=b"a: b"), found(description=b"a: c"), found(description=b"a: b", name="c1"),
+        found(description=b"a: b", text=b"n"), found(True, description=b"a: b"),
+    ]  # fmt: skip
+    assert len({each["instance"] for each in described}) == len(described)
+    assert found(name="c1") == found() == found(config={"user.a": "1"})
+    assert found(description=b"a: b", name="c1") == found(description=b"a: b", name="c2")

@@ -1,14 +1,16 @@
 """Directory trees as archive members."""
 
+import errno
 import os
 import socket
 
 import pytest
 
+from templater.image import unpack as unpack_module
 from templater.image.limits import Limits
 from templater.image.whole_image import open_contents
 from templater.model.entry import FIFO, SYMLINK
-from templater.model.errors import LimitError
+from templater.model.errors import LimitError, WriteError
 from tests.rootfs_builders import as_root
 
 LIMITS = Limits(held_bytes=40_000)
@@ -86,3 +88,17 @@ def test_only_symlinks_and_files_of_a_directory_have_extended_attributes(image):
     link = members["link"]
     assert (link.kind, link.mode, link.target, link.device) == (SYMLINK, 0o777, "none", (0, 0))
     assert (members["pipe"].kind, members["file"].size, members["file"].device) == (FIFO, 1, (0, 0))
+
+
+def test_a_full_disk_ends_an_unpacking_with_the_name_of_the_file(image, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (image / "rootfs/etc").mkdir()
+    (image / "rootfs/etc/a").write_text("x")
+    monkeypatch.setattr(unpack_module.TreeWriter, "_thing", full)
+    contents = open_contents(str(image))
+    with pytest.raises(WriteError) as caught:
+        unpack_module.unpack(contents, contents.parts(), f"{tmp_path}/new")
+    assert caught.value.message == "can't write '/etc/a': no space left on device"
+    assert not (tmp_path / "new").exists() and not (tmp_path / ".new.unpacking").exists()

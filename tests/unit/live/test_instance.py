@@ -752,3 +752,17 @@ def test_the_metadata_of_an_instance_may_be_twice_as_large_as_a_metadata_file(in
         ):
             open_instance(daemon, limits)
     daemon.close()
+
+
+def test_a_copy_of_a_running_instance_keeps_links_that_a_simulation_made_or_replaced(daemon):
+    live = opened(daemon)
+    copy = live.rootfs.copy()
+    assert copy.entry("/etc/link").kind == SYMLINK
+    copy.symlink("/etc/new", "hostname")
+    copy.remove("/etc/link")
+    copy.write("/etc/link", b"x")
+    for twin in (copy.copy(), copy.with_relative_links()):
+        assert (twin.entry("/etc/new").kind, twin.entry("/etc/new").target) == (SYMLINK, "hostname")
+        assert (twin.entry("/etc/link").kind, twin.read("/etc/link", 9)) == (FILE, b"x")
+    assert live.rootfs.entry("/etc/new") is None and live.rootfs.entry("/etc/link").kind == SYMLINK
+    live.daemon.close()
