@@ -165,7 +165,7 @@ def test_the_reason_to_keep_a_file_is_named(
 ) -> None:
     monkeypatch.setattr(module, "MAX_MORE", 9)
     plan, rootfs = plan_of({"/a": b"new\n"}, {} if existing is None else {"/a": existing}, trigger)
-    found = changed_by_hand(plan, SimpleNamespace(files={file.path: file for file in record}), rootfs)
+    found = changed_by_hand(plan, SimpleNamespace(file={file.path: file for file in record}.get), rootfs)
     assert found == ({"/a": reason} if reason else {})
 
 
@@ -175,7 +175,7 @@ def test_the_files_to_compare_have_a_limit_that_much_larger_files_do_not_count_f
     monkeypatch.setattr(module, "MAX_MORE", 9)
     tree = {"/a": b"1" * 10, "/b": b"2" * 10, "/c": b"3" * 99}
     plan, rootfs = plan_of(dict.fromkeys(tree, b"new\n"), tree, "start")
-    empty = SimpleNamespace(files={})
+    empty = SimpleNamespace(file={}.get)
     monkeypatch.setattr(module, "MAX_COMPARED_TOTAL", 20)
     assert list(changed_by_hand(plan, empty, rootfs)) == ["/a", "/b", "/c"]
     monkeypatch.setattr(module, "MAX_COMPARED_TOTAL", 19)
