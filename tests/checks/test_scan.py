@@ -23,7 +23,7 @@ from templater.image.build import Packing, build
 from templater.image.limits import ATTRIBUTE_BYTES, DEFAULT
 from templater.image.whole_image import open_contents
 from templater.model.entry import FILE, SYMLINK, Entry, TemplateFile
-from templater.model.errors import LimitError, UsageError
+from templater.model.errors import InputError, LimitError, UsageError
 from templater.model.metadata import UNCOUNTED
 from templater.model.source import Source
 from templater.parsing.yaml_nodes import Limits as YamlLimits
@@ -538,3 +538,19 @@ def test_a_directory_is_scanned_by_name_on_a_system_without_directory_descriptor
     assert expected[1:] == ({"rootfs/etc/hostname": b"built\n", "templater.toml": b"# n"}, {"a": b"text"}, ())
     monkeypatch.setattr("templater.checks.scan.open_root", ByName)
     assert told() == expected
+
+
+def test_a_file_that_checks_inspect_but_cannot_read_is_an_error_of_the_scan(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise InputError("not public")
+
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\n")
+    (tmp_path / "rootfs/etc/hostname").write_text("a")
+    monkeypatch.setattr(_Scanner, "_read_head", refuse)
+    scanned = scan_image(str(tmp_path))
+    assert ([error.message for error in scanned.errors], scanned.heads, scanned.complete) == (
+        ["not public"],
+        {},
+        True,
+    )

@@ -474,6 +474,7 @@ def test_a_key_of_metadata_in_utf_16_is_not_corrected(image, tmp_path, encoding)
     text = rules("/etc/motd: {when: [create], template: t, create-only: true}")
     (tmp_path / "image/metadata.yaml").write_bytes(text.encode(encoding))
     done = fix_image(path, hosts=("incus",))
+    assert done.report["notes"] == []
     fixed = done.changes.get("metadata.yaml")
     assert (fixed is None) is (encoding == "utf-16")
     assert fixed is None or b"create_only: true" in fixed[1]

@@ -161,3 +161,12 @@ def test_a_state_may_have_one_mebibyte(monkeypatch):
                 LimitError, match=r"^the state on standard input is larger than 1048576 bytes$"
             ):
                 oci._stdin()
+
+
+@pytest.mark.parametrize("has_image", [False, True])
+def test_an_image_that_the_hook_line_names_is_looked_up_instead_of_the_bundle(read, tmp_path, has_image):
+    (tmp_path / "image").mkdir()
+    (tmp_path / ("image/metadata.yaml" if has_image else "metadata.yaml")).touch()
+    found = read(options={"if_present": True, "source": f"{tmp_path}/image"})
+    assert isinstance(found, HookRequest if has_image else Notice)
+    assert not has_image or (found.image, found.state_folder) == (f"{tmp_path}/image", str(tmp_path))

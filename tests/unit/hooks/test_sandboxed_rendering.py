@@ -178,3 +178,17 @@ def test_the_keys_of_the_cache_depend_on_everything_that_determines_the_entries(
     assert len({each["instance"] for each in described}) == len(described)
     assert found(name="c1") == found() == found(config={"user.a": "1"})
     assert found(description=b"a: b", name="c1") == found(description=b"a: b", name="c2")
+
+
+@pytest.mark.parametrize(
+    ("pending", "triggers"), [(None, ("start",)), ("", ("start",)), ("copy", ("copy", "start"))]
+)
+def test_without_triggers_the_pending_trigger_of_the_description_runs_before_start(pending, triggers):
+    text = (
+        "name: c1\n" if pending is None else f"name: c1\nconfig: {{volatile.apply_template: '{pending}'}}\n"
+    )
+    run = Run(
+        Job(Source("m", b"templates: {}\n"), {}, Source("i.yaml", text), (), NONE), None, None, in_child=False
+    )
+    assert run.finish().triggers == triggers
+    run.close()

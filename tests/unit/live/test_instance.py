@@ -766,3 +766,20 @@ def test_a_copy_of_a_running_instance_keeps_links_that_a_simulation_made_or_repl
         assert (twin.entry("/etc/link").kind, twin.read("/etc/link", 9)) == (FILE, b"x")
     assert live.rootfs.entry("/etc/new") is None and live.rootfs.entry("/etc/link").kind == SYMLINK
     live.daemon.close()
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, ("Running", False, "")), ({"status": None, "type": "virtual-machine"}, ("", True, "")),
+        ({"status": "Stopped", "config": {"volatile.apply_template": "copy"}}, ("Stopped", False, "copy")),
+        ({"config": {"volatile.apply_template": None}}, ("Running", False, "")), ({"config": 5}, ("Running", False, "")),
+    ],
+)  # fmt: skip
+def test_a_running_instance_has_the_status_the_type_and_the_trigger_of_its_description(
+    incus, fields, expected
+):
+    live = opened(incus)
+    live.data = {**live.data, **fields}
+    assert (live.status, live.is_vm, live.pending) == expected
+    live.daemon.close()
