@@ -282,3 +282,11 @@ def test_a_hook_sets_what_the_runtime_may_have_changed(monkeypatch):
     known = environment()
     assert known["LXC_NAME"] == "c1"
     assert not {"TZ", "LC_ALL", "LANG", "TEMPLATER_CONFINED"} & set(known)
+
+
+@pytest.mark.parametrize(("words", "kept"), [((), ["image"]), (("--no-cache",), None)])
+def test_compiled_templates_are_kept_in_the_directory_of_the_state(machine, words, kept):
+    places = ("--source", str(machine), "--state", str(machine), "--rootfs", f"{machine}/rootfs")
+    assert run.run(["nspawn", "--no-child", *words, *places, "web1"]) == 0
+    cache = machine / ".templater/cache"
+    assert ([path.name.partition("-")[0] for path in cache.iterdir()] if cache.exists() else None) == kept

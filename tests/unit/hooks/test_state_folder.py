@@ -1,0 +1,37 @@
+"""The identity of a machine's root directory."""
+
+import os
+import re
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from templater.hooks import state_folder
+from templater.hooks.state_folder import directory_identity
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
+
+
+@pytest.mark.parametrize(
+    ("inode", "major", "subvolume"), [(256, 0, " abc"), (5, 0, ""), (256, 254, ""), (5, 254, "")]
+)
+def test_only_a_subvolume_of_btrfs_has_the_identity_of_its_file_system(
+    inode, major, subvolume, tmp_path, monkeypatch
+):
+    status = SimpleNamespace(st_ino=inode, st_dev=os.makedev(major, 3))
+    fake = SimpleNamespace(
+        stat=lambda path: status, major=os.major, statvfs=lambda path: SimpleNamespace(f_fsid=0xABC)
+    )
+    if not directory_identity(str(tmp_path)):
+        pytest.skip("the file system records no time of creation")
+    monkeypatch.setattr(state_folder, "os", fake)
+    assert re.fullmatch(rf"{inode} \d{{9,}}\.\d{{9}}{subvolume}", directory_identity(str(tmp_path)))
+
+
+def test_two_directories_have_two_identities_and_a_missing_one_has_none(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    a, b = (directory_identity(f"{tmp_path}/{name}") for name in ("a", "b"))
+    assert a == directory_identity(f"{tmp_path}/a") and (a != b or not a)
+    assert directory_identity(f"{tmp_path}/none") == ""
