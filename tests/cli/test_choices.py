@@ -14,16 +14,16 @@ import yaml
 
 from templater.cli import diff_other_side, html_report, image_edits, options, plan_warnings, styled, terminal
 from templater.cli.commands import compile, explain, publish, unpack
-from templater.cli.commands.image import info
+from templater.cli.commands.image import info, template
 from templater.cli.commands.streams import list as streams_list
 from templater.cli.commands.streams import reindex
 from templater.cli.commands.streams.prune import _seconds
 from templater.cli.diff_other_side import OtherSide
 from templater.cli.main import main
 from templater.cli.page import views
-from templater.distribution import remove_from_tree, republish, store
+from templater.distribution import add_to_tree, remove_from_tree, republish, store
 from templater.hooks import precompile, sandboxed_rendering
-from templater.image import write_edits
+from templater.image import metadata_edit, write_edits
 from templater.image.unpack import Unpacked
 from templater.model.errors import InputError, RefusedError, UsageError
 from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
@@ -301,6 +301,92 @@ def test_a_property_of_a_stored_image_is_set_or_removed(monkeypatch):
     monkeypatch.setattr(store, "Store", lambda: fake)
     assert main(["store", "set-property", "image", "a=", "c=x=y"]) == 0
     assert changed == [("image", Stored({"b": "2", "c": "x=y"}))]
+
+
+@pytest.mark.parametrize(("options", "moved"), [((), False), (("--move",), True)])
+def test_an_alias_is_moved_only_on_request(options, moved, monkeypatch, capsys):
+    given = []
+    fake = SimpleNamespace(
+        set_alias=lambda alias, image, move: given.append((alias, image, move)),
+        find=lambda image: SimpleNamespace(complete=False, source="images:a\n"),
+    )
+    monkeypatch.setattr(store, "Store", lambda: fake)
+    assert main(["store", "alias", "create", "a", "image", *options]) == 0
+    assert given == [("a", "image", moved)]
+    assert capsys.readouterr().err == (
+        "note: the store has only this image's metadata, fetched from 'images:a\\n': see `store info`\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("contents", "names"),
+    [
+        ([b"\x1f\x8b1", b"hsqs2"], ["meta-{}.tar.gz", "{}.squashfs"]),
+        ([b"\x1f\x8b1"], ["{}.tar.gz"]),
+    ],
+)
+def test_only_the_metadata_of_a_split_image_is_exported_with_a_prefix(
+    contents, names, tmp_path, monkeypatch, capsys
+):
+    paths = []
+    for number, content in enumerate(contents):
+        (tmp_path / str(number)).write_bytes(content + bytes(600))
+        paths.append(str(tmp_path / str(number)))
+    found = SimpleNamespace(complete=True, source="x", public=False, fingerprint="ab" * 32)
+    monkeypatch.setattr(
+        store, "Store", lambda: SimpleNamespace(use=lambda name: found, paths=lambda image: paths)
+    )
+    folder = tmp_path / "new/folder"
+    assert main(["store", "export", "image", str(folder)]) == 0
+    expected = [f"{folder}/{name.format('ab' * 32)}" for name in names]
+    assert capsys.readouterr().out.splitlines() == expected
+    for path, original in zip(expected, paths, strict=True):
+        with open(path, "rb") as copy, open(original, "rb") as first:
+            assert copy.read() == first.read()
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_the_json_output_of_streams_add_has_all_facts(is_new, monkeypatch, capsys, tmp_path):
+    added = add_to_tree.Added("p", "v", ("f",), ("a", "b"), ("x",), is_new, ("odd",))
+    monkeypatch.setattr(add_to_tree, "add", lambda *words, **options: added)
+    words = ["streams", "add", str(tmp_path), "image"]
+    assert main([*words, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "warning: odd\n"
+    assert json.loads(out) == {
+        "product": "p", "version": "v", "fingerprints": ["f"], "aliases": ["a", "b"], "files": ["x"], "new": is_new,
+    }  # fmt: skip
+    assert main(words) == 0
+    said = "added" if is_new else "already there:"
+    assert capsys.readouterr() == ("f\n", f"warning: odd\n{said} p v (a, b)\n")
+
+
+def test_only_a_complete_image_of_the_store_is_exported(monkeypatch, capsys):
+    found = SimpleNamespace(complete=False, source="images:debian/13")
+    monkeypatch.setattr(store, "Store", lambda: SimpleNamespace(use=lambda name: found))
+    assert main(["store", "export", "image"]) == 2
+    assert capsys.readouterr().err == (
+        "templater: the store has only the metadata of 'image'\n"
+        "hint: templater store import images:debian/13\n"
+    )
+
+
+def test_the_limit_on_edits_counts_each_field_of_each_rule(tmp_path, monkeypatch, capsys):
+    rules = "".join(f"  /{n}: {{when: [create], template: {'t' if n < 3 else 'u'}}}\n" for n in range(5))
+    (tmp_path / "metadata.yaml").write_text(f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}")
+    counted, changed = [], []
+    monkeypatch.setattr(metadata_edit, "refuse_many", lambda source, changes: counted.append(changes))
+    monkeypatch.setattr(
+        metadata_edit, "change_rule", lambda source, path, fields: changed.append(path) or source
+    )
+    fields = {"gid": 6, "uid": 5}
+    template._changed_rules(str(tmp_path), "t", None, fields)
+    template._changed_rules(str(tmp_path), "t", "/1", fields)
+    assert (counted, changed) == ([6, 2], ["/0", "/1", "/2", "/1"])
+    with pytest.raises(UsageError, match=r"^no rule uses 't' for '/4'$"):
+        template._changed_rules(str(tmp_path), "t", "/4", fields)
+    with pytest.raises(UsageError, match=r"^no rule uses 'v'$"):
+        template._changed_rules(str(tmp_path), "v", None, fields)
 
 
 @pytest.mark.parametrize("option", ["--fix", "--diff"])

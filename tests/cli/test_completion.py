@@ -105,6 +105,7 @@ def test_every_command_and_option_is_completed(image):
     names = command.list_commands(click.Context(command))
     assert answered("")[1] == names
     assert answered("", shell="bash")[1] == names
+    assert {"--help", "--version"} <= set(answered("--", shell="bash")[1])
     assert answered("prev")[1] == ["preview"]
     assert answered("image", "templ")[1] == ["template"]
     assert {"--instance", "--instances"} <= set(answered("preview", image, "--inst")[1])

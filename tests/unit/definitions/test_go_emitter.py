@@ -6,7 +6,11 @@ import pytest
 from yaml.events import (
     DocumentEndEvent,
     DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
     ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
     StreamEndEvent,
     StreamStartEvent,
 )
@@ -41,3 +45,35 @@ def test_a_quoted_text_breaks_at_spaces_and_escapes_unprintable_characters(text,
     ):
         emitter.emit(event)
     assert stream.getvalue() == f"{written}\n"
+
+
+def text_event(text):
+    return ScalarEvent(None, None, (True, True), text)
+
+
+@pytest.mark.parametrize(
+    ("key", "written"),
+    [
+        ([text_event("k")], "k: v\n"),
+        ([text_event("")], "'': v\n"),
+        ([text_event("k" * 128)], f"{'k' * 128}: v\n"),
+        ([text_event("k" * 129)], f"? {'k' * 129}\n: v\n"),
+        ([text_event("\u00e9" * 64)], f"{'é' * 64}: v\n"),
+        ([text_event("\u00e9" * 65)], f"? {'é' * 65}\n: v\n"),
+        ([text_event("a\nb")], "? 'a\n\n  b'\n: v\n"),
+        (
+            [SequenceStartEvent(None, None, True, flow_style=False), text_event("a"), SequenceEndEvent()],
+            "? - a\n: v\n",
+        ),
+    ],
+)
+def test_a_key_needs_a_question_mark_unless_it_is_a_short_text_of_one_line(key, written):
+    stream = io.StringIO()
+    emitter = GoEmitter(stream, allow_unicode=True)
+    mapping = MappingStartEvent(None, None, True, flow_style=False)
+    for event in (
+        StreamStartEvent(), DocumentStartEvent(explicit=False), mapping, *key, text_event("v"),
+        MappingEndEvent(), DocumentEndEvent(explicit=False), StreamEndEvent(),
+    ):  # fmt: skip
+        emitter.emit(event)
+    assert stream.getvalue() == written

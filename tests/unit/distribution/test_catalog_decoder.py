@@ -182,6 +182,14 @@ def test_an_index_entry_whose_product_name_is_not_text_breaks_every_client():
     assert (mismatch.place, mismatch.clients) == ("index entry 'e': products", module.CLIENTS)
 
 
+@pytest.mark.parametrize("field", ["format", "updated"])
+def test_a_number_in_a_text_of_the_index_breaks_every_client(field):
+    found = Decoded()
+    assert decode_index({field: 5, "index": {}}, found) == []
+    (mismatch,) = found.mismatches
+    assert (mismatch.clients, field in f"{mismatch.place}{mismatch.message}") == (module.CLIENTS, True)
+
+
 LONG = "x" * 512
 
 

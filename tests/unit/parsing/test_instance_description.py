@@ -15,7 +15,7 @@ from templater.model.errors import InputError, LimitError, RefusedError, Templat
 from templater.model.instance import CONTAINER, VIRTUAL_MACHINE, Profile
 from templater.model.instance_name import MAX_NAME
 from templater.model.source import Source
-from templater.parsing import instance_list
+from templater.parsing import instance_description, instance_list
 from templater.parsing.instance_description import (
     LIMITS,
     overridden,
@@ -840,3 +840,14 @@ def test_a_description_has_a_size_limit(text, monkeypatch):
     assert read_instance(Source("i", text.ljust(20))).name == "c1"
     with pytest.raises(LimitError, match=r"i is larger than 20 bytes$"):
         read_instance(Source("i", text.ljust(21)))
+
+
+@pytest.mark.parametrize("size", [20, 21])
+def test_a_description_has_a_limit_in_bytes(size, tmp_path, monkeypatch):
+    monkeypatch.setattr(instance_description, "LIMITS", Limits(bytes=20))
+    (tmp_path / "f").write_text("name: a #" + "x" * (size - 9))
+    if size == 20:
+        assert read_instance_file(str(tmp_path / "f")).name == "a"
+        return
+    with pytest.raises(LimitError, match=r"f' is larger than 20 bytes$"):
+        read_instance_file(str(tmp_path / "f"))

@@ -1,0 +1,30 @@
+"""The style of each value in the metadata.yaml that a definition gives."""
+
+import pytest
+
+from templater.definitions.metadata_text import _events
+
+
+@pytest.mark.parametrize(
+    ("value", "style"),
+    [
+        ("a", None),
+        ("", '"'),
+        ("<<", '"'),
+        ("yes", '"'),
+        ("1", '"'),
+        ("~", '"'),
+        ("1:30", '"'),
+        ("a\nb", "|"),
+        ("<", None),
+    ],
+)
+def test_a_text_that_yaml_would_read_as_another_value_is_quoted(value, style):
+    (event,) = _events(value)
+    assert (event.value, event.style) == (value, style)
+
+
+@pytest.mark.parametrize(("value", "text"), [(True, "true"), (False, "false"), (15, "15")])
+def test_other_values_are_plain(value, text):
+    (event,) = _events(value)
+    assert (event.value, event.style, event.implicit) == (text, None, (True, False))
