@@ -12,6 +12,7 @@ import click
 import pytest
 import yaml
 
+from templater.checks.run_checks import all_checks
 from templater.cli import diff_other_side, html_report, image_edits, options, plan_warnings, styled, terminal
 from templater.cli.commands import compile, explain, publish, unpack
 from templater.cli.commands.image import info, template
@@ -23,7 +24,7 @@ from templater.cli.main import main
 from templater.cli.page import views
 from templater.distribution import add_to_tree, remove_from_tree, republish, store
 from templater.hooks import precompile, sandboxed_rendering
-from templater.image import metadata_edit, write_edits
+from templater.image import metadata_edit, publish_container, write_edits
 from templater.image.unpack import Unpacked
 from templater.model.errors import InputError, RefusedError, UsageError
 from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
@@ -359,6 +360,45 @@ def test_the_json_output_of_streams_add_has_all_facts(is_new, monkeypatch, capsy
     assert main(words) == 0
     said = "added" if is_new else "already there:"
     assert capsys.readouterr() == ("f\n", f"warning: odd\n{said} p v (a, b)\n")
+
+
+@pytest.mark.parametrize(
+    ("when", "fields"),
+    [((), {"uid": "5"}), (("create,", "start,copy"), {"uid": "5", "when": ("create", "start", "copy")})],
+)
+def test_only_given_fields_of_a_rule_are_changed(when, fields):
+    given = {"create_only": None, "mode": None, "uid": "5", "gid": None, "when": when}
+    assert template._fields(given) == fields
+
+
+def test_a_removed_remote_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert main(["remote", "add", "mine", "https://images.example.org"]) == 0
+    capsys.readouterr()
+    assert main(["remote", "remove", "mine"]) == 0
+    assert capsys.readouterr().err == "removed remote 'mine'\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [((), "it is running"), (("--force",), "'os' is not KEY=VALUE")]
+)
+def test_a_running_container_is_published_only_by_force(
+    options, message, container, tmp_path, monkeypatch, capsys
+):
+    def refuse(path):
+        raise RefusedError("it is running")
+
+    os.mkdir(f"{container}/rootfs")
+    monkeypatch.setattr(publish_container, "refuse_running", refuse)
+    main(["publish", container, "-o", str(tmp_path / "x"), "os", *options])
+    assert capsys.readouterr().err.startswith(f"templater: {message}\n")
+
+
+def test_the_list_of_checks_has_a_line_for_each_check(capsys):
+    assert main(["check", "--rule", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for check in all_checks("authoring"):
+        assert f"{check.id:<19} {check.severity:<9} {check.about}" in lines
 
 
 def test_only_a_complete_image_of_the_store_is_exported(monkeypatch, capsys):

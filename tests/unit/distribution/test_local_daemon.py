@@ -104,6 +104,13 @@ def test_an_answer_has_a_deadline_and_its_reader_has_none(daemon, monkeypatch):
             pass
 
 
+def test_the_content_of_an_answer_does_not_count_as_overhead(daemon, monkeypatch):
+    monkeypatch.setattr(daemon_connection, "MOST_OVERHEAD", 10_000)
+    monkeypatch.setattr(image_api_client, "_PIECE", 1000)
+    with daemon(answer(bytes(50_000))).get("/p") as (_, content):
+        assert b"".join(content) == bytes(50_000)
+
+
 @pytest.mark.parametrize(
     ("in_headers", "most", "text"),
     [

@@ -537,6 +537,19 @@ def test_a_duplicate_image_is_skipped_with_a_warning():
     assert warnings == [f"skipped an image of 'p' that the tree already has: {HASH}"]
 
 
+def test_clients_know_each_alias_with_and_without_the_architecture():
+    versions = {"v": {"items": {"a": {"ftype": "squashfs"}, "b": {"ftype": "disk-kvm.img"}}}}
+    product = {"arch": "amd64", "aliases": "a,,b", "versions": versions}
+    expected = {
+        (("x86_64", kind, name), alias)
+        for kind in ("container", "virtual-machine")
+        for alias in ("a", "b")
+        for name in (alias, f"{alias}/amd64")
+    }
+    assert set(republish._owned_aliases(product)) == expected
+    assert not list(republish._owned_aliases({**product, "aliases": None}))
+
+
 def test_products_of_an_origin_get_defaults_for_missing_fields():
     products = {
         "p": None,
