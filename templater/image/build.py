@@ -22,7 +22,7 @@ from .atomic_output import Output, publish_all
 from .compress import Write, compressing, compression_named
 from .directory_members import Data
 from .file_extensions import extension
-from .limits import MIB
+from .limits import INODE_BYTES, MIB
 from .tar_reader import HARD_LINK, Member
 from .tar_writer import Format, TarWriter, stored_bytes
 from .whole_image import Contents, DirectoryContents, Part
@@ -348,7 +348,7 @@ def _bounded_holes(
         if member.sparse is not None and isinstance(contents, DirectoryContents):
             holes += member.size - stored_bytes(member)
             if holes > contents.limits.ratio_from:
-                data = data or contents.data_size()
+                data = data or max(INODE_BYTES, contents.data_size())
                 if holes > contents.limits.ratio * data:
                     raise LimitError(
                         f"the sparse files in '{contents.name}' have holes of at least {holes} bytes, "

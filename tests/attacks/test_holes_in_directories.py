@@ -103,3 +103,7 @@ def test_attack_61_huge_holes_are_not_passed_to_mksquashfs_as_zeros(image: Path)
     (image / "rootfs/z").unlink()
     assert packed(image, packing, Limits(ratio_from=1 << 20, ratio=2000)).endswith(".root")
     assert packed(image, packing, Limits()).endswith(".root")
+    sparse_file(image / "rootfs/f", 0, 4 << 20)  # no data at all
+    with pytest.raises(LimitError):
+        packed(image, packing, few)
+    assert packed(image, packing, Limits(ratio_from=1 << 20, ratio=2000)).endswith(".root")
