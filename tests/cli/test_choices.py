@@ -13,8 +13,17 @@ import pytest
 import yaml
 
 from templater.checks.run_checks import all_checks
-from templater.cli import diff_other_side, html_report, image_edits, options, plan_warnings, styled, terminal
-from templater.cli.commands import compile, explain, publish, unpack
+from templater.cli import (
+    diff_other_side,
+    html_report,
+    image_edits,
+    open_and_plan,
+    options,
+    plan_warnings,
+    styled,
+    terminal,
+)
+from templater.cli.commands import check, compile, explain, publish, unpack
 from templater.cli.commands.image import info, template
 from templater.cli.commands.streams import list as streams_list
 from templater.cli.commands.streams import reindex
@@ -397,8 +406,39 @@ def test_a_running_container_is_published_only_by_force(
 def test_the_list_of_checks_has_a_line_for_each_check(capsys):
     assert main(["check", "--rule", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    for check in all_checks("authoring"):
-        assert f"{check.id:<19} {check.severity:<9} {check.about}" in lines
+    for each in all_checks("authoring"):
+        assert f"{each.id:<19} {each.severity:<9} {each.about}" in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("n" * 251, ""),
+        ("n" * 252, f"the template name '{'n' * 40}' is not a file name"),
+        ("é" * 126, f"the template name '{'é' * 40}' is not a file name"),
+        ("a/b", "the template name 'a/b' contains a '/'"),
+    ],
+)
+def test_the_template_name_of_a_definition_must_be_a_file_name(name, message, tmp_path, capsys):
+    (tmp_path / "d.yaml").write_text(
+        "image: {distribution: tiny}\n"
+        f"files: [{{generator: template, path: /a, name: {name}, content: c}}]\n"
+    )
+    assert main(["preview", str(tmp_path / "d.yaml"), "--json"]) == (2 if message else 0)
+    assert message in capsys.readouterr().err
+
+
+def test_the_report_of_check_shows_several_hosts_if_several_are_checked(monkeypatch):
+    shown = []
+    monkeypatch.setattr(open_and_plan, "opened", lambda request: contextlib.nullcontext("found"))
+    monkeypatch.setattr(
+        check,
+        "report_plans",
+        lambda found, target, hosts, findings: shown.append([host.name for host in hosts]),
+    )
+    for hosts in (["incus"], ["incus", "lxd"]):
+        check.write_html(None, hosts, None, ())
+    assert shown == [[], ["incus", "lxd"]]
 
 
 def test_only_a_complete_image_of_the_store_is_exported(monkeypatch, capsys):
