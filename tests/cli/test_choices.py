@@ -23,7 +23,7 @@ from templater.cli import (
     styled,
     terminal,
 )
-from templater.cli.commands import check, compile, explain, publish, unpack
+from templater.cli.commands import apply, check, compile, explain, publish, unpack
 from templater.cli.commands.image import info, template
 from templater.cli.commands.streams import list as streams_list
 from templater.cli.commands.streams import reindex
@@ -36,6 +36,7 @@ from templater.hooks import precompile, sandboxed_rendering
 from templater.image import metadata_edit, publish_container, write_edits
 from templater.image.unpack import Unpacked
 from templater.model.errors import InputError, RefusedError, UsageError
+from templater.model.file_names import WRITTEN
 from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
 from templater.model.metadata import Rule
 from templater.model.plan import CREATE, FAILED, SKIP
@@ -439,6 +440,45 @@ def test_the_report_of_check_shows_several_hosts_if_several_are_checked(monkeypa
     for hosts in (["incus"], ["incus", "lxd"]):
         check.write_html(None, hosts, None, ())
     assert shown == [[], ["incus", "lxd"]]
+
+
+@pytest.mark.parametrize(
+    ("is_vm", "as_agent", "expected"),
+    [
+        (False, False, "plan"), (True, True, "as agent"),
+        (False, True, "--as-agent requires a virtual machine"),
+        (True, False, "'v1' is a virtual machine: its host writes no file into its root filesystem"),
+    ],
+)  # fmt: skip
+def test_only_the_agent_writes_into_the_root_filesystem_of_a_virtual_machine(is_vm, as_agent, expected):
+    plan = SimpleNamespace(instance=SimpleNamespace(is_vm=is_vm, name="v1"), as_agent=lambda: "as agent")
+    try:
+        found = apply.for_rootfs(plan, as_agent=as_agent)
+    except (click.UsageError, RefusedError) as error:
+        found = error.message
+    assert ("plan" if found is plan else found) == expected
+
+
+def test_the_record_of_an_apply_has_the_keys_that_each_template_reads(tmp_path, capsys):
+    for name in ("image/templates", "root/etc"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "image/templates/t").write_text(
+        '{{ config_get("user.b", "") }}{{ config_get("user.a", "") }}'
+    )
+    (tmp_path / "image/metadata.yaml").write_text(
+        "architecture: x86_64\ncreation_date: 1\ntemplates: {/etc/a: {when: [create], template: t}}\n"
+    )
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    assert (
+        main(
+            ["apply", str(tmp_path / "image"), str(tmp_path / "root"), "--state", str(state), "-t", "create"]
+        )
+        == 0
+    )
+    (record,) = state.rglob(WRITTEN)
+    data = record.read_bytes()
+    assert all(text in data for text in (b"/etc/a", b"user.a", b"user.b"))
 
 
 def test_only_a_complete_image_of_the_store_is_exported(monkeypatch, capsys):
