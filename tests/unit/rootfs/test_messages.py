@@ -9,7 +9,8 @@ import pytest
 from templater.model.errors import InputError, TemplaterError
 from templater.rootfs import confined
 from templater.rootfs.confined import OPENAT2, WALK, Root, open_directory, read_error, write_error
-from templater.rootfs.trusted_paths import open_folder
+from templater.rootfs.trusted_paths import open_folder, open_log
+from tests.rootfs_builders import as_root
 
 HINTS = {
     errno.ENOSPC: "the file system is full: free some space and try again",
@@ -193,3 +194,16 @@ def test_a_path_that_cannot_be_a_directory_gives_a_message(path, message):
     with pytest.raises(InputError) as caught:
         open_folder(path)
     assert caught.value.message == message
+
+
+@as_root
+def test_root_makes_a_new_log_only_under_its_own_name(tmp_path):
+    (tmp_path / "link").symlink_to("target")
+    with pytest.raises(OSError, match="symbolic links"):
+        open_log(f"{tmp_path}/link")
+    assert not (tmp_path / "target").exists()
+    for text in (b"one\n", b"two\n"):
+        fd = open_log(f"{tmp_path}/log")
+        os.write(fd, text)
+        os.close(fd)
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
