@@ -19,6 +19,7 @@ from .archive_layout import Layout, refuse_special
 from .decompress import open_stream
 from .directory_members import Data, Tree, Unshift
 from .limits import (
+    ATTRIBUTE_BYTES,
     DEFAULT,
     Limits,
     memory_of,
@@ -331,7 +332,9 @@ def _order(name: str) -> tuple[int, bytes]:
 
 
 def _size(part: Part) -> int:
-    return len(part.data) + sum(map(len, part.member.xattrs.values()))
+    """Return about how much memory the part's data and extended attributes need."""
+    xattrs = part.member.xattrs
+    return len(part.data) + ATTRIBUTE_BYTES * len(xattrs) + sum(map(len, (*xattrs, *xattrs.values())))
 
 
 def _check_total(total: int, image: str, limits: Limits) -> None:

@@ -248,6 +248,17 @@ def test_the_attributes_of_templates_in_a_directory_count_like_their_data(tmp_pa
         open_contents(path, limits=DEFAULT._replace(templates_bytes=20_000)).parts()
 
 
+def test_many_empty_attributes_of_templates_count_towards_the_size_of_the_templates(tmp_path, monkeypatch):
+    """Only their values counted: an image of 14 MB with five million attributes needed 777 MB."""
+    files = [(f"templates/{number}", b"") for number in range(50)]
+    path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/a", b""), *files)
+    names = [f"user.{number}" for number in range(1000)]
+    monkeypatch.setattr("os.listxattr", lambda *_, **__: names, raising=False)
+    monkeypatch.setattr("os.getxattr", lambda *_, **__: b"", raising=False)
+    with pytest.raises(LimitError, match="its templates have more than 1000000 bytes"):
+        open_contents(path, limits=DEFAULT._replace(templates_bytes=1_000_000)).parts()
+
+
 def test_no_more_templates_of_a_directory_are_read_once_they_exceed_their_limit(tmp_path, monkeypatch):
     """All templates were read before their sizes were added: 1,000 sparse files needed 4 GB."""
     files = [(f"templates/{number}", bytes(1000)) for number in range(50)]
