@@ -522,10 +522,22 @@ def test_only_directories_are_fixed(option, name, tmp_path, monkeypatch, capsys)
         assert message == f"templater: '{name}' is not a directory, so it can't be fixed"
 
 
-def test_a_report_is_private_to_its_user(tmp_path):
-    html_report.write(str(tmp_path / "report"), iter(["a", "\u00fc"]))
-    assert (tmp_path / "report").stat().st_mode & 0o777 == 0o600
-    assert (tmp_path / "report").read_text(encoding="utf-8") == "a\u00fc"
+def test_a_report_is_private_to_its_user_and_replaces_an_earlier_report(tmp_path):
+    path = tmp_path / "report"
+    before = os.umask(0o022)
+    try:
+        for text in ("a", "ü"):
+            html_report.write(str(path), iter([text, "z"]))
+            assert (path.read_text(encoding="utf-8"), path.stat().st_mode & 0o777) == (f"{text}z", 0o600)
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("options", [(), ("--fix",), ("--diff",), ("--fix", "--diff")])
+def test_unsafe_fixes_are_for_repairs_only(options, container, capsys):
+    code = main(["check", container, "--unsafe-fixes", "--no-run-validators", *options])
+    assert (code == 2) == (not options)
+    assert ("--unsafe-fixes needs --fix or --diff" in capsys.readouterr().err) == (not options)
 
 
 @pytest.mark.parametrize(
