@@ -372,3 +372,11 @@ def test_data_after_the_end_of_an_archive_is_found(tmp_path, after, position, is
     assert len(list(archive)) == 1
     archive.finish()
     assert (archive.trailing_position, archive.trailing_archive) == (position, is_archive)
+
+
+def test_images_have_the_documented_limits():
+    assert DEFAULT._asdict() == {
+        "metadata_bytes": 1 << 20, "template_bytes": 4 << 20, "templates_bytes": 12 << 20, "members": 300_000,
+        "header_bytes": 1 << 20, "name_bytes": 4096, "held_bytes": 128 << 20, "unpacked_bytes": 256 << 30,
+        "ratio": 200, "ratio_from": 256 << 20, "window_bytes": 128 << 20,
+    }  # fmt: skip
