@@ -481,6 +481,19 @@ def test_the_record_of_an_apply_has_the_keys_that_each_template_reads(tmp_path, 
     assert all(text in data for text in (b"/etc/a", b"user.a", b"user.b"))
 
 
+def test_the_time_for_reading_an_image_is_the_difference_of_processor_times(monkeypatch):
+    moments = iter([100.0, 102.5])
+    limits, source = SimpleNamespace(), SimpleNamespace(notes=(), close=lambda: None)
+    request = SimpleNamespace(limits=limits)
+    monkeypatch.setattr(open_and_plan, "process_time", lambda: next(moments))
+    monkeypatch.setattr(open_and_plan, "open_request", lambda request: (source, SimpleNamespace(notes=())))
+    monkeypatch.setattr(open_and_plan, "for_source", lambda request, source: request)
+    monkeypatch.setattr(open_and_plan, "choose_runs", lambda *words, **options: ())
+    monkeypatch.setattr(open_and_plan, "open_rootfs", lambda *words, **options: contextlib.nullcontext())
+    with open_and_plan.opened(request):
+        assert limits.seconds_read == 2.5
+
+
 def test_only_a_complete_image_of_the_store_is_exported(monkeypatch, capsys):
     found = SimpleNamespace(complete=False, source="images:debian/13")
     monkeypatch.setattr(store, "Store", lambda: SimpleNamespace(use=lambda name: found))

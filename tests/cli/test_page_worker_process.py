@@ -101,6 +101,24 @@ def test_a_view_that_takes_too_long_ends_its_renderer_process(workers, monkeypat
     assert (process.killed, found) == (1, failure("rendering the view took longer than 0 seconds"))
 
 
+def test_a_view_has_some_time_more_than_the_limit_for_its_answer(workers, monkeypatch):
+    monkeypatch.setattr(worker_process, "GRACE", 5.0)
+
+    async def run():
+        process = Process()
+        answer = process.drain
+
+        async def later():
+            await asyncio.sleep(0.001)
+            await answer()
+
+        process.stdin.drain = later
+        workers[0].append(process)
+        return await Renderer("", None, 0.0).ask(b"x")
+
+    assert asyncio.run(run()).body == b"x"
+
+
 def test_the_number_of_questions_that_wait_for_the_renderer_is_limited(workers):
     async def run():
         worker = Renderer("", None, 5.0)

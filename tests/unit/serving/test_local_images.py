@@ -196,6 +196,8 @@ def test_only_public_images_of_the_store_are_listed(store, tmp_path, messages):
     public = store.import_files(*split_image(tmp_path / "a"), aliases=["one", "two"], public=True)
     private = store.import_files(unified_image(tmp_path / "b", variant="other"), aliases=["secret"])
     source = StoreSource(messages.append, store)
+    with pytest.raises(FileNotFoundError):
+        source.open("images/x")  # before the first list
     listing = source.load()
     assert [image.fingerprint for image in listing.images] == [public.fingerprint]
     assert listing.images[0].aliases == ("one", "two")
