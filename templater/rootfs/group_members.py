@@ -7,44 +7,56 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-#: the file with the primary groups of users, and its maximum size in bytes
+#: the files with the primary groups of users and with the groups, and the maximum size of each in bytes
 USERS_FILE = "/etc/passwd"
-MAX_USERS_FILE = 1 << 20
+GROUPS_FILE = "/etc/group"
+MAX_FILE = 1 << 20
 
 
 def has_other_members(gid: int, users: "Collection[int]") -> bool:
     """Return whether a group has a member who is not one of the given users.
 
-    A member without an entry counts as another user. Users with this primary group are searched only in
-    /etc/passwd, because a directory service can have very many users.
+    A member without an entry counts as another user. Users with this primary group, and further names of
+    the group, are searched only in /etc/passwd and /etc/group, because a directory service can have very
+    many of both.
     """
+    names: list[str | bytes]
     try:
-        names = grp.getgrgid(gid).gr_mem
+        names = [*grp.getgrgid(gid).gr_mem]
     except KeyError:  # the group has no entry, so it has no members
         names = []
+    for fields in _lines_with_group(GROUPS_FILE, 2, gid):
+        names += [name for name in fields[-1].split(b",") if name]
     if any(_uid_of(name) not in users for name in names):
         return True
-    own = {b"%d" % uid for uid in users}
-    return any(uid not in own for uid in _users_with_primary_group(gid))
+    return any(_number(fields[2]) not in users for fields in _lines_with_group(USERS_FILE, 3, gid))
 
 
-def _uid_of(name: str) -> int:
+def _uid_of(name: "str | bytes") -> int:
     try:
-        return pwd.getpwnam(name).pw_uid
+        return pwd.getpwnam(name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")).pw_uid
     except KeyError:
         return -1
 
 
-def _users_with_primary_group(gid: int) -> "Iterator[bytes]":
-    """Yield the uids of the users with this primary group, or b"" if the file is too large to be searched."""
+def _number(text: bytes) -> int:
+    """Return a number of /etc/passwd or /etc/group as the C library reads it, or -1."""
     try:
-        with open(USERS_FILE, "rb") as file:
-            text = file.read(MAX_USERS_FILE + 1)
+        return int(text)
+    except ValueError:
+        return -1
+
+
+def _lines_with_group(path: str, column: int, gid: int) -> "Iterator[list[bytes]]":
+    """Yield the fields of each line with this group, or an unknown user if the file is too large."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_FILE + 1)
     except FileNotFoundError:
         return
-    if len(text) > MAX_USERS_FILE:
-        yield b""
+    if len(text) > MAX_FILE:
+        yield [b"", b"", b"-1", b"?"]
     for line in text.split(b"\n"):
-        fields = line.split(b":", 4)
-        if fields[3:4] == [b"%d" % gid]:
-            yield fields[2]
+        fields = line.strip().split(b":")
+        if len(fields) > column and _number(fields[column]) == gid:
+            yield fields

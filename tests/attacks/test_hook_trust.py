@@ -890,7 +890,9 @@ def members(
     monkeypatch.setattr(group_members.grp, "getgrgid", group_of)
     monkeypatch.setattr(group_members.pwd, "getpwnam", lambda name: SimpleNamespace(pw_uid=uids[name]))
     monkeypatch.setattr(group_members, "USERS_FILE", str(tmp_path / "passwd"))
+    monkeypatch.setattr(group_members, "GROUPS_FILE", str(tmp_path / "group"))
     (tmp_path / "passwd").write_text(passwd)
+    (tmp_path / "group").write_text(f"root:x:0:\nfirst:x:{group}:{','.join(names)}\n")
 
 
 @as_root
@@ -924,6 +926,28 @@ def test_a_directory_is_shared_if_the_group_of_its_owner_has_another_member(
     container.chmod(0o2775)
     assert run(words) == (RefusedError.exit_code if is_found else 0)
     assert (f"other users can write to '{container}'" in capfd.readouterr().err) == is_found
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("line", "is_found"),
+    [
+        ("devs:x:1234:alice", False), ("devs:x:1234:alice,bob", True), ("devs:x:01234:bob", True),
+        ("devs:x:12345:bob", False), ("devs:x::bob\nb:x\n\n", False), ("a:x:1:\n" * 200_000, True),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("restored_process")
+def test_a_second_name_of_the_group_of_the_owner_can_have_another_member(
+    line: str, is_found: bool, container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After ``groupadd -o -g 1234 devs``, getgrgid(3) returns only the members of the first name."""
+    words = hook_line("lxc", container, monkeypatch)
+    members(monkeypatch, container.parent, 1234, ("alice",), "alice:x:1234:1234:\n")
+    with (container.parent / "group").open("a") as file:
+        file.write(line)
+    os.chown(container, 1234, 1234)
+    container.chmod(0o2775)
+    assert run(words) == (RefusedError.exit_code if is_found else 0)
 
 
 @as_root
