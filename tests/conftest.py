@@ -72,7 +72,7 @@ def import_share(config: pytest.Config) -> None:
     """Import this worker's share of all test files first.
 
     In a new clone no test file is compiled, and pytest takes ten seconds to compile them. Each worker then compiles a
-    part of the files, and finds the others compiled.
+    part of the files, and finds the others compiled. So parameters must not depend on the order of imports.
     """
     worker = getattr(config, "workerinput", None)
     if worker and config.args_source is pytest.Config.ArgsSource.TESTPATHS:

@@ -95,7 +95,7 @@ usage: templater hook RUNTIME [OPTION …] [NAME]
   --instance FILE       description of the instance [default: instance.yaml beside the image]
   --rootfs DIR          root filesystem [default: the one that the runtime names]
   --state DIR           directory for .templater [default: the instance's directory]
-  --owner UID           lxc: trust the user who starts the container and has this id in it, too
+  --owner UID           lxc: also trust the user who starts the container and has this id there
   --on-error fail|keep-going
                         stop or continue the start after an error [default: fail]
   --time-limit SECONDS  time limit for the whole hook [default: 60]

@@ -143,7 +143,7 @@ def _identity(path: str) -> "tuple[int, int] | None":
 
 
 def require_fixed(parent: Root, inner: Root) -> None:
-    """Raise RefusedError if a user can exchange ``inner`` in the directory ``parent`` and does not own it."""
+    """Raise RefusedError if a user who does not own ``inner`` can exchange it in the directory ``parent``."""
     _refuse_exchange(parent, inner.name, os.fstat(inner.fd).st_uid)
 
 

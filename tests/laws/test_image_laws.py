@@ -384,6 +384,8 @@ OTHERS = {
     "load_lz4", "load_zstd",  # they take no image
     "count_opened", "identity_of", "opened", "refuse_private", "replaced_error", "sqfs2tar_for", "xattr_names",  # they read no data of an image
     "whole_content",  # its time grows with the file, which a law of fingerprints measures
+    "fingerprints_around",  # two fingerprints
+    "one_account", "privilege_names", "stored_bytes", "too_many_pieces",  # they take no image or text
     "describe_definition", "write_new",  # they take a built definition, which has its own limits
 }  # fmt: skip
 

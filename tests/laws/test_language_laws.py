@@ -69,7 +69,7 @@ def slowest(
 def filters() -> Iterator[Any]:
     seen = set()
     for dialect in DIALECTS.values():
-        for name, function in library_for(dialect).filters.items():
+        for name, function in sorted(library_for(dialect).filters.items()):
             if function not in seen:
                 seen.add(function)
                 yield pytest.param(function, id=f"{name}-{dialect.name}")

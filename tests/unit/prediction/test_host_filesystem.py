@@ -31,12 +31,18 @@ def make_links(folder: Path) -> None:
 
 
 def kernel(folder: Path, path: str, flags: int) -> str:
-    """Return the error of open(2), as Go writes it, or "". A new file is deleted again."""
+    """Return the error of open(2), as Go writes it, or "". A new file is deleted again.
+
+    If other processes rename files meanwhile, Linux sometimes walks a path again, and counts its links twice.
+    """
     before = {name: os.listdir(name) for name in (folder, folder / "folder")}
-    try:
-        os.close(os.open(f"{folder}/{path}", flags))
-    except OSError as error:
-        return error.strerror.lower()
+    for attempt in range(10):
+        try:
+            os.close(os.open(f"{folder}/{path}", flags))
+            break
+        except OSError as error:
+            if error.errno != errno.ELOOP or attempt == 9:
+                return error.strerror.lower()
     for name, names in before.items():
         for new in set(os.listdir(name)) - set(names):
             (name / new).unlink()
