@@ -754,7 +754,7 @@ def test_the_metadata_of_an_instance_may_be_twice_as_large_as_a_metadata_file(in
     daemon.close()
 
 
-def test_a_copy_of_a_running_instance_keeps_links_that_a_simulation_made_or_replaced(daemon):
+def test_a_copy_of_a_simulated_instance_has_its_new_links_and_the_files_that_replaced_links(daemon):
     live = opened(daemon)
     copy = live.rootfs.copy()
     assert copy.entry("/etc/link").kind == SYMLINK
