@@ -98,8 +98,7 @@ def test_a_page_address_opens_its_view_and_the_back_button_returns_to_the_previo
     expect(page.locator("#host")).to_have_value("lxd")
     expect(page.locator("#beside")).to_have_value("host:incus")
     open_file(page, "metadata.yaml")
-    # page.go_back() goes back too far if Chromium's main process does not know the new entry yet
-    page.evaluate("history.back()")
+    page.go_back()
     expect(page.locator("#host")).to_have_value("lxd")
     expect(page.locator("#file > h2")).not_to_have_text("metadata.yaml")
 
