@@ -58,7 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Hide the objects of twelve thousand collected tests from the garbage collector, which would visit them often."""
+    """Hide the objects of all collected tests from the garbage collector, which would visit them often."""
     gc.disable()
     try:
         import_share(session.config)
@@ -78,9 +78,8 @@ def import_share(config: pytest.Config) -> None:
     if worker and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         files = sorted(Path(__file__).parent.rglob("test_*.py"))
         for file in files[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
-            with contextlib.suppress(
-                Exception, pytest.skip.Exception
-            ):  # collecting the file reports the error
+            # collecting the file reports the error
+            with contextlib.suppress(Exception, pytest.skip.Exception):
                 importlib.import_module(".".join(file.relative_to(config.rootpath).with_suffix("").parts))
 
 
