@@ -3,7 +3,8 @@
 An image author chooses the image's annotations. Older versions of podman pass these annotations on to the
 hook, which runs as root. So an annotation can name only a file below a directory that the operator's hook
 line allows. Every directory on the path must belong to root or the hook's user. No directory on the path may
-belong to an instance.
+belong to an instance. The path of a description has no link below the allowed directory, because a link could
+lead to the description of another instance.
 """
 
 import os
@@ -36,7 +37,7 @@ def open_source(path: str, allowed: Sequence[str], bundle: str, rootfs: str) -> 
         RefusedError: the directory is not allowed or belongs to an instance, or another user can change it.
         InputError: the directory does not exist.
     """
-    top, below = _place(path, [bundle, *allowed])
+    top, below = _place(path, [bundle, *allowed], follow=True)
     real = os.path.join(top, below)
     inside = os.path.realpath(rootfs)
     if real == inside or real.startswith(inside + "/"):
@@ -75,7 +76,7 @@ def read_description(path: str, allowed: Sequence[str]) -> Source:
             "the annotation org.templater.instance is not allowed",
             hint="allow the directory of descriptions in the hook line: --allow-instance DIR",
         )
-    top, below = _place(path, allowed)
+    top, below = _place(path, allowed, follow=False)
     folder, _, name = below.rpartition("/")
     if name.startswith(DESCRIPTIONS):  # the prefix also matches the temporary file of a killed writer
         raise RefusedError(
@@ -97,10 +98,11 @@ def read_description(path: str, allowed: Sequence[str]) -> Source:
         raise _with_name(error, path) from None
 
 
-def _place(path: str, allowed: Sequence[str]) -> tuple[str, str]:
+def _place(path: str, allowed: Sequence[str], *, follow: bool) -> tuple[str, str]:
     """Return the allowed directory that contains ``path``, and the path relative to it.
 
-    Symlinks in both paths are resolved, so the caller can open the paths without following symlinks.
+    The caller can open both paths without following symlinks. Symlinks in the first path are resolved, and
+    with ``follow`` also those in the second path.
     """
     if len(path) > MAX_PATH:  # each lookup copies the path, so a long path takes minutes
         raise RefusedError(f"an annotation names a path of more than {MAX_PATH} characters")
@@ -111,12 +113,15 @@ def _place(path: str, allowed: Sequence[str]) -> tuple[str, str]:
     ]
     if path.startswith("/") and "\0" not in path and within:
         _refuse_private(named[min(map(len, map(os.path.normpath, within))) :], named)
-        real = os.path.realpath(path)
         for folder in within:
             top = os.path.realpath(folder)
+            plain = top + named[len(os.path.normpath(folder)) :]
+            real = os.path.realpath(path) if follow else plain
+            # another user could have made a link on the way, or exchange a directory with one
             if top != os.path.normpath(folder):
-                # another user could have made a link on the way, or exchange a directory with one
                 open_unshared(folder, trusted_owners("/")).close()
+            if real != plain:
+                open_unshared(path, trusted_owners("/")).close()
             if real == top or real.startswith(top.rstrip("/") + "/"):
                 _require_trusted_way(top)
                 return top, real[len(top) :].strip("/")

@@ -315,6 +315,36 @@ def test_links_inside_the_allowed_directory_are_followed(hook, bundle):
     assert hostname(bundle) == "inside"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
+def test_attack_76_a_link_of_another_user_below_the_allowed_directory_is_refused(hook, bundle, capfd):
+    """The user ``x`` chose the description, and so the password of another instance, for the container."""
+    images, descriptions = bundle.parent / "images", bundle.parent / "descriptions"
+    for folder, name, target in ((images, "next", "../web"), (descriptions, "c1.yaml", "../web.yaml")):
+        (folder / "x").mkdir()
+        (folder / "x" / name).symlink_to(target)
+        for place in (folder / "x", folder / "x" / name):
+            os.chown(place, 1234, 1234, follow_symlinks=False)
+    (images / "current").symlink_to("x/next")
+    for path in ("x/next", "current"):
+        check_refused(hook, bundle, source=f"{images}/{path}")
+        assert f"'{images}/x' belongs to another user (uid 1234)" in capfd.readouterr().err
+    words = ("--allow-instance", str(descriptions))
+    check_refused(hook, bundle, *words, source=f"{images}/web", instance=f"{descriptions}/x/c1.yaml")
+    assert f"an annotation uses '{descriptions}/x', which other users can change" in capfd.readouterr().err
+
+
+def test_the_path_of_a_description_has_no_link_below_the_allowed_directory(hook, bundle, capfd):
+    folder = bundle.parent / "descriptions"
+    (folder / "link.yaml").symlink_to("web.yaml")
+    (folder / "link").symlink_to(".")
+    for path in ("link.yaml", "link/web.yaml"):
+        allowed = ("--allow-instance", str(folder))
+        check_refused(
+            hook, bundle, *allowed, source=f"{bundle.parent}/images/web", instance=f"{folder}/{path}"
+        )
+        assert "symlink" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("path", ["/etc", "{top}/images/../outside", "{top}/images/out", "images/web", "/a\0b",
                                   "{top}/imagesx"])  # fmt: skip
 def test_a_source_that_the_hook_line_does_not_allow_is_refused(path, hook, bundle, capfd):
