@@ -94,13 +94,14 @@ def test_the_page_address_and_browser_storage_never_contain_configuration_values
 def test_a_page_address_opens_its_view_and_the_back_button_returns_to_the_previous_file(
     serve, browser, image, expect
 ):
-    page = browser.open(serve(image), "#host=lxd&trigger=start&file=/etc/hosts&beside=host:incus")
+    page = browser.open(serve(image), "#host=lxd&trigger=create&file=/etc/hosts&beside=host:incus")
     expect(page.locator("#host")).to_have_value("lxd")
     expect(page.locator("#beside")).to_have_value("host:incus")
+    expect(page.locator("#file > h2")).to_have_text("/etc/hosts")
     open_file(page, "metadata.yaml")
     page.go_back()
+    expect(page.locator("#file > h2")).to_have_text("/etc/hosts")
     expect(page.locator("#host")).to_have_value("lxd")
-    expect(page.locator("#file > h2")).not_to_have_text("metadata.yaml")
 
 
 def test_a_changed_template_on_disk_changes_the_preview(serve, browser, image, expect):
