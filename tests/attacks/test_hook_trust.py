@@ -483,7 +483,7 @@ def test_no_cache_and_no_allowed_directory_is_used_through_a_link_in_a_directory
     assert open_cache(f"{tmp_path}/home/link/new") is None
     assert list((tmp_path / "other").iterdir()) == []
     with pytest.raises(RefusedError, match="/home' belongs to another user"):
-        annotated_paths._place(f"{tmp_path}/home/link/web.yaml", [f"{tmp_path}/home/link"])
+        annotated_paths._place(f"{tmp_path}/home/link/web.yaml", [f"{tmp_path}/home/link"], follow=True)
 
 
 @as_root
@@ -799,9 +799,12 @@ def test_an_allowed_directory_is_refused_if_its_link_leads_through_a_directory_o
     os.chown(tmp_path / "home", owner, owner)
     if owner:
         with pytest.raises(RefusedError, match=f"'{tmp_path}/home' belongs to another user"):
-            annotated_paths._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"])
+            annotated_paths._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"], follow=True)
     else:
-        assert annotated_paths._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"])[1] == "web.yaml"
+        assert (
+            annotated_paths._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"], follow=True)[1]
+            == "web.yaml"
+        )
 
 
 @as_root
@@ -1935,7 +1938,7 @@ def test_a_refused_hook_writes_no_log_through_the_link_of_another_user(
     assert list((container.parent / "other").iterdir()) == []
     assert open_cache(str(link)) is None
     with pytest.raises(RefusedError, match="may be a link that another user controls"):
-        annotated_paths._place(f"{link}/web.yaml", [str(link)])
+        annotated_paths._place(f"{link}/web.yaml", [str(link)], follow=True)
 
 
 @pytest.mark.usefixtures("restored_process")
