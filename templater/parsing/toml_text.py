@@ -27,10 +27,15 @@ _TOKEN = re.compile(
 
 
 def read_toml(source: Source) -> dict[str, Any]:
-    """Parse TOML. Raises InputError at the line of a mistake, and LimitError at a key with too many parts."""
+    """Parse TOML. Raises InputError at the line of a mistake, and LimitError at a key with too many parts.
+
+    An integer of more than 64 bits is an InputError, because the TOML specification asks for 64 bits only.
+    """
     _refuse_long_keys(source)
     try:
-        return tomllib.loads(source.text)
+        read = tomllib.loads(source.text)
+        _refuse_long_integers(read)
+        return read
     except tomllib.TOMLDecodeError as error:
         found = re.search(r" \(at line (\d+), column \d+\)$", str(error))
         message = str(error)[: found.start()] if found else str(error)
@@ -51,6 +56,15 @@ def _refuse_long_keys(source: Source) -> None:
             dots += 1
             if dots == MAX_PARTS:
                 raise LimitError(f"a key has more than {MAX_PARTS} parts", source.span(token.start()))
+
+
+def _refuse_long_integers(value: Any) -> None:
+    """Raise ValueError for an integer of more than 64 bits: Python can't print one of many digits."""
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            _refuse_long_integers(each)
+    elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("an integer of more than 64 bits")
 
 
 def _start_of_line(source: Source, number: int) -> Span:

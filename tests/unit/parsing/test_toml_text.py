@@ -20,8 +20,9 @@ PARTS = "a." * MAX_PARTS + "a"
         f'a = \'\'\'\n{PARTS}\n\'\'\'\nb = """\n{PARTS} = \\""" """"\n',
         f"# {PARTS}\na = [{'1.5, ' * 50}]\n",
         "".join(f"a{n}.b = 1.5\n" for n in range(50)),
+        "a = [9223372036854775807, -9223372036854775808]",
     ],
-    ids=["longest", "strings", "long strings", "numbers", "many keys"],
+    ids=["longest", "strings", "long strings", "numbers", "many keys", "64 bits"],
 )
 def test_a_toml_text_gives_the_same_result_as_with_the_standard_library(text: str) -> None:
     assert read_toml(Source("a.toml", text)) == tomllib.loads(text)
@@ -53,6 +54,8 @@ def test_a_toml_key_with_too_many_parts_is_an_error_at_its_line(text: str) -> No
         ("\na = \n", "a.toml:2:1: invalid TOML: invalid value"),
         ("a = " + "[" * 100_000, "a.toml:1:1: invalid TOML: nested too deeply"),
         ("a = " + "1" * 5000, "a.toml:1:1: invalid TOML: a number or date out of range"),
+        ("a = [{b = 0x" + "f" * 5000 + "}]", "a.toml:1:1: invalid TOML: a number or date out of range"),
+        ("a = 9_223_372_036_854_775_808", "a.toml:1:1: invalid TOML: a number or date out of range"),
     ],
 )
 def test_a_toml_mistake_is_an_error_with_its_line(text: str, message: str) -> None:
