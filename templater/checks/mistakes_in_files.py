@@ -170,17 +170,6 @@ def yaml_mapping(file: File) -> Mapping | Mistake | None:
     return root.line, f"the file must be a mapping, not a {root.kind}"
 
 
-def pairs(node: Node | None) -> list[tuple[str, Node, Node]]:
-    """Return a mapping's entries with scalar keys, each as (text of the key, key, value)."""
-    if not isinstance(node, Mapping):
-        return []
-    return [(key.text, key, value) for key, value in node.pairs() if isinstance(key, Scalar)]
-
-
-def value_of(node: Node | None, name: str) -> Node | None:
-    return next((value for key, _, value in pairs(node) if key == name), None)
-
-
 def numbered(text: str) -> Iterator[tuple[int, str]]:
     """Yield the number and the text of each line that is neither blank nor a comment."""
     for number, line in enumerate(text.split("\n"), 1):

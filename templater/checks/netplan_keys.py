@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..model.source import printable
-from ..parsing.yaml_nodes import Mapping
+from ..parsing.yaml_nodes import Mapping, pairs
 from ..pongo2.syntax.hints import did_you_mean
-from .mistakes_in_files import pairs
 
 if TYPE_CHECKING:
     from ..parsing.yaml_nodes import Node

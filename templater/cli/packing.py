@@ -112,7 +112,8 @@ def pack(
 
 def packing_of(given: dict[str, Any], epoch: int | None, target: str) -> Packing:
     from ..image.build import Packing
-    from ..image.file_extensions import compression_by_name, refuse_extension
+    from ..image.compress import compression_by_name
+    from ..image.file_extensions import refuse_extension
 
     if not os.path.isdir(target) and not target.endswith("/"):
         refuse_extension(target)

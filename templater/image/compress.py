@@ -48,6 +48,15 @@ class _Squeezer(Protocol):
     def flush(self) -> bytes: ...
 
 
+def compression_by_name(name: str) -> str:
+    """Return the compression for a file name, as ``tar --auto-compress`` does."""
+    stem, _, ending = os.path.basename(name).rpartition(".")
+    if ending == "tar" and stem:
+        return "none"
+    ending = "gz" if ending == "tgz" else ending if stem.endswith(".tar") else ""
+    return {"gz": "gzip", "bz2": "bzip2", "lzma": "lzma", "zst": "zstd", "lz4": "lz4"}.get(ending, "xz")
+
+
 def compressor(kind: str, write: Write, level: int | None = None) -> Compressor:
     """Return a compressor.
 

@@ -29,15 +29,6 @@ def refuse_extension(name: str) -> None:
         )
 
 
-def compression_by_name(name: str) -> str:
-    """Return the compression for a file name, as ``tar --auto-compress`` does."""
-    stem, _, ending = os.path.basename(name).rpartition(".")
-    if ending == "tar" and stem:
-        return "none"
-    ending = "gz" if ending == "tgz" else ending if stem.endswith(".tar") else ""
-    return {"gz": "gzip", "bz2": "bzip2", "lzma": "lzma", "zst": "zstd", "lz4": "lz4"}.get(ending, "xz")
-
-
 def extension(kind: str) -> str:
     """Return the extension of a file of this kind, with its dot."""
     if kind in (SQUASHFS, QCOW2):

@@ -137,6 +137,17 @@ class Mapping(Collection):
         return zip(children, children, strict=True)
 
 
+def pairs(node: Node | None) -> list[tuple[str, Node, Node]]:
+    """Return a mapping's entries with scalar keys, each as (text of the key, key, value)."""
+    if not isinstance(node, Mapping):
+        return []
+    return [(key.text, key, value) for key, value in node.pairs() if isinstance(key, Scalar)]
+
+
+def value_of(node: Node | None, name: str) -> Node | None:
+    return next((value for key, _, value in pairs(node) if key == name), None)
+
+
 def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node | None:
     """Parse a text and return its first document, or None for a text without a document.
 

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 import pytest
 
 from templater.cli import file_watcher, options, output
+from templater.cli.commands.watch import WatchedImage
 from templater.cli.file_watcher import CHECK, PATIENCE, QUIET, Watch, sources_of
-from templater.cli.watch_output import WatchedImage
 from templater.limit_option import Given
 from templater.model.errors import TemplaterError
 from templater.model.hosts import HOSTS

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from templater.cli import options
-from templater.cli.watch_output import WatchedImage
+from templater.cli.commands.watch import WatchedImage
 from templater.limit_option import Given
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import TemplaterError

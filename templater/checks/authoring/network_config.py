@@ -22,10 +22,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ...parsing.yaml_nodes import Mapping, Node, Scalar, Sequence
+from ...parsing.yaml_nodes import Mapping, Node, Scalar, Sequence, pairs, value_of
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..mistakes_in_files import Mistake, mistakes_of, pairs, validated, value_of, yaml_mapping
+from ..mistakes_in_files import Mistake, mistakes_of, validated, yaml_mapping
 from ..netplan_keys import unknown_keys
 
 TYPES = {"bond", "bridge", "infiniband", "loopback", "nameserver", "physical", "route", "vlan"}
