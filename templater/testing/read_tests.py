@@ -368,7 +368,7 @@ class _FolderReader:
         except Panic as panic:
             words = panic.message.partition("error parsing regexp: ")[2] or panic.message
             raise InputError(f"invalid regular expression: {printable(words)}") from None
-        self.steps_of_patterns += len(pattern.program)
+        self.steps_of_patterns += pattern.size
         if self.steps_of_patterns > MAX_STEPS:
             raise LimitError(f"all regular expressions need more than {MAX_STEPS} steps")
         return pattern

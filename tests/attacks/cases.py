@@ -84,7 +84,7 @@ CASES = {
     44: Case("100,000 brackets or blocks", "a limit"),
     45: Case("unclosed brackets, tags and blocks", "an error at pongo2's line and column"),
     46: Case("a template of 100 MB, one line of 50 MB, NUL, BOM, CRLF, invalid UTF-8", "a limit; accepted bytes are rendered unchanged"),
-    47: Case("texts that make regular expressions slow", "lexer and filters take time in proportion to the text"),
+    47: Case("texts that make regular expressions slow; regular expressions with many repetitions", "lexer and filters take time in proportion to the text; what a regular expression compiles to counts towards the limit"),
     48: Case("template syntax in a configuration value", "inserted as text, never rendered"),
     49: Case("a newline in a configuration value", "the newline is inserted; `audit` names the line of the template, also if `set`, `with`, `for` or `firstof` passes the value on, or an expression adds text before it"),
     50: Case("secrets in messages", "`preview` and `diff` show secrets; hook logs redact them; reports contain no description of an instance"),

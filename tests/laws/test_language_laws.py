@@ -18,6 +18,7 @@ from templater.pongo2 import golang
 from templater.pongo2.codegen import nodes
 from templater.pongo2.dialect import DIALECTS
 from templater.pongo2.filters_and_tags import library_for
+from templater.pongo2.golang.regexp import Pattern
 from templater.pongo2.render_state import DEFAULT_LIMITS, Limits, Render
 from templater.pongo2.syntax import expression_parser
 from templater.pongo2.values import Failure, Panic, TooLarge
@@ -214,6 +215,11 @@ def golang_functions() -> Iterator[Any]:
         for name, function in inspect.getmembers(found, inspect.isfunction):
             if function.__module__ == found.__name__ and name[0] != "_":
                 yield pytest.param(function, id=f"{module.name}.{name}")
+    yield pytest.param(remove_all, id="regexp.Pattern.remove_all")
+
+
+def remove_all(pattern: str, text: str) -> str:
+    return Pattern(pattern).remove_all(text)
 
 
 def type_name(parameter: inspect.Parameter) -> str:

@@ -146,7 +146,7 @@ VALUES = {
     "pongo2.folder_loader": {"MAX_FILE": 4_194_304},
     "pongo2.golang.fmt": {"_TOO_LARGE": 1_000_000},
     "pongo2.golang.math": {"_LOG_ODD": (0.14798198605116586, 0.1818357216161805, 0.2857142874366239, 0.6666666666666735), "_LOG_EVEN": (0.15313837699209373, 0.22222198432149784, 0.3999999999940942), "_LN2_HIGH": 0.6931471803691238, "_LN2_LOW": 1.9082149292705877e-10, "_LN2_UPPER": 0.693147180559663, "_LN2_LOWER": 2.8235290563031577e-13},
-    "pongo2.golang.regexp": {"_MAX_REPEAT": 1000, "_MAX_PROGRAM": 20_000},
+    "pongo2.golang.regexp": {"_MAX_REPEAT": 1000, "_MAX_PARTS": 100_000, "_MAX_PROGRAM": 20_000},
     "pongo2.golang.time": {"_DAY": 86_400},
     "pongo2.runtime_functions": {"SMALL_LIST": 64, "PORTION": 2000},
     "pongo2.render_state": {"SMALL": 1024, "ELEMENT": 16, "WORK_OF_STEP": 16},

@@ -2,12 +2,12 @@
 
 from heapq import heappop, heappush
 
-from ..golang.regexp import remove_all
+from ..golang.regexp import Pattern
 from ..golang.strings import GO_SPACE
 from ..operators import wrap64
 from ..render_state import work
 from ..values import Safe, sized, to_bytes, to_int, to_string
-from . import SLOW, filter
+from . import PYTHON, SLOW, filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def removetags(render: "Render", value: "Any", argument: "Any") -> str:
     """Remove the tags whose names are in the argument. pongo2 treats each name as a regular expression."""
     text = to_string(value)
     for name in _counted_names(render, text, argument):
-        text = _without_tag(text, name) if _is_plain(name) else remove_all(f"</?{name}/?>", text)
+        text = _without_tag(text, name) if _is_plain(name) else _without_matches(render, text, name)
     return sized(text.strip(GO_SPACE))
 
 
@@ -57,7 +57,13 @@ def _counted_names(render: "Render", text: str, argument: "Any") -> "list[str]":
     return names
 
 
-#: the number of characters whose processing takes as long as compiling a regular expression
+def _without_matches(render: "Render", text: str, name: str) -> str:
+    pattern = Pattern(f"</?{name}/?>")
+    work(render, pattern.size * PYTHON + pattern.work(text))
+    return pattern.remove_all(text)
+
+
+#: the number of characters whose processing takes as long as compiling a short regular expression
 _COMPILED = 64
 
 

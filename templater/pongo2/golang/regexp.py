@@ -7,11 +7,13 @@ most the text's length times the program's length.
 
 from unicodedata import category
 
+from ...model.errors import LimitError
 from ..values import Panic, grow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     Test = Callable[[str], bool]
     # A program is a list of steps. Each step is a tuple of one of these forms:
@@ -19,48 +21,57 @@ if TYPE_CHECKING:
     # ("jump", step), ("look", test of a position), ("match",)
     Step = tuple[object, ...]
 
-_MAX_REPEAT = 1000  # the limit of Go's regexp package
+#: Go's limit on the count of a repetition, and on the product of the counts of nested repetitions
+_MAX_REPEAT = 1000
 _MAX_PROGRAM = 20_000
-
-
-def remove_all(pattern: str, text: str) -> str:
-    """Return the result of regexp.MustCompile(pattern).ReplaceAllString(text, "") in Go.
-
-    Raises Panic if the pattern is invalid.
-    """
-    search = Pattern(pattern).searcher(text)
-    out = []
-    done = position = 0
-    while position <= len(text):
-        found = search.next(position)
-        if found is None:
-            break
-        start, end = found
-        out.append(text[done:start])
-        done = end
-        position = end if end > start else end + 1
-    out.append(text[done:])
-    return "".join(out)
+#: limit on the parts that are compiled: a repeated empty part adds no step to the program
+_MAX_PARTS = 5 * _MAX_PROGRAM
 
 
 class Pattern:
-    """A compiled regular expression. Raises Panic if the pattern is invalid."""
+    """A compiled regular expression.
 
-    __slots__ = ("program", "text", "weight")
+    Raises Panic if the pattern is invalid, and LimitError if it is too large.
+    """
+
+    __slots__ = ("program", "size", "text", "weight")
 
     def __init__(self, pattern: str) -> None:
         # This check precedes parsing, because the time for parsing can grow with the square of the length.
         if len(pattern) > _MAX_PROGRAM:
             raise _too_large()
         self.text = pattern
-        self.program = _Compiler(_Parser(pattern).parse()).program()
+        compiler = _Compiler(_Parser(pattern).parse())
+        self.program = compiler.steps
+        #: the work of the compilation
+        self.size = max(compiler.parts, len(self.program))
         #: the largest number of comparisons at one position of a text
         self.weight = sum(map(_weight, self.program))
 
+    def work(self, text: str) -> int:
+        """Return the largest number of comparisons that a search in a text makes."""
+        return self.weight * (len(text) + 1)
+
     def searcher(self, text: str) -> "_Search":
         """Return a search in a text. Raises TooLarge if the search can take too much work."""
-        grow(self.weight * (len(text) + 1))
+        grow(self.work(text))
         return _Search(self.program, text)
+
+    def remove_all(self, text: str) -> str:
+        """Return the result of ReplaceAllString(text, "") in Go."""
+        search = self.searcher(text)
+        out = []
+        done = position = 0
+        while position <= len(text):
+            found = search.next(position)
+            if found is None:
+                break
+            start, end = found
+            out.append(text[done:start])
+            done = end
+            position = end if end > start else end + 1
+        out.append(text[done:])
+        return "".join(out)
 
     def is_in(self, text: str) -> bool:
         """Return whether the pattern matches somewhere in a text. Raises TooLarge as ``searcher`` does."""
@@ -236,10 +247,14 @@ class _Parser:
         bounds = self.bounds()
         if bounds is None:
             return atom
+        least, most = bounds
+        # Like Go, compute this product only for real repetitions, which can be nested at most nine times.
+        if max(least, most or 0) >= 2 and _copies(atom) * max(least, most or 0) > _MAX_REPEAT:
+            raise self.bad("invalid repeat count")
         greedy = not self.take("?")
         if self.peek("*") or self.peek("+") or self.peek("?") or self.bounds() is not None:
             raise self.bad("invalid nested repetition operator")
-        return ("repeat", atom, bounds[0], bounds[1], greedy != self.flags.ungreedy)
+        return ("repeat", atom, least, most, greedy != self.flags.ungreedy)
 
     def bounds(self) -> "tuple[int, int | None] | None":
         if self.take("*"):
@@ -262,8 +277,9 @@ class _Parser:
         if closing < 0 or not _is_count(low) or (high and not _is_count(high)):
             return None
         self.position = closing + 1
-        least = int(low)
-        most = int(high) if high else None if comma else least
+        # Five digits are enough, because a count with more than four is above the limit.
+        least = int(low[:5])
+        most = int(high[:5]) if high else None if comma else least
         if least > _MAX_REPEAT or (most is not None and (most > _MAX_REPEAT or most < least)):
             raise self.bad("invalid repeat count")
         return least, most
@@ -481,8 +497,19 @@ class _Parser:
         return self.escaped_char(self.char("missing closing ]")) if c == "\\" else c
 
 
+def _copies(tree: "Any") -> int:
+    """Return the largest product of the counts of nested repetitions, as repeatIsValid in Go counts them."""
+    op = tree[0]
+    if op in ("join", "either"):
+        return max(map(_copies, tree[1]), default=1)
+    if op != "repeat" or tree[3] == 0:
+        return 1
+    copies: int = tree[2] if tree[3] is None else tree[3]
+    return max(copies, 1) * _copies(tree[1])
+
+
 def _is_count(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 4 and (text == "0" or text[0] != "0")
+    return text.isascii() and text.isdigit() and (text == "0" or text[0] != "0")
 
 
 def _any_of(tests: "list[Test]") -> "Test":
@@ -533,8 +560,8 @@ def _line_end(text: str, position: int) -> bool:
 # --- program -----------------------------------------------------------------------------------------
 
 
-def _too_large() -> Panic:
-    return Panic("regexp: Compile: error parsing regexp: expression too large")
+def _too_large() -> LimitError:
+    return LimitError(f"a regular expression needs more than {_MAX_PROGRAM} steps")
 
 
 def _weight(step: "Step") -> int:
@@ -547,11 +574,9 @@ class _Compiler:
 
     def __init__(self, tree: "Step") -> None:
         self.steps: list[Step] = []
+        self.parts = 0
         self.emit(tree)
         self.add(("match",))
-
-    def program(self) -> "list[Step]":
-        return self.steps
 
     def add(self, step: "Step") -> int:
         if len(self.steps) >= _MAX_PROGRAM:
@@ -560,6 +585,9 @@ class _Compiler:
         return len(self.steps) - 1
 
     def emit(self, tree: "Step") -> None:
+        self.parts += 1
+        if self.parts > _MAX_PARTS:
+            raise _too_large()
         op = tree[0]
         if op == "join":
             for part in tree[1]:  # type: ignore[attr-defined]
@@ -583,13 +611,17 @@ class _Compiler:
             self.steps[jump] = ("jump", len(self.steps))
 
     def repeat(self, tree: "Step", least: int, most: "int | None", greedy: bool) -> None:
-        for _ in range(least):
+        # As in Go, x{2,} is the same as xx+, and x* is the same as (x+)?, also if x matches the empty text.
+        for _ in range(least if most is not None else least - 1):
             self.emit(tree)
         if most is None:
-            split = self.add(("split",))
+            skip = self.add(("split",)) if least == 0 else None
+            start = len(self.steps)
             self.emit(tree)
-            self.add(("jump", split))
-            self.branch(split, greedy)
+            loop = self.add(("split",))
+            self.steps[loop] = ("split", start, loop + 1) if greedy else ("split", loop + 1, start)
+            if skip is not None:
+                self.branch(skip, greedy)
             return
         splits = []
         for _ in range(most - least):
