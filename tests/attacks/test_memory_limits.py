@@ -76,7 +76,10 @@ def findings(path, **limits):
 
 def test_an_audit_stores_member_names_only_up_to_its_limit(image):
     path = image(*[(f"rootfs/{n}", b"") for n in range(50)])
-    assert "unreadable" not in findings(path, members=60)[1]
+    surveyed, found = findings(path, members=60)
+    assert "unreadable" not in found
+    assert "unreadable" not in findings(path, members=len(surveyed.names))[1]
+    assert "unreadable" in findings(path, members=len(surveyed.names) - 1)[1]
     surveyed, found = findings(path, members=20)
     assert len(surveyed.names) <= 21
     assert found["unreadable"].severity == Severity.HIGH

@@ -71,6 +71,7 @@ def test_writing_a_report_does_not_change_the_exit_code(name, code, page, run):
 
 def test_a_comparison_with_the_exit_code_option_ends_with_1_if_files_differ(page):
     assert page(*COMMANDS["other configuration"], "--exit-code")[0] == 1
+    assert page(*COMMANDS["other configuration"])[0] == 0
     assert page("diff", CLOUD, "--set", "user.unread=1", "--exit-code")[0] == 0
 
 

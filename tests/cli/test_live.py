@@ -90,6 +90,15 @@ def test_a_diff_of_one_instance_prints_a_patch(incus, run):  # noqa: F811
     assert run("diff", "incus:c1", "--exit-code")[0] == 1
 
 
+def test_a_diff_of_one_instance_says_what_cloud_init_will_do_at_the_next_boot(incus, run):  # noqa: F811
+    _, _, err = run("diff", "incus:c1")
+    *_, headline, socket, source = err.splitlines()
+    said = "cloud-init of unknown version, datasource_list unknown: the next boot reads no data"
+    assert headline == said
+    data = json.loads(run("diff", "incus:c1", "--json")[1])["cloud_init"]
+    assert [socket, source] == [f"  {each['text']} ({each['rule']})" for each in data["reasons"]]
+
+
 def test_the_value_of_the_as_option_is_the_predicted_host(incus, run):  # noqa: F811
     _code, out, _err = run("diff", "incus:c1", "--as", "lxd")
     assert "# /srv/deep/file: new, 0:0 0644" in out

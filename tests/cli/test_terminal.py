@@ -143,7 +143,8 @@ def test_a_file_that_a_later_pass_leaves_unchanged_is_named_in_one_line(tmp_path
     text = COLOUR.sub("", shown("preview", tmp_path))
     assert text.count("\nc1\n") == 2
     assert "unchanged on start: /etc/a, /etc/b\n" in text
-    assert "written again" not in text
+    assert text.count("── /etc/") == 2
+    assert "written again" not in text and "not changed on start" not in text
 
 
 def test_a_file_that_a_later_pass_changes_is_shown_in_that_pass(tmp_path, shown):

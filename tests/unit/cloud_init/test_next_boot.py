@@ -149,6 +149,16 @@ def test_a_guest_with_very_many_cloud_init_settings_gives_no_guest_facts(count, 
     assert read_guest(files.get, lambda path: names[:3] if path.endswith(".d") else None).last_id == "i-1"
 
 
+@pytest.mark.parametrize(
+    ("value", "trusts"),
+    [("true", True), ("True", True), ("yes", True), ("on", True), ("1", True), ("'1'", True), ("false", False),
+     ("no", False), ("0", False), ("''", False), ("~", False), ("[true]", False)],
+)  # fmt: skip
+def test_a_setting_of_cloud_init_may_have_any_spelling_of_true(value, trusts):
+    settings = f"manual_cache_clean: {value}\n".encode()
+    assert read_guest({"/etc/cloud/cloud.cfg": settings}.get, lambda path: None).trusts_cache == trusts
+
+
 def test_each_cloud_init_settings_file_is_parsed_once(monkeypatch):
     parsed = []
     monkeypatch.setattr(yaml_values, "parse", lambda source: parsed.append(source.text))

@@ -20,17 +20,18 @@ from templater.next_start.read_ahead import read_ahead
 from templater.next_start.sentences_and_commands import commands, counts, short
 from templater.next_start.verdicts import judge, links_text
 from templater.parsing.instance_description import read_instance
+from templater.pongo2.render_state import Limits as RenderLimits
 from tests.recorded_daemon import error, sync
 
 SEED = "/var/lib/cloud/seed/nocloud-net/meta-data"
 
 
-def judged(daemon, name="c1", host=None, prepare=lambda live: None):
+def judged(daemon, name="c1", host=None, prepare=lambda live: None, limits=None):
     found = open_daemon(parse_address(f"{daemon.family}:{name}"))
     live = open_instance(found)
     prepare(live)
     try:
-        options = RenderOptions(host or found.nearest.host, clock=0.0, seed=0)
+        options = RenderOptions(host or found.nearest.host, clock=0.0, seed=0, limits=limits)
         return judge(live, read_instance(live.description), options)
     finally:
         found.close()
@@ -115,6 +116,14 @@ def test_judging_files_that_were_read_ahead_sends_no_request_to_the_daemon(incus
     found = judged(incus, prepare=prepare)
     assert [file.verdict for file in found.files] == ["change", "change"]
     assert incus.requests[len(sent) :] == []
+
+
+def test_the_processor_time_of_reading_an_instance_is_not_part_of_the_time_for_rendering(incus, monkeypatch):
+    put_rules(incus, [("/etc/a", ["start"], "a.tpl", {})], {"a.tpl": b"a"})
+    incus.put_file("c1", "/etc/a", b"old")
+    monkeypatch.setattr("templater.pongo2.render_state.thread_time", lambda: len(incus.requests))
+    found = judged(incus, limits=RenderLimits(total=0.5))
+    assert [file.verdict for file in found.files] == ["change"]
 
 
 def test_only_the_first_of_many_instances_is_read_alone(incus, monkeypatch):

@@ -254,6 +254,15 @@ def test_attack_54_a_null_entry_in_metadata_is_preserved():
     assert [rule.null for rule in metadata.rules] == [True, True, False]
 
 
+@pytest.mark.parametrize("yaml", ["v2", "v4"])
+def test_a_value_with_the_tag_null_is_null_in_every_spelling(yaml):
+    spellings = ("", "~", "null", "Null", "NULL", "''", "'null'")
+    text = "".join(f"  /{number}: !!null {spelling}\n" for number, spelling in enumerate(spellings))
+    assert [rule.null for rule in read(f"templates:\n{text}", yaml).rules] == [True] * len(spellings)
+    for other in ("nULL", "x", "0"):
+        assert "must be a mapping" in error_of(f"templates:\n  /a: !!null {other}\n", yaml).message
+
+
 def test_a_null_metadata_document_differs_from_an_empty_one():
     assert read("~").null
     assert not read("").null

@@ -289,6 +289,7 @@ def test_each_outcome_has_its_word_and_reason_in_the_table_of_hosts(result, cell
         (b"a", b"a\nc", "'' in line 2, not 'c'"),
         (b"a\nb", b"a", "'b' in line 2, not ''"),
         (None, b"a", "'' in line 1, not 'a'"),
+        (b"\xff", b"a\xfeb", "'\ufffd' in line 1, not 'a\ufffdb'"),
         (b"x" * 60, b"y" * 61, f"'{'x' * 60}' in line 1, not '{'y' * 60}\u2026'"),
     ],
 )

@@ -251,6 +251,16 @@ def test_a_connection_above_the_limit_replaces_another_or_is_refused(monkeypatch
     assert clients[2][0].closed and not clients[3][0].closed
 
 
+def test_the_server_accepts_no_further_connection_while_too_many_connections_are_closing(monkeypatch):
+    clients = [(Client(), (f"192.0.2.{number}", 1)) for number in range(4)]
+    monkeypatch.setattr(connections, "_CLOSING", 1)
+    calls, _ = accepted(monkeypatch, clients, bounds=Bounds(connections=2))
+    closed = [("close", "192.0.2.2")] * 2
+    assert calls[2:4] == closed and [call for call in calls if call[0] == "close"] == closed
+    assert [client.closed for client, _ in clients] == [True, True, False, False]
+    assert calls[-1] == ("serve", "192.0.2.3")
+
+
 def test_a_client_that_does_not_read_is_too_slow():
     class Response:
         async def write(self, data):

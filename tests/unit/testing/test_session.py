@@ -571,6 +571,16 @@ def test_the_key_named_valid_finds_the_same_mistakes_as_the_check_command(tmp_pa
     ]
 
 
+def test_the_key_named_valid_finds_a_script_that_does_not_begin_with_its_interpreter(tmp_path):
+    image = an_image(
+        tmp_path / "i", "tests:\n- {name: a, valid: true}\n",
+        rules="  /usr/local/bin/a: {when: [create], template: a.tpl}\n",
+        templates={"a.tpl": "{# the greeting #}\n#!/bin/sh\necho hello\n"},
+    )  # fmt: skip
+    (failure,) = failures(image)
+    assert failure.endswith("the script does not begin with '#!', so the kernel cannot run it [first-line]")
+
+
 def test_the_random_values_and_the_time_are_the_same_in_each_test_run(tmp_path):
     image = an_image(
         tmp_path / "i",
@@ -591,7 +601,7 @@ def test_the_key_named_valid_runs_every_check_of_rendered_files():
         if {"mistakes_of", "mistakes_in", "yaml_mapping"} & set(check.run.__globals__)
     }
     about_all = {"network-key", "first-line"}
-    assert checks_of_one_file.CHECKS - about_all <= readers
+    assert about_all <= checks_of_one_file.CHECKS <= readers | about_all
     missing = readers - checks_of_one_file.CHECKS
     assert not missing, "CHECKS in templater/checks/checks_of_one_file.py does not name them"
 

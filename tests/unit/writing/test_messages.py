@@ -129,6 +129,33 @@ def test_a_file_that_another_process_replaces_during_the_apply_is_refused(
     assert target.read_text() == "OLD"
 
 
+@pytest.mark.parametrize(("text", "later"), [("of another process", 0), ("OLD", 1)])
+def test_a_hard_link_that_another_process_replaces_during_the_apply_is_refused(
+    text, later, tmp_path, monkeypatch
+):
+    """An overlay gives a hard link another inode at copy-up, but never another size or time."""
+    target = tmp_path / "old"
+    target.write_text("old")
+    os.link(target, tmp_path / "link")
+    time, real = os.stat(target).st_mtime_ns, Directory.open
+
+    def late(directory, name, **options):
+        fd = real(directory, name, **options)
+        if options.get("write") and target.read_text() == "old":
+            target.unlink()
+            target.write_text(text)
+            os.utime(target, ns=(0, time + later))
+        return fd
+
+    monkeypatch.setattr(Directory, "open", late)
+    with DirectoryRootfs(str(tmp_path)) as rootfs:
+        changes = decide([Rendering(Rule("/old", "t", ("create",)), "create", b"new")], rootfs)
+        with pytest.raises(RefusedError) as caught:
+            apply(Plan(Metadata(), Instance("c1"), NONE, ("create",), tuple(changes)), rootfs)
+    assert caught.value.message == "'/old' was replaced since the plan was made"
+    assert (target.read_text(), (tmp_path / "link").read_text()) == (text, "old")
+
+
 def test_apply_keeps_a_file_that_another_process_creates_at_the_target_just_before_the_write(
     tmp_path, monkeypatch
 ):
