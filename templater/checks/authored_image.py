@@ -22,7 +22,7 @@ from ..pongo2.reads import Read, nodes, reads_of
 from ..pongo2.render_state import Limits
 from ..pongo2.syntax import tree
 from ..pongo2.template_loading import Compilation
-from ..rendering.render import MAX_TOTAL_OF_SEVERAL, Compiled, render
+from ..rendering.render import Compiled, render
 from .base import mode_of
 from .invented_values import AWKWARD, SET, invented_value, literal_defaults, other_instances
 from .scanned_image import ScannedImage
@@ -278,7 +278,7 @@ class AuthoredImage(ScannedImage):
             compiled = self._compiled(own)
             for number, probe in enumerate(probes):
                 instance = probe if probe.exists else with_image_keys(probe, metadata.properties)
-                for made in render(metadata, compiled, instance, TRIGGERS, own, most=MAX_TOTAL_OF_SEVERAL):
+                for made in render(metadata, compiled, instance, TRIGGERS, own):
                     text = None if made.content is None else _kept(made.content)
                     if text is not None:
                         size += 0 if text in texts else len(text)

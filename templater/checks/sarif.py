@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
@@ -30,6 +31,16 @@ SCORES = {
 }
 #: number of hexadecimal digits in the fingerprint of a result
 _DIGEST_LENGTH = 16
+
+
+def uri_of(path: str) -> str:
+    """Return a path's URI. The URI is relative if the path is below the working directory."""
+    from urllib.parse import quote
+
+    relative = os.path.relpath(path)
+    if relative.split("/")[0] == "..":
+        return "file://" + quote(os.fsencode(os.path.abspath(path)))
+    return quote(os.fsencode(relative))
 
 
 def sarif_document(

@@ -8,7 +8,7 @@ from ..model.errors import LimitError, TemplaterError
 from ..model.hosts import HOSTS
 from ..model.plan import Plan
 from ..model.render_options import RenderOptions
-from ..rendering.render import MAX_TOTAL_OF_SEVERAL, render
+from ..rendering.render import render
 from .decide_changes import plan_of
 from .generated_keys import new_instance
 from .plan_image import predicted, read_templates
@@ -65,7 +65,7 @@ def plan_every_host(
             own_instance = new_instance(instance, metadata.properties, triggers, placeholders=True)
         key = host.yaml, host.dialect
         if key not in planned:
-            renderings = render(metadata, templates, own_instance, triggers, own, most=MAX_TOTAL_OF_SEVERAL)
+            renderings = render(metadata, templates, own_instance, triggers, own)
             for rendering in renderings:
                 if rendering.content is not None:
                     rendering.content = contents.setdefault(rendering.content, rendering.content)

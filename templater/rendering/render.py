@@ -19,10 +19,8 @@ if TYPE_CHECKING:
     from .instance_context import Contexts
 
 MAX_RENDERINGS = 10_000
-#: maximum bytes of all files together, in one call of `render`
-MAX_TOTAL = 256 << 20
-#: the limit of bytes for each host, if the files of several hosts exist at once
-MAX_TOTAL_OF_SEVERAL = 64 << 20
+#: maximum bytes of all files together, in one call of `render`; a hook's child may send as many
+MAX_TOTAL = 64 << 20
 #: after compiling a template with more bytes than this, garbage is collected at once
 LARGE = 1 << 19
 
@@ -53,18 +51,15 @@ def render(
     options: "RenderOptions",
     *,
     codes: "Mapping[str, CodeType] | None" = None,
-    most: "int | None" = None,
 ) -> "list[Rendering]":
     """Render the rules that match a trigger, pass by pass, and within a pass in the order of the rules.
 
     If a rule fails, its rendering has an ``error``, and the other rules are still rendered. ``codes`` maps
     the names of templates to compiled code from the cache, which is rendered without importing the compiler.
-    ``most`` is the maximum number of bytes of all files, by default ``MAX_TOTAL``.
     The total time limit starts here, unless it has already started.
 
     Raises LimitError if rendering takes too long, or gives too many files or bytes.
     """
-    most = MAX_TOTAL if most is None else most
     compiled = templates if isinstance(templates, Compiled) else Compiled(templates, options, codes)
     limits = compiled.begin()
     contexts = None
@@ -90,8 +85,8 @@ def render(
             renderings.append(rendering)
             if len(renderings) > MAX_RENDERINGS:
                 raise LimitError(f"more than {MAX_RENDERINGS} files to render")
-            if total > most:
-                raise LimitError(f"the rendered files are larger than {most >> 20} MiB in total")
+            if total > MAX_TOTAL:
+                raise LimitError(f"the rendered files are larger than {MAX_TOTAL >> 20} MiB in total")
     return renderings
 
 

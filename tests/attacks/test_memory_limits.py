@@ -181,7 +181,7 @@ def test_the_check_command_compares_all_hosts_within_the_usual_memory_limit(
 
 def test_the_rendered_files_of_all_hosts_together_have_a_size_limit(tmp_path, monkeypatch):
     """`preview --as all` held 250 MB for each dialect."""
-    monkeypatch.setattr("templater.planning.every_host.MAX_TOTAL_OF_SEVERAL", 5)
+    monkeypatch.setattr("templater.rendering.render.MAX_TOTAL", 5)
     metadata = ("metadata.yaml", f"{METADATA}templates: {{/a: {{when: [start], template: a}}}}".encode())
 
     def plans(text: bytes) -> object:

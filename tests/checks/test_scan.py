@@ -14,10 +14,9 @@ import pytest
 from templater.checks.base import Observation, check
 from templater.checks.finding import Finding, Severity
 from templater.checks.run_checks import all_checks, audit, run_check
-from templater.checks.sarif import sarif_document
+from templater.checks.sarif import sarif_document, uri_of
 from templater.checks.scan import _Scanner, scan_image
 from templater.checks.scanned_image import Name, ScannedImage
-from templater.cli.commands.audit import uri_of
 from templater.cli.main import main
 from templater.image.build import Packing, build
 from templater.image.limits import ATTRIBUTE_BYTES, DEFAULT

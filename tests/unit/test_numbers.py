@@ -164,7 +164,7 @@ VALUES = {
     "prediction.predict": {"_LONGEST_PATH": 100},
     "rendering.explain": {"MAX_LINES": 100_000, "MAX_ORIGINS": 500_000},
     "rendering.memo": {"MOST": 33_554_432, "OVERHEAD": 1024, "PER_READ": 1024, "LONG": 1024},
-    "rendering.render": {"MAX_RENDERINGS": 10_000, "MAX_TOTAL": 268_435_456, "MAX_TOTAL_OF_SEVERAL": 67_108_864, "LARGE": 524_288},
+    "rendering.render": {"MAX_RENDERINGS": 10_000, "MAX_TOTAL": 67_108_864, "LARGE": 524_288},
     "reporting.columns": {"WIDEST": 100},
     "reporting.explanation": {"MAX_INDENT": 60, "MAX_NAMED": 8},
     "reporting.host_table": {"LONGEST_EXCERPT": 60},

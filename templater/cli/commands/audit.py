@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +75,11 @@ def command(
     if as_json and report not in (None, "json"):
         raise click.UsageError(f"--json and --report {report} contradict each other")
     report = "json" if as_json else report or "text"
+    sarif = None
+    if report == "sarif":
+        from ...checks.sarif import uri_of
+
+        sarif = __version__, uri_of(image)
     described = instance.read() if instance.is_given else None
     for note in () if described is None else described.notes:
         output.note(note)
@@ -86,7 +90,7 @@ def command(
         yaml=limits.for_reading(),
         rendering=limits.for_rendering(LIMITS.seconds, LIMITS.total),
         instance=described,
-        sarif=(__version__, uri_of(image)) if report == "sarif" else None,
+        sarif=sarif,
     )
     paths = options.existing(local), rootfs and options.existing(rootfs)
     found = read_image(work, paths, limits, packages=SARIF_AUDIT if report == "sarif" else AUDIT)
@@ -99,16 +103,6 @@ def command(
         show(found["findings"])
         output.say(summary(image, found["findings"], found["hidden"]))
     return 1 if found["findings"] else 0
-
-
-def uri_of(path: str) -> str:
-    """Return a path's URI. The URI is relative if the path is below the working directory."""
-    from urllib.parse import quote
-
-    relative = os.path.relpath(path)
-    if relative.split("/")[0] == "..":
-        return "file://" + quote(os.fsencode(os.path.abspath(path)))
-    return quote(os.fsencode(relative))
 
 
 def show(findings: list[dict[str, Any]]) -> None:

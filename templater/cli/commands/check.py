@@ -166,8 +166,8 @@ def command(
     from ...checks.authored_image import LIMITS
     from ...checks.check_report import check_report
     from ...checks.fixes import fix_image
+    from ...checks.sarif import uri_of
     from ...definitions.detect import is_definition
-    from .audit import uri_of
 
     if rule is not None:
         output.write(explain(rule))
