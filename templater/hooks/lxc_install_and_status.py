@@ -59,53 +59,59 @@ def namespace_words(config: str) -> str:
 
     Only processes in the container's user namespace can write the files of an ordinary user's container.
     """
+    ranges = zip("ug", _namespace(config)[:2], strict=True)
+    maps = [f" -m {kind}:{first}:{disk}:{count}" for kind, each in ranges for first, disk, count in each]
+    return "lxc-usernsexec" + "".join(maps) if maps else ""
+
+
+def owner_words(config: str) -> "list[str]":
+    """Return the option ``--owner`` with the id that the user who starts the container has in the namespace.
+
+    In the namespace, a hook can't distinguish this user from a user of the container. Return [] for a
+    container that root starts, or if the user is the container's root.
+    """
+    owner = _namespace(config)[2]
+    return ["--owner", str(owner)] if owner else []
+
+
+def _namespace(config: str) -> "tuple[Ranges, Ranges, int]":
+    """Return the ids of the user namespace that the hook enters, and the id in it of the user who enters it.
+
+    The ids are empty for a container that root starts.
+    """
     from os import getegid, getuid
 
     from ..rootfs.directory_rootfs import IDENTITY
 
     ids = ids_on_disk(config) if exists(config) else None
     if ids is None or ids is IDENTITY:
-        return ""
-    if os.geteuid() != 0:
-        maps = [_with(ids.uids, getuid()), _with(ids.gids, getegid())]
-    else:
-        # lxc-create runs its template as root of a namespace with the ids of lxc.idmap and of the user.
-        # lxc.idmap may contain the id of the user, too.
-        maps = [tuple(own_map(name)) for name in ("uid_map", "gid_map")]
-        users = [disk for _, disk, count in maps[0] if count == 1]
-        if not set(ids.uids) <= set(maps[0]) or users in ([], [0]):
-            return ""
-    ranges = zip("ug", maps, strict=True)
-    return "lxc-usernsexec" + "".join(
-        f" -m {kind}:{first}:{disk}:{count}" for kind, each in ranges for first, disk, count in each
-    )
-
-
-def owner_words(config: str) -> "list[str]":
-    """Return the option ``--owner`` if lxc.idmap contains the user who starts the container, or [].
-
-    Only outside of the container's user namespace, a hook can distinguish this user from a user of the
-    container. So ``hook install`` tells the hook the id that this user has in the namespace.
-    """
-    from os import getuid
-
-    ids = ids_on_disk(config) if namespace_words(config) else None
-    if ids is None:
-        return []
+        return (), (), 0
     if os.geteuid() != 0:
         own = getuid()
-        found = [first + own - disk for first, disk, count in ids.uids if disk <= own < disk + count]
-    else:  # in the namespace of lxc-create
-        own = namespace_creator()
-        found = [own for first, _, count in ids.uids if first <= own < first + count]
-    return ["--owner", str(found[0])] if any(found) else []
+        uids, gids = _with(ids.uids, own), _with(ids.gids, getegid())
+        return (
+            uids,
+            gids,
+            next(first + own - disk for first, disk, count in uids if disk <= own < disk + count),
+        )
+    # lxc-create runs its template as root of a namespace with the ids of lxc.idmap and of the user. lxc.idmap
+    # may contain the id of the user, too.
+    uids, gids = (tuple(own_map(name)) for name in ("uid_map", "gid_map"))
+    users = [disk for _, disk, count in uids if count == 1]
+    if not set(ids.uids) <= set(uids) or not users or 0 in users:
+        return (), (), 0
+    return uids, gids, namespace_creator()
 
 
 def _with(ranges: "Ranges", own: int) -> "Ranges":
-    """Return the ranges, with a range for the caller's own id at the end if no range contains that id."""
+    """Return the ranges. If none contains the caller's own id, map it to the first free id, as LXC does."""
     if any(disk <= own < disk + count for _, disk, count in ranges):
         return ranges
-    return (*ranges, (max(first + count for first, _, count in ranges), own, 1))
+    free = 0
+    for first, _, count in sorted(ranges):
+        if first <= free:
+            free = first + count
+    return (*ranges, (free, own, 1))
 
 
 def added(before: "str | None", file: str, lines: str) -> str:
@@ -200,7 +206,7 @@ def line_status(line: str, config: str, install: str) -> "Finding":
         option = " ".join(owner)
         return Finding(
             False,
-            f"lxc.idmap contains the user who starts the container, but the hook line has no {option}",
+            f"the hook line has no {option}, so it refuses directories of the user who starts the container",
             f"write the line again: {install}",
         )
     return runs("lxc", inside, install, [*own, "--"])

@@ -93,27 +93,21 @@ _named_owner = 0
 
 
 def name_owner(uid: int) -> None:
-    """Let ``namespace_owner`` return this user, too, if this user created the user namespace."""
+    """Let ``namespace_owner`` return this user, if this user created the user namespace."""
     global _named_owner  # noqa: PLW0603 - the option holds for every directory that the hook opens
     _named_owner = uid
 
 
 def namespace_owner() -> int:
-    """Return the user who created this user namespace, or 0 if this user is not apart from the other users.
+    """Return the user who created this user namespace, or 0 if ``name_owner`` has not named this user.
 
-    lxc-usernsexec maps this user individually, behind all ids of the container. With ``podman run
-    --userns=keep-id``, the user has a lower id, and is an ordinary user of the container. Such a user counts
-    only if ``name_owner`` has named this user.
+    With ``podman run --userns=keep-id``, this user is an ordinary user of the container.
     """
-    owner = namespace_creator()
-    if owner in (0, OVERFLOW_ID):
-        return 0
-    last, _, count = max(own_map("uid_map"))
-    return owner if owner == _named_owner or (last, count) == (owner, 1) else 0
+    return _named_owner if _named_owner and _named_owner == namespace_creator() else 0
 
 
 def namespace_creator() -> int:
-    """Return the user who created this user namespace, or 0 if the kernel does not tell."""
+    """Return the user who created this user namespace, or 0 if this user has no id in it."""
     from fcntl import ioctl
 
     try:
@@ -121,7 +115,8 @@ def namespace_creator() -> int:
     except OSError:
         return 0
     try:
-        return int.from_bytes(ioctl(namespace, _NS_GET_OWNER_UID, bytes(4)), byteorder)
+        uid = int.from_bytes(ioctl(namespace, _NS_GET_OWNER_UID, bytes(4)), byteorder)
+        return 0 if uid == OVERFLOW_ID else uid
     except OSError:  # before Linux 4.11
         return 0
     finally:
@@ -129,7 +124,7 @@ def namespace_creator() -> int:
 
 
 def _is_group_of_namespace_owner(gid: int, users: "Rows", groups: "Rows") -> bool:
-    """Return whether a group is the private group of the user who called lxc-usernsexec.
+    """Return whether a group is the private group of the user whom ``namespace_owner`` returns.
 
     lxc-usernsexec maps this user and this group individually, not as part of a range. Outside of the
     namespace, a user's private group has the number of the user.

@@ -249,7 +249,7 @@ def _walk(
                     raise RefusedError(
                         f"'{printable(name)}' on the way to '{printable(path)}' may be a link that another"
                         " user controls",
-                        hint="give a path without links of other users",
+                        hint=_owner_hint() or "give a path without links of other users",
                     ) from None
                 is_behind_link = True
                 if is_magic_link and flags and not ahead:
@@ -293,18 +293,27 @@ def _shared_error(place: str, path: str) -> RefusedError:
     files = "its files" if place == abspath(path) else f"'{printable(path)}'"
     return RefusedError(
         f"other users can write to '{printable(place)}', so {files} may belong to another user",
-        hint="let only the owner write to the directory, or give --source and --state",
+        hint=_owner_hint() or "let only the owner write to the directory, or give --source and --state",
     )
 
 
 def _owner_error(place: str, uid: int, path: str) -> RefusedError:
     can = "change its files" if place == abspath(path) else f"exchange '{printable(path)}' with another one"
-    hint = f"run the hook as uid {uid}"
-    if uid == namespace_creator():  # namespace_owner() is 0, because the container has this id, too
-        hint = f"add --owner {uid} to the hook line, because this user starts the container"
+    hint = _owner_hint() if uid == namespace_creator() else ""
     return RefusedError(
         f"'{printable(place)}' belongs to another user (uid {uid}), who can {can}",
-        hint=f"move it to a directory of root, such as /var/lib/lxc, or {hint}",
+        hint=hint or f"move it to a directory of root, such as /var/lib/lxc, or run the hook as uid {uid}",
+    )
+
+
+def _owner_hint() -> str:
+    """Return a hint if the hook runs in a user namespace, and does not trust the user who created it."""
+    creator = namespace_creator()
+    if creator == namespace_owner():
+        return ""
+    return (
+        f"if uid {creator} is the user who starts the container, install the hook again, which adds --owner"
+        f" {creator} to its line: templater hook install lxc NAME --write"
     )
 
 

@@ -120,6 +120,7 @@ CASES = {
     74: Case("the owner of a directory above a container's directory exchanges two containers of root", "hooks refuse the container, and the error names the directory and its owner; `apply` refuses a root filesystem that was exchanged together with SRC"),
     75: Case("an archive from which GNU tar, with which the daemons unpack, reads other members or content than Go", "refused; `audit` reports it"),
     76: Case("a link of another user below the directories from which annotations may name an image or a description", "refused; the path of a description may have no link below the allowed directory"),
+    77: Case("a user of the container who created its user namespace, as with `--userns=keep-id`, redirects `--state`", "refused, unless the hook line names this user with `--owner`"),
 }  # fmt: skip
 
 

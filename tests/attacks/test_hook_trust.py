@@ -333,25 +333,35 @@ def test_a_directory_that_only_the_group_of_the_namespace_owner_can_write_does_n
 
 
 @as_root
+@pytest.mark.parametrize(
+    ("uid", "rows"),
+    [
+        (1234, [(0, 100000, 1234), (1234, 1234, 1), (1235, 101235, 64301)]),  # lxc.idmap = u 1234 1234 1
+        (65536, [(0, 100000, 65536), (65536, 1234, 1)]),  # lxc-usernsexec
+        (70000, [(0, 100000, 65536), (70000, 70000, 1)]),  # --userns=keep-id of a user of LDAP
+    ],
+)
 @pytest.mark.usefixtures("restored_process")
-def test_attack_74_a_hook_trusts_the_named_owner_only_if_this_user_made_the_namespace(
-    container: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_attack_74_77_a_hook_trusts_only_a_named_owner_who_made_the_namespace(
+    uid: int,
+    rows: list[Any],
+    container: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """With ``lxc.idmap = u 1234 1234 1``, this user's containers in the home directory did not start."""
     words = hook_line("lxc", container, monkeypatch)
-    os.chown(container.parent, 1234, 1234)
-    os.chown(container, 0, 1234)
+    os.chown(container.parent, uid, uid)
+    os.chown(container, 0, uid)
     container.chmod(0o770)  # as LXC makes it
-    rows = [(0, 100000, 1234), (1234, 1234, 1), (1235, 101235, 64301)]
     monkeypatch.setattr(shared_directories, "own_map", lambda _: iter(rows))
     monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
     for creator, options, is_refused in (
-        (1234, [], True),
-        (1234, ["--owner", "4321"], True),
-        (0, ["--owner", "1234"], True),  # outside of a user namespace
-        (4321, ["--owner", "1234"], True),
-        (1234, ["--owner=1234"], False),
-        (1234, [], True),
+        (uid, [], True),
+        (uid, ["--owner", "4321"], True),
+        (0, ["--owner", f"{uid}"], True),  # outside of a user namespace
+        (4321, ["--owner", f"{uid}"], True),
+        (uid, [f"--owner={uid}"], False),
+        (uid, [], True),
     ):
         for module in (shared_directories, trusted_paths):
             monkeypatch.setattr(module, "namespace_creator", lambda creator=creator: creator)
@@ -365,7 +375,8 @@ def test_attack_74_a_hook_trusts_the_named_owner_only_if_this_user_made_the_name
 def test_a_user_with_a_separate_entry_in_the_id_map_is_not_the_owner_of_the_namespace() -> None:
     """In a container with ``raw.idmap: both 1000 1000``, the user 1000 could redirect --state."""
     for owner, inside, named, number in (
-        (0, 1000, 0, 0), (0, 1000, 1000, 0), (1000, 65536, 0, 65536), (1000, 1000, 0, 0), (1000, 1000, 1000, 1000),
+        (0, 1000, 0, 0), (0, 1000, 1000, 0), (1000, 65536, 0, 0), (1000, 65536, 65536, 65536),
+        (1000, 1000, 0, 0), (1000, 1000, 1000, 1000), (2000, 1000, 65534, 0),
     ):  # fmt: skip
         (ready, to_parent), (go, to_child), (result, answer) = os.pipe(), os.pipe(), os.pipe()
         pid = os.fork()
@@ -1112,8 +1123,8 @@ def test_attack_74_a_hook_refuses_a_container_that_another_user_can_exchange(
     with pytest.raises(RefusedError, match="uid 1234") as refused:
         open_unshared(str(container))
     assert refused.value.hint == (
-        "move it to a directory of root, such as /var/lib/lxc, or add --owner 1234 to the hook line, because"
-        " this user starts the container"
+        "if uid 1234 is the user who starts the container, install the hook again, which adds --owner 1234 to"
+        " its line: templater hook install lxc NAME --write"
     )
     monkeypatch.setattr(trusted_paths.os, "geteuid", lambda: 1234)  # the user's own hook
     with trusted_paths.open_folder(str(container), fixed=True), open_unshared(str(container)):

@@ -65,14 +65,14 @@ def test_the_hook_of_an_ordinary_user_enters_the_user_namespace_of_the_container
     start = (
         "lxc-usernsexec -m u:0:100000:65536 -m u:65536:1000:1 -m g:0:200000:65536 -m g:65536:1001:1 -- "
     )  # fmt: skip
-    assert "--owner" not in "".join(found.values())
-    end = 'lxc --on-error keep-going --rootfs "$LXC_ROOTFS_PATH" --'
+    end = 'lxc --on-error keep-going --owner 65536 --rootfs "$LXC_ROOTFS_PATH" --'
     for stage in ("pre-start", "destroy"):
         assert found[stage].startswith(start)
         assert found[stage].endswith(end)
         assert f"{sys.executable} -I -S -B " in found[stage]
     assert found["clone"].startswith(f"{sys.executable} -I -S -B "), "LXC runs it in the namespace"
-    assert lines(config, "--rootfs", "/r")["pre-start"].endswith("lxc --rootfs /r --")
+    assert " lxc --on-error keep-going --owner 65536 " in found["clone"]
+    assert lines(config, "--rootfs", "/r")["pre-start"].endswith("lxc --rootfs /r --owner 65536 --")
 
 
 @as_root
@@ -98,6 +98,11 @@ def test_without_mapped_files_the_hook_of_an_ordinary_user_enters_no_namespace(c
 MAPS = {
     "the host": ("0 0 4294967295\n", "0 0 4294967295\n", False),
     "lxc-create of the host's root": ("0 100000 65536\n65536 0 1\n", "0 200000 65536\n65536 0 1\n", False),
+    "lxc-create of the host's root, who maps a user": (
+        "0 100000 65536\n65536 1000 1\n65537 0 1\n",
+        "0 200000 65536\n65536 0 1\n",
+        False,
+    ),
     "lxc-create of a user": ("0 100000 65536\n65536 1000 1\n", "0 200000 65536\n65536 1000 1\n", True),
     "a rootless container": ("0 1000 1\n1 100000 65536\n", "0 1000 1\n1 200000 65536\n", False),
 }
@@ -115,7 +120,9 @@ def test_a_hook_line_written_as_root_enters_a_namespace_only_if_an_ordinary_user
         "own_map",
         lambda name: (tuple(map(int, line.split())) for line in maps[name].splitlines()),
     )
+    monkeypatch.setattr(lxc_install_and_status, "namespace_creator", lambda: 65536)
     assert ("lxc-usernsexec" in lines(config)["pre-start"]) == enters
+    assert ("--owner 65536 " in lines(config)["pre-start"]) == enters
     assert lxc_install_and_status.namespace_words(str(config)).startswith("lxc-usernsexec -m u:") == enters
 
 
@@ -181,3 +188,22 @@ def test_a_namespace_maps_each_id_once_even_if_the_id_of_the_caller_is_already_m
     assert all(" lxc --owner 1000" in line for line in found.values())
     words = found["pre-start"].partition(" -- ")[0]
     assert words == "lxc-usernsexec -m u:1000:1000:1 -m u:0:100000:1000 -m g:1000:1000:1 -m g:0:100000:1000"
+
+
+def test_the_hook_line_gives_the_caller_the_first_free_id_in_the_namespace_as_lxc_does(config, monkeypatch):
+    """In the clone hook, the caller has the id that LXC has chosen."""
+    rows = [(70000, 300000, 10), (0, 100000, 65536)]
+    config.write_text("".join(f"lxc.idmap = {kind} {a} {b} {c}\n" for kind in "ug" for a, b, c in rows))
+    monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    found = lines(config)
+    assert all(" lxc --owner 65536 " in line for line in found.values())
+    assert " -m u:65536:1000:1 " in found["pre-start"]
+
+
+def test_the_hook_line_has_no_owner_if_the_user_is_the_root_user_of_the_container(config, monkeypatch):
+    config.write_text("".join(f"lxc.idmap = {kind} 0 1000 1\n" for kind in "ug"))
+    monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(os, "getegid", lambda: 1000)
+    assert "--owner" not in "".join(lines(config).values())

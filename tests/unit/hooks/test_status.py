@@ -477,7 +477,7 @@ def test_the_status_command_enters_only_the_namespace_that_hooks_of_this_user_en
     assert finding.hint.startswith("run this command as the user who starts the container, or")
 
 
-def test_the_status_command_reports_a_line_without_the_owner_whom_the_id_map_contains(container, monkeypatch):
+def test_the_status_command_reports_a_line_without_the_user_who_starts_the_container(container, monkeypatch):
     """The status was "ok", but the hook refused the container in the user's home directory."""
     answer = subprocess.CompletedProcess([], 0, "versions", "")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
@@ -488,7 +488,7 @@ def test_the_status_command_reports_a_line_without_the_owner_whom_the_id_map_con
         inside = shlex.join(install.argv("lxc", options, write_bytecode=False))
         finding = lxc_install_and_status.line_status(f"{own} -- {inside} --", "config", "install")
         assert finding.ok is is_ok, finding
-    assert "but the hook line has no --owner 1000" in finding.text
+    assert finding.text.startswith("the hook line has no --owner 1000, so it refuses directories of the user")
     assert finding.hint == "write the line again: install"
 
 
