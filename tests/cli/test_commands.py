@@ -299,12 +299,15 @@ def test_an_interrupted_command_ends_with_the_code_of_shells(error, code, monkey
     assert capfd.readouterr().err.endswith("Error: wrong\n" if code == 2 else "")
 
 
-def test_a_command_whose_reader_has_gone_ends_quietly(monkeypatch, capfd):
-    def broken(text):
+@pytest.mark.parametrize(
+    "place", ["templater.cli.commands.schema.output.write", "templater.cli.main.terminal.end_pager"]
+)
+def test_a_command_whose_reader_has_gone_ends_quietly(place, monkeypatch, capfd):
+    def broken(*_):
         raise BrokenPipeError
 
     saved = os.dup(1)
-    monkeypatch.setattr("templater.cli.commands.schema.output.write", broken)
+    monkeypatch.setattr(place, broken)
     try:
         assert main(["schema"]) == 141
     finally:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from templater.cli.packing import seconds_of
 from templater.model.errors import InputError, UsageError
 from templater.model.source import Source
 from templater.serving.connections import bind
+from tests.rootfs_builders import as_root
 
 OLD_TEXT = "architecture: x86_64\ncreation_date: 1\n"
 NEW_TEXT = f"{OLD_TEXT}properties: {{os: x}}\n"
@@ -279,6 +281,20 @@ def test_the_limit_on_names_applies_to_a_packed_directory_and_can_be_raised(word
     code, _, said = typed(*arguments, "--limit", "names=100")
     assert (code, "hint: if you trust the image, raise the limit: --limit names=…" in said) == (4, True)
     assert typed(*arguments, "--limit", "names=1M")[0] == 0
+
+
+@as_root
+def test_a_file_system_that_is_mounted_in_a_packed_directory_is_skipped_with_a_warning(
+    image, typed, tmp_path, mounts
+):
+    (image / "rootfs/data").mkdir(parents=True)
+    mounts.tmpfs(image / "rootfs/data")
+    (image / "rootfs/data/secret").write_text("x")
+    code, _, said = typed("image", "build", image, "-o", tmp_path / "x.tar", "--compression", "none")
+    assert code == 0 and said.startswith("warning: skipped the file system mounted at data\n")
+    with tarfile.open(tmp_path / "x.tar") as tar:
+        assert tar.getmember("rootfs/data").isdir()
+        assert not [name for name in tar.getnames() if "secret" in name]
 
 
 def test_a_metadata_file_is_refused_as_a_profile(image, typed):

@@ -178,6 +178,14 @@ def test_files_that_the_host_refuses_have_the_warning_colour(shown):
     assert f"{YELLOW}! " in shown(*words_of("failures"))
 
 
+def test_the_mark_of_a_property_that_the_daemon_enforces_is_yellow(tmp_path, shown):
+    properties = "{os: x, requirements.nesting: 'true'}"
+    (tmp_path / "metadata.yaml").write_text(f"architecture: x86_64\nproperties: {properties}\n")
+    text = shown("image", "info", tmp_path)
+    assert f"\n{YELLOW}! \x1b[0mrequirements.nesting  true\n" in text
+    assert "\n  os                    x\n" in text
+
+
 @pytest.mark.parametrize("name", ["simulate", "info"])
 def test_the_simulate_and_image_info_commands_use_colours(name, shown):
     assert COLOUR.search(shown(*words_of(name)))

@@ -248,15 +248,19 @@ def test_an_error_shows_the_text_of_the_daemon_or_else_the_status(kind, body, te
     assert (error.status, error.text) == (418, text)
 
 
+@pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize(("limit", "fits"), [(5, True), (4, False)])
-def test_all_files_of_an_instance_together_are_limited(incus, limit, fits, monkeypatch):
+def test_all_files_of_an_instance_together_are_limited(incus, limit, fits, known, monkeypatch):
+    """LXD 5.0 does not tell the size of a file before it sends the file."""
     for path, body in (("%2Fx", b"ab"), ("%2Fy", b"abc")):
-        head = {**FILE, "Content-Length": str(len(body))}
+        head = {**FILE, "Content-Length": str(len(body))} if known else FILE
         live = rootfs_of(incus, path, (200, head, b""), (200, head, body))
     monkeypatch.setattr(live_rootfs, "MOST_FILES", limit)
     assert live.rootfs.read("/x", 9) == b"ab"
     if fits:
         assert live.rootfs.read("/y", 9) == b"abc"
     else:
-        assert failed(live.rootfs.read, "/y", 9) == ("'/y' is too large to compare", "")
+        late = "incus answered '/1.0/instances/c1/files?path=%2Fy' with more than 2 bytes"
+        said = "'/y' is too large to compare" if known else late
+        assert failed(live.rootfs.read, "/y", 9) == (said, "")
     live.daemon.close()

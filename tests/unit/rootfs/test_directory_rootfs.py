@@ -55,8 +55,10 @@ def test_an_id_map_that_contradicts_the_directory_owner_is_refused(tmp_path):
     with DirectoryRootfs(str(top), IDENTITY) as rootfs:
         assert rootfs.entry("/f").uid == 0
     os.chown(top, 100000, 100000)
+    opened = os.listdir("/proc/self/fd")
     with pytest.raises(RefusedError, match=r"root the uid 0 on disk, but .* belongs to uid 100000"):
         DirectoryRootfs(str(top), IDENTITY)
+    assert os.listdir("/proc/self/fd") == opened, "the directory is closed again"
 
 
 @as_root

@@ -468,6 +468,13 @@ def test_rebuilding_an_existing_instance_requires_an_image() -> None:
     assert "is unknown" in str(reports[0].error)
 
 
+def test_an_existing_instance_cannot_be_created_in_a_simulation() -> None:
+    reports = simulate(
+        Paper(), Instance("c1"), [parse_step("create")], RenderOptions(INCUS_DEBIAN), pending=""
+    )
+    assert "only the first step can be 'create'" in str(reports[0].error)
+
+
 def test_an_instance_with_snapshots_cannot_be_rebuilt() -> None:  # observed on Incus 6.0.4
     assert "can't rebuild" in str(run_step(life("snapshot=s0"), parse_step("rebuild")).error)
 
