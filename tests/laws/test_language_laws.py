@@ -22,14 +22,14 @@ from templater.pongo2.golang.regexp import Pattern
 from templater.pongo2.render_state import DEFAULT_LIMITS, Limits, Render
 from templater.pongo2.syntax import expression_parser
 from templater.pongo2.values import Failure, Panic, TooLarge
-from tests.laws.growth import Action, check, seconds
+from tests.laws.growth import Action, check, peak, seconds
 
 pytestmark = pytest.mark.slow
 
 #: texts that filters and functions are tried with, as many times as needed
 PIECES = (
     "a", "é", "😀", "\udc80", "<", "<a>", "</a>", "<b <", "> <", " ", "a ", "\n", "a\n", "1", '"', "'", "\\", "&",
-    "a.com ", "a@b.cd ", "www.", "a,", ":", "%", "%d", "[", "2006", "_", "\x1c", "(", "a|", "{{", "0x1p", ".",
+    "a.com ", "a@b.cd ", "www.", "a,", ":", "%", "%d", "%[", "[", "2006", "_", "\x1c", "(", "a|", "{{", "0x1p", ".",
 )  # fmt: skip
 #: the values on the other side of an operator
 OTHERS: tuple[Any, ...] = ("b", "", ",", "%q", ":3", 100_000)
@@ -97,6 +97,46 @@ def filter_inputs(function: Callable[..., Any]) -> Iterator[Callable[[int], Acti
 def test_a_filter_takes_linear_time_in_the_size_of_its_value(function: Callable[..., Any]) -> None:
     for maker in slowest(list(filter_inputs(function))):
         check(maker, largest=1 << 18)
+
+
+#: parts of arguments that let a filter read its whole value again, and values that are just small enough for slow filters
+AGAIN = (
+    "%[1]v",
+    "%.0[1]v",
+    "%[1]x",
+    "%.0[1]q",
+    "%[1]999v",
+    "%[1]999999v",
+    "(x*)*,",
+    "(((x)))*{9},",
+    "(){1000}",
+    "x,",
+    "a|",
+)
+VALUES: tuple[Callable[[int], Any], ...] = (
+    lambda n: ["x"] * n, lambda n: list(range(n)), lambda n: [[1] * (n // 2)] * 9, lambda n: "x" * (16 * n),
+    lambda n: "<x>" * (5 * n), lambda n: {str(i): "x" for i in range(n)},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("function", list(filters()))
+def test_one_call_of_a_filter_is_short_if_the_value_and_the_argument_are_large(
+    function: Callable[..., Any],
+) -> None:
+    """The render counts such work before it is done, or each value before it is made."""
+    name, dialect = function.filter_names[0], DIALECTS[function.filter_dialects[0]]  # type: ignore[attr-defined]
+    template = pongo2.compile(f"{{% set x = a|{name}:b %}}", dialect, mode="plain")
+    makers: list[Callable[[int], Action]] = []
+    for piece in AGAIN:
+        for value in VALUES:
+            makers.append(
+                lambda n, p=piece, v=value: quiet(  # type: ignore[misc]
+                    lambda context={"a": v(n), "b": text(p, n)}: template.render(context)
+                )
+            )
+    for maker in slowest(makers, 500, 4):
+        assert seconds(maker, 32_000) < 1.5
+        assert peak(maker, 32_000) < 100 << 20
 
 
 # --- operators
@@ -227,7 +267,13 @@ def type_name(parameter: inspect.Parameter) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).strip("'\"")
 
 
-SAMPLES: dict[str, Any] = {"int": 7, "float": 1.5, "bool": True, "object": 3}
+SAMPLES: dict[str, Any] = {
+    "int": 7,
+    "float": 1.5,
+    "bool": True,
+    "object": 3,
+    "Callable[[int], object] | None": None,
+}
 
 
 def arguments(function: Callable[..., Any], name: str, value: str) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from .strconv import can_backquote, format_float, is_printable, quote, rune
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _TOO_LARGE = 1_000_000
@@ -17,9 +18,37 @@ _UPPER = "0123456789ABCDEFX"
 _BASES = {"d": 10, "v": 10, "b": 2, "o": 8, "O": 8, "x": 16, "X": 16}
 
 
-def sprintf(form: str, operand: "Any") -> str:
-    """Return the result of fmt.Sprintf(form, operand) in Go."""
-    return _Printf(form, operand).run()
+#: the units of work for one value that is not a string; a string has one unit for each character
+_VALUE = 32
+#: the additional factor of the verbs that process each character of a string in Python code
+_SLOW_VERBS = 8
+#: directives count their work together until it exceeds this number of units
+_UNCOUNTED = 1024
+
+
+def sprintf(form: str, operand: "Any", work: "Callable[[int], object] | None" = None) -> str:
+    """Return the result of fmt.Sprintf(form, operand) in Go.
+
+    ``work`` is called with units of work before they are done. It can raise an error to refuse them.
+    """
+    return _Printf(form, operand, work).run()
+
+
+def _work_on(v: "Any", known: "dict[int, int]") -> int:
+    """Return the units of work for printing a value with all of its items.
+
+    ``known`` has the results for lists and maps that can occur again, by ``id``.
+    """
+    if isinstance(v, str):
+        return len(v)
+    if not isinstance(v, list | dict):
+        return _VALUE
+    if id(v) not in known:
+        items = v if isinstance(v, list) else [*v, *v.values()]
+        is_plain = set(map(type, items)) == {str}
+        work = sum(map(len, items)) if is_plain else sum(_work_on(item, known) for item in items)
+        known[id(v)] = work + _VALUE * (len(items) + 1)
+    return known[id(v)]
 
 
 class _Spec:
@@ -65,10 +94,15 @@ class _Spec:
 class _Printf:
     """The state while a format string is processed. The methods follow Go's doPrintf with one operand."""
 
-    def __init__(self, form: str, operand: "Any") -> None:
+    def __init__(self, form: str, operand: "Any", work: "Callable[[int], object] | None") -> None:
         self.form = form
         self.operand = operand
+        self.work = work
+        self.work_on_operand = _work_on(operand, {}) if work else 0
+        self.uncounted = 0
+        self.size = 0
         self.position = 0
+        self.last_bracket = form.rfind("]")
         self.argument = 0  # index of the next operand; this implementation has one operand, with index 0
         self.reordered = False
         self.good_index = True
@@ -91,7 +125,20 @@ class _Printf:
     def extra(self) -> str:
         if self.operand is None:
             return "%!(EXTRA <nil>)"
-        return f"%!(EXTRA {gotype(self.operand)}={_Value(_Spec()).argument(self.operand, 'v')})"
+        return f"%!(EXTRA {gotype(self.operand)}={self.value(_Spec(), 'v')})"
+
+    def value(self, spec: _Spec, verb: str) -> str:
+        """Format the operand. Count the work before, and the size of all results after it."""
+        if self.work is not None:
+            slow = verb in "qxX" or spec.sharp_v
+            self.uncounted += self.work_on_operand * _SLOW_VERBS if slow else self.work_on_operand
+            if self.uncounted > _UNCOUNTED:
+                self.work(self.uncounted)
+                self.uncounted = 0
+        text = _Value(spec).argument(self.operand, verb)
+        self.size += len(text)
+        grow(self.size)
+        return text
 
     def directive(self) -> None:
         spec = _Spec()
@@ -126,7 +173,7 @@ class _Printf:
         else:
             if verb in "vw":
                 spec.for_values()
-            self.out.append(_Value(spec).argument(self.operand, verb))
+            self.out.append(self.value(spec, verb))
             self.argument += 1
 
     def index(self) -> bool:
@@ -135,7 +182,8 @@ class _Printf:
         if form[start : start + 1] != "[":
             return False
         self.reordered = True
-        closing = form.find("]", start) if len(to_bytes(form[start : start + 3])) >= 3 else -1
+        has_bracket = start < self.last_bracket and len(to_bytes(form[start : start + 3])) >= 3
+        closing = form.find("]", start) if has_bracket else -1
         if closing < 0:
             self.good_index = False
             self.position += 1
@@ -220,6 +268,8 @@ class _Value:
     def __init__(self, spec: _Spec) -> None:
         self.spec = spec
         self.erroring = False  # true inside an error text, where Go does not call String() methods
+        self.is_sized = spec.width >= 0 or spec.prec >= 0
+        self.size = 0  # the characters of all items of lists, maps and structs so far
 
     def argument(self, v: "Any", verb: str) -> str:
         spec = self.spec
@@ -377,8 +427,16 @@ class _Value:
 
     # --- containers ---
 
+    def item(self, v: "Any", verb: str, depth: int) -> str:
+        """Format an item. If a width or a precision can make it long, count it before the next item."""
+        text = self.value(v, verb, depth + 1)
+        if self.is_sized and not isinstance(v, list | dict | Struct):  # these count their own items
+            self.size += len(text)
+            grow(self.size)
+        return text
+
     def list(self, v: "list[Any]", verb: str, depth: int) -> str:
-        items = [self.value(item, verb, depth + 1) for item in v]
+        items = [self.item(item, verb, depth) for item in v]
         grow(sum(map(len, items)))
         if self.spec.sharp_v:
             return f"{gotype(v)}{{{', '.join(items)}}}"
@@ -386,7 +444,7 @@ class _Value:
 
     def map(self, v: "dict[str, Any]", verb: str, depth: int) -> str:
         items = [
-            self.value(key, verb, depth + 1) + ":" + self.value(v[key], verb, depth + 1)
+            self.item(key, verb, depth) + ":" + self.item(v[key], verb, depth)
             for key in sorted(v, key=to_bytes)
         ]
         grow(sum(map(len, items)))
@@ -406,7 +464,7 @@ class _Value:
     def struct(self, v: Struct, verb: str, depth: int) -> str:
         named = self.spec.plus_v or self.spec.sharp_v
         items = [
-            (name + ":" if named else "") + self.value(field, verb, depth + 1)
+            (name + ":" if named else "") + self.item(field, verb, depth)
             for name, field in v.all_fields().items()
         ]
         if self.spec.sharp_v:

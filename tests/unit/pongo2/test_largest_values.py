@@ -10,6 +10,7 @@ from templater.pongo2.filters import escaping, formats, html, links, lists, numb
 from templater.pongo2.golang.fmt import sprintf
 from templater.pongo2.golang.time import FAKE, format_time
 from templater.pongo2.tags import lorem
+from templater.pongo2.values import Struct
 
 MOST = 120
 ELEMENT = render_state.ELEMENT
@@ -22,10 +23,11 @@ CASES = {
     "digits": (lambda n: sprintf(f"%.{n}d", 1), 120, 121),
     "hexadecimal digits": (lambda n: sprintf(f"%.{n}x", 1), 120, 121),
     "zeros of a float": (lambda n: sprintf(f"%0{n}.1f", 1.5), 120, 121),
-    "decimals": (lambda n: sprintf(f"%.{n}f", 1.5), 120, 121),
-    "decimals of a power": (lambda n: sprintf(f"%.{n}e", 1.5), 120, 121),
-    "a list": (lambda n: sprintf("%v", ["x" * (n - 1), "x"]), 120, 121),
-    "a map": (lambda n: sprintf("%v", {"k": "x" * (n - 4), "a": ""}), 120, 121),
+    "decimals": (lambda n: sprintf(f"%.{n}f", 1.5), 118, 121),
+    "decimals of a power": (lambda n: sprintf(f"%.{n}e", 1.5), 114, 121),
+    "a list": (lambda n: sprintf("%v", ["x" * (n - 1), "x"]), 117, 121),
+    "a map": (lambda n: sprintf("%v", {"k": "x" * (n - 4), "a": ""}), 114, 121),
+    "many directives": (lambda n: sprintf("%s%[1]s%[1]s", "x" * n), 40, 123),
     "quotes": (lambda n: sprintf("%q", "x" * n), 30, 124),
     "a layout": (lambda n: format_time(FAKE, "x" * n), 30, 124),
     "addition": (lambda n: operators.add_v6("x" * n, "y"), 119, 121),
@@ -55,7 +57,7 @@ CASES = {
     "phone2numeric": (lambda n: text.phone2numeric("x" * n, None), 120, 121),
     "floatformat": (lambda n: numbers.fixed(1.5, n), 120, 121),
     "urlize": (lambda n: links.urlize("x" * n, None), 40, 123),
-    "stringformat": (lambda n: formats.stringformat("x" * n, "%s"), 120, 121),
+    "stringformat": (lambda n: formats.stringformat(RENDER, "x" * n, "%s"), 120, 121),
     "urlencode": (lambda n: urls.urlencode("/" * n, None), 40, 123),
     "iriencode": (lambda n: urls.iriencode("é" * n, None), 20, 126),
     "striptags": (lambda n: html.striptags("x" * n, None), 120, 121),
@@ -72,3 +74,14 @@ def test_a_value_of_the_largest_size_is_allowed_and_a_larger_one_is_refused(monk
     with pytest.raises(values.TooLarge) as refused:
         make(most + 1)
     assert str(refused.value) == f"a value of {size} characters"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [["x"] * 9, [["x"], ["y", "z"]] * 9, {"a": "x", "b": "y"}, Struct("T", dict.fromkeys("abc", "x"))],
+)
+def test_padded_items_are_counted_before_all_are_made(monkeypatch, value):
+    """A list of 1,000 items with a width of 999,999 needed a gigabyte before it was refused."""
+    monkeypatch.setattr(values, "MAX", MOST)
+    with pytest.raises(values.TooLarge, match="a value of 122 characters"):
+        sprintf("%61s", value)

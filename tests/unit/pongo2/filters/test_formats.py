@@ -2,8 +2,12 @@
 
 import pytest
 
+from templater.pongo2 import compile
 from templater.pongo2.filters.formats import stringformat
+from templater.pongo2.render_state import DEFAULT_LIMITS, Render
 from templater.pongo2.values import to_string
+
+RENDER = Render(compile("x").program, {}, None, None, DEFAULT_LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -15,4 +19,4 @@ from templater.pongo2.values import to_string
     ],
 )
 def test_the_stringformat_filter_matches_the_recorded_output_of_pongo2(function, value, argument, text):
-    assert to_string(function(value, argument)) == text
+    assert to_string(function(RENDER, value, argument)) == text

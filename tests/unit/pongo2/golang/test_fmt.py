@@ -1,5 +1,7 @@
 """Go's Sprintf; expected texts were recorded through stringformat in pongo2 4.0.2, Go 1.24."""
 
+from time import process_time
+
 import pytest
 
 from templater.pongo2.golang.fmt import sprintf
@@ -228,3 +230,50 @@ def test_invalid_utf8_bytes_are_quoted_as_hexadecimal_escapes():
 def test_a_formatting_width_beyond_the_limit_is_refused(form):
     with pytest.raises(TooLarge):
         sprintf(form, 1.0 if "f" in form or "x" in form else 1)
+
+
+@pytest.mark.parametrize(
+    ("form", "operand", "units"),
+    [
+        ("%s", "x" * 1024, []),
+        ("%s", "x" * 1025, [1025]),
+        ("%s%[1]s%[1]s", "x" * 600, [1200]),
+        ("%.0q%.0[1]X", "x" * 200, [1600, 1600]),
+        ("%v%[1]d", ["x" * 500, "y" * 500], [1096, 1096]),
+        ("%#v", [1] * 20, [10496]),
+        ("%d", {"a": [1] * 32, "b": [[]]}, [2338]),
+        ("", "x" * 1025, [1025]),
+        ("%[1]d" * 33, 1, [1056]),
+    ],
+)
+def test_the_work_of_a_directive_is_counted_before_it_is_done(form, operand, units):
+    """Each unit is one character. Directives count small amounts of work together."""
+    counted = []
+    sprintf(form, operand, counted.append)
+    assert counted == units
+
+    def refuse(amount):
+        raise TooLarge(amount)
+
+    if units:
+        with pytest.raises(TooLarge, match=f"^{units[0]}$"):
+            sprintf(form, operand, refuse)
+
+
+def test_the_work_on_a_list_that_contains_equal_lists_is_computed_quickly():
+    shared = ["x"]
+    for _ in range(200):
+        shared = [shared, shared]
+    with pytest.raises(TooLarge, match="units"):
+        sprintf("%v", shared, lambda amount: pytest.fail() if amount < 1 << 200 else _refuse())
+
+
+def _refuse():
+    raise TooLarge("units")
+
+
+def test_many_indexes_without_a_closing_bracket_take_linear_time():
+    begun = process_time()
+    assert sprintf("%[\u015d" * 100_000, 1) == "%!\u015d(BADINDEX)" * 100_000
+    assert sprintf("%[é" * 100_000 + "]d", 1).endswith("%!d(BADINDEX)")
+    assert process_time() - begun < 2
