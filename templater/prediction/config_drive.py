@@ -18,7 +18,7 @@ from .go_os_root import Root
 from .host_filesystem import Node
 from .host_rendering import Due
 from .incus_6_and_lxd_5 import Openat2CheckedDaemon
-from .instance_files import Unknown, names_of
+from .instance_files import names_of
 from .lxd_6_9 import OsRootCheckedDaemon
 
 #: the directory of rendered files in the model file system
@@ -41,13 +41,6 @@ class Drive(Daemon):
             raise Fails(f"open {output}: {ENOENT}")
         self.content(due)
         return "written"
-
-    def read_template(self, rule: Rule) -> bytes:
-        try:
-            return super().read_template(rule)
-        except Unknown as place:
-            self.notes.append(f"the template is the host's own file {place}")
-            return b""
 
 
 class CheckedDrive(Drive, Openat2CheckedDaemon):

@@ -15,7 +15,7 @@ from .errno_errors import EISDIR, ENOENT, NIL_PANIC, Errno, Fails, Hangs
 from .go_strconv import go_decimal, parse_error, quoted
 from .host_filesystem import HostFilesystem, Place
 from .host_rendering import Due, Renderer, due_of, pongo2_words, render_error
-from .instance_files import Unknown, below
+from .instance_files import Unknown, UnknownTemplate, below
 
 
 class Daemon:
@@ -63,6 +63,8 @@ class Daemon:
             return "fails", "", str(failure)
         except Hangs as hang:
             return "hangs", "", str(hang)
+        except UnknownTemplate as place:
+            return "written", f"the template is the host's own file {place}", ""
         except Unknown as place:
             return "written", f"the target is {place} on the host's own file system", ""
 
@@ -156,6 +158,8 @@ class Daemon:
             place, node = filesystem.walk(path)
         except Errno as error:
             raise Fails(f"{self.reading}open {filesystem.shown(path)}: {error}") from None
+        except Unknown as unknown:
+            raise UnknownTemplate(*unknown.args) from None
         if node is None:
             raise Fails(f"{self.reading}open {filesystem.shown(path)}: {ENOENT}")
         if node.kind == DIRECTORY:

@@ -19,6 +19,10 @@ class Unknown(Exception):
     """A path that leads outside the known files of the daemon's machine."""
 
 
+class UnknownTemplate(Unknown):
+    """The path of a template that leads outside the known files."""
+
+
 class Surroundings(NamedTuple):
     """The daemon's machine.
 

@@ -166,6 +166,29 @@ def test_a_null_metadata_document_causes_no_error_on_hosts_that_check_for_it(
     assert verdict(plan) == 0
 
 
+@pytest.mark.parametrize(
+    ("host", "vm", "result", "says"),
+    [
+        ("incus-6.0.4", False, "written", "the template is the host's own file /etc/hostname"),
+        ("incus-6.0.4", True, "written", "the template is the host's own file /etc/hostname"),
+        ("incus-6.0", False, "fails", "Template path is attempting to read outside of template directory"),
+        ("incus-6.0", True, "written", "the template is the host's own file /etc/hostname"),
+        ("incus", False, "fails", "Template path is attempting to read outside of template directory"),
+        ("incus", True, "fails", "Template path is attempting to read outside of template directory"),
+        ("lxd", False, "fails", "path escapes from parent"),
+        ("lxd", True, "fails", "path escapes from parent"),
+    ],
+)
+def test_a_template_outside_its_folder_is_a_file_of_the_host_or_is_refused(
+    host: str, vm: bool, result: str, says: str
+) -> None:
+    template = "../../../../../../etc/hostname"
+    outcome = first(planned(rule(template=template), host=HOSTS[host], vm=vm))
+    place = f"the file is files/{template}.out on the config drive; " if vm and result == "written" else ""
+    assert outcome.result == result
+    assert (outcome.text == place + says) if result == "written" else outcome.error.endswith(says)
+
+
 def test_rendered_files_of_a_virtual_machine_are_on_the_config_drive() -> None:
     plan = planned(rule(), rule("/etc/b"), vm=True)
     assert results(plan) == ["written", "written"]
