@@ -235,6 +235,25 @@ def test_an_image_without_templates_or_without_valid_metadata_has_no_table(
     assert ("incus: the start fails: " in found) == (metadata == "[")
 
 
+def test_reading_an_image_counts_towards_the_processor_time_of_the_tables(monkeypatch, capsys):
+    """A server could make the command decompress for minutes: only rendering had a limit."""
+
+    @contextmanager
+    def slow(origin, each):
+        while True:
+            pass
+        yield
+
+    monkeypatch.setattr("templater.distribution.republish.metadata_file", slow)
+    given = Given()
+    given.rendering = {"total": 1}
+    reindex.write_tables("origin", (described("slow"), described("late", "b")), given)
+    late = "no table: the command takes longer than 1 seconds of processor time\n"
+    assert capsys.readouterr().out == (
+        f"==> slow\\n v1 (container)\n{late}\n==> late\\n v1 (container)\n{reindex._LATE}"
+    )
+
+
 def test_the_reindex_command_reports_what_it_republished(monkeypatch, capsys, tmp_path):
     asked = []
 

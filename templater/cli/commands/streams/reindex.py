@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from copy import copy
-from functools import partial
 from time import time
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ import click
 from ....limit_option import COMMAND, IMAGE, READING, RENDERING
 from ....model.source import printable
 from ... import completers, options, output
-from ...command_limits import guarded, many
+from ...command_limits import guard
 from ...output import size
 from ...progress import progress
 from . import count, tree_argument
@@ -68,7 +67,6 @@ Examples:
 )
 @click.option("--no-tables", is_flag=True, help="Do not render the templates of the images.")
 @options.limit_option(IMAGE, READING, RENDERING, COMMAND)
-@partial(guarded, images=many)
 def command(
     url: str,
     tree: str,
@@ -83,7 +81,7 @@ def command(
     from ....distribution.tree import Tree
 
     origin = UrlStream(url)
-    with progress("copying" if copying else "reading") as show:
+    with guard(limits, images=None), progress("copying" if copying else "reading") as show:
         made = republish(
             origin,
             Tree(tree),
@@ -122,9 +120,10 @@ def write_tables(origin: UrlStream, described: tuple[Described, ...], limits: Gi
 
 
 def _within(limits: Given, seconds: float) -> Given:
-    """Return limits that let one table take at most ``seconds``."""
-    shorter = copy(limits)
-    shorter.rendering = {**limits.rendering, "total": max(1, int(seconds))}
+    """Return limits that let one table take at most ``seconds``, with reading the image."""
+    shorter, most = copy(limits), max(1, int(seconds))
+    shorter.rendering = {**limits.rendering, "total": most}
+    shorter.command = {"processor": most, **limits.command}
     return shorter
 
 
@@ -145,7 +144,7 @@ def table_of(origin: UrlStream, described: Described, limits: Given) -> str:
     from ...open_and_plan import rendering
 
     try:
-        with metadata_file(origin, described) as path:
+        with guard(limits), metadata_file(origin, described) as path:
             instance = options.Description(None, None, described.image.type, (), (), (), None).read()
             image = open_image(path, limits.for_images())
             fixed = RenderOptions(NONE, "", time(), 0, rendering(limits))
