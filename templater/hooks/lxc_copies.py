@@ -205,6 +205,10 @@ def copy_image(source: Root, made: Root) -> None:
         write_whole(new, METADATA, old.read_metadata().data, mode=0o644)
 
 
+#: the name of a template while it is written; ``NAME.new`` can be another template, or too long
+_STAGED = ".templater-new"
+
+
 def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
     try:
         if new.lstat(TEMPLATES) is None:
@@ -212,7 +216,7 @@ def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
         with new.directory(TEMPLATES) as folder:
             for name, file in old.read_templates().items():
                 if file.data is not None:
-                    write_whole(folder, name, file.data, mode=0o644)
+                    write_whole(folder, name, file.data, mode=0o644, staged=_STAGED)
                 elif file.entry is not None and file.entry.kind == SYMLINK and folder.lstat(name) is None:
                     # keep the symlink: the copy then fails to start, like the original
                     folder.symlink(file.entry.target, name)

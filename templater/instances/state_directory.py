@@ -262,13 +262,13 @@ def directory_of_ours(directory: Directory) -> "Directory | None":
 
 
 def write_whole(
-    directory: Directory, name: str, data: bytes, *, sync: bool = True, mode: int = 0o600
+    directory: Directory, name: str, data: bytes, *, sync: bool = True, mode: int = 0o600, staged: str = ""
 ) -> None:
     """Replace a file atomically: write a new file beside the old file, sync and rename it.
 
-    Raises WriteError on failure.
+    ``staged`` is the name of the new file until it is renamed. Raises WriteError on failure.
     """
-    staged = name + ".new"
+    staged = staged or name + ".new"
     try:
         if directory.lstat(staged) is not None:
             directory.unlink(staged)

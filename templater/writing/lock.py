@@ -8,7 +8,7 @@ the lock.
 import fcntl
 import time
 
-from ..model.errors import BusyError
+from ..model.errors import BusyError, LimitError
 from ..oslite import os
 from ..rootfs.confined import Root, again, close, read_descriptor, write_error
 
@@ -57,7 +57,7 @@ def _holder(fd: int) -> str:
             if len(words) > 5 and words[1] == b"FLOCK" and words[5] == wanted:
                 pid = words[4].decode()
                 return f"process {pid} ({_read_file(f'/proc/{pid}/comm').decode('utf-8', 'replace').strip()})"
-    except OSError:
+    except (OSError, LimitError):  # LimitError: /proc/locks is too large
         pass
     return "another process"
 

@@ -119,6 +119,7 @@ class StagedFile:
             os.fchmod(self.fd, self.change.mode & 0o777)
             self._sync_content()
         else:
+            self.directories.count_replaced(self.old.st_size, self.change)
             if self.old.st_nlink > 1:
                 self.old = self._with_own_inode(self.old)
             self._carry_over()

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: maximum bytes of old content that one apply keeps in memory, for a rollback of mounted files
 MAX_KEPT = 64 << 20
 
+#: maximum total size of the files that one apply replaces
+MAX_REPLACED = 1 << 30
+
 #: errors after which the temporary file goes next to the target instead of into the root directory
 _ELSEWHERE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -30,7 +33,9 @@ _ELSEWHERE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 class TargetDirectories:
     """The directories in which an apply writes, and the temporary names of files in them."""
 
-    __slots__ = ("count", "durable", "ids", "kept", "made", "opened", "root", "token", "unnamed")
+    __slots__ = (
+        "count", "durable", "ids", "kept", "made", "opened", "replaced", "root", "token", "unnamed",
+    )  # fmt: skip
 
     def __init__(self, rootfs: "DirectoryRootfs", root: Root, *, durable: bool) -> None:
         self.root = root
@@ -40,6 +45,8 @@ class TargetDirectories:
         self.count = 0
         #: the number of bytes of old content that are kept in memory
         self.kept = 0
+        #: the number of bytes of old content that are kept under temporary names
+        self.replaced = 0
         #: whether to stage files without names; giving an unnamed file a name needs /proc
         self.unnamed = hasattr(os, "O_TMPFILE") and isdir("/proc/self/fd")
         self.opened: dict[str, Directory] = {}
@@ -80,6 +87,20 @@ class TargetDirectories:
                 hint="truncate the file, or omit --cross-mounts or --in-place",
             )
         return size
+
+    def count_replaced(self, size: int, change: "Change") -> None:
+        """Count the size of a file's old content, which gets a temporary name for a rollback.
+
+        If the file is in a lower layer of an overlay, the kernel then copies the file, and no time limit ends
+        this system call. Raises LimitError above ``MAX_REPLACED``.
+        """
+        self.replaced += size
+        if self.replaced > MAX_REPLACED:
+            raise LimitError(
+                f"{change.real!r} would replace a file of {size} bytes, but one run may replace at most"
+                f" {MAX_REPLACED} bytes",
+                hint="truncate or remove the file",
+            )
 
     def next_name(self, inode: int) -> str:
         self.count += 1

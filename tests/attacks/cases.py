@@ -121,6 +121,7 @@ CASES = {
     75: Case("an archive from which GNU tar, with which the daemons unpack, reads other members or content than Go", "refused; `audit` reports it"),
     76: Case("a link of another user below the directories from which annotations may name an image or a description", "refused; the path of a description may have no link below the allowed directory"),
     77: Case("a user of the container who created its user namespace, as with `--userns=keep-id`, redirects `--state`", "refused, unless the hook line names this user with `--owner`"),
+    78: Case("a target of several gigabytes in a lower layer of a container's overlay, which the kernel copies when it is replaced", "refused if a run would replace more than 1 GiB"),
 }  # fmt: skip
 
 

@@ -207,7 +207,7 @@ VALUES = {
     "web.report_page": {"MOST": 16_777_216, "LARGE": 20_000},
     "writing.lock": {"_POLL": 0.02},
     "writing.recovery": {"MAX_JOURNAL": 16_777_216, "MAX_LINES": 100_000, "MOST_NAMES": 100_000},
-    "writing.target_directories": {"MAX_KEPT": 67_108_864},
+    "writing.target_directories": {"MAX_KEPT": 67_108_864, "MAX_REPLACED": 1_073_741_824},
     "writing.apply_plan": {"_MANY_FILES": 200, "MOST_ERRORS": 20, "MAX_DIRECTORIES": 2000},
 }  # fmt: skip
 

@@ -429,6 +429,23 @@ def test_a_cloned_container_gets_the_image_files_and_a_pending_copy_trigger(tmp_
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
+@pytest.mark.parametrize("names", [["a", "a.new"], ["x" * 255], ["é" * 127]])
+def test_a_cloned_container_gets_templates_of_every_name(tmp_path, names, monkeypatch):
+    """``NAME.new`` can be too long a name, or the name of another template."""
+    old, new = cloned(tmp_path, "new")
+    for name in names:
+        (old / "templates" / name).write_text(name)
+    read = lxc_copies.InstanceDirectory.read_templates
+    monkeypatch.setattr(
+        lxc_copies.InstanceDirectory,
+        "read_templates",
+        lambda self: dict(sorted(read(self).items(), reverse=True)),
+    )
+    lxc_copies.clone(str(new), "new", "old", Options())
+    assert {name: (new / "templates" / name).read_text() for name in names} == {name: name for name in names}
+
+
+@pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize(("mode", "is_copied"), [(0o600, True), (0o620, False), (0o602, False)])
 def test_a_copied_container_gets_the_record_of_written_files_only_if_no_other_user_can_change_that_record(
     tmp_path, mode, is_copied

@@ -29,10 +29,13 @@ def test_a_system_error_of_the_lock_names_the_directory_and_leaves_no_descriptor
     assert caught.value.message == "can't lock '/': no locks available"
 
 
-@pytest.mark.parametrize("readable", [True, False])
+@pytest.mark.parametrize("readable", [True, False, "too large"])
 def test_the_error_about_a_held_lock_names_the_process_that_holds_the_lock(readable, tmp_path, monkeypatch):
     if not readable:
         monkeypatch.setattr(module, "_read_file", lambda _: os.listdir("/proc/self/none"))
+    if readable == "too large":
+        read = module.read_descriptor
+        monkeypatch.setattr(module, "read_descriptor", lambda fd, _, path: read(fd, 1, path))
     with Root(str(tmp_path)) as root:
         held = lock(root, 0)
         with pytest.raises(BusyError) as caught:
@@ -40,7 +43,7 @@ def test_the_error_about_a_held_lock_names_the_process_that_holds_the_lock(reada
         os.close(held)
         os.close(lock(root, 0))
     name = Path("/proc/self/comm").read_text().strip()
-    holder = f"process {os.getpid()} ({name})" if readable else "another process"
+    holder = f"process {os.getpid()} ({name})" if readable is True else "another process"
     assert caught.value.message == f"'{tmp_path}' is being written by {holder}"
     assert caught.value.hint == "wait until that process ends, or allow a longer wait"
 

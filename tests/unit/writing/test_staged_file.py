@@ -1,11 +1,11 @@
-"""The memory that old contents of mounted files may take."""
+"""The memory for old contents of mounted files, and the total size of replaced files."""
 
 from types import SimpleNamespace
 
 import pytest
 
 from templater.model.errors import LimitError
-from templater.writing.target_directories import MAX_KEPT, TargetDirectories
+from templater.writing.target_directories import MAX_KEPT, MAX_REPLACED, TargetDirectories
 
 
 def test_the_stored_old_contents_of_mounted_files_have_a_total_size_limit():
@@ -14,3 +14,14 @@ def test_the_stored_old_contents_of_mounted_files_have_a_total_size_limit():
     with pytest.raises(LimitError) as caught:
         TargetDirectories.room_for(session, 1, change)
     assert caught.value.message == f"'/etc/a' is a mounted file of 1 bytes, more than the limit of {MAX_KEPT}"
+
+
+def test_the_replaced_files_have_a_total_size_limit():
+    session, change = SimpleNamespace(replaced=0), SimpleNamespace(real="/etc/a")
+    TargetDirectories.count_replaced(session, MAX_REPLACED, change)
+    with pytest.raises(LimitError) as caught:
+        TargetDirectories.count_replaced(session, 1, change)
+    assert caught.value.message == (
+        f"'/etc/a' would replace a file of 1 bytes, but one run may replace at most {MAX_REPLACED} bytes"
+    )
+    assert caught.value.hint == "truncate or remove the file"

@@ -20,7 +20,7 @@ from templater.model.errors import BusyError, LimitError, RefusedError, UsageErr
 from templater.planning.decide_changes import CREATE, KEEP, SKIP, UPDATE
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
-from templater.writing import apply_plan, recovery, staged_file
+from templater.writing import apply_plan, recovery, staged_file, target_directories
 from templater.writing.apply_plan import apply
 from templater.writing.lock import lock
 from templater.writing.recovery import PREFIX, Journal, _remove_leftover
@@ -595,6 +595,32 @@ def test_apply_replaces_one_of_several_hard_links_in_the_lower_layer_of_an_overl
         apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
     assert (tmp_path / "merged/etc/hosts").read_text() == "new"
     assert (tmp_path / "merged/etc/other").read_text() == "old"
+    assert strays(tmp_path / "merged") == strays(tmp_path / "upper") == []
+
+
+@as_root
+@pytest.mark.parametrize("names", [["etc/hosts"], ["etc/hosts", "etc/other"]])
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_attack_78_apply_copies_no_large_file_of_the_lower_layer_of_an_overlay(
+    tmp_path, mounts, mechanism, names, monkeypatch
+):
+    """The kernel copied a file of several gigabytes in one system call, which no time limit ended."""
+    monkeypatch.setattr(target_directories, "MAX_REPLACED", 3_000_000)
+    folders = [tmp_path / name for name in ("lower", "upper", "work", "merged")]
+    for folder in folders:
+        folder.mkdir()
+    a_directory(tmp_path / "lower", {"etc/a": "x" * 2_000_000, "etc/hosts": "x" * 2_000_000})
+    for name in names[1:]:
+        os.link(tmp_path / "lower/etc/hosts", tmp_path / "lower" / name)
+    mounts.overlay(*folders, "index=off")
+    files = {"/etc/a": "new", "/etc/hosts": "new"}
+    with (
+        opened(tmp_path / "merged", mechanism) as rootfs,
+        pytest.raises(LimitError, match="'/etc/hosts' would replace a file of 2000000 bytes, but one run"),
+    ):
+        apply(a_plan(files, rootfs), rootfs)
+    assert not (tmp_path / "upper/etc/hosts").exists()
+    assert (tmp_path / "merged/etc/a").read_text()[:2] == "xx"
     assert strays(tmp_path / "merged") == strays(tmp_path / "upper") == []
 
 
