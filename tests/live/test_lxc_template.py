@@ -1,6 +1,7 @@
 """`lxc-create -t templater`: from an image to a running container, as root and with mapped ids."""
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -210,3 +211,28 @@ def test_lxc_copies_and_renames_by_an_ordinary_user_run_the_triggers(user_lxc: U
     assert lxc.as_container_root("cat", str(folder / "lxc/web3/.templater/state")).startswith(
         "pending=rename\n"
     )
+
+
+def test_a_hook_line_without_the_owner_is_refused_until_the_hook_is_installed_again(
+    user_lxc: UserLxc, image_tree
+):
+    """Older versions of templater wrote such lines. Their hooks guessed the owner from the id map."""
+    lxc, folder = user_lxc, user_lxc.path
+    image = make_directory(folder / "image", "default")
+    templater("image", "build", str(image), "-o", str(folder / "image.tar.gz"))
+    (folder / "image.tar.gz").chmod(0o644)
+    words = ("-f", str(folder / "default.conf"), "-t", str(folder / "lxc-templater"))
+    lxc.command("lxc-create", "web1", *words, "--", str(folder / "image.tar.gz"))
+    hook = (lxc.python, "-m", "templater", "hook")
+    place = ("lxc", "web1", "-P", str(folder / "lxc"))
+    assert "ok  the hook line runs" in lxc.run(*hook, "status", *place).stdout
+    config = folder / "lxc/web1/config"
+    config.write_text(re.sub(r" --owner \d+", "", config.read_text()))
+    status = lxc.run(*hook, "status", *place, code=1).stdout
+    assert re.search(r"the hook line has no --owner \d+, so it refuses directories of the user", status)
+    lxc.start("web1", "-l", "DEBUG", "-o", str(folder / "web1.log"), code=None)
+    assert "install the hook again" in (folder / "web1.log").read_text()
+    lxc.run(*hook, "install", *place, "--write")
+    lxc.start("web1")
+    assert lxc.cat("web1", "/etc/hostname") == "web1\n"
+    lxc.stop("web1")
