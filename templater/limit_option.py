@@ -72,7 +72,7 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
         "processor",
         SECONDS,
         "processor time for a command that reads an image;"
-        " the default adds a second for each MiB that the command reads",
+        " the default adds a second for each MiB that the command reads, or ten if it packs the image",
     ),
     "command-memory": (COMMAND, "memory", SIZE, "memory for a command that reads an image"),
     "memory": (CHILD, "memory", SIZE, "memory for the process in which a hook renders"),
@@ -98,8 +98,11 @@ IMAGE_MEMORY = 416 << 20
 #: default limit on processor time for reading a daemon's instances; two more seconds remain to end threads
 DAEMON_SECONDS = 7
 
-#: default limits for packing an image: seconds, bytes of memory, and more bytes of memory for each processor
-_PACKING = 24 * 60 * 60
+#: default limit in seconds for packing and downloading images
+_DAY = 24 * 60 * 60
+#: default limits for packing an image: seconds of processor time for each MiB of the image (xz needs up to
+#: four), bytes of memory, and more bytes of memory for each processor
+PACKING_SECONDS = 10
 _PACKING_MEMORY, _PACKING_MEMORY_EACH = 2 << 30, 256 << 20
 
 
@@ -191,20 +194,23 @@ class Given:
         return limits
 
     def for_packing(self) -> "CommandLimits":
-        """Return the limits for a command that packs an image.
+        """Return the limits for a command from the time when it packs an image.
 
-        The defaults allow a day, and the memory of one xz thread for each processor.
+        The defaults allow a day, and the memory of one xz thread for each processor. The limit on processor
+        time grows ten times as fast as for a command that only reads: ``PACKING_SECONDS`` for each MiB.
         """
         from os import cpu_count
 
-        defaults = CommandLimits(None)
-        limits = self.for_command(None)
-        if limits.time == defaults.time:
-            limits.time = _PACKING
-        if limits.processor == defaults.processor:
-            limits.processor = _PACKING
-        if limits.memory == defaults.memory:
+        limits = self.for_downloads()
+        if "memory" not in self.command:
             limits.memory = _PACKING_MEMORY + (cpu_count() or 1) * _PACKING_MEMORY_EACH
+        return limits
+
+    def for_downloads(self) -> "CommandLimits":
+        """Return the limits for a command that downloads images. The defaults allow a day."""
+        limits = self.for_command(None)
+        if "time" not in self.command:
+            limits.time = _DAY
         return limits
 
     def for_child(self, wall: float, cpu: int) -> "Bounds":

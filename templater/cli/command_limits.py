@@ -11,10 +11,19 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from ..limit_option import PACKING_SECONDS
 from ..model.errors import LimitError
-from ..model.input_size import input_size, instances, read_instance, received, running_readers
+from ..model.input_size import (
+    allow_packing,
+    input_size,
+    instances,
+    read_instance,
+    received,
+    running_programs,
+)
 from ..oslite import address_space
 
 if TYPE_CHECKING:
@@ -55,11 +64,10 @@ def many(*_: Any, **__: Any) -> None:
     """Return None: the command reads any number of images, or catalogs of images."""
 
 
-def guarded(function: Command, *, images: Callable[..., int | None] = one, packs: bool = False) -> Command:
+def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Command:
     """Apply the limits on a whole command. The command has a parameter ``limits`` or ``request``.
 
-    ``images`` is called with the command's arguments, and returns how many images the command reads. If
-    ``packs`` is true, the command packs an image, and the defaults allow hours of compression.
+    ``images`` is called with the command's arguments, and returns how many images the command reads.
     """
 
     @wraps(function)
@@ -68,8 +76,7 @@ def guarded(function: Command, *, images: Callable[..., int | None] = one, packs
         listed = options.get("instances") is not None
         src = getattr(arguments[0], "src", None) if arguments else None
         live = any(map(_is_live, options.get("sources") or (src,)))
-        packing = packs or bool(options.get("split"))  # `streams add --split` packs an image
-        with guard(limits, listed=listed, packs=packing, images=images(*arguments, **options), live=live):
+        with guard(limits, listed=listed, images=images(*arguments, **options), live=live):
             if src is not None and ":" in src and not live:
                 arguments = (fetched(arguments[0]), *arguments[1:])
             return function(*arguments, **options)
@@ -93,17 +100,17 @@ def _is_live(src: str | None) -> bool:
     return is_live(src)
 
 
-def guarded_alone(function: Command, *, packs: bool = False) -> Command:
+def guarded_alone(function: Command, *, downloads: bool = False) -> Command:
     """Add ``--limit`` to a command that has no such option, and enforce the limits while the command runs.
 
-    If ``packs`` is true, the command packs an image, and the defaults allow hours of compression.
+    If ``downloads`` is true, the command downloads images, and the default allows a day.
     """
     from ..limit_option import COMMAND
     from .options import limit_option
 
     @wraps(function)
     def wrapped(*arguments: Any, limits: Given, **options: Any) -> Any:
-        with guard(limits, packs=packs):
+        with guard(limits, downloads=downloads):
             return function(*arguments, **options)
 
     return limit_option(COMMAND)(wrapped)
@@ -151,18 +158,23 @@ _processor_limit: _ProcessorLimit | None = None
 
 
 def processor_time() -> float:
-    """Return the seconds of processor time of this process, its ended children, and its running readers."""
-    return sum(os.times()[:4]) + sum(seconds() for seconds in tuple(running_readers))
+    """Return the seconds of processor time of this process, its ended children, and its running programs."""
+    return sum(os.times()[:4]) + sum(seconds() for seconds in tuple(running_programs))
 
 
 @contextmanager
 def guard(
-    limits: Given, *, listed: bool = False, packs: bool = False, images: int | None = 1, live: bool = False
+    limits: Given,
+    *,
+    listed: bool = False,
+    downloads: bool = False,
+    images: int | None = 1,
+    live: bool = False,
 ) -> Iterator[None]:
     """Raise LimitError if the block exceeds a limit. Restore all signal handlers and limits at the end.
 
-    The processor time of child processes that have ended, and of running programs that read images, counts
-    towards the limit on processor time.
+    The processor time of child processes that have ended, and of running programs that read or pack images,
+    counts towards the limit on processor time. When the block begins to pack an image, the limits grow.
 
     If ``live`` is true, the block reads instances of a daemon. If ``listed`` is true, the block plans the
     instances of a list. Then the limit on time does not apply, and each instance extends the limit on
@@ -171,21 +183,38 @@ def guard(
     import _signal as signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 
     global _processor_limit  # noqa: PLW0603
-    bounds = limits.for_daemon() if live else limits.for_packing() if packs else limits.for_command(images)
-    each = bounds.processor
+    bounds = (
+        limits.for_daemon() if live else limits.for_downloads() if downloads else limits.for_command(images)
+    )
+    each, begun, seconds_for_mib = bounds.processor, monotonic(), 1
 
     def extra() -> int:
         seconds = 0
         if bounds.grows:
-            seconds = instances() // INSTANCES_PER_SECOND if live else input_size() >> 20
+            seconds = instances() // INSTANCES_PER_SECOND if live else (input_size() >> 20) * seconds_for_mib
         return seconds + instances() * each if listed else seconds
 
     def stop_at_limit(number: int, frame: object) -> None:
         if limit.left() <= 0:
             raise _OverError("command-processor")
 
+    def begin_packing() -> None:
+        nonlocal seconds_for_mib
+        packing, seconds_for_mib = limits.for_packing(), PACKING_SECONDS
+        bounds.time, bounds.memory = packing.time, packing.memory
+        allow_memory(bounds.memory)
+        signal.signal(signal.SIGALRM, stop_packing)
+        signal.setitimer(signal.ITIMER_REAL, CHECK_SECONDS, AGAIN)
+
+    def stop_packing(number: int, frame: object) -> None:
+        """Check both limits. While this process waits for mksquashfs, ITIMER_PROF does not run."""
+        if monotonic() >= begun + bounds.time:
+            raise _OverError("command-time")
+        stop_at_limit(number, frame)
+        signal.setitimer(signal.ITIMER_REAL, CHECK_SECONDS, AGAIN)
+
     with (
-        _bounded_memory(bounds, threads=live),
+        _bounded_memory(bounds, threads=live) as allow_memory,
         _killed_after(bounds.processor) as allow,
     ):
         if not hasattr(signal, "setitimer"):
@@ -201,6 +230,7 @@ def guard(
         except ValueError:  # only the main thread can receive signals
             yield
             return
+        allow_packing.append(begin_packing)
         try:
             _processor_limit = limit
             for timer, _, seconds, interval, _ in timers:
@@ -210,6 +240,7 @@ def guard(
             raise over_limit(over.args[0], bounds) from None
         finally:
             _processor_limit = outer
+            allow_packing.remove(begin_packing)
             for timer, *_ in timers:
                 signal.setitimer(timer, 0)
             for (_, number, *_), handler in zip(timers, before, strict=True):
@@ -316,8 +347,10 @@ def _stop(number: int, frame: object) -> None:
 
 
 @contextmanager
-def _bounded_memory(bounds: CommandLimits, *, threads: bool) -> Iterator[None]:
+def _bounded_memory(bounds: CommandLimits, *, threads: bool) -> Iterator[Callable[[int], None]]:
     """Let the process grow by at most ``bounds.memory`` bytes, if the system supports such limits.
+
+    Yields a function that replaces the limit on these bytes.
 
     If ``threads`` is true, the block starts threads. The C library reserves much address space for each
     thread, so only writable memory is limited.
@@ -329,13 +362,17 @@ def _bounded_memory(bounds: CommandLimits, *, threads: bool) -> Iterator[None]:
         now = address_space(column)
         soft, hard = resource.getrlimit(kind)
     except (ImportError, OSError, ValueError):
-        yield
+        yield lambda memory: None
         return
-    limits = [now + bounds.memory, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)]
-    with suppress(ValueError, OSError):
-        resource.setrlimit(kind, (min(limits), hard))
+
+    def allow(memory: int) -> None:
+        limits = [now + memory, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)]
+        with suppress(ValueError, OSError):
+            resource.setrlimit(kind, (min(limits), hard))
+
+    allow(bounds.memory)
     try:
-        yield
+        yield allow
     except MemoryError:
         resource.setrlimit(kind, (soft, hard))
         raise over_limit("command-memory", bounds) from None

@@ -98,16 +98,25 @@ def pack(
 ) -> Built:
     """Write the image to ``target`` with the options of `packing_options`, and show the progress.
 
+    Afterwards, print a warning for each socket and each mounted file system that is not in the image.
+
     If ``private`` is true, only the current user may read the new files. An image made from an instance must
     be private. ``total`` returns the number of bytes to pack.
     """
     from ..image.build import build
+    from ..image.whole_image import DirectoryContents
 
     with progress("packing", total=total) as show:
-        return build(
+        built = build(
             contents, parts, target, packing_of(packing, epoch, target), replace=packing["reuse"],
             private=private, progress=of_packed(contents, show),
         )  # fmt: skip
+    if isinstance(contents, DirectoryContents):
+        for name in contents.tree.left_out:
+            output.say(f"warning: skipped a socket: {printable(name)}")
+        for name in contents.tree.mounts:
+            output.say(f"warning: skipped the file system mounted at {printable(name)}")
+    return built
 
 
 def packing_of(given: dict[str, Any], epoch: int | None, target: str) -> Packing:

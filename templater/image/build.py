@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -10,14 +11,17 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from dataclasses import replace as changed
+from functools import partial
 from typing import Literal
 
 from ..model.errors import LimitError, UsageError, WriteError, reason
 from ..model.file_names import ROOTFS
+from ..model.input_size import begin_packing, running_programs
 from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..oslite import PR_SET_PDEATHSIG, libc
 from ..parsing.magic_bytes import SQUASHFS
+from ..sandbox.unpacker_process import processor_seconds
 from .atomic_output import Output, publish_all
 from .compress import Write, compressing, compression_named
 from .directory_members import Data
@@ -31,6 +35,8 @@ Layout = Literal["unified", "split"]
 
 #: squashfs stores times as unsigned 32-bit seconds since 1970
 _SQUASHFS_TIMES = (0, 2**32 - 1)
+#: limit on the memory for the queues of mksquashfs, which by default are a quarter of the machine's memory
+_SQUASHFS_MEMORY = "256M"
 _SQUASHFS_COMPRESSIONS = ("gzip", "lz4", "lzo", "xz", "zstd", "lzma")
 
 
@@ -76,6 +82,7 @@ def build(
     is true, existing files are overwritten. Raises UsageError if a file exists and ``replace`` is false, or
     if ``target`` or ``packing`` is invalid.
     """
+    begin_packing()
     kind = compression_named(packing.compression)
     if target == "-":
         raise UsageError(
@@ -271,7 +278,7 @@ def _squash(
     first = next(members, None)
     top = first[0] if first is not None and not first[0].name else None
     rest = members if top is not None or first is None else itertools.chain((first,), members)
-    with _mksquashfs(output, packing, made, top) as process:
+    with _mksquashfs(output, packing, made, top) as process, _counted(process.pid):
         assert process.stdin is not None and process.stderr is not None
         count = 0
         try:
@@ -291,10 +298,21 @@ def _squash(
     return count
 
 
+@contextlib.contextmanager
+def _counted(pid: int) -> Iterator[None]:
+    """Count the processor time of a child process towards the limit of the running command."""
+    seconds = partial(processor_seconds, pid)
+    running_programs.add(seconds)
+    try:
+        yield
+    finally:
+        running_programs.discard(seconds)
+
+
 def _mksquashfs(output: Output, packing: Packing, made: int, top: Member | None) -> subprocess.Popen[bytes]:
     name = packing.compression if packing.compression in _SQUASHFS_COMPRESSIONS else "xz"
     command = ["mksquashfs", "-", output.path, "-tar", "-noappend", "-no-progress", "-quiet", "-comp", name]
-    command += ["-mkfs-time", str(_squashfs_time(made))]
+    command += ["-mem", _SQUASHFS_MEMORY, "-mkfs-time", str(_squashfs_time(made))]
     if top is not None:
         # mksquashfs ignores the tar member of the top directory
         command += ["-root-mode", f"{top.mode:o}", "-root-uid", str(top.uid), "-root-gid", str(top.gid)]
@@ -320,17 +338,19 @@ def _in_child() -> Callable[[], object] | None:
     Afterwards, the kernel kills the child when this process dies.
 
     After a truncated stream, mksquashfs 4.6.1 can wait forever and keep its file on the disk. The function
-    also lifts the limit on the command's memory, because mksquashfs takes a quarter of the machine's memory.
+    also lifts the kernel's limits on memory and processor time: the threads of mksquashfs reserve more
+    addresses than they use, and this process enforces the limit on processor time, which grows.
     """
     if not sys.platform.startswith("linux"):
         return None
     import resource
 
     prctl = libc("prctl")  # load the C library before the fork
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    limits = [(kind, resource.getrlimit(kind)[1]) for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU)]
 
     def prepare() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        for kind, most in limits:
+            resource.setrlimit(kind, (most, most))
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
     return prepare

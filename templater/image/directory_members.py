@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ..model.entry import DIRECTORY, FILE, SOCKET, SYMLINK
 from ..model.errors import InputError
+from ..model.input_size import received
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, kind_of, read_error
 from .limits import HeldBytes, Limits, memory_of, refuse_deep, too_many_pieces
@@ -229,6 +230,7 @@ def _chunks(fd: int, member: Member) -> Data:
                     f"'{printable(member.name)}' became smaller while templater read it",
                     hint="stop the program that writes to the file, and try again",
                 )
+            received(len(data))
             yield offset, data
             offset += len(data)
 

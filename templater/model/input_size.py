@@ -1,7 +1,8 @@
 """Numbers that the limit on a command's processor time depends on.
 
 The limit grows with the size of the images that this process has opened or received, and with the number of
-instances that it has read. The processor time of the programs that read images counts towards the limit.
+instances that it has read. While the command packs an image, the limit grows faster. The processor time of
+the programs that read and pack images counts towards the limit.
 """
 
 TYPE_CHECKING = False
@@ -12,12 +13,14 @@ _received = 0
 _instances = 0
 #: the bytes of data in each opened file, by the file's device and inode number
 _opened: dict[tuple[int, int], int] = {}
-#: for each running program that reads an image: a function that returns its seconds of processor time
-running_readers: "set[Callable[[], float]]" = set()
+#: functions that return the processor time in seconds of running programs that read or pack images
+running_programs: "set[Callable[[], float]]" = set()
+#: functions that raise the limits of the running commands to those for packing
+allow_packing: "list[Callable[[], None]]" = []
 
 
 def input_size() -> int:
-    """Return the number of bytes that servers sent, plus the bytes of opened image files outside holes."""
+    """Return the bytes that ``received`` counted, plus the bytes of opened image files outside holes."""
     return _received + sum(_opened.values())
 
 
@@ -27,7 +30,7 @@ def opened(device: int, inode: int, size: int) -> None:
 
 
 def received(size: int) -> None:
-    """Count bytes that a server sent."""
+    """Count bytes that a server sent, or that were read from a directory to pack them."""
     global _received  # noqa: PLW0603
     _received += size
 
@@ -41,3 +44,9 @@ def read_instance() -> None:
     """Count an instance that was read from a daemon."""
     global _instances  # noqa: PLW0603
     _instances += 1
+
+
+def begin_packing() -> None:
+    """Raise the limits of the running command, before this process compresses and writes an image."""
+    for allow in allow_packing:
+        allow()

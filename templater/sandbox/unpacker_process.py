@@ -20,7 +20,7 @@ from errno import ENXIO
 from typing import IO, NoReturn
 
 from ..model.errors import InputError, LimitError, reason
-from ..model.input_size import running_readers
+from ..model.input_size import running_programs
 from ..model.source import printable
 from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
 from . import allowed_calls
@@ -49,7 +49,7 @@ class Program:
         self._output = output
         self._complaints = complaints
         self._status: int | None = None
-        running_readers.add(self.processor_seconds)
+        running_programs.add(self.processor_seconds)
 
     def __enter__(self) -> Program:
         return self
@@ -76,16 +76,13 @@ class Program:
 
     def processor_seconds(self) -> float:
         """Return the processor time of the program so far, or 0 if it has ended."""
-        try:
-            return time.clock_gettime(~self._pid << 3 | _PROCESS_CLOCK)
-        except OSError:
-            return 0
+        return processor_seconds(self._pid)
 
     def wait(self) -> int:
         """Return the exit code, or the negative number of the signal that ended the program."""
         if self._status is None:
             self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-            running_readers.discard(self.processor_seconds)
+            running_programs.discard(self.processor_seconds)
         return self._status
 
     def said(self) -> str:
@@ -112,6 +109,14 @@ class Program:
         if code < 0:
             return InputError(f"'{path}' can't be read: {name} died of signal {-code}")
         return InputError(f"'{path}' can't be read: {said}" if said else f"'{path}' can't be read by {name}")
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time of a process so far, or 0 if it has ended."""
+    try:
+        return time.clock_gettime(~pid << 3 | _PROCESS_CLOCK)
+    except OSError:
+        return 0
 
 
 def start(command: list[str], path: str, fd: int, bounds: Bounds) -> Program:

@@ -122,6 +122,7 @@ CASES = {
     76: Case("a link of another user below the directories from which annotations may name an image or a description", "refused; the path of a description may have no link below the allowed directory"),
     77: Case("a user of the container who created its user namespace, as with `--userns=keep-id`, redirects `--state`", "refused, unless the hook line names this user with `--owner`"),
     78: Case("a target of several gigabytes in a lower layer of a container's overlay, which the kernel copies when it is replaced", "refused if a run would replace more than 1 GiB"),
+    79: Case("a small image that is slow to pack, such as an archive of many empty files", "the limit on processor time grows with the size of the image, and includes the programs that pack"),
 }  # fmt: skip
 
 

@@ -1,7 +1,10 @@
 """What `image build` says about a built image."""
 
+import socket
+
 import pytest
 
+from templater.cli.main import main
 from templater.cli.packing import report
 from templater.image.build import Built
 
@@ -20,3 +23,16 @@ def test_a_build_warning_names_at_most_five_files_whose_acls_were_removed(count,
 def test_building_an_image_without_acls_gives_no_warning(capfd):
     report(Built(("a.tar",), 5, "f" * 64, 3), as_json=False)
     assert "warning" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["publish"], ["image", "build"], ["image", "export"]])
+def test_names_of_skipped_sockets_are_escaped(command, tmp_path, capfd):
+    """A line break in such a name printed a warning of its own."""
+    (tmp_path / "i/rootfs").mkdir(parents=True)
+    (tmp_path / "i/metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{tmp_path}/i/rootfs/a\nwarning: fake")
+        output = [f"{tmp_path}/new.tar"] if command[-1] == "export" else ["-o", f"{tmp_path}/new.tar"]
+        assert main([*command, f"{tmp_path}/i", *output]) == 0
+    lines = capfd.readouterr().err.splitlines()
+    assert [line for line in lines if "fake" in line] == ["warning: skipped a socket: a\\nwarning: fake"]

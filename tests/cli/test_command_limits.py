@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -300,19 +301,84 @@ def test_each_instance_of_a_list_has_the_processor_limit_and_a_list_has_no_time_
     assert finished
 
 
-def test_commands_that_pack_an_image_have_higher_time_and_memory_limits():
+def test_the_limits_on_time_and_memory_grow_while_a_command_packs_an_image():
     packing, reading = parse([]).for_packing(), parse([]).for_command()
-    assert packing.time > reading.time and packing.processor > reading.processor
-    assert packing.memory > reading.memory
-    assert parse(["command-time=5"], (COMMAND,)).for_packing().time == 5
+    assert packing.time > reading.time and packing.memory > reading.memory
+    own = parse(["command-time=5", "command-memory=64MiB"], (COMMAND,)).for_packing()
+    assert (own.time, own.memory) == (5, 64 << 20)
 
 
-def test_a_command_has_the_packing_limits_only_if_it_packs_an_image():
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    for options, expected in (({}, parse([]).for_command()), ({"packs": True}, parse([]).for_packing())):
-        with guard(parse([]), **options):
-            assert expected.time - 60 < signal.getitimer(signal.ITIMER_REAL)[0] <= expected.time
-    assert resource.getrlimit(resource.RLIMIT_AS)[1] == hard
+def test_a_command_that_downloads_images_has_a_day():
+    reading = parse([]).for_command(None)
+    with guard(parse([]), downloads=True):
+        assert 86_000 < signal.getitimer(signal.ITIMER_REAL)[0] <= 86_400
+        assert processor_left() <= reading.processor
+    assert parse(["command-time=5"], (COMMAND,)).for_downloads().time == 5
+
+
+def test_a_command_gets_the_packing_limits_when_it_begins_to_pack(monkeypatch):
+    """All of such a command had these limits, also its reading and checking."""
+    monkeypatch.setattr(command_limits, "input_size", lambda: (3 << 20) - 1)
+    before, size = state(), address_space()
+    with guard(parse([])):
+        assert 1700 < signal.getitimer(signal.ITIMER_REAL)[0] <= 1800
+        assert 10.5 < processor_left() < 11.001
+        assert resource.getrlimit(resource.RLIMIT_AS)[0] - size < 450 << 20
+        kernel = resource.getrlimit(resource.RLIMIT_CPU)[0]
+        input_size.begin_packing()
+        assert 28.5 < processor_left() < 29.001
+        assert resource.getrlimit(resource.RLIMIT_CPU)[0] == kernel + 18
+        assert resource.getrlimit(resource.RLIMIT_AS)[0] - size > 2 << 30
+        assert signal.getitimer(signal.ITIMER_REAL)[0] <= command_limits.CHECK_SECONDS
+    assert state() == before
+    assert input_size.allow_packing == []
+
+
+def test_a_processor_limit_that_the_user_sets_does_not_grow_while_a_command_packs(monkeypatch):
+    monkeypatch.setattr(command_limits, "input_size", lambda: 3 << 20)
+    with guard(parse(["command-processor=7"], (COMMAND,))):
+        input_size.begin_packing()
+        assert 6 < processor_left() < 7.001
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [("command-time=1", "longer than 1 seconds"), ("command-processor=1", "1 seconds of processor time")],
+)
+def test_the_limits_end_a_command_that_waits_for_a_program_that_packs(limit, words):
+    """The timer of the processor time does not run while this process waits."""
+    with pytest.raises(LimitError, match=words), guard(parse([limit], (COMMAND,))):
+        input_size.begin_packing()
+        spinning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        seconds = partial(unpacker_process.processor_seconds, spinning.pid)
+        if "processor" in limit:
+            input_size.running_programs.add(seconds)
+        try:
+            spinning.wait(20)
+        finally:
+            input_size.running_programs.discard(seconds)
+            spinning.kill()
+            spinning.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words", [["publish", "{i}", "-o"], ["image", "build", "{i}", "-o"], ["image", "export", "{i}"]]
+)
+def test_commands_that_pack_read_an_image_with_the_usual_limits(words, image, monkeypatch, capfd):
+    """`publish` checked an image for 13 seconds: it had a day for everything."""
+    os.mkdir(f"{image}/rootfs")
+    monkeypatch.setattr(input_size, "_opened", {})
+    monkeypatch.setattr(input_size, "_received", 0)
+    monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 1)
+    monkeypatch.setattr(
+        "templater.checks.audit_before_writing.check_parts", lambda parts, name: _spin(4) or []
+    )
+    command = [word.format(i=image) for word in words]
+    assert main([*command, f"{image}/new.tar"]) == 4
+    assert "the command takes longer than 1 seconds of processor time" in capfd.readouterr().err
+    assert not os.path.exists(f"{image}/new.tar")
 
 
 @pytest.mark.slow
@@ -485,7 +551,7 @@ def guards(monkeypatch):
     return found
 
 
-PLAIN = {"listed": False, "packs": False, "images": 1, "live": False}
+PLAIN = {"listed": False, "images": 1, "live": False}
 
 
 @pytest.mark.parametrize(
@@ -493,7 +559,6 @@ PLAIN = {"listed": False, "packs": False, "images": 1, "live": False}
     [
         ({}, {}),
         ({"instances": "all.json", "split": False}, {"listed": True}),
-        ({"instances": None, "split": True}, {"packs": True}),
         ({"sources": ("image", "incus:web1")}, {"live": True}),
         ({"sources": ("image", "images:debian")}, {}),
     ],
@@ -517,18 +582,18 @@ def test_a_command_fetches_its_image_within_its_limits(src, used, guards, monkey
 
     monkeypatch.setattr(command_limits, "fetched", fetched)
     run = command_limits.guarded(
-        lambda request, other: (request.src, other), images=lambda request, other: other, packs=True
+        lambda request, other: (request.src, other), images=lambda request, other: other
     )
     assert run(SimpleNamespace(src=src, limits="limits"), other=5) == (used, 5)
-    limits = ("limits", {"listed": False, "packs": True, "images": 5, "live": src == "incus:a"})
+    limits = ("limits", {"listed": False, "images": 5, "live": src == "incus:a"})
     assert guards == [limits, *(["fetch"] if used[:5] == "fetch" else []), "end"]
 
 
-@pytest.mark.parametrize("packs", [True, False])
-def test_a_command_that_only_gets_the_option_limit_has_the_limits_too(packs, guards):
-    run = command_limits.guarded_alone(lambda word, **options: (word, options), packs=packs)
+@pytest.mark.parametrize("downloads", [True, False])
+def test_a_command_that_only_gets_the_option_limit_has_the_limits_too(downloads, guards):
+    run = command_limits.guarded_alone(lambda word, **options: (word, options), downloads=downloads)
     assert run("word", limits="limits", other=1) == ("word", {"other": 1})
-    assert guards == [("limits", {"packs": packs}), "end"]
+    assert guards == [("limits", {"downloads": downloads}), "end"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from functools import partial
 from typing import Any
 
 import click
@@ -53,7 +52,7 @@ Examples:
 @click.option("--force", is_flag=True, help="Publish the container even if it is running.")
 @options.limit_option(IMAGE, COMMAND)
 @options.json_option
-@partial(guarded, packs=True)
+@guarded
 def command(
     source: str,
     properties: tuple[str, ...],

@@ -548,7 +548,7 @@ def test_mksquashfs_gets_the_compression_and_the_time_and_the_top_directory(
     image_build._mksquashfs(output, packing, made, top)
     image_build._mksquashfs(output, packing, made, None)
     common = ["mksquashfs", "-", "/out", "-tar", "-noappend", "-no-progress", "-quiet", "-comp", used]
-    common += ["-mkfs-time", {None: "9", 7: "7", -1: "0", 1 << 32: str(2**32 - 1)}[epoch]]
+    common += ["-mem", "256M", "-mkfs-time", {None: "9", 7: "7", -1: "0", 1 << 32: str(2**32 - 1)}[epoch]]
     of_top = ["-root-mode", "1755", "-root-uid", "12", "-root-gid", "34", "-root-time", "1"]
     assert [words for words, _ in started] == [common + of_top, common]
     options = started[0][1]

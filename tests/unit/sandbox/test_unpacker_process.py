@@ -19,7 +19,7 @@ import pytest
 from templater.image.second_file import open_rootfs
 from templater.image.whole_image import open_contents
 from templater.model.errors import InputError, LimitError
-from templater.model.input_size import running_readers
+from templater.model.input_size import running_programs
 from templater.sandbox import allowed_calls, unpacker_process
 from templater.sandbox.child import Bounds
 
@@ -412,7 +412,7 @@ def test_the_error_of_a_silent_program_names_the_program():
 )
 def test_the_error_says_why_the_sandboxed_program_ended(code, said, kind, message):
     program = unpacker_process.Program(0, None, io.BytesIO(said.encode()), Bounds(7, memory=3 << 20))
-    running_readers.discard(program.processor_seconds)
+    running_programs.discard(program.processor_seconds)
     program._status = code
     error = program.error("i", "p")
     assert (type(error), error.message) == (kind, message)
@@ -420,7 +420,7 @@ def test_the_error_says_why_the_sandboxed_program_ended(code, said, kind, messag
 
 def test_the_processor_time_of_a_program_is_that_of_its_process():
     program = unpacker_process.Program(os.getpid(), None, None, Bounds())
-    running_readers.discard(program.processor_seconds)
+    running_programs.discard(program.processor_seconds)
     before = time.process_time()
     assert 0 < before <= program.processor_seconds() <= time.process_time()
     program._pid = 1 << 22

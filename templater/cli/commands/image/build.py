@@ -12,7 +12,7 @@ from ....limit_option import COMMAND, IMAGE, Given
 from ....model.errors import UsageError
 from ....model.file_names import METADATA
 from ....model.source import Source
-from ... import completers, options, output
+from ... import completers, options
 from ...command_limits import guarded
 from ...packing import output_option, pack, packing_options, report, seconds_of, source_date_epoch, warn_of
 from ...progress import tree_size
@@ -45,7 +45,7 @@ Examples:
 @click.option("--expire", metavar="DATE", help="Expiry date of the image: RFC 3339, or seconds since 1970.")
 @options.limit_option(IMAGE, COMMAND)
 @options.json_option
-@partial(guarded, packs=True)
+@guarded
 def command(
     directory: str,
     properties: tuple[str, ...],
@@ -64,12 +64,7 @@ def command(
     epoch = source_date_epoch()
     contents = DirectoryContents(directory, limits.for_images(), latest=epoch)
     parts = edited_parts(contents.parts(), properties, expire, directory)
-    built = pack(contents, parts, target, packing, epoch, total=partial(tree_size, directory))
-    for name in contents.tree.left_out:
-        output.say(f"warning: skipped a socket: {name}")
-    for name in contents.tree.mounts:
-        output.say(f"warning: skipped the file system mounted at {name}")
-    report(built, as_json)
+    report(pack(contents, parts, target, packing, epoch, total=partial(tree_size, directory)), as_json)
 
 
 def edited_parts(

@@ -33,7 +33,7 @@ Examples:
 @options.limit_option(IMAGE, COMMAND)
 @options.json_option
 def command(files: tuple[str, ...], limits: Given, as_json: bool, **packing: Any) -> None:
-    with guard(limits, packs=True):
+    with guard(limits):
         export(files, limits, as_json, packing)
 
 

@@ -24,7 +24,7 @@ newer version from another source, the refresh of this image fails.
 
 @click.command(help=HELP)
 @click.argument("images", metavar="[IMAGE]...", nargs=-1, shell_complete=completers.stored)
-@partial(guarded_alone, packs=True)  # a download can take hours
+@partial(guarded_alone, downloads=True)
 def command(images: tuple[str, ...]) -> int:
     from ....distribution.fetch_image import fetch_source
     from ....distribution.store import Store

@@ -1,0 +1,87 @@
+"""Small images that take long to pack: the limit on processor time must grow with their size."""
+
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from templater import limit_option
+from templater.cli.main import main
+from templater.model import input_size
+
+METADATA = b"architecture: x86_64\ncreation_date: 1700000000\nproperties: {os: d, release: '1'}\n"
+SQUASHFS = ["--format", "split", "--rootfs", "squashfs"]
+
+needs_mksquashfs = pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs mksquashfs")
+
+
+def archive(path: Path, files: int, data: Callable[[int], bytes] = lambda number: b"") -> str:
+    with tarfile.open(path, "w:gz") as file:
+
+        def add(name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE) -> None:
+            info = tarfile.TarInfo(name)
+            info.type, info.size, info.mode = kind, len(data), 0o755
+            file.addfile(info, io.BytesIO(data))
+
+        add("metadata.yaml", METADATA)
+        add("rootfs", kind=tarfile.DIRTYPE)
+        for number in range(files):
+            add(f"rootfs/{number:x}", data(number))
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def _two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 2)
+    monkeypatch.setattr(input_size, "_opened", {})
+    monkeypatch.setattr(input_size, "_received", 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], pytest.param(SQUASHFS, marks=needs_mksquashfs)])
+@pytest.mark.parametrize("command", [["image", "export"], ["streams", "add"]])
+def test_attack_79_an_archive_of_many_empty_files_is_refused(
+    command: list[str], options: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """xz needed 22 seconds for 299,000 empty files, and mksquashfs 47 seconds for 60,000."""
+    image = archive(tmp_path / "i.tar.gz", 40_000)
+    words = [image, f"{tmp_path}/new", *options]
+    if command[0] == "streams":
+        if not options:
+            return
+        words = [f"{tmp_path}/tree", image, "--split"]
+    assert main([*command, *words]) == 4
+    assert "the command takes longer than 2 seconds of processor time" in capfd.readouterr().err
+    assert not os.path.exists(f"{tmp_path}/new")
+
+
+@needs_mksquashfs
+@pytest.mark.slow
+def test_attack_79_a_directory_of_many_empty_files_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c/rootfs").mkdir(parents=True)
+    (tmp_path / "c/metadata.yaml").write_bytes(METADATA)
+    for number in range(30_000):
+        (tmp_path / f"c/rootfs/{number:x}").touch()
+    assert main(["publish", f"{tmp_path}/c", "-o", f"{tmp_path}/new", *SQUASHFS]) == 4
+    assert "the command takes longer than 2 seconds of processor time" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["archive", "directory"])
+def test_a_large_image_has_more_time_to_be_packed(source: str, tmp_path: Path) -> None:
+    """xz needs more than the first two seconds for 12 MiB of random bytes."""
+    random = os.urandom(12 << 20)
+    image = archive(tmp_path / "i.tar.gz", 1, lambda number: random)
+    if source == "directory":
+        image = f"{tmp_path}/i"
+        os.makedirs(f"{image}/rootfs")
+        Path(f"{image}/metadata.yaml").write_bytes(METADATA)
+        Path(f"{image}/rootfs/data").write_bytes(random)
+    assert main(["image", "export", image, f"{tmp_path}/new.tar.xz"]) == 0
+    assert os.path.getsize(tmp_path / "new.tar.xz") > len(random)
