@@ -11,9 +11,10 @@ content of temporary files: it plans again and writes every file itself.
 For an instance directory, a ``Journal`` records the directories and tokens of unfinished runs. So every
 leftover is found even if the next plan has other targets, or if the file system assigns new inode numbers (an
 overlay over two file systems).
-After a finished run, the next run with a journal searches only the root directory: a user of the container
-could have filled another directory with millions of names. Root of the container can also fill the root
-directory, so a search stops after ``MOST_NAMES`` names.
+A finished run removes its journal, and without a journal file the next run searches nothing: a user of the
+container could have filled a directory with millions of names. After a killed run, a search stops after
+``MOST_NAMES`` names, and skips directories above ``MOST_BYTES``: overlayfs reads a whole directory before it
+returns the first name.
 
 Two alternatives were rejected: a marker in a trusted.* xattr, which needs root and is not supported by every
 file system, and matching names without inode numbers.
@@ -41,6 +42,8 @@ MAX_JOURNAL = 16 << 20
 MAX_LINES = 100_000
 #: the maximum number of names that one search reads
 MOST_NAMES = 100_000
+#: the maximum size of a directory to search: at most 350,000 names on ext4
+MOST_BYTES = 4 << 20
 
 
 class Journal:
@@ -52,8 +55,10 @@ class Journal:
         self.directory = directory
         self.name = name
 
-    def read(self) -> "list[str]":
-        """Return the tokens and directories of earlier runs, or [] if every run cleaned up.
+    def read(self) -> "list[str] | None":
+        """Return the tokens and directories of earlier runs, or None if every run cleaned up.
+
+        A power cut during a run without fsync can leave an empty journal.
 
         Raises LimitError for a journal that is too large: templater never writes such a journal.
         """
@@ -61,7 +66,7 @@ class Journal:
         try:
             fd = self.directory.open(self.name)
         except FileNotFoundError:
-            return []
+            return None
         except OSError as error:
             raise write_error("read the journal", path, error) from None
         try:
@@ -106,12 +111,14 @@ class Journal:
 def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "list[str]":
     """Remove the leftovers of killed runs.
 
-    Without a journal, search every directory above the targets. With a journal, search only the directories
-    that it lists, and every directory above them. Always search the root directory, because only root of the
-    container can fill it. Return the journal's lines if a leftover could not be removed, or if the search
-    ended after ``MOST_NAMES`` names. Return [] if no leftover remains.
+    Without ``journal``, search the root directory and every directory above the targets. With ``journal``,
+    search nothing if its file is missing, else the root directory, the directories that it lists, and every
+    directory above them. Return the journal's lines if a leftover could not be removed, or if the search
+    reached a limit. Return [] if no leftover remains.
     """
     lines = journal.read() if journal is not None else []
+    if lines is None:
+        return []
     tokens = {line for line in lines if not line.startswith("/")}
     paths = {line + "/" for line in lines} if journal is not None else {*targets}
     search = _Search(root, tokens)
@@ -158,6 +165,8 @@ class _Search:
             return None
         with directory:
             try:
+                if again(os.fstat, directory.fd).st_size > MOST_BYTES:
+                    return False
                 names, self.left = directory.names_with(PREFIX, self.left)
             except OSError:
                 return False

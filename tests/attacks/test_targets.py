@@ -1,4 +1,4 @@
-"""Attacks through the target path of a rule and the entries at it: cases 1 to 4 and 12 to 30."""
+"""Attacks through the target path of a rule and the entries at it: cases 1 to 4, 12 to 30, and 80."""
 
 import contextlib
 import os
@@ -10,9 +10,10 @@ import pytest
 
 from templater.model.errors import InputError, RefusedError, WriteError
 from templater.planning.decide_changes import FAILED, SKIP
-from templater.rootfs.confined import Directory
+from templater.rootfs.confined import Directory, Root
+from templater.writing import recovery
 from templater.writing.apply_plan import apply
-from templater.writing.recovery import PREFIX
+from templater.writing.recovery import PREFIX, Journal
 from tests.attacks.outside import between
 from tests.rootfs_builders import a_plan, a_rule, as_root, snapshot
 
@@ -176,6 +177,30 @@ def test_attack_19_writing_to_a_mounted_file_system_requires_two_options(scene, 
         assert caught.value.hint == "templater does not enter mount points unless crossing mounts is allowed"
         apply(plan, open_rootfs)
     assert (scene.host / "etc/x").read_text() == "asked for"
+
+
+@pytest.mark.parametrize("journal", [None, ["cc", "/", "/etc"]])
+def test_attack_80_a_root_directory_of_millions_of_names_is_never_listed(scene, monkeypatch, journal):
+    """overlayfs read 9 million names in 10 seconds, and needed 1.4 GB of kernel memory, at each start."""
+    monkeypatch.setattr(recovery, "MOST_BYTES", 64 << 10)
+    number = 0
+    while journal is not None and scene.top.stat().st_size <= recovery.MOST_BYTES:
+        (scene.top / f"{number:0200}").touch()
+        number += 1
+    listed = []
+    real = Directory.names_with
+    monkeypatch.setattr(
+        Directory, "names_with", lambda self, *words: listed.append(self.path) or real(self, *words)
+    )
+    state = scene.top.parent / "state"
+    state.mkdir()
+    with Root(str(state)) as folder, folder.directory("/") as directory, scene.rootfs() as rootfs:
+        if journal is not None:
+            Journal(directory).write(journal)
+        for _ in range(2):
+            apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, journal=Journal(directory))
+        assert Journal(directory).read() == journal
+    assert listed == ([] if journal is None else ["/etc", "/etc"])
 
 
 def test_attack_20_a_fifo_as_target_is_refused(scene):

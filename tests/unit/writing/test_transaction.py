@@ -330,7 +330,7 @@ def test_the_next_apply_removes_leftovers_in_each_directory_that_the_journal_lis
         journal = Journal(directory)
         journal.write(["cc", "/var", "/gone"])
         apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, journal=journal)
-        assert journal.read() == []
+        assert journal.read() is None
     assert sorted(os.listdir(top / "var")) == [f"{PREFIX}dd-1-1"]
     assert os.listdir(tmp_path / "state") == []
 
@@ -357,10 +357,13 @@ def test_a_journal_of_too_many_lines_is_neither_read_nor_written(tmp_path, monke
         assert caught.value.hint == "remove this file"
 
 
-def test_only_the_root_directory_is_searched_for_leftovers_if_the_journal_shows_a_finished_run(
+def test_no_directory_is_searched_for_leftovers_if_the_journal_shows_a_finished_run(
     rootfs, top, tmp_path, monkeypatch
 ):
-    """A user of the container filled the home directory with millions of names, which delayed each start."""
+    """A user of the container filled the home directory with millions of names, which delayed each start.
+
+    Root of the container filled the root directory, all of which overlayfs reads before the first name.
+    """
     searched = []
     monkeypatch.setattr(
         Directory, "names_with", lambda directory, prefix, most: (searched.append(directory.path) or [], most)
@@ -368,8 +371,7 @@ def test_only_the_root_directory_is_searched_for_leftovers_if_the_journal_shows_
     with Root(str(tmp_path)) as state, state.directory("/") as directory:
         for content in ("new", "newer"):
             apply(a_plan({"/etc/hosts": content}, rootfs), rootfs, journal=Journal(directory))
-    assert searched == ["/", "/"]
-    searched.clear()
+    assert searched == []
     apply(a_plan({"/etc/hosts": "newest"}, rootfs), rootfs)
     assert searched == ["/", "/etc"]
 
@@ -390,7 +392,8 @@ def test_the_search_for_leftovers_reads_a_limited_number_of_names(rootfs, top, t
             before = len(strays(top))
             recovery.sweep(rootfs.root, [], journal)
             assert len(strays(top)) < before
-        assert recovery.sweep(rootfs.root, [], journal) == [] == journal.read()
+        assert recovery.sweep(rootfs.root, [], journal) == []
+        assert journal.read() is None
 
 
 def test_a_finished_run_keeps_the_journal_of_runs_whose_leftovers_remain(rootfs, top, tmp_path, monkeypatch):
@@ -405,7 +408,7 @@ def test_a_finished_run_keeps_the_journal_of_runs_whose_leftovers_remain(rootfs,
         assert journal.read() == ["cc", "/etc"]
         monkeypatch.setattr(recovery, "MOST_NAMES", 100)
         apply(a_plan({"/etc/hosts": "newer"}, rootfs), rootfs, journal=journal)
-        assert journal.read() == []
+        assert journal.read() is None
     assert not leftover.exists()
 
 
