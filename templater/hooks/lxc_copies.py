@@ -9,6 +9,7 @@ from ..model.source import printable
 from ..oslite import dirname, isdir, join, os, split
 from ..rootfs.confined import Directory, Root, write_error
 from ..rootfs.trusted_paths import open_folder, open_unshared
+from ..writing.recovery import Journal
 from .lxc_config import MAX_NAMES, lines_of
 from .request import Notice
 
@@ -42,9 +43,11 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
         if not options.source:
             require_original(original, made, exact=exact)
             copy_image(original, made)
-        written = copied_record(old)
-        if not exact:  # otherwise it is a snapshot, which is never a rename
+        written, unfinished = copied_record(old), Journal(old.directory).read()
+        if not exact and may_rename():
+            old.lock("clone hook", options.time_limit)
             old.replace(CLONED, "\n".join((folder, *ancestors(DEPTH))).encode("utf-8", "surrogateescape"))
+            old.unlock()
         if exact and before is None:
             return Notice(f"{name}: made from {source_name}, which was never started", folder)
         state = State(before.pending if exact and before else "copy", name, before.image if before else "")
@@ -52,6 +55,8 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
             new.lock("clone hook", options.time_limit)
             if written is not None:
                 write_whole(new.directory, WRITTEN, written, sync=False)
+            if unfinished is not None:  # the copied root filesystem has the leftovers of a killed run, too
+                Journal(new.directory).write(unfinished)
             new.remember(state)
     return Notice(
         f"{name}: made from {source_name}; the next start runs {state.pending or 'only the start trigger'}",
@@ -143,7 +148,17 @@ def _same_settings(original: Root, made: Root) -> bool:
 
 def copies_elsewhere() -> bool:
     """Return whether the lxc-copy that runs this hook has the option ``-p`` or ``--newpath``."""
-    return any(_has_newpath(words) for words in map(_words_of, ancestors(DEPTH)))
+    return any(_has_option(words, "p", "--newp") for words in map(_words_of, ancestors(DEPTH)))
+
+
+def may_rename() -> bool:
+    """Return whether the program that runs this hook can destroy the original afterwards.
+
+    lxc-copy does so only with the option ``-R`` or ``--rename``, and lxc-snapshot never does.
+    """
+    return not copying_program() or any(
+        _has_option(words, "R", "--r") for words in map(_words_of, ancestors(DEPTH))
+    )
 
 
 def copying_program() -> str:
@@ -172,16 +187,17 @@ def _words_of(process: str) -> "list[str]":
         return []
 
 
-def _has_newpath(words: "list[str]") -> bool:
+def _has_option(words: "list[str]", letter: str, long: str) -> bool:
+    """Return whether the words are an lxc-copy with an option. ``long`` is its shortest abbreviation."""
     if split(words[0] if words else "")[1] != "lxc-copy":
         return False
     for word in words[1:]:
-        if word.startswith("--newp"):  # lxc-copy's getopt accepts abbreviations of --newpath
+        if word.startswith(long):  # lxc-copy's getopt accepts abbreviations
             return True
         if word.startswith("-") and not word.startswith("--"):
             flags = word[1:]
             taking = next((number for number, flag in enumerate(flags) if flag in _TAKING), len(flags))
-            if "p" in flags[: taking + 1]:
+            if letter in flags[: taking + 1]:
                 return True
     return False
 

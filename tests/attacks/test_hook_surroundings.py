@@ -751,7 +751,7 @@ def test_a_hook_renders_when_sigchld_is_ignored(bundle: Path) -> None:
     ],
 )
 def test_the_newpath_option_of_the_lxc_copy_command_is_detected(words: list[str], elsewhere: bool) -> None:
-    assert lxc_copies._has_newpath(words) == elsewhere
+    assert lxc_copies._has_option(words, "p", "--newp") == elsewhere
 
 
 @pytest.mark.parametrize("program", ["lxc-copy", "lxc-snapshot", ""])

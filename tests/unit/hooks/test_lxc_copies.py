@@ -36,8 +36,30 @@ from templater.instances.state_directory import State, StateDirectory
         (["-p", "lxc-copy"], False),
     ],
 )
-def test_an_lxc_copy_to_another_path_is_recognised_by_its_options(words, found):
-    assert lxc_copies._has_newpath(words) is found
+def test_an_lxc_copy_to_another_path_is_recognised_by_its_options(words, found, monkeypatch):
+    monkeypatch.setattr(lxc_copies, "ancestors", lambda _: [["sh"], words])
+    monkeypatch.setattr(lxc_copies, "_words_of", lambda words: words)
+    assert lxc_copies.copies_elsewhere() is found
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["/usr/bin/lxc-copy", "-n", "web", "-N", "new"], False),
+        (["lxc-copy", "-n", "web", "-N", "new", "-R"], True),
+        (["lxc-copy", "-sR", "web", "new"], True),
+        (["lxc-copy", "-nR", "-NR"], False),
+        (["lxc-copy", "web", "--rename", "new"], True),
+        (["lxc-copy", "web", "--re", "new"], True),
+        (["lxc-snapshot", "-n", "web", "-r", "snap0", "-R"], False),
+        (["python3", "rename.py"], True),
+        (["python3", "-c", "lxc-copy"], True),
+    ],
+)
+def test_only_lxc_copy_with_its_option_and_unknown_programs_can_rename(words, found, monkeypatch):
+    monkeypatch.setattr(lxc_copies, "ancestors", lambda _: [["sh"], words, ["sh", "-R"]])
+    monkeypatch.setattr(lxc_copies, "_words_of", lambda words: words)
+    assert lxc_copies.may_rename() is found
 
 
 @pytest.fixture

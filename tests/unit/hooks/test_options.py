@@ -16,6 +16,7 @@ from templater.instances.state_directory import State, StateDirectory
 from templater.instances.written_files import HEAD
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError, WriteError
 from templater.rootfs.confined import Root
+from templater.writing.recovery import Journal
 from tests.rootfs_builders import as_root
 
 
@@ -395,8 +396,9 @@ def test_a_recursive_include_in_an_lxc_configuration_terminates(tmp_path):
 
 @pytest.fixture
 def by_lxc_copy(monkeypatch):
-    """lxc-copy runs the clone hook."""
+    """lxc-copy -R runs the clone hook."""
     monkeypatch.setattr(lxc_copies, "copying_program", lambda: "lxc-copy")
+    monkeypatch.setattr(lxc_copies, "may_rename", lambda: True)
 
 
 def cloned(tmp_path, name, *, snapshot=False):
@@ -457,6 +459,57 @@ def test_a_copied_container_gets_the_record_of_written_files_only_if_no_other_us
         record.chmod(mode)
     lxc_copies.clone(str(new), "new", "old", Options())
     assert (new / ".templater/written").exists() == is_copied
+
+
+@pytest.mark.usefixtures("by_lxc_copy")
+def test_a_copied_container_gets_the_journal_of_a_killed_run(tmp_path):
+    """The copy has the same leftovers, and nothing else told its first start to search for them."""
+    old, new = cloned(tmp_path, "new")
+    with StateDirectory(str(old)) as state:
+        Journal(state.directory).write(["token", "/etc"])
+    lxc_copies.clone(str(new), "new", "old", Options())
+    with StateDirectory(str(new)) as state:
+        assert Journal(state.directory).read() == ["token", "/etc"]
+
+
+@pytest.mark.usefixtures("by_lxc_copy")
+@pytest.mark.parametrize("renames", [True, False])
+def test_several_copies_of_one_container_at_the_same_time_all_succeed(tmp_path, monkeypatch, renames):
+    """Every fifth of eight parallel lxc-copy failed, because all replaced one file of the original."""
+    monkeypatch.setattr(lxc_copies, "may_rename", lambda: renames)
+    old, _ = cloned(tmp_path, "new")
+    children = []
+    for number in range(4):
+        folders = [tmp_path / f"copy{number}-{turn}" for turn in range(25)]
+        for folder in folders:
+            folder.mkdir()
+            (folder / "config").write_text((old / "config").read_text())
+        children.append(os.fork())
+        if children[-1] == 0:
+            code = 1
+            try:
+                for folder in folders:
+                    lxc_copies.clone(str(folder), folder.name, "old", Options())
+                code = 0
+            finally:
+                os._exit(code)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+    assert len(list(tmp_path.glob("copy*/.templater/state"))) == 100
+    assert sorted(os.listdir(old / ".templater")) == (["cloned", "lock"] if renames else [])
+
+
+@pytest.mark.usefixtures("by_lxc_copy")
+def test_a_copy_beside_a_rename_does_not_make_the_rename_a_copy(tmp_path, monkeypatch):
+    old, new = cloned(tmp_path, "new")
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy/config").write_text((old / "config").read_text())
+    in_a_hook(lambda: lxc_copies.clone(str(new), "new", "old", Options()))
+    monkeypatch.setattr(lxc_copies, "may_rename", lambda: False)
+    in_a_hook(lambda: lxc_copies.clone(str(tmp_path / "copy"), "copy", "old", Options()))
+    with StateDirectory(str(old)) as state_directory:
+        state_directory.remember(State("", "old"))
+    in_a_hook(lambda: lxc_copies.destroy(str(old)))
+    assert (state_of(new).pending, state_of(tmp_path / "copy").pending) == ("rename", "copy")
 
 
 def test_a_snapshot_has_the_same_pending_trigger_as_the_container(tmp_path):
