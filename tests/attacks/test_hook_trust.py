@@ -514,7 +514,9 @@ def test_no_private_file_of_root_in_the_directory_of_another_user_is_rendered(
     assert run(words) == (RefusedError.exit_code if owner else 0)
     image = DirectoryImage(str(container))
     if owner:
-        assert "is private to uid 0, but its directory belongs to uid 1234" in capfd.readouterr().err
+        said = capfd.readouterr().err
+        assert "is private to uid 0, but its directory belongs to uid 1234" in said
+        assert "let all users read it, or give it the owner of the directory\n" in said
         with pytest.raises(RefusedError, match="is private to uid 0"):
             raise_error(
                 image.read_templates(["a"])["a"].error if "templates" in name else image.read_metadata()

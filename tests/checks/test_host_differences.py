@@ -8,7 +8,7 @@ from templater.checks.authored_image import authored
 from templater.checks.host_differences import _probes, host_report
 from templater.cli.main import main
 from templater.model.hosts import HOSTS
-from templater.model.instance import Instance
+from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.source import Source
 from tests.checks.authoring.authoring_builders import file, image
 from tests.checks.builders import a_folder, a_link, an_image
@@ -75,6 +75,15 @@ def test_a_difference_that_depends_on_a_key_is_found_with_an_instance_that_sets_
     }
     bare = file("/etc/motd", text, hosts="incus,lxd", instances=[Instance("c1")])
     assert causes(bare) == {}
+
+
+def test_the_hosts_are_compared_with_virtual_machines_only_if_there_are_no_containers():
+    text = '{% if instance.type == "virtual-machine" %}{{ "a" + "b" }}{% endif %}\n'
+    machine = Instance("v1", VIRTUAL_MACHINE)
+    both = file("/etc/motd", text, hosts="incus,lxd", instances=[machine, Instance("c1")])
+    assert causes(both) == {}
+    alone = file("/etc/motd", text, hosts="incus,lxd", instances=[machine])
+    assert "differs lxd" in causes(alone)
 
 
 def test_the_host_table_shows_the_hosts_that_fail_at_a_link_in_the_root_filesystem():

@@ -10,6 +10,7 @@ import pytest
 from templater.checks.authored_image import AuthoredImage, _kept, _lines_that_give, _only, authored
 from templater.checks.authoring import shell
 from templater.checks.authoring.metadata_key import KEYS, corrected
+from templater.checks.authoring.mode import corrected as corrected_mode
 from templater.checks.check_report import judge
 from templater.checks.ignores import _comments
 from templater.checks.invented_values import invented_value
@@ -780,6 +781,18 @@ def test_the_checks_whose_findings_need_a_validator_are_marked():
         "sudoers",
         "systemd-unit",
     }
+
+
+def test_a_mode_is_corrected_if_exactly_one_reading_gives_the_owner_every_permission():
+    read = {
+        "420": "0644", "644": "0644", "0644": "0644", "493": "0755", "600": "0600", "4755": "04755",
+        "4095": "07777", "7777": "07777", "rw-r--r--": "0644", "r--------": "0400",
+        # more than four octal digits, two plausible readings, none, and other texts
+        "4096": None, "10000": None, "99999": None, "100000": None, "511": None, "400": None, "000": None,
+        "-w-------": None, "rw-rw-rwx": None, "rwsr-xr-x": None, "rw-r--r-": None, "u=rw": None, "": None,
+    }  # fmt: skip
+    fixes = {text: corrected_mode(text) for text in read}
+    assert {text: fix and fix.fields["mode"] for text, fix in fixes.items()} == read
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import subprocess
 import sys
 
 import pytest
@@ -64,6 +65,28 @@ def test_the_install_command_keeps_other_hooks_in_config_json(tmp_path):
     assert ours["path"] == ours["args"][0]
     assert ours["timeout"] > 60
     assert after["x"] == [1, 2.5, None]
+
+
+@pytest.mark.parametrize("failure", [None, OSError(), subprocess.TimeoutExpired("", 60)])
+@pytest.mark.parametrize(
+    ("runtime", "compiles"), [("lxc-template", True), ("podman", False), ("nspawn", False)]
+)
+def test_only_the_installation_of_the_lxc_template_compiles_the_modules_of_hooks(
+    runtime, compiles, failure, tmp_path, monkeypatch
+):
+    """A hook in a user namespace can't write compiled modules."""
+    started = []
+
+    def run(words, **_):
+        started.append(words[-1])
+        if failure is not None:
+            raise failure
+
+    monkeypatch.setattr(install.subprocess, "run", run)
+    assert main(["hook", "install", runtime, "--path", str(tmp_path)]) == 0
+    assert started == []
+    assert main(["hook", "install", runtime, "--path", str(tmp_path), "--write"]) == 0
+    assert started == (["--probe"] if compiles else [])
 
 
 @pytest.mark.parametrize("runtime", ["podman", "nspawn"])

@@ -347,10 +347,11 @@ def test_attack_59_a_template_hard_linked_to_another_member_is_refused(tmp_path,
     assert isinstance(answer.error, RefusedError) and answer.data is None
 
 
-def test_a_template_that_is_a_hard_link_to_another_template_has_the_same_content(tmp_path):
+@pytest.mark.parametrize("target", ["templates/b", "./templates/b"])
+def test_a_template_that_is_a_hard_link_to_another_template_has_the_same_content(tmp_path, target):
     members = [
         ("templates/b", "B"),
-        special("templates/a", tarfile.LNKTYPE, "templates/b"),
+        special("templates/a", tarfile.LNKTYPE, target),
         ("metadata.yaml", METADATA),
     ]
     answer = open_image(tarball(tmp_path / "i.tar", members)).read_templates(["a"])["a"]

@@ -195,6 +195,13 @@ def test_the_host_value_all_in_a_test_selects_every_daemon_release(tmp_path):
     assert "none" not in {case.host.name for case in cases}
 
 
+def test_a_case_whose_snapshot_would_have_the_name_of_another_test_gets_a_number(tmp_path):
+    tests = "tests:\n- {name: a host=lxd, snapshot: true}\n"
+    tests += "- {name: a, snapshot: true, matrix: {host: [incus, lxd]}}\n"
+    names = [os.path.basename(case.snapshot) for case in read(tmp_path, tests)]
+    assert names == ["a-host=lxd.txt", "a-host=incus.txt", "a-host=lxd-2.txt"]
+
+
 def test_cases_with_long_names_and_labels_have_different_snapshot_files(tmp_path):
     config = ", ".join(f"{{user.{'a' * 60}{number}: '{number}'}}" for number in range(3))
     axes = "".join(f"  {name}: [{config}]\n" for name in ("config", "options"))
