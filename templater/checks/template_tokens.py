@@ -12,8 +12,8 @@ from ..pongo2.syntax.lexer import Lexer
 from ..pongo2.syntax.template_parser import trimmed
 from ..pongo2.syntax.tokens import IDENTIFIER, TEXT, Token, Unit
 
-#: the kinds of parts that print values
-PRINTING = ("{{", "firstof", "cycle")
+#: the kinds of parts that print values; the tag ``filter`` prints the arguments of its filters
+PRINTING = ("{{", "firstof", "cycle", "filter")
 
 #: the kind of a part of a template, and its tokens
 Part = tuple[str, list[Token]]
@@ -72,7 +72,7 @@ def bound_names(tag: str, part: list[Token]) -> list[str]:
     for before, token, after in zip(part, part[1:], part[2:], strict=False):
         if token.kind == IDENTIFIER and (
             (tag in ("set", "with") and after.kind == "=")
-            or (tag in ("with", "cycle") and before.kind == "as")
+            or (tag in ("with", "cycle", "widthratio") and before.kind == "as")
             or (tag == "macro" and before.kind in ("(", ","))
             or (tag == "for" and after.kind in (",", "in") and (before.kind == "," or before.value == "for"))
         ):

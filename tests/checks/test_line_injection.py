@@ -122,6 +122,13 @@ def test_the_filters_in_the_line_injection_hint_keep_only_the_first_line_in_temp
         "{% macro m(x) %}{{ 'a=' + x }}{% endmacro %}{{ m(config.a) }}",
         "{% macro m(x) %}{% set y = 'a=' + x %}{{ y }}{% endmacro %}{{ m(config.a) }}",
         "{% filter stringformat:'a=%s' %}{{ config.a }}{% endfilter %}",
+        "a={% filter default:config_get('user.a', '') %}{% endfilter %}",
+        "{% filter add:config_get('user.a', '') %}a={% endfilter %}",
+        "{% filter default:'b'|add:config.a %}a={% endfilter %}",
+        "{% set x = config.a %}a={% filter default:x %}{% endfilter %}",
+        "{% filter default:config.a|integer|default:'a=' + config.b %}{% endfilter %}",
+        "a={% filter upper %}{{ config.a }}{% endfilter %}",
+        "{% filter default:config.b|integer %}{% endfilter %}{% filter default:config.b %}a={{ config.a }}{% endfilter %}",
     ],
 )
 def test_attack_49_a_configuration_value_inside_a_line_of_a_file_is_found(text):
@@ -169,6 +176,12 @@ def test_attack_49_a_configuration_value_inside_a_line_of_a_file_is_found(text):
         "{% set x = 'a=' + properties.b %}{{ x }}",
         "{{ 'a=' + x.config }}",
         "{% filter stringformat:'%s' %}{{ config.a }}{% endfilter %}",
+        "{% filter upper %}{{ config.a }}{% endfilter %}",
+        "{% filter default:config.a %}{% endfilter %}\na\n",
+        "{% filter default_if_none:config.a|default:'a' %}{% endfilter %}",
+        "a={% filter default:config.a|integer %}{% endfilter %}",
+        "a={% filter default:'b' %}\n{% endfilter %}{{ config.b }}",
+        "a={% widthratio config.a 1 1 %}{% widthratio config.a 1 1 as x %}{{ x }}",
     ],
 )
 def test_a_value_that_cannot_add_a_line_inside_a_file_has_no_finding(text):

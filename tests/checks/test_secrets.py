@@ -66,10 +66,62 @@ def test_attack_50_a_secret_in_a_world_readable_file_is_found(mode):
         ('{% comment %}{{ "{% endcomment" }}{% endcomment %}{{ config_get("user.password") }}', ["1:66"]),
         ('{% set x = config_get("user.password") %}{% if x %}a{% endif %}', []),
         ('{% if config_get("user.password") %}a{% endif %}', []),
+        ("{% filter default:config_get('user.password','') %}{% endfilter %}", ["1:31"]),
+        ("{% filter add:config_get('user.password','') %}pw={% endfilter %}", ["1:27"]),
+        ("{% set p = config_get('user.password','') %}{% filter default:p %}{% endfilter %}", ["1:24"]),
+        ("{% for k in config %}{% filter default:config_get(k,'') %}{% endfilter %}{% endfor %}", ["1:13"]),
+        ("{% for k, v in config %}{% filter upper|default:v %}{% endfilter %}{% endfor %}", ["1:16"]),
+        ("{% widthratio config_get('user.password','') 1 1 %}", ["1:27"]),
+        ("{% widthratio config_get('user.password','') 1 1 as x %}{{ x }}", ["1:27"]),
+        ("{% widthratio config_get('user.password','') 1 1 as x %}", []),
     ],
 )
 def test_a_secret_that_is_printed_through_a_name_or_by_a_tag_is_found(text, places):
     assert [place for _, place, _ in found("", text)] == [f"image/templates/t:{place}" for place in places]
+
+
+COMPUTED = (
+    "the template computes the name of a configuration key, and writes its value to '/etc/a', mode 0644:"
+    " it may be a secret"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("{{ config_get('user.paXssword'|cut:'X','') }}", ["1:15"]),
+        ("{{ config_get('user.pass'|stringformat:'%sword','') }}", ["1:15"]),
+        ("{{ config_get('user.pass'|ljust:'9'|add:'word','') }}", ["1:15"]),
+        ("{{ config_get(['user.pass','word']|join:'','') }}", ["1:15"]),
+        ("{% set p = 'user.pass' %}{% set q = 'word' %}{{ config_get(p+q,'') }}", ["1:60"]),
+        ("{% set p = 'user.pass' %}{{ config_get(p|add:'word','') }}", ["1:40"]),
+        ("{% set p = 'user.pass' %}{% set r = p + 'word' %}{{ config_get(r) }}", ["1:64"]),
+        ("{% set p = 'user.pass' %}{% with r=p+'word' %}{{ config[r] }}{% endwith %}", ["1:57"]),
+        ("{% set p = 'paXss'|cut:'X' %}{% set v = config_get(p) %}{{ v }}", ["1:52"]),
+        ("{% for k in 'a,b'|split:',' %}{% firstof config_get(k) %}{% endfor %}", ["1:53"]),
+        ("{{ config_get(properties.key, '') }}", ["1:15"]),
+        ("{{ config_get(config_get('user.a')) }}", ["1:15"]),
+        ("{% set g = config_get %}{{ g('a'|upper) }}", ["1:30"]),
+        ("{% macro m(k) %}{{ config_get(k, '') }}{% endmacro %}{{ m('a'|upper) }}", ["1:59"]),
+        ("{% macro m(k) %}{{ config_get('user.' + k) }}{% endmacro %}{{ m('a') }}", ["1:31"]),
+        ("{{ config_get(" + "(" * 60 + "'a'" + ")" * 60 + ") }}", ["1:15"]),
+        ("{% filter default:config_get('a'|upper) %}{% endfilter %}", ["1:30"]),
+        ("{% macro m(k) %}{{ config_get(k, '') }}{% endmacro %}{{ m('user.a') }}", []),
+        ("{% set k = 'user.a' %}{{ config_get(k, '') }}", []),
+        ("{% for k in ['user.a', 'user.b'] %}{{ config_get(k, '') }}{% endfor %}", []),
+        ("{{ config_get('user.a', properties.default) }}{{ config['user.a'] }}", []),
+        ("{{ config_get('user.a', config_get('user.b', properties.default|upper)) }}", []),
+        ("{{ config_get(user.hostname, lxdone) }}", []),
+        ("{{ config_get('user.' + 'a'|default:'b') }}", []),
+        ("{{ x.config_get('a'|upper) }}{{ config_get() }}{{ config_get('a'", []),
+        ("{% if config_get('a'|upper) %}{% endif %}", []),
+        ("{% set p = properties.a %}{{ config_get('user.a', p) }}", []),
+    ],
+)
+def test_a_computed_name_of_a_configuration_key_is_found(text, places):
+    expected = [("info", f"image/templates/t:{place}", COMPUTED) for place in places]
+    assert found("", text) == expected
+    assert not found(", mode: 0600", text)
 
 
 @pytest.mark.parametrize("mode", [", mode: 0600", ", mode: 0640"])

@@ -18,7 +18,7 @@ from ...model.source import printable
 from ..authored_image import AuthoredImage
 from ..base import Observation, check, mode_of
 from ..rule_hints import hint_of_mode
-from ..security.secrets import secrets_of
+from ..security.secrets import COMPUTED, secrets_of
 
 #: a key whose name contains one of these words is not a secret
 PUBLIC = ("public", "pubkey", "pub-key", "authorized", "fingerprint", "url", "file", "path", "ttl", "name")
@@ -29,7 +29,11 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for template in image.parsed:
         readable = [rule for rule in template.rules if image.can_read(rule)]
         for key in secrets_of(template.source) if readable else ():
-            if not any(word in key.value.lower() for word in PUBLIC) and "." in key.value:
+            if (
+                key.kind != COMPUTED
+                and not any(word in key.value.lower() for word in PUBLIC)
+                and "." in key.value
+            ):
                 yield Observation(
                     f"'{printable(key.value)}' is written to '{printable(readable[0].path)}',"
                     f" which every user can read (mode {mode_of(readable[0]):04o})",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ...pongo2.syntax.tokens import IDENTIFIER, STRING, TEXT, Token
 from ..base import Observation, check
@@ -39,17 +40,20 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         inner = set[str]()  # names of texts with a configuration value inside a line
         seen: set[int] = set()
         for kind, part in parts_of(source):
-            is_read = reads(part, names)
+            is_read = kind != "widthratio" and reads(part, names)  # this tag prints numbers
             is_inner = kind != TEXT and is_inside_text(part, inner, names, arguments)
             if kind == TEXT:
                 line.add(part[0].shown)
             elif kind in PRINTING:
-                is_inside = line.inside or is_inner
+                is_inside = line.inside or is_inner or (kind == "filter" and _follows_body(part))
                 if is_inside and (is_read or reads(part, arguments)) and part[0].start not in seen:
                     seen.add(part[0].start)
                     at = source.span(part[0].start, part[-1].end)
                     yield Observation("a line break in this value adds a line to the file", at)
-                line.inside = True
+                if kind != "filter" or is_read:
+                    line.inside = True
+                else:
+                    line.follow(kind, part)
                 if is_read:
                     names.update(line.macro)
             else:
@@ -151,6 +155,14 @@ def adds_prefix(part: list[Token]) -> bool:
     return any(
         token.value == "stringformat" and colon.kind == ":" and _can_be_text(argument, before="%")
         for token, colon, argument in zip(part, part[1:], part[2:], strict=False)
+    )
+
+
+def _follows_body(part: list[Token]) -> bool:
+    """Return whether a filter of the tag ``filter`` can add its argument to the text of the body."""
+    return any(
+        colon.kind == ":" and token.value not in ("default", "default_if_none")
+        for token, colon in pairwise(part)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ...model.source import printable
@@ -33,6 +34,14 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     for source in image.sources(readable):
         rules = readable[source.name.removeprefix(f"{image.name}/templates/")]
         for key in secrets_of(source):
+            if key.kind == COMPUTED:
+                yield Observation(
+                    f"the template computes the name of a configuration key, and writes its value to "
+                    f"'{printable(rules[0].path)}', mode {mode_of(rules[0]):04o}: it may be a secret",
+                    key.unit.span(key.start, key.end),
+                    severity="info",
+                )
+                continue
             is_string = key.kind == STRING  # without its quotes
             others = f" and {len(rules) - 1} more" if len(rules) > 1 else ""
             yield Observation(
@@ -51,10 +60,14 @@ def secrets_of(source: Source) -> Iterator[Token]:
     If the template prints a variable, also yield such strings in the tag that sets the variable. Yield the
     name ``config``, or another name of the same map, if the template can print all its values: with a loop,
     the filter stringformat or a macro.
+
+    If no such string is found, yield a token of the kind ``COMPUTED`` for the name of a configuration key
+    that the template computes, such as ``"user.paXssword"|cut:"X"``.
     """
     secrets: dict[str, list[Token]] = {}
     keys: dict[str, list[Token]] = {}  # keys are public, but the value of config_get(key) can be secret
     maps = {"config"}
+    computed = _ComputedKeys()
     seen: set[int] = set()
     for kind, part in parts_of(source):
         bound = bound_names(kind, part)
@@ -74,7 +87,9 @@ def secrets_of(source: Source) -> Iterator[Token]:
         if kind == "for" and content and bound:
             keys[bound.pop(0)] = content[:_MOST]
         found += content
-        if kind in PRINTING:
+        found = found or [*computed.read(kind, part, maps)]
+        computed.bind(kind, part, bound)
+        if kind in PRINTING or (kind == "widthratio" and not bound):
             yield from (token for token in found if token.start not in seen)
             seen.update(token.start for token in found)
         for name in bound if found else ():
@@ -130,6 +145,85 @@ def _read_whole(kind: str, part: list[Token], maps: set[str]) -> Iterator[tuple[
         is_map = token.kind == IDENTIFIER and token.value in maps and before.kind not in (".", "|")
         if is_map and after.kind not in others:
             yield token, kind == "for" or before.kind in ("(", ",") or (is_formatted and after.kind == "|")
+
+
+#: the kind of a token that stands for a computed name of a configuration key
+COMPUTED = "computed key"
+#: filters that show their value and their argument unchanged
+_PLAIN_FILTERS = {"add", "default", "default_if_none", "safe"}
+#: the names of values that a template gets from the daemon
+_DATA = {"config", "config_get", "container", "devices", "instance", "path", "properties", "trigger"}
+#: a longer expression counts as computed
+_MOST_TOKENS = 50
+
+
+class _ComputedKeys:
+    """Follow the names of a template, to find names of configuration keys that no string shows."""
+
+    def __init__(self) -> None:
+        self.getters = {"config_get"}
+        self.bound: set[str] = set()
+        self.undecided: set[str] = set()
+        self.macro = ""  # the macro that is being defined
+        self.arguments: set[str] = set()
+        self.macros: set[str] = set()
+
+    def read(self, kind: str, part: list[Token], maps: set[str]) -> Iterator[Token]:
+        """Yield the computed keys that a part reads."""
+        for before, token, after, number in zip(part, part[1:], part[2:], range(2, len(part)), strict=False):
+            if token.kind != IDENTIFIER or before.kind in (".", "|") or kind == "macro":
+                continue
+            if token.value in (self.getters if after.kind == "(" else maps if after.kind == "[" else ()):
+                key = _key(part, number + 1, is_macro=token.value in self.macros)
+                if self.is_computed(key):
+                    yield Token(COMPUTED, "", key[0].start, key[-1].end, key[0].unit)
+                elif self.macro and any(each.value in self.arguments for each in key):
+                    self.getters.add(self.macro)
+
+    def bind(self, kind: str, part: list[Token], names: list[str]) -> None:
+        """Follow the names that a part gives to values."""
+        if kind == "macro":
+            self.macro, self.arguments = str(part[2].value), set(names)
+            self.macros.add(self.macro)
+        elif kind == "endmacro":
+            self.macro, self.arguments = "", set()
+        elif names:
+            whole = [token for token, after in pairwise(part) if after.kind != "("]
+            if any(token.kind == IDENTIFIER and token.value in self.getters for token in whole):
+                self.getters.update(names)
+            if self.is_computed(part[2:]):
+                self.undecided.update(names)
+        self.bound.update(names)
+
+    def is_computed(self, tokens: list[Token]) -> bool:
+        if len(tokens) > _MOST_TOKENS:
+            return True
+        names, filters = set(), set()
+        for before, token in zip([None, *tokens], tokens, strict=False):
+            if token.kind == IDENTIFIER and before is not None and before.kind == "|":
+                filters.add(token.value)
+            elif token.kind == IDENTIFIER and (before is None or before.kind != "."):
+                names.add(token.value)
+        is_sum = "add" in filters or any(token.kind == "+" for token in tokens)
+        return bool(filters - _PLAIN_FILTERS) or any(
+            name in self.undecided or name in _DATA or (is_sum and name in self.bound) for name in names
+        )
+
+
+def _key(part: list[Token], start: int, *, is_macro: bool) -> list[Token]:
+    """Return the tokens of the first argument or of the subscript that begins at a token.
+
+    For a macro, return the tokens of all arguments.
+    """
+    depth = 0
+    key = part[start : start + 1]
+    for token in part[start : start + _MOST_TOKENS + 1]:
+        if not depth and (token.kind in (")", "]") or (token.kind == "," and not is_macro)):
+            break
+        depth += (token.kind in ("(", "[")) - (token.kind in (")", "]"))
+        if token is not key[0]:
+            key.append(token)
+    return key
 
 
 #: limit on the secrets that one name stands for
