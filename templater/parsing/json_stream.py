@@ -20,6 +20,9 @@ Read = Callable[[int], bytes]
 
 _CHUNK = 1 << 18
 _BLANK = " \t\r\n"
+_NUMBER = "-0123456789"
+#: a number followed by fewer characters, such as "1" by "e+", can continue in the next chunk
+_AFTER_NUMBER = 3
 
 
 class JsonStream:
@@ -128,6 +131,9 @@ class JsonStream:
         while True:
             try:
                 value, end = self.json.raw_decode(self.text, self.position)
+                is_number = self.text[self.position] in _NUMBER
+                if is_number and len(self.text) - end < _AFTER_NUMBER and not self.ended:
+                    raise json.JSONDecodeError("incomplete number", self.text, end)
                 if self.has_surrogates and has_surrogates(self.text[self.position : end]):
                     value = whole(value)
             except json.JSONDecodeError as error:

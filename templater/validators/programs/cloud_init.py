@@ -16,6 +16,7 @@ from itertools import chain, islice
 from typing import Any
 
 import yaml
+from yaml.constructor import ConstructorError
 
 from ...model.errors import LimitError
 from ...model.source import Source
@@ -34,6 +35,8 @@ _MEMORY = 256 << 20
 _MOST = 20
 #: maximum length of an unknown key that is compared with known keys
 _LONGEST_KEY = 60
+#: maximum length of a value in a message
+_LONGEST_VALUE = 40
 #: keys that choose the branch of a schema
 _CHOOSING = ("type", "version")
 #: beginnings of messages about values that cloud-init accepts, although its schema lacks them
@@ -80,6 +83,18 @@ def _judges(folder: str | None, names: tuple[str, ...]) -> list[Any]:
     raise Missing
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The loader of cloud-init. For an invalid scalar such as ``2001-99-99``, it raises a YAML error."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, ValueError):
+            text = str(node.value)
+            value = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+            raise ConstructorError(None, None, f"invalid value '{value}'", node.start_mark) from None
+
+
 def _run(name: str, data: bytes, confined: bool, seconds: int) -> Any:
     """Return the mistakes in a cloud-config or a network configuration.
 
@@ -87,15 +102,14 @@ def _run(name: str, data: bytes, confined: bool, seconds: int) -> Any:
     """
     names, choose = _SCHEMAS["network-config" if name == "network-config" else "cloud-config"]
     judges = _judges(os.environ.get(VARIABLE), names)
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     def prepare() -> tuple[int, ...]:
-        yaml.load("a: [1, 2001-01-01, 1.5]", loader)  # noqa: S506 - this loader is safe
+        yaml.load("a: [1, 2001-01-01, 1.5]", _Loader)  # noqa: S506 - this loader is safe
         return ()
 
     def work() -> list[Any]:
         try:
-            value = yaml.load(data, loader)  # noqa: S506
+            value = yaml.load(data, _Loader)  # noqa: S506
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line if error.problem_mark is not None else 0
             return [[[], f"cloud-init cannot read the file: {error.problem}", line + 1]]

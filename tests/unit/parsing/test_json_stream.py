@@ -28,6 +28,22 @@ def test_a_list_is_read_in_pieces_of_any_size(piece):
     assert elements("[]", piece) == []
 
 
+@pytest.mark.parametrize("piece", [1, 2, 3, 4, 5, 6, 7, 1000])
+def test_a_number_that_is_split_between_two_pieces_is_read_whole(piece):
+    assert elements("[123456,-1.5e+10 , 1e5,0,1.25]", piece) == ["123456", "-1.5e+10", "1e5", "0", "1.25"]
+    assert elements("[123456,-25.5e+1]", piece, decoder=json.JSONDecoder()) == [123456, -255.0]
+    found = stream('{"a": 123456, "b": 12345', piece)
+    assert found.member("b")
+    assert found.value(0) == "12345"
+
+
+def test_a_number_has_a_size_limit(monkeypatch):
+    monkeypatch.setattr(json_stream, "LARGEST", 100)
+    monkeypatch.setattr(json_stream, "_CHUNK", 1)
+    with pytest.raises(LimitError, match=r"^instance 0 of list\.json is larger than 100 bytes$"):
+        elements("[" + "1" * 1000, 1)
+
+
 def test_numbers_are_texts_unless_another_decoder_is_given():
     assert elements("[[1, 2.0, NaN]]") == [["1", "2.0", "NaN"]]
     assert elements("[[1, 2.0]]", decoder=json.JSONDecoder()) == [[1, 2.0]]

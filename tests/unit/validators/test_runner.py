@@ -248,6 +248,29 @@ def test_a_cloud_init_schema_is_chosen_by_the_file_name_and_the_version(monkeypa
 
 
 @needs_sandbox
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("2001-99-99", "2001-99-99"),
+        ("1" * 5000, "1" * 40 + "\u2026"),
+        ("2001-01-01 00:00:00+99:99", "2001-01-01 00:00:00+99:99"),
+        ("!!int ''", ""),
+        ("!!bool x", "x"),
+        ("!!timestamp x", "x"),
+        ("!!float x", "x"),
+    ],
+)
+def test_a_value_that_cloud_init_cannot_read_is_a_mistake_in_the_file(monkeypatch, tmp_path, value, shown):
+    """Such a value ended the validator, and the report had only a note about a failure."""
+    pytest.importorskip("jsonschema")
+    (tmp_path / "schema-cloud-config-v1.json").write_text("{}")
+    monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path))
+    words = f"cloud-init cannot read the file: invalid value '{shown}'"
+    text = f"a: 1\nb:\n- {{c: {value}}}\n"
+    assert cloud_init._run("user-data", text.encode(), True, 2) == [[[], words, 3]]
+
+
+@needs_sandbox
 def test_the_most_specific_message_of_a_schema_is_reported(monkeypatch, tmp_path):
     pytest.importorskip("jsonschema")
     kind = {"type": "object", "required": ["type"]}
