@@ -18,6 +18,14 @@ def test_attack_31_32_an_invalid_id_or_mode_is_found(field):
     assert found(field) == ["medium"]
 
 
+@pytest.mark.parametrize(("field", "value"), [("uid", "root"), ("gid", "staff"), ("mode", "rw-r--r--")])
+def test_an_invalid_id_or_mode_is_found_at_its_value(field, value):
+    rule = f"/etc/a: {{when: [create], template: t, {field}: {value}}}"
+    ((severity, place, message),) = observed(CHECK, an_image(rules(rule)))
+    assert (severity, place) == ("medium", f"image/metadata.yaml:4:{43 + len(field)}")
+    assert message.startswith(f"{field} '{value}' of '/etc/a' is not ")
+
+
 def test_attack_31_a_decimal_mode_is_found():
     (severity, place, message), _ = observed(
         CHECK, an_image(rules("/etc/a: {when: [create], template: t, mode: 4755}"))

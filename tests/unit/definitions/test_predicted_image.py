@@ -32,6 +32,27 @@ def template(image, name: str) -> str:
     return image.read_templates([name])[name].data.decode()
 
 
+@pytest.mark.parametrize(
+    ("architecture", "known"),
+    [
+        ("amd64", "amd64 x86_64 linux64"),
+        ("x86_64", "amd64 x86_64 linux64"),
+        ("i386", "i386 i686 linux32"),
+        ("arm64", "arm64 aarch64 linux64"),
+        ("armhf", "armhf armv7l linux32"),
+    ],
+)
+def test_a_template_of_a_definition_reads_the_names_of_the_architecture_and_the_defaults(architecture, known):
+    fields = ("_mapped", "_kernel", "_personality")
+    names = " ".join(f"{{{{ image.architecture{field} }}}}" for field in fields)
+    image = built(
+        f"image:\n  distribution: tiny\n  architecture: {architecture}\n"
+        f"  description: '{names} {{{{ image.expiry }}}} {{{{ image.variant }}}}'\n"
+        "mappings: {architecture_map: debian}\n"
+    )
+    assert read_metadata(image.read_metadata()).properties["description"] == f"{known} 30d default"
+
+
 def test_the_order_in_the_definition_decides_when_remove_and_dump_generators_run():
     hosts = "{generator: hosts, path: /etc/hosts}"
     assert paths(files("{generator: remove, path: /etc}", hosts)) == []

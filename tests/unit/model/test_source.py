@@ -24,6 +24,7 @@ def test_printed_text_keeps_line_endings_and_tabs_but_escapes_other_control_char
         ("0123456789abcdefghij", 19, 20, 10, " 1 | efghij\n   |      ^"),
         ("\n" * 9 + "x", 9, 10, 10, " 10 | x\n    | ^"),
         ("", 0, 0, 10, " 1 | \n   | ^"),
+        ("\nab", 0, 0, 10, " 1 | \n   | ^"),
     ],
 )
 def test_an_excerpt_shows_part_of_a_line_and_marks_the_span_with_carets(text, start, end, width, excerpt):
