@@ -44,6 +44,10 @@ MAX_LINES = 100_000
 MOST_NAMES = 100_000
 #: the maximum size of a directory to search: at most 350,000 names on ext4
 MOST_BYTES = 4 << 20
+#: the maximum size of all files that one apply replaces, and of all leftovers that one search removes
+MAX_REPLACED = 1 << 30
+#: how much a byte of a directory counts: overlayfs reads all names of a directory before it removes it
+DIRECTORY_COST = 1024
 
 
 class Journal:
@@ -143,14 +147,15 @@ def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "l
 
 
 class _Search:
-    """A search for leftovers. ``left`` is how many more names it may read."""
+    """A search for leftovers. It may read ``left`` more names, and remove ``room`` more bytes."""
 
-    __slots__ = ("left", "root", "tokens")
+    __slots__ = ("left", "room", "root", "tokens")
 
     def __init__(self, root: Root, tokens: "set[str]") -> None:
         self.root = root
         self.tokens = tokens
         self.left = MOST_NAMES
+        self.room = MAX_REPLACED
 
     def clear(self, place: str) -> "bool | None":
         """Return whether a directory has no leftovers any more, or None if it is not a directory.
@@ -170,8 +175,46 @@ class _Search:
                 names, self.left = directory.names_with(PREFIX, self.left)
             except OSError:
                 return False
-            stuck = [name for name in names if not _remove_leftover(directory, name, self.tokens)]
+            stuck = [name for name in names if not self.remove(directory, name)]
         return self.left > 0 and not stuck
+
+    def remove(self, directory: Directory, name: str) -> bool:
+        """Remove a temporary file of an earlier run. Return False if removing it failed."""
+        token, _, rest = name[len(PREFIX) :].partition("-")
+        inode = rest.partition("-")[0]
+        try:
+            status = directory.lstat(name)
+            if status is None or not inode.isdecimal():
+                return True
+            if stat.S_ISDIR(status.st_mode):
+                if inode != "0":
+                    return True
+                if not self._has_room(status.st_size * DIRECTORY_COST):
+                    return False
+                directory.rmdir(name)  # rmdir removes only an empty directory
+                return True
+            if not stat.S_ISREG(status.st_mode):
+                return True
+            empty = inode == "0" and status.st_size == 0
+            if empty or token in self.tokens or int(inode) == status.st_ino:
+                if not self._has_room(bytes_of(status)):
+                    return False
+                directory.unlink(name)
+        except OSError as error:
+            return error.errno in (errno.ENOENT, errno.ENOTEMPTY)
+        return True
+
+    def _has_room(self, size: int) -> bool:
+        """Count the size of a leftover. Root of a container could have forged one of a million extents."""
+        if size > self.room:
+            return False
+        self.room -= size
+        return True
+
+
+def bytes_of(status: "os.stat_result") -> int:
+    """Return the size of a file, with blocks after its end. It limits the time to copy or remove the file."""
+    return max(status.st_size, status.st_blocks * 512)
 
 
 def attempt(call: "Callable[Arguments, None]", *args: "Arguments.args", **options: "Arguments.kwargs") -> str:
@@ -196,28 +239,6 @@ def is_there(directory: Directory, name: str) -> bool:
         return directory.lstat(name) is not None
     except OSError:
         return True
-
-
-def _remove_leftover(directory: Directory, name: str, tokens: "set[str]") -> bool:
-    """Remove a temporary file of an earlier run. Return False if removing it failed."""
-    token, _, rest = name[len(PREFIX) :].partition("-")
-    inode = rest.partition("-")[0]
-    try:
-        status = directory.lstat(name)
-        if status is None or not inode.isdecimal():
-            return True
-        if stat.S_ISDIR(status.st_mode):
-            if inode == "0":
-                directory.rmdir(name)  # rmdir removes only an empty directory
-            return True
-        if not stat.S_ISREG(status.st_mode):
-            return True
-        empty = inode == "0" and status.st_size == 0
-        if empty or token in tokens or int(inode) == status.st_ino:
-            directory.unlink(name)
-    except OSError as error:
-        return error.errno in (errno.ENOENT, errno.ENOTEMPTY)
-    return True
 
 
 def above(path: str) -> str:

@@ -19,7 +19,7 @@ from ..rootfs.confined import (
 )
 from ..rootfs.paths import components, not_regular
 from .attributes import copy_attributes, drop_inherited_acl
-from .recovery import above
+from .recovery import above, bytes_of
 from .target_directories import TargetDirectories
 
 TYPE_CHECKING = False
@@ -119,7 +119,7 @@ class StagedFile:
             os.fchmod(self.fd, self.change.mode & 0o777)
             self._sync_content()
         else:
-            self.directories.count_replaced(self.old.st_size, self.change)
+            self.directories.count_replaced(bytes_of(self.old), self.change)
             if self.old.st_nlink > 1:
                 self.old = self._with_own_inode(self.old)
             self._carry_over()

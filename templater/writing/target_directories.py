@@ -11,7 +11,7 @@ from ..rootfs.confined import (
     kind_of,
 )
 from ..rootfs.paths import MissingError, components
-from .recovery import PREFIX, above
+from .recovery import MAX_REPLACED, PREFIX, above
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 #: maximum bytes of old content that one apply keeps in memory, for a rollback of mounted files
 MAX_KEPT = 64 << 20
-
-#: maximum total size of the files that one apply replaces
-MAX_REPLACED = 1 << 30
 
 #: errors after which the temporary file goes next to the target instead of into the root directory
 _ELSEWHERE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)

@@ -39,7 +39,7 @@ def test_only_temporary_files_of_earlier_runs_are_removed(name, make, remains, t
     path = top / f"{PREFIX}{name}"
     make(path)
     with Root(str(top)) as root, root.directory("/") as directory:
-        assert recovery._remove_leftover(directory, path.name, {"known"}) is True
+        assert recovery._Search(root, {"known"}).remove(directory, path.name) is True
     assert os.path.lexists(path) is remains
 
 
@@ -50,7 +50,7 @@ def test_a_leftover_is_removed_only_if_its_name_contains_its_own_inode_number(ri
     path = top / f"{PREFIX}cc-{inode if right else inode + 1}-1"
     (top / "f").rename(path)
     with Root(str(top)) as root, root.directory("/") as directory:
-        assert recovery._remove_leftover(directory, path.name, set())
+        assert recovery._Search(root, set()).remove(directory, path.name)
     assert path.exists() is not right
 
 
@@ -94,3 +94,24 @@ def test_an_empty_journal_makes_the_next_run_search_the_root_directory(top):
         assert sweep(root, [], Journal(directory)) == []
     assert os.listdir(top) == ["etc"]
     assert os.listdir(top.parent / "state") == []
+
+
+@pytest.mark.parametrize("are_directories", [False, True])
+def test_a_search_removes_leftovers_of_a_limited_size(are_directories, top, monkeypatch):
+    """root of a container gave the name of a leftover to a file of 1.2 million extents: 23 s of system time."""
+    size = recovery.MAX_REPLACED // 2 + 1
+    for path in (top / f"{PREFIX}known-0-1", top / f"{PREFIX}known-0-2"):
+        if are_directories:
+            path.mkdir()
+            monkeypatch.setattr(recovery, "DIRECTORY_COST", size // max(1, path.stat().st_size) + 1)
+        else:
+            path.touch()
+            os.truncate(path, size)
+    (top / f"{PREFIX}known-0-3").touch()
+    are_limited = not are_directories or (top / f"{PREFIX}known-0-1").stat().st_size > 0  # 0 on btrfs
+    left = []
+    with Root(str(top)) as root:
+        for _ in range(2):
+            search = recovery._Search(root, {"known"})
+            left.append((search.clear("/"), len(os.listdir(top))))
+    assert left == [(False, 2) if are_limited else (True, 1), (True, 1)]

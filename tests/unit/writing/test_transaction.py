@@ -23,7 +23,7 @@ from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
 from templater.writing import apply_plan, recovery, staged_file, target_directories
 from templater.writing.apply_plan import apply
 from templater.writing.lock import lock
-from templater.writing.recovery import PREFIX, Journal, _remove_leftover
+from templater.writing.recovery import PREFIX, Journal
 from templater.writing.staged_file import StagedFile
 from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened, snapshot, strays
 
@@ -619,7 +619,9 @@ def test_attack_78_apply_copies_no_large_file_of_the_lower_layer_of_an_overlay(
     files = {"/etc/a": "new", "/etc/hosts": "new"}
     with (
         opened(tmp_path / "merged", mechanism) as rootfs,
-        pytest.raises(LimitError, match="'/etc/hosts' would replace a file of 2000000 bytes, but one run"),
+        pytest.raises(
+            LimitError, match=r"'/etc/hosts' would replace a file of 200[0-9]{4} bytes, but one run"
+        ),
     ):
         apply(a_plan(files, rootfs), rootfs)
     assert not (tmp_path / "upper/etc/hosts").exists()
@@ -786,5 +788,5 @@ def test_apply_keeps_an_entry_that_cannot_be_a_leftover_of_templater(tmp_path, n
     if make is not None:
         make(tmp_path / name)
     with Root(str(tmp_path)) as root, root.directory("/") as directory:
-        assert _remove_leftover(directory, name, {"other"}) is True
+        assert recovery._Search(root, {"other"}).remove(directory, name) is True
     assert list(tmp_path.iterdir()) == ([] if make is None else [tmp_path / name])
