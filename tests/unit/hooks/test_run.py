@@ -277,7 +277,7 @@ def test_the_log_of_the_new_container_records_a_clone_and_a_rename(container, tm
         f"LXC_HOOK_TYPE=destroy LXC_CONFIG_FILE={old}/config {hook} || exit 1"
     )
     answer = subprocess.run(
-        ["lxc-copy", "-c", script], executable="/bin/sh", env={"LXC_NAME": "new", "LXC_SRC_NAME": "old"},
+        ["lxc-copy", "-c", script, "-R"], executable="/bin/sh", env={"LXC_NAME": "new", "LXC_SRC_NAME": "old"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
