@@ -163,6 +163,7 @@ def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node 
         )
     source = decoded(source)
     text = source.text.removeprefix(_MARK)
+    _refuse_marks(source)
     if text.count("%TAG") > MOST_DIRECTIVES:
         place = source.span(source.text.find("%TAG"))
         raise LimitError(f"more than {MOST_DIRECTIVES} '%TAG' directives", place)
@@ -212,7 +213,21 @@ def decoded(source: Source) -> Source:
     return source
 
 
+def _refuse_marks(source: Source) -> None:
+    """Raise YamlError for a second byte order mark at the start of a line.
+
+    libyaml skips such a mark, but Go reads it as a letter, so both would see different keys.
+    """
+    if _MARK in source.text[1:] and (found := re.search(_MARK_OF_LINE, source.text)):
+        raise YamlError(
+            "a byte order mark at the start of a line is not allowed in YAML",
+            source.span(found.end() - 1),
+            hint="remove the invisible character U+FEFF",
+        )
+
+
 # These patterns are compiled on first use, so that importing this module stays fast.
+_MARK_OF_LINE = "(?:[\n\r\x85\u2028\u2029]|\\A\ufeff)\ufeff"
 _ESCAPE = r"(?s)\\."
 _LONG_LINE = ".{1024}"
 _UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
@@ -383,7 +398,12 @@ class _Composer:
     def scalar(self, event: ScalarEvent) -> Scalar:
         span = self.span(event)
         tag = self.tag(event, span)
+        if event.tag == "!" and event.value == "<<":
+            # a merge key for yaml.v4, and for yaml.v2 even if it has quotes
+            raise YamlError("tag '!' is not allowed before '<<'", span, hint="remove the tag")
         plain = bool(event.implicit[0]) and not event.tag
+        if event.tag == "!" and self.rules == "v4":
+            plain = not event.style  # yaml.v4 ignores this tag, and yaml.v2 reads a string
         if self.rules == "v2" and event.style == '"':
             self.check_escapes(span)
         scalar = Scalar(span, event.value, plain, tag)

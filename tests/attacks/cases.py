@@ -124,6 +124,7 @@ CASES = {
     78: Case("a target of several gigabytes in a lower layer of a container's overlay, which the kernel copies when it is replaced", "refused if a run would replace more than 1 GiB"),
     79: Case("a small image that is slow to pack, such as an archive of many empty files", "the limit on processor time grows with the size of the image, and includes the programs that pack"),
     80: Case("root of a container fills its root directory with millions of names, all of which overlayfs reads before the first one", "hooks search it for leftovers only after a killed run, and only up to a size"),
+    81: Case("a metadata.yaml with rules that only the daemons' YAML library sees, because of a byte order mark or a tag on a merge key", "refused; `audit` reports it"),
 }  # fmt: skip
 
 

@@ -139,6 +139,23 @@ def test_attack_58_a_note_says_that_a_command_did_not_read_the_whole_archive(
         assert ("the archive was read up to its last template" in capfd.readouterr().err) == says
 
 
+HIDING = {
+    "mark": 'properties:\n  os: x\n  description:\n\ufeff    "a: 1\ntemplates:\n  /b: {when: [create], template: a.tpl}\nend: x"\n',
+    "tag": "x: &c {templates: {/b: {when: [create], template: a.tpl}}}\n! <<: *c\n",
+    "tag before quotes": "x: &c {templates: {/b: {when: [create], template: a.tpl}}}\n! '<<': *c\n",
+}
+
+
+@pytest.mark.parametrize("text", HIDING.values(), ids=HIDING)
+def test_attack_81_rules_that_only_the_go_library_reads_are_found(
+    tmp_path: Path, text: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image = image_folder(tmp_path)
+    (image / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n" + text)
+    assert severities(str(image), capfd)["unreadable"] == "high"
+    assert main(["preview", str(image)]) == 2
+
+
 @pytest.mark.slow
 def test_deeply_nested_directories_are_checked_quickly(tmp_path: Path) -> None:
     """700 levels once took eleven seconds, and 1,500 took minutes."""

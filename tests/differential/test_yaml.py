@@ -119,7 +119,9 @@ V4_DECIDES = [
 ]  # fmt: skip
 
 
-def excused(text: bytes, mine: dict, rules: str) -> bool:
+def excused(text: bytes, go: dict, mine: dict, rules: str) -> bool:
+    if "metadata" in go and "metadata" in mine:
+        return False  # other rules would be hidden
     reasons = DELIBERATE + (V4_DECIDES if rules == "v4" else [])
     return any(re.search(pattern, ({"text": text} | mine).get(where, "")) for where, pattern, _ in reasons)
 
@@ -133,7 +135,7 @@ def test_templater_and_the_yaml_libraries_of_the_go_language_agree_on_damaged_te
     for text, answer in zip(texts, answers, strict=True):
         for rules, go in (("v2", answer["v2"]), ("v4", answer["v3"])):
             mine = ours(text, rules)
-            if "limit" in mine or excused(text, mine, rules):
+            if "limit" in mine or excused(text, go, mine, rules):
                 continue
             compared += 1
             assert agree(rules, go, mine), f"{rules}: {text!r}\ngo:   {go}\nours: {mine}"

@@ -10,7 +10,7 @@ from templater.model.errors import InputError, LimitError
 from templater.model.source import Source
 from templater.parsing import yaml_nodes
 from templater.parsing.go_scalars import resolved
-from templater.parsing.yaml_nodes import Limits, Mapping, Node, Scalar, parse
+from templater.parsing.yaml_nodes import Limits, Mapping, Node, Scalar, YamlError, parse
 
 TEXTS = [
     "a: 1\nb: [x, 'y', \"z\"]\n",
@@ -193,3 +193,30 @@ def test_many_directives_are_refused_before_libyaml_compares_them():
     with pytest.raises(LimitError, match="more than 100 '%TAG' directives"):
         parse(Source("m", many + "---\na: 1\n"))
     assert time.process_time() - begun < 0.1
+
+
+@pytest.mark.parametrize(
+    "text", ["a: b\n\ufeffc: d", "a: b\r\ufeffc: d", "\ufeff\ufeffa: b", "a: |\n\ufeff b"]
+)
+@pytest.mark.parametrize("rules", ["v2", "v4"])
+def test_a_byte_order_mark_at_the_start_of_a_later_line_is_an_error_at_its_position(text, rules):
+    with pytest.raises(YamlError, match="a byte order mark at the start of a line") as caught:
+        parse(Source("m", text), rules)
+    span = caught.value.span
+    assert text[span.start] == "\ufeff" and span.start > 0
+
+
+def test_a_byte_order_mark_inside_a_line_is_a_letter():
+    assert parse(Source("m", "\ufeffa: b\ufeff")).children[1].text == "b\ufeff"
+
+
+@pytest.mark.parametrize(("rules", "plain"), [("v2", False), ("v4", True)])
+def test_only_the_v4_rules_ignore_the_tag_of_a_plain_scalar_without_a_name(rules, plain):
+    assert [node.plain for node in parse(Source("m", "[! 5, ! '5']"), rules).children] == [plain, False]
+
+
+@pytest.mark.parametrize("key", ["! <<", "! '<<'", "!<!> <<", "&a ! <<"])
+@pytest.mark.parametrize("rules", ["v2", "v4"])
+def test_a_merge_key_with_a_tag_without_a_name_is_an_error(key, rules):
+    with pytest.raises(YamlError, match="tag '!' is not allowed before '<<'"):
+        parse(Source("m", f"{key}: {{}}"), rules)
