@@ -137,18 +137,48 @@ def _updated(
 
 
 def architecture_of(root: Root) -> str:
-    """Return the architecture from instance.yaml, or else from LXC's config, or else that of this machine."""
+    """Return the architecture from instance.yaml, or else from LXC's config, or else that of this machine.
+
+    The file may be a secret file that another user moved here: then only known architectures are accepted,
+    and no error quotes the file.
+    """
     from ..model.file_names import INSTANCE
+
+    for name, find_architecture in ((INSTANCE, _of_instance), ("config", _of_lxc_config)):
+        if root.entry("/" + name) is None:
+            continue
+        try:
+            source, is_private = Source(name, root.read("/" + name, 4 << 20, public=True)), False
+        except RefusedError:
+            source, is_private = Source(name, root.read("/" + name, 4 << 20)), True
+        try:
+            found = find_architecture(source)
+        except TemplaterError:
+            if not is_private:
+                raise
+            found = "unknown"
+        if is_private and found not in {"", *ARCHITECTURES.values()}:
+            raise RefusedError(
+                f"'{name}' is private, and does not name a known architecture",
+                hint="it may be a file that another user moved here",
+            )
+        if found:
+            return found
+    return ARCHITECTURES.get(platform.machine(), platform.machine())
+
+
+def _of_instance(source: Source) -> str:
     from ..parsing.instance_description import read_instance
 
-    if root.entry("/" + INSTANCE) is not None:
-        return read_instance(Source(INSTANCE, root.read("/" + INSTANCE, 4 << 20))).architecture
-    if root.entry("/config") is not None:
-        for line in root.read("/config", 1 << 20).decode("utf-8", "replace").splitlines():
-            key, _, value = line.partition("=")
-            if key.strip() in ("lxc.arch", "lxc.architecture"):
-                return ARCHITECTURES.get(value.strip(), value.strip())
-    return ARCHITECTURES.get(platform.machine(), platform.machine())
+    return read_instance(source).architecture
+
+
+def _of_lxc_config(source: Source) -> str:
+    for line in source.text.splitlines():
+        key, _, value = line.partition("=")
+        if key.strip() in ("lxc.arch", "lxc.architecture"):
+            return ARCHITECTURES.get(value.strip(), value.strip())
+    return ""
 
 
 def _generate_metadata(root: Root) -> Source:

@@ -14,7 +14,7 @@ from templater.image.publish_container import (
     running,
     stale_of,
 )
-from templater.model.errors import InputError, RefusedError
+from templater.model.errors import InputError, RefusedError, TemplaterError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.rootfs.confined import Root
@@ -96,6 +96,54 @@ def test_publishing_gives_each_architecture_the_name_that_the_daemons_use(
             (container / "config").write_text(f"lxc.architectures = y\n {key} = {name}\nlxc.arch = z\n")
         with Root(str(container)) as root:
             assert architecture_of(root) == architecture
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files that other users can't read")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("instance.yaml", "password: hunter2: x\n"),
+        ("instance.yaml", "password: hunter2\nprofiles: hunter2\n"),
+        ("instance.yaml", "name: web1\narchitecture: hunter2\n"),
+        ("config", "lxc.arch = hunter2\n"),
+    ],
+)
+def test_attack_50_publishing_quotes_no_private_file_that_another_user_moved(name, text, container):
+    path = container / name
+    path.write_text(text)
+    path.chmod(0o600)
+    os.chown(container, 1234, 1234)
+    message = f"^'{name}' is private, and does not name a known architecture$"
+    with Root(str(container)) as root, pytest.raises(RefusedError, match=message) as caught:
+        architecture_of(root)
+    assert "hunter2" not in str(caught.value) + str(caught.value.span)
+    path.chmod(0o644)
+    with Root(str(container)) as root:
+        try:
+            assert architecture_of(root) == "hunter2"
+        except TemplaterError as error:
+            assert "hunter2" in str(error) + str(error.span and error.span.excerpt())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files that other users can't read")
+@pytest.mark.parametrize(
+    ("name", "text", "architecture"),
+    [
+        ("instance.yaml", "name: web1\narchitecture: riscv64\n", "riscv64"),
+        ("config", "lxc.arch = armhf\n", "armv7l"),
+        ("config", "lxc.uts.name = web1\n", "s390x"),
+    ],
+)
+def test_publishing_reads_the_known_architecture_in_a_private_file(
+    name, text, architecture, container, monkeypatch
+):
+    """LXC writes the configuration of an unprivileged container with mode 0640, in a directory of its root."""
+    monkeypatch.setattr("platform.machine", lambda: "s390x")
+    (container / name).write_text(text)
+    (container / name).chmod(0o640)
+    os.chown(container, 100000, 100000)
+    with Root(str(container)) as root:
+        assert architecture_of(root) == architecture
 
 
 def test_publishing_finds_the_snapshots_of_a_container(container):
