@@ -5,6 +5,7 @@ The rules come from shared/simplestreams/{products,simplestreams,sort}.go in Inc
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -44,8 +45,9 @@ UNIFIED = "tar.gz"
 #: Clients combine every metadata item with every root filesystem.
 MOST_IMAGES = 50_000
 MOST_OF_A_VERSION = 1000
-#: limit in characters on the texts of a product, counted for each of its images
-MOST_TEXTS = 64 << 20
+#: Limit in bytes of JSON on the texts of a product, counted for each of its images. JSON has 12 bytes for an
+#: emoji. A server lists the texts twice for Incus, and twice for LXD.
+MOST_TEXTS = 16 << 20
 
 
 def metadata_ftype(client: str) -> str:
@@ -136,7 +138,8 @@ def _length(product: Product) -> int:
         product.variant,
         product.release_title,
     )
-    return sum(map(len, (*texts, *product.requirements, *product.requirements.values())))
+    requirements = (*product.requirements, *product.requirements.values())
+    return sum(len(json.dumps(text)) - len('""') for text in (*texts, *requirements))
 
 
 def _refuse_many(images: list[Image], dropped: list[Dropped]) -> None:

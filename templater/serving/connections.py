@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from aiohttp import web
@@ -22,6 +22,7 @@ from aiohttp import web
 from ..model.errors import InputError
 from ..model.source import printable
 
+_T = TypeVar("_T")
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 #: bytes that are read and sent at once: a slow client needs this much memory
@@ -71,28 +72,28 @@ DEFAULT: Final = Bounds()
 class Turns:
     """A limit on the number of tasks that work for one network at once. Further tasks wait in order.
 
-    A turn ends after ``_TURN`` seconds, even if the work goes on. So clients that neither send nor read do
-    not hold up other clients of their network.
+    A turn ends after ``seconds``, even if the work goes on. So clients that neither send nor read do not hold
+    up other clients of their network. If ``seconds`` is None, a turn ends with the work.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, seconds: float | None = _TURN) -> None:
+        self._most, self._seconds = most, seconds
         self._semaphores: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
-    async def work(self, network: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Wait for a turn of a network, and do the work."""
+    async def work(self, network: str, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Wait for a turn of a network, do the work, and return its result."""
         turns = self._semaphores.get(network)  # kept only while a task uses it
         if turns is None:
             turns = self._semaphores[network] = asyncio.Semaphore(self._most)
         async with turns:
             task = asyncio.create_task(work())
             try:
-                await asyncio.wait({task}, timeout=_TURN)
+                await asyncio.wait({task}, timeout=self._seconds)
             except BaseException:
                 task.cancel()
                 raise
         try:
-            await task
+            return await task
         finally:
             task.cancel()
 

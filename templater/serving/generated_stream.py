@@ -21,7 +21,9 @@ from ..model.instance import VIRTUAL_MACHINE
 from ..model.metadata import Metadata
 from ..model.source import printable
 from ..parsing.magic_bytes import HEAD, recognise
-from .image_listing import File, Listing, Served
+from .encoded_list import Elements, EncodedList
+from .image_listing import Listing
+from .served_image import File, Served
 from .served_tree import regular_file
 
 #: a function that receives a message for the operator of the server
@@ -99,13 +101,13 @@ def listing_of(images: Sequence[LocalImage], report: Report) -> tuple[Listing, P
         why = _enter(catalog, image, own)
         if why:
             report(f"simplestreams clients don't see the image {image.fingerprint[:12]}: {why}")
-    documents = {path: b"".join(dump_products(value)) for path, value in catalog.files.items()}
+    documents = {path: EncodedList(Elements(dump_products(value))) for path, value in catalog.files.items()}
     for path, value in catalog.files.items():
         catalog.index["index"]["images"] = {
             "datatype": "image-downloads", "format": "products:1.0", "path": path,
             "products": sorted(value["products"]),
         }  # fmt: skip
-    documents[INDEX_PATH] = dump(catalog.index)
+    documents[INDEX_PATH] = EncodedList(Elements([dump(catalog.index)]))
     served.reverse()  # the newest first
     return Listing(served, documents), files
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from .image_listing import EncodedList, Listing, Served
+from .encoded_list import Elements, EncodedList
+from .served_image import Served
 
 NEVER = "1970-01-01T00:00:00Z"
 _NEVER_USED = "0001-01-01T00:00:00Z"
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 def success(metadata: Any) -> bytes:
@@ -22,14 +25,19 @@ def success(metadata: Any) -> bytes:
     return encode(answer)
 
 
-def success_list(elements: Sequence[bytes], chosen: bytes = b"") -> EncodedList:
+def success_list(elements: Elements, chosen: bytes = b"") -> EncodedList:
     """Return an answer with a list of encoded elements."""
     start, end = success([]).split(b"[]")
-    return EncodedList(elements, chosen, start + b"[", b"]" + end)
+    return EncodedList(elements, start + b"[", b"]" + end, b",", chosen)
+
+
+def success_of(encoded: bytes) -> bytes:
+    """Return an answer with an encoded value."""
+    return encoded.join(success([]).split(b"[]"))
 
 
 def encode(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def failure(status: int, message: str) -> bytes:
@@ -52,17 +60,22 @@ def server_data(certificate: str, fingerprint: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def image_data(image: Served, listing: Listing) -> dict[str, Any]:
-    names = listing.names.get(image.fingerprint, ())
+def image_data(image: Served) -> dict[str, Any]:
+    """Return the JSON of an image without its aliases."""
     return {
         "fingerprint": image.fingerprint, "type": image.type, "architecture": image.architecture,
         "filename": image.files[0].path.rpartition("/")[2], "size": image.size, "public": True,
         "cached": False, "auto_update": False, "properties": dict(image.properties),
-        "aliases": [{"name": name, "description": ""} for name in names],
         "created_at": _time(image.created), "uploaded_at": _time(image.uploaded),
         "expires_at": _time(image.expires), "last_used_at": _NEVER_USED, "profiles": ["default"],
-        "project": "default",
+        "project": "default", "aliases": [],
     }  # fmt: skip
+
+
+def with_aliases(image: bytes, names: Iterable[str]) -> bytes:
+    """Return the encoded JSON of an image, to which ``image_data`` gave no aliases, with these aliases."""
+    aliases = encode([{"name": name, "description": ""} for name in names])
+    return image.removesuffix(b"[]}") + aliases + b"}"
 
 
 def alias_data(name: str, image: Served) -> dict[str, str]:
@@ -77,6 +90,7 @@ def alias_address(name: str) -> str:
     return f"/1.0/images/aliases/{quote(name, safe='')}"
 
 
+@lru_cache(1000)
 def _time(seconds: int) -> str:
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

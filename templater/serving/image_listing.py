@@ -5,108 +5,96 @@ from __future__ import annotations
 import platform
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import compress
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
 from ..model.architectures import KERNEL_NAMES
+from ..model.errors import LimitError
 from ..model.instance import CONTAINER
+from . import image_api_json
+from .encoded_list import Elements, EncodedList
+from .served_image import Served
 
+#: Limit in bytes on all lists of the image API and all generated files of a stream together. A server keeps
+#: two versions of them: the current one, and a new one or one that slow clients still read.
+MOST_BYTES = 64 << 20
+#: bytes that an element of a list needs besides its text
+_ELEMENT = 64
 #: the first LXD release with virtual machines; every Incus release has them
 _FIRST_WITH_MACHINES = (3, 19)
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file of an image. ``path`` is its path on the server, without a leading slash."""
-
-    path: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """One public image. Times are in seconds since 1970; ``expires`` is 0 for never.
-
-    ``aliases`` are the names that clients list. Images of several architectures or types can share a name.
-    ``download_names`` are the names by which daemons can import a unified image.
-    """
-
-    fingerprint: str
-    type: str
-    architecture: str
-    created: int
-    expires: int
-    uploaded: int
-    properties: Mapping[str, str]
-    files: tuple[File, ...]
-    aliases: tuple[str, ...] = ()
-    download_names: tuple[str, ...] = ()
-
-    @property
-    def size(self) -> int:
-        return sum(file.size for file in self.files)
-
-    @property
-    def unified(self) -> bool:
-        return len(self.files) == 1
-
-
-class EncodedList:
-    """The bytes of an answer with a list. Answers to several clients share the encoded elements.
-
-    ``chosen`` has a byte for each element, which is 0 if the answer leaves the element out. If ``chosen`` is
-    empty, the answer has all elements.
-    """
-
-    def __init__(self, elements: Sequence[bytes], chosen: bytes, start: bytes, end: bytes) -> None:
-        self.elements, self._chosen = elements, chosen
-        self._start, self._end = start, end
-        self.size = sum(map(len, self))
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield self._start
-        separator = b""
-        for element in compress(self.elements, self._chosen) if self._chosen else self.elements:
-            yield separator
-            yield element
-            separator = b","
-        yield self._end
-
-
-@dataclass(slots=True)
 class Listing:
     """All public images, and a dict from paths to the generated files of a stream.
 
     For each name, the image API shows one image: containers are preferred, then images of the server's own
-    architecture.
+    architecture. Raises LimitError if the lists for clients are too large.
     """
 
-    images: Sequence[Served]
-    documents: Mapping[str, bytes] = field(default_factory=dict)
-    #: the image of each name in the image API
-    aliases: dict[str, Served] = field(default_factory=dict)
-    #: the names of each image in the image API, by fingerprint
-    names: dict[str, list[str]] = field(default_factory=dict)
-    #: the encoded elements of lists, which are the same for all clients
-    answers: dict[str, EncodedList] = field(default_factory=dict)
-    _by_fingerprint: dict[str, Served] = field(default_factory=dict)
-    _sorted: list[str] = field(default_factory=list)
-    _unified: dict[str, list[Served]] = field(default_factory=dict)
+    def __init__(
+        self, images: Iterable[Served], documents: Mapping[str, EncodedList] = MappingProxyType({})
+    ) -> None:
+        self.documents = documents
+        self._size = 0
+        for document in documents.values():
+            self._count(document.size)
+        self._entries, kept = Elements(), dict[str, Served]()
+        for image in images:
+            if image.fingerprint not in kept:
+                self._entries.append(self._encode(image_api_json.image_data(image)))
+                kept[image.fingerprint] = replace(image, properties={})  # the encoded image has them
+        #: the images without their properties
+        self.images = tuple(kept.values())
+        self._sorted = sorted(kept)
+        self._positions = {fingerprint: number for number, fingerprint in enumerate(kept)}
+        #: the image of each name in the image API
+        self.aliases: dict[str, Served] = {}
+        self._unified: dict[str, list[Served]] = {}
+        self._give_names()
+        #: the answers with lists, which are the same for all clients
+        self.answers = {
+            "images True": image_api_json.success_list(self._entries),
+            "images False": self._list(image_api_json.image_address(name) for name in kept),
+            "aliases True": self._list(image_api_json.alias_data(*each) for each in self.aliases.items()),
+            "aliases False": self._list(map(image_api_json.alias_address, self.aliases)),
+        }
 
-    def __post_init__(self) -> None:
-        for image in self.images:
-            self._by_fingerprint.setdefault(image.fingerprint, image)
-        self.images = tuple(self._by_fingerprint.values())
-        self._sorted = sorted(self._by_fingerprint)
+    @property
+    def lists(self) -> tuple[EncodedList, ...]:
+        return (*self.answers.values(), *self.documents.values())
+
+    def _give_names(self) -> None:
+        names: dict[str, list[str]] = {}
         for image in by_preference(self.images):
             for name in image.aliases:
                 if self.aliases.setdefault(name, image) is image:
-                    self.names.setdefault(image.fingerprint, []).append(name)
+                    names.setdefault(image.fingerprint, []).append(name)
             if image.unified:
                 for name in dict.fromkeys((*image.aliases, *image.download_names)):
                     self._unified.setdefault(name, []).append(image)
+        for fingerprint, own in names.items():
+            position = self._positions[fingerprint]
+            entry = self._entries[position]
+            self._entries[position] = image_api_json.with_aliases(entry, own)
+            self._count(len(self._entries[position]) - len(entry))
+
+    def _list(self, values: Iterable[object]) -> EncodedList:
+        return image_api_json.success_list(Elements(map(self._encode, values)))
+
+    def _encode(self, value: object) -> bytes:
+        encoded = image_api_json.encode(value)
+        self._count(len(encoded) + _ELEMENT)
+        return encoded
+
+    def _count(self, size: int) -> None:
+        self._size += size
+        if self._size > MOST_BYTES:
+            raise LimitError(f"the lists of images for clients have more than {MOST_BYTES >> 20} MiB")
+
+    def encoded(self, image: Served) -> bytes:
+        """Return the JSON of one of the images."""
+        return self._entries[self._positions[image.fingerprint]]
 
     def find(self, beginning: str) -> Served | None:
         """Return the only image whose fingerprint has this beginning, or None if zero or several match."""
@@ -116,7 +104,7 @@ class Listing:
             return None
         if len(found) == 2 and found[1].startswith(beginning) and found[0] != beginning:
             return None
-        return self._by_fingerprint[found[0]]
+        return self.images[self._positions[found[0]]]
 
     def choose(self, name: str, architectures: Sequence[str] = (), lxd_version: str = "") -> Served | None:
         """Return the unified image with this alias or fingerprint for a daemon, or None.

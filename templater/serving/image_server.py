@@ -7,11 +7,15 @@ they use TLS.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import secrets
 import time
+import weakref
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -29,16 +33,18 @@ from ..model.source import printable
 from ..parsing.magic_bytes import HEAD, recognise
 from . import api_filter, image_api_json
 from .connections import DEFAULT, PIECE, Bounds, Turns, exempt_from_collection, network_of, write
+from .encoded_list import Elements, EncodedList
 from .generated_stream import Report
-from .image_listing import EncodedList, Listing, Served
+from .image_listing import Listing
 from .local_images import Source
+from .served_image import Served
 
 _JSON = "application/json"
 _BINARY = "application/octet-stream"
 _TYPES = {".json": _JSON, ".html": "text/html; charset=utf-8"}
 #: maximum length in characters of a path or of a client's name in the log
 _LONGEST = 500
-#: maximum number of requests with a filter at once
+#: maximum number of waiting requests with a filter of one network
 _MOST_FILTERS = 10
 #: maximum number of pieces of lists that are sent to one network at once
 _MOST_LONG = 8
@@ -74,12 +80,19 @@ class ImageServer:
     ) -> None:
         self._source, self._redirects, self._report, self._bounds = source, redirects, report, bounds
         self._certificate, self._log, self._url = certificate, log, url
-        self._listing = source.load()
+        #: The thread that loads lists. A thread keeps freed memory for itself, so a second thread would need
+        #: the same memory again.
+        self._loader = ThreadPoolExecutor(1)
+        self._listing = self._loader.submit(source.load).result()
         self._stamp = source.stamp()
         self._loading, self._filtering = asyncio.Lock(), asyncio.Lock()
+        #: the elements of the lists before the current ones, which slow clients can still read
+        self._earlier: list[weakref.ref[Elements]] = []
         #: the check for changes that requests wait for, if it has not begun
         self._next_check: asyncio.Task[None] | None = None
-        self._waiting_filters = 0
+        #: the number of waiting requests with a filter of each network, which take turns
+        self._waiting_filters: Counter[str] = Counter()
+        self._filters = Turns(1, seconds=None)
         self._long_answers = Turns(_MOST_LONG)
 
     @property
@@ -102,11 +115,17 @@ class ImageServer:
             stamp = await asyncio.to_thread(self._source.stamp)
             if stamp != self._stamp:
                 self._stamp = stamp
+                for earlier in self._earlier:
+                    if (elements := earlier()) is not None:
+                        elements.end()  # before the new list needs memory
+                current = [weakref.ref(each.elements) for each in self._listing.lists]
                 try:
-                    self._listing = await asyncio.to_thread(self._source.load)
+                    loop = asyncio.get_running_loop()
+                    self._listing = await loop.run_in_executor(self._loader, self._source.load)
                 except (TemplaterError, OSError) as error:
                     self._report(f"still serving the last valid list of images: {printable(str(error))}")
                 else:
+                    self._earlier = current
                     self._stamp = await asyncio.to_thread(self._source.stamp)
                     exempt_from_collection(again=True)
 
@@ -154,10 +173,10 @@ class ImageServer:
             pass
         else:
             return await self._send_file(request, fd, cleaned)
-        listing = await self.listing()
-        if cleaned in listing.documents:
-            return await self._send(request, listing.documents[cleaned])
-        return await self._announce(request, listing, cleaned)
+        document = (await self.listing()).documents.get(cleaned)
+        if document is not None:
+            return await self._send(request, document)
+        return await self._announce(request, cleaned)
 
     async def _front(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer ``/`` with the tree's page for web browsers, else with the API's version."""
@@ -169,7 +188,7 @@ class ImageServer:
 
     # the header protocol
 
-    async def _announce(self, request: web.BaseRequest, listing: Listing, name: str) -> web.StreamResponse:
+    async def _announce(self, request: web.BaseRequest, name: str) -> web.StreamResponse:
         """Answer with the hash and URL of the unified image that a daemon's headers ask for."""
         asked = next(
             (
@@ -180,7 +199,8 @@ class ImageServer:
             "",
         )
         architectures = [word.strip() for word in asked.split(",") if word.strip()]
-        image = listing.choose(name, architectures, request.headers.get("LXD-Server-Version", ""))
+        version = request.headers.get("LXD-Server-Version", "")
+        image = self._listing.choose(name, architectures, version)
         if image is None:
             raise _Refused(404, "not found")
         host = request.headers.get("Host", "")
@@ -199,91 +219,65 @@ class ImageServer:
     # the image API
 
     async def _api(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        await self.listing()
         rest = path.removeprefix("/1.0").lstrip("/")
         recursion = request.query.get("recursion", "0") not in ("", "0")
-        listing = await self.listing()
-        body: bytes | EncodedList
+        if rest == "images" and (text := request.query.get("filter", "")):
+            return await self._send(request, await self._filter(request, recursion, text))
+        found = self._find(rest, recursion)
+        if not isinstance(found, Served):
+            return await self._send(request, found)
+        if request.method == "HEAD":
+            raise _Refused(501, "not implemented")  # as the daemons
+        return await self._export(request, found)
+
+    def _find(self, rest: str, recursion: bool) -> bytes | EncodedList | Served:
+        """Return the answer for a path below ``/1.0/``, or the image to export.
+
+        Only this function uses the list, not the task that sends the answer: while a slow client reads, the
+        task would keep a replaced list in memory.
+        """
+        listing = self._listing
         if not rest:
-            body = image_api_json.success(image_api_json.server_data(*self._certificate))
-        elif rest == "images":
-            body = await self._filtered(listing, recursion, request.query.get("filter", ""))
-        elif rest == "images/aliases":
-            known = listing.answers.get(f"aliases {recursion}")
-            if known is None:
-                known = await asyncio.to_thread(self._aliases, listing, recursion)
-            body = known
-        elif rest.startswith("images/aliases/"):
+            return image_api_json.success(image_api_json.server_data(*self._certificate))
+        if rest in ("images", "images/aliases"):
+            return listing.answers[f"{rest.rpartition('/')[2]} {recursion}"]
+        if rest.startswith("images/aliases/"):
             name = rest.removeprefix("images/aliases/")
             if name not in listing.aliases:
                 raise _Refused(404, "Image alias not found")
-            body = image_api_json.success(image_api_json.alias_data(name, listing.aliases[name]))
-        elif rest.startswith("images/"):
-            name, _, what = rest.removeprefix("images/").partition("/")
-            image = listing.find(name)
-            if image is None or what not in ("", "export"):
-                raise _Refused(404, "Image not found")
-            if what and request.method == "HEAD":
-                raise _Refused(501, "not implemented")  # as the daemons
-            if what:
-                return await self._export(request, image)
-            body = image_api_json.success(image_api_json.image_data(image, listing))
-        else:
+            return image_api_json.success(image_api_json.alias_data(name, listing.aliases[name]))
+        if not rest.startswith("images/"):
             raise _Refused(404, "not found")
-        return await self._send(request, body)
+        name, _, what = rest.removeprefix("images/").partition("/")
+        image = listing.find(name)
+        if image is None or what not in ("", "export"):
+            raise _Refused(404, "Image not found")
+        return image if what else image_api_json.success_of(listing.encoded(image))
 
-    async def _filtered(self, listing: Listing, recursion: bool, text: str) -> EncodedList:
-        """Filter one list at a time, so that filters leave processor time and threads for other requests."""
-        if not text:
-            known = listing.answers.get(f"images {recursion}")
-            if known is None:
-                known = await asyncio.to_thread(self._images, listing, recursion, text)
-            return known
-        if self._waiting_filters >= _MOST_FILTERS:
+    async def _filter(self, request: web.BaseRequest, recursion: bool, text: str) -> EncodedList:
+        """Filter one list at a time, so that filters leave processor time and threads for other requests.
+
+        The networks take turns.
+        """
+        network = network_of(request.remote or "")
+        waiting = self._waiting_filters
+        if waiting[network] >= _MOST_FILTERS or waiting.total() >= self._bounds.connections:
             raise _Refused(503, "too many requests with a filter; try again later")
-        self._waiting_filters += 1
-        try:
+        waiting[network] += 1
+
+        async def work() -> EncodedList:
             async with self._filtering:
-                return await asyncio.to_thread(self._images, listing, recursion, text)
-        finally:
-            self._waiting_filters -= 1
+                if request.transport is None:
+                    raise ConnectionResetError("the client has left")
+                return await asyncio.to_thread(_filtered, self._listing, recursion, text)
 
-    def _images(self, listing: Listing, recursion: bool, text: str) -> EncodedList:
-        key = f"images {recursion}"
-        if key not in listing.answers:
-            listing.answers[key] = image_api_json.success_list(
-                [
-                    image_api_json.encode(
-                        image_api_json.image_data(image, listing)
-                        if recursion
-                        else image_api_json.image_address(image.fingerprint)
-                    )
-                    for image in listing.images
-                ]
-            )
-        found = listing.answers[key]
-        if not text:
-            return found
         try:
-            matches = api_filter.matcher(text)
-        except InputError as error:
-            raise _Refused(400, error.message) from None
-        chosen = bytes(matches(image_api_json.image_data(image, listing)) for image in listing.images)
-        return image_api_json.success_list(found.elements, chosen)
-
-    def _aliases(self, listing: Listing, recursion: bool) -> EncodedList:
-        key = f"aliases {recursion}"
-        if key not in listing.answers:
-            listing.answers[key] = image_api_json.success_list(
-                [
-                    image_api_json.encode(
-                        image_api_json.alias_data(name, image)
-                        if recursion
-                        else image_api_json.alias_address(name)
-                    )
-                    for name, image in listing.aliases.items()
-                ]
-            )
-        return listing.answers[key]
+            return await self._filters.work(network, work)
+        finally:
+            waiting[network] -= 1
+            if not waiting[network]:
+                del waiting[network]
 
     async def _export(self, request: web.BaseRequest, image: Served) -> web.StreamResponse:
         """Send an image's file, or both files of a split image as a multipart body, as the daemons do."""
@@ -398,6 +392,16 @@ class ImageServer:
                 raise ConnectionResetError("the file became shorter")
             await write(response, self._bounds, piece)
             start += len(piece)
+
+
+def _filtered(listing: Listing, recursion: bool, text: str) -> EncodedList:
+    """Return the answer with the images that match a filter."""
+    try:
+        matches = api_filter.matcher(text)
+    except InputError as error:
+        raise _Refused(400, error.message) from None
+    chosen = bytes(matches(json.loads(image)) for image in listing.answers["images True"].elements)
+    return image_api_json.success_list(listing.answers[f"images {recursion}"].elements, chosen)
 
 
 def _blocks(parts: Iterable[bytes]) -> Iterator[bytes]:

@@ -7,10 +7,10 @@ import os
 import stat
 import sys
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
-from ..distribution.catalog_decoder import INDEX_PATH
+from ..distribution.catalog_decoder import INDEX_PATH, Product
 from ..distribution.client_image_list import Image, client_aliases, list_images
 from ..distribution.list_stream import read_products
 from ..distribution.local_stream import LocalStream
@@ -18,7 +18,8 @@ from ..distribution.tree import Tree, open_directory, real_path
 from ..distribution.tree_catalog import clean_path
 from ..model.errors import InputError, LimitError, RefusedError
 from ..rootfs.confined import require_public
-from .image_listing import File, Listing, Served
+from .image_listing import Listing
+from .served_image import File, Served
 
 #: limit in bytes on the catalog of a served tree, which is loaded again while the server has the old images
 _MOST_BYTES = 24 << 20
@@ -53,14 +54,16 @@ class TreeSource:
         stream = _Catalogs(Tree(self.path, self._directory))
         products = read_products(stream)
         self._catalogs = stream.paths
-        images: dict[str, Served] = {}
+        return Listing(self._images(products))
+
+    def _images(self, products: Sequence[Product]) -> Iterator[Served]:
+        files: dict[int, File] = {}
         for client in ("incus-7", "lxd"):
             named: set[tuple[object, str, str]] = set()
             for image in list_images(products, client)[0]:
-                served = _from_tree(image, named)
+                served = _from_tree(image, named, files)
                 if not any(file.path.startswith(self._redirected) for file in served.files):
-                    images.setdefault(served.fingerprint, served)
-        return Listing(tuple(images.values()))
+                    yield served
 
     def open(self, path: str, /) -> int:
         return open_beneath(self._directory, path)
@@ -85,8 +88,11 @@ class _Catalogs(LocalStream):
         return file
 
 
-def _from_tree(image: Image, named: set[tuple[object, str, str]]) -> Served:
-    """Return an image of a catalog with the properties that clients derive from the catalog."""
+def _from_tree(image: Image, named: set[tuple[object, str, str]], files: dict[int, File]) -> Served:
+    """Return an image of a catalog with the properties that clients derive from the catalog.
+
+    ``files`` has the files of earlier images by the id of the catalog's item: images can share a file.
+    """
     product, version = image.product, image.version
     variant = f" ({product.variant})" if product.variant not in ("", "default") else ""
     label = f" ({version.label})" if version.label else ""
@@ -107,12 +113,15 @@ def _from_tree(image: Image, named: set[tuple[object, str, str]]) -> Served:
             if key not in named:
                 named.add(key)
                 downloads.append(name)
+    for item in image.files:
+        if id(item) not in files:
+            files[id(item)] = File(clean_path(item.path), item.size, item.sha256)
     created = _day(image.created.toordinal())
     return Served(
         image.fingerprint, image.type, image.architecture, created,
         _day(image.expires.toordinal()) if image.expires else 0, created,
         {name: value for name, value in values.items() if value},
-        tuple(File(clean_path(item.path), item.size, item.sha256) for item in image.files),
+        tuple(files[id(item)] for item in image.files),
         tuple(image.aliases), tuple(downloads),
     )  # fmt: skip
 

@@ -271,6 +271,19 @@ def test_the_limit_on_catalog_texts_counts_the_texts_of_a_product_once_per_image
     assert len(list_images(products, "incus-7")[1]) == 11
 
 
+def test_attack_73_the_limit_on_catalog_texts_counts_bytes_of_json(monkeypatch):
+    """A catalog of 2 MB with emojis made `serve` hold 1.6 GB of JSON."""
+    files = {"a": {"ftype": "incus_combined.tar.gz", "path": "a", "sha256": "a" * 64, "size": 1}}
+    products, _ = decoded({"products": {"p": {
+        "arch": "amd64", "requirements": {"k": "\N{GRINNING FACE}" * 9}, "versions": {"20250101": {"items": files}},
+    }}})  # fmt: skip
+    monkeypatch.setattr(client_image_list, "MOST_TEXTS", 2 + 9 * 12)
+    assert len(list_images(products, "incus-7")[0]) == 1
+    monkeypatch.setattr(client_image_list, "MOST_TEXTS", 1 + 9 * 12)
+    with pytest.raises(LimitError):
+        list_images(products, "incus-7")
+
+
 def test_the_limit_on_catalog_texts_counts_images_and_dropped_images_of_all_products(monkeypatch):
     files = {"a": {"ftype": "incus_combined.tar.gz", "path": "a", "sha256": "a" * 64, "size": 1}}
     versions = {"20250101": {"items": files}, "20250102": {}}

@@ -4,13 +4,12 @@ import pytest
 
 from templater.model.errors import InputError
 from templater.serving import api_filter, image_api_json
-from templater.serving.image_listing import File, Listing, Served
+from templater.serving.served_image import File, Served
 
 IMAGE = Served(
     "a" * 64, "container", "x86_64", 1767225600, 0, 1767225600, {"os": "Debian", "release": "13", "empty": ""},
     (File("images/a.tar.xz", 7, "a" * 64),), ("debian", "debian/13"),
 )  # fmt: skip
-LISTING = Listing([IMAGE])
 
 
 @pytest.mark.parametrize(
@@ -29,7 +28,7 @@ LISTING = Listing([IMAGE])
     ],
 )
 def test_an_image_api_filter_selects_images(text, found):
-    assert api_filter.matcher(text)(image_api_json.image_data(IMAGE, LISTING)) == found
+    assert api_filter.matcher(text)(image_api_json.image_data(IMAGE)) == found
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from templater.distribution.catalog_decoder import IMAGES_PATH, INDEX_PATH, Item
 from templater.distribution.client_image_list import Image
 from templater.model.metadata import Metadata
 from templater.serving.generated_stream import LocalImage, PublicFiles, listing_of
-from templater.serving.image_listing import File, Served
+from templater.serving.served_image import File, Served
 from templater.serving.served_tree import _from_tree
 from tests.streams.builders import CREATED, QCOW2, SQUASHFS
 
@@ -50,23 +50,28 @@ def served(*images):
     return listing, files, messages
 
 
+def document(listing, path):
+    return json.loads(b"".join(listing.documents[path]))
+
+
 def test_a_split_image_of_this_machine_is_in_the_catalog_with_its_fingerprint(local):
     image = local(aliases=("x", "y"), **{"requirements.secureboot": "false", "x.requirements.y": "1"})
     listing, files, messages = served(image)
     (found,) = listing.images
     assert messages == []
     assert found == Served(
-        "a" * 64, "container", "x86_64", CREATED, 7, 9, dict(image.facts.properties),
+        "a" * 64, "container", "x86_64", CREATED, 7, 9, {},
         (File(f"images/{'a0' * 32}.tar.gz", 602, "a0" * 32), File(f"images/{'a1' * 32}.squashfs", 96, "a1" * 32)),
         ("x", "y"),
     )  # fmt: skip
-    product = json.loads(listing.documents[IMAGES_PATH])["products"]["tiny:1:amd64:default"]
+    assert json.loads(listing.encoded(found))["properties"] == image.facts.properties
+    product = document(listing, IMAGES_PATH)["products"]["tiny:1:amd64:default"]
     assert product["aliases"] == "x,y"
     assert product["requirements"] == {"secureboot": "false"}
     items = product["versions"]["20260101_0000"]["items"]
     assert set(items) == {"incus.tar.xz", "lxd.tar.xz", "squashfs"}
     assert items["lxd.tar.xz"]["combined_squashfs_sha256"] == "a" * 64
-    assert json.loads(listing.documents[INDEX_PATH]) == {
+    assert document(listing, INDEX_PATH) == {
         "format": "index:1.0",
         "index": {
             "images": {
@@ -88,7 +93,7 @@ def test_the_newest_image_is_listed_first_and_gives_its_product_its_aliases(loca
         local("c", created=CREATED - 86400, aliases=("older",)),
     )  # fmt: skip
     assert [image.fingerprint[0] for image in listing.images] == ["b", "a", "c"]
-    (product,) = json.loads(listing.documents[IMAGES_PATH])["products"].values()
+    (product,) = document(listing, IMAGES_PATH)["products"].values()
     assert (product["aliases"], len(product["versions"]), messages) == ("new", 3, [])
 
 
@@ -100,7 +105,7 @@ def test_a_container_and_a_machine_of_one_version_share_the_aliases_of_both(loca
         fingerprint="b" * 64, type="virtual-machine", aliases=("both", "two"), uploaded=0,
     )  # fmt: skip
     listing, _, messages = served(first, second)
-    (product,) = json.loads(listing.documents[IMAGES_PATH])["products"].values()
+    (product,) = document(listing, IMAGES_PATH)["products"].values()
     assert (product["aliases"], messages) == ("one,both,two", [])
     assert [image.uploaded for image in listing.images] == [CREATED, 9]
 
@@ -122,7 +127,7 @@ def test_an_image_that_clients_would_misread_is_only_in_the_image_api(options, w
     assert why[:10] in message and (why in message or len(options.get("os", "")) > 2)
     assert len(listing.images) == 1
     assert list(listing.documents) == [INDEX_PATH]
-    assert json.loads(listing.documents[INDEX_PATH])["index"] == {}
+    assert document(listing, INDEX_PATH)["index"] == {}
 
 
 def test_an_image_whose_file_is_missing_is_not_served_at_all(local):
@@ -184,7 +189,7 @@ def test_an_image_of_a_catalog_has_the_properties_that_clients_derive():
         Item("squashfs", "/r", 6, "r" * 64), Version("20260101_0000", "rc"), variant="cloud", version="1.1",
         support_eol="2026-02-01", requirements={"secureboot": "false"},
     )  # fmt: skip
-    assert _from_tree(image, set()) == Served(
+    assert _from_tree(image, set(), {}) == Served(
         "f" * 64, "container", "x86_64", 1767225600, 1769904000, 1767225600,
         {
             "os": "Tiny", "release": "1", "version": "1.1", "architecture": "amd64", "variant": "cloud",
@@ -197,7 +202,7 @@ def test_an_image_of_a_catalog_has_the_properties_that_clients_derive():
 
 @pytest.mark.parametrize("variant", ["", "default"])
 def test_a_default_variant_is_not_in_the_description_of_an_image(variant):
-    found = _from_tree(of_catalog(variant=variant), set())
+    found = _from_tree(of_catalog(variant=variant), set(), {})
     assert found.properties["description"] == "Tiny One amd64 (20260101_0000)"
     assert found.expires == 0 and found.properties.get("variant", "") == variant
 
@@ -211,5 +216,5 @@ def test_only_the_first_unified_image_of_a_product_can_be_imported_by_its_names(
     )  # fmt: skip
     other = of_catalog(None, kind="tar.gz", aliases="b,c")
     split = of_catalog(Item("squashfs", "r", 6, "r" * 64), aliases="d")
-    names = [_from_tree(image, named).download_names for image in (first, second, other, split)]
+    names = [_from_tree(image, named, {}).download_names for image in (first, second, other, split)]
     assert names == [("a", "a/amd64", "b", "b/amd64"), (), ("c", "c/amd64"), ()]

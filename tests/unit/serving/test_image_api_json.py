@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from templater.serving import image_api_json
-from templater.serving.image_listing import File, Listing, Served
+from templater.serving.encoded_list import Elements
+from templater.serving.image_listing import Listing
+from templater.serving.served_image import File, Served
 
 RECORDED = Path(__file__).parent / "recorded"
 IMAGE = Served(
     "a" * 64, "container", "x86_64", 1767225600, 0, 1767225600, {"os": "Debian", "release": "13", "empty": ""},
     (File("images/a.tar.xz", 7, "a" * 64),), ("debian", "debian/13"),
 )  # fmt: skip
-LISTING = Listing([IMAGE])
 
 
 def recorded(name: str) -> dict:
@@ -31,7 +32,7 @@ def types(value: object) -> object:
 @pytest.mark.parametrize(
     ("name", "ours"),
     [
-        ("image", image_api_json.image_data(IMAGE, LISTING)),
+        ("image", json.loads(Listing([IMAGE]).encoded(IMAGE))),
         ("alias", image_api_json.alias_data("debian", IMAGE)),
         ("root", ["/1.0"]),
     ],
@@ -52,7 +53,7 @@ def test_the_server_sends_every_field_that_an_incus_server_sends_to_untrusted_cl
 
 @pytest.mark.parametrize("elements", [[], ["a"], ["a", {"b": [1]}, "c"]])
 def test_an_answer_built_from_encoded_elements_equals_one_that_is_encoded_as_a_whole(elements):
-    encoded = image_api_json.success_list(list(map(image_api_json.encode, elements)))
+    encoded = image_api_json.success_list(Elements(map(image_api_json.encode, elements)))
     assert b"".join(encoded) == image_api_json.success(elements)
     assert encoded.size == len(image_api_json.success(elements))
 
@@ -83,8 +84,8 @@ def test_an_image_has_the_fields_that_clients_show():
         "expires_at": "1970-01-01T00:00:00Z", "last_used_at": "0001-01-01T00:00:00Z",
         "profiles": ["default"], "project": "default",
     }  # fmt: skip
-    assert image_api_json.image_data(IMAGE, listing) == fields
-    assert image_api_json.image_data(expiring, listing) == {
+    assert json.loads(listing.encoded(IMAGE)) == fields
+    assert json.loads(listing.encoded(expiring)) == {
         **fields, "fingerprint": "b" * 64, "type": "virtual-machine", "filename": "b.tar.xz", "size": 15,
         "aliases": [], "expires_at": "2026-01-01T00:00:01Z", "uploaded_at": "1970-01-01T00:00:05Z",
     }  # fmt: skip
@@ -116,6 +117,6 @@ def test_the_address_of_an_alias_has_no_slash_of_its_name():
     [(b"", ["a", "b", "c"]), (b"\1\0\1", ["a", "c"]), (b"\0\0\0", []), (b"\0\1\0", ["b"])],
 )
 def test_an_answer_can_leave_out_elements(chosen, found):
-    encoded = image_api_json.success_list([b'"a"', b'"b"', b'"c"'], chosen)
+    encoded = image_api_json.success_list(Elements([b'"a"', b'"b"', b'"c"']), chosen)
     assert json.loads(b"".join(encoded))["metadata"] == found
     assert encoded.size == len(b"".join(encoded))

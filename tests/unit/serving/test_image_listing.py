@@ -1,11 +1,18 @@
 """The list of images: which image a name means, for the image API and for imports by URL."""
 
+import json
 import platform
+from dataclasses import replace
 
 import pytest
 
 from templater.model.architectures import KERNEL_NAMES
-from templater.serving.image_listing import File, Listing, Served
+from templater.model.errors import LimitError
+from templater.serving import image_listing
+from templater.serving.encoded_list import Elements, EncodedList
+from templater.serving.image_api_json import success_list
+from templater.serving.image_listing import Listing
+from templater.serving.served_image import File, Served
 
 OWN = KERNEL_NAMES[platform.machine()]
 OTHER = "aarch64" if OWN != "aarch64" else "x86_64"
@@ -24,15 +31,71 @@ def test_an_alias_that_several_images_share_selects_the_container_image_for_this
     )  # fmt: skip
     listing = Listing([machine, foreign, ours])
     assert listing.aliases == {"x": ours, "y": ours}
-    assert listing.names == {ours.fingerprint: ["x", "y"]}
+    names = {image.fingerprint: json.loads(listing.encoded(image))["aliases"] for image in listing.images}
+    assert [each["name"] for each in names.pop(ours.fingerprint)] == ["x", "y"]
+    assert set(map(str, names.values())) == {"[]"}
 
 
 def test_an_image_that_a_source_lists_twice_is_served_once():
     assert Listing([image("a"), image("a")]).images == (image("a"),)
 
 
+def test_attack_73_the_lists_for_clients_have_a_limit_in_encoded_bytes(monkeypatch):
+    """JSON has 12 bytes for an emoji, and repeats the texts of a product for each image."""
+    emojis = replace(image("a"), properties={"os": "\N{GRINNING FACE}" * 1000})
+    monkeypatch.setattr(image_listing, "MOST_BYTES", 15_000)
+    assert len(Listing([emojis]).encoded(emojis)) > 12_000
+    read = []
+
+    def images():
+        for number in range(100):
+            read.append(number)
+            yield replace(emojis, fingerprint=f"{number:064}")
+
+    with pytest.raises(LimitError, match=r"^the lists of images for clients have more than 0 MiB$"):
+        Listing(images())
+    assert len(read) == 2, "the limit is reached before all images are encoded"
+
+
+@pytest.mark.parametrize(
+    ("images", "documents"),
+    [
+        ([replace(image("a"), fingerprint="f" * 9000)], {}),
+        ([replace(image("a", "x", "y", "z"), fingerprint="f" * 3000)], {}),
+        ([image("a", "x" * 6000)], {}),
+        ([], {"a": EncodedList(Elements([b"a" * 8000])), "b": EncodedList(Elements([b"b" * 8000]))}),
+    ],
+    ids=["addresses", "targets", "aliases", "documents"],
+)
+def test_the_limit_counts_the_lists_of_addresses_and_aliases_and_generated_files(
+    images, documents, monkeypatch
+):
+    assert Listing(images, documents).images == tuple(images)
+    monkeypatch.setattr(image_listing, "MOST_BYTES", 15_000)
+    with pytest.raises(LimitError):
+        Listing(images, documents)
+
+
+def test_a_list_keeps_the_texts_of_an_image_only_in_encoded_form():
+    (found,) = Listing([replace(image("a"), properties={"os": "Debian"})]).images
+    assert found.properties == {}
+
+
+def test_an_ended_list_frees_its_elements_and_does_not_end_like_a_complete_list():
+    elements = Elements([b"1", b"2", b"3"])
+    answers = [success_list(elements), success_list(elements, b"\1\0\1")]
+    begun = [iter(answer) for answer in answers]
+    for answer in begun:
+        assert [next(answer) for _ in range(3)][2] == b"1"
+    elements.end()
+    assert elements == []
+    for answer in (*begun, *map(iter, answers)):
+        with pytest.raises(ConnectionResetError):
+            list(answer)
+
+
 def test_a_fingerprint_prefix_selects_an_image_only_if_it_is_unambiguous():
-    listing = Listing([image("a"), Served("ab" + "0" * 62, "container", OWN, 0, 0, 0, {}, ())])
+    listing = Listing([image("a"), replace(image("b"), fingerprint="ab" + "0" * 62)])
     assert listing.find("aa") == image("a")
     assert listing.find("a" * 64) == image("a")
     assert [listing.find(name) for name in ("", "a", "b", "aab")] == [None] * 4

@@ -1,6 +1,7 @@
 """The https server: files and ranges, the header protocol, the image API, and clients that stall or send garbage."""
 
 import asyncio
+import gc
 import hashlib
 import http.client
 import json
@@ -14,6 +15,7 @@ import weakref
 import zlib
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
@@ -24,6 +26,7 @@ from templater.distribution.tree import Tree
 from templater.model.errors import InputError
 from templater.serving import connections, image_server
 from templater.serving.connections import PIECE, Bounds
+from templater.serving.image_listing import Listing
 from templater.serving.local_images import StoreSource
 from templater.serving.served_tree import TreeSource
 from tests.streams.builders import listed, split_image, unified_image
@@ -406,23 +409,26 @@ def test_a_filter_in_a_request_selects_images(server):
 
 def test_answers_to_several_clients_share_the_encoded_image_entries(tree):
     """A client that reads slowly keeps its answer in memory."""
-    server = image_server.ImageServer(TreeSource(str(tree)))
-    listing = server._listing
-    parts = [server._images(listing, True, text) for text in ("", "type eq container", "type ne x")]
-    encoded = set(map(id, listing.answers["images True"].elements))
+    listing = TreeSource(str(tree)).load()
+    parts = [listing.answers["images True"]]
+    parts += [image_server._filtered(listing, True, text) for text in ("type eq container", "type ne x")]
+    encoded = set(map(id, parts[0].elements))
     for each in parts:
         assert sum(len(part) for part in each if id(part) not in encoded) < 200
         assert len(json.loads(b"".join(each))["metadata"]) >= 2
         assert each.size == len(b"".join(each))
-    assert server._images(listing, True, "") is parts[0]
-    assert server._aliases(listing, True) is server._aliases(listing, True)
 
 
-def test_filter_requests_run_one_after_another_and_only_a_limited_number_may_wait(tree, monkeypatch):
+async def filtered(server, address):
+    request = SimpleNamespace(remote=address, transport=object())
+    return await server._filter(request, True, "a eq b")
+
+
+def test_filter_requests_run_one_after_another_and_only_some_of_a_network_may_wait(tree, monkeypatch):
     """A filter takes a fifth of a second for 10,000 images."""
     running, most = [], []
 
-    def images(self, listing, recursion, text):
+    def images(listing, recursion, text):
         running.append(text)
         most.append(len(running))
         time.sleep(0.01)
@@ -430,15 +436,141 @@ def test_filter_requests_run_one_after_another_and_only_a_limited_number_may_wai
         return []
 
     async def run():
-        server = image_server.ImageServer(TreeSource(str(tree)))
-        asked = [server._filtered(server._listing, True, "a eq b") for _ in range(12)]
-        return await asyncio.gather(*asked, return_exceptions=True)
+        server = image_server.ImageServer(TreeSource(str(tree)), bounds=Bounds(connections=21))
+        asked = [filtered(server, "10.0.0.1") for _ in range(12)]
+        asked += [filtered(server, f"2001:db8::{number:x}") for number in range(11)]
+        asked += [filtered(server, f"10.0.1.{number}") for number in range(2)]
+        answered = await asyncio.gather(*asked, return_exceptions=True)
+        assert not server._waiting_filters
+        return answered
 
-    monkeypatch.setattr(image_server.ImageServer, "_images", images)
+    monkeypatch.setattr(image_server, "_filtered", images)
     answered = asyncio.run(run())
-    assert answered[:10] == [[]] * 10
-    assert [each.status for each in answered[10:]] == [503, 503]
+    assert answered[:10] == answered[12:22] == [[]] * 10
+    assert answered[23] == [], "the last place of all networks"
+    assert [each.status for each in (*answered[10:12], answered[22], answered[24])] == [503] * 4
     assert max(most) == 1
+
+
+def test_attack_73_a_client_that_filters_all_the_time_does_not_hold_up_filters_of_others(tree, monkeypatch):
+    """One client with ten connections used all places: others got the status 503."""
+    done = []
+
+    async def run():
+        server = image_server.ImageServer(TreeSource(str(tree)))
+
+        async def ask(address):
+            await filtered(server, address)
+            done.append(address)
+
+        await asyncio.gather(*(ask(address) for address in ["10.0.0.1"] * 10 + ["10.0.0.2"] * 3))
+
+    monkeypatch.setattr(image_server, "_filtered", lambda *_: time.sleep(0.01))
+    asyncio.run(run())
+    assert done[:6] == ["10.0.0.1", "10.0.0.2"] * 3
+
+
+def test_the_server_does_no_work_for_a_client_that_left_while_its_filter_waited(tree, monkeypatch):
+    calls = []
+    monkeypatch.setattr(image_server, "_filtered", lambda *_: calls.append(1))
+    server = image_server.ImageServer(TreeSource(str(tree)))
+    request = SimpleNamespace(remote="10.0.0.1", transport=None)
+    with pytest.raises(ConnectionResetError):
+        asyncio.run(server._filter(request, True, "a eq b"))
+    assert not calls
+
+
+def changed(tree):
+    os.utime(tree / "streams/v1/images.json")
+
+
+def test_attack_73_slow_clients_keep_only_the_list_before_the_current_one_in_memory(tree):
+    """Each change of the catalog left its old list in memory while a client read this list slowly."""
+
+    async def run():
+        server = image_server.ImageServer(TreeSource(str(tree)))
+        lists, readers = [], []
+        for _ in range(4):
+            listing = await server.listing()
+            lists.append(weakref.ref(listing.answers["images True"].elements))
+            readers.append(iter(listing.answers["images True"]))
+            next(readers[-1])
+            del listing
+            changed(tree)
+        return [len(each() or "") for each in lists], [ends(reader) for reader in readers]
+
+    def ends(reader):
+        try:
+            return b"".join(reader).endswith(b"]}")
+        except ConnectionResetError:
+            return False
+
+    sizes, complete = asyncio.run(run())
+    assert sizes == [0, 0, 4, 4]
+    assert complete == [False, False, True, True]
+
+
+def test_attack_73_a_slow_client_keeps_only_the_elements_of_a_replaced_list(start, tree, monkeypatch):
+    """The task that sends an answer kept everything about the old list, such as all its images."""
+    source = TreeSource(str(tree))
+    lists, load = [], source.load
+
+    class Weak(Listing):
+        """A list to which weak references are possible."""
+
+    def loaded():
+        found = load()
+        found.__class__ = Weak
+        lists.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(source, "load", loaded)
+    server = start(source)
+    stalled, go_on = [], threading.Event()
+
+    async def stall(*_):
+        stalled.append(1)
+        while not go_on.is_set():
+            await asyncio.sleep(0.01)
+
+    paths = (
+        "/1.0/images?recursion=1", "/1.0/images?filter=type+ne+x", "/1.0/images/aliases", "/1.0", "/tiny/1/unified",
+    )  # fmt: skip
+    with ExitStack() as stack:
+        with monkeypatch.context() as patched:
+            patched.setattr(image_server, "write", stall)
+            for path in paths:
+                client = stack.enter_context(server.connect())
+                client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            until(lambda: len(stalled) == len(paths))
+        changed(tree)
+        server.request("/1.0")
+        gc.collect()
+        assert [each() is None for each in lists] == [True, False]
+        go_on.set()
+
+
+def test_a_list_is_loaded_once_for_all_requests_and_always_in_the_same_thread(tree, monkeypatch):
+    """Twelve parallel requests built the same list twelve times."""
+    source = TreeSource(str(tree))
+    threads, load = [], source.load
+
+    def loaded():
+        threads.append(threading.get_ident())
+        return load()
+
+    monkeypatch.setattr(source, "load", loaded)
+
+    async def run():
+        server = image_server.ImageServer(source)
+        before = server._listing
+        changed(tree)
+        found = await asyncio.gather(*(server.listing() for _ in range(12)))
+        assert before not in found
+        return found
+
+    assert len(set(map(id, asyncio.run(run())))) == 1
+    assert len(threads) == 2 and len(set(threads)) == 1
 
 
 class Node:
