@@ -145,6 +145,21 @@ def test_long_ordinary_metadata_can_be_edited_in_many_places_at_once() -> None:
 
 
 @pytest.mark.slow
+def test_six_properties_of_a_metadata_yaml_with_thousands_of_rules_can_be_removed() -> None:
+    """`publish` refused a metadata.yaml of 650 kB: each edit parsed the text that the edit before it had parsed."""
+    names = ("description", "serial", "name", "label", "version", "type")
+    rules = "".join(
+        f"  /etc/directory/file{n}:\n    when: [create, copy]\n    template: a.tpl\n" for n in range(9000)
+    )
+    stale = "".join(f"  {name}: v\n" for name in names)
+    text = f"{FACTS}properties:\n{stale}  os: a\ntemplates:\n{rules}"
+    after = metadata_edit.set_values(
+        source(text), facts={"creation_date": "5"}, properties=dict.fromkeys(names)
+    )
+    assert after.text == f"architecture: x86_64\ncreation_date: 5\nproperties:\n  os: a\ntemplates:\n{rules}"
+
+
+@pytest.mark.slow
 def test_many_blocks_of_text_are_read_for_an_edit_in_linear_time() -> None:
     """For each block, the whole text before it was copied."""
     text = "x:\n" + "- |\n  \U0001f600\n" * 60_000 + FACTS
