@@ -93,6 +93,19 @@ def test_a_note_says_that_the_daemon_keeps_the_mode_of_built_files():
     assert files(dump).notes == ()
 
 
+@pytest.mark.parametrize(("count", "more"), [(5, ""), (6, " and 1 more"), (8, " and 3 more")])
+def test_a_note_names_at_most_five_files_whose_modes_the_daemon_keeps(count, more):
+    entries = []
+    for number in range(count):
+        entries.append(f"{{generator: dump, path: /etc/{number}, mode: '0600'}}")
+        entries.append(f"{{generator: template, name: t{number}, path: /etc/{number}, content: x}}")
+    named = ", ".join(f"'/etc/{number}' with mode 0600" for number in range(5))
+    (note,) = files(*entries).notes
+    assert note == (
+        f"mode not predicted: the build creates {named}{more}, and the daemon keeps the mode of an existing file"
+    )
+
+
 def notes_on_variant(variant: str, *entries: str) -> list[str]:
     text = IMAGE + "files:\n" + "".join(f"- {{generator: dump, path: /a{entry}}}\n" for entry in entries)
     return [note for note in built(text, f"image.variant={variant}").notes if "variant" in note]

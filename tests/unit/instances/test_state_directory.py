@@ -81,8 +81,24 @@ def test_the_lock_is_released_when_the_process_that_holds_it_dies(tmp_path):
 def test_a_state_directory_writable_by_other_users_is_refused(tmp_path, mode):
     (tmp_path / ".templater").mkdir()
     (tmp_path / ".templater").chmod(mode)
-    with pytest.raises(RefusedError, match="other users could change"):
+    opened = os.listdir("/proc/self/fd")
+    with pytest.raises(RefusedError) as caught:
         StateDirectory(str(tmp_path))
+    folder = f"'{tmp_path}/.templater'"
+    said = f"{folder} belongs to uid {os.getuid()} with mode {mode:04o}: other users could change templater's state"
+    assert (caught.value.message, caught.value.hint) == (said, f"chown root {folder}; chmod 0700 {folder}")
+    assert os.listdir("/proc/self/fd") == opened, "the directory is closed again"
+
+
+@pytest.mark.parametrize("name", ["log", "lock"])
+def test_a_file_of_the_state_directory_with_another_hard_link_is_refused(tmp_path, name):
+    with StateDirectory(str(tmp_path)) as state_directory:
+        (tmp_path / "victim").write_text("precious")
+        os.link(tmp_path / "victim", tmp_path / ".templater" / name)
+        with pytest.raises(RefusedError) as caught:
+            state_directory.append("log", b"x", 10) if name == "log" else state_directory.lock("x")
+    assert caught.value.message == f"'{tmp_path}/.templater/{name}' was replaced, or has other hard links"
+    assert (tmp_path / "victim").read_text() == "precious"
 
 
 def test_a_state_directory_that_is_a_symlink_is_refused(tmp_path):

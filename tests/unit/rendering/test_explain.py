@@ -81,6 +81,9 @@ def test_properties_and_daemon_values_have_an_origin_and_a_misspelled_name_is_un
     assert origin(Instance(), "properties", "q")[0] == "undefined"
     assert origin(Instance(), "instance", "name")[0] == "daemon"
     assert origin(Instance(), "instance", "nmae")[0] == "undefined"
+    assert origin(Instance(), "properties") == ("property", "all properties of the rule")
+    assert origin(Instance(), "instnace") == ("undefined", "no host provides this name")
+    assert origin(Instance(), "pongo2", "version")[0] == "daemon"
     assert origin(Instance(), "trigger")[0] == origin(Instance(), "path")[0] == "daemon"
     assert origin(Instance(), "instnace", "name")[0] == "undefined"
 

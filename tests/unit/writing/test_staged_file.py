@@ -14,6 +14,7 @@ def test_the_stored_old_contents_of_mounted_files_have_a_total_size_limit():
     with pytest.raises(LimitError) as caught:
         TargetDirectories.room_for(session, 1, change)
     assert caught.value.message == f"'/etc/a' is a mounted file of 1 bytes, more than the limit of {MAX_KEPT}"
+    assert caught.value.hint == "truncate the file, or omit --cross-mounts or --in-place"
 
 
 def test_the_replaced_files_have_a_total_size_limit():

@@ -66,6 +66,30 @@ def test_the_extends_tag_must_be_at_the_top_and_may_occur_only_once():
         render("{% extends x %}")
 
 
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{% if 1 %}{% extends 'a.tpl' %}{% endif %}", "The 'extends' tag can only defined on root level."),
+        ("{% extends 'a.tpl' %}{% extends 'a.tpl' %}", "This template has already one parent."),
+        ("{% extends x %}", "Tag 'extends' requires a template filename as string."),
+        ("{% extends 'a.tpl' x %}", "Tag 'extends' does only take 1 argument."),
+        ("{% import x f %}", "Import-tag needs a filename as string."),
+        ("{% import 'a.tpl' %}", "You must at least specify one macro to import."),
+        ("{% import 'a.tpl' 1 %}", "Expected macro name (identifier)."),
+        ("{% import 'a.tpl' f as 1 %}", "Expected macro alias name (identifier)."),
+        ("{% import 'a.tpl' f g %}", "Expected ','."),
+        ("{% import 'a.tpl' g %}", "Macro 'g' not found (or not exported) in 'a.tpl'."),
+        ("{% ssi x %}", "First argument must be a string."),
+        ("{% ssi 'a.tpl' x %}", "Malformed SSI-tag argument."),
+        ("{% include 'a.tpl' x %}", "Malformed 'include'-tag arguments."),
+    ],
+)
+def test_a_malformed_tag_that_names_another_template_gives_the_error_of_pongo2(template, says):
+    with pytest.raises(TemplateError) as caught:
+        render(template, a_tpl="{% macro f() export %}{% endmacro %}")
+    assert caught.value.pongo2_error.endswith(says), caught.value.pongo2_error
+
+
 def test_an_error_in_a_parent_template_has_its_position_in_the_parent():
     with pytest.raises(TemplateError) as raised:
         render("{% extends 'base.tpl' %}", base_tpl="a{{ 1|nope }}")
