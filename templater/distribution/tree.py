@@ -421,7 +421,7 @@ class Tree:
 
 
 def _join(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the bytes of ``pieces`` in larger pieces."""
+    """Yield the bytes of ``lines`` in larger pieces."""
     parts, size = [], 0
     for line in lines:
         parts.append(line)
