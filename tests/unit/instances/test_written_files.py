@@ -1,9 +1,12 @@
 """The record of written files: limits, and what counts as damaged."""
 
+import os
+
 import pytest
 
 from templater.instances import written_files
-from templater.instances.written_files import WrittenFile, entries_of, head_of, join_keys, text_of
+from templater.instances.state_directory import StateDirectory
+from templater.instances.written_files import Record, WrittenFile, entries_of, head_of, join_keys, text_of
 
 
 def files(count, keys=0):
@@ -49,3 +52,23 @@ def test_a_record_whose_digest_or_first_line_differs_is_damaged():
     data = encode(files(1))
     assert text_of(data)
     assert not text_of(data + b"x") and not text_of(data[:-1]) and not text_of(data[1:])
+
+
+@pytest.mark.parametrize(("mode", "links"), [(0o622, 1), (0o602, 1), (0o600, 2)])
+def test_a_record_that_another_user_may_have_changed_is_a_problem_and_counts_as_empty(tmp_path, mode, links):
+    with StateDirectory(str(tmp_path)) as state:
+        path = tmp_path / ".templater" / written_files.WRITTEN
+        path.write_bytes(encode(files(1)))
+        path.chmod(0o600)
+        assert len(Record(state).files()) == 1
+        path.chmod(mode)
+        if links == 2:
+            os.link(path, tmp_path / "link")
+        record = Record(state)
+        assert record.files() == {}
+    assert record.problem.message == (
+        f"the record '{path}' may have been changed by another user: owner uid {os.getuid()}, mode"
+        f" {mode:04o}, {links} hard links"
+    )
+    hint = "remove the record: the next start writes a new one, which lists the files of that start"
+    assert record.problem.hint == hint

@@ -527,7 +527,10 @@ def test_a_profile_applies_to_an_instance_of_a_list():
     assert instance.expanded_config() == {
         "user.site": "new", "user.own": "1", "limits.cpu": "2", "user.more": "x",
     }  # fmt: skip
-    assert any("profile 'web' overrides the keys of the description" in note for note in instance.notes)
+    assert (
+        "profile 'web' overrides the keys of the description, also keys that come from a later profile;"
+        " a key that was removed from the profile stays in the description"
+    ) in instance.notes
 
 
 # lists of instances

@@ -210,6 +210,25 @@ def test_a_plan_may_need_only_a_limited_number_of_new_directories(tmp_path, monk
             assert caught.value.hint == "put most of the directories into the image"
 
 
+@pytest.mark.parametrize(
+    ("count", "more"), [(1, []), (2, []), (21, []), (22, ["and 1 more"]), (24, ["and 3 more"])]
+)
+def test_a_plan_with_failed_rules_gives_the_first_error_and_notes_about_at_most_twenty_others(
+    count, more, tmp_path
+):
+    rules = [Rendering(Rule(f"/d{n}", "t", ("create",)), "create", b"new") for n in range(count)]
+    for number in range(count):
+        (tmp_path / f"d{number}").mkdir()
+    with DirectoryRootfs(str(tmp_path)) as rootfs:
+        changes = tuple(decide(rules, rootfs))
+        with pytest.raises(TemplaterError) as caught:
+            apply(Plan(Metadata(), Instance("c1"), NONE, ("create",), changes), rootfs)
+    error = caught.value
+    assert (error.message, error.hint) == ("'/d0' is a directory, not a regular file", "")
+    others = [f"'/d{number}' is a directory, not a regular file" for number in range(1, count)]
+    assert list(error.notes) == [*others[:20], *more]
+
+
 def test_an_output_folder_must_be_new_or_empty(tmp_path):
     FolderDestination(f"{tmp_path}/new")
     FolderDestination(f"{tmp_path}/new")
