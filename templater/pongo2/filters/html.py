@@ -52,7 +52,7 @@ def removetags_v61(render: "Render", value: "Any", argument: "Any") -> str:
 def _counted_names(render: "Render", text: str, argument: "Any") -> "list[str]":
     """Return the tag names in the argument. Count the work of one pass over the text for each name."""
     names = to_string(argument).split(",")
-    regular = sum(_COMPILED + len(text) for name in names if not _is_plain(name))
+    regular = sum(_COMPILED + len(name) + len(text) for name in names if not _is_plain(name))
     work(render, len(names) * (text.count("<") * SLOW + len(text) // 64) + regular * SLOW)
     return names
 
@@ -63,7 +63,7 @@ def _without_matches(render: "Render", text: str, name: str) -> str:
     return pattern.remove_all(text)
 
 
-#: the number of characters whose processing takes as long as compiling a short regular expression
+#: the number of characters whose processing takes as long as compiling the shortest regular expression
 _COMPILED = 64
 
 

@@ -263,7 +263,7 @@ class _Parser:
             return 1, None
         if self.take("?"):
             return 0, 1
-        if self.peek("{"):
+        if self.peek("{") and "0" <= self.pattern[self.position + 1 : self.position + 2] <= "9":
             return self.counted()
         return None
 

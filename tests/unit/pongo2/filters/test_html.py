@@ -58,6 +58,14 @@ def test_an_invalid_removetags_pattern_panics_before_version_6_1():
     assert removetags_v61(RENDER, "x", "(") == "x"
 
 
+@pytest.mark.parametrize("name", ["(?i)" * 240, "{a}{" * 240, "a*" * 480, "(){96}" * 10])
+def test_the_work_for_a_regular_expression_counts_as_steps(name):
+    """A loop with such a name took 12 seconds before it reached the limit on steps."""
+    render = Render(compile("x").program, {}, None, None, DEFAULT_LIMITS)
+    removetags(render, "x", name)
+    assert 250 < render.limits.steps - render.steps < 1500
+
+
 def test_truncated_html_is_marked_as_safe():
     assert type(truncatechars_html("abc", 9)) is type(truncatewords_html("abc", 9)) is Safe
 
