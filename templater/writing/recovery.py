@@ -44,8 +44,10 @@ MAX_LINES = 100_000
 MOST_NAMES = 100_000
 #: the maximum size of a directory to search: at most 350,000 names on ext4
 MOST_BYTES = 4 << 20
-#: the maximum size of all files that one apply replaces, and of all leftovers that one search removes
-MAX_REPLACED = 1 << 30
+#: the maximum size of all files that one apply replaces: btrfs needs 3 s to remove 1 GiB of shared blocks
+MAX_REPLACED = 128 << 20
+#: the maximum size of all leftovers that one search removes: old and new files of a killed run
+MOST_REMOVED = 256 << 20
 #: how much a byte of a directory counts: overlayfs reads all names of a directory before it removes it
 DIRECTORY_COST = 1024
 
@@ -155,7 +157,7 @@ class _Search:
         self.root = root
         self.tokens = tokens
         self.left = MOST_NAMES
-        self.room = MAX_REPLACED
+        self.room = MOST_REMOVED
 
     def clear(self, place: str) -> "bool | None":
         """Return whether a directory has no leftovers any more, or None if it is not a directory.

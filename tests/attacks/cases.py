@@ -121,7 +121,7 @@ CASES = {
     75: Case("an archive from which GNU tar, with which the daemons unpack, reads other members or content than Go", "refused; `audit` reports it"),
     76: Case("a link of another user below the directories from which annotations may name an image or a description", "refused; the path of a description may have no link below the allowed directory"),
     77: Case("a user of the container who created its user namespace, as with `--userns=keep-id`, redirects `--state`", "refused, unless the hook line names this user with `--owner`"),
-    78: Case("a target of several gigabytes in a lower layer of a container's overlay, which the kernel copies when it is replaced", "refused if a run would replace more than 1 GiB"),
+    78: Case("a target of several gigabytes in a lower layer of a container's overlay, which the kernel copies when it is replaced", "refused if a run would replace more than 128 MiB"),
     79: Case("a small image that is slow to pack, such as an archive of many empty files", "the limit on processor time grows with the size of the image, and includes the programs that pack"),
     80: Case("root of a container fills its root directory with millions of names, all of which overlayfs reads before the first one", "hooks search it for leftovers only after a killed run, and only up to a size"),
     81: Case("a metadata.yaml with rules that only the daemons' YAML library sees, because of a byte order mark or a tag on a merge key", "refused; `audit` reports it"),

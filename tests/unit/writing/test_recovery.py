@@ -99,7 +99,7 @@ def test_an_empty_journal_makes_the_next_run_search_the_root_directory(top):
 @pytest.mark.parametrize("are_directories", [False, True])
 def test_a_search_removes_leftovers_of_a_limited_size(are_directories, top, monkeypatch):
     """root of a container gave the name of a leftover to a file of 1.2 million extents: 23 s of system time."""
-    size = recovery.MAX_REPLACED // 2 + 1
+    size = recovery.MOST_REMOVED // 2 + 1
     for path in (top / f"{PREFIX}known-0-1", top / f"{PREFIX}known-0-2"):
         if are_directories:
             path.mkdir()
