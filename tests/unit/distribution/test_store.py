@@ -108,10 +108,13 @@ def test_importing_an_incomplete_image_is_an_error_and_adds_no_record(store, tmp
     os.mkfifo(tmp_path / "fifo")
     writer = os.open(tmp_path / "fifo", os.O_RDWR)
     try:
-        with pytest.raises(InputError):
+        with pytest.raises(InputError) as caught:
             store.import_files(paths.get(what, str(tmp_path / what)))
     finally:
         os.close(writer)
+    if what == "metadata only":
+        hint = "give both files: the metadata tarball, then the rootfs"
+        assert (caught.value.message, caught.value.hint) == ("the image has no root filesystem", hint)
     assert not store.images()
 
 

@@ -70,6 +70,8 @@ def test_a_second_writer_waits_and_then_fails_with_exit_code_7(tmp_path):
     with tree.lock(), pytest.raises(BusyError) as raised, Tree(tree.path).lock(wait=0.1):
         pass
     assert raised.value.exit_code == 7
+    assert raised.value.message == f"'{tree.path}' is being written by another process"
+    assert raised.value.hint == "wait until that process has finished"
     with tree.lock(wait=0):
         pass
 
@@ -492,6 +494,26 @@ def test_a_products_file_outside_the_tree_is_never_written(tmp_path, path):
     assert raised.value.exit_code in (2, 3)
     for place in (tmp_path / "outside/images.json", tmp_path / "images.json"):
         assert place.read_bytes() == tree.read(IMAGES_PATH)
+
+
+def test_a_path_through_a_symlink_leads_only_to_files_of_the_tree(tmp_path):
+    tree = Tree(str(tmp_path / "tree"))
+    tree.create()
+    (tmp_path / "outside").mkdir()
+    for place in ("tree/images/a", "tree-a", "outside/a"):
+        (tmp_path / place).write_text("a")
+    for name, target in {
+        "link": "images/a",
+        "folder": "images",
+        "beside": "../tree-a",
+        "out": "../outside",
+    }.items():
+        Path(tree.path, name).symlink_to(target)
+    assert tree.locate("link") == tree.locate("folder/a") == f"{tree.path}/images/a"
+    for path in ("beside", "out/a", "out"):
+        with pytest.raises(RefusedError) as caught:
+            tree.locate(path)
+        assert caught.value.message == f"'{tree.path}/{path}' leads out of the tree through a symlink"
 
 
 def test_a_catalog_file_of_exactly_the_size_limit_is_read(tmp_path):

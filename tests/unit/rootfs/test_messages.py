@@ -8,7 +8,15 @@ import pytest
 
 from templater.model.errors import InputError, TemplaterError
 from templater.rootfs import confined
-from templater.rootfs.confined import OPENAT2, WALK, Root, open_directory, read_error, write_error
+from templater.rootfs.confined import (
+    OPENAT2,
+    WALK,
+    Root,
+    open_directory,
+    read_error,
+    require_public,
+    write_error,
+)
 from templater.rootfs.trusted_paths import open_folder, open_log
 from tests.rootfs_builders import as_root
 
@@ -207,3 +215,45 @@ def test_root_makes_a_new_log_only_under_its_own_name(tmp_path):
         os.write(fd, text)
         os.close(fd)
     assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("owner", "above", "group", "file_owner", "mode", "problem"),
+    [
+        (0, 0o755, 0, 0, 0o600, ""),
+        (0, 0o757, 0, 0, 0o600, "root"),
+        (0, 0o1777, 0, 0, 0o600, "root"),
+        (0, 0o775, 1234, 0, 0o600, "root"),
+        (0, 0o755, 1234, 0, 0o600, ""),
+        (0, 0o777, 0, 0, 0o604, ""),
+        (0, 0o777, 0, 1234, 0o600, ""),
+        (1234, 0o755, 1234, 0, 0o600, "uid 0"),
+        (1234, 0o755, 1234, 0, 0o640, "uid 0"),
+        (1234, 0o755, 1234, 0, 0o604, ""),
+        (1234, 0o755, 1234, 1234, 0o600, ""),
+        (1234, 0o755, 1234, 5678, 0o600, "uid 5678"),
+    ],
+)
+def test_a_private_file_in_a_directory_of_other_users_is_refused(
+    owner, above, group, file_owner, mode, problem, tmp_path
+):
+    folder, file = tmp_path / "d", tmp_path / "d/f"
+    folder.mkdir()
+    file.write_text("secret")
+    os.chown(file, file_owner, 0)
+    file.chmod(mode)
+    os.chown(folder, owner, group)
+    folder.chmod(above)
+    why = f"its directory belongs to uid {owner}" if owner else "other users can write to its directory"
+    way = "give it the owner of the directory" if owner else "let only root write to the directory"
+    expected = f"'{file}' is private to {problem}, but {why}", f"let all users read it, or {way}"
+    with open(file, "rb") as opened:
+        directory = os.open(folder, os.O_RDONLY)
+        try:
+            if problem:
+                assert failed(require_public, opened.fileno(), directory, str(file)) == expected
+            else:
+                require_public(opened.fileno(), directory, str(file))
+        finally:
+            os.close(directory)
