@@ -136,6 +136,18 @@ def test_a_snapshot_of_a_container_that_was_never_started_records_no_state(tmp_p
     assert not (folder / ".templater").exists()
 
 
+@pytest.mark.parametrize(("waiting", "said"), [("", "only the start trigger"), ("rename", "rename")])
+def test_a_snapshot_of_a_container_keeps_its_pending_trigger(tmp_path, waiting, said):
+    folder = tmp_path / "web/snaps/snap0"
+    folder.mkdir(parents=True)
+    with StateDirectory(str(tmp_path / "web")) as state_directory:
+        state_directory.remember(State(waiting, "web", "i"))
+    notice = lxc_copies.clone(str(folder), "snap0", "web", Options())
+    assert notice.text == f"snap0: made from web; the next start runs {said}"
+    with StateDirectory(str(folder)) as state_directory:
+        assert state_directory.state() == State(waiting, "snap0", "i")
+
+
 @pytest.mark.parametrize(
     ("words", "name"),
     [

@@ -275,10 +275,10 @@ def test_a_copy_to_a_directory_with_files_of_a_container_is_refused(tmp_path, by
     (new / name).parent.mkdir(exist_ok=True, mode=0o700)
     (new / name).write_text("of another container")
     before = sorted(new.rglob("*"))
-    with pytest.raises(
-        RefusedError, match=f"new' already has the file '{name.partition('/a')[0]}' of a container"
-    ):
+    with pytest.raises(RefusedError) as caught:
         lxc_copies.clone(str(new), "new", "old", Options())
+    assert caught.value.message == f"'{new}' already has the file '{name.partition('/a')[0]}' of a container"
+    assert caught.value.hint == "copy to a new directory"
     assert (new / name).read_text() == "of another container"
     assert sorted(new.rglob("*")) == before
 
