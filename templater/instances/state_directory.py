@@ -11,10 +11,16 @@ from ..model.errors import BusyError, RefusedError, TemplaterError
 from ..model.file_names import STATE, STATE_FOLDER, WRITTEN
 from ..model.source import printable
 from ..oslite import Closing, join, os
-from ..rootfs.confined import Directory, Root, read_descriptor, write_error
+from ..rootfs.confined import Directory, Root, bytes_of, read_descriptor, write_error
 from ..rootfs.trusted_paths import is_own, open_folder
 
 MAX_STATE = 64 << 10
+
+#: the maximum size of a file in ``.templater``: the largest are the journal and the record, of 16 MiB each
+LARGEST = 32 << 20
+#: the files that templater replaces, and the endings that they get meanwhile
+_NAMES = (STATE, WRITTEN, "lock", "log", "journal", "cloned")
+_ENDINGS = ("", ".new", ".1")
 
 #: seconds to wait for the lock before reporting its holder
 PATIENCE = 30.0
@@ -84,6 +90,12 @@ class StateDirectory(Closing):
             self._open_below(folder)
         #: the open directory, in which ``apply`` keeps its journal
         self.directory = self._root.directory("/")
+        if not self.is_own:
+            try:
+                self._require_small_files()
+            except BaseException:
+                self.close()
+                raise
 
     def _open_below(self, folder: Root) -> None:
         self.path = join(folder.name, STATE_FOLDER)
@@ -105,6 +117,17 @@ class StateDirectory(Closing):
             " other users could change templater's state",
             hint=f"chown root '{self.path}'; chmod 0700 '{self.path}'",
         )
+
+    def _require_small_files(self) -> None:
+        """Raise RefusedError for a file that the owner of the instance's directory has made large.
+
+        On btrfs, a file of a million shared blocks takes 20 seconds to remove. No time limit ends this call.
+        """
+        for name in (name + ending for name in _NAMES for ending in _ENDINGS):
+            status = self.directory.lstat(name)
+            if status is not None and bytes_of(status) > LARGEST:
+                path = join(self.path, name)
+                raise RefusedError(f"'{path}' is larger than {LARGEST} bytes", hint=f"remove '{path}'")
 
     def close(self) -> None:
         self.unlock()

@@ -453,6 +453,11 @@ def require_public(fd: int, directory: int, shown: str) -> None:
         )
 
 
+def bytes_of(status: "os.stat_result") -> int:
+    """Return the size of a file, with blocks after its end. It limits the time to copy or remove the file."""
+    return max(status.st_size, status.st_blocks * 512)
+
+
 def kind_of(mode: int) -> str:
     return _KINDS.get(stat.S_IFMT(mode), "file of unknown type")
 

@@ -25,7 +25,16 @@ import errno
 from ..model.entry import common_depth, parents_below
 from ..model.errors import LimitError, TemplaterError, WriteError
 from ..oslite import os, stat
-from ..rootfs.confined import Directory, Root, again, close, read_descriptor, write_descriptor, write_error
+from ..rootfs.confined import (
+    Directory,
+    Root,
+    again,
+    bytes_of,
+    close,
+    read_descriptor,
+    write_descriptor,
+    write_error,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -212,11 +221,6 @@ class _Search:
             return False
         self.room -= size
         return True
-
-
-def bytes_of(status: "os.stat_result") -> int:
-    """Return the size of a file, with blocks after its end. It limits the time to copy or remove the file."""
-    return max(status.st_size, status.st_blocks * 512)
 
 
 def attempt(call: "Callable[Arguments, None]", *args: "Arguments.args", **options: "Arguments.kwargs") -> str:

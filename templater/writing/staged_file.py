@@ -11,6 +11,7 @@ from ..oslite import os, stat
 from ..rootfs.confined import (
     Directory,
     again,
+    bytes_of,
     close,
     kind_of,
     read_descriptor,
@@ -19,7 +20,7 @@ from ..rootfs.confined import (
 )
 from ..rootfs.paths import components, not_regular
 from .attributes import copy_attributes, drop_inherited_acl
-from .recovery import above, bytes_of
+from .recovery import above
 from .target_directories import TargetDirectories
 
 TYPE_CHECKING = False

@@ -15,6 +15,7 @@ from templater.instances.set_pending_trigger import record
 from templater.instances.state_directory import State, StateDirectory, write_whole
 from templater.model.errors import BusyError, InputError, LimitError, RefusedError, TemplaterError
 from templater.rootfs.confined import Root
+from tests.rootfs_builders import as_root
 
 
 def test_a_new_instance_has_no_recorded_state(tmp_path):
@@ -291,3 +292,24 @@ def test_a_trigger_recorded_for_the_first_time_sets_no_other_field(tmp_path):
 def test_a_new_state_is_empty():
     assert State().encode() == b""
     assert State("copy", "c1", "i", "r").encode() == b"pending=copy\nname=c1\nimage=i\nroot=r\n"
+
+
+@as_root
+@pytest.mark.parametrize(
+    "name", ["state", "state.new", "written.new", "journal.new", "cloned", "lock", "log.1"]
+)
+def test_a_large_file_of_the_directorys_owner_is_not_replaced(tmp_path, name):
+    """root's hook removed a file of 800,000 shared blocks, which took 16 seconds of system time."""
+    (tmp_path / ".templater").mkdir(0o700)
+    file = tmp_path / ".templater" / name
+    file.touch()
+    for path in (tmp_path, file.parent, file):
+        os.chown(path, 1234, 1234)
+    StateDirectory(str(tmp_path)).close()
+    os.truncate(file, (32 << 20) + 1)
+    with pytest.raises(RefusedError, match=f"'{file}' is larger than 33554432 bytes") as caught:
+        StateDirectory(str(tmp_path))
+    assert caught.value.hint == f"remove '{file}'"
+    for path in (tmp_path, file.parent):
+        os.chown(path, 0, 0)
+    StateDirectory(str(tmp_path)).close()
