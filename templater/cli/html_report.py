@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..rendering.explain import Explainer, Line
     from ..rendering.origins import Origin
     from ..web.distinct_results import Column, InstanceView
-    from .diff_other_side import OtherSide
+    from .against_options import OtherSide
 
 
 class Target(NamedTuple):

@@ -14,7 +14,7 @@ import yaml
 
 from templater.checks.run_checks import all_checks
 from templater.cli import (
-    diff_other_side,
+    against_options,
     html_report,
     image_edits,
     open_and_plan,
@@ -23,12 +23,12 @@ from templater.cli import (
     styled,
     terminal,
 )
+from templater.cli.against_options import OtherSide
 from templater.cli.commands import apply, check, compile, explain, publish, unpack
 from templater.cli.commands.image import info, template
 from templater.cli.commands.streams import list as streams_list
 from templater.cli.commands.streams import reindex
 from templater.cli.commands.streams.prune import _seconds
-from templater.cli.diff_other_side import OtherSide
 from templater.cli.main import main
 from templater.cli.page import views
 from templater.distribution import add_to_tree, remove_from_tree, republish, store
@@ -211,7 +211,7 @@ def test_the_option_unset_says_where_a_key_is_set_that_the_instance_itself_lacks
 
 def test_each_option_of_the_other_side_has_its_name_in_messages():
     given = OtherSide(("a=b",), ("c",), "image", "instance", "incus")
-    assert given.given == list(diff_other_side.NAMES)
+    assert given.given == list(against_options.NAMES)
     assert OtherSide(unset=("c",)).given == ["--unset"] and OtherSide().given == []
 
 

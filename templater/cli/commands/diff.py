@@ -8,9 +8,9 @@ import click
 
 from ...model.source import printable
 from .. import options, output
+from ..against_options import NAMES, OtherSide, other_side_options
 from ..batch_output import instances_option
 from ..command_limits import guarded
-from ..diff_other_side import NAMES, OtherSide, other_side_options
 from ..html_report import Target, html_options, report_comparison, report_plans
 from ..patches import show_patch, show_patches
 
