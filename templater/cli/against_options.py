@@ -1,4 +1,7 @@
-"""The second side of a ``diff`` without a root filesystem: another configuration, image or host."""
+"""The options ``--against-…``, ``--set`` and ``--unset`` of ``diff``: compare with other settings.
+
+The other side of the comparison is another configuration, image or host.
+"""
 
 from __future__ import annotations
 
