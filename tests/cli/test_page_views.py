@@ -194,7 +194,13 @@ def test_the_page_counts_the_findings_that_it_does_not_show(tmp_path, monkeypatc
     page = Page(ROOT / "sample-images" / "broken")
     answer = page.ask("findings")
     assert len(page.facts["findings"]) == 4
-    assert page.facts["findings"][3]["message"].startswith(f"{answer['count'] - 3} more findings are not")
+    more = f"{answer['count'] - 3} more findings are not shown: run 'templater check'"
+    assert page.facts["findings"][3]["message"] == more
+    assert page.facts["findings"][3]["severity"] == "info"
+    monkeypatch.setattr("templater.cli.page.views.MOST_FINDINGS", answer["count"])
+    page.ask("findings")
+    assert more not in [each["message"] for each in page.facts["findings"]]
+    assert len(page.facts["findings"]) == answer["count"]
 
 
 def test_the_page_shortens_long_files_unless_all_lines_are_requested(tmp_path):
@@ -216,13 +222,24 @@ def test_the_page_shows_an_error_for_a_template_that_exceeds_a_limit(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "data",
-    [[], None, {"name": 1}, {"type": "x"}, {"config": []}, {"config": {"a": 1}}, {"profiles": {}}, {"profiles": [1]},
-     {"profiles": [{"name": "a", "on": 1}]}, {"profiles": [{"name": "a"}, {"name": "a"}]}],
-)  # fmt: skip
-def test_the_page_refuses_malformed_edits(data):
-    with pytest.raises(UsageError):
+    ("data", "says"),
+    [
+        ([], "the page sent list instead of dict"),
+        (None, "the page sent NoneType instead of dict"),
+        ({"name": 1}, "the page sent int instead of str"),
+        ({"type": "x"}, "invalid instance type"),
+        ({"config": []}, "the page sent list instead of dict"),
+        ({"config": {"a": 1}}, "the page sent int instead of str"),
+        ({"profiles": {}}, "the page sent dict instead of list"),
+        ({"profiles": [1]}, "the page sent int instead of dict"),
+        ({"profiles": [{"name": "a", "on": 1}]}, "the page sent int instead of bool"),
+        ({"profiles": [{"name": "a"}, {"name": "a"}]}, "two profiles have the same name"),
+    ],
+)
+def test_the_page_refuses_malformed_edits(data, says):
+    with pytest.raises(UsageError) as caught:
         parse_edits(data)
+    assert caught.value.message == says
 
 
 def test_edits_on_the_page_change_only_a_copy_of_the_instance():
