@@ -9,13 +9,13 @@ import pytest
 
 from templater.cli import command_limits, local_source, record_of_writes, terminal
 from templater.cli.commands import audit, diff, simulate, unpack, watch
-from templater.cli.commands.store import edit
+from templater.cli.commands.store import edit, refresh
 from templater.cli.file_watcher import Watch
 from templater.cli.main import main
 from templater.cli.page.server import open_browser
 from templater.distribution.store import StoredImage
 from templater.instances.state_directory import STATE_FOLDER
-from templater.model.errors import InputError, TemplaterError, UsageError
+from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
 
 
 @pytest.mark.parametrize("root", [True, False])
@@ -297,3 +297,20 @@ def test_watch_fetches_an_image_on_a_server_but_does_not_fetch_a_running_instanc
     monkeypatch.setattr(watch.options, "existing", lambda src: src)
     assert main(["watch", "a:b"]) == 2
     assert capsys.readouterr().err == f"templater: the end of {'a:b' if live else 'fetched'}\n"
+
+
+def test_fetching_one_image_ends_after_its_share_of_the_time(monkeypatch):
+    now, shown = [100.0], []
+    monkeypatch.setattr(refresh, "monotonic", lambda: now[0])
+    report = refresh._in_time(10, lambda *words: shown.append(words))
+    for seconds in (0, 10):
+        now[0] = 100.0 + seconds
+        report(1, 2, "rootfs.squashfs", 3)
+    now[0] = 110.5
+    with pytest.raises(LimitError) as caught:
+        report(2, 3, "rootfs.squashfs", 3)
+    assert shown == [(1, 2, "rootfs.squashfs", 3)] * 2
+    assert (
+        caught.value.message == "fetching the image takes longer than 10 seconds, its share of command-time"
+    )
+    assert caught.value.hint == "to allow two days for all images, use --limit command-time=48h"

@@ -248,6 +248,36 @@ def test_an_error_shows_the_text_of_the_daemon_or_else_the_status(kind, body, te
     assert (error.status, error.text) == (418, text)
 
 
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (error(403, "no access"), "can't read the template 'once.tpl': no access"),
+        (error(500, ""), "can't read the template 'once.tpl': status 500"),
+        (GONE, None),
+    ],
+)
+def test_an_error_of_a_template_is_an_error_of_this_template_alone(incus, answer, message):
+    incus.put("GET /1.0/instances/c1/metadata/templates?path=once.tpl", answer)
+    live = opened("incus:c1")
+    found = live.image.read_templates(["once.tpl", "hostname.tpl"])
+    live.daemon.close()
+    problem = found["once.tpl"].error
+    assert (problem.message if problem else None) == message and found["once.tpl"].data is None
+    assert found["hostname.tpl"].data
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [(error(404, "not found"), "the instance has no files"), (error(403, "no access"), "no access")],
+)
+def test_the_reason_why_the_files_of_an_instance_are_unreadable_is_given(incus, answer, reason):
+    for method in ("HEAD", "GET"):
+        incus.put(f"{method} /1.0/instances/c1/files?path=/", answer)
+    live = opened("incus:c1")
+    live.daemon.close()
+    assert live.unreadable == reason
+
+
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize(("limit", "fits"), [(5, True), (4, False)])
 def test_all_files_of_an_instance_together_are_limited(incus, limit, fits, known, monkeypatch):
