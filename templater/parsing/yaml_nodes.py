@@ -197,12 +197,15 @@ def decoded(source: Source) -> Source:
     """
     if source.text.startswith(("\udcff\udcfe", "\udcfe\udcff")):
         try:
-            return Source(source.name, source.data.decode("utf-16"))
+            text = Source(source.name, source.data.decode("utf-16"))
         except UnicodeDecodeError as error:
             place = f"byte {error.start + 1} of {len(source.data)}"
             raise YamlError(
                 f"invalid UTF-16 at {place}", source.span(0), hint="save the file as UTF-8"
             ) from None
+        if text.text.startswith(_MARK):
+            raise _mark_error(text, 0)
+        return text
     try:
         source.text.encode()
     except UnicodeEncodeError as error:
@@ -219,11 +222,15 @@ def _refuse_marks(source: Source) -> None:
     libyaml skips such a mark, but Go reads it as a letter, so both would see different keys.
     """
     if _MARK in source.text[1:] and (found := re.search(_MARK_OF_LINE, source.text)):
-        raise YamlError(
-            "a byte order mark at the start of a line is not allowed in YAML",
-            source.span(found.end() - 1),
-            hint="remove the invisible character U+FEFF",
-        )
+        raise _mark_error(source, found.end() - 1)
+
+
+def _mark_error(source: Source, position: int) -> YamlError:
+    return YamlError(
+        "a byte order mark at the start of a line is not allowed in YAML",
+        source.span(position),
+        hint="remove the invisible character U+FEFF",
+    )
 
 
 # These patterns are compiled on first use, so that importing this module stays fast.

@@ -206,6 +206,13 @@ def test_a_byte_order_mark_at_the_start_of_a_later_line_is_an_error_at_its_posit
     assert text[span.start] == "\ufeff" and span.start > 0
 
 
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+def test_a_second_byte_order_mark_in_utf_16_is_an_error(codec):
+    assert parse(Source("m", "\ufeffa: b".encode(codec))).children[0].text == "a"
+    with pytest.raises(YamlError, match="a byte order mark at the start of a line"):
+        parse(Source("m", "\ufeff\ufeffa: b".encode(codec)))
+
+
 def test_a_byte_order_mark_inside_a_line_is_a_letter():
     assert parse(Source("m", "\ufeffa: b\ufeff")).children[1].text == "b\ufeff"
 
