@@ -24,9 +24,6 @@ from .options import PROBE
 #: packages whose folders the hook line adds to the search path, because Python without ``site`` lacks them
 PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
 
-#: texts that identify a hook line of any templater version
-MARKS = ("from templater_hook import", "from templater.hooks.")
-
 #: size limit of a configuration file in bytes
 MAX_FILE = 4 << 20
 
@@ -119,10 +116,6 @@ def write(snippet: Snippet) -> bool:
     except OSError as error:
         raise WriteError(f"can't write '{snippet.file}': {reason(error)}") from error
     return True
-
-
-def calls_templater(line: str) -> bool:
-    return any(mark in line for mark in MARKS)
 
 
 def _read(directory: Directory, name: str) -> tuple[str | None, os.stat_result | None]:

@@ -119,7 +119,7 @@ def added(before: "str | None", file: str, lines: str) -> str:
 
     Raises InputError if the file does not exist.
     """
-    from .install import calls_templater
+    from .options import calls_templater
 
     if before is None:
         raise InputError(f"'{file}' does not exist", hint="create the container first")
@@ -133,7 +133,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     from shlex import quote
 
     from .common_status_checks import Finding, elsewhere, option_of, require_name, source_status
-    from .install import calls_templater
+    from .options import calls_templater
 
     require_name(name)
     path = path or LXC_PATH

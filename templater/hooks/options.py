@@ -28,6 +28,15 @@ MAX_DIGITS = 10
 TIME_LIMIT = 60.0
 
 
+#: texts that identify a hook line of any templater version
+MARKS = ("from templater_hook import", "from templater.hooks.")
+
+
+def calls_templater(line: str) -> bool:
+    """Return whether a line of a configuration is a hook line of templater."""
+    return any(mark in line for mark in MARKS)
+
+
 class Options:
     """The options of a hook line, the same for every runtime."""
 

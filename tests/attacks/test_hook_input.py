@@ -297,7 +297,9 @@ def test_attack_68_a_data_set_is_never_looked_up_in_the_current_directory(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """The directory belonged to another user, who could then read the files that the hook wrote there."""
-    (bundle / "config").write_text(f"lxc.rootfs.path = {path}\nlxc.hook.pre-start = templater\n")
+    (bundle / "config").write_text(
+        f"lxc.rootfs.path = {path}\nlxc.hook.pre-start = from templater_hook import\n"
+    )
     (tmp_path / "tank/c1/etc").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     for of_lxc in (path, path.partition(":")[2] or path):

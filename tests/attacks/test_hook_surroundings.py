@@ -455,7 +455,9 @@ def test_a_machine_cannot_have_the_name_of_a_templater_directory(name: str) -> N
 def test_the_mount_hook_never_writes_to_a_directory_where_nothing_is_mounted(
     bundle: Path, tmp_path: Path
 ) -> None:
-    (bundle / "config").write_text("lxc.rootfs.path = loop:/img.raw\nlxc.hook.mount = templater\n")
+    (bundle / "config").write_text(
+        "lxc.rootfs.path = loop:/img.raw\nlxc.hook.mount = from templater_hook import\n"
+    )
     (tmp_path / "mnt/etc").mkdir(parents=True)
     environment = {
         **os.environ, "LXC_HOOK_TYPE": "mount", "LXC_NAME": "c1", "LXC_HOOK_VERSION": "1",
@@ -469,7 +471,9 @@ def test_the_mount_hook_never_writes_to_a_directory_where_nothing_is_mounted(
 
 
 def test_a_container_without_a_root_filesystem_is_refused_despite_a_mount_hook(bundle: Path) -> None:
-    (bundle / "config").write_text("lxc.hook.mount = /usr/bin/python3 -c 'import templater' lxc\n")
+    (bundle / "config").write_text(
+        "lxc.hook.mount = /usr/bin/python3 -c 'from templater_hook import main' lxc\n"
+    )
     with pytest.raises(
         RefusedError,
         match=r"^the container has no root filesystem of its own, and templater never writes to the host's$",

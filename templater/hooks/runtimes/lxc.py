@@ -41,6 +41,7 @@ from ..lxc_config import (
     settings,
     without_prefix,
 )
+from ..options import calls_templater
 from ..request import HookRequest, Notice
 
 TYPE_CHECKING = False
@@ -121,7 +122,7 @@ def _start(
         is_rendered = early or is_other
         if not is_other and is_deferred(options.state or folder):
             is_rendered = False
-        if is_rendered and has_hook(config, "pre-start"):
+        if is_rendered and has_hook(config, "pre-start", elsewhere=is_other):
             return Notice()
         if is_other:
             raise RefusedError(
@@ -249,7 +250,7 @@ def require_mount_hook(path: str, config: str, stage: str = "") -> None:
     for key, value in found:
         if key == "lxc.rootfs.path":
             path = value or path
-    lines = [line for line in hook_lines(found, "mount") if "templater" in line]
+    lines = [line for line in hook_lines(found, "mount") if calls_templater(line)]
     if stage == "mount" and (is_directory(without_prefix(path)) or layers_of(without_prefix(path))):
         if not any("--stage mount" in line or "--stage=mount" in line for line in lines):
             raise RefusedError(
@@ -286,10 +287,14 @@ def hook_lines(found: "list[tuple[str, str]]", stage: str) -> "list[str]":
     return lines
 
 
-def has_hook(config: str, stage: str) -> bool:
-    """Return whether a hook of a stage calls templater. Raises RefusedError if the file is unreadable."""
+def has_hook(config: str, stage: str, *, elsewhere: bool = False) -> bool:
+    """Return whether a hook of a stage calls templater. Raises RefusedError if the file is unreadable.
+
+    Unless ``elsewhere``, a hook with ``--rootfs`` does not count: it writes to another root filesystem.
+    """
     try:
-        return any("templater" in line for line in hook_lines(list(settings(config)), stage))
+        lines = hook_lines(list(settings(config)), stage)
+        return any(calls_templater(line) and (elsewhere or "--rootfs" not in line) for line in lines)
     except TemplaterError as error:
         raise unreadable(config, error.message) from None
 

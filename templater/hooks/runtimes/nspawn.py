@@ -146,7 +146,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
         require_name,
         runs,
     )
-    from ..install import calls_templater
+    from ..options import calls_templater
 
     require_name(name)
     files = [drop_in(name, path), drop_in("", path)]

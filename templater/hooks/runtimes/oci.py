@@ -361,7 +361,7 @@ def hooks_of(config: "Mapping[str, Any]", file: str) -> "dict[str, list[Any]]":
 
 
 def is_ours(hook: object) -> bool:
-    from ..install import calls_templater
+    from ..options import calls_templater
 
     words = hook.get("args") if isinstance(hook, dict) else None
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):

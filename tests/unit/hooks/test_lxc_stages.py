@@ -19,15 +19,15 @@ ONLY = "in an unprivileged container, use only lxc.hook.pre-start"
 @pytest.mark.parametrize(
     ("lines", "fits"),
     [
-        ("lxc.hook.mount = templater --stage mount\n", True),
-        ("lxc.hook.mount = templater --stage=mount\n", True),
-        ("lxc.hook.mount = true\nlxc.hook.mount = templater --stage mount\n", True),
-        ("lxc.hook.mount = templater\n", False),
+        ("lxc.hook.mount = from templater_hook import --stage mount\n", True),
+        ("lxc.hook.mount = from templater_hook import --stage=mount\n", True),
+        ("lxc.hook.mount = true\nlxc.hook.mount = from templater_hook import --stage mount\n", True),
+        ("lxc.hook.mount = from templater_hook import\n", False),
         ("lxc.hook.mount = other --stage mount\n", False),
-        ("lxc.hook.pre-start = templater --stage mount\n", False),
-        ("lxc.hook.mount = templater --stage mount\nlxc.hook.mount =\n", False),
-        ("lxc.hook.mount = templater --stage mount\nlxc.hook =\n", False),
-        ("lxc.hook.mount = templater --stage mount\nlxc.hook.pre-start =\n", True),
+        ("lxc.hook.pre-start = from templater_hook import --stage mount\n", False),
+        ("lxc.hook.mount = from templater_hook import --stage mount\nlxc.hook.mount =\n", False),
+        ("lxc.hook.mount = from templater_hook import --stage mount\nlxc.hook =\n", False),
+        ("lxc.hook.mount = from templater_hook import --stage mount\nlxc.hook.pre-start =\n", True),
     ],
 )
 def test_a_directory_is_left_to_the_mount_hook_only_if_that_hook_renders_it(lines, fits, prefix, tmp_path):
@@ -47,13 +47,30 @@ def test_a_directory_is_left_to_the_mount_hook_only_if_that_hook_renders_it(line
 @pytest.mark.parametrize(
     ("lines", "found"),
     [
-        ("lxc.hook.mount = templater\n", True), ("lxc.hook.pre-start = templater\n", False), ("lxc.hook.mount = true\n", False),
-        ("lxc.hook.mount = templater\nlxc.hook.mount =\n", False), ("", False),
+        ("lxc.hook.mount = from templater_hook import\n", True), ("lxc.hook.pre-start = from templater_hook import\n", False), ("lxc.hook.mount = true\n", False),
+        ("lxc.hook.mount = from templater_hook import\nlxc.hook.mount =\n", False), ("", False),
     ],
 )  # fmt: skip
 def test_a_hook_of_a_stage_is_found_in_the_configuration(lines, found, tmp_path):
     (tmp_path / "config").write_text(lines)
     assert lxc.has_hook(f"{tmp_path}/config", "mount") is found
+
+
+@pytest.mark.parametrize(
+    ("line", "elsewhere", "found"),
+    [
+        ("/srv/templater-tools/notify.sh", False, False),
+        ("templater trigger c1 copy", False, False),
+        ("/usr/bin/python3 -c 'from templater_hook import main;main()' lxc", False, True),
+        ("/usr/bin/python3 -c 'from templater.hooks.run import serve' lxc", False, True),
+        ("/usr/bin/python3 -c 'from templater_hook import main' lxc --rootfs /srv/other", False, False),
+        ("/usr/bin/python3 -c 'from templater_hook import main' lxc --rootfs /srv/other", True, True),
+    ],
+)
+def test_only_a_hook_line_that_renders_the_container_counts(line, elsewhere, found, tmp_path):
+    """A line with another program in a folder called templater made the mount hook render nothing."""
+    (tmp_path / "config").write_text(f"lxc.hook.pre-start = {line}\n")
+    assert lxc.has_hook(f"{tmp_path}/config", "pre-start", elsewhere=elsewhere) is found
 
 
 def test_a_mount_hook_that_cannot_read_the_configuration_is_refused(tmp_path):

@@ -30,7 +30,7 @@ def environ(folder, stage="pre-start", **others):
 @pytest.fixture
 def container(tmp_path):
     (tmp_path / "rootfs").mkdir()
-    (tmp_path / "config").write_text("lxc.hook.pre-start = templater\n")
+    (tmp_path / "config").write_text("lxc.hook.pre-start = from templater_hook import\n")
     return tmp_path
 
 
@@ -42,7 +42,9 @@ def test_a_rootfs_directory_is_rendered_at_pre_start_and_skipped_at_mount(contai
 
 @pytest.mark.parametrize("path", ["loop:/img.raw", "zfs:tank/c1", "nbd:/img.qcow2:1", "/a/rootfs:/b/delta"])
 def test_a_root_filesystem_that_lxc_mounts_later_is_rendered_at_the_mount_stage(container, path):
-    (container / "config").write_text("lxc.hook.mount = /usr/bin/python3 -c 'import templater …' lxc\n")
+    (container / "config").write_text(
+        "lxc.hook.mount = /usr/bin/python3 -c 'from templater_hook import …' lxc\n"
+    )
     assert isinstance(lxc.read_request(Options(), environ(container, LXC_ROOTFS_PATH=path)), Notice)
     start = lxc.read_request(Options(), environ(container, "mount", LXC_ROOTFS_PATH=path))
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
@@ -86,10 +88,12 @@ def test_a_stale_lxc_hook_type_variable_is_ignored(container):
 def test_a_root_directory_that_another_hook_mounts_is_rendered_by_the_mount_hook(container):
     """Each of both hooks left the rendering to the other one, and the container started without its files."""
     (container / "rootfs").rename(container / "volume")
-    (container / "config").write_text("lxc.hook.mount = templater hook lxc\n")
+    (container / "config").write_text("lxc.hook.mount = from templater_hook import\n")
     assert isinstance(lxc.read_request(Options(), environ(container)), Notice)
     (container / "volume").rename(container / "rootfs")
-    (container / "config").write_text("lxc.hook.pre-start = templater\nlxc.hook.mount = templater\n")
+    (container / "config").write_text(
+        "lxc.hook.pre-start = from templater_hook import\nlxc.hook.mount = from templater_hook import\n"
+    )
     start = lxc.read_request(Options(), environ(container, "mount"))
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
     # at the next start, the volume is still mounted
@@ -127,7 +131,9 @@ def test_only_an_oci_hook_with_the_in_place_option_enters_mounts_of_the_root_fil
 
 def test_a_file_named_deferred_makes_the_mount_hook_render_exactly_one_start(container):
     """templater may be updated between the two hooks, so the name of the file can't change."""
-    (container / "config").write_text("lxc.hook.pre-start = templater\nlxc.hook.mount = templater\n")
+    (container / "config").write_text(
+        "lxc.hook.pre-start = from templater_hook import\nlxc.hook.mount = from templater_hook import\n"
+    )
     with StateDirectory(str(container)) as directory:
         directory.replace("deferred", b"")
     assert isinstance(lxc.read_request(Options(), environ(container, "mount")), HookRequest)
@@ -140,7 +146,9 @@ def test_a_file_named_deferred_makes_the_mount_hook_render_exactly_one_start(con
 @pytest.mark.parametrize("unreadable", ["config", ".templater"])
 def test_a_mount_hook_that_cannot_tell_whether_pre_start_has_rendered_is_refused(container, unreadable):
     """The root user of an unprivileged container started without its files, and without a message."""
-    (container / "config").write_text("lxc.hook.pre-start = templater\nlxc.hook.mount = templater\n")
+    (container / "config").write_text(
+        "lxc.hook.pre-start = from templater_hook import\nlxc.hook.mount = from templater_hook import\n"
+    )
     (container / ".templater").mkdir(mode=0o755)
     for above in (container, *list(container.parents)[:-2]):
         above.chmod(0o755)
@@ -174,7 +182,7 @@ def test_a_root_directory_over_which_a_hook_may_mount_is_rendered_only_on_reques
     with pytest.raises(RefusedError, match="no mount hook with --stage mount calls templater"):
         lxc.read_request(options, environ(container))
     with open(container / "config", "a") as config:
-        config.write("lxc.hook.mount = templater hook lxc --stage mount\n")
+        config.write("lxc.hook.mount = from templater_hook import --stage mount\n")
     assert isinstance(lxc.read_request(options, environ(container)), Notice)
     start = lxc.read_request(options, environ(container, "mount"))
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
@@ -183,13 +191,13 @@ def test_a_root_directory_over_which_a_hook_may_mount_is_rendered_only_on_reques
 def test_the_directory_that_lxc_mounts_never_replaces_another_directory_in_the_rootfs_option(container):
     options = Options()
     options.rootfs = str(container / "copy")
-    (container / "config").write_text("lxc.hook.mount = templater hook lxc\n")
+    (container / "config").write_text("lxc.hook.mount = from templater_hook import\n")
     with pytest.raises(RefusedError, match="copy' is neither a directory nor an overlay of directories"):
         lxc.read_request(options, environ(container))
     with pytest.raises(RefusedError, match=r"the mount hook can't render --rootfs '.*copy'"):
         lxc.read_request(options, environ(container, "mount"))
     with open(container / "config", "a") as config:
-        config.write("lxc.hook.pre-start = templater hook lxc\n")
+        config.write("lxc.hook.pre-start = from templater_hook import\n")
     assert isinstance(lxc.read_request(options, environ(container, "mount")), Notice)
     (container / "copy").mkdir()
     start = lxc.read_request(options, environ(container))
@@ -232,9 +240,11 @@ def test_the_incus_hook_keeps_compiled_templates_only_on_request(container):
     assert incus.read_request(options, environ(container)).use_cache
 
 
-@pytest.mark.parametrize("line", ["", "lxc.hook.pre-start = templater\nlxc.hook.pre-start =\n"])
+@pytest.mark.parametrize(
+    "line", ["", "lxc.hook.pre-start = from templater_hook import\nlxc.hook.pre-start =\n"]
+)
 def test_a_mount_hook_without_a_pre_start_hook_renders_a_root_directory(container, line):
-    (container / "config").write_text(f"lxc.hook.mount = templater\n{line}")
+    (container / "config").write_text(f"lxc.hook.mount = from templater_hook import\n{line}")
     start = lxc.read_request(Options(), environ(container, "mount"))
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
 
@@ -258,11 +268,13 @@ def test_an_invalid_id_map_is_refused(container, value):
 
 def test_an_included_file_is_read_at_the_position_of_the_include_line(container):
     """A later line of the container's own file overrides it, as in LXC."""
-    (container / "common.conf").write_text("lxc.hook.mount = templater\nlxc.idmap = u 0 1 1\n")
+    (container / "common.conf").write_text(
+        "lxc.hook.mount = from templater_hook import\nlxc.idmap = u 0 1 1\n"
+    )
     config = container / "config"
     config.write_text(f"lxc.include = {container}/common.conf\nlxc.hook.mount =\nlxc.idmap =\n")
     assert [value for key, value in lxc_config.settings(str(config)) if key == "lxc.hook.mount"] == [
-        "templater",
+        "from templater_hook import",
         "",
     ]
     assert lxc_config.ids_on_disk(str(config)) is None
@@ -305,7 +317,7 @@ def test_lines_that_lxc_ignores_are_ignored(container):
 
 def test_an_empty_line_for_all_hooks_clears_the_hooks_of_every_stage(container):
     """templater relied on a mount hook that LXC had dropped."""
-    hooks = "lxc.hook.mount = templater\nlxc.hook =\nlxc.hook.pre-start = templater\n"
+    hooks = "lxc.hook.mount = from templater_hook import\nlxc.hook =\nlxc.hook.pre-start = from templater_hook import\n"
     (container / "config").write_text(hooks)
     with pytest.raises(RefusedError, match="can't be written before LXC has mounted it"):
         lxc.read_request(Options(), environ(container, LXC_ROOTFS_PATH="loop:/img.raw"))
@@ -675,11 +687,14 @@ def test_an_overlay_is_rendered_at_pre_start_by_default_and_at_mount_on_request(
     options.stage = "mount"
     start = lxc.read_request(options, environ(container, "mount", **others))
     assert isinstance(start, HookRequest) and start.rootfs == str(container / "mounted")
-    for line in ("", "lxc.hook.mount = templater hook lxc\n"):  # this line would not render it, either
+    for line in (
+        "",
+        "lxc.hook.mount = from templater_hook import\n",
+    ):  # this line would not render it, either
         (container / "config").write_text(line)
         with pytest.raises(RefusedError, match="no mount hook with --stage mount calls templater"):
             lxc.read_request(options, environ(container, **others))
-    (container / "config").write_text("lxc.hook.mount = templater hook lxc --stage mount\n")
+    (container / "config").write_text("lxc.hook.mount = from templater_hook import --stage mount\n")
     assert isinstance(lxc.read_request(options, environ(container, **others)), Notice)
 
 

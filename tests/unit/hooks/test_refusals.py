@@ -400,7 +400,7 @@ def test_the_hint_about_an_unknown_original_container_says_how_to_prepare_the_co
 )
 def test_a_root_filesystem_that_only_lxc_can_mount_needs_a_mount_hook(path, problem, tmp_path):
     config = tmp_path / "config"
-    config.write_text("lxc.hook.pre-start = templater\nlxc.hook.mount = true\n")
+    config.write_text("lxc.hook.pre-start = from templater_hook import\nlxc.hook.mount = true\n")
     with pytest.raises(RefusedError) as refused:
         lxc.require_mount_hook(path, str(config))
     assert (refused.value.message, refused.value.hint) == (
@@ -414,9 +414,11 @@ def test_a_root_filesystem_that_only_lxc_can_mount_needs_a_mount_hook(path, prob
             "remove the hook from the container's configuration, or set lxc.rootfs.path",
         )
     )
-    config.write_text("lxc.hook.mount = templater\nlxc.rootfs.path = zfs:a\n")
+    config.write_text("lxc.hook.mount = from templater_hook import\nlxc.rootfs.path = zfs:a\n")
     lxc.require_mount_hook(path, str(config))
-    config.write_text("lxc.hook.mount = templater\nlxc.rootfs.path = zfs:a\nlxc.hook.mount =\n")
+    config.write_text(
+        "lxc.hook.mount = from templater_hook import\nlxc.rootfs.path = zfs:a\nlxc.hook.mount =\n"
+    )
     with pytest.raises(RefusedError):  # LXC drops the earlier line
         lxc.require_mount_hook(path, str(config))
 
