@@ -584,51 +584,62 @@ class _Compiler:
         self.steps.append(step)
         return len(self.steps) - 1
 
-    def emit(self, tree: "Step") -> None:
+    def emit(self, tree: "Step") -> bool:
+        """Add the steps of a part. Return whether the part can match without reading a character."""
         self.parts += 1
         if self.parts > _MAX_PARTS:
             raise _too_large()
         op = tree[0]
         if op == "join":
+            can_be_empty = True
             for part in tree[1]:  # type: ignore[attr-defined]
-                self.emit(part)
-        elif op == "either":
-            self.either(tree[1])  # type: ignore[arg-type]
-        elif op == "repeat":
-            self.repeat(*tree[1:])  # type: ignore[arg-type]
-        else:
-            self.add(tree)
+                can_be_empty &= self.emit(part)
+            return can_be_empty
+        if op == "either":
+            return self.either(tree[1])  # type: ignore[arg-type]
+        if op == "repeat":
+            return self.repeat(*tree[1:])  # type: ignore[arg-type]
+        self.add(tree)
+        return op == "look"
 
-    def either(self, options: "list[Step]") -> None:
+    def either(self, options: "list[Step]") -> bool:
         jumps = []
+        can_be_empty = False
         for option in options[:-1]:
             split = self.add(("split",))
-            self.emit(option)
+            can_be_empty |= self.emit(option)
             jumps.append(self.add(("jump",)))
             self.steps[split] = ("split", split + 1, len(self.steps))
-        self.emit(options[-1])
+        can_be_empty |= self.emit(options[-1])
         for jump in jumps:
             self.steps[jump] = ("jump", len(self.steps))
+        return can_be_empty
 
-    def repeat(self, tree: "Step", least: int, most: "int | None", greedy: bool) -> None:
-        # As in Go, x{2,} is the same as xx+, and x* is the same as (x+)?, also if x matches the empty text.
+    def repeat(self, tree: "Step", least: int, most: "int | None", greedy: bool) -> bool:
+        """Add the steps of a repetition as Go does, because the order of empty matches depends on them.
+
+        x{2,} is xx+. If x can be empty, x* is (x+)?.
+        """
+        can_be_empty = True
         for _ in range(least if most is not None else least - 1):
-            self.emit(tree)
+            can_be_empty = self.emit(tree)
         if most is None:
-            skip = self.add(("split",)) if least == 0 else None
+            first = self.add(("split",)) if least == 0 else None
             start = len(self.steps)
-            self.emit(tree)
-            loop = self.add(("split",))
-            self.steps[loop] = ("split", start, loop + 1) if greedy else ("split", loop + 1, start)
-            if skip is not None:
-                self.branch(skip, greedy)
-            return
+            can_be_empty = self.emit(tree)
+            last = self.add(("jump", first))
+            if first is None or can_be_empty:
+                self.steps[last] = ("split", start, last + 1) if greedy else ("split", last + 1, start)
+            if first is not None:
+                self.branch(first, greedy)
+            return least == 0 or can_be_empty
         splits = []
         for _ in range(most - least):
             splits.append(self.add(("split",)))
             self.emit(tree)
         for split in splits:
             self.branch(split, greedy)
+        return least == 0 or can_be_empty
 
     def branch(self, split: int, greedy: bool) -> None:
         """Complete the step ``split``. Its targets are the next step and the current end of the program."""

@@ -66,6 +66,7 @@ def remove_all(pattern, text):
         ("", "abc", "abc"),
         ("(|.)*", "a", "a"),
         ("(.*?)*", "x a", "x a"),
+        ("(b*?a?$*?)*", "axbax 1abb1", "xbx 1b1"),
         ("(?:x??)+", "ax", "ax"),
         ("(?:|.?){1000,}", "ax", "ax"),
         ("(b*?|b1*?)+a??", "b b1x", "b b1x"),
