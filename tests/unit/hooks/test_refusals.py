@@ -89,6 +89,7 @@ def lxc_name(name):
         (lambda: oci._root_path({}), InputError, "config.json has no root.path", ""),
         (lambda: oci._root_path({"root": {"path": ""}}), InputError, "config.json has no root.path", ""),
         (lambda: oci._root_path({"root": {"path": "a\0"}}), InputError, "config.json has no root.path", ""),
+        (lambda: oci._root_path({"root": {"path": "a" * 4096}}), InputError, "config.json has a root.path of more than 4095 characters", ""),
         (lambda: oci._ranges([{}]), InputError, "config.json has an invalid id mapping", ""),
         (lambda: oci._ranges([5]), InputError, "config.json has an invalid id mapping", ""),
         (

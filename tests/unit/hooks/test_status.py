@@ -579,3 +579,27 @@ def test_the_status_reports_code_that_another_user_can_change(monkeypatch):
         hint
         == "run chmod go-w on this path and delete the .pyc files below it, or install templater as root, for example in /opt"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "is not a JSON object"),
+        ("{}", "'hook'"),
+        ('{"hook": {"args": "a"}, "stages": ["prestart"]}', "'args' and 'stages' are not lists of texts"),
+        ('{"hook": {"args": []}, "stages": ["prestart"]}', "'args' and 'stages' are not lists of texts"),
+        (
+            '{"hook": {"args": ["a", 1]}, "stages": ["prestart"]}',
+            "'args' and 'stages' are not lists of texts",
+        ),
+        ('{"hook": {"args": ["a"]}, "stages": "prestart"}', "'args' and 'stages' are not lists of texts"),
+    ],
+)
+def test_the_status_command_says_why_a_hook_file_of_podman_is_not_valid(tmp_path, text, why):
+    (tmp_path / podman.FILE).write_text(text)
+    (found,) = podman.status("", str(tmp_path))
+    place = f"'{tmp_path}/{podman.FILE}'"
+    assert not found.ok
+    assert found.text.startswith(f"{place} is not a valid hook: ") and why in found.text, found.text
+    assert found.hint == f"templater hook install podman --path {tmp_path} --write"
