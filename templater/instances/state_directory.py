@@ -19,7 +19,7 @@ MAX_STATE = 64 << 10
 #: the maximum size of a file in ``.templater``: the largest are the journal and the record, of 16 MiB each
 LARGEST = 32 << 20
 #: the files that templater replaces, and the endings that they get meanwhile
-_NAMES = (STATE, WRITTEN, "lock", "log", "journal", "cloned")
+_NAMES = (STATE, WRITTEN, "lock", "log", "journal", "cloned", "deferred")
 _ENDINGS = ("", ".new", ".1")
 
 #: seconds to wait for the lock before reporting its holder

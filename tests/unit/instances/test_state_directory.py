@@ -296,7 +296,7 @@ def test_a_new_state_is_empty():
 
 @as_root
 @pytest.mark.parametrize(
-    "name", ["state", "state.new", "written.new", "journal.new", "cloned", "lock", "log.1"]
+    "name", ["state", "state.new", "written.new", "journal.new", "cloned", "lock", "log.1", "deferred.new"]
 )
 def test_a_large_file_of_the_directorys_owner_is_not_replaced(tmp_path, name):
     """root's hook removed a file of 800,000 shared blocks, which took 16 seconds of system time."""
