@@ -20,7 +20,7 @@ def real_places(mounts: "Collection[str]", rootfs: Root) -> "dict[str, str]":
     places = {}
     for mount in mounts:
         try:
-            path = clean(mount)
+            path = clean(mount) if mount.strip("/") else "/"
         except RefusedError:  # for example, a path with a NUL: the runtime refuses it
             continue
         places[_real(path, tree, steps)] = mount
@@ -60,7 +60,7 @@ def refuse_hidden(change: "Change", places: "Mapping[str, str]", hint: str) -> N
     The mount hides the file, which would lie in the directory below it, with the secrets in the file. A file
     that is mounted over the target itself is not refused, because podman does so with ``/etc/hosts``.
     """
-    place = next((place for place in parents_below(change.real, 0) if place in places), None)
+    place = "/" if "/" in places else next((x for x in parents_below(change.real, 0) if x in places), None)
     if place is not None:
         raise RefusedError(
             f"the container's mount at '{printable(places[place])}' would hide '{printable(change.path)}'",

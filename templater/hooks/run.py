@@ -521,7 +521,7 @@ def hidden_places(plan: "Plan", rootfs: "DirectoryRootfs", request: HookRequest)
     """
     from ..model.plan import WRITING
 
-    below = tuple(f"{mount}/" for mount in request.mounts)
+    below = tuple(f"{mount.rstrip('/')}/" for mount in request.mounts)
     if not below or not any(each.action in WRITING or each.real.startswith(below) for each in plan.changes):
         return ()
     from .hidden_targets import real_places, refuse_hidden

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ho
     [
         ("/a/b", "/a/b"), ("/none/x", "/none/x"), ("/inside/x", "/a/b/x"), ("/a/above/y", "/c/y"), ("/root", "/a/b"),
         ("/top/x", "/c/x"), ("/chain", "/a/b"), ("/dots", "/a"), ("/self", "/"), ("/a/b/file/x", "/a/b/file/x"),
+        ("/", "/"), ("//", "/"),
     ],
 )  # fmt: skip
 def test_a_mount_lies_where_the_links_of_the_root_filesystem_lead(tmp_path, mount, place):
@@ -44,6 +45,14 @@ def change_of(real, action=CREATE):
     made = Change(SimpleNamespace(), "start", "/shown", action)
     made.real = real
     return made
+
+
+@pytest.mark.parametrize("mount", ["/", "//", "/self"])
+def test_a_mount_over_the_root_directory_hides_every_file(tmp_path, mount):
+    """runc mounts a volume there, and the container did not get the file, which lay below the volume."""
+    (tmp_path / "self").symlink_to("/")
+    with Root(str(tmp_path)) as root, pytest.raises(RefusedError, match=f"mount at '{mount}' would hide"):
+        refuse_hidden(change_of("/x"), real_places((mount,), root), "do it")
 
 
 @pytest.mark.parametrize(
