@@ -20,7 +20,7 @@ from .served_image import Served
 #: two versions of them: the current one, and a new one or one that slow clients still read.
 MOST_BYTES = 64 << 20
 #: bytes that an element of a list needs besides its text
-_ELEMENT = 64
+_ELEMENT = 56
 #: the first LXD release with virtual machines; every Incus release has them
 _FIRST_WITH_MACHINES = (3, 19)
 
@@ -50,7 +50,7 @@ class Listing:
         self._positions = {fingerprint: number for number, fingerprint in enumerate(kept)}
         #: the image of each name in the image API
         self.aliases: dict[str, Served] = {}
-        self._unified: dict[str, list[Served]] = {}
+        self._unified: dict[str, tuple[Served, ...]] = {}
         self._give_names()
         #: the answers with lists, which are the same for all clients
         self.answers = {
@@ -72,7 +72,7 @@ class Listing:
                     names.setdefault(image.fingerprint, []).append(name)
             if image.unified:
                 for name in dict.fromkeys((*image.aliases, *image.download_names)):
-                    self._unified.setdefault(name, []).append(image)
+                    self._unified[name] = (*self._unified.get(name, ()), image)
         for fingerprint, own in names.items():
             position = self._positions[fingerprint]
             entry = self._entries[position]
@@ -113,9 +113,9 @@ class Listing:
         any.
         """
         image = self.find(name)
-        found = self._unified.get(name) or ([image] if image is not None and image.unified else [])
+        found = self._unified.get(name) or ((image,) if image is not None and image.unified else ())
         if lxd_version and _version(lxd_version) < _FIRST_WITH_MACHINES:
-            found = [image for image in found if image.type == CONTAINER]
+            found = tuple(image for image in found if image.type == CONTAINER)
         if not architectures:
             return found[0] if found else None
         for wanted in architectures:

@@ -182,7 +182,7 @@ VALUES = {
     "serving.connections": {"PIECE": 65_536, "_COLLECT": 32, "_MOST_PIPELINED": 4, "_CROWD": 8, "_MOST_HANDSHAKES": 16, "_TURN": 0.1, "_CLOSING": 32, "_MOST_RECORDS": 16, "_RECORD": 2048, "_SHUTDOWN": 5},
     "serving.image_server": {"_LONGEST": 500, "_MOST_FILTERS": 10, "_MOST_LONG": 8},
     "serving.page_server": {"STREAMS": 4, "BEAT": 15.0, "RETRY": 1000, "RECEIVING": 10.0},
-    "serving.image_listing": {"MOST_BYTES": 67_108_864, "_ELEMENT": 64, "_FIRST_WITH_MACHINES": (3, 19)},
+    "serving.image_listing": {"MOST_BYTES": 67_108_864, "_ELEMENT": 56, "_FIRST_WITH_MACHINES": (3, 19)},
     "serving.served_tree": {"_MOST_BYTES": 25_165_824},
     "serving.local_images": {"_USE": 3600},
     "simulation.writable_copy": {"MOST_NAMES": 1_000_000, "DEEPEST": 500},
