@@ -186,7 +186,7 @@ def guard(
     bounds = (
         limits.for_daemon() if live else limits.for_downloads() if downloads else limits.for_command(images)
     )
-    each, begun, seconds_for_mib = bounds.processor, monotonic(), 1
+    each, seconds_for_mib, end = bounds.processor, 1, 0.0
 
     def extra() -> int:
         seconds = 0
@@ -199,8 +199,11 @@ def guard(
             raise _OverError("command-processor")
 
     def begin_packing() -> None:
-        nonlocal seconds_for_mib
+        nonlocal seconds_for_mib, end
+        if end:  # a command can pack several files
+            return
         packing, seconds_for_mib = limits.for_packing(), PACKING_SECONDS
+        end = monotonic() + time_left() + packing.time - bounds.time
         bounds.time, bounds.memory = packing.time, packing.memory
         allow_memory(bounds.memory)
         signal.signal(signal.SIGALRM, stop_packing)
@@ -208,7 +211,7 @@ def guard(
 
     def stop_packing(number: int, frame: object) -> None:
         """Check both limits. While this process waits for mksquashfs, ITIMER_PROF does not run."""
-        if monotonic() >= begun + bounds.time:
+        if monotonic() >= end:
             raise _OverError("command-time")
         stop_at_limit(number, frame)
         signal.setitimer(signal.ITIMER_REAL, CHECK_SECONDS, AGAIN)

@@ -28,7 +28,6 @@ from ..model.architectures import DEBIAN_NAMES, KERNEL_NAMES
 from ..model.entry import FILE
 from ..model.errors import InputError, LimitError, RefusedError, UsageError, reason
 from ..model.file_names import DISK, ROOTFS
-from ..model.input_size import begin_packing
 from ..model.metadata import Metadata
 from ..model.progress import Progress, silent
 from ..model.source import printable
@@ -244,7 +243,6 @@ def _refuse_sparse(path: str, size: int, limits: Limits) -> None:
 
 @contextlib.contextmanager
 def _split_machine(path: str, limits: Limits, progress: Progress) -> Iterator[tuple[str, ...]]:
-    begin_packing()
     with tempfile.TemporaryDirectory(prefix="templater-split-") as folder:
         first, disk = os.path.join(folder, "metadata.tar.xz"), os.path.join(folder, "disk")
         with open(first, "wb") as file, compressing(XZ, file.write) as packer:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from ..model.errors import LimitError, UsageError, WriteError, reason
 from ..model.file_names import ROOTFS
-from ..model.input_size import begin_packing, running_programs
+from ..model.input_size import running_programs
 from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..oslite import PR_SET_PDEATHSIG, libc
@@ -82,7 +82,6 @@ def build(
     is true, existing files are overwritten. Raises UsageError if a file exists and ``replace`` is false, or
     if ``target`` or ``packing`` is invalid.
     """
-    begin_packing()
     kind = compression_named(packing.compression)
     if target == "-":
         raise UsageError(

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from ..model.errors import UsageError
+from ..model.input_size import begin_packing
 from ..parsing.magic_bytes import BZIP2, GZIP, LZ4, LZMA, TAR, XZ, ZSTD
 from .compression_modules import load_lz4, load_zstd
 
@@ -71,7 +72,11 @@ def compressor(kind: str, write: Write, level: int | None = None) -> Compressor:
 
 @contextlib.contextmanager
 def compressing(kind: str, write: Write, level: int | None = None) -> Iterator[Compressor]:
-    """Yield a compressor, and close it at the end. After an error or Ctrl-C, abandon it instead."""
+    """Yield a compressor, and close it at the end. After an error or Ctrl-C, abandon it instead.
+
+    From here on, the running command has the limits for packing.
+    """
+    begin_packing()
     packer = compressor(kind, write, level)
     try:
         yield packer

@@ -72,6 +72,16 @@ def test_attack_79_a_directory_of_many_empty_files_is_refused(
     assert "the command takes longer than 2 seconds of processor time" in capfd.readouterr().err
 
 
+def test_an_edit_of_an_archive_has_the_time_for_packing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """xz needs more than a second for a MiB of an image."""
+    image, begun = archive(tmp_path / "i.tar.gz", 1), []
+    monkeypatch.setattr(input_size, "allow_packing", [lambda: begun.append(True)])
+    assert main(["image", "set-property", image, "os=b"]) == 0
+    assert begun
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["archive", "directory"])
 def test_a_large_image_has_more_time_to_be_packed(source: str, tmp_path: Path) -> None:

@@ -329,9 +329,25 @@ def test_a_command_gets_the_packing_limits_when_it_begins_to_pack(monkeypatch):
         assert 28.5 < processor_left() < 29.001
         assert resource.getrlimit(resource.RLIMIT_CPU)[0] == kernel + 18
         assert resource.getrlimit(resource.RLIMIT_AS)[0] - size > 2 << 30
+        input_size.begin_packing()
+        assert 28.5 < processor_left() < 29.001
         assert signal.getitimer(signal.ITIMER_REAL)[0] <= command_limits.CHECK_SECONDS
     assert state() == before
     assert input_size.allow_packing == []
+
+
+@pytest.mark.slow
+def test_the_time_in_an_editor_does_not_count_when_a_command_packs_afterwards():
+    with guard(parse(["command-time=2"], (COMMAND,))):
+        with paused():
+            time.sleep(2)
+        input_size.begin_packing()
+        input_size.begin_packing()
+        time.sleep(0.6)
+        packed = True
+        with pytest.raises(command_limits._OverError):
+            time.sleep(20)
+    assert packed
 
 
 def test_a_processor_limit_that_the_user_sets_does_not_grow_while_a_command_packs(monkeypatch):
