@@ -250,7 +250,7 @@ def require_mount_hook(path: str, config: str, stage: str = "") -> None:
     for key, value in found:
         if key == "lxc.rootfs.path":
             path = value or path
-    lines = [line for line in hook_lines(found, "mount") if calls_templater(line)]
+    lines = [line for line in hook_lines(found, "mount") if _renders(line)]
     if stage == "mount" and (is_directory(without_prefix(path)) or layers_of(without_prefix(path))):
         if not any("--stage mount" in line or "--stage=mount" in line for line in lines):
             raise RefusedError(
@@ -287,6 +287,10 @@ def hook_lines(found: "list[tuple[str, str]]", stage: str) -> "list[str]":
     return lines
 
 
+def _renders(line: str) -> bool:
+    return calls_templater(line) or "templater hook lxc" in line
+
+
 def has_hook(config: str, stage: str, *, elsewhere: bool = False) -> bool:
     """Return whether a hook of a stage calls templater. Raises RefusedError if the file is unreadable.
 
@@ -294,7 +298,7 @@ def has_hook(config: str, stage: str, *, elsewhere: bool = False) -> bool:
     """
     try:
         lines = hook_lines(list(settings(config)), stage)
-        return any(calls_templater(line) and (elsewhere or "--rootfs" not in line) for line in lines)
+        return any(_renders(line) and (elsewhere or "--rootfs" not in line) for line in lines)
     except TemplaterError as error:
         raise unreadable(config, error.message) from None
 

@@ -61,6 +61,7 @@ def test_a_hook_of_a_stage_is_found_in_the_configuration(lines, found, tmp_path)
     [
         ("/srv/templater-tools/notify.sh", False, False),
         ("templater trigger c1 copy", False, False),
+        ("/usr/bin/templater hook lxc --stage mount", False, True),
         ("/usr/bin/python3 -c 'from templater_hook import main;main()' lxc", False, True),
         ("/usr/bin/python3 -c 'from templater.hooks.run import serve' lxc", False, True),
         ("/usr/bin/python3 -c 'from templater_hook import main' lxc --rootfs /srv/other", False, False),
