@@ -10,10 +10,11 @@ import time
 import click
 import pytest
 
+from templater.checks import templater_toml
 from templater.checks.templater_toml import MAX_IGNORES
 from templater.cli.commands.check import explained, image_of, show, write
 from templater.cli.main import main
-from templater.model.errors import InputError
+from templater.model.errors import InputError, LimitError
 from templater.model.metadata import UNCOUNTED
 
 METADATA = """architecture: x86_64
@@ -264,3 +265,35 @@ def test_a_finding_is_printed_below_the_name_of_its_file_and_above_its_excerpt_a
         "a\n  1:2: error: m\n  [c]\n    1 | x\n      | ^\n    hint: h\n"
         "  error: m\n  [c]\n\nb\\n\n  error: m\n  [c]\n"
     )
+
+
+def test_the_instances_that_an_image_names_have_limits_on_their_number_and_size(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\n")
+    assert [each.name for each in templater_toml.described(str(tmp_path), ("a.yaml", "b.yaml"))] == ["a", "b"]
+    for limit, most, message in (
+        ("MAX_INSTANCES", 2, "templater.toml names more than 1 instances"),
+        ("LARGEST", 16, "the instance descriptions that templater.toml names have more than 0 MiB in total"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(templater_toml, limit, most)
+            assert len(templater_toml.described(str(tmp_path), ("a.yaml", "b.yaml"))) == 2
+            patched.setattr(templater_toml, limit, most - 1)
+            with pytest.raises(LimitError) as caught:
+                templater_toml.described(str(tmp_path), ("a.yaml", "b.yaml"))
+        assert caught.value.message == message
+
+
+def test_an_instance_is_read_only_from_a_file_in_the_directory_of_the_image(tmp_path):
+    (tmp_path / "image.tar").write_text("x")
+    for folder, error, hint in (
+        (
+            "image.tar",
+            "can't read 'a.yaml', which templater.toml names: the image is not a directory",
+            "pass -i FILE",
+        ),
+        ("", f"'{tmp_path}/a.yaml' does not exist", "templater.toml names this file"),
+    ):
+        with pytest.raises(InputError) as caught:
+            templater_toml.read_described(str(tmp_path / folder), "a.yaml")
+        assert (caught.value.message, caught.value.hint) == (error, hint)
