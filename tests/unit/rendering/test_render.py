@@ -4,7 +4,14 @@ import pytest
 
 from templater import pongo2
 from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
-from templater.model.errors import LimitError, MetadataError, RefusedError, TemplateError, TemplateSyntaxError
+from templater.model.errors import (
+    LimitError,
+    MetadataError,
+    RefusedError,
+    TemplateError,
+    TemplaterError,
+    TemplateSyntaxError,
+)
 from templater.model.hosts import INCUS, INCUS_DEBIAN
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
@@ -13,7 +20,7 @@ from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.pongo2 import compile
 from templater.pongo2.dialect import DIALECTS
-from templater.rendering.render import Rendering, render, render_data
+from templater.rendering.render import Rendering, render, render_data, template_bytes
 
 
 def file(text: str) -> TemplateFile:
@@ -66,6 +73,23 @@ def test_a_failed_template_does_not_prevent_the_rendering_of_other_templates() -
     )
     assert isinstance(bad.error, TemplateSyntaxError) and bad.content is None
     assert good.content == b"fine" and good.error is None
+
+
+@pytest.mark.parametrize(
+    ("file", "message", "hint"),
+    [
+        (TemplateFile(), "template 'a.tpl' does not exist", "put the template into the image's templates folder, next to metadata.yaml"),
+        (TemplateFile(Entry(SYMLINK)), "template 'a.tpl' is a symlink, not a regular file", "most releases of LXD and Incus refuse symlinks"),
+        (TemplateFile(Entry(DIRECTORY)), "template 'a.tpl' is a directory, not a regular file", ""),
+        (TemplateFile(None, None, LimitError("too large", hint="h")), "too large", "h"),
+    ],
+)  # fmt: skip
+def test_a_template_that_cannot_be_rendered_gives_a_message_and_a_hint(
+    file: TemplateFile, message: str, hint: str
+) -> None:
+    with pytest.raises(TemplaterError) as caught:
+        template_bytes("a.tpl", {"a.tpl": file})
+    assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
 def test_template_bytes_that_are_not_utf8_are_preserved() -> None:

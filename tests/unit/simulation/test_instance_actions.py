@@ -622,7 +622,8 @@ def test_the_create_step_is_allowed_as_the_first_step() -> None:
 
 def test_a_simulated_release_that_rejects_template_links_creates_no_instance() -> None:  # 67
     link = Paper(entry=Entry(SYMLINK, target="b.tpl"))
-    with pytest.raises(HostError, match=r"'a.tpl' is not a regular file"):
+    said = r"^incus-debian refuses to create the instance: template 'a.tpl' is not a regular file$"
+    with pytest.raises(HostError, match=said):
         life(image=link, host=INCUS_DEBIAN)
     life(image=link, host=LXD_DEBIAN)
 
