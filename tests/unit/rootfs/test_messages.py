@@ -17,7 +17,7 @@ from templater.rootfs.confined import (
     require_public,
     write_error,
 )
-from templater.rootfs.trusted_paths import open_folder, open_log
+from templater.rootfs.trusted_paths import clean_path, open_folder, open_log
 from tests.rootfs_builders import as_root
 
 HINTS = {
@@ -257,3 +257,14 @@ def test_a_private_file_in_a_directory_of_other_users_is_refused(
                 require_public(opened.fileno(), directory, str(file))
         finally:
             os.close(directory)
+
+
+def test_two_dots_behind_a_symlink_are_refused_because_programs_disagree_about_them(tmp_path):
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("a/b")
+    for path in ("link/../b", "none/../a", "a/none/.."):
+        place = f"{tmp_path}/{path}"
+        said = f"'{place}' is missing or has '..' behind a symlink", "give a path without '..'"
+        assert failed(clean_path, place) == said
+    assert clean_path(f"{tmp_path}/a/b/../b/.") == f"{tmp_path}/a/b"
+    assert clean_path(f"{tmp_path}/link/") == f"{tmp_path}/link"
