@@ -12,6 +12,7 @@ from ..model.source import whole_characters
 from .catalog_decoder import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, Product, decode_index
 from .client_image_list import list_images
 from .local_stream import Stream
+from .serve_limits import ServedSize, add_catalog_file
 from .stream_files import CatalogFiles
 from .tree import Tree
 from .tree_catalog import Catalog, clean_path
@@ -77,14 +78,16 @@ def read_products(stream: Stream | _Unsaved) -> list[Product]:
 
 
 def refuse_unreadable(tree: Tree, catalog: Catalog) -> None:
-    """Raise LimitError if a tree's changed catalog exceeds a limit on reading catalogs.
+    """Raise LimitError if a tree's changed catalog exceeds a limit on reading or serving catalogs.
 
     Otherwise, one image could make all images of a tree unreadable.
     """
+    served = ServedSize()
     with suppress(InputError):  # values of wrong types were in the tree before
         products = read_products(_Unsaved(tree, catalog))
         for client in CLIENTS:
-            list_images(products, client)
+            served.add(list_images(products, client)[0], client)
+    served.check()
 
 
 class _Unsaved:
@@ -92,8 +95,14 @@ class _Unsaved:
 
     def __init__(self, tree: Tree, catalog: Catalog) -> None:
         self._tree, self._catalog = tree, catalog
+        self._bytes = 0
 
     def file(self, path: str, /) -> IO[bytes]:
+        file = self._open(path)
+        self._bytes = add_catalog_file(self._bytes, file)
+        return file
+
+    def _open(self, path: str) -> IO[bytes]:
         if path != INDEX_PATH and path not in self._catalog.files:
             return self._tree.file(path)
         file = TemporaryFile()  # noqa: SIM115  # the reader closes it

@@ -71,6 +71,8 @@ class CatalogFiles:
         self._open = open_file
         self._files: dict[str, ProductsFile] = {}
         self._size = CatalogSize()
+        #: the size of the files that have been opened
+        self.bytes = 0
         self._opened = ExitStack()
 
     def __enter__(self) -> CatalogFiles:
@@ -103,4 +105,6 @@ class CatalogFiles:
 
     def _open_counted(self, path: str) -> tuple[IO[bytes], int]:
         file = self._opened.enter_context(self._open(path))
-        return file, self._size.add(file, path)
+        size = self._size.add(file, path)
+        self.bytes += size
+        return file, size

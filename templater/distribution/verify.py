@@ -16,6 +16,7 @@ from ..model.source import printable
 from .catalog_decoder import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, IndexEntry, Product, decode_index
 from .client_image_list import MOST_IMAGES, UNIFIED, Image, day, list_images
 from .local_stream import Stream
+from .serve_limits import ServedSize, check_catalog_size
 from .stream_files import CatalogFiles, ProductsFile
 from .tree_catalog import clean_path
 from .verify_files import SHA256, ContentReader, check_files, check_strays
@@ -45,7 +46,9 @@ def verify(
         if products is None:
             report.images = dict.fromkeys(clients)
         else:
-            _Verifier(stream, clients, report, metadata_only, progress).check(products)
+            verifier = _Verifier(stream, clients, report, metadata_only, progress)
+            verifier.check(products)
+            _check_serve_limits(files, verifier.served, report)
     join_clients(report)
     return report
 
@@ -66,6 +69,7 @@ class _Verifier:
     ) -> None:
         failing = {client for each in report.problems if each.code in _FATAL for client in each.clients}
         report.images = {client: None if client in failing else 0 for client in clients}
+        self.served = ServedSize()
         self._report = report
         self._metadata_only = metadata_only
         #: for each client, the number of entries that the client lists or drops
@@ -97,6 +101,7 @@ class _Verifier:
                 continue
             images, dropped = list_images(products, client)
             report.images[client] = number + len(images)
+            self.served.add(images, client)
             self._entries[client] += len(images) + len(dropped)
             if self._entries[client] > MOST_IMAGES:
                 raise LimitError(f"the stream has more than {MOST_IMAGES} images")
@@ -107,6 +112,15 @@ class _Verifier:
             _check_images(images, client, report)
         files = check_files(self._reader, products, found, report, self._metadata_only)
         self._paths.update(map(hash, files))
+
+
+def _check_serve_limits(files: CatalogFiles, served: ServedSize, report: Report) -> None:
+    try:
+        check_catalog_size(files.bytes)
+        served.check()
+    except LimitError as error:
+        message = f"`templater serve` may refuse this tree: {error.message}"
+        report.add(WARNING, "serve-limit", f"'{INDEX_PATH}'", message)
 
 
 #: problems that make a client list no image at all

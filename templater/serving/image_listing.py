@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
+from ..distribution.serve_limits import MOST_OF_LISTS
 from ..model.architectures import KERNEL_NAMES
 from ..model.errors import LimitError
 from ..model.instance import CONTAINER
@@ -16,9 +17,6 @@ from . import image_api_json
 from .encoded_list import Elements, EncodedList
 from .served_image import Served
 
-#: Limit in bytes on all lists of the image API and all generated files of a stream together. A server keeps
-#: two versions of them: the current one, and a new one or one that slow clients still read.
-MOST_BYTES = 64 << 20
 #: bytes that an element of a list needs besides its text
 _ELEMENT = 56
 #: the first LXD release with virtual machines; every Incus release has them
@@ -89,8 +87,8 @@ class Listing:
 
     def _count(self, size: int) -> None:
         self._size += size
-        if self._size > MOST_BYTES:
-            raise LimitError(f"the lists of images for clients have more than {MOST_BYTES >> 20} MiB")
+        if self._size > MOST_OF_LISTS:
+            raise LimitError(f"the lists of images for clients have more than {MOST_OF_LISTS >> 20} MiB")
 
     def encoded(self, image: Served) -> bytes:
         """Return the JSON of one of the images."""

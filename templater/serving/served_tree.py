@@ -14,15 +14,14 @@ from ..distribution.catalog_decoder import INDEX_PATH, Product
 from ..distribution.client_image_list import Image, client_aliases, list_images
 from ..distribution.list_stream import read_products
 from ..distribution.local_stream import LocalStream
+from ..distribution.serve_limits import LISTED_CLIENTS, add_catalog_file
 from ..distribution.tree import Tree, open_directory, real_path
 from ..distribution.tree_catalog import clean_path
-from ..model.errors import InputError, LimitError, RefusedError
+from ..model.errors import InputError, RefusedError
 from ..rootfs.confined import require_public
 from .image_listing import Listing
 from .served_image import File, Served
 
-#: limit in bytes on the catalog of a served tree, which is loaded again while the server has the old images
-_MOST_BYTES = 24 << 20
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -58,7 +57,7 @@ class TreeSource:
 
     def _images(self, products: Sequence[Product]) -> Iterator[Served]:
         files: dict[int, File] = {}
-        for client in ("incus-7", "lxd"):
+        for client in LISTED_CLIENTS:
             named: set[tuple[object, str, str]] = set()
             for image in list_images(products, client)[0]:
                 served = _from_tree(image, named, files)
@@ -81,10 +80,7 @@ class _Catalogs(LocalStream):
         """Open a file. Raises LimitError for a large catalog, because two catalogs must fit in memory."""
         self.paths.append(path)
         file = super().file(path)
-        self._bytes += os.fstat(file.fileno()).st_size
-        if self._bytes > _MOST_BYTES:
-            file.close()
-            raise LimitError(f"the catalog has more than {_MOST_BYTES >> 20} MiB")
+        self._bytes = add_catalog_file(self._bytes, file)
         return file
 
 

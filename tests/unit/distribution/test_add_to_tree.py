@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.distribution import catalog_decoder
+from templater.distribution import catalog_decoder, serve_limits
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import IMAGES_PATH, INDEX_PATH
 from templater.distribution.store import Store
@@ -16,6 +16,7 @@ from templater.image.fingerprint import fingerprint
 from templater.image.limits import DEFAULT
 from templater.image.open_file import reading, whole_content
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
+from templater.serving.served_tree import TreeSource
 from tests.image_archives import file, image, padded, pax
 from tests.streams.builders import (
     CREATED,
@@ -466,6 +467,25 @@ def test_an_image_that_exceeds_a_limit_on_the_whole_catalog_is_not_added(tree, t
         add(tree, unified_image(tmp_path / "b", release="2"))
     assert (files(tree), tree.read(IMAGES_PATH)) == before
     checked(tree)
+
+
+@pytest.mark.parametrize("limit", ["MOST_OF_CATALOG", "MOST_OF_LISTS"])
+def test_attack_82_an_image_with_which_a_server_would_refuse_the_tree_is_not_added(
+    tree, tmp_path, monkeypatch, limit
+):
+    add(tree, unified_image(tmp_path / "a"))
+    size = sum(len(tree.read(path)) for path in (INDEX_PATH, IMAGES_PATH))
+    monkeypatch.setattr(serve_limits, limit, size if limit == "MOST_OF_CATALOG" else 4000)
+    before = files(tree), tree.read(IMAGES_PATH)
+    with pytest.raises(
+        LimitError, match=r"^the (catalog has|lists of images .* have) more than 0 MiB$"
+    ) as caught:
+        for number in range(2, 9):
+            add(tree, unified_image(tmp_path / str(number), release=str(number)))
+    assert caught.value.hint == "`templater serve` cannot serve a larger catalog"
+    assert TreeSource(tree.path).load().images
+    if limit == "MOST_OF_CATALOG":
+        assert (files(tree), tree.read(IMAGES_PATH)) == before
 
 
 @pytest.mark.parametrize("exists", [True, False])

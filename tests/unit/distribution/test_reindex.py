@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from templater.cli.main import main
-from templater.distribution import catalog_decoder, signatures
+from templater.distribution import catalog_decoder, serve_limits, signatures
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import CLIENTS, IMAGES_PATH, INDEX_PATH, Item, Product, Version
 from templater.distribution.client_image_list import Image, list_images
@@ -25,6 +25,7 @@ from templater.distribution.verify import verify
 from templater.distribution.web_server_redirects import prefix_of, rules
 from templater.limit_option import parse
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
+from templater.serving.served_tree import TreeSource
 from tests.streams.builders import CREATED, DAY, checked, listed, split_image, tarball
 from tests.streams.mutations import HERE
 from tests.streams.server import serving
@@ -418,6 +419,22 @@ def test_republishing_a_catalog_above_the_total_size_limit_is_refused(origin, tr
     monkeypatch.setattr(catalog_decoder, "MOST_BYTES_OF_ALL", (origin.folder / PRODUCTS).stat().st_size)
     with pytest.raises(LimitError, match=r"^the catalog has more than 0 MiB$"):
         republish(UrlStream(origin.url), tree, copying=True)
+
+
+@pytest.mark.parametrize("limit", ["MOST_OF_CATALOG", "MOST_OF_LISTS"])
+def test_attack_82_a_catalog_with_which_a_server_would_refuse_the_tree_is_not_republished(
+    origin, tree, tmp_path, monkeypatch, limit
+):
+    """With one hostile origin, `templater serve` served no image of the tree any more."""
+    meta, root = split_image(tmp_path / "own")
+    add(tree, meta, [root])
+    size = sum(len(tree.read(path)) for path in (INDEX_PATH, IMAGES_PATH))
+    monkeypatch.setattr(serve_limits, limit, size)
+    before = tree.read(INDEX_PATH)
+    with pytest.raises(LimitError, match=r"^the (catalog has|lists of images .* have) more than 0 MiB$"):
+        republish(UrlStream(origin.url), tree, redirects=str(tmp_path / "rules"))
+    assert tree.read(INDEX_PATH) == before
+    assert TreeSource(tree.path).load().images
 
 
 class Counted(dict):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.distribution import stream_files, verify_report
+from templater.distribution import serve_limits, stream_files, verify_report
 from templater.distribution import verify as verify_module
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import IMAGES_PATH, INDEX_PATH, Decoded, Item, Product, Version
@@ -394,6 +394,21 @@ def test_a_lone_surrogate_in_an_image_path_is_a_catalog_error(tmp_path):
     product = {"arch": "amd64", "os": "x", "release": "1", "versions": {"20260101": _version()}}
     product["versions"]["20260101"]["items"]["m0"]["path"] = "\ud800"
     assert verify(_hostile_tree(tmp_path, {"p": product})).problems
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("MOST_OF_CATALOG", "the catalog has more than 0 MiB"),
+        ("MOST_OF_LISTS", "the lists of images for clients have more than 0 MiB"),
+    ],
+)
+def test_attack_82_a_tree_that_a_server_would_refuse_gives_a_warning(tree, monkeypatch, limit, message):
+    assert not verify(LocalStream(tree)).problems
+    monkeypatch.setattr(serve_limits, limit, 1000)
+    (problem,) = verify(LocalStream(tree)).problems
+    assert (problem.level, problem.code, problem.place) == ("warning", "serve-limit", f"'{INDEX_PATH}'")
+    assert problem.message == f"`templater serve` may refuse this tree: {message}"
 
 
 # product by product

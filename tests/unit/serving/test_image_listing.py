@@ -43,7 +43,7 @@ def test_an_image_that_a_source_lists_twice_is_served_once():
 def test_attack_73_the_lists_for_clients_have_a_limit_in_encoded_bytes(monkeypatch):
     """JSON has 12 bytes for an emoji, and repeats the texts of a product for each image."""
     emojis = replace(image("a"), properties={"os": "\N{GRINNING FACE}" * 1000})
-    monkeypatch.setattr(image_listing, "MOST_BYTES", 15_000)
+    monkeypatch.setattr(image_listing, "MOST_OF_LISTS", 15_000)
     assert len(Listing([emojis]).encoded(emojis)) > 12_000
     read = []
 
@@ -71,7 +71,7 @@ def test_the_limit_counts_the_lists_of_addresses_and_aliases_and_generated_files
     images, documents, monkeypatch
 ):
     assert Listing(images, documents).images == tuple(images)
-    monkeypatch.setattr(image_listing, "MOST_BYTES", 15_000)
+    monkeypatch.setattr(image_listing, "MOST_OF_LISTS", 15_000)
     with pytest.raises(LimitError):
         Listing(images, documents)
 

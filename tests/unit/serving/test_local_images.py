@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from templater.distribution import serve_limits
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import IMAGES_PATH
 from templater.distribution.store import UNUSED, Store
@@ -155,9 +156,9 @@ def test_replacing_the_catalog_of_a_tree_makes_the_server_load_it_again(tree):
 
 def test_a_tree_with_a_catalog_that_does_not_fit_twice_in_memory_is_not_served(tree, monkeypatch):
     size = sum((tree / "streams/v1" / name).stat().st_size for name in ("index.json", "images.json"))
-    monkeypatch.setattr(served_tree, "_MOST_BYTES", size)
+    monkeypatch.setattr(serve_limits, "MOST_OF_CATALOG", size)
     assert TreeSource(str(tree)).load().images
-    monkeypatch.setattr(served_tree, "_MOST_BYTES", size - 1)
+    monkeypatch.setattr(serve_limits, "MOST_OF_CATALOG", size - 1)
     with pytest.raises(LimitError, match=r"^the catalog has more than 0 MiB$"):
         TreeSource(str(tree)).load()
 

@@ -1,0 +1,95 @@
+"""Limits on the catalogs that `templater serve` can serve.
+
+Commands that change a tree refuse catalogs above these limits. Otherwise, one origin could make a server
+refuse all images of a tree.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from typing import IO
+from urllib.parse import quote
+
+from ..model.errors import LimitError
+from .client_image_list import Image
+from .tree_catalog import clean_path
+
+#: limit in bytes on the catalog of a served tree, which is loaded again while the server has the old images
+MOST_OF_CATALOG = 24 << 20
+#: Limit in bytes on all lists of the image API and all generated files of a stream together. A server keeps
+#: two versions of them: the current one, and a new one or one that slow clients still read.
+MOST_OF_LISTS = 64 << 20
+_HINT = "`templater serve` cannot serve a larger catalog"
+#: the clients whose images a server lists
+LISTED_CLIENTS = ("incus-7", "lxd")
+#: the most bytes that each image, requirement and alias needs in the lists besides its texts
+_IMAGE, _REQUIREMENT, _ALIAS = 577, 19, 207
+#: bytes that an image needs less for each of three properties without text, which the lists omit
+_OMITTED = 11
+
+
+def check_catalog_size(size: int) -> None:
+    if size > MOST_OF_CATALOG:
+        raise LimitError(f"the catalog has more than {MOST_OF_CATALOG >> 20} MiB", hint=_HINT)
+
+
+def add_catalog_file(size: int, file: IO[bytes]) -> int:
+    """Return the size of a catalog with one more file. Close the file if the catalog is too large."""
+    size += os.fstat(file.fileno()).st_size
+    try:
+        check_catalog_size(size)
+    except LimitError:
+        file.close()
+        raise
+    return size
+
+
+class ServedSize:
+    """An upper bound on the size of a server's lists of images."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        #: Python's hash() of each fingerprint: a server lists only the first image with a fingerprint
+        self._seen: set[int] = set()
+
+    def add(self, images: Iterable[Image], client: str) -> None:
+        """Add the images that a client lists, if the server lists the images of this client."""
+        for image in images if client in LISTED_CLIENTS else ():
+            key = hash(image.fingerprint)
+            if key not in self._seen:
+                self._seen.add(key)
+                self.bytes += _size(image)
+
+    def check(self) -> None:
+        if self.bytes > MOST_OF_LISTS:
+            message = f"the lists of images for clients have more than {MOST_OF_LISTS >> 20} MiB"
+            raise LimitError(message, hint=_HINT)
+
+
+def _size(image: Image) -> int:
+    product, version = image.product, image.version
+    twice = (
+        product.os,
+        product.arch,
+        product.variant,
+        version.label,
+        version.name,
+    )  # also in the description
+    once = (
+        product.release, product.release_title, product.version, *product.requirements,
+        *product.requirements.values(), clean_path(image.metadata.path).rpartition("/")[2],
+        image.kind, image.type, image.architecture, str(image.size),
+    )  # fmt: skip
+    fingerprint = _length(image.fingerprint)
+    size = _IMAGE + 2 * _length("".join(twice)) + _length("".join(once)) + 2 * fingerprint
+    size += _REQUIREMENT * len(product.requirements)
+    size -= _OMITTED * (product.version, product.variant, version.label).count("")
+    for name in image.aliases:  # in the image, and in two lists
+        size += _ALIAS + 2 * _length(name) + len(quote(name, safe="")) + fingerprint + len(image.type)
+    return size
+
+
+def _length(text: str) -> int:
+    return len(json.dumps(text))

@@ -1,0 +1,71 @@
+"""The limit that commands use for a tree is at least the size of the lists that its server makes."""
+
+import random
+
+import pytest
+
+from templater.distribution.catalog_decoder import CLIENTS, Decoded, decode_products
+from templater.distribution.client_image_list import list_images
+from templater.distribution.serve_limits import ServedSize
+from templater.serving.image_listing import Listing
+from templater.serving.served_tree import TreeSource
+
+
+def sizes(products, folder) -> tuple[int, int]:
+    """Return the size that commands count, and the size of the lists."""
+    served = ServedSize()
+    for client in CLIENTS:
+        served.add(list_images(products, client)[0], client)
+    return served.bytes, Listing(TreeSource(str(folder))._images(products))._size
+
+
+def test_attack_82_commands_count_at_least_the_bytes_of_a_servers_lists(tmp_path):
+    rng = random.Random(82)
+
+    def text(most: int = 20) -> str:
+        letters = rng.choice(["abc", '"\\\n\x01', "é/ %", "\N{GRINNING FACE}", "\u20ac", "x,y"])
+        return "".join(rng.choices(letters, k=rng.randint(0, most)))
+
+    def version() -> dict:
+        digest = "".join(rng.choices("0123456789abcdef", k=64)) + text(300)
+        combined = {"combined_squashfs_sha256": digest, "combined_disk-kvm-img_sha256": digest[::-1]}
+        items = {
+            family: {
+                "ftype": f"{family}.tar.xz",
+                "path": f"images/{text()}{text(300)}m",
+                "size": rng.getrandbits(62),
+                **combined,
+            }
+            for family in rng.sample(["incus", "lxd"], rng.randint(1, 2))
+        }
+        for kind in ("squashfs", "disk-kvm.img"):
+            items[kind] = {"ftype": kind, "path": kind, "size": rng.getrandbits(62), "sha256": digest}
+        path = f"images/{text(100)}u"
+        items["u"] = {"ftype": "incus_combined.tar.gz", "path": path, "size": 1, "sha256": digest + "u"}
+        return {"label": text(), "items": items}
+
+    for _ in range(200):
+        product = {
+            **{key: text() for key in ("os", "release", "release_title", "version", "variant")},
+            "aliases": ",".join(text(40) for _ in range(rng.randint(0, 9))), "arch": rng.choice(["amd64", "arm64", "riscv64"]),
+            "requirements": {f"{number}{text()}": text() for number in range(rng.randint(0, 20))},
+            "support_eol": rng.choice(["", "2030-01-01"]),
+            "versions": {f"2026010{number + 1}{text()}": version() for number in range(rng.randint(1, 4))},
+        }  # fmt: skip
+        counted, size = sizes(list(decode_products({"products": {"p": product}}, "", Decoded())), tmp_path)
+        assert counted >= size > 0, product
+
+
+@pytest.mark.parametrize("aliases", [0, 4])
+def test_commands_count_little_more_than_the_bytes_of_a_servers_lists(aliases, tmp_path):
+    digest = "a" * 64
+    item = {"path": "images/a.tar.xz", "size": 10**6, "combined_squashfs_sha256": digest}
+    items = {f"{family}.tar.xz": {"ftype": f"{family}.tar.xz", **item} for family in ("incus", "lxd")}
+    items["root"] = {"ftype": "squashfs", "path": "b", "size": 10**8, "sha256": "b" * 64}
+    product = {
+        "os": "debian", "release": "13", "release_title": "trixie", "variant": "default", "arch": "amd64",
+        "aliases": ",".join(f"debian/13/{number}" for number in range(aliases)),
+        "versions": {"20260101_0000": {"items": items}},
+    }  # fmt: skip
+    counted, size = sizes(list(decode_products({"products": {"p": product}}, "", Decoded())), tmp_path)
+    assert size <= counted < 1.1 * size
