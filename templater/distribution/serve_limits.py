@@ -70,13 +70,8 @@ class ServedSize:
 
 def _size(image: Image) -> int:
     product, version = image.product, image.version
-    twice = (
-        product.os,
-        product.arch,
-        product.variant,
-        version.label,
-        version.name,
-    )  # also in the description
+    # The description repeats these texts.
+    twice = (product.os, product.arch, product.variant, version.label, version.name)
     once = (
         product.release, product.release_title, product.version, *product.requirements,
         *product.requirements.values(), clean_path(image.metadata.path).rpartition("/")[2],
@@ -87,7 +82,8 @@ def _size(image: Image) -> int:
     size += _REQUIREMENT * len(product.requirements)
     size -= _OMITTED * (product.version, product.variant, version.label).count("")
     for name in image.aliases:  # in the image, and in two lists
-        size += _ALIAS + 2 * _length(name) + len(quote(name, safe="")) + fingerprint + len(image.type)
+        address = quote(name, safe="", errors="surrogatepass")
+        size += _ALIAS + 2 * _length(name) + len(address) + fingerprint + len(image.type)
     return size
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
+from ..model.source import whole_characters
 from .encoded_list import Elements, EncodedList
 from .served_image import Served
 
@@ -87,7 +88,7 @@ def image_address(fingerprint: str) -> str:
 
 
 def alias_address(name: str) -> str:
-    return f"/1.0/images/aliases/{quote(name, safe='')}"
+    return f"/1.0/images/aliases/{quote(whole_characters(name), safe='')}"
 
 
 @lru_cache(1000)

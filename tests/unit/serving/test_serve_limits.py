@@ -23,7 +23,7 @@ def test_attack_82_commands_count_at_least_the_bytes_of_a_servers_lists(tmp_path
     rng = random.Random(82)
 
     def text(most: int = 20) -> str:
-        letters = rng.choice(["abc", '"\\\n\x01', "é/ %", "\N{GRINNING FACE}", "\u20ac", "x,y"])
+        letters = rng.choice(["abc", '"\\\n\x01', "é/ %", "\N{GRINNING FACE}", "\u20ac", "x,y", "\ud800"])
         return "".join(rng.choices(letters, k=rng.randint(0, most)))
 
     def version() -> dict:
