@@ -408,6 +408,8 @@ class _Composer:
         if event.tag == "!" and event.value == "<<":
             # a merge key for yaml.v4, and for yaml.v2 even if it has quotes
             raise YamlError("tag '!' is not allowed before '<<'", span, hint="remove the tag")
+        if tag == "!!merge" and event.value != "<<":  # a merge key for yaml.v4 only
+            raise YamlError("tag '!!merge' is allowed only before '<<'", span, hint="remove the tag")
         plain = bool(event.implicit[0]) and not event.tag
         if event.tag == "!" and self.rules == "v4":
             plain = not event.style  # yaml.v4 ignores this tag, and yaml.v2 reads a string
@@ -454,7 +456,11 @@ class _Composer:
             )
 
     def span(self, event: Any) -> Span:
-        return self.source.span(event.start_mark.index + self.shift, event.end_mark.index + self.shift)
+        span = self.source.span(event.start_mark.index + self.shift, event.end_mark.index + self.shift)
+        if span.start and self.source.text[span.start - 1] == "?":
+            # inside brackets, '?a' is the key 'a' for libyaml and yaml.v2, and the text '?a' for yaml.v4
+            raise YamlError("'?' needs a blank behind it", span, hint="remove the '?', or quote the text")
+        return span
 
     def tag(self, event: Any, span: Span) -> str:
         if not event.tag or event.tag == "!":

@@ -124,7 +124,7 @@ CASES = {
     78: Case("a target of several gigabytes in a lower layer of a container's overlay, which the kernel copies when it is replaced", "refused if a run would replace more than 128 MiB"),
     79: Case("a small image that is slow to pack, such as an archive of many empty files", "the limit on processor time grows with the size of the image, and includes the programs that pack"),
     80: Case("root of a container fills its root directory with millions of names, all of which overlayfs reads before the first one", "hooks search it for leftovers only after a killed run, and only up to a size"),
-    81: Case("a metadata.yaml with rules that only the daemons' YAML library sees, because of a byte order mark or a tag on a merge key", "refused; `audit` reports it"),
+    81: Case("a metadata.yaml with rules that only the daemons' YAML library sees, because of a byte order mark, a tag on a merge key, or a question mark", "refused; `audit` reports it"),
     82: Case("an origin or image whose entries make the catalog of a tree too large for the tree's server", "`streams reindex` and `streams add` refuse them; `streams verify` warns"),
 }  # fmt: skip
 

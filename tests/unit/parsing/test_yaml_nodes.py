@@ -227,3 +227,39 @@ def test_only_the_v4_rules_ignore_the_tag_of_a_plain_scalar_without_a_name(rules
 def test_a_merge_key_with_a_tag_without_a_name_is_an_error(key, rules):
     with pytest.raises(YamlError, match="tag '!' is not allowed before '<<'"):
         parse(Source("m", f"{key}: {{}}"), rules)
+
+
+@pytest.mark.parametrize("rules", ["v2", "v4"])
+def test_the_merge_tag_on_another_key_is_an_error(rules):
+    """Only yaml.v4 takes such a key for a merge key."""
+    assert parse(Source("m", "!!merge <<: {}"), rules)
+    with pytest.raises(YamlError, match="tag '!!merge' is allowed only before '<<'"):
+        parse(Source("m", "!!merge x: {}"), rules)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{?a: b}",
+        "{?'a': b}",
+        "[?a]",
+        "{?[a]: b}",
+        "{?&a x: b}",
+        "{?!!str x: b}",
+        "&b x: {?*b : b}",
+        "{?}",
+    ],
+)
+@pytest.mark.parametrize("rules", ["v2", "v4"])
+def test_a_question_mark_in_brackets_without_a_blank_is_an_error(text, rules):
+    """libyaml and yaml.v2 read '?a' as the key 'a', and yaml.v4 as the text '?a'."""
+    with pytest.raises(YamlError, match=r"m:1:[0-9]+: '[?]' needs a blank behind it"):
+        parse(Source("m", text), rules)
+
+
+@pytest.mark.parametrize(
+    "text", ["? a\n: b", "a?: b?", "{a?: 'b?'}", "?a: b", "{? a : b}", "['?', a]", "a: # what?\n b"]
+)
+def test_other_question_marks_in_yaml_are_accepted(text):
+    for rules in ("v2", "v4"):
+        parse(Source("m", text), rules)
