@@ -349,6 +349,26 @@ def test_a_hook_renders_an_overlay_of_an_unprivileged_container(lxc: Lxc):
     }
 
 
+def test_an_unprivileged_overlay_starts_after_a_kill_but_not_with_files_in_its_work_directory(lxc: Lxc):
+    settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\n"
+    folder = lxc.create("base", settings=settings)
+    shift(folder / "rootfs", BASE)
+    lxc.command("lxc-copy", "base", "-N", "o1", "-s", "-B", "overlay")
+    lxc.start("o1")
+    lxc.command("lxc-attach", "o1", "--clear-env", "--", "/bin/busybox", "rm", "/etc/existing")
+    lxc.stop("o1")
+    work = lxc.path / "o1/overlay/work"
+    assert [path.is_char_device() for path in (work / "work").iterdir()] == [True], "a whiteout"
+    lxc.start("o1")
+    lxc.stop("o1")
+    (work / "work/#1").touch()
+    lxc.start("o1", code=1)
+    assert f"'{work}/work' contains files that the kernel would delete" in log_of(lxc.path / "o1")
+    work.rename(lxc.path / "o1/overlay/renamed")
+    lxc.start("o1")
+    assert lxc.cat("o1", "/etc/templated") == "o1 start bar\n"
+
+
 @pytest.mark.parametrize("kind", ["loop", "nbd", "zfs", "lvm", "rbd"])
 def test_attack_68_a_start_reports_a_root_filesystem_that_only_lxc_can_mount(
     lxc: Lxc, kind: str, monkeypatch: pytest.MonkeyPatch

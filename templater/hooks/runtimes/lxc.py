@@ -19,8 +19,9 @@ from ...instances.state_directory import StateDirectory
 from ...model.errors import RefusedError, TemplaterError, UsageError, WriteError, reason
 from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
-from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split
+from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split, stat
 from ...rootfs.confined import Directory, Root, write_error
+from ...rootfs.paths import MissingError
 from ...rootfs.shared_directories import own_map
 from ...rootfs.trusted_paths import (
     clean_path,
@@ -363,7 +364,34 @@ def open_layers(layers: "tuple[str, ...]") -> "list[Root]":
                 _make_layer(directory, each, os.fstat(opened[0].fd))
             opened.append(folder.below("/" + each))
         require_fixed(folder, opened[-2])
+        if is_replaceable(directory.fd) or is_replaceable(opened[-1].fd):
+            _refuse_leftovers(opened[-1])
         return opened
+
+
+_MAX_WHITEOUTS = 16
+
+
+def _refuse_leftovers(work: Root) -> None:
+    """Raise RefusedError if the kernel would have much to delete in ``work/work`` when it mounts the overlay.
+
+    No time limit ends this deletion. Linux leaves one whiteout, a device file, in this directory if the
+    container has deleted a file of a lower layer. Only a crash of the host leaves other files.
+    """
+    try:
+        directory = work.directory("/work")
+    except MissingError:
+        return
+    with directory:
+        names, left = directory.names_with("", _MAX_WHITEOUTS + 1)
+        found = [directory.lstat(name) for name in names]
+    if not left or any(status is not None and not stat.S_ISCHR(status.st_mode) for status in found):
+        raise RefusedError(
+            f"'{printable(directory.path)}' contains files that the kernel would delete while it mounts the"
+            " overlay, and another user can add files",
+            hint=f"rename '{printable(work.name)}', for example after a crash of the host: the next start"
+            " makes a new one",
+        )
 
 
 def _make_layer(directory: Directory, name: str, lower: "os.stat_result") -> None:
