@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..model.errors import TemplaterError
 from ..model.source import Source
-from ..pongo2.dialect import DIALECTS
+from ..pongo2.dialect import V4, V6, Dialect
 from ..pongo2.syntax.lexer import Lexer
 from ..pongo2.syntax.template_parser import trimmed
 from ..pongo2.syntax.tokens import IDENTIFIER, TEXT, Token, Unit
@@ -19,51 +19,82 @@ PRINTING = ("{{", "firstof", "cycle", "filter")
 Part = tuple[str, list[Token]]
 
 
-def tokens_of(source: Source) -> list[Token]:
+def parts_of(source: Source) -> Iterator[Part]:
+    """Yield the parts of a template. The parts of each outermost loop come twice, as in two rounds.
+
+    If LXD and Incus read different parts, yield both, with a line break in between.
+    """
+    for number, parts in enumerate(readings_of(source)):
+        if number:
+            yield TEXT, [Token(TEXT, "\n", 0, 0, Unit(source))]
+        loop: list[Part] = []
+        depth = 0
+        for part in parts:
+            yield part
+            depth += part[0] == "for"
+            if depth:
+                loop.append(part)
+                depth -= part[0] == "endfor"
+                if not depth:
+                    yield from loop
+                    loop = []
+
+
+def readings_of(source: Source) -> Iterator[list[Part]]:
+    """Yield the parts that Incus reads. If it renders the template, also yield other parts that LXD reads.
+
+    For LXD, the rest of a tag or an expression with ``[`` or ``]`` is a text.
+    """
+    tokens = _tokens(source, V6)
+    yield _parts(tokens)[0]
+    if any(token.kind in ("[", "]") for token in tokens):
+        parts, is_rendered = _parts(_tokens(source, V4))
+        if is_rendered:
+            yield parts
+
+
+def _tokens(source: Source, dialect: Dialect) -> list[Token]:
     """Return the tokens before the first lexer error. No daemon renders a template with a lexer error."""
-    lexer = Lexer(Unit(source), DIALECTS["v6"])
+    lexer = Lexer(Unit(source), dialect)
     with contextlib.suppress(TemplaterError):
         lexer.run()
     return lexer.tokens
 
 
-def parts_of(source: Source) -> Iterator[Part]:
-    """Yield the parts of a template. The parts of each outermost loop come twice, as in two rounds."""
-    loop: list[Part] = []
-    depth = 0
-    for part in _parts(tokens_of(source)):
-        yield part
-        depth += part[0] == "for"
-        if depth:
-            loop.append(part)
-            depth -= part[0] == "endfor"
-            if not depth:
-                yield from loop
-                loop = []
-
-
-def _parts(tokens: list[Token]) -> Iterator[Part]:
-    """Yield the texts, expressions and tags of a template: the kind of each part, and its tokens.
+def _parts(tokens: list[Token]) -> tuple[list[Part], bool]:
+    """Return the texts, expressions and tags of a template: the kind of each part, and its tokens.
 
     The kind is ``TEXT``, ``{{`` or the name of a tag. ``shown`` of a text is what the text prints. What is
-    inside a ``comment`` tag is left out.
+    inside a ``comment`` tag is left out. As in pongo2, a tag ends only at ``%}``: some end tags have
+    arguments, which pongo2 ignores.
+
+    Also return false if an expression or a tag that is no end tag contains a text. No daemon renders such a
+    template.
     """
+    parts: list[Part] = []
     part: list[Token] | None = None
     in_comment = False
+    is_rendered = True
     for before, token, after in zip([None, *tokens], tokens, [*tokens[1:], None], strict=False):
-        if token.kind == TEXT and not in_comment:
+        if in_comment:
+            if before is not None and before.kind == "{%" and token.value == "endcomment":
+                in_comment, part = False, [before, token]
+        elif part is not None and (part[0].kind == "{%" or token.kind not in ("{{", "{%")):
+            part.append(token)
+            if token.kind == TEXT and not (part[0].kind == "{%" and part[1].value.startswith("end")):
+                is_rendered = False
+            if token.kind == "%}" or (token.kind == "}}" and part[0].kind == "{{"):
+                kind = part[1].value if part[0].kind == "{%" else "{{"
+                in_comment = kind == "comment" and len(part) == 3
+                if not in_comment:
+                    parts.append((kind, part))
+                part = None
+        elif token.kind == TEXT:
             token.shown = trimmed(token, before, after)[0]
-            yield TEXT, [token]
+            parts.append((TEXT, [token]))
         elif token.kind in ("{{", "{%"):
             part = [token]
-        elif part is not None:
-            part.append(token)
-            if token.kind in ("}}", "%}"):
-                kind = part[0].kind if token.kind == "}}" else str(part[1].value)
-                in_comment = kind == "comment" or (in_comment and kind != "endcomment")
-                if not in_comment:
-                    yield kind, part
-                part = None
+    return parts, is_rendered
 
 
 def bound_names(tag: str, part: list[Token]) -> list[str]:

@@ -12,6 +12,28 @@ def test_attack_45_an_endautoescape_without_autoescape_is_found():
     assert [place for _, place, _ in found] == ["image/templates/t:1:2"]
 
 
-@pytest.mark.parametrize("text", ["", "{% autoescape on %}{{ x }}{%- endautoescape -%}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{# {% autoescape off %} #}{% endautoescape %}{{ x }}{% autoescape on %}",
+        "{% comment %}{% autoescape off %}{% endcomment %}{% endautoescape %}{{ x }}{% autoescape on %}",
+        "{% verbatim %}{% autoescape off %}{% endverbatim %}{% endautoescape %}{{ x }}{% autoescape on %}",
+        "{% spaceless %}{% endspaceless {% autoescape off %}{% endautoescape %}{% autoescape on %}",
+        "{% spaceless %}{% endspaceless [ %}{% autoescape off %}{% endautoescape %}{% autoescape on %}",
+    ],
+)
+def test_an_autoescape_tag_that_opens_no_block_hides_no_endautoescape(text):
+    assert len(observed(CHECK, an_image(templates={"t": text}))) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{% autoescape on %}{{ x }}{%- endautoescape -%}",
+        "{# {% endautoescape %} #}{% comment %}{% endautoescape %}{% endcomment %}",
+        "{% for i in 'ab' %}{% autoescape on %}{{ config['a'] }}{% endautoescape %}{% endfor %}",
+    ],
+)
 def test_a_complete_autoescape_block_has_no_finding(text):
     assert not observed(CHECK, an_image(templates={"t": text}))

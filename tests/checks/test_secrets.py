@@ -3,6 +3,7 @@
 import pytest
 
 from tests.checks.builders import an_image, observed, rules
+from tests.differential.compare import ours
 
 CHECK = "readable-secret"
 TEXT = 'x={{ config_get("user.db-password", "") }}'
@@ -122,6 +123,40 @@ def test_a_computed_name_of_a_configuration_key_is_found(text, places):
     expected = [("info", f"image/templates/t:{place}", COMPUTED) for place in places]
     assert found("", text) == expected
     assert not found(", mode: 0600", text)
+
+
+HIDDEN = [
+    "{% spaceless %}{% endspaceless }}{% comment %}pw=VALUE",
+    "{% spaceless %}{% endspaceless {% comment %}pw=VALUE",
+    "{% spaceless %}{% endspaceless $ %}{% comment %}pw=VALUE%}VALUE",
+    "{% filter upper %}{% endfilter }}{% comment %}pw=VALUE",
+    "{% autoescape off %}{% endautoescape {{ {% comment %}pw=VALUE",
+]
+#: only LXD prints the value
+HIDDEN_IN_INCUS = [
+    "{% spaceless %}{% endspaceless [ %}{% comment %}pw=VALUE{% comment %}{% endcomment %}",
+    "{% spaceless %}{% endspaceless ] %}{% comment %}pw=VALUE{% comment %}{% endcomment %}",
+    '{% comment %}{{ [ "{% endcomment %}pw=VALUE{% comment %}" }}{% endcomment %}',
+]
+
+
+@pytest.mark.parametrize("text", [*HIDDEN, *HIDDEN_IN_INCUS])
+def test_an_end_tag_cannot_hide_the_rest_of_a_template_in_a_comment(text):
+    template = text.replace("VALUE", "{{ 1|add:1000 }}")
+    for dialect in ("v4",) if text in HIDDEN_IN_INCUS else ("v4", "v6", "v6.1"):
+        request = {"template": template, "context": {}, "mode": "plain", "dialect": dialect, "options": {}}
+        assert b"1001" in ours(request)["output"]
+    image = an_image(
+        rules("/etc/a: {when: [create], template: t}"),
+        {"t": text.replace("VALUE", "{{ config_get('user.password') }}")},
+    )
+    assert observed(CHECK, image)
+    assert observed("line-injection", image)
+
+
+def test_an_end_tag_cannot_hide_the_second_round_of_a_loop():
+    loop = "{% for x in 'ab' %}{{ y }}{% set y = config_get('user.password','') %}{% endfor %}"
+    assert found("", "{% spaceless %}{% endspaceless }}{% for a in b %}" + loop)
 
 
 @pytest.mark.parametrize("mode", [", mode: 0600", ", mode: 0640"])

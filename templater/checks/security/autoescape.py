@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from ...pongo2.syntax.tokens import Token
 from ..base import Observation, check
 from ..scanned_image import ScannedImage
-
-TAG = re.compile(r"\{%-?[ \t\r]*(end)?autoescape\b")
+from ..template_tokens import Part, readings_of
 
 
 @check(
@@ -18,12 +17,18 @@ TAG = re.compile(r"\{%-?[ \t\r]*(end)?autoescape\b")
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for source in image.sources():
-        depth = 0
-        for found in TAG.finditer(source.text):
-            depth += -1 if found[1] else 1
-            if depth < 0:
-                yield Observation(
-                    "this tag closes the autoescape block in which the daemons render the template",
-                    source.span(*found.span()),
-                )
-                break
+        closing = next(filter(None, map(_closing_tag, readings_of(source))), None)
+        if closing:
+            yield Observation(
+                "this tag closes the autoescape block in which the daemons render the template",
+                source.span(closing[0].start, closing[1].end),
+            )
+
+
+def _closing_tag(parts: list[Part]) -> list[Token] | None:
+    depth = 0
+    for kind, part in parts:
+        depth += (kind == "autoescape") - (kind == "endautoescape")
+        if depth < 0:
+            return part
+    return None
