@@ -92,8 +92,12 @@ class Member:
 
     @property
     def disk_size(self) -> int:
-        """The number of bytes that ``DiskBudget`` counts for this member when it is unpacked."""
-        return (DIRECTORY_BYTES if self.kind == DIRECTORY else INODE_BYTES) + self.stored
+        """The number of bytes that ``DiskBudget`` counts for this member when it is unpacked.
+
+        Each piece of a sparse file occupies at least a block of the file system.
+        """
+        pieces = INODE_BYTES * len(self.sparse or ())
+        return (DIRECTORY_BYTES if self.kind == DIRECTORY else INODE_BYTES) + self.stored + pieces
 
 
 class Archive:

@@ -57,7 +57,7 @@ class Variant:
     source: Source | None
     columns: list[int]
     lines: list[Line] | None
-    #: origins of the names that the template reads, for a content whose lines are unknown
+    #: origins of the names that the template reads, for a failed file or one whose lines are unknown
     reads: list[Origin] | None
     #: pairs of a remark and the hosts that it is about ("" if it is about no host)
     remarks: dict[str, dict[str, None]] = field(default_factory=dict)
@@ -161,8 +161,8 @@ def _variant(change: Change, column: Column) -> Variant:
     found = Variant(change, column.sources.get(change.rule.template), [], None, None)
     if found.has_content:
         found.lines = column.explain(change)
-        if found.lines is None:
-            found.reads = column.reads(change)
+    if found.lines is None:
+        found.reads = column.reads(change)
     return found
 
 

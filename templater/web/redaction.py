@@ -29,7 +29,7 @@ SHORTEST: Final = 4
 SHORTEST_LINE: Final = 8
 #: maximum number of characters of texts that are searched; later texts that may be secret are redacted
 MOST_SEARCHED: Final = 2_000_000_000
-_QUOTED = re.compile(r"""(?<=')[^'\n]{3,}(?=')|(?<=")[^"\n]{3,}(?=")""")
+_QUOTED = re.compile(r"""(?<=')[^'\n]{3,}(?=')|(?<=")[^"\n]{3,}(?=")|(?<=`)[^`\n]{3,}(?=`)""")
 
 
 def is_secret(key: str) -> bool:
@@ -79,11 +79,16 @@ class Redaction:
                 found.append(origin.name)
         return found
 
-    def scrub(self, text: str) -> str:
-        """Return a message without secret values and without quoted parts of secret values."""
+    def scrub(self, text: str, *, computed: bool = False) -> str:
+        """Return a message without secret values and without quoted parts of secret values.
+
+        If ``computed`` is true, the message can quote what a template made of a secret value. Then each text
+        between two quotes is redacted unless the image contains it. A value can contain quotes itself.
+        """
         if not self.values:
             return text
-        return _QUOTED.sub(self._quoted, self._without_parts(text))
+        quoted = self._only_public if computed else self._quoted
+        return _QUOTED.sub(quoted, self._without_parts(text))
 
     def _without_parts(self, text: str) -> str:
         kept, start, end = [], 0, 0
@@ -102,6 +107,9 @@ class Redaction:
         part = found[0]
         return MARK if self._is_in_value(part) and not self._is_public(part) else part
 
+    def _only_public(self, found: re.Match[str]) -> str:
+        return found[0] if self._is_public(found[0]) else MARK
+
     def _is_public(self, part: str) -> bool:
         return self._may_search(len(self.public)) and part in self.public
 
@@ -113,12 +121,17 @@ class Redaction:
         return self._searched <= MOST_SEARCHED
 
 
+def reads_secret(redaction: Redaction, variant: Variant) -> bool:
+    """Return whether a file's template reads, or may read, a secret value."""
+    return bool(redaction.values) and (variant.reads is None or bool(redaction.hides(variant.reads)))
+
+
 def is_hidden(redaction: Redaction, variant: Variant) -> bool:
     """Return whether a secret value is in the content of a file, as far as its origins are known."""
     if not redaction.values or not variant.has_content:
         return False
     if variant.lines is None:
-        return variant.reads is None or bool(redaction.hides(variant.reads))
+        return reads_secret(redaction, variant)
     return any(redaction.hides(part.origins) for line in variant.lines for part in line.parts)
 
 

@@ -28,7 +28,7 @@ from .code_view import (
     source_lines,
 )
 from .html import Child, Html, code_element, element, join
-from .redaction import is_hidden
+from .redaction import is_hidden, reads_secret
 
 if TYPE_CHECKING:
     from ..model.source import Source
@@ -350,7 +350,8 @@ def variant_article(page: PageState, view: InstanceView, variant: Variant, place
     for text, named in variant.remarks.items():
         every = len(named) == len(hosts) > 1
         who = "every host: " if every else f"{', '.join(named)}: " if "" not in named else ""
-        children.append(element("p", who, page.redaction.scrub(text), class_=look))
+        computed = variant.host_fails and reads_secret(page.redaction, variant)
+        children.append(element("p", who, page.redaction.scrub(text, computed=computed), class_=look))
     children += variant_body(page, variant)
     change = variant.change
     if change.action == UPDATE and change.before is not None and change.content is not None:
@@ -385,7 +386,8 @@ def variant_body(page: PageState, variant: Variant) -> Iterator[Html]:
     change, redaction = variant.change, page.redaction
     if change.action == FAILED:
         if change.error is not None:
-            yield error_block(redaction.scrub(change.error.explain()))
+            computed = reads_secret(redaction, variant)
+            yield error_block(redaction.scrub(change.error.explain(), computed=computed))
     elif change.action == SKIP:
         yield element("p", "Nothing is written: the file exists.", class_="note")
     elif variant.is_in_guest:

@@ -184,6 +184,19 @@ def test_secret_values_and_secret_documents_are_redacted_in_the_report(secretive
     assert "[redacted]" in text
 
 
+def test_an_error_that_quotes_a_changed_secret_is_redacted_in_the_report(tmp_path, page):
+    rules = {f"/etc/{name}": {"when": ["create"], "template": name} for name in "ab"}
+    text = "{% set x = KEY|upper|add:',b,c,d' %}{{ 1|yesno:x }}"
+    reads = {
+        "a": text.replace("KEY", "config_get('user.password', '')"),
+        "b": text.replace("KEY", "'public'"),
+    }
+    image = an_image(tmp_path / "image", rules, reads)
+    _, shown = page("preview", image, "-t", "create", "-c", "user.password=hunter2")
+    assert "HUNTER2" not in shown
+    assert "[redacted]" in shown and "PUBLIC,b,c,d" in shown
+
+
 def test_a_file_whose_origins_are_unknown_is_not_shown_if_its_template_reads_a_secret(
     monkeypatch, page, tmp_path
 ):

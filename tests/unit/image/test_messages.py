@@ -137,6 +137,13 @@ def test_the_parts_of_an_image_are_read_in_order_and_have_size_limits(tmp_path):
     assert read.disk_size == DIRECTORY_BYTES
 
 
+def test_each_piece_of_a_sparse_file_counts_as_a_block_on_the_disk():
+    """1,782 MiB were written for an archive whose members counted 235 MiB."""
+    member = Member("rootfs/a", FILE, size=1 << 20, sparse=((0, 512), (8192, 512)), stored=1024)
+    assert member.disk_size == 3 * 4096 + 1024
+    assert Member("rootfs/a", FILE, size=1024, stored=1024).disk_size == 4096 + 1024
+
+
 @pytest.mark.parametrize("holes", [False, True])
 def test_blocks_of_zeros_are_holes_only_in_the_output_of_sqfs2tar(holes):
     size = whole_image._SQUASHFS_BLOCK

@@ -66,6 +66,18 @@ def test_messages_redact_secret_values_and_their_lines_and_quoted_parts():
     assert scrub("unknown filter 'upper'") == "unknown filter 'upper'"
 
 
+def test_a_message_that_can_quote_a_computed_secret_keeps_only_quoted_texts_of_the_image():
+    """An error quotes what a template made of a secret, such as its upper case."""
+    scrub = a_redaction("{{ 1|yesno:x }}").scrub
+    assert (
+        scrub("(got: 'TR0UB4DOR,b') in\n'1|yesno:x'", computed=True) == "(got: '[redacted]') in\n'1|yesno:x'"
+    )
+    assert scrub("(got: 'x' TR0UB4DOR 'y')", computed=True) == "(got: 'x'[redacted]'y')"
+    assert scrub("regexp: Compile(`TR0UB4DOR`)", computed=True) == "regexp: Compile(`[redacted]`)"
+    assert scrub("(got: 'TR0UB4DOR,b')") == "(got: 'TR0UB4DOR,b')"
+    assert Redaction([Instance("c1")]).scrub("'TR0UB4DOR'", computed=True) == "'TR0UB4DOR'"
+
+
 def test_overlapping_secret_parts_are_redacted_completely():
     document = "aaaa-bbbb-cccc\nbbbb-cccc-dddd-eeee\ncccc-dddd-eeee-ffff-gggg\n"
     scrub = Redaction([Instance("c1", config={"user.user-data": document})]).scrub
