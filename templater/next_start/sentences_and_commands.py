@@ -127,7 +127,7 @@ def counts(found: NextStart) -> str:
 
 
 def differing(found: NextStart) -> list[FileVerdict]:
-    """Return the files that differ from the current configuration, even after the next start."""
+    """Return the files that differ from the current configuration now and after the next start."""
     return [
         file
         for file in found.files

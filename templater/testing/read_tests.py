@@ -370,7 +370,7 @@ class _FolderReader:
             raise InputError(f"invalid regular expression: {printable(words)}") from None
         self.steps_of_patterns += pattern.size
         if self.steps_of_patterns > MAX_STEPS:
-            raise LimitError(f"all regular expressions need more than {MAX_STEPS} steps")
+            raise LimitError(f"all regular expressions together need more than {MAX_STEPS} steps")
         return pattern
 
 

@@ -86,7 +86,9 @@ def test_the_work_of_all_regular_expressions_together_is_limited(
 ) -> None:
     monkeypatch.setattr(read_tests, "MAX_STEPS", 2000)
     many = "expect: {/a: {matches: ['a{900}', 'b{900}', 'c{900}']}}"
-    with pytest.raises(LimitError, match="all regular expressions need more than 2000 steps") as caught:
+    with pytest.raises(
+        LimitError, match="all regular expressions together need more than 2000 steps"
+    ) as caught:
         read(tmp_path, many)
     assert caught.value.span is not None
     assert caught.value.span.line == 3

@@ -495,7 +495,7 @@ def test_the_scan_and_all_checks_share_a_limit_on_processor_time(used, chosen, l
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_only_the_beginning_of_a_file_that_checks_inspect_is_read(packed, tmp_path):
+def test_checks_read_only_the_beginning_of_a_file(packed, tmp_path):
     sizes = {
         "rootfs.img": 4096,
         "rootfs/etc/passwd": 1 << 20,

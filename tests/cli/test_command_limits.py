@@ -266,6 +266,7 @@ def test_the_process_that_reads_an_image_leaves_processor_time_for_other_process
 @pytest.mark.slow
 def test_the_default_processor_limit_grows_by_a_second_for_each_mebibyte_of_input(monkeypatch):
     monkeypatch.setattr(input_size, "_opened", {})
+    monkeypatch.setattr(input_size, "_received", 0)
     monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 1)
     with pytest.raises(LimitError, match="longer than 3 seconds of processor time"), guard(parse([])):
         input_size.opened(1, 1, 1 << 20)
