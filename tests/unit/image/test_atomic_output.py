@@ -272,13 +272,13 @@ def test_a_file_that_another_run_removed_before_it_was_locked_is_created_again(t
         return real(fd)
 
     monkeypatch.setattr(atomic_output, "_lock", lock)
-    before = len(os.listdir("/proc/self/fd"))
     with Output(str(tmp_path)) as output:
         output.write(b"new")
         output.publish(f"{tmp_path}/image")
     assert len(locked) == 2
     assert seen(tmp_path) == {"image": "new"}
-    assert len(os.listdir("/proc/self/fd")) == before
+    opened = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    assert not [path for path in opened if path.startswith(str(tmp_path))]
 
 
 @pytest.mark.parametrize("together", [False, True])
