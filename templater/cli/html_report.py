@@ -214,6 +214,7 @@ def column(
     from ..planning.plan_image import read_templates
     from ..rendering.explain import Explainer, readings
     from ..rendering.origins import layers_of
+    from ..rendering.unknown_names import hides_reads
     from ..web.distinct_results import Column
 
     if isinstance(plan, TemplaterError):
@@ -242,10 +243,12 @@ def column(
         source = sources.get(change.rule.template)
         try:
             explainer().options.check_time()
-            found = () if source is None else readings(source, change.rule, layers, own.dialect)
+            if source is None or hides_reads(source, own.dialect):
+                return None
+            found = readings(source, change.rule, layers, own.dialect)
         except TemplaterError:
             return None
-        return None if source is None else [each.origin for each in found]
+        return [each.origin for each in found]
 
     return Column(own.host.name, triggers, plan, explain, reads, sources, side)
 

@@ -61,6 +61,11 @@ def parsed_reads(source: Source, dialect: str) -> tuple[Read, ...]:
     return reads_of(Compilation(source, DIALECTS[dialect]).parsed())
 
 
+def hides_reads(source: Source, dialect: str) -> bool:
+    """Return whether a template binds a name of the daemon, which `parsed_reads` then omits everywhere."""
+    return not DAEMON_NAMES.isdisjoint(Compilation(source, DIALECTS[dialect]).parsed().bound)
+
+
 def check(read: Read, properties: Collection[str] | None) -> Iterator[UnknownName]:
     root = read.path[0]
     if root not in DAEMON_NAMES and root not in BUILT_IN:

@@ -29,7 +29,8 @@ SHORTEST: Final = 4
 SHORTEST_LINE: Final = 8
 #: maximum number of characters of texts that are searched; later texts that may be secret are redacted
 MOST_SEARCHED: Final = 2_000_000_000
-_QUOTED = re.compile(r"""(?<=')[^'\n]{3,}(?=')|(?<=")[^"\n]{3,}(?=")|(?<=`)[^`\n]{3,}(?=`)""")
+#: a long message is cut, and then ends with "…" instead of the closing quote
+_QUOTED = re.compile(r"""(?<=')[^'\n]{3,}(?=['…])|(?<=")[^"\n]{3,}(?=["…])|(?<=`)[^`\n]{3,}(?=[`…])""")
 
 
 def is_secret(key: str) -> bool:

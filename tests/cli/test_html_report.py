@@ -185,12 +185,11 @@ def test_secret_values_and_secret_documents_are_redacted_in_the_report(secretive
 
 
 def test_an_error_that_quotes_a_changed_secret_is_redacted_in_the_report(tmp_path, page):
-    rules = {f"/etc/{name}": {"when": ["create"], "template": name} for name in "ab"}
+    rules = {f"/etc/{name}": {"when": ["create"], "template": name} for name in "abc"}
     text = "{% set x = KEY|upper|add:',b,c,d' %}{{ 1|yesno:x }}"
-    reads = {
-        "a": text.replace("KEY", "config_get('user.password', '')"),
-        "b": text.replace("KEY", "'public'"),
-    }
+    secret = text.replace("KEY", "config_get('user.password', '')")
+    shadowed = "{% for config_get in 'a' %}{% endfor %}" + secret  # binds a name of the daemon
+    reads = {"a": secret, "b": text.replace("KEY", "'public'"), "c": shadowed}
     image = an_image(tmp_path / "image", rules, reads)
     _, shown = page("preview", image, "-t", "create", "-c", "user.password=hunter2")
     assert "HUNTER2" not in shown

@@ -73,6 +73,7 @@ def test_a_message_that_can_quote_a_computed_secret_keeps_only_quoted_texts_of_t
         scrub("(got: 'TR0UB4DOR,b') in\n'1|yesno:x'", computed=True) == "(got: '[redacted]') in\n'1|yesno:x'"
     )
     assert scrub("(got: 'x' TR0UB4DOR 'y')", computed=True) == "(got: 'x'[redacted]'y')"
+    assert scrub(f"(got: 'TR0UB4DOR{'b' * 400}…", computed=True) == "(got: '[redacted]…"
     assert scrub("regexp: Compile(`TR0UB4DOR`)", computed=True) == "regexp: Compile(`[redacted]`)"
     assert scrub("(got: 'TR0UB4DOR,b')") == "(got: 'TR0UB4DOR,b')"
     assert Redaction([Instance("c1")]).scrub("'TR0UB4DOR'", computed=True) == "'TR0UB4DOR'"
