@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 
 from ..model.errors import TemplaterError
 from ..model.source import Source
@@ -14,30 +14,34 @@ from ..pongo2.syntax.tokens import IDENTIFIER, TEXT, Token, Unit
 
 #: the kinds of parts that print values; the tag ``filter`` prints the arguments of its filters
 PRINTING = ("{{", "firstof", "cycle", "filter")
+#: the kind of the last part if not all names of a template are known
+UNFOLLOWED = "unfollowed names"
 
 #: the kind of a part of a template, and its tokens
 Part = tuple[str, list[Token]]
 
+#: limit on the times that the parts of a template are yielded
+_MOST_ROUNDS = 5
 
-def parts_of(source: Source) -> Iterator[Part]:
-    """Yield the parts of a template. The parts of each outermost loop come twice, as in two rounds.
 
-    If LXD and Incus read different parts, yield both, with a line break in between.
+def parts_of(source: Source, *names: Sized) -> Iterator[Part]:
+    """Yield the parts of a template, and yield all of them again if ``names`` have grown.
+
+    A macro, a loop and some other tags read values that a later part sets. ``names`` are the collections in
+    which the caller remembers names. If they still grow after a few rounds, yield ``UNFOLLOWED`` at the end.
+
+    If LXD and Incus read different parts, yield both. A line break is between two rounds.
     """
-    for number, parts in enumerate(readings_of(source)):
-        if number:
+    for parts in readings_of(source):
+        for _ in range(_MOST_ROUNDS):
+            size = sum(map(len, names))
+            yield from parts
             yield TEXT, [Token(TEXT, "\n", 0, 0, Unit(source))]
-        loop: list[Part] = []
-        depth = 0
-        for part in parts:
-            yield part
-            depth += part[0] == "for"
-            if depth:
-                loop.append(part)
-                depth -= part[0] == "endfor"
-                if not depth:
-                    yield from loop
-                    loop = []
+            if sum(map(len, names)) == size:
+                break
+        else:
+            yield UNFOLLOWED, parts[0][1]
+            return
 
 
 def readings_of(source: Source) -> Iterator[list[Part]]:
@@ -77,7 +81,8 @@ def _parts(tokens: list[Token]) -> tuple[list[Part], bool]:
     is_rendered = True
     for before, token, after in zip([None, *tokens], tokens, [*tokens[1:], None], strict=False):
         if in_comment:
-            if before is not None and before.kind == "{%" and token.value == "endcomment":
+            is_end = token.kind == IDENTIFIER and token.value == "endcomment"
+            if is_end and before is not None and before.kind == "{%":
                 in_comment, part = False, [before, token]
         elif part is not None and (part[0].kind == "{%" or token.kind not in ("{{", "{%")):
             part.append(token)

@@ -20,6 +20,7 @@ def test_attack_45_an_endautoescape_without_autoescape_is_found():
         "{% verbatim %}{% autoescape off %}{% endverbatim %}{% endautoescape %}{{ x }}{% autoescape on %}",
         "{% spaceless %}{% endspaceless {% autoescape off %}{% endautoescape %}{% autoescape on %}",
         "{% spaceless %}{% endspaceless [ %}{% autoescape off %}{% endautoescape %}{% autoescape on %}",
+        "{% comment %}{% 'endcomment' %}{% autoescape on %}{% endcomment %}{% endautoescape %}{% autoescape on %}",
     ],
 )
 def test_an_autoescape_tag_that_opens_no_block_hides_no_endautoescape(text):

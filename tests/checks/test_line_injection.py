@@ -93,6 +93,8 @@ def test_the_filters_in_the_line_injection_hint_keep_only_the_first_line_in_temp
         "{% macro m() %}{{ config.a }}{% endmacro %}{% macro n() %}{{ m() }}{% endmacro %}a {{ n() }}",
         "a {% macro m() %}\n{% endmacro %}{{ config.a }}",
         "a {% comment %}\n{% endcomment %}{{ config.a }}",
+        "a {% comment %}{% 'endcomment' %}\n{% endcomment %}{{ config.a }}",
+        "{% macro n() %}a {{ m() }}{% endmacro %}{% macro m() %}{{ config.a }}{% endmacro %}{{ n() }}",
         "a {% comment %}\n{{ x }}{% endif %}\n{% endcomment %}{{ config.a }}",
         "a {% if 0 %}\n{% endif %}{{ config.a }}",
         "a {% if 0 %}\n{% elif 1 %}{{ config.a }}{% else %}\n{% endif %}",
@@ -241,6 +243,9 @@ def test_audit_checks_a_template_that_does_not_compile():
         + "{% set z = k %}{% set k = z %}{{ config_get(z + k) }}" * 6_000
         + "{% endfor %}",
         "config_get(" * 60_000,
+        "1 }}"
+        + "".join(f"{{% set x{n} = x{n + 1} %}}" for n in range(9_000))
+        + "{% set x9000 = config.token %}",
     ],
 )
 def test_the_line_injection_and_secret_checks_take_linear_time(text):

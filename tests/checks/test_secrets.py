@@ -75,6 +75,17 @@ def test_attack_50_a_secret_in_a_world_readable_file_is_found(mode):
         ("{% widthratio config_get('user.password','') 1 1 %}", ["1:27"]),
         ("{% widthratio config_get('user.password','') 1 1 as x %}{{ x }}", ["1:27"]),
         ("{% widthratio config_get('user.password','') 1 1 as x %}", []),
+        ("{% for c in [config] %}{% for k, v in c %}{{ v }}{% endfor %}{% endfor %}", ["1:14"]),
+        ("{% set l = [config] %}{% for c in l %}{{ c['a'|upper] }}{% endfor %}", ["1:13"]),
+        (
+            "{% macro f() %}{{ config_get(z) }}{% endmacro %}{% set z='user.pass'|add:'word' %}{{ f() }}",
+            ["1:59"],
+        ),
+        (
+            "{% macro f() %}{{ y }}{% endmacro %}{% set y = config_get('user.token') %}{{ f() }}"
+            "{% set y = config_get('a'|upper) %}",
+            ["1:60"],
+        ),
     ],
 )
 def test_a_secret_that_is_printed_through_a_name_or_by_a_tag_is_found(text, places):
@@ -123,6 +134,65 @@ def test_a_computed_name_of_a_configuration_key_is_found(text, places):
     expected = [("info", f"image/templates/t:{place}", COMPUTED) for place in places]
     assert found("", text) == expected
     assert not found(", mode: 0600", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% macro m(k) %}{% macro n() %}{% endmacro %}{{ config_get(k) }}{% endmacro %}{{ m('a'|upper) }}",
+        "{% macro m(k) %}{% set z = k %}{{ config_get(z) }}{% endmacro %}{{ m('a'|upper) }}",
+        "{% macro m() %}{{ n('a'|upper) }}{% endmacro %}{% macro n(k) %}{{ config[k] }}{% endmacro %}{{ m() }}",
+        "{% macro m(k='a'|upper) %}{{ config_get(k) }}{% endmacro %}{{ m() }}",
+        "{% macro m(v=config_get('a'|upper)) %}{{ v }}{% endmacro %}{{ m() }}",
+        "{% macro m(g) %}{{ g('a'|upper) }}{% endmacro %}{{ m(config_get) }}",
+        "{% macro m(x) %}{{ x|upper }}{% endmacro %}{{ config_get(m('a')) }}",
+        "{% set l = [config_get] %}{{ l.0('a'|upper) }}",
+        "{% set l = [config_get] %}{{ l[0]('a'|upper) }}",
+    ],
+)
+def test_a_computed_name_that_a_macro_or_a_list_passes_on_is_found(text):
+    assert {(severity, message) for severity, _, message in found("", text)} == {("info", COMPUTED)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% macro f() %}pw={{ y }}{% endmacro %}{% set y = VALUE %}{{ f() }}",
+        "{% macro f(b=y) %}pw={{ b }}{% endmacro %}{% set y = VALUE %}{{ f() }}",
+        "{% macro f() %}{{ g() }}{% endmacro %}{% macro g() %}pw={{ y }}{% endmacro %}{% set y = VALUE %}{{ f() }}",
+        "pw={% filter add:y %}{% set y = VALUE %}{% endfilter %}",
+        "pw={% cycle 1 y as c %}{% set y = VALUE %}{% cycle c %}",
+        "{% for x in 'abc' %}pw={{ z }}{% set z = y %}{% set y = VALUE %}{% endfor %}",
+        "{% comment %}{% 'endcomment' %}{% for a in b %}{% endcomment %}"
+        "{% for x in 'ab' %}pw={{ y }}{% set y = VALUE %}{% endfor %}",
+    ],
+)
+def test_a_value_that_a_later_tag_sets_is_found(text):
+    for dialect in ("v4", "v6", "v6.1"):
+        template = text.replace("VALUE", "1|add:1000")
+        request = {"template": template, "context": {}, "mode": "plain", "dialect": dialect, "options": {}}
+        assert b"1001" in ours(request)["output"]
+    image = an_image(
+        rules("/etc/a: {when: [create], template: t}"),
+        {"t": text.replace("VALUE", "config_get('user.token')")},
+    )
+    assert [message for _, _, message in observed(CHECK, image)] == [
+        "the template writes 'user.token' to '/etc/a', mode 0644"
+    ]
+    assert observed("line-injection", image)
+
+
+def test_a_template_with_variables_that_cannot_be_followed_has_a_finding():
+    sets = "".join(f"{{% set x{n} = x{n + 1} %}}" for n in range(9))
+    text = f"{{% for i in 'abcdefghijk' %}}a{{{{ x0 }}}}{sets}{{% set x9 = config_get('user.token') %}}{{% endfor %}}"
+    image = an_image(rules("/etc/a: {when: [create], template: t}"), {"t": text})
+    words = "templater cannot follow all variables of this template"
+    assert observed(CHECK, image) == [
+        ("medium", "image/templates/t:1:1", f"{words}: it may write a secret to '/etc/a', mode 0644")
+    ]
+    assert observed("line-injection", image) == [
+        ("info", "image/templates/t:1:1", f"{words}: a value may add a line")
+    ]
 
 
 HIDDEN = [

@@ -9,7 +9,7 @@ from itertools import pairwise
 from ...pongo2.syntax.tokens import IDENTIFIER, STRING, TEXT, Token
 from ..base import Observation, check
 from ..scanned_image import ScannedImage
-from ..template_tokens import PRINTING, bound_names, parts_of
+from ..template_tokens import PRINTING, UNFOLLOWED, bound_names, parts_of
 
 #: filters whose output never has a line break, on every host
 SAFE = {
@@ -39,7 +39,13 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         line, names, arguments = _Line(), set(CONFIGURATION), set[str]()
         inner = set[str]()  # names of texts with a configuration value inside a line
         seen: set[int] = set()
-        for kind, part in parts_of(source):
+        for kind, part in parts_of(source, names, arguments, inner, line.loops):
+            if kind == UNFOLLOWED:
+                yield Observation(
+                    "templater cannot follow all variables of this template: a value may add a line",
+                    source.span(part[0].start, part[-1].end),
+                )
+                continue
             is_read = kind != "widthratio" and reads(part, names)  # this tag prints numbers
             is_inner = kind != TEXT and is_inside_text(part, inner, names, arguments)
             if kind == TEXT:

@@ -7,10 +7,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ...model.source import printable
-from ...pongo2.syntax.tokens import IDENTIFIER, STRING, Token
+from ...pongo2.syntax.tokens import IDENTIFIER, NUMBER, STRING, Token
 from ..base import Observation, check, mode_of
 from ..scanned_image import ScannedImage
-from ..template_tokens import PRINTING, bound_names, parts_of
+from ..template_tokens import PRINTING, UNFOLLOWED, bound_names, parts_of
 
 if TYPE_CHECKING:
     from ...model.metadata import Rule
@@ -42,6 +42,13 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                     severity="info",
                 )
                 continue
+            if key.kind == UNFOLLOWED:
+                yield Observation(
+                    f"templater cannot follow all variables of this template: it may write a secret to "
+                    f"'{printable(rules[0].path)}', mode {mode_of(rules[0]):04o}",
+                    key.unit.span(key.start, key.end),
+                )
+                continue
             is_string = key.kind == STRING  # without its quotes
             others = f" and {len(rules) - 1} more" if len(rules) > 1 else ""
             yield Observation(
@@ -63,37 +70,48 @@ def secrets_of(source: Source) -> Iterator[Token]:
 
     If no such string is found, yield a token of the kind ``COMPUTED`` for the name of a configuration key
     that the template computes, such as ``"user.paXssword"|cut:"X"``.
+
+    If not all variables of the template can be followed, yield a token of the kind ``UNFOLLOWED``.
     """
     secrets: dict[str, list[Token]] = {}
+    values: dict[str, list[Token]] = {}  # values of computed keys
     keys: dict[str, list[Token]] = {}  # keys are public, but the value of config_get(key) can be secret
     maps = {"config"}
     computed = _ComputedKeys()
     seen: set[int] = set()
-    for kind, part in parts_of(source):
+    for kind, part in parts_of(source, secrets, values, keys, maps, *computed.names()):
+        if kind == UNFOLLOWED:
+            yield Token(UNFOLLOWED, "", part[0].start, part[-1].end, part[0].unit)
+            continue
         bound = bound_names(kind, part)
         new = set(bound)
         found = [*_strings_with_words(part)]
+        read_values: list[Token] = []
         read_keys: list[Token] = []
         for name, is_argument in _names_in(part):
             found += secrets.get(name, ())
             found += keys.get(name, ()) if is_argument else ()
+            read_values += values.get(name, ())
             read_keys += keys.get(name, ()) if name not in new else ()
         for name in bound if read_keys else ():
             keys[name] = read_keys[:_MOST]
         whole = list(_read_whole(kind, part, maps))
-        if whole and kind in ("set", "with", "macro"):
+        # a list of maps, such as [config]
+        is_list = any(token.kind == "[" and before.kind not in _ENDS for before, token in pairwise(part))
+        if whole and kind in ("set", "with", "macro") and not is_list:
             maps.update(bound)
-        content = [token for token, is_content in whole if is_content]
-        if kind == "for" and content and bound:
+        content = [token for token, is_content in whole if is_content or is_list]
+        if kind == "for" and content and bound and not is_list:
             keys[bound.pop(0)] = content[:_MOST]
         found += content
-        found = found or [*computed.read(kind, part, maps)]
+        read_values += computed.read(kind, part, maps)
         computed.bind(kind, part, bound)
+        found = found or read_values
         if kind in PRINTING or (kind == "widthratio" and not bound):
             yield from (token for token in found if token.start not in seen)
             seen.update(token.start for token in found)
         for name in bound if found else ():
-            secrets[name] = found[:_MOST]
+            (values if found[0].kind == COMPUTED else secrets)[name] = found[:_MOST]
 
 
 def _names_in(part: list[Token]) -> Iterator[tuple[str, bool]]:
@@ -155,6 +173,8 @@ _PLAIN_FILTERS = {"add", "default", "default_if_none", "safe"}
 _DATA = {"config", "config_get", "container", "devices", "instance", "path", "properties", "trigger"}
 #: a longer expression counts as computed
 _MOST_TOKENS = 50
+#: the kinds of the last tokens of values, before the bracket of an argument or a subscript
+_ENDS = (IDENTIFIER, NUMBER, ")", "]")
 
 
 class _ComputedKeys:
@@ -164,38 +184,49 @@ class _ComputedKeys:
         self.getters = {"config_get"}
         self.bound: set[str] = set()
         self.undecided: set[str] = set()
-        self.macro = ""  # the macro that is being defined
-        self.arguments: set[str] = set()
-        self.macros: set[str] = set()
+        #: bound names that are used as keys, and getters that are used without arguments
+        self.indirect: set[str] = set()
+
+    def names(self) -> tuple[set[str], ...]:
+        return self.getters, self.bound, self.undecided, self.indirect
 
     def read(self, kind: str, part: list[Token], maps: set[str]) -> Iterator[Token]:
         """Yield the computed keys that a part reads."""
-        for before, token, after, number in zip(part, part[1:], part[2:], range(2, len(part)), strict=False):
-            if token.kind != IDENTIFIER or before.kind in (".", "|") or kind == "macro":
-                continue
-            if token.value in (self.getters if after.kind == "(" else maps if after.kind == "[" else ()):
-                key = _key(part, number + 1, is_macro=token.value in self.macros)
-                if self.is_computed(key):
-                    yield Token(COMPUTED, "", key[0].start, key[-1].end, key[0].unit)
-                elif self.macro and any(each.value in self.arguments for each in key):
-                    self.getters.add(self.macro)
+        root = ""  # the name at the start of a value, such as x in x.0("a")
+        outer: list[str] = []
+        for before, token, number in zip(part, part[1:], range(2, len(part)), strict=False):
+            if token.kind in ("(", "["):
+                is_getter = root in self.getters or root in maps
+                is_call = token.kind == "(" and (kind, number) != ("macro", 4)
+                is_macro = is_call and bool(self.indirect) and root in self.bound
+                if before.kind in _ENDS and (is_getter or is_macro):
+                    key = _key(part, number, is_macro=not is_getter)
+                    if self.is_computed(key):
+                        yield Token(COMPUTED, "", key[0].start, key[-1].end, key[0].unit)
+                    elif is_getter:
+                        self.indirect.update(each.value for each in key if each.value in self.bound)
+                outer.append(root)
+            elif token.kind in (")", "]"):
+                root = outer.pop() if outer else ""
+            elif token.kind == IDENTIFIER and before.kind not in (".", "|"):
+                root = token.value
+                if root in self.getters and part[number].kind != "(":
+                    self.indirect.add(root)
 
     def bind(self, kind: str, part: list[Token], names: list[str]) -> None:
         """Follow the names that a part gives to values."""
-        if kind == "macro":
-            self.macro, self.arguments = str(part[2].value), set(names)
-            self.macros.add(self.macro)
-        elif kind == "endmacro":
-            self.macro, self.arguments = "", set()
-        elif names:
+        if names:
             whole = [token for token, after in pairwise(part) if after.kind != "("]
             if any(token.kind == IDENTIFIER and token.value in self.getters for token in whole):
                 self.getters.update(names)
-            if self.is_computed(part[2:]):
+            if self.is_computed(part[4 if kind == "macro" else 2 :]):
                 self.undecided.update(names)
         self.bound.update(names)
+        if kind == "macro":
+            self.bound.add(part[2].value)
 
     def is_computed(self, tokens: list[Token]) -> bool:
+        """Return whether a value has a filter or a call, or reads a value that no string shows."""
         if len(tokens) > _MOST_TOKENS:
             return True
         names, filters = set(), set()
@@ -204,6 +235,8 @@ class _ComputedKeys:
                 filters.add(token.value)
             elif token.kind == IDENTIFIER and (before is None or before.kind != "."):
                 names.add(token.value)
+            elif token.kind == "(" and before is not None and before.kind in _ENDS:
+                return True
         is_sum = "add" in filters or any(token.kind == "+" for token in tokens)
         return bool(filters - _PLAIN_FILTERS) or any(
             name in self.undecided or name in _DATA or (is_sum and name in self.bound) for name in names
