@@ -7,7 +7,7 @@ The directory has the files ``state``, ``written``, ``lock``, ``log`` and ``jour
 import fcntl
 from time import monotonic, sleep
 
-from ..model.errors import BusyError, RefusedError, TemplaterError
+from ..model.errors import BusyError, RefusedError, TemplaterError, WriteError
 from ..model.file_names import STATE, STATE_FOLDER, WRITTEN
 from ..model.source import printable
 from ..oslite import Closing, join, os
@@ -18,9 +18,6 @@ MAX_STATE = 64 << 10
 
 #: the maximum size of a file in ``.templater``: the largest are the journal and the record, of 16 MiB each
 LARGEST = 32 << 20
-#: the files that templater replaces, and the endings that they get meanwhile
-_NAMES = (STATE, WRITTEN, "lock", "log", "journal", "cloned", "deferred")
-_ENDINGS = ("", ".new", ".1")
 
 #: seconds to wait for the lock before reporting its holder
 PATIENCE = 30.0
@@ -91,11 +88,7 @@ class StateDirectory(Closing):
         #: the open directory, in which ``apply`` keeps its journal
         self.directory = self._root.directory("/")
         if not self.is_own:
-            try:
-                self._require_small_files()
-            except BaseException:
-                self.close()
-                raise
+            self.directory = _ForeignDirectory(self._root, self.directory.fd, self.directory.path)
 
     def _open_below(self, folder: Root) -> None:
         self.path = join(folder.name, STATE_FOLDER)
@@ -117,17 +110,6 @@ class StateDirectory(Closing):
             " other users could change templater's state",
             hint=f"chown root '{self.path}'; chmod 0700 '{self.path}'",
         )
-
-    def _require_small_files(self) -> None:
-        """Raise RefusedError for a file that the owner of the instance's directory has made large.
-
-        On btrfs, a file of a million shared blocks takes 20 seconds to remove. No time limit ends this call.
-        """
-        for name in (name + ending for name in _NAMES for ending in _ENDINGS):
-            status = self.directory.lstat(name)
-            if status is not None and bytes_of(status) > LARGEST:
-                path = join(self.path, name)
-                raise RefusedError(f"'{path}' is larger than {LARGEST} bytes", hint=f"remove '{path}'")
 
     def close(self) -> None:
         self.unlock()
@@ -154,7 +136,7 @@ class StateDirectory(Closing):
                     raise self._busy() from None
                 sleep(0.01)
         holder = f"pid {os.getpid()}: {what}\n".encode()
-        os.ftruncate(self._lock, 0)
+        # The file is not truncated, because that takes long for a large file. Only the first line counts.
         os.pwrite(self._lock, holder, 0)
 
     def unlock(self) -> None:
@@ -163,11 +145,10 @@ class StateDirectory(Closing):
             self._lock = -1
 
     def _busy(self) -> BusyError:
-        holder = (
-            printable(os.pread(self._lock, 200, 0).decode("utf-8", "replace").strip()) or "another process"
-        )
+        holder = os.pread(self._lock, 200, 0).partition(b"\n")[0].decode("utf-8", "replace").strip()
         return BusyError(
-            f"'{self.path}' is in use by {holder}", hint="wait until that process ends, or end it"
+            f"'{self.path}' is in use by {printable(holder) or 'another process'}",
+            hint="wait until that process ends, or end it",
         )
 
     # the state
@@ -272,7 +253,37 @@ class StateDirectory(Closing):
         if not is_same_file:
             os.close(fd)
             raise RefusedError(f"'{join(self.path, name)}' was replaced, or has other hard links")
+        if not self.is_own and bytes_of(opened) > LARGEST:
+            os.close(fd)
+            raise _too_large(join(self.path, name))
         return fd
+
+
+class _ForeignDirectory(Directory):
+    """A ``.templater`` directory whose owner can exchange its files at any time.
+
+    On btrfs, a file of a million shared blocks takes 20 seconds to remove. No time limit ends this call. So
+    each file is checked right before the call that removes it.
+    """
+
+    __slots__ = ()
+
+    def unlink(self, name: str) -> None:
+        self._require_small(name)
+        super().unlink(name)
+
+    def rename(self, name: str, to: Directory, new: str) -> None:
+        self._require_small(new)  # ``to`` is this directory
+        super().rename(name, to, new)
+
+    def _require_small(self, name: str) -> None:
+        status = self.lstat(name)
+        if status is not None and bytes_of(status) > LARGEST:
+            raise _too_large(self.path_of(name))
+
+
+def _too_large(path: str) -> WriteError:
+    return WriteError(f"'{path}' is larger than {LARGEST} bytes", hint=f"remove '{path}'")
 
 
 def directory_of_ours(directory: Directory) -> "Directory | None":

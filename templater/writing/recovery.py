@@ -55,10 +55,11 @@ MOST_NAMES = 100_000
 MOST_BYTES = 4 << 20
 #: the maximum size of all files that one apply replaces: btrfs needs 3 s to remove 1 GiB of shared blocks
 MAX_REPLACED = 128 << 20
-#: the maximum size of all leftovers that one search removes: old and new files of a killed run
+#: the maximum size of all temporary files that one search or one apply removes: old and new files of a run
 MOST_REMOVED = 256 << 20
-#: how much a byte of a directory counts: overlayfs reads all names of a directory before it removes it
-DIRECTORY_COST = 1024
+#: how much a byte of a directory counts: overlayfs reads all names of a directory before it removes it.
+#: An apply makes at most 2,000 directories, which have one block of 4 KiB each while they are empty.
+DIRECTORY_COST = 32
 
 
 class Journal:
@@ -136,7 +137,7 @@ def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "l
         return []
     tokens = {line for line in lines if not line.startswith("/")}
     paths = {line + "/" for line in lines} if journal is not None else {*targets}
-    search = _Search(root, tokens)
+    search = Search(root, tokens)
     clean = search.clear("/") is not False
     before = missing = "\0"
     # sorted, so that each directory is searched once, and directories below a missing directory are skipped
@@ -157,7 +158,7 @@ def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "l
     return []
 
 
-class _Search:
+class Search:
     """A search for leftovers. It may read ``left`` more names, and remove ``room`` more bytes."""
 
     __slots__ = ("left", "room", "root", "tokens")
@@ -198,12 +199,7 @@ class _Search:
             if status is None or not inode.isdecimal():
                 return True
             if stat.S_ISDIR(status.st_mode):
-                if inode != "0":
-                    return True
-                if not self._has_room(status.st_size * DIRECTORY_COST):
-                    return False
-                directory.rmdir(name)  # rmdir removes only an empty directory
-                return True
+                return inode != "0" or self.remove_directory(directory, name)
             if not stat.S_ISREG(status.st_mode):
                 return True
             empty = inode == "0" and status.st_size == 0
@@ -215,15 +211,29 @@ class _Search:
             return error.errno in (errno.ENOENT, errno.ENOTEMPTY)
         return True
 
+    def remove_directory(self, directory: Directory, name: str) -> bool:
+        """Remove a directory if it is empty. Return False if it is too large."""
+        status = directory.lstat(name)
+        if status is not None:
+            if not self._has_room(status.st_size * DIRECTORY_COST):
+                return False
+            directory.rmdir(name)
+        return True
+
     def _has_room(self, size: int) -> bool:
-        """Count the size of a leftover. Root of a container could have forged one of a million extents."""
+        """Count the size of a temporary file, which another process could have exchanged or extended.
+
+        Root of a container put a file of a million extents there. No time limit ends the removal.
+        """
         if size > self.room:
             return False
         self.room -= size
         return True
 
 
-def attempt(call: "Callable[Arguments, None]", *args: "Arguments.args", **options: "Arguments.kwargs") -> str:
+def attempt(
+    call: "Callable[Arguments, object]", *args: "Arguments.args", **options: "Arguments.kwargs"
+) -> str:
     """Call a function of a rollback or cleanup. Return its error message, or "" if it succeeds."""
     try:
         call(*args, **options)

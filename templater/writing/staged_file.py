@@ -20,7 +20,7 @@ from ..rootfs.confined import (
 )
 from ..rootfs.paths import components, not_regular
 from .attributes import copy_attributes, drop_inherited_acl
-from .recovery import above
+from .recovery import MOST_REMOVED, above
 from .target_directories import TargetDirectories
 
 TYPE_CHECKING = False
@@ -254,6 +254,8 @@ class StagedFile:
         now = self.parent.lstat(self.name)
         if now is None or now.st_ino != self.inode:
             return  # the new file never got the name, or another process has replaced it
+        if bytes_of(now) > MOST_REMOVED:  # a process of the container has extended it: slow to remove
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         if self.backup is None:
             self.parent.unlink(self.name)
         else:

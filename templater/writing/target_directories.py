@@ -128,6 +128,9 @@ class TargetDirectories:
             os.fchown(made.fd, *self.ids.on_disk(0, 0))
             # keep the setgid bit that a setgid parent passes on, as Incus and LXD do
             os.fchmod(made.fd, 0o755 | again(os.fstat, made.fd).st_mode & stat.S_ISGID)
+        # look again, because overlayfs reads all names of a directory before it replaces the directory
+        if parent.lstat(name) is not None:
+            raise RefusedError(f"another process created {path!r} while templater was creating it")
         parent.rename(staged, parent, name)
         self.made[-1] = parent, name
 

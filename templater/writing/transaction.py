@@ -16,7 +16,7 @@ are not copied either.
 from ..model.errors import TemplaterError
 from ..rootfs.confined import write_error
 from .deferred_signals import with_signals_deferred
-from .recovery import above, attempt, is_there, unlink_if_there
+from .recovery import Search, above, attempt, is_there
 from .staged_file import StagedFile
 from .target_directories import TargetDirectories
 
@@ -118,18 +118,23 @@ class Transaction:
         troubles = {target: attempt(target.put_back) for target in committed}
         stuck = [target for target, trouble in troubles.items() if trouble]
         self._clear_away(keep=stuck)
+        search = Search(self.directories.root, set())
         for parent, name in reversed(self.directories.made):
-            attempt(parent.rmdir, name)
+            attempt(search.remove_directory, parent, name)
         return [troubles[target] for target in stuck]
 
     def _clear_away(self, keep: "Sequence[StagedFile]" = ()) -> None:
         """Remove staged files and backups. If a file remains, the journal stays and the next run tries again.
 
         ``keep`` are targets whose rollback failed. Their backups stay: nothing else has the old content.
+
+        A process of a running container could have exchanged the files for files that are slow to remove. So
+        this removes a limited number of bytes, as the search for leftovers does.
         """
+        search = Search(self.directories.root, {self.directories.token})
         places = [place for target in self.targets for place in (target.staged, target.backup) if place]
         kept = [target.backup for target in keep]
-        gone = [attempt(unlink_if_there, *place) == "" for place in places if place not in kept]
+        gone = [search.remove(*place) for place in places if place not in kept]
         if self.journal is not None and all(gone) and not any(is_there(*place) for place in kept if place):
             if self.leftovers:
                 attempt(self.journal.write, self.leftovers, durable=self.directories.durable)

@@ -126,6 +126,7 @@ CASES = {
     80: Case("root of a container fills its root directory with millions of names, all of which overlayfs reads before the first one", "hooks search it for leftovers only after a killed run, and only up to a size"),
     81: Case("a metadata.yaml with rules that only the daemons' YAML library sees, because of a byte order mark, a tag on a merge key, or a question mark", "refused; `audit` reports it"),
     82: Case("an origin or image whose entries make the catalog of a tree too large for the tree's server", "`streams reindex` and `streams add` refuse them; `streams verify` warns"),
+    83: Case("a process of a running container, or the owner of its directory, exchanges temporary files for files of a million blocks, which take long to remove", "files that are too large are not removed: 256 MiB of temporary files in total, 32 MiB for a file in `.templater`"),
 }  # fmt: skip
 
 

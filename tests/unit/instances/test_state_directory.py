@@ -13,8 +13,16 @@ from templater.hooks.compile_cache import open_cache
 from templater.instances.instance_directory import InstanceDirectory
 from templater.instances.set_pending_trigger import record
 from templater.instances.state_directory import State, StateDirectory, write_whole
-from templater.model.errors import BusyError, InputError, LimitError, RefusedError, TemplaterError
+from templater.model.errors import (
+    BusyError,
+    InputError,
+    LimitError,
+    RefusedError,
+    TemplaterError,
+    WriteError,
+)
 from templater.rootfs.confined import Root
+from templater.writing.recovery import Journal
 from tests.rootfs_builders import as_root
 
 
@@ -294,22 +302,55 @@ def test_a_new_state_is_empty():
     assert State("copy", "c1", "i", "r").encode() == b"pending=copy\nname=c1\nimage=i\nroot=r\n"
 
 
+#: calls that replace or remove a file, by the name of the file
+REPLACING = {
+    "lock": lambda state_directory: state_directory.lock("x", 0.0),
+    "log": lambda state_directory: state_directory.append("log", b"x", 50),
+    "log.1": lambda state_directory: [state_directory.append("log", b"x" * 100, 50) for _ in range(2)],
+    "state": lambda state_directory: state_directory.remember(State("create")),
+    "state.new": lambda state_directory: state_directory.remember(State("create")),
+    "deferred": lambda state_directory: state_directory.remove("deferred"),
+    "written.new": lambda state_directory: state_directory.forget_written(),
+    "journal": lambda state_directory: Journal(state_directory.directory).write(["x"]),
+    "journal.new": lambda state_directory: Journal(state_directory.directory).write(["x"]),
+}
+
+
 @as_root
-@pytest.mark.parametrize(
-    "name", ["state", "state.new", "written.new", "journal.new", "cloned", "lock", "log.1", "deferred.new"]
-)
-def test_a_large_file_of_the_directorys_owner_is_not_replaced(tmp_path, name):
-    """root's hook removed a file of 800,000 shared blocks, which took 16 seconds of system time."""
-    (tmp_path / ".templater").mkdir(0o700)
-    file = tmp_path / ".templater" / name
-    file.touch()
-    for path in (tmp_path, file.parent, file):
+@pytest.mark.parametrize("name", REPLACING)
+def test_attack_83_a_large_file_of_the_directorys_owner_is_not_replaced(tmp_path, name):
+    """root's hook removed a file of 800,000 shared blocks, which took 16 seconds of system time.
+
+    The owner waited for the lock file, and then renamed the large file.
+    """
+    folder = tmp_path / ".templater"
+    folder.mkdir(0o700)
+    for path in (tmp_path, folder):
         os.chown(path, 1234, 1234)
-    StateDirectory(str(tmp_path)).close()
-    os.truncate(file, (32 << 20) + 1)
-    with pytest.raises(RefusedError, match=f"'{file}' is larger than 33554432 bytes") as caught:
-        StateDirectory(str(tmp_path))
-    assert caught.value.hint == f"remove '{file}'"
-    for path in (tmp_path, file.parent):
+
+    def give(size):
+        (folder / name).touch()
+        os.truncate(folder / name, size)
+
+    with StateDirectory(str(tmp_path)) as state_directory:
+        give((32 << 20) + 1)
+        with pytest.raises(WriteError, match=f"^'{folder}/{name}' is larger than 33554432 bytes$") as caught:
+            REPLACING[name](state_directory)
+        assert caught.value.hint == f"remove '{folder}/{name}'"
+        assert (folder / name).stat().st_size == (32 << 20) + 1
+        give(32 << 20)
+        REPLACING[name](state_directory)
+    for path in (tmp_path, folder):
         os.chown(path, 0, 0)
-    StateDirectory(str(tmp_path)).close()
+    with StateDirectory(str(tmp_path)) as state_directory:
+        give((32 << 20) + 1)
+        REPLACING[name](state_directory)
+
+
+def test_the_error_about_a_held_lock_shows_no_rest_of_an_earlier_holder(tmp_path):
+    with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
+        for what in ("hook for a container", "trigger"):
+            first.lock(what)
+        with pytest.raises(BusyError) as caught:
+            second.lock("me", 0.0)
+    assert caught.value.message == f"'{tmp_path}/.templater' is in use by pid {os.getpid()}: trigger"

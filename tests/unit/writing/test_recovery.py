@@ -39,7 +39,7 @@ def test_only_temporary_files_of_earlier_runs_are_removed(name, make, remains, t
     path = top / f"{PREFIX}{name}"
     make(path)
     with Root(str(top)) as root, root.directory("/") as directory:
-        assert recovery._Search(root, {"known"}).remove(directory, path.name) is True
+        assert recovery.Search(root, {"known"}).remove(directory, path.name) is True
     assert os.path.lexists(path) is remains
 
 
@@ -50,7 +50,7 @@ def test_a_leftover_is_removed_only_if_its_name_contains_its_own_inode_number(ri
     path = top / f"{PREFIX}cc-{inode if right else inode + 1}-1"
     (top / "f").rename(path)
     with Root(str(top)) as root, root.directory("/") as directory:
-        assert recovery._Search(root, set()).remove(directory, path.name)
+        assert recovery.Search(root, set()).remove(directory, path.name)
     assert path.exists() is not right
 
 
@@ -112,6 +112,6 @@ def test_a_search_removes_leftovers_of_a_limited_size(are_directories, top, monk
     left = []
     with Root(str(top)) as root:
         for _ in range(2):
-            search = recovery._Search(root, {"known"})
+            search = recovery.Search(root, {"known"})
             left.append((search.clear("/"), len(os.listdir(top))))
     assert left == [(False, 2) if are_limited else (True, 1), (True, 1)]

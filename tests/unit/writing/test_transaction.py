@@ -788,5 +788,97 @@ def test_apply_keeps_an_entry_that_cannot_be_a_leftover_of_templater(tmp_path, n
     if make is not None:
         make(tmp_path / name)
     with Root(str(tmp_path)) as root, root.directory("/") as directory:
-        assert recovery._Search(root, {"other"}).remove(directory, name) is True
+        assert recovery.Search(root, {"other"}).remove(directory, name) is True
     assert list(tmp_path.iterdir()) == ([] if make is None else [tmp_path / name])
+
+
+@pytest.mark.parametrize("name", ["staged", "backup"])
+def test_attack_83_apply_keeps_a_large_file_that_was_exchanged_for_a_temporary_file(
+    rootfs, top, tmp_path, monkeypatch, name
+):
+    """Root of a container put a file of 1.1 million extents there, which took 25 s to remove."""
+    large = top / "var/large"
+    large.touch()
+    os.truncate(large, 2_000_000)
+    monkeypatch.setattr(recovery, "MOST_REMOVED", 1_000_000)
+    commit = StagedFile.commit
+
+    def exchange_then_fail(target):
+        large.rename(top / target.staged[1])
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def exchange(target):
+        commit(target)
+        large.rename(top / target.backup[1])
+
+    monkeypatch.setattr(StagedFile, "commit", exchange_then_fail if name == "staged" else exchange)
+    (tmp_path / "state").mkdir()
+    with Root(str(tmp_path / "state")) as state, state.directory("/") as directory:
+        journal = Journal(directory)
+        plan = a_plan({"/etc/hosts": "new"}, rootfs)
+        if name == "backup":
+            apply(plan, rootfs, journal=journal)
+        else:
+            with pytest.raises(WriteError):
+                apply(plan, rootfs, journal=journal)
+        assert (top / "etc/hosts").read_text() == ("new" if name == "backup" else "old")
+        assert [Path(path).stat().st_size for path in strays(top)] == [2_000_000]
+        monkeypatch.setattr(recovery, "MOST_REMOVED", 3_000_000)
+        assert recovery.sweep(rootfs.root, [], journal) == []
+    assert strays(top) == []
+
+
+def fail_to_commit(monkeypatch, path, before):
+    """Let the commit of one file fail, after a call of ``before``."""
+    commit = StagedFile.commit
+
+    def fail(target):
+        if target.change.real != path:
+            commit(target)
+            return
+        before()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(StagedFile, "commit", fail)
+
+
+@pytest.mark.parametrize("target", ["/etc/hosts", "/etc/new"])
+def test_a_rollback_keeps_a_file_that_another_process_has_made_large(rootfs, top, monkeypatch, target):
+    monkeypatch.setattr(staged_file, "MOST_REMOVED", 1_000_000)
+    fail_to_commit(monkeypatch, "/var/x", lambda: os.truncate(top / target[1:], 2_000_000))
+    with pytest.raises(WriteError, match="can't put in place '/var/x'") as caught:
+        apply(a_plan({target: "new", "/var/x": "x"}, rootfs), rootfs)
+    assert caught.value.notes == (f"can't put back '{target}': file too large",)
+    assert (top / target[1:]).stat().st_size == 2_000_000
+    assert [Path(path).read_text() for path in strays(top)] == (["old"] if target == "/etc/hosts" else [])
+
+
+def test_a_rollback_keeps_a_new_directory_that_another_process_has_filled(rootfs, top, monkeypatch):
+    """overlayfs reads all names of a directory before it refuses to remove the directory."""
+    monkeypatch.setattr(recovery, "MOST_REMOVED", 5000 * recovery.DIRECTORY_COST)
+    removed = []
+    remove = Directory.rmdir
+    monkeypatch.setattr(Directory, "rmdir", lambda self, name: removed.append(name) or remove(self, name))
+    fail_to_commit(
+        monkeypatch, "/var/x", lambda: [(top / f"srv/{number:0200}").touch() for number in range(300)]
+    )
+    with pytest.raises(WriteError, match="can't put in place '/var/x'"):
+        apply(a_plan({"/opt/y": "y", "/srv/y": "y", "/var/x": "x"}, rootfs), rootfs)
+    assert removed == ["opt"]
+    assert len(os.listdir(top / "srv")) == 300
+
+
+def test_apply_replaces_no_directory_that_appears_while_apply_creates_the_same_directory(
+    rootfs, top, monkeypatch
+):
+    """overlayfs reads all names of a directory before it refuses to replace the directory."""
+    plan = a_plan({"/srv/a/x": "x"}, rootfs)
+    make = Directory.mkdir
+    monkeypatch.setattr(
+        Directory, "mkdir", lambda self, name, mode: make(self, name, mode) or (top / "srv").mkdir()
+    )
+    with pytest.raises(
+        RefusedError, match=r"^another process created '/srv' while templater was creating it$"
+    ):
+        apply(plan, rootfs)
+    assert os.listdir(top / "srv") == strays(top) == []
