@@ -72,8 +72,8 @@ def _parts(tokens: list[Token]) -> tuple[list[Part], bool]:
     inside a ``comment`` tag is left out. As in pongo2, a tag ends only at ``%}``: some end tags have
     arguments, which pongo2 ignores.
 
-    Also return false if an expression or a tag that is no end tag contains a text. No daemon renders such a
-    template.
+    Also return false if an expression, or a tag other than an end tag, contains a text. No daemon renders
+    such a template.
     """
     parts: list[Part] = []
     part: list[Token] | None = None

@@ -820,7 +820,7 @@ def test_files_that_another_user_has_put_into_the_work_directory_of_an_overlay_a
     assert f"rename '{users_overlay}/work'" in refused.value.hint
     for name in ("u", "u/work"):
         os.chown(users_overlay.parent / name, 0, 0)
-    assert len(lxc.open_layers(layers)) == 3, "root's own leftovers are no attack"
+    assert len(lxc.open_layers(layers)) == 3, "root's own leftovers are accepted"
     os.chown(users_overlay, 1234, 1234)
     (users_overlay / "work").rename(users_overlay / "renamed")
     os.chown(users_overlay.parent / "lower", 1234, 1234)
