@@ -25,7 +25,7 @@ from ..model.instance_name import MAX_NAME
 from ..model.source import Source, Span, printable, whole_characters
 from .go_scalars import is_merge, is_null
 from .metadata_yaml import suggestion
-from .yaml_nodes import MIB, Limits, Node, Scalar, YamlError, parse, size_text
+from .yaml_nodes import MIB, Limits, Node, Scalar, YamlError, child, parse, size_text
 from .yaml_nodes import Mapping as MappingNode
 from .yaml_nodes import Sequence as SequenceNode
 
@@ -267,7 +267,7 @@ class Document:
             return self.source.span(0)
         node = self.root
         for step in path:
-            below = _child(node, step)
+            below = child(node, step)
             if below is None:
                 break
             node = below
@@ -337,15 +337,6 @@ def _value(node: Node) -> Any:
         combined.update(merged)
     combined.update(found)
     return combined
-
-
-def _child(node: Node, step: str | int) -> Node | None:
-    if isinstance(node, SequenceNode) and isinstance(step, int):
-        return node.children[step]
-    if isinstance(node, MappingNode):
-        named = [value for key, value in node.pairs() if isinstance(key, Scalar) and key.text == step]
-        return named[-1] if named else None
-    return None
 
 
 def _format_path(path: Path) -> str:

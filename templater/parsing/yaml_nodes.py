@@ -144,6 +144,13 @@ def pairs(node: Node | None) -> list[tuple[str, Node, Node]]:
     return [(key.text, key, value) for key, value in node.pairs() if isinstance(key, Scalar)]
 
 
+def child(node: Node | None, step: str | int) -> Node | None:
+    """Return an item of a sequence, or the value of a mapping's last entry with this key, or None."""
+    if isinstance(node, Sequence) and isinstance(step, int):
+        return node.children[step] if step < len(node.children) else None
+    return next((value for key, _, value in reversed(pairs(node)) if key == step), None)
+
+
 def value_of(node: Node | None, name: str) -> Node | None:
     return next((value for key, _, value in pairs(node) if key == name), None)
 

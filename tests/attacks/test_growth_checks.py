@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from templater.checks import authored_image, host_differences
+from templater.checks import authored_image, difference_causes, host_differences
 from templater.checks.run_checks import audit
 from tests.checks.authoring.authoring_builders import file, image
 
@@ -49,6 +49,6 @@ def test_the_search_for_the_causes_of_differences_stops_at_a_character_limit(
 ) -> None:
     rules = (f"/etc/{number}: {{when: [create], template: t}}" for number in range(3))
     of = image(*rules, t="{{ 'a' + 'b' }}" + "x" * 85, hosts="incus,lxd")
-    monkeypatch.setattr(host_differences, "SEARCHED", 250)
+    monkeypatch.setattr(difference_causes, "SEARCHED", 250)
     found = [row["hosts"]["lxd"]["construct"] for row in host_differences.host_report(of)["files"]]
     assert found == [*["'a' + 'b' (templates/t:1:4)"] * 2, "templates/t"]

@@ -16,7 +16,7 @@ VALUES = {
     "checks.scanned_image": {"MAX_SECONDS": 2.0, "ALL_SECONDS": 7.0, "LEAST_SECONDS": 0.5, "MAX_DEPTH": 64, "_MOST_ENTRIES": 1_000_000},
     "checks.run_checks": {"MAX_FINDINGS": 200},
     "checks.fixes": {"MAX_ROUNDS": 30, "MAX_SECONDS": 3.0},
-    "checks.host_differences": {"MOST_TRIED": 50, "SEARCHED": 4_194_304, "LONGEST": 60},
+    "checks.difference_causes": {"MOST_TRIED": 50, "SEARCHED": 4_194_304, "LONGEST": 60},
     "checks.ignores": {"MAX_COMMENTS": 10_000},
     "checks.mistakes_in_files": {"MOST": 20},
     "checks.sarif": {"_DIGEST_LENGTH": 16},
