@@ -37,7 +37,6 @@ from templater.model.errors import (
 )
 from templater.model.hosts import Host
 from templater.model.instance import Instance, Profile
-from templater.model.instance_life import Life
 from templater.model.metadata import Metadata, Rule
 from templater.model.pending_trigger import PENDING_KEY
 from templater.model.plan import Change, Plan, split_passes
@@ -54,6 +53,7 @@ from templater.rootfs.memory import MemoryRootfs
 from templater.simulation.host_errors import StartError, check_image
 from templater.simulation.host_start import Started
 from templater.simulation.instance_actions import Simulation
+from templater.simulation.instance_life import Life
 from templater.simulation.simulated_instance import SimulatedInstance, described
 
 WORK = "/work-of-the-recorder"

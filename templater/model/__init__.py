@@ -1,4 +1,4 @@
-"""Data types that every other folder uses: sources, errors, instances, metadata, plans, lifecycle, hosts.
+"""Data types that every other folder uses: sources, errors, instances, metadata, plans, triggers, hosts.
 
 The types only hold data. This folder never reads or writes a file.
 

@@ -1,8 +1,8 @@
 """A simulation of instance lifecycles: which files each step would change.
 
 `parse_steps` parses the steps that a user types, and `run_steps` runs each step on the simulated instances.
-`instance_actions` defines how a step such as start or copy changes an instance, and `simulated_instance` is
-one instance.
+`instance_actions` defines how a step such as start or copy changes an instance, `simulated_instance` is one
+instance, and `instance_life` is its pending trigger.
 
 `host_start` models a start on the chosen host: its files and remarks. `host_errors` finds images that the
 host refuses, and the errors of a start. `writable_copy` copies a root filesystem into memory.

@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from ..model.errors import UsageError
 from ..model.instance import Instance, Profile
-from ..model.instance_life import Life
 from ..model.metadata import Rule
 from ..model.pending_trigger import PENDING_KEY
 from ..model.plan import FAILED, Plan, carry_out
@@ -29,6 +28,7 @@ from .host_start import (
     start_on_host,
     write_host_files,
 )
+from .instance_life import Life
 from .simulated_instance import (
     Folder,
     SimulatedInstance,

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 from ..model.errors import TemplaterError
 from ..model.hosts import Host
 from ..model.instance import Instance
-from ..model.instance_life import Life
 from ..model.metadata import Metadata
 from ..model.pending_trigger import PENDING_KEY
 from ..model.plan import Change
 from ..rootfs.memory import MemoryRootfs
+from .instance_life import Life
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from templater.model.default_triggers import Triggers
 from templater.model.entry import DIRECTORY, Entry
 from templater.model.hosts import INCUS
 from templater.model.instance import Instance
-from templater.model.instance_life import Life
 from templater.model.metadata import Finding, Metadata, Rule
 from templater.model.plan import CREATE, Change, Outcome, Plan
 from templater.model.source import Source
 from templater.pongo2.dialect import V4
 from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
 from templater.rootfs.memory import MemoryRootfs
+from templater.simulation.instance_life import Life
 
 RULE = Rule("/etc/a", "a.tpl", ("create",))
 SPAN = Source("metadata.yaml", "a: b").span(3, 4)

@@ -8,7 +8,6 @@ from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import HostError, UsageError
 from templater.model.hosts import INCUS, INCUS_DEBIAN, LXD_DEBIAN, NONE, Host
 from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
-from templater.model.instance_life import Life
 from templater.model.metadata import Rule
 from templater.model.plan import CREATE, UPDATE, Change, Outcome, Plan, Prediction
 from templater.model.render_options import RenderOptions
@@ -20,6 +19,7 @@ from templater.simulation import host_start
 from templater.simulation.host_errors import check_image, host_errors
 from templater.simulation.host_start import HostStart, write_host_files
 from templater.simulation.instance_actions import Simulation
+from templater.simulation.instance_life import Life
 from templater.simulation.parse_steps import parse_step
 from templater.simulation.run_steps import run_step, simulate
 from templater.simulation.simulated_instance import MemoryFolder, metadata_of

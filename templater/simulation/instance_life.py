@@ -1,7 +1,7 @@
 """The life of an instance: the operations that change its pending trigger."""
 
-from .errors import UsageError
-from .pending_trigger import START, passes, pending_after
+from ..model.errors import UsageError
+from ..model.pending_trigger import START, passes, pending_after
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

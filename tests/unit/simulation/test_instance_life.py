@@ -3,8 +3,8 @@
 import pytest
 
 from templater.model.errors import UsageError
-from templater.model.instance_life import Life, created
 from templater.model.pending_trigger import passes, pending_after
+from templater.simulation.instance_life import Life, created
 
 
 def test_a_start_runs_the_pending_trigger_and_then_the_start_trigger() -> None:
