@@ -30,7 +30,10 @@ def main() -> int:
 
 
 def _open_closed_streams() -> None:
-    """Open /dev/null as each standard stream that is closed. Otherwise, another file would get its number."""
+    """Open /dev/null in place of each closed standard stream.
+
+    Otherwise, the next opened file would get the number of the closed stream.
+    """
     import os
 
     for number, name in enumerate(("stdin", "stdout", "stderr")):

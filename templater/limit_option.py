@@ -194,7 +194,7 @@ class Given:
         return limits
 
     def for_packing(self) -> "CommandLimits":
-        """Return the limits for a command from the time when it packs an image.
+        """Return the limits that apply to a command as soon as it begins to pack an image.
 
         The defaults allow a day, and the memory of one xz thread for each processor. The limit on processor
         time grows ten times as fast as for a command that only reads: ``PACKING_SECONDS`` for each MiB.

@@ -58,9 +58,9 @@ class Result:
 class Fleet:
     """An image, and the plans that its instances share. The instances are planned one after the other.
 
-    ``show`` is ``json``, ``summary`` or ``patch``. Without ``triggers``, or with ``next``, the triggers are
-    chosen for each instance. ``rootfs`` is the image's root filesystem. ``pattern`` is the path of each
-    instance's own root filesystem, in which ``{name}`` stands for the instance's name.
+    ``show`` is ``json``, ``summary`` or ``patch``. If ``triggers`` is empty or has only ``next``,
+    templater chooses the triggers of each instance. ``rootfs`` is the image's root filesystem. ``pattern`` is
+    the path of each instance's own root filesystem, in which ``{name}`` stands for the instance's name.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class Fleet:
 
 
 class _DiffersError(Exception):
-    """Raised if a plan can't be reused, because it would differ in more than the name and the contents."""
+    """Raised if another instance can't reuse a plan. The plans may differ only in name and contents."""
 
 
 class Example:

@@ -313,9 +313,9 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _spent_on_files(self) -> list[float]:
-        """The processor seconds that all checks have spent on rendered files, as the only item of a list.
+        """The processor seconds that all checks have spent on rendered files.
 
-        ``texts`` updates the item.
+        The number is in a list, so that ``texts`` can increase it.
         """
         return [0.0]
 
@@ -335,9 +335,9 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _searched(self) -> list[int]:
-        """A list with one number: how many characters all searches of ``locate`` have read.
+        """The number of characters that all searches of ``locate`` have read.
 
-        ``locate`` increases the number.
+        The number is in a list, so that ``locate`` can increase it.
         """
         return [0]
 

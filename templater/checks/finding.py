@@ -28,7 +28,7 @@ class Severity(IntEnum):
 
     @classmethod
     def named(cls, name: str) -> Severity:
-        """Return the severity with this name, in upper or lower case."""
+        """Return the severity with this name. The case of the name does not matter."""
         return cls[name.upper()]
 
     @property

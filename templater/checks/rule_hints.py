@@ -9,7 +9,7 @@ from .authored_image import AuthoredImage
 def hint_of_mode(image: AuthoredImage) -> str:
     """Return a hint that tells the author how to give a file the mode 0600."""
     if image.definition is not None:
-        keeps = "the daemon keeps that mode (LXD 6.8 and later: only in containers)"
+        keeps = "the daemon keeps this mode (since LXD 6.8, only in containers)"
         return f"also create the file with the generator 'dump' and the mode 0600: {keeps}"
     return "set mode: 0600 in the rule (LXD ignores the mode)"
 

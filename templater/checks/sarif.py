@@ -137,7 +137,8 @@ def _region(span: Span | None) -> dict[str, int]:
 def _place(finding: Finding, name: str, uri: str) -> str:
     """Return the URI of a finding's file in the image.
 
-    If the file's name contains ``..``, it leads out of the image: return the URI of the image itself.
+    If the file's name contains ``..``, return the URI of the image, because the name could lead out of the
+    image.
     """
     from urllib.parse import quote
 

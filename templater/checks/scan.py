@@ -57,12 +57,12 @@ def scan_image(
     """Read an image: a directory, a unified tarball, or a split image whose second file is ``rootfs``.
 
     ``rendering`` sets limits for the checks that render templates. These checks also render for ``instance``.
-    ``heads`` maps the paths of further files to the number of bytes to read of each. If reading a part of the
-    image fails after the first file name of the part was read, the error is recorded in
-    ``ScannedImage.errors``. An earlier error is raised.
+    ``heads`` maps the paths of further files to the number of bytes to read of each. Raises
+    the error if a part of the image can't be read at all. If reading fails after the first file name of the
+    part, the error is recorded in ``ScannedImage.errors`` instead.
     """
     if rootfs is not None and os.path.isdir(path):
-        raise UsageError(f"'{path}' is a directory, so a second image file can't be given with it")
+        raise UsageError(f"'{path}' is a directory and can't be combined with a second image file")
     scanner = _Scanner(path, limits, yaml, heads)
     scanner.scan_part(scanner.scan_directory if os.path.isdir(path) else scanner.scan_archive)
     if scanner.complete and not any(name.path == METADATA for name in scanner.names):
@@ -157,7 +157,8 @@ class _Scanner:
     def _attributes(self, directory: int, entry: str, shown: str) -> frozenset[str]:
         """Return the names of a file's extended attributes.
 
-        If they can't be listed, record the error, and return those of the attributes that give rights.
+        If the names can't be listed, record the error. Then look up only the attributes that give rights,
+        such as capabilities, and return the names of those that exist.
         """
         try:
             return xattr_names(directory, entry, shown)
@@ -166,7 +167,7 @@ class _Scanner:
             if self.unlisted <= _UNLISTED:
                 self.errors.append(error)
             elif self.unlisted == _UNLISTED + 1:
-                self.errors.append(InputError("the extended attributes of more files can't be listed"))
+                self.errors.append(InputError("further files have extended attributes that can't be listed"))
             return privilege_names(directory, entry)
 
     def _read_file(self, top: Root | ByName, path: str) -> bytes:
@@ -205,7 +206,8 @@ class _Scanner:
     def scan_second_file(self, path: str) -> None:
         """Read the root filesystem of a split image, and put its names below ``rootfs/``.
 
-        Of a virtual machine's disk, read only the header. A file can be both a disk and a tarball.
+        If the file is a virtual machine's disk, read only its header. A file that is both a disk and a
+        tarball is read as both.
         """
         if any(name.path.partition("/")[0] in (ROOTFS, DISK) for name in self.names):
             raise UsageError(

@@ -148,9 +148,9 @@ class ScannedImage:
 
     @cached_property
     def _spent(self) -> list[float]:
-        """The processor seconds that all checks have spent on template texts, as the only item of a list.
+        """The processor seconds that all checks have spent on template texts.
 
-        ``sources`` updates the item.
+        The number is in a list, so that ``sources`` can increase it.
         """
         return [0.0]
 

@@ -25,12 +25,14 @@ _MOST_ROUNDS = 5
 
 
 def parts_of(source: Source, *names: Sized) -> Iterator[Part]:
-    """Yield the parts of a template, and yield all of them again if ``names`` have grown.
+    """Yield the parts of a template. Yield all parts again, in another round, if ``names`` have grown.
 
-    A macro, a loop and some other tags read values that a later part sets. ``names`` are the collections in
-    which the caller remembers names. If they still grow after a few rounds, yield ``UNFOLLOWED`` at the end.
+    ``names`` are the collections in which the caller remembers names. A second round is needed because a
+    macro, a loop and some other tags can read values that a later part sets. If the collections still grow
+    after a few rounds, yield ``UNFOLLOWED`` at the end.
 
-    If LXD and Incus read different parts, yield both. A line break is between two rounds.
+    If LXD and Incus read different parts, yield both. A line break ends each round, so that the next round
+    begins on a new line.
     """
     for parts in readings_of(source):
         for _ in range(_MOST_ROUNDS):
@@ -45,9 +47,9 @@ def parts_of(source: Source, *names: Sized) -> Iterator[Part]:
 
 
 def readings_of(source: Source) -> Iterator[list[Part]]:
-    """Yield the parts that Incus reads. If it renders the template, also yield other parts that LXD reads.
+    """Yield the parts that Incus reads. If LXD reads other parts and renders the template, yield these, too.
 
-    For LXD, the rest of a tag or an expression with ``[`` or ``]`` is a text.
+    LXD reads ``[`` or ``]`` in a tag or an expression, and all characters after the bracket, as text.
     """
     tokens = _tokens(source, V6)
     yield _parts(tokens)[0]
@@ -68,9 +70,9 @@ def _tokens(source: Source, dialect: Dialect) -> list[Token]:
 def _parts(tokens: list[Token]) -> tuple[list[Part], bool]:
     """Return the texts, expressions and tags of a template: the kind of each part, and its tokens.
 
-    The kind is ``TEXT``, ``{{`` or the name of a tag. ``shown`` of a text is what the text prints. What is
-    inside a ``comment`` tag is left out. As in pongo2, a tag ends only at ``%}``: some end tags have
-    arguments, which pongo2 ignores.
+    The kind is ``TEXT``, ``{{`` or the name of a tag. The attribute ``shown`` of a text has the characters
+    that pongo2 prints. The contents of a ``comment`` tag are omitted. As in pongo2, a tag ends only at
+    ``%}``: some end tags have arguments, which pongo2 ignores.
 
     Also return false if an expression, or a tag other than an end tag, contains a text. No daemon renders
     such a template.

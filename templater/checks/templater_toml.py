@@ -74,7 +74,10 @@ class _Reader:
 
     @cached_property
     def starts(self) -> list[int]:
-        """The positions of all ``[[ignore]]``, and the end of the file."""
+        """The positions at which the entries ``[[ignore]]`` begin, and the end of the file.
+
+        Each entry ends where the next position begins.
+        """
         return [*(found.start(1) for found in _ENTRY.finditer(self.source.text)), len(self.source.text)]
 
     def fail(self, key: str, message: str, hint: str = "", number: int = 0) -> InputError:
@@ -167,7 +170,7 @@ def with_configuration(
     kind = next((name.entry.kind for name in scanned.names if name.path == SETTINGS), "")
     if trusted and kind and SETTINGS not in scanned.heads:
         if kind == FILE:
-            hint = "let all users read it, or give it the owner of the directory"
+            hint = "let all users read it, or chown it to the owner of its directory"
             raise InputError(f"'{printable(path)}/{SETTINGS}' can't be read", hint=hint)
         raise InputError(f"'{printable(path)}/{SETTINGS}' is a {kind}, not a regular file")
     if len(scanned.heads.get(SETTINGS, b"")) > LARGEST:
@@ -206,7 +209,7 @@ def read_described(path: str, name: str) -> Source:
     """
     if not os.path.isdir(path):
         raise InputError(
-            f"can't read '{printable(name)}', which {SETTINGS} names: the image is not a directory",
+            f"can't read the instance '{printable(name)}' of {SETTINGS}: the image is not a directory",
             hint="pass -i FILE",
         )
     with open_root(path) as top:

@@ -13,7 +13,8 @@ from .authored_image import AuthoredImage, Template
 class UnknownName(NamedTuple):
     """A name that always renders as empty text.
 
-    ``spans`` has all positions of its unknown part, and ``hint`` can be empty.
+    ``spans`` has the positions at which the template reads the unknown part of the name, such as ``hostname``
+    in ``instance.hostname``. ``hint`` can be empty.
     """
 
     template: Template

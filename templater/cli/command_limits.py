@@ -103,7 +103,7 @@ def _is_live(src: str | None) -> bool:
 def guarded_alone(function: Command, *, downloads: bool = False) -> Command:
     """Add ``--limit`` to a command that has no such option, and enforce the limits while the command runs.
 
-    If ``downloads`` is true, the command downloads images, and the default allows a day.
+    If ``downloads`` is true, the command downloads images, and the default limit on time is a day.
     """
     from ..limit_option import COMMAND
     from .options import limit_option
@@ -133,7 +133,8 @@ def listed_instances(read: Callable[[int], bytes], name: str) -> Iterator[Instan
 class _ProcessorLimit:
     """The limit on ``processor_time``.
 
-    ``extra`` returns the seconds that the input adds to the limit. ``allow`` adds to the kernel's limit.
+    ``extra`` returns the seconds that all input so far adds to the limit. ``allow`` adds seconds to the limit
+    at which the kernel kills the process.
     """
 
     def __init__(self, bounds: CommandLimits, extra: Callable[[], int], allow: Callable[[int], None]) -> None:
@@ -143,7 +144,7 @@ class _ProcessorLimit:
         self.end = processor_time() + bounds.processor
 
     def left(self) -> float:
-        """Return the seconds that are left. Each new MiB or ten new instances add a second."""
+        """Return the seconds that are left. Input since the last call extends the limit."""
         more = self._extra() - self._granted
         if more > 0:
             self._granted += more
@@ -176,9 +177,10 @@ def guard(
     The processor time of child processes that have ended, and of running programs that read or pack images,
     counts towards the limit on processor time. When the block begins to pack an image, the limits grow.
 
-    If ``live`` is true, the block reads instances of a daemon. If ``listed`` is true, the block plans the
-    instances of a list. Then the limit on time does not apply, and each instance extends the limit on
-    processor time by its original value.
+    If ``live`` is true, the block reads instances of a daemon.
+
+    If ``listed`` is true, the block plans the instances of a list. For such a block, the limit on time does
+    not apply, and each instance adds the original limit on processor time once more.
     """
     import _signal as signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 
@@ -210,7 +212,10 @@ def guard(
         signal.setitimer(signal.ITIMER_REAL, CHECK_SECONDS, AGAIN)
 
     def stop_packing(number: int, frame: object) -> None:
-        """Check both limits. While this process waits for mksquashfs, ITIMER_PROF does not run."""
+        """Check the limits on time and processor time.
+
+        While this process waits for mksquashfs, ITIMER_PROF does not run.
+        """
         if monotonic() >= end:
             raise _OverError("command-time")
         stop_at_limit(number, frame)

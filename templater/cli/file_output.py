@@ -48,7 +48,10 @@ def write_tree(plan: Plan, target: str) -> None:
 
 
 def rendered(plan: Plan) -> list[Change]:
-    """Return the last change of each file, including unchanged files, sorted by resolved path."""
+    """Return the last ``Change`` of each file, sorted by resolved path.
+
+    Files that keep their content are included.
+    """
     last = {
         change.real: change
         for change in plan.changes

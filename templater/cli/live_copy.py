@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def live_copy(src: str, project: str | None, limits: Limits) -> Iterator[tuple[str, Instance, str]]:
-    """Yield the directory, the instance, and the name of the supported release that is nearest to the
-    daemon's.
+    """Yield the directory, the instance, and the name of a supported release.
+
+    Of all supported releases, this release is the nearest to the daemon's version.
     """
     from ..sources.open_source import open_source
 

@@ -35,7 +35,10 @@ Command = Callable[..., Any]
 
 
 class Description(NamedTuple):
-    """The instance options of a command line. If a file that they name changes, call ``read()`` again."""
+    """The options of a command line that describe the instance.
+
+    If the content of a file that an option names has changed, call ``read()`` again.
+    """
 
     file: str | None
     name: str | None
@@ -156,8 +159,8 @@ def device_overrides(texts: tuple[str, ...]) -> tuple[dict[str, dict[str, str]],
         devices.setdefault(name, {})[key] = value
         if found := SECOND_KEY.search(value):
             notes += (
-                f"-d sets '{printable(key)}' of device '{printable(name)}' to '{printable(value)}':"
-                f" to set '{found[1]}' too, give a second -d {printable(name)},{found[1]}=…",
+                f"-d sets '{printable(key)}' of device '{printable(name)}' to '{printable(value)}';"
+                f" to set '{found[1]}' too, add -d {printable(name)},{found[1]}=…",
             )
     return devices, notes
 

@@ -1,4 +1,4 @@
-"""Output: unchanged bytes to a pipe, but colours and only printable characters to a terminal."""
+"""Output. A pipe gets unchanged bytes. A terminal gets colours and only printable characters."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def _cached(before: Seed, after: Seed, guest: Guest) -> Verdict:
     reads = guest.updates_at_boot and not guest.disabled_network and bool(after.folder)
     if reads:
         text = (
-            "`updates: network: when` includes each boot: cloud-init reads all data again, and"
+            "`updates.network.when` includes each boot, so cloud-init reads all data again, and"
             " its per-boot modules use this data"
         )
         reasons.append(Reason(text, EVENTS))
@@ -220,7 +220,7 @@ def _searched(after: Seed, guest: Guest, daemon: Daemon) -> Verdict:
     texts = {
         FIRST: f"the first boot of cloud-init, with instance-id '{new}': all modules run",
         NEW: f"the instance-id changes from '{shown(guest.last_id)}' to '{new}': all modules run again",
-        EARLIER: f"the instance-id changes to '{new}', with which the guest has booted before:"
+        EARLIER: f"the guest has booted with the new instance-id '{new}' before:"
         " per-instance modules don't run again",
         SAME: "meta-data has no instance-id: cloud-init reads all data at each boot, but per-instance modules"
         " run once",

@@ -13,8 +13,11 @@ CONTAINER, VM = "container", "vm"
 class Choice(NamedTuple):
     """The user's options for a build: ``-o KEY=VALUE``, the type, and the root filesystem to unpack.
 
-    ``rootfs`` is a directory, ``none``, or None to assume one. If ``files`` is not None, it has the paths and
-    contents of the files in the root filesystem, and ``rootfs`` is ignored.
+    ``rootfs`` is a directory, or the text ``none`` for an empty root filesystem. If ``rootfs`` is None, the
+    root filesystem is assumed to have every path that the build looks up.
+
+    If ``files`` is not None, it has the paths and contents of the files in the root filesystem, and
+    ``rootfs`` is ignored.
     """
 
     parameters: tuple[str, ...] = ()

@@ -344,7 +344,7 @@ def _check_family(definition: Definition) -> None:
             first = what, family, span
         elif family != first[1]:
             raise InputError(
-                f"{what} belongs to {PROGRAMS[family]}, but {first[0]} to {PROGRAMS[first[1]]}",
+                f"{what} belongs to {PROGRAMS[family]}, but {first[0]} belongs to {PROGRAMS[first[1]]}",
                 span,
                 "remove one of the two: neither program builds a definition that contains both",
                 (f"{first[2].place}: {first[0]}",),

@@ -94,7 +94,7 @@ def add(
         InputError: the image is invalid, or its metadata.yaml lacks a required value.
         RefusedError: the tree has another image of this version, or this image in another product, or a file
             is private.
-        LimitError: with the image, the catalog would exceed a limit that templater sets for reading it.
+        LimitError: the catalog with the new image would exceed one of templater's limits on reading catalogs.
     """
     for alias in aliases:
         check_alias(alias)
@@ -235,8 +235,8 @@ def _refuse_sparse(path: str, size: int, limits: Limits) -> None:
     packed = size_of(path)
     if size > max(limits.ratio_from, packed * limits.ratio):
         raise LimitError(
-            f"'{path}': '{DISK}' has {size} bytes including its holes, more than {limits.ratio} times"
-            f" the image's {packed} bytes",
+            f"'{DISK}' in '{path}' has {size} bytes including its holes: more than {limits.ratio} times"
+            f" the size of the image file ({packed} bytes)",
             hint="if you trust the image, raise the limit: --limit ratio=…",
         )
 
@@ -397,9 +397,9 @@ def _word(text: str) -> str:
 
 
 def default_aliases(fields: Mapping[str, str]) -> list[str]:
-    """Return the default aliases:
+    """Return the default alias ``OS/RELEASE/VARIANT``.
 
-    ``OS/RELEASE/VARIANT``, preceded by ``OS/RELEASE`` if the variant is ``default``.
+    For the variant ``default``, return two aliases: first ``OS/RELEASE``, then the alias with the variant.
     """
     os_, release, variant = (_word(fields[key]) for key in ("os", "release", "variant"))
     short = [f"{os_}/{release}"] if variant == "default" else []
@@ -458,7 +458,7 @@ def _check_items(existing: dict[str, Any], wanted: dict[str, dict[str, Any]], pl
 
 def _other_bytes(place: str, key: str) -> RefusedError:
     return RefusedError(
-        f"{place} already has another image, whose '{key}' differs",
+        f"{place} already has an image with a different '{key}'",
         hint="build the image again with a new creation_date, or remove the old version first",
     )
 

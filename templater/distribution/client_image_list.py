@@ -227,7 +227,10 @@ def _unified(product: Product, version: Version, item: Item, client: str) -> Ima
 
 
 def _sort(images: list[Image]) -> None:
-    """Sort the images by name, newest version and kind. The first image with an alias gets the alias."""
+    """Sort the images by name, then by version (newest first), then by architecture and kind.
+
+    The order matters, because the first image with an alias gets the alias.
+    """
 
     def rank(image: Image) -> int:
         return 0 if image.root is None else ROOT_KINDS[image.kind].rank

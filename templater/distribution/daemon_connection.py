@@ -36,7 +36,10 @@ class Connection(http.client.HTTPConnection):
         self.in_headers = False
 
     def deliver(self, size: int) -> None:
-        """Subtract content from the counted bytes, and also some bytes for the lengths of chunks."""
+        """Subtract ``size`` bytes of content from the counted bytes.
+
+        A sixteenth of ``size`` is also subtracted, because the lengths of chunks need some bytes.
+        """
         self.overhead = max(0, self.overhead - size - size // 16)
 
     def receive(self, size: int) -> None:

@@ -51,7 +51,8 @@ class ClientLimits:
     def begin_request(self, cost: int) -> None:
         """Count a request. Raises LimitError above the limit.
 
-        A request counts as ``cost`` small requests, because it takes as much processor time as they do.
+        ``cost`` is 1 for a request on an open connection. For a new connection, ``cost`` is higher: the TLS
+        handshake takes as much processor time as several requests.
         """
         self._requests += cost
         if self._requests > MOST_REQUESTS:
@@ -79,7 +80,10 @@ class ClientLimits:
             raise OSError(f"the server sends more than {MOST_HEADERS >> 10} KiB of headers")
 
     def deliver(self, size: int) -> None:
-        """Subtract content from the counted bytes, and also some bytes for chunk headers and TLS records."""
+        """Subtract ``size`` bytes of content from the counted bytes.
+
+        A sixteenth of ``size`` is also subtracted, because chunk headers and TLS records need some bytes.
+        """
         self._overhead = max(0, self._overhead - size - size // 16)
 
     @contextlib.contextmanager

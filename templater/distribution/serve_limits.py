@@ -55,7 +55,7 @@ class ServedSize:
         self._seen: set[int] = set()
 
     def add(self, images: Iterable[Image], client: str) -> None:
-        """Add the images that a client lists, if the server lists the images of this client."""
+        """Add the images that ``client`` lists. Clients that are not in ``LISTED_CLIENTS`` are ignored."""
         for image in images if client in LISTED_CLIENTS else ():
             key = hash(image.fingerprint)
             if key not in self._seen:

@@ -84,7 +84,8 @@ class Signatures:
 
     def _too_slow(self, name: str) -> LimitError:
         return LimitError(
-            f"gpgv needs more than {_SECONDS} s of processor time for the signed files up to '{name}'"
+            f"gpgv needs more than {_SECONDS} s of processor time for all signed files;"
+            f" the last one was '{name}'"
         )
 
     def _limit_resources(self) -> None:

@@ -188,9 +188,11 @@ class Store:
     ) -> StoredImage:
         """Record a complete image whose files are in the store.
 
-        Raises InputError if the image is invalid. Raises UsageError if the user imported the image from
-        another source and one of the two imports asks for refreshes. Without this check, the
-        source with refreshes could also replace the image under the aliases of the other import.
+        Raises InputError if the image is invalid.
+
+        Raises UsageError if the user imported the same image from another source, and one of the two imports
+        asks for refreshes. Otherwise, a refresh from one source could replace the image for the aliases of
+        both imports.
         """
         image = self._describe(hashes, limits)
         image = replace(image, source=source, public=public, auto_update=auto_update)
@@ -273,8 +275,8 @@ class Store:
         """Replace an image by its newer version, whose files are in the store. Move its aliases and flags.
 
         Raises InputError if the new image is invalid, or if the old image was deleted or has another source
-        now. Raises UsageError if the new image was also imported from another source: its aliases would then
-        follow both sources.
+        now. Raises UsageError if the new image was also imported from another source, because the aliases of
+        the new image would then follow both sources.
         """
         after = self._describe(hashes, limits)
         with self._transaction() as records:

@@ -72,9 +72,9 @@ class ContentReader:
     def read(self, path: str, most: int, starts: Mapping[str, Any]) -> _Content:
         """Hash a file. Raises InputError for a file of more than ``most`` bytes.
 
-        ``starts`` maps the hash of each metadata file to a hash object, to which this file can be added. For
-        at most ``MOST_COMBINED`` metadata files, the result also has the hash of the metadata file followed
-        by this file.
+        The fingerprint of a split image is one hash over two files: the metadata file, then the root
+        filesystem. ``starts`` maps the hash of each metadata file to a hash object that has read the metadata
+        file. For at most ``MOST_COMBINED`` of them, the result has the hash that continues with this file.
         """
         with self.stream.pieces(path) as pieces:
             key = pieces.key if isinstance(pieces, LocalPieces) else None
@@ -104,10 +104,10 @@ class ContentReader:
         return content
 
     def _count_holes(self, pieces: LocalPieces, times: int) -> None:
-        """Raise InputError if hashing the holes of all files would take much longer than hashing their data.
+        """Raise InputError if hashing holes would take much longer than hashing data.
 
-        Only this file and the files before it are compared. ``times`` is the number of hashes to compute over
-        this file.
+        The comparison covers this file and all earlier files together. ``times`` is the number of hashes to
+        compute over this file.
         """
         most = (self._most_holes // times + pieces.size) // 2
         holes = pieces.holes(most)

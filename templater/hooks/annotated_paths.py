@@ -3,8 +3,8 @@
 An image author chooses the image's annotations. Older versions of podman pass these annotations on to the
 hook, which runs as root. So an annotation can name only a file below a directory that the operator's hook
 line allows. Every directory on the path must belong to root or the hook's user. No directory on the path may
-belong to an instance. The path of a description has no link below the allowed directory, because a link could
-lead to the description of another instance.
+belong to an instance. Below the allowed directory, the path of a description must not contain a link, because
+the link could lead to the description of another instance.
 """
 
 import os
@@ -80,7 +80,8 @@ def read_description(path: str, allowed: Sequence[str]) -> Source:
     folder, _, name = below.rpartition("/")
     if name.startswith(DESCRIPTIONS):  # the prefix also matches the temporary file of a killed writer
         raise RefusedError(
-            f"an annotation names '{printable(path)}', but the name '{name}' is reserved for instances",
+            f"an annotation names '{printable(path)}':"
+            f" the file name '{name}' is reserved for instance directories",
             hint="rename the description, for example to web.yaml",
         )
     for directory in _directories(top, folder):
@@ -101,8 +102,8 @@ def read_description(path: str, allowed: Sequence[str]) -> Source:
 def _place(path: str, allowed: Sequence[str], *, follow: bool) -> tuple[str, str]:
     """Return the allowed directory that contains ``path``, and the path relative to it.
 
-    The caller can open both paths without following symlinks. Symlinks in the first path are resolved, and
-    with ``follow`` also those in the second path.
+    Symlinks in the path of the directory are resolved. If ``follow`` is true, symlinks in the relative path
+    are resolved, too. The caller opens both paths without following symlinks.
     """
     if len(path) > MAX_PATH:  # each lookup copies the path, so a long path takes minutes
         raise RefusedError(f"an annotation names a path of more than {MAX_PATH} characters")
@@ -146,7 +147,8 @@ def _refuse_private(below: str, shown: str) -> None:
     for name in below.split("/"):
         if name in _PRIVATE:
             raise RefusedError(
-                f"an annotation names '{printable(shown)}', but '{name}' belongs to an instance",
+                f"an annotation names '{printable(shown)}',"
+                f" but the directory '{name}' in this path belongs to an instance",
                 hint="keep image sources apart from instances",
             )
 

@@ -40,8 +40,9 @@ def places_on_the_way(path: str) -> Iterator[str]:
 def is_changeable(place: str) -> bool:
     """Return whether a user other than root and the caller can change or replace this file.
 
-    In a sticky directory, users can replace only their own names. But a user may have moved a file or link of
-    root there. For example, root may have unpacked an image in a directory of that user.
+    In a sticky directory, users can replace only their own files and links. But a user may have moved a file
+    or link of root into such a directory: for example, root may have unpacked an image in a directory of that
+    user.
     """
     try:
         status = os.lstat(place)

@@ -61,12 +61,15 @@ def elsewhere(path: str, usual: str) -> str:
 
 
 def runs(runtime: str, line: str, install: str, namespace: Sequence[str] = ()) -> Finding:
-    """Run the hook with ``--probe``, which only prints versions, if ``line`` is a line of this installation.
+    """Run the hook with ``--probe``, which only prints versions, and report whether the hook runs.
 
-    The line can come from an untrusted image or from a container, so no word of the line itself is run.
-    ``install`` is the command that writes the line again, and ``namespace`` the words that run before it.
+    The hook is run only if this installation would write ``line``. The line can come from an untrusted image
+    or from a container, so no word of the line itself is run.
+
+    ``install`` is the command that writes the line again. ``namespace`` has the words of a command that
+    enters the container's user namespace and then runs the hook.
     """
-    hint = f"to write the line again, run this command with the line's options: {install}"
+    hint = f"to write the line again, run this command with the options of the old line: {install}"
     words = words_of(line)
     words = words[1:] if words[:1] == ["env"] else words
     commands = [argv(runtime, [], write_bytecode=writes) for writes in (True, False)]
@@ -78,7 +81,9 @@ def runs(runtime: str, line: str, install: str, namespace: Sequence[str] = ()) -
     if not is_ours:
         shown = printable(line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]}…")
         return Finding(
-            False, f"the hook line was not run, because this installation does not write it: {shown}", hint
+            False,
+            f"the hook line was not run, because this installation does not write such a line: {shown}",
+            hint,
         )
     probe = [*namespace, *command, PROBE]
     try:
@@ -176,7 +181,10 @@ def pending(folder: str) -> str:
         return "never started with templater: the next start runs create, then start"
     # the container's root owns both directories if an ordinary user's hook enters the user namespace
     if os.stat(place).st_uid == os.stat(folder).st_uid != 0 and not os.access(place, os.R_OK | os.X_OK):
-        return f"only the container's root can read '{printable(place)}', which says what the next start runs"
+        return (
+            f"only the container's root can read '{printable(place)}',"
+            " so the triggers of the next start are unknown"
+        )
     with StateDirectory(folder) as state_directory:
         state = state_directory.state()
     if state is None:

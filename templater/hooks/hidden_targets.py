@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def real_places(mounts: "Collection[str]", rootfs: Root) -> "dict[str, str]":
-    """Return the mount points in ``mounts``, by the paths to which the links of the root filesystem lead."""
+    """Return a dict from the real path of each mount point to the mount point as ``mounts`` names it.
+
+    The real path is the path after following the links of the root filesystem, as the runtime does.
+    """
     tree = Root(rootfs.name, mechanism=rootfs.mechanism, cross_mounts=True, fd=rootfs.fd)
     steps = Steps()
     places = {}
@@ -28,9 +31,9 @@ def real_places(mounts: "Collection[str]", rootfs: Root) -> "dict[str, str]":
 
 
 def _real(mount: str, tree: Root, steps: Steps) -> str:
-    """Return the path to which the links of the root filesystem lead.
+    """Follow the links of the root filesystem in the path of a mount point, and return the real path.
 
-    A runtime follows links of any user, unlike ``resolve``, because it writes no file of the host there.
+    Unlike ``resolve``, this function follows the links of any user, as runtimes do.
     """
     place, pending, links = "", mount.split("/")[::-1], 0
     while pending:
@@ -57,8 +60,9 @@ def _real(mount: str, tree: Root, steps: Steps) -> str:
 def refuse_hidden(change: "Change", places: "Mapping[str, str]", hint: str) -> None:
     """Raise RefusedError if the runtime mounts another file system above the change's target.
 
-    The mount hides the file, which would lie in the directory below it, with the secrets in the file. A file
-    that is mounted over the target itself is not refused, because podman does so with ``/etc/hosts``.
+    The container would not see the written file, because the mount hides the directory below it. But the
+    file and its secrets would remain in that directory. A mount on the target itself is allowed, because
+    podman mounts a file on ``/etc/hosts``.
     """
     place = "/" if "/" in places else next((x for x in parents_below(change.real, 0) if x in places), None)
     if place is not None:

@@ -121,8 +121,8 @@ def write(snippet: Snippet) -> bool:
 def _read(directory: Directory, name: str) -> tuple[str | None, os.stat_result | None]:
     """Return a file's content and status, or None for both if it is missing. Links are not followed.
 
-    Content and status belong to the same file, even if a user replaces the file: otherwise, the content of
-    root's file could get the owner of the user's file.
+    Both are read through one descriptor, so they belong to the same file. Otherwise, a user could replace
+    the file in between. The new file would then have the content of root's file, and belong to the user.
     """
     try:
         fd = directory.open(name)
@@ -153,6 +153,6 @@ def _replace(
         directory.unlink(staged)
         raise RefusedError(
             f"another process replaced '{path}'",
-            hint="run the command again, or without --write, and add the lines by hand",
+            hint="run the command again, or run it without --write and add the lines by hand",
         )
     directory.rename(staged, directory, name)

@@ -35,8 +35,8 @@ def without_prefix(path: str) -> str:
 def is_directory(path: str) -> bool:
     """Return whether a root filesystem without its type prefix is a directory.
 
-    A relative path is not: ``zfs:tank/c1`` names a data set, and the current directory of lxc-start can
-    belong to another user.
+    The result is False for a relative path, for two reasons. Such a path can name a data set, as in
+    ``zfs:tank/c1``. The current directory of lxc-start can belong to another user.
     """
     return path.startswith("/") and isdir(path)
 
@@ -55,7 +55,7 @@ def layers_of(path: str) -> "tuple[str, ...]":
 
 
 def ids_on_disk(config: str) -> "IdMap | None":
-    """Return the id map of ``lxc.idmap`` in a file and the files that it includes, as ``ids_in`` does."""
+    """Return the result of ``ids_in`` for a configuration file and the files that it includes."""
     return ids_in(settings(config), config)
 
 
@@ -90,9 +90,10 @@ def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
 def or_identity(ids: "IdMap | None") -> "IdMap | None":
     """Return the identity map for a container without lxc.idmap, because its ids are those of the host.
 
-    The owner of its root directory proves nothing: the container's root can change the owner, and the option
-    -s of lxc-start can add an id map. A process of another user than root can't give files to others, so it
-    gets no map.
+    The owner of the container's root directory can't show the ids: the container's root can change the owner,
+    and the option -s of lxc-start can add an id map.
+
+    If ``ids`` is None, only a process of root gets a map, because only root can give files to other users.
     """
     from ..rootfs.directory_rootfs import IDENTITY
 
@@ -100,9 +101,10 @@ def or_identity(ids: "IdMap | None") -> "IdMap | None":
 
 
 def of_other_directory(ids: "IdMap | None", path: str) -> "IdMap | None":
-    """Return the id map of the directory that ``--rootfs`` names, which can have the ids of the host.
+    """Return the id map of the directory that ``--rootfs`` names, or None if root owns the directory.
 
-    A container's root can't give its directory to root, but to any id of the container.
+    A directory of root has the ids of the host: a container's root can give its directory to any id of the
+    container, but not to the host's root.
     """
     try:
         return None if os.stat(path).st_uid == 0 else ids
@@ -124,8 +126,8 @@ def _number(word: str, config: str) -> int:
 def mount_points(found: "Iterable[tuple[str, str]]", roots: "tuple[str, ...]") -> "tuple[str, ...]":
     """Return the clean paths in the container at which ``lxc.mount.entry`` mounts file systems.
 
-    An absolute path is a path on the host. LXC uses it only if it contains one of the paths in ``roots`` of
-    the root filesystem.
+    An absolute path in ``lxc.mount.entry`` is a path on the host. LXC ignores an absolute path unless it
+    contains one of ``roots``, which are paths of the root filesystem.
     """
     points: list[str] = []
     for key, value in found:
@@ -157,7 +159,10 @@ def settings(path: str) -> "Iterator[tuple[str, str]]":
 def _included(
     file: str, left: "list[int]", path: str, *, in_folder: bool = False
 ) -> "Iterator[tuple[str, str]]":
-    """Yield the settings of a file, each include at its place. ``left`` is the number of bytes and files."""
+    """Yield the settings of a file. The settings of an included file follow the line that includes it.
+
+    ``left`` is the number of bytes, and the number of files, that may still be read.
+    """
     left[1] -= 1
     if left[1] < 0:
         raise LimitError(f"'{path}' includes more than {MAX_INCLUDES} files")
@@ -197,7 +202,11 @@ def _files_in(folder: str) -> "list[str]":
 
 
 def _read(path: str, folder: "int | None" = None) -> str:
-    """Read a file. ``folder`` is the open directory of the file, which is then not opened by its path."""
+    """Read a file.
+
+    If ``folder``, the file's open directory, is given, open the file by its name in that directory, and not
+    by its path.
+    """
     try:
         # Opening a device can have effects, and the owner of the directory can exchange the file with a
         # device. So open the file that was checked, and not its name again.

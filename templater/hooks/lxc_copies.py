@@ -207,7 +207,10 @@ _TAKING = "nNpPolmBL"
 
 
 def copy_image(source: Root, made: Root) -> None:
-    """Copy metadata.yaml, templates and instance.yaml, which LXC omits, to a copy without metadata.yaml."""
+    """Copy metadata.yaml, templates and instance.yaml to the copy of a container. LXC omits these files.
+
+    Do nothing if the original has no image, or if the copy already has a metadata.yaml.
+    """
     old = InstanceDirectory(source.name, source)
     with made.directory("/") as new:
         if not old.has_image() or made.entry("/" + METADATA) is not None:
@@ -304,7 +307,7 @@ def _renamed(folder: str, before: State) -> Notice:
 
 
 def ancestors(how_many: int) -> "list[str]":
-    """Return up to ``how_many`` ancestor processes, each as ``PID:START_TIME``, without lxc-usernsexec."""
+    """Return up to ``how_many`` ancestor processes, each as ``PID:START_TIME``. Skip lxc-usernsexec."""
     found: list[str] = []
     pid = os.getppid()
     while pid > 0 and len(found) < how_many:

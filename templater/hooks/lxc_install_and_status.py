@@ -65,19 +65,21 @@ def namespace_words(config: str) -> str:
 
 
 def owner_words(config: str) -> "list[str]":
-    """Return the option ``--owner`` with the id that the user who starts the container has in the namespace.
+    """Return the option ``--owner`` for the user who starts the container.
 
-    In the namespace, a hook can't distinguish this user from a user of the container. Return [] for a
-    container that root starts, or if the user is the container's root.
+    The option's value is this user's id in the container's user namespace. Without the option, a hook in the
+    namespace can't distinguish this user from a user of the container. Return [] for a container that root
+    starts, or if the user is the container's root.
     """
     owner = _namespace(config)[2]
     return ["--owner", str(owner)] if owner else []
 
 
 def _namespace(config: str) -> "tuple[Ranges, Ranges, int]":
-    """Return the ids of the user namespace that the hook enters, and the id in it of the user who enters it.
+    """Return the uid ranges and the gid ranges of the user namespace that the hook enters, and one uid.
 
-    The ids are empty for a container that root starts.
+    The uid is the one that the user who starts the container has in this namespace. For a container that root
+    starts, the ranges are empty, and the uid is 0.
     """
     from os import getegid, getuid
 
@@ -104,7 +106,10 @@ def _namespace(config: str) -> "tuple[Ranges, Ranges, int]":
 
 
 def _with(ranges: "Ranges", own: int) -> "Ranges":
-    """Return the ranges. If none contains the caller's own id, map it to the first free id, as LXC does."""
+    """Return the ranges. If no range contains the caller's own id, add a range for this id.
+
+    As in LXC, the added range maps the caller's id to the first free id of the namespace.
+    """
     if any(disk <= own < disk + count for _, disk, count in ranges):
         return ranges
     free = 0
@@ -167,7 +172,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     hint = f"templater hook install lxc {quote(name)}{elsewhere(path, LXC_PATH)} --write"
     if line is None:
         # `install` does not write lxc.hook.mount, because most containers do not need this hook.
-        by_hand = "set lxc.hook.mount to the line of lxc.hook.pre-start: only LXC can mount this rootfs"
+        by_hand = "set lxc.hook.mount to the value of lxc.hook.pre-start: only LXC can mount this rootfs"
         missing = not early and "lxc.hook.pre-start" in lines
         problem = f"'{config}' has no lxc.hook.{needed} that calls templater"
         yield Finding(False, problem, by_hand if missing else hint)
@@ -215,8 +220,8 @@ def line_status(line: str, config: str, install: str) -> "Finding":
 def way_status(path: str, folder: str) -> "Iterator[Finding]":
     """Report another user who can exchange the root filesystem, or the upper layer of its overlay.
 
-    The container's own directory ``folder`` is checked separately. An ordinary user's hook can't see such a
-    user, because all other users of the host have the same id in the container's user namespace.
+    The container's own directory ``folder`` is checked separately. The hook of an ordinary user's container
+    can't make this check: in the container's user namespace, all other users of the host have the same id.
     """
     from .common_status_checks import Finding
 

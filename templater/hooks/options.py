@@ -104,13 +104,13 @@ usage: templater hook RUNTIME [OPTION …] [NAME]
   --instance FILE       description of the instance [default: instance.yaml beside the image]
   --rootfs DIR          root filesystem [default: the one that the runtime names]
   --state DIR           directory for .templater [default: the instance's directory]
-  --owner UID           lxc: also trust the user who starts the container and has this id there
+  --owner UID           lxc: also trust the user who starts the container and has this UID in its namespace
   --on-error fail|keep-going
                         stop or continue the start after an error [default: fail]
   --time-limit SECONDS  time limit for the whole hook [default: 60]
   --log FILE            additional log file, besides .templater/log and the journal
   --dialect v4|v6|v6.1  pongo2 version [default: v6]
-  -t, --trigger NAME    run this trigger, and neither the pending one nor start; repeatable
+  -t, --trigger NAME    run this trigger instead of the pending trigger and start; repeatable
   --stage NAME          oci: stage of this hook [default: createRuntime]; lxc: pre-start or mount
   --limit NAME=VALUE    override a rendering limit, see docs/limits.md; repeatable
   --allow DIR           oci: directory of image sources that annotations may name; repeatable

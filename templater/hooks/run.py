@@ -613,7 +613,10 @@ def _job(request: HookRequest, triggers: "tuple[str, ...]", folder: Root) -> Job
 
 
 def _open_image(request: HookRequest, folder: Root) -> Root | None:
-    """Open the directory of the image if it must be unshared, or return None if ``--source`` names it."""
+    """Open the image's directory, or return None if ``--source`` names it.
+
+    Opening a directory raises RefusedError if other users can write to the directory.
+    """
     if request.open_image is not None or request.options.source:
         return request.open_image
     opened = {**request.open_folders, request.state_folder: folder}.get(request.image)

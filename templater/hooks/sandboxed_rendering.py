@@ -110,7 +110,7 @@ class Job:
         self.keys: dict[str, tuple[str, ...]] = {}
 
     def left(self) -> float:
-        """Return the seconds until the deadline, without those that children have used."""
+        """Return the processor seconds that this thread and the children may still use."""
         return self.deadline - thread_time() - (children_seconds() - self.before)
 
     def source(self, name: str) -> "Source | None":
@@ -153,8 +153,8 @@ class Answer:
 def keys(job: Job, *, in_child: bool) -> "dict[str, str]":
     """Return the cache keys of a job.
 
-    Outside a child, code that a child compiled must not run. So a run with a child and a run without a child
-    have different keys.
+    Only a child may run code that a child has compiled. So a run with a child and a run without a child have
+    different keys.
     """
     kind = b"child" if in_child else b"here"
     parts = [kind, job.dialect.encode(), job.host.yaml.encode(), job.metadata.data]

@@ -28,7 +28,8 @@ def directory_identity(path: str) -> str:
     """Return the inode number and the time of creation of a directory, or "" if it can't be read.
 
     The number of the device is left out, because it can change when the host boots. On btrfs, a snapshot has
-    the inode number and the time of its original, but the identity of the file system differs for subvolumes.
+    the inode number and the time of its original. So for a subvolume of btrfs, the result also contains the
+    id of the file system, which differs between subvolumes.
     """
     try:
         found = os.stat(path)

@@ -334,11 +334,12 @@ def _mksquashfs(output: Output, packing: Packing, made: int, top: Member | None)
 def _in_child() -> Callable[[], object] | None:
     """Return a function that the child must call.
 
-    Afterwards, the kernel kills the child when this process dies.
+    Afterwards, the kernel kills the child when this process dies. Otherwise, mksquashfs 4.6.1 can wait
+    forever after a truncated stream, and keep its file on the disk.
 
-    After a truncated stream, mksquashfs 4.6.1 can wait forever and keep its file on the disk. The function
-    also lifts the kernel's limits on memory and processor time: the threads of mksquashfs reserve more
-    addresses than they use, and this process enforces the limit on processor time, which grows.
+    The function also lifts the kernel's limits on memory and processor time. The threads of mksquashfs
+    reserve more addresses than they use. The limit on processor time grows during the run, so this process
+    enforces that limit in place of the kernel.
     """
     if not sys.platform.startswith("linux"):
         return None
@@ -371,7 +372,7 @@ def _bounded_holes(
                 if holes > contents.limits.ratio * data:
                     raise LimitError(
                         f"the sparse files in '{contents.name}' have holes of at least {holes} bytes, "
-                        f"but all files have only {data} bytes of data",
+                        f"but all files together have only {data} bytes of data",
                         hint="use --rootfs tar; if you trust the directory, raise the limit: --limit ratio=…",
                     )
         yield member, pieces

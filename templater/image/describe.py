@@ -91,7 +91,7 @@ def describe(path: str, rootfs: str | None = None, limits: Limits = DEFAULT) -> 
     """
     if os.path.isdir(path):
         if rootfs is not None:
-            raise InputError(f"'{path}' is a directory, so a second image file can't be given with it")
+            raise InputError(f"'{path}' is a directory and can't be combined with a second image file")
         return _directory(path, limits)
     return _tarball(path, rootfs, limits)
 

@@ -53,7 +53,10 @@ class Tree:
     root: Root
     limits: Limits
     latest: int | None = None
-    """Latest modification time (SOURCE_DATE_EPOCH), which replaces later times. None means no limit."""
+    """Latest modification time to store (SOURCE_DATE_EPOCH). It replaces all later times.
+
+    None means no limit.
+    """
     uid: Unshift = int
     gid: Unshift = int
     left_out: list[str] = field(default_factory=list)
@@ -150,7 +153,8 @@ class Tree:
     def _note_secret(self, fd: int, parent: int) -> None:
         """Set ``has_secrets`` for a private file or directory in the directory of another user.
 
-        That user can exchange names at any time, so each descriptor from which content is read counts.
+        Call this for each descriptor from which content is read, because that user can exchange names at any
+        time.
         """
         own, status = (0, os.geteuid()), os.fstat(fd)
         needed = 0o005 if stat.S_ISDIR(status.st_mode) else 0o004
@@ -204,7 +208,10 @@ class Tree:
             os.close(fd)
 
     def _room_for_xattrs(self, member: Member) -> int:
-        """Return the bytes that remain in a pax header, of the size that a reader accepts, for attributes."""
+        """Return the number of bytes that a member's extended attributes may have in its pax header.
+
+        A reader accepts a header of at most ``header_bytes``, and the names need a part of these bytes.
+        """
         names = 2 * len(os.fsencode(member.name)) + len(os.fsencode(member.target))
         return self.limits.header_bytes - names - _OTHER_RECORDS
 

@@ -84,7 +84,8 @@ def too_many_pieces(name: str) -> LimitError:
     """Return the error for a sparse file whose map would be longer than ``header_bytes``."""
     return LimitError(
         f"'{printable(name)}' is a sparse file with too many holes",
-        hint="copy the file without holes, or raise the limit here and for each reader: --limit header=…",
+        hint="copy the file without holes, or raise the limit for this command and for each command that"
+        " reads the image: --limit header=…",
     )
 
 

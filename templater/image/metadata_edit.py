@@ -96,7 +96,7 @@ def refuse_many(source: Source, changes: int) -> None:
                 read_metadata(source, rules, Limits(expanded=_MOST_PARSED // changes))
     except LimitError:
         raise LimitError(
-            f"{source.name} is too large for {changes} changes, which are made one after the other",
+            f"{source.name} is too large for {changes} changes in one command",
             hint="change the file in an editor: templater image edit",
         ) from None
 

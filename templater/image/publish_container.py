@@ -139,8 +139,8 @@ def _updated(
 def architecture_of(root: Root) -> str:
     """Return the architecture from instance.yaml, or else from LXC's config, or else that of this machine.
 
-    The file may be a secret file that another user moved here: then only known architectures are accepted,
-    and no error quotes the file.
+    A private file may be a secret file that another user moved here. So for a private file, only known
+    architectures are accepted, and no error quotes the file.
     """
     from ..model.file_names import INSTANCE
 
@@ -159,8 +159,8 @@ def architecture_of(root: Root) -> str:
             found = "unknown"
         if is_private and found not in {"", *ARCHITECTURES.values()}:
             raise RefusedError(
-                f"'{name}' is private, and does not name a known architecture",
-                hint="it may be a file that another user moved here",
+                f"'{name}' is a private file that does not name a known architecture",
+                hint="another user may have moved this file here",
             )
         if found:
             return found

@@ -66,9 +66,10 @@ class Header:
 
 
 def has_pax_format(block: bytes) -> bool:
-    """Return whether GNU tar applies sparse records to a header: it ignores them in the formats gnu and star.
+    """Return whether GNU tar applies sparse records to a header.
 
-    In the format star, times follow the prefix, which ends with a zero.
+    GNU tar ignores sparse records in the formats gnu and star. In the format star, the prefix ends with a
+    zero byte, and times follow.
     """
     return block[257:263] == _USTAR and b"\0" not in block[345:500].rstrip(b"\0")
 
@@ -102,7 +103,10 @@ def _octal(digits: bytes) -> int:
 
 
 def _checksums(block: bytes) -> tuple[int, int]:
-    """Return the header's two valid checksums: of unsigned bytes, and of signed bytes as in old archives."""
+    """Return the two valid checksums of a header: the sum of its unsigned bytes, and of its signed bytes.
+
+    Old archives can have the sum of signed bytes.
+    """
     # The lower half of adler32 is 1 plus the sum of up to 256 bytes. adler32 is ten times as fast as sum().
     both = (adler32(block[:_HALF]) & 0xFFFF) + (adler32(block[_HALF:]) & 0xFFFF) - 2
     field = block[148:156]

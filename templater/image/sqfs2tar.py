@@ -42,8 +42,8 @@ class Sqfs2tarOutput(ByteStream):
         most = SQUASHFS_SECONDS + min(self._unpacked, self._data_size) / SQUASHFS_BYTES_PER_SECOND
         if self._reader.processor_seconds() > most:
             raise LimitError(
-                f"'{self.path}': sqfs2tar used more than {most:.0f} s of processor time and was stopped: "
-                f"the limit is {SQUASHFS_SECONDS} s, and one more second for each MiB of the file"
+                f"'{self.path}': sqfs2tar used more than {most:.0f} s of processor time and was stopped "
+                f"(the limit is {SQUASHFS_SECONDS} s plus one second for each MiB of the file)"
             )
 
 

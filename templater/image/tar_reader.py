@@ -399,9 +399,9 @@ class Archive:
         for name, value in member.xattrs.items():
             if len(name) > _MAX_XATTR_NAME or len(value) > _MAX_XATTR_VALUE:
                 raise LimitError(
-                    f"'{printable(member.name)}' has the extended attribute '{printable(name[:100])}' of"
-                    f" {len(value)} bytes: Linux allows {_MAX_XATTR_VALUE} bytes,"
-                    f" and {_MAX_XATTR_NAME} bytes for the name"
+                    f"'{printable(member.name)}' has the extended attribute '{printable(name[:100])}' with a"
+                    f" value of {len(value)} bytes: Linux allows {_MAX_XATTR_VALUE} bytes for a value,"
+                    f" and {_MAX_XATTR_NAME} bytes for a name"
                 )
         if member.uid < 0 or member.gid < 0:
             raise self._damaged("a member has a negative uid or gid")

@@ -75,9 +75,11 @@ def unpack(
     """Create the directory ``path`` from an image, completely or not at all.
 
     The files are written to a temporary directory next to ``path``. At the end, this directory is renamed to
-    ``path``. Before the rename, ``finish`` can add the files of an instance directory. But an empty directory
-    of the caller can be a shell's working directory. So it is kept: the temporary directory is in it, and at
-    the end, the files are moved from there, metadata.yaml last.
+    ``path``. Before the rename, ``finish`` can add the files of an instance directory.
+
+    If ``path`` is already an empty directory of the caller, it is not replaced, because it can be a shell's
+    working directory. In this case, the temporary directory is inside ``path``. At the end, the files are
+    moved from the temporary directory to ``path``, metadata.yaml last.
 
     The directory above ``path`` can belong to another user, who can replace ``path``, but can't make this
     function write to another directory.
@@ -143,7 +145,7 @@ def _temporary(parent: Directory, name: str, path: str) -> Iterator[Root]:
 
 @contextmanager
 def _taken_over(parent: Directory, name: str, mode: int) -> Iterator[Directory]:
-    """Take over an empty directory of the caller. Set its mode after an error, if it is empty again."""
+    """Take over an empty directory of the caller. After an error, restore its mode if it is empty again."""
     with Directory(parent.root, _take_over(parent, name, _INSIDE), parent.path_of(name)) as folder:
         try:
             yield folder
@@ -188,7 +190,10 @@ def _move(directory: Directory, folder: Directory) -> None:
 
 
 def _remove(parent: Directory, name: str, folder: int) -> None:
-    """Remove an open directory. Defer signals, because the signal of an exceeded limit is repeated."""
+    """Remove an open directory, with signals deferred.
+
+    An exceeded limit sends its signal repeatedly, which would interrupt the removal.
+    """
 
     def remove() -> None:
         shutil.rmtree(".", ignore_errors=True, dir_fd=folder)  # all that is in the directory
@@ -224,7 +229,8 @@ def _make_beside(parent: Directory, name: str) -> int:
 def _take_over(parent: Directory, name: str, left: str = "") -> int:
     """Lock an empty directory of the caller, and return its descriptor. Deny access to all other users.
 
-    A directory with only the name ``left`` counts as empty, if no other user can have put it there.
+    A directory that contains only the name ``left`` also counts as empty, unless another user can have put
+    that name there.
 
     Raises RefusedError if another user put another directory in its place, or a file into it.
     """

@@ -96,7 +96,7 @@ def open_contents(
     """
     if os.path.isdir(path):
         if rootfs is not None:
-            raise UsageError(f"'{path}' is a directory, so a second image file can't be given with it")
+            raise UsageError(f"'{path}' is a directory and can't be combined with a second image file")
         return DirectoryContents(path, limits, latest=latest, uid=uid, gid=gid)
     return UnifiedContents(path, limits) if rootfs is None else SplitContents(path, rootfs, limits)
 

@@ -199,8 +199,8 @@ def _require_content(directory: Directory, name: str, data: bytes) -> None:
 def _stage(directory: Directory, name: str, data: bytes, held: contextlib.ExitStack) -> str:
     """Write the data to a new file, and return its name.
 
-    When ``held`` is closed, it removes the file, unless the file was renamed. The name is random, because an
-    image can contain a file of any fixed name.
+    Closing ``held`` removes the file, unless the file was renamed. The name is random, because an image can
+    contain a file of any fixed name.
     """
     before = directory.lstat(name)
     if before is not None and not stat.S_ISREG(before.st_mode):

@@ -43,7 +43,11 @@ def xattr_names(directory: int, entry: str, name: str) -> frozenset[str]:
 
 
 def privilege_names(directory: int, entry: str) -> frozenset[str]:
-    """Return the names of the extended attributes with which an entry gives rights, without listing names."""
+    """Return the names of those extended attributes of an entry that give rights.
+
+    This function tests each name in ``_PRIVILEGES``, because the attributes of some entries can't be
+    listed.
+    """
     return frozenset(name for name in _PRIVILEGES if _exists(f"/proc/self/fd/{directory}/{entry}", name))
 
 

@@ -131,7 +131,7 @@ _work: ContextVar[_Work | None] = ContextVar("work", default=None)
 def one_account() -> Iterator[None]:
     """Limit the work of all calls of ``read`` in the block: each edit parses the text several times.
 
-    A block in another block shares its account.
+    A nested block shares the limit of the outer block.
     """
     token = _work.set(_work.get() or _Work())
     try:
@@ -143,7 +143,7 @@ def one_account() -> Iterator[None]:
 def read(text: str) -> Mark | None:
     """Parse the first document; return None if the text has no document.
 
-    An edit often parses the text that the edit before it made and parsed, so the last result is kept.
+    The last result is kept, because an edit often begins with the text that the preceding edit has parsed.
     """
     work = _work.get() or _Work()
     if work.last is None or work.last[0] != text:

@@ -85,8 +85,8 @@ class _Way:
 def _search(root: Mark, names: tuple[str, ...], *, merged: bool) -> _Way:
     """Follow a path. If a mapping has several pairs with the same name, prefer the last pair.
 
-    Mappings merged with ``<<`` are searched too. If ``merged`` is false, they are not searched for the last
-    name of the path.
+    Mappings merged with ``<<`` are searched too. But if ``merged`` is false, the search for the last name of
+    the path omits them.
     """
     return _search_below(root, names, (), set(), merged=merged)
 

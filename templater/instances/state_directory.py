@@ -1,4 +1,4 @@
-"""The directory ``.templater`` of an instance, with templater's own state. Another process may lock it.
+"""The directory ``.templater`` of an instance, with templater's own state and a lock.
 
 The directory has the files ``state``, ``written``, ``lock``, ``log`` and ``journal``, and the folder
 ``cache``. It is beside the root filesystem, where the container cannot reach it.

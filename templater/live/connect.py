@@ -190,7 +190,9 @@ def _of_lxd(remote: str) -> tuple[str, Connect]:
     value, path = client_remote("lxd", remote)
     url = value.get("addr")
     if not path or not isinstance(url, str):
-        raise UsageError(f"unknown LXD remote '{printable(remote)}'", hint="`lxc remote list` shows them")
+        raise UsageError(
+            f"unknown LXD remote '{printable(remote)}'", hint="`lxc remote list` shows the known remotes"
+        )
     if value.get("protocol") not in (None, "", "lxd"):
         raise UsageError(f"the remote '{printable(remote)}' has images only")
     if url.startswith("unix:"):
@@ -238,7 +240,10 @@ class _RemoteBounds:
             raise http.client.HTTPException(text)
 
     def read(self, size: int) -> None:
-        """Subtract the size of content twice: once for the content, and once for its TLS records."""
+        """Subtract received content from the counted bytes.
+
+        Subtract its size twice: once for the content, and once for the content's TLS records.
+        """
         self._overhead = max(0, self._overhead - 2 * size)
 
 

@@ -63,7 +63,8 @@ def default_triggers(
 
     ``pending`` is the pending trigger if SRC is an instance, and None if SRC is an image.
     ``rootfs_of_instance`` is true if the command reads a root filesystem. If the instance exists, this
-    function assumes that the instance has that root filesystem.
+    function assumes that the root filesystem belongs to the instance, and returns the passes of its next
+    start.
     """
     if pending is not None:
         return next_start(instance, pending)
@@ -81,8 +82,8 @@ def _doubts(instance: "Instance", pending: str) -> "tuple[str, ...]":
         )  # fmt: skip
     if pending and instance.status in ("Running", "Frozen"):
         notes += (
-            f"the description says '{instance.status}' and has '{printable(pending)}' pending, but a start"
-            " clears the pending trigger: a user has set it by hand,"
-            " or parts of the description are older than others",
+            f"the description says '{instance.status}' and has '{printable(pending)}' pending, although a"
+            " start clears the pending trigger: either a user has set the trigger by hand,"
+            " or the description mixes older and newer data",
         )
     return notes

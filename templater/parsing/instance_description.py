@@ -479,7 +479,8 @@ class _Description:
             raise _InvalidValue(
                 (*self.path, "profiles"),
                 f"the contents of {_quote_all(missing)} were not given",
-                f"give profiles with -p, or --expanded for `config show --expanded`; {_LIST_HINT}",
+                "give the profiles with -p, or add --expanded if `config show --expanded` printed the"
+                f" description; {_LIST_HINT}",
             )
         notes = tuple(
             f"profile '{profile.name}' is applied last: the description does not list it" for profile in added
@@ -497,8 +498,8 @@ class _Description:
             _devices(self.value.get("expanded_devices"), (*self.path, "expanded_devices")),
         )
         notes = tuple(
-            f"profile '{printable(profile.name)}' overrides the keys of the description, also keys that"
-            " come from a later profile; a key that was removed from the profile stays in the description"
+            f"profile '{printable(profile.name)}' overrides every key that the description has from a"
+            " profile, even from a later one; keys that were removed from the profile stay set"
             for profile in given
         )
         return (below, *given), notes

@@ -68,8 +68,8 @@ class YamlError(InputError):
 class Node:
     """A node of a document.
 
-    ``size`` is the number of nodes in this node, including itself, after aliases are expanded. For aliases,
-    a long text counts as several nodes.
+    ``size`` is the number of nodes in this node, including itself, after aliases are expanded. A long text
+    counts as several nodes, because aliases can repeat the text.
     """
 
     __slots__ = ("end", "size", "source", "start", "tag")
@@ -290,7 +290,7 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
 def _too_deep(source: Source, error: MarkedYAMLError, *, behind: int, limits: Limits) -> LimitError:
     """Return the error for brackets that nest too deeply.
 
-    The parser's error marks a position that is ``behind`` characters after the bracket to report.
+    ``behind`` is the number of characters between the bracket to report and the position in ``error``.
     """
     mark: Any = error.problem_mark
     place = source.span(min(mark.index - behind, len(source.text) - 1))

@@ -232,8 +232,8 @@ def _collision(rule: "Rule", other: "Rule") -> RefusedError:
     span = other.spans.get("path")
     place = f" at {span.place}" if span is not None else ""
     return RefusedError(
-        f"the rules for '{printable(rule.path)}' and '{printable(other.path)}' write the same file, or the "
-        "file of one is a parent of the other's",
+        f"the rules for '{printable(rule.path)}' and '{printable(other.path)}' write the same file, or one "
+        "target is a parent directory of the other target",
         rule.spans.get("path"),
         hint="keep one of the rules; LXD and Incus run rules in random order",
         notes=(f"the other rule: '{printable(other.path)}'{place}",),

@@ -19,7 +19,9 @@ MAX_STEPS = 500_000
 
 
 def clean(path: str) -> str:
-    """Return the absolute path of Go's ``filepath.Join(root, path)``, relative to the root.
+    """Clean a path as Go's ``filepath.Join(root, path)`` does.
+
+    The result is an absolute path inside the root: its first ``/`` stands for the root.
 
     Cleaning is lexical: ``/nodir/../srv/a`` is ``/srv/a`` whether or not ``nodir`` exists.
 
@@ -257,7 +259,8 @@ class _Walk:
         because users of images for OpenShift belong to it. With an ACL, the group's bits are the ACL's mask,
         so the ACL can let another user write.
 
-        -1 stands for any user. All users outside the id map have the same id, so -1 stands for them, too.
+        The id -1 stands for any user. The result also contains -1 if a directory belongs to a user outside
+        the id map, because all users outside the id map have the same id.
         """
         folder = self.folder()
         if folder is None:

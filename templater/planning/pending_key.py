@@ -63,5 +63,6 @@ def pending_key_notes(
         known = " and ".join(RECORDED)
         yield (
             f"it is unknown whether {kind} of {host.name} still have {PENDING_KEY} in the"
-            f" {triggers[-1]} pass, as containers of {known} do; this affects {', '.join(found)}"
+            f" {triggers[-1]} pass: templater assumes this, because containers of {known} do;"
+            f" affected files: {', '.join(found)}"
         )

@@ -62,9 +62,9 @@ class Template:
         return self.compilation.dialect
 
     def named(self, source: Source) -> "Template":
-        """Return this template for another source, which has an equal text and another name.
+        """Return a copy of this template for a source with the same text and another name.
 
-        The result has no loader.
+        The copy has no loader.
         """
         twin = copy(self)
         twin.compilation = self.compilation.named(source)
@@ -79,7 +79,7 @@ class Template:
     def open(self, name: str, if_exists: bool) -> Program | None:
         """Compile the template ``name``. A render has computed this name from an expression.
 
-        Raises Failure if the template is missing, but returns None if ``if_exists`` is true.
+        If the template is missing, return None if ``if_exists`` is true, else raise Failure.
         """
         resolved = resolve(self.source.name, name)
         text = self.compilation.fetch(resolved)

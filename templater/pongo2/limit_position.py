@@ -14,8 +14,8 @@ _PLACE = r"(?:\bat|_at)\(render, (\d+)"
 def reached(compilation: Compilation, error: LimitError) -> Span | None:
     """Return the source position of the loop, call or filter that exceeded a limit, or None.
 
-    Code without spans contains no source positions, but each of its lines has a counterpart in the code
-    with spans. The limit on the whole output has no source position.
+    Code without spans contains no source positions. So generate the code again with spans, and look for the
+    position in the line with the same number. The limit on the whole output has no source position.
     """
     from .codegen.compiler import source_of
 

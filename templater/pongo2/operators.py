@@ -105,7 +105,7 @@ def negative(v: object) -> "int | float":
 
 
 def negate(v: object) -> "bool | int | float":
-    """Apply the operator ``not``. As in pongo2, the result for a number is a number, such as 1.1 for 0.0."""
+    """Apply the operator ``not``. As in pongo2, ``not`` of a number is a number: ``not 0.0`` is 1.1."""
     t = type(v)
     if t is bool:
         return not v

@@ -49,7 +49,10 @@ PORTION = 2_000  # the number of steps between two checks of the time limit
 
 
 def budget(render: "Render") -> "tuple[int, int]":
-    """Return the first portion of steps, and the number of characters that the template may print."""
+    """Return the first portion of the steps that the template may run, and the limit on its output.
+
+    The limit is a number of characters.
+    """
     return portion(render), render.limits.output
 
 
@@ -167,7 +170,8 @@ def item(v: "Any", key: "Any") -> "Any":
 def member(getter: "Callable[[Any, Any], Any]", v: "Any", key: "Any") -> "Any":
     """Look up a member that a template calls, and return the member.
 
-    Return None for a missing member: a template may call it. Raises Failure if the member exists but is None.
+    Return None for a missing member, because calling a missing member does not fail. Raises Failure if the
+    member exists but is None.
     """
     if type(v) is Function:
         v = call(v, ())
@@ -186,8 +190,8 @@ def nil_call(is_set: bool, path: str) -> None:
 def loop(cell: "list[int]", parent: "Any", public: "Any", state: int) -> ForLoop:
     """Return ``forloop`` as it is before the first round of a loop.
 
-    ``parent`` is the value of ``forloop`` outside the loop. ``public`` is the value in the render's context,
-    which Go ignores. ``state`` tells whether the template has bound ``forloop``:
+    ``parent`` is the value of ``forloop`` outside the loop. ``public`` is the value of ``forloop`` in the
+    render's context. Go ignores this value. ``state`` tells whether the template has bound ``forloop``:
 
     * 0: the template has not bound ``forloop``.
     * 1: a tag such as ``set`` has bound ``forloop``. Then Go panics for every value.

@@ -67,8 +67,8 @@ class Piece(NamedTuple):
 class Branch(NamedTuple):
     """A part of a template that runs only in some renders.
 
-    ``start`` is the offset of the part, or of the tag to which it belongs. ``message`` describes a run of
-    tests that never reaches the part.
+    ``start`` is the offset of the part, or of the tag to which it belongs. ``message`` is the remark that a
+    coverage report shows if no test reaches the part.
     """
 
     start: int
@@ -310,7 +310,10 @@ def resolved(value: Any, path: tuple[str | None, ...], keys: list[str]) -> Name:
 
 
 def normal(context: Mapping[str, Any], name: Name) -> Name:
-    """Return the read without superfluous keys: at most two keys below ``devices``, and one elsewhere."""
+    """Return the normal form of a read. ``container`` becomes ``instance``, and superfluous keys are removed.
+
+    At most two keys follow ``devices``, and at most one key follows any other name.
+    """
     root = name[0]
     if root == "container":
         name = ("instance", *name[1:])
@@ -354,7 +357,8 @@ def stored(render: Render, depth: int, value: Any) -> Any:
 def bind(render: Render, scope: Scope, names: tuple[tuple[str, Name], ...]) -> None:
     """Record the reads on which the bound names depend.
 
-    ``names`` has pairs of a name and the path of its value. The path is () if `stored` has the reads.
+    ``names`` has pairs of a bound name and the path of its value. If the path is (), the reads are those
+    that a call of `stored` has recorded.
     """
     trace = trace_of(render)
     count = sum(not origin for _, origin in names)
@@ -438,7 +442,10 @@ def iterated(render: Render, depth: int, value: Any) -> Any:
 
 
 def decided_by_statements(render: Render) -> None:
-    """Record the reads since `run` as reads of a condition. A tag whose text selects a branch needs this."""
+    """Record the reads since `run` as reads of a condition.
+
+    The statement `tree.Capture` needs this, because the text of its body can decide which branch runs.
+    """
     trace = trace_of(render)
     trace.control[-1].update(trace.frames[0].reads)
 

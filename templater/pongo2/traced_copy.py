@@ -358,7 +358,7 @@ class Tracer:
         return tree.Remembered(self.expression(argument.expression))
 
     def bound(self, node: tree.Expression) -> tuple[tree.Expression, trace.Name]:
-        """Return the expression whose value a template binds to a name, and its `origin`."""
+        """Convert an expression whose value a template binds to a name. Return it with its `origin`."""
         origin = self.origin(node)
         return (node, origin) if origin else (enclosed(trace.stored, self.expression(node)), ())
 
@@ -452,7 +452,7 @@ def do(token: Token, function: Callable[..., Any], *arguments: Any) -> tree.Do:
 
 
 def enclosed(function: Callable[..., Any], value: tree.Expression, *more: Any) -> tree.Invoke:
-    """Return a call of ``function`` with ``value``: a frame begins before the evaluation of the value.
+    """Return a call that begins a frame, then evaluates ``value``, and then runs ``function``.
 
     The function ends the frame.
     """

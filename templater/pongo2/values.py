@@ -507,7 +507,7 @@ def to_float(v: object) -> float:
 
 
 def truthy(v: object) -> bool:
-    """Return whether pongo2 treats a value as true. Python treats the same values as true.
+    """Return whether pongo2 treats a value as true. The result is Python's truth value.
 
     NaN and structs are true. A nil pointer is false.
     """

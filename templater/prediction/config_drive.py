@@ -44,7 +44,7 @@ class Drive(Daemon):
 
 
 class CheckedDrive(Drive, Openat2CheckedDaemon):
-    """Incus 7.3. It checks a template as it does when a container starts."""
+    """Incus 7.3, which checks a template in the same way as at the start of a container."""
 
     def check(self, rule: Rule) -> None:
         self.check_template(rule)
@@ -86,6 +86,6 @@ def predict_config_drive(plan: Plan, daemon: Drive, outcomes: dict[Change, Outco
         outcome = Outcome(result, "; ".join(filter(None, (place, text))), words)
         if outcome.ok and len(contents[change.trigger, change.path]) > 1:
             outcome = Outcome(
-                "random", f"rules that share {change.path} render different text, in random order"
+                "random", f"several rules write {change.path} in random order, with different text"
             )
         outcomes[change] = outcome

@@ -127,7 +127,10 @@ class Daemon:
         return ids[0], ids[1], mode & 0o777
 
     def own(self, place: Place, uid: int, gid: int, mode: int) -> None:
-        """Set owner and mode of a new file. An id outside the id map leaves the daemon's root as owner."""
+        """Set owner and mode of a new file.
+
+        A uid or gid outside the id map is not set: the file keeps the uid or gid that it got on creation.
+        """
         around = self.filesystem.surroundings
         if around.shift:
             uid = uid + around.shift if 0 <= uid < around.map_size else -1

@@ -1,6 +1,6 @@
 """A store of rendered texts.
 
-A text is valid until its template, or a value that the template reads, changes.
+A text is valid until its template changes, or until a value changes that the template reads.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class Memo:
         return found[0]
 
     def parsed(self, source: Source, dialect: str) -> Parsed:
-        """Parse a template. The positions of its reads can belong to another source with an equal text.
+        """Parse a template, or return the stored result for an equal text.
+
+        The positions of the reads in a stored result can belong to another source with an equal text.
 
         Raises TemplaterError if the template is invalid.
         """
@@ -102,7 +104,7 @@ class Memo:
         )
 
     def compiled(self, templates: Mapping[str, TemplateFile], options: RenderOptions) -> Compiled:
-        """Return templates for `render`. They render only texts that this object has not stored."""
+        """Return templates for `render`. A template is rendered only if this object has no stored text."""
         return _Templates(self, templates, options)
 
 

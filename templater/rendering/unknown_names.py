@@ -62,7 +62,10 @@ def parsed_reads(source: Source, dialect: str) -> tuple[Read, ...]:
 
 
 def hides_reads(source: Source, dialect: str) -> bool:
-    """Return whether a template binds a name of the daemon, which `parsed_reads` then omits everywhere."""
+    """Return whether a template binds a name that the daemon also provides.
+
+    `parsed_reads` omits such a name everywhere, even where the template reads the daemon's value.
+    """
     return not DAEMON_NAMES.isdisjoint(Compilation(source, DIALECTS[dialect]).parsed().bound)
 
 
@@ -91,9 +94,9 @@ def check(read: Read, properties: Collection[str] | None) -> Iterator[UnknownNam
 
 
 def called_with(span: Span) -> str:
-    """Return the arguments of the call after a span, or "" if no call follows.
+    """Return the text of the arguments of a call after a span, or "" if no call follows.
 
-    The second argument is a default.
+    If the call has only one argument, add an empty default as the second argument.
     """
     arguments, end, _ = span.source.text[span.end :].partition("\n")[0].partition(")")
     if not end or arguments[:1] != "(" or not arguments[1:].strip():

@@ -21,7 +21,8 @@ MAX_NAMED = 8
 class Explained(NamedTuple):
     """A file in one pass. ``lines`` is None if the origins of the lines are unknown.
 
-    ``later`` is the change of a later pass that renders the file again. Its explanation has the lines.
+    If a later pass renders the file again, ``later`` is the change in that pass. The explanation of ``later``
+    then has the lines.
     """
 
     change: Change
@@ -165,7 +166,11 @@ def named(origins: Sequence[Origin]) -> str:
 
 
 def kind_of(origins: Sequence[Origin]) -> str:
-    """Return the kind of origin that decides a value's colour: the kind of the last origin that is set."""
+    """Return the kind of origin that decides a value's colour.
+
+    The last origin decides. The kind "default" has a lower priority than other kinds, and "undefined" the
+    lowest.
+    """
     kinds = [origin.kind for origin in origins if origin.kind != "undefined"]
     kinds = [kind for kind in kinds if kind != "default"] or kinds
     return kinds[-1] if kinds else "undefined" if origins else ""

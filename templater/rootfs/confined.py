@@ -431,11 +431,11 @@ class Directory(Closing):
 
 
 def require_public(fd: int, directory: int, shown: str) -> None:
-    """Raise RefusedError for a file or directory that the owner of its directory may not read.
+    """Raise RefusedError if a user who may not read a file could have moved it into its directory.
 
-    This owner could have moved a secret file of root here from another directory, so that root reads it.
-    Other users who can write to the directory could do the same. So if there are such users, also raise
-    RefusedError for a private file of root.
+    Such a user could have moved a secret file of root here, so that root reads it. The check considers the
+    owner of the directory and, for a private file of root, other users who can write to the directory.
+    The file can itself be a directory.
     """
     status, above = os.fstat(fd), os.fstat(directory)
     owner = above.st_uid
@@ -443,7 +443,7 @@ def require_public(fd: int, directory: int, shown: str) -> None:
     if owner not in (0, os.geteuid(), status.st_uid) and status.st_mode & needed != needed:
         raise RefusedError(
             f"{shown!r} is private to uid {status.st_uid}, but its directory belongs to uid {owner}",
-            hint="let all users read it, or give it the owner of the directory",
+            hint="let all users read it, or chown it to the owner of its directory",
         )
     is_private = status.st_mode & needed != needed
     if os.geteuid() == status.st_uid == 0 and is_private and is_shared(directory, above):
@@ -454,7 +454,10 @@ def require_public(fd: int, directory: int, shown: str) -> None:
 
 
 def bytes_of(status: "os.stat_result") -> int:
-    """Return the size of a file, with blocks after its end. It limits the time to copy or remove the file."""
+    """Return the size of a file, or the size of its blocks if that is larger.
+
+    The time to copy or remove a file depends on this size.
+    """
     return max(status.st_size, status.st_blocks * 512)
 
 

@@ -16,9 +16,9 @@ MAX_FILE = 1 << 20
 def has_other_members(gid: int, users: "Collection[int]") -> bool:
     """Return whether a group has a member who is not one of the given users.
 
-    A member without an entry counts as another user. Users with this primary group, and further names of
-    the group, are searched only in /etc/passwd and /etc/group, because a directory service can have very
-    many of both.
+    A member without an entry counts as another user. Two searches read only /etc/passwd and /etc/group: the
+    search for users with this primary group, and the search for other groups of the same number. A directory
+    service can have too many users and groups for these searches.
     """
     names: list[str | bytes]
     try:
@@ -48,7 +48,10 @@ def _number(text: bytes) -> int:
 
 
 def _lines_with_group(path: str, column: int, gid: int) -> "Iterator[list[bytes]]":
-    """Yield the fields of each line with this group, or an unknown user if the file is too large."""
+    """Yield the fields of each line with this group. If the file is too large, first yield an unknown user.
+
+    So a group counts as having other members if the search is incomplete.
+    """
     try:
         with open(path, "rb") as file:
             text = file.read(MAX_FILE + 1)

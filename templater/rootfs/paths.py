@@ -26,7 +26,10 @@ def components(path: str) -> "list[str]":
 
 
 def refuse_bad_path(path: str) -> None:
-    """Raise RefusedError for a path that ``components`` refuses, but check a long path in much less time."""
+    """Raise RefusedError for each path that ``components`` refuses.
+
+    This function does not split a valid path, so it is much faster for a long path.
+    """
     if path == "/":
         return
     if not path.startswith("/"):

@@ -40,9 +40,10 @@ def is_shared(place: "int | str", status: "os.stat_result") -> bool:
 
 
 def _has_other_members(gid: int, own: "Collection[int]", users: "Rows", groups: "Rows") -> bool:
-    """Return whether a group other than root's has a member who is none of the users in ``own``.
+    """Return whether a group has a member other than root, the users in ``own`` and the namespace's owner.
 
-    Only the group 0 is not searched: its members count as root, and most hooks find no other group.
+    Return False for the group 0, because its members count as root. Most hooks find only this group, so they
+    need no search.
     """
     group = _number_in_etc(gid, groups)
     if group == 0:
@@ -53,22 +54,23 @@ def _has_other_members(gid: int, own: "Collection[int]", users: "Rows", groups: 
 
 
 def _number_in_etc(number: int, rows: "Rows") -> int:
-    """Return the number of a user or group in /etc.
+    """Return the number that /etc/passwd or /etc/group has for a user or group of this user namespace.
 
-    Rootless runtimes and lxc-usernsexec map their user individually, and /etc has the number outside of their
-    namespace. In a namespace with a range of ids, /etc is that of a container.
+    Rootless runtimes and lxc-usernsexec map their user individually. Then /etc belongs to the system outside
+    of the namespace, and has the number outside. In a namespace with a range of ids, /etc belongs to a
+    container, and has the number inside.
     """
     return next((disk for first, disk, count in rows if first == number and count == 1), number)
 
 
 def _has_another_number_outside(gid: int, users: "Rows", groups: "Rows") -> bool:
-    """Return whether a group has another number outside of this user namespace than the user of this number.
+    """Return whether a group and the user of this number have different numbers outside of this namespace.
 
-    Rootless runtimes map their user and the primary group of the user to 0. Outside of the namespace, other
-    users may be members of this group. No user is a member of the groups in a range of subordinate ids.
+    For example, rootless runtimes map their user and the user's primary group to 0. If the numbers outside
+    differ, other users may be members of this group. Groups in a range of subordinate ids have no members.
 
-    A map has only the numbers in the surrounding namespace. If this is such a namespace, too, 0 can be any
-    group.
+    The numbers outside belong to the surrounding namespace, which can itself be the namespace of a rootless
+    runtime. There, 0 can be any group. So also return True if the number outside is 0.
     """
     return any(
         first == gid and count == 1 and (disk == 0 or (first, disk, count) not in users)
@@ -93,7 +95,7 @@ _named_owner = 0
 
 
 def name_owner(uid: int) -> None:
-    """Let ``namespace_owner`` return this user, if this user created the user namespace."""
+    """Set the user for ``namespace_owner``, which returns 0 if another user created the user namespace."""
     global _named_owner  # noqa: PLW0603 - the option holds for every directory that the hook opens
     _named_owner = uid
 

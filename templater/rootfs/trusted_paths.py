@@ -21,11 +21,11 @@ _PASS = getattr(os, "O_PATH", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O
 
 
 def open_folder(path: str, *, follow: bool = True, fixed: bool = False) -> Root:
-    """Open a directory. Follow only links that root or this process's user can have put there.
+    """Open a directory. Follow a link only if no user except root and this process's user can control it.
 
-    A user can move even root's link within a directory that this user may change. Each component is opened
-    only once, and its owner is read from the open descriptor. So replacing a directory by a link has no
-    effect. Without ``follow``, the last component may not be a link.
+    A link of root is refused, too, if another user could have moved the link to its place. Each component is
+    opened only once, and its owner is read from the open descriptor. So replacing a directory by a link has
+    no effect. Without ``follow``, the last component may not be a link.
 
     With ``fixed``, each directory on the way must belong to root or this process's user, because its owner
     can exchange the directories in it. Another user, such as a container's root, may own the last directories
@@ -109,8 +109,9 @@ def make_folder(path: str, mode: int = 0o777, *, fixed: bool = False) -> Root:
 def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
     """Open a directory as ``open_folder`` with ``fixed`` does. Only its owner may be able to write to it.
 
-    If ``owners`` is given, the directory must belong to one of these users, to root or to the hook's user,
-    and each directory on the way to root or to the hook's user. Otherwise, any user may own the directory.
+    If ``owners`` is given, the directory must belong to one of these users, to root or to the hook's user.
+    Each other directory on the way must belong to root or to the hook's user. Without ``owners``, any user
+    may own the directory.
 
     For example, ``lxc-start -f /tmp/a.conf`` makes ``/tmp`` an instance directory. Any user can then add a
     metadata.yaml, and the hook would write that user's files as root.
@@ -281,7 +282,8 @@ def _components(path: str) -> "list[str]":
 def is_magic(status: "os.stat_result", target: str) -> bool:
     """Return whether a link is in /proc, and its text may be a path in another mount namespace.
 
-    The relative text of a link such as /proc/self is right in this mount namespace.
+    Links such as /proc/self have a relative text, which is valid in this mount namespace. For such a link,
+    return False.
     """
     if not target.startswith("/") and ":" not in target:
         return False
@@ -298,7 +300,7 @@ def _shared_error(place: str, path: str) -> RefusedError:
 
 
 def _owner_error(place: str, uid: int, path: str) -> RefusedError:
-    can = "change its files" if place == abspath(path) else f"exchange '{printable(path)}' with another one"
+    can = "change its files" if place == abspath(path) else f"replace '{printable(path)}'"
     hint = _owner_hint() if uid == namespace_creator() else ""
     return RefusedError(
         f"'{printable(place)}' belongs to another user (uid {uid}), who can {can}",
@@ -312,8 +314,8 @@ def _owner_hint() -> str:
     if creator == namespace_owner():
         return ""
     return (
-        f"if uid {creator} is the user who starts the container, install the hook again, which adds --owner"
-        f" {creator} to its line: templater hook install lxc NAME --write"
+        f"if uid {creator} is the user who starts the container, add --owner {creator} to the hook line: run"
+        " templater hook install lxc NAME --write"
     )
 
 
@@ -345,9 +347,9 @@ def is_replaceable(folder: int) -> bool:
 def _is_foreign(uid: int, *, in_shared: bool) -> bool:
     """Return whether a user is neither root, nor this process's user, nor the owner of its user namespace.
 
-    In a user namespace, the uid of ``/`` stands for root and all other users outside of the namespace. This
-    uid counts as root. With ``in_shared``, it counts as another user, because all these users can make names
-    in a directory such as ``/tmp``.
+    In a user namespace, the uid of ``/`` stands for root and for all other users outside of the namespace. By
+    default, this uid counts as root. With ``in_shared``, it counts as another user, because all users can
+    make names in a directory such as ``/tmp``.
     """
     if uid in (0, os.geteuid()) or (not in_shared and uid == os.stat("/").st_uid):
         return False

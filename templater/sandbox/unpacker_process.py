@@ -91,7 +91,10 @@ class Program:
         return self._complaints.read(1000).decode("utf-8", "replace").strip()
 
     def failed(self) -> bool:
-        """Return whether the program has ended with an error. The program's output loses one byte."""
+        """Return whether the program has ended with an error.
+
+        This method can consume a byte of the program's output, so do not read the output afterwards.
+        """
         try:
             return not os.read(self.output, 1) and self.wait() != 0
         except BlockingIOError:

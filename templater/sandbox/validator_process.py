@@ -425,7 +425,7 @@ def _lock(launch: _Launch, uid: int) -> None:
 
 
 def _tasks(uid: int) -> int:
-    """Count the threads of a user. Without /proc, return a number that no user reaches."""
+    """Count the threads of a user. Without /proc, return a number above any real count."""
     count = 0
     try:
         processes = os.scandir("/proc")

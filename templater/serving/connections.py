@@ -313,8 +313,9 @@ class _Listener:
     def _refuses(self, address: str) -> bool:
         """Return whether to close a new connection before its TLS handshake, which costs much time.
 
-        The connection comes from ``address``. It is closed if ``address`` has the most connections, and if
-        none of these has waited or stalled for long. Addresses with few connections are never refused.
+        The connection comes from ``address``. It is closed if ``address`` has the most connections, and if no
+        connection of ``address`` has waited or stalled for long. Addresses with few connections are never
+        refused.
         """
         busiest, number = self._clients.most_common(1)[0]
         if address != busiest or number <= _CROWD:
@@ -327,10 +328,10 @@ class _Listener:
     def _close_one(self, newcomer: str = "") -> None:
         """Close one connection, if possible one whose client neither sends nor reads.
 
-        If an address has many connections, prefer those of the address with the most. So the many connections
-        of one client do not make the server close those of other clients. If all clients read, and the
-        address ``newcomer`` has fewer connections than another address, close the newest connection of the
-        address with the most connections.
+        The busiest address is the address with the most connections. If it has many, prefer its connections.
+        So one client with many connections does not displace other clients. If all clients read, and the
+        address ``newcomer`` has fewer connections than the busiest address, close the newest connection of
+        the busiest address.
         """
         address, number = self._clients.most_common(1)[0] if self._clients else ("", 0)
         if number > _CROWD and self._close_idle(address):

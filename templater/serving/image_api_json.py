@@ -74,7 +74,10 @@ def image_data(image: Served) -> dict[str, Any]:
 
 
 def with_aliases(image: bytes, names: Iterable[str]) -> bytes:
-    """Return the encoded JSON of an image, to which ``image_data`` gave no aliases, with these aliases."""
+    """Add aliases to the encoded JSON of an image, and return the JSON.
+
+    ``image`` is the encoded result of ``image_data``, which has an empty list of aliases.
+    """
     aliases = encode([{"name": name, "description": ""} for name in names])
     return image.removesuffix(b"[]}") + aliases + b"}"
 

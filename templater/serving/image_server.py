@@ -234,8 +234,8 @@ class ImageServer:
     def _find(self, rest: str, recursion: bool) -> bytes | EncodedList | Served:
         """Return the answer for a path below ``/1.0/``, or the image to export.
 
-        Only this function uses the list, not the task that sends the answer: while a slow client reads, the
-        task would keep a replaced list in memory.
+        The task that sends the answer must not use the list of images. Otherwise, a slow client would keep a
+        replaced list in memory.
         """
         listing = self._listing
         if not rest:

@@ -87,7 +87,7 @@ class _Catalogs(LocalStream):
 def _from_tree(image: Image, named: set[tuple[object, str, str]], files: dict[int, File]) -> Served:
     """Return an image of a catalog with the properties that clients derive from the catalog.
 
-    ``files`` has the files of earlier images by the id of the catalog's item: images can share a file.
+    ``files`` maps ``id(item)`` of each catalog item to its file, because several images can share a file.
     """
     product, version = image.product, image.version
     variant = f" ({product.variant})" if product.variant not in ("", "default") else ""
@@ -130,7 +130,7 @@ def open_beneath(root: int, path: str) -> int:
     """Open a regular file below an open directory. Follow symlinks, but never out of the directory.
 
     Raises FileNotFoundError for every path without a public file, for example a name that begins with a dot.
-    A private file or directory is not public if the owner of its directory can have moved it there.
+    Also raises it for a private file or directory that another user could have moved there.
     """
     cleaned = clean_path(path)
     base = _path_of(root)

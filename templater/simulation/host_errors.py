@@ -81,8 +81,8 @@ def host_errors(plan: Plan) -> Iterable[TemplaterError]:
 def start_error(host: Host, found: HostStart) -> TemplaterError:
     """Return the error of a failed start.
 
-    If templater fails at the same rule, return templater's error, because it has a position. The exception is
-    an error of a system call: then return the host's error.
+    If templater fails at the same rule, return templater's error, because it has a source position. But if
+    templater's error is a failed system call, return the host's error.
     """
     change = found.failed
     if change is not None and change.error is not None and change.error.kind != "write":

@@ -120,9 +120,8 @@ class OpenedSource(NamedTuple):
             )
         if self.kind == INSTANCE_FOLDER and PENDING_KEY in instance.config:
             notes.append(
-                "backup.yaml may be out of date, because a start does not rewrite it: if the instance is"
-                " running, its pending trigger has already run; for the current state, give the output of"
-                " `incus query /1.0/instances/NAME` with -i"
+                "backup.yaml may be out of date: a start runs the pending trigger, but does not rewrite the"
+                " file; for the current state, give the output of `incus query /1.0/instances/NAME` with -i"
             )
         if self.state is None and self.kind == INSTANCE_DIRECTORY and PENDING_KEY not in instance.config:
             notes.append("'.templater' records no start: the next start counts as the first")
@@ -141,7 +140,9 @@ class OpenedSource(NamedTuple):
         return instance.config.get(PENDING_KEY, "create" if self.kind == INSTANCE_DIRECTORY else "")
 
     def open_below(self, path: str, *, cross_mounts: bool = False) -> DirectoryRootfs:
-        """Open a root filesystem. Raises RefusedError if it is in SRC, and SRC has been replaced meanwhile.
+        """Open a root filesystem.
+
+        Raises RefusedError if the path is inside SRC, and another directory has meanwhile taken SRC's place.
 
         A user who owns the directory above SRC can replace SRC with another instance.
         """
@@ -303,9 +304,10 @@ def _open_directory(path: str, limits: Limits) -> OpenedSource:
 
 
 def _read_description(top: Root | ByName, path: str, name: str, limit: int) -> tuple[Source | None, bool]:
-    """Return the description of SRC's instance, and whether it may be a secret file of another directory.
+    """Return the description of SRC's instance, and whether another user may have moved a secret file there.
 
-    The daemons' backup.yaml is private to root, in a directory that belongs to the container's root.
+    Such a file is not refused, because the daemons' own backup.yaml can look like one: it is private to root,
+    but its directory belongs to the container's root.
     """
     try:
         return _read_file(top, path, name, limit, public=True), False
@@ -329,7 +331,7 @@ def _read_file(
 
 
 def _without_text(error: TemplaterError, description: Source | None) -> TemplaterError:
-    """Return the error of a description without its message, which quotes the description."""
+    """Return an error of a description with another message, because the original can quote a secret."""
     assert description is not None
     place = printable(description.name) if error.span is None else error.span.place
     return type(error)(

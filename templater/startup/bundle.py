@@ -173,8 +173,8 @@ def compiled(file: str) -> "tuple[File, CodeType]":
 def _strip(node: "Any") -> None:
     """Remove annotations, the blocks of ``if TYPE_CHECKING``, and columns from a syntax tree.
 
-    Python evaluates each function's annotations when it runs the module, and stores a position for each
-    operation. With line numbers only, operations of one line share a position.
+    Annotations cost time, because Python evaluates them when it runs the module. Columns cost space, because
+    Python stores a position for each operation: without columns, operations of one line share a position.
     """
     if hasattr(node, "lineno"):
         node.end_lineno = node.lineno

@@ -186,7 +186,7 @@ class _FolderReader:
     # --- cases
 
     def case(self, source: Source, test: Node, fields: Fields, label: str) -> Callable[[str], Case] | None:
-        """Return a function that makes the case from a folder of snapshots. Return None after a mistake."""
+        """Return a function that makes the case from the path of its snapshot, or None after a mistake."""
         before = len(self.errors)
         self.count_values(sum(node.size for nodes in fields.values() for node in nodes), test)
         host = HOSTS[text(fields["host"][0])] if "host" in fields else HOSTS["incus"]

@@ -43,7 +43,10 @@ def schema_of_tests() -> Schema:
 
 
 def entries(node: Node | None) -> dict[str, tuple[Node, Node]]:
-    """Return a dict from the text of each key to (key, value). It includes the keys of merged mappings."""
+    """Return the entries of a mapping, by the text of the key. Each entry is a key node and a value node.
+
+    The result includes the entries of merged mappings. It is empty if the node is not a mapping.
+    """
     found: dict[str, tuple[Node, Node]] = {}
     if not isinstance(node, Mapping):
         return found
@@ -114,9 +117,9 @@ class Reader:
         return found
 
     def check_any(self, node: Node, choices: list[Schema], what: str) -> None:
-        """Check a node by the only choice that allows the node's kind.
+        """Check a node by the schema in ``choices`` that allows the node's kind.
 
-        The choices of a schema allow different kinds.
+        At most one of these schemas does, because they allow different kinds.
         """
         fitting = [each for each in choices if node.kind in self.kinds(each)]
         if fitting:

@@ -131,7 +131,14 @@ class Runner:
         self._command_left = command_left
 
     def ask(self, id: str, name: str, data: bytes) -> Answer:
-        """Return an object with a single key: ``value``, ``missing``, ``off``, ``late`` or ``failed``."""
+        """Return the answer of a validator. The only key of the answer tells the outcome.
+
+        ``value``: the result of the validator.
+        ``missing``: the validator is not installed.
+        ``off``: this process cannot confine the validator.
+        ``late``: a limit on the time of all validators, or of the command, is reached.
+        ``failed``: the validator died, hung or printed unexpected output.
+        """
         key = (id, name, data)
         if key not in self._answers:
             left = self._command_left() - SPARE

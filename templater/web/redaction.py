@@ -83,8 +83,9 @@ class Redaction:
     def scrub(self, text: str, *, computed: bool = False) -> str:
         """Return a message without secret values and without quoted parts of secret values.
 
-        If ``computed`` is true, the message can quote what a template made of a secret value. Then each text
-        between two quotes is redacted unless the image contains it. A value can contain quotes itself.
+        If ``computed`` is true, the message can quote a text that a template made from a secret value. Then
+        redact each text between two quotes unless the image contains the text. This includes the text between
+        a closing and an opening quote, because a value can contain quotes itself.
         """
         if not self.values:
             return text

@@ -16,8 +16,10 @@ LIMITS = (_signal.SIGALRM, _signal.SIGPROF)
 def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = False) -> "Result":
     """Call a function with signals deferred. Afterwards, deliver the signals that have arrived.
 
-    With ``drop_alarm``, signals of time limits are dropped if the call succeeds, because its work is done.
-    Blocking the signals is not enough: in a process with threads the kernel gives them to another thread.
+    With ``drop_alarm``, drop the signals of time limits if the call succeeds, because its work is done.
+
+    The signal handlers are replaced during the call. Blocking the signals would not be enough: in a process
+    with threads, the kernel gives them to another thread.
     """
     late: dict[int, None] = {}
     before: list[tuple[int, Any]] = []

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class NewFolder(Closing):
     """A new or empty folder, in which files are created for the caller.
 
-    The directory above can belong to another user, who can replace the folder by another. So the folder is
-    opened only once, and links in it are not followed. A new folder gets ``mode``.
+    If another user owns the directory above, this user can put a different folder at the path. So the folder
+    is opened only once, and links in it are not followed. A new folder gets ``mode``.
     """
 
     def __init__(self, path: str, mode: int = 0o777) -> None:

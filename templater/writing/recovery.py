@@ -2,8 +2,8 @@
 
 Temporary names are in the root directory of the root filesystem, or beside a target that is on another file
 system. templater treats the name ``.templater-TOKEN-INODE-N`` as its own if the file really has the inode
-number INODE, or if INODE is 0 and the file is empty. No other file has such a name by accident. A process
-that can forge such a name could also remove the file.
+number INODE, or if INODE is 0 and the file is empty. No other file has such a name by accident. A forged name
+does no harm: a process that can give a file such a name could also remove the file.
 
 Every apply holds the lock, so the next apply can remove temporary files safely. An apply never reuses the
 content of temporary files: it plans again and writes every file itself.
@@ -11,8 +11,9 @@ content of temporary files: it plans again and writes every file itself.
 For an instance directory, a ``Journal`` records the directories and tokens of unfinished runs. So every
 leftover is found even if the next plan has other targets, or if the file system assigns new inode numbers (an
 overlay over two file systems).
-A finished run removes its journal, and without a journal file the next run searches nothing: a user of the
-container could have filled a directory with millions of names. After a killed run, a search stops after
+
+A finished run removes its journal. Without a journal file, the next run searches nothing, because a user of
+the container could have filled a directory with millions of names. After a killed run, a search stops after
 ``MOST_NAMES`` names, and skips directories above ``MOST_BYTES``: overlayfs reads a whole directory before it
 returns the first name.
 
@@ -128,9 +129,9 @@ def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "l
     """Remove the leftovers of killed runs.
 
     Without ``journal``, search the root directory and every directory above the targets. With ``journal``,
-    search nothing if its file is missing, else the root directory, the directories that it lists, and every
-    directory above them. Return the journal's lines if a leftover could not be removed, or if the search
-    reached a limit. Return [] if no leftover remains.
+    search the root directory, the directories that the journal lists, and every directory above them. If the
+    journal's file is missing, search nothing. Return the journal's lines if a leftover could not be removed,
+    or if the search reached a limit. Return [] if no leftover remains.
     """
     lines = journal.read() if journal is not None else []
     if lines is None:
@@ -212,7 +213,10 @@ class Search:
         return True
 
     def remove_directory(self, directory: Directory, name: str) -> bool:
-        """Remove a directory if it is empty. Return False if it is too large."""
+        """Remove an empty directory. Return False if the directory is too large to remove in a short time.
+
+        Raises OSError if it is not empty.
+        """
         status = directory.lstat(name)
         if status is not None:
             if not self._has_room(status.st_size * DIRECTORY_COST):
@@ -221,9 +225,10 @@ class Search:
         return True
 
     def _has_room(self, size: int) -> bool:
-        """Count the size of a temporary file, which another process could have exchanged or extended.
+        """Return whether the limit on removed bytes allows this size. If so, subtract it from the limit.
 
-        Root of a container put a file of a million extents there. No time limit ends the removal.
+        Another process could have exchanged or extended a temporary file, for example to a million extents.
+        No time limit can end the removal of such a file.
         """
         if size > self.room:
             return False

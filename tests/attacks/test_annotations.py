@@ -333,7 +333,7 @@ def test_attack_76_a_link_of_another_user_below_the_allowed_directory_is_refused
     assert f"an annotation uses '{descriptions}/x', which other users can change" in capfd.readouterr().err
 
 
-def test_the_path_of_a_description_has_no_link_below_the_allowed_directory(hook, bundle, capfd):
+def test_a_description_whose_path_has_a_link_below_the_allowed_directory_is_refused(hook, bundle, capfd):
     folder = bundle.parent / "descriptions"
     (folder / "link.yaml").symlink_to("web.yaml")
     (folder / "link").symlink_to(".")

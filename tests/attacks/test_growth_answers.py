@@ -100,7 +100,7 @@ def test_too_deeply_nested_metadata_of_an_instance_is_refused(client, incus):  #
         LiveImage(client.client, parse_address("incus:c1")).read_metadata()
 
 
-def test_only_the_newest_images_of_a_daemon_are_kept_for_comparisons_with_instances(client, incus):  # noqa: F811
+def test_instances_are_compared_only_with_the_two_newest_versions_of_an_image(client, incus):  # noqa: F811
     """Each of 20,000 instances was compared with each of 100,000 images."""
     incus.put("GET /1.0/images?recursion=1", answer('{"metadata": [' + '{"created_at": 1},' * 100 + "1]}"))
     newer = NewerImages(client)

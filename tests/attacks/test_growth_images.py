@@ -216,7 +216,7 @@ class CountingZlib:
         return self._real.decompress(data, max_length)
 
 
-def test_a_decompressor_does_not_receive_all_streams_after_its_own_stream(
+def test_a_decompressor_receives_only_a_part_of_the_streams_that_follow_its_own_stream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each decompressor received all streams that follow its own."""
@@ -276,7 +276,7 @@ def test_unpack_skips_many_hard_links_to_devices_in_linear_time(tmp_path: Path) 
     growth.check(unpacking, start=500, largest=4000, memory=False)
 
 
-def test_unpack_opens_an_unlisted_directory_only_once(
+def test_unpack_opens_a_directory_that_the_archive_does_not_list_only_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of 490 directories was looked up from the root, twice."""

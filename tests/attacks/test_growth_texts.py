@@ -117,7 +117,7 @@ FACTS = "architecture: x86_64\ncreation_date: 1\n"
 
 
 @pytest.mark.slow
-def test_attack_51_an_edit_counts_the_slow_parser_for_a_text_with_a_long_key() -> None:
+def test_attack_51_an_edit_of_a_text_with_a_long_key_counts_the_work_of_the_slow_python_parser() -> None:
     """``image build DIR q=1`` took 20 seconds: each merged mapping was found by parsing the text again."""
     text = f"x:\n{chain('properties', 28)}{values(48_000)}".replace("{properties: c}", "{properties: {b: c}}")
     text += f"{FACTS}{'k' * 1100}: x\n<<: *properties27\n"
@@ -126,7 +126,7 @@ def test_attack_51_an_edit_counts_the_slow_parser_for_a_text_with_a_long_key() -
 
 
 @pytest.mark.slow
-def test_attack_51_all_edits_of_a_text_share_one_account_of_the_work() -> None:
+def test_attack_51_all_edits_of_a_text_share_one_work_limit() -> None:
     """``publish`` took 20 seconds to drop six properties, each behind merged mappings of its own."""
     names = ("description", "serial", "name", "label", "version", "type")
     merged = ", ".join(f"*{name}5" for name in names)

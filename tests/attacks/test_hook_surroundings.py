@@ -789,7 +789,7 @@ def test_a_copy_is_refused_if_its_original_container_is_uncertain(
     ("made", "source"),
     [("u/copy", "web1"), ("u/web1/snaps/snap1", "web1"), ("u/web1", "snap0"), ("copies/copy", "web1")],
 )
-def test_attack_74_a_clone_hook_refuses_containers_that_another_user_can_exchange(
+def test_attack_74_a_clone_hook_refuses_containers_that_another_user_can_replace(
     made: str, source: str, has_source: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The copy of one container got the password of another one, whose state was also replaced."""
@@ -952,7 +952,9 @@ def test_a_mount_point_is_resolved_through_links_of_any_user(
 
 
 @as_root
-def test_a_mount_point_of_the_runtime_can_be_on_a_file_system_that_is_mounted_already(bundle: Path) -> None:
+def test_a_mount_point_is_resolved_through_a_link_on_a_file_system_that_is_already_mounted(
+    bundle: Path,
+) -> None:
     rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
     (bundle / "rootfs/var").mkdir()
     mount_at(bundle, "/var/data")
@@ -1071,7 +1073,7 @@ def test_a_copy_is_refused_if_a_container_and_a_snapshot_both_have_the_source_na
 @pytest.mark.parametrize(
     ("program", "found"), [("lxc-copy", "snap0"), ("lxc-snapshot", "victim/snaps/snap0")]
 )
-def test_the_program_that_runs_the_hook_decides_whether_a_snapshot_or_a_container_is_copied(
+def test_the_source_of_lxc_copy_is_a_container_and_the_source_of_lxc_snapshot_is_a_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, found: str
 ) -> None:
     for folder in ("victim/snaps/snap0", "snap0", "restored"):

@@ -342,7 +342,7 @@ def test_a_directory_that_only_the_group_of_the_namespace_owner_can_write_does_n
     ],
 )
 @pytest.mark.usefixtures("restored_process")
-def test_attack_74_77_a_hook_trusts_only_a_named_owner_who_made_the_namespace(
+def test_attack_74_77_a_hook_trusts_the_creator_of_the_namespace_only_if_an_option_names_this_user(
     uid: int,
     rows: list[Any],
     container: Path,
@@ -482,7 +482,7 @@ def test_a_magic_link_leads_to_the_directory_that_the_kernel_opens(tmp_path: Pat
 
 
 @as_root
-def test_no_cache_and_no_allowed_directory_is_used_through_a_link_in_a_directory_of_another_user(
+def test_a_cache_or_allowed_directory_behind_a_link_in_a_directory_of_another_user_is_not_used(
     tmp_path: Path,
 ) -> None:
     """Below a sticky directory, a user made the missing directory of --cache, with a link in it."""
@@ -516,7 +516,7 @@ def test_no_private_file_of_root_in_the_directory_of_another_user_is_rendered(
     if owner:
         said = capfd.readouterr().err
         assert "is private to uid 0, but its directory belongs to uid 1234" in said
-        assert "let all users read it, or give it the owner of the directory\n" in said
+        assert "let all users read it, or chown it to the owner of its directory\n" in said
         with pytest.raises(RefusedError, match="is private to uid 0"):
             raise_error(
                 image.read_templates(["a"])["a"].error if "templates" in name else image.read_metadata()
@@ -552,7 +552,7 @@ def raise_error(error: object) -> None:
 
 @as_root
 @pytest.mark.parametrize("mode", [0o1777, 0o755])
-def test_an_outer_user_of_a_namespace_counts_as_root_only_where_no_other_user_can_create_files(
+def test_an_unmapped_owner_counts_as_root_only_in_directories_where_no_other_user_can_create_files(
     mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a rootless namespace, root and all other outer users have the uid 65534."""
@@ -596,7 +596,7 @@ def test_a_configuration_is_opened_only_after_its_type_was_checked(
     assert flags and all(how & os.O_PATH for how in flags)
 
 
-def test_a_configuration_includes_no_file_of_proc(container: Path) -> None:
+def test_a_configuration_that_includes_a_file_in_proc_is_refused(container: Path) -> None:
     """Reading /proc/kmsg waits for the next message of the kernel."""
     (container / "config").write_text("lxc.include = /proc/kmsg\n")
     with pytest.raises(InputError, match="'/proc/kmsg' is not a regular file"):
@@ -710,7 +710,7 @@ def test_an_overlay_layer_with_dot_dot_behind_a_link_is_refused(container: Path)
 @as_root
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize("spelling", ["/{}/rootfs", "{}//rootfs/.", "{}/../c1/rootfs"])
-def test_a_root_filesystem_in_the_opened_container_is_found_in_every_spelling(
+def test_every_spelling_of_a_root_filesystem_path_leads_into_the_container_that_the_hook_opened(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
 ) -> None:
     """The hook opened the root filesystem by its name again, which was that of another container."""
@@ -755,7 +755,7 @@ def test_the_lxc_hook_never_reads_a_container_that_replaces_the_opened_one(
 @as_root
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize(("has_state", "place"), [(False, "sub/rootfs"), (True, "rootfs")])
-def test_an_exchanged_bundle_gives_the_oci_hook_no_description_of_another_container(
+def test_the_oci_hook_reads_no_description_of_a_bundle_that_replaces_the_opened_bundle(
     has_state: bool, place: str, container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner of the directory above exchanged two bundles of root after the hook had read config.json."""
@@ -853,7 +853,7 @@ def test_root_opens_no_description_and_changes_no_archive_through_a_link_of_anot
 
 
 @as_root
-def test_a_directory_of_the_group_of_the_hook_is_shared_unless_that_group_is_private(
+def test_a_directory_that_the_group_of_the_hook_process_can_write_is_shared_unless_the_group_is_private(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In some systems, the primary group of all users is the group "users"."""
@@ -953,7 +953,7 @@ def test_a_directory_is_shared_if_the_group_of_its_owner_has_another_member(
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("restored_process")
-def test_a_second_name_of_the_group_of_the_owner_can_have_another_member(
+def test_a_directory_is_shared_if_a_second_group_with_the_same_id_has_another_member(
     line: str, is_found: bool, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After ``groupadd -o -g 1234 devs``, getgrgid(3) returns only the members of the first name."""
@@ -967,7 +967,7 @@ def test_a_second_name_of_the_group_of_the_owner_can_have_another_member(
 
 
 @as_root
-def test_only_a_directory_that_its_group_can_write_needs_the_members_of_the_group(
+def test_group_members_are_not_looked_up_for_group_0_or_if_the_group_cannot_write(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """LXC makes directories that the group 0 can write. The members of this group count as root."""
@@ -988,7 +988,7 @@ def test_only_a_directory_that_its_group_can_write_needs_the_members_of_the_grou
         (1234, 0, [(0, 1000000, 65536)], 1234),  # in a container with an own /etc
     ],
 )
-def test_in_a_user_namespace_the_members_of_a_group_have_the_numbers_of_the_surrounding_system(
+def test_in_a_user_namespace_group_members_are_found_by_the_gid_that_the_group_file_uses(
     gid: int, owner: int, rows: list[Any], group: int, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_directories, "own_map", lambda _: iter(rows))
@@ -1094,7 +1094,7 @@ def test_a_description_can_come_from_a_pipe(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize("runtime", ["lxc", "oci", "nspawn"])
 @pytest.mark.parametrize("is_separate", [False, True])
-def test_attack_74_a_hook_refuses_a_container_that_another_user_can_exchange(
+def test_attack_74_a_hook_refuses_a_container_that_another_user_can_replace(
     is_separate: bool,
     runtime: str,
     tmp_path: Path,
@@ -1118,15 +1118,15 @@ def test_attack_74_a_hook_refuses_a_container_that_another_user_can_exchange(
     os.chown(tmp_path / "u", 1234, 1234)
     assert run(words) == RefusedError.exit_code
     said = capfd.readouterr().err
-    assert f"'{tmp_path}/u' belongs to another user (uid 1234), who can exchange '{tmp_path}/u/c1" in said
+    assert f"'{tmp_path}/u' belongs to another user (uid 1234), who can replace '{tmp_path}/u/c1" in said
     assert "move it to a directory of root, such as /var/lib/lxc, or run the hook as uid 1234" in said
     assert not list((container / "rootfs").iterdir()) and not (container / ".templater").exists()
     monkeypatch.setattr(trusted_paths, "namespace_creator", lambda: 1234)  # with lxc.idmap = u 1234 1234 1
     with pytest.raises(RefusedError, match="uid 1234") as refused:
         open_unshared(str(container))
     assert refused.value.hint == (
-        "if uid 1234 is the user who starts the container, install the hook again, which adds --owner 1234 to"
-        " its line: templater hook install lxc NAME --write"
+        "if uid 1234 is the user who starts the container, add --owner 1234 to the hook line: run"
+        " templater hook install lxc NAME --write"
     )
     monkeypatch.setattr(trusted_paths.os, "geteuid", lambda: 1234)  # the user's own hook
     with trusted_paths.open_folder(str(container), fixed=True), open_unshared(str(container)):
@@ -1135,7 +1135,7 @@ def test_attack_74_a_hook_refuses_a_container_that_another_user_can_exchange(
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
-def test_attack_33_the_owner_of_the_root_directory_is_not_taken_for_an_id_map(
+def test_attack_33_an_id_map_is_not_guessed_from_the_owner_of_the_root_directory(
     container: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With ``lxc-start -s lxc.idmap=…``, the container's root shifted the ids into the next container's."""
@@ -1179,7 +1179,7 @@ def test_attack_33_only_root_of_the_container_or_the_host_may_own_the_given_root
         (1_001_000, {"namespaces": [{"type": "pid"}, 1]}, True), (1_001_000, {"namespaces": 1}, True),
     ],
 )  # fmt: skip
-def test_attack_33_the_root_of_a_bundle_without_a_user_namespace_chooses_no_id_map(
+def test_attack_33_the_id_map_of_a_bundle_is_not_guessed_from_the_owner_of_its_root(
     owner: int, linux: object, is_refused: bool, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The root of a container without an id map gave its / to another id, and the files were shifted."""
@@ -1229,7 +1229,7 @@ def test_attack_33_the_id_map_of_a_bundle_comes_from_the_user_namespace_that_the
         (1234, 0o755, 1234, False), (1234, 0o777, 1234, True), (0, 0o755, 100_000, False),
     ],
 )  # fmt: skip
-def test_attack_74_a_root_filesystem_that_a_user_other_than_its_owner_can_exchange_is_refused(
+def test_attack_74_a_root_filesystem_that_a_user_other_than_its_owner_can_replace_is_refused(
     owner: int, mode: int, own: int, is_refused: bool, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A directory of another user contained the root filesystems of several containers."""
@@ -1271,7 +1271,7 @@ def test_attack_74_a_hook_refuses_a_root_filesystem_whose_parent_directory_belon
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
-def test_attack_74_the_lxc_hook_uses_no_configuration_that_another_user_can_exchange(
+def test_attack_74_the_lxc_hook_uses_no_configuration_that_another_user_can_replace(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The id map of another container would give files to users of that container."""
@@ -1319,7 +1319,7 @@ def test_the_incus_hook_accepts_a_root_filesystem_of_host_root_in_a_directory_of
         ((0, 1234, 0), "a/b"), ((1234, 0, 0), "a"), ((1234, 0, 1234), "a"), ((0, 1234, 5678), "a/b"),
     ],
 )  # fmt: skip
-def test_attack_74_only_the_last_directories_of_a_path_may_belong_to_one_other_user(
+def test_attack_74_below_a_directory_of_another_user_the_rest_of_the_path_must_belong_to_that_user(
     owners: tuple[int, ...], place: str, tmp_path: Path
 ) -> None:
     """An unprivileged LXC snapshot has its upper layer at overlay/delta, and its root owns both."""
@@ -1331,7 +1331,7 @@ def test_attack_74_only_the_last_directories_of_a_path_may_belong_to_one_other_u
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
 @pytest.mark.parametrize("place", ["{}/rootfs", "{}/sub/rootfs", "{}/../link/sub/rootfs", "/{}/rootfs"])
-def test_attack_74_apply_refuses_a_root_filesystem_if_another_instance_has_replaced_src(
+def test_attack_74_apply_refuses_a_root_filesystem_if_another_instance_replaced_the_opened_source(
     place: str, container: Path
 ) -> None:
     """Only a root filesystem directly in SRC was compared, and only if its path had the same text."""
@@ -1371,7 +1371,7 @@ def test_attack_74_apply_detects_a_replaced_source_even_if_the_source_path_has_b
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
 @pytest.mark.parametrize("way", ["image", "rootfs"])
-def test_a_source_is_refused_if_another_instance_has_taken_its_name(way: str, container: Path) -> None:
+def test_an_opened_source_is_refused_if_another_instance_now_has_its_path(way: str, container: Path) -> None:
     """The owner of the directory above exchanged the names of two instances of root."""
     other = container.parent / "c2"
     (other / "rootfs").mkdir(parents=True)
@@ -1391,7 +1391,9 @@ def test_a_source_is_refused_if_another_instance_has_taken_its_name(way: str, co
 
 
 @as_root
-def test_attack_74_a_cache_makes_no_directory_that_another_user_can_exchange(tmp_path: Path) -> None:
+def test_attack_74_no_cache_directory_is_created_below_a_directory_that_another_user_can_replace(
+    tmp_path: Path,
+) -> None:
     """The cache was refused only after a directory had been made in what could be any directory of root."""
     (tmp_path / "u/x").mkdir(parents=True)
     os.chown(tmp_path / "u", 1234, 1234)
@@ -1541,7 +1543,7 @@ def test_an_image_is_private_if_a_user_moved_private_files_of_root_into_it(
 
 @as_root
 @pytest.mark.parametrize("packing", [Packing(), Packing("split", rootfs="squashfs")])
-def test_the_hidden_file_of_an_image_with_private_files_is_private(
+def test_the_temporary_file_of_an_image_with_private_files_is_private(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packing: Packing
 ) -> None:
     """Without O_TMPFILE, the image had a hidden name and the mode 0644 until it was complete."""
@@ -1677,7 +1679,7 @@ def test_export_takes_the_content_and_the_mode_from_the_same_opened_file(
 
 @as_root
 @pytest.mark.parametrize("kind", ["file", "directory"])
-def test_an_image_is_private_if_a_user_exchanges_names_while_root_packs_it(
+def test_an_image_is_private_if_a_user_swaps_a_private_file_with_another_file_while_root_packs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """templater opened a name twice, and judged only what the name was at first."""
@@ -1765,7 +1767,7 @@ def test_the_hook_status_command_does_not_run_a_line_of_another_program(
     shutil.copy(container / "config", container / "rootfs/lx/c1/config")
     path = way.format(container.parent, pid=os.getpid())
     found = [finding.text for finding in lxc.status("c1", path)]
-    assert any("was not run, because this installation does not write it: touch" in text for text in found)
+    assert any("because this installation does not write such a line: touch" in text for text in found)
     assert not trace.exists()
 
 

@@ -262,7 +262,7 @@ def test_many_empty_attributes_of_templates_count_towards_the_size_of_the_templa
         open_contents(path, limits=DEFAULT._replace(templates_bytes=1_000_000)).parts()
 
 
-def test_no_more_templates_of_a_directory_are_read_once_they_exceed_their_limit(tmp_path, monkeypatch):
+def test_reading_the_templates_of_a_directory_stops_once_they_exceed_their_size_limit(tmp_path, monkeypatch):
     """All templates were read before their sizes were added: 1,000 sparse files needed 4 GB."""
     files = [(f"templates/{number}", bytes(1000)) for number in range(50)]
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), *files)
@@ -299,7 +299,7 @@ def test_a_predicted_file_tree_is_freed_without_a_garbage_collection():
         gc.enable()
 
 
-def test_the_error_of_a_failed_start_does_not_hold_the_rendered_files(tmp_path):
+def test_the_error_of_a_failed_start_does_not_keep_the_rendered_files_in_memory(tmp_path):
     """Five failed starts took 1.2 GB."""
     metadata = ("metadata.yaml", f"{METADATA}templates: {{/a: {{when: [start], template: a}}}}".encode())
     image = open_image(folder(tmp_path / "image", metadata, ("templates/a", b"x")))

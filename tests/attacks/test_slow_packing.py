@@ -72,7 +72,7 @@ def test_attack_79_a_directory_of_many_empty_files_is_refused(
     assert "the command takes longer than 2 seconds of processor time" in capfd.readouterr().err
 
 
-def test_an_edit_of_an_archive_has_the_time_for_packing(
+def test_an_edit_of_an_archive_gets_the_additional_time_for_packing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """xz needs more than a second for a MiB of an image."""

@@ -284,7 +284,9 @@ def test_planning_has_only_the_time_that_the_rendering_child_did_not_use(image, 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 @pytest.mark.usefixtures("restored_process")
-def test_the_time_for_preparing_files_leaves_time_to_put_them_in_place_or_to_remove_them(image, monkeypatch):
+def test_the_limit_for_preparing_files_reserves_time_to_put_the_files_in_place_or_to_remove_them(
+    image, monkeypatch
+):
     """After rendering and preparing for 8 seconds, 9,900 files were removed for two more seconds."""
     for name, value in (("NAME", "c1"), ("HOOK_TYPE", "pre-start"), ("CONFIG_FILE", f"{image}/config")):
         monkeypatch.setenv(f"LXC_{name}", value)

@@ -174,7 +174,7 @@ def test_an_invalid_second_file_is_a_usage_error(tmp_path, capfd):
             tar.add(BROKEN / name, name)
     meta, rootfs = split_in_two(tmp_path / "image.tar", tmp_path)
     for words, said in (
-        ((str(BROKEN), rootfs), "is a directory, so a second image file can't be given with it"),
+        ((str(BROKEN), rootfs), "is a directory and can't be combined with a second image file"),
         ((str(tmp_path / "image.tar"), rootfs), "already contains a root filesystem"),
         ((meta, str(tmp_path / "image.tar")), "is a complete image"),
         ((meta, str(tmp_path / "nosuch")), "does not exist"),

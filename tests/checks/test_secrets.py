@@ -93,8 +93,8 @@ def test_a_secret_that_is_printed_through_a_name_or_by_a_tag_is_found(text, plac
 
 
 COMPUTED = (
-    "the template computes the name of a configuration key, and writes its value to '/etc/a', mode 0644:"
-    " it may be a secret"
+    "the template computes the name of a configuration key, so the value that it writes to '/etc/a'"
+    " (mode 0644) may be a secret"
 )
 
 
@@ -167,7 +167,7 @@ def test_a_computed_name_that_a_macro_or_a_list_passes_on_is_found(text):
         "{% for x in 'ab' %}pw={{ y }}{% set y = VALUE %}{% endfor %}",
     ],
 )
-def test_a_value_that_a_later_tag_sets_is_found(text):
+def test_a_secret_in_a_variable_that_a_later_tag_sets_is_found(text):
     for dialect in ("v4", "v6", "v6.1"):
         template = text.replace("VALUE", "1|add:1000")
         request = {"template": template, "context": {}, "mode": "plain", "dialect": dialect, "options": {}}

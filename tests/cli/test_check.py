@@ -79,7 +79,7 @@ def test_a_squashfs_argument_after_a_metadata_tarball_is_the_second_file_of_the_
         (["meta.tar", "--rootfs", "nosuch"], "'nosuch' does not exist"),
         (
             ["image", "--rootfs", "rootfs.tar"],
-            "is a directory, so a second image file can't be given with it",
+            "is a directory and can't be combined with a second image file",
         ),
         (["--rule", "nosuch"], "unknown check 'nosuch'"),
     ],
@@ -289,7 +289,7 @@ def test_an_instance_is_read_only_from_a_file_in_the_directory_of_the_image(tmp_
     for folder, error, hint in (
         (
             "image.tar",
-            "can't read 'a.yaml', which templater.toml names: the image is not a directory",
+            "can't read the instance 'a.yaml' of templater.toml: the image is not a directory",
             "pass -i FILE",
         ),
         ("", f"'{tmp_path}/a.yaml' does not exist", "templater.toml names this file"),

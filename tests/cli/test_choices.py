@@ -72,7 +72,9 @@ WHOLE = SimpleNamespace(complete=True)
         ([Rule("/a", "t", ("create",))], "container", "--rootfs", None),
     ],
 )  # fmt: skip
-def test_files_that_may_exist_are_named_if_the_root_filesystem_is_unknown(rules, kind, option, text):
+def test_a_warning_names_create_only_files_that_may_exist_if_the_root_filesystem_is_unknown(
+    rules, kind, option, text
+):
     found = list(plan_warnings.plan_warnings([a_plan(rules, kind=kind)], WHOLE, option))
     start = f"create_only rules skip these files if they exist: {text}"
     assert [each[: len(start)] for each in found] == ([] if text is None else [start])
@@ -87,13 +89,13 @@ def test_files_that_may_exist_are_named_if_the_root_filesystem_is_unknown(rules,
         ([Rule("/a", "t", ("boot",))], (), "none"),
     ],
 )
-def test_a_plan_without_any_file_names_the_triggers_that_have_rules(rules, changes, text):
+def test_the_warning_that_no_rule_runs_names_the_triggers_that_have_rules(rules, changes, text):
     plans = [a_plan(rules, ("create", "start"), ()), a_plan(rules, ("start",), changes)]
     expected = f"no rule runs on create,start; triggers with rules: {text} (see -t)"
     assert list(plan_warnings.plan_warnings(plans, WHOLE, "")) == ([] if text is None else [expected])
 
 
-def test_an_image_that_was_read_in_part_is_a_warning():
+def test_a_warning_says_that_an_archive_was_only_partly_read():
     found = list(plan_warnings.plan_warnings([a_plan([])], SimpleNamespace(complete=False), ""))
     assert found == [
         "the archive was read up to its last template; `templater audit` reads the whole archive"
@@ -178,7 +180,7 @@ def test_an_error_of_only_the_second_side_names_the_option_that_causes_it(compar
     assert caught.value.explain() == "broken"
 
 
-def test_a_key_of_set_that_no_template_reads_is_named_with_the_key_that_was_meant():
+def test_the_set_option_suggests_a_similar_key_if_no_template_reads_the_given_key():
     image = an_image_of(a="{{ config_get('user.role', '') }}", b="{{ config.user }}", c=None)
     rules = [Rule("/a", "a", ("start",)), Rule("/c", "c", ("start",))]
     found = SimpleNamespace(source=SimpleNamespace(image=image))
@@ -202,14 +204,16 @@ def test_a_key_of_set_that_no_template_reads_is_named_with_the_key_that_was_mean
         ({}, ["p", "q"], "'user.a' is not a key of 'c1' itself: profile 'q' sets the key"),
     ],
 )
-def test_the_option_unset_says_where_a_key_is_set_that_the_instance_itself_lacks(own, profiles, note, capsys):
+def test_the_note_about_a_key_that_unset_cannot_remove_names_the_profile_that_sets_the_key(
+    own, profiles, note, capsys
+):
     given = Instance(config=own, profiles=tuple(Profile(name, {"user.a": "2"}) for name in profiles))
     found = OtherSide(unset=("user.a",), set=("user.b=1",)).configured(given)
     assert found.config == {"user.b": "1"}
     assert capsys.readouterr().err == (f"note: {note}\n" if note else "")
 
 
-def test_each_option_of_the_other_side_has_its_name_in_messages():
+def test_messages_name_the_given_options_of_the_other_side_of_a_comparison():
     given = OtherSide(("a=b",), ("c",), "image", "instance", "incus")
     assert given.given == list(against_options.NAMES)
     assert OtherSide(unset=("c",)).given == ["--unset"] and OtherSide().given == []
@@ -238,7 +242,9 @@ def test_contradicting_options_of_a_comparison_are_refused(given, rootfs, instan
 
 
 @pytest.mark.parametrize("words", [("image", "edit"), ("image", "template", "edit"), ("store", "edit")])
-def test_an_editor_gets_a_file_with_the_extension_of_its_text(words, tmp_path, monkeypatch, capsys):
+def test_the_file_for_an_editor_has_an_extension_for_the_type_of_the_text(
+    words, tmp_path, monkeypatch, capsys
+):
     asked = []
     stored = SimpleNamespace(auto_update=False, public=True, expires=0, properties={"os": "x"})
     store = SimpleNamespace(find=lambda name: stored)
@@ -261,13 +267,15 @@ def test_an_editor_gets_a_file_with_the_extension_of_its_text(words, tmp_path, m
         assert (code, asked, said) == (0, [(text, ".yaml")], "nothing changed\n")
 
 
-def test_publish_shows_an_example_of_a_property(tmp_path, capsys, container):
+def test_publish_shows_an_example_if_a_property_has_no_value(tmp_path, capsys, container):
     os.mkdir(f"{container}/rootfs")
     assert main(["publish", container, "-o", str(tmp_path / "x"), "os"]) == 2
     assert "for example: templater publish web1 -o web1.tar.gz os=Debian" in capsys.readouterr().err
 
 
-def test_removed_images_are_named_and_waiting_files_are_counted(monkeypatch, capsys, tmp_path):
+def test_streams_remove_names_removed_versions_and_counts_the_files_that_clients_may_still_request(
+    monkeypatch, capsys, tmp_path
+):
     for waiting, more in ((0, ""), (1, "kept for clients that read the old catalog: 1 file; see `prune`\n")):
         removed = SimpleNamespace(versions=[("p", "v"), ("q", "w")], waiting=waiting)
         monkeypatch.setattr(remove_from_tree, "remove", lambda tree, images, removed=removed: removed)
@@ -481,7 +489,7 @@ def test_the_record_of_an_apply_has_the_keys_that_each_template_reads(tmp_path, 
     assert all(text in data for text in (b"/etc/a", b"user.a", b"user.b"))
 
 
-def test_the_time_for_reading_an_image_is_the_difference_of_processor_times(monkeypatch):
+def test_the_time_for_reading_an_image_is_measured_as_processor_time(monkeypatch):
     moments = iter([100.0, 102.5])
     limits, source = SimpleNamespace(), SimpleNamespace(notes=(), close=lambda: None)
     request = SimpleNamespace(limits=limits)
@@ -524,7 +532,9 @@ def test_the_limit_on_edits_counts_each_field_of_each_rule(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("option", ["--fix", "--diff"])
 @pytest.mark.parametrize("name", ["file", "missing", "images:file"])
-def test_only_directories_are_fixed(option, name, tmp_path, monkeypatch, capsys):
+def test_the_fix_and_diff_options_refuse_an_image_that_is_not_a_directory(
+    option, name, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     code = main(["check", name, option])
@@ -547,7 +557,7 @@ def test_a_report_is_private_to_its_user_and_replaces_an_earlier_report(tmp_path
 
 
 @pytest.mark.parametrize("options", [(), ("--fix",), ("--diff",), ("--fix", "--diff")])
-def test_unsafe_fixes_are_for_repairs_only(options, container, capsys):
+def test_the_unsafe_fixes_option_requires_the_fix_or_diff_option(options, container, capsys):
     code = main(["check", container, "--unsafe-fixes", "--no-run-validators", *options])
     assert (code == 2) == (not options)
     assert ("--unsafe-fixes needs --fix or --diff" in capsys.readouterr().err) == (not options)
@@ -573,7 +583,7 @@ def test_the_json_output_of_an_edit_lists_changed_and_added_files(change, added,
         ("", ("copy", "start")),
     ],
 )
-def test_a_page_shows_the_asked_passes_if_they_are_triggers(asked, passes):
+def test_a_page_shows_the_requested_triggers_unless_the_list_is_empty_or_invalid(asked, passes):
     made = views.Views(None, None)
     made._instances = [Instance(name="a"), Instance(name="b")]
     request = SimpleNamespace(host=SimpleNamespace(name="lxd"))
@@ -585,7 +595,7 @@ def test_a_page_shows_the_asked_passes_if_they_are_triggers(asked, passes):
 
 
 @pytest.mark.parametrize("options", [(), ("--no-tables",), ("--copy",)])
-def test_reindex_says_what_it_wrote_and_prints_tables_unless_told_not_to(
+def test_reindex_reports_the_written_files_and_prints_tables_unless_the_no_tables_option_is_given(
     options, monkeypatch, capsys, tmp_path
 ):
     made = SimpleNamespace(
@@ -603,7 +613,7 @@ def test_reindex_says_what_it_wrote_and_prints_tables_unless_told_not_to(
 
 
 @pytest.mark.parametrize(("used", "left"), [(0.4, 9), (3.6, 5), (20, 1)])
-def test_the_time_of_compiling_templates_counts_for_the_rest_of_the_command(
+def test_the_time_for_compiling_templates_reduces_the_time_for_the_rest_of_the_command(
     used, left, tmp_path, monkeypatch, capsys
 ):
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
@@ -666,7 +676,9 @@ def screens(tmp_path, monkeypatch):
         yield show
 
 
-def test_the_pager_gets_both_outputs_that_are_terminals_and_its_usual_options(screens, monkeypatch):
+def test_standard_output_and_error_go_to_a_pager_with_default_options_if_both_are_terminals(
+    screens, monkeypatch
+):
     folder, started = screens()
     sys.stdout.write("before ")
     terminal.page()
@@ -687,7 +699,9 @@ def test_the_pager_gets_both_outputs_that_are_terminals_and_its_usual_options(sc
     assert texts == ["before after", "", "paged paged "]
 
 
-def test_the_pager_keeps_the_options_of_the_user_and_leaves_other_outputs_alone(screens, monkeypatch):
+def test_the_pager_keeps_the_options_of_the_user_and_gets_only_outputs_that_are_terminals(
+    screens, monkeypatch
+):
     folder, started = screens()
     monkeypatch.setenv("LESS", "-X")
     sys.stderr.isatty = lambda: False
@@ -701,7 +715,9 @@ def test_the_pager_keeps_the_options_of_the_user_and_leaves_other_outputs_alone(
 
 
 @pytest.mark.parametrize("why", ["no pager", "dumb", "a pipe", "no program", "the option"])
-def test_without_a_terminal_or_a_pager_nothing_is_started(why, screens, monkeypatch):
+def test_no_pager_is_started_without_a_terminal_or_a_pager_program_or_with_the_no_pager_option(
+    why, screens, monkeypatch
+):
     _, started = screens()
     if why == "no pager":
         monkeypatch.setattr(terminal, "_pager_words", list)
@@ -824,7 +840,7 @@ def test_the_hint_of_explain_names_at_most_five_files():
     assert caught.value.hint == "the image has rules for /0, /1, /2, /3, /4"
 
 
-def test_explain_names_five_files_that_no_chosen_trigger_writes(capsys):
+def test_explain_names_at_most_five_files_that_no_chosen_trigger_writes(capsys):
     rules = [Rule(f"/{number}\n", "t", ("copy",)) for number in range(7)]
     due = SimpleNamespace(change=SimpleNamespace(rule=rules[1]))
     explain.say_not_due(rules, [due])
@@ -844,7 +860,7 @@ def test_explain_names_five_files_that_no_chosen_trigger_writes(capsys):
         (("all",), {}, "all runs"),
     ],
 )
-def test_each_instance_of_a_report_has_the_passes_of_its_own_start(triggers, config, runs):
+def test_a_report_shows_each_instance_with_the_triggers_of_its_own_start(triggers, config, runs):
     found = SimpleNamespace(request=SimpleNamespace(triggers=triggers), runs="all runs")
     assert html_report.runs_of(found, Instance(config=config)) == runs
     existing = Instance(config={**config, "volatile.uuid": "x"})
@@ -915,7 +931,7 @@ def test_unpack_describes_the_instance_that_a_daemon_would_create(metadata, file
     assert found.devices == {"eth0": {"type": "nic"}}
 
 
-def test_the_description_in_an_instance_directory_is_private_and_keeps_every_text(tmp_path):
+def test_unpack_writes_a_private_instance_description_with_all_values_unchanged(tmp_path):
     given = Instance(
         "web1", "container", "aarch64", True, {"user.a": "é\n" + "x " * 200}, {"eth0": {"mtu": "9"}}
     )
@@ -937,7 +953,7 @@ def test_the_description_in_an_instance_directory_is_private_and_keeps_every_tex
         (("b:0:1:2", "u:3:4:5"), ((0, 1, 2), (3, 4, 5)), ((0, 1, 2),)),
     ],
 )
-def test_a_range_of_ids_is_for_users_and_groups_or_for_one_of_them(ranges, users, groups):
+def test_an_id_range_applies_to_users_or_groups_or_both(ranges, users, groups):
     found = unpack.ids_of(ranges)
     assert (found.uids, found.gids) == (users, groups)
 
@@ -951,7 +967,7 @@ def test_an_invalid_range_of_ids_is_refused_with_an_example(text):
     assert unpack.id_range(f"0:0:{'1' * 15}") == ("b", (0, 0, int("1" * 15)))
 
 
-def test_unpack_names_three_of_the_files_that_lost_something(capsys):
+def test_unpack_names_at_most_three_files_of_each_kind_that_it_skipped_or_changed(capsys):
     unpack._say_left_out(
         Unpacked(9, left_out=["a", "b\n", "a"], without_privileges=list("abc"), without_xattrs=list("abcd"))
     )
@@ -984,7 +1000,7 @@ def test_headings_that_fit_the_terminal_are_in_one_line_with_aligned_columns():
     assert laid_out(56, rule=False) == [line.replace("─", " ") for line in wide]
 
 
-def test_headings_that_do_not_fit_have_their_reason_in_a_second_line():
+def test_the_reason_in_a_heading_moves_to_a_second_line_if_the_terminal_is_too_narrow():
     narrow = [
         f"── /etc/a {'─' * 20}  create  0:0        0644", "   a.tpl on start",
         f"── /etc/longer {'─' * 15}  skip", "   b.tpl",
@@ -1013,7 +1029,7 @@ A_RULE = {
 }  # fmt: skip
 
 
-def test_the_facts_that_an_image_lacks_are_named_in_the_output_of_info():
+def test_the_info_command_says_which_facts_of_an_image_are_missing():
     assert list(info.lines(FACTS)) == [
         "Format:          split image",
         "Root filesystem: none",
@@ -1050,7 +1066,7 @@ def test_each_file_of_an_image_is_described_in_one_line(changes, text):
     assert list(info.lines({**FACTS, "files": [{**file, **changes}]}))[1] == f"File:            {text}"
 
 
-def test_the_rules_of_an_image_are_a_table_of_triggers():
+def test_the_info_command_shows_the_triggers_of_each_rule_in_a_table():
     other = {
         **A_RULE,
         "when": ["start"],
@@ -1074,7 +1090,7 @@ def test_the_rules_of_an_image_are_a_table_of_triggers():
     ("text", "seconds"),
     [("1s", 1), ("2m", 120), ("3h", 10_800), ("4d", 345_600), ("5w", 3_024_000), ("0s", 0)],
 )
-def test_an_age_has_a_unit(text, seconds):
+def test_an_age_is_a_number_with_a_unit(text, seconds):
     assert _seconds(text) == seconds
 
 

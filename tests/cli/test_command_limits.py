@@ -289,7 +289,7 @@ def test_a_processor_limit_that_the_user_sets_does_not_grow_with_the_input():
 
 
 @pytest.mark.slow
-def test_each_instance_of_a_list_has_the_processor_limit_and_a_list_has_no_time_limit(monkeypatch):
+def test_each_instance_of_a_list_has_its_own_processor_limit_and_the_list_has_no_time_limit(monkeypatch):
     """A list of instances removed the limits, also while the image was read."""
     monkeypatch.setattr(input_size, "_instances", 0)
     limits = parse(["command-processor=1", "command-time=1"], (COMMAND,))
@@ -309,7 +309,7 @@ def test_the_limits_on_time_and_memory_grow_while_a_command_packs_an_image():
     assert (own.time, own.memory) == (5, 64 << 20)
 
 
-def test_a_command_that_downloads_images_has_a_day():
+def test_a_command_that_downloads_images_may_run_for_a_day():
     reading = parse([]).for_command(None)
     with guard(parse([]), downloads=True):
         assert 86_000 < signal.getitimer(signal.ITIMER_REAL)[0] <= 86_400
@@ -383,7 +383,9 @@ def test_the_limits_end_a_command_that_waits_for_a_program_that_packs(limit, wor
 @pytest.mark.parametrize(
     "words", [["publish", "{i}", "-o"], ["image", "build", "{i}", "-o"], ["image", "export", "{i}"]]
 )
-def test_commands_that_pack_read_an_image_with_the_usual_limits(words, image, monkeypatch, capfd):
+def test_commands_that_pack_an_image_have_the_usual_limits_until_packing_begins(
+    words, image, monkeypatch, capfd
+):
     """`publish` checked an image for 13 seconds: it had a day for everything."""
     os.mkdir(f"{image}/rootfs")
     monkeypatch.setattr(input_size, "_opened", {})
@@ -580,7 +582,7 @@ PLAIN = {"listed": False, "images": 1, "live": False}
         ({"sources": ("image", "images:debian")}, {}),
     ],
 )
-def test_the_arguments_of_a_command_choose_its_limits(options, changed, guards):
+def test_the_limits_of_a_command_depend_on_its_arguments(options, changed, guards):
     def work(**given):
         guards.append(given)
         return "result"
@@ -607,7 +609,7 @@ def test_a_command_fetches_its_image_within_its_limits(src, used, guards, monkey
 
 
 @pytest.mark.parametrize("downloads", [True, False])
-def test_a_command_that_only_gets_the_option_limit_has_the_limits_too(downloads, guards):
+def test_the_limits_apply_to_a_command_that_does_not_use_the_limit_option_itself(downloads, guards):
     run = command_limits.guarded_alone(lambda word, **options: (word, options), downloads=downloads)
     assert run("word", limits="limits", other=1) == ("word", {"other": 1})
     assert guards == [("limits", {"downloads": downloads}), "end"]

@@ -317,7 +317,7 @@ class Ended(Exception):
     pass
 
 
-def test_a_watch_of_an_instance_connects_again_after_the_events_end(monkeypatch, capsys):
+def test_a_watch_of_an_instance_connects_again_when_its_event_stream_ends(monkeypatch, capsys):
     address, log = Address("incus", "r", "web1", "p"), []
 
     def daemon(name):
@@ -356,7 +356,7 @@ def test_a_watch_of_an_instance_connects_again_after_the_events_end(monkeypatch,
     assert capsys.readouterr().err == "no answer\n"
 
 
-def test_each_burst_of_events_shows_the_verdicts_once(monkeypatch, capsys):
+def test_several_events_within_a_short_time_show_the_verdicts_only_once(monkeypatch, capsys):
     address = Address("incus", "r", "web1", "p")
     bursts = iter([["other"], ["a", "b"], ["a"], [], ["c"], []])
     waits, looks, cleared = [], [], []
@@ -393,7 +393,7 @@ def test_each_burst_of_events_shows_the_verdicts_once(monkeypatch, capsys):
         assert capsys.readouterr().err == "changed: a of p, b of p\nchanged: c of q\n"
 
 
-def test_an_error_at_the_first_look_at_an_instance_ends_the_watch_but_a_later_error_does_not(
+def test_a_watch_of_an_instance_ends_if_the_first_diff_fails_and_continues_if_a_later_diff_fails(
     monkeypatch, capsys
 ):
     def fail(request):

@@ -73,7 +73,7 @@ def test_a_busy_renderer_refuses_a_question(kind, page):
     assert (status, json.loads(answer)) == (503, {"problem": "too many requests"})
 
 
-def test_the_findings_of_the_same_hosts_are_known_until_a_file_changes(page):
+def test_the_page_server_reuses_the_findings_for_the_same_hosts_until_a_file_changes(page):
     page.facts = {"findings": [1]}
     ask(page, "findings", host="lxd")
     page.facts = {}
@@ -105,7 +105,9 @@ def test_the_findings_of_the_same_hosts_are_known_until_a_file_changes(page):
     ("version", "count", "kept"),
     [(4, 0, True), (3, 0, False), (5, 0, False), (4, MOST_CHECKED - 1, True), (4, MOST_CHECKED, False)],
 )
-def test_findings_of_an_earlier_version_or_of_too_many_hosts_are_not_kept(version, count, kept, page):
+def test_the_page_server_stores_findings_only_for_the_current_version_and_a_limited_number_of_hosts(
+    version, count, kept, page
+):
     page._findings = {str(number): () for number in range(count)}
     page._remember("hosts", version, Answer({"findings": None}, b""))
     assert ("hosts" in page._findings) is kept

@@ -77,13 +77,13 @@ def test_a_view_of_the_page_contains_the_file_list_and_the_open_file_and_the_for
         (b"[" * 200_000, "the input is nested too deeply"),
     ],
 )
-def test_a_question_that_is_no_question_of_the_page_gets_an_answer_that_says_so(question, says, page):
+def test_an_invalid_question_gets_an_answer_that_describes_the_error(question, says, page):
     facts, answer = page.views.answer(question)
     assert facts == {} and says in text_of(assert_valid_fragment(answer["file"])), answer["file"]
     assert page.ask()["problems"] == 0, "the next question is answered"
 
 
-def test_a_page_for_a_file_without_instances_says_so(tmp_path):
+def test_the_page_shows_a_message_for_an_instance_file_without_instances(tmp_path):
     (tmp_path / "none.json").write_text("[]")
     assert (
         f"'{tmp_path}/none.json' has no instances" in Page(CLOUD, f"{tmp_path}/none.json").ask()["file text"]

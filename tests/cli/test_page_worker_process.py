@@ -101,7 +101,7 @@ def test_a_view_that_takes_too_long_ends_its_renderer_process(workers, monkeypat
     assert (process.killed, found) == (1, failure("rendering the view took longer than 0 seconds"))
 
 
-def test_a_view_has_some_time_more_than_the_limit_for_its_answer(workers, monkeypatch):
+def test_the_answer_of_a_view_may_arrive_some_seconds_after_the_time_limit_of_the_view(workers, monkeypatch):
     monkeypatch.setattr(worker_process, "GRACE", 5.0)
 
     async def run():

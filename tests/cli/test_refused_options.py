@@ -162,7 +162,7 @@ REFUSED = {
     "image build IMAGE -o o --expire x": "invalid date 'x'\nhint: for example: 2026-12-31T00:00:00Z",
     **{
         f"image template create COPY a /etc/a --from /dev/null --when create --mode {mode}": (
-            f"the daemons read mode '{mode}' as decimal: four digits need a leading 0\n"
+            f"the daemons read mode '{mode}' as decimal, because it has four digits and no leading 0\n"
             "hint: a rule can set permissions such as 0755, but not the setuid, setgid or sticky bit"
         )
         for mode in ("1644", "4755")

@@ -39,7 +39,7 @@ def test_the_address_of_a_server_has_a_port_and_perhaps_a_host(text, found):
         ("https://a/b?c", None), ("xhttps://a", None), ("https://a b", None), ("https://", None),
     ],
 )  # fmt: skip
-def test_the_public_url_of_a_server_is_one_that_clients_accept(text, found):
+def test_a_public_url_that_clients_would_not_accept_is_refused(text, found):
     if found is not None:
         assert serve.public_url(text) == found
         return
@@ -80,7 +80,7 @@ def test_an_access_log_named_dash_is_standard_output(capsys):
     assert capsys.readouterr().out == "a line\n"
 
 
-def test_the_certificate_is_read_again_or_a_note_says_why_not(capsys):
+def test_reloading_the_certificate_prints_a_note_about_the_success_or_the_error(capsys):
     asked = []
     certificates = SimpleNamespace(load=lambda *words: asked.append(words))
     serve.reload(certificates, "context", ("a", "b"))
@@ -146,7 +146,7 @@ def test_the_refresh_command_reports_the_result_for_one_named_image(name, code, 
     assert capsys.readouterr().err == f"{name}: {said}\n"
 
 
-def test_each_refreshed_image_has_its_share_of_the_time(monkeypatch):
+def test_refreshing_an_image_fails_if_it_takes_longer_than_its_share_of_the_time_limit(monkeypatch):
     now, shown = [10.0], []
     monkeypatch.setattr(refresh, "monotonic", lambda: now[0])
     show = refresh._in_time(5.0, lambda *words: shown.append(words))
@@ -157,7 +157,9 @@ def test_each_refreshed_image_has_its_share_of_the_time(monkeypatch):
     now[0] = 15.1
     with pytest.raises(LimitError) as caught:
         show(1, 2, "a")
-    assert caught.value.message == "fetching the image takes longer than 5 seconds, its share of command-time"
+    assert caught.value.message == (
+        "fetching the image takes longer than 5 seconds, this image's share of the limit command-time"
+    )
 
 
 def described(name, sha256="a", kind="container", version="v1"):

@@ -30,7 +30,9 @@ from templater.model.errors import InputError, LimitError, TemplaterError, Usage
         ((), True, "special privileges xattrs"),
     ],
 )
-def test_unpack_keeps_only_what_its_options_allow(root, keep, trusted, allowed, monkeypatch, capsys):
+def test_unpack_keeps_devices_and_privileges_and_attributes_only_if_its_options_allow_them(
+    root, keep, trusted, allowed, monkeypatch, capsys
+):
     monkeypatch.setattr(unpack.os, "geteuid", lambda: 0 if root else 1000)
     policy = unpack._policy(keep, trusted)
     found = [name for name in ("special", "privileges", "xattrs") if getattr(policy, name)]
@@ -299,7 +301,7 @@ def test_watch_fetches_an_image_on_a_server_but_does_not_fetch_a_running_instanc
     assert capsys.readouterr().err == f"templater: the end of {'a:b' if live else 'fetched'}\n"
 
 
-def test_fetching_one_image_ends_after_its_share_of_the_time(monkeypatch):
+def test_fetching_one_image_stops_after_its_share_of_the_time_limit(monkeypatch):
     now, shown = [100.0], []
     monkeypatch.setattr(refresh, "monotonic", lambda: now[0])
     report = refresh._in_time(10, lambda *words: shown.append(words))
@@ -310,7 +312,7 @@ def test_fetching_one_image_ends_after_its_share_of_the_time(monkeypatch):
     with pytest.raises(LimitError) as caught:
         report(2, 3, "rootfs.squashfs", 3)
     assert shown == [(1, 2, "rootfs.squashfs", 3)] * 2
-    assert (
-        caught.value.message == "fetching the image takes longer than 10 seconds, its share of command-time"
+    assert caught.value.message == (
+        "fetching the image takes longer than 10 seconds, this image's share of the limit command-time"
     )
     assert caught.value.hint == "to allow two days for all images, use --limit command-time=48h"

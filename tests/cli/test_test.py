@@ -22,7 +22,7 @@ def images(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_an_image_without_tests_is_only_a_note_beside_an_image_with_tests(run, images):
+def test_an_image_without_tests_causes_only_a_note_if_another_image_has_tests(run, images):
     code, out, err = run("test", "a", "b")
     assert code == 0 and out.startswith("a: 1 passed")
     assert err == "note: 'b' has no tests: 'b/tests' does not exist\n"
@@ -82,7 +82,7 @@ def test_an_invalid_test_of_one_image_does_not_hide_the_results_of_another(run, 
         ("valid: true\n  profiles: [none.yaml]", "4:14: 'a/tests/none.yaml' does not exist"),
     ],
 )
-def test_a_mistake_in_a_test_has_its_position(run, images, keys, message):
+def test_the_error_about_a_mistake_in_a_test_has_the_position_of_the_mistake(run, images, keys, message):
     (images / "a/tests/one.yaml").write_text(f"tests:\n- name: one\n  {keys}\n")
     code, out, err = run("test", "a")
     assert (code, out) == (2, "") and err.startswith(f"templater: a/tests/one.yaml:{message}\n")

@@ -233,7 +233,9 @@ def test_a_save_without_a_changed_output_is_reported_in_one_line(small, capfd):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("patched", [False, True])
-def test_watch_keeps_no_text_of_a_file_for_the_next_comparison(small, tmp_path, capfd, patched):
+def test_watch_does_not_keep_the_texts_of_files_in_memory_for_the_next_comparison(
+    small, tmp_path, capfd, patched
+):
     """An image of 2.4 kB whose files have 200 MiB needed 702 MB, and 1,143 MB after a change."""
     rules = "".join(f"  /x{number}: {{template: x{number}, when: [create]}}\n" for number in range(20))
     (small / "metadata.yaml").write_text(f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}")
@@ -579,7 +581,7 @@ def test_watch_names_at_most_sixteen_changed_files(image):
         assert watch.wait(0) == [f"{number:02}" for number in range(16)]
 
 
-def test_a_file_of_an_earlier_view_is_still_watched(tmp_path):
+def test_the_files_of_an_earlier_view_are_still_watched_after_a_new_view(tmp_path):
     with Watch([]) as watch:
         watch.follow([str(tmp_path / "sub/a"), str(tmp_path / "b")])
         watch.follow([])
@@ -592,5 +594,5 @@ def test_a_file_of_an_earlier_view_is_still_watched(tmp_path):
         assert watch.wait(SOON) == [str(tmp_path / "sub/a")]
 
 
-def test_watch_ends_the_first_look_with_a_summary(small, capfd):
+def test_watch_prints_a_summary_after_it_shows_all_files_for_the_first_time(small, capfd):
     assert looks(watched(small), capfd).err.splitlines()[-1] == "c1: create then start: 2 write"

@@ -306,7 +306,7 @@ def test_a_volume_that_a_pre_mount_hook_mounts_is_rendered_only_by_a_mount_hook(
         assert "templater: the container's lxc.hook.pre-mount may hide files" in log
 
 
-def test_a_mount_hook_of_an_unprivileged_container_never_leaves_it_without_its_files(lxc: Lxc):
+def test_an_unprivileged_container_does_not_start_if_its_mount_hook_writes_no_files(lxc: Lxc):
     settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\n"
     folder = lxc.create("c1", settings=settings, hooks=f"lxc.hook.mount = {hook_line('lxc')}\n")
     shift(folder / "rootfs", BASE)
@@ -349,7 +349,9 @@ def test_a_hook_renders_an_overlay_of_an_unprivileged_container(lxc: Lxc):
     }
 
 
-def test_an_unprivileged_overlay_starts_after_a_kill_but_not_with_files_in_its_work_directory(lxc: Lxc):
+def test_an_unprivileged_overlay_is_refused_if_its_work_directory_contains_files_other_than_whiteouts(
+    lxc: Lxc,
+):
     settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\n"
     folder = lxc.create("base", settings=settings)
     shift(folder / "rootfs", BASE)

@@ -213,7 +213,7 @@ def test_lxc_copies_and_renames_by_an_ordinary_user_run_the_triggers(user_lxc: U
     )
 
 
-def test_a_hook_line_without_the_owner_is_refused_until_the_hook_is_installed_again(
+def test_a_hook_line_without_the_owner_option_is_refused_until_the_hook_is_installed_again(
     user_lxc: UserLxc, image_tree
 ):
     """Older versions of templater wrote such lines. Their hooks guessed the owner from the id map."""

@@ -139,7 +139,7 @@ def test_the_output_of_a_cloud_init_image_changes_if_the_origin_of_a_value_is_re
 @pytest.mark.law
 @settings(deadline=None, max_examples=500)
 @given(config=cloud_configs())
-def test_the_output_of_each_of_many_examples_changes_if_the_origin_of_a_value_is_removed(image, config):
+def test_the_output_of_many_cloud_init_examples_changes_if_the_origin_of_a_value_is_removed(image, config):
     check_cloud_init(image, config)
 
 
@@ -243,7 +243,7 @@ def test_removing_a_key_that_explain_does_not_name_leaves_the_text_unchanged(tex
 @pytest.mark.law
 @settings(deadline=None, max_examples=1_250)
 @given(text=texts, config=configs)
-def test_the_text_of_each_of_many_examples_is_unchanged_if_a_key_that_explain_does_not_name_is_removed(
+def test_removing_a_key_that_explain_does_not_name_leaves_the_texts_of_many_examples_unchanged(
     quarter, text, config
 ):
     """5,000 examples take more than two minutes. In four tests, they run on all processors."""

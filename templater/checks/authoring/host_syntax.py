@@ -1,7 +1,7 @@
 """A template compiles on one of the chosen hosts, and fails on another.
 
 LXD and incus-debian have pongo2 v4, and the other releases of Incus have v6. For example, pongo2 v4 has no
-subscripts. A loop finds the value of any key, on every host:
+subscripts. On every host, `config_get` reads a configuration key, and a loop reads any key of a device:
 
     {{ config["user.x"] }}               only with v6
     {{ config_get("user.x", "") }}       on every host

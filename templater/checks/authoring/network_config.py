@@ -113,12 +113,12 @@ def of_subnet(subnet: Node) -> Iterator[Mistake]:
         yield subnet.line, "a subnet needs a 'type'"
         return
     if kind.text not in SUBNETS:
-        yield kind.line, f"unknown type '{printable(kind.text)}' of a subnet"
+        yield kind.line, f"unknown subnet type '{printable(kind.text)}'"
     for name, key, _ in pairs(subnet):
         if name in NEWER:
-            yield key.line, f"a subnet of version 1 has no key '{name}': use the subnet's 'type'"
+            yield key.line, f"in version 1, a subnet has no key '{name}': set its 'type' instead"
         elif name in OLD:
-            message = f"cloud-init does not know the key '{name}' of a subnet: use the subnet's 'type'"
+            message = f"cloud-init does not know the subnet key '{name}': set the subnet's 'type' instead"
             yield key.line, message, "warning"
 
 

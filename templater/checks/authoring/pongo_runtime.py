@@ -28,7 +28,7 @@ RUN_TIME = ("config", "config_get", "container", "devices", "instance", "path", 
 @check(
     "pongo-runtime",
     "warning",
-    "a variable of the instance in a text that the build renders",
+    "an entry with 'pongo: true' that reads a variable of the instance",
     hint="remove 'pongo: true', or move the text that the build must render into a separate entry",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:

@@ -8,8 +8,8 @@ metadata.yaml must not be empty or `null` either.
     architecture: x86_64          right
     creation_date: 1732752000     right: seconds since 1970
 
-A directory can be only a part of an image, without a root filesystem, and with nothing but templates in its
-metadata.yaml. There, a finding about missing fields has the severity `info`, because a later step may add the
+A directory without a root filesystem, whose metadata.yaml has only templates, can be a part of an image. In
+such a directory, a finding about missing fields has the severity `info`, because a later step may add the
 fields.
 """
 

@@ -153,7 +153,8 @@ class _Writers:
             yield Observation(message, ROOTFS + path)
         if place.count("/") > MAX_DEPTH:
             message = (
-                f"'{printable(path)}' leads through more than {MAX_DEPTH} directories, which were not checked"
+                f"'{printable(path)}' leads through more than {MAX_DEPTH} directories,"
+                " and the deepest ones were not checked"
             )
             yield Observation(message, ROOTFS + path)
         while place not in ("", "/"):
@@ -222,7 +223,8 @@ class _Writers:
             (links, "users can replace the targets of the links {}", "medium"),
             (
                 deep,
-                f"the links {{}} lead through more than {MAX_DEPTH} directories, which were not checked",
+                f"the links {{}} lead through more than {MAX_DEPTH} directories,"
+                " and the deepest ones were not checked",
                 "medium",
             ),
             (acls, "ACLs can let users write {}", "medium"),
@@ -241,10 +243,13 @@ class _Writers:
     def links(self) -> tuple[list[str], list[str], list[str], list[str]]:
         """Follow the links of the system's directories to other directories.
 
-        Return four lists: the links whose targets users can replace, the links of programs whose targets
-        users of services can replace, the links whose targets are too deep to check, and the directories to
-        which links lead. The system also uses the files in these directories. The path of each directory ends
-        with a slash.
+        Return four lists:
+
+        * the links whose targets users can replace
+        * the links of programs whose targets users of services can replace
+        * the links whose targets are too deep to check
+        * the directories to which links lead, each with a slash at its end. The system also uses the files in
+          these directories, so they need the same check.
         """
         targets = {
             name.path[len(ROOTFS) + 1 :]: name.entry.target
@@ -349,7 +354,7 @@ def _is_created_by_users(path: str) -> bool:
 
 
 def _target_inside(path: str, target: str) -> str:
-    """Return the target of a link as a path, or an empty text if its ".." can lead elsewhere.
+    """Return the target of a link as a path, or an empty text if a ".." in the target can lead elsewhere.
 
     Links in the target do not matter, because they are checked separately.
     """

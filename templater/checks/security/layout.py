@@ -1,4 +1,7 @@
-"""A check of the names outside the root filesystem that the daemons use. Old daemons follow links there."""
+"""A check of the names outside the root filesystem.
+
+The daemons use some of these files and directories. Old daemons follow links with these names.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,7 @@ def check_name(path: str, kind: str, entry: Entry) -> Iterator[Observation]:
             advisory="",
         )
     elif "/" not in path and is_acted_on(path):
-        message = f"'{shown}' has the name of a {kind} that a daemon creates for an instance and trusts"
+        message = f"'{shown}' has the same name as a {kind} that the daemons create and trust"
         yield Observation(message, path, severity="high" if kind == FILE else "medium", advisory="")
     elif "/" not in path and path not in IMAGE and not wanted:
         yield Observation(f"'{shown}' does not belong in an image", path, severity="info", advisory="")

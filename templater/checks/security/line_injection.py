@@ -124,7 +124,11 @@ _TEXTS = ("lorem", "now", "templatetag", "widthratio")
 
 @dataclass
 class _Block:
-    """A block tag: its offset, and whether the texts before it and in its branches end inside a line."""
+    """A block tag that is still open.
+
+    ``start`` is the offset of the tag. ``before`` tells whether the text before the tag ends inside a line,
+    and ``after`` whether one of the finished branches ends inside a line.
+    """
 
     start: int
     before: bool
@@ -175,7 +179,8 @@ def _follows_body(part: list[Token]) -> bool:
 def is_inside_text(part: list[Token], inner: Collection[str], *names: Collection[str]) -> bool:
     """Return whether an expression writes text before one of ``names``, as in ``"key=" + config.a``.
 
-    The names in ``inner`` already stand for such texts. A string in a template can't have a line break.
+    The value of each variable in ``inner`` already contains such a text. The text is on the same line as the
+    configuration value after it, because a string in a template can't contain a line break.
     """
     follows = adds_prefix(part)
     for number, token in enumerate(part[1:], 1):
@@ -190,13 +195,16 @@ def is_inside_text(part: list[Token], inner: Collection[str], *names: Collection
 
 
 def _can_be_text(token: Token, *, before: str = "") -> bool:
-    """Return whether a value can have other characters than spaces, in front of the last ``before``."""
+    """Return whether a value can contain other characters than spaces.
+
+    If ``before`` is given, only the characters in front of its last occurrence count.
+    """
     text = str(token.value)
     return token.kind != STRING or bool((text.rpartition(before)[0] if before else text).strip())
 
 
 def _closing_brackets(part: list[Token]) -> dict[int, int]:
-    """Return the number of the closing bracket for each opening bracket."""
+    """Return a dict from the index of each opening bracket to the index of its closing bracket."""
     opened: list[int] = []
     closing = {}
     for number, token in enumerate(part):
@@ -208,7 +216,7 @@ def _closing_brackets(part: list[Token]) -> dict[int, int]:
 
 
 def _end_of_value(part: list[Token], number: int, closing: dict[int, int]) -> int:
-    """Return the number of the token after a value with its attributes, subscripts and arguments."""
+    """Return the index of the token after a value, with its attributes, subscripts and arguments."""
     number += 1
     while number < len(part) - 1 and (number in closing or part[number].kind == "."):
         number = closing[number] + 1 if number in closing else number + 2

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from ...model.metadata import Rule
 
 
-@check(
-    "permissions", "medium", "an invalid uid, gid or mode, or a mode that does not mean what it seems to mean"
-)
+@check("permissions", "medium", "a uid, gid or mode that is invalid or probably unintended")
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for rule in image.rules:
         if rule.null:

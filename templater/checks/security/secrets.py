@@ -36,15 +36,15 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         for key in secrets_of(source):
             if key.kind == COMPUTED:
                 yield Observation(
-                    f"the template computes the name of a configuration key, and writes its value to "
-                    f"'{printable(rules[0].path)}', mode {mode_of(rules[0]):04o}: it may be a secret",
+                    f"the template computes the name of a configuration key, so the value that it writes to "
+                    f"'{printable(rules[0].path)}' (mode {mode_of(rules[0]):04o}) may be a secret",
                     key.unit.span(key.start, key.end),
                     severity="info",
                 )
                 continue
             if key.kind == UNFOLLOWED:
                 yield Observation(
-                    f"templater cannot follow all variables of this template: it may write a secret to "
+                    f"templater cannot follow all variables, so the template may write a secret to "
                     f"'{printable(rules[0].path)}', mode {mode_of(rules[0]):04o}",
                     key.unit.span(key.start, key.end),
                 )
@@ -64,9 +64,10 @@ def secrets_of(source: Source) -> Iterator[Token]:
 
     A sum of strings, such as ``"user.to" + "ken"``, counts as one string.
 
-    If the template prints a variable, also yield such strings in the tag that sets the variable. Yield the
-    name ``config``, or another name of the same map, if the template can print all its values: with a loop,
-    the filter stringformat or a macro.
+    If the template prints a variable, also yield such strings in the tag that sets the variable.
+
+    If the template can print the whole configuration (with a loop, the filter stringformat or a macro), yield
+    the name ``config``, or the variable that has the same map as its value.
 
     If no such string is found, yield a token of the kind ``COMPUTED`` for the name of a configuration key
     that the template computes, such as ``"user.paXssword"|cut:"X"``.
@@ -178,7 +179,10 @@ _ENDS = (IDENTIFIER, NUMBER, ")", "]")
 
 
 class _ComputedKeys:
-    """Follow the names of a template, to find names of configuration keys that no string shows."""
+    """A search for configuration keys whose names a template computes, so that no string shows the names.
+
+    The search follows the variables of the template.
+    """
 
     def __init__(self) -> None:
         self.getters = {"config_get"}
@@ -244,7 +248,7 @@ class _ComputedKeys:
 
 
 def _key(part: list[Token], start: int, *, is_macro: bool) -> list[Token]:
-    """Return the tokens of the first argument or of the subscript that begins at a token.
+    """Return the tokens of the first argument or of the subscript, from the index ``start`` on.
 
     For a macro, return the tokens of all arguments.
     """

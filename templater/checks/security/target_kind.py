@@ -37,7 +37,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             other = next((name for name in others if name != ROOTFS + resolved.real), "")
             what = f"'{printable(other.removeprefix(ROOTFS))}'" if other else "a file outside the image"
             yield Observation(
-                f"'{printable(path)}' is a hard link of {what}, which the daemon writes, too", at
+                f"'{printable(path)}' is a hard link to {what}: the daemon writes this file, too", at
             )
         if resolved.real.startswith(tuple(f"{system}/" for system in SYSTEM)):
             yield Observation(

@@ -19,9 +19,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Find targets behind unsafe symlinks.
 
     Old daemons follow unsafe symlinks on the host. With newer daemons, the start fails. The check also
-    reports a path that leads to a missing directory. Such a finding has the severity high if one of the
-    path's links has ``..``: an earlier rule can create the missing directory, and a daemon then follows the
-    link further than the audit.
+    reports a path that leads to a missing directory. Such a finding has the severity high if a link on
+    the path contains ``..``. An earlier rule can create the missing directory. A daemon then follows the
+    link further than the audit did.
     """
     for rule, path, resolved in image.targets:
         for place, target in resolved.links:
@@ -39,7 +39,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         if max(path.count("/"), resolved.real.count("/")) > MAX_DEPTH:
             yield Observation(
                 f"'{printable(path[:100])}…' leads through more than {MAX_DEPTH} directories,"
-                " which were not checked for links",
+                " and the deepest ones were not checked for links",
                 rule.spans["path"],
                 advisory="",
             )

@@ -106,8 +106,8 @@ def number_of_sources(sources: tuple[str, ...], **_: Any) -> int:
 @click.option(
     "--rootfs",
     metavar="FILE|DIR|none",
-    help="Second file of a split image. A squashfs or qcow2 file can also follow SRC. If SRC is a definition:"
-    " the root filesystem that its build unpacks.",
+    help="Second file of a split image. A squashfs or qcow2 file can also follow SRC without --rootfs."
+    " If SRC is a definition: the root filesystem that its build unpacks.",
     shell_complete=completers.files,
 )
 @click.option("--trust-config", is_flag=True, help="Also read templater.toml inside an archive.")

@@ -101,7 +101,8 @@ def command(
         source = open_source(sources, aliases, rules, limits)
     if certificate is None or key is None:
         certificate = key = certificates.own_certificate(host)
-        output.note(f"clients can trust the certificate '{certificates.public_part(certificate)}'")
+        public = certificates.public_part(certificate)
+        output.note(f"to let clients trust this server, give them the certificate '{public}'")
     files = (certificate, key)
     log = None if access_log is None else AccessLog(access_log)
 

@@ -22,7 +22,8 @@ HELP = """Run the tests of the image SRC.
 
 A test compares the rendered files with expectations. Tests are the files tests/*.yaml beside metadata.yaml.
 The tests of a definition NAME.yaml are in the folder tests/NAME or tests beside it. The exit code is 1 if a
-test fails. With several SRC, the command lists images without tests, and tests the other images.
+test fails. With several SRC, the command lists images without tests, and runs the tests of
+the other images.
 
 \b
 Examples:
@@ -133,7 +134,7 @@ def command(
         if missing not in errors:
             output.note(missing.message)
     if only is not None and not errors and not any(each["cases"] for each in found):
-        raise click.UsageError(f"no name of a test or test file contains '{printable(only)}'")
+        raise click.UsageError(f"no test or test file has '{printable(only)}' in its name")
     if report == "json":
         output.write_json(found)
     elif report == "junit":

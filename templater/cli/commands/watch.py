@@ -142,7 +142,7 @@ class Shown:
         return [key for key in self._before if key not in self._now]
 
     def update(self, texts: dict[Key, str]) -> tuple[list[Key], list[Key]]:
-        """Make a complete output. Return the keys with a new text, and the removed keys."""
+        """Begin an output with these texts. Return the keys with new texts, and the keys that are gone."""
         self.begin()
         return [key for key, text in texts.items() if self.add(key, text)], self.gone()
 

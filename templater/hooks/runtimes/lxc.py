@@ -171,7 +171,8 @@ def defer(folder: str) -> None:
 def is_deferred(folder: str) -> bool:
     """Return whether the pre-start hook of this start has left the rendering to the mount hook.
 
-    Raises RefusedError if the file is unreadable, as for the root user of an unprivileged container.
+    Raises RefusedError if this process can't read the record. For example, the root user of an unprivileged
+    container can't read it.
     """
     try:
         os.lstat(join(folder, STATE_FOLDER, DEFERRED))
@@ -187,8 +188,8 @@ def is_deferred(folder: str) -> bool:
 
 def unreadable(path: str, why: str) -> RefusedError:
     return RefusedError(
-        f"the mount hook can't tell whether the pre-start hook has rendered: '{printable(path)}' is"
-        f" unreadable: {why}",
+        "the mount hook can't tell whether the pre-start hook has rendered,"
+        f" because '{printable(path)}' is unreadable: {why}",
         hint="in an unprivileged container, use only lxc.hook.pre-start",
     )
 
@@ -238,7 +239,7 @@ def require_mounted(path: str) -> None:
         )
 
 
-_MOUNT_HINT = "in the container's configuration, give lxc.hook.mount the line of lxc.hook.pre-start, too"
+_MOUNT_HINT = "in the container's configuration, set lxc.hook.mount to the same command as lxc.hook.pre-start"
 
 
 def require_mount_hook(path: str, config: str, stage: str = "") -> None:
@@ -255,7 +256,8 @@ def require_mount_hook(path: str, config: str, stage: str = "") -> None:
     if stage == "mount" and (is_directory(without_prefix(path)) or layers_of(without_prefix(path))):
         if not any("--stage mount" in line or "--stage=mount" in line for line in lines):
             raise RefusedError(
-                "the pre-start hook has --stage mount, and no mount hook with --stage mount calls templater",
+                "the pre-start hook has --stage mount and leaves rendering to the mount hook, but no"
+                " lxc.hook.mount calls templater with --stage mount",
                 hint=_MOUNT_HINT,
             )
         return
@@ -269,7 +271,7 @@ def require_mount_hook(path: str, config: str, stage: str = "") -> None:
     kind = next((prefix[:-1] for prefix in PREFIXES if path.startswith(prefix)), "")
     raise RefusedError(
         f"unsupported rootfs type{f' {kind!r}' if kind else ''}: '{printable(path)}' is neither a directory"
-        " nor an overlay of directories, and can't be written before LXC has mounted it",
+        " nor an overlay of directories, so only LXC can mount it",
         hint=_MOUNT_HINT,
     )
 
@@ -277,7 +279,8 @@ def require_mount_hook(path: str, config: str, stage: str = "") -> None:
 def hook_lines(found: "list[tuple[str, str]]", stage: str) -> "list[str]":
     """Return the commands for a stage in a configuration.
 
-    An empty value removes the earlier commands. Without a stage, it removes those of all stages.
+    An empty value of ``lxc.hook.STAGE`` removes the earlier commands of that stage. An empty value of
+    ``lxc.hook`` removes the earlier commands of all stages.
     """
     lines: list[str] = []
     for key, value in found:
@@ -295,7 +298,7 @@ def _renders(line: str) -> bool:
 def has_hook(config: str, stage: str, *, elsewhere: bool = False) -> bool:
     """Return whether a hook of a stage calls templater. Raises RefusedError if the file is unreadable.
 
-    Unless ``elsewhere``, a hook with ``--rootfs`` does not count: it writes to another root filesystem.
+    A hook with ``--rootfs`` writes to another root filesystem, and counts only if ``elsewhere`` is true.
     """
     try:
         lines = hook_lines(list(settings(config)), stage)
@@ -313,11 +316,10 @@ def refuse_later_mounts(path: str, found: "list[tuple[str, str]]") -> None:
     """
     if hook_lines(found, "pre-mount"):
         raise RefusedError(
-            "the container's lxc.hook.pre-mount may hide files that are written to"
-            f" '{printable(path)}' before it runs",
-            hint="render after LXC has mounted the root filesystem: add --stage mount to the hook line, and"
-            " give lxc.hook.mount the line of lxc.hook.pre-start, too; or add --stage pre-start if that hook"
-            " hides no files",
+            "the container's lxc.hook.pre-mount may hide files that the earlier pre-start hook writes to"
+            f" '{printable(path)}'",
+            hint="if lxc.hook.pre-mount hides no files, add --stage pre-start to the hook line; otherwise add"
+            " --stage mount to the hook line, and set lxc.hook.mount to the same command",
         )
 
 
@@ -387,10 +389,10 @@ def _refuse_leftovers(work: Root) -> None:
         found = [directory.lstat(name) for name in names]
     if not left or any(status is not None and not stat.S_ISCHR(status.st_mode) for status in found):
         raise RefusedError(
-            f"'{printable(directory.path)}' contains files that the kernel would delete while it mounts the"
-            " overlay, and another user can add files",
-            hint=f"rename '{printable(work.name)}', for example after a crash of the host: the next start"
-            " makes a new one",
+            f"'{printable(directory.path)}' contains files that the kernel would delete when it mounts the"
+            " overlay: another user could add so many files that the start takes very long",
+            hint=f"a crash of the host can leave such files: rename '{printable(work.name)}', and the next"
+            " start makes a new directory",
         )
 
 

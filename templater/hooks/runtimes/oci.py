@@ -152,11 +152,11 @@ def _owner_of(rootfs: str) -> "tuple[int, int] | None":
 
 
 def _later_mounts(options: "Options", config: "Mapping[str, Any]") -> "tuple[str, ...]":
-    """Return the mount points in config.json, unless they are mounted in the hook's own namespace already.
+    """Return the mount points in config.json, as paths that are cleaned as the runtimes do.
 
-    The paths are cleaned as the runtimes do.
-
-    ``--rootfs`` names another directory than the root filesystem in which the runtime mounts them.
+    Return () in the stage createContainer, because the file systems are already mounted in the hook's own
+    namespace. Also return () with ``--rootfs``, because that option names a directory in which the runtime
+    mounts nothing.
     """
     mounts = config.get("mounts")
     if options.stage == CREATE_CONTAINER or options.rootfs or not isinstance(mounts, list):
@@ -370,9 +370,10 @@ def is_ours(hook: object) -> bool:
 
 
 def line_of(hook: "Mapping[str, Any]") -> str:
-    """Return the shell line for a hook. The runtime runs the program ``path``, whatever the first word is.
+    """Return the shell line for a hook.
 
-    Raises InputError if ``path`` is missing.
+    The runtime always runs the program ``path``, even if the first word of ``args`` is different. Raises
+    InputError if ``path`` is missing.
     """
     import shlex
 
@@ -394,7 +395,7 @@ def stage_problem(stage: str, line: str, hint: str) -> "Finding | None":
         return Finding(False, text, f"use one of {', '.join(STAGES)}")
     given = option_of(line, "--stage") or CREATE_RUNTIME
     if given not in STAGES or (given == CREATE_CONTAINER) != (stage == CREATE_CONTAINER):
-        text = f"the hook of stage '{stage}' has a line for stage '{printable(given)}'"
+        text = f"the hook runs in stage '{stage}', but its command is for stage '{printable(given)}'"
         return Finding(False, text, hint)
     return None
 

@@ -51,7 +51,7 @@ def status(_name: str, path: str) -> Iterator[Finding]:
     if problem is not None:
         yield problem
     elif hook.get("when") != WHEN:
-        said = "has another 'when' than hook install writes, so podman may not run the hook"
+        said = "has a different 'when' than `hook install` writes: podman might never run the hook"
         yield Finding(None, f"'{file}' {said}", hint)
     else:
         said = f"runs at {', '.join(stages)} for containers with an annotation org.templater.…"

@@ -50,7 +50,10 @@ def source_of(module: Module) -> str:
 
 
 def positions(tokens: Iterable[Token]) -> Iterator[tuple[str, int, int, str, int, int]]:
-    """Yield the arguments of ``Place`` (see `render_state`) for each token. Each unit is read only once."""
+    """Yield the arguments of ``Place`` (see `render_state`) for each token.
+
+    The function scans the text of each unit only once, for all tokens of that unit.
+    """
     tokens = list(tokens)
     found: dict[int, tuple[int, int]] = {}
     for unit in {id(token.unit): token.unit for token in tokens}.values():

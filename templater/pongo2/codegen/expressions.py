@@ -258,7 +258,8 @@ class ExpressionWriter(Writer):
     def base(self, node: nodes.Expr) -> None:
         """Write code for the value whose member is read.
 
-        If the value is a variable, this code does not call it: the lookup of the member does.
+        If a variable holds a function, this code does not call the function. The lookup of the member
+        calls the function.
         """
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))
@@ -308,7 +309,10 @@ class ExpressionWriter(Writer):
         return "None"
 
     def callee(self, node: nodes.Expr) -> None:
-        """Write the callee of a call. Unlike the code of `visit`, this code does not call a function."""
+        """Write code that gets the callee of a call.
+
+        If the callee is a function, code from `visit` would already call the function. This code does not.
+        """
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))
             return
@@ -400,7 +404,10 @@ class ExpressionWriter(Writer):
         self.write(")")
 
     def filter_argument(self, argument: nodes.Expr | None, weight: int) -> None:
-        """Write the argument of a filter. Filters in it do not belong to the ``filter`` tag."""
+        """Write the argument of a filter.
+
+        A filter inside the argument does not count as a filter of the surrounding ``filter`` tag.
+        """
         if argument is None:
             self.write("None")
             return

@@ -233,7 +233,7 @@ def filter_chain(node: FilterBlock) -> Expr:
 
 
 def capture(function: Call, body: list[Node], otherwise: list[Node]) -> CallBlock:
-    """Return a call of a tag's function. Its first argument after the render is the text of ``body``.
+    """Return a call of a tag's function, whose first two arguments are the render and the text of ``body``.
 
     ``otherwise`` runs if the function returns None. The field ``defaults`` stores ``otherwise``.
     """

@@ -29,7 +29,8 @@ _UNCOUNTED = 1024
 def sprintf(form: str, operand: "Any", work: "Callable[[int], object] | None" = None) -> str:
     """Return the result of fmt.Sprintf(form, operand) in Go.
 
-    ``work`` is called with units of work before they are done. It can raise an error to refuse them.
+    Before this function does a large amount of work, it calls ``work`` with the units of that work. ``work``
+    can raise an error to stop the formatting.
     """
     return _Printf(form, operand, work).run()
 
@@ -77,7 +78,10 @@ class _Spec:
         return True
 
     def for_values(self) -> None:
-        """Convert the flags of %+v and %#v into modes, so that + and # do not apply to elements as flags."""
+        """Convert the flags of %+v and %#v into the modes ``plus_v`` and ``sharp_v``.
+
+        The flags are then off. Otherwise, they would apply to each element of the operand.
+        """
         self.plus_v, self.sharp_v = self.plus, self.sharp
         self.plus = self.sharp = False
 
@@ -92,7 +96,7 @@ class _Spec:
 
 
 class _Printf:
-    """The state while a format string is processed. The methods follow Go's doPrintf with one operand."""
+    """A formatter of one operand by a format string. The methods follow Go's doPrintf."""
 
     def __init__(self, form: str, operand: "Any", work: "Callable[[int], object] | None") -> None:
         self.form = form
@@ -128,7 +132,7 @@ class _Printf:
         return f"%!(EXTRA {gotype(self.operand)}={self.value(_Spec(), 'v')})"
 
     def value(self, spec: _Spec, verb: str) -> str:
-        """Format the operand. Count the work before, and the size of all results after it."""
+        """Format the operand. Count the work before formatting, and the size of all results afterwards."""
         if self.work is not None:
             slow = verb in "qxX" or spec.sharp_v
             self.uncounted += self.work_on_operand * _SLOW_VERBS if slow else self.work_on_operand
@@ -237,7 +241,10 @@ class _Printf:
         return after_index
 
     def number_from_operand(self) -> "int | None":
-        """Return the operand as the value of ``*``, or None if it is not an integer in the allowed range."""
+        """Use the operand as the width or precision for which ``*`` stands, and return it.
+
+        Return None if the operand was used before, or is not an integer in the allowed range.
+        """
         if self.argument >= 1:
             return None
         self.argument += 1
@@ -428,7 +435,10 @@ class _Value:
     # --- containers ---
 
     def item(self, v: "Any", verb: str, depth: int) -> str:
-        """Format an item. If a width or a precision can make it long, count it before the next item."""
+        """Format an item, and count its size if a width or a precision can make every item long.
+
+        The size is counted before the next item is formatted.
+        """
         text = self.value(v, verb, depth + 1)
         if self.is_sized and not isinstance(v, list | dict | Struct):  # these count their own items
             self.size += len(text)
@@ -501,7 +511,7 @@ def _based(text: str, base: int, verb: str) -> str:
 
 
 def _with_point(number: str, verb: str, precision: int) -> str:
-    """Apply the flag #: return the number with a decimal point, and for %g with its trailing zeros."""
+    """Apply the flag #: add a missing decimal point and, for verbs such as %g, trailing zeros."""
     digits = 0
     if verb in "vgGx":
         digits = 6 if precision == -1 else precision

@@ -96,7 +96,7 @@ class _Search:
     def match(self, start: int) -> "int | None":
         """Return the end of the preferred match that begins at ``start``, or None.
 
-        After a match, reset the states of its end position, because the next match may begin there.
+        After a match, forget which states failed at its end, because the next match may begin there.
         """
         program, text, failed = self.program, self.text, self.failed
         width = len(text) + 1
@@ -498,7 +498,10 @@ class _Parser:
 
 
 def _copies(tree: "Any") -> int:
-    """Return the largest product of the counts of nested repetitions, as repeatIsValid in Go counts them."""
+    """Return the largest number of copies that nested repetitions make of one part.
+
+    The counts of the repetitions are multiplied, as in Go's repeatIsValid.
+    """
     op = tree[0]
     if op in ("join", "either"):
         return max(map(_copies, tree[1]), default=1)
@@ -616,9 +619,9 @@ class _Compiler:
         return can_be_empty
 
     def repeat(self, tree: "Step", least: int, most: "int | None", greedy: bool) -> bool:
-        """Add the steps of a repetition as Go does, because the order of empty matches depends on them.
+        """Add the steps of a repetition in the same form as Go, because empty matches depend on the form.
 
-        x{2,} is xx+. If x can be empty, x* is (x+)?.
+        For example, x{2,} has the form xx+. If x can be empty, x* has the form (x+)?.
         """
         can_be_empty = True
         for _ in range(least if most is not None else least - 1):
@@ -642,6 +645,9 @@ class _Compiler:
         return least == 0 or can_be_empty
 
     def branch(self, split: int, greedy: bool) -> None:
-        """Complete the step ``split``. Its targets are the next step and the current end of the program."""
+        """Set the targets of a split: the step after the split, and the current end of the program.
+
+        A greedy repetition tries the step after the split first.
+        """
         inside, after = split + 1, len(self.steps)
         self.steps[split] = ("split", inside, after) if greedy else ("split", after, inside)

@@ -1,4 +1,7 @@
-"""A position in a list of tokens. Its errors have pongo2's message and templater's message."""
+"""A position in a list of tokens. The methods match tokens and make syntax errors.
+
+Each error has both pongo2's message and templater's message.
+"""
 
 from ...model.errors import LimitError, TemplateSyntaxError
 from .hints import syntax_hint

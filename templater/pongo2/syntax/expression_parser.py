@@ -120,8 +120,8 @@ class ExpressionParser(Cursor):
     def brackets(self) -> Expression:
         """Parse the rest of an expression in brackets, after the first opening bracket.
 
-        A sequence of opening brackets is consumed without recursion. Each closing bracket then ends an inner
-        expression, which may be the first factor of the expression around it.
+        A loop consumes a sequence of opening brackets, without recursion. After a closing bracket, the
+        expression in these brackets may be the first factor of an outer expression, as in ``((a) + b)``.
         """
         opened = 1
         while self.match("("):

@@ -26,7 +26,10 @@ def parse(document: Document) -> Document:
 
 
 class Parser(ExpressionParser):
-    """A parser for a document, or for the arguments of one tag: the tokens between its name and ``%}``."""
+    """A parser for a document, or for the arguments of one tag.
+
+    The arguments are the tokens between the tag's name and ``%}``.
+    """
 
     def element(self) -> Body:
         """Parse one text, one ``{{ }}`` or one tag with its whole body."""
@@ -103,7 +106,7 @@ class Parser(ExpressionParser):
         return statement if isinstance(statement, list) else [statement]
 
     def until_close(self) -> list[Token] | None:
-        """Consume the tokens up to ``%}``, and return the tokens before ``%}``, or None if it is missing."""
+        """Consume the tokens up to ``%}``, and return the tokens before it. Return None without ``%}``."""
         start = self.position
         while self.current is not None:
             if self.current.kind == "%}":
@@ -186,7 +189,10 @@ def no_loader(document: Document, name: str, token: Token) -> TemplateSyntaxErro
 
 
 def trimmed(token: Token, before: Token | None, after: Token | None) -> tuple[str, int]:
-    """Return the text that a token prints between two tokens such as ``-%}`` and ``{{-``, and its start."""
+    """Return the text that a token prints, and the offset of this text in the unit.
+
+    The tokens ``before`` and ``after`` can be delimiters such as ``-%}`` and ``{{-``, which remove blanks.
+    """
     value, start = token.shown, token.start
     if before is not None and before.trim:
         value = value.lstrip(BLANKS)

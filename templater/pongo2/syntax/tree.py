@@ -188,7 +188,7 @@ class Statement:
 
 
 class Text(Statement):
-    """A text. ``start`` is its offset in the unit's text. For a text of a tag, it is the tag's offset."""
+    """A text to print. ``start`` is its offset in the unit's text, or the offset of a tag that prints it."""
 
     __slots__ = ("start", "value")
 

@@ -50,7 +50,7 @@ def _inner(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _version(value: dict[str, Any]) -> int:
-    """Return 0 for version 1 of a network configuration, and 1 for version 2."""
+    """Return the index of the schema for a network configuration: 0 for version 1, and 1 for version 2."""
     return 0 if _inner(value).get("version") == 1 else 1
 
 

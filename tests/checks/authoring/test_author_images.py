@@ -447,20 +447,20 @@ def test_a_rendered_yaml_file_with_many_directives_is_not_parsed(image):
     assert "the file has more than 100 '%TAG' directives, and was not checked" in found["message"]
 
 
-def test_an_archive_has_no_instances_that_its_templater_toml_could_name(image, tmp_path):
+def test_the_instances_in_templater_toml_cannot_be_read_from_an_archive(image, tmp_path):
     files = {"templater.toml": 'instances = ["tests/web1.yaml"]\n', "tests/web1.yaml": "config: {}\n"}
     packed = archive(image(MISTAKE | files), tmp_path / "image.tar")
     with pytest.raises(InputError) as caught:
         check_report(packed, hosts=(), trusted=True)
     assert (
         caught.value.message
-        == "can't read 'tests/web1.yaml', which templater.toml names: the image is not a directory"
+        == "can't read the instance 'tests/web1.yaml' of templater.toml: the image is not a directory"
     )
     assert caught.value.hint == "pass -i FILE"
     assert check_report(packed, hosts=())["findings"]
 
 
-def test_a_missing_instance_in_templater_toml_is_named_with_the_file_that_names_it(image):
+def test_the_error_about_a_missing_instance_says_that_templater_toml_names_the_file(image):
     path = image(MISTAKE | {"templater.toml": 'instances = ["tests/web1.yaml"]\n'})
     with pytest.raises(InputError) as caught:
         check_report(path, hosts=(), trusted=True)

@@ -919,7 +919,7 @@ def test_the_example_value_of_a_key_follows_a_default_that_a_template_writes_as_
     assert file("/etc/motd", template).value_of("user.a") == value
 
 
-def test_a_mistake_is_attributed_to_invented_values_if_no_configuration_value_explains_it():
+def test_a_finding_mentions_invented_values_if_no_configuration_value_explains_the_mistake():
     image_ = file("/etc/a.json", '{{ config_get("user.a", "") }}\n')
     (probe,) = [each for each in image_.files if each.invented]
     nothing = replace(probe, instance=Instance("c1"))
@@ -935,14 +935,14 @@ def test_a_finding_names_the_configuration_key_and_value_on_the_line_of_the_mist
     assert f"'/etc/hosts', line 2: if '{key}' is '{value}': '{value}' is not an IP address" in said
 
 
-def test_a_mistake_is_not_explained_by_a_configuration_value_of_several_lines():
+def test_a_configuration_value_of_several_lines_is_not_named_as_the_cause_of_a_mistake():
     image_ = file("/etc/a.json", '{{ config_get("user.a", "") }}\n')
     (probe,) = [each for each in image_.files if each.invented]
     several = replace(probe, instance=Instance("c1", config={"user.a": "one\ntwo"}))
     assert phrase(image_, several, 1) == "with invented values"
 
 
-def test_a_file_of_a_virtual_machine_counts_even_if_an_invented_value_gives_the_same_file():
+def test_a_file_of_a_virtual_machine_is_checked_even_if_an_invented_value_gives_the_same_text():
     condition = '{% if instance.type == "virtual-machine" or config_get("user.a", "") %}'
     for text, found in (
         (condition + "\n#!/bin/sh\n{% endif %}", ["first-line"]),
@@ -959,7 +959,7 @@ def test_a_file_of_a_virtual_machine_counts_even_if_an_invented_value_gives_the_
         ("first", "First"), ("last", "Last"), ("length", None),
     ],
 )  # fmt: skip
-def test_each_field_of_the_loop_variable_of_jinja_gets_its_name_in_pongo2(field, meant):
+def test_a_field_of_the_jinja_loop_variable_is_corrected_to_the_same_field_of_forloop_in_pongo2(field, meant):
     text = f"{{% for k in devices sorted %}}{{{{ loop.{field} }}}}\n{{% endfor %}}"
     (found,) = [each for each in audit(file("/etc/motd", text), "authoring") if each.check == "jinja"]
     assert found.hint == f"write forloop.{meant or 'Counter'}"

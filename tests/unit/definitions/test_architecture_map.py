@@ -69,7 +69,7 @@ def test_architecture_names_in_a_definition_are_used_in_place_of_an_architecture
     assert architectures_named(own, "none") == ""
 
 
-def test_an_architecture_that_only_newer_releases_know_is_known():
+def test_an_architecture_name_that_only_newer_releases_know_is_accepted():
     assert mapped_architecture(definition("debian"), "x86_64_v3") == "x86_64_v3"
     with pytest.raises(InputError) as caught:
         mapped_architecture(definition("debian"), "x86-64")

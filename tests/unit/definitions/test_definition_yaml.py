@@ -103,13 +103,13 @@ def test_yaml_merge_keys_add_the_fields_of_an_anchor_to_an_entry():
         (
             IMAGE + "targets: {incus: {}}\nsimplestream: {}",
             "3:1",
-            "'simplestream' belongs to lxd-imagebuilder, but 'targets.incus' to distrobuilder",
+            "'simplestream' belongs to lxd-imagebuilder, but 'targets.incus' belongs to distrobuilder",
             "remove one of the two: neither program builds a definition that contains both",
         ),
         (
             IMAGE + "targets: {lxd: {}}\nfiles:\n- generator: incus-agent",
             "4:14",
-            "the generator 'incus-agent' belongs to distrobuilder, but 'targets.lxd' to lxd-imagebuilder",
+            "the generator 'incus-agent' belongs to distrobuilder, but 'targets.lxd' belongs to lxd-imagebuilder",
             "remove one of the two: neither program builds a definition that contains both",
         ),
         (
@@ -215,7 +215,7 @@ def test_a_parameter_sets_a_boolean_as_go_parses_it(value, found):
     assert read(text, f"files.0.pongo={value}").files[0]["pongo"] is found
 
 
-def test_a_merge_key_needs_mappings():
+def test_the_value_of_a_merge_key_must_be_a_mapping_or_a_list_of_mappings():
     with pytest.raises(InputError) as caught:
         read(IMAGE + "files:\n- {<<: a, generator: dump, path: /b}\n")
     assert caught.value.message == "'<<' needs a mapping or a list of mappings"

@@ -35,6 +35,6 @@ def test_each_pair_of_keys_has_the_order_of_yaml_v2():
         ("1" * 69 + "0", "1" * 70),
     ],
 )
-def test_long_and_large_keys_have_an_order(first, second):
+def test_long_keys_and_keys_with_large_numbers_are_sorted(first, second):
     for keys in ([first, second], [second, first]):
         assert sorted(keys, key=KEY_ORDER) == [first, second]

@@ -25,6 +25,6 @@ def test_a_text_that_yaml_would_read_as_another_value_is_quoted(value, style):
 
 
 @pytest.mark.parametrize(("value", "text"), [(True, "true"), (False, "false"), (15, "15")])
-def test_other_values_are_plain(value, text):
+def test_booleans_and_numbers_are_written_without_quotes(value, text):
     (event,) = _events(value)
     assert (event.value, event.style, event.implicit) == (text, None, (True, False))

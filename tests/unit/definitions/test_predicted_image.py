@@ -42,7 +42,9 @@ def template(image, name: str) -> str:
         ("armhf", "armhf armv7l linux32"),
     ],
 )
-def test_a_template_of_a_definition_reads_the_names_of_the_architecture_and_the_defaults(architecture, known):
+def test_a_template_of_a_definition_can_use_the_architecture_names_and_the_default_values(
+    architecture, known
+):
     fields = ("_mapped", "_kernel", "_personality")
     names = " ".join(f"{{{{ image.architecture{field} }}}}" for field in fields)
     image = built(
@@ -328,7 +330,7 @@ def test_a_position_in_generated_metadata_refers_to_the_definition():
     assert source.span(position, position + 3).excerpt().endswith("^^^")
 
 
-def test_a_build_has_no_entry_for_an_unknown_template():
+def test_reading_an_unknown_template_of_a_build_gives_no_entry():
     image = files("{generator: template, name: a, path: /a}")
     assert image.read_templates(["b.tpl"])["b.tpl"].entry is None
     assert image.template_names() == ["a.tpl"]

@@ -183,7 +183,7 @@ def test_an_index_entry_whose_product_name_is_not_text_breaks_every_client():
 
 
 @pytest.mark.parametrize("field", ["format", "updated"])
-def test_a_number_in_a_text_of_the_index_breaks_every_client(field):
+def test_a_number_in_place_of_a_text_in_the_index_breaks_every_client(field):
     found = Decoded()
     assert decode_index({field: 5, "index": {}}, found) == []
     (mismatch,) = found.mismatches

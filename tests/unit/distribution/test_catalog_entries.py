@@ -117,7 +117,7 @@ def test_a_new_unified_image_has_one_item_for_each_family():
     assert (added.fingerprints, added.files) == (("m" * 64,), ("images/m",))
 
 
-def test_an_image_that_the_tree_has_is_not_new_and_changes_nothing():
+def test_adding_an_image_again_reports_that_the_image_is_not_new():
     catalog = a_catalog()
     insert(catalog, split(), unified=False)
     catalog.changed.clear()
@@ -129,7 +129,7 @@ def test_an_image_that_the_tree_has_is_not_new_and_changes_nothing():
     assert added.aliases == ("debian/13", "debian/13/default", "more")
 
 
-def test_another_root_filesystem_of_a_version_keeps_the_first_one_and_the_paths_of_files():
+def test_adding_a_second_root_filesystem_to_a_version_keeps_the_first_one_and_the_recorded_paths():
     catalog = a_catalog()
     insert(catalog, split(), unified=False)
     items = catalog.files[IMAGES_PATH]["products"][NAME]["versions"][VERSION]["items"]
@@ -156,10 +156,10 @@ def test_another_image_of_the_same_version_is_refused(second, unified, key):
     with pytest.raises(RefusedError) as caught:
         insert(catalog, second, unified=unified)
     place = f"'{NAME}' version '{VERSION}'"
-    assert caught.value.message == f"{place} already has another image, whose '{key}' differs"
+    assert caught.value.message == f"{place} already has an image with a different '{key}'"
 
 
-def test_an_image_with_a_damaged_item_of_its_version_is_refused():
+def test_an_image_is_refused_if_the_catalog_has_a_damaged_item_of_its_version():
     catalog = a_catalog()
     insert(catalog, split(), unified=False)
     catalog.files[IMAGES_PATH]["products"][NAME]["versions"][VERSION]["items"]["squashfs"] = 5
@@ -207,7 +207,7 @@ def test_an_alias_belongs_to_one_product_of_an_architecture_and_type(aliases, ot
     assert list(added.warnings) == warnings
 
 
-def test_an_alias_moves_from_the_file_of_another_server_too():
+def test_an_alias_also_moves_from_a_product_in_another_catalog_file():
     catalog = Catalog(new_index(), {"streams/v1/x.json": {"products": {"theirs": another("a")}}})
     insert(catalog, split(aliases=("a",)), unified=False)
     assert catalog.changed == {IMAGES_PATH, "streams/v1/x.json"}
@@ -233,7 +233,7 @@ def test_the_newest_version_decides_the_requirements_of_its_product(created, req
     assert added.warnings == (text if warned else ())
 
 
-def test_a_new_title_of_a_release_changes_the_product_of_an_image_that_the_tree_has():
+def test_adding_an_image_again_with_a_new_release_title_updates_its_product():
     catalog = a_catalog()
     insert(catalog, split(), unified=False)
     catalog.changed.clear()
@@ -262,7 +262,8 @@ def test_a_disk_may_be_as_large_as_the_limit_on_unpacked_data(size, refused, lea
     with pytest.raises(LimitError) as caught:
         add_to_tree._refuse_sparse(str(tmp_path / "i"), size, limits)
     assert caught.value.message == (
-        f"'{tmp_path}/i': 'rootfs.img' has 51 bytes including its holes, more than {ratio} times the image's 10 bytes"
+        f"'rootfs.img' in '{tmp_path}/i' has 51 bytes including its holes: more than {ratio} times"
+        " the size of the image file (10 bytes)"
     )
 
 
@@ -273,7 +274,7 @@ def test_a_directory_is_packed_before_it_is_added(tree, tmp_path):
     assert caught.value.hint == f"pack the directory first: templater image build {tmp_path} -o FILE"
 
 
-def test_a_file_that_cannot_be_read_is_named_and_the_progress_counts_its_bytes(tmp_path, monkeypatch):
+def test_copying_a_file_reports_the_copied_bytes_and_an_error_names_the_file(tmp_path, monkeypatch):
     (tmp_path / "root").write_bytes(b"x" * 10)
     seen, written = [], []
     output = SimpleNamespace(size=0)

@@ -51,7 +51,7 @@ def test_the_folders_of_each_client_are_read_in_its_order(family, variables, fol
     assert asked == [f"{folder.replace('~', str(home))}/config.yml" for folder in folders]
 
 
-def test_a_remote_of_a_client_is_the_first_one_that_is_a_mapping(home):
+def test_the_first_client_configuration_that_describes_a_remote_as_a_mapping_is_used(home):
     first = write(home / ".config/incus/config.yml", a={"addr": "x"}, b="text")
     second = write(home / ".config/lxc/config.yml", a={"addr": "y"}, b={"addr": "z"})
     write(home / "snap/lxd/common/config/config.yml")
@@ -102,7 +102,7 @@ def test_only_the_beginning_of_a_large_configuration_is_read(home, monkeypatch):
     assert read_yaml(f"{home}/c") == {"a": 1}
 
 
-def test_remotes_of_clients_without_https_or_with_other_values_are_left_out(home):
+def test_unusable_remotes_in_the_configuration_of_a_client_are_skipped(home):
     path = write(
         home / ".config/incus/config.yml",
         good={"addr": "https://a"}, old={"addr": "https://b", "protocol": "lxd"},
@@ -136,7 +136,7 @@ def test_the_url_of_a_remote_is_shown_without_its_password(url, shown):
     assert "p@" not in repr(Remote("a", url, "incus", "here"))
 
 
-def test_an_added_remote_is_in_the_file_of_the_user_with_the_path_of_its_certificate(
+def test_adding_a_remote_saves_its_url_and_the_path_of_its_certificate_in_the_file_of_the_user(
     home, certificates, monkeypatch
 ):
     monkeypatch.chdir(certificates)
@@ -169,7 +169,9 @@ def test_an_added_remote_is_in_the_file_of_the_user_with_the_path_of_its_certifi
         ("-ab:x", False), ("ab", False), ("ab/c:d", False), ("ftp:x", True), ("", False), ("ab\n:x", False),
     ],
 )  # fmt: skip
-def test_a_source_is_on_a_server_if_it_is_a_url_or_begins_with_a_name(src, found, home, monkeypatch):
+def test_a_source_is_on_a_server_if_it_is_a_url_or_begins_with_a_remote_name_and_a_colon(
+    src, found, home, monkeypatch
+):
     monkeypatch.chdir(home)
     assert is_remote(src) is found
     if src and "/" not in src:

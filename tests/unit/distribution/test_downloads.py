@@ -32,7 +32,7 @@ def served(asked):
     return download
 
 
-def test_a_file_that_exists_is_used_again_and_gets_a_new_time(folder):
+def test_a_file_that_was_downloaded_earlier_is_reused_and_its_modification_time_is_updated(folder):
     path = folder.fetch(DIGEST, "n", served([]), silent)
     os.utime(path, (1, 1))
     also = hashlib.sha256(b"before")
@@ -56,7 +56,7 @@ def test_a_download_continues_and_both_hashes_cover_the_whole_file(folder, begun
     assert os.listdir(folder.path) == [DIGEST]
 
 
-def test_a_server_that_sends_the_whole_file_replaces_its_beginning(folder):
+def test_an_incomplete_file_is_overwritten_if_the_server_sends_the_whole_file(folder):
     with open(f"{folder.path}/{DIGEST}{PART}", "wb") as file:
         file.write(b"something longer than the content")
 
@@ -89,7 +89,7 @@ def test_an_incomplete_file_that_is_renamed_before_it_is_locked_is_opened_again(
 
 
 @pytest.mark.parametrize(("left", "tries"), [(0.0, 1), (0.1, 3)])
-def test_an_incomplete_file_of_another_process_is_waited_for_until_the_time_is_over(
+def test_a_download_waits_only_until_a_deadline_for_an_incomplete_file_that_another_process_has_locked(
     folder, monkeypatch, left, tries
 ):
     now, looks = [100.0], []
@@ -118,7 +118,7 @@ def test_an_incomplete_file_that_is_a_link_is_not_followed(folder, tmp_path):
     assert (tmp_path / "other").read_bytes() == b"mine"
 
 
-def test_the_kernel_begins_to_write_after_each_block(tmp_path, monkeypatch):
+def test_a_growing_file_is_written_to_the_disk_after_each_block(tmp_path, monkeypatch):
     advised = []
     monkeypatch.setattr(downloads, "_BLOCK", 8)
     monkeypatch.setattr(os, "posix_fadvise", lambda fd, *words: advised.append(words))

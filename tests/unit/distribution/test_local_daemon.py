@@ -81,13 +81,15 @@ def test_each_failure_of_the_daemon_is_one_message(data, error, message, daemon)
     assert info.value.hint == (group if isinstance(error, PermissionError) else "")
 
 
-def test_an_answer_404_is_for_the_caller(daemon):
+def test_an_answer_with_status_404_raises_file_not_found_error(daemon):
     with pytest.raises(FileNotFoundError) as info, daemon(answer(b"", "404 Not Found")).get("/p"):
         pass
     assert info.value.args == ("/p",)
 
 
-def test_an_answer_has_a_deadline_and_its_reader_has_none(daemon, monkeypatch):
+def test_the_daemon_must_answer_before_a_deadline_and_the_caller_may_read_the_answer_slowly(
+    daemon, monkeypatch
+):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(image_api_client, "_PIECE", 1000)
@@ -118,7 +120,7 @@ def test_the_content_of_an_answer_does_not_count_as_overhead(daemon, monkeypatch
         (False, MOST_OVERHEAD, "more than 1 MiB in addition to the content"),
     ],
 )
-def test_the_bytes_beside_the_content_have_a_limit(in_headers, most, text):
+def test_the_number_of_bytes_in_addition_to_the_content_is_limited(in_headers, most, text):
     connection = Connection(lambda timeout: None)
     connection.in_headers = in_headers
     connection.receive(most)
@@ -236,7 +238,7 @@ def exported(server):
 
 @pytest.mark.parametrize("size", [1, 2, 7, 10_000])
 @pytest.mark.parametrize("root", [b"rootfs", b"rootfs.img"])
-def test_an_exported_image_has_its_parts(size, root):
+def test_the_metadata_and_root_filesystem_of_an_exported_image_are_returned_separately(size, root):
     meta, content = b"a\r\n--\r\nb", b"\r\n-" * 20
     body = b"preamble\r\n" + part(b"metadata", meta) + part(root, content) + b"--b--\r\n"
     assert exported(Export(body, size=size)) == [("metadata", meta), ("rootfs", content)]

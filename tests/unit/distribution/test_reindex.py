@@ -422,7 +422,7 @@ def test_republishing_a_catalog_above_the_total_size_limit_is_refused(origin, tr
 
 
 @pytest.mark.parametrize("limit", ["MOST_OF_CATALOG", "MOST_OF_LISTS"])
-def test_attack_82_a_catalog_with_which_a_server_would_refuse_the_tree_is_not_republished(
+def test_attack_82_a_catalog_is_not_republished_if_a_server_would_then_refuse_the_tree(
     origin, tree, tmp_path, monkeypatch, limit
 ):
     """With one hostile origin, `templater serve` served no image of the tree any more."""

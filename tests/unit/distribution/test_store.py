@@ -578,7 +578,7 @@ def test_images_are_listed_by_the_time_of_their_import_and_then_by_fingerprint(s
     assert [image.fingerprint[:2] for image in store.images()] == ["bb", "aa", "cc", "dd"]
 
 
-def test_a_fingerprint_is_shortened_to_at_least_six_digits_and_an_alias_wins(store):
+def test_a_fingerprint_prefix_needs_six_digits_and_an_alias_takes_precedence_over_a_prefix(store):
     first, second = _record(store, "abcdef1", cached=False), _record(store, "123456", cached=False)
     assert store.find("abcdef").fingerprint == first
     for name in ("abcde", "ABCDEF", "abcdeg", "", "*", "abcdef*", "[a-f]bcdef"):
@@ -617,7 +617,9 @@ def test_other_texts_of_a_record_may_have_exactly_4096_characters(store, field):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("how", ["prune", "delete"])
-def test_a_file_without_a_record_is_removed_after_an_hour_or_ten_days(store, name, age, stays, how):
+def test_a_file_without_a_record_is_removed_after_an_hour_and_an_incomplete_file_after_ten_days(
+    store, name, age, stays, how
+):
     other = _record(store, "aa", cached=False)
     Path(store.files, name).write_bytes(b"")
     os.utime(store.file(name), (time.time() - age,) * 2)
@@ -654,7 +656,7 @@ def test_an_import_reports_its_progress_and_refuses_to_publish_a_private_file(st
         store.import_files(*split, public=True)
 
 
-def test_a_record_has_the_facts_of_the_metadata_of_its_image(store, tmp_path, monkeypatch):
+def test_the_record_of_an_imported_image_contains_facts_from_its_metadata(store, tmp_path, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 2_000_000_000.9)
     image = store.import_files(
         *split_image(tmp_path / "a", arch="aarch64", created=1_800_000_000, serial="1")
@@ -678,7 +680,7 @@ def test_a_record_has_the_facts_of_the_metadata_of_its_image(store, tmp_path, mo
         (("deb",), "a"), (("a" * 6,), "a"), (("bb",), "b"), (("a" * 63 + "b",), ""), ((), "ab"), (("deb", "os=x"), ""),
     ],
 )  # fmt: skip
-def test_a_filter_compares_a_flag_a_fact_or_a_name(words, found):
+def test_a_filter_selects_images_by_flag_or_fact_or_name(words, found):
     from templater.distribution.store import StoredImage
 
     first = StoredImage(

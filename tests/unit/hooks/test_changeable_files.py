@@ -21,9 +21,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ho
         ({"a/l": "./b"}, "a/l", ["a", "a/l", "a/b"]),
     ],
 )
-def test_every_directory_and_link_on_the_way_is_visited_without_following_links(
-    tmp_path, links, path, places
-):
+def test_every_directory_and_link_on_the_way_to_a_file_is_listed_in_order(tmp_path, links, path, places):
     (tmp_path / "a/b").mkdir(parents=True)
     for name, target in links.items():
         (tmp_path / name).symlink_to(target)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ho
         ("/", "/"), ("//", "/"),
     ],
 )  # fmt: skip
-def test_a_mount_lies_where_the_links_of_the_root_filesystem_lead(tmp_path, mount, place):
+def test_links_in_the_path_of_a_mount_are_resolved_inside_the_root_filesystem(tmp_path, mount, place):
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "a/b/file").touch()
     for name, target in (
@@ -81,7 +81,7 @@ def test_a_file_below_a_mount_would_be_hidden(real, mount):
         (("/m",), [("/m", WRITE)], {"/m": "/m"}),
     ],
 )
-def test_the_mounts_of_a_runtime_matter_only_for_files_below_them(mounts, changes, found, tmp_path):
+def test_a_plan_with_a_file_below_a_mount_of_the_runtime_is_refused(mounts, changes, found, tmp_path):
     plan = SimpleNamespace(changes=[change_of(*each) for each in changes])
     request = SimpleNamespace(mounts=mounts, mounts_hint="hint")
     with Root(str(tmp_path)) as root:

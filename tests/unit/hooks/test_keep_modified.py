@@ -317,9 +317,7 @@ def test_a_hostile_record_does_not_stop_a_start_if_the_keep_modified_option_is_o
     assert b"ignored: " in (container / ".templater/log").read_bytes()
 
 
-def test_files_of_a_staged_record_count_as_changed_by_hand_if_their_total_size_exceeds_the_limit(
-    container, monkeypatch
-):
+def test_after_a_kill_files_above_the_total_size_limit_count_as_changed_by_hand(container, monkeypatch):
     start(container)
     folder = container / ".templater"
     configure(container, "2")

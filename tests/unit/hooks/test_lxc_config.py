@@ -59,7 +59,7 @@ def test_an_empty_mount_entry_removes_the_entries_before_it():
     assert mount_points([*found, ("lxc.mount.auto", "")], ()) == ("/f", "/h")
 
 
-def test_the_upper_directory_of_an_overlay_may_be_missing_but_no_lower_one(tmp_path):
+def test_only_the_upper_directory_of_an_overlay_may_be_missing(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     (tmp_path / "file").touch()
@@ -78,7 +78,7 @@ def test_the_upper_directory_of_an_overlay_may_be_missing_but_no_lower_one(tmp_p
         assert layers_of(path) == ()
 
 
-def test_only_an_absolute_path_names_a_directory(tmp_path, monkeypatch):
+def test_a_relative_path_does_not_count_as_a_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "file").touch()
@@ -118,7 +118,7 @@ def test_an_invalid_range_of_an_id_map_is_quoted(value):
     assert refused.value.message == f"'/c/config' has an invalid lxc.idmap '{value}'"
 
 
-def test_a_given_root_filesystem_of_root_has_the_ids_of_the_host(tmp_path):
+def test_the_directory_of_the_rootfs_option_has_no_id_map_if_root_owns_it(tmp_path):
     ids = IdMap(((0, 1000, 10),), ((0, 1000, 10),))
     assert of_other_directory(ids, "/proc/1") is (None if os.stat("/proc/1").st_uid == 0 else ids)
     assert of_other_directory(ids, f"{tmp_path}/none") is ids

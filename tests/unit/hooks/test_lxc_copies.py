@@ -56,7 +56,9 @@ def test_an_lxc_copy_to_another_path_is_recognised_by_its_options(words, found, 
         (["python3", "-c", "lxc-copy"], True),
     ],
 )
-def test_only_lxc_copy_with_its_option_and_unknown_programs_can_rename(words, found, monkeypatch):
+def test_lxc_copy_renames_only_with_its_rename_option_and_an_unknown_program_may_rename(
+    words, found, monkeypatch
+):
     monkeypatch.setattr(lxc_copies, "ancestors", lambda _: [["sh"], words, ["sh", "-R"]])
     monkeypatch.setattr(lxc_copies, "_words_of", lambda words: words)
     assert lxc_copies.may_rename() is found
@@ -184,7 +186,7 @@ def test_the_program_that_copies_a_container_is_found_among_the_ancestors_of_the
     assert lxc_copies.copying_program() == program
 
 
-def test_the_words_of_a_process_are_those_of_its_command_line(tmp_path):
+def test_the_command_line_of_a_process_is_read_as_a_list_of_words(tmp_path):
     with open("/proc/self/cmdline") as file:
         words = file.read().split("\0")
     assert lxc_copies._words_of(f"{os.getpid()}:0") == words

@@ -10,8 +10,8 @@ from templater.hooks.runtimes import incus, lxc
 from templater.model.errors import RefusedError, UsageError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
-LATER = "in the container's configuration, give lxc.hook.mount the line of lxc.hook.pre-start, too"
-UNSURE = "the mount hook can't tell whether the pre-start hook has rendered: '{}' is unreadable: {}"
+LATER = "in the container's configuration, set lxc.hook.mount to the same command as lxc.hook.pre-start"
+UNSURE = "the mount hook can't tell whether the pre-start hook has rendered, because '{}' is unreadable: {}"
 ONLY = "in an unprivileged container, use only lxc.hook.pre-start"
 
 
@@ -30,7 +30,9 @@ ONLY = "in an unprivileged container, use only lxc.hook.pre-start"
         ("lxc.hook.mount = from templater_hook import --stage mount\nlxc.hook.pre-start =\n", True),
     ],
 )
-def test_a_directory_is_left_to_the_mount_hook_only_if_that_hook_renders_it(lines, fits, prefix, tmp_path):
+def test_the_stage_option_of_a_pre_start_hook_is_refused_unless_the_mount_hook_has_it_too(
+    lines, fits, prefix, tmp_path
+):
     (tmp_path / "rootfs").mkdir()
     (tmp_path / "config").write_text(f"lxc.rootfs.path = {prefix}{tmp_path}/rootfs\n{lines}")
     if fits:
@@ -39,7 +41,8 @@ def test_a_directory_is_left_to_the_mount_hook_only_if_that_hook_renders_it(line
     with pytest.raises(RefusedError) as refused:
         lxc.require_mount_hook("", f"{tmp_path}/config", "mount")
     assert refused.value.message == (
-        "the pre-start hook has --stage mount, and no mount hook with --stage mount calls templater"
+        "the pre-start hook has --stage mount and leaves rendering to the mount hook, but no"
+        " lxc.hook.mount calls templater with --stage mount"
     )
     assert refused.value.hint == LATER
 
@@ -68,7 +71,7 @@ def test_a_hook_of_a_stage_is_found_in_the_configuration(lines, found, tmp_path)
         ("/usr/bin/python3 -c 'from templater_hook import main' lxc --rootfs /srv/other", True, True),
     ],
 )
-def test_only_a_hook_line_that_renders_the_container_counts(line, elsewhere, found, tmp_path):
+def test_a_hook_line_is_found_only_if_it_renders_the_container(line, elsewhere, found, tmp_path):
     """A line with another program in a folder called templater made the mount hook render nothing."""
     (tmp_path / "config").write_text(f"lxc.hook.pre-start = {line}\n")
     assert lxc.has_hook(f"{tmp_path}/config", "pre-start", elsewhere=elsewhere) is found
@@ -82,7 +85,7 @@ def test_a_mount_hook_that_cannot_read_the_configuration_is_refused(tmp_path):
     assert refused.value.hint == ONLY
 
 
-def test_a_start_is_left_to_the_mount_hook_once(tmp_path):
+def test_the_note_that_the_mount_hook_renders_a_start_is_removed_when_it_is_read(tmp_path):
     assert not lxc.is_deferred(str(tmp_path))
     lxc.defer(str(tmp_path))
     assert lxc.is_deferred(str(tmp_path)) and not lxc.is_deferred(str(tmp_path))
@@ -108,14 +111,15 @@ def test_a_pre_mount_hook_may_hide_the_written_files(lines, refused, tmp_path):
     with pytest.raises(RefusedError) as caught:
         lxc.refuse_later_mounts("/c/rootfs", found)
     assert caught.value.message == (
-        "the container's lxc.hook.pre-mount may hide files that are written to '/c/rootfs' before it runs"
+        "the container's lxc.hook.pre-mount may hide files that the earlier pre-start hook writes to"
+        " '/c/rootfs'"
     )
     assert caught.value.hint.startswith(
-        "render after LXC has mounted the root filesystem: add --stage mount to the hook line"
+        "if lxc.hook.pre-mount hides no files, add --stage pre-start to the hook line; otherwise"
     )
 
 
-def test_the_line_for_incus_is_a_key_that_the_user_sets():
+def test_the_install_command_for_incus_asks_the_user_to_set_the_configuration_key():
     snippet = incus.snippet("", ["--source", "/a b"], "")
     assert snippet.file == "raw.lxc"
     assert snippet.text.startswith("lxc.hook.pre-start = ") and snippet.text.endswith(
@@ -130,9 +134,7 @@ def test_the_line_for_incus_is_a_key_that_the_user_sets():
 
 
 @pytest.mark.parametrize("rootfs", ["", "other"])
-def test_the_hook_of_incus_compares_with_the_ids_of_the_container_unless_it_writes_elsewhere(
-    rootfs, tmp_path
-):
+def test_the_hook_of_incus_only_compares_files_unless_the_rootfs_option_names_a_directory(rootfs, tmp_path):
     (tmp_path / "metadata.yaml").touch()
     (tmp_path / "config").write_text("lxc.idmap = u 0 1000 10\nlxc.idmap = g 0 2000 10\n")
     options = Options()

@@ -84,7 +84,7 @@ def test_a_hook_of_an_ordinary_user_is_not_installed_below_a_directory_of_anothe
     os.chown(config.parent.parent, 1000, 1000)
     lines(config)
     os.chown(config.parent.parent, 2000, 2000)
-    with pytest.raises(RefusedError, match=r"belongs to another user \(uid 2000\), who can exchange"):
+    with pytest.raises(RefusedError, match=r"belongs to another user \(uid 2000\), who can replace"):
         lines(config)
 
 
@@ -126,7 +126,9 @@ def test_a_hook_line_written_as_root_enters_a_namespace_only_if_an_ordinary_user
     assert lxc_install_and_status.namespace_words(str(config)).startswith("lxc-usernsexec -m u:") == enters
 
 
-def test_the_template_of_lxc_create_names_the_owner_if_the_id_map_contains_this_user(config, monkeypatch):
+def test_hook_lines_from_lxc_create_have_the_owner_option_if_the_id_map_contains_the_user(
+    config, monkeypatch
+):
     """The namespace of lxc-create then has only the ids of the container, and the hook did not enter it."""
     rows = {"u": ((0, 100000, 500), (500, 1000, 1)), "g": ((0, 200000, 65536),)}
     config.write_text(

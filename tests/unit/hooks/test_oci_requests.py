@@ -49,13 +49,13 @@ def test_a_bundle_without_annotations_is_its_own_image(read, tmp_path):
     assert list(request.open_folders) == [str(tmp_path)]
 
 
-def test_annotations_choose_the_name_the_triggers_and_configuration_keys(read):
+def test_annotations_set_the_name_and_the_triggers_and_configuration_keys(read):
     request = read(annotations={"name": "web", "trigger": "copy,start", "config.user.a": "1", "config.": "2"})
     assert (request.name, request.triggers) == ("web", ("copy", "start"))
     assert request.config == {"user.a": "1", "": "2"}
 
 
-def test_the_name_of_a_description_beside_the_bundle_wins_over_the_id(read, tmp_path):
+def test_the_id_of_a_container_is_not_its_name_if_the_bundle_has_an_instance_description(read, tmp_path):
     (tmp_path / "instance.yaml").write_text("name: web\n")
     assert read(id=None).name == ""
     assert read(annotations={"name": "db"}).name == "db"
@@ -68,7 +68,7 @@ def test_a_relative_bundle_is_refused(read):
 
 
 @pytest.mark.parametrize("has_image", [False, True])
-def test_a_bundle_without_an_image_is_left_alone_on_request(read, tmp_path, has_image):
+def test_the_if_present_option_makes_a_hook_skip_a_bundle_without_an_image(read, tmp_path, has_image):
     if has_image:
         (tmp_path / "metadata.yaml").touch()
     found = read(options={"if_present": True})
@@ -126,7 +126,7 @@ def test_the_mounts_of_the_runtime_do_not_hide_files_of_another_root_filesystem(
 
 
 @pytest.mark.parametrize(("uid", "gid"), [(65535, 0), (0, 65535), (65536, 0), (0, 65536)])
-def test_the_owner_of_a_root_filesystem_without_a_user_namespace_is_no_shifted_id(uid, gid, monkeypatch):
+def test_a_root_filesystem_with_a_shifted_owner_is_refused_without_a_user_namespace(uid, gid, monkeypatch):
     status = SimpleNamespace(st_uid=uid, st_gid=gid)
     monkeypatch.setattr(oci, "os", SimpleNamespace(stat=lambda path: status))
     if max(uid, gid) == 65535:
@@ -148,7 +148,7 @@ def test_the_path_of_a_root_filesystem_can_have_4095_characters():
         oci.root_of({"root": {"path": "/" * 4096}}, "/b")
 
 
-def test_a_state_may_have_one_mebibyte(monkeypatch):
+def test_the_state_on_standard_input_is_limited_to_one_mebibyte(monkeypatch):
     for size, fits in ((1 << 20, True), ((1 << 20) + 1, False)):
         stream = io.BytesIO(b" " * size)
         monkeypatch.setattr(

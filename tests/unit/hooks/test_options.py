@@ -179,7 +179,7 @@ def test_a_root_directory_over_which_a_hook_may_mount_is_rendered_only_on_reques
     start = lxc.read_request(options, environ(container))
     assert isinstance(start, HookRequest) and start.rootfs == str(container / "rootfs")
     options.stage = "mount"
-    with pytest.raises(RefusedError, match="no mount hook with --stage mount calls templater"):
+    with pytest.raises(RefusedError, match=r"no lxc\.hook\.mount calls templater with --stage mount"):
         lxc.read_request(options, environ(container))
     with open(container / "config", "a") as config:
         config.write("lxc.hook.mount = from templater_hook import --stage mount\n")
@@ -188,7 +188,7 @@ def test_a_root_directory_over_which_a_hook_may_mount_is_rendered_only_on_reques
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
 
 
-def test_the_directory_that_lxc_mounts_never_replaces_another_directory_in_the_rootfs_option(container):
+def test_the_mount_hook_never_renders_another_directory_that_the_rootfs_option_names(container):
     options = Options()
     options.rootfs = str(container / "copy")
     (container / "config").write_text("lxc.hook.mount = from templater_hook import\n")
@@ -332,7 +332,7 @@ def test_a_stale_lxc_target_variable_is_ignored(container):
 
 
 @pytest.mark.parametrize("stage", ["start-host", "autodev", "pre-mount", "start"])
-def test_a_hook_line_at_a_stage_where_lxc_can_start_without_files_is_an_error(container, stage):
+def test_a_hook_line_at_a_stage_that_cannot_render_templates_is_an_error(container, stage):
     with pytest.raises(UsageError, match=f"templates cannot be rendered in stage '{stage}'"):
         lxc.read_request(Options(), environ(container, stage))
 
@@ -514,7 +514,7 @@ def test_several_copies_of_one_container_at_the_same_time_all_succeed(tmp_path, 
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
-def test_a_copy_beside_a_rename_does_not_make_the_rename_a_copy(tmp_path, monkeypatch):
+def test_a_rename_is_recognised_even_if_the_container_was_also_copied(tmp_path, monkeypatch):
     old, new = cloned(tmp_path, "new")
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy/config").write_text((old / "config").read_text())
@@ -695,7 +695,7 @@ def test_an_overlay_is_rendered_at_pre_start_by_default_and_at_mount_on_request(
         "lxc.hook.mount = from templater_hook import\n",
     ):  # this line would not render it, either
         (container / "config").write_text(line)
-        with pytest.raises(RefusedError, match="no mount hook with --stage mount calls templater"):
+        with pytest.raises(RefusedError, match=r"no lxc\.hook\.mount calls templater with --stage mount"):
             lxc.read_request(options, environ(container, **others))
     (container / "config").write_text("lxc.hook.mount = from templater_hook import --stage mount\n")
     assert isinstance(lxc.read_request(options, environ(container, **others)), Notice)
@@ -707,7 +707,7 @@ def test_an_overlay_with_a_pre_mount_hook_is_refused_unless_it_is_rendered_at_mo
     with open(container / "config", "a") as config:
         config.write("lxc.hook.pre-mount = /bin/true\n")
     with pytest.raises(
-        RefusedError, match=r"lxc\.hook\.pre-mount may hide files that are written to '.*upper'"
+        RefusedError, match=r"pre-mount may hide files that the earlier pre-start hook writes to '.*upper'"
     ):
         lxc.read_request(Options(), environ(container, **others))
     options = Options()
@@ -780,7 +780,7 @@ def test_an_upper_layer_in_a_directory_of_another_owner_is_refused(tmp_path):
         (tmp_path / name).mkdir(parents=True)
     os.chown(tmp_path / "u", 1234, 1234)
     layers = f"{tmp_path}/lower", f"{tmp_path}/u/upper"
-    with pytest.raises(RefusedError, match=r"'.*/u' belongs .* who can exchange '.*/u/upper' with another"):
+    with pytest.raises(RefusedError, match=r"'.*/u' belongs .* who can replace '.*/u/upper'"):
         lxc.open_layers(layers)
     os.chown(tmp_path / "u/upper", 1234, 1234)
     assert len(lxc.open_layers(layers)) == 3
@@ -830,7 +830,9 @@ def test_files_that_another_user_has_put_into_the_work_directory_of_an_overlay_a
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize("kind", ["file", "symlink"])
-def test_a_work_directory_of_another_user_in_which_work_is_not_a_directory_is_refused(users_overlay, kind):
+def test_a_work_directory_of_another_user_is_refused_if_its_entry_work_is_not_a_directory(
+    users_overlay, kind
+):
     """The kernel deletes a file of this name, too."""
     path = users_overlay / "work/work"
     path.rmdir()

@@ -406,8 +406,8 @@ def test_a_root_filesystem_that_only_lxc_can_mount_needs_a_mount_hook(path, prob
         lxc.require_mount_hook(path, str(config))
     assert (refused.value.message, refused.value.hint) == (
         (
-            f"{problem} is neither a directory nor an overlay of directories, and can't be written before LXC has mounted it",
-            "in the container's configuration, give lxc.hook.mount the line of lxc.hook.pre-start, too",
+            f"{problem} is neither a directory nor an overlay of directories, so only LXC can mount it",
+            "in the container's configuration, set lxc.hook.mount to the same command as lxc.hook.pre-start",
         )
         if path
         else (

@@ -371,7 +371,7 @@ def test_a_machine_that_was_cloned_again_from_one_btrfs_subvolume_counts_as_new(
 @pytest.mark.parametrize(
     ("recorded", "is_known"), [("256 1.5 a", True), ("256 1.5", True), ("256 1.5 b", False)]
 )
-def test_the_root_directory_that_an_earlier_version_recorded_is_known(
+def test_a_root_directory_is_recognised_from_the_record_of_an_earlier_version(
     container, monkeypatch, recorded, is_known
 ):
     monkeypatch.setattr(nspawn_runtime, "directory_identity", lambda path: "256 1.5 a")

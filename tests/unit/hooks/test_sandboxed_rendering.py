@@ -103,7 +103,7 @@ def test_the_second_run_gives_the_same_files_from_the_cache():
     assert rendered(store, description=None, name="c9") == ([b"c9 - -"], True)
 
 
-def test_without_a_cache_nothing_is_kept():
+def test_without_a_cache_each_run_renders_the_templates_again():
     assert rendered(None) == rendered(None) == ([b"i1 1 -"], False)
     assert rendered(None, description=b"config: {user.a: '1'}\n", name="c9") == ([b"c9 1 -"], False)
 
@@ -130,7 +130,7 @@ def test_a_damaged_cache_entry_is_replaced(name, payload):
     assert rendered(store) == ([b"i1 1 -"], True)
 
 
-def test_a_bug_while_rendering_the_sources_is_no_failure_of_the_cache(monkeypatch):
+def test_a_bug_while_rendering_the_sources_is_raised_with_and_without_a_cache(monkeypatch):
     def broken(*_):
         raise KeyError("x")
 
@@ -152,7 +152,7 @@ def test_an_error_about_a_description_does_not_quote_it(text):
 @pytest.mark.parametrize(
     ("name", "kind"), [(b"InputError", InputError), (b"KeyError", TemplaterError), (b"\xff", TemplaterError)]
 )
-def test_an_error_of_the_child_has_a_class_of_templater(name, kind):
+def test_an_error_of_the_child_becomes_a_templater_error_even_if_its_class_is_unknown(name, kind):
     error = sandboxed_rendering.error_read([name, b"m", b"h", b"0", b"note"], lambda name: None)
     assert (type(error), error.message, error.hint, error.notes) == (kind, "m", "h", ("note",))
 

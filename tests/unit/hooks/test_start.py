@@ -44,7 +44,7 @@ def logged(file):
     return [line.partition("Z")[2] for line in file.read_text().splitlines()]
 
 
-def test_the_log_of_a_start_lists_the_files_for_the_owner_only(machine, monkeypatch):
+def test_the_private_log_of_a_start_lists_the_files_and_the_system_log_does_not(machine, monkeypatch):
     public = []
     monkeypatch.setattr(Log, "to_syslog", lambda log: public.append(log.public_lines()))
     assert start(machine) == start(machine) == 0
@@ -191,7 +191,7 @@ def test_the_error_about_several_differing_files_names_only_the_first():
     assert log.public_lines() == []
 
 
-def test_a_log_that_cannot_be_written_is_reported_to_the_system_only(machine, monkeypatch):
+def test_a_log_file_that_cannot_be_written_is_reported_in_the_system_log(machine, monkeypatch):
     public = []
     monkeypatch.setattr(Log, "to_syslog", lambda log: public.extend(log.public_lines()))
     log = Log("c1")
@@ -264,7 +264,7 @@ def test_the_hook_of_incus_compares_the_files_of_incus_with_its_own_result(machi
     assert not (machine / "state/.templater/state").exists()
 
 
-def test_a_hook_sets_what_the_runtime_may_have_changed(monkeypatch):
+def test_a_hook_resets_the_umask_and_signals_and_variables_that_the_runtime_may_have_changed(monkeypatch):
     for name in ("TZ", "LC_ALL", "LANG", "TEMPLATER_CONFINED"):
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv("LXC_NAME", "c1")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ho
 @pytest.mark.parametrize(
     ("inode", "major", "subvolume"), [(256, 0, " abc"), (5, 0, ""), (256, 254, ""), (5, 254, "")]
 )
-def test_only_a_subvolume_of_btrfs_has_the_identity_of_its_file_system(
+def test_only_the_identity_of_a_btrfs_subvolume_includes_the_id_of_its_file_system(
     inode, major, subvolume, tmp_path, monkeypatch
 ):
     status = SimpleNamespace(st_ino=inode, st_dev=os.makedev(major, 3))
@@ -29,7 +29,7 @@ def test_only_a_subvolume_of_btrfs_has_the_identity_of_its_file_system(
     assert re.fullmatch(rf"{inode} \d{{9,}}\.\d{{9}}{subvolume}", directory_identity(str(tmp_path)))
 
 
-def test_two_directories_have_two_identities_and_a_missing_one_has_none(tmp_path):
+def test_two_directories_have_different_identities_and_a_missing_one_has_an_empty_identity(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     a, b = (directory_identity(f"{tmp_path}/{name}") for name in ("a", "b"))

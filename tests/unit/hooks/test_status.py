@@ -198,12 +198,20 @@ def test_the_status_command_reports_an_nspawn_line_that_systemd_does_not_run(
         (["createContainer"], ["--in-place"], ""),
         (["poststop"], [], "the hook of stage 'poststop' can't render templates"),
         (["createRuntime", "poststop"], [], "the hook of stage 'poststop' can't render templates"),
-        (["createContainer"], [], "the hook of stage 'createContainer' has a line for stage 'createRuntime'"),
-        (["prestart"], ["--in-place"], "the hook of stage 'prestart' has a line for stage 'createContainer'"),
+        (
+            ["createContainer"],
+            [],
+            "the hook runs in stage 'createContainer', but its command is for stage 'createRuntime'",
+        ),
+        (
+            ["prestart"],
+            ["--in-place"],
+            "the hook runs in stage 'prestart', but its command is for stage 'createContainer'",
+        ),
         (
             ["prestart"],
             ["--stage", "poststop"],
-            "the hook of stage 'prestart' has a line for stage 'poststop'",
+            "the hook runs in stage 'prestart', but its command is for stage 'poststop'",
         ),
     ],
 )
@@ -226,7 +234,7 @@ def test_the_status_command_reports_a_podman_hook_with_an_unexpected_when_condit
     first, *_ = podman.status("", str(tmp_path))
     assert first == common_status_checks.Finding(
         None,
-        f"'{file}' has another 'when' than hook install writes, so podman may not run the hook",
+        f"'{file}' has a different 'when' than `hook install` writes: podman might never run the hook",
         f"templater hook install podman --path {tmp_path} --write",
     )
 
@@ -243,7 +251,7 @@ def test_the_status_command_reports_another_user_who_can_exchange_the_root_files
     assert not problems(installed(container))
     os.chown(other, 2000, 2000)
     (text,) = problems(lxc.status("c1", str(container.parent)))
-    assert text.startswith(f"'{other}' belongs to another user (uid 2000), who can exchange '{other}/web1/")
+    assert text.startswith(f"'{other}' belongs to another user (uid 2000), who can replace '{other}/web1/")
 
 
 def test_the_status_command_reports_a_hook_without_a_path(container, tmp_path):
@@ -265,7 +273,7 @@ def test_the_status_command_reports_a_bundle_whose_line_is_for_another_stage(con
     install.write(oci.snippet(str(container), [], ""))
     file.write_text(file.read_text().replace('"createRuntime": [', '"createContainer": ['))
     (text,) = problems(oci.status(str(container), ""))
-    assert text == "the hook of stage 'createContainer' has a line for stage 'createRuntime'"
+    assert text == "the hook runs in stage 'createContainer', but its command is for stage 'createRuntime'"
 
 
 def test_the_status_command_reports_a_relative_image_path_in_the_hook_line(container):
@@ -330,7 +338,7 @@ def test_the_install_command_replaces_the_line_of_an_earlier_release(container):
     old = f"lxc.hook.pre-start = {sys.executable} -I -S -c 'from templater.hooks.nosuch import main;main()' lxc\n"
     config.write_text(config.read_text() + old)
     finding = next(each for each in lxc.status("c1", str(container.parent)) if each.ok is False)
-    assert "was not run, because this installation does not write it" in finding.text
+    assert "was not run, because this installation does not write such a line" in finding.text
     assert f": templater hook install lxc c1 --path {container.parent} --write" in finding.hint
     installed(container)
     assert old not in config.read_text()
@@ -383,7 +391,7 @@ def test_the_status_of_an_lxc_container_has_the_expected_words(container, monkey
         (True, f"'{container}' has 1 rules, and every template compiles", ""),
         (None, "never started with templater: the next start runs create, then start", ""),
     ]
-    by_hand = "set lxc.hook.mount to the line of lxc.hook.pre-start: only LXC can mount this rootfs"
+    by_hand = "set lxc.hook.mount to the value of lxc.hook.pre-start: only LXC can mount this rootfs"
     monkeypatch.chdir(container)
     for path in ("loop:/srv/c1.img", "zfs:rootfs"):  # the name of a data set is not a path
         (container / "config").write_text(f"lxc.rootfs.path = {path}\n" + "\n".join(lines[1:]) + "\n")
@@ -392,7 +400,7 @@ def test_the_status_of_an_lxc_container_has_the_expected_words(container, monkey
         ]
 
 
-AGAIN = "to write the line again, run this command with the line's options: templater hook install x"
+AGAIN = "to write the line again, run this command with the options of the old line: templater hook install x"
 
 
 @pytest.mark.parametrize(
@@ -440,21 +448,20 @@ def test_the_status_command_runs_only_hook_lines_that_this_installation_writes(r
         ]  # fmt: skip
         for each in hostile:
             finding = common_status_checks.runs(runtime, each, "")
-            assert (
-                not finding.ok and "was not run, because this installation does not write it" in finding.text
-            )
+            assert not finding.ok
+            assert "was not run, because this installation does not write such a line" in finding.text
         finding = common_status_checks.runs(runtime, f"{start} --nosuch x", "")
         assert (finding.ok, finding.text) == (False, "the hook line fails: unknown option '--nosuch'")
     assert not runs
 
 
 def test_the_status_command_shows_the_beginning_of_a_line_that_it_did_not_run():
-    shown = "the hook line was not run, because this installation does not write it: "
+    shown = "the hook line was not run, because this installation does not write such a line: "
     assert common_status_checks.runs("lxc", "a\x1bb", "").text == f"{shown}a\\x1bb"
     assert common_status_checks.runs("lxc", "x" * 201, "").text == f"{shown}{'x' * 200}…"
 
 
-def test_the_status_command_enters_only_the_namespace_that_hooks_of_this_user_enter(container, monkeypatch):
+def test_the_status_command_does_not_run_a_line_that_enters_a_foreign_user_namespace(container, monkeypatch):
     runs = []
     answer = subprocess.CompletedProcess([], 0, "versions", "")
     monkeypatch.setattr(subprocess, "run", lambda words, **_: runs.append(words) or answer)
@@ -481,7 +488,7 @@ def test_the_status_command_enters_only_the_namespace_that_hooks_of_this_user_en
     )  # fmt: skip
 
 
-def test_the_status_command_reports_a_line_without_the_user_who_starts_the_container(container, monkeypatch):
+def test_the_status_command_reports_a_hook_line_without_the_right_owner_option(container, monkeypatch):
     """The status was "ok", but the hook refused the container in the user's home directory."""
     answer = subprocess.CompletedProcess([], 0, "versions", "")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
@@ -521,7 +528,10 @@ def test_the_status_says_that_only_the_root_user_of_the_container_can_read_the_s
     for path in (container, container / ".templater"):
         os.chown(path, owner, owner)
     monkeypatch.setattr(os, "access", lambda path, _: not str(path).endswith(".templater"))
-    text = f"only the container's root can read '{container}/.templater', which says what the next start runs"
+    text = (
+        f"only the container's root can read '{container}/.templater',"
+        " so the triggers of the next start are unknown"
+    )
     assert common_status_checks.pending(str(container)) == (text if owner else "the next start runs start")
 
 

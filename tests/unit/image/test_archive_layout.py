@@ -106,7 +106,7 @@ def test_an_unsuitable_second_file_of_a_split_image_is_refused(tmp_path):
     (tmp_path / "dir").mkdir()
     folder = str(tmp_path / "dir")
     assert refusal(lambda: open_contents(folder, first)) == (
-        UsageError, f"'{folder}' is a directory, so a second image file can't be given with it", "",
+        UsageError, f"'{folder}' is a directory and can't be combined with a second image file", "",
     )  # fmt: skip
     assert refusal(lambda: open_contents(first, first)) == (
         UsageError,

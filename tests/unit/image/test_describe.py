@@ -102,7 +102,7 @@ def test_a_second_file_is_refused_for_an_image_directory(tmp_path):
     with pytest.raises(InputError) as caught:
         describe(str(tmp_path), "rootfs.tar")
     assert (
-        caught.value.message == f"'{tmp_path}' is a directory, so a second image file can't be given with it"
+        caught.value.message == f"'{tmp_path}' is a directory and can't be combined with a second image file"
     )
 
 
@@ -119,7 +119,7 @@ def test_a_definition_is_described_with_the_notes_of_its_build():
         (256, "unknown"),
     ],
 )  # fmt: skip
-def test_the_compression_of_a_squashfs_file_is_in_its_superblock(number, name, tmp_path):
+def test_the_compression_of_a_squashfs_file_is_read_from_its_superblock(number, name, tmp_path):
     (tmp_path / "image").write_bytes(b"hsqs" + bytes(16) + number.to_bytes(2, "little") + bytes(8))
     assert _squashfs_compression(f"{tmp_path}/image") == name
 

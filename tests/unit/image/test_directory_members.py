@@ -44,7 +44,7 @@ def test_the_names_of_directories_that_are_open_together_have_a_memory_limit(ima
         names(image)
 
 
-def test_the_names_of_closed_directories_do_not_count(image):
+def test_the_names_of_closed_directories_do_not_count_toward_the_memory_limit(image):
     for number in range(10):
         fill(image / f"rootfs/{number}")
     assert len(names(image)) == 611
@@ -90,7 +90,7 @@ def test_only_symlinks_and_files_of_a_directory_have_extended_attributes(image):
     assert (members["pipe"].kind, members["file"].size, members["file"].device) == (FIFO, 1, (0, 0))
 
 
-def test_a_full_disk_ends_an_unpacking_with_the_name_of_the_file(image, tmp_path, monkeypatch):
+def test_the_error_about_a_full_disk_while_unpacking_names_the_file(image, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 

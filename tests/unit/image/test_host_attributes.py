@@ -43,7 +43,7 @@ def test_attributes_that_belong_to_the_host_are_left_out(names):
 
 
 @pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOENT])
-def test_a_file_system_without_extended_attributes_gives_none(names, monkeypatch, number):
+def test_a_file_system_without_extended_attributes_gives_empty_results(names, monkeypatch, number):
     def unsupported(*_, **__):
         raise OSError(number, "not supported")
 
@@ -70,7 +70,7 @@ READERS = [
         (errno.ERANGE, LimitError, "the names of the extended attributes of 'f' have more than 64 KiB"),
     ],
 )
-def test_an_error_of_listing_attributes_does_not_mean_that_there_are_none(
+def test_an_error_while_listing_attributes_is_raised_and_does_not_give_an_empty_list(
     names, monkeypatch, read, number, kind, message
 ):
     def fail(*_, **__):
@@ -92,7 +92,7 @@ def test_an_error_of_reading_an_attribute_names_the_file(names, monkeypatch, rea
         read()
 
 
-def test_the_attributes_that_give_rights_are_found_without_a_list(monkeypatch):
+def test_attributes_that_give_rights_are_found_without_listing_all_attributes(monkeypatch):
     asked = []
 
     def get(path, name, *, follow_symlinks):

@@ -354,7 +354,7 @@ def test_a_long_text_can_have_only_a_few_edits_that_depend_on_each_other(
     ways = (lambda text: text, lambda text: yaml_text_edit.put(text, ("properties", "a"), "5"))
     monkeypatch.setattr(metadata_edit, "_setting", lambda place, value: ways)
     with pytest.raises(
-        LimitError, match=r"^metadata\.yaml is too large for 2 changes, which are made one after the other$"
+        LimitError, match=r"^metadata\.yaml is too large for 2 changes in one command$"
     ) as caught:
         metadata_edit.set_values(Source("metadata.yaml", DEPENDENT), properties={"a": "5", "c": "6"})
     assert caught.value.hint == "change the file in an editor: templater image edit"
@@ -484,18 +484,18 @@ def test_a_text_with_a_key_that_libyaml_rejects_is_edited():
         ("? b\n: c: 1\na: 2\n", "a: 2\n"),
     ],
 )
-def test_a_removed_pair_takes_its_comma_with_it(before, after):
+def test_removing_a_pair_also_removes_its_comma(before, after):
     assert yaml_text_edit.take(before, ("b",)) == after
 
 
-def test_a_pair_beside_its_parent_key_is_removed_if_another_pair_follows():
+def test_a_pair_that_does_not_begin_its_line_is_removed_only_if_another_pair_follows():
     text = "? t\n: a: 1\n  b: 2\n"
     assert yaml_text_edit.take(text, ("t", "a")) == "? t\n: b: 2\n"
     with pytest.raises(MetadataError, match=r"^the key is not at the start of its line$"):
         yaml_text_edit.take("? t\n: a: 1\n", ("t", "a"))
 
 
-def test_a_pair_that_a_sequence_of_merged_mappings_supplies_is_removed():
+def test_a_pair_that_comes_from_a_list_of_merged_mappings_is_removed():
     text = "x: &x {a: 1, b: 2}\ny: &y {a: 3}\nt:\n  <<: [*x, *y]\n  c: 4\n"
     edited = yaml_text_edit.take(text, ("t", "a"))
     assert yaml.safe_load(edited)["t"] == {"b": 2, "c": 4}
@@ -560,7 +560,9 @@ FACTS = "architecture: x86_64\ncreation_date: 1\n"
         ("[", FACTS, None),
     ],
 )
-def test_an_edit_keeps_the_identity_of_an_image_unless_it_is_forced(before, after, message, force):
+def test_an_edit_that_changes_the_identity_of_an_image_is_refused_without_the_force_option(
+    before, after, message, force
+):
     def edit():
         metadata_edit.require_same_identity(Source("m", before), Source("m", after), force=force)
 

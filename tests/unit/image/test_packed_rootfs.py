@@ -116,7 +116,9 @@ def test_a_later_member_replaces_an_earlier_member_of_the_same_name(tmp_path: Pa
     assert tree.read("/c", 100) == b"second"
 
 
-def test_a_name_below_a_replaced_directory_is_not_found_in_the_old_directory(tmp_path: Path) -> None:
+def test_files_of_a_directory_that_a_later_member_replaced_are_not_in_the_root_filesystem(
+    tmp_path: Path,
+) -> None:
     members = [
         ("rootfs/a/b/c", tarfile.REGTYPE, b"1"),
         ("rootfs/a", tarfile.SYMTYPE, "x"),
@@ -139,7 +141,7 @@ def test_a_name_below_a_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("above", ["a/b/", ""])
-def test_a_name_longer_than_255_bytes_is_refused_below_a_known_directory(tmp_path: Path, above: str) -> None:
+def test_a_name_longer_than_255_bytes_is_refused_in_every_directory(tmp_path: Path, above: str) -> None:
     members = [(f"rootfs/{above}{name}", tarfile.REGTYPE, b"") for name in ("x", "é" * 127 + "x")]
     assert read_image_rootfs(tarball(tmp_path / "i.tar", *members)).entry(f"/{above}" + "é" * 127 + "x")
     with pytest.raises(

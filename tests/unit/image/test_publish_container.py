@@ -113,7 +113,7 @@ def test_attack_50_publishing_quotes_no_private_file_that_another_user_moved(nam
     path.write_text(text)
     path.chmod(0o600)
     os.chown(container, 1234, 1234)
-    message = f"^'{name}' is private, and does not name a known architecture$"
+    message = f"^'{name}' is a private file that does not name a known architecture$"
     with Root(str(container)) as root, pytest.raises(RefusedError, match=message) as caught:
         architecture_of(root)
     assert "hunter2" not in str(caught.value) + str(caught.value.span)
@@ -134,7 +134,7 @@ def test_attack_50_publishing_quotes_no_private_file_that_another_user_moved(nam
         ("config", "lxc.uts.name = web1\n", "s390x"),
     ],
 )
-def test_publishing_reads_the_known_architecture_in_a_private_file(
+def test_publishing_accepts_a_known_architecture_from_a_private_file(
     name, text, architecture, container, monkeypatch
 ):
     """LXC writes the configuration of an unprivileged container with mode 0640, in a directory of its root."""

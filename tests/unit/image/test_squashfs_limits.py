@@ -57,7 +57,8 @@ LIKE = ", so tools would read different files"
         (
             {"flags": 0x200},
             RefusedError,
-            "'{}' has extended attributes, but a flag says that it has none: some tools would read them",
+            "'{}' has extended attributes, but a flag says that it has none, "
+            "so only some tools would read the attributes",
         ),
         ({"cut": -1}, InputError, "'{}' can't be read: it was cut short"),
     ],
@@ -266,8 +267,8 @@ def test_the_processor_time_of_the_squashfs_program_may_grow_with_its_output(sec
     output._data_size, output._unpacked = 5 << 20, 2 << 20
     monkeypatch.setattr(sqfs2tar.ByteStream, "_check_size", lambda self, size: None)
     message = (
-        "'p': sqfs2tar used more than 7 s of processor time and was stopped: "
-        "the limit is 5 s, and one more second for each MiB of the file"
+        "'p': sqfs2tar used more than 7 s of processor time and was stopped "
+        "(the limit is 5 s plus one second for each MiB of the file)"
     )
     if seconds > 7:
         assert failed(output._check_size, 0) == (LimitError, message, "")

@@ -218,11 +218,13 @@ def test_a_global_header_must_not_set_the_name_or_the_data_or_the_attributes_of_
         ),
         (
             lambda n: pax({f"SCHILY.xattr.{'a' * n}": b"v"}) + file(), {}, 255, LimitError,
-            f"'f' has the extended attribute '{'a' * 100}' of 1 bytes: Linux allows 65536 bytes, and 255 bytes for the name",
+            f"'f' has the extended attribute '{'a' * 100}' with a value of 1 bytes: "
+            "Linux allows 65536 bytes for a value, and 255 bytes for a name",
         ),
         (
             lambda n: pax({"SCHILY.xattr.user.a": b"v" * n}) + file(), {}, 65536, LimitError,
-            "'f' has the extended attribute 'user.a' of 65537 bytes: Linux allows 65536 bytes, and 255 bytes for the name",
+            "'f' has the extended attribute 'user.a' with a value of 65537 bytes: "
+            "Linux allows 65536 bytes for a value, and 255 bytes for a name",
         ),
         (
             lambda n: pax({f"comment.{k}": b"" for k in range(n)}, tarfile.XGLTYPE) + file(), {}, 100, RefusedError,

@@ -169,7 +169,7 @@ def test_the_reason_to_keep_a_file_is_named(
     assert found == ({"/a": reason} if reason else {})
 
 
-def test_the_files_to_compare_have_a_limit_that_much_larger_files_do_not_count_for(
+def test_files_much_larger_than_the_new_text_do_not_count_toward_the_comparison_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_MORE", 9)

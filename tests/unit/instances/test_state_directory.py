@@ -347,7 +347,7 @@ def test_attack_83_a_large_file_of_the_directorys_owner_is_not_replaced(tmp_path
         REPLACING[name](state_directory)
 
 
-def test_the_error_about_a_held_lock_shows_no_rest_of_an_earlier_holder(tmp_path):
+def test_the_error_about_a_held_lock_shows_only_the_text_of_the_latest_holder(tmp_path):
     with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
         for what in ("hook for a container", "trigger"):
             first.lock(what)

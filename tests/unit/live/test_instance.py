@@ -346,7 +346,7 @@ def test_each_lxd_remote_that_cannot_be_used_gives_its_own_error(monkeypatch, tm
         open_daemon(parse_address("lxd:odd:c1"))
     with pytest.raises(UsageError, match=r"^unknown LXD remote 'nowhere'$") as refused:
         open_daemon(parse_address("lxd:nowhere:c1"))
-    assert refused.value.hint == "`lxc remote list` shows them"
+    assert refused.value.hint == "`lxc remote list` shows the known remotes"
     with pytest.raises(UsageError, match=r"^the remote 'images' has images only$"):
         open_daemon(parse_address("lxd:images:c1"))
 
@@ -690,7 +690,7 @@ def test_a_name_pattern_for_running_instances_cannot_contain_a_slash():
 @pytest.mark.parametrize(
     ("status", "message"), [(404, "incus has no project 'p'"), (500, "incus answered: no")]
 )
-def test_a_project_that_the_daemon_does_not_show_is_an_error(incus, status, message):
+def test_a_missing_project_and_a_failed_request_for_a_project_are_errors(incus, status, message):
     incus.put("GET /1.0/projects/p", error(status, "no"))
     with pytest.raises(InputError) as caught:
         open_daemon(parse_address("incus:c1", "p"))
@@ -719,7 +719,7 @@ def test_an_lxd_remote_on_a_unix_socket_is_used_without_certificates(monkeypatch
     assert connect._of_lxd("here")[0] == "/x/lxd.socket"
 
 
-def test_a_running_instance_cannot_be_walked_and_an_empty_answer_counts_as_an_empty_file(lxd):
+def test_the_files_of_a_running_instance_cannot_be_listed_and_an_empty_answer_is_an_empty_file(lxd):
     rootfs = opened(lxd).rootfs
     with pytest.raises(InputError, match=r"^the files of a running instance can't be listed$"):
         rootfs.walk()
@@ -754,7 +754,7 @@ def test_the_metadata_of_an_instance_may_be_twice_as_large_as_a_metadata_file(in
     daemon.close()
 
 
-def test_a_copy_of_a_simulated_instance_has_its_new_links_and_the_files_that_replaced_links(daemon):
+def test_a_copy_of_a_simulated_root_filesystem_keeps_the_changes_to_links(daemon):
     live = opened(daemon)
     copy = live.rootfs.copy()
     assert copy.entry("/etc/link").kind == SYMLINK
@@ -776,9 +776,7 @@ def test_a_copy_of_a_simulated_instance_has_its_new_links_and_the_files_that_rep
         ({"config": {"volatile.apply_template": None}}, ("Running", False, "")), ({"config": 5}, ("Running", False, "")),
     ],
 )  # fmt: skip
-def test_a_running_instance_has_the_status_the_type_and_the_trigger_of_its_description(
-    incus, fields, expected
-):
+def test_a_running_instance_has_the_status_and_type_and_trigger_of_its_description(incus, fields, expected):
     live = opened(incus)
     live.data = {**live.data, **fields}
     assert (live.status, live.is_vm, live.pending) == expected

@@ -191,7 +191,7 @@ def test_a_remote_of_incus_needs_the_incus_client_program(program):
         ("echo 'not found' >&2; exit 0", "not found"),
     ],
 )
-def test_the_error_about_a_proxy_that_ends_quotes_the_last_line_of_its_output(script, text, program):
+def test_the_error_about_a_stopped_proxy_shows_the_last_line_of_its_output(script, text, program):
     program(script)
     cleanups = []
     assert failed(connect._proxy, "r", cleanups) == (f"can't connect to the remote 'r': {text}", "")
@@ -201,7 +201,7 @@ def test_the_error_about_a_proxy_that_ends_quotes_the_last_line_of_its_output(sc
 @pytest.mark.parametrize(
     ("value", "message", "hint"),
     [
-        ({}, "unknown LXD remote 'r'", "`lxc remote list` shows them"),
+        ({}, "unknown LXD remote 'r'", "`lxc remote list` shows the known remotes"),
         ({"addr": "https://h", "protocol": "simplestreams"}, "the remote 'r' has images only", ""),
         ({"addr": "http://h"}, "templater does not support the LXD remote 'r'", "templater supports https remotes with a client certificate, and Unix sockets"),
         ({"addr": "https://h", "auth_type": "oidc"}, "templater does not support the LXD remote 'r'", "templater supports https remotes with a client certificate, and Unix sockets"),
@@ -256,7 +256,7 @@ def test_an_error_shows_the_text_of_the_daemon_or_else_the_status(kind, body, te
         (GONE, None),
     ],
 )
-def test_an_error_of_a_template_is_an_error_of_this_template_alone(incus, answer, message):
+def test_an_error_of_one_template_does_not_hide_other_templates(incus, answer, message):
     incus.put("GET /1.0/instances/c1/metadata/templates?path=once.tpl", answer)
     live = opened("incus:c1")
     found = live.image.read_templates(["once.tpl", "hostname.tpl"])
@@ -280,7 +280,9 @@ def test_the_reason_why_the_files_of_an_instance_are_unreadable_is_given(incus, 
 
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize(("limit", "fits"), [(5, True), (4, False)])
-def test_all_files_of_an_instance_together_are_limited(incus, limit, fits, known, monkeypatch):
+def test_the_total_size_of_the_files_that_are_read_from_an_instance_is_limited(
+    incus, limit, fits, known, monkeypatch
+):
     """LXD 5.0 does not tell the size of a file before it sends the file."""
     for path, body in (("%2Fx", b"ab"), ("%2Fy", b"abc")):
         head = {**FILE, "Content-Length": str(len(body))} if known else FILE

@@ -61,8 +61,8 @@ def test_a_note_says_that_no_daemon_sets_the_pending_trigger():
 def test_a_note_says_that_a_running_instance_has_a_pending_trigger():
     (note,) = first_start(instance("copy", "Running")).notes
     assert note == (
-        "the description says 'Running' and has 'copy' pending, but a start clears the pending trigger: a user"
-        " has set it by hand, or parts of the description are older than others"
+        "the description says 'Running' and has 'copy' pending, although a start clears the pending trigger:"
+        " either a user has set the trigger by hand, or the description mixes older and newer data"
     )
     assert first_start(instance("copy", "Frozen")).notes == (note.replace("Running", "Frozen"),)
     assert not first_start(instance("copy", "Stopped")).notes

@@ -126,7 +126,7 @@ def test_the_processor_time_of_reading_an_instance_is_not_part_of_the_time_for_r
     assert [file.verdict for file in found.files] == ["change"]
 
 
-def test_only_the_first_of_many_instances_is_read_alone(incus, monkeypatch):
+def test_the_first_instance_is_read_before_later_instances_are_read_ahead(incus, monkeypatch):
     """So its result appears soon; later, the limit on instances that are read ahead bounds the memory."""
     describe, described = judge_many.describe_instance, []
     monkeypatch.setattr(
@@ -232,7 +232,7 @@ def test_the_error_of_a_failing_start_is_reported(incus):
     assert short(found).startswith("the start fails: ")
 
 
-def test_a_rule_that_may_run_before_the_start_fails_has_an_unknown_result(incus):
+def test_the_result_of_a_rule_is_unknown_if_another_rule_may_stop_the_start_first(incus):
     rules = [("/etc/a", ["start"], "bad.tpl", {}), ("/etc/same", ["start"], "good.tpl", {})]
     put_rules(incus, rules, {"bad.tpl": b"{{ x|nosuch }}", "good.tpl": b"x"})
     incus.put_file("c1", "/etc/same", b"x", mode="0644")
@@ -477,7 +477,7 @@ def test_the_result_of_colliding_rules_is_unknown_in_a_virtual_machine(incus, co
     assert [file.verdict for file in found.files] == ["unknown", "unknown"] and found.exit_code == 5
     assert found.files[0].reason == (
         "incus-debian writes this file, but templater refuses: the rules for '/etc/a' and '/etc/./a' write the"
-        " same file, or the file of one is a parent of the other's"
+        " same file, or one target is a parent directory of the other target"
     )
 
 

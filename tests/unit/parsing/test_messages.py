@@ -35,7 +35,7 @@ INSTANCES = [
     ("profiles: a\n", "1:11", "profiles: must be a list of profiles, not text", ""),
     ("profiles: {}\n", "1:11", "profiles: must be a list of profiles, not a mapping", ""),
     ("profiles: [[]]\n", "1:12", "profiles.0: must be text, not a list", "start a text of several lines with '|'"),
-    ("profiles: [default]\nname: a\n", "1:11", "profiles: the contents of 'default' were not given", "give profiles with -p, or --expanded for `config show --expanded`; `incus list NAME -f json` prints an instance with its profiles expanded"),
+    ("profiles: [default]\nname: a\n", "1:11", "profiles: the contents of 'default' were not given", "give the profiles with -p, or add --expanded if `config show --expanded` printed the description; `incus list NAME -f json` prints an instance with its profiles expanded"),
     ("name: []\n", "1:7", "name: must be text, not a list", "start a text of several lines with '|'"),
     ("type: vmm\nname: a\n", "1:7", "type: unknown instance type 'vmm'", "use the type container or virtual-machine"),
     ("instance: {name: a}\nprofiles: 1\n", "2:11", "profiles: must be a list of profiles, not text", ""),

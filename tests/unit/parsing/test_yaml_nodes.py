@@ -218,13 +218,13 @@ def test_a_byte_order_mark_inside_a_line_is_a_letter():
 
 
 @pytest.mark.parametrize(("rules", "plain"), [("v2", False), ("v4", True)])
-def test_only_the_v4_rules_ignore_the_tag_of_a_plain_scalar_without_a_name(rules, plain):
+def test_only_the_v4_rules_ignore_a_tag_without_a_name_before_a_plain_scalar(rules, plain):
     assert [node.plain for node in parse(Source("m", "[! 5, ! '5']"), rules).children] == [plain, False]
 
 
 @pytest.mark.parametrize("key", ["! <<", "! '<<'", "!<!> <<", "&a ! <<"])
 @pytest.mark.parametrize("rules", ["v2", "v4"])
-def test_a_merge_key_with_a_tag_without_a_name_is_an_error(key, rules):
+def test_a_tag_without_a_name_before_a_merge_key_is_an_error(key, rules):
     with pytest.raises(YamlError, match="tag '!' is not allowed before '<<'"):
         parse(Source("m", f"{key}: {{}}"), rules)
 

@@ -369,7 +369,7 @@ def test_a_link_in_a_mounted_file_system_is_followed_only_within_that_file_syste
     )
 
 
-def test_the_steps_of_all_paths_have_one_limit() -> None:
+def test_the_paths_of_all_rules_share_one_limit_on_directories_and_links() -> None:
     steps = Steps()
     rootfs = MemoryRootfs({"/a": Entry(DIRECTORY, 0o755)})
     steps.left = 3

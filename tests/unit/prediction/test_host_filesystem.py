@@ -69,7 +69,7 @@ def simulated(path: str, create: bool) -> str:
     return ""
 
 
-def test_an_os_root_of_go_follows_at_most_eight_links() -> None:
+def test_the_os_root_type_of_go_follows_at_most_eight_links() -> None:
     filesystem = with_links()
     root = Root(filesystem, filesystem.top)
     assert root.stat("chain8").kind == FILE

@@ -179,7 +179,7 @@ def test_a_null_metadata_document_causes_no_error_on_hosts_that_check_for_it(
         ("lxd", True, "fails", "path escapes from parent"),
     ],
 )
-def test_a_template_outside_its_folder_is_a_file_of_the_host_or_is_refused(
+def test_a_template_name_that_leaves_its_folder_reads_a_file_of_the_host_or_is_refused(
     host: str, vm: bool, result: str, says: str
 ) -> None:
     template = "../../../../../../etc/hostname"

@@ -192,7 +192,7 @@ def test_explain_lists_each_key_once_with_the_lines_of_the_template_that_read_it
     ]  # fmt: skip
 
 
-def test_explain_lists_a_condition_without_output_among_the_parts_of_a_line():
+def test_explain_lists_a_condition_even_if_the_condition_printed_nothing():
     image, instance = open_image(str(IMAGES / "openwrt")), Instance("w1")
     found = plan(image, instance, triggers=("create",), clock=1.0, seed=1)
     layers = Layers(instance, instance, found.metadata)
@@ -229,5 +229,5 @@ def test_the_keys_that_a_template_reads_include_the_configuration_key_of_the_pri
         (Origin("a", "image", "", Source("metadata.yaml", "\na").span(1, 2)), "image property"),
     ],
 )  # fmt: skip
-def test_the_words_about_an_origin_name_the_profile_or_the_line(origin, words):
+def test_the_description_of_an_origin_contains_the_profile_or_the_line(origin, words):
     assert origin.words == words

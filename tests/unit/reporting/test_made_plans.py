@@ -154,7 +154,7 @@ def test_the_summary_counts_the_problems_on_the_host(results, error, text, code)
     assert verdict(plan) == code
 
 
-def test_a_failed_change_alone_fails_a_preview():
+def test_one_failed_change_is_enough_to_fail_a_preview():
     failed = made(FAILED, error=InputError("bad"))
     assert verdict(planned(failed)) == verdict(planned(agent=(failed,))) == 5
     assert verdict(planned(made(WRITE, content=b""))) == 0
@@ -237,7 +237,7 @@ def test_the_exit_code_is_5_if_the_table_of_hosts_has_a_failure_or_an_uncertain_
     assert HostTable(("incus",), (), {"incus": "error"}).exit_code == 5
 
 
-def test_the_host_table_compares_repeated_paths_in_order_and_shows_the_cause_only_of_differences():
+def test_the_host_table_compares_repeated_paths_in_order_and_gives_a_cause_only_for_differences():
     first = planned(made(WRITE, content=b"1\n"), made(WRITE, content=b"2\n"), outcomes=[WRITTEN, WRITTEN])
     second = planned(
         made(WRITE, content=b"1\n"), made(WRITE, content=b"3\n"), made(WRITE, "/b", b""), host=LXD,

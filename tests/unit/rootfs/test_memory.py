@@ -90,7 +90,7 @@ def test_changing_the_attributes_of_a_missing_path_in_memory_is_refused(change) 
     assert rootfs.entry("/etc/b") is None
 
 
-def test_every_kind_of_name_in_memory_can_get_another_owner_and_mode() -> None:
+def test_every_kind_of_entry_in_memory_can_get_another_owner_and_mode() -> None:
     rootfs = MemoryRootfs(
         {"/d": Entry(DIRECTORY), "/f": "text", "/l": Entry(SYMLINK, target="f"), "/p": Entry(FIFO)}
     )
@@ -101,7 +101,7 @@ def test_every_kind_of_name_in_memory_can_get_another_owner_and_mode() -> None:
         assert entry.mode == (0o777 if entry.kind == SYMLINK else 0o7701)
 
 
-def test_a_rootfs_in_memory_refuses_what_the_kernel_refuses():
+def test_a_rootfs_in_memory_refuses_the_same_changes_as_the_kernel():
     tree = MemoryRootfs({"/d/a": "x", "/e": Entry(DIRECTORY, 0o755), "/f": "x"})
     for call, message in (
         (lambda: tree.overwrite("/d", b""), "'/d' is not a file"),
@@ -121,7 +121,7 @@ def test_a_rootfs_in_memory_refuses_what_the_kernel_refuses():
     assert [path for path, _ in tree.walk()] == ["/e", "/e/a", "/f"]
 
 
-def test_new_names_in_memory_have_the_usual_modes_and_belong_to_root():
+def test_new_entries_in_memory_have_the_usual_modes_and_belong_to_root():
     tree = MemoryRootfs({"/text": "x"})
     tree.write("/f", b"x")
     tree.mkdir("/d")

@@ -205,7 +205,7 @@ def test_a_path_that_cannot_be_a_directory_gives_a_message(path, message):
 
 
 @as_root
-def test_root_makes_a_new_log_only_under_its_own_name(tmp_path):
+def test_root_creates_a_missing_log_but_does_not_follow_a_link_at_its_path(tmp_path):
     (tmp_path / "link").symlink_to("target")
     with pytest.raises(OSError, match="symbolic links"):
         open_log(f"{tmp_path}/link")

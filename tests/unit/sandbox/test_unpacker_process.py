@@ -418,7 +418,7 @@ def test_the_error_says_why_the_sandboxed_program_ended(code, said, kind, messag
     assert (type(error), error.message) == (kind, message)
 
 
-def test_the_processor_time_of_a_program_is_that_of_its_process():
+def test_the_processor_time_of_a_program_is_read_from_its_process():
     program = unpacker_process.Program(os.getpid(), None, None, Bounds())
     running_programs.discard(program.processor_seconds)
     before = time.process_time()

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="co
         (b"x", "ToolFailure: the program could not start"),
     ],
 )
-def test_the_end_of_a_program_is_told_by_its_first_process(said, found, monkeypatch):
+def test_the_first_process_reports_how_a_program_ended(said, found, monkeypatch):
     def outer(launch, output, status, uid):
         os.write(output, b"/w/a: x /w/b\n")
         os.write(status, said)
@@ -62,14 +62,14 @@ def test_a_program_may_print_exactly_as_much_as_its_limit():
         received(b"x" * 3073, output=3072)
 
 
-def test_a_program_that_keeps_its_output_open_takes_too_long():
+def test_a_program_that_keeps_its_output_open_exceeds_the_time_limit():
     with pytest.raises(ToolFailure, match=r"^the program took longer than 0\.02 s$"):
         received(b"x", ends=False, wall=0.02)
     with pytest.raises(ToolFailure, match=r"^the program took longer than 0 s$"):
         received(b"x", wall=0)
 
 
-def test_the_command_of_a_program_has_the_place_of_its_folder():
+def test_the_command_of_a_program_contains_the_path_of_its_folder():
     words = ("-f", "{folder}/a", "x{folder}")
     launch = validator_process._Launch("/usr/bin/tool", words, {}, os.devnull, Limits())
     assert launch.command("/w") == ["tool", "-f", "/w/a", "x/w"]
@@ -84,7 +84,7 @@ def test_the_command_of_a_program_has_the_place_of_its_folder():
         ((), [(0, 10)]),
     ],
 )
-def test_all_descriptors_but_a_few_are_closed(kept, closed, monkeypatch):
+def test_all_descriptors_except_the_listed_ones_are_closed(kept, closed, monkeypatch):
     calls = []
     monkeypatch.setattr(validator_process, "os", SimpleNamespace(closerange=lambda *ends: calls.append(ends)))
     monkeypatch.setattr(validator_process, "highest_descriptor", lambda: 9)
@@ -148,7 +148,7 @@ def test_the_threads_of_all_processes_of_a_user_are_counted(monkeypatch):
     assert validator_process._tasks(9) == 0
 
 
-def test_without_proc_no_user_has_too_many_threads(monkeypatch):
+def test_without_proc_the_thread_count_is_a_number_that_no_user_reaches(monkeypatch):
     def missing(path):
         raise FileNotFoundError(path)
 

@@ -96,5 +96,7 @@ def test_serve_says_what_it_serves_and_which_certificate_clients_can_trust(
     assert main(["serve", str(tree), "--listen", f"{shown}:1"]) == 0
     out, err = capsys.readouterr()
     assert out == f"serving 4 images on https://{shown}:8443\n"
-    assert err.startswith(f"note: clients can trust the certificate '{tmp_path}/config/")
+    assert err.startswith(
+        f"note: to let clients trust this server, give them the certificate '{tmp_path}/config/"
+    )
     assert err.endswith("'\n")

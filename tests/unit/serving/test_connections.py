@@ -261,7 +261,7 @@ def test_the_server_accepts_no_further_connection_while_too_many_connections_are
     assert calls[-1] == ("serve", "192.0.2.3")
 
 
-def test_a_client_that_does_not_read_is_too_slow():
+def test_sending_to_a_client_that_does_not_read_ends_at_the_time_limit():
     class Response:
         async def write(self, data):
             await asyncio.sleep(len(data))

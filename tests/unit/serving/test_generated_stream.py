@@ -87,7 +87,7 @@ def test_a_split_image_of_this_machine_is_in_the_catalog_with_its_fingerprint(lo
         files.open("images/other")
 
 
-def test_the_newest_image_is_listed_first_and_gives_its_product_its_aliases(local):
+def test_images_are_listed_newest_first_and_a_product_has_the_aliases_of_its_newest_image(local):
     listing, _, messages = served(
         local("b", created=CREATED + 86400, aliases=("new",)), local("a", aliases=("old",)),
         local("c", created=CREATED - 86400, aliases=("older",)),
@@ -97,7 +97,7 @@ def test_the_newest_image_is_listed_first_and_gives_its_product_its_aliases(loca
     assert (product["aliases"], len(product["versions"]), messages) == ("new", 3, [])
 
 
-def test_a_container_and_a_machine_of_one_version_share_the_aliases_of_both(local, tmp_path):
+def test_a_product_has_the_aliases_of_its_container_image_and_its_machine_image(local, tmp_path):
     first = local(aliases=("one", "both"))
     (tmp_path / "disk").write_bytes(QCOW2)
     second = replace(
@@ -207,7 +207,7 @@ def test_a_default_variant_is_not_in_the_description_of_an_image(variant):
     assert found.expires == 0 and found.properties.get("variant", "") == variant
 
 
-def test_only_the_first_unified_image_of_a_product_can_be_imported_by_its_names():
+def test_only_the_first_unified_image_with_a_name_can_be_imported_by_that_name():
     named = set()
     first = of_catalog(None, kind="tar.gz")
     second = Image(

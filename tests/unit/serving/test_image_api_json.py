@@ -107,7 +107,7 @@ def test_the_answers_of_the_server_are_those_of_a_public_daemon_without_extensio
     assert b" " not in image_api_json.success({"a": [1, 2]})
 
 
-def test_the_address_of_an_alias_has_no_slash_of_its_name():
+def test_a_slash_in_the_name_of_an_alias_is_escaped_in_its_address():
     assert image_api_json.alias_address("debian/13 x") == "/1.0/images/aliases/debian%2F13%20x"
     assert image_api_json.alias_address("\ud800") == "/1.0/images/aliases/%EF%BF%BD", "as Go decodes the name"
     assert image_api_json.image_address("ab") == "/1.0/images/ab"

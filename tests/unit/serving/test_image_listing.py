@@ -81,7 +81,7 @@ def test_a_list_keeps_the_texts_of_an_image_only_in_encoded_form():
     assert found.properties == {}
 
 
-def test_an_ended_list_frees_its_elements_and_does_not_end_like_a_complete_list():
+def test_ending_a_list_frees_its_elements_and_aborts_the_answers_that_send_the_list():
     elements = Elements([b"1", b"2", b"3"])
     answers = [success_list(elements), success_list(elements, b"\1\0\1")]
     begun = [iter(answer) for answer in answers]

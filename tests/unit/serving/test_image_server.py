@@ -424,7 +424,7 @@ async def filtered(server, address):
     return await server._filter(request, True, "a eq b")
 
 
-def test_filter_requests_run_one_after_another_and_only_some_of_a_network_may_wait(tree, monkeypatch):
+def test_filter_requests_run_one_at_a_time_and_a_limited_number_of_each_network_may_wait(tree, monkeypatch):
     """A filter takes a fifth of a second for 10,000 images."""
     running, most = [], []
 

@@ -143,7 +143,7 @@ def test_a_range_header_selects_the_expected_bytes(header, result):
     assert _range(SimpleNamespace(headers={"Range": header, "If-Range": "u"}), 10, "t") == (0, 10, 200)
 
 
-def test_caches_may_keep_an_index_for_a_minute_but_a_file_whose_name_is_its_hash_for_a_year():
+def test_clients_may_cache_an_index_for_a_minute_and_a_file_named_by_its_hash_for_a_year():
     assert _caching(f"images/{HASH}.tar.xz") == "public, max-age=31536000, immutable"
     assert _caching("streams/v1/index.json") == "public, max-age=60"
 
@@ -267,7 +267,7 @@ def test_a_new_connection_is_refused_if_its_busy_address_has_only_recent_connect
     assert listener._refuses(address) is refused
 
 
-def test_clients_that_neither_send_nor_read_lose_their_turns(monkeypatch):
+def test_clients_that_neither_send_nor_read_do_not_block_other_clients_of_their_network(monkeypatch):
     """Sixteen connections without a byte stopped all other clients of the same address for 15 seconds."""
     monkeypatch.setattr(connections, "_TURN", 0.01)
 
@@ -284,7 +284,7 @@ def test_clients_that_neither_send_nor_read_lose_their_turns(monkeypatch):
     assert asyncio.run(work()) == 1
 
 
-def test_a_client_that_sends_nothing_is_not_in_a_handshake():
+def test_waiting_for_the_first_byte_of_a_client_ends_at_the_time_limit():
     async def work(data):
         one, other = socket.socketpair()
         with one, other:

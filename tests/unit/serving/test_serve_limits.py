@@ -19,7 +19,7 @@ def sizes(products, folder) -> tuple[int, int]:
     return served.bytes, Listing(TreeSource(str(folder))._images(products))._size
 
 
-def test_attack_82_commands_count_at_least_the_bytes_of_a_servers_lists(tmp_path):
+def test_attack_82_commands_never_underestimate_the_size_of_the_lists_of_a_server(tmp_path):
     rng = random.Random(82)
 
     def text(most: int = 20) -> str:
@@ -57,7 +57,7 @@ def test_attack_82_commands_count_at_least_the_bytes_of_a_servers_lists(tmp_path
 
 
 @pytest.mark.parametrize("aliases", [0, 4])
-def test_commands_count_little_more_than_the_bytes_of_a_servers_lists(aliases, tmp_path):
+def test_commands_overestimate_the_size_of_the_lists_of_a_server_by_less_than_a_tenth(aliases, tmp_path):
     digest = "a" * 64
     item = {"path": "images/a.tar.xz", "size": 10**6, "combined_squashfs_sha256": digest}
     items = {f"{family}.tar.xz": {"ftype": f"{family}.tar.xz", **item} for family in ("incus", "lxd")}

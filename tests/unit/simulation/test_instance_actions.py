@@ -313,7 +313,7 @@ def test_a_simulated_start_on_lxd_ignores_the_owner_of_a_rule() -> None:  # 42
     assert (change.uid, change.mode) == (7, 0o600)
 
 
-def test_the_remarks_of_a_start_name_each_file_once_for_each_deviation() -> None:
+def test_a_remark_about_a_deviation_lists_each_file_only_once() -> None:
     fields = "{when: [create, start], template: a.tpl, uid: 5}"
     report = life_report(Paper(f"templates:\n  /etc/a: {fields}\n  /etc/b: {fields}\n"), LXD_DEBIAN, "start")
     assert report.started is not None
@@ -756,7 +756,7 @@ def test_a_snapshot_needs_a_new_name():
         ("rebuild=", "rebuild", "", ""),
     ],
 )
-def test_a_step_of_a_setting_is_told_from_a_step_of_an_instance_with_the_same_name(
+def test_a_step_that_changes_a_setting_is_not_confused_with_an_instance_of_the_same_name(
     text, verb, argument, name
 ):
     step = parse_step(text)
@@ -788,7 +788,7 @@ def test_a_step_of_a_device_needs_its_name_and_a_key(text):
         ("export=c2", "c2"),
     ],
 )
-def test_a_copy_of_a_snapshot_has_the_name_before_the_slash(text, made):
+def test_a_copy_or_publish_step_creates_the_instance_named_before_the_slash(text, made):
     assert parse_step(text).made == made
 
 
@@ -833,7 +833,7 @@ def test_the_files_of_a_start_on_the_host_are_written_with_their_owners_and_mode
     assert remarks == ["/new/a: left empty by incus", "/etc/old: written by incus"]
 
 
-def test_the_errors_of_a_host_are_told_before_and_at_each_rule():
+def test_host_errors_include_a_failure_before_the_first_rule_and_each_failed_rule():
     rules = [Rule(f"/{number}", "a.tpl", ("start",)) for number in range(4)]
     changes = tuple(Change(rule, "start", rule.path, CREATE) for rule in rules)
     results = (("fails", "text", "said"), ("hangs", "never ends", ""), ("written", "text", "said"))
@@ -857,7 +857,7 @@ def test_metadata_that_the_host_cannot_read_fails_the_start(monkeypatch):
     assert report.pending == "create" and report.changes == ()
 
 
-def test_no_file_is_certain_if_one_of_several_failing_rules_ends_the_start():
+def test_every_file_is_unknown_if_one_of_several_failing_rules_stops_the_start():
     rules = "templates:\n" + "".join(
         f"  /etc/{name}: {{when: [start], template: {name}.tpl}}\n" for name in ("bad", "good", "odd")
     )

@@ -14,9 +14,8 @@ BACKUP = (
 )
 PENDING = "volatile.apply_template: copy"
 OUT_OF_DATE = (
-    "backup.yaml may be out of date, because a start does not rewrite it: if the instance is running, its "
-    "pending trigger has already run; for the current state, give the output of "
-    "`incus query /1.0/instances/NAME` with -i"
+    "backup.yaml may be out of date: a start runs the pending trigger, but does not rewrite the file; "
+    "for the current state, give the output of `incus query /1.0/instances/NAME` with -i"
 )
 
 

@@ -111,9 +111,7 @@ def test_a_snapshot_is_compared_with_a_file_or_recorded_with_the_update_option(
     ("rules", "target", "found"),
     [([], "/a", True), (["/etc/../a"], "/a", True), (["/b"], "/a", False), (["/b", "a"], "/a", True)],
 )
-def test_a_target_counts_as_written_by_a_rule_if_no_rules_are_known_or_one_has_that_path(
-    rules, target, found
-):
+def test_a_target_has_a_rule_if_a_rule_has_its_path_or_if_no_rules_are_known(rules, target, found):
     result = SimpleNamespace(targets=None, rules=[SimpleNamespace(path=path) for path in rules])
     assert has_rule(result, target) is found
 
@@ -214,7 +212,7 @@ def about(kind, target="/a", value=True):
         (about("absent"), {}, []),
     ],
 )  # fmt: skip
-def test_an_error_of_one_file_is_expected_by_its_own_key(wanted, errors, failures):
+def test_the_error_key_of_a_file_applies_only_to_errors_of_that_file(wanted, errors, failures):
     assert judged(errors, files=(wanted,)) == failures
 
 
@@ -235,7 +233,9 @@ def test_a_file_that_is_not_written_is_a_failure_with_its_reason(kind, rules, un
 
 
 @pytest.mark.parametrize(("fixed", "failures"), [(True, 1), (False, 0)])
-def test_an_absent_file_needs_a_rule_only_if_all_cases_have_the_same_rules(fixed, failures):
+def test_expecting_that_a_file_without_a_rule_is_absent_fails_if_all_cases_have_the_same_rules(
+    fixed, failures
+):
     result = SimpleNamespace(
         errors={}, error=None, files={}, rules=[SimpleNamespace(path="/zzz")], unknown={}, targets=None
     )
@@ -252,7 +252,7 @@ def written(*names, text="x\n"):
     return SimpleNamespace(errors={}, error=None, files=found, rules=(), unknown={}, targets=None)
 
 
-def test_a_snapshot_of_a_run_has_all_files_once_and_the_position_of_its_key():
+def test_a_snapshot_of_all_files_contains_each_file_once_and_has_the_position_of_its_key():
     snapshot = judge.Snapshot()
     case = judge.Judge(None, snapshot, lambda *words: [], lambda: None)
     wanted = expecting(files=(about("snapshot"),))
@@ -278,7 +278,7 @@ def test_a_snapshot_shows_whether_a_file_ends_with_a_newline(text, data):
     assert snapshot.data.removesuffix(b"\n") == data.removesuffix(b"\n")
 
 
-def test_a_snapshot_keeps_the_files_up_to_its_limit_and_the_name_of_the_first_binary_file(monkeypatch):
+def test_a_snapshot_contains_the_files_up_to_its_limit_and_names_the_first_binary_file(monkeypatch):
     monkeypatch.setattr(judge, "MAX_SNAPSHOT", 6)
     snapshot = judge.Snapshot()
     for name, text in (("/a", "12\n"), ("/b", "\0"), ("/c", "\0"), ("/d", "45\n"), ("/e", "7")):
@@ -287,7 +287,7 @@ def test_a_snapshot_keeps_the_files_up_to_its_limit_and_the_name_of_the_first_bi
     assert (snapshot.size, snapshot.binary) == (7, "/b")
 
 
-def test_the_mistakes_of_a_file_are_failures_at_the_key_that_asks_for_them():
+def test_mistakes_in_a_rendered_file_are_reported_at_the_key_that_requests_the_check():
     asked = []
 
     def mistakes(file, result):
@@ -308,7 +308,7 @@ def test_the_mistakes_of_a_file_are_failures_at_the_key_that_asks_for_them():
     assert asked == ["/a", "/a", "/b"]
 
 
-def test_the_time_is_checked_before_each_expectation_and_hints_end_after_a_number(monkeypatch):
+def test_the_time_limit_is_checked_at_each_expectation_and_the_number_of_hints_is_limited(monkeypatch):
     times = []
     case = judge.Judge(None, None, lambda *words: [], lambda: times.append(1), hints=iter(range(1)))
     monkeypatch.setattr(judge, "did_you_mean", lambda path, known: f"hint for {len(path)} of {len(known)}")
@@ -320,7 +320,7 @@ def test_the_time_is_checked_before_each_expectation_and_hints_end_after_a_numbe
     assert len(times) == 2
 
 
-def test_a_binary_or_differing_text_is_compared_exactly():
+def test_an_expected_text_with_an_invalid_byte_differs_from_the_text_without_that_byte():
     wanted = SimpleNamespace(kind="equals", value="a\udcff\n", span=SPAN)
     found = file("a\n")
     found.change.content = b"a\n"

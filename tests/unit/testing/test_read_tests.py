@@ -229,7 +229,7 @@ def test_too_many_instance_keys_in_many_test_cases_give_an_error(tmp_path, monke
 
 
 @pytest.mark.parametrize("name", ["MAX_CASES", "MAX_NODES", "MAX_OPTIONS", "MAX_STEPS"])
-def test_twice_as_many_tests_need_exactly_twice_the_limit(name, tmp_path, monkeypatch):
+def test_two_tests_count_twice_as_much_as_one_test_toward_each_limit(name, tmp_path, monkeypatch):
     def least(count):
         entries = (
             f"  - {{name: x{number}, options: {{image.release: a}}, expect: {{/a: {{matches: x{number}}}}}}}\n"
@@ -401,7 +401,7 @@ def test_an_instance_in_a_test_has_its_own_fields_and_the_defaults_of_a_containe
     assert (plain.title, full.label, plain.file) == ("a", "", f"{tmp_path}/a.yaml")
 
 
-def test_the_root_filesystem_of_a_test_is_a_word_or_the_files_of_all_its_parts(tmp_path):
+def test_the_rootfs_of_a_test_is_a_keyword_or_the_merged_files_of_the_defaults_and_the_test(tmp_path):
     word, files = read(
         tmp_path,
         "defaults: {rootfs: {/etc/a: one, /etc/b: two}}\ntests:\n- {name: a, rootfs: none, snapshot: true}\n"
@@ -411,7 +411,7 @@ def test_the_root_filesystem_of_a_test_is_a_word_or_the_files_of_all_its_parts(t
     assert files.rootfs == {"/etc/a": "one", "/etc/b": "three", "/etc/a-b": "x"}
 
 
-def test_only_chosen_cases_are_returned_and_one_file_can_be_read_alone(tmp_path):
+def test_reading_tests_can_be_restricted_to_some_cases_or_to_one_file(tmp_path):
     tmp_path.mkdir(exist_ok=True)
     for name in ("b", "a"):
         (tmp_path / f"{name}.yaml").write_text(

@@ -99,7 +99,7 @@ def test_a_validator_whose_process_fails_gives_the_message_of_the_failure(monkey
 
 
 @pytest.mark.parametrize(("stdin", "place"), [(False, os.devnull), (True, "etc/x/a.yaml")])
-def test_a_program_gets_the_text_as_a_file_and_its_limit_on_processor_time(stdin, place, monkeypatch):
+def test_a_program_gets_the_text_as_a_file_and_a_limit_on_its_processor_time(stdin, place, monkeypatch):
     calls = []
 
     def run(*arguments, **options):
@@ -130,7 +130,7 @@ def test_a_program_gets_the_text_as_a_file_and_its_limit_on_processor_time(stdin
         (2, "", "exit code 2"),
     ],
 )
-def test_a_program_that_fails_without_a_mistake_is_a_failure_unless_a_line_excuses_it(code, output, found):
+def test_an_exit_code_without_a_mistake_is_a_failure_unless_a_known_line_explains_it(code, output, found):
     def read(lines, name):
         return [(1, f"{line} of {name}") for line in lines if line.startswith("bad")]
 

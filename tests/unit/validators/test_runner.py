@@ -373,7 +373,7 @@ def test_a_program_that_cannot_be_confined_runs_only_on_request(monkeypatch, any
     assert Runner(anyway=anyway).ask("sh", "script", b"a") == answer
 
 
-def test_messages_of_systemd_are_reported_by_their_kind():
+def test_each_kind_of_systemd_message_gets_its_level_or_is_ignored():
     lines = [
         "/x/a.service:2: Unknown key 'Foo' in section [Service], ignoring.",
         "a.service:3: Invalid section header '[Unit'",

@@ -66,7 +66,7 @@ def test_messages_redact_secret_values_and_their_lines_and_quoted_parts():
     assert scrub("unknown filter 'upper'") == "unknown filter 'upper'"
 
 
-def test_a_message_that_can_quote_a_computed_secret_keeps_only_quoted_texts_of_the_image():
+def test_a_message_that_may_quote_a_computed_secret_shows_only_quotes_from_the_image():
     """An error quotes what a template made of a secret, such as its upper case."""
     scrub = a_redaction("{{ 1|yesno:x }}").scrub
     assert (

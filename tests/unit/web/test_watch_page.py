@@ -60,7 +60,7 @@ def test_a_file_that_a_later_pass_writes_again_has_a_remark_about_the_later_pass
         ("image/other/a.tpl", ""),
     ],
 )
-def test_a_finding_leads_to_the_file_that_shows_it(finding, path):
+def test_a_finding_links_to_metadata_yaml_or_to_the_file_of_its_template(finding, path):
     assert finding_path(a_view(a_plan(b"x\n")), {"file": finding}) == path
 
 
@@ -72,7 +72,7 @@ def test_a_page_without_the_open_file_or_without_metadata_shows_only_the_errors(
         assert "no &lt;plan&gt;" in shown and "<h3>" not in shown
 
 
-def test_a_page_of_two_sides_names_the_side_of_an_error():
+def test_a_page_that_compares_two_sides_names_the_side_with_an_error():
     view = a_view(InputError("no plan"), a_plan(b"x\n"), sides=("before", "after"))
     shown = str(open_file(PageView(view, (view, view), ("left", "right"), {}, "/etc/none")))
     assert "<h3>left</h3>" in shown and "<h3>right</h3>" not in shown
@@ -139,7 +139,7 @@ def test_a_long_block_has_a_button_for_its_other_lines(most, count, more):
         ({"content": b"a\xff"}, "The origins are not shown: the file has too many lines, parts or origins."),
     ],
 )
-def test_a_result_without_lines_says_why(facts, text):
+def test_a_result_without_lines_says_why_it_has_no_lines(facts, text):
     change = Change(Rule("/a", "a.tpl", ()), "create", "/a", facts.get("action", WRITE))
     change.content, change.error = facts.get("content", b"x"), facts.get("error")
     variant = SimpleNamespace(

@@ -239,7 +239,7 @@ def test_an_output_folder_must_be_new_or_empty(tmp_path):
     assert caught.value.hint == "give a new folder, or use `templater apply` for a rootfs"
 
 
-def test_one_of_several_names_of_a_running_program_is_replaced(tmp_path, monkeypatch):
+def test_a_running_program_with_several_hard_links_is_replaced_under_one_name(tmp_path, monkeypatch):
     """A running program can't be opened for writing, so its inode is not looked up again."""
     (tmp_path / "program").write_text("old")
     os.link(tmp_path / "program", tmp_path / "other")

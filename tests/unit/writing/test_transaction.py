@@ -464,7 +464,7 @@ def test_a_failed_apply_leaves_no_journal(rootfs, top, tmp_path):
     assert os.listdir(tmp_path / "state") == []
 
 
-def test_the_journal_stays_if_a_rollback_fails_and_cannot_look_up_the_backup(
+def test_the_journal_is_kept_if_a_rollback_fails_and_its_backup_cannot_be_looked_up(
     rootfs, top, tmp_path, monkeypatch
 ):
     def broken(*arguments):

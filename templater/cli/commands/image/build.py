@@ -28,7 +28,7 @@ metadata.yaml, but not in the directory. The command prints warnings for the pro
 and fails for an image that every daemon refuses.
 
 A split image is two files, FILE and FILE.root. If -o names a directory, the files get the names that the
-daemons use. Files get their names only when all of them are complete.
+daemons use. No file appears under its final name before all files are complete.
 
 \b
 Examples:

@@ -316,7 +316,7 @@ def _check(uid: str, gid: str, mode: str) -> None:
     octal = set(mode) <= set("01234567")
     if octal and len(mode) == 4 and mode[0] != "0":
         raise UsageError(
-            f"the daemons read mode '{mode}' as decimal: four digits need a leading 0",
+            f"the daemons read mode '{mode}' as decimal, because it has four digits and no leading 0",
             hint="a rule can set permissions such as 0755, but not the setuid, setgid or sticky bit",
         )
     if mode and not (octal and len(mode) in (3, 4)):

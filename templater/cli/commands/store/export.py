@@ -13,7 +13,7 @@ from . import image_argument
 
 HELP = """Copy an image's files out of the store.
 
-They get the names that the daemons use: FINGERPRINT.tar.xz, or meta-FINGERPRINT.tar.xz and
+The files get the names that the daemons use: FINGERPRINT.tar.xz, or meta-FINGERPRINT.tar.xz and
 FINGERPRINT.squashfs.
 `templater image export store:IMAGE` converts an image to another format.
 

@@ -17,9 +17,10 @@ Both Incus and LXD can download the image.
 META is a unified image, or the metadata tarball of a split image followed by its root filesystems:
 a squashfs file or a tarball for containers, a qcow2 disk for virtual machines.
 
-The properties os, release and variant name the product, and creation_date names the version in
-UTC. Every image gets the alias OS/RELEASE/VARIANT, and OS/RELEASE if its variant is 'default'.
-Files of a version are never replaced. To publish new content, build an image with a new creation_date.
+The product gets its name from the properties os, release and variant. The version gets its name from
+creation_date, in UTC. Every image gets the alias OS/RELEASE/VARIANT, and OS/RELEASE if its variant is
+'default'. Files of a version are never replaced. To publish new content, build an image with a new
+creation_date.
 
 \b
 Examples:

@@ -74,9 +74,7 @@ def command(
         output.say(f"would delete {count(len(pruned.deleted), 'file')}")
     else:
         deleted = f"deleted {count(len(pruned.deleted), 'file')}, {size(pruned.size)}"
-        output.say(
-            f"{deleted}; kept because clients may still download them: {count(pruned.waiting, 'file')}"
-        )
+        output.say(f"{deleted}; kept {count(pruned.waiting, 'file')} that clients may still download")
 
 
 def _seconds(text: str) -> int:

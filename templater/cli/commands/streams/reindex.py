@@ -120,7 +120,7 @@ def write_tables(origin: UrlStream, described: tuple[Described, ...], limits: Gi
 
 
 def _within(limits: Given, seconds: float) -> Given:
-    """Return limits that let one table take at most ``seconds``, with reading the image."""
+    """Return limits that let one table take at most ``seconds``, including the time to read the image."""
     shorter, most = copy(limits), max(1, int(seconds))
     shorter.rendering = {**limits.rendering, "total": most}
     shorter.command = {"processor": most, **limits.command}
