@@ -60,9 +60,10 @@ def ids_on_disk(config: str) -> "IdMap | None":
 
 
 def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
-    """Return the id map of ``lxc.idmap``, or None if the settings ``found`` have no id map.
+    """Return the id map that ``lxc.idmap`` sets in ``found``, or None if no setting sets one.
 
-    If LXC mounts the root filesystem with that map, return the identity map. Messages name ``config``.
+    If LXC mounts the root filesystem with that map, return the identity map instead. ``config`` is the file
+    that error messages name.
     """
     from ..rootfs.directory_rootfs import IDENTITY, IdMap
 

@@ -114,7 +114,7 @@ class InstanceView:
 
 
 def instance_view(instance: Instance, columns: Sequence[Column]) -> InstanceView:
-    """Collect the files of the columns. Equal results of a file on several hosts are one variant."""
+    """Collect the files of the columns. Hosts that write the same file share one variant of it."""
     files: dict[str, FileView] = {}
     known: dict[Any, Variant] = {}
     for number, column in enumerate(columns):

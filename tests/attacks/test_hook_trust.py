@@ -1331,7 +1331,7 @@ def test_attack_74_below_a_directory_of_another_user_the_rest_of_the_path_must_b
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
 @pytest.mark.parametrize("place", ["{}/rootfs", "{}/sub/rootfs", "{}/../link/sub/rootfs", "/{}/rootfs"])
-def test_attack_74_apply_refuses_a_root_filesystem_if_another_instance_replaced_the_opened_source(
+def test_attack_74_apply_refuses_a_root_filesystem_if_its_source_now_belongs_to_another_instance(
     place: str, container: Path
 ) -> None:
     """Only a root filesystem directly in SRC was compared, and only if its path had the same text."""

@@ -284,7 +284,7 @@ def test_the_instances_that_an_image_names_have_limits_on_their_number_and_size(
         assert caught.value.message == message
 
 
-def test_an_instance_is_read_only_from_a_file_in_the_directory_of_the_image(tmp_path):
+def test_check_reads_no_instance_file_outside_the_directory_of_the_image(tmp_path):
     (tmp_path / "image.tar").write_text("x")
     for folder, error, hint in (
         (

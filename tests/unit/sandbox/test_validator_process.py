@@ -188,7 +188,7 @@ def test_a_sandboxed_program_has_no_privileges(sh):
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
-def test_a_program_has_no_capabilities_if_root_of_a_user_namespace_with_one_id_runs_it():
+def test_root_in_a_user_namespace_with_one_id_runs_programs_without_capabilities():
     """There, no other user exists that the program can become."""
     code = (
         "from templater.sandbox import validator_process as tool\n"
