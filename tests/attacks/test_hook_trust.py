@@ -1587,7 +1587,7 @@ def test_check_and_test_show_no_private_file_of_root_from_a_directory_of_another
     os.chmod(tmp_path / name, 0o600)
     assert main([command, str(tmp_path)]) != 0
     shown = capfd.readouterr()
-    assert "or give it the owner of the directory" in shown.out + shown.err
+    assert "or chown it to the owner of its directory" in shown.out + shown.err
     assert "hunter2" not in shown.out + shown.err
 
 

@@ -142,7 +142,9 @@ def test_attack_61_an_extended_attribute_larger_than_linux_allows_hits_a_limit(
     tmp_path: Path, name: str, value: bytes
 ) -> None:
     made = image(tmp_path / "i.tar", pax({f"SCHILY.xattr.{name}": value}), file("rootfs/a"))
-    with pytest.raises(LimitError, match=r"extended attribute 'user\.a+' of .* bytes: Linux allows 65536"):
+    with pytest.raises(
+        LimitError, match=r"extended attribute 'user\.a+' with a value of .* bytes: Linux allows 65536"
+    ):
         open_image(made).read_to_end()
 
 

@@ -186,12 +186,19 @@ def test_a_template_with_variables_that_cannot_be_followed_has_a_finding():
     sets = "".join(f"{{% set x{n} = x{n + 1} %}}" for n in range(9))
     text = f"{{% for i in 'abcdefghijk' %}}a{{{{ x0 }}}}{sets}{{% set x9 = config_get('user.token') %}}{{% endfor %}}"
     image = an_image(rules("/etc/a: {when: [create], template: t}"), {"t": text})
-    words = "templater cannot follow all variables of this template"
     assert observed(CHECK, image) == [
-        ("medium", "image/templates/t:1:1", f"{words}: it may write a secret to '/etc/a', mode 0644")
+        (
+            "medium",
+            "image/templates/t:1:1",
+            "templater cannot follow all variables, so the template may write a secret to '/etc/a', mode 0644",
+        )
     ]
     assert observed("line-injection", image) == [
-        ("info", "image/templates/t:1:1", f"{words}: a value may add a line")
+        (
+            "info",
+            "image/templates/t:1:1",
+            "templater cannot follow all variables of this template: a value may add a line",
+        )
     ]
 
 

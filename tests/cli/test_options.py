@@ -106,7 +106,7 @@ def test_a_device_value_with_commas_extends_to_the_end_of_the_option():
 def test_a_device_value_that_looks_like_a_second_key_causes_a_note():
     devices, (note,) = device_overrides(("eth0,type=nic,ipv4.address=10.0.0.5",))
     assert devices == {"eth0": {"type": "nic,ipv4.address=10.0.0.5"}}
-    assert "give a second -d eth0,ipv4.address=" in note
+    assert "to set 'ipv4.address' too, add -d eth0,ipv4.address=" in note
     assert described(devices=("eth0,type=nic,network=br0",)).read().notes != ()
 
 

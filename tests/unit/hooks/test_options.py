@@ -322,7 +322,7 @@ def test_an_empty_line_for_all_hooks_clears_the_hooks_of_every_stage(container):
     """templater relied on a mount hook that LXC had dropped."""
     hooks = "lxc.hook.mount = from templater_hook import\nlxc.hook =\nlxc.hook.pre-start = from templater_hook import\n"
     (container / "config").write_text(hooks)
-    with pytest.raises(RefusedError, match="can't be written before LXC has mounted it"):
+    with pytest.raises(RefusedError, match="only LXC can mount it"):
         lxc.read_request(Options(), environ(container, LXC_ROOTFS_PATH="loop:/img.raw"))
 
 

@@ -108,7 +108,7 @@ def test_the_status_command_asks_for_a_mount_hook_if_lxc_must_mount_the_root_fil
     assert "hook install lxc" in before.hint
     (finding,) = [each for each in installed(container) if each.ok is False]
     assert "has no lxc.hook.mount" in finding.text
-    assert "line of lxc.hook.pre-start" in finding.hint
+    assert "set lxc.hook.mount to the value of lxc.hook.pre-start" in finding.hint
 
 
 def test_the_status_command_reports_a_missing_image(container):
