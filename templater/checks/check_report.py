@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from .ignores import Ignores
 from .run_checks import all_checks, audit
 from .sarif import sarif_document
 from .scan import scan_image, scanned_definition
+from .secret_keys import without_values
 from .templater_toml import WANTED, Configuration, with_configuration
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def check_report(
     sarif: tuple[str, str] | None = None,
     validators: Validators | None = None,
     choice: Choice | None = None,
+    redacted: bool = False,
     all_variants: bool = False,
     memo: Memo | None = None,
 ) -> dict[str, Any]:
@@ -57,6 +59,9 @@ def check_report(
     ``instances`` override those in templater.toml. The instances of templater.toml are rendered in addition
     to the built-in instances.
 
+    If ``redacted`` is true, the object also has the key ``redacted``: the findings without secrets of the
+    given instances.
+
     ``choice`` is the build to check if the image is a definition, and is None otherwise. With
     ``all_variants``, every build that the definition's filters distinguish is checked. ``memo`` has the texts
     that earlier checks have rendered.
@@ -69,7 +74,7 @@ def check_report(
         def report(choice: Choice) -> dict[str, Any]:
             scanned = scanned_definition(open_definition(path, choice, limits), yaml, rendering)
             image, configuration = with_configuration(scanned, hosts, instances, validators, memo=memo)
-            found = report_of(image, judge(image, configuration), at_least, sarif)
+            found = report_of(image, judge(image, configuration), at_least, sarif, redacted=redacted)
             assert scanned.definition is not None
             return found | {"notes": [*found["notes"], *scanned.definition.notes]}
 
@@ -80,7 +85,7 @@ def check_report(
     image, configuration = with_configuration(
         scanned, hosts, instances, validators, trusted=trusted, memo=memo
     )
-    return report_of(image, judge(image, configuration), at_least, sarif)
+    return report_of(image, judge(image, configuration), at_least, sarif, redacted=redacted)
 
 
 def combined(reports: Iterator[dict[str, Any]]) -> dict[str, Any]:
@@ -121,26 +126,36 @@ def judge(image: AuthoredImage, configuration: Configuration) -> Judged:
 
 
 def report_of(
-    image: AuthoredImage, judged: Judged, at_least: str, sarif: tuple[str, str] | None
+    image: AuthoredImage,
+    judged: Judged,
+    at_least: str,
+    sarif: tuple[str, str] | None,
+    *,
+    redacted: bool = False,
 ) -> dict[str, Any]:
     found, path, least = judged.findings, image.name, Severity.named(at_least)
     of_definition = image.definition is not None
     shown = [finding for finding in found if finding.severity >= least]
     hidden = Counter(finding.severity.level for finding in found if finding.severity < least)
-    return {
-        "findings": [author_data(finding, path, of_definition=of_definition) for finding in shown],
+
+    def data(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+        return [author_data(finding, path, of_definition=of_definition) for finding in findings]
+
+    report = {
+        "findings": data(shown),
         "hidden": dict(hidden),
         "not_run": []
         if image.has_rootfs
         else [check.id for check in all_checks("authoring") if check.rootfs],
-        "suppressed": [
-            author_data(finding, path, of_definition=of_definition) for finding in judged.suppressed
-        ],
+        "suppressed": data(judged.suppressed),
         "notes": [] if image.validators is None else image.validators.notes,
         "not_validated": [] if image.validators is None else list(image.validators.incomplete),
         "hosts": host_report(image) if len(image.hosts) > 1 else None,
         "sarif": sarif_document(shown, image.name, *sarif, folder="authoring") if sarif is not None else None,
     }
+    if redacted:
+        report["redacted"] = data(without_values(image, shown))
+    return report
 
 
 def author_data(finding: Finding, path: str, *, of_definition: bool = False) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..model.plan import Change, Plan
     from ..model.render_options import RenderOptions
+    from ..pongo2.trace_recorder import Name
     from ..rendering.explain import Explainer, Line
-    from ..rendering.origins import Origin
     from ..web.distinct_results import Column, InstanceView
     from .against_options import OtherSide
 
@@ -104,9 +104,9 @@ def report_plans(
 
     Return the report's content.
 
-    If several hosts are to be predicted, ``hosts`` has all of them. ``findings`` are the findings of `check`;
-    if None, `check` runs without validators. If ``compares`` is true, the report shows how existing files
-    change.
+    If several hosts are to be predicted, ``hosts`` has all of them. ``findings`` are the findings of `check`,
+    which the report shows as they are; if None, `check` runs without validators and without the instance. If
+    ``compares`` is true, the report shows how existing files change.
     """
     from ..web.distinct_results import instance_view
 
@@ -144,7 +144,7 @@ def write_report(
     from .. import __version__
     from ..model.plan import Plan
     from ..reporting.plan_text import summary
-    from ..web.redaction import Redaction, scrubbed
+    from ..web.redaction import Redaction
     from ..web.report_page import Report, report_page
 
     metadata = Source(METADATA, found.source.image.read_metadata().data)
@@ -156,8 +156,7 @@ def write_report(
         enabled=not target.show_secrets,
     )  # fmt: skip
     report = Report(
-        found.request.src, __version__, views, metadata, redaction,
-        None if findings is None else scrubbed(findings, redaction),
+        found.request.src, __version__, views, metadata, redaction, findings,
         (*found.source.notes, *(found.instance.notes if len(views) == 1 else ())), compares,
     )  # fmt: skip
     write(target.file, report_page(report))
@@ -212,9 +211,8 @@ def column(
 ) -> Column:  # fmt: skip
     from ..model.render_options import RenderOptions
     from ..planning.plan_image import read_templates
-    from ..rendering.explain import Explainer, readings
-    from ..rendering.origins import layers_of
-    from ..rendering.unknown_names import hides_reads
+    from ..rendering.explain import Explainer
+    from ..rendering.origins import layers_of, names_read
     from ..web.distinct_results import Column
 
     if isinstance(plan, TemplaterError):
@@ -239,16 +237,13 @@ def column(
         except TemplaterError:  # the time limit for all files is reached
             return None
 
-    def reads(change: Change) -> list[Origin] | None:
+    def reads(change: Change) -> Collection[Name] | None:
         source = sources.get(change.rule.template)
         try:
             explainer().options.check_time()
-            if source is None or hides_reads(source, own.dialect):
-                return None
-            found = readings(source, change.rule, layers, own.dialect)
         except TemplaterError:
             return None
-        return [each.origin for each in found]
+        return None if source is None else names_read(source, own.dialect)
 
     return Column(own.host.name, triggers, plan, explain, reads, sources, side)
 

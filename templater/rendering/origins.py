@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..model.errors import TemplaterError, TemplateSyntaxError
 from ..model.instance import EXPANDED_PROFILE, Expanded, Instance, Profile
 from ..model.metadata import Metadata, Rule
-from ..model.source import Span
-from ..pongo2.trace_recorder import CONFIG_DEFAULT, FILTER_DEFAULT, Name
+from ..model.source import Source, Span
+from ..pongo2.dialect import DIALECTS
+from ..pongo2.reads import reads_of
+from ..pongo2.render_state import DAEMON_NAMES
+from ..pongo2.template_loading import Compilation
+from ..pongo2.trace_recorder import CONFIG_DEFAULT, FILTER_DEFAULT, Name, normal
 
 if TYPE_CHECKING:
     from ..model.plan import Plan
@@ -26,7 +31,7 @@ KINDS = {
     "several": "several keys, each with its own origin",
     "undefined": "not set",
 }
-ALL_DEVICES = "all devices"
+ALL_KEYS, ALL_DEVICES = "all configuration keys", "all devices"
 _WORDS = {
     "local": "local key", "image": "image property", "property": "rule property",
     "default": "in the template", "daemon": "supplied by the daemon", "merged": "local or from a profile",
@@ -86,9 +91,9 @@ class Layers:
 
     def origin(self, name: Name, rule: Rule) -> Origin:
         """Return the origin of a value that a template of ``rule`` reads."""
-        root, *keys = name
+        root, *keys = normal({"devices": self.devices}, name)
         if root == "config":
-            return self.of_key(keys[0]) if keys else Origin("all configuration keys", "several")
+            return self.of_key(keys[0]) if keys else Origin(ALL_KEYS, "several")
         if root == "devices":
             return self.of_device(keys)
         if root == "properties":
@@ -203,6 +208,22 @@ def name_of(read: Read) -> Name:
     root, *keys = read.path
     root = {"container": "instance", "config_get": "config"}.get(root, root)
     return (root, *keys[: 2 if root == "devices" else 1])
+
+
+def names_read(source: Source, dialect: str) -> frozenset[Name] | None:
+    """Return the names that a template reads from its context, or None if they are unknown.
+
+    They are unknown if parsing exceeds a limit, and if the template binds a name that the daemon also
+    provides, because then not every use of this name is a read. A template that does not compile reads
+    nothing.
+    """
+    try:
+        document = Compilation(source, DIALECTS[dialect]).parsed()
+    except TemplateSyntaxError:
+        return frozenset()
+    except TemplaterError:
+        return None
+    return frozenset(map(name_of, reads_of(document))) if DAEMON_NAMES.isdisjoint(document.bound) else None
 
 
 def layers_of(

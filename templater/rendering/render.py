@@ -1,7 +1,14 @@
 """Rendering of the rules that match a trigger. This module does not read a root filesystem."""
 
 from ..model.entry import FILE, SYMLINK, TemplateFile
-from ..model.errors import LimitError, MetadataError, RefusedError, TemplateError, TemplaterError
+from ..model.errors import (
+    LimitError,
+    MetadataError,
+    RefusedError,
+    RenderError,
+    TemplateError,
+    TemplaterError,
+)
 from ..model.source import printable
 
 TYPE_CHECKING = False
@@ -162,6 +169,43 @@ def _with_rule(error: TemplaterError, rule: "Rule", trigger: str) -> TemplaterEr
     about = error.span or rule.spans.get("template") or span
     note = f"in the rule for '{printable(rule.path)}'{place}, trigger {printable(trigger)}"
     return error.replace(span=about, notes=(*error.notes, note))
+
+
+#: Template errors that a log or a report may quote, because they contain no values.
+#: An error with one of ``_FIXED_BEGINNINGS`` contains no values either: after the beginning, it has only a
+#: type, or a name from the template.
+_FIXED_TEXTS = frozenset((
+    "filename for 'include'-tag evaluated to an empty string", "filter 'pluralize' does only work on numbers",
+    "filter input argument must be of type 'time.Time'", "negative sign on a non-number expression",
+    "runtime error: integer divide by zero", "unable to resolve template",
+    "you cannot pass more than 2 arguments to filter 'pluralize'",
+))  # fmt: skip
+_FIXED_BEGINNINGS = ("can't access a field by name on type ", "can't access an index on type ",
+                     "filter with name '", "unknown filter '")  # fmt: skip
+
+
+#: The first words of limit errors that contain the size of a value.
+_WITHOUT_NUMBER = {
+    "the template builds a value of": "the template builds a value that is larger than its limit",
+    "one filter or operator needs": "one filter or operator needs more work than its limit",
+}
+
+
+def without_values(error: TemplaterError) -> TemplaterError:
+    """Return a render error without the values of the template's variables.
+
+    More users can read a hook's log, a hook's stderr and a report than the instance's configuration. A
+    template can put a password into an error, in any encoding.
+    """
+    message, hint = error.message, error.hint
+    if isinstance(error, RenderError):
+        if message not in _FIXED_TEXTS and not message.startswith(_FIXED_BEGINNINGS):
+            message, hint = "the template fails here", "templater preview shows the whole message"
+    elif isinstance(error, LimitError):
+        for beginning, text in _WITHOUT_NUMBER.items():
+            if message.startswith(beginning):
+                message = text
+    return type(error)(message, error.span, hint, error.notes)
 
 
 class Compiled:

@@ -61,14 +61,6 @@ def parsed_reads(source: Source, dialect: str) -> tuple[Read, ...]:
     return reads_of(Compilation(source, DIALECTS[dialect]).parsed())
 
 
-def hides_reads(source: Source, dialect: str) -> bool:
-    """Return whether a template binds a name that the daemon also provides.
-
-    `parsed_reads` omits such a name everywhere, even where the template reads the daemon's value.
-    """
-    return not DAEMON_NAMES.isdisjoint(Compilation(source, DIALECTS[dialect]).parsed().bound)
-
-
 def check(read: Read, properties: Collection[str] | None) -> Iterator[UnknownName]:
     root = read.path[0]
     if root not in DAEMON_NAMES and root not in BUILT_IN:

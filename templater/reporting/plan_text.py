@@ -152,15 +152,18 @@ def heading(change: Change) -> Heading:
     return Heading(path, change.action, owner, mode, why)
 
 
-def outcome_text(plan: Plan, change: Change) -> str:
-    """Return how the host's outcome of a change differs from templater's, or "" if the outcomes agree."""
+def outcome_text(plan: Plan, change: Change, *, with_error: bool = True) -> str:
+    """Return how the host's outcome of a change differs from templater's, or "" if the outcomes agree.
+
+    Without ``with_error``, omit the host's error, which can quote values that the template evaluated.
+    """
     outcome = plan.outcome(change)
     if outcome is None or _agrees(change, outcome):
         return ""
     shown = RESULT_TEXTS.get(outcome.result, outcome.result)
     if change.trigger == AGENT:  # the agent runs later, so its errors do not fail the start
         shown = shown.replace("the start", "the agent")
-    why = outcome.text or outcome.error
+    why = outcome.text or (outcome.error if with_error else "")
     host = plan.host.name
     return f"{host}: {shown}: {printable(why)}" if why and why != shown else f"{host}: {shown}"
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..model.hosts import HOSTS
 from ..model.plan import AGENT, FAILED, SKIP, WRITING, Change, Plan
-from ..reporting.plan_text import differences, unchanged, verdict
+from ..reporting.plan_text import differences, outcome_text, unchanged, verdict
 
 if TYPE_CHECKING:
     from ..model.errors import TemplaterError
     from ..model.instance import Instance
     from ..model.source import Source
+    from ..pongo2.trace_recorder import Name
     from ..rendering.explain import Line
-    from ..rendering.origins import Origin
 
 #: a function that returns the lines of a change's content with their origins, or None if these are unknown
 Explain = Callable[[Change], "list[Line] | None"]
-#: a function that returns the origins of the names that a change's template reads, or None if unknown
-Reads = Callable[[Change], "list[Origin] | None"]
+#: a function that returns the names that a change's template reads, or None if unknown
+Reads = Callable[[Change], "Collection[Name] | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,13 @@ class Variant:
     source: Source | None
     columns: list[int]
     lines: list[Line] | None
-    #: origins of the names that the template reads, for a failed file or one whose lines are unknown
-    reads: list[Origin] | None
+    #: the names that the template reads (None if unknown), by the side and the dialect of the columns.
+    #: The names are needed only if a part of the result has no known origin: an error, or unknown lines.
+    reads: dict[tuple[str, str], Collection[Name] | None] = field(default_factory=dict)
     #: pairs of a remark and the hosts that it is about ("" if it is about no host)
     remarks: dict[str, dict[str, None]] = field(default_factory=dict)
+    #: for each remark that quotes an error of a host: the remark without the error
+    short_remarks: dict[str, str] = field(default_factory=dict)
     #: the triggers that write the file
     triggers: dict[str, None] = field(default_factory=dict)
     #: the later passes that leave the file unchanged
@@ -147,22 +151,27 @@ def _add(
             variant.columns.append(number)
         current[change.real] = variant
         variant.triggers[change.trigger] = None
+        full, short = (outcome_text(plan, change, with_error=each) for each in (True, False))
         for text in differences(plan, change):
             host = plan.host.name if text.startswith(f"{plan.host.name}: ") else ""
-            variant.remarks.setdefault(text.removeprefix(f"{host}: "), {})[host] = None
+            remark = text.removeprefix(f"{host}: ")
+            variant.remarks.setdefault(remark, {})[host] = None
+            if text == full != short:
+                variant.short_remarks[remark] = short.removeprefix(f"{host}: ")
         later = last.get(change.real)
         if change.action in WRITING and later is not None and later is not change:
             variant.remarks.setdefault(f"written again on {later.trigger}", {})[""] = None
         outcome = plan.outcome(change)
         variant.host_fails = variant.host_fails or (outcome is not None and not outcome.ok)
+        kind = column.side, HOSTS[column.host].dialect
+        if kind not in variant.reads and (variant.lines is None or variant.short_remarks):
+            variant.reads[kind] = column.reads(change)
 
 
 def _variant(change: Change, column: Column) -> Variant:
-    found = Variant(change, column.sources.get(change.rule.template), [], None, None)
+    found = Variant(change, column.sources.get(change.rule.template), [], None)
     if found.has_content:
         found.lines = column.explain(change)
-    if found.lines is None:
-        found.reads = column.reads(change)
     return found
 
 

@@ -14,6 +14,7 @@ from ..model.errors import LimitError, TemplaterError
 from ..model.plan import FAILED, SKIP, UPDATE, Plan
 from ..rendering.explain import VALUE
 from ..rendering.origins import KINDS
+from ..rendering.render import without_values
 from ..reporting.comparison import compare_plans
 from ..reporting.patch import Work, body
 from ..reporting.plan_text import heading, not_due, summary
@@ -347,11 +348,12 @@ def variant_article(page: PageState, view: InstanceView, variant: Variant, place
         children.append(element("p", f"unchanged on {', '.join(variant.unchanged_on)}", class_="note"))
     look = "remark problem" if variant.host_fails else "remark"
     hosts = {column.host for column in view.columns}
+    is_secret = reads_secret(page.redaction, variant)
     for text, named in variant.remarks.items():
         every = len(named) == len(hosts) > 1
         who = "every host: " if every else f"{', '.join(named)}: " if "" not in named else ""
-        computed = variant.host_fails and reads_secret(page.redaction, variant)
-        children.append(element("p", who, page.redaction.scrub(text, computed=computed), class_=look))
+        shown = variant.short_remarks[text] if text in variant.short_remarks and is_secret else text
+        children.append(element("p", who, page.redaction.scrub(shown), class_=look))
     children += variant_body(page, variant)
     change = variant.change
     if change.action == UPDATE and change.before is not None and change.content is not None:
@@ -386,8 +388,8 @@ def variant_body(page: PageState, variant: Variant) -> Iterator[Html]:
     change, redaction = variant.change, page.redaction
     if change.action == FAILED:
         if change.error is not None:
-            computed = reads_secret(redaction, variant)
-            yield error_block(redaction.scrub(change.error.explain(), computed=computed))
+            error = without_values(change.error) if reads_secret(redaction, variant) else change.error
+            yield error_block(redaction.scrub(error.explain()))
     elif change.action == SKIP:
         yield element("p", "Nothing is written: the file exists.", class_="note")
     elif variant.is_in_guest:

@@ -87,7 +87,7 @@ CASES = {
     47: Case("texts that make regular expressions slow; regular expressions with many repetitions", "lexer and filters take time in proportion to the text; the compiled size of a regular expression counts towards the limit"),
     48: Case("template syntax in a configuration value", "inserted as text, never rendered"),
     49: Case("a newline in a configuration value", "the newline is inserted; `audit` names the line of the template, also if `set`, `with`, `for`, `firstof` or `filter` passes the value on, or an expression adds text before it"),
-    50: Case("secrets in messages, and in files that every user can read", "`preview` and `diff` show secrets; hook logs redact them; reports contain no description of an instance; `audit` names the keys of secrets in readable files, and keys that a template computes"),
+    50: Case("secrets in messages, and in files that every user can read", "`preview` and `diff` show secrets; hook logs redact them; reports of `--html` contain no text that a template made from a secret; other reports contain no description of an instance; `audit` names the keys of secrets in readable files, and keys that a template computes"),
     51: Case("YAML that grows: aliases, merge keys, nesting, keys", "a limit before any object is built"),
     52: Case("YAML tags that build objects", "refused"),
     53: Case("a rule that occurs twice", "templater treats it as the daemon's YAML library does; `audit` reports it"),

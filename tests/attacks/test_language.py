@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -489,6 +491,23 @@ def test_attack_50_preview_and_diff_show_the_written_content(
     assert main(["diff", str(machine.image), str(machine.top), *instance]) == 0
     assert f"+{VALUE}" in capfd.readouterr().out
     assert os.listdir(machine.top / "etc") == ["x"]
+
+
+@pytest.mark.parametrize("command", ["preview", "check"])
+@pytest.mark.parametrize("quote", ["", "'", "`"])
+@pytest.mark.parametrize("key", KEYS[:3])
+def test_attack_50_an_html_report_contains_no_error_that_quotes_a_changed_secret(
+    machine: Machine, key: str, quote: str, command: str
+) -> None:
+    """The template puts a quote between all characters, so that no search finds where the secret ends."""
+    (machine.image / "templates/a.tpl").write_text(
+        f'{{% set x = config_get("{key}", "")|upper|make_list|join:"{quote}" %}}{{{{ 1|yesno:x }}}}'
+    )
+    report = machine.image.parent / "report.html"
+    main([command, str(machine.image), "-c", f"{key}={VALUE}", "--html", str(report)])
+    text = unescape(re.sub(r"<[^>]*>", "", report.read_text()))
+    assert "HUNTER2" not in text.replace(quote, "")
+    assert "the template fails here" in text
 
 
 @pytest.mark.parametrize("report", ["text", "json", "sarif"])

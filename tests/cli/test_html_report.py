@@ -11,7 +11,7 @@ import pytest
 
 from templater import __version__
 from templater.cli.html_report import check_target
-from templater.rendering import explain
+from templater.rendering import explain, origins
 from templater.web import report_page as report_module
 from tests.web_pages import PAYLOADS, an_image, assert_safe, dumped, hostile_image, is_owned, parsed, text_of
 
@@ -193,7 +193,58 @@ def test_an_error_that_quotes_a_changed_secret_is_redacted_in_the_report(tmp_pat
     image = an_image(tmp_path / "image", rules, reads)
     _, shown = page("preview", image, "-t", "create", "-c", "user.password=hunter2")
     assert "HUNTER2" not in shown
-    assert "[redacted]" in shown and "PUBLIC,b,c,d" in shown
+    assert shown.count("the template fails here") == 2 and "PUBLIC,b,c,d" in shown
+    assert "templates/a:1:" in shown and "templater preview shows the whole message" in shown
+
+
+@pytest.mark.parametrize("kind", [(), ("--vm",)])
+@pytest.mark.parametrize("quote", ["'", "`", "|"])
+def test_no_quote_in_a_changed_secret_shows_the_secret_in_an_error_of_the_report(tmp_path, page, quote, kind):
+    """The remarks about virtual machines quote the errors of the hosts."""
+    text = f"{{% set x = config_get('user.password', '')|make_list|join:\"{quote}\" %}}"
+    texts = {"a": text + "{{ 1|yesno:x }}", "b": text + "{{ 'a'|removetags:x }}"}
+    rules = {f"/etc/{name}": {"when": ["create"], "template": name} for name in texts}
+    image = an_image(tmp_path / "image", rules, texts)
+    _, shown = page("preview", image, "-t", "create", "--as", "all", *kind, "-c", "user.password=hunter2")
+    assert "hunter2" not in "".join(filter(str.isalnum, text_of(parsed(shown)).lower()))
+    assert "the template fails here" in shown and "the start fails" in shown
+
+
+def test_the_errors_of_a_template_that_reads_no_secret_are_shown_completely(tmp_path, page):
+    rules = {"/etc/a": {"when": ["create"], "template": "a"}}
+    image = an_image(tmp_path / "image", rules, {"a": "{{ 1|yesno:'A,b,c,d' }}"})
+    words = ("preview", image, "-t", "create", "--as", "lxd", "--vm", "-c", "user.password=hunter2")
+    _, shown = page(*words)
+    assert re.search("the start fails: .*A,b,c,d", shown)
+    assert shown.count("(got: &#x27;A,b,c,d&#x27;)") > 2 and "the template fails here" not in shown
+
+
+def test_a_device_that_is_printed_as_a_whole_is_redacted_if_a_key_is_secret(tmp_path, page):
+    texts = [
+        '{{ devices.eth0|stringformat:"%v" }}', '{{ devices.eth0|stringformat:"%v"|upper }}',
+        '{% for k, v in devices %}{{ v|stringformat:"%v" }}{% endfor %}',
+        '{{ devices.eth0["user.secret.db"]|upper }}', '{% set d = devices.eth0 %}{{ d|stringformat:"%v" }}',
+        '{% for d in devices.Sorted %}{{ d.Config|stringformat:"%v" }}{% endfor %}',
+        "x\n" * (explain.MAX_LINES + 1) + "{% for d in devices.Sorted %}{{ d.Config|stringformat:'%v' }}{% endfor %}",
+    ]  # fmt: skip
+    names = [f"t{number}" for number in range(len(texts))]
+    rules = {f"/etc/{name}": {"when": ["create"], "template": name} for name in names}
+    image = an_image(tmp_path / "image", rules, dict(zip(names, texts, strict=True)))
+    keys = ("-d", "eth0,type=nic", "-d", "eth0,user.secret.db=hunter2")
+    _, shown = page("preview", image, "-t", "create", *keys)
+    assert "hunter2" not in shown.lower()
+    assert shown.count("[redacted]</b>") == 6 and shown.count("The content is not shown") == 1
+
+
+def test_the_report_of_check_shows_no_secret_that_a_template_has_changed(tmp_path, page, run):
+    rules = {
+        f"/etc/{name}": {"when": ["create"], "template": "t"} for name in ("hosts", "resolv.conf", "fstab")
+    }
+    image = an_image(tmp_path / "image", rules, {"t": '{{ config_get("user.password", "")|upper }} x\n'})
+    words = ("check", image, "-c", "user.password=hunter2", "--at-least", "info", "--no-run-validators")
+    assert "HUNTER2" in run(*words)[1]
+    assert "HUNTER2" not in page(*words)[1]
+    assert "HUNTER2" in page(*words, "--show-secrets")[1]
 
 
 def test_a_file_whose_origins_are_unknown_is_not_shown_if_its_template_reads_a_secret(
@@ -425,9 +476,9 @@ def test_a_report_shows_500_small_files_and_a_file_of_2_megabytes_completely(pag
 @pytest.mark.slow
 def test_the_report_stops_searching_for_template_variables_at_the_time_limit(page, tmp_path, monkeypatch):
     calls = []
-    real = explain.readings
+    real = origins.names_read
 
-    def slow_readings(*arguments):
+    def slow_reads(*arguments):
         calls.append(arguments)
         end = time.process_time() + 0.2
         while time.process_time() < end:
@@ -435,7 +486,7 @@ def test_the_report_stops_searching_for_template_variables_at_the_time_limit(pag
         return real(*arguments)
 
     monkeypatch.setattr(explain, "MAX_LINES", 0)
-    monkeypatch.setattr(explain, "readings", slow_readings)
+    monkeypatch.setattr(origins, "names_read", slow_reads)
     rules = {f"/etc/{number}": {"when": ["create"], "template": "a.tpl"} for number in range(40)}
     image = an_image(tmp_path / "image", rules, {"a.tpl": "{{ instance.name }}\n"})
     code, text = page("preview", image, "--limit", "time=1")

@@ -235,7 +235,10 @@ def command(
             raise click.UsageError(f"--all-variants is for definitions, and '{printable(source)}' is not one")
         else:
             choice.refuse_parameters(source)
-        work = partial(check_report, trusted=trust_config or os.path.isdir(source), **settings)
+        work = partial(
+            check_report, trusted=trust_config or os.path.isdir(source),
+            redacted=html is not None and not html.show_secrets, **settings,
+        )  # fmt: skip
         if of_definition and second == "none":
             second = None
         files = options.existing(local), second and options.existing(second)
@@ -271,7 +274,8 @@ def command(
         asked = options.Request(
             local_source(source), instance, (), second, host, None, limits, as_json=False, choice=choice
         )
-        write_html(asked, hosts, html, reports[0]["findings"])
+        findings = reports[0]["findings" if html.show_secrets else "redacted"]
+        write_html(asked, hosts, html, findings)
     for note in dict.fromkeys(note for found in reports for note in found["notes"]):
         output.note(note)
     for each in errors:

@@ -10,7 +10,7 @@ from templater.hooks.json_input import parse_json
 from templater.hooks.options import USAGE, Options, read_options
 from templater.hooks.run import MOST_TRIGGERS, require_triggers
 from templater.hooks.runtimes import incus, lxc, lxc_template, nspawn, oci, podman
-from templater.hooks.sandboxed_rendering import _without_description, without_values
+from templater.hooks.sandboxed_rendering import _without_description
 from templater.hooks.state_folder import make_state_folder
 from templater.model.errors import (
     InputError,
@@ -22,6 +22,7 @@ from templater.model.errors import (
 )
 from templater.model.metadata import TRIGGERS
 from templater.model.source import Source
+from templater.rendering.render import without_values
 from templater.rootfs.confined import Root
 from templater.rootfs.trusted_paths import open_folder
 

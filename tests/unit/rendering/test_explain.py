@@ -76,6 +76,17 @@ def test_a_device_has_the_origin_of_the_layer_that_takes_precedence():
     assert origin(instance, "devices", "eth1", "name") == ("undefined", "")
 
 
+def test_a_method_of_devices_or_of_a_device_reads_the_whole_map():
+    layers = Layers(Instance(profiles=PROFILES), Instance(profiles=PROFILES), Metadata())
+    assert layers.origin(("devices", "Sorted"), RULE)[:2] == ("all devices", "several")
+    assert layers.origin(("devices", "eth0", "Clone"), RULE)[:2] == ("devices.eth0", "profile")
+    named = Instance(devices={"Sorted": {"type": "nic"}})
+    assert Layers(named, named, Metadata()).origin(("devices", "Sorted"), RULE)[:2] == (
+        "devices.Sorted",
+        "local",
+    )
+
+
 def test_properties_and_daemon_values_have_an_origin_and_a_misspelled_name_is_undefined():
     assert origin(Instance(), "properties", "p")[0] == "property"
     assert origin(Instance(), "properties", "q")[0] == "undefined"

@@ -143,7 +143,7 @@ def test_a_result_without_lines_says_why_it_has_no_lines(facts, text):
     change = Change(Rule("/a", "a.tpl", ()), "create", "/a", facts.get("action", WRITE))
     change.content, change.error = facts.get("content", b"x"), facts.get("error")
     variant = SimpleNamespace(
-        change=change, is_in_guest=facts.get("guest", False), lines=None, has_content=True, reads=None
+        change=change, is_in_guest=facts.get("guest", False), lines=None, has_content=True, reads={}
     )
     page = PageState(SimpleNamespace(redaction=Redaction([], "")))
     found = "".join(map(str, variant_body(page, variant)))
