@@ -59,9 +59,6 @@ _NEVER_GLOBAL = (
     "GNU.sparse.", "SCHILY.xattr.", "SCHILY.acl.", "LIBARCHIVE.xattr.", "RHT.security.",
 )  # fmt: skip
 _MAX_GLOBAL_RECORDS = 100
-#: Limit on extended headers of a member.
-#: Ordinary members have up to four extended headers: global, pax, long name and long link.
-_MAX_EXTENDED_HEADERS = 8
 #: limit on the digits of a number in a pax header; the longest ordinary number is a time with nanoseconds
 _MAX_DIGITS = 40
 #: the offset and length of a piece of data in a sparse file
@@ -109,6 +106,9 @@ class Archive:
         self.count = 0
         #: the unparsed header blocks of the current member, for copying the member unchanged
         self.header = bytearray()
+        #: the records of global headers that the current member and all later members inherit
+        self.inherited: dict[str, bytes] = {}
+        self._global_size = 0  # the size of the global headers at the start of ``header``
         #: set by ``finish``: position of the first nonzero byte after the end mark, or None
         self.trailing_position: int | None = None
         #: set by ``finish``: whether a second archive begins at ``trailing_position``
@@ -127,8 +127,7 @@ class Archive:
             raise InputError(f"'{stream.path}' is not a tar archive: {problem}", hint=hint_for(kind))
 
     def __iter__(self) -> Iterator[Member]:
-        shared: dict[str, bytes] = {}
-        while (member := self._next(shared)) is not None:
+        while (member := self._next()) is not None:
             self.count += 1
             if self.count > self.limits.members:
                 raise LimitError(
@@ -167,6 +166,11 @@ class Archive:
                 yield offset, data
                 offset += len(data)
 
+    @property
+    def global_headers(self) -> bytes:
+        """The unparsed global headers before the current member."""
+        return bytes(self.header[: self._global_size])
+
     def raw(self, size: int = 1024 * 1024) -> Iterator[bytes]:
         """Yield the bytes of the current member as stored: its headers, then its data and padding."""
         yield bytes(self.header)
@@ -201,12 +205,13 @@ class Archive:
         self._left -= size
         return data
 
-    def _next(self, shared: dict[str, bytes]) -> Member | None:
+    def _next(self) -> Member | None:
         self._finish_member()
         self.header.clear()
+        self._global_size = 0
         own: dict[str, bytes] = {}
-        seen = b""  # the types of the extended headers so far
-        for _ in range(_MAX_EXTENDED_HEADERS):
+        seen = b""  # the types of the extended headers so far; each type is allowed once
+        while True:
             block = self._header_block()
             if block is None:
                 if own:
@@ -214,11 +219,12 @@ class Archive:
                 return None
             info = self._parse(block)
             if info.type not in _EXTENDED:
-                return self._member(info, block, {**shared, **own} if shared else own)
+                return self._member(info, block, {**self.inherited, **own} if self.inherited else own)
             if info.type == tarfile.XGLTYPE:
                 if seen:
                     raise self._ambiguous("a global header between a member and its extended header")
-                self._add_global(shared, self._records(info.size))
+                self._add_global(self._records(info.size))
+                self._global_size = len(self.header)
                 continue
             if info.type == tarfile.XHDTYPE:
                 records = self._records(info.size)
@@ -231,9 +237,6 @@ class Archive:
                 raise self._ambiguous("an extended header with an empty name")
             seen += info.type
             own.update(records)
-        raise RefusedError(
-            f"'{self.stream.path}' has more than {_MAX_EXTENDED_HEADERS} extended headers in a row"
-        )
 
     def _ambiguous(self, what: str) -> RefusedError:
         """Return the error for an archive in which GNU tar and Go read different members."""
@@ -242,13 +245,16 @@ class Archive:
             hint="pack the image again",
         )
 
-    def _add_global(self, shared: dict[str, bytes], records: dict[str, bytes]) -> None:
+    def _add_global(self, records: dict[str, bytes]) -> None:
         """Store the records of a global header, which later members inherit. Refuse forbidden records."""
         self._global_records += max(1, len(records))  # an empty header takes as long to read
         if self._global_records > _MAX_GLOBAL_RECORDS:
             raise RefusedError(
                 f"'{self.stream.path}' has more than {_MAX_GLOBAL_RECORDS} records in its global headers"
             )
+        for name in self.inherited:
+            if name not in records:  # GNU tar then forgets the earlier record, but other tools keep it
+                raise self._ambiguous(f"a global header that does not repeat the earlier record '{name}'")
         for name, value in records.items():
             if name.startswith(_NEVER_GLOBAL):
                 record = printable(name[:100])
@@ -257,7 +263,7 @@ class Archive:
                     hint="pack the image again",
                 )
             if name in _INHERITED:
-                shared[name] = value
+                self.inherited[name] = value
 
     def _finish_member(self) -> None:
         skip = self._left + self._padding
@@ -342,8 +348,8 @@ class Archive:
                     raise self._ambiguous("a sparse file with misplaced records")
                 pieces.append(value)
                 name = _PIECE[0]
-            elif name in records and name.startswith(_SPARSE):
-                raise self._ambiguous("a sparse file with a repeated record")
+            elif name in records:  # in a global header, GNU tar uses the first record
+                raise self._ambiguous(f"an extended header that repeats the record '{printable(name[:100])}'")
             records[name] = value
             at = end
         if pieces:

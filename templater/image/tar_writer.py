@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Literal
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
@@ -47,6 +47,8 @@ class TarWriter:
         self._write_out = write
         self._format = format
         self._header_bytes = header_bytes
+        #: the fields ("uid", "gid", "mtime") that copied global headers set for members without such a record
+        self.inherited: Collection[str] = ()
         self._pending: list[bytes] = []
         self._pending_size = 0
         self.position = 0
@@ -144,13 +146,13 @@ class TarWriter:
         info.name = _fits(name + directory, records, b"path")
         info.linkname = _fits(target, records, b"linkpath")
         for key in ("uid", "gid"):
-            if getattr(info, key) > _OCTAL_ID:
+            if getattr(info, key) > _OCTAL_ID or key in self.inherited:
                 records[key.encode()] = b"%d" % getattr(info, key)
                 setattr(info, key, 0)
         if info.size > _OCTAL_SIZE:
             records[b"size"] = b"%d" % info.size
             info.size = 0
-        if not 0 <= info.mtime <= _OCTAL_SIZE:
+        if not 0 <= info.mtime <= _OCTAL_SIZE or "mtime" in self.inherited:
             records[b"mtime"] = b"%d" % info.mtime
             info.mtime = 0
         block = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")

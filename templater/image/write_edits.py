@@ -96,12 +96,15 @@ def _repack(
         writer = TarWriter(packer.write)
         for member in archive:
             name = layout.check(member)
+            writer.inherited = archive.inherited
             _refuse_hard_link(member, changes)
             if name not in changes:
                 for raw in archive.raw():
                     writer.copy(raw)
-            elif (data := changes[name]) is not None:
-                _write(writer, member, data)
+            else:
+                writer.copy(archive.global_headers)  # they apply to all later members, too
+                if (data := changes[name]) is not None:
+                    _write(writer, member, data)
             if name == METADATA:
                 for new, data in added.items():
                     _write(writer, Member(new, FILE, 0o644, mtime=member.mtime), data)

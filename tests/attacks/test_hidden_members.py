@@ -118,6 +118,9 @@ ARCHIVES = {
     "a long name of no bytes": long_name(b"") + SECOND,
     "a global header behind a long name": long_name(INNOCENT + b"\0") + pax((b"comment", b"x"), kind=b"g") + SECOND,
     "a global header behind pax": pax((b"path", INNOCENT)) + pax((b"comment", b"x"), kind=b"g") + SECOND,
+    "a global header that makes GNU tar forget an earlier one": pax((b"uid", b"1000"), kind=b"g")
+    + pax((b"comment", b"x"), kind=b"g") + header(b"rootfs/a"),
+    "a global header with two ids": pax((b"uid", b"1000"), (b"uid", b"0"), kind=b"g") + header(b"rootfs/a"),
     "a size that begins with a zero byte": header(b"rootfs/a", size_field=b"\0001000\0\0\0\0\0\0\0"[:12])
     + header(b"rootfs/decoy", len(HIDDEN)) + HIDDEN,
     "a size with an underscore": header(b"rootfs/a", size_field=b"0000001_000\0") + HIDDEN,
@@ -241,4 +244,33 @@ def test_attack_75_gnu_tar_and_templater_read_the_same_members_of_an_accepted_ar
             assert [name for name in mine if name] == [
                 name.rstrip("/") for name in answer.stdout.decode().splitlines() if name.rstrip("/")
             ]
+    assert compared > 50
+
+
+@pytest.mark.skipif(shutil.which("tar") is None, reason="NOT RUN: needs GNU tar")
+@pytest.mark.slow
+def test_attack_75_gnu_tar_and_templater_read_the_same_owners_of_an_accepted_archive(tmp_path: Path) -> None:
+    """GNU tar forgets a global header at the next one, and uses the first of two equal records."""
+    choose, compared = random.Random(20261129), 0
+    for _ in range(600):
+        members = b""
+        for number in range(choose.randint(1, 4)):
+            for kind in choose.choice((b"", b"x", b"g", b"gx", b"gg")):
+                keys = choose.choices(
+                    (b"uid", b"gid", b"mtime", b"comment", b"uname"), k=choose.randint(0, 3)
+                )
+                pairs = [(key, choose.choice((b"0", b"7", b"1000", b"007", b"4294967295"))) for key in keys]
+                members += pax(*pairs, kind=bytes([kind]))
+            members += header(b"f%d" % number)
+        path = tmp_path / "i.tar"
+        path.write_bytes(members + bytes(1024))
+        try:
+            mine = [[member.name, f"{member.uid}/{member.gid}"] for member in open_archive(str(path))]
+        except TemplaterError:
+            continue
+        compared += 1
+        answer = subprocess.run(
+            ["tar", "--numeric-owner", "-tvf", path], capture_output=True, check=True, text=True
+        )
+        assert mine == [[row[-1], row[1]] for row in map(str.split, answer.stdout.splitlines())]
     assert compared > 50

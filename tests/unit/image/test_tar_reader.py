@@ -75,6 +75,11 @@ def refusal(path, data, limits=DEFAULT):
             AMBIGUOUS.format("a global header between a member and its extended header"),
         ),
         (
+            # GNU tar forgets the first global header at the second
+            pax({"uid": b"1"}, tarfile.XGLTYPE) + pax({"comment": b"c"}, tarfile.XGLTYPE) + file(), RefusedError,
+            AMBIGUOUS.format("a global header that does not repeat the earlier record 'uid'"),
+        ),
+        (
             pax({"uid": b"1"}) + pax({"gid": b"1"}), RefusedError,
             AMBIGUOUS.format("two extended headers that set the same field"),
         ),
@@ -235,8 +240,8 @@ def test_a_global_header_must_not_set_the_name_or_the_data_or_the_attributes_of_
             "'IMAGE' has more than 100 records in its global headers",
         ),
         (
-            lambda n: pax({"uid": b"1"}, tarfile.XGLTYPE) * n + file(), {}, 7, RefusedError,
-            "'IMAGE' has more than 8 extended headers in a row",
+            lambda n: pax({"uid": b"1"}, tarfile.XGLTYPE) * n + file(), {}, 100, RefusedError,
+            "'IMAGE' has more than 100 records in its global headers",
         ),
         (
             lambda n: file(b"x" * n), {}, 1 << 20, LimitError,

@@ -13,6 +13,7 @@ from templater.image.fingerprint import fingerprint
 from templater.image.open_image import open_image
 from templater.image.write_edits import replace
 from templater.model.errors import InputError, RefusedError, TemplaterError
+from tests.image_archives import END, file, global_header, header, pax
 from tests.unit.image.test_build_unpack import image_directory, packed, root_only, same_tree, without_xattrs
 from tests.unit.image.test_open_image import METADATA, special, tarball
 
@@ -84,6 +85,50 @@ def test_repacking_adds_and_removes_templates(tmp_path):
     assert (read["a"].data, read["new"].data) == (b"B", b"N")
     replace(path, {"templates/new": None, "templates/a": None})
     assert names_of(path) == ["rootfs", "metadata.yaml", "templates"]
+
+
+def owners(path):
+    """Return what GNU tar shows of each member: name, ids and time."""
+    done = subprocess.run(
+        ["tar", "--numeric-owner", "--utc", "--full-time", "-tvf", path],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line.split() for line in done.stdout.splitlines()]
+    return {row[5]: (row[1], f"{row[3]} {row[4]}") for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("changes", "added"),
+    [({"metadata.yaml": METADATA.encode()}, {}), ({"templates/a": b"B"}, {}), ({"templates/a": None}, {}), ({}, {"templates/b": b"B"})],
+)  # fmt: skip
+def test_attack_60_repacking_keeps_the_owners_and_times_that_global_headers_give_to_members(
+    tmp_path, changes, added
+):
+    """The global headers before a changed member were dropped: a setuid file of a user became root's."""
+    shared = global_header({"uid": b"1000", "gid": b"1001", "mtime": b"1600000000"})
+    own = pax({"uid": b"0", "gid": b"7"})
+    (tmp_path / "i.tar").write_bytes(
+        shared + own + file("metadata.yaml", METADATA.encode()) + header("templates/", tarfile.DIRTYPE)
+        + global_header({"uid": b"1000", "gid": b"1002", "mtime": b"0"}) * 10 + own + file("templates/a", b"A")
+        + global_header({"uid": b"1000", "gid": b"1002", "mtime": b"1700000000"}) * 10 + file("rootfs/a", b"r", mode=0o4755, uid=5, mtime=3)
+        + global_header({"uid": b"1003", "gid": b"1002", "mtime": b"1"}) + own + file("rootfs/b") + file("rootfs/c") + END
+    )  # fmt: skip
+    before = owners(tmp_path / "i.tar")
+    assert before["rootfs/a"] == ("1000/1002", "2023-11-14 22:13:20")
+    assert (before["metadata.yaml"][0], before["rootfs/b"][0], before["rootfs/c"][0]) == (
+        "0/7",
+        "0/7",
+        "1003/1002",
+    )
+    replace(str(tmp_path / "i.tar"), changes, added)
+    for name, data in changes.items():
+        if data is None:
+            del before[name]
+    before |= dict.fromkeys(added, ("0/0", before["metadata.yaml"][1]))
+    assert owners(tmp_path / "i.tar") == before
+    assert open_image(tmp_path / "i.tar").read_metadata().text == METADATA
 
 
 def test_repacking_through_a_link_changes_the_target_and_keeps_the_link(tmp_path):
