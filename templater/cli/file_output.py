@@ -32,7 +32,7 @@ PACKED = re.compile(r"\.(tar\.[a-z0-9]+|tgz|tbz2?|txz|tzst|zip)$", re.IGNORECASE
 def write_tree(plan: Plan, target: str) -> None:
     """Write a plan's files to a tar file, which keeps owners even without root, or to a directory.
 
-    The directory must be new or empty. Only the caller can read the tar file, or enter a new directory.
+    The directory must be new or empty. Only the caller can read the tar file, or enter the directory.
     Setuid and setgid bits are removed, because an untrusted image decides the content of the files. Raises
     WriteError if writing fails.
     """

@@ -37,6 +37,20 @@ class NewFolder(Closing):
     def is_empty(self) -> bool:
         return not os.listdir(self._root.fd if HAS_DESCRIPTORS else self.path)
 
+    def close_to_others(self) -> None:
+        """Let only the caller enter the folder. Raises RefusedError if it belongs to another user."""
+        if not HAS_DESCRIPTORS:  # Windows has no modes
+            return
+        status = os.fstat(self._root.fd)
+        if status.st_uid != os.geteuid():
+            raise RefusedError(
+                f"'{printable(self.path)}' belongs to another user (uid {status.st_uid}),"
+                " who could read the files",
+                hint="give a new folder",
+            )
+        if status.st_mode & 0o077:
+            os.fchmod(self._root.fd, status.st_mode & 0o7700)
+
     def create(self, path: str, mode: int = 0o666) -> int:
         """Create a file and the folders above it. Return its descriptor, for writing."""
         folder, _, name = path.strip("/").rpartition("/")
@@ -66,14 +80,22 @@ class NewFolder(Closing):
 class FolderDestination(Closing):
     """A new or empty folder. Files belong to the caller, without setuid and setgid bits.
 
-    Only the caller can enter a new folder, because the files can contain secrets of the instance. Raises
-    RefusedError if the folder is not empty.
+    Afterwards, only the caller can enter the folder, because the files can contain secrets of the instance.
+    Raises RefusedError if the folder is not empty, or belongs to another user.
     """
 
     def __init__(self, path: str) -> None:
         self._folder = NewFolder(path, 0o700)
-        if not self._folder.is_empty():
+        try:
+            self._require_empty(path)
+            self._folder.close_to_others()
+            self._require_empty(path)  # until now, other users could have made folders in it
+        except BaseException:
             self.close()
+            raise
+
+    def _require_empty(self, path: str) -> None:
+        if not self._folder.is_empty():
             raise RefusedError(
                 f"'{printable(path)}' is not empty",
                 hint="give a new folder, or use `templater apply` for a rootfs",

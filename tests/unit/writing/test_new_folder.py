@@ -26,6 +26,53 @@ def test_writing_files_to_a_new_folder_drops_setuid_bits(tmp_path):
     assert caught.value.hint == "give a new folder, or use `templater apply` for a rootfs"
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o2777, 0o500 | 0o070])
+def test_attack_50_only_the_caller_can_enter_an_existing_folder_with_the_files_of_a_plan(tmp_path, mode):
+    """An existing folder kept its mode, so other users could read secrets in the files."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out").chmod(mode)
+    FolderDestination(str(tmp_path / "out")).close()
+    assert (tmp_path / "out").stat().st_mode & 0o7777 == mode & 0o7700
+
+
+def test_a_folder_with_files_is_refused_and_keeps_its_mode(tmp_path):
+    (tmp_path / "out/etc").mkdir(parents=True)
+    (tmp_path / "out").chmod(0o755)
+    with pytest.raises(RefusedError, match="not empty"):
+        FolderDestination(str(tmp_path / "out"))
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_folder_that_another_user_adds_before_the_caller_closes_the_output_folder_is_refused(
+    tmp_path, monkeypatch
+):
+    """The other user would keep the added folder open, and read the files in it."""
+    change = os.fchmod
+
+    def add(fd, mode):
+        (tmp_path / "out/etc").mkdir()
+        change(fd, mode)
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out").chmod(0o777)
+    monkeypatch.setattr(os, "fchmod", add)
+    with pytest.raises(RefusedError, match="not empty"):
+        FolderDestination(str(tmp_path / "out"))
+
+
+@as_root
+def test_an_existing_folder_of_another_user_gets_no_files_of_a_plan(tmp_path):
+    (tmp_path / "out").mkdir()
+    os.chown(tmp_path / "out", 1234, 1234)
+    with pytest.raises(RefusedError) as caught:
+        FolderDestination(str(tmp_path / "out"))
+    assert (
+        caught.value.message
+        == f"'{tmp_path}/out' belongs to another user (uid 1234), who could read the files"
+    )
+    assert caught.value.hint == "give a new folder"
+
+
 @pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="needs directory descriptors")
 def test_files_are_written_only_to_the_folder_that_was_opened(tmp_path):
     """The owner of the directory above replaced the new folder by a folder with a link to /etc."""
