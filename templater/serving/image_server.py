@@ -84,7 +84,6 @@ class ImageServer:
         #: the same memory again.
         self._loader = ThreadPoolExecutor(1)
         self._listing = self._loader.submit(source.load).result()
-        self._stamp = source.stamp()
         self._loading, self._filtering = asyncio.Lock(), asyncio.Lock()
         #: the elements of the lists before the current ones, which slow clients can still read
         self._earlier: list[weakref.ref[Elements]] = []
@@ -112,9 +111,7 @@ class ImageServer:
     async def _load_changes(self) -> None:
         async with self._loading:
             self._next_check = None
-            stamp = await asyncio.to_thread(self._source.stamp)
-            if stamp != self._stamp:
-                self._stamp = stamp
+            if await asyncio.to_thread(self._source.changed):
                 for earlier in self._earlier:
                     if (elements := earlier()) is not None:
                         elements.end()  # before the new list needs memory
@@ -126,7 +123,6 @@ class ImageServer:
                     self._report(f"still serving the last valid list of images: {printable(str(error))}")
                 else:
                     self._earlier = current
-                    self._stamp = await asyncio.to_thread(self._source.stamp)
                     exempt_from_collection(again=True)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -158,6 +154,7 @@ class ImageServer:
             return await self._send(request, image_api_json.failure(500, "internal error"), status=500)
 
     async def _route(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        await self.listing()  # also before opening a file, which can be private now
         if path == "/":
             return await self._front(request)
         if path == "/1.0" or path.startswith("/1.0/"):
@@ -173,7 +170,7 @@ class ImageServer:
             pass
         else:
             return await self._send_file(request, fd, cleaned)
-        document = (await self.listing()).documents.get(cleaned)
+        document = self._listing.documents.get(cleaned)
         if document is not None:
             return await self._send(request, document)
         return await self._announce(request, cleaned)
@@ -219,7 +216,6 @@ class ImageServer:
     # the image API
 
     async def _api(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
-        await self.listing()
         rest = path.removeprefix("/1.0").lstrip("/")
         recursion = request.query.get("recursion", "0") not in ("", "0")
         if rest == "images" and (text := request.query.get("filter", "")):

@@ -28,8 +28,8 @@ _USE = 3600
 
 
 class Source(Protocol):
-    def stamp(self) -> object:
-        """Return a value that changes whenever the list of images changes."""
+    def changed(self) -> bool:
+        """Return whether the list of images can differ from the list that ``load`` read last."""
 
     def load(self) -> Listing: ...
 
@@ -44,16 +44,23 @@ class StoreSource:
         self._store = store or Store()
         self._report = report
         self._files = PublicFiles()
+        #: the identity of the records before they were read
+        self._read: tuple[int, ...] = ()
         #: the fingerprint of each fetched image, by the hashes of its files
         self._fetched: dict[str, str] = {}
         #: the time of the last recorded use of an image, by its fingerprint
         self._used: dict[str, float] = {}
 
-    def stamp(self) -> object:
+    def changed(self) -> bool:
+        return self._identity() != self._read
+
+    def _identity(self) -> tuple[int, ...]:
         return identity_of(os.stat(os.path.join(self._store.path, "images.db")))
 
     def load(self) -> Listing:
+        identity = self._identity()
         stored = [image for image in self._store.images() if image.public and image.complete]
+        self._read = identity  # only now: if another process locks the store, the next request tries again
         listing, self._files = listing_of([self._local(image) for image in stored], self._report)
         self._fetched = {
             sha256: image.fingerprint
@@ -107,8 +114,8 @@ class FilesSource:
             images = [replace(image, aliases=(*image.aliases, *aliases)) for image in images]
             self._listing, self._files = listing_of(images, report)
 
-    def stamp(self) -> object:
-        return None
+    def changed(self) -> bool:
+        return False
 
     def load(self) -> Listing:
         return self._listing

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
-from ..distribution.catalog_decoder import INDEX_PATH, Product
+from ..distribution.catalog_decoder import Product
 from ..distribution.client_image_list import Image, client_aliases, list_images
 from ..distribution.list_stream import read_products
 from ..distribution.local_stream import LocalStream
@@ -37,23 +37,16 @@ class TreeSource:
         self._directory = open_directory(path)
         weakref.finalize(self, os.close, self._directory)
         self._redirected = tuple(redirected)
-        self._catalogs = [INDEX_PATH]
+        #: the identity of each catalog file before it was read
+        self._read: dict[str, tuple[int, ...]] = {}
 
-    def stamp(self) -> object:
-        stamps = []
-        for path in self._catalogs:
-            try:
-                status = os.stat(path, dir_fd=self._directory)
-                stamps.append((status.st_ino, status.st_mtime_ns, status.st_size))
-            except OSError:
-                stamps.append((0, 0, 0))
-        return stamps
+    def changed(self) -> bool:
+        return any(_identity(self._directory, path) != identity for path, identity in self._read.items())
 
     def load(self) -> Listing:
-        stream = _Catalogs(Tree(self.path, self._directory))
-        products = read_products(stream)
-        self._catalogs = stream.paths
-        return Listing(self._images(products))
+        stream = _Catalogs(Tree(self.path, self._directory), self._directory)
+        self._read = stream.read  # also if a catalog is invalid: then wait until one of these files changes
+        return Listing(self._images(read_products(stream)))
 
     def _images(self, products: Sequence[Product]) -> Iterator[Served]:
         files: dict[int, File] = {}
@@ -69,19 +62,28 @@ class TreeSource:
 
 
 class _Catalogs(LocalStream):
-    """The catalog files of a tree. ``paths`` are the paths of the files that were read."""
+    """The catalog files of a tree. ``read`` has the identity of each file before it was read."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, directory: int) -> None:
         super().__init__(tree)
-        self.paths: list[str] = []
+        self.read: dict[str, tuple[int, ...]] = {}
+        self._directory = directory
         self._bytes = 0
 
     def file(self, path: str, /) -> IO[bytes]:
         """Open a file. Raises LimitError for a large catalog, because two catalogs must fit in memory."""
-        self.paths.append(path)
+        self.read.setdefault(path, _identity(self._directory, path))
         file = super().file(path)
         self._bytes = add_catalog_file(self._bytes, file)
         return file
+
+
+def _identity(directory: int, path: str) -> tuple[int, ...]:
+    try:
+        status = os.stat(path, dir_fd=directory)
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _from_tree(image: Image, named: set[tuple[object, str, str]], files: dict[int, File]) -> Served:

@@ -620,6 +620,27 @@ def test_a_request_for_a_private_image_gets_the_same_answer_as_one_for_an_unknow
     assert server.request(f"/1.0/images/{public.fingerprint}").status == 404
 
 
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda store: store.change("open", lambda image: replace(image, public=False)),
+        lambda store: store.delete("open"),
+    ],
+)
+def test_attack_73_a_file_is_not_sent_after_its_image_was_made_private_or_deleted(start, tmp_path, hide):
+    """Only requests for lists looked at the store again, so clients that knew the path got the file."""
+    store = Store(str(tmp_path / "store"))
+    image = store.import_files(*split_image(tmp_path / "a"), aliases=["open"], public=True)
+    kept = store.import_files(unified_image(tmp_path / "b", variant="b"), aliases=["kept"], public=True)
+    server = start(StoreSource(print, store))
+    path = f"/images/{image.root}.squashfs"
+    assert server.request(path).status == 200
+    with open(store.file(image.root), "rb"):
+        hide(store)
+        assert server.request(path).status == 404
+    assert server.request(f"/images/{kept.metadata}.tar").status == 200
+
+
 def test_attack_64_the_name_of_an_exported_file_comes_only_from_the_fingerprint_and_the_content(
     start, tmp_path
 ):

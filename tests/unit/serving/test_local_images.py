@@ -17,6 +17,7 @@ from templater.distribution.tree import Tree
 from templater.image.describe import describe
 from templater.model.errors import InputError, LimitError, UsageError
 from templater.serving import local_images, served_tree
+from templater.serving.generated_stream import listing_of
 from templater.serving.local_images import FilesSource, StoreSource
 from templater.serving.served_tree import TreeSource, open_beneath
 from tests.streams.builders import CREATED, DAY, QCOW2, split_image, unified_image
@@ -131,7 +132,6 @@ def test_a_served_tree_stays_the_same_directory_if_a_link_replaces_its_path(tree
     """The owner of a directory above the tree could lead the server to any file, such as /etc/shadow."""
     source = TreeSource(str(tree))
     (file, *_) = source.load().images[0].files
-    stamp = source.stamp()
     (tmp_path / "other").mkdir()
     (tmp_path / "other/secret").write_text("secret")
     tree.rename(tmp_path / "moved")
@@ -139,19 +139,48 @@ def test_a_served_tree_stays_the_same_directory_if_a_link_replaces_its_path(tree
     with pytest.raises(FileNotFoundError):
         source.open("secret")
     os.close(source.open(file.path))
-    assert source.stamp() == stamp
+    assert not source.changed()
     assert len(source.load().images) == 4
 
 
 def test_replacing_the_catalog_of_a_tree_makes_the_server_load_it_again(tree):
     source = TreeSource(str(tree))
     assert len(source.load().images) == 4
-    before = source.stamp()
-    assert source.stamp() == before
+    assert not source.changed()
     catalog = tree / "streams/v1/images.json"
     (tree / "new").write_bytes(catalog.read_bytes().replace(b"tiny:1:amd64:vm", b"tiny:1:amd64:gone"))
     (tree / "new").rename(catalog)
-    assert source.stamp() != before
+    assert source.changed()
+    source.load()
+    assert not source.changed()
+
+
+def test_a_catalog_that_changes_while_the_server_reads_it_is_loaded_again(tree, monkeypatch):
+    catalog, read = tree / "streams/v1/images.json", served_tree.read_products
+    source = TreeSource(str(tree))
+
+    def read_products(stream):
+        found = read(stream)
+        os.utime(catalog)
+        return found
+
+    monkeypatch.setattr(served_tree, "read_products", read_products)
+    source.load()
+    assert source.changed()
+
+
+def test_an_invalid_catalog_is_loaded_again_only_after_it_has_changed(tree):
+    source = TreeSource(str(tree))
+    source.load()
+    catalog = tree / "streams/v1/images.json"
+    whole = catalog.read_bytes()
+    catalog.write_bytes(b"{")
+    assert source.changed()
+    with pytest.raises(InputError):
+        source.load()
+    assert not source.changed()
+    catalog.write_bytes(whole)
+    assert source.changed()
 
 
 def test_a_tree_with_a_catalog_that_does_not_fit_twice_in_memory_is_not_served(tree, monkeypatch):
@@ -215,13 +244,43 @@ def test_only_public_images_of_the_store_are_listed(store, tmp_path, messages):
 def test_making_an_image_private_removes_the_image_from_the_served_list(store, tmp_path, messages):
     image = store.import_files(unified_image(tmp_path / "a"), aliases=["one"], public=True)
     source = StoreSource(messages.append, store)
-    before, (served,) = source.stamp(), source.load().images
+    (served,) = source.load().images
     store.change("one", lambda each: replace(each, public=False))
-    assert source.stamp() != before
+    assert source.changed()
     assert source.load().images == ()
     with pytest.raises(FileNotFoundError):
         source.open(served.files[0].path)
     assert image.fingerprint == served.fingerprint
+
+
+def test_a_change_while_the_store_is_read_makes_the_server_load_it_again(
+    store, tmp_path, messages, monkeypatch
+):
+    store.import_files(unified_image(tmp_path / "a"), aliases=["one"], public=True)
+    source = StoreSource(messages.append, store)
+
+    def listing(*given):
+        store.change("one", lambda each: replace(each, public=False))
+        return listing_of(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(local_images, "listing_of", listing)
+        source.load()
+    assert source.changed()
+    assert source.load().images == ()
+    assert not source.changed()
+
+
+def test_a_store_that_could_not_be_read_is_loaded_again(store, tmp_path, messages, monkeypatch):
+    store.import_files(unified_image(tmp_path / "a"), aliases=["one"], public=True)
+    source = StoreSource(messages.append, store)
+    source.load()
+    store.change("one", lambda each: replace(each, public=False))
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "images", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            source.load()
+    assert source.changed()
 
 
 def test_the_stream_of_the_store_names_the_aliases_of_the_newest_version(store, tmp_path, messages):
@@ -259,19 +318,19 @@ def test_serving_a_fetched_image_updates_the_time_of_its_last_use(store, tmp_pat
     source = StoreSource(messages.append, store)
     (served,) = (each for each in source.load().images if each.fingerprint == image.fingerprint)
     os.close(source.open(served.files[1].path))
-    stamp = source.stamp()
+    source.load()
     assert store.find("a").used > long_ago + UNUSED
     os.close(source.open(served.files[0].path))
-    assert source.stamp() == stamp, "the use is not recorded again within an hour"
+    assert not source.changed(), "the use is not recorded again within an hour"
     assert [each.fingerprint for each in store.prune()] == [other.fingerprint]
 
 
 def test_serving_an_imported_image_does_not_make_the_server_load_the_store_again(store, tmp_path, messages):
     store.import_files(unified_image(tmp_path / "a"), aliases=["a"], public=True)
     source = StoreSource(messages.append, store)
-    stamp, (served,) = source.stamp(), source.load().images
+    (served,) = source.load().images
     os.close(source.open(served.files[0].path))
-    assert source.stamp() == stamp
+    assert not source.changed()
 
 
 # files
