@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: Each child uses this uid plus its pid (below 2^22), so no child can signal or trace another child.
 FIRST_UID = 1879048192
 OVERFLOW_UID = 65534
+#: the users that a process becomes if a user namespace lacks the process's own uid
+NOBODIES = (OVERFLOW_UID, 1)
 
 MAX_FIELDS = 64
 MAX_RECORDS = 100_000
@@ -287,7 +289,7 @@ def become_nobody(uid: int = 0) -> None:
     with a single user (``unshare -r``), the process keeps this user. Raises PermissionError on failure.
     """
     # An unprivileged user namespace may deny setgroups. Then the process has no extra groups to drop.
-    for attempt in (uid or FIRST_UID + os.getpid() % (1 << 22), OVERFLOW_UID, 1):
+    for attempt in (uid or FIRST_UID + os.getpid() % (1 << 22), *NOBODIES):
         try:  # noqa: SIM105 - hooks do not import contextlib
             os.setgroups(())
         except PermissionError:

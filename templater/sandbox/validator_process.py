@@ -22,12 +22,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from errno import EINVAL
 from time import monotonic
 from typing import NoReturn
 
 from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
 from . import refused_calls
-from .child import FIRST_UID, OVERFLOW_UID, become_nobody, highest_descriptor
+from .child import FIRST_UID, NOBODIES, OVERFLOW_UID, become_nobody, highest_descriptor
 
 #: placeholder in a command for the path of the folder with the files
 FOLDER = "{folder}"
@@ -121,11 +122,11 @@ def run(
         return _wait(_Launch(program, words, files, stdin, limits), WORK)
     with tempfile.TemporaryDirectory(prefix="templater-") as outer:
         work = f"{outer}/work"
-        os.mkdir(work)
+        os.mkdir(work, 0o700)
         _write(work, files)
-        if os.geteuid() == 0:  # the program runs as another user, who needs access to the folder
-            os.chmod(outer, 0o711)  # noqa: S103
-            os.chmod(work, 0o777)  # noqa: S103
+        if os.geteuid() == 0:
+            _give(work)
+            os.chmod(outer, 0o711)  # noqa: S103 - all users can pass, but only one can enter `work`
         return _wait(_Launch(program, words, files, stdin, limits, work), work)
 
 
@@ -202,6 +203,23 @@ def _write(folder: str, files: Mapping[str, bytes]) -> None:
         with open(path, "wb") as file:
             file.write(data)
             os.fchmod(file.fileno(), 0o644)
+
+
+def _give(work: str) -> None:
+    """Give a folder to the user as whom ``become_nobody`` will run the program.
+
+    In a user namespace without such a user, the program keeps the user of this process. Raises ToolFailure.
+    """
+    paths = [f"{folder}/{name}" for folder, _, names in os.walk(work) for name in (*names, "")]
+    for user in NOBODIES:
+        try:
+            for path in paths:
+                os.chown(path, user, user)
+        except OSError as error:
+            if error.errno != EINVAL:  # the user exists in this user namespace
+                raise ToolFailure(f"the program's files can't get another owner: {error.strerror}") from None
+        else:
+            return
 
 
 # --- in the new processes ----------------------------------------------------------------------

@@ -3,6 +3,7 @@
 Each test runs for root, and for a user without privileges, who needs user namespaces.
 """
 
+import errno
 import marshal
 import os
 import shutil
@@ -443,6 +444,49 @@ def test_the_limits_also_apply_to_a_program_that_runs_without_a_sandbox():
     assert "Uid:\t0" not in status
     folder = sh("pwd").output.strip()
     assert not os.path.exists(folder)
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root")
+def test_attack_50_only_the_user_of_an_unconfined_program_can_read_its_files():
+    """Every local user could read and replace the rendered file that the validator checks."""
+    script = "stat -c '%u %a %n' .. . a a/b; echo more >> a/b; cat a/b"
+    result = validator_process.run("/bin/sh", ["-c", script], {"a/b": b"text\n"}, confined=False)
+    outer, work, *inner, first, last = result.output.splitlines()
+    assert (outer, work) == ("0 711 ..", "65534 700 .")
+    assert [line.split()[0] for line in inner] == ["65534", "65534"]
+    assert (first, last) == ("text", "more")
+
+
+@pytest.mark.skipif(not ROOT or shutil.which("unshare") is None, reason="needs root and unshare")
+@pytest.mark.parametrize(
+    ("map_users", "answer"),
+    [(["--map-users=0,0,2", "--map-groups=0,0,2"], "1 1 700 text"), (["-r"], "0 0 700 text")],
+    ids=["two users", "one user"],
+)
+def test_an_unconfined_program_can_read_its_files_in_a_user_namespace_without_user_65534(map_users, answer):
+    code = (
+        "from templater.sandbox import validator_process as tool\n"
+        "script = 'echo $(id -u) $(stat -c \"%u %a\" .) $(cat a)'\n"
+        "print(tool.run('/bin/sh', ['-c', script], {'a': b'text'}, confined=False).output)"
+    )
+    done = subprocess.run(
+        ["unshare", "-U", *map_users, sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    if "unshare" in done.stderr:
+        pytest.skip("needs user namespaces with several users")
+    assert done.stdout == f"{answer}\n\n", done.stderr
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root")
+def test_an_unconfined_program_does_not_start_if_its_files_cannot_get_another_owner(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    expected = "^the program's files can't get another owner: Operation not permitted$"
+    with pytest.raises(ToolFailure, match=expected):
+        validator_process.run("/bin/touch", [str(tmp_path / "new")], {"a": b""}, confined=False)
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_first_installed_program_in_a_list_of_candidates_is_used():
