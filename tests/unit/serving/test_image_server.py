@@ -626,6 +626,7 @@ def test_a_request_for_a_private_image_gets_the_same_answer_as_one_for_an_unknow
         lambda store: store.change("open", lambda image: replace(image, public=False)),
         lambda store: store.delete("open"),
     ],
+    ids=["private", "deleted"],
 )
 def test_attack_73_a_file_is_not_sent_after_its_image_was_made_private_or_deleted(start, tmp_path, hide):
     """Only requests for lists looked at the store again, so clients that knew the path got the file."""
