@@ -27,7 +27,7 @@ from ..model.instance_name import require_name
 from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
 from ..oslite import Closing, abspath, environment, exists, forget, limit_address_space, os, split
-from ..rootfs.confined import Root
+from ..rootfs.confined import Directory, Root
 from ..rootfs.shared_directories import name_owner
 from ..rootfs.trusted_paths import (
     clean_path,
@@ -181,6 +181,7 @@ def serve() -> int:
 
     No exception leaves this function.
     """
+    Directory.held = []
     try:
         bound_memory()
         code = run(sys.argv[1:])
@@ -196,6 +197,13 @@ def serve() -> int:
         log.add(f"failed: {text}")
         log.write(None, "")
         return 70
+    finally:
+        if Directory.held:
+            from ..rootfs.held_files import hand_over
+
+            _ignore_stop_signals()
+            hand_over(Directory.held)
+        Directory.held = None
 
 
 def run(arguments: "list[str]") -> int:

@@ -262,8 +262,8 @@ class StateDirectory(Closing):
 class _ForeignDirectory(Directory):
     """A ``.templater`` directory whose owner can exchange its files at any time.
 
-    On btrfs, a file of a million shared blocks takes 20 seconds to remove. No time limit ends this call. So
-    each file is checked right before the call that removes it.
+    A large file takes long to remove, and no time limit ends this call. So each file is checked right before
+    the call that removes it.
     """
 
     __slots__ = ()

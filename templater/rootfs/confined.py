@@ -35,7 +35,7 @@ from .shared_directories import is_shared
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import ParamSpec, TypeVar
+    from typing import ClassVar, ParamSpec, TypeVar
 
     Opener = Callable[[int, str, int, bool, bool], int]
     Arguments = ParamSpec("Arguments")
@@ -320,6 +320,9 @@ class Directory(Closing):
 
     __slots__ = ("fd", "path", "root")
 
+    #: in a hook: the removed files that stay open until ``held_files.hand_over``; None in other processes
+    held: "ClassVar[list[int] | None]" = None
+
     def __init__(self, root: Root, fd: int, path: str) -> None:
         self.root = root
         self.fd = fd
@@ -417,10 +420,22 @@ class Directory(Closing):
         again(os.link, name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd, follow_symlinks=False)
 
     def rename(self, name: str, to: "Directory", new: str) -> None:
+        to.hold(new)
         again(os.rename, name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd)
 
     def unlink(self, name: str) -> None:
+        self.hold(name)
         again(os.unlink, name, dir_fd=self.fd)
+
+    def hold(self, name: str) -> None:
+        """In a hook, keep a file of btrfs open that is about to lose its name (see ``held_files``).
+
+        Unlike other disk file systems, btrfs reports 0 as its number of inodes, also below overlayfs.
+        """
+        if self.held is not None and not again(os.fstatvfs, self.fd).f_files:
+            from .held_files import hold
+
+            hold(self.held, self.fd, name)
 
     def rmdir(self, name: str) -> None:
         again(os.rmdir, name, dir_fd=self.fd)

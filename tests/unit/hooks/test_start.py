@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import sys
 from types import SimpleNamespace
@@ -12,10 +13,13 @@ from templater import __version__
 from templater.hooks import run
 from templater.hooks.request import Notice
 from templater.hooks.run import Log
-from templater.model.errors import HostError, RenderError
+from templater.instances.state_directory import StateDirectory
+from templater.model.errors import HostError, RefusedError, RenderError
 from templater.model.hosts import NONE
 from templater.model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan
 from templater.oslite import environment
+from templater.rootfs import held_files
+from templater.rootfs.confined import Directory
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux"),
@@ -290,3 +294,51 @@ def test_compiled_templates_are_kept_in_the_directory_of_the_state(machine, word
     assert run.run(["nspawn", "--no-child", *words, *places, "web1"]) == 0
     cache = machine / ".templater/cache"
     assert ([path.name.partition("-")[0] for path in cache.iterdir()] if cache.exists() else None) == kept
+
+
+def serve(machine, monkeypatch, *words):
+    places = ("--source", str(machine), "--state", str(machine), "--rootfs", f"{machine}/rootfs")
+    monkeypatch.setattr(run, "bound_memory", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["hook", "nspawn", "--no-child", "--no-cache", *places, *words, "web1"])
+    return run.serve()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_attack_84_a_hook_ends_before_btrfs_has_freed_the_files_that_it_replaced(
+    machine, mounts, monkeypatch, tmp_path, fails
+):
+    """With quotas, the kernel looked at each of millions of references during unlink(2)."""
+    place = mounts.btrfs(tmp_path)
+    shutil.copytree(machine / "rootfs", place / "rootfs")
+    for name in ("templates", "metadata.yaml"):
+        shutil.move(machine / name, place)
+    (place / "rootfs/etc/a").write_text("old")
+    old = (place / "rootfs/etc/a").stat().st_ino
+    seen = []
+
+    def hand_over(held):
+        seen.append([os.fstat(fd).st_nlink for fd in held if os.fstat(fd).st_ino == old])
+        seen.append((place / ".templater/log").read_text().count("failed" if fails else "update /etc/a"))
+        hold_no_more(held)
+
+    hold_no_more = held_files.hand_over
+    monkeypatch.setattr(held_files, "hand_over", hand_over)
+    if fails:
+        monkeypatch.setattr(StateDirectory, "remember", refuses)
+    assert serve(place, monkeypatch) == (RefusedError.exit_code if fails else 0)
+    assert (place / "rootfs/etc/a").read_text() == "text\n"
+    assert seen == [[0, 0], 1]  # once as the replaced target, once as the backup
+    assert Directory.held is None
+
+
+def refuses(*_):
+    raise RefusedError("no")
+
+
+def test_a_start_that_replaces_no_file_starts_no_other_process(machine, mounts, monkeypatch, tmp_path):
+    place = mounts.btrfs(tmp_path)
+    for name in ("rootfs", "templates", "metadata.yaml"):
+        shutil.move(machine / name, place)
+    assert serve(place, monkeypatch) == 0
+    monkeypatch.setattr(held_files, "hand_over", None)
+    assert serve(place, monkeypatch) == 0
