@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sized
+from typing import NamedTuple
 
 from ..model.errors import TemplaterError
 from ..model.source import Source
@@ -106,13 +107,68 @@ def _parts(tokens: list[Token]) -> tuple[list[Part], bool]:
 
 def bound_names(tag: str, part: list[Token]) -> list[str]:
     """Return the names that a tag gives to values, or the arguments of a macro."""
-    names = []
-    for before, token, after in zip(part, part[1:], part[2:], strict=False):
+    return [part[number].value for number in bound_at(tag, part)]
+
+
+def bound_at(tag: str, part: list[Token]) -> list[int]:
+    """Return the indexes of the names that a tag gives to values, or of the arguments of a macro."""
+    found = []
+    depth = 0
+    for number, (before, token, after) in enumerate(zip(part, part[1:], part[2:], strict=False), 1):
+        if tag == "for" and token.kind == "in":
+            break
         if token.kind == IDENTIFIER and (
             (tag in ("set", "with") and after.kind == "=")
             or (tag in ("with", "cycle", "widthratio") and before.kind == "as")
-            or (tag == "macro" and before.kind in ("(", ","))
+            or (tag == "macro" and depth == 1 and before.kind in ("(", ","))
             or (tag == "for" and after.kind in (",", "in") and (before.kind == "," or before.value == "for"))
         ):
-            names.append(token.value)
-    return names
+            found.append(number)
+        depth += (token.kind in ("(", "[")) - (token.kind in (")", "]"))
+    return found
+
+
+class Value(NamedTuple):
+    """A value that a part reads: a name with its attributes, subscripts and arguments.
+
+    ``start`` is the index of the name, and ``end`` the index of the token after the value. ``accesses`` has
+    the indexes of the tokens ``.``, ``[`` and ``(`` that follow the name.
+    """
+
+    start: int
+    end: int
+    accesses: tuple[int, ...]
+
+
+def values_in(part: list[Token], bound: list[int]) -> Iterator[Value]:
+    """Yield each value that a part reads, including the values in arguments and subscripts.
+
+    ``bound`` has the indexes of the names that the part binds.
+    """
+    closing = closing_brackets(part)
+    starts = set(bound)
+    for number, token in enumerate(part[1:], 1):
+        if token.kind == IDENTIFIER and part[number - 1].kind not in (".", "|") and number not in starts:
+            yield value_at(part, number, closing)
+
+
+def value_at(part: list[Token], start: int, closing: dict[int, int]) -> Value:
+    """Return the value that begins at a token. ``closing`` is the result of ``closing_brackets``."""
+    number = start + 1
+    accesses = []
+    while number < len(part) - 1 and (number in closing or part[number].kind == "."):
+        accesses.append(number)
+        number = closing[number] + 1 if number in closing else number + 2
+    return Value(start, min(number, len(part) - 1), tuple(accesses))
+
+
+def closing_brackets(part: list[Token]) -> dict[int, int]:
+    """Return a dict from the index of each opening bracket to the index of its closing bracket."""
+    opened: list[int] = []
+    closing = {}
+    for number, token in enumerate(part):
+        if token.kind in ("(", "["):
+            opened.append(number)
+        elif token.kind in (")", "]") and opened:
+            closing[opened.pop()] = number
+    return closing

@@ -2,6 +2,7 @@
 
 import pytest
 
+from templater.pongo2.dialect import DIALECTS
 from tests.checks.builders import an_image, observed, rules
 from tests.differential.compare import ours
 
@@ -44,7 +45,7 @@ def test_attack_50_a_secret_in_a_world_readable_file_is_found(mode):
         ),
         ("{% for k in config %}{{ config_get('' + k, '') }}{% endfor %}", ["1:13"]),
         ("{% for k in config %}{{ config_get((k|lower), '') }}{% endfor %}", ["1:13"]),
-        ("{% macro p(c=config) %}{% for k, v in c %}{{ v }}{% endfor %}{% endmacro %}{{ p() }}", ["1:39"]),
+        ("{% macro p(c=config) %}{% for k, v in c %}{{ v }}{% endfor %}{% endmacro %}{{ p() }}", ["1:14"]),
         ("{{ config_get('user.pass' + 'word', '') }}", ["1:16"]),
         ("{{ config_get('user.' + ('pass' + 'word'), '') }}", ["1:16"]),
         ("{{ config_get('user.pass'|add:'word', '') }}", ["1:16"]),
@@ -90,6 +91,110 @@ def test_attack_50_a_secret_in_a_world_readable_file_is_found(mode):
 )
 def test_a_secret_that_is_printed_through_a_name_or_by_a_tag_is_found(text, places):
     assert [place for _, place, _ in found("", text)] == [f"image/templates/t:{place}" for place in places]
+
+
+def rendered(text: str, dialect: str) -> bytes:
+    """Return the output of a template for an instance with the same secret in its configuration and device."""
+    context = {
+        "config": {"user.password": "hunter2", "user.a": "x"},
+        "devices": {"eth0": {"type": "nic", "user.password": "hunter2"}},
+        "properties": {},
+        "instance": {"name": "c1"},
+    }
+    request = {"template": text, "context": context, "mode": "incus", "dialect": dialect, "options": {}}
+    return ours(request).get("output", b"")
+
+
+LOOP = "{% for k, v in c %}{{ v }}{% endfor %}"
+MACRO = f"{{% macro m(c) %}}{LOOP}{{% endmacro %}}"
+#: templates that print a map of secrets, and the name of the map in the finding
+PRINTED_MAPS = [
+    (MACRO + "{{ m(nope|default:config) }}", "config"),
+    (MACRO + "{{ m(nope|default_if_none:config) }}", "config"),
+    (MACRO + "{% firstof m(nope|default:config) %}", "config"),
+    (MACRO + "{% filter default:m(nope|default:config) %}{% endfilter %}", "config"),
+    (MACRO + "{% set x = m(nope|default:config) %}{{ x }}", "config"),
+    (MACRO + "{{ m(config_get('nope', config)) }}", "config"),
+    (MACRO + "{{ m(devices.eth0) }}", "devices"),
+    ("{% macro m(b, c) %}" + LOOP + "{% endmacro %}{{ m(1, nope|default:config) }}", "config"),
+    ("{% macro m(b, config=1) %}{% endmacro %}{% set c = nope|default:config %}" + LOOP, "config"),
+    ("{% set c = nope|default:config %}" + LOOP, "config"),
+    ("{% with c=config|default:1 %}" + LOOP + "{% endwith %}", "config"),
+    ("{% for c in nope|default:config|stringformat:'%v' %}{{ c }}{% endfor %}", "config"),
+    ("{{ nope|default:config|stringformat:'%v' }}", "config"),
+    ("{{ devices|stringformat:'%v' }}", "devices"),
+    ("{{ devices.eth0|stringformat:'%v' }}", "devices"),
+    ("{% for n, d in devices %}{{ d|stringformat:'%v' }}{% endfor %}", "d"),
+    ("{% for n, d in devices %}{% for k, v in d %}{{ v }}{% endfor %}{% endfor %}", "d"),
+    ("{% for n, d in devices %}{% for k in d %}{{ d[k] }}{% endfor %}{% endfor %}", "d"),
+    ("{% for d in devices.Sorted %}{{ d.Config|stringformat:'%v' }}{% endfor %}", "d"),
+    ("{% for d in devices.Reversed %}{% for k, v in d.Config %}{{ v }}{% endfor %}{% endfor %}", "d"),
+    (
+        "{% set l = devices.Sorted %}{% set m = l %}{% for d in m %}{{ d.Config|stringformat:'%v' }}{% endfor %}",
+        "d",
+    ),
+    ("{% with d=devices.Clone %}{% with c=d.eth0.Clone %}" + LOOP + "{% endwith %}{% endwith %}", "c"),
+    ("{% set c = devices.CloneNative.eth0 %}" + LOOP, "c"),
+    ("{% with devices.eth0 as c %}" + LOOP + "{% endwith %}", "c"),
+]
+
+
+@pytest.mark.parametrize(("text", "name"), PRINTED_MAPS)
+def test_a_map_of_secrets_that_a_template_prints_in_any_way_is_found(text, name):
+    dialects = [dialect for dialect in DIALECTS if b"hunter2" in rendered(text, dialect)]
+    assert dialects, "the template does not print the secret"
+    messages = {message for _, _, message in found("", text)}
+    assert f"the template writes '{name}' to '/etc/a', mode 0644" in messages
+
+
+def test_a_loop_finds_a_secret_in_a_name_that_is_also_a_map():
+    text = (
+        "{% set c = config %}{% set c = config_get('user.password', '') %}{% for x in c %}{{ x }}{% endfor %}"
+    )
+    assert rendered(text, "v6") == b"hunter2"
+    assert found("", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% for n, d in devices sorted %}{% if d.type == 'nic' %}{{ n }}: {{ d.name|default:n }}{% endif %}{% endfor %}",
+        "{% for n in devices %}{% set d = devices[n] %}{{ n|upper }}: {{ d.type }} {{ d['hwaddr'] }}{% endfor %}",
+        "{% for n, d in devices %}{{ n|upper }}{% endfor %}{% for d in devices %}{{ d }}{% endfor %}",
+        "{% for n, d in devices %}{% for k, v in d %}{{ k }}{% endfor %}{% endfor %}",
+        "{% for d in devices.Sorted %}{{ d.Name|upper }} {{ d.Config.type|upper }}{% endfor %}",
+        "{% set d = devices.eth0 %}{{ d.type|upper }}{{ devices|length }}{{ d['name']|lower }}",
+        "{% if devices %}a{% endif %}{% if 'user.a' in config %}b{% endif %}",
+        "{% macro m(a) %}{{ a|default:'x' }}{% endmacro %}{% if config_get('user.password') %}{{ m('y') }}{% endif %}",
+    ],
+)
+def test_a_template_that_reads_single_values_of_devices_has_no_finding(text):
+    assert not found("", text)
+
+
+#: templates in which an error inside a macro quotes the secret
+ERRORS_IN_MACROS = [
+    "{% macro m() %}{% if 1|yesno:VALUE %}{% endif %}{% endmacro %}{{ m() }}",
+    "{% macro m() %}{% set q = 1|yesno:VALUE %}{% endmacro %}{{ m() }}",
+    "{% macro m() %}{% with q=1|yesno:VALUE %}{% endwith %}{% endmacro %}{{ m() }}",
+    "{% macro m() %}{% for q in 1|yesno:VALUE %}{% endfor %}{% endmacro %}{{ m() }}",
+    "{% macro m() %}{% ifequal 1 1|yesno:VALUE %}{% endifequal %}{% endmacro %}{{ m() }}",
+    "{% macro m() %}{% ifchanged 1|yesno:VALUE %}{% endifchanged %}{% endmacro %}{{ m() }}",
+    "{% macro m() %}{% widthratio 1|yesno:VALUE 1 1 as q %}{% endmacro %}{{ m() }}",
+    "{% macro m(a=1|yesno:VALUE) %}{% endmacro %}{{ m() }}",
+    "{% macro m() %}{% if 1|yesno:q %}{% endif %}{% endmacro %}{% set q = VALUE %}{{ m() }}",
+    "{% set q = VALUE %}{% macro m() %}{{ 1|yesno:q|length }}{% endmacro %}{{ m() }}",
+]
+
+
+@pytest.mark.parametrize("text", ERRORS_IN_MACROS)
+def test_attack_50_a_secret_that_an_error_in_a_macro_quotes_is_found(text):
+    template = text.replace("VALUE", "config_get('user.password', '')")
+    assert b"hunter2" in rendered(template, "v4")
+    image = an_image(rules("/etc/a: {when: [create], template: t}"), {"t": template})
+    messages = [message for _, _, message in observed(CHECK, image)]
+    assert messages == ["the template writes 'user.password' to '/etc/a', mode 0644"]
+    assert observed("line-injection", image)
 
 
 COMPUTED = (

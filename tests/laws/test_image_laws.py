@@ -93,6 +93,8 @@ def templated(n: int, piece: str) -> ScannedImage:
 PIECES = (
     "x", "{{ ", "{{ config.", "{# {{ config. #}", '"password', "{{ 'password' }}", "{{ '", "{%", "{% ", "{%  autoescape ",
     "{% endautoescape %}", "{{ __a", "|attr", "{", "}", "\n", "x {{ config.a }}\n", "{% include 'a' %}", "{% if a %}", "(",
+    "{% for k, d in devices %}{{ d|join:config.a }}", "{% macro m(c=config) %}{{ 1|yesno:m(config.a) }}",
+    "{{ config|a:f(config, devices.b.c['d']) }}", "{% with c=devices.Sorted %}",
 )  # fmt: skip
 IMAGES: dict[str, Callable[[int], ScannedImage]] = {
     "names": lambda n: names(n, lambda number: f"rootfs/etc/{number}"),

@@ -9,7 +9,14 @@ from itertools import pairwise
 from ...pongo2.syntax.tokens import IDENTIFIER, STRING, TEXT, Token
 from ..base import Observation, check
 from ..scanned_image import ScannedImage
-from ..template_tokens import PRINTING, UNFOLLOWED, bound_names, parts_of
+from ..template_tokens import (
+    PRINTING,
+    UNFOLLOWED,
+    bound_names,
+    closing_brackets,
+    parts_of,
+    value_at,
+)
 
 #: filters whose output never has a line break, on every host
 SAFE = {
@@ -39,6 +46,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         line, names, arguments = _Line(), set(CONFIGURATION), set[str]()
         inner = set[str]()  # names of texts with a configuration value inside a line
         seen: set[int] = set()
+        has_macros = False
         for kind, part in parts_of(source, names, arguments, inner, line.loops):
             if kind == UNFOLLOWED:
                 yield Observation(
@@ -47,15 +55,19 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                 )
                 continue
             is_read = kind != "widthratio" and reads(part, names)  # this tag prints numbers
-            is_inner = kind != TEXT and is_inside_text(part, inner, names, arguments)
+            has_macros = has_macros or kind == "macro"
+            is_argument = kind != TEXT and is_in_argument(part, inner, names, arguments)
+            is_inner = kind != TEXT and (is_argument or is_inside_text(part, inner, names, arguments))
+            is_inside = line.inside or is_inner or (kind == "filter" and _follows_body(part))
+            is_found = kind in PRINTING and is_inside and (is_read or reads(part, arguments))
+            is_quoted = has_macros and is_argument  # by an error in a macro, which LXD prints
+            if (is_found or is_quoted) and part[0].start not in seen:
+                seen.add(part[0].start)
+                at = source.span(part[0].start, part[-1].end)
+                yield Observation("a line break in this value adds a line to the file", at)
             if kind == TEXT:
                 line.add(part[0].shown)
             elif kind in PRINTING:
-                is_inside = line.inside or is_inner or (kind == "filter" and _follows_body(part))
-                if is_inside and (is_read or reads(part, arguments)) and part[0].start not in seen:
-                    seen.add(part[0].start)
-                    at = source.span(part[0].start, part[-1].end)
-                    yield Observation("a line break in this value adds a line to the file", at)
                 if kind != "filter" or is_read:
                     line.inside = True
                 else:
@@ -147,17 +159,20 @@ _MOST_FILTERS = 20
 
 def reads(part: list[Token], names: Collection[str]) -> bool:
     """Return whether a part reads one of ``names`` without a filter that removes line breaks."""
-    closing = _closing_brackets(part)
+    closing = closing_brackets(part)
     number = 1
     while number < len(part):
         token = part[number]
         if token.kind == IDENTIFIER and token.value in names and part[number - 1].kind not in (".", "|"):
-            number = _end_of_value(part, number, closing)
+            number = value_at(part, number, closing).end
             if part[number].kind != "=" and not _has_safe_filter(part, number, closing):
                 return True
         else:
             number += 1
     return False
+
+
+_DEFAULTS = ("default", "default_if_none")
 
 
 def adds_prefix(part: list[Token]) -> bool:
@@ -170,10 +185,7 @@ def adds_prefix(part: list[Token]) -> bool:
 
 def _follows_body(part: list[Token]) -> bool:
     """Return whether a filter of the tag ``filter`` can add its argument to the text of the body."""
-    return any(
-        colon.kind == ":" and token.value not in ("default", "default_if_none")
-        for token, colon in pairwise(part)
-    )
+    return any(colon.kind == ":" and token.value not in _DEFAULTS for token, colon in pairwise(part))
 
 
 def is_inside_text(part: list[Token], inner: Collection[str], *names: Collection[str]) -> bool:
@@ -194,6 +206,26 @@ def is_inside_text(part: list[Token], inner: Collection[str], *names: Collection
     return False
 
 
+def is_in_argument(part: list[Token], *names: Collection[str]) -> bool:
+    """Return whether a filter can write an argument with one of ``names`` into a text, as ``join`` does.
+
+    ``is_inside_text`` follows the filter ``add``. The filters in ``_DEFAULTS`` write no other text.
+    """
+    closing = closing_brackets(part)
+    end = 0
+    for number, token in enumerate(part):
+        if token.kind == ":" and part[number - 1].value not in ("add", *_DEFAULTS):
+            end = max(end, value_at(part, number + 1, closing).end)
+        elif (
+            number < end
+            and token.kind == IDENTIFIER
+            and part[number - 1].kind not in (".", "|")
+            and any(token.value in each for each in names)
+        ):
+            return True
+    return False
+
+
 def _can_be_text(token: Token, *, before: str = "") -> bool:
     """Return whether a value can contain other characters than spaces.
 
@@ -201,26 +233,6 @@ def _can_be_text(token: Token, *, before: str = "") -> bool:
     """
     text = str(token.value)
     return token.kind != STRING or bool((text.rpartition(before)[0] if before else text).strip())
-
-
-def _closing_brackets(part: list[Token]) -> dict[int, int]:
-    """Return a dict from the index of each opening bracket to the index of its closing bracket."""
-    opened: list[int] = []
-    closing = {}
-    for number, token in enumerate(part):
-        if token.kind in ("(", "["):
-            opened.append(number)
-        elif token.kind in (")", "]") and opened:
-            closing[opened.pop()] = number
-    return closing
-
-
-def _end_of_value(part: list[Token], number: int, closing: dict[int, int]) -> int:
-    """Return the index of the token after a value, with its attributes, subscripts and arguments."""
-    number += 1
-    while number < len(part) - 1 and (number in closing or part[number].kind == "."):
-        number = closing[number] + 1 if number in closing else number + 2
-    return min(number, len(part) - 1)
 
 
 def _has_safe_filter(part: list[Token], number: int, closing: dict[int, int]) -> bool:
@@ -232,5 +244,5 @@ def _has_safe_filter(part: list[Token], number: int, closing: dict[int, int]) ->
         argument = part[number + 3].value if has_argument else None
         if removes_line_breaks(str(part[number + 1].value), argument):
             return True
-        number = _end_of_value(part, number + 3, closing) if has_argument else number + 2
+        number = value_at(part, number + 3, closing).end if has_argument else number + 2
     return False

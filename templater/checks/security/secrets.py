@@ -7,10 +7,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ...model.source import printable
-from ...pongo2.syntax.tokens import IDENTIFIER, NUMBER, STRING, Token
+from ...pongo2.syntax.tokens import IDENTIFIER, NUMBER, STRING, TEXT, Token
 from ..base import Observation, check, mode_of
 from ..scanned_image import ScannedImage
-from ..template_tokens import PRINTING, UNFOLLOWED, bound_names, parts_of
+from ..template_tokens import PRINTING, UNFOLLOWED, Value, bound_at, parts_of, values_in
 
 if TYPE_CHECKING:
     from ...model.metadata import Rule
@@ -33,27 +33,27 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             readable.setdefault(rule.template, []).append(rule)
     for source in image.sources(readable):
         rules = readable[source.name.removeprefix(f"{image.name}/templates/")]
+        path, mode = printable(rules[0].path), f"mode {mode_of(rules[0]):04o}"
         for key in secrets_of(source):
             if key.kind == COMPUTED:
                 yield Observation(
                     f"the template computes the name of a configuration key, so the value that it writes to "
-                    f"'{printable(rules[0].path)}' (mode {mode_of(rules[0]):04o}) may be a secret",
+                    f"'{path}' ({mode}) may be a secret",
                     key.unit.span(key.start, key.end),
                     severity="info",
                 )
                 continue
             if key.kind == UNFOLLOWED:
                 yield Observation(
-                    f"templater cannot follow all variables, so the template may write a secret to "
-                    f"'{printable(rules[0].path)}', mode {mode_of(rules[0]):04o}",
+                    "templater cannot follow all variables, so the template may write a secret to "
+                    f"'{path}', {mode}",
                     key.unit.span(key.start, key.end),
                 )
                 continue
             is_string = key.kind == STRING  # without its quotes
             others = f" and {len(rules) - 1} more" if len(rules) > 1 else ""
             yield Observation(
-                f"the template writes '{printable(key.value)}' to '{printable(rules[0].path)}'{others}, "
-                f"mode {mode_of(rules[0]):04o}",
+                f"the template writes '{printable(key.value)}' to '{path}'{others}, {mode}",
                 key.unit.span(key.start + is_string, key.end - is_string),
                 hint="set mode: 0600 in the rule (LXD ignores the mode)",
             )
@@ -66,8 +66,9 @@ def secrets_of(source: Source) -> Iterator[Token]:
 
     If the template prints a variable, also yield such strings in the tag that sets the variable.
 
-    If the template can print the whole configuration (with a loop, the filter stringformat or a macro), yield
-    the name ``config``, or the variable that has the same map as its value.
+    If the template can print all values of the configuration or of a device, yield the name of the map. The
+    search follows a map that a tag gives to a variable or reads in a loop. A map that is used in another way
+    without a key counts as printed.
 
     If no such string is found, yield a token of the kind ``COMPUTED`` for the name of a configuration key
     that the template computes, such as ``"user.paXssword"|cut:"X"``.
@@ -77,53 +78,75 @@ def secrets_of(source: Source) -> Iterator[Token]:
     secrets: dict[str, list[Token]] = {}
     values: dict[str, list[Token]] = {}  # values of computed keys
     keys: dict[str, list[Token]] = {}  # keys are public, but the value of config_get(key) can be secret
-    maps = {"config"}
+    maps = _Maps()
     computed = _ComputedKeys()
     seen: set[int] = set()
-    for kind, part in parts_of(source, secrets, values, keys, maps, *computed.names()):
+    has_macros = False
+    for kind, part in parts_of(source, secrets, values, keys, *maps.names(), *computed.names()):
         if kind == UNFOLLOWED:
             yield Token(UNFOLLOWED, "", part[0].start, part[-1].end, part[0].unit)
             continue
-        bound = bound_names(kind, part)
+        if kind == TEXT:
+            continue
+        has_macros = has_macros or kind == "macro"
+        is_printed = _can_print(kind, part, has_macros=has_macros)
+        starts = bound_at(kind, part)
+        bound = [part[number].value for number in starts]
         new = set(bound)
+        read = list(values_in(part, starts))
         found = [*_strings_with_words(part)]
         read_values: list[Token] = []
         read_keys: list[Token] = []
-        for name, is_argument in _names_in(part):
+        for name, is_argument in _names_in(part, starts):
             found += secrets.get(name, ())
             found += keys.get(name, ()) if is_argument else ()
             read_values += values.get(name, ())
             read_keys += keys.get(name, ()) if name not in new else ()
         for name in bound if read_keys else ():
             keys[name] = read_keys[:_MOST]
-        whole = list(_read_whole(kind, part, maps))
-        # a list of maps, such as [config]
-        is_list = any(token.kind == "[" and before.kind not in _ENDS for before, token in pairwise(part))
-        if whole and kind in ("set", "with", "macro") and not is_list:
-            maps.update(bound)
-        content = [token for token, is_content in whole if is_content or is_list]
-        if kind == "for" and content and bound and not is_list:
-            keys[bound.pop(0)] = content[:_MOST]
-        found += content
-        read_values += computed.read(kind, part, maps)
+        content, looped = maps.read(kind, part, starts, read)
+        found += content if is_printed or bound else ()
+        if looped:
+            keys[bound[0]] = looped
+            secrets.update(dict.fromkeys(bound[1:], looped))
+        read_values += computed.read(kind, part, read, maps)
         computed.bind(kind, part, bound)
         found = found or read_values
-        if kind in PRINTING or (kind == "widthratio" and not bound):
+        if is_printed or (kind == "widthratio" and not bound):
             yield from (token for token in found if token.start not in seen)
             seen.update(token.start for token in found)
         for name in bound if found else ():
             (values if found[0].kind == COMPUTED else secrets)[name] = found[:_MOST]
 
 
-def _names_in(part: list[Token]) -> Iterator[tuple[str, bool]]:
-    """Yield each name whose value a part can show, and whether it is in an argument or a subscript."""
+def _can_print(kind: str, part: list[Token], *, has_macros: bool) -> bool:
+    """Return whether a part can print the values that it reads.
+
+    In pongo2 4 (LXD), an error in a macro does not fail the render: the macro returns the text of the error.
+    This text can quote the argument of a filter. So if the template has macros, each part with such an
+    argument can print values.
+    """
+    return kind in PRINTING or (has_macros and any(token.kind == ":" for token in part))
+
+
+def _names_in(part: list[Token], bound: list[int]) -> Iterator[tuple[str, bool]]:
+    """Yield each name whose value a part can show, and whether it is in an argument or a subscript.
+
+    ``bound`` has the indexes of the names that the part binds.
+    """
+    starts = set(bound)
     calls: list[bool] = []  # for each open bracket, whether it or an outer one has arguments or a subscript
-    for before, token, after, last in zip(part, part[1:], part[2:], [*part[3:], part[-1]], strict=False):
+    quadruples = zip(part, part[1:], part[2:], [*part[3:], part[-1]], strict=False)
+    for number, (before, token, after, last) in enumerate(quadruples, 1):
         if token.kind in ("(", "["):
             calls.append(token.kind == "[" or before.kind == IDENTIFIER or any(calls[-1:]))
         elif token.kind in (")", "]"):
             del calls[-1:]
-        elif token.kind == IDENTIFIER and not (after.kind == "|" and last.value in HIDING):
+        elif (
+            token.kind == IDENTIFIER
+            and number not in starts
+            and (before.kind == ":" or not (after.kind == "|" and last.value in HIDING))
+        ):
             yield token.value, any(calls[-1:])
 
 
@@ -155,15 +178,82 @@ def _sum_with_word(pieces: list[Token]) -> Iterator[Token]:
             yield token
 
 
-def _read_whole(kind: str, part: list[Token], maps: set[str]) -> Iterator[tuple[Token, bool]]:
-    """Yield the names in ``maps`` that a part reads without a key, and whether it can print all values."""
-    is_formatted = any(token.value == "stringformat" for token in part)
-    # one value of the map, or a name that the part binds
-    others = (".", "[", "(", "=", *((",", "in") if kind == "for" else ()))
-    for before, token, after in zip(part, part[1:], part[2:], strict=False):
-        is_map = token.kind == IDENTIFIER and token.value in maps and before.kind not in (".", "|")
-        if is_map and after.kind not in others:
-            yield token, kind == "for" or before.kind in ("(", ",") or (is_formatted and after.kind == "|")
+class _Maps:
+    """The names of the maps whose values can be secrets.
+
+    The values of ``one`` are texts. The values of ``nested`` are maps of texts. ``lists`` has the names in
+    ``nested`` that can also be a list of devices.
+    """
+
+    def __init__(self) -> None:
+        self.one = {"config"}
+        self.nested = {"devices"}
+        self.lists: set[str] = set()
+
+    def names(self) -> tuple[set[str], ...]:
+        return self.one, self.nested, self.lists
+
+    def read(
+        self, kind: str, part: list[Token], bound: list[int], values: list[Value]
+    ) -> tuple[list[Token], list[Token]]:
+        """Follow the maps that a part binds to the names at the indexes ``bound``.
+
+        Return the names of maps that the part uses in another way without a key. Also return the name of the
+        map of texts that the part reads in a loop.
+        """
+        content: list[Token] = []
+        looped: list[Token] = []
+        for value in values:
+            token, before, after = part[value.start], part[value.start - 1], part[value.end]
+            missing = self.missing_keys(part, value)
+            is_last = after.kind in ("%}", IDENTIFIER)
+            if not missing or _is_hidden(part, value):
+                continue
+            if kind == "{{" and before is part[0] and after.kind == "}}":
+                continue  # pongo2 prints "<map[string]string Value>"
+            is_list = token.value in self.lists or any(part[n + 1].value in _LISTS for n in value.accesses)
+            if kind == "for" and bound and value.start == bound[-1] + 2 and is_last:
+                if missing == 1:
+                    looped.append(token)
+                else:
+                    self.one.update(part[number].value for number in (bound if is_list else bound[1:]))
+            elif kind in ("set", "with") and before.kind == "=" and is_last:
+                self.bind(part[value.start - 2].value, missing, is_list=is_list)
+            elif kind == "with" and value.start == 2 and after.kind == "as":
+                self.bind(part[value.end + 1].value, missing, is_list=is_list)
+            else:
+                content.append(token)
+        return content, looped
+
+    def missing_keys(self, part: list[Token], value: Value) -> int:
+        """Return the number of keys without which a value is a map, or 0 if the value is not a map."""
+        name = part[value.start].value
+        count = 2 if name in self.nested else int(name in self.one)
+        return max(0, count - sum(1 for number in value.accesses if is_key(part, number))) if count else 0
+
+    def bind(self, name: str, missing: int, *, is_list: bool) -> None:
+        (self.one if missing == 1 else self.nested).add(name)
+        if is_list:
+            self.lists.add(name)
+
+    def keys_of(self, name: str) -> int:
+        """Return the least number of keys that select a text of a map, or 0 if the name has no map."""
+        return 1 if name in self.one else 2 * (name in self.nested)
+
+
+def _is_hidden(part: list[Token], value: Value) -> bool:
+    return part[value.end].kind == "|" and part[value.end + 1].value in HIDING
+
+
+#: methods and fields of devices in Go that give the devices, their list, or one device
+_LISTS = ("Reversed", "Sorted")
+_SAME = ("Clone", "CloneNative", "Config", *_LISTS)
+
+
+def is_key(part: list[Token], number: int) -> bool:
+    """Return whether a subscript or an attribute selects a value of a map."""
+    token = part[number + 1]
+    return part[number].kind == "[" or (part[number].kind == "." and token.value not in _SAME)
 
 
 #: the kind of a token that stands for a computed name of a configuration key
@@ -174,8 +264,6 @@ _PLAIN_FILTERS = {"add", "default", "default_if_none", "safe"}
 _DATA = {"config", "config_get", "container", "devices", "instance", "path", "properties", "trigger"}
 #: a longer expression counts as computed
 _MOST_TOKENS = 50
-#: the kinds of the last tokens of values, before the bracket of an argument or a subscript
-_ENDS = (IDENTIFIER, NUMBER, ")", "]")
 
 
 class _ComputedKeys:
@@ -194,28 +282,27 @@ class _ComputedKeys:
     def names(self) -> tuple[set[str], ...]:
         return self.getters, self.bound, self.undecided, self.indirect
 
-    def read(self, kind: str, part: list[Token], maps: set[str]) -> Iterator[Token]:
+    def read(self, kind: str, part: list[Token], values: list[Value], maps: _Maps) -> Iterator[Token]:
         """Yield the computed keys that a part reads."""
-        root = ""  # the name at the start of a value, such as x in x.0("a")
-        outer: list[str] = []
-        for before, token, number in zip(part, part[1:], range(2, len(part)), strict=False):
-            if token.kind in ("(", "["):
-                is_getter = root in self.getters or root in maps
-                is_call = token.kind == "(" and (kind, number) != ("macro", 4)
-                is_macro = is_call and bool(self.indirect) and root in self.bound
-                if before.kind in _ENDS and (is_getter or is_macro):
-                    key = _key(part, number, is_macro=not is_getter)
+        for value in values:
+            name = part[value.start].value
+            is_getter, is_macro = name in self.getters, bool(self.indirect) and name in self.bound
+            if is_getter and part[value.start + 1].kind != "(":
+                self.indirect.add(name)
+            most = maps.keys_of(name)
+            count = 0
+            for number in value.accesses:
+                count += is_key(part, number)
+                is_call = part[number].kind == "(" and (kind, number) != ("macro", 3)
+                is_read = (
+                    is_getter if is_call else part[number].kind == "[" and (is_getter or 0 < most <= count)
+                )
+                if is_read or (is_call and is_macro):
+                    key = _key(part, number + 1, is_macro=not is_read)
                     if self.is_computed(key):
                         yield Token(COMPUTED, "", key[0].start, key[-1].end, key[0].unit)
-                    elif is_getter:
+                    elif is_read:
                         self.indirect.update(each.value for each in key if each.value in self.bound)
-                outer.append(root)
-            elif token.kind in (")", "]"):
-                root = outer.pop() if outer else ""
-            elif token.kind == IDENTIFIER and before.kind not in (".", "|"):
-                root = token.value
-                if root in self.getters and part[number].kind != "(":
-                    self.indirect.add(root)
 
     def bind(self, kind: str, part: list[Token], names: list[str]) -> None:
         """Follow the names that a part gives to values."""
@@ -239,7 +326,7 @@ class _ComputedKeys:
                 filters.add(token.value)
             elif token.kind == IDENTIFIER and (before is None or before.kind != "."):
                 names.add(token.value)
-            elif token.kind == "(" and before is not None and before.kind in _ENDS:
+            elif token.kind == "(" and before is not None and before.kind in (IDENTIFIER, NUMBER, ")", "]"):
                 return True
         is_sum = "add" in filters or any(token.kind == "+" for token in tokens)
         return bool(filters - _PLAIN_FILTERS) or any(
