@@ -23,7 +23,6 @@ from ..pongo2.render_state import Limits
 from ..pongo2.syntax import tree
 from ..pongo2.template_loading import Compilation
 from ..rendering.render import Compiled, render
-from .base import mode_of
 from .invented_values import AWKWARD, SET, invented_value, literal_defaults, other_instances
 from .scanned_image import ScannedImage
 
@@ -114,8 +113,7 @@ class AuthoredImage(ScannedImage):
 
     def can_read(self, rule: Rule) -> bool:
         """Return whether every user of the instance can read the file of a rule."""
-        kept = None if self.definition is None else self.definition.kept_mode(rule.path)
-        return bool((mode_of(rule) if kept is None else kept) & 0o004)
+        return bool(self.file_mode(rule) & 0o004)
 
     @cached_property
     def used(self) -> Mapping[str, tuple[Rule, ...]]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from ..model.metadata import TRIGGERS, Rule
-from .authored_image import AuthoredImage
+from .base import mode_of
+from .scanned_image import ScannedImage
 
 
-def hint_of_mode(image: AuthoredImage) -> str:
-    """Return a hint that tells the author how to give a file the mode 0600."""
+def hint_of_mode(image: ScannedImage, rule: Rule) -> str:
+    """Return a hint that tells the author how to give the file of a rule the mode 0600."""
     if image.definition is not None:
         keeps = "the daemon keeps this mode (since LXD 6.8, only in containers)"
         return f"also create the file with the generator 'dump' and the mode 0600: {keeps}"
+    if image.kept_mode(rule) is not None:
+        return "give the file in rootfs the mode 0600, because the daemon keeps the mode of an existing file"
+    if not mode_of(rule) & 0o004:
+        return "set mode: 0600 in every rule that writes this file (LXD ignores the mode)"
     return "set mode: 0600 in the rule (LXD ignores the mode)"
 
 
-def hint_of_trigger(image: AuthoredImage, rule: Rule, added: str) -> str:
+def hint_of_trigger(image: ScannedImage, rule: Rule, added: str) -> str:
     """Return a hint that tells the author how to add a trigger to a rule.
 
     In a definition, the hint names all triggers, because `template.when` replaces the default triggers.

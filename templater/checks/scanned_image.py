@@ -9,7 +9,7 @@ from functools import cached_property
 from time import process_time
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..model.entry import DIRECTORY, Entry, Resolved, TemplateFile
+from ..model.entry import DIRECTORY, FILE, Entry, Resolved, TemplateFile
 from ..model.errors import LimitError, TemplaterError
 from ..model.file_names import ROOTFS
 from ..model.instance import Instance
@@ -17,6 +17,7 @@ from ..model.metadata import Metadata, Rule
 from ..model.source import Source, Span
 from ..planning.follow_links import Steps, clean, resolve
 from ..pongo2.render_state import Limits
+from .base import mode_of
 
 if TYPE_CHECKING:
     from ..definitions.predicted_image import DefinitionImage
@@ -98,6 +99,43 @@ class ScannedImage:
                 continue
             found.append((rule, path, resolve(self.rootfs, path, steps)))
         return tuple(found)
+
+    def file_mode(self, rule: Rule) -> int:
+        """Return the mode of the file that a rule writes.
+
+        The daemons keep the mode of an existing file: the root filesystem may contain the file, or another
+        rule with the same target may create it. If several modes are possible, return one that gives every
+        user the read permission, if any.
+        """
+        kept = self.kept_mode(rule)
+        return kept if kept is not None else self._created_modes.get(self._real_path(rule), mode_of(rule))
+
+    def kept_mode(self, rule: Rule) -> int | None:
+        """Return the mode of the file that exists before a rule writes it, or None if no file is known."""
+        if self.definition is not None:
+            return self.definition.kept_mode(rule.path)
+        resolved = self._resolved.get(id(rule))
+        if resolved is None or resolved.entry is None or resolved.entry.kind != FILE:
+            return None
+        return resolved.entry.mode
+
+    def _real_path(self, rule: Rule) -> str:
+        resolved = self._resolved.get(id(rule))
+        return rule.path if resolved is None else resolved.real
+
+    @cached_property
+    def _resolved(self) -> Mapping[int, Resolved]:
+        """The resolved path of each rule with a valid path, by the rule's id."""
+        return {id(rule): resolved for rule, _, resolved in self.targets}
+
+    @cached_property
+    def _created_modes(self) -> Mapping[str, int]:
+        """The loosest mode of all rules with the same target, by the target's path without symlinks."""
+        modes: dict[str, int] = {}
+        for rule in self.rules:
+            path, mode = self._real_path(rule), mode_of(rule)
+            modes[path] = max(modes.get(path, mode), mode, key=lambda each: each & 0o004)
+        return modes
 
     @cached_property
     def rootfs(self) -> RootfsNames:

@@ -2,8 +2,11 @@
 
 import pytest
 
+from templater.checks.run_checks import audit
+from templater.checks.scanned_image import Name
+from templater.model.entry import FILE, Entry
 from templater.pongo2.dialect import DIALECTS
-from tests.checks.builders import an_image, observed, rules
+from tests.checks.builders import a_link, an_image, observed, rules
 from tests.differential.compare import ours
 
 CHECK = "readable-secret"
@@ -339,6 +342,50 @@ def test_an_end_tag_cannot_hide_the_rest_of_a_template_in_a_comment(text):
 def test_an_end_tag_cannot_hide_the_second_round_of_a_loop():
     loop = "{% for x in 'ab' %}{{ y }}{% set y = config_get('user.password','') %}{% endfor %}"
     assert found("", "{% spaceless %}{% endspaceless }}{% for a in b %}" + loop)
+
+
+PRIVATE = '/etc/a: {when: [create], template: t, mode: "0600"}'
+
+
+def a_file(path, mode):
+    return Name(path, Entry(FILE, mode))
+
+
+def test_attack_50_a_file_that_exists_keeps_its_mode():
+    for mode, count in ((0o644, 1), (0o604, 1), (0o600, 0), (0o640, 0)):
+        for rule in (PRIVATE, "/etc/a: {when: [create], template: t}"):
+            found = observed(CHECK, an_image(rules(rule), {"t": TEXT}, [a_file("rootfs/etc/a", mode)]))
+            assert [message for _, _, message in found] == [
+                f"the template writes 'user.db-password' to '/etc/a', mode {mode:04o}"
+            ] * count
+
+
+def test_attack_50_a_file_that_a_symlink_names_keeps_its_mode():
+    names = [a_link("rootfs/etc/a", "b"), a_file("rootfs/etc/b", 0o644)]
+    assert observed(CHECK, an_image(rules(PRIVATE), {"t": TEXT}, names))
+    names = [a_link("rootfs/etc/a", "missing")]
+    assert not observed(CHECK, an_image(rules(PRIVATE), {"t": TEXT}, names))
+
+
+@pytest.mark.parametrize("path", ["//etc/a", "/etc/../etc/a", "/lib/a"])
+@pytest.mark.parametrize("is_first", [False, True])
+def test_attack_50_a_rule_that_may_create_the_file_of_another_rule_decides_its_mode(path, is_first):
+    other = f"{path}: {{when: [start], template: u}}"
+    chosen = [other, PRIVATE] if is_first else [PRIVATE, other]
+    image = an_image(rules(*chosen), {"t": TEXT, "u": "x"}, [a_link("rootfs/lib", "etc")])
+    assert [message for _, _, message in observed(CHECK, image)] == [
+        "the template writes 'user.db-password' to '/etc/a', mode 0644"
+    ]
+
+
+def test_a_hint_names_the_mode_that_the_author_must_change():
+    image = an_image(rules(PRIVATE), {"t": TEXT}, [a_file("rootfs/etc/a", 0o644)])
+    other = an_image(rules(PRIVATE, "//etc/a: {when: [start], template: u}"), {"t": TEXT, "u": "x"})
+    hints = [finding.hint for of in (image, other) for finding in audit(of) if finding.check == CHECK]
+    assert hints == [
+        "give the file in rootfs the mode 0600, because the daemon keeps the mode of an existing file",
+        "set mode: 0600 in every rule that writes this file (LXD ignores the mode)",
+    ]
 
 
 @pytest.mark.parametrize("mode", [", mode: 0600", ", mode: 0640"])

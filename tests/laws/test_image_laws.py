@@ -83,6 +83,13 @@ def ruled(n: int, rule: str, text: str = "x", template: str = "t") -> ScannedIma
     )
 
 
+def existing(n: int) -> ScannedImage:
+    """Return an image whose rules write files of the root filesystem."""
+    files = names(n, lambda number: f"rootfs/etc/{number}")
+    made = ruled(n, "  /etc/N: {when: [create], template: t}\n  //etc/N: {when: [start], template: t}")
+    return replace(made, names=files.names)
+
+
 def templated(n: int, piece: str) -> ScannedImage:
     text = (piece * (n // len(piece) + 1))[:n].encode()
     rule = f"{FACTS}templates: {{/etc/x: {{when: [create], template: t}}}}\n"
@@ -113,6 +120,7 @@ IMAGES: dict[str, Callable[[int], ScannedImage]] = {
     "rules": lambda n: ruled(n, "  /etc/N: {when: [create], template: t}"),
     "rules of one file": lambda n: ruled(n, "  /N/../etc/x: {when: [create, start, copy], template: t}"),
     "rules in each other": lambda n: ruled(n // 10 + 1, "  /etc/N/N/N: {when: [create], template: t}"),
+    "rules of existing files": lambda n: existing(n // 3 + 1),
     "odd rules": lambda n: ruled(n, '  "/../\\eN": {when: [odd], template: ../t, uid: x, mode: 0999, foo: 1}'),
     "null rules": lambda n: ruled(n, "  /etc/N:"),
     "secrets": lambda n: ruled(n // 10 + 1, "  /etc/N: {when: [create], template: t}", "{{ 'password' }}" * (n // 16 + 1)),

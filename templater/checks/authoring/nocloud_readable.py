@@ -4,9 +4,12 @@ User data often contains passwords and keys. A rule without `mode` gives the fil
 
     mode: 0600
 
+The daemon keeps the mode of an existing file. If the root filesystem contains the file, give this file the
+mode 0600. If several rules write the file, set the mode in each rule.
+
 In a definition, no field sets the mode of a rule. Use an entry with the generator `dump` to create the file
-with the right mode: the daemon keeps the mode of an existing file. In a virtual machine, the agent
-of LXD 6.8 and later sets the mode of every file to 0644.
+with the right mode. In a virtual machine, the agent of LXD 6.8 and later sets the mode of every file to
+0644.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..authored_image import AuthoredImage
-from ..base import Fix, Observation, check
+from ..base import Fix, Observation, check, mode_of
 from ..rule_hints import hint_of_mode
 from ..target_kinds import SEEDS
 
@@ -26,10 +29,11 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for rule, path, _ in image.targets:
         folder, _, name = path.rpartition("/")
         if folder in SEEDS and name in NAMES and image.can_read(rule):
+            is_own = image.kept_mode(rule) is None and mode_of(rule) & 0o004
             yield Observation(
                 f"every user can read '{path}'",
                 rule.spans.get("mode") or rule.spans["path"],
-                hint_of_mode(image),
+                hint_of_mode(image, rule),
                 rule=rule,
-                fix=Fix(fields={"mode": "0600"}, unsafe=True),
+                fix=Fix(fields={"mode": "0600"}, unsafe=True) if is_own else None,
             )

@@ -5,9 +5,12 @@ stays readable.
 
     mode: 0600
 
+The daemon keeps the mode of an existing file. If the root filesystem contains the file, give this file the
+mode 0600. If several rules write the file, set the mode in each rule.
+
 In a definition, no field sets the mode of a rule. Use an entry with the generator `dump` to create the file
-with the right mode: the daemon keeps the mode of an existing file. In a virtual machine, the agent
-of LXD 6.8 and later sets the mode of every file to 0644.
+with the right mode. In a virtual machine, the agent of LXD 6.8 and later sets the mode of every file to
+0644.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from collections.abc import Iterator
 
 from ...model.source import printable
 from ..authored_image import AuthoredImage
-from ..base import Observation, check, mode_of
+from ..base import Observation, check
 from ..rule_hints import hint_of_mode
 from ..security.secrets import COMPUTED, secrets_of
 
@@ -36,8 +39,8 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             ):
                 yield Observation(
                     f"'{printable(key.value)}' is written to '{printable(readable[0].path)}',"
-                    f" which every user can read (mode {mode_of(readable[0]):04o})",
+                    f" which every user can read (mode {image.file_mode(readable[0]):04o})",
                     template.source.span(key.start, key.end),
-                    hint_of_mode(image),
+                    hint_of_mode(image, readable[0]),
                     rule=readable[0],
                 )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from ...model.source import printable
 from ...pongo2.syntax.tokens import IDENTIFIER, NUMBER, STRING, TEXT, Token
-from ..base import Observation, check, mode_of
+from ..base import Observation, check
+from ..rule_hints import hint_of_mode
 from ..scanned_image import ScannedImage
 from ..template_tokens import PRINTING, UNFOLLOWED, Value, bound_at, parts_of, values_in
 
@@ -29,11 +30,11 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     """
     readable: dict[str, list[Rule]] = {}
     for rule in image.rules:
-        if mode_of(rule) & 0o004:
+        if image.file_mode(rule) & 0o004:
             readable.setdefault(rule.template, []).append(rule)
     for source in image.sources(readable):
         rules = readable[source.name.removeprefix(f"{image.name}/templates/")]
-        path, mode = printable(rules[0].path), f"mode {mode_of(rules[0]):04o}"
+        path, mode = printable(rules[0].path), f"mode {image.file_mode(rules[0]):04o}"
         for key in secrets_of(source):
             if key.kind == COMPUTED:
                 yield Observation(
@@ -55,7 +56,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             yield Observation(
                 f"the template writes '{printable(key.value)}' to '{path}'{others}, {mode}",
                 key.unit.span(key.start + is_string, key.end - is_string),
-                hint="set mode: 0600 in the rule (LXD ignores the mode)",
+                hint=hint_of_mode(image, rules[0]),
             )
 
 

@@ -16,6 +16,7 @@ from templater.checks.ignores import _comments
 from templater.checks.invented_values import invented_value
 from templater.checks.mistakes_in_files import invented_value as phrase
 from templater.checks.run_checks import all_checks, audit
+from templater.checks.scanned_image import Name
 from templater.checks.target_kinds import kind_of
 from templater.checks.templater_toml import Configuration, Ignore
 from templater.model.entry import DIRECTORY, FILE, Entry, TemplateFile
@@ -809,6 +810,31 @@ def test_a_metadata_key_with_upper_case_letters_or_dashes_or_one_typo_is_correct
 def test_every_user_can_read_a_file_only_if_the_file_mode_gives_others_the_read_permission(mode, readable):
     found = image(f'/etc/a: {{when: [create], template: t, mode: "{mode}"}}')
     assert found.can_read(found.rules[0]) is readable
+
+
+@pytest.mark.parametrize(
+    ("kept", "given", "readable"), [(0o644, "0600", True), (0o604, "0640", True), (0o600, "0644", False)]
+)
+def test_an_existing_file_keeps_its_mode_when_a_rule_writes_it(kept, given, readable):
+    secret = "{{ config_get('user.password', '') }}"
+    rules = [
+        f"{path}: {{when: [create], template: t, mode: '{given}'}}"
+        for path in (f"{SEED}/user-data", "/etc/a")
+    ]
+    names = [Name(f"rootfs{path}", Entry(FILE, kept)) for path in (f"{SEED}/user-data", "/etc/a")]
+    found = audit(image(*rules, templates={"t": secret}, names=names), "authoring")
+    hint = "give the file in rootfs the mode 0600, because the daemon keeps the mode of an existing file"
+    for check in ("readable-secret", "nocloud-readable"):
+        assert [(each.hint, each.fix) for each in found if each.check == check] == [(hint, None)] * readable
+
+
+def test_a_fix_sets_the_mode_of_the_rule_that_makes_a_seed_readable():
+    rules = [
+        f"{slash}{SEED}/user-data: {{when: [create], template: t, mode: '{mode}'}}"
+        for slash, mode in (("", "0600"), ("/", "0644"))
+    ]
+    found = [each for each in audit(image(*rules), "authoring") if each.check == "nocloud-readable"]
+    assert [each.fix and each.fix.fields for each in found] == [None, {"mode": "0600"}]
 
 
 def test_an_image_whose_templates_read_no_keys_is_rendered_for_one_instance():
