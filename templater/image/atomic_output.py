@@ -11,9 +11,10 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..model.errors import InputError, UsageError, WriteError, reason
+from ..model.errors import InputError, RefusedError, UsageError, WriteError, reason
 from ..model.source import printable
 from ..rootfs.paths import MissingError
+from ..rootfs.shared_directories import is_shared
 from ..rootfs.trusted_paths import open_folder
 
 if TYPE_CHECKING:
@@ -68,11 +69,10 @@ class Output:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # Ignore errors: a published file is already on the disk, and the next run removes a hidden file.
+        if self._hidden:
+            self.unname(self._hidden)
         with contextlib.suppress(OSError):
             os.close(self.fd)
-        if self._hidden:
-            with contextlib.suppress(OSError):
-                os.unlink(self._hidden)
         if self._root is not None:
             self._root.close()
 
@@ -94,8 +94,9 @@ class Output:
     def publish(self, path: str, *, replace: bool = False, like: os.stat_result | None = None) -> None:
         """Sync the file and name it ``path``. Raises UsageError if ``path`` exists and ``replace`` is false.
 
-        ``like`` is the status of another file. The new file gets the mode and, if permitted, the owner of
-        that file.
+        ``like`` is the status of the file to replace. The new file gets the mode and, if permitted, the owner
+        of that file. Without ``like``, root refuses to replace a file of another user in a directory such as
+        ``/tmp``.
         """
         with self._naming(path):
             if like is not None:
@@ -103,7 +104,7 @@ class Output:
                     os.fchown(self.fd, like.st_uid, like.st_gid)
                 os.fchmod(self.fd, stat.S_IMODE(like.st_mode))
             os.fsync(self.fd)
-        self.name(path, replace=replace)
+        self.name(path, replace=replace, like=like)
 
     def sync(self) -> None:
         """Flush the file to the disk."""
@@ -112,13 +113,34 @@ class Output:
         except OSError as error:
             raise self._failed("be written", error) from error
 
-    def name(self, path: str, *, replace: bool) -> None:
+    def name(self, path: str, *, replace: bool, like: os.stat_result | None = None) -> None:
         with self._naming(path):
-            if replace:
+            if replace and (like is not None or self.may_replace(path)):
                 os.replace(self._named(), self.place(path))
                 self._hidden = ""
             else:
                 self._link(self.place(path))
+
+    def may_replace(self, path: str) -> bool:
+        """Return whether to replace a file, or False if root must create it in a directory such as ``/tmp``.
+
+        Every user can make a file there with the name of an expected output. The removal of a file with many
+        blocks or extended attributes can take minutes, without a time limit. So raise RefusedError if the
+        file belongs to another user.
+        """
+        if self._root is None or os.geteuid() != 0 or not is_shared(self._root.fd, os.fstat(self._root.fd)):
+            return True
+        try:
+            owner = os.lstat(self.place(path)).st_uid
+        except FileNotFoundError:
+            return False
+        if owner != 0:
+            raise RefusedError(
+                f"'{printable(path)}' belongs to another user (uid {owner}), and other users can write to"
+                f" '{printable(self._shown)}'",
+                hint="remove the file, or give another name",
+            )
+        return True
 
     def unname(self, path: str) -> None:
         """Remove a name if it refers to this file."""
@@ -216,6 +238,8 @@ def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: boo
     ]
     with contextlib.ExitStack() as locks:
         for path, _ in aside:
+            outputs[0].may_replace(path)
+        for path, _ in aside:
             locks.enter_context(_held(place(path)))
         _exchange(outputs, paths, aside)
 
@@ -286,7 +310,9 @@ def _held(path: str) -> Iterator[None]:
 def _sweep(directory: str) -> None:
     """Remove new files of killed runs, and restore the old files that these runs were replacing.
 
-    Do nothing in a directory with very many files, because another user can have made them.
+    Ignore files of other users: in a directory such as ``/tmp``, every user can make files with such names,
+    and the removal of one file with many blocks or extended attributes can take minutes. Do nothing in a
+    directory with very many files, because another user can have made them.
     """
     left: list[str] = []
     try:
@@ -294,7 +320,7 @@ def _sweep(directory: str) -> None:
             for number, entry in enumerate(entries):
                 if number == _MOST_NAMES or len(left) > _MOST_LEFT:
                     return
-                if entry.name.startswith(_PREFIX):
+                if entry.name.startswith(_PREFIX) and _is_own(entry.path):
                     left.append(entry.name)
     except OSError:
         return  # opening the output file will report the error
@@ -309,10 +335,24 @@ def _sweep(directory: str) -> None:
                 former = _former_name(name, left, directory)
                 if not former:
                     os.unlink(path)
-                elif os.fstat(fd).st_uid == os.geteuid():  # keep files of other users
-                    os.rename(path, os.path.join(directory, former))
+                    continue
+                former = os.path.join(directory, former)
+                if _is_own(former):
+                    os.rename(path, former)
+                else:
+                    os.link(path, former)  # fails if another user has made a file with this name
+                    os.unlink(path)
             finally:
                 os.close(fd)
+
+
+def _is_own(path: str) -> bool:
+    """Return whether a path is a regular file of this process's user."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def _former_name(name: str, left: Sequence[str], directory: str) -> str:

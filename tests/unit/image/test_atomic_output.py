@@ -16,6 +16,8 @@ OLD = {name: f"old {name}" for name in NAMES}
 NEW = {name: f"new {name}" for name in NAMES}
 CALLS = ("rename", "link", "unlink")
 
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: only root gives files away")
+
 
 def published(folder, before=lambda: None):
     """Replace the old pair of files by the new pair.
@@ -138,6 +140,95 @@ def test_moved_image_files_of_other_users_are_not_restored(folder):
     with Output(str(folder)):
         pass
     assert {name: text for name, text in seen(folder).items() if name in NAMES} == OLD
+
+
+@as_root
+def test_attack_83_leftovers_of_other_users_are_not_removed(folder):
+    """An unprivileged user made files of 655,360 shared blocks in ``/tmp``: root's next report took 28 s."""
+    folder.chmod(0o1777)
+    names = [".templater-image-x", f".templater-image-old-x.0.{NAMES[0]}", ".templater-image-own"]
+    for name in names:
+        (folder / name).write_text("left")
+    for name in names[:2]:
+        os.chown(folder / name, 1234, 1234)
+    with Output(str(folder)):
+        pass
+    assert sorted(seen(folder)) == sorted([*names[:2], *NAMES])
+
+
+@as_root
+def test_an_old_file_is_not_restored_over_a_file_of_another_user(folder):
+    """The other user made a file with the name of the old file before the next run restored the old file."""
+    (folder / NAMES[0]).unlink()
+    os.chown(folder / NAMES[1], 1234, 1234)
+    left = folder / f".templater-image-old-x.1.{NAMES[1]}"
+    left.write_text("own")
+    first = folder / ".templater-image-old-x.0.missing"
+    first.write_text("own")
+    with Output(str(folder)):
+        pass
+    assert seen(folder) == {NAMES[1]: OLD[NAMES[1]], left.name: "own", "missing": "own"}
+
+
+@as_root
+@pytest.mark.parametrize("nameless", [True, False])
+@pytest.mark.parametrize(("mode", "is_refused"), [(0o1777, True), (0o777, True), (0o755, False)])
+def test_root_replaces_no_output_of_another_user_in_a_directory_such_as_tmp(
+    folder, monkeypatch, nameless, mode, is_refused
+):
+    """The removal of that user's file could take minutes."""
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE")
+    folder.chmod(mode)
+    path = folder / NAMES[0]
+    os.chown(path, 1234, 1234)
+    if is_refused:
+        for publish in (
+            lambda output: output.publish(str(path), replace=True),
+            lambda output: publish_all([output], [str(path)], replace=True),
+        ):
+            with Output(str(folder)) as output, pytest.raises(RefusedError) as caught:
+                publish(output)
+            assert caught.value.message == (
+                f"'{path}' belongs to another user (uid 1234), and other users can write to '{folder}'"
+            )
+            assert caught.value.hint == "remove the file, or give another name"
+            assert seen(folder) == OLD
+        path.unlink()
+    for text in ("new", "newer"):
+        with Output(str(folder)) as output:
+            output.write(text.encode())
+            output.publish(str(path), replace=True)
+        assert seen(folder) == {**OLD, NAMES[0]: text}
+
+
+@as_root
+def test_root_replaces_no_file_that_another_user_makes_at_the_last_moment(folder, monkeypatch):
+    folder.chmod(0o1777)
+    path = folder / "new"
+    real = os.lstat
+
+    def lstat(name, **options):
+        try:
+            return real(name, **options)
+        except FileNotFoundError:
+            path.write_text("theirs")
+            raise
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    with Output(str(folder)) as output, pytest.raises(UsageError, match="exists"):
+        output.publish(str(path), replace=True)
+    assert path.read_text() == "theirs"
+
+
+def test_the_hidden_name_of_an_unfinished_output_is_not_removed_from_another_file(tmp_path, monkeypatch):
+    """The owner of the directory exchanged the file."""
+    monkeypatch.delattr(os, "O_TMPFILE")
+    with Output(str(tmp_path)) as output:
+        os.unlink(output.path)
+        with open(output.path, "w") as file:
+            file.write("theirs")
+    assert list(seen(tmp_path).values()) == ["theirs"]
 
 
 def test_a_directory_at_an_output_path_is_refused_and_not_changed(tmp_path):
