@@ -84,7 +84,7 @@ def unpack(
     The directory above ``path`` can belong to another user, who can replace ``path``, but can't make this
     function write to another directory.
 
-    Raises UsageError if ``path`` exists and is not an empty directory.
+    Raises UsageError if ``path`` exists and is not an empty directory of the caller.
     """
     path = path.rstrip("/") or path
     mode = _mode_if_own(path)
@@ -93,6 +93,11 @@ def unpack(
         os.path.isdir(path) and not os.path.islink(path) and os.listdir(path) in left
     ):
         raise UsageError(f"'{path}' exists", hint="give a new directory, or an empty one")
+    if mode is None and os.path.lexists(path):
+        raise UsageError(
+            f"'{path}' is a directory of another user",
+            hint="remove it, or give a new directory",
+        )
     # Refuse before the first write: removing the files again would take as long as writing them.
     DiskBudget(contents).add(contents.disk_size)
     above, name = os.path.split(path)
@@ -112,6 +117,9 @@ def unpack(
             if mode is None:
                 with _temporary(parent, staged, path) as top:
                     done = fill(top)
+                    # An empty directory would be replaced, which takes minutes if it has many attributes.
+                    if parent.lstat(name) is not None:
+                        raise RefusedError(f"another process created '{printable(path)}'")
                     parent.rename(staged, parent, name)
             else:
                 with _taken_over(parent, name, mode) as folder, _temporary(folder, _INSIDE, path) as top:
@@ -198,7 +206,8 @@ def _remove(parent: Directory, name: str, folder: int) -> None:
     def remove() -> None:
         shutil.rmtree(".", ignore_errors=True, dir_fd=folder)  # all that is in the directory
         with suppress(OSError):
-            parent.rmdir(name)
+            if parent.is_same(name, folder):  # another user can have exchanged the directory
+                parent.rmdir(name)
 
     with_signals_deferred(remove)
 

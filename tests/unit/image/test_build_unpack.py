@@ -811,6 +811,36 @@ def test_unpack_removes_no_leftover_from_a_directory_in_which_other_users_can_re
     assert (tmp_path / "out" / ".unpacking" / "precious").exists()
 
 
+@root_only
+def test_unpack_refuses_an_empty_directory_of_another_user(tmp_path):
+    """Its owner could read the secrets in it. It was replaced, but its attributes can take minutes to remove."""
+    (tmp_path / "out").mkdir()
+    os.chown(tmp_path / "out", 1234, 1234)
+    with pytest.raises(UsageError, match=r"^'.*/out' is a directory of another user$") as caught:
+        unpacked(tarball(tmp_path / "i.tar", GOOD), tmp_path / "out")
+    assert caught.value.hint == "remove it, or give a new directory"
+    assert sorted(os.listdir(tmp_path)) == ["i.tar", "out"]
+
+
+def test_unpack_does_not_replace_a_directory_that_another_process_made_meanwhile(tmp_path):
+    path = tarball(tmp_path / "i.tar", GOOD)
+    with pytest.raises(RefusedError, match=r"^another process created '.*/out'$"):
+        unpacked(path, tmp_path / "out", finish=lambda folder: (tmp_path / "out").mkdir())
+    assert (sorted(os.listdir(tmp_path)), os.listdir(tmp_path / "out")) == (["i.tar", "out"], [])
+
+
+def test_unpack_removes_no_directory_that_another_process_put_in_place_of_its_own(tmp_path):
+    def exchange(folder):
+        (tmp_path / ".out.unpacking").rename(tmp_path / "moved")
+        (tmp_path / ".out.unpacking").mkdir()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        unpacked(tarball(tmp_path / "i.tar", GOOD), tmp_path / "out", finish=exchange)
+    assert sorted(os.listdir(tmp_path)) == [".out.unpacking", "i.tar", "moved"]
+    assert not os.listdir(tmp_path / "moved")
+
+
 def test_a_read_only_root_directory_is_writable_while_it_is_moved(tmp_path, monkeypatch):
     """Only root can move a read-only directory to another directory."""
     moved = []
@@ -826,15 +856,6 @@ def test_a_read_only_root_directory_is_writable_while_it_is_moved(tmp_path, monk
     unpacked(tarball(tmp_path / "i.tar", [*GOOD[:2], ("rootfs", root), *GOOD[3:]]), tmp_path / "out")
     assert ("rootfs", 0o200) in moved
     assert stat.S_IMODE((tmp_path / "out" / "rootfs").stat().st_mode) == 0o555
-
-
-@root_only
-def test_unpack_replaces_an_empty_directory_of_another_user(tmp_path):
-    """Its owner could have read the setuid programs and the secrets in it."""
-    (tmp_path / "out").mkdir()
-    os.chown(tmp_path / "out", 1234, 1234)
-    unpacked(tarball(tmp_path / "i.tar", GOOD), tmp_path / "out")
-    assert os.stat(tmp_path / "out").st_uid == 0
 
 
 def test_unpack_removes_leftovers_of_crashed_runs_but_not_of_active_runs(tmp_path):
