@@ -75,7 +75,8 @@ class CompileCache:
         if len(data) > MAX_ENTRY:  # ``load`` ignores an entry that is too large
             return
         try:
-            write_whole(self._directory, f"{name}-{key}", data, sync=False)
+            entry_name = f"{name}-{key}"
+            write_whole(self._directory, entry_name, data, sync=False, staged=entry_name + ".new")
             self._remove_oldest()
         except (OSError, TemplaterError):  # OSError: another hook removed the same entry first
             return

@@ -18,7 +18,6 @@ from importlib.util import find_spec
 from ..model.errors import InputError, RefusedError, UsageError, WriteError, reason
 from ..rootfs.confined import Directory, read_descriptor
 from ..rootfs.trusted_paths import make_folder
-from ..writing.recovery import unlink_if_there
 from .options import PROBE
 
 #: packages whose folders the hook line adds to the search path, because Python without ``site`` lacks them
@@ -139,20 +138,22 @@ def _replace(
     directory: Directory, name: str, text: str, path: str, mode: int, before: os.stat_result | None
 ) -> None:
     """Replace a file atomically; keep the owner and mode in ``before``. Links are not followed."""
-    staged = f"{name}.templater-new"
-    unlink_if_there(directory, staged)
+    staged = f".templater-new-{os.urandom(8).hex()}"
     with open(directory.create(staged), "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-        if before is not None and (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-            os.fchown(file.fileno(), before.st_uid, before.st_gid)
-        os.fchmod(file.fileno(), mode if before is None else before.st_mode & 0o777)
-        file.flush()
-        os.fsync(file.fileno())
-    now = directory.lstat(name)
-    if (now and (now.st_dev, now.st_ino)) != (before and (before.st_dev, before.st_ino)):
-        directory.unlink(staged)
-        raise RefusedError(
-            f"another process replaced '{path}'",
-            hint="run the command again, or run it without --write and add the lines by hand",
-        )
-    directory.rename(staged, directory, name)
+        try:
+            file.write(text)
+            if before is not None and (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            os.fchmod(file.fileno(), mode if before is None else before.st_mode & 0o777)
+            file.flush()
+            os.fsync(file.fileno())
+            now = directory.lstat(name)
+            if (now and (now.st_dev, now.st_ino)) != (before and (before.st_dev, before.st_ino)):
+                raise RefusedError(
+                    f"another process replaced '{path}'",
+                    hint="run the command again, or run it without --write and add the lines by hand",
+                )
+            directory.rename(staged, directory, name)
+        except BaseException:
+            directory.unlink_if_same(staged, file.fileno())
+            raise

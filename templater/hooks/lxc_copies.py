@@ -54,7 +54,7 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
         with StateDirectory(made) as new:
             new.lock("clone hook", options.time_limit)
             if written is not None:
-                write_whole(new.directory, WRITTEN, written, sync=False)
+                write_whole(new.directory, WRITTEN, written, sync=False, staged=f"{WRITTEN}.new")
             if unfinished is not None:  # the copied root filesystem has the leftovers of a killed run, too
                 Journal(new.directory).write(unfinished)
             new.remember(state)
@@ -224,10 +224,6 @@ def copy_image(source: Root, made: Root) -> None:
         write_whole(new, METADATA, old.read_metadata().data, mode=0o644)
 
 
-#: the name of a template while it is written; ``NAME.new`` can be another template, or too long
-_STAGED = ".templater-new"
-
-
 def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
     try:
         if new.lstat(TEMPLATES) is None:
@@ -235,7 +231,7 @@ def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
         with new.directory(TEMPLATES) as folder:
             for name, file in old.read_templates().items():
                 if file.data is not None:
-                    write_whole(folder, name, file.data, mode=0o644, staged=_STAGED)
+                    write_whole(folder, name, file.data, mode=0o644)
                 elif file.entry is not None and file.entry.kind == SYMLINK and folder.lstat(name) is None:
                     # keep the symlink: the copy then fails to start, like the original
                     folder.symlink(file.entry.target, name)

@@ -170,9 +170,11 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _unstage(directory: Directory, staged: str) -> None:
-    with contextlib.suppress(FileNotFoundError):  # it was renamed
-        directory.unlink(staged)
+def _unstage(directory: Directory, staged: str, fd: int) -> None:
+    try:
+        directory.unlink_if_same(staged, fd)
+    finally:
+        os.close(fd)
 
 
 def _make_templates(top: Directory) -> None:
@@ -210,15 +212,12 @@ def _stage(directory: Directory, name: str, data: bytes, held: contextlib.ExitSt
         raise RefusedError(f"'{directory.path_of(name)}' is not a regular file")
     staged = f".templater-new-{os.urandom(8).hex()}"
     fd = directory.create(staged, 0o600)
-    held.callback(_unstage, directory, staged)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        if before is not None and (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-            os.fchown(fd, before.st_uid, before.st_gid)
-        os.fchmod(fd, 0o644 if before is None else stat.S_IMODE(before.st_mode))
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    held.callback(_unstage, directory, staged, fd)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    if before is not None and (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(fd, before.st_uid, before.st_gid)
+    os.fchmod(fd, 0o644 if before is None else stat.S_IMODE(before.st_mode))
+    os.fsync(fd)
     return staged

@@ -188,7 +188,7 @@ class StateDirectory(Closing):
 
     def replace(self, name: str, data: bytes) -> None:
         """Replace a file atomically: after a crash, the file has either the old or the new content."""
-        write_whole(self.directory, name, data)
+        write_whole(self.directory, name, data, staged=name + ".new")
 
     def remove(self, name: str) -> None:
         """Remove a file, if it exists. Raises WriteError if that fails."""
@@ -300,12 +300,15 @@ def write_whole(
 ) -> None:
     """Replace a file atomically: write a new file beside the old file, sync and rename it.
 
-    ``staged`` is the name of the new file until it is renamed. Raises WriteError on failure.
+    The new file has a random name until it is renamed. If only templater makes files in the directory, give
+    the name ``staged``: this call then removes a file that a killed process left under this name.
+
+    Raises WriteError on failure.
     """
-    staged = staged or name + ".new"
     try:
-        if directory.lstat(staged) is not None:
+        if staged and directory.lstat(staged) is not None:
             directory.unlink(staged)
+        staged = staged or f".templater-new-{os.urandom(8).hex()}"
         fd = directory.create(staged, mode)
         try:
             view = memoryview(data)
@@ -313,9 +316,12 @@ def write_whole(
                 view = view[os.write(fd, view) :]
             if sync:
                 os.fsync(fd)
+            directory.rename(staged, directory, name)
+        except BaseException:
+            directory.unlink_if_same(staged, fd)
+            raise
         finally:
             os.close(fd)
-        directory.rename(staged, directory, name)
     except OSError as error:
         raise write_error("write", directory.path_of(name), error) from None
 

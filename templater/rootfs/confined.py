@@ -440,6 +440,20 @@ class Directory(Closing):
     def rmdir(self, name: str) -> None:
         again(os.rmdir, name, dir_fd=self.fd)
 
+    def is_same(self, name: str, fd: int) -> bool:
+        """Return whether a name refers to an open file or directory, and not to one that replaced it."""
+        named, opened = self.lstat(name), again(os.fstat, fd)
+        return named is not None and (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
+
+    def unlink_if_same(self, name: str, fd: int) -> None:
+        """Remove the name of an open file that this process created.
+
+        Do nothing if another process has removed the name or given it to another file: the removal of a file
+        with many blocks or extended attributes can take minutes.
+        """
+        if self.is_same(name, fd):
+            self.unlink(name)
+
     def sync(self) -> None:
         """Sync the names in this directory to the disk."""
         again(os.fsync, self.fd)

@@ -127,7 +127,7 @@ class Folder:
                     directory.rename(staged, directory, last)
                 except OSError:
                     with suppress(OSError):
-                        directory.unlink(staged)
+                        directory.unlink_if_same(staged, fd)
                     raise
                 finally:
                     os.close(fd)

@@ -35,6 +35,48 @@ def test_the_install_command_does_not_follow_a_link_next_to_a_configuration_file
     assert config.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_attack_83_the_install_command_removes_no_file_next_to_a_configuration_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
+) -> None:
+    """The owner of the directory made a file of 5 million shared blocks there: its removal took 27 s."""
+    config = tmp_path / "c1" / "config"
+    config.parent.mkdir()
+    config.write_text("lxc.uts.name = c1\n")
+    (tmp_path / "c1" / "config.templater-new").write_text("large")
+    real = os.fsync
+
+    def exchange(fd: int) -> None:
+        real(fd)
+        if is_replaced:
+            config.rename(tmp_path / "moved")
+            config.write_text("other")
+            (staged,) = (path for path in config.parent.iterdir() if path.name.startswith(".templater-new-"))
+            staged.unlink()
+            staged.write_text("large, too")
+
+    monkeypatch.setattr(os, "fsync", exchange)
+    if is_replaced:
+        with pytest.raises(RefusedError, match="another process replaced"):
+            install.write(lxc.snippet("c1", [], str(tmp_path)))
+    else:
+        assert install.write(lxc.snippet("c1", [], str(tmp_path)))
+    texts = sorted(path.read_text() for path in config.parent.iterdir() if path != config)
+    assert texts == (["large", "large, too"] if is_replaced else ["large"])
+
+
+def test_the_install_command_removes_its_new_file_if_another_process_replaced_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "c1" / "config"
+    config.parent.mkdir()
+    config.write_text("lxc.uts.name = c1\n")
+    monkeypatch.setattr(os, "fsync", lambda fd: (config.rename(tmp_path / "moved"), config.touch()))
+    with pytest.raises(RefusedError, match="another process replaced"):
+        install.write(lxc.snippet("c1", [], str(tmp_path)))
+    assert os.listdir(config.parent) == ["config"]
+
+
 def test_the_install_command_does_not_change_a_configuration_file_behind_a_link(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")

@@ -254,6 +254,25 @@ def test_a_template_with_the_name_of_a_temporary_file_is_kept(tmp_path, monkeypa
     assert sorted(os.listdir(tmp_path / "templates")) == sorted(["a.tpl", other])
 
 
+def test_an_edit_that_fails_removes_no_file_that_another_process_put_in_place_of_a_temporary_file(
+    tmp_path, monkeypatch
+):
+    image_with_templates(tmp_path, "a.tpl")
+    real = os.fsync
+
+    def exchange(fd):
+        real(fd)
+        (staged,) = (tmp_path / "templates").glob(".templater-new-*")
+        staged.unlink()
+        staged.write_text("theirs")
+        (tmp_path / "templates/a.tpl").write_text("changed")
+
+    monkeypatch.setattr(os, "fsync", exchange)
+    with pytest.raises(TemplaterError, match="changed"):
+        replace(str(tmp_path), {"templates/a.tpl": b"new"}, before={"templates/a.tpl": b"old a.tpl"})
+    assert sorted(path.read_text() for path in (tmp_path / "templates").iterdir()) == ["changed", "theirs"]
+
+
 @pytest.mark.parametrize("content", [b"longer than before", b"other", b""])
 def test_a_file_that_changed_after_it_was_read_is_not_replaced(tmp_path, content):
     (tmp_path / "metadata.yaml").write_text(METADATA)

@@ -1,5 +1,6 @@
 """The state directory of an instance: written atomically, by one process, and never through a link."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -280,7 +281,7 @@ def test_a_replaced_file_is_synced_and_private_unless_the_caller_decides_otherwi
     with Root(str(tmp_path)) as root, root.directory("/") as directory:
         before = os.umask(0)
         try:
-            write_whole(directory, "f", b"new", **({} if sync else {"sync": False}))
+            write_whole(directory, "f", b"new", staged="f.new", **({} if sync else {"sync": False}))
             write_whole(directory, "g", b"new", sync=False, mode=0o644)
         finally:
             os.umask(before)
@@ -289,6 +290,28 @@ def test_a_replaced_file_is_synced_and_private_unless_the_caller_decides_otherwi
         "f": (b"new", 0o600),
         "g": (b"new", 0o644),
     }
+
+
+@pytest.mark.parametrize("is_exchanged", [False, True])
+def test_a_write_that_fails_removes_only_its_own_file(tmp_path, monkeypatch, is_exchanged):
+    (tmp_path / "f.new").write_text("theirs")
+
+    def fail(fd):
+        (staged,) = tmp_path.glob(".templater-new-*")
+        if is_exchanged:
+            staged.unlink()
+            staged.write_text("theirs, too")
+        raise OSError(errno.EIO, "failed")
+
+    monkeypatch.setattr(oslite.os, "fsync", fail)
+    with (
+        Root(str(tmp_path)) as root,
+        root.directory("/") as directory,
+        pytest.raises(WriteError, match=r"can't write"),
+    ):
+        write_whole(directory, "f", b"new")
+    texts = sorted(path.read_text() for path in tmp_path.iterdir())
+    assert texts == ["theirs", "theirs, too"][: 1 + is_exchanged]
 
 
 def test_a_trigger_recorded_for_the_first_time_sets_no_other_field(tmp_path):
