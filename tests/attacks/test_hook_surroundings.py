@@ -435,7 +435,7 @@ def test_a_link_in_place_of_the_work_directory_of_an_overlay_is_refused(tmp_path
     """At each mount, the kernel empties the directory ``work`` in this directory."""
     for name in ("lower", "upper", "target"):
         (tmp_path / name).mkdir()
-    (tmp_path / "work").symlink_to("target")
+    (tmp_path / ".templater-work").symlink_to("target")
     with pytest.raises(RefusedError, match="work' is a symlink"):
         lxc.open_layers((f"{tmp_path}/lower", f"{tmp_path}/upper"))
 

@@ -15,13 +15,12 @@ mount hook renders block devices and other images, and renders directories and o
 ``--stage mount``.
 """
 
-from ...instances.state_directory import StateDirectory
+from ...instances.state_directory import StateDirectory, make
 from ...model.errors import RefusedError, TemplaterError, UsageError, WriteError, reason
 from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
-from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split, stat
+from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split
 from ...rootfs.confined import Directory, Root, write_error
-from ...rootfs.paths import MissingError
 from ...rootfs.shared_directories import own_map
 from ...rootfs.trusted_paths import (
     clean_path,
@@ -352,7 +351,7 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
 
 
 def open_layers(layers: "tuple[str, ...]") -> "list[Root]":
-    """Open the layers of an overlay and its directory ``work``, which is created if it is missing.
+    """Open the layers of an overlay and the directory ``WORK`` beside the upper layer.
 
     The directory of the upper layer can belong to a user of the container, who can replace names in it with
     links.
@@ -361,38 +360,37 @@ def open_layers(layers: "tuple[str, ...]") -> "list[Root]":
     opened = [open_folder(layer, follow=False) for layer in lower]
     above, name = split(upper)
     with make_folder(above, fixed=True) as folder, folder.directory("/") as directory:
-        for each in (name, "work"):
-            if directory.lstat(each) is None:  # LXC makes a missing upper layer, too
-                _make_layer(directory, each, os.fstat(opened[0].fd))
-            opened.append(folder.below("/" + each))
-        require_fixed(folder, opened[-2])
-        if is_replaceable(directory.fd) or is_replaceable(opened[-1].fd):
-            _refuse_leftovers(opened[-1])
+        # LXC makes missing directories, too, but in an unprivileged container it may lack the rights
+        if directory.lstat(name) is None:
+            _make_layer(directory, name, os.fstat(opened[0].fd))
+        opened.append(folder.below("/" + name))
+        require_fixed(folder, opened[-1])
+        if directory.lstat("work") is None:
+            _make_layer(directory, "work", os.fstat(opened[0].fd))
+        make(directory, WORK)
+        opened.append(folder.below("/" + WORK))
+        _require_own(opened[-1])
         return opened
 
 
-_MAX_WHITEOUTS = 16
+#: the hook's own work directory for an overlay; LXC's is ``work``
+WORK = ".templater-work"
 
 
-def _refuse_leftovers(work: Root) -> None:
-    """Raise RefusedError if the kernel would have much to delete in ``work/work`` when it mounts the overlay.
+def _require_own(work: Root) -> None:
+    """Raise RefusedError if another user can have put files or attributes into the work directory.
 
-    No time limit ends this deletion. Linux leaves one whiteout, a device file, in this directory if the
-    container has deleted a file of a lower layer. Only a crash of the host leaves other files.
+    Inside of mount(2), the kernel removes everything in this directory that has the name ``work``, with all
+    extended attributes. No time limit ends this. So the hook does not use LXC's directory, which the
+    container's root user can own: that user can exchange its content between any check and the mount.
     """
-    try:
-        directory = work.directory("/work")
-    except MissingError:
-        return
-    with directory:
-        names, left = directory.names_with("", _MAX_WHITEOUTS + 1)
-        found = [directory.lstat(name) for name in names]
-    if not left or any(status is not None and not stat.S_ISCHR(status.st_mode) for status in found):
+    status = os.fstat(work.fd)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise RefusedError(
-            f"'{printable(directory.path)}' contains files that the kernel would delete when it mounts the"
-            " overlay: another user could add so many files that the start takes very long",
-            hint=f"a crash of the host can leave such files: rename '{printable(work.name)}', and the next"
-            " start makes a new directory",
+            f"'{printable(work.name)}' belongs to uid {status.st_uid} with mode"
+            f" {status.st_mode & 0o7777:04o}: another user could have put files there, which the kernel"
+            " removes when it mounts the overlay",
+            hint=f"rename '{printable(work.name)}', and the next start makes a new directory",
         )
 
 
