@@ -103,9 +103,7 @@ def read_image(
                 os.close(file.fd)
 
 
-def _prepare(
-    files: Iterable[OpenFile | None], packages: tuple[str, ...] = PACKAGES, limits: Limits | None = None
-) -> Iterator[int]:
+def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...], limits: Limits) -> Iterator[int]:
     """Import all modules that readers need, and start the programs that read squashfs files.
 
     Yield the needed descriptors.
@@ -116,7 +114,6 @@ def _prepare(
     from time import localtime
 
     from ..image.compression_modules import load_lz4, load_zstd
-    from ..image.limits import DEFAULT
     from ..image.open_file import kind_of_file
     from ..image.sqfs2tar import start_sqfs2tar
     from ..image.squashfs_directories import load_decompressor
@@ -159,5 +156,5 @@ def _prepare(
             if kind == SQUASHFS:
                 with suppress(InputError):
                     load_decompressor(file)
-                file.program = start_sqfs2tar(file, limits or DEFAULT)
+                file.program = start_sqfs2tar(file, limits)
                 yield from file.program.descriptors

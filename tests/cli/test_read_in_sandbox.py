@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,8 +16,8 @@ import templater
 from templater.cli import read_in_sandbox
 from templater.cli.main import main
 from templater.cli.read_in_sandbox import PACKAGES, read_image
-from templater.image import compress
-from templater.limit_option import COMMAND, Given, parse
+from templater.image import compress, sqfs2tar
+from templater.limit_option import COMMAND, IMAGE, Given, parse
 from templater.model.errors import LimitError, RefusedError
 from templater.sandbox import child_json
 from templater.sandbox.child import ChildFailure
@@ -186,6 +187,20 @@ def test_the_child_leaves_processor_time_for_sqfs2tar(tmp_path, monkeypatch, hea
     assert read_image(len, [str(tmp_path / "i")], limits, reserved=reserved) == seconds
 
 
+def test_the_limits_for_images_on_the_command_line_apply_to_sqfs2tar(tmp_path, monkeypatch):
+    started = []
+
+    def start(file, limits):
+        started.append(limits.members)
+        return SimpleNamespace(descriptors=())
+
+    (tmp_path / "i").write_bytes(b"hsqs")
+    monkeypatch.setattr(sqfs2tar, "start_sqfs2tar", start)
+    monkeypatch.setattr(child_json, "run", lambda prepare, work, bounds, progress: prepare())
+    read_image(len, [str(tmp_path / "i")], parse(["members=7"], (IMAGE,)), packages=())
+    assert started == [7]
+
+
 @pytest.mark.slow
 def test_the_time_limit_of_the_command_ends_the_child(path, monkeypatch, capfd):
     from templater.checks import audit_report
@@ -228,14 +243,24 @@ def late_imports(package):
                     yield ".".join([*above, *([node.module] if node.module else [])])
 
 
+def prepared(packages, *, first="", names="sys.modules"):
+    """Return the names of the modules in a new process that has prepared for the sandbox."""
+    script = (
+        f"import sys; {first}\n"
+        "from templater.cli.read_in_sandbox import PACKAGES, SARIF_AUDIT, _prepare\n"
+        "from templater.image.limits import DEFAULT\n"
+        f"list(_prepare([], {packages}, DEFAULT)); print(*({names}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
 @pytest.mark.slow
 def test_every_module_that_an_image_reader_imports_late_is_loaded_before_the_sandbox_starts():
     wanted = {name for package in PACKAGES for name in late_imports(package)}
     wanted.remove("jsonschema.validators")  # only the helper of validators imports it, outside of the sandbox
     assert len(wanted) > 10
-    script = "import sys; from templater.cli.read_in_sandbox import _prepare; list(_prepare([])); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert wanted - set(loaded.split()) == set()
+    assert wanted - prepared("PACKAGES") == set()
 
 
 def all_imports_from(*modules):
@@ -261,23 +286,15 @@ def test_every_module_that_an_audit_can_import_is_loaded_before_the_sandbox_star
         "templater.pongo2.located_calls",
         "templater.image.tar_reader",
     } <= wanted
-    script = (
-        "import sys; from templater.cli.read_in_sandbox import SARIF_AUDIT, _prepare; list(_prepare([], SARIF_AUDIT));"
-        "print(*sys.modules)"
-    )
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert wanted - set(loaded.split()) == set()
+    assert wanted - prepared("SARIF_AUDIT") == set()
 
 
 @pytest.mark.slow
 def test_every_lazily_imported_module_is_loaded_before_the_sandbox_starts():
-    script = (
-        "import sys; from templater.startup import lazy_imports; lazy_imports.install();"
-        "from templater.cli.read_in_sandbox import _prepare; list(_prepare([]));"
-        "print(*(name for name, each in sys.modules.items() if type(each) is lazy_imports.Postponed))"
-    )
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert found.split() == ["jinja2"]  # templater uses only its submodules
+    install = "from templater.startup import lazy_imports; lazy_imports.install()"
+    postponed = "name for name, each in sys.modules.items() if type(each) is lazy_imports.Postponed"
+    found = prepared("PACKAGES", first=install, names=postponed)
+    assert found == {"jinja2"}  # templater uses only its submodules
 
 
 @pytest.mark.slow
