@@ -64,7 +64,7 @@ class Template:
     def named(self, source: Source) -> "Template":
         """Return a copy of this template for a source with the same text and another name.
 
-        The copy has no loader.
+        The template must have no loader.
         """
         twin = copy(self)
         twin.compilation = self.compilation.named(source)
@@ -154,8 +154,6 @@ class Template:
         """Return the program with spans, which is compiled only once for all templates with this text."""
         if not self.with_spans:
             self.with_spans.append(self.loaded(code_of(self.compilation.module(spans=True))))
-        elif not self.compilation.units:
-            self.compilation.parsed()
         return self.with_spans[0]
 
     def span(self, program: Program, place: int | None) -> Span | None:

@@ -54,10 +54,13 @@ class Compilation:
         self.numbers = count()
 
     def named(self, source: Source) -> "Compilation":
-        """Return a copy of this compilation for another source, which has an equal text and another name."""
+        """Return a copy of this compilation for another source, which has an equal text and another name.
+
+        The compilation must have no loader, so that it has no other sources.
+        """
         twin = copy(self)
         twin.source = source
-        twin.units = [Unit(source, unit.name, wrapped=self.wrapped) for unit in self.units[:1]]
+        twin.units = [Unit(source, unit.name, wrapped=self.wrapped) for unit in self.units]
         return twin
 
     def parsed(self) -> Document:
@@ -143,7 +146,7 @@ def check_encodable(unit: Unit, text: str) -> None:
         if not text.isascii():
             text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
-        span = unit.span(error.start, error.start + 1)
+        span = unit.span(error.start, error.start)
         raise InputError("the template contains half of a surrogate pair", span) from None
 
 

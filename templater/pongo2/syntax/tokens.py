@@ -46,7 +46,8 @@ class Unit:
     def span(self, start: int, end: int) -> Span:
         """Convert a range of ``text`` into a span of the user's source.
 
-        For a range in the wrapper, return the first or last character of the source.
+        For an empty range, return one character. For a range in the wrapper, return the first or last
+        character of the source.
         """
         size = len(self.source.text)
         first = min(max(start - self.shift, 0), max(size - 1, 0))

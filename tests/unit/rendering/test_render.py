@@ -120,6 +120,23 @@ def test_a_render_error_names_the_template_and_the_rule() -> None:
     assert "in the rule for '/etc/a' at img/metadata.yaml:3:3, trigger create" in done.error.explain()
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["a\n{% if %}", "a\n{{ 1|add:2/0 }}", 'a\n{{ "x"|ljust:9999999999 }}'],
+    ids=["syntax", "value", "limit"],
+)
+def test_an_error_of_equal_templates_is_in_the_template_of_its_own_rule(text: str) -> None:
+    names = ("a.tpl", "b.tpl", "c.tpl")
+    templates = {name.replace(".", "_"): file(text) for name in names}
+    done = rendered(*(rule(f"/{name}", name) for name in names), **templates)
+    places = [
+        each.error.span.place for each in done if each.error is not None and each.error.span is not None
+    ]
+    line, column = places[0].split(":")[1:]
+    assert int(line) == 2
+    assert places == [f"templates/{name}:{line}:{column}" for name in names]
+
+
 def test_the_error_for_a_missing_template_has_the_position_of_the_rule_that_names_it() -> None:
     text = "templates:\n  /etc/a:\n    when: [create]\n    template: nope.tpl\n"
     (done,) = render(
