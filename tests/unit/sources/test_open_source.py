@@ -2,15 +2,19 @@
 
 import gzip
 import io
+import os
 import tarfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from templater.image.limits import DEEPEST
 from templater.model.default_triggers import default_triggers
-from templater.model.errors import InputError, RefusedError, UsageError
+from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from templater.planning.plan_image import plan
+from templater.sources.backup import is_backup
 from templater.sources.open_source import (
     BACKUP,
     IMAGE,
@@ -41,6 +45,22 @@ def repacked(name: str, target: Path, edit: "Callable[[str, bytes], bytes | None
             if data is not None:
                 member.size = len(data) if member.isreg() else 0
                 out.addfile(member, io.BytesIO(data))
+    return target
+
+
+def rewritten(
+    name: str,
+    target: Path,
+    change: Callable[[tarfile.TarInfo], bool | None] = lambda member: None,
+    end: Callable[[tarfile.TarFile], None] = lambda tar: None,
+) -> Path:
+    """Rewrite a backup with changed members, without those for which ``change`` returns False."""
+    with tarfile.open(BACKUPS / f"{name}.tar.gz") as tar, tarfile.open(target, "w") as out:
+        for member in tar:
+            file = tar.extractfile(member) if member.isreg() else None
+            if change(member) is not False:
+                out.addfile(member, file)
+        end(out)
     return target
 
 
@@ -136,6 +156,11 @@ def test_an_import_reads_its_configuration_from_backup_yaml(tmp_path):
 def test_a_backup_without_backup_yaml_uses_its_index_yaml(tmp_path):
     path = repacked("pending_copy", tmp_path / "b.tar", lambda n, d: None if n.endswith("backup.yaml") else d)
     assert open_source(path).read_instance().config["volatile.apply_template"] == "copy"
+
+
+def test_a_backup_without_index_yaml_has_no_note_about_another_name(tmp_path):
+    path = repacked("pending_copy", tmp_path / "b.tar", lambda n, d: None if n.endswith("index.yaml") else d)
+    assert open_source(path).notes == ()
 
 
 def test_an_optimized_backup_is_refused_with_a_hint(tmp_path):
@@ -267,27 +292,114 @@ def test_a_link_in_place_of_an_instance_description_is_refused(directory, name):
 
 
 def test_a_backup_with_shifted_ids_is_read_with_container_ids(tmp_path):
-    path = tmp_path / "shifted.tar"
-    with tarfile.open(BACKUPS / "pending_copy.tar.gz") as tar, tarfile.open(path, "w") as out:
-        for member in tar:
-            member.uid, member.gid = (member.uid + 1_000_000, member.gid + 1_000_000)
-            out.addfile(member, tar.extractfile(member) if member.isreg() else None)
-    with open_source(path).open_rootfs() as rootfs:
+    def shift(member):
+        member.uid, member.gid = (member.uid + 1_000_000, member.gid + 1_000_000)
+
+    with open_source(rewritten("pending_copy", tmp_path / "shifted.tar", shift)).open_rootfs() as rootfs:
         assert rootfs is not None
         entry = rootfs.entry("/etc/hostname")
         assert entry is not None
         assert (entry.uid, entry.gid) == (0, 0)
 
 
-def test_hard_links_in_a_backup_refer_to_one_file(tmp_path):
-    path = tmp_path / "linked.tar"
-    with tarfile.open(BACKUPS / "pending_copy.tar.gz") as tar, tarfile.open(path, "w") as out:
-        for member in tar:
-            out.addfile(member, tar.extractfile(member) if member.isreg() else None)
+@pytest.mark.parametrize(
+    ("root", "owner", "inside"),
+    [(0, 1_000_000, 1_000_000), (65_535, 65_535, 65_535), (65_536, 65_537, 1), (1_000_000, 0, 65_534)],
+)
+def test_only_the_owner_of_the_root_directory_of_a_backup_decides_whether_its_ids_are_shifted(
+    root, owner, inside, tmp_path
+):
+    def give(member):
+        member.uid = member.gid = root if member.name == "backup/container/rootfs" else owner
+
+    with open_source(rewritten("pending_copy", tmp_path / "owned.tar", give)).open_rootfs() as rootfs:
+        assert rootfs is not None
+        entry = rootfs.entry("/etc/hostname")
+        assert entry is not None
+        assert (entry.uid, entry.gid) == (inside, inside)
+
+
+def test_the_root_filesystem_in_a_backup_has_only_the_names_below_its_root_directory(tmp_path):
+    def add(tar):
+        tar.addfile(tarfile.TarInfo("backup/container/rootfs2/etc/x"))
+
+    with open_source(rewritten("stopped_with_snapshot", tmp_path / "b.tar", end=add)).open_rootfs() as rootfs:
+        assert rootfs is not None
+        assert rootfs.entry("/etc/hostname") is not None
+        for name in ("backup", "backup/index.yaml", "backup/container/metadata.yaml", "etc/x", "2/etc/x"):
+            assert rootfs.entry(f"/{name}") is None
+
+
+def test_the_mode_of_the_root_directory_in_a_backup_is_read(tmp_path):
+    def close(member):
+        if member.name == "backup/container/rootfs":
+            member.mode = 0o711
+
+    with open_source(rewritten("pending_copy", tmp_path / "b.tar", close)).open_rootfs() as rootfs:
+        assert rootfs is not None
+        assert rootfs.entry("/").mode == 0o711
+
+
+def test_the_depth_of_the_root_filesystem_in_a_backup_is_limited(tmp_path):
+    for depth in (DEEPEST, DEEPEST + 1):
+
+        def add(tar, depth=depth):
+            tar.addfile(tarfile.TarInfo("backup/container/rootfs/" + "a/" * depth + "b"))
+
+        source = open_source(rewritten("pending_copy", tmp_path / "b.tar", end=add))
+        refused = pytest.raises(LimitError, match=f"is more than {DEEPEST} directories deep$")
+        with refused if depth > DEEPEST else nullcontext(), source.open_rootfs():
+            pass
+
+
+def test_a_backup_of_a_virtual_machine_has_no_root_filesystem(tmp_path):
+    def move(member):
+        member.name = member.name.replace("backup/container", "backup/virtual-machine")
+        return "/rootfs" not in member.name
+
+    source = open_source(rewritten("pending_copy", tmp_path / "b.tar", move))
+    assert source.read_instance().name == "c2"
+    assert source.image.read_templates(["started.tpl"])["started.tpl"].data is not None
+    assert not source.has_rootfs
+
+
+def test_a_backup_without_metadata_yaml_is_refused_when_it_is_opened(tmp_path):
+    path = repacked(
+        "pending_copy", tmp_path / "b.tar", lambda n, d: None if n.endswith("metadata.yaml") else d
+    )
+    with pytest.raises(InputError, match=r"metadata\.yaml"):
+        open_source(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["backup/index.yaml"], True), (["./backup/index.yaml"], True), (["backup/"], True), (["./backup/"], True),
+        (["backup"], False), (["backups/index.yaml"], False), (["a/"], False), (["metadata.yaml", "backup/"], False),
+        ([], False),
+    ],
+)  # fmt: skip
+def test_an_archive_is_a_backup_if_its_first_member_is_the_directory_backup_or_in_it(names, found, tmp_path):
+    with tarfile.open(tmp_path / "b.tar", "w") as tar:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
+            tar.addfile(member)
+    before = os.listdir("/proc/self/fd")
+    assert is_backup(str(tmp_path / "b.tar")) is found
+    assert os.listdir("/proc/self/fd") == before
+    (tmp_path / "text").write_text("backup/")
+    assert is_backup(str(tmp_path / "text")) is False
+
+
+@pytest.mark.parametrize("prefix", ["", "./"])
+def test_hard_links_in_a_backup_refer_to_one_file(prefix, tmp_path):
+    def add(tar):
         link = tarfile.TarInfo("backup/container/rootfs/etc/other")
-        link.type, link.linkname = tarfile.LNKTYPE, "backup/container/rootfs/etc/hostname"
-        out.addfile(link)
-    with open_source(path).open_rootfs() as rootfs:
+        link.type, link.linkname = tarfile.LNKTYPE, f"{prefix}backup/container/rootfs/etc/hostname"
+        tar.addfile(link)
+
+    with open_source(rewritten("pending_copy", tmp_path / "linked.tar", end=add)).open_rootfs() as rootfs:
         assert rootfs is not None
         assert rootfs.read("/etc/other", 99) == b"c1 create Tiny bar\n"
         assert rootfs.entry("/etc/hostname").nlink == 2
