@@ -72,7 +72,8 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
         "processor",
         SECONDS,
         "processor time for a command that reads an image;"
-        " the default adds a second for each MiB that the command reads, or ten if it packs the image",
+        " the default adds one second for each MiB that the command reads,"
+        " or ten seconds if the command packs the image",
     ),
     "command-memory": (COMMAND, "memory", SIZE, "memory for a command that reads an image"),
     "memory": (CHILD, "memory", SIZE, "memory for the process in which a hook renders"),

@@ -141,7 +141,7 @@ def test_every_documentation_page_is_in_the_index():
     assert len(pages) == len(set(pages))
 
 
-def test_the_commands_that_the_security_page_lists_as_unsandboxed_exist():
+def test_the_security_page_lists_only_existing_commands_as_unsandboxed():
     """The page lists the commands that render in their own process."""
     sentence = re.search(
         r"^\* (.*?) render in their own process", (ROOT / "docs/security.md").read_text(), re.M

@@ -43,7 +43,7 @@ _HOLE = re.compile(r'"\\u0000\d+\\u0000"')
 class Result:
     """One instance's plan as text.
 
-    ``skipped`` is the reason why the instance has no plan, or empty. ``notes`` list assumptions.
+    ``skipped`` is the reason why the instance has no plan, or empty. ``notes`` explain the chosen triggers.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Result:
 
 
 class Fleet:
-    """An image, and the plans that its instances share. The instances are planned one after the other.
+    """An image whose instances are planned one after the other. A plan is reused for similar instances.
 
     ``show`` is ``json``, ``summary`` or ``patch``. If ``triggers`` is empty or has only ``next``,
     templater chooses the triggers of each instance. ``rootfs`` is the image's root filesystem. ``pattern`` is
@@ -158,11 +158,11 @@ class Fleet:
 
 
 class _DiffersError(Exception):
-    """Raised if another instance can't reuse a plan. The plans may differ only in name and contents."""
+    """Raised if an instance can't reuse a plan, because more than the name and the contents would differ."""
 
 
 class Example:
-    """A plan as JSON data, reused for instances whose plans differ only in name and contents.
+    """A plan as JSON data, in which the name and the contents can be replaced for another instance.
 
     Reusing a plan avoids planning and prediction, which take twenty times as long as all other work.
     """
@@ -210,7 +210,7 @@ def _signature(renderings: list[Rendering]) -> Iterator[object]:
 
     If two instances have equal keys, their plans differ only in the name and the contents.
 
-    The parts record each error, and which rendered files have equal contents.
+    For each rendered file, the parts have its error, or the number of the first file with the same content.
     """
     numbers: dict[bytes, int] = {}
     for number, rendering in enumerate(renderings):

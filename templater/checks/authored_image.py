@@ -227,7 +227,7 @@ class AuthoredImage(ScannedImage):
         return self.memo.compiled(self.templates, options)
 
     def alternatives(self, file: File) -> tuple[File, ...]:
-        """Return the file as rendered for each of ``_others``, or () if rendering takes too long."""
+        """Render the file for each instance in ``_others``. Return () if rendering takes too long."""
         assert self.metadata is not None
         metadata = replace_rules(self.metadata, (file.rule,))
         options, by_host = self._other_renders

@@ -63,8 +63,8 @@ def check_report(
     given instances.
 
     ``choice`` is the build to check if the image is a definition, and is None otherwise. With
-    ``all_variants``, every build that the definition's filters distinguish is checked. ``memo`` has the texts
-    that earlier checks have rendered.
+    ``all_variants``, one build is checked for each combination of the values in the definition's filters.
+    ``memo`` has the texts that earlier checks have rendered.
 
     Raises TemplaterError if the image or its templater.toml cannot be read.
     """

@@ -85,10 +85,10 @@ class DifferenceCauses:
 
 
 def _probes(source: Source) -> Iterator[tuple[Span, str]]:
-    """Yield each expression of a template, together with a template that prints only this expression.
+    """Yield each expression of a template, and a probe: a template that prints only this expression.
 
-    The second template keeps all tags, so that the expression sees the same variables and is in the same
-    loops. If the expression is a condition, the second template prints it in front of the ``if``.
+    The probe keeps all tags, so that the expression sees the same variables and is in the same loops. If the
+    expression is a condition, the probe prints it in front of the ``if``.
     """
     parts = list(_tags(source.text))
     if any(part["name"] in _OPAQUE for part in parts):

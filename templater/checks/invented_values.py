@@ -58,9 +58,10 @@ def _fitting(key: str) -> str:
 
 
 def other_instances(values: Mapping[str, str], defaults: Mapping[str, str]) -> tuple[Instance, ...]:
-    """Return instances with other values for the keys that have invented values.
+    """Return instances in which the keys with short invented values have other values.
 
-    In the first instance, each key has its default. In each further instance, all keys have the same value.
+    In the first instance, each of these keys has the default of the templates, if there is one. In each
+    further instance, all of these keys have one value of ``OTHER_VALUES``.
     """
     free = [key for key in values if document_of(key) is None]
     others = [{key: defaults.get(key, values[key]) for key in free}]
@@ -69,7 +70,7 @@ def other_instances(values: Mapping[str, str], defaults: Mapping[str, str]) -> t
 
 
 def literal_defaults(nodes: Iterable[tree.Path | tree.Filtered]) -> Mapping[str, str]:
-    """Return, for each configuration key, a default that an expression contains as a literal."""
+    """Return a dict from configuration keys to the defaults that templates give as literals."""
     found: dict[str, str] = {}
     for node in nodes:
         path = node.atom if isinstance(node, tree.Filtered) else node

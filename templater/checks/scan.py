@@ -114,7 +114,7 @@ class _Scanner:
         self.begun = process_time()
 
     def scan_part(self, scan: Callable[[], None]) -> None:
-        """Read a part and record its error. Raise the error if no file name of the part was read."""
+        """Read a part. Record an error, or raise the error if no file name of the part was read."""
         before = len(self.names)
         try:
             scan()
@@ -146,7 +146,7 @@ class _Scanner:
                         self.read_content(path[1:], entry, partial(self._read_file, top, path))
 
     def _listed(self, top: Root | ByName, directory: str) -> Iterator[tuple[str, frozenset[str]]]:
-        """Yield each file name in a directory with the names of the file's extended attributes."""
+        """Yield the name of each file in a directory, and the names of the file's extended attributes."""
         if not isinstance(top, Root):
             yield from ((name, frozenset()) for name in top.listdir(directory))
             return
@@ -368,7 +368,7 @@ def below_rootfs(name: str) -> str:
 
 
 def _entry_and_inode(top: Root | ByName, path: str) -> tuple[Entry | None, tuple[int, int] | None]:
-    """Return the entry of a name, and the device and inode if the file has several names."""
+    """Return the entry of the file at a path, and its device and inode if the file has several names."""
     if not isinstance(top, Root):
         return top.entry(path), None
     found = top.lstat(path)

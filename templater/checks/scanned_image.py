@@ -143,7 +143,10 @@ class ScannedImage:
 
     @cached_property
     def other_names(self) -> Mapping[str, list[str]]:
-        """The names of each file that has several names, by path. The names of one file are one list."""
+        """A dict from each name of a file with hard links to the list of all names of that file.
+
+        All names of one file share the same list.
+        """
         found: dict[str, list[str]] = {}
         inodes: dict[tuple[int, int], list[str]] = {}
         for name in self.names:
@@ -160,7 +163,8 @@ class ScannedImage:
     def placed(self, span: Span | None) -> Span | None:
         """Return the position of a render error, with the image's name.
 
-        The renderer knows only the names of templates. A position in metadata.yaml is complete already.
+        The renderer knows only the names of templates. A position in metadata.yaml already has the image's
+        name.
         """
         if span is None or (self.stored is not None and span.source.name == self.stored.name):
             return span

@@ -75,8 +75,8 @@ def _parts(tokens: list[Token]) -> tuple[list[Part], bool]:
     that pongo2 prints. The contents of a ``comment`` tag are omitted. As in pongo2, a tag ends only at
     ``%}``: some end tags have arguments, which pongo2 ignores.
 
-    Also return false if an expression, or a tag other than an end tag, contains a text. No daemon renders
-    such a template.
+    Also return whether a daemon may render the template. No daemon renders a template in which an
+    expression, or a tag other than an end tag, contains a ``TEXT`` token.
     """
     parts: list[Part] = []
     part: list[Token] | None = None
@@ -106,7 +106,7 @@ def _parts(tokens: list[Token]) -> tuple[list[Part], bool]:
 
 
 def bound_names(tag: str, part: list[Token]) -> list[str]:
-    """Return the names that a tag gives to values, or the arguments of a macro."""
+    """Return the names of the variables that a tag sets, or of the parameters of a macro."""
     return [part[number].value for number in bound_at(tag, part)]
 
 

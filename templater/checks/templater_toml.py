@@ -194,7 +194,7 @@ def described(path: str, names: tuple[str, ...]) -> tuple[Instance, ...]:
         size += len(sources[-1].text)
         if size > LARGEST:
             raise LimitError(
-                f"the instance descriptions that {SETTINGS} names have more than {LARGEST >> 20} MiB in total"
+                f"{SETTINGS} names instance descriptions of more than {LARGEST >> 20} MiB in total"
             )
     return tuple(
         read_instance(source, name=os.path.basename(name).partition(".")[0])
@@ -209,7 +209,7 @@ def read_described(path: str, name: str) -> Source:
     """
     if not os.path.isdir(path):
         raise InputError(
-            f"can't read the instance '{printable(name)}' of {SETTINGS}: the image is not a directory",
+            f"can't read '{printable(name)}', which {SETTINGS} names: the image is not a directory",
             hint="pass -i FILE",
         )
     with open_root(path) as top:

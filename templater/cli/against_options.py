@@ -130,8 +130,10 @@ class OtherSide(NamedTuple):
         for key in self.unset:
             if key not in instance.config:
                 holder = next((p.name for p in reversed(instance.profiles) if key in p.config), None)
-                where = "no profile sets the key" if holder is None else f"profile '{holder}' sets the key"
-                output.note(f"'{key}' is not a key of '{instance.name}' itself: {where}")
+                if holder is None:
+                    output.note(f"neither '{instance.name}' nor a profile sets '{key}'")
+                else:
+                    output.note(f"profile '{holder}' sets '{key}', but '{instance.name}' itself does not")
             keys[key] = ""
         return with_new_id(instance, overridden(instance, config=keys, devices={}))
 
@@ -146,7 +148,7 @@ def other_side_options(function: options.Command) -> options.Command:
         ),
         click.option(
             "--unset", metavar="KEY", multiple=True,
-            help="Compare with one of the instance's own keys removed.",
+            help="Compare with a configuration in which the instance does not set KEY.",
         ),
         click.option(
             "--against-image", "image", metavar="NEW", help="Compare with another image.",

@@ -212,9 +212,9 @@ def guard(
         signal.setitimer(signal.ITIMER_REAL, CHECK_SECONDS, AGAIN)
 
     def stop_packing(number: int, frame: object) -> None:
-        """Check the limits on time and processor time.
+        """Check the limits on time and processor time while the block packs an image.
 
-        While this process waits for mksquashfs, ITIMER_PROF does not run.
+        ITIMER_PROF alone is not enough: it does not run while this process waits for mksquashfs.
         """
         if monotonic() >= end:
             raise _OverError("command-time")

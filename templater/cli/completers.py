@@ -149,7 +149,7 @@ def one_of(names: Iterable[str]) -> Completer:
 
 
 def list_of(names: Iterable[str]) -> Completer:
-    """Complete the last name of a list with commas."""
+    """Complete the last name of a comma-separated list."""
     return lambda ctx, param, incomplete: items(names, incomplete.rfind(",") + 1)
 
 

@@ -104,7 +104,7 @@ def _look(request: options.Request, *, first: bool = False) -> frozenset[str]:
 
 
 def _reconnect(address: Address) -> Daemon:
-    """Wait until the daemon answers again after its events have ended."""
+    """After the stream of events has ended, wait until the daemon answers again."""
     from ..live.connect import open_daemon
 
     while True:

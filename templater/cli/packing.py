@@ -141,7 +141,10 @@ def warn_of(parts: list[Part], name: str) -> None:
 
 
 def _is_seconds(text: str) -> bool:
-    """Return whether a text is a number of seconds. int() refuses "²" and very long texts."""
+    """Return whether a text is a number of seconds.
+
+    ``str.isdigit`` alone also accepts "²" and very long texts, but int() fails for both.
+    """
     return text.isascii() and text.isdigit() and len(text) < 16
 
 

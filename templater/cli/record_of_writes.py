@@ -60,9 +60,10 @@ def opened_record(
 
 
 def _places(source: OpenedSource, rootfs: DirectoryRootfs) -> Collection[tuple[int, int] | None]:
-    """Return the identities of the directory above the root filesystem and of SRC. Both are already open.
+    """Return the identities of SRC and of the parent directory of the root filesystem.
 
-    The record is opened by name later: until then, another user can exchange the names of two instances.
+    Both are already open, but the record is opened later by its name. Until then, another user can exchange
+    the names of two instances.
     """
     if not isinstance(rootfs.root, Root):
         return ()

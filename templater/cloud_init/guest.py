@@ -40,9 +40,9 @@ class Guest:
     ``version`` and ``sources`` (``datasource_list``) are settings of the guest's cloud-init. ``last_id`` and
     ``last_source`` are the instance-id and the datasource of the guest's last boot, or "" before the first
     boot. ``earlier`` has the instance-ids of all boots. ``known`` tells whether the state of cloud-init was
-    readable. ``trusts_cache`` is `manual_cache_clean`. ``updates_at_boot`` tells whether `updates: network:
-    when` lists an event that happens at each boot, and ``disabled_network`` whether `network: {config:
-    disabled}` is set.
+    readable. ``trusts_cache`` is the value of cloud-init's setting `manual_cache_clean`. ``updates_at_boot``
+    tells whether `updates: network: when` lists an event that happens at each boot, and ``disabled_network``
+    whether `network: {config: disabled}` is set.
     """
 
     known: bool = False

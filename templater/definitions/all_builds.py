@@ -1,4 +1,4 @@
-"""The builds that the filters of a definition distinguish."""
+"""The builds of a definition: one for each combination of the values in its filters."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SECONDS = 10.0
 def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Choice]:
     """Return a choice for each combination of the values that the filters of ``files`` name.
 
-    For each field, the combinations also have the value in ``choice``, or else the value in the definition.
-    Raises LimitError for too many builds.
+    Each field has one more value: the value that ``choice`` sets. If ``choice`` does not set the field, that
+    is the value in the definition. Raises LimitError for too many builds.
     """
     source = read_source(path)
     image = build(source, choice, limits)

@@ -260,7 +260,7 @@ class _Reader:
 
     def unknown(self, name: str, fields: dict[str, Any], path: str) -> str:
         if name == "create_only" and path.startswith("files"):
-            return "a definition can't set create_only: each rule that a build writes has create_only: false"
+            return "a definition can't set create_only, because a build sets it to false in each rule"
         if not path and name in ("architecture", "creation_date", "expiry_date", "properties", "templates"):
             return "this looks like an image's metadata.yaml: give its directory"
         if not path and name in ("config", "devices", "profiles", "expanded_config"):

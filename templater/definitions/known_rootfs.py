@@ -19,8 +19,8 @@ MAX_FILE = 1 << 20
 class KnownRootfs:
     """The root filesystem that a build unpacks, with the changes of earlier entries.
 
-    Without a ``view``, every path exists if ``assume`` is true, and no path otherwise. ``assumed`` collects
-    the paths whose existence or content was assumed.
+    If ``view`` is None, ``assume`` tells whether all paths or no paths exist before the first entry.
+    ``assumed`` collects the paths whose existence or content was assumed.
     """
 
     def __init__(self, view: RootfsView | None = None, *, assume: bool = True) -> None:

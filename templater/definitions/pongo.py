@@ -39,7 +39,7 @@ def _as_go(value: Any) -> Any:
 
 
 def render(source: Source, data: Data, limits: Limits) -> str:
-    """Render a text with a definition as its context, again and again while it contains ``{{`` or ``{%``.
+    """Render a text with a definition as the context. Repeat while the result contains ``{{`` or ``{%``.
 
     Raises TemplaterError with a position in ``source`` if the first rendering fails.
     """

@@ -45,7 +45,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 class DefinitionImage:
-    """The image that a build makes, without a root filesystem. ``notes`` list the assumptions."""
+    """The image that a build makes, without a root filesystem. ``notes`` describe the assumptions."""
 
     complete = True
 
@@ -145,7 +145,10 @@ class DefinitionImage:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return a note about the prediction's assumptions, with the option that replaces them."""
+        """Return notes about the prediction, such as its assumptions.
+
+        If an option can replace an assumption, the note names the option.
+        """
         image = self.definition.data["image"]
         assumed = [
             f"image.{n}={printable(image[n])}" for n in ("architecture", "serial") if n not in self.given

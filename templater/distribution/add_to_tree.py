@@ -92,8 +92,8 @@ def add(
     Raises:
         UsageError: the files or aliases are not a valid request.
         InputError: the image is invalid, or its metadata.yaml lacks a required value.
-        RefusedError: the tree has another image of this version, or this image in another product, or a file
-            is private.
+        RefusedError: the tree already has another image with this product and version, or already has this
+            image in another version or product. Or a file is private.
         LimitError: the catalog with the new image would exceed one of templater's limits on reading catalogs.
     """
     for alias in aliases:
@@ -154,7 +154,7 @@ def check_alias(alias: str) -> None:
 
 
 def _open_files(path: str, roots: Sequence[str], stack: contextlib.ExitStack) -> list[OpenFile]:
-    """Open each file once, so another user cannot give a checked name to another file."""
+    """Open each file once, so that another user cannot replace a file after it was checked."""
     if os.path.isdir(path):
         raise UsageError(
             f"'{path}' is a directory", hint=f"pack the directory first: templater image build {path} -o FILE"
@@ -335,8 +335,9 @@ def insert(catalog: Catalog, new: NewImage, *, unified: bool) -> Added:
     """Enter the image into the tree's own products file.
 
     Other products files contain the products of other servers, and `reindex` replaces such a file as a whole.
-    Raises RefusedError if the image's product and version have another image, and LimitError for a value that
-    is too long. The catalog is then unchanged.
+    Raises RefusedError if the catalog already has another image with this product and version, or this image
+    in another version or product. Raises LimitError for a value that is too long. After an error, the catalog
+    is unchanged.
     """
     facts = new.metadata
     warnings: list[str] = []

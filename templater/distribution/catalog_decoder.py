@@ -102,7 +102,7 @@ class Mismatch:
 class Decoded:
     """Problems found while decoding.
 
-    ``odd_keys`` has the keys with wrong upper or lower case, which Go accepts.
+    ``odd_keys`` lists the keys that are not in lower case, with their places. Go accepts such keys.
     """
 
     mismatches: list[Mismatch] = field(default_factory=list)
@@ -191,7 +191,7 @@ class CatalogSize:
             if _WIDE.search(piece):
                 width = 4
             del piece  # before the next piece is read
-        wide = " with characters such as emojis" if width > 1 else ""
+        wide = ", the limit for a catalog with characters such as emojis" if width > 1 else ""
         self._bytes += width * size
         for most, total in ((MOST_BYTES_OF_ALL, self._bytes), (MOST_BYTES, width * size)):
             if total > most:

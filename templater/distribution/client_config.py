@@ -34,7 +34,7 @@ def client_remotes(family: str = "") -> Iterator[tuple[dict[Any, Any], str]]:
 def client_remote(family: str, name: str) -> tuple[dict[str, Any], str]:
     """Return a remote from the configuration of the Incus or LXD client, and the path of this configuration.
 
-    Each of the two values can be empty.
+    If no configuration defines the remote, both values are empty.
     """
     for remotes, path in client_remotes(family):
         value = remotes.get(name)

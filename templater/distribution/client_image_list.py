@@ -23,7 +23,8 @@ Type = Literal["container", "virtual-machine"]
 class RootKind:
     """The properties of a root filesystem's ``ftype``.
 
-    ``combined`` has the keys under which a metadata item can have the fingerprint, in order of preference.
+    ``combined`` lists the keys of a metadata item that can hold the fingerprint of an image with this root
+    filesystem. Clients prefer earlier keys.
     Among the images of one version, the image with the lowest ``rank`` gets the aliases.
     """
 

@@ -38,7 +38,7 @@ class Connection(http.client.HTTPConnection):
     def deliver(self, size: int) -> None:
         """Subtract ``size`` bytes of content from the counted bytes.
 
-        A sixteenth of ``size`` is also subtracted, because the lengths of chunks need some bytes.
+        Also subtract a sixteenth of ``size``, as an allowance for the lengths of chunks.
         """
         self.overhead = max(0, self.overhead - size - size // 16)
 
@@ -52,7 +52,10 @@ class Connection(http.client.HTTPConnection):
             raise http.client.HTTPException(text)
 
     def getresponse(self) -> http.client.HTTPResponse:
-        """Read the headers of an answer, which Python parses in quadratic time."""
+        """Read the headers of an answer.
+
+        Limit their size, because Python parses headers in quadratic time.
+        """
         self.overhead, self.in_headers = 0, True
         try:
             return super().getresponse()

@@ -72,10 +72,10 @@ def download_of(stream: UrlStream, url: str, most: int) -> Download:
 
 @contextmanager
 def _open_range(stream: UrlStream, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
-    """Request the part of a file after the position in ``headers``.
+    """Request the byte range of a file that is given in ``headers``.
 
-    If the file ends before this position, request the whole file: the beginning that was downloaded earlier
-    may come from another server.
+    If the file ends before this range, request the whole file. In this case, the part that was downloaded
+    earlier may come from another server.
     """
     with ExitStack() as opened:
         try:
@@ -120,10 +120,10 @@ class Downloads:
     ) -> str:
         """Return the path of the file with this hash. Download a missing file.
 
-        The hash object ``also`` is updated with the content.
+        If ``also`` is given, this hash object is updated with the content, too.
 
-        ``name`` is the file's name in messages. ``announced`` is its size for the progress, or 0. Raises
-        InputError if the content has another hash.
+        ``name`` is the file's name in messages. ``announced`` is the file's size for progress reports, or 0
+        if it is unknown. Raises InputError if the content has another hash.
         """
         path = os.path.join(self.path, sha256)
         with suppress(FileNotFoundError):

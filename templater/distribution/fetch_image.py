@@ -196,7 +196,11 @@ class _Fetcher:
         return self._keep(files, image, complete, notes)
 
     def from_url(self, url: str) -> Fetched:
-        """Fetch a unified image: from the URL in the answer's headers (as Incus does), or as a plain file."""
+        """Fetch a unified image.
+
+        If the answer's headers name the hash and URL of an image, fetch that image, as Incus does. Otherwise,
+        the file at ``url`` is the image.
+        """
         stream, address = _split(url)
         self._source = address
         digest, place = _announced(stream, address)

@@ -66,7 +66,7 @@ class ClientLimits:
 
     @contextlib.contextmanager
     def headers(self) -> Iterator[None]:
-        """Limit the bytes that are read in the block, because Python parses headers in quadratic time."""
+        """Limit the bytes that the ``with`` block reads, because Python parses headers in quadratic time."""
         self._headers = 0
         try:
             yield
@@ -82,7 +82,7 @@ class ClientLimits:
     def deliver(self, size: int) -> None:
         """Subtract ``size`` bytes of content from the counted bytes.
 
-        A sixteenth of ``size`` is also subtracted, because chunk headers and TLS records need some bytes.
+        Also subtract a sixteenth of ``size``, as an allowance for chunk headers and TLS records.
         """
         self._overhead = max(0, self._overhead - size - size // 16)
 

@@ -26,8 +26,8 @@ class ProductLines(MutableMapping[str, Product]):
 
     A product that was looked up is encoded again, because it may have changed.
 
-    ``document`` has the values of the file other than its products. Raises ValueError if the file does not
-    have the form that templater writes.
+    ``document`` has all values of the file except the products. Raises ValueError if the file does not have
+    the form that templater writes.
     """
 
     def __init__(self, fd: int) -> None:
@@ -102,7 +102,7 @@ class ProductLines(MutableMapping[str, Product]):
 
 
 def private_copy(file: IO[bytes], size: int) -> IO[bytes]:
-    """Return a copy of the first ``size`` bytes. Another user can change the file of a tree at any time."""
+    """Return a copy of the first ``size`` bytes, because another user can change the file at any time."""
     copy = TemporaryFile()  # noqa: SIM115  # the caller closes it
     while part := file.read(min(size, 1 << 20)):
         copy.write(part)

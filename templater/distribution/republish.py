@@ -172,7 +172,10 @@ def _read(origin: UrlStream, path: str, signatures: Signatures | None, size: Cat
 
 
 def convert(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the products, with each metadata item for both Incus and LXD. Hashes, sizes and paths stay."""
+    """Return the products with each metadata item twice: for Incus and for LXD.
+
+    Hashes, sizes and paths do not change.
+    """
     products = {}
     for name, original in document["products"].items():
         product = copy.deepcopy(original or {})

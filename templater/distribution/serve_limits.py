@@ -36,7 +36,10 @@ def check_catalog_size(size: int) -> None:
 
 
 def add_catalog_file(size: int, file: IO[bytes]) -> int:
-    """Return the size of a catalog with one more file. Close the file if the catalog is too large."""
+    """Add the size of ``file`` to a catalog's ``size``, and return the sum.
+
+    Raises LimitError, and closes the file, if the catalog is too large.
+    """
     size += os.fstat(file.fileno()).st_size
     try:
         check_catalog_size(size)

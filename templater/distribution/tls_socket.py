@@ -18,7 +18,8 @@ class TlsSocket:
     """A TLS connection for http.client that enforces the deadlines, even while headers arrive.
 
     The connection receives many TLS records at once. Python's own class makes two system calls for each
-    record of 16 KB. Its reads do not end while the server sends only TLS messages without content.
+    record of 16 KB. A read of Python's class also does not end while the server sends only TLS messages
+    without content.
     """
 
     #: the number of bytes to receive at once

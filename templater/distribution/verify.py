@@ -56,7 +56,8 @@ def verify(
 class _Verifier:
     """The check of all products. It reads one product at a time, so that a long catalog needs little memory.
 
-    Only products that can affect each other's problems are checked together.
+    Products are checked together only if they share a file, fingerprint or alias, because then one product
+    can cause a problem of another product.
     """
 
     def __init__(
@@ -157,9 +158,8 @@ class Products:
 def tie_hashes(product: Product) -> set[int]:
     """Return a hash for each file, fingerprint and alias of a product.
 
-    Two products that share a hash can affect each other.
-
-    After a hash collision, unrelated products are checked together, which does no harm.
+    Products that share a hash are checked together. A hash collision only means that unrelated products are
+    checked together, which does no harm.
     """
     ties: set[tuple[str, ...]] = set()
     for version in product.versions.values():

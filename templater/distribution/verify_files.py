@@ -74,7 +74,8 @@ class ContentReader:
 
         The fingerprint of a split image is one hash over two files: the metadata file, then the root
         filesystem. ``starts`` maps the hash of each metadata file to a hash object that has read the metadata
-        file. For at most ``MOST_COMBINED`` of them, the result has the hash that continues with this file.
+        file. The result has the fingerprint of each metadata file combined with this file, for at most
+        ``MOST_COMBINED`` metadata files.
         """
         with self.stream.pieces(path) as pieces:
             key = pieces.key if isinstance(pieces, LocalPieces) else None

@@ -1,4 +1,4 @@
-"""Files that another user can change, so that a hook of root would run something else."""
+"""A check whether another user can change the program files that a hook of root runs."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def runs(runtime: str, line: str, install: str, namespace: Sequence[str] = ()) -
         shown = printable(line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]}…")
         return Finding(
             False,
-            f"the hook line was not run, because this installation does not write such a line: {shown}",
+            f"the hook line was not run, because it is not a line that this installation writes: {shown}",
             hint,
         )
     probe = [*namespace, *command, PROBE]

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def real_places(mounts: "Collection[str]", rootfs: Root) -> "dict[str, str]":
-    """Return a dict from the real path of each mount point to the mount point as ``mounts`` names it.
+    """Return a dict that maps the real path of each mount point to the path in ``mounts``.
 
-    The real path is the path after following the links of the root filesystem, as the runtime does.
+    To find the real path, follow the links of the root filesystem, as the runtime does.
     """
     tree = Root(rootfs.name, mechanism=rootfs.mechanism, cross_mounts=True, fd=rootfs.fd)
     steps = Steps()

@@ -55,15 +55,16 @@ def layers_of(path: str) -> "tuple[str, ...]":
 
 
 def ids_on_disk(config: str) -> "IdMap | None":
-    """Return the result of ``ids_in`` for a configuration file and the files that it includes."""
+    """Return the id map that a configuration file and its included files define, or None (see ``ids_in``)."""
     return ids_in(settings(config), config)
 
 
 def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
-    """Return the id map that ``lxc.idmap`` sets in ``found``, or None if no setting sets one.
+    """Return the id map of the files on the disk, or None if ``lxc.idmap`` defines no map.
 
-    If LXC mounts the root filesystem with that map, return the identity map instead. ``config`` is the file
-    that error messages name.
+    ``found`` has the keys and values of the configuration. If LXC mounts the root filesystem with the map of
+    ``lxc.idmap``, the files on the disk have the ids of the container, so the result is the identity map.
+    ``config`` is the file that error messages name.
     """
     from ..rootfs.directory_rootfs import IDENTITY, IdMap
 
@@ -91,10 +92,11 @@ def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
 def or_identity(ids: "IdMap | None") -> "IdMap | None":
     """Return the identity map for a container without lxc.idmap, because its ids are those of the host.
 
-    The owner of the container's root directory can't show the ids: the container's root can change the owner,
-    and the option -s of lxc-start can add an id map.
+    Do not guess the map from the owner of the container's root directory: the container's root can change the
+    owner, and the option -s of lxc-start can add an id map.
 
-    If ``ids`` is None, only a process of root gets a map, because only root can give files to other users.
+    Any other map is returned unchanged. Return None if ``ids`` is None and this process does not run as root,
+    because only root can give files to other users.
     """
     from ..rootfs.directory_rootfs import IDENTITY
 
@@ -102,10 +104,10 @@ def or_identity(ids: "IdMap | None") -> "IdMap | None":
 
 
 def of_other_directory(ids: "IdMap | None", path: str) -> "IdMap | None":
-    """Return the id map of the directory that ``--rootfs`` names, or None if root owns the directory.
+    """Return the id map of the directory that ``--rootfs`` names, or None if the host's root owns it.
 
-    A directory of root has the ids of the host: a container's root can give its directory to any id of the
-    container, but not to the host's root.
+    If the host's root owns the directory, its files have the ids of the host. The owner is reliable, because
+    a container's root can give the directory to any id of the container, but not to the host's root.
     """
     try:
         return None if os.stat(path).st_uid == 0 else ids
@@ -191,7 +193,7 @@ def lines_of(container: "Root") -> "list[tuple[str, str]]":
 
 
 def _files_in(folder: str) -> "list[str]":
-    """Return the files that LXC includes, in LXC's order: the order of the directory."""
+    """Return the files that LXC includes from a directory. Like LXC, do not sort them."""
     names = []
     with os.scandir(folder) as entries:
         for number, entry in enumerate(entries):

@@ -116,7 +116,8 @@ def require_new(made: Root) -> None:
     for name in (f"{STATE_FOLDER}/state", INSTANCE, METADATA, TEMPLATES):
         if made.entry("/" + name) is not None:
             raise RefusedError(
-                f"'{made.name}' already has the file '{name}' of a container", hint="copy to a new directory"
+                f"'{made.name}' already belongs to a container: it contains '{name}'",
+                hint="copy to a new directory",
             )
 
 
@@ -188,7 +189,10 @@ def _words_of(process: str) -> "list[str]":
 
 
 def _has_option(words: "list[str]", letter: str, long: str) -> bool:
-    """Return whether the words are an lxc-copy with an option. ``long`` is its shortest abbreviation."""
+    """Return whether the words are a command lxc-copy with an option.
+
+    ``letter`` is the short form of the option. ``long`` is the shortest abbreviation of the long form.
+    """
     if split(words[0] if words else "")[1] != "lxc-copy":
         return False
     for word in words[1:]:

@@ -78,8 +78,8 @@ def owner_words(config: str) -> "list[str]":
 def _namespace(config: str) -> "tuple[Ranges, Ranges, int]":
     """Return the uid ranges and the gid ranges of the user namespace that the hook enters, and one uid.
 
-    The uid is the one that the user who starts the container has in this namespace. For a container that root
-    starts, the ranges are empty, and the uid is 0.
+    In this namespace, the user who starts the container has that uid. For a container that root starts, the
+    ranges are empty, and the uid is 0.
     """
     from os import getegid, getuid
 
@@ -204,7 +204,8 @@ def line_status(line: str, config: str, install: str) -> "Finding":
     if sorted(namespace.split()) != sorted(own):  # the order of the maps has no meaning
         return Finding(
             None,
-            "the hook line was not run: it enters a user namespace that hooks of this user do not enter",
+            "the hook line was not run: it enters a user namespace that `hook install` would not choose for"
+            " this user",
             f"run this command as the user who starts the container, or write the line again: {install}",
         )
     if owner and option_of(inside, "--owner") != owner[1]:
@@ -218,7 +219,7 @@ def line_status(line: str, config: str, install: str) -> "Finding":
 
 
 def way_status(path: str, folder: str) -> "Iterator[Finding]":
-    """Report another user who can exchange the root filesystem, or the upper layer of its overlay.
+    """Report if another user can exchange the root filesystem, or the upper layer of its overlay.
 
     The container's own directory ``folder`` is checked separately. The hook of an ordinary user's container
     can't make this check: in the container's user namespace, all other users of the host have the same id.

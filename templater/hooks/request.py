@@ -32,9 +32,9 @@ class HookRequest:
     ``owner``: the uid and gid of the root directory, which the runtime has checked; None without a check.
     ``cross_mounts``: follow paths through mount points.
     ``mounts``: the clean paths in the container at which the runtime mounts file systems after the hook.
-    ``mounts_hint``: how to install the hook for a file that such a mount would hide.
+    ``mounts_hint``: a hint for the error if such a mount would hide a file: how to change the hook line.
     ``use_cache``: keep compiled templates, unless an option forbids it.
-    ``root``: the identity of the root directory, if the state can outlive the container, or "".
+    ``root``: the identity of the root directory; empty if the state can't outlive the container.
     ``Options`` describes the other attributes.
     """
 

@@ -522,10 +522,10 @@ def require_complete(plan: "Plan") -> None:
 
 
 def hidden_places(plan: "Plan", rootfs: "DirectoryRootfs", request: HookRequest) -> "Collection[str]":
-    """Return the places at which the runtime mounts file systems over the plan's files.
+    """Return the paths at which the runtime mounts file systems after the hook.
 
-    Raises RefusedError if a file is below such a place. If the plan writes nothing, the links of the root
-    filesystem are not followed, because that would slow down each start.
+    Raises RefusedError if such a mount would hide a file of the plan. Return () if the plan writes nothing
+    and has no file below a mount, because following links to find the paths would slow down each start.
     """
     from ..model.plan import WRITING
 
@@ -558,7 +558,8 @@ def compare(plan: "Plan", log: Log) -> None:
     found = []
     for change in plan.changes:
         if change.action in WRITING:
-            found.append(f"{change.path} differs from {change.rule.template} rendered on {change.trigger}")
+            result = f"the result of {change.rule.template} on {change.trigger}"
+            found.append(f"{change.path} differs from {result}")
         elif change.action == FAILED:
             found.append(f"{change.path}: {change.error}")
     for line in found:

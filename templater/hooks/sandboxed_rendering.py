@@ -198,7 +198,10 @@ class Run:
         return IMAGE in self.job.kept and (INSTANCE in self.job.kept or self.job.instance is None)
 
     def fork(self) -> "Child":
-        """Start a child with the time that is left. The clock of a child begins at zero."""
+        """Start a child that may use the remaining processor time.
+
+        A new process has used no processor time, so the child's deadline is the remaining time itself.
+        """
         from ..sandbox.child import Bounds, start
 
         job, bounds = self.job, self.bounds
@@ -451,7 +454,7 @@ def _encoded_keys(job: Job, renderings: "list[Rendering]") -> bytes:
 
 
 def _compiled(job: Job, metadata: Metadata) -> "tuple[dict[str, CodeType], set[str], bool]":
-    """Compile the templates, equal templates only once.
+    """Compile the templates. Templates with the same content are compiled only once.
 
     Return a dict from template names to code, the modules that the code imports, and whether every template
     compiled.

@@ -218,9 +218,9 @@ class Output:
 
 
 def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: bool) -> None:
-    """Give several files their names, the first file last.
+    """Give several files their names in reverse order.
 
-    So if the first file has its name, all files have their names.
+    The first file gets its name last. So if the name of the first file exists, all files are complete.
 
     After an error, the files that existed before are restored.
     """

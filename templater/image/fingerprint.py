@@ -37,9 +37,9 @@ def of_descriptors(*descriptors: int) -> str:
 
 
 def fingerprints_around(path: str, new: int, rootfs: str | None) -> tuple[str, str]:
-    """Return the fingerprints before and after the file ``path`` is replaced by the content of ``new``.
+    """Return an image's old and new fingerprint. The descriptor ``new`` has the new content of ``path``.
 
-    Both need only one read of the root filesystem of a split image.
+    The root filesystem of a split image is read only once for both fingerprints.
     """
     old_digest, new_digest = hashlib.sha256(), hashlib.sha256()
     _feed(path, old_digest)

@@ -226,9 +226,10 @@ def _read(source: Source) -> Metadata:
 
 
 def _readings(source: Source) -> dict[Rules, Metadata]:
-    """Return metadata.yaml as the rules of yaml.v2 decode it, and as the rules of yaml.v4 decode it.
+    """Return the metadata that yaml.v2 reads from the text, and the metadata that yaml.v4 reads from it.
 
-    Rules that reject the text have no result. Raises MetadataError if both reject the text.
+    If one of the two parsers rejects the text, its metadata is missing in the result. Raises MetadataError if
+    both reject the text.
     """
     found: dict[Rules, Metadata] = {}
     errors: list[MetadataError] = []

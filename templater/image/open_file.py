@@ -67,7 +67,10 @@ def open_regular(path: str) -> int:
 
 @contextmanager
 def opened(path: str) -> Iterator[OpenFile]:
-    """Open a regular file once for several readers. An ``OpenFile`` stays open."""
+    """Open a regular file once for several readers, and close it at the end.
+
+    If ``path`` is already an ``OpenFile``, yield it, and do not close it.
+    """
     if isinstance(path, OpenFile):
         yield path
         return

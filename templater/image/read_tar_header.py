@@ -68,8 +68,8 @@ class Header:
 def has_pax_format(block: bytes) -> bool:
     """Return whether GNU tar applies sparse records to a header.
 
-    GNU tar ignores sparse records in the formats gnu and star. In the format star, the prefix ends with a
-    zero byte, and times follow.
+    GNU tar ignores sparse records in the formats gnu and star. A header in the format star is detected by its
+    times, which come after a zero byte at the end of the prefix.
     """
     return block[257:263] == _USTAR and b"\0" not in block[345:500].rstrip(b"\0")
 

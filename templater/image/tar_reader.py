@@ -364,7 +364,7 @@ class Archive:
             )
         if kind == DIRECTORY and block[156:157] == tarfile.AREGTYPE and "path" in pax:
             # GNU tar and Go look for the final slash of an old directory in the longer name.
-            raise self._ambiguous("a directory in an old format with an extended header")
+            raise self._ambiguous("an extended header before a directory in the old tar format")
         member = Member(
             name=_text(pax, "path", info.name),
             kind=kind,
@@ -455,7 +455,7 @@ class Archive:
             member.size = self._number(pax, "GNU.sparse.size", 0)
             pieces = self._pairs([self._decimal(digits) for digits in pax[records[-1]].split(b",")])
             if len(pieces) != self._number(pax, "GNU.sparse.numblocks", 0):
-                raise self._damaged("a sparse file's map does not fit its number of pieces")
+                raise self._damaged("a sparse file's map has the wrong number of entries")
             return pieces
         if sorted(records) == _SPARSE_1 and (pax[_SPARSE_1[0]], pax[_SPARSE_1[1]]) == (b"1", b"0"):
             member.size = self._number(pax, "GNU.sparse.realsize", 0)
@@ -469,13 +469,13 @@ class Archive:
                 raise self._damaged("a sparse file's map is out of order")
             if length and total % BLOCK:
                 # GNU tar skips the rest of the block before the next piece, but Go does not.
-                raise self._ambiguous("a sparse file with a piece that ends inside a block")
+                raise self._ambiguous("a sparse file with a data segment that ends inside a block")
             end = offset + length
             total += length
         if end > member.size or total != self._left:
-            raise self._damaged("a sparse file's map does not fit its size")
+            raise self._damaged("a sparse file's map does not match the file's size")
         if end < member.size:  # GNU tar's file ends with the last piece, but Go's has zeros up to its size
-            raise self._ambiguous("a sparse file without a piece at its end")
+            raise self._ambiguous("a sparse file whose map ends before the end of the file")
 
     def _pairs(self, numbers: list[int]) -> list[Piece]:
         if len(numbers) % 2:
@@ -508,7 +508,7 @@ class Archive:
             if not more:
                 return self._pairs(numbers)
             if len(numbers) * 12 > self.limits.header_bytes:
-                raise LimitError(f"'{self.stream.path}' has a sparse file with too many pieces")
+                raise LimitError(f"'{self.stream.path}' has a sparse file whose map has too many entries")
             block = self._head(BLOCK)
             if len(block) < BLOCK:
                 raise self._cut_short("the data ends inside a sparse file's map")
@@ -520,7 +520,7 @@ class Archive:
         newlines, wanted = 0, 1
         while newlines < wanted:
             if len(text) + BLOCK > self.limits.header_bytes:
-                raise LimitError(f"'{self.stream.path}' has a sparse file with too many pieces")
+                raise LimitError(f"'{self.stream.path}' has a sparse file whose map has too many entries")
             if self._left < BLOCK:
                 raise self._damaged("a sparse file's map is malformed")
             text += (block := self._take(BLOCK))

@@ -142,7 +142,7 @@ def _mode_if_own(path: str) -> int | None:
 
 @contextmanager
 def _temporary(parent: Directory, name: str, path: str) -> Iterator[Root]:
-    """Create a temporary directory, whose files are for ``path``. Remove it after an error."""
+    """Create a temporary directory for the files of ``path``. Remove it after an error."""
     with Root(path, fd=_make_beside(parent, name)) as top:
         try:
             yield top
@@ -238,8 +238,8 @@ def _make_beside(parent: Directory, name: str) -> int:
 def _take_over(parent: Directory, name: str, left: str = "") -> int:
     """Lock an empty directory of the caller, and return its descriptor. Deny access to all other users.
 
-    A directory that contains only the name ``left`` also counts as empty, unless another user can have put
-    that name there.
+    A directory whose only entry has the name ``left`` also counts as empty, unless another user can have
+    made that entry.
 
     Raises RefusedError if another user put another directory in its place, or a file into it.
     """

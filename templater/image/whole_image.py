@@ -332,7 +332,7 @@ def _order(name: str) -> tuple[int, bytes]:
 
 
 def _size(part: Part) -> int:
-    """Return about how much memory the part's data and extended attributes need."""
+    """Estimate the memory in bytes that the part's data and extended attributes need."""
     xattrs = part.member.xattrs
     return len(part.data) + ATTRIBUTE_BYTES * len(xattrs) + sum(map(len, (*xattrs, *xattrs.values())))
 

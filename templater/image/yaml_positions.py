@@ -112,7 +112,7 @@ class Place:
 
 
 class _Work:
-    """An account of the work of edits, in microseconds, and the text that ``read`` parsed last."""
+    """The estimated time in microseconds that edits may still use, and the text that ``read`` parsed last."""
 
     def __init__(self) -> None:
         self.left = _MOST_WORK

@@ -75,7 +75,11 @@ def has(text: str, names: tuple[str, ...]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """A path in a text: the nodes and the last pair of its existing part, and the names that are missing."""
+    """A path in a YAML text, of which only the first part may exist.
+
+    ``nodes`` are the nodes on the existing part, and ``place`` is its last pair. ``rest`` has the names that
+    are missing in the text.
+    """
 
     nodes: tuple[Mark, ...]
     place: Place | None
@@ -392,7 +396,7 @@ def _step(text: str) -> int:
 
 
 def _step_below(text: str, indent: int) -> int:
-    """Return how many columns deeper than ``indent`` the next level begins, as in the other rules."""
+    """Return by how many columns to indent the level below ``indent``. Follow the file's other rules."""
     if indent:
         for rule in _rules(text):
             if rule.value.kind == "mapping" and rule.value.children and not rule.value.flow:

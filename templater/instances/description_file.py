@@ -23,7 +23,9 @@ def read_instance(
     devices: Mapping[str, Mapping[str, str]] | None = None,
     expanded: bool | None = None,
 ) -> Instance:
-    """Return the instance that ``file`` describes, or a container ``c1``, with the given values set on it.
+    """Return the instance that ``file`` describes, with the values of the other arguments set on it.
+
+    Without ``file``, the instance is a container named ``c1``.
 
     ``file`` is ``FILE``, ``FILE#NAME`` to select one of several instances, ``-`` for standard input, or a
     ``Source``. ``profiles`` are files; later files override earlier files. Values in ``config`` and

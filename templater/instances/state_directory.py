@@ -75,7 +75,9 @@ class StateDirectory(Closing):
     __slots__ = ("_lock", "_root", "directory", "is_own", "path")
 
     def __init__(self, folder: "str | Root") -> None:
-        """Open ``.templater`` in a directory, which is given as a path or open; create it if it is missing.
+        """Open ``.templater`` in ``folder``, which is a path or an open directory.
+
+        A missing ``.templater`` is created.
 
         Raises RefusedError if another user can change ``.templater``.
         """
@@ -119,7 +121,7 @@ class StateDirectory(Closing):
     # the lock
 
     def lock(self, what: str, patience: float = PATIENCE) -> None:
-        """Take the lock. ``what`` is a description of this process for processes that wait.
+        """Take the lock. ``what`` describes this process to other processes that wait for the lock.
 
         Raises BusyError if another process still has the lock after ``patience`` seconds. The error names
         that process.

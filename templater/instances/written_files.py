@@ -103,14 +103,14 @@ def digest_of(data: bytes) -> str:
 
 
 def head_of(text: bytes) -> bytes:
-    """Return the lines that precede the entries in a record: the second line is their digest."""
+    """Return the first two lines of a record: the format, and the digest of the entries in ``text``."""
     return HEAD + digest_of(text).encode() + b"\n"
 
 
 def text_of(data: bytes) -> bytes:
-    """Return the entries of a record: a NUL, then each entry. Return b"" if the record is damaged.
+    """Return the text of all entries in a record, which begins with a NUL, or b"" if the record is damaged.
 
-    The entries stay bytes, because Python needs four bytes for each character of a string with an emoji.
+    The text is not decoded: in a string with an emoji, Python needs four bytes for each character.
     """
     text = data[data.find(b"\n", len(HEAD)) + 1 :]
     if not data.startswith(head_of(text)) or not _is_within_limits(text):
@@ -168,7 +168,10 @@ class Record:
 
     @property
     def entries(self) -> "dict[bytes, bytes]":
-        """The encoded files by path. They are separated on demand: most starts change no file."""
+        """The encoded entry of each file, by path.
+
+        The record is split into entries only on demand, because most starts change no file.
+        """
         if self._entries is None:
             self._entries = entries_of(self._text) or {}
         return self._entries

@@ -217,7 +217,7 @@ def describe_instance(
 ) -> LiveInstance:
     """Return an instance from its description. ``profiles`` are the profiles of its project, by name.
 
-    Nothing is requested yet.
+    This function sends no request.
     """
     used = [profiles[name] for name in dict.fromkeys(profile_names(data)) if name in profiles]
     rootfs = LiveRootfs(daemon.client, address)
@@ -264,8 +264,8 @@ def read_profiles(daemon: Daemon, address: Address) -> dict[str, Mapping[str, An
 def _yaml(value: Any, most: int, check: Callable[[], None]) -> str:
     """Return JSON that is also YAML: characters that YAML does not allow are escaped.
 
-    Raises ValueError for half of a surrogate pair, and LimitError for more than ``most`` characters: the
-    indentation of nested values makes the text longer.
+    Raises ValueError for half of a surrogate pair. Raises LimitError if the result has more than ``most``
+    characters. Deeply nested values give a long result, because each line is indented.
     """
     pieces = []
     for piece in json.JSONEncoder(ensure_ascii=False, indent=1).iterencode(value):

@@ -36,7 +36,7 @@ _KINDS = {"file": FILE, "directory": DIRECTORY, "symlink": SYMLINK}
 
 
 class UnreadableError(InputError):
-    """A file that the daemon does not show, with the daemon's reason."""
+    """The error for a file that the daemon does not show. The message has the daemon's reason."""
 
 
 @dataclass(slots=True)

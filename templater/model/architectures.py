@@ -37,7 +37,10 @@ DEBIAN_NAMES = {
 
 
 def kernel_name(arch: str, client: str) -> str | None:
-    """Return the architecture that a client shows for ``arch``, or None if it drops products of ``arch``."""
+    """Return the name that ``client`` shows for the architecture ``arch`` of a product.
+
+    Return None if the client ignores products of this architecture.
+    """
     if client == "lxd":
         first = arch.split(" ", maxsplit=1)[0]  # LXD compares only the first word of an architecture
         return KERNEL_NAMES.get(first) or _ONLY_LXD.get(first)

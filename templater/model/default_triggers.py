@@ -78,7 +78,7 @@ def _doubts(instance: "Instance", pending: str) -> "tuple[str, ...]":
     notes: tuple[str, ...] = ()
     if pending and pending not in SET_BY_DAEMONS:
         notes += (
-            f"no daemon sets '{printable(pending)}' as {PENDING_KEY}: a user has set it by hand",
+            f"no daemon sets {PENDING_KEY} to '{printable(pending)}': a user has set it by hand",
         )  # fmt: skip
     if pending and instance.status in ("Running", "Frozen"):
         notes += (

@@ -20,12 +20,15 @@ allow_packing: "list[Callable[[], None]]" = []
 
 
 def input_size() -> int:
-    """Return the bytes that ``received`` counted, plus the bytes of opened image files outside holes."""
+    """Return the number of bytes that ``received`` counted, plus the size of all opened image files.
+
+    Holes in these files do not count.
+    """
     return _received + sum(_opened.values())
 
 
 def opened(device: int, inode: int, size: int) -> None:
-    """Count the bytes of data in an opened image file once."""
+    """Record that an opened image file has ``size`` bytes of data. A file opened again counts once."""
     _opened[device, inode] = size
 
 

@@ -86,10 +86,7 @@ def start_command(found: NextStart) -> str:
 
 
 def also_runs(found: NextStart) -> dict[str, list[FileVerdict]]:
-    """Return a dict from triggers to the files that they would write.
-
-    The dict has only files that the next start does not write.
-    """
+    """Return the files that the next start does not write, in a dict by the trigger that writes them."""
     runs: dict[str, list[FileVerdict]] = {}
     for file in found.files:
         if file.verdict == NOT_REWRITTEN:
@@ -127,7 +124,10 @@ def counts(found: NextStart) -> str:
 
 
 def differing(found: NextStart) -> list[FileVerdict]:
-    """Return the files that differ from the current configuration now and after the next start."""
+    """Return the files that differ from the current configuration and that the next start does not write.
+
+    A missing file counts only if the trigger ``create`` would write it.
+    """
     return [
         file
         for file in found.files

@@ -284,7 +284,7 @@ class _Judgement:
         return replace(file, remarks=tuple(self.remarks(file)))
 
     def compared(self, index: int, file: FileVerdict) -> FileVerdict:
-        """Compare the existing file, which the start does not write, with the result of another trigger."""
+        """Compare a file that the start does not write with the result of a trigger that would write it."""
         trigger = next((name for name in _MAKEABLE if name in file.rule.when), "")
         if not trigger:
             return replace(file, current=UNKNOWN, current_reason="no trigger of the daemon runs this rule")

@@ -114,7 +114,7 @@ def overridden(
     config: Mapping[str, str],
     devices: Mapping[str, Mapping[str, str]],
 ) -> Instance:
-    """Return a copy of an instance to which the given overrides are applied.
+    """Return a copy of an instance, changed by the given overrides.
 
     As with ``incus launch``, a device inherits the keys of the device with the same name in a profile. As
     with ``incus config set``, an empty value removes a configuration key. Raises UsageError if a value is
@@ -498,8 +498,8 @@ class _Description:
             _devices(self.value.get("expanded_devices"), (*self.path, "expanded_devices")),
         )
         notes = tuple(
-            f"profile '{printable(profile.name)}' overrides every key that the description has from a"
-            " profile, even from a later one; keys that were removed from the profile stay set"
+            f"profile '{printable(profile.name)}' overrides all profiles that are already merged in the"
+            " description, even later ones; keys that were removed from the given profile stay set"
             for profile in given
         )
         return (below, *given), notes

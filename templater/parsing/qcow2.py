@@ -1,4 +1,7 @@
-"""References of qcow2 disks to other files, which qemu-img opens. The format is in QEMU's qcow2.txt."""
+"""The references from a qcow2 disk to other files. qemu-img opens these files.
+
+QEMU's qcow2.txt describes the format.
+"""
 
 MAGIC = b"QFI\xfb"
 #: size in bytes of the header of version 2

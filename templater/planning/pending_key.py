@@ -62,7 +62,6 @@ def pending_key_notes(
         kind = "virtual machines" if instance.is_vm else "containers"
         known = " and ".join(RECORDED)
         yield (
-            f"it is unknown whether {kind} of {host.name} still have {PENDING_KEY} in the"
-            f" {triggers[-1]} pass: templater assumes this, because containers of {known} do;"
-            f" affected files: {', '.join(found)}"
+            f"assuming that {kind} of {host.name} still have {PENDING_KEY} in the {triggers[-1]} pass,"
+            f" like containers of {known}; affected files: {', '.join(found)}"
         )

@@ -221,7 +221,8 @@ class Render:
     def found(self, value: "Any", if_exists: bool) -> "Program | None":
         """Return the compiled template that is named ``value``.
 
-        Raises Failure if the template is missing, but returns None if ``if_exists`` is true.
+        Raises Failure if the name is empty. If the template is missing, return None if ``if_exists`` is true,
+        else raise Failure.
         """
         name = to_string(value)
         if not name:

@@ -222,7 +222,7 @@ def subscript_key(render: Render, value: Any) -> Any:
 
 
 def context_value(render: Render, depth: int, value: Any, path: tuple[str | None, ...]) -> Any:
-    """Record the read of a name of the context. ``path`` has None for each computed key."""
+    """Record that the template reads a context variable. ``path`` has None for each computed key."""
     trace = trace_of(render)
     frame = trace.take(depth)
     value_of_root = render.context.get(str(path[0]))
@@ -285,7 +285,7 @@ def default_argument(render: Render, scope: Scope, argument: tuple[Thunk]) -> An
 
 
 def with_history(render: Render, value: Any) -> Any:
-    """Record all reads so far, for a tag that stores earlier values."""
+    """Count all earlier reads of the render as reads of ``value``, for a tag that stores earlier values."""
     trace = trace_of(render)
     trace.add(tuple(trace.everything))
     return value

@@ -57,7 +57,8 @@ class Daemon:
             self.open_roots()
             if error is not None and error.kind == "limit" and not change.rule.null:
                 self.check(change.rule)
-                return "unknown", f"the host has no limit like templater's: {error.message}", ""
+                remark = "a templater limit stopped the render, and the host has no such limit"
+                return "unknown", f"{remark}: {error.message}", ""
             return self.apply(due_of(change)), "; ".join(self.notes), ""
         except Fails as failure:
             return "fails", "", str(failure)

@@ -145,7 +145,7 @@ class HostFilesystem:
         return place
 
     def assume_directories(self, root: str, paths: Iterable[str]) -> None:
-        """Assume that all parents of ``paths`` below ``root`` are existing directories."""
+        """Treat the parents of ``paths``, which are paths below ``root``, as existing directories."""
         directory = Node(DIRECTORY, 0o755, self.surroundings.shift, self.surroundings.shift)
         for path in paths:
             place = self.place(names_of(root))

@@ -76,7 +76,8 @@ class Memo:
     def result(self, key: Any, make: Callable[[], Any], size: Callable[[Any], int]) -> Any:
         """Return the stored result for ``key``.
 
-        If it is missing, make and store it. ``size`` returns its size in bytes.
+        Without a stored result, call ``make`` and store the new result. ``size`` returns the size of a result
+        in bytes.
         """
         found = self._now.get(key)
         if found is None:
@@ -148,8 +149,8 @@ class _Templates(Compiled):
 def parse(source: Source, dialect: str) -> Parsed:
     """Find the names on which a template's text depends. Raises TemplaterError if the template is invalid.
 
-    The names are all identifiers in the template that are also names of the context, even where they mean
-    something else. If every key that the template reads from a map is a constant, the result has these keys
+    The result has each identifier that is also a name of the context, even if the identifier is only a member
+    of another value. If every key that the template reads from a map is a constant, the result has these keys
     instead of the map's name.
     """
     document = Compilation(source, DIALECTS[dialect]).parsed()

@@ -88,7 +88,8 @@ def check(read: Read, properties: Collection[str] | None) -> Iterator[UnknownNam
 def called_with(span: Span) -> str:
     """Return the text of the arguments of a call after a span, or "" if no call follows.
 
-    If the call has only one argument, add an empty default as the second argument.
+    A hint shows these arguments in a call of ``config_get``, which needs two. So if the call has only one
+    argument, add an empty default.
     """
     arguments, end, _ = span.source.text[span.end :].partition("\n")[0].partition(")")
     if not end or arguments[:1] != "(" or not arguments[1:].strip():

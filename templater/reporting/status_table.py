@@ -47,7 +47,7 @@ def reasons(file: FileStatus) -> Iterator[str]:
         yield "the template has changed"
     if file.recorded is not None and not file.by_hand and not file.template_changed:
         keys = ", ".join(file.recorded.keys)
-        yield f"values that the template reads have changed{f' (it reads {keys})' if keys else ''}"
+        yield f"the template's input has changed{f' (the template reads {keys})' if keys else ''}"
 
 
 def summary(files: Sequence[FileStatus]) -> str:

@@ -552,7 +552,7 @@ def again(
 
 
 def open_directory(path: str) -> int:
-    """Open a directory by a path of the caller."""
+    """Open a directory and return its descriptor. Follow links in ``path``, because the caller trusts it."""
     try:
         return os.open(path, os.O_RDONLY | _O_DIRECTORY | _O_CLOEXEC | _O_NONBLOCK)
     except OSError as error:

@@ -16,9 +16,9 @@ MAX_FILE = 1 << 20
 def has_other_members(gid: int, users: "Collection[int]") -> bool:
     """Return whether a group has a member who is not one of the given users.
 
-    A member without an entry counts as another user. Two searches read only /etc/passwd and /etc/group: the
-    search for users with this primary group, and the search for other groups of the same number. A directory
-    service can have too many users and groups for these searches.
+    A member name that belongs to no user counts as another user. The search for users with this primary group
+    reads only /etc/passwd, and the search for other groups with the same number reads only /etc/group. A
+    directory service can have too many users and groups for these searches.
     """
     names: list[str | bytes]
     try:

@@ -56,15 +56,15 @@ def _has_other_members(gid: int, own: "Collection[int]", users: "Rows", groups: 
 def _number_in_etc(number: int, rows: "Rows") -> int:
     """Return the number that /etc/passwd or /etc/group has for a user or group of this user namespace.
 
-    Rootless runtimes and lxc-usernsexec map their user individually. Then /etc belongs to the system outside
-    of the namespace, and has the number outside. In a namespace with a range of ids, /etc belongs to a
-    container, and has the number inside.
+    Rootless runtimes and lxc-usernsexec map their user individually. Such a process sees the /etc of the
+    system outside of the namespace, so return the number that the user or group has outside. In a namespace
+    with a range of ids, a process sees the /etc of a container, so return the number inside.
     """
     return next((disk for first, disk, count in rows if first == number and count == 1), number)
 
 
 def _has_another_number_outside(gid: int, users: "Rows", groups: "Rows") -> bool:
-    """Return whether a group and the user of this number have different numbers outside of this namespace.
+    """Return whether a group and the user with the same number have different numbers outside the namespace.
 
     For example, rootless runtimes map their user and the user's primary group to 0. If the numbers outside
     differ, other users may be members of this group. Groups in a range of subordinate ids have no members.
@@ -95,7 +95,10 @@ _named_owner = 0
 
 
 def name_owner(uid: int) -> None:
-    """Set the user for ``namespace_owner``, which returns 0 if another user created the user namespace."""
+    """Store the user whom the hook's option ``--owner`` names.
+
+    ``namespace_owner`` returns this user if this user created the user namespace, else 0.
+    """
     global _named_owner  # noqa: PLW0603 - the option holds for every directory that the hook opens
     _named_owner = uid
 

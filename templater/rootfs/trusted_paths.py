@@ -28,8 +28,9 @@ def open_folder(path: str, *, follow: bool = True, fixed: bool = False) -> Root:
     no effect. Without ``follow``, the last component may not be a link.
 
     With ``fixed``, each directory on the way must belong to root or this process's user, because its owner
-    can exchange the directories in it. Another user, such as a container's root, may own the last directories
-    of the path. In a sticky directory such as ``/tmp``, users can replace only their own names.
+    can exchange the directories in it. Only the last directories of the path may all belong to one other
+    user, such as a container's root. In a sticky directory such as ``/tmp``, users can replace only their own
+    names.
 
     Raises RefusedError for a link or a directory of another user, and InputError if the directory can't be
     opened.
@@ -38,10 +39,11 @@ def open_folder(path: str, *, follow: bool = True, fixed: bool = False) -> Root:
 
 
 def open_file(path: str, flags: int = _READ) -> int:
-    """Open an existing file, and return its descriptor. root follows links only as ``open_folder`` does.
+    """Open an existing file, and return its descriptor. As root, follow links only as ``open_folder`` does.
 
-    Raises OSError. Raises RefusedError for a fifo of another user, which would block this process. As root,
-    also raises RefusedError for a link of another user, which could lead to a secret file.
+    Raises OSError if the file can't be opened, and RefusedError for a fifo of another user, which would block
+    this process. As root, also raises RefusedError for a link of another user, which could lead to a secret
+    file.
     """
     if not hasattr(os, "O_PATH") or os.geteuid() != 0:
         _refuse_fifo(os.stat(path), path)
@@ -122,7 +124,7 @@ def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
 def clean_path(path: str) -> str:
     """Return an absolute path without ``..`` and without superfluous slashes.
 
-    Raises RefusedError if ``..`` is behind a link: a runtime and the kernel would open another file.
+    Raises RefusedError if ``..`` is behind a link, because the result would name another file than ``path``.
     """
     cleaned = abspath(path)
     if ".." in path.split("/"):
@@ -280,7 +282,7 @@ def _components(path: str) -> "list[str]":
 
 
 def is_magic(status: "os.stat_result", target: str) -> bool:
-    """Return whether a link is in /proc, and its text may be a path in another mount namespace.
+    """Return whether a link is in /proc and may lead to another mount namespace.
 
     Links such as /proc/self have a relative text, which is valid in this mount namespace. For such a link,
     return False.

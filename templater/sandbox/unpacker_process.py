@@ -125,7 +125,8 @@ def processor_seconds(pid: int) -> float:
 def start(command: list[str], path: str, fd: int, bounds: Bounds) -> Program:
     """Start a program that reads an open file as ``INPUT``, with limits on processor time and memory.
 
-    ``path`` is the name of the file in messages. It is not opened again, because it can be another file now.
+    ``path`` is the name of the file in messages. The path is not opened again, because another file may be
+    there now.
     Raises InputError on systems other than Linux, and FileNotFoundError if the program is not installed.
     """
     if not sys.platform.startswith("linux"):

@@ -12,7 +12,7 @@ class Elements(list[bytes]):
     ended = False
 
     def end(self) -> None:
-        """Free the memory of the elements. Answers that still send them end, too."""
+        """Free the memory of the elements, and abort the answers that are still sending them."""
         self.ended = True
         self.clear()
 

@@ -254,7 +254,7 @@ class ImageServer:
     async def _filter(self, request: web.BaseRequest, recursion: bool, text: str) -> EncodedList:
         """Filter one list at a time, so that filters leave processor time and threads for other requests.
 
-        The networks take turns.
+        Networks take turns, so many requests of one network do not hold up the other networks.
         """
         network = network_of(request.remote or "")
         waiting = self._waiting_filters

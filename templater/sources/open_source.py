@@ -120,8 +120,9 @@ class OpenedSource(NamedTuple):
             )
         if self.kind == INSTANCE_FOLDER and PENDING_KEY in instance.config:
             notes.append(
-                "backup.yaml may be out of date: a start runs the pending trigger, but does not rewrite the"
-                " file; for the current state, give the output of `incus query /1.0/instances/NAME` with -i"
+                "the pending trigger in backup.yaml may have run already, because a start does not rewrite"
+                " the file; for the current state, give the output of"
+                " `incus query /1.0/instances/NAME` with -i"
             )
         if self.state is None and self.kind == INSTANCE_DIRECTORY and PENDING_KEY not in instance.config:
             notes.append("'.templater' records no start: the next start counts as the first")
@@ -142,9 +143,8 @@ class OpenedSource(NamedTuple):
     def open_below(self, path: str, *, cross_mounts: bool = False) -> DirectoryRootfs:
         """Open a root filesystem.
 
-        Raises RefusedError if the path is inside SRC, and another directory has meanwhile taken SRC's place.
-
-        A user who owns the directory above SRC can replace SRC with another instance.
+        Raises RefusedError if the path is inside SRC, and SRC was replaced after it was opened. A user who
+        owns the directory above SRC can replace SRC with another instance.
         """
         view = DirectoryRootfs(path, cross_mounts=cross_mounts)
         identity = getattr(self.image, "identity", None)
@@ -217,7 +217,8 @@ def open_source(
 ) -> OpenedSource:
     """Open an image, an instance on disk or of a daemon, a backup or a definition.
 
-    ``choice`` is for a definition, and ``project`` for an instance of a daemon.
+    ``choice`` has the user's options for the build of a definition. ``project`` is the project of a daemon's
+    instance.
 
     A backup is read completely, an image archive only as far as needed. Raises InputError or RefusedError if
     SRC is of another kind, damaged or hostile.
@@ -306,8 +307,8 @@ def _open_directory(path: str, limits: Limits) -> OpenedSource:
 def _read_description(top: Root | ByName, path: str, name: str, limit: int) -> tuple[Source | None, bool]:
     """Return the description of SRC's instance, and whether another user may have moved a secret file there.
 
-    Such a file is not refused, because the daemons' own backup.yaml can look like one: it is private to root,
-    but its directory belongs to the container's root.
+    In the second case, read the file anyway. A backup.yaml of the daemon can look like a moved file: it is
+    private to root, and its directory belongs to the container's root.
     """
     try:
         return _read_file(top, path, name, limit, public=True), False

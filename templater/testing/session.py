@@ -101,7 +101,7 @@ class Session:
         yield from self.snapshots.compare(case.snapshot, snapshot)
 
     def results(self, case: Case) -> Iterable[tuple[Expected, Result, CaseStep | None]]:
-        """Yield the expectations about each run or step, and its result."""
+        """Yield the expectations and the result of each run or step."""
         if not case.steps:
             yield case.expected, self.subject.plan(case), None
             return

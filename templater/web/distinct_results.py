@@ -118,7 +118,7 @@ class InstanceView:
 
 
 def instance_view(instance: Instance, columns: Sequence[Column]) -> InstanceView:
-    """Collect the files of the columns. Hosts that write the same file share one variant of it."""
+    """Collect the files of the columns. Columns with the same result for a file share one variant."""
     files: dict[str, FileView] = {}
     known: dict[Any, Variant] = {}
     for number, column in enumerate(columns):

@@ -123,7 +123,7 @@ def test_an_image_source_can_be_inside_the_bundle(hook, bundle):
     assert hostname(bundle) == "own mine"
 
 
-def test_an_annotated_image_does_not_replace_the_instance_description_of_a_bundle(hook, bundle):
+def test_an_image_from_an_annotation_does_not_replace_the_instance_description_of_the_bundle(hook, bundle):
     lay(bundle, IMAGE | {"instance.yaml": "name: own\nconfig: {user.x: mine}\n"})
     (bundle.parent / "images/web/templates/a.tpl").write_text(IMAGE["templates/a.tpl"])
     assert hook(source=f"{bundle.parent}/images/web") == 0

@@ -264,7 +264,7 @@ def test_templates_below_a_mount_point_are_not_reported_as_missing(
 
 @pytest.mark.skipif(not hasattr(os, "listxattr"), reason="NOT RUN: needs extended attributes")
 @pytest.mark.parametrize("number", [errno.E2BIG, errno.EIO])
-def test_attack_60_privileges_of_files_whose_attributes_cannot_be_listed_are_found(
+def test_attack_60_privileges_of_a_file_are_found_even_if_its_attributes_cannot_be_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """The kernel lists at most 64 KiB of names. More names counted as none, and hid an ACL."""

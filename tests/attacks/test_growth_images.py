@@ -216,7 +216,7 @@ class CountingZlib:
         return self._real.decompress(data, max_length)
 
 
-def test_a_decompressor_receives_only_a_part_of_the_streams_that_follow_its_own_stream(
+def test_a_decompressor_receives_only_little_data_after_the_end_of_its_own_stream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each decompressor received all streams that follow its own."""
@@ -276,7 +276,7 @@ def test_unpack_skips_many_hard_links_to_devices_in_linear_time(tmp_path: Path) 
     growth.check(unpacking, start=500, largest=4000, memory=False)
 
 
-def test_unpack_opens_a_directory_that_the_archive_does_not_list_only_once(
+def test_unpack_opens_each_directory_only_once_even_if_the_archive_does_not_list_the_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of 490 directories was looked up from the root, twice."""
@@ -297,7 +297,7 @@ def test_unpack_opens_a_directory_that_the_archive_does_not_list_only_once(
     assert made <= 2 + 40, "one for each file, and one to set the mode of each directory"
 
 
-def test_directories_that_an_archive_does_not_list_count_towards_the_limit_on_names(
+def test_a_directory_counts_towards_the_limit_on_names_even_if_the_archive_does_not_list_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = [Name(f"rootfs/{n}/" + "a/" * 9 + "f", Entry(FILE, 0o644)) for n in range(10)]

@@ -293,7 +293,7 @@ def test_attack_68_a_root_filesystem_that_only_lxc_can_mount_is_an_error(
 
 
 @pytest.mark.parametrize("path", ["zfs:tank/c1", "tank/c1", "rbd:tank/c1", "dir:tank/c1", "zfs:./tank/c1"])
-def test_attack_68_a_data_set_is_never_looked_up_in_the_current_directory(
+def test_attack_68_a_relative_root_filesystem_path_is_never_looked_up_in_the_current_directory(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """The directory belonged to another user, who could then read the files that the hook wrote there."""

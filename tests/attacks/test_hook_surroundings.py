@@ -380,7 +380,7 @@ def test_a_symlink_to_a_machine_in_the_machines_directory_is_followed(
     ("owner", "is_refused"), [(5 * 65536, False), (0, False), (1000, False), (5 * 65536 + 65535, True)]
 )
 @pytest.mark.parametrize("kind", ["owner", "group"])
-def test_a_machine_directory_is_refused_if_its_owner_is_the_second_or_a_later_id_of_a_machine_range(
+def test_a_machine_directory_is_refused_if_its_owner_is_after_the_first_id_of_a_machine_range(
     bundle: Path, kind: str, owner: int, is_refused: bool
 ) -> None:
     """The guessed range of ids began at the owner, and reached into the range of another machine."""
@@ -832,7 +832,7 @@ def destroyed(tmp_path: Path) -> Callable[[str], None]:
 
 
 @as_root
-def test_a_destroy_hook_believes_no_clone_record_in_a_directory_of_another_user(
+def test_a_destroy_hook_ignores_a_clone_record_in_a_directory_of_another_user(
     tmp_path: Path, destroyed: Callable[[str], None]
 ) -> None:
     """The user moved there a directory of an image that root had unpacked: another container lost its trigger."""

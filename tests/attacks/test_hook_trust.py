@@ -308,7 +308,7 @@ def test_a_missing_directory_and_a_loop_of_links_are_refused(tmp_path: Path) -> 
         open_unshared(f"{tmp_path}/missing")
 
 
-def test_a_directory_that_only_the_group_of_the_namespace_owner_can_write_does_not_count_as_shared(
+def test_a_directory_does_not_count_as_shared_if_only_the_group_of_the_namespace_owner_can_write_to_it(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """lxc-usernsexec maps the ids of the container, and then the user's own id."""
@@ -530,7 +530,7 @@ def test_no_private_file_of_root_in_the_directory_of_another_user_is_rendered(
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
-def test_a_private_file_is_not_rendered_from_a_directory_of_root_that_a_user_renamed_to_templates(
+def test_a_private_file_is_not_rendered_if_a_user_renamed_a_directory_of_root_to_templates(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner of the container's directory may rename even root's directories in it."""
@@ -967,7 +967,7 @@ def test_a_directory_is_shared_if_a_second_group_with_the_same_id_has_another_me
 
 
 @as_root
-def test_group_members_are_not_looked_up_for_group_0_or_if_the_group_cannot_write(
+def test_group_members_are_looked_up_only_if_a_group_other_than_0_can_write(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """LXC makes directories that the group 0 can write. The members of this group count as root."""
@@ -1229,7 +1229,7 @@ def test_attack_33_the_id_map_of_a_bundle_comes_from_the_user_namespace_that_the
         (1234, 0o755, 1234, False), (1234, 0o777, 1234, True), (0, 0o755, 100_000, False),
     ],
 )  # fmt: skip
-def test_attack_74_a_root_filesystem_that_a_user_other_than_its_owner_can_replace_is_refused(
+def test_attack_74_a_root_filesystem_is_refused_if_a_user_other_than_its_owner_can_replace_it(
     owner: int, mode: int, own: int, is_refused: bool, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A directory of another user contained the root filesystems of several containers."""
@@ -1294,7 +1294,7 @@ def test_attack_74_the_lxc_hook_uses_no_configuration_that_another_user_can_repl
 
 
 @as_root
-def test_the_incus_hook_accepts_a_root_filesystem_of_host_root_in_a_directory_of_container_root(
+def test_the_incus_hook_accepts_a_root_filesystem_owned_by_host_root_in_a_directory_owned_by_container_root(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Incus stores a root filesystem with unmapped ids if it can start it with an id-mapped mount."""
@@ -1637,7 +1637,7 @@ def test_reports_show_no_private_file_of_root_from_a_directory_of_another_user(
     assert "hunter2" not in shown.out + shown.err
 
 
-def test_an_edited_image_is_the_file_whose_metadata_was_read(
+def test_an_edit_is_refused_if_another_file_replaces_the_image_after_its_metadata_was_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """metadata.yaml of a private image was written into the file that another user had put in its place."""
@@ -1767,7 +1767,7 @@ def test_the_hook_status_command_does_not_run_a_line_of_another_program(
     shutil.copy(container / "config", container / "rootfs/lx/c1/config")
     path = way.format(container.parent, pid=os.getpid())
     found = [finding.text for finding in lxc.status("c1", path)]
-    assert any("because this installation does not write such a line: touch" in text for text in found)
+    assert any("because it is not a line that this installation writes: touch" in text for text in found)
     assert not trace.exists()
 
 
@@ -1895,7 +1895,7 @@ def test_reading_a_configuration_that_is_a_fifo_does_not_block(container: Path) 
         install.write(lxc.snippet("c1", [], str(container.parent)))
 
 
-def test_a_lock_hard_linked_to_another_file_is_not_truncated(
+def test_a_lock_file_that_is_a_hard_link_to_another_file_is_not_truncated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner links a file of root into the directory and removes the link once it is open."""
@@ -1967,7 +1967,7 @@ def test_a_hook_with_the_if_present_option_refuses_an_image_whose_metadata_file_
     assert run(words) == RefusedError.exit_code
 
 
-def test_a_hook_reads_only_as_many_names_of_templates_as_an_image_may_have(
+def test_a_hook_reads_no_more_template_names_than_an_image_may_have(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four million names needed 7 s and 518 MB."""

@@ -173,7 +173,7 @@ def test_attack_61_the_extended_attributes_of_directories_have_a_total_size_limi
 
 
 @pytest.mark.parametrize("hole", [0, 1 << 30], ids=["plain", "with a hole at the end"])
-def test_directories_that_an_archive_does_not_list_count_as_used_disk_blocks(
+def test_a_directory_counts_as_a_used_disk_block_even_if_the_archive_does_not_list_it(
     tmp_path: Path, hole: int
 ) -> None:
     """500 names with 500 directories each, in 8 kB, became 245,000 directories."""

@@ -193,7 +193,7 @@ def test_the_rendered_files_of_all_hosts_together_have_a_size_limit(tmp_path, mo
         plans(b"123456")
 
 
-def test_the_rendered_files_that_a_check_keeps_are_limited(monkeypatch):
+def test_a_check_keeps_rendered_files_only_up_to_a_limit_on_their_total_size(monkeypatch):
     monkeypatch.setattr("templater.checks.authored_image.MOST_TEXT", 5)
     late = authored_file("/etc/a", "{{ trigger }}").late
     assert late is not None
@@ -262,7 +262,7 @@ def test_many_empty_attributes_of_templates_count_towards_the_size_of_the_templa
         open_contents(path, limits=DEFAULT._replace(templates_bytes=1_000_000)).parts()
 
 
-def test_reading_the_templates_of_a_directory_stops_once_they_exceed_their_size_limit(tmp_path, monkeypatch):
+def test_reading_the_templates_of_a_directory_stops_at_the_total_size_limit(tmp_path, monkeypatch):
     """All templates were read before their sizes were added: 1,000 sparse files needed 4 GB."""
     files = [(f"templates/{number}", bytes(1000)) for number in range(50)]
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), *files)
@@ -274,7 +274,7 @@ def test_reading_the_templates_of_a_directory_stops_once_they_exceed_their_size_
     assert len(read) <= 7
 
 
-def test_an_audit_counts_the_attributes_of_each_file_of_a_folder_before_it_reads_the_next(
+def test_an_audit_counts_the_attributes_of_each_file_before_it_lists_the_attributes_of_the_next_file(
     tmp_path, attributes
 ):
     """The attributes of all files of a folder were listed first: 3,000 files needed 266 MB."""

@@ -23,7 +23,7 @@ def test_attack_45_an_endautoescape_without_autoescape_is_found():
         "{% comment %}{% 'endcomment' %}{% autoescape on %}{% endcomment %}{% endautoescape %}{% autoescape on %}",
     ],
 )
-def test_an_endautoescape_is_found_even_if_an_autoescape_tag_that_opens_no_block_precedes_it(text):
+def test_an_endautoescape_is_found_even_after_an_autoescape_tag_that_opens_no_block(text):
     assert len(observed(CHECK, an_image(templates={"t": text}))) == 1
 
 

@@ -145,7 +145,7 @@ def test_an_instance_description_or_state_directory_in_an_image_gives_a_finding(
         ("templates/a", None),
     ],
 )
-def test_a_directory_that_an_archive_implies_by_a_member_path_is_checked(name, severity):
+def test_a_directory_is_checked_even_if_an_archive_lists_only_a_file_below_it(name, severity):
     assert severities(CHECK, an_image(names=[name])) == ([severity] if severity else [])
 
 

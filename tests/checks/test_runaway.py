@@ -146,7 +146,7 @@ def test_loops_in_the_branches_of_harmless_conditions_have_no_finding():
     assert not observed(CHECK, an_image(RULE, {"t": text}))
 
 
-def test_the_time_limit_for_all_templates_is_a_finding_at_the_rule():
+def test_the_finding_about_the_time_limit_for_all_templates_has_the_position_of_a_rule():
     image = an_image(RULE, {"t": "x"}, limits=Limits(total=0.0))
     message = "rendering all templates together takes longer than 0 seconds after 0 files"
     assert observed(CHECK, image) == [("high", "image/metadata.yaml:4:38", message)]
@@ -176,7 +176,7 @@ def test_a_template_that_never_ends_if_a_condition_is_true_gives_a_finding_with_
     assert found.place.startswith("image/templates/t:1:")
 
 
-def test_a_template_of_two_rules_that_never_ends_gives_one_finding():
+def test_a_template_that_never_ends_gives_one_finding_even_if_two_rules_use_it():
     image = an_image(
         rules("/etc/a: {when: [create], template: t}", "/etc/b: {when: [start], template: t}"),
         {"t": "{% lorem 100000000 w %}"},

@@ -140,7 +140,7 @@ def test_a_split_image_has_the_same_findings_as_a_unified_one(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
-def test_the_files_that_checks_inspect_are_read_from_a_unified_and_from_a_split_image(tmp_path):
+def test_a_scan_of_a_unified_and_of_a_split_image_reads_the_files_that_checks_need(tmp_path):
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
         for name in ("metadata.yaml", "templates"):
             tar.add(BROKEN / name, name)
@@ -539,7 +539,7 @@ def test_a_directory_is_scanned_by_name_on_a_system_without_directory_descriptor
     assert told() == expected
 
 
-def test_a_file_that_checks_inspect_but_cannot_read_is_an_error_of_the_scan(tmp_path, monkeypatch):
+def test_a_file_that_a_check_needs_but_the_scan_cannot_read_is_an_error_of_the_scan(tmp_path, monkeypatch):
     def refuse(*_):
         raise InputError("not public")
 

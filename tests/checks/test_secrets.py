@@ -92,7 +92,7 @@ def test_attack_50_a_secret_in_a_world_readable_file_is_found(mode):
         ),
     ],
 )
-def test_a_secret_that_is_printed_through_a_name_or_by_a_tag_is_found(text, places):
+def test_a_secret_that_a_template_prints_through_a_variable_or_a_tag_is_found(text, places):
     assert [place for _, place, _ in found("", text)] == [f"image/templates/t:{place}" for place in places]
 
 
@@ -258,7 +258,7 @@ def test_a_computed_name_of_a_configuration_key_is_found(text, places):
         "{% set l = [config_get] %}{{ l[0]('a'|upper) }}",
     ],
 )
-def test_a_computed_name_that_a_macro_or_a_list_passes_on_is_found(text):
+def test_a_computed_key_name_is_found_even_if_a_macro_or_a_list_passes_it_on(text):
     assert {(severity, message) for severity, _, message in found("", text)} == {("info", COMPUTED)}
 
 
@@ -326,7 +326,7 @@ HIDDEN_IN_INCUS = [
 
 
 @pytest.mark.parametrize("text", [*HIDDEN, *HIDDEN_IN_INCUS])
-def test_an_end_tag_cannot_hide_the_rest_of_a_template_in_a_comment(text):
+def test_an_unusual_end_tag_cannot_make_a_check_mistake_the_rest_of_a_template_for_a_comment(text):
     template = text.replace("VALUE", "{{ 1|add:1000 }}")
     for dialect in ("v4",) if text in HIDDEN_IN_INCUS else ("v4", "v6", "v6.1"):
         request = {"template": template, "context": {}, "mode": "plain", "dialect": dialect, "options": {}}
@@ -339,7 +339,7 @@ def test_an_end_tag_cannot_hide_the_rest_of_a_template_in_a_comment(text):
     assert observed("line-injection", image)
 
 
-def test_an_end_tag_cannot_hide_the_second_round_of_a_loop():
+def test_an_unusual_end_tag_does_not_hide_a_secret_that_a_loop_prints_in_its_second_run():
     loop = "{% for x in 'ab' %}{{ y }}{% set y = config_get('user.password','') %}{% endfor %}"
     assert found("", "{% spaceless %}{% endspaceless }}{% for a in b %}" + loop)
 

@@ -41,7 +41,7 @@ def test_the_summary_of_patches_counts_changed_and_skipped_instances(exit_code, 
     ]
 
 
-def test_the_exit_code_for_all_instances_is_the_highest_and_their_changes_are_added_up(capsys):
+def test_a_batch_has_the_highest_exit_code_of_its_instances_and_the_sum_of_their_changes(capsys):
     recap = Recap(patches=False, exit_code=True)
     for code in (0, 5, 2):
         recap.add(Result(f"c{code}", "text", code, 2))

@@ -197,7 +197,7 @@ def test_a_check_of_an_image_without_fixable_findings_has_nothing_to_fix(parts, 
     assert capsys.readouterr() == ("", "image: nothing to fix\n")
 
 
-def test_the_json_report_has_the_table_of_hosts_only_as_data(parts, capsys):
+def test_the_json_report_contains_the_host_table_as_data_and_not_as_text(parts, capsys):
     assert main(["check", "image", "--json", "--as", "incus,lxd", "--no-run-validators"]) == 0
     (report,) = json.loads(capsys.readouterr().out)
     assert report["hosts"]["hosts"] == ["incus", "lxd"] and "text" not in report["hosts"]
@@ -267,13 +267,13 @@ def test_a_finding_is_printed_below_the_name_of_its_file_and_above_its_excerpt_a
     )
 
 
-def test_the_instances_that_an_image_names_have_limits_on_their_number_and_size(tmp_path, monkeypatch):
+def test_the_instances_in_templater_toml_have_limits_on_their_number_and_size(tmp_path, monkeypatch):
     for name in ("a", "b"):
         (tmp_path / f"{name}.yaml").write_text(f"name: {name}\n")
     assert [each.name for each in templater_toml.described(str(tmp_path), ("a.yaml", "b.yaml"))] == ["a", "b"]
     for limit, most, message in (
         ("MAX_INSTANCES", 2, "templater.toml names more than 1 instances"),
-        ("LARGEST", 16, "the instance descriptions that templater.toml names have more than 0 MiB in total"),
+        ("LARGEST", 16, "templater.toml names instance descriptions of more than 0 MiB in total"),
     ):
         with monkeypatch.context() as patched:
             patched.setattr(templater_toml, limit, most)
@@ -289,7 +289,7 @@ def test_check_reads_no_instance_file_outside_the_directory_of_the_image(tmp_pat
     for folder, error, hint in (
         (
             "image.tar",
-            "can't read the instance 'a.yaml' of templater.toml: the image is not a directory",
+            "can't read 'a.yaml', which templater.toml names: the image is not a directory",
             "pass -i FILE",
         ),
         ("", f"'{tmp_path}/a.yaml' does not exist", "templater.toml names this file"),

@@ -72,7 +72,7 @@ WHOLE = SimpleNamespace(complete=True)
         ([Rule("/a", "t", ("create",))], "container", "--rootfs", None),
     ],
 )  # fmt: skip
-def test_a_warning_names_create_only_files_that_may_exist_if_the_root_filesystem_is_unknown(
+def test_if_the_root_filesystem_is_unknown_a_warning_lists_the_files_of_create_only_rules(
     rules, kind, option, text
 ):
     found = list(plan_warnings.plan_warnings([a_plan(rules, kind=kind)], WHOLE, option))
@@ -89,7 +89,7 @@ def test_a_warning_names_create_only_files_that_may_exist_if_the_root_filesystem
         ([Rule("/a", "t", ("boot",))], (), "none"),
     ],
 )
-def test_the_warning_that_no_rule_runs_names_the_triggers_that_have_rules(rules, changes, text):
+def test_a_warning_lists_the_triggers_that_have_rules_if_no_rule_runs(rules, changes, text):
     plans = [a_plan(rules, ("create", "start"), ()), a_plan(rules, ("start",), changes)]
     expected = f"no rule runs on create,start; triggers with rules: {text} (see -t)"
     assert list(plan_warnings.plan_warnings(plans, WHOLE, "")) == ([] if text is None else [expected])
@@ -171,7 +171,7 @@ def test_the_notes_of_both_sides_of_a_comparison_are_printed_once(compared, caps
     assert capsys.readouterr().err == "".join(f"note: {line}\n" for line in lines)
 
 
-def test_an_error_of_only_the_second_side_names_the_option_that_causes_it(compared):
+def test_a_comparison_error_names_the_option_that_causes_it_if_only_the_second_side_fails(compared):
     with pytest.raises(InputError) as caught:
         compared(Side(), Side(error=InputError("broken", notes=("first",))))
     assert caught.value.explain() == "broken\nfirst\nthis error occurs only with --set"
@@ -199,21 +199,19 @@ def test_the_set_option_suggests_a_similar_key_if_no_template_reads_the_given_ke
     ("own", "profiles", "note"),
     [
         ({"user.a": "1"}, [], ""),
-        ({}, [], "'user.a' is not a key of 'c1' itself: no profile sets the key"),
-        ({}, ["p"], "'user.a' is not a key of 'c1' itself: profile 'p' sets the key"),
-        ({}, ["p", "q"], "'user.a' is not a key of 'c1' itself: profile 'q' sets the key"),
+        ({}, [], "neither 'c1' nor a profile sets 'user.a'"),
+        ({}, ["p"], "profile 'p' sets 'user.a', but 'c1' itself does not"),
+        ({}, ["p", "q"], "profile 'q' sets 'user.a', but 'c1' itself does not"),
     ],
 )
-def test_the_note_about_a_key_that_unset_cannot_remove_names_the_profile_that_sets_the_key(
-    own, profiles, note, capsys
-):
+def test_a_note_names_the_profile_that_sets_a_key_if_unset_cannot_remove_the_key(own, profiles, note, capsys):
     given = Instance(config=own, profiles=tuple(Profile(name, {"user.a": "2"}) for name in profiles))
     found = OtherSide(unset=("user.a",), set=("user.b=1",)).configured(given)
     assert found.config == {"user.b": "1"}
     assert capsys.readouterr().err == (f"note: {note}\n" if note else "")
 
 
-def test_messages_name_the_given_options_of_the_other_side_of_a_comparison():
+def test_the_second_side_of_a_comparison_lists_the_options_that_the_user_gave():
     given = OtherSide(("a=b",), ("c",), "image", "instance", "incus")
     assert given.given == list(against_options.NAMES)
     assert OtherSide(unset=("c",)).given == ["--unset"] and OtherSide().given == []
@@ -273,7 +271,7 @@ def test_publish_shows_an_example_if_a_property_has_no_value(tmp_path, capsys, c
     assert "for example: templater publish web1 -o web1.tar.gz os=Debian" in capsys.readouterr().err
 
 
-def test_streams_remove_names_removed_versions_and_counts_the_files_that_clients_may_still_request(
+def test_the_streams_remove_command_lists_removed_versions_and_counts_files_that_clients_may_still_request(
     monkeypatch, capsys, tmp_path
 ):
     for waiting, more in ((0, ""), (1, "kept for clients that read the old catalog: 1 file; see `prune`\n")):
@@ -283,7 +281,7 @@ def test_streams_remove_names_removed_versions_and_counts_the_files_that_clients
         assert capsys.readouterr().err == f"removed p v\nremoved q w\n{more}"
 
 
-def test_pruning_the_store_names_each_removed_image_and_its_source(monkeypatch, capsys, tmp_path):
+def test_store_prune_prints_each_removed_image_and_its_source(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     images = [SimpleNamespace(fingerprint="ab" * 32, source="images:debian/13")]
     monkeypatch.setattr(store.Store, "prune", lambda self: images)
@@ -344,7 +342,7 @@ def test_an_alias_is_moved_only_on_request(options, moved, monkeypatch, capsys):
         ([b"\x1f\x8b1"], ["{}.tar.gz"]),
     ],
 )
-def test_only_the_metadata_of_a_split_image_is_exported_with_a_prefix(
+def test_store_export_gives_a_prefix_only_to_the_metadata_file_of_a_split_image(
     contents, names, tmp_path, monkeypatch, capsys
 ):
     paths = []
@@ -365,7 +363,7 @@ def test_only_the_metadata_of_a_split_image_is_exported_with_a_prefix(
 
 
 @pytest.mark.parametrize("is_new", [True, False])
-def test_the_json_output_of_streams_add_has_all_facts(is_new, monkeypatch, capsys, tmp_path):
+def test_the_json_output_of_streams_add_describes_the_added_image(is_new, monkeypatch, capsys, tmp_path):
     added = add_to_tree.Added("p", "v", ("f",), ("a", "b"), ("x",), is_new, ("odd",))
     monkeypatch.setattr(add_to_tree, "add", lambda *words, **options: added)
     words = ["streams", "add", str(tmp_path), "image"]
@@ -699,7 +697,7 @@ def test_standard_output_and_error_go_to_a_pager_with_default_options_if_both_ar
     assert texts == ["before after", "", "paged paged "]
 
 
-def test_the_pager_keeps_the_options_of_the_user_and_gets_only_outputs_that_are_terminals(
+def test_the_pager_keeps_the_options_of_the_user_and_shows_only_outputs_that_go_to_a_terminal(
     screens, monkeypatch
 ):
     folder, started = screens()
@@ -715,7 +713,7 @@ def test_the_pager_keeps_the_options_of_the_user_and_gets_only_outputs_that_are_
 
 
 @pytest.mark.parametrize("why", ["no pager", "dumb", "a pipe", "no program", "the option"])
-def test_no_pager_is_started_without_a_terminal_or_a_pager_program_or_with_the_no_pager_option(
+def test_no_pager_is_started_if_it_is_disabled_or_not_found_or_the_terminal_is_unsuitable(
     why, screens, monkeypatch
 ):
     _, started = screens()

@@ -338,7 +338,7 @@ def test_a_command_gets_the_packing_limits_when_it_begins_to_pack(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_time_in_an_editor_does_not_count_when_a_command_packs_afterwards():
+def test_editing_time_does_not_count_towards_the_limit_of_a_command_that_packs_after_the_edit():
     with guard(parse(["command-time=2"], (COMMAND,))):
         with paused():
             time.sleep(2)
@@ -482,7 +482,7 @@ def test_commands_about_streams_have_the_same_default_limits_as_commands_about_o
     assert seen[1] < time.process_time() + 45
 
 
-def test_files_that_are_read_from_a_tree_count_as_input_of_the_command(monkeypatch, tmp_path):
+def test_each_file_that_a_command_reads_from_a_tree_counts_as_input_of_the_command(monkeypatch, tmp_path):
     monkeypatch.setattr(input_size, "_opened", {})
     (tmp_path / "file").write_bytes(bytes(2 << 20))
     for _ in range(2):
@@ -609,7 +609,7 @@ def test_a_command_fetches_its_image_within_its_limits(src, used, guards, monkey
 
 
 @pytest.mark.parametrize("downloads", [True, False])
-def test_the_limits_apply_to_a_command_that_does_not_use_the_limit_option_itself(downloads, guards):
+def test_the_limits_apply_even_if_the_function_of_a_command_takes_no_limits(downloads, guards):
     run = command_limits.guarded_alone(lambda word, **options: (word, options), downloads=downloads)
     assert run("word", limits="limits", other=1) == ("word", {"other": 1})
     assert guards == [("limits", {"downloads": downloads}), "end"]

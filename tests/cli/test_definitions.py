@@ -116,7 +116,7 @@ def test_every_finding_names_the_definition_and_never_a_generated_file(tmp_path)
     assert {each["file"] for each in found["findings"]} == {str(definition)}
 
 
-def test_the_new_command_writes_the_predicted_image_of_a_definition_to_a_directory(tmp_path):
+def test_templater_new_writes_the_predicted_image_of_a_definition_to_a_directory(tmp_path):
     folder = tmp_path / "image"
     run("new", folder, "--from", DEBIAN, *FIXED, "-o", "image.variant=cloud")
     image = open_definition(DEBIAN, Choice(("image.serial=1", "image.variant=cloud")))

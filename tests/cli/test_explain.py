@@ -203,5 +203,5 @@ def test_explain_marks_an_empty_file_and_a_template_that_reads_nothing(image, ru
         ([("| a", "k")], 9, [[("| ", ""), ("a", "k")]]),
     ],
 )
-def test_the_origins_of_explain_are_wrapped_but_not_the_lines_of_the_file(row, width, lines):
+def test_explain_wraps_its_list_of_origins_but_not_the_lines_of_the_file(row, width, lines):
     assert list(split_row(row, width)) == ([row] if lines is None else lines)

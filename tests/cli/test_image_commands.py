@@ -430,7 +430,7 @@ def test_the_record_of_an_image_in_the_store_is_edited_as_yaml(image, typed, tmp
 
 
 @pytest.mark.slow
-def test_a_note_of_the_description_is_printed_when_an_image_is_unpacked(image, typed, tmp_path):
+def test_unpack_prints_the_notes_about_the_instance_description(image, typed, tmp_path):
     assert typed("image", "build", image, "-o", tmp_path / "i.tar", "--compression", "none")[0] == 0
     (tmp_path / "n.yaml").write_text("name: c1\nfoo: x\n")
     code, _, said = typed("unpack", tmp_path / "i.tar", tmp_path / "c1", "-i", tmp_path / "n.yaml")
@@ -445,7 +445,7 @@ def test_a_note_of_the_description_is_printed_when_an_image_is_unpacked(image, t
         ("1970-01-01T01:00:00+01:00", 0), ("1969-12-31", -86400),
     ],
 )  # fmt: skip
-def test_a_date_is_a_number_of_seconds_or_a_time_in_utc_unless_it_has_an_offset(date, seconds, monkeypatch):
+def test_a_date_without_an_offset_is_in_utc_and_a_number_is_in_seconds(date, seconds, monkeypatch):
     monkeypatch.setenv("TZ", "America/New_York")
     assert seconds_of(date) == seconds
 

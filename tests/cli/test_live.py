@@ -115,7 +115,7 @@ def test_a_diff_with_a_changed_key_says_that_no_template_reads_the_key(incus, ru
 
 
 @pytest.mark.parametrize("command", [["preview"], ["explain"], ["check"], ["simulate", "restart"], ["diff"]])
-def test_commands_that_render_accept_a_running_instance_as_their_source(incus, run, command):  # noqa: F811
+def test_every_rendering_command_accepts_a_running_instance_as_its_source(incus, run, command):  # noqa: F811
     code, _out, err = run(command[0], "incus:c1", *command[1:])
     assert code in (0, 1), err
     assert {request.split()[0] for request in incus.requests} <= {"GET", "HEAD"} and incus.refused == []

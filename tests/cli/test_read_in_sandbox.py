@@ -130,7 +130,9 @@ def test_a_report_is_the_same_with_and_without_a_sandboxed_child(tmp_path, capfd
 
 
 @pytest.mark.slow
-def test_a_sandboxed_audit_in_a_new_process_imports_no_module_late(tmp_path, capfd, monkeypatch):
+def test_a_sandboxed_audit_in_a_new_process_imports_no_module_after_the_sandbox_starts(
+    tmp_path, capfd, monkeypatch
+):
     """The other tests run in one process, where some test has imported every module."""
     groups = [paths for paths in archives(tmp_path) if Path(paths[-1]).name in NEED_MODULES]
     assert len(groups) == len(NEED_MODULES)

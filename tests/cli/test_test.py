@@ -52,7 +52,7 @@ def test_the_exit_code_is_1_if_the_tests_reach_too_few_branches(run, images, lea
     assert err == (f"a: the tests reach 66.7 % of the branches, less than {least} %\n" if code else "")
 
 
-def test_a_snapshot_that_no_test_uses_is_a_note(run, images):
+def test_a_note_names_a_snapshot_that_no_test_uses(run, images):
     os.makedirs("a/tests/snapshots/one")
     (images / "a/tests/snapshots/one/old.txt").write_text("")
     code, _out, err = run("test", "a")

@@ -167,7 +167,7 @@ def meaning(answer: dict) -> _Meaning:
     )
 
 
-def test_the_yaml_libraries_of_the_go_language_read_only_the_intended_change_in_every_edited_text(oracle):
+def test_the_yaml_libraries_of_the_go_language_find_only_the_intended_change_in_every_edited_text(oracle):
     """A library is compared on the samples, corpus texts and recordings that it can read before the edit."""
     done = [
         (name, what, source, do(), change)

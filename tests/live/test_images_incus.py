@@ -190,7 +190,7 @@ def test_incus_imports_an_edited_image_as_a_new_image_and_renders_the_edited_tem
     ],
     ids=lambda form: "-".join(form.values()),
 )
-def test_incus_imports_an_image_that_it_exported_and_templater_repacked(incus, work, form):
+def test_incus_imports_an_image_that_templater_repacked_after_an_incus_export(incus, work, form):
     files = stored(work, **form)
     incus("image", "import", *files, "--alias", "x")
     out = work / "exported"

@@ -109,7 +109,7 @@ def test_an_lxc_hook_of_version_0_gets_its_values_as_arguments(lxc: Lxc):
     assert lxc.seen("c1") == born("c1")
 
 
-def test_a_second_start_runs_only_the_trigger_start(lxc: Lxc):
+def test_a_second_start_runs_only_the_start_trigger(lxc: Lxc):
     folder = lxc.create("c1")
     lxc.start("c1")
     lxc.stop("c1")
@@ -119,7 +119,7 @@ def test_a_second_start_runs_only_the_trigger_start(lxc: Lxc):
     assert lxc.cat("c1", "/etc/birth") == "born by create as c1 of ?\n"
 
 
-def test_a_guest_that_reboots_itself_runs_the_trigger_start_again(lxc: Lxc):
+def test_a_guest_that_reboots_itself_runs_the_start_trigger_again(lxc: Lxc):
     folder = lxc.create("c1")
     lxc.start("c1")
     (folder / "instance.yaml").write_text("name: c1\nconfig:\n  user.foo: rebooted\n")
@@ -172,7 +172,7 @@ def test_an_overlay_can_be_rendered_in_the_pre_start_hook_or_in_the_mount_hook(l
     assert not (lxc.path / "base/rootfs/etc/templated").exists()
 
 
-def test_a_copy_runs_the_trigger_copy_and_never_the_trigger_create(lxc: Lxc):
+def test_a_copy_runs_the_copy_trigger_and_never_the_create_trigger(lxc: Lxc):
     lxc.create("c1")
     lxc.command("lxc-copy", "c1", "-N", "c2")
     assert state_of(lxc.path / "c2") == {"pending": "copy", "name": "c2"}
@@ -181,7 +181,7 @@ def test_a_copy_runs_the_trigger_copy_and_never_the_trigger_create(lxc: Lxc):
     assert "/etc/once" not in log_of(lxc.path / "c2")
 
 
-def test_a_copy_of_a_started_container_runs_the_trigger_copy(lxc: Lxc):
+def test_a_copy_of_a_started_container_runs_the_copy_trigger(lxc: Lxc):
     lxc.create("c1")
     lxc.start("c1")
     lxc.stop("c1")
@@ -202,7 +202,7 @@ def test_a_rename_is_distinguished_from_a_copy(lxc: Lxc):
     assert lxc.cat("c9", "/etc/birth") == "born by rename as c9 of ?\n"
 
 
-def test_a_rename_before_the_first_start_still_runs_the_trigger_create(lxc: Lxc):
+def test_a_rename_before_the_first_start_still_runs_the_create_trigger(lxc: Lxc):
     lxc.create("c1")
     lxc.command("lxc-copy", "c1", "-N", "c9", "-R")
     assert state_of(lxc.path / "c9")["pending"] == "create"
@@ -221,7 +221,7 @@ def test_restoring_an_lxc_snapshot_restores_its_pending_trigger(lxc: Lxc):
     assert lxc.cat("c1", "/etc/templated") == "c1 start bar\n"
 
 
-def test_a_restored_snapshot_of_a_never_started_container_runs_the_trigger_create(lxc: Lxc):
+def test_a_restored_snapshot_of_a_never_started_container_runs_the_create_trigger(lxc: Lxc):
     lxc.create("c1")
     lxc.command("lxc-snapshot", "c1")
     lxc.start("c1")

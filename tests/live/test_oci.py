@@ -119,7 +119,7 @@ def test_an_annotation_cannot_use_a_source_that_the_hook_line_does_not_allow(bun
     assert not (bundle.path / "rootfs/etc/templated").exists()
 
 
-def test_a_second_container_start_runs_only_the_trigger_start(bundle: Bundle):
+def test_a_second_container_start_runs_only_the_start_trigger(bundle: Bundle):
     make_image(bundle.path, instance=INSTANCE)
     bundle.install()
     bundle.start()

@@ -173,7 +173,7 @@ def test_the_daemon_copies_the_virtual_machine_image(served, trusting_daemon, pr
     daemon("image", "delete", alias)
 
 
-def test_the_daemon_imports_a_unified_image_that_the_response_headers_name(
+def test_the_daemon_imports_a_unified_image_whose_url_is_in_the_response_headers(
     image_tree, server, trusting_daemon
 ):
     daemon = trusting_daemon

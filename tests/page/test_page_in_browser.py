@@ -248,7 +248,7 @@ def port_that_is_not_given_to_others():
     raise AssertionError("no port is free")
 
 
-def test_the_page_keeps_its_edits_across_a_server_restart_once_the_new_address_is_opened(
+def test_the_page_still_has_its_edits_after_a_server_restart_if_the_user_opens_the_new_address(
     serve, browser, image, expect
 ):
     port = str(port_that_is_not_given_to_others())

@@ -14,8 +14,8 @@ not change a file that the copy already has.
 cloud-init also sets the hostname of a copy if a rule with `copy` writes the NoCloud file `meta-data`: the
 check then reports only `/etc/hosts`.
 
-A finding about `/etc/hosts` alone has the severity `info`: the copy has its own hostname, but looks up that
-name on the network.
+If only `/etc/hosts` keeps the original's name, the finding has the severity `info`: the copy has its own
+hostname, but looks up that name on the network.
 
 Some systems take their hostname from another file. If the image's system does not read a file, a finding
 about that file has only the severity `info`:

@@ -55,7 +55,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         for expression in template.every(tree.Operation):
             if expression.operator in LOGIC and (id(expression) in printed or has_text(expression)):
                 yield Observation(
-                    f"'{expression.operator}' gives True or False, not one of the values",
+                    f"'{expression.operator}' gives True or False, not one of its operands",
                     template.span(expression),
                     "write value|default:…, which replaces an empty value",
                 )

@@ -3,7 +3,7 @@
 cloud-init ignores a seed whose meta-data file is not a mapping. cloud-init also ignores unknown keys. Without
 `instance-id`, each instance has the same id `nocloud`, so cloud-init does not run again for a copy.
 
-    instance_id: web1     wrong: cloud-init writes this key with an underscore only in its own templates
+    instance_id: web1     wrong: cloud-init uses the underscore only in its own templates
     instance-id: web1     right
 """
 

@@ -56,7 +56,7 @@ def compared(span: Span, condition: tree.Operation) -> Iterator[Observation]:
 
 
 def text_boolean(node: object) -> str:
-    """Return the source text of an expression whose value is always "true" or "false", else ""."""
+    """Return an expression as text if its value is always "true" or "false", else return ""."""
     if not isinstance(node, tree.Path):
         return ""
     path = tuple(str(part.key) for part in node.parts)

@@ -31,6 +31,6 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                         rule.spans.get(f"properties[{name}]")
                         or rule.spans.get("properties")
                         or rule.spans["path"],
-                        f"correct 'properties.{printable(near)}' in the template" if near else "",
+                        f"fix the spelling of 'properties.{printable(near)}' in the template" if near else "",
                         rule=rule,
                     )

@@ -1,7 +1,7 @@
-"""A comment or entry that should ignore findings matches no finding, or names an unknown check.
+"""An ignore comment or entry matches no finding, or names an unknown check.
 
-Comments in templates and entries in templater.toml can ignore findings. The comment or entry may be
-misspelled, or the author may have fixed the mistake.
+An author can ignore findings with comments in templates and with entries in templater.toml. The comment or
+entry may be misspelled, or the author may have fixed the mistake.
 
     127.0.1.1 {{ instance.name }}{# templater: ignore rename #}       in a template
     [[ignore]]                                                        in templater.toml
@@ -36,12 +36,12 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def unused(ignores: Ignores) -> Iterator[Finding]:
-    """Yield a warning for each comment or entry that should ignore findings and matches none.
+    """Yield a warning for each ignore comment or entry that matches no finding.
 
-    If there are too many comments, the last warning about them states the number of further comments.
+    After ``MAX_FINDINGS`` comments, one more warning states the number of further comments.
 
-    If a validator did not run, skip the comments and entries for checks with validators: they may match on
-    another machine.
+    If a validator did not run, skip the comments and entries for checks with validators. On a machine with
+    the validator, they may match a finding.
     """
     known = known_ids()
     validators = ignores.image.validators

@@ -245,9 +245,9 @@ class _Writers:
 
         Return four lists:
 
-        * the links whose targets users can replace
-        * the links of programs whose targets users of services can replace
-        * the links whose targets are too deep to check
+        * the links with a target that users can replace
+        * the links of programs with a target that the user of a service can replace
+        * the links with a target that is too deep to check
         * the directories to which links lead, each with a slash at its end. The system also uses the files in
           these directories, so they need the same check.
         """

@@ -44,7 +44,7 @@ ACTED_ON_PREFIXES = (
 @check(
     "layout",
     "critical",
-    "outside the root filesystem: a file or directory that has an unexpected kind, is used by a daemon, or"
+    "a file or directory outside the root filesystem that has an unexpected kind, is used by a daemon, or"
     " occurs twice",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:

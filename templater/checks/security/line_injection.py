@@ -85,7 +85,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 class _Line:
-    """Follow the lines of a template through its tags.
+    """The current line of the output, while the texts and tags of a template are read in order.
 
     ``inside`` says whether the next text can follow other text on the same line. ``macro`` has the name of
     the innermost macro that is being defined.
@@ -184,7 +184,7 @@ def adds_prefix(part: list[Token]) -> bool:
 
 
 def _follows_body(part: list[Token]) -> bool:
-    """Return whether a filter of the tag ``filter`` can add its argument to the text of the body."""
+    """Return whether a tag such as ``{% filter add:x %}`` can print the argument after text of its body."""
     return any(colon.kind == ":" and token.value not in _DEFAULTS for token, colon in pairwise(part))
 
 

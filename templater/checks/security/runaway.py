@@ -129,7 +129,7 @@ class Loops:
                 self.bound.update(name for name, _ in node.parameters)
 
     def longest(self) -> tuple[int, tree.For | None]:
-        """Return how often nested loops can run their body at most, and the outermost of these loops.
+        """Return the maximum number of runs of a body in nested loops, and the outermost of these loops.
 
         Without loops, return 1 and None.
         """

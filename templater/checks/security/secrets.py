@@ -306,7 +306,10 @@ class _ComputedKeys:
                         self.indirect.update(each.value for each in key if each.value in self.bound)
 
     def bind(self, kind: str, part: list[Token], names: list[str]) -> None:
-        """Follow the names that a part gives to values."""
+        """Record the variables that a part sets.
+
+        Also record which of these variables have a computed value, and which can be ``config_get``.
+        """
         if names:
             whole = [token for token, after in pairwise(part) if after.kind != "("]
             if any(token.kind == IDENTIFIER and token.value in self.getters for token in whole):
@@ -318,7 +321,7 @@ class _ComputedKeys:
             self.bound.add(part[2].value)
 
     def is_computed(self, tokens: list[Token]) -> bool:
-        """Return whether a value has a filter or a call, or reads a value that no string shows."""
+        """Return whether an expression computes its value, for example with a filter or a call."""
         if len(tokens) > _MOST_TOKENS:
             return True
         names, filters = set(), set()

@@ -18,10 +18,11 @@ from ..scanned_image import MAX_DEPTH, ScannedImage
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Find targets behind unsafe symlinks.
 
-    Old daemons follow unsafe symlinks on the host. With newer daemons, the start fails. The check also
-    reports a path that leads to a missing directory. Such a finding has the severity high if a link on
-    the path contains ``..``. An earlier rule can create the missing directory. A daemon then follows the
-    link further than the audit did.
+    Old daemons follow unsafe symlinks on the host. With newer daemons, the start fails.
+
+    The check also reports a path that leads to a missing directory. If an earlier rule creates the
+    directory, a daemon follows the links on the path further than this check did. Such a finding has the
+    severity high if a link on the path contains ``..``.
     """
     for rule, path, resolved in image.targets:
         for place, target in resolved.links:

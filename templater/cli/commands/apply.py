@@ -37,7 +37,7 @@ Examples:
 @click.option(
     "--cross-mounts",
     is_flag=True,
-    help="Also write to and below mount points. A mounted file is written in place.",
+    help="Also write files at and below mount points. A mounted file is written in place.",
 )
 @click.option("--keep-modified", is_flag=True, help="Do not overwrite files that were changed by hand.")
 @options.state_option

@@ -39,7 +39,7 @@ OPEN = ("=", ":", "/")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="")
 def command(shell: str, words: tuple[str, ...]) -> None:
-    """Print the script. If the running script passes ``words``, print possible completions instead.
+    """Print the script. If the script calls this command with ``words``, print possible completions instead.
 
     The scripts for zsh and fish pass the words on the command line; fish passes the last word with its
     quotes. The script for bash passes two values: the line up to the cursor, and COMP_WORDBREAKS.

@@ -20,8 +20,8 @@ HELP = """Make an image of a container, as `incus publish` does.
 
 The image has the container's root filesystem, metadata.yaml and templates, with architecture and creation
 date set. DIR is the directory of an instance or of an LXC container (/var/lib/lxc/NAME); DIR/SNAPSHOT is one
-of its snapshots. File owners get the ids that they have inside the container. Only you can read the new
-file, because it contains the container's passwords and keys.
+of its snapshots. In the image, files have the owner ids that they have inside the container. Only you can
+read the new file, because it contains the container's passwords and keys.
 
 Properties that describe the base image's build (description, serial, name, label, version, type) are
 dropped, unless you set them, name them with --keep, or answer yes when the command asks on a terminal.

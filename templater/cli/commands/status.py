@@ -1,4 +1,4 @@
-"""``templater status``: compare an instance's files with the record, and with the next start."""
+"""``templater status``: show which files were changed by hand, and which ones the next start would change."""
 
 from __future__ import annotations
 

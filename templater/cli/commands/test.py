@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HELP = """Run the tests of the image SRC.
 
 A test compares the rendered files with expectations. Tests are the files tests/*.yaml beside metadata.yaml.
-The tests of a definition NAME.yaml are in the folder tests/NAME or tests beside it. The exit code is 1 if a
+The tests of a definition NAME.yaml are beside it, in the folder tests/NAME or tests. The exit code is 1 if a
 test fails. With several SRC, the command lists images without tests, and runs the tests of
 the other images.
 

@@ -1,4 +1,4 @@
-"""``watch --web``: a page in the browser that shows the files of one view, and changes with the image.
+"""``watch --web``: a page in the browser that shows a view of the files, and is updated after each change.
 
 `server` runs the server, and follows changes of files. `worker_process` controls the child process
 `worker_loop`, in which `views` makes the HTML of a view.

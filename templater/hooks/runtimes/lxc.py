@@ -398,7 +398,7 @@ def _make_layer(directory: Directory, name: str, lower: "os.stat_result") -> Non
     """Make a directory with the owner of the lower layer, who is the container's root. LXC does the same.
 
     If another user can replace names in ``directory``, make the new directory with the ids of the container's
-    root. Otherwise, that user could put another directory in its place, and the hook would chown that one.
+    root, so that no chown is needed. That user could exchange the directory right before a chown.
     """
     try:
         if not is_replaceable(directory.fd):

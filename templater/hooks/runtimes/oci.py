@@ -152,7 +152,7 @@ def _owner_of(rootfs: str) -> "tuple[int, int] | None":
 
 
 def _later_mounts(options: "Options", config: "Mapping[str, Any]") -> "tuple[str, ...]":
-    """Return the mount points in config.json, as paths that are cleaned as the runtimes do.
+    """Return the clean paths of the mount points in config.json. Runtimes clean paths in the same way.
 
     Return () in the stage createContainer, because the file systems are already mounted in the hook's own
     namespace. Also return () with ``--rootfs``, because that option names a directory in which the runtime

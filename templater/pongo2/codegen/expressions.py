@@ -417,7 +417,10 @@ class ExpressionWriter(Writer):
 
 
 def is_inline(node: nodes.Filter) -> bool:
-    """Return whether generated code needs no call for a filter: ``safe``, or ``default`` with an argument."""
+    """Return whether generated code applies a filter without a call.
+
+    This is true for ``safe``, and for ``default`` with an argument.
+    """
     return node.name == ("default" if node.args else "safe")
 
 

@@ -165,7 +165,7 @@ def autoescape(on: bool, body: list[Node]) -> ScopedEvalContextModifier:
 
 
 def is_on(node: ScopedEvalContextModifier) -> bool:
-    """Return whether autoescape is on in the body that `autoescape` returned."""
+    """Return whether autoescape is on in the body of a node that `autoescape` returned."""
     return bool(node.options[0].value.as_const())
 
 

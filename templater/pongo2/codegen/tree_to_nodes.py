@@ -119,7 +119,7 @@ class Emitter:
         return nodes.Assign(nodes.Name(node.name, "store"), value)
 
     def note_loop_field(self, name: str, value: nodes.Expr) -> None:
-        """Record ``name`` if ``value`` may be a field of a loop, or if ``value`` is another name."""
+        """Record that ``name`` may hold a field of a loop, or that it is a copy of another name."""
         origin = without_safe(value)
         if may_change(origin):
             self.field_holders.add(name)

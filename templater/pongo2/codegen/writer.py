@@ -46,10 +46,10 @@ class Module:
 
 
 class Settings:
-    """A stand-in for a Jinja2 environment. It defines the only attribute that the code generator reads.
+    """A stand-in for a Jinja2 environment, with the only attribute that the code generator usually reads.
 
-    A real environment is slow to import, because it imports Jinja2's lexer, parser, filters and loaders. It
-    is created only if the generator reads an attribute that is missing here.
+    A real environment is slow to import, because it imports Jinja2's lexer, parser, filters and loaders. If
+    the generator reads any other attribute, this class creates a real environment.
     """
 
     autoescape = False

@@ -47,7 +47,7 @@ def _general(v: float, precision: int) -> str:
 
 
 def _decimal(v: float) -> "tuple[str, int]":
-    """Return the fewest significant digits for a number, and the decimal exponent of the first digit."""
+    """Return the fewest digits that identify a number, and the decimal exponent of the first digit."""
     text = repr(abs(v))
     number, _, exponent = text.partition("e")
     whole, _, fraction = number.partition(".")

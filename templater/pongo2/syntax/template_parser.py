@@ -57,7 +57,7 @@ class Parser(ExpressionParser):
     def open_if_exists(self, name: str, token: Token, missing_ok: bool) -> Document | None:
         """Parse and return the template ``name``.
 
-        If the template is missing, return None or, without ``missing_ok``, raise TemplateSyntaxError.
+        If the template is missing, return None if ``missing_ok`` is true, else raise TemplateSyntaxError.
         """
         if self.document.load is None:
             raise no_loader(self.document, name, token)

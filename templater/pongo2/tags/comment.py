@@ -23,7 +23,7 @@ def comment(document: "Parser", start: "Token", arguments: "Parser") -> Text:
 def skip(document: "Parser") -> None:
     """Skip to the end of ``{% endcomment %}``.
 
-    Raises TemplateSyntaxError if endcomment is missing or has arguments, which make pongo2 loop for ever.
+    Raises TemplateSyntaxError if endcomment is missing, or if it has arguments: pongo2 would then hang.
     """
     while document.current is not None:
         name = document.at_tag(("endcomment",))

@@ -170,7 +170,10 @@ def _distance(errors: list[Any]) -> tuple[bool, bool, int, int]:
 
 
 def _read(answer: Any, text: str) -> Iterator[Mistake]:
-    """Yield the mistakes with their lines. cloud-init only warns about mistakes that the schema finds."""
+    """Yield the mistakes with their lines.
+
+    Mistakes that the schema finds are warnings, because cloud-init only warns about them.
+    """
     root = parse(Source("", text))
     for path, message, *place in answer:
         if place:

@@ -22,7 +22,7 @@ _ADVICE = re.compile(
 def read(lines: list[str], name: str) -> Iterator[Mistake]:
     """Yield the messages about this unit.
 
-    Messages without a line are reported if systemd refuses the unit.
+    Ignore a message without a line number, unless it says that systemd refuses the unit.
     """
     place = re.compile(rf"(?:.*/)?{re.escape(name)}:(\d{{1,9}}): (.+)")
     for line in lines:

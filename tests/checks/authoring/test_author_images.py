@@ -274,7 +274,7 @@ def archive(path: str, target) -> str:
     return str(target)
 
 
-def test_templater_toml_in_an_archive_is_read_only_with_an_option(image, tmp_path, capsys):
+def test_templater_toml_in_an_archive_is_ignored_unless_an_option_allows_it(image, tmp_path, capsys):
     path = image(MISTAKE | {"templater.toml": '[[ignore]]\nid = "unknown-field"\n'})
     packed = archive(path, tmp_path / "image.tar")
     assert main(["check", packed]) == 1
@@ -454,7 +454,7 @@ def test_the_instances_in_templater_toml_cannot_be_read_from_an_archive(image, t
         check_report(packed, hosts=(), trusted=True)
     assert (
         caught.value.message
-        == "can't read the instance 'tests/web1.yaml' of templater.toml: the image is not a directory"
+        == "can't read 'tests/web1.yaml', which templater.toml names: the image is not a directory"
     )
     assert caught.value.hint == "pass -i FILE"
     assert check_report(packed, hosts=())["findings"]

@@ -352,7 +352,7 @@ def script(content: str, **fields) -> AuthoredImage:
         ("#!/bin/zsh", "Debian", []), ("#!/bin/bashx", "Debian", []), ("#!/bin/sh\r", "Debian", []), ("sh", "Debian", []),
     ],
 )  # fmt: skip
-def test_a_script_is_checked_by_the_shells_that_its_first_line_and_the_image_os_select(
+def test_the_first_line_of_a_script_and_the_os_of_the_image_decide_which_shells_check_the_script(
     line, os, shells, monkeypatch
 ):
     asked = []
@@ -621,7 +621,7 @@ DNS = "/etc/motd: {when: [create], template: t, properties: {dns1: a}}"
     ("id", "image", "hint"),
     [
         ("missing-property", image("/a: {when: [create], template: t, properties: {default: a}}", t="{{ properties.defualt }}\n"), "did you mean 'default'?"),
-        ("unread-property", image("/a: {when: [create], template: t, properties: {default: a}}", t="{{ properties.defualt }}\n"), "correct 'properties.defualt' in the template"),
+        ("unread-property", image("/a: {when: [create], template: t, properties: {default: a}}", t="{{ properties.defualt }}\n"), "fix the spelling of 'properties.defualt' in the template"),
         ("unread-property", image("/a: {when: [create], template: t, properties: {default: a}}"), "remove the property"),
         ("missing-property", image(DNS, t="{{ properties.dns1 }}{{ properties.dns2 }}\n"), "add 'properties: {dns2: …}' to the rule in metadata.yaml"),
         ("mode", rule("when: [create], template: t, mode: 384"), 'write mode: "0600"'),
@@ -761,7 +761,7 @@ def test_a_target_whose_path_cannot_be_followed_is_reported_as_a_refused_link(pa
     assert found == [("refused-link", "image/metadata.yaml:4:3", f"'{path}': {message}")]
 
 
-def test_only_the_first_events_of_a_yaml_file_are_checked(monkeypatch):
+def test_a_yaml_file_is_checked_only_up_to_a_limited_number_of_parser_events(monkeypatch):
     wrong = file("/etc/a.yaml", "[1, 2, 3\n")
     assert of_checks(wrong, "yaml")
     monkeypatch.setattr("templater.checks.authoring.yaml.MAX_EVENTS", 5)  # the sixth event is the last number
@@ -784,7 +784,7 @@ def test_the_checks_whose_findings_need_a_validator_are_marked():
     }
 
 
-def test_a_mode_is_corrected_if_exactly_one_reading_gives_the_owner_every_permission():
+def test_a_mode_is_corrected_only_if_it_has_exactly_one_plausible_meaning():
     read = {
         "420": "0644", "644": "0644", "0644": "0644", "493": "0755", "600": "0600", "4755": "04755",
         "4095": "07777", "7777": "07777", "rw-r--r--": "0644", "r--------": "0400",
@@ -807,7 +807,7 @@ def test_a_metadata_key_with_upper_case_letters_or_dashes_or_one_typo_is_correct
 @pytest.mark.parametrize(
     ("mode", "readable"), [("0604", True), ("0644", True), ("0603", False), ("0640", False), ("x", True)]
 )
-def test_every_user_can_read_a_file_only_if_the_file_mode_gives_others_the_read_permission(mode, readable):
+def test_a_file_counts_as_readable_by_all_users_if_its_mode_lets_others_read_it(mode, readable):
     found = image(f'/etc/a: {{when: [create], template: t, mode: "{mode}"}}')
     assert found.can_read(found.rules[0]) is readable
 
@@ -909,7 +909,7 @@ def test_an_entry_for_one_target_ignores_only_the_findings_about_this_target():
     ("default", "value"),
     [("true", "false"), ("No", "yes"), ("ON", "off"), ("off", "on"), ("1.5", "1.5"), ("a", "value")],
 )
-def test_an_example_value_differs_from_a_default_that_turns_a_feature_on_or_off(default, value):
+def test_the_example_value_for_a_boolean_default_is_the_opposite_value(default, value):
     assert invented_value("user.x", default) == value
 
 
@@ -941,7 +941,7 @@ def test_the_path_of_a_target_determines_the_kind_of_its_file(path, kind):
         ('{{ config["user.b"]|default:"7" }}{{ config["user.a"] }}', "value"),
     ],
 )
-def test_the_example_value_of_a_key_follows_a_default_that_a_template_writes_as_a_literal(template, value):
+def test_the_example_value_of_a_key_depends_on_a_literal_default_in_a_template(template, value):
     assert file("/etc/motd", template).value_of("user.a") == value
 
 
@@ -968,7 +968,7 @@ def test_a_configuration_value_of_several_lines_is_not_named_as_the_cause_of_a_m
     assert phrase(image_, several, 1) == "with invented values"
 
 
-def test_a_file_of_a_virtual_machine_is_checked_even_if_an_invented_value_gives_the_same_text():
+def test_a_file_of_a_virtual_machine_is_checked_even_if_a_container_with_invented_values_has_the_same_text():
     condition = '{% if instance.type == "virtual-machine" or config_get("user.a", "") %}'
     for text, found in (
         (condition + "\n#!/bin/sh\n{% endif %}", ["first-line"]),

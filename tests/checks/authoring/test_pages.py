@@ -47,7 +47,7 @@ def test_the_documentation_index_lists_every_check(update):
     assert path.read_text() == index()
 
 
-def test_the_option_rule_with_the_value_list_prints_the_table_of_all_checks():
+def test_the_rule_option_with_the_value_list_prints_the_table_of_all_checks():
     said = run_templater(["check", "--rule", "list"]).stdout
     printed = [line.split(maxsplit=2) for line in said.splitlines() if line and not line.endswith(":")]
     cells = [line.strip("| ").split(" | ") for line in index().splitlines() if line.startswith("| ")]
@@ -61,5 +61,5 @@ def test_check_ids_are_the_names_of_the_check_files():
     assert names - {"__init__"} == {check.id.replace("-", "_") for check in CHECKS}
 
 
-def test_the_option_rule_with_a_check_id_prints_the_page_of_the_check():
+def test_the_rule_option_with_a_check_id_prints_the_page_of_the_check():
     assert run_templater(["check", "--rule", "line-break"]).stdout == (PAGES / "line-break.md").read_text()

@@ -102,7 +102,7 @@ def test_the_version_and_the_datasources_of_each_recorded_guest_are_read():
         assert guest.sources is not None and guest.sources[-1] == "None", name
 
 
-def test_without_guest_facts_the_old_seed_is_assumed_to_be_that_of_the_last_boot():
+def test_without_guest_facts_the_last_boot_is_assumed_to_have_used_the_old_seed():
     case = RECORDED["user-data, same instance-id"]
     before, after = map(seed, case["seeds"])
     found = judge(before, after)

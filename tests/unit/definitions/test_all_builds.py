@@ -35,7 +35,7 @@ def test_every_build_is_read_within_the_time_limit(seconds):
     assert list(in_time(CHOICES, seconds)) == CHOICES
 
 
-def test_an_architecture_is_found_by_the_name_that_the_definition_gives_it():
+def test_an_architecture_is_found_by_its_name_in_the_definition():
     text = "image: {distribution: debian}\nmappings: {architectures: {x86_64: foo, aarch64: bar}}\n"
     definition = read_definition(Source("d.yaml", text))
     assert architectures_named(definition, "foo") == "x86_64"

@@ -61,7 +61,7 @@ def test_yaml_merge_keys_add_the_fields_of_an_anchor_to_an_entry():
             IMAGE + "files:\n- {generator: dump, create_only: true}",
             "3:21",
             "unknown key 'create_only' in 'files.0'",
-            "a definition can't set create_only: each rule that a build writes has create_only: false",
+            "a definition can't set create_only, because a build sets it to false in each rule",
         ),
         (
             IMAGE + "files:\n- {generator: dump, releases: noble}",
@@ -210,7 +210,7 @@ def test_a_definition_is_limited_in_size_and_depth():
     ("value", "found"),
     [("1", True), ("t", True), ("True", True), ("0", False), ("F", False), ("FALSE", False)],
 )
-def test_a_parameter_sets_a_boolean_as_go_parses_it(value, found):
+def test_a_parameter_sets_a_boolean_of_a_list_entry_in_the_spellings_of_the_go_language(value, found):
     text = IMAGE + "files:\n- {generator: dump, path: /a, content: a}\n"
     assert read(text, f"files.0.pongo={value}").files[0]["pongo"] is found
 

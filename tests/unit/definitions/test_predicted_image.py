@@ -138,7 +138,7 @@ def test_no_note_is_given_if_the_definition_mentions_the_variant_or_lists_no_var
     assert notes_on_variant(variant, entry) == []
 
 
-def test_the_known_variants_include_those_of_package_filters_but_not_a_property_named_variants():
+def test_a_note_lists_the_variants_of_package_filters_and_ignores_a_property_named_variants():
     image = IMAGE + "packages: {manager: apt, sets: [{packages: [a], action: install, variants: [musl]}]}\n"
     image += "files:\n- {generator: dump, path: /a, template: {properties: {variants: xyz}}}\n"
     (note,) = [note for note in built(image, "image.variant=glibc").notes if "variant" in note]
@@ -305,7 +305,7 @@ def test_all_file_entries_of_a_build_share_one_character_limit():
     ("text", "seconds"),
     [("1d12h", 43200), ("2w", 14 * 86400), ("x", 0), ("30d", 30 * 86400), ("1h x 2m", 3720)],
 )
-def test_an_expiry_with_adjacent_terms_uses_only_the_last_term(text, seconds):
+def test_an_expiry_without_spaces_between_its_terms_uses_only_the_last_term(text, seconds):
     assert expiry_seconds(text) == seconds
 
 
@@ -336,7 +336,7 @@ def test_reading_an_unknown_template_of_a_build_gives_no_entry():
     assert image.template_names() == ["a.tpl"]
 
 
-def test_the_option_rootfs_with_the_value_image_is_refused_for_a_definition():
+def test_the_rootfs_option_with_the_value_image_is_refused_for_a_definition():
     with pytest.raises(UsageError, match=r"^a definition contains no root filesystem$") as caught:
         files(rootfs="image")
     assert caught.value.hint == "give --rootfs DIR or --rootfs none"

@@ -30,7 +30,7 @@ def test_a_position_in_generated_text_belongs_to_the_last_piece_that_contains_it
         assert source.origin(source.span(position)).start == max(inside, default=0)
 
 
-def test_a_span_is_its_own_origin_if_no_text_was_generated():
+def test_the_origin_of_a_span_is_the_same_span_if_no_text_was_generated():
     source = generated([])
     span = source.span(3)
     assert source.origin(span) is span

@@ -429,7 +429,7 @@ def test_a_file_that_is_mostly_holes_is_neither_copied_nor_hashed(tree, tmp_path
     assert [str(each) for each in tmp_path.rglob("*") if each.lstat().st_size > 1 << 20] == [path]
 
 
-def test_a_growing_file_is_read_only_up_to_the_size_that_it_had_at_the_start(tmp_path):
+def test_reading_a_growing_file_stops_at_the_size_that_the_file_had_at_the_start(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"x" * 10)
     with reading(str(path)) as file:

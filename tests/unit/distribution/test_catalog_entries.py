@@ -174,7 +174,7 @@ def test_an_image_is_refused_if_the_catalog_has_a_damaged_item_of_its_version():
         ("squashfs", "sha256", False), ("lxd.tar.xz", "delta_base", False),
     ],
 )  # fmt: skip
-def test_an_image_that_another_version_has_is_refused(ftype, field, refused):
+def test_an_image_that_is_already_part_of_another_version_is_refused(ftype, field, refused):
     catalog = a_catalog(other=another(ftype=ftype, **{field: "m+squashfs"}))
     if not refused:
         assert insert(catalog, split(), unified=False).new
@@ -198,7 +198,9 @@ def test_an_image_that_another_version_has_is_refused(ftype, field, refused):
         (("a",), another("ab"), ["debian/13", "debian/13/default", "a"], "ab", []),
     ],
 )  # fmt: skip
-def test_an_alias_belongs_to_one_product_of_an_architecture_and_type(aliases, other, own, left, warnings):
+def test_two_products_of_one_architecture_and_type_cannot_have_the_same_alias(
+    aliases, other, own, left, warnings
+):
     catalog = a_catalog(other=other)
     added = insert(catalog, split(aliases=aliases), unified=False)
     products = catalog.files[IMAGES_PATH]["products"]

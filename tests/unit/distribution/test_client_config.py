@@ -42,7 +42,9 @@ def write(path, **remotes):
         ("", {}, ["~/.config/incus", "/etc/incus", "~/snap/lxd/common/config", "~/.config/lxc", "/etc/lxc"]),
     ],
 )
-def test_the_folders_of_each_client_are_read_in_its_order(family, variables, folders, home, monkeypatch):
+def test_the_configuration_folders_are_read_in_the_order_that_each_client_uses(
+    family, variables, folders, home, monkeypatch
+):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     asked = []

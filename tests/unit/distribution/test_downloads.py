@@ -89,7 +89,7 @@ def test_an_incomplete_file_that_is_renamed_before_it_is_locked_is_opened_again(
 
 
 @pytest.mark.parametrize(("left", "tries"), [(0.0, 1), (0.1, 3)])
-def test_a_download_waits_only_until_a_deadline_for_an_incomplete_file_that_another_process_has_locked(
+def test_waiting_for_an_incomplete_file_that_another_process_has_locked_ends_at_a_deadline(
     folder, monkeypatch, left, tries
 ):
     now, looks = [100.0], []

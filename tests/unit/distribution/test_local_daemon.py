@@ -201,7 +201,7 @@ def test_a_type_and_an_architecture_can_be_empty_or_long():
     assert find_image(server, "x") == ServerImage(HASH, "", "")
 
 
-def test_an_answer_about_an_image_has_a_limit(monkeypatch):
+def test_an_answer_about_an_image_has_a_size_limit(monkeypatch):
     data = about()
     monkeypatch.setattr(image_api_client, "_MOST_JSON", len(data))
     assert find_image(Answers({"/1.0/images/x": data}), "x").fingerprint == HASH

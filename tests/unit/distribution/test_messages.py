@@ -156,7 +156,7 @@ def test_an_invalid_signature_is_refused_with_the_last_line_of_gpgv(script, mess
     assert failed(Signatures(gpgv.keyring).verified_text, b"x", "f") == (message, hint)
 
 
-def test_the_text_of_a_signed_file_is_what_gpgv_writes_into_its_output_file(gpgv):
+def test_the_text_of_a_signed_file_comes_from_the_output_file_of_gpgv(gpgv):
     gpgv('test "$1 $3 $5" = "--homedir --keyring --output" || exit 3; echo signed > "$6"')
     assert Signatures(gpgv.keyring).verified_text(b"x", "f") == b"signed\n"
     assert signed_path("a/index.json") == signed_path("a/index.sjson") == "a/index.sjson"
@@ -192,7 +192,7 @@ def test_the_redirect_rules_of_each_server_send_clients_to_the_origin():
     }
 
 
-def test_an_origin_that_a_configuration_cannot_contain_is_refused(tmp_path):
+def test_an_unsuitable_origin_or_an_invalid_redirect_rule_is_refused(tmp_path):
     assert failed(prefix_of, "https://h/a b") == (
         "'https://h/a b' can't be written into a web server's configuration", "",
     )  # fmt: skip

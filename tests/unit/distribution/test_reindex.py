@@ -309,7 +309,7 @@ def test_an_address_that_could_inject_server_configuration_is_refused(base):
         rules(base)
 
 
-def test_a_republished_product_takes_neither_alias_nor_images_of_a_tree_product_with_the_same_name(
+def test_a_republished_product_takes_no_alias_and_no_image_from_a_tree_product_with_the_same_name(
     origin, tree, tmp_path
 ):
     path = origin.folder / PRODUCTS

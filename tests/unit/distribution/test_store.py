@@ -354,7 +354,7 @@ def test_importing_an_image_replaces_the_source_that_an_earlier_fetch_recorded(s
 
 
 @pytest.mark.parametrize(("first", "second"), [(True, False), (False, True), (True, True)])
-def test_a_second_source_of_an_image_is_refused_if_an_import_uses_auto_update(store, hashes, first, second):
+def test_two_sources_of_one_image_are_refused_if_either_import_uses_auto_update(store, hashes, first, second):
     image = store.keep(hashes, source="good:debian", aliases=["debian"], auto_update=first)
     with pytest.raises(
         UsageError, match=f"the store has the same image from 'good:debian': {image.fingerprint[:12]}"
@@ -564,7 +564,7 @@ def test_a_text_that_is_not_yaml_is_refused_as_the_new_record_of_an_image():
 
 
 @pytest.mark.parametrize("alias", ["", "a b", "a\tb", "a\n", "\x1b", "a\u2028"])
-def test_an_alias_must_be_visible_and_without_spaces(alias):
+def test_an_alias_with_spaces_or_invisible_characters_is_refused(alias):
     with pytest.raises(UsageError) as caught:
         _set_alias(None, alias, "a" * 64, move=False)
     assert caught.value.message.startswith("invalid alias '")

@@ -61,7 +61,7 @@ def test_verify_reports_a_truncated_root_filesystem(tree):
     assert codes(tree, metadata_only=True) == {("warning", "size")}
 
 
-def test_verify_reports_a_damaged_root_filesystem_of_the_right_size_only_if_it_reads_root_filesystems(tree):
+def test_a_damaged_root_filesystem_of_the_right_size_is_reported_only_if_verify_reads_its_content(tree):
     file_of(tree, "squashfs").write_bytes(b"x" * 96)
     assert ("error", "hash") in codes(tree)
     assert not codes(tree, metadata_only=True)
@@ -260,7 +260,7 @@ def test_verify_reads_a_file_with_several_names_once(tree, tmp_path, kind):
     assert "hash" in {problem.code for problem in report.problems}  # of the version with another file
 
 
-def test_verify_checks_the_fingerprint_of_each_metadata_file_combined_with_a_hard_linked_file(tree):
+def test_verify_checks_every_fingerprint_even_if_the_images_share_one_hard_linked_root_filesystem(tree):
     path = file_of(tree, "squashfs")
     for number in range(20):
         Path(tree.path, f"images/{number}").hardlink_to(path)

@@ -43,7 +43,7 @@ def refusal(function, places, *arguments):
     return tuple(each.replace(str(places), "~") for each in words)
 
 
-def test_allowed_places_are_accepted(places):
+def test_an_image_and_a_description_in_the_allowed_directory_are_accepted(places):
     opened(places, "images/web")
     assert described(places, "images/web.yaml").text == "name: web\n"
 

@@ -30,13 +30,13 @@ def test_every_directory_and_link_on_the_way_to_a_file_is_listed_in_order(tmp_pa
     assert [os.path.relpath(place, tmp_path) for place in found if place.startswith(f"{tmp_path}/")] == places
 
 
-def test_an_absolute_link_begins_at_the_root_directory_again(tmp_path):
+def test_following_an_absolute_link_starts_again_at_the_root_directory(tmp_path):
     (tmp_path / "l").symlink_to("/usr/bin")
     found = list(places_on_the_way(f"{tmp_path}/l/x"))
     assert found[-4:] == [f"{tmp_path}/l", "/usr", "/usr/bin", "/usr/bin/x"]
 
 
-def test_a_loop_of_links_ends(tmp_path):
+def test_following_a_loop_of_links_ends(tmp_path):
     (tmp_path / "l").symlink_to("l")
     assert len(list(places_on_the_way(f"{tmp_path}/l"))) < 1100
 

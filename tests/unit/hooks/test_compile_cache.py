@@ -70,7 +70,7 @@ def test_a_cache_entry_that_names_missing_package_files_is_ignored(store, monkey
     assert store.load("image", saved(store)) is None
 
 
-def test_a_cache_entry_compiled_by_packages_at_other_paths_is_ignored(store, monkeypatch, tmp_path):
+def test_a_cache_entry_is_ignored_if_packages_at_other_paths_compiled_it(store, monkeypatch, tmp_path):
     lines = []
     for name in compile_cache.PACKAGES:
         (tmp_path / name).mkdir()
@@ -208,7 +208,7 @@ def test_a_cache_entry_of_another_pyyaml_version_is_ignored(store, monkeypatch):
     assert store.load("image", key) is None
 
 
-def test_a_cache_entry_compiled_without_a_package_is_ignored_once_the_package_is_installed(
+def test_a_cache_entry_compiled_without_a_package_is_ignored_after_the_package_is_installed(
     store, monkeypatch
 ):
     monkeypatch.setattr(compile_cache, "PACKAGES", ("nosuchpackage",))

@@ -56,9 +56,7 @@ def test_an_lxc_copy_to_another_path_is_recognised_by_its_options(words, found, 
         (["python3", "-c", "lxc-copy"], True),
     ],
 )
-def test_lxc_copy_renames_only_with_its_rename_option_and_an_unknown_program_may_rename(
-    words, found, monkeypatch
-):
+def test_only_lxc_copy_with_its_rename_option_or_an_unknown_program_may_rename(words, found, monkeypatch):
     monkeypatch.setattr(lxc_copies, "ancestors", lambda _: [["sh"], words, ["sh", "-R"]])
     monkeypatch.setattr(lxc_copies, "_words_of", lambda words: words)
     assert lxc_copies.may_rename() is found
@@ -116,7 +114,7 @@ def test_a_copy_whose_original_is_destroyed_by_the_same_process_is_a_rename(opti
         ({"copied": ""}, None),
     ],
 )
-def test_other_removals_of_a_copied_container_change_nothing(options, after, pair):
+def test_a_removal_that_does_not_belong_to_a_rename_leaves_the_copy_unchanged(options, after, pair):
     old, new = pair(**options)
     notice = destroy(str(old))
     assert (notice.text, notice.state_folder) == ("", "")

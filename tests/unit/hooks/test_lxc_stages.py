@@ -85,7 +85,7 @@ def test_a_mount_hook_that_cannot_read_the_configuration_is_refused(tmp_path):
     assert refused.value.hint == ONLY
 
 
-def test_the_note_that_the_mount_hook_renders_a_start_is_removed_when_it_is_read(tmp_path):
+def test_reading_the_record_of_a_deferred_start_removes_the_record(tmp_path):
     assert not lxc.is_deferred(str(tmp_path))
     lxc.defer(str(tmp_path))
     assert lxc.is_deferred(str(tmp_path)) and not lxc.is_deferred(str(tmp_path))

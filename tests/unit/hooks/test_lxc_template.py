@@ -89,7 +89,9 @@ def test_a_hook_of_an_ordinary_user_is_not_installed_below_a_directory_of_anothe
 
 
 @pytest.mark.parametrize("settings", ["", CONFIG + "lxc.rootfs.options = idmap=container\n"])
-def test_without_mapped_files_the_hook_of_an_ordinary_user_enters_no_namespace(config, monkeypatch, settings):
+def test_the_hook_of_an_ordinary_user_enters_no_namespace_if_the_files_have_no_mapped_owners(
+    config, monkeypatch, settings
+):
     config.write_text(settings)
     monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 1000)
     assert "lxc-usernsexec" not in "".join(lines(config).values())
@@ -109,7 +111,7 @@ MAPS = {
 
 
 @pytest.mark.parametrize("place", MAPS)
-def test_a_hook_line_written_as_root_enters_a_namespace_only_if_an_ordinary_user_runs_lxc_create(
+def test_a_hook_line_written_with_uid_0_enters_a_namespace_only_if_lxc_create_runs_for_an_ordinary_user(
     config, monkeypatch, place
 ):
     uids, gids, enters = MAPS[place]

@@ -38,7 +38,7 @@ def read(tmp_path, monkeypatch):
     return request
 
 
-def test_a_bundle_without_annotations_is_its_own_image(read, tmp_path):
+def test_a_bundle_without_annotations_is_used_as_the_image(read, tmp_path):
     request = read()
     assert (request.name, request.image, request.state_folder) == ("c1", str(tmp_path), str(tmp_path))
     assert request.rootfs == f"{tmp_path}/rootfs"
@@ -55,7 +55,9 @@ def test_annotations_set_the_name_and_the_triggers_and_configuration_keys(read):
     assert request.config == {"user.a": "1", "": "2"}
 
 
-def test_the_id_of_a_container_is_not_its_name_if_the_bundle_has_an_instance_description(read, tmp_path):
+def test_the_id_of_a_container_is_not_used_as_its_name_if_the_bundle_has_an_instance_description(
+    read, tmp_path
+):
     (tmp_path / "instance.yaml").write_text("name: web\n")
     assert read(id=None).name == ""
     assert read(annotations={"name": "db"}).name == "db"
@@ -103,14 +105,14 @@ def test_a_user_namespace_with_an_unknown_id_map_is_refused(read, pid):
     assert refused.value.hint == "set uidMappings and gidMappings in config.json"
 
 
-def test_a_hook_in_the_namespaces_of_the_container_sees_its_ids_and_its_mounts(read):
+def test_a_hook_in_the_namespaces_of_a_container_sees_the_ids_and_mounts_of_the_container(read):
     config = {"linux": {"uidMappings": MAPPING, "gidMappings": MAPPING}, "mounts": [{"destination": "/proc"}]}
     request = read(config, {"stage": "createContainer", "in_place": True})
     assert request.ids is IDENTITY and request.owner is None
     assert (request.mounts, request.cross_mounts) == ((), True)
 
 
-def test_mounts_that_the_runtime_makes_later_are_known(read):
+def test_the_request_of_an_oci_hook_lists_the_mounts_that_the_runtime_makes_later(read):
     mounts = [{"destination": "/proc"}, {"destination": "dev//pts/"}, {"destination": 5}, {}, "x"]
     request = read({"mounts": mounts})
     assert request.mounts == ("/proc", "/dev/pts")
@@ -164,7 +166,7 @@ def test_the_state_on_standard_input_is_limited_to_one_mebibyte(monkeypatch):
 
 
 @pytest.mark.parametrize("has_image", [False, True])
-def test_an_image_that_the_hook_line_names_is_looked_up_instead_of_the_bundle(read, tmp_path, has_image):
+def test_if_the_hook_line_names_an_image_the_hook_looks_for_no_image_in_the_bundle(read, tmp_path, has_image):
     (tmp_path / "image").mkdir()
     (tmp_path / ("image/metadata.yaml" if has_image else "metadata.yaml")).touch()
     found = read(options={"if_present": True, "source": f"{tmp_path}/image"})

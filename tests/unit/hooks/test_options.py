@@ -52,7 +52,7 @@ def test_a_root_filesystem_that_lxc_mounts_later_is_rendered_at_the_mount_stage(
 
 @pytest.mark.parametrize("source", ["", "/images/a"])
 @pytest.mark.parametrize("metadata", [True, False])
-def test_the_incus_hook_does_nothing_if_neither_the_image_nor_an_option_has_templates(
+def test_the_incus_hook_does_nothing_if_it_finds_no_metadata_and_no_option_names_an_image(
     container, metadata, source
 ):
     if metadata:
@@ -168,7 +168,7 @@ def test_a_mount_hook_that_cannot_tell_whether_pre_start_has_rendered_is_refused
 
 
 @pytest.mark.parametrize("key", ["", "pre-mount"])
-def test_a_root_directory_over_which_a_hook_may_mount_is_rendered_only_on_request(container, key):
+def test_a_root_directory_is_rendered_only_on_request_if_a_hook_may_mount_over_it(container, key):
     """The files, with their passwords, were below the mount point of an encrypted file system."""
     (container / "config").write_text(f"lxc.hook.{key} = /srv/decrypt\n" if key else "")
     options = Options()
@@ -188,7 +188,7 @@ def test_a_root_directory_over_which_a_hook_may_mount_is_rendered_only_on_reques
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
 
 
-def test_the_mount_hook_never_renders_another_directory_that_the_rootfs_option_names(container):
+def test_the_mount_hook_never_renders_a_directory_given_with_the_rootfs_option(container):
     options = Options()
     options.rootfs = str(container / "copy")
     (container / "config").write_text("lxc.hook.mount = from templater_hook import\n")
@@ -292,7 +292,8 @@ def test_a_copy_to_a_directory_with_files_of_a_container_is_refused(tmp_path, by
     before = sorted(new.rglob("*"))
     with pytest.raises(RefusedError) as caught:
         lxc_copies.clone(str(new), "new", "old", Options())
-    assert caught.value.message == f"'{new}' already has the file '{name.partition('/a')[0]}' of a container"
+    entry = name.partition("/a")[0]
+    assert caught.value.message == f"'{new}' already belongs to a container: it contains '{entry}'"
     assert caught.value.hint == "copy to a new directory"
     assert (new / name).read_text() == "of another container"
     assert sorted(new.rglob("*")) == before
@@ -351,7 +352,7 @@ def test_id_maps_are_also_read_from_included_lxc_configurations(tmp_path):
     assert ids.on_disk(5, 6) == (100005, 200006)
 
 
-def test_files_that_an_lxc_configuration_includes_count_towards_its_size_limit(tmp_path, monkeypatch):
+def test_included_files_count_towards_the_size_limit_of_an_lxc_configuration(tmp_path, monkeypatch):
     """63 includes of one file of 1 MiB took 1.6 GB."""
     monkeypatch.setattr(lxc_config, "MAX_CONFIG", 2000)
     (tmp_path / "a").write_text("lxc.a=\n" * 43)
@@ -754,7 +755,7 @@ def test_an_overlay_is_mounted_privately_for_the_hook(overlay, mounts):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("upper", ["delta0", "overlay/delta", "new"])
-def test_an_overlay_in_a_directory_that_another_user_can_exchange_is_refused(mounts, tmp_path, upper):
+def test_an_overlay_in_a_directory_that_another_user_can_replace_is_refused(mounts, tmp_path, upper):
     """The file of one container, with its password, was written to the upper layer of the other."""
     mounts.share(tmp_path)
     for name in ("lower", "mounted", "u/c1/overlay/delta", "u/c1/delta0"):
@@ -915,7 +916,7 @@ def test_the_root_filesystem_path_is_read_from_the_bundle(bundle):
     assert oci.root_of({"root": {"path": "/abs"}}, "/b") == "/abs"
 
 
-def test_a_bundle_annotation_is_read_only_if_it_is_for_templater_and_has_a_text_value():
+def test_bundle_annotations_without_the_templater_prefix_or_a_text_value_are_ignored():
     found = oci._annotations(
         {"annotations": {"org.templater.config.user.x": "1", "other": "2", "org.templater.n": 3}}
     )

@@ -351,7 +351,7 @@ def test_a_new_nspawn_machine_with_the_name_of_an_old_machine_counts_as_new(cont
 
 
 @as_root
-def test_a_machine_that_was_cloned_again_from_one_btrfs_subvolume_counts_as_new(tmp_path, mounts):
+def test_a_machine_that_was_cloned_again_from_the_same_btrfs_subvolume_counts_as_new(tmp_path, mounts):
     """Snapshots have the inode number and the time of creation of their original."""
     place = mounts.btrfs(tmp_path)
 

@@ -83,7 +83,7 @@ def test_the_probe_prints_the_versions_of_templater_and_python(capfd):
         ("", True, []),
     ],
 )
-def test_an_event_without_a_rendering_is_only_logged(machine, monkeypatch, text, has_folder, logs):
+def test_a_hook_event_that_needs_no_rendering_is_only_logged(machine, monkeypatch, text, has_folder, logs):
     notice = Notice(text, str(machine) if has_folder else "")
     monkeypatch.setattr(run, "function_of", lambda runtime, name: lambda options, environ: notice)
     assert run.run(["lxc", "--log", f"{machine}/hook.log"]) == 0
@@ -129,7 +129,7 @@ def test_a_start_that_takes_too_long_fails_and_is_logged_once(machine, monkeypat
         ),
     ],
 )  # fmt: skip
-def test_the_error_about_a_late_hook_names_the_limit_of_the_timer(number, message, hint):
+def test_the_error_about_a_slow_hook_names_the_time_limit_that_was_exceeded(number, message, hint):
     run.start_timer(600)
     assert 590 < signal.getitimer(signal.ITIMER_REAL)[0] <= 600
     with pytest.raises(run.TimeUpError) as caught:
@@ -175,7 +175,7 @@ def test_files_that_match_the_result_are_counted_in_the_log():
 
 @pytest.mark.parametrize("action", [CREATE, UPDATE, WRITE])
 def test_one_file_that_differs_from_the_result_is_named(action):
-    log, text = Log(), "/etc/1 differs from a.tpl rendered on start"
+    log, text = Log(), "/etc/1 differs from the result of a.tpl on start"
     with pytest.raises(HostError, match=r"^files differ from templater's result$") as caught:
         run.compare(plan(KEEP, action), log)
     assert caught.value.notes == (text,)
@@ -190,7 +190,7 @@ def test_the_error_about_several_differing_files_names_only_the_first():
         "/etc/0: unknown filter 'x'", "other files differ too: .templater/log lists all of them",
     )  # fmt: skip
     assert log.lines == [
-        "differs: /etc/0: unknown filter 'x'", "differs: /etc/1 differs from a.tpl rendered on start",
+        "differs: /etc/0: unknown filter 'x'", "differs: /etc/1 differs from the result of a.tpl on start",
     ]  # fmt: skip
     assert log.public_lines() == []
 
@@ -216,7 +216,7 @@ def test_a_log_file_that_others_can_read_gets_only_the_public_lines(machine, mod
     assert logged(file) == [" c1: secret", " c1: text"][-lines:]
 
 
-def test_a_new_log_file_can_be_read_only_by_its_owner(machine):
+def test_only_the_owner_of_a_new_log_file_can_read_the_file(machine):
     log = Log()
     log.write(None, f"{machine}/none")
     log.add("text")
@@ -256,7 +256,7 @@ def test_the_hook_of_incus_compares_the_files_of_incus_with_its_own_result(machi
     words = ["incus", "--no-child", "--state", f"{machine}/state"]
     assert run.run(words) == 5
     assert capfd.readouterr().err == (
-        "templater: files differ from templater's result\n/etc/a differs from a.tpl rendered on start\n"
+        "templater: files differ from templater's result\n/etc/a differs from the result of a.tpl on start\n"
     )
     assert not (machine / "rootfs/etc/a").exists()
     (machine / "rootfs/etc/a").write_text("text\n")

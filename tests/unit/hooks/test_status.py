@@ -241,7 +241,7 @@ def test_the_status_command_reports_a_podman_hook_with_an_unexpected_when_condit
 
 @as_root
 @pytest.mark.parametrize("path", ["u/web1/rootfs", "/bin:u/web1/delta0"])
-def test_the_status_command_reports_another_user_who_can_exchange_the_root_filesystem(container, path):
+def test_the_status_command_reports_another_user_who_can_replace_the_root_filesystem(container, path):
     """The hook of an ordinary user can't see this user in the container's user namespace."""
     other = container.parent / "u"
     for name in ("rootfs", "delta0"):
@@ -338,7 +338,7 @@ def test_the_install_command_replaces_the_line_of_an_earlier_release(container):
     old = f"lxc.hook.pre-start = {sys.executable} -I -S -c 'from templater.hooks.nosuch import main;main()' lxc\n"
     config.write_text(config.read_text() + old)
     finding = next(each for each in lxc.status("c1", str(container.parent)) if each.ok is False)
-    assert "was not run, because this installation does not write such a line" in finding.text
+    assert "was not run, because it is not a line that this installation writes" in finding.text
     assert f": templater hook install lxc c1 --path {container.parent} --write" in finding.hint
     installed(container)
     assert old not in config.read_text()
@@ -449,14 +449,14 @@ def test_the_status_command_runs_only_hook_lines_that_this_installation_writes(r
         for each in hostile:
             finding = common_status_checks.runs(runtime, each, "")
             assert not finding.ok
-            assert "was not run, because this installation does not write such a line" in finding.text
+            assert "was not run, because it is not a line that this installation writes" in finding.text
         finding = common_status_checks.runs(runtime, f"{start} --nosuch x", "")
         assert (finding.ok, finding.text) == (False, "the hook line fails: unknown option '--nosuch'")
     assert not runs
 
 
 def test_the_status_command_shows_the_beginning_of_a_line_that_it_did_not_run():
-    shown = "the hook line was not run, because this installation does not write such a line: "
+    shown = "the hook line was not run, because it is not a line that this installation writes: "
     assert common_status_checks.runs("lxc", "a\x1bb", "").text == f"{shown}a\\x1bb"
     assert common_status_checks.runs("lxc", "x" * 201, "").text == f"{shown}{'x' * 200}…"
 
@@ -481,7 +481,10 @@ def test_the_status_command_does_not_run_a_line_that_enters_a_foreign_user_names
         assert finding.ok is (True if is_run else None)
         assert runs == ([[*own.split(), "--", *shlex.split(inside), "--probe"]] if is_run else [])
         runs.clear()
-    said = "the hook line was not run: it enters a user namespace that hooks of this user do not enter"
+    said = (
+        "the hook line was not run: it enters a user namespace that `hook install` would not choose for"
+        " this user"
+    )
     again = "write the line again: templater hook install x"
     assert (finding.text, finding.hint) == (
         said, f"run this command as the user who starts the container, or {again}",

@@ -878,7 +878,7 @@ def test_unpack_removes_leftovers_of_crashed_runs_but_not_of_active_runs(tmp_pat
 
 @root_only
 @pytest.mark.parametrize("is_sticky", [True, False])
-def test_unpack_removes_no_directory_that_another_user_can_have_put_in_place_of_a_leftover(
+def test_unpack_does_not_remove_a_leftover_directory_that_another_user_may_have_put_there(
     tmp_path, is_sticky
 ):
     """The owner of the directory above renamed root's container to the name of the temporary directory.
@@ -902,7 +902,7 @@ def test_unpack_removes_no_directory_that_another_user_can_have_put_in_place_of_
 
 @root_only
 @pytest.mark.parametrize("owner", [0, 1234])
-def test_unpack_refuses_a_temporary_directory_that_another_user_put_in_place_of_the_new_one(
+def test_unpack_refuses_its_temporary_directory_if_another_user_replaced_the_directory(
     tmp_path, monkeypatch, owner
 ):
     """The user unpacked a setuid program into a directory that this user could enter."""
@@ -1181,7 +1181,7 @@ def test_a_file_with_a_second_hard_link_outside_the_root_filesystem_is_packed_as
         assert again.samefile(tmp_path / f"{layout}.d/rootfs/a.tpl")
 
 
-def test_the_error_about_a_file_that_a_build_cannot_open_names_the_file_and_gives_a_hint(
+def test_a_build_error_names_the_file_that_cannot_be_opened_and_gives_a_hint(
     image_directory, tmp_path, monkeypatch
 ):
     original = Directory.open
@@ -1197,7 +1197,7 @@ def test_the_error_about_a_file_that_a_build_cannot_open_names_the_file_and_give
     assert "run templater as root" in caught.value.hint
 
 
-def test_the_error_about_a_file_that_a_build_cannot_read_names_the_file_and_gives_a_hint(
+def test_a_build_error_names_the_file_that_cannot_be_read_and_gives_a_hint(
     image_directory, tmp_path, monkeypatch
 ):
     there, original = (image_directory / "rootfs/etc/shadow").stat(), os.pread

@@ -51,7 +51,7 @@ def test_the_names_of_closed_directories_do_not_count_toward_the_memory_limit(im
 
 
 @pytest.mark.parametrize("kind", ["hard links", "sockets"])
-def test_the_kept_names_of_a_walk_have_a_memory_limit(kind, image, monkeypatch):
+def test_the_names_that_a_walk_keeps_in_memory_are_limited(kind, image, monkeypatch):
     monkeypatch.chdir(image)
     for number in range(100):
         name = f"rootfs/{number:02d}/{'x' * 50}"

@@ -214,7 +214,7 @@ def test_a_squashfs_file_with_an_unknown_compression_or_a_missing_library_is_ref
     assert given == {"name": "lz4.block", "size": 8192, "most": 8193}
 
 
-def test_a_long_length_continues_in_the_next_bytes():
+def test_a_large_length_in_lzo_data_continues_in_the_next_bytes():
     assert _length(b"xy", 1, 3, 7) == (3, 1)
     assert _length(b"x\x05", 1, 0, 7) == (12, 2)
     assert _length(b"\0\0\x05", 0, 0, 31) == (510 + 31 + 5, 3)
@@ -321,7 +321,7 @@ def test_each_kind_of_lzo_instruction_is_read(packed, content):
 
 @pytest.mark.parametrize("distance", [0x4001, 0x4007, 0x7FFF, 0x8000, 0x8001, 0xBFFF])
 @pytest.mark.parametrize("length", [3, 9, 10, 270])
-def test_lzo_data_can_refer_to_bytes_far_behind(distance, length):
+def test_lzo_data_can_refer_to_bytes_at_a_large_distance(distance, length):
     """The instruction for distances above 16 KiB, which small files never contain."""
     literals = random.Random(1).randbytes(distance + 5)
     zeros, last = divmod(len(literals) - 18 - 1, 255)

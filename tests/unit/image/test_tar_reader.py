@@ -18,14 +18,12 @@ END = bytes(2 * BLOCK)
 SPARSE_1 = {"GNU.sparse.major": b"1", "GNU.sparse.minor": b"0", "GNU.sparse.realsize": b"8"}
 UNORDERED = "'IMAGE' is damaged: a sparse file's map is out of order, at byte {} of the archive"
 MALFORMED = "'IMAGE' is damaged: a sparse file's map is malformed, at byte {} of the archive"
-UNFIT = "'IMAGE' is damaged: a sparse file's map does not fit its size, at byte {} of the archive"
+UNFIT = "'IMAGE' is damaged: a sparse file's map does not match the file's size, at byte {} of the archive"
 AMBIGUOUS = "'IMAGE' has {}: tools read different members from it"
-ODD_PIECE = AMBIGUOUS.format("a sparse file with a piece that ends inside a block")
+ODD_PIECE = AMBIGUOUS.format("a sparse file with a data segment that ends inside a block")
 UNUSUAL = AMBIGUOUS.format("an unusual description of a sparse file")
-COUNT = (
-    "'IMAGE' is damaged: a sparse file's map does not fit its number of pieces, at byte 1024 of the archive"
-)
-NO_END = AMBIGUOUS.format("a sparse file without a piece at its end")
+COUNT = "'IMAGE' is damaged: a sparse file's map has the wrong number of entries, at byte 1024 of the archive"
+NO_END = AMBIGUOUS.format("a sparse file whose map ends before the end of the file")
 MISPLACED = AMBIGUOUS.format("a sparse file with misplaced records")
 BEHIND = AMBIGUOUS.format("a sparse file with data after the end of its map")
 FULL = b"x" * BLOCK
@@ -250,7 +248,7 @@ def test_a_global_header_must_not_set_the_name_or_the_data_or_the_attributes_of_
         (
             lambda n: pax({**SPARSE_1, "GNU.sparse.realsize": b"0"}) + file(padded(b"%03d\n" % (64 * n - 1) + b"000\n000\n" * (64 * n - 1))),
             {"header_bytes": 3 * BLOCK}, 3,
-            LimitError, "'IMAGE' has a sparse file with too many pieces",
+            LimitError, "'IMAGE' has a sparse file whose map has too many entries",
         ),
     ],
     ids=["members", "header", "all headers", "name", "target", "attribute", "value", "globals", "empty globals", "in a row", "size", "map"],

@@ -341,7 +341,7 @@ REPLACING = {
 
 @as_root
 @pytest.mark.parametrize("name", REPLACING)
-def test_attack_83_a_large_file_of_the_directorys_owner_is_not_replaced(tmp_path, name):
+def test_attack_83_a_large_file_of_the_owner_of_the_directory_is_not_replaced(tmp_path, name):
     """root's hook removed a file of 800,000 shared blocks, which took 16 seconds of system time.
 
     The owner waited for the lock file, and then renamed the large file.
@@ -370,7 +370,7 @@ def test_attack_83_a_large_file_of_the_directorys_owner_is_not_replaced(tmp_path
         REPLACING[name](state_directory)
 
 
-def test_the_error_about_a_held_lock_shows_only_the_text_of_the_latest_holder(tmp_path):
+def test_the_error_about_a_held_lock_shows_only_the_purpose_that_was_recorded_last(tmp_path):
     with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
         for what in ("hook for a container", "trigger"):
             first.lock(what)

@@ -89,7 +89,7 @@ def test_a_refused_request_for_events_gives_an_error_message(pieces, error, mess
         (b"\xff\x81a", (15, b"a"), b""),
     ],
 )
-def test_a_websocket_frame_is_read_only_when_it_is_complete(data, frame, left):
+def test_a_websocket_frame_is_not_read_before_it_is_complete(data, frame, left):
     made = stream()
     made._data += data
     assert made._frame() == frame

@@ -572,7 +572,7 @@ BAD, DENIED = http.client.BadStatusLine("x"), PermissionError(13, "denied")
         ([DONE, DENIED, DONE], 0, 0, None),
     ],
 )
-def test_a_failed_request_is_sent_again_only_if_the_client_has_got_an_answer_before(
+def test_a_failed_request_is_sent_again_only_if_an_earlier_request_was_answered(
     outcomes, pauses, seconds, error, monkeypatch
 ):
     """A daemon that stops closes idle connections, and a daemon that restarts refuses connections for a while."""

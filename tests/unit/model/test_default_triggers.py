@@ -55,7 +55,7 @@ def test_a_diff_with_an_existing_root_filesystem_shows_the_next_start():
 
 def test_a_note_says_that_no_daemon_sets_the_pending_trigger():
     (note,) = first_start(instance("zzz")).notes
-    assert note == "no daemon sets 'zzz' as volatile.apply_template: a user has set it by hand"
+    assert note == "no daemon sets volatile.apply_template to 'zzz': a user has set it by hand"
 
 
 def test_a_note_says_that_a_running_instance_has_a_pending_trigger():

@@ -36,8 +36,8 @@ def notes(text: str, host: str = "incus", *, kind: str = "container", triggers=B
 )
 def test_a_note_names_the_files_that_read_the_pending_key_in_the_second_pass(host, kind, kinds):
     assert notes(READS, host, kind=kind) == [
-        f"it is unknown whether {kinds} of {host} still have {PENDING_KEY} in the start pass: templater"
-        " assumes this, because containers of incus-debian and lxd-debian do; affected files: /a, /c"
+        f"assuming that {kinds} of {host} still have {PENDING_KEY} in the start pass,"
+        " like containers of incus-debian and lxd-debian; affected files: /a, /c"
     ]
 
 

@@ -19,7 +19,7 @@ def planned(action, error=None):
     return SimpleNamespace(action=action, error=error)
 
 
-READ = "values that the template reads have changed"
+READ = "the template's input has changed"
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ READ = "values that the template reads have changed"
         ({"by_hand": False, "change": planned(FAILED, TemplateError("broken"))}, ("no", "fails", "broken")),
         ({"by_hand": False, "change": planned(CREATE)}, ("no", "would create", "")),
         ({"by_hand": False, "change": planned(UPDATE), "recorded": recorded()}, ("no", "would update", READ)),
-        ({"by_hand": None, "change": planned(UPDATE), "recorded": recorded("user.a", "user.b")}, ("unknown", "would update", f"{READ} (it reads user.a, user.b)")),
+        ({"by_hand": None, "change": planned(UPDATE), "recorded": recorded("user.a", "user.b")}, ("unknown", "would update", f"{READ} (the template reads user.a, user.b)")),
         ({"by_hand": False, "change": planned(UPDATE), "recorded": recorded("user.a"), "template_changed": True}, ("no", "would update", "the template has changed")),
         ({"by_hand": False, "change": planned(KEEP), "recorded": recorded("user.a"), "template_changed": True}, ("no", "no change", "")),
     ],

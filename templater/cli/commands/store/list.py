@@ -8,8 +8,8 @@ from . import data, day
 
 HELP = """Show the images of the store.
 
-A FILTER is KEY=VALUE for a property, type, architecture, public, auto_update or cached. Any other word is a
-part of an alias, or the beginning of a fingerprint. Images must match all filters.
+A FILTER is KEY=VALUE, where KEY is a property, or one of type, architecture, public, auto_update and cached.
+A FILTER without '=' is a part of an alias, or the beginning of a fingerprint. Images must match all filters.
 
 \b
 Examples:
