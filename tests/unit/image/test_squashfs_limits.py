@@ -2,6 +2,7 @@
 
 import lzma
 import random
+import struct
 import zlib
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from templater.image.lzo import _length, decompress_lzo
 from templater.image.open_file import OpenFile
 from templater.image.squashfs_directories import _lzo, check_directories, load_decompressor
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
-from tests.attacks.test_squashfs import directory_inode, many_names, nested, one_directory
+from tests.attacks.test_squashfs import directory_inode, many_names, nested, one_directory, two_files
 from tests.attacks.test_squashfs import squashfs as written
 
 
@@ -50,6 +51,7 @@ LIKE = ", so tools would read different files"
     ("change", "error", "message"),
     [
         ({"cut": 9}, RefusedError, f"'{{}}': a directory has more names than its size allows{LIKE}"),
+        ({"cut": 1}, RefusedError, f"'{{}}': a directory has more names than its size allows{LIKE}"),
         ({"count": 3}, RefusedError, f"'{{}}': a directory has more names than its size allows{LIKE}"),
         ({"count": 257}, RefusedError, f"'{{}}': a directory has too many names below one header{LIKE}"),
         ({"kind": 2}, RefusedError, f"'{{}}': the type or number of an inode differs from its directory entry{LIKE}"),
@@ -61,6 +63,7 @@ LIKE = ", so tools would read different files"
             "so only some tools would read the attributes",
         ),
         ({"cut": -1}, InputError, "'{}' can't be read: it was cut short"),
+        ({"cut": 29}, InputError, "'{}' can't be read: it was cut short"),
     ],
 )  # fmt: skip
 def test_an_ambiguous_squashfs_directory_is_refused_with_a_reason(change, error, message, tmp_path):
@@ -73,10 +76,36 @@ def test_an_ambiguous_squashfs_directory_is_refused_with_a_reason(change, error,
     )
 
 
+def test_a_squashfs_file_can_say_that_it_has_no_extended_attributes(tmp_path):
+    path = one_directory(tmp_path / "i", flags=0x200)
+    data = bytearray((tmp_path / "i").read_bytes())
+    data[56:64] = b"\xff" * 8  # there is no table of attributes
+    (tmp_path / "i").write_bytes(data)
+    check_directories(path, DEFAULT)
+
+
 def test_a_squashfs_directory_that_occurs_in_two_places_is_refused(tmp_path):
     path = nested(tmp_path / "i", 2)
     message = f"'{path}': a directory occurs in two places{LIKE}"
     assert failed(check_directories, path, DEFAULT) == (RefusedError, message, "")
+
+
+def test_a_name_in_a_squashfs_file_has_at_most_256_bytes(tmp_path):
+    check_directories(two_files(tmp_path / "i", (b"a", b"b" * 256)), DEFAULT)
+    message = f"'{tmp_path}/i': a directory has more names than its size allows{LIKE}"
+    path = two_files(tmp_path / "i", (b"a", b"b" * 257))
+    assert failed(check_directories, path, DEFAULT) == (RefusedError, message, "")
+
+
+def test_a_squashfs_directory_with_the_long_form_of_an_inode_is_read(tmp_path):
+    """mksquashfs writes this form for a directory with many names."""
+    entries = struct.pack("<III", 0, 0, 1) + struct.pack("<HhHH", 0, 0, 1, 0) + b"a"
+    long = struct.pack("<HHHHII", 8, 0o755, 0, 0, 0, 2) + struct.pack(
+        "<IIIIHHI", 3, len(entries) + 3, 0, 3, 0, 0, 2**32 - 1
+    )
+    path = written(tmp_path / "i", [directory_inode(1), long], entries)
+    check_directories(path, DEFAULT._replace(members=1))
+    assert failed(check_directories, path, DEFAULT._replace(members=0))[0] is LimitError
 
 
 def test_the_number_of_names_in_all_squashfs_directories_has_a_limit(tmp_path):
@@ -142,6 +171,14 @@ def test_bytes_that_span_several_squashfs_blocks_are_read_completely(offset, siz
     assert walk._bytes(0, 0, offset, size) == result
 
 
+@pytest.mark.parametrize("size", [1, 8192])
+def test_a_squashfs_block_without_compression_has_up_to_8_kib(size):
+    walk = squashfs_directories._Walk(
+        "p", Blocks(b"x" * size), bytes(96), squashfs_directories._inflate, DEFAULT
+    )
+    assert walk._bytes(0, 0, 0, size) == b"x" * size
+
+
 @pytest.mark.parametrize(
     ("decompress", "members"), [(squashfs_directories._inflate, 20), (squashfs_directories._lzo, 150)]
 )
@@ -168,6 +205,26 @@ def test_a_squashfs_block_is_decompressed_to_at_most_one_byte_above_its_size_lim
     decompress = load_decompressor(f"{tmp_path}/i")
     assert decompress(pack(b"abc")) == b"abc"
     assert len(decompress(pack(bytes(9000)))) == 8193
+
+
+def pack_with_dictionary(mebibytes, kind):
+    """Return a compressed block whose decompressor needs a dictionary of 24 or 48 MiB."""
+    packed = bytearray(lzma.compress(b"abc", lzma.FORMAT_ALONE if kind == 2 else lzma.FORMAT_XZ))
+    if kind == 2:
+        packed[1:5] = (mebibytes << 20).to_bytes(4, "little")
+    else:
+        packed[16] = {24: 25, 48: 27}[mebibytes]
+        packed[20:24] = zlib.crc32(packed[12:20]).to_bytes(4, "little")
+    return bytes(packed)
+
+
+@pytest.mark.parametrize("kind", [2, 4])
+def test_a_squashfs_block_cannot_make_the_decompressor_use_more_than_32_mib(kind, tmp_path):
+    (tmp_path / "i").write_bytes(bytes(20) + bytes([kind, 0]) + bytes(74))
+    decompress = load_decompressor(f"{tmp_path}/i")
+    assert decompress(pack_with_dictionary(24, kind)) == b"abc"
+    with pytest.raises(lzma.LZMAError, match=r"^Memory usage limit exceeded$"):
+        decompress(pack_with_dictionary(48, kind))
 
 
 def test_a_squashfs_file_with_an_unknown_compression_or_a_missing_library_is_refused(tmp_path, monkeypatch):
