@@ -8,6 +8,8 @@ import pytest
 from templater.hooks import annotated_paths
 from templater.hooks.annotated_paths import open_source, read_description
 from templater.model.errors import RefusedError, TemplaterError
+from templater.model.file_names import MAX_PATH
+from tests.rootfs_builders import as_root
 
 IMAGE_HINT = "keep image sources in a directory of their own, such as /var/lib/templater/images"
 APART = "keep image sources apart from instances"
@@ -26,7 +28,8 @@ def places(tmp_path):
 
 def opened(places, path, allowed=("more", "images")):
     folders = [str(places / name) for name in allowed]
-    image = open_source(str(places / path), folders, str(places / "bundle"), str(places / "bundle/rootfs"))
+    path = os.path.join(places, path)  # keeps repeated slashes, unlike Path
+    image = open_source(path, folders, str(places / "bundle"), str(places / "bundle/rootfs"))
     image.close()
 
 
@@ -36,8 +39,10 @@ def described(places, path, allowed=("more", "images")):
 
 def refusal(function, places, *arguments):
     """Return the message, the hint and the notes of the error. ``~`` is the folder of the test."""
+    before = os.listdir("/proc/self/fd")
     with pytest.raises(TemplaterError) as caught:
         function(places, *arguments)
+    assert os.listdir("/proc/self/fd") == before, "a refused file stays open"
     error = caught.value
     words = (error.message, error.hint, *error.notes)
     return tuple(each.replace(str(places), "~") for each in words)
@@ -62,6 +67,21 @@ def a_backup(places):
 
 def a_state(places):
     (places / "images/web/.templater").mkdir()
+
+
+def a_link_into_an_instance(places):
+    (places / "images/web/rootfs").mkdir()
+    (places / "images/link").symlink_to("web/rootfs")
+
+
+def linked_metadata(places):
+    (places / "images/web/metadata.yaml").unlink()
+    (places / "images/web/metadata.yaml").symlink_to("../web.yaml")
+
+
+def a_shared_template(places):
+    (places / "images/web/templates/a.tpl").touch()
+    (places / "images/web/templates/a.tpl").chmod(0o666)
 
 
 def shared(path, mode):
@@ -89,16 +109,23 @@ REFUSALS = [
     (opened, an_instance, "images/web", ("an annotation uses the instance directory '~/images/web': it contains 'instance.yaml'", IMAGE_HINT)),
     (opened, a_backup, "images/web", ("an annotation uses the instance directory '~/images/web': it contains 'backup.yaml'", IMAGE_HINT)),
     (opened, a_state, "images/web", ("an annotation uses the instance directory '~/images/web': it contains '.templater'", IMAGE_HINT)),
+    (opened, nothing, "images/a\0b", ("an annotation names '~/images/a\\x00b', which is not below ~/more or ~/images", MOVE)),
+    (opened, a_link_into_an_instance, "images/link", ("an annotation names '~/images/web/rootfs', but 'rootfs' belongs to an instance", APART)),
+    (opened, linked_metadata, "images/web", ("an annotation uses '~/images/web/metadata.yaml', which must not be a symlink", "")),
     (opened, nothing, "images/none", ("'~/images/none' does not exist", "")),
+    (opened, nothing, "images/web.yaml", ("'~/images/web.yaml' is a file, not a directory", "", "an annotation names '~/images/web.yaml'")),
+    (opened, nothing, "images/web.yaml/x", ("'~/images/web.yaml/x' can't be used: not a directory", "")),
     (opened, shared("images", 0o775), "images/web", changeable("images", "0775")),
     (opened, shared("images", 0o1777), "images/web", changeable("images", "1777")),
     (opened, shared("images/web", 0o757), "images/web", changeable("images/web", "0757")),
     (opened, shared("images/web/metadata.yaml", 0o666), "images/web", changeable("images/web/metadata.yaml", "0666")),
     (opened, shared("images/web/templates", 0o777), "images/web", changeable("images/web/templates", "0777")),
+    (opened, a_shared_template, "images/web", changeable("images/web/templates/a.tpl", "0666")),
     (described, nothing, "other/web.yaml", ("an annotation names '~/other/web.yaml', which is not below ~/more or ~/images", MOVE)),
     (described, nothing, "images/instance.yaml", ("an annotation names '~/images/instance.yaml': the file name 'instance.yaml' is reserved for instance directories", "rename the description, for example to web.yaml")),
     (described, nothing, "images/backup.yaml.1", ("an annotation names '~/images/backup.yaml.1': the file name 'backup.yaml.1' is reserved for instance directories", "rename the description, for example to web.yaml")),
     (described, shared("images/web.yaml", 0o646), "images/web.yaml", (*changeable("images/web.yaml", "0646"), "an annotation names '~/images/web.yaml'")),
+    (described, shared("images/web.yaml", 0o1646), "images/web.yaml", (*changeable("images/web.yaml", "1646"), "an annotation names '~/images/web.yaml'")),
     (described, nothing, "images/none.yaml", ("'~/images/none.yaml' does not exist", "", "an annotation names '~/images/none.yaml'")),
 ]  # fmt: skip
 
@@ -133,6 +160,63 @@ def test_a_path_inside_the_root_filesystem_of_the_container_is_refused_as_image_
         f"an annotation names '{places}/images/web/templates', which is in the container's root filesystem"
     )
     assert caught.value.hint == "use an image source outside the root filesystem"
+
+
+@pytest.mark.parametrize(("length", "accepted"), [(MAX_PATH, True), (MAX_PATH + 1, False)])
+def test_an_annotation_can_name_a_path_of_4095_characters(places, length, accepted):
+    path = f"{places}/images".ljust(length - len("web"), "/") + "web"
+    if accepted:
+        opened(places, path)
+    else:
+        assert "names a path of more than 4095 characters" in refusal(opened, places, path)[0]
+
+
+def test_an_image_whose_templates_are_not_a_directory_is_opened_for_a_later_error(places):
+    (places / "images/web/templates").rmdir()
+    (places / "images/web/templates").touch()
+    opened(places, "images/web")
+
+
+@as_root
+def test_an_allowed_directory_behind_a_link_of_another_user_is_refused(places):
+    (places / "other/images").symlink_to(places / "images")
+    opened(places, "other/images/web", ["other/images"])
+    for path in (places / "other", places / "other/images"):
+        os.chown(path, 1234, 1234, follow_symlinks=False)
+    assert refusal(opened, places, "other/images/web", ["other/images"])[0] == (
+        "'~/other' belongs to another user (uid 1234), who can exchange '~/other/images' with another one"
+    )
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("function", "path", "foreign", "accepted"),
+    [
+        (opened, "images/group/web", ["images", "."], True),
+        (opened, "images/group/web", ["images/group"], False),
+        (opened, "images/group/web", ["images/group/web"], False),
+        (described, "images/group/web.yaml", ["images", "."], True),
+        (described, "images/group/web.yaml", ["images/group"], False),
+        (described, "images/group/web.yaml", ["images/group/web.yaml"], False),
+    ],
+)
+def test_users_outside_of_a_user_namespace_may_own_only_the_allowed_directory_and_those_above(
+    function, path, foreign, accepted, places, monkeypatch
+):
+    """The owner of the root directory stands for all of them."""
+    (places / "images/group").mkdir()
+    for name in ("web", "web.yaml"):
+        (places / "images" / name).rename(places / "images/group" / name)
+    for each in foreign:
+        os.chown(places / each, 1234, 1234)
+    lstat = os.lstat
+    top = SimpleNamespace(st_uid=1234, st_mode=0o40755)
+    monkeypatch.setattr(annotated_paths.os, "lstat", lambda path: top if path == "/" else lstat(path))
+    if accepted:
+        function(places, path)
+    else:
+        (refused,) = foreign
+        assert f"'~/{refused}', which other users can change" in refusal(function, places, path)[0]
 
 
 def test_an_annotation_with_an_instance_description_is_refused_without_the_allow_instance_option(places):
