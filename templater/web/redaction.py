@@ -18,6 +18,10 @@ SHORTEST: Final = 4
 SHORTEST_LINE: Final = 8
 #: maximum number of characters of the image's texts that are searched; later lines are redacted everywhere
 MOST_SEARCHED: Final = 2_000_000_000
+#: Maximum number of characters that are compared with secret lines. Later texts are redacted as a whole.
+#: A comparison takes about as long as 200 more characters.
+MOST_COMPARED: Final = 500_000_000
+_COMPARISON: Final = 200
 
 
 class Redaction(SecretKeys):
@@ -30,7 +34,7 @@ class Redaction(SecretKeys):
         super().__init__(instances if enabled else ())
         self.public = public
         self.enabled = enabled
-        self._searched = 0
+        self._searched = self._compared = 0
         lines = {line.strip() for value in self.values for line in value.split("\n")}
         parts = {line for line in lines if len(line) >= SHORTEST_LINE and not self._is_public(line)}
         parts |= {value for value in self.values if len(value) >= SHORTEST and not self._is_public(value)}
@@ -38,18 +42,26 @@ class Redaction(SecretKeys):
         self._parts: dict[str, dict[int, set[str]]] = {}
         for part in sorted(parts, key=len, reverse=True):
             self._parts.setdefault(part[:SHORTEST], {}).setdefault(len(part), set()).add(part)
+        #: the work of one search for all parts with the same first characters
+        self._work = {start: sum(lengths) + _COMPARISON * len(lengths) for start, lengths in self._parts.items()}
 
     def scrub(self, text: str) -> str:
         """Return a text without secret values and their lines.
+
+        If the search takes too long, return MARK instead of the whole text.
 
         A template can change a secret, so a text that a template may have made from a secret must not be
         shown at all: see ``reads_secret``.
         """
         kept, start, end = [], 0, 0
         for place in range(len(text) if self._parts else 0):
-            lengths = self._parts.get(text[place : place + SHORTEST])
+            beginning = text[place : place + SHORTEST]
+            lengths = self._parts.get(beginning)
             if lengths is None:
                 continue
+            self._compared += self._work[beginning]
+            if self._compared > MOST_COMPARED:
+                return MARK
             size = next((size for size in lengths if text[place : place + size] in lengths[size]), 0)
             if size and place >= end:  # otherwise, the part overlaps an earlier part
                 kept += [text[start:place], MARK]

@@ -8,10 +8,12 @@ import pytest
 from templater import pongo2
 from templater.image import metadata_edit
 from templater.model.errors import InputError, LimitError, MetadataError, RenderError
+from templater.model.instance import Instance
 from templater.model.source import Source
 from templater.parsing.instance_description import read_instance
 from templater.parsing.metadata_yaml import read_metadata
 from templater.parsing.yaml_nodes import Rules
+from templater.web.redaction import MARK, Redaction
 
 
 @pytest.fixture(autouse=True)
@@ -172,3 +174,9 @@ def test_many_unused_yaml_anchors_are_removed_in_linear_time() -> None:
     anchors = ", ".join(f"&a{number} 1" for number in range(20_000))
     text = f"{FACTS}templates:\n  /a: {{when: [start], template: t, x: [{anchors}]}}\n"
     assert "a19999" not in metadata_edit.remove_rule(source(text), "/a").text
+
+
+def test_attack_50_secret_lines_of_a_thousand_lengths_are_redacted_in_linear_time() -> None:
+    lines = "\n".join("a" * size + "b" for size in range(8, 1500))
+    redaction = Redaction([Instance("c1", config={"user.password": lines})])
+    assert redaction.scrub("a" * 500_000) == MARK

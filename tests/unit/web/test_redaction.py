@@ -50,6 +50,15 @@ def test_the_work_for_redacting_very_long_secrets_is_bounded(monkeypatch):
     assert found.scrub("at line number 99") == "at [redacted]"
 
 
+def test_a_text_is_redacted_as_a_whole_if_its_comparison_with_secret_lines_takes_too_long(monkeypatch):
+    monkeypatch.setattr(redaction, "MOST_COMPARED", 30_000)
+    document = "\n".join("a" * size + "b" for size in range(8, 28))
+    found = Redaction([Instance("c1", config={"user.user-data": document, "user.token": "wxyz"})])
+    assert found.scrub("x aaaaaaaab wxyz") == "x [redacted] [redacted]"
+    assert found.scrub("public " + "a" * 1000) == "[redacted]"
+    assert found.scrub("public") == "public"
+
+
 def test_texts_from_the_image_are_not_redacted():
     text = "begins with 'password: tr0ub4dor'"
     assert a_redaction("a\npassword: tr0ub4dor\n").scrub(text) == text
