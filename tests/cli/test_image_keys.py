@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from templater.model.source import Source
+from templater.parsing.instance_description import read_instance
+
 TEMPLATE = "{{ config_get('image.os', 'none') }} {{ config_get('volatile.uuid', 'none') }}\n"
 EXISTING = {"name": "web1", "status": "Stopped", "devices": {}, "config": {"image.release": "old"}}
 
@@ -134,6 +137,35 @@ def test_unpack_sets_the_keys_of_the_image(image, run):
     assert Path("made/instance.yaml").read_text().split("config:\n")[1] == (
         "  image.os: tiny\n  user.a: b\ndevices: {}\n"
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="unpacks files of other owners")
+@pytest.mark.parametrize("text", ["De\x85bian", "\x85", "a\u2028b\u2029", "\ufeffa", "é\x85", "a\n\x85\n", "x \r\n é"])
+def test_unpack_keeps_every_character_of_a_property(text, image, run):
+    metadata = image / "metadata.yaml"
+    metadata.write_text(metadata.read_text().replace("tiny", json.dumps(text)))
+    code, _, err = run("unpack", "image", "made", "-c", f"user.a={text}", "-c", f"user.{text}=b")
+    assert code == 0, err
+    found = read_instance(Source("instance.yaml", Path("made/instance.yaml").read_bytes()))
+    assert found.config == {"image.os": text, "user.a": text, f"user.{text}": "b"}
+
+
+def test_unpack_refuses_a_configuration_value_that_is_not_utf_8(image, run):
+    code, _, err = run("unpack", "image", "made", "-c", "user.a=a\udcffb")
+    assert (code, err.splitlines()[-1]) == (2, "templater: config: 'user.a' is not valid UTF-8")
+    code, _, err = run("unpack", "image", "made", "-d", "eth0,type=a\udcffb")
+    assert (code, err.splitlines()[-1]) == (2, "templater: eth0: 'type' is not valid UTF-8")
+    assert not Path("made").exists()
+
+
+def test_unpack_refuses_properties_that_make_instance_yaml_too_large_for_later_commands(image, run):
+    metadata = image / "metadata.yaml"
+    aliases = "".join(f", k{number}: *a" for number in range(400))
+    metadata.write_text(metadata.read_text().replace("tiny", f"&a {'x' * 15_000}{aliases}"))
+    code, _, err = run("unpack", "image", "made")
+    assert code == 4
+    assert "the configuration of the instance takes more than 4194304 bytes" in err
+    assert not Path("made").exists()
 
 
 def test_a_pending_trigger_that_the_user_sets_at_creation_is_kept(image, run):

@@ -73,7 +73,8 @@ def command(
     from ...image.fingerprint import fingerprint
     from ...image.unpack import unpack
     from ...image.whole_image import open_contents
-    from ...instances.state_directory import State, StateDirectory
+    from ...instances.state_directory import State, StateDirectory, write_whole
+    from ...model.file_names import INSTANCE
     from ...model.instance_name import require_name
     from ...model.pending_trigger import PENDING_KEY
 
@@ -92,10 +93,13 @@ def command(
     config = dict(described.config)
     pending = config.pop(PENDING_KEY, "") or "create"  # `.templater/state` records the trigger
 
+    data = instance_yaml(described.replace(config=config))
+
     warnings: list[str] = []
 
     def finish(folder: Root) -> None:
-        write_instance(folder, described.replace(config=config))
+        with folder.directory("/") as top:
+            write_whole(top, INSTANCE, data, mode=0o600)  # cloud-init keys contain passwords
         with StateDirectory(folder) as state_directory:
             state_directory.remember(State(pending=pending, name=described.name, image=known_as))
         try:  # so that the first start is fast
@@ -144,12 +148,18 @@ def described_by(description: options.Description, metadata: bytes) -> Instance:
     )
 
 
-def write_instance(folder: Root, instance: Instance) -> None:
-    """Write instance.yaml, readable only by its owner, because cloud-init keys contain passwords."""
+def instance_yaml(instance: Instance) -> bytes:
+    """Return the instance.yaml of an instance.
+
+    Raises InputError or LimitError if later commands and hooks could not read the same values from the file.
+    """
     import yaml
 
-    from ...instances.state_directory import write_whole
+    from ...instances.instance_directory import MAX_INSTANCE
+    from ...model.errors import InputError, LimitError
     from ...model.file_names import INSTANCE
+    from ...model.source import Source, is_whole
+    from ...parsing.instance_description import read_instance
 
     value = {
         "name": instance.name,
@@ -159,9 +169,24 @@ def write_instance(folder: Root, instance: Instance) -> None:
         "config": dict(instance.config),
         "devices": {name: dict(device) for name, device in instance.devices.items()},
     }
-    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=2**20)
-    with folder.directory("/") as top:
-        write_whole(top, INSTANCE, text.encode("utf-8", "surrogateescape"))
+    for kind, texts in (("config", value["config"]), *value["devices"].items()):
+        for key, text in texts.items():
+            if not is_whole(kind + key + text):
+                raise InputError(f"{printable(kind)}: '{printable(key)}' is not valid UTF-8")
+    text = str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=2**20))
+    if any(character in text for character in _LINE_BREAKS):
+        text = str(yaml.safe_dump(value, sort_keys=False, width=2**20))  # escapes them
+    data = text.encode()
+    if len(data) > MAX_INSTANCE:
+        raise LimitError(f"the configuration of the instance takes more than {MAX_INSTANCE} bytes")
+    found = read_instance(Source(INSTANCE, data))
+    if found.config != instance.config or found.devices != instance.devices:
+        raise InputError(f"{INSTANCE} can't hold the configuration of the instance")
+    return data
+
+
+#: characters that PyYAML writes as they are, although YAML readers change them to spaces or line feeds
+_LINE_BREAKS = "\x85\u2028\u2029"
 
 
 def _policy(keep: tuple[str, ...], trusted: bool) -> Policy:
