@@ -1,7 +1,8 @@
 """simplestreams catalogs: bounded JSON, decoded by the rules of Go's clients.
 
 Incus and LXD decode catalogs with Go's JSON package. A single value of a wrong type makes a client list
-nothing. Go's package ignores unknown keys and the case of keys, and treats null as missing.
+nothing. Go's package ignores unknown keys and the case of keys, and treats null as missing. If a key occurs
+twice in an object, Go's package combines the two values, so templater refuses such a catalog.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from functools import partial
 from typing import IO, Any
 
 from ..model.errors import InputError, LimitError
-from ..model.source import printable
+from ..model.source import printable, whole_characters
 
 #: clients whose behaviour templater predicts; each name stands for releases that behave alike
 CLIENTS = ("incus-6.0", "incus-7", "lxd")
@@ -147,7 +148,7 @@ _PIECE = 1 << 20
 def parse_json(data: bytes, name: str) -> Any:
     """Parse a catalog file.
 
-    Raises InputError for invalid JSON, and LimitError for a file that is too large.
+    Raises InputError for invalid JSON and for repeated keys, and LimitError for a file that is too large.
     """
     if not data:
         raise InputError(f"'{printable(name)}' is empty")
@@ -157,14 +158,52 @@ def parse_json(data: bytes, name: str) -> Any:
     collecting = gc.isenabled()
     gc.disable()  # parsing creates no garbage, so collecting would only take time
     try:
-        return json.loads(data.decode("utf-8", "replace"), parse_constant=refuse_constant)
+        return decode_json(data.decode("utf-8", "replace"))
     except RecursionError:
         raise InputError(f"'{printable(name)}' is nested too deeply") from None
+    except RepeatedKeyError as error:
+        raise CombinedError(f"'{printable(name)}': {error}") from None
     except ValueError as error:
         raise InputError(f"'{printable(name)}' is not valid JSON: {_lower(str(error))}") from None
     finally:
         if collecting:
             gc.enable()
+
+
+class RepeatedKeyError(ValueError):
+    """The error for a key that occurs twice in an object."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key '{printable(key[:_SHOWN])}' occurs twice in an object")
+
+
+class CombinedError(InputError):
+    """The error for two keys of an object whose values the clients would combine."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="the clients of Incus and LXD would combine the values of both")
+
+
+#: maximum number of characters of a key in a message
+_SHOWN = 80
+
+
+def decode_json(text: str) -> Any:
+    """Decode a JSON text of a server. Raises ValueError for invalid JSON and for repeated keys."""
+    hook = _object_as_in_go if "\\ud" in text or "\\uD" in text else _object
+    return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=hook)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise RepeatedKeyError(Counter(key for key, _ in pairs).most_common(1)[0][0])
+    return found
+
+
+def _object_as_in_go(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object whose keys contain U+FFFD instead of lone surrogates, which differ only in Python."""
+    return _object([(whole_characters(key), value) for key, value in pairs])
 
 
 def count_values(data: bytes) -> int:
@@ -327,13 +366,18 @@ _COMBINED_SET = frozenset(COMBINED)
 
 
 def _fields(raw: Any, spec: Mapping[str, str], place: str, decoded: Decoded) -> dict[str, Any]:
-    """Return the known fields of an object. If keys differ only in case, the last key wins."""
+    """Return the known fields of an object.
+
+    If keys of plain values differ only in case, the last key wins. Raises InputError for such keys of objects
+    or lists, because Go combines their values.
+    """
     if raw is None:
         return {}
     if type(raw) is not dict:
         decoded.add_mismatch(place, raw, "object")
         return {}
     fields = {}
+    odd = set()
     for key, value in raw.items():
         kind = spec.get(key)
         if kind is None:
@@ -341,6 +385,9 @@ def _fields(raw: Any, spec: Mapping[str, str], place: str, decoded: Decoded) -> 
             kind = spec.get(folded)
             if kind is None:
                 continue
+            if kind in ("object", "list") and (folded in raw or folded in odd):
+                raise CombinedError(f"{place} has the key '{printable(folded)}' twice")
+            odd.add(folded)
             decoded.add_odd_key(place, key)
             key = folded
         if value is None:

@@ -14,7 +14,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from ..model.source import printable
-from .catalog_decoder import refuse_constant
+from .catalog_decoder import decode_json
 
 _FIRST, _LAST = b'"products":{\n', b"}}\n"
 _ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
@@ -119,7 +119,7 @@ def read_lines(file: IO[bytes]) -> tuple[dict[str, Any], Iterator[tuple[str, Any
     """
     first = file.readline()
     text = first.removesuffix(_FIRST).removesuffix(b",") + b"}"
-    document = json.loads(text, parse_constant=refuse_constant)
+    document = decode_json(text.decode())
     if _first_line(document) != first:
         raise ValueError("unexpected first line")
     return document, _read_products(file, first)
@@ -141,7 +141,7 @@ def _read_products(file: IO[bytes], first: bytes) -> Iterator[tuple[str, Any, in
 
 def _parse(text: bytes) -> tuple[str, Any]:
     """Return the name and value of a line. Raises ValueError unless the line has exactly one value."""
-    ((name, product),) = json.loads(f"{{{text.decode()}}}", parse_constant=refuse_constant).items()
+    ((name, product),) = decode_json(f"{{{text.decode()}}}").items()
     return name, product
 
 

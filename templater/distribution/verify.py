@@ -13,7 +13,16 @@ from ..model.architectures import kernel_name
 from ..model.errors import InputError, LimitError
 from ..model.progress import Progress, silent
 from ..model.source import printable
-from .catalog_decoder import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, IndexEntry, Product, decode_index
+from .catalog_decoder import (
+    CLIENTS,
+    DOWNLOADS,
+    INDEX_PATH,
+    CombinedError,
+    Decoded,
+    IndexEntry,
+    Product,
+    decode_index,
+)
 from .client_image_list import MOST_IMAGES, UNIFIED, Image, day, list_images
 from .local_stream import Stream
 from .serve_limits import ServedSize, check_catalog_size
@@ -212,6 +221,10 @@ def _read(read: Callable[[], _T], path: str, code: str, report: Report) -> _T | 
         )
     except LimitError:
         raise
+    except CombinedError as error:
+        report.add(
+            ERROR, code, f"'{printable(path)}'", f"the client combines the values of both: {error.message}"
+        )
     except InputError as error:
         report.add(ERROR, code, f"'{printable(path)}'", f"the client lists no images at all: {error.message}")
     return None

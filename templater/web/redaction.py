@@ -43,7 +43,9 @@ class Redaction(SecretKeys):
         for part in sorted(parts, key=len, reverse=True):
             self._parts.setdefault(part[:SHORTEST], {}).setdefault(len(part), set()).add(part)
         #: the work of one search for all parts with the same first characters
-        self._work = {start: sum(lengths) + _COMPARISON * len(lengths) for start, lengths in self._parts.items()}
+        self._work = {
+            start: sum(lengths) + _COMPARISON * len(lengths) for start, lengths in self._parts.items()
+        }
 
     def scrub(self, text: str) -> str:
         """Return a text without secret values and their lines.

@@ -140,7 +140,9 @@ def test_unpack_sets_the_keys_of_the_image(image, run):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="unpacks files of other owners")
-@pytest.mark.parametrize("text", ["De\x85bian", "\x85", "a\u2028b\u2029", "\ufeffa", "é\x85", "a\n\x85\n", "x \r\n é"])
+@pytest.mark.parametrize(
+    "text", ["De\x85bian", "\x85", "a\u2028b\u2029", "\ufeffa", "é\x85", "a\n\x85\n", "x \r\n é"]
+)
 def test_unpack_keeps_every_character_of_a_property(text, image, run):
     metadata = image / "metadata.yaml"
     metadata.write_text(metadata.read_text().replace("tiny", json.dumps(text)))

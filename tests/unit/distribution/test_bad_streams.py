@@ -112,11 +112,12 @@ def test_a_hostile_catalog_gives_one_error_and_writes_nothing_outside_the_store(
         ("{", "not valid JSON"),
         ("[" * 200_000, "nested too deeply"),
         ('{"products": {"a": NaN}}', "not valid JSON"),
+        ('{"products": {"a": {}}, "products": {}}', "the key 'products' occurs twice in an object"),
         ("[" + "0," * 4_000_000 + "0]", "values"),
         (" " * (33 << 20), "MiB"),
         ('{"products": {}}', "no image"),
     ],
-    ids=["empty", "cut", "nested", "NaN", "values", "size", "nothing"],
+    ids=["empty", "cut", "nested", "NaN", "twice", "values", "size", "nothing"],
 )
 @pytest.mark.parametrize("path", [INDEX, IMAGES])
 def test_a_catalog_that_cannot_be_read_gives_one_error(stream, capsys, path, text, said):

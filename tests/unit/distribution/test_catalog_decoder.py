@@ -41,6 +41,38 @@ def test_json_that_every_client_refuses_gives_an_input_error(data):
         parse_json(data, "images.json")
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('{"products": {"a": {}}, "products": {"b": {}}}', "products"),
+        ('{"products": {"a": {}}, "pro\\u0064ucts": null}', "products"),
+        ('[{"a": {"versions": {"1": {}, "2": {}, "1": {}}}}]', "1"),
+        ('{"\\ud800": 1, "\\uDFFF": 2}', "\ufffd"),
+        ('{"\\ud800": 1, "\ufffd": 2}', "\ufffd"),
+    ],
+)
+def test_a_key_that_occurs_twice_is_refused_because_go_combines_its_values(text, key):
+    with pytest.raises(InputError, match=f"^'images.json': the key '{key}' occurs twice in an object$"):
+        parse_json(text.encode(), "images.json")
+
+
+def test_keys_of_invalid_bytes_that_go_reads_alike_are_refused():
+    with pytest.raises(InputError, match="occurs twice"):
+        parse_json(b'{"\xff": 1, "\xfe": 2}', "images.json")
+
+
+@pytest.mark.parametrize(
+    "keys", [("products", "Products"), ("Products", "products"), ("PRODUCTS", "Products")]
+)
+def test_keys_of_objects_that_differ_only_in_case_are_refused_because_go_combines_them(keys):
+    with pytest.raises(InputError, match=r"^images.json has the key 'products' twice$"):
+        decoded({keys[0]: {"a": {}}, keys[1]: {"b": {}}})
+    with pytest.raises(InputError, match=r"^product 'a' has the key 'versions' twice$"):
+        decoded({"products": {"a": {"versions": {}, "Versions": None}}})
+    assert decoded({"products": {"a": {"os": "x", "OS": "y"}}})[0][0].os == "y"
+    assert decoded({"products": {"a": {}, "A": {}}, "x": 1, "X": 2})[0][1].name == "A"
+
+
 def test_a_catalog_of_the_largest_allowed_size_is_parsed_and_a_larger_one_is_refused(monkeypatch):
     with pytest.raises(LimitError, match=r"^'images\.json' has more than 32 MiB$"):
         parse_json(b" " * (module.MOST_BYTES + 1), "images.json")

@@ -111,6 +111,7 @@ OTHER_FORMS = {
     "not JSON": lambda text: text.replace('"p1":{', '"p1":{,'),
     "NaN": lambda text: text.replace('"versions":{}', '"versions":{},"x":NaN', 1),
     "nested": lambda text: text.replace('"versions":{}', '"versions":{},"x":' + "[" * 100_000 + "]" * 100_000, 1),
+    "versions twice": lambda text: text.replace('"versions":{}', '"versions":{},"versions":{}', 1),
     "no products": lambda text: text.partition('"p0"')[0] + "\n}}\n",
     "empty": lambda text: "",
 }  # fmt: skip

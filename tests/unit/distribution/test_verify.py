@@ -55,6 +55,17 @@ def file_of(tree, key):
     return Path(tree.path, item(json.loads(tree.read(IMAGES_PATH)), key)["path"])
 
 
+@pytest.mark.parametrize("path", [INDEX_PATH, IMAGES_PATH])
+def test_verify_reports_a_catalog_with_a_key_that_occurs_twice(tree, path):
+    file = Path(tree.path, path)
+    for key in ("format", "\\u0066ormat"):
+        file.write_text(file.read_text().replace("{", f'{{"{key}":"products:1.0",', 1))
+    messages = [each.message for each in verify(LocalStream(tree)).problems if each.level == "error"]
+    assert messages[0] == (
+        f"the client combines the values of both: '{path}': the key 'format' occurs twice in an object"
+    )
+
+
 def test_verify_reports_a_truncated_root_filesystem(tree):
     file_of(tree, "squashfs").write_bytes(b"hsqs")
     assert {("error", "hash"), ("warning", "size")} <= codes(tree)
