@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, LimitError, RefusedError
-from ..model.file_names import DISK, METADATA, TEMPLATES
+from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, read_descriptor, write_error
@@ -97,7 +97,7 @@ def _repack(
         for member in archive:
             name = layout.check(member)
             writer.inherited = archive.inherited
-            _refuse_hard_link(member, changes)
+            _refuse_hard_link(member)
             if name not in changes:
                 for raw in archive.raw():
                     writer.copy(raw)
@@ -119,10 +119,16 @@ def _repack(
     return layout.has_rootfs or DISK in layout.kinds
 
 
-def _refuse_hard_link(member: Member, changes: Changes) -> None:
-    if member.kind == HARD_LINK and member.target.removeprefix("./") in changes:
+def _refuse_hard_link(member: Member) -> None:
+    """Refuse a hard link that leads out of the root filesystem.
+
+    Otherwise, a change of its target would change the content of the link, too.
+    """
+    parts = [part for part in member.target.split("/") if part not in ("", ".")]
+    if member.kind == HARD_LINK and (parts[:1] != [ROOTFS] or ".." in parts):
         raise RefusedError(
-            f"'{printable(member.name)}' is a hard link to the changed file '{printable(member.target)}'",
+            f"'{printable(member.name)}' is a hard link to '{printable(member.target)}', "
+            "outside the root filesystem",
             hint="pack the image again: templater image export",
         )
 
@@ -218,6 +224,7 @@ def _stage(directory: Directory, name: str, data: bytes, held: contextlib.ExitSt
         view = view[os.write(fd, view) :]
     if before is not None and (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
         os.fchown(fd, before.st_uid, before.st_gid)
-    os.fchmod(fd, 0o644 if before is None else stat.S_IMODE(before.st_mode))
+    # without setuid bits: the old file can be a hard link to a program of another user
+    os.fchmod(fd, 0o644 if before is None else before.st_mode & 0o777)
     os.fsync(fd)
     return staged

@@ -131,6 +131,27 @@ def test_attack_60_repacking_keeps_the_owners_and_times_that_global_headers_give
     assert open_image(tmp_path / "i.tar").read_metadata().text == METADATA
 
 
+@pytest.mark.parametrize(
+    "target",
+    ["templates/a.tpl", "templates//a.tpl", "./templates/./a.tpl", "/templates/a.tpl", "rootfs/../templates/a.tpl",
+     "links/a.tpl", "metadata.yaml"],
+)  # fmt: skip
+def test_an_archive_whose_hard_links_lead_out_of_the_root_filesystem_is_not_repacked(target, tmp_path):
+    """Otherwise, the daemon would get the new content also under the name of the link."""
+    link = special("templates/b.tpl", tarfile.LNKTYPE, target)
+    path = tarball(tmp_path / "i.tar", [("metadata.yaml", METADATA), ("templates/a.tpl", "A"), link])
+    error = untouched(Path(path), lambda: replace(str(path), {"templates/a.tpl": b"new"}))
+    assert error.message == f"'templates/b.tpl' is a hard link to '{target}', outside the root filesystem"
+
+
+def test_hard_links_inside_the_root_filesystem_are_kept_when_an_archive_is_repacked(tmp_path):
+    link = special("rootfs/b", tarfile.LNKTYPE, "./rootfs/a")
+    path = tarball(tmp_path / "i.tar", [("metadata.yaml", METADATA), ("rootfs/a", "A"), link])
+    replace(str(path), {"metadata.yaml": METADATA.encode() + b"expiry_date: 7\n"})
+    with tarfile.open(path) as archive:
+        assert archive.getmember("rootfs/b").islnk()
+
+
 def test_repacking_through_a_link_changes_the_target_and_keeps_the_link(tmp_path):
     (tmp_path / "store").mkdir()
     tarball(tmp_path / "store/image.tar", [("metadata.yaml", METADATA)])
@@ -186,6 +207,7 @@ def test_a_failed_repack_leaves_the_image_unchanged(tmp_path):
     path = Path(tarball(tmp_path / "i.tar", members))
     error = untouched(path, lambda: replace(str(path), {"templates/a": None}))
     assert isinstance(error, RefusedError) and "hard link" in str(error)
+    path = Path(tarball(tmp_path / "i.tar", members[:2]))
     error = untouched(path, lambda: replace(str(path), {"templates/zz": b""}))
     assert isinstance(error, InputError) and "has no 'templates/zz'" in str(error)
     whole = path.read_bytes()
@@ -221,13 +243,21 @@ def test_repacking_a_directory_keeps_file_modes_and_leaves_no_temporary_files(tm
     (tmp_path / "metadata.yaml").write_text(METADATA)
     os.chmod(tmp_path / "metadata.yaml", 0o664)
     replace(str(tmp_path), {"metadata.yaml": b"x: y\n"}, {"templates/a": b"A"})
-    assert (tmp_path / "metadata.yaml").stat().st_mode & 0o777 == 0o664
+    assert (tmp_path / "metadata.yaml").stat().st_mode & 0o7777 == 0o664
     assert (tmp_path / "templates/a").read_text() == "A"
     replace(str(tmp_path), {"templates/a": None})
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
         "metadata.yaml",
         "templates",
     ]
+
+
+@pytest.mark.parametrize("mode", [0o4755, 0o2755, 0o1644])
+def test_a_changed_file_of_a_directory_loses_its_setuid_bits(mode, tmp_path):
+    (tmp_path / "metadata.yaml").write_text(METADATA)
+    (tmp_path / "metadata.yaml").chmod(mode)
+    replace(str(tmp_path), {"metadata.yaml": b"x: y\n"})
+    assert (tmp_path / "metadata.yaml").stat().st_mode & 0o7777 == mode & 0o777
 
 
 def image_with_templates(top, *names):
