@@ -66,6 +66,18 @@ def _client_folders(family: str) -> Iterator[str]:
         yield "/etc/lxc"
 
 
+def load_yaml(data: bytes | str) -> Any:
+    """Parse a YAML text. Raises YAMLError, also for impossible values such as ``2024-99-99``."""
+    try:
+        return yaml.safe_load(data)
+    except (ValueError, OverflowError) as error:
+        raise yaml.YAMLError(str(error)) from None
+    except (LookupError, AttributeError, TypeError):  # for values such as `!!bool x` and `!!timestamp x`
+        raise yaml.YAMLError("a value does not have the form of its tag") from None
+    except RecursionError:
+        raise yaml.YAMLError("the text is nested too deeply") from None
+
+
 def read_yaml(path: str) -> dict[str, Any]:
     """Return the mapping in a configuration file, which is empty if the file is missing."""
     try:
@@ -76,7 +88,7 @@ def read_yaml(path: str) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"can't read '{printable(path)}': {reason(error)}") from error
     try:
-        value = yaml.safe_load(data[:_MOST_BYTES]) or {}
+        value = load_yaml(data[:_MOST_BYTES]) or {}
     except yaml.YAMLError as error:
         raise InputError(f"'{printable(path)}' is not valid YAML: {printable(str(error))}") from None
     if not isinstance(value, dict):

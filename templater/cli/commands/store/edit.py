@@ -55,9 +55,11 @@ def edited(image: StoredImage, text: str) -> StoredImage:
     """Return an image with the values of a YAML text. Raises InputError if the text is invalid."""
     import yaml
 
+    from ....distribution.client_config import load_yaml
+
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
+        value = load_yaml(text)
+    except yaml.YAMLError as error:
         raise InputError(f"the new text is not valid YAML: {' '.join(str(error).split())}") from None
     kinds = {
         "auto_update": (bool, "true or false"), "public": (bool, "true or false"),
