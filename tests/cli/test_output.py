@@ -69,6 +69,24 @@ def test_output_to_a_pipe_has_the_exact_bytes_of_the_file(tmp_path):
     assert text in piped("preview", an_image(tmp_path, text), "-t", "create")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["check", "audit"])
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_findings_are_written_in_utf8_whatever_the_encoding_of_standard_output_is(
+    command, encoding, tmp_path
+):
+    image = Path(an_image(tmp_path, "{{ x😀 }}\n".encode()))
+    (image / "templates/t.tpl").rename(image / "templates/😀.tpl")
+    metadata = image / "metadata.yaml"
+    metadata.write_text(metadata.read_text().replace("t.tpl", "😀.tpl"))
+    answer = subprocess.run(
+        [sys.executable, "-m", "templater", command, str(image)], cwd=ROOT, capture_output=True, check=False,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert b"Traceback" not in answer.stderr
+    assert "😀.tpl".encode() in answer.stdout
+
+
 def test_output_to_a_pipe_has_no_colour(tmp_path):
     assert b"\x1b" not in piped("preview", an_image(tmp_path, b"a: 1\n"), "-t", "create")
 

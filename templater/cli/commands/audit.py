@@ -116,9 +116,9 @@ def show(findings: list[dict[str, Any]]) -> None:
         advisory = f"  [{finding['advisory']}]" if "advisory" in finding else ""
         place = f"{finding['place']}: " if finding["place"] else ""
         text = f"{place}{finding['message']}{advisory}"
-        click.echo(f"{finding['severity']:8}  {finding['check']:20}  " + printable_lines(text))
+        output.write(f"{finding['severity']:8}  {finding['check']:20}  " + printable_lines(text) + "\n")
         if "hint" in finding:
-            click.echo(f"{'':32}" + printable_lines(f"hint: {finding['hint']}"))
+            output.write(f"{'':32}" + printable_lines(f"hint: {finding['hint']}") + "\n")
 
 
 def findings_in_columns(findings: Sequence[dict[str, Any]], width: int) -> Iterator[Text]:

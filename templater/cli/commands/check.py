@@ -490,15 +490,15 @@ def show(findings: list[dict[str, Any]]) -> None:
         name = finding["file"]
         if name != file:
             output.write("" if file is None else "\n")
-            click.echo(printable(name))
+            output.write(printable(name) + "\n")
             file = name
         place = f"{finding['line']}:{finding['column']}: " if "line" in finding else ""
         text = f"{place}{finding['severity']}: {finding['message']}  [{finding['check']}]"
-        click.echo("  " + printable_lines(text))
+        output.write("  " + printable_lines(text) + "\n")
         for line in finding.get("excerpt", "").splitlines():
-            click.echo("    " + printable(line))
+            output.write("    " + printable(line) + "\n")
         if "hint" in finding:
-            click.echo("    " + printable_lines(f"hint: {finding['hint']}"))
+            output.write("    " + printable_lines(f"hint: {finding['hint']}") + "\n")
 
 
 def findings_by_file(findings: Sequence[dict[str, Any]], width: int) -> Iterator[Text]:
