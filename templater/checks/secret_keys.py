@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from .authored_image import AuthoredImage
     from .finding import Finding
 
-#: a key is secret if its name contains one of these words
-WORDS: Final = (*secrets.WORDS, "passphrase", "api-key", "api_key", "apikey")
 #: keys whose values are whole documents for cloud-init
 BODIES: Final = frozenset(
     f"{prefix}.{name}"
@@ -31,7 +29,7 @@ BODIES: Final = frozenset(
 
 def is_secret(key: str) -> bool:
     """Return whether a configuration key, or the key of a device, holds a secret or a document."""
-    return key in BODIES or any(word in key.lower() for word in WORDS)
+    return key in BODIES or any(word in key.lower() for word in secrets.WORDS)
 
 
 class SecretKeys:

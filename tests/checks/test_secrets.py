@@ -22,6 +22,11 @@ def test_attack_50_a_secret_in_a_world_readable_file_is_found(mode):
     assert [place for _, place, _ in found(mode)] == ["image/templates/t:1:18"]
 
 
+@pytest.mark.parametrize("key", ["user.passphrase", "user.api-key", "user.API_KEY", "user.apikey"])
+def test_every_key_that_reports_redact_is_a_secret(key):
+    assert len(found("", f"{{{{ config_get('{key}', '') }}}}")) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "places"),
     [

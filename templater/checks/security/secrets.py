@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from ...model.metadata import Rule
     from ...model.source import Source
 
-WORDS = ("password", "passwd", "secret", "token", "private", "credential")
+WORDS = (
+    "password", "passwd", "secret", "token", "private", "credential",
+    "passphrase", "api-key", "api_key", "apikey",
+)  # fmt: skip
 #: filters whose output does not show the value
 HIDING = ("length", "length_is", "yesno")
 
