@@ -22,9 +22,9 @@ else:
 
 __all__ = [
     "DIGEST", "HAS_DESCRIPTORS", "PR_SET_NO_NEW_PRIVS", "PR_SET_PDEATHSIG", "Closing", "abspath",
-    "address_space", "blake2b", "dirname", "environment", "exists", "forget", "fsencode", "is_missing",
-    "isdir", "islink", "join", "libc", "limit_address_space", "memory_with", "os", "split", "stat",
-    "variable",
+    "address_space", "blake2b", "call_libc", "dirname", "environment", "exists", "forget", "fsencode",
+    "is_missing", "isdir", "islink", "join", "libc", "limit_address_space", "memory_with", "os", "split",
+    "stat", "variable",
 ]  # fmt: skip
 
 #: whether the system can open files relative to a directory's descriptor; Windows cannot
@@ -137,8 +137,9 @@ PR_SET_NO_NEW_PRIVS = 38
 #: the number of RLIMIT_AS on x86_64 and aarch64
 _RLIMIT_AS = 9
 
-#: the type of ``libc``'s functions, created on first use
+#: the type of ``libc``'s functions, created on first use, and the functions by name
 _calls: "list[Any]" = []
+_functions: "dict[str, Callable[..., int]]" = {}
 
 
 def libc(name: str) -> "Callable[..., int]":
@@ -154,13 +155,25 @@ def libc(name: str) -> "Callable[..., int]":
             _type_ = "i"
 
         class Call(_ctypes.CFuncPtr):
-            _flags_ = _ctypes.FUNCFLAG_CDECL
+            _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
             _restype_ = Int
 
         _calls.append(Call)
-    process = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
-    function: Callable[..., int] = _calls[0](_ctypes.dlsym(process, name))
-    return function
+    if name not in _functions:
+        process = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
+        _functions[name] = _calls[0](_ctypes.dlsym(process, name))
+    return _functions[name]
+
+
+def call_libc(name: str, *arguments: object) -> int:
+    """Call a function of the C library. Raises OSError if the function is missing or returns -1."""
+    import _ctypes
+
+    result = libc(name)(*arguments)
+    if result == -1:
+        number = _ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
 
 
 def limit_address_space(most: int) -> None:

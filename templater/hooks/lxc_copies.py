@@ -229,16 +229,24 @@ def copy_image(source: Root, made: Root) -> None:
 
 
 def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
+    """Copy the templates. They are on the disk before metadata.yaml makes the copy complete."""
+    # imported here, because only this hook needs it
+    from ..rootfs.disk_sync import MOST_FSYNCS, can_sync_file_system, sync_file_system
+
     try:
         if new.lstat(TEMPLATES) is None:
             new.mkdir(TEMPLATES)
         with new.directory(TEMPLATES) as folder:
-            for name, file in old.read_templates().items():
+            templates = old.read_templates()
+            at_once = len(templates) > MOST_FSYNCS and can_sync_file_system(folder.fd)
+            for name, file in templates.items():
                 if file.data is not None:
-                    write_whole(folder, name, file.data, mode=0o644)
+                    write_whole(folder, name, file.data, sync=not at_once, mode=0o644)
                 elif file.entry is not None and file.entry.kind == SYMLINK and folder.lstat(name) is None:
                     # keep the symlink: the copy then fails to start, like the original
                     folder.symlink(file.entry.target, name)
+            if at_once:
+                sync_file_system(folder.fd)
     except OSError as error:
         raise write_error("copy", TEMPLATES, error) from None
 

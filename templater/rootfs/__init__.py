@@ -1,8 +1,8 @@
 """Root filesystems on disk and in memory. No path leads out of a root filesystem.
 
 `confined` is the only module that opens a path below an untrusted directory. `trusted_paths` opens a
-directory by a path on which other users may have put links. `held_files` lets a hook end before
-btrfs has freed the files that the hook removed.
+directory by a path on which other users may have put links. `disk_sync` writes files to the disk.
+`held_files` lets a hook end before btrfs has freed the files that the hook removed.
 
 May import: model, oslite.
 """

@@ -454,10 +454,6 @@ class Directory(Closing):
         if self.is_same(name, fd):
             self.unlink(name)
 
-    def sync(self) -> None:
-        """Sync the names in this directory to the disk."""
-        again(os.fsync, self.fd)
-
 
 def require_public(fd: int, directory: int, shown: str) -> None:
     """Raise RefusedError if a user who may not read a file could have moved it into its directory.
@@ -690,7 +686,7 @@ def open_with_walk(root: int, path: str, flags: int, follow: bool, cross_mounts:
     names = [] if path == "." else path.split("/")
     if follow:
         names = _resolve(root, names)
-    mount = None if cross_mounts else _mount_id(root)
+    mount = None if cross_mounts else mount_id(root)
     current = os.dup(root) if not names else root
     try:
         for index, name in enumerate(names):
@@ -699,7 +695,7 @@ def open_with_walk(root: int, path: str, flags: int, follow: bool, cross_mounts:
             if current != root:
                 close(current)
             current = entered
-            if mount is not None and _mount_id(current) != mount:
+            if mount is not None and mount_id(current) != mount:
                 raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
     except OSError:
         if current != root:
@@ -759,7 +755,7 @@ def _link_target(parent: int, name: str) -> "str | None":
         raise
 
 
-def _mount_id(fd: int) -> int:
+def mount_id(fd: int) -> int:
     """Return a descriptor's mount id, or the id of its device if /proc is not mounted.
 
     A device has the same id in all its bind mounts.
@@ -784,7 +780,7 @@ def _is_mount_by_id(parent: int, name: str, status: os.stat_result) -> bool:
         return os.fstat(parent).st_dev != status.st_dev
     fd = os.open(name, _O_PATH | _O_NOFOLLOW | _O_CLOEXEC, dir_fd=parent)
     try:
-        return _mount_id(fd) != _mount_id(parent)
+        return mount_id(fd) != mount_id(parent)
     finally:
         close(fd)
 

@@ -60,6 +60,7 @@ GROUPS = (
         "templater.writing.staged_file", "templater.writing.deferred_signals",
         "templater.writing.transaction",
     ),
+    ("templater.rootfs.disk_sync",),
     ("templater.rootfs.held_files",),
     ("templater.hooks.lxc_config", "templater.hooks.runtimes.lxc"),
     ("templater.hooks.lxc_copies",),

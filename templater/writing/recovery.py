@@ -205,7 +205,7 @@ class Search:
                 return True
             empty = inode == "0" and status.st_size == 0
             if empty or token in self.tokens or int(inode) == status.st_ino:
-                if not self._has_room(bytes_of(status)):
+                if not self.has_room(bytes_of(status)):
                     return False
                 directory.unlink(name)
         except OSError as error:
@@ -219,12 +219,12 @@ class Search:
         """
         status = directory.lstat(name)
         if status is not None:
-            if not self._has_room(status.st_size * DIRECTORY_COST):
+            if not self.has_room(status.st_size * DIRECTORY_COST):
                 return False
             directory.rmdir(name)
         return True
 
-    def _has_room(self, size: int) -> bool:
+    def has_room(self, size: int) -> bool:
         """Return whether the limit on removed bytes allows this size. If so, subtract it from the limit.
 
         Another process could have exchanged or extended a temporary file, for example to a million extents.

@@ -20,12 +20,13 @@ from ..rootfs.confined import (
 )
 from ..rootfs.paths import components, not_regular
 from .attributes import copy_attributes, drop_inherited_acl
-from .recovery import MOST_REMOVED, above
+from .recovery import above
 from .target_directories import TargetDirectories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model.plan import Change
+    from .recovery import Search
 
 
 #: errors of a kernel or file system that does not support O_TMPFILE
@@ -118,13 +119,11 @@ class StagedFile:
         if self.old is None:
             os.fchown(self.fd, *self.directories.ids.on_disk(self.change.uid, self.change.gid))
             os.fchmod(self.fd, self.change.mode & 0o777)
-            self._sync_content()
         else:
             self.directories.count_replaced(bytes_of(self.old), self.change)
             if self.old.st_nlink > 1:
                 self.old = self._with_own_inode(self.old)
             self._carry_over()
-            self._sync_content()
             self._give_names(self.old.st_ino)
 
     def _with_own_inode(self, old: "os.stat_result") -> "os.stat_result":
@@ -232,29 +231,27 @@ class StagedFile:
         )
         self.committed = True
         overwrite(self.fd, self.content)
-        self._sync_content()
-
-    def _sync_content(self) -> None:
-        if self.directories.durable:
-            again(os.fsync, self.fd)
 
     # rolling back
 
-    def put_back(self) -> None:
-        """Restore the old content unless another process has taken the name. Raises WriteError on failure."""
+    def put_back(self, search: "Search") -> None:
+        """Restore the old content unless another process has taken the name. Raises WriteError on failure.
+
+        ``search`` limits the bytes that the whole rollback removes.
+        """
         try:
-            self._put_back()
+            self._put_back(search)
         except OSError as error:
             raise write_error("put back", self.change.real, error) from None
 
-    def _put_back(self) -> None:
+    def _put_back(self, search: "Search") -> None:
         if self.before is not None:
             overwrite(self.fd, self.before)
             return
         now = self.parent.lstat(self.name)
         if now is None or now.st_ino != self.inode:
             return  # the new file never got the name, or another process has replaced it
-        if bytes_of(now) > MOST_REMOVED:  # a process of the container has extended it: slow to remove
+        if not search.has_room(bytes_of(now)):  # a process of the container has extended it: slow to remove
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         if self.backup is None:
             self.parent.unlink(self.name)

@@ -7,6 +7,10 @@ the new content and one that keeps the old content. A commit that fails is undon
 space. So a target always has its old or its new content. The exceptions are mount points, which cannot be
 replaced. ``recovery`` removes the temporary files of a killed run.
 
+**Syncing.** The content of all files is on the disk before the first file gets its final name, and the names
+are on the disk before the apply ends. A mount point already has its final name, so its content is synced
+together with the names.
+
 **Attributes.** An existing file keeps owner, mode, ACLs and extended attributes. Two groups are not copied:
 attributes that certify the content (``security.capability``, which the kernel also drops at each write, and
 the hashes of IMA and EVM), and attributes of overlayfs itself. chattr flags and the birth time
@@ -93,37 +97,51 @@ class Transaction:
 
         Signals are deferred. A time limit that ends during this call has no effect if the call succeeds.
         """
+        self._sync_contents()
         return with_signals_deferred(self._commit, drop_alarm=True)
+
+    def _sync_contents(self) -> None:
+        if self.directories.durable:
+            from ..rootfs.disk_sync import sync_all
+
+            staged = {target.fd: target.change.real for target in self.targets if target.fd >= 0}
+            sync_all("write", staged, [self.directories.root.fd, *self._touched()])
 
     def _commit(self) -> "list[Change]":
         for target in sorted(self.targets, key=lambda target: target.change.in_place):
             _step("put in place", target.change.real, target.commit)
-        self._sync()
-        self._clear_away()
+        self._sync_names()
+        self._clear_away(Search(self.directories.root, {self.directories.token}))
         self.complete = True
         return [target.change for target in self.targets]
 
-    def _sync(self) -> None:
-        """Sync each changed directory once. If this fails, all files are rolled back."""
-        if not self.directories.durable:
-            return
-        touched = {id(target.parent): target.parent for target in self.targets}
-        touched |= {id(parent): parent for parent, _ in self.directories.made}
-        for directory in touched.values():
-            _step("put in place", directory.path, directory.sync)
+    def _sync_names(self) -> None:
+        """Sync each changed directory and mount point. If this fails, all files are rolled back."""
+        if self.directories.durable:
+            from ..rootfs.disk_sync import sync_all
+
+            mounted = {target.fd: target.change.real for target in self.targets if target.change.in_place}
+            sync_all("put in place", {**self._touched(), **mounted})
+
+    def _touched(self) -> "dict[int, str]":
+        """Return the descriptors and paths of the directories that get new names."""
+        parents = [target.parent for target in self.targets]
+        parents += [parent for parent, _ in self.directories.made]
+        return {parent.fd: parent.path for parent in parents}
 
     def _undo(self) -> "list[str]":
         """Restore all files. Return messages about the files that could not be restored."""
+        search = Search(self.directories.root, {self.directories.token})
         committed = [target for target in reversed(self.targets) if target.committed]
-        troubles = {target: attempt(target.put_back) for target in committed}
+        troubles = {target: attempt(target.put_back, search) for target in committed}
         stuck = [target for target, trouble in troubles.items() if trouble]
-        self._clear_away(keep=stuck)
+        self._clear_away(search, keep=stuck)
         search = Search(self.directories.root, set())
         for parent, name in reversed(self.directories.made):
             attempt(search.remove_directory, parent, name)
         return [troubles[target] for target in stuck]
 
-    def _clear_away(self, keep: "Sequence[StagedFile]" = ()) -> None:
+    def _clear_away(self, search: Search, keep: "Sequence[StagedFile]" = ()) -> None:
         """Remove staged files and backups. If a file remains, the journal stays and the next run tries again.
 
         ``keep`` are targets whose rollback failed. Their backups stay: nothing else has the old content.
@@ -131,7 +149,6 @@ class Transaction:
         A process of a running container could have exchanged the files for files that are slow to remove. So
         this removes a limited number of bytes, as the search for leftovers does.
         """
-        search = Search(self.directories.root, {self.directories.token})
         places = [place for target in self.targets for place in (target.staged, target.backup) if place]
         kept = [target.backup for target in keep]
         gone = [search.remove(*place) for place in places if place not in kept]

@@ -21,11 +21,11 @@ FAULTS = (*ERRORS, *LASTING, KILL)
 
 #: the system calls of an apply that change something or open something to change it
 WRITES = (
-    "flock", "openat", "openat2", "write", "fchown", "fchmod", "fsetxattr", "fremovexattr", "lseek", "ftruncate", "fsync",
+    "flock", "openat", "openat2", "write", "fchown", "fchmod", "fsetxattr", "fremovexattr", "lseek", "ftruncate", "fsync", "syncfs",
     "linkat", "mkdirat", "renameat", "unlinkat", "close",
 )  # fmt: skip
 #: the system calls that only inspect files, with their possible errors
-READS = ("fstat", "newfstatat", "getdents64", "read", "flistxattr", "fgetxattr")
+READS = ("fstat", "fstatfs", "newfstatat", "getdents64", "read", "flistxattr", "fgetxattr")
 READING_FAULTS = ("EIO", "EINTR", "EIO+", KILL)
 CALLS = (*WRITES, *READS)
 #: system calls that do not touch a file system; the tests check that the lists are complete

@@ -11,6 +11,7 @@ from templater.model.metadata import Metadata, Rule
 from templater.model.plan import Plan
 from templater.planning.decide_changes import decide
 from templater.rendering.render import Rendering
+from templater.rootfs import disk_sync
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.writing import transaction  # noqa: F401 - apply imports it later: the faults begin after that
@@ -41,6 +42,8 @@ def run(top: str, state: str, options: "list[str]") -> None:
     in_place = "in-place" in options
     if "named" in options:
         Directory.create_unnamed = unsupported  # type: ignore[method-assign]
+    if "many" in options:
+        disk_sync.MOST_FSYNCS = 0
     mechanism = "walk" if "walk" in options else ""
     root = Root(top, mechanism=mechanism, cross_mounts=in_place)
     journal = Journal(Root(state).directory("/")) if "journal" in options else None

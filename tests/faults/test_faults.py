@@ -16,8 +16,9 @@ pytestmark = [
     pytest.mark.skipif(available() != "", reason=f"NOT RUN: {available()}"),
 ]
 
-#: besides the default: without unnamed files, without openat2, with a journal, through a mount point
-WAYS = [(), ("named",), ("walk",), ("journal",), ("named", "walk", "journal"), ("in-place",)]
+#: besides the default: without unnamed files, without openat2, with a journal, through a mount point, and with
+#: one syncfs for all files
+WAYS = [(), ("named",), ("walk",), ("journal",), ("named", "walk", "journal"), ("in-place",), ("many",)]
 
 
 def judged(options: tuple[str, ...], faults: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,6 +113,6 @@ def test_the_fault_test_program_refuses_an_unknown_option_set():
     )
     assert (done.returncode, done.stderr) == (
         2,
-        "unknown: nonsense; there are named, walk, journal, in-place\n",
+        "unknown: nonsense; there are named, walk, journal, in-place, many\n",
     )
     assert set(FAULTS) == {*ERRORS, *LASTING, KILL}

@@ -8,6 +8,8 @@ from templater.hooks import lxc_copies
 from templater.hooks.lxc_copies import CLONED, ancestors, destroy
 from templater.hooks.options import Options
 from templater.instances.state_directory import State, StateDirectory
+from templater.rootfs import disk_sync
+from templater.rootfs.confined import Root
 
 
 @pytest.mark.parametrize(
@@ -203,3 +205,38 @@ def test_the_program_that_enters_a_user_namespace_is_not_counted_as_an_ancestor(
 def name_of(pid):
     with open(f"/proc/{pid}/comm", "rb") as file:
         return file.read().rstrip(b"\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "is_safe", "before"),
+    [
+        (16, True, ["fsync"] * 16),
+        (17, True, ["syncfs"]),
+        (17, False, ["fsync"] * 17),
+    ],
+)
+def test_the_templates_of_a_copy_are_on_the_disk_before_its_metadata_yaml(
+    tmp_path, monkeypatch, number, is_safe, before
+):
+    """A copy of 1,000 templates waited for 1,000 calls of fsync."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    (old / "templates").mkdir(parents=True)
+    new.mkdir()
+    (old / "metadata.yaml").write_text("templates: {}\n")
+    for n in range(number):
+        (old / f"templates/{n}").write_text("text")
+    syncs = []
+
+    def add(name):
+        syncs.append((name, len(list(new.glob("templates/*"))), (new / "metadata.yaml").exists()))
+
+    monkeypatch.setattr(lxc_copies.os, "fsync", lambda fd: add("fsync"))
+    monkeypatch.setattr(disk_sync, "can_sync_file_system", lambda fd: is_safe)
+    monkeypatch.setattr(disk_sync, "sync_file_system", lambda fd: add("syncfs"))
+    with Root(str(old)) as source, Root(str(new)) as made:
+        lxc_copies.copy_image(source, made)
+    names = [name for name, _, _ in syncs]
+    assert names == [*before, "fsync"]
+    assert syncs[-1] == ("fsync", number, False)
+    assert (new / "metadata.yaml").exists()
+    assert ("syncfs", number, False) in syncs or "syncfs" not in names

@@ -18,6 +18,7 @@ import pytest
 from templater import oslite
 from templater.model.errors import BusyError, LimitError, RefusedError, UsageError, WriteError
 from templater.planning.decide_changes import CREATE, KEEP, SKIP, UPDATE
+from templater.rootfs import disk_sync
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
 from templater.writing import apply_plan, recovery, staged_file, target_directories
@@ -473,7 +474,7 @@ def test_the_journal_is_kept_if_a_rollback_fails_and_its_backup_cannot_be_looked
     def commit(target):
         commit_original(target) if target.change.real == "/etc/hosts" else broken()
 
-    def put_back(target):
+    def put_back(target, search):
         monkeypatch.setattr(Directory, "lstat", broken)
         broken()
 
@@ -766,7 +767,8 @@ def test_a_failed_apply_removes_three_hundred_created_parents(rootfs, top, monke
     rules = {"/a" * 300 + "/x": "text", "/etc/hosts": "new"}
     apply(a_plan(rules, rootfs), rootfs, durable=False)
     assert rootfs.read("/a" * 300 + "/x", 9) == b"text"
-    monkeypatch.setattr(Directory, "sync", lambda self: (_ for _ in ()).throw(OSError(errno.EIO, "no disk")))
+    for call in ("sync_file_system", "can_sync_file_system"):
+        monkeypatch.setattr(disk_sync, call, lambda fd: (_ for _ in ()).throw(OSError(errno.EIO, "no disk")))
     with pytest.raises(WriteError, match="can't put in place"):
         apply(a_plan({"/b" * 300 + "/x": "text"}, rootfs), rootfs)
     assert not (top / "b").exists()
@@ -844,13 +846,85 @@ def fail_to_commit(monkeypatch, path, before):
 
 @pytest.mark.parametrize("target", ["/etc/hosts", "/etc/new"])
 def test_a_rollback_keeps_a_file_that_another_process_has_made_large(rootfs, top, monkeypatch, target):
-    monkeypatch.setattr(staged_file, "MOST_REMOVED", 1_000_000)
+    monkeypatch.setattr(recovery, "MOST_REMOVED", 1_000_000)
     fail_to_commit(monkeypatch, "/var/x", lambda: os.truncate(top / target[1:], 2_000_000))
     with pytest.raises(WriteError, match="can't put in place '/var/x'") as caught:
         apply(a_plan({target: "new", "/var/x": "x"}, rootfs), rootfs)
     assert caught.value.notes == (f"can't put back '{target}': file too large",)
     assert (top / target[1:]).stat().st_size == 2_000_000
     assert [Path(path).read_text() for path in strays(top)] == (["old"] if target == "/etc/hosts" else [])
+
+
+def test_attack_83_a_rollback_removes_a_limited_number_of_bytes_in_total(rootfs, top, monkeypatch):
+    """Processes of the container had enlarged each of 18 staged files to 64 MiB."""
+    monkeypatch.setattr(recovery, "MOST_REMOVED", 1_000_000)
+    names = ["a", "b", "c"]
+    fail_to_commit(
+        monkeypatch, "/var/x", lambda: [os.truncate(top / "etc" / name, 400_000) for name in names]
+    )
+    with pytest.raises(WriteError, match="can't put in place '/var/x'") as caught:
+        apply(a_plan({**{f"/etc/{name}": "new" for name in names}, "/var/x": "x"}, rootfs), rootfs)
+    assert caught.value.notes == ("can't put back '/etc/a': file too large",)
+    assert [name for name in names if (top / "etc" / name).exists()] == ["a"]
+
+
+@pytest.fixture
+def syncs(top, monkeypatch):
+    """Return the list of syncs: each with the call, the kind of file and the number of new files in place."""
+    syncs = []
+    fsync, call_libc = os.fsync, disk_sync.call_libc
+
+    def add(name, fd):
+        kind = "directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file"
+        syncs.append((name, kind, sum(path.read_text() == "new" for path in top.rglob("file*"))))
+
+    def call(name, fd, *arguments):
+        if name == "syncfs":
+            add(name, fd)
+        return call_libc(name, fd, *arguments)
+
+    monkeypatch.setattr(disk_sync.os, "fsync", lambda fd: add("fsync", fd) or fsync(fd))
+    monkeypatch.setattr(disk_sync, "call_libc", call)
+    return syncs
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_few_files_are_on_the_disk_before_they_get_their_names(rootfs, top, syncs, old):
+    if old:
+        a_directory(top, {f"d{n}/file{n}": "old" for n in range(3)})
+    apply(a_plan({f"/d{n}/file{n}": "new" for n in range(3)}, rootfs), rootfs)
+    directories = [("fsync", "directory", 3)] * (3 if old else 4)
+    assert [sync for sync in syncs if sync[0] == "fsync"] == [("fsync", "file", 0)] * 3 + directories
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="syncfs is a call of Linux")
+@pytest.mark.parametrize("old", [False, True])
+def test_attack_85_two_syncs_of_the_file_system_suffice_for_many_files(rootfs, top, syncs, old):
+    """The first start of an image with 10,000 rules took a minute, because each fsync waits for the disk."""
+    if old:
+        a_directory(top, {f"d{n}/file{n}": "old" for n in range(17)})
+    apply(a_plan({f"/d{n}/file{n}": "new" for n in range(17)}, rootfs), rootfs)
+    assert syncs == [("syncfs", "file", 0), ("syncfs", "directory", 17)]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="syncfs is a call of Linux")
+@pytest.mark.parametrize("place", ["etc", "."])
+def test_attack_85_no_directory_with_many_attributes_is_synced_by_fsync(rootfs, top, syncs, place):
+    """fsync of a directory with 220,000 attributes took a minute on btrfs."""
+    (top / "etc/file").write_text("old")
+    try:
+        for n in range(100):
+            os.setxattr(top / place, f"user.attribute-{n}", b"")
+    except OSError as error:
+        pytest.skip(f"NOT RUN: needs attributes: {error}")
+    apply(a_plan({"/etc/file": "new"}, rootfs), rootfs)
+    names = ("fsync", "directory", 1) if place == "." else ("syncfs", "directory", 1)
+    assert syncs == [("syncfs", "file", 0), names]
+
+
+def test_a_run_that_is_not_durable_syncs_nothing(rootfs, syncs):
+    apply(a_plan({f"/etc/file{n}": "new" for n in range(17)}, rootfs), rootfs, durable=False)
+    assert syncs == []
 
 
 def test_a_rollback_keeps_a_new_directory_that_another_process_has_filled(rootfs, top, monkeypatch):

@@ -1,0 +1,99 @@
+"""Syncing of files to the disk: one fsync(2) for each of a few files, one syncfs(2) for many files.
+
+Each fsync waits for the disk, so ten thousand small files would take a minute. On btrfs, the fsync of a
+directory, or of a new file in it, also writes all extended attributes of the directory again: gigabytes, if
+the root user of a container has set them. syncfs writes all changes of a file system with one transaction.
+But it also waits for the data of other processes, so a usual start makes a few calls of fsync instead.
+"""
+
+import errno
+
+from ..oslite import call_libc, memory_with, os
+from .confined import again, mount_id, write_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+#: the maximum number of files that are synced one by one
+MOST_FSYNCS = 16
+#: the maximum length of all names of a file's attributes, if it is synced by fsync: about 60 attributes
+MOST_ATTRIBUTES = 1024
+
+#: The types of file systems on which syncfs is as safe as fsync: ext4, xfs, btrfs, f2fs, bcachefs, ZFS,
+#: overlayfs and tmpfs. For example, FUSE does not ask its server to sync.
+_TYPES = frozenset((
+    0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0xCA451A4E, 0x2FC12FC1, 0x794C7630, 0x01021994,
+))  # fmt: skip
+#: more than the size of ``struct statfs`` on every architecture
+_STATFS = 256
+
+
+def sync_all(action: str, files: "Mapping[int, str]", directories: "Iterable[int]" = ()) -> None:
+    """Sync open files and directories to the disk. ``files`` has the path of each descriptor.
+
+    ``directories`` are the descriptors of directories that have names of the files. They are not synced.
+    Raises WriteError with ``action`` and a path.
+    """
+    if len(files) > MOST_FSYNCS or _have_many_attributes((*files, *directories)):
+        files = _sync_file_systems(action, files)
+    for fd, path in files.items():
+        try:
+            again(os.fsync, fd)
+        except OSError as error:
+            raise write_error(action, path, error) from None
+
+
+def sync_file_system(fd: int) -> None:
+    """Write all changes of a file system to the disk. Raises OSError if that fails."""
+    again(call_libc, "syncfs", fd)
+
+
+def can_sync_file_system(fd: int) -> bool:
+    """Return whether ``sync_file_system`` is as safe as fsync of each file."""
+    try:
+        status = memory_with(bytes(_STATFS))
+        again(call_libc, "fstatfs", fd, status)
+    except OSError:
+        return False
+    # the field f_type is the first word or, on some architectures, the second half of a larger word
+    words = memoryview(bytes(status)[:8]).cast("I")
+    return not _TYPES.isdisjoint(words)
+
+
+def _sync_file_systems(action: str, files: "Mapping[int, str]") -> "dict[int, str]":
+    """Sync each file system of the files once. Return the files on the other file systems.
+
+    The first descriptor of a file system is synced: the kernel reports the errors since the file was opened.
+    """
+    synced: dict[int, bool] = {}
+    rest: dict[int, str] = {}
+    for fd, path in files.items():
+        try:
+            mount = again(mount_id, fd)
+            if mount not in synced:
+                synced[mount] = can_sync_file_system(fd)
+                if synced[mount]:
+                    sync_file_system(fd)
+        except OSError as error:
+            raise write_error(action, path, error) from None
+        if not synced[mount]:
+            rest[fd] = path
+    return rest
+
+
+def _have_many_attributes(files: "Iterable[int]") -> bool:
+    """Return whether the attributes of one of the files are too many, or unknown.
+
+    os.listxattr is not used: it reads up to 64 KiB of names, which btrfs may have to read from many blocks.
+    """
+    if not hasattr(os, "listxattr"):
+        return False
+    names = memory_with(bytes(MOST_ATTRIBUTES))
+    for fd in files:
+        try:
+            again(call_libc, "flistxattr", fd, names, MOST_ATTRIBUTES)
+        except OSError as error:
+            if error.errno != errno.ENOTSUP:
+                return True
+    return False
