@@ -169,7 +169,7 @@ def instance_yaml(instance: Instance) -> bytes:
         "config": dict(instance.config),
         "devices": {name: dict(device) for name, device in instance.devices.items()},
     }
-    for kind, texts in (("config", value["config"]), *value["devices"].items()):
+    for kind, texts in (("config", instance.config), *instance.devices.items()):
         for key, text in texts.items():
             if not is_whole(kind + key + text):
                 raise InputError(f"{printable(kind)}: '{printable(key)}' is not valid UTF-8")
