@@ -61,12 +61,18 @@ def start_sqfs2tar(file: OpenFile, limits: Limits = DEFAULT) -> unpacker_process
     bounds = Bounds(cpu=min(seconds, _MOST_SECONDS), memory=SQUASHFS_MEMORY + limits.members * SQUASHFS_NAME)
     try:
         command = ["sqfs2tar", "--no-skip", "--root-becomes", ".", unpacker_process.INPUT]
-        return unpacker_process.start(command, file, file.fd, bounds)
+        return unpacker_process.start(command, file, file.fd, bounds, lambda: _content_end(file))
     except FileNotFoundError:
         raise InputError(
             f"'{file}' is a squashfs file, and reading such a file needs the program 'sqfs2tar'",
             hint="run: apt install squashfs-tools-ng",
         ) from None
+
+
+def _content_end(path: str) -> int:
+    """Return the end of a squashfs file's content, which can be wrong if the file is damaged."""
+    with reading(path) as file:
+        return int.from_bytes(file.read(_SQUASHFS_HEAD)[40:48], "little")
 
 
 def squashfs_end(path: str) -> int | None:

@@ -26,19 +26,30 @@ def run(
 
     ``waiting`` returns a context manager for the time during which this process waits for the answer.
 
-    ``prepare`` imports modules and returns the descriptors that ``work`` reads. A templater error in ``work``
-    is raised again in this process, with its source position as text. Raises BoundError and ChildFailure as
-    ``Child.answer`` does.
+    ``prepare`` imports modules and returns the descriptors that ``work`` reads. A templater error in
+    ``prepare`` or ``work`` is raised again in this process, with its source position as text. Raises
+    BoundError and ChildFailure as ``Child.answer`` does.
     """
+
+    failures: list[TemplaterError] = []
+
+    def prepared() -> tuple[int, ...]:
+        try:
+            return tuple(prepare())
+        except TemplaterError as error:
+            failures.append(error)
+            return ()
 
     def answer(send: Send) -> None:
         try:
+            if failures:
+                raise failures[0]
             found: dict[str, Any] = {"value": work()}
         except TemplaterError as error:
             found = {"error": _error_data(error)}
         send((json.dumps(found).encode("ascii"),))
 
-    worker = start(prepare, answer, bounds)
+    worker = start(prepared, answer, bounds)
     try:
         with waiting():
             records = worker.answer()

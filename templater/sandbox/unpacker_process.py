@@ -16,6 +16,7 @@ import struct
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from errno import ENXIO
 from typing import IO, NoReturn
 
@@ -34,6 +35,9 @@ INPUT = f"/proc/self/fd/{_INPUT_FD}"
 IDLE_SECONDS = 60
 #: the size limit in bytes of the error output, the only file to which the program can write
 COMPLAINTS = 64 << 10
+
+#: the limit in bytes on the copy of a file that belongs to another user, because a copy can be in memory
+MAX_COPIED = 64 << 20
 
 #: CPUCLOCK_SCHED in the id of a process's clock (include/linux/posix-timers_types.h of Linux)
 _PROCESS_CLOCK = 2
@@ -122,22 +126,26 @@ def processor_seconds(pid: int) -> float:
         return 0
 
 
-def start(command: list[str], path: str, fd: int, bounds: Bounds) -> Program:
+def start(
+    command: list[str], path: str, fd: int, bounds: Bounds, content: Callable[[], int] | None = None
+) -> Program:
     """Start a program that reads an open file as ``INPUT``, with limits on processor time and memory.
 
-    ``path`` is the name of the file in messages. The path is not opened again, because another file may be
-    there now.
-    Raises InputError on systems other than Linux, and FileNotFoundError if the program is not installed.
+    ``path`` is the name of the file in messages. The path is not opened again, because
+    another file may be there now.
+    ``content`` returns how many bytes from the beginning of the file the program needs, by default all.
+    Raises InputError on systems other than Linux and for a file that can't be copied, LimitError for a file
+    that is too large to be copied, and FileNotFoundError if the program is not installed.
     """
     if not sys.platform.startswith("linux"):
         raise InputError(f"'{path}' needs '{command[0]}', which templater runs only on Linux, in a sandbox")
     program = shutil.which(command[0])
     if program is None:
         raise FileNotFoundError(command[0])
+    data = _readable(path, fd, content)
     complaints = tempfile.TemporaryFile()  # noqa: SIM115 - the Program closes the file
     ours, its = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", IDLE_SECONDS, 0))
-    data = _readable(path, fd)
     try:
         pid = os.fork()
         if pid == 0:
@@ -148,37 +156,56 @@ def start(command: list[str], path: str, fd: int, bounds: Bounds) -> Program:
     return Program(pid, ours, complaints, bounds)
 
 
-def _readable(path: str, fd: int) -> int:
-    """Return a new descriptor of the file. If an unprivileged user can't read it, return an unnamed copy."""
-    if os.geteuid() != 0 or os.fstat(fd).st_mode & 0o004:
+def _readable(path: str, fd: int, content: Callable[[], int] | None) -> int:
+    """Return a new descriptor of the file. If an unprivileged user can't read it, return an unnamed copy.
+
+    Another user can make a file of any size for nothing, with holes and shared blocks. So only a file of root
+    can have a large copy.
+    """
+    status = os.fstat(fd)
+    if os.geteuid() != 0 or status.st_mode & 0o004:
         return os.dup(fd)
+    size = status.st_size if content is None else min(status.st_size, content())
     with tempfile.TemporaryFile() as copy:
         try:
-            _copy_data(fd, copy.fileno())
+            copied = _copy_data(fd, copy.fileno(), size, size if status.st_uid == 0 else MAX_COPIED)
         except OSError as error:
             raise InputError(
                 f"'{path}' can't be copied for the sandbox: {reason(error)}",
                 hint="make room in the directory of temporary files, or let all users read the file",
             ) from None
+        if not copied:
+            raise LimitError(
+                f"'{path}' is private to another user and has more than {MAX_COPIED >> 20} MiB, so it is not"
+                " copied for the sandbox",
+                hint="let all users read the file, or make root its owner",
+            )
         os.fchmod(copy.fileno(), 0o444)
         return os.open(f"/proc/self/fd/{copy.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _copy_data(source: int, copy: int) -> None:
-    """Copy a file and its holes. A few bytes of data with huge holes must not fill the disk."""
-    end, size = 0, os.fstat(source).st_size
+def _copy_data(source: int, copy: int, size: int, most: int) -> bool:
+    """Copy ``size`` bytes of a file and its holes. A few bytes with huge holes must not fill the disk.
+
+    Return False if there are more than ``most`` bytes of data, and stop before they are copied.
+    """
+    end = 0
     os.ftruncate(copy, size)
     while end < size:
         try:
             start = os.lseek(source, end, os.SEEK_DATA)
         except OSError as error:
             if error.errno == ENXIO:  # the rest of the file is a hole
-                return
+                return True
             raise
-        end = os.lseek(source, start, os.SEEK_HOLE)
+        end = min(os.lseek(source, start, os.SEEK_HOLE), size)
+        most -= max(0, end - start)
+        if most < 0:
+            return False
         os.lseek(copy, start, os.SEEK_SET)
         while start < end and (sent := os.sendfile(copy, source, start, end - start)):
             start += sent
+    return True
 
 
 # --- in the new process ------------------------------------------------------------------------

@@ -206,7 +206,7 @@ def test_the_processor_time_of_sqfs2tar_is_limited_before_its_first_output(
     """sqfs2tar reads the whole tree before it writes. A file of 5.5 MB took more than a minute."""
     given: list[int] = []
     monkeypatch.setattr(
-        sqfs2tar.unpacker_process, "start", lambda words, path, fd, bounds: given.append(bounds.cpu)
+        sqfs2tar.unpacker_process, "start", lambda words, path, fd, bounds, content: given.append(bounds.cpu)
     )
     path = tmp_path / "i.squashfs"
     path.write_bytes(b"x" * (3 << 20))

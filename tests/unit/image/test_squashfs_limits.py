@@ -288,7 +288,7 @@ def test_invalid_lzo_data_is_an_error():
 
 
 def test_the_error_about_a_missing_squashfs_program_says_how_to_install_it(tmp_path, monkeypatch):
-    def missing(words, path, fd, bounds):
+    def missing(words, path, fd, bounds, content):
         raise FileNotFoundError
 
     monkeypatch.setattr(sqfs2tar.unpacker_process, "start", missing)
@@ -304,7 +304,9 @@ def test_the_error_about_a_missing_squashfs_program_says_how_to_install_it(tmp_p
 def test_the_squashfs_program_has_limits_on_processor_time_and_memory(tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(
-        sqfs2tar.unpacker_process, "start", lambda words, path, fd, bounds: given.append((words, bounds))
+        sqfs2tar.unpacker_process,
+        "start",
+        lambda words, path, fd, bounds, content: given.append((words, bounds)),
     )
     path = tmp_path / "i"
     path.write_bytes(b"x")

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from templater.cli.main import main
 from templater.image.second_file import open_rootfs
 from templater.image.whole_image import open_contents
 from templater.model.errors import InputError, LimitError
@@ -109,6 +110,21 @@ def test_a_sparse_image_that_other_users_cannot_read_is_copied_with_its_holes(da
     assert (code, size) == (0, (1 << 30) + 4096)
     assert blocks * block <= 1 << 20
     assert run(data, "tail", "-c", "4096", unpacker_process.INPUT)[1] == b"the end" + bytes(4089)
+
+
+@needs_root
+@pytest.mark.parametrize(("owner", "is_copied"), [(1234, False), (0, True)])
+def test_a_large_image_that_only_another_user_can_read_is_not_copied(data, monkeypatch, owner, is_copied):
+    monkeypatch.setattr(unpacker_process, "MAX_COPIED", 8)
+    os.chmod(data, 0o600)
+    os.chown(data, owner, owner)
+    if is_copied:
+        assert run(data, "cat", unpacker_process.INPUT)[1] == b"the image"
+        return
+    monkeypatch.setattr(os, "sendfile", lambda *_: pytest.fail("copied"))
+    with pytest.raises(LimitError, match="private to another user") as caught:
+        run(data, "cat", unpacker_process.INPUT)
+    assert caught.value.hint == "let all users read the file, or make root its owner"
 
 
 @needs_root
@@ -322,6 +338,31 @@ def test_a_squashfs_file_is_read_in_the_sandbox(tmp_path, walls, mode):
     with open_rootfs(path) as archive:
         assert "etc/hosts" in {member.name.removeprefix("./") for member in archive}
     assert stat.S_IMODE(os.stat(path).st_mode) == mode
+
+
+@needs_root
+def test_data_after_the_end_of_a_private_squashfs_file_is_not_copied(tmp_path, monkeypatch):
+    path = squashfs(tmp_path)
+    size = os.path.getsize(path)
+    with open(path, "ab") as file:
+        file.write(b"x" * (2 << 20))
+    os.chmod(path, 0o600)
+    os.chown(path, 1234, 1234)
+    monkeypatch.setattr(unpacker_process, "MAX_COPIED", size)
+    with open_rootfs(path) as archive:
+        assert "etc/hosts" in {member.name.removeprefix("./") for member in archive}
+
+
+@needs_root
+def test_a_private_squashfs_file_that_is_too_large_gives_the_error_of_the_sandbox_to_the_user(
+    tmp_path, monkeypatch, capsys
+):
+    path = squashfs(tmp_path)
+    os.chmod(path, 0o600)
+    os.chown(path, 1234, 1234)
+    monkeypatch.setattr(unpacker_process, "MAX_COPIED", 8)
+    assert main(["audit", path]) == 4
+    assert "is private to another user and has more than 0 MiB" in capsys.readouterr().err
 
 
 @pytest.mark.slow
