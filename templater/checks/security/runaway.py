@@ -15,13 +15,14 @@ from ...model.render_options import RenderOptions
 from ...model.source import Source, printable
 from ...planning.generated_keys import with_image_keys
 from ...pongo2.compiled_template import Template
-from ...pongo2.dialect import V6
+from ...pongo2.dialect import DIALECTS, V6
 from ...pongo2.reads import fields, nodes
 from ...pongo2.render_state import Limits
 from ...pongo2.syntax import tree
 from ...pongo2.template_loading import Compilation
 from ...rendering.render import Compiled, render
 from ..base import Observation, check
+from ..cost_of_pongo2 import CountedCompilation, EveryBranchCompilation
 from ..scanned_image import ScannedImage
 
 #: limits in seconds: the limit on steps is not enough, because one step can process megabytes of text
@@ -34,7 +35,38 @@ MOST_RUNS = 3_000_000
 #: filters whose argument is the size of the result
 _WIDENING = ("center", "ljust", "rjust")
 
-PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
+#: the longest name that the daemons allow
+_NAME = "a-long-name-of-an-instance-".ljust(63, "x")
+_UUID = "5d0e1a52-9a60-4a4d-9a3e-6a0d1c1f2b7c"
+_IDMAP = (
+    '[{"Isuid":true,"Isgid":false,"Hostid":1000000,"Nsid":0,"Maprange":1000000000},'
+    '{"Isuid":false,"Isgid":true,"Hostid":1000000,"Nsid":0,"Maprange":1000000000}]'
+)
+#: the keys that every instance has at its first start on Incus 6.0.4, or soon afterwards
+_KEYS = {
+    "volatile.base_image": "600b53cf79554ffed02bd03fa82710ecb2ff5629cd7da509d04b36bf4ae071bf",
+    "volatile.cloud-init.instance-id": _UUID,
+    "volatile.eth0.hwaddr": "10:66:6a:5c:0e:01",
+    "volatile.last_state.power": "STOPPED",
+    "volatile.uuid": _UUID,
+    "volatile.uuid.generation": _UUID,
+}
+_CONTAINER_KEYS = {
+    "volatile.idmap.base": "0",
+    "volatile.idmap.current": _IDMAP,
+    "volatile.idmap.next": _IDMAP,
+    "volatile.last_state.idmap": _IDMAP,
+}
+_DEVICES = {
+    "root": {"type": "disk", "path": "/", "pool": "default"},
+    "eth0": {"type": "nic", "name": "eth0", "network": "incusbr0"},
+}
+#: an instance without any keys, and a container and a virtual machine as the daemons make them
+PROBES = (
+    Instance("c1", CONTAINER),
+    Instance(_NAME, CONTAINER, config={**_KEYS, **_CONTAINER_KEYS}, devices=_DEVICES),
+    Instance(_NAME, VIRTUAL_MACHINE, config={**_KEYS, "volatile.vsock_id": "3"}, devices=_DEVICES),
+)
 
 
 @check(
@@ -43,12 +75,13 @@ PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
     "a template whose rendering never ends: the daemons have no limits, so they hang or get killed",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Render each rule within limits, for the user's instance, a plain container and a plain VM.
+    """Render each rule within limits, for the user's instance, an ordinary container and an ordinary VM.
 
-    For these instances, a false condition can prevent a loop from running. So the check also renders each
-    template with every branch of its conditions, one after the other. Even then, an error or an empty value
-    can prevent a loop from running. So the check also estimates how often nested loops run, and reports
-    macros that call themselves.
+    These renders also count work that takes longer in pongo2 than in templater. For these instances, a false
+    condition can prevent a loop from running. So the check also renders each template with every branch of
+    its conditions, one after the other, and with at least one round of each loop. Even then, an error can
+    prevent a loop from running. So the check also estimates how often nested loops run, and reports macros
+    that call themselves.
     """
     if image.metadata is None:
         return
@@ -70,9 +103,10 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
     # The check 'template-file' reports unreadable templates.
     reported = {name for name, file in image.templates.items() if file.error is not None}
     options = RenderOptions(INCUS, limits=image.rendering_limits(LIMITS)).begun()
-    compiled, every = Compiled(image.templates, options), EveryBranch(image.templates, options)
-    probes = (*_described(image, metadata), *PROBES)
-    for templates, probe in (*((compiled, probe) for probe in probes), (every, PROBES[0])):
+    compiled, every = Counted(image.templates, options), EveryBranch(image.templates, options)
+    ordinary = tuple(with_image_keys(probe, metadata.properties) for probe in PROBES[1:])
+    probes = (*_described(image, metadata), PROBES[0], *ordinary)
+    for templates, probe in (*((compiled, probe) for probe in probes), (every, ordinary[0])):
         for rendering in render(metadata, templates, probe, TRIGGERS, options):
             error, rule = rendering.error, rendering.rule
             if not isinstance(error, LimitError) or rule.template in reported:
@@ -191,31 +225,35 @@ def _size(node: object) -> int:
     return len(node.value) if isinstance(node, tree.Literal) and isinstance(node.value, str) else 0
 
 
-class EveryBranch(Compiled):
-    """Templates in which every branch of each condition runs.
+class Counted(Compiled):
+    """Templates that also count work that takes longer in pongo2 than in templater."""
 
-    A template without conditions gives an empty text, because the check has already rendered it.
+    __slots__ = ()
+
+    def compile_source(self, source: Source) -> Template:
+        limits = self.limits or LIMITS
+        dialect = DIALECTS[self.options.dialect]
+        return Template(CountedCompilation(source, dialect, longest=limits.source), limits)
+
+
+class EveryBranch(Counted):
+    """Templates in which every branch of each condition runs, and each loop at least once.
+
+    A template without conditions and loops gives an empty text, because the check has already rendered it.
     """
 
     __slots__ = ()
 
     def compile(self, name: str, data: bytes) -> Callable[[Mapping[str, Any]], str]:
-        return super().compile(name, data) if b"if" in data else lambda context: ""
+        return super().compile(name, data) if any(word in data for word in _WORDS) else lambda context: ""
 
     def compile_source(self, source: Source) -> Template:
-        return Template(_Unconditional(source, V6), self.limits)
+        limits = self.limits or LIMITS
+        return Template(EveryBranchCompilation(source, V6, longest=limits.source), limits)
 
 
-class _Unconditional(Compilation):
-    def parsed(self) -> tree.Document:
-        document = super().parsed()
-        conditions = [node for node in nodes(document) if isinstance(node, tree.If)]
-        for node in conditions:
-            bodies = [body for _, body in node.branches] + ([node.otherwise] if node.otherwise else [])
-            always = tree.Literal(node.branches[0][0].token, True)
-            node.branches = [(always, [statement for body in bodies for statement in body])]
-            node.otherwise = None
-        return document
+#: each template with a condition or a loop has one of these texts
+_WORDS = (b"if", b"or", b"and", b"||", b"&&")
 
 
 def _described(image: ScannedImage, metadata: Metadata) -> tuple[Instance, ...]:
