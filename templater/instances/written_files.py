@@ -386,8 +386,14 @@ def last_changes(plan: "Plan") -> "list[Change]":
 
 
 def content_digest(rootfs: "RootfsView", real: str) -> str:
-    """Return the digest of a file's content, or "" if it is missing, not a regular file, or very large."""
+    """Return the digest of a file's content, or "" if it is missing, not a regular file, or very large.
+
+    A very large file is not read. It needs no space on the disk, so there can be many.
+    """
     try:
+        entry = rootfs.entry(real)
+        if entry is None or entry.size > MAX_COMPARED:
+            return ""
         return digest_of(rootfs.read(real, MAX_COMPARED))
     except (TemplaterError, OSError):
         return ""
