@@ -164,20 +164,28 @@ def _require_trusted_way(top: str) -> None:
 
 
 def _require_trusted_files(image: int, shown: str) -> None:
-    """Raise RefusedError if another user can change metadata.yaml, templates/ or a file in templates/."""
+    """Raise RefusedError if another user can change metadata.yaml, templates/ or a file in templates/.
+
+    templates/ is checked before its names are read: another user could make a directory that is slow to read.
+    """
+
+    def require(name: str) -> None:
+        with suppress(MissingError):  # the file is missing now: only trusted users can have removed the file
+            _require_trusted(os.path.join(shown, name), at=image, name=name)
+
+    require(METADATA)
+    require(TEMPLATES)
     try:
         folder = os.open(TEMPLATES, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=image)
     except OSError:
-        names = []  # reading the image fails later, with a better message
-    else:
-        try:
-            with os.scandir(folder) as entries:
-                names = [entry.name for entry in islice(entries, MAX_TEMPLATES)]
-        finally:
-            os.close(folder)
-    for name in (METADATA, TEMPLATES, *(f"{TEMPLATES}/{each}" for each in names)):
-        with suppress(MissingError):  # the file is missing now: only trusted users can have removed the file
-            _require_trusted(os.path.join(shown, name), at=image, name=name)
+        return  # reading the image fails later, with a better message
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in islice(entries, MAX_TEMPLATES)]
+    finally:
+        os.close(folder)
+    for each in names:
+        require(f"{TEMPLATES}/{each}")
 
 
 def _require_trusted(

@@ -17,6 +17,9 @@ MAX_METADATA = 1 << 20
 MAX_INSTANCE = 4 << 20
 MAX_TEMPLATES = 1000
 MAX_TEMPLATES_TOTAL = 32 << 20
+#: the limit in bytes on the size of a directory of templates. ext4 never shrinks a directory, so reading even
+#: an empty directory can take minutes.
+MAX_LISTED = 4 << 20
 
 
 class InstanceDirectory(Closing):
@@ -70,6 +73,11 @@ class InstanceDirectory(Closing):
         total = 0
         with held as directory:
             require_public(directory.fd, self._root.fd, directory.path)
+            if os.fstat(directory.fd).st_size > MAX_LISTED:
+                raise LimitError(
+                    f"the directory '{directory.path}' itself is larger than {MAX_LISTED >> 20} MiB",
+                    hint="move the templates to a new directory of this name",
+                )
             for name in directory.names_with("", MAX_TEMPLATES + 1)[0]:
                 found[name] = file = self._template(directory, name, longest)
                 total += len(file.data or b"")

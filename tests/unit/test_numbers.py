@@ -106,7 +106,7 @@ VALUES = {
     "image.tar_writer": {"_RECORD": 10_240, "_PIECE": 262_144, "_OCTAL_ID": 2_097_151, "_OCTAL_SIZE": 8_589_934_591},
     "image.yaml_text_edit": {"_STEP": 2, "_MOST_SHARED": 100, "_MAX_PAIRS": 10},
     "image.unpack": {"_HELD": 64, "_LARGEST_FILE": 17_592_186_044_416},
-    "instances.instance_directory": {"MAX_METADATA": 1_048_576, "MAX_INSTANCE": 4_194_304, "MAX_TEMPLATES": 1000, "MAX_TEMPLATES_TOTAL": 33_554_432},
+    "instances.instance_directory": {"MAX_METADATA": 1_048_576, "MAX_INSTANCE": 4_194_304, "MAX_TEMPLATES": 1000, "MAX_TEMPLATES_TOTAL": 33_554_432, "MAX_LISTED": 4_194_304},
     "instances.state_directory": {"LARGEST": 33_554_432, "MAX_STATE": 65_536, "PATIENCE": 30.0},
     "instances.changed_by_hand": {"MAX_MORE": 1_048_576},
     "instances.written_files": {"MAX_RECORD": 16_777_216, "MAX_COMPARED": 67_108_864, "MAX_COMPARED_TOTAL": 536_870_912, "MAX_FILES": 100_000, "MAX_KEYS": 1_000_000, "_FIELDS": 7},

@@ -144,6 +144,16 @@ def test_counting_the_lines_of_a_shared_source_is_thread_safe():
         sys.setswitchinterval(before)
 
 
+def test_a_very_large_directory_of_templates_is_refused_before_its_names_are_read(tmp_path, monkeypatch):
+    """An empty directory of 1 GiB took 40 s, because ext4 never shrinks a directory."""
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/a").touch()
+    monkeypatch.setattr("templater.instances.instance_directory.MAX_LISTED", 0)
+    monkeypatch.setattr(os, "scandir", lambda *_: pytest.fail("the names were read"))
+    with InstanceDirectory(str(tmp_path)) as directory, pytest.raises(LimitError, match="itself is larger"):
+        directory.read_templates()
+
+
 def test_an_instance_directory_without_templates_has_no_templates(tmp_path):
     with InstanceDirectory(str(tmp_path)) as directory:
         assert directory.read_templates() == {}
