@@ -63,7 +63,8 @@ def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
     """Return the id map of the files on the disk, or None if ``lxc.idmap`` defines no map.
 
     ``found`` has the keys and values of the configuration. If LXC mounts the root filesystem with the map of
-    ``lxc.idmap``, the files on the disk have the ids of the container, so the result is the identity map.
+    ``lxc.idmap``, the files on the disk have the ids of the container. Then the result maps each id of the
+    container to itself, or is the identity map if no setting defines a map.
     ``config`` is the file that error messages name.
     """
     from ..rootfs.directory_rootfs import IDENTITY, IdMap
@@ -82,11 +83,10 @@ def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
             ranges[kind].append((first, disk, count))
         elif key == "lxc.rootfs.options":
             mounted = "idmap=" in value
-    if mounted:
-        return IDENTITY
     if not ranges["u"] or not ranges["g"]:
-        return None
-    return IdMap(tuple(ranges["u"]), tuple(ranges["g"]))
+        return IDENTITY if mounted else None
+    ids = IdMap(tuple(ranges["u"]), tuple(ranges["g"]))
+    return ids.unshifted() if mounted else ids
 
 
 def or_identity(ids: "IdMap | None") -> "IdMap | None":

@@ -83,10 +83,8 @@ def _namespace(config: str) -> "tuple[Ranges, Ranges, int]":
     """
     from os import getegid, getuid
 
-    from ..rootfs.directory_rootfs import IDENTITY
-
     ids = ids_on_disk(config) if exists(config) else None
-    if ids is None or ids is IDENTITY:
+    if ids is None or not ids.shifts:
         return (), (), 0
     if os.geteuid() != 0:
         own = getuid()

@@ -41,6 +41,16 @@ class IdMap:
     def __repr__(self) -> str:
         return f"IdMap({self.uids!r}, {self.gids!r})"
 
+    @property
+    def shifts(self) -> bool:
+        """Return whether an id on disk differs from the container's id."""
+        return any(inside != outside for inside, outside, _ in (*self.uids, *self.gids))
+
+    def unshifted(self) -> "IdMap":
+        """Return a map that has the same ids of the container, and the same ids on disk."""
+        uids, gids = (tuple((inside, inside, n) for inside, _, n in each) for each in (self.uids, self.gids))
+        return IdMap(uids, gids)
+
     def on_disk(self, uid: int, gid: int) -> "tuple[int, int]":
         """Return the ids on disk. Raises UnmappedError for an id outside the map."""
         return self.uid_on_disk(uid), self.gid_on_disk(gid)

@@ -218,12 +218,9 @@ def in_namespace(ids: "IdMap | None") -> "IdMap | None":
     container. The user who owns the container has a higher id in this namespace, unless lxc.idmap contains
     this user. The map has only the container's ids, because no other id may own files of the container.
     """
-    from ...rootfs.directory_rootfs import IDENTITY, IdMap
-
-    if ids is None or ids is IDENTITY or not set(ids.uids) <= set(own_map("uid_map")):
+    if ids is None or not ids.shifts or not set(ids.uids) <= set(own_map("uid_map")):
         return None
-    uids, gids = (tuple((first, first, count) for first, _, count in each) for each in (ids.uids, ids.gids))
-    return IdMap(uids, gids)
+    return ids.unshifted()
 
 
 def require_mounted(path: str) -> None:

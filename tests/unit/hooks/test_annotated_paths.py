@@ -110,7 +110,7 @@ REFUSALS = [
     (opened, a_backup, "images/web", ("an annotation uses the instance directory '~/images/web': it contains 'backup.yaml'", IMAGE_HINT)),
     (opened, a_state, "images/web", ("an annotation uses the instance directory '~/images/web': it contains '.templater'", IMAGE_HINT)),
     (opened, nothing, "images/a\0b", ("an annotation names '~/images/a\\x00b', which is not below ~/more or ~/images", MOVE)),
-    (opened, a_link_into_an_instance, "images/link", ("an annotation names '~/images/web/rootfs', but 'rootfs' belongs to an instance", APART)),
+    (opened, a_link_into_an_instance, "images/link", ("an annotation names '~/images/web/rootfs', but the directory 'rootfs' in this path belongs to an instance", APART)),
     (opened, linked_metadata, "images/web", ("an annotation uses '~/images/web/metadata.yaml', which must not be a symlink", "")),
     (opened, nothing, "images/none", ("'~/images/none' does not exist", "")),
     (opened, nothing, "images/web.yaml", ("'~/images/web.yaml' is a file, not a directory", "", "an annotation names '~/images/web.yaml'")),
@@ -184,7 +184,7 @@ def test_an_allowed_directory_behind_a_link_of_another_user_is_refused(places):
     for path in (places / "other", places / "other/images"):
         os.chown(path, 1234, 1234, follow_symlinks=False)
     assert refusal(opened, places, "other/images/web", ["other/images"])[0] == (
-        "'~/other' belongs to another user (uid 1234), who can exchange '~/other/images' with another one"
+        "'~/other' belongs to another user (uid 1234), who can replace '~/other/images'"
     )
 
 

@@ -16,6 +16,7 @@ from templater.hooks.lxc_config import (
 )
 from templater.model.errors import InputError
 from templater.rootfs.directory_rootfs import IDENTITY, IdMap
+from templater.rootfs.paths import UnmappedError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 
@@ -102,13 +103,23 @@ MOUNTED = ("lxc.rootfs.options", "noatime,idmap=container")
     ("found", "ids"),
     [
         ([], None), ([U], None), ([G], None), ([U, G, ("lxc.idmap", "")], None), ([U, G, ("lxc.uts.name", "u 0")], 1),
-        ([U, MOUNTED, G], IDENTITY), ([MOUNTED], IDENTITY), ([U, G, MOUNTED, ("lxc.rootfs.options", "noatime")], 1),
+        ([MOUNTED], IDENTITY), ([U, MOUNTED], IDENTITY), ([U, G, MOUNTED, ("lxc.rootfs.options", "noatime")], 1),
         ([("lxc.idmap", ""), U, G], 1),
     ],
 )  # fmt: skip
 def test_an_id_map_needs_ranges_of_users_and_groups(found, ids):
     made = ids_in(found, "config")
     assert made is ids if ids in (None, IDENTITY) else made.on_disk(3, 4) == (1003, 2004)
+
+
+def test_an_idmapped_mount_has_only_the_ids_of_the_map_and_does_not_shift_them():
+    """A rule with an owner outside of the map made a file of another container's root on the disk."""
+    made = ids_in([U, MOUNTED, G], "config")
+    assert made.on_disk(3, 4) == (3, 4)
+    with pytest.raises(UnmappedError):
+        made.on_disk(10, 0)
+    with pytest.raises(UnmappedError):
+        made.on_disk(0, 1000)
 
 
 @pytest.mark.parametrize("value", ["x 0 1 1", "u 0 1", "u 0 1 1 1", "u"])
