@@ -137,6 +137,7 @@ def test_unpack_sets_the_keys_of_the_image(image, run):
     assert Path("made/instance.yaml").read_text().split("config:\n")[1] == (
         "  image.os: tiny\n  user.a: b\ndevices: {}\n"
     )
+    assert os.stat("made/instance.yaml").st_mode & 0o777 == 0o600  # cloud-init keys contain passwords
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="unpacks files of other owners")
