@@ -14,7 +14,7 @@ def test_the_reason_of_a_system_error_is_its_text_in_lower_case(tmp_path):
     assert reason(OSError("Without a number")) == "without a number"
 
 
-def test_a_described_bug_has_the_type_and_the_innermost_position_but_not_the_message():
+def test_the_description_of_a_bug_has_the_error_type_and_the_innermost_position_but_not_the_message():
     def fail():
         raise ValueError("password")
 

@@ -419,7 +419,7 @@ def test_a_dangling_symlink_is_not_compared_with_the_rendering_of_a_create_only_
     assert found.exit_code == 0  # both kinds of links give the same verdict
 
 
-def test_a_rule_is_not_compared_if_no_trigger_of_the_daemon_runs_it(incus):
+def test_a_file_is_not_compared_if_no_trigger_of_the_daemon_runs_its_rule(incus):
     put_rules(
         incus, [("/etc/a", [], "a.tpl", {}), ("/etc/b", ["stop"], "a.tpl", {})], {"a.tpl": b"{{ x|nosuch }}"}
     )
@@ -456,7 +456,7 @@ def test_the_verdicts_on_a_virtual_machine_are_about_the_files_that_its_agent_wr
     assert found.files[0].change.before == b"y\n" and commands(found, found.files[0]) == ("incus restart c1",)
 
 
-def test_a_template_that_cannot_be_rendered_is_not_compared_for_a_virtual_machine(incus):
+def test_a_file_of_a_virtual_machine_is_not_compared_if_its_template_cannot_be_rendered(incus):
     make_vm(incus)
     rules = [("/etc/a", ["copy"], "a.tpl", {}), ("/etc/b", ["copy"], "b.tpl", {})]
     put_rules(incus, rules, {"a.tpl": b"{{ x|nosuch }}", "b.tpl": b"b"})
@@ -537,7 +537,7 @@ def test_a_file_that_the_start_rewrites_with_equal_content_has_the_verdict_same(
     assert commands(found, file) == () and found.changing == []
 
 
-def test_a_missing_file_of_a_copy_rule_needs_no_command(incus):
+def test_no_command_is_suggested_for_a_missing_file_whose_rule_runs_only_on_copy(incus):
     put_rules(incus, [("/etc/a", ["copy"], "a.tpl", {})], {"a.tpl": b"x\n"})
     found = judged(incus)
     assert found.files[0].current == "missing" and commands(found, found.files[0]) == ()

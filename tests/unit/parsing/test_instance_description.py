@@ -211,7 +211,7 @@ def test_a_description_with_all_devices_counts_as_already_expanded_and_causes_a_
     assert any("already includes the profiles" in note for note in instance.notes)
 
 
-def test_a_local_root_disk_alone_does_not_show_that_profiles_are_expanded():
+def test_profiles_do_not_count_as_expanded_just_because_the_root_disk_is_a_local_device():
     """The unset network interface must come from a profile."""
     text = CONFIG_SHOW.replace("devices: {}", "devices: {root: {path: /, pool: fast, type: disk}}")
     assert "were not given" in error_of(text).message
@@ -846,7 +846,7 @@ def test_a_description_has_a_size_limit(text, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [20, 21])
-def test_a_description_has_a_limit_in_bytes(size, tmp_path, monkeypatch):
+def test_a_description_file_has_a_size_limit_in_bytes(size, tmp_path, monkeypatch):
     monkeypatch.setattr(instance_description, "LIMITS", Limits(bytes=20))
     (tmp_path / "f").write_text("name: a #" + "x" * (size - 9))
     if size == 20:

@@ -218,7 +218,7 @@ def test_a_byte_order_mark_inside_a_line_is_a_letter():
 
 
 @pytest.mark.parametrize(("rules", "plain"), [("v2", False), ("v4", True)])
-def test_only_the_v4_rules_ignore_a_tag_without_a_name_before_a_plain_scalar(rules, plain):
+def test_only_the_v4_rules_ignore_an_empty_tag_in_front_of_a_plain_scalar(rules, plain):
     assert [node.plain for node in parse(Source("m", "[! 5, ! '5']"), rules).children] == [plain, False]
 
 

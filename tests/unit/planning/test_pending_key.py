@@ -34,7 +34,7 @@ def notes(text: str, host: str = "incus", *, kind: str = "container", triggers=B
         ("incus-debian", VIRTUAL_MACHINE, "virtual machines"),
     ],
 )
-def test_a_note_names_the_files_that_read_the_pending_key_in_the_second_pass(host, kind, kinds):
+def test_a_note_names_the_files_whose_templates_read_the_pending_key_in_the_second_pass(host, kind, kinds):
     assert notes(READS, host, kind=kind) == [
         f"assuming that {kinds} of {host} still have {PENDING_KEY} in the start pass,"
         " like containers of incus-debian and lxd-debian; affected files: /a, /c"

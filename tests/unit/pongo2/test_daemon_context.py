@@ -27,7 +27,7 @@ def value(expression):
         ('devices.Contains("eth0", devices.root)', "False"), ('devices.Contains("eth2", devices.eth0)', "False"),
     ],
 )  # fmt: skip
-def test_methods_of_devices_compare_devices_without_their_empty_keys(expression, text):
+def test_the_methods_of_devices_ignore_empty_keys_when_they_compare_two_devices(expression, text):
     assert value(expression) == text
 
 

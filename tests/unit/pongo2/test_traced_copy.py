@@ -220,7 +220,7 @@ def test_a_render_without_tracing_does_not_load_the_trace_module():
         ("properties.os.x", "properties.os"),
     ],
 )
-def test_a_read_is_recorded_without_keys_that_cannot_change_the_result(name, read):
+def test_the_recorded_name_of_a_read_omits_parts_that_cannot_change_the_result(name, read):
     context = {"devices": {"eth0": {}, "Eth1": {}}}
     assert normal(context, tuple(name.split("."))) == tuple(read.split("."))
 
@@ -237,7 +237,7 @@ def test_a_render_returns_no_trace_if_the_trace_would_have_too_many_pieces_or_re
 
 
 @pytest.mark.parametrize("mode", ["plain", "incus"])
-def test_the_site_of_each_traced_piece_is_an_offset_into_the_template_text(mode):
+def test_the_trace_gives_the_position_of_each_piece_as_an_offset_in_the_template_text(mode):
     template = 'a{{ path }}{% filter upper %}b{% endfilter %}{% if config["user.none"] %}{% endif %}'
     compiled = pongo2.compile(template, DIALECTS["v6.1"], mode=mode)
     found = TracedTemplate(compiled.compilation).render(context())

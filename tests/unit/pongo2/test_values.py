@@ -257,7 +257,7 @@ def test_values_are_iterated_as_in_the_go_language(value, backwards, ordered, it
     assert iterate(value, backwards, ordered) == (items, None)
 
 
-def test_a_loop_over_a_map_uses_key_order_and_reverses_it_only_with_both_reversed_and_sorted():
+def test_a_loop_over_a_map_uses_reverse_key_order_only_with_both_sorted_and_reversed():
     assert iterate({"b": 1, "a": 2}) == (["a", "b"], [2, 1])
     assert iterate({"b": 1, "a": 2}, True) == (["a", "b"], [2, 1])
     assert iterate({"b": 1, "a": 2}, True, True) == (["b", "a"], [1, 2])

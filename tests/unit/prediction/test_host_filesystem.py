@@ -120,7 +120,7 @@ class Flagged(MemoryRootfs):
         (f"/a/{IMMUTABLE}/new", EPERM), (f"/a/{APPEND_ONLY}/new", ""),
     ],
 )  # fmt: skip
-def test_flags_of_files_and_directories_refuse_writes(path: str, error: str) -> None:
+def test_a_write_fails_if_the_flags_of_the_file_or_directory_forbid_it(path: str, error: str) -> None:
     files = {f"/{name}": "text" for name in ("plain", IMMUTABLE, APPEND_ONLY)}
     folders = {f"/a/{name}": Entry(DIRECTORY, 0o755) for name in (IMMUTABLE, APPEND_ONLY)}
     filesystem = HostFilesystem(Flagged({**files, **folders}), Surroundings())

@@ -191,7 +191,7 @@ def test_a_pass_that_writes_the_same_content_elsewhere_or_with_another_owner_has
     assert unchanged(planned(made(WRITE, content=b"a"), made(WRITE, content=b"a", **fact))) == []
 
 
-def test_a_pass_does_not_count_as_unchanged_if_it_has_another_outcome_on_the_host():
+def test_a_pass_with_equal_content_counts_as_changed_if_its_outcome_on_the_host_differs():
     changes = made(WRITE, content=b"a"), made(WRITE, content=b"a")
     assert unchanged(planned(*changes, outcomes=[WRITTEN, WRITTEN])) == [changes[1]]
     assert unchanged(planned(*changes, outcomes=[WRITTEN, Outcome("random")])) == []

@@ -97,7 +97,7 @@ names = st.sampled_from(["a", "a b", 'q"', "tab\t", "ü", "back\\slash"])
 )
 @settings(deadline=None)
 @given(before=st.none() | contents, after=contents, name=names)
-def test_the_patch_and_git_apply_programs_accept_the_patch(
+def test_the_programs_patch_and_git_apply_accept_the_patch(
     work: int,
     lines: int,
     before: "bytes | None",
@@ -181,7 +181,7 @@ def test_the_patch_of_a_file_that_is_too_large_to_compare_is_a_comment() -> None
     assert "+++" not in diff(plan)
 
 
-def test_a_patch_without_a_line_comparison_keeps_the_common_first_and_last_lines(
+def test_a_patch_without_a_line_comparison_shows_common_first_and_last_lines_as_unchanged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(diff_module, "MAX_TOTAL_WORK", 0)

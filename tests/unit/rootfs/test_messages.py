@@ -140,7 +140,7 @@ def test_an_error_of_the_storage_while_reading_names_the_file(root, monkeypatch)
         assert failed(root.entries, "/") == ("'/' can't be read: input/output error", HINTS[errno.EIO])
 
 
-def test_a_device_that_takes_no_bytes_gives_an_error(monkeypatch):
+def test_a_write_that_makes_no_progress_gives_an_error(monkeypatch):
     written = []
 
     def write(_, data):

@@ -55,7 +55,7 @@ def test_the_value_of_the_child_arrives_in_the_parent(run):
     assert run(lambda: {"a": [1, "\u00e9\ud800", None]}) == {"a": [1, "\u00e9\ud800", None]}
 
 
-def test_the_context_manager_is_active_only_while_the_parent_waits_for_the_child(run):
+def test_the_given_context_manager_is_active_only_while_the_parent_waits_for_the_child(run):
     events = []
 
     @contextmanager

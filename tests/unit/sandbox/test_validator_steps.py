@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="co
         (b"x", "ToolFailure: the program could not start"),
     ],
 )
-def test_the_first_process_reports_how_a_program_ended(said, found, monkeypatch):
+def test_the_first_process_of_the_sandbox_reports_how_the_program_ended(said, found, monkeypatch):
     def outer(launch, output, status, uid):
         os.write(output, b"/w/a: x /w/b\n")
         os.write(status, said)
@@ -148,7 +148,7 @@ def test_the_threads_of_all_processes_of_a_user_are_counted(monkeypatch):
     assert validator_process._tasks(9) == 0
 
 
-def test_without_proc_the_thread_count_is_a_number_that_no_user_reaches(monkeypatch):
+def test_the_thread_count_without_proc_is_above_any_real_count(monkeypatch):
     def missing(path):
         raise FileNotFoundError(path)
 

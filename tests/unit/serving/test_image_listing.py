@@ -67,7 +67,7 @@ def test_attack_73_the_lists_for_clients_have_a_limit_in_encoded_bytes(monkeypat
     ],
     ids=["addresses", "targets", "aliases", "documents"],
 )
-def test_the_limit_counts_the_lists_of_addresses_and_aliases_and_generated_files(
+def test_the_size_limit_covers_the_lists_of_urls_and_aliases_and_the_generated_files(
     images, documents, monkeypatch
 ):
     assert Listing(images, documents).images == tuple(images)
@@ -81,7 +81,7 @@ def test_a_list_keeps_the_texts_of_an_image_only_in_encoded_form():
     assert found.properties == {}
 
 
-def test_ending_a_list_frees_its_elements_and_aborts_the_answers_that_send_the_list():
+def test_closing_a_list_frees_its_elements_and_aborts_the_responses_that_still_send_it():
     elements = Elements([b"1", b"2", b"3"])
     answers = [success_list(elements), success_list(elements, b"\1\0\1")]
     begun = [iter(answer) for answer in answers]

@@ -484,7 +484,7 @@ def changed(tree):
     os.utime(tree / "streams/v1/images.json")
 
 
-def test_attack_73_slow_clients_keep_only_the_list_before_the_current_one_in_memory(tree):
+def test_attack_73_slow_clients_keep_only_the_previous_list_in_memory(tree):
     """Each change of the catalog left its old list in memory while a client read this list slowly."""
 
     async def run():
@@ -510,7 +510,7 @@ def test_attack_73_slow_clients_keep_only_the_list_before_the_current_one_in_mem
     assert complete == [False, False, True, True]
 
 
-def test_attack_73_a_slow_client_keeps_only_the_elements_of_a_replaced_list(start, tree, monkeypatch):
+def test_attack_73_a_slow_client_keeps_only_the_elements_of_an_old_list_in_memory(start, tree, monkeypatch):
     """The task that sends an answer kept everything about the old list, such as all its images."""
     source = TreeSource(str(tree))
     lists, load = [], source.load

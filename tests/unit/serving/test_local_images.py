@@ -183,7 +183,7 @@ def test_an_invalid_catalog_is_loaded_again_only_after_it_has_changed(tree):
     assert source.changed()
 
 
-def test_a_tree_with_a_catalog_that_does_not_fit_twice_in_memory_is_not_served(tree, monkeypatch):
+def test_a_tree_whose_catalog_exceeds_the_size_limit_is_not_served(tree, monkeypatch):
     size = sum((tree / "streams/v1" / name).stat().st_size for name in ("index.json", "images.json"))
     monkeypatch.setattr(serve_limits, "MOST_OF_CATALOG", size)
     assert TreeSource(str(tree)).load().images

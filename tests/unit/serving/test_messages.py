@@ -259,7 +259,7 @@ def test_an_address_with_many_connections_loses_its_own_connections_first(
         ([], [(70, "b"), *[(math.inf, "b")] * 9], "b", False),
     ],
 )
-def test_a_new_connection_is_refused_if_its_busy_address_has_only_recent_connections(
+def test_the_busiest_address_gets_no_new_connection_unless_one_of_its_clients_is_idle(
     waiting, stalled, address, refused, monkeypatch
 ):
     """A client that connected again at once used the server's processor for TLS handshakes."""

@@ -773,7 +773,7 @@ def test_a_key_can_be_set_to_the_content_of_a_file():
 
 
 @pytest.mark.parametrize("text", ["d:eth0,mtu", "d:,mtu=1", "d:eth0=x", "d:=", "c2:d:eth0"])
-def test_a_step_of_a_device_needs_its_name_and_a_key(text):
+def test_a_device_step_needs_the_name_of_the_device_and_a_key(text):
     with pytest.raises(UsageError, match=rf"^step '{text}' needs a device and a key$"):
         parse_step(text)
 
@@ -788,7 +788,7 @@ def test_a_step_of_a_device_needs_its_name_and_a_key(text):
         ("export=c2", "c2"),
     ],
 )
-def test_a_copy_or_publish_step_creates_the_instance_named_before_the_slash(text, made):
+def test_the_new_instance_of_a_copy_or_publish_step_has_the_name_before_the_slash(text, made):
     assert parse_step(text).made == made
 
 
@@ -819,7 +819,7 @@ def started(*nodes):
     )
 
 
-def test_the_files_of_a_start_on_the_host_are_written_with_their_owners_and_modes():
+def test_a_simulated_start_writes_the_files_of_the_host_with_their_owners_and_modes():
     files, tree, remarks = started(
         ("/new", Node(DIRECTORY, 0o711, 3, 4)), ("/new/a", Node(FILE, 0o640, 5, 6, content=b"")),
         ("/etc/dir", Node(DIRECTORY, 0o755, 0, 0)), ("/etc/old", Node(FILE, 0o777, 7, 8, content=b"other")),

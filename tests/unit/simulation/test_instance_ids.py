@@ -82,7 +82,7 @@ def test_the_instance_id_changes_with_an_interface_name_and_with_vendor_data_of_
 
 
 @pytest.mark.slow
-def test_diff_shows_the_new_instance_id_if_the_option_set_changes_the_user_data(tmp_path):
+def test_diff_shows_the_new_instance_id_if_the_set_option_changes_the_user_data(tmp_path):
     image = tmp_path / "image"
     (image / "templates").mkdir(parents=True)
     (image / "metadata.yaml").write_text(METADATA)

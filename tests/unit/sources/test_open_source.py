@@ -144,7 +144,7 @@ def test_a_note_says_that_backup_yaml_describes_an_instance_of_another_name(tmp_
     assert source.read_instance().name == "c2"
 
 
-def test_an_import_reads_its_configuration_from_backup_yaml(tmp_path):
+def test_the_configuration_of_an_imported_backup_comes_from_backup_yaml(tmp_path):
     def differ(name, data):
         value = b"frombackup" if name.endswith("backup.yaml") else b"fromindex"
         return data.replace(b"user.foo: bar", b"user.foo: " + value) if name.endswith(".yaml") else data

@@ -76,7 +76,7 @@ def path_of(name: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_rewritten_module_bundle_still_has_the_files_of_the_c_modules(package):
+def test_a_rewritten_module_bundle_still_lists_the_files_of_the_c_modules(package):
     """The hook that rewrites a bundle has itself found these modules by the bundle."""
 
     def places() -> dict[str, tuple[str, int, int]]:
@@ -237,9 +237,7 @@ def test_a_failed_write_of_the_module_bundle_leaves_no_file(package, monkeypatch
     assert list(package.glob("hook.bin*")) == []
 
 
-def test_writing_a_bundle_replaces_the_file_of_a_killed_process_with_the_same_process_id(
-    package, monkeypatch
-):
+def test_writing_a_bundle_replaces_a_leftover_file_whose_name_has_the_same_process_id(package, monkeypatch):
     (package / f"hook.bin.{os.getpid()}").touch()
     monkeypatch.setattr(bundle, "contents", lambda: b"modules")
     bundle.write(str(package / "hook.bin"))

@@ -96,7 +96,7 @@ def test_coverage_of_a_failed_render_includes_the_parts_before_the_failure(tmp_p
     assert "x.tpl:1:7: this condition is true in no test" not in missed(tmp_path, template)
 
 
-def test_coverage_counts_a_skipped_rule_as_not_written(tmp_path):
+def test_coverage_does_not_count_a_skipped_rule_as_reached(tmp_path):
     image = an_image(
         tmp_path / "i", "tests:\n- {name: a, rootfs: {/etc/x: old}, expect: {/etc/x: {absent: true}}}\n",
         rules="  /etc/x: {when: [create], template: hostname.tpl, create_only: true}\n",

@@ -111,7 +111,7 @@ def test_a_snapshot_is_compared_with_a_file_or_recorded_with_the_update_option(
     ("rules", "target", "found"),
     [([], "/a", True), (["/etc/../a"], "/a", True), (["/b"], "/a", False), (["/b", "a"], "/a", True)],
 )
-def test_a_target_has_a_rule_if_a_rule_has_its_path_or_if_no_rules_are_known(rules, target, found):
+def test_a_target_has_a_rule_if_the_path_of_a_rule_matches_or_if_the_rules_are_unknown(rules, target, found):
     result = SimpleNamespace(targets=None, rules=[SimpleNamespace(path=path) for path in rules])
     assert has_rule(result, target) is found
 
@@ -233,7 +233,7 @@ def test_a_file_that_is_not_written_is_a_failure_with_its_reason(kind, rules, un
 
 
 @pytest.mark.parametrize(("fixed", "failures"), [(True, 1), (False, 0)])
-def test_expecting_that_a_file_without_a_rule_is_absent_fails_if_all_cases_have_the_same_rules(
+def test_an_expected_absent_file_must_have_a_rule_unless_different_builds_have_different_rules(
     fixed, failures
 ):
     result = SimpleNamespace(
@@ -278,7 +278,7 @@ def test_a_snapshot_shows_whether_a_file_ends_with_a_newline(text, data):
     assert snapshot.data.removesuffix(b"\n") == data.removesuffix(b"\n")
 
 
-def test_a_snapshot_contains_the_files_up_to_its_limit_and_names_the_first_binary_file(monkeypatch):
+def test_a_snapshot_contains_text_files_up_to_a_total_size_and_names_the_first_binary_file(monkeypatch):
     monkeypatch.setattr(judge, "MAX_SNAPSHOT", 6)
     snapshot = judge.Snapshot()
     for name, text in (("/a", "12\n"), ("/b", "\0"), ("/c", "\0"), ("/d", "45\n"), ("/e", "7")):

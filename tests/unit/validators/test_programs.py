@@ -130,7 +130,7 @@ def test_a_program_gets_the_text_as_a_file_and_a_limit_on_its_processor_time(std
         (2, "", "exit code 2"),
     ],
 )
-def test_an_exit_code_without_a_mistake_is_a_failure_unless_a_known_line_explains_it(code, output, found):
+def test_a_validator_that_exits_with_an_error_but_prints_no_known_message_has_failed(code, output, found):
     def read(lines, name):
         return [(1, f"{line} of {name}") for line in lines if line.startswith("bad")]
 

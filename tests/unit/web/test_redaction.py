@@ -98,7 +98,7 @@ def test_a_file_whose_lines_have_no_known_origins_is_hidden_if_its_template_may_
     assert not is_hidden(a_redaction(enabled=False), variant)
 
 
-def test_a_line_of_eight_characters_and_a_value_of_four_are_redacted():
+def test_values_of_at_least_four_characters_and_lines_of_at_least_eight_are_redacted():
     scrub = Redaction(
         [Instance("c1", config={"user.password": "12345678\nabcdefg\n", "user.token": "wxyz"})]
     ).scrub

@@ -62,7 +62,7 @@ def test_the_lock_is_taken_as_soon_as_the_other_process_releases_it(tmp_path, mo
     assert len(pauses) == 3 and 0 < max(pauses) < 0.1
 
 
-def test_the_file_that_names_the_holder_is_closed_after_reading(tmp_path):
+def test_the_file_that_names_the_holder_of_the_lock_is_closed_after_reading(tmp_path):
     (tmp_path / "locks").write_text("text")
     before = os.listdir("/proc/self/fd")
     assert module._read_file(f"{tmp_path}/locks") == b"text"

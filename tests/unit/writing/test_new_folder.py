@@ -105,7 +105,7 @@ def test_no_folder_is_made_behind_a_link_of_another_user(tmp_path):
 
 
 @pytest.mark.parametrize("descriptors", [True, False])
-def test_files_are_created_in_a_folder_with_and_without_directory_descriptors(
+def test_files_are_created_in_a_new_folder_even_if_the_system_has_no_directory_descriptors(
     descriptors, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(new_folder, "HAS_DESCRIPTORS", descriptors)

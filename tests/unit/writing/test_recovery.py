@@ -58,7 +58,9 @@ def test_a_leftover_is_removed_only_if_its_name_contains_its_own_inode_number(ri
     ("number", "done"),
     [(errno.EPERM, False), (errno.EIO, False), (errno.ENOENT, True), (errno.ENOTEMPTY, True)],
 )
-def test_a_leftover_that_cannot_be_removed_is_tried_again_by_the_next_run(number, done, top, monkeypatch):
+def test_the_next_run_tries_again_to_remove_a_leftover_that_could_not_be_removed(
+    number, done, top, monkeypatch
+):
     (top / f"etc/{PREFIX}cc-0-1").touch()
 
     def fail(*_):
@@ -97,7 +99,7 @@ def test_an_empty_journal_makes_the_next_run_search_the_root_directory(top):
 
 
 @pytest.mark.parametrize("are_directories", [False, True])
-def test_a_search_removes_leftovers_of_a_limited_size(are_directories, top, monkeypatch):
+def test_a_search_removes_leftovers_up_to_a_total_size(are_directories, top, monkeypatch):
     """root of a container gave the name of a leftover to a file of 1.2 million extents: 23 s of system time."""
     size = recovery.MOST_REMOVED // 2 + 1
     for path in (top / f"{PREFIX}known-0-1", top / f"{PREFIX}known-0-2"):

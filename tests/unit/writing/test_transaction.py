@@ -465,7 +465,7 @@ def test_a_failed_apply_leaves_no_journal(rootfs, top, tmp_path):
     assert os.listdir(tmp_path / "state") == []
 
 
-def test_the_journal_is_kept_if_a_rollback_fails_and_its_backup_cannot_be_looked_up(
+def test_the_journal_is_kept_if_a_rollback_fails_and_the_backup_file_cannot_be_examined(
     rootfs, top, tmp_path, monkeypatch
 ):
     def broken(*arguments):
@@ -795,7 +795,7 @@ def test_apply_keeps_an_entry_that_cannot_be_a_leftover_of_templater(tmp_path, n
 
 
 @pytest.mark.parametrize("name", ["staged", "backup"])
-def test_attack_83_apply_keeps_a_large_file_that_was_exchanged_for_a_temporary_file(
+def test_attack_83_apply_keeps_a_large_file_that_another_process_put_in_place_of_a_temporary_file(
     rootfs, top, tmp_path, monkeypatch, name
 ):
     """Root of a container put a file of 1.1 million extents there, which took 25 s to remove."""
