@@ -368,8 +368,8 @@ _COMBINED_SET = frozenset(COMBINED)
 def _fields(raw: Any, spec: Mapping[str, str], place: str, decoded: Decoded) -> dict[str, Any]:
     """Return the known fields of an object.
 
-    If keys of plain values differ only in case, the last key wins. Raises InputError for such keys of objects
-    or lists, because Go combines their values.
+    If several keys differ only in case and their values are scalars, the last key wins. If a value is an
+    object or a list, raise InputError, because Go would combine the values.
     """
     if raw is None:
         return {}

@@ -359,9 +359,10 @@ def _in_child() -> Callable[[], object] | None:
 def _bounded_holes(
     members: Iterable[tuple[Member, Data]], contents: Contents
 ) -> Iterator[tuple[Member, Data]]:
-    """Yield the members of a directory, and raise LimitError if its holes are too large to be read as zeros.
+    """Yield the members of a directory.
 
-    For an archive, ``_bounded`` limits the holes.
+    Raises LimitError if the holes of sparse files exceed the limit, because each hole is read as zeros. For an
+    archive, ``_bounded`` checks this limit.
     """
     holes = data = 0
     for member, pieces in members:

@@ -57,7 +57,7 @@ Examples:
 @click.option(
     "--check/--no-check", "checked", default=True, help="Run `templater check`.  [default: --check]"
 )
-@click.option("--test", "tested", is_flag=True, help="Run the tests beside the image.")
+@click.option("--test", "tested", is_flag=True, help="Also run the tests that are stored beside the image.")
 @page_options
 def command(request: options.Request, checked: bool, tested: bool, page: PageOptions | None) -> int:
     from ...live.address import is_live

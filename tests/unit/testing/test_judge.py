@@ -252,7 +252,7 @@ def written(*names, text="x\n"):
     return SimpleNamespace(errors={}, error=None, files=found, rules=(), unknown={}, targets=None)
 
 
-def test_a_snapshot_of_all_files_contains_each_file_once_and_has_the_position_of_its_key():
+def test_a_snapshot_of_all_files_lists_each_file_once_and_knows_the_line_of_the_key_snapshot():
     snapshot = judge.Snapshot()
     case = judge.Judge(None, snapshot, lambda *words: [], lambda: None)
     wanted = expecting(files=(about("snapshot"),))
