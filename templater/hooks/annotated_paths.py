@@ -17,7 +17,7 @@ from ..instances.instance_directory import MAX_INSTANCE, MAX_TEMPLATES
 from ..model.errors import InputError, RefusedError, TemplaterError, reason
 from ..model.file_names import BACKUP_YAML, INSTANCE, MAX_PATH, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
 from ..model.source import Source, printable
-from ..rootfs.confined import Root, read_descriptor
+from ..rootfs.confined import Root
 from ..rootfs.paths import MissingError
 from ..rootfs.trusted_paths import open_unshared, trusted_owners
 
@@ -89,12 +89,8 @@ def read_description(path: str, allowed: Sequence[str]) -> Source:
         _require_no_instance(directory)
     try:
         with Root(top, named=True) as root:
-            fd = root.open("/" + below)
-        try:
-            _require_owner(os.fstat(fd), path)
-            return Source(path, read_descriptor(fd, MAX_INSTANCE, path))
-        finally:
-            os.close(fd)
+            check = lambda fd: _require_owner(os.fstat(fd), path)  # noqa: E731
+            return Source(path, root.read("/" + below, MAX_INSTANCE, check=check))
     except TemplaterError as error:
         raise _with_name(error, path) from None
 

@@ -10,9 +10,9 @@ import sys
 
 from .. import __version__
 from ..instances.state_directory import directory_of_ours, write_whole
-from ..model.errors import TemplaterError
+from ..model.errors import RefusedError, TemplaterError
 from ..oslite import DIGEST, blake2b, join, os, stat
-from ..rootfs.confined import Directory, read_descriptor
+from ..rootfs.confined import Directory
 from ..rootfs.trusted_paths import make_folder, open_unshared
 from .source_stamp import source_stamp
 
@@ -55,19 +55,9 @@ class CompileCache:
     def load(self, name: str, key: str) -> "CacheEntry | None":
         """Return the entry, or None if it is missing or invalid."""
         try:
-            data = self._read(f"{name}-{key}")
+            return decode(self._directory.read(f"{name}-{key}", MAX_ENTRY, _require_private), key)
         except (OSError, TemplaterError):
             return None
-        return None if data is None else decode(data, key)
-
-    def _read(self, name: str) -> "bytes | None":
-        fd = self._directory.open(name)
-        try:
-            status = os.fstat(fd)
-            private = status.st_uid == os.geteuid() and not status.st_mode & 0o077 and status.st_nlink == 1
-            return read_descriptor(fd, MAX_ENTRY, name) if private and stat.S_ISREG(status.st_mode) else None
-        finally:
-            os.close(fd)
 
     def save(self, name: str, key: str, entry: CacheEntry) -> None:
         """Save an entry. Ignore failures."""
@@ -92,6 +82,12 @@ class CompileCache:
             room -= size
             if place >= MOST_ENTRIES or room < 0:
                 self._directory.unlink(name)
+
+
+def _require_private(fd: int) -> None:
+    status = os.fstat(fd)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077 or status.st_nlink != 1:
+        raise RefusedError("another user can change the cache entry")
 
 
 def open_cache(path: str) -> "CompileCache | None":

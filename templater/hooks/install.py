@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from ..model.errors import InputError, RefusedError, UsageError, WriteError, reason
-from ..rootfs.confined import Directory, read_descriptor
+from ..rootfs.confined import Directory
 from ..rootfs.trusted_paths import make_folder
 from .options import PROBE
 
@@ -123,15 +123,12 @@ def _read(directory: Directory, name: str) -> tuple[str | None, os.stat_result |
     Both are read through one descriptor, so they belong to the same file. Otherwise, a user could replace
     the file in between. The new file would then have the content of root's file, and belong to the user.
     """
+    found: list[os.stat_result] = []
     try:
-        fd = directory.open(name)
+        data = directory.read(name, MAX_FILE, lambda fd: found.append(os.fstat(fd)))
     except FileNotFoundError:
         return None, None
-    try:
-        data = read_descriptor(fd, MAX_FILE, directory.path_of(name))
-        return data.decode("utf-8", "surrogateescape"), os.fstat(fd)
-    finally:
-        os.close(fd)
+    return data.decode("utf-8", "surrogateescape"), found[0]
 
 
 def _replace(

@@ -1,9 +1,9 @@
 """The configuration of an LXC container: its settings, id map, and type of root filesystem."""
 
-from ..model.errors import InputError, LimitError
+from ..model.errors import InputError, LimitError, RefusedError
 from ..model.source import printable
-from ..oslite import abspath, exists, is_missing, isdir, join, os, split, stat
-from ..rootfs.confined import read_descriptor
+from ..oslite import abspath, exists, is_missing, isdir, join, os, split
+from ..rootfs.confined import read_regular
 from ..rootfs.trusted_paths import clean_path
 
 TYPE_CHECKING = False
@@ -211,23 +211,19 @@ def _read(path: str, folder: "int | None" = None) -> str:
     by its path.
     """
     try:
-        # Opening a device can have effects, and the owner of the directory can exchange the file with a
-        # device. So open the file that was checked, and not its name again.
         name = path if folder is None else split(path)[1]
-        seen = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=folder)
-        try:
-            status = os.fstat(seen)
+
+        def opened(flags: int) -> int:
+            return os.open(name, flags & ~os.O_NOFOLLOW, dir_fd=folder)
+
+        def check(fd: int) -> None:
             # reading /proc/kmsg waits for messages of the kernel, and removes them
-            if not stat.S_ISREG(status.st_mode) or status.st_dev == os.stat("/proc").st_dev:
-                raise InputError(f"{path!r} is not a regular file")
-            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-            fd = os.open(f"/proc/self/fd/{seen}", flags)
-        finally:
-            os.close(seen)
-        try:
-            return read_descriptor(fd, MAX_CONFIG, path).decode("utf-8", "surrogateescape")
-        finally:
-            os.close(fd)
+            if os.fstat(fd).st_dev == os.stat("/proc").st_dev:
+                raise RefusedError("a file of the kernel")
+
+        return read_regular(opened, MAX_CONFIG, path, check).decode("utf-8", "surrogateescape")
+    except RefusedError:
+        raise InputError(f"{path!r} is not a regular file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         why = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path!r} can't be read: {why.lower()}") from None

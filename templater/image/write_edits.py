@@ -13,7 +13,7 @@ from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.progress import Progress, silent
 from ..model.source import printable
-from ..rootfs.confined import Directory, Root, read_descriptor, write_error
+from ..rootfs.confined import Directory, Root, write_error
 from ..rootfs.directory_rootfs import open_tree
 from .archive_layout import Layout
 from .atomic_output import Output
@@ -193,13 +193,10 @@ def _make_templates(top: Directory) -> None:
 
 def _require_content(directory: Directory, name: str, data: bytes) -> None:
     """Raise RefusedError if another process has changed the file since templater read it."""
-    fd = directory.open(name)
     try:
-        found = read_descriptor(fd, len(data), name)
+        found = directory.read(name, len(data))
     except LimitError:
-        found = b""
-    finally:
-        os.close(fd)
+        found = None
     if found != data:
         raise RefusedError(
             f"'{printable(directory.path_of(name))}' changed while templater was checking it",

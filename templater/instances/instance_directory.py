@@ -9,8 +9,8 @@ from ..model.entry import TEMPLATE_BYTES, TemplateFile
 from ..model.errors import InputError, LimitError, TemplaterError
 from ..model.file_names import INSTANCE, METADATA, TEMPLATES
 from ..model.source import Source
-from ..oslite import Closing, join, os, stat
-from ..rootfs.confined import Directory, Root, entry_of, read_descriptor, require_public, write_error
+from ..oslite import Closing, join, stat
+from ..rootfs.confined import Directory, Root, entry_of, require_public, write_error
 from ..rootfs.paths import MissingError
 
 MAX_METADATA = 1 << 20
@@ -93,17 +93,14 @@ class InstanceDirectory(Closing):
         if status is None or not stat.S_ISREG(status.st_mode):
             return TemplateFile(directory.entry(name))
         entry = entry_of(status, "", is_mount=False)  # opening a mount point would fail
+
+        def check(fd: int) -> None:
+            for above in (directory.fd, self._root.fd):  # the owner of this directory can have made its name
+                require_public(fd, above, directory.path_of(name))
+
         try:
-            fd = directory.open(name)
+            return TemplateFile(entry, directory.read(name, longest, check))
         except TemplaterError as error:
             return TemplateFile(entry, error=error)
         except OSError as error:
             return TemplateFile(entry, error=write_error("read", directory.path_of(name), error))
-        try:
-            for above in (directory.fd, self._root.fd):  # the owner of this directory can have made its name
-                require_public(fd, above, directory.path_of(name))
-            return TemplateFile(entry, read_descriptor(fd, longest, directory.path_of(name)))
-        except TemplaterError as error:
-            return TemplateFile(entry, error=error)
-        finally:
-            os.close(fd)

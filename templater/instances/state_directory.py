@@ -11,7 +11,7 @@ from ..model.errors import BusyError, RefusedError, TemplaterError, WriteError
 from ..model.file_names import STATE, STATE_FOLDER, WRITTEN
 from ..model.source import printable
 from ..oslite import Closing, join, os
-from ..rootfs.confined import Directory, Root, bytes_of, read_descriptor, write_error
+from ..rootfs.confined import Directory, Root, bytes_of, write_error
 from ..rootfs.trusted_paths import is_own, open_folder
 
 MAX_STATE = 64 << 10
@@ -176,17 +176,11 @@ class StateDirectory(Closing):
         With ``own``, also return None if the file belongs to neither root nor this process's user.
         """
         try:
-            fd = self.directory.open(name)
-        except FileNotFoundError:
+            return self.directory.read(name, limit, _require_own if own else None)
+        except (FileNotFoundError, _ForeignFileError):
             return None
         except OSError as error:
             raise write_error("read", join(self.path, name), error) from None
-        try:
-            if own and os.fstat(fd).st_uid not in (0, os.geteuid()):
-                return None
-            return read_descriptor(fd, limit, join(self.path, name))
-        finally:
-            os.close(fd)
 
     def replace(self, name: str, data: bytes) -> None:
         """Replace a file atomically: after a crash, the file has either the old or the new content."""
@@ -259,6 +253,15 @@ class StateDirectory(Closing):
             os.close(fd)
             raise _too_large(join(self.path, name))
         return fd
+
+
+class _ForeignFileError(Exception):
+    """A file belongs to another user."""
+
+
+def _require_own(fd: int) -> None:
+    if os.fstat(fd).st_uid not in (0, os.geteuid()):
+        raise _ForeignFileError("the file belongs to another user")
 
 
 class _ForeignDirectory(Directory):

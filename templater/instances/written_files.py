@@ -12,7 +12,7 @@ from ..model.errors import InputError, LimitError, RefusedError, TemplaterError,
 from ..model.file_names import WRITTEN
 from ..model.plan import KEEP, WRITING
 from ..oslite import blake2b, os, stat
-from ..rootfs.confined import read_descriptor, write_descriptor, write_error
+from ..rootfs.confined import write_descriptor, write_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -332,28 +332,24 @@ def read_record(state_directory: "StateDirectory", name: str = WRITTEN) -> "byte
     Raises RefusedError for a file that another user can change.
     """
     directory, path = state_directory.directory, f"{state_directory.path}/{name}"
-    try:
-        fd = directory.open(name)
-    except FileNotFoundError:
-        return None
-    except RefusedError as error:
-        raise error.replace(hint=_REMOVE) from None
-    except OSError as error:
-        raise write_error("read", path, error) from None
-    try:
+
+    def check(fd: int) -> None:
         status = os.fstat(fd)
         owners = (0, os.geteuid(), os.fstat(directory.fd).st_uid)
         if status.st_uid not in owners or status.st_mode & 0o022 or status.st_nlink != 1:
             raise RefusedError(
                 f"the record '{path}' may have been changed by another user: owner uid {status.st_uid}, mode"
-                f" {stat.S_IMODE(status.st_mode):04o}, {status.st_nlink} hard links",
-                hint=_REMOVE,
+                f" {stat.S_IMODE(status.st_mode):04o}, {status.st_nlink} hard links"
             )
-        return read_descriptor(fd, MAX_RECORD, path)
-    except LimitError as error:
+
+    try:
+        return directory.read(name, MAX_RECORD, check)
+    except FileNotFoundError:
+        return None
+    except (RefusedError, LimitError) as error:
         raise error.replace(hint=_REMOVE) from None
-    finally:
-        os.close(fd)
+    except OSError as error:
+        raise write_error("read", path, error) from None
 
 
 class _Update:

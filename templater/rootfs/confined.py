@@ -168,44 +168,54 @@ class Root(Closing):
             if parent != self.fd:
                 close(parent)
 
-    def read(self, path: str, limit: int, *, follow: bool = False, public: bool = False) -> bytes:
-        """Read a regular file. Raises LimitError if more than ``limit`` bytes can be read.
+    def read(
+        self,
+        path: str,
+        limit: int,
+        *,
+        follow: bool = False,
+        public: bool = False,
+        check: "Callable[[int], None] | None" = None,
+    ) -> bytes:
+        """Read a regular file with ``read_regular``. Raises LimitError for more than ``limit`` bytes.
 
         Raises MissingError for a missing file and RefusedError for anything that is not a regular file. With
         ``public``, ``require_public`` checks the file and its directory.
         """
         if public:
             return self._read_public(path, limit)
-        fd = self.open(path, follow=follow)
+        names = components(path)
         try:
-            return read_descriptor(fd, limit, self.shown(path))
+            return read_regular(
+                lambda flags: self._descriptor(names, flags, follow), limit, self.shown(path), check
+            )
         except OSError as error:
             raise self._trouble(path, error, follow=follow) from None
-        finally:
-            close(fd)
 
     def _read_public(self, path: str, limit: int) -> bytes:
         *above, name = components(path)
         with self.directory("/" + "/".join(above)) as directory:
             require_public(directory.fd, self.fd, directory.path)
+
+            def check(fd: int) -> None:
+                for owned in (directory.fd, self.fd):
+                    require_public(fd, owned, self.shown(path))
+
             try:
-                fd = directory.open(name)
-                try:
-                    for owned in (directory.fd, self.fd):
-                        require_public(fd, owned, self.shown(path))
-                    return read_descriptor(fd, limit, self.shown(path))
-                finally:
-                    close(fd)
+                return directory.read(name, limit, check)
             except OSError as error:
                 raise self._trouble(path, error) from None
 
     def open(self, path: str, *, follow: bool = False) -> int:
-        """Open a regular file for reading and return its descriptor. Raises the same errors as ``read``."""
+        """Open a regular file of any size for reading, and return its descriptor.
+
+        In a hook, close the descriptor with ``release``. Raises the same errors as ``read``.
+        """
         names = components(path)
         try:
             return _open_regular(
                 lambda flags: self._descriptor(names, flags, follow), _READ, self.shown(path)
-            )
+            )[0]
         except OSError as error:
             raise self._trouble(path, error, follow=follow) from None
 
@@ -374,13 +384,20 @@ class Directory(Closing):
     def is_mount(self, name: str, status: os.stat_result) -> bool:
         return self.root._is_mount(self.fd, name, status)
 
+    def read(self, name: str, limit: int, check: "Callable[[int], None] | None" = None) -> bytes:
+        """Read a regular file with ``read_regular``. Raises RefusedError for anything else, or a symlink."""
+        return read_regular(lambda flags: self._opened(name, flags), limit, self.path_of(name), check)
+
     def open(self, name: str, *, write: bool = False) -> int:
-        """Open a regular file. Raises RefusedError for anything else, including a symlink."""
+        """Open a regular file of any size. Raises RefusedError for anything else, including a symlink.
 
-        def opened(flags: int) -> int:
-            return again(self.root._open, self.fd, name, flags, False, self.root.cross_mounts)
+        In a hook, close the descriptor with ``release``.
+        """
+        flags = _READ | os.O_RDWR if write else _READ
+        return _open_regular(lambda flags: self._opened(name, flags), flags, self.path_of(name))[0]
 
-        return _open_regular(opened, _READ | os.O_RDWR if write else _READ, self.path_of(name))
+    def _opened(self, name: str, flags: int) -> int:
+        return again(self.root._open, self.fd, name, flags, False, self.root.cross_mounts)
 
     def directory(self, name: str) -> "Directory":
         """Open a subdirectory."""
@@ -521,7 +538,7 @@ def read_descriptor(fd: int, limit: int, path: str) -> bytes:
         left -= len(chunk)
         if len(chunk) == piece:
             piece = 1 << 20
-    raise LimitError(f"{path!r} is larger than {limit} bytes")
+    raise _too_large(path, limit)
 
 
 def write_descriptor(fd: int, content: bytes) -> None:
@@ -557,37 +574,87 @@ def open_directory(path: str) -> int:
         raise InputError(f"{path!r} can't be the name of a directory") from None
 
 
-def _require_regular(fd: int, path: str) -> None:
-    mode = os.fstat(fd).st_mode
-    if not stat.S_ISREG(mode):
-        raise not_regular(path, kind_of(mode))
+def read_regular(
+    opened: "Callable[[int], int]",
+    limit: int,
+    path: str,
+    check: "Callable[[int], None] | None" = None,
+) -> bytes:
+    """Read a regular file. ``opened(flags)`` opens the file by its name.
+
+    Before the content is read, ``check`` can raise an error about the open file. Raises LimitError if more
+    than ``limit`` bytes can be read.
+
+    If the owner of a huge file removes its name while this process has it open, the last close takes minutes.
+    So a file above the limit is not even opened: programs can wait for an open file, but not for a look at
+    its status. A smaller file can have a million extended attributes, see ``release``.
+    """
+    fd, status = _open_regular(opened, _READ, path, limit)
+    try:
+        if check is not None:
+            check(fd)
+        return read_descriptor(fd, limit, path)
+    finally:
+        if status.st_uid:
+            release(fd)
+        else:  # only root can have made a file of root slow to remove
+            close(fd)
 
 
-def _open_regular(opened: "Callable[[int], int]", flags: int, path: str) -> int:
-    """Open a regular file. ``opened(flags)`` opens the file by its name.
+def release(fd: int) -> None:
+    """Close a file. In a hook, another process closes a file whose name was removed meanwhile.
 
-    Opening a device can have side effects. So the type is checked first, and then the checked file is opened,
-    even if another process has replaced the name by a device.
+    The last close of such a file takes minutes if the file has many blocks or extended attributes.
+    """
+    held = Directory.held
+    if held is None or os.fstat(fd).st_nlink:
+        close(fd)
+        return
+    from .held_files import keep
+
+    keep(held, fd)
+
+
+def _require_regular(fd: int, path: str, limit: "int | None") -> "os.stat_result":
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise not_regular(path, kind_of(status.st_mode))
+    if limit is not None and status.st_size > limit:
+        raise _too_large(path, limit)
+    return status
+
+
+def _too_large(path: str, limit: int) -> LimitError:
+    return LimitError(f"{path!r} is larger than {limit} bytes")
+
+
+def _open_regular(
+    opened: "Callable[[int], int]", flags: int, path: str, limit: "int | None" = None
+) -> "tuple[int, os.stat_result]":
+    """Open a regular file, and return its descriptor and status. ``opened(flags)`` opens it by its name.
+
+    Opening a device can have side effects, and so can opening a file above the limit (see ``read_regular``).
+    So the type and size are checked first, and then the checked file is opened, even if another process has
+    replaced the name by a device.
     """
     seen = opened(_LOOK | _O_NOFOLLOW)
     try:
-        _require_regular(seen, path)
+        status = _require_regular(seen, path, limit)
         try:
-            return again(os.open, f"/proc/self/fd/{seen}", flags & ~_O_NOFOLLOW)
+            return again(os.open, f"/proc/self/fd/{seen}", flags & ~_O_NOFOLLOW), status
         except FileNotFoundError:  # /proc is not mounted
             fd = opened(flags)
     finally:
         close(seen)
-    return _regular_or_closed(fd, path)
+    return fd, _regular_or_closed(fd, path, limit)
 
 
-def _regular_or_closed(fd: int, path: str) -> int:
+def _regular_or_closed(fd: int, path: str, limit: "int | None") -> "os.stat_result":
     try:
-        _require_regular(fd, path)
+        return _require_regular(fd, path, limit)
     except BaseException:
         close(fd)
         raise
-    return fd
 
 
 def lstat_at(parent: int, name: str) -> os.stat_result:

@@ -198,7 +198,7 @@ class DirectoryRootfs(Closing):
         try:
             return _flag_of(fd)
         finally:
-            confined.close(fd)
+            confined.release(fd)
 
     def listdir(self, path: str) -> "list[str]":
         return self.root.listdir(path)

@@ -3,7 +3,8 @@
 With quotas, btrfs looks at every reference to each block of a removed file. A file of 64 KiB whose blocks
 belong to 100,000 other files takes 20 seconds, and no limit on the size or on the time would end this. The
 kernel does this work at the last close of a file without a name. So a hook opens each file before it removes
-its name or replaces it, and ``hand_over`` leaves the last close to a process that nobody waits for.
+its name or replaces it, and ``hand_over`` leaves the last close to a process that nobody waits for. The same
+holds, on any file system, for a file whose name another process removes while the hook reads it.
 """
 
 from ..oslite import os
@@ -16,8 +17,7 @@ _MANY = 4096
 
 def hold(held: "list[int]", directory: int, name: str) -> None:
     """Open a file that is about to lose this name. Do nothing if it is missing or can't be opened."""
-    if len(held) >= MOST_HELD:
-        hand_over(held)
+    _make_room(held)
     for _ in range(2):
         try:
             held.append(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory))
@@ -27,6 +27,17 @@ def hold(held: "list[int]", directory: int, name: str) -> None:
             hand_over(held)
         else:
             return
+
+
+def keep(held: "list[int]", fd: int) -> None:
+    """Keep an open file that has lost its name."""
+    _make_room(held)
+    held.append(fd)
+
+
+def _make_room(held: "list[int]") -> None:
+    if len(held) >= MOST_HELD:
+        hand_over(held)
 
 
 def hand_over(held: "list[int]") -> None:

@@ -32,7 +32,6 @@ from ..rootfs.confined import (
     again,
     bytes_of,
     close,
-    read_descriptor,
     write_descriptor,
     write_error,
 )
@@ -81,15 +80,11 @@ class Journal:
         """
         path = self.directory.path_of(self.name)
         try:
-            fd = self.directory.open(self.name)
+            data = self.directory.read(self.name, MAX_JOURNAL)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise write_error("read the journal", path, error) from None
-        try:
-            data = read_descriptor(fd, MAX_JOURNAL, path)
-        finally:
-            close(fd)
         if data.count(b"\0") >= MAX_LINES:
             raise LimitError(f"the journal {path!r} has more than {MAX_LINES} lines", hint="remove this file")
         return [line.decode("utf-8", "surrogateescape") for line in data.split(b"\0") if line]

@@ -5,7 +5,7 @@ The file is staged without a name, put in place by one system call, and restored
 
 import errno
 
-from ..model.errors import RefusedError
+from ..model.errors import LimitError, RefusedError
 from ..model.plan import CREATE, UPDATE
 from ..oslite import os, stat
 from ..rootfs.confined import (
@@ -15,6 +15,7 @@ from ..rootfs.confined import (
     close,
     kind_of,
     read_descriptor,
+    release,
     write_descriptor,
     write_error,
 )
@@ -97,12 +98,11 @@ class StagedFile:
         if not self.change.in_place:
             raise self._changed("has become a mount point")
 
-    def _there(self) -> bytes:
-        fd = self.parent.open(self.name)
+    def _there(self) -> "bytes | None":
         try:
-            return read_descriptor(fd, os.fstat(fd).st_size, self.change.real)
-        finally:
-            close(fd)
+            return self.parent.read(self.name, len(self.content))
+        except LimitError:
+            return None
 
     def _changed(self, what: str) -> RefusedError:
         return RefusedError(f"{self.change.real!r} {what} since the plan was made", hint="plan again")
@@ -133,7 +133,7 @@ class StagedFile:
         links, the copy has another inode.
         """
         try:
-            close(self.parent.open(self.name, write=True))
+            release(self.parent.open(self.name, write=True))
         except OSError:  # for example, a running program
             return old
         now = self.parent.lstat(self.name)
@@ -169,7 +169,7 @@ class StagedFile:
             copy_attributes(old, self.fd)
             os.fchmod(self.fd, stat.S_IMODE(status.st_mode))
         finally:
-            close(old)
+            release(old)
 
     def _give_names(self, old: int) -> None:
         """Create two temporary names: one for the new content (until its rename), and one for the old

@@ -129,6 +129,7 @@ CASES = {
     83: Case("a process of a running container, or the owner of its directory, exchanges temporary files for files of a million blocks, which take long to remove", "files that are too large are not removed: 256 MiB of temporary files in total, 32 MiB for a file in `.templater`"),
     84: Case("the container's root user shares the blocks of a target with many files, so that btrfs with quotas needs minutes to free the old file", "the hook ends first: another process waits for the kernel"),
     85: Case("an image with thousands of tiny rules, or a directory with thousands of attributes, for which the syncs of a first start take a minute", "two syncs of the whole file system"),
+    86: Case("the owner of a container's directory removes a huge file as soon as a hook has opened it, so that the hook needs minutes to close it", "files above the limit of their size are not opened; another process closes other removed files"),
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import tarfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -1873,12 +1873,12 @@ def test_a_user_who_swaps_the_configuration_with_a_file_of_root_gets_no_copy_of_
         (container / "aside").rename(secret)
 
     class Swapping(Directory):
-        def open(self, name: str, *, write: bool = False) -> int:
+        def read(self, name: str, limit: int, check: Callable[[int], None] | None = None) -> bytes:
             if moment == "before reading":
                 swap()
-            fd = Directory.open(self, name, write=write)
+            data = Directory.read(self, name, limit, check)
             swap()
-            return fd
+            return data
 
     monkeypatch.setattr(Root, "directory", lambda self, path: Swapping(self, os.dup(self.fd), ""))
     with pytest.raises(RefusedError, match="another process replaced"):

@@ -15,7 +15,7 @@ from templater.model.entry import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK
 from templater.model.errors import InputError, LimitError, RefusedError
 from templater.rootfs import confined, directory_rootfs
 from templater.rootfs.byname import ByName
-from templater.rootfs.confined import OPENAT2, WALK, Root
+from templater.rootfs.confined import OPENAT2, WALK, Directory, Root
 from templater.rootfs.directory_rootfs import open_root
 from tests.rootfs_builders import MECHANISMS, a_directory, as_root
 
@@ -140,10 +140,11 @@ def test_a_fifo_or_device_that_replaces_a_file_before_open_is_not_opened(
     real = confined._require_regular
     swapped = []
 
-    def swap(fd: int, path: str) -> None:
-        real(fd, path)
+    def swap(fd, path, limit):
+        status = real(fd, path, limit)
         if not swapped:
             swapped.append(os.rename(top / "fifo", top / "etc/hostname"))
+        return status
 
     monkeypatch.setattr(confined, "_require_regular", swap)
     if has_proc:
@@ -180,6 +181,48 @@ def test_a_file_above_the_read_limit_is_refused(root, tmp_path):
 
 
 @as_root
+def test_attack_86_a_file_above_the_read_limit_is_not_opened_because_its_owner_could_wait_for_that(
+    root, tmp_path, monkeypatch
+):
+    """The last close of a huge file takes minutes if its owner removes the name while the file is open."""
+    (tmp_path / "root/etc/big").write_bytes(b"x" * 101)
+    opened, flags_of_files = os.open, []
+
+    def recorded(path, flags, *args, **options):
+        if str(path).startswith("/proc/self/fd/"):
+            flags_of_files.append(flags)
+        return opened(path, flags, *args, **options)
+
+    monkeypatch.setattr(confined.os, "open", recorded)
+    with root.directory("/etc") as directory:
+        for read in (lambda: root.read("/etc/big", 100), lambda: directory.read("big", 100)):
+            with pytest.raises(LimitError, match=r"^'/etc/big' is larger than 100 bytes$"):
+                read()
+        assert flags_of_files == []
+        assert directory.read("big", 101) == root.read("/etc/big", 101) == b"x" * 101
+    assert len(flags_of_files) == 2
+
+
+@pytest.mark.parametrize("in_hook", [False, True])
+def test_attack_86_a_hook_hands_a_file_over_that_loses_its_name_while_the_hook_reads_it(
+    root, tmp_path, monkeypatch, in_hook
+):
+    place = tmp_path / "root/etc/hostname"
+    if os.geteuid() == 0:
+        os.chown(place, 1000, 1000)
+    held: list[int] = []
+    monkeypatch.setattr(Directory, "held", held if in_hook else None)
+    before = len(os.listdir("/proc/self/fd"))
+    content, number = place.read_bytes(), place.stat().st_ino
+    assert root.read("/etc/hostname", 100) == content
+    assert held == []
+    assert root.read("/etc/hostname", 100, check=lambda fd: place.unlink()) == content
+    assert [os.fstat(fd).st_ino for fd in held] == ([number] if in_hook else [])
+    for fd in held:
+        os.close(fd)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_the_read_limit_applies_to_special_files_that_report_size_zero():
     with Root("/proc/self") as proc, pytest.raises(LimitError):
         proc.read("/status", 10)

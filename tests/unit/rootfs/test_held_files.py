@@ -12,7 +12,7 @@ import pytest
 
 from templater.rootfs import confined, held_files
 from templater.rootfs.confined import Directory, Root
-from templater.rootfs.held_files import hand_over, hold
+from templater.rootfs.held_files import hand_over, hold, keep
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 
@@ -122,6 +122,14 @@ def test_a_hook_holds_a_limited_number_of_files(top, held, children, monkeypatch
     for name in ("a", "b", "c"):
         hold(held, top.fd, name)
     assert (len(held), len(children)) == (1, 1)
+
+
+def test_kept_files_count_towards_the_limit_of_held_files(top, held, children, monkeypatch):
+    monkeypatch.setattr(held_files, "MOST_HELD", 2)
+    kept = [os.dup(top.fd) for _ in range(3)]
+    for fd in kept:
+        keep(held, fd)
+    assert (held, len(children)) == (kept[2:], 1)
 
 
 def test_a_process_with_too_many_open_files_hands_files_over_and_tries_again(top, held, monkeypatch):
