@@ -596,7 +596,7 @@ class PlannedRun(Run, Closing):
         def make(answer: "Answer") -> "Plan":
             return plan_of(
                 answer.metadata, answer.instance, answer.renderings, rootfs,
-                host=self.job.host, triggers=answer.triggers, in_place=self.in_place,
+                host=self.job.host, triggers=answer.triggers, in_place=self.in_place, for_patch=False,
             )  # fmt: skip
 
         plan = make(answer)

@@ -33,10 +33,12 @@ def plan_of(
     host: "Host",
     triggers: "tuple[str, ...]",
     in_place: bool = False,
+    for_patch: bool = True,
 ) -> Plan:
-    """Return the plan for these renderings, without a prediction."""
+    """Return the plan for these renderings, without a prediction (see ``decide``)."""
     if not instance.is_vm:
-        return Plan(metadata, instance, host, triggers, decide(renderings, rootfs, in_place=in_place))
+        changes = decide(renderings, rootfs, in_place=in_place, for_patch=for_patch)
+        return Plan(metadata, instance, host, triggers, changes)
     from .agent_files import agent_renderings, config_drive  # a hook never needs this module
 
     drive = config_drive(renderings)
@@ -45,10 +47,18 @@ def plan_of(
 
 
 def decide(
-    renderings: "Iterable[Rendering]", rootfs: "RootfsView | None" = None, *, in_place: bool = False
+    renderings: "Iterable[Rendering]",
+    rootfs: "RootfsView | None" = None,
+    *,
+    in_place: bool = False,
+    for_patch: bool = True,
 ) -> "tuple[Change, ...]":
-    """Return a change for each rendering. A pass sees the files of the passes before it."""
-    view = ChangedRootfs(rootfs)
+    """Return a change for each rendering. A pass sees the files of the passes before it.
+
+    Without ``for_patch``, an existing file is read only if its size equals the size of the new content, and
+    the changes lack the old content.
+    """
+    view = ChangedRootfs(rootfs, for_patch=for_patch)
     steps = Steps()
     changes: list[Change] = []
     for renderings_of_pass in split_passes(renderings):

@@ -16,7 +16,7 @@ from templater.instances.changed_by_hand import status_of
 from templater.instances.state_directory import StateDirectory
 from templater.instances.written_files import WrittenFile, digest_of
 from templater.model.errors import KeptError, LimitError, WriteError
-from templater.rootfs.confined import Directory
+from templater.rootfs.confined import Directory, Root
 from templater.rootfs.memory import MemoryRootfs
 from tests.laws.test_hooks_grow_linearly import plan_of
 
@@ -364,6 +364,24 @@ def test_the_keep_modified_option_does_not_read_a_file_that_grew_much_larger(con
     code, said = start(container, KEEP)
     assert code == 1 and "/etc/a: much larger than the new text" in said and "/etc/b" not in said
     assert read == ["/etc/b"] and contents(container)["/etc/b"] == "b 2\n"
+
+
+@pytest.mark.parametrize("options", [()])
+def test_attack_87_a_start_reads_no_target_whose_size_shows_that_it_differs(container, monkeypatch, options):
+    """The kernel decompressed 128 KiB for each block of a target, which no limit on processor time counts."""
+    start(container)
+    configure(container, "2")
+    (container / "rootfs/etc/a").write_text("longer than the new text and than the recorded text\n")
+    read, real = [], Root.read
+
+    def recorded(root, path, limit, **kwargs):
+        read.append(path)
+        return real(root, path, limit, **kwargs)
+
+    monkeypatch.setattr(Root, "read", recorded)
+    code, said = start(container, *options)
+    assert (code, "/etc/a: changed by hand" in said) == ((1, True) if options else (0, False))
+    assert "/etc/a" not in read and "/etc/b" in read
 
 
 def test_comparing_recorded_files_above_the_total_size_limit_gives_an_error():

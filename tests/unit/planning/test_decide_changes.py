@@ -21,6 +21,7 @@ from templater.model.entry import (
     TemplateFile,
 )
 from templater.model.errors import (
+    LimitError,
     MetadataError,
     RefusedError,
     RenderError,
@@ -426,6 +427,33 @@ def test_a_plan_compares_existing_files_up_to_a_total_size(monkeypatch: pytest.M
     rootfs = MemoryRootfs({"/a": "abcde", "/b": "fghi", "/c": "jkl"})
     changes = decide([rendering(rule(path)) for path in ("/a", "/b", "/c")], rootfs)
     assert [change.before for change in changes] == [b"abcde", None, b"jkl"]
+
+
+def test_a_plan_without_patches_reads_only_files_of_the_size_of_the_new_content(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hook read 64 MiB of files for which the kernel decompressed 2 GiB, outside of every limit."""
+    rootfs = MemoryRootfs({"/equal": "same", "/other": "SAME", "/longer": "longer", "/short": "s"})
+    real, read = rootfs.read, []
+    monkeypatch.setattr(rootfs, "read", lambda path, limit: read.append((path, limit)) or real(path, limit))
+    targets = [rendering(rule(path), b"same") for path in ("/equal", "/other", "/longer", "/short", "/new")]
+    changes = decide(targets, rootfs, for_patch=False)
+    assert [change.action for change in changes] == [KEEP, UPDATE, UPDATE, UPDATE, CREATE]
+    assert [change.before for change in changes] == [b"same", None, None, None, None]
+    assert read == [("/equal", 4), ("/other", 4)]
+
+
+def test_a_file_that_grows_while_a_plan_without_patches_is_made_counts_as_different(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rootfs = MemoryRootfs({"/a": "same"})
+
+    def grown(path: str, limit: int) -> bytes:
+        raise LimitError("too large")
+
+    monkeypatch.setattr(rootfs, "read", grown)
+    (change,) = decide([rendering(rule("/a"), b"same")], rootfs, for_patch=False)
+    assert (change.action, change.before) == (UPDATE, None)
 
 
 def test_a_template_that_is_a_link_is_read_together_with_the_template_behind_it() -> None:
