@@ -12,7 +12,7 @@ from ..model.entry import FILE
 from ..model.errors import KeptError, LimitError
 from ..model.plan import CREATE, FAILED, KEEP, WRITING, Plan
 from ..model.source import printable
-from .written_files import MAX_COMPARED_TOTAL, content_digest, digest_of, size_of
+from .written_files import MAX_COMPARED_TOTAL, digest_of, has_content, size_of, size_to_compare
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +60,7 @@ def status_of(
     templates: Mapping[str, TemplateFile],
 ) -> list[FileStatus]:
     """Return the status of each recorded file and of each file of the plan, sorted by path."""
-    if sum(size_of(rootfs, file.real) for file in files.values()) > MAX_COMPARED_TOTAL:
+    if sum(size_to_compare(rootfs, file) for file in files.values()) > MAX_COMPARED_TOTAL:
         raise _too_large()
     merged = {change.real: change for change in plan.files()}
     changes: dict[str, Change] = {}
@@ -102,7 +102,7 @@ def differences_from(recorded: WrittenFile, rootfs: RootfsView) -> tuple[str, ..
     if entry.kind != FILE:
         return (MOVED,)
     found = [
-        (CONTENT, content_digest(rootfs, recorded.real) != recorded.digest),
+        (CONTENT, not has_content(rootfs, recorded)),
         (OWNER, (entry.uid, entry.gid) != (recorded.uid, recorded.gid)),
         (MODE, entry.mode != recorded.mode),
     ]
@@ -127,10 +127,11 @@ def changed_by_hand(plan: Plan, record: Record, rootfs: RootfsView) -> dict[str,
             seen.add(change.real)
             size = size_of(rootfs, change.real)
             is_large = size > len(change.content or b"") + MAX_MORE
-            compared += 0 if is_large else size
+            recorded = record.file(change.path)
+            if not is_large and (recorded is None or recorded.can_have(size)):
+                compared += size
             if compared > MAX_COMPARED_TOTAL:
                 raise _too_large()
-            recorded = record.file(change.path)
             reason = _reason_to_keep(change, recorded, rootfs, new=new, is_large=is_large)
             if reason:
                 kept[change.real] = reason
@@ -148,8 +149,7 @@ def _reason_to_keep(
         return "removed by hand"
     if is_large:
         return "much larger than the new text"
-    same = content_digest(rootfs, change.real) == recorded.digest
-    return "" if same else "changed by hand"
+    return "" if has_content(rootfs, recorded) else "changed by hand"
 
 
 def without(plan: Plan, files: Mapping[str, str]) -> Plan:

@@ -36,6 +36,8 @@ MAX_FILES = 100_000
 MAX_KEYS = 1_000_000
 
 _FIELDS = 7
+#: the size in an entry of an earlier version of templater, which did not record sizes
+UNKNOWN_SIZE = -1
 
 
 class WrittenFile:
@@ -44,15 +46,16 @@ class WrittenFile:
     ``path`` is the rule's target and ``real`` the file after following links. ``uid`` and ``gid`` are ids in
     the container. ``digest`` and ``template_digest`` are hashes of the content and of the template. ``keys``
     are the configuration keys that the template reads. A key is missing if the template computes its name.
+    ``size`` is the size of the content, or UNKNOWN_SIZE.
     """
 
     __slots__ = (
-        "digest", "gid", "joined_keys", "mode", "path", "real", "template", "template_digest", "uid",
+        "digest", "gid", "joined_keys", "mode", "path", "real", "size", "template", "template_digest", "uid",
     )  # fmt: skip
 
     def __init__(
         self, path: str, real: str, digest: str, uid: int, gid: int, mode: int, template: str,
-        template_digest: str, joined_keys: bytes = b"",
+        template_digest: str, joined_keys: bytes = b"", size: int = UNKNOWN_SIZE,
     ) -> None:  # fmt: skip
         self.path = path
         self.real = real
@@ -63,6 +66,7 @@ class WrittenFile:
         self.template = template
         self.template_digest = template_digest
         self.joined_keys = joined_keys
+        self.size = size
 
     @property
     def keys(self) -> "tuple[str, ...]":
@@ -71,8 +75,9 @@ class WrittenFile:
 
     def encode(self) -> bytes:
         """Return the file's entry in the record: the fields, each ended by NUL."""
+        size = "" if self.size == UNKNOWN_SIZE else f" {self.size}"
         return (
-            f"{self.path}\0{self.real}\0{self.digest}\0{self.uid} {self.gid} {self.mode:o}\0"
+            f"{self.path}\0{self.real}\0{self.digest}\0{self.uid} {self.gid} {self.mode:o}{size}\0"
             f"{self.template}\0{self.template_digest}\0".encode("utf-8", "surrogateescape")
             + self.joined_keys
             + b"\0"
@@ -85,8 +90,15 @@ class WrittenFile:
         path, real, digest, attributes, template, template_digest = [
             word.decode("utf-8", "surrogateescape") for word in words
         ]
-        uid, gid, mode = attributes.split(" ")
-        return cls(path, real, digest, int(uid), int(gid), int(mode, 8), template, template_digest, keys)
+        uid, gid, mode, *sizes = attributes.split(" ")
+        (size,) = map(int, sizes or (UNKNOWN_SIZE,))
+        return cls(
+            path, real, digest, int(uid), int(gid), int(mode, 8), template, template_digest, keys, size
+        )  # fmt: skip
+
+    def can_have(self, size: int) -> bool:
+        """Return whether a file of this size can have the recorded content."""
+        return self.size in (size, UNKNOWN_SIZE)
 
 
 def _name_of(entry: bytes) -> bytes:
@@ -210,10 +222,10 @@ class Record:
         size = 0
         for path, entry in (self._staged or {}).items():
             file = WrittenFile.decode(entry)
-            size += size_of(rootfs, file.real)
+            size += size_to_compare(rootfs, file)
             if size > MAX_COMPARED_TOTAL:
                 break  # all remaining files count as changed by hand
-            if content_digest(rootfs, file.real) == file.digest:
+            if has_content(rootfs, file):
                 self.entries[path] = entry
                 self._text = b""  # the record on the disk lacks this entry
         self._staged = None
@@ -237,7 +249,7 @@ class Record:
                 facts[name] = digest_of(data), join_keys(keys.get(name, ()))
             file = WrittenFile(
                 change.path, change.real, digest_of(change.content or b""), change.uid, change.gid,
-                change.mode, name, *facts[name],
+                change.mode, name, *facts[name], size=len(change.content or b""),
             )  # fmt: skip
             entry = file.encode()
             size += len(entry)
@@ -381,22 +393,31 @@ def last_changes(plan: "Plan") -> "list[Change]":
     return list(found.values())
 
 
-def content_digest(rootfs: "RootfsView", real: str) -> str:
-    """Return the digest of a file's content, or "" if it is missing, not a regular file, or very large.
+def has_content(rootfs: "RootfsView", file: WrittenFile) -> bool:
+    """Return whether a file has the recorded content. Read the file only if it has the recorded size.
 
-    A very large file is not read. It needs no space on the disk, so there can be many.
+    The container's root can make files for which the kernel decompresses many times their size.
     """
+    size = size_of(rootfs, file.real)
+    return file.can_have(size) and content_digest(rootfs, file.real, size) == file.digest
+
+
+def size_to_compare(rootfs: "RootfsView", file: WrittenFile) -> int:
+    """Return how many bytes ``has_content`` would read."""
+    size = size_of(rootfs, file.real)
+    return size if file.can_have(size) else 0
+
+
+def content_digest(rootfs: "RootfsView", real: str, limit: int) -> str:
+    """Return the digest of a file's content, or "" if it is missing, not a regular file, or too large."""
     try:
-        entry = rootfs.entry(real)
-        if entry is None or entry.size > MAX_COMPARED:
-            return ""
-        return digest_of(rootfs.read(real, MAX_COMPARED))
+        return digest_of(rootfs.read(real, limit))
     except (TemplaterError, OSError):
         return ""
 
 
 def size_of(rootfs: "RootfsView", real: str) -> int:
-    """Return how many bytes of a file ``content_digest`` would read."""
+    """Return the size of a file, or 0 if it is missing, or too large to be compared."""
     try:
         entry = rootfs.entry(real)
     except (TemplaterError, OSError):

@@ -13,7 +13,15 @@ from templater.instances.changed_by_hand import (
     status_of,
     without,
 )
-from templater.instances.written_files import WrittenFile, content_digest, digest_of, size_of
+from templater.instances.written_files import (
+    UNKNOWN_SIZE,
+    WrittenFile,
+    content_digest,
+    digest_of,
+    has_content,
+    size_of,
+    size_to_compare,
+)
 from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import LimitError, RefusedError
 from templater.model.hosts import NONE
@@ -127,9 +135,37 @@ class Unreadable(MemoryRootfs):
 
 def test_a_file_that_cannot_be_read_has_no_digest_and_no_size() -> None:
     rootfs = MemoryRootfs({"/a": b"xy"})
-    assert (content_digest(rootfs, "/a"), size_of(rootfs, "/a")) == (digest_of(b"xy"), 2)
-    assert (content_digest(rootfs, "/b"), size_of(rootfs, "/b")) == ("", 0)
-    assert (content_digest(Unreadable(), "/a"), size_of(Unreadable(), "/a")) == ("", 0)
+    assert (content_digest(rootfs, "/a", 2), size_of(rootfs, "/a")) == (digest_of(b"xy"), 2)
+    assert (content_digest(rootfs, "/b", 2), size_of(rootfs, "/b")) == ("", 0)
+    assert (content_digest(Unreadable(), "/a", 2), size_of(Unreadable(), "/a")) == ("", 0)
+    assert content_digest(rootfs, "/a", 1) == ""
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(2, True), (UNKNOWN_SIZE, True), (3, False), (0, False)])
+def test_a_file_is_compared_with_the_record_only_if_it_has_the_recorded_size(
+    monkeypatch: pytest.MonkeyPatch, size: int, is_read: bool
+) -> None:
+    rootfs = MemoryRootfs({"/a": b"xy"})
+    real, limits = rootfs.read, []
+    monkeypatch.setattr(rootfs, "read", lambda path, limit: limits.append(limit) or real(path, limit))
+    file = recorded("/a", text=b"xy")
+    file.size = size
+    assert has_content(rootfs, file) == is_read
+    assert size_to_compare(rootfs, file) == (2 if is_read else 0)
+    assert limits == ([2] if is_read else [])
+
+
+def test_a_very_large_file_differs_from_a_record_without_sizes_and_is_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``status`` read the first 64 MiB of each of 600 sparse files, and counted none of them."""
+    monkeypatch.setattr("templater.instances.written_files.MAX_COMPARED", 1)
+    limits: list[int] = []
+    rootfs = MemoryRootfs({"/a": b"xy"})
+    real = rootfs.read
+    monkeypatch.setattr(rootfs, "read", lambda path, limit: limits.append(limit) or real(path, limit))
+    assert differences_from(recorded("/a", text=b"xy"), rootfs) == ("content",)
+    assert limits == [0]
 
 
 def plan_of(

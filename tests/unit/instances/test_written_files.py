@@ -32,6 +32,19 @@ def test_decoding_an_encoded_record_gives_the_same_files(count, keys):
     assert all(len(file.keys) == keys for file in given)
 
 
+def test_an_entry_contains_the_size_of_the_content_and_old_entries_without_a_size_are_valid():
+    (file,) = files(1)
+    old = file.encode()
+    file.size = 12
+    new = file.encode()
+    assert (old.split(b"\0")[3], new.split(b"\0")[3]) == (b"1 2 640", b"1 2 640 12")
+    sizes = [WrittenFile.decode(entry).size for entry in (old, new)]
+    assert sizes == [written_files.UNKNOWN_SIZE, 12]
+    for fault in (b"1 2 640 x", b"1 2 640 12 12", b"1 2"):
+        with pytest.raises(ValueError, match=r"."):
+            WrittenFile.decode(new.replace(b"1 2 640 12", fault))
+
+
 def test_a_record_with_more_files_or_keys_than_the_limits_is_damaged(monkeypatch):
     monkeypatch.setattr(written_files, "MAX_FILES", 2)
     monkeypatch.setattr(written_files, "MAX_KEYS", 4)
