@@ -361,8 +361,8 @@ def _bounded_holes(
 ) -> Iterator[tuple[Member, Data]]:
     """Yield the members of a directory.
 
-    Raises LimitError if the holes of sparse files exceed the limit, because each hole is read as zeros. For an
-    archive, ``_bounded`` checks this limit.
+    Raises LimitError if the holes of sparse files exceed the limit, because each hole is read as zeros.
+    ``_bounded`` checks this limit for an archive.
     """
     holes = data = 0
     for member, pieces in members:

@@ -9,7 +9,7 @@ from ..model.entry import TEMPLATE_BYTES, TemplateFile
 from ..model.errors import InputError, LimitError, TemplaterError
 from ..model.file_names import INSTANCE, METADATA, TEMPLATES
 from ..model.source import Source
-from ..oslite import Closing, join, stat
+from ..oslite import Closing, join, os, stat
 from ..rootfs.confined import Directory, Root, entry_of, require_public, write_error
 from ..rootfs.paths import MissingError
 

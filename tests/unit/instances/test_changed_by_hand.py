@@ -205,15 +205,6 @@ def test_the_reason_to_keep_a_file_is_named(
     assert found == ({"/a": reason} if reason else {})
 
 
-def test_a_very_large_file_differs_from_the_record_and_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``status`` read the first 64 MiB of each of 600 sparse files, and counted none of them."""
-    monkeypatch.setattr("templater.instances.written_files.MAX_COMPARED", 1)
-    rootfs = MemoryRootfs({"/a": b"x\n"})
-    monkeypatch.setattr(rootfs, "read", lambda *_: pytest.fail("the file was read"))
-    assert differences_from(recorded(), rootfs) == ("content",)
-    assert size_of(rootfs, "/a") == 0
-
-
 def test_files_much_larger_than_the_new_text_do_not_count_toward_the_comparison_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
