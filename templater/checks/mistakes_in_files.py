@@ -118,7 +118,7 @@ def line_of(file: File, number: int) -> str:
 
 
 def observation(
-    image: AuthoredImage, file: File, line: int, message: str, severity: str = "", *, search: bool = True
+    image: AuthoredImage, file: File, line: int, message: str, severity: str = "", *, search: bool
 ) -> Observation:
     """Return an observation about a line of a rendered file.
 

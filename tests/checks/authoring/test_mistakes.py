@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cache
 from json import dumps
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -163,6 +164,7 @@ CASES = [
     ("text-condition", "error", f"{T}1:7", text("{% if instance.privileged == true %}a{% endif %}"), text('{% if "true" == instance.privileged %}a{% endif %}')),
     ("text-condition", "error", f"{T}1:7", text('{% if config_get("security.nesting", "") %}a{% endif %}'), text('{% if config_get("user.nesting", "") %}a{% endif %}')),
     ("text-condition", "error", f"{T}1:31", text('{% if instance.name == "a" or instance.privileged %}a{% endif %}'), text('{% if instance.name == "a" or instance.name == "b" %}a{% endif %}')),
+    ("text-condition", "error", f"{T}1:32", text('{% if instance.name == "a" and instance.privileged %}a{% endif %}'), text('{% if instance.name == "a" and instance.name != "b" %}a{% endif %}')),
     ("trigger-comparison", "error", f"{T}1:7", text('{% if trigger == "start" %}a{% endif %}'), text('{% if trigger|lower == "start" %}a{% endif %}')),
     ("trigger-comparison", "error", f"{T}1:7", text('{% if "copy" != trigger %}a{% endif %}'), text('{% if "copy" != trigger|lower %}a{% endif %}')),
     # Jinja
@@ -601,6 +603,57 @@ def test_a_finding_that_depends_on_an_example_value_names_the_key_of_the_value()
     )
 
 
+VALUE = 'config_get("user.a", "")'
+
+
+def with_validator(path: str, template: str, mistakes) -> AuthoredImage:
+    """Return an image with one file, in whose text a validator finds ``mistakes(text)``."""
+    validators = SimpleNamespace(mistakes=lambda id, name, text, target: mistakes(text))
+    return replace(file(path, template), validators=validators)
+
+
+def first_only(text: str) -> list[tuple[int, str]]:
+    """Return a mistake in the first line, or else in the second. Without a value, there is no mistake."""
+    return [] if text.startswith("\n") else [(2 if text.startswith("value") else 1, "wrong")]
+
+
+@pytest.mark.parametrize(
+    ("template", "mistakes", "level"),
+    [
+        # with other values, the file is empty, which the validator accepts
+        (
+            f'{{% if {VALUE} == "value" %}}name\n{{% endif %}}',
+            lambda text: [(1, "wrong")] if text else [],
+            "info",
+        ),
+        # with other values, the same line is not a mistake
+        (f"{{{{ {VALUE} }}}}\nname\n", lambda text: [(2, "wrong")] if "value" in text else [], "info"),
+        # with other values, the validator does not look at this line, because it reports an earlier line
+        (f"{{{{ {VALUE} }}}}\nname\n", first_only, "error"),
+    ],
+)
+def test_a_mistake_that_another_example_value_avoids_is_only_an_information(template, mistakes, level):
+    image = with_validator("/etc/sudoers.d/a", template, mistakes)
+    assert [found[0] for found in findings(image) if found[1] == "sudoers"] == [level]
+
+
+@pytest.mark.parametrize(("largest", "is_found"), [(9, True), (8, False)])
+def test_a_file_is_checked_up_to_a_maximum_length(largest, is_found, monkeypatch):
+    monkeypatch.setattr("templater.checks.mistakes_in_files.LARGEST", largest)
+    assert ("hosts" in {found[1] for found in findings(file("/etc/hosts", "bad name\n"))}) == is_found
+
+
+@pytest.mark.parametrize("text", ["null\n", "~\n", "---\n", "# nothing\n"])
+def test_a_yaml_file_without_contents_is_accepted_in_place_of_a_mapping(text):
+    assert "netplan" not in {found[1] for found in findings(file(PLAN, text))}
+
+
+def test_a_yaml_file_that_nests_too_deeply_has_a_mistake_in_its_first_line():
+    image = file(PLAN, "network:\n  version: 2\n  a: " + "[" * 70 + "]" * 70 + "\n")
+    messages = [found.message for found in audit(image, "authoring") if found.check == "netplan"]
+    assert messages == [f"'{PLAN}', line 1: nested more than 64 levels deep"]
+
+
 @pytest.mark.parametrize(
     "text", ["#cloud-boothook\n", "#PART-handler\n", "\n#!/bin/sh\n", "\x1f\x8b\x08", "# nothing\n", " \n"]
 )
@@ -680,6 +733,22 @@ def test_following_the_hint_about_quotes_corrects_the_file(path, line):
     assert finding.hint.startswith('write {{ …|stringformat:"%q" }} without quotes')
     quoted = file(path, line % f'{{{{ {READ}|stringformat:"%q" }}}}' + "\n")
     assert not audit(quoted, "authoring")
+
+
+@pytest.mark.parametrize(
+    ("id", "image"),
+    [
+        ("netplan", file(PLAN, f"network: {{version: {{{{ {READ} }}}}}}\n")),
+        ("meta-data", seed("meta-data", f"instance-id: {{{{ {READ} }}}}\n")),
+        ("network-config", seed("network-config", f"version: {{{{ {READ} }}}}\n")),
+        ("cloud-config", seed("user-data", f"#cloud-config\nhostname: {{{{ {READ} }}}}\n")),
+    ],
+)
+def test_a_value_without_quotes_is_found_in_each_kind_of_yaml_file(id, image):
+    found = [each for each in audit(image, "authoring") if each.check == id]
+    assert any(
+        "a value with quotes or colons breaks the file: invalid YAML" in each.message for each in found
+    )
 
 
 def test_the_hint_of_the_host_syntax_check_suggests_a_loop_that_works_on_every_host():
