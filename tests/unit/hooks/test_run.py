@@ -175,6 +175,16 @@ def test_template_errors_that_contain_no_values_are_logged_with_their_text(conta
         assert message in start(container).stderr
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_hook_mentions_other_failed_rules_only_if_another_rule_failed(container, count):
+    rules = "".join(f"  /etc/{number}: {{when: [start], template: a.tpl}}\n" for number in range(count))
+    (container / "metadata.yaml").write_text(f"architecture: x86_64\ntemplates:\n{rules}")
+    (container / "templates/a.tpl").write_text("{{ 1|add:2/0 }}")
+    said = start(container, "-t", "start").stderr
+    assert "runtime error: integer divide by zero" in said
+    assert ("other rules failed too" in said) == (count > 1)
+
+
 def test_the_hook_log_contains_no_file_sizes(container):
     """A template could encode a secret number as the length of its output."""
     (container / "templates/a.tpl").write_text("x" * 54321)

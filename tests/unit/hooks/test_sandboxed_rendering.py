@@ -4,14 +4,19 @@ import marshal
 
 import pytest
 
+from templater import pongo2
 from templater.hooks import sandboxed_rendering
 from templater.hooks.compile_cache import CacheEntry
-from templater.hooks.sandboxed_rendering import Job, Run, read_answer
+from templater.hooks.sandboxed_rendering import COMPILE, Job, Run, read_answer
 from templater.model.entry import FILE, Entry, TemplateFile
-from templater.model.errors import InputError, TemplaterError
+from templater.model.errors import InputError, LimitError, TemplaterError
 from templater.model.hosts import NONE
 from templater.model.source import Source
-from templater.sandbox.child import ChildFailure
+from templater.parsing.metadata_yaml import read_metadata
+from templater.pongo2 import render_state
+from templater.rendering import render as render_module
+from templater.sandbox import child
+from templater.sandbox.child import Bounds, ChildFailure
 
 
 def test_the_time_of_children_that_ended_during_a_job_is_charged_to_the_job(monkeypatch):
@@ -192,3 +197,144 @@ def test_without_triggers_the_pending_trigger_of_the_description_runs_before_sta
     )
     assert run.finish().triggers == triggers
     run.close()
+
+
+def check_time_is_over(trigger, store):
+    """Check that the total time limit ends a run with this trigger and this cache."""
+    metadata = Source("m", b"templates: {/a: {when: [start], template: a.tpl}}\n")
+    templates = {"a.tpl": TemplateFile(Entry(FILE), b"x")}
+    run = Run(Job(metadata, templates, None, (trigger,), NONE), store, None, in_child=False)
+    with pytest.raises(LimitError, match=r"^rendering all templates together takes longer than 8 seconds$"):
+        run.finish()
+    run.close()
+
+
+def test_the_total_time_limit_ends_the_compilation_for_the_cache(monkeypatch):
+    monkeypatch.setattr(render_state, "thread_time", lambda: 1e9)
+    check_time_is_over(COMPILE, Store())
+
+
+def test_the_total_time_limit_ends_the_search_for_the_keys_of_rendered_templates(monkeypatch):
+    render = sandboxed_rendering._renderings
+
+    def render_slowly(*given):
+        renderings = render(*given)
+        monkeypatch.setattr(render_state, "thread_time", lambda: 1e9)
+        return renderings
+
+    monkeypatch.setattr(sandboxed_rendering, "_renderings", render_slowly)
+    check_time_is_over("start", None)
+
+
+def answered(metadata, store=None, description=None, triggers=("start",), **templates):
+    """Return the answer of a run in this process. ``a="…"`` is the template ``a``."""
+    files = {name: TemplateFile(Entry(FILE), text.encode()) for name, text in templates.items()}
+    source = None if description is None else Source("i.yaml", description)
+    run = Run(Job(Source("m", metadata), files, source, triggers, NONE), store, None, in_child=False)
+    try:
+        return run.finish()
+    finally:
+        run.close()
+
+
+def on_start(*names):
+    """Return metadata.yaml with a rule for each of these templates."""
+    return "templates:\n" + "".join(f"  /{name}: {{when: [start], template: {name}}}\n" for name in names)
+
+
+@pytest.mark.parametrize("bad", [{}, {"b": "{% if %}"}, {"b": "{% if %}", "c": "{% if %}"}])
+def test_an_image_is_cached_only_if_all_its_templates_compile(bad, monkeypatch):
+    compiled = []
+    compile_template = pongo2.compile
+
+    def counted(source, *given, **named):
+        compiled.append(source.text)
+        return compile_template(source, *given, **named)
+
+    monkeypatch.setattr(pongo2, "compile", counted)
+    store = Store()
+    # the rules of bad templates are not due, so only the cache needs these templates
+    metadata = on_start("a", "b", "c").replace("/b: {when: [start]", "/b: {when: [create]")
+    answer = answered(metadata.replace("/c: {when: [start]", "/c: {when: [create]"), store, a="A", **bad)
+    assert [each.content for each in answer.renderings] == [b"A"]
+    assert store.saved == []
+    assert sorted(compiled) == sorted({"A", *bad.values()}), "equal templates are compiled only once"
+
+
+def test_a_missing_template_never_gets_the_text_of_another_template():
+    answer = answered(on_start("a", "b", "c"), Store(), a="A", c="C")
+    assert [each.content for each in answer.renderings] == [b"A", None, b"C"]
+
+
+def test_a_run_from_the_cache_compiles_nothing_and_gives_the_same_keys(monkeypatch):
+    store, templates = Store(), {"a": TEXT.decode(), "b": "{{ 'x'|upper }}", "c": TEXT.decode()}
+    metadata = on_start("a", "b", "c")
+    keys = answered(metadata, **templates).keys
+    assert keys == {"a": ("user.a", "user.b"), "b": (), "c": ("user.a", "user.b")}
+    assert answered(metadata, store, **templates).keys == keys
+    (entry,) = store.entries.values()
+    assert "templater.pongo2.filters.text" in entry.modules
+    monkeypatch.setattr(pongo2, "compile", None)
+    answer = answered(metadata, store, **templates)
+    assert answer.keys == keys
+    assert [each.content for each in answer.renderings] == [b"c1 - -", b"X", b"c1 - -"]
+
+
+def test_a_successful_run_renders_only_once(monkeypatch):
+    runs = []
+    render = render_module.render
+    monkeypatch.setattr(
+        render_module, "render", lambda *given, **named: runs.append(1) or render(*given, **named)
+    )
+    answered(on_start("a"), Store(), a="A")
+    assert len(runs) == 1
+
+
+def test_the_rules_in_an_answer_have_the_fields_that_a_plan_needs():
+    text = "templates:\n  /null:\n  /all: {when: [start], create_only: true, template: a, uid: 1, gid: 2, mode: '0600'}\n"
+    wanted = read_metadata(Source("m", text)).rules
+    found = answered(text, a="A").metadata.rules
+    for name in ("path", "template", "create_only", "uid", "gid", "mode", "null"):
+        assert [getattr(rule, name) for rule in found] == [getattr(rule, name) for rule in wanted]
+    for rule, original in zip(found, wanted, strict=True):
+        places = {name: span.place for name, span in original.spans.items() if "[" not in name}
+        assert {name: span.place for name, span in rule.spans.items()} == places
+
+
+def test_a_limit_that_a_description_exceeds_is_named():
+    with pytest.raises(LimitError, match="nested more than 64 levels deep"):
+        answered(on_start("a"), description="config: " + "[" * 70, a="A")
+
+
+def test_only_a_readable_template_or_metadata_yaml_is_a_source_for_errors():
+    files = {"a": TemplateFile(Entry(FILE), b"A"), "b": TemplateFile(Entry(FILE), None)}
+    made = Job(Source("m", b"M"), files, Source("i.yaml", b"I"), (), NONE)
+    assert made.source("m").text == "M"
+    assert made.source("templates/a").text == "A"
+    assert made.source("templates/a") is made.source("templates/a"), "each copy of a text needs memory"
+    assert [made.source(name) for name in ("templates/b", "templates/c", "i.yaml")] == [None, None, None]
+
+
+@pytest.mark.parametrize(("cpu", "given"), [(5, 5), (100, 9)])
+def test_a_child_gets_the_time_that_the_job_has_left(cpu, given, monkeypatch):
+    monkeypatch.setattr(sandboxed_rendering, "thread_time", lambda: 100)
+    monkeypatch.setattr(sandboxed_rendering, "children_seconds", lambda: 50)
+    monkeypatch.setattr(child, "start", lambda prepare, work, bounds: (work, bounds))
+    made = job()
+    work, bounds = Run(made, None, Bounds(cpu, 5.0, 6, 7), in_child=True).child
+    assert (bounds.cpu, bounds.wall, bounds.memory, bounds.output) == (given, 5.0, 6, 7)
+    deadlines = []
+    monkeypatch.setattr(sandboxed_rendering, "render", lambda job, send: deadlines.append(job.deadline))
+    work(None)
+    assert deadlines == [8], "the clock of a child begins at zero"
+
+
+def test_the_time_of_children_is_their_user_and_system_time(monkeypatch):
+    monkeypatch.setattr(sandboxed_rendering.os, "times", lambda: (1.0, 2.0, 4.0, 8.0, 16.0))
+    assert sandboxed_rendering.children_seconds() == 12.0
+
+
+def test_the_error_of_a_rule_has_the_span_and_the_note_that_the_child_sent():
+    (rendering,) = answered(on_start("a"), a="a\n{{ 1|add:2/0 }}").renderings
+    assert rendering.error.span.text == "1"
+    assert rendering.error.notes == ("in the rule for '/a' at m:2:3, trigger start",)
