@@ -309,3 +309,8 @@ def test_random_numbers_depend_on_the_fractional_seconds_of_the_clock_if_no_seed
     texts = [template.render({"l": "abcdefghij"}, clock=clock) for clock in (1, 1.25, 1.25, 1.5)]
     assert texts[1] == texts[2]
     assert len(set(texts)) == 3
+
+
+def test_the_names_that_a_template_reads_can_be_listed_any_number_of_times():
+    template = pongo2.compile("{{ a }}")
+    assert all([read.path for read in template.reads] == [("a",)] for _ in range(150))

@@ -5,7 +5,9 @@ import pytest
 from templater import pongo2
 from templater.model.errors import LimitError, TemplateError
 from templater.model.source import Source
+from templater.pongo2 import render_state
 from templater.pongo2.dialect import DIALECTS, V4, V6
+from templater.pongo2.render_state import Limits
 from templater.pongo2.template_loading import MAX_TEMPLATES
 from tests.unit.pongo2.memory_loader import MemoryLoader, banned, render
 
@@ -124,9 +126,76 @@ def test_an_error_in_an_included_template_has_its_position_in_that_template(dial
     assert raised.value.span.place == "a.tpl:2:5"
 
 
-def test_a_template_that_includes_itself_hits_the_nesting_limit():
-    from templater.model.errors import LimitError
+def test_without_a_loader_a_computed_name_is_a_missing_template():
+    compiled = pongo2.compile("{% include n if_exists %}|", mode="plain")
+    assert compiled.render({"n": "a.tpl"}) == "|"
+    with pytest.raises(TemplateError) as caught:
+        pongo2.compile("{% include n %}", mode="plain").render({"n": "a.tpl"})
+    assert caught.value.pongo2_error.endswith("unable to resolve template")
 
+
+def test_computed_includes_can_be_nested_a_hundred_times():
+    """After any number of includes that are not nested."""
+    context = {f"n{number}": f"f{number}.tpl" for number in range(101)} | {"l": "x" * 150, "m": "x.tpl"}
+    for last in (99, 100):
+        files = {f"f{number}_tpl": f"{{% include n{number + 1} %}}" for number in range(last)}
+        files |= {f"f{last}_tpl": "end", "x_tpl": "."}
+        template = "{% for x in l %}{% include m %}{% endfor %}{% include n0 %}"
+        if last == 99:
+            assert render(template, context=context, **files) == "." * 150 + "end"
+        else:
+            with pytest.raises(LimitError, match="more than 100 macro calls and includes are nested"):
+                render(template, context=context, **files)
+
+
+@pytest.mark.parametrize(
+    ("included", "limits", "message"),
+    [
+        ("{% for x in l %}{{ x }}{% endfor %}", {"steps": 1000}, "takes more than 1000 steps"),
+        ("{% set a = 'x'|ljust:5000 %}", {"values": 20_000}, "builds more than 20000 characters of values"),
+    ],
+)
+def test_all_included_templates_together_have_the_limits_of_one_template(included, limits, message):
+    template = "{% include n %}" * 10
+    compiled = pongo2.compile(template, mode="plain", loader=MemoryLoader({"a.tpl": included}))
+    context = {"n": "a.tpl", "l": "x" * 100}
+    compiled.render(context)
+    with pytest.raises(LimitError, match=message):
+        compiled.render(context, limits=Limits(**limits))
+
+
+def test_the_time_limit_of_a_template_includes_its_included_templates(monkeypatch):
+    now = [0.0]
+
+    class SlowLoader:
+        def read(self, name):
+            now[0] = 5.1
+            return "{% set a = 'x'|ljust:2000 %}"
+
+    monkeypatch.setattr(render_state, "thread_time", lambda: now[0])
+    compiled = pongo2.compile("{% include n %}", mode="plain", loader=SlowLoader())
+    with pytest.raises(LimitError, match="runs longer than 5 seconds"):
+        compiled.render({"n": "a.tpl"}, limits=Limits(seconds=5.0))
+
+
+def test_an_included_template_continues_the_random_numbers_of_the_including_template():
+    part = "{{ 'abcdefghijklmnop'|random }}"
+    template = f"{part}{{% include n %}}{part}{{% include n %}}"
+    compiled = pongo2.compile(template, mode="plain", loader=MemoryLoader({"a.tpl": part}))
+    plain = pongo2.compile(part * 4, mode="plain")
+    assert compiled.render({"n": "a.tpl"}, seed=1) == plain.render({}, seed=1)
+
+
+def test_the_time_that_an_included_template_prints_does_not_change_during_a_render(monkeypatch):
+    times = iter(range(0, 1000, 7))
+    monkeypatch.setattr("time.time", lambda: next(times))
+    compiled = pongo2.compile(
+        "{% include n %} " * 3, mode="plain", loader=MemoryLoader({"a.tpl": "{% now '05' %}"})
+    )
+    assert len(set(compiled.render({"n": "a.tpl"}).split())) == 1
+
+
+def test_a_template_that_includes_itself_hits_the_nesting_limit():
     with pytest.raises(LimitError):
         render("{% include 'a.tpl' %}", a_tpl="{% include 'a.tpl' %}")
     with pytest.raises(LimitError):
