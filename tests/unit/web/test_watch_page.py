@@ -1,5 +1,6 @@
 """Parts of the page of `watch --web` that the recorded pages do not contain."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -11,10 +12,20 @@ from templater.model.metadata import Metadata, Rule
 from templater.model.plan import FAILED, SKIP, WRITE, Change, Plan
 from templater.model.source import Source
 from templater.reporting.patch import Work
+from templater.web import report_page
 from templater.web.distinct_results import Column, InstanceView, instance_view
 from templater.web.html import Html
 from templater.web.redaction import Redaction
-from templater.web.report_page import PageState, block, comparison_patches, template_pane, variant_body
+from templater.web.report_page import (
+    PageState,
+    block,
+    comparison_patches,
+    file_section,
+    template_pane,
+    variant_article,
+    variant_body,
+    where,
+)
 from templater.web.watch_page import PageView, finding_list, finding_path, open_file
 
 
@@ -48,6 +59,18 @@ def test_a_file_that_a_later_pass_writes_again_has_a_remark_about_the_later_pass
     remarks = [list(variant.remarks) for variant in file.variants]
     assert "written again on start" in remarks[0]
     assert not any("written again" in text for text in remarks[-1])
+
+
+def test_a_result_names_the_later_passes_that_leave_its_file_unchanged():
+    page = PageState(SimpleNamespace(redaction=Redaction([], "")))
+    for passes, words in (
+        (("create",), []),
+        (("create", "start"), ["unchanged on start"]),
+    ):
+        view = a_view(a_plan(b"x\n", *passes))
+        ((variant,),) = (file.variants for file in view.files)
+        shown = str(variant_article(page, view, variant, "place"))
+        assert re.findall(r'<p class="note">(unchanged.*?)</p>', shown) == words
 
 
 @pytest.mark.parametrize(
@@ -103,6 +126,43 @@ def test_a_report_has_a_patch_for_each_file_that_differs_between_two_sides():
     assert comparison_patches(page, a_view(empty, plans[0], sides=sides[:2])) == {
         "/etc/a": "@@ -0,0 +1 @@\n+a\n"
     }
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_section_shows_the_difference_of_two_sides_unless_the_file_is_hidden(hidden, monkeypatch):
+    monkeypatch.setattr(report_page, "is_hidden", lambda redaction, variant: hidden)
+    page = PageState(SimpleNamespace(redaction=Redaction([], "")))
+    view = a_view(a_plan(b"x\n"))
+    found = str(file_section(page, view, view.files[0], "place", "@@ -1 +1 @@\n-password\n+b\n"))
+    assert "<h4>Before and after</h4>" in found
+    assert ("password" in found) != hidden
+    assert ("The difference is not shown" in found) == hidden
+
+
+HOSTS = [("incus", "create"), ("lxd", "create"), ("incus", "start"), ("lxd", "start")]
+SIDES = [("incus", "create", "before"), ("incus", "create", "after"), ("incus", "start", "before")]
+
+
+@pytest.mark.parametrize(
+    ("columns", "numbers", "words"),
+    [
+        (HOSTS, [0, 1, 2, 3], "in every run"),
+        (HOSTS, [0, 1], "every host on create"),
+        (HOSTS, [0], "incus on create"),
+        (HOSTS, [0, 1, 3], "every host on create; lxd on start"),
+        ([("incus", "create"), ("incus", "start")], [1], "incus on start"),
+        ([*HOSTS, ("lxd-5", "create"), ("lxd", "create then start")], [0, 4], "incus, lxd-5 on create"),
+        ([*HOSTS, ("lxd", "create then start")], [4], "lxd on create then start"),
+        (SIDES, [0, 1], "before and after on create"),
+        (SIDES, [1], "after on create"),
+    ],
+)
+def test_the_runs_with_a_result_are_named_by_host_or_side_and_triggers(columns, numbers, words):
+    made = [
+        SimpleNamespace(host=host, passes=tuple(passes.split(" then ")), side="".join(side))
+        for host, passes, *side in columns
+    ]
+    assert where(made, numbers) == words
 
 
 @pytest.mark.parametrize(("size", "kept"), [(20_000, False), (20_001, True)])
