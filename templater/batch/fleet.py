@@ -210,7 +210,8 @@ def _signature(renderings: list[Rendering]) -> Iterator[object]:
 
     If two instances have equal keys, their plans differ only in the name and the contents.
 
-    For each rendered file, the parts have its error, or the number of the first file with the same content.
+    For each rendered file, yield the error of the file. If the file has no error, yield the number of the
+    first file that has the same content.
     """
     numbers: dict[bytes, int] = {}
     for number, rendering in enumerate(renderings):

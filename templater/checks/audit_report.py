@@ -30,8 +30,8 @@ def audit_report(
     """Audit an image and return a JSON object.
 
     ``findings`` lists findings of severity ``at_least`` and above. ``hidden`` counts the other findings by
-    severity. The parameter ``sarif`` has templater's version and the image's URI. If the parameter is given,
-    ``sarif`` in the object is a SARIF document, else None. Raises TemplaterError if the image cannot be read.
+    severity. The parameter ``sarif`` has templater's version and the image's URI. With this parameter, the
+    object's key ``sarif`` has a SARIF document, else None. Raises TemplaterError if the image cannot be read.
     """
     image = scan_image(path, limits, rootfs=rootfs, yaml=yaml, rendering=rendering, instance=instance)
     found = audit(image)

@@ -97,9 +97,9 @@ class File:
 class AuthoredImage(ScannedImage):
     """A scanned image, the hosts on which it must work, and the instances for which to render its templates.
 
-    Without ``instances``, the templates are rendered for a container without keys, for each instance in
-    ``added``, and for a container with a value for every key that templates read. If a template reads the
-    type of the instance, the templates are also rendered for a virtual machine.
+    Without ``instances``, the templates are rendered for these instances: a container without keys, each
+    instance in ``added``, and a container with a value for every key that templates read. If a template
+    reads the type of the instance, the templates are also rendered for a virtual machine.
     """
 
     hosts: tuple[Host, ...] = (INCUS,)
@@ -294,7 +294,7 @@ class AuthoredImage(ScannedImage):
         return tuple(found.values())
 
     def texts(self, wanted: Callable[[str], bool]) -> Iterator[File]:
-        """Yield each rendered file whose cleaned target path ``wanted`` accepts.
+        """Yield each rendered file if ``wanted`` returns true for the file's cleaned target path.
 
         Raises LimitError if all checks together spend more than ``MAX_FILE_SECONDS`` on the files.
         """
@@ -381,7 +381,7 @@ def _kept(content: bytes) -> str:
 def _lines_that_give(source: Source, text: str) -> Iterator[Span]:
     """Yield each template line that could render ``text``.
 
-    The parts of such a line outside ``{{ }}`` occur in ``text`` in the same order.
+    The parts of a yielded line outside ``{{ }}`` occur in ``text``, in the same order.
     """
     start = 0
     for line in source.text.split("\n"):

@@ -54,10 +54,12 @@ def check_report(
     The object has the keys that ``audit_report`` returns, and further keys.
 
     ``suppressed`` lists the findings that the author ignores. ``not_validated`` lists the validators that
-    left at least one file unchecked, and ``notes`` the reasons. Without a root filesystem, ``not_run`` lists
-    the checks that need it. The image's templater.toml is read if the image is ``trusted``. ``hosts`` and
-    ``instances`` override those in templater.toml. The instances of templater.toml are rendered in addition
-    to the built-in instances.
+    left at least one file unchecked, and ``notes`` lists the reasons. If the image has no root filesystem,
+    ``not_run`` lists the checks that need one.
+
+    The image's templater.toml is read if the image is ``trusted``. ``hosts`` and ``instances`` override the
+    hosts and instances in templater.toml. The instances of templater.toml are rendered in addition to the
+    built-in instances.
 
     If ``redacted`` is true, the object also has the key ``redacted``: the findings without secrets of the
     given instances.

@@ -1,8 +1,8 @@
-"""Copies of templates for the check ``runaway``, which count work that takes much longer in pongo2.
+"""Copies of templates for the check ``runaway``. They count the work that is much slower in pongo2.
 
-Some templates take pongo2 much longer than templater. pongo2's filter ``join`` decodes a whole text again for
-each of its characters, and ``for``, ``with``, ``block`` and calls of macros copy all variables. Only these
-copies of templates count this work, so other renders are not slower.
+pongo2 needs much longer than templater for some templates. pongo2's filter ``join`` decodes the whole text
+again for each character of the text. The tags ``for``, ``with`` and ``block``, and calls of macros, copy all
+variables. Only these copies of templates count this work, so other renders are not slower.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Body = list[tree.Statement]
 
 
 class CountedCompilation(Compilation):
-    """A template that counts the work of pongo2 that takes longer than the work of templater."""
+    """A template that counts the work that is much slower in pongo2 than in templater."""
 
     def parsed(self) -> tree.Document:
         document = super().parsed()
@@ -67,7 +67,7 @@ def counted_join(render: Render, value: Any, argument: Any) -> Any:
         render.steps -= len(value) ** 2 // CHARACTERS_SQUARED_OF_STEP
         if render.steps < 0:
             raise LimitError(
-                f"the filter 'join' gets a text of {len(value)} characters, which takes the daemon very long",
+                f"the daemon needs very long to run the filter 'join' on a text of {len(value)} characters",
                 hint="the time grows with the square of the length: use 'make_list' before 'join'",
             )
     return join(value, argument)
@@ -92,7 +92,7 @@ def count_copy(render: Render, steps: int, variables: int, value: Any = None) ->
     render.steps -= steps
     if render.steps < 0:
         raise LimitError(
-            f"the daemon copies {variables} variables so often that this takes very long",
+            f"the daemon needs very long, because it copies {variables} variables very often",
             hint="'for', 'with' and macros copy all variables: set fewer variables, or use fewer loops",
         )
     return value
@@ -128,7 +128,7 @@ def _bodies(found: list[Any]) -> Iterator[Body]:
 
 
 def _with_rest(statement: tree.Statement) -> Body:
-    """Return a statement and the statements that would run instead of it, such as those after ``empty``."""
+    """Return a statement and its alternative, such as a loop and the statements after its tag ``empty``."""
     if isinstance(statement, tree.For):
         return [statement, *(statement.empty or [])]
     if isinstance(statement, tree.Capture):

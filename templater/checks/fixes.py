@@ -242,7 +242,7 @@ def fix_image(
 ) -> Fixes:
     """Fix findings of severity ``at_least`` and above, in memory.
 
-    The parameters are those of ``check_report``.
+    For the parameters, see ``check_report``.
     """
     scanned = scan_image(path, limits, yaml=yaml, rendering=rendering, heads=WANTED)
     image, configuration = with_configuration(scanned, hosts, instances, validators)

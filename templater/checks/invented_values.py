@@ -58,10 +58,10 @@ def _fitting(key: str) -> str:
 
 
 def other_instances(values: Mapping[str, str], defaults: Mapping[str, str]) -> tuple[Instance, ...]:
-    """Return instances in which the keys with short invented values have other values.
+    """Return instances with other values in place of the short invented values.
 
-    In the first instance, each of these keys has the default of the templates, if there is one. In each
-    further instance, all of these keys have one value of ``OTHER_VALUES``.
+    In the first instance, the templates' default for a key replaces the key's short value, if the templates
+    have a default. In each further instance, one value of ``OTHER_VALUES`` replaces all short values.
     """
     free = [key for key in values if document_of(key) is None]
     others = [{key: defaults.get(key, values[key]) for key in free}]

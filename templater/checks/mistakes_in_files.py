@@ -81,9 +81,12 @@ def mistakes_in(
 def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line: int) -> bool:
     """Return whether a mistake in a line remains if the file is rendered for other instances.
 
-    ``others`` has the file as rendered for each of these instances, and the mistakes in each rendering. The
-    mistake remains in a rendering if the same line has a mistake. It also remains if the same line has the
-    same text and another line has a mistake, because a validator may report only the first mistake of a file.
+    Each pair in ``others`` has the file as rendered for one of these instances, and the mistakes in that
+    rendering. The mistake remains in a rendering in two cases:
+
+    * The same line has a mistake.
+    * The same line has the same text, and another line has a mistake. A validator may report only the first
+      mistake of a file.
 
     Return True if the mistake remains in every rendering. Return False if ``others`` is empty, or if a
     configuration value fills the whole line.

@@ -57,9 +57,10 @@ def scan_image(
     """Read an image: a directory, a unified tarball, or a split image whose second file is ``rootfs``.
 
     ``rendering`` sets limits for the checks that render templates. These checks also render for ``instance``.
-    ``heads`` maps the paths of further files to the number of bytes to read of each. Raises
-    the error if a part of the image can't be read at all. If reading fails after the first file name of the
-    part, the error is recorded in ``ScannedImage.errors`` instead.
+    ``heads`` maps the path of each further file to read to the number of bytes to read from its beginning.
+
+    Raises an error if not even the first file name of a part can be read. A later error in the part is only
+    recorded, in ``ScannedImage.errors``.
     """
     if rootfs is not None and os.path.isdir(path):
         raise UsageError(f"'{path}' is a directory and can't be combined with a second image file")

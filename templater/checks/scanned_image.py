@@ -104,8 +104,8 @@ class ScannedImage:
         """Return the mode of the file that a rule writes.
 
         The daemons keep the mode of an existing file: the root filesystem may contain the file, or another
-        rule with the same target may create it. If several modes are possible, return one that gives every
-        user the read permission, if any.
+        rule with the same target may create it. If several modes are possible, prefer a mode with which every
+        user can read the file.
         """
         kept = self.kept_mode(rule)
         return kept if kept is not None else self._created_modes.get(self._real_path(rule), mode_of(rule))
@@ -130,7 +130,10 @@ class ScannedImage:
 
     @cached_property
     def _created_modes(self) -> Mapping[str, int]:
-        """The loosest mode of all rules with the same target, by the target's path without symlinks."""
+        """The mode that rules give to each target, by the target's path without symlinks.
+
+        If rules with the same target have different modes, prefer a mode with which every user can read it.
+        """
         modes: dict[str, int] = {}
         for rule in self.rules:
             path, mode = self._real_path(rule), mode_of(rule)

@@ -35,8 +35,8 @@ def is_secret(key: str) -> bool:
 class SecretKeys:
     """The secret keys that instances set, with their values.
 
-    A map counts as a secret, too, if it contains a secret key: a device, all devices, or the whole
-    configuration.
+    A map that contains a secret key counts as a secret, too. The map can be one device, all devices, or the
+    whole configuration.
     """
 
     def __init__(self, instances: Iterable[Instance]) -> None:
@@ -64,7 +64,10 @@ class SecretKeys:
         ]
 
     def may_be_read(self, names: Collection[Name] | None) -> bool:
-        """Return whether a template that reads these names may read a secret. None stands for any names."""
+        """Return whether a template that reads these names may read a secret.
+
+        ``names`` is None if the template may read any name.
+        """
         return bool(self.values) and (names is None or any(map(self._is_secret, names)))
 
     def _is_secret(self, name: Name) -> bool:
@@ -77,9 +80,9 @@ class SecretKeys:
 def without_values(image: AuthoredImage, findings: Sequence[Finding]) -> list[Finding]:
     """Return the findings without texts that a template may have made from a secret.
 
-    A message can quote a part of a rendered file, in any encoding that the template chooses. So a finding
-    about a template that may read a secret of one of the given instances, or about a file of such a template,
-    has only fixed texts: the summary and the hint of its check.
+    A message can quote a part of a rendered file, in any encoding that the template chooses. Some templates
+    may read a secret of one of the given instances. A finding about one of these templates, or about a file
+    that it renders, gets only fixed texts: the summary and the hint of the check.
     """
     templates = _templates_with_secrets(image)
     files = set(templates.values())

@@ -26,7 +26,7 @@ _MOST_ROUNDS = 5
 
 
 def parts_of(source: Source, *names: Sized) -> Iterator[Part]:
-    """Yield the parts of a template. Yield all parts again, in another round, if ``names`` have grown.
+    """Yield the parts of a template. If ``names`` have grown during this round, yield all parts again.
 
     ``names`` are the collections in which the caller remembers names. A second round is needed because a
     macro, a loop and some other tags can read values that a later part sets. If the collections still grow
@@ -111,7 +111,7 @@ def bound_names(tag: str, part: list[Token]) -> list[str]:
 
 
 def bound_at(tag: str, part: list[Token]) -> list[int]:
-    """Return the indexes of the names that a tag gives to values, or of the arguments of a macro."""
+    """Return the indexes of the variables that a tag sets, or of the parameters of a macro."""
     found = []
     depth = 0
     for number, (before, token, after) in enumerate(zip(part, part[1:], part[2:], strict=False), 1):

@@ -119,7 +119,9 @@ class _Reader:
             raise self.fail("ignore", "'ignore' must be a list of tables", "write [[ignore]]")
         if len(entries) > MAX_IGNORES:
             raise self.fail(
-                "ignore", f"more than {MAX_IGNORES} entries of 'ignore'", "ignore a check for all targets"
+                "ignore",
+                f"more than {MAX_IGNORES} entries of 'ignore'",
+                "an entry without 'target' ignores a check for all targets",
             )
         ignores = tuple(self.ignore(entry, number) for number, entry in enumerate(entries, 1))
         return Configuration(hosts, self.texts(data, "instances"), tuple(severities.items()), ignores)

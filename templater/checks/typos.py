@@ -37,7 +37,10 @@ def only_candidate(word: str, known: Iterable[str]) -> str:
 
 
 def differ_by_one(a: str, b: str) -> bool:
-    """Return whether one edit turns ``a`` into ``b``: a character inserted, removed, replaced or swapped."""
+    """Return whether one edit turns ``a`` into ``b``.
+
+    An edit inserts, removes or replaces one character, or swaps two neighbouring characters.
+    """
     if a == b or abs(len(a) - len(b)) > 1:
         return False
     start = 0

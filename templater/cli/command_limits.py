@@ -179,8 +179,8 @@ def guard(
 
     If ``live`` is true, the block reads instances of a daemon.
 
-    If ``listed`` is true, the block plans the instances of a list. For such a block, the limit on time does
-    not apply, and each instance adds the original limit on processor time once more.
+    If ``listed`` is true, the block plans the instances of a list. Then there is no limit on time, and each
+    instance increases the limit on processor time by the original limit.
     """
     import _signal as signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 

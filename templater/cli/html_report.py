@@ -104,9 +104,9 @@ def report_plans(
 
     Return the report's content.
 
-    If several hosts are to be predicted, ``hosts`` has all of them. ``findings`` are the findings of `check`,
-    which the report shows as they are; if None, `check` runs without validators and without the instance. If
-    ``compares`` is true, the report shows how existing files change.
+    If several hosts are to be predicted, ``hosts`` has all of them. The report shows ``findings``, the
+    findings of a `check`. If ``findings`` is None, the report runs `check` itself, without validators and
+    without the instance. If ``compares`` is true, the report shows how existing files change.
     """
     from ..web.distinct_results import instance_view
 

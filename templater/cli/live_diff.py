@@ -188,7 +188,7 @@ class Table:
     def report(self) -> None:
         parts = [f"{self.changing} of {self.total} instances would change"]
         if self.differing:
-            parts.append(f"{self.differing} with files that differ from the current configuration")
+            parts.append(f"{self.differing} with files that do not match the current configuration")
         if self.failing:
             parts.append(f"{self.failing} would fail or have unknown results")
         if self.unread:

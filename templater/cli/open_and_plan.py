@@ -116,7 +116,7 @@ class Opened(NamedTuple):
         return "--rootfs image" if is_archive else "--rootfs"
 
     def makes_instance(self, triggers: tuple[str, ...]) -> bool:
-        """Return whether ``triggers`` are the passes of the first start of a new instance of SRC."""
+        """Return whether ``triggers`` are the passes for the first start of a new instance of SRC."""
         is_image = self.source.pending(self.instance) is None
         return is_image and triggers[0] == "create" and not self.instance.exists
 

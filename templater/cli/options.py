@@ -51,8 +51,8 @@ class Description(NamedTuple):
     def read(self, source: OpenedSource | None = None) -> Instance:
         """Return the instance that the options describe.
 
-        Without ``-i`` and ``--name``, return the instance ``source``. If ``source`` is an image, return a new
-        instance.
+        If neither ``-i`` nor ``--name`` is given, and ``source`` is an instance, return that instance with
+        the values of the other options. If ``source`` is an image, return a new instance.
         """
         devices, notes = device_overrides(self.devices)
         given: dict[str, Any] = {
@@ -221,7 +221,7 @@ def instance_options(function: Command) -> Command:
             "devices",
             metavar="NAME,KEY=VALUE",
             multiple=True,
-            help="Set a key of the instance's or a profile's device. VALUE can contain commas.",
+            help="Set a key of a device of the instance or of a profile. VALUE can contain commas.",
             shell_complete=completers.value,
         ),
         click.option(
@@ -274,7 +274,7 @@ def host_options(*, default: str = "incus", every: bool = False) -> Callable[[Co
             default=default,
             show_default=True,
             help=f"Daemon release to predict: {', '.join(HOSTS)}. 'none' shows only templater's own result"
-            + ("; 'all' compares them in a table." if every else "."),
+            + ("; 'all' compares all releases in a table." if every else "."),
         ),
         click.option(
             "--dialect", type=click.Choice(DIALECT_NAMES), help="pongo2 version to use instead of the host's."
@@ -413,7 +413,7 @@ rootfs_option = click.option(
     "--rootfs",
     metavar="DIR|FILE|image|none",
     help="Root filesystem to plan against: a directory, the second file of a split image, or `image` for the"
-    " one in SRC's archive. If SRC is a definition: the root filesystem that its build unpacks."
+    " root filesystem in SRC's archive. If SRC is a definition: the root filesystem that its build unpacks."
     "  [default: SRC's own if SRC is a directory or a backup]",
     shell_complete=completers.files,
 )

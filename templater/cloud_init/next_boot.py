@@ -184,7 +184,7 @@ def _cached(before: Seed, after: Seed, guest: Guest) -> Verdict:
     reads = guest.updates_at_boot and not guest.disabled_network and bool(after.folder)
     if reads:
         text = (
-            "`updates.network.when` includes each boot, so cloud-init reads all data again, and"
+            "`updates.network.when` asks for an update at each boot: cloud-init reads all data again, and"
             " its per-boot modules use this data"
         )
         reasons.append(Reason(text, EVENTS))

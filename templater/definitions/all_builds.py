@@ -21,8 +21,8 @@ SECONDS = 10.0
 def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Choice]:
     """Return a choice for each combination of the values that the filters of ``files`` name.
 
-    Each field has one more value: the value that ``choice`` sets. If ``choice`` does not set the field, that
-    is the value in the definition. Raises LimitError for too many builds.
+    Each field also gets the value that ``choice`` sets. If ``choice`` does not set the field, the field gets
+    the value in the definition. Raises LimitError for too many builds.
     """
     source = read_source(path)
     image = build(source, choice, limits)

@@ -343,5 +343,5 @@ def _check_attributes(entry: FileEntry) -> None:
         if value and not re.fullmatch(r"[+-]?[0-9]+", value):
             raise entry.error(
                 f"the {name} '{printable(value)}' is not a number", name,
-                hint="give a number: contrary to its documentation, the build does not look up names",
+                hint="give a number: the documentation allows a name, but the build does not look up names",
             )  # fmt: skip

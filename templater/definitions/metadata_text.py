@@ -147,10 +147,10 @@ def _pieces(
 def _same_shape(generated: Node, written: Node | None, span: Any) -> Iterator[Piece]:
     """Yield a piece for a generated list, and a piece for each item.
 
-    ``written`` is the list in the definition. Each item has its origin in the item of ``written`` with the
+    ``written`` is the list in the definition. The origin of each item is the item of ``written`` with the
     same index.
 
-    If ``written`` is None, ``span`` is the origin of the generated list.
+    If ``written`` is None, the origin of the generated list is ``span``.
     """
     yield Piece(generated.start, generated.end, span if written is None else written.span)
     if isinstance(generated, Collection) and isinstance(written, Collection):

@@ -87,7 +87,7 @@ class GeneratedTemplate(TemplateFile):
 
 
 class BlockLines:
-    """The lines of a block-style YAML scalar's text and of its source, and the offset of each line."""
+    """The lines of a YAML scalar in block style, once as text and once as source, with their offsets."""
 
     __slots__ = ("raw", "raw_starts", "starts", "text")
 

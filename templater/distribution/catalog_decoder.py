@@ -181,7 +181,7 @@ class CombinedError(InputError):
     """The error for two keys of an object whose values the clients would combine."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, hint="the clients of Incus and LXD would combine the values of both")
+        super().__init__(message, hint="the clients of Incus and LXD would combine both values")
 
 
 #: maximum number of characters of a key in a message
@@ -202,7 +202,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _object_as_in_go(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object whose keys contain U+FFFD instead of lone surrogates, which differ only in Python."""
+    """Return an object. In its keys, replace each lone surrogate with U+FFFD, as Go does.
+
+    So two keys that Go reads as equal are also equal here.
+    """
     return _object([(whole_characters(key), value) for key, value in pairs])
 
 

@@ -73,7 +73,7 @@ def load_yaml(data: bytes | str) -> Any:
     except (ValueError, OverflowError) as error:
         raise yaml.YAMLError(str(error)) from None
     except (LookupError, AttributeError, TypeError):  # for values such as `!!bool x` and `!!timestamp x`
-        raise yaml.YAMLError("a value does not have the form of its tag") from None
+        raise yaml.YAMLError("a value does not match its YAML tag") from None
     except RecursionError:
         raise yaml.YAMLError("the text is nested too deeply") from None
 

@@ -258,6 +258,6 @@ def _give_aliases(images: Iterable[Image]) -> None:
 
 
 def client_aliases(product: Product) -> list[str]:
-    """Return every alias, even an alias with spaces, each followed by ``ALIAS/ARCHITECTURE``."""
+    """Return each alias of a product, followed by ``ALIAS/ARCHITECTURE``. An alias can contain spaces."""
     names = product.aliases.split(",") if product.aliases else []
     return [spelling for name in names for spelling in (name, f"{name}/{product.arch}")]

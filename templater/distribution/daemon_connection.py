@@ -48,7 +48,7 @@ class Connection(http.client.HTTPConnection):
         if self.in_headers and self.overhead > MOST_HEADERS:
             raise http.client.HTTPException(f"more than {MOST_HEADERS >> 10} KiB of headers")
         if self.overhead > MOST_OVERHEAD:
-            text = f"more than {MOST_OVERHEAD >> 20} MiB in addition to the content"
+            text = f"more than {MOST_OVERHEAD >> 20} MiB of protocol data in addition to the content"
             raise http.client.HTTPException(text)
 
     def getresponse(self) -> http.client.HTTPResponse:

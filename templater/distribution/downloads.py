@@ -72,7 +72,7 @@ def download_of(stream: UrlStream, url: str, most: int) -> Download:
 
 @contextmanager
 def _open_range(stream: UrlStream, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
-    """Request the byte range of a file that is given in ``headers``.
+    """Request a byte range of a file. ``headers`` name the range.
 
     If the file ends before this range, request the whole file. In this case, the part that was downloaded
     earlier may come from another server.

@@ -62,7 +62,10 @@ class ClientLimits:
         """Count bytes from the server. Raises OSError if too many of them are not content."""
         self._overhead += size
         if self._overhead > MOST_OVERHEAD:
-            raise OSError(f"the server sends more than {MOST_OVERHEAD >> 20} MiB in addition to the content")
+            raise OSError(
+                f"the server sends more than {MOST_OVERHEAD >> 20} MiB of protocol data"
+                " in addition to the content"
+            )
 
     @contextlib.contextmanager
     def headers(self) -> Iterator[None]:

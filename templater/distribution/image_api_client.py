@@ -153,9 +153,9 @@ def find_image(server: Server, name: str) -> ServerImage:
 
 
 def is_hash(name: str) -> bool:
-    """Return whether a name is always read as a fingerprint or the beginning of one, and never as an alias.
+    """Return whether a name is always a fingerprint or the beginning of a fingerprint, and never an alias.
 
-    Only such a name can be compared with the fingerprint of the image that a server sends.
+    If a name can be an alias, it can't be compared with the fingerprint of the image that a server sends.
     """
     return len(name) >= _SHORTEST and all(digit in "0123456789abcdef" for digit in name.lower())
 

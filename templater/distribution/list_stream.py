@@ -112,7 +112,7 @@ class _Unsaved:
 
 
 def list_stream(stream: Stream) -> list[Listed]:
-    """Return every image in the clients' order, without aliases that select another image."""
+    """Return every image in the clients' order. Each image has only the aliases that select this image."""
     products = read_products(stream)
     found: dict[tuple[str, str, str, str], Listed] = {}
     for client in CLIENTS:

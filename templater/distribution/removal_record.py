@@ -27,7 +27,7 @@ def read_removed(tree: Tree) -> dict[str, int]:
     if not isinstance(raw, dict):
         raise InputError(f"invalid '{printable(os.path.join(tree.path, REMOVED))}': it is not an object")
     if len(raw) > MOST_REMOVED:
-        raise LimitError(f"'{REMOVED}' has more than {MOST_REMOVED} files")
+        raise LimitError(f"'{REMOVED}' lists more than {MOST_REMOVED} files")
     return {
         path: at
         for path, at in raw.items()
@@ -38,7 +38,7 @@ def read_removed(tree: Tree) -> dict[str, int]:
 def record_removed(tree: Tree, files: Mapping[str, int]) -> None:
     data = json.dumps(files, indent=0, sort_keys=True).encode() + b"\n"
     if len(files) > MOST_REMOVED or len(data) > MOST_BYTES:
-        raise LimitError(f"'{REMOVED}' would have {len(files)} files, more than `prune` can read")
+        raise LimitError(f"'{REMOVED}' would list {len(files)} files, more than `prune` can read")
     tree.write_json(REMOVED, [data])
 
 

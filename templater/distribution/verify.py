@@ -222,9 +222,7 @@ def _read(read: Callable[[], _T], path: str, code: str, report: Report) -> _T | 
     except LimitError:
         raise
     except CombinedError as error:
-        report.add(
-            ERROR, code, f"'{printable(path)}'", f"the client combines the values of both: {error.message}"
-        )
+        report.add(ERROR, code, f"'{printable(path)}'", f"{error.message}: the client combines both values")
     except InputError as error:
         report.add(ERROR, code, f"'{printable(path)}'", f"the client lists no images at all: {error.message}")
     return None
@@ -301,8 +299,8 @@ def _check_variants(variants: Mapping[tuple[str, str], Mapping[bool, str]], repo
         if len(seen) > 1:
             place = f"os '{shown(os_)}', release '{shown(release)}'"
             message = (
-                f"an alias can select a random version, because '{shown(seen[True])}' has a variant,"
-                f" but '{shown(seen[False])}' has none"
+                f"'{shown(seen[True])}' has a variant and '{shown(seen[False])}' has none:"
+                " an alias can select a random version"
             )
             report.add(ERROR, "variant", place, message)
 

@@ -105,7 +105,7 @@ def open_cache(path: str) -> "CompileCache | None":
 
 
 def key(parts: "Iterable[bytes]") -> str:
-    """Return the hex digest of ``parts``, the Python version and templater's own sources."""
+    """Return a hex digest of all of these: ``parts``, the Python version, and templater's own sources."""
     digest = blake2b()
     for part in (*_interpreter(), source_stamp(), *parts):
         digest.update(b"%d:" % len(part))

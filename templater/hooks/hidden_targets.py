@@ -58,7 +58,7 @@ def _real(mount: str, tree: Root, steps: Steps) -> str:
 
 
 def refuse_hidden(change: "Change", places: "Mapping[str, str]", hint: str) -> None:
-    """Raise RefusedError if the runtime mounts another file system above the change's target.
+    """Raise RefusedError if the runtime mounts another file system on a directory above the change's target.
 
     The container would not see the written file, because the mount hides the directory below it. But the
     file and its secrets would remain in that directory. A mount on the target itself is allowed, because

@@ -121,7 +121,8 @@ def _read(directory: Directory, name: str) -> tuple[str | None, os.stat_result |
     """Return a file's content and status, or None for both if it is missing. Links are not followed.
 
     Both are read through one descriptor, so they belong to the same file. Otherwise, a user could replace
-    the file in between. The new file would then have the content of root's file, and belong to the user.
+    the file between the two reads. templater would then write the content of root's file into a file that
+    belongs to the user.
     """
     found: list[os.stat_result] = []
     try:

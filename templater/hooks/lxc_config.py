@@ -62,10 +62,11 @@ def ids_on_disk(config: str) -> "IdMap | None":
 def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
     """Return the id map of the files on the disk, or None if ``lxc.idmap`` defines no map.
 
-    ``found`` has the keys and values of the configuration. If LXC mounts the root filesystem with the map of
-    ``lxc.idmap``, the files on the disk have the ids of the container. Then the result maps each id of the
-    container to itself, or is the identity map if no setting defines a map.
-    ``config`` is the file that error messages name.
+    ``found`` has the keys and values of the configuration. ``config`` is the file that error messages name.
+
+    If LXC mounts the root filesystem with the map of ``lxc.idmap``, the files on the disk have the ids of the
+    container. In this case, the result maps each id of the container to itself. If ``lxc.idmap`` defines no
+    map, the result is then the identity map, and not None.
     """
     from ..rootfs.directory_rootfs import IDENTITY, IdMap
 
@@ -90,13 +91,14 @@ def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
 
 
 def or_identity(ids: "IdMap | None") -> "IdMap | None":
-    """Return the identity map for a container without lxc.idmap, because its ids are those of the host.
+    """Return ``ids``, or the identity map for a container without lxc.idmap.
 
-    Do not guess the map from the owner of the container's root directory: the container's root can change the
-    owner, and the option -s of lxc-start can add an id map.
+    Without lxc.idmap, the container has the ids of the host. Do not guess the map from the owner of the
+    container's root directory. The container's root can change the owner, and the option -s of lxc-start can
+    add an id map.
 
-    Any other map is returned unchanged. Return None if ``ids`` is None and this process does not run as root,
-    because only root can give files to other users.
+    Return None if ``ids`` is None and this process does not run as root, because only root can give files to
+    other users.
     """
     from ..rootfs.directory_rootfs import IDENTITY
 
@@ -207,8 +209,8 @@ def _files_in(folder: str) -> "list[str]":
 def _read(path: str, folder: "int | None" = None) -> str:
     """Read a file.
 
-    If ``folder``, the file's open directory, is given, open the file by its name in that directory, and not
-    by its path.
+    ``folder`` can be the open directory of the file. If it is given, open the file by its name in ``folder``,
+    and not by its path.
     """
     try:
         name = path if folder is None else split(path)[1]

@@ -125,8 +125,9 @@ def require_original(original: Root, made: Root, *, exact: bool) -> None:
     """Raise InputError unless it is certain that LXC copies the container in ``original``.
 
     LXC gives only the original's name. With ``lxc-copy --newpath``, or with another program that uses liblxc,
-    the original can be in another directory, and a container of the same name can be beside the copy. The
-    description of the wrong container would give its passwords to the copy.
+    the original and the copy can be in different directories. The directory of the copy can then contain a
+    different container with the original's name. The copy must not get the description and the passwords of
+    that container.
     """
     if not copies_elsewhere() and (exact or (copying_program() and _same_settings(original, made))):
         return
@@ -142,7 +143,7 @@ _OWN_SETTINGS = ("lxc.rootfs.", "lxc.uts.", "lxc.net.", "lxc.hook.", "lxc.mount"
 
 
 def _same_settings(original: Root, made: Root) -> bool:
-    """Return whether a copy's configuration has the original's settings, except those that LXC changes."""
+    """Return whether a copy's configuration has all settings of the original that LXC does not change."""
     there = set(lines_of(made))
     return all(line in there or line[0].startswith(_OWN_SETTINGS) for line in lines_of(original))
 

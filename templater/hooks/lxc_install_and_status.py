@@ -210,7 +210,8 @@ def line_status(line: str, config: str, install: str) -> "Finding":
         option = " ".join(owner)
         return Finding(
             False,
-            f"the hook line has no {option}, so it refuses directories of the user who starts the container",
+            f"the hook line has no {option}, so the hook refuses directories of the user who starts the"
+            " container",
             f"write the line again: {install}",
         )
     return runs("lxc", inside, install, [*own, "--"])
@@ -245,4 +246,4 @@ def ids_status(config: str, rootfs: str, *, is_given: bool) -> "Finding":
             uid, gid = view.ids.on_disk(0, 0)
     except TemplaterError as error:
         return Finding(False, str(error), error.hint)
-    return Finding(True, f"the container's root is {uid}:{gid} on disk")
+    return Finding(True, f"the container's root user is {uid}:{gid} on disk")

@@ -385,7 +385,10 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory, fold
     # earlier versions recorded a shorter identity for a btrfs subvolume
     is_known = recorded is None or not request.root or request.root.startswith(recorded.root)
     if not is_known and not request.compare:
-        log.add("the machine has a different root directory than at its last start, so it counts as new")
+        log.add(
+            "the machine has a different root directory than at its last start:"
+            " templater treats the machine as new"
+        )
         state_directory.forget_written()
         recorded = None
     # without recorded state, `templater unpack` did not create the container: run the trigger create
@@ -503,7 +506,8 @@ def _open_rootfs(request: HookRequest, folder: Root) -> Root:
     if (opened.st_dev, opened.st_ino) == (host.st_dev, host.st_ino):
         root.close()
         raise RefusedError(
-            f"the root filesystem '{printable(request.rootfs)}' is the host's own: hooks never write to it",
+            f"'{printable(request.rootfs)}' is the root filesystem of the host:"
+            " hooks never write to the host",
             hint="give the container a root filesystem of its own",
         )
     return root
@@ -524,8 +528,9 @@ def require_complete(plan: "Plan") -> None:
 def hidden_places(plan: "Plan", rootfs: "DirectoryRootfs", request: HookRequest) -> "Collection[str]":
     """Return the paths at which the runtime mounts file systems after the hook.
 
-    Raises RefusedError if such a mount would hide a file of the plan. Return () if the plan writes nothing
-    and has no file below a mount, because following links to find the paths would slow down each start.
+    Raises RefusedError if one of the mounts would hide a file of the plan. Finding the paths means following
+    links, which would slow down each start. So return () if the plan writes no file and has no file below a
+    mount.
     """
     from ..model.plan import WRITING
 

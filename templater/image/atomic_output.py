@@ -122,11 +122,12 @@ class Output:
                 self._link(self.place(path))
 
     def may_replace(self, path: str) -> bool:
-        """Return whether to replace a file, or False if root must create it in a directory such as ``/tmp``.
+        """Return whether the output may replace a file at ``path``.
 
-        Every user can make a file there with the name of an expected output. The removal of a file with many
-        blocks or extended attributes can take minutes, without a time limit. So raise RefusedError if the
-        file belongs to another user.
+        In a directory such as ``/tmp``, root may replace only its own files. So if root writes to such a
+        directory, return False for a missing file, and raise RefusedError for a file of another user. Every
+        user can make a file there with the name of an expected output. The removal of a file with many blocks
+        or extended attributes can take minutes, without a time limit.
         """
         if self._root is None or os.geteuid() != 0 or not is_shared(self._root.fd, os.fstat(self._root.fd)):
             return True
@@ -186,7 +187,7 @@ class Output:
     def hidden_name(self) -> str:
         """Return an unused hidden name in the same directory.
 
-        If a run is killed, the next run removes the files that have such names.
+        If a run is killed, the next run removes the files with hidden names.
         """
         return os.path.join(self.directory, f"{_PREFIX}{secrets.token_hex(8)}")
 
@@ -310,9 +311,9 @@ def _held(path: str) -> Iterator[None]:
 def _sweep(directory: str) -> None:
     """Remove new files of killed runs, and restore the old files that these runs were replacing.
 
-    Ignore files of other users: in a directory such as ``/tmp``, every user can make files with such names,
-    and the removal of one file with many blocks or extended attributes can take minutes. Do nothing in a
-    directory with very many files, because another user can have made them.
+    Ignore files of other users. In a directory such as ``/tmp``, every user can make files with these names.
+    The removal of one file with many blocks or extended attributes can take minutes. Do nothing in a
+    directory with very many files, because another user may have made the files.
     """
     left: list[str] = []
     try:

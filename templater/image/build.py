@@ -125,7 +125,7 @@ def build(
 
 
 def _protect(contents: Contents, *outputs: Output) -> None:
-    """Make the image private if it may contain private files of this user that another user moved there."""
+    """Make the image private if another user may have moved private files of this user into its contents."""
     for output in outputs if contents.has_secrets else ():
         os.fchmod(output.fd, 0o600)
 
@@ -210,8 +210,8 @@ def _bounded(write: Write, contents: Contents, output: Output, *, holes: bool = 
         written += len(data)
         if contents.packed_size and written > _most_written(contents, holes=holes):
             raise LimitError(
-                f"'{contents.name}' would become an image of more than {written} bytes, although it has only"
-                f" {contents.packed_size} bytes ({contents.bytes_read} bytes when decompressed)",
+                f"'{contents.name}' has only {contents.packed_size} bytes ({contents.bytes_read} bytes when"
+                f" decompressed), but the new image would have more than {written} bytes",
                 hint="the image has huge sparse files; if you trust it, unpack it and build a new image",
             )
         _protect(contents, output)  # the file can have a hidden name already

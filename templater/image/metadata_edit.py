@@ -59,7 +59,7 @@ class NewRule:
 def set_values(
     source: Source, *, facts: Mapping[str, str | None] = {}, properties: Mapping[str, str | None] = {}
 ) -> Source:
-    """Set facts and properties, or remove those whose value is None.
+    """Set facts and properties. Remove a fact or property if its value is None.
 
     The facts are ``architecture``, ``creation_date`` and ``expiry_date``; dates are whole seconds.
 

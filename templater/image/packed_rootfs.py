@@ -107,7 +107,10 @@ class ImageRootfs(MemoryRootfs):
         return directory.children.get(path[path.rindex("/") + 1 :])
 
     def _seen(self, path: str) -> _Node | None:
-        """Return the directory at a path below ``/`` if ``add_parents`` saw it and it still exists."""
+        """Return the directory at a path below ``/``, or None if ``add_parents`` has not seen it.
+
+        Also return None if the directory does not exist any more.
+        """
         directory = self._directories.get(path)
         return directory if directory is not None and directory.nlink else None
 

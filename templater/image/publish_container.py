@@ -1,4 +1,4 @@
-"""Images made from containers, like those of ``lxc publish``."""
+"""Images made from containers, as ``lxc publish`` makes them."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def architecture_of(root: Root) -> str:
             found = "unknown"
         if is_private and found not in {"", *ARCHITECTURES.values()}:
             raise RefusedError(
-                f"'{name}' is a private file that does not name a known architecture",
+                f"the private file '{name}' does not name a known architecture",
                 hint="another user may have moved this file here",
             )
         if found:

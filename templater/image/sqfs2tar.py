@@ -26,10 +26,9 @@ _SQUASHFS_HEAD, _SQUASHFS_PADDING = 96, 1 << 20
 class Sqfs2tarOutput(ByteStream):
     """The output of sqfs2tar.
 
-    The limit on its processor time grows with the size of the file and of the output.
-
     sqfs2tar searches all names for hard links in quadratic time. A hostile file of a few bytes can have any
-    number of names, because several directories can share an inode.
+    number of names, because several directories can share an inode. So the processor time of sqfs2tar is
+    limited. The limit grows with the output, up to the size of the file.
     """
 
     def __init__(self, path: str, reader: unpacker_process.Program, limits: Limits, data_size: int) -> None:

@@ -83,8 +83,8 @@ def check_directories(path: str, limits: Limits) -> None:
             )  # fmt: skip
             if flags & _NO_XATTRS and attributes != _ABSENT:
                 raise RefusedError(
-                    f"'{path}' has extended attributes, but a flag says that it has none, "
-                    "so only some tools would read the attributes"
+                    f"'{path}' has extended attributes, although a flag says that it has none: "
+                    "only some tools would read the attributes"
                 )
             _Walk(path, file, head, decompress, limits).check(root)
         except (StructError, ValueError, OverflowError) as error:

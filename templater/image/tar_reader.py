@@ -185,9 +185,9 @@ class Archive:
     def finish(self) -> None:
         """Check that the archive has its end mark, and read the file to its end for the checksums.
 
-        GNU tar and Go accept an archive without an end mark, but such an archive may be truncated. Data after
-        the end mark is not an error, because tools ignore such data. ``trailing_position`` is the position of
-        such data. Raises InputError if the archive is truncated.
+        GNU tar and Go accept an archive without an end mark, although the archive may be truncated. Data
+        after the end mark is not an error, because tools ignore this data. ``trailing_position`` is the
+        position of this data. Raises InputError if the archive is truncated.
         """
         if not self._ended:
             raise self._cut_short("the data ends before the end mark")
@@ -442,7 +442,7 @@ class Archive:
         elif not records:
             return
         elif not has_pax_format(block):
-            raise self._ambiguous("a sparse file whose header does not have the format pax")
+            raise self._ambiguous("a sparse file with pax records and a header that is not in pax format")
         else:
             pieces = self._pax_sparse_map(member, pax, [n for n in records if n != "GNU.sparse.name"])
             member.name = _text(pax, "GNU.sparse.name", member.name)

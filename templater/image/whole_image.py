@@ -71,7 +71,7 @@ class Contents(Protocol):
 
     @property
     def has_secrets(self) -> bool:
-        """Whether another user may have moved a private file of this user into the files read so far."""
+        """Whether a file read so far may be a private file of this user that another user has moved there."""
 
     def parts(self) -> list[Part]:
         """Return metadata.yaml, then templates/ and its files, sorted, then other known files."""

@@ -21,7 +21,7 @@ _RECORD_BYTES = len("1234567 SCHILY.xattr.=\n")
 
 
 def xattrs_of(fd: int, name: str, most: int) -> dict[str, bytes]:
-    """Return the extended attributes of an open file, without those that belong to the host.
+    """Return the extended attributes of an open file. Omit attributes that belong to the host.
 
     Raises LimitError if the attributes need more than ``most`` bytes in a pax header. ``name`` is the file's
     name in errors.
@@ -43,7 +43,7 @@ def xattr_names(directory: int, entry: str, name: str) -> frozenset[str]:
 
 
 def privilege_names(directory: int, entry: str) -> frozenset[str]:
-    """Return the names of those extended attributes of an entry that give rights.
+    """Return the names of an entry's extended attributes that give rights, such as capabilities.
 
     This function tests each name in ``_PRIVILEGES``, because the attributes of some entries can't be
     listed.

@@ -48,7 +48,7 @@ def move(text: str, names: tuple[str, ...], value: Value) -> str:
 
 
 def add(text: str, names: tuple[str, ...], value: Value) -> str:
-    """Set the value in a second mapping at the end. yaml.v2 merges it with the first mapping."""
+    """Set the value in a second mapping with the same key at the end. yaml.v2 merges the two mappings."""
     root = read(text)
     if root is None or root.real.kind != "mapping":
         raise MetadataError("the file has no mapping")
@@ -75,10 +75,10 @@ def has(text: str, names: tuple[str, ...]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """A path in a YAML text, of which only the first part may exist.
+    """A path in a YAML text. The text may contain only the first part of the path.
 
-    ``nodes`` are the nodes on the existing part, and ``place`` is its last pair. ``rest`` has the names that
-    are missing in the text.
+    ``nodes`` are the nodes on this part, and ``place`` is the last pair of this part. ``rest`` has the names
+    of the path that the text does not contain.
     """
 
     nodes: tuple[Mark, ...]
@@ -378,7 +378,7 @@ def _pair_lines(pair: dict[str, Value], indent: int, text: str) -> list[str]:
 
 
 def _blocks(mapping: Mark | None) -> list[Place]:
-    """Return those pairs of a block mapping whose values are block mappings too."""
+    """Return each pair of a block mapping if the pair's value is a block mapping, too."""
     if mapping is None or mapping.kind != "mapping" or mapping.flow:
         return []
     return [

@@ -148,7 +148,7 @@ def _reason_to_keep(
     if change.action == CREATE:
         return "removed by hand"
     if is_large:
-        return "much larger than the new text"
+        return "too large to compare with the new text"
     return "" if has_content(rootfs, recorded) else "changed by hand"
 
 

@@ -267,8 +267,8 @@ def _require_own(fd: int) -> None:
 class _ForeignDirectory(Directory):
     """A ``.templater`` directory whose owner can exchange its files at any time.
 
-    A large file takes long to remove, and no time limit ends this call. So each file is checked right before
-    the call that removes it.
+    The removal of a large file takes long, and no time limit ends the removal. So the size of each file is
+    checked right before the file is removed or replaced.
     """
 
     __slots__ = ()
@@ -305,8 +305,9 @@ def write_whole(
 ) -> None:
     """Replace a file atomically: write a new file beside the old file, sync and rename it.
 
-    The new file has a random name until it is renamed. If only templater makes files in the directory, give
-    the name ``staged``: this call then removes a file that a killed process left under this name.
+    The new file has a random name until it is renamed. If ``staged`` is given, the new file has this name
+    instead. Then the function first removes a file that a killed process left under this name. Give
+    ``staged`` only if templater alone makes files in the directory.
 
     Raises WriteError on failure.
     """

@@ -49,11 +49,11 @@ class Daemon:
 
     @property
     def nearest(self) -> Nearest:
-        """The supported release whose behaviour is nearest to the daemon's."""
+        """The supported release that behaves most like the daemon."""
         return nearest_host(self.address.family, self.environment)
 
     def close(self) -> None:
-        """Close the connections, and end the program of a remote."""
+        """Close the connections. For a remote of Incus, also end the program `incus remote proxy`."""
         self.client.close()
         while self.cleanups:
             self.cleanups.pop()()
@@ -128,7 +128,10 @@ def _choose_project(daemon: Daemon, is_user: bool) -> None:
 
 
 def _default_project(address: Address, *, is_user: bool) -> tuple[str, str]:
-    """Return the project that the client of Incus or LXD would use, and the reason, or two empty strings."""
+    """Return the project that the client of Incus or LXD would use, and the reason for this project.
+
+    Return two empty strings if the client would use the default project.
+    """
     variable = _PROJECT_VARIABLES[address.family]
     if os.environ.get(variable):
         return os.environ[variable], f"set by {variable}"
@@ -240,9 +243,9 @@ class _RemoteBounds:
             raise http.client.HTTPException(text)
 
     def read(self, size: int) -> None:
-        """Subtract received content from the counted bytes.
+        """Lower the number of counted bytes after ``size`` bytes of content have arrived.
 
-        Subtract its size twice: once for the content, and once for the content's TLS records.
+        Subtract ``size`` twice: once for the content, and once for the TLS records around the content.
         """
         self._overhead = max(0, self._overhead - 2 * size)
 

@@ -39,7 +39,7 @@ class Event(NamedTuple):
 
 
 class Events:
-    """A stream of events. ``fileno`` is readable when an event may have arrived."""
+    """A stream of events. The descriptor from ``fileno`` is readable when an event may have arrived."""
 
     def __init__(self, client: Client, address: Address) -> None:
         self._name = client.name
@@ -154,7 +154,7 @@ def _event(payload: bytes) -> Event | None:
 def add_actions(
     actions: dict[str, None], events: Iterable[Event], address: Address, profiles: frozenset[str]
 ) -> None:
-    """Add to ``actions`` the actions of events that concern the instance.
+    """For each event that concerns the instance, add the event's action to ``actions``.
 
     The number and length of actions are limited, because a daemon can send any number of long actions.
     """

@@ -54,7 +54,7 @@ class LiveImage:
         return f"LiveImage({self.name!r})"
 
     def read_metadata(self) -> Source:
-        """Return the metadata as YAML. The daemon has decoded it from metadata.yaml."""
+        """Return the metadata as YAML. The daemon has decoded metadata.yaml and sends the result."""
         if self._metadata is None:
             answer = self._get(self._path + self._address.query(), 2 * self.limits.metadata_bytes)
             if answer.status != 200:
@@ -123,7 +123,7 @@ class LiveImage:
 class LiveInstance:
     """An instance of a daemon.
 
-    ``data`` is the daemon's description, and ``profiles`` are the instance's profiles.
+    ``data`` is the instance's description from the daemon, and ``profiles`` are the instance's profiles.
     """
 
     daemon: Daemon
@@ -197,7 +197,7 @@ class LiveInstance:
 
 
 def open_instance(daemon: Daemon, limits: Limits = DEFAULT) -> LiveInstance:
-    """Read the instance that the daemon's address names.
+    """Read the instance whose name is in ``daemon.address``.
 
     Raises MissingInstanceError if the instance does not exist.
     """
@@ -215,9 +215,9 @@ def describe_instance(
     profiles: Mapping[str, Mapping[str, Any]],
     limits: Limits = DEFAULT,
 ) -> LiveInstance:
-    """Return an instance from its description. ``profiles`` are the profiles of its project, by name.
+    """Return the instance with the description ``data``. This function sends no request.
 
-    This function sends no request.
+    ``profiles`` has all profiles of the instance's project, by name.
     """
     used = [profiles[name] for name in dict.fromkeys(profile_names(data)) if name in profiles]
     rootfs = LiveRootfs(daemon.client, address)
@@ -248,7 +248,10 @@ def read_description(daemon: Daemon, address: Address) -> Mapping[str, Any]:
 
 
 def read_profiles(daemon: Daemon, address: Address) -> dict[str, Mapping[str, Any]]:
-    """Return the profiles of the address's project by name, or {} if the user may not see them."""
+    """Return the profiles of a project, by name. Return {} if the user may not see the profiles.
+
+    ``address`` names the project.
+    """
     try:
         return {
             str(profile.get("name")): {key: profile.get(key) for key in ("name", "config", "devices")}

@@ -1,4 +1,4 @@
-"""The newer versions that a daemon has of an instance's image, and whether the templates have changed."""
+"""Newer versions of an instance's image on the daemon, and whether the templates have changed."""
 
 from __future__ import annotations
 

@@ -99,11 +99,14 @@ class Client:
             raise NoAnswerError("interrupted")
 
     def head(self, path: str) -> Answer:
-        """Return the headers of an answer, whatever its status."""
+        """Send a HEAD request. Return the headers of the answer, even if the answer is an error."""
         return self._request("HEAD", path, 0, TIMEOUT)
 
     def get(self, path: str, most: int, timeout: float = TIMEOUT) -> Answer:
-        """Return an answer, whatever its status. Raises LimitError if its body is longer than ``most``."""
+        """Send a GET request. Return the answer, even if the answer is an error.
+
+        Raises LimitError if the body of the answer is longer than ``most``.
+        """
         return self._request("GET", path, most, timeout)
 
     def json(self, path: str, most: int = MOST_JSON) -> Any:
@@ -115,7 +118,9 @@ class Client:
         return value.get("metadata")
 
     def items(self, path: str, noun: str) -> Iterator[Any]:
-        """Yield the elements of a list, decoded one at a time. Messages call an element ``noun``.
+        """Yield the elements of a list, decoded one at a time.
+
+        ``noun`` is the word for an element in messages.
 
         Raises LimitError if the list or an element is too large.
         """

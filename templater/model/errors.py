@@ -44,7 +44,7 @@ class TemplaterError(Exception):
         hint: "str | None" = None,
         notes: "tuple[str, ...] | None" = None,
     ) -> "Self":
-        """Return a copy with the given fields replaced. The copy has the same class and other attributes."""
+        """Return a copy with the given fields replaced. The class and all other attributes stay the same."""
         copy = self.__class__.__new__(self.__class__)
         copy.__dict__.update(self.__dict__)
         for name, value in (("message", message), ("span", span), ("hint", hint), ("notes", notes)):
@@ -128,7 +128,7 @@ class RenderError(TemplateError):
 
 
 class HostError(TemplaterError):
-    """The error for a predicted failure of the chosen host, although templater itself would succeed."""
+    """The error for a failure that is predicted for the chosen host, but does not occur in templater."""
 
     exit_code = 5
     kind = "host"

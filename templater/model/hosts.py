@@ -12,8 +12,8 @@ class Host:
     """The behaviour of one or more LXD or Incus releases with an image's templates.
 
     * ``name`` is the value of the option ``--as``, and ``title`` lists the releases.
-    * ``family`` names the release's code that accesses files (see ``prediction/start.py``). It is empty for
-      ``none``.
+    * ``family`` is the name of the code with which the release accesses files (see ``prediction/start.py``).
+      It is empty for ``none``.
     * ``product`` is ``incus`` or ``lxd``, or empty for ``none``.
     * ``dialect`` is a name from ``pongo2.dialect``.
     * ``yaml`` is the major version of Go's YAML library.
@@ -22,12 +22,13 @@ class Host:
       files with the tags in FILE_TAGS. templater never reads those files.
     * ``permissions`` is True if the release applies a rule's uid, gid and mode.
     * ``recovers_panics`` is True if a panic in a template is an error, not a crash of the daemon.
-    * ``links_refused_at`` is when the release rejects a symlink among the templates: ``create`` or ``start``.
-      It is empty if the release follows the symlink.
+    * ``links_refused_at`` is the step at which the release rejects a symlink among the templates:
+      ``create`` or ``start``. It is empty if the release follows the symlink.
     * ``check_prefix`` is True if the error of a failed check begins with the rule's path.
     * ``render_prefix`` is the text before the error of a failed render.
     * ``vm_keeps_pending`` is True if the trigger of a virtual machine stays pending after a failed start.
-    * ``vm_output`` names the release's code that writes the config drive (see ``prediction/predict.py``).
+    * ``vm_output`` is the name of the code with which the release writes the config drive (see
+      ``prediction/predict.py``).
     * ``agent`` is the generation of the guest's agent.
     * ``nested_last`` is True if ``devices.Sorted`` lists nested network interfaces after the others.
     * ``pongo2_version`` is the value of ``pongo2.version``, or empty if it is the version of the dialect.

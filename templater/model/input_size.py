@@ -1,4 +1,4 @@
-"""Numbers that the limit on a command's processor time depends on.
+"""Counters that determine the limit on a command's processor time.
 
 The limit grows with the size of the images that this process has opened or received, and with the number of
 instances that it has read. While the command packs an image, the limit grows faster. The processor time of
@@ -28,12 +28,12 @@ def input_size() -> int:
 
 
 def opened(device: int, inode: int, size: int) -> None:
-    """Record that an opened image file has ``size`` bytes of data. A file opened again counts once."""
+    """Record that an opened image file has ``size`` bytes of data. Opening it again adds nothing."""
     _opened[device, inode] = size
 
 
 def received(size: int) -> None:
-    """Count bytes that a server sent, or that were read from a directory to pack them."""
+    """Count bytes from a server, or bytes of a directory that this process reads in order to pack it."""
     global _received  # noqa: PLW0603
     _received += size
 

@@ -63,7 +63,7 @@ class Rule:
 
 
 #: the message of the last finding of a kind, if the list has not all findings of this kind
-UNCOUNTED = "metadata.yaml has more mistakes of one kind than templater counts"
+UNCOUNTED = "metadata.yaml has more mistakes of one kind than templater lists"
 
 
 class Finding:

@@ -18,8 +18,8 @@ class RenderOptions:
     """The host, the dialect of pongo2, the clock, the seed and the limits of a run.
 
     ``dialect`` defaults to the dialect of the host. ``clock`` is the time that templates see, and ``seed``
-    decides their random choices. ``limits`` is a ``pongo2.render_state.Limits``. Its ``total`` limits the
-    time for rendering and for predicting the host together.
+    decides their random choices. ``limits`` is a ``pongo2.render_state.Limits``. ``limits.total`` limits the
+    whole time that the run needs to render templates and to predict the host.
     """
 
     __slots__ = ("clock", "dialect", "host", "limits", "seed")

@@ -1,4 +1,4 @@
-"""Sentences about verdicts, and the commands that bring the current configuration into a file."""
+"""Sentences about verdicts, and the commands that make a file match the current configuration."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def sentence(file: FileVerdict) -> str:
 
 
 def commands(found: NextStart, file: FileVerdict) -> tuple[str, ...]:
-    """Return the commands that bring the current configuration into a file, or () if they are not needed."""
+    """Return the commands that make a file match the current configuration, or () if none is needed."""
     start = start_command(found)
     if file.verdict in CHANGING:
         return (start,)
@@ -86,7 +86,10 @@ def start_command(found: NextStart) -> str:
 
 
 def also_runs(found: NextStart) -> dict[str, list[FileVerdict]]:
-    """Return the files that the next start does not write, in a dict by the trigger that writes them."""
+    """Return the files that the next start does not write, grouped by trigger.
+
+    Each key of the dict is a trigger that would write the files.
+    """
     runs: dict[str, list[FileVerdict]] = {}
     for file in found.files:
         if file.verdict == NOT_REWRITTEN:
@@ -112,7 +115,7 @@ def heading(found: NextStart) -> str:
 
 
 def counts(found: NextStart) -> str:
-    """Return the number of files of each verdict, for a summary."""
+    """Return the number of files for each verdict, as text for a summary."""
     numbers: dict[str, int] = {}
     for file in found.files:
         numbers[file.verdict] = numbers.get(file.verdict, 0) + 1

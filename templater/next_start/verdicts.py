@@ -135,7 +135,7 @@ def judge(
 ) -> NextStart:
     """Return the verdicts of an instance. Raises TemplaterError if the instance can't be read.
 
-    ``options`` must have a clock and a seed, so that a rule rendered twice gives the same text.
+    ``options`` must have a clock and a seed, so that every rendering of a rule gives the same text.
     """
     read_ahead(live)
     judgement = _Judgement(live, instance, options.begun(), reading)
@@ -284,7 +284,10 @@ class _Judgement:
         return replace(file, remarks=tuple(self.remarks(file)))
 
     def compared(self, index: int, file: FileVerdict) -> FileVerdict:
-        """Compare a file that the start does not write with the result of a trigger that would write it."""
+        """Compare a file with the current configuration. The next start does not write this file.
+
+        The comparison uses the result of another trigger, which would write the file.
+        """
         trigger = next((name for name in _MAKEABLE if name in file.rule.when), "")
         if not trigger:
             return replace(file, current=UNKNOWN, current_reason="no trigger of the daemon runs this rule")
@@ -362,7 +365,7 @@ def _by_rule(changes: Iterable[Change]) -> dict[int, list[Change]]:
 
 
 def _certain(plan: Plan) -> Iterator[Change]:
-    """Yield the planned changes that the host is also predicted to make."""
+    """Yield the planned changes. Omit a change that may fail on the host, according to the prediction."""
     for change in (plan.as_agent() if plan.instance.is_vm else plan).files():
         outcome = plan.outcome(change)
         if outcome is None or outcome.ok:

@@ -89,7 +89,7 @@ def read_instances(source: Source) -> list[Instance]:
 def described(value: Any, where: str) -> Instance:
     """Return the instance that a decoded JSON value describes.
 
-    Raises InputError if the value is invalid. Its message contains ``where`` instead of a file name.
+    Raises InputError if the value is invalid. The message of the error has ``where`` in place of a file name.
     """
     document = Document(Source(where, ""), value, None)
     with document.places():
@@ -498,8 +498,9 @@ class _Description:
             _devices(self.value.get("expanded_devices"), (*self.path, "expanded_devices")),
         )
         notes = tuple(
-            f"profile '{printable(profile.name)}' overrides all profiles that are already merged in the"
-            " description, even later ones; keys that were removed from the given profile stay set"
+            f"profile '{printable(profile.name)}' overrides all other profiles, even later ones, because the"
+            " description has the profiles already merged; a key that was removed from this profile keeps its"
+            " merged value"
             for profile in given
         )
         return (below, *given), notes
@@ -541,8 +542,9 @@ def _looks_expanded(config: Mapping[str, str], devices: Mapping[str, Mapping[str
     """Return whether the description seems to include the devices of its profiles.
 
     Every instance has a root disk, and the daemon stores volatile keys for each network interface. If the
-    description has the root disk and all these interfaces, then no device comes from a profile. Configuration
-    keys may still come from a profile, so the caller adds a note.
+    root disk or one of these interfaces is missing in the description, a profile must supply it. If all are
+    present, the description seems complete. Configuration keys may still come from a profile, so the caller
+    adds a note.
     """
     root = any(d.get("type") == "disk" and d.get("path") == "/" for d in devices.values())
     interfaces = {match[1] for key in config if (match := re.fullmatch(_VOLATILE_DEVICE, key))}

@@ -97,10 +97,10 @@ def is_disk(head: bytes) -> bool:
 
 
 def is_also_tar(head: bytes) -> bool:
-    """Return whether the first bytes of a compressed file are also those of a tar archive.
+    """Return whether a compressed file begins with bytes that a tar archive can begin with.
 
-    Two tools can read different archives from such a file: LXD, and Incus before version 7, look for a tar
-    archive before they look for zstd, and do not know lz4.
+    Two tools can then read different archives from the file. LXD, and Incus before version 7, do not know
+    lz4, and look for a tar archive before they look for zstd.
     """
     return head.startswith(b"ustar", 257) or _is_old_tar(head)
 

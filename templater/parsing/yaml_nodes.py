@@ -290,7 +290,8 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
 def _too_deep(source: Source, error: MarkedYAMLError, *, behind: int, limits: Limits) -> LimitError:
     """Return the error for brackets that nest too deeply.
 
-    ``behind`` is the number of characters between the bracket to report and the position in ``error``.
+    The new error reports one of the brackets. ``behind`` is the number of characters from this bracket to
+    the position in ``error``.
     """
     mark: Any = error.problem_mark
     place = source.span(min(mark.index - behind, len(source.text) - 1))

@@ -1,4 +1,4 @@
-"""A virtual machine's files: its start writes them to the config drive, and the guest's agent copies them."""
+"""Files of a virtual machine. A start writes them to the config drive, and the guest's agent copies them."""
 
 from __future__ import annotations
 

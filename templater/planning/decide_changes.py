@@ -99,7 +99,10 @@ class Target:
 
 
 def _find_collisions(targets: "list[Target]") -> None:
-    """Mark two rules of one pass if they write the same file, or if one file is a parent of the other."""
+    """Mark two rules of one pass if they can't both write their files.
+
+    Either both rules write the same file, or one rule needs a directory where the other writes a file.
+    """
     by_place: dict[str, Target] = {}
     reached = [target for target in targets if target.resolved is not None and target.error is None]
     for target in reached:

@@ -227,9 +227,9 @@ class _Walk:
         """Refuse a path with a link by which a user could gain rights. Call this at the end of the path.
 
         A link of a user may lead only to this user's file, or to a new file in this user's directory.
-        Otherwise, a link in a home directory could give its user a file in ``/etc`` (as in CVE-2018-6954 of
-        systemd-tmpfiles). Another container may have made a link in a mounted file system, so such a link may
-        lead only to the same file system.
+        Otherwise, a user could put a link into a home directory and so become the owner of a file in ``/etc``
+        (as in CVE-2018-6954 of systemd-tmpfiles). A link in a mounted file system may lead only to the same
+        file system, because another container may have made the link.
         """
         for place, makers, mount in self.foreign:
             if mount and self.mount() != mount:
@@ -255,9 +255,9 @@ class _Walk:
         link proves nothing, even in a sticky directory. A user who may write to a directory above can put
         another directory, with other links, in place of root's directory.
 
-        A directory that its group may write counts as writable by any user. This includes root's group,
-        because users of images for OpenShift belong to it. With an ACL, the group's bits are the ACL's mask,
-        so the ACL can let another user write.
+        If the group of a directory may write to the directory, any user counts as able to write to it. The
+        same applies if the group is root's, because users of images for OpenShift belong to root's group.
+        With an ACL, the group's bits are the ACL's mask, so the ACL can let another user write.
 
         The id -1 stands for any user. The result also contains -1 if a directory belongs to a user outside
         the id map, because all users outside the id map have the same id.

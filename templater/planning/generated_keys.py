@@ -37,8 +37,8 @@ def new_instance(
 ) -> Instance:
     """Return the instance at its first start, with ``image.*`` keys and the pending trigger.
 
-    With ``placeholders``, add placeholders for the values that the daemon generates. Values that the
-    user gave are kept, except those of ``image.*`` keys.
+    With ``placeholders``, add placeholders for the values that the daemon generates. Keep the values
+    that the user gave, except the values of ``image.*`` keys.
     """
     given = instance.expanded_config()
     made = with_image_keys(instance, properties)
@@ -79,7 +79,9 @@ def _generated_keys(instance: Instance) -> tuple[str, ...]:
 
 
 def with_new_id(before: Instance, after: Instance) -> Instance:
-    """Return the changed instance ``after``, with a placeholder for an instance-id that the daemon generates.
+    """Return the instance ``after``, with a placeholder if the daemon generates a new instance-id.
+
+    ``before`` is the instance before the change.
 
     Incus 6.0.4 and LXD 5.21 generate a new instance-id if one of these values changes: the name, the name of
     a network interface, or the expanded user-data, vendor-data or network-config. Recordings of both releases

@@ -90,7 +90,7 @@ def finish(render: "Render", pieces: "list[str]") -> str:
 
 
 def captured(render: "Render", pieces: "list[str]") -> str:
-    """Return the text that a body printed, after counting it as a new value."""
+    """Count the text that a body printed as a new value. Return the text."""
     size = sum(map(len, pieces))
     grow(size)
     if size > 1024:
@@ -101,7 +101,7 @@ def captured(render: "Render", pieces: "list[str]") -> str:
 
 
 def operate(render: "Render", operator: "Callable[..., Any]", *operands: "Any") -> "Any":
-    """Apply an operator, after counting the work for large operands."""
+    """Count the work for large operands, then apply the operator."""
     for v in operands:
         if isinstance(v, (str, list)) and len(v) > SMALL_LIST:
             weigh(render, v, 1)
@@ -207,8 +207,8 @@ def loop(cell: "list[int]", parent: "Any", public: "Any", state: int) -> ForLoop
 def start_loop(forloop: ForLoop, items: "list[Any]", backward: "Any") -> None:
     """Set the fields of ``forloop`` that depend on the iterated value.
 
-    ``backward`` is the iterated value of a ``reversed`` loop, or false for any other loop. If the value is a
-    string, pongo2 counts the rounds down.
+    ``backward`` is the iterated value of a ``reversed`` loop, or false for any other loop. If ``backward``
+    is a string, pongo2 counts the rounds down.
     """
     forloop.count = len(items)
     forloop.backward = isinstance(backward, str)

@@ -357,8 +357,8 @@ def stored(render: Render, depth: int, value: Any) -> Any:
 def bind(render: Render, scope: Scope, names: tuple[tuple[str, Name], ...]) -> None:
     """Record the reads on which the bound names depend.
 
-    ``names`` has pairs of a bound name and the path of its value. If the path is (), the reads are those
-    that a call of `stored` has recorded.
+    ``names`` has pairs of a bound name and the path of its value. If the path is (), a call of `stored`
+    has already recorded the reads of the value.
     """
     trace = trace_of(render)
     count = sum(not origin for _, origin in names)
@@ -455,7 +455,8 @@ def close_branches(
 ) -> None:
     """End a condition or loop. From now on, names that a branch binds depend on the condition, too.
 
-    ``number`` is the index in ``trace.runs`` of the run of the condition or loop, or -1 in a captured body.
+    The condition or loop is a run of its own: ``number`` is the index of this run in ``trace.runs``, or -1
+    in a captured body.
     """
     trace = trace_of(render)
     count, because = trace.counts.pop(), tuple(trace.conditions())

@@ -358,7 +358,10 @@ class Tracer:
         return tree.Remembered(self.expression(argument.expression))
 
     def bound(self, node: tree.Expression) -> tuple[tree.Expression, trace.Name]:
-        """Convert an expression whose value a template binds to a name. Return it with its `origin`."""
+        """Convert an expression whose value a template binds to a name.
+
+        Return the converted expression and the `origin` of the expression.
+        """
         origin = self.origin(node)
         return (node, origin) if origin else (enclosed(trace.stored, self.expression(node)), ())
 

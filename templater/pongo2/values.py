@@ -91,7 +91,8 @@ class NamedString(str):
 class GoList(list):  # type: ignore[type-arg]
     """A list whose Go type is known.
 
-    ``methods`` maps the names of Go methods to functions. Each takes the list and returns the bound method.
+    ``methods`` maps the names of Go methods to functions. Each function gets the list and
+    returns the bound method.
     """
 
     __slots__ = ("gotype", "methods")

@@ -148,7 +148,7 @@ DEVIATIONS = (
     ),
     Deviation(
         "colliding rules are refused",
-        "two rules of one pass write one file, or one rule's file is a parent of the other rule's file",
+        "two rules of one pass write the same file, or one target is a parent directory of the other target",
         "rules run in random order; the last one wins",
         "an error that names both rules",
         "the same image would produce different containers",
@@ -230,7 +230,7 @@ DEVIATIONS = (
     Deviation(
         "an instance must have a metadata.yaml",
         "metadata.yaml is missing from an instance directory, or is a symlink",
-        "without metadata.yaml, no template is rendered; if it is a symlink, old releases follow the link",
+        "without metadata.yaml, no template is rendered; old releases follow a symlink",
         "an error",
         "CVE-2026-63343; templates must not be skipped silently",
         _never,

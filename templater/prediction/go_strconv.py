@@ -6,7 +6,10 @@ from .errno_errors import Fails
 
 
 def go_decimal(text: str, complaint: str) -> int:
-    """Parse like Go's ParseInt(text, 10, 64). Raises Fails with Go's error after ``complaint``."""
+    """Parse like Go's ParseInt(text, 10, 64).
+
+    Raises Fails for an invalid text. The message consists of ``complaint`` and Go's error.
+    """
     digits = text[1:] if text[:1] in ("+", "-") else text
     if not (digits.isascii() and digits.isdigit()):
         raise Fails(f"{complaint}: strconv.ParseInt: parsing {quoted(text)}: invalid syntax")

@@ -115,7 +115,7 @@ class HostFilesystem:
         self.journal: list[tuple[Place, Node | None]] = []
 
     def undo(self, mark: int) -> None:
-        """Undo all writes that were made after the journal had the length ``mark``."""
+        """Undo all writes except the first ``mark`` writes in the journal."""
         while len(self.journal) > mark:
             place, before = self.journal.pop()
             place.made = before
@@ -224,7 +224,7 @@ class HostFilesystem:
     def exists(self, path: str) -> bool:
         """Return whether a path exists.
 
-        As in Incus's PathExists, any error except ENOENT means that it exists.
+        As in Incus's PathExists, any error except ENOENT means that the path exists.
         """
         try:
             return self.walk(path, follow=False)[1] is not None

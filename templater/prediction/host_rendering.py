@@ -44,7 +44,7 @@ def due_of(change: Change) -> Due:
 
 
 def pongo2_words(error: TemplaterError) -> str:
-    """Return pongo2's error text, or an empty string for an error that pongo2 does not have."""
+    """Return pongo2's text for an error, or an empty string if pongo2 does not report this error."""
     if not isinstance(error, TemplateSyntaxError | RenderError):
         return ""
     return error.pongo2_error or error.message

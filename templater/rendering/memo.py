@@ -1,6 +1,6 @@
 """A store of rendered texts.
 
-A text is valid until its template changes, or until a value changes that the template reads.
+A text stays valid as long as its template, and the values that the template reads, do not change.
 """
 
 from __future__ import annotations

@@ -213,9 +213,9 @@ def name_of(read: Read) -> Name:
 def names_read(source: Source, dialect: str) -> frozenset[Name] | None:
     """Return the names that a template reads from its context, or None if they are unknown.
 
-    They are unknown if parsing exceeds a limit, and if the template binds a name that the daemon also
-    provides, because then not every use of this name is a read. A template that does not compile reads
-    nothing.
+    The names are unknown if parsing exceeds a limit. They are also unknown if the template binds a name that
+    the daemon provides, because some uses of this name do not read the context. A template that does not
+    compile reads nothing.
     """
     try:
         document = Compilation(source, DIALECTS[dialect]).parsed()

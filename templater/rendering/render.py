@@ -194,8 +194,8 @@ _WITHOUT_NUMBER = {
 def without_values(error: TemplaterError) -> TemplaterError:
     """Return a render error without the values of the template's variables.
 
-    More users can read a hook's log, a hook's stderr and a report than the instance's configuration. A
-    template can put a password into an error, in any encoding.
+    A hook's log, a hook's stderr and a report can be visible to users who must not read the configuration of
+    the instance. A template can put a password into an error, in any encoding.
     """
     message, hint = error.message, error.hint
     if isinstance(error, RenderError):

@@ -88,8 +88,8 @@ def check(read: Read, properties: Collection[str] | None) -> Iterator[UnknownNam
 def called_with(span: Span) -> str:
     """Return the text of the arguments of a call after a span, or "" if no call follows.
 
-    A hint shows these arguments in a call of ``config_get``, which needs two. So if the call has only one
-    argument, add an empty default.
+    A hint suggests a call of ``config_get`` with these arguments. ``config_get`` needs two arguments. If the
+    template's call has only one argument, add an empty default.
     """
     arguments, end, _ = span.source.text[span.end :].partition("\n")[0].partition(")")
     if not end or arguments[:1] != "(" or not arguments[1:].strip():

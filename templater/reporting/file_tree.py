@@ -40,7 +40,8 @@ def tree(plan: Plan) -> Iterator[Leaf]:
 def last_headings(plan: Plan) -> dict[str, Heading]:
     """Return a heading for each file.
 
-    It describes the first change of the file that fails, or else the last change that has an effect.
+    The heading describes the first failed change of the file. If no change has failed, it describes the last
+    change that has an effect.
     """
     omitted = set(unchanged(plan))
     found: dict[str, Change] = {}

@@ -49,7 +49,8 @@ class Row:
 class HostTable:
     """The results of all hosts.
 
-    ``errors`` maps each host that cannot read the image, or whose start fails as a whole, to its error.
+    ``errors`` maps the name of a host to an error: the host cannot read the image, or the start fails as a
+    whole.
     """
 
     hosts: tuple[str, ...]

@@ -30,7 +30,7 @@ def plan_data(plan: Plan) -> dict[str, Any]:
 
 
 def change_data(change: Change, plan: Plan | None = None) -> dict[str, Any]:
-    """Return one change as data, with the host's outcome if its plan is given."""
+    """Return one change as data. If ``plan`` is given, add the outcome of the change on the host."""
     outcome = None if plan is None else plan.outcome(change)
     data: dict[str, Any] = {
         "trigger": change.trigger,

@@ -93,7 +93,7 @@ def written_again(later: Change) -> str:
 def unchanged(plan: Plan) -> list[Change]:
     """Return each change that leaves its file as an earlier pass left it.
 
-    Omit changes whose outcome on the host differs from templater's.
+    Omit a change if its outcome on the host differs from its outcome in templater.
     """
     earlier: dict[str, Change] = {}
     found = []
@@ -153,7 +153,7 @@ def heading(change: Change) -> Heading:
 
 
 def outcome_text(plan: Plan, change: Change, *, with_error: bool = True) -> str:
-    """Return how the host's outcome of a change differs from templater's, or "" if the outcomes agree.
+    """Return a text about the outcome of a change on the host, or "" if templater has the same outcome.
 
     Without ``with_error``, omit the host's error, which can quote values that the template evaluated.
     """

@@ -355,7 +355,7 @@ class Directory(Closing):
     def names_with(self, prefix: str, most: int) -> "tuple[list[str], int]":
         """Return the names that begin with a prefix, and the unused part of ``most``.
 
-        This call reads at most ``most`` names, with or without the prefix.
+        This call stops after ``most`` names. Names without the prefix count, too.
         """
 
         def names() -> "tuple[list[str], int]":
@@ -430,9 +430,9 @@ class Directory(Closing):
         again(os.mknod, name, mode, device, dir_fd=self.fd)
 
     def link(self, name: str, to: "Directory", new: str) -> None:
-        """Create a hard link ``new`` in ``to`` to the file ``name``.
+        """Create a hard link to the file ``name``.
 
-        If ``name`` is a symlink, do not follow it.
+        The link has the name ``new`` in the directory ``to``. If ``name`` is a symlink, do not follow it.
         """
         again(os.link, name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd, follow_symlinks=False)
 
@@ -445,7 +445,7 @@ class Directory(Closing):
         again(os.unlink, name, dir_fd=self.fd)
 
     def hold(self, name: str) -> None:
-        """In a hook, keep a file of btrfs open that is about to lose its name (see ``held_files``).
+        """In a hook, open a file of btrfs before the file loses its name (see ``held_files``).
 
         Unlike other disk file systems, btrfs reports 0 as its number of inodes, also below overlayfs.
         """
@@ -458,26 +458,30 @@ class Directory(Closing):
         again(os.rmdir, name, dir_fd=self.fd)
 
     def is_same(self, name: str, fd: int) -> bool:
-        """Return whether a name refers to an open file or directory, and not to one that replaced it."""
+        """Return whether a name still refers to an open file or directory.
+
+        Return False if another file or directory has taken the name.
+        """
         named, opened = self.lstat(name), again(os.fstat, fd)
         return named is not None and (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
 
     def unlink_if_same(self, name: str, fd: int) -> None:
         """Remove the name of an open file that this process created.
 
-        Do nothing if another process has removed the name or given it to another file: the removal of a file
-        with many blocks or extended attributes can take minutes.
+        Do nothing if another process has removed the name. Also do nothing if the name now belongs to another
+        file: the removal of a file with many blocks or extended attributes can take minutes.
         """
         if self.is_same(name, fd):
             self.unlink(name)
 
 
 def require_public(fd: int, directory: int, shown: str) -> None:
-    """Raise RefusedError if a user who may not read a file could have moved it into its directory.
+    """Raise RefusedError if a user could have moved a secret file to this place.
 
-    Such a user could have moved a secret file of root here, so that root reads it. The check considers the
-    owner of the directory and, for a private file of root, other users who can write to the directory.
-    The file can itself be a directory.
+    Without this check, a user could move a secret file of root into a directory and make root read the file.
+    A user who may read the file anyway does no harm. The check considers the owner of the directory. For a
+    private file of root, it also considers other users who can write to the directory. ``fd`` can also be the
+    descriptor of a directory.
     """
     status, above = os.fstat(fd), os.fstat(directory)
     owner = above.st_uid

@@ -47,7 +47,7 @@ class IdMap:
         return any(inside != outside for inside, outside, _ in (*self.uids, *self.gids))
 
     def unshifted(self) -> "IdMap":
-        """Return a map that has the same ids of the container, and the same ids on disk."""
+        """Return a map of the same container ids in which each id on disk equals the container id."""
         uids, gids = (tuple((inside, inside, n) for inside, _, n in each) for each in (self.uids, self.gids))
         return IdMap(uids, gids)
 

@@ -32,7 +32,8 @@ _STATFS = 256
 def sync_all(action: str, files: "Mapping[int, str]", directories: "Iterable[int]" = ()) -> None:
     """Sync open files and directories to the disk. ``files`` has the path of each descriptor.
 
-    ``directories`` are the descriptors of directories that have names of the files. They are not synced.
+    ``directories`` are the descriptors of directories that contain names of the files. The directories
+    themselves are not synced.
     Raises WriteError with ``action`` and a path.
     """
     if len(files) > MOST_FSYNCS or _have_many_attributes((*files, *directories)):
@@ -64,7 +65,8 @@ def can_sync_file_system(fd: int) -> bool:
 def _sync_file_systems(action: str, files: "Mapping[int, str]") -> "dict[int, str]":
     """Sync each file system of the files once. Return the files on the other file systems.
 
-    The first descriptor of a file system is synced: the kernel reports the errors since the file was opened.
+    For each file system, syncfs gets the descriptor of the first file. The kernel then reports every write
+    error since that file was opened.
     """
     synced: dict[int, bool] = {}
     rest: dict[int, str] = {}
@@ -83,7 +85,7 @@ def _sync_file_systems(action: str, files: "Mapping[int, str]") -> "dict[int, st
 
 
 def _have_many_attributes(files: "Iterable[int]") -> bool:
-    """Return whether the attributes of one of the files are too many, or unknown.
+    """Return whether one of the files has too many attributes, or attributes that can't be listed.
 
     os.listxattr is not used: it reads up to 64 KiB of names, which btrfs may have to read from many blocks.
     """

@@ -27,10 +27,10 @@ def open_folder(path: str, *, follow: bool = True, fixed: bool = False) -> Root:
     opened only once, and its owner is read from the open descriptor. So replacing a directory by a link has
     no effect. Without ``follow``, the last component may not be a link.
 
-    With ``fixed``, each directory on the way must belong to root or this process's user, because its owner
-    can exchange the directories in it. Only the last directories of the path may all belong to one other
-    user, such as a container's root. In a sticky directory such as ``/tmp``, users can replace only their own
-    names.
+    With ``fixed``, each directory on the way must belong to root or this process's user, because the owner of
+    a directory can exchange the directories in it. The last directories of the path are an exception: all of
+    them may belong to one other user, such as a container's root. In a sticky directory such as ``/tmp``,
+    users can replace only their own names.
 
     Raises RefusedError for a link or a directory of another user, and InputError if the directory can't be
     opened.
@@ -109,7 +109,9 @@ def make_folder(path: str, mode: int = 0o777, *, fixed: bool = False) -> Root:
 
 
 def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
-    """Open a directory as ``open_folder`` with ``fixed`` does. Only its owner may be able to write to it.
+    """Open a directory as ``open_folder`` with ``fixed`` does.
+
+    Raises RefusedError if users other than root, the owner and the hook's user can write to the directory.
 
     If ``owners`` is given, the directory must belong to one of these users, to root or to the hook's user.
     Each other directory on the way must belong to root or to the hook's user. Without ``owners``, any user
@@ -311,7 +313,7 @@ def _owner_error(place: str, uid: int, path: str) -> RefusedError:
 
 
 def _owner_hint() -> str:
-    """Return a hint if the hook runs in a user namespace, and does not trust the user who created it."""
+    """Return a hint if the hook does not trust the user who created the hook's user namespace."""
     creator = namespace_creator()
     if creator == namespace_owner():
         return ""
@@ -347,7 +349,7 @@ def is_replaceable(folder: int) -> bool:
 
 
 def _is_foreign(uid: int, *, in_shared: bool) -> bool:
-    """Return whether a user is neither root, nor this process's user, nor the owner of its user namespace.
+    """Return whether a user is not root, not this process's user and not the user namespace's owner.
 
     In a user namespace, the uid of ``/`` stands for root and for all other users outside of the namespace. By
     default, this uid counts as root. With ``in_shared``, it counts as another user, because all users can

@@ -159,8 +159,8 @@ def start(
 def _readable(path: str, fd: int, content: Callable[[], int] | None) -> int:
     """Return a new descriptor of the file. If an unprivileged user can't read it, return an unnamed copy.
 
-    Another user can make a file of any size for nothing, with holes and shared blocks. So only a file of root
-    can have a large copy.
+    Holes and shared blocks cost nothing, so any user can make a file of a huge size. So this function copies
+    a large file only if root owns the file.
     """
     status = os.fstat(fd)
     if os.geteuid() != 0 or status.st_mode & 0o004:
@@ -185,9 +185,10 @@ def _readable(path: str, fd: int, content: Callable[[], int] | None) -> int:
 
 
 def _copy_data(source: int, copy: int, size: int, most: int) -> bool:
-    """Copy ``size`` bytes of a file and its holes. A few bytes with huge holes must not fill the disk.
+    """Copy the first ``size`` bytes of a file, and keep holes as holes.
 
-    Return False if there are more than ``most`` bytes of data, and stop before they are copied.
+    Otherwise, a file with little data and huge holes could fill the disk. Return False if the file has more
+    than ``most`` bytes of data. In this case, the copy is incomplete.
     """
     end = 0
     os.ftruncate(copy, size)

@@ -206,7 +206,7 @@ def _write(folder: str, files: Mapping[str, bytes]) -> None:
 
 
 def _give(work: str) -> None:
-    """Give a folder to the user as whom ``become_nobody`` will run the program.
+    """Change the owner of a folder to the user that ``become_nobody`` chooses for the program.
 
     In a user namespace without such a user, the program keeps the user of this process. Raises ToolFailure.
     """

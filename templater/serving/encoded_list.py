@@ -45,5 +45,5 @@ class EncodedList:
             yield element
             separator = self._separator
         if self.elements.ended:
-            raise ConnectionResetError("the list has been replaced by newer ones")
+            raise ConnectionResetError("newer lists have replaced this list")
         yield self._end

@@ -144,7 +144,7 @@ def _enter(catalog: Catalog, image: LocalImage, files: Sequence[File]) -> str:
 
 
 def _set_aliases(catalog: Catalog, added: Added, before: str, aliases: Sequence[str]) -> None:
-    """Give the product exactly the aliases of the images in its newest version.
+    """Set the aliases of the product to the aliases of the images in the product's newest version.
 
     The caller must add the newest version last. ``before`` are the aliases before this image was entered.
     """

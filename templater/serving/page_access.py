@@ -139,7 +139,7 @@ def _owner(peer: tuple[str, int], server: tuple[str, int]) -> tuple[int, int] | 
 
 
 def is_foreign_in(tables: Sequence[str], peer: tuple[str, int], server: tuple[str, int]) -> bool:
-    """Return whether another user made a connection, as the kernel's tables of connections show it."""
+    """Return whether another user made a connection. Read the kernel's tables of connections."""
     wanted = [_hexadecimal(*peer), _hexadecimal(*server)]
     known = False
     for table in tables:

@@ -62,7 +62,10 @@ class TreeSource:
 
 
 class _Catalogs(LocalStream):
-    """The catalog files of a tree. ``read`` has the identity of each file before it was read."""
+    """The catalog files of a tree.
+
+    ``read`` has the path of each opened file, and the identity of the file before it was opened.
+    """
 
     def __init__(self, tree: Tree, directory: int) -> None:
         super().__init__(tree)
@@ -131,8 +134,8 @@ def _day(ordinal: int) -> int:
 def open_beneath(root: int, path: str) -> int:
     """Open a regular file below an open directory. Follow symlinks, but never out of the directory.
 
-    Raises FileNotFoundError for every path without a public file, for example a name that begins with a dot.
-    Also raises it for a private file or directory that another user could have moved there.
+    Raises FileNotFoundError for every path without a public file, for example a name that begins with a dot,
+    and for a private file or directory that another user could have moved there.
     """
     cleaned = clean_path(path)
     base = _path_of(root)

@@ -303,7 +303,7 @@ class Simulation:
             subject.instance = subject.instance.replace(devices=devices)
 
     def rebuild(self, name: str, folder: Folder | None = None) -> None:
-        """Replace the root filesystem, templates and ``image.*`` keys by those of an image."""
+        """Give an instance the root filesystem, the templates and the ``image.*`` keys of an image."""
         subject = self.find(name)
         origin = folder or subject.origin
         if origin is None:

@@ -152,5 +152,5 @@ def _add_profile(simulation: Simulation, name: str, file: str) -> str:
 
 
 def _instance_of_published(instance: Instance, name: str) -> Instance:
-    """Return a new instance for a published image. The image has no configuration of the source instance."""
+    """Return a new instance for a published image. The image does not contain the old configuration."""
     return Instance(name, instance.type, instance.architecture, profiles=instance.profiles)

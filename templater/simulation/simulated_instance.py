@@ -43,7 +43,7 @@ class Folder(Protocol):
     def rootfs(self) -> WritableRootfs: ...
     @property
     def properties(self) -> Mapping[str, str] | None:
-        """Image properties that replace those in metadata.yaml, or None to use those in metadata.yaml."""
+        """The properties of the image, or None if the properties in metadata.yaml apply."""
 
     @property
     def unknown(self) -> dict[str, str]:

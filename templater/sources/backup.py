@@ -141,7 +141,7 @@ def _part_of(name: str) -> str | None:
 
 
 def _move_inside(member: Member, name: str, part: str) -> None:
-    """Set the member's name, and a hard link's target, relative to ``part``."""
+    """Make the member's name relative to ``part``. For a hard link, also make the target relative."""
     member.name = name.removeprefix(part)
     if member.kind == HARD_LINK:
         member.target = member.target.removeprefix("./").removeprefix(part)

@@ -116,7 +116,7 @@ class OpenedSource(NamedTuple):
         if self.kind == INSTANCE_FOLDER and name is None and not f"_{folder}".endswith(f"_{instance.name}"):
             notes.append(
                 f"backup.yaml describes the instance '{printable(instance.name)}', but its folder is named"
-                f" '{printable(folder)}': one of them may belong to another instance"
+                f" '{printable(folder)}': the file or the folder may belong to another instance"
             )
         if self.kind == INSTANCE_FOLDER and PENDING_KEY in instance.config:
             notes.append(
@@ -307,8 +307,8 @@ def _open_directory(path: str, limits: Limits) -> OpenedSource:
 def _read_description(top: Root | ByName, path: str, name: str, limit: int) -> tuple[Source | None, bool]:
     """Return the description of SRC's instance, and whether another user may have moved a secret file there.
 
-    In the second case, read the file anyway. A backup.yaml of the daemon can look like a moved file: it is
-    private to root, and its directory belongs to the container's root.
+    A file that may have been moved is read anyway, because a backup.yaml of the daemon can look like a moved
+    file: it is private to root, and its directory belongs to the container's root.
     """
     try:
         return _read_file(top, path, name, limit, public=True), False

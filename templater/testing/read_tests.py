@@ -53,7 +53,7 @@ Fields = dict[str, list[Node]]
 def read_cases(folder: Folder, chosen: Callable[[Case], bool] = lambda case: True) -> list[Case]:
     """Read every test file of a folder.
 
-    Raises InputError for the first mistake, with its position. The error's notes list others.
+    Raises InputError for the first mistake, with its position. The error's notes list the other mistakes.
     Raises LimitError if there are too many cases.
     """
     reader = _FolderReader(folder)
@@ -186,7 +186,10 @@ class _FolderReader:
     # --- cases
 
     def case(self, source: Source, test: Node, fields: Fields, label: str) -> Callable[[str], Case] | None:
-        """Return a function that makes the case from the path of its snapshot, or None after a mistake."""
+        """Return a function that gets the path of the case's snapshot and returns the case.
+
+        Return None if the case has a mistake.
+        """
         before = len(self.errors)
         self.count_values(sum(node.size for nodes in fields.values() for node in nodes), test)
         host = HOSTS[text(fields["host"][0])] if "host" in fields else HOSTS["incus"]

@@ -119,7 +119,7 @@ class Reader:
     def check_any(self, node: Node, choices: list[Schema], what: str) -> None:
         """Check a node by the schema in ``choices`` that allows the node's kind.
 
-        At most one of these schemas does, because they allow different kinds.
+        At most one schema allows this kind, because no two of the schemas allow the same kind.
         """
         fitting = [each for each in choices if node.kind in self.kinds(each)]
         if fitting:

@@ -90,7 +90,7 @@ class Validators:
             self._leave_out(id, f"validator did not check all files: {id}")
         else:
             self._left[id] -= 1
-            last = "" if self._left[id] else "; templater does not use it for further files"
+            last = "" if self._left[id] else "; templater skips this validator for further files"
             reason = printable(answer["failed"])
             self.notes.append(f"validator failed: {id} for '{printable(target)}': {reason}{last}")
             self._leave_out(id)

@@ -82,7 +82,10 @@ def reads_secret(redaction: Redaction, variant: Variant) -> bool:
 
 
 def is_hidden(redaction: Redaction, variant: Variant) -> bool:
-    """Return whether a secret value is in the content of a file, as far as its origins are known."""
+    """Return whether the content of a file has a secret value.
+
+    If the origins of the values in the content are unknown, return whether the template may read a secret.
+    """
     if not redaction.values or not variant.has_content:
         return False
     if variant.lines is None:

@@ -85,7 +85,7 @@ def _to_write(plan: "Plan") -> "list[Change]":
     changes = [change for change in plan.files() if change.action in (CREATE, UPDATE, WRITE)]
     for change in changes:
         if change.action == WRITE:
-            raise UsageError("this plan was made without a root filesystem, so it can't be applied to one")
+            raise UsageError("a plan that was made without a root filesystem can't be applied")
         if change.real in ("", "/"):
             raise RefusedError("can't write to '/': it is the root directory itself")
     return changes

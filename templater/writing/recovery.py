@@ -90,7 +90,9 @@ class Journal:
         return [line.decode("utf-8", "surrogateescape") for line in data.split(b"\0") if line]
 
     def write(self, lines: "list[str]", *, durable: bool = True) -> None:
-        """Replace the journal atomically and sync it, so that it is on disk before the files that it lists.
+        """Replace the journal atomically and sync it.
+
+        So the journal is on disk before the temporary files of the run.
 
         Raises LimitError above ``MAX_JOURNAL`` bytes or ``MAX_LINES`` lines.
         """
@@ -166,9 +168,10 @@ class Search:
         self.room = MOST_REMOVED
 
     def clear(self, place: str) -> "bool | None":
-        """Return whether a directory has no leftovers any more, or None if it is not a directory.
+        """Remove the leftovers in a directory. Return False if some may remain, else True.
 
-        False makes the caller keep the journal, so the next run tries again.
+        After False, the caller keeps the journal, so the next run tries again. Return None if ``place`` is
+        not a directory.
         """
         if not self.left:
             return False
@@ -210,7 +213,7 @@ class Search:
     def remove_directory(self, directory: Directory, name: str) -> bool:
         """Remove an empty directory. Return False if the directory is too large to remove in a short time.
 
-        Raises OSError if it is not empty.
+        Raises OSError if the directory is not empty.
         """
         status = directory.lstat(name)
         if status is not None:

@@ -127,10 +127,10 @@ class StagedFile:
             self._give_names(self.old.st_ino)
 
     def _with_own_inode(self, old: "os.stat_result") -> "os.stat_result":
-        """Return the target's status after opening it for writing.
+        """Open the target for writing, and return the status that it has afterwards.
 
-        Opening a file of an overlay's lower layer for writing copies the file. If the file has several hard
-        links, the copy has another inode.
+        If the target is in an overlay's lower layer, opening the target for writing copies the file. If the
+        file has several hard links, the copy has another inode.
         """
         try:
             release(self.parent.open(self.name, write=True))

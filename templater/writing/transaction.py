@@ -147,7 +147,7 @@ class Transaction:
         ``keep`` are targets whose rollback failed. Their backups stay: nothing else has the old content.
 
         A process of a running container could have exchanged the files for files that are slow to remove. So
-        this removes a limited number of bytes, as the search for leftovers does.
+        this method removes only a limited number of bytes, like the search for leftovers.
         """
         places = [place for target in self.targets for place in (target.staged, target.backup) if place]
         kept = [target.backup for target in keep]

@@ -46,7 +46,7 @@ def test_attack_53_many_duplicate_keys_at_the_end_of_a_file_take_linear_time() -
     *listed, rest = metadata.findings
     assert len(listed) == 500
     assert listed[-1].span.line == 400_502
-    assert rest.message == "metadata.yaml has more mistakes of one kind than templater counts"
+    assert rest.message == "metadata.yaml has more mistakes of one kind than templater lists"
 
 
 @pytest.mark.slow

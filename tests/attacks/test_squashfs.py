@@ -99,7 +99,7 @@ def test_a_squashfs_directory_with_two_parents_is_refused(tmp_path: Path) -> Non
         ({"count": 300}, "a directory has too many names below one header"),
         ({"kind": 2}, "the type or number of an inode differs from its directory entry"),
         ({"number": 2}, "the type or number of an inode differs from its directory entry"),
-        ({"flags": 0x200}, "has extended attributes, but a flag says that it has none"),
+        ({"flags": 0x200}, "has extended attributes, although a flag says that it has none"),
     ],
 )
 def test_a_squashfs_file_that_different_tools_read_differently_is_refused(

@@ -130,7 +130,7 @@ def test_attack_23_a_target_that_is_a_hard_link_of_a_sensitive_file_is_found(tmp
     assert observed(CHECK, found("/etc/app.conf", names)) == [
         ("high", place, f"{message}: review its template")
     ]
-    also = "'/etc/app.conf' is a hard link to '/etc/sudoers': the daemon writes this file, too"
+    also = "'/etc/app.conf' is a hard link to '/etc/sudoers': the daemon changes both"
     assert observed("target-kind", found("/etc/app.conf", names)) == [("medium", place, also)]
     (tmp_path / "rootfs/etc").mkdir(parents=True)
     (tmp_path / "templates").mkdir()
@@ -146,5 +146,5 @@ def test_attack_23_a_target_that_is_a_hard_link_of_a_sensitive_file_is_found(tmp
     (tmp_path / "rootfs/etc/sudoers").rename(tmp_path / "outside")
     (tmp_path / "outside").rename(tmp_path.parent / f"{tmp_path.name}-outside")
     assert [message for _, _, message in observed("target-kind", scan_image(str(tmp_path)))] == [
-        "'/etc/app.conf' is a hard link to a file outside the image: the daemon writes this file, too"
+        "'/etc/app.conf' is a hard link to a file outside the image: the daemon changes both"
     ]

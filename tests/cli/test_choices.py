@@ -452,7 +452,10 @@ def test_the_report_of_check_shows_several_hosts_if_several_are_checked(monkeypa
     [
         (False, False, "plan"), (True, True, "as agent"),
         (False, True, "--as-agent requires a virtual machine"),
-        (True, False, "'v1' is a virtual machine: its host writes no file into its root filesystem"),
+        (
+            True, False,
+            "'v1' is a virtual machine: the host writes no files into the root filesystem of a virtual machine",
+        ),
     ],
 )  # fmt: skip
 def test_only_the_agent_writes_into_the_root_filesystem_of_a_virtual_machine(is_vm, as_agent, expected):

@@ -297,7 +297,7 @@ def test_a_table_of_instances_gives_the_expected_exit_code_and_summary(
     shown = capsys.readouterr()
     assert shown.out == "web1  -         nothing\nweb1  Running   error: bad\\n\n"
     parts = [f"{len(found[1])} of 2 instances would change"]
-    parts += ["1 with files that differ from the current configuration"] if found[1] else []
+    parts += ["1 with files that do not match the current configuration"] if found[1] else []
     parts += ["1 would fail or have unknown results"] if found[0] else []
     assert shown.err == f"{', '.join(parts)}, 1 not read\n"
 

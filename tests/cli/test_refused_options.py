@@ -131,7 +131,7 @@ REFUSED = {
         "hint: build the image, or make an image directory: templater new DIR --from FILE"
     ),
     "apply IMAGE ROOTFS -t create --vm": (
-        "'c1' is a virtual machine: its host writes no file into its root filesystem\n"
+        "'c1' is a virtual machine: the host writes no files into the root filesystem of a virtual machine\n"
         "hint: add --as-agent to write the files that the agent in the guest writes"
     ),
     "diff IMAGE ROOTFS --all-projects": "--all-projects is for `diff` of several instances",

@@ -158,7 +158,7 @@ def test_refreshing_an_image_fails_if_it_takes_longer_than_its_share_of_the_time
     with pytest.raises(LimitError) as caught:
         show(1, 2, "a")
     assert caught.value.message == (
-        "fetching the image takes longer than 5 seconds, this image's share of the limit command-time"
+        "fetching the image takes longer than 5 seconds: the limit command-time is divided among the images"
     )
 
 

@@ -313,6 +313,6 @@ def test_fetching_one_image_stops_after_its_share_of_the_time_limit(monkeypatch)
         report(2, 3, "rootfs.squashfs", 3)
     assert shown == [(1, 2, "rootfs.squashfs", 3)] * 2
     assert caught.value.message == (
-        "fetching the image takes longer than 10 seconds, this image's share of the limit command-time"
+        "fetching the image takes longer than 10 seconds: the limit command-time is divided among the images"
     )
     assert caught.value.hint == "to allow two days for all images, use --limit command-time=48h"

@@ -35,7 +35,7 @@ SPACES = (
 @check(
     "config-key",
     "warning",
-    "a configuration key that looks like a misspelled known key, or that no host accepts",
+    "a configuration key that is probably misspelled, or that no host accepts",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     read_keys = image.keys

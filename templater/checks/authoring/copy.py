@@ -11,11 +11,12 @@ not change a file that the copy already has.
     when: [create, copy]            right
     when: [create, copy, rename]    right: also updates the name after a rename
 
-cloud-init also sets the hostname of a copy if a rule with `copy` writes the NoCloud file `meta-data`: the
+cloud-init also sets the hostname of a copy if a rule with `copy` writes the NoCloud file `meta-data`. The
 check then reports only `/etc/hosts`.
 
-If only `/etc/hosts` keeps the original's name, the finding has the severity `info`: the copy has its own
-hostname, but looks up that name on the network.
+If only `/etc/hosts` keeps the original's name, the finding has the severity `info`. The copy then has its
+own hostname. But programs of the copy look up this hostname on the network, because `/etc/hosts` does not
+contain it.
 
 Some systems take their hostname from another file. If the image's system does not read a file, a finding
 about that file has only the severity `info`:

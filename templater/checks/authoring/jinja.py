@@ -91,7 +91,7 @@ def without_parentheses(error: TemplaterError) -> Fix | None:
 
 
 def has_text(expression: tree.Operation) -> bool:
-    """Return whether an operand is a text that is not empty. Such a text is always true."""
+    """Return whether an operand is a text that is not empty, and so is always true."""
     return any(
         isinstance(side, tree.Literal) and side.value and isinstance(side.value, str)
         for side in expression.operands

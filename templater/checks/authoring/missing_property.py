@@ -38,7 +38,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             spans = [each.spans[1] for each in reads if each.path[1] == name]
             yield Observation(
                 f"the rule for '{printable(without[0].path)}' has no property '{printable(name)}': "
-                "its value is empty",
+                "the template gets an empty value",
                 read.span,
                 f"did you mean '{printable(near)}'?"
                 if near

@@ -52,8 +52,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             message = f"mode '{shown}' gives {mode:04o}: the file's owner cannot read it"
         elif not is_plausible(mode) and fix:
             message = (
-                f"mode '{shown}' gives {mode:04o}, but '{shown}' looks like"
-                f" the decimal form of {fix.fields['mode']}"
+                f"mode '{shown}' gives {mode:04o}, and looks like {fix.fields['mode']} converted to decimal"
             )
         if message:
             yield Observation(message, at, hint, rule=rule, fix=fix)

@@ -84,7 +84,7 @@ def find(file: File) -> Iterator[Mistake]:
 def version_1(root: Node, config: Node | None) -> Iterator[Mistake]:
     for name, key, _ in pairs(root):
         if name in DEVICES or name in NEWER:
-            yield key.line, f"version 1 has no key '{name}', which belongs to version 2"
+            yield key.line, f"version 1 has no key '{name}': this key belongs to version 2"
     if isinstance(config, Scalar) and config.text == "disabled":
         return
     if not isinstance(config, Sequence):
@@ -125,7 +125,7 @@ def of_subnet(subnet: Node) -> Iterator[Mistake]:
 def version_2(root: Node) -> Iterator[Mistake]:
     for name, key, value in pairs(root):
         if name == "config":
-            yield key.line, "version 2 has no key 'config', which belongs to version 1"
+            yield key.line, "version 2 has no key 'config': this key belongs to version 1"
         if name in DEVICES:
             if not isinstance(value, Mapping):
                 yield value.line, f"'{name}' must be a mapping"

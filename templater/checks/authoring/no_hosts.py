@@ -1,7 +1,7 @@
 """A rule writes `/etc/hostname`, and no rule writes `/etc/hosts`.
 
-Programs such as `sudo` look up the hostname, and wait for the network if `/etc/hosts` has no entry for it.
-NixOS, OpenWrt and systems with `nss-myhostname` need no entry.
+Programs such as `sudo` look up the hostname. If `/etc/hosts` has no entry for the hostname, these programs
+wait for the network. NixOS, OpenWrt and systems with `nss-myhostname` need no entry.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ RUN_TIME = ("config", "config_get", "container", "devices", "instance", "path", 
     "pongo-runtime",
     "warning",
     "an entry with 'pongo: true' that reads a variable of the instance",
-    hint="remove 'pongo: true', or move the text that the build must render into a separate entry",
+    hint="remove 'pongo: true', or use a separate entry for the text that the build must render",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     end = process_time() + MAX_SECONDS

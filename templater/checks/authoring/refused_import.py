@@ -8,9 +8,9 @@ metadata.yaml must not be empty or `null` either.
     architecture: x86_64          right
     creation_date: 1732752000     right: seconds since 1970
 
-A directory without a root filesystem, whose metadata.yaml has only templates, can be a part of an image. In
-such a directory, a finding about missing fields has the severity `info`, because a later step may add the
-fields.
+If a directory has no root filesystem, and its metadata.yaml has only templates, the directory may be only a
+part of an image. A later step may add the missing fields, so the finding about missing fields has the
+severity `info`.
 """
 
 from __future__ import annotations

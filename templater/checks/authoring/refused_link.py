@@ -1,4 +1,4 @@
-"""The path of a target leads through a symlink that hosts refuse, or the target is such a symlink.
+"""A target is a symlink that hosts refuse, or the path of the target leads through a symlink that hosts refuse.
 
 The check also reports a target that is a directory, a device or another special file.
 

@@ -40,8 +40,8 @@ def unused(ignores: Ignores) -> Iterator[Finding]:
 
     After ``MAX_FINDINGS`` comments, one more warning states the number of further comments.
 
-    If a validator did not run, skip the comments and entries for checks with validators. On a machine with
-    the validator, they may match a finding.
+    Some checks use validators. If a validator did not run, skip the comments and entries for these checks:
+    on a machine with the validator, a check may have a finding that a comment or entry ignores.
     """
     known = known_ids()
     validators = ignores.image.validators

@@ -24,7 +24,7 @@ KNOWN = (METADATA, TEMPLATES, ROOTFS)
 @check(
     "lookalike-name",
     "medium",
-    "a name outside the root filesystem, such as the name of a template, that looks like another name",
+    "two names that look alike, of templates or of other files outside the root filesystem",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     templates = {*image.templates, *(rule.template for rule in image.rules)}

@@ -218,7 +218,7 @@ class Loops:
 
 
 def _size(node: object) -> int:
-    """Return the length of a literal string, the width for a filter such as ``center``, or else 0."""
+    """Return the length of a string literal, or the width that a filter such as ``center`` gets, else 0."""
     if isinstance(node, tree.FilterUse) and node.name in _WIDENING:
         node = node.argument
         return node.value if isinstance(node, tree.Literal) and isinstance(node.value, int) else 0
@@ -226,7 +226,7 @@ def _size(node: object) -> int:
 
 
 class Counted(Compiled):
-    """Templates that also count work that takes longer in pongo2 than in templater."""
+    """Templates that also count the work that is much slower in pongo2 than in templater."""
 
     __slots__ = ()
 
@@ -239,7 +239,7 @@ class Counted(Compiled):
 class EveryBranch(Counted):
     """Templates in which every branch of each condition runs, and each loop at least once.
 
-    A template without conditions and loops gives an empty text, because the check has already rendered it.
+    Templates without conditions and loops are not rendered again. Their result is an empty text.
     """
 
     __slots__ = ()

@@ -70,9 +70,9 @@ def secrets_of(source: Source) -> Iterator[Token]:
 
     If the template prints a variable, also yield such strings in the tag that sets the variable.
 
-    If the template can print all values of the configuration or of a device, yield the name of the map. The
-    search follows a map that a tag gives to a variable or reads in a loop. A map that is used in another way
-    without a key counts as printed.
+    If the template can print all values of the configuration or of a device, yield the name of the map. If a
+    tag gives a map to a variable, or reads a map in a loop, the search follows the map. Any other use of a
+    map without a key counts as printing the map.
 
     If no such string is found, yield a token of the kind ``COMPUTED`` for the name of a configuration key
     that the template computes, such as ``"user.paXssword"|cut:"X"``.
@@ -127,8 +127,8 @@ def _can_print(kind: str, part: list[Token], *, has_macros: bool) -> bool:
     """Return whether a part can print the values that it reads.
 
     In pongo2 4 (LXD), an error in a macro does not fail the render: the macro returns the text of the error.
-    This text can quote the argument of a filter. So if the template has macros, each part with such an
-    argument can print values.
+    This text can quote the argument of a filter. So if the template has macros, each part that contains a
+    filter with an argument can print values.
     """
     return kind in PRINTING or (has_macros and any(token.kind == ":" for token in part))
 
@@ -185,8 +185,8 @@ def _sum_with_word(pieces: list[Token]) -> Iterator[Token]:
 class _Maps:
     """The names of the maps whose values can be secrets.
 
-    The values of ``one`` are texts. The values of ``nested`` are maps of texts. ``lists`` has the names in
-    ``nested`` that can also be a list of devices.
+    ``one`` has the names of maps of texts, such as ``config``. ``nested`` has the names of maps of maps, such
+    as ``devices``. ``lists`` has the names in ``nested`` that can also be a list of devices.
     """
 
     def __init__(self) -> None:
@@ -200,10 +200,11 @@ class _Maps:
     def read(
         self, kind: str, part: list[Token], bound: list[int], values: list[Value]
     ) -> tuple[list[Token], list[Token]]:
-        """Follow the maps that a part binds to the names at the indexes ``bound``.
+        """Follow the maps that a part gives to variables. ``bound`` has the indexes of the variables' names.
 
-        Return the names of maps that the part uses in another way without a key. Also return the name of the
-        map of texts that the part reads in a loop.
+        Return two lists of names. The first list has each map whose values the part can show. The part uses
+        this map without a key, but neither gives it to a variable nor reads it in a loop. The second list has
+        the map of texts that the part reads in a loop.
         """
         content: list[Token] = []
         looped: list[Token] = []
@@ -230,7 +231,7 @@ class _Maps:
         return content, looped
 
     def missing_keys(self, part: list[Token], value: Value) -> int:
-        """Return the number of keys without which a value is a map, or 0 if the value is not a map."""
+        """Return how many more keys would select a text from a value, or 0 if the value is not a map."""
         name = part[value.start].value
         count = 2 if name in self.nested else int(name in self.one)
         return max(0, count - sum(1 for number in value.accesses if is_key(part, number))) if count else 0
@@ -241,7 +242,7 @@ class _Maps:
             self.lists.add(name)
 
     def keys_of(self, name: str) -> int:
-        """Return the least number of keys that select a text of a map, or 0 if the name has no map."""
+        """Return how many keys select a text from the map ``name``, or 0 if ``name`` is not a map."""
         return 1 if name in self.one else 2 * (name in self.nested)
 
 
@@ -342,9 +343,9 @@ class _ComputedKeys:
 
 
 def _key(part: list[Token], start: int, *, is_macro: bool) -> list[Token]:
-    """Return the tokens of the first argument or of the subscript, from the index ``start`` on.
+    """Return the tokens of a call's first argument, or of a subscript. They begin at the index ``start``.
 
-    For a macro, return the tokens of all arguments.
+    For a call of a macro, return the tokens of all arguments.
     """
     depth = 0
     key = part[start : start + 1]

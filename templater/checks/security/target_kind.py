@@ -36,9 +36,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         elif others := image.other_names.get(ROOTFS + resolved.real):
             other = next((name for name in others if name != ROOTFS + resolved.real), "")
             what = f"'{printable(other.removeprefix(ROOTFS))}'" if other else "a file outside the image"
-            yield Observation(
-                f"'{printable(path)}' is a hard link to {what}: the daemon writes this file, too", at
-            )
+            yield Observation(f"'{printable(path)}' is a hard link to {what}: the daemon changes both", at)
         if resolved.real.startswith(tuple(f"{system}/" for system in SYSTEM)):
             yield Observation(
                 f"'{printable(path)}' is hidden in a running container: another file system is mounted there",

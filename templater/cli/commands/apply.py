@@ -85,7 +85,8 @@ def for_rootfs(plan: Plan, *, as_agent: bool) -> Plan:
         return plan
     if not as_agent:
         raise RefusedError(
-            f"'{plan.instance.name}' is a virtual machine: its host writes no file into its root filesystem",
+            f"'{plan.instance.name}' is a virtual machine: the host writes no files into the root filesystem"
+            " of a virtual machine",
             hint="add --as-agent to write the files that the agent in the guest writes",
         )
     return plan.as_agent()

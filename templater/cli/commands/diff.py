@@ -169,7 +169,7 @@ def show(plans: list[Plan], verdicts: Sequence[Verdict | None], *, as_json: bool
 
 
 def complaints(plan: Plan) -> Iterator[str]:
-    """Yield facts that a patch can't show: the host's failures and its differences from templater."""
+    """Yield facts that a patch can't show: failures, and differences between the host and templater."""
     from ...model.plan import AGENT
     from ...reporting.plan_text import differences, indented
 

@@ -61,7 +61,7 @@ Examples:
 @click.option(
     "--all-variants",
     is_flag=True,
-    help="If SRC is a definition: show a build for each combination of values in its filters.",
+    help="If SRC is a definition: show one build for each combination of the values in the filters.",
 )
 @instances_option
 @html_options

@@ -47,7 +47,8 @@ Examples:
     "ranges",
     multiple=True,
     metavar="[u:|g:]INSIDE:OUTSIDE:COUNT",
-    help="Map ids of the container to ids on disk. [default: the owner of rootfs becomes root]",
+    help="Map ids of the container to ids on disk."
+    " [default: the owner of rootfs is the container's root user]",
 )
 @click.option("--force", is_flag=True, help="Publish the container even if it is running.")
 @options.limit_option(IMAGE, COMMAND)

@@ -10,7 +10,7 @@ from .. import output
 
 HELP = """Print the JSON Schema of metadata.yaml, or of test files.
 
-Test files are those that `templater test` reads.
+Test files are the files that `templater test` reads.
 
 Save the schema to a file, and name it in the first line of the YAML file. Editors with a YAML language
 server then complete and check the file.

@@ -72,7 +72,7 @@ Examples:
 @click.option(
     "--access-log",
     metavar="FILE",
-    help="Append a line for each request; '-' is standard output.",
+    help="Append a line for each request to FILE; '-' is standard output.",
     shell_complete=completers.files,
 )
 @options.limit_option(IMAGE, COMMAND)

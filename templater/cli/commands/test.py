@@ -1,4 +1,4 @@
-"""``templater test``: run the tests beside an image."""
+"""``templater test``: run the tests that belong to an image."""
 
 from __future__ import annotations
 

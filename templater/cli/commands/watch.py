@@ -1,4 +1,4 @@
-"""``templater watch``: show everything, and after every change the differences since the last output."""
+"""``templater watch``: show the whole output once. After every change, show only the differences."""
 
 from __future__ import annotations
 
@@ -150,8 +150,8 @@ class Shown:
 class WatchedImage:
     """The files, findings, tests and messages of the last look at an image.
 
-    If ``checked`` is true, each look also runs ``templater check``. If ``tested`` is true, it also runs the
-    tests beside the image.
+    If ``checked`` is true, each look also runs ``templater check``. If ``tested`` is true, each look also
+    runs the image's tests.
     """
 
     def __init__(self, request: options.Request, *, checked: bool, tested: bool) -> None:

@@ -101,8 +101,8 @@ class Renderer:
     async def end(self) -> None:
         """Kill the worker, and answer no more questions.
 
-        If the worker is just starting, this method waits until it has started: asyncio would wait forever if
-        it were cancelled during a start.
+        If the worker is just starting, this method waits until the worker has started. If the start were
+        cancelled, asyncio would wait forever.
         """
         self._has_ended = True
         await self._kill()

@@ -29,7 +29,7 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
     if "LXC_ROOTFS_PATH" not in environ or "LXC_NAME" not in environ:
         raise UsageError(
             "Incus did not call this hook through raw.lxc",
-            hint="to install one, run: templater hook install incus",
+            hint="to install a hook, run: templater hook install incus",
         )
     name = environ["LXC_NAME"]
     if not name or "/" in name or name in (".", "..") or not name.isprintable():

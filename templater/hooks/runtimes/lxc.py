@@ -11,8 +11,8 @@ mounted an overlay at that stage, so the hook mounts the overlay in a mount name
 
 The mount stage runs after LXC has mounted the root filesystem. But in an unprivileged container the mount
 hook runs as the container's root user, which can read neither the interpreter nor templater's state. So the
-mount hook renders block devices and other images, and renders directories and overlays only with
-``--stage mount``.
+mount hook renders all other kinds of root filesystem, such as block devices. The mount hook renders
+directories and overlays only with ``--stage mount``.
 """
 
 from ...instances.state_directory import StateDirectory, make
@@ -60,7 +60,9 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
     by_word = options.words[-2:-1] == ("lxc",)
     stage = options.words[-1] if by_word else environ.get("LXC_HOOK_TYPE", "")
     if not stage or "LXC_NAME" not in environ:
-        raise UsageError("LXC did not call this hook", hint="to install one, run: templater hook install lxc")
+        raise UsageError(
+            "LXC did not call this hook", hint="to install a hook, run: templater hook install lxc"
+        )
     name = environ["LXC_NAME"]
     if not name or "/" in name or name in (".", "..") or not name.isprintable():
         raise UsageError(f"invalid container name '{printable(name)}'")
@@ -252,8 +254,8 @@ def require_mount_hook(path: str, config: str, stage: str = "") -> None:
     if stage == "mount" and (is_directory(without_prefix(path)) or layers_of(without_prefix(path))):
         if not any("--stage mount" in line or "--stage=mount" in line for line in lines):
             raise RefusedError(
-                "the pre-start hook has --stage mount and leaves rendering to the mount hook, but no"
-                " lxc.hook.mount calls templater with --stage mount",
+                "no hook renders the templates: the pre-start hook has --stage mount, and no lxc.hook.mount"
+                " calls templater with --stage mount",
                 hint=_MOUNT_HINT,
             )
         return
@@ -312,8 +314,8 @@ def refuse_later_mounts(path: str, found: "list[tuple[str, str]]") -> None:
     """
     if hook_lines(found, "pre-mount"):
         raise RefusedError(
-            "the container's lxc.hook.pre-mount may hide files that the earlier pre-start hook writes to"
-            f" '{printable(path)}'",
+            "lxc.hook.pre-mount runs after the pre-start hook, and may hide files that the pre-start hook"
+            f" writes to '{printable(path)}'",
             hint="if lxc.hook.pre-mount hides no files, add --stage pre-start to the hook line; otherwise add"
             " --stage mount to the hook line, and set lxc.hook.mount to the same command",
         )
@@ -375,18 +377,18 @@ WORK = ".templater-work"
 
 
 def _require_own(work: Root) -> None:
-    """Raise RefusedError if another user can have put files or attributes into the work directory.
+    """Raise RefusedError if another user may have put files or attributes into the work directory.
 
-    Inside of mount(2), the kernel removes everything in this directory that has the name ``work``, with all
-    extended attributes. No time limit ends this. So the hook does not use LXC's directory, which the
-    container's root user can own: that user can exchange its content between any check and the mount.
+    During mount(2), the kernel removes everything in this directory that has the name ``work``, with all
+    extended attributes. No time limit ends this removal. The container's root user can own LXC's work
+    directory, and could exchange its content right before the mount. So the hook uses another directory.
     """
     status = os.fstat(work.fd)
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise RefusedError(
             f"'{printable(work.name)}' belongs to uid {status.st_uid} with mode"
-            f" {status.st_mode & 0o7777:04o}: another user could have put files there, which the kernel"
-            " removes when it mounts the overlay",
+            f" {status.st_mode & 0o7777:04o}: another user could have put files there, and mounting the"
+            " overlay would remove these files",
             hint=f"rename '{printable(work.name)}', and the next start makes a new directory",
         )
 

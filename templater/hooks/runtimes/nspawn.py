@@ -1,4 +1,4 @@
-"""The hook for systemd-nspawn: a drop-in for its unit runs templater before the container starts.
+"""The hook for systemd-nspawn: a drop-in for a machine's unit runs templater before the machine starts.
 
 ``/var/lib/templater/NAME`` contains templater's state and, without ``--source``, the machine's image. The
 root filesystem is ``/var/lib/machines/NAME``.
@@ -40,7 +40,9 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
         if options.if_present:
             return Notice()
         hint = "give the image with --source, and a directory for the state with --state"
-        raise UsageError(f"'{own}' is a directory of templater itself", hint=hint)
+        raise UsageError(
+            f"'{own}' can't belong to a machine: templater itself uses this directory", hint=hint
+        )
     if options.if_present and is_missing(join(image, METADATA)):
         return Notice()
     rootfs = options.rootfs or join(MACHINES, name)
@@ -77,7 +79,7 @@ def _owner_of(rootfs: str) -> "tuple[int, int] | None":
             raise RefusedError(
                 f"'{printable(rootfs)}' belongs to {kind} {owner},"
                 " which is not the first id of a machine's range",
-                hint=f"the machine's root has the {kind} {owner - owner % RANGE}:"
+                hint=f"the machine's root user has the {kind} {owner - owner % RANGE}:"
                 f" set this {kind} with {command}",
             )
     return status.st_uid, status.st_gid

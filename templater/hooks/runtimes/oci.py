@@ -203,7 +203,7 @@ def read_state(data: bytes) -> "dict[str, Any]":
     if not data.strip():
         raise UsageError(
             "no state on standard input: no OCI runtime called this hook",
-            hint="to install one, run: templater hook install oci",
+            hint="to install a hook, run: templater hook install oci",
         )
     state = parse_json(data, "the state on standard input")
     if not isinstance(state.get("ociVersion"), str):

@@ -71,7 +71,7 @@ class ExpressionWriter(Writer):
         self.write(")")
 
     def weighed(self, node: nodes.Expr, weight: int) -> None:
-        """Write the input of a filter, with code that counts the filter's work unless the input is small."""
+        """Write the input of a filter. If the input is large, the code also counts the filter's work."""
         if not weight or (isinstance(node, nodes.Const) and not is_large(node.value)):
             self.visit(node, self.frame)
         elif self.spans or isinstance(node, nodes.Const):

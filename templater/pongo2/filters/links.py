@@ -100,7 +100,7 @@ def _link_addresses(text: str, limit: int) -> str:
 
 
 def _address(text: str, at: int, floor: int) -> "tuple[int, int]":
-    """Return start and end of the mail address around the ``@`` at ``at``, or (0, 0) if it is invalid.
+    """Return start and end of the mail address whose ``@`` has the index ``at``, or (0, 0) if it is invalid.
 
     The address does not begin before ``floor``.
     """

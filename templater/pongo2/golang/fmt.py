@@ -241,7 +241,7 @@ class _Printf:
         return after_index
 
     def number_from_operand(self) -> "int | None":
-        """Use the operand as the width or precision for which ``*`` stands, and return it.
+        """Return the operand, which gives the width or the precision if the directive has ``*``.
 
         Return None if the operand was used before, or is not an integer in the allowed range.
         """

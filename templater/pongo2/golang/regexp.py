@@ -96,7 +96,7 @@ class _Search:
     def match(self, start: int) -> "int | None":
         """Return the end of the preferred match that begins at ``start``, or None.
 
-        After a match, forget which states failed at its end, because the next match may begin there.
+        After a match, forget which states failed at the end of the match. The next match may begin there.
         """
         program, text, failed = self.program, self.text, self.failed
         width = len(text) + 1

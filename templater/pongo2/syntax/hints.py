@@ -17,7 +17,7 @@ FOREIGN_TAGS = {
 AFTER_CONDITIONS = {
     "=": "did you mean '=='?",
     "is": "pongo2 has no 'is': write {% if name %}, which is false if 'name' is not set",
-    "not": "write 'not', and the comparison in brackets: not (a in b)",
+    "not": "write 'not' before the comparison, and put the comparison in brackets: not (a in b)",
 }
 
 
@@ -55,13 +55,13 @@ def syntax_hint(
         return "this pongo2 release has no subscripts", _old_subscript(token, before)
     if token is not None and token.kind == "(" and before and before[0].kind == "|":
         name = before[-1].value
-        return "a filter takes no parentheses", f'write its argument after a colon: {name}:"…"'
+        return "a filter takes no parentheses", f'write the argument after a colon: {name}:"…"'
     if message.endswith("-condition is malformed."):
         return "", "end the tag with %}" if word.startswith("}") else AFTER_CONDITIONS.get(word, "")
     if message == "'}}' expected" and token is not None:
         return _after_expression(token)
     if message == "This keyword is not allowed here.":
-        return f"keyword {word!r} where a value is expected", ""
+        return f"a value is expected here, not {word!r}", ""
     return "", ""
 
 

@@ -106,7 +106,7 @@ class Parser(ExpressionParser):
         return statement if isinstance(statement, list) else [statement]
 
     def until_close(self) -> list[Token] | None:
-        """Consume the tokens up to ``%}``, and return the tokens before it. Return None without ``%}``."""
+        """Consume the tokens up to ``%}``. Return the tokens before ``%}``, or None if ``%}`` is missing."""
         start = self.position
         while self.current is not None:
             if self.current.kind == "%}":

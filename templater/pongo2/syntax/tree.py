@@ -171,8 +171,8 @@ class Other:
 class Invoke(Expression):
     """A call of a function that a tag's module defines: ``function(render, *arguments)``.
 
-    Generated code imports the function by name, so it must be a global of its module. An argument is an
-    Expression, an instance of one of the classes above, or a constant.
+    Generated code imports the function by name, so the function must be a global of the tag's module. An
+    argument is an Expression, an instance of one of the classes above, or a constant.
     """
 
     __slots__ = ("arguments", "function")
@@ -321,7 +321,10 @@ class Capture(Statement):
 
 
 class Block(Statement):
-    """A named block. The last template in the ``extends`` chain that defines the block supplies its body."""
+    """A named block.
+
+    If several templates of an ``extends`` chain define the block, the last of them supplies the body.
+    """
 
     __slots__ = ("name", "token")
 

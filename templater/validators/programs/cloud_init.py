@@ -1,6 +1,7 @@
 """The JSON schemas of an installed cloud-init. They are read as files; cloud-init itself is never imported.
 
-A JSON Schema validator ignores which parts are deprecated, so deprecated parts are not reported.
+The schemas mark deprecated parts, but a JSON Schema validator ignores these marks. So templater does not
+report deprecated parts.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ MISTAKES = [
     (H + "files: [{generator: template, name: a/b, path: /a}]\n", "2:37", "the template name 'a/b' contains a '/', so the build fails", "give a name without a '/': it becomes the name of a file in the image's templates folder", ()),
     (H + "files: [{generator: dump, path: /a, mode: rwx}]\n", "2:43", "the mode 'rwx' is not an octal number, so the build fails", "", ()),
     (H + "files: [{generator: dump, path: /a, mode: '9'}]\n", "2:43", "the mode '9' is not an octal number, so the build fails", "", ()),
-    (H + "files: [{generator: dump, path: /a, uid: root}]\n", "2:42", "the uid 'root' is not a number, so the build fails", "give a number: contrary to its documentation, the build does not look up names", ()),
+    (H + "files: [{generator: dump, path: /a, uid: root}]\n", "2:42", "the uid 'root' is not a number, so the build fails", "give a number: the documentation allows a name, but the build does not look up names", ()),
     (H + "files: [{generator: cloud-init, name: none}]\n", "2:39", "unknown cloud-init file 'none', so the build fails", "known names: user-data, meta-data, vendor-data, network-config", ()),
     (H + "files: [{generator: cloud-init}]\n", "2:21", "unknown cloud-init file '', so the build fails", "known names: user-data, meta-data, vendor-data, network-config", ()),
     (H + "files: [{generator: hostname}]\n", "2:21", "target path '' is the root directory itself", "", ()),

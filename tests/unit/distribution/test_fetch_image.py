@@ -777,7 +777,9 @@ def test_a_slow_server_uses_up_only_its_share_of_the_time_for_a_refresh(
         monkeypatch.setattr("templater.cli.commands.store.refresh.time_left", lambda: 1.0)
         assert main(["store", "refresh", "slow", "fast"]) == 2
     said = capfd.readouterr().err
-    message = "fetching the image takes longer than 0 seconds, this image's share of the limit command-time"
+    message = (
+        "fetching the image takes longer than 0 seconds: the limit command-time is divided among the images"
+    )
     assert f"slow: {message}" in said
     assert "fast: replaced" in said
 

@@ -277,9 +277,9 @@ def test_a_download_with_too_much_protocol_overhead_is_aborted(server, monkeypat
     server.fault = endlessly(start, repeated * 1000, pause=0)
     # without a header, either limit can come first: it depends on the number of bytes that arrive together
     much = (
-        "0 MiB in addition to the content"
+        "0 MiB of protocol data in addition to the content"
         if start
-        else "(?:0 MiB in addition to the content|32 KiB of headers)"
+        else "(?:0 MiB of protocol data in addition to the content|32 KiB of headers)"
     )
     with pytest.raises(InputError, match=f"the server sends more than {much}"):
         UrlStream(server.url).read(INDEX)

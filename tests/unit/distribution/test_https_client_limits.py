@@ -263,7 +263,11 @@ def test_the_oldest_idle_connections_are_closed_above_the_limit():
 @pytest.mark.parametrize(
     ("count", "most", "error"),
     [
-        (ClientLimits.receive, 1_048_576, "the server sends more than 1 MiB in addition to the content"),
+        (
+            ClientLimits.receive,
+            1_048_576,
+            "the server sends more than 1 MiB of protocol data in addition to the content",
+        ),
         (ClientLimits.begin_request, 20_000, "the stream needs more than 20000 requests"),
     ],
 )

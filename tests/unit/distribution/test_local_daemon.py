@@ -117,7 +117,7 @@ def test_the_content_of_an_answer_does_not_count_as_overhead(daemon, monkeypatch
     ("in_headers", "most", "text"),
     [
         (True, MOST_HEADERS, "more than 32 KiB of headers"),
-        (False, MOST_OVERHEAD, "more than 1 MiB in addition to the content"),
+        (False, MOST_OVERHEAD, "more than 1 MiB of protocol data in addition to the content"),
     ],
 )
 def test_the_number_of_bytes_in_addition_to_the_content_is_limited(in_headers, most, text):

@@ -266,7 +266,7 @@ def test_a_tree_with_too_many_files_is_refused_and_its_record_stays_readable(tre
     assert len(list(tree.content_files())) == number
     monkeypatch.setattr(removal_record, "MOST_REMOVED", 2)
     record_removed(tree, {"images/a": 1, "images/b": 1})
-    with pytest.raises(LimitError, match="would have 3 files, more than `prune` can read"):
+    with pytest.raises(LimitError, match="would list 3 files, more than `prune` can read"):
         record_removed(tree, {"images/a": 1, "images/b": 1, "images/c": 1})
     monkeypatch.setattr(removal_record, "MOST_BYTES", 40)
     with pytest.raises(LimitError, match="would have 2 files"):

@@ -62,7 +62,7 @@ def test_verify_reports_a_catalog_with_a_key_that_occurs_twice(tree, path):
         file.write_text(file.read_text().replace("{", f'{{"{key}":"products:1.0",', 1))
     messages = [each.message for each in verify(LocalStream(tree)).problems if each.level == "error"]
     assert messages[0] == (
-        f"the client combines the values of both: '{path}': the key 'format' occurs twice in an object"
+        f"'{path}': the key 'format' occurs twice in an object: the client combines both values"
     )
 
 

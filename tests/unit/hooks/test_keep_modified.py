@@ -360,7 +360,7 @@ def test_the_keep_modified_option_does_not_read_a_file_that_grew_much_larger(con
     read = []
     monkeypatch.setattr(changed_by_hand, "has_content", lambda rootfs, file: read.append(file.real) or True)
     code, said = start(container, KEEP)
-    assert code == 1 and "/etc/a: much larger than the new text" in said and "/etc/b" not in said
+    assert code == 1 and "/etc/a: too large to compare with the new text" in said and "/etc/b" not in said
     assert read == ["/etc/b"] and contents(container)["/etc/b"] == "b 2\n"
 
 
@@ -565,7 +565,7 @@ def test_a_hook_reads_a_limited_number_of_bytes_to_find_manual_changes(container
     assert code == LimitError.exit_code
     assert "the recorded files have more than 0 MiB together" in said
     monkeypatch.setattr(changed_by_hand, "MAX_MORE", -1)  # a file that is much larger is not read
-    assert start(container, KEEP)[1].count("much larger than the new text") == 2
+    assert start(container, KEEP)[1].count("too large to compare with the new text") == 2
     monkeypatch.setattr(changed_by_hand, "MAX_COMPARED_TOTAL", 8)
     monkeypatch.setattr(changed_by_hand, "MAX_MORE", 1 << 20)
     assert start(container, KEEP)[1].count("changed by hand") == 2

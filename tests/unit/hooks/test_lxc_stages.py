@@ -41,8 +41,8 @@ def test_the_stage_option_of_a_pre_start_hook_is_refused_unless_the_mount_hook_h
     with pytest.raises(RefusedError) as refused:
         lxc.require_mount_hook("", f"{tmp_path}/config", "mount")
     assert refused.value.message == (
-        "the pre-start hook has --stage mount and leaves rendering to the mount hook, but no"
-        " lxc.hook.mount calls templater with --stage mount"
+        "no hook renders the templates: the pre-start hook has --stage mount, and no lxc.hook.mount"
+        " calls templater with --stage mount"
     )
     assert refused.value.hint == LATER
 
@@ -111,8 +111,8 @@ def test_a_pre_mount_hook_may_hide_the_written_files(lines, refused, tmp_path):
     with pytest.raises(RefusedError) as caught:
         lxc.refuse_later_mounts("/c/rootfs", found)
     assert caught.value.message == (
-        "the container's lxc.hook.pre-mount may hide files that the earlier pre-start hook writes to"
-        " '/c/rootfs'"
+        "lxc.hook.pre-mount runs after the pre-start hook, and may hide files that the pre-start hook"
+        " writes to '/c/rootfs'"
     )
     assert caught.value.hint.startswith(
         "if lxc.hook.pre-mount hides no files, add --stage pre-start to the hook line; otherwise"

@@ -709,9 +709,7 @@ def test_an_overlay_with_a_pre_mount_hook_is_refused_unless_it_is_rendered_at_mo
     container, others = overlay
     with open(container / "config", "a") as config:
         config.write("lxc.hook.pre-mount = /bin/true\n")
-    with pytest.raises(
-        RefusedError, match=r"pre-mount may hide files that the earlier pre-start hook writes to '.*upper'"
-    ):
+    with pytest.raises(RefusedError, match=r"and may hide files that the pre-start hook writes to '.*upper'"):
         lxc.read_request(Options(), environ(container, **others))
     options = Options()
     options.stage = "mount"
@@ -846,8 +844,8 @@ def test_attack_83_a_work_directory_that_another_user_could_have_filled_is_refus
     with pytest.raises(RefusedError) as refused:
         lxc.open_layers(layers)
     assert refused.value.message == (
-        f"'{work}' belongs to uid {owner} with mode {mode:04o}: another user could have put files there, which"
-        " the kernel removes when it mounts the overlay"
+        f"'{work}' belongs to uid {owner} with mode {mode:04o}: another user could have put files there, and"
+        " mounting the overlay would remove these files"
     )
     assert refused.value.hint == f"rename '{work}', and the next start makes a new directory"
     work.rename(users_overlay / "renamed")
@@ -1016,7 +1014,7 @@ def test_machines_that_share_an_image_have_separate_state_directories(tmp_path, 
 def test_a_machine_named_like_a_templater_directory_requires_the_source_and_state_options(tmp_path):
     options = Options()
     options.words, options.source = ("images",), str(tmp_path)
-    with pytest.raises(UsageError, match="'/var/lib/templater/images' is a directory of templater itself"):
+    with pytest.raises(UsageError, match="'/var/lib/templater/images' can't belong to a machine"):
         nspawn.read_request(options, {})
     options.state = str(tmp_path)
     assert isinstance(nspawn.read_request(options, {}), HookRequest)

@@ -73,7 +73,7 @@ def lxc_name(name):
         (lambda: parse_json(b"{} {}", "the state"), InputError, "the state is not a JSON object", ""),
         (
             lambda: oci.read_state(b" \n"), UsageError, "no state on standard input: no OCI runtime called this hook",
-            "to install one, run: templater hook install oci",
+            "to install a hook, run: templater hook install oci",
         ),
         (
             lambda: oci.read_state(b"{}"), InputError,
@@ -105,11 +105,11 @@ def lxc_name(name):
         # names
         (
             lambda: incus.read_request(words(), {}), UsageError, "Incus did not call this hook through raw.lxc",
-            "to install one, run: templater hook install incus",
+            "to install a hook, run: templater hook install incus",
         ),
         (
             lambda: lxc.read_request(words(), {}), UsageError, "LXC did not call this hook",
-            "to install one, run: templater hook install lxc",
+            "to install a hook, run: templater hook install lxc",
         ),
         (lambda: lxc_name(""), UsageError, "invalid container name ''", ""),
         (lambda: lxc_name(".."), UsageError, "invalid container name '..'", ""),
@@ -124,7 +124,7 @@ def lxc_name(name):
         (lambda: nspawn.read_request(words(".."), {}), UsageError, "invalid machine name '..'", ""),
         (
             lambda: nspawn.read_request(words("images"), {}), UsageError,
-            "'/var/lib/templater/images' is a directory of templater itself",
+            "'/var/lib/templater/images' can't belong to a machine: templater itself uses this directory",
             "give the image with --source, and a directory for the state with --state",
         ),
         (
@@ -288,7 +288,8 @@ def test_the_error_about_a_wrong_owner_of_a_machine_directory_names_the_right_ow
             == f"'/m' belongs to {kind} {owner}, which is not the first id of a machine's range"
         )
         assert (
-            refused.value.hint == f"the machine's root has the {kind} {right}: set this {kind} with {command}"
+            refused.value.hint
+            == f"the machine's root user has the {kind} {right}: set this {kind} with {command}"
         )
 
 

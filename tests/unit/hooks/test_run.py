@@ -354,7 +354,7 @@ def test_a_new_nspawn_machine_with_the_name_of_an_old_machine_counts_as_new(cont
     assert nspawn(container) == ["always"], "the same machine"
     replace_rootfs(container)
     assert nspawn(container) == ["always", "once"]
-    said = "the machine has a different root directory than at its last start, so it counts as new\n"
+    said = "a different root directory than at its last start: templater treats the machine as new\n"
     assert said in (container / ".templater/log").read_text()
     (container / "rootfs/etc/once").unlink()
     assert nspawn(container) == ["always"], "the new machine is known now"

@@ -104,7 +104,7 @@ def test_a_hook_never_writes_to_the_root_filesystem_of_the_host(machine, capfd):
     (machine / "metadata.yaml").write_text("templates: {}\n")
     assert start(machine, rootfs="/") == 3
     assert capfd.readouterr().err == (
-        "templater: the root filesystem '/' is the host's own: hooks never write to it\n"
+        "templater: '/' is the root filesystem of the host: hooks never write to the host\n"
         "hint: give the container a root filesystem of its own\n"
     )
 

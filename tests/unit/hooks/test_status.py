@@ -502,8 +502,10 @@ def test_the_status_command_reports_a_hook_line_without_the_right_owner_option(c
         inside = shlex.join(install.argv("lxc", options, write_bytecode=False))
         finding = lxc_install_and_status.line_status(f"{own} -- {inside} --", "config", "install")
         assert finding.ok is is_ok, finding
-    said = "the hook line has no --owner 1000, so it refuses directories of the user who starts the container"
-    assert finding.text == said
+    assert finding.text == (
+        "the hook line has no --owner 1000, so the hook refuses directories of the user who starts the"
+        " container"
+    )
     assert finding.hint == "write the line again: install"
 
 
@@ -517,7 +519,7 @@ def test_the_status_command_reads_the_root_filesystem_from_a_hook_line_of_an_ord
     config.write_text(config.read_text().replace(" lxc --", f' lxc --rootfs "{variable}" --'))
     found = list(lxc.status("c1", str(container.parent)))
     assert not problems(found)
-    assert any(finding.text.startswith("the container's root is ") for finding in found)
+    assert any(finding.text.startswith("the container's root user is ") for finding in found)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change owners")

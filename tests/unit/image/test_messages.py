@@ -473,8 +473,8 @@ def test_the_size_of_a_built_image_has_a_limit(holes, most):
     write(b"x")
     write(bytes(most - 1))
     message = (
-        f"'i' would become an image of more than {most + 1} bytes, although it has only 10 bytes"
-        " (100 bytes when decompressed)"
+        "'i' has only 10 bytes (100 bytes when decompressed),"
+        f" but the new image would have more than {most + 1} bytes"
     )
     hint = "the image has huge sparse files; if you trust it, unpack it and build a new image"
     assert failed(write, b"x") == (LimitError, message, hint)

@@ -113,7 +113,7 @@ def test_attack_50_publishing_quotes_no_private_file_that_another_user_moved(nam
     path.write_text(text)
     path.chmod(0o600)
     os.chown(container, 1234, 1234)
-    message = f"^'{name}' is a private file that does not name a known architecture$"
+    message = f"^the private file '{name}' does not name a known architecture$"
     with Root(str(container)) as root, pytest.raises(RefusedError, match=message) as caught:
         architecture_of(root)
     assert "hunter2" not in str(caught.value) + str(caught.value.span)

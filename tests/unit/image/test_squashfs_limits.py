@@ -59,8 +59,8 @@ LIKE = ", so tools would read different files"
         (
             {"flags": 0x200},
             RefusedError,
-            "'{}' has extended attributes, but a flag says that it has none, "
-            "so only some tools would read the attributes",
+            "'{}' has extended attributes, although a flag says that it has none: "
+            "only some tools would read the attributes",
         ),
         ({"cut": -1}, InputError, "'{}' can't be read: it was cut short"),
         ({"cut": 29}, InputError, "'{}' can't be read: it was cut short"),

@@ -188,7 +188,7 @@ def plan_of(
         ("create", [recorded()], b"other\n", "changed by hand"),
         ("start", [recorded(real="/b")], b"other\n", "a link in the file's path was changed by hand"),
         ("start", [recorded()], b"new\n" + bytes(9), "changed by hand"),
-        ("start", [recorded()], b"new\n" + bytes(10), "much larger than the new text"),
+        ("start", [recorded()], b"new\n" + bytes(10), "too large to compare with the new text"),
         ("start", [recorded(text=b"new\n")], b"new\n", ""),
     ],
 )

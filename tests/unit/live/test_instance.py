@@ -536,7 +536,7 @@ def test_a_daemon_answer_with_too_much_protocol_overhead_is_an_error(monkeypatch
     thread = threading.Thread(target=send)
     thread.start()
     client = Client("incus", "socket", lambda timeout: ours)
-    much = "0 MiB in addition to the content" if start else "32 KiB of headers"
+    much = "0 MiB of protocol data in addition to the content" if start else "32 KiB of headers"
     with pytest.raises(NoAnswerError, match=f"^incus sent an invalid answer: more than {much}$"):
         client.get("/1.0/file", 1 << 20)
     client.close()

@@ -528,8 +528,8 @@ def test_a_profile_applies_to_an_instance_of_a_list():
         "user.site": "new", "user.own": "1", "limits.cpu": "2", "user.more": "x",
     }  # fmt: skip
     assert (
-        "profile 'web' overrides all profiles that are already merged in the description, even later ones;"
-        " keys that were removed from the given profile stay set"
+        "profile 'web' overrides all other profiles, even later ones, because the description has the"
+        " profiles already merged; a key that was removed from this profile keeps its merged value"
     ) in instance.notes
 
 

@@ -134,7 +134,7 @@ def test_a_call_with_wrong_arguments_gives_a_message_and_a_hint(arguments, messa
 
 def test_apply_refuses_to_change_the_root_directory_or_to_use_a_plan_without_a_root_filesystem():
     for tree, real, message in (
-        (None, "/etc/a", "this plan was made without a root filesystem, so it can't be applied to one"),
+        (None, "/etc/a", "a plan that was made without a root filesystem can't be applied"),
         ({"/etc": ETC}, "/", "can't write to '/': it is the root directory itself"),
         ({"/etc": ETC}, "", "can't write to '/': it is the root directory itself"),
     ):

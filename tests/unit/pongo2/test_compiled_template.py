@@ -77,8 +77,8 @@ def explained(source, dialect=V6, context=CONTEXT):
 @pytest.mark.parametrize(
     ("source", "hint"),
     [
-        ("{{ a|default('x') }}", 'write its argument after a colon: default:"…"'),
-        ("{% if a|default('x') %}{% endif %}", 'write its argument after a colon: default:"…"'),
+        ("{{ a|default('x') }}", 'write the argument after a colon: default:"…"'),
+        ("{% if a|default('x') %}{% endif %}", 'write the argument after a colon: default:"…"'),
         ("{% if a = 1 %}{% endif %}", "did you mean '=='?"),
         ("{% if a %}{% elif b = 1 %}{% endif %}", "did you mean '=='?"),
         ("{% if a }x{% endif %}", "end the tag with %}"),
@@ -88,7 +88,7 @@ def explained(source, dialect=V6, context=CONTEXT):
         ),
         (
             "{% if a not in b %}{% endif %}",
-            "write 'not', and the comparison in brackets: not (a in b)",
+            "write 'not' before the comparison, and put the comparison in brackets: not (a in b)",
         ),
         ("{% fro a in b %}{% endfor %}", "did you mean 'for'?"),
         ("{% foreach a in b %}{% endfor %}", "did you mean 'for'?"),

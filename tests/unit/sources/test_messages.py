@@ -41,7 +41,7 @@ def folder(path, **files):
         ("b", {"backup_yaml": BACKUP % ""}, ["using the instance from '{}/backup.yaml'"]),
         ("p_b", {"backup_yaml": BACKUP % ""}, ["using the instance from '{}/backup.yaml'"]),
         ("b", {"backup_yaml": BACKUP % PENDING}, ["using the instance from '{}/backup.yaml'", OUT_OF_DATE]),
-        ("c", {"backup_yaml": BACKUP % ""}, ["using the instance from '{}/backup.yaml'", "backup.yaml describes the instance 'b', but its folder is named 'c': one of them may belong to another instance"]),
+        ("c", {"backup_yaml": BACKUP % ""}, ["using the instance from '{}/backup.yaml'", "backup.yaml describes the instance 'b', but its folder is named 'c': the file or the folder may belong to another instance"]),
     ],
 )  # fmt: skip
 def test_the_notes_about_an_instance_name_the_file_that_describes_it(name, files, notes, tmp_path):

@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import os
 import tarfile
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -385,9 +384,7 @@ def test_an_archive_is_a_backup_if_its_first_member_is_the_directory_backup_or_i
             member = tarfile.TarInfo(name)
             member.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
             tar.addfile(member)
-    before = os.listdir("/proc/self/fd")
     assert is_backup(str(tmp_path / "b.tar")) is found
-    assert os.listdir("/proc/self/fd") == before
     (tmp_path / "text").write_text("backup/")
     assert is_backup(str(tmp_path / "text")) is False
 

@@ -73,7 +73,7 @@ def test_a_validator_that_fails_repeatedly_is_not_used_any_more(stand_in):
     for number in range(10):
         validators.mistakes("visudo", "sudoers", str(number), "/etc/sudoers")
     assert len(validators.notes) == MOST_FAILURES
-    assert validators.notes[-1].endswith("; templater does not use it for further files")
+    assert validators.notes[-1].endswith("; templater skips this validator for further files")
     assert validators.incomplete == ["visudo"]
 
 

@@ -26,7 +26,7 @@ from . import runtimes_with
 @options.json_option
 @guarded_alone
 def command(runtime: str, name: str, path: str, as_json: bool) -> int:
-    """Check whether the hook would run at the next start. The exit code is 1 if not."""
+    """Check whether the hook would run at the next start. The exit code is 1 if the hook would not run."""
     try:
         findings: list[Finding] = list(runtimes.function_of(runtime, "status")(name, path))
     except UsageError as error:

@@ -7,8 +7,8 @@ from ... import options, output
 
 HELP = """Show the image servers that SRC can name.
 
-If several lists define a name, templater's own file takes precedence. The configuration of the Incus client
-follows, then that of the LXD client, then the built-in list.
+If several lists define a name, the first of these lists decides: templater's own file, the configuration of
+the Incus client, the configuration of the LXD client, the built-in list.
 """
 
 

@@ -64,8 +64,8 @@ def _in_time(seconds: float, show: Progress) -> Progress:
     def report(items: int, size: int, name: str, total: int = 0, /) -> None:
         if monotonic() > end:
             raise LimitError(
-                f"fetching the image takes longer than {seconds:.0f} seconds,"
-                " this image's share of the limit command-time",
+                f"fetching the image takes longer than {seconds:.0f} seconds:"
+                " the limit command-time is divided among the images",
                 hint="to allow two days for all images, use --limit command-time=48h",
             )
         show(items, size, name, total)

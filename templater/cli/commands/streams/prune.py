@@ -16,8 +16,8 @@ from . import count, tree_argument
 HELP = """Remove old versions and unused files.
 
 With both --keep and --older-than, the command removes a version only if both options allow it. Without these
-options, the command deletes only unused files. Clients cache the catalog for up to an hour, so the command
-deletes a file only when the catalog has not listed the file for the grace period.
+options, the command deletes only unused files. Clients cache the catalog for up to an hour. The command
+therefore keeps each file for a grace period after the catalog stops listing the file.
 
 \b
 Examples:

@@ -35,7 +35,7 @@ Aliases become OS/ALIAS. Run the command again to update the tree.
 With --redirect, the files stay at the origin, and redirect rules for nginx, for Caddy and as JSON are written
 into DIR. With --copy, the files are downloaded and checked.
 
-For each image, the command prints a table like that of `templater preview --as all`, which shows how each
+The command prints a table for each image, as `templater preview --as all` does. The table shows how each
 release of Incus and LXD would render the templates. For these tables, the command downloads the metadata of
 the images. --no-tables omits the tables. All tables together get 6 seconds of processor time; --limit
 time=5m changes this limit.
