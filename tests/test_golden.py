@@ -80,7 +80,7 @@ def test_every_sample_image_and_instance_has_a_golden_file():
 
 
 @pytest.mark.parametrize(("case", "trigger"), LIFE)
-def test_the_output_of_a_plan_matches_that_of_the_real_pongo2(case, trigger):
+def test_a_plan_gives_the_same_output_as_the_real_pongo2(case, trigger):
     changes = planned(case, trigger).changes
     assert manifest(changes) == recorded(case, trigger)
     for change in changes:

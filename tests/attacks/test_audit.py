@@ -103,7 +103,7 @@ def test_a_hard_link_between_rootfs_and_templates_is_found(
     assert all(path.stat().st_nlink == 1 for path in made)
 
 
-def test_a_folder_that_a_link_replaces_is_reported_once(
+def test_a_folder_and_a_link_with_the_same_name_are_reported_once(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     twice = [member("rootfs/l", tarfile.DIRTYPE), member("rootfs/l", tarfile.SYMTYPE)]

@@ -83,7 +83,7 @@ def test_templater_toml_with_many_blank_lines_is_read_in_linear_time() -> None:
     assert ignore.at.line == 2
 
 
-def test_a_long_templater_toml_is_searched_only_once_for_the_lines_of_all_entries() -> None:
+def test_one_search_of_a_long_templater_toml_finds_the_lines_of_all_entries() -> None:
     text = "ignore = [" + '{"i\\u0064" = "mode"}, ' * MAX_IGNORES + "]\n# " + "id" * 300_000
     ignores = read_configuration(Source("templater.toml", text)).ignores
     assert {ignore.at.place for ignore in ignores} == {"templater.toml:1:1"}

@@ -216,7 +216,7 @@ class CountingZlib:
         return self._real.decompress(data, max_length)
 
 
-def test_a_decompressor_receives_only_little_data_after_the_end_of_its_own_stream(
+def test_each_decompressor_receives_its_own_stream_and_little_of_the_streams_behind_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each decompressor received all streams that follow its own."""

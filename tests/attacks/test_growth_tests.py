@@ -47,9 +47,7 @@ def test_many_files_in_the_rootfs_key_of_a_test_are_read_in_linear_time(tmp_path
 
 
 @pytest.mark.parametrize("files", ["/a: x, /a-b: y, /a/c: z", "/a/c/d: z, /a-b: y, /a: x"])
-def test_one_path_cannot_be_both_a_file_and_a_directory_even_if_another_file_has_a_similar_path(
-    files: str, tmp_path: Path
-) -> None:
+def test_a_test_file_cannot_use_one_path_as_a_file_and_as_a_directory(files: str, tmp_path: Path) -> None:
     with pytest.raises(TemplaterError, match="'/a' can't be both a file and a directory"):
         read(tmp_path, f"rootfs: {{{files}}}", EXPECT)
 

@@ -249,7 +249,9 @@ def test_attack_75_gnu_tar_and_templater_read_the_same_members_of_an_accepted_ar
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="NOT RUN: needs GNU tar")
 @pytest.mark.slow
-def test_attack_75_gnu_tar_and_templater_read_the_same_owners_of_an_accepted_archive(tmp_path: Path) -> None:
+def test_attack_75_gnu_tar_and_templater_read_the_same_owner_for_each_member_of_an_accepted_archive(
+    tmp_path: Path,
+) -> None:
     """GNU tar forgets a global header at the next one, and uses the first of two equal records."""
     choose, compared = random.Random(20261129), 0
     for _ in range(600):

@@ -162,7 +162,7 @@ def test_a_time_limit_signal_does_not_interrupt_a_rollback(
     assert {path.read_text() for path in rootfs.iterdir()} == {"old"}
 
 
-def test_signals_during_a_rollback_are_delivered_after_it() -> None:
+def test_signals_that_arrive_during_a_rollback_are_delivered_when_the_rollback_ends() -> None:
     seen: list[int] = []
 
     def heard(number: int, _: object) -> None:
@@ -189,7 +189,7 @@ def test_signals_during_a_rollback_are_delivered_after_it() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGALRM, signal.SIGPROF])
-def test_a_time_limit_signal_is_dropped_if_the_interrupted_step_succeeds(number: int) -> None:
+def test_a_time_limit_signal_that_arrives_during_a_step_is_dropped_if_the_step_succeeds(number: int) -> None:
     before = signal.signal(number, lambda *_: pytest.fail("the signal was delivered"))
     try:
         with_signals_deferred(lambda: signal.raise_signal(number), drop_alarm=True)

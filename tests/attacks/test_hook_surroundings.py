@@ -111,7 +111,7 @@ def needs_strace() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("call", ["linkat", "mkdirat", "renameat", "unlinkat"])
-def test_an_alarm_at_any_system_call_leaves_either_all_or_none_of_the_files_written(
+def test_a_hook_writes_all_files_or_no_file_if_an_alarm_interrupts_any_system_call(
     bundle: Path, call: str
 ) -> None:
     needs_strace()
@@ -358,7 +358,7 @@ def test_a_hook_line_whose_rootfs_is_a_symlink_is_refused(bundle: Path) -> None:
     assert "symlink" in answer.stderr
 
 
-def test_a_symlink_to_a_machine_in_the_machines_directory_is_followed(
+def test_a_symlink_in_the_machines_directory_is_followed_to_the_machine(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the link in /var/lib/machines is followed, not one at its end."""
@@ -380,7 +380,7 @@ def test_a_symlink_to_a_machine_in_the_machines_directory_is_followed(
     ("owner", "is_refused"), [(5 * 65536, False), (0, False), (1000, False), (5 * 65536 + 65535, True)]
 )
 @pytest.mark.parametrize("kind", ["owner", "group"])
-def test_a_machine_directory_is_refused_if_its_owner_is_after_the_first_id_of_a_machine_range(
+def test_a_machine_directory_is_refused_if_its_owner_is_in_a_machine_range_but_is_not_the_first_id(
     bundle: Path, kind: str, owner: int, is_refused: bool
 ) -> None:
     """The guessed range of ids began at the owner, and reached into the range of another machine."""
@@ -658,7 +658,7 @@ def test_the_hook_install_command_opens_the_container_directory_only_once(
 # --- the sandbox
 
 
-def test_a_kernel_without_system_call_filters_is_an_error(
+def test_starting_the_sandbox_fails_on_a_kernel_without_system_call_filters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from templater.sandbox import allowed_calls
@@ -727,7 +727,7 @@ def test_a_hook_line_with_too_many_triggers_is_refused(bundle: Path) -> None:
     assert "100 triggers were given, more than the limit of 16" in answer.stderr
 
 
-def test_a_hook_renders_when_sigchld_is_ignored(bundle: Path) -> None:
+def test_a_hook_renders_even_if_sigchld_is_ignored(bundle: Path) -> None:
     code = (
         "import os,signal,sys;signal.signal(signal.SIGCHLD,signal.SIG_IGN);os.execv(sys.argv[1],sys.argv[1:])"
     )
@@ -969,7 +969,7 @@ def test_a_mount_point_is_resolved_through_a_link_on_a_file_system_that_is_alrea
         assert answer.returncode == code, answer.stderr
 
 
-def test_a_file_that_exists_already_is_refused_if_a_new_mount_hides_it(bundle: Path) -> None:
+def test_an_existing_file_is_refused_as_target_if_a_new_mount_would_hide_the_file(bundle: Path) -> None:
     """The second start logged "0 written, 1 unchanged", and the container did not see the file."""
     rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
     mount_at(bundle, "/etc/app/conf")
@@ -1135,7 +1135,7 @@ def test_the_hook_status_command_runs_no_hook_of_an_untrusted_bundle(bundle: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-def test_a_stop_signal_at_any_system_call_leaves_either_all_or_none_of_the_files_written(
+def test_a_hook_writes_all_files_or_no_file_if_a_stop_signal_interrupts_a_system_call(
     bundle: Path, number: str
 ) -> None:
     needs_strace()
@@ -1157,7 +1157,7 @@ def test_a_stop_signal_at_any_system_call_leaves_either_all_or_none_of_the_files
 
 
 @pytest.mark.parametrize("word", ["-n other", "-nother", "--name other", "--name=other"])
-def test_a_restored_snapshot_belongs_to_the_container_in_the_command_line_of_lxc_snapshot(
+def test_a_snapshot_is_restored_from_the_container_that_the_lxc_snapshot_command_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
     for folder in ("victim/snaps/snap0", "other/snaps/snap0", "restored"):

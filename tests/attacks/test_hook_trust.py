@@ -156,7 +156,7 @@ def test_a_hook_takes_no_image_or_description_from_a_directory_that_others_can_w
         (65534, 65534, "0775", True),  # in a user namespace, any user and any group
     ],
 )
-def test_a_directory_counts_as_shared_only_if_a_user_besides_its_owner_and_root_can_write_to_it(
+def test_a_directory_counts_as_shared_only_if_a_user_other_than_its_owner_and_root_can_write_to_it(
     uid: int, gid: int, how: str, shared: bool, container: Path
 ) -> None:
     share(container, how)
@@ -424,7 +424,7 @@ def test_a_link_of_another_user_above_a_root_filesystem_is_refused(
 
 
 @pytest.mark.parametrize("spelling", ["rootfs", "rootfs/", "rootfs/.", "rootfs/etc/..", "x/../rootfs"])
-def test_a_root_filesystem_that_is_a_link_is_refused_in_every_spelling(
+def test_a_root_filesystem_that_is_a_link_is_refused_under_every_spelling_of_its_path(
     spelling: str, container: Path
 ) -> None:
     """The kernel follows a link before a further component."""
@@ -482,7 +482,7 @@ def test_a_magic_link_leads_to_the_directory_that_the_kernel_opens(tmp_path: Pat
 
 
 @as_root
-def test_a_cache_or_allowed_directory_behind_a_link_in_a_directory_of_another_user_is_not_used(
+def test_a_link_in_a_directory_of_another_user_is_not_followed_to_a_cache_or_an_allowed_directory(
     tmp_path: Path,
 ) -> None:
     """Below a sticky directory, a user made the missing directory of --cache, with a link in it."""
@@ -501,7 +501,7 @@ def test_a_cache_or_allowed_directory_behind_a_link_in_a_directory_of_another_us
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize("name", ["templates/a", "templates", "metadata.yaml"])
 @pytest.mark.parametrize("owner", [1234, 0])
-def test_no_private_file_of_root_in_the_directory_of_another_user_is_rendered(
+def test_a_private_file_of_root_is_not_rendered_from_a_directory_of_another_user(
     owner: int, name: str, container: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The owner of the container's directory moved a secret file of root to the name of a template."""
@@ -530,7 +530,7 @@ def test_no_private_file_of_root_in_the_directory_of_another_user_is_rendered(
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
-def test_a_private_file_is_not_rendered_if_a_user_renamed_a_directory_of_root_to_templates(
+def test_a_private_file_is_not_rendered_if_a_user_gave_a_directory_of_root_the_name_templates(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner of the container's directory may rename even root's directories in it."""
@@ -619,7 +619,7 @@ def test_thousands_of_missing_directories_are_made(tmp_path: Path) -> None:
         (0o775, 0, "acl of a reader", False), (0o775, 0, "acl of a writer", True),
     ],
 )  # fmt: skip
-def test_users_who_can_write_to_the_templates_directory_cannot_move_a_private_file_into_it(
+def test_a_private_template_is_refused_if_other_users_can_write_to_the_templates_directory(
     container: Path, mode: int, gid: int, acl: str, is_refused: bool
 ) -> None:
     templates = container / "templates"
@@ -638,7 +638,9 @@ def test_users_who_can_write_to_the_templates_directory_cannot_move_a_private_fi
 
 
 @as_root
-def test_the_owner_of_the_templates_directory_cannot_move_a_private_file_into_it(container: Path) -> None:
+def test_a_private_template_of_root_is_refused_if_another_user_owns_the_templates_directory(
+    container: Path,
+) -> None:
     (container / "templates").mkdir()
     (container / "templates/a").write_text("token")
     (container / "templates/a").chmod(0o600)
@@ -732,7 +734,7 @@ def test_every_spelling_of_a_root_filesystem_path_leads_into_the_container_that_
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
-def test_the_lxc_hook_never_reads_a_container_that_replaces_the_opened_one(
+def test_the_lxc_hook_never_reads_a_container_that_replaces_the_opened_container(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With --state, image and root filesystem came from two containers."""
@@ -785,7 +787,7 @@ def test_the_oci_hook_reads_no_description_of_a_bundle_that_replaces_the_opened_
 
 
 @pytest.mark.parametrize("path", ["rootfs", "sub/deep/rootfs"])
-def test_a_root_filesystem_below_the_open_bundle_is_not_opened_by_its_path(
+def test_a_root_filesystem_below_an_open_bundle_is_opened_relative_to_the_bundle(
     container: Path, path: str
 ) -> None:
     """The names of two bundles of root were exchanged, so one got the password of the other."""
@@ -802,7 +804,7 @@ def test_a_root_filesystem_below_the_open_bundle_is_not_opened_by_its_path(
 
 @as_root
 @pytest.mark.parametrize("owner", [1234, 0])
-def test_an_allowed_directory_is_refused_if_its_link_leads_through_a_directory_of_another_user(
+def test_an_allowed_directory_that_is_a_link_is_refused_if_the_link_leads_through_a_directory_of_another_user(
     owner: int, tmp_path: Path
 ) -> None:
     """The user exchanged the directory with a link while its path was resolved."""
@@ -853,7 +855,7 @@ def test_root_opens_no_description_and_changes_no_archive_through_a_link_of_anot
 
 
 @as_root
-def test_a_directory_that_the_group_of_the_hook_process_can_write_is_shared_unless_the_group_is_private(
+def test_a_directory_counts_as_shared_if_the_group_of_the_hook_can_write_to_it_and_is_not_private(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In some systems, the primary group of all users is the group "users"."""
@@ -967,7 +969,7 @@ def test_a_directory_is_shared_if_a_second_group_with_the_same_id_has_another_me
 
 
 @as_root
-def test_group_members_are_looked_up_only_if_a_group_other_than_0_can_write(
+def test_group_members_are_looked_up_only_if_a_group_other_than_0_can_write_to_the_directory(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """LXC makes directories that the group 0 can write. The members of this group count as root."""
@@ -1155,7 +1157,7 @@ def test_attack_33_an_id_map_is_not_guessed_from_the_owner_of_the_root_directory
 @as_root
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize(("owner", "is_refused"), [(1_001_000, True), (1_000_000, False), (0, False)])
-def test_attack_33_only_root_of_the_container_or_the_host_may_own_the_given_root_filesystem(
+def test_attack_33_a_given_root_filesystem_must_belong_to_root_of_the_container_or_to_root_of_the_host(
     owner: int, is_refused: bool, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With ``--rootfs``, the hook did not use lxc.idmap, and the container's root could choose the map."""
@@ -1371,7 +1373,9 @@ def test_attack_74_apply_detects_a_replaced_source_even_if_the_source_path_has_b
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
 @pytest.mark.parametrize("way", ["image", "rootfs"])
-def test_an_opened_source_is_refused_if_another_instance_now_has_its_path(way: str, container: Path) -> None:
+def test_an_opened_source_is_refused_if_another_instance_now_has_the_path_of_the_source(
+    way: str, container: Path
+) -> None:
     """The owner of the directory above exchanged the names of two instances of root."""
     other = container.parent / "c2"
     (other / "rootfs").mkdir(parents=True)
@@ -1424,7 +1428,7 @@ def test_root_changes_no_tree_through_a_link_of_another_user(tmp_path: Path) -> 
         open_directory(str(tmp_path / "file"))
 
 
-def test_apply_writes_its_record_only_beside_the_root_filesystem_that_apply_changed(
+def test_apply_writes_its_record_only_next_to_the_root_filesystem_that_apply_changed(
     container: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The names of two instances were exchanged before the record was opened."""
@@ -1571,7 +1575,7 @@ def test_the_temporary_file_of_an_image_with_private_files_is_private(
     ("command", "name"),
     [("check", "templater.toml"), ("check", "c1.yaml"), ("test", "tests/a.yaml")],
 )
-def test_check_and_test_show_no_private_file_of_root_from_a_directory_of_another_user(
+def test_the_check_and_test_commands_show_no_private_file_of_root_from_a_directory_of_another_user(
     tmp_path: Path, command: str, name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The error about the file showed a line of it."""
@@ -1679,7 +1683,7 @@ def test_export_takes_the_content_and_the_mode_from_the_same_opened_file(
 
 @as_root
 @pytest.mark.parametrize("kind", ["file", "directory"])
-def test_an_image_is_private_if_a_user_swaps_a_private_file_with_another_file_while_root_packs_it(
+def test_an_image_is_private_if_a_user_swaps_a_private_file_with_another_file_while_root_packs_the_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """templater opened a name twice, and judged only what the name was at first."""
@@ -1757,7 +1761,7 @@ def test_a_link_or_file_of_root_in_a_sticky_directory_counts_as_changeable(kind:
 
 @as_root
 @pytest.mark.parametrize("way", ["{}", "/proc/self/root{}", "/proc/{pid}/cwd", "{}/c1/rootfs/lx"])
-def test_the_hook_status_command_does_not_run_a_line_of_another_program(
+def test_the_hook_status_command_does_not_run_a_hook_line_that_templater_did_not_write(
     container: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The files of a nested container belonged to uid 0, too, and its line ran as root of the host."""

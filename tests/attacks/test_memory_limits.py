@@ -241,7 +241,9 @@ def test_a_file_with_half_a_gigabyte_of_extended_attributes_is_refused(tmp_path,
         open_contents(path).parts()
 
 
-def test_the_attributes_of_templates_in_a_directory_count_like_their_data(tmp_path, monkeypatch):
+def test_the_attributes_of_templates_in_a_directory_count_towards_the_size_limit_of_the_templates(
+    tmp_path, monkeypatch
+):
     files = [(f"templates/{number}", b"") for number in range(50)]
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/a", b""), *files)
     monkeypatch.setattr("os.listxattr", lambda *_, **__: ["user.a"], raising=False)

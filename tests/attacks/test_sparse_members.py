@@ -182,7 +182,9 @@ def unordered(records: Records, choose: random.Random) -> Records:
 
 
 @pytest.mark.slow
-def test_attack_75_random_sparse_members_are_refused_or_read_as_by_gnu_tar(tmp_path: Path) -> None:
+def test_attack_75_templater_refuses_random_sparse_members_or_reads_them_as_gnu_tar_does(
+    tmp_path: Path,
+) -> None:
     choose, count = random.Random(20261129), 0
     for _ in range(3000):
         layout = choose.choice(FORMATS)

@@ -207,7 +207,7 @@ def test_a_hook_has_a_total_time_limit(words, image, monkeypatch, capfd):
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 @pytest.mark.usefixtures("restored_process")
-def test_planning_and_preparing_the_files_of_a_hook_have_only_the_time_that_rendering_did_not_use(
+def test_a_hook_plans_and_prepares_files_only_in_the_time_that_rendering_did_not_use(
     image, monkeypatch, capfd
 ):
     """Rendering took nearly the whole limit, and 20,000 files needed nine more seconds of processor time."""
@@ -228,7 +228,7 @@ def test_planning_and_preparing_the_files_of_a_hook_have_only_the_time_that_rend
     assert len(list(Path(image, "rootfs/etc").iterdir())) == RULES
 
 
-def test_compiling_and_both_renders_of_a_hook_have_one_deadline(image, monkeypatch):
+def test_a_hook_that_renders_again_after_an_error_in_cached_code_keeps_its_deadline(image, monkeypatch):
     """After an error in cached code, the hook renders again from the sources."""
     deadlines = []
 

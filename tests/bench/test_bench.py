@@ -53,7 +53,7 @@ def test_a_benchmark_case_with_different_engine_outputs_is_reported_and_not_meas
     assert "WEB01" in comparison.wrong[0]
 
 
-def test_a_benchmark_ratio_is_the_time_of_another_engine_divided_by_that_of_templater():
+def test_a_benchmark_ratio_is_the_time_of_another_engine_divided_by_the_time_of_templater():
     times = {("hosts", "templater"): 2000.0, ("hosts", "jinja2"): 5000.0}
     assert "2.50 x" in table("render", times, [CASES[1]])
 
@@ -74,7 +74,7 @@ def test_the_versions_before_and_after_the_security_changes_write_equal_files(tm
         assert [compare(case, pair, Ground(tmp_path)) for case in SAMPLES] == [8, 6, 3, 3, 2, 3, 4, 3]
 
 
-def test_the_slowdown_limit_does_not_apply_to_the_comparison_with_plain_writing():
+def test_the_slowdown_limit_does_not_apply_to_the_comparison_with_unprotected_writing():
     fast, slow = Series(), Series()
     fast.rounds = [(Times(10, 5), Times(10.5, 5)), (Times(20, 5), Times(22, 5)), (Times(10, 5), Times(99, 5))]
     slow.rounds = [(Times(1, 1), Times(2, 3))]

@@ -220,7 +220,7 @@ def test_system_files_that_belong_to_an_ordinary_user_or_group_are_listed(path, 
     assert not observed(CHECK, replace(an_image(names=names), root_uid=1000, root_gid=entry.gid))
 
 
-def test_programs_that_a_user_of_a_service_can_change_are_listed_with_low_severity():
+def test_programs_that_a_service_user_can_change_are_listed_with_low_severity():
     names = [
         Name("rootfs/usr/bin/sudo", Entry(FILE, 0o4755, uid=33)),
         Name("rootfs/bin/bash", Entry(FILE, 0o775, gid=33)),
@@ -302,7 +302,7 @@ def test_a_directory_or_unit_or_script_that_a_service_user_can_change_is_listed(
         (a_link("rootfs/etc/systemd/system/x.timer", "/srv/x"), [Name("rootfs/srv/x", Entry(FILE, uid=33))]),
     ],
 )
-def test_a_link_to_a_program_or_unit_is_listed_if_users_of_a_service_can_replace_the_target(link, others):
+def test_a_link_to_a_program_or_unit_is_listed_if_a_service_user_can_replace_the_target(link, others):
     message = f"a system user or group other than root can replace the targets of the links '{link.path[6:]}'"
     assert observed(CHECK, an_image(names=[link, *others])) == [("low", link.path, message)]
 
@@ -329,7 +329,7 @@ def test_files_that_belong_to_services_by_design_have_no_finding(path, entry):
     assert not observed(CHECK, an_image(names=[Name(f"rootfs/{path}", entry)]))
 
 
-def test_a_link_to_a_program_has_no_finding_if_no_user_of_a_service_can_replace_the_target():
+def test_a_link_to_a_program_has_no_finding_if_no_service_user_can_replace_the_target():
     names = [
         a_link("rootfs/usr/bin/x", "../share/x/x"),
         Name("rootfs/usr/share/x/x", Entry(FILE, 0o755, gid=33)),
@@ -382,9 +382,7 @@ def test_world_writable_entries_are_found_in_every_system_directory(name):
         ("dev proc run sys usr/tmp", False),
     ],
 )
-def test_a_directory_with_the_sticky_bit_is_harmless_only_outside_the_directories_of_the_system(
-    folders, found
-):
+def test_a_world_writable_sticky_directory_is_reported_only_in_some_system_directories(folders, found):
     for folder in folders.split():
         name = Name(f"rootfs/{folder}/x", Entry(DIRECTORY, 0o1777))
         observations = observed(CHECK, an_image(names=[name]))
@@ -528,5 +526,5 @@ def test_one_user_with_uid_0_has_no_finding():
         ("etc/a", "b/../c", ""), ("x/y/z", "../b/../c", ""), ("x/y/z", "/b/..", ""),
     ],
 )  # fmt: skip
-def test_a_link_target_is_resolved_unless_dot_dot_follows_a_name(path, target, inside):
+def test_a_link_target_is_resolved_unless_dot_dot_comes_after_a_directory_name(path, target, inside):
     assert _target_inside(path, target) == inside

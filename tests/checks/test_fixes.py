@@ -94,7 +94,7 @@ def test_a_safe_fix_changes_only_the_intended_text_of_a_template(before, after):
         ("{% for a, b in devices %}{{ a }}\n{% endfor %}", "{% for a, b in devices sorted %}{{ a }}\n{% endfor %}"),
     ],
 )  # fmt: skip
-def test_a_fix_that_changes_the_written_files_is_unsafe(before, after):
+def test_a_fix_that_changes_the_written_files_is_applied_only_if_unsafe_fixes_are_allowed(before, after):
     wrong = image(MOTD, t=before)
     assert fixed(wrong, unsafe=False).changes(wrong) == {}
     assert fixed(wrong).changes(wrong) == {"templates/t": (before.encode(), after.encode())}

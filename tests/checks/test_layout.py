@@ -153,7 +153,7 @@ def test_a_finding_about_a_directory_is_reported_once_for_all_its_members():
     assert severities(CHECK, an_image(names=["state/a", "state/b", a_folder("state")])) == ["medium"]
 
 
-def test_a_backup_beside_the_image_gives_a_finding_of_high_severity():
+def test_a_backup_directory_in_an_image_gives_a_finding_of_high_severity():
     image = an_image(names=["backup/container/metadata.yaml"])
     assert [(place, severity) for severity, place, _ in observed(CHECK, image)] == [("backup", "high")]
 

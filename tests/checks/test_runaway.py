@@ -78,7 +78,7 @@ def test_a_template_that_may_never_end_gives_a_finding_of_medium_severity(text):
         ('{{ "a"|ljust:20000|make_list|join:"" }}', []),
     ],
 )
-def test_joining_a_long_text_which_takes_pongo2_hours_gives_a_finding(text, found):
+def test_a_join_filter_that_takes_pongo2_hours_gives_a_finding(text, found):
     image = an_image(RULE, {"t": text})
     assert severities(CHECK, image) == found
     assert all("the filter 'join' gets a text of" in message for *_, message in observed(CHECK, image))
@@ -151,7 +151,7 @@ LOOPS = '{% for a in "0123456789" %}' * 9 + "x" + "{% endfor %}" * 9
         "{% if config_get('user.x','') %}{% if trigger %}a{% elif 1 %}" + LOOPS + "{% endif %}{% endif %}",
     ],
 )
-def test_a_loop_that_a_condition_hides_gives_a_finding_of_medium_severity(text):
+def test_a_runaway_loop_in_a_branch_that_did_not_run_gives_a_finding_of_medium_severity(text):
     limits = Limits(seconds=3.0, total=4.0, steps=100_000)
     assert severities(CHECK, an_image(RULE, {"t": text}, limits=limits)) == ["medium"]
 

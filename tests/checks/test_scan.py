@@ -412,7 +412,7 @@ def test_the_extended_attributes_of_an_image_directory_are_seen_like_those_of_an
     assert {path for path, names in found.items() if "user.a" in names} == {"rootfs/file", "rootfs/etc"}
 
 
-def test_a_template_that_is_a_hard_link_has_the_content_of_another_template(tmp_path):
+def test_a_template_that_is_a_hard_link_has_the_content_of_the_linked_template(tmp_path):
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
         for name, kind, target, data in (
             ("", tarfile.DIRTYPE, "", b""),

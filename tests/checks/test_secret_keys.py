@@ -66,7 +66,7 @@ def test_a_device_is_secret_as_a_whole_if_one_of_its_keys_is_secret():
     assert not SECRETS.hides([Origin("devices.eth0", "local")])
 
 
-def test_names_with_dots_of_devices_and_their_keys_are_compared_completely():
+def test_a_secret_key_of_a_device_is_recognised_even_if_both_names_contain_dots():
     assert SECRETS.hides([Origin("devices.my.vpn.user.secret.db", "local")])
 
 
@@ -85,7 +85,9 @@ def test_names_with_dots_of_devices_and_their_keys_are_compared_completely():
         ("{{ config.a|nosuch }}", False),  # does not compile, so it reads nothing
     ],
 )  # fmt: skip
-def test_a_template_may_read_a_secret_key_by_its_name_or_in_a_map_that_contains_it(text, secret):
+def test_a_template_counts_as_reading_a_secret_key_only_if_it_may_read_the_key_or_a_map_with_the_key(
+    text, secret
+):
     names = names_read(Source("t", text), "v6.1")
     assert SECRETS.may_be_read(names) == secret
     assert not SecretKeys([Instance("c1", config={"user.role": "web"})]).may_be_read(names)
@@ -108,7 +110,7 @@ def an_instance(**config):
     return Instance("c1", config={"user.password": "hunter2", **config})
 
 
-def test_a_finding_about_a_file_whose_template_reads_a_secret_has_only_the_texts_of_its_check(tmp_path):
+def test_if_a_template_reads_a_secret_each_finding_about_its_file_has_only_general_texts(tmp_path):
     text = '\n{{ config_get("user.password", "")|upper }} x\n{{ instance.nmae }}\n'
     found, redacted = texts(tmp_path / "image", text, instances=(an_instance(),))
     assert any("HUNTER2" in message for _, _, message, _ in found)
@@ -117,7 +119,7 @@ def test_a_finding_about_a_file_whose_template_reads_a_secret_has_only_the_texts
     assert [each[:2] for each in redacted] == [each[:2] for each in found]
 
 
-def test_an_error_of_a_template_that_reads_a_secret_has_only_the_texts_of_its_check(tmp_path):
+def test_if_a_template_reads_a_secret_the_finding_about_its_error_has_only_general_texts(tmp_path):
     text = "{% set x = config_get('user.password', '')|make_list|join:\"'\" %}{{ 1|yesno:x }}\n"
     found, redacted = texts(tmp_path / "image", text, instances=(an_instance(),))
     assert any("h'u'n't'e'r'2" in message for _, _, message, _ in found)
@@ -151,7 +153,7 @@ def test_secrets_of_an_instance_that_templater_toml_names_count_as_secrets(tmp_p
     assert "HUNTER2" not in str(redacted)
 
 
-def test_if_parsing_takes_too_long_every_template_counts_as_one_that_reads_a_secret(tmp_path, monkeypatch):
+def test_if_parsing_takes_too_long_every_template_counts_as_reading_a_secret(tmp_path, monkeypatch):
     monkeypatch.setattr("templater.checks.secret_keys.MAX_SECONDS", -1)
     _, redacted = texts(tmp_path / "image", "no address\n", instances=(an_instance(),))
     assert ("hosts", 1, "a line of /etc/hosts that lacks an address or a name", "") in redacted

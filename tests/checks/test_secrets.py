@@ -23,7 +23,7 @@ def test_attack_50_a_secret_in_a_world_readable_file_is_found(mode):
 
 
 @pytest.mark.parametrize("key", ["user.passphrase", "user.api-key", "user.API_KEY", "user.apikey"])
-def test_every_key_that_reports_redact_is_a_secret(key):
+def test_every_key_whose_value_is_redacted_in_reports_counts_as_a_secret(key):
     assert len(found("", f"{{{{ config_get('{key}', '') }}}}")) == 1
 
 
@@ -155,7 +155,7 @@ def test_a_map_of_secrets_that_a_template_prints_in_any_way_is_found(text, name)
     assert f"the template writes '{name}' to '/etc/a', mode 0644" in messages
 
 
-def test_a_loop_finds_a_secret_in_a_name_that_is_also_a_map():
+def test_a_secret_that_a_loop_prints_is_found_even_if_the_variable_was_a_map_before():
     text = (
         "{% set c = config %}{% set c = config_get('user.password', '') %}{% for x in c %}{{ x }}{% endfor %}"
     )
@@ -196,7 +196,7 @@ ERRORS_IN_MACROS = [
 
 
 @pytest.mark.parametrize("text", ERRORS_IN_MACROS)
-def test_attack_50_a_secret_that_an_error_in_a_macro_quotes_is_found(text):
+def test_attack_50_a_secret_is_found_even_if_only_an_error_in_a_macro_quotes_the_secret(text):
     template = text.replace("VALUE", "config_get('user.password', '')")
     assert b"hunter2" in rendered(template, "v4")
     image = an_image(rules("/etc/a: {when: [create], template: t}"), {"t": template})
@@ -263,7 +263,7 @@ def test_a_computed_name_of_a_configuration_key_is_found(text, places):
         "{% set l = [config_get] %}{{ l[0]('a'|upper) }}",
     ],
 )
-def test_a_computed_key_name_is_found_even_if_a_macro_or_a_list_passes_it_on(text):
+def test_a_computed_key_name_is_found_even_if_the_template_uses_a_macro_or_a_list(text):
     assert {(severity, message) for severity, _, message in found("", text)} == {("info", COMPUTED)}
 
 
@@ -365,7 +365,7 @@ def test_attack_50_a_file_that_exists_keeps_its_mode():
             ] * count
 
 
-def test_attack_50_a_file_that_a_symlink_names_keeps_its_mode():
+def test_attack_50_an_existing_file_behind_a_symlink_keeps_its_mode():
     names = [a_link("rootfs/etc/a", "b"), a_file("rootfs/etc/b", 0o644)]
     assert observed(CHECK, an_image(rules(PRIVATE), {"t": TEXT}, names))
     names = [a_link("rootfs/etc/a", "missing")]
@@ -374,7 +374,7 @@ def test_attack_50_a_file_that_a_symlink_names_keeps_its_mode():
 
 @pytest.mark.parametrize("path", ["//etc/a", "/etc/../etc/a", "/lib/a"])
 @pytest.mark.parametrize("is_first", [False, True])
-def test_attack_50_a_rule_that_may_create_the_file_of_another_rule_decides_its_mode(path, is_first):
+def test_attack_50_a_private_mode_does_not_count_if_another_rule_may_create_the_file(path, is_first):
     other = f"{path}: {{when: [start], template: u}}"
     chosen = [other, PRIVATE] if is_first else [PRIVATE, other]
     image = an_image(rules(*chosen), {"t": TEXT, "u": "x"}, [a_link("rootfs/lib", "etc")])

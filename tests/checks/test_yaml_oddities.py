@@ -45,6 +45,6 @@ def test_an_ordinary_metadata_yaml_has_no_finding():
         ("x: &ok {/a: {template: bomb}}\ntemplates:\n  /a: {template: h, when: [start]}\n  <<: *ok\n", 1),
     ],
 )
-def test_rules_that_incus_7_reads_differently_give_a_finding_of_high_severity(text, found):
+def test_rules_that_incus_7_reads_differently_than_other_daemons_give_a_finding_of_high_severity(text, found):
     image = an_image("architecture: x86_64\ncreation_date: 1\n" + text)
     assert severities("metadata", image).count("high") == found

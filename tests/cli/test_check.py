@@ -177,7 +177,7 @@ def test_the_path_of_a_file_in_an_image_stands_for_the_image(parts, capsys, give
         ("templater.toml", "templater.toml"),
     ],
 )
-def test_the_relative_path_of_an_image_file_stands_for_the_image_in_the_working_directory(
+def test_a_relative_path_of_a_file_in_an_image_stands_for_the_image_in_the_working_directory(
     parts, monkeypatch, path, image
 ):
     monkeypatch.chdir("image")

@@ -122,7 +122,7 @@ def test_the_search_for_unknown_names_ends_after_two_seconds(monkeypatch, capsys
     )
 
 
-def test_templates_with_the_same_text_and_properties_are_searched_once(capsys):
+def test_templates_with_the_same_text_and_properties_are_searched_once_for_unknown_names(capsys):
     rules = [
         Rule("/a", "a", ("start",)), Rule("/b", "b", ("start",)), Rule("/c", "c", ("start",)),
         Rule("/d", "missing", ("start",)), Rule("/e", "", ("start",)),
@@ -158,7 +158,7 @@ def compared(monkeypatch):
     return plans
 
 
-def test_the_notes_of_both_sides_of_a_comparison_are_printed_once(compared, capsys):
+def test_a_note_that_both_sides_of_a_comparison_have_is_printed_only_once(compared, capsys):
     first, second = Side("a", "b"), Side("b", "c")
     found = compared(first, second)
     assert [(before.notes[-1], after.notes[-1]) for before, after in found] == [
@@ -170,7 +170,7 @@ def test_the_notes_of_both_sides_of_a_comparison_are_printed_once(compared, caps
     assert capsys.readouterr().err == "".join(f"note: {line}\n" for line in lines)
 
 
-def test_a_comparison_error_names_the_option_that_causes_it_if_only_the_second_side_fails(compared):
+def test_if_only_the_second_side_of_a_comparison_fails_the_error_names_the_options_of_this_side(compared):
     with pytest.raises(InputError) as caught:
         compared(Side(), Side(error=InputError("broken", notes=("first",))))
     assert caught.value.explain() == "broken\nfirst\nthis error occurs only with --set"
@@ -203,7 +203,9 @@ def test_the_set_option_suggests_a_similar_key_if_no_template_reads_the_given_ke
         ({}, ["p", "q"], "profile 'q' sets 'user.a', but 'c1' itself does not"),
     ],
 )
-def test_a_note_names_the_profile_that_sets_a_key_if_unset_cannot_remove_the_key(own, profiles, note, capsys):
+def test_if_the_unset_option_cannot_remove_a_key_a_note_names_the_profile_that_sets_the_key(
+    own, profiles, note, capsys
+):
     given = Instance(config=own, profiles=tuple(Profile(name, {"user.a": "2"}) for name in profiles))
     found = OtherSide(unset=("user.a",), set=("user.b=1",)).configured(given)
     assert found.config == {"user.b": "1"}
@@ -239,7 +241,7 @@ def test_contradicting_options_of_a_comparison_are_refused(given, rootfs, instan
 
 
 @pytest.mark.parametrize("words", [("image", "edit"), ("image", "template", "edit"), ("store", "edit")])
-def test_the_file_for_an_editor_has_an_extension_for_the_type_of_the_text(
+def test_the_extension_of_the_file_for_an_editor_depends_on_the_type_of_the_text(
     words, tmp_path, monkeypatch, capsys
 ):
     asked = []
@@ -341,7 +343,7 @@ def test_an_alias_is_moved_only_on_request(options, moved, monkeypatch, capsys):
         ([b"\x1f\x8b1"], ["{}.tar.gz"]),
     ],
 )
-def test_store_export_gives_a_prefix_only_to_the_metadata_file_of_a_split_image(
+def test_store_export_adds_a_prefix_only_to_the_file_name_of_the_metadata_of_a_split_image(
     contents, names, tmp_path, monkeypatch, capsys
 ):
     paths = []
@@ -386,7 +388,7 @@ def test_only_given_fields_of_a_rule_are_changed(when, fields):
     assert template._fields(given) == fields
 
 
-def test_a_removed_remote_is_named(tmp_path, monkeypatch, capsys):
+def test_the_remote_remove_command_prints_the_name_of_the_removed_remote(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert main(["remote", "add", "mine", "https://images.example.org"]) == 0
     capsys.readouterr()
@@ -397,7 +399,7 @@ def test_a_removed_remote_is_named(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("options", "message"), [((), "it is running"), (("--force",), "'os' is not KEY=VALUE")]
 )
-def test_a_running_container_is_published_only_by_force(
+def test_a_running_container_is_published_only_with_the_force_option(
     options, message, container, tmp_path, monkeypatch, capsys
 ):
     def refuse(path):
@@ -764,7 +766,7 @@ def container(tmp_path):
 @pytest.mark.parametrize(
     ("stdin", "stderr", "kept"), [(True, True, ["serial"]), (True, False, []), (False, True, [])]
 )
-def test_publish_asks_on_a_terminal_which_properties_of_the_build_to_keep(
+def test_publish_asks_on_a_terminal_which_properties_of_the_base_image_to_keep(
     stdin, stderr, kept, container, monkeypatch
 ):
     asked = []

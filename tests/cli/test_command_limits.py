@@ -363,7 +363,7 @@ def test_a_processor_limit_that_the_user_sets_does_not_grow_while_a_command_pack
     ("limit", "words"),
     [("command-time=1", "longer than 1 seconds"), ("command-processor=1", "1 seconds of processor time")],
 )
-def test_the_limits_end_a_command_that_waits_for_a_program_that_packs(limit, words):
+def test_the_limits_end_a_command_even_while_it_waits_for_a_packing_program(limit, words):
     """The timer of the processor time does not run while this process waits."""
     with pytest.raises(LimitError, match=words), guard(parse([limit], (COMMAND,))):
         input_size.begin_packing()
@@ -452,7 +452,7 @@ with command_limits.guard(parse(["command-processor=1"], (COMMAND,))):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGXCPU
 
 
-def test_the_kernel_limit_on_processor_time_follows_the_limit_of_the_command():
+def test_the_kernel_limit_on_processor_time_is_set_from_the_limit_of_the_command():
     before = resource.getrlimit(resource.RLIMIT_CPU)
     with guard(parse(["command-processor=100"], (COMMAND,))):
         soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
@@ -544,7 +544,7 @@ def test_the_remaining_time_is_infinite_unless_a_limit_applies():
         assert 7 < processor_left() < 8.001
 
 
-def test_a_list_of_instances_counts_as_five_times_its_size(monkeypatch):
+def test_an_instance_list_counts_as_input_of_five_times_its_size(monkeypatch):
     counted = []
     monkeypatch.setattr(command_limits, "received", counted.append)
     listed = b'[{"name": "a"}, {"name": "b"}]'
@@ -609,7 +609,7 @@ def test_a_command_fetches_its_image_within_its_limits(src, used, guards, monkey
 
 
 @pytest.mark.parametrize("downloads", [True, False])
-def test_the_limits_apply_even_if_the_function_of_a_command_takes_no_limits(downloads, guards):
+def test_a_command_is_limited_even_if_its_function_has_no_limits_parameter(downloads, guards):
     run = command_limits.guarded_alone(lambda word, **options: (word, options), downloads=downloads)
     assert run("word", limits="limits", other=1) == ("word", {"other": 1})
     assert guards == [("limits", {"downloads": downloads}), "end"]

@@ -278,7 +278,9 @@ def test_each_kind_of_error_has_its_exit_code_and_no_traceback(error, code, text
         (["image", "scan"], None), (["qqq"], None),
     ],
 )  # fmt: skip
-def test_an_unknown_word_is_answered_with_the_command_that_the_user_probably_wants(words, suggestion, capfd):
+def test_the_error_about_an_unknown_command_suggests_a_command_with_a_similar_name_or_purpose(
+    words, suggestion, capfd
+):
     code, _, err = said(capfd, *words)
     asked = f"; did you mean '{suggestion}'?" if suggestion else ""
     assert (code, err.splitlines()[-1]) == (2, f"Error: unknown command '{words[-1]}'{asked}")
@@ -288,7 +290,7 @@ def test_an_unknown_word_is_answered_with_the_command_that_the_user_probably_wan
     ("error", "code"),
     [(KeyboardInterrupt(), 130), (click.Abort(), 130), (click.UsageError("wrong"), 2), (None, 0)],
 )
-def test_an_interrupted_command_ends_with_the_code_of_shells(error, code, monkeypatch, capfd):
+def test_an_interrupted_command_ends_with_the_exit_code_that_shells_use(error, code, monkeypatch, capfd):
     def end(package):
         if error is not None:
             raise error
@@ -302,7 +304,7 @@ def test_an_interrupted_command_ends_with_the_code_of_shells(error, code, monkey
 @pytest.mark.parametrize(
     "place", ["templater.cli.commands.schema.output.write", "templater.cli.main.terminal.end_pager"]
 )
-def test_a_command_whose_reader_has_gone_ends_quietly(place, monkeypatch, capfd):
+def test_a_command_ends_quietly_if_the_reader_of_its_output_closes_the_pipe(place, monkeypatch, capfd):
     def broken(*_):
         raise BrokenPipeError
 

@@ -93,7 +93,7 @@ def test_completion_in_bash_replaces_only_the_text_after_the_last_word_break(lin
     st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" ")),
     st.sampled_from(["", "'", '"']),
 )
-def test_a_shell_parses_a_completed_word_with_quotes_to_the_original_text(word, quote):
+def test_a_shell_parses_a_quoted_completion_to_the_original_text(word, quote):
     line = CommandLine(("templater", ""), quote, 0)
     if word:
         if quote != '"':  # between double quotes, shlex treats $ and ` as no shell does
@@ -291,7 +291,7 @@ def test_the_completion_script_of_each_shell_is_printed(capfd):
     ("line", "start", "quote"),
     [("te", 0, ""), ("a:b", 2, ""), ("a 'b", 0, "'"), ("'b", 0, "'"), ("a@", 1, ""), ("'a'b", 0, "")],
 )
-def test_completion_knows_where_the_replaced_text_begins(line, start, quote):
+def test_completion_finds_the_start_of_the_text_that_it_replaces(line, start, quote):
     found = split(line, BREAKS)
     assert (found.start, found.quote) == (start, quote)
 
@@ -329,7 +329,7 @@ ITEMS = [
         ("bash", "a/", [CompletionItem("", type="file"), CompletionItem("a/")], ["files 0", "a/"]),
     ],
 )
-def test_the_first_line_of_a_completion_answer_says_which_file_names_the_shell_adds(
+def test_the_first_line_of_a_completion_answer_tells_the_shell_which_file_names_to_add(
     shell, typed, items, answer, monkeypatch
 ):
     asked = []

@@ -40,7 +40,7 @@ def test_a_virtual_machine_instance_selects_the_build_for_virtual_machines(tmp_p
     assert names("-i", instance) == {"vm.tpl"}
 
 
-def test_only_the_rootfs_option_defines_the_files_that_exist_during_the_build_of_a_definition(tmp_path):
+def test_the_rootfs_option_and_not_the_rootfs_argument_of_diff_defines_the_files_during_a_build(tmp_path):
     definition = tmp_path / "d.yaml"
     definition.write_text(
         "image: {distribution: a, architecture: x86_64}\nfiles: [{generator: hostname, path: /etc/hostname}]\n"

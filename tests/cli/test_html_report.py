@@ -199,7 +199,9 @@ def test_an_error_that_quotes_a_changed_secret_is_redacted_in_the_report(tmp_pat
 
 @pytest.mark.parametrize("kind", [(), ("--vm",)])
 @pytest.mark.parametrize("quote", ["'", "`", "|"])
-def test_no_quote_in_a_changed_secret_shows_the_secret_in_an_error_of_the_report(tmp_path, page, quote, kind):
+def test_an_error_in_the_report_hides_a_secret_even_if_quotes_separate_its_letters(
+    tmp_path, page, quote, kind
+):
     """The remarks about virtual machines quote the errors of the hosts."""
     text = f"{{% set x = config_get('user.password', '')|make_list|join:\"{quote}\" %}}"
     texts = {"a": text + "{{ 1|yesno:x }}", "b": text + "{{ 'a'|removetags:x }}"}
@@ -219,7 +221,7 @@ def test_the_errors_of_a_template_that_reads_no_secret_are_shown_completely(tmp_
     assert shown.count("(got: &#x27;A,b,c,d&#x27;)") > 2 and "the template fails here" not in shown
 
 
-def test_a_device_that_is_printed_as_a_whole_is_redacted_if_a_key_is_secret(tmp_path, page):
+def test_a_device_that_is_printed_as_a_whole_is_redacted_if_one_of_its_keys_is_secret(tmp_path, page):
     texts = [
         '{{ devices.eth0|stringformat:"%v" }}', '{{ devices.eth0|stringformat:"%v"|upper }}',
         '{% for k, v in devices %}{{ v|stringformat:"%v" }}{% endfor %}',
@@ -236,7 +238,7 @@ def test_a_device_that_is_printed_as_a_whole_is_redacted_if_a_key_is_secret(tmp_
     assert shown.count("[redacted]</b>") == 6 and shown.count("The content is not shown") == 1
 
 
-def test_the_report_of_check_shows_no_secret_that_a_template_has_changed(tmp_path, page, run):
+def test_the_report_of_check_hides_a_secret_that_a_template_writes_in_upper_case(tmp_path, page, run):
     rules = {
         f"/etc/{name}": {"when": ["create"], "template": "t"} for name in ("hosts", "resolv.conf", "fstab")
     }
@@ -273,7 +275,7 @@ def test_the_patch_of_a_file_with_secrets_is_not_shown(secretive, page):
     assert "The difference is not shown" in text
 
 
-def test_the_old_text_of_an_existing_file_that_gets_a_secret_is_not_shown(secretive, tmp_path, page):
+def test_the_old_text_of_a_file_is_not_shown_if_the_new_text_contains_a_secret(secretive, tmp_path, page):
     (tmp_path / "rootfs" / "etc").mkdir(parents=True)
     (tmp_path / "rootfs" / "etc" / "a").write_text("the old password\n")
     _, text = page("diff", secretive[1], tmp_path / "rootfs", *secretive[2:], "-t", "create")

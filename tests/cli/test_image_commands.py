@@ -86,7 +86,7 @@ def test_an_image_is_not_written_to_standard_output(image, typed, monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["", "/", "//"])
-def test_a_rule_without_a_target_file_is_refused(image, typed, path):
+def test_a_rule_whose_path_names_no_file_is_refused(image, typed, path):
     before = (image / "metadata.yaml").read_bytes()
     code, _, said = typed(*creation(image, path=path), given=b"x")
     assert (code, f"invalid file path '{path}'" in said) == (2, True)

@@ -198,7 +198,9 @@ def test_a_pending_trigger_that_the_user_sets_at_creation_is_kept(image, run):
         (["--as", "incus", "-t", "start"], False),
     ],
 )
-def test_preview_notes_that_the_start_pass_might_lack_the_pending_trigger_key(words, noted, image, run):
+def test_preview_prints_a_note_that_the_pending_trigger_key_may_be_missing_in_the_start_pass(
+    words, noted, image, run
+):
     """incus_cases_2, n59 and lxd_cases, 209: a container's start pass still sees it. Nothing else is recorded."""
     text = (image / "metadata.yaml").read_text()
     (image / "metadata.yaml").write_text(text.replace("when: [create, copy, start]", "when: [start]"))
@@ -214,7 +216,7 @@ def test_preview_notes_that_the_start_pass_might_lack_the_pending_trigger_key(wo
     assert "unknown for" not in run("preview", "image", *words)[2], "the key makes no difference"
 
 
-def test_simulate_notes_that_the_pending_trigger_key_may_be_missing_in_the_start_pass(image, run):
+def test_simulate_prints_a_note_that_the_pending_trigger_key_may_be_missing_in_the_start_pass(image, run):
     (image / "templates/k.tpl").write_text("{% for k in config sorted %}{{ k }} {% endfor %}\n")
     assert "still have volatile.apply_template" in run("simulate", "image", "create", "start")[1]
     assert "still have" not in run("simulate", "image", "create", "start", "--as", "lxd-debian")[1]

@@ -99,12 +99,12 @@ def test_a_diff_of_one_instance_says_what_cloud_init_will_do_at_the_next_boot(in
     assert [socket, source] == [f"  {each['text']} ({each['rule']})" for each in data["reasons"]]
 
 
-def test_the_value_of_the_as_option_is_the_predicted_host(incus, run):  # noqa: F811
+def test_the_as_option_selects_the_predicted_host(incus, run):  # noqa: F811
     _code, out, _err = run("diff", "incus:c1", "--as", "lxd")
     assert "# /srv/deep/file: new, 0:0 0644" in out
 
 
-def test_the_value_none_for_the_host_shows_the_result_of_templater_itself(incus, run):  # noqa: F811
+def test_the_as_option_with_the_value_none_shows_the_result_of_templater_itself(incus, run):  # noqa: F811
     code, out, _err = run("diff", "incus:c1", "--as", "none")
     assert code == 0 and "# /srv/deep/file: new, 33:34 0604" in out
 
@@ -121,7 +121,7 @@ def test_every_rendering_command_accepts_a_running_instance_as_its_source(incus,
     assert {request.split()[0] for request in incus.requests} <= {"GET", "HEAD"} and incus.refused == []
 
 
-def test_the_copy_of_a_running_instance_for_the_check_command_has_every_template(incus):  # noqa: F811
+def test_the_check_command_copies_every_template_of_a_running_instance(incus):  # noqa: F811
     with live_copy("incus:c1", None, DEFAULT) as (folder, instance, host):
         assert sorted(os.listdir(folder)) == ["metadata.yaml", "templates"]
         for name in ("cloud-init-meta.tpl", "deep.tpl", "hostname.tpl", "once.tpl"):

@@ -68,9 +68,7 @@ def test_the_pending_trigger_of_a_description_runs_before_start(run, image, tmp_
     assert "note: triggers copy,start: 'copy' is pending in the description (see -t)" in err
 
 
-def test_a_note_for_an_existing_instance_suggests_the_trigger_option_with_the_value_next(
-    run, image, tmp_path
-):
+def test_a_note_for_an_existing_instance_suggests_to_set_the_trigger_option_to_next(run, image, tmp_path):
     description = write(tmp_path / "web1.yaml", EXISTING)
     data, _, err = plan(run, image, "-i", description)
     assert data["triggers"] == ["create", "start"]

@@ -130,7 +130,7 @@ def test_equal_versions_of_a_file_are_shown_once_and_different_ones_as_a_patch(p
     assert "not written" in names["list text"]
 
 
-def test_a_patch_between_two_instances_removes_lines_of_the_left_and_adds_lines_of_the_right(tmp_path):
+def test_a_patch_between_two_instances_removes_lines_of_the_first_and_adds_lines_of_the_second(tmp_path):
     image = an_image(
         tmp_path / "image", {"/etc/a": {"when": ["create"], "template": "t"}}, {"t": "{{ instance.name }}\n"}
     )
@@ -264,7 +264,7 @@ def test_edits_on_the_page_change_only_a_copy_of_the_instance():
         parse_edits({"name": "a/b"}).apply(given)
 
 
-def test_a_value_that_the_form_cannot_show_unchanged_cannot_be_edited(page):
+def test_the_form_allows_no_edit_of_a_value_that_it_cannot_show_unchanged(page):
     answer = page.ask(edits={"web1": {"config": {"user.odd": "a\x1bb", "user.plain": "\n two\n"}}})
     odd = re.search(r"<textarea[^>]*data-key=\"user.odd\"[^>]*>", answer["form"])[0]
     plain = re.search(r"<textarea[^>]*data-key=\"user.plain\"[^>]*>([^<]*)<", answer["form"])

@@ -189,7 +189,7 @@ def test_the_child_leaves_processor_time_for_sqfs2tar(tmp_path, monkeypatch, hea
     assert read_image(len, [str(tmp_path / "i")], limits, reserved=reserved) == seconds
 
 
-def test_the_limits_for_images_on_the_command_line_apply_to_sqfs2tar(tmp_path, monkeypatch):
+def test_image_limits_from_the_command_line_apply_to_sqfs2tar(tmp_path, monkeypatch):
     started = []
 
     def start(file, limits):

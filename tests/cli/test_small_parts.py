@@ -200,9 +200,7 @@ FINDING = {"severity": "high", "check": "setuid", "place": "usr/bin/a", "message
         (80, "", ["high      setuid  mmmmmmmmmm  [CVE-1]"]),
     ],
 )
-def test_audit_prints_the_place_and_message_of_a_finding_on_one_line_if_the_line_is_wide_enough(
-    width, place, lines
-):
+def test_audit_prints_the_place_and_message_of_a_finding_on_one_line_if_both_fit(width, place, lines):
     finding = {**FINDING, "place": place, "advisory": "CVE-1", "hint": "h\n"}
     found = [str(line) for line in audit.findings_in_columns([finding], width)]
     assert found == [*lines, " " * 10 + "hint: h\\n"]
@@ -258,7 +256,7 @@ def test_a_running_instance_is_refused_as_an_image(monkeypatch):
     assert caught.value.hint == "publish the instance first, or give an image: incus:image/ALIAS"
 
 
-def test_the_state_of_templater_is_beside_the_root_filesystem_or_in_the_instance_directory(tmp_path):
+def test_the_state_directory_is_next_to_the_root_filesystem_or_in_the_instance_directory(tmp_path):
     src, other = tmp_path / "src", tmp_path / "other"
     for folder in (src, other):
         (folder / "rootfs").mkdir(parents=True)

@@ -81,7 +81,7 @@ def test_commands_in_a_pipe_import_neither_rich_nor_pygments_nor_subprocess():
 
 @pytest.mark.parametrize("width", [80, 100, 200])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_lines_except_file_contents_fit_the_width_of_the_terminal(name, width, shown):
+def test_all_lines_except_file_contents_fit_the_width_of_the_terminal(name, width, shown):
     text = COLOUR.sub("", shown(*words_of(name), width=width))
     contents = re.compile(r"^ *\d+ +\d+ \| |^ +\| ")  # lines of files are not wrapped
     wide = [line for line in text.split("\n") if cell_len(line) > width and not contents.match(line)]
@@ -89,7 +89,7 @@ def test_lines_except_file_contents_fit_the_width_of_the_terminal(name, width, s
 
 
 @pytest.mark.parametrize("width", [80, 200])
-def test_the_host_table_shows_each_result_next_to_its_hosts(width, shown):
+def test_the_host_table_shows_each_result_next_to_the_hosts_with_this_result(width, shown):
     lines = COLOUR.sub("", shown(*words_of("hosts"), width=width)).splitlines()
     if width == 80:
         assert lines[lines.index("── /etc/hostname  on create") + 1] == "   same     every host"

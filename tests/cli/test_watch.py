@@ -86,7 +86,7 @@ def test_reading_a_watched_file_is_not_reported_as_a_change(image, watch):
 
 
 @pytest.mark.parametrize("name", [".hosts.tpl.swp", "hosts.tpl~", "#hosts.tpl#", "4913"])
-def test_attack_72_an_editor_scratch_file_is_not_a_change(image, watch, name):
+def test_attack_72_a_scratch_file_of_an_editor_is_not_reported_as_a_change(image, watch, name):
     (image / "templates" / name).write_text("scratch\n")
     assert watch.wait(0.4) == []
 
@@ -120,7 +120,7 @@ def test_attack_72_a_replaced_folder_is_watched_again(image, watch):
     assert watch.wait(SOON) == [str(templates / "hosts.tpl")]
 
 
-def test_attack_72_the_watch_command_notices_a_folder_that_a_link_replaces(image, watch):
+def test_attack_72_the_watch_command_notices_that_a_link_replaced_a_folder(image, watch):
     (image / "templates").rename(image / "elsewhere")
     (image / "templates").symlink_to("elsewhere")
     assert watch.wait(SOON)
@@ -225,7 +225,7 @@ def test_the_watch_command_shows_only_the_file_whose_template_changed(small, cap
     assert shown.err == "", "the note on the triggers was said before"
 
 
-def test_a_save_without_a_changed_output_is_reported_in_one_line(small, capfd):
+def test_a_save_that_changes_no_output_is_reported_in_one_line(small, capfd):
     image = watched(small, checked=True, tested=True)
     looks(image, capfd)
     assert looks(image, capfd) == ("", "nothing changed\n")

@@ -128,7 +128,7 @@ def published(image_tree: Tree, certificates: Path) -> Iterator[tuple[Tree, Serv
 
 
 @pytest.mark.parametrize("program", ["incus", "lxc"])
-def test_a_client_lists_every_image_with_its_aliases_and_exports_it(
+def test_a_client_lists_every_image_with_its_aliases_and_exports_every_image(
     published, certificates, tmp_path, program
 ):
     need_programs(program)

@@ -1,4 +1,4 @@
-"""A target is a symlink that hosts refuse, or the path of the target leads through a symlink that hosts refuse.
+"""A target is a symlink that hosts refuse, or the path of the target contains a symlink that hosts refuse.
 
 The check also reports a target that is a directory, a device or another special file.
 

@@ -402,7 +402,7 @@ def test_the_check_command_stays_within_its_limits_while_it_validates_many_scrip
     assert "because all validators together take longer than 3 s" in note
 
 
-def test_the_check_command_imports_a_validator_module_only_for_files_of_its_kind(image):
+def test_the_check_command_imports_a_validator_module_only_for_files_that_the_module_checks(image):
     code = (
         "import sys\nfrom templater.cli.main import main\n"
         f"main(['check', {image(MISTAKE)!r}])\n"

@@ -472,7 +472,7 @@ def test_a_validator_finds_a_mistake_at_the_right_position_and_accepts_the_corre
         ("copy", "template: {when: [rename, create]}", "template.when: [create, copy, rename]"),
     ],
 )
-def test_the_hint_about_a_definition_lists_every_trigger_that_the_field_needs(id, template, hint):
+def test_the_hint_about_missing_triggers_in_a_definition_lists_all_triggers_to_set(id, template, hint):
     entry = "- {generator: hostname, path: /etc/hostname, %s}"
     (found,) = [each for each in audit(build(entry % template), "authoring") if each.check == id]
     assert found.hint == f"set {hint}"
@@ -523,7 +523,7 @@ def test_the_message_of_netplan_about_an_unknown_key_suggests_the_right_key(key,
         {"names": ["rootfs/usr/lib/x86_64-linux-gnu/libnss_myhostname.so.2"]},
     ],
 )
-def test_an_image_needs_no_hosts_file_if_its_system_resolves_its_own_name(fields):
+def test_an_image_needs_no_hosts_file_if_the_system_resolves_its_own_host_name(fields):
     rule = "/etc/hostname: {when: [create], template: t}"
     assert "no-hosts" in {found[1] for found in findings(image(rule))}
     assert "no-hosts" not in {found[1] for found in findings(image(rule, **fields))}
@@ -558,19 +558,19 @@ def test_a_mistake_is_found_even_if_only_one_trigger_or_host_or_instance_renders
         ("config-key", "/etc/motd", '{{ config_get("color", "") }}{{ config_get("color", "") }}\n'),
     ],
 )
-def test_a_mistake_that_several_triggers_and_hosts_render_is_one_finding(id, path, template):
+def test_a_mistake_that_several_triggers_and_hosts_render_is_reported_as_one_finding(id, path, template):
     rule = f"{path}: {{when: [create, copy, start], template: t}}"
     found = [check for _, check, _ in findings(image(rule, t=template, hosts="incus,lxd"))]
     assert found.count(id) == 1
 
 
-def test_an_error_of_a_template_that_two_rules_use_is_one_finding():
+def test_an_error_of_a_template_that_two_rules_use_is_reported_as_one_finding():
     rules = [f"/etc/{name}: {{when: [create, start], template: t}}" for name in "ab"]
     found = [check for _, check, _ in findings(image(*rules, t='{{ config_get("user.a") }}\n'))]
     assert found.count("render") == 1
 
 
-def test_a_mistake_in_a_default_value_of_a_rule_has_its_position_in_metadata_yaml():
+def test_a_mistake_in_a_default_value_of_a_rule_is_reported_at_its_position_in_metadata_yaml():
     """Many images keep the default user-data in ``properties``."""
     rule = "/etc/hosts: {when: [create], template: t, properties: {default: 'bad name'}}"
     template = '{{ config_get("user.hosts", properties.default) }}\n'
@@ -662,7 +662,7 @@ def test_user_data_that_cloud_init_accepts_is_not_reported_as_ignored(text):
     assert not [each for each in found if each.check == "first-line" and "ignores" in each.message]
 
 
-def test_a_user_data_file_that_only_prints_one_value_has_no_finding():
+def test_a_user_data_template_that_prints_only_one_value_has_no_finding_about_its_first_line():
     template = '{{ config_get("user.first_boot", "") }}\n'
     assert "first-line" not in {found[1] for found in findings(seed("user-data", template))}
 
@@ -897,7 +897,7 @@ def test_an_existing_file_keeps_its_mode_when_a_rule_writes_it(kept, given, read
         assert [(each.hint, each.fix) for each in found if each.check == check] == [(hint, None)] * readable
 
 
-def test_a_fix_sets_the_mode_of_the_rule_that_makes_a_seed_readable():
+def test_if_two_rules_write_a_seed_the_fix_changes_the_rule_that_makes_the_seed_readable():
     rules = [
         f"{slash}{SEED}/user-data: {{when: [create], template: t, mode: '{mode}'}}"
         for slash, mode in (("", "0600"), ("/", "0644"))
@@ -916,7 +916,7 @@ def test_an_image_whose_templates_read_no_keys_is_rendered_for_one_instance():
     assert [probe.name for probe in chosen.probes] == ["c2"] and chosen.awkward == ()
 
 
-def test_equal_rendered_texts_count_only_once_for_the_limit_on_their_size(monkeypatch):
+def test_equal_rendered_texts_count_only_once_towards_the_size_limit(monkeypatch):
     rules = [f"/etc/{name}: {{when: [create, start], template: {name}}}" for name in "ab"]
     monkeypatch.setattr("templater.checks.authored_image.MOST_TEXT", 15)
     assert image(*rules, templates=dict.fromkeys("ab", "12345678\n")).files
@@ -966,7 +966,7 @@ def test_each_id_of_an_ignore_comment_has_its_own_span():
     assert spans == ["mode", "rename", "yaml"]
 
 
-def test_an_entry_for_one_target_ignores_only_the_findings_about_this_target():
+def test_an_ignore_entry_for_one_target_hides_only_the_findings_about_this_target():
     rules = [f"/etc/{name}: {{when: [create, copi], template: t}}" for name in ("a", "b")]
     at = Source("image/templater.toml", "x").span(0, 1)
     judged = judge(image(*rules), Configuration(ignores=(Ignore("unknown-when", "/etc/a", at),)))
@@ -994,7 +994,7 @@ def test_the_example_value_for_a_boolean_default_is_the_opposite_value(default, 
         ("/etc/a.yml", "yaml"),
     ],
 )
-def test_the_path_of_a_target_determines_the_kind_of_its_file(path, kind):
+def test_the_kind_of_a_file_depends_on_the_path_of_the_target(path, kind):
     assert kind_of(path) == kind
 
 
@@ -1037,7 +1037,7 @@ def test_a_configuration_value_of_several_lines_is_not_named_as_the_cause_of_a_m
     assert phrase(image_, several, 1) == "with invented values"
 
 
-def test_a_file_of_a_virtual_machine_is_checked_even_if_a_container_with_invented_values_has_the_same_text():
+def test_a_mistake_in_a_virtual_machine_is_found_even_if_a_container_with_invented_values_has_the_same_text():
     condition = '{% if instance.type == "virtual-machine" or config_get("user.a", "") %}'
     for text, found in (
         (condition + "\n#!/bin/sh\n{% endif %}", ["first-line"]),
@@ -1054,7 +1054,9 @@ def test_a_file_of_a_virtual_machine_is_checked_even_if_a_container_with_invente
         ("first", "First"), ("last", "Last"), ("length", None),
     ],
 )  # fmt: skip
-def test_a_field_of_the_jinja_loop_variable_is_corrected_to_the_same_field_of_forloop_in_pongo2(field, meant):
+def test_a_field_of_the_jinja_variable_loop_is_corrected_to_the_field_of_forloop_with_the_same_meaning(
+    field, meant
+):
     text = f"{{% for k in devices sorted %}}{{{{ loop.{field} }}}}\n{{% endfor %}}"
     (found,) = [each for each in audit(file("/etc/motd", text), "authoring") if each.check == "jinja"]
     assert found.hint == f"write forloop.{meant or 'Counter'}"

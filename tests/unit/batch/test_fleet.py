@@ -94,7 +94,7 @@ IMAGES = ["debian-cloud", "permissions", "netplan", "broken", "rocky-vm", "openw
 
 @pytest.mark.slow
 @pytest.mark.parametrize("image", IMAGES)
-def test_a_plan_from_an_instance_list_equals_the_plan_for_the_instance_alone(image):
+def test_an_instance_list_gives_the_same_plans_as_individual_instances(image):
     data, image = a_list(12), str(SAMPLES / image)
     assert plans(data, image) == list(one_by_one(data, image))
 
@@ -130,7 +130,7 @@ def test_a_plan_is_reused_for_other_instances_even_if_a_target_file_already_exis
 
 
 @pytest.mark.slow
-def test_an_instance_in_a_list_has_the_same_error_as_the_instance_alone(tmp_path):
+def test_an_instance_list_gives_the_same_errors_as_individual_instances(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "a.tpl").write_text('{{ true|yesno:config_get("user.words", "") }}')
     (tmp_path / "templates" / "b.tpl").write_text("{{ instance.name }}")

@@ -102,7 +102,7 @@ def test_the_version_and_the_datasources_of_each_recorded_guest_are_read():
         assert guest.sources is not None and guest.sources[-1] == "None", name
 
 
-def test_without_guest_facts_the_last_boot_is_assumed_to_have_used_the_old_seed():
+def test_without_guest_facts_templater_assumes_that_the_last_boot_used_the_old_seed():
     case = RECORDED["user-data, same instance-id"]
     before, after = map(seed, case["seeds"])
     found = judge(before, after)
@@ -263,7 +263,7 @@ def test_the_prediction_of_each_combination_of_seed_and_guest_and_daemon_is_the_
         (INCUS, None, False), (INCUS, "true", False), (NONE, None, None), (NONE, "false", None),
     ],
 )  # fmt: skip
-def test_only_lxd_serves_the_metadata_socket_and_only_if_it_is_enabled(host, devlxd, served):
+def test_lxd_serves_the_metadata_socket_if_it_is_enabled_and_incus_never_serves_it(host, devlxd, served):
     config = {"volatile.cloud-init.instance-id": "id"} | (
         {} if devlxd is None else {"security.devlxd": devlxd}
     )

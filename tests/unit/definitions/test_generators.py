@@ -102,7 +102,7 @@ def test_the_triggers_and_properties_of_a_rule_come_from_the_generator_or_from_t
         ({"vm": {"size": "7GiB", "filesystem": "xfs"}}, "lxd", "7GiB,xfs"),
     ],
 )
-def test_rendering_a_template_again_gives_access_only_to_the_target_of_the_build(target, family, text):
+def test_a_template_that_is_rendered_again_can_read_the_build_target_and_nothing_else(target, family, text):
     source = Source(
         "d.yaml", f"{{{{ {family}.VM.Size }}}},{{{{ {family}.VM.Filesystem }}}}{{{{ image.name }}}}"
     )

@@ -84,7 +84,7 @@ def test_catalog_files_are_named_by_their_hash_and_have_the_recorded_size(tree, 
         assert (item["size"], item["sha256"]) == (len(data), sha256(data))
 
 
-def test_each_root_filesystem_that_is_added_with_the_same_metadata_has_its_own_fingerprint(tree, tmp_path):
+def test_root_filesystems_that_share_one_metadata_file_have_different_fingerprints(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     _, disk = split_image(tmp_path / "b", root=QCOW2)
     _, tar = split_image(tmp_path / "c", root=tarball({"./etc": None}))
@@ -97,7 +97,7 @@ def test_each_root_filesystem_that_is_added_with_the_same_metadata_has_its_own_f
     checked(tree)
 
 
-def test_another_root_filesystem_for_the_same_metadata_is_added_to_the_version(tree, tmp_path):
+def test_a_second_root_filesystem_with_the_same_metadata_is_added_to_the_existing_version(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     _, disk = split_image(tmp_path / "b", root=QCOW2)
     add(tree, meta, [root])

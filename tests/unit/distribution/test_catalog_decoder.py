@@ -56,7 +56,7 @@ def test_a_key_that_occurs_twice_is_refused_because_go_combines_its_values(text,
         parse_json(text.encode(), "images.json")
 
 
-def test_keys_of_invalid_bytes_that_go_reads_alike_are_refused():
+def test_two_keys_with_invalid_bytes_are_refused_if_go_reads_them_as_the_same_key():
     with pytest.raises(InputError, match="occurs twice"):
         parse_json(b'{"\xff": 1, "\xfe": 2}', "images.json")
 
@@ -64,7 +64,7 @@ def test_keys_of_invalid_bytes_that_go_reads_alike_are_refused():
 @pytest.mark.parametrize(
     "keys", [("products", "Products"), ("Products", "products"), ("PRODUCTS", "Products")]
 )
-def test_keys_of_objects_that_differ_only_in_case_are_refused_because_go_combines_them(keys):
+def test_two_keys_that_differ_only_in_case_are_refused_if_go_would_merge_the_objects_below_them(keys):
     with pytest.raises(InputError, match=r"^images.json has the key 'products' twice$"):
         decoded({keys[0]: {"a": {}}, keys[1]: {"b": {}}})
     with pytest.raises(InputError, match=r"^product 'a' has the key 'versions' twice$"):
@@ -388,7 +388,7 @@ def test_a_written_catalog_has_one_product_on_each_line_and_parses_to_equal_data
         (None, ""), (1, ""), (["a"], ""),
     ],
 )  # fmt: skip
-def test_image_paths_are_normalised_as_clients_do_it_and_never_leave_the_tree(path, cleaned):
+def test_image_paths_are_normalised_as_in_the_clients_and_never_leave_the_tree(path, cleaned):
     assert clean_path(path) == cleaned
 
 

@@ -159,7 +159,7 @@ def test_another_image_of_the_same_version_is_refused(second, unified, key):
     assert caught.value.message == f"{place} already has an image with a different '{key}'"
 
 
-def test_an_image_is_refused_if_the_catalog_has_a_damaged_item_of_its_version():
+def test_an_image_is_not_added_to_a_version_that_has_a_damaged_item():
     catalog = a_catalog()
     insert(catalog, split(), unified=False)
     catalog.files[IMAGES_PATH]["products"][NAME]["versions"][VERSION]["items"]["squashfs"] = 5

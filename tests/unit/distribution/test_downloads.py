@@ -42,7 +42,7 @@ def test_a_file_that_was_downloaded_earlier_is_reused_and_its_modification_time_
 
 
 @pytest.mark.parametrize("begun", [0, 4, 7])
-def test_a_download_continues_and_both_hashes_cover_the_whole_file(folder, begun):
+def test_both_hashes_of_a_resumed_download_cover_the_whole_file(folder, begun):
     part = f"{folder.path}/{DIGEST}{PART}"
     with open(part, "wb") as file:
         file.write(b"content"[:begun])

@@ -120,7 +120,7 @@ def test_the_content_of_an_answer_does_not_count_as_overhead(daemon, monkeypatch
         (False, MOST_OVERHEAD, "more than 1 MiB of protocol data in addition to the content"),
     ],
 )
-def test_the_number_of_bytes_in_addition_to_the_content_is_limited(in_headers, most, text):
+def test_the_protocol_overhead_of_an_answer_is_limited(in_headers, most, text):
     connection = Connection(lambda timeout: None)
     connection.in_headers = in_headers
     connection.receive(most)

@@ -67,7 +67,7 @@ def test_a_file_that_clients_cannot_use_as_a_root_filesystem_is_refused(head, me
     assert failed(root_ftype, path) == (f"'{path}' {message}", hint)
 
 
-def test_files_that_do_not_make_one_image_are_refused(tree, tmp_path):
+def test_files_that_do_not_form_exactly_one_image_are_refused(tree, tmp_path):
     meta, root = split_image(tmp_path / "split")
     whole = unified_image(tmp_path / "unified")
     assert failed(add, tree, whole, [root]) == (
@@ -163,7 +163,7 @@ def test_the_text_of_a_signed_file_comes_from_the_output_file_of_gpgv(gpgv):
 
 
 @pytest.mark.slow
-def test_the_signatures_of_all_files_of_a_stream_share_the_processor_time(gpgv, monkeypatch):
+def test_the_signatures_of_all_files_of_a_stream_share_one_limit_on_processor_time(gpgv, monkeypatch):
     """A mirror packed each of two hundred genuine signed texts behind gigabytes of compressed packets."""
     monkeypatch.setattr(signatures, "_SECONDS", 1)
     gpgv('i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; echo signed > "$6"')

@@ -257,7 +257,9 @@ def test_a_record_of_too_many_removed_files_is_refused(tree, monkeypatch):
     assert read_removed(tree) == {"a": 1, "b": 2}  # templater never writes so many nested directories
 
 
-def test_a_tree_with_too_many_files_is_refused_and_its_record_stays_readable(tree, monkeypatch):
+def test_a_tree_with_too_many_files_is_refused_and_the_record_of_removed_files_stays_readable(
+    tree, monkeypatch
+):
     number = len(files(tree))
     monkeypatch.setattr(tree_module, "MOST_REMOVED", number - 1)
     with pytest.raises(LimitError, match=rf"/images' has more than {number - 1} files$"):
@@ -312,7 +314,7 @@ def test_a_unified_image_is_removed_by_its_fingerprint():
     assert set(items) == {"b"}
 
 
-def test_both_types_of_the_images_of_a_product_are_listed():
+def test_the_types_of_all_images_of_a_product_are_listed():
     items = {"a": {"ftype": "squashfs"}, "b": {"ftype": "disk-kvm.img"}, "c": {"ftype": "lxd_combined.tar.gz"},
              "d": {}}  # fmt: skip
     product = {"versions": {"1": {"items": items}, "2": None, "3": {}}}

@@ -247,7 +247,7 @@ def test_an_incomplete_fetch_from_another_source_does_not_change_an_earlier_fetc
     assert store.find(image.fingerprint).metadata == "f" * 64
 
 
-def test_a_fetched_image_with_an_alias_cannot_be_refreshed_by_another_source(store, hashes, tmp_path):
+def test_another_source_cannot_replace_a_fetched_image_that_has_an_alias(store, hashes, tmp_path):
     """A server offers the genuine files of an image that the user fetched elsewhere and gave an alias."""
     good = store.keep(hashes, source="good:debian")
     good = store.change(good.fingerprint, lambda image: replace(image, cached=True))
@@ -326,7 +326,9 @@ def test_image_filters_compare_properties_and_flags_and_names(store, split, tmp_
     assert names("type=container", "architecture=x86_64") == {one.fingerprint, two.fingerprint}
 
 
-def test_a_newer_version_of_an_image_receives_the_aliases_and_flags(store, split, tmp_path):
+def test_a_newer_version_of_an_image_receives_the_aliases_and_flags_of_the_older_version(
+    store, split, tmp_path
+):
     old = store.import_files(*split, aliases=["tiny"], public=True)
     new = replace(store.import_files(unified_image(tmp_path / "image")), cached=True)
     store.change(new.fingerprint, lambda _: new)
@@ -640,7 +642,9 @@ def test_a_fetched_image_stays_for_ten_days_after_its_last_use(store, monkeypatc
 
 
 @pytest.mark.parametrize(("mode", "kept"), [(0o644, 0o644), (0o640, 0o600), (0o600, 0o600), (0o604, 0o644)])
-def test_a_copy_in_the_store_is_readable_for_all_only_if_the_original_is(store, split, mode, kept):
+def test_a_copy_in_the_store_is_world_readable_only_if_the_original_is_world_readable(
+    store, split, mode, kept
+):
     for path in split:
         os.chmod(path, mode)
     image = store.import_files(*split)

@@ -242,7 +242,7 @@ def test_a_file_far_larger_than_its_recorded_size_is_not_read_to_its_end(tree, m
 
 
 @pytest.mark.parametrize("kind", ["directory link", "hard link", "symlink"])
-def test_verify_reads_a_file_with_several_names_once(tree, tmp_path, kind):
+def test_verify_reads_a_file_only_once_even_if_the_file_has_several_names(tree, tmp_path, kind):
     path = file_of(tree, "squashfs")
     Path(tree.path, "here").symlink_to(".")
     names = [f"images/{number}" for number in range(20)]
@@ -596,7 +596,7 @@ def test_the_problem_texts_of_a_stream_share_one_limit_in_characters(monkeypatch
         report.add("error", "code", "place", "3")
 
 
-def test_a_place_in_a_stream_names_the_product_and_if_known_the_version_and_the_item():
+def test_a_place_in_a_stream_names_the_product_and_each_given_version_or_item():
     assert verify_report.place_of("p") == "product 'p'"
     assert verify_report.place_of("p", "v") == "product 'p', version 'v'"
     assert verify_report.place_of("p", "v", "i") == "product 'p', version 'v', item 'i'"

@@ -171,7 +171,7 @@ def test_an_annotation_can_name_a_path_of_4095_characters(places, length, accept
         assert "names a path of more than 4095 characters" in refusal(opened, places, path)[0]
 
 
-def test_an_image_whose_templates_are_not_a_directory_is_opened_for_a_later_error(places):
+def test_opening_an_image_succeeds_even_if_its_templates_directory_is_a_file(places):
     (places / "images/web/templates").rmdir()
     (places / "images/web/templates").touch()
     opened(places, "images/web")
@@ -200,7 +200,7 @@ def test_an_allowed_directory_behind_a_link_of_another_user_is_refused(places):
         (described, "images/group/web.yaml", ["images/group/web.yaml"], False),
     ],
 )
-def test_users_outside_of_a_user_namespace_may_own_only_the_allowed_directory_and_those_above(
+def test_users_outside_of_a_user_namespace_may_own_only_the_allowed_directory_and_directories_above_it(
     function, path, foreign, accepted, places, monkeypatch
 ):
     """The owner of the root directory stands for all of them."""

@@ -36,7 +36,7 @@ def test_following_an_absolute_link_starts_again_at_the_root_directory(tmp_path)
     assert found[-4:] == [f"{tmp_path}/l", "/usr", "/usr/bin", "/usr/bin/x"]
 
 
-def test_following_a_loop_of_links_ends(tmp_path):
+def test_the_list_of_directories_and_links_is_finite_for_a_loop_of_links(tmp_path):
     (tmp_path / "l").symlink_to("l")
     assert len(list(places_on_the_way(f"{tmp_path}/l"))) < 1100
 
@@ -44,7 +44,7 @@ def test_following_a_loop_of_links_ends(tmp_path):
 @pytest.mark.parametrize(
     ("mode", "found"), [(0o755, False), (0o700, False), (0o757, True), (0o777, True), (0o1777, False)]
 )
-def test_a_directory_is_changeable_if_every_user_can_write_to_it_unless_it_is_sticky(tmp_path, mode, found):
+def test_a_world_writable_directory_is_changeable_unless_it_has_the_sticky_bit(tmp_path, mode, found):
     place = tmp_path / "d"
     place.mkdir()
     place.chmod(mode)

@@ -70,7 +70,7 @@ def test_a_cache_entry_that_names_missing_package_files_is_ignored(store, monkey
     assert store.load("image", saved(store)) is None
 
 
-def test_a_cache_entry_is_ignored_if_packages_at_other_paths_compiled_it(store, monkeypatch, tmp_path):
+def test_a_cache_entry_that_names_packages_at_other_paths_is_ignored(store, monkeypatch, tmp_path):
     lines = []
     for name in compile_cache.PACKAGES:
         (tmp_path / name).mkdir()
@@ -132,7 +132,7 @@ def test_a_cache_entry_that_names_an_unknown_module_is_ignored(store, monkeypatc
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o711])
-def test_a_shared_cache_that_other_users_can_write_is_ignored(tmp_path, mode):
+def test_a_shared_cache_that_other_users_can_enter_is_ignored(tmp_path, mode):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(mode)
     assert compile_cache.open_cache(str(tmp_path / "cache")) is None
@@ -151,7 +151,7 @@ def test_a_missing_shared_cache_is_created(tmp_path):
     assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o700
 
 
-def test_the_oldest_cache_entries_are_removed_above_the_limit_on_entries(store, folder, monkeypatch):
+def test_the_oldest_entries_are_removed_if_the_cache_has_too_many_entries(store, folder, monkeypatch):
     monkeypatch.setattr(compile_cache, "MOST_ENTRIES", 3)
     keys = [compile_cache.key([b"%d" % number]) for number in range(5)]
     for number, key in enumerate(keys):
@@ -161,7 +161,7 @@ def test_the_oldest_cache_entries_are_removed_above_the_limit_on_entries(store, 
     assert left == [2, 3, 4]
 
 
-def test_the_oldest_cache_entries_are_removed_above_the_limit_on_bytes(store, folder, monkeypatch):
+def test_the_oldest_entries_are_removed_if_the_cache_has_too_many_bytes(store, folder, monkeypatch):
     sizes = [100_000, 300_000, 100_000, 100_000, 200_000]
     monkeypatch.setattr(compile_cache, "MOST_BYTES", 450_000)
     keys = [compile_cache.key([b"%d" % number]) for number in range(5)]
@@ -172,7 +172,7 @@ def test_the_oldest_cache_entries_are_removed_above_the_limit_on_bytes(store, fo
     assert [number for number, key in enumerate(keys) if store.load("image", key)] == [2, 3, 4]
 
 
-def test_a_cache_entry_too_large_to_be_read_is_not_written(store, folder, monkeypatch):
+def test_a_cache_entry_is_not_written_if_it_would_be_too_large_to_read(store, folder, monkeypatch):
     monkeypatch.setattr(compile_cache, "MAX_ENTRY", 1000)
     store.save("image", compile_cache.key([b"source"]), CacheEntry((), bytes(1000)))
     assert not list(folder.iterdir())

@@ -59,7 +59,7 @@ def test_a_mount_over_the_root_directory_hides_every_file(tmp_path, mount):
     ("real", "mount"),
     [("/a/b/c", "/m"), ("/a/b/c/d/e", "/m"), ("/a/b", None), ("/a/bc", None), ("/x/c", None), ("/o/x", "/p")],
 )
-def test_a_file_below_a_mount_would_be_hidden(real, mount):
+def test_a_file_is_refused_if_a_mount_of_the_container_would_hide_the_file(real, mount):
     places = {"/a/b": "/m", "/o": "/p"}
     if mount is None:
         refuse_hidden(change_of(real), places, "do it")

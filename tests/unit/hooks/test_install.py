@@ -71,7 +71,7 @@ def test_the_install_command_keeps_other_hooks_in_config_json(tmp_path):
 @pytest.mark.parametrize(
     ("runtime", "compiles"), [("lxc-template", True), ("podman", False), ("nspawn", False)]
 )
-def test_only_the_installation_of_the_lxc_template_compiles_the_modules_of_hooks(
+def test_the_install_command_compiles_the_hook_modules_only_for_the_lxc_template_runtime(
     runtime, compiles, failure, tmp_path, monkeypatch
 ):
     """A hook in a user namespace can't write compiled modules."""
@@ -111,7 +111,7 @@ def test_podman_runs_the_hook_only_for_containers_with_templater_annotations(tmp
     assert hook["stages"] == ["createRuntime"]
 
 
-def test_the_hook_file_for_podman_accepts_no_container_name():
+def test_installing_the_hook_for_podman_with_a_container_name_is_an_error():
     with pytest.raises(
         UsageError, match=r"^unexpected name 'web1': the file for podman is the same for all containers$"
     ):

@@ -215,7 +215,7 @@ def test_the_keep_modified_option_keeps_a_file_that_a_new_rule_would_overwrite(c
     assert (container / "rootfs/etc/c").read_text() == "by hand\n"
 
 
-def test_a_user_edit_that_equals_the_next_rendered_content_does_not_count_as_an_edit(container):
+def test_a_manual_change_to_the_next_rendered_content_does_not_count_as_an_edit(container):
     start(container)
     configure(container, "2")
     (container / "rootfs/etc/a").write_text("a 2\n")
@@ -317,7 +317,7 @@ def test_a_hostile_record_does_not_stop_a_start_if_the_keep_modified_option_is_o
     assert b"ignored: " in (container / ".templater/log").read_bytes()
 
 
-def test_after_a_kill_files_above_the_total_size_limit_count_as_changed_by_hand(container, monkeypatch):
+def test_files_above_the_total_size_limit_count_as_changed_by_hand_after_a_killed_run(container, monkeypatch):
     start(container)
     folder = container / ".templater"
     configure(container, "2")
@@ -505,7 +505,7 @@ def in_child(folder: Path, *options: str, kill_at: int = -1) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-def test_after_a_kill_no_manual_edit_is_lost_and_no_written_file_counts_as_edited(tmp_path):
+def test_after_a_killed_run_manual_edits_are_kept_and_written_files_do_not_count_as_edited(tmp_path):
     start(make(tmp_path / "calls"))
     configure(tmp_path / "calls", "2")
     status, calls = in_child(tmp_path / "calls", KEEP)

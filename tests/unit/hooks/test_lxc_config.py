@@ -79,7 +79,7 @@ def test_only_the_upper_directory_of_an_overlay_may_be_missing(tmp_path):
         assert layers_of(path) == ()
 
 
-def test_a_relative_path_does_not_count_as_a_directory(tmp_path, monkeypatch):
+def test_only_an_absolute_path_of_an_existing_directory_counts_as_a_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "file").touch()
@@ -90,7 +90,7 @@ def test_a_relative_path_does_not_count_as_a_directory(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["dir", "overlay", "overlayfs", "btrfs", "zfs", "lvm", "loop", "nbd", "rbd"])
-def test_the_type_of_a_root_filesystem_is_removed_from_its_path(kind):
+def test_the_storage_prefix_is_removed_from_the_path_of_a_root_filesystem(kind):
     assert without_prefix(f"{kind}:/x:y") == "/x:y"
     assert without_prefix(f"x{kind}:/x") == f"x{kind}:/x"
 
@@ -112,7 +112,7 @@ def test_an_id_map_needs_ranges_of_users_and_groups(found, ids):
     assert made is ids if ids in (None, IDENTITY) else made.on_disk(3, 4) == (1003, 2004)
 
 
-def test_an_idmapped_mount_has_only_the_ids_of_the_map_and_does_not_shift_them():
+def test_an_idmapped_mount_keeps_ids_unchanged_and_refuses_ids_outside_the_map():
     """A rule with an owner outside of the map made a file of another container's root on the disk."""
     made = ids_in([U, MOUNTED, G], "config")
     assert made.on_disk(3, 4) == (3, 4)
@@ -129,7 +129,7 @@ def test_an_invalid_range_of_an_id_map_is_quoted(value):
     assert refused.value.message == f"'/c/config' has an invalid lxc.idmap '{value}'"
 
 
-def test_the_directory_of_the_rootfs_option_has_no_id_map_if_root_owns_it(tmp_path):
+def test_a_root_owned_directory_in_the_rootfs_option_has_no_id_map(tmp_path):
     ids = IdMap(((0, 1000, 10),), ((0, 1000, 10),))
     assert of_other_directory(ids, "/proc/1") is (None if os.stat("/proc/1").st_uid == 0 else ids)
     assert of_other_directory(ids, f"{tmp_path}/none") is ids

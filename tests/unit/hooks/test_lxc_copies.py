@@ -58,7 +58,9 @@ def test_an_lxc_copy_to_another_path_is_recognised_by_its_options(words, found, 
         (["python3", "-c", "lxc-copy"], True),
     ],
 )
-def test_only_lxc_copy_with_its_rename_option_or_an_unknown_program_may_rename(words, found, monkeypatch):
+def test_a_copy_can_be_a_rename_only_if_lxc_copy_has_the_rename_option_or_the_program_is_unknown(
+    words, found, monkeypatch
+):
     monkeypatch.setattr(lxc_copies, "ancestors", lambda _: [["sh"], words, ["sh", "-R"]])
     monkeypatch.setattr(lxc_copies, "_words_of", lambda words: words)
     assert lxc_copies.may_rename() is found
@@ -116,7 +118,7 @@ def test_a_copy_whose_original_is_destroyed_by_the_same_process_is_a_rename(opti
         ({"copied": ""}, None),
     ],
 )
-def test_a_removal_that_does_not_belong_to_a_rename_leaves_the_copy_unchanged(options, after, pair):
+def test_a_destroy_that_is_not_a_rename_leaves_the_copy_unchanged(options, after, pair):
     old, new = pair(**options)
     notice = destroy(str(old))
     assert (notice.text, notice.state_folder) == ("", "")
@@ -163,7 +165,7 @@ def test_a_snapshot_of_a_container_keeps_its_pending_trigger(tmp_path, waiting, 
         ([], ""),
     ],
 )
-def test_the_container_of_an_lxc_snapshot_is_named_in_its_command_line(words, name, monkeypatch):
+def test_the_container_of_a_snapshot_is_read_from_the_command_line_of_lxc_snapshot(words, name, monkeypatch):
     monkeypatch.setattr(lxc_copies, "ancestors", lambda how_many: ["1:2", "3:4"])
     monkeypatch.setattr(lxc_copies, "_words_of", lambda process: words if process == "3:4" else [])
     assert lxc_copies.named_container() == name
@@ -215,7 +217,7 @@ def name_of(pid):
         (17, False, ["fsync"] * 17),
     ],
 )
-def test_the_templates_of_a_copy_are_on_the_disk_before_its_metadata_yaml(
+def test_the_copied_templates_are_synced_to_the_disk_before_metadata_yaml_is_written(
     tmp_path, monkeypatch, number, is_safe, before
 ):
     """A copy of 1,000 templates waited for 1,000 calls of fsync."""

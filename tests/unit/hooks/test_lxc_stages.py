@@ -30,7 +30,7 @@ ONLY = "in an unprivileged container, use only lxc.hook.pre-start"
         ("lxc.hook.mount = from templater_hook import --stage mount\nlxc.hook.pre-start =\n", True),
     ],
 )
-def test_the_stage_option_of_a_pre_start_hook_is_refused_unless_the_mount_hook_has_it_too(
+def test_the_mount_stage_of_a_pre_start_hook_requires_a_mount_hook_with_the_same_stage(
     lines, fits, prefix, tmp_path
 ):
     (tmp_path / "rootfs").mkdir()

@@ -89,7 +89,7 @@ def test_a_hook_of_an_ordinary_user_is_not_installed_below_a_directory_of_anothe
 
 
 @pytest.mark.parametrize("settings", ["", CONFIG + "lxc.rootfs.options = idmap=container\n"])
-def test_the_hook_of_an_ordinary_user_enters_no_namespace_if_the_files_have_no_mapped_owners(
+def test_the_hook_of_an_ordinary_user_enters_no_namespace_if_files_on_the_disk_have_unshifted_owners(
     config, monkeypatch, settings
 ):
     config.write_text(settings)
@@ -111,7 +111,7 @@ MAPS = {
 
 
 @pytest.mark.parametrize("place", MAPS)
-def test_a_hook_line_written_with_uid_0_enters_a_namespace_only_if_lxc_create_runs_for_an_ordinary_user(
+def test_uid_0_writes_a_hook_line_with_a_namespace_only_if_lxc_create_runs_for_an_ordinary_user(
     config, monkeypatch, place
 ):
     uids, gids, enters = MAPS[place]
@@ -163,7 +163,7 @@ def test_the_lxc_template_script_refuses_owners_outside_the_id_range_of_the_cont
 
 
 @pytest.mark.parametrize("place", MAPS)
-def test_inside_the_lxc_create_namespace_the_hook_refuses_owners_outside_the_container_ids(
+def test_in_the_namespace_of_lxc_create_the_hook_refuses_ids_that_the_container_does_not_have(
     config, monkeypatch, place
 ):
     uids, gids, _ = MAPS[place]

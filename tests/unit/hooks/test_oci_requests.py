@@ -121,7 +121,7 @@ def test_the_request_of_an_oci_hook_lists_the_mounts_that_the_runtime_makes_late
     assert read({"mounts": {"destination": "/proc"}}).mounts == ()
 
 
-def test_the_mounts_of_the_runtime_do_not_hide_files_of_another_root_filesystem(read, tmp_path):
+def test_the_mounts_of_the_bundle_are_ignored_if_the_rootfs_option_names_another_directory(read, tmp_path):
     (tmp_path / "other").mkdir()
     request = read({"mounts": [{"destination": "/proc"}]}, {"rootfs": f"{tmp_path}/other"})
     assert (request.rootfs, request.mounts) == (f"{tmp_path}/other", ())
@@ -166,7 +166,7 @@ def test_the_state_on_standard_input_is_limited_to_one_mebibyte(monkeypatch):
 
 
 @pytest.mark.parametrize("has_image", [False, True])
-def test_if_the_hook_line_names_an_image_the_hook_looks_for_no_image_in_the_bundle(read, tmp_path, has_image):
+def test_the_bundle_is_not_searched_for_an_image_if_the_hook_line_names_an_image(read, tmp_path, has_image):
     (tmp_path / "image").mkdir()
     (tmp_path / ("image/metadata.yaml" if has_image else "metadata.yaml")).touch()
     found = read(options={"if_present": True, "source": f"{tmp_path}/image"})

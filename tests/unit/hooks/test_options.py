@@ -52,7 +52,7 @@ def test_a_root_filesystem_that_lxc_mounts_later_is_rendered_at_the_mount_stage(
 
 @pytest.mark.parametrize("source", ["", "/images/a"])
 @pytest.mark.parametrize("metadata", [True, False])
-def test_the_incus_hook_does_nothing_if_it_finds_no_metadata_and_no_option_names_an_image(
+def test_the_incus_hook_does_nothing_if_it_has_neither_metadata_nor_a_source_option(
     container, metadata, source
 ):
     if metadata:
@@ -129,7 +129,7 @@ def test_only_an_oci_hook_with_the_in_place_option_enters_mounts_of_the_root_fil
                 rootfs.read("/etc/file", 100)
 
 
-def test_a_file_named_deferred_makes_the_mount_hook_render_exactly_one_start(container):
+def test_a_file_named_deferred_makes_the_mount_hook_render_only_the_next_start(container):
     """templater may be updated between the two hooks, so the name of the file can't change."""
     (container / "config").write_text(
         "lxc.hook.pre-start = from templater_hook import\nlxc.hook.mount = from templater_hook import\n"
@@ -144,7 +144,9 @@ def test_a_file_named_deferred_makes_the_mount_hook_render_exactly_one_start(con
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to become another user"
 )
 @pytest.mark.parametrize("unreadable", ["config", ".templater"])
-def test_a_mount_hook_that_cannot_tell_whether_pre_start_has_rendered_is_refused(container, unreadable):
+def test_a_mount_hook_fails_if_it_does_not_know_whether_the_pre_start_hook_rendered_the_files(
+    container, unreadable
+):
     """The root user of an unprivileged container started without its files, and without a message."""
     (container / "config").write_text(
         "lxc.hook.pre-start = from templater_hook import\nlxc.hook.mount = from templater_hook import\n"
@@ -168,7 +170,9 @@ def test_a_mount_hook_that_cannot_tell_whether_pre_start_has_rendered_is_refused
 
 
 @pytest.mark.parametrize("key", ["", "pre-mount"])
-def test_a_root_directory_is_rendered_only_on_request_if_a_hook_may_mount_over_it(container, key):
+def test_a_root_directory_that_a_pre_mount_hook_may_hide_is_rendered_only_with_the_stage_option(
+    container, key
+):
     """The files, with their passwords, were below the mount point of an encrypted file system."""
     (container / "config").write_text(f"lxc.hook.{key} = /srv/decrypt\n" if key else "")
     options = Options()
@@ -299,7 +303,7 @@ def test_a_copy_to_a_directory_with_files_of_a_container_is_refused(tmp_path, by
     assert sorted(new.rglob("*")) == before
 
 
-def test_files_of_an_included_directory_are_read_in_the_order_of_the_directory(tmp_path, monkeypatch):
+def test_files_of_an_included_directory_are_read_in_unsorted_directory_order(tmp_path, monkeypatch):
     """LXC does not sort them, so templater had another id map."""
     (tmp_path / "inc").mkdir()
     for name in "hbamz":
@@ -339,7 +343,7 @@ def test_a_hook_line_at_a_stage_that_cannot_render_templates_is_an_error(contain
 
 
 @pytest.mark.parametrize("stage", ["stop", "post-stop"])
-def test_a_call_after_the_end_of_an_lxc_container_is_ignored(container, stage):
+def test_the_lxc_hook_ignores_the_stop_and_post_stop_stages(container, stage):
     found = lxc.read_request(Options(), environ(container, stage))
     assert isinstance(found, Notice) and not found.text
 
@@ -450,7 +454,7 @@ def test_a_cloned_container_gets_the_image_files_and_a_pending_copy_trigger(tmp_
 
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize("names", [["a", "a.new"], ["x" * 255], ["é" * 127]])
-def test_a_cloned_container_gets_templates_of_every_name(tmp_path, names, monkeypatch):
+def test_templates_with_long_or_similar_names_are_copied_to_a_cloned_container(tmp_path, names, monkeypatch):
     """``NAME.new`` can be too long a name, or the name of another template."""
     old, new = cloned(tmp_path, "new")
     for name in names:
@@ -467,7 +471,7 @@ def test_a_cloned_container_gets_templates_of_every_name(tmp_path, names, monkey
 
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize(("mode", "is_copied"), [(0o600, True), (0o620, False), (0o602, False)])
-def test_a_copied_container_gets_the_record_of_written_files_only_if_no_other_user_can_change_that_record(
+def test_a_record_of_written_files_that_other_users_can_change_is_not_copied_to_a_new_container(
     tmp_path, mode, is_copied
 ):
     old, new = cloned(tmp_path, "new")
@@ -547,7 +551,7 @@ def test_cloning_an_unknown_container_gives_an_error_with_a_hint(tmp_path):
 
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to change the owner")
-def test_a_copied_container_of_another_user_has_a_readable_image(tmp_path):
+def test_the_image_of_a_copy_is_readable_if_another_user_owns_the_new_container(tmp_path):
     _, new = cloned(tmp_path, "new")
     os.chown(new, 100000, 100000)
     lxc_copies.clone(str(new), "new", "old", Options())
@@ -620,7 +624,7 @@ def test_a_destroy_hook_ignores_a_clone_record_that_another_user_owns(tmp_path):
     assert state_of(new).pending == "copy"
 
 
-def test_a_destroy_hook_writes_only_in_directories_beside_the_destroyed_container(tmp_path):
+def test_a_destroy_hook_does_not_write_outside_the_parent_directory_of_the_container(tmp_path):
     """A user moved root's file with any path from an unpacked image to that name."""
     old, elsewhere = tmp_path / "lxc/old", tmp_path / "etc/new"
     elsewhere.mkdir(parents=True)
@@ -704,7 +708,7 @@ def test_an_overlay_is_rendered_at_pre_start_by_default_and_at_mount_on_request(
     assert isinstance(lxc.read_request(options, environ(container, **others)), Notice)
 
 
-def test_an_overlay_with_a_pre_mount_hook_is_refused_unless_it_is_rendered_at_mount(overlay):
+def test_an_overlay_with_a_pre_mount_hook_must_be_rendered_at_the_mount_stage(overlay):
     """``lxc-copy --ephemeral --tmpfs`` adds a hook that hides the upper layer, so the files were lost."""
     container, others = overlay
     with open(container / "config", "a") as config:

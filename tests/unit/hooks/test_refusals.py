@@ -248,7 +248,7 @@ def test_the_log_quotes_an_error_message_that_contains_no_template_value(message
         ("the template takes more than 7 steps", "the template takes more than 7 steps"),
     ],
 )
-def test_the_log_shows_a_limit_without_the_size_of_a_value(message, shown):
+def test_a_limit_error_in_the_log_does_not_contain_the_size_of_a_value(message, shown):
     assert without_values(LimitError(message)).message == shown
 
 

@@ -315,7 +315,7 @@ def test_the_time_limit_does_not_interrupt_error_reporting(monkeypatch):
     assert said == ["templater: wrong"]
 
 
-def test_an_nspawn_machine_can_have_the_name_probe(container):
+def test_an_nspawn_machine_can_be_named_probe(container):
     words = [
         *install.argv(
             "nspawn",
@@ -381,7 +381,7 @@ def test_a_machine_that_was_cloned_again_from_the_same_btrfs_subvolume_counts_as
 @pytest.mark.parametrize(
     ("recorded", "is_known"), [("256 1.5 a", True), ("256 1.5", True), ("256 1.5 b", False)]
 )
-def test_a_root_directory_is_recognised_from_the_record_of_an_earlier_version(
+def test_a_root_directory_in_the_record_format_of_an_earlier_version_is_recognised(
     container, monkeypatch, recorded, is_known
 ):
     monkeypatch.setattr(nspawn_runtime, "directory_identity", lambda path: "256 1.5 a")
@@ -521,7 +521,7 @@ def test_each_failure_of_a_hook_is_printed_and_logged_with_its_exit_code(
     ]
 
 
-def test_a_bug_in_a_hook_fails_the_start_and_asks_for_a_report(monkeypatch, capfd):
+def test_after_a_bug_in_a_hook_the_start_fails_and_the_message_asks_for_a_report(monkeypatch, capfd):
     def broken(arguments):
         raise KeyError("x")
 

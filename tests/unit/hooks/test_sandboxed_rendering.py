@@ -113,7 +113,7 @@ def test_without_a_cache_each_run_renders_the_templates_again():
     assert rendered(None, description=b"config: {user.a: '1'}\n", name="c9") == ([b"c9 1 -"], False)
 
 
-def test_an_error_has_its_position_even_if_the_template_is_in_the_cache():
+def test_a_template_error_has_a_position_even_if_the_template_is_in_the_cache():
     store, text = Store(), b"a\n{{ 1|add:2/0 }}"
     for is_warm in (False, True):
         ((error,), was_warm) = rendered(store, text)
@@ -135,7 +135,7 @@ def test_a_damaged_cache_entry_is_replaced(name, payload):
     assert rendered(store) == ([b"i1 1 -"], True)
 
 
-def test_a_bug_while_rendering_the_sources_is_raised_with_and_without_a_cache(monkeypatch):
+def test_an_unexpected_exception_while_rendering_is_raised_with_and_without_a_cache(monkeypatch):
     def broken(*_):
         raise KeyError("x")
 
@@ -188,7 +188,7 @@ def test_the_keys_of_the_cache_depend_on_everything_that_determines_the_entries(
 @pytest.mark.parametrize(
     ("pending", "triggers"), [(None, ("start",)), ("", ("start",)), ("copy", ("copy", "start"))]
 )
-def test_without_triggers_the_pending_trigger_of_the_description_runs_before_start(pending, triggers):
+def test_the_pending_trigger_of_the_description_runs_before_start_if_no_triggers_are_given(pending, triggers):
     text = (
         "name: c1\n" if pending is None else f"name: c1\nconfig: {{volatile.apply_template: '{pending}'}}\n"
     )

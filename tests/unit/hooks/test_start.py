@@ -149,7 +149,7 @@ def test_a_stop_signal_ends_the_work_of_a_hook(number):
 
 
 @pytest.mark.parametrize(("seconds", "least", "most"), [(100, 99, 100.1), (0.6, 0.4, 0.7), (-3, 0.3, 0.6)])
-def test_planning_always_has_half_a_second_of_processor_time(seconds, least, most):
+def test_planning_has_at_least_half_a_second_of_processor_time(seconds, least, most):
     run.start_timer(600)
     run.start_processor_timer(seconds)
     assert least < signal.getitimer(signal.ITIMER_PROF)[0] < most
@@ -225,7 +225,7 @@ def test_only_the_owner_of_a_new_log_file_can_read_the_file(machine):
     assert not (machine / "none").exists()
 
 
-def test_an_error_of_a_target_has_its_position_even_if_the_rules_come_from_the_cache(machine, capfd):
+def test_an_error_about_a_target_has_the_position_of_the_rule_even_if_the_rules_are_cached(machine, capfd):
     (machine / "metadata.yaml").write_text(
         "architecture: x86_64\ntemplates: {/etc/a: {when: [start], template: a.tpl}}\n"
     )
@@ -241,7 +241,9 @@ def test_an_error_of_a_target_has_its_position_even_if_the_rules_come_from_the_c
     assert said.startswith(f"templater: {machine}/metadata.yaml:2:13: ") and "is a directory" in said
 
 
-def test_the_hook_of_incus_compares_the_files_of_incus_with_its_own_result(machine, monkeypatch, capfd):
+def test_the_incus_hook_compares_the_files_that_incus_wrote_with_the_result_of_templater(
+    machine, monkeypatch, capfd
+):
     (machine / "config").write_text("")
     (machine / "backup.yaml").write_text(
         "container: {name: c1, config: {volatile.apply_template: copy}, devices: {}}\n"
@@ -289,7 +291,7 @@ def test_a_hook_resets_the_umask_and_signals_and_variables_that_the_runtime_may_
 
 
 @pytest.mark.parametrize(("words", "kept"), [((), ["image"]), (("--no-cache",), None)])
-def test_compiled_templates_are_kept_in_the_directory_of_the_state(machine, words, kept):
+def test_compiled_templates_are_kept_in_the_state_directory(machine, words, kept):
     places = ("--source", str(machine), "--state", str(machine), "--rootfs", f"{machine}/rootfs")
     assert run.run(["nspawn", "--no-child", *words, *places, "web1"]) == 0
     cache = machine / ".templater/cache"
@@ -304,7 +306,7 @@ def serve(machine, monkeypatch, *words):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_attack_84_a_hook_ends_before_btrfs_has_freed_the_files_that_it_replaced(
+def test_attack_84_a_hook_does_not_wait_until_btrfs_has_freed_the_replaced_files(
     machine, mounts, monkeypatch, tmp_path, fails
 ):
     """With quotas, the kernel looked at each of millions of references during unlink(2)."""

@@ -158,7 +158,7 @@ def test_the_status_command_checks_an_nspawn_machine(container, tmp_path):
     assert finding.hint == f"templater hook install nspawn c1 --path {units} --write"
 
 
-def test_the_status_command_reports_an_oci_stage_that_cannot_call_templater(container):
+def test_the_status_command_reports_an_oci_stage_that_cannot_render_templates(container):
     file = container / "config.json"
     file.write_text(json.dumps({"root": {"path": "rootfs"}}))
     install.write(oci.snippet(str(container), [], ""))
@@ -510,9 +510,7 @@ def test_the_status_command_reports_a_hook_line_without_the_right_owner_option(c
 
 
 @pytest.mark.parametrize("variable", ["$LXC_ROOTFS_PATH", "${LXC_ROOTFS_PATH}"])
-def test_the_status_command_reads_the_root_filesystem_from_a_hook_line_of_an_ordinary_user(
-    variable, container
-):
+def test_the_status_command_accepts_the_rootfs_variable_of_lxc_in_a_hook_line(variable, container):
     """The line has a variable of LXC, which ``status`` took for the path of an image."""
     installed(container)
     config = container / "config"

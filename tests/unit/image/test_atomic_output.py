@@ -90,7 +90,7 @@ def test_after_a_kill_the_next_run_restores_the_old_or_the_new_image(folder, at,
     assert seen(folder) == NEW
 
 
-def test_publishing_with_replace_off_restores_the_old_image_files_after_a_killed_run(folder):
+def test_a_killed_run_is_undone_even_if_the_next_run_may_not_replace_files(folder):
     assert killed(folder, 3)
     assert seen(folder).keys() - set(NAMES)
     paths = [str(folder / name) for name in NAMES]
@@ -173,7 +173,7 @@ def test_an_old_file_is_not_restored_over_a_file_of_another_user(folder):
 @as_root
 @pytest.mark.parametrize("nameless", [True, False])
 @pytest.mark.parametrize(("mode", "is_refused"), [(0o1777, True), (0o777, True), (0o755, False)])
-def test_root_replaces_no_output_of_another_user_in_a_directory_such_as_tmp(
+def test_root_replaces_no_file_of_another_user_in_a_world_writable_directory(
     folder, monkeypatch, nameless, mode, is_refused
 ):
     """The removal of that user's file could take minutes."""
@@ -221,7 +221,9 @@ def test_root_replaces_no_file_that_another_user_makes_at_the_last_moment(folder
     assert path.read_text() == "theirs"
 
 
-def test_the_hidden_name_of_an_unfinished_output_is_not_removed_from_another_file(tmp_path, monkeypatch):
+def test_a_file_that_another_process_puts_at_the_hidden_name_of_an_output_is_not_removed(
+    tmp_path, monkeypatch
+):
     """The owner of the directory exchanged the file."""
     monkeypatch.delattr(os, "O_TMPFILE")
     with Output(str(tmp_path)) as output:
@@ -265,7 +267,9 @@ def test_an_unfinished_output_is_locked_against_the_cleanup_of_other_runs(tmp_pa
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 @pytest.mark.parametrize("nameless", [True, False])
-def test_an_output_stays_in_the_directory_that_was_opened(tmp_path, nameless, monkeypatch):
+def test_an_output_is_written_to_the_opened_directory_even_if_a_link_replaces_the_directory(
+    tmp_path, nameless, monkeypatch
+):
     """The owner of the directory above replaced the directory with a link to another one."""
     if not nameless:
         monkeypatch.delattr(os, "O_TMPFILE")
@@ -373,7 +377,7 @@ def test_a_file_that_another_run_removed_before_it_was_locked_is_created_again(t
 
 
 @pytest.mark.parametrize("together", [False, True])
-def test_a_file_is_on_the_disk_before_it_gets_its_name(together, tmp_path, monkeypatch):
+def test_an_output_is_synced_to_the_disk_before_it_gets_its_final_name(together, tmp_path, monkeypatch):
     real, synced = os.fsync, []
 
     def fsync(fd):

@@ -802,7 +802,7 @@ def test_unpack_into_an_empty_directory_removes_no_file_of_another_process(tmp_p
 
 
 @root_only
-def test_unpack_removes_no_leftover_from_a_directory_in_which_other_users_can_rename(tmp_path):
+def test_unpack_removes_no_leftover_from_a_world_writable_directory(tmp_path):
     (tmp_path / "out" / ".unpacking").mkdir(parents=True)
     (tmp_path / "out" / ".unpacking" / "precious").touch()
     (tmp_path / "out").chmod(0o777)
@@ -829,7 +829,7 @@ def test_unpack_does_not_replace_a_directory_that_another_process_made_meanwhile
     assert (sorted(os.listdir(tmp_path)), os.listdir(tmp_path / "out")) == (["i.tar", "out"], [])
 
 
-def test_unpack_removes_no_directory_that_another_process_put_in_place_of_its_own(tmp_path):
+def test_unpack_does_not_remove_a_directory_that_replaced_its_temporary_directory(tmp_path):
     def exchange(folder):
         (tmp_path / ".out.unpacking").rename(tmp_path / "moved")
         (tmp_path / ".out.unpacking").mkdir()

@@ -41,7 +41,7 @@ def test_the_error_for_an_unknown_compression_lists_the_known_names():
 
 
 @pytest.mark.parametrize(("kind", "default", "other"), [(GZIP, 6, 1), (BZIP2, 9, 1), (LZMA, 6, 0)])
-def test_each_compression_has_its_usual_level_unless_another_is_given(kind, default, other):
+def test_each_compression_uses_its_default_level_if_no_level_is_given(kind, default, other):
     def packed(*level):
         written = []
         with compressing(kind, written.append, *level) as packer:

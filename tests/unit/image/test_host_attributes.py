@@ -92,7 +92,7 @@ def test_an_error_of_reading_an_attribute_names_the_file(names, monkeypatch, rea
         read()
 
 
-def test_attributes_that_give_rights_are_found_without_listing_all_attributes(monkeypatch):
+def test_attributes_that_grant_privileges_are_found_without_listing_all_attributes(monkeypatch):
     asked = []
 
     def get(path, name, *, follow_symlinks):

@@ -346,7 +346,7 @@ def test_removing_several_properties_gives_a_usage_error_if_one_is_missing() -> 
     assert caught.value.hint == "its properties are os"
 
 
-def test_a_long_text_can_have_only_a_few_edits_that_depend_on_each_other(
+def test_too_many_dependent_edits_of_a_long_text_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each edit parses the whole text."""

@@ -134,7 +134,7 @@ def test_files_of_a_directory_that_a_later_member_replaced_are_not_in_the_root_f
     assert tree.entry("/a/b/d") is None
 
 
-def test_a_name_below_a_file_is_refused(tmp_path: Path) -> None:
+def test_an_archive_member_below_a_file_is_refused(tmp_path: Path) -> None:
     members = [("rootfs/a/b", tarfile.REGTYPE, b""), ("rootfs/a/b/c/d", tarfile.REGTYPE, b"")]
     with pytest.raises(RefusedError, match=r"^'/a/b/c/d': '/a/b' is a file, not a directory$"):
         read_image_rootfs(tarball(tmp_path / "i.tar", *members))

@@ -108,7 +108,9 @@ def test_publishing_gives_each_architecture_the_name_that_the_daemons_use(
         ("config", "lxc.arch = hunter2\n"),
     ],
 )
-def test_attack_50_publishing_quotes_no_private_file_that_another_user_moved(name, text, container):
+def test_attack_50_publishing_does_not_quote_a_private_file_in_a_directory_of_another_user(
+    name, text, container
+):
     path = container / name
     path.write_text(text)
     path.chmod(0o600)
@@ -231,7 +233,7 @@ def test_the_file_etc_os_release_wins_over_the_file_in_usr_lib(container):
     assert meaning(publication(str(container), now=77, properties={})).properties == {"os": "etc"}
 
 
-def test_the_stale_properties_of_a_container_are_those_that_publishing_would_drop(container):
+def test_the_list_of_stale_properties_contains_the_properties_that_publishing_would_drop(container):
     assert stale_of(str(container)) == {"serial": "1", "description": "base"}
     (container / "metadata.yaml").unlink()
     assert stale_of(str(container)) == {}

@@ -314,7 +314,7 @@ def test_a_file_that_changed_after_it_was_read_is_not_replaced(tmp_path, content
     assert os.listdir(tmp_path / "templates") == ["a"]
 
 
-def test_a_repacked_image_takes_its_content_and_its_mode_from_the_same_file(tmp_path, monkeypatch):
+def test_repacking_reads_the_content_and_the_mode_from_one_open_file(tmp_path, monkeypatch):
     """The owner of the directory exchanged his file with a private file of root, and back."""
     paths = [
         Path(tarball(tmp_path / name, [("metadata.yaml", METADATA), (f"rootfs/{name}", "")]))

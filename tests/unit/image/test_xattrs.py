@@ -27,7 +27,7 @@ def test_attributes_of_a_symlink_are_read_without_following_it(tmp_path):
 
 @pytest.mark.parametrize("free", [(1 << 20) + 512, 1 << 20, 0])
 @pytest.mark.parametrize("name", ["ENOSPC", "E2BIG", "ERANGE", "ENOTSUP", "EPERM", "EINVAL", "EIO"])
-def test_an_attribute_that_cannot_be_set_is_skipped_or_an_error(name, free, monkeypatch):
+def test_an_attribute_that_cannot_be_set_is_either_skipped_or_reported_as_an_error(name, free, monkeypatch):
     """ENOSPC also means that the value is too large, if the file system has free space."""
 
     def fail(*_):
@@ -47,7 +47,7 @@ def test_an_attribute_that_cannot_be_set_is_skipped_or_an_error(name, free, monk
         assert caught.value.message == f"'/f': {words}"
 
 
-def test_an_attribute_that_is_set_is_reported_as_set(monkeypatch):
+def test_setting_an_attribute_successfully_returns_true(monkeypatch):
     calls = []
     monkeypatch.setattr(os, "setxattr", lambda *words: calls.append(words))
     assert set_xattr(9, "user.a", b"12", "f") is True

@@ -73,7 +73,7 @@ def statuses(
     return status_of(plan, {file.path: file for file in files}, rootfs, templates)
 
 
-def test_a_recorded_file_is_compared_with_the_record_and_with_the_next_start() -> None:
+def test_a_recorded_file_is_compared_with_the_record_and_with_the_result_of_the_next_start() -> None:
     (same,) = statuses("/a", b"x\n", [recorded()], {"/a": b"x\n"})
     assert (same.by_hand, same.differences, same.would_change) == (False, (), False)
     (edited,) = statuses("/a", b"x\n", [recorded()], {"/a": b"y\n"})

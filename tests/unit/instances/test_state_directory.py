@@ -200,7 +200,7 @@ def test_a_hook_log_is_rotated_at_its_size_limit(tmp_path):
     assert (tmp_path / ".templater/log.1").exists()
 
 
-def test_a_cache_directory_that_other_users_can_write_is_ignored(tmp_path):
+def test_a_cache_directory_that_other_users_can_enter_is_ignored(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory:
         assert state_directory.cache() is not None
         (tmp_path / ".templater/cache").chmod(0o755)
@@ -341,7 +341,7 @@ REPLACING = {
 
 @as_root
 @pytest.mark.parametrize("name", REPLACING)
-def test_attack_83_a_large_file_of_the_owner_of_the_directory_is_not_replaced(tmp_path, name):
+def test_attack_83_a_large_file_is_not_replaced_in_a_state_directory_of_another_user(tmp_path, name):
     """root's hook removed a file of 800,000 shared blocks, which took 16 seconds of system time.
 
     The owner waited for the lock file, and then renamed the large file.
@@ -370,7 +370,7 @@ def test_attack_83_a_large_file_of_the_owner_of_the_directory_is_not_replaced(tm
         REPLACING[name](state_directory)
 
 
-def test_the_error_about_a_held_lock_shows_only_the_purpose_that_was_recorded_last(tmp_path):
+def test_the_error_about_a_held_lock_shows_the_latest_recorded_purpose(tmp_path):
     with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
         for what in ("hook for a container", "trigger"):
             first.lock(what)

@@ -45,7 +45,7 @@ def test_an_entry_contains_the_size_of_the_content_and_old_entries_without_a_siz
             WrittenFile.decode(new.replace(b"1 2 640 12", fault))
 
 
-def test_a_record_with_more_files_or_keys_than_the_limits_is_damaged(monkeypatch):
+def test_a_record_with_too_many_files_or_keys_counts_as_damaged(monkeypatch):
     monkeypatch.setattr(written_files, "MAX_FILES", 2)
     monkeypatch.setattr(written_files, "MAX_KEYS", 4)
     assert text_of(encode(files(2))) and not text_of(encode(files(3)))
@@ -61,14 +61,16 @@ def test_the_text_of_a_record_with_invalid_fields_is_not_decoded(text):
     assert entries_of(b"") == entries_of(b"\0") == {}
 
 
-def test_a_record_whose_digest_or_first_line_differs_is_damaged():
+def test_a_record_with_a_wrong_digest_or_first_line_counts_as_damaged():
     data = encode(files(1))
     assert text_of(data)
     assert not text_of(data + b"x") and not text_of(data[:-1]) and not text_of(data[1:])
 
 
 @pytest.mark.parametrize(("mode", "links"), [(0o622, 1), (0o602, 1), (0o600, 2)])
-def test_a_record_that_another_user_may_have_changed_is_a_problem_and_counts_as_empty(tmp_path, mode, links):
+def test_a_record_that_another_user_may_have_changed_counts_as_empty_and_is_reported_as_a_problem(
+    tmp_path, mode, links
+):
     with StateDirectory(str(tmp_path)) as state:
         path = tmp_path / ".templater" / written_files.WRITTEN
         path.write_bytes(encode(files(1)))

@@ -85,7 +85,7 @@ def test_daemon_events_are_read_even_if_the_data_arrives_in_small_pieces():
     assert received[0].startswith(b"GET /1.0/events?type=lifecycle&all-projects=true HTTP/1.1\r\n")
 
 
-def test_waiting_for_events_ends_after_the_timeout_in_seconds():
+def test_the_wait_for_events_lasts_at_most_the_given_number_of_seconds():
     client, _, thread = serve([])
     events = Events(client, Address("incus"))
     begin = time.monotonic()

@@ -118,7 +118,7 @@ def str_of(value):
     return json.dumps(value).encode()
 
 
-def test_files_of_a_running_instance_have_their_kind_and_owner_and_mode_and_link_target(daemon):
+def test_the_kind_and_owner_and_mode_and_link_target_of_files_are_read_from_a_running_instance(daemon):
     live = opened(daemon)
     rootfs = live.rootfs
     found = {
@@ -776,7 +776,9 @@ def test_a_copy_of_a_simulated_root_filesystem_keeps_the_changes_to_links(daemon
         ({"config": {"volatile.apply_template": None}}, ("Running", False, "")), ({"config": 5}, ("Running", False, "")),
     ],
 )  # fmt: skip
-def test_a_running_instance_has_the_status_and_type_and_trigger_of_its_description(incus, fields, expected):
+def test_the_status_and_type_and_trigger_of_an_instance_are_read_from_the_daemon_answer(
+    incus, fields, expected
+):
     live = opened(incus)
     live.data = {**live.data, **fields}
     assert (live.status, live.is_vm, live.pending) == expected

@@ -43,6 +43,6 @@ def test_an_unknown_daemon_release_gets_the_nearest_host_and_a_note(family, vers
 
 
 @pytest.mark.parametrize(("family", "host"), [("incus", "incus-debian"), ("lxd", "lxd-debian")])
-def test_a_daemon_from_a_debian_package_is_recognised_in_its_recorded_answer(family, host):
+def test_the_recorded_answer_of_a_debian_daemon_selects_the_debian_host(family, host):
     (server,) = (each for each in recorded(family) if each["name"] == "server")
     assert nearest_host(family, server["json"]["metadata"]["environment"]).host.name == host

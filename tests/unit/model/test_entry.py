@@ -19,7 +19,7 @@ def test_a_template_file_frees_the_decoded_text_after_its_last_source_is_deleted
     assert file.source("other").text == "a b"
 
 
-def test_a_resolved_path_knows_its_missing_parents_and_whether_its_link_dangles():
+def test_a_resolved_path_has_its_missing_parents_and_a_flag_for_a_dangling_link():
     found = Resolved("/a/b/c/d")
     assert (found.missing, found.dangling) == ((), False)
     found.depth = 1
@@ -32,7 +32,7 @@ def test_a_resolved_path_knows_its_missing_parents_and_whether_its_link_dangles(
     assert found.dangling is False
 
 
-def test_the_parents_of_a_path_begin_with_the_outermost():
+def test_the_parents_of_a_path_are_listed_from_the_outermost_to_the_innermost():
     assert list(parents_below("/a/b/c", 0)) == ["/a", "/a/b"]
     assert (
         list(parents_below("/a/b/c", 2)) == list(parents_below("/a", 0)) == list(parents_below("/", 0)) == []

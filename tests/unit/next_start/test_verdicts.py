@@ -126,7 +126,7 @@ def test_the_processor_time_of_reading_an_instance_is_not_part_of_the_time_for_r
     assert [file.verdict for file in found.files] == ["change"]
 
 
-def test_the_first_instance_is_read_before_later_instances_are_read_ahead(incus, monkeypatch):
+def test_the_first_result_is_returned_before_any_other_instance_is_read(incus, monkeypatch):
     """So its result appears soon; later, the limit on instances that are read ahead bounds the memory."""
     describe, described = judge_many.describe_instance, []
     monkeypatch.setattr(

@@ -186,7 +186,7 @@ def test_a_virtual_machine_is_detected_by_its_keys(key):
     assert f"the type virtual-machine is assumed because of the key '{key}' (see --type)" in instance.notes
 
 
-def test_a_note_says_which_type_is_assumed_if_the_output_of_a_daemon_has_none():
+def test_a_note_says_which_type_is_assumed_if_the_daemon_output_has_no_type():
     assert any("container is assumed" in note for note in read("name: a\nstateful: false\n").notes)
     assert read("name: a\nconfig: {volatile.vsock_id: '3'}\n").type == VIRTUAL_MACHINE
     assert read("name: a\n").notes == ()
@@ -744,7 +744,7 @@ def test_a_lone_surrogate_in_json_is_replaced_as_in_the_go_language(text, value)
         ('{"a": 1 "b": 2}', False),
     ],
 )
-def test_a_member_of_a_json_object_is_found_unless_the_text_is_damaged_before_it(text, found):
+def test_a_json_member_is_found_unless_the_text_before_the_member_is_damaged(text, found):
     stream = JsonStream(io.BytesIO(text.encode()).read, "x")
     assert stream.member("b") is found
     assert not found or stream.value(0) == "2"
@@ -767,7 +767,7 @@ def test_a_list_element_with_too_many_values_is_refused(monkeypatch):
         list(stream_instances(io.BytesIO(b"[[" + b"1," * (1 << 19)).read, "x"))
 
 
-def test_a_description_above_the_size_limit_is_refused_as_a_stream(monkeypatch):
+def test_streaming_a_description_above_the_size_limit_is_refused(monkeypatch):
     monkeypatch.setattr("templater.parsing.instance_list.LIMITS", Limits(bytes=10))
     with pytest.raises(LimitError, match=r"^x is larger than 10 bytes$"):
         list(stream_instances(io.BytesIO(b"name: c1\nconfig: {}\n").read, "x"))
@@ -787,7 +787,7 @@ PRINTED = {
         {"config": {"a": 1}}, {"devices": {"a": 1}}, {"name": 5}, {"architecture": None},
     ],
 )  # fmt: skip
-def test_a_list_entry_is_read_without_checks_only_if_it_has_the_exact_form_of_the_daemon(changed):
+def test_a_list_entry_skips_the_checks_only_if_it_has_exactly_the_form_that_the_daemon_prints(changed):
     assert instance_list._printed_by_daemon(PRINTED).expanded_config() == {"user.a": "1", "user.b": "2"}
     assert instance_list._printed_by_daemon(PRINTED | changed) is None
 
@@ -831,7 +831,7 @@ def test_a_name_that_no_instance_can_have_is_shortened_in_an_error(size, shown):
     assert caught.value.hint == "the list contains 'a', 'b'"
 
 
-def test_an_instance_without_a_name_is_chosen_by_any_name_if_it_is_the_only_one():
+def test_any_name_selects_the_only_instance_of_a_file_if_that_instance_has_no_name():
     assert read_instance(Source("i.yaml", "config: {user.a: b}\n"), pick="c1").config == {"user.a": "b"}
     with pytest.raises(InputError, match=r"^i\.yaml:1:1: unknown instance 'c1'$"):
         read_instance(Source("i.yaml", "- {config: {}}\n- {config: {}}\n"), pick="c1")

@@ -44,7 +44,7 @@ def test_a_number_has_a_size_limit(monkeypatch):
         elements("[" + "1" * 1000, 1)
 
 
-def test_numbers_are_texts_unless_another_decoder_is_given():
+def test_numbers_are_decoded_to_texts_by_default():
     assert elements("[[1, 2.0, NaN]]") == [["1", "2.0", "NaN"]]
     assert elements("[[1, 2.0]]", decoder=json.JSONDecoder()) == [[1, 2.0]]
 
@@ -61,7 +61,7 @@ def test_numbers_are_texts_unless_another_decoder_is_given():
         ('["a", [' + "[" * 200_000, LimitError, "image 1 of list.json is nested too deeply"),
     ],
 )
-def test_a_damaged_list_is_an_error_that_names_its_element(text, error, message):
+def test_the_error_about_a_damaged_list_names_the_damaged_element(text, error, message):
     with pytest.raises((InputError, LimitError)) as caught:
         elements(text, 1 << 20, noun="image")
     assert (type(caught.value), caught.value.message) == (error, message)

@@ -594,6 +594,6 @@ def test_old_hosts_get_a_finding_for_each_duplicate_name_but_not_for_a_duplicate
 
 
 @pytest.mark.parametrize(("entry", "marked"), [("", "/etc/a"), (" ~", "~"), (" null", "null")])
-def test_the_finding_about_a_null_entry_marks_its_text_or_the_path_if_the_text_is_empty(entry, marked):
+def test_the_finding_about_a_null_entry_marks_the_null_or_the_path_if_the_entry_is_empty(entry, marked):
     (found,) = read_metadata(Source("m", f"templates:\n  /etc/a:{entry}\n")).findings
     assert (found.code, found.span.text) == ("null-entry", marked)

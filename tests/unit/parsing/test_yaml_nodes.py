@@ -230,7 +230,7 @@ def test_a_tag_without_a_name_before_a_merge_key_is_an_error(key, rules):
 
 
 @pytest.mark.parametrize("rules", ["v2", "v4"])
-def test_the_merge_tag_on_another_key_is_an_error(rules):
+def test_the_merge_tag_is_an_error_on_every_key_except_the_merge_key(rules):
     """Only yaml.v4 takes such a key for a merge key."""
     assert parse(Source("m", "!!merge <<: {}"), rules)
     with pytest.raises(YamlError, match="tag '!!merge' is allowed only before '<<'"):

@@ -250,7 +250,7 @@ def test_a_file_is_not_written_if_a_later_pass_restores_its_old_content() -> Non
     assert list(made(*changes).files()) == []
 
 
-def test_a_plan_does_not_write_kept_or_skipped_or_failed_files() -> None:
+def test_a_plan_does_not_write_files_with_the_action_keep_or_skip_or_failed() -> None:
     rootfs = MemoryRootfs({"/etc/a": "new\n", "/etc/b": "x", "/etc/c": Entry(FIFO)})
     rules = [rule("/etc/a"), rule("/etc/b", create_only=True), rule("/etc/c")]
     changes = decide([rendering(each) for each in rules], rootfs)
@@ -314,7 +314,7 @@ def test_two_rules_with_the_same_template_write_the_same_file_on_the_config_driv
     assert "overwrites the output of '/etc/a'" in second.reason
 
 
-def test_the_guest_agent_writes_every_rendered_file_whatever_its_triggers_are() -> None:
+def test_the_guest_agent_writes_every_rendered_file_regardless_of_triggers() -> None:
     rules = (
         rule("/etc/a"),
         Rule("/etc/b", "a.tpl", ("copy",), mode="600"),
@@ -456,7 +456,7 @@ def test_a_file_that_grows_while_a_plan_without_patches_is_made_counts_as_differ
     assert (change.action, change.before) == (UPDATE, None)
 
 
-def test_a_template_that_is_a_link_is_read_together_with_the_template_behind_it() -> None:
+def test_templates_behind_template_links_are_also_read() -> None:
     """Some hosts follow a template that is a link to another template of the image."""
 
     files = {

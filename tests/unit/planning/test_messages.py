@@ -99,7 +99,7 @@ def test_the_error_about_a_file_with_a_flag_names_the_command_that_removes_the_f
     assert change.action == "create"
 
 
-def test_a_second_change_of_the_same_file_on_the_config_drive_has_its_own_reason():
+def test_the_reason_explains_a_second_change_of_the_same_file_on_the_config_drive():
     first, other = Rule("/etc/a", "a.tpl", ("create", "start")), Rule("/etc/b", "a.tpl", ("create",))
     for rule, content, reason in (
         (first, b"new\n", "same content"),

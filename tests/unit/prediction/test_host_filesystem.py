@@ -81,7 +81,7 @@ def test_the_os_root_type_of_go_follows_at_most_eight_links() -> None:
     "name",
     ["ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ELOOP", "ENXIO", "ENAMETOOLONG", "EINVAL", "EPERM", "EXDEV"],
 )
-def test_the_texts_of_system_errors_are_those_of_this_machine_in_lower_case(name: str) -> None:
+def test_the_texts_of_system_errors_equal_the_texts_of_this_machine_in_lower_case(name: str) -> None:
     assert getattr(errno_errors, name) == os.strerror(getattr(errno, name)).lower()
 
 

@@ -77,7 +77,7 @@ def test_every_host_has_a_known_family() -> None:
     assert {host.family for host in HOSTS.values()} - {""} == set(FAMILIES)
 
 
-def test_no_outcomes_are_predicted_for_the_host_none() -> None:
+def test_a_plan_for_the_host_named_none_has_no_predicted_outcomes() -> None:
     assert results(planned(rule(), host=NONE)) == ["-"]
 
 
@@ -99,7 +99,7 @@ def test_old_releases_follow_a_target_link_to_a_file_of_the_host() -> None:
         (INCUS_6_0, "Template is attempting access to path outside of container"),
     ],
 )
-def test_newer_releases_refuse_an_absolute_link_as_target_with_their_own_error(
+def test_each_newer_release_refuses_an_absolute_link_as_target_with_the_error_of_that_release(
     host: Host, words: str
 ) -> None:
     plan = planned(rule(), host=host, tree={"/etc/a": Entry(SYMLINK, target="/srv/b")})
@@ -261,7 +261,9 @@ LINK, FOLDER = Entry(SYMLINK, target="new"), Entry(DIRECTORY, 0o755)
         ("/etc/a/..", {}, "open /etc/a/..: is a directory"),
     ],
 )
-def test_the_agents_report_a_missing_parent_or_file_as_go_does(path, tree, result) -> None:
+def test_the_agents_report_a_path_that_cannot_be_created_with_the_error_text_of_go(
+    path, tree, result
+) -> None:
     """The errors are those of ``os.MkdirAll`` and ``os.Create`` in Go 1.24.4, in a root directory with this tree."""
 
     def outcome(host: str) -> str:
@@ -282,7 +284,7 @@ def test_rules_of_a_virtual_machine_for_one_output_file_have_a_random_result() -
     assert results(plan) == ["random", "random"]
 
 
-def test_the_outcome_of_a_render_stopped_by_a_limit_is_unknown() -> None:
+def test_the_outcome_is_unknown_if_a_limit_stops_the_render() -> None:
     endless = "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}"
     plan = planned(rule(), template=endless)
     assert results(plan) == ["unknown"]

@@ -76,7 +76,7 @@ def test_a_device_has_the_origin_of_the_layer_that_takes_precedence():
     assert origin(instance, "devices", "eth1", "name") == ("undefined", "")
 
 
-def test_a_method_of_devices_or_of_a_device_reads_the_whole_map():
+def test_a_method_call_on_devices_or_on_one_device_counts_as_a_read_of_the_whole_map():
     layers = Layers(Instance(profiles=PROFILES), Instance(profiles=PROFILES), Metadata())
     assert layers.origin(("devices", "Sorted"), RULE)[:2] == ("all devices", "several")
     assert layers.origin(("devices", "eth0", "Clone"), RULE)[:2] == ("devices.eth0", "profile")
@@ -194,7 +194,7 @@ def test_a_file_with_too_many_origins_is_not_explained(monkeypatch):
         assert explainer.lines(rendering) == explained
 
 
-def test_explain_lists_each_key_once_with_the_lines_of_the_template_that_read_it():
+def test_explain_lists_each_key_once_with_every_template_line_that_reads_the_key():
     text = '{{ config_get("user.a", path) }}\n{% for k, v in config %}{{ v }}{% endfor %}\n{{ config["user.a"] }}'
     layers = Layers(Instance(), Instance(), Metadata())
     found = readings(Source("x.tpl", text), RULE, layers, "v6.1")

@@ -125,7 +125,7 @@ def test_a_render_error_names_the_template_and_the_rule() -> None:
     ["a\n{% if %}", "a\n{{ 1|add:2/0 }}", 'a\n{{ "x"|ljust:9999999999 }}'],
     ids=["syntax", "value", "limit"],
 )
-def test_an_error_of_equal_templates_is_in_the_template_of_its_own_rule(text: str) -> None:
+def test_each_error_names_the_template_of_its_rule_even_if_several_templates_are_equal(text: str) -> None:
     names = ("a.tpl", "b.tpl", "c.tpl")
     templates = {name.replace(".", "_"): file(text) for name in names}
     done = rendered(*(rule(f"/{name}", name) for name in names), **templates)

@@ -40,7 +40,7 @@ def test_a_misspelled_variable_is_reported_with_its_position_and_a_suggestion(te
     assert found(text) == [(name, place, hint)]
 
 
-def test_a_dotted_configuration_key_suggests_a_lookup_that_works_in_each_dialect():
+def test_a_dotted_configuration_key_gets_the_suggestion_of_a_lookup_that_works_in_each_dialect():
     text = "{{ config.user.x }}"
     assert found(text, "v4") == [
         (

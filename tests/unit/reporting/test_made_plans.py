@@ -181,7 +181,7 @@ def test_at_most_five_rules_without_a_matching_trigger_are_named(count, more):
         ([(WRITE, b"a"), (FAILED, None), (WRITE, b"a")], []),
     ],
 )
-def test_each_pass_is_compared_with_the_last_change_that_had_an_effect(passes, found):
+def test_each_pass_is_compared_with_the_most_recent_earlier_change_that_had_an_effect(passes, found):
     changes = [made(action, content=content) for action, content in passes]
     assert [changes.index(change) for change in unchanged(planned(*changes))] == found
 
@@ -237,7 +237,7 @@ def test_the_exit_code_is_5_if_the_table_of_hosts_has_a_failure_or_an_uncertain_
     assert HostTable(("incus",), (), {"incus": "error"}).exit_code == 5
 
 
-def test_the_host_table_compares_repeated_paths_in_order_and_gives_a_cause_only_for_differences():
+def test_the_host_table_compares_changes_of_one_path_in_order_and_gives_causes_only_for_differences():
     first = planned(made(WRITE, content=b"1\n"), made(WRITE, content=b"2\n"), outcomes=[WRITTEN, WRITTEN])
     second = planned(
         made(WRITE, content=b"1\n"), made(WRITE, content=b"3\n"), made(WRITE, "/b", b""), host=LXD,

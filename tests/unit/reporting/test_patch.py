@@ -165,7 +165,7 @@ def test_all_files_of_a_patch_share_one_work_limit(monkeypatch: pytest.MonkeyPat
 
 @settings(deadline=None)
 @given(before=contents, after=contents)
-def test_the_hunks_of_a_patch_equal_those_of_difflib(before: bytes, after: bytes) -> None:
+def test_the_hunks_of_a_patch_equal_the_hunks_of_difflib(before: bytes, after: bytes) -> None:
     old, new = diff_module._lines(before), diff_module._lines(after)
     expected = [
         line for text in list(difflib.unified_diff(old, new))[2:] for line in diff_module._ended(text)

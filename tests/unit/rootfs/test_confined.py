@@ -247,7 +247,7 @@ def test_opening_a_symlink_as_a_nested_root_is_refused(root, link):
         root.below(link)
 
 
-def test_a_root_closes_its_file_descriptors(root):
+def test_reading_below_a_root_leaves_no_file_descriptor_open(root):
     def count() -> int:
         return len(os.listdir("/proc/self/fd"))
 

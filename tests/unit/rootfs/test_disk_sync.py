@@ -93,7 +93,7 @@ def test_many_files_are_synced_one_by_one_if_syncfs_is_not_known_to_be_safe(call
     assert calls == [("fsync", fd) for fd in many]
 
 
-def test_proc_is_not_a_file_system_that_syncfs_makes_safe():
+def test_syncfs_is_not_known_to_be_safe_for_proc():
     fd = os.open("/proc", os.O_RDONLY)
     try:
         assert not can_sync_file_system(fd)
@@ -103,7 +103,9 @@ def test_proc_is_not_a_file_system_that_syncfs_makes_safe():
 
 @pytest.mark.parametrize("which", ["the file", "its directory"])
 @pytest.mark.parametrize(("number", "call"), [(3, "fsync"), (200, "syncfs")])
-def test_attributes_that_fsync_would_write_again_are_few(calls, files, tmp_path, which, number, call):
+def test_syncfs_replaces_fsync_if_a_file_or_its_directory_has_many_attributes(
+    calls, files, tmp_path, which, number, call
+):
     """On btrfs, the fsync of a directory with 220,000 attributes took a minute."""
     (file,) = one = files(1)
     top = os.open(tmp_path, os.O_RDONLY)
@@ -143,7 +145,7 @@ def test_an_interrupted_sync_is_repeated_and_a_failed_sync_names_the_file(calls,
     assert calls == [(name, min(some))] * 2
 
 
-def test_the_kernel_knows_the_call_for_a_file_system(tmp_path):
+def test_the_syncfs_system_call_works_and_reports_an_invalid_descriptor(tmp_path):
     fd = os.open(tmp_path, os.O_RDONLY)
     sync_file_system(fd)
     os.close(fd)

@@ -83,7 +83,7 @@ def test_a_removed_link_is_not_followed(top, held, inodes, tmp_path):
 
 
 @pytest.mark.parametrize("in_hook", [False, True])
-def test_nothing_is_held_on_other_file_systems_and_outside_of_hooks(
+def test_no_files_are_held_on_other_file_systems_than_btrfs_or_outside_of_hooks(
     top, held, inodes, monkeypatch, in_hook, tmp_path
 ):
     inodes(1000 if in_hook else 0)
@@ -110,7 +110,7 @@ def test_a_real_btrfs_is_recognized(tmp_path, mounts, held, below_overlay):
     hand_over(held)
 
 
-def test_missing_names_are_ignored_and_the_removal_reports_them(top, held, inodes):
+def test_a_missing_file_is_not_held_and_its_removal_raises_an_error(top, held, inodes):
     inodes(0)
     with pytest.raises(FileNotFoundError):
         top.unlink("nosuch")
@@ -132,7 +132,7 @@ def test_kept_files_count_towards_the_limit_of_held_files(top, held, children, m
     assert (held, len(children)) == (kept[2:], 1)
 
 
-def test_a_process_with_too_many_open_files_hands_files_over_and_tries_again(top, held, monkeypatch):
+def test_held_files_are_handed_over_if_the_hook_cannot_open_another_file(top, held, monkeypatch):
     hold(held, top.fd, "a")
     opened, calls = os.open, []
 
@@ -173,7 +173,7 @@ print(held, len(ended), flush=True)
 
 
 @pytest.mark.parametrize("option", ["", "noproc"])
-def test_the_last_close_is_in_another_process_for_which_readers_of_the_output_do_not_wait(option):
+def test_readers_of_the_output_do_not_wait_for_the_process_that_closes_the_held_files(option):
     began = time.monotonic()
     words = [sys.executable, "-c", SCRIPT, option]
     done = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.PIPE)
@@ -181,7 +181,7 @@ def test_the_last_close_is_in_another_process_for_which_readers_of_the_output_do
     assert time.monotonic() - began < 2
 
 
-def test_the_other_process_ends_after_the_last_close(children):
+def test_the_process_that_closes_held_files_ends_after_the_last_close(children):
     reader, writer = os.pipe()
     held = [writer]
     hand_over(held)
@@ -192,7 +192,7 @@ def test_the_other_process_ends_after_the_last_close(children):
 
 
 @pytest.mark.parametrize("call", ["pipe", "fork"])
-def test_without_a_new_process_the_files_are_closed_at_once(call, monkeypatch):
+def test_held_files_are_closed_at_once_if_no_process_can_be_started(call, monkeypatch):
     def fails():
         raise OSError(errno.EAGAIN, "try again")
 
@@ -206,6 +206,6 @@ def test_without_a_new_process_the_files_are_closed_at_once(call, monkeypatch):
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_without_held_files_no_process_starts(monkeypatch):
+def test_no_process_starts_if_no_files_are_held(monkeypatch):
     monkeypatch.setattr(held_files.os, "fork", None)
     hand_over([])

@@ -42,7 +42,7 @@ def test_changing_a_copy_of_a_tree_in_memory_does_not_change_the_original():
     assert twin.entry("/b").nlink == 1
 
 
-def test_writing_to_a_mount_point_in_memory_keeps_its_hard_links_and_mode():
+def test_a_write_to_a_mount_point_in_memory_keeps_the_hard_links_and_the_mode_of_the_file():
     tree = MemoryRootfs({"/etc/hosts": "old"})
     tree.link("/etc/hosts", "/outside")
     tree.mount("/etc/hosts")
@@ -146,7 +146,7 @@ def test_removing_a_directory_in_memory_removes_the_names_of_its_files():
     assert [path for path, _ in tree.walk()] == ["/c"]
 
 
-def test_renaming_a_file_in_memory_to_its_other_name_does_nothing():
+def test_renaming_a_file_in_memory_to_another_hard_link_of_the_file_does_nothing():
     tree = MemoryRootfs({"/a": "x", "/f": "y"})
     tree.link("/a", "/b")
     tree.rename("/a", "/b")

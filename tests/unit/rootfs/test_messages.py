@@ -87,7 +87,7 @@ def test_a_path_that_cannot_be_read_gives_a_message(root, path, message):
         (errno.EXDEV, False, "'/file' changed while it was opened: invalid cross-device link"),
     ],
 )
-def test_the_error_of_opening_a_path_names_the_cause(root, number, follow, message):
+def test_the_error_about_a_path_that_cannot_be_opened_names_the_cause(root, number, follow, message):
     assert root._trouble("/file", OSError(number, "x"), follow=follow).message == message
 
 
@@ -126,7 +126,7 @@ def test_a_root_directory_that_cannot_be_opened_gives_a_message(tmp_path):
     )  # fmt: skip
 
 
-def test_an_error_of_the_storage_while_reading_names_the_file(root, monkeypatch):
+def test_a_storage_error_during_a_read_names_the_file(root, monkeypatch):
     def fail(*_):
         raise OSError(errno.EIO, "Input/output error")
 
@@ -163,7 +163,7 @@ def test_a_write_that_makes_no_progress_gives_an_error(monkeypatch):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("mechanism", [OPENAT2, WALK])
-def test_dots_in_the_target_of_a_link_stay_below_the_root(target, found, mechanism, tmp_path):
+def test_one_and_two_dots_in_a_link_target_are_resolved_inside_the_root(target, found, mechanism, tmp_path):
     (tmp_path / "d/e").mkdir(parents=True)
     for folder, text in (("", "top"), ("d", "in d"), ("d/e", "in e")):
         (tmp_path / folder / "file").write_text(text)
@@ -259,7 +259,7 @@ def test_a_private_file_in_a_directory_of_other_users_is_refused(
             os.close(directory)
 
 
-def test_two_dots_behind_a_symlink_are_refused_because_programs_disagree_about_them(tmp_path):
+def test_a_path_with_two_dots_behind_a_symlink_is_refused_because_programs_resolve_it_differently(tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "link").symlink_to("a/b")
     for path in ("link/../b", "none/../a", "a/none/.."):

@@ -316,7 +316,7 @@ def test_the_error_says_why_the_sandboxed_process_ended(status, kind, message, h
         ([], ()),
     ],
 )
-def test_the_failure_of_a_child_includes_the_exception_in_its_last_record(records, notes):
+def test_a_failed_child_reports_the_exception_from_the_last_record_that_it_sent(records, notes):
     data = b"".join(child.frame(b"".join(map(child.frame, record))) for record in records)
     assert child._failure_of(99 << 8, Bounds(), data).notes == notes
     assert child._failure_of(99 << 8, Bounds(), data + b"1:").notes == ()
@@ -342,7 +342,7 @@ def test_small_records_of_the_child_are_sent_together(sizes, written, later, mon
         assert sent == written + later
 
 
-def test_the_child_may_send_exactly_its_limit_and_continues_after_a_short_write(monkeypatch):
+def test_the_child_may_send_as_much_as_its_limit_allows_and_continues_after_a_short_write(monkeypatch):
     sent = []
     monkeypatch.setattr(child.os, "write", lambda pipe, data: sent.append(bytes(data[:7])) or len(data[:7]))
     send = child._Sender(7, Bounds(1, output=31))

@@ -354,7 +354,7 @@ def test_data_after_the_end_of_a_private_squashfs_file_is_not_copied(tmp_path, m
 
 
 @needs_root
-def test_a_private_squashfs_file_that_is_too_large_gives_the_error_of_the_sandbox_to_the_user(
+def test_the_audit_command_reports_a_private_squashfs_file_that_is_too_large_to_copy(
     tmp_path, monkeypatch, capsys
 ):
     path = squashfs(tmp_path)
@@ -366,7 +366,7 @@ def test_a_private_squashfs_file_that_is_too_large_gives_the_error_of_the_sandbo
 
 
 @pytest.mark.slow
-def test_a_squashfs_reader_without_output_is_killed(tmp_path, monkeypatch):
+def test_a_squashfs_program_that_writes_no_output_is_killed(tmp_path, monkeypatch):
     path = squashfs(tmp_path)
     real = unpacker_process.start
     monkeypatch.setattr(unpacker_process, "IDLE_SECONDS", 1)

@@ -447,7 +447,7 @@ def test_the_limits_also_apply_to_a_program_that_runs_without_a_sandbox():
 
 
 @pytest.mark.skipif(not ROOT, reason="needs root")
-def test_attack_50_only_the_user_of_an_unconfined_program_can_read_its_files():
+def test_attack_50_other_users_cannot_read_the_files_of_an_unconfined_program():
     """Every local user could read and replace the rendered file that the validator checks."""
     script = "stat -c '%u %a %n' .. . a a/b; echo more >> a/b; cat a/b"
     result = validator_process.run("/bin/sh", ["-c", script], {"a/b": b"text\n"}, confined=False)

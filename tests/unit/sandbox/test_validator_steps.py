@@ -56,7 +56,7 @@ def received(text, *, ends=True, **limits):
             os.close(fd)
 
 
-def test_a_program_may_print_exactly_as_much_as_its_limit():
+def test_a_program_may_print_exactly_as_many_bytes_as_its_output_limit_allows():
     assert received(b"x" * 3072, output=3072) == (b"x" * 3072, b"e0")
     with pytest.raises(ToolFailure, match=r"^the program printed more than 3 KiB$"):
         received(b"x" * 3073, output=3072)
@@ -117,7 +117,7 @@ def test_a_failure_that_cannot_be_reported_is_ignored():
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_every_user_can_read_the_files_of_a_program(umask, tmp_path):
+def test_every_user_can_read_the_files_of_a_program_even_with_a_strict_umask(umask, tmp_path):
     before = os.umask(umask)
     try:
         validator_process._write(str(tmp_path), {"a/b/c": b"one", "d": b""})
@@ -148,7 +148,7 @@ def test_the_threads_of_all_processes_of_a_user_are_counted(monkeypatch):
     assert validator_process._tasks(9) == 0
 
 
-def test_the_thread_count_without_proc_is_above_any_real_count(monkeypatch):
+def test_the_thread_count_is_a_very_high_number_if_proc_is_not_mounted(monkeypatch):
     def missing(path):
         raise FileNotFoundError(path)
 

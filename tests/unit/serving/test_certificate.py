@@ -84,7 +84,7 @@ def test_the_tls_context_refuses_old_versions_of_tls():
     assert made.maximum_version in (ssl.TLSVersion.MAXIMUM_SUPPORTED, ssl.TLSVersion.TLSv1_3)
 
 
-def test_the_fingerprint_of_a_certificate_equals_the_one_that_openssl_prints():
+def test_the_fingerprint_of_a_certificate_equals_the_fingerprint_from_openssl():
     path = own_certificate("127.0.0.1")
     shown = subprocess.run(
         ["openssl", "x509", "-in", path, "-noout", "-fingerprint", "-sha256"],

@@ -109,7 +109,9 @@ def test_the_body_of_a_post_request_is_parsed_during_the_answer():
     [(b"x" * 100, False), (b"x" * 101, True), (b"\r\n\r\n" * 4, False), (b"\r\n\r\n" * 5, True)],
 )
 @pytest.mark.parametrize("pieces", [1, 2])
-def test_a_connection_is_closed_for_a_long_request_or_many_requests_at_once(data, closes, pieces):
+def test_a_connection_is_closed_if_a_request_is_too_long_or_too_many_requests_arrive_at_once(
+    data, closes, pieces
+):
     def scenario(connection, transport, inner, server):
         half = len(data) // 2 // 4 * 4 if pieces == 2 else 0
         connection.data_received(data[:half])
@@ -242,7 +244,7 @@ def test_the_server_closes_a_connection_and_waits_if_it_has_no_free_descriptor(m
     assert calls == [("close", ""), ("serve", "192.0.2.1")] and waited == [0.05]
 
 
-def test_a_connection_above_the_limit_replaces_another_or_is_refused(monkeypatch):
+def test_a_new_connection_above_the_limit_replaces_an_old_connection_or_is_refused(monkeypatch):
     clients = [(Client(), (f"192.0.2.{number}", 1)) for number in range(4)]
     bounds = Bounds(connections=2)
     calls, _ = accepted(monkeypatch, clients, bounds=bounds, refuses=lambda address: address == "192.0.2.2")
@@ -261,7 +263,7 @@ def test_the_server_accepts_no_further_connection_while_too_many_connections_are
     assert calls[-1] == ("serve", "192.0.2.3")
 
 
-def test_sending_to_a_client_that_does_not_read_ends_at_the_time_limit():
+def test_the_server_stops_sending_at_the_time_limit_if_a_client_does_not_read():
     class Response:
         async def write(self, data):
             await asyncio.sleep(len(data))

@@ -184,7 +184,7 @@ def of_catalog(root=None, dated=None, kind="squashfs", **fields):
     return image
 
 
-def test_an_image_of_a_catalog_has_the_properties_that_clients_derive():
+def test_an_image_of_a_catalog_has_the_properties_that_clients_derive_from_the_catalog():
     image = of_catalog(
         Item("squashfs", "/r", 6, "r" * 64), Version("20260101_0000", "rc"), variant="cloud", version="1.1",
         support_eol="2026-02-01", requirements={"secureboot": "false"},

@@ -37,11 +37,11 @@ def types(value: object) -> object:
         ("root", ["/1.0"]),
     ],
 )
-def test_an_image_api_answer_has_the_same_form_as_that_of_incus(name, ours):
+def test_an_image_api_answer_has_the_same_form_as_the_answer_of_incus(name, ours):
     assert types(json.loads(image_api_json.success(ours))) == types(recorded(name))
 
 
-def test_an_image_api_error_has_the_same_form_as_that_of_incus():
+def test_an_image_api_error_has_the_same_form_as_the_error_of_incus():
     assert types(json.loads(image_api_json.failure(404, "not found"))) == types(recorded("image-absent"))
 
 
@@ -52,7 +52,7 @@ def test_the_server_sends_every_field_that_an_incus_server_sends_to_untrusted_cl
 
 
 @pytest.mark.parametrize("elements", [[], ["a"], ["a", {"b": [1]}, "c"]])
-def test_an_answer_built_from_encoded_elements_equals_one_that_is_encoded_as_a_whole(elements):
+def test_an_answer_that_joins_encoded_elements_equals_an_answer_that_is_encoded_at_once(elements):
     encoded = image_api_json.success_list(Elements(map(image_api_json.encode, elements)))
     assert b"".join(encoded) == image_api_json.success(elements)
     assert encoded.size == len(image_api_json.success(elements))
@@ -94,7 +94,7 @@ def test_an_image_has_the_fields_that_clients_show():
     }  # fmt: skip
 
 
-def test_the_answers_of_the_server_are_those_of_a_public_daemon_without_extensions():
+def test_the_server_answers_like_a_public_daemon_with_only_the_image_types_extension():
     assert image_api_json.server_data("text", "ab") == {
         "api_extensions": ["image_types"], "api_status": "stable", "api_version": "1.0", "auth": "untrusted",
         "public": True, "auth_methods": [], "config": {},
@@ -117,7 +117,7 @@ def test_a_slash_in_the_name_of_an_alias_is_escaped_in_its_address():
     ("chosen", "found"),
     [(b"", ["a", "b", "c"]), (b"\1\0\1", ["a", "c"]), (b"\0\0\0", []), (b"\0\1\0", ["b"])],
 )
-def test_an_answer_can_leave_out_elements(chosen, found):
+def test_an_answer_contains_the_chosen_elements_of_a_list(chosen, found):
     encoded = image_api_json.success_list(Elements([b'"a"', b'"b"', b'"c"']), chosen)
     assert json.loads(b"".join(encoded))["metadata"] == found
     assert encoded.size == len(b"".join(encoded))

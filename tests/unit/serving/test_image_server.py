@@ -424,7 +424,9 @@ async def filtered(server, address):
     return await server._filter(request, True, "a eq b")
 
 
-def test_filter_requests_run_one_at_a_time_and_a_limited_number_of_each_network_may_wait(tree, monkeypatch):
+def test_filter_requests_run_one_at_a_time_and_only_a_few_requests_of_each_network_may_wait(
+    tree, monkeypatch
+):
     """A filter takes a fifth of a second for 10,000 images."""
     running, most = [], []
 
@@ -452,7 +454,7 @@ def test_filter_requests_run_one_at_a_time_and_a_limited_number_of_each_network_
     assert max(most) == 1
 
 
-def test_attack_73_a_client_that_filters_all_the_time_does_not_hold_up_filters_of_others(tree, monkeypatch):
+def test_attack_73_a_client_with_many_filter_requests_does_not_delay_other_clients(tree, monkeypatch):
     """One client with ten connections used all places: others got the status 503."""
     done = []
 
@@ -470,7 +472,7 @@ def test_attack_73_a_client_that_filters_all_the_time_does_not_hold_up_filters_o
     assert done[:6] == ["10.0.0.1", "10.0.0.2"] * 3
 
 
-def test_the_server_does_no_work_for_a_client_that_left_while_its_filter_waited(tree, monkeypatch):
+def test_the_server_skips_a_waiting_filter_request_if_the_client_has_disconnected(tree, monkeypatch):
     calls = []
     monkeypatch.setattr(image_server, "_filtered", lambda *_: calls.append(1))
     server = image_server.ImageServer(TreeSource(str(tree)))
@@ -484,7 +486,7 @@ def changed(tree):
     os.utime(tree / "streams/v1/images.json")
 
 
-def test_attack_73_slow_clients_keep_only_the_previous_list_in_memory(tree):
+def test_attack_73_slow_clients_keep_at_most_one_old_list_in_memory(tree):
     """Each change of the catalog left its old list in memory while a client read this list slowly."""
 
     async def run():
@@ -598,7 +600,7 @@ def test_an_answer_is_sent_in_blocks_of_a_limited_size(sizes):
     assert all(0 < len(block) < 2 * PIECE for block in blocks)
 
 
-def test_a_request_for_a_private_image_gets_the_same_answer_as_one_for_an_unknown_image(start, tmp_path):
+def test_requests_for_private_and_for_unknown_images_get_the_same_answer(start, tmp_path):
     store = Store(str(tmp_path / "store"))
     public = store.import_files(*split_image(tmp_path / "a"), aliases=["open"], public=True)
     private = store.import_files(unified_image(tmp_path / "b", variant="b"), aliases=["hidden"])
@@ -813,7 +815,7 @@ def test_a_connection_that_sends_many_requests_at_once_is_closed(requests):
     assert len(methods) <= 4 and arrived.count(b"200 OK") <= 4
 
 
-def test_requests_that_arrive_during_an_answer_are_answered_after_it():
+def test_requests_that_arrive_during_an_answer_are_answered_afterwards():
     body = b"Content-Length: 6\r\n\r\n"
     post = b"POST / HTTP/1.1\r\nHost: x\r\n" + body
     methods, arrived = asyncio.run(answered([GET + GET[:9], GET[9:], post, b"abc", b"def" + GET, GET * 2]))

@@ -128,7 +128,7 @@ def test_a_path_that_cannot_be_served_leaks_no_file_descriptor(root):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_served_tree_stays_the_same_directory_if_a_link_replaces_its_path(tree, tmp_path):
+def test_the_server_keeps_the_opened_tree_even_if_a_link_replaces_the_directory(tree, tmp_path):
     """The owner of a directory above the tree could lead the server to any file, such as /etc/shadow."""
     source = TreeSource(str(tree))
     (file, *_) = source.load().images[0].files

@@ -284,7 +284,7 @@ def test_clients_that_neither_send_nor_read_do_not_block_other_clients_of_their_
     assert asyncio.run(work()) == 1
 
 
-def test_waiting_for_the_first_byte_of_a_client_ends_at_the_time_limit():
+def test_the_server_waits_for_the_first_byte_of_a_client_only_until_the_time_limit():
     async def work(data):
         one, other = socket.socketpair()
         with one, other:

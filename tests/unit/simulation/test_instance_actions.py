@@ -88,7 +88,7 @@ def test_a_simulation_generates_no_placeholders_by_default() -> None:
     assert files(life("start", image=image))["/etc/st"] == "none"
 
 
-def test_the_first_start_uses_configuration_that_was_set_before_it() -> None:  # 01
+def test_the_first_start_uses_configuration_that_the_user_set_before_the_start() -> None:  # 01
     assert files(life("c:user.foo=bar", "start"))["/etc/cr"].endswith("foo=bar")
 
 
@@ -216,7 +216,7 @@ def test_a_step_report_names_the_instance_that_the_step_created(step: str, note:
     assert report.note == note
 
 
-def test_the_report_of_a_rename_step_for_another_instance_is_about_that_instance() -> None:
+def test_the_report_of_a_rename_step_has_the_new_name_of_the_renamed_instance() -> None:
     report = run_step(life("copy=c2"), parse_step("c2:rename=c9"))
     assert (report.name, report.pending) == ("c9", "copy")
 
@@ -248,7 +248,7 @@ TWO_PASSES = (
 )
 
 
-def test_a_failed_start_on_the_host_none_writes_nothing_and_keeps_the_pending_trigger() -> None:
+def test_a_failed_start_on_the_host_named_none_writes_nothing_and_keeps_the_pending_trigger() -> None:
     simulation = life(image=Paper(TWO_PASSES), host=NONE)
     report = run_step(simulation, parse_step("start"))
     assert report.error is not None and "'no.tpl' does not exist" in str(report.error)
@@ -536,7 +536,7 @@ def test_a_changed_key_changes_the_file_at_the_next_start() -> None:
     assert [(change.path, change.action) for change in last.changes] == [("/etc/st", UPDATE)]
 
 
-def test_the_agent_writes_the_output_of_every_rule_whatever_its_triggers_are() -> None:
+def test_the_agent_writes_the_output_of_every_rule_regardless_of_triggers() -> None:
     simulation = Simulation(RenderOptions(INCUS))
     simulation.create(Instance("v1", VIRTUAL_MACHINE), MemoryFolder(Paper(), rootfs()))
     simulation.start("v1")
@@ -788,7 +788,7 @@ def test_a_device_step_needs_the_name_of_the_device_and_a_key(text):
         ("export=c2", "c2"),
     ],
 )
-def test_the_new_instance_of_a_copy_or_publish_step_has_the_name_before_the_slash(text, made):
+def test_a_copy_or_publish_step_names_the_new_instance_before_the_slash(text, made):
     assert parse_step(text).made == made
 
 

@@ -65,7 +65,7 @@ def test_a_size_limit_applies_to_the_first_and_to_later_reads_of_a_file(disk):
         assert view.read("/etc/hosts", 3) == b"old"
 
 
-def test_writing_changes_only_the_snapshot_in_memory(disk, tmp_path):
+def test_a_write_to_a_disk_snapshot_changes_neither_the_disk_nor_other_copies(disk, tmp_path):
     view = WritableCopy(disk)
     twin = view.copy()
     view.write("/etc/hosts", b"new")
@@ -132,7 +132,7 @@ def test_a_simulation_reads_only_files_that_templates_write(tmp_path, monkeypatc
     assert set(read) == {"/etc/a"}
 
 
-def test_the_flags_of_a_disk_snapshot_are_those_of_the_same_path_on_the_disk(disk, monkeypatch):
+def test_a_path_in_a_disk_snapshot_has_the_same_flags_as_the_path_on_the_disk(disk, monkeypatch):
     monkeypatch.setattr(DirectoryRootfs, "flag", lambda self, path: f"flag of {path}")
     view = WritableCopy(disk)
     for path in ("/", "/etc", "/etc/hosts"):

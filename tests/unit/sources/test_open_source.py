@@ -305,7 +305,7 @@ def test_a_backup_with_shifted_ids_is_read_with_container_ids(tmp_path):
     ("root", "owner", "inside"),
     [(0, 1_000_000, 1_000_000), (65_535, 65_535, 65_535), (65_536, 65_537, 1), (1_000_000, 0, 65_534)],
 )
-def test_only_the_owner_of_the_root_directory_of_a_backup_decides_whether_its_ids_are_shifted(
+def test_the_ids_of_a_backup_count_as_shifted_only_if_its_root_directory_has_a_shifted_owner(
     root, owner, inside, tmp_path
 ):
     def give(member):
@@ -318,7 +318,7 @@ def test_only_the_owner_of_the_root_directory_of_a_backup_decides_whether_its_id
         assert (entry.uid, entry.gid) == (inside, inside)
 
 
-def test_the_root_filesystem_in_a_backup_has_only_the_names_below_its_root_directory(tmp_path):
+def test_backup_members_outside_the_rootfs_directory_are_not_in_the_root_filesystem(tmp_path):
     def add(tar):
         tar.addfile(tarfile.TarInfo("backup/container/rootfs2/etc/x"))
 
@@ -378,7 +378,9 @@ def test_a_backup_without_metadata_yaml_is_refused_when_it_is_opened(tmp_path):
         ([], False),
     ],
 )  # fmt: skip
-def test_an_archive_is_a_backup_if_its_first_member_is_the_directory_backup_or_in_it(names, found, tmp_path):
+def test_an_archive_that_begins_with_the_backup_directory_or_a_file_in_it_counts_as_a_backup(
+    names, found, tmp_path
+):
     with tarfile.open(tmp_path / "b.tar", "w") as tar:
         for name in names:
             member = tarfile.TarInfo(name)

@@ -170,7 +170,7 @@ def test_a_hook_loads_the_ctypes_c_module_without_a_search(package):
 @pytest.mark.parametrize(
     "place", [("/nowhere/_ctypes.so", 0, 0), (_ctypes.__file__, 0, 0)], ids=["other", "old"]
 )
-def test_a_c_module_is_searched_again_after_its_file_moved_or_changed(package, place):
+def test_a_c_module_is_searched_for_again_if_its_recorded_file_moved_or_changed(package, place):
     """After an update of Python, or with another build of the same version."""
     line(package)
     head, codes = parse_bundle(kept(package).read_bytes())

@@ -127,7 +127,7 @@ def test_long_texts_in_failures_are_shortened():
     assert (is_binary(b"a\0"), is_binary(b"\xff"), is_binary("ü".encode())) == (True, True, False)
 
 
-def test_the_failure_quotes_the_error_that_occurred_in_place_of_the_expected_one():
+def test_the_failure_about_an_expected_error_quotes_the_error_that_occurred():
     wanted = SimpleNamespace(value="x")
     assert missing_error(wanted, []) == "no error"
     assert missing_error(wanted, [RenderError("y"), RenderError("z")]) == "the error does not contain 'x': y"
@@ -233,9 +233,7 @@ def test_a_file_that_is_not_written_is_a_failure_with_its_reason(kind, rules, un
 
 
 @pytest.mark.parametrize(("fixed", "failures"), [(True, 1), (False, 0)])
-def test_an_expected_absent_file_must_have_a_rule_unless_different_builds_have_different_rules(
-    fixed, failures
-):
+def test_an_expectation_of_absence_needs_a_rule_unless_each_build_has_its_own_rules(fixed, failures):
     result = SimpleNamespace(
         errors={}, error=None, files={}, rules=[SimpleNamespace(path="/zzz")], unknown={}, targets=None
     )

@@ -189,7 +189,7 @@ def test_cases_with_equal_labels_get_numbers(tmp_path):
     ]
 
 
-def test_the_host_value_all_in_a_test_selects_every_daemon_release(tmp_path):
+def test_the_value_all_of_the_host_key_selects_every_daemon_release(tmp_path):
     cases = read(tmp_path, test("matrix: {host: all}\nsnapshot: true"))
     assert "incus" in {case.host.name for case in cases}
     assert "none" not in {case.host.name for case in cases}
@@ -353,7 +353,7 @@ def test_the_file_name_of_a_snapshot_has_only_safe_characters():
         ("{error: true}", "{error: 'true'}", [("error", "true")]),
     ],
 )
-def test_the_expectations_of_a_test_extend_or_replace_those_of_the_defaults(default, own, found, tmp_path):
+def test_the_expectations_of_a_test_extend_or_replace_the_default_expectations(default, own, found, tmp_path):
     (case,) = read(
         tmp_path,
         f"defaults: {{expect: {{/a: {default}, /b: {{equals: b}}}}}}\ntests: [{{name: x, expect: {{//a: {own}}}}}]\n",
@@ -401,7 +401,7 @@ def test_an_instance_in_a_test_has_its_own_fields_and_the_defaults_of_a_containe
     assert (plain.title, full.label, plain.file) == ("a", "", f"{tmp_path}/a.yaml")
 
 
-def test_the_rootfs_of_a_test_is_a_keyword_or_the_merged_files_of_the_defaults_and_the_test(tmp_path):
+def test_the_rootfs_key_of_a_test_is_a_keyword_or_extends_the_default_files(tmp_path):
     word, files = read(
         tmp_path,
         "defaults: {rootfs: {/etc/a: one, /etc/b: two}}\ntests:\n- {name: a, rootfs: none, snapshot: true}\n"

@@ -55,7 +55,7 @@ def test_each_kind_of_expectation_is_compared_with_the_rendered_file(expect, mes
     assert [text.partition("/etc/hostname: ")[2] for text in found] == ([message] if message else [])
 
 
-def test_the_outcome_of_a_case_has_its_duration(tmp_path):
+def test_the_outcome_of_a_test_case_contains_the_duration(tmp_path):
     begun = perf_counter()
     (outcome,) = run(an_image(tmp_path / "i", test("{mode: 0600}")))
     assert 0 < outcome.seconds < perf_counter() - begun
@@ -92,7 +92,7 @@ def test_a_rule_whose_trigger_does_not_run_writes_no_file(tmp_path):
 MODES = "  /etc/hostname: {when: [create], template: hostname.tpl, mode: 0600, uid: 5, gid: 6}\n"
 
 
-def test_expected_modes_and_owners_are_compared_with_those_that_the_host_sets(tmp_path):
+def test_expected_modes_and_owners_are_compared_with_the_values_that_the_host_sets(tmp_path):
     tests = (
         "tests:\n- {name: a, expect: {/etc/hostname: {mode: 0600, owner: 5:6}}}\n"
         "- {name: b, host: lxd, expect: {/etc/hostname: {mode: 0644, owner: 0:0}}}\n"
@@ -535,7 +535,7 @@ def test_the_update_option_keeps_a_snapshot_even_if_the_test_has_too_many_failur
 
 
 @pytest.mark.slow
-def test_checking_expectations_stops_at_the_time_limit(tmp_path):
+def test_the_check_of_expectations_stops_at_the_time_limit(tmp_path):
     """Each regular expression may take seconds, so the time is checked between them."""
     patterns = ", ".join(f"'(a|a)*x{number}'" for number in range(1000))
     templates = {"hostname.tpl": "a" * 100_000}

@@ -114,7 +114,7 @@ def test_an_image_without_tests_is_refused_with_a_hint(tmp_path):
     )
 
 
-def test_the_tests_of_a_definition_are_in_a_folder_beside_it(tmp_path):
+def test_the_tests_of_a_definition_are_in_the_tests_folder_next_to_the_definition(tmp_path):
     definition = tmp_path / "debian.yaml"
     definition.write_text("image:\n  distribution: debian\nsource:\n  downloader: debootstrap\n")
     (tmp_path / "tests").mkdir()
@@ -123,7 +123,7 @@ def test_the_tests_of_a_definition_are_in_a_folder_beside_it(tmp_path):
     assert folder_of(str(definition)) == f"{tmp_path}/tests/debian"
 
 
-def test_a_test_file_belongs_to_the_image_above_it(tmp_path):
+def test_a_test_file_belongs_to_the_image_that_contains_its_tests_folder(tmp_path):
     (tmp_path / "tests").mkdir()
     assert source_of(f"{tmp_path}/tests/a.yaml") is None
     (tmp_path / "metadata.yaml").write_text("")

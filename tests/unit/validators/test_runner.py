@@ -303,7 +303,7 @@ def answering(*answers):
     return Validators(lambda *question: left.pop(0))
 
 
-def test_a_time_limit_ends_all_further_validations_with_one_note():
+def test_no_file_is_validated_after_the_time_limit_and_one_note_says_why():
     validators = answering({"late": "all validators together take longer than 20 s"})
     assert validators.mistakes("sh", "script", "a", "/a\x1b") == []
     assert validators.mistakes("bash", "script", "b", "/b") == []
@@ -329,7 +329,7 @@ def test_one_note_for_all_validators_says_that_the_machine_cannot_confine_progra
     assert not validators.ran("sh")
 
 
-def test_an_answer_that_a_validator_cannot_interpret_is_a_failure():
+def test_program_output_that_a_validator_cannot_interpret_is_a_failure():
     validators = answering({"value": ["a", 1, "???"]})
     assert validators.mistakes("sh", "script", "a", "/a") == []
     assert validators.notes == ["validator failed: sh for '/a': exit code 1: ???"]

@@ -89,7 +89,7 @@ def check_archive(folder, *options: str) -> dict:
     return report
 
 
-def test_a_message_to_the_helper_process_may_have_exactly_its_limit(monkeypatch):
+def test_a_message_to_the_helper_process_may_be_exactly_as_long_as_the_limit(monkeypatch):
     monkeypatch.setattr(unlocked_process, "_LONGEST", 5)
     reader, writer = os.pipe()
     for data in (b"12345", b"", b"1"):

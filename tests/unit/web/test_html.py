@@ -15,7 +15,7 @@ def test_escaped_html_is_not_escaped_again():
     assert join([text("<"), "<", None]) == "&lt;&lt;"
 
 
-def test_a_concatenation_of_html_and_text_is_escaped_as_a_whole():
+def test_escaped_html_that_is_joined_with_plain_text_is_escaped_again():
     assert element("p", text("<") + "<") == "<p>&amp;lt;&lt;</p>"
 
 

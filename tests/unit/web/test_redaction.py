@@ -20,7 +20,7 @@ def a_redaction(public="", **options):
     return Redaction([instance], public, **options)
 
 
-def test_texts_without_secret_values_and_their_lines():
+def test_secret_values_and_lines_of_secret_values_are_redacted_from_texts():
     scrub = a_redaction().scrub
     assert scrub(f"value {SECRET} of") == "value [redacted] of"
     assert scrub("line password: tr0ub4dor is") == "line [redacted] is"

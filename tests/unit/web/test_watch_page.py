@@ -87,7 +87,7 @@ def test_a_finding_links_to_metadata_yaml_or_to_the_file_of_its_template(finding
     assert finding_path(a_view(a_plan(b"x\n")), {"file": finding}) == path
 
 
-def test_a_page_without_the_open_file_or_without_metadata_shows_only_the_errors():
+def test_the_page_of_a_missing_file_or_of_missing_metadata_shows_only_the_errors():
     view = a_view(InputError("no <plan>"))
     for path, title in (("/etc/none", "/etc/none"), ("metadata.yaml", "metadata.yaml"), ("", "&#x27;&#x27;")):
         shown = str(open_file(PageView(view, (view,), ("",), {}, path)))

@@ -27,7 +27,7 @@ def test_writing_files_to_a_new_folder_drops_setuid_bits(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o2777, 0o500 | 0o070])
-def test_attack_50_only_the_caller_can_enter_an_existing_folder_with_the_files_of_a_plan(tmp_path, mode):
+def test_attack_50_other_users_cannot_enter_an_existing_folder_that_gets_the_files_of_a_plan(tmp_path, mode):
     """An existing folder kept its mode, so other users could read secrets in the files."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out").chmod(mode)
@@ -43,7 +43,7 @@ def test_a_folder_with_files_is_refused_and_keeps_its_mode(tmp_path):
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
 
 
-def test_a_folder_that_another_user_adds_before_the_caller_closes_the_output_folder_is_refused(
+def test_an_output_folder_is_refused_if_another_user_adds_a_folder_before_the_mode_changes(
     tmp_path, monkeypatch
 ):
     """The other user would keep the added folder open, and read the files in it."""

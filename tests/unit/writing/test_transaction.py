@@ -61,7 +61,7 @@ def test_a_new_file_gets_the_uid_and_gid_of_its_rule(rootfs, top):
 
 
 @as_root
-def test_written_files_have_ids_mapped_to_the_host(top):
+def test_apply_maps_the_owner_ids_of_files_to_ids_of_the_host(top):
     os.chown(top, 100000, 200000)
     for path in top.rglob("*"):
         os.chown(path, 100000, 200000)
@@ -154,7 +154,7 @@ def test_apply_follows_a_symlink_inside_the_root_and_keeps_the_symlink(rootfs, t
     assert (top / "etc/hosts").read_text() == "new"
 
 
-def test_a_plan_made_after_an_apply_has_nothing_to_write(rootfs, top):
+def test_after_an_apply_a_new_plan_has_nothing_to_write(rootfs, top):
     files = {"/etc/hosts": "new", "/srv/x": "y", "/etc/keep": "same"}
     apply(a_plan(files, rootfs), rootfs)
     before = snapshot(top, times=True)
@@ -201,7 +201,7 @@ def test_apply_refuses_a_plan_that_was_made_without_a_root_filesystem(rootfs):
         (lambda top: (top / "srv").symlink_to("var"), "has become a symlink"),
     ],
 )
-def test_a_file_that_changed_after_the_plan_stops_apply_before_it_writes(rootfs, top, change, says):
+def test_apply_writes_nothing_if_a_file_has_changed_after_the_plan(rootfs, top, change, says):
     plan = a_plan({"/var/first": "1", "/etc/hosts": "new", "/etc/new": "n", "/srv/a/x": "x"}, rootfs)
     change(top)
     before = snapshot(top)
@@ -889,7 +889,7 @@ def syncs(top, monkeypatch):
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_a_few_files_are_on_the_disk_before_they_get_their_names(rootfs, top, syncs, old):
+def test_a_few_files_are_synced_to_the_disk_before_they_get_their_final_names(rootfs, top, syncs, old):
     if old:
         a_directory(top, {f"d{n}/file{n}": "old" for n in range(3)})
     apply(a_plan({f"/d{n}/file{n}": "new" for n in range(3)}, rootfs), rootfs)
@@ -922,7 +922,7 @@ def test_attack_85_no_directory_with_many_attributes_is_synced_by_fsync(rootfs, 
     assert syncs == [("syncfs", "file", 0), names]
 
 
-def test_a_run_that_is_not_durable_syncs_nothing(rootfs, syncs):
+def test_apply_syncs_nothing_if_the_durable_argument_is_false(rootfs, syncs):
     apply(a_plan({f"/etc/file{n}": "new" for n in range(17)}, rootfs), rootfs, durable=False)
     assert syncs == []
 

@@ -23,6 +23,6 @@ def test_escaping_filters_match_the_recorded_output_of_pongo2(function, value, a
     assert to_string(function(value, argument)) == text
 
 
-def test_v4_has_no_filter_with_the_name_e():
+def test_v4_has_no_filter_named_e():
     assert e("<", None) == "&lt;"
     assert "v4" not in e.filter_dialects

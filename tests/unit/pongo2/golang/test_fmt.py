@@ -260,7 +260,7 @@ def test_the_work_of_a_directive_is_counted_before_it_is_done(form, operand, uni
             sprintf(form, operand, refuse)
 
 
-def test_the_work_on_a_list_that_contains_equal_lists_is_computed_quickly():
+def test_the_work_for_printing_a_list_with_shared_sublists_is_counted_quickly():
     shared = ["x"]
     for _ in range(200):
         shared = [shared, shared]

@@ -58,7 +58,7 @@ def test_powers_without_a_real_result_are_nan(base, exponent):
         (10.0, 2.75, 562.3413251903492),
     ],
 )
-def test_fractional_powers_equal_those_of_the_go_language_to_the_last_bit(base, exponent, result):
+def test_fractional_powers_equal_the_powers_of_the_go_language_to_the_last_bit(base, exponent, result):
     assert power(base, exponent) == result
 
 
@@ -87,6 +87,6 @@ EXPONENTS = "0 -0 1 -1 2 -2 3 -3 0.5 -0.5 0.25 +Inf -Inf NaN 9.007199254740991e+
         ("NaN", "1 1 NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN"),
     ],
 )  # fmt: skip
-def test_powers_of_special_numbers_are_those_recorded_from_go(base, results):
+def test_powers_of_special_numbers_match_the_results_recorded_from_go(base, results):
     found = [power(float(base), float(exponent)) for exponent in EXPONENTS.split()]
     assert list(map(str, found)) == [str(float(result)) for result in results.split()]

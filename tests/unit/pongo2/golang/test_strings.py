@@ -27,7 +27,7 @@ def test_the_ascii_information_separators_are_not_white_space():
     assert fields("a\x85b\xa0c\u2028d\u3000e") == list("abcde")
 
 
-def test_white_space_in_the_go_language_equals_that_of_python_except_the_information_separators():
+def test_go_and_python_agree_on_white_space_except_for_the_information_separators():
     python = {chr(code) for code in range(0x110000) if chr(code).isspace()}
     assert python - set(GO_SPACE) == set("\x1c\x1d\x1e\x1f")
     assert set(GO_SPACE) <= python

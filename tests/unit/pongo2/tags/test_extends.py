@@ -15,7 +15,7 @@ def test_the_extends_tag_is_banned_in_images(dialect):
 BASE = "<{% block a %}A{% endblock %}|{% block b %}B{{ x }}{% endblock %}>"
 
 
-def test_a_child_template_replaces_blocks_and_pongo2_ignores_its_other_text():
+def test_a_child_template_replaces_blocks_and_its_text_outside_of_blocks_is_ignored():
     assert render("{% extends 'base.tpl' %}ignored{% block b %}C{% endblock %}", base_tpl=BASE) == "<A|C>"
 
 
@@ -113,7 +113,7 @@ def test_blocks_that_contain_each_other_hit_the_nesting_limit(dialect):
         render(child, dialect=dialect, base_tpl=base)
 
 
-def test_a_long_chain_with_nested_blocks_compiles_each_body_once():
+def test_each_block_body_is_compiled_once_in_a_long_chain_of_extended_templates():
     names = [f"b{number}" for number in range(10)]
     nested = ""
     for name in reversed(names):

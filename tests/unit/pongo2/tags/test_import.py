@@ -15,7 +15,7 @@ def test_the_import_tag_is_banned_in_images(dialect):
 MACROS = "{% macro f(a) export %}[{{ a }}{{ x }}]{% endmacro %}{% macro g() %}{% endmacro %}"
 
 
-def test_imported_macros_get_their_own_names_or_their_aliases():
+def test_an_imported_macro_is_called_by_its_name_or_by_its_alias():
     assert render("{% import 'm.tpl' f %}{{ f(1) }}", m_tpl=MACROS) == "[1]"
     assert render("{% import 'm.tpl' f as h, f %}{{ h(1) }}{{ f(2) }}", m_tpl=MACROS) == "[1][2]"
 
@@ -56,7 +56,7 @@ def test_imported_macros_work_the_same_in_v4_and_v6():
     assert render("{% import 'm.tpl' f %}{{ f(1) }}", dialect=V6, m_tpl=MACROS) == "[1]"
 
 
-def test_an_imported_macro_has_its_own_cycle():
+def test_a_cycle_tag_in_an_imported_macro_has_its_own_state():
     macro = "{% macro f() export %}{% cycle 1 2 %}{% endmacro %}"
     assert render("{% import 'a.tpl' f %}{% cycle 1 2 %}{{ f() }}", a_tpl=macro) == "11"
 

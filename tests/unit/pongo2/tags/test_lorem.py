@@ -31,7 +31,7 @@ def test_the_lorem_tag_starts_again_after_its_last_paragraph_or_word():
     assert paragraphs[7] == paragraphs[0]
 
 
-def test_the_lorem_text_is_that_of_pongo2():
+def test_the_lorem_text_equals_the_lorem_text_of_pongo2():
     text = outcome("{% lorem 7 b %}", "v4")
     assert text.startswith("Lorem ipsum dolor sit amet, consectetur") and len(text) == 3503
     assert (
