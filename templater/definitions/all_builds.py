@@ -19,10 +19,10 @@ SECONDS = 10.0
 
 
 def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Choice]:
-    """Return a choice for each combination of the values that the filters of ``files`` name.
+    """Return one choice for each combination of values in the filters of the section ``files``.
 
-    Each field also gets the value that ``choice`` sets. If ``choice`` does not set the field, the field gets
-    the value in the definition. Raises LimitError for too many builds.
+    The combinations also contain, for each field, the value in ``choice``. If ``choice`` has no value for the
+    field, they contain the value in the definition. Raises LimitError for too many builds.
     """
     source = read_source(path)
     image = build(source, choice, limits)

@@ -207,9 +207,10 @@ def is_inside_text(part: list[Token], inner: Collection[str], *names: Collection
 
 
 def is_in_argument(part: list[Token], *names: Collection[str]) -> bool:
-    """Return whether a filter can write an argument with one of ``names`` into a text, as ``join`` does.
+    """Return whether a filter can insert an argument into its text, as ``join`` does.
 
-    ``is_inside_text`` follows the filter ``add``. The filters in ``_DEFAULTS`` write no other text.
+    Only arguments that contain one of ``names`` count. ``is_inside_text`` checks the filter ``add``. A filter
+    in ``_DEFAULTS`` returns its argument alone, and inserts it into no text.
     """
     closing = closing_brackets(part)
     end = 0
