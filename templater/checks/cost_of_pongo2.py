@@ -1,8 +1,8 @@
-"""Copies of templates for the check ``runaway``. They count the work that is much slower in pongo2.
+"""Copies of templates for the check ``runaway``, which count work that takes much longer in pongo2.
 
-pongo2 needs much longer than templater for some templates. pongo2's filter ``join`` decodes the whole text
-again for each character of the text. The tags ``for``, ``with`` and ``block``, and calls of macros, copy all
-variables. Only these copies of templates count this work, so other renders are not slower.
+Some templates take pongo2 much longer than templater. pongo2's filter ``join`` decodes a whole text again for
+each of its characters, and ``for``, ``with``, ``block`` and calls of macros copy all variables. Only these
+copies of templates count this work, so other renders are not slower.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from ..pongo2.filters import filter
 from ..pongo2.filters.lists import join
 from ..pongo2.filters_and_tags import library_for
 from ..pongo2.reads import nodes
+from ..pongo2.render_state import Fault
 from ..pongo2.syntax import tree
 from ..pongo2.template_loading import Compilation
-from ..pongo2.values import GoList, length
+from ..pongo2.values import Failure, GoList, Panic, length
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +34,7 @@ Body = list[tree.Statement]
 
 
 class CountedCompilation(Compilation):
-    """A template that counts the work that is much slower in pongo2 than in templater."""
+    """A template that counts the work of pongo2 that takes longer than the work of templater."""
 
     def parsed(self) -> tree.Document:
         document = super().parsed()
@@ -67,7 +68,7 @@ def counted_join(render: Render, value: Any, argument: Any) -> Any:
         render.steps -= len(value) ** 2 // CHARACTERS_SQUARED_OF_STEP
         if render.steps < 0:
             raise LimitError(
-                f"the daemon needs very long to run the filter 'join' on a text of {len(value)} characters",
+                f"the filter 'join' gets a text of {len(value)} characters, which takes the daemon very long",
                 hint="the time grows with the square of the length: use 'make_list' before 'join'",
             )
     return join(value, argument)
@@ -92,14 +93,19 @@ def count_copy(render: Render, steps: int, variables: int, value: Any = None) ->
     render.steps -= steps
     if render.steps < 0:
         raise LimitError(
-            f"the daemon needs very long, because it copies {variables} variables very often",
+            f"the daemon copies {variables} variables so often that this takes very long",
             hint="'for', 'with' and macros copy all variables: set fewer variables, or use fewer loops",
         )
     return value
 
 
 class EveryBranchCompilation(CountedCompilation):
-    """A template that runs every branch of its conditions, and each loop at least once."""
+    """A template that runs every branch of its conditions, and each loop at least once.
+
+    An expression that fails has no value, and the render goes on: a branch that never runs on a host could
+    otherwise end the render before the other branches. So also no tag gives ``forloop`` another value, which
+    makes loops fail.
+    """
 
     def parsed(self) -> tree.Document:
         document = super().parsed()
@@ -109,11 +115,11 @@ class EveryBranchCompilation(CountedCompilation):
         for node in found:
             if isinstance(node, tree.If):
                 _run_all(node)
-            elif isinstance(node, tree.For):
-                node.expression = tree.Invoke(node.expression.token, at_least_one, node.expression)
             elif isinstance(node, tree.Operation) and node.operator in ("and", "or"):
                 node.operator = "and"
-                node.operands = [tree.Invoke(each.token, always, each) for each in node.operands]
+                node.operands = [tree.Invoke(each.token, always, kept(each)) for each in node.operands]
+            else:
+                _keep_all(node)
         return document
 
 
@@ -128,20 +134,109 @@ def _bodies(found: list[Any]) -> Iterator[Body]:
 
 
 def _with_rest(statement: tree.Statement) -> Body:
-    """Return a statement and its alternative, such as a loop and the statements after its tag ``empty``."""
+    """Return a statement and the statements that would run instead of it, such as those after ``empty``.
+
+    Tags such as ``firstof`` evaluate only some of their values, so also evaluate all these values.
+    """
     if isinstance(statement, tree.For):
         return [statement, *(statement.empty or [])]
     if isinstance(statement, tree.Capture):
         return [statement, *(statement.otherwise or [])]
+    if isinstance(statement, tree.FilterBlock):
+        return [_filtered(statement)]
+    if isinstance(statement, tree.Print) and isinstance(statement.expression, tree.Invoke):
+        lazy = [each for each in statement.expression.arguments if isinstance(each, tree.Lazy)]
+        return [statement, *(tree.Do(kept(value)) for each in lazy for value in each.expressions)]
     return [statement]
 
 
 def _run_all(node: tree.If) -> None:
     tests = [test for test, _ in node.branches]
     bodies = [body for _, body in node.branches] + ([node.otherwise] if node.otherwise else [])
-    first = tree.Invoke(tests[0].token, always, *tests)
+    first = tree.Invoke(tests[0].token, always, *map(kept, tests))
     node.branches = [(first, [statement for body in bodies for statement in body])]
     node.otherwise = None
+
+
+def _keep_all(node: Any) -> None:
+    """Change a part of a template so that the values in it can fail, and so that it binds no ``forloop``."""
+    if isinstance(node, tree.For):
+        node.expression = tree.Invoke(node.expression.token, at_least_one, kept(node.expression))
+        node.ordered = False  # pongo2 panics for some values
+        node.key, node.value = _renamed(node.key), _renamed(node.value)
+    elif isinstance(node, tree.Print):
+        node.raw = node.raw or node.expression.applied("safe")
+        node.expression = kept(node.expression)
+    elif isinstance(node, tree.Set):
+        node.name, node.expression = _renamed(node.name), kept(node.expression)
+    elif isinstance(node, tree.Do):
+        node.expression = kept(node.expression)
+    elif isinstance(node, tree.With):
+        node.pairs = [(_renamed(name), kept(value)) for name, value in node.pairs]
+    elif isinstance(node, tree.Macro):
+        node.parameters = [
+            (_renamed(name), value if value is None else kept(value)) for name, value in node.parameters
+        ]
+    elif isinstance(node, tree.Filtered):
+        node.atom = kept(node.atom)
+    elif isinstance(node, tree.FilterUse) and node.argument is not None:
+        node.argument = kept(node.argument)
+    elif isinstance(node, tree.Invoke):
+        node.arguments = tuple(_renamed(each) for each in node.arguments)
+    elif isinstance(node, tree.Capture):
+        invoke = node.invoke
+        text = tree.Invoke(invoke.token, captured_text)
+        call = tree.Invoke(invoke.token, invoke.function, text, *invoke.arguments)
+        node.invoke = _with_text(call)
+
+
+def _renamed(name: Any) -> Any:
+    return "forloop_" if name == "forloop" else name
+
+
+def _filtered(block: tree.FilterBlock) -> tree.Capture:
+    text = tree.Invoke(block.token, captured_text)
+    return tree.Capture(_with_text(tree.Filtered(block.token, text, block.filters)), block.body)
+
+
+def _with_text(expression: tree.Expression) -> tree.Invoke:
+    return tree.Invoke(expression.token, kept_with_text, tree.Scope(), tree.Lazy([expression]))
+
+
+def kept(expression: tree.Expression) -> tree.Expression:
+    """Return an expression that has the same value, or no value instead of an error."""
+    if isinstance(expression, tree.Literal):
+        return expression
+    return tree.Invoke(expression.token, value_or_none, tree.Scope(), tree.Lazy([expression]))
+
+
+def value_or_none(render: Render, scope: Any, values: tuple[Callable[[Any], Any], ...]) -> Any:
+    """Return the only value, or None if its evaluation fails."""
+    try:
+        return values[0](scope)
+    except (Failure, Fault, Panic):
+        return None
+
+
+#: the place in ``Render.state`` for the texts of the tags whose results are being computed
+_TEXTS = -1
+
+
+def kept_with_text(
+    render: Render, text: str, scope: Any, values: tuple[Callable[[Any], Any], ...]
+) -> Any:
+    """Return a value that is computed from the text of a tag's body, or None if this fails."""
+    texts = render.state.setdefault(_TEXTS, [])
+    texts.append(text)
+    try:
+        return value_or_none(render, scope, values)
+    finally:
+        texts.pop()
+
+
+def captured_text(render: Render) -> Any:
+    """Return the text of the body of the innermost tag whose result is being computed."""
+    return render.state[_TEXTS][-1]
 
 
 def always(render: Render, *values: Any) -> bool:

@@ -69,6 +69,55 @@ def test_a_template_that_may_never_end_gives_a_finding_of_medium_severity(text):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
 
 
+IF_LONG = "{% if config_get('user.a', '') %}" + WIDER + "{% endif %}"
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        "{{ 1 % 0 }}",
+        "{{ 'a'|pluralize:'x,y' }}",
+        "{{ instance.name.nothing.more }}",
+        "{{ 1 % 0 or 1 }}",
+        "{% set a = 1 % 0 %}",
+        "{% with a=1%0 %}x{% endwith %}",
+        "{% for a in 1 % 0 %}x{% endfor %}",
+        "{% for a in instance.name sorted %}x{% endfor %}",
+        "{% set forloop = 1 %}{% for a in 'b' %}x{% endfor %}",
+        "{% for forloop in 'b' %}{% for a in 'b' %}x{% endfor %}{% endfor %}",
+        "{% cycle 1 as forloop %}{% for a in 'b' %}x{% endfor %}",
+        "{% if 1 % 0 %}x{% endif %}",
+        "{% ifequal 1 1 % 0 %}x{% endifequal %}",
+        "{% ifchanged 1 % 0 %}x{% else %}y{% endifchanged %}",
+        "{% filter pluralize:'x,y' %}a{% endfilter %}",
+        "{% filter ljust:config %}a{% endfilter %}",
+        "{% firstof 1 % 0 %}",
+        "{% cycle 1 % 0 %}",
+        "{% widthratio 1 % 0 2 3 %}",
+        "{% macro m(a=1%0) %}{{ 1 % 0 }}{% endmacro %}{{ m() }}{{ m(1, 2) }}",
+    ],
+)
+def test_an_error_in_a_branch_that_never_runs_does_not_hide_another_branch(failing):
+    text = "{% if 0 %}" + failing + "{% endif %}" + IF_LONG
+    assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% firstof instance.name 'x'|ljust:9999999999 %}",
+        "{% cycle 1 'x'|ljust:9999999999 %}",
+        "{% if 0 %}{% filter ljust:9999999999 %}x{% endfilter %}{% endif %}",
+        "{% if 0 %}{% filter upper %}{% if 1 %}" + WIDER + "{% endif %}{% endfilter %}{% endif %}",
+        "{% if 0 %}{{ 1 % 0 }}{% endif %}{% if x %}{% set w=99999 %}{% set s='x'|ljust:w %}"
+        "{% for i in s %}{% for j in s %}x{% endfor %}{% endfor %}{% endif %}",
+        "{% macro m(w=9999999999) %}{{ 'x'|ljust:w }}{% endmacro %}{% if 0 %}{{ 1 % 0 }}{{ m() }}{% endif %}",
+    ],
+)
+def test_values_and_bodies_that_run_on_some_instances_only_are_tried(text):
+    assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

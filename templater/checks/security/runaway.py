@@ -218,7 +218,7 @@ class Loops:
 
 
 def _size(node: object) -> int:
-    """Return the length of a string literal, or the width that a filter such as ``center`` gets, else 0."""
+    """Return the length of a literal string, the width for a filter such as ``center``, or else 0."""
     if isinstance(node, tree.FilterUse) and node.name in _WIDENING:
         node = node.argument
         return node.value if isinstance(node, tree.Literal) and isinstance(node.value, int) else 0
@@ -226,7 +226,7 @@ def _size(node: object) -> int:
 
 
 class Counted(Compiled):
-    """Templates that also count the work that is much slower in pongo2 than in templater."""
+    """Templates that also count work that takes longer in pongo2 than in templater."""
 
     __slots__ = ()
 
@@ -237,9 +237,9 @@ class Counted(Compiled):
 
 
 class EveryBranch(Counted):
-    """Templates in which every branch of each condition runs, and each loop at least once.
+    """Templates in which every branch of each condition runs, each loop at least once, and each value of a choice.
 
-    Templates without conditions and loops are not rendered again. Their result is an empty text.
+    A template without any of these gives an empty text, because the check has already rendered it.
     """
 
     __slots__ = ()
@@ -252,8 +252,8 @@ class EveryBranch(Counted):
         return Template(EveryBranchCompilation(source, V6, longest=limits.source), limits)
 
 
-#: each template with a condition or a loop has one of these texts
-_WORDS = (b"if", b"or", b"and", b"||", b"&&")
+#: each template with a condition, a loop or a choice of values has one of these texts
+_WORDS = (b"if", b"or", b"and", b"||", b"&&", b"firstof", b"cycle")
 
 
 def _described(image: ScannedImage, metadata: Metadata) -> tuple[Instance, ...]:
