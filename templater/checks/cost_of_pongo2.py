@@ -222,9 +222,7 @@ def value_or_none(render: Render, scope: Any, values: tuple[Callable[[Any], Any]
 _TEXTS = -1
 
 
-def kept_with_text(
-    render: Render, text: str, scope: Any, values: tuple[Callable[[Any], Any], ...]
-) -> Any:
+def kept_with_text(render: Render, text: str, scope: Any, values: tuple[Callable[[Any], Any], ...]) -> Any:
     """Return a value that is computed from the text of a tag's body, or None if this fails."""
     texts = render.state.setdefault(_TEXTS, [])
     texts.append(text)

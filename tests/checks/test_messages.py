@@ -72,7 +72,7 @@ CASES = [
     ("disk-image", an_image(heads={"rootfs.img": QCOW2[:8] + bytes(12) + QCOW2[20:72] + b"\0\0\0\0\0\0\0\4" + bytes(30)}), "critical", "'rootfs.img' stores its data in another file, which qemu-img reads on the host", ""),
     ("line-injection", an_image(RULE, {"t": 'a {{ config_get("user.a", "") }}'}), "info", "a line break in this value adds a line to the file", ""),
     ("runaway", an_image(RULE, {"t": "{% for a in x %}" * 5 + "{% endfor %}" * 5}), "medium", 'nested loops can run more than 3000000 times, so the template might never end for some instances', ''),
-    ("runaway", an_image(RULE, {"t": "{% if 0 %}{{ 1/0 }}{% endif %}{% macro m() %}{% if x %}{{ m() }}{% endif %}{% endmacro %}{{ m() }}"}), "medium", "calls of the macro 'm' can be nested more than 100 deep, so the template might never end for some instances", ''),
+    ("runaway", an_image(RULE, {"t": "{% macro m() %}{{ m() }}{% endmacro %}{% set m = 1 %}{{ m() }}"}), "medium", "calls of the macro 'm' can be nested more than 100 deep, so the template might never end for some instances", ''),
     ("sensitive-target", an_image(rules("/etc/ld.so.preload: {when: [create], template: t}")), "high", "'/etc/ld.so.preload' is a file that loads libraries into every program: review its template", ''),
     ("sensitive-target", an_image(rules("/etc/doas.conf: {when: [create], template: t}")), "high", "'/etc/doas.conf' is a file that decides which users can become root: review its template", ''),
     ("sensitive-target", an_image(rules("/etc/passwd-: {when: [create], template: t}")), "high", "'/etc/passwd-' is a file with accounts and passwords: review its template", ''),

@@ -6,9 +6,11 @@ import pytest
 
 from templater.checks.finding import Severity
 from templater.checks.run_checks import audit
+from templater.checks.security.runaway import MOST_RUNS, Loops
 from templater.cli.main import main
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError
+from templater.model.source import Source
 from templater.pongo2.render_state import Limits
 from tests.checks.builders import advisories, an_image, observed, rules, severities
 
@@ -217,11 +219,11 @@ TWICE = '{% for a in "ab" %}{% for b in a %}'
         ("{% if 0 %}{{ 1/0 }}{% endif %}" + NESTED, ["medium"]),
         ("{% for q in container.name|cut:'c1'|cut:'v1'|make_list %}" + NESTED + "{% endfor %}", ["medium"]),
         (
-            "{% macro a() %}"
+            "{% macro m() %}"
             + TWICE
-            + "{% endfor %}{% endfor %}{% endmacro %}{% macro b() %}"
+            + "{% endfor %}{% endfor %}{% endmacro %}{% macro n() %}"
             + TWICE
-            + "{{ a() }}{% endfor %}{% endfor %}{% endmacro %}{% for c in 'x' %}{{ b() }}{% endfor %}",
+            + "{{ m() }}{% endfor %}{% endfor %}{% endmacro %}{% for c in 'x' %}{{ n() }}{% endfor %}",
             ["medium"],
         ),
         (TWICE * 2 + "{% endfor %}" * 4, []),
@@ -250,7 +252,94 @@ def test_recursive_macros_and_nested_loops_with_many_runs_give_a_finding_of_medi
     assert severities(CHECK, an_image(RULE, {"t": text})) == found
 
 
-@pytest.mark.parametrize(("length", "found"), [(7500, []), (7501, ["medium"])])
+HIDDEN = "{% if 0 %}{{ 1 % 0 }}{% endif %}{{ x and r() }}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{{ r }}",
+        "{{ n|default:r }}",
+        "{% if r %}{% endif %}",
+        "{% if x %}{{ r }}{% endif %}",
+        "{% for i in r %}{% endfor %}",
+        "{% firstof r %}",
+        "{{ 'a' in r }}",
+        "{% filter default:r %}{% endfilter %}",
+        "{% with a=r %}{% endwith %}",
+        "{% for r in r %}{% endfor %}",
+        "{% for k, r in x %}{{ r }}{% endfor %}",
+        "{% with r=r %}{% endwith %}",
+        "{% set r = r %}",
+        "{% if 0 %}{% set r = 1 %}{% endif %}{{ r }}",
+        "{% macro r() %}{% endmacro %}{{ r }}",
+        "{% block b %}{{ r }}{% endblock %}",
+    ],
+)
+def test_a_macro_that_names_itself_without_brackets_gives_a_finding(body):
+    text = "{% macro r(n) %}" + body + "{% endmacro %}" + HIDDEN
+    messages = [message for *_, message in observed(CHECK, an_image(RULE, {"t": text}))]
+    assert len(messages) == 1 and ("nested more than 100 deep" in messages[0] or "macro calls" in messages[0])
+
+
+def test_a_macro_whose_parameter_has_its_own_value_as_default_gives_a_finding():
+    text = "{% macro r(n=r) %}{{ n }}{% endmacro %}" + HIDDEN
+    assert len(severities(CHECK, an_image(RULE, {"t": text}))) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% macro r(r) %}{{ r }}{% endmacro %}{{ r(1) }}",
+        "{% macro r() %}{% for r in 'ab' %}{{ r }}{% endfor %}{% endmacro %}{{ r() }}",
+        "{% macro r() %}{% with r=1 %}{{ r }}{% endwith %}{% endmacro %}{{ r() }}",
+        "{% macro name() %}{{ instance.name }}{% endmacro %}{{ name() }}",
+        "{% macro r() %}{{ r }}{% endmacro %}",
+    ],
+)
+def test_a_name_that_something_else_binds_is_not_a_call_of_the_macro(text):
+    assert not observed(CHECK, an_image(RULE, {"t": text}))
+
+
+def doubling(number, call):
+    """Return macros m0 to m(number - 1); each of them calls the macro before it twice."""
+    macros = ["{% macro m0() %}x{% endmacro %}"]
+    for n in range(1, number):
+        macros.append(f"{{% macro m{n}() %}}{call.replace('NAME', f'm{n - 1}') * 2}{{% endmacro %}}")
+    return "".join(macros)
+
+
+@pytest.mark.parametrize("call", ["{{ NAME() }}", "{{ NAME }}", "{% if x %}{{ NAME }}{% endif %}"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        "{{ x and NAME() }}",
+        "{% for c in x %}{{ NAME }}{% endfor %}",
+        "{% if x %}{% block b %}{{ NAME() }}{% endblock %}{% endif %}",
+    ],
+)
+@pytest.mark.parametrize(("number", "is_long"), [(45, True), (10, False)])
+def test_the_estimate_multiplies_calls_of_macros_that_call_each_other_twice(call, use, number, is_long):
+    text = doubling(number, call) + use.replace("NAME", f"m{number - 1}")
+    runs, *_ = Loops(Source("t", text.encode())).longest()
+    assert (runs > MOST_RUNS) == is_long
+
+
+def test_macros_that_call_each_other_twice_give_a_finding_if_a_condition_hides_them():
+    text = doubling(30, "{{ NAME() }}") + "{{ config_get('user.a', '') and m29() }}"
+    limits = Limits(seconds=3.0, total=4.0, steps=100_000)
+    assert severities(CHECK, an_image(RULE, {"t": text}, limits=limits)) == ["medium"]
+
+
+def test_many_calls_of_macros_that_every_branch_cannot_reach_are_estimated():
+    text = "{% macro a() %}{% for i in x %}{{ b() }}{% endfor %}{% endmacro %}" * 2
+    text += "{% macro b() %}" + "{% for i in x %}" * 4 + "{% endfor %}" * 4 + "{% endmacro %}{{ x and a() }}"
+    image = an_image(RULE, {"t": text})
+    message = "nested calls of macros can run more than 3000000 times"
+    assert [found[-1].split(",")[0] for found in observed(CHECK, image)] == [message]
+
+
+@pytest.mark.parametrize(("length", "found"), [(7498, []), (7499, ["medium"])])
 def test_a_loop_over_an_unknown_value_counts_as_twenty_runs(length, found):
     loops = f"{{% for a in x %}}{{% for b in y %}}{{% for c in '{'z' * length}' %}}" + "{% endfor %}" * 3
     assert severities(CHECK, an_image(RULE, {"t": loops})) == found

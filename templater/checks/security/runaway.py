@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from operator import itemgetter
 from typing import Any
 
 from ...model.errors import LimitError, TemplaterError
@@ -19,6 +18,7 @@ from ...pongo2.dialect import DIALECTS, V6
 from ...pongo2.reads import fields, nodes
 from ...pongo2.render_state import Limits
 from ...pongo2.syntax import tree
+from ...pongo2.syntax.tokens import Token
 from ...pongo2.template_loading import Compilation
 from ...rendering.render import Compiled, render
 from ..base import Observation, check
@@ -32,6 +32,8 @@ LIMITS = Limits(seconds=3.0, total=4.0)
 RUNS = 20
 #: limit on the runs of nested loops, as in the limit ``steps``
 MOST_RUNS = 3_000_000
+#: larger numbers of runs all count as this many
+_MANY = MOST_RUNS + 1
 #: filters whose argument is the size of the result
 _WIDENING = ("center", "ljust", "rjust")
 
@@ -80,8 +82,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     These renders also count work that takes longer in pongo2 than in templater. For these instances, a false
     condition can prevent a loop from running. So the check also renders each template with every branch of
     its conditions, one after the other, and with at least one round of each loop. Even then, an error can
-    prevent a loop from running. So the check also estimates how often nested loops run, and reports macros
-    that call themselves.
+    prevent a loop from running. So the check also estimates how often nested loops and macros run, and
+    reports macros that call themselves.
     """
     if image.metadata is None:
         return
@@ -124,11 +126,13 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
         if b"for" not in source.data and b"macro" not in source.data:
             continue
         loops = Loops(source)
-        runs, loop = loops.longest()
+        runs, token, is_loop = loops.longest()
         may = "so the template might never end for some instances"
-        if loop is not None and runs > MOST_RUNS:
-            message = f"nested loops can run more than {MOST_RUNS} times, {may}"
-            yield Observation(message, loop.expression.token.span, severity="medium")
+        if token is not None and runs > MOST_RUNS:
+            what = "nested loops" if is_loop else "nested calls of macros"
+            yield Observation(
+                f"{what} can run more than {MOST_RUNS} times, {may}", token.span, severity="medium"
+            )
         if loops.endless is not None:
             name = printable(loops.endless.name)
             message = f"calls of the macro '{name}' can be nested more than {LIMITS.depth} deep, {may}"
@@ -136,11 +140,17 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
 
 
 class Loops:
-    """The loops of a template. A loop that calls a macro also contains the loops of the macro."""
+    """The loops and calls of macros in a template. A call of a macro also runs the loops in the macro.
+
+    A name that a macro has counts as a call, because pongo2 also calls a macro that is named without
+    brackets. A loop, ``with`` or the macro around the name can bind it to another value; ``set`` counts as
+    if it did not run.
+    """
 
     def __init__(self, source: Source) -> None:
-        self.macros: dict[str, tree.Macro] = {}
-        self.found: dict[str, tuple[int, tree.For | None]] = {}
+        #: all macros of each name, because a call can run any of them
+        self.macros: dict[str, list[tree.Macro]] = {}
+        self.found: dict[str, int] = {}
         self.running: set[str] = set()
         #: a macro that calls itself, or whose calls are nested too deeply; set by ``longest``
         self.endless: tree.Macro | None = None
@@ -148,11 +158,12 @@ class Loops:
         self.bound: set[str] = set()
         self.largest = 0
         self.body: tree.Body = []
+        self.blocks: dict[str, tree.Body] = {}
         try:
             document = Compilation(source, V6).parsed()
         except TemplaterError:  # the check 'language' reports the error
             return
-        self.body = document.body
+        self.body, self.blocks = document.body, document.blocks
         for node in nodes(document):
             self.largest = max(self.largest, _size(node))
             if isinstance(node, tree.Set):
@@ -161,43 +172,75 @@ class Loops:
                 self.bound.update(name for name, _ in node.pairs)
             elif isinstance(node, tree.Macro):
                 self.bound.update(name for name, _ in node.parameters)
+                self.macros.setdefault(node.name, []).append(node)
 
-    def longest(self) -> tuple[int, tree.For | None]:
-        """Return the maximum number of runs of a body in nested loops, and the outermost of these loops.
+    def longest(self) -> tuple[int, Token | None, bool]:
+        """Return the estimated number of runs of all loops' bodies and macros in the longest part.
 
-        Without loops, return 1 and None.
+        Also return the first token of this part, and whether it is a loop and not a call of a macro.
+        Without loops and calls, return 0, None and False.
         """
-        return self._below(self.body)
+        runs = self._runs_in([self.body], frozenset())
+        if not runs:
+            return 0, None, False
+        key = max(runs, key=lambda each: runs[each][0])
+        return runs[key]
 
-    def _below(self, parts: object) -> tuple[int, tree.For | None]:
-        longest: tuple[int, tree.For | None] = (1, None)
-        waiting = [parts]
+    def _runs_in(self, parts: list[Any], bound: frozenset[str]) -> dict[int, tuple[int, Token, bool]]:
+        """Return the runs of each outermost loop and of each outermost call, by the id of its node."""
+        runs: dict[int, tuple[int, Token, bool]] = {}
+        waiting: list[tuple[object, int, frozenset[str], tree.For | tree.Path | None]] = [
+            (part, 1, bound, None) for part in parts
+        ]
         while waiting:
-            node = waiting.pop()
-            below: tuple[int, tree.For | None] = (1, None)
+            node, times, bound, outer = waiting.pop()
+            added = 0
             if isinstance(node, list | tuple):
-                waiting += reversed(node)
-            elif isinstance(node, tree.Macro):
-                self.macros[node.name] = node
+                waiting += [(each, times, bound, outer) for each in reversed(node)]
+            elif isinstance(node, tree.Block):
+                waiting.append((self.blocks[node.name], times, bound, outer))
             elif isinstance(node, tree.For):
-                below = self._below(node.body)[0] * self._runs(node.expression), node
-                waiting += [node.expression, node.empty]
-            elif isinstance(node, tree.NODES):
-                waiting += [getattr(node, name) for name in reversed(fields(type(node)))]
-                if isinstance(node, tree.Path) and node.name in self.macros:
-                    below = self._of_macro(node)
-            longest = max(longest, below, key=itemgetter(0))
-        return longest
+                waiting += [(part, times, bound, outer) for part in (node.expression, node.empty)]
+                outer = outer or node
+                added = min(times * self._runs(node.expression), _MANY)
+                waiting.append((node.body, added, self._with(bound, [node.key]), outer))
+            elif isinstance(node, tree.With):
+                waiting += [(value, times, bound, outer) for _, value in node.pairs]
+                names = [name for name, _ in node.pairs]
+                waiting.append((node.body, times, self._with(bound, names), outer))
+            elif isinstance(node, tree.NODES) and not isinstance(node, tree.Macro):
+                waiting += [
+                    (getattr(node, name), times, bound, outer) for name in reversed(fields(type(node)))
+                ]
+                if isinstance(node, tree.Path) and node.name in self.macros and node.name not in bound:
+                    outer = outer or node
+                    added = times * self._of_macro(node.name)
+            if added and outer is not None:
+                is_loop = isinstance(outer, tree.For)
+                token = outer.expression.token if isinstance(outer, tree.For) else outer.token
+                before = runs[id(outer)][0] if id(outer) in runs else 0
+                runs[id(outer)] = min(before + added, _MANY), token, is_loop
+        return runs
 
-    def _of_macro(self, path: tree.Path) -> tuple[int, tree.For | None]:
-        name = path.name
+    def _with(self, bound: frozenset[str], names: list[str]) -> frozenset[str]:
+        more = [name for name in names if name in self.macros and name not in bound]
+        return bound.union(more) if more else bound
+
+    def _of_macro(self, name: str) -> int:
+        """Return the runs of one call: the call itself, and the loops and calls in the macro."""
         if name in self.running or len(self.running) > LIMITS.depth:
-            if path.parts[0].arguments is not None:  # else, the name can be a loop variable
-                self.endless = self.macros[name]
-            return 1, None
+            self.endless = self.macros[name][-1]
+            return 1
         if name not in self.found:
             self.running.add(name)
-            self.found[name] = self._below(self.macros[name].body)
+            total = 1
+            for macro in self.macros[name]:
+                parameters = [each for each, _ in macro.parameters]
+                bound = self._with(frozenset(), parameters)
+                defaults = [value for _, value in macro.parameters]
+                for part, names in ((macro.body, bound), (defaults, frozenset[str]())):
+                    total += sum(runs for runs, *_ in self._runs_in([part], names).values())
+            self.found[name] = min(total, _MANY)
             self.running.remove(name)
         return self.found[name]
 
@@ -237,7 +280,7 @@ class Counted(Compiled):
 
 
 class EveryBranch(Counted):
-    """Templates in which every branch of each condition runs, each loop at least once, and each value of a choice.
+    """Templates that run every branch of each condition, and each loop and value at least once.
 
     A template without any of these gives an empty text, because the check has already rendered it.
     """
