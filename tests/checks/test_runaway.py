@@ -75,6 +75,18 @@ IF_LONG = "{% if config_get('user.a', '') %}" + WIDER + "{% endif %}"
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "{% macro m() %}{{ 'a'|pluralize:'x,y' }}{% endmacro %}{{ m() }}" + WIDER,
+        "{% macro m() %}x{% endmacro %}{{ m(1, 2) }}" + WIDER,
+        "{% for a in 'ab' %}{% ifchanged %}x{% else %}" + WIDER + "{% endifchanged %}{% endfor %}",
+    ],
+)
+def test_a_template_that_never_ends_on_one_release_only_gives_a_finding(text):
+    assert len(severities(CHECK, an_image(RULE, {"t": text}))) == 1
+
+
+@pytest.mark.parametrize(
     "failing",
     [
         "{{ 1 % 0 }}",

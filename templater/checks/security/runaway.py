@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ...model.errors import LimitError, TemplaterError
+from ...model.errors import LimitError, TemplateError, TemplaterError
 from ...model.file_names import METADATA
-from ...model.hosts import INCUS
+from ...model.hosts import INCUS, INCUS_6_0, LXD
 from ...model.instance import CONTAINER, VIRTUAL_MACHINE, Instance
 from ...model.metadata import TRIGGERS, Metadata
 from ...model.render_options import RenderOptions
@@ -79,6 +79,7 @@ PROBES = (
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Render each rule within limits, for the user's instance, an ordinary container and an ordinary VM.
 
+    Templates that fail, or that differ between releases of pongo2, are rendered for LXD and Incus 6.0, too.
     These renders also count work that takes longer in pongo2 than in templater. For these instances, a false
     condition can prevent a loop from running. So the check also renders each template with every branch of
     its conditions, one after the other, and with at least one round of each loop. Even then, an error can
@@ -102,26 +103,45 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
+    """Render all templates as Incus does. Also render as LXD and as Incus 6.0 those that can differ there.
+
+    On LXD, an error in a macro does not end the render, for example.
+    """
+    used = {rule.template for rule in metadata.rules}
     # The check 'template-file' reports unreadable templates.
     reported = {name for name, file in image.templates.items() if file.error is not None}
     options = RenderOptions(INCUS, limits=image.rendering_limits(LIMITS)).begun()
-    compiled, every = Counted(image.templates, options), EveryBranch(image.templates, options)
     ordinary = tuple(with_image_keys(probe, metadata.properties) for probe in PROBES[1:])
     probes = (*_described(image, metadata), PROBES[0], *ordinary)
-    for templates, probe in (*((compiled, probe) for probe in probes), (every, ordinary[0])):
-        for rendering in render(metadata, templates, probe, TRIGGERS, options):
-            error, rule = rendering.error, rendering.rule
-            if not isinstance(error, LimitError) or rule.template in reported:
-                continue
-            reported.add(rule.template)
-            at = image.placed(error.span) or rule.spans.get("template") or rule.spans["path"]
-            if templates is every:
-                message = f"if certain conditions are true, {error.message}"
-                hint = "preview the template for an instance that makes the conditions true"
-                yield Observation(message, at, hint, severity="medium")
-            else:
-                yield Observation(error.message, at, error.hint)
-    names = {rule.template for rule in metadata.rules} - reported
+    differing = {
+        name
+        for name, file in image.templates.items()
+        if any(word in (file.data or b"") for word in _DIFFERING)
+    }
+    for host in (INCUS, LXD, INCUS_6_0):
+        if host is not INCUS:
+            rules = tuple(rule for rule in metadata.rules if rule.template in differing - reported)
+            if not rules:
+                break
+            metadata = Metadata(properties=metadata.properties, rules=rules)
+            options = RenderOptions(host, limits=options.limits)
+        compiled, every = Counted(image.templates, options), EveryBranch(image.templates, options)
+        for templates, probe in (*((compiled, probe) for probe in probes), (every, ordinary[0])):
+            for rendering in render(metadata, templates, probe, TRIGGERS, options):
+                error, rule = rendering.error, rendering.rule
+                if isinstance(error, TemplateError):
+                    differing.add(rule.template)
+                if not isinstance(error, LimitError) or rule.template in reported:
+                    continue
+                reported.add(rule.template)
+                at = image.placed(error.span) or rule.spans.get("template") or rule.spans["path"]
+                if templates is every:
+                    message = f"if certain conditions are true, {error.message}"
+                    hint = "preview the template for an instance that makes the conditions true"
+                    yield Observation(message, at, hint, severity="medium")
+                else:
+                    yield Observation(error.message, at, error.hint)
+    names = used - reported
     for source in image.sources(sorted(names)):
         if b"for" not in source.data and b"macro" not in source.data:
             continue
@@ -292,9 +312,12 @@ class EveryBranch(Counted):
 
     def compile_source(self, source: Source) -> Template:
         limits = self.limits or LIMITS
-        return Template(EveryBranchCompilation(source, V6, longest=limits.source), limits)
+        dialect = DIALECTS[self.options.dialect]
+        return Template(EveryBranchCompilation(source, dialect, longest=limits.source), limits)
 
 
+#: tags, filters and names whose meaning depends on the release of pongo2
+_DIFFERING = (b"ifchanged", b"removetags", b"widthratio", b"Super")
 #: each template with a condition, a loop or a choice of values has one of these texts
 _WORDS = (b"if", b"or", b"and", b"||", b"&&", b"firstof", b"cycle")
 
