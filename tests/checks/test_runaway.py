@@ -15,6 +15,7 @@ from templater.pongo2.render_state import Limits
 from tests.checks.builders import advisories, an_image, observed, rules, severities
 
 CHECK = "runaway"
+QCOW2 = b"QFI\xfb" + bytes(124)
 RULE = rules("/etc/a: {when: [create], template: t}")
 
 
@@ -69,6 +70,42 @@ def test_a_template_that_never_ends_for_ordinary_instances_gives_one_finding(tex
 )
 def test_a_template_that_may_never_end_gives_a_finding_of_medium_severity(text):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ 1 % 0 }}",
+        "{{ 1 / 0 }}",
+        "{% set n = instance.name|length - 2 %}{{ 5 % n }}",
+        "{% for n, d in devices %}{{ 1 % 0 }}{% endfor %}",
+        "{{ devices.root and 1 % 0 }}",
+        "{{ 'a'|removetags:'(' }}",
+        "{{ 1 in config }}",
+        "{{ config == config }}",
+        "{% for x in instance.name sorted %}{% endfor %}",
+        "{% for i in 'aa' %}{% ifchanged 1 %}x{% endifchanged %}{% endfor %}",
+    ],
+)
+@pytest.mark.parametrize(("heads", "severity"), [({}, "medium"), ({"rootfs.img": QCOW2}, "high")])
+def test_a_template_that_makes_a_daemon_panic_gives_a_finding(text, heads, severity):
+    image = an_image(RULE, {"t": text}, heads=heads)
+    assert severities(CHECK, image) == [severity]
+    assert observed(CHECK, image)[0][-1].startswith("the template makes a daemon panic: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("{% if config_get('user.a', '') %}{{ 1 % 0 }}{% endif %}", 1),
+        ("{% if config_get('user.a', '') %}{{ 1 / config.n }}{% endif %}", 1),
+        ("{% if config_get('user.a', '') %}{{ 'a'|removetags:'(' }}{% endif %}", 1),
+        ("{% if config_get('user.a', '') %}{{ 'a'|removetags:config.n }}{% endif %}", 1),
+        ("{{ 7 / 2 }}{{ 7 % 3 }}{{ 1 / 2.5 }}{{ 'a'|removetags:'b,i' }}", 0),
+    ],
+)
+def test_a_divisor_or_a_list_of_tags_that_is_no_constant_gives_a_finding(text, found):
+    assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"] * found
 
 
 IF_LONG = "{% if config_get('user.a', '') %}" + WIDER + "{% endif %}"
@@ -228,7 +265,7 @@ TWICE = '{% for a in "ab" %}{% for b in a %}'
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("{% if 0 %}{{ 1/0 }}{% endif %}" + NESTED, ["medium"]),
+        ("{% if 0 %}{{ 'a'|pluralize:'x,y' }}{% endif %}" + NESTED, ["medium"]),
         ("{% for q in container.name|cut:'c1'|cut:'v1'|make_list %}" + NESTED + "{% endfor %}", ["medium"]),
         (
             "{% macro m() %}"
@@ -264,7 +301,7 @@ def test_recursive_macros_and_nested_loops_with_many_runs_give_a_finding_of_medi
     assert severities(CHECK, an_image(RULE, {"t": text})) == found
 
 
-HIDDEN = "{% if 0 %}{{ 1 % 0 }}{% endif %}{{ x and r() }}"
+HIDDEN = "{% if 0 %}{{ 'a'|pluralize:'x,y' }}{% endif %}{{ x and r() }}"
 
 
 @pytest.mark.parametrize(

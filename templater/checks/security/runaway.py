@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ...model.errors import LimitError, TemplateError, TemplaterError
-from ...model.file_names import METADATA
+from ...model.file_names import DISK, METADATA
 from ...model.hosts import INCUS, INCUS_6_0, LXD
 from ...model.instance import CONTAINER, VIRTUAL_MACHINE, Instance
 from ...model.metadata import TRIGGERS, Metadata
@@ -85,6 +85,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     its conditions, one after the other, and with at least one round of each loop. Even then, an error can
     prevent a loop from running. So the check also estimates how often nested loops and macros run, and
     reports macros that call themselves.
+
+    A template that panics ends the daemon if the image is for a virtual machine. For a container, a panic
+    only fails the start.
     """
     if image.metadata is None:
         return
@@ -118,6 +121,9 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
         for name, file in image.templates.items()
         if any(word in (file.data or b"") for word in _DIFFERING)
     }
+    panicking: set[str] = set()
+    # For a container, the daemon catches the panic, so that only the start fails.
+    panic_severity = "high" if image.heads.get(DISK) is not None else "medium"
     for host in (INCUS, LXD, INCUS_6_0):
         if host is not INCUS:
             rules = tuple(rule for rule in metadata.rules if rule.template in differing - reported)
@@ -131,6 +137,12 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
                 error, rule = rendering.error, rendering.rule
                 if isinstance(error, TemplateError):
                     differing.add(rule.template)
+                    text = error.pongo2_error or ""
+                    if text.startswith("panic: ") and rule.template not in reported | panicking:
+                        panicking.add(rule.template)
+                        at = image.placed(error.span) or rule.spans.get("template") or rule.spans["path"]
+                        message = f"the template makes a daemon panic: {error.message}"
+                        yield Observation(message, at, severity=panic_severity)
                 if not isinstance(error, LimitError) or rule.template in reported:
                     continue
                 reported.add(rule.template)
@@ -142,6 +154,8 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
                 else:
                     yield Observation(error.message, at, error.hint)
     names = used - reported
+    for source in image.sources(sorted(names - panicking)):
+        yield from _possible_panics(source)
     for source in image.sources(sorted(names)):
         if b"for" not in source.data and b"macro" not in source.data:
             continue
@@ -157,6 +171,40 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
             name = printable(loops.endless.name)
             message = f"calls of the macro '{name}' can be nested more than {LIMITS.depth} deep, {may}"
             yield Observation(message, loops.endless.token.span, severity="medium")
+
+
+def _possible_panics(source: Source) -> Iterator[Observation]:
+    """Find the first divisor that can be zero, or the first ``removetags`` with a computed argument.
+
+    Where a condition is false for the rendered instances, no render finds these.
+    """
+    if b"/" not in source.data and b"%" not in source.data and b"removetags" not in source.data:
+        return
+    try:
+        found = list(nodes(Compilation(source, V6).parsed()))
+    except TemplaterError:
+        return
+    for node in found:
+        if isinstance(node, tree.Operation) and node.operator in ("/", "%") and len(node.operands) == 2:
+            if _may_be_zero(node.operands[1]):
+                message = "the template can divide by zero, which makes daemons panic"
+                yield Observation(message, node.operands[1].token.span, severity="medium")
+                return
+        elif isinstance(node, tree.FilterUse) and node.name == "removetags":
+            names = node.argument
+            value = names.value if isinstance(names, tree.Literal) else None
+            if not isinstance(value, str) or not value.replace(",", "").replace(" ", "").isalnum():
+                message = "the argument of 'removetags' is no list of names, which can make daemons panic"
+                yield Observation(message, node.token.span, severity="medium")
+                return
+
+
+def _may_be_zero(divisor: tree.Expression) -> bool:
+    if isinstance(divisor, tree.Filtered) and not divisor.filters:
+        divisor = divisor.atom
+    if not isinstance(divisor, tree.Literal) or isinstance(divisor.value, str):
+        return True
+    return int(divisor.value) == 0
 
 
 class Loops:
