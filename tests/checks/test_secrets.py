@@ -250,6 +250,22 @@ def test_a_computed_name_of_a_configuration_key_is_found(text, places):
 
 
 @pytest.mark.parametrize(
+    "use",
+    [
+        "{{ config_get(k, '') }}",
+        "{{ config_get(''|default:k, '') }}",
+        "{% set q = k %}{{ config_get(q, '') }}",
+        "{% with q=k %}{{ config_get(q, '') }}{% endwith %}",
+        "{% macro g(q) %}{{ config_get(q, '') }}{% endmacro %}{{ g(k) }}",
+        "{{ config[k] }}",
+    ],
+)
+def test_a_key_whose_name_is_the_text_of_a_macro_without_brackets_counts_as_computed(use):
+    text = "{% macro k() %}user.password{% endmacro %}" + use
+    assert [severity for severity, *_ in found("", text)] == ["info"]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "{% macro m(k) %}{% macro n() %}{% endmacro %}{{ config_get(k) }}{% endmacro %}{{ m('a'|upper) }}",

@@ -323,6 +323,7 @@ class _ComputedKeys:
         self.bound.update(names)
         if kind == "macro":
             self.bound.add(part[2].value)
+            self.undecided.add(part[2].value)  # pongo2 also calls a macro that is named without brackets
 
     def is_computed(self, tokens: list[Token]) -> bool:
         """Return whether an expression computes its value, for example with a filter or a call."""
