@@ -110,7 +110,7 @@ class EveryBranchCompilation(CountedCompilation):
     def parsed(self) -> tree.Document:
         document = super().parsed()
         found = list(nodes(document))
-        for body in (document.body, *document.blocks.values(), *_bodies(found)):
+        for body in [document.body, *document.blocks.values(), *_bodies(found)]:
             body[:] = [part for statement in body for part in _with_rest(statement)]
         for node in found:
             if isinstance(node, tree.If):
@@ -136,18 +136,24 @@ def _bodies(found: list[Any]) -> Iterator[Body]:
 def _with_rest(statement: tree.Statement) -> Body:
     """Return a statement and the statements that would run instead of it, such as those after ``empty``.
 
+    These others no longer run in place of the statement, so that nested tags do not double them.
     Tags such as ``firstof`` evaluate only some of their values, so also evaluate all these values.
     """
-    if isinstance(statement, tree.For):
-        return [statement, *(statement.empty or [])]
-    if isinstance(statement, tree.Capture):
-        return [statement, *(statement.otherwise or [])]
-    if isinstance(statement, tree.FilterBlock):
-        return [_filtered(statement)]
-    if isinstance(statement, tree.Print) and isinstance(statement.expression, tree.Invoke):
-        lazy = [each for each in statement.expression.arguments if isinstance(each, tree.Lazy)]
-        return [statement, *(tree.Do(kept(value)) for each in lazy for value in each.expressions)]
-    return [statement]
+    found: Body = []
+    waiting = [statement]
+    while waiting:
+        part = waiting.pop()
+        rest: Body = []
+        if isinstance(part, tree.For):
+            rest, part.empty = part.empty or [], None
+        elif isinstance(part, tree.Capture):
+            rest, part.otherwise = part.otherwise or [], None
+        found.append(_filtered(part) if isinstance(part, tree.FilterBlock) else part)
+        if isinstance(part, tree.Print) and isinstance(part.expression, tree.Invoke):
+            lazy = [each for each in part.expression.arguments if isinstance(each, tree.Lazy)]
+            found += [tree.Do(kept(value)) for each in lazy for value in each.expressions]
+        waiting += reversed(rest)
+    return found
 
 
 def _run_all(node: tree.If) -> None:

@@ -203,6 +203,11 @@ def test_many_variables_that_pongo2_copies_in_loops_give_a_finding(body, variabl
     assert all("copies 300" in message for *_, message in observed(CHECK, image))
 
 
+def test_trying_every_branch_does_not_double_nested_empty_parts():
+    nested = "{% for a in x %}{% empty %}" * 40 + "{% if x %}" + WIDER + "{% endif %}" + "{% endfor %}" * 40
+    assert severities(CHECK, an_image(RULE, {"t": nested})) == ["medium"]
+
+
 def test_a_null_rule_that_makes_the_daemons_panic_is_found():
     image = an_image(rules("/etc/a:"))
     assert severities(CHECK, image) == ["medium"]
