@@ -10,9 +10,7 @@ from ..model.instance import EXPANDED_PROFILE, Expanded, Instance, Profile
 from ..model.metadata import Metadata, Rule
 from ..model.source import Source, Span
 from ..pongo2.dialect import DIALECTS
-from ..pongo2.reads import reads_of
 from ..pongo2.render_state import DAEMON_NAMES
-from ..pongo2.template_loading import Compilation
 from ..pongo2.trace_recorder import CONFIG_DEFAULT, FILTER_DEFAULT, Name, normal
 
 if TYPE_CHECKING:
@@ -217,6 +215,10 @@ def names_read(source: Source, dialect: str) -> frozenset[Name] | None:
     the daemon provides, because some uses of this name do not read the context. A template that does not
     compile reads nothing.
     """
+    # The build of a wheel imports this module without Jinja2.
+    from ..pongo2.reads import reads_of
+    from ..pongo2.template_loading import Compilation
+
     try:
         document = Compilation(source, DIALECTS[dialect]).parsed()
     except TemplateSyntaxError:

@@ -446,7 +446,7 @@ def test_a_machine_cannot_have_the_name_of_a_templater_directory(name: str) -> N
 
     options = Options()
     options.words = (name,)
-    with pytest.raises(UsageError, match="directory of templater itself"):
+    with pytest.raises(UsageError, match="templater itself uses this directory"):
         nspawn.read_request(options, {})
     options.if_present = True
     assert isinstance(nspawn.read_request(options, {}), Notice)

@@ -251,7 +251,7 @@ def test_one_run_of_prune_deletes_a_limited_number_of_files(tree, monkeypatch):
 def test_a_record_of_too_many_removed_files_is_refused(tree, monkeypatch):
     monkeypatch.setattr(removal_record, "MOST_REMOVED", 2)
     Path(tree.path, REMOVED).write_text(json.dumps({"a": 1, "b": 2, "d/" * 30 + "x": 1}))
-    with pytest.raises(LimitError, match=r"'\.templater/removed\.json' has more than 2 files"):
+    with pytest.raises(LimitError, match=r"'\.templater/removed\.json' lists more than 2 files"):
         read_removed(tree)
     monkeypatch.setattr(removal_record, "MOST_REMOVED", 3)
     assert read_removed(tree) == {"a": 1, "b": 2}  # templater never writes so many nested directories
@@ -271,7 +271,7 @@ def test_a_tree_with_too_many_files_is_refused_and_the_record_of_removed_files_s
     with pytest.raises(LimitError, match="would list 3 files, more than `prune` can read"):
         record_removed(tree, {"images/a": 1, "images/b": 1, "images/c": 1})
     monkeypatch.setattr(removal_record, "MOST_BYTES", 40)
-    with pytest.raises(LimitError, match="would have 2 files"):
+    with pytest.raises(LimitError, match="would list 2 files"):
         record_removed(tree, {"images/a": 1, "images/" + "b" * 40: 1})
     assert read_removed(tree) == {"images/a": 1, "images/b": 1}
 

@@ -177,7 +177,9 @@ def test_a_root_directory_that_a_pre_mount_hook_may_hide_is_rendered_only_with_t
     (container / "config").write_text(f"lxc.hook.{key} = /srv/decrypt\n" if key else "")
     options = Options()
     if key:
-        with pytest.raises(RefusedError, match=r"lxc\.hook\.pre-mount may hide files"):
+        with pytest.raises(
+            RefusedError, match=r"lxc\.hook\.pre-mount runs after the pre-start hook, and may hide files"
+        ):
             lxc.read_request(options, environ(container))
     options.stage = "pre-start"
     start = lxc.read_request(options, environ(container))
