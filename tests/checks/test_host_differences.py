@@ -78,7 +78,7 @@ def test_a_difference_that_depends_on_a_key_is_found_with_an_instance_that_sets_
     assert causes(bare) == {}
 
 
-def test_the_hosts_are_compared_for_virtual_machines_only_if_no_instance_is_a_container():
+def test_if_an_instance_is_a_container_the_host_table_ignores_virtual_machines():
     text = '{% if instance.type == "virtual-machine" %}{{ "a" + "b" }}{% endif %}\n'
     machine = Instance("v1", VIRTUAL_MACHINE)
     both = file("/etc/motd", text, hosts="incus,lxd", instances=[machine, Instance("c1")])

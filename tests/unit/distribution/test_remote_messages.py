@@ -588,7 +588,7 @@ def test_the_images_of_an_origin_that_incus_can_download_are_returned():
     assert (found.fingerprint, found.product.name, warnings) == (OTHER, "p", [])
 
 
-def test_an_image_is_skipped_if_another_products_file_of_the_tree_lists_it():
+def test_an_image_is_skipped_if_a_second_catalog_of_the_tree_also_lists_it():
     items = {"m": {"ftype": "incus_combined.tar.gz", "sha256": HASH}}
     file = {"products": {"q": {"versions": {"v": {"items": items}}}}}
     for path, kept in (("other", [OTHER]), ("p", [HASH, OTHER])):

@@ -83,9 +83,7 @@ def test_a_removed_link_is_not_followed(top, held, inodes, tmp_path):
 
 
 @pytest.mark.parametrize("in_hook", [False, True])
-def test_no_files_are_held_on_other_file_systems_than_btrfs_or_outside_of_hooks(
-    top, held, inodes, monkeypatch, in_hook, tmp_path
-):
+def test_files_are_held_only_in_hooks_and_only_on_btrfs(top, held, inodes, monkeypatch, in_hook, tmp_path):
     inodes(1000 if in_hook else 0)
     if not in_hook:
         monkeypatch.setattr(Directory, "held", None)
