@@ -89,7 +89,10 @@ def _count_copies(document: tree.Document, steps: int, variables: int) -> None:
 
 
 def count_copy(render: Render, steps: int, variables: int, value: Any = None) -> Any:
-    """Count a copy of all variables, and return ``value``."""
+    """Subtract the cost of a copy of all variables from the steps of a render. Return ``value`` unchanged.
+
+    Raises LimitError if no steps are left.
+    """
     render.steps -= steps
     if render.steps < 0:
         raise LimitError(

@@ -496,7 +496,7 @@ def test_attack_50_preview_and_diff_show_the_written_content(
 @pytest.mark.parametrize("command", ["preview", "check"])
 @pytest.mark.parametrize("quote", ["", "'", "`"])
 @pytest.mark.parametrize("key", KEYS[:3])
-def test_attack_50_an_html_report_contains_no_error_that_quotes_a_changed_secret(
+def test_attack_50_an_html_report_omits_errors_that_quote_a_secret_in_a_form_that_the_template_made(
     machine: Machine, key: str, quote: str, command: str
 ) -> None:
     """The template puts a quote between all characters, so that no search finds where the secret ends."""

@@ -283,7 +283,7 @@ def test_an_ephemeral_copy_on_a_tmpfs_is_rendered_only_by_a_mount_hook(lxc: Lxc,
         assert lxc.cat("e1", "/etc/birth") == "born by copy as e1 of ?\n"
     else:
         log = (lxc.path / "c1.log").read_text(errors="replace")
-        assert "templater: the container's lxc.hook.pre-mount may hide files" in log
+        assert "templater: lxc.hook.pre-mount runs after the pre-start hook, and may hide files" in log
 
 
 @pytest.mark.parametrize("options", [(), ("--stage", "mount")])
@@ -303,7 +303,7 @@ def test_a_volume_that_a_pre_mount_hook_mounts_is_rendered_only_by_a_mount_hook(
         assert lxc.cat("c1", "/etc/birth") == "born by create as c1 of ?\n"
     else:
         log = (lxc.path / "c1.log").read_text(errors="replace")
-        assert "templater: the container's lxc.hook.pre-mount may hide files" in log
+        assert "templater: lxc.hook.pre-mount runs after the pre-start hook, and may hide files" in log
 
 
 def test_an_unprivileged_container_does_not_start_if_its_mount_hook_writes_no_files(lxc: Lxc):

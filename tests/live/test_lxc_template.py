@@ -231,7 +231,7 @@ def test_a_hook_line_without_the_owner_option_is_refused_until_the_hook_is_insta
     status = lxc.run(*hook, "status", *place, code=1).stdout
     assert re.search(r"the hook line has no --owner \d+, so the hook refuses directories of the user", status)
     lxc.start("web1", "-l", "DEBUG", "-o", str(folder / "web1.log"), code=None)
-    assert "install the hook again" in (folder / "web1.log").read_text()
+    assert "to the hook line: run templater hook install lxc" in (folder / "web1.log").read_text()
     lxc.run(*hook, "install", *place, "--write")
     lxc.start("web1")
     assert lxc.cat("web1", "/etc/hostname") == "web1\n"

@@ -9,10 +9,10 @@ LXC passes the event in the environment (hook version 1), or in three words at t
 If the root filesystem is a directory, the pre-start hook renders it as the host's root user. LXC has not yet
 mounted an overlay at that stage, so the hook mounts the overlay in a mount namespace of its own.
 
-The mount stage runs after LXC has mounted the root filesystem. But in an unprivileged container the mount
-hook runs as the container's root user, which can read neither the interpreter nor templater's state. So the
-mount hook renders all other kinds of root filesystem, such as block devices. The mount hook renders
-directories and overlays only with ``--stage mount``.
+The mount hook runs after LXC has mounted the root filesystem, so it can render every kind of root filesystem.
+But in an unprivileged container, the mount hook runs as the container's root user, who can read neither the
+interpreter nor templater's state. Therefore, the mount hook renders only what the pre-start hook can't render,
+such as a block device. The option ``--stage mount`` lets it render directories and overlays, too.
 """
 
 from ...instances.state_directory import StateDirectory, make
