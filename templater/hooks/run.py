@@ -285,7 +285,7 @@ def start_timer(seconds: float) -> None:
 
 
 def start_processor_timer(seconds: float) -> None:
-    """Start a timer that raises TimeUpError when this process has used processor time for ``seconds``."""
+    """Start a timer that raises TimeUpError after this process has used ``seconds`` of processor time."""
     _signal.setitimer(_signal.ITIMER_PROF, max(seconds, LEAST_SECONDS))
 
 

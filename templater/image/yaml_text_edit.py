@@ -232,7 +232,7 @@ def _replace_items(text: str, old: Mark, value: tuple[str, ...]) -> str:
 
 
 def _first(text: str, pair: dict[str, Value]) -> str:
-    """Insert the first pair of a document that is empty or null."""
+    """Insert a key and its value into a document that is empty or null."""
     root = read(text)
     lines = _pair_lines(pair, 0, text)
     if root is None:

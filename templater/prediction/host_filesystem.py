@@ -122,7 +122,7 @@ class HostFilesystem:
 
     @property
     def made(self) -> dict[Names, Node]:
-        """The nodes that the start wrote, by path."""
+        """The files and directories that the predicted start has written, as a dict from path to node."""
         places = dict.fromkeys(place for place, _ in self.journal)
         return {place.names: place.made for place in places if place.made is not None}
 

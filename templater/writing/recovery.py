@@ -168,10 +168,10 @@ class Search:
         self.room = MOST_REMOVED
 
     def clear(self, place: str) -> "bool | None":
-        """Remove the leftovers in a directory. Return False if some may remain, else True.
+        """Remove the leftovers in a directory.
 
-        After False, the caller keeps the journal, so the next run tries again. Return None if ``place`` is
-        not a directory.
+        Return True if no leftover remains, False if some may remain, and None if ``place`` is not a
+        directory. If the result is False, the caller keeps the journal, so the next run tries again.
         """
         if not self.left:
             return False

@@ -1,6 +1,6 @@
-"""A check of the names outside the root filesystem.
+"""A check of an image's files and directories outside the root filesystem.
 
-The daemons use some of these files and directories. Old daemons follow links with these names.
+The daemons use some of these paths for their own files. Old daemons follow a symlink at such a path.
 """
 
 from __future__ import annotations

@@ -312,7 +312,8 @@ class _ComputedKeys:
     def bind(self, kind: str, part: list[Token], names: list[str]) -> None:
         """Record the variables that a part sets.
 
-        Also record which of these variables have a computed value, and which can be ``config_get``.
+        Also record which of these variables have a computed value, and which can refer to the function
+        ``config_get``.
         """
         if names:
             whole = [token for token, after in pairwise(part) if after.kind != "("]

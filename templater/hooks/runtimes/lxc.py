@@ -11,8 +11,8 @@ mounted an overlay at that stage, so the hook mounts the overlay in a mount name
 
 The mount hook runs after LXC has mounted the root filesystem, so it can render every kind of root filesystem.
 But in an unprivileged container, the mount hook runs as the container's root user, who can read neither the
-interpreter nor templater's state. Therefore, the mount hook renders only what the pre-start hook can't render,
-such as a block device. The option ``--stage mount`` lets it render directories and overlays, too.
+interpreter nor templater's state. So the mount hook renders only what the pre-start hook can't render, such
+as a block device. The option ``--stage mount`` lets it render directories and overlays, too.
 """
 
 from ...instances.state_directory import StateDirectory, make
