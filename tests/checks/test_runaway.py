@@ -192,7 +192,9 @@ def test_a_join_filter_that_takes_pongo2_hours_gives_a_finding(text, found):
         "{{ m() }}",
     ],
 )
-@pytest.mark.parametrize(("variables", "found"), [(3000, ["high"]), (5, [])])
+@pytest.mark.parametrize(
+    ("variables", "found"), [pytest.param(3000, ["high"], marks=pytest.mark.slow), (5, [])]
+)
 def test_many_variables_that_pongo2_copies_in_loops_give_a_finding(body, variables, found):
     text = "{% macro m() %}{% endmacro %}" + "".join(f"{{% set a{n} = 1 %}}" for n in range(variables))
     loops = (

@@ -161,6 +161,7 @@ def test_unpack_refuses_a_configuration_value_that_is_not_utf_8(image, run):
     assert not Path("made").exists()
 
 
+@pytest.mark.slow
 def test_unpack_refuses_properties_that_make_instance_yaml_too_large_for_later_commands(image, run):
     metadata = image / "metadata.yaml"
     aliases = "".join(f", k{number}: *a" for number in range(400))

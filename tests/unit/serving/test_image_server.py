@@ -214,6 +214,7 @@ def test_attack_73_a_path_or_link_that_leaves_the_tree_is_not_found(server, tree
         assert b"root:" not in answer.body
 
 
+@pytest.mark.slow
 def test_json_files_can_be_replaced_while_clients_read(server, tree):
     """Every answer is one whole version of the file."""
     path = tree / "streams/v1/index.json"
