@@ -179,7 +179,7 @@ def guard(
 
     If ``live`` is true, the block reads instances of a daemon.
 
-    If ``listed`` is true, the block plans the instances of a list. Then there is no limit on time, and each
+    If ``listed`` is true, the block plans the instances of a list. Then the time is not limited, and each
     instance increases the limit on processor time by the original limit.
     """
     import _signal as signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow

@@ -3,8 +3,9 @@
 With quotas, btrfs looks at every reference to each block of a removed file. A file of 64 KiB whose blocks
 belong to 100,000 other files takes 20 seconds, and no limit on the size or on the time would end this. The
 kernel does this work at the last close of a file without a name. So a hook opens each file before it removes
-its name or replaces it, and ``hand_over`` leaves the last close to a process that nobody waits for. The same
-holds, on any file system, for a file whose name another process removes while the hook reads it.
+its name or replaces it. ``hand_over`` leaves the last close to another process, for which no runtime waits.
+
+The same holds, on any file system, for a file whose name another process removes while the hook reads it.
 """
 
 from ..oslite import os

@@ -22,7 +22,8 @@ from ...pongo2.syntax.tokens import Token
 from ...pongo2.template_loading import Compilation
 from ...rendering.render import Compiled, render
 from ..base import Observation, check
-from ..cost_of_pongo2 import CountedCompilation, EveryBranchCompilation
+from ..cost_of_pongo2 import CountedCompilation
+from ..every_branch import EveryBranchCompilation
 from ..scanned_image import ScannedImage
 
 #: limits in seconds: the limit on steps is not enough, because one step can process megabytes of text
@@ -74,7 +75,7 @@ PROBES = (
 @check(
     "runaway",
     "high",
-    "a template whose rendering never ends: the daemons have no limits, so they hang or get killed",
+    "a template or rule that makes a daemon hang, get killed or panic: the daemons have no limits",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Render each rule within limits, for the user's instance, an ordinary container and an ordinary VM.
@@ -194,7 +195,7 @@ def _possible_panics(source: Source) -> Iterator[Observation]:
             names = node.argument
             value = names.value if isinstance(names, tree.Literal) else None
             if not isinstance(value, str) or not value.replace(",", "").replace(" ", "").isalnum():
-                message = "the argument of 'removetags' is no list of names, which can make daemons panic"
+                message = "invalid list of names for 'removetags': it can make a daemon panic"
                 yield Observation(message, node.token.span, severity="medium")
                 return
 

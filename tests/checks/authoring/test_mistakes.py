@@ -613,7 +613,7 @@ def with_validator(path: str, template: str, mistakes) -> AuthoredImage:
 
 
 def first_only(text: str) -> list[tuple[int, str]]:
-    """Return a mistake in the first line, or else in the second. Without a value, there is no mistake."""
+    """Return a mistake in line 2 of a text that begins with the value, else in line 1, if that line is not empty."""
     return [] if text.startswith("\n") else [(2 if text.startswith("value") else 1, "wrong")]
 
 

@@ -79,7 +79,7 @@ def test_an_ambiguous_squashfs_directory_is_refused_with_a_reason(change, error,
 def test_a_squashfs_file_can_say_that_it_has_no_extended_attributes(tmp_path):
     path = one_directory(tmp_path / "i", flags=0x200)
     data = bytearray((tmp_path / "i").read_bytes())
-    data[56:64] = b"\xff" * 8  # there is no table of attributes
+    data[56:64] = b"\xff" * 8  # the image has no table of attributes
     (tmp_path / "i").write_bytes(data)
     check_directories(path, DEFAULT)
 

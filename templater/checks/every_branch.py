@@ -1,0 +1,170 @@
+"""Copies of templates for the check ``runaway``, which run every branch and each loop at least once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..pongo2.reads import nodes
+from ..pongo2.render_state import Fault
+from ..pongo2.syntax import tree
+from ..pongo2.values import Failure, GoList, Panic, length
+from .cost_of_pongo2 import Body, CountedCompilation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..pongo2.render_state import Render
+
+
+class EveryBranchCompilation(CountedCompilation):
+    """A template that runs every branch of its conditions, and each loop at least once.
+
+    An expression that fails has no value, and the render goes on: a branch that never runs on a host could
+    otherwise end the render before the other branches. So also no tag gives ``forloop`` another value, which
+    makes loops fail.
+    """
+
+    def parsed(self) -> tree.Document:
+        document = super().parsed()
+        found = list(nodes(document))
+        for body in [document.body, *document.blocks.values(), *_bodies(found)]:
+            body[:] = [part for statement in body for part in _with_rest(statement)]
+        for node in found:
+            if isinstance(node, tree.If):
+                _run_all(node)
+            elif isinstance(node, tree.Operation) and node.operator in ("and", "or"):
+                node.operator = "and"
+                node.operands = [tree.Invoke(each.token, always, kept(each)) for each in node.operands]
+            else:
+                _keep_all(node)
+        return document
+
+
+def _bodies(found: list[Any]) -> Iterator[Body]:
+    for node in found:
+        if isinstance(node, tree.If):
+            yield from (body for _, body in node.branches)
+        for name in ("body", "otherwise", "empty"):
+            body = getattr(node, name, None)
+            if body:
+                yield body
+
+
+def _with_rest(statement: tree.Statement) -> Body:
+    """Return a statement and the statements that would run instead of it, such as those after ``empty``.
+
+    These others no longer run in place of the statement, so that nested tags do not double them.
+    Tags such as ``firstof`` evaluate only some of their values, so also evaluate all these values.
+    """
+    found: Body = []
+    waiting = [statement]
+    while waiting:
+        part = waiting.pop()
+        rest: Body = []
+        if isinstance(part, tree.For):
+            rest, part.empty = part.empty or [], None
+        elif isinstance(part, tree.Capture):
+            rest, part.otherwise = part.otherwise or [], None
+        found.append(_filtered(part) if isinstance(part, tree.FilterBlock) else part)
+        if isinstance(part, tree.Print) and isinstance(part.expression, tree.Invoke):
+            lazy = [each for each in part.expression.arguments if isinstance(each, tree.Lazy)]
+            found += [tree.Do(kept(value)) for each in lazy for value in each.expressions]
+        waiting += reversed(rest)
+    return found
+
+
+def _run_all(node: tree.If) -> None:
+    tests = [test for test, _ in node.branches]
+    bodies = [body for _, body in node.branches] + ([node.otherwise] if node.otherwise else [])
+    first = tree.Invoke(tests[0].token, always, *map(kept, tests))
+    node.branches = [(first, [statement for body in bodies for statement in body])]
+    node.otherwise = None
+
+
+def _keep_all(node: Any) -> None:
+    """Change a part of a template so that the values in it can fail, and so that it binds no ``forloop``."""
+    if isinstance(node, tree.For):
+        node.expression = tree.Invoke(node.expression.token, at_least_one, kept(node.expression))
+        node.ordered = False  # pongo2 panics for some values
+        node.key, node.value = _renamed(node.key), _renamed(node.value)
+    elif isinstance(node, tree.Print):
+        node.raw = node.raw or node.expression.applied("safe")
+        node.expression = kept(node.expression)
+    elif isinstance(node, tree.Set):
+        node.name, node.expression = _renamed(node.name), kept(node.expression)
+    elif isinstance(node, tree.Do):
+        node.expression = kept(node.expression)
+    elif isinstance(node, tree.With):
+        node.pairs = [(_renamed(name), kept(value)) for name, value in node.pairs]
+    elif isinstance(node, tree.Macro):
+        node.parameters = [
+            (_renamed(name), value if value is None else kept(value)) for name, value in node.parameters
+        ]
+    elif isinstance(node, tree.Filtered):
+        node.atom = kept(node.atom)
+    elif isinstance(node, tree.FilterUse) and node.argument is not None:
+        node.argument = kept(node.argument)
+    elif isinstance(node, tree.Invoke):
+        node.arguments = tuple(_renamed(each) for each in node.arguments)
+    elif isinstance(node, tree.Capture):
+        invoke = node.invoke
+        text = tree.Invoke(invoke.token, captured_text)
+        call = tree.Invoke(invoke.token, invoke.function, text, *invoke.arguments)
+        node.invoke = _with_text(call)
+
+
+def _renamed(name: Any) -> Any:
+    return "forloop_" if name == "forloop" else name
+
+
+def _filtered(block: tree.FilterBlock) -> tree.Capture:
+    text = tree.Invoke(block.token, captured_text)
+    return tree.Capture(_with_text(tree.Filtered(block.token, text, block.filters)), block.body)
+
+
+def _with_text(expression: tree.Expression) -> tree.Invoke:
+    return tree.Invoke(expression.token, kept_with_text, tree.Scope(), tree.Lazy([expression]))
+
+
+def kept(expression: tree.Expression) -> tree.Expression:
+    """Return an expression that has the same value, or no value instead of an error."""
+    if isinstance(expression, tree.Literal):
+        return expression
+    return tree.Invoke(expression.token, value_or_none, tree.Scope(), tree.Lazy([expression]))
+
+
+def value_or_none(render: Render, scope: Any, values: tuple[Callable[[Any], Any], ...]) -> Any:
+    """Return the only value, or None if its evaluation fails."""
+    try:
+        return values[0](scope)
+    except (Failure, Fault, Panic):
+        return None
+
+
+#: the place in ``Render.state`` for the texts of the tags whose results are being computed
+_TEXTS = -1
+
+
+def kept_with_text(render: Render, text: str, scope: Any, values: tuple[Callable[[Any], Any], ...]) -> Any:
+    """Return a value that is computed from the text of a tag's body, or None if this fails."""
+    texts = render.state.setdefault(_TEXTS, [])
+    texts.append(text)
+    try:
+        return value_or_none(render, scope, values)
+    finally:
+        texts.pop()
+
+
+def captured_text(render: Render) -> Any:
+    """Return the text of the body of the innermost tag whose result is being computed."""
+    return render.state[_TEXTS][-1]
+
+
+def always(render: Render, *values: Any) -> bool:
+    """Return true for any values."""
+    return True
+
+
+def at_least_one(render: Render, value: Any) -> Any:
+    """Return the value, or a list of one undefined element if a loop over the value would not run."""
+    return value if length(value) else GoList([None])
