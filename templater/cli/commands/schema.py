@@ -28,7 +28,7 @@ SCHEMAS = {
 
 
 @click.command(help=HELP)
-@click.argument("kind", type=click.Choice(list(SCHEMAS)), default="metadata")
+@click.argument("kind", type=click.Choice(list(SCHEMAS)), default="metadata", metavar="[metadata|tests]")
 def command(kind: str) -> None:
     package, name = SCHEMAS[kind]
     output.write((files(package) / name).read_text("utf-8"))
