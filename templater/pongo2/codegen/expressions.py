@@ -33,6 +33,7 @@ class ExpressionWriter(Writer):
     def visit(self, node: nodes.Node, *args: object, **kwargs: object) -> object:
         """Write a node. An expression that nests too deeply becomes a separate function."""
         if not isinstance(node, nodes.Expr):
+            self.temporaries = 0
             return super().visit(node, *args, **kwargs)
         if self.brackets < MAX_BRACKETS:
             self.brackets += 4
@@ -83,7 +84,7 @@ class ExpressionWriter(Writer):
             self.consumer = weight
             self.visit(node, self.frame)
         else:
-            name = self.fresh("v")
+            name = self.temporary()
             self.write(f"({name} if type({name} := ")
             value = name
             if isinstance(node, nodes.Name) and nodes.is_variable(node):
@@ -98,7 +99,7 @@ class ExpressionWriter(Writer):
 
         For a large value, the code also counts its size and the filter's work.
         """
-        name, weight = self.fresh("v"), self.consumer
+        name, weight = self.temporary(), self.consumer
         self.consumer = 0
         self.write(f"({name} if type({name} := ")
         write()
@@ -166,7 +167,7 @@ class ExpressionWriter(Writer):
         Comparisons with a constant string have a faster form, because they are the most common.
         """
         if isinstance(right, nodes.Const) and isinstance(right.value, str) and not self.spans:
-            name = self.fresh("v")
+            name = self.temporary()
             text, operator = repr(right.value), "==" if wanted else "!="
             self.write(f"({name} {operator} {text} if type({name} := ")
             self.visit(left, self.frame)
@@ -194,7 +195,7 @@ class ExpressionWriter(Writer):
             place, path = nodes.place_of(node), self.path(node)
             self.write(f"value_at(render, {place}, {self.raw_name(node.name)}, {path})")
         else:
-            name, raw = self.fresh("v"), self.raw_name(node.name)
+            name, raw = self.temporary(), self.raw_name(node.name)
             self.write(f"({name} if type({name} := {raw}) is not Function else call({name}, ()))")
 
     def path(self, node: nodes.Node) -> str:
@@ -221,7 +222,7 @@ class ExpressionWriter(Writer):
                 value = self.raw_name(node.node.name)
                 self.write(f"(get({value}, {key!r}) if type({value}")
             else:
-                value = self.fresh("v")
+                value = self.temporary()
                 self.write(f"(get({value}, {key!r}) if type({value} := ")
                 self.base(node.node)
             kinds = "in MAPS" if is_key(key) else "is GoMap"
@@ -237,7 +238,7 @@ class ExpressionWriter(Writer):
         For a field of a loop, generated code stores a LoopField, which changes with the loop.
         """
         node = without_safe(node)
-        value = self.fresh("v")
+        value = self.temporary()
         if not self.module.forloop:
             self.visit(node, self.frame)
         elif isinstance(node, nodes.Name) and node.name in self.module.field_holders:
@@ -268,7 +269,7 @@ class ExpressionWriter(Writer):
 
     def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
         """Write ``value[key]``. The key is not evaluated if the value is nil."""
-        name = self.fresh("v")
+        name = self.temporary()
         self.write(f"(None if ({name} := ")
         self.visit(node.node, frame)
         if self.spans:
@@ -282,7 +283,7 @@ class ExpressionWriter(Writer):
         if nodes.tag_function(node) is not None:
             self.charged(lambda: self.invoke(node))
             return
-        name = self.fresh("v")
+        name = self.temporary()
         self.write(f"({self.when_nil(node)} if ({name} := ")
         self.callee(node.node)
         if self.spans:
@@ -371,7 +372,7 @@ class ExpressionWriter(Writer):
             self.write(f" or {argument.value!r})")
         elif is_inline(node):
             assert node.node is not None
-            value, other = self.fresh("v"), self.fresh("v")
+            value, other = self.temporary(), self.temporary()
             # The tuple is always true. It evaluates the argument even if the value is true.
             self.write(f"((({value} := ")
             self.visit(node.node, frame)

@@ -87,11 +87,12 @@ class StatementWriter(ExpressionWriter):
         self.writeline("o += (")
         constant, names = 0, []
         for child in children:
+            self.temporaries = len(names)
             if isinstance(child, nodes.TemplateData):
                 constant += len(child.data)
                 self.write(repr(child.data))
             elif self.counted:
-                names.append(self.fresh("v"))
+                names.append(self.temporary())
                 self.write(f"({names[-1]} := ")
                 self.piece(child)
                 self.write(")")
@@ -110,7 +111,7 @@ class StatementWriter(ExpressionWriter):
         if isinstance(node, nodes.Const) and not (mode is not False and isinstance(node.value, str)):
             self.write(repr(to_string(node.value)))
         elif mode is False:
-            name, text = self.fresh("v"), "to_string"
+            name, text = self.temporary(), "to_string"
             self.write(f"({name} if type({name} := ")
             if isinstance(node, nodes.Name) and nodes.is_variable(node) and not self.spans:
                 text = "text_of"
@@ -323,7 +324,7 @@ class StatementWriter(ExpressionWriter):
         if not otherwise:
             self.put(lambda: self.invoke(node.call, captured))
             return
-        name = self.fresh("v")
+        name = self.temporary()
         self.writeline(f"{name} = ")
         self.invoke(node.call, captured)
         self.writeline(f"if {name} is None:")
@@ -335,7 +336,7 @@ class StatementWriter(ExpressionWriter):
 
     def put(self, write: Callable[[], None]) -> None:
         """Write code that prints a value without autoescape. ``write`` writes the value's expression."""
-        name = self.fresh("v")
+        name = self.temporary()
         self.writeline(f"{name} = to_string(")
         write()
         self.write(")")

@@ -73,7 +73,8 @@ class Writer(CodeGenerator):
     ``mode`` is true if autoescape is on in the current code, or None if that is known only during a render.
     ``dynamic`` is true if a macro or block may run both with and without autoescape.
     ``captured`` is the name of the function with the body of the current ``filter`` tag, or "".
-    ``nesting`` and ``brackets`` are the current depth of Python blocks and brackets.
+    ``nesting`` and ``brackets`` are the current depth of Python blocks and brackets. ``temporaries`` is the
+    number of variables that the current statement uses.
     ``bodies`` maps the name of each block to the names of the functions with its bodies.
     """
 
@@ -100,7 +101,7 @@ class Writer(CodeGenerator):
         self.stream = self.written = StringIO()
         self._indentation, self._new_lines, self._first_write = 1, 0, False
         self.scope = "s"
-        self.nesting = self.brackets = 0
+        self.nesting = self.brackets = self.temporaries = 0
 
     def later(self, parameters: str, name: str, write: Callable[[], None]) -> None:
         """Schedule a new function, which is written after the current function. ``write`` writes its body.
@@ -125,6 +126,15 @@ class Writer(CodeGenerator):
     def write_deferred(self) -> None:
         while self.deferred:
             self.deferred.pop()()
+
+    def temporary(self) -> str:
+        """Return the name of a variable that only the current statement uses.
+
+        Each statement uses the same names again, because Python compiles each nested function in a time that
+        grows with the number of variables around it.
+        """
+        self.temporaries += 1
+        return f"v{self.temporaries}"
 
     def fresh(self, prefix: str) -> str:
         """Return a name that generated code does not use yet."""

@@ -106,6 +106,25 @@ def test_the_generated_code_check_detects_forbidden_syntax_nodes() -> None:
         assert list(foreign(ast.parse(f"def root0(render, s, v1):\n    {bad}\n"))), bad
 
 
+def test_each_statement_uses_the_same_variables_again() -> None:
+    statements = (
+        '{% cycle a "b" as c %}{{ c.d|upper }}{% if a == "b" %}{{ a|add:c }}{% endif %}{{ a[c]|default:c }}'
+    )
+    looped = "{% for x in a %}" + statements + "{% endfor %}"
+    for statement in (statements, looped):
+        variables = [
+            {
+                node.id
+                for node in ast.walk(ast.parse(generated(statement * count, "plain", V6, spans=spans) or ""))
+                if isinstance(node, ast.Name) and node.id[0] == "v"
+            }
+            for count in (1, 20)
+            for spans in (False, True)
+        ]
+        assert variables[0], "the generated code has variables"
+        assert variables[:2] == variables[2:]
+
+
 def test_generated_code_has_no_builtins() -> None:
     namespace = dict(runtime_functions.NAMESPACE)
     exec("def f(): return __builtins__", namespace)
