@@ -217,10 +217,11 @@ class _Reader:
         """Set ``end`` of a block scalar to the position before its trailing blank lines."""
         if mark.style not in ("|", ">"):
             return
-        head = re.compile(r"[^|>]*[|>][0-9]?(\+)?").match(self.text, mark.start)
         while mark.end > mark.start and self.text[mark.end - 1].isspace():
             mark.end -= 1
-        if head is None or not head[1]:
+        # Only ``+`` keeps line breaks behind the break of the last line. The text decides, and not the
+        # header, because a tag or a comment before the header can contain the header's characters.
+        if not mark.text or mark.text[-2:].strip(_BREAKS):
             mark.reach = mark.end
 
 
