@@ -113,3 +113,8 @@ def is_null(node: Node, rules: Rules, pointer: bool = False) -> bool:
 def is_merge(node: Node) -> bool:
     """Return whether a key is the merge key ``<<``."""
     return isinstance(node, Scalar) and node.text == "<<" and (node.plain or node.tag == "!!merge")
+
+
+def is_text(node: Scalar, rules: Rules) -> bool:
+    """Return whether Go decodes a scalar as a string if no type is given."""
+    return not (node.plain or node.tag) or isinstance(resolved(node.text, node.tag, rules), str)

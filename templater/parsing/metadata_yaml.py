@@ -16,7 +16,7 @@ from typing import Final
 from ..model.errors import LimitError, MetadataError
 from ..model.metadata import TRIGGERS, UNCOUNTED, Finding, Metadata, Rule
 from ..model.source import Source, Span, printable
-from .go_scalars import BOOLEANS, is_merge, is_null, resolved, tag_of, whole_number
+from .go_scalars import BOOLEANS, is_merge, is_null, is_text, resolved, tag_of, whole_number
 from .yaml_nodes import LIMITS, Limits, Mapping, Node, Rules, Scalar, Sequence, YamlError, parse
 
 METADATA_FIELDS: Final = ("architecture", "creation_date", "expiry_date", "properties", "templates")
@@ -234,7 +234,8 @@ class _Decoder:
 
         A later pair overrides an earlier pair with the same key. In yaml.v2, ``<<`` overrides the keys above
         it, and the keys below it override ``<<``. In yaml.v4, the mapping's own keys have precedence, then
-        the keys of the first merged mapping.
+        the keys of the first merged mapping. But yaml.v4 compares the values of the own keys: the number 12
+        is not the text "12" of a merged key. The key ``<<`` itself is an own key, so no other is merged.
         """
         if self.duplicates(node) and self.rules == "v4":
             return []
@@ -249,14 +250,19 @@ class _Decoder:
             return pairs
         own = [(key, value) for key, value in node.pairs() if not is_merge(key)]
         inherited = [value for key, value in node.pairs() if is_merge(key)]
-        seen = {key.text for key, _ in own if isinstance(key, Scalar)}
+        if not inherited:
+            return own
+        seen = {key.text for key, _ in own if isinstance(key, Scalar) and is_text(key, self.rules)}
+        seen.add("<<")
         for value in inherited:
             for mapping in self.merged(value):
                 for pair in self.assignments(mapping, gotype):
-                    text = pair[0].text if isinstance(pair[0], Scalar) else None
-                    if text not in seen:
+                    key = pair[0]
+                    if not isinstance(key, Scalar) or is_null(key, self.rules):
                         own.append(pair)
-                        seen.add(text or "")
+                    elif key.text not in seen:
+                        own.append(pair)
+                        seen.add(key.text)
         return own
 
     def merged(self, value: Node) -> "list[Mapping]":
@@ -481,6 +487,8 @@ def _add_properties(
         return
     for name, key, value in entries:
         _limited(name, "properties", key.span)
+        if decoder.rules == "v4" and name in properties and is_null(value, decoder.rules):
+            continue  # null from a merged mapping replaces no value
         properties[name] = decoder.text(value, f"property '{name}'")
         spans[f"properties[{name}]"] = value.span
 

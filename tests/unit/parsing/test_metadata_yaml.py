@@ -13,8 +13,12 @@ from templater.model.source import Source
 from templater.parsing import yaml_nodes
 from templater.parsing.metadata_yaml import read_metadata, suggestion
 
-CASES = Path(__file__).resolve().parents[3] / "tests" / "metadata_cases" / "go_yaml.jsonl"
-RECORDED = [json.loads(line) for line in CASES.read_text().splitlines()]
+CASES = Path(__file__).resolve().parents[3] / "tests" / "metadata_cases"
+RECORDED = [
+    json.loads(line)
+    for name in ("go_yaml.jsonl", "merged_keys.jsonl")
+    for line in (CASES / name).read_text().splitlines()
+]
 
 #: texts that Go accepts or reports differently, with the reason for the difference
 DELIBERATE = {
