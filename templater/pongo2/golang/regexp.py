@@ -177,6 +177,16 @@ _POSIX: "dict[str, Test]" = {
 }
 
 
+#: the first letter of each category that every release of Go knows, and the second letters
+_LETTERS = {"C": "cfos", "L": "lmotu", "M": "cen", "N": "dlo", "P": "cdefios", "S": "ckmo", "Z": "lps"}
+#: for each name of one or two letters, the categories of its characters
+_CATEGORIES = {
+    name: frozenset(first + second for second in seconds if first + second in (name, name + second))
+    for first, seconds in _LETTERS.items()
+    for name in (first, *(first + second for second in seconds))
+}
+
+
 def _negated(test: "Test") -> "Test":
     return lambda c: not test(c)
 
@@ -232,10 +242,8 @@ class _Parser:
     def sequence(self) -> "Step":
         parts: list[Step] = []
         while self.position < len(self.pattern) and not self.peek("|") and not self.peek(")"):
-            atom = self.atom()
-            if atom is not None:
-                parts.append(self.repeated(atom))
-            elif parts:  # Go applies an operator behind flags to the expression before them
+            parts += self.atoms()
+            if parts:  # Go applies an operator behind flags to the expression before them
                 parts[-1] = self.repeated(parts[-1])
         return ("join", parts)
 
@@ -283,6 +291,13 @@ class _Parser:
         if least > _MAX_REPEAT or (most is not None and (most > _MAX_REPEAT or most < least)):
             raise self.bad("invalid repeat count")
         return least, most
+
+    def atoms(self) -> "list[Step]":
+        """Parse the next part of a pattern: no atom for flags, and several for quoted text."""
+        if self.take("\\Q"):
+            return self.quoted()
+        atom = self.atom()
+        return [] if atom is None else [atom]
 
     def atom(self) -> "Step | None":
         if self.bounds() is not None:
@@ -368,26 +383,27 @@ class _Parser:
             return ("look", _is_boundary)
         if c == "B":
             return ("look", lambda text, position: not _is_boundary(text, position))
-        if c == "Q":
-            return self.quoted()
         test = self.escaped_class(c)
         weight = _MOST_FORMS if self.flags.ignore_case else 1
         return ("char", test, weight) if test is not None else self.literal(self.escaped_char(c))
 
-    def quoted(self) -> "Step":
+    def quoted(self) -> "list[Step]":
         r"""Parse the literal text in ``\Q…\E``."""
         text, ending, _ = self.pattern[self.position :].partition("\\E")
         self.position += len(text) + len(ending)
-        return ("join", [self.literal(c) for c in text])
+        return [self.literal(c) for c in text]
 
     def escaped_class(self, c: str) -> "Test | None":
+        inverted = c.isupper()
         if c.lower() in _CLASSES:
             test = self.folded(_CLASSES[c.lower()])
         elif c in "pP":
-            test = self.folded(self.category())
+            name = self.category_name()
+            inverted ^= name.startswith("^")
+            test = self.folded(self.category(name.removeprefix("^")))
         else:
             return None
-        return test if c.islower() else _negated(test)
+        return _negated(test) if inverted else test
 
     def folded(self, test: "Test") -> "Test":
         """Return a test that also accepts the other cases of a character, if the flag ``i`` is set."""
@@ -395,21 +411,32 @@ class _Parser:
             return test
         return lambda c: any(test(form) for form in _case_forms(c))
 
-    def category(self) -> "Test":
-        """Parse the name of a Unicode category, such as ``{Lu}`` or ``L``, and return a test for it.
-
-        Raises Panic for other names. templater does not support the names of scripts, although Go does.
-        """
+    def category_name(self) -> str:
+        """Parse the name of a class of characters after ``\\p``, such as ``{Lu}``, ``{^Lu}`` or ``L``."""
         name = self.char("invalid character class range")
-        if name == "{":
-            closing = self.pattern.find("}", self.position)
-            name = self.pattern[self.position : max(closing, self.position)]
-            self.position = max(closing + 1, self.position)
-        inverted = name.startswith("^")
-        name = name.removeprefix("^")
-        if not (0 < len(name) < 3 and name[0] in "CLMNPSZ"):
+        if name != "{":
+            return name
+        closing = self.pattern.find("}", self.position)
+        if closing < 0:
             raise self.bad("invalid character class range")
-        return lambda c: category(c).startswith(name) != inverted
+        name = self.pattern[self.position : closing]
+        self.position = closing + 1
+        return name
+
+    def category(self, name: str) -> "Test":
+        """Return a test for the characters of a Unicode category.
+
+        Raises Panic for a name that is invalid in every release of Go. Raises LimitError for other names:
+        Python does not know scripts, and only some releases of Go know a name such as LC or Letter.
+        """
+        if name == "Any":
+            return lambda c: True
+        if name in _CATEGORIES:
+            return lambda c: category(c) in _CATEGORIES[name]
+        letters = name.replace("_", "").replace("-", "").replace(" ", "")
+        if not letters.isascii() or not letters.isalnum() or (len(letters) == 1 and letters not in "clmnpsz"):
+            raise self.bad("invalid character class range")
+        raise LimitError(f"templater does not know the class \\p{{{name[:50]}}} of a regular expression")
 
     def escaped_char(self, c: str) -> str:
         if c in _ESCAPED:

@@ -60,6 +60,16 @@ def remove_all(pattern, text):
         (r"[^\W]", "a b!", " !"),
         (r"\Q.\E", "a.b", "ab"),
         (r"[\a\f\n\r\t\v]\a?", "1\a2\f3\n4\r5\t6\v7\a\a8", "12345678"),
+        (r"[[:alpha:]]\Qa.b\E?", "xa.b ba.", " "),  # the operator applies to the last character only
+        (r"\Qab\E{2}", "abab abb", "abab "),
+        (r"x*\Q\E*", "xxa", "a"),  # quoted text without characters leaves the operator to the part before it
+        (r"(?i)\p{^Ll}", "aA1", "aA"),  # Go folds the category before it negates it
+        (r"(?i)[\p{^Ll}]", "aA1", "aA"),
+        (r"(?i)\P{^Ll}", "aA1", "1"),
+        (r"\p{^Ll}", "aA1", "a"),
+        (r"\pC", "\u0378a\u00ad", "\u0378a"),
+        (r"\p{Any}", "a\nb", ""),
+        (r"[^\P{Any}]", "ab", ""),
         ("[]a]", "]a", ""),
         ("x*", "axb", "ab"),
         ("(?U)a+", "aa", ""),
@@ -133,7 +143,14 @@ def test_case_folding_and_flags_before_an_operator_work_as_in_go(pattern, text, 
         ("[[:foo:]]", "invalid character class range"),
         (r"\p", "invalid character class range"),
         (r"\pX", "invalid character class range"),
-        (r"\p{Greek}", "invalid character class range"),
+        (r"\p{X}", "invalid character class range"),
+        (r"\p{}", "invalid character class range"),
+        (r"\p{^}", "invalid character class range"),
+        (r"\p{a.b}", "invalid character class range"),
+        (r"\p{L", "invalid character class range"),
+        (r"\Q\E*", "missing argument to repetition operator"),
+        (r"a|\Q\E*", "missing argument to repetition operator"),
+        (r"\Qa\E**", "invalid nested repetition operator"),
         ("*", "missing argument to repetition operator"),
         ("+", "missing argument to repetition operator"),
         ("?", "missing argument to repetition operator"),
@@ -173,6 +190,13 @@ def test_a_rejected_regular_expression_panics_with_the_error_text_of_the_go_libr
     with pytest.raises(Panic) as caught:
         remove_all(pattern, "a")
     assert str(caught.value) == f"regexp: Compile(`{pattern}`): error parsing regexp: {mistake}: `{pattern}`"
+
+
+@pytest.mark.parametrize("name", ["Greek", "Latin", "LC", "Cn", "Cx", "Letter", "l", "Old_Italic"])
+def test_a_class_that_only_some_releases_of_go_know_gives_no_prediction(name):
+    """Go 1.24 knows Greek, but rejects LC, which Go 1.25 knows."""
+    with pytest.raises(LimitError, match=rf"^templater does not know the class \\p\{{{name}\}} of a regular"):
+        remove_all(rf"[\p{{^{name}}}]", "a")
 
 
 def test_a_regular_expression_can_nest_99_groups_but_not_100():
