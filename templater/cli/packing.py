@@ -159,10 +159,11 @@ def seconds_of(date: str) -> int:
 
 
 def report(built: Built, as_json: bool) -> None:
-    if built.without_acls:
-        first = ", ".join(map(printable, built.without_acls[:5]))
-        more = f" and {len(built.without_acls) - 5} more" if len(built.without_acls) > 5 else ""
-        output.say(f"warning: squashfs can't store ACLs; removed the ACLs of: {first}{more}")
+    if built.without_xattrs:
+        first = ", ".join(map(printable, built.without_xattrs[:5]))
+        more = f" and {len(built.without_xattrs) - 5} more" if len(built.without_xattrs) > 5 else ""
+        lost = "mksquashfs stores no ACLs, and no attributes of the top directory"
+        output.say(f"warning: {lost}; removed attributes of: {first}{more}")
     if as_json:
         files, fingerprint = list(built.files), built.fingerprint
         output.write_json(

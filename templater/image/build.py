@@ -14,7 +14,8 @@ from dataclasses import replace as changed
 from functools import partial
 from typing import Literal
 
-from ..model.errors import LimitError, UsageError, WriteError, reason
+from ..model.entry import DIRECTORY
+from ..model.errors import LimitError, RefusedError, UsageError, WriteError, reason
 from ..model.file_names import ROOTFS
 from ..model.input_size import running_programs
 from ..model.progress import Progress, silent
@@ -26,17 +27,20 @@ from .atomic_output import Output, publish_all
 from .compress import Write, compressing, compression_named
 from .directory_members import Data
 from .file_extensions import extension
-from .limits import INODE_BYTES, MIB
+from .limits import INODE_BYTES, MIB, HeldBytes, memory_of
 from .tar_reader import HARD_LINK, Member
 from .tar_writer import Format, TarWriter, stored_bytes
 from .whole_image import Contents, DirectoryContents, Part
 
 Layout = Literal["unified", "split"]
 
+#: estimated memory for a name, in addition to its text
+_NAME_BYTES = 100
 #: squashfs stores times as unsigned 32-bit seconds since 1970
 _SQUASHFS_TIMES = (0, 2**32 - 1)
 #: limit on the memory for the queues of mksquashfs, which by default are a quarter of the machine's memory
 _SQUASHFS_MEMORY = "256M"
+_SQUASHFS_XATTRS = ("security.", "trusted.", "user.")
 _SQUASHFS_COMPRESSIONS = ("gzip", "lz4", "lzo", "xz", "zstd", "lzma")
 
 
@@ -61,8 +65,8 @@ class Built:
     size: int
     fingerprint: str
     members: int
-    #: names of files whose ACLs were dropped, because squashfs can't store ACLs
-    without_acls: tuple[str, ...] = ()
+    #: names of files that lost extended attributes, because mksquashfs can't store these attributes
+    without_xattrs: tuple[str, ...] = ()
 
 
 def build(
@@ -111,10 +115,10 @@ def build(
         members = _pack(first, kind, packing, contents, _alone(parts), progress)
         lost: list[str] = []
         if packing.rootfs == "squashfs":
-            rootfs = _without_acls(contents.rootfs(), lost)
+            rootfs = _storable(_rootfs(contents), lost)
             members += _squash(second, packing, contents, rootfs, _made(parts, packing), progress)
         else:
-            members += _pack(second, kind, packing, contents, _dotted(contents.rootfs()), progress)
+            members += _pack(second, kind, packing, contents, _dotted(_rootfs(contents)), progress)
         fingerprint = _joined(first, second)
         rootfs_kind = SQUASHFS if packing.rootfs == "squashfs" else kind
         names = file_names(target, fingerprint, packing.layout, kind, rootfs_kind)
@@ -162,9 +166,26 @@ def file_names(
     return (target,) if layout == "unified" else (target, target + ".root")
 
 
+def _rootfs(contents: Contents) -> Iterator[tuple[Member, Data]]:
+    """Yield the root filesystem. Raise RefusedError for a hard link that no program could unpack."""
+    held = HeldBytes(contents.name, contents.limits)
+    files: set[str] = set()
+    for member, data in contents.rootfs():
+        name = member.name
+        if member.kind == HARD_LINK and (member.target not in files or member.target == name):
+            raise RefusedError(
+                f"'{printable(name)}' is a hard link to '{printable(member.target)}', "
+                "which does not precede it in the archive"
+            )
+        if member.kind != DIRECTORY:
+            held.add(memory_of(name), _NAME_BYTES)
+            files.add(name)
+        yield member, data
+
+
 def _unified(contents: Contents, parts: Iterable[Part]) -> Iterator[tuple[Member, Data]]:
     yield from _alone(parts)
-    for member, data in contents.rootfs():
+    for member, data in _rootfs(contents):
         member.name = f"{ROOTFS}/{member.name}" if member.name else ROOTFS
         if member.kind == HARD_LINK:
             member.target = f"{ROOTFS}/{member.target}"
@@ -396,10 +417,17 @@ def _squashfs_time(time: float) -> int:
     return min(max(int(time), first), last)
 
 
-def _without_acls(members: Iterable[tuple[Member, Data]], lost: list[str]) -> Iterator[tuple[Member, Data]]:
-    """Remove ACLs, which squashfs can't store. Append the names of their files to ``lost``."""
+def _storable(members: Iterable[tuple[Member, Data]], lost: list[str]) -> Iterator[tuple[Member, Data]]:
+    """Remove extended attributes that mksquashfs can't store. Append the names of their files to ``lost``.
+
+    squashfs has no ACLs, and mksquashfs ignores the attributes of the tar member of the top directory.
+    """
     for member, data in members:
-        kept = {name: value for name, value in member.xattrs.items() if not name.startswith("system.")}
+        kept = {
+            name: value
+            for name, value in member.xattrs.items()
+            if member.name and name.startswith(_SQUASHFS_XATTRS)
+        }
         if len(kept) < len(member.xattrs):
             lost.append(member.name or ".")
         yield changed(member, xattrs=kept), data

@@ -12,15 +12,15 @@ from templater.image.build import Built
 @pytest.mark.parametrize(
     ("count", "more"), [(1, ""), (5, ""), (6, " and 1 more"), (8, " and 3 more")], ids=["1", "5", "6", "8"]
 )
-def test_a_build_warning_names_at_most_five_files_whose_acls_were_removed(count, more, capfd):
+def test_a_build_warning_names_at_most_five_files_that_lost_attributes(count, more, capfd):
     names = tuple(f"etc/{number}" for number in range(count))
     report(Built(("a.tar",), 5, "f" * 64, 3, names), as_json=False)
     first = ", ".join(names[:5])
-    warning = f"warning: squashfs can't store ACLs; removed the ACLs of: {first}{more}\n"
-    assert capfd.readouterr().err.startswith(warning)
+    lost = "mksquashfs stores no ACLs, and no attributes of the top directory"
+    assert capfd.readouterr().err.startswith(f"warning: {lost}; removed attributes of: {first}{more}\n")
 
 
-def test_building_an_image_without_acls_gives_no_warning(capfd):
+def test_building_an_image_that_loses_no_attributes_gives_no_warning(capfd):
     report(Built(("a.tar",), 5, "f" * 64, 3), as_json=False)
     assert "warning" not in capfd.readouterr().err
 

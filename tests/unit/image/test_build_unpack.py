@@ -182,10 +182,18 @@ def as_squashfs_can(image):
 
 
 @root_only
-def test_a_squashfs_build_reports_the_files_that_lose_their_acls(image_directory, tmp_path):
+def test_a_squashfs_build_reports_the_files_that_lose_extended_attributes(image_directory, tmp_path):
+    """mksquashfs stores no ACLs, and ignores the tar member of the top directory."""
+    os.setxattr(image_directory / "rootfs", "user.t", b"v")
     built = packed(image_directory, tmp_path / "i", layout="split", compression="gzip", rootfs="squashfs")
-    assert built.without_acls == ("etc/shadow",)
-    assert packed(image_directory, tmp_path / "j", layout="split", compression="gzip").without_acls == ()
+    assert built.without_xattrs == (".", "etc/shadow")
+    found = {member.name: member.xattrs for member, _ in open_contents(*built.files).rootfs()}
+    assert found[""] == found["etc/shadow"] == {}
+    assert set(found["etc/hosts"]) == {"user.note"}
+    built = packed(image_directory, tmp_path / "j", layout="split", compression="gzip")
+    assert built.without_xattrs == ()
+    found = {member.name: member.xattrs for member, _ in open_contents(*built.files).rootfs()}
+    assert found[""] == {"user.t": b"v"}
 
 
 @pytest.mark.slow
@@ -637,6 +645,24 @@ def link(name, target):
 )  # fmt: skip
 def test_attack_59_unpack_writes_nothing_through_links(tmp_path, format, chain, match):
     refused(tmp_path, [*GOOD, *chain], format, match)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [special("rootfs/h", tarfile.LNKTYPE, "rootfs/h")],
+        [("rootfs/h", "A"), special("rootfs/h", tarfile.LNKTYPE, "rootfs/h")],
+        [special("rootfs/h", tarfile.LNKTYPE, "rootfs/etc")],
+        [special("rootfs/h", tarfile.LNKTYPE, "rootfs/b"), ("rootfs/b", "A")],
+    ],
+    ids=["itself", "itself after a file", "a directory", "a later file"],
+)
+@pytest.mark.parametrize("layout", ["unified", "split"])
+def test_attack_59_an_export_refuses_a_hard_link_that_no_program_can_unpack(tmp_path, layout, members):
+    source = tarball(tmp_path / "i.tar", [*GOOD, *members])
+    with pytest.raises(RefusedError, match=r"'h' is a hard link to '.*', which does not precede it"):
+        packed(source, tmp_path / "new", layout=layout, compression="none")
+    assert [path.name for path in tmp_path.iterdir()] == ["i.tar"]
 
 
 def test_a_hard_link_to_a_symlink_is_unpacked_as_a_link_to_the_symlink_itself(tmp_path):

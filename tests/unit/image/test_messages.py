@@ -588,7 +588,7 @@ def test_a_squashfs_file_counts_toward_the_size_of_a_built_image(top, tmp_path, 
     assert built.size == sum(sizes) and sizes[1] == len("squashed\n")
     with tarfile.open(tmp_path / "stream") as stream:
         assert [member.name for member in stream] == ["f"]
-    assert built.members == 2 and built.without_acls == ()
+    assert built.members == 2 and built.without_xattrs == ()
     assert [words[0] for words in progress if words[2] == "f"][-1] == 1
 
 
