@@ -1,9 +1,17 @@
-"""Copying extended attributes and ACLs from a file to its replacement."""
+"""Copying extended attributes and ACLs from a file to its replacement, up to a limit for one run."""
 
 import errno
 
+from ..model.errors import LimitError
 from ..oslite import os
 from ..rootfs.confined import again
+
+#: the maximum size of all attributes that one run copies: half a second for the kernel
+MOST_ATTRIBUTES = 16 << 20
+#: how many bytes an attribute counts in addition to its name and value: 60,000 attributes are the maximum
+ATTRIBUTE_COST = 256
+#: errors of os.listxattr for more than 64 KiB of names
+_TOO_MANY = (errno.E2BIG, errno.ERANGE)
 
 #: Attributes that certify the old content, and so would not match the new content.
 #: The kernel itself drops security.capability on every write.
@@ -12,24 +20,59 @@ _OF_THE_CONTENT = ("security.capability", "security.ima", "security.evm")
 _OF_OVERLAYFS = ("trusted.overlay.", "user.overlay.")
 
 
-def copy_attributes(old: int, new: int) -> None:
-    """Copy the extended attributes from one descriptor to another.
+class CopiedAttributes:
+    """The extended attributes that one run copies, or that the kernel copies for it.
 
-    Attributes that certify the old content, and attributes of overlayfs, are not copied.
+    Before a file or a directory of a lower layer changes, overlayfs copies it, and all directories above it,
+    with their attributes. It does so in one system call, which no time limit ends. A file or directory can
+    have 9,000 attributes of up to 64 KiB each.
     """
-    if not hasattr(os, "listxattr"):
-        return
-    try:
-        names = again(os.listxattr, old)
-    except OSError as error:
-        if error.errno == errno.ENOTSUP:
-            return
-        raise
-    for name in names:
-        if name not in _OF_THE_CONTENT and not name.startswith(_OF_OVERLAYFS):
-            value = again(os.getxattr, old, name)
-            if name != "security.selinux" or _differs(new, name, value):
-                again(os.setxattr, new, name, value)
+
+    __slots__ = ("room",)
+
+    def __init__(self) -> None:
+        self.room = MOST_ATTRIBUTES
+
+    def count(self, fd: int, path: str) -> None:
+        """Count the attributes of a file or directory. ``path`` is its name in messages.
+
+        Raises LimitError if the sum of the run is above ``MOST_ATTRIBUTES``.
+        """
+        for name in self._names(fd, path):
+            try:
+                value = again(os.getxattr, fd, name)
+            except OSError:  # of this attribute, the kernel can't copy more than the name
+                value = b""
+            self._take(name, value, path)
+
+    def copy(self, old: int, new: int, path: str) -> None:
+        """Copy the attributes from one descriptor to another, and count them.
+
+        Attributes that certify the old content, and attributes of overlayfs, are not copied.
+        """
+        for name in self._names(old, path):
+            if name not in _OF_THE_CONTENT and not name.startswith(_OF_OVERLAYFS):
+                value = again(os.getxattr, old, name)
+                self._take(name, value, path)
+                if name != "security.selinux" or _differs(new, name, value):
+                    again(os.setxattr, new, name, value)
+
+    def _names(self, fd: int, path: str) -> "list[str]":
+        if not hasattr(os, "listxattr"):
+            return []
+        try:
+            return again(os.listxattr, fd)
+        except OSError as error:
+            if error.errno == errno.ENOTSUP:
+                return []
+            if error.errno in _TOO_MANY:
+                raise _too_many(path) from None
+            raise
+
+    def _take(self, name: str, value: bytes, path: str) -> None:
+        self.room -= len(name) + len(value) + ATTRIBUTE_COST
+        if self.room < 0:
+            raise _too_many(path)
 
 
 def drop_inherited_acl(fd: int) -> None:
@@ -44,6 +87,14 @@ def drop_inherited_acl(fd: int) -> None:
     except OSError as error:
         if error.errno not in (errno.ENODATA, errno.ENOTSUP):
             raise
+
+
+def _too_many(path: str) -> LimitError:
+    return LimitError(
+        f"{path!r} has too many or too large extended attributes: one run may copy at most"
+        f" {MOST_ATTRIBUTES} bytes of attributes of the targets and of the directories above them",
+        hint="list them with 'getfattr -d -m -', and remove them with 'setfattr -x'",
+    )
 
 
 def _differs(fd: int, name: str, value: bytes) -> bool:

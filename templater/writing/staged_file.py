@@ -20,7 +20,7 @@ from ..rootfs.confined import (
     write_error,
 )
 from ..rootfs.paths import components, not_regular
-from .attributes import copy_attributes, drop_inherited_acl
+from .attributes import drop_inherited_acl
 from .recovery import above
 from .target_directories import TargetDirectories
 
@@ -132,6 +132,11 @@ class StagedFile:
         If the target is in an overlay's lower layer, opening the target for writing copies the file. If the
         file has several hard links, the copy has another inode.
         """
+        fd = self.parent.open(self.name)
+        try:
+            self.directories.attributes.count(fd, self.change.real)
+        finally:
+            release(fd)
         try:
             release(self.parent.open(self.name, write=True))
         except OSError:  # for example, a running program
@@ -166,7 +171,7 @@ class StagedFile:
             if self.old is None or status.st_ino != self.old.st_ino:
                 raise self._changed("was replaced")
             os.fchown(self.fd, status.st_uid, status.st_gid)
-            copy_attributes(old, self.fd)
+            self.directories.attributes.copy(old, self.fd, self.change.real)
             os.fchmod(self.fd, stat.S_IMODE(status.st_mode))
         finally:
             release(old)

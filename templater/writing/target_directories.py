@@ -2,6 +2,7 @@
 
 import errno
 
+from ..model.entry import common_depth, parents_below
 from ..model.errors import InputError, LimitError, RefusedError, WriteError
 from ..oslite import isdir, os, stat
 from ..rootfs.confined import (
@@ -11,6 +12,7 @@ from ..rootfs.confined import (
     kind_of,
 )
 from ..rootfs.paths import MissingError, components
+from .attributes import CopiedAttributes
 from .recovery import MAX_REPLACED, PREFIX, above
 
 TYPE_CHECKING = False
@@ -31,7 +33,8 @@ class TargetDirectories:
     """The directories in which an apply writes, and the temporary names of files in them."""
 
     __slots__ = (
-        "count", "durable", "ids", "kept", "made", "opened", "replaced", "root", "token", "unnamed",
+        "attributes", "count", "counted", "durable", "ids", "kept", "made", "opened", "replaced", "root",
+        "token", "unnamed",
     )  # fmt: skip
 
     def __init__(self, rootfs: "DirectoryRootfs", root: Root, *, durable: bool) -> None:
@@ -44,6 +47,9 @@ class TargetDirectories:
         self.kept = 0
         #: the number of bytes of old content that are kept under temporary names
         self.replaced = 0
+        self.attributes = CopiedAttributes()
+        #: the directory whose attributes, with those of the directories above it, were counted last
+        self.counted = ""
         #: whether to stage files without names; giving an unnamed file a name needs /proc
         self.unnamed = hasattr(os, "O_TMPFILE") and isdir("/proc/self/fd")
         self.opened: dict[str, Directory] = {}
@@ -61,8 +67,20 @@ class TargetDirectories:
         """
         found = self.opened.get(path)
         if found is None:
+            if path != "/":  # every layer of an overlay has the root directory
+                self._count_attributes(path + "/")
             found = self.opened[path] = self._open_directory(path)
         return found
+
+    def _count_attributes(self, path: str) -> None:
+        """Count the attributes of the directories above a path, which overlayfs copies before a change.
+
+        The directories that the path before had in common with this path are not counted again.
+        """
+        for place in parents_below(path, common_depth(self.counted, path)):
+            with self._open_directory(place) as directory:
+                self.attributes.count(directory.fd, place)
+        self.counted = path
 
     def _open_directory(self, path: str) -> Directory:
         try:

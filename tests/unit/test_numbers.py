@@ -208,6 +208,7 @@ VALUES = {
     "web.redaction": {"SHORTEST": 4, "SHORTEST_LINE": 8, "MOST_SEARCHED": 2_000_000_000, "MOST_COMPARED": 500_000_000, "_COMPARISON": 200},
     "web.report_page": {"MOST": 16_777_216, "LARGE": 20_000},
     "writing.lock": {"_POLL": 0.02},
+    "writing.attributes": {"MOST_ATTRIBUTES": 16_777_216, "ATTRIBUTE_COST": 256},
     "writing.recovery": {"MAX_JOURNAL": 16_777_216, "MAX_LINES": 100_000, "MOST_NAMES": 100_000, "MOST_BYTES": 4_194_304, "MAX_REPLACED": 134_217_728, "MOST_REMOVED": 268_435_456, "DIRECTORY_COST": 32},
     "writing.target_directories": {"MAX_KEPT": 67_108_864, "MAX_REPLACED": 134_217_728},
     "writing.apply_plan": {"_MANY_FILES": 200, "MOST_ERRORS": 20, "MAX_DIRECTORIES": 2000},

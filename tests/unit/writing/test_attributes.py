@@ -1,13 +1,18 @@
-"""Extended attributes: they are copied from the replaced file to the new one."""
+"""Extended attributes: they are copied from the replaced file to the new one, up to a limit."""
 
 import errno
 import os
 
 import pytest
 
+from templater.model.errors import LimitError
 from templater.writing import attributes
-from templater.writing.attributes import copy_attributes, drop_inherited_acl
+from templater.writing.attributes import MOST_ATTRIBUTES, CopiedAttributes, drop_inherited_acl
 from tests.rootfs_builders import as_root
+
+
+def copy_attributes(old: int, new: int) -> None:
+    CopiedAttributes().copy(old, new, "/etc/x")
 
 
 @pytest.fixture
@@ -81,3 +86,60 @@ def test_only_errors_that_mean_a_missing_attribute_are_ignored(call, run, harmle
     else:
         with pytest.raises(OSError, match=name):
             run()
+
+
+@pytest.fixture
+def many(monkeypatch):
+    """Give each descriptor 9,000 attributes of 64 KiB. Return the list of the attributes that are read."""
+    read = []
+    monkeypatch.setattr(attributes.os, "listxattr", lambda fd: [f"user.{n}" for n in range(9000)])
+    monkeypatch.setattr(attributes.os, "getxattr", lambda fd, name: read.append(name) or bytes(65536))
+    monkeypatch.setattr(attributes.os, "setxattr", lambda *_: None)
+    return read
+
+
+@pytest.mark.parametrize(
+    "call", [lambda copied: copied.copy(8, 9, "/etc/x"), lambda copied: copied.count(8, "/etc/x")]
+)
+def test_attack_88_the_attributes_of_one_run_have_a_total_size_limit(call, many):
+    """With 40 targets of 6,500 attributes each, a start failed after 28 seconds."""
+    copied = CopiedAttributes()
+    for _ in range(2):
+        with pytest.raises(LimitError) as caught:
+            call(copied)
+        assert caught.value.message == (
+            "'/etc/x' has too many or too large extended attributes: one run may copy at most 16777216 bytes"
+            " of attributes of the targets and of the directories above them"
+        )
+        assert caught.value.hint == "list them with 'getfattr -d -m -', and remove them with 'setfattr -x'"
+    assert len(many) == MOST_ATTRIBUTES // 65536
+
+
+@pytest.mark.parametrize("number", [errno.E2BIG, errno.ERANGE])
+def test_attack_88_a_file_with_more_than_64_kib_of_names_of_attributes_is_refused(number, monkeypatch):
+    def fail(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(attributes.os, "listxattr", fail)
+    with pytest.raises(LimitError, match="'/etc/x' has too many or too large extended attributes"):
+        CopiedAttributes().count(8, "/etc/x")
+
+
+def test_ten_thousand_targets_may_have_three_usual_attributes_each(monkeypatch):
+    usual = {"security.selinux": bytes(40), "system.posix_acl_access": bytes(44), "user.mime_type": bytes(20)}
+    monkeypatch.setattr(attributes.os, "listxattr", lambda fd: list(usual))
+    monkeypatch.setattr(attributes.os, "getxattr", lambda fd, name: usual[name])
+    copied = CopiedAttributes()
+    for _ in range(10_000):
+        copied.count(8, "/etc/x")
+
+
+def test_an_attribute_that_cannot_be_read_counts_its_name_only(monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENODATA, "no data")
+
+    monkeypatch.setattr(attributes.os, "listxattr", lambda fd: ["trusted.x"])
+    monkeypatch.setattr(attributes.os, "getxattr", fail)
+    copied = CopiedAttributes()
+    copied.count(8, "/etc")
+    assert copied.room == MOST_ATTRIBUTES - len("trusted.x") - attributes.ATTRIBUTE_COST

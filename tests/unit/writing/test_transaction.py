@@ -21,7 +21,7 @@ from templater.planning.decide_changes import CREATE, KEEP, SKIP, UPDATE
 from templater.rootfs import disk_sync
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
-from templater.writing import apply_plan, recovery, staged_file, target_directories
+from templater.writing import apply_plan, attributes, recovery, staged_file, target_directories
 from templater.writing.apply_plan import apply
 from templater.writing.lock import lock
 from templater.writing.recovery import PREFIX, Journal
@@ -628,6 +628,83 @@ def test_attack_78_apply_copies_no_large_file_of_the_lower_layer_of_an_overlay(
     assert not (tmp_path / "upper/etc/hosts").exists()
     assert (tmp_path / "merged/etc/a").read_text()[:2] == "xx"
     assert strays(tmp_path / "merged") == strays(tmp_path / "upper") == []
+
+
+def an_overlay(tmp_path, mounts, files):
+    """Mount an overlay with these files in its lower layer. Return the folders of its layers and itself."""
+    folders = [tmp_path / name for name in ("lower", "upper", "work", "merged")]
+    for folder in folders:
+        folder.mkdir()
+    a_directory(folders[0], files)
+    mounts.overlay(*folders, "index=off")
+    return folders
+
+
+def set_many_attributes(path):
+    """Give a file or directory more attributes than the test lets a run copy."""
+    try:
+        for n in range(10):
+            os.setxattr(path, f"user.attribute-{n}", bytes(100))
+    except OSError as error:
+        pytest.skip(f"NOT RUN: needs attributes: {error}")
+
+
+@as_root
+@pytest.mark.parametrize("place", ["a", "a/b", "a/b/c"])
+@pytest.mark.parametrize("target", ["/a/b/c/old", "/a/b/c/new", "/a/b/c/d/new"])
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_attack_88_no_directory_of_an_overlay_is_copied_with_too_many_attributes(
+    tmp_path, mounts, mechanism, target, place, monkeypatch
+):
+    """The kernel copied 1,000 nested directories with 6,500 attributes each in one call, for 40 seconds."""
+    monkeypatch.setattr(attributes, "MOST_ATTRIBUTES", 3000)
+    lower, upper, _, merged = an_overlay(tmp_path, mounts, {"a/b/c/old": "old", "etc/x": "old"})
+    set_many_attributes(lower / place)
+    with opened(merged, mechanism) as rootfs:
+        plan = a_plan({"/etc/x": "new", target: "new"}, rootfs)
+        with pytest.raises(LimitError, match=f"^'/{place}' has too many or too large extended attributes"):
+            apply(plan, rootfs)
+    assert (merged / "etc/x").read_text() == "old"
+    assert not (upper / "a").exists()
+    assert strays(merged) == strays(upper) == []
+
+
+@as_root
+@pytest.mark.parametrize("links", [1, 2])
+def test_attack_88_no_file_of_an_overlay_is_copied_with_too_many_attributes(
+    tmp_path, mounts, links, monkeypatch
+):
+    monkeypatch.setattr(attributes, "MOST_ATTRIBUTES", 3000)
+    lower, upper, _, merged = an_overlay(tmp_path, mounts, {"etc/hosts": "old"})
+    set_many_attributes(lower / "etc/hosts")
+    if links == 2:
+        os.link(lower / "etc/hosts", lower / "etc/other")
+    with opened(merged, "") as rootfs, pytest.raises(LimitError, match=r"^'/etc/hosts' has too many"):
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
+    assert not (upper / "etc/hosts").exists()
+    assert strays(merged) == strays(upper) == []
+
+
+def test_attack_88_the_attributes_of_all_targets_have_one_limit(rootfs, top, monkeypatch):
+    monkeypatch.setattr(attributes, "MOST_ATTRIBUTES", 5000)
+    for name in ("a", "b"):
+        (top / f"etc/{name}").write_text("old")
+        set_many_attributes(top / f"etc/{name}")
+    with pytest.raises(LimitError, match=r"^'/etc/b' has too many"):
+        apply(a_plan({"/etc/a": "new", "/etc/b": "new"}, rootfs), rootfs)
+    assert (top / "etc/a").read_text() == (top / "etc/b").read_text() == "old"
+    apply(a_plan({"/etc/a": "new"}, rootfs), rootfs)
+    apply(a_plan({"/etc/b": "new"}, rootfs), rootfs)
+    assert len(os.listxattr(top / "etc/b")) >= 10
+
+
+def test_the_attributes_of_a_directory_count_once_for_its_targets(rootfs, top, monkeypatch):
+    """The directories are counted in the order of the rules."""
+    monkeypatch.setattr(attributes, "MOST_ATTRIBUTES", 5000)
+    set_many_attributes(top / "etc")
+    files = {f"/etc/{name}/x": "new" for name in "abc"}
+    a_directory(top, {name[1:]: "old" for name in files})
+    assert len(apply(a_plan(files, rootfs), rootfs)) == 3
 
 
 # the lock
