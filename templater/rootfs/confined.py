@@ -445,14 +445,18 @@ class Directory(Closing):
         again(os.unlink, name, dir_fd=self.fd)
 
     def hold(self, name: str) -> None:
-        """In a hook, open a file of btrfs before the file loses its name (see ``held_files``).
-
-        Unlike other disk file systems, btrfs reports 0 as its number of inodes, also below overlayfs.
-        """
-        if self.held is not None and not again(os.fstatvfs, self.fd).f_files:
+        """In a hook, open a file of btrfs before the file loses its name (see ``held_files``)."""
+        if self.held is not None and self.is_btrfs():
             from .held_files import hold
 
             hold(self.held, self.fd, name)
+
+    def is_btrfs(self) -> bool:
+        """Return whether this directory, or its upper layer in an overlay, is on btrfs.
+
+        Unlike other disk file systems, btrfs reports 0 as its number of inodes, also below overlayfs.
+        """
+        return not again(os.fstatvfs, self.fd).f_files
 
     def rmdir(self, name: str) -> None:
         again(os.rmdir, name, dir_fd=self.fd)

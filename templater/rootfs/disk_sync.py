@@ -10,6 +10,7 @@ import errno
 
 from ..oslite import call_libc, memory_with, os
 from .confined import again, mount_id, write_error
+from .file_system_type import OVERLAY, is_file_system_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,10 +24,8 @@ MOST_ATTRIBUTES = 1024
 #: The types of file systems on which syncfs is as safe as fsync: ext4, xfs, btrfs, f2fs, bcachefs, ZFS,
 #: overlayfs and tmpfs. For example, FUSE does not ask its server to sync.
 _TYPES = frozenset((
-    0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0xCA451A4E, 0x2FC12FC1, 0x794C7630, 0x01021994,
+    0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0xCA451A4E, 0x2FC12FC1, OVERLAY, 0x01021994,
 ))  # fmt: skip
-#: more than the size of ``struct statfs`` on every architecture
-_STATFS = 256
 
 
 def sync_all(action: str, files: "Mapping[int, str]", directories: "Iterable[int]" = ()) -> None:
@@ -52,14 +51,7 @@ def sync_file_system(fd: int) -> None:
 
 def can_sync_file_system(fd: int) -> bool:
     """Return whether ``sync_file_system`` is as safe as fsync of each file."""
-    try:
-        status = memory_with(bytes(_STATFS))
-        again(call_libc, "fstatfs", fd, status)
-    except OSError:
-        return False
-    # the field f_type is the first word or, on some architectures, the second half of a larger word
-    words = memoryview(bytes(status)[:8]).cast("I")
-    return not _TYPES.isdisjoint(words)
+    return is_file_system_of(_TYPES, fd)
 
 
 def _sync_file_systems(action: str, files: "Mapping[int, str]") -> "dict[int, str]":

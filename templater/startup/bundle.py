@@ -56,9 +56,9 @@ GROUPS = (
     ),
     ("templater.sandbox.allowed_calls", "templater.sandbox.child"),
     (
-        "templater.writing.attributes", "templater.writing.target_directories",
-        "templater.writing.staged_file", "templater.writing.deferred_signals",
-        "templater.writing.transaction",
+        "templater.rootfs.file_system_type", "templater.writing.attributes",
+        "templater.writing.target_directories", "templater.writing.staged_file",
+        "templater.writing.deferred_signals", "templater.writing.transaction",
     ),
     ("templater.rootfs.disk_sync",),
     ("templater.rootfs.held_files",),

@@ -12,10 +12,17 @@ For an instance directory, a ``Journal`` records the directories and tokens of u
 leftover is found even if the next plan has other targets, or if the file system assigns new inode numbers (an
 overlay over two file systems).
 
+On an overlay, no directory is searched: overlayfs reads the directories of all layers before it returns the
+first name, and it reports the size of the upper layer only. A lower layer with millions of names in a
+directory would delay each start. So on an overlay, a run with a journal uses 0 as the inode number of its
+names. The next run tries each name that the earlier run can have made: two names for each change in the root
+directory, and one name in the directory of each target. On an overlay, a run without a journal removes no
+leftovers. If another user owns the journal and the upper layer is on btrfs, an empty directory of a killed
+run can remain, because it looks like a directory in several layers.
+
 A finished run removes its journal. Without a journal file, the next run searches nothing, because a user of
 the container could have filled a directory with millions of names. After a killed run, a search stops after
-``MOST_NAMES`` names, and skips directories above ``MOST_BYTES``: overlayfs reads a whole directory before it
-returns the first name.
+``MOST_NAMES`` names, and skips directories above ``MOST_BYTES``.
 
 Two alternatives were rejected: a marker in a trusted.* xattr, which needs root and is not supported by every
 file system, and matching names without inode numbers.
@@ -38,12 +45,18 @@ from ..rootfs.confined import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import ParamSpec
+
+    from .attributes import CopiedAttributes
 
     Arguments = ParamSpec("Arguments")
 
 PREFIX = ".templater-"
+#: the temporary names in the root directory that a run makes for each changed file
+_NAMES_PER_CHANGE = 2
+#: the maximum length of the number of changes in a journal
+_MOST_DIGITS = 6
 _JOURNAL_STAGED = ".new"
 #: size limit of a journal in bytes, for reading and writing
 MAX_JOURNAL = 16 << 20
@@ -133,9 +146,10 @@ def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "l
     lines = journal.read() if journal is not None else []
     if lines is None:
         return []
-    tokens = {line for line in lines if not line.startswith("/")}
+    tokens = dict(_read_token(line) for line in lines if not line.startswith("/"))
     paths = {line + "/" for line in lines} if journal is not None else {*targets}
-    search = Search(root, tokens)
+    owner = again(os.fstat, journal.directory.fd).st_uid if journal is not None else 0
+    search = Search(root, tokens, is_foreign=owner not in (0, os.geteuid()))
     clean = search.clear("/") is not False
     before = missing = "\0"
     # sorted, so that each directory is searched once, and directories below a missing directory are skipped
@@ -157,15 +171,22 @@ def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "l
 
 
 class Search:
-    """A search for leftovers. It may read ``left`` more names, and remove ``room`` more bytes."""
+    """A search for leftovers. It may read ``left`` more names, and remove ``room`` more bytes.
 
-    __slots__ = ("left", "room", "root", "tokens")
+    ``tokens`` has the tokens of earlier runs, and the number of changes of each run. ``is_foreign`` tells
+    whether another user could have chosen the tokens.
+    """
 
-    def __init__(self, root: Root, tokens: "set[str]") -> None:
+    __slots__ = ("attributes", "is_foreign", "left", "room", "root", "tokens")
+
+    def __init__(self, root: Root, tokens: "Mapping[str, int]", *, is_foreign: bool = False) -> None:
         self.root = root
         self.tokens = tokens
+        self.is_foreign = is_foreign
         self.left = MOST_NAMES
         self.room = MOST_REMOVED
+        #: the attributes of the directories that overlayfs copies before a removal; None before the first
+        self.attributes: CopiedAttributes | None = None
 
     def clear(self, place: str) -> "bool | None":
         """Remove the leftovers in a directory.
@@ -181,6 +202,8 @@ class Search:
             return None
         with directory:
             try:
+                if _is_overlay(directory.fd):
+                    return self._clear_in_overlay(directory, place)
                 if again(os.fstat, directory.fd).st_size > MOST_BYTES:
                     return False
                 names, self.left = directory.names_with(PREFIX, self.left)
@@ -188,6 +211,31 @@ class Search:
                 return False
             stuck = [name for name in names if not self.remove(directory, name)]
         return self.left > 0 and not stuck
+
+    def _clear_in_overlay(self, directory: Directory, place: str) -> bool:
+        """Remove the leftovers in a directory of an overlay without listing it. Return whether none remains.
+
+        The attributes are counted, because a file of a lower layer could have the name of a leftover.
+        """
+        from .attributes import CopiedAttributes
+
+        if self.attributes is None:
+            self.attributes = CopiedAttributes()
+        if place != "/":
+            try:
+                self.attributes.count(directory.fd, place)
+            except LimitError:
+                self.left = 0  # so nothing below this directory is removed either
+                return False
+        stuck = False
+        for token, changes in self.tokens.items():
+            most = changes * _NAMES_PER_CHANGE if place == "/" else 0
+            for number in range(most + 1 if changes else 0):
+                if not self.left:
+                    return False
+                self.left -= 1
+                stuck |= not self.remove(directory, temporary_name(token, 0, number))
+        return not stuck
 
     def remove(self, directory: Directory, name: str) -> bool:
         """Remove a temporary file of an earlier run. Return False if removing it failed."""
@@ -198,7 +246,9 @@ class Search:
             if status is None or not inode.isdecimal():
                 return True
             if stat.S_ISDIR(status.st_mode):
-                return inode != "0" or self.remove_directory(directory, name)
+                if inode != "0" or self._may_be_merged(directory, status):
+                    return True
+                return self.remove_directory(directory, name)
             if not stat.S_ISREG(status.st_mode):
                 return True
             empty = inode == "0" and status.st_size == 0
@@ -209,6 +259,16 @@ class Search:
         except OSError as error:
             return error.errno in (errno.ENOENT, errno.ENOTEMPTY)
         return True
+
+    def _may_be_merged(self, directory: Directory, status: "os.stat_result") -> bool:
+        """Return whether several layers of an overlay may have a subdirectory with this status.
+
+        overlayfs reads all names in all layers before it removes the subdirectory. It reports one link for
+        such a subdirectory, but btrfs reports one link for every subdirectory.
+        """
+        if status.st_nlink != 1 or not _is_overlay(directory.fd):
+            return False
+        return self.is_foreign or not directory.is_btrfs()
 
     def remove_directory(self, directory: Directory, name: str) -> bool:
         """Remove an empty directory. Return False if the directory is too large to remove in a short time.
@@ -232,6 +292,33 @@ class Search:
             return False
         self.room -= size
         return True
+
+
+def _is_overlay(fd: int) -> bool:
+    # imported here, because most starts have no unfinished run
+    from ..rootfs.file_system_type import is_overlay
+
+    return is_overlay(fd)
+
+
+def temporary_name(token: str, inode: int, number: int) -> str:
+    return f"{PREFIX}{token}-{inode}-{number}"
+
+
+def token_line(token: str, changes: int) -> str:
+    """Return the line of a journal that tells the token of a run and the number of its changes."""
+    return f"{token}-{changes}"
+
+
+def _read_token(line: str) -> "tuple[str, int]":
+    """Return the token and the number of changes, which is 0 if ``token_line`` did not make the line.
+
+    Another user can own the journal: a token with a slash would be a path.
+    """
+    token, _, changes = line.partition("-")
+    if line.isascii() and token.isalnum() and changes.isdecimal() and len(changes) <= _MOST_DIGITS:
+        return token, int(changes)
+    return line, 0
 
 
 def attempt(

@@ -155,13 +155,13 @@ class StagedFile:
                     raise
             else:
                 return
-        name = self.directories.next_name(0)
+        name = self.directories.first_name()
         self.staged = self.parent, name
         self.fd = self.parent.create(name)
         self.inode = os.fstat(self.fd).st_ino
-        named = self.directories.next_name(self.inode)
-        self.parent.rename(name, self.parent, named)
-        self.staged = self.parent, named
+        self.staged = self.directories.link_somewhere(
+            self.inode, self.parent, lambda directory, named: self.parent.rename(name, directory, named)
+        )
 
     def _carry_over(self) -> None:
         """Copy the owner, the attributes and, last, the mode, because chown and ACLs change mode bits."""

@@ -13,7 +13,7 @@ from ..rootfs.confined import (
 )
 from ..rootfs.paths import MissingError, components
 from .attributes import CopiedAttributes
-from .recovery import MAX_REPLACED, PREFIX, above
+from .recovery import MAX_REPLACED, above, temporary_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class TargetDirectories:
 
     __slots__ = (
         "attributes", "count", "counted", "durable", "ids", "kept", "made", "opened", "replaced", "root",
-        "token", "unnamed",
+        "token", "unnamed", "without_inode",
     )  # fmt: skip
 
     def __init__(self, rootfs: "DirectoryRootfs", root: Root, *, durable: bool) -> None:
@@ -50,6 +50,8 @@ class TargetDirectories:
         self.attributes = CopiedAttributes()
         #: the directory whose attributes, with those of the directories above it, were counted last
         self.counted = ""
+        #: whether temporary names contain no inode number, so that the journal suffices to find them
+        self.without_inode = False
         #: whether to stage files without names; giving an unnamed file a name needs /proc
         self.unnamed = hasattr(os, "O_TMPFILE") and isdir("/proc/self/fd")
         self.opened: dict[str, Directory] = {}
@@ -117,9 +119,13 @@ class TargetDirectories:
                 hint="truncate or remove the file",
             )
 
+    def first_name(self) -> str:
+        """Return the temporary name that a new file or directory has for a moment, beside its target."""
+        return temporary_name(self.token, 0, 0)
+
     def next_name(self, inode: int) -> str:
         self.count += 1
-        return f"{PREFIX}{self.token}-{inode}-{self.count}"
+        return temporary_name(self.token, 0 if self.without_inode else inode, self.count)
 
     def make_directory(self, path: str) -> None:
         """Create a directory under a temporary name, set its owner and mode, then rename it.
@@ -134,7 +140,7 @@ class TargetDirectories:
             if not stat.S_ISDIR(found.st_mode):
                 raise RefusedError(f"{path!r} has become a {kind_of(found.st_mode)} since the plan was made")
             return
-        staged = self.next_name(0)
+        staged = self.first_name()
         parent.mkdir(staged, 0o700)
         self.made.append((parent, staged))
         with parent.directory(staged) as made:
@@ -156,6 +162,8 @@ class TargetDirectories:
         self, inode: int, beside: Directory, link: "Callable[[Directory, str], None]"
     ) -> "tuple[Directory, str]":
         """Give a file a temporary name in the root directory. If that fails, give it a name in ``beside``.
+
+        ``recovery`` relies on the names: at most two for each changed file.
 
         ``beside`` is the target's directory. ``link`` creates the name. Return the directory and the name.
         """

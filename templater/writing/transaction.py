@@ -19,8 +19,9 @@ are not copied either.
 
 from ..model.errors import TemplaterError
 from ..rootfs.confined import write_error
+from ..rootfs.file_system_type import is_overlay
 from .deferred_signals import with_signals_deferred
-from .recovery import Search, above, attempt, is_there
+from .recovery import Search, above, attempt, is_there, token_line
 from .staged_file import StagedFile
 from .target_directories import TargetDirectories
 
@@ -73,8 +74,10 @@ class Transaction:
         """Write the token, the directories of the changes and the lines of unfinished runs to the journal."""
         self.leftovers = leftovers
         if self.journal is not None:
+            self.directories.without_inode = is_overlay(self.directories.root.fd)
+            token = token_line(self.directories.token, len(changes))
             places = sorted({above(change.real) for change in changes})
-            lines = [*dict.fromkeys((*leftovers, self.directories.token, *places))]
+            lines = [*dict.fromkeys((*leftovers, token, *places))]
             self.journal.write(lines, durable=self.directories.durable)
 
     def carry_out(self, change: "Change") -> None:
@@ -111,7 +114,7 @@ class Transaction:
         for target in sorted(self.targets, key=lambda target: target.change.in_place):
             _step("put in place", target.change.real, target.commit)
         self._sync_names()
-        self._clear_away(Search(self.directories.root, {self.directories.token}))
+        self._clear_away(Search(self.directories.root, {self.directories.token: 0}))
         self.complete = True
         return [target.change for target in self.targets]
 
@@ -131,12 +134,12 @@ class Transaction:
 
     def _undo(self) -> "list[str]":
         """Restore all files. Return messages about the files that could not be restored."""
-        search = Search(self.directories.root, {self.directories.token})
+        search = Search(self.directories.root, {self.directories.token: 0})
         committed = [target for target in reversed(self.targets) if target.committed]
         troubles = {target: attempt(target.put_back, search) for target in committed}
         stuck = [target for target, trouble in troubles.items() if trouble]
         self._clear_away(search, keep=stuck)
-        search = Search(self.directories.root, set())
+        search = Search(self.directories.root, {})
         for parent, name in reversed(self.directories.made):
             attempt(search.remove_directory, parent, name)
         return [troubles[target] for target in stuck]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from templater.model.errors import WriteError
-from templater.rootfs import disk_sync
+from templater.rootfs import disk_sync, file_system_type
 from templater.rootfs.disk_sync import MOST_FSYNCS, can_sync_file_system, sync_all, sync_file_system
 from tests.rootfs_builders import as_root
 
@@ -85,7 +85,7 @@ def test_many_files_are_synced_one_by_one_if_syncfs_is_not_known_to_be_safe(call
         def missing(name, fd, *arguments):
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
-        monkeypatch.setattr(disk_sync, "call_libc", missing)
+        monkeypatch.setattr(file_system_type, "call_libc", missing)
     else:
         monkeypatch.setattr(disk_sync, "_TYPES", frozenset())
     many = files(MANY)

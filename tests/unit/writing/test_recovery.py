@@ -8,6 +8,7 @@ import pytest
 from templater.rootfs.confined import Directory, Root
 from templater.writing import recovery
 from templater.writing.recovery import PREFIX, Journal, sweep
+from tests.rootfs_builders import as_root
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_only_temporary_files_of_earlier_runs_are_removed(name, make, remains, t
     path = top / f"{PREFIX}{name}"
     make(path)
     with Root(str(top)) as root, root.directory("/") as directory:
-        assert recovery.Search(root, {"known"}).remove(directory, path.name) is True
+        assert recovery.Search(root, {"known": 0}).remove(directory, path.name) is True
     assert os.path.lexists(path) is remains
 
 
@@ -50,7 +51,7 @@ def test_a_leftover_is_removed_only_if_its_name_contains_its_own_inode_number(ri
     path = top / f"{PREFIX}cc-{inode if right else inode + 1}-1"
     (top / "f").rename(path)
     with Root(str(top)) as root, root.directory("/") as directory:
-        assert recovery.Search(root, set()).remove(directory, path.name)
+        assert recovery.Search(root, {}).remove(directory, path.name)
     assert path.exists() is not right
 
 
@@ -114,6 +115,110 @@ def test_a_search_removes_leftovers_up_to_a_total_size(are_directories, top, mon
     left = []
     with Root(str(top)) as root:
         for _ in range(2):
-            search = recovery.Search(root, {"known"})
+            search = recovery.Search(root, {"known": 0})
             left.append((search.clear("/"), len(os.listdir(top))))
     assert left == [(False, 2) if are_limited else (True, 1), (True, 1)]
+
+
+@pytest.fixture
+def overlay(tmp_path, mounts):
+    """Return the lower layer and the mounted overlay."""
+    folders = [tmp_path / name for name in ("lower", "upper", "work", "merged")]
+    for folder in folders:
+        folder.mkdir()
+    (folders[0] / "etc").mkdir()
+    mounts.overlay(*folders, "index=off")
+    return folders[0], folders[3]
+
+
+def clear(place, tokens):
+    with Root(str(place)) as root:
+        search = recovery.Search(root, tokens)
+        return search.clear("/"), search.clear("/etc"), search.left
+
+
+@as_root
+def test_names_in_an_overlay_are_tried_up_to_the_number_of_changes(overlay):
+    for number in range(8):
+        (overlay[1] / f"{PREFIX}cc-0-{number}").touch()
+    (overlay[1] / f"etc/{PREFIX}cc-0-0").touch()
+    (overlay[1] / f"etc/{PREFIX}cc-0-1").touch()
+    assert clear(overlay[1], {"cc": 3, "dd": 1, "ee": 0}) == (True, True, recovery.MOST_NAMES - 7 - 3 - 2)
+    assert sorted(os.listdir(overlay[1])) == [f"{PREFIX}cc-0-7", "etc"]
+    assert os.listdir(overlay[1] / "etc") == [f"{PREFIX}cc-0-1"]
+
+
+@as_root
+def test_a_limited_number_of_names_is_tried_in_an_overlay(overlay, monkeypatch):
+    monkeypatch.setattr(recovery, "MOST_NAMES", 5)
+    (overlay[1] / f"{PREFIX}cc-0-5").touch()
+    assert clear(overlay[1], {"cc": 999_999}) == (False, False, 0)
+    assert (overlay[1] / f"{PREFIX}cc-0-5").exists()
+
+
+@as_root
+def test_no_leftover_is_removed_below_a_directory_of_an_overlay_with_many_attributes(overlay, monkeypatch):
+    monkeypatch.setattr("templater.writing.attributes.MOST_ATTRIBUTES", 100)
+    lower, merged = overlay
+    (lower / f"etc/{PREFIX}cc-0-0").touch()
+    try:
+        os.setxattr(lower / "etc", "user.a", bytes(100))
+    except OSError as error:
+        pytest.skip(f"NOT RUN: needs attributes: {error}")
+    assert clear(merged, {"cc": 1}) == (True, False, 0)
+    assert (merged / f"etc/{PREFIX}cc-0-0").exists()
+
+
+@as_root
+def test_a_directory_in_several_layers_of_an_overlay_is_not_removed(overlay):
+    """overlayfs reads all names of such a directory before it refuses to remove the directory."""
+    lower, merged = overlay
+    for number in (0, 1):
+        (merged / f"{PREFIX}cc-0-{number}").mkdir()
+    (lower.parent / "upper" / f"{PREFIX}cc-0-2").mkdir()
+    (lower / f"{PREFIX}cc-0-2").mkdir()
+    assert clear(merged, {"cc": 1})[:2] == (True, True)
+    assert sorted(os.listdir(merged)) == [f"{PREFIX}cc-0-2", "etc"]
+
+
+@as_root
+@pytest.mark.parametrize("owner", [0, 1000])
+def test_an_empty_directory_in_an_overlay_on_btrfs_is_removed_if_root_owns_the_journal(
+    tmp_path, mounts, owner
+):
+    """btrfs reports one link for every directory, as overlayfs does for a directory in several layers."""
+    place = mounts.btrfs(tmp_path)
+    folders = [place / name for name in ("lower", "upper", "work", "merged")]
+    for folder in (*folders, tmp_path / "state"):
+        folder.mkdir()
+    mounts.overlay(*folders, "index=off")
+    leftover = folders[3] / f"{PREFIX}cc-0-0"
+    leftover.mkdir()
+    os.chown(tmp_path / "state", owner, owner)
+    with (
+        Root(str(tmp_path / "state")) as state,
+        state.directory("/") as directory,
+        Root(str(folders[3])) as root,
+    ):
+        journal = Journal(directory)
+        journal.write(["cc-1", "/"])
+        assert sweep(root, [], journal) == []
+        assert journal.read() is None
+    assert leftover.exists() is (owner == 1000)
+
+
+@pytest.mark.parametrize(
+    ("line", "result"),
+    [
+        ("0123456789ab-17", ("0123456789ab", 17)),
+        ("0123456789ab", ("0123456789ab", 0)),
+        ("x/../../etc-17", ("x/../../etc-17", 0)),
+        ("..-17", ("..-17", 0)),
+        ("cc-1234567", ("cc-1234567", 0)),
+        ("cc-\u0661", ("cc-\u0661", 0)),
+        ("cc-", ("cc-", 0)),
+        ("cc-1-1", ("cc-1-1", 0)),
+    ],
+)
+def test_only_a_plain_token_of_a_journal_becomes_part_of_a_name(line, result):
+    assert recovery._read_token(line) == result

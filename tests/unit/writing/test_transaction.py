@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import socket
 import stat
 import struct
@@ -26,6 +27,7 @@ from templater.writing.apply_plan import apply
 from templater.writing.lock import lock
 from templater.writing.recovery import PREFIX, Journal
 from templater.writing.staged_file import StagedFile
+from templater.writing.target_directories import TargetDirectories
 from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened, snapshot, strays
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -707,6 +709,55 @@ def test_the_attributes_of_a_directory_count_once_for_its_targets(rootfs, top, m
     assert len(apply(a_plan(files, rootfs), rootfs)) == 3
 
 
+@as_root
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [
+        (Directory, "directory"),  # an empty new directory
+        (TargetDirectories, "link_somewhere"),  # without unnamed files: a file beside its target
+        (StagedFile, "commit"),
+        (recovery.Search, "remove"),
+    ],
+)
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_attack_80_the_next_run_finds_leftovers_in_an_overlay_without_listing_a_directory(
+    tmp_path, mounts, owner, step, unnamed, monkeypatch
+):
+    """overlayfs reads the directories of all layers, but reports the size of the upper layer's directory."""
+    merged = an_overlay(tmp_path, mounts, {"etc/hosts": "old", "etc/host": "old", "srv/x": "x"})[3]
+    files = {"/etc/host": "new", "/etc/hosts": "new", "/srv/y": "y"}
+    if step == "directory":
+        files["/opt/a/b"] = "b"
+    with monkeypatch.context() as patch, opened(merged, "") as rootfs:
+        if not unnamed:
+            fail = OSError(errno.EOPNOTSUPP, "no unnamed files")
+            patch.setattr(Directory, "create_unnamed", lambda self: (_ for _ in ()).throw(fail))
+        patch.setattr(owner, step, lambda *_: os.kill(os.getpid(), 9))
+        run_and_be_killed(rootfs, files, tmp_path)
+    assert bool(strays(merged)) is not (step == "link_somewhere" and unnamed)
+    listed = []
+    monkeypatch.setattr(Directory, "names_with", lambda self, *_: listed.append(self.path) or ([], 1))
+    monkeypatch.setattr(Directory, "listdir", lambda self: listed.append(self.path) or [])
+    with opened(merged, "") as rootfs, Root(str(tmp_path)) as state, state.directory("/") as directory:
+        apply(a_plan({"/etc/hosts": "newer"}, rootfs), rootfs, journal=Journal(directory))
+        assert Journal(directory).read() is None
+        assert strays(merged) == []
+        apply(a_plan({"/etc/hosts": "newest"}, rootfs), rootfs)
+    assert listed == []
+
+
+def run_and_be_killed(rootfs, files, state):
+    """Apply files in a process that a patched step kills."""
+    with Root(str(state)) as outside, outside.directory("/") as directory:
+        child = os.fork()
+        if not child:
+            try:
+                apply(a_plan(files, rootfs), rootfs, journal=Journal(directory))
+            finally:
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 9
+
+
 # the lock
 
 
@@ -835,7 +886,8 @@ def test_a_killed_apply_with_deep_parents_leaves_a_short_journal(rootfs, top, tm
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 9
         token, place = Journal(directory).read()
-    assert (len(token), place) == (12, "/a" * 100)
+    assert re.fullmatch("[0-9a-f]{12}-1", token)
+    assert place == "/a" * 100
 
 
 @pytest.mark.slow
@@ -867,7 +919,7 @@ def test_apply_keeps_an_entry_that_cannot_be_a_leftover_of_templater(tmp_path, n
     if make is not None:
         make(tmp_path / name)
     with Root(str(tmp_path)) as root, root.directory("/") as directory:
-        assert recovery.Search(root, {"other"}).remove(directory, name) is True
+        assert recovery.Search(root, {"other": 0}).remove(directory, name) is True
     assert list(tmp_path.iterdir()) == ([] if make is None else [tmp_path / name])
 
 
