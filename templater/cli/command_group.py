@@ -51,8 +51,11 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        # imported here, because help and completion do not need it
+        from ..rootfs.held_files import handing_over
+
         try:
-            return super().invoke(ctx)
+            return handing_over(super().invoke, ctx)
         except BrokenPipeError as gone:
             # click would exit with 1, which means "would change" in templater
             raise ReaderGone from gone

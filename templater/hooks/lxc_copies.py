@@ -45,14 +45,14 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
             copy_image(original, made)
         written, unfinished = copied_record(old), Journal(old.directory).read()
         if not exact and may_rename():
-            old.lock("clone hook", options.time_limit)
+            old.lock("clone hook", options.patience)
             old.replace(CLONED, "\n".join((folder, *ancestors(DEPTH))).encode("utf-8", "surrogateescape"))
             old.unlock()
         if exact and before is None:
             return Notice(f"{name}: made from {source_name}, which was never started", folder)
         state = State(before.pending if exact and before else "copy", name, before.image if before else "")
         with StateDirectory(made) as new:
-            new.lock("clone hook", options.time_limit)
+            new.lock("clone hook", options.patience)
             if written is not None:
                 write_whole(new.directory, WRITTEN, written, sync=False, staged=f"{WRITTEN}.new")
             if unfinished is not None:  # the copied root filesystem has the leftovers of a killed run, too

@@ -70,6 +70,11 @@ class Options:
         #: positional arguments: the machine's name, or the words that LXC appends
         self.words: tuple[str, ...] = ()
 
+    @property
+    def patience(self) -> float:
+        """The seconds to wait for a lock. The time limit is later: its error does not name the lock."""
+        return 0.9 * self.time_limit
+
 
 _VALUES: "Mapping[str, str]" = {
     "--source": "source",

@@ -27,7 +27,8 @@ from ..model.instance_name import require_name
 from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
 from ..oslite import Closing, abspath, environment, exists, forget, limit_address_space, os, split
-from ..rootfs.confined import Directory, Root
+from ..rootfs.confined import Root
+from ..rootfs.held_files import handing_over
 from ..rootfs.shared_directories import name_owner
 from ..rootfs.trusted_paths import (
     clean_path,
@@ -181,7 +182,10 @@ def serve() -> int:
 
     No exception leaves this function.
     """
-    Directory.held = []
+    return handing_over(_serve)
+
+
+def _serve() -> int:
     try:
         bound_memory()
         code = run(sys.argv[1:])
@@ -197,13 +201,6 @@ def serve() -> int:
         log.add(f"failed: {text}")
         log.write(None, "")
         return 70
-    finally:
-        if Directory.held:
-            from ..rootfs.held_files import hand_over
-
-            _ignore_stop_signals()
-            hand_over(Directory.held)
-        Directory.held = None
 
 
 def run(arguments: "list[str]") -> int:
@@ -367,7 +364,7 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
         StateDirectory(folder) as state_directory,
     ):
         try:
-            state_directory.lock(f"hook for {printable(request.name) or 'a container'}", request.time_limit)
+            state_directory.lock(f"hook for {printable(request.name) or 'a container'}", options.patience)
             _start(request, log, state_directory, folder)
         except TemplaterError as error:
             _log_failure(error, options, log)
@@ -473,7 +470,7 @@ def _write_files(
         elif record.problem is not None:
             log.add(f"the record of written files is ignored: {record.problem}")
         with record.updated(plan, planned_run.job.templates, answer.keys):
-            written = apply(plan, rootfs, wait=request.time_limit, journal=journal, durable=durable)
+            written = apply(plan, rootfs, wait=request.options.patience, journal=journal, durable=durable)
             # all files are written, so do not stop before the record and the log are complete
             for number in (_signal.SIGALRM, _signal.SIGPROF):
                 _signal.signal(number, _signal.SIG_IGN)

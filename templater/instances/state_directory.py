@@ -7,17 +7,15 @@ The directory has the files ``state``, ``written``, ``lock``, ``log`` and ``jour
 import fcntl
 from time import monotonic, sleep
 
-from ..model.errors import BusyError, RefusedError, TemplaterError, WriteError
+from ..model.errors import BusyError, RefusedError, TemplaterError
 from ..model.file_names import STATE, STATE_FOLDER, WRITTEN
 from ..model.source import printable
 from ..oslite import Closing, join, os
-from ..rootfs.confined import Directory, Root, bytes_of, write_error
+from ..rootfs.confined import Directory, Root, write_error
+from ..rootfs.held_files import release
 from ..rootfs.trusted_paths import is_own, open_folder
 
 MAX_STATE = 64 << 10
-
-#: the maximum size of a file in ``.templater``: the largest are the journal and the record, of 16 MiB each
-LARGEST = 32 << 20
 
 #: seconds to wait for the lock before reporting its holder
 PATIENCE = 30.0
@@ -89,8 +87,6 @@ class StateDirectory(Closing):
             self._open_below(folder)
         #: the open directory, in which ``apply`` keeps its journal
         self.directory = self._root.directory("/")
-        if not self.is_own:
-            self.directory = _ForeignDirectory(self._root, self.directory.fd, self.directory.path)
 
     def _open_below(self, folder: Root) -> None:
         self.path = join(folder.name, STATE_FOLDER)
@@ -143,7 +139,7 @@ class StateDirectory(Closing):
 
     def unlock(self) -> None:
         if self._lock >= 0:
-            os.close(self._lock)
+            release(self._lock)
             self._lock = -1
 
     def _busy(self) -> BusyError:
@@ -201,12 +197,12 @@ class StateDirectory(Closing):
         try:
             if os.fstat(fd).st_size > limit:
                 self.directory.rename(name, self.directory, name + ".1")
-                os.close(fd)
+                release(fd)
                 fd = self._open(name)
             fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
             os.write(fd, data)
         finally:
-            os.close(fd)
+            release(fd)
 
     def cache(self) -> "Directory | None":
         """Return the directory of compiled templates, or None if another user may have put it there.
@@ -247,11 +243,8 @@ class StateDirectory(Closing):
             1,
         )
         if not is_same_file:
-            os.close(fd)
+            release(fd)
             raise RefusedError(f"'{join(self.path, name)}' was replaced, or has other hard links")
-        if not self.is_own and bytes_of(opened) > LARGEST:
-            os.close(fd)
-            raise _too_large(join(self.path, name))
         return fd
 
 
@@ -262,33 +255,6 @@ class _ForeignFileError(Exception):
 def _require_own(fd: int) -> None:
     if os.fstat(fd).st_uid not in (0, os.geteuid()):
         raise _ForeignFileError("the file belongs to another user")
-
-
-class _ForeignDirectory(Directory):
-    """A ``.templater`` directory whose owner can exchange its files at any time.
-
-    The removal of a large file takes long, and no time limit ends the removal. So the size of each file is
-    checked right before the file is removed or replaced.
-    """
-
-    __slots__ = ()
-
-    def unlink(self, name: str) -> None:
-        self._require_small(name)
-        super().unlink(name)
-
-    def rename(self, name: str, to: Directory, new: str) -> None:
-        self._require_small(new)  # ``to`` is this directory
-        super().rename(name, to, new)
-
-    def _require_small(self, name: str) -> None:
-        status = self.lstat(name)
-        if status is not None and bytes_of(status) > LARGEST:
-            raise _too_large(self.path_of(name))
-
-
-def _too_large(path: str) -> WriteError:
-    return WriteError(f"'{path}' is larger than {LARGEST} bytes", hint=f"remove '{path}'")
 
 
 def directory_of_ours(directory: Directory) -> "Directory | None":

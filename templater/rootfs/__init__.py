@@ -2,8 +2,8 @@
 
 `confined` is the only module that opens a path below an untrusted directory. `trusted_paths` opens a
 directory by a path on which other users may have put links. `disk_sync` writes files to the disk.
-`file_system_type` recognises overlays. `held_files` lets a hook end before btrfs has freed the files that the
-hook removed.
+`file_system_type` recognises overlays. `held_files` lets a hook or command end before the kernel has freed
+the files that it removed.
 
 May import: model, oslite.
 """

@@ -29,13 +29,14 @@ import sys
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError, reason
 from ..oslite import Closing, fsencode, join, os, stat, variable
+from .held_files import hold, release
 from .paths import MissingError, components, no_directory, not_regular
 from .shared_directories import is_shared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import ClassVar, ParamSpec, TypeVar
+    from typing import ParamSpec, TypeVar
 
     Opener = Callable[[int, str, int, bool, bool], int]
     Arguments = ParamSpec("Arguments")
@@ -330,9 +331,6 @@ class Directory(Closing):
 
     __slots__ = ("fd", "path", "root")
 
-    #: in a hook: the removed files that stay open until ``held_files.hand_over``; None in other processes
-    held: "ClassVar[list[int] | None]" = None
-
     def __init__(self, root: Root, fd: int, path: str) -> None:
         self.root = root
         self.fd = fd
@@ -391,7 +389,7 @@ class Directory(Closing):
     def open(self, name: str, *, write: bool = False) -> int:
         """Open a regular file of any size. Raises RefusedError for anything else, including a symlink.
 
-        In a hook, close the descriptor with ``release``.
+        Close the descriptor with ``held_files.release``.
         """
         flags = _READ | os.O_RDWR if write else _READ
         return _open_regular(lambda flags: self._opened(name, flags), flags, self.path_of(name))[0]
@@ -437,28 +435,15 @@ class Directory(Closing):
         again(os.link, name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd, follow_symlinks=False)
 
     def rename(self, name: str, to: "Directory", new: str) -> None:
-        to.hold(new)
+        hold(to.fd, new)
         again(os.rename, name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd)
 
     def unlink(self, name: str) -> None:
-        self.hold(name)
+        hold(self.fd, name)
         again(os.unlink, name, dir_fd=self.fd)
 
-    def hold(self, name: str) -> None:
-        """In a hook, open a file of btrfs before the file loses its name (see ``held_files``)."""
-        if self.held is not None and self.is_btrfs():
-            from .held_files import hold
-
-            hold(self.held, self.fd, name)
-
-    def is_btrfs(self) -> bool:
-        """Return whether this directory, or its upper layer in an overlay, is on btrfs.
-
-        Unlike other disk file systems, btrfs reports 0 as its number of inodes, also below overlayfs.
-        """
-        return not again(os.fstatvfs, self.fd).f_files
-
     def rmdir(self, name: str) -> None:
+        hold(self.fd, name)  # an empty directory can have gigabytes of extended attributes
         again(os.rmdir, name, dir_fd=self.fd)
 
     def is_same(self, name: str, fd: int) -> bool:
@@ -595,7 +580,7 @@ def read_regular(
 
     If the owner of a huge file removes its name while this process has it open, the last close takes minutes.
     So a file above the limit is not even opened: programs can wait for an open file, but not for a look at
-    its status. A smaller file can have a million extended attributes, see ``release``.
+    its status. A smaller file can have a million extended attributes, see ``held_files``.
     """
     fd, status = _open_regular(opened, _READ, path, limit)
     try:
@@ -607,20 +592,6 @@ def read_regular(
             release(fd)
         else:  # only root can have made a file of root slow to remove
             close(fd)
-
-
-def release(fd: int) -> None:
-    """Close a file. In a hook, another process closes a file whose name was removed meanwhile.
-
-    The last close of such a file takes minutes if the file has many blocks or extended attributes.
-    """
-    held = Directory.held
-    if held is None or os.fstat(fd).st_nlink:
-        close(fd)
-        return
-    from .held_files import keep
-
-    keep(held, fd)
 
 
 def _require_regular(fd: int, path: str, limit: "int | None") -> "os.stat_result":

@@ -5,6 +5,7 @@ from ..model.errors import InputError, RefusedError
 from ..model.source import printable
 from ..oslite import HAS_DESCRIPTORS, Closing, islink, os
 from . import confined
+from .held_files import release
 from .paths import MissingError, UnmappedError
 
 TYPE_CHECKING = False
@@ -198,7 +199,7 @@ class DirectoryRootfs(Closing):
         try:
             return _flag_of(fd)
         finally:
-            confined.release(fd)
+            release(fd)
 
     def listdir(self, path: str) -> "list[str]":
         return self.root.listdir(path)

@@ -1,23 +1,68 @@
-"""Files of btrfs that a hook removes: another process waits until the kernel has freed their blocks.
+"""Removed files that this process keeps open: another process waits until the kernel has freed their blocks.
 
-With quotas, btrfs looks at every reference to each block of a removed file. A file of 64 KiB whose blocks
-belong to 100,000 other files takes 20 seconds, and no limit on the size or on the time would end this. The
-kernel does this work at the last close of a file without a name. So a hook opens each file before it removes
-its name or replaces it. ``hand_over`` leaves the last close to another process, for which no runtime waits.
+The kernel frees a file at the last close of the file without a name. On btrfs, this can take minutes. With
+quotas, btrfs looks at every reference to each block: a file of 64 KiB whose blocks belong to 100,000 other
+files takes 20 seconds. An empty file can have gigabytes of extended attributes. No limit on the size or on
+the time would end this work. On other file systems, the time depends on the size of the file.
 
-The same holds, on any file system, for a file whose name another process removes while the hook reads it.
+So hooks and commands open such a file before they remove its name or replace it. ``handing_over`` leaves the
+last close to another process, for which no runtime waits. The same holds, on any file system, for a file
+whose name another process removes while a hook or command reads it.
+
+Programs that use the Python API keep no files open, because they can have threads and child processes of
+their own.
 """
+
+import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
+from time import monotonic, sleep
 
 from ..oslite import os
 
-#: the maximum number of files that a hook holds open before it hands them over
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import ParamSpec, TypeVar
+
+    Arguments = ParamSpec("Arguments")
+    Result = TypeVar("Result")
+
+#: the maximum number of files that a process holds open before it hands them over
 MOST_HELD = 64
+#: the size up to which the kernel removes a file quickly, except on btrfs
+SMALL = 64 << 10
+#: seconds to wait for the kernel at the end of a hook or command, so that ``umount`` succeeds afterwards
+PATIENCE = 1.0
 #: how many descriptors the process closes if /proc is not mounted
 _MANY = 4096
 
+#: the files that are held open, or None outside of ``handing_over``
+_held: "list[int] | None" = None
 
-def hold(held: "list[int]", directory: int, name: str) -> None:
-    """Open a file that is about to lose this name. Do nothing if it is missing or can't be opened."""
+
+def handing_over(
+    call: "Callable[Arguments, Result]", *args: "Arguments.args", **options: "Arguments.kwargs"
+) -> "Result":
+    """Call a function of a hook or command. Then hand over the removed files, see the module's docstring."""
+    global _held  # noqa: PLW0603
+    outer = _held
+    held: list[int] | None = [] if hasattr(os, "O_PATH") else None
+    _held = held
+    try:
+        return call(*args, **options)
+    finally:
+        _held = outer
+        if held:
+            _hand_over(held, PATIENCE)
+
+
+def hold(directory: int, name: str) -> None:
+    """Open a file that is about to lose this name, if its removal may be slow.
+
+    Do nothing if the file is missing or can't be opened.
+    """
+    held = _held
+    if held is None or not _may_be_slow(directory, name):
+        return
     _make_room(held)
     for _ in range(2):
         try:
@@ -25,52 +70,103 @@ def hold(held: "list[int]", directory: int, name: str) -> None:
         except FileNotFoundError:
             return
         except OSError:  # probably too many open files
-            hand_over(held)
+            _hand_over(held)
         else:
             return
 
 
-def keep(held: "list[int]", fd: int) -> None:
-    """Keep an open file that has lost its name."""
+def release(fd: int) -> None:
+    """Close a file. If its name was removed meanwhile, keep the file open until it is handed over."""
+    held = _held
+    if held is None or os.fstat(fd).st_nlink:
+        _close(fd)
+        return
     _make_room(held)
     held.append(fd)
 
 
+def is_on_btrfs(fd: int) -> bool:
+    """Return whether an open file, or its upper layer in an overlay, is on btrfs.
+
+    Unlike other disk file systems, btrfs reports 0 as its number of inodes, also below overlayfs.
+    """
+    return not os.fstatvfs(fd).f_files
+
+
+def _may_be_slow(directory: int, name: str) -> bool:
+    """Return whether the kernel may need long to remove a file."""
+    try:
+        if is_on_btrfs(directory):
+            return True
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return True
+    return max(status.st_size, status.st_blocks * 512) > SMALL
+
+
 def _make_room(held: "list[int]") -> None:
     if len(held) >= MOST_HELD:
-        hand_over(held)
+        _hand_over(held)
 
 
-def hand_over(held: "list[int]") -> None:
+def _hand_over(held: "list[int]", patience: float = 0.0) -> None:
     """Close the files in such a way that the last close is in another process.
+
+    Then wait ``patience`` seconds at most until this process has ended.
 
     The process has no other descriptors: some runtimes read the output of a hook until every process has
     closed it. If the process can't be started, the kernel frees the blocks before this function returns.
     """
-    if not held:
-        return
+    files = _taken(held)
     pipe: tuple[int, ...] = ()
+    child = 0
+    # the new process never unblocks the signals, so no handler of this process runs in it
+    blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     try:
-        pipe = os.pipe()
-        if os.fork() == 0:
-            _close_last(pipe[0], {*held, pipe[0]})
-    except OSError:  # too many processes, or too little memory
-        pass
-    for fd in (*held, *pipe):  # the end of the pipe is last: now the process may end, too
-        os.close(fd)
-    held.clear()
+        try:
+            pipe = os.pipe()
+            child = os.fork()
+            if child == 0:
+                _close_last(pipe[0], {*files, pipe[0]})
+        except OSError:  # too many processes, or too little memory
+            pass
+        for fd in (*files, *pipe):  # the end of the pipe is last: now the process may end, too
+            os.close(fd)
+        if child:
+            _wait(child, patience)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
+
+
+def _taken(held: "list[int]") -> "list[int]":
+    """Empty a list, and return its items. Another thread may do the same."""
+    taken = []
+    while True:
+        try:
+            taken.append(held.pop())
+        except IndexError:
+            return taken
 
 
 def _close_last(pipe: int, kept: "set[int]") -> None:
-    """End this process when the hook has closed the other end of the pipe."""
+    """End this process when the parent process has closed the other end of the pipe."""
     try:
-        os.setsid()  # signals for the hook's group do not end this process early
+        os.setsid()  # a SIGKILL for the group of the parent process does not end this process early
         for fd in _descriptors():
             if fd not in kept:
                 _close(fd)
         os.read(pipe, 1)
     finally:
         os._exit(0)
+
+
+def _wait(child: int, patience: float) -> None:
+    until = monotonic() + patience
+    try:
+        while os.waitpid(child, os.WNOHANG)[0] == 0 and monotonic() < until:
+            sleep(0.001)
+    except OSError:  # this process ignores SIGCHLD, so the kernel has no record of the child
+        pass
 
 
 def _descriptors() -> "list[int]":

@@ -37,11 +37,11 @@ from ..rootfs.confined import (
     Directory,
     Root,
     again,
-    bytes_of,
     close,
     write_descriptor,
     write_error,
 )
+from ..rootfs.held_files import is_on_btrfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,13 +66,9 @@ MAX_LINES = 100_000
 MOST_NAMES = 100_000
 #: the maximum size of a directory to search: at most 350,000 names on ext4
 MOST_BYTES = 4 << 20
-#: the maximum size of all files that one apply replaces: btrfs needs 3 s to remove 1 GiB of shared blocks
-MAX_REPLACED = 128 << 20
-#: the maximum size of all temporary files that one search or one apply removes: old and new files of a run
-MOST_REMOVED = 256 << 20
-#: how much a byte of a directory counts: overlayfs reads all names of a directory before it removes it.
-#: An apply makes at most 2,000 directories, which have one block of 4 KiB each while they are empty.
-DIRECTORY_COST = 32
+#: the maximum size of all directories that one search or one rollback removes: overlayfs reads all names of a
+#: directory first. An apply makes at most 2,000 directories, which have one block of 4 KiB each while empty.
+MOST_REMOVED = 8 << 20
 
 
 class Journal:
@@ -171,7 +167,9 @@ def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "l
 
 
 class Search:
-    """A search for leftovers. It may read ``left`` more names, and remove ``room`` more bytes.
+    """A search for leftovers.
+
+    It may read ``left`` more names, and remove directories of ``room`` more bytes.
 
     ``tokens`` has the tokens of earlier runs, and the number of changes of each run. ``is_foreign`` tells
     whether another user could have chosen the tokens.
@@ -253,8 +251,6 @@ class Search:
                 return True
             empty = inode == "0" and status.st_size == 0
             if empty or token in self.tokens or int(inode) == status.st_ino:
-                if not self.has_room(bytes_of(status)):
-                    return False
                 directory.unlink(name)
         except OSError as error:
             return error.errno in (errno.ENOENT, errno.ENOTEMPTY)
@@ -268,7 +264,7 @@ class Search:
         """
         if status.st_nlink != 1 or not _is_overlay(directory.fd):
             return False
-        return self.is_foreign or not directory.is_btrfs()
+        return self.is_foreign or not is_on_btrfs(directory.fd)
 
     def remove_directory(self, directory: Directory, name: str) -> bool:
         """Remove an empty directory. Return False if the directory is too large to remove in a short time.
@@ -277,20 +273,10 @@ class Search:
         """
         status = directory.lstat(name)
         if status is not None:
-            if not self.has_room(status.st_size * DIRECTORY_COST):
+            if status.st_size > self.room:
                 return False
+            self.room -= status.st_size
             directory.rmdir(name)
-        return True
-
-    def has_room(self, size: int) -> bool:
-        """Return whether the limit on removed bytes allows this size. If so, subtract it from the limit.
-
-        Another process could have exchanged or extended a temporary file, for example to a million extents.
-        No time limit can end the removal of such a file.
-        """
-        if size > self.room:
-            return False
-        self.room -= size
         return True
 
 

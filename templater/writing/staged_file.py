@@ -15,10 +15,10 @@ from ..rootfs.confined import (
     close,
     kind_of,
     read_descriptor,
-    release,
     write_descriptor,
     write_error,
 )
+from ..rootfs.held_files import release
 from ..rootfs.paths import components, not_regular
 from .attributes import drop_inherited_acl
 from .recovery import above
@@ -27,7 +27,6 @@ from .target_directories import TargetDirectories
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model.plan import Change
-    from .recovery import Search
 
 
 #: errors of a kernel or file system that does not support O_TMPFILE
@@ -239,25 +238,20 @@ class StagedFile:
 
     # rolling back
 
-    def put_back(self, search: "Search") -> None:
-        """Restore the old content unless another process has taken the name. Raises WriteError on failure.
-
-        ``search`` limits the bytes that the whole rollback removes.
-        """
+    def put_back(self) -> None:
+        """Restore the old content unless another process has taken the name. Raises WriteError on failure."""
         try:
-            self._put_back(search)
+            self._put_back()
         except OSError as error:
             raise write_error("put back", self.change.real, error) from None
 
-    def _put_back(self, search: "Search") -> None:
+    def _put_back(self) -> None:
         if self.before is not None:
             overwrite(self.fd, self.before)
             return
         now = self.parent.lstat(self.name)
         if now is None or now.st_ino != self.inode:
             return  # the new file never got the name, or another process has replaced it
-        if not search.has_room(bytes_of(now)):  # a process of the container has extended it: slow to remove
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         if self.backup is None:
             self.parent.unlink(self.name)
         else:

@@ -13,7 +13,7 @@ from ..rootfs.confined import (
 )
 from ..rootfs.paths import MissingError, components
 from .attributes import CopiedAttributes
-from .recovery import MAX_REPLACED, above, temporary_name
+from .recovery import above, temporary_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from ..model.plan import Change
     from ..rootfs.directory_rootfs import DirectoryRootfs, IdMap
+
+#: the maximum size of all files that one apply replaces: the kernel can copy each file in one system call
+MAX_REPLACED = 128 << 20
 
 #: maximum bytes of old content that one apply keeps in memory, for a rollback of mounted files
 MAX_KEPT = 64 << 20

@@ -114,7 +114,7 @@ class Transaction:
         for target in sorted(self.targets, key=lambda target: target.change.in_place):
             _step("put in place", target.change.real, target.commit)
         self._sync_names()
-        self._clear_away(Search(self.directories.root, {self.directories.token: 0}))
+        self._clear_away()
         self.complete = True
         return [target.change for target in self.targets]
 
@@ -134,24 +134,21 @@ class Transaction:
 
     def _undo(self) -> "list[str]":
         """Restore all files. Return messages about the files that could not be restored."""
-        search = Search(self.directories.root, {self.directories.token: 0})
         committed = [target for target in reversed(self.targets) if target.committed]
-        troubles = {target: attempt(target.put_back, search) for target in committed}
+        troubles = {target: attempt(target.put_back) for target in committed}
         stuck = [target for target, trouble in troubles.items() if trouble]
-        self._clear_away(search, keep=stuck)
+        self._clear_away(keep=stuck)
         search = Search(self.directories.root, {})
         for parent, name in reversed(self.directories.made):
             attempt(search.remove_directory, parent, name)
         return [troubles[target] for target in stuck]
 
-    def _clear_away(self, search: Search, keep: "Sequence[StagedFile]" = ()) -> None:
+    def _clear_away(self, keep: "Sequence[StagedFile]" = ()) -> None:
         """Remove staged files and backups. If a file remains, the journal stays and the next run tries again.
 
         ``keep`` are targets whose rollback failed. Their backups stay: nothing else has the old content.
-
-        A process of a running container could have exchanged the files for files that are slow to remove. So
-        this method removes only a limited number of bytes, like the search for leftovers.
         """
+        search = Search(self.directories.root, {self.directories.token: 0})
         places = [place for target in self.targets for place in (target.staged, target.backup) if place]
         kept = [target.backup for target in keep]
         gone = [search.remove(*place) for place in places if place not in kept]

@@ -14,6 +14,7 @@ from templater.rendering.render import Rendering
 from templater.rootfs import disk_sync
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
+from templater.rootfs.held_files import handing_over
 from templater.writing import transaction  # noqa: F401 - apply imports it later: the faults begin after that
 from templater.writing.apply_plan import apply
 from templater.writing.recovery import Journal
@@ -49,7 +50,7 @@ def run(top: str, state: str, options: "list[str]") -> None:
     journal = Journal(Root(state).directory("/")) if "journal" in options else None
     with DirectoryRootfs(root) as rootfs:
         plan = plan_for(rootfs, in_place=in_place)
-        apply(plan, rootfs, journal=journal, wait=0)
+        handing_over(apply, plan, rootfs, journal=journal, wait=0)
 
 
 def main(words: "list[str]") -> int:

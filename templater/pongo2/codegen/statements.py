@@ -85,7 +85,8 @@ class StatementWriter(ExpressionWriter):
         If ``counted`` is true, write another statement that counts the printed characters.
         """
         self.writeline("o += (")
-        constant, names = 0, []
+        constant = 0
+        names: list[str] = []
         for child in children:
             self.temporaries = len(names)
             if isinstance(child, nodes.TemplateData):

@@ -1,5 +1,6 @@
 """A start of a container by a hook that runs in this process: what it writes, logs and refuses."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -14,12 +15,11 @@ from templater.hooks import run
 from templater.hooks.request import Notice
 from templater.hooks.run import Log
 from templater.instances.state_directory import StateDirectory
-from templater.model.errors import HostError, RefusedError, RenderError
+from templater.model.errors import BusyError, HostError, RefusedError, RenderError
 from templater.model.hosts import NONE
 from templater.model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan
 from templater.oslite import environment
 from templater.rootfs import held_files
-from templater.rootfs.confined import Directory
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux"),
@@ -117,6 +117,23 @@ def test_a_start_that_takes_too_long_fails_and_is_logged_once(machine, monkeypat
     assert start(machine, "--time-limit", "7") == 4
     assert capfd.readouterr().err == "templater: the hook took longer than 7 s\nhint: see --time-limit\n"
     assert logged(machine / ".templater/log") == [" web1: failed: the hook took longer than 7 s"]
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_the_error_about_a_lock_that_is_held_until_the_time_limit_names_the_lock(machine, capfd, is_own):
+    """The owner of a container's directory can hold its lock. The time limit came first, and named no lock."""
+    place = machine / (".templater" if is_own else "rootfs")
+    place.mkdir(exist_ok=True, mode=0o700)
+    fd = os.open(place / "lock" if is_own else place, os.O_RDWR | os.O_CREAT if is_own else os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    try:
+        assert start(machine, "--time-limit", "2") == BusyError.exit_code
+    finally:
+        os.close(fd)
+    error = capfd.readouterr().err
+    said = f"'{place}' is in use by another process" if is_own else f"'{place}' is being written by process "
+    assert error.startswith(f"templater: {said}")
+    assert said in logged(machine / ".templater/log")[0]
 
 
 @pytest.mark.parametrize(
@@ -318,19 +335,19 @@ def test_attack_84_a_hook_does_not_wait_until_btrfs_has_freed_the_replaced_files
     old = (place / "rootfs/etc/a").stat().st_ino
     seen = []
 
-    def hand_over(held):
+    def hand_over(held, patience):
         seen.append([os.fstat(fd).st_nlink for fd in held if os.fstat(fd).st_ino == old])
         seen.append((place / ".templater/log").read_text().count("failed" if fails else "update /etc/a"))
-        hold_no_more(held)
+        hold_no_more(held, patience)
 
-    hold_no_more = held_files.hand_over
-    monkeypatch.setattr(held_files, "hand_over", hand_over)
+    hold_no_more = held_files._hand_over
+    monkeypatch.setattr(held_files, "_hand_over", hand_over)
     if fails:
         monkeypatch.setattr(StateDirectory, "remember", refuses)
     assert serve(place, monkeypatch) == (RefusedError.exit_code if fails else 0)
     assert (place / "rootfs/etc/a").read_text() == "text\n"
     assert seen == [[0, 0], 1]  # once as the replaced target, once as the backup
-    assert Directory.held is None
+    assert held_files._held is None
 
 
 def refuses(*_):
@@ -342,5 +359,5 @@ def test_a_start_that_replaces_no_file_starts_no_other_process(machine, mounts, 
     for name in ("rootfs", "templates", "metadata.yaml"):
         shutil.move(machine / name, place)
     assert serve(place, monkeypatch) == 0
-    monkeypatch.setattr(held_files, "hand_over", None)
+    monkeypatch.setattr(held_files, "_hand_over", None)
     assert serve(place, monkeypatch) == 0

@@ -13,9 +13,9 @@ import pytest
 
 from templater.model.entry import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK
 from templater.model.errors import InputError, LimitError, RefusedError
-from templater.rootfs import confined, directory_rootfs
+from templater.rootfs import confined, directory_rootfs, held_files
 from templater.rootfs.byname import ByName
-from templater.rootfs.confined import OPENAT2, WALK, Directory, Root
+from templater.rootfs.confined import OPENAT2, WALK, Root
 from templater.rootfs.directory_rootfs import open_root
 from tests.rootfs_builders import MECHANISMS, a_directory, as_root
 
@@ -211,7 +211,7 @@ def test_attack_86_a_hook_hands_a_file_over_that_loses_its_name_while_the_hook_r
     if os.geteuid() == 0:
         os.chown(place, 1000, 1000)
     held: list[int] = []
-    monkeypatch.setattr(Directory, "held", held if in_hook else None)
+    monkeypatch.setattr(held_files, "_held", held if in_hook else None)
     before = len(os.listdir("/proc/self/fd"))
     content, number = place.read_bytes(), place.stat().st_ino
     assert root.read("/etc/hostname", 100) == content

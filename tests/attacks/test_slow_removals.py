@@ -1,0 +1,116 @@
+"""Files that are slow to remove: another process waits for the kernel, also after a command."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from templater.cli.main import main
+from templater.rootfs import confined, held_files
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")
+
+LARGE = 1 << 20
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/a.tpl").write_text("text\n")
+    (tmp_path / "metadata.yaml").write_text("templates: {/etc/a: {when: [start], template: a.tpl}}\n")
+    (tmp_path / ".templater").mkdir(mode=0o700)
+    return tmp_path
+
+
+@pytest.fixture
+def handed_over(monkeypatch) -> "set[int]":
+    """Return the inode numbers of the removed files that this process hands over."""
+    found: set[int] = set()
+    hand_over = held_files._hand_over
+
+    def recorded(held, patience):
+        found.update(os.fstat(fd).st_ino for fd in held if not os.fstat(fd).st_nlink)
+        hand_over(held, patience)
+
+    monkeypatch.setattr(held_files, "_hand_over", recorded)
+    return found
+
+
+def make_large(path: Path, size: int = LARGE) -> int:
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    os.truncate(path, size)
+    return path.stat().st_ino
+
+
+@pytest.mark.parametrize("name", ["target", "written", "written.new"])
+def test_attack_83_apply_does_not_wait_until_the_kernel_has_freed_the_removed_files(
+    machine, handed_over, name
+):
+    """An empty file with 150,000 attributes took 20 seconds to remove."""
+    path = machine / "rootfs/etc/a" if name == "target" else machine / ".templater" / name
+    inode = make_large(path)
+    assert main(["apply", str(machine), f"{machine}/rootfs", "-t", "start"]) == 0
+    assert (machine / "rootfs/etc/a").read_text() == "text\n"
+    assert inode in handed_over
+
+
+def test_attack_83_apply_does_not_wait_for_the_removal_of_a_forged_leftover(machine, handed_over):
+    (machine / ".templater").rmdir()  # without a record of finished runs, apply always searches
+    inode = make_large(machine / "rootfs/file")
+    (machine / "rootfs/file").rename(machine / f"rootfs/.templater-x-{inode}-1")
+    assert main(["apply", str(machine), f"{machine}/rootfs", "-t", "start"]) == 0
+    assert os.listdir(machine / "rootfs") == ["etc"]
+    assert handed_over == {inode}
+
+
+@pytest.mark.parametrize("name", ["state.new", "written"])
+def test_attack_83_trigger_does_not_wait_until_the_kernel_has_freed_the_removed_files(
+    machine, handed_over, name
+):
+    inode = make_large(machine / ".templater" / name)
+    assert main(["trigger", str(machine), "create"]) == 0
+    assert handed_over == {inode}
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("command", ["apply", "status"])
+def test_attack_86_commands_hand_over_a_template_that_its_owner_removes_while_they_read_it(
+    machine, handed_over, monkeypatch, command
+):
+    template = machine / "templates/a.tpl"
+    os.chown(template, 1234, 1234)
+    inode = template.stat().st_ino
+    read, removed = confined.read_descriptor, []
+
+    def slow(fd, limit, path):
+        if os.fstat(fd).st_ino == inode and not removed:
+            template.unlink()
+            removed.append(inode)
+        return read(fd, limit, path)
+
+    monkeypatch.setattr(confined, "read_descriptor", slow)
+    rootfs = (f"{machine}/rootfs",) if command == "apply" else ()
+    main([command, str(machine), *rootfs, "-t", "start"])
+    assert removed == [inode]
+    assert inode in handed_over
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_attack_83_apply_does_not_wait_for_the_removal_of_many_attributes_on_btrfs(
+    machine, handed_over, mounts, tmp_path, kind
+):
+    place = mounts.btrfs(tmp_path)
+    leftover = place / ".templater-x-0-1"
+    if kind == "file":
+        leftover.touch()
+    else:
+        leftover.mkdir()
+    for number in range(10):
+        os.setxattr(leftover, f"user.{number}", b"x" * 1000)
+    inode = leftover.stat().st_ino
+    assert main(["apply", str(machine), str(place), "-t", "start"]) == 0
+    assert not leftover.exists()
+    assert inode in handed_over
