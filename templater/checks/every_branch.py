@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..pongo2.reads import nodes
 from ..pongo2.render_state import Fault
 from ..pongo2.syntax import tree
-from ..pongo2.values import Failure, GoList, Panic, length
+from ..pongo2.values import Failure, GoList, Panic, iterate, length
 from .cost_of_pongo2 import Body, CountedCompilation
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class EveryBranchCompilation(CountedCompilation):
                 node.operands = [tree.Invoke(each.token, always, kept(each)) for each in node.operands]
             else:
                 _keep_all(node)
+        if document.tokens:
+            document.body.append(tree.Do(tree.Invoke(document.tokens[0], raise_first_panic)))
         return document
 
 
@@ -62,6 +64,9 @@ def _with_rest(statement: tree.Statement) -> Body:
         part = waiting.pop()
         rest: Body = []
         if isinstance(part, tree.For):
+            if part.ordered:
+                sorted_ = tree.Invoke(part.expression.token, sort, part.expression)
+                found.append(tree.Do(kept(sorted_)))
             rest, part.empty = part.empty or [], None
         elif isinstance(part, tree.Capture):
             rest, part.otherwise = part.otherwise or [], None
@@ -85,7 +90,7 @@ def _keep_all(node: Any) -> None:
     """Change a part of a template so that the values in it can fail, and so that it binds no ``forloop``."""
     if isinstance(node, tree.For):
         node.expression = tree.Invoke(node.expression.token, at_least_one, kept(node.expression))
-        node.ordered = False  # pongo2 panics for some values
+        node.ordered = False  # pongo2 panics for texts, see ``sort``
         node.key, node.value = _renamed(node.key), _renamed(node.value)
     elif isinstance(node, tree.Print):
         node.raw = node.raw or node.expression.applied("safe")
@@ -134,15 +139,29 @@ def kept(expression: tree.Expression) -> tree.Expression:
 
 
 def value_or_none(render: Render, scope: Any, values: tuple[Callable[[Any], Any], ...]) -> Any:
-    """Return the only value, or None if its evaluation fails."""
+    """Return the only value, or None if its evaluation fails. Remember the first panic."""
     try:
         return values[0](scope)
-    except (Failure, Fault, Panic):
+    except (Failure, Fault, Panic) as error:
+        if not isinstance(error, Failure) and (isinstance(error, Panic) or error.panic):
+            render.state.setdefault(_PANIC, error)
         return None
 
 
-#: the place in ``Render.state`` for the texts of the tags whose results are being computed
-_TEXTS = -1
+def raise_first_panic(render: Render) -> None:
+    """Raise the first panic that ``value_or_none`` caught."""
+    if _PANIC in render.state:
+        raise render.state[_PANIC]
+
+
+def sort(render: Render, value: Any) -> None:
+    """Raise Panic if the value is a text, like a loop with ``sorted``."""
+    if isinstance(value, str):
+        iterate(value, ordered=True)
+
+
+#: the places in ``Render.state`` for the texts of the tags whose results are being computed, and for a panic
+_TEXTS, _PANIC = -1, -2
 
 
 def kept_with_text(render: Render, text: str, scope: Any, values: tuple[Callable[[Any], Any], ...]) -> Any:
@@ -166,5 +185,5 @@ def always(render: Render, *values: Any) -> bool:
 
 
 def at_least_one(render: Render, value: Any) -> Any:
-    """Return the value, or a list of one undefined element if a loop over the value would not run."""
-    return value if length(value) else GoList([None])
+    """Return the value, or a list of one empty text if a loop over the value would not run."""
+    return value if length(value) else GoList([""])

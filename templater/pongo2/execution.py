@@ -78,6 +78,8 @@ def unplaced(error: "Failure | Panic | Fault") -> TemplaterError:
     made = RenderError(short_message(error.message))
     if isinstance(error, Fault):
         made.pongo2_error = error.text
+    elif isinstance(error, Panic):
+        made.pongo2_error = f"panic: {error.message}"
     return made
 
 

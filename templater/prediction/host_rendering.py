@@ -37,7 +37,7 @@ def due_of(change: Change) -> Due:
         change.trigger,
         change.content,
         words,
-        panics=words.startswith("panic: ") or "runtime error: " in words,
+        panics=words.startswith("panic: "),
         runtime=error is not None and error.kind == "render",
         limited=error is not None and error.kind == "limit",
     )

@@ -11,7 +11,7 @@ from ..model.plan import FAILED, SKIP, Change, Outcome, Plan
 from ..model.source import printable
 from .columns import columns
 from .json_escapes import json_text
-from .plan_text import deviation_names
+from .plan_text import CRASH, crashes, deviation_names
 
 SAME, DIFFERS, FAILS, RANDOM, UNKNOWN, ABSENT = "same", "differs", "fails", "random", "unknown", "-"
 
@@ -79,7 +79,7 @@ def host_table(plans: Mapping[str, Plan | TemplaterError], find: FindConstruct |
             errors[name] = str(plan)
             continue
         if plan.host_error:
-            errors[name] = plan.host_error
+            errors[name] = _with_crash(plan, plan.host_error)
         changes[name] = _by_key(plan)
     reference = next(iter(changes.values()), {})
     first_plan = next((plan for plan in plans.values() if isinstance(plan, Plan)), None)
@@ -178,11 +178,15 @@ def _cell(plan: Plan | TemplaterError, change: Change, reference: Change | None)
         return Cell(UNKNOWN, "templater cannot read this part of the root filesystem")
     names = tuple(deviation_names(plan, change))
     if outcome.result in _RESULTS:
-        why = outcome.error or outcome.text
+        why = _with_crash(plan, outcome.error) or outcome.text
         return Cell(_RESULTS[outcome.result], f"hangs: {why}" if outcome.result == "hangs" else why, names)
     if differences := "; ".join(_differences(change, outcome, reference)):
         return Cell(DIFFERS, differences, names)
     return Cell(SAME)
+
+
+def _with_crash(plan: Plan, error: str) -> str:
+    return f"{CRASH}: {error}" if crashes(plan, error) else error
 
 
 def _differences(change: Change, outcome: Outcome, reference: Change | None) -> Iterator[str]:

@@ -26,6 +26,10 @@ RESULT_TEXTS = {
     "unknown": "unknown result",
 }  # fmt: skip
 
+#: the start of a daemon's error text if no code of the daemon recovers from a panic in a template
+PANIC = "panic: "
+CRASH = "the daemon crashes"
+
 
 class Block(NamedTuple):
     """The parts of one change in a report: a heading, remarks and a body.
@@ -160,12 +164,32 @@ def outcome_text(plan: Plan, change: Change, *, with_error: bool = True) -> str:
     outcome = plan.outcome(change)
     if outcome is None or _agrees(change, outcome):
         return ""
-    shown = RESULT_TEXTS.get(outcome.result, outcome.result)
+    shown = result_text(plan, outcome.result, outcome.error)
     if change.trigger == AGENT:  # the agent runs later, so its errors do not fail the start
         shown = shown.replace("the start", "the agent")
     why = outcome.text or (outcome.error if with_error else "")
     host = plan.host.name
     return f"{host}: {shown}: {printable(why)}" if why and why != shown else f"{host}: {shown}"
+
+
+def result_text(plan: Plan, result: str, error: str) -> str:
+    """Return the words for a result on the host. ``error`` is the daemon's error text, or empty."""
+    if result == "fails" and error.startswith(PANIC):
+        return CRASH if crashes(plan, error) else "the daemon panics, so the start fails"
+    return RESULT_TEXTS.get(result, result)
+
+
+def crashes(plan: Plan, error: str) -> bool:
+    """Return whether an error ends the daemon.
+
+    The daemon renders for a container in a handler of net/http, which recovers from panics.
+    """
+    return plan.instance.is_vm and error.startswith(PANIC)
+
+
+def host_error_text(plan: Plan) -> str:
+    """Return a text about a start that fails before any rule runs."""
+    return f"{plan.host.name}: {result_text(plan, 'fails', plan.host_error)}: {printable(plan.host_error)}"
 
 
 def differences(plan: Plan, change: Change) -> Iterator[str]:
@@ -198,12 +222,14 @@ def summary(plan: Plan) -> str:
 
 def _host_summary(plan: Plan) -> str:
     """Return the predicted problems, such as ``; incus would fail at 3, 2 random, 1 unknown``, or ""."""
-    results = [plan.prediction.outcomes[change].result for change in plan.host_fails]
+    outcomes = [plan.prediction.outcomes[change] for change in plan.host_fails]
+    results = [outcome.result for outcome in outcomes]
     if plan.host_error and not results:  # the start failed before any rule ran
-        return f"; {plan.host.name}: {RESULT_TEXTS['fails']}: {printable(plan.host_error)}"
+        return f"; {host_error_text(plan)}"
     chance, unknown = results.count("random"), results.count("unknown")
     failing = len(results) - chance - unknown
-    words = [f"would fail at {failing}"] if failing else []
+    verb = "crash" if any(crashes(plan, outcome.error) for outcome in outcomes) else "fail"
+    words = [f"would {verb} at {failing}"] if failing else []
     words += [f"{chance} random"] if chance else []
     words += [f"{unknown} unknown"] if unknown else []
     return f"; {plan.host.name}{' ' if failing else ': '}{', '.join(words)}" if words else ""

@@ -102,10 +102,71 @@ def test_a_template_that_makes_a_daemon_panic_gives_a_finding(text, heads, sever
         ("{% if config_get('user.a', '') %}{{ 'a'|removetags:'(' }}{% endif %}", 1),
         ("{% if config_get('user.a', '') %}{{ 'a'|removetags:config.n }}{% endif %}", 1),
         ("{{ 7 / 2 }}{{ 7 % 3 }}{{ 1 / 2.5 }}{{ 'a'|removetags:'b,i' }}", 0),
+        ("{% set n = instance.name|length %}{{ 'ab'|slice:n }}", 1),
+        ("{{ 'ab'|slice:':3' }}{{ 'ab'|slice:'1:' }}", 0),
+        ("{{ 'ab'|truncatechars:config.n }}", 1),
+        ("{{ 'ab'|truncatechars:1 }}", 0),
+        ("{{ config_get('user.text', '')|wordwrap:3 }}", 1),
+        ("{{ config_get('user.text', '')|wordwrap:2 }}", 0),
+        ("{{ devices.Sorted.Less(0, 1) }}", 1),
+        ("{% if instance.name == 'web' %}{% set q = 1 %}{% endif %}{% set q = 'a' %}{{ q in config }}", 1),
+        ("{{ q in devices.eth0 }}", 1),
+        ("{{ 'user.a' in config }}{{ q in 'abc' }}{{ q in properties.os }}", 0),
+        ("{% if config.a %}{% set forloop = 1 %}{% endif %}{% for a in 'b' %}{% endfor %}", 1),
+        ("{% if config.a %}{% set forloop = 1 %}{% endif %}", 0),
+        ("{% for a in 'b' %}{{ forloop.Counter }}{% endfor %}", 0),
     ],
 )
-def test_a_divisor_or_a_list_of_tags_that_is_no_constant_gives_a_finding(text, found):
+def test_a_part_that_panics_for_some_values_gives_a_finding(text, found):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"] * found
+
+
+@pytest.mark.parametrize("condition", ["config_get('user.a', '')", "instance.name|length > 99"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ 1 in config }}",
+        "{{ config == config }}",
+        "{{ devices != devices }}",
+        "{% for x in instance.name sorted %}{% endfor %}",
+        "{% for k, v in config reversed sorted %}{% for x in v sorted %}{% endfor %}{% endfor %}",
+        "{% for i in 'aa' %}{% ifchanged 1 %}x{% endifchanged %}{% endfor %}",
+        "{{ config[nope] }}",
+        "{% set n = 1 %}{{ n[0] }}",
+        "{% cycle %}",
+        "{{ 'ab'|slice:'-1:' }}",
+        "{{ 'ab'|truncatechars:'-1' }}",
+        "{% macro m(c) %}{{ 1 in c }}{% endmacro %}{{ m(config) }}",
+        "{% set c = config %}{% filter upper %}{{ 1 in c }}{% endfilter %}",
+        "{% firstof instance.name 1 in config %}",
+        "{% with a=1 in config %}{% endwith %}",
+    ],
+)
+def test_a_panic_behind_a_condition_gives_a_finding(text, condition):
+    image = an_image(RULE, {"t": "{% if " + condition + " %}" + text + "{% endif %}"})
+    assert severities(CHECK, image) == ["medium"]
+    assert observed(CHECK, image)[0][-1].startswith(
+        "if certain conditions are true, the template makes a daemon panic: "
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% if a %}{% for k in config_get('user.keys', '')|split:',' %}{{ config[k] }}{% endfor %}{% endif %}",
+        "{% for k in properties.keys %}{{ config[k] }}{% endfor %}",
+        "{% for i in 'aa' %}{% ifchanged %}x{% endifchanged %}{% endfor %}{% if 'a' in config %}b{% endif %}",
+        "{% if 'b' == properties.b or properties.a != config.a %}c{% endif %}",
+        "{% for n, d in devices sorted %}{% if d.type == 'nic' %}{{ n }}{% endif %}{% endfor %}",
+    ],
+)
+def test_conditions_and_loops_that_cannot_panic_have_no_finding(text):
+    assert not observed(CHECK, an_image(RULE, {"t": text}))
+
+
+def test_a_panic_behind_a_condition_does_not_hide_a_later_branch():
+    text = "{% if config.a %}{{ 1 in config }}{% endif %}" + IF_LONG
+    assert "characters" in observed(CHECK, an_image(RULE, {"t": text}))[0][-1]
 
 
 IF_LONG = "{% if config_get('user.a', '') %}" + WIDER + "{% endif %}"

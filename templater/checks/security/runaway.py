@@ -87,8 +87,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     prevent a loop from running. So the check also estimates how often nested loops and macros run, and
     reports macros that call themselves.
 
-    A template that panics ends the daemon if the image is for a virtual machine. For a container, a panic
-    only fails the start.
+    The check reports each panic of these renders. It also reports parts of templates that panic only for
+    some values, such as a division. A template that panics ends the daemon if the image is for a virtual
+    machine. For a container, a panic only fails the start.
     """
     if image.metadata is None:
         return
@@ -143,13 +144,16 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
                         panicking.add(rule.template)
                         at = image.placed(error.span) or rule.spans.get("template") or rule.spans["path"]
                         message = f"the template makes a daemon panic: {error.message}"
-                        yield Observation(message, at, severity=panic_severity)
+                        if templates is every:
+                            yield Observation(f"{_IF}{message}", at, severity="medium")
+                        else:
+                            yield Observation(message, at, severity=panic_severity)
                 if not isinstance(error, LimitError) or rule.template in reported:
                     continue
                 reported.add(rule.template)
                 at = image.placed(error.span) or rule.spans.get("template") or rule.spans["path"]
                 if templates is every:
-                    message = f"if certain conditions are true, {error.message}"
+                    message = f"{_IF}{error.message}"
                     hint = "preview the template for an instance that makes the conditions true"
                     yield Observation(message, at, hint, severity="medium")
                 else:
@@ -175,37 +179,77 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
 
 
 def _possible_panics(source: Source) -> Iterator[Observation]:
-    """Find the first divisor that can be zero, or the first ``removetags`` with a computed argument.
+    """Find the first part of a template that panics for some values.
 
-    Where a condition is false for the rendered instances, no render finds these.
+    If the rendered instances have other values, no render finds such a part.
     """
-    if b"/" not in source.data and b"%" not in source.data and b"removetags" not in source.data:
+    if b"{" not in source.data:
         return
+    compilation = Compilation(source, V6)
     try:
-        found = list(nodes(Compilation(source, V6).parsed()))
+        found = list(nodes(compilation.parsed()))
     except TemplaterError:
         return
+    is_forloop_bound = "forloop" in compilation.bound
     for node in found:
-        if isinstance(node, tree.Operation) and node.operator in ("/", "%") and len(node.operands) == 2:
-            if _may_be_zero(node.operands[1]):
-                message = "the template can divide by zero, which makes daemons panic"
-                yield Observation(message, node.operands[1].token.span, severity="medium")
-                return
-        elif isinstance(node, tree.FilterUse) and node.name == "removetags":
-            names = node.argument
-            value = names.value if isinstance(names, tree.Literal) else None
-            if not isinstance(value, str) or not value.replace(",", "").replace(" ", "").isalnum():
-                message = "invalid list of names for 'removetags': it can make a daemon panic"
-                yield Observation(message, node.token.span, severity="medium")
-                return
+        danger = _danger(node)
+        if danger is not None:
+            message, token = danger
+            yield Observation(message, token.span, severity="medium")
+            return
+        if is_forloop_bound and isinstance(node, tree.For):
+            message = "the template sets 'forloop', so a loop can make a daemon panic"
+            yield Observation(message, node.expression.token.span, severity="medium")
+            return
+
+
+def _danger(node: object) -> tuple[str, Token] | None:
+    """Return a message about an operation, filter or call that panics for some values, and its token."""
+    if isinstance(node, tree.Operation) and len(node.operands) == 2:
+        left, right = map(_plain, node.operands)
+        if node.operator in ("/", "%") and _may_be_zero(right):
+            return "the template can divide by zero, which makes daemons panic", right.token
+        if node.operator == "in" and not isinstance(left, tree.Literal) and _is_map(right):
+            return "the template can search a map for a number, which makes daemons panic", left.token
+    elif isinstance(node, tree.FilterUse) and node.name in _SAFE_ARGUMENTS:
+        argument = None if node.argument is None else _plain(node.argument)
+        value = argument.value if isinstance(argument, tree.Literal) else None
+        if value is None or not _SAFE_ARGUMENTS[node.name](value):
+            return f"the filter '{node.name}' can make a daemon panic", node.token
+    elif isinstance(node, tree.Part) and node.key == "Less" and node.arguments:
+        return "the template can compare missing devices, which makes daemons panic", node.token
+    return None
+
+
+def _plain(expression: tree.Expression) -> tree.Expression:
+    return expression.atom if isinstance(expression, tree.Filtered) and not expression.filters else expression
 
 
 def _may_be_zero(divisor: tree.Expression) -> bool:
-    if isinstance(divisor, tree.Filtered) and not divisor.filters:
-        divisor = divisor.atom
     if not isinstance(divisor, tree.Literal) or isinstance(divisor.value, str):
         return True
     return int(divisor.value) == 0
+
+
+def _is_map(value: tree.Expression) -> bool:
+    """Return whether an expression is the name of a map of the daemons, or of a device."""
+    if not isinstance(value, tree.Path):
+        return False
+    return len(value.parts) <= {"config": 1, "properties": 1, "devices": 2}.get(value.name, 0)
+
+
+#: Filters that panic for some arguments. The functions return whether a constant argument is safe.
+_SAFE_ARGUMENTS: Mapping[str, Callable[[str | int | float], bool]] = {
+    # Other texts can be invalid regular expressions.
+    "removetags": lambda value: str(value).replace(",", "").replace(" ", "").isalnum(),
+    # If a text constant is unsafe, a render finds the panic.
+    "slice": lambda value: True,
+    "truncatechars": lambda value: True,
+    # pongo2 panics if the last line has two or more words but is not full.
+    "wordwrap": lambda value: isinstance(value, int) and value <= 2,
+}
+#: the start of a message about a render that runs every branch
+_IF = "if certain conditions are true, "
 
 
 class Loops:
@@ -366,7 +410,7 @@ class EveryBranch(Counted):
 
 
 #: tags, filters and names whose meaning depends on the release of pongo2
-_DIFFERING = (b"ifchanged", b"removetags", b"widthratio", b"Super")
+_DIFFERING = (b"ifchanged", b"removetags", b"slice", b"widthratio", b"Super")
 #: each template with a condition, a loop or a choice of values has one of these texts
 _WORDS = (b"if", b"or", b"and", b"||", b"&&", b"firstof", b"cycle")
 

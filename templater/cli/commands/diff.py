@@ -171,7 +171,7 @@ def show(plans: list[Plan], verdicts: Sequence[Verdict | None], *, as_json: bool
 def complaints(plan: Plan) -> Iterator[str]:
     """Yield facts that a patch can't show: failures, and differences between the host and templater."""
     from ...model.plan import AGENT
-    from ...reporting.plan_text import differences, indented
+    from ...reporting.plan_text import differences, host_error_text, indented
 
     for change in (*plan.changes, *plan.agent):
         path = f"{'in the guest: ' if change.trigger == AGENT else ''}{printable(change.path)}"
@@ -180,4 +180,4 @@ def complaints(plan: Plan) -> Iterator[str]:
         for text in differences(plan, change):
             yield f"{path}: {text}"
     if plan.host_error and not plan.changes:
-        yield f"{plan.host.name}: the start fails: {printable(plan.host_error)}"
+        yield host_error_text(plan)

@@ -135,6 +135,31 @@ def test_a_failed_render_on_a_daemon_leaves_an_empty_target() -> None:
     assert new is not None and new.text == "a new, empty file remains"
 
 
+@pytest.mark.parametrize("host", [INCUS, HOSTS["incus-debian"]])
+@pytest.mark.parametrize(
+    ("vm", "remark", "end"),
+    [
+        (False, "the daemon panics, so the start fails: a new, empty file remains", "would fail at 1"),
+        (True, "the daemon crashes: panic: runtime error: integer divide by zero", "would crash at 1"),
+    ],
+)
+def test_a_preview_says_that_a_panic_ends_the_daemon_of_a_virtual_machine(vm, remark, end, host) -> None:
+    plan = planned(rule(), vm=vm, template="{{ 1 % 0 }}", host=host)
+    assert f"    ! {host.name}: {remark}\n" in preview(plan)
+    assert summary(plan).endswith(f"; {host.name} {end}")
+
+
+def test_lxd_recovers_from_a_panic_in_a_template_of_a_virtual_machine() -> None:
+    plan = planned(rule(), vm=True, template="{{ 1 % 0 }}", host=LXD)
+    assert "lxd: the start fails: Failed rendering template: Panic while rendering" in preview(plan)
+
+
+@pytest.mark.parametrize("vm", [False, True])
+def test_an_error_that_quotes_the_words_of_a_panic_is_not_a_panic(vm) -> None:
+    plan = planned(rule(), vm=vm, template="{{ 1|yesno:'panic: runtime error: ,,,,' }}")
+    assert "incus: the start fails: " in preview(plan)
+
+
 def test_the_predicted_outcome_on_lxd_notes_that_owner_and_mode_are_ignored() -> None:
     outcome = first(planned(rule(uid="1000"), host=LXD))
     assert outcome is not None and (outcome.result, outcome.text) == (
@@ -149,7 +174,8 @@ def test_a_start_with_a_null_metadata_document_fails_before_any_rule_runs() -> N
     plan = plan.with_prediction(predict(plan, {}, None))
     assert plan.host_error == "panic: runtime error: invalid memory address or nil pointer dereference"
     assert verdict(plan) == 5
-    assert summary(plan) == f"c1: start: nothing to do; incus: the start fails: {plan.host_error}"
+    why = "the daemon panics, so the start fails"
+    assert summary(plan) == f"c1: start: nothing to do; incus: {why}: {plan.host_error}"
     assert plan_data(plan)["host_error"] == plan.host_error
 
 

@@ -182,3 +182,10 @@ def test_a_limit_on_reading_metadata_yaml_ends_the_plans_of_all_hosts(tmp_path: 
             open_image(tmp_path), Instance("c1"), RenderOptions(INCUS), triggers=("create",),
             reading=YamlLimits(bytes=5),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(("vm", "why"), [(False, ""), (True, "the daemon crashes: ")])
+def test_a_panic_that_crashes_the_daemon_of_a_virtual_machine_is_named(vm: bool, why: str, tmp_path: Path):
+    text = table_text(host_table(plans(tmp_path, "{{ 1 % 0 }}", vm=vm)))
+    assert f"lxd-5.21.4: {why}panic: runtime error: integer divide by zero" in text
+    assert "] lxd: Failed rendering template: Panic while rendering template" in text
