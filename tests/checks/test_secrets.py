@@ -244,7 +244,7 @@ COMPUTED = (
     ],
 )
 def test_a_computed_name_of_a_configuration_key_is_found(text, places):
-    expected = [("info", f"image/templates/t:{place}", COMPUTED) for place in places]
+    expected = [("low", f"image/templates/t:{place}", COMPUTED) for place in places]
     assert found("", text) == expected
     assert not found(", mode: 0600", text)
 
@@ -262,7 +262,7 @@ def test_a_computed_name_of_a_configuration_key_is_found(text, places):
 )
 def test_a_key_whose_name_is_the_text_of_a_macro_without_brackets_counts_as_computed(use):
     text = "{% macro k() %}user.password{% endmacro %}" + use
-    assert [severity for severity, *_ in found("", text)] == ["info"]
+    assert [severity for severity, *_ in found("", text)] == ["low"]
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,23 @@ def test_a_key_whose_name_is_the_text_of_a_macro_without_brackets_counts_as_comp
     ],
 )
 def test_a_computed_key_name_is_found_even_if_the_template_uses_a_macro_or_a_list(text):
-    assert {(severity, message) for severity, _, message in found("", text)} == {("info", COMPUTED)}
+    assert {(severity, message) for severity, _, message in found("", text)} == {("low", COMPUTED)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% set k = 'user.pass' %}{% set k = k|add:'word' %}{{ config_get(k, '') }}",
+        "{% set k = 'user.pass' %}{% set j = 'word' %}{% set k = k + j %}{{ config_get(k, '') }}",
+        "{% set k = 'user.pass' %}{% with k=k|add:'word' %}{{ config_get(k, '') }}{% endwith %}",
+        "{% set k = '' %}{% for p in ['user.', 'pass', 'word'] %}{% set k = k + p %}{% endfor %}{{ config[k] }}",
+        "{% macro m(a, b) %}{% set k = a %}{% set k = k|add:b %}{{ config_get(k) }}{% endmacro %}"
+        "{{ m('user.pass', 'word') }}",
+        "{% set k = 'user.pass' %}{% set k = k|add:'word' %}{% for n, d in devices %}{{ d[k] }}{% endfor %}",
+    ],
+)
+def test_attack_50_a_key_that_several_tags_join_is_shown_without_an_option(text):
+    assert [severity for severity, *_ in found("", text)] == ["low"]
 
 
 @pytest.mark.parametrize(

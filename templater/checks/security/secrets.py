@@ -30,6 +30,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Find configuration keys whose names suggest a secret.
 
     If several rules use the same template, the finding names the first rule.
+
+    A computed name of a key can be any name: a finding of low severity says so, because no search for
+    ``WORDS`` can find a name that filters or several tags join.
     """
     readable: dict[str, list[Rule]] = {}
     for rule in image.rules:
@@ -44,7 +47,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                     f"the template computes the name of a configuration key, so the value that it writes to "
                     f"'{path}' ({mode}) may be a secret",
                     key.unit.span(key.start, key.end),
-                    severity="info",
+                    severity="low",
                 )
                 continue
             if key.kind == UNFOLLOWED:
