@@ -65,7 +65,10 @@ def family(client: str) -> str:
 
 @dataclass(slots=True)
 class Image:
-    """One image as a client lists it. ``root`` is None for a unified image."""
+    """One image as a client lists it. ``root`` is None for a unified image.
+
+    ``random`` has the aliases in ``aliases`` that a client can also give to another image.
+    """
 
     product: Product
     version: Version
@@ -77,6 +80,7 @@ class Image:
     root: Item | None
     created: date
     aliases: list[str] = field(default_factory=list)
+    random: set[str] = field(default_factory=set)
 
     @property
     def size(self) -> int:
@@ -114,8 +118,47 @@ def day(text: str, layout: Literal["%Y-%m-%d", "%Y%m%d"]) -> date | None:
         return None
 
 
-def list_images(products: Iterable[Product], client: str) -> tuple[list[Image], list[Dropped]]:
-    """Return the images in the client's order, with aliases, and the entries that the client drops."""
+class Unsorted:
+    """The parts of a stream whose images clients list in a random order.
+
+    Clients compare the properties os, release and variant, but a missing property is neither smaller nor
+    greater than any other value. So if only some products of a part have the next property, the order of
+    the part depends on Go's random order of maps. A part is all products, the products of one os, or the
+    products of one release.
+    """
+
+    def __init__(self) -> None:
+        #: the hashes of the parts with a product without the next property, and with such a property
+        self._seen: tuple[set[int], set[int]] = set(), set()
+
+    def add(self, product: Product) -> None:
+        for part, value in _parts(product):
+            self._seen[bool(value)].add(hash(part))
+
+    def hashes(self) -> set[int]:
+        """Return the hashes of the parts with a random order."""
+        return self._seen[0] & self._seen[1]
+
+
+def _parts(product: Product) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield each part of the stream that contains a product, the largest first, and the next property."""
+    names = (product.os, product.release, product.variant)
+    return ((names[:number], value) for number, value in enumerate(names))
+
+
+def unsorted_part(product: Product, unsorted: set[int]) -> tuple[str, ...] | None:
+    """Return the largest part with a random order that contains a product, or None."""
+    return next((part for part, _ in _parts(product) if hash(part) in unsorted), None) if unsorted else None
+
+
+def list_images(
+    products: Iterable[Product], client: str, unsorted: set[int] | None = None
+) -> tuple[list[Image], list[Dropped]]:
+    """Return the images in the client's order, with aliases, and the entries that the client drops.
+
+    ``unsorted`` has the hashes of the parts with a random order in the whole stream, if ``products`` is only
+    a part of the stream.
+    """
     images: list[Image] = []
     dropped: list[Dropped] = []
     texts = 0
@@ -126,7 +169,12 @@ def list_images(products: Iterable[Product], client: str) -> tuple[list[Image], 
         if texts > MOST_TEXTS:
             raise LimitError(f"the images of the stream have more than {MOST_TEXTS >> 20} MiB of texts")
     _sort(images)
-    _give_aliases(images)
+    if unsorted is None:
+        found = Unsorted()
+        for product in {id(image.product): image.product for image in images}.values():
+            found.add(product)
+        unsorted = found.hashes()
+    _give_aliases(images, unsorted)
     return images, dropped
 
 
@@ -232,29 +280,48 @@ def _sort(images: list[Image]) -> None:
 
     The order matters, because the first image with an alias gets the alias.
     """
-
-    def rank(image: Image) -> int:
-        return 0 if image.root is None else ROOT_KINDS[image.kind].rank
-
-    images.sort(key=lambda image: (image.product.arch, rank(image)))
+    images.sort(key=lambda image: (image.product.arch, _rank(image)))
     images.sort(key=lambda image: image.version.name, reverse=True)
     images.sort(key=lambda image: (image.product.os, image.product.release, image.product.variant))
 
 
-def _give_aliases(images: Iterable[Image]) -> None:
-    """Give each alias to the first image with that alias, type and architecture."""
-    taken: set[tuple[str, str, str]] = set()
-    done: set[tuple[int, str, str]] = set()
+def _rank(image: Image) -> int:
+    return 0 if image.root is None else ROOT_KINDS[image.kind].rank
+
+
+def _give_aliases(images: Iterable[Image], unsorted: set[int]) -> None:
+    """Give each alias to the first image with that alias, type and architecture.
+
+    If clients list several such images in a random order, mark the alias as random.
+    """
+    owners: dict[tuple[str, str, str], tuple[Image, tuple[object, ...]]] = {}
+    #: for each product, type and architecture: the tie of the first image, and all images with this tie
+    firsts: dict[tuple[int, str, str], tuple[tuple[object, ...], list[Image]]] = {}
     for image in images:
-        first = (id(image.product), image.type, image.architecture)
-        if first in done:  # the product's first image of this type already has every free alias
-            continue
-        done.add(first)
+        tie = _tie(image, unsorted)
+        key = (id(image.product), image.type, image.architecture)
+        first = firsts.setdefault(key, (tie, []))
+        if first[0] == tie:
+            first[1].append(image)
+    for (_, kind, architecture), (tie, tied) in firsts.items():
+        image = tied[0]
+        several = any(other.fingerprint != image.fingerprint for other in tied)
         for name in client_aliases(image.product):
-            key = (image.type, image.architecture, name)
-            if key not in taken:
-                taken.add(key)
+            owner, tie_of_owner = owners.setdefault((kind, architecture, name), (image, tie))
+            if owner is image:
                 image.aliases.append(name)
+            if tie_of_owner == tie and (several or owner.fingerprint != image.fingerprint):
+                owner.random.add(name)
+
+
+def _tie(image: Image, unsorted: set[int]) -> tuple[object, ...]:
+    """Return a value that is equal for images that clients list in a random order."""
+    product = image.product
+    part = unsorted_part(product, unsorted)
+    if part is not None:
+        return ("part", *part)
+    names = (product.os, product.release, product.variant)
+    return ("image", *names, image.version.name, product.arch, _rank(image))
 
 
 def client_aliases(product: Product) -> list[str]:

@@ -261,7 +261,13 @@ def _find(stream: UrlStream, remote: str, alias: str) -> tuple[Image, str]:
             if len({image.fingerprint for image in named}) > 1:
                 raise InputError(f"'{printable(alias)}' is the beginning of several fingerprints")
         if named:
-            return min(named, key=_preference), client
+            image = min(named, key=_preference)
+            if alias in image.random:
+                raise InputError(
+                    f"'{printable(alias)}' is an alias of several images: clients select a random one",
+                    hint=f"use the fingerprint of an image, such as '{remote}:{image.fingerprint[:12]}'",
+                )
+            return image, client
         known.update(dict.fromkeys(name for image in images for name in image.aliases))
     compared = () if is_hash(alias) else islice(known, _MOST_COMPARED)
     near = get_close_matches(alias, compared, n=3)

@@ -8,7 +8,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from ..model.errors import InputError
-from ..model.source import whole_characters
+from ..model.source import printable, whole_characters
 from .catalog_decoder import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, Product, decode_index
 from .client_image_list import list_images
 from .local_stream import Stream
@@ -20,7 +20,10 @@ from .tree_catalog import Catalog, clean_path
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One image. ``clients`` has the names of the clients that list the image."""
+    """One image. ``clients`` has the names of the clients that list the image.
+
+    ``random_aliases`` has the names in ``aliases`` that a client can also give to another image.
+    """
 
     product: str
     version: str
@@ -34,6 +37,7 @@ class Listed:
     variant: str
     aliases: tuple[str, ...]
     clients: tuple[str, ...]
+    random_aliases: tuple[str, ...] = ()
 
     def data(self) -> dict[str, Any]:
         return {
@@ -49,7 +53,15 @@ class Listed:
             "variant": whole_characters(self.variant),
             "aliases": [whole_characters(alias) for alias in self.aliases],
             "clients": list(self.clients),
+            "random_aliases": [whole_characters(alias) for alias in self.random_aliases],
         }
+
+    def shown_aliases(self) -> list[str]:
+        """Return the aliases as texts for users."""
+        return [
+            f"{printable(alias)} (random)" if alias in self.random_aliases else printable(alias)
+            for alias in self.aliases
+        ]
 
 
 def read_products(stream: Stream | _Unsaved) -> list[Product]:
@@ -126,5 +138,6 @@ def list_stream(stream: Stream) -> list[Listed]:
                 product.name, image.version.name, image.type, image.kind, image.architecture,
                 image.fingerprint, image.size, product.os, product.release, product.variant, names,
                 (*(before.clients if before else ()), client),
+                tuple(name for name in names if name in image.random),
             )  # fmt: skip
     return list(found.values())

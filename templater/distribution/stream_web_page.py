@@ -51,7 +51,7 @@ def page(images: Iterable[Listed], title: str) -> str:
 
 def _row(image: Listed) -> str:
     name = " ".join(part for part in (image.os, image.release, image.variant) if part)
-    aliases = ", ".join(f"<code>{_text(alias)}</code>" for alias in image.aliases)
+    aliases = ", ".join(f"<code>{_text(alias)}</code>" for alias in image.shown_aliases())
     cells = [
         f"<td>{_text(name)}</td>",
         f"<td>{aliases}</td>",

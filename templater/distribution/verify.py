@@ -23,7 +23,7 @@ from .catalog_decoder import (
     Product,
     decode_index,
 )
-from .client_image_list import MOST_IMAGES, UNIFIED, Image, day, list_images
+from .client_image_list import MOST_IMAGES, UNIFIED, Image, Unsorted, day, list_images, unsorted_part
 from .local_stream import Stream
 from .serve_limits import ServedSize, check_catalog_size
 from .stream_files import CatalogFiles, ProductsFile
@@ -87,21 +87,25 @@ class _Verifier:
         #: Python's hash() of the path of each item
         self._paths: set[int] = set()
         self._reader = ContentReader(stream, report, progress)
+        #: the hashes of the parts of the stream with a random order
+        self._unsorted: set[int] = set()
 
     def check(self, products: Products) -> None:
-        shared, mixed = products.shared()
-        variants: dict[tuple[str, str], dict[bool, str]] = {}
+        shared, self._unsorted = products.shared()
+        unsorted: dict[tuple[str, ...], dict[bool, str]] = {}
         together: list[Product] = []
         for product in products:
             _check_product(product, self._report)
-            if release_hash(product) in mixed:
-                variants.setdefault((product.os, product.release), {})[bool(product.variant)] = product.name
+            part = unsorted_part(product, self._unsorted)
+            if part is not None:
+                value = (product.os, product.release, product.variant)[len(part)]
+                unsorted.setdefault(part, {})[bool(value)] = product.name
             if shared.isdisjoint(tie_hashes(product)):
                 self._check_images([product])
             else:
                 together.append(product)
         self._check_images(together)
-        _check_variants(variants, self._report)
+        _check_order(unsorted, self._report)
         check_strays(self._reader.stream, self._paths, self._report)
 
     def _check_images(self, products: list[Product]) -> None:
@@ -109,7 +113,7 @@ class _Verifier:
         for client, number in report.images.items():
             if number is None:
                 continue
-            images, dropped = list_images(products, client)
+            images, dropped = list_images(products, client, self._unsorted)
             report.images[client] = number + len(images)
             self.served.add(images, client)
             self._entries[client] += len(images) + len(dropped)
@@ -143,11 +147,10 @@ class Products:
     def __init__(self, files: list[ProductsFile], decoded: Decoded) -> None:
         self._files = files
         self._ties = array("q")
-        #: the hashes of releases, for products without a variant and for products with a variant
-        self._releases: tuple[set[int], set[int]] = set(), set()
+        self._unsorted = Unsorted()
         for product in self._read(decoded):
             self._ties.extend(tie_hashes(product))
-            self._releases[bool(product.variant)].add(release_hash(product))
+            self._unsorted.add(product)
 
     def __iter__(self) -> Iterator[Product]:
         return self._read(Decoded())
@@ -156,12 +159,9 @@ class Products:
         return (product for file in self._files for product in file.read(decoded))
 
     def shared(self) -> tuple[set[int], set[int]]:
-        """Return the hashes that several products share, and the hashes of inconsistent releases.
-
-        A release is inconsistent if only some of its products have a variant.
-        """
+        """Return the hashes that several products share, and the hashes of parts with a random order."""
         ties = sorted(self._ties)
-        return {one for one, other in pairwise(ties) if one == other}, self._releases[0] & self._releases[1]
+        return {one for one, other in pairwise(ties) if one == other}, self._unsorted.hashes()
 
 
 def tie_hashes(product: Product) -> set[int]:
@@ -182,10 +182,6 @@ def tie_hashes(product: Product) -> set[int]:
     for architecture in {kernel_name(product.arch, client) for client in CLIENTS} - {None}:
         ties.update((str(architecture), alias) for alias in aliases)
     return set(map(hash, ties))
-
-
-def release_hash(product: Product) -> int:
-    return hash((product.os, product.release))
 
 
 def _read_catalog(files: CatalogFiles, report: Report) -> Products | None:
@@ -294,15 +290,17 @@ def _check_product(product: Product, report: Report) -> None:
         report.add(WARNING, "version-format", place, message)
 
 
-def _check_variants(variants: Mapping[tuple[str, str], Mapping[bool, str]], report: Report) -> None:
-    for (os_, release), seen in variants.items():
+def _check_order(unsorted: Mapping[tuple[str, ...], Mapping[bool, str]], report: Report) -> None:
+    for part, seen in unsorted.items():
         if len(seen) > 1:
-            place = f"os '{shown(os_)}', release '{shown(release)}'"
+            names = zip(("os", "release"), part, strict=False)
+            place = ", ".join(f"{name} '{shown(value)}'" for name, value in names) or f"'{INDEX_PATH}'"
+            code, article = (("os", "an"), ("release", "a"), ("variant", "a"))[len(part)]
             message = (
-                f"'{shown(seen[True])}' has a variant and '{shown(seen[False])}' has none:"
+                f"'{shown(seen[True])}' has {article} {code} and '{shown(seen[False])}' has none:"
                 " an alias can select a random version"
             )
-            report.add(ERROR, "variant", place, message)
+            report.add(ERROR, code, place, message)
 
 
 # images
@@ -328,7 +326,10 @@ def _check_images(images: list[Image], client: str, report: Report) -> None:
         seen.add(kind)
         for name in image.product.aliases.split(",") if image.product.aliases else ():
             owner = owners.setdefault((image.type, image.architecture, name), image)
-            if owner.product is not image.product:
+            if name in owner.random:
+                message = f"the alias '{shown(name)}' selects a random one of several images"
+                report.add(ERROR, "alias-random", place_of(image.product.name), message, (client,))
+            elif owner.product is not image.product:
                 selected = shown(owner.product.name)
                 message = f"the alias '{shown(name)}' selects another product: '{selected}'"
                 report.add(WARNING, "alias-taken", place_of(image.product.name), message, (client,))

@@ -1,10 +1,12 @@
-"""Dates of catalogs, as the clients read them."""
+"""Dates and aliases of catalogs, as the clients read them."""
 
+import time
 from datetime import date
 
 import pytest
 
-from templater.distribution.client_image_list import day
+from templater.distribution.catalog_decoder import Decoded, decode_products
+from templater.distribution.client_image_list import day, list_images
 
 
 @pytest.mark.parametrize(
@@ -36,3 +38,74 @@ from templater.distribution.client_image_list import day
 )
 def test_a_date_of_a_catalog_is_read_as_strictly_as_in_the_go_language(text, layout, found):
     assert day(text, layout) == (found and date(*found))
+
+
+def item(letter, ftype="incus_combined.tar.gz"):
+    return {"ftype": ftype, "path": f"images/{letter}", "sha256": letter * 64, "size": 1}
+
+
+def product(letters, *, os="Tiny", release="1", variant="default", aliases="own", arch="amd64", **more):
+    """Return a product with a version for each letter. The letter is in the image's fingerprint."""
+    versions = {
+        f"2026010{number}_0000": {"items": {"u": item(letter)}} for number, letter in enumerate(letters, 1)
+    }
+    facts = {"aliases": aliases, "arch": arch, "os": os, "release": release, "variant": variant}
+    return {**facts, "versions": versions, **more}
+
+
+def listed(*products):
+    documents = {"products": {f"p{number}": each for number, each in enumerate(products)}}
+    return list_images(decode_products(documents, "", Decoded()), "incus-6.0")[0]
+
+
+def owners(*products):
+    """Return the first letter of the fingerprint of each owner of the alias ``own``, and whether it is certain."""
+    return [(image.fingerprint[0], "own" not in image.random) for image in listed(*products) if "own" in image.aliases]  # fmt: skip
+
+
+SPLIT = {
+    "m": {**item("b", "incus.tar.xz"), "combined_squashfs_sha256": "c" * 64},
+    "r": item("d", "squashfs"),
+}
+
+
+@pytest.mark.parametrize(
+    ("products", "found"),
+    [
+        ([product("ab")], [("b", True)]),
+        ([product("a"), product("b", release="2")], [("a", True)]),
+        ([product("a", variant=""), product("b", variant="", release="2")], [("a", True)]),
+        ([product("a", os=""), product("b", os="", release="2")], [("a", True)]),
+        ([product("a"), product("b", arch="arm64")], [("a", True), ("b", True)]),
+        ([product("a"), product("a")], [("a", True)]),
+        ([product("a", os=""), product("b")], [("a", False)]),
+        ([product("a", release=""), product("b")], [("a", False)]),
+        ([product("a", variant=""), product("b")], [("a", False)]),
+        ([product("a"), product("b")], [("a", False)]),
+        # a missing property of any product changes the order of the others
+        ([product("ab"), product("c", os="", aliases="other")], [("b", False)]),
+        ([product("a"), product("b", release="2"), product("c", release="", aliases="")], [("a", False)]),
+        ([product("ab"), product("c", release="2", variant="", aliases="")], [("b", True)]),
+        ([product("ab", release="2"), product("c", os="Z", release="", aliases="")], [("b", True)]),
+        ([product("", versions={"20260101": {"items": {"u": item("a"), **SPLIT}}})], [("a", False)]),
+        (
+            [product("", versions={"20260101": {"items": {"u": item("a"), "v": item("b")}}})],
+            [("a", False)],
+        ),
+        ([product("", versions={"20260101": {"items": {"u": item("c"), **SPLIT}}})], [("c", True)]),
+    ],
+)
+def test_an_alias_is_random_if_clients_do_not_sort_its_images(products, found):
+    """The program sort.go of the clients treats a missing property as equal to any other value."""
+    assert owners(*products) == found
+
+
+def test_many_products_without_an_order_are_listed_in_linear_time():
+    def seconds(count):
+        products = [product("ab", release=str(n), aliases=f"a{n},own") for n in range(count)]
+        begin = time.process_time()
+        images = listed(product("a", release="", aliases=""), *products)
+        assert sum("own" in image.aliases for image in images) == 1
+        return time.process_time() - begin
+
+    assert seconds(4000) < 8 * max(seconds(1000), 0.02)

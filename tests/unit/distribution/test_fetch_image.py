@@ -138,6 +138,26 @@ def test_a_virtual_machine_image_is_fetched_by_its_alias(server, name):
     assert "virtual-machine" in fetch(name).notes[0]
 
 
+def test_an_alias_that_clients_give_to_a_random_image_is_refused(certificates, tmp_path):
+    tree = Tree(str(tmp_path / "tree"))
+    add(tree, unified_image(tmp_path / "a", variant="a"), aliases=["own"])
+    add(tree, unified_image(tmp_path / "b", variant="b"), aliases=["other"])
+    file = tmp_path / "tree/streams/v1/images.json"
+    products = json.loads(file.read_text())
+    first, second = products["products"].values()
+    first["variant"], second["aliases"] = "", "own"
+    file.write_text(json.dumps(products))
+    with serving(os.fsdecode(tree.path), certificates) as running:
+        add_remote("ours", running.url)
+        with pytest.raises(
+            InputError, match=r"^'own' is an alias of several images: clients select a random one"
+        ) as raised:
+            fetch("ours:own")
+        assert not downloaded(running)
+        name = raised.value.hint.split("'")[1]
+        assert "container" in fetch(name).notes[0]
+
+
 def test_an_unknown_alias_suggests_a_similar_alias(server):
     with pytest.raises(InputError, match="has no image 'bohth'") as raised:
         fetch("ours:bohth")

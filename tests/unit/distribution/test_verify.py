@@ -3,16 +3,18 @@ import json
 import os
 import time
 import tracemalloc
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 
+from templater.cli.commands.streams.list import table
 from templater.distribution import serve_limits, stream_files, verify_report
 from templater.distribution import verify as verify_module
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import IMAGES_PATH, INDEX_PATH, Decoded, Item, Product, Version
-from templater.distribution.client_image_list import Image
+from templater.distribution.client_image_list import Image, Unsorted, unsorted_part
 from templater.distribution.list_stream import Listed, list_stream
 from templater.distribution.local_stream import LocalStream
 from templater.distribution.product_lines import dump_products
@@ -192,6 +194,41 @@ def test_the_image_list_shows_aliases_only_for_the_newest_version(tree):
     assert (newest.version, newest.aliases) == ("20260102_0000", ("tiny/1", "tiny/1/default"))
     assert (oldest.version, oldest.aliases) == ("20260101_0000", ())
     assert newest.clients == ("incus-6.0", "incus-7", "lxd")
+
+
+def add_rival(tree, **fields):
+    """Add a second product with the same aliases and another image."""
+
+    def rival(document):
+        product = json.loads(json.dumps(document["products"]["tiny:1:amd64:default"]))
+        product.update(fields)
+        for version in product["versions"].values():
+            for item in version["items"].values():
+                item.update({name: "f" * 64 for name in item if name.startswith("combined_")})
+        document["products"]["rival"] = product
+
+    change(tree, IMAGES_PATH, rival)
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"release": "2"}, {"alias-taken"}),
+        ({"release": ""}, {"alias-random", "release"}),
+        ({"os": ""}, {"alias-random", "os"}),
+        ({"variant": ""}, {"alias-random", "variant"}),
+        ({}, {"alias-random"}),
+    ],
+)
+def test_an_alias_that_selects_a_random_image_is_an_error_and_is_marked_in_the_list(tree, fields, found):
+    add_rival(tree, **fields)
+    codes_found = {code for _, code in codes(tree)}
+    assert codes_found & {"alias-taken", "alias-random", "os", "release", "variant"} == found
+    images = list_stream(LocalStream(tree))
+    marked = [name for image in images for name in image.data()["random_aliases"]]
+    assert bool(marked) == ("alias-random" in found)
+    assert ("tiny/1 (random)" in table(images)) == bool(marked)
+    assert ("<code>tiny/1 (random)</code>" in page(images, "")) == bool(marked)
 
 
 def test_the_web_page_of_a_tree_escapes_all_text_from_the_catalog(tree):
@@ -603,10 +640,16 @@ def test_a_place_in_a_stream_names_the_product_and_each_given_version_or_item():
     assert verify_report.place_of("p", item="i") == "product 'p', item 'i'"
 
 
-def test_products_of_one_release_are_recognised_by_operating_system_and_release():
-    hashes = {
-        verify_module.release_hash(Product("p", os=os, release=release, variant=variant))
-        for os, release in (("a", "1"), ("a", "2"), ("b", "1"))
-        for variant in ("", "cloud")
-    }
-    assert len(hashes) == 3
+@pytest.mark.parametrize(
+    ("missing", "parts"),
+    [("os", {()}), ("release", {("a",)}), ("variant", {("a", "1")})],
+)
+def test_a_missing_property_makes_the_order_of_the_products_around_it_random(missing, parts):
+    names = [("a", "1", "x"), ("a", "2", "x"), ("b", "1", "x")]
+    products = [Product("p", os=os, release=release, variant=variant) for os, release, variant in names]
+    unsorted = Unsorted()
+    for product in (*products, replace(products[0], **{missing: ""})):
+        unsorted.add(product)
+    found = {unsorted_part(product, unsorted.hashes()) for product in products}
+    assert found - {None} == parts
+    assert (None in found) == (missing != "os")

@@ -74,7 +74,7 @@ def table(images: Sequence[Listed]) -> str:
                 size(image.size),
                 printable(image.fingerprint[:12]),
                 "+".join(dict.fromkeys(client.partition("-")[0] for client in image.clients)),
-                " ".join(map(printable, image.aliases)),
+                " ".join(image.shown_aliases()),
             )
         )
     return "".join(f"{line}\n" for line in columns(rows))
