@@ -1,10 +1,15 @@
-"""A YAML emitter that writes scalars as Go's yaml.v2 does. PyYAML's emitter differs in three details."""
+"""A YAML emitter that writes texts as Go's yaml.v2 does.
+
+The functions follow emitterc.go. PyYAML's emitter differs in line breaks other than a line feed, in spaces
+and line breaks at the end of a text, and in characters that it does not escape.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from yaml.emitter import Emitter
+from yaml.emitter import Emitter, ScalarAnalysis
 
 _LONGEST_KEY = 128
 _ESCAPES = {
@@ -13,8 +18,19 @@ _ESCAPES = {
 }  # fmt: skip
 
 
+_BREAKS = "\r\n\x85\u2028\u2029"
+_SPECIAL = re.compile("[^\n -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]")
+#: texts that are not plain: they begin with an indicator, or contain ``: `` or a comment
+_INDICATORS = re.compile(
+    r"""---|\.\.\.|[#,\[\]{}&*!|>'"%@`]|[?-](?:[ \t]|\Z)|.*(?::(?:[ \t]|\Z)|[ \t]#)""",
+    re.DOTALL,
+)
+_FLOW_INDICATORS = re.compile(r"[,?:\[\]{}]")
+_BREAK_SPACE, _SPACE_BREAK = re.compile(f"[{_BREAKS}] "), re.compile(f" [{_BREAKS}]")
+
+
 class GoEmitter(Emitter):
-    """The emitter of yaml.v2: keys can be empty, and characters above U+FFFF are escaped."""
+    """The emitter of yaml.v2."""
 
     def check_simple_key(self) -> bool:
         """Return whether a key needs no ``?`` in front of it, because it is a scalar of one line."""
@@ -25,18 +41,78 @@ class GoEmitter(Emitter):
         return not self.analysis.multiline and len(event.value.encode("utf-8", "replace")) <= _LONGEST_KEY
 
     def analyze_scalar(self, scalar: str) -> Any:
-        analysis = super().analyze_scalar(scalar)
-        if any(character > "\uffff" for character in scalar):
-            analysis.allow_flow_plain = analysis.allow_block_plain = False
-            analysis.allow_single_quoted = analysis.allow_block = False
-        return analysis
+        if not scalar:
+            return super().analyze_scalar(scalar)
+        special = _SPECIAL.search(scalar) is not None or _SPACE_BREAK.search(scalar) is not None
+        around = {scalar[0], scalar[-1]}
+        quoted = not special and not _BREAK_SPACE.search(scalar)
+        multiline = not set(_BREAKS).isdisjoint(scalar)
+        plain = quoted and not multiline and " " not in around and not _INDICATORS.match(scalar)
+        return ScalarAnalysis(
+            scalar=scalar,
+            empty=False,
+            multiline=multiline,
+            allow_flow_plain=plain and not _FLOW_INDICATORS.search(scalar),
+            allow_block_plain=plain,
+            allow_single_quoted=quoted,
+            allow_double_quoted=True,
+            allow_block=not special and scalar[-1] != " ",
+        )
+
+    def write_indent(self) -> None:
+        super().write_indent()
+        self.whitespace = self.indention = True
+
+    def write_single_quoted(self, text: str, split: bool = True) -> None:
+        """Write a text in single quotes. A line can only break at a single space after column 80."""
+        self.write_indicator("'", True)
+        after_space = after_break = False
+        for index, character in enumerate(text):
+            if character == " ":
+                can_break = split and not after_space and 0 < index < len(text) - 1
+                if can_break and self.column > self.best_width and text[index + 1] != " ":
+                    self.write_indent()
+                else:
+                    self._put(character)
+                after_space = True
+            elif character in _BREAKS:
+                if not after_break and character == "\n":
+                    self._put_break(character)
+                self._put_break(character)
+                self.indention = after_break = True
+            else:
+                if after_break:
+                    self.write_indent()
+                self._put("''" if character == "'" else character)
+                self.indention = after_space = after_break = False
+        self.write_indicator("'", False)
+        self.indention = False
+
+    def write_literal(self, text: str) -> None:
+        """Write a text as a block. Unlike PyYAML, do not mark the end of the document after it."""
+        self.write_indicator(f"|{self.determine_block_hints(text)}", True)
+        self.write_line_break()
+        after_break = True
+        for character in text:
+            if character in _BREAKS:
+                self._put_break(character)
+                self.indention = after_break = True
+            else:
+                if after_break:
+                    self.write_indent()
+                self._put(character)
+                self.indention = after_break = False
 
     def write_double_quoted(self, text: str, split: bool = True) -> None:
-        """Write a text in double quotes. A line can only break at a space after column 80."""
+        """Write a text in double quotes. A line can only break at a space after column 80.
+
+        If the text begins with U+FEFF, yaml.v2 escapes every character.
+        """
         self.write_indicator('"', True)
+        escapes_all = text.startswith("\ufeff")
         after_space = False
         for index, character in enumerate(text):
-            is_space = character == " "
+            is_space = character == " " and not escapes_all
             can_break = split and is_space and not after_space and 0 < index < len(text) - 1
             if can_break and self.column > self.best_width:
                 self.write_indent()
@@ -44,7 +120,7 @@ class GoEmitter(Emitter):
                     self._put("\\")
                 after_space = True
                 continue
-            self._put(character if _is_printable(character) else _escaped(character))
+            self._put(character if _is_printable(character) and not escapes_all else _escaped(character))
             after_space = is_space
         self.write_indicator('"', False)
 
@@ -52,11 +128,13 @@ class GoEmitter(Emitter):
         self.column += len(text)
         self.stream.write(text)
 
+    def _put_break(self, text: str) -> None:
+        self.column = 0
+        self.stream.write(text)
+
 
 def _is_printable(character: str) -> bool:
-    return character not in _ESCAPES.keys() - {"\xa0"} and (
-        " " <= character <= "~" or "\xa0" <= character <= "\ud7ff" or "\ue000" <= character <= "\ufffd"
-    ) and character != "\ufeff"  # fmt: skip
+    return character not in _ESCAPES.keys() - {"\xa0"} and not _SPECIAL.match(character)
 
 
 def _escaped(character: str) -> str:

@@ -98,7 +98,7 @@ def _events(value: Any) -> Iterator[Event]:
             yield from _events(item)
         yield SequenceEndEvent()
     elif isinstance(value, str):
-        text = isinstance(resolved(value, "", "v2"), str) and value != "<<"
+        text = isinstance(resolved(value, "", "v2"), str)  # yaml.v2 does not quote "<<"
         plain = text and not re.fullmatch(_BASE_60, value)
         style = "|" if "\n" in value else None if plain else '"'
         yield ScalarEvent(None, None, (plain, True), value, style=style)

@@ -16,6 +16,7 @@ from yaml.events import (
 )
 
 from templater.definitions.go_emitter import GoEmitter
+from templater.definitions.metadata_text import _events
 
 LONG = "\a" + "x" * 85
 SHOWN = '"\\a' + "x" * 85
@@ -77,3 +78,35 @@ def test_a_key_needs_a_question_mark_unless_it_is_a_short_text_of_one_line(key, 
     ):  # fmt: skip
         emitter.emit(event)
     assert stream.getvalue() == written
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "written"),
+    [
+        ("k", "1e3\u2029", "k: '1e3\u2029'"),
+        ("k", "\u2028\u2028", "k: '\u2028\u2028'"),
+        ("k", "\u2028a\u2028b", "k: '\u2028  a\u2028  b'"),
+        ("\u2028", "a", "? '\u2028'\n: a"),
+        ("k", "a\x85", 'k: "a\\N"'),
+        ("k", "\x85\n---\n@", 'k: "\\N\\n---\\n@"'),
+        ("@\r", "a", '? "@\\r"\n: a'),
+        ("k", "\ufeff-0 é", 'k: "\\uFEFF\\x2D\\x30\\x20\\xE9"'),
+        ("k", "\n", "k: |2+\n"),
+        ("k", "a\n\n", "k: |+\n  a\n"),
+        ("k", "a\u2028\nb", "k: |-\n  a\u2028\n  b"),
+        ("k", "a:\u2028", "k: 'a:\u2028'"),
+        ("k", "<<", "k: <<"),
+        ("k", "a'b: c", "k: 'a''b: c'"),
+    ],
+)
+def test_line_breaks_and_special_characters_are_written_as_by_the_go_package(key, value, written):
+    """The texts come from yaml.v2 2.4.0, which gave the same texts for 40,000 random keys and values."""
+    stream = io.StringIO()
+    emitter = GoEmitter(stream, allow_unicode=True)
+    events = list(_events({key: value}))
+    for event in (
+        StreamStartEvent(), DocumentStartEvent(explicit=False), *events, DocumentEndEvent(explicit=False),
+        StreamEndEvent(),
+    ):  # fmt: skip
+        emitter.emit(event)
+    assert stream.getvalue() == f"{written}\n"

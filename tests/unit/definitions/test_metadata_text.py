@@ -10,7 +10,7 @@ from templater.definitions.metadata_text import _events
     [
         ("a", None),
         ("", '"'),
-        ("<<", '"'),
+        ("<<", None),
         ("yes", '"'),
         ("1", '"'),
         ("~", '"'),
