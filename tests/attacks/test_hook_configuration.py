@@ -16,7 +16,6 @@ from templater.planning.plan_image import plan
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.writing.apply_plan import apply
 from templater.writing.deferred_signals import with_signals_deferred
-from templater.writing.recovery import Search
 from templater.writing.staged_file import StagedFile
 
 pytestmark = pytest.mark.usefixtures("restored_process")
@@ -142,9 +141,9 @@ def test_a_time_limit_signal_does_not_interrupt_a_rollback(
             raise OSError(5, "Input/output error")
         commit(target)
 
-    def alarmed(target: StagedFile, search: Search) -> None:
+    def alarmed(target: StagedFile) -> None:
         os.kill(os.getpid(), number)
-        put_back(target, search)
+        put_back(target)
 
     monkeypatch.setattr(StagedFile, "commit", failing)
     monkeypatch.setattr(StagedFile, "put_back", alarmed)

@@ -1102,12 +1102,14 @@ def test_an_invalid_age_is_refused_with_examples(text):
 def test_the_table_of_a_stream_has_one_line_for_each_image():
     image = SimpleNamespace(
         product="p\n", version="v", type=VIRTUAL_MACHINE, size=2048, fingerprint="f" * 64,
-        clients=("incus-6.0", "incus-7", "lxd"), aliases=("a\n", "b"),
+        clients=("incus-6.0", "incus-7", "lxd"), shown_aliases=lambda: ["a\n", "b (random)"],
     )  # fmt: skip
-    other = SimpleNamespace(**{**image.__dict__, "type": "container", "clients": ("lxd",), "aliases": ()})
+    other = SimpleNamespace(
+        **{**image.__dict__, "type": "container", "clients": ("lxd",), "shown_aliases": list}
+    )
     assert [line.split() for line in streams_list.table([image, other]).splitlines()] == [
         ["PRODUCT", "VERSION", "TYPE", "SIZE", "FINGERPRINT", "CLIENTS", "ALIASES"],
-        ["p\\n", "v", "vm", "2.0", "KiB", "f" * 12, "incus+lxd", "a\\n", "b"],
+        ["p\\n", "v", "vm", "2.0", "KiB", "f" * 12, "incus+lxd", "a\\n", "b", "(random)"],
         ["p\\n", "v", "container", "2.0", "KiB", "f" * 12, "lxd"],
     ]
 

@@ -257,7 +257,7 @@ def image(fingerprint=HASH, files=("m",), aliases=(), kind="container", arch="am
     product = Product(name, os="tiny", release="1", arch=arch)
     parts = tuple(Item(path=path, sha256=sha256, size=3) for path in files)
     return SimpleNamespace(
-        fingerprint=fingerprint, files=parts, aliases=aliases, type=kind, product=product,
+        fingerprint=fingerprint, files=parts, aliases=aliases, random=(), type=kind, product=product,
         architecture={"amd64": "x86_64"}.get(arch, arch), version=Version("v1"),
         metadata=parts[0], root=parts[1] if len(parts) > 1 else None,
     )  # fmt: skip
