@@ -40,6 +40,20 @@ class Chunk(NamedTuple):
     kind: str = ""
 
 
+class Continuation(NamedTuple):
+    """The first part of a line, and the index of the last line that its value spans.
+
+    Empty lines between the lines of a value belong to the value.
+    """
+
+    first: Part
+    last: int
+
+    def continues(self, part: Part) -> bool:
+        """Return whether the line continues a part of the previous line that is not empty."""
+        return self.first[1:] == part[1:]
+
+
 Row = list[Chunk]
 
 
@@ -90,6 +104,7 @@ def line_rows(lines: Sequence[Line]) -> Iterator[Row]:
     margin = f"{'':{width}} {'':{width}} | "
     because: tuple[Origin, ...] = ()
     last: Part | None = None
+    following = continuations(lines)
     for index, line in enumerate(lines):
         printed = [part for part in line.parts if part.kind != NOTHING]
         base = printed[0].because if printed else because
@@ -105,7 +120,9 @@ def line_rows(lines: Sequence[Line]) -> Iterator[Row]:
             more = part.because[len(base) :] if part.because[: len(base)] == base else part.because
             continued = last is not None and is_continued(last, part)
             if part.kind != NOTHING and not continued and (more or part.kind == VALUE):
-                yield marker(margin, column, chunk, part, more, extent(lines[index:], part))
+                below = following[index]
+                count = below.last - index + 1 if below is not None and below.continues(part) else 1
+                yield marker(margin, column, chunk, part, more, count)
             column += len(chunk.text)
             last = part
         for part in line.parts:
@@ -123,14 +140,17 @@ def is_continued(before: Part, part: Part) -> bool:
     return before[1:] == part[1:] if part.kind == VALUE else before[3:] == part[3:]
 
 
-def extent(lines: Sequence[Line], part: Part) -> int:
-    """Return the number of lines that a value spans, from its first line. Middle lines may be empty."""
-    count = 1
-    for number, line in enumerate(lines[1:], 2):
-        if line.parts and line.parts[0][1:] != part[1:]:
-            break
-        count = number if line.parts else count
-    return count
+def continuations(lines: Sequence[Line]) -> list[Continuation | None]:
+    """Return for each line the value that begins the next line that is not empty, or None after the last one."""
+    found: list[Continuation | None] = []
+    below: Continuation | None = None
+    for index in range(len(lines) - 1, -1, -1):
+        found.append(below)
+        if lines[index].parts:
+            first = lines[index].parts[0]
+            last = below.last if below is not None and below.continues(first) else index
+            below = Continuation(first, last)
+    return found[::-1]
 
 
 def marker(margin: str, column: int, chunk: Chunk, part: Part, more: Sequence[Origin], lines: int) -> Row:

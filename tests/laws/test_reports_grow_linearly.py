@@ -1,0 +1,45 @@
+"""The time of reports about files and templates grows in proportion to their size."""
+
+import pytest
+
+from templater.model.source import Source
+from templater.rendering.explain import Line, Part
+from templater.rendering.origins import Origin
+from templater.reporting.explanation import line_rows
+from tests.laws.growth import Subject, check
+
+NAME, TRIGGER = Origin("instance.name", "daemon"), Origin("trigger", "daemon")
+
+
+def value(text: str, origin: Origin) -> Part:
+    return Part(text, 1, 1, "value", (origin,), ())
+
+
+def rows_of(*lines: "tuple[Part, ...]") -> Subject:
+    """Return a subject that explains a text of n lines, which consists of the given lines in turn."""
+
+    def subject(n):
+        every = [Line(number + 1, 1, lines[number % len(lines)]) for number in range(n)]
+        return lambda: list(line_rows(every))
+
+    return subject
+
+
+def values_above_empty_lines(n):
+    lines = [Line(1, 1, (value("c1", NAME), value("create", TRIGGER)) * n)]
+    lines += [Line(number, 1, ()) for number in range(2, 2 * n)]
+    return lambda: list(line_rows(lines))
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        values_above_empty_lines,
+        rows_of((value("c1", NAME),)),
+        rows_of((value("c1", NAME), value("create", TRIGGER))),
+        rows_of((value("c1", NAME),), ()),
+        rows_of((value("c1", NAME),), (value("create", TRIGGER),)),
+    ],
+)
+def test_the_time_to_explain_a_file_grows_in_proportion_to_its_lines(subject):
+    check(subject, start=500, largest=32_000)
