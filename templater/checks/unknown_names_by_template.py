@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..model.source import Span
+from ..rendering.unknown_names import UnknownName as UnknownPart
 from ..rendering.unknown_names import check as check_read
+from ..rendering.unknown_names import grouped, span_of
 from .authored_image import AuthoredImage, Template
 
 
@@ -31,13 +33,14 @@ class UnknownName(NamedTuple):
 def mistakes(image: AuthoredImage) -> Iterator[UnknownName]:
     """Yield each unknown name once for each template that reads it."""
     for template in image.parsed:
-        names: dict[str, UnknownName] = {}
-        for read in template.reads:
-            for found in check_read(read, None):
-                earlier = names.get(found.name)
-                spans = (*(earlier.spans if earlier is not None else ()), _shorter(found.span))
-                names[found.name] = UnknownName(template, found.name, spans, found.message, found.hint)
-        yield from names.values()
+        names: dict[str, tuple[UnknownPart, list[Span]]] = {}
+        for same in grouped(template.reads):
+            for found in check_read(same[0], None):
+                _, spans = names.setdefault(found.name, (found, []))
+                spans += (_shorter(span_of(read, found.part)) for read in same)
+        for name, (found, spans) in names.items():
+            spans.sort(key=lambda span: (span.source.name, span.start))
+            yield UnknownName(template, name, tuple(spans), found.message, found.hint)
 
 
 def _shorter(span: Span) -> Span:

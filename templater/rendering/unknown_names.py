@@ -4,7 +4,7 @@ Nearly all names that no host provides are typing mistakes. pongo2 renders such 
 an error.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from ..model.errors import TemplaterError
@@ -24,15 +24,22 @@ MEMBERS = {
     "forloop": LOOP_FIELDS,
     "pongo2": ("version",),
 }
+#: the maximum number of characters in the arguments that a hint repeats
+_LONGEST_CALL = 200
 
 
 class UnknownName(NamedTuple):
-    """A name that renders as empty text. ``span`` is the position of the unknown part. ``hint`` may be ""."""
+    """A name that renders as empty text. ``hint`` may be "".
+
+    ``part`` is the index of the unknown part in the path of the read, or None if the whole path is unknown.
+    ``span`` is the position of the unknown part.
+    """
 
     name: str
     span: Span
     message: str
     hint: str
+    part: int | None
 
 
 def unknown_names(
@@ -49,10 +56,18 @@ def unknown_names(
     except TemplaterError:
         return ()
     found: dict[str, UnknownName] = {}
-    for read in reads:
-        for unknown in check(read, properties):
+    for same in grouped(reads):
+        for unknown in check(same[0], properties):
             found.setdefault(unknown.name, unknown)
     return tuple(found.values())
+
+
+def grouped(reads: Iterable[Read]) -> Iterable[list[Read]]:
+    """Group reads of the same name, because `check` finds the same mistakes in all reads of a group."""
+    found: dict[tuple[tuple[str, ...], str | None], list[Read]] = {}
+    for read in reads:
+        found.setdefault((read.path, read.key), []).append(read)
+    return found.values()
 
 
 def parsed_reads(source: Source, dialect: str) -> tuple[Read, ...]:
@@ -67,35 +82,42 @@ def check(read: Read, properties: Collection[str] | None) -> Iterator[UnknownNam
         field = "name" if root == "hostname" else root
         known = field in INSTANCE_FIELDS
         hint = f"did you mean 'instance.{field}'?" if known else did_you_mean(root, sorted(DAEMON_NAMES))
-        yield unknown(root, read.spans[0], f"no host provides '{printable(root)}'", hint)
+        yield unknown(root, read, 0, f"no host provides '{printable(root)}'", hint)
         return
     if len(read.path) < 2:
         return
-    name, span = ".".join(read.path[:2]), read.spans[1]
+    name = ".".join(read.path[:2])
     if root == "config" and read.key is None:
         key = ".".join(read.path[1:])
         dotted = key if "." in key else f"user.{key}"
         hint = f'dots are part of a configuration key: write config_get("{dotted}", "")'
         if key == "get" and (arguments := called_with(read.span)):
             hint = f"'config' has no functions: write config_get({arguments})"
-        yield unknown(read.name, read.span, f"no host provides '{printable(read.name)}'", hint)
+        yield unknown(read.name, read, None, f"no host provides '{printable(read.name)}'", hint)
     members = properties if root == "properties" else MEMBERS.get(root)
     if members is not None and read.path[1] not in members:
         hint = did_you_mean(read.path[1], sorted(members))
-        yield unknown(name, span, f"no host provides '{printable(name)}'", hint)
+        yield unknown(name, read, 1, f"no host provides '{printable(name)}'", hint)
 
 
 def called_with(span: Span) -> str:
     """Return the text of the arguments of a call after a span, or "" if no call follows.
 
     A hint suggests a call of ``config_get`` with these arguments. ``config_get`` needs two arguments. If the
-    template's call has only one argument, add an empty default.
+    template's call has only one argument, add an empty default. A call with longer arguments than a hint can
+    show counts as no call.
     """
-    arguments, end, _ = span.source.text[span.end :].partition("\n")[0].partition(")")
+    text = span.source.text[span.end : span.end + _LONGEST_CALL]
+    arguments, end, _ = text.partition("\n")[0].partition(")")
     if not end or arguments[:1] != "(" or not arguments[1:].strip():
         return ""
     return arguments[1:] if "," in arguments else f'{arguments[1:]}, ""'
 
 
-def unknown(name: str, span: Span, message: str, hint: str) -> UnknownName:
-    return UnknownName(name, span, message, printable(hint))
+def unknown(name: str, read: Read, part: int | None, message: str, hint: str) -> UnknownName:
+    return UnknownName(name, span_of(read, part), message, printable(hint), part)
+
+
+def span_of(read: Read, part: int | None) -> Span:
+    """Return the position of one part of a read, or of the whole read if ``part`` is None."""
+    return read.span if part is None else read.spans[part]

@@ -2,10 +2,13 @@
 
 import pytest
 
+from templater.checks.unknown_names_by_template import mistakes
 from templater.model.source import Source
 from templater.rendering.explain import Line, Part
 from templater.rendering.origins import Origin
+from templater.rendering.unknown_names import called_with, parsed_reads, unknown_names
 from templater.reporting.explanation import line_rows
+from tests.checks.authoring.authoring_builders import file
 from tests.laws.growth import Subject, check
 
 NAME, TRIGGER = Origin("instance.name", "daemon"), Origin("trigger", "daemon")
@@ -31,6 +34,7 @@ def values_above_empty_lines(n):
     return lambda: list(line_rows(lines))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "subject",
     [
@@ -43,3 +47,21 @@ def values_above_empty_lines(n):
 )
 def test_the_time_to_explain_a_file_grows_in_proportion_to_its_lines(subject):
     check(subject, start=500, largest=32_000)
+
+
+READS = ["config.get", 'config.get("user.a")', "config.user.a", "instance.nmae", "nmae"]
+
+
+@pytest.mark.parametrize("read", READS)
+def test_the_time_to_find_unknown_names_grows_in_proportion_to_the_template(read):
+    def warnings(n):
+        reads = parsed_reads(Source("t", f"{{{{ {read} }}}}" * n + "x" * 1000 * n), "v6")
+        return lambda: unknown_names(reads, "v6")
+
+    def findings(n):
+        image = file("/etc/a", f"{{{{ {read} }}}}" * n + "x" * 1000 * n)
+        assert image.parsed
+        return lambda: [called_with(span) for found in mistakes(image) for span in found.spans]
+
+    check(warnings, largest=2000)
+    check(findings, largest=2000)

@@ -63,6 +63,12 @@ def test_a_config_get_call_written_with_a_dot_gets_a_suggestion_of_the_correct_c
     assert found(text, "v6") == [("config.get", "t.tpl:1:4", f"'config' has no functions: write {call}")]
 
 
+def test_a_call_with_very_long_arguments_gets_a_general_suggestion():
+    hint = 'dots are part of a configuration key: write config_get("user.get", "")'
+    text = '{{ config.get("user.x", "' + "x" * 300 + '") }}'
+    assert found(text, "v6") == [("config.get", "t.tpl:1:4", hint)]
+
+
 @pytest.mark.parametrize(("name", "field"), [("name", "name"), ("type", "type"), ("hostname", "name")])
 def test_an_instance_field_without_its_prefix_gets_a_suggestion_of_the_full_name(name, field):
     assert [hint for _, _, hint in found(f"{{{{ {name} }}}}")] == [f"did you mean 'instance.{field}'?"]
