@@ -1,7 +1,8 @@
 """Source texts, and positions in these texts."""
 
-#: The size of a block in characters. A source stores the number of lines before each block.
-#: Storing the position of each line would need more memory.
+#: The size of a block in characters. For each block, a source stores the number of lines before the block,
+#: and the start of the line in which the block begins. Storing the position of each line would need more
+#: memory.
 _STRIDE = 4096
 
 
@@ -17,26 +18,40 @@ class Source:
     def __init__(self, name: str, text: "str | bytes") -> None:
         self.name = name
         self.text = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
-        #: the number of newlines before each block; computed on first use
-        self._lines: list[int] | None = None
+        #: for each block: the number of newlines before it, and the start of its first line; computed on first use
+        self._lines: list[tuple[int, int]] | None = None
 
     def span(self, start: int, end: "int | None" = None) -> "Span":
         """Return the span from ``start`` to ``end`` (exclusive). The default is one character."""
         return Span(self, start, start + 1 if end is None else end)
 
     def line_at(self, position: int) -> int:
-        """Return the 1-based line number of the character at ``position``.
+        """Return the 1-based line number of the character at ``position``."""
+        block, (count, _) = self._block(position)
+        return count + self.text.count("\n", block, position) + 1
 
-        The number of lines before each block is stored, because a file may have 100,000 spans.
+    def line_start(self, position: int) -> int:
+        """Return the position at which the line of the character at ``position`` starts."""
+        block, (_, start) = self._block(position)
+        newline = self.text.rfind("\n", block, position)
+        return start if newline < 0 else newline + 1
+
+    def _block(self, position: int) -> "tuple[int, tuple[int, int]]":
+        """Return the start of the block of a position, and the stored numbers of the block.
+
+        The numbers are stored, because a file may have 100,000 spans, and all of them may be in one long line.
         """
-        lines = self._lines
+        lines, text = self._lines, self.text
         if lines is None:
-            lines = [0]
-            for start in range(0, len(self.text), _STRIDE):
-                lines.append(lines[-1] + self.text.count("\n", start, start + _STRIDE))
+            lines = [(0, 0)]
+            for start in range(0, len(text), _STRIDE):
+                count, begins = lines[-1]
+                newline = text.rfind("\n", start, start + _STRIDE)
+                count += text.count("\n", start, start + _STRIDE)
+                lines.append((count, begins if newline < 0 else newline + 1))
             self._lines = lines  # assign the list only when complete, because other threads may read it
-        counted = min(position, len(self.text)) // _STRIDE
-        return lines[counted] + self.text.count("\n", counted * _STRIDE, position) + 1
+        number = min(position, len(text)) // _STRIDE
+        return number * _STRIDE, lines[number]
 
     def origin(self, span: "Span") -> "Span":
         """Return the span that messages show for a span of this source.
@@ -70,7 +85,7 @@ class Span:
 
     @property
     def column(self) -> int:
-        return self.start - (self.source.text.rfind("\n", 0, self.start) + 1) + 1
+        return self.start - self.source.line_start(self.start) + 1
 
     @property
     def place(self) -> str:
@@ -96,15 +111,17 @@ class Span:
         if origin is not self:
             return origin.excerpt(width)
         text = self.source.text
-        line_start = text.rfind("\n", 0, self.start) + 1
-        line_end = text.find("\n", self.start)
-        line_end = len(text) if line_end < 0 else line_end
+        line_start = self.source.line_start(self.start)
+        # Only the next characters can be shown.
+        last = min(len(text), self.start + width)
+        line_end = text.find("\n", self.start, last)
+        line_end = last if line_end < 0 else line_end
         column = self.start - line_start
         length = max(1, min(self.end, line_end) - self.start)
-        line = text[line_start:line_end]
-        if len(line) > width:
+        if line_end - line_start > width:
             cut = max(0, column - width // 2)
-            line, column = line[cut : cut + width], column - cut
+            line_start, column = line_start + cut, column - cut
+        line = text[line_start : min(line_end, line_start + width)]
         number = str(self.line)
         shown = printable(line)
         pad = len(printable(line[:column]))

@@ -109,6 +109,7 @@ def lines_of(pieces: Sequence[Piece], source: Source, origins: Origins) -> Itera
     """Yield the lines of the text that ``pieces`` form. A piece of several lines has a part in each line."""
     number, begins = 1, 1  # a line of the output, and the line of the template in which that line begins
     parts: list[Part] = []
+    places: dict[int, tuple[int, int]] = {}  # a loop prints the same sites many times
     for piece in pieces:
         offset, is_text = max(piece.site.start, 0), piece.site.kind == TEXT
         kind = VALUE if piece.site.kind == trace.CAPTURED else piece.site.kind
@@ -123,8 +124,10 @@ def lines_of(pieces: Sequence[Piece], source: Source, origins: Origins) -> Itera
             # The line end becomes a separate part if it depends on other values than the rest of the line.
             is_end = index < len(texts) - 1 and (parts[-1][4:] if parts else ((), ())) != (values, because)
             if text or not (piece.text or is_text) or (is_end and (values or because)):
-                span = source.span(offset, offset)
-                parts.append(Part(text, span.line, span.column, kind, values, because))
+                if offset not in places:
+                    span = source.span(offset, offset)
+                    places[offset] = span.line, span.column
+                parts.append(Part(text, *places[offset], kind, values, because))
             offset += len(text) + 1 if is_text else 0
     if parts:
         yield Line(number, parts[0].line, tuple(parts))

@@ -3,9 +3,12 @@
 import pytest
 
 from templater.checks.unknown_names_by_template import mistakes
+from templater.model.instance import Instance
+from templater.model.metadata import Metadata, Rule
 from templater.model.source import Source
-from templater.rendering.explain import Line, Part
-from templater.rendering.origins import Origin
+from templater.pongo2.trace_recorder import VALUE, Piece, Site
+from templater.rendering.explain import Line, Part, lines_of
+from templater.rendering.origins import Layers, Origin, Origins
 from templater.rendering.unknown_names import called_with, parsed_reads, unknown_names
 from templater.reporting.explanation import line_rows
 from tests.checks.authoring.authoring_builders import file
@@ -52,6 +55,7 @@ def test_the_time_to_explain_a_file_grows_in_proportion_to_its_lines(subject):
 READS = ["config.get", 'config.get("user.a")', "config.user.a", "instance.nmae", "nmae"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", READS)
 def test_the_time_to_find_unknown_names_grows_in_proportion_to_the_template(read):
     def warnings(n):
@@ -65,3 +69,28 @@ def test_the_time_to_find_unknown_names_grows_in_proportion_to_the_template(read
 
     check(warnings, largest=2000)
     check(findings, largest=2000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("character", ["x", "\u0a0a"])
+@pytest.mark.parametrize("newline", ["", "\n"])
+def test_the_time_to_show_many_places_of_a_text_grows_in_proportion_to_the_text(character, newline):
+    def places(n):
+        source = Source("t", (character * 199 + (newline or character)) * n)
+        return lambda: [
+            (span.place, span.excerpt()) for span in map(source.span, range(0, len(source.text), 200))
+        ]
+
+    check(places, start=500, largest=16_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("character", ["x", "\u0a0a"])
+def test_the_time_to_find_the_lines_of_a_render_grows_in_proportion_to_the_template(character):
+    def lines(n):
+        source = Source("t", character * 200 * n)
+        pieces = [Piece("a", Site(len(source.text) - 1, VALUE), (), ())] * n
+        return lambda: list(lines_of(pieces, source, origins))
+
+    origins = Origins(Layers(Instance("c1"), Instance("c1"), Metadata()), Rule("/a", "t"))
+    check(lines, start=500, largest=16_000)

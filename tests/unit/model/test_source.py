@@ -29,3 +29,15 @@ def test_printed_text_keeps_line_endings_and_tabs_but_escapes_other_control_char
 )
 def test_an_excerpt_shows_part_of_a_line_and_marks_the_span_with_carets(text, start, end, width, excerpt):
     assert Source("t", text).span(start, end).excerpt(width) == excerpt
+
+
+@pytest.mark.parametrize("newline", [1, 2, 100, 4095, 4096, 4097, 5000, 20_000])
+def test_lines_and_columns_are_those_of_the_text_before_a_position(newline):
+    text = ("x" * (newline - 1) + "\n") * (20_000 // newline) + "\u0a0a" * 9000
+    source = Source("t", text)
+    for start in (*range(0, 29_000, 509), 4095, 4096, 4097, 8191, 8192, 8193, 20_000, len(text), len(text) + 1):
+        before = text[:start]
+        span = source.span(start)
+        line_start = before.rfind("\n") + 1
+        assert (span.line, span.column) == (before.count("\n") + 1, start - line_start + 1)
+        assert source.line_start(start) == line_start
