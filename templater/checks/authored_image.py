@@ -120,7 +120,7 @@ class AuthoredImage(ScannedImage):
         """A dict from the name of each readable template to the rules that use the template."""
         found: dict[str, list[Rule]] = {}
         for rule in self.rules:
-            if self.source(rule) is not None:
+            if self.has_source(rule):
                 found.setdefault(rule.template, []).append(rule)
         return {name: tuple(rules) for name, rules in found.items()}
 

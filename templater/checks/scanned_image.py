@@ -171,7 +171,21 @@ class ScannedImage:
         """
         if span is None or (self.stored is not None and span.source.name == self.stored.name):
             return span
-        return Source(f"{self.name}/{span.source.name}", span.source.text).span(span.start, span.end)
+        name = f"{self.name}/{span.source.name}"
+        source = self._placed.get(name)
+        if source is None or source.text is not span.source.text:
+            source = self._placed[name] = Source(name, span.source.text)
+        return source.span(span.start, span.end)
+
+    @cached_property
+    def _placed(self) -> dict[str, Source]:
+        """The sources that ``placed`` has made, by name. Many rules can have the same template."""
+        return {}
+
+    @cached_property
+    def _sources(self) -> dict[str, Source]:
+        """The sources that ``source`` has returned, by the names of templates."""
+        return {}
 
     def rendering_limits(self, default: Limits) -> Limits:
         """Return the limits for a check that renders templates.
@@ -186,10 +200,17 @@ class ScannedImage:
 
     def source(self, rule: Rule) -> Source | None:
         """Return the text of a rule's template, or None if the template is missing or unreadable."""
-        file = self.templates.get(rule.template)
-        if file is None or file.data is None:
+        if not self.has_source(rule):
             return None
-        return file.source(f"{self.name}/templates/{rule.template}")
+        name = rule.template
+        if name not in self._sources:
+            self._sources[name] = self.templates[name].source(f"{self.name}/templates/{name}")
+        return self._sources[name]
+
+    def has_source(self, rule: Rule) -> bool:
+        """Return whether the template of a rule exists and is readable."""
+        file = self.templates.get(rule.template)
+        return file is not None and file.data is not None
 
     @cached_property
     def _spent(self) -> list[float]:

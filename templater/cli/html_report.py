@@ -223,6 +223,7 @@ def column(
         name: file.source(f"templates/{name}") for name, file in templates.items() if file.data is not None
     }
     explainers: list[Explainer] = []
+    names: dict[str, Collection[Name] | None] = {}  # the names that each template reads
 
     def explainer() -> Explainer:
         if not explainers:
@@ -238,12 +239,14 @@ def column(
             return None
 
     def reads(change: Change) -> Collection[Name] | None:
-        source = sources.get(change.rule.template)
-        try:
-            explainer().options.check_time()
-        except TemplaterError:
-            return None
-        return None if source is None else names_read(source, own.dialect)
+        template = change.rule.template
+        if template not in names and template in sources:
+            try:
+                explainer().options.check_time()
+            except TemplaterError:
+                return None
+            names[template] = names_read(sources[template], own.dialect)
+        return names.get(template)
 
     return Column(own.host.name, triggers, plan, explain, reads, sources, side)
 

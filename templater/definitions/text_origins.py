@@ -82,8 +82,8 @@ class GeneratedTemplate(TemplateFile):
         super().__init__(Entry(FILE, 0o644, size=len(data)), data)
         self.pieces = pieces
 
-    def source(self, name: str) -> Source:
-        return GeneratedSource(name, self.data or b"", self.pieces)
+    def make_source(self, name: str, text: str | bytes) -> Source:
+        return GeneratedSource(name, text, self.pieces)
 
 
 class BlockLines:

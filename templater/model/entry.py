@@ -89,17 +89,22 @@ class TemplateFile:
     def source(self, name: str) -> "Source":
         """Return the text of a readable file. ``name`` is its path for messages.
 
-        All sources of this file that exist at the same time share one decoded text, because the text can need
-        four times the memory of the data.
+        While the last source exists, it is returned again if it has the same name. Otherwise, the new source
+        shares its decoded text, because the text can need four times the memory of the data.
         """
         from _weakref import ref
 
-        from .source import Source
-
         last = self._source()
-        made = Source(name, (self.data or b"") if last is None else last.text)
+        if last is not None and last.name == name:
+            return last
+        made = self.make_source(name, (self.data or b"") if last is None else last.text)
         self._source = ref(made)
         return made
+
+    def make_source(self, name: str, text: "str | bytes") -> "Source":
+        from .source import Source
+
+        return Source(name, text)
 
 
 class Resolved:

@@ -78,6 +78,7 @@ class Explainer:
         self.options = options
         self.contexts = Contexts(layers.made, options.host)
         self.compiled: dict[bytes, TracedTemplate] = {}
+        self.sources: dict[str, Source] = {}
 
     def lines(self, change: Change) -> list[Line] | None:
         """Return the lines of a change's content, or None if they cannot be explained.
@@ -91,7 +92,10 @@ class Explainer:
         if change.content.count(b"\n") >= MAX_LINES:
             return None
         options.check_time()
-        source = file.source(f"templates/{change.rule.template}")
+        name = change.rule.template
+        if name not in self.sources:
+            self.sources[name] = file.source(f"templates/{name}")
+        source = self.sources[name]
         template = self.compiled.get(file.data)
         if template is None:
             template = TracedTemplate(Compilation(source, DIALECTS[options.dialect]))

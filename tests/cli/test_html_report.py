@@ -489,11 +489,28 @@ def test_the_report_stops_searching_for_template_variables_at_the_time_limit(pag
 
     monkeypatch.setattr(explain, "MAX_LINES", 0)
     monkeypatch.setattr(origins, "names_read", slow_reads)
-    rules = {f"/etc/{number}": {"when": ["create"], "template": "a.tpl"} for number in range(40)}
-    image = an_image(tmp_path / "image", rules, {"a.tpl": "{{ instance.name }}\n"})
+    rules = {f"/etc/{number}": {"when": ["create"], "template": f"{number}.tpl"} for number in range(40)}
+    templates = {f"{number}.tpl": f"{number} {{{{ instance.name }}}}\n" for number in range(40)}
+    image = an_image(tmp_path / "image", rules, templates)
     code, text = page("preview", image, "--limit", "time=1")
     assert (code, "/etc/39" in text) == (0, True)
-    assert len(calls) < 30
+    assert 0 < len(calls) < 30
+
+
+def test_the_report_searches_each_template_only_once_for_variables(page, tmp_path, monkeypatch):
+    calls = []
+    real = origins.names_read
+
+    def names_read(source, dialect):
+        calls.append(source.name)
+        return real(source, dialect)
+
+    monkeypatch.setattr(explain, "MAX_LINES", 0)
+    monkeypatch.setattr(origins, "names_read", names_read)
+    rules = {f"/etc/{number}": {"when": ["create"], "template": f"{number % 2}.tpl"} for number in range(10)}
+    templates = {f"{number}.tpl": f"{number} {{{{ instance.name }}}}\n" for number in range(2)}
+    assert page("preview", an_image(tmp_path / "image", rules, templates))[0] == 0
+    assert sorted(calls) == ["templates/0.tpl", "templates/1.tpl"]
 
 
 def test_the_explanations_for_all_hosts_share_one_time_limit(page, tmp_path, monkeypatch):

@@ -3,15 +3,19 @@
 import pytest
 
 from templater.checks.unknown_names_by_template import mistakes
+from templater.checks.run_checks import audit
+from templater.model.hosts import INCUS
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
+from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.pongo2.trace_recorder import VALUE, Piece, Site
-from templater.rendering.explain import Line, Part, lines_of
+from templater.rendering.explain import Explainer, Line, Part, lines_of
 from templater.rendering.origins import Layers, Origin, Origins
+from templater.rendering.render import render
 from templater.rendering.unknown_names import called_with, parsed_reads, unknown_names
 from templater.reporting.explanation import line_rows
-from tests.checks.authoring.authoring_builders import file
+from tests.checks.authoring.authoring_builders import file, image
 from tests.laws.growth import Subject, check
 
 NAME, TRIGGER = Origin("instance.name", "daemon"), Origin("trigger", "daemon")
@@ -63,9 +67,9 @@ def test_the_time_to_find_unknown_names_grows_in_proportion_to_the_template(read
         return lambda: unknown_names(reads, "v6")
 
     def findings(n):
-        image = file("/etc/a", f"{{{{ {read} }}}}" * n + "x" * 1000 * n)
-        assert image.parsed
-        return lambda: [called_with(span) for found in mistakes(image) for span in found.spans]
+        made = file("/etc/a", f"{{{{ {read} }}}}" * n + "x" * 1000 * n)
+        assert made.parsed
+        return lambda: [called_with(span) for found in mistakes(made) for span in found.spans]
 
     check(warnings, largest=2000)
     check(findings, largest=2000)
@@ -94,3 +98,35 @@ def test_the_time_to_find_the_lines_of_a_render_grows_in_proportion_to_the_templ
 
     origins = Origins(Layers(Instance("c1"), Instance("c1"), Metadata()), Rule("/a", "t"))
     check(lines, start=500, largest=16_000)
+
+
+def image_of_one_template(n):
+    """Return an image with n rules that all have one template of 400 · n characters."""
+    entries = (f"/etc/f{number}: {{when: [create], template: t}}" for number in range(n))
+    return image(*entries, t="{#" + "\u0a0a" * 400 * n + "#}x\n")
+
+
+@pytest.mark.slow
+def test_the_time_of_the_checks_grows_in_proportion_to_the_rules_of_one_template():
+    def used(n):
+        made = image_of_one_template(n)
+        return lambda: [made.source(rule) for rules in made.used.values() for rule in rules]
+
+    def all_checks(n):
+        made = image_of_one_template(n)
+        return lambda: audit(made, "authoring")
+
+    check(used, largest=2000)
+    check(all_checks, largest=2000)
+
+
+@pytest.mark.slow
+def test_the_time_to_explain_many_files_of_one_template_grows_in_proportion_to_the_files():
+    def explanations(n):
+        made = image_of_one_template(n)
+        instance, options = Instance("c1"), RenderOptions(INCUS, clock=1.0, seed=1)
+        files = render(made.metadata, made.templates, instance, ("create",), options)
+        explainer = Explainer(made.templates, Layers(instance, instance, made.metadata), options)
+        return lambda: [explainer.lines(file) for file in files]
+
+    check(explanations, largest=2000)

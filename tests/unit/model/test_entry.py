@@ -12,6 +12,14 @@ def test_all_sources_of_one_template_file_share_its_decoded_text():
     assert one.text == "\U0001f600\udcff"
 
 
+def test_a_template_file_returns_its_last_source_again_for_the_same_name():
+    """The source stores the numbers of its lines."""
+    file = TemplateFile(data=b"a\nb")
+    one = file.source("one")
+    assert file.source("one") is one
+    assert file.source("other") is not one
+
+
 def test_a_template_file_frees_the_decoded_text_after_its_last_source_is_deleted():
     file = TemplateFile(data=b"a b")
     assert file.source("one").text == "a b"
