@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ..checks.secret_keys import SecretKeys
@@ -16,9 +17,9 @@ MARK: Final = "[redacted]"
 #: minimum lengths of values and of lines that are redacted; shorter texts also occur by chance
 SHORTEST: Final = 4
 SHORTEST_LINE: Final = 8
-#: maximum number of characters of the image's texts that are searched; later lines are redacted everywhere
-MOST_SEARCHED: Final = 2_000_000_000
-#: Maximum number of characters that are compared with secret lines. Later texts are redacted as a whole.
+#: maximum number of characters of the image's texts in which secret lines are searched
+MOST_SEARCHED: Final = 10_000_000
+#: Maximum number of characters that are compared with secret lines, in the image's texts and in other texts.
 #: A comparison takes about as long as 200 more characters.
 MOST_COMPARED: Final = 500_000_000
 _COMPARISON: Final = 200
@@ -27,25 +28,20 @@ _COMPARISON: Final = 200
 class Redaction(SecretKeys):
     """The secret values of instances. ``public`` has the texts of the image, which everyone may read.
 
-    If ``enabled`` is false, no value is redacted.
+    If ``enabled`` is false, no value is redacted. Values and lines that occur in ``public`` are not redacted.
+    If the search for them takes too long, the rest of ``public`` is ignored.
     """
 
     def __init__(self, instances: Iterable[Instance], public: str = "", *, enabled: bool = True) -> None:
         super().__init__(instances if enabled else ())
-        self.public = public
         self.enabled = enabled
-        self._searched = self._compared = 0
-        lines = {line.strip() for value in self.values for line in value.split("\n")}
-        parts = {line for line in lines if len(line) >= SHORTEST_LINE and not self._is_public(line)}
-        parts |= {value for value in self.values if len(value) >= SHORTEST and not self._is_public(value)}
-        #: the secret parts, by their first SHORTEST characters and then by their length, longest first
-        self._parts: dict[str, dict[int, set[str]]] = {}
-        for part in sorted(parts, key=len, reverse=True):
-            self._parts.setdefault(part[:SHORTEST], {}).setdefault(len(part), set()).add(part)
-        #: the work of one search for all parts with the same first characters
-        self._work = {
-            start: sum(lengths) + _COMPARISON * len(lengths) for start, lengths in self._parts.items()
-        }
+        parts = {value for value in self.values if len(value) >= SHORTEST}
+        lines = (line.strip() for value in self.values for line in value.split("\n"))
+        parts.update(line for line in lines if len(line) >= SHORTEST_LINE)
+        found: set[str] = set()
+        with suppress(TooManyComparisonsError):
+            found.update(part for _, part in Parts(parts).search(public[:MOST_SEARCHED]))
+        self._parts = Parts(parts - found)
 
     def scrub(self, text: str) -> str:
         """Return a text without secret values and their lines.
@@ -56,6 +52,39 @@ class Redaction(SecretKeys):
         shown at all: see ``reads_secret``.
         """
         kept, start, end = [], 0, 0
+        try:
+            for place, part in self._parts.search(text):
+                if place >= end:  # otherwise, the part overlaps an earlier part
+                    kept += [text[start:place], MARK]
+                start = end = max(end, place + len(part))
+        except TooManyComparisonsError:
+            return MARK
+        return "".join([*kept, text[start:]])
+
+
+class TooManyComparisonsError(Exception):
+    """Raised if the searches for secret parts compare more than ``MOST_COMPARED`` characters."""
+
+
+class Parts:
+    """A set of texts, and searches for all of them. All searches together have a limit."""
+
+    def __init__(self, parts: Collection[str]) -> None:
+        #: the texts, by their first SHORTEST characters and then by their length, longest first
+        self._parts: dict[str, dict[int, set[str]]] = {}
+        for part in sorted(parts, key=len, reverse=True):
+            self._parts.setdefault(part[:SHORTEST], {}).setdefault(len(part), set()).add(part)
+        #: the work of one search for all texts with the same first characters
+        self._work = {
+            start: sum(lengths) + _COMPARISON * len(lengths) for start, lengths in self._parts.items()
+        }
+        self._compared = 0
+
+    def search(self, text: str) -> Iterator[tuple[int, str]]:
+        """Yield the position of each occurrence of a part, and the part.
+
+        Raises TooManyComparisonsError.
+        """
         for place in range(len(text) if self._parts else 0):
             beginning = text[place : place + SHORTEST]
             lengths = self._parts.get(beginning)
@@ -63,17 +92,11 @@ class Redaction(SecretKeys):
                 continue
             self._compared += self._work[beginning]
             if self._compared > MOST_COMPARED:
-                return MARK
-            size = next((size for size in lengths if text[place : place + size] in lengths[size]), 0)
-            if size and place >= end:  # otherwise, the part overlaps an earlier part
-                kept += [text[start:place], MARK]
-            if size:
-                start = end = max(end, place + size)
-        return "".join([*kept, text[start:]])
-
-    def _is_public(self, part: str) -> bool:
-        self._searched += len(self.public)
-        return self._searched <= MOST_SEARCHED and part in self.public
+                raise TooManyComparisonsError
+            for size, parts in lengths.items():
+                part = text[place : place + size]
+                if part in parts:
+                    yield place, part
 
 
 def reads_secret(redaction: Redaction, variant: Variant) -> bool:

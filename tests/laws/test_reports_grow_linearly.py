@@ -15,6 +15,7 @@ from templater.rendering.origins import Layers, Origin, Origins
 from templater.rendering.render import render
 from templater.rendering.unknown_names import called_with, parsed_reads, unknown_names
 from templater.reporting.explanation import line_rows
+from templater.web.redaction import Redaction
 from tests.checks.authoring.authoring_builders import file, image
 from tests.laws.growth import Subject, check
 
@@ -130,3 +131,17 @@ def test_the_time_to_explain_many_files_of_one_template_grows_in_proportion_to_t
         return lambda: [explainer.lines(file) for file in files]
 
     check(explanations, largest=2000)
+
+
+@pytest.mark.slow
+def test_the_time_to_search_secret_lines_in_texts_of_an_image_grows_in_proportion_to_both():
+    def redactions(n):
+        lines = (
+            "a" * 64 + "b" + f"{number:024b}".translate({48: "a", 49: "b"}) + "a" * 8
+            for number in range(n // 8)
+        )
+        instance = Instance("c1", config={"user.password": "\n".join(lines)})
+        public = "a" * n + "\n"
+        return lambda: Redaction([instance], public)
+
+    check(redactions, start=2000, largest=32_000)

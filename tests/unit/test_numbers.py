@@ -206,7 +206,7 @@ VALUES = {
     "web.code_view": {"CHUNK": 200},
     "web.instance_form": {"_ROWS": 12, "_LONGEST": 200_000},
     "web.watch_page": {"LINES": 2000, "MOST_COMPARED": 1_048_576},
-    "web.redaction": {"SHORTEST": 4, "SHORTEST_LINE": 8, "MOST_SEARCHED": 2_000_000_000, "MOST_COMPARED": 500_000_000, "_COMPARISON": 200},
+    "web.redaction": {"SHORTEST": 4, "SHORTEST_LINE": 8, "MOST_SEARCHED": 10_000_000, "MOST_COMPARED": 500_000_000, "_COMPARISON": 200},
     "web.report_page": {"MOST": 16_777_216, "LARGE": 20_000},
     "writing.lock": {"_POLL": 0.02},
     "writing.attributes": {"MOST_ATTRIBUTES": 16_777_216, "ATTRIBUTE_COST": 256},

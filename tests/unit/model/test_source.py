@@ -35,7 +35,18 @@ def test_an_excerpt_shows_part_of_a_line_and_marks_the_span_with_carets(text, st
 def test_lines_and_columns_are_those_of_the_text_before_a_position(newline):
     text = ("x" * (newline - 1) + "\n") * (20_000 // newline) + "\u0a0a" * 9000
     source = Source("t", text)
-    for start in (*range(0, 29_000, 509), 4095, 4096, 4097, 8191, 8192, 8193, 20_000, len(text), len(text) + 1):
+    for start in (
+        *range(0, 29_000, 509),
+        4095,
+        4096,
+        4097,
+        8191,
+        8192,
+        8193,
+        20_000,
+        len(text),
+        len(text) + 1,
+    ):
         before = text[:start]
         span = source.span(start)
         line_start = before.rfind("\n") + 1
