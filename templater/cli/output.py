@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -110,26 +111,56 @@ def note(text: str) -> None:
     say(f"note: {text}")
 
 
-def coloured(text: str, path: str) -> str:
-    """Highlight the text of a rendered file by its file type. Plain text is returned unchanged.
+#: the maximum numbers of characters in a file that is highlighted, and in each of its lines
+LARGEST_COLOURED, LONGEST_COLOURED = 16_384, 1000
+#: the maximum processor time in seconds for highlighting the files of one output
+COLOUR_SECONDS = 0.5
 
-    The characters stay the same. The colours are readable on dark and on light terminals.
+
+class Highlighter:
+    """Colours for the texts of rendered files, by their file types.
+
+    Some rules of Pygments search the whole line or text at each position. So text after the time limit is
+    plain.
     """
-    language = language_of(path)
-    if language == "text":
-        return text
-    from pygments import highlight
-    from pygments.formatters.terminal import TerminalFormatter
-    from pygments.lexers import get_lexer_by_name
-    from pygments.token import STANDARD_TYPES, Token, string_to_tokentype
 
-    colours = {string_to_tokentype(name): (colour, colour) for name, colour in COLOURS.items()}
-    # A token type without a colour gets the colour of its parent type, so each top-level type needs an entry.
-    for kind in STANDARD_TYPES:
-        if kind is Token or kind.parent is Token:
-            colours.setdefault(kind, ("", ""))
-    lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
-    return str(highlight(text, lexer, TerminalFormatter(colorscheme=colours)))
+    def __init__(self) -> None:
+        self._left = COLOUR_SECONDS
+
+    def coloured(self, text: str, path: str) -> str:
+        """Highlight a text. Plain text, a long text and a text with a long line are returned unchanged.
+
+        The characters stay the same. The colours are readable on dark and on light terminals.
+        """
+        language = language_of(path)
+        if language == "text" or len(text) > LARGEST_COLOURED or self._left <= 0:
+            return text
+        if max(map(len, text.split("\n"))) > LONGEST_COLOURED:
+            return text
+        from pygments import format as format_tokens
+        from pygments.formatters.terminal import TerminalFormatter
+        from pygments.lexers import get_lexer_by_name
+        from pygments.token import STANDARD_TYPES, Token, string_to_tokentype
+
+        colours = {string_to_tokentype(name): (colour, colour) for name, colour in COLOURS.items()}
+        # A token type without a colour gets the colour of its parent, so each top-level type needs an entry.
+        for kind in STANDARD_TYPES:
+            if kind is Token or kind.parent is Token:
+                colours.setdefault(kind, ("", ""))
+        lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
+        tokens = self._in_time(lexer.get_tokens(text), text, Token.Text)
+        return str(format_tokens(tokens, TerminalFormatter(colorscheme=colours)))
+
+    def _in_time(self, tokens: Iterable[tuple[Any, str]], text: str, plain: Any) -> Iterator[tuple[Any, str]]:
+        """Yield tokens until the time is used up, and then the rest of the text as one token."""
+        begun, length = process_time(), 0
+        for kind, value in tokens:
+            yield kind, value
+            length += len(value)
+            if process_time() - begun > self._left:
+                yield plain, text[length:]
+                break
+        self._left -= process_time() - begun
 
 
 #: Blue on black has a contrast of 1.6 to 2.3 in common terminals. Bright blue has about 4, also on white.

@@ -18,7 +18,8 @@ class Source:
     def __init__(self, name: str, text: "str | bytes") -> None:
         self.name = name
         self.text = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
-        #: for each block: the number of newlines before it, and the start of its first line; computed on first use
+        #: for each block: the number of newlines before it, and the start of its first line;
+        #: computed on first use
         self._lines: list[tuple[int, int]] | None = None
 
     def span(self, start: int, end: "int | None" = None) -> "Span":
@@ -39,7 +40,7 @@ class Source:
     def _block(self, position: int) -> "tuple[int, tuple[int, int]]":
         """Return the start of the block of a position, and the stored numbers of the block.
 
-        The numbers are stored, because a file may have 100,000 spans, and all of them may be in one long line.
+        The numbers are stored, because a file may have 100,000 spans, and all may be in one long line.
         """
         lines, text = self._lines, self.text
         if lines is None:

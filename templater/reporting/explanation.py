@@ -141,7 +141,7 @@ def is_continued(before: Part, part: Part) -> bool:
 
 
 def continuations(lines: Sequence[Line]) -> list[Continuation | None]:
-    """Return for each line the value that begins the next line that is not empty, or None after the last one."""
+    """Return for each line the value at the beginning of the next line that is not empty, or None."""
     found: list[Continuation | None] = []
     below: Continuation | None = None
     for index in range(len(lines) - 1, -1, -1):

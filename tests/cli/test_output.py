@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,7 @@ def test_plain_text_has_the_default_colour_of_the_terminal(tmp_path):
 @pytest.mark.parametrize("path", ["a.yaml", "a.json", "a.toml", "a.nix", "a.sh", "a.conf", "a.xml", "a.py"])
 def test_colours_keep_the_text_and_are_readable_on_every_background(path):
     text = '\n\n# x\n[a]\nb: "c"\n\td = 1  \n<e f="g">@~$\n\n\nlast'
-    shown = output.coloured(text, path)
+    shown = output.Highlighter().coloured(text, path)
     assert COLOUR.sub(b"", shown.encode()).decode() == text
     assert set(COLOUR.findall(shown.encode())) <= READABLE
 
@@ -151,9 +152,36 @@ def test_colours_keep_the_text_and_are_readable_on_every_background(path):
 )  # fmt: skip
 def test_only_files_of_a_known_type_have_colours(path):
     text = '# x\n<a b="c">\n[a]\nb: "c"\nd = 1\n'
-    assert COLOUR.search(output.coloured(text, path).encode())
+    assert COLOUR.search(output.Highlighter().coloured(text, path).encode())
     for other in ("/etc/hostname", "yaml", f"{path}.txt", "data", ""):
-        assert output.coloured(text, other) == text
+        assert output.Highlighter().coloured(text, other) == text
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [("a.nix", "é"), ("a.yaml", "%"), ("a.conf", "="), ("a.py", "\n "), ("a.xml", "<!--"), ("a.sh", "$(")],
+)
+def test_highlighting_of_texts_that_take_long_stops_at_the_time_limit(path, text, monkeypatch):
+    """These lexers of Pygments take quadratic time for these texts."""
+    monkeypatch.setattr(output, "COLOUR_SECONDS", 0.05)
+    line = (text * 1000)[:1000].rstrip("\n") + "\n"
+    text = (line * 1000)[: output.LARGEST_COLOURED]
+    highlighter = output.Highlighter()
+    highlighter.coloured("a = 1\n", path)  # imports are not measured
+    begun = time.process_time()
+    for _ in range(50):
+        shown = highlighter.coloured(text, path)
+        assert COLOUR.sub(b"", shown.encode()).decode() == text
+    assert time.process_time() - begun < 0.8
+
+
+@pytest.mark.parametrize(("line", "count"), [("a: 1\n", 3276), ("a: " + "b" * 997 + "\n", 1)])
+def test_a_long_text_and_a_text_with_a_long_line_are_not_highlighted(line, count, monkeypatch):
+    monkeypatch.setattr(output, "COLOUR_SECONDS", 5)
+    text = line * count
+    assert COLOUR.search(output.Highlighter().coloured(text, "a.yaml").encode())
+    longer = text + line if count > 1 else f"b{line}"
+    assert output.Highlighter().coloured(longer, "a.yaml") == longer
 
 
 def test_a_missing_final_newline_is_shown_on_a_terminal(tmp_path):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from templater.checks.unknown_names_by_template import mistakes
 from templater.checks.run_checks import audit
+from templater.checks.unknown_names_by_template import mistakes
 from templater.model.hosts import INCUS
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule

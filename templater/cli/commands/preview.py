@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -249,14 +250,13 @@ def show_blocks(blocks: Iterable[Block]) -> None:
 def show_styled(blocks: list[Block], folded: list[Change]) -> None:
     from .. import styled, terminal
 
-    found = styled.preview(
-        blocks, folded, terminal.width(), body=styled_body, colour=output.has_colour()
-    )  # fmt: skip
+    body = partial(styled_body, output.Highlighter())
+    found = styled.preview(blocks, folded, terminal.width(), body=body, colour=output.has_colour())
     for text in found:
         output.write_styled(text)
 
 
-def styled_body(block: Block) -> str:
+def styled_body(highlighter: output.Highlighter, block: Block) -> str:
     from ...reporting.plan_text import ended
 
     body = printable_lines(ended(block.body or ""))
@@ -264,7 +264,7 @@ def styled_body(block: Block) -> str:
         return output.style("    (empty)\n", dim=True)
     change = block.change
     path = change.path if change.path.startswith("/") else change.rule.path  # the file is on the config drive
-    return output.coloured(body, path) if output.has_colour() else body
+    return highlighter.coloured(body, path) if output.has_colour() else body
 
 
 def builds(path: str, choice: Choice, limits: Given) -> Iterator[Choice]:
