@@ -6,7 +6,7 @@ A hook runs at every start of a container, so it avoids the slower modules of th
 
 import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 import sys
-from time import gmtime, strftime
+from time import gmtime, monotonic, strftime
 
 from .. import __version__
 from ..instances.instance_directory import InstanceDirectory
@@ -470,7 +470,10 @@ def _write_files(
         elif record.problem is not None:
             log.add(f"the record of written files is ignored: {record.problem}")
         with record.updated(plan, planned_run.job.templates, answer.keys):
-            written = apply(plan, rootfs, wait=request.options.patience, journal=journal, durable=durable)
+            written = apply(
+                plan, rootfs, wait=request.options.patience, journal=journal, durable=durable,
+                deadline=monotonic() + _signal.getitimer(_signal.ITIMER_REAL)[0],
+            )  # fmt: skip
             # all files are written, so do not stop before the record and the log are complete
             for number in (_signal.SIGALRM, _signal.SIGPROF):
                 _signal.signal(number, _signal.SIG_IGN)

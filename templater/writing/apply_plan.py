@@ -31,18 +31,20 @@ def apply(
     wait: float = 10.0,
     journal: "Journal | None" = None,
     durable: bool = True,
+    deadline: "float | None" = None,
 ) -> "list[Change]":
     """Write a plan's files. Return the changes for which a file was written.
 
     If one rule fails, no file is written. ``wait`` is the number of seconds to wait for another apply on the
     same root filesystem. ``durable=False`` skips fsync: the apply is still atomic if the process is killed,
-    but not after a power cut.
+    but not after a power cut. ``deadline`` is a time of ``time.monotonic()``: an apply that would probably
+    end later fails early.
 
     Raises:
         TemplaterError: a rule of the plan has failed; this is its error.
         BusyError: another apply holds the lock for longer than ``wait``.
         RefusedError: the root filesystem has changed since the plan was made, or a target is not a file.
-        LimitError: the plan needs more than ``MAX_DIRECTORIES`` new directories.
+        LimitError: the plan needs more than ``MAX_DIRECTORIES`` new directories, or too much time.
         WriteError: a system call failed.
         UsageError: the plan has no root filesystem, or this system has no directory descriptors.
     """
@@ -68,9 +70,10 @@ def apply(
             return []
         # imported here, because most starts change no file
         from .target_directories import TargetDirectories
-        from .transaction import Transaction
+        from .transaction import NEVER, Transaction
 
-        with Transaction(TargetDirectories(rootfs, root, durable=durable), journal) as transaction:
+        end = NEVER if deadline is None else deadline
+        with Transaction(TargetDirectories(rootfs, root, durable=durable), journal, end) as transaction:
             transaction.announce(changes, left)
             carry_out(changes, transaction)
             return transaction.commit()

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import sys
+from time import monotonic, sleep
 from types import SimpleNamespace
 
 import pytest
@@ -15,11 +16,12 @@ from templater.hooks import run
 from templater.hooks.request import Notice
 from templater.hooks.run import Log
 from templater.instances.state_directory import StateDirectory
-from templater.model.errors import BusyError, HostError, RefusedError, RenderError
+from templater.model.errors import BusyError, HostError, LimitError, RefusedError, RenderError
 from templater.model.hosts import NONE
 from templater.model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan
 from templater.oslite import environment
 from templater.rootfs import held_files
+from templater.rootfs.confined import Directory
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux"),
@@ -320,6 +322,24 @@ def serve(machine, monkeypatch, *words):
     monkeypatch.setattr(run, "bound_memory", lambda: None)
     monkeypatch.setattr(sys, "argv", ["hook", "nspawn", "--no-child", "--no-cache", *places, *words, "web1"])
     return run.serve()
+
+
+def test_attack_89_a_hook_ends_before_its_time_limit_if_each_new_name_waits_for_the_disk(
+    machine, monkeypatch, capfd
+):
+    """The container's root can set flags (chattr +S +D) for which the kernel syncs each new name.
+
+    With 3,500 files, preparing the files took 60 seconds, and the rollback 26 more seconds.
+    """
+    rules = [f"  /etc/{number}: {{when: [start], template: a.tpl}}\n" for number in range(100)]
+    (machine / "metadata.yaml").write_text("".join(("templates:\n", *rules)))
+    create = Directory.create_unnamed
+    monkeypatch.setattr(Directory, "create_unnamed", lambda self: sleep(0.05) or create(self))
+    before = monotonic()
+    assert start(machine, "--time-limit", "4") == LimitError.exit_code
+    assert monotonic() - before < 3
+    assert re.search(r"preparing all files takes longer than (1\.0|0\.\d) s", capfd.readouterr().err)
+    assert os.listdir(machine / "rootfs/etc") == []
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -12,6 +12,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,14 @@ from templater.planning.decide_changes import CREATE, KEEP, SKIP, UPDATE
 from templater.rootfs import disk_sync, held_files
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
-from templater.writing import apply_plan, attributes, recovery, staged_file, target_directories
+from templater.writing import (
+    apply_plan,
+    attributes,
+    recovery,
+    staged_file,
+    target_directories,
+    transaction,
+)
 from templater.writing.apply_plan import apply
 from templater.writing.lock import lock
 from templater.writing.recovery import PREFIX, Journal
@@ -1082,3 +1090,64 @@ def test_apply_replaces_no_directory_that_appears_while_apply_creates_the_same_d
     ):
         apply(plan, rootfs)
     assert os.listdir(top / "srv") == strays(top) == []
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Return a clock of seconds. Each call of ``Directory`` that changes names takes a second."""
+
+    class Clock:
+        now = 0.0
+        #: the seconds that a rename takes
+        rename = 1.0
+
+    def slow(self, *arguments, call, name):
+        Clock.now += Clock.rename if name == "rename" else 1.0
+        return call(self, *arguments)
+
+    monkeypatch.setattr(transaction, "monotonic", lambda: Clock.now)
+    for name in ("create_unnamed", "link", "mkdir", "name_unnamed", "rename", "unlink"):
+        call = partialmethod(slow, call=getattr(Directory, name), name=name)
+        monkeypatch.setattr(Directory, name, call)
+    return Clock
+
+
+@pytest.mark.parametrize("kind", ["new files", "old files", "directories"])
+def test_attack_89_apply_ends_before_its_deadline_if_each_new_name_waits_for_the_disk(
+    rootfs, top, clock, kind
+):
+    """With the flags of chattr +S +D, or with files of an overlay's lower layer, the kernel syncs each time."""
+    if kind == "old files":
+        a_directory(top, {f"var/file{n}": "old" for n in range(100)})
+    plan = a_plan({f"/var{f'/{n}' * (kind == 'directories')}/file{n}": "new" for n in range(100)}, rootfs)
+    before = snapshot(top)
+    with pytest.raises(
+        LimitError, match=r"^preparing all files takes longer than 15\.0 s, so the time would"
+    ):
+        apply(plan, rootfs, deadline=60)
+    assert snapshot(top) == before
+    assert strays(top) == []
+    assert 15 < clock.now < 60
+
+
+def test_attack_89_apply_restores_all_files_if_putting_them_in_place_waits_for_the_disk(rootfs, top, clock):
+    """A process of a running container could set the flags after the files were prepared."""
+    a_directory(top, {f"var/file{n}": "old" for n in range(20)})
+    plan = a_plan({f"/var/file{n}": "new" for n in range(20)}, rootfs)
+    before = snapshot(top)
+    clock.rename = 10.0
+    with pytest.raises(
+        LimitError, match=r"^putting all files in place takes longer than 80\.0 s, so the time"
+    ):
+        apply(plan, rootfs, deadline=300)
+    assert snapshot(top) == before
+    assert strays(top) == []
+
+
+def test_the_next_apply_removes_a_backup_that_remains_at_the_deadline(rootfs, top, clock):
+    clock.rename = 100.0
+    apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, deadline=50)
+    assert (top / "etc/hosts").read_text() == "new"
+    assert len(strays(top)) == 1
+    apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
+    assert strays(top) == []
