@@ -18,6 +18,7 @@ from ..model.errors import InputError, RefusedError, TemplaterError, reason
 from ..model.file_names import BACKUP_YAML, INSTANCE, MAX_PATH, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
 from ..model.source import Source, printable
 from ..rootfs.confined import Root
+from ..rootfs.held_files import close
 from ..rootfs.paths import MissingError
 from ..rootfs.trusted_paths import open_unshared, trusted_owners
 
@@ -179,7 +180,7 @@ def _require_trusted_files(image: int, shown: str) -> None:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in islice(entries, MAX_TEMPLATES)]
     finally:
-        os.close(folder)
+        close(folder)
     for each in names:
         require(f"{TEMPLATES}/{each}")
 

@@ -12,7 +12,7 @@ from ..model.file_names import STATE, STATE_FOLDER, WRITTEN
 from ..model.source import printable
 from ..oslite import Closing, join, os
 from ..rootfs.confined import Directory, Root, write_error
-from ..rootfs.held_files import release
+from ..rootfs.held_files import close
 from ..rootfs.trusted_paths import is_own, open_folder
 
 MAX_STATE = 64 << 10
@@ -139,7 +139,7 @@ class StateDirectory(Closing):
 
     def unlock(self) -> None:
         if self._lock >= 0:
-            release(self._lock)
+            close(self._lock)
             self._lock = -1
 
     def _busy(self) -> BusyError:
@@ -197,12 +197,12 @@ class StateDirectory(Closing):
         try:
             if os.fstat(fd).st_size > limit:
                 self.directory.rename(name, self.directory, name + ".1")
-                release(fd)
+                close(fd)
                 fd = self._open(name)
             fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
             os.write(fd, data)
         finally:
-            release(fd)
+            close(fd)
 
     def cache(self) -> "Directory | None":
         """Return the directory of compiled templates, or None if another user may have put it there.
@@ -243,7 +243,7 @@ class StateDirectory(Closing):
             1,
         )
         if not is_same_file:
-            release(fd)
+            close(fd)
             raise RefusedError(f"'{join(self.path, name)}' was replaced, or has other hard links")
         return fd
 
@@ -293,7 +293,7 @@ def write_whole(
             directory.unlink_if_same(staged, fd)
             raise
         finally:
-            os.close(fd)
+            close(fd)
     except OSError as error:
         raise write_error("write", directory.path_of(name), error) from None
 

@@ -13,6 +13,7 @@ from ..model.file_names import WRITTEN
 from ..model.plan import KEEP, WRITING
 from ..oslite import blake2b, os, stat
 from ..rootfs.confined import write_descriptor, write_error
+from ..rootfs.held_files import close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -278,7 +279,7 @@ class Record:
                 for part in (head, text):
                     write_descriptor(fd, part)
             finally:
-                os.close(fd)
+                close(fd)
         except OSError as error:
             raise write_error("write", self._path(STAGED), error) from None
         self._entries, self._staged = entries, entries

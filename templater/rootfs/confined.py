@@ -29,7 +29,7 @@ import sys
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError, reason
 from ..oslite import Closing, fsencode, join, os, stat, variable
-from .held_files import hold, release
+from .held_files import close, hold
 from .paths import MissingError, components, no_directory, not_regular
 from .shared_directories import is_shared
 
@@ -210,13 +210,13 @@ class Root(Closing):
     def open(self, path: str, *, follow: bool = False) -> int:
         """Open a regular file of any size for reading, and return its descriptor.
 
-        In a hook, close the descriptor with ``release``. Raises the same errors as ``read``.
+        Close the descriptor with ``held_files.close``. Raises the same errors as ``read``.
         """
         names = components(path)
         try:
             return _open_regular(
                 lambda flags: self._descriptor(names, flags, follow), _READ, self.shown(path)
-            )[0]
+            )
         except OSError as error:
             raise self._trouble(path, error, follow=follow) from None
 
@@ -389,10 +389,10 @@ class Directory(Closing):
     def open(self, name: str, *, write: bool = False) -> int:
         """Open a regular file of any size. Raises RefusedError for anything else, including a symlink.
 
-        Close the descriptor with ``held_files.release``.
+        Close the descriptor with ``held_files.close``.
         """
         flags = _READ | os.O_RDWR if write else _READ
-        return _open_regular(lambda flags: self._opened(name, flags), flags, self.path_of(name))[0]
+        return _open_regular(lambda flags: self._opened(name, flags), flags, self.path_of(name))
 
     def _opened(self, name: str, flags: int) -> int:
         return again(self.root._open, self.fd, name, flags, False, self.root.cross_mounts)
@@ -500,14 +500,6 @@ def kind_of(mode: int) -> str:
     return _KINDS.get(stat.S_IFMT(mode), "file of unknown type")
 
 
-def close(fd: int) -> None:
-    """Close a descriptor. Ignore errors: the kernel closes it anyway, and data was synced before."""
-    try:  # noqa: SIM105  # importing contextlib slows down the start of hooks
-        os.close(fd)
-    except OSError:
-        pass
-
-
 def read_error(path: str, error: OSError) -> InputError:
     """Return an InputError with the path, the reason and a hint."""
     return InputError(f"{path!r} can't be read: {reason(error)}", hint=_HINTS.get(error.errno or 0, ""))
@@ -582,35 +574,29 @@ def read_regular(
     So a file above the limit is not even opened: programs can wait for an open file, but not for a look at
     its status. A smaller file can have a million extended attributes, see ``held_files``.
     """
-    fd, status = _open_regular(opened, _READ, path, limit)
+    fd = _open_regular(opened, _READ, path, limit)
     try:
         if check is not None:
             check(fd)
         return read_descriptor(fd, limit, path)
     finally:
-        if status.st_uid:
-            release(fd)
-        else:  # only root can have made a file of root slow to remove
-            close(fd)
+        close(fd)
 
 
-def _require_regular(fd: int, path: str, limit: "int | None") -> "os.stat_result":
+def _require_regular(fd: int, path: str, limit: "int | None") -> None:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         raise not_regular(path, kind_of(status.st_mode))
     if limit is not None and status.st_size > limit:
         raise _too_large(path, limit)
-    return status
 
 
 def _too_large(path: str, limit: int) -> LimitError:
     return LimitError(f"{path!r} is larger than {limit} bytes")
 
 
-def _open_regular(
-    opened: "Callable[[int], int]", flags: int, path: str, limit: "int | None" = None
-) -> "tuple[int, os.stat_result]":
-    """Open a regular file, and return its descriptor and status. ``opened(flags)`` opens it by its name.
+def _open_regular(opened: "Callable[[int], int]", flags: int, path: str, limit: "int | None" = None) -> int:
+    """Open a regular file, and return its descriptor. ``opened(flags)`` opens it by its name.
 
     Opening a device can have side effects, and so can opening a file above the limit (see ``read_regular``).
     So the type and size are checked first, and then the checked file is opened, even if another process has
@@ -618,22 +604,19 @@ def _open_regular(
     """
     seen = opened(_LOOK | _O_NOFOLLOW)
     try:
-        status = _require_regular(seen, path, limit)
+        _require_regular(seen, path, limit)
         try:
-            return again(os.open, f"/proc/self/fd/{seen}", flags & ~_O_NOFOLLOW), status
+            return again(os.open, f"/proc/self/fd/{seen}", flags & ~_O_NOFOLLOW)
         except FileNotFoundError:  # /proc is not mounted
             fd = opened(flags)
     finally:
         close(seen)
-    return fd, _regular_or_closed(fd, path, limit)
-
-
-def _regular_or_closed(fd: int, path: str, limit: "int | None") -> "os.stat_result":
     try:
-        return _require_regular(fd, path, limit)
+        _require_regular(fd, path, limit)
     except BaseException:
         close(fd)
         raise
+    return fd
 
 
 def lstat_at(parent: int, name: str) -> os.stat_result:

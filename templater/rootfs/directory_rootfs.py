@@ -5,7 +5,7 @@ from ..model.errors import InputError, RefusedError
 from ..model.source import printable
 from ..oslite import HAS_DESCRIPTORS, Closing, islink, os
 from . import confined
-from .held_files import release
+from .held_files import close
 from .paths import MissingError, UnmappedError
 
 TYPE_CHECKING = False
@@ -199,7 +199,7 @@ class DirectoryRootfs(Closing):
         try:
             return _flag_of(fd)
         finally:
-            release(fd)
+            close(fd)
 
     def listdir(self, path: str) -> "list[str]":
         return self.root.listdir(path)

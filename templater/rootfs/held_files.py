@@ -6,8 +6,8 @@ files takes 20 seconds. An empty file can have gigabytes of extended attributes.
 the time would end this work. On other file systems, the time depends on the size of the file.
 
 So hooks and commands open such a file before they remove its name or replace it. ``handing_over`` leaves the
-last close to another process, for which no runtime waits. The same holds, on any file system, for a file
-whose name another process removes while a hook or command reads it.
+last close to another process, for which no runtime waits. ``close`` does the same, on any file system, for a
+file or directory that another process removes while a hook or command has it open.
 
 Programs that use the Python API keep no files open, because they can have threads and child processes of
 their own.
@@ -75,14 +75,24 @@ def hold(directory: int, name: str) -> None:
             return
 
 
-def release(fd: int) -> None:
-    """Close a file. If its name was removed meanwhile, keep the file open until it is handed over."""
+def close(fd: int) -> None:
+    """Close a file or directory. If its last name was removed, keep it open until it is handed over.
+
+    Ignore errors: the kernel closes the descriptor anyway, and data was synced before.
+    """
     held = _held
-    if held is None or os.fstat(fd).st_nlink:
+    if held is None or _has_name(fd):
         _close(fd)
         return
     _make_room(held)
     held.append(fd)
+
+
+def _has_name(fd: int) -> bool:
+    try:
+        return os.fstat(fd).st_nlink > 0
+    except OSError:
+        return True
 
 
 def is_on_btrfs(fd: int) -> bool:

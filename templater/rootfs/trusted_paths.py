@@ -5,7 +5,8 @@ from errno import ENOENT
 from ..model.errors import InputError, RefusedError, WriteError, reason
 from ..model.source import printable
 from ..oslite import abspath, dirname, exists, fsencode, join, os, split, stat
-from .confined import Root, close
+from .confined import Root
+from .held_files import close
 from .paths import MissingError
 from .shared_directories import is_shared, namespace_creator, namespace_owner
 

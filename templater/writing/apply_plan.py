@@ -6,7 +6,8 @@ a plan has changes.
 
 from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError
 from ..model.plan import CREATE, UPDATE, WRITE, carry_out
-from ..rootfs.confined import Root, close
+from ..rootfs.confined import Root
+from ..rootfs.held_files import close
 from .recovery import sweep
 
 TYPE_CHECKING = False

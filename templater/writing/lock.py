@@ -10,7 +10,8 @@ import time
 
 from ..model.errors import BusyError, LimitError
 from ..oslite import os
-from ..rootfs.confined import Root, again, close, read_descriptor, write_error
+from ..rootfs.confined import Root, again, read_descriptor, write_error
+from ..rootfs.held_files import close
 
 _POLL = 0.02
 

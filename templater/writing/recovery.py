@@ -37,11 +37,10 @@ from ..rootfs.confined import (
     Directory,
     Root,
     again,
-    close,
     write_descriptor,
     write_error,
 )
-from ..rootfs.held_files import is_on_btrfs
+from ..rootfs.held_files import close, is_on_btrfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,13 +12,12 @@ from ..rootfs.confined import (
     Directory,
     again,
     bytes_of,
-    close,
     kind_of,
     read_descriptor,
     write_descriptor,
     write_error,
 )
-from ..rootfs.held_files import release
+from ..rootfs.held_files import close
 from ..rootfs.paths import components, not_regular
 from .attributes import drop_inherited_acl
 from .recovery import above
@@ -38,7 +37,7 @@ class StagedFile:
 
     __slots__ = (
         "backup", "before", "change", "committed", "directories", "fd", "inode", "name", "old",
-        "parent", "staged",
+        "parent", "staged", "written",
     )  # fmt: skip
 
     def __init__(self, change: "Change", directories: TargetDirectories) -> None:
@@ -49,6 +48,8 @@ class StagedFile:
         self.old = self.parent.lstat(self.name)
         self.fd = -1
         self.inode = 0
+        #: the size and the modification time of the staged file
+        self.written = 0, 0
         #: the temporary names (directory and name) of the new content and of the old content
         self.staged: tuple[Directory, str] | None = None
         self.backup: tuple[Directory, str] | None = None
@@ -115,6 +116,7 @@ class StagedFile:
         self._open_staged()
         drop_inherited_acl(self.fd)
         write_descriptor(self.fd, self.content)
+        self.written = version_of(os.fstat(self.fd))
         if self.old is None:
             os.fchown(self.fd, *self.directories.ids.on_disk(self.change.uid, self.change.gid))
             os.fchmod(self.fd, self.change.mode & 0o777)
@@ -135,14 +137,13 @@ class StagedFile:
         try:
             self.directories.attributes.count(fd, self.change.real)
         finally:
-            release(fd)
+            close(fd)
         try:
-            release(self.parent.open(self.name, write=True))
+            close(self.parent.open(self.name, write=True))
         except OSError:  # for example, a running program
             return old
         now = self.parent.lstat(self.name)
-        is_same = now is not None and (now.st_mtime_ns, now.st_size) == (old.st_mtime_ns, old.st_size)
-        return now if is_same and now is not None else old
+        return old if now is None or version_of(now) != version_of(old) else now
 
     def _open_staged(self) -> None:
         if self.directories.unnamed:
@@ -173,7 +174,7 @@ class StagedFile:
             self.directories.attributes.copy(old, self.fd, self.change.real)
             os.fchmod(self.fd, stat.S_IMODE(status.st_mode))
         finally:
-            release(old)
+            close(old)
 
     def _give_names(self, old: int) -> None:
         """Create two temporary names: one for the new content (until its rename), and one for the old
@@ -193,7 +194,12 @@ class StagedFile:
         """Put the new content in place. Raises RefusedError if another process has changed the target."""
         if self.change.in_place:
             self._write_in_place()
-        elif self.old is None:
+            return
+        if version_of(os.fstat(self.fd)) != self.written:
+            raise RefusedError(
+                f"another process changed the new {self.change.real!r} while templater was writing it"
+            )
+        if self.old is None:
             self._commit_new()
         else:
             self._commit_replacement(self.old)
@@ -213,7 +219,7 @@ class StagedFile:
         now = self.parent.lstat(self.name)
         if now is None or now.st_ino != old.st_ino:
             raise self._changed("was replaced")
-        if (now.st_mtime_ns, now.st_size) != (old.st_mtime_ns, old.st_size):
+        if version_of(now) != version_of(old):
             raise self._changed("was changed")
         # Set the flag before the rename: a rename can report an error although it succeeds.
         # A rollback (``put_back``) checks which file has the name.
@@ -256,6 +262,11 @@ class StagedFile:
             self.parent.unlink(self.name)
         else:
             self.backup[0].rename(self.backup[1], self.parent, self.name)
+
+
+def version_of(status: "os.stat_result") -> "tuple[int, int]":
+    """Return the size and the modification time of a file, which show whether it was changed."""
+    return status.st_size, status.st_mtime_ns
 
 
 def overwrite(fd: int, content: bytes) -> None:

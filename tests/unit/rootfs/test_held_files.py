@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from templater.rootfs import held_files
-from templater.rootfs.confined import Root
-from templater.rootfs.held_files import SMALL, handing_over, hold, release
+from templater.rootfs.confined import Root, read_regular
+from templater.rootfs.held_files import SMALL, close, handing_over, hold
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")
 
@@ -121,8 +121,30 @@ def test_a_program_that_uses_the_python_api_holds_no_files(top, inodes, tmp_path
     top.rename("b", top, "c")
     fd = os.open(tmp_path / "c", os.O_RDONLY)
     top.unlink("c")
-    release(fd)
+    close(fd)
     assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("which", ["file", "folder", "root", "link"])
+def test_attack_86_a_file_or_directory_that_another_process_removes_meanwhile_is_held(
+    top, held, tmp_path, which
+):
+    """A directory with 100,000 attributes took 6 seconds to close, and so did a file of root."""
+    place = tmp_path / which
+    if which == "file":
+        place.touch()
+        read = read_regular(lambda flags: os.open(place, flags), 9, "/file", lambda fd: place.unlink())
+        assert (read, len(held)) == (b"", 1)
+    elif which == "link":
+        place.symlink_to("a")
+        fd = os.open(place, os.O_PATH | os.O_NOFOLLOW)
+        place.unlink()
+        close(fd)
+    else:
+        place.mkdir()
+        with top.directory(which) if which == "folder" else Root(str(place)):
+            place.rmdir()
+    assert [os.fstat(fd).st_nlink for fd in held] == [0]
 
 
 @pytest.mark.parametrize("below_overlay", [False, True])
@@ -161,7 +183,7 @@ def test_open_files_that_lost_their_name_count_towards_the_limit(top, held, chil
     opened = [os.open(tmp_path / name, os.O_RDONLY) for name in ("a", "b", "c")]
     for name, fd in zip(("a", "b", "c"), opened, strict=True):
         (tmp_path / name).unlink()
-        release(fd)
+        close(fd)
     assert (held, len(children)) == (opened[2:], 1)
 
 

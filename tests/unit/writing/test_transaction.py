@@ -1002,6 +1002,29 @@ def test_attack_83_a_rollback_holds_a_file_that_another_process_has_made_large(
     assert (2_000_000, 0) in [(os.fstat(fd).st_size, os.fstat(fd).st_nlink) for fd in held]
 
 
+@pytest.mark.parametrize("size", [0, 100, 2_000_000])
+def test_a_staged_file_that_another_process_has_changed_does_not_get_the_name_of_the_target(
+    rootfs, top, monkeypatch, held, size
+):
+    """The container's root user had enlarged the staged file to gigabytes."""
+    plan = a_plan({"/etc/hosts": "new"}, rootfs)
+    sync = transaction.Transaction._sync_contents
+
+    def changed(self):
+        (staged,) = (path for path in top.glob(f"{PREFIX}*") if path.read_text() == "new")
+        os.truncate(staged, size)
+        sync(self)
+
+    monkeypatch.setattr(transaction.Transaction, "_sync_contents", changed)
+    with pytest.raises(
+        RefusedError, match=r"^another process changed the new '/etc/hosts' while templater was writing it$"
+    ):
+        apply(plan, rootfs)
+    assert (top / "etc/hosts").read_text() == "old"
+    assert strays(top) == []
+    assert size in [os.fstat(fd).st_size for fd in held] or size < held_files.SMALL
+
+
 @pytest.fixture
 def syncs(top, monkeypatch):
     """Return the list of syncs: each with the call, the kind of file and the number of new files in place."""
