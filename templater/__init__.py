@@ -1,6 +1,6 @@
 """See, test and safely apply the files that an LXD/Incus image's templates will write.
 
-The public names are loaded when they are first used; everything else is private::
+Each public name is loaded at its first use. All other names are private::
 
     from templater import open_image, read_instance, plan
 

@@ -1,9 +1,10 @@
 """System calls for the modules of a warm hook (one that uses cached code), without importing ``os``.
 
 ``os`` adds conveniences to the built-in module ``posix``. For example, ``os.environ`` needs collections.abc.
-So importing ``os`` takes more than a millisecond, which is a tenth of an interpreter's start. Modules of a
-warm hook import ``posix`` with ``from ..oslite import os``. This module has the often used functions of
-``os.path``. Rarely used functions (``makedirs``, ``realpath``) are imported from ``os`` when needed.
+So importing ``os`` takes more than a millisecond: a tenth of the time that an interpreter needs to start.
+Modules of a warm hook import ``posix`` with ``from ..oslite import os``. This module has the often used
+functions of ``os.path``. Rarely used functions (``makedirs``, ``realpath``) are imported from ``os`` when
+needed.
 """
 
 import _stat as stat
@@ -95,7 +96,7 @@ def exists(path: str) -> bool:
 
 
 def is_missing(path: str) -> bool:
-    """Return whether a name does not exist. An invalid link and an unreadable directory do exist."""
+    """Return whether a name does not exist. Invalid links and unreadable directories count as existing."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

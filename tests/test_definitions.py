@@ -76,7 +76,7 @@ def test_a_definition_with_a_recorded_build_failure_gives_an_error_with_a_positi
     assert message in caught.value.message
 
 
-def test_a_definition_with_the_generator_lxd_agent_is_recognised_as_one_for_lxd_imagebuilder():
+def test_a_definition_with_the_lxd_agent_generator_is_recognised_as_a_definition_for_lxd_imagebuilder():
     image = open_definition(str(FOLDER / "errors/f.yaml"), Choice())
     assert image.definition.program == "lxd-imagebuilder"
     assert (

@@ -293,7 +293,7 @@ def test_documented_ci_workflows_can_check_images(kind, clone, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_pre_commit_program_installs_a_clone_and_checks_an_image_with_it(clone, tmp_path):
+def test_the_pre_commit_program_installs_templater_from_a_clone_and_checks_an_image(clone, tmp_path):
     """pre-commit installs a clone of this repository, and passes the names of several files of one image."""
     require("pre_commit")
     environment = {**os.environ, "PRE_COMMIT_HOME": str(tmp_path / "home"), "PIP_NO_COMPILE": "1"}

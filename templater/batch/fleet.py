@@ -43,7 +43,8 @@ _HOLE = re.compile(r'"\\u0000\d+\\u0000"')
 class Result:
     """One instance's plan as text.
 
-    ``skipped`` is the reason why the instance has no plan, or empty. ``notes`` explain the chosen triggers.
+    If the instance has no plan, ``skipped`` is the reason. Otherwise, ``skipped`` is empty. ``notes`` explain
+    the chosen triggers.
     """
 
     name: str
@@ -101,7 +102,7 @@ class Fleet:
         return chosen.passes, (reason, *chosen.notes)
 
     def _compared(self, instance: Instance, passes: tuple[str, ...]) -> Result:
-        """Plan with the instance's own root filesystem.
+        """Plan an instance with the instance's own root filesystem.
 
         Skip the instance if its root filesystem is unreadable.
         """

@@ -30,8 +30,10 @@ def audit_report(
     """Audit an image and return a JSON object.
 
     ``findings`` lists findings of severity ``at_least`` and above. ``hidden`` counts the other findings by
-    severity. The parameter ``sarif`` has templater's version and the image's URI. With this parameter, the
-    object's key ``sarif`` has a SARIF document, else None. Raises TemplaterError if the image cannot be read.
+    severity. If the parameter ``sarif`` is given, it has templater's version and the image's URI. Then the
+    object has a SARIF document under the key ``sarif``. Otherwise, this key has the value None.
+
+    Raises TemplaterError if the image cannot be read.
     """
     image = scan_image(path, limits, rootfs=rootfs, yaml=yaml, rendering=rendering, instance=instance)
     found = audit(image)

@@ -372,7 +372,8 @@ def _only(text: str, within: Span) -> Span | None:
 def _kept(content: bytes) -> str:
     """Return the text of a rendered file.
 
-    Cut a text after ``LARGEST`` characters, but keep its last character, so that checks see a final newline.
+    A text with more than ``LARGEST`` characters is cut. The cut text still ends with the last character, so
+    that checks see a final newline.
     """
     text = content.decode("utf-8", "surrogateescape")
     return text if len(text) <= LARGEST else text[:LARGEST] + text[-1]
@@ -410,7 +411,7 @@ def _fixed_texts(line: str) -> Iterator[str]:
 
 
 def replace_rules(metadata: Any, rules: tuple[Rule, ...]) -> Any:
-    """Return a copy of the metadata with these rules instead of its own."""
+    """Return a copy of the metadata in which ``rules`` replace the old rules."""
     from ..model.metadata import Metadata
 
     fields = {name: getattr(metadata, name) for name in Metadata.__slots__}

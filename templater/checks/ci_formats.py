@@ -101,7 +101,10 @@ def _escaped(text: str, *, property: bool = False) -> str:
 
 
 def xml_quoted(text: str) -> str:
-    """Return a quoted attribute. Characters that XML forbids are escaped as in messages."""
+    """Return a text as a quoted XML attribute.
+
+    Characters that XML forbids are escaped in the same way as in templater's messages.
+    """
     safe = "\n".join(map(printable, text.split("\n")))
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("\n", "&#10;")):
         safe = safe.replace(character, entity)

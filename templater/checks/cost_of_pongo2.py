@@ -1,8 +1,8 @@
-"""Copies of templates for the check ``runaway``, which count work that takes much longer in pongo2.
+"""Copies of templates for the check ``runaway``. They count the work that is much slower in pongo2.
 
-Some templates take pongo2 much longer than templater. pongo2's filter ``join`` decodes a whole text again for
-each of its characters, and ``for``, ``with``, ``block`` and calls of macros copy all variables. Only these
-copies of templates count this work, so other renders are not slower.
+pongo2 renders some templates much more slowly than templater does. pongo2's filter ``join`` decodes a whole
+text again for each character of the text. In pongo2, ``for``, ``with``, ``block`` and calls of macros copy
+all variables. Only the copies for ``runaway`` count this work, so all other renders keep their speed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Body = list[tree.Statement]
 
 
 class CountedCompilation(Compilation):
-    """A template that counts the work of pongo2 that takes longer than the work of templater."""
+    """A template that counts the work for which pongo2 takes longer than templater."""
 
     def parsed(self) -> tree.Document:
         document = super().parsed()

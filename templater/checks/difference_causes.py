@@ -64,7 +64,7 @@ class DifferenceCauses:
     def _expression(self, source: Source, plan: Plan, change: Change, first: Plan) -> Span | None:
         """Return the first expression whose value differs between the hosts of two plans.
 
-        After ``SEARCHED`` characters of templates, return None.
+        Return None if all searches together have read more than ``SEARCHED`` characters of templates.
         """
         self.searched += len(source.text)
         if self.searched > SEARCHED:
@@ -85,7 +85,7 @@ class DifferenceCauses:
 
 
 def _probes(source: Source) -> Iterator[tuple[Span, str]]:
-    """Yield each expression of a template, and a probe: a template that prints only this expression.
+    """Yield each expression of a template with its probe, a template that prints only this expression.
 
     The probe keeps all tags, so that the expression sees the same variables and is in the same loops. If the
     expression is a condition, the probe prints it in front of the ``if``.

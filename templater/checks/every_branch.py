@@ -1,4 +1,4 @@
-"""Copies of templates for the check ``runaway``, which run every branch and each loop at least once."""
+"""Copies of templates for the check ``runaway``. They run every branch and each loop at least once."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class EveryBranchCompilation(CountedCompilation):
     """A template that runs every branch of its conditions, and each loop at least once.
 
-    An expression that fails has no value, and the render goes on: a branch that never runs on a host could
-    otherwise end the render before the other branches. So also no tag gives ``forloop`` another value, which
-    makes loops fail.
+    If an expression fails, it has no value, and the render continues. Otherwise, an error in a branch that
+    never runs on a host could end the render before the other branches run.
+
+    A loop fails if a tag has given ``forloop`` another value. So tags set the name ``forloop_`` instead.
     """
 
     def parsed(self) -> tree.Document:
@@ -53,10 +54,11 @@ def _bodies(found: list[Any]) -> Iterator[Body]:
 
 
 def _with_rest(statement: tree.Statement) -> Body:
-    """Return a statement and the statements that would run instead of it, such as those after ``empty``.
+    """Return a statement, and the statements that can run in its place, such as the body of ``empty``.
 
-    These others no longer run in place of the statement, so that nested tags do not double them.
-    Tags such as ``firstof`` evaluate only some of their values, so also evaluate all these values.
+    The alternative statements are removed from the statement itself. Otherwise, they could run twice, and
+    nested tags would double them again. Tags such as ``firstof`` evaluate only some of their values, so
+    the result also has statements that evaluate all values.
     """
     found: Body = []
     waiting = [statement]
@@ -87,7 +89,11 @@ def _run_all(node: tree.If) -> None:
 
 
 def _keep_all(node: Any) -> None:
-    """Change a part of a template so that the values in it can fail, and so that it binds no ``forloop``."""
+    """Change a part of a template.
+
+    A value that fails no longer ends the render. If the part sets a variable ``forloop``, the variable gets
+    another name.
+    """
     if isinstance(node, tree.For):
         node.expression = tree.Invoke(node.expression.token, at_least_one, kept(node.expression))
         node.ordered = False  # pongo2 panics for texts, see ``sort``
@@ -132,14 +138,17 @@ def _with_text(expression: tree.Expression) -> tree.Invoke:
 
 
 def kept(expression: tree.Expression) -> tree.Expression:
-    """Return an expression that has the same value, or no value instead of an error."""
+    """Return an expression with the same value. If the evaluation fails, the new expression has no value."""
     if isinstance(expression, tree.Literal):
         return expression
     return tree.Invoke(expression.token, value_or_none, tree.Scope(), tree.Lazy([expression]))
 
 
 def value_or_none(render: Render, scope: Any, values: tuple[Callable[[Any], Any], ...]) -> Any:
-    """Return the only value, or None if its evaluation fails. Remember the first panic."""
+    """Evaluate the only element of ``values``, and return the value. Return None if the evaluation fails.
+
+    Remember the first panic.
+    """
     try:
         return values[0](scope)
     except (Failure, Fault, Panic) as error:
@@ -165,7 +174,7 @@ _TEXTS, _PANIC = -1, -2
 
 
 def kept_with_text(render: Render, text: str, scope: Any, values: tuple[Callable[[Any], Any], ...]) -> Any:
-    """Return a value that is computed from the text of a tag's body, or None if this fails."""
+    """Compute a value from the text of a tag's body. Return None if the computation fails."""
     texts = render.state.setdefault(_TEXTS, [])
     texts.append(text)
     try:
@@ -175,7 +184,10 @@ def kept_with_text(render: Render, text: str, scope: Any, values: tuple[Callable
 
 
 def captured_text(render: Render) -> Any:
-    """Return the text of the body of the innermost tag whose result is being computed."""
+    """Return the text of a tag's body, from which the tag computes its result.
+
+    If tags are nested, return the text of the innermost tag.
+    """
     return render.state[_TEXTS][-1]
 
 

@@ -43,7 +43,7 @@ Key = tuple[str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class FixedImage:
-    """An image after its fixes, its remaining findings, and the findings that are fixed.
+    """An image after its fixes, the remaining findings, and the findings that the fixes have removed.
 
     ``late`` tells whether the time limit was reached before all fixes were tried.
     """
@@ -194,7 +194,7 @@ class _Edits:
         self.source: Source | None = None
 
     def add(self, edits: tuple[tuple[Span, str], ...]) -> bool:
-        """Add edits. Return False if an edit overlaps an earlier edit that differs from it."""
+        """Add edits. If an edit overlaps a different earlier edit, add none of them and return False."""
         self.source = edits[0][0].source
         new = {(span.start, span.end, text) for span, text in edits} - self.known
         if any(self._overlaps(start, end) for start, end, _ in new):

@@ -1,4 +1,4 @@
-"""The table of files and hosts for an image's author."""
+"""A table that shows an image's author how the rendered files differ between hosts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
 
 LEGEND = """\
-'differs': this host writes another text, owner or mode. This is not a finding: change the template or the
-rule only if the file must be the same on each host.
+'differs': this host writes a different text, owner or mode than the first host. This is not a finding:
+change the template or the rule only if the file must be the same on each host.
 """
 
 
@@ -56,7 +56,9 @@ class _Names(RootfsNames):
 
 
 def host_report(image: AuthoredImage) -> dict[str, Any]:
-    """Return the table as data, and as ``text``, which is empty if all files are the same on all hosts.
+    """Return the table as data. The key ``text`` has the table as text.
+
+    If every file is the same on all hosts, ``text`` is empty.
 
     Each trigger is planned separately. For each file, the first instance with a difference is shown.
     """

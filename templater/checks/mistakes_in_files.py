@@ -144,7 +144,7 @@ def observation(
 def validated(image: AuthoredImage, id: str, file: File, name: str) -> list[Mistake]:
     """Return the mistakes that a validator finds in a file.
 
-    ``name`` is the name of the file for the validator.
+    ``name`` is the file name that the validator sees.
     """
     if image.validators is None:
         return []

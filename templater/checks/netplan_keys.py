@@ -60,7 +60,7 @@ OTHERS = {"ipv4": "dhcp4", "ipv6": "dhcp6", "dhcp": "dhcp4", "gateway": "gateway
 
 
 def unknown_keys(root: Node) -> Iterator[Mistake]:
-    """Yield each key that netplan does not know, in a mapping ``network`` or in a network-config."""
+    """Search a mapping ``network`` or a network-config. Yield each key that netplan does not know."""
     yield from unknown(root, ROOT, "version 2")
     for kind, _, interfaces in pairs(root):
         for _, _, settings in pairs(interfaces) if kind in INTERFACES else ():

@@ -159,7 +159,7 @@ class _Scanner:
         """Return the names of a file's extended attributes.
 
         If the names can't be listed, record the error. Then look up only the attributes that give rights,
-        such as capabilities, and return the names of those that exist.
+        such as capabilities. Return the names of the attributes that the file has.
         """
         try:
             return xattr_names(directory, entry, shown)

@@ -111,7 +111,10 @@ class ScannedImage:
         return kept if kept is not None else self._created_modes.get(self._real_path(rule), mode_of(rule))
 
     def kept_mode(self, rule: Rule) -> int | None:
-        """Return the mode of the file that exists before a rule writes it, or None if no file is known."""
+        """Return the mode that a rule's target has before the rule is applied.
+
+        Return None if no file is known at the target.
+        """
         if self.definition is not None:
             return self.definition.kept_mode(rule.path)
         resolved = self._resolved.get(id(rule))
@@ -132,7 +135,8 @@ class ScannedImage:
     def _created_modes(self) -> Mapping[str, int]:
         """The mode that rules give to each target, by the target's path without symlinks.
 
-        If rules with the same target have different modes, prefer a mode with which every user can read it.
+        If rules with the same target have different modes, prefer a mode with which every user can read the
+        file.
         """
         modes: dict[str, int] = {}
         for rule in self.rules:

@@ -26,11 +26,11 @@ _MOST_ROUNDS = 5
 
 
 def parts_of(source: Source, *names: Sized) -> Iterator[Part]:
-    """Yield the parts of a template. If ``names`` have grown during this round, yield all parts again.
+    """Yield the parts of a template, in one or more rounds.
 
-    ``names`` are the collections in which the caller remembers names. A second round is needed because a
-    macro, a loop and some other tags can read values that a later part sets. If the collections still grow
-    after a few rounds, yield ``UNFOLLOWED`` at the end.
+    ``names`` are the collections in which the caller remembers names. If a collection has grown during a
+    round, yield all parts again, because a macro, a loop and some other tags can read values that a later
+    part sets. If a collection still grows after a few rounds, yield ``UNFOLLOWED`` at the end.
 
     If LXD and Incus read different parts, yield both. A line break ends each round, so that the next round
     begins on a new line.
@@ -50,7 +50,7 @@ def parts_of(source: Source, *names: Sized) -> Iterator[Part]:
 def readings_of(source: Source) -> Iterator[list[Part]]:
     """Yield the parts that Incus reads. If LXD reads other parts and renders the template, yield these, too.
 
-    LXD reads ``[`` or ``]`` in a tag or an expression, and all characters after the bracket, as text.
+    In a tag or an expression, LXD reads a bracket (``[`` or ``]``) and all characters after it as text.
     """
     tokens = _tokens(source, V6)
     yield _parts(tokens)[0]

@@ -49,7 +49,7 @@ class Ignore:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The contents of a templater.toml. ``instances`` are paths as written."""
+    """The contents of a templater.toml. ``instances`` has the paths exactly as the file states them."""
 
     hosts: tuple[str, ...] = ()
     instances: tuple[str, ...] = ()
@@ -172,7 +172,7 @@ def with_configuration(
     kind = next((name.entry.kind for name in scanned.names if name.path == SETTINGS), "")
     if trusted and kind and SETTINGS not in scanned.heads:
         if kind == FILE:
-            hint = "let all users read it, or chown it to the owner of its directory"
+            hint = "let all users read the file, or chown the file to the owner of the directory"
             raise InputError(f"'{printable(path)}/{SETTINGS}' can't be read", hint=hint)
         raise InputError(f"'{printable(path)}/{SETTINGS}' is a {kind}, not a regular file")
     if len(scanned.heads.get(SETTINGS, b"")) > LARGEST:

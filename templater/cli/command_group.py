@@ -63,7 +63,7 @@ class Commands(click.Group):
     def names(self) -> Iterator[str]:
         """Yield the names of the commands, without importing their modules.
 
-        In templater, every module of the package is a command.
+        The names of the modules are enough: every module of the package defines a command.
         """
         from pkgutil import iter_modules
 

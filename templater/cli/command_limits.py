@@ -117,7 +117,10 @@ def guarded_alone(function: Command, *, downloads: bool = False) -> Command:
 
 
 def listed_instances(read: Callable[[int], bytes], name: str) -> Iterator[Instance]:
-    """Yield the instances of a list that ``read`` reads. The list extends the limit on processor time."""
+    """Yield the instances of a list, which ``read`` reads.
+
+    Each piece of the list and each instance extend the limit on processor time.
+    """
     from ..parsing.instance_list import stream_instances
 
     def counted(size: int = -1) -> bytes:
@@ -174,8 +177,8 @@ def guard(
 ) -> Iterator[None]:
     """Raise LimitError if the block exceeds a limit. Restore all signal handlers and limits at the end.
 
-    The processor time of child processes that have ended, and of running programs that read or pack images,
-    counts towards the limit on processor time. When the block begins to pack an image, the limits grow.
+    The limit on processor time also covers child processes that have ended, and running programs that read or
+    pack images. When the block begins to pack an image, the limits grow.
 
     If ``live`` is true, the block reads instances of a daemon.
 
@@ -299,7 +302,9 @@ def processor_left() -> float:
 
 
 def reserve_for_removal() -> None:
-    """End the block of the surrounding ``guard`` earlier, so that an error leaves time to remove new files.
+    """Reserve processor time for the removal of new files after an error.
+
+    The surrounding ``guard`` then ends its block earlier.
 
     At most a sixth of the remaining time is reserved.
     """

@@ -30,7 +30,9 @@ PACKED = re.compile(r"\.(tar\.[a-z0-9]+|tgz|tbz2?|txz|tzst|zip)$", re.IGNORECASE
 
 
 def write_tree(plan: Plan, target: str) -> None:
-    """Write a plan's files to a tar file, which keeps owners even without root, or to a directory.
+    """Write a plan's files to a directory or to a tar file.
+
+    A tar file records the owners of the files even if templater does not run as root.
 
     The directory must be new or empty. Only the caller can read the tar file, or enter the directory.
     Setuid and setgid bits are removed, because an untrusted image decides the content of the files. Raises

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 rootfs_option = click.option(
     "--rootfs",
     metavar="FILE",
-    help="Second file of a split image. It is read for the fingerprint, and not changed.",
+    help="Second file of a split image. The command only reads it, to compute the fingerprint.",
     shell_complete=completers.files,
 )
 force_option = click.option("--force", is_flag=True, help="Allow changes of architecture and creation date.")
@@ -27,7 +27,8 @@ force_option = click.option("--force", is_flag=True, help="Allow changes of arch
 def open_once(src: str) -> str:
     """Return an image file that is open until the command ends, or the path of a directory.
 
-    Otherwise, another user could exchange the file between reading its metadata.yaml and writing the image.
+    If templater opened the file twice, another user could exchange it after metadata.yaml was read and before
+    the image is written.
     """
     from ..image.open_file import opened
 

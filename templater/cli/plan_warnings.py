@@ -46,8 +46,10 @@ def plan_warnings(plans: list[Plan], image: Image, rootfs_option: str) -> Iterat
     unsure = [printable(rule.path) for rule in due_rules(plans) if rule.create_only]
     if rootfs_option and unsure and not plans[0].instance.is_vm:
         named = ", ".join(unsure[:5]) + (f" and {len(unsure) - 5} more" if len(unsure) > 5 else "")
-        shows = f"{rootfs_option} shows which files exist"
-        yield f"create_only rules skip these files if they exist: {named} ({shows})"
+        yield (
+            f"create_only rules skip these files if they exist: {named}"
+            f" ({rootfs_option} shows which files exist)"
+        )
     if not image.complete:
         yield "the archive was read up to its last template; `templater audit` reads the whole archive"
 

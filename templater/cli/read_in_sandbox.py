@@ -106,7 +106,7 @@ def read_image(
 def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...], limits: Limits) -> Iterator[int]:
     """Import all modules that readers need, and start the programs that read squashfs files.
 
-    Yield the needed descriptors.
+    Yield the file descriptors that the child process needs.
     """
     from contextlib import suppress
     from importlib import import_module

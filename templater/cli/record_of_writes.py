@@ -62,8 +62,8 @@ def opened_record(
 def _places(source: OpenedSource, rootfs: DirectoryRootfs) -> Collection[tuple[int, int] | None]:
     """Return the identities of SRC and of the parent directory of the root filesystem.
 
-    Both are already open, but the record is opened later by its name. Until then, another user can exchange
-    the names of two instances.
+    Both are already open. But templater opens the record later, by its path. Until then, another user can
+    exchange the names of two instances.
     """
     if not isinstance(rootfs.root, Root):
         return ()

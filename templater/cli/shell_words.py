@@ -13,8 +13,8 @@ _PLAIN = "@%+=:,./-_#^"
 class CommandLine(NamedTuple):
     """The words before the cursor, without quotes. The last word can be incomplete or empty.
 
-    ``quote`` is the quote character that the last word opens and does not close, or empty. The shell replaces
-    the characters of the last word from the index ``start`` on.
+    If the last word has an open quote, ``quote`` is the quote character. Otherwise, ``quote`` is empty. The
+    shell replaces the characters of the last word from the index ``start`` on.
     """
 
     words: tuple[str, ...]

@@ -1,8 +1,8 @@
 """Prediction of cloud-init's next boot, from a plan of the next start and from the root filesystem.
 
 The rules compare the seed before and after the start. Each rule follows cloud-init 25.1
-(`cloudinit/stages.py`, `cloudinit/cmd/main.py` and the datasources), and docs/cloud-init.md lists it with its
-source. Tests compare the rules with the recorded boots in `tests/cloud_init/boots.json`.
+(`cloudinit/stages.py`, `cloudinit/cmd/main.py` and the datasources). docs/cloud-init.md lists the rules with
+their sources. Tests compare the rules with the recorded boots in `tests/cloud_init/boots.json`.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def _searched(after: Seed, guest: Guest, daemon: Daemon) -> Verdict:
     texts = {
         FIRST: f"the first boot of cloud-init, with instance-id '{new}': all modules run",
         NEW: f"the instance-id changes from '{shown(guest.last_id)}' to '{new}': all modules run again",
-        EARLIER: f"the guest has booted with the new instance-id '{new}' before:"
+        EARLIER: f"the guest already used the instance-id '{new}' in an earlier boot:"
         " per-instance modules don't run again",
         SAME: "meta-data has no instance-id: cloud-init reads all data at each boot, but per-instance modules"
         " run once",
@@ -255,7 +255,7 @@ def _datasource(after: Seed, guest: Guest, daemon: Daemon) -> tuple[str, tuple[R
             return NOCLOUD, ()
         if name == NOCLOUD and after.files:
             missing = " and ".join(each for each in (META, USER) if not _has(after, each))
-            reasons.append(Reason(f"the seed has no {missing}, so cloud-init ignores it", LIST))
+            reasons.append(Reason(f"the seed has no {missing}, so cloud-init ignores the seed", LIST))
         if name == LXD:
             if daemon.serves_lxd:
                 return LXD, tuple(reasons)
@@ -282,7 +282,7 @@ def _has(seed: Seed, name: str) -> bool:
 
 def _network(after: Seed, guest: Guest, network: bool) -> tuple[Reason, ...]:
     if guest.disabled_network:
-        return (Reason("the guest's configuration disables the network configuration", EVENTS),)
+        return (Reason("the guest's configuration stops cloud-init from configuring the network", EVENTS),)
     if network:
         return (Reason("cloud-init writes the network configuration from network-config", EVENTS),)
     if after.get(NETWORK):

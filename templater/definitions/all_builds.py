@@ -44,7 +44,7 @@ def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Cho
     for axis in axes:
         count *= len(axis)
     if count > MAX_BUILDS:
-        raise LimitError(f"the filters distinguish {count} builds, which is more than {MAX_BUILDS}")
+        raise LimitError(f"the filters give {count} different builds, more than the limit of {MAX_BUILDS}")
     given = tuple(
         each
         for each in choice.parameters

@@ -262,11 +262,11 @@ class _Reader:
         if name == "create_only" and path.startswith("files"):
             return "a definition can't set create_only, because a build sets it to false in each rule"
         if not path and name in ("architecture", "creation_date", "expiry_date", "properties", "templates"):
-            return "this looks like an image's metadata.yaml: give its directory"
+            return "this looks like the metadata.yaml of an image: give the directory of the image"
         if not path and name in ("config", "devices", "profiles", "expanded_config"):
             return "this looks like an instance description: give an image as SRC, and this file with -i"
         if path == "image" and name == "properties":
-            return "a build sets the image's seven properties from the other keys of the definition"
+            return "a build sets the properties of the image from other keys of the definition"
         return did_you_mean(name, sorted(fields)) or f"known keys: {', '.join(fields)}"
 
     def not_one(self, node: Node, path: str) -> str:
@@ -344,7 +344,7 @@ def _check_family(definition: Definition) -> None:
             first = what, family, span
         elif family != first[1]:
             raise InputError(
-                f"{what} belongs to {PROGRAMS[family]}, but {first[0]} belongs to {PROGRAMS[first[1]]}",
+                f"only {PROGRAMS[family]} accepts {what}, and only {PROGRAMS[first[1]]} accepts {first[0]}",
                 span,
                 "remove one of the two: neither program builds a definition that contains both",
                 (f"{first[2].place}: {first[0]}",),

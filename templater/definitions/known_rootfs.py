@@ -19,7 +19,8 @@ MAX_FILE = 1 << 20
 class KnownRootfs:
     """The root filesystem that a build unpacks, with the changes of earlier entries.
 
-    If ``view`` is None, ``assume`` tells whether all paths or no paths exist before the first entry.
+    If ``view`` is None, ``assume`` tells whether every path is assumed to exist before the first entry. If
+    ``assume`` is false, no path is assumed to exist.
     ``assumed`` collects the paths whose existence or content was assumed.
     """
 

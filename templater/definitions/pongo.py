@@ -59,7 +59,8 @@ def render(source: Source, data: Data, limits: Limits) -> str:
     raise RenderError(
         f"the text still contains '{{{{' or '{{%' after it was rendered {MAX_ROUNDS} times",
         span,
-        "the text, or a field that it prints, refers to itself: distrobuilder never finishes this build",
+        "the text refers to itself, or prints a field that refers to itself:"
+        " distrobuilder never finishes this build",
     )
 
 

@@ -178,7 +178,7 @@ class DefinitionImage:
         if kept:
             more = f" and {len(kept) - MOST_NAMED} more" if len(kept) > MOST_NAMED else ""
             notes.append(
-                f"mode not predicted: the build creates {', '.join(kept[:MOST_NAMED])}{more},"
+                f"some modes are not predicted: the build creates {', '.join(kept[:MOST_NAMED])}{more},"
                 " and the daemon keeps the mode of an existing file"
             )
         return (*notes, *self.results.notes)

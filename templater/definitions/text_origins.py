@@ -27,7 +27,7 @@ class Piece(NamedTuple):
 class GeneratedSource(Source):
     """A text generated from a definition. Errors show a span of the definition, not of this text.
 
-    If several pieces contain a position, its origin comes from the last of these pieces.
+    If several pieces contain a position, the last of these pieces gives the position's origin.
     """
 
     __slots__ = ("_block_lines", "_ranges", "pieces")

@@ -198,7 +198,7 @@ def check_facts(facts: Metadata, path: str) -> None:
         raise InputError(f"'{path}': metadata.yaml has {found}", hint="for example: architecture: x86_64")
     if facts.creation_date <= 0:
         raise InputError(
-            f"'{path}': metadata.yaml has no creation_date, from which the version gets its name"
+            f"'{path}': metadata.yaml has no creation_date, and the version is named after this date"
         )
     if facts.creation_date > time.time() + _LATEST:  # it would be the newest version for ever
         raise InputError(

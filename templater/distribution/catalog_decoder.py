@@ -233,7 +233,7 @@ class CatalogSize:
             if _WIDE.search(piece):
                 width = 4
             del piece  # before the next piece is read
-        wide = ", the limit for a catalog with characters such as emojis" if width > 1 else ""
+        wide = " (characters such as emojis lower the limit for a catalog)" if width > 1 else ""
         self._bytes += width * size
         for most, total in ((MOST_BYTES_OF_ALL, self._bytes), (MOST_BYTES, width * size)):
             if total > most:

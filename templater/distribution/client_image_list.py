@@ -167,7 +167,9 @@ def list_images(
         _read_product(product, client, images, dropped)
         texts += (len(images) + len(dropped) - before) * _length(product)
         if texts > MOST_TEXTS:
-            raise LimitError(f"the images of the stream have more than {MOST_TEXTS >> 20} MiB of texts")
+            raise LimitError(
+                f"the texts of the stream's images have more than {MOST_TEXTS >> 20} MiB in total"
+            )
     _sort(images)
     if unsorted is None:
         found = Unsorted()

@@ -23,8 +23,8 @@ Connect = Callable[[float], socket.socket]
 class Connection(http.client.HTTPConnection):
     """A connection whose socket another function opens.
 
-    ``used`` tells whether it has received an answer before. Each read ends at ``deadline``, even if the
-    daemon keeps sending single bytes. ``overhead`` counts the received bytes that are not content.
+    ``used`` tells whether the connection has already received an answer. Each read ends at ``deadline``, even
+    if the daemon keeps sending single bytes. ``overhead`` counts the received bytes that are not content.
     """
 
     def __init__(self, connect: Connect) -> None:

@@ -39,8 +39,7 @@ _CLIENTS = ("incus-7", "lxd")
 _UBUNTU, _PREFIX = "https://cloud-images.ubuntu.com", "ubuntu/"
 _MOST_METADATA = 256 << 20
 _ONLY_TLS = (
-    "only TLS protects the metadata: templater can't check the fingerprint, which also covers files that were"
-    " not fetched"
+    "only TLS protects the metadata: to check the fingerprint, templater would have to fetch the whole image"
 )
 #: maximum number of aliases that are compared with an unknown alias
 _MOST_COMPARED = 10_000

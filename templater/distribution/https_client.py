@@ -82,7 +82,7 @@ class UrlStream:
     def small_file(self) -> contextlib.AbstractContextManager[None]:
         """Limit the time for the ``with`` block.
 
-        All such blocks together may take ``MOST_CATALOG_SECONDS``.
+        The ``with`` blocks of all small files together may take ``MOST_CATALOG_SECONDS``.
         """
         return self._bounds.small_file()
 

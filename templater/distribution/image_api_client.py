@@ -38,7 +38,7 @@ _PIECE = 1 << 18
 
 
 class Server(Protocol):
-    """A server of the image API. ``path`` must be escaped and begin with a slash."""
+    """A server of the image API. The method ``get`` needs an escaped path that begins with a slash."""
 
     name: str
 

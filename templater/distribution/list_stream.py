@@ -83,7 +83,7 @@ def read_products(stream: Stream | _Unsaved) -> list[Product]:
     for mismatch in decoded.mismatches:
         if mismatch.clients == CLIENTS:
             raise InputError(
-                f"clients list nothing from this stream: {mismatch.place}: {mismatch.message}",
+                f"clients list nothing from this stream, because of {mismatch.place}: {mismatch.message}",
                 hint="`templater streams verify` lists all values of a wrong type",
             )
     return [product for each in products.values() for product in each]

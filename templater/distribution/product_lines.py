@@ -112,7 +112,7 @@ def private_copy(file: IO[bytes], size: int) -> IO[bytes]:
 
 
 def read_lines(file: IO[bytes]) -> tuple[dict[str, Any], Iterator[tuple[str, Any, int, int]]]:
-    """Return a dict of a products file's values other than the products, and an iterator over the products.
+    """Return a dict of a products file without the products, and an iterator over the products.
 
     Each product comes with its name, and with the offset and length of its text. Raises ValueError, also from
     the iterator, if the file does not have one product per line, sorted by name.

@@ -25,7 +25,7 @@ def read_removed(tree: Tree) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     if not isinstance(raw, dict):
-        raise InputError(f"invalid '{printable(os.path.join(tree.path, REMOVED))}': it is not an object")
+        raise InputError(f"'{printable(os.path.join(tree.path, REMOVED))}' is not a JSON object")
     if len(raw) > MOST_REMOVED:
         raise LimitError(f"'{REMOVED}' lists more than {MOST_REMOVED} files")
     return {

@@ -238,8 +238,8 @@ def usable_images(products: Mapping[str, Any], warnings: list[str]) -> list[Imag
             warnings.append(f"skipped {place}: {problem.message}")
     if dropped:
         first = dropped[0]
-        reason = f"'{printable(first.product)}': {printable(first.reason)}"
-        warnings.append(f"skipped {len(dropped)} entries that Incus does not list, such as {reason}")
+        example = f"'{printable(first.product)}' ({printable(first.reason)})"
+        warnings.append(f"skipped {len(dropped)} entries that Incus does not list, such as {example}")
     if not usable:
         raise InputError("the origin has no image that Incus could list")
     return usable
@@ -253,7 +253,9 @@ def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnin
     for image in images:
         if image.fingerprint in own:
             name = shown(image.product.name)
-            warnings.append(f"skipped an image of '{name}' that the tree already has: {image.fingerprint}")
+            warnings.append(
+                f"skipped an image of '{name}', because the tree already has it: {image.fingerprint}"
+            )
         else:
             own.add(image.fingerprint)
             kept.append(image)

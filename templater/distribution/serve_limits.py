@@ -67,7 +67,7 @@ class ServedSize:
 
     def check(self) -> None:
         if self.bytes > MOST_OF_LISTS:
-            message = f"the lists of images for clients have more than {MOST_OF_LISTS >> 20} MiB"
+            message = f"the image lists for clients have more than {MOST_OF_LISTS >> 20} MiB"
             raise LimitError(message, hint=_HINT)
 
 

@@ -85,7 +85,7 @@ class Signatures:
     def _too_slow(self, name: str) -> LimitError:
         return LimitError(
             f"gpgv needs more than {_SECONDS} s of processor time for all signed files;"
-            f" the last one was '{name}'"
+            f" the last file was '{name}'"
         )
 
     def _limit_resources(self) -> None:

@@ -90,7 +90,7 @@ def is_content_name(name: str) -> bool:
 def open_directory(path: str) -> int:
     """Open the directory of a tree. Raises OSError or RefusedError.
 
-    As root, refuse a link of another user, because the link could lead to a tree of root.
+    If templater runs as root, refuse a link of another user: the link could lead to a tree of root.
     """
     fd = open_file(path)
     if not stat.S_ISDIR(os.fstat(fd).st_mode):
@@ -237,7 +237,7 @@ class Tree:
         except FileNotFoundError:
             return Catalog(new_index(), {})
         if not isinstance(index, dict) or not isinstance(index.setdefault("index", {}), dict):
-            raise self._invalid(INDEX_PATH, "the index is not an object with entries")
+            raise self._invalid(INDEX_PATH, "the file, or its key 'index', is not a JSON object")
         refuse_many_entries(index["index"])
         files: dict[str, dict[str, Any]] = {}
         for name, entry in objects(index["index"]):
@@ -264,7 +264,7 @@ class Tree:
         except FileNotFoundError:
             raise self._invalid(path, "the file is missing, but the index names it") from None
         if not isinstance(document, dict) or not isinstance(document.setdefault("products", {}), dict):
-            raise self._invalid(path, "the file is not an object with products")
+            raise self._invalid(path, "the file, or its key 'products', is not a JSON object")
         if wrong := wrong_shape(document["products"]):
             raise self._invalid(path, wrong)
         return document
@@ -318,7 +318,10 @@ class Tree:
             raise WriteError(f"can't create the tree '{printable(self.path)}': {reason(error)}") from error
 
     def check(self) -> None:
-        """Raise InputError if the path is not a tree, before a command changes files below it."""
+        """Raise InputError if the path is not a tree.
+
+        Commands call this method before they change files below the path.
+        """
         if not os.path.isdir(self.path):
             raise InputError(f"'{printable(self.path)}' is not a directory")
         if not os.path.lexists(os.path.join(self.path, INDEX_PATH)):

@@ -65,8 +65,8 @@ def verify(
 class _Verifier:
     """The check of all products. It reads one product at a time, so that a long catalog needs little memory.
 
-    Products are checked together only if they share a file, fingerprint or alias, because then one product
-    can cause a problem of another product.
+    Products are checked together only if they share a file, fingerprint or alias. Other products can't cause
+    problems of each other.
     """
 
     def __init__(

@@ -75,7 +75,7 @@ def read_description(path: str, allowed: Sequence[str]) -> Source:
     if not allowed:
         raise RefusedError(
             "the annotation org.templater.instance is not allowed",
-            hint="allow the directory of descriptions in the hook line: --allow-instance DIR",
+            hint="to allow a directory of descriptions, add --allow-instance DIR to the hook line",
         )
     top, below = _place(path, allowed, follow=False)
     folder, _, name = below.rpartition("/")

@@ -41,8 +41,8 @@ def is_changeable(place: str) -> bool:
     """Return whether a user other than root and the caller can change or replace this file.
 
     In a sticky directory, users can replace only their own files and links. But a user may have moved a file
-    or link of root into such a directory: for example, root may have unpacked an image in a directory of that
-    user.
+    or link of root into a sticky directory. For example, root may have unpacked an image in a directory of
+    that user.
     """
     try:
         status = os.lstat(place)

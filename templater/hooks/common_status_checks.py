@@ -63,8 +63,8 @@ def elsewhere(path: str, usual: str) -> str:
 def runs(runtime: str, line: str, install: str, namespace: Sequence[str] = ()) -> Finding:
     """Run the hook with ``--probe``, which only prints versions, and report whether the hook runs.
 
-    The hook is run only if this installation would write ``line``. The line can come from an untrusted image
-    or from a container, so no word of the line itself is run.
+    The hook is run only if ``line`` has the form of a line that this installation writes. No word of ``line``
+    itself is run, because ``line`` can come from an untrusted image or from a container.
 
     ``install`` is the command that writes the line again. ``namespace`` has the words of a command that
     enters the container's user namespace and then runs the hook.
@@ -82,7 +82,8 @@ def runs(runtime: str, line: str, install: str, namespace: Sequence[str] = ()) -
         shown = printable(line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]}…")
         return Finding(
             False,
-            f"the hook line was not run, because it is not a line that this installation writes: {shown}",
+            "the hook line was not run, because this installation of templater would not write this line:"
+            f" {shown}",
             hint,
         )
     probe = [*namespace, *command, PROBE]
@@ -108,7 +109,8 @@ def code_status() -> Iterator[Finding]:
         if place:
             yield Finding(
                 None,
-                f"another user can change '{printable(place)}', whose code every start runs as root",
+                f"another user can change '{printable(place)}',"
+                " and every start runs code from this path as root",
                 "run chmod go-w on this path and delete the .pyc files below it, or install templater as"
                 " root, for example in /opt",
             )

@@ -35,7 +35,7 @@ def without_prefix(path: str) -> str:
 def is_directory(path: str) -> bool:
     """Return whether a root filesystem without its type prefix is a directory.
 
-    The result is False for a relative path, for two reasons. Such a path can name a data set, as in
+    The result is False for a relative path, for two reasons. A relative path can name a data set, as in
     ``zfs:tank/c1``. The current directory of lxc-start can belong to another user.
     """
     return path.startswith("/") and isdir(path)
@@ -65,8 +65,7 @@ def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
     ``found`` has the keys and values of the configuration. ``config`` is the file that error messages name.
 
     If LXC mounts the root filesystem with the map of ``lxc.idmap``, the files on the disk have the ids of the
-    container. In this case, the result maps each id of the container to itself. If ``lxc.idmap`` defines no
-    map, the result is then the identity map, and not None.
+    container. In this case, the result maps each id of the container to itself, and is never None.
     """
     from ..rootfs.directory_rootfs import IDENTITY, IdMap
 

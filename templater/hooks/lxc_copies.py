@@ -116,7 +116,7 @@ def require_new(made: Root) -> None:
     for name in (f"{STATE_FOLDER}/state", INSTANCE, METADATA, TEMPLATES):
         if made.entry("/" + name) is not None:
             raise RefusedError(
-                f"'{made.name}' already belongs to a container: it contains '{name}'",
+                f"'{made.name}' already contains '{name}', so this directory belongs to another container",
                 hint="copy to a new directory",
             )
 

@@ -44,7 +44,7 @@ def precompile(
         if store is None:
             raise RefusedError(
                 f"other users can enter the cache of '{cache or folder.name}'",
-                hint="become the owner of the cache directory, and set its mode to 0700",
+                hint="chown the cache directory to your own user, and set its mode to 0700",
             )
         # A child begins with the memory of this process, which may have unpacked a large image.
         run = Run(job, store, Bounds(memory=address_space() + MEMORY), in_child=True)

@@ -484,7 +484,7 @@ def _write_files(
 def _open_rootfs(request: HookRequest, folder: Root) -> Root:
     """Open the container's root filesystem. ``folder`` is the open directory of the container.
 
-    Raises RefusedError if the root filesystem is that of the host itself.
+    Raises RefusedError if ``request.rootfs`` leads to the root filesystem of the host.
 
     Many paths can lead to the host's root, so the function compares inodes, not paths.
     """
@@ -528,9 +528,10 @@ def require_complete(plan: "Plan") -> None:
 def hidden_places(plan: "Plan", rootfs: "DirectoryRootfs", request: HookRequest) -> "Collection[str]":
     """Return the paths at which the runtime mounts file systems after the hook.
 
-    Raises RefusedError if one of the mounts would hide a file of the plan. Finding the paths means following
-    links, which would slow down each start. So return () if the plan writes no file and has no file below a
-    mount.
+    Raises RefusedError if one of the mounts would hide a file of the plan.
+
+    To find the paths, the function follows links, which takes time at each start. So return () if the plan
+    neither writes a file nor has a file below a mount.
     """
     from ..model.plan import WRITING
 
@@ -563,8 +564,9 @@ def compare(plan: "Plan", log: Log) -> None:
     found = []
     for change in plan.changes:
         if change.action in WRITING:
-            result = f"the result of {change.rule.template} on {change.trigger}"
-            found.append(f"{change.path} differs from {result}")
+            found.append(
+                f"{change.path} differs from the result of {change.rule.template} on {change.trigger}"
+            )
         elif change.action == FAILED:
             found.append(f"{change.path}: {change.error}")
     for line in found:

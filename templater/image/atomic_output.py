@@ -38,8 +38,8 @@ class Output:
     After a crash, the kernel unlocks the file, and the next output in the directory removes the file.
     ``sha256`` is the digest of the bytes written so far. ``shown`` is the directory's name in messages.
 
-    On Linux, the directory is opened only once, because a user who owns a directory above it can replace it
-    with a link.
+    On Linux, the directory is opened only once. Otherwise, a user who owns a parent directory could replace
+    the directory with a link.
     """
 
     def __init__(self, directory: str, *, private: bool = False, shown: str = "") -> None:
@@ -84,7 +84,7 @@ class Output:
             while view:
                 view = view[os.write(self.fd, view) :]
         except OSError as error:
-            raise self._failed("be written", error) from error
+            raise self._failed(f"a file in '{self._shown}' can't be written", error) from error
 
     @property
     def path(self) -> str:
@@ -111,7 +111,7 @@ class Output:
         try:
             os.fsync(self.fd)
         except OSError as error:
-            raise self._failed("be written", error) from error
+            raise self._failed(f"a file in '{self._shown}' can't be written", error) from error
 
     def name(self, path: str, *, replace: bool, like: os.stat_result | None = None) -> None:
         with self._naming(path):
@@ -160,7 +160,8 @@ class Output:
         except FileExistsError:
             raise UsageError(f"'{path}' exists", hint="add --reuse to replace the file") from None
         except OSError as error:
-            raise self._failed("be moved to its final name", error) from error
+            problem = f"a file in '{self._shown}' can't be moved to its final name"
+            raise self._failed(problem, error) from error
 
     def _open(self) -> int:
         try:
@@ -177,7 +178,7 @@ class Output:
                     hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), self._mode
                 )
             except OSError as error:
-                raise self._failed("be created", error) from error
+                raise self._failed(f"a file in '{self._shown}' can't be created", error) from error
             _lock(fd)
             if os.fstat(fd).st_nlink:
                 self._hidden = hidden
@@ -212,10 +213,9 @@ class Output:
             self._hidden = hidden
         return self._hidden
 
-    def _failed(self, what: str, error: OSError) -> WriteError:
-        words = reason(error)
+    def _failed(self, problem: str, error: OSError) -> WriteError:
         hint = f"mkdir -p {shlex.quote(self._shown)}" if isinstance(error, FileNotFoundError) else ""
-        return WriteError(f"a file in '{self._shown}' can't {what}: {words}", hint=hint)
+        return WriteError(f"{problem}: {reason(error)}", hint=hint)
 
 
 def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: bool) -> None:

@@ -85,7 +85,7 @@ def set_values(
 
 
 def refuse_many(source: Source, changes: int) -> None:
-    """Raise LimitError if the text is too long for so many edits: each edit parses it again."""
+    """Raise LimitError if the text is too long for this number of edits: each edit parses the whole text."""
     if changes <= 1:
         return
     try:

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 def bad_template_name(name: str) -> TemplateFile | None:
     """Return None for a valid name of a file in ``templates/``, else a ``TemplateFile`` with an error."""
     if name in ("", ".", ".."):
-        reason = "is not a valid file name"
+        problem = "the template name '{}' is not a valid file name"
+    elif "/" in name and (".." in name or name[0] == "/"):
+        problem = "the template name '{}' leads out of the templates directory"
     elif "/" in name:
-        reason = (
-            "leads out of the templates directory" if ".." in name or name[0] == "/" else "contains a '/'"
-        )
+        problem = "the template name '{}' contains a '/'"
     elif "\0" in name:
-        reason = "contains a NUL byte"
+        problem = "the template name '{}' contains a NUL byte"
     elif len(name.encode("utf-8", "surrogateescape")) > 255:
-        reason = "is longer than 255 bytes"
+        problem = "the template name '{}' is longer than 255 bytes"
     else:
         return None
-    return TemplateFile(None, None, RefusedError(f"the template name '{printable(name)}' {reason}"))
+    return TemplateFile(None, None, RefusedError(problem.format(printable(name))))
 
 
 def refuse_kind(kind: str, name: str, image: str) -> None:

@@ -85,7 +85,7 @@ def refuse_private(file: OpenFile) -> OpenFile:
     """Return the file if other users may read it. Raises RefusedError if it is private to root or this user.
 
     A private file can be the copy of a container, with its passwords. A user who owns the directory could
-    give this file the name of an image, so that root publishes it.
+    give this file the name of an image. Then root would publish the passwords.
     """
     status = os.fstat(file.fd)
     if not status.st_mode & S_IROTH and status.st_uid in (0, os.geteuid()):

@@ -137,7 +137,9 @@ def _updated(
 
 
 def architecture_of(root: Root) -> str:
-    """Return the architecture from instance.yaml, or else from LXC's config, or else that of this machine.
+    """Return the architecture of a container, from instance.yaml or else from LXC's config.
+
+    If neither file names an architecture, return the architecture of this machine.
 
     A private file may be a secret file that another user moved here. So for a private file, only known
     architectures are accepted, and no error quotes the file.
@@ -159,7 +161,7 @@ def architecture_of(root: Root) -> str:
             found = "unknown"
         if is_private and found not in {"", *ARCHITECTURES.values()}:
             raise RefusedError(
-                f"the private file '{name}' does not name a known architecture",
+                f"the private file '{name}' contains no known architecture",
                 hint="another user may have moved this file here",
             )
         if found:

@@ -47,7 +47,10 @@ class Sqfs2tarOutput(ByteStream):
 
 
 def sqfs2tar_for(file: OpenFile, limits: Limits) -> unpacker_process.Program:
-    """Return the program that was started when the file was opened, or start it."""
+    """Return the running program that reads a squashfs file.
+
+    Start the program, unless it was started when the file was opened.
+    """
     return file.program or start_sqfs2tar(file, limits)
 
 
@@ -63,7 +66,7 @@ def start_sqfs2tar(file: OpenFile, limits: Limits = DEFAULT) -> unpacker_process
         return unpacker_process.start(command, file, file.fd, bounds, lambda: _content_end(file))
     except FileNotFoundError:
         raise InputError(
-            f"'{file}' is a squashfs file, and reading such a file needs the program 'sqfs2tar'",
+            f"reading the squashfs file '{file}' needs the program 'sqfs2tar'",
             hint="run: apt install squashfs-tools-ng",
         ) from None
 

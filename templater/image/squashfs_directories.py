@@ -100,7 +100,7 @@ class _Walk:
         self._read_block = lru_cache(_KEPT_BLOCKS)(self._decompressed)
 
     def check(self, root: int) -> None:
-        """Visit each directory once. ``root`` is the place of the top directory's inode."""
+        """Visit each directory once. ``root`` is the position of the top directory's inode."""
         seen: set[int] = set()
         root_number = self._inode(root)[1]
         #: the place of each inode by its number; sqfs2tar takes names with equal numbers for hard links
@@ -126,7 +126,7 @@ class _Walk:
         return kind, number
 
     def _entries(self, place: int) -> Iterator[tuple[int, int, int]]:
-        """Yield the place, type and number of the inode of each name in a directory."""
+        """Yield the inode of each name in a directory: its position, type and number."""
         inode = self._bytes(self._inodes, place >> 16, place & 0xFFFF, 32)
         if unpack_from("<H", inode)[0] == _DIRECTORY:
             start, size, offset = unpack_from("<I4xHH", inode, 16)
@@ -144,7 +144,7 @@ class _Walk:
             count, block, base = unpack_from("<IIi", listing, at)
             at += 12
             if count >= _MOST_NAMES:
-                raise self._different("a directory has too many names below one header")
+                raise self._different("a header in a directory has too many names")
             self._names += count + 1
             if self._names > self._limits.members:
                 raise LimitError(f"'{self._path}' has more than {self._limits.members} members")

@@ -379,7 +379,7 @@ class Archive:
             member.xattrs = _xattrs(pax)
             for name in pax:
                 if name.startswith(_UNKNOWN_TO_SOME) and (not name.startswith(_SPARSE) or kind != FILE):
-                    raise self._ambiguous(f"the record '{printable(name[:100])}' for a {kind}")
+                    raise self._ambiguous(f"a header with the record '{printable(name[:100])}' for a {kind}")
         # Only regular files may have data, because tools disagree about data of links and directories.
         # GNU tar would skip such data, but Go would parse the data as headers and find other members.
         stored = self._number(pax, "size", info.size)
@@ -460,7 +460,7 @@ class Archive:
         if sorted(records) == _SPARSE_1 and (pax[_SPARSE_1[0]], pax[_SPARSE_1[1]]) == (b"1", b"0"):
             member.size = self._number(pax, "GNU.sparse.realsize", 0)
             return self._sparse_map_before_data()
-        raise self._ambiguous("an unusual description of a sparse file")
+        raise self._ambiguous("a sparse file that is described in an unknown format")
 
     def _check_map(self, member: Member, pieces: list[Piece]) -> None:
         end = total = 0

@@ -96,7 +96,7 @@ def unpack(
     if mode is None and os.path.lexists(path):
         raise UsageError(
             f"'{path}' is a directory of another user",
-            hint="remove it, or give a new directory",
+            hint="remove this directory, or give a new one",
         )
     # Refuse before the first write: removing the files again would take as long as writing them.
     DiskBudget(contents).add(contents.disk_size)
@@ -224,7 +224,7 @@ def _make_beside(parent: Directory, name: str) -> int:
         if left.st_uid != os.geteuid() or is_replaceable(parent.fd):
             raise RefusedError(
                 f"'{path}' exists, and another user may have put it there",
-                hint="if an interrupted run of templater left it, remove it",
+                hint="if this is left over from an interrupted run of templater, remove it",
             )
         folder = _lock(parent, name)
         try:
@@ -502,7 +502,7 @@ class TreeWriter:
             self._leave_out(member)
             return
         if entry is None or entry.kind == DIRECTORY:
-            what = f"is a {entry.kind}" if entry is not None else "does not precede it in the archive"
+            what = f"is a {entry.kind}" if entry is not None else "does not precede the link in the archive"
             raise RefusedError(
                 f"'{printable(member.name)}' is a hard link to '{printable(member.target)}', which {what}"
             )

@@ -41,7 +41,7 @@ _PART_BYTES = 700
 
 @dataclass(slots=True)
 class Part:
-    """A member outside the root filesystem, with its data. Such members are small, and are read first."""
+    """A member outside the root filesystem, with its data. These members are small, and are read first."""
 
     member: Member
     data: bytes = b""

@@ -121,7 +121,7 @@ class _Work:
     def spend(self, amount: int) -> None:
         self.left -= amount
         if self.left < 0:
-            raise MetadataError("too many anchors or equal names in a long text")
+            raise MetadataError("the text is too long for its number of anchors and equal names")
 
 
 _work: ContextVar[_Work | None] = ContextVar("work", default=None)

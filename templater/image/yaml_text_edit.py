@@ -48,7 +48,10 @@ def move(text: str, names: tuple[str, ...], value: Value) -> str:
 
 
 def add(text: str, names: tuple[str, ...], value: Value) -> str:
-    """Set the value in a second mapping with the same key at the end. yaml.v2 merges the two mappings."""
+    """Add a second mapping with the same key at the end of the text, and set the value in this mapping.
+
+    yaml.v2 merges the two mappings.
+    """
     root = read(text)
     if root is None or root.real.kind != "mapping":
         raise MetadataError("the file has no mapping")
@@ -413,7 +416,7 @@ def _rules(text: str) -> list[Place]:
 
 
 def _list_offset(text: str) -> int | None:
-    """Return the columns by which the file indents ``when`` lists, or None if it uses flow style."""
+    """Return by how many columns the file indents the lists of ``when``, or None for lists in flow style."""
     for rule in _rules(text):
         fields = rule.value.pairs() if rule.value.kind == "mapping" and not rule.value.flow else ()
         for place in fields:

@@ -76,7 +76,7 @@ class InstanceDirectory(Closing):
             if os.fstat(directory.fd).st_size > MAX_LISTED:
                 raise LimitError(
                     f"the directory '{directory.path}' itself is larger than {MAX_LISTED >> 20} MiB",
-                    hint="move the templates into a new directory, and give this name to the new directory",
+                    hint="replace the directory by a new directory with the same templates",
                 )
             for name in directory.names_with("", MAX_TEMPLATES + 1)[0]:
                 found[name] = file = self._template(directory, name, longest)

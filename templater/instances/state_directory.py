@@ -24,9 +24,9 @@ PATIENCE = 30.0
 class State:
     """The state that templater records between starts.
 
-    ``pending`` is the trigger that the next start runs before ``start``, or "". ``name`` is the instance's
-    name and ``image`` the image from which it was made. ``root`` identifies the root directory of its last
-    start. Each may be "".
+    ``pending`` is the trigger that the next start runs before ``start``. ``name`` is the instance's name.
+    ``image`` is the image from which the instance was made. ``root`` identifies the root directory at the
+    instance's last start. Each value may be "".
     """
 
     __slots__ = ("image", "name", "pending", "root")

@@ -1,8 +1,8 @@
 """The record of the files that templater has written for an instance: ``.templater/written``.
 
 The record tells whether a file was changed by hand since templater wrote it. ``templater status`` shows this,
-and ``--keep-modified`` keeps such files. Without this option, the record has no influence on which files are
-written.
+and ``--keep-modified`` keeps changed files. Without this option, the record has no influence on which files
+are written.
 
 The new record is staged before an apply and renamed after it, both without fsync. If a run is killed between
 the two steps, the next run finds both records, and compares both with the files.
@@ -121,9 +121,10 @@ def head_of(text: bytes) -> bytes:
 
 
 def text_of(data: bytes) -> bytes:
-    """Return the text of all entries in a record, which begins with a NUL, or b"" if the record is damaged.
+    """Return the text of all entries in a record, or b"" if the record is damaged.
 
-    The text is not decoded: in a string with an emoji, Python needs four bytes for each character.
+    The text begins with a NUL. It is not decoded, because Python needs four bytes for each character of a
+    string with an emoji.
     """
     text = data[data.find(b"\n", len(HEAD)) + 1 :]
     if not data.startswith(head_of(text)) or not _is_within_limits(text):
@@ -397,7 +398,8 @@ def last_changes(plan: "Plan") -> "list[Change]":
 def has_content(rootfs: "RootfsView", file: WrittenFile) -> bool:
     """Return whether a file has the recorded content. Read the file only if it has the recorded size.
 
-    The container's root can make files for which the kernel decompresses many times their size.
+    The container's root can make files that are slow to read: the kernel decompresses many times the size of
+    the file.
     """
     size = size_of(rootfs, file.real)
     return file.can_have(size) and content_digest(rootfs, file.real, size) == file.digest

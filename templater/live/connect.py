@@ -87,8 +87,8 @@ def open_daemon(address: Address) -> Daemon:
 def _environment(client: Client, address: Address) -> dict[str, Any]:
     """Return the daemon's environment.
 
-    Raises InputError if the daemon does not trust this client, or if LXD answers in place of Incus or vice
-    versa.
+    Raises InputError if the daemon does not trust this client. Also raises InputError if LXD answers and the
+    address asks for Incus, or if Incus answers and the address asks for LXD.
     """
     server = client.json("/1.0")
     if not isinstance(server, dict):
@@ -224,7 +224,10 @@ def _of_lxd(remote: str) -> tuple[str, Connect]:
 
 
 class _RemoteBounds:
-    """The deadline of a connection to a remote, and a limit on received bytes that are not content."""
+    """The deadline of a connection to a remote, and a limit on its overhead.
+
+    Overhead is every received byte that is not content.
+    """
 
     def __init__(self, timeout: float) -> None:
         self.deadline = time.monotonic() + timeout

@@ -75,7 +75,7 @@ class LiveImage:
         return self._metadata
 
     def rules(self) -> list[tuple[str, str]]:
-        """Return the path and the template's name of each rule, without checks."""
+        """Return the path and the template name of each rule. Either of them may be invalid."""
         self.read_metadata()
         return [
             (path, str(rule.get("template") or "") if isinstance(rule, dict) else "")
@@ -157,7 +157,7 @@ class LiveInstance:
 
     @property
     def pending(self) -> str:
-        """The trigger that the next start runs before ``start``, or empty."""
+        """The trigger that the next start runs before ``start``, or "" if no trigger is pending."""
         config = self.data.get("config")
         return str(config.get(PENDING_KEY) or "") if isinstance(config, dict) else ""
 

@@ -33,8 +33,8 @@ Filter = Callable[[Mapping[str, Any]], bool]
 def parse_filters(address: Address, words: tuple[str, ...]) -> Filter:
     """Return a filter.
 
-    An instance must match the address and each KEY=VALUE. If patterns are given, it must match at least one
-    of them. Raises UsageError for an unknown key.
+    An instance must match the address and each KEY=VALUE. If the user gives patterns, the instance must also
+    match at least one pattern. Raises UsageError for an unknown key.
     """
     patterns = [word for word in words if "=" not in word]
     for pattern in patterns:

@@ -33,7 +33,7 @@ _Rules = dict[str, tuple[Any, ...]]
 
 
 class _Version(NamedTuple):
-    """An image of the daemon. ``created`` has the seconds since 1970."""
+    """An image of the daemon. ``created`` is the creation time in seconds since 1970."""
 
     created: float
     fingerprint: str
@@ -49,7 +49,7 @@ class NewerImages:
         self._rules: dict[str, _Rules | None] = {}
 
     def note(self, live: LiveInstance) -> str:
-        """Return a sentence about a newer version of the image if its templates differ, otherwise ""."""
+        """Return a sentence if a newer version of the image has other templates, otherwise ""."""
         try:
             image = self._newer(live)
             if image is None:
@@ -100,7 +100,7 @@ class NewerImages:
                 found[key] = sorted({*found.get(key, ()), version}, reverse=True)[:2]
 
     def _of_image(self, image: _Version) -> _Rules | None:
-        """Return the rules of an image, or None if its templates are not at the beginning of the file."""
+        """Return the rules of an image, or None if the beginning of the image file lacks the templates."""
         described = ServerImage(image.fingerprint, image.type, "")
         descriptor, path = tempfile.mkstemp(prefix="templater-image.")
         try:

@@ -78,12 +78,13 @@ def _doubts(instance: "Instance", pending: str) -> "tuple[str, ...]":
     notes: tuple[str, ...] = ()
     if pending and pending not in SET_BY_DAEMONS:
         notes += (
-            f"no daemon sets {PENDING_KEY} to '{printable(pending)}': a user has set it by hand",
+            f"no daemon sets {PENDING_KEY} to '{printable(pending)}': a user has set this key by hand",
         )  # fmt: skip
     if pending and instance.status in ("Running", "Frozen"):
         notes += (
-            f"the description says '{instance.status}' and has '{printable(pending)}' pending, although a"
-            " start clears the pending trigger: either a user has set the trigger by hand,"
+            f"the description has the status '{instance.status}' and the pending trigger"
+            f" '{printable(pending)}', but a start clears the pending trigger: either a user has set the"
+            " trigger by hand,"
             " or the description mixes older and newer data",
         )
     return notes

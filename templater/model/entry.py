@@ -172,8 +172,8 @@ if TYPE_CHECKING:
     class RootfsView(Protocol):
         """A read-only view of a root filesystem.
 
-        Paths are absolute and cleaned. Only the last component may be a symlink, because the caller resolves
-        the symlinks (``planning/follow_links.py``).
+        Paths are absolute and cleaned. Only the last component may be a symlink, because the caller has
+        already resolved all other symlinks (``planning/follow_links.py``).
 
         A view may have two optional attributes. ``ids`` maps ids of the container to ids on the disk, if the
         two kinds of ids differ. ``flag(path)`` returns the chattr(1) flag of a file: IMMUTABLE, APPEND_ONLY

@@ -145,7 +145,7 @@ class WriteError(TemplaterError):
 
 
 class KeptError(TemplaterError):
-    """The error for files that were kept because they were changed by hand. All other files were written."""
+    """The error for files that templater kept, because a user has changed them. Other files are written."""
 
     exit_code = 1
     kind = "kept"

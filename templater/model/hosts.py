@@ -18,8 +18,8 @@ class Host:
     * ``dialect`` is a name from ``pongo2.dialect``.
     * ``yaml`` is the major version of Go's YAML library.
     * ``metadata_limit`` is the maximum size of metadata.yaml at a start, in bytes, or 0 for unlimited.
-    * ``banned`` has the tags that the release rejects. If it is empty, templates on that release can read
-      files with the tags in FILE_TAGS. templater never reads those files.
+    * ``banned`` has the tags that the release rejects. If ``banned`` is empty, the tags in FILE_TAGS let
+      templates on that release read files. In templater, these tags never read a file.
     * ``permissions`` is True if the release applies a rule's uid, gid and mode.
     * ``recovers_panics`` is True if a panic in a template is an error, not a crash of the daemon.
     * ``links_refused_at`` is the step at which the release rejects a symlink among the templates:
@@ -180,4 +180,4 @@ HOSTS: "Mapping[str, Host]" = {
     host.name: host
     for host in (INCUS, INCUS_6_0, INCUS_DEBIAN, LXD, LXD_6_7, LXD_DEBIAN, INCUS_6_0_4, LXD_5_21_4, NONE)
 }
-"""The hosts that `plan` can predict, by the names that `--as` accepts."""
+"""The hosts that `plan` can predict. The keys are the names that `--as` accepts."""

@@ -33,7 +33,7 @@ def opened(device: int, inode: int, size: int) -> None:
 
 
 def received(size: int) -> None:
-    """Count bytes from a server, or bytes of a directory that this process reads in order to pack it."""
+    """Count bytes that a server has sent, or bytes of a directory that this process packs."""
     global _received  # noqa: PLW0603
     _received += size
 
@@ -50,6 +50,6 @@ def read_instance() -> None:
 
 
 def begin_packing() -> None:
-    """Raise the limits of the running command, before this process compresses and writes an image."""
+    """Increase the limits of the running command, before this process compresses and writes an image."""
     for allow in allow_packing:
         allow()

@@ -1,4 +1,4 @@
-"""Parsers for a rule's uid, gid and mode, which follow the daemons' Go code."""
+"""Parsers for the uid, gid and mode of a rule. The parsers follow the Go code of the daemons."""
 
 from .errors import MetadataError
 from .source import printable

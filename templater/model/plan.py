@@ -119,7 +119,7 @@ class Prediction:
     """The predicted outcomes of a plan's changes on a host.
 
     ``outcomes`` omits changes that cannot be predicted. If the start fails before the host reads any rule,
-    ``error`` is the reason. Otherwise, it is empty.
+    ``error`` is the reason. Otherwise, ``error`` is empty.
     """
 
     __slots__ = ("error", "outcomes")
@@ -185,7 +185,7 @@ class Plan:
 
     @property
     def host_error(self) -> str:
-        """The reason why the start fails before the host reads any rule, or "" if it does not fail then."""
+        """The reason why the start fails before the host reads a rule, or "" if the host reads the rules."""
         return self.prediction.error
 
     def with_prediction(self, prediction: Prediction) -> "Plan":

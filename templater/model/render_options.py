@@ -34,7 +34,7 @@ class RenderOptions:
         self.limits = limits
 
     def begun(self) -> "RenderOptions":
-        """Return options whose total time begins now, or ``self`` if it has already begun."""
+        """Return options whose total time begins now. Return ``self`` if the total time has already begun."""
         limits = None if self.limits is None else self.limits.begun()
         if limits is self.limits:
             return self

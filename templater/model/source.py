@@ -141,7 +141,7 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Escape control characters like `printable`, except line endings and tabs."""
+    """Like `printable`, escape control characters, but keep line endings and tabs."""
     if text.isprintable():
         return text
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))

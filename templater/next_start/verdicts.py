@@ -65,9 +65,9 @@ class FileVerdict:
 
     If the start changes the file, ``change`` has the old and new content, owner and mode.
 
-    If the start does not write the file, ``current`` is the result of comparing the file to a rendering of
-    the current configuration: EQUAL, DIFFERENT, MISSING or UNKNOWN. Otherwise, ``current`` is empty.
-    ``current_change`` is the difference.
+    If the start does not write the file, templater compares the file with a rendering of the current
+    configuration. ``current`` is the result: EQUAL, DIFFERENT, MISSING or UNKNOWN. ``current_change`` is the
+    difference. If the start writes the file, ``current`` is empty.
     """
 
     rule: Rule
@@ -121,7 +121,8 @@ class NextStart:
 class _Attempt:
     """A simulated start.
 
-    ``made`` has the changes by their real paths, and ``unknown`` the paths with an uncertain result.
+    ``made`` maps the real path of each changed file to its change. ``unknown`` maps each path with an
+    uncertain result to the reason.
     """
 
     plan: Plan
@@ -269,8 +270,8 @@ class _Judgement:
         how = " ".join(filter(None, (absolute.verdict, absolute.reason and f"({absolute.reason})")))
         other = " ".join(filter(None, (relative.verdict, relative.reason and f"({relative.reason})")))
         reason = (
-            f"the daemon does not show whether the symlink is absolute ({links});"
-            f" with an absolute link: {how}; with a relative link: {other}"
+            f"the daemon does not show whether the symlink is absolute or relative ({links}):"
+            f" the result is {how} for an absolute link, and {other} for a relative link"
         )
         certain = relative if relative.change is not None else absolute
         return replace(certain, verdict=UNKNOWN, reason=reason)

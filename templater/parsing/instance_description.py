@@ -1,9 +1,9 @@
 """A parser for instance descriptions, in every form that Incus and LXD print or store.
 
-The forms are the outputs of ``incus config show`` (with or without ``--expanded``), ``incus list -f json``
-and ``incus query /1.0/instances/NAME`` (with or without the envelope of the API), the files backup.yaml and
-index.yaml of a backup, and templater's short form with the same keys. Scalars become the strings that the
-daemons store.
+Descriptions are the outputs of ``incus config show`` (with or without ``--expanded``), ``incus list -f json``
+and ``incus query /1.0/instances/NAME`` (with or without the envelope of the API). A backup contains
+descriptions in its files backup.yaml and index.yaml. The parser also accepts templater's short form, which
+has the same keys. Scalars become the strings that the daemons store.
 """
 
 import json
@@ -57,9 +57,9 @@ def read_instance(
 ) -> Instance:
     """Parse an instance description, and apply the other arguments as overrides.
 
-    If ``source`` is None, the instance is a container named ``c1``. A parsed ``source`` saves time if several
-    instances of a list are read. ``pick`` selects an instance of a list by name. ``profiles`` are profiles or
-    their YAML texts. ``expanded`` tells whether the description already includes the profiles. If
+    If ``source`` is None, the instance is a container named ``c1``. If the caller reads several instances of
+    one list, a parsed ``source`` saves time. ``pick`` selects an instance of a list by name. ``profiles`` are
+    profiles or their YAML texts. ``expanded`` tells whether the description already includes the profiles. If
     ``expanded`` is None, this is inferred from the devices, because the output of ``config show`` does not
     say whether it includes the profiles. The instance's ``notes`` list every assumption. Raises InputError
     for an invalid description, and UsageError for invalid arguments.
@@ -499,8 +499,8 @@ class _Description:
         )
         notes = tuple(
             f"profile '{printable(profile.name)}' overrides all other profiles, even later ones, because the"
-            " description has the profiles already merged; a key that was removed from this profile keeps its"
-            " merged value"
+            " description already contains the merged keys of all profiles; if a key was removed from this"
+            " profile, the merged value remains"
             for profile in given
         )
         return (below, *given), notes
@@ -623,7 +623,7 @@ _FOREIGN_KEYS = {
 
 
 def _foreign(value: Mapping[str, Any], path: Path) -> _InvalidValue:
-    """Return the error for a mapping that has no key of an instance: the file is of another kind.
+    """Return the error for a mapping in which no key belongs to an instance: the file is of another kind.
 
     Without this error, the file would be accepted as an instance without configuration.
     """

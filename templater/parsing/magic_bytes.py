@@ -73,7 +73,7 @@ _HINTS = {
 
 
 def recognise(head: bytes) -> str:
-    """Return the kind of a file from its first ``HEAD`` bytes, such as TAR, "text" or UNKNOWN.
+    """Return the kind of a file, such as TAR, "text" or UNKNOWN. ``head`` has its first ``HEAD`` bytes.
 
     If ``head`` has fewer than ``HEAD`` bytes, the result for some kinds is UNKNOWN.
     """

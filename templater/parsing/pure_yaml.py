@@ -27,7 +27,7 @@ _BREAKS = "\r\n\x85\u2028\u2029"
 
 
 class PureParser(Reader, Scanner, Parser):
-    """PyYAML's Python parser, changed to treat tabs like Go and libyaml, and with limits.
+    """PyYAML's Python parser with limits. It treats tabs in the same way as Go and libyaml.
 
     ``longest_key`` limits the number of characters of a key, and ``deepest_flow`` the depth of brackets.
     """

@@ -59,7 +59,7 @@ def _refuse_long_keys(source: Source) -> None:
 
 
 def _refuse_long_integers(value: Any) -> None:
-    """Raise ValueError for an integer of more than 64 bits, because Python can't print very long ones."""
+    """Raise ValueError for an integer of more than 64 bits. Python can't print a very long integer."""
     if isinstance(value, dict | list):
         for each in value.values() if isinstance(value, dict) else value:
             _refuse_long_integers(each)

@@ -166,7 +166,7 @@ def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node 
         raise LimitError(
             f"{source.name} is larger than {size_text(limits.bytes)}",
             source.span(min(limits.bytes, len(source.text))),
-            hint="new releases of Incus and LXD also reject such a file" if limits.bytes == MIB else "",
+            hint="new releases of Incus and LXD also reject this file size" if limits.bytes == MIB else "",
         )
     source = decoded(source)
     text = source.text.removeprefix(_MARK)
@@ -226,7 +226,7 @@ def decoded(source: Source) -> Source:
 def _refuse_marks(source: Source) -> None:
     """Raise YamlError for a second byte order mark at the start of a line.
 
-    libyaml skips such a mark, but Go reads it as a letter, so both would see different keys.
+    libyaml skips the second mark, but Go reads it as a letter. So libyaml and Go would see different keys.
     """
     if _MARK in source.text[1:] and (found := re.search(_MARK_OF_LINE, source.text)):
         raise _mark_error(source, found.end() - 1)
@@ -290,8 +290,8 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
 def _too_deep(source: Source, error: MarkedYAMLError, *, behind: int, limits: Limits) -> LimitError:
     """Return the error for brackets that nest too deeply.
 
-    The new error reports one of the brackets. ``behind`` is the number of characters from this bracket to
-    the position in ``error``.
+    The new error has the position of one of the brackets. ``behind`` is the number of characters from this
+    bracket to the position of ``error``.
     """
     mark: Any = error.problem_mark
     place = source.span(min(mark.index - behind, len(source.text) - 1))

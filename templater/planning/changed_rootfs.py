@@ -34,8 +34,8 @@ _DEEPEST = 1 << 16
 class ChangedRootfs:
     """A root filesystem with the changes of earlier passes on top.
 
-    Without a root filesystem, only the changes are known. Without ``for_patch``, ``content`` does not return
-    the old content of a file, but only tells whether it equals the new content.
+    Without a root filesystem, only the changes are known. Without ``for_patch``, ``content`` only tells
+    whether the old content of a file equals the new content.
     """
 
     __slots__ = (
@@ -163,8 +163,9 @@ class ChangedRootfs:
         """Return the content of an existing file, or None if the file is too large.
 
         The limit is higher for a file whose content equals ``new``. Without ``for_patch``, also return None
-        if the content differs. Then only a file with as many bytes as ``new`` is read: the container's root
-        can make files for which the kernel decompresses many more bytes, outside of every limit on time.
+        if the content differs, and read the file only if it has as many bytes as ``new``. Otherwise, a start
+        could take too long: the container's root can make files for which the kernel decompresses many times
+        their size, and no time limit counts this work.
         """
         if path in self.files:
             return self.files[path]

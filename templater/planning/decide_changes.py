@@ -55,8 +55,8 @@ def decide(
 ) -> "tuple[Change, ...]":
     """Return a change for each rendering. A pass sees the files of the passes before it.
 
-    Without ``for_patch``, an existing file is read only if its size equals the size of the new content, and
-    the changes lack the old content.
+    Without ``for_patch``, the changes lack the old content. An existing file is then read only if it has the
+    same size as the new content.
     """
     view = ChangedRootfs(rootfs, for_patch=for_patch)
     steps = Steps()
@@ -101,7 +101,8 @@ class Target:
 def _find_collisions(targets: "list[Target]") -> None:
     """Mark two rules of one pass if they can't both write their files.
 
-    Either both rules write the same file, or one rule needs a directory where the other writes a file.
+    This is so if both rules write the same file, or if one rule needs a directory at the path where the other
+    rule writes a file.
     """
     by_place: dict[str, Target] = {}
     reached = [target for target in targets if target.resolved is not None and target.error is None]
@@ -201,7 +202,7 @@ def _replace(target: Target, resolved: Resolved, entry: Entry, view: "ChangedRoo
         raise RefusedError(
             f"{place_of(target.path, target.resolved)} is a {entry.kind}, not a regular file",
             target.rendering.rule.spans.get("path"),
-            hint="" if entry.kind == DIRECTORY else "LXD and Incus may write into such a file, or hang",
+            hint="" if entry.kind == DIRECTORY else "LXD and Incus may write into this file, or hang",
         )
     before = view.content(resolved.real, entry, target.rendering.content or b"")
     if before == target.rendering.content:
@@ -223,7 +224,8 @@ def _through_mount(change: Change, resolved: Resolved, in_place: bool) -> None:
             if mount == resolved.real
             else f"{place_of(change.path, change.resolved)} is below the mount point '{printable(mount)}'",
             change.rule.spans.get("path"),
-            hint="other programs may use the mounted file; use `apply --cross-mounts` or `hook --in-place`",
+            hint="use `apply --cross-mounts` or `hook --in-place` to write the mounted file, which other"
+            " programs may use",
         )
     change.in_place = mount == resolved.real
     if change.in_place:
@@ -231,7 +233,7 @@ def _through_mount(change: Change, resolved: Resolved, in_place: bool) -> None:
 
 
 def _keep_owner(change: Change, entry: Entry) -> None:
-    """Keep the existing file's owner and mode. As on Incus, the rule's values are not even parsed."""
+    """Keep the existing file's owner and mode. Like Incus, do not even parse the rule's values."""
     change.uid, change.gid, change.mode = entry.uid, entry.gid, entry.mode
 
 

@@ -63,7 +63,7 @@ class Steps:
         self.left = MAX_STEPS
 
     def take(self, place: str) -> None:
-        """Count the work for a path or a link target. The work grows with its length."""
+        """Count the work for a path or a link target. A longer text counts as more work."""
         self.left -= 1 + (len(place) >> 6)
         if self.left < 0:
             raise LimitError("the paths of all rules together lead through too many directories and links")
@@ -102,7 +102,7 @@ class _Walk:
     ``depth`` is the number of directories before the first missing directory. ``named`` is the entry of the
     last name itself, which can be a link. ``foreign`` has the links in directories of other users and in
     mounted file systems, because another user or another container can have made them. Each item has the
-    link's path, the users who can have made the link, and its mount point.
+    link's path, the users who can have made the link, and the link's mount point.
     """
 
     __slots__ = (
@@ -220,16 +220,16 @@ class _Walk:
             return
         raise RefusedError(
             f"{_shown(place)} is a symlink of uid {link.uid} in a directory that every user can write",
-            hint="remove the link; Linux does not follow such links either (fs.protected_symlinks)",
+            hint="remove the link; with fs.protected_symlinks, Linux does not follow the link, either",
         )
 
     def refuse_foreign_links(self) -> None:
         """Refuse a path with a link by which a user could gain rights. Call this at the end of the path.
 
-        A link of a user may lead only to this user's file, or to a new file in this user's directory.
-        Otherwise, a user could put a link into a home directory and so become the owner of a file in ``/etc``
-        (as in CVE-2018-6954 of systemd-tmpfiles). A link in a mounted file system may lead only to the same
-        file system, because another container may have made the link.
+        A user's link may lead only to a file of the same user, or to a new file in a directory of the same
+        user. Otherwise, a user could put a link into a home directory and so become the owner of a file in
+        ``/etc`` (as in CVE-2018-6954 of systemd-tmpfiles). A link in a mounted file system may lead only to
+        the same file system, because another container may have made the link.
         """
         for place, makers, mount in self.foreign:
             if mount and self.mount() != mount:
@@ -255,12 +255,12 @@ class _Walk:
         link proves nothing, even in a sticky directory. A user who may write to a directory above can put
         another directory, with other links, in place of root's directory.
 
-        If the group of a directory may write to the directory, any user counts as able to write to it. The
-        same applies if the group is root's, because users of images for OpenShift belong to root's group.
-        With an ACL, the group's bits are the ACL's mask, so the ACL can let another user write.
+        If the group of a directory may write to the directory, any user counts as able to write to it. This
+        includes the group of root, because users of images for OpenShift belong to the group of root. With an
+        ACL, the group's bits are the ACL's mask, so the ACL can let another user write.
 
-        The id -1 stands for any user. The result also contains -1 if a directory belongs to a user outside
-        the id map, because all users outside the id map have the same id.
+        The id -1 stands for any user. All users outside the id map have the same id. So the result also
+        contains -1 if one of them owns a directory.
         """
         folder = self.folder()
         if folder is None:

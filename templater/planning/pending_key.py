@@ -62,6 +62,6 @@ def pending_key_notes(
         kind = "virtual machines" if instance.is_vm else "containers"
         known = " and ".join(RECORDED)
         yield (
-            f"assuming that {kind} of {host.name} still have {PENDING_KEY} in the {triggers[-1]} pass,"
-            f" like containers of {known}; affected files: {', '.join(found)}"
+            f"assuming that {kind} of {host.name} keep {PENDING_KEY} in the {triggers[-1]} pass,"
+            f" as containers of {known} do; affected files: {', '.join(found)}"
         )

@@ -101,7 +101,7 @@ def plan_image(
 
 
 def read_templates(image: "Image", metadata: "Metadata") -> "Mapping[str, TemplateFile]":
-    """Return the templates that rules name. If a template is a symlink, also return the link's target.
+    """Return the templates of the rules. If a template is a symlink, also return the link's target.
 
     templater refuses symlinks. The prediction needs their targets, because old hosts follow symlinks.
     """

@@ -1,4 +1,4 @@
-"""The class of compiled templates: render them, and explain their errors."""
+"""The class of compiled templates. Its methods render a template and explain errors."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Template:
-    """A compiled template. marshal can store its ``code``, and ``execution.run`` can render it."""
+    """A compiled template. marshal can store its ``code``, and ``execution.run`` can render the code."""
 
     def __init__(self, compilation: Compilation, limits: Limits | None = None) -> None:
         self.compilation = compilation

@@ -52,7 +52,7 @@ def execute(
     except MemoryError:
         raise LimitError("the template needs more memory than is available") from None
     except UnicodeEncodeError:
-        raise InputError("a value of the context contains half of a surrogate pair") from None
+        raise InputError("a text of the context contains a lone surrogate") from None
 
 
 def run(

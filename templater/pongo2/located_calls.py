@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def text_at(
     program: "Program", place: int, message: str, sender: str = "execution", name: bool = True
 ) -> str:
-    """Return pongo2's text of an error at a source position."""
+    """Return the text that pongo2 prints for an error at a source position."""
     p = program.places[place]
     where = f" in {p.name}" if name else ""
     return f"[Error (where: {sender}){where} | Line {p.line} Col {p.column} near '{p.near}'] {message}"

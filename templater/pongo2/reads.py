@@ -99,9 +99,9 @@ def fields(kind: type) -> list[str]:
 
 
 def config_keys(template: Source | bytes, dialect: Dialect) -> tuple[str, ...]:
-    """Return the configuration keys that a template names, sorted.
+    """Return the constant configuration keys that a template reads, sorted.
 
-    Keys that the template computes are missing.
+    The result lacks the keys that the template computes.
 
     The result is empty for a very large template, and for a template with a syntax error.
     """

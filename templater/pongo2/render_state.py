@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class Limits:
     """The limits of one render.
 
-    ``steps``: the number of nodes of the template that loops and macros may run.
+    ``steps``: the number of template nodes that loops and macros may run.
     ``output``: the number of characters that the template may print.
     ``values``: the number of characters in all values that the template creates.
-    ``depth``: the number of macro calls and includes inside each other.
+    ``depth``: the number of levels to which macro calls and includes may nest.
     ``seconds``: the processor time, by default unlimited, because the speed of machines differs.
     ``source``: the number of characters of the template.
     ``total``: the processor seconds for all renders of a run together.
@@ -128,7 +128,8 @@ class Fault(Exception):
 class Program:
     """A compiled template that is ready to run.
 
-    ``places`` has the source positions of the program's operations. It is empty without spans.
+    ``places`` has the source positions of the program's operations. ``places`` is empty if the program has no
+    spans.
     """
 
     __slots__ = ("bound", "dialect", "old", "open", "places", "safe_super", "units", "version")

@@ -90,7 +90,7 @@ def finish(render: "Render", pieces: "list[str]") -> str:
 
 
 def captured(render: "Render", pieces: "list[str]") -> str:
-    """Count the text that a body printed as a new value. Return the text."""
+    """Return the text that a body printed. The text counts as a new value."""
     size = sum(map(len, pieces))
     grow(size)
     if size > 1024:

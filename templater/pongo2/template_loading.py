@@ -29,7 +29,7 @@ class Loader(Protocol):
 
 
 class Compilation:
-    """A template source and its options. Methods parse the source and the templates that the source names."""
+    """A template source and its options. Methods parse the source, and the templates to which it refers."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Compilation:
         return twin
 
     def parsed(self) -> Document:
-        """Parse the source and the templates that the source names.
+        """Parse the source and the templates to which the source refers.
 
         Raises TemplateSyntaxError, or LimitError if the template is too long or nests too deeply.
         """
@@ -147,7 +147,7 @@ def check_encodable(unit: Unit, text: str) -> None:
             text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         span = unit.span(error.start, error.start)
-        raise InputError("the template contains half of a surrogate pair", span) from None
+        raise InputError("the template contains a lone surrogate", span) from None
 
 
 def names_missing_template(error: TemplateError) -> bool:

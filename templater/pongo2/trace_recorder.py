@@ -82,7 +82,7 @@ class TooManyPiecesError(Exception):
 class Frame:
     """The reads of an expression that is being evaluated, and the computed keys of its path.
 
-    ``sizes`` has the lengths of the trace's lists when the evaluation began.
+    ``sizes`` has the lengths of the trace's lists at the beginning of the evaluation.
     """
 
     __slots__ = ("default_used", "keys", "reads", "sizes")
@@ -255,7 +255,7 @@ def config_value(render: Render, depth: int, value: Any, is_computed: bool) -> A
 
 
 def config_default(render: Render, scope: Scope, argument: tuple[Thunk]) -> Any:
-    """Evaluate the default of ``config_get``. Its reads count only if the key is missing."""
+    """Evaluate the default of ``config_get``. Reads of the default count only if the key is missing."""
     trace = trace_of(render)
     depth = begin(render)
     value = argument[0](scope)
@@ -273,7 +273,7 @@ def default_input(render: Render, value: Any, only_nil: bool) -> Any:
 
 
 def default_argument(render: Render, scope: Scope, argument: tuple[Thunk]) -> Any:
-    """Evaluate the argument of ``default``. Its reads count only if the filter's input is false."""
+    """Evaluate the argument of ``default``. Reads of the argument count only if the filter uses it."""
     trace = trace_of(render)
     uses_default = trace.uses_default.pop()
     depth = begin(render)
@@ -285,7 +285,10 @@ def default_argument(render: Render, scope: Scope, argument: tuple[Thunk]) -> An
 
 
 def with_history(render: Render, value: Any) -> Any:
-    """Count all earlier reads of the render as reads of ``value``, for a tag that stores earlier values."""
+    """Count all earlier reads of the render as reads of ``value``.
+
+    A tag that stores earlier values needs this.
+    """
     trace = trace_of(render)
     trace.add(tuple(trace.everything))
     return value
@@ -342,7 +345,7 @@ def reads_of(render: Render, scope: Scope, path: Name) -> Iterable[Name]:
 
 
 def below(context: Mapping[str, Any], name: Name, keys: Name) -> Name:
-    """Add keys to a read if it stands for a map of the context. Otherwise, return the read unchanged."""
+    """Add keys to a read that stands for a map of the context. Return any other read unchanged."""
     is_map = name in (("config",), ("devices",), ("properties",), ("instance",))
     is_device = len(name) == 2 and name[0] == "devices" and name[1] in context.get("devices", ())
     return normal(context, (*name, *keys)) if keys and (is_map or is_device) else name

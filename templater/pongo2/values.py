@@ -508,7 +508,7 @@ def to_float(v: object) -> float:
 
 
 def truthy(v: object) -> bool:
-    """Return whether pongo2 treats a value as true. The result is Python's truth value.
+    """Return whether pongo2 treats a value as true. Python's ``bool`` gives the same result.
 
     NaN and structs are true. A nil pointer is false.
     """
@@ -572,7 +572,7 @@ def _sorted(v: "list[Any]", backwards: bool) -> "list[Any]":
 
 
 def _byte_order(texts: "Iterable[str]") -> "Callable[[str], bytes] | None":
-    """Return a key that sorts texts by their bytes, as Go does, or None if Python's order is the same."""
+    """Return a sort key that orders texts by their bytes, like Go. Return None if no key is necessary."""
     return to_bytes if has_bytes("".join(texts)) else None
 
 
@@ -608,7 +608,7 @@ def _struct_field(v: Struct, name: str) -> "Any":
 
 
 def get_index(v: object, i: int) -> "Any":
-    """Return ``v.0``: an element of a list or a byte of a string, or None after the end.
+    """Return ``v.0``: an element of a list or a byte of a string, or None if the index is too large.
 
     Raises Failure if values of this type have no elements.
     """

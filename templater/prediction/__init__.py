@@ -1,9 +1,9 @@
 """Predictions of a host's result for each change: the daemon's steps, run on a model of its file system.
 
 Each family of releases has its own variant of these steps (see ``Host.family``). The model follows links like
-the release itself: as the kernel does, or as Go's ``os.Root`` does. Error texts are the daemons' own, with
-``$INSTANCE``, ``$ROOTFS`` and ``$TEMPLATES`` in place of the instance's directories. The steps are based on
-recorded runs of each release's code. Cases that the recordings do not cover are "unknown".
+the release itself: as the kernel does, or as Go's ``os.Root`` does. Error texts are the texts of the daemons,
+with ``$INSTANCE``, ``$ROOTFS`` and ``$TEMPLATES`` in place of the instance's directories. The steps are based
+on recorded runs of each release's code. Cases that the recordings do not cover are "unknown".
 
 * `errno_errors` and `go_strconv`: errors and numbers of the kernel and Go.
 * `instance_files`: the known files of the host, usually only the instance's files.

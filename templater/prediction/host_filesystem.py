@@ -127,7 +127,7 @@ class HostFilesystem:
         return {place.names: place.made for place in places if place.made is not None}
 
     def shown(self, path: str) -> str:
-        """Return a path that begins with ``$ROOTFS``, ``$TEMPLATES`` or ``$INSTANCE`` where possible."""
+        """Write a path with ``$ROOTFS``, ``$TEMPLATES`` or ``$INSTANCE`` in place of a known directory."""
         for name, place in (
             ("$ROOTFS", self.rootfs),
             ("$TEMPLATES", self.templates),
@@ -145,7 +145,7 @@ class HostFilesystem:
         return place
 
     def assume_directories(self, root: str, paths: Iterable[str]) -> None:
-        """Treat the parents of ``paths``, which are paths below ``root``, as existing directories."""
+        """Treat the parents of ``paths`` as existing directories. All of ``paths`` are below ``root``."""
         directory = Node(DIRECTORY, 0o755, self.surroundings.shift, self.surroundings.shift)
         for path in paths:
             place = self.place(names_of(root))

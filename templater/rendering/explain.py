@@ -67,7 +67,9 @@ class Reading(NamedTuple):
 
 
 class Explainer:
-    """A finder of the origins of the values in one instance's files. Equal templates are compiled once.
+    """A finder that tells where the values in an instance's files come from.
+
+    It compiles equal templates only once.
 
     ``options`` need a clock and a seed, so that a second render gives the same text.
     """
@@ -152,8 +154,8 @@ def readings(source: Source, rule: Rule, layers: Layers, dialect: str) -> list[R
 def keys_read(sources: Iterable[Source], dialect: str, seconds: float) -> set[str] | None:
     """Return the configuration keys that templates read.
 
-    Return None if the keys are unknown: a template is invalid, reads all keys or computes a key, or parsing
-    takes more than ``seconds`` of processor time.
+    Return None if a template is invalid, reads all keys or computes a key. Also return None if parsing takes
+    more than ``seconds`` of processor time.
     """
     found: set[str] = set()
     end = thread_time() + seconds

@@ -176,7 +176,7 @@ def of_profile(profile: Profile, expanded: Expanded | None) -> tuple[str, str]:
 def of_local(name: str, expanded: Expanded | None, own: frozenset[str] | None) -> tuple[str, str]:
     """Return the kind and detail of the origin of a local key or device.
 
-    In an expanded description, local keys include those of profiles.
+    In an expanded description, the local keys include the keys that profiles set.
     """
     if expanded is None or not expanded.profiles or (own is not None and name in own):
         return "local", ""
@@ -185,7 +185,7 @@ def of_local(name: str, expanded: Expanded | None, own: frozenset[str] | None) -
 
 
 class Origins:
-    """The origins of the reads in the template of one rule. Each origin is computed only once."""
+    """The origins of the values that one rule's template reads. Each origin is computed only once."""
 
     def __init__(self, layers: Layers, rule: Rule) -> None:
         self.layers = layers

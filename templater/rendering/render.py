@@ -253,7 +253,8 @@ class Compiled:
     def ignores_trigger(self, name: str) -> bool:
         """Return whether a rule with this template gives the same text in every pass of a start.
 
-        Only the variable ``trigger`` differs between passes, and only ``random`` gives random text.
+        This is so if the template contains neither ``trigger`` nor ``random``: only the variable ``trigger``
+        differs between passes, and only ``random`` gives random text.
         """
         found = self.alike.get(name)
         if found is None:

@@ -101,7 +101,7 @@ def check(read: Read, properties: Collection[str] | None) -> Iterator[UnknownNam
 
 
 def called_with(span: Span) -> str:
-    """Return the text of the arguments of a call after a span, or "" if no call follows.
+    """Return the text of the arguments if a call follows a span, or "" if no call follows.
 
     A hint suggests a call of ``config_get`` with these arguments. ``config_get`` needs two arguments. If the
     template's call has only one argument, add an empty default. A call with longer arguments than a hint can

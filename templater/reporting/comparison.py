@@ -32,7 +32,7 @@ class Side(NamedTuple):
 
 
 class FileComparison(NamedTuple):
-    """A file before and after. A side is None if the plan does not write the file."""
+    """A file in both plans. A side is None if its plan does not write the file."""
 
     path: str
     before: Side | None

@@ -25,7 +25,7 @@ class Leaf(NamedTuple):
 
 
 def tree(plan: Plan) -> Iterator[Leaf]:
-    """Yield the lines of the tree. A directory with only one entry shares the entry's line."""
+    """Yield the lines of the tree. A directory and its only entry share one line."""
     files = last_headings(plan)
     for root in dict.fromkeys("/" if path.startswith("/") else CONFIG_DRIVE for path in files):
         inside = {

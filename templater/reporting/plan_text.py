@@ -95,7 +95,7 @@ def written_again(later: Change) -> str:
 
 
 def unchanged(plan: Plan) -> list[Change]:
-    """Return each change that leaves its file as an earlier pass left it.
+    """Return each change that gives its file the same state as an earlier pass.
 
     Omit a change if its outcome on the host differs from its outcome in templater.
     """

@@ -313,7 +313,7 @@ class Root(Closing):
             if number == errno.EXDEV and found[0].is_mount:
                 return RefusedError(
                     f"{self.shown(path)!r}: {self.shown(walked)!r} is a mount point",
-                    hint="templater does not enter mount points unless crossing mounts is allowed",
+                    hint="templater enters a mount point only if crossing mounts is allowed",
                 )
             if kind != DIRECTORY and number != errno.EXDEV:
                 return no_directory(self.shown(path), self.shown(walked), kind)
@@ -383,7 +383,10 @@ class Directory(Closing):
         return self.root._is_mount(self.fd, name, status)
 
     def read(self, name: str, limit: int, check: "Callable[[int], None] | None" = None) -> bytes:
-        """Read a regular file with ``read_regular``. Raises RefusedError for anything else, or a symlink."""
+        """Read a regular file with ``read_regular``.
+
+        Raises RefusedError for anything else, including a symlink.
+        """
         return read_regular(lambda flags: self._opened(name, flags), limit, self.path_of(name), check)
 
     def open(self, name: str, *, write: bool = False) -> int:
@@ -599,8 +602,8 @@ def _open_regular(opened: "Callable[[int], int]", flags: int, path: str, limit: 
     """Open a regular file, and return its descriptor. ``opened(flags)`` opens it by its name.
 
     Opening a device can have side effects, and so can opening a file above the limit (see ``read_regular``).
-    So the type and size are checked first, and then the checked file is opened, even if another process has
-    replaced the name by a device.
+    So this function checks the type and size first. Then it opens the checked file, even if another process
+    has replaced the name by a device.
     """
     seen = opened(_LOOK | _O_NOFOLLOW)
     try:
@@ -787,7 +790,7 @@ def _link_target(parent: int, name: str) -> "str | None":
 def mount_id(fd: int) -> int:
     """Return a descriptor's mount id, or the id of its device if /proc is not mounted.
 
-    A device has the same id in all its bind mounts.
+    The id of a device is less exact: all bind mounts of the device have the same id.
     """
     try:
         info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | _O_CLOEXEC)

@@ -44,7 +44,7 @@ class IdMap:
 
     @property
     def shifts(self) -> bool:
-        """Return whether an id on disk differs from the container's id."""
+        """Return whether at least one id of the container differs from its id on disk."""
         return any(inside != outside for inside, outside, _ in (*self.uids, *self.gids))
 
     def unshifted(self) -> "IdMap":
@@ -154,7 +154,10 @@ class DirectoryRootfs(Closing):
         if ids is not None and ids.on_disk(0, 0)[0] != top.uid:
             mapped = ids.on_disk(0, 0)[0]
             self.root.close()
-            hint = "check whether the directory is mounted with another id map, or was never shifted"
+            hint = (
+                "check whether the directory is mounted with another id map, or whether its owners were never"
+                " shifted"
+            )
             if ids is IDENTITY:
                 hint = "set the id map in the container's configuration, or give the directory to root"
             raise RefusedError(

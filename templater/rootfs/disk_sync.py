@@ -1,9 +1,10 @@
 """Syncing of files to the disk: one fsync(2) for each of a few files, one syncfs(2) for many files.
 
 Each fsync waits for the disk, so ten thousand small files would take a minute. On btrfs, the fsync of a
-directory, or of a new file in it, also writes all extended attributes of the directory again: gigabytes, if
-the root user of a container has set them. syncfs writes all changes of a file system with one transaction.
-But it also waits for the data of other processes, so a usual start makes a few calls of fsync instead.
+directory, or of a new file in the directory, also writes all extended attributes of the directory again.
+These can be gigabytes if the root user of a container has set them. syncfs writes all changes of a file
+system with one transaction. But syncfs also waits for the data of other processes. So a usual start makes a
+few calls of fsync instead.
 """
 
 import errno
@@ -55,7 +56,7 @@ def can_sync_file_system(fd: int) -> bool:
 
 
 def _sync_file_systems(action: str, files: "Mapping[int, str]") -> "dict[int, str]":
-    """Sync each file system of the files once. Return the files on the other file systems.
+    """Sync each file system once if ``can_sync_file_system`` allows it. Return the files that are not synced.
 
     For each file system, syncfs gets the descriptor of the first file. The kernel then reports every write
     error since that file was opened.

@@ -120,7 +120,7 @@ def _make_room(held: "list[int]") -> None:
 
 
 def _hand_over(held: "list[int]", patience: float = 0.0) -> None:
-    """Close the files in such a way that the last close is in another process.
+    """Close the files, and leave the last close of each file to another process.
 
     Then wait ``patience`` seconds at most until this process has ended.
 

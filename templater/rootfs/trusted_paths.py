@@ -127,14 +127,14 @@ def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
 def clean_path(path: str) -> str:
     """Return an absolute path without ``..`` and without superfluous slashes.
 
-    Raises RefusedError if ``..`` is behind a link, because the result would name another file than ``path``.
+    Raises RefusedError if ``..`` is after a link, because the result would name another file than ``path``.
     """
     cleaned = abspath(path)
     if ".." in path.split("/"):
         found = _identity(path)
         if found is None or found != _identity(cleaned):
             raise RefusedError(
-                f"'{printable(path)}' is missing or has '..' behind a symlink",
+                f"'{printable(path)}' is missing or has '..' after a symlink",
                 hint="give a path without '..'",
             )
     return cleaned[1:] if cleaned.startswith("//") else cleaned
@@ -231,7 +231,7 @@ def _walk(
             given -= is_given
             if name == ".." and is_given and is_behind_link and not follow:
                 raise RefusedError(
-                    f"'{printable(path)}' has '..' behind a symlink", hint="give a path without '..'"
+                    f"'{printable(path)}' has '..' after a symlink", hint="give a path without '..'"
                 )
             try:
                 found = os.open(name, _PASS | os.O_DIRECTORY, dir_fd=here)
@@ -309,7 +309,7 @@ def _owner_error(place: str, uid: int, path: str) -> RefusedError:
     hint = _owner_hint() if uid == namespace_creator() else ""
     return RefusedError(
         f"'{printable(place)}' belongs to another user (uid {uid}), who can {can}",
-        hint=hint or f"move it to a directory of root, such as /var/lib/lxc, or run the hook as uid {uid}",
+        hint=hint or f"use a directory of root, such as /var/lib/lxc, or run the hook as uid {uid}",
     )
 
 

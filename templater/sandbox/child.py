@@ -127,7 +127,7 @@ class Child:
             chunks.append(chunk)
 
     def reap(self) -> int:
-        """Wait until the child has ended; return its status as from waitpid."""
+        """Wait until the child has ended. Return its status in the form of waitpid(2)."""
         os.close(self.pipe)
         pid, self.pid = self.pid, 0
         return os.waitpid(pid, 0)[1]

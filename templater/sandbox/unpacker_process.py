@@ -133,9 +133,8 @@ def start(
 
     ``path`` is the name of the file in messages. The path is not opened again, because another file may be
     there now. ``content`` returns how many bytes from the beginning of the file the program needs, by default
-    all.
-    Raises InputError on systems other than Linux and for a file that can't be copied, LimitError for a file
-    that is too large to be copied, and FileNotFoundError if the program is not installed.
+    all. Raises InputError on systems other than Linux and for a file that can't be copied. Raises LimitError
+    for a file that is too large to be copied, and FileNotFoundError if the program is not installed.
     """
     if not sys.platform.startswith("linux"):
         raise InputError(f"'{path}' needs '{command[0]}', which templater runs only on Linux, in a sandbox")

@@ -118,7 +118,7 @@ def run(
     limits = limits or Limits()
     if confined:
         if not sys.platform.startswith("linux"):
-            raise NotConfinedError("only Linux can confine programs")
+            raise NotConfinedError("templater can confine programs only on Linux")
         return _wait(_Launch(program, words, files, stdin, limits), WORK)
     with tempfile.TemporaryDirectory(prefix="templater-") as outer:
         work = f"{outer}/work"
@@ -217,7 +217,7 @@ def _give(work: str) -> None:
                 os.chown(path, user, user)
         except OSError as error:
             if error.errno != EINVAL:  # the user exists in this user namespace
-                raise ToolFailure(f"the program's files can't get another owner: {error.strerror}") from None
+                raise ToolFailure(f"can't change the owner of the program files: {error.strerror}") from None
         else:
             return
 

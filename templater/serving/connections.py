@@ -73,7 +73,7 @@ class Turns:
     """A limit on the number of tasks that work for one network at once. Further tasks wait in order.
 
     A turn ends after ``seconds``, even if the work goes on. So clients that neither send nor read do not hold
-    up other clients of their network. If ``seconds`` is None, a turn ends with the work.
+    up other clients of their network. If ``seconds`` is None, a turn ends when its work ends.
     """
 
     def __init__(self, most: int, seconds: float | None = _TURN) -> None:
@@ -99,7 +99,7 @@ class Turns:
 
 
 class _Tls(sslproto.SSLProtocol):
-    """TLS of one connection, with a read buffer for one TLS record, as requests are small.
+    """TLS of one connection. The read buffer holds only one TLS record, because requests are small.
 
     A client that sends many TLS records without a request is disconnected.
     """
@@ -328,10 +328,10 @@ class _Listener:
     def _close_one(self, newcomer: str = "") -> None:
         """Close one connection, if possible one whose client neither sends nor reads.
 
-        The busiest address is the address with the most connections. If it has many, prefer its connections.
-        So one client with many connections does not displace other clients. If all clients read, and the
-        address ``newcomer`` has fewer connections than the busiest address, close the newest connection of
-        the busiest address.
+        The busiest address is the address with the most connections. If this address has many connections,
+        close the connection of this address that has been idle for the longest time. So one client with many
+        connections does not displace other clients. If all clients read, and the address ``newcomer`` has
+        fewer connections than the busiest address, close the newest connection of the busiest address.
         """
         address, number = self._clients.most_common(1)[0] if self._clients else ("", 0)
         if number > _CROWD and self._close_idle(address):

@@ -47,7 +47,7 @@ class LocalImage:
 class PublicFiles:
     """The public files by their path on the server.
 
-    A file that was replaced after the listing is not opened.
+    ``open`` does not open a file that was replaced after the listing.
     """
 
     paths: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)

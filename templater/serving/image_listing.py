@@ -88,7 +88,7 @@ class Listing:
     def _count(self, size: int) -> None:
         self._size += size
         if self._size > MOST_OF_LISTS:
-            raise LimitError(f"the lists of images for clients have more than {MOST_OF_LISTS >> 20} MiB")
+            raise LimitError(f"the image lists for clients have more than {MOST_OF_LISTS >> 20} MiB")
 
     def encoded(self, image: Served) -> bytes:
         """Return the JSON of one of the images."""

@@ -1,4 +1,4 @@
-"""Access to the page of `watch --web`: only this user's browser, and only from this server's own pages."""
+"""Access control for `watch --web`: only this user's browser, and only from this server's own pages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Access:
     def problem(self, method: str, headers: Mapping[str, str]) -> str:
         """Return why a request is refused, or "". The cookie is not checked here."""
         if headers.get("Host", "") != self.authority:
-            return f"the host must be {self.authority}"  # a host name of an attacker can lead here
+            return f"the header Host must be {self.authority}"  # a host name of an attacker can lead here
         origin = headers.get("Origin")
         if origin != self.origin and (origin is not None or method not in ("GET", "HEAD")):
             return "requests from other web pages are refused"

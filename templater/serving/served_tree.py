@@ -134,8 +134,9 @@ def _day(ordinal: int) -> int:
 def open_beneath(root: int, path: str) -> int:
     """Open a regular file below an open directory. Follow symlinks, but never out of the directory.
 
-    Raises FileNotFoundError for every path without a public file, for example a name that begins with a dot,
-    and for a private file or directory that another user could have moved there.
+    Raises FileNotFoundError for every path without a public file. For example, a file whose name begins with
+    a dot is not public. Also raises FileNotFoundError for a private file or directory that another user could
+    have moved to its place.
     """
     cleaned = clean_path(path)
     base = _path_of(root)

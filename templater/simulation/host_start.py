@@ -137,7 +137,7 @@ class _Run:
         return {place for place, _ in self.filesystem.journal[mark:]}
 
     def changed(self, mark: int) -> set[Place]:
-        """Return the places that writes have changed. Ignore the first ``mark`` writes in the journal."""
+        """Return the places that the start has changed. Ignore the first ``mark`` writes in the journal."""
         before: dict[Place, Node | None] = {}
         for place, node in self.filesystem.journal[mark:]:
             before.setdefault(place, node)

@@ -90,13 +90,13 @@ class Simulation:
             raise UsageError(f"unknown instance '{printable(name)}'") from None
 
     def create(self, instance: Instance, folder: Folder) -> None:
-        """Create an instance from an image. The image's properties become its ``image.*`` keys."""
+        """Create an instance from an image. The image's properties become the instance's ``image.*`` keys."""
         metadata = metadata_of(folder, self.host, self.reading)
         check_links(folder, metadata, self.host)
         self.create_empty(with_image_keys(instance, properties_of(folder, metadata)), folder)
 
     def create_empty(self, instance: Instance, folder: Folder) -> None:
-        """Create an instance without an image. Its first start also runs ``create``."""
+        """Create an instance without an image. The first start of this instance also runs ``create``."""
         instance, pending = split_pending(instance)
         life = Life(pending or "create")
         name = self._name_in_placeholders(instance)
@@ -126,7 +126,7 @@ class Simulation:
         return bool(self.host.family)
 
     def _start_at_once(self, subject: SimulatedInstance, plan: Plan) -> Started:
-        """Start an instance on the host ``none``, or start a virtual machine: write all files, or no file."""
+        """Start an instance on the host ``none``, or a virtual machine. Write either all files or no file."""
         error = next((change.error for change in plan.changes if change.action == FAILED), None)
         if error is None and self.follows_host:
             error = next(iter(host_errors(plan)), None)

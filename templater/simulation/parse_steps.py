@@ -14,19 +14,19 @@ VERBS = {
     "start": "run the pending trigger, then start",
     "stop": "stop the instance; this renders nothing",
     "restart": "stop, then start",
-    "reboot": "restart from inside the guest: run a pending trigger if you set one, then start",
+    "reboot": "restart from inside the guest: run a pending trigger only if you have set one, then start",
     "copy": "copy=NAME creates a copy of the instance; copy=NAME/SNAPSHOT copies a snapshot",
     "rename": "rename=NAME renames the instance",
     "move": "move=NAME renames the instance; move=NAME,pool=POOL and move=NAME,project=PROJECT also move it",
-    "rebuild": "replace the root filesystem with that of the image; rebuild=IMAGE uses another image",
+    "rebuild": "replace the root filesystem from the image; rebuild=IMAGE uses another image",
     "snapshot": "snapshot=NAME takes a snapshot",
     "restore": "restore=NAME restores a snapshot",
-    "publish": "publish=NAME publishes the instance as an image and creates instance NAME from it;"
+    "publish": "publish=NAME publishes the instance as an image, and creates instance NAME from the image;"
     " publish=NAME/SNAPSHOT publishes a snapshot; publish=NAME,KEY=VALUE sets an image property",
     "export": "export=NAME exports a backup and imports it as instance NAME",
     "c": "c:KEY=VALUE sets a configuration key, c:KEY= unsets it, c:KEY=@FILE reads the value from a file",
     "d": "d:DEVICE,KEY=VALUE sets a key of a device, d:DEVICE= removes the device",
-    "p": "p:FILE adds the profile in FILE, or replaces a profile of the same name; p:PROFILE= removes it",
+    "p": "p:FILE adds the profile in FILE, or replaces a profile of this name; p:PROFILE= removes PROFILE",
 }
 
 #: steps that create or rename an instance; their report uses the new name

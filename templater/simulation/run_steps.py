@@ -152,5 +152,9 @@ def _add_profile(simulation: Simulation, name: str, file: str) -> str:
 
 
 def _instance_of_published(instance: Instance, name: str) -> Instance:
-    """Return a new instance for a published image. The image does not contain the old configuration."""
+    """Return a new instance for a published image.
+
+    The image does not contain the configuration of ``instance``, so the new instance has only the same type,
+    architecture and profiles.
+    """
     return Instance(name, instance.type, instance.architecture, profiles=instance.profiles)

@@ -81,7 +81,7 @@ class SimulatedInstance:
 
 
 def split_pending(instance: Instance) -> tuple[Instance, str]:
-    """Split the pending key from the instance. Return the remaining instance and the key's value."""
+    """Return the instance without its pending key, and the value of the pending key."""
     config = dict(instance.config)
     pending = config.pop(PENDING_KEY, "")
     return instance.replace(config=config), pending

@@ -177,9 +177,9 @@ def _clean(path: str) -> str:
 
 
 def _is_inside(path: str, folder: str) -> bool:
-    """Return whether a path is in a directory, as written or after its links are followed.
+    """Return whether ``path`` is in ``folder``: as written, or after all links are followed.
 
-    The written path counts as well, because another user can change where its links lead.
+    The paths as written count, too, because another user can change where their links lead.
     """
     ways = [(each(path), each(folder)) for each in (_clean, os.path.realpath)]
     return any(f"{inner}/".startswith(f"{outer}/") for inner, outer in ways)
@@ -305,10 +305,10 @@ def _open_directory(path: str, limits: Limits) -> OpenedSource:
 
 
 def _read_description(top: Root | ByName, path: str, name: str, limit: int) -> tuple[Source | None, bool]:
-    """Return the description of SRC's instance, and whether another user may have moved a secret file there.
+    """Return the description of SRC's instance, and whether another user may have moved its file into SRC.
 
-    A file that may have been moved is read anyway, because a backup.yaml of the daemon can look like a moved
-    file: it is private to root, and its directory belongs to the container's root.
+    A moved file can contain a secret. The file is read anyway, because a backup.yaml of the daemon can look
+    like a moved file: the backup.yaml is private to root, and its directory belongs to the container's root.
     """
     try:
         return _read_file(top, path, name, limit, public=True), False
@@ -332,10 +332,10 @@ def _read_file(
 
 
 def _without_text(error: TemplaterError, description: Source | None) -> TemplaterError:
-    """Return an error of a description with another message, because the original can quote a secret."""
+    """Return a description's error with another message, because the original message can quote a secret."""
     assert description is not None
     place = printable(description.name) if error.span is None else error.span.place
     return type(error)(
         f"{place}: the description of the instance is invalid",
-        hint="it may be a private file that another user moved here; `-i FILE` shows what is wrong",
+        hint="the file may be private, and another user may have moved it here; `-i FILE` shows the mistake",
     )

@@ -43,7 +43,7 @@ def schema_of_tests() -> Schema:
 
 
 def entries(node: Node | None) -> dict[str, tuple[Node, Node]]:
-    """Return the entries of a mapping, by the text of the key. Each entry is a key node and a value node.
+    """Return a dict from the text of each key of a mapping to the key node and the value node.
 
     The result includes the entries of merged mappings. It is empty if the node is not a mapping.
     """
@@ -119,7 +119,7 @@ class Reader:
     def check_any(self, node: Node, choices: list[Schema], what: str) -> None:
         """Check a node by the schema in ``choices`` that allows the node's kind.
 
-        At most one schema allows this kind, because no two of the schemas allow the same kind.
+        No two of the schemas allow the same kind. If no schema allows this kind, record a mistake.
         """
         fitting = [each for each in choices if node.kind in self.kinds(each)]
         if fitting:

@@ -136,7 +136,8 @@ class Session:
     def save(self, *, complete: bool) -> list[str]:
         """Write the changed snapshots, and return their names.
 
-        If ``complete`` is true, all tests of the folder ran, and snapshots that no test uses are removed.
+        ``complete`` tells whether all tests of the folder ran. If so, also remove the snapshots that no test
+        uses.
         """
         changes: dict[str, bytes | None] = dict(self.snapshots.changes)
         if complete:
@@ -155,7 +156,7 @@ class Session:
 
 
 def without_repeated_details(failures: Iterable[Failure]) -> Iterator[Failure]:
-    """Yield the failures. If several failures would show the same file, only the first of them shows it."""
+    """Yield the failures. If several failures would show the same file, only the first failure shows it."""
     seen: set[str] = set()
     for failure in failures:
         yield replace(failure, detail="") if failure.detail in seen else failure

@@ -61,7 +61,7 @@ class Folder:
             yield self.read(name)
 
     def read(self, name: str) -> Source:
-        """Read a test file, or a file that a test file names.
+        """Read a test file, or a file to which a test file refers.
 
         Raises RefusedError for a path that leaves the folder.
         """

@@ -77,7 +77,7 @@ class Validators:
             if not self._off:
                 self.notes.append(
                     f"this machine cannot confine programs: {printable(answer['off'])}"
-                    " (--run-validators runs them with limits only)"
+                    " (with --run-validators, templater runs validators without a sandbox)"
                 )
             self._off = True
             self._leave_out(id, f"validator did not run: {id} (for {validator.about})")
@@ -105,7 +105,7 @@ class Validators:
 
 
 def in_this_process(*, anyway: bool, command_left: Callable[[], float] = lambda: math.inf) -> Validators:
-    """Return validators that this process runs, as ``Runner`` does."""
+    """Return validators that a ``Runner`` in this process runs."""
     return Validators(Runner(anyway=anyway, command_left=command_left).ask)
 
 

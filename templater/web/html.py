@@ -42,7 +42,9 @@ def as_html(child: Child) -> Html:
 
 
 def element(name: str, /, *children: Child, **attributes: str | bool | None) -> Html:
-    """Return an element. A trailing ``_`` of an attribute's name is removed, and ``_`` within becomes ``-``.
+    """Return an element.
+
+    A trailing ``_`` of an attribute's name is removed. Any other ``_`` becomes ``-``.
 
     If the value of an attribute is True, the attribute has no value in HTML. An attribute that is None or
     False is left out. Links can only lead to the same page.

@@ -48,8 +48,8 @@ class Redaction(SecretKeys):
 
         If the search takes too long, return MARK instead of the whole text.
 
-        A template can change a secret, so a text that a template may have made from a secret must not be
-        shown at all: see ``reads_secret``.
+        This method does not find a secret that a template has changed. So a report must never show a text
+        that a template may have made from a secret (see ``reads_secret``).
         """
         kept, start, end = [], 0, 0
         try:

@@ -1,4 +1,4 @@
-"""The report: one self-contained page, which shows all values without scripts."""
+"""The report: one self-contained page. All values are visible even if the browser runs no scripts."""
 
 from __future__ import annotations
 
@@ -140,7 +140,9 @@ def _header(page: PageState) -> Html:
     report = page.report
     paragraphs = [
         element(
-            "p", f"Files that the image's templates write, by templater {report.version}. ", _secrets(report)
+            "p",
+            f"templater {report.version} made this report about the files that the image's templates write. ",
+            _secrets(report),
         )
     ]
     paragraphs += [element("p", page.redaction.scrub(text), class_="note") for text in report.notes]
@@ -368,7 +370,7 @@ def variant_article(page: PageState, view: InstanceView, variant: Variant, place
 
 
 def where(columns: Sequence[Column], numbers: Sequence[int]) -> str:
-    """Return the names of the runs with a result, such as ``incus, lxd on create then start``."""
+    """Return a phrase that names the runs ``numbers``, such as ``incus, lxd on create then start``."""
     if len(numbers) == len(columns):
         return "in every run"
     words = []

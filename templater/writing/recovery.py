@@ -24,8 +24,8 @@ A finished run removes its journal. Without a journal file, the next run searche
 the container could have filled a directory with millions of names. After a killed run, a search stops after
 ``MOST_NAMES`` names, and skips directories above ``MOST_BYTES``.
 
-Two alternatives were rejected: a marker in a trusted.* xattr, which needs root and is not supported by every
-file system, and matching names without inode numbers.
+Two alternatives were rejected: a marker in a trusted.* xattr, and names without inode numbers. A trusted.*
+xattr needs root, and some file systems do not support it.
 """
 
 import errno
@@ -82,7 +82,7 @@ class Journal:
     def read(self) -> "list[str] | None":
         """Return the tokens and directories of earlier runs, or None if every run cleaned up.
 
-        A power cut during a run without fsync can leave an empty journal.
+        A power cut during a run without fsync can leave an empty journal. The result is then an empty list.
 
         Raises LimitError for a journal that is too large: templater never writes such a journal.
         """

@@ -1,4 +1,4 @@
-"""The directories of all files of one apply: open and new ones, and temporary names in them."""
+"""The directories of all files of one apply: existing and new directories, and temporary names in them."""
 
 import errno
 

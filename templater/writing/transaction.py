@@ -162,7 +162,7 @@ class Transaction:
             sync_all("put in place", {**self._touched(), **mounted})
 
     def _touched(self) -> "dict[int, str]":
-        """Return the descriptors and paths of the directories that get new names."""
+        """Return the descriptors and paths of the directories in which the apply creates names."""
         parents = [target.parent for target in self.targets]
         parents += [parent for parent, _ in self.directories.made]
         return {parent.fd: parent.path for parent in parents}

@@ -316,7 +316,9 @@ def test_links_inside_the_allowed_directory_are_followed(hook, bundle):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
-def test_attack_76_a_link_of_another_user_below_the_allowed_directory_is_refused(hook, bundle, capfd):
+def test_attack_76_a_link_below_the_allowed_directory_is_refused_if_it_belongs_to_another_user(
+    hook, bundle, capfd
+):
     """The user ``x`` chose the description, and so the password of another instance, for the container."""
     images, descriptions = bundle.parent / "images", bundle.parent / "descriptions"
     for folder, name, target in ((images, "next", "../web"), (descriptions, "c1.yaml", "../web.yaml")):
@@ -333,7 +335,9 @@ def test_attack_76_a_link_of_another_user_below_the_allowed_directory_is_refused
     assert f"an annotation uses '{descriptions}/x', which other users can change" in capfd.readouterr().err
 
 
-def test_a_description_whose_path_has_a_link_below_the_allowed_directory_is_refused(hook, bundle, capfd):
+def test_a_description_is_refused_if_its_path_contains_a_link_below_the_allowed_directory(
+    hook, bundle, capfd
+):
     folder = bundle.parent / "descriptions"
     (folder / "link.yaml").symlink_to("web.yaml")
     (folder / "link").symlink_to(".")

@@ -66,14 +66,14 @@ def test_many_unclosed_ignore_comments_are_parsed_in_linear_time() -> None:
 def test_the_number_of_ids_in_ignore_comments_is_limited() -> None:
     """Each of 500,000 ids was a finding: 1.1 GB."""
     found = messages("/etc/a", "{# templater: ignore " + " ".join(f"a{n}" for n in range(100_000)) + " #}x")
-    assert f"{MAX_COMMENTS - MAX_FINDINGS} more comments ignore nothing" in found
+    assert f"{MAX_COMMENTS - MAX_FINDINGS} more ignore comments have no effect" in found
     assert f"the ignore comments contain more than {MAX_COMMENTS} ids: later ids have no effect" in found
     assert len(found) < MAX_FINDINGS + 10
 
 
 def test_a_repeated_id_in_an_ignore_comment_gives_one_finding() -> None:
     found = messages("/etc/a", "{# templater: ignore " + "mode " * (MAX_COMMENTS // 2) + "#}x")
-    assert found.count("'mode' matches no finding here: the comment ignores nothing") == 1
+    assert found.count("'mode' matches no finding here: the comment has no effect") == 1
 
 
 def test_templater_toml_with_many_blank_lines_is_read_in_linear_time() -> None:
@@ -114,7 +114,7 @@ BAD_HOSTS = "".join(f"bad{n:02}{{{{ instance.name }}}}\n" for n in range(20))
 
 @pytest.mark.parametrize("line", ["{{" * 60_000 + "\n", "{{}}\n" * 20_000, "b{{}}" * 20_000])
 @pytest.mark.slow
-def test_the_search_for_the_template_line_of_a_mistake_takes_linear_time(line: str) -> None:
+def test_the_search_for_the_template_line_with_a_mistake_takes_linear_time(line: str) -> None:
     """Each opening was followed to the end of its line, again for each mistake: a line of 16 kB took a
     second.
     """
@@ -124,7 +124,7 @@ def test_the_search_for_the_template_line_of_a_mistake_takes_linear_time(line: s
     assert "bad19{{ instance.name }}" in lines
 
 
-def test_the_search_for_the_line_of_a_mistake_in_a_template_has_a_limit() -> None:
+def test_the_search_for_the_template_line_with_a_mistake_has_a_limit() -> None:
     """Above it, a mistake is reported at its rule."""
     hidden = "{% if 0 %}{% verbatim %}" + "x" * (SEARCHED // 10) + "{% endverbatim %}{% endif %}\n"
     found = judge(file("/etc/hosts", hidden + BAD_HOSTS), Configuration()).findings

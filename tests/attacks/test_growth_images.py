@@ -216,7 +216,7 @@ class CountingZlib:
         return self._real.decompress(data, max_length)
 
 
-def test_each_decompressor_receives_its_own_stream_and_little_of_the_streams_behind_it(
+def test_each_decompressor_receives_its_own_stream_but_little_of_the_following_streams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each decompressor received all streams that follow its own."""

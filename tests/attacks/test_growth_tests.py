@@ -104,7 +104,7 @@ def test_the_limit_on_keys_counts_the_instance_keys_of_every_test_case(
         read(tmp_path, instance, EXPECT, matrix(5))
 
 
-def test_the_options_of_all_test_cases_together_are_limited(tmp_path: Path) -> None:
+def test_the_options_of_all_test_cases_together_have_a_size_limit(tmp_path: Path) -> None:
     options = f"options: {{image.release: {'x' * 900_000}}}"
     assert len(read(tmp_path, options, EXPECT, matrix(2))) == 2
     with pytest.raises(
@@ -114,7 +114,7 @@ def test_the_options_of_all_test_cases_together_are_limited(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("wrong", [False, True])
-def test_an_instance_description_is_parsed_once_for_all_profiles_and_names(
+def test_an_instance_file_is_parsed_once_for_all_test_cases_with_different_names_and_profiles(
     wrong: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed: list[str] = []

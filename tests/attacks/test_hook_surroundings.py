@@ -233,7 +233,7 @@ def test_a_system_log_that_accepts_no_messages_delays_a_start_only_briefly(
     assert capfd.readouterr().err == "templater: the system's log accepts no messages\n"
 
 
-def test_the_system_journal_does_not_contain_the_number_of_kept_files(journal: list[str]) -> None:
+def test_the_system_journal_does_not_say_how_many_modified_files_the_hook_kept(journal: list[str]) -> None:
     """The container's root could spoil as many files as a letter of a secret says."""
     from templater.hooks import run
     from templater.instances.changed_by_hand import files_kept
@@ -476,7 +476,7 @@ def test_a_container_without_a_root_filesystem_is_refused_despite_a_mount_hook(b
     )
     with pytest.raises(
         RefusedError,
-        match=r"^the container has no root filesystem of its own, and templater never writes to the host's$",
+        match=r"^the container has no root filesystem of its own, and hooks never write to the host$",
     ) as caught:
         lxc.require_mount_hook("", str(bundle / "config"))
     assert caught.value.hint == "remove the hook from the container's configuration, or set lxc.rootfs.path"
@@ -596,7 +596,7 @@ def in_a_user_namespace(uid: int, call: Callable[[], str]) -> str:
 
 
 @as_root
-def test_a_file_with_an_acl_that_lets_another_user_write_counts_as_changeable(tmp_path: Path) -> None:
+def test_a_file_counts_as_changeable_if_an_acl_lets_another_user_write(tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("")
     config.chmod(0o664)
@@ -896,7 +896,7 @@ def mount_at(bundle: Path, *destinations: object) -> None:
         (["/etc/app"], ["--rootfs", "{bundle}/rootfs"], False),  # another directory than the runtime's
     ],
 )
-def test_a_file_that_a_mount_of_the_bundle_would_hide_is_refused(
+def test_a_target_is_refused_if_a_mount_of_the_bundle_would_hide_the_file(
     bundle: Path, destinations: list[object], options: list[str], is_refused: bool
 ) -> None:
     """The hook wrote the file, with its secrets, into the directory below a volume, and the start went on."""
@@ -992,7 +992,7 @@ def test_an_existing_file_is_refused_as_target_if_a_new_mount_would_hide_the_fil
         (["/srv/app /etc/app none bind 0 0"], [], ""),  # LXC ignores other absolute paths
     ],
 )
-def test_a_file_that_a_mount_of_an_lxc_container_would_hide_is_refused(
+def test_a_target_is_refused_if_a_mount_of_an_lxc_container_would_hide_the_file(
     tmp_path: Path, lines: list[str], options: list[str], mount: str
 ) -> None:
     """The hook wrote the file into the directory under a bind mount, and the start went on."""
@@ -1041,7 +1041,7 @@ def test_the_hook_status_command_names_python_code_that_another_user_can_change(
     os.chown(tmp_path, 65534, 65534)
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
     (finding,) = common_status_checks.code_status()
-    assert f"'{tmp_path}', whose code every start runs as root" in finding.text
+    assert f"'{tmp_path}', and every start runs code from this path as root" in finding.text
 
 
 def test_a_missing_path_counts_as_changeable_by_other_users(tmp_path: Path) -> None:

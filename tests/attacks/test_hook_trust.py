@@ -444,7 +444,7 @@ def test_dot_dot_after_a_link_leads_to_the_directory_that_the_kernel_opens(tmp_p
     path = f"{tmp_path}/srv/current/../web1"
     with trusted_paths.open_folder(path) as opened:
         assert os.fstat(opened.fd).st_ino == (tmp_path / "data/releases/web1").stat().st_ino
-    with pytest.raises(RefusedError, match=r"current/../web1/rootfs' has '..' behind a symlink") as caught:
+    with pytest.raises(RefusedError, match=r"current/../web1/rootfs' has '..' after a symlink") as caught:
         DirectoryRootfs(f"{path}/rootfs")
     assert caught.value.hint == "give a path without '..'"
     DirectoryRootfs(f"{tmp_path}/srv/web1/../web1/rootfs").close()
@@ -701,11 +701,11 @@ def test_an_overlay_layer_with_dot_dot_behind_a_link_is_refused(container: Path)
     (container / "inner").mkdir()
     (container.parent / "link").symlink_to(container / "inner")
     (container.parent / "rootfs").mkdir()
-    with pytest.raises(RefusedError, match="behind a symlink"):
+    with pytest.raises(RefusedError, match="after a symlink"):
         lxc_config.layers_of(f"{container}/rootfs:{container.parent}/link/../rootfs")
-    with pytest.raises(RefusedError, match="behind a symlink"):
+    with pytest.raises(RefusedError, match="after a symlink"):
         lxc_config.layers_of(f"{container}/rootfs:{container.parent}/link/../missing")
-    with pytest.raises(RefusedError, match="behind a symlink"):
+    with pytest.raises(RefusedError, match="after a symlink"):
         trusted_paths.clean_path("/a\0/../b")
 
 
@@ -855,7 +855,7 @@ def test_root_opens_no_description_and_changes_no_archive_through_a_link_of_anot
 
 
 @as_root
-def test_a_directory_counts_as_shared_if_the_group_of_the_hook_can_write_to_it_and_is_not_private(
+def test_a_directory_counts_as_shared_if_the_group_of_the_hook_can_write_to_it_unless_that_group_is_private(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In some systems, the primary group of all users is the group "users"."""
@@ -990,7 +990,7 @@ def test_group_members_are_looked_up_only_if_a_group_other_than_0_can_write_to_t
         (1234, 0, [(0, 1000000, 65536)], 1234),  # in a container with an own /etc
     ],
 )
-def test_in_a_user_namespace_group_members_are_found_by_the_gid_that_the_group_file_uses(
+def test_in_a_user_namespace_the_members_of_a_group_are_looked_up_under_its_gid_in_the_group_file(
     gid: int, owner: int, rows: list[Any], group: int, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_directories, "own_map", lambda _: iter(rows))
@@ -1121,7 +1121,7 @@ def test_attack_74_a_hook_refuses_a_container_that_another_user_can_replace(
     assert run(words) == RefusedError.exit_code
     said = capfd.readouterr().err
     assert f"'{tmp_path}/u' belongs to another user (uid 1234), who can replace '{tmp_path}/u/c1" in said
-    assert "move it to a directory of root, such as /var/lib/lxc, or run the hook as uid 1234" in said
+    assert "use a directory of root, such as /var/lib/lxc, or run the hook as uid 1234" in said
     assert not list((container / "rootfs").iterdir()) and not (container / ".templater").exists()
     monkeypatch.setattr(trusted_paths, "namespace_creator", lambda: 1234)  # with lxc.idmap = u 1234 1234 1
     with pytest.raises(RefusedError, match="uid 1234") as refused:
@@ -1296,7 +1296,7 @@ def test_attack_74_the_lxc_hook_uses_no_configuration_that_another_user_can_repl
 
 
 @as_root
-def test_the_incus_hook_accepts_a_root_filesystem_owned_by_host_root_in_a_directory_owned_by_container_root(
+def test_the_incus_hook_accepts_a_directory_of_container_root_that_contains_a_root_filesystem_of_host_root(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Incus stores a root filesystem with unmapped ids if it can start it with an id-mapped mount."""
@@ -1321,7 +1321,7 @@ def test_the_incus_hook_accepts_a_root_filesystem_owned_by_host_root_in_a_direct
         ((0, 1234, 0), "a/b"), ((1234, 0, 0), "a"), ((1234, 0, 1234), "a"), ((0, 1234, 5678), "a/b"),
     ],
 )  # fmt: skip
-def test_attack_74_below_a_directory_of_another_user_the_rest_of_the_path_must_belong_to_that_user(
+def test_attack_74_the_rest_of_a_path_below_a_directory_of_another_user_must_belong_to_that_user(
     owners: tuple[int, ...], place: str, tmp_path: Path
 ) -> None:
     """An unprivileged LXC snapshot has its upper layer at overlay/delta, and its root owns both."""
@@ -1641,7 +1641,7 @@ def test_reports_show_no_private_file_of_root_from_a_directory_of_another_user(
     assert "hunter2" not in shown.out + shown.err
 
 
-def test_an_edit_is_refused_if_another_file_replaces_the_image_after_its_metadata_was_read(
+def test_an_edit_is_refused_if_another_file_replaces_the_image_after_the_metadata_was_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """metadata.yaml of a private image was written into the file that another user had put in its place."""
@@ -1761,7 +1761,7 @@ def test_a_link_or_file_of_root_in_a_sticky_directory_counts_as_changeable(kind:
 
 @as_root
 @pytest.mark.parametrize("way", ["{}", "/proc/self/root{}", "/proc/{pid}/cwd", "{}/c1/rootfs/lx"])
-def test_the_hook_status_command_does_not_run_a_hook_line_that_templater_did_not_write(
+def test_the_hook_status_command_runs_only_hook_lines_that_templater_wrote(
     container: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The files of a nested container belonged to uid 0, too, and its line ran as root of the host."""
@@ -1771,13 +1771,13 @@ def test_the_hook_status_command_does_not_run_a_hook_line_that_templater_did_not
     shutil.copy(container / "config", container / "rootfs/lx/c1/config")
     path = way.format(container.parent, pid=os.getpid())
     found = [finding.text for finding in lxc.status("c1", path)]
-    assert any("because it is not a line that this installation writes: touch" in text for text in found)
+    assert any("this installation of templater would not write this line: touch" in text for text in found)
     assert not trace.exists()
 
 
 @as_root
 @pytest.mark.parametrize(("mode", "is_refused"), [(0o1777, True), (0o755, False)])
-def test_a_file_system_mounted_in_a_sticky_directory_counts_as_controlled_by_another_user(
+def test_a_mount_in_a_sticky_directory_counts_as_controlled_by_another_user(
     mode: int, is_refused: bool, tmp_path: Path, mounts: Any
 ) -> None:
     """A user mounted a FUSE file system there, which showed root as the owner of its files."""

@@ -302,7 +302,7 @@ def sparse_claim(name: str, size: int) -> bytes:
 
 
 @pytest.mark.slow
-def test_attack_61_a_small_image_cannot_produce_a_large_one(
+def test_attack_61_export_refuses_to_make_a_large_image_from_a_small_image(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """mksquashfs reads holes of sparse files as zeros: in this image a terabyte of them."""

@@ -288,7 +288,7 @@ def test_attack_45_unfinished_syntax_is_reported_with_line_and_column(
 
 
 @DIALECTS
-def test_attack_45_a_template_that_closes_the_autoescape_block_of_the_daemon_enables_escaping(
+def test_attack_45_values_are_escaped_after_a_template_closes_the_autoescape_block_of_the_daemon(
     machine: Machine, dialect: Dialect
 ) -> None:
     """As in the daemons, text after ``{% endautoescape %}`` is outside of their ``autoescape off``."""
@@ -496,7 +496,7 @@ def test_attack_50_preview_and_diff_show_the_written_content(
 @pytest.mark.parametrize("command", ["preview", "check"])
 @pytest.mark.parametrize("quote", ["", "'", "`"])
 @pytest.mark.parametrize("key", KEYS[:3])
-def test_attack_50_an_html_report_omits_errors_that_quote_a_secret_in_a_form_that_the_template_made(
+def test_attack_50_an_html_report_omits_errors_that_quote_a_secret_transformed_by_the_template(
     machine: Machine, key: str, quote: str, command: str
 ) -> None:
     """The template puts a quote between all characters, so that no search finds where the secret ends."""

@@ -84,7 +84,7 @@ def test_an_edit_of_an_archive_gets_the_additional_time_for_packing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["archive", "directory"])
-def test_a_large_image_has_more_time_to_be_packed(source: str, tmp_path: Path) -> None:
+def test_a_large_image_gets_more_time_for_packing_than_a_small_image(source: str, tmp_path: Path) -> None:
     """xz needs more than the first two seconds for 12 MiB of random bytes."""
     random = os.urandom(12 << 20)
     image = archive(tmp_path / "i.tar.gz", 1, lambda number: random)

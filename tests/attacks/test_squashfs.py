@@ -96,7 +96,7 @@ def test_a_squashfs_directory_with_two_parents_is_refused(tmp_path: Path) -> Non
         ({"cut": 18}, "a directory has more names than its size allows"),
         ({"cut": -1}, "can't be read: "),
         ({"count": 3}, "a directory has more names than its size allows"),
-        ({"count": 300}, "a directory has too many names below one header"),
+        ({"count": 300}, "a header in a directory has too many names"),
         ({"kind": 2}, "the type or number of an inode differs from its directory entry"),
         ({"number": 2}, "the type or number of an inode differs from its directory entry"),
         ({"flags": 0x200}, "has extended attributes, although a flag says that it has none"),

@@ -174,7 +174,7 @@ def test_attack_19_writing_to_a_mounted_file_system_requires_two_options(scene, 
             pytest.raises(RefusedError, match=r"^'/mnt': '/mnt' is a mount point$") as caught,
         ):
             apply(plan, rootfs)
-        assert caught.value.hint == "templater does not enter mount points unless crossing mounts is allowed"
+        assert caught.value.hint == "templater enters a mount point only if crossing mounts is allowed"
         apply(plan, open_rootfs)
     assert (scene.host / "etc/x").read_text() == "asked for"
 

@@ -347,7 +347,7 @@ def test_all_steps_of_compile_share_one_limit_on_processor_time(image, monkeypat
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
-def test_the_child_of_unpack_gets_only_the_time_that_the_command_has_left(
+def test_the_child_of_unpack_gets_only_the_remaining_time_of_the_command(
     image, tmp_path_factory, monkeypatch
 ):
     """The child had its own 8 seconds, so that unpacking a small image took 11.2 s of processor time."""

@@ -155,7 +155,7 @@ SHADOW, SUDOERS = Name("rootfs/etc/shadow", Entry(FILE, 0o640)), "rootfs/etc/sud
         ),
     ],
 )  # fmt: skip
-def test_a_system_file_that_a_user_can_write_through_a_link_or_a_group_or_an_acl_is_found(names, message):
+def test_a_system_file_is_found_if_a_user_can_write_it_through_a_link_or_a_group_or_an_acl(names, message):
     assert ("high", message) in [(level, said) for level, _, said in observed(CHECK, an_image(names=names))]
 
 
@@ -465,7 +465,7 @@ def test_a_system_link_has_no_finding_if_only_root_can_replace_its_target():
     assert observed(CHECK, an_image(names=names)) == []
 
 
-def test_directories_to_which_system_links_lead_are_searched_like_system_directories():
+def test_the_directory_behind_a_system_link_is_searched_like_a_system_directory():
     """A link at /var/spool/cron hid a writable file with root's jobs."""
     names = [
         a_link("rootfs/var/spool/cron", "../../srv/cron"),

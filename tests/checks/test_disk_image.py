@@ -101,7 +101,7 @@ def test_an_incomplete_qcow2_header_gives_a_finding_of_high_severity():
 
 
 @pytest.mark.parametrize("magic", [b"QFI\xfb", b"KDMV", b"# a comment\n\nversion=1\nRW 1 FLAT /dev/sda 0\n"])
-def test_a_disk_that_is_also_a_tarball_is_checked_as_both(tmp_path: Path, magic: bytes):
+def test_a_disk_that_is_also_a_tarball_is_checked_as_a_disk_and_as_a_tarball(tmp_path: Path, magic: bytes):
     """A daemon passes the second file to qemu-img if a catalog calls it a disk, even if it is a tarball, too."""
     block = bytearray(header("x", size=4096))
     block[: len(magic)] = magic
@@ -116,9 +116,7 @@ def test_a_disk_that_is_also_a_tarball_is_checked_as_both(tmp_path: Path, magic:
     assert ("CRITICAL", "rootfs.img") in found
 
 
-def test_a_second_file_that_is_only_a_text_description_of_a_disk_gives_a_finding_of_high_severity(
-    tmp_path: Path,
-):
+def test_a_disk_file_that_contains_only_a_text_description_gives_a_finding_of_high_severity(tmp_path: Path):
     second = tmp_path / "second.vmdk"
     second.write_text("# Disk DescriptorFile\nversion=1\nRW 1 FLAT /dev/sda 0\n")
     found = audit(scan_image(image(tmp_path / "i.tar"), rootfs=str(second)))

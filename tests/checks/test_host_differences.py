@@ -78,7 +78,7 @@ def test_a_difference_that_depends_on_a_key_is_found_with_an_instance_that_sets_
     assert causes(bare) == {}
 
 
-def test_if_an_instance_is_a_container_the_host_table_ignores_virtual_machines():
+def test_the_host_table_ignores_virtual_machines_if_any_instance_is_a_container():
     text = '{% if instance.type == "virtual-machine" %}{{ "a" + "b" }}{% endif %}\n'
     machine = Instance("v1", VIRTUAL_MACHINE)
     both = file("/etc/motd", text, hosts="incus,lxd", instances=[machine, Instance("c1")])
@@ -119,7 +119,8 @@ def test_the_check_command_prints_the_host_table_for_directories_and_archives(tm
     assert shown[0] == shown[1]
     assert shown[0].splitlines()[0].split() == ["file", "on", "incus", "lxd"]
     assert ': "a" + "b" (templates/t:1:4)\n' in shown[0]
-    assert "'differs': this host writes another text, owner or mode. This is not a finding" in shown[0]
+    legend = "'differs': this host writes a different text, owner or mode than the first host."
+    assert f"{legend} This is not a finding" in shown[0]
     (tmp_path / "image/templater.toml").write_text('hosts = ["incus", "lxd"]\n')
     assert main(["check", "image"]) == 0
     assert capsys.readouterr().out == shown[0]

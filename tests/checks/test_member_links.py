@@ -17,13 +17,13 @@ def test_attack_59_a_member_below_a_symlink_is_found():
     assert advisories(CHECK, image) == {"CVE-2025-4517"}
 
 
-def test_attack_58_a_member_below_a_directory_that_a_link_replaced_is_found():
+def test_attack_58_a_member_below_a_directory_is_found_if_a_link_replaced_the_directory():
     names = [a_folder("rootfs/a"), "rootfs/a/x", a_link("rootfs/a", "/"), "rootfs/a/y"]
     ((_, place, _),) = observed(CHECK, an_image(names=names))
     assert place == "rootfs/a/y"
 
 
-def test_a_member_below_a_link_that_a_directory_replaced_has_no_finding():
+def test_a_member_below_a_link_has_no_finding_if_a_directory_replaced_the_link():
     assert not observed(CHECK, an_image(names=[a_link("rootfs/a", "/"), a_folder("rootfs/a"), "rootfs/a/x"]))
 
 

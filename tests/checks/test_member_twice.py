@@ -18,7 +18,7 @@ def test_many_duplicate_member_names_give_one_finding():
     ((_, _, message),) = observed(
         CHECK, an_image(names=["rootfs/a", "rootfs/b", "rootfs/a", "rootfs/b", "rootfs/b"])
     )
-    assert message == "2 names occur twice in the root filesystem; the first is 'rootfs/a'"
+    assert message == "2 names occur twice in the root filesystem, for example 'rootfs/a'"
 
 
 def test_a_duplicate_directory_or_a_duplicate_outside_the_rootfs_has_no_finding():

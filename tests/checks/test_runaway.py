@@ -180,7 +180,7 @@ IF_LONG = "{% if config_get('user.a', '') %}" + WIDER + "{% endif %}"
         "{% for a in 'ab' %}{% ifchanged %}x{% else %}" + WIDER + "{% endifchanged %}{% endfor %}",
     ],
 )
-def test_a_template_that_never_ends_on_one_release_only_gives_a_finding(text):
+def test_a_template_that_never_ends_on_only_one_daemon_release_gives_a_finding(text):
     assert len(severities(CHECK, an_image(RULE, {"t": text}))) == 1
 
 
@@ -209,7 +209,7 @@ def test_a_template_that_never_ends_on_one_release_only_gives_a_finding(text):
         "{% macro m(a=1%0) %}{{ 1 % 0 }}{% endmacro %}{{ m() }}{{ m(1, 2) }}",
     ],
 )
-def test_an_error_in_a_branch_that_never_runs_does_not_hide_another_branch(failing):
+def test_an_error_in_a_branch_that_never_runs_does_not_prevent_a_finding_about_another_branch(failing):
     text = "{% if 0 %}" + failing + "{% endif %}" + IF_LONG
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
 
@@ -226,7 +226,7 @@ def test_an_error_in_a_branch_that_never_runs_does_not_hide_another_branch(faili
         "{% macro m(w=9999999999) %}{{ 'x'|ljust:w }}{% endmacro %}{% if 0 %}{{ 1 % 0 }}{{ m() }}{% endif %}",
     ],
 )
-def test_values_and_bodies_that_run_on_some_instances_only_are_tried(text):
+def test_values_and_blocks_that_only_some_instances_render_are_also_tried(text):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
 
 
@@ -239,7 +239,7 @@ def test_values_and_bodies_that_run_on_some_instances_only_are_tried(text):
         ('{{ "a"|ljust:20000|make_list|join:"" }}', []),
     ],
 )
-def test_a_join_filter_that_takes_pongo2_hours_gives_a_finding(text, found):
+def test_a_join_filter_that_would_run_for_hours_in_pongo2_gives_a_finding(text, found):
     image = an_image(RULE, {"t": text})
     assert severities(CHECK, image) == found
     assert all("the filter 'join' gets a text of" in message for *_, message in observed(CHECK, image))
@@ -266,7 +266,7 @@ def test_many_variables_that_pongo2_copies_in_loops_give_a_finding(body, variabl
     assert all("copies 300" in message for *_, message in observed(CHECK, image))
 
 
-def test_trying_every_branch_does_not_double_nested_empty_parts():
+def test_the_work_for_nested_empty_tags_does_not_double_at_each_level():
     nested = "{% for a in x %}{% empty %}" * 40 + "{% if x %}" + WIDER + "{% endif %}" + "{% endfor %}" * 40
     assert severities(CHECK, an_image(RULE, {"t": nested})) == ["medium"]
 
@@ -399,7 +399,7 @@ def test_a_macro_that_names_itself_without_brackets_gives_a_finding(body):
     assert len(messages) == 1 and ("nested more than 100 deep" in messages[0] or "macro calls" in messages[0])
 
 
-def test_a_macro_whose_parameter_has_its_own_value_as_default_gives_a_finding():
+def test_a_macro_that_is_the_default_of_its_own_parameter_gives_a_finding():
     text = "{% macro r(n=r) %}{{ n }}{% endmacro %}" + HIDDEN
     assert len(severities(CHECK, an_image(RULE, {"t": text}))) == 1
 
@@ -414,7 +414,7 @@ def test_a_macro_whose_parameter_has_its_own_value_as_default_gives_a_finding():
         "{% macro r() %}{{ r }}{% endmacro %}",
     ],
 )
-def test_a_name_that_something_else_binds_is_not_a_call_of_the_macro(text):
+def test_a_variable_or_field_with_the_name_of_a_macro_does_not_count_as_a_call(text):
     assert not observed(CHECK, an_image(RULE, {"t": text}))
 
 
@@ -436,19 +436,19 @@ def doubling(number, call):
     ],
 )
 @pytest.mark.parametrize(("number", "is_long"), [(45, True), (10, False)])
-def test_the_estimate_multiplies_calls_of_macros_that_call_each_other_twice(call, use, number, is_long):
+def test_the_estimate_doubles_at_each_macro_that_calls_the_previous_macro_twice(call, use, number, is_long):
     text = doubling(number, call) + use.replace("NAME", f"m{number - 1}")
     runs, *_ = Loops(Source("t", text.encode())).longest()
     assert (runs > MOST_RUNS) == is_long
 
 
-def test_macros_that_call_each_other_twice_give_a_finding_if_a_condition_hides_them():
+def test_macro_calls_that_double_at_each_level_give_a_finding_even_behind_a_condition():
     text = doubling(30, "{{ NAME() }}") + "{{ config_get('user.a', '') and m29() }}"
     limits = Limits(seconds=3.0, total=4.0, steps=100_000)
     assert severities(CHECK, an_image(RULE, {"t": text}, limits=limits)) == ["medium"]
 
 
-def test_many_calls_of_macros_that_every_branch_cannot_reach_are_estimated():
+def test_nested_macro_calls_in_loops_over_unknown_values_give_a_finding():
     text = "{% macro a() %}{% for i in x %}{{ b() }}{% endfor %}{% endmacro %}" * 2
     text += "{% macro b() %}" + "{% for i in x %}" * 4 + "{% endfor %}" * 4 + "{% endmacro %}{{ x and a() }}"
     image = an_image(RULE, {"t": text})

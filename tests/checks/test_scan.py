@@ -140,7 +140,7 @@ def test_a_split_image_has_the_same_findings_as_a_unified_one(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
-def test_a_scan_of_a_unified_and_of_a_split_image_reads_the_files_that_checks_need(tmp_path):
+def test_a_scan_reads_the_files_that_checks_need_from_unified_and_split_images(tmp_path):
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
         for name in ("metadata.yaml", "templates"):
             tar.add(BROKEN / name, name)
@@ -398,7 +398,7 @@ def test_the_memory_of_scanned_names_and_attributes_is_counted(tmp_path):
         assert scan.held._held - before == size
 
 
-def test_the_extended_attributes_of_an_image_directory_are_seen_like_those_of_an_archive(tmp_path):
+def test_a_scan_reads_the_extended_attributes_of_files_in_an_image_directory(tmp_path):
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
     (tmp_path / "rootfs/etc").mkdir(parents=True)
     for path in ("rootfs/file", "rootfs/etc"):
@@ -456,7 +456,7 @@ def test_a_file_that_exceeds_its_limit_is_an_error_and_the_rest_is_scanned(tmp_p
     assert "x" not in [finding.message for finding in audit(scanned)]
 
 
-def test_the_templates_of_a_scanned_image_have_a_total_limit(tmp_path):
+def test_the_templates_of_a_scanned_image_have_a_total_size_limit(tmp_path):
     (tmp_path / "templates").mkdir()
     for name in "ab":
         (tmp_path / "templates" / name).write_text("xx")
@@ -539,7 +539,7 @@ def test_a_directory_is_scanned_by_name_on_a_system_without_directory_descriptor
     assert told() == expected
 
 
-def test_a_file_that_a_check_needs_but_the_scan_cannot_read_is_an_error_of_the_scan(tmp_path, monkeypatch):
+def test_a_scan_reports_an_error_if_it_cannot_read_a_file_that_a_check_needs(tmp_path, monkeypatch):
     def refuse(*_):
         raise InputError("not public")
 

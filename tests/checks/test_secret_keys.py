@@ -52,7 +52,7 @@ def test_a_value_that_depends_on_all_keys_is_hidden():
     assert not SecretKeys([Instance("c1")]).hides([Origin("all configuration keys", "several")])
 
 
-def test_a_loop_over_devices_is_hidden_only_if_a_device_has_a_secret_key():
+def test_a_value_from_a_loop_over_devices_is_hidden_only_if_a_device_has_a_secret_key():
     loop = [Origin("all devices", "several")]
     assert SECRETS.hides(loop)
     assert not SecretKeys(
@@ -66,7 +66,7 @@ def test_a_device_is_secret_as_a_whole_if_one_of_its_keys_is_secret():
     assert not SECRETS.hides([Origin("devices.eth0", "local")])
 
 
-def test_a_secret_key_of_a_device_is_recognised_even_if_both_names_contain_dots():
+def test_a_secret_key_of_a_device_is_recognised_even_if_the_device_name_and_the_key_contain_dots():
     assert SECRETS.hides([Origin("devices.my.vpn.user.secret.db", "local")])
 
 
@@ -110,7 +110,7 @@ def an_instance(**config):
     return Instance("c1", config={"user.password": "hunter2", **config})
 
 
-def test_if_a_template_reads_a_secret_each_finding_about_its_file_has_only_general_texts(tmp_path):
+def test_findings_about_a_rendered_file_have_only_general_texts_if_the_template_reads_a_secret(tmp_path):
     text = '\n{{ config_get("user.password", "")|upper }} x\n{{ instance.nmae }}\n'
     found, redacted = texts(tmp_path / "image", text, instances=(an_instance(),))
     assert any("HUNTER2" in message for _, _, message, _ in found)
@@ -119,7 +119,7 @@ def test_if_a_template_reads_a_secret_each_finding_about_its_file_has_only_gener
     assert [each[:2] for each in redacted] == [each[:2] for each in found]
 
 
-def test_if_a_template_reads_a_secret_the_finding_about_its_error_has_only_general_texts(tmp_path):
+def test_a_finding_about_a_render_error_has_only_general_texts_if_the_template_reads_a_secret(tmp_path):
     text = "{% set x = config_get('user.password', '')|make_list|join:\"'\" %}{{ 1|yesno:x }}\n"
     found, redacted = texts(tmp_path / "image", text, instances=(an_instance(),))
     assert any("h'u'n't'e'r'2" in message for _, _, message, _ in found)
@@ -153,7 +153,7 @@ def test_secrets_of_an_instance_that_templater_toml_names_count_as_secrets(tmp_p
     assert "HUNTER2" not in str(redacted)
 
 
-def test_if_parsing_takes_too_long_every_template_counts_as_reading_a_secret(tmp_path, monkeypatch):
+def test_every_template_counts_as_reading_a_secret_if_parsing_takes_too_long(tmp_path, monkeypatch):
     monkeypatch.setattr("templater.checks.secret_keys.MAX_SECONDS", -1)
     _, redacted = texts(tmp_path / "image", "no address\n", instances=(an_instance(),))
     assert ("hosts", 1, "a line of /etc/hosts that lacks an address or a name", "") in redacted

@@ -155,7 +155,7 @@ def test_a_map_of_secrets_that_a_template_prints_in_any_way_is_found(text, name)
     assert f"the template writes '{name}' to '/etc/a', mode 0644" in messages
 
 
-def test_a_secret_that_a_loop_prints_is_found_even_if_the_variable_was_a_map_before():
+def test_a_loop_over_a_secret_is_found_even_if_an_earlier_tag_set_the_variable_to_a_map():
     text = (
         "{% set c = config %}{% set c = config_get('user.password', '') %}{% for x in c %}{{ x }}{% endfor %}"
     )
@@ -260,7 +260,7 @@ def test_a_computed_name_of_a_configuration_key_is_found(text, places):
         "{{ config[k] }}",
     ],
 )
-def test_a_key_whose_name_is_the_text_of_a_macro_without_brackets_counts_as_computed(use):
+def test_a_key_name_that_comes_from_a_macro_without_brackets_counts_as_computed(use):
     text = "{% macro k() %}user.password{% endmacro %}" + use
     assert [severity for severity, *_ in found("", text)] == ["low"]
 
@@ -312,7 +312,7 @@ def test_attack_50_a_key_that_several_tags_join_is_shown_without_an_option(text)
         "{% for x in 'ab' %}pw={{ y }}{% set y = VALUE %}{% endfor %}",
     ],
 )
-def test_a_secret_in_a_variable_that_a_later_tag_sets_is_found(text):
+def test_a_secret_in_a_variable_is_found_even_if_a_later_tag_sets_the_variable(text):
     for dialect in ("v4", "v6", "v6.1"):
         template = text.replace("VALUE", "1|add:1000")
         request = {"template": template, "context": {}, "mode": "plain", "dialect": dialect, "options": {}}
@@ -363,7 +363,7 @@ HIDDEN_IN_INCUS = [
 
 
 @pytest.mark.parametrize("text", [*HIDDEN, *HIDDEN_IN_INCUS])
-def test_an_unusual_end_tag_cannot_make_a_check_mistake_the_rest_of_a_template_for_a_comment(text):
+def test_an_unusual_end_tag_does_not_make_the_rest_of_a_template_look_like_a_comment(text):
     template = text.replace("VALUE", "{{ 1|add:1000 }}")
     for dialect in ("v4",) if text in HIDDEN_IN_INCUS else ("v4", "v6", "v6.1"):
         request = {"template": template, "context": {}, "mode": "plain", "dialect": dialect, "options": {}}
@@ -406,7 +406,9 @@ def test_attack_50_an_existing_file_behind_a_symlink_keeps_its_mode():
 
 @pytest.mark.parametrize("path", ["//etc/a", "/etc/../etc/a", "/lib/a"])
 @pytest.mark.parametrize("is_first", [False, True])
-def test_attack_50_a_private_mode_does_not_count_if_another_rule_may_create_the_file(path, is_first):
+def test_attack_50_a_private_mode_does_not_protect_a_secret_if_another_rule_may_create_the_file(
+    path, is_first
+):
     other = f"{path}: {{when: [start], template: u}}"
     chosen = [other, PRIVATE] if is_first else [PRIVATE, other]
     image = an_image(rules(*chosen), {"t": TEXT, "u": "x"}, [a_link("rootfs/lib", "etc")])

@@ -73,6 +73,6 @@ def test_a_link_that_leaves_the_root_is_found_below_deep_directories(depth, is_l
     ],
     ids=["a directory that an earlier rule can create", "a link of a user in a shared directory"],
 )
-def test_a_link_with_dots_that_the_audit_cannot_resolve_gives_a_finding_of_high_severity(names):
+def test_a_link_with_dot_dot_gives_a_finding_of_high_severity_if_the_audit_cannot_resolve_the_link(names):
     rule = rules("/tmp/l/x: {when: [create], template: t}", "/etc/x: {when: [create], template: t}")
     assert "high" in severities(CHECK, an_image(rule, names=names))

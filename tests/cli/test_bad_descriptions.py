@@ -48,7 +48,7 @@ def test_a_note_says_that_no_daemon_sets_the_pending_trigger(command, plan_with,
     text = "name: web1\nstatus: Stopped\nconfig: {volatile.apply_template: zzz}\ndevices: {}\n"
     code, _, err = plan_with(command, "-i", write(place / "web1.yaml", text))
     assert code == 0
-    assert "no daemon sets volatile.apply_template to 'zzz': a user has set it by hand" in err
+    assert "no daemon sets volatile.apply_template to 'zzz': a user has set this key by hand" in err
 
 
 @each_command

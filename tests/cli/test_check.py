@@ -136,7 +136,7 @@ def test_a_templater_toml_that_is_not_a_file_is_an_error(parts, capsys, kind):
     assert f"'image/templater.toml' is a {kind}, not a regular file" in capsys.readouterr().err
 
 
-def test_each_unused_ignore_entry_is_reported_up_to_the_maximum_number_of_entries(parts, capsys):
+def test_every_unused_ignore_entry_is_reported_even_at_the_maximum_number_of_entries(parts, capsys):
     (parts / "image/templater.toml").write_text('[[ignore]]\nid = "mode"\n' * MAX_IGNORES)
     assert main(["check", "image"]) == 1
     assert capsys.readouterr().err == f"image: {MAX_IGNORES} warnings\n"
@@ -160,7 +160,7 @@ def test_ten_thousand_mistakes_are_counted_but_only_some_are_shown(parts, capsys
 
 
 @pytest.mark.parametrize("given", ["image/metadata.yaml", "image/templates/t"])
-def test_the_path_of_a_file_in_an_image_stands_for_the_image(parts, capsys, given):
+def test_the_path_of_a_file_in_an_image_selects_the_whole_image(parts, capsys, given):
     assert main(["check", given, "--no-run-validators"]) == 0
     assert capsys.readouterr().err == "image: nothing found\n"
 
@@ -177,7 +177,7 @@ def test_the_path_of_a_file_in_an_image_stands_for_the_image(parts, capsys, give
         ("templater.toml", "templater.toml"),
     ],
 )
-def test_a_relative_path_of_a_file_in_an_image_stands_for_the_image_in_the_working_directory(
+def test_a_relative_path_of_a_file_in_an_image_selects_the_image_in_the_working_directory(
     parts, monkeypatch, path, image
 ):
     monkeypatch.chdir("image")

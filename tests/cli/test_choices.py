@@ -71,7 +71,7 @@ WHOLE = SimpleNamespace(complete=True)
         ([Rule("/a", "t", ("create",))], "container", "--rootfs", None),
     ],
 )  # fmt: skip
-def test_if_the_root_filesystem_is_unknown_a_warning_lists_the_files_of_create_only_rules(
+def test_a_warning_lists_the_files_of_create_only_rules_if_the_root_filesystem_is_unknown(
     rules, kind, option, text
 ):
     found = list(plan_warnings.plan_warnings([a_plan(rules, kind=kind)], WHOLE, option))
@@ -158,7 +158,7 @@ def compared(monkeypatch):
     return plans
 
 
-def test_a_note_that_both_sides_of_a_comparison_have_is_printed_only_once(compared, capsys):
+def test_a_note_about_both_sides_of_a_comparison_is_printed_only_once(compared, capsys):
     first, second = Side("a", "b"), Side("b", "c")
     found = compared(first, second)
     assert [(before.notes[-1], after.notes[-1]) for before, after in found] == [
@@ -170,7 +170,7 @@ def test_a_note_that_both_sides_of_a_comparison_have_is_printed_only_once(compar
     assert capsys.readouterr().err == "".join(f"note: {line}\n" for line in lines)
 
 
-def test_if_only_the_second_side_of_a_comparison_fails_the_error_names_the_options_of_this_side(compared):
+def test_the_error_names_the_options_of_the_second_side_if_only_this_side_of_a_comparison_fails(compared):
     with pytest.raises(InputError) as caught:
         compared(Side(), Side(error=InputError("broken", notes=("first",))))
     assert caught.value.explain() == "broken\nfirst\nthis error occurs only with --set"
@@ -203,7 +203,7 @@ def test_the_set_option_suggests_a_similar_key_if_no_template_reads_the_given_ke
         ({}, ["p", "q"], "profile 'q' sets 'user.a', but 'c1' itself does not"),
     ],
 )
-def test_if_the_unset_option_cannot_remove_a_key_a_note_names_the_profile_that_sets_the_key(
+def test_a_note_names_the_profile_that_sets_a_key_if_the_unset_option_cannot_remove_the_key(
     own, profiles, note, capsys
 ):
     given = Instance(config=own, profiles=tuple(Profile(name, {"user.a": "2"}) for name in profiles))
@@ -212,7 +212,7 @@ def test_if_the_unset_option_cannot_remove_a_key_a_note_names_the_profile_that_s
     assert capsys.readouterr().err == (f"note: {note}\n" if note else "")
 
 
-def test_the_second_side_of_a_comparison_lists_the_options_that_the_user_gave():
+def test_the_options_that_the_user_gave_for_the_second_side_of_a_comparison_are_listed():
     given = OtherSide(("a=b",), ("c",), "image", "instance", "incus")
     assert given.given == list(against_options.NAMES)
     assert OtherSide(unset=("c",)).given == ["--unset"] and OtherSide().given == []
@@ -343,7 +343,7 @@ def test_an_alias_is_moved_only_on_request(options, moved, monkeypatch, capsys):
         ([b"\x1f\x8b1"], ["{}.tar.gz"]),
     ],
 )
-def test_store_export_adds_a_prefix_only_to_the_file_name_of_the_metadata_of_a_split_image(
+def test_store_export_adds_the_prefix_meta_only_to_the_metadata_file_of_a_split_image(
     contents, names, tmp_path, monkeypatch, capsys
 ):
     paths = []
@@ -436,7 +436,7 @@ def test_the_template_name_of_a_definition_must_be_a_file_name(name, message, tm
     assert message in capsys.readouterr().err
 
 
-def test_the_report_of_check_shows_several_hosts_if_several_are_checked(monkeypatch):
+def test_the_report_of_check_shows_the_hosts_only_if_several_hosts_are_checked(monkeypatch):
     shown = []
     monkeypatch.setattr(open_and_plan, "opened", lambda request: contextlib.nullcontext("found"))
     monkeypatch.setattr(
@@ -717,7 +717,7 @@ def test_the_pager_keeps_the_options_of_the_user_and_shows_only_outputs_that_go_
 
 
 @pytest.mark.parametrize("why", ["no pager", "dumb", "a pipe", "no program", "the option"])
-def test_no_pager_is_started_if_it_is_disabled_or_not_found_or_the_terminal_is_unsuitable(
+def test_no_pager_starts_if_it_is_disabled_or_missing_or_if_the_terminal_is_unsuitable(
     why, screens, monkeypatch
 ):
     _, started = screens()

@@ -213,7 +213,7 @@ def test_the_processor_time_of_child_processes_counts_towards_the_limit_of_the_c
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="confined on Linux only")
-def test_the_processor_time_of_a_running_reader_counts_once_towards_the_limit_of_the_command(tmp_path):
+def test_the_processor_time_of_a_running_reader_process_counts_only_once_towards_the_command_limit(tmp_path):
     """`unpack` used nine seconds while sqfs2tar used five more."""
     (tmp_path / "data").write_bytes(b"")
     spinning = ["sh", "-c", "while :; do :; done"]
@@ -338,7 +338,7 @@ def test_a_command_gets_the_packing_limits_when_it_begins_to_pack(monkeypatch):
 
 
 @pytest.mark.slow
-def test_editing_time_does_not_count_towards_the_limit_of_a_command_that_packs_after_the_edit():
+def test_time_in_an_editor_does_not_count_towards_the_limit_of_a_command_that_packs_afterwards():
     with guard(parse(["command-time=2"], (COMMAND,))):
         with paused():
             time.sleep(2)
@@ -401,7 +401,7 @@ def test_commands_that_pack_an_image_have_the_usual_limits_until_packing_begins(
 
 
 @pytest.mark.slow
-def test_an_editor_runs_without_the_limits():
+def test_the_command_limits_do_not_apply_while_an_editor_runs():
     with guard(parse(["command-time=1", "command-memory=64MiB"], (COMMAND,))):
         limited = resource.getrlimit(resource.RLIMIT_AS)
         with paused():

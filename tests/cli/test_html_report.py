@@ -184,7 +184,7 @@ def test_secret_values_and_secret_documents_are_redacted_in_the_report(secretive
     assert "[redacted]" in text
 
 
-def test_an_error_that_quotes_a_changed_secret_is_redacted_in_the_report(tmp_path, page):
+def test_an_error_that_quotes_a_secret_transformed_by_the_template_is_redacted_in_the_report(tmp_path, page):
     rules = {f"/etc/{name}": {"when": ["create"], "template": name} for name in "abc"}
     text = "{% set x = KEY|upper|add:',b,c,d' %}{{ 1|yesno:x }}"
     secret = text.replace("KEY", "config_get('user.password', '')")

@@ -90,7 +90,7 @@ def test_a_diff_of_one_instance_prints_a_patch(incus, run):  # noqa: F811
     assert run("diff", "incus:c1", "--exit-code")[0] == 1
 
 
-def test_a_diff_of_one_instance_says_what_cloud_init_will_do_at_the_next_boot(incus, run):  # noqa: F811
+def test_a_diff_of_one_instance_prints_the_cloud_init_prediction_for_the_next_boot(incus, run):  # noqa: F811
     _, _, err = run("diff", "incus:c1")
     *_, headline, socket, source = err.splitlines()
     said = "cloud-init of unknown version, datasource_list unknown: the next boot reads no data"
@@ -356,7 +356,7 @@ def test_a_watch_of_an_instance_connects_again_when_its_event_stream_ends(monkey
     assert capsys.readouterr().err == "no answer\n"
 
 
-def test_several_events_within_a_short_time_show_the_verdicts_only_once(monkeypatch, capsys):
+def test_the_verdicts_are_printed_only_once_for_a_burst_of_events(monkeypatch, capsys):
     address = Address("incus", "r", "web1", "p")
     bursts = iter([["other"], ["a", "b"], ["a"], [], ["c"], []])
     waits, looks, cleared = [], [], []

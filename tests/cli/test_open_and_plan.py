@@ -104,7 +104,7 @@ def test_an_explicit_trigger_option_causes_no_note_about_triggers(run, image):
     assert "note:" not in err
 
 
-def test_each_trigger_is_shown_separately_if_the_trigger_option_is_all(run, image):
+def test_the_trigger_option_with_the_value_all_shows_each_trigger_separately(run, image):
     code, out, err = run("preview", image, "-t", "all")
     assert code == 0
     for path, trigger in (("created", "create"), ("copied", "copy"), ("started", "start")):
@@ -150,7 +150,9 @@ def test_an_archive_is_planned_against_its_root_filesystem_on_request(run, archi
     assert "create_only" not in err
 
 
-def test_the_rootfs_image_option_is_an_error_for_an_image_without_a_root_filesystem(run, image, tmp_path):
+def test_the_rootfs_option_with_the_value_image_is_an_error_for_an_image_without_a_root_filesystem(
+    run, image, tmp_path
+):
     shutil.rmtree(image / "rootfs")
     assert run("preview", image, "--rootfs", "image") == (
         2, "", f"note: assuming a new container 'c1' (see -i and --name)\n"
@@ -173,7 +175,7 @@ def test_the_rootfs_image_option_is_an_error_for_an_image_without_a_root_filesys
 
 
 @as_root
-def test_an_image_directory_of_an_ordinary_user_allows_any_owner_in_a_rule(run, image):
+def test_a_rule_may_set_any_owner_even_if_an_ordinary_user_owns_the_rootfs_of_the_image_directory(run, image):
     """Packing the directory gives every file the owner of its rule."""
     (image / "metadata.yaml").write_text(METADATA.replace("when: [create],", "when: [create], uid: 100,", 1))
     shutil.chown(image / "rootfs", 1000, 1000)
@@ -201,7 +203,7 @@ def test_diff_shows_rules_that_the_host_refuses(run, image):
     assert run("diff", image, image / "rootfs", "-t", "start", "--as", "none")[0] == 0
 
 
-def test_reports_name_each_known_difference_between_the_host_and_templater(run, image):
+def test_each_report_names_the_known_differences_between_the_host_and_templater(run, image):
     """The name is that in the table of differences."""
     (image / "rootfs/etc/started").symlink_to("/srv/started")
     (image / "rootfs/srv").mkdir()
@@ -229,7 +231,7 @@ def test_notes_about_assumptions_are_printed_on_stderr(run):
     assert "note:" not in out
 
 
-def test_a_table_of_files_and_hosts_is_shown_if_the_value_of_the_as_option_is_all(run, image):
+def test_the_as_option_with_the_value_all_shows_a_table_of_files_and_hosts(run, image):
     code, out, err = run("preview", image, "--as", "all", "-t", "create")
     assert code == 0, err
     assert "/etc/created" in out
@@ -260,7 +262,7 @@ def test_commands_warn_of_unknown_variables(run, image, tmp_path):
         assert (code, [text for text in expected if text not in err]) == (0, []), err
 
 
-def test_a_file_that_renders_empty_is_shown_as_empty(run, image):
+def test_a_file_without_rendered_text_is_shown_as_empty(run, image):
     (image / "templates/t.tpl").write_text("")
     _, out, _ = run("preview", image, "-t", "start")
     assert out == "==> /etc/started  create  0:0 0644  t.tpl on start: new\n    (empty)\n"

@@ -105,7 +105,7 @@ def test_the_page_server_reuses_the_findings_for_the_same_hosts_until_a_file_cha
     ("version", "count", "kept"),
     [(4, 0, True), (3, 0, False), (5, 0, False), (4, MOST_CHECKED - 1, True), (4, MOST_CHECKED, False)],
 )
-def test_the_page_server_stores_findings_only_for_the_current_version_and_a_limited_number_of_hosts(
+def test_the_page_server_keeps_findings_of_the_current_version_for_a_limited_number_of_hosts(
     version, count, kept, page
 ):
     page._findings = {str(number): () for number in range(count)}

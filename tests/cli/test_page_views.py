@@ -264,7 +264,7 @@ def test_edits_on_the_page_change_only_a_copy_of_the_instance():
         parse_edits({"name": "a/b"}).apply(given)
 
 
-def test_the_form_allows_no_edit_of_a_value_that_it_cannot_show_unchanged(page):
+def test_the_field_of_a_value_is_editable_only_if_the_form_can_show_the_value_unchanged(page):
     answer = page.ask(edits={"web1": {"config": {"user.odd": "a\x1bb", "user.plain": "\n two\n"}}})
     odd = re.search(r"<textarea[^>]*data-key=\"user.odd\"[^>]*>", answer["form"])[0]
     plain = re.search(r"<textarea[^>]*data-key=\"user.plain\"[^>]*>([^<]*)<", answer["form"])

@@ -70,7 +70,7 @@ def test_one_renderer_process_answers_all_questions_until_it_ends(workers):
     assert second.asked == [JOB, frame(b"three")]
     assert [answer.body for answer in answers[:3]] == [b"one", b"two", b"three"]
     assert answers[0].facts == {"a": 1}
-    ended = "the process that renders has ended unexpectedly, perhaps because memory ran out"
+    ended = "the rendering process ended unexpectedly, perhaps because memory ran out"
     assert json.loads(answers[3].body) == {"problem": ended}
     assert (second.killed, started) == (1, [(tuple(command()), True)] * 2)
 
@@ -84,7 +84,7 @@ def test_an_incomplete_or_too_large_answer_ends_the_renderer_process(answer, wor
 
     process, found = asyncio.run(run())
     assert process.killed == 1
-    ended = "the process that renders has ended unexpectedly, perhaps because memory ran out"
+    ended = "the rendering process ended unexpectedly, perhaps because memory ran out"
     assert found == failure(ended)
 
 

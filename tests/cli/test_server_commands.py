@@ -73,7 +73,7 @@ def test_creating_an_access_log_fails_if_its_file_cannot_be_opened(tmp_path):
     assert caught.value.message.startswith(f"can't write '{tmp_path}/none/log': ")
 
 
-def test_an_access_log_named_dash_is_standard_output(capsys):
+def test_an_access_log_with_the_name_dash_is_written_to_standard_output(capsys):
     log = serve.AccessLog("-")
     log.open()
     log.write("a line")
@@ -256,7 +256,7 @@ def test_reading_an_image_counts_towards_the_processor_time_of_the_tables(monkey
     )
 
 
-def test_the_reindex_command_reports_what_it_republished(monkeypatch, capsys, tmp_path):
+def test_the_reindex_command_reports_the_number_of_republished_images(monkeypatch, capsys, tmp_path):
     asked = []
 
     def republish(origin, tree, *, redirects, copying, keyring, progress):

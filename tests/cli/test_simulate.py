@@ -25,7 +25,7 @@ def test_a_simulation_step_without_an_instance_name_applies_to_the_first_instanc
     assert "rename=c9\n  c9: rename:" in capsys.readouterr().out
 
 
-def test_the_diff_option_prints_a_patch_between_the_lines_of_each_step(tmp_path, capsys):
+def test_the_diff_option_prints_a_patch_below_the_summary_of_each_step(tmp_path, capsys):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/t").write_text("{{ instance.name }}\n")
     (tmp_path / "metadata.yaml").write_text(

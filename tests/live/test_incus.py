@@ -366,7 +366,7 @@ def test_a_sample_image_gives_the_same_files_as_in_incus(name: str, side: Side, 
     assert side.compared == 3
 
 
-def test_the_log_of_an_incus_hook_counts_the_files_with_the_predicted_content(side: Side, tmp_path: Path):
+def test_an_incus_hook_logs_how_many_files_match_the_predicted_content(side: Side, tmp_path: Path):
     image = {
         "metadata_yaml": "architecture: x86_64\ncreation_date: 1700000000\ntemplates:\n"
         "  /etc/a:\n    when: [start]\n    template: a.tpl\n",

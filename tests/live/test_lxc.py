@@ -349,7 +349,7 @@ def test_a_hook_renders_an_overlay_of_an_unprivileged_container(lxc: Lxc):
     }
 
 
-def test_an_unprivileged_overlay_starts_with_leftovers_in_its_work_directory(lxc: Lxc):
+def test_an_unprivileged_container_starts_even_if_its_overlay_work_directory_has_leftovers(lxc: Lxc):
     """The kernel leaves a whiteout there, and after a crash of the host other files."""
     settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\n"
     folder = lxc.create("base", settings=settings)

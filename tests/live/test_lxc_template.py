@@ -194,7 +194,9 @@ def test_an_ordinary_user_creates_and_starts_a_container_from_a_server(
     lxc.stop("web1")
 
 
-def test_lxc_copies_and_renames_by_an_ordinary_user_run_the_triggers(user_lxc: UserLxc, image_tree):
+def test_the_triggers_run_if_an_ordinary_user_copies_or_renames_an_lxc_container(
+    user_lxc: UserLxc, image_tree
+):
     lxc, folder = user_lxc, user_lxc.path
     image = make_directory(folder / "image", "default")
     templater("image", "build", str(image), "-o", str(folder / "image.tar.gz"))

@@ -328,7 +328,7 @@ def test_the_page_server_refuses_to_run_as_root_without_an_option(image):
         ["--web", "--instances", "x", "--type", "container"],
     ],
 )
-def test_options_that_contradict_the_web_option_or_require_it_give_a_usage_error(image, words):
+def test_an_option_that_needs_the_web_option_or_contradicts_it_gives_a_usage_error(image, words):
     done = subprocess.run(
         [sys.executable, "-m", "templater", "watch", str(image), *words], cwd=ROOT, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -53,7 +53,7 @@ def seen(instance) -> dict:
 
 
 @given(facts)
-def test_json_and_yaml_and_a_stream_of_one_instance_give_the_same_instance(described):
+def test_an_instance_is_read_equally_from_json_and_yaml_and_a_stream(described):
     wanted = {"architecture": "x86_64", "ephemeral": False, "config": {}, "devices": {}} | described
     text = json.dumps(described, ensure_ascii=False)
     assert seen(read_instance(Source("x.json", text))) == wanted

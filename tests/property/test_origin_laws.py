@@ -126,7 +126,7 @@ CLOUD_IMAGES = pytest.mark.parametrize("image", ["debian-cloud", "ubuntu-2016"])
 @CLOUD_IMAGES
 @settings(deadline=None, max_examples=5)
 @given(config=cloud_configs())
-def test_removing_the_key_that_a_value_comes_from_changes_the_output_of_a_cloud_init_image(image, config):
+def test_the_output_of_a_cloud_init_image_changes_if_the_key_behind_a_value_is_removed(image, config):
     """Removing the origin of a value changes the output, and removing a key that is not named does not.
 
     A condition may name a key whose removal changes nothing, such as ``user.network_mode`` with a value that
@@ -139,9 +139,7 @@ def test_removing_the_key_that_a_value_comes_from_changes_the_output_of_a_cloud_
 @pytest.mark.law
 @settings(deadline=None, max_examples=500)
 @given(config=cloud_configs())
-def test_removing_the_key_that_a_value_comes_from_changes_the_output_of_many_cloud_init_examples(
-    image, config
-):
+def test_the_output_of_many_cloud_init_examples_changes_if_the_key_behind_a_value_is_removed(image, config):
     check_cloud_init(image, config)
 
 
@@ -237,7 +235,7 @@ def check_any_template(text, config):
 @example("{% for k, v in config %}\n{% endfor %}", {"default": {}, "web": {}, "local": {"user.a": ""}})
 @settings(deadline=None, max_examples=15)
 @given(texts, configs)
-def test_removing_a_key_that_explain_does_not_name_leaves_the_text_unchanged(text, config):
+def test_the_text_is_unchanged_after_the_removal_of_a_key_that_explain_does_not_name(text, config):
     check_any_template(text, config)
 
 
@@ -245,7 +243,7 @@ def test_removing_a_key_that_explain_does_not_name_leaves_the_text_unchanged(tex
 @pytest.mark.law
 @settings(deadline=None, max_examples=1_250)
 @given(text=texts, config=configs)
-def test_removing_a_key_that_explain_does_not_name_leaves_the_texts_of_many_examples_unchanged(
+def test_the_texts_of_many_examples_are_unchanged_after_the_removal_of_a_key_that_explain_does_not_name(
     quarter, text, config
 ):
     """5,000 examples take more than two minutes. In four tests, they run on all processors."""

@@ -44,7 +44,7 @@ def test_publishing_drops_the_properties_about_the_build_of_the_base_image():
         ({}, False),
     ],
 )
-def test_cloud_init_never_ran_if_its_folder_has_no_state(folders, fresh):
+def test_cloud_init_counts_as_not_run_if_its_folder_contains_no_state(folders, fresh):
     assert _never_ran(folders.get) is fresh
 
 

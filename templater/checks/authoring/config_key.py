@@ -50,7 +50,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             if near and near not in read_keys:
                 only = only_candidate(key, KNOWN)
                 yield Observation(
-                    f"configuration key '{printable(key)}' is close to '{near}'",
+                    f"configuration key '{printable(key)}' is probably a misspelling of '{near}'",
                     read.span,
                     f"did you mean '{near}'?",
                     fix=Fix(literals(template, key, only)) if only else None,

@@ -57,7 +57,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             added = (trigger for trigger in ("copy", "rename") if trigger not in rule.when)
             fix = Fix(fields={"when": (*rule.when, *added)}, unsafe=True)
         yield Observation(
-            f"in a copy, '{printable(path)}' keeps the original's name",
+            f"in a copied instance, '{printable(path)}' still contains the name of the original",
             rule.spans["create_only"] if rule.create_only else rule.spans.get("when", rule.spans["path"]),
             ("remove 'create_only', and " if rule.create_only else "") + hint_of_trigger(image, rule, "copy"),
             severity="info" if only_hosts or path in unread else "",

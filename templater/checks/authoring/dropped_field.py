@@ -39,8 +39,10 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             if node is not None and field not in READ[entry.generator]:
                 hint = ""
                 if field in _FILE and entry.generator == "template":
-                    hint = "also create the file with the generator 'dump', this owner and this mode: "
-                    hint += "the daemon keeps both"
+                    hint = (
+                        "also create the file with the generator 'dump', this owner and this mode:"
+                        " the daemon keeps both"
+                    )
                 severity = "info" if field == "name" else ""
                 message = f"the generator '{entry.generator}' ignores '{field}'"
                 yield Observation(message, node.span, hint, severity)

@@ -31,5 +31,9 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
     if re.fullmatch("0*[1-9][0-9]*[smhdw]", text):
         return
     seconds = expiry_seconds(text)
-    meaning = f"means {seconds} seconds" if seconds else "can't be read, so the new image is expired"
-    yield Observation(f"the expiry '{printable(text)}' {meaning}", definition.span("image.expiry", "image"))
+    message = (
+        f"the expiry '{printable(text)}' means {seconds} seconds"
+        if seconds
+        else f"the expiry '{printable(text)}' can't be read, so the new image is expired"
+    )
+    yield Observation(message, definition.span("image.expiry", "image"))

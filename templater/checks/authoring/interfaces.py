@@ -1,4 +1,4 @@
-"""A network configuration for ifupdown has a syntax error, so that no interface starts.
+"""A network configuration for ifupdown has a syntax error, so no interface starts.
 
 If ifupdown's program `ifquery` is installed, the check runs it on the file. The check covers only images
 whose property `os` is Debian or Ubuntu, because other distributions have a different ifupdown.

@@ -55,7 +55,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         for expression in template.every(tree.Operation):
             if expression.operator in LOGIC and (id(expression) in printed or has_text(expression)):
                 yield Observation(
-                    f"'{expression.operator}' gives True or False, not one of its operands",
+                    f"in pongo2, '{expression.operator}' gives True or False, not one of its operands",
                     template.span(expression),
                     "write value|default:…, which replaces an empty value",
                 )
@@ -91,7 +91,7 @@ def without_parentheses(error: TemplaterError) -> Fix | None:
 
 
 def has_text(expression: tree.Operation) -> bool:
-    """Return whether an operand is a text that is not empty, and so is always true."""
+    """Return whether an operand is a nonempty literal text, which always counts as true."""
     return any(
         isinstance(side, tree.Literal) and side.value and isinstance(side.value, str)
         for side in expression.operands

@@ -24,5 +24,5 @@ HIDDEN = ("/proc/", "/sys/", "/dev/")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for rule, path, _ in image.targets:
         if path.startswith(HIDDEN):
-            message = f"'{printable(path)}' is hidden in the running instance"
+            message = f"another file system hides '{printable(path)}' in the running instance"
             yield Observation(message, rule.spans["path"], rule=rule)

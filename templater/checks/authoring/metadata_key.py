@@ -19,7 +19,7 @@ KEYS = (
 )  # fmt: skip
 
 
-@check("metadata-key", "warning", "an unknown key in metadata.yaml that is close to a known key")
+@check("metadata-key", "warning", "an unknown key in metadata.yaml that is probably misspelled")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for found in image.metadata.findings if image.metadata is not None else ():
         if found.code == "unknown-key" and found.message == UNCOUNTED:

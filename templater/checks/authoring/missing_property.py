@@ -18,7 +18,7 @@ from ..base import Fix, Observation, check
 from ..typos import ClosestWords, only_candidate
 
 
-@check("missing-property", "warning", "a property that a template reads but its rule does not define")
+@check("missing-property", "warning", "a property that the template reads and the rule does not define")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     closest = ClosestWords()
     for template in image.parsed:

@@ -116,7 +116,7 @@ def of_subnet(subnet: Node) -> Iterator[Mistake]:
         yield kind.line, f"unknown subnet type '{printable(kind.text)}'"
     for name, key, _ in pairs(subnet):
         if name in NEWER:
-            yield key.line, f"in version 1, a subnet has no key '{name}': set its 'type' instead"
+            yield key.line, f"in version 1, a subnet has no key '{name}': set the subnet's 'type' instead"
         elif name in OLD:
             message = f"cloud-init does not know the subnet key '{name}': set the subnet's 'type' instead"
             yield key.line, message, "warning"

@@ -47,9 +47,10 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def is_part(image: AuthoredImage) -> bool:
-    """Return whether the image is a directory with only templates.
+    """Return whether the image is a directory that may be only a part of an image.
 
-    It has no root filesystem and no disk. Its metadata.yaml has no architecture, creation date or properties.
+    This is true for a directory without a root filesystem and without a disk, if its metadata.yaml has no
+    architecture, no creation date and no properties.
     """
     facts = image.metadata
     described = facts is None or facts.architecture or facts.creation_date or facts.properties

@@ -27,7 +27,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for rule, path in stale_after(image, "rename"):
         if "rename" not in rule.when:
             yield Observation(
-                f"'{printable(path)}' keeps the old name after a rename",
+                f"after a rename, '{printable(path)}' still contains the old name",
                 rule.spans.get("when", rule.spans["path"]),
                 hint_of_trigger(image, rule, "rename"),
                 rule=rule,

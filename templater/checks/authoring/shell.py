@@ -28,7 +28,10 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def is_script(text: str) -> bool:
-    """Return whether a text is a script to check. The check `crlf` reports scripts with CRLF."""
+    """Return whether this check covers a text.
+
+    Scripts with CRLF are left out, because the check `crlf` reports them.
+    """
     return _FIRST_LINE.match(text) is not None and "\r\n" not in text
 
 

@@ -56,7 +56,10 @@ def compared(span: Span, condition: tree.Operation) -> Iterator[Observation]:
 
 
 def text_boolean(node: object) -> str:
-    """Return an expression as text if its value is always "true" or "false", else return ""."""
+    """Return the text of an expression whose value is always "true" or "false".
+
+    Return "" for any other expression.
+    """
     if not isinstance(node, tree.Path):
         return ""
     path = tuple(str(part.key) for part in node.parts)

@@ -1,7 +1,7 @@
 """A rule has an unknown trigger, or no trigger at all.
 
 The triggers are `create`, `copy`, `start` and `rename`. The daemons ignore every other word, so a
-rule with only such words never writes its file.
+rule with only unknown words never writes its file.
 
     when: [boot]       wrong: never written
     when: [start]      right

@@ -40,8 +40,8 @@ def unused(ignores: Ignores) -> Iterator[Finding]:
 
     After ``MAX_FINDINGS`` comments, one more warning states the number of further comments.
 
-    Some checks use validators. If a validator did not run, skip the comments and entries for these checks:
-    on a machine with the validator, a check may have a finding that a comment or entry ignores.
+    Some checks use validators. If a validator did not run, skip the comments and entries for these checks.
+    On a machine with the validator, a check may report a finding that the comment or entry ignores.
     """
     known = known_ids()
     validators = ignores.image.validators
@@ -51,10 +51,10 @@ def unused(ignores: Ignores) -> Iterator[Finding]:
     comments = [each for each in ignores.comments.values() if not each.used and each.id not in uncertain]
     for comment in comments[:MAX_FINDINGS]:
         what = "matches no finding here" if comment.id in known else "is not a check"
-        yield _unused(f"'{printable(comment.id)}' {what}: the comment ignores nothing", comment.at)
+        yield _unused(f"'{printable(comment.id)}' {what}: the comment has no effect", comment.at)
     if len(comments) > MAX_FINDINGS:
         more = len(comments) - MAX_FINDINGS
-        yield _unused(f"{more} more comments ignore nothing", comments[MAX_FINDINGS].at)
+        yield _unused(f"{more} more ignore comments have no effect", comments[MAX_FINDINGS].at)
     if ignores.unread is not None:
         message = f"the ignore comments contain more than {MAX_COMMENTS} ids: later ids have no effect"
         yield _unused(message, ignores.unread.at)
@@ -62,7 +62,7 @@ def unused(ignores: Ignores) -> Iterator[Finding]:
         assert isinstance(entry, Ignore)
         if not used and entry.id not in uncertain:
             where = f" for '{printable(entry.target)}'" if entry.target else ""
-            yield _unused(f"'{entry.id}' matches no finding{where}: the entry ignores nothing", entry.at)
+            yield _unused(f"'{entry.id}' matches no finding{where}: the entry has no effect", entry.at)
 
 
 def _unused(message: str, at: Span) -> Finding:

@@ -183,7 +183,7 @@ class _Writers:
             yield Observation(f"{subject} has an ACL, which can let users write it", at)
 
     def of_other_files(self) -> Iterator[Observation]:
-        """List the files, directories and links that users can change, except those in ``/tmp``.
+        """List the files, directories and links outside ``/tmp`` that users can change.
 
         Files that the other methods have already checked are left out.
         """
@@ -246,7 +246,7 @@ class _Writers:
         Return four lists:
 
         * the links with a target that users can replace
-        * the links of programs with a target that the user of a service can replace
+        * the links in the directories of ``_PROGRAMS``, with a target that the user of a service can replace
         * the links with a target that is too deep to check
         * the directories to which links lead, each with a slash at its end. The system also uses the files in
           these directories, so they need the same check.

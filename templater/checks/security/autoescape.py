@@ -13,7 +13,7 @@ from ..template_tokens import Part, readings_of
 @check(
     "autoescape",
     "low",
-    "a template that turns HTML escaping on by closing the daemons' own autoescape block",
+    "a template that closes the daemons' own autoescape block, and thereby turns on HTML escaping",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for source in image.sources():

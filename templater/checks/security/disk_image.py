@@ -14,7 +14,8 @@ from ..scanned_image import ScannedImage
 @check(
     "disk-image",
     "critical",
-    "a virtual machine's disk that has a backing file, is not qcow2, or is packed with a root filesystem",
+    "a virtual machine disk that has a backing file, is not qcow2, or is in the same image as a"
+    " root filesystem",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     head = image.heads.get(DISK)

@@ -138,8 +138,8 @@ _TEXTS = ("lorem", "now", "templatetag", "widthratio")
 class _Block:
     """A block tag that is still open.
 
-    ``start`` is the offset of the tag. ``before`` tells whether the text before the tag ends inside a line,
-    and ``after`` whether one of the finished branches ends inside a line.
+    ``start`` is the offset of the tag. ``before`` tells whether the text before the tag ends inside a line.
+    ``after`` tells whether one of the finished branches ends inside a line.
     """
 
     start: int
@@ -184,7 +184,7 @@ def adds_prefix(part: list[Token]) -> bool:
 
 
 def _follows_body(part: list[Token]) -> bool:
-    """Return whether a tag such as ``{% filter add:x %}`` can print the argument after text of its body."""
+    """Return whether a tag such as ``{% filter add:x %}`` can print the argument after the body's text."""
     return any(colon.kind == ":" and token.value not in _DEFAULTS for token, colon in pairwise(part))
 
 
@@ -209,8 +209,9 @@ def is_inside_text(part: list[Token], inner: Collection[str], *names: Collection
 def is_in_argument(part: list[Token], *names: Collection[str]) -> bool:
     """Return whether a filter can insert an argument into its text, as ``join`` does.
 
-    Only arguments that contain one of ``names`` count. ``is_inside_text`` checks the filter ``add``. A filter
-    in ``_DEFAULTS`` returns its argument alone, and inserts it into no text.
+    Only arguments that contain one of ``names`` count. The filter ``add`` does not count, because
+    ``is_inside_text`` checks it. A filter in ``_DEFAULTS`` does not count, because its result is either its
+    input or its argument.
     """
     closing = closing_brackets(part)
     end = 0
@@ -230,7 +231,7 @@ def is_in_argument(part: list[Token], *names: Collection[str]) -> bool:
 def _can_be_text(token: Token, *, before: str = "") -> bool:
     """Return whether a value can contain other characters than spaces.
 
-    If ``before`` is given, only the characters in front of its last occurrence count.
+    If ``before`` is given, only the characters in front of the last ``before`` count.
     """
     text = str(token.value)
     return token.kind != STRING or bool((text.rpartition(before)[0] if before else text).strip())

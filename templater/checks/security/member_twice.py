@@ -25,5 +25,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             kinds[name.path] = name.entry.kind
     if twice:
         first = next(iter(twice))
-        count = f"{len(twice)} names occur" if len(twice) > 1 else "one name occurs"
-        yield Observation(f"{count} twice in the root filesystem; the first is '{printable(first)}'", first)
+        message = f"'{printable(first)}' occurs twice in the root filesystem"
+        if len(twice) > 1:
+            message = (
+                f"{len(twice)} names occur twice in the root filesystem, for example '{printable(first)}'"
+            )
+        yield Observation(message, first)

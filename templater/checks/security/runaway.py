@@ -75,7 +75,7 @@ PROBES = (
 @check(
     "runaway",
     "high",
-    "a template or rule that makes a daemon hang, get killed or panic: the daemons have no limits",
+    "a template or rule that makes a daemon hang, panic or run out of memory: the daemons have no limits",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Render each rule within limits, for the user's instance, an ordinary container and an ordinary VM.
@@ -108,9 +108,10 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
-    """Render all templates as Incus does. Also render as LXD and as Incus 6.0 those that can differ there.
+    """Render all templates as Incus does. Render some templates as LXD and Incus 6.0 do, too.
 
-    On LXD, an error in a macro does not end the render, for example.
+    These templates fail on Incus, or can give another result on LXD or Incus 6.0. For example, an error in a
+    macro does not end the render on LXD.
     """
     used = {rule.template for rule in metadata.rules}
     # The check 'template-file' reports unreadable templates.
@@ -166,15 +167,20 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
             continue
         loops = Loops(source)
         runs, token, is_loop = loops.longest()
-        may = "so the template might never end for some instances"
         if token is not None and runs > MOST_RUNS:
             what = "nested loops" if is_loop else "nested calls of macros"
             yield Observation(
-                f"{what} can run more than {MOST_RUNS} times, {may}", token.span, severity="medium"
+                f"{what} can run more than {MOST_RUNS} times,"
+                " so the template might never end for some instances",
+                token.span,
+                severity="medium",
             )
         if loops.endless is not None:
             name = printable(loops.endless.name)
-            message = f"calls of the macro '{name}' can be nested more than {LIMITS.depth} deep, {may}"
+            message = (
+                f"calls of the macro '{name}' can be nested more than {LIMITS.depth} deep,"
+                " so the template might never end for some instances"
+            )
             yield Observation(message, loops.endless.token.span, severity="medium")
 
 
@@ -255,9 +261,9 @@ _IF = "if certain conditions are true, "
 class Loops:
     """The loops and calls of macros in a template. A call of a macro also runs the loops in the macro.
 
-    A name that a macro has counts as a call, because pongo2 also calls a macro that is named without
-    brackets. A loop, ``with`` or the macro around the name can bind it to another value; ``set`` counts as
-    if it did not run.
+    Every use of a macro's name counts as a call, because pongo2 also calls a macro that is named without
+    brackets. There is one exception: inside a loop, a ``with`` or a macro that gives the name another value,
+    the name is a variable. A ``set`` of the name is ignored.
     """
 
     def __init__(self, source: Source) -> None:
@@ -288,10 +294,10 @@ class Loops:
                 self.macros.setdefault(node.name, []).append(node)
 
     def longest(self) -> tuple[int, Token | None, bool]:
-        """Return the estimated number of runs of all loops' bodies and macros in the longest part.
+        """Find the outermost loop or call that runs the most bodies of loops and macros.
 
-        Also return the first token of this part, and whether it is a loop and not a call of a macro.
-        Without loops and calls, return 0, None and False.
+        Return the estimated number of these runs, the first token of the loop or call, and True for a loop or
+        False for a call. Without loops and calls, return 0, None and False.
         """
         runs = self._runs_in([self.body], frozenset())
         if not runs:
@@ -300,7 +306,10 @@ class Loops:
         return runs[key]
 
     def _runs_in(self, parts: list[Any], bound: frozenset[str]) -> dict[int, tuple[int, Token, bool]]:
-        """Return the runs of each outermost loop and of each outermost call, by the id of its node."""
+        """Count the runs of each outermost loop and of each outermost call.
+
+        Return a dict from the id of each node to the values that ``longest`` returns.
+        """
         runs: dict[int, tuple[int, Token, bool]] = {}
         waiting: list[tuple[object, int, frozenset[str], tree.For | tree.Path | None]] = [
             (part, 1, bound, None) for part in parts
@@ -340,7 +349,7 @@ class Loops:
         return bound.union(more) if more else bound
 
     def _of_macro(self, name: str) -> int:
-        """Return the runs of one call: the call itself, and the loops and calls in the macro."""
+        """Return the number of runs for one call: the call itself, and the loops and calls in the macro."""
         if name in self.running or len(self.running) > LIMITS.depth:
             self.endless = self.macros[name][-1]
             return 1
@@ -382,7 +391,7 @@ def _size(node: object) -> int:
 
 
 class Counted(Compiled):
-    """Templates that also count work that takes longer in pongo2 than in templater."""
+    """Templates that also count the work for which pongo2 takes longer than templater."""
 
     __slots__ = ()
 
@@ -395,7 +404,7 @@ class Counted(Compiled):
 class EveryBranch(Counted):
     """Templates that run every branch of each condition, and each loop and value at least once.
 
-    A template without any of these gives an empty text, because the check has already rendered it.
+    A template without conditions, loops and choices of values is not rendered again: its text is empty.
     """
 
     __slots__ = ()

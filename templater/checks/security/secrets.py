@@ -71,13 +71,13 @@ def secrets_of(source: Source) -> Iterator[Token]:
 
     A sum of strings, such as ``"user.to" + "ken"``, counts as one string.
 
-    If the template prints a variable, also yield such strings in the tag that sets the variable.
+    If the template prints a variable, the search covers the tag that sets the variable, too.
 
     If the template can print all values of the configuration or of a device, yield the name of the map. If a
     tag gives a map to a variable, or reads a map in a loop, the search follows the map. Any other use of a
     map without a key counts as printing the map.
 
-    If no such string is found, yield a token of the kind ``COMPUTED`` for the name of a configuration key
+    If no string is found, yield a token of the kind ``COMPUTED`` for the name of a configuration key
     that the template computes, such as ``"user.paXssword"|cut:"X"``.
 
     If not all variables of the template can be followed, yield a token of the kind ``UNFOLLOWED``.
@@ -234,7 +234,10 @@ class _Maps:
         return content, looped
 
     def missing_keys(self, part: list[Token], value: Value) -> int:
-        """Return how many more keys would select a text from a value, or 0 if the value is not a map."""
+        """Return how many further keys are needed to select a text from a value.
+
+        Return 0 if the value is not a map.
+        """
         name = part[value.start].value
         count = 2 if name in self.nested else int(name in self.one)
         return max(0, count - sum(1 for number in value.accesses if is_key(part, number))) if count else 0
@@ -245,7 +248,7 @@ class _Maps:
             self.lists.add(name)
 
     def keys_of(self, name: str) -> int:
-        """Return how many keys select a text from the map ``name``, or 0 if ``name`` is not a map."""
+        """Return how many keys are needed to select a text from ``name``, or 0 if ``name`` is not a map."""
         return 1 if name in self.one else 2 * (name in self.nested)
 
 

@@ -82,15 +82,17 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     for rule, path, resolved in image.targets:
         real = resolved.real
         name, effect, severity = _effect_of(path, real)
-        through = f", which leads to '{printable(real)}'," if real != path else ""
+        subject = f"'{printable(path)}'"
+        if real != path:
+            subject = f"'{printable(path)}', which leads to '{printable(real)}',"
         others = image.other_names.get(ROOTFS + real)
         if not effect and others is not None:
             if id(others) not in hard_links:
                 hard_links[id(others)] = _effect_of(*(other.removeprefix(ROOTFS) for other in others))
             name, effect, severity = hard_links[id(others)]
-            through = f", a hard link of '{printable(name)}',"
+            subject = f"'{printable(path)}', a hard link of '{printable(name)}',"
         if effect:
-            message = f"'{printable(path)}'{through} is {effect}: review its template"
+            message = f"{subject} is {effect}: review its template"
             yield Observation(message, rule.spans["path"], severity=severity)
 
 
@@ -100,7 +102,7 @@ def is_sensitive(path: str) -> bool:
 
 
 def _effect_of(*paths: str) -> tuple[str, str, str]:
-    """Return the path that matches the earliest entry of ``SENSITIVE``, with the description and severity.
+    """Return the path that matches the earliest entry of ``SENSITIVE``, and the entry's text and severity.
 
     If no path matches, return empty texts.
     """

@@ -14,7 +14,7 @@ from ..scanned_image import ScannedImage
 @check(
     "target-outside",
     "critical",
-    "a target that leaves the root filesystem, is the root itself, or is longer than Linux allows",
+    "a target that leaves the root filesystem, is its root directory, or is longer than Linux allows",
     "CVE-2026-23954",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:

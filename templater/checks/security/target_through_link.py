@@ -21,8 +21,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     Old daemons follow unsafe symlinks on the host. With newer daemons, the start fails.
 
     The check also reports a path that leads to a missing directory. If an earlier rule creates the
-    directory, a daemon follows the links on the path further than this check did. Such a finding has the
-    severity high if a link on the path contains ``..``.
+    directory, a daemon follows the links on the path further than this check did. If a link on the path
+    contains ``..``, the finding has the severity high.
     """
     for rule, path, resolved in image.targets:
         for place, target in resolved.links:

@@ -1,4 +1,4 @@
-"""A check for data after the end of an archive: tools ignore such data, but other readers may not."""
+"""A check for data after the end of an archive. Tools ignore this data, but other readers may read it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..base import Observation, check
 from ..scanned_image import ScannedImage
 
 
-@check("trailing-data", "medium", "data after the end-of-archive marker; most tools ignore such data")
+@check("trailing-data", "medium", "data after the end-of-archive marker; most tools ignore this data")
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for trailing in image.trailing:
         content = "a second archive or compressed file" if trailing.is_archive else "data"

@@ -33,7 +33,9 @@ Examples:
 
 @click.command(help=HELP)
 @options.request_options(rootfs="ROOTFS", triggers="required", host="none", parameters=False)
-@click.option("--as-agent", is_flag=True, help="Write a virtual machine's files as its agent does.")
+@click.option(
+    "--as-agent", is_flag=True, help="Write the files of a virtual machine, as the agent in the guest does."
+)
 @click.option(
     "--cross-mounts",
     is_flag=True,

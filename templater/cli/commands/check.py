@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 HELP = """Check the image SRC for mistakes in its metadata and templates.
 
-The templates are rendered for the instance that the options describe. Without such options, the templates
-are rendered for a bare instance, and for an instance that sets each key that a template reads. The type of a
-rendered file decides which checks it gets. The exit code is 1 if there is a finding at or above --at-least.
-See `audit` for an image that you do not trust.
+The templates are rendered for the instance that the options describe. If no option describes an instance,
+the templates are rendered for a bare instance, and for an instance that sets each key that a template reads.
+Each rendered file is checked according to its type. The exit code is 1 if there is a finding at or above
+--at-least. See `audit` for an image that you do not trust.
 
 Installed programs such as visudo and systemd-analyze check the files of their kind, in a sandbox.
 
@@ -179,8 +179,9 @@ def command(
     if as_diff and (as_json or report):
         raise click.UsageError("--diff can't be combined with --report or --json")
     if html is not None and (len(sources) > 1 or fix or as_diff or report or all_variants):
-        others = "--report, --fix, --diff, --all-variants or several SRC"
-        raise click.UsageError(f"--html can't be combined with {others}")
+        raise click.UsageError(
+            "--html can't be combined with --report, --fix, --diff, --all-variants or several SRC"
+        )
     if unsafe_fixes and not (fix or as_diff):
         raise click.UsageError("--unsafe-fixes needs --fix or --diff")
     sources = tuple(dict.fromkeys(image_of(given.rstrip("/") or given) for given in sources))
@@ -246,13 +247,13 @@ def command(
         missing = ", ".join(found.pop("not_run"))
         if missing and not of_definition and not os.path.isdir(source):
             why = (
-                "is a running instance"
+                "the image is a running instance"
                 if is_live(source)
-                else "has no readable root filesystem"
+                else "the image has no readable root filesystem"
                 if local == source
-                else "was fetched without its root filesystem"
+                else "the image was fetched without its root filesystem"
             )
-            note = f"checks that need a root filesystem did not run, because the image {why}: {missing}"
+            note = f"checks that need a root filesystem did not run, because {why}: {missing}"
             found["notes"].append(note)
         reports.append({"image": source, **found})
 
@@ -345,7 +346,7 @@ NOTHING: dict[str, Any] = {
 
 
 def explained(error: Exception) -> str:
-    """Return the message of an error about one of several images."""
+    """Return an error's message for a command that checks several images."""
     if isinstance(error, TemplaterError):
         return error.explain()
     if isinstance(error, click.UsageError):

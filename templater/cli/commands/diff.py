@@ -25,8 +25,8 @@ HELP = """Show how files would change in ROOTFS, or with other settings.
 With ROOTFS, the output is a unified patch of the root filesystem, without unchanged files. Without ROOTFS,
 one option chooses another configuration, image or host, and the output shows how the rendered files would
 differ. If SRC is a running instance such as `incus:web1`, the output shows what its next start does with
-each file. Nothing is written. The exit code is 5 if a template fails, or if the predicted host would fail
-although templater would not.
+each file. Nothing is written. The exit code is 5 if a template fails, or if the start would fail on the
+predicted host.
 
 \b
 Examples:

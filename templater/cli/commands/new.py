@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 HELP = """Create the directory of a new image.
 
 The directory gets metadata.yaml, templates and an empty rootfs. KEY=VALUE sets a property. `--preset list`
-shows the presets. With --from, the directory gets the metadata and templates of a definition's build.
+shows the presets. With --from, the directory gets the metadata and templates that the build of a definition
+would create.
 
 \b
 Examples:

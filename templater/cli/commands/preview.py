@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 HELP = """Show the files that SRC's templates would write.
 
 Each file is shown with its owner, its mode, and the reason why it is written or skipped. Nothing is written,
-and no daemon is needed. The exit code is 5 if a template fails, or if the predicted host would fail where
-templater would not.
+and no daemon is needed. The exit code is 5 if a template fails, or if the start would fail on the predicted
+host.
 
 \b
 Examples:

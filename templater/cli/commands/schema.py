@@ -12,8 +12,8 @@ HELP = """Print the JSON Schema of metadata.yaml, or of test files.
 
 Test files are the files that `templater test` reads.
 
-Save the schema to a file, and name it in the first line of the YAML file. Editors with a YAML language
-server then complete and check the file.
+Save the schema to a file, and name the schema in the first line of your YAML file. Editors with a YAML
+language server then complete and check your file.
 
 \b
   templater schema > metadata.schema.json

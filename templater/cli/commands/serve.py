@@ -150,7 +150,7 @@ class AccessLog:
         self.open()
 
     def open(self) -> None:
-        """Open the file again, as another program may have renamed it."""
+        """Open the file again, because another program may have renamed it."""
         if self.path == "-":
             return
         try:

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 HELP = """Run the tests of the image SRC.
 
 A test compares the rendered files with expectations. Tests are the files tests/*.yaml beside metadata.yaml.
-The tests of a definition NAME.yaml are beside it, in the folder tests/NAME or tests. The exit code is 1 if a
-test fails. With several SRC, the command lists images without tests, and runs the tests of
-the other images.
+The tests of a definition DIR/NAME.yaml are in the folder DIR/tests/NAME or DIR/tests. The exit code is 1 if a
+test fails. With several SRC, the command lists images without tests, and runs the tests of the other images.
 
 \b
 Examples:
@@ -60,7 +59,7 @@ REPORTS = ("text", "json", "junit", "tap")
 @options.parameter_option
 @click.option(
     "--rootfs", metavar="DIR|none", shell_complete=completers.files,
-    help="Root filesystem of tests that have no 'rootfs'. If SRC is a definition: the root filesystem"
+    help="Root filesystem for tests that do not set 'rootfs'. If SRC is a definition: the root filesystem"
     " that its build unpacks.  [default: SRC's own]",
 )  # fmt: skip
 @options.limit_option()

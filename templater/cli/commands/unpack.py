@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HELP = """Unpack an image into an instance directory.
 
 The directory gets rootfs, metadata.yaml, templates and instance.yaml. The create trigger is pending, so the
-next start runs it; -c volatile.apply_template=TRIGGER chooses another.
+next start runs it; -c volatile.apply_template=TRIGGER chooses another trigger.
 
 IMAGE is a directory, a unified tarball, or the metadata tarball of a split image followed by its
 ROOTFS (a tarball or squashfs). DIR must be new or empty. If unpacking fails, DIR is not created, or is
@@ -181,7 +181,7 @@ def instance_yaml(instance: Instance) -> bytes:
         raise LimitError(f"the configuration of the instance takes more than {MAX_INSTANCE} bytes")
     found = read_instance(Source(INSTANCE, data))
     if found.config != instance.config or found.devices != instance.devices:
-        raise InputError(f"{INSTANCE} can't hold the configuration of the instance")
+        raise InputError(f"writing the configuration of the instance to {INSTANCE} would change values")
     return data
 
 

@@ -38,9 +38,9 @@ everything. After a change, the output shows only differences: files, findings o
 `templater diff`. If SRC is a running instance, templater follows the daemon's events, and shows the output of
 `templater diff`. Stop the command with Ctrl-C.
 
-With --web, a page in the browser shows the files, origins of values and findings instead. On the page, you
-can edit keys of the instance, and compare hosts, instances and triggers. Only you can open the page, and only
-on this machine.
+With --web, the output is a page in the browser. The page shows the files, the origins of values, and the
+findings. On the page, you can edit keys of the instance, and compare hosts, instances and triggers. Only you
+can open the page, and only on this machine.
 
 \b
 Examples:
@@ -253,7 +253,7 @@ class WatchedImage:
         return self._files.has_changed
 
     def _changed_blocks(self, plans: list[Plan]) -> Iterator[Block]:
-        """Yield the blocks that differ from the last look, so that only one text is in memory at a time."""
+        """Yield the blocks that differ from the last look. Only one block's text is in memory at a time."""
         from ...reporting import plan_text
 
         counts: Counter[Key] = Counter()

@@ -70,7 +70,7 @@ class Renderer:
         except TimeoutError:
             text = f"rendering the view took longer than {self._seconds:g} seconds"
         except (OSError, EOFError):
-            text = "the process that renders has ended unexpectedly, perhaps because memory ran out"
+            text = "the rendering process ended unexpectedly, perhaps because memory ran out"
         await self._kill()
         return failure(text)
 

@@ -6,13 +6,13 @@ renames.
 LXC passes the event in the environment (hook version 1), or in three words at the end of the hook line
 (version 0). The container's directory, which contains its ``config``, is its instance directory.
 
-If the root filesystem is a directory, the pre-start hook renders it as the host's root user. LXC has not yet
-mounted an overlay at that stage, so the hook mounts the overlay in a mount namespace of its own.
+If the root filesystem is a directory or an overlay, the pre-start hook renders the templates. LXC has not yet
+mounted the overlay at that stage, so the pre-start hook mounts it in a mount namespace of its own.
 
-The mount hook runs after LXC has mounted the root filesystem, so it can render every kind of root filesystem.
-But in an unprivileged container, the mount hook runs as the container's root user, who can read neither the
-interpreter nor templater's state. So the mount hook renders only what the pre-start hook can't render, such
-as a block device. The option ``--stage mount`` lets it render directories and overlays, too.
+For any other root filesystem, such as a block device, the mount hook renders the templates. It runs after LXC
+has mounted the root filesystem. In an unprivileged container, the mount hook runs as the container's root
+user, who can read neither the interpreter nor templater's state. So directories and overlays are left to the
+pre-start hook, unless the hook line has the option ``--stage mount``.
 """
 
 from ...instances.state_directory import StateDirectory, make
@@ -128,7 +128,8 @@ def _start(
             return Notice()
         if is_other:
             raise RefusedError(
-                f"the mount hook can't render --rootfs '{printable(path)}'", hint="use lxc.hook.pre-start"
+                f"the mount hook can't render templates into the --rootfs '{printable(path)}'",
+                hint="use lxc.hook.pre-start",
             )
         early = False
     if early != (stage == "pre-start"):
@@ -189,7 +190,7 @@ def is_deferred(folder: str) -> bool:
 
 def unreadable(path: str, why: str) -> RefusedError:
     return RefusedError(
-        "the mount hook can't tell whether the pre-start hook has rendered,"
+        "the mount hook can't tell whether the pre-start hook has rendered the templates,"
         f" because '{printable(path)}' is unreadable: {why}",
         hint="in an unprivileged container, use only lxc.hook.pre-start",
     )
@@ -263,7 +264,7 @@ def require_mount_hook(path: str, config: str, stage: str = "") -> None:
         return
     if not path:
         raise RefusedError(
-            "the container has no root filesystem of its own, and templater never writes to the host's",
+            "the container has no root filesystem of its own, and hooks never write to the host",
             hint="remove the hook from the container's configuration, or set lxc.rootfs.path",
         )
     kind = next((prefix[:-1] for prefix in PREFIXES if path.startswith(prefix)), "")
@@ -308,9 +309,9 @@ def has_hook(config: str, stage: str, *, elsewhere: bool = False) -> bool:
 def refuse_later_mounts(path: str, found: "list[tuple[str, str]]") -> None:
     """Raise RefusedError if the container has a pre-mount hook.
 
-    This hook runs after templater has written files, and may hide the files. For example, LXC suggests such a
-    hook to mount an encrypted file system, and ``lxc-copy --ephemeral --tmpfs`` adds a hook that mounts a
-    tmpfs over the layers.
+    The pre-mount hook runs after templater has written files, and may hide the files. For example, LXC
+    suggests a pre-mount hook that mounts an encrypted file system. ``lxc-copy --ephemeral --tmpfs`` adds a
+    pre-mount hook that mounts a tmpfs over the layers.
     """
     if hook_lines(found, "pre-mount"):
         raise RefusedError(

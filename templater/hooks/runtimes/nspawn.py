@@ -65,7 +65,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
 def _owner_of(rootfs: str) -> "tuple[int, int] | None":
     """Return the owner and group of a root filesystem, or None if it can't be read.
 
-    Raises RefusedError if one of them is not the first id of a machine's range.
+    Raises RefusedError if the owner or the group is not the first id of a machine's range.
 
     The root user of the machine can give the top directory to any other id of the machine. templater would
     then use a range that begins at that id, and reaches into the range of another machine.

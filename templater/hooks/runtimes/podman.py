@@ -51,9 +51,11 @@ def status(_name: str, path: str) -> Iterator[Finding]:
     if problem is not None:
         yield problem
     elif hook.get("when") != WHEN:
-        said = "has a different 'when' than `hook install` writes: podman might never run the hook"
-        yield Finding(None, f"'{file}' {said}", hint)
+        said = f"'{file}' has a different 'when' than `hook install` writes: podman might never run the hook"
+        yield Finding(None, said, hint)
     else:
-        said = f"runs at {', '.join(stages)} for containers with an annotation org.templater.…"
-        yield Finding(True, f"'{file}' {said}")
+        at = ", ".join(stages)
+        yield Finding(
+            True, f"the hook of '{file}' runs at {at} for containers with an annotation org.templater.…"
+        )
     yield runs("oci", line, hint)

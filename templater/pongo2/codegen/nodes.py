@@ -5,8 +5,8 @@ fields for some facts about pongo2, so this module stores them in fields that ha
 The other modules do not know these encodings: they call the constructors and accessors below. They access a
 node directly only if every field of that node means what Jinja2's documentation says.
 
-A place is the number of a token in ``Emitter.places``, from which the source position follows. The attribute
-``lineno`` of a node stores its place.
+A place is the index of a token in ``Emitter.places``. The token has the source position. The attribute
+``lineno`` of a node stores the node's place.
 """
 
 from collections.abc import Callable, Sequence

@@ -220,13 +220,13 @@ class StatementWriter(ExpressionWriter):
         self.mark_set([node.target.name])
 
     def mark_set(self, names: Sequence[str]) -> None:
-        """Write code that records that names are set. Only names that a template calls need this record."""
+        """Write code that marks names as set. Only names that a template calls need this mark."""
         for name in names:
             if name in self.module.called:
                 self.writeline(f'{self.scope}[" set {name}"] = True')
 
     def mark_targets(self, node: nodes.For, number: str) -> None:
-        """Write code that records that a loop's names are set.
+        """Write code that marks a loop's names as set.
 
         The second name of a loop is set only if the loop iterates over a map.
         """

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _elements(value: "Any") -> "Any":
-    """Return a list, or a string with one character for each rune. Return None for any other value."""
+    """Return a list unchanged, a string with one character for each rune, or None for any other value."""
     if isinstance(value, str):
         return to_runes(value)
     return value if isinstance(value, list) else None

@@ -29,16 +29,16 @@ _UNCOUNTED = 1024
 def sprintf(form: str, operand: "Any", work: "Callable[[int], object] | None" = None) -> str:
     """Return the result of fmt.Sprintf(form, operand) in Go.
 
-    Before this function does a large amount of work, it calls ``work`` with the units of that work. ``work``
-    can raise an error to stop the formatting.
+    Before each large operation, this function calls ``work`` with the number of work units that the operation
+    takes. ``work`` can raise an error to stop the formatting.
     """
     return _Printf(form, operand, work).run()
 
 
 def _work_on(v: "Any", known: "dict[int, int]") -> int:
-    """Return the units of work for printing a value with all of its items.
+    """Return the number of work units for printing a value with all of its items.
 
-    ``known`` has the results for lists and maps that can occur again, by ``id``.
+    The same list or map can occur several times. So ``known`` stores the result for its ``id``.
     """
     if isinstance(v, str):
         return len(v)
@@ -80,7 +80,7 @@ class _Spec:
     def for_values(self) -> None:
         """Convert the flags of %+v and %#v into the modes ``plus_v`` and ``sharp_v``.
 
-        The flags are then off. Otherwise, they would apply to each element of the operand.
+        Afterwards, turn the flags off. Otherwise, they would apply to each element of the operand.
         """
         self.plus_v, self.sharp_v = self.plus, self.sharp
         self.plus = self.sharp = False

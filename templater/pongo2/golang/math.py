@@ -1,4 +1,4 @@
-"""Go's math.Pow, which rounds differently from Python's power. A template can print the differing digits.
+"""Go's math.Pow. Python's power rounds differently, and a template can print the digits that differ.
 
 The functions take the same steps as Go on amd64, with Go's exp and log (which use fused multiply-add).
 """

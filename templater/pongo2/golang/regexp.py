@@ -1,8 +1,8 @@
-r"""The regular expressions of Go, for the filter removetags and for tests of images.
+r"""The regular expressions of Go, for the filter removetags and for expectations in image tests.
 
 A pattern is compiled to a small program. The search is depth first: as in Perl and RE2, it prefers the
 leftmost match, then the first alternative. The search never tries the same state twice. So the work is at
-most the text's length times the program's length.
+most the length of the text times the length of the program.
 """
 
 from unicodedata import category
@@ -96,7 +96,7 @@ class _Search:
     def match(self, start: int) -> "int | None":
         """Return the end of the preferred match that begins at ``start``, or None.
 
-        After a match, forget which states failed at the end of the match. The next match may begin there.
+        After a match, forget which states failed at the match's end, because the next match may begin there.
         """
         program, text, failed = self.program, self.text, self.failed
         width = len(text) + 1
@@ -525,7 +525,7 @@ class _Parser:
 
 
 def _copies(tree: "Any") -> int:
-    """Return the largest number of copies that nested repetitions make of one part.
+    """Return the maximum number of copies that nested repetitions make of a part: 6 for ``(a{2}){3}``.
 
     The counts of the repetitions are multiplied, as in Go's repeatIsValid.
     """

@@ -1,4 +1,4 @@
-"""Functions of Go's strings package whose results differ from those of Python's str methods."""
+"""Functions of Go's strings package. The similar str methods of Python give different results."""
 
 from ..values import from_bytes, has_bytes, to_bytes, to_runes
 

@@ -46,7 +46,7 @@ class Unit:
     def span(self, start: int, end: int) -> Span:
         """Convert a range of ``text`` into a span of the user's source.
 
-        For an empty range, return one character. For a range in the wrapper, return the first or last
+        The span of an empty range has one character. The span of a range in the wrapper is the first or last
         character of the source.
         """
         size = len(self.source.text)

@@ -12,6 +12,6 @@ from tests.checks.authoring.authoring_builders import file, findings
         ("/etc/motd", "\r\na\r\n", ""), ("/etc/motd", "#!/bin/sh\r\n", "1:10"), ("/etc/hosts", "127.0.0.1 a\n", ""),
     ],
 )  # fmt: skip
-def test_windows_line_endings_are_reported_at_their_first_place(path, text, place):
+def test_only_the_first_windows_line_ending_is_reported(path, text, place):
     found = [place for _, check, place in findings(file(path, text)) if check == "crlf"]
     assert found == ([f"image/templates/t:{place}"] if place else [])

@@ -579,7 +579,7 @@ def test_a_mistake_in_a_default_value_of_a_rule_is_reported_at_its_position_in_m
     assert ("error", "hosts", f"{M}4:42") in findings(image(twice, t=template))
 
 
-def test_a_mistake_in_a_line_that_appears_only_with_an_example_value_is_found():
+def test_a_mistake_is_found_even_if_its_line_appears_only_with_an_example_value():
     template = (
         '{% if config_get("user.a", "") %}127.0.0.1 a\nlocalhost {{ config_get("user.a", "") }}\n{% endif %}'
     )
@@ -632,7 +632,9 @@ def first_only(text: str) -> list[tuple[int, str]]:
         (f"{{{{ {VALUE} }}}}\nname\n", first_only, "error"),
     ],
 )
-def test_a_mistake_that_another_example_value_avoids_is_only_an_information(template, mistakes, level):
+def test_a_mistake_gives_only_a_finding_of_level_info_if_another_example_value_avoids_the_mistake(
+    template, mistakes, level
+):
     image = with_validator("/etc/sudoers.d/a", template, mistakes)
     assert [found[0] for found in findings(image) if found[1] == "sudoers"] == [level]
 
@@ -648,7 +650,7 @@ def test_a_yaml_file_without_contents_is_accepted_in_place_of_a_mapping(text):
     assert "netplan" not in {found[1] for found in findings(file(PLAN, text))}
 
 
-def test_a_yaml_file_that_nests_too_deeply_has_a_mistake_in_its_first_line():
+def test_a_yaml_file_that_nests_too_deeply_gives_a_finding_at_its_first_line():
     image = file(PLAN, "network:\n  version: 2\n  a: " + "[" * 70 + "]" * 70 + "\n")
     messages = [found.message for found in audit(image, "authoring") if found.check == "netplan"]
     assert messages == [f"'{PLAN}', line 1: nested more than 64 levels deep"]
@@ -770,7 +772,7 @@ def test_an_example_value_has_the_format_that_the_name_of_its_key_suggests(key, 
     assert invented_value(key) == value
 
 
-def test_a_finding_has_an_exact_position_only_if_its_text_occurs_exactly_once():
+def test_the_position_of_a_text_is_exact_only_if_the_text_occurs_exactly_once():
     source = Source("t", "one two one three")
     whole = source.span(0, len(source.text))
     found = _only("three", whole)
@@ -897,7 +899,7 @@ def test_an_existing_file_keeps_its_mode_when_a_rule_writes_it(kept, given, read
         assert [(each.hint, each.fix) for each in found if each.check == check] == [(hint, None)] * readable
 
 
-def test_if_two_rules_write_a_seed_the_fix_changes_the_rule_that_makes_the_seed_readable():
+def test_the_fix_changes_the_rule_that_makes_a_seed_readable_even_if_another_rule_also_writes_the_seed():
     rules = [
         f"{slash}{SEED}/user-data: {{when: [create], template: t, mode: '{mode}'}}"
         for slash, mode in (("", "0600"), ("/", "0644"))
@@ -932,8 +934,8 @@ def test_the_findings_about_unused_ignore_comments_are_limited(monkeypatch):
         monkeypatch.setattr(f"templater.checks.{module}.MAX_COMMENTS", 3)
     found = judge(text("{# templater: ignore a b c d e #}x"), Configuration()).findings
     assert [(each.message, each.place) for each in found] == [
-        ("'a' is not a check: the comment ignores nothing", T + "1:22"),
-        ("2 more comments ignore nothing", T + "1:24"),
+        ("'a' is not a check: the comment has no effect", T + "1:22"),
+        ("2 more ignore comments have no effect", T + "1:24"),
         ("the ignore comments contain more than 3 ids: later ids have no effect", T + "1:28"),
     ]
 
@@ -1037,7 +1039,7 @@ def test_a_configuration_value_of_several_lines_is_not_named_as_the_cause_of_a_m
     assert phrase(image_, several, 1) == "with invented values"
 
 
-def test_a_mistake_in_a_virtual_machine_is_found_even_if_a_container_with_invented_values_has_the_same_text():
+def test_a_mistake_in_a_virtual_machine_is_found_even_if_a_container_has_it_only_with_invented_values():
     condition = '{% if instance.type == "virtual-machine" or config_get("user.a", "") %}'
     for text, found in (
         (condition + "\n#!/bin/sh\n{% endif %}", ["first-line"]),
@@ -1054,9 +1056,7 @@ def test_a_mistake_in_a_virtual_machine_is_found_even_if_a_container_with_invent
         ("first", "First"), ("last", "Last"), ("length", None),
     ],
 )  # fmt: skip
-def test_a_field_of_the_jinja_variable_loop_is_corrected_to_the_field_of_forloop_with_the_same_meaning(
-    field, meant
-):
+def test_a_jinja_loop_field_is_corrected_to_the_forloop_field_with_the_same_meaning(field, meant):
     text = f"{{% for k in devices sorted %}}{{{{ loop.{field} }}}}\n{{% endfor %}}"
     (found,) = [each for each in audit(file("/etc/motd", text), "authoring") if each.check == "jinja"]
     assert found.hint == f"write forloop.{meant or 'Counter'}"

@@ -195,7 +195,7 @@ def test_two_rules_for_one_file_give_the_same_results_for_a_list_as_for_individu
         assert len({tuple(change["action"] for change in one["changes"]) for one in found}) > 1
 
 
-def test_every_instance_listed_before_an_invalid_instance_has_a_result():
+def test_every_instance_before_an_invalid_instance_of_a_list_has_a_result():
     instances = json.loads(a_list(120))
     instances[97]["config"] = instances[97]["expanded_config"] = [1]
     found = fleet_of().results(stream_instances(io.BytesIO(json.dumps(instances).encode()).read, "all.json"))

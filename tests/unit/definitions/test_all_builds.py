@@ -62,5 +62,7 @@ def test_the_number_of_builds_of_a_definition_has_a_limit(most, tmp_path, monkey
             "image.serial=s", "image.release=x", "image.architecture=x86_64", "image.variant=default",
         )  # fmt: skip
     else:
-        with pytest.raises(LimitError, match=r"^the filters distinguish 6 builds, which is more than 5$"):
+        with pytest.raises(
+            LimitError, match=r"^the filters give 6 different builds, more than the limit of 5$"
+        ):
             all_builds.all_choices(str(path), choice)

@@ -103,20 +103,20 @@ def test_yaml_merge_keys_add_the_fields_of_an_anchor_to_an_entry():
         (
             IMAGE + "targets: {incus: {}}\nsimplestream: {}",
             "3:1",
-            "'simplestream' belongs to lxd-imagebuilder, but 'targets.incus' belongs to distrobuilder",
+            "only lxd-imagebuilder accepts 'simplestream', and only distrobuilder accepts 'targets.incus'",
             "remove one of the two: neither program builds a definition that contains both",
         ),
         (
             IMAGE + "targets: {lxd: {}}\nfiles:\n- generator: incus-agent",
             "4:14",
-            "the generator 'incus-agent' belongs to distrobuilder, but 'targets.lxd' belongs to lxd-imagebuilder",
+            "only distrobuilder accepts the generator 'incus-agent', and only lxd-imagebuilder accepts 'targets.lxd'",
             "remove one of the two: neither program builds a definition that contains both",
         ),
         (
             "architecture: x86_64\ncreation_date: 1",
             "1:1",
             "unknown key 'architecture' in the definition",
-            "this looks like an image's metadata.yaml: give its directory",
+            "this looks like the metadata.yaml of an image: give the directory of the image",
         ),
     ],
 )
@@ -210,7 +210,7 @@ def test_a_definition_is_limited_in_size_and_depth():
     ("value", "found"),
     [("1", True), ("t", True), ("True", True), ("0", False), ("F", False), ("FALSE", False)],
 )
-def test_a_parameter_sets_a_boolean_of_a_list_entry_in_the_spellings_of_the_go_language(value, found):
+def test_a_parameter_for_a_boolean_in_a_list_entry_accepts_the_spellings_of_the_go_language(value, found):
     text = IMAGE + "files:\n- {generator: dump, path: /a, content: a}\n"
     assert read(text, f"files.0.pongo={value}").files[0]["pongo"] is found
 
@@ -236,12 +236,12 @@ def test_a_scalar_without_a_value_counts_as_an_empty_list_or_mapping():
         *((each, False) for each in ("0", "f", "F", "false", "FALSE", "False")),
     ],
 )
-def test_a_parameter_sets_a_boolean_in_the_spellings_of_the_go_language(value, found):
+def test_a_parameter_for_a_boolean_accepts_the_spellings_of_the_go_language(value, found):
     definition = read("image: {distribution: a}\npackages: {update: true}\n", f"packages.update={value}")
     assert definition.data["packages"]["update"] is found
 
 
-def test_a_value_that_a_parameter_replaces_has_no_position_in_the_file():
+def test_a_value_from_a_parameter_has_no_position_of_its_own_in_the_definition():
     text = "image:\n  distribution: a\n  release: old\n"
     assert read(text).span("image.release").place == "d.yaml:3:12"
     definition = read(text, "image.release=new")

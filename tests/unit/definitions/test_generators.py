@@ -67,7 +67,7 @@ def test_removing_a_path_also_removes_the_files_below_it():
     assert not KnownRootfs(assume=False).exists("/c")
 
 
-def test_all_templates_and_fields_of_a_build_have_a_total_limit():
+def test_all_templates_and_fields_of_a_build_share_one_size_limit():
     results = Results(10)
     entry = SimpleNamespace(path="/a", when=(), properties={"p": "1"}, span=lambda *_: None)
     results.count("ab", "c")

@@ -88,7 +88,7 @@ def test_a_note_says_that_the_daemon_keeps_the_mode_of_built_files():
     dump = f"{{generator: dump, path: {seed}, mode: '0600'}}"
     rule = "{generator: cloud-init, name: user-data}"
     assert files(dump, rule).notes == (
-        f"mode not predicted: the build creates '{seed}' with mode 0600, and the daemon keeps the mode of an"
+        f"some modes are not predicted: the build creates '{seed}' with mode 0600, and the daemon keeps the mode of an"
         " existing file",
     )
     assert files(dump, f"{{generator: remove, path: {seed}}}", rule).notes == ()
@@ -104,7 +104,8 @@ def test_a_note_names_at_most_five_files_whose_modes_the_daemon_keeps(count, mor
     named = ", ".join(f"'/etc/{number}' with mode 0600" for number in range(5))
     (note,) = files(*entries).notes
     assert note == (
-        f"mode not predicted: the build creates {named}{more}, and the daemon keeps the mode of an existing file"
+        f"some modes are not predicted: the build creates {named}{more},"
+        " and the daemon keeps the mode of an existing file"
     )
 
 
@@ -239,7 +240,7 @@ def test_a_definition_field_that_refers_to_itself_is_an_error():
         built("image: {distribution: a, name: '{{ source.url }}'}\nsource: {url: '{{ source.url }}'}")
     assert (
         caught.value.hint
-        == "the text, or a field that it prints, refers to itself: distrobuilder never finishes this build"
+        == "the text refers to itself, or prints a field that refers to itself: distrobuilder never finishes this build"
     )
 
 
@@ -330,7 +331,7 @@ def test_a_position_in_generated_metadata_refers_to_the_definition():
     assert source.span(position, position + 3).excerpt().endswith("^^^")
 
 
-def test_reading_an_unknown_template_of_a_build_gives_no_entry():
+def test_an_unknown_template_of_a_build_is_read_as_missing():
     image = files("{generator: template, name: a, path: /a}")
     assert image.read_templates(["b.tpl"])["b.tpl"].entry is None
     assert image.template_names() == ["a.tpl"]

@@ -167,12 +167,14 @@ def test_the_version_is_the_creation_date_in_utc_in_every_time_zone(tree, tmp_pa
     assert add(tree, *wrapped(split_image(tmp_path / "a", created=CREATED + 60))).version == "20260101_0001"
 
 
-def test_a_product_without_a_variant_gets_the_variant_default(tree, tmp_path):
+def test_a_product_without_a_variant_gets_a_variant_with_the_name_default(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")))
     assert products(tree)["tiny:1:amd64:default"]["variant"] == "default"
 
 
-def test_adding_an_image_gives_the_variant_default_to_a_product_that_has_no_variant(tree, tmp_path):
+def test_adding_an_image_sets_the_variant_of_its_product_to_default_if_the_product_has_no_variant(
+    tree, tmp_path
+):
     add(tree, *wrapped(split_image(tmp_path / "a")))
     document = json.loads(tree.read(IMAGES_PATH))
     del document["products"]["tiny:1:amd64:default"]["variant"]
@@ -480,7 +482,7 @@ def test_attack_82_an_image_is_not_added_if_a_server_would_then_refuse_the_tree(
     monkeypatch.setattr(serve_limits, limit, size if limit == "MOST_OF_CATALOG" else 4000)
     before = files(tree), tree.read(IMAGES_PATH)
     with pytest.raises(
-        LimitError, match=r"^the (catalog has|lists of images .* have) more than 0 MiB$"
+        LimitError, match=r"^the (catalog has|image lists .* have) more than 0 MiB$"
     ) as caught:
         for number in range(2, 9):
             add(tree, unified_image(tmp_path / str(number), release=str(number)))

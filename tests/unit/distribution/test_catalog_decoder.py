@@ -297,7 +297,7 @@ def test_the_limit_on_catalog_texts_counts_the_texts_of_a_product_once_per_image
     products, _ = decoded(
         {"products": {"p": {"os": "x" * 99, "versions": {str(n): {} for n in range(11)}, "arch": "amd64"}}}
     )
-    with pytest.raises(LimitError, match=r"^the images of the stream have more than 0 MiB of texts$"):
+    with pytest.raises(LimitError, match=r"^the texts of the stream's images have more than 0 MiB in total$"):
         list_images(products, "incus-7")
     monkeypatch.setattr(client_image_list, "MOST_TEXTS", 1100)
     assert len(list_images(products, "incus-7")[1]) == 11
@@ -316,7 +316,9 @@ def test_attack_73_the_limit_on_catalog_texts_counts_bytes_of_json(monkeypatch):
         list_images(products, "incus-7")
 
 
-def test_the_limit_on_catalog_texts_counts_images_and_dropped_images_of_all_products(monkeypatch):
+def test_the_limit_on_catalog_texts_counts_the_texts_of_listed_and_dropped_images_of_all_products(
+    monkeypatch,
+):
     files = {"a": {"ftype": "incus_combined.tar.gz", "path": "a", "sha256": "a" * 64, "size": 1}}
     versions = {"20250101": {"items": files}, "20250102": {}}
     products, _ = decoded({"products": {
@@ -400,7 +402,7 @@ def test_a_catalog_with_four_byte_characters_has_a_quarter_of_the_usual_size_lim
     size = module.CatalogSize()
     size.add(io.BytesIO(character + b" " * (1 << 19)), "a")
     size.add(io.BytesIO("é€".encode() + b" " * (2 << 20)), "b")
-    message = "^the catalog has more than 1 MiB, the limit for a catalog with characters such as emojis$"
+    message = r"^the catalog has more than 1 MiB \(characters such as emojis lower the limit for a catalog\)$"
     with pytest.raises(LimitError, match=message):
         size.add(io.BytesIO(character + b" " * (1 << 20)), "c")
 

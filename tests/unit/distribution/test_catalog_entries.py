@@ -78,7 +78,7 @@ def test_a_default_alias_has_only_characters_that_clients_keep(os, release, vari
     assert default_aliases({"os": os, "release": release, "variant": variant}) == aliases
 
 
-def test_a_new_split_image_has_an_item_for_each_family_and_each_root_filesystem():
+def test_a_new_split_image_has_an_item_for_each_daemon_family_and_for_each_root_filesystem():
     catalog = a_catalog()
     added = insert(catalog, split(roots=("squashfs", "root.tar.xz")), unified=False)
     product = catalog.files[IMAGES_PATH]["products"][NAME]
@@ -106,7 +106,7 @@ def test_a_new_split_image_has_an_item_for_each_family_and_each_root_filesystem(
     assert catalog.changed == {IMAGES_PATH}
 
 
-def test_a_new_unified_image_has_one_item_for_each_family():
+def test_a_new_unified_image_has_one_item_for_each_daemon_family():
     catalog = a_catalog()
     added = insert(catalog, split(roots=()), unified=True)
     items = catalog.files[IMAGES_PATH]["products"][NAME]["versions"][VERSION]["items"]
@@ -209,7 +209,7 @@ def test_two_products_of_one_architecture_and_type_cannot_have_the_same_alias(
     assert list(added.warnings) == warnings
 
 
-def test_an_alias_also_moves_from_a_product_in_another_catalog_file():
+def test_an_alias_moves_to_a_new_image_even_from_a_product_in_another_catalog_file():
     catalog = Catalog(new_index(), {"streams/v1/x.json": {"products": {"theirs": another("a")}}})
     insert(catalog, split(aliases=("a",)), unified=False)
     assert catalog.changed == {IMAGES_PATH, "streams/v1/x.json"}

@@ -68,7 +68,9 @@ def test_an_incomplete_file_is_overwritten_if_the_server_sends_the_whole_file(fo
         assert file.read() == b"content"
 
 
-def test_an_incomplete_file_that_is_renamed_before_it_is_locked_is_opened_again(folder, monkeypatch):
+def test_an_incomplete_file_is_opened_again_if_another_process_renames_it_before_the_lock(
+    folder, monkeypatch
+):
     part, locked = f"{folder.path}/a{PART}", []
     real = fcntl.flock
 
@@ -89,9 +91,7 @@ def test_an_incomplete_file_that_is_renamed_before_it_is_locked_is_opened_again(
 
 
 @pytest.mark.parametrize(("left", "tries"), [(0.0, 1), (0.1, 3)])
-def test_waiting_for_an_incomplete_file_that_another_process_has_locked_ends_at_a_deadline(
-    folder, monkeypatch, left, tries
-):
+def test_the_wait_for_a_locked_incomplete_file_ends_at_a_deadline(folder, monkeypatch, left, tries):
     now, looks = [100.0], []
 
     def busy(fd, how):

@@ -456,7 +456,9 @@ def test_a_local_daemon_that_does_not_run_is_not_reported_as_a_missing_image(tmp
     assert raised.value.message == "'incus' has no image 'web' that this user may see"
 
 
-def test_headers_of_a_local_daemon_that_are_slow_to_parse_are_refused_at_once(tmp_path, monkeypatch):
+def test_an_answer_of_a_local_daemon_is_refused_at_once_if_its_headers_would_be_slow_to_parse(
+    tmp_path, monkeypatch
+):
     class Handler(socketserver.BaseRequestHandler):
         def handle(self):
             self.request.recv(4096)

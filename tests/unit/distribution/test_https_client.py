@@ -471,7 +471,7 @@ def opened(monkeypatch):
     return connections
 
 
-def test_a_connection_is_closed_when_its_stream_is_deleted_and_after_an_error(server, opened, monkeypatch):
+def test_a_connection_is_closed_after_an_error_or_when_its_stream_is_deleted(server, opened, monkeypatch):
     stream = UrlStream(server.url)
     stream.read(INDEX)
     with pytest.raises(FileNotFoundError):
@@ -535,7 +535,7 @@ def test_a_redirect_does_not_close_the_connection(ports):
     assert len(connections(ports)) == 1
 
 
-def test_a_file_that_was_not_read_to_its_end_is_not_mixed_with_the_next_answer(server):
+def test_the_unread_rest_of_an_answer_is_not_returned_as_part_of_the_next_answer(server):
     body = b"x" * 1_000_000
     stream = UrlStream(server.url)
     server.fault = answer(body, Content_Length=str(len(body)))
@@ -620,7 +620,7 @@ def test_verify_ends_at_the_limit_on_requests(server, monkeypatch):
     assert 5 <= len(server.requests) <= 7
 
 
-def test_an_answer_with_too_many_bytes_of_headers_is_refused_before_they_are_parsed(server):
+def test_an_answer_is_refused_before_parsing_if_its_headers_are_too_large(server):
     kind = b'Content-Type: multipart/x; a="' + b";" * 60_000 + b"\r\n"
     server.fault = lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + kind + b"\r\n") and True
     with pytest.raises(InputError, match="the server sends more than 32 KiB of headers"):

@@ -233,7 +233,7 @@ def test_a_redirect_to_an_unusable_url_is_refused(target, error):
 @pytest.mark.parametrize(
     ("status", "length", "kept"), [(200, 0, True), (200, 1, False), (299, 1, False), (300, 1, True), (404, 16_384, True), (404, 16_385, False), (200, None, False)]
 )  # fmt: skip
-def test_a_connection_with_unread_bytes_is_kept_only_for_a_short_error_or_a_short_redirect(
+def test_a_connection_with_unread_bytes_is_kept_only_after_a_short_error_or_a_short_redirect(
     status, length, kept
 ):
     connections = https_client._Connections(ssl.create_default_context(), ClientLimits())

@@ -48,7 +48,7 @@ def answer(body=b"", status="200 OK", *headers):
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def test_an_answer_has_its_headers_and_its_content(daemon):
+def test_a_request_returns_the_headers_and_the_content_of_the_answer(daemon):
     server = daemon(answer(b"content", "200 OK", "X-A: b"))
     with server.get("/1.0/x") as (headers, content):
         assert (headers["X-A"], b"".join(content)) == ("b", b"content")
@@ -73,7 +73,7 @@ def test_an_answer_has_its_headers_and_its_content(daemon):
         (b"", PermissionError(13, "Permission denied"), "no permission for the socket '/run/x.socket' of incus"),
     ],
 )  # fmt: skip
-def test_each_failure_of_the_daemon_is_one_message(data, error, message, daemon):
+def test_each_failure_of_the_daemon_gives_its_own_message(data, error, message, daemon):
     with pytest.raises(InputError) as info, daemon(data, error).get("/p"):
         pass
     assert info.value.message == message
@@ -248,7 +248,7 @@ def test_the_metadata_and_root_filesystem_of_an_exported_image_are_returned_sepa
     assert exported(Export(b"all", None, size)) == [("image", b"all")]
 
 
-def test_a_caller_may_skip_the_rest_of_a_part():
+def test_a_caller_may_skip_the_rest_of_a_part_of_an_export():
     server = Export(part(b"metadata", b"m" * 50) + part(b"rootfs", b"r" * 9) + b"--b--")
     with export(server, ServerImage(HASH, "", "")) as files:
         kind, content = next(files)

@@ -28,7 +28,7 @@ def failed(function, *arguments, **options):
     [
         ({"architecture": ""}, "metadata.yaml has no architecture", "for example: architecture: x86_64"),
         ({"architecture": "foo"}, "metadata.yaml has unknown architecture 'foo'", "for example: architecture: x86_64"),
-        ({"creation_date": 0}, "metadata.yaml has no creation_date, from which the version gets its name", ""),
+        ({"creation_date": 0}, "metadata.yaml has no creation_date, and the version is named after this date", ""),
         ({"properties": {"release": "1"}}, "metadata.yaml has no property 'os'", "templater image set-property i os=VALUE"),
         ({"properties": {"os": "a", "release": " "}}, "metadata.yaml has no property 'release'", "templater image set-property i release=VALUE"),
     ],
@@ -145,7 +145,7 @@ def test_a_signature_needs_a_keyring_and_the_program_gpgv(gpgv):
         ("echo no key >&2; exit 2", "'f' has no valid signature: no key", "the keyring must be binary: gpg --export KEY > keyring.gpg"),
         ("exit 1", "'f' has no valid signature: gpgv failed", "the keyring must be binary: gpg --export KEY > keyring.gpg"),
         ("exit 0", "'f' has no valid signature: gpgv failed", "the keyring must be binary: gpg --export KEY > keyring.gpg"),
-        ("kill -XCPU $$", "gpgv needs more than 5 s of processor time for all signed files; the last one was 'f'", ""),
+        ("kill -XCPU $$", "gpgv needs more than 5 s of processor time for all signed files; the last file was 'f'", ""),
         ("while :; do :; done", "'f': gpgv did not end within 0.1 s", ""),
     ],
 )  # fmt: skip
@@ -168,7 +168,7 @@ def test_the_signatures_of_all_files_of_a_stream_share_one_limit_on_processor_ti
     monkeypatch.setattr(signatures, "_SECONDS", 1)
     gpgv('i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; echo signed > "$6"')
     shared, checked = Signatures(gpgv.keyring), 0
-    with pytest.raises(LimitError, match=r"^gpgv needs more than 1 s .* the last one was 'f'$"):
+    with pytest.raises(LimitError, match=r"^gpgv needs more than 1 s .* the last file was 'f'$"):
         for checked in range(200):
             shared.verified_text(b"x", "f")
     assert checked

@@ -284,12 +284,12 @@ def test_a_tree_with_too_many_files_is_refused_and_the_record_of_removed_files_s
         ("", 0),
     ],
 )  # fmt: skip
-def test_the_age_of_a_version_comes_from_its_name_and_a_name_without_a_date_has_no_age(version, age):
+def test_the_age_of_a_version_comes_from_the_date_in_its_name_and_is_0_without_a_date(version, age):
     moment = int(datetime(2024, 1, 2, 3, 4, tzinfo=UTC).timestamp())
     assert prune_module._age(version, moment) == age
 
 
-def test_a_creation_date_that_is_not_a_date_gives_no_version_name():
+def test_an_invalid_creation_date_gives_an_error_instead_of_a_version_name():
     assert version_name(CREATED) == datetime.fromtimestamp(CREATED, UTC).strftime("%Y%m%d_%H%M")
     with pytest.raises(InputError, match=r"^creation_date 99999999999999 is not a date$"):
         version_name(99999999999999)

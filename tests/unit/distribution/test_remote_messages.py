@@ -71,8 +71,7 @@ def test_the_limits_and_texts_about_fetched_images_have_the_expected_values():
     assert republish._MOST_METADATA == 67_108_864
     assert (fetch_image._UBUNTU, fetch_image._PREFIX) == ("https://cloud-images.ubuntu.com", "ubuntu/")
     assert fetch_image._ONLY_TLS == (
-        "only TLS protects the metadata: templater can't check the fingerprint, "
-        "which also covers files that were not fetched"
+        "only TLS protects the metadata: to check the fingerprint, templater would have to fetch the whole image"
     )
 
 
@@ -526,7 +525,9 @@ def test_an_origin_without_an_image_for_incus_is_refused():
     )
     products = {"p": {"arch": "odd", "versions": {"v": {"items": {"a": {"ftype": "incus.tar.xz"}}}}}}
     assert failed(republish.usable_images, products, warnings)[0] == InputError
-    assert warnings == ["skipped 1 entries that Incus does not list, such as 'p': unknown architecture 'odd'"]
+    assert warnings == [
+        "skipped 1 entries that Incus does not list, such as 'p' (unknown architecture 'odd')"
+    ]
 
 
 def test_a_duplicate_image_is_skipped_with_a_warning():
@@ -534,7 +535,7 @@ def test_a_duplicate_image_is_skipped_with_a_warning():
     one, two = image(), image(OTHER)
     warnings = []
     assert republish._without_duplicates(catalog, "p", [one, one, two], warnings) == [one, two]
-    assert warnings == [f"skipped an image of 'p' that the tree already has: {HASH}"]
+    assert warnings == [f"skipped an image of 'p', because the tree already has it: {HASH}"]
 
 
 def test_clients_know_each_alias_with_and_without_the_architecture():
@@ -572,7 +573,7 @@ def test_products_of_an_origin_get_defaults_for_missing_fields():
     assert products["p"] is None and "versions" not in products["q"]
 
 
-def test_the_images_of_an_origin_that_incus_can_download_are_returned():
+def test_an_image_of_an_origin_is_usable_if_incus_can_download_the_image():
     item = {
         "ftype": "incus.tar.xz",
         "path": "m",

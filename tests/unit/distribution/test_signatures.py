@@ -8,7 +8,7 @@ from templater.distribution import signatures
 from templater.distribution.signatures import Signatures, signed_path
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 
-SLOW = "gpgv needs more than 5 s of processor time for all signed files; the last one was 'n'"
+SLOW = "gpgv needs more than 5 s of processor time for all signed files; the last file was 'n'"
 BINARY = "the keyring must be binary: gpg --export KEY > keyring.gpg"
 
 

@@ -573,7 +573,7 @@ def test_an_alias_with_spaces_or_invisible_characters_is_refused(alias):
     assert caught.value.hint == "an alias must not contain spaces"
 
 
-def test_images_are_listed_by_the_time_of_their_import_and_then_by_fingerprint(store):
+def test_images_are_sorted_by_import_time_with_the_newest_first_and_then_by_fingerprint(store):
     for name, imported in (("cc", 5), ("aa", 5), ("bb", 9), ("dd", 1)):
         fingerprint = _record(store, name, cached=False)
         store.change(fingerprint, lambda image, imported=imported: replace(image, imported=imported))

@@ -536,8 +536,8 @@ def write_product(tree, document):
     ("document", "why"),
     [
         (None, "the file is missing, but the index names it"),
-        ("[]", "the file is not an object with products"),
-        ('{"products": []}', "the file is not an object with products"),
+        ("[]", "the file, or its key 'products', is not a JSON object"),
+        ('{"products": []}', "the file, or its key 'products', is not a JSON object"),
     ],
 )
 def test_the_error_for_an_unusable_products_file_suggests_the_verify_command(tree, document, why):
@@ -578,7 +578,7 @@ def test_the_error_of_an_image_tree_names_the_refused_path_or_file(tree, tmp_pat
     assert tree.unlink("images/missing") == 0
     os.rmdir(f"{tree.path}/{REMOVED}")
     Path(tree.path, REMOVED).write_text("[]")
-    assert refused(InputError, read_removed, tree) == f"invalid '{tree.path}/{REMOVED}': it is not an object"
+    assert refused(InputError, read_removed, tree) == f"'{tree.path}/{REMOVED}' is not a JSON object"
     long = "x" * 256
     with pytest.raises(FileNotFoundError):
         tree.size(long)
@@ -612,7 +612,7 @@ def test_a_file_in_too_many_nested_directories_is_refused(tmp_path, nested, foun
 
 @pytest.mark.parametrize(("links", "found"), [(30, True), (200, False)])
 @pytest.mark.parametrize("detour", ["", "a/../" * 800])
-def test_a_long_chain_of_links_ends_at_the_limit_of_the_kernel(tmp_path, links, found, detour):
+def test_a_chain_of_links_longer_than_the_limit_of_the_kernel_is_refused(tmp_path, links, found, detour):
     (tmp_path / "a").mkdir()
     (tmp_path / f"c{links}").write_text("text")
     for number in range(links):

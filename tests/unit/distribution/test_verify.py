@@ -448,7 +448,7 @@ def test_a_lone_surrogate_in_an_image_path_is_a_catalog_error(tmp_path):
     ("limit", "message"),
     [
         ("MOST_OF_CATALOG", "the catalog has more than 0 MiB"),
-        ("MOST_OF_LISTS", "the lists of images for clients have more than 0 MiB"),
+        ("MOST_OF_LISTS", "the image lists for clients have more than 0 MiB"),
     ],
 )
 def test_attack_82_a_tree_that_a_server_would_refuse_gives_a_warning(tree, monkeypatch, limit, message):
@@ -633,7 +633,7 @@ def test_the_problem_texts_of_a_stream_share_one_limit_in_characters(monkeypatch
         report.add("error", "code", "place", "3")
 
 
-def test_a_place_in_a_stream_names_the_product_and_each_given_version_or_item():
+def test_the_text_for_a_place_in_a_stream_names_the_product_and_the_given_version_and_item():
     assert verify_report.place_of("p") == "product 'p'"
     assert verify_report.place_of("p", "v") == "product 'p', version 'v'"
     assert verify_report.place_of("p", "v", "i") == "product 'p', version 'v', item 'i'"

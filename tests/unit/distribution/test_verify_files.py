@@ -21,7 +21,7 @@ class Remote:
 
 
 @pytest.mark.parametrize("local", [True, False])
-def test_a_file_is_hashed_up_to_a_limit_on_its_size(local, tree):
+def test_a_file_is_hashed_only_if_its_size_is_within_the_limit(local, tree):
     tree.create()
     Path(tree.path, "images/f").write_text("text")
     stream = LocalStream(tree) if local else Remote()

@@ -222,7 +222,7 @@ def test_users_outside_of_a_user_namespace_may_own_only_the_allowed_directory_an
 def test_an_annotation_with_an_instance_description_is_refused_without_the_allow_instance_option(places):
     assert refusal(described, places, "images/web.yaml", ()) == (
         "the annotation org.templater.instance is not allowed",
-        "allow the directory of descriptions in the hook line: --allow-instance DIR",
+        "to allow a directory of descriptions, add --allow-instance DIR to the hook line",
     )
 
 

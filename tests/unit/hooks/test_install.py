@@ -14,7 +14,9 @@ from templater.hooks.runtimes import lxc, nspawn, oci, podman
 from templater.model.errors import InputError, UsageError, WriteError
 
 
-def test_the_install_command_writes_one_lxc_line_per_stage_and_changes_nothing_when_repeated(tmp_path):
+def test_the_install_command_writes_one_lxc_line_per_stage_and_repeating_the_command_changes_nothing(
+    tmp_path,
+):
     config = tmp_path / "c1/config"
     config.parent.mkdir()
     config.write_text("lxc.uts.name = c1\nlxc.hook.pre-start = /bin/mine")
@@ -118,7 +120,7 @@ def test_installing_the_hook_for_podman_with_a_container_name_is_an_error():
         podman.snippet("web1", [], "")
 
 
-def test_systemd_parses_the_installed_unit_line_to_the_intended_arguments():
+def test_systemd_splits_the_installed_unit_line_into_the_intended_arguments():
     line = nspawn.unit_line(["/bin/x", "100%", "$HOME", "a b"])
     assert line == "/bin/x 100%% '$$HOME' 'a b'"
 
@@ -150,7 +152,7 @@ def test_the_install_command_reports_invalid_hooks_in_config_json(tmp_path, hook
         install.write(oci.snippet(str(tmp_path), [], ""))
 
 
-def test_the_install_command_refuses_numbers_that_json_cannot_contain(tmp_path):
+def test_the_install_command_refuses_a_config_json_with_a_number_that_is_too_large_for_json(tmp_path):
     """1e999 became Infinity, and the bundle no longer started."""
     (tmp_path / "config.json").write_text('{"a": 1e999}')
     with pytest.raises(InputError, match=r"^'.*' has a number that is too large for JSON$"):

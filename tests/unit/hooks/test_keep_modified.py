@@ -130,7 +130,7 @@ def test_the_keep_modified_option_keeps_and_reports_an_edited_file_and_writes_th
     assert "/etc/a: changed by hand" in printed and "/etc/b" not in printed
 
 
-def test_the_container_starts_if_the_options_keep_modified_and_keep_going_are_both_set(container):
+def test_a_container_with_an_edited_file_starts_if_both_keep_modified_and_keep_going_are_set(container):
     start(container)
     (container / "rootfs/etc/a").write_text("by hand\n")
     code, printed = start(container, KEEP, "--on-error", "keep-going")
@@ -215,7 +215,7 @@ def test_the_keep_modified_option_keeps_a_file_that_a_new_rule_would_overwrite(c
     assert (container / "rootfs/etc/c").read_text() == "by hand\n"
 
 
-def test_a_manual_change_to_the_next_rendered_content_does_not_count_as_an_edit(container):
+def test_a_file_does_not_count_as_edited_if_the_user_wrote_exactly_the_next_rendered_content(container):
     start(container)
     configure(container, "2")
     (container / "rootfs/etc/a").write_text("a 2\n")
@@ -285,7 +285,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", ["written", "written.new"])
 @pytest.mark.parametrize("make_hostile", HOSTILE, ids=lambda each: each.__name__)
-def test_a_hostile_record_of_written_files_gives_one_clear_message_and_loses_no_edit(
+def test_a_start_with_a_hostile_record_of_written_files_prints_one_clear_message_and_keeps_manual_edits(
     container, make_hostile, name
 ):
     start(container)
@@ -317,7 +317,9 @@ def test_a_hostile_record_does_not_stop_a_start_if_the_keep_modified_option_is_o
     assert b"ignored: " in (container / ".templater/log").read_bytes()
 
 
-def test_files_above_the_total_size_limit_count_as_changed_by_hand_after_a_killed_run(container, monkeypatch):
+def test_after_a_killed_run_files_count_as_changed_by_hand_if_their_total_size_exceeds_the_limit(
+    container, monkeypatch
+):
     start(container)
     folder = container / ".templater"
     configure(container, "2")
@@ -365,7 +367,7 @@ def test_the_keep_modified_option_does_not_read_a_file_that_grew_much_larger(con
 
 
 @pytest.mark.parametrize("options", [(), (KEEP,)])
-def test_attack_87_a_start_reads_no_target_whose_size_shows_that_it_differs(container, monkeypatch, options):
+def test_attack_87_a_start_does_not_read_a_target_whose_size_already_differs(container, monkeypatch, options):
     """The kernel decompressed 128 KiB for each block of a target, which no limit on processor time counts."""
     start(container)
     configure(container, "2")
@@ -382,7 +384,7 @@ def test_attack_87_a_start_reads_no_target_whose_size_shows_that_it_differs(cont
     assert "/etc/a" not in read and "/etc/b" in read
 
 
-def test_comparing_recorded_files_above_the_total_size_limit_gives_an_error():
+def test_comparing_recorded_files_whose_total_size_exceeds_the_limit_gives_an_error():
     size = 1 << 20
     file = WrittenFile("/a", "/big", "", 0, 0, 0o644, "a.tpl", "")
     files = dict.fromkeys(map(str, range(written_files.MAX_COMPARED_TOTAL // size + 1)), file)
@@ -391,7 +393,7 @@ def test_comparing_recorded_files_above_the_total_size_limit_gives_an_error():
         status_of(None, files, rootfs, {})  # raised before it looks at the plan
 
 
-def test_a_directory_in_place_of_the_record_file_is_an_error_that_names_the_path(container):
+def test_the_error_about_a_directory_in_place_of_the_record_file_names_the_path(container):
     start(container)
     path = container / ".templater/written"
     path.unlink()
@@ -505,7 +507,7 @@ def in_child(folder: Path, *options: str, kill_at: int = -1) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-def test_after_a_killed_run_manual_edits_are_kept_and_written_files_do_not_count_as_edited(tmp_path):
+def test_after_a_killed_run_only_manual_edits_count_as_changed_by_hand(tmp_path):
     start(make(tmp_path / "calls"))
     configure(tmp_path / "calls", "2")
     status, calls = in_child(tmp_path / "calls", KEEP)

@@ -47,7 +47,7 @@ def test_a_line_of_a_configuration_is_read_as_lxc_reads_it(tmp_path, line, value
         ("a", ()),
     ],
 )
-def test_the_place_of_a_mount_is_a_path_in_the_container(value, points):
+def test_the_mount_point_of_an_lxc_mount_entry_is_a_path_in_the_container(value, points):
     assert (
         mount_points([("lxc.mount.entry", value), ("lxc.mount.auto", "a /c/rootfs/b")], ("", "/c/rootfs"))
         == points
@@ -129,7 +129,7 @@ def test_an_invalid_range_of_an_id_map_is_quoted(value):
     assert refused.value.message == f"'/c/config' has an invalid lxc.idmap '{value}'"
 
 
-def test_a_root_owned_directory_in_the_rootfs_option_has_no_id_map(tmp_path):
+def test_the_id_map_is_ignored_if_root_owns_the_directory_that_the_rootfs_option_names(tmp_path):
     ids = IdMap(((0, 1000, 10),), ((0, 1000, 10),))
     assert of_other_directory(ids, "/proc/1") is (None if os.stat("/proc/1").st_uid == 0 else ids)
     assert of_other_directory(ids, f"{tmp_path}/none") is ids

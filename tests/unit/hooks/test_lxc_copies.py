@@ -58,7 +58,7 @@ def test_an_lxc_copy_to_another_path_is_recognised_by_its_options(words, found, 
         (["python3", "-c", "lxc-copy"], True),
     ],
 )
-def test_a_copy_can_be_a_rename_only_if_lxc_copy_has_the_rename_option_or_the_program_is_unknown(
+def test_a_copy_may_be_a_rename_if_lxc_copy_has_the_rename_option_or_the_copying_program_is_unknown(
     words, found, monkeypatch
 ):
     monkeypatch.setattr(lxc_copies, "ancestors", lambda _: [["sh"], words, ["sh", "-R"]])

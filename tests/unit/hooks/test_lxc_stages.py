@@ -11,7 +11,10 @@ from templater.model.errors import RefusedError, UsageError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 LATER = "in the container's configuration, set lxc.hook.mount to the same command as lxc.hook.pre-start"
-UNSURE = "the mount hook can't tell whether the pre-start hook has rendered, because '{}' is unreadable: {}"
+UNSURE = (
+    "the mount hook can't tell whether the pre-start hook has rendered the templates,"
+    " because '{}' is unreadable: {}"
+)
 ONLY = "in an unprivileged container, use only lxc.hook.pre-start"
 
 
@@ -30,7 +33,7 @@ ONLY = "in an unprivileged container, use only lxc.hook.pre-start"
         ("lxc.hook.mount = from templater_hook import --stage mount\nlxc.hook.pre-start =\n", True),
     ],
 )
-def test_the_mount_stage_of_a_pre_start_hook_requires_a_mount_hook_with_the_same_stage(
+def test_a_pre_start_hook_with_the_option_stage_mount_requires_a_mount_hook_with_the_same_option(
     lines, fits, prefix, tmp_path
 ):
     (tmp_path / "rootfs").mkdir()
@@ -71,7 +74,9 @@ def test_a_hook_of_a_stage_is_found_in_the_configuration(lines, found, tmp_path)
         ("/usr/bin/python3 -c 'from templater_hook import main' lxc --rootfs /srv/other", True, True),
     ],
 )
-def test_a_hook_line_is_found_only_if_it_renders_the_container(line, elsewhere, found, tmp_path):
+def test_a_hook_line_is_recognised_only_if_its_command_renders_files_of_the_container(
+    line, elsewhere, found, tmp_path
+):
     """A line with another program in a folder called templater made the mount hook render nothing."""
     (tmp_path / "config").write_text(f"lxc.hook.pre-start = {line}\n")
     assert lxc.has_hook(f"{tmp_path}/config", "pre-start", elsewhere=elsewhere) is found
@@ -102,7 +107,7 @@ def test_a_mount_hook_that_cannot_read_the_state_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "refused"), [("", False), ("lxc.hook.pre-mount =\n", False), ("lxc.hook.pre-mount = x\n", True)]
 )
-def test_a_pre_mount_hook_may_hide_the_written_files(lines, refused, tmp_path):
+def test_a_pre_mount_hook_that_may_hide_the_written_files_is_refused(lines, refused, tmp_path):
     (tmp_path / "config").write_text(lines)
     found = list(lxc.settings(f"{tmp_path}/config"))
     if not refused:
@@ -134,7 +139,9 @@ def test_the_install_command_for_incus_asks_the_user_to_set_the_configuration_ke
 
 
 @pytest.mark.parametrize("rootfs", ["", "other"])
-def test_the_hook_of_incus_only_compares_files_unless_the_rootfs_option_names_a_directory(rootfs, tmp_path):
+def test_the_incus_hook_compares_files_unless_the_rootfs_option_names_a_directory_to_write_to(
+    rootfs, tmp_path
+):
     (tmp_path / "metadata.yaml").touch()
     (tmp_path / "config").write_text("lxc.idmap = u 0 1000 10\nlxc.idmap = g 0 2000 10\n")
     options = Options()

@@ -111,7 +111,7 @@ MAPS = {
 
 
 @pytest.mark.parametrize("place", MAPS)
-def test_uid_0_writes_a_hook_line_with_a_namespace_only_if_lxc_create_runs_for_an_ordinary_user(
+def test_uid_0_writes_a_hook_line_that_enters_a_namespace_only_if_an_ordinary_user_ran_lxc_create(
     config, monkeypatch, place
 ):
     uids, gids, enters = MAPS[place]

@@ -129,7 +129,7 @@ def test_only_an_oci_hook_with_the_in_place_option_enters_mounts_of_the_root_fil
                 rootfs.read("/etc/file", 100)
 
 
-def test_a_file_named_deferred_makes_the_mount_hook_render_only_the_next_start(container):
+def test_a_file_named_deferred_makes_the_mount_hook_render_files_only_at_the_next_start(container):
     """templater may be updated between the two hooks, so the name of the file can't change."""
     (container / "config").write_text(
         "lxc.hook.pre-start = from templater_hook import\nlxc.hook.mount = from templater_hook import\n"
@@ -170,9 +170,7 @@ def test_a_mount_hook_fails_if_it_does_not_know_whether_the_pre_start_hook_rende
 
 
 @pytest.mark.parametrize("key", ["", "pre-mount"])
-def test_a_root_directory_that_a_pre_mount_hook_may_hide_is_rendered_only_with_the_stage_option(
-    container, key
-):
+def test_a_root_directory_that_a_pre_mount_hook_may_hide_is_refused_without_the_stage_option(container, key):
     """The files, with their passwords, were below the mount point of an encrypted file system."""
     (container / "config").write_text(f"lxc.hook.{key} = /srv/decrypt\n" if key else "")
     options = Options()
@@ -200,7 +198,7 @@ def test_the_mount_hook_never_renders_a_directory_given_with_the_rootfs_option(c
     (container / "config").write_text("lxc.hook.mount = from templater_hook import\n")
     with pytest.raises(RefusedError, match="copy' is neither a directory nor an overlay of directories"):
         lxc.read_request(options, environ(container))
-    with pytest.raises(RefusedError, match=r"the mount hook can't render --rootfs '.*copy'"):
+    with pytest.raises(RefusedError, match=r"can't render templates into the --rootfs '.*copy'"):
         lxc.read_request(options, environ(container, "mount"))
     with open(container / "config", "a") as config:
         config.write("lxc.hook.pre-start = from templater_hook import\n")
@@ -299,7 +297,9 @@ def test_a_copy_to_a_directory_with_files_of_a_container_is_refused(tmp_path, by
     with pytest.raises(RefusedError) as caught:
         lxc_copies.clone(str(new), "new", "old", Options())
     entry = name.partition("/a")[0]
-    assert caught.value.message == f"'{new}' already belongs to a container: it contains '{entry}'"
+    assert caught.value.message == (
+        f"'{new}' already contains '{entry}', so this directory belongs to another container"
+    )
     assert caught.value.hint == "copy to a new directory"
     assert (new / name).read_text() == "of another container"
     assert sorted(new.rglob("*")) == before
@@ -325,7 +325,7 @@ def test_lines_that_lxc_ignores_are_ignored(container):
     assert [each for each in found if each[0] == "lxc.idmap"] == [("lxc.idmap", "u 0 1 1")]
 
 
-def test_an_empty_line_for_all_hooks_clears_the_hooks_of_every_stage(container):
+def test_an_empty_lxc_hook_line_clears_the_hooks_of_every_stage(container):
     """templater relied on a mount hook that LXC had dropped."""
     hooks = "lxc.hook.mount = from templater_hook import\nlxc.hook =\nlxc.hook.pre-start = from templater_hook import\n"
     (container / "config").write_text(hooks)
@@ -403,7 +403,7 @@ def test_a_bundle_with_an_impossible_id_in_its_id_map_is_an_error():
         oci.id_map({"linux": {"uidMappings": mapping, "gidMappings": mapping}})
 
 
-def test_an_idmapped_mount_needs_no_shift_of_ids(tmp_path):
+def test_the_ids_of_an_idmapped_mount_are_not_shifted_on_the_disk(tmp_path):
     (tmp_path / "config").write_text(
         "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\nlxc.rootfs.options = noatime,idmap=container\n"
     )
@@ -473,7 +473,7 @@ def test_templates_with_long_or_similar_names_are_copied_to_a_cloned_container(t
 
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize(("mode", "is_copied"), [(0o600, True), (0o620, False), (0o602, False)])
-def test_a_record_of_written_files_that_other_users_can_change_is_not_copied_to_a_new_container(
+def test_a_new_container_gets_no_record_of_written_files_if_other_users_can_change_the_old_record(
     tmp_path, mode, is_copied
 ):
     old, new = cloned(tmp_path, "new")
@@ -553,7 +553,7 @@ def test_cloning_an_unknown_container_gives_an_error_with_a_hint(tmp_path):
 
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to change the owner")
-def test_the_image_of_a_copy_is_readable_if_another_user_owns_the_new_container(tmp_path):
+def test_the_image_of_a_copied_container_can_be_read_if_another_user_owns_the_copy(tmp_path):
     _, new = cloned(tmp_path, "new")
     os.chown(new, 100000, 100000)
     lxc_copies.clone(str(new), "new", "old", Options())
@@ -807,7 +807,7 @@ def users_overlay(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("is_second", [False, True])
-def test_a_hook_mounts_an_overlay_without_removing_files_in_the_work_directory_of_another_user(
+def test_a_hook_that_mounts_an_overlay_keeps_the_files_in_the_work_directory_of_another_user(
     users_overlay, mounts, is_second
 ):
     """The kernel removed them inside of mount(2): 600,000 extents of a file took 8 s of system time.

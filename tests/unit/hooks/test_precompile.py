@@ -37,5 +37,5 @@ def test_no_templates_are_compiled_into_a_cache_that_other_users_can_enter(tmp_p
         precompile(folder, "" if own else str(cache))
     shown = tmp_path if own else cache
     assert refused.value.message == f"other users can enter the cache of '{shown}'"
-    assert refused.value.hint == "become the owner of the cache directory, and set its mode to 0700"
+    assert refused.value.hint == "chown the cache directory to your own user, and set its mode to 0700"
     assert list(cache.iterdir()) == []

@@ -352,7 +352,7 @@ def test_a_configuration_that_is_not_a_regular_file_is_not_replaced(tmp_path):
         ("", "new", "web", "db/snaps/web", ("db/snaps/web", False)),
     ],
 )
-def test_a_copy_without_a_unique_original_is_refused(
+def test_a_copy_is_refused_if_templater_cannot_determine_the_original_container(
     program, folder, name, folders, found, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(lxc_copies, "copying_program", lambda: program)
@@ -413,7 +413,7 @@ def test_a_root_filesystem_that_only_lxc_can_mount_needs_a_mount_hook(path, prob
         )
         if path
         else (
-            "the container has no root filesystem of its own, and templater never writes to the host's",
+            "the container has no root filesystem of its own, and hooks never write to the host",
             "remove the hook from the container's configuration, or set lxc.rootfs.path",
         )
     )

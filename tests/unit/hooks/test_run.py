@@ -83,7 +83,7 @@ def test_the_hook_fails_without_a_traceback_if_the_lxc_variables_are_missing():
 
 
 @pytest.mark.parametrize("name", ["$(id)", "../x", "a\nb", "", "."])
-def test_attack_67_a_container_name_is_never_a_path_or_command(name, tmp_path):
+def test_attack_67_a_container_name_is_never_used_as_a_path_or_command(name, tmp_path):
     environ = {
         "LXC_NAME": name, "LXC_HOOK_TYPE": "pre-start", "LXC_ROOTFS_PATH": str(tmp_path),
         "LXC_CONFIG_FILE": str(tmp_path / "config"),
@@ -176,7 +176,7 @@ def test_template_errors_that_contain_no_values_are_logged_with_their_text(conta
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_hook_mentions_other_failed_rules_only_if_another_rule_failed(container, count):
+def test_a_hook_error_says_that_other_rules_failed_only_if_several_rules_failed(container, count):
     rules = "".join(f"  /etc/{number}: {{when: [start], template: a.tpl}}\n" for number in range(count))
     (container / "metadata.yaml").write_text(f"architecture: x86_64\ntemplates:\n{rules}")
     (container / "templates/a.tpl").write_text("{{ 1|add:2/0 }}")
@@ -381,7 +381,7 @@ def test_a_machine_that_was_cloned_again_from_the_same_btrfs_subvolume_counts_as
 @pytest.mark.parametrize(
     ("recorded", "is_known"), [("256 1.5 a", True), ("256 1.5", True), ("256 1.5 b", False)]
 )
-def test_a_root_directory_in_the_record_format_of_an_earlier_version_is_recognised(
+def test_a_root_directory_is_recognised_even_if_an_earlier_version_recorded_its_identity(
     container, monkeypatch, recorded, is_known
 ):
     monkeypatch.setattr(nspawn_runtime, "directory_identity", lambda path: "256 1.5 a")
@@ -470,7 +470,7 @@ def test_a_stop_signal_during_the_report_of_a_failure_changes_nothing(number, mo
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_signal_after_the_work_changes_nothing(number, monkeypatch):
+def test_a_stop_signal_after_the_end_of_the_hook_has_no_effect(number, monkeypatch):
     """While the process wrote its compiled modules, the signal gave a traceback and a wrong exit code."""
     monkeypatch.setattr(sys, "argv", ["hook", "lxc"])
     monkeypatch.setattr(run, "bound_memory", lambda: None)

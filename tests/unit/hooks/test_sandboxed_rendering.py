@@ -33,7 +33,7 @@ def job():
     return Job(Source("m", b""), {}, None, ("start",), NONE)
 
 
-def test_the_answer_of_a_child_has_the_instance_and_the_entries_for_the_cache():
+def test_the_answer_of_the_child_contains_the_instance_and_the_cache_entries():
     answer = read_answer(job(), [
         [b"instance", b"c1", b"container", b"create", b"start"], [b"keys", b"a\0x\ny\0b\0"],
         [b"keep", b"image", b"templater.pongo2.a os", b"code"],
@@ -146,7 +146,7 @@ def test_an_unexpected_exception_while_rendering_is_raised_with_and_without_a_ca
 
 
 @pytest.mark.parametrize("text", [b"name: [\n", b"config: {user.a: [secret]}\n"])
-def test_an_error_about_a_description_does_not_quote_it(text):
+def test_an_error_about_a_description_does_not_quote_the_description(text):
     with pytest.raises(TemplaterError) as caught:
         rendered(None, description=text)
     assert caught.value.message.startswith("i.yaml:")
@@ -162,7 +162,7 @@ def test_an_error_of_the_child_becomes_a_templater_error_even_if_its_class_is_un
     assert (type(error), error.message, error.hint, error.notes) == (kind, "m", "h", ("note",))
 
 
-def test_the_keys_of_the_cache_depend_on_everything_that_determines_the_entries():
+def test_each_input_that_determines_a_cache_entry_also_changes_the_cache_key():
     def found(in_child=False, text=b"m", templates=None, description=None, **settings):
         source = None if description is None else Source("web.yaml", description)
         made = Job(Source("m", text), templates or {}, source, (), NONE, **settings)
@@ -188,7 +188,9 @@ def test_the_keys_of_the_cache_depend_on_everything_that_determines_the_entries(
 @pytest.mark.parametrize(
     ("pending", "triggers"), [(None, ("start",)), ("", ("start",)), ("copy", ("copy", "start"))]
 )
-def test_the_pending_trigger_of_the_description_runs_before_start_if_no_triggers_are_given(pending, triggers):
+def test_the_pending_trigger_of_the_description_runs_before_the_start_trigger_if_no_triggers_are_given(
+    pending, triggers
+):
     text = (
         "name: c1\n" if pending is None else f"name: c1\nconfig: {{volatile.apply_template: '{pending}'}}\n"
     )
@@ -214,7 +216,7 @@ def test_the_total_time_limit_ends_the_compilation_for_the_cache(monkeypatch):
     check_time_is_over(COMPILE, Store())
 
 
-def test_the_total_time_limit_ends_the_search_for_the_keys_of_rendered_templates(monkeypatch):
+def test_the_total_time_limit_ends_the_search_for_configuration_keys_in_rendered_templates(monkeypatch):
     render = sandboxed_rendering._renderings
 
     def render_slowly(*given):
@@ -266,7 +268,7 @@ def test_a_missing_template_never_gets_the_text_of_another_template():
     assert [each.content for each in answer.renderings] == [b"A", None, b"C"]
 
 
-def test_a_run_from_the_cache_compiles_nothing_and_gives_the_same_keys(monkeypatch):
+def test_a_run_with_cached_templates_compiles_nothing_and_reports_the_same_configuration_keys(monkeypatch):
     store, templates = Store(), {"a": TEXT.decode(), "b": "{{ 'x'|upper }}", "c": TEXT.decode()}
     metadata = on_start("a", "b", "c")
     keys = answered(metadata, **templates).keys
@@ -301,12 +303,12 @@ def test_the_rules_in_an_answer_have_the_fields_that_a_plan_needs():
         assert {name: span.place for name, span in rule.spans.items()} == places
 
 
-def test_a_limit_that_a_description_exceeds_is_named():
+def test_the_error_names_the_limit_that_a_description_exceeds():
     with pytest.raises(LimitError, match="nested more than 64 levels deep"):
         answered(on_start("a"), description="config: " + "[" * 70, a="A")
 
 
-def test_only_a_readable_template_or_metadata_yaml_is_a_source_for_errors():
+def test_an_error_can_quote_only_metadata_yaml_or_a_readable_template():
     files = {"a": TemplateFile(Entry(FILE), b"A"), "b": TemplateFile(Entry(FILE), None)}
     made = Job(Source("m", b"M"), files, Source("i.yaml", b"I"), (), NONE)
     assert made.source("m").text == "M"

@@ -186,14 +186,14 @@ def plan(*actions):
     return Plan(None, None, NONE, ("create", "start"), tuple(changes))
 
 
-def test_files_that_match_the_result_are_counted_in_the_log():
+def test_the_log_counts_the_files_that_match_the_result_of_templater():
     log = Log()
     run.compare(plan(KEEP, SKIP), log)
     assert log.lines == log.public_lines() == ["create then start: 2 files match templater's result"]
 
 
 @pytest.mark.parametrize("action", [CREATE, UPDATE, WRITE])
-def test_one_file_that_differs_from_the_result_is_named(action):
+def test_the_error_about_one_differing_file_names_the_file(action):
     log, text = Log(), "/etc/1 differs from the result of a.tpl on start"
     with pytest.raises(HostError, match=r"^files differ from templater's result$") as caught:
         run.compare(plan(KEEP, action), log)
@@ -374,7 +374,7 @@ def refuses(*_):
     raise RefusedError("no")
 
 
-def test_a_start_that_replaces_no_file_starts_no_other_process(machine, mounts, monkeypatch, tmp_path):
+def test_a_hook_that_replaces_no_file_creates_no_other_process(machine, mounts, monkeypatch, tmp_path):
     place = mounts.btrfs(tmp_path)
     for name in ("rootfs", "templates", "metadata.yaml"):
         shutil.move(machine / name, place)

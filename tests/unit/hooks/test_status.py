@@ -222,12 +222,14 @@ def test_the_status_command_reports_a_podman_hook_stage_that_the_hook_line_canno
     file = tmp_path / "templater.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"stages": stages}))
     first, *_ = podman.status("", str(tmp_path))
-    said = f"'{file}' runs at {', '.join(stages)} for containers with an annotation org.templater.…"
+    said = (
+        f"the hook of '{file}' runs at {', '.join(stages)} for containers with an annotation org.templater.…"
+    )
     assert (first.ok, first.text) == (not text, text or said)
 
 
 @pytest.mark.parametrize("when", [{"annotations": {"^org.other": ".*"}}, {"always": True}, None])
-def test_the_status_command_reports_a_podman_hook_with_an_unexpected_when_condition(when, tmp_path):
+def test_the_status_command_reports_a_podman_hook_whose_when_key_has_an_unexpected_condition(when, tmp_path):
     install.write(podman.snippet("", [], str(tmp_path)))
     file = tmp_path / "templater.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"when": when}))
@@ -267,7 +269,7 @@ def test_the_status_command_reports_a_hook_without_a_path(container, tmp_path):
         assert finding.text.endswith(": the hook has no 'path'")
 
 
-def test_the_status_command_reports_a_bundle_whose_line_is_for_another_stage(container):
+def test_the_status_command_reports_a_bundle_whose_hook_command_is_for_another_stage(container):
     file = container / "config.json"
     file.write_text(json.dumps({"root": {"path": "rootfs"}}))
     install.write(oci.snippet(str(container), [], ""))
@@ -302,7 +304,7 @@ def test_the_json_of_the_status_command_includes_the_hint(container, capsys):
     assert finding["hint"] == f"templater hook install lxc c1 --path {container.parent} --write"
 
 
-def test_the_install_command_keeps_the_layers_of_an_overlay(capsys):
+def test_the_install_command_writes_the_overlay_layers_of_the_rootfs_option_unchanged(capsys):
     assert main(["hook", "install", "lxc", "c1", "-P", "/nosuch", "--rootfs", "overlay:/a:/b"]) == 0
     assert " --rootfs overlay:/a:/b -- " in capsys.readouterr().out.replace("\n", " \n")
 
@@ -338,7 +340,7 @@ def test_the_install_command_replaces_the_line_of_an_earlier_release(container):
     old = f"lxc.hook.pre-start = {sys.executable} -I -S -c 'from templater.hooks.nosuch import main;main()' lxc\n"
     config.write_text(config.read_text() + old)
     finding = next(each for each in lxc.status("c1", str(container.parent)) if each.ok is False)
-    assert "was not run, because it is not a line that this installation writes" in finding.text
+    assert "was not run, because this installation of templater would not write this line" in finding.text
     assert f": templater hook install lxc c1 --path {container.parent} --write" in finding.hint
     installed(container)
     assert old not in config.read_text()
@@ -358,7 +360,7 @@ def said(findings):
     return [(each.ok, each.text, each.hint) for each in findings]
 
 
-def test_the_status_of_an_lxc_container_has_the_expected_words(container, monkeypatch):
+def test_the_status_of_an_lxc_container_has_the_expected_messages_and_hints(container, monkeypatch):
     monkeypatch.setattr(common_status_checks, "code_status", lambda: ())
     place = f"--path {container.parent}"
     found = said(lxc.status("nosuch", str(container.parent)))
@@ -449,14 +451,14 @@ def test_the_status_command_runs_only_hook_lines_that_this_installation_writes(r
         for each in hostile:
             finding = common_status_checks.runs(runtime, each, "")
             assert not finding.ok
-            assert "was not run, because it is not a line that this installation writes" in finding.text
+            assert "because this installation of templater would not write this line" in finding.text
         finding = common_status_checks.runs(runtime, f"{start} --nosuch x", "")
         assert (finding.ok, finding.text) == (False, "the hook line fails: unknown option '--nosuch'")
     assert not runs
 
 
 def test_the_status_command_shows_the_beginning_of_a_line_that_it_did_not_run():
-    shown = "the hook line was not run, because it is not a line that this installation writes: "
+    shown = "the hook line was not run, because this installation of templater would not write this line: "
     assert common_status_checks.runs("lxc", "a\x1bb", "").text == f"{shown}a\\x1bb"
     assert common_status_checks.runs("lxc", "x" * 201, "").text == f"{shown}{'x' * 200}…"
 
@@ -482,8 +484,8 @@ def test_the_status_command_does_not_run_a_line_that_enters_a_foreign_user_names
         assert runs == ([[*own.split(), "--", *shlex.split(inside), "--probe"]] if is_run else [])
         runs.clear()
     said = (
-        "the hook line was not run: it enters a user namespace that `hook install` would not choose for"
-        " this user"
+        "the hook line was not run: for this user, `hook install` would write a line with another user"
+        " namespace"
     )
     again = "write the line again: templater hook install x"
     assert (finding.text, finding.hint) == (
@@ -591,7 +593,7 @@ def test_the_status_reports_code_that_another_user_can_change(monkeypatch):
     ((ok, text, hint),) = said(common_status_checks.code_status())
     assert (ok, text) == (
         None,
-        f"another user can change '{sys.executable}', whose code every start runs as root",
+        f"another user can change '{sys.executable}', and every start runs code from this path as root",
     )
     assert (
         hint

@@ -90,7 +90,7 @@ def test_after_a_kill_the_next_run_restores_the_old_or_the_new_image(folder, at,
     assert seen(folder) == NEW
 
 
-def test_a_killed_run_is_undone_even_if_the_next_run_may_not_replace_files(folder):
+def test_a_killed_run_is_undone_even_if_the_next_run_is_not_allowed_to_replace_files(folder):
     assert killed(folder, 3)
     assert seen(folder).keys() - set(NAMES)
     paths = [str(folder / name) for name in NAMES]
@@ -355,7 +355,9 @@ def test_a_failed_rename_to_the_final_name_is_reported_and_leaves_no_file(tmp_pa
     assert seen(tmp_path) == {}
 
 
-def test_a_file_that_another_run_removed_before_it_was_locked_is_created_again(tmp_path, monkeypatch):
+def test_an_output_file_is_created_again_if_another_run_removes_the_file_just_before_the_lock(
+    tmp_path, monkeypatch
+):
     monkeypatch.delattr(os, "O_TMPFILE")
     real, locked = atomic_output._lock, []
 

@@ -882,7 +882,7 @@ def test_unpack_refuses_an_empty_directory_of_another_user(tmp_path):
     os.chown(tmp_path / "out", 1234, 1234)
     with pytest.raises(UsageError, match=r"^'.*/out' is a directory of another user$") as caught:
         unpacked(tarball(tmp_path / "i.tar", GOOD), tmp_path / "out")
-    assert caught.value.hint == "remove it, or give a new directory"
+    assert caught.value.hint == "remove this directory, or give a new one"
     assert sorted(os.listdir(tmp_path)) == ["i.tar", "out"]
 
 
@@ -958,7 +958,7 @@ def test_unpack_does_not_remove_a_leftover_directory_that_another_user_may_have_
     above.chmod(0o1777 if is_sticky else 0o755)
     with pytest.raises(RefusedError, match=r"'.*' exists, and another user may have put it there") as caught:
         unpacked(path, above / "out")
-    assert caught.value.hint == "if an interrupted run of templater left it, remove it"
+    assert caught.value.hint == "if this is left over from an interrupted run of templater, remove it"
     assert [p.name for p in left.iterdir()] == ["precious"]
     shutil.rmtree(left)
     unpacked(path, above / "out")
@@ -1202,7 +1202,7 @@ def test_a_build_without_support_for_o_tmpfile_uses_hidden_names_for_incomplete_
 @pytest.mark.parametrize(
     "members", [[("templates/d/b.tpl", "x")], [("templates/d", None)]], ids=["file", "folder"]
 )
-def test_subdirectories_of_templates_are_refused(tmp_path, members):
+def test_subdirectories_of_the_templates_directory_are_refused(tmp_path, members):
     refused(tmp_path, [*GOOD, *members], "pax", "a directory below 'templates'")
 
 

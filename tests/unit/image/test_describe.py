@@ -106,7 +106,7 @@ def test_a_second_file_is_refused_for_an_image_directory(tmp_path):
     )
 
 
-def test_a_definition_is_described_with_the_notes_of_its_build():
+def test_the_description_of_a_definition_contains_the_notes_of_the_build():
     found = describe_definition("d.yaml", Source("m", RULES), {"a.tpl": TemplateFile()}, ["a note"])
     assert (found.layout, list(found.warnings)) == ("definition", ["a note"])
     assert data(found)["layout"] == "definition"

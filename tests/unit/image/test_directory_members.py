@@ -75,7 +75,7 @@ def test_the_names_of_templates_have_a_memory_limit(image):
 
 
 @as_root
-def test_only_symlinks_and_files_of_a_directory_have_extended_attributes(image):
+def test_extended_attributes_are_kept_for_files_and_symlinks_but_not_for_a_fifo(image):
     (image / "rootfs/file").write_text("x")
     (image / "rootfs/link").symlink_to("none")
     os.mkfifo(image / "rootfs/pipe")

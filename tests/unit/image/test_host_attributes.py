@@ -34,7 +34,7 @@ def of_each_reader():
     return xattrs_of(0, "f", 1000), xattrs_of_link(0, "a", "f", 1000), xattr_names(0, "a", "f")
 
 
-def test_attributes_that_belong_to_the_host_are_left_out(names):
+def test_each_reader_of_attributes_skips_the_attributes_that_belong_to_the_host(names):
     values = {name: name.upper().encode() for name in OWN}
     *found, listed = of_each_reader()
     for each in found:
@@ -116,7 +116,7 @@ def test_attributes_are_read_up_to_a_limit_in_bytes(names, monkeypatch):
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_a_file_with_as_many_attributes_as_possible_can_be_read_back(
+def test_a_file_with_as_many_attributes_as_the_limit_allows_can_be_read_from_its_archive(
     tmp_path: Path, monkeypatch, sparse: bool
 ) -> None:
     """The limit leaves room for the other records: a sparse file with a long name needs most of them."""

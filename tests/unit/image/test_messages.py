@@ -414,7 +414,7 @@ TWICE = "pack the image again: the second member could replace a directory with 
         ([Member("a", FILE)] * 2, (RefusedError, "'a' occurs twice in the root filesystem", TWICE)),
         ([Member("a", FILE), Member("a", DIRECTORY)], (RefusedError, "'a' occurs twice in the root filesystem", TWICE)),
         ([Member("a", "odd thing")], (InputError, "'a' is a odd thing and can't be unpacked", "")),
-        ([Member("a", HARD_LINK, target="b")], (RefusedError, "'a' is a hard link to 'b', which does not precede it in the archive", "")),
+        ([Member("a", HARD_LINK, target="b")], (RefusedError, "'a' is a hard link to 'b', which does not precede the link in the archive", "")),
         ([Member("b", DIRECTORY), Member("a", HARD_LINK, target="b")], (RefusedError, "'a' is a hard link to 'b', which is a directory", "")),
         ([Member("a", FILE, size=unpack._LARGEST_FILE + 1)], (LimitError, f"'a' has {unpack._LARGEST_FILE + 1} bytes, more than the limit of {unpack._LARGEST_FILE}", "")),
     ],

@@ -61,7 +61,7 @@ def test_a_file_that_consists_mostly_of_holes_is_refused_only_above_a_fixed_size
                 assert b"".join(whole_content(file, "f")) == bytes(size)
 
 
-def test_two_names_of_one_file_are_the_same_file(tmp_path):
+def test_two_paths_that_lead_to_one_file_count_as_the_same_file(tmp_path):
     (tmp_path / "a").touch()
     (tmp_path / "other").touch()
     (tmp_path / "b").symlink_to("a")

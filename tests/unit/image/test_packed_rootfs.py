@@ -92,7 +92,9 @@ def test_every_image_format_gives_the_same_root_filesystem(tmp_path: Path) -> No
         assert tree.read("/srv/same", 100) == b"behind a link\n"
 
 
-def test_the_top_directory_has_the_mode_and_owner_of_its_own_member(tmp_path: Path) -> None:
+def test_the_root_directory_has_the_mode_and_owner_of_the_rootfs_member_in_the_archive(
+    tmp_path: Path,
+) -> None:
     top = read_image_rootfs(tarball(tmp_path / "i.tar", *MEMBERS)).entry("/")
     assert (top.kind, top.mode, top.uid, top.gid) == (DIRECTORY, 0o751, 3, 4)
 

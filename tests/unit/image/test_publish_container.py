@@ -115,7 +115,7 @@ def test_attack_50_publishing_does_not_quote_a_private_file_in_a_directory_of_an
     path.write_text(text)
     path.chmod(0o600)
     os.chown(container, 1234, 1234)
-    message = f"^the private file '{name}' does not name a known architecture$"
+    message = f"^the private file '{name}' contains no known architecture$"
     with Root(str(container)) as root, pytest.raises(RefusedError, match=message) as caught:
         architecture_of(root)
     assert "hunter2" not in str(caught.value) + str(caught.value.span)

@@ -53,7 +53,7 @@ LIKE = ", so tools would read different files"
         ({"cut": 9}, RefusedError, f"'{{}}': a directory has more names than its size allows{LIKE}"),
         ({"cut": 1}, RefusedError, f"'{{}}': a directory has more names than its size allows{LIKE}"),
         ({"count": 3}, RefusedError, f"'{{}}': a directory has more names than its size allows{LIKE}"),
-        ({"count": 257}, RefusedError, f"'{{}}': a directory has too many names below one header{LIKE}"),
+        ({"count": 257}, RefusedError, f"'{{}}': a header in a directory has too many names{LIKE}"),
         ({"kind": 2}, RefusedError, f"'{{}}': the type or number of an inode differs from its directory entry{LIKE}"),
         ({"number": 2}, RefusedError, f"'{{}}': the type or number of an inode differs from its directory entry{LIKE}"),
         (
@@ -172,7 +172,7 @@ def test_bytes_that_span_several_squashfs_blocks_are_read_completely(offset, siz
 
 
 @pytest.mark.parametrize("size", [1, 8192])
-def test_a_squashfs_block_without_compression_has_up_to_8_kib(size):
+def test_a_squashfs_block_without_compression_may_have_up_to_8_kib(size):
     walk = squashfs_directories._Walk(
         "p", Blocks(b"x" * size), bytes(96), squashfs_directories._inflate, DEFAULT
     )
@@ -296,7 +296,7 @@ def test_the_error_about_a_missing_squashfs_program_says_how_to_install_it(tmp_p
     path.write_bytes(b"hsqs")
     assert failed(sqfs2tar.start_sqfs2tar, OpenFile(str(path))) == (
         InputError,
-        f"'{path}' is a squashfs file, and reading such a file needs the program 'sqfs2tar'",
+        f"reading the squashfs file '{path}' needs the program 'sqfs2tar'",
         "run: apt install squashfs-tools-ng",
     )
 

@@ -21,7 +21,7 @@ MALFORMED = "'IMAGE' is damaged: a sparse file's map is malformed, at byte {} of
 UNFIT = "'IMAGE' is damaged: a sparse file's map does not match the file's size, at byte {} of the archive"
 AMBIGUOUS = "'IMAGE' has {}: tools read different members from it"
 ODD_PIECE = AMBIGUOUS.format("a sparse file with a data segment that ends inside a block")
-UNUSUAL = AMBIGUOUS.format("an unusual description of a sparse file")
+UNUSUAL = AMBIGUOUS.format("a sparse file that is described in an unknown format")
 COUNT = "'IMAGE' is damaged: a sparse file's map has the wrong number of entries, at byte 1024 of the archive"
 NO_END = AMBIGUOUS.format("a sparse file whose map ends before the end of the file")
 MISPLACED = AMBIGUOUS.format("a sparse file with misplaced records")
@@ -110,11 +110,11 @@ def refusal(path, data, limits=DEFAULT):
         (header("d", tarfile.DIRTYPE, 5), InputError, "'IMAGE' is damaged: a directory has data, at byte 0 of the archive"),
         (
             pax({"GNU.volume": b"x"}) + file(), RefusedError,
-            AMBIGUOUS.format("the record 'GNU.volume' for a file"),
+            AMBIGUOUS.format("a header with the record 'GNU.volume' for a file"),
         ),
         (
             pax({"GNU.sparse.size": b"1"}) + header("d", tarfile.DIRTYPE), RefusedError,
-            AMBIGUOUS.format("the record 'GNU.sparse.size' for a directory"),
+            AMBIGUOUS.format("a header with the record 'GNU.sparse.size' for a directory"),
         ),
         (pax({"path": b"a\0b"}) + file(), RefusedError, "'a\\x00b': a name contains a NUL byte"),
         (

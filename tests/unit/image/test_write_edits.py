@@ -284,7 +284,7 @@ def test_a_template_with_the_name_of_a_temporary_file_is_kept(tmp_path, monkeypa
     assert sorted(os.listdir(tmp_path / "templates")) == sorted(["a.tpl", other])
 
 
-def test_an_edit_that_fails_removes_no_file_that_another_process_put_in_place_of_a_temporary_file(
+def test_a_failed_edit_keeps_a_file_that_another_process_put_in_place_of_a_temporary_file(
     tmp_path, monkeypatch
 ):
     image_with_templates(tmp_path, "a.tpl")

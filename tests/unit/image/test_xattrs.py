@@ -47,7 +47,7 @@ def test_an_attribute_that_cannot_be_set_is_either_skipped_or_reported_as_an_err
         assert caught.value.message == f"'/f': {words}"
 
 
-def test_setting_an_attribute_successfully_returns_true(monkeypatch):
+def test_the_set_xattr_function_returns_true_on_success(monkeypatch):
     calls = []
     monkeypatch.setattr(os, "setxattr", lambda *words: calls.append(words))
     assert set_xattr(9, "user.a", b"12", "f") is True

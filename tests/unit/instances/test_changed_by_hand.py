@@ -52,7 +52,7 @@ def recorded(
         (Entry(FILE, 0o600), ("content", "mode")),
     ],
 )
-def test_each_difference_from_the_record_is_named(
+def test_every_difference_between_a_file_and_its_record_is_listed(
     entry: "bytes | Entry | None", differences: tuple[str]
 ) -> None:
     rootfs = MemoryRootfs({} if entry is None else {"/a": entry})
@@ -90,7 +90,7 @@ def test_a_target_that_became_a_link_counts_as_changed_by_hand() -> None:
     assert (same.by_hand, same.differences) == (False, ())
 
 
-def test_a_file_without_a_record_is_unknown_unless_it_is_new() -> None:
+def test_without_a_record_an_existing_file_is_unknown_and_a_new_file_counts_as_not_changed_by_hand() -> None:
     (existing,) = statuses("/a", b"x\n", [], {"/a": b"y\n"})
     assert (existing.by_hand, existing.differences) == (None, ("no record",))
     (new,) = statuses("/a", b"x\n", [], {})
@@ -155,7 +155,7 @@ def test_a_file_is_compared_with_the_record_only_if_it_has_the_recorded_size(
     assert limits == ([2] if is_read else [])
 
 
-def test_a_very_large_file_differs_from_a_record_without_sizes_and_is_not_read(
+def test_a_very_large_file_counts_as_different_without_being_read_if_the_record_has_no_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """``status`` read the first 64 MiB of each of 600 sparse files, and counted none of them."""
@@ -192,7 +192,7 @@ def plan_of(
         ("start", [recorded(text=b"new\n")], b"new\n", ""),
     ],
 )
-def test_the_reason_to_keep_a_file_is_named(
+def test_each_file_to_keep_has_the_expected_reason(
     trigger: str,
     record: "list[WrittenFile]",
     existing: "bytes | None",

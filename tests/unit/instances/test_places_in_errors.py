@@ -159,7 +159,7 @@ def test_an_instance_directory_without_templates_has_no_templates(tmp_path):
         assert directory.read_templates() == {}
 
 
-def test_a_template_above_the_size_limit_is_an_error_of_this_template_only(tmp_path):
+def test_a_template_above_the_size_limit_does_not_affect_other_templates(tmp_path):
     (tmp_path / "templates/folder").mkdir(parents=True)
     (tmp_path / "templates/a").write_text("abc")
     (tmp_path / "templates/b").write_text("abcd")

@@ -263,7 +263,9 @@ def test_an_invalid_instance_name_is_not_recorded(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["metadata.yaml"]
 
 
-def test_a_recorded_trigger_waits_for_the_next_start(tmp_path):
+def test_recording_a_rename_keeps_a_pending_copy_trigger_but_recording_a_create_replaces_the_trigger(
+    tmp_path,
+):
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     assert record(str(tmp_path), "copy", "web2") == State("copy", "web2")
     assert record(str(tmp_path), "rename", "web3") == State("copy", "web3"), "the first one wins"
@@ -314,7 +316,7 @@ def test_a_write_that_fails_removes_only_its_own_file(tmp_path, monkeypatch, is_
     assert texts == ["theirs", "theirs, too"][: 1 + is_exchanged]
 
 
-def test_a_trigger_recorded_for_the_first_time_sets_no_other_field(tmp_path):
+def test_recording_a_trigger_for_the_first_time_sets_no_other_field(tmp_path):
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
     state = record(str(tmp_path), "copy")
     assert (state.pending, state.name, state.image, state.root) == ("copy", "", "", "")
@@ -363,7 +365,7 @@ def test_attack_83_a_large_file_that_is_replaced_in_a_state_directory_is_held(tm
         os.close(fd)
 
 
-def test_the_error_about_a_held_lock_shows_the_latest_recorded_purpose(tmp_path):
+def test_the_error_about_a_held_lock_shows_the_last_purpose_that_the_holder_gave(tmp_path):
     with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
         for what in ("hook for a container", "trigger"):
             first.lock(what)

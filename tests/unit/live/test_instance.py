@@ -677,7 +677,7 @@ def test_the_name_in_an_address_can_be_a_pattern(src, chosen):
 
 
 @pytest.mark.parametrize("data", [{"ephemeral": False}, {}, {"ephemeral": None}])
-def test_an_instance_is_not_ephemeral_unless_the_daemon_says_so(data):
+def test_an_instance_counts_as_ephemeral_only_if_the_daemon_says_so(data):
     assert parse_filters(parse_address("incus:"), ("ephemeral=false",))(data)
     assert not parse_filters(parse_address("incus:"), ("ephemeral=true",))(data)
 
@@ -719,7 +719,7 @@ def test_an_lxd_remote_on_a_unix_socket_is_used_without_certificates(monkeypatch
     assert connect._of_lxd("here")[0] == "/x/lxd.socket"
 
 
-def test_the_files_of_a_running_instance_cannot_be_listed_and_an_empty_answer_is_an_empty_file(lxd):
+def test_listing_all_files_of_a_running_instance_fails_and_an_empty_answer_is_read_as_an_empty_file(lxd):
     rootfs = opened(lxd).rootfs
     with pytest.raises(InputError, match=r"^the files of a running instance can't be listed$"):
         rootfs.walk()

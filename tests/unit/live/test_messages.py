@@ -270,7 +270,9 @@ def test_an_error_of_one_template_does_not_hide_other_templates(incus, answer, m
     ("answer", "reason"),
     [(error(404, "not found"), "the instance has no files"), (error(403, "no access"), "no access")],
 )
-def test_the_reason_why_the_files_of_an_instance_are_unreadable_is_given(incus, answer, reason):
+def test_the_reason_for_unreadable_files_of_an_instance_depends_on_the_answer_of_the_daemon(
+    incus, answer, reason
+):
     for method in ("HEAD", "GET"):
         incus.put(f"{method} /1.0/instances/c1/files?path=/", answer)
     live = opened("incus:c1")

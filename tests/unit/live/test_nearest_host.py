@@ -20,7 +20,7 @@ def environment(version, system="Alpine Linux"):
         ("lxd", "5.21.4", "lxd-5.21.4"), ("lxd", "6.6", "lxd-5.21.4"), ("lxd", "5.0.5", "lxd-5.21.4"),
     ],
 )  # fmt: skip
-def test_a_known_daemon_release_gets_the_host_that_covers_it(family, version, host):
+def test_a_known_daemon_release_selects_the_host_that_covers_the_release(family, version, host):
     found = nearest_host(family, environment(version))
     assert found.host.name == host
     assert "nearest" not in found.text and version in found.text

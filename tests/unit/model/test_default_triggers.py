@@ -28,7 +28,7 @@ def test_the_default_triggers_of_a_new_instance_are_create_and_start():
     assert found.reason == "the first start of a new instance"
 
 
-def test_the_default_triggers_of_a_first_start_have_a_note_if_the_instance_already_exists():
+def test_a_note_on_the_default_triggers_says_that_an_existing_instance_runs_only_the_start_trigger():
     found = default_triggers(instance(exists=True), None)
     assert found.passes == ("create", "start")
     assert found.notes == ("the instance already exists: its next start runs only 'start' (see -t next)",)
@@ -55,14 +55,15 @@ def test_a_diff_with_an_existing_root_filesystem_shows_the_next_start():
 
 def test_a_note_says_that_no_daemon_sets_the_pending_trigger():
     (note,) = first_start(instance("zzz")).notes
-    assert note == "no daemon sets volatile.apply_template to 'zzz': a user has set it by hand"
+    assert note == "no daemon sets volatile.apply_template to 'zzz': a user has set this key by hand"
 
 
 def test_a_note_says_that_a_running_instance_has_a_pending_trigger():
     (note,) = first_start(instance("copy", "Running")).notes
     assert note == (
-        "the description says 'Running' and has 'copy' pending, although a start clears the pending trigger:"
-        " either a user has set the trigger by hand, or the description mixes older and newer data"
+        "the description has the status 'Running' and the pending trigger 'copy', but a start clears the"
+        " pending trigger: either a user has set the trigger by hand, or the description mixes older and"
+        " newer data"
     )
     assert first_start(instance("copy", "Frozen")).notes == (note.replace("Running", "Frozen"),)
     assert not first_start(instance("copy", "Stopped")).notes

@@ -27,7 +27,7 @@ def test_a_template_file_frees_the_decoded_text_after_its_last_source_is_deleted
     assert file.source("other").text == "a b"
 
 
-def test_a_resolved_path_has_its_missing_parents_and_a_flag_for_a_dangling_link():
+def test_a_resolved_path_lists_its_missing_parents_and_says_whether_a_link_is_dangling():
     found = Resolved("/a/b/c/d")
     assert (found.missing, found.dangling) == ((), False)
     found.depth = 1

@@ -63,7 +63,7 @@ def test_the_sentence_about_a_file_gives_the_verdict_and_the_comparison(file, te
     assert sentence(file) == text
 
 
-def test_the_summary_of_a_start_lists_the_changed_and_failed_and_different_files():
+def test_the_summary_of_a_start_lists_files_that_change_or_fail_or_differ_without_being_rewritten():
     different = verdict("not rewritten", current="different")
     missing = verdict("not rewritten", current="missing", trigger="create")
     for files, fields, words, numbers in (

@@ -54,7 +54,7 @@ def put_rules(daemon, rules, templates):
         daemon.put(f"GET /1.0/instances/c1/metadata/templates?path={name}", (200, headers, data))
 
 
-def test_a_recorded_running_instance_gets_a_verdict_and_commands_for_each_file(incus):
+def test_each_file_of_a_running_instance_gets_a_verdict_and_the_suggested_commands(incus):
     for folder in ("/srv/deep", "/var", "/var/lib", "/var/lib/cloud"):
         incus.put_file("c1", folder, kind="directory", mode="0755")
     incus.put_file("c1", "/srv/deep/file", b"old\n", uid=33, gid=34, mode="0604")
@@ -162,10 +162,8 @@ def test_the_reason_names_both_results_if_a_link_may_be_absolute_or_relative(inc
     found = judged(incus)
     link = by_path(found)["/etc/link"]
     assert link.verdict == "unknown" and found.exit_code == 5
-    assert (
-        "(/etc/link -> /etc/os-release); with an absolute link: fail (Template is attempting" in link.reason
-    )
-    assert link.reason.endswith("with a relative link: change")
+    assert "(/etc/link -> /etc/os-release): the result is fail (Template is attempting" in link.reason
+    assert link.reason.endswith(" for an absolute link, and change for a relative link")
     assert (
         link.change.content == b"x\n"
         and link.change.before == b"ID=tiny\n"
@@ -351,7 +349,7 @@ def test_a_file_gets_a_verdict_even_if_its_template_contains_arbitrary_bytes(inc
     data_of(found)
 
 
-def test_the_files_of_a_plan_are_not_merged_again_for_each_rule(incus, monkeypatch):
+def test_judging_an_instance_does_not_compute_the_files_of_a_plan_again_for_each_rule(incus, monkeypatch):
     calls = []
     files = Plan.files
     monkeypatch.setattr(Plan, "files", lambda plan: calls.append(plan) or files(plan))
@@ -419,7 +417,7 @@ def test_a_dangling_symlink_is_not_compared_with_the_rendering_of_a_create_only_
     assert found.exit_code == 0  # both kinds of links give the same verdict
 
 
-def test_a_file_is_not_compared_if_no_trigger_of_the_daemon_runs_its_rule(incus):
+def test_a_file_is_compared_only_if_a_trigger_of_the_daemon_runs_its_rule(incus):
     put_rules(
         incus, [("/etc/a", [], "a.tpl", {}), ("/etc/b", ["stop"], "a.tpl", {})], {"a.tpl": b"{{ x|nosuch }}"}
     )
@@ -543,7 +541,7 @@ def test_no_command_is_suggested_for_a_missing_file_whose_rule_runs_only_on_copy
     assert found.files[0].current == "missing" and commands(found, found.files[0]) == ()
 
 
-def test_the_patch_has_the_remarks_of_a_next_start_and_the_json_has_the_newer_image(incus):
+def test_the_patch_contains_the_remarks_of_a_next_start_and_the_json_contains_the_newer_image(incus):
     put_rules(incus, [("/srv/fifo", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"})
     found = replace(judged(incus), newer_image="a newer image \ud800", unreadable="not authorized")
     remark = "the daemon shows an empty file, which can also be a fifo or a device"

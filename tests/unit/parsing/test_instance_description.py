@@ -161,7 +161,7 @@ def test_notes_say_which_name_and_type_are_assumed_for_the_output_of_incus_confi
         ("a/", "c1", "assumed"),
     ],
 )
-def test_a_description_without_a_name_gets_its_file_name_or_else_the_default_name_c1(file, name, source):
+def test_an_instance_without_a_name_gets_the_name_of_the_description_file_or_else_c1(file, name, source):
     found = read_instance(Source(file, b"type: container\nconfig: {}\n"))
     assert found.name == name
     assert found.notes == (f"the name '{name}' is {source}: the description has no name (see --name)",)
@@ -211,7 +211,7 @@ def test_a_description_with_all_devices_counts_as_already_expanded_and_causes_a_
     assert any("already includes the profiles" in note for note in instance.notes)
 
 
-def test_profiles_do_not_count_as_expanded_just_because_the_root_disk_is_a_local_device():
+def test_a_local_root_disk_does_not_make_the_profiles_count_as_expanded():
     """The unset network interface must come from a profile."""
     text = CONFIG_SHOW.replace("devices: {}", "devices: {root: {path: /, pool: fast, type: disk}}")
     assert "were not given" in error_of(text).message
@@ -295,7 +295,7 @@ def test_a_backup_yaml_without_profiles_counts_as_already_expanded():
 # templater's short form
 
 
-def test_a_short_description_has_the_same_keys_as_the_daemon_output():
+def test_a_short_yaml_description_is_read_with_its_profiles_and_with_values_as_texts():
     text = """\
 name: web1
 config:
@@ -419,7 +419,7 @@ def test_a_profile_without_a_name_uses_the_file_name():
     assert (profile.name, profile.config) == ("web", {"a": "1"})
 
 
-def test_a_note_says_that_a_profile_is_applied_last_if_the_description_does_not_list_it():
+def test_a_profile_that_the_description_does_not_list_is_applied_last_with_a_note():
     extra = Profile("extra", {"user.role": "extra"})
     instance = read(CONFIG_SHOW, profiles=[extra, *profiles(DEFAULT, WEB)])
     assert [profile.name for profile in instance.profiles] == ["default", "web", "extra"]
@@ -528,8 +528,9 @@ def test_a_profile_applies_to_an_instance_of_a_list():
         "user.site": "new", "user.own": "1", "limits.cpu": "2", "user.more": "x",
     }  # fmt: skip
     assert (
-        "profile 'web' overrides all other profiles, even later ones, because the description has the"
-        " profiles already merged; a key that was removed from this profile keeps its merged value"
+        "profile 'web' overrides all other profiles, even later ones, because the description already"
+        " contains the merged keys of all profiles; if a key was removed from this profile, the merged value"
+        " remains"
     ) in instance.notes
 
 
@@ -838,7 +839,7 @@ def test_any_name_selects_the_only_instance_of_a_file_if_that_instance_has_no_na
 
 
 @pytest.mark.parametrize("text", ["name: c1\n#", '{"name": "c1"}'])
-def test_a_description_has_a_size_limit(text, monkeypatch):
+def test_the_text_of_a_description_has_a_size_limit(text, monkeypatch):
     monkeypatch.setattr("templater.parsing.instance_description.LIMITS", Limits(bytes=20))
     assert read_instance(Source("i", text.ljust(20))).name == "c1"
     with pytest.raises(LimitError, match=r"i is larger than 20 bytes$"):

@@ -105,7 +105,7 @@ def test_half_of_a_surrogate_pair_in_one_element_is_replaced():
     assert elements('["\\ud800", "\\ud83d\\ude00", "a"]', 100) == ["\ufffd", "\U0001f600", "a"]
 
 
-def test_a_member_is_found_in_pieces_of_any_size():
+def test_a_member_is_found_in_a_text_that_arrives_in_pieces_of_any_size():
     for piece in (1, 2, 50):
         found = stream('{"a": {"b": [1]}, "c": "b", "b" : [ "x" ]}', piece)
         assert found.member("b")

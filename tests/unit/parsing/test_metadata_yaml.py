@@ -208,7 +208,7 @@ def test_each_kind_of_metadata_finding_has_a_limit_even_if_aliases_repeat_a_mist
     assert max(len(finding.message) for finding in findings) <= 1001
 
 
-def test_the_problems_that_aliases_repeat_are_counted_but_not_all_stored():
+def test_all_problems_that_aliases_repeat_are_counted_but_only_ten_thousand_are_stored():
     with pytest.raises(MetadataError) as caught:
         read_metadata(repeated("uid: [{0}]", 500))
     assert caught.value.notes[-1] == f"and {30 * 500 - 21} more problems"
@@ -598,6 +598,6 @@ def test_old_hosts_get_a_finding_for_each_duplicate_name_but_not_for_a_duplicate
 
 
 @pytest.mark.parametrize(("entry", "marked"), [("", "/etc/a"), (" ~", "~"), (" null", "null")])
-def test_the_finding_about_a_null_entry_marks_the_null_or_the_path_if_the_entry_is_empty(entry, marked):
+def test_the_finding_about_a_null_entry_marks_the_null_value_or_else_the_path(entry, marked):
     (found,) = read_metadata(Source("m", f"templates:\n  /etc/a:{entry}\n")).findings
     assert (found.code, found.span.text) == ("null-entry", marked)

@@ -76,7 +76,7 @@ def test_yaml_tabs_are_accepted_only_where_the_go_parser_accepts_them(without_li
     assert caught.value.hint == "indent with spaces: YAML does not allow a tab here"
 
 
-def test_the_error_for_a_tab_in_the_indentation_says_that_it_is_a_tab():
+def test_the_error_for_a_tab_in_the_indentation_has_a_hint_to_use_spaces():
     with pytest.raises(InputError) as caught:
         parse(Source("x", "a:\n\tb: c\n"))
     assert caught.value.message.startswith("invalid YAML: found character that cannot start any token")
@@ -172,7 +172,7 @@ def test_all_spellings_of_a_constant_give_the_same_value_under_both_sets_of_yaml
 
 
 @pytest.mark.parametrize("word", [".nan", ".NaN", ".NAN"])
-def test_each_spelling_of_nan_is_read_as_not_a_number(word):
+def test_each_spelling_of_nan_gives_the_float_nan(word):
     assert math.isnan(resolved(word, "", "v4"))
 
 
@@ -251,7 +251,7 @@ def test_the_merge_tag_is_an_error_on_every_key_except_the_merge_key(rules):
     ],
 )
 @pytest.mark.parametrize("rules", ["v2", "v4"])
-def test_a_question_mark_in_brackets_without_a_blank_is_an_error(text, rules):
+def test_a_question_mark_in_brackets_is_an_error_if_no_blank_follows(text, rules):
     """libyaml and yaml.v2 read '?a' as the key 'a', and yaml.v4 as the text '?a'."""
     with pytest.raises(YamlError, match=r"m:1:[0-9]+: '[?]' needs a blank behind it"):
         parse(Source("m", text), rules)

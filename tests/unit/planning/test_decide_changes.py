@@ -443,7 +443,7 @@ def test_a_plan_without_patches_reads_only_files_of_the_size_of_the_new_content(
     assert read == [("/equal", 4), ("/other", 4)]
 
 
-def test_a_file_that_grows_while_a_plan_without_patches_is_made_counts_as_different(
+def test_a_file_that_grows_during_a_plan_without_patches_counts_as_different(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rootfs = MemoryRootfs({"/a": "same"})
@@ -456,7 +456,7 @@ def test_a_file_that_grows_while_a_plan_without_patches_is_made_counts_as_differ
     assert (change.action, change.before) == (UPDATE, None)
 
 
-def test_templates_behind_template_links_are_also_read() -> None:
+def test_templates_that_other_templates_link_to_are_also_read() -> None:
     """Some hosts follow a template that is a link to another template of the image."""
 
     files = {

@@ -70,7 +70,7 @@ def test_a_path_at_the_limits_of_the_kernel_is_accepted_and_a_longer_one_is_refu
         (
             {"/tmp": Entry(DIRECTORY, 0o1777), "/tmp/a": Entry(SYMLINK, 0o777, uid=7, target="/b")}, "/tmp/a",
             "'/tmp/a' is a symlink of uid 7 in a directory that every user can write",
-            "remove the link; Linux does not follow such links either (fs.protected_symlinks)",
+            "remove the link; with fs.protected_symlinks, Linux does not follow the link, either",
         ),
     ],
 )  # fmt: skip
@@ -92,14 +92,14 @@ def test_a_link_in_a_world_writable_directory_is_refused_even_if_root_owns_it(en
     assert caught.value.hint == "remove the link, or use the path of its target in the rule"
 
 
-def test_a_plain_file_resolves_to_itself() -> None:
+def test_the_path_of_a_plain_file_resolves_to_itself() -> None:
     resolved = resolve(MemoryRootfs({"/etc/a": "x"}), "/etc/a")
     assert resolved.real == "/etc/a"
     assert resolved.entry is not None and resolved.entry.size == 1
     assert resolved.links == () and resolved.missing == () and resolved.error is None
 
 
-def test_a_resolved_path_lists_its_missing_parents_from_the_outermost() -> None:
+def test_a_resolved_path_lists_its_missing_parents_from_the_outermost_to_the_innermost() -> None:
     resolved = resolve(MemoryRootfs({"/etc": Entry(DIRECTORY, 0o755)}), "/etc/n1/n2/a")
     assert resolved.missing == ("/etc/n1", "/etc/n1/n2")
     assert resolved.entry is None and resolved.named is None

@@ -40,7 +40,9 @@ def planned(path: Path, template: str, instance: Instance, when: str = "create",
     )  # fmt: skip
 
 
-def test_a_new_instance_has_the_recorded_keys_at_its_first_start(tmp_path: Path) -> None:
+def test_a_new_instance_has_the_same_keys_at_its_first_start_as_in_the_recording_of_a_daemon(
+    tmp_path: Path,
+) -> None:
     template = N59["image"]["templates"]["k.tpl"]
     made = planned(tmp_path, template, Instance(), "start", new=True, placeholders=True)
     first_start = N59["observed"][1]

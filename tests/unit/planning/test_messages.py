@@ -17,8 +17,10 @@ from templater.rootfs.memory import MemoryRootfs
 from templater.writing.apply_plan import _to_write
 
 ETC = Entry(DIRECTORY, 0o755)
-MOUNT = "other programs may use the mounted file; use `apply --cross-mounts` or `hook --in-place`"
-SPECIAL = "LXD and Incus may write into such a file, or hang"
+MOUNT = (
+    "use `apply --cross-mounts` or `hook --in-place` to write the mounted file, which other programs may use"
+)
+SPECIAL = "LXD and Incus may write into this file, or hang"
 
 
 def link(target):

@@ -36,8 +36,8 @@ def notes(text: str, host: str = "incus", *, kind: str = "container", triggers=B
 )
 def test_a_note_names_the_files_whose_templates_read_the_pending_key_in_the_second_pass(host, kind, kinds):
     assert notes(READS, host, kind=kind) == [
-        f"assuming that {kinds} of {host} still have {PENDING_KEY} in the start pass,"
-        " like containers of incus-debian and lxd-debian; affected files: /a, /c"
+        f"assuming that {kinds} of {host} keep {PENDING_KEY} in the start pass,"
+        " as containers of incus-debian and lxd-debian do; affected files: /a, /c"
     ]
 
 

@@ -37,7 +37,7 @@ def test_a_second_lookup_of_a_dialect_returns_the_same_library():
 
 
 @pytest.mark.parametrize(("package", "module_of"), [("tags", tag_module), ("filters", filter_module)])
-def test_every_tag_and_filter_is_defined_in_the_module_named_in_the_module_list(package, module_of):
+def test_every_tag_and_filter_is_defined_in_the_module_that_the_module_list_names(package, module_of):
     for dialect in DIALECTS:
         for name, function in getattr(Library(dialect), package).items():
             assert function.__module__.rpartition(".")[2] == module_of(name)

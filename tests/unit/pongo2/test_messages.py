@@ -22,7 +22,7 @@ FAILURES = [
     ("{{ a|ljust:9999999 }}", "x", {}, LimitError, 5, "the template builds a value of 9999998 characters, more than the limit of 4194304", ""),
     ("{% for i in a %}x{% endfor %}", LONG, {"seconds": -1.0}, LimitError, 12, "the template runs longer than -1 seconds", "--limit template-time=5m allows five minutes"),
     ("{% for i in a %}" + "x" * 20 + "{% endfor %}", "x" * 100, {"output": 100}, LimitError, 12, "the template prints more than 100 characters", ""),
-    ("{{ a }}", "\ud800", {}, InputError, None, "a value of the context contains half of a surrogate pair", ""),
+    ("{{ a }}", "\ud800", {}, InputError, None, "a text of the context contains a lone surrogate", ""),
     ("{{ a() }}", 1, {}, RenderError, 3, "'a' is not a function (it is int)", ""),
     ("{{ a.b.c }}", 1, {}, RenderError, 3, "can't access a field by name on type int (variable a.b.c)", "only maps have members; strings and numbers do not"),
     ("{{ 1 / 0 }}", 1, {}, RenderError, 3, "runtime error: integer divide by zero", ""),
@@ -62,7 +62,7 @@ def test_a_template_that_is_too_long_or_invalid_gives_a_message_and_a_hint():
     assert long.value.hint == "--limit template=32MiB allows 32 MiB"
     with pytest.raises(InputError) as half:
         pongo2.compile("a\ud800", V6, mode="plain")
-    assert str(half.value) == "<template>:1:2: the template contains half of a surrogate pair"
+    assert str(half.value) == "<template>:1:2: the template contains a lone surrogate"
 
 
 @pytest.mark.parametrize("value", [{1}, 1j, object])

@@ -99,7 +99,7 @@ def test_the_work_of_one_operation_and_of_all_operations_is_limited():
         work(render, WORK_OF_STEP)
 
 
-def test_the_time_for_all_templates_begins_only_once(monkeypatch):
+def test_the_time_limit_for_all_templates_starts_only_once(monkeypatch):
     monkeypatch.setattr(render_state, "thread_time", lambda: 10.0)
     limits = Limits(1, 2, 3, 4, 5.0, 6.0, 7)
     begun = limits.begun()

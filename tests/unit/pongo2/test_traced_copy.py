@@ -226,7 +226,9 @@ def test_the_trace_records_variable_names_without_parts_that_cannot_change_the_r
 
 
 @pytest.mark.parametrize(("limit", "most"), [("MAX_PIECES", 3), ("MAX_READS", 4)])
-def test_a_render_returns_no_trace_if_the_trace_would_have_too_many_pieces_or_reads(limit, most, monkeypatch):
+def test_a_render_returns_no_trace_if_the_trace_would_have_too_many_pieces_or_variable_reads(
+    limit, most, monkeypatch
+):
     template = '{{ path }}{% if config["user.a"] %}{{ path }}{{ config["user.b"] }}{% endif %}'
     traced = TracedTemplate(pongo2.compile(template, DIALECTS["v6.1"]).compilation)
     count = {"MAX_PIECES": 3, "MAX_READS": 5}[limit]

@@ -257,7 +257,7 @@ def test_values_are_iterated_as_in_the_go_language(value, backwards, ordered, it
     assert iterate(value, backwards, ordered) == (items, None)
 
 
-def test_a_loop_over_a_map_uses_reverse_key_order_only_with_both_sorted_and_reversed():
+def test_a_loop_over_a_map_uses_reverse_key_order_only_with_both_keywords_sorted_and_reversed():
     assert iterate({"b": 1, "a": 2}) == (["a", "b"], [2, 1])
     assert iterate({"b": 1, "a": 2}, True) == (["a", "b"], [2, 1])
     assert iterate({"b": 1, "a": 2}, True, True) == (["b", "a"], [1, 2])
@@ -471,7 +471,7 @@ def test_a_python_object_without_a_go_type_is_a_type_error():
         to_string({1})
 
 
-def test_importing_the_values_module_loads_only_the_parser_of_numbers():
+def test_the_values_module_imports_only_the_number_parser():
     code = (
         "import sys; before = set(sys.modules); import templater.pongo2.values;"
         "print(*sorted(set(sys.modules) - before))"

@@ -97,7 +97,7 @@ class Mapped(MemoryRootfs):
     ids: IdMap
 
 
-def test_a_uid_that_is_not_a_number_does_not_count_as_an_id_outside_the_container() -> None:
+def test_a_uid_that_is_not_a_number_has_no_deviation_about_ids_outside_the_container() -> None:
     assert "ids outside the container are refused" not in deviation_names(rule(uid="bob"))
 
 

@@ -205,7 +205,7 @@ def test_a_null_metadata_document_causes_no_error_on_hosts_that_check_for_it(
         ("lxd", True, "fails", "path escapes from parent"),
     ],
 )
-def test_a_template_name_that_leaves_its_folder_reads_a_file_of_the_host_or_is_refused(
+def test_a_host_refuses_a_template_name_outside_the_templates_folder_or_reads_its_own_file(
     host: str, vm: bool, result: str, says: str
 ) -> None:
     template = "../../../../../../etc/hostname"
@@ -287,7 +287,7 @@ LINK, FOLDER = Entry(SYMLINK, target="new"), Entry(DIRECTORY, 0o755)
         ("/etc/a/..", {}, "open /etc/a/..: is a directory"),
     ],
 )
-def test_the_agents_report_a_path_that_cannot_be_created_with_the_error_text_of_go(
+def test_the_agents_report_the_error_text_of_go_for_a_path_that_they_cannot_create(
     path, tree, result
 ) -> None:
     """The errors are those of ``os.MkdirAll`` and ``os.Create`` in Go 1.24.4, in a root directory with this tree."""
@@ -314,7 +314,7 @@ def test_the_outcome_is_unknown_if_a_limit_stops_the_render() -> None:
     endless = "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}"
     plan = planned(rule(), template=endless)
     assert results(plan) == ["unknown"]
-    assert "the host has no such limit" in str(first(plan))
+    assert "a templater limit that the host does not have" in str(first(plan))
 
 
 def test_the_files_of_other_rules_are_written_if_a_limit_stops_a_render() -> None:

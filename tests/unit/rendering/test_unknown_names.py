@@ -40,7 +40,7 @@ def test_a_misspelled_variable_is_reported_with_its_position_and_a_suggestion(te
     assert found(text) == [(name, place, hint)]
 
 
-def test_a_dotted_configuration_key_gets_the_suggestion_of_a_lookup_that_works_in_each_dialect():
+def test_a_dotted_configuration_key_gets_a_suggestion_that_works_in_each_dialect():
     text = "{{ config.user.x }}"
     assert found(text, "v4") == [
         (
@@ -102,7 +102,7 @@ def test_known_variables_and_loop_variables_are_not_reported(text):
     assert not found(text)
 
 
-def test_a_variable_is_reported_only_if_the_recorded_context_of_the_template_lacks_it():
+def test_every_reported_variable_is_missing_in_the_recorded_context_of_its_template():
     lines = (VECTORS / "visible" / "lxd.jsonl").read_text("utf-8").splitlines()
     reported = 0
     for vector in map(json.loads, lines):

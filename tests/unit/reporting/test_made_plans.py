@@ -124,7 +124,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_plan_with_every_kind_of_change_has_its_recorded_form(form, update):
+def test_a_plan_with_every_kind_of_change_matches_the_recorded_output_in_each_format(form, update):
     path = Path(__file__).parent / f"outputs/{form}.txt"
     found = FORMS[form](of(EVERY, AGENTS)).encode("utf-8", "backslashreplace").decode()
     if update:
@@ -181,7 +181,7 @@ def test_at_most_five_rules_without_a_matching_trigger_are_named(count, more):
         ([(WRITE, b"a"), (FAILED, None), (WRITE, b"a")], []),
     ],
 )
-def test_each_pass_is_compared_with_the_most_recent_earlier_change_that_had_an_effect(passes, found):
+def test_a_pass_is_compared_with_the_latest_earlier_pass_that_had_an_effect(passes, found):
     changes = [made(action, content=content) for action, content in passes]
     assert [changes.index(change) for change in unchanged(planned(*changes))] == found
 
@@ -197,7 +197,7 @@ def test_a_pass_with_equal_content_counts_as_changed_if_its_outcome_on_the_host_
     assert unchanged(planned(*changes, outcomes=[WRITTEN, Outcome("random")])) == []
 
 
-def test_the_table_of_hosts_shows_each_reason_once_with_all_its_hosts():
+def test_the_host_table_shows_each_reason_once_with_all_hosts_that_have_the_reason():
     why = Cell("differs", "renders", ("d1", "d2"), "a.tpl:1")
     cells = {"incus": Cell("same"), "lxd": why, "x": Cell("fails", "no\nfile"), "y": why}
     others = {**dict.fromkeys(cells, Cell("fails", "no\nfile")), "lxd": Cell(ABSENT)}
@@ -229,7 +229,7 @@ def test_the_table_of_hosts_shows_each_reason_once_with_all_its_hosts():
     ("result", "code"),
     [("same", 0), ("differs", 0), ("-", 0), ("fails", 5), ("random", 5), ("unknown", 5)],
 )
-def test_the_exit_code_is_5_if_the_table_of_hosts_has_a_failure_or_an_uncertain_result(result, code):
+def test_the_exit_code_is_5_if_the_host_table_has_a_failure_or_an_uncertain_result(result, code):
     rows = [
         Row("/a", "create", "a.tpl", {"incus": Cell(each), "lxd": Cell("same")}) for each in (result, "same")
     ]
@@ -237,7 +237,7 @@ def test_the_exit_code_is_5_if_the_table_of_hosts_has_a_failure_or_an_uncertain_
     assert HostTable(("incus",), (), {"incus": "error"}).exit_code == 5
 
 
-def test_the_host_table_compares_changes_of_one_path_in_order_and_gives_causes_only_for_differences():
+def test_the_host_table_compares_changes_of_one_path_in_order_and_explains_only_differences():
     first = planned(made(WRITE, content=b"1\n"), made(WRITE, content=b"2\n"), outcomes=[WRITTEN, WRITTEN])
     second = planned(
         made(WRITE, content=b"1\n"), made(WRITE, content=b"3\n"), made(WRITE, "/b", b""), host=LXD,
@@ -275,7 +275,7 @@ def test_the_host_table_compares_changes_of_one_path_in_order_and_gives_causes_o
         (WRITTEN, Cell("same")),
     ],
 )
-def test_each_outcome_has_its_word_and_reason_in_the_table_of_hosts(result, cell):
+def test_the_host_table_shows_a_word_and_a_reason_for_each_outcome(result, cell):
     plan = planned(made(WRITE, content=b"a"), outcomes=[result])
     found = host_table({"incus": plan}).rows[0].cells["incus"]
     assert (found.result, found.why) == (cell.result, cell.why)
@@ -313,5 +313,5 @@ def test_an_excerpt_shows_the_first_different_line_and_at_most_sixty_characters(
         ),
     ],
 )  # fmt: skip
-def test_the_table_of_hosts_says_how_a_host_differs_from_templater(change, outcome, reference, found):
+def test_the_host_table_says_how_a_host_differs_from_templater(change, outcome, reference, found):
     assert list(_differences(change, outcome, reference)) == found

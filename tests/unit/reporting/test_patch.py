@@ -97,7 +97,7 @@ names = st.sampled_from(["a", "a b", 'q"', "tab\t", "ü", "back\\slash"])
 )
 @settings(deadline=None)
 @given(before=st.none() | contents, after=contents, name=names)
-def test_the_programs_patch_and_git_apply_accept_the_patch(
+def test_both_git_apply_and_the_patch_program_accept_the_patch(
     work: int,
     lines: int,
     before: "bytes | None",

@@ -55,7 +55,7 @@ def test_the_root_path_is_a_directory_entry(root):
     assert "etc" in root.listdir("/")
 
 
-def test_an_entry_has_the_same_attributes_as_lstat_returns(root):
+def test_an_entry_has_the_attributes_that_lstat_returns(root):
     assert root.entry("/etc/hostname").kind == FILE
     assert root.entry("/etc/hostname").size == 6
     assert (root.entry("/abs").kind, root.entry("/abs").target) == (SYMLINK, "/etc")
@@ -181,9 +181,7 @@ def test_a_file_above_the_read_limit_is_refused(root, tmp_path):
 
 
 @as_root
-def test_attack_86_a_file_above_the_read_limit_is_not_opened_because_its_owner_could_wait_for_that(
-    root, tmp_path, monkeypatch
-):
+def test_attack_86_a_file_above_the_read_limit_is_refused_and_never_opened(root, tmp_path, monkeypatch):
     """The last close of a huge file takes minutes if its owner removes the name while the file is open."""
     (tmp_path / "root/etc/big").write_bytes(b"x" * 101)
     opened, flags_of_files = os.open, []
@@ -204,7 +202,7 @@ def test_attack_86_a_file_above_the_read_limit_is_not_opened_because_its_owner_c
 
 
 @pytest.mark.parametrize("in_hook", [False, True])
-def test_attack_86_a_hook_hands_a_file_over_that_loses_its_name_while_the_hook_reads_it(
+def test_attack_86_a_hook_keeps_a_file_open_if_the_file_loses_its_name_during_the_read(
     root, tmp_path, monkeypatch, in_hook
 ):
     place = tmp_path / "root/etc/hostname"

@@ -303,6 +303,6 @@ def test_held_files_are_closed_at_once_if_no_process_can_be_started(call, monkey
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_no_process_starts_if_no_files_are_held(monkeypatch):
+def test_a_process_is_started_only_if_files_are_held(monkeypatch):
     monkeypatch.setattr(held_files.os, "fork", None)
     assert handing_over(lambda number: number, 5) == 5

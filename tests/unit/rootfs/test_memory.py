@@ -136,7 +136,7 @@ def test_new_entries_in_memory_have_the_usual_modes_and_belong_to_root():
     }  # fmt: skip
 
 
-def test_removing_a_directory_in_memory_removes_the_names_of_its_files():
+def test_removing_a_directory_in_memory_keeps_other_hard_links_to_its_files():
     tree = MemoryRootfs({"/d/e/a": "x", "/d/b": "y"})
     tree.link("/d/e/a", "/c")
     tree.link("/d/e/a", "/d/c")
@@ -170,7 +170,7 @@ def test_a_copy_of_a_tree_in_memory_has_the_same_attributes():
     assert (twin.flag("/e"), twin.flag("/d"), twin.flag("/none")) == ("immutable", "", "")
 
 
-def test_a_part_of_a_tree_in_memory_is_listed_in_order():
+def test_a_directory_of_a_tree_in_memory_is_listed_in_sorted_order():
     tree = MemoryRootfs({"/d/b/x": "1", "/d/a": "2", "/d/b.c": "3", "/e": "4"})
     below = ["/d/a", "/d/b", "/d/b/x", "/d/b.c"]
     assert [path for path, _ in tree.walk("/d")] == below

@@ -264,7 +264,7 @@ def test_a_path_with_two_dots_behind_a_symlink_is_refused_because_programs_resol
     (tmp_path / "link").symlink_to("a/b")
     for path in ("link/../b", "none/../a", "a/none/.."):
         place = f"{tmp_path}/{path}"
-        said = f"'{place}' is missing or has '..' behind a symlink", "give a path without '..'"
+        said = f"'{place}' is missing or has '..' after a symlink", "give a path without '..'"
         assert failed(clean_path, place) == said
     assert clean_path(f"{tmp_path}/a/b/../b/.") == f"{tmp_path}/a/b"
     assert clean_path(f"{tmp_path}/link/") == f"{tmp_path}/link"

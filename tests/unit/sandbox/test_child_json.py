@@ -82,7 +82,7 @@ def test_an_error_of_the_child_is_raised_in_the_parent_with_its_position_as_text
     assert "a: b" in error.notes[0]
 
 
-def test_an_error_without_a_position_has_only_its_own_notes(run):
+def test_an_error_of_the_child_without_a_position_keeps_its_notes_unchanged(run):
     def work():
         raise InputError("wrong", notes=("one",))
 

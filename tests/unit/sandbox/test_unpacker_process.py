@@ -128,7 +128,7 @@ def test_a_large_image_that_only_another_user_can_read_is_not_copied(data, monke
 
 
 @needs_root
-def test_an_image_that_cannot_be_copied_to_a_full_disk_gives_a_clear_error(data, monkeypatch):
+def test_a_full_disk_gives_a_clear_error_if_an_image_is_copied_for_the_sandbox(data, monkeypatch):
     def full(*_):
         raise OSError(ENOSPC, "No space left on device")
 

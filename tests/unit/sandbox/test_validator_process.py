@@ -409,7 +409,7 @@ def wait_until(condition) -> None:
     os.uname().machine not in refused_calls.ARCHITECTURES, reason="no filter for this machine"
 )
 @pytest.mark.parametrize("who", ["root", "user"])
-def test_a_program_does_not_start_if_the_machine_cannot_confine_it(tmp_path, who):
+def test_a_program_is_refused_if_the_machine_cannot_confine_the_program(tmp_path, who):
     if who == "root" and not ROOT:
         pytest.skip("needs root")
 
@@ -478,12 +478,14 @@ def test_an_unconfined_program_can_read_its_files_in_a_user_namespace_without_us
 
 
 @pytest.mark.skipif(not ROOT, reason="needs root")
-def test_an_unconfined_program_does_not_start_if_its_files_cannot_get_another_owner(tmp_path, monkeypatch):
+def test_an_unconfined_program_does_not_start_if_templater_cannot_change_the_owner_of_the_files(
+    tmp_path, monkeypatch
+):
     def refuse(*_):
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "chown", refuse)
-    expected = "^the program's files can't get another owner: Operation not permitted$"
+    expected = "^can't change the owner of the program files: Operation not permitted$"
     with pytest.raises(ToolFailure, match=expected):
         validator_process.run("/bin/touch", [str(tmp_path / "new")], {"a": b""}, confined=False)
     assert not (tmp_path / "new").exists()

@@ -158,5 +158,5 @@ def test_the_thread_count_is_a_very_high_number_if_proc_is_not_mounted(monkeypat
 
 def test_only_linux_confines_programs(monkeypatch):
     monkeypatch.setattr(validator_process, "sys", SimpleNamespace(platform="darwin"))
-    with pytest.raises(NotConfinedError, match=r"^only Linux can confine programs$"):
+    with pytest.raises(NotConfinedError, match=r"^templater can confine programs only on Linux$"):
         validator_process.run("/bin/true", [], {})

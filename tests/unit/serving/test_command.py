@@ -82,7 +82,7 @@ def test_the_slash_at_the_end_of_a_public_url_is_removed():
 
 
 @pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
-def test_serve_says_what_it_serves_and_which_certificate_clients_can_trust(
+def test_the_serve_command_prints_its_address_and_the_path_of_its_certificate(
     host, shown, tree, tmp_path, monkeypatch, capsys
 ):
     async def serve(answer, listener, context):

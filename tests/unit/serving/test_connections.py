@@ -124,7 +124,7 @@ def test_a_connection_is_closed_if_a_request_is_too_long_or_too_many_requests_ar
 
 
 @pytest.mark.parametrize("data", [False, True])
-def test_a_connection_is_closed_after_four_answers_without_new_data(data):
+def test_a_connection_is_closed_if_more_than_four_requests_arrive_at_once(data):
     def scenario(connection, transport, inner, server):
         for _ in range(4):
             connection.begin("GET")

@@ -121,7 +121,7 @@ def test_a_product_has_the_aliases_of_its_container_image_and_its_machine_image(
         ({"os": "x" * 600}, "product 'xxxxxxxxxx"),
     ],
 )  # fmt: skip
-def test_an_image_that_clients_would_misread_is_only_in_the_image_api(options, why, local):
+def test_an_image_that_simplestreams_clients_would_misread_appears_only_in_the_image_api(options, why, local):
     listing, _, (message,) = served(local(**options))
     assert message.startswith(f"simplestreams clients don't see the image {'a' * 12}: ")
     assert why[:10] in message and (why in message or len(options.get("os", "")) > 2)

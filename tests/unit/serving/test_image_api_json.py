@@ -52,7 +52,7 @@ def test_the_server_sends_every_field_that_an_incus_server_sends_to_untrusted_cl
 
 
 @pytest.mark.parametrize("elements", [[], ["a"], ["a", {"b": [1]}, "c"]])
-def test_an_answer_that_joins_encoded_elements_equals_an_answer_that_is_encoded_at_once(elements):
+def test_joining_encoded_elements_gives_the_same_answer_as_encoding_the_whole_list(elements):
     encoded = image_api_json.success_list(Elements(map(image_api_json.encode, elements)))
     assert b"".join(encoded) == image_api_json.success(elements)
     assert encoded.size == len(image_api_json.success(elements))
@@ -65,7 +65,7 @@ def test_an_answer_that_joins_encoded_elements_equals_an_answer_that_is_encoded_
         (-(1 << 70), image_api_json.NEVER),
     ],
 )  # fmt: skip
-def test_a_time_outside_the_calendar_is_sent_as_never(seconds, text):
+def test_a_time_outside_the_calendar_is_sent_as_the_start_of_1970(seconds, text):
     assert image_api_json._time(seconds) == text
 
 
@@ -94,7 +94,7 @@ def test_an_image_has_the_fields_that_clients_show():
     }  # fmt: skip
 
 
-def test_the_server_answers_like_a_public_daemon_with_only_the_image_types_extension():
+def test_the_server_presents_itself_as_a_public_daemon_with_only_the_image_types_extension():
     assert image_api_json.server_data("text", "ab") == {
         "api_extensions": ["image_types"], "api_status": "stable", "api_version": "1.0", "auth": "untrusted",
         "public": True, "auth_methods": [], "config": {},
@@ -117,7 +117,7 @@ def test_a_slash_in_the_name_of_an_alias_is_escaped_in_its_address():
     ("chosen", "found"),
     [(b"", ["a", "b", "c"]), (b"\1\0\1", ["a", "c"]), (b"\0\0\0", []), (b"\0\1\0", ["b"])],
 )
-def test_an_answer_contains_the_chosen_elements_of_a_list(chosen, found):
+def test_an_answer_can_contain_only_some_elements_of_a_list(chosen, found):
     encoded = image_api_json.success_list(Elements([b'"a"', b'"b"', b'"c"']), chosen)
     assert json.loads(b"".join(encoded))["metadata"] == found
     assert encoded.size == len(b"".join(encoded))

@@ -40,7 +40,7 @@ def test_an_image_that_a_source_lists_twice_is_served_once():
     assert Listing([image("a"), image("a")]).images == (image("a"),)
 
 
-def test_attack_73_the_lists_for_clients_have_a_limit_in_encoded_bytes(monkeypatch):
+def test_attack_73_the_lists_for_clients_have_a_size_limit_that_counts_encoded_bytes(monkeypatch):
     """JSON has 12 bytes for an emoji, and repeats the texts of a product for each image."""
     emojis = replace(image("a"), properties={"os": "\N{GRINNING FACE}" * 1000})
     monkeypatch.setattr(image_listing, "MOST_OF_LISTS", 15_000)
@@ -52,7 +52,7 @@ def test_attack_73_the_lists_for_clients_have_a_limit_in_encoded_bytes(monkeypat
             read.append(number)
             yield replace(emojis, fingerprint=f"{number:064}")
 
-    with pytest.raises(LimitError, match=r"^the lists of images for clients have more than 0 MiB$"):
+    with pytest.raises(LimitError, match=r"^the image lists for clients have more than 0 MiB$"):
         Listing(images())
     assert len(read) == 2, "the limit is reached before all images are encoded"
 

@@ -262,7 +262,7 @@ def test_the_server_uses_the_last_valid_image_list_while_the_catalog_is_damaged(
         (FileNotFoundError(), 404, "not found", []),
     ],
 )
-def test_an_error_of_the_server_is_reported_and_the_answer_tells_no_details(
+def test_an_error_of_the_server_is_reported_but_the_answer_contains_no_details(
     error, status, answer, reported, start, tree, monkeypatch
 ):
     source = TreeSource(str(tree))
@@ -513,7 +513,9 @@ def test_attack_73_slow_clients_keep_at_most_one_old_list_in_memory(tree):
     assert complete == [False, False, True, True]
 
 
-def test_attack_73_a_slow_client_keeps_only_the_elements_of_an_old_list_in_memory(start, tree, monkeypatch):
+def test_attack_73_an_old_list_is_freed_except_for_the_elements_that_a_slow_client_still_reads(
+    start, tree, monkeypatch
+):
     """The task that sends an answer kept everything about the old list, such as all its images."""
     source = TreeSource(str(tree))
     lists, load = [], source.load
@@ -681,7 +683,7 @@ def plain(server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=10)
 
 
-def test_plain_http_on_the_https_port_is_closed_at_once_and_https_still_works(server):
+def test_a_plain_http_connection_to_the_https_port_is_closed_at_once_and_https_still_works(server):
     for _ in range(20):
         with plain(server) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")

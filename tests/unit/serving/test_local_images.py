@@ -143,7 +143,7 @@ def test_the_server_keeps_the_opened_tree_even_if_a_link_replaces_the_directory(
     assert len(source.load().images) == 4
 
 
-def test_replacing_the_catalog_of_a_tree_makes_the_server_load_it_again(tree):
+def test_the_server_loads_a_tree_again_after_its_catalog_was_replaced(tree):
     source = TreeSource(str(tree))
     assert len(source.load().images) == 4
     assert not source.changed()
@@ -253,7 +253,7 @@ def test_making_an_image_private_removes_the_image_from_the_served_list(store, t
     assert image.fingerprint == served.fingerprint
 
 
-def test_a_change_while_the_store_is_read_makes_the_server_load_it_again(
+def test_a_store_that_changes_while_the_server_reads_it_is_loaded_again(
     store, tmp_path, messages, monkeypatch
 ):
     store.import_files(unified_image(tmp_path / "a"), aliases=["one"], public=True)
@@ -283,7 +283,7 @@ def test_a_store_that_could_not_be_read_is_loaded_again(store, tmp_path, message
     assert source.changed()
 
 
-def test_the_stream_of_the_store_names_the_aliases_of_the_newest_version(store, tmp_path, messages):
+def test_the_stream_of_the_store_lists_the_aliases_of_the_newest_version(store, tmp_path, messages):
     """A product has one set of aliases for all its versions."""
     store.import_files(*split_image(tmp_path / "new", created=CREATED + DAY), aliases=["new"], public=True)
     store.import_files(*split_image(tmp_path / "old"), aliases=["old"], public=True)

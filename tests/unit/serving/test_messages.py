@@ -44,7 +44,7 @@ AGAIN = b"open the address that `templater watch --web` printed; each address wo
             "/",
             {"Host": "other"},
             403,
-            b"the host must be 127.0.0.1:PORT\n",
+            b"the header Host must be 127.0.0.1:PORT\n",
         ),
     ],
 )
@@ -259,7 +259,7 @@ def test_an_address_with_many_connections_loses_its_own_connections_first(
         ([], [(70, "b"), *[(math.inf, "b")] * 9], "b", False),
     ],
 )
-def test_the_busiest_address_gets_no_new_connection_unless_one_of_its_clients_is_idle(
+def test_the_busiest_address_gets_a_new_connection_only_if_one_of_its_clients_is_idle(
     waiting, stalled, address, refused, monkeypatch
 ):
     """A client that connected again at once used the server's processor for TLS handshakes."""
@@ -349,7 +349,7 @@ def test_ipv6_addresses_of_one_network_count_as_one_client(one, other, same):
     assert (connections.network_of(one) == connections.network_of(other)) is same
 
 
-def test_the_bytes_of_a_range_are_copied_and_a_file_that_became_shorter_ends_the_connection(
+def test_a_range_of_a_file_is_copied_but_the_connection_ends_if_the_file_became_shorter(
     tmp_path, monkeypatch
 ):
     (tmp_path / "f").write_bytes(b"0123456789")

@@ -99,8 +99,8 @@ def test_the_owner_of_one_connection_is_found_without_the_tables_of_the_kernel(f
 @pytest.mark.parametrize(
     ("method", "headers", "problem"),
     [
-        ("GET", {"Host": "localhost:8000"}, "the host must be 127.0.0.1:8000"),
-        ("GET", {"Host": None}, "the host must be 127.0.0.1:8000"),
+        ("GET", {"Host": "localhost:8000"}, "the header Host must be 127.0.0.1:8000"),
+        ("GET", {"Host": None}, "the header Host must be 127.0.0.1:8000"),
         ("GET", {"Origin": "http://a"}, "requests from other web pages are refused"),
         ("POST", {"Origin": None}, "requests from other web pages are refused"),
         ("GET", {"Sec-Fetch-Site": "cross-site"}, "requests from other web pages are refused"),

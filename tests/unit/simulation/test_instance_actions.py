@@ -184,7 +184,7 @@ def test_a_published_image_contains_no_instance_configuration() -> None:
         (LXD_DEBIAN, ["start", "stop"], "STOPPED", None), (NONE, ["start", "stop"], None, None),
     ],
 )  # fmt: skip
-def test_the_daemon_records_the_power_state(
+def test_a_simulated_daemon_records_the_last_power_state_of_an_instance(
     host: Host, steps: list[str], state: str | None, ready: str | None
 ) -> None:
     config = life(*steps, host=host).find("c1").instance.config
@@ -256,7 +256,7 @@ def test_a_failed_start_on_the_host_named_none_writes_nothing_and_keeps_the_pend
     assert files(simulation) == {} and report.pending == "create"
 
 
-def test_files_of_the_create_pass_remain_and_the_trigger_is_cleared_if_the_start_pass_fails() -> None:  # 24
+def test_if_the_start_pass_fails_files_of_the_create_pass_remain_and_the_trigger_is_cleared() -> None:  # 24
     simulation = life(image=Paper(TWO_PASSES), host=INCUS_DEBIAN)
     report = run_step(simulation, parse_step("start"))
     assert report.error is not None and report.pending == ""
@@ -788,7 +788,7 @@ def test_a_device_step_needs_the_name_of_the_device_and_a_key(text):
         ("export=c2", "c2"),
     ],
 )
-def test_a_copy_or_publish_step_names_the_new_instance_before_the_slash(text, made):
+def test_the_part_before_the_slash_is_the_new_name_in_a_copy_or_publish_step(text, made):
     assert parse_step(text).made == made
 
 
@@ -799,7 +799,7 @@ def test_a_copy_or_publish_step_names_the_new_instance_before_the_slash(text, ma
         ("d:root,size=", "root size is unset"), ("d:root=", "root is removed"), ("snapshot=s0", "snapshot"),
     ],
 )  # fmt: skip
-def test_the_note_of_a_setting_says_what_has_changed(step, said):
+def test_the_note_of_a_step_describes_the_change(step, said):
     report = run_step(life("d:root,type=disk", "d:root,size=1GiB"), parse_step(step))
     assert report.note == f"c1: {said}: nothing is rendered; the next start runs create"
 
@@ -833,7 +833,7 @@ def test_a_simulated_start_writes_the_files_of_the_host_with_their_owners_and_mo
     assert remarks == ["/new/a: left empty by incus", "/etc/old: written by incus"]
 
 
-def test_host_errors_include_a_failure_before_the_first_rule_and_each_failed_rule():
+def test_the_errors_of_a_host_contain_a_failure_before_the_first_rule_and_every_failed_rule():
     rules = [Rule(f"/{number}", "a.tpl", ("start",)) for number in range(4)]
     changes = tuple(Change(rule, "start", rule.path, CREATE) for rule in rules)
     results = (("fails", "text", "said"), ("hangs", "never ends", ""), ("written", "text", "said"))

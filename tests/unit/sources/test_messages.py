@@ -44,7 +44,7 @@ def folder(path, **files):
         ("c", {"backup_yaml": BACKUP % ""}, ["using the instance from '{}/backup.yaml'", "backup.yaml describes the instance 'b', but its folder is named 'c': the file or the folder may belong to another instance"]),
     ],
 )  # fmt: skip
-def test_the_notes_about_an_instance_name_the_file_that_describes_it(name, files, notes, tmp_path):
+def test_a_note_says_which_file_of_the_directory_describes_the_instance(name, files, notes, tmp_path):
     path = folder(tmp_path / name, **files)
     found = open_source(path)
     assert list(found.read_instance().notes) == [note.format(path) for note in notes]

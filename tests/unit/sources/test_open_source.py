@@ -103,7 +103,7 @@ def test_a_plan_from_a_backup_shows_the_next_start_of_its_instance(name, instanc
     assert changes(folder) == expected
 
 
-def test_templates_of_a_backup_are_read_after_its_root_filesystem():
+def test_templates_that_follow_the_root_filesystem_in_a_backup_are_read():
     image = open_source(BACKUPS / "pending_copy.tar.gz").image
     assert image.read_templates(["started.tpl"])["started.tpl"].data == b"{{ instance.name }} {{ trigger }}\n"
     assert image.complete
@@ -378,7 +378,7 @@ def test_a_backup_without_metadata_yaml_is_refused_when_it_is_opened(tmp_path):
         ([], False),
     ],
 )  # fmt: skip
-def test_an_archive_that_begins_with_the_backup_directory_or_a_file_in_it_counts_as_a_backup(
+def test_an_archive_counts_as_a_backup_if_its_first_member_is_at_or_below_the_backup_directory(
     names, found, tmp_path
 ):
     with tarfile.open(tmp_path / "b.tar", "w") as tar:

@@ -211,7 +211,7 @@ def test_a_hook_works_if_the_bundle_directory_is_not_writable(package):
 
 
 @pytest.mark.slow
-def test_a_broken_source_file_does_not_affect_hooks_that_do_not_import_it(package):
+def test_a_broken_source_file_affects_only_hooks_that_import_the_file(package):
     source = package / "hooks/runtimes/oci.py"
     source.write_text(source.read_text()[:3000] + "\n(")
     answer = line(package)
@@ -454,7 +454,7 @@ def test_a_recorded_source_stamp_is_used_while_no_source_has_changed(stamp, grow
 @pytest.mark.parametrize(
     ("on_path", "grown", "found"), [(True, 0, True), (False, 0, False), (True, 1, False)]
 )
-def test_a_recorded_c_module_is_used_while_it_is_unchanged_and_on_the_path(
+def test_the_recorded_file_of_a_c_module_is_used_only_if_the_file_is_unchanged_and_on_the_path(
     on_path, grown, found, tmp_path, monkeypatch
 ):
     (tmp_path / "_quick.so").write_bytes(b"code")

@@ -94,7 +94,7 @@ print(yaml.safe_load(yaml.safe_dump({"a": [1]})), issubclass(yaml.reader.ReaderE
     ]  # fmt: skip
 
 
-def test_importing_a_missing_module_lazily_raises_an_error_immediately():
+def test_a_lazy_import_of_a_missing_module_raises_an_error_immediately():
     code = (
         "lazy_imports.NAMES = {'nonsense'}\ntry:\n    import nonsense\nexcept ImportError as e:\n    print(e)"
     )

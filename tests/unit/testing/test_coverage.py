@@ -53,7 +53,7 @@ def missed(tmp_path: Path, template: str, body: str = "{name: a, error: nothing}
             "{% if instance.name %}{% elif instance.type %}b{% endif %}",
             [
                 "x.tpl:1:31: this condition is true in no test",
-                "x.tpl:1:7: this condition, or one of its 'elif', is true in every test",
+                "x.tpl:1:7: in every test, this condition or one of its 'elif' is true",
                 "x.tpl:1:31: no test reads 'instance.type'",
             ],
         ),

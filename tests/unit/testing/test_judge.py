@@ -92,7 +92,7 @@ def test_the_difference_from_an_expected_text_is_shown_as_a_patch():
         (LimitError("too much", hint="h"), {}, False, ("the snapshot can't be read: too much", "h"), {}),
     ],
 )  # fmt: skip
-def test_a_snapshot_is_compared_with_a_file_or_recorded_with_the_update_option(
+def test_snapshots_are_recorded_with_the_update_option_and_compared_without_the_option(
     recorded, found, update, failure, changes
 ):
     def read(name):
@@ -226,14 +226,16 @@ def test_the_error_key_of_a_file_applies_only_to_errors_of_that_file(wanted, err
         ("absent", ["/a"], {}, []),
     ],
 )  # fmt: skip
-def test_a_file_that_is_not_written_is_a_failure_with_its_reason(kind, rules, unknown, failures, monkeypatch):
+def test_the_failure_about_an_expected_file_that_is_not_written_gives_the_reason(
+    kind, rules, unknown, failures, monkeypatch
+):
     monkeypatch.setattr(judge, "did_you_mean", lambda path, known: f"did you mean '{known[-1]}'?")
     of_rules = [SimpleNamespace(path=path) for path in rules]
     assert judged(files=(about(kind),), rules=of_rules, unknown=unknown) == failures
 
 
 @pytest.mark.parametrize(("fixed", "failures"), [(True, 1), (False, 0)])
-def test_an_expectation_of_absence_needs_a_rule_unless_each_build_has_its_own_rules(fixed, failures):
+def test_expecting_an_absent_file_without_a_rule_fails_if_all_builds_have_the_same_rules(fixed, failures):
     result = SimpleNamespace(
         errors={}, error=None, files={}, rules=[SimpleNamespace(path="/zzz")], unknown={}, targets=None
     )
@@ -250,7 +252,7 @@ def written(*names, text="x\n"):
     return SimpleNamespace(errors={}, error=None, files=found, rules=(), unknown={}, targets=None)
 
 
-def test_a_snapshot_of_all_files_lists_each_file_once_and_knows_the_line_of_the_key_snapshot():
+def test_a_snapshot_of_all_files_lists_each_file_once_and_has_the_position_of_the_snapshot_key():
     snapshot = judge.Snapshot()
     case = judge.Judge(None, snapshot, lambda *words: [], lambda: None)
     wanted = expecting(files=(about("snapshot"),))

@@ -106,7 +106,7 @@ def test_an_error_lists_the_mistakes_of_all_test_files(tmp_path):
     assert f"{tmp_path}/b.yaml:1:1: unknown key 'test'" in notes
 
 
-def test_a_mistake_in_an_instance_description_is_reported_at_its_position_in_that_file(tmp_path):
+def test_a_mistake_in_an_instance_description_is_reported_at_its_position_in_the_description(tmp_path):
     with pytest.raises(InputError) as caught:
         read(tmp_path, test("instance: files/web.yaml\nsnapshot: true"), web="name: web\nephemeral: maybe\n")
     assert str(caught.value).startswith(f"{tmp_path}/files/web.yaml:2:12: ")
@@ -189,13 +189,13 @@ def test_cases_with_equal_labels_get_numbers(tmp_path):
     ]
 
 
-def test_the_value_all_of_the_host_key_selects_every_daemon_release(tmp_path):
+def test_all_as_the_value_of_the_host_key_selects_every_daemon_release(tmp_path):
     cases = read(tmp_path, test("matrix: {host: all}\nsnapshot: true"))
     assert "incus" in {case.host.name for case in cases}
     assert "none" not in {case.host.name for case in cases}
 
 
-def test_a_case_whose_snapshot_would_have_the_name_of_another_test_gets_a_number(tmp_path):
+def test_a_case_gets_a_number_if_its_snapshot_would_have_the_name_of_another_snapshot(tmp_path):
     tests = "tests:\n- {name: a host=lxd, snapshot: true}\n"
     tests += "- {name: a, snapshot: true, matrix: {host: [incus, lxd]}}\n"
     names = [os.path.basename(case.snapshot) for case in read(tmp_path, tests)]
@@ -380,7 +380,7 @@ def test_the_keys_of_a_test_with_steps_apply_to_each_of_its_steps(tmp_path):
     assert case.has_snapshot
 
 
-def test_an_instance_in_a_test_has_its_own_fields_and_the_defaults_of_a_container(tmp_path):
+def test_an_instance_in_a_test_gets_the_container_defaults_for_fields_that_the_test_omits(tmp_path):
     plain, full = read(
         tmp_path,
         "tests:\n- {name: a, snapshot: true}\n- name: b\n  snapshot: true\n"
@@ -401,7 +401,7 @@ def test_an_instance_in_a_test_has_its_own_fields_and_the_defaults_of_a_containe
     assert (plain.title, full.label, plain.file) == ("a", "", f"{tmp_path}/a.yaml")
 
 
-def test_the_rootfs_key_of_a_test_is_a_keyword_or_extends_the_default_files(tmp_path):
+def test_the_rootfs_key_of_a_test_is_a_keyword_or_a_mapping_that_extends_the_default_files(tmp_path):
     word, files = read(
         tmp_path,
         "defaults: {rootfs: {/etc/a: one, /etc/b: two}}\ntests:\n- {name: a, rootfs: none, snapshot: true}\n"

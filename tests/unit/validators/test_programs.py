@@ -74,7 +74,7 @@ def test_the_ifquery_validator_does_not_report_an_interface_that_another_file_ca
 
 
 @pytest.mark.parametrize("id", PROGRAMS)
-def test_a_validator_whose_program_is_not_installed_says_so(id, monkeypatch):
+def test_a_validator_reports_that_its_program_is_not_installed(id, monkeypatch):
     monkeypatch.setattr("templater.sandbox.validator_process.find", lambda names: None)
     with pytest.raises(Missing):
         all_validators()[id].run("name", b"", False, 2)

@@ -322,7 +322,8 @@ def test_one_note_for_all_validators_says_that_the_machine_cannot_confine_progra
     assert validators.mistakes("bash", "script", "b", "/b") == []
     assert validators.mistakes("sh", "script", "c", "/c") == []
     assert validators.notes == [
-        "this machine cannot confine programs: no namespaces (--run-validators runs them with limits only)",
+        "this machine cannot confine programs: no namespaces"
+        " (with --run-validators, templater runs validators without a sandbox)",
         "validator did not run: sh (for shell scripts)",
         "validator did not run: bash (for bash scripts)",
     ]
@@ -373,7 +374,7 @@ def test_a_program_that_cannot_be_confined_runs_only_on_request(monkeypatch, any
     assert Runner(anyway=anyway).ask("sh", "script", b"a") == answer
 
 
-def test_each_kind_of_systemd_message_gets_its_level_or_is_ignored():
+def test_each_kind_of_systemd_message_is_reported_with_its_level_or_ignored():
     lines = [
         "/x/a.service:2: Unknown key 'Foo' in section [Service], ignoring.",
         "a.service:3: Invalid section header '[Unit'",

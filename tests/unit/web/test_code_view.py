@@ -113,7 +113,7 @@ def test_a_long_file_has_a_group_for_each_two_hundred_lines(count):
     assert found.count('class="chunk"') == (0 if count <= 200 else -(-count // 200))
 
 
-def test_a_line_with_a_finding_has_an_id_and_the_finding_below():
+def test_a_line_with_a_finding_has_an_id_and_is_followed_by_the_finding():
     finding = {"check": "c", "severity": "error", "message": "<m>", "hint": "h"}
     source = Source("a.tpl", "x\ny\n")
     plain, marked, below = map(str, source_lines(source, {2: [finding]}, "p"))

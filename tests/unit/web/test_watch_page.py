@@ -157,7 +157,7 @@ SIDES = [("incus", "create", "before"), ("incus", "create", "after"), ("incus", 
         (SIDES, [1], "after on create"),
     ],
 )
-def test_the_runs_with_a_result_are_named_by_host_or_side_and_triggers(columns, numbers, words):
+def test_runs_are_described_by_their_hosts_or_sides_and_their_triggers(columns, numbers, words):
     made = [
         SimpleNamespace(host=host, passes=tuple(passes.split(" then ")), side="".join(side))
         for host, passes, *side in columns

@@ -17,7 +17,7 @@ def test_the_stored_old_contents_of_mounted_files_have_a_total_size_limit():
     assert caught.value.hint == "truncate the file, or omit --cross-mounts or --in-place"
 
 
-def test_the_replaced_files_have_a_total_size_limit():
+def test_the_files_that_one_run_replaces_have_a_total_size_limit():
     session, change = SimpleNamespace(replaced=0), SimpleNamespace(real="/etc/a")
     TargetDirectories.count_replaced(session, MAX_REPLACED, change)
     with pytest.raises(LimitError) as caught:

@@ -187,7 +187,7 @@ def test_a_plan_with_a_failed_rule_writes_nothing(rootfs, top):
     before = snapshot(top, times=True)
     with pytest.raises(RefusedError, match=r"^'/etc/fifo' is a fifo, not a regular file$") as caught:
         apply(a_plan({"/etc/new": "x", "/etc/fifo": "y"}, rootfs), rootfs)
-    assert caught.value.hint == "LXD and Incus may write into such a file, or hang"
+    assert caught.value.hint == "LXD and Incus may write into this file, or hang"
     assert snapshot(top, times=True) == before
 
 
@@ -512,10 +512,10 @@ def test_apply_refuses_a_mount_point_by_default(rootfs, top, mounts):
     assert rootfs.entry("/etc/hosts").is_mount
     with pytest.raises(RefusedError, match=r"^'/etc/hosts': '/etc/hosts' is a mount point$") as caught:
         apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
-    assert caught.value.hint == "templater does not enter mount points unless crossing mounts is allowed"
+    assert caught.value.hint == "templater enters a mount point only if crossing mounts is allowed"
     with pytest.raises(RefusedError, match=r"^'/etc/hosts': '/etc/hosts' is a mount point$") as caught:
         apply(a_plan({"/etc/hosts": "new"}, rootfs, in_place=True), rootfs)
-    assert caught.value.hint == "templater does not enter mount points unless crossing mounts is allowed"
+    assert caught.value.hint == "templater enters a mount point only if crossing mounts is allowed"
     assert (top / "etc/keep").read_text() == "same"
 
 
@@ -1099,7 +1099,7 @@ def test_a_rollback_keeps_a_new_directory_that_another_process_has_filled(rootfs
     assert len(os.listdir(top / "srv")) == 300
 
 
-def test_apply_replaces_no_directory_that_appears_while_apply_creates_the_same_directory(
+def test_apply_refuses_to_replace_a_directory_that_another_process_creates_at_the_same_time(
     rootfs, top, monkeypatch
 ):
     """overlayfs reads all names of a directory before it refuses to replace the directory."""

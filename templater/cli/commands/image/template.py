@@ -182,8 +182,8 @@ def create(
 @command.command(
     help="""Change a template's text, or its rules.
 
-Options such as --when change the template's rules, but not the text. Without them, the new text comes
-from --from FILE, from standard input, or from an editor.
+Options such as --when change the template's rules, but not the text. Without these options, the new text
+comes from --from FILE, from standard input, or from an editor.
 """
 )
 @options.source_argument

@@ -4,7 +4,7 @@ import click
 
 from ... import completers, output
 
-HELP = """Name an image server, for SRC arguments such as NAME:ALIAS.
+HELP = """Add a name for an image server, for SRC such as NAME:ALIAS.
 
 The name and the URL are written into ~/.config/templater/remotes.yaml, which only you can read, because a URL
 can contain a password.

@@ -15,10 +15,10 @@ from ...progress import progress
 
 HELP = """Fetch newer versions of images.
 
-The images must have been imported with --auto-update. Without IMAGE, the command refreshes all such images.
-Aliases and flags move to the newer version, and the command removes the old version. If an image can't be
-refreshed, the command reports the image and continues; the exit code is then 2. If you already imported the
-newer version from another source, the refresh of this image fails.
+The images must have been imported with --auto-update. Without IMAGE, the command refreshes every image that
+was imported with this option. Aliases and flags move to the newer version, and the command removes the old
+version. If an image can't be refreshed, the command reports the image and continues; the exit code is then 2.
+If you already imported the newer version from another source, the refresh of this image fails.
 """
 
 

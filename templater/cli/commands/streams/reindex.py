@@ -29,7 +29,7 @@ _LATE = "no table: earlier images used all of the processor time; --limit time=5
 HELP = """Republish another server's images.
 
 Incus can't list a stream that is made for LXD, such as Ubuntu's, and LXD can't list a stream for Incus. This
-command writes the stream at URL into TREE, so that both can read it. Files and hashes stay the same.
+command writes the stream at URL into TREE, so that Incus and LXD can read it. Files and hashes stay the same.
 Aliases become OS/ALIAS. Run the command again to update the tree.
 
 With --redirect, the files stay at the origin, and redirect rules for nginx, for Caddy and as JSON are written

@@ -59,7 +59,7 @@ def test_urlize_filters_take_linear_time_for_long_texts(text):
     assert process_time() - start < 2
 
 
-def test_an_at_sign_at_the_start_of_a_text_does_not_prevent_the_link_of_a_later_mail_address():
+def test_a_mail_address_becomes_a_link_even_if_the_text_begins_with_an_at_sign():
     assert urlize("@a x@b.com", None) == '@a <a href="mailto:x@b.com">x@b.com</a>'
 
 

@@ -246,7 +246,7 @@ def test_a_formatting_width_beyond_the_limit_is_refused(form):
         ("%[1]d" * 33, 1, [1056]),
     ],
 )
-def test_the_work_of_a_directive_is_counted_before_it_is_done(form, operand, units):
+def test_the_work_of_a_formatting_directive_is_counted_before_the_directive_is_executed(form, operand, units):
     """Each unit is one character. Directives count small amounts of work together."""
     counted = []
     sprintf(form, operand, counted.append)
