@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.plan import FAILED
 from ..model.source import printable
+from .columns import WIDEST
 from .plan_text import Heading, heading, unchanged
 
 if TYPE_CHECKING:
@@ -24,17 +25,24 @@ class Leaf(NamedTuple):
     heading: Heading | None = None
 
 
+class File(NamedTuple):
+    """A file with the names of its path."""
+
+    parts: tuple[str, ...]
+    heading: Heading
+
+
 def tree(plan: Plan) -> Iterator[Leaf]:
     """Yield the lines of the tree. A directory and its only entry share one line."""
     files = last_headings(plan)
     for root in dict.fromkeys("/" if path.startswith("/") else CONFIG_DRIVE for path in files):
-        inside = {
-            tuple(part for part in path.split("/") if part): found
+        inside = [
+            File(tuple(part for part in path.split("/") if part), found)
             for path, found in files.items()
             if path.startswith("/") == (root == "/")
-        }
+        ]
         yield Leaf("", root)
-        yield from _below(inside, "")
+        yield from _below(inside)
 
 
 def last_headings(plan: Plan) -> dict[str, Heading]:
@@ -52,25 +60,43 @@ def last_headings(plan: Plan) -> dict[str, Heading]:
     return {path: heading(change) for path, change in found.items()}
 
 
-def _below(files: dict[tuple[str, ...], Heading], guides: str) -> Iterator[Leaf]:
-    names = list(dict.fromkeys(path[:1] for path in files))
-    for number, name in enumerate(names):
-        last = number == len(names) - 1
-        inside = {path[1:]: found for path, found in files.items() if path[:1] == name}
-        shown = "/".join(name)
-        while () not in inside and len({path[0] for path in inside}) == 1:
-            (only,) = {path[0] for path in inside}
-            inside = {path[1:]: found for path, found in inside.items()}
-            shown += f"/{only}"
-        found = inside.pop((), None)
-        directory = "/" if found is None else ""
-        yield Leaf(f"{guides}{'└── ' if last else '├── '}", printable(shown + directory), found)
-        yield from _below(inside, guides + ("    " if last else "│   "))
+def _below(files: Iterable[File]) -> Iterator[Leaf]:
+    """Yield the lines of a directory. Each file is read only once for each of its parents."""
+    waiting: list[tuple[list[File], int, str, bool]] = []
+
+    def add(directory: Collection[list[File]], depth: int, guides: str) -> None:
+        """Add the entries of a directory. The last entry of ``waiting`` is the next line."""
+        entries = [
+            (files, depth, guides, number == len(directory)) for number, files in enumerate(directory, 1)
+        ]
+        waiting.extend(reversed(entries))
+
+    add(_entries(files, 0), 0, "")
+    while waiting:
+        inside, start, guides, last = waiting.pop()
+        depth = start + 1
+        entries = _entries(inside, depth)
+        while len(entries) == 1 and all(len(files) == len(inside) for files in entries):
+            depth += 1
+            entries = _entries(inside, depth)
+        found = [file.heading for file in inside if len(file.parts) <= depth]
+        shown = "/".join(inside[0].parts[start:depth]) + ("" if found else "/")
+        yield Leaf(f"{guides}{'└── ' if last else '├── '}", printable(shown), found[-1] if found else None)
+        add(entries, depth, guides + ("    " if last else "│   "))
+
+
+def _entries(files: Iterable[File], depth: int) -> Collection[list[File]]:
+    """Group the files of a directory by their names in it. ``depth`` is the depth of the directory."""
+    entries: dict[str, list[File]] = {}
+    for file in files:
+        if depth < max(len(file.parts), 1):
+            entries.setdefault("".join(file.parts[depth : depth + 1]), []).append(file)
+    return entries.values()
 
 
 def tree_text(leaves: Sequence[Leaf]) -> str:
     """Return the tree as plain text with aligned columns."""
-    width = max((len(leaf.guides + leaf.name) for leaf in leaves), default=0)
+    width = min(max((len(leaf.guides) + len(leaf.name) for leaf in leaves), default=0), WIDEST)
     lines = []
     for leaf in leaves:
         facts = (

@@ -7,6 +7,7 @@ from templater.checks.unknown_names_by_template import mistakes
 from templater.model.hosts import INCUS
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
+from templater.model.plan import WRITE, Change, Plan
 from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.pongo2.trace_recorder import VALUE, Piece, Site
@@ -15,6 +16,7 @@ from templater.rendering.origins import Layers, Origin, Origins
 from templater.rendering.render import render
 from templater.rendering.unknown_names import called_with, parsed_reads, unknown_names
 from templater.reporting.explanation import line_rows
+from templater.reporting.file_tree import tree, tree_text
 from templater.web.redaction import Redaction
 from tests.checks.authoring.authoring_builders import file, image
 from tests.laws.growth import Subject, check
@@ -145,3 +147,44 @@ def test_the_time_to_search_secret_lines_in_texts_of_an_image_grows_in_proportio
         return lambda: Redaction([instance], public)
 
     check(redactions, start=2000, largest=32_000)
+
+
+def many_files(n):
+    return [f"/etc/{number}" for number in range(n)]
+
+
+def deep_files(n):
+    """Return n files with about 50 · n names in their paths, each in a directory of the next file."""
+    return ["/" + "a/" * (number % 100) + f"{number // 100}" for number in range(n)]
+
+
+def deeper_files(n):
+    return [f"/{number}/{'a/' * 100}f" for number in range(n)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("paths", [many_files, deep_files, deeper_files])
+def test_the_time_to_show_files_as_a_tree_grows_in_proportion_to_their_paths(paths):
+    def trees(n):
+        changes = (Change(Rule(path, "t", ("create",)), "create", path, WRITE) for path in paths(n))
+        plan = Plan(Metadata(), Instance("c1"), INCUS, ("create",), tuple(changes))
+        return lambda: tree_text(list(tree(plan)))
+
+    check(trees, largest=8000)
+
+
+def test_files_in_a_thousand_nested_directories_are_shown_as_a_tree():
+    paths = [f"/{'a/' * number}f" for number in range(1000)]
+    changes = (Change(Rule(path, "t", ("create",)), "create", path, WRITE) for path in paths)
+    leaves = list(tree(Plan(Metadata(), Instance("c1"), INCUS, ("create",), tuple(changes))))
+    assert [leaf.name for leaf in leaves[:5]] == ["/", "f", "a/", "f", "a/"]
+    assert (len(leaves), leaves[-1].name) == (1999, "a/f")
+
+
+def test_a_tree_with_one_very_long_path_is_not_padded_to_the_width_of_this_path():
+    changes = (Change(Rule(path, "t"), "create", path, WRITE) for path in ("/b", "/" + "a" * 1000))
+    lines = tree_text(
+        list(tree(Plan(Metadata(), Instance("c1"), INCUS, ("create",), tuple(changes))))
+    ).splitlines()
+    assert [len(line.partition("  ")[0]) for line in lines[1:]] == [5, 1004]
+    assert lines[1].index("write") == 102

@@ -285,13 +285,14 @@ def styled_tree(leaves: Sequence[Leaf]) -> Iterator[Text]:
     from rich.cells import cell_len
     from rich.text import Text
 
+    from ...reporting.columns import WIDEST
     from ..styled import ACTIONS
 
-    width = max((cell_len(leaf.guides + leaf.name) for leaf in leaves), default=0)
+    width = min(max((cell_len(leaf.guides + leaf.name) for leaf in leaves), default=0), WIDEST)
     for leaf in leaves:
         line = Text().append(leaf.guides, "dim").append(leaf.name, "bold" if leaf.heading else "")
         if leaf.heading is not None:
-            line.append(" " * (width - line.cell_len + 2))
+            line.append(" " * max(width - line.cell_len + 2, 2))
             line.append(f"{leaf.heading.action:6}", ACTIONS.get(leaf.heading.action, "dim"))
             line.append(f"  {leaf.heading.owner} {leaf.heading.mode}".rstrip(), "dim")
         yield line
