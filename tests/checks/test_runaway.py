@@ -32,6 +32,31 @@ def test_attack_40_41_42_a_template_that_never_ends_gives_one_finding(text):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["high"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{% set n = instance.name|length %}{% set w = (n - 2) * (63 - n) * 99999999 %}{{ "x"|ljust:w }}',
+        '{% set n = devices|length %}{% set w = (n - 2) * n * 99999999 %}{{ "x"|center:w }}',
+        '{% set w = config_get("security.nesting", "")|yesno:"9999999999,1,1"|integer %}{{ "x"|rjust:w }}',
+        '{% set w = config_get("user.a", "")|length * 99999999 %}{% filter ljust:w %}{% endfilter %}',
+        '{% macro m() %}{% now "2006" %}{% endmacro %}{% set w = (m()|integer - 2006) * 0 %}{{ 1|floatformat:w }}',
+        '{% set w = "0000000000000000000000000000000000000000000"|random|integer %}{{ "x"|ljust:w|ljust:w }}',
+        '{{ "x"|ljust:config.n }}',
+    ],
+)
+def test_a_text_whose_size_is_computed_gives_one_finding_of_medium_severity(text):
+    """The instance, the time or chance can choose a size that no render of the check tries."""
+    assert observed(CHECK, an_image(RULE, {"t": text}))[0][-1].startswith("the size of a text is computed")
+    assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ 'x'|ljust:20|center:'9'|rjust }}{{ 1|floatformat }}{{ 1|floatformat:2 }}", "ljust:n"]
+)
+def test_a_text_whose_size_is_constant_gives_no_finding(text):
+    assert severities(CHECK, an_image(RULE, {"t": text})) == []
+
+
 WIDER = '{{ "x"|ljust:9999999999 }}'
 GROWING = "{% set s = s|add:s %}" * 40
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from ...model.errors import LimitError, TemplateError, TemplaterError
@@ -37,6 +38,8 @@ MOST_RUNS = 3_000_000
 _MANY = MOST_RUNS + 1
 #: filters whose argument is the size of the result
 _WIDENING = ("center", "ljust", "rjust")
+#: filters whose argument chooses the size of the result
+_SIZED = (*_WIDENING, "floatformat")
 
 #: the longest name that the daemons allow
 _NAME = "a-long-name-of-an-instance-".ljust(63, "x")
@@ -85,7 +88,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     condition can prevent a loop from running. So the check also renders each template with every branch of
     its conditions, one after the other, and with at least one round of each loop. Even then, an error can
     prevent a loop from running. So the check also estimates how often nested loops and macros run, and
-    reports macros that call themselves.
+    reports macros that call themselves. A value that is computed from the instance's name or the time can
+    also choose the size of a text, so the check reports each filter with a computed size.
 
     The check reports each panic of these renders. It also reports parts of templates that panic only for
     some values, such as a division. A template that panics ends the daemon if the image is for a virtual
@@ -161,7 +165,7 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
                     yield Observation(error.message, at, error.hint)
     names = used - reported
     for source in image.sources(sorted(names - panicking)):
-        yield from _possible_panics(source)
+        yield from _dangers(source)
     for source in image.sources(sorted(names)):
         if b"for" not in source.data and b"macro" not in source.data:
             continue
@@ -184,8 +188,8 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
             yield Observation(message, loops.endless.token.span, severity="medium")
 
 
-def _possible_panics(source: Source) -> Iterator[Observation]:
-    """Find the first part of a template that panics for some values.
+def _dangers(source: Source) -> Iterator[Observation]:
+    """Find the first part of a template that panics for some values, and the first text of a computed size.
 
     If the rendered instances have other values, no render finds such a part.
     """
@@ -197,20 +201,26 @@ def _possible_panics(source: Source) -> Iterator[Observation]:
     except TemplaterError:
         return
     is_forloop_bound = "forloop" in compilation.bound
-    for node in found:
-        danger = _danger(node)
-        if danger is not None:
-            message, token = danger
+    for kind in (partial(_panic, is_forloop_bound), _computed_size):
+        for message, token in filter(None, map(kind, found)):
             yield Observation(message, token.span, severity="medium")
-            return
-        if is_forloop_bound and isinstance(node, tree.For):
-            message = "the template sets 'forloop', so a loop can make a daemon panic"
-            yield Observation(message, node.expression.token.span, severity="medium")
-            return
+            break
 
 
-def _danger(node: object) -> tuple[str, Token] | None:
-    """Return a message about an operation, filter or call that panics for some values, and its token."""
+def _computed_size(node: object) -> tuple[str, Token] | None:
+    """Return a message about a filter whose argument is a size that the template computes, and its token."""
+    if not isinstance(node, tree.FilterUse) or node.name not in _SIZED or node.argument is None:
+        return None
+    if isinstance(_plain(node.argument), tree.Literal):
+        return None
+    return "the size of a text is computed: a very large text makes the host kill the daemon", node.token
+
+
+def _panic(is_forloop_bound: bool, node: object) -> tuple[str, Token] | None:
+    """Return a message about an operation, filter or call that panics for some values, and its token.
+
+    ``is_forloop_bound`` is true if the template gives the name ``forloop`` another value.
+    """
     if isinstance(node, tree.Operation) and len(node.operands) == 2:
         left, right = map(_plain, node.operands)
         if node.operator in ("/", "%") and _may_be_zero(right):
@@ -224,6 +234,8 @@ def _danger(node: object) -> tuple[str, Token] | None:
             return f"the filter '{node.name}' can make a daemon panic", node.token
     elif isinstance(node, tree.Part) and node.key == "Less" and node.arguments:
         return "the template can compare missing devices, which makes daemons panic", node.token
+    elif is_forloop_bound and isinstance(node, tree.For):
+        return "the template sets 'forloop', so a loop can make a daemon panic", node.expression.token
     return None
 
 
