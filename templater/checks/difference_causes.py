@@ -50,7 +50,7 @@ class DifferenceCauses:
             causes.append(whole if found is None else self._quoted(found))
         outcome = plan.outcome(change)
         if outcome is not None and outcome.text:
-            spans = {rule.path: rule.spans for rule in plan.metadata.rules}.get(change.rule.path, {})
+            spans = change.rule.spans
             causes += [
                 f"{name}: {self._quoted(spans[name])}" for name in ("uid", "gid", "mode") if name in spans
             ]

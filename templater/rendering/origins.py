@@ -86,6 +86,9 @@ class Layers:
         self.device_options = device_options
         self.config = made.expanded_config()
         self.devices = made.expanded_devices()
+        #: the last profile that sets each key and each device, because an instance can have many profiles
+        self.holders = {key: profile for profile in made.profiles for key in profile.config}
+        self.device_holders = {name: profile for profile in made.profiles for name in profile.devices}
 
     def origin(self, name: Name, rule: Rule) -> Origin:
         """Return the origin of a value that a template of ``rule`` reads."""
@@ -111,7 +114,7 @@ class Layers:
         if key not in self.config:
             return Origin(key, "undefined")
         if key not in self.made.config:
-            return Origin(key, *of_profile(self.holder(key), self.made.expanded))
+            return Origin(key, *of_profile(self.holders[key], self.made.expanded))
         prefix, _, name = key.partition(".")
         if prefix == "image":
             recorded = key in self.given.config and self.made.config[key] == self.given.config[key]
@@ -126,9 +129,6 @@ class Layers:
         expanded = self.made.expanded
         return Origin(key, *of_local(key, expanded, None if expanded is None else expanded.config))
 
-    def holder(self, key: str) -> Profile:
-        return next(profile for profile in reversed(self.made.profiles) if key in profile.config)
-
     def of_device(self, keys: list[str]) -> Origin:
         name = ".".join(["devices", *keys])
         if not keys:
@@ -139,8 +139,7 @@ class Layers:
         if keys[0] in self.device_options:
             return Origin(name, "local", "-d")
         if keys[0] not in self.made.devices:
-            holder = next(profile for profile in reversed(self.made.profiles) if keys[0] in profile.devices)
-            return Origin(name, *of_profile(holder, self.made.expanded))
+            return Origin(name, *of_profile(self.device_holders[keys[0]], self.made.expanded))
         expanded = self.made.expanded
         return Origin(name, *of_local(keys[0], expanded, None if expanded is None else expanded.devices))
 

@@ -2,12 +2,13 @@
 
 import pytest
 
+from templater.checks.difference_causes import DifferenceCauses
 from templater.checks.run_checks import audit
 from templater.checks.unknown_names_by_template import mistakes
 from templater.model.hosts import INCUS
-from templater.model.instance import Instance
+from templater.model.instance import Instance, Profile
 from templater.model.metadata import Metadata, Rule
-from templater.model.plan import WRITE, Change, Plan
+from templater.model.plan import WRITE, Change, Outcome, Plan, Prediction
 from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.pongo2.trace_recorder import VALUE, Piece, Site
@@ -188,3 +189,41 @@ def test_a_tree_with_one_very_long_path_is_not_padded_to_the_width_of_this_path(
     ).splitlines()
     assert [len(line.partition("  ")[0]) for line in lines[1:]] == [5, 1004]
     assert lines[1].index("write") == 102
+
+
+def test_the_time_to_find_the_profiles_of_keys_grows_in_proportion_to_the_profiles():
+    def origins(n):
+        profiles = tuple(
+            Profile(f"p{number}", {f"user.{number}": "x"}, {f"d{number}": {"type": "nic"}})
+            for number in range(n)
+        )
+        instance, rule = Instance("c1", profiles=profiles), Rule("/a", "t")
+        names = [
+            name for number in range(n) for name in (("config", f"user.{number}"), ("devices", f"d{number}"))
+        ]
+
+        def find():
+            layers = Layers(instance, instance, Metadata())
+            return [layers.origin(name, rule).detail for name in names]
+
+        return find
+
+    check(origins, start=250, largest=8000)
+
+
+def test_the_time_to_find_the_fields_of_rules_grows_in_proportion_to_the_rules():
+    def fields(n):
+        changes = [Change(Rule(f"/{number}", "t"), "create", f"/{number}", WRITE) for number in range(n)]
+        metadata = Metadata(rules=tuple(change.rule for change in changes))
+        outcomes = {change: Outcome("written", "uid is ignored") for change in changes}
+        prediction = Prediction(outcomes, "")
+        plan = Plan(metadata, Instance("c1"), INCUS, ("create",), tuple(changes), prediction=prediction)
+        made = file("/etc/a", "x")
+
+        def find():
+            causes = DifferenceCauses(made, RenderOptions(INCUS))
+            return [causes.construct(plan, change, None, None) for change in changes]
+
+        return find
+
+    check(fields, start=250, largest=8000)
