@@ -105,10 +105,10 @@ def span_in_scalar(scalar: Scalar, start: int, end: int, known: dict[int, BlockL
     Return the whole scalar's span if text and source differ, for example by escapes or folded lines.
     ``known`` caches the lines of each scalar by the scalar's ``id()``.
     """
-    raw = scalar.source.text[scalar.start : scalar.end]
-    if raw[:1] == "|":
+    whole = scalar.source.text
+    if whole.startswith("|", scalar.start, scalar.end):
         if id(scalar) not in known:
-            known[id(scalar)] = BlockLines(scalar.text, raw)
+            known[id(scalar)] = BlockLines(scalar.text, whole[scalar.start : scalar.end])
         lines = known[id(scalar)]
         line = bisect_right(lines.starts, start) - 1
         column = start - lines.starts[line]
@@ -117,8 +117,7 @@ def span_in_scalar(scalar: Scalar, start: int, end: int, known: dict[int, BlockL
             first = scalar.start + lines.raw_starts[line + 1] + indent + column
             length = min(end - start, max(1, len(lines.text[line]) - column))
             return scalar.source.span(first, first + length)
-    elif (position := raw.find(scalar.text)) >= 0:
-        first = scalar.start + position
+    elif (first := whole.find(scalar.text, scalar.start, scalar.end)) >= 0:
         return scalar.source.span(first + start, first + max(start + 1, min(end, len(scalar.text))))
     return scalar.span
 
