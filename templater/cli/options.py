@@ -294,7 +294,10 @@ def host_options(*, default: str = "incus", every: bool = False) -> Callable[[Co
 
 
 def trigger_option(*, required: bool = False) -> Callable[[Command], Command]:
-    """Add ``-t``, which takes the passes in order. The option accepts commas, and can be repeated."""
+    """Add the option ``-t``: the triggers to simulate, in this order.
+
+    One option can name several triggers with commas between them. The option can also be repeated.
+    """
     choose = (
         "" if required else " `next` is for the instance's next start, `all` for each trigger separately."
         "  [default: the pending trigger or create, then start]"

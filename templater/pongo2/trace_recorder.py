@@ -80,9 +80,10 @@ class TooManyPiecesError(Exception):
 
 
 class Frame:
-    """The reads of an expression that is being evaluated, and the computed keys of its path.
+    """The state of one expression while it is evaluated.
 
-    ``sizes`` has the lengths of the trace's lists at the beginning of the evaluation.
+    ``reads`` has the variables that were read so far. ``keys`` has the computed keys in the expression, such
+    as the value of ``x`` in ``a[x]``. ``sizes`` has the lengths of the trace's lists at the evaluation's begin.
     """
 
     __slots__ = ("default_used", "keys", "reads", "sizes")

@@ -116,7 +116,7 @@ def render_data(
 def is_due(rule: "Rule", trigger: str) -> bool:
     """Return whether a rule runs on a trigger.
 
-    A null entry runs on every trigger, because it makes the daemons panic.
+    A null entry counts as a rule for every trigger, because the daemons panic on it at each trigger.
     """
     return rule.null or trigger in rule.when
 

@@ -350,11 +350,11 @@ def is_replaceable(folder: int) -> bool:
 
 
 def _is_foreign(uid: int, *, in_shared: bool) -> bool:
-    """Return whether a user is not root, not this process's user and not the user namespace's owner.
+    """Return whether a uid belongs to a user other than root, this process's user and the namespace's owner.
 
-    In a user namespace, the uid of ``/`` stands for root and for all other users outside of the namespace. By
-    default, this uid counts as root. With ``in_shared``, it counts as another user, because all users can
-    make names in a directory such as ``/tmp``.
+    In a user namespace, all users outside of the namespace, including the host's root, have the same uid: the
+    owner of ``/``. By default, this function treats that uid as root. With ``in_shared``, it treats that uid
+    as another user, because all users can create files in a directory such as ``/tmp``.
     """
     if uid in (0, os.geteuid()) or (not in_shared and uid == os.stat("/").st_uid):
         return False

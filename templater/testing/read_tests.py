@@ -219,7 +219,7 @@ class _FolderReader:
         """
         self.nodes += values
         if self.nodes > MAX_NODES:
-            raise LimitError(f"the keys of all cases together have more than {MAX_NODES} values", test.span)
+            raise LimitError(f"the test cases set more than {MAX_NODES} values in total", test.span)
 
     def options(self, nodes: list[Node]) -> tuple[str, ...]:
         found = tuple(f"{name}={value}" for name, value in texts_of(nodes).items())

@@ -295,7 +295,7 @@ def test_a_computed_key_name_is_found_even_if_the_template_uses_a_macro_or_a_lis
         "{% set k = 'user.pass' %}{% set k = k|add:'word' %}{% for n, d in devices %}{{ d[k] }}{% endfor %}",
     ],
 )
-def test_attack_50_a_key_that_several_tags_join_is_shown_without_an_option(text):
+def test_attack_50_audits_show_a_key_that_is_built_from_several_tags_by_default(text):
     assert [severity for severity, *_ in found("", text)] == ["low"]
 
 

@@ -522,7 +522,7 @@ def test_a_template_that_is_not_a_file_makes_the_start_fail_with_the_error_of_th
         ("incus", True, "/etc/new/", {}, ("fails", "open /etc/new/: is a directory")),
     ],
 )  # fmt: skip
-def test_an_unusual_target_has_the_result_and_the_error_of_the_host(
+def test_the_prediction_for_an_unusual_target_matches_the_result_and_error_of_the_host(
     host: str, vm: bool, path: str, tree: "dict[str, Entry | bytes]", outcome: tuple[str, str]
 ) -> None:
     files = {"a.tpl": TemplateFile(Entry(FILE), b"x")}
