@@ -83,7 +83,7 @@ class Frame:
     """The state of one expression while it is evaluated.
 
     ``reads`` has the variables that were read so far. ``keys`` has the computed keys in the expression, such
-    as the value of ``x`` in ``a[x]``. ``sizes`` has the lengths of the trace's lists at the evaluation's begin.
+    as the value of ``x`` in ``a[x]``. ``sizes`` has the lengths of the trace's lists before the evaluation.
     """
 
     __slots__ = ("default_used", "keys", "reads", "sizes")
