@@ -181,9 +181,12 @@ def member(getter: "Callable[[Any, Any], Any]", v: "Any", key: "Any") -> "Any":
     return found
 
 
-def nil_call(is_set: bool, path: str) -> None:
-    """Raise Failure for a call of a variable that holds nil. A call of an unset variable does not fail."""
-    if is_set:
+def nil_call(state: int, path: str) -> None:
+    """Raise Failure for a call of a variable that a tag such as ``set`` has set to nil.
+
+    A call of an unset variable, or of an argument of a macro, does not fail. For ``state`` see `loop`.
+    """
+    if state == 1:
         raise Failure(f"'{path}' is not a function (it is invalid)")
 
 

@@ -162,12 +162,9 @@ class StatementWriter(ExpressionWriter):
         if self.module.forloop:
             self.names["forloop"] = None
             self.writeline(f"c{number} = [-1]")
-            is_called = "forloop" in self.module.called
-            state = f'{outer}[" set forloop"]' if is_called else "0"
+            state = f'{outer}[" set forloop"]' if "forloop" in self.module.called else "0"
             parent = f'{outer}["forloop"], n_forloop, {state}'
             self.operation_line(f'{scope}["forloop"] = f{number} = ', "loop", place, f"c{number}, {parent}")
-            if is_called:
-                self.writeline(f'{scope}[" set forloop"] = 0')
         self.writeline(f"w{number} = ")
         self.visit(node.iter, frame)
         self.operation_line(f"{items}, j{number} = ", "iterate", place, f"w{number}, {backward}, {ordered}")
