@@ -101,9 +101,9 @@ def apply_recorded(
         if record is None:
             return {}, apply(plan, rootfs)
         kept: Mapping[str, str] = {}
-        record.settle(rootfs)
         if keep_modified:
             record.require_readable()
+            record.settle(rootfs)
             kept = changed_by_hand(plan, record, rootfs)
             plan = without(plan, kept)
         elif record.problem is not None:

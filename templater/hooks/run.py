@@ -460,11 +460,11 @@ def _write_files(
         start_processor_timer(planned_run.job.left() - len(plan.changes) * COMMIT_SECONDS)
         if request.pending_in_config and "create" in answer.triggers:
             record.forget()  # it is the record of an earlier instance with the same name
-        record.settle(rootfs)
         if request.keep_modified:
             from ..instances.changed_by_hand import changed_by_hand, without
 
             record.require_readable()
+            record.settle(rootfs)
             kept = changed_by_hand(plan, record, rootfs)
             plan = without(plan, kept)
         elif record.problem is not None:

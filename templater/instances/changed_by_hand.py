@@ -128,7 +128,7 @@ def changed_by_hand(plan: Plan, record: Record, rootfs: RootfsView) -> dict[str,
             size = size_of(rootfs, change.real)
             is_large = size > len(change.content or b"") + MAX_MORE
             recorded = record.file(change.path)
-            if not is_large and (recorded is None or recorded.can_have(size)):
+            if not is_large and (recorded is None or recorded.size == size):
                 compared += size
             if compared > MAX_COMPARED_TOTAL:
                 raise _too_large()

@@ -5,7 +5,8 @@ and ``--keep-modified`` keeps changed files. Without this option, the record has
 are written.
 
 The new record is staged before an apply and renamed after it, both without fsync. If a run is killed between
-the two steps, the next run finds both records, and compares both with the files.
+the two steps, a next run with ``--keep-modified`` finds both records, and compares both with the files. A
+next run without this option writes a new record of the files of its rules.
 """
 
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError
@@ -29,16 +30,14 @@ HEAD = b"templater written 1\n"
 MAX_RECORD = 16 << 20
 #: a file with more bytes than this always counts as changed, because no template renders so many bytes
 MAX_COMPARED = 64 << 20
-#: maximum size in bytes of all recorded files that are compared together
-MAX_COMPARED_TOTAL = 512 << 20
+#: maximum size in bytes of all recorded files that are compared together, as of all files that a run renders
+MAX_COMPARED_TOTAL = 64 << 20
 #: maximum number of files in a record
 MAX_FILES = 100_000
 #: maximum number of configuration keys of all files in a record
 MAX_KEYS = 1_000_000
 
 _FIELDS = 7
-#: the size in an entry of an earlier version of templater, which did not record sizes
-UNKNOWN_SIZE = -1
 
 
 class WrittenFile:
@@ -47,7 +46,7 @@ class WrittenFile:
     ``path`` is the rule's target and ``real`` the file after following links. ``uid`` and ``gid`` are ids in
     the container. ``digest`` and ``template_digest`` are hashes of the content and of the template. ``keys``
     are the configuration keys that the template reads. A key is missing if the template computes its name.
-    ``size`` is the size of the content, or UNKNOWN_SIZE.
+    ``size`` is the size of the content.
     """
 
     __slots__ = (
@@ -56,7 +55,7 @@ class WrittenFile:
 
     def __init__(
         self, path: str, real: str, digest: str, uid: int, gid: int, mode: int, template: str,
-        template_digest: str, joined_keys: bytes = b"", size: int = UNKNOWN_SIZE,
+        template_digest: str, joined_keys: bytes = b"", *, size: int,
     ) -> None:  # fmt: skip
         self.path = path
         self.real = real
@@ -76,9 +75,8 @@ class WrittenFile:
 
     def encode(self) -> bytes:
         """Return the file's entry in the record: the fields, each ended by NUL."""
-        size = "" if self.size == UNKNOWN_SIZE else f" {self.size}"
         return (
-            f"{self.path}\0{self.real}\0{self.digest}\0{self.uid} {self.gid} {self.mode:o}{size}\0"
+            f"{self.path}\0{self.real}\0{self.digest}\0{self.uid} {self.gid} {self.mode:o} {self.size}\0"
             f"{self.template}\0{self.template_digest}\0".encode("utf-8", "surrogateescape")
             + self.joined_keys
             + b"\0"
@@ -91,15 +89,11 @@ class WrittenFile:
         path, real, digest, attributes, template, template_digest = [
             word.decode("utf-8", "surrogateescape") for word in words
         ]
-        uid, gid, mode, *sizes = attributes.split(" ")
-        (size,) = map(int, sizes or (UNKNOWN_SIZE,))
+        uid, gid, mode, size = attributes.split(" ")
         return cls(
-            path, real, digest, int(uid), int(gid), int(mode, 8), template, template_digest, keys, size
+            path, real, digest, int(uid), int(gid), int(mode, 8), template, template_digest, keys,
+            size=int(size),
         )  # fmt: skip
-
-    def can_have(self, size: int) -> bool:
-        """Return whether a file of this size can have the recorded content."""
-        return self.size in (size, UNKNOWN_SIZE)
 
 
 def _name_of(entry: bytes) -> bytes:
@@ -219,7 +213,9 @@ class Record:
     def settle(self, rootfs: "RootfsView") -> None:
         """Use the staged entry of each file whose content matches that entry.
 
-        A killed run has written such a file, but has not replaced the record.
+        A killed run has written such a file, but has not replaced the record. Call this only if the record
+        is compared with the files: the owner of the instance's directory can forge a staged record of files
+        that are slow to read.
         """
         size = 0
         for path, entry in (self._staged or {}).items():
@@ -380,7 +376,7 @@ class _Update:
             self.record.commit()
         elif isinstance(error, Exception):
             self.record.discard()
-        # else a signal came, before or after the last file: the next run compares both records with the files
+        # else a signal came, before or after the last file: a later run can compare both records
 
 
 _REMOVE = "remove the record: the next start writes a new one, which lists the files of that start"
@@ -402,13 +398,13 @@ def has_content(rootfs: "RootfsView", file: WrittenFile) -> bool:
     the file.
     """
     size = size_of(rootfs, file.real)
-    return file.can_have(size) and content_digest(rootfs, file.real, size) == file.digest
+    return size == file.size and content_digest(rootfs, file.real, size) == file.digest
 
 
 def size_to_compare(rootfs: "RootfsView", file: WrittenFile) -> int:
     """Return how many bytes ``has_content`` would read."""
     size = size_of(rootfs, file.real)
-    return size if file.can_have(size) else 0
+    return size if size == file.size else 0
 
 
 def content_digest(rootfs: "RootfsView", real: str, limit: int) -> str:

@@ -384,12 +384,36 @@ def test_attack_87_a_start_does_not_read_a_target_whose_size_already_differs(con
     assert "/etc/a" not in read and "/etc/b" in read
 
 
+@pytest.mark.parametrize("has_sizes", [True, False])
+def test_attack_87_a_start_reads_no_file_that_only_a_forged_record_lists(container, monkeypatch, has_sizes):
+    """The owner of the container's directory forged a staged record of 480 MiB of slowly decompressed files.
+
+    Each start read them, and failed after a minute.
+    """
+    start(container)
+    (container / "rootfs/etc/forged").write_text("text")
+    data = WrittenFile("/etc/forged", "/etc/forged", "d", 0, 0, 0o644, "a.tpl", "e", size=4).encode()
+    text = b"\0" + (data if has_sizes else data.replace(b" 644 4", b" 644"))
+    (container / ".templater/written.new").write_bytes(written_files.head_of(text) + text)
+    (container / ".templater/written.new").chmod(0o600)
+    read, real = [], Root.read
+
+    def recorded(root, path, limit, **kwargs):
+        read.append(path)
+        return real(root, path, limit, **kwargs)
+
+    monkeypatch.setattr(Root, "read", recorded)
+    assert start(container)[0] == 0
+    assert "/etc/a" in read and "/etc/forged" not in read
+    assert not (container / ".templater/written.new").exists()
+
+
 def test_comparing_recorded_files_whose_total_size_exceeds_the_limit_gives_an_error():
     size = 1 << 20
-    file = WrittenFile("/a", "/big", "", 0, 0, 0o644, "a.tpl", "")
+    file = WrittenFile("/a", "/big", "", 0, 0, 0o644, "a.tpl", "", size=size)
     files = dict.fromkeys(map(str, range(written_files.MAX_COMPARED_TOTAL // size + 1)), file)
     rootfs = MemoryRootfs({"/big": "x" * size})
-    with pytest.raises(LimitError, match="the recorded files have more than 512 MiB"):
+    with pytest.raises(LimitError, match="the recorded files have more than 64 MiB"):
         status_of(None, files, rootfs, {})  # raised before it looks at the plan
 
 

@@ -11,7 +11,9 @@ from templater.instances.written_files import Record, WrittenFile, entries_of, h
 
 def files(count, keys=0):
     names = join_keys(tuple(f"k{number}" for number in range(keys)))
-    return [WrittenFile(f"/{n}", f"/\udcff{n}", "d", 1, 2, 0o640, "t", "e", names) for n in range(count)]
+    return [
+        WrittenFile(f"/{n}", f"/\udcff{n}", "d", 1, 2, 0o640, "t", "e", names, size=12) for n in range(count)
+    ]
 
 
 def encode(files):
@@ -32,17 +34,13 @@ def test_decoding_an_encoded_record_gives_the_same_files(count, keys):
     assert all(len(file.keys) == keys for file in given)
 
 
-def test_an_entry_contains_the_size_of_the_content_and_old_entries_without_a_size_are_valid():
-    (file,) = files(1)
-    old = file.encode()
-    file.size = 12
-    new = file.encode()
-    assert (old.split(b"\0")[3], new.split(b"\0")[3]) == (b"1 2 640", b"1 2 640 12")
-    sizes = [WrittenFile.decode(entry).size for entry in (old, new)]
-    assert sizes == [written_files.UNKNOWN_SIZE, 12]
-    for fault in (b"1 2 640 x", b"1 2 640 12 12", b"1 2"):
+def test_an_entry_contains_the_size_of_the_content():
+    entry = files(1)[0].encode()
+    assert entry.split(b"\0")[3] == b"1 2 640 12"
+    assert WrittenFile.decode(entry).size == 12
+    for fault in (b"1 2 640 x", b"1 2 640 12 12", b"1 2 640", b"1 2"):
         with pytest.raises(ValueError, match=r"."):
-            WrittenFile.decode(new.replace(b"1 2 640 12", fault))
+            WrittenFile.decode(entry.replace(b"1 2 640 12", fault))
 
 
 def test_a_record_with_too_many_files_or_keys_counts_as_damaged(monkeypatch):

@@ -12,7 +12,7 @@ from templater.reporting.status_table import columns_of, file_data, row, summary
 
 
 def recorded(*keys):
-    return WrittenFile("/a", "/a", "d", 0, 0, 0o644, "t.tpl", "e", join_keys(keys))
+    return WrittenFile("/a", "/a", "d", 0, 0, 0o644, "t.tpl", "e", join_keys(keys), size=0)
 
 
 def planned(action, error=None):
