@@ -1,10 +1,10 @@
-"""Syncing of files to the disk: one fsync(2) for each of a few files, one syncfs(2) for many files.
+"""Syncing of files to the disk: one fsync(2) for each of some hundred files, one syncfs(2) for more files.
 
 Each fsync waits for the disk, so ten thousand small files would take a minute. On btrfs, the fsync of a
 directory, or of a new file in the directory, also writes all extended attributes of the directory again.
 These can be gigabytes if the root user of a container has set them. syncfs writes all changes of a file
-system with one transaction. But syncfs also waits for the data of other processes. So a usual start makes a
-few calls of fsync instead.
+system with one transaction. But syncfs also waits for the data of other processes: half a minute, if another
+container writes without pause. So templater uses fsync wherever its time has a limit.
 """
 
 import errno
@@ -12,14 +12,15 @@ import errno
 from ..oslite import call_libc, memory_with, os
 from .confined import again, mount_id, write_error
 from .file_system_type import OVERLAY, is_file_system_of
+from .held_files import is_on_btrfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 #: the maximum number of files that are synced one by one
-MOST_FSYNCS = 16
-#: the maximum length of all names of a file's attributes, if it is synced by fsync: about 60 attributes
+MOST_FSYNCS = 256
+#: the maximum length of all names of the attributes of a file on btrfs, if fsync syncs it: about 60 attributes
 MOST_ATTRIBUTES = 1024
 
 #: The types of file systems on which syncfs is as safe as fsync: ext4, xfs, btrfs, f2fs, bcachefs, ZFS,
@@ -78,7 +79,7 @@ def _sync_file_systems(action: str, files: "Mapping[int, str]") -> "dict[int, st
 
 
 def _have_many_attributes(files: "Iterable[int]") -> bool:
-    """Return whether one of the files has too many attributes, or attributes that can't be listed.
+    """Return whether a file on btrfs has too many attributes, or attributes that can't be listed.
 
     os.listxattr is not used: it reads up to 64 KiB of names, which btrfs may have to read from many blocks.
     """
@@ -87,6 +88,8 @@ def _have_many_attributes(files: "Iterable[int]") -> bool:
     names = memory_with(bytes(MOST_ATTRIBUTES))
     for fd in files:
         try:
+            if not is_on_btrfs(fd):
+                continue
             again(call_libc, "flistxattr", fd, names, MOST_ATTRIBUTES)
         except OSError as error:
             if error.errno != errno.ENOTSUP:

@@ -212,9 +212,9 @@ def name_of(pid):
 @pytest.mark.parametrize(
     ("number", "is_safe", "before"),
     [
-        (16, True, ["fsync"] * 16),
-        (17, True, ["syncfs"]),
-        (17, False, ["fsync"] * 17),
+        (256, True, ["fsync"] * 256),
+        (257, True, ["syncfs"]),
+        (257, False, ["fsync"] * 257),
     ],
 )
 def test_the_copied_templates_are_synced_to_the_disk_before_metadata_yaml_is_written(
