@@ -126,10 +126,9 @@ def added(before: "str | None", file: str, lines: str) -> str:
 
     if before is None:
         raise InputError(f"'{file}' does not exist", hint="create the container first")
-    kept = [line for line in before.splitlines(keepends=True) if not calls_templater(line)]
-    if kept and not kept[-1].endswith("\n"):
-        kept.append("\n")
-    return "".join(kept) + lines
+    # not splitlines: for LXC, only a line feed ends a line
+    kept = [line for line in before.removesuffix("\n").split("\n") if not calls_templater(line)]
+    return "".join(f"{line}\n" for line in kept if before) + lines
 
 
 def status(name: str, path: str) -> "Iterator[Finding]":

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: the maximum number of files that are synced one by one
 MOST_FSYNCS = 256
-#: the maximum length of all names of the attributes of a file on btrfs, if fsync syncs it: about 60 attributes
+#: the maximum length of all names of the attributes of a file on btrfs, for fsync: about 60 attributes
 MOST_ATTRIBUTES = 1024
 
 #: The types of file systems on which syncfs is as safe as fsync: ext4, xfs, btrfs, f2fs, bcachefs, ZFS,

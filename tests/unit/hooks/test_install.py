@@ -33,6 +33,18 @@ def test_the_install_command_writes_one_lxc_line_per_stage_and_repeating_the_com
     assert words[-3:] == ["--source", "/new one", "--"]
 
 
+@pytest.mark.parametrize("mark", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
+def test_installing_the_hook_for_lxc_keeps_each_line_that_no_templater_wrote(tmp_path, mark):
+    """LXC ends lines only at line feeds. Part of a value was removed, and the next setting joined the value."""
+    config = tmp_path / "c1/config"
+    config.parent.mkdir()
+    line = f"lxc.environment = A=b{mark}from templater_hook import b"
+    config.write_text(f"lxc.environment = A=b{mark}c\n{line}\nlxc.cap.drop = sys_admin\n", newline="")
+    install.write(lxc.snippet("c1", [], str(tmp_path)))
+    with config.open(newline="") as file:
+        assert file.read().startswith(f"lxc.environment = A=b{mark}c\nlxc.cap.drop = sys_admin\nlxc.hook")
+
+
 def test_the_install_command_reports_a_file_that_cannot_be_written():
     """The kernel lets no one, not even root, create files in /proc."""
     with pytest.raises(WriteError, match=r"can't write '/proc/templater\.json'"):
