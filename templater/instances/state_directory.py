@@ -135,7 +135,10 @@ class StateDirectory(Closing):
                 sleep(0.01)
         holder = f"pid {os.getpid()}: {what}\n".encode()
         # The file is not truncated, because that takes long for a large file. Only the first line counts.
-        os.pwrite(self._lock, holder, 0)
+        try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
+            os.pwrite(self._lock, holder, 0)
+        except OSError:  # a full disk: then the error of another process does not name this process
+            pass
 
     def unlock(self) -> None:
         if self._lock >= 0:

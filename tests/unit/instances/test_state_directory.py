@@ -372,3 +372,17 @@ def test_the_error_about_a_held_lock_shows_the_last_purpose_that_the_holder_gave
         with pytest.raises(BusyError) as caught:
             second.lock("me", 0.0)
     assert caught.value.message == f"'{tmp_path}/.templater' is in use by pid {os.getpid()}: trigger"
+
+
+def test_the_lock_is_taken_on_a_full_disk(tmp_path, monkeypatch):
+    """On btrfs, another container that fills the disk made each start fail, although nothing had to be written."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
+        with monkeypatch.context() as patch:
+            patch.setattr(oslite.os, "pwrite", full)
+            first.lock("hook")
+        with pytest.raises(BusyError, match="is in use by another process"):
+            second.lock("me", 0.0)
