@@ -46,14 +46,14 @@ class CopiedAttributes:
             self._take(name, value, path)
 
     def copy(self, old: int, new: int, path: str) -> None:
-        """Copy the attributes from one descriptor to another, and count them.
+        """Copy the attributes from one descriptor to another. Count all of them: overlayfs copies each.
 
         Attributes that certify the old content, and attributes of overlayfs, are not copied.
         """
+        self.count(old, path)
         for name in self._names(old, path):
             if name not in _OF_THE_CONTENT and not name.startswith(_OF_OVERLAYFS):
                 value = again(os.getxattr, old, name)
-                self._take(name, value, path)
                 if name != "security.selinux" or _differs(new, name, value):
                     again(os.setxattr, new, name, value)
 

@@ -115,6 +115,20 @@ def test_attack_88_the_attributes_of_one_run_have_a_total_size_limit(call, many)
     assert len(many) == MOST_ATTRIBUTES // 65536
 
 
+@pytest.mark.parametrize("name", ["user.overlay.x", "security.capability"])
+def test_attack_88_attributes_that_templater_does_not_copy_count_because_overlayfs_copies_them(
+    monkeypatch, name
+):
+    """40 targets with 3,400 attributes user.overlay.N made overlayfs copy a gigabyte."""
+    monkeypatch.setattr(attributes.os, "listxattr", lambda fd: [name])
+    monkeypatch.setattr(attributes.os, "getxattr", lambda fd, name: bytes(MOST_ATTRIBUTES // 3))
+    copied = CopiedAttributes()
+    copied.copy(8, 9, "/etc/x")
+    copied.copy(8, 9, "/etc/x")
+    with pytest.raises(LimitError, match="'/etc/x' has too many or too large extended attributes"):
+        copied.copy(8, 9, "/etc/x")
+
+
 @pytest.mark.parametrize("number", [errno.E2BIG, errno.ERANGE])
 def test_attack_88_a_file_with_more_than_64_kib_of_names_of_attributes_is_refused(number, monkeypatch):
     def fail(_):
