@@ -275,22 +275,22 @@ def write_whole(
     """Replace a file atomically: write a new file beside the old file, sync and rename it.
 
     The new file has a random name until it is renamed. If ``staged`` is given, the new file has this name
-    instead. Then the function first removes a file that a killed process left under this name. Give
-    ``staged`` only if templater alone makes files in the directory.
+    instead, unless a killed process left a file under this name, which is removed. Give ``staged`` only if
+    templater alone makes files in the directory.
 
     Raises WriteError on failure.
     """
     try:
-        if staged and directory.lstat(staged) is not None:
-            directory.unlink(staged)
-        staged = staged or f".templater-new-{os.urandom(8).hex()}"
+        staged = directory.unused_name(staged) if staged else f".templater-new-{os.urandom(8).hex()}"
         fd = directory.create(staged, mode)
         try:
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view) :]
             if sync:
-                os.fsync(fd)
+                from ..rootfs.disk_sync import sync_all
+
+                sync_all("write", {fd: directory.path_of(name)}, [directory.fd])
             directory.rename(staged, directory, name)
         except BaseException:
             directory.unlink_if_same(staged, fd)

@@ -410,6 +410,17 @@ class Directory(Closing):
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _O_NOFOLLOW | _O_CLOEXEC | _O_NOCTTY
         return os.open(name, flags, mode, dir_fd=self.fd)
 
+    def unused_name(self, name: str) -> str:
+        """Return a name for a new file: ``name``, unless a killed process has left such a file.
+
+        Remove such a file, and return a random name. On btrfs, fsync of a new file with the name of a removed
+        file also writes all extended attributes of the removed file while it is held.
+        """
+        if self.lstat(name) is None:
+            return name
+        self.unlink(name)
+        return f".templater-new-{os.urandom(8).hex()}"
+
     def create_unnamed(self) -> int:
         """Create a file without a name, which exists until its descriptor is closed.
 

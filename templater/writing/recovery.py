@@ -82,20 +82,28 @@ class Journal:
     def read(self) -> "list[str] | None":
         """Return the tokens and directories of earlier runs, or None if every run cleaned up.
 
-        A power cut during a run without fsync can leave an empty journal. The result is then an empty list.
+        A power cut during a run without fsync can leave an empty journal. The result is then an empty list. A
+        power cut during a run with fsync can leave the new journal under its first name, because only its
+        content is synced.
 
         Raises LimitError for a journal that is too large: templater never writes such a journal.
         """
-        path = self.directory.path_of(self.name)
-        try:
-            data = self.directory.read(self.name, MAX_JOURNAL)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise write_error("read the journal", path, error) from None
-        if data.count(b"\0") >= MAX_LINES:
-            raise LimitError(f"the journal {path!r} has more than {MAX_LINES} lines", hint="remove this file")
-        return [line.decode("utf-8", "surrogateescape") for line in data.split(b"\0") if line]
+        found = None
+        for name in (self.name, self.name + _JOURNAL_STAGED):
+            path = self.directory.path_of(name)
+            try:
+                data = self.directory.read(name, MAX_JOURNAL)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise write_error("read the journal", path, error) from None
+            if data.count(b"\0") >= MAX_LINES:
+                raise LimitError(
+                    f"the journal {path!r} has more than {MAX_LINES} lines", hint="remove this file"
+                )
+            lines = [line.decode("utf-8", "surrogateescape") for line in data.split(b"\0") if line]
+            found = lines if found is None else list(dict.fromkeys((*found, *lines)))
+        return found
 
     def write(self, lines: "list[str]", *, durable: bool = True) -> None:
         """Replace the journal atomically and sync it.
@@ -112,17 +120,21 @@ class Journal:
             )
         staged = self.name + _JOURNAL_STAGED
         try:
-            unlink_if_there(self.directory, staged)
+            staged = self.directory.unused_name(staged)
             fd = self.directory.create(staged)
             try:
                 write_descriptor(fd, data)
                 if durable:
-                    again(os.fsync, fd)
+                    from ..rootfs.disk_sync import sync_all
+
+                    sync_all("write the journal", {fd: path}, [self.directory.fd])
             finally:
                 close(fd)
             self.directory.rename(staged, self.directory, self.name)
-        except OSError as error:
+        except (OSError, WriteError) as error:
             attempt(unlink_if_there, self.directory, staged)
+            if isinstance(error, WriteError):
+                raise
             raise write_error("write the journal", path, error) from None
 
     def clear(self) -> None:

@@ -22,7 +22,7 @@ from templater.model.errors import (
     TemplaterError,
     WriteError,
 )
-from templater.rootfs import held_files
+from templater.rootfs import disk_sync, held_files
 from templater.rootfs.confined import Root
 from templater.writing.recovery import Journal
 
@@ -386,3 +386,31 @@ def test_the_lock_is_taken_on_a_full_disk(tmp_path, monkeypatch):
             first.lock("hook")
         with pytest.raises(BusyError, match="is in use by another process"):
             second.lock("me", 0.0)
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+def test_a_new_file_does_not_get_the_name_of_a_removed_file_before_it_is_synced(
+    tmp_path, monkeypatch, is_left
+):
+    """On btrfs, fsync then also wrote 150,000 attributes of the removed file, which was held."""
+    if is_left:
+        (tmp_path / "f.new").touch()
+    names = []
+    monkeypatch.setattr(disk_sync, "sync_all", lambda *_: names.extend(os.listdir(tmp_path)))
+    with Root(str(tmp_path)) as root, root.directory("/") as directory:
+        write_whole(directory, "f", b"new", staged="f.new")
+    assert len(names) == 1
+    assert names[0].startswith(".templater-new-" if is_left else "f.new")
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_replaced_file_is_synced_by_syncfs_if_the_directory_has_many_attributes_on_btrfs(
+    tmp_path, monkeypatch
+):
+    calls = []
+    monkeypatch.setattr(disk_sync, "_have_many_attributes", lambda files: len(files) == 2)
+    monkeypatch.setattr(disk_sync, "sync_file_system", calls.append)
+    monkeypatch.setattr(disk_sync, "can_sync_file_system", lambda fd: True)
+    with Root(str(tmp_path)) as root, root.directory("/") as directory:
+        write_whole(directory, "f", b"new")
+    assert len(calls) == 1

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from templater.rootfs import disk_sync
 from templater.rootfs.confined import Directory, Root
 from templater.writing import recovery
 from templater.writing.recovery import PREFIX, Journal, sweep
@@ -97,6 +98,39 @@ def test_an_empty_journal_makes_the_next_run_search_the_root_directory(top):
         assert sweep(root, [], Journal(directory)) == []
     assert os.listdir(top) == ["etc"]
     assert os.listdir(top.parent / "state") == []
+
+
+@pytest.mark.parametrize("old", [None, b"aa-1\0/etc"])
+def test_a_journal_whose_rename_was_lost_in_a_power_cut_is_found(top, old):
+    """The state directory can be on another disk than the root filesystem, which keeps the temporary files."""
+    for token in ("aa", "bb"):
+        (top / f"etc/{PREFIX}{token}-0-1").write_text("x")
+    (top.parent / "state/journal.new").write_bytes(b"bb-1\0/etc")
+    if old is not None:
+        (top.parent / "state/journal").write_bytes(old)
+    with (
+        Root(str(top.parent / "state")) as folder,
+        folder.directory("/") as directory,
+        Root(str(top)) as root,
+    ):
+        assert sweep(root, [], Journal(directory)) == []
+    assert os.listdir(top / "etc") == ([f"{PREFIX}aa-0-1"] if old is None else [])
+    assert os.listdir(top.parent / "state") == []
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+def test_a_new_journal_does_not_get_the_name_of_a_removed_file_before_it_is_synced(top, monkeypatch, is_left):
+    """On btrfs, fsync then also wrote 150,000 attributes of the removed file, which was held."""
+    state = top.parent / "state"
+    if is_left:
+        (state / "journal.new").touch()
+    names = []
+    monkeypatch.setattr(disk_sync, "sync_all", lambda *_: names.extend(os.listdir(state)))
+    with Root(str(state)) as folder, folder.directory("/") as directory:
+        Journal(directory).write(["line"])
+    assert len(names) == 1
+    assert names[0].startswith(".templater-new-" if is_left else "journal.new")
+    assert os.listdir(state) == ["journal"]
 
 
 def test_a_search_removes_directories_up_to_a_total_size(top, monkeypatch):
