@@ -37,6 +37,8 @@ _MANY = 4096
 
 #: the files that are held open, or None outside of ``handing_over``
 _held: "list[int] | None" = None
+#: the descriptors of ``keep``
+_kept: "list[int]" = []
 
 
 def handing_over(
@@ -51,6 +53,8 @@ def handing_over(
         return call(*args, **options)
     finally:
         _held = outer
+        if held is not None:
+            held += _taken(_kept)
         if held:
             _hand_over(held, PATIENCE)
 
@@ -73,6 +77,15 @@ def hold(directory: int, name: str) -> None:
             _hand_over(held)
         else:
             return
+
+
+def keep(fd: int) -> None:
+    """Keep a copy of a descriptor, and the mount namespace of this process, until another process ends.
+
+    So the other process waits for the kernel, which syncs a file system when it unmounts an overlay.
+    """
+    if _held is not None:
+        _kept.append(os.dup(fd))
 
 
 def close(fd: int) -> None:

@@ -73,11 +73,13 @@ MOST_REMOVED = 8 << 20
 class Journal:
     """A record, outside the root filesystem, of the temporary files that a killed run would leave."""
 
-    __slots__ = ("directory", "name")
+    __slots__ = ("directory", "name", "staged")
 
     def __init__(self, directory: Directory, name: str = "journal") -> None:
         self.directory = directory
         self.name = name
+        #: the name of a new journal until its rename
+        self.staged = name + _JOURNAL_STAGED
 
     def read(self) -> "list[str] | None":
         """Return the tokens and directories of earlier runs, or None if every run cleaned up.
@@ -118,10 +120,9 @@ class Journal:
             raise LimitError(
                 f"the journal {path!r} would be larger than {MAX_JOURNAL} bytes or {MAX_LINES} lines"
             )
-        staged = self.name + _JOURNAL_STAGED
         try:
-            staged = self.directory.unused_name(staged)
-            fd = self.directory.create(staged)
+            self.staged = self.directory.unused_name(self.staged)
+            fd = self.directory.create(self.staged)
             try:
                 write_descriptor(fd, data)
                 if durable:
@@ -130,16 +131,16 @@ class Journal:
                     sync_all("write the journal", {fd: path}, [self.directory.fd])
             finally:
                 close(fd)
-            self.directory.rename(staged, self.directory, self.name)
+            self.directory.rename(self.staged, self.directory, self.name)
         except (OSError, WriteError) as error:
-            attempt(unlink_if_there, self.directory, staged)
+            attempt(unlink_if_there, self.directory, self.staged)
             if isinstance(error, WriteError):
                 raise
             raise write_error("write the journal", path, error) from None
 
     def clear(self) -> None:
-        for name in (self.name, self.name + _JOURNAL_STAGED):
-            unlink_if_there(self.directory, name)
+        unlink_if_there(self.directory, self.name)
+        self.staged = self.directory.unused_name(self.staged)
 
 
 def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "list[str]":

@@ -21,6 +21,7 @@ from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split
 from ...rootfs.confined import Directory, Root, write_error
+from ...rootfs.held_files import keep
 from ...rootfs.shared_directories import own_map
 from ...rootfs.trusted_paths import (
     clean_path,
@@ -345,9 +346,27 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
     call("unshare", CLONE_NEWNS)
     call("mount", b"none", b"/", None, MS_REC_PRIVATE, None)
     # the kernel accepts only descriptors that were opened in the new namespace
-    *lower, upper, work = [f"/proc/self/fd/{root.fd}" for root in open_layers(layers)]
+    opened = open_layers(layers)
+    *lower, upper, work = [f"/proc/self/fd/{root.fd}" for root in opened]
     options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
     call("mount", b"overlay", fsencode(where), b"overlay", 0, fsencode(options))
+    if not _refuses_second_mount():
+        keep(opened[-2].fd)
+
+
+def _refuses_second_mount() -> bool:
+    """Return whether the kernel refuses LXC's mount of the overlay until the mount of this hook has ended.
+
+    If it does, the hook has to wait until the kernel has synced the file system of the upper layer.
+    """
+    try:
+        fd = os.open("/sys/module/overlay/parameters/index", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        return os.read(fd, 1) != b"N"
+    finally:
+        os.close(fd)
 
 
 def open_layers(layers: "tuple[str, ...]") -> "list[Root]":

@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -803,6 +805,32 @@ def users_overlay(tmp_path):
     for name in ("lower", "u", "u/upper", "u/work", "u/work/work"):
         os.chown(tmp_path / name, 1234, 1234)
     return tmp_path / "u"
+
+
+#: Prints what the hook hands over to the other process, and how long the hook waits for it.
+MOUNT = """
+import os, sys
+from templater.hooks.runtimes import lxc
+from templater.rootfs import held_files
+def hand_over(held, patience):
+    print([os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) for fd in held], patience)
+held_files._hand_over = hand_over
+lxc._refuses_second_mount = lambda: "index" in sys.argv
+held_files.handing_over(lxc.mount_overlay, (sys.argv[1], sys.argv[2]), sys.argv[3])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
+@pytest.mark.parametrize("option", ["", "index"])
+def test_attack_85_another_process_unmounts_the_overlay_of_a_hook(users_overlay, mounts, option):
+    """The kernel then syncs the file system: each start waited for the data of other containers."""
+    mounted = users_overlay.parent / "mounted"
+    mounted.mkdir()
+    mounts.share(users_overlay.parent)
+    words = [f"{users_overlay.parent}/lower", f"{users_overlay}/upper", str(mounted), option]
+    done = subprocess.run([sys.executable, "-c", MOUNT, *words], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout == ("" if option else "['upper'] 1.0\n")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")

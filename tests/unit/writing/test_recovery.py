@@ -118,8 +118,11 @@ def test_a_journal_whose_rename_was_lost_in_a_power_cut_is_found(top, old):
     assert os.listdir(top.parent / "state") == []
 
 
+@pytest.mark.parametrize("is_swept", [False, True])
 @pytest.mark.parametrize("is_left", [False, True])
-def test_a_new_journal_does_not_get_the_name_of_a_removed_file_before_it_is_synced(top, monkeypatch, is_left):
+def test_a_new_journal_does_not_get_the_name_of_a_removed_file_before_it_is_synced(
+    top, monkeypatch, is_left, is_swept
+):
     """On btrfs, fsync then also wrote 150,000 attributes of the removed file, which was held."""
     state = top.parent / "state"
     if is_left:
@@ -127,7 +130,11 @@ def test_a_new_journal_does_not_get_the_name_of_a_removed_file_before_it_is_sync
     names = []
     monkeypatch.setattr(disk_sync, "sync_all", lambda *_: names.extend(os.listdir(state)))
     with Root(str(state)) as folder, folder.directory("/") as directory:
-        Journal(directory).write(["line"])
+        journal = Journal(directory)
+        if is_swept:
+            with Root(str(top)) as root:
+                sweep(root, [], journal)
+        journal.write(["line"])
     assert len(names) == 1
     assert names[0].startswith(".templater-new-" if is_left else "journal.new")
     assert os.listdir(state) == ["journal"]
