@@ -291,7 +291,7 @@ def test_pure_modules_neither_open_files_nor_print():
     assert not wrong, "\n".join(wrong)
 
 
-def test_only_entry_point_modules_print():
+def test_only_entry_point_modules_call_print():
     wrong = [
         f"{module}:{node.lineno}"
         for module in MODULES
@@ -335,7 +335,7 @@ def test_importing_the_package_loads_no_submodule():
 
 
 @pytest.mark.parametrize("module", sorted(LEAN & set(MODULES)))
-def test_a_lean_hook_module_imports_only_lean_modules(module):
+def test_a_module_in_the_list_for_fast_hook_starts_imports_only_modules_in_that_list(module):
     wrong = []
     for found in imports(module):
         target = own(found.target)
@@ -364,7 +364,7 @@ def loaded(names: list[str]) -> set[str]:
     return set(answer.stdout.split())
 
 
-def test_importing_the_lean_hook_modules_loads_only_lean_modules():
+def test_importing_the_modules_for_fast_hook_starts_loads_only_modules_in_that_list():
     names = [f"templater.{m}".rstrip(".") for m in sorted(LEAN & set(MODULES)) if m != PUBLIC]
     got = loaded(names)
     ours = {own(name) for name in got if name.split(".")[0] == "templater"}
@@ -402,7 +402,7 @@ WITHOUT_SLOTS = words("""
 """)
 
 
-def test_a_data_class_has_slots_and_its_values_do_not_change():
+def test_every_data_class_is_frozen_and_has_slots_unless_it_is_a_listed_exception():
     """Plans, images and reports are shared between instances, hosts and passes."""
     found = [
         pair

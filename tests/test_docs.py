@@ -263,7 +263,7 @@ SHELL = re.compile(
 )
 #: scripts without a prompt, each with the test that runs the same commands
 RUN_BY = {
-    ("docs/completion.md", "templater explain"): "tests/cli/test_completion.py::test_each_example_line_of_the_documentation_page_is_completed",
+    ("docs/completion.md", "templater explain"): "tests/cli/test_completion.py::test_completion_works_for_each_example_line_of_the_documentation_page",
     ("README.md", "python3 -m venv"): "tests/test_docs.py::test_the_first_command_of_the_readme_works",
     ("README.md", ".venv/bin/python -m pytest"): ".ci/run::-m pytest",
     ("docs/contributing.md", "python3 -m venv"): "tests/test_docs.py::test_the_first_command_of_the_readme_works",

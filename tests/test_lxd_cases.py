@@ -34,7 +34,7 @@ def test_the_recorded_daemon_cases_exist() -> None:
         for number, case in enumerate(CASES)
     ],
 )
-def test_a_replay_of_the_life_of_an_instance_gives_the_results_recorded_from_lxd(
+def test_a_replay_of_an_instance_lifecycle_gives_the_results_recorded_from_lxd(
     case: dict[str, Any],
 ) -> None:
     skip_without_root(case, "175_create_and_copy_same_file_modes")

@@ -207,9 +207,10 @@ class Example:
 
 
 def _signature(renderings: list[Rendering]) -> Iterator[object]:
-    """Yield the parts of a cache key.
+    """Yield the parts of the cache key for the rendered files of one instance.
 
-    If two instances have equal keys, their plans differ only in the name and the contents.
+    If the cache keys of two instances are equal, one plan can be reused for the other instance: only the name
+    and the contents differ.
 
     For each rendered file, yield the error of the file. If the file has no error, yield the number of the
     first file that has the same content.

@@ -30,8 +30,10 @@ def audit_report(
     """Audit an image and return a JSON object.
 
     ``findings`` lists findings of severity ``at_least`` and above. ``hidden`` counts the other findings by
-    severity. If the parameter ``sarif`` is given, it has templater's version and the image's URI. Then the
-    object has a SARIF document under the key ``sarif``. Otherwise, this key has the value None.
+    severity.
+
+    The parameter ``sarif`` is either None, or a pair of templater's version and the image's URI. With this
+    pair, the object has a SARIF document under the key ``sarif``. With None, the value of this key is None.
 
     Raises TemplaterError if the image cannot be read.
     """

@@ -246,7 +246,7 @@ class AuthoredImage(ScannedImage):
 
     @property
     def files(self) -> tuple[File, ...]:
-        """The distinct files that each rule renders, or () if rendering failed with the error ``late``."""
+        """The distinct files that each rule renders, or () if a limit ended the rendering (see ``late``)."""
         return self._files_or_error[0]
 
     @property

@@ -61,8 +61,8 @@ def check_report(
     hosts and instances in templater.toml. The instances of templater.toml are rendered in addition to the
     built-in instances.
 
-    If ``redacted`` is true, the object also has the key ``redacted``. It has the findings, from which the
-    secrets of the given instances are removed.
+    If ``redacted`` is true, the object also has a second list of the findings under the key ``redacted``. In
+    this list, the findings do not contain the secrets of the given instances.
 
     ``choice`` is the build to check if the image is a definition, and is None otherwise. With
     ``all_variants``, one build is checked for each combination of the values in the definition's filters.

@@ -1,8 +1,9 @@
-"""Copies of templates for the check ``runaway``. They count the work that is much slower in pongo2.
+"""Compiled templates that count the work for which pongo2 takes much longer than templater.
 
 pongo2 renders some templates much more slowly than templater does. pongo2's filter ``join`` decodes a whole
 text again for each character of the text. In pongo2, ``for``, ``with``, ``block`` and calls of macros copy
-all variables. Only the copies for ``runaway`` count this work, so all other renders keep their speed.
+all variables. Only the check ``runaway`` uses the templates that count this work, so all other renders keep
+their speed.
 """
 
 from __future__ import annotations
@@ -87,9 +88,9 @@ def _count_copies(document: tree.Document, steps: int, variables: int) -> None:
 
 
 def count_copy(render: Render, steps: int, variables: int, value: Any = None) -> Any:
-    """Subtract the cost of a copy of all variables from the steps of a render. Return ``value`` unchanged.
+    """Subtract ``steps`` from the remaining steps of a render. Return ``value`` unchanged.
 
-    Raises LimitError if no steps are left.
+    ``steps`` is the cost of copying all variables once. Raises LimitError if no steps remain.
     """
     render.steps -= steps
     if render.steps < 0:

@@ -1,4 +1,4 @@
-"""Copies of templates for the check ``runaway``. They run every branch and each loop at least once."""
+"""Compiled templates for the check ``runaway``, in which every branch and each loop runs at least once."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def _bodies(found: list[Any]) -> Iterator[Body]:
 def _with_rest(statement: tree.Statement) -> Body:
     """Return a statement, and the statements that can run in its place, such as the body of ``empty``.
 
-    The alternative statements are removed from the statement itself. Otherwise, they could run twice, and
-    nested tags would double them again. Tags such as ``firstof`` evaluate only some of their values, so
-    the result also has statements that evaluate all values.
+    The alternative statements are removed from the statement itself. Otherwise, the render could run them
+    twice, and each level of nested tags would double the number of runs. Tags such as ``firstof`` evaluate
+    only some of their values, so the result also has statements that evaluate all values.
     """
     found: Body = []
     waiting = [statement]
@@ -89,10 +89,9 @@ def _run_all(node: tree.If) -> None:
 
 
 def _keep_all(node: Any) -> None:
-    """Change a part of a template.
+    """Change a node of a template so that the render continues if the evaluation of a value fails.
 
-    A value that fails no longer ends the render. If the part sets a variable ``forloop``, the variable gets
-    another name.
+    If the node sets a variable ``forloop``, the variable gets another name.
     """
     if isinstance(node, tree.For):
         node.expression = tree.Invoke(node.expression.token, at_least_one, kept(node.expression))
@@ -164,7 +163,7 @@ def raise_first_panic(render: Render) -> None:
 
 
 def sort(render: Render, value: Any) -> None:
-    """Raise Panic if the value is a text, like a loop with ``sorted``."""
+    """Raise Panic if the value is a text, because a loop with ``sorted`` over a text panics."""
     if isinstance(value, str):
         iterate(value, ordered=True)
 

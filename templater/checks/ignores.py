@@ -30,7 +30,7 @@ class _Comment:
 
 
 class Ignores:
-    """The ignores of an image, and the findings that they suppress."""
+    """The comments and entries with which an author ignores findings, and the ignored findings."""
 
     def __init__(self, image: AuthoredImage, configuration: Configuration) -> None:
         self.image = image
@@ -49,7 +49,10 @@ class Ignores:
         self.targets: dict[str, frozenset[str]] = {}
 
     def filter(self, finding: Finding) -> Iterator[Finding]:
-        """Yield the finding with the severity that the author configured, unless an ignore matches it."""
+        """Yield the finding with the severity that the author configured.
+
+        Yield nothing if a comment or an entry ignores the finding.
+        """
         level = self.severities.get(finding.check)
         if level is not None:
             finding = finding._replace(severity=Severity.named(level))

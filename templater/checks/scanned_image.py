@@ -103,9 +103,9 @@ class ScannedImage:
     def file_mode(self, rule: Rule) -> int:
         """Return the mode of the file that a rule writes.
 
-        The daemons keep the mode of an existing file: the root filesystem may contain the file, or another
-        rule with the same target may create it. If several modes are possible, prefer a mode with which every
-        user can read the file.
+        The daemons keep the mode of an existing file. The file can come from the root filesystem, or from
+        another rule with the same target. If several modes are possible, prefer a mode with which every user
+        can read the file.
         """
         kept = self.kept_mode(rule)
         return kept if kept is not None else self._created_modes.get(self._real_path(rule), mode_of(rule))
@@ -128,12 +128,14 @@ class ScannedImage:
 
     @cached_property
     def _resolved(self) -> Mapping[int, Resolved]:
-        """The resolved path of each rule with a valid path, by the rule's id."""
+        """A dict from the ``id()`` of each rule with a valid path to the resolved path."""
         return {id(rule): resolved for rule, _, resolved in self.targets}
 
     @cached_property
     def _created_modes(self) -> Mapping[str, int]:
-        """The mode that rules give to each target, by the target's path without symlinks.
+        """A dict from the path of each target to the mode that rules give to the target.
+
+        Symlinks in the paths are resolved.
 
         If rules with the same target have different modes, prefer a mode with which every user can read the
         file.

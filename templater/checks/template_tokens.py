@@ -26,7 +26,7 @@ _MOST_ROUNDS = 5
 
 
 def parts_of(source: Source, *names: Sized) -> Iterator[Part]:
-    """Yield the parts of a template, in one or more rounds.
+    """Yield the parts of a template (texts, expressions and tags), in one or more rounds.
 
     ``names`` are the collections in which the caller remembers names. If a collection has grown during a
     round, yield all parts again, because a macro, a loop and some other tags can read values that a later
@@ -129,7 +129,7 @@ def bound_at(tag: str, part: list[Token]) -> list[int]:
 
 
 class Value(NamedTuple):
-    """A value that a part reads: a name with its attributes, subscripts and arguments.
+    """A value that a tag or an expression reads: a name with its attributes, subscripts and arguments.
 
     ``start`` is the index of the name, and ``end`` the index of the token after the value. ``accesses`` has
     the indexes of the tokens ``.``, ``[`` and ``(`` that follow the name.
@@ -141,9 +141,9 @@ class Value(NamedTuple):
 
 
 def values_in(part: list[Token], bound: list[int]) -> Iterator[Value]:
-    """Yield each value that a part reads, including the values in arguments and subscripts.
+    """Yield each value that a tag or an expression reads, including values in arguments and subscripts.
 
-    ``bound`` has the indexes of the names that the part binds.
+    ``bound`` has the indexes of the variables that the tag sets.
     """
     closing = closing_brackets(part)
     starts = set(bound)

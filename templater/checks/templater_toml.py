@@ -76,7 +76,7 @@ class _Reader:
     def starts(self) -> list[int]:
         """The positions at which the entries ``[[ignore]]`` begin, and the end of the file.
 
-        Each entry ends where the next position begins.
+        Each entry ends at the next position.
         """
         return [*(found.start(1) for found in _ENTRY.finditer(self.source.text)), len(self.source.text)]
 

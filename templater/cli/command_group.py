@@ -20,7 +20,7 @@ SUGGESTIONS = {
 
 
 class Commands(click.Group):
-    """A group whose commands are the modules and packages of ``package`` that define ``command``.
+    """A group of commands, one for each module or package in ``package`` that defines ``command``.
 
     A command is imported when it is used.
     """

@@ -100,7 +100,7 @@ def report_plans(
     findings: Sequence[Mapping[str, Any]] | None = None,
     compares: bool = False,
 ) -> list[InstanceView]:
-    """Write a report about the plans of ``found``, or about the plans of each of the ``instances``.
+    """Write a report about the plans of the opened request, or about the plans of each of ``instances``.
 
     Return the report's content.
 
@@ -167,7 +167,7 @@ def write_report(
 
 
 def runs_of(found: Opened, instance: Instance) -> tuple[tuple[str, ...], ...]:
-    """Return the runs to plan for one instance of a list. Each run is a tuple of passes."""
+    """Return the runs to plan for one instance of a list. Each run is a tuple of triggers, in order."""
     from ..model.default_triggers import default_triggers, next_start
 
     if found.request.triggers == ("next",):

@@ -85,7 +85,7 @@ def _watch(
 def _look(request: options.Request, *, first: bool = False) -> frozenset[str]:
     """Show the verdicts, and return the names of the instance's profiles.
 
-    At the ``first`` look, a usage error is raised, because no event can correct it.
+    If ``first`` is true, raise each error. Otherwise, only report errors: a later event may correct them.
     """
     from .live_diff import judge_one, show
 

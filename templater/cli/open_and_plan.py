@@ -51,7 +51,7 @@ def fixed_options(request: Request) -> RenderOptions:
 
 
 class Opened(NamedTuple):
-    """A request whose files were read. ``runs`` has the passes (triggers in order) of each plan."""
+    """A request whose files were read. ``runs`` has the triggers of each plan, in order."""
 
     request: Request
     source: OpenedSource
@@ -116,7 +116,7 @@ class Opened(NamedTuple):
         return "--rootfs image" if is_archive else "--rootfs"
 
     def makes_instance(self, triggers: tuple[str, ...]) -> bool:
-        """Return whether ``triggers`` are the passes for the first start of a new instance of SRC."""
+        """Return whether a run of ``triggers`` is the first start of a new instance of SRC."""
         is_image = self.source.pending(self.instance) is None
         return is_image and triggers[0] == "create" and not self.instance.exists
 
@@ -171,7 +171,7 @@ def open_request(request: Request) -> tuple[OpenedSource, Instance]:
 def choose_runs(
     request: Request, source: OpenedSource, instance: Instance, *, rootfs_of_instance: bool
 ) -> tuple[tuple[str, ...], ...]:
-    """Return the passes of each plan. If the user did not choose the passes, report them on stderr."""
+    """Return the triggers of each plan. If the user did not name the triggers, report them on stderr."""
     from ..model.default_triggers import default_triggers, next_start
 
     if request.triggers == ("all",):

@@ -97,11 +97,11 @@ class Description(NamedTuple):
 class Request(NamedTuple):
     """The common arguments of preview, diff, apply, watch and simulate.
 
-    ``triggers`` is empty if the command chooses the triggers. Otherwise, it has the triggers, ``all`` or
-    ``next``. ``rootfs`` is a directory, ``image``, ``none``, or None if the command chooses the root
-    filesystem. With ``every_host``, ``host`` is the default host. If SRC is a running instance and
-    ``host_given`` is false, the host nearest to the daemon's version is used. ``project`` is the instance's
-    project, or None.
+    ``triggers`` is empty if the command chooses the triggers. Otherwise, it has the names of triggers, or
+    only the word ``all`` or ``next``. ``rootfs`` is a directory, ``image``, ``none``, or None if the command
+    chooses the root filesystem. With ``every_host``, ``host`` is the default host. If SRC is a running
+    instance and ``host_given`` is false, the host nearest to the daemon's version is used. ``project`` is the
+    instance's project, or None.
     """
 
     src: str
@@ -320,7 +320,11 @@ CHOICES = ("next", "all")
 
 
 def split_triggers(values: tuple[str, ...], choices: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return the passes in order. An empty word is an error, because a script's variable may be unset."""
+    """Return the words in the values of ``-t``, in order.
+
+    Raises BadParameter for an unknown word. An empty word is also an error, because a variable in the user's
+    script may be unset.
+    """
     triggers = tuple(part for value in values for part in value.split(",") if part or not value.strip(","))
     for trigger in triggers:
         if trigger in choices and len(triggers) > 1:

@@ -248,7 +248,10 @@ def _instance(current: str, guest: Guest) -> str:
 
 
 def _datasource(after: Seed, guest: Guest, daemon: Daemon) -> tuple[str, tuple[Reason, ...]]:
-    """Return the datasource that cloud-init finds: "" if it is unknown, NONE if cloud-init finds none."""
+    """Return the datasource that cloud-init finds, "" if it is unknown, or NONE if cloud-init finds none.
+
+    Also return the reasons.
+    """
     reasons: list[Reason] = []
     for name in guest.sources or (NOCLOUD, LXD):
         if name == NOCLOUD and after.folder:

@@ -30,7 +30,7 @@ DEFAULT_ID = "nocloud"
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """The files of both seed folders by path. A missing file has no entry."""
+    """The files of both seed folders. ``files`` maps the paths of the files to their contents."""
 
     files: Mapping[str, bytes]
 

@@ -21,8 +21,8 @@ SECONDS = 10.0
 def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Choice]:
     """Return one choice for each combination of values in the filters of the section ``files``.
 
-    The combinations also contain, for each field, the value in ``choice``. If ``choice`` has no value for the
-    field, they contain the value in the definition. Raises LimitError for too many builds.
+    For each field, the combinations also use the value in ``choice``. If ``choice`` has no value for the
+    field, they use the value in the definition. Raises LimitError for too many builds.
     """
     source = read_source(path)
     image = build(source, choice, limits)

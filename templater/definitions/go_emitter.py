@@ -1,7 +1,7 @@
 """A YAML emitter that writes texts as Go's yaml.v2 does.
 
-The functions follow emitterc.go. PyYAML's emitter differs in line breaks other than a line feed, in spaces
-and line breaks at the end of a text, and in characters that it does not escape.
+The functions follow emitterc.go. PyYAML's emitter differs in three points: line breaks other than line feeds,
+spaces and line breaks at the end of a text, and the set of characters that are escaped.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Piece(NamedTuple):
 class GeneratedSource(Source):
     """A text generated from a definition. Errors show a span of the definition, not of this text.
 
-    If several pieces contain a position, the last of these pieces gives the position's origin.
+    If several pieces contain a position, the origin comes from the last of these pieces.
     """
 
     __slots__ = ("_block_lines", "_ranges", "pieces")
@@ -87,7 +87,10 @@ class GeneratedTemplate(TemplateFile):
 
 
 class BlockLines:
-    """The lines of a YAML scalar in block style, once as text and once as source, with their offsets."""
+    """The lines of a YAML scalar in block style, and their offsets.
+
+    ``text`` has the lines of the scalar's value, and ``raw`` has the lines of its YAML source.
+    """
 
     __slots__ = ("raw", "raw_starts", "starts", "text")
 

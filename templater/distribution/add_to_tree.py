@@ -52,7 +52,10 @@ _BAD_IN_ALIAS = re.compile(r"[\s,\x00-\x1f\x7f]")
 
 @dataclass(slots=True)
 class NewImage:
-    """An image for the catalog. Paths are relative to the tree; ``roots`` maps ``ftype`` to a file."""
+    """An image for the catalog. Paths are relative to the tree.
+
+    ``roots`` maps the ``ftype`` of each root filesystem to its path, size and hash.
+    """
 
     metadata: Metadata
     #: path, size and sha256 of the metadata file, or of the unified image
@@ -505,7 +508,8 @@ def _set_aliases(
 ) -> None:
     """Set the product's aliases.
 
-    A requested alias is taken from other products. A default alias is not set if another product has it.
+    If another product with the same architecture and type has a requested alias, the alias moves to
+    this product. If the other product has a default alias, the alias is not set.
     """
     own = [alias for alias in str(product.get("aliases") or "").split(",") if alias]
     asked = [alias for alias in new.aliases if alias not in own]

@@ -202,9 +202,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _object_as_in_go(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object. In its keys, replace each lone surrogate with U+FFFD, as Go does.
+    """Return an object with these keys and values. In the keys, replace each lone surrogate with U+FFFD.
 
-    So two keys that Go reads as equal are also equal here.
+    Go's package also replaces lone surrogates. So two keys that are equal for Go are equal here, too.
     """
     return _object([(whole_characters(key), value) for key, value in pairs])
 

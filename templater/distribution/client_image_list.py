@@ -121,14 +121,18 @@ def day(text: str, layout: Literal["%Y-%m-%d", "%Y%m%d"]) -> date | None:
 class Unsorted:
     """The parts of a stream whose images clients list in a random order.
 
-    Clients compare the properties os, release and variant, but a missing property is neither smaller nor
-    greater than any other value. So if only some products of a part have the next property, the order of
-    the part depends on Go's random order of maps. A part is all products, the products of one os, or the
-    products of one release.
+    There are three kinds of parts. Clients sort each kind by its own property:
+
+    * all products, which clients sort by os
+    * the products of one os, which clients sort by release
+    * the products of one release, which clients sort by variant
+
+    Clients treat a product without the property as neither smaller nor greater than any other product.
+    So if only some products of a part have the property, the order depends on Go's random order of maps.
     """
 
     def __init__(self) -> None:
-        #: the hashes of the parts with a product without the next property, and with such a property
+        #: the hashes of the parts with a product that lacks the property, and with a product that has it
         self._seen: tuple[set[int], set[int]] = set(), set()
 
     def add(self, product: Product) -> None:
@@ -136,18 +140,21 @@ class Unsorted:
             self._seen[bool(value)].add(hash(part))
 
     def hashes(self) -> set[int]:
-        """Return the hashes of the parts with a random order."""
+        """Return the hashes of the parts that clients list in a random order."""
         return self._seen[0] & self._seen[1]
 
 
 def _parts(product: Product) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield each part of the stream that contains a product, the largest first, and the next property."""
+    """Yield each part of the stream that contains a product, the largest part first.
+
+    With each part, yield the product's value of the property by which clients sort the part.
+    """
     names = (product.os, product.release, product.variant)
     return ((names[:number], value) for number, value in enumerate(names))
 
 
 def unsorted_part(product: Product, unsorted: set[int]) -> tuple[str, ...] | None:
-    """Return the largest part with a random order that contains a product, or None."""
+    """Return the largest part that contains a product and whose hash is in ``unsorted``, or None."""
     return next((part for part, _ in _parts(product) if hash(part) in unsorted), None) if unsorted else None
 
 
@@ -156,8 +163,8 @@ def list_images(
 ) -> tuple[list[Image], list[Dropped]]:
     """Return the images in the client's order, with aliases, and the entries that the client drops.
 
-    ``unsorted`` has the hashes of the parts with a random order in the whole stream, if ``products`` is only
-    a part of the stream.
+    If ``products`` are not all products of the stream, ``unsorted`` has the hashes of the parts of the whole
+    stream that clients list in a random order.
     """
     images: list[Image] = []
     dropped: list[Dropped] = []
@@ -294,7 +301,7 @@ def _rank(image: Image) -> int:
 def _give_aliases(images: Iterable[Image], unsorted: set[int]) -> None:
     """Give each alias to the first image with that alias, type and architecture.
 
-    If clients list several such images in a random order, mark the alias as random.
+    If clients list several images with that alias in a random order, mark the alias as random.
     """
     owners: dict[tuple[str, str, str], tuple[Image, tuple[object, ...]]] = {}
     #: for each product, type and architecture: the tie of the first image, and all images with this tie
@@ -317,7 +324,7 @@ def _give_aliases(images: Iterable[Image], unsorted: set[int]) -> None:
 
 
 def _tie(image: Image, unsorted: set[int]) -> tuple[object, ...]:
-    """Return a value that is equal for images that clients list in a random order."""
+    """Return a value that is equal for two images if clients list these images in a random order."""
     product = image.product
     part = unsorted_part(product, unsorted)
     if part is not None:

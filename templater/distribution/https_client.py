@@ -265,7 +265,7 @@ class _Connections(urllib.request.HTTPSHandler):
         return made
 
     def release(self, answer: Any) -> None:
-        """Finish an answer. If it was read to its end, keep its connection for the next request."""
+        """Close an answer. If it was read to its end, keep its connection for the next request."""
         server, connection = answer.connection
         most = _FIRST_PIECE if answer.status >= 300 else 0  # the body of a redirect or an error is not needed
         with contextlib.suppress(OSError, http.client.HTTPException):

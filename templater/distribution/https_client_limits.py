@@ -77,7 +77,7 @@ class ClientLimits:
             self._headers = -math.inf
 
     def read(self, size: int) -> None:
-        """Count decrypted bytes. Raises OSError if an answer has too many headers."""
+        """Count decrypted bytes. Raises OSError if the headers of an answer are too large."""
         self._headers += size
         if self._headers > MOST_HEADERS:
             raise OSError(f"the server sends more than {MOST_HEADERS >> 10} KiB of headers")

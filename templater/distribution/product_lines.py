@@ -112,10 +112,11 @@ def private_copy(file: IO[bytes], size: int) -> IO[bytes]:
 
 
 def read_lines(file: IO[bytes]) -> tuple[dict[str, Any], Iterator[tuple[str, Any, int, int]]]:
-    """Return a dict of a products file without the products, and an iterator over the products.
+    """Return a dict and an iterator over the products.
 
-    Each product comes with its name, and with the offset and length of its text. Raises ValueError, also from
-    the iterator, if the file does not have one product per line, sorted by name.
+    The dict has all values of a products file except the products. The iterator yields each product with its
+    name, and with the offset and length of its text. The function or the iterator raises ValueError if the
+    file does not have one product per line, sorted by name.
     """
     first = file.readline()
     text = first.removesuffix(_FIRST).removesuffix(b",") + b"}"

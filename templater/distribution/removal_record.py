@@ -45,7 +45,8 @@ def record_removed(tree: Tree, files: Mapping[str, int]) -> None:
 def record_and_save(tree: Tree, catalog: Catalog, before: set[str], moment: int | None = None) -> None:
     """Record the files that the catalog no longer names, then write the catalog.
 
-    Because of this order, no file is forgotten if the process is killed between the two writes.
+    Because of this order, the record names every dropped file, even if the process is killed between the two
+    writes.
     """
     gone = before - catalog.paths()
     if gone:

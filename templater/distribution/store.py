@@ -275,8 +275,8 @@ class Store:
         """Replace an image by its newer version, whose files are in the store. Move its aliases and flags.
 
         Raises InputError if the new image is invalid, or if the old image was deleted or has another source
-        now. Raises UsageError if the new image was also imported from another source, because the aliases of
-        the new image would then follow both sources.
+        now. Raises UsageError if the new image was also imported from another source, because a refresh
+        from either source could then move the aliases of the new image.
         """
         after = self._describe(hashes, limits)
         with self._transaction() as records:

@@ -390,7 +390,7 @@ class Tree:
     def unlink(self, path: str) -> int:
         """Delete an image file and return its size, or 0 if it is missing.
 
-        Raises RefusedError for catalogs, templater's records and paths behind symlinks.
+        Raises RefusedError for catalogs, templater's records, and paths that contain symlinks.
         """
         if path.partition("/")[0] in ("streams", STATE_FOLDER):
             raise RefusedError(f"'{printable(path)}' is not an image file")

@@ -65,8 +65,8 @@ def verify(
 class _Verifier:
     """The check of all products. It reads one product at a time, so that a long catalog needs little memory.
 
-    Products are checked together only if they share a file, fingerprint or alias. Other products can't cause
-    problems of each other.
+    Products are checked together only if they share a file, fingerprint or alias. If two products
+    share none of these, neither product can cause a problem for the other.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Products:
         return (product for file in self._files for product in file.read(decoded))
 
     def shared(self) -> tuple[set[int], set[int]]:
-        """Return the hashes that several products share, and the hashes of parts with a random order."""
+        """Return two sets: hashes that several products share, and hashes of parts with a random order."""
         ties = sorted(self._ties)
         return {one for one, other in pairwise(ties) if one == other}, self._unsorted.hashes()
 

@@ -1,4 +1,4 @@
-"""The problems of a stream that `verify` finds, and the texts that name places of the stream."""
+"""The problems that `verify` finds in a stream, and the texts that name a product, version or item."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ def require_name(name: str) -> None:
 def read_configuration(path: str) -> str:
     """Return the text of a configuration file, which can belong to another user.
 
-    Raises InputError or RefusedError if the file is missing, not regular, or behind another user's link.
+    Raises InputError or RefusedError if the file is missing or not regular, or if a link of another user
+    is on the path.
     """
     folder, name = os.path.split(os.path.abspath(path))
     with open_folder(folder) as root:
@@ -63,8 +64,9 @@ def elsewhere(path: str, usual: str) -> str:
 def runs(runtime: str, line: str, install: str, namespace: Sequence[str] = ()) -> Finding:
     """Run the hook with ``--probe``, which only prints versions, and report whether the hook runs.
 
-    The hook is run only if ``line`` has the form of a line that this installation writes. No word of ``line``
-    itself is run, because ``line`` can come from an untrusted image or from a container.
+    The hook is run only if ``line`` has the form of a line that this installation writes. The function builds
+    the command itself and does not run the words of ``line``, because ``line`` can come from an untrusted
+    image or from a container.
 
     ``install`` is the command that writes the line again. ``namespace`` has the words of a command that
     enters the container's user namespace and then runs the hook.
@@ -195,7 +197,7 @@ def pending(folder: str) -> str:
 
 
 def words_of(line: str) -> list[str]:
-    """Return the words of a hook line. A very long line, or one with an unclosed quote, has no words."""
+    """Return the words of a hook line, or [] if the line is very long or has an unclosed quote."""
     try:
         return shlex.split(line) if len(line) <= MAX_LINE else []
     except ValueError:

@@ -72,7 +72,10 @@ class Options:
 
     @property
     def patience(self) -> float:
-        """The seconds to wait for a lock. The time limit is later: its error does not name the lock."""
+        """The seconds to wait for a lock.
+
+        They are less than the time limit, because the error of the time limit does not name the lock.
+        """
         return 0.9 * self.time_limit
 
 

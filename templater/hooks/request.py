@@ -32,7 +32,7 @@ class HookRequest:
     ``owner``: the uid and gid of the root directory, which the runtime has checked; None without a check.
     ``cross_mounts``: follow paths through mount points.
     ``mounts``: the clean paths in the container at which the runtime mounts file systems after the hook.
-    ``mounts_hint``: the error for a mount that would hide a file gives this advice about the hook line.
+    ``mounts_hint``: advice about the hook line, for the error message about a mount that would hide a file.
     ``use_cache``: keep compiled templates, unless an option forbids it.
     ``root``: the identity of the root directory; empty if the state can't outlive the container.
     ``Options`` describes the other attributes.

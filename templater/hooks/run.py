@@ -530,8 +530,8 @@ def hidden_places(plan: "Plan", rootfs: "DirectoryRootfs", request: HookRequest)
 
     Raises RefusedError if one of the mounts would hide a file of the plan.
 
-    To find the paths, the function follows links, which takes time at each start. So return () if the plan
-    neither writes a file nor has a file below a mount.
+    To find the paths, the function follows links, which takes time at each start. So it returns () if the
+    plan writes no file, and no file of the plan is below a mount point.
     """
     from ..model.plan import WRITING
 

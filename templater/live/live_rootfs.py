@@ -4,10 +4,10 @@ The daemon's answers have traps, which were recorded from Incus 6.0.4 and LXD 5.
 
 * A fifo, a device and a file of /proc look like an empty file, and a GET of a fifo never ends. So a file of
   length 0 is not fetched.
-* HEAD of LXD 5.0 gives no length. So files are fetched until a request gets no answer in time; then no more
-  files of this instance are fetched.
-* The target of a symlink is shown as an absolute path, even if the link is relative. ``relative_links`` tells
-  whether to treat links as relative.
+* LXD 5.0 answers a HEAD request without the length of the file. So templater fetches files until a request
+  gets no answer in time. Then templater fetches no more files of this instance.
+* The daemon shows the target of a symlink as an absolute path, even if the link is relative.
+  ``relative_links`` tells whether to treat links as relative.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class NewerImages:
     def _read_list(self, address: Address) -> None:
         """Store the two newest versions of each image of a project.
 
-        The newest version alone is not enough, because the instance may have it.
+        The newest version alone is not enough, because the instance may already use that version.
         """
         found: dict[tuple[str, ...], list[_Version]] = {}
         self._newest[address.project] = found  # set first: a damaged list is read only once
@@ -100,7 +100,10 @@ class NewerImages:
                 found[key] = sorted({*found.get(key, ()), version}, reverse=True)[:2]
 
     def _of_image(self, image: _Version) -> _Rules | None:
-        """Return the rules of an image, or None if the beginning of the image file lacks the templates."""
+        """Download the beginning of an image, and return the image's rules.
+
+        Return None if the templates are not in this part of the file.
+        """
         described = ServerImage(image.fingerprint, image.type, "")
         descriptor, path = tempfile.mkstemp(prefix="templater-image.")
         try:

@@ -12,7 +12,7 @@ SET_BY_DAEMONS = ("create", "copy", "rename")
 
 
 class Triggers:
-    """The triggers of a run, one for each pass. ``reason`` is a phrase that explains why these passes run.
+    """The triggers that a command runs, in order. ``reason`` is a phrase that explains this choice.
 
     ``notes`` lists doubtful facts of the instance description.
     """
@@ -29,7 +29,7 @@ class Triggers:
 
 
 def next_start(instance: "Instance", pending: "str | None" = None) -> Triggers:
-    """Return the passes of an instance's next start: the pending trigger, if any, then ``start``.
+    """Return the triggers that an instance's next start runs: the pending trigger, if any, then ``start``.
 
     ``pending`` is the trigger that templater has recorded, or "". It overrides the instance's configuration.
     If it is None, the configuration decides.
@@ -42,7 +42,7 @@ def next_start(instance: "Instance", pending: "str | None" = None) -> Triggers:
 
 
 def first_start(instance: "Instance") -> Triggers:
-    """Return the passes of the first start of an instance created from an image.
+    """Return the triggers that run at the first start of an instance that is created from an image.
 
     A pending trigger in the description replaces ``create``.
     """
@@ -59,12 +59,12 @@ def first_start(instance: "Instance") -> Triggers:
 def default_triggers(
     instance: "Instance", pending: "str | None", *, rootfs_of_instance: bool = False
 ) -> Triggers:
-    """Return the passes that a command runs without ``-t``.
+    """Return the triggers that a command runs if the user does not give the option ``-t``.
 
     ``pending`` is the pending trigger if SRC is an instance, and None if SRC is an image.
     ``rootfs_of_instance`` is true if the command reads a root filesystem. If the instance exists, this
-    function assumes that the root filesystem belongs to the instance, and returns the passes of its next
-    start.
+    function assumes that the root filesystem belongs to the instance, and returns the triggers of the
+    instance's next start.
     """
     if pending is not None:
         return next_start(instance, pending)

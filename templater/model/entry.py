@@ -89,8 +89,9 @@ class TemplateFile:
     def source(self, name: str) -> "Source":
         """Return the text of a readable file. ``name`` is its path for messages.
 
-        While the last source exists, it is returned again if it has the same name. Otherwise, the new source
-        shares its decoded text, because the text can need four times the memory of the data.
+        If the source of an earlier call still exists and has the same name, return that source again. If it
+        has another name, the new source shares its decoded text, because the text can need four times the
+        memory of the data.
         """
         from _weakref import ref
 

@@ -145,7 +145,10 @@ class WriteError(TemplaterError):
 
 
 class KeptError(TemplaterError):
-    """The error for files that templater kept, because a user has changed them. Other files are written."""
+    """The error for files that templater did not overwrite, because a user has changed them.
+
+    All other files are written.
+    """
 
     exit_code = 1
     kind = "kept"

@@ -104,7 +104,7 @@ class Instance:
 
     @property
     def exists(self) -> bool:
-        """True if a daemon has created the instance: it has values that only a daemon sets."""
+        """True if a daemon has created the instance: the description has values that only a daemon sets."""
         return bool(self.status) or self.recorded or any(key in self.config for key in _DAEMON_KEYS)
 
     @property

@@ -19,9 +19,10 @@ def passes(pending: str) -> "tuple[str, ...]":
 
 
 def pending_after(pending: str, trigger: str) -> str:
-    """Return the pending trigger after ``trigger`` has happened to an instance.
+    """Return the trigger that is pending after a user has created, copied or renamed an instance.
 
-    ``create`` and ``copy`` make a new instance and replace any pending trigger. ``rename`` becomes pending
-    only if no other trigger is pending.
+    ``trigger`` names this action, and ``pending`` is the trigger that was pending before. ``create`` and
+    ``copy`` make a new instance and replace any pending trigger. ``rename`` becomes pending only if no other
+    trigger is pending.
     """
     return pending or trigger if trigger == "rename" else trigger

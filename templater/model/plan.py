@@ -130,10 +130,12 @@ class Prediction:
 
 
 class Plan:
-    """The changes of a run, in order: pass by pass, and within a pass in the order of the rules.
+    """The changes of a run, in order.
 
-    ``changes`` has one change for each rule that runs in a pass. ``files()`` merges the changes of each
-    target. templater writes only the merged changes, because the passes of a start are one transaction.
+    A run has one pass for each trigger. In a pass, the rules of this trigger run in the order of
+    metadata.yaml. ``changes`` has one change for each rule that runs in a pass. ``files()`` merges the
+    changes of each target. templater writes only the merged changes, because the passes of a start are one
+    transaction.
     ``prediction`` has the outcomes of the same changes on ``host``.
 
     For a virtual machine, ``changes`` are the files of the config drive. ``agent`` has the changes that the
@@ -196,7 +198,9 @@ class Plan:
         )  # fmt: skip
 
     def files(self) -> "Iterator[Change]":
-        """Yield one merged change for each file that the run changes, in the order of the first changes.
+        """Yield one merged change for each file that the run changes.
+
+        The files are in the order in which the run first changes them.
 
         A merged change describes the difference between the state before the first pass and the state after
         the last pass. If one pass creates a file and the next pass updates the file, the merged change is a

@@ -34,7 +34,7 @@ class RenderOptions:
         self.limits = limits
 
     def begun(self) -> "RenderOptions":
-        """Return options whose total time begins now. Return ``self`` if the total time has already begun."""
+        """Return options whose total time limit starts now, or ``self`` if the limit has already started."""
         limits = None if self.limits is None else self.limits.begun()
         if limits is self.limits:
             return self

@@ -38,9 +38,11 @@ class Source:
         return start if newline < 0 else newline + 1
 
     def _block(self, position: int) -> "tuple[int, tuple[int, int]]":
-        """Return the start of the block of a position, and the stored numbers of the block.
+        """Return the start of the block that contains a position, and two stored numbers about the block.
 
-        The numbers are stored, because a file may have 100,000 spans, and all may be in one long line.
+        The first number is the count of newlines before the block. The second number is the position at
+        which the block's first line starts, which can be before the block. Both are stored, because a file
+        may have 100,000 spans, and all may be in one long line.
         """
         lines, text = self._lines, self.text
         if lines is None:

@@ -452,8 +452,8 @@ class _Description:
     ) -> tuple[tuple[Profile, ...] | None, tuple[str, ...]]:
         """Return the instance's profiles, and notes on assumptions.
 
-        The profiles are None if the description's expanded keys must be used. Raises
-        _InvalidValue if the contents of a profile are missing.
+        Return None instead of the profiles if the keys of the description count as already expanded.
+        Raises _InvalidValue if the contents of a profile are missing.
         """
         listed = self.profiles()
         known = {profile.name: profile for profile in (*self.defined, *given)}
@@ -488,9 +488,9 @@ class _Description:
         return (*(known[name] for name in names), *added), notes if names else ()
 
     def over_expanded(self, given: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
-        """Return the profiles and notes for a description with expanded keys and some unknown profiles.
+        """Return profiles and notes for a description that has expanded keys, but not all profiles.
 
-        The first profile contains the expanded keys. The given profiles override these keys.
+        The first profile contains the expanded keys. The profiles that the user gave override these keys.
         """
         below = Profile(
             EXPANDED_PROFILE,

@@ -68,7 +68,10 @@ class JsonStream:
         self.position += 1
 
     def member(self, name: str) -> bool:
-        """Move to a member's value in the object at the current position. Return False if it is missing."""
+        """Move to the value of the member ``name`` in the object at the current position.
+
+        Return False if the object has no such member.
+        """
         if self.next_character() != "{":
             raise InputError(f"{self.file} is not a JSON object")
         while True:

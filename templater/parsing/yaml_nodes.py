@@ -145,7 +145,10 @@ def pairs(node: Node | None) -> list[tuple[str, Node, Node]]:
 
 
 def child(node: Node | None, step: str | int) -> Node | None:
-    """Return an item of a sequence, or the value of a mapping's last entry with this key, or None."""
+    """Return an item of a sequence or a value of a mapping, or None if it is missing.
+
+    If a mapping has several entries with the key ``step``, return the value of the last entry.
+    """
     if isinstance(node, Sequence) and isinstance(step, int):
         return node.children[step] if step < len(node.children) else None
     return next((value for key, _, value in reversed(pairs(node)) if key == step), None)

@@ -32,7 +32,7 @@ _DEEPEST = 1 << 16
 
 
 class ChangedRootfs:
-    """A root filesystem with the changes of earlier passes on top.
+    """A root filesystem as it is after the changes of earlier passes.
 
     Without a root filesystem, only the changes are known. Without ``for_patch``, ``content`` only tells
     whether the old content of a file equals the new content.
@@ -165,7 +165,7 @@ class ChangedRootfs:
         The limit is higher for a file whose content equals ``new``. Without ``for_patch``, also return None
         if the content differs, and read the file only if it has as many bytes as ``new``. Otherwise, a start
         could take too long: the container's root can make files for which the kernel decompresses many times
-        their size, and no time limit counts this work.
+        their size, and templater's time limits do not include this work.
         """
         if path in self.files:
             return self.files[path]

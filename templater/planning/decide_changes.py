@@ -53,7 +53,7 @@ def decide(
     in_place: bool = False,
     for_patch: bool = True,
 ) -> "tuple[Change, ...]":
-    """Return a change for each rendering. A pass sees the files of the passes before it.
+    """Return a change for each rendering. Each pass takes into account the files that earlier passes write.
 
     Without ``for_patch``, the changes lack the old content. An existing file is then read only if it has the
     same size as the new content.

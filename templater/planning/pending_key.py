@@ -1,4 +1,4 @@
-"""Notes on files whose content depends on whether the pending key is still set in the ``start`` pass."""
+"""Notes on files that have another content if ``volatile.apply_template`` is unset before ``start`` runs."""
 
 from __future__ import annotations
 

@@ -231,7 +231,9 @@ class Render:
         return self.program.open(name, if_exists)
 
     def include(self, program: "Program", unit: int, context: "dict[str, Any]") -> str:
-        """Render the unit ``unit`` of a program with ``context``, and return the output.
+        """Render a template of a program with ``context``, and return the output.
+
+        ``unit`` is the number of the template in the program.
 
         Raises LimitError if macro calls and includes are nested too deeply.
         """

@@ -194,7 +194,8 @@ def loop(cell: "list[int]", parent: "Any", public: "Any", state: int) -> ForLoop
     """Return ``forloop`` as it is before the first round of a loop.
 
     ``parent`` is the value of ``forloop`` outside the loop. ``public`` is the value of ``forloop`` in the
-    render's context. Go ignores this value. ``state`` tells whether the template has bound ``forloop``:
+    render's context. If both are the same value, the loop has no parent loop: Go ignores a ``forloop`` of the
+    context. ``state`` tells whether the template has bound ``forloop``:
 
     * 0: the template has not bound ``forloop``.
     * 1: a tag such as ``set`` has bound ``forloop``. Then Go panics for every value.

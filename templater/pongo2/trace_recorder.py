@@ -4,10 +4,10 @@
 render, whose context is a `TracedContext`. The functions change no value, so a traced render prints the same
 text as a normal render.
 
-A read records that an expression has used a name of the context. It is a tuple of the root name and the keys,
-such as ``("config", "user.foo")``. The read ``("config",)`` stands for all keys of ``config``. The read
-``(CONFIG_DEFAULT, key)`` says that ``config_get`` returned its default, because ``key`` is missing. The read
-``(FILTER_DEFAULT,)`` says that the filter ``default`` returned its argument.
+A "read" is the record that an expression has used a name of the context. It is a tuple of the root name and
+the keys, such as ``("config", "user.foo")``. The read ``("config",)`` stands for all keys of ``config``. The
+read ``(CONFIG_DEFAULT, key)`` says that ``config_get`` returned its default, because ``key`` is missing. The
+read ``(FILTER_DEFAULT,)`` says that the filter ``default`` returned its argument.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Site(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A text that was printed at a site. ``reads`` has the reads of the printed value.
+    """A text that was printed at a site. ``reads`` has the names of the context on which the text depends.
 
-    ``because`` has the reads of the conditions and loops around the site.
+    ``because`` has the names on which the conditions and loops around the site depend.
 
     A condition or loop that has printed nothing leaves a piece of the kind NOTHING.
     """
@@ -137,7 +137,7 @@ class Trace:
     def take(self, depth: int) -> Frame:
         """Remove the frame at ``depth`` and all later frames.
 
-        Return the frame at ``depth``, with the reads of all removed frames.
+        Return the frame at ``depth``, to which the reads of all other removed frames are added.
 
         This also removes the frames and the items of ``lists()`` that a failed macro left behind. In v4,
         rendering continues after such a macro.
@@ -256,7 +256,7 @@ def config_value(render: Render, depth: int, value: Any, is_computed: bool) -> A
 
 
 def config_default(render: Render, scope: Scope, argument: tuple[Thunk]) -> Any:
-    """Evaluate the default of ``config_get``. Reads of the default count only if the key is missing."""
+    """Evaluate the default of ``config_get``. Record the names in the default if the key is missing."""
     trace = trace_of(render)
     depth = begin(render)
     value = argument[0](scope)
@@ -274,7 +274,10 @@ def default_input(render: Render, value: Any, only_nil: bool) -> Any:
 
 
 def default_argument(render: Render, scope: Scope, argument: tuple[Thunk]) -> Any:
-    """Evaluate the argument of ``default``. Reads of the argument count only if the filter uses it."""
+    """Evaluate the argument of the filter ``default``.
+
+    If the filter returns its argument, record the names that the argument uses.
+    """
     trace = trace_of(render)
     uses_default = trace.uses_default.pop()
     depth = begin(render)
@@ -286,9 +289,9 @@ def default_argument(render: Render, scope: Scope, argument: tuple[Thunk]) -> An
 
 
 def with_history(render: Render, value: Any) -> Any:
-    """Count all earlier reads of the render as reads of ``value``.
+    """Record that ``value`` depends on all names that the render has used so far.
 
-    A tag that stores earlier values needs this.
+    A tag that stores earlier values, such as ``cycle``, needs this.
     """
     trace = trace_of(render)
     trace.add(tuple(trace.everything))
@@ -296,7 +299,7 @@ def with_history(render: Render, value: Any) -> Any:
 
 
 def resolved(value: Any, path: tuple[str | None, ...], keys: list[str]) -> Name:
-    """Replace each None in a path by the next computed key. Without such a key, the path ends there.
+    """Replace each None in a path by the next computed key. If no computed key is left, end the path there.
 
     ``value`` is the value of the root. A computed key that does not exist in ``value`` becomes `COMPUTED`,
     because such a key can contain a secret.
@@ -314,7 +317,7 @@ def resolved(value: Any, path: tuple[str | None, ...], keys: list[str]) -> Name:
 
 
 def normal(context: Mapping[str, Any], name: Name) -> Name:
-    """Return the normal form of a read. ``container`` becomes ``instance``, and superfluous keys are removed.
+    """Normalise a read: replace ``container`` by ``instance``, and remove superfluous keys.
 
     At most two keys follow ``devices``, and at most one key follows any other name.
     """
@@ -346,7 +349,7 @@ def reads_of(render: Render, scope: Scope, path: Name) -> Iterable[Name]:
 
 
 def below(context: Mapping[str, Any], name: Name, keys: Name) -> Name:
-    """Add keys to a read that stands for a map of the context. Return any other read unchanged."""
+    """Return a read, with ``keys`` added if the read stands for a map of the context."""
     is_map = name in (("config",), ("devices",), ("properties",), ("instance",))
     is_device = len(name) == 2 and name[0] == "devices" and name[1] in context.get("devices", ())
     return normal(context, (*name, *keys)) if keys and (is_map or is_device) else name
@@ -378,7 +381,7 @@ def bind(render: Render, scope: Scope, names: tuple[tuple[str, Name], ...]) -> N
 
 
 def bind_parameters(render: Render, scope: Scope, names: tuple[str, ...]) -> None:
-    """Record no reads for the parameters of a macro, because reads of the arguments belong to the call."""
+    """Record that a macro's parameters depend on no name: the call records the names in its arguments."""
     for name in names:
         scope[_READS + name] = {}
 
@@ -386,8 +389,8 @@ def bind_parameters(render: Render, scope: Scope, names: tuple[str, ...]) -> Non
 def bind_round(render: Render, scope: Scope, key: str, value: str, number: Any) -> None:
     """Record the reads on which the loop's variables depend in this round.
 
-    In a loop over a map of the context, the loop's names depend only on the current item, and ``forloop`` on
-    the whole map. ``number`` is the value of the loop's first name.
+    In a loop over a map of the context, the loop's names depend only on the current item. ``forloop`` depends
+    on the whole map. ``number`` is the value of the loop's first name.
     """
     reads, iterated = trace_of(render).loops[-1]
     item = reads
@@ -409,7 +412,7 @@ def reach(render: Render, number: int) -> None:
 
 
 def run(render: Render, number: int) -> None:
-    """Begin a run, which is a group of neighbouring sites. The template prints the texts of this run next."""
+    """Begin a run, which is a group of neighbouring sites. From now on, the template prints their texts."""
     trace = trace_of(render)
     trace.sites, trace.position = trace.runs[number], 0
     trace.frames[0].reads = {}
@@ -428,7 +431,11 @@ def open_branches(render: Render) -> None:
 
 
 def decided(render: Render, depth: int, value: Any) -> Any:
-    """Record the reads of a condition. The condition decides about its own branch and all later branches."""
+    """Record the names on which a condition depends.
+
+    The condition affects its own branch and all later branches, because a later branch runs only if
+    this condition is false.
+    """
     trace = trace_of(render)
     reads = trace.take(depth).reads
     trace.control[-1].update(reads)
@@ -446,7 +453,7 @@ def iterated(render: Render, depth: int, value: Any) -> Any:
 
 
 def decided_by_statements(render: Render) -> None:
-    """Record the reads since `run` as reads of a condition.
+    """Record that a condition depends on all names that were used since the call of `run`.
 
     The statement `tree.Capture` needs this, because the text of its body can decide which branch runs.
     """

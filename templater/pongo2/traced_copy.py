@@ -70,7 +70,7 @@ class TracedTemplate:
         seed: int | None = None,
         limits: Limits | None = None,
     ) -> Traced | None:
-        """Render the template, and record the reads on which each printed text depends.
+        """Render the template, and record the names of the context on which each printed text depends.
 
         The arguments and the text are the same as for ``Template.render``. Return None if the render fails or
         exceeds a limit.
@@ -115,8 +115,8 @@ class Tracer:
     """A converter that adds calls of `trace_recorder` to a document.
 
     A run consists of neighbouring texts and ``{{ }}``. ``runs`` has the sites of each run.
-    The text of a ``captured`` body becomes a value. The reads in such a body belong to the expression or tag
-    that prints the value.
+    The text of a ``captured`` body becomes a value. The names that the body uses are recorded for the
+    expression or tag that prints the value.
     """
 
     def __init__(self, document: tree.Document) -> None:
@@ -414,7 +414,8 @@ class Tracer:
     def filtered(self, node: tree.Filtered) -> tree.Expression:
         """Return a filter expression.
 
-        Reads in the argument of the filter ``default`` are recorded only if the filter uses the argument.
+        The names in the argument of the filter ``default`` are recorded only if the filter returns the
+        argument.
         """
         value = self.expression(node.atom)
         uses: list[tree.FilterUse] = []

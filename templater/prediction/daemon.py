@@ -96,7 +96,7 @@ class Daemon:
     reading = "Failed to read template file: "
 
     def remark(self, path: str, place: Place, existed: bool) -> None:
-        """Add notes if a write has unexpected effects."""
+        """Add notes for the user about unexpected effects of a write."""
         filesystem, node = self.filesystem, self.filesystem.node(place)
         if node is not None and node.kind in (FIFO, CHAR_DEVICE, BLOCK_DEVICE):
             self.notes.append(f"the target is a {node.kind}, so the text is lost")

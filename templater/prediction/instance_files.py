@@ -16,11 +16,11 @@ Names = tuple[str, ...]
 
 
 class Unknown(Exception):
-    """A path that leads outside the known files of the daemon's machine."""
+    """Raised for a path that leads outside the known files of the daemon's machine."""
 
 
 class UnknownTemplate(Unknown):
-    """The path of a template that leads outside the known files."""
+    """Raised for a template whose path leads outside the known files."""
 
 
 class Surroundings(NamedTuple):

@@ -33,9 +33,9 @@ def predict(
 ) -> Prediction:
     """Predict an outcome for each change of a plan on the plan's host.
 
-    The changes of a pass are predicted one by one in file order. The daemons run the rules of a pass in
-    random order: if a result depends on the order, the outcome is ``random``. ``check_time`` is called before
-    each change and raises an error if the prediction takes too long.
+    The changes of a pass are predicted one by one, in the order of metadata.yaml. But the daemons run the
+    rules of a pass in random order. If a result depends on this order, the outcome is ``random``.
+    ``check_time`` is called before each change and raises an error if the prediction takes too long.
     """
     host = plan.host
     if not host.family:
@@ -117,7 +117,9 @@ def _aftermath(filesystem: HostFilesystem, mark: int, change: Change) -> str:
 
 
 def _mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
-    """Replace outcomes that depend on the order of the rules. The daemons run rules in random (map) order.
+    """Replace each outcome that depends on the order of the rules by ``random``.
+
+    The daemons run the rules in the random order of a Go map.
 
     Return the reason why the start ends in this pass, or an empty string if the start continues.
     """

@@ -1,4 +1,4 @@
-"""One start on a host: its passes, run on the model file system."""
+"""A simulated start on a host: each pass runs its rules on the model file system."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FAMILIES: Mapping[str, type[Daemon]] = {
 
 
 class StartResult(NamedTuple):
-    """The result of a start, and the file system after it. ``passed`` counts the successful passes."""
+    """The result of a start, and its file system. ``passed`` is the number of successful passes."""
 
     result: str
     error: str

@@ -142,8 +142,8 @@ def lines_of(pieces: Sequence[Piece], source: Source, origins: Origins) -> Itera
 def readings(source: Source, rule: Rule, layers: Layers, dialect: str) -> list[Reading]:
     """Return every name that a template reads from its context, sorted by the first line that reads it.
 
-    If the template computes a key, every key counts as read. Raises TemplaterError if the template is
-    invalid.
+    If the template computes a key, the result has the name of the whole map, such as ``config``. Raises
+    TemplaterError if the template is invalid.
     """
     lines: dict[Name, dict[int, None]] = {}
     for read in parsed_reads(source, dialect):

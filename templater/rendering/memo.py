@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..model.source import Source
     from ..pongo2.reads import Read
 
-#: maximum size in bytes of the results that a look stores for the next look
+#: maximum size in bytes of the results that a run stores for the next run
 MOST = 32 << 20
 #: estimated bytes of memory for a result without its text, and for each read of a parsed template
 OVERHEAD, PER_READ = 1 << 10, 1 << 10
@@ -55,12 +55,12 @@ class Parsed(NamedTuple):
 
 
 class Memo:
-    """The results of the last look at an image. A look is one run that plans, checks or tests the image.
+    """The results of the last run on an image. A run plans, checks or tests the image.
 
     The key of a result contains everything on which the result depends.
 
-    Each look reuses results of the last look, and adds new results. Errors are not stored. The stored results
-    of one look have at most ``MOST`` bytes; further results are not stored.
+    Each run reuses results of the last run, and adds new results. Errors are not stored. The stored results
+    of one run have at most ``MOST`` bytes; further results are not stored.
     """
 
     def __init__(self) -> None:
@@ -69,8 +69,8 @@ class Memo:
         self._size = 0
 
     def begin(self) -> None:
-        """Begin another look. Keep only the results that the last look used or added."""
-        if self._now:  # if the last look failed early and used no result, keep all results
+        """Begin another run. Keep only the results that the last run used or added."""
+        if self._now:  # if the last run failed early and used no result, keep all results
             self._last, self._now, self._size = self._now, {}, 0
 
     def result(self, key: Any, make: Callable[[], Any], size: Callable[[Any], int]) -> Any:
@@ -93,7 +93,7 @@ class Memo:
     def parsed(self, source: Source, dialect: str) -> Parsed:
         """Parse a template, or return the stored result for an equal text.
 
-        The positions of the reads in a stored result can belong to another source with an equal text.
+        A stored result can contain positions in another source with an equal text.
 
         Raises TemplaterError if the template is invalid.
         """

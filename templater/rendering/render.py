@@ -59,11 +59,12 @@ def render(
     *,
     codes: "Mapping[str, CodeType] | None" = None,
 ) -> "list[Rendering]":
-    """Render the rules that match a trigger, pass by pass, and within a pass in the order of the rules.
+    """Render the matching rules of each trigger, one trigger after the other.
 
-    If a rule fails, its rendering has an ``error``, and the other rules are still rendered. ``codes`` maps
-    the names of templates to compiled code from the cache, which is rendered without importing the compiler.
-    The total time limit starts here, unless it has already started.
+    The rules of one trigger are rendered in the order of metadata.yaml. If a rule fails, its rendering has an
+    ``error``, and the other rules are still rendered. ``codes`` maps the names of templates to compiled code
+    from the cache, which is rendered without importing the compiler. The total time limit starts here, unless
+    it has already started.
 
     Raises LimitError if rendering takes too long, or gives too many files or bytes.
     """

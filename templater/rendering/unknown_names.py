@@ -31,7 +31,7 @@ _LONGEST_CALL = 200
 class UnknownName(NamedTuple):
     """A name that renders as empty text. ``hint`` may be "".
 
-    ``part`` is the index of the unknown part in the path of the read, or None if the whole path is unknown.
+    ``part`` is the index of the unknown part in the variable's path, or None if the whole path is unknown.
     ``span`` is the position of the unknown part.
     """
 
@@ -63,7 +63,7 @@ def unknown_names(
 
 
 def grouped(reads: Iterable[Read]) -> Iterable[list[Read]]:
-    """Group reads of the same name, because `check` finds the same mistakes in all reads of a group."""
+    """Group all uses of the same name, because `check` finds the same mistakes in each of them."""
     found: dict[tuple[tuple[str, ...], str | None], list[Read]] = {}
     for read in reads:
         found.setdefault((read.path, read.key), []).append(read)
@@ -104,8 +104,8 @@ def called_with(span: Span) -> str:
     """Return the text of the arguments if a call follows a span, or "" if no call follows.
 
     A hint suggests a call of ``config_get`` with these arguments. ``config_get`` needs two arguments. If the
-    template's call has only one argument, add an empty default. A call with longer arguments than a hint can
-    show counts as no call.
+    template's call has only one argument, add an empty default. Ignore a call whose arguments are too long
+    for a hint.
     """
     text = span.source.text[span.end : span.end + _LONGEST_CALL]
     arguments, end, _ = text.partition("\n")[0].partition(")")
@@ -119,5 +119,5 @@ def unknown(name: str, read: Read, part: int | None, message: str, hint: str) ->
 
 
 def span_of(read: Read, part: int | None) -> Span:
-    """Return the position of one part of a read, or of the whole read if ``part`` is None."""
+    """Return the position of one part of a variable, or of the whole variable if ``part`` is None."""
     return read.span if part is None else read.spans[part]

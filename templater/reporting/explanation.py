@@ -41,7 +41,7 @@ class Chunk(NamedTuple):
 
 
 class Continuation(NamedTuple):
-    """The first part of a line, and the index of the last line that its value spans.
+    """The first part of a line. ``last`` is the index of the line in which the part's value ends.
 
     Empty lines between the lines of a value belong to the value.
     """
@@ -141,7 +141,10 @@ def is_continued(before: Part, part: Part) -> bool:
 
 
 def continuations(lines: Sequence[Line]) -> list[Continuation | None]:
-    """Return for each line the value at the beginning of the next line that is not empty, or None."""
+    """Return a list with an item for each line: the Continuation of the next line that is not empty.
+
+    The item is None if all later lines are empty.
+    """
     found: list[Continuation | None] = []
     below: Continuation | None = None
     for index in range(len(lines) - 1, -1, -1):
@@ -188,8 +191,8 @@ def named(origins: Sequence[Origin]) -> str:
 def kind_of(origins: Sequence[Origin]) -> str:
     """Return the kind of origin that decides a value's colour.
 
-    The last origin decides. The kind "default" has a lower priority than other kinds, and "undefined" the
-    lowest.
+    This is the kind of the last origin whose kind is neither "default" nor "undefined". If there is no such
+    origin, "default" has priority over "undefined".
     """
     kinds = [origin.kind for origin in origins if origin.kind != "undefined"]
     kinds = [kind for kind in kinds if kind != "default"] or kinds

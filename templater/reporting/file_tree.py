@@ -26,7 +26,7 @@ class Leaf(NamedTuple):
 
 
 class File(NamedTuple):
-    """A file with the names of its path."""
+    """A file of the tree. ``parts`` are the names in its path."""
 
     parts: tuple[str, ...]
     heading: Heading
@@ -61,11 +61,11 @@ def last_headings(plan: Plan) -> dict[str, Heading]:
 
 
 def _below(files: Iterable[File]) -> Iterator[Leaf]:
-    """Yield the lines of a directory. Each file is read only once for each of its parents."""
+    """Yield the lines of a directory. A file is visited once for each of its parents."""
     waiting: list[tuple[list[File], int, str, bool]] = []
 
     def add(directory: Collection[list[File]], depth: int, guides: str) -> None:
-        """Add the entries of a directory. The last entry of ``waiting`` is the next line."""
+        """Add the entries of a directory to ``waiting``. The next line shows the last item of ``waiting``."""
         entries = [
             (files, depth, guides, number == len(directory)) for number, files in enumerate(directory, 1)
         ]

@@ -351,9 +351,9 @@ class Directory(Closing):
         return sorted(again(os.listdir, self.fd))
 
     def names_with(self, prefix: str, most: int) -> "tuple[list[str], int]":
-        """Return the names that begin with a prefix, and the unused part of ``most``.
+        """Return the names that begin with a prefix. Read at most ``most`` names of the directory.
 
-        This call stops after ``most`` names. Names without the prefix count, too.
+        The second result is ``most`` minus the number of names that were read, with or without the prefix.
         """
 
         def names() -> "tuple[list[str], int]":
@@ -585,8 +585,10 @@ def read_regular(
     than ``limit`` bytes can be read.
 
     If the owner of a huge file removes its name while this process has it open, the last close takes minutes.
-    So a file above the limit is not even opened: programs can wait for an open file, but not for a look at
-    its status. A smaller file can have a million extended attributes, see ``held_files``.
+    So a file above the limit is not even opened, and only its status is read. Another program can notice that
+    a file is opened, and then remove its name. No program can notice that a file's status is read. A smaller
+    file can have a million extended attributes, see
+    ``held_files``.
     """
     fd = _open_regular(opened, _READ, path, limit)
     try:

@@ -44,7 +44,10 @@ _kept: "list[int]" = []
 def handing_over(
     call: "Callable[Arguments, Result]", *args: "Arguments.args", **options: "Arguments.kwargs"
 ) -> "Result":
-    """Call a function of a hook or command. Then hand over the removed files, see the module's docstring."""
+    """Call a function of a hook or command. Then leave the last close of removed files to another process.
+
+    The module's docstring gives the reason.
+    """
     global _held  # noqa: PLW0603
     outer = _held
     held: list[int] | None = [] if hasattr(os, "O_PATH") else None
@@ -60,7 +63,7 @@ def handing_over(
 
 
 def hold(directory: int, name: str) -> None:
-    """Open a file that is about to lose this name, if its removal may be slow.
+    """Open a file before the caller removes or replaces its name, if removing the file may be slow.
 
     Do nothing if the file is missing or can't be opened.
     """
@@ -89,7 +92,7 @@ def keep(fd: int) -> None:
 
 
 def close(fd: int) -> None:
-    """Close a file or directory. If its last name was removed, keep it open until it is handed over.
+    """Close a file or directory. During ``handing_over``, keep it open if its last name was removed.
 
     Ignore errors: the kernel closes the descriptor anyway, and data was synced before.
     """
@@ -135,10 +138,11 @@ def _make_room(held: "list[int]") -> None:
 def _hand_over(held: "list[int]", patience: float = 0.0) -> None:
     """Close the files, and leave the last close of each file to another process.
 
-    Then wait ``patience`` seconds at most until this process has ended.
+    Then wait until the other process has ended, but at most ``patience`` seconds.
 
-    The process has no other descriptors: some runtimes read the output of a hook until every process has
-    closed it. If the process can't be started, the kernel frees the blocks before this function returns.
+    The other process has no other descriptors: some runtimes read the output of a hook until every process
+    has closed it. If the other process can't be started, the kernel frees the blocks before this function
+    returns.
     """
     files = _taken(held)
     pipe: tuple[int, ...] = ()
@@ -172,7 +176,7 @@ def _taken(held: "list[int]") -> "list[int]":
 
 
 def _close_last(pipe: int, kept: "set[int]") -> None:
-    """End this process when the parent process has closed the other end of the pipe."""
+    """Wait until the parent process has closed the other end of the pipe. Then end this process."""
     try:
         os.setsid()  # a SIGKILL for the group of the parent process does not end this process early
         for fd in _descriptors():

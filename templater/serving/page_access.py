@@ -1,4 +1,4 @@
-"""Access control for `watch --web`: only this user's browser, and only from this server's own pages."""
+"""Access control for `watch --web`: the server refuses other users, and requests from other web pages."""
 
 from __future__ import annotations
 

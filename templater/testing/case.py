@@ -29,7 +29,7 @@ class Expectation:
 class Expected:
     """The expectations about one run or step.
 
-    ``error`` is a text in the error's message, or "" if no error is expected.
+    ``error`` has a text that an error of the run must contain. It is None if no error is expected.
 
     ``snapshot`` and ``valid`` are the positions of the keys with these names, or None. The two keys apply to
     every written file.

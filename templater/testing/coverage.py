@@ -1,4 +1,4 @@
-"""The parts of an image that tests reach: rules, and the branches, lines and reads of templates."""
+"""The parts of an image that tests reach: rules, and the branches, lines and variables of templates."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ class _FolderReader:
     # --- cases
 
     def case(self, source: Source, test: Node, fields: Fields, label: str) -> Callable[[str], Case] | None:
-        """Return a function that gets the path of the case's snapshot and returns the case.
+        """Return a function that makes the case. The function takes the path of the case's snapshot.
 
         Return None if the case has a mistake.
         """
@@ -213,9 +213,9 @@ class _FolderReader:
         )
 
     def count_values(self, values: int, test: Node) -> None:
-        """Count values that belong to one case.
+        """Add the number of values in one case to the total of all cases.
 
-        Raises LimitError if all cases together have too many values.
+        Raises LimitError if the total is too high.
         """
         self.nodes += values
         if self.nodes > MAX_NODES:

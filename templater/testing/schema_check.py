@@ -43,7 +43,7 @@ def schema_of_tests() -> Schema:
 
 
 def entries(node: Node | None) -> dict[str, tuple[Node, Node]]:
-    """Return a dict from the text of each key of a mapping to the key node and the value node.
+    """Return the entries of a mapping: a dict from a key's text to its key node and value node.
 
     The result includes the entries of merged mappings. It is empty if the node is not a mapping.
     """

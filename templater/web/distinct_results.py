@@ -25,7 +25,7 @@ Reads = Callable[[Change], "Collection[Name] | None"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One run of an instance: the passes of a start on a host. ``plan`` is the error if planning failed.
+    """A simulated run of an instance's triggers on one host. ``plan`` is an error if planning failed.
 
     ``side`` is "before" or "after" in a comparison, else "".
     """

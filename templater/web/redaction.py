@@ -67,7 +67,7 @@ class TooManyComparisonsError(Exception):
 
 
 class Parts:
-    """A set of texts, and searches for all of them. All searches together have a limit."""
+    """A set of texts to search for. One limit applies to all searches together."""
 
     def __init__(self, parts: Collection[str]) -> None:
         #: the texts, by their first SHORTEST characters and then by their length, longest first

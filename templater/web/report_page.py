@@ -228,7 +228,7 @@ def contents_table(page: PageState, view: InstanceView, number: int) -> Html:
 
 
 def head_rows_of(columns: Sequence[Column]) -> Iterator[Html]:
-    """Yield the header of a table of runs: the passes, and below them the hosts or sides."""
+    """Yield the two header rows of a table of runs: first the triggers, then the hosts or sides."""
     groups: dict[tuple[str, ...], int] = {}
     for column in columns:
         groups[column.passes] = groups.get(column.passes, 0) + 1

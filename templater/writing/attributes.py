@@ -36,7 +36,7 @@ class CopiedAttributes:
     def count(self, fd: int, path: str) -> None:
         """Count the attributes of a file or directory. ``path`` is its name in messages.
 
-        Raises LimitError if the sum of the run is above ``MOST_ATTRIBUTES``.
+        Raises LimitError if the attributes of this run exceed ``MOST_ATTRIBUTES`` in total.
         """
         for name in self._names(fd, path):
             try:

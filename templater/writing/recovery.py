@@ -181,7 +181,8 @@ def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "l
 class Search:
     """A search for leftovers.
 
-    It may read ``left`` more names, and remove directories of ``room`` more bytes.
+    ``left`` is the number of names that the search may still read. ``room`` is the total size, in bytes, of
+    the directories that it may still remove.
 
     ``tokens`` has the tokens of earlier runs, and the number of changes of each run. ``is_foreign`` tells
     whether another user could have chosen the tokens.
@@ -225,7 +226,8 @@ class Search:
     def _clear_in_overlay(self, directory: Directory, place: str) -> bool:
         """Remove the leftovers in a directory of an overlay without listing it. Return whether none remains.
 
-        The attributes are counted, because a file of a lower layer could have the name of a leftover.
+        A file of a lower layer could have the name of a leftover. Before removing this file, overlayfs would
+        copy the directory with its extended attributes. So this method counts these attributes.
         """
         from .attributes import CopiedAttributes
 

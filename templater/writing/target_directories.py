@@ -80,7 +80,7 @@ class TargetDirectories:
     def _count_attributes(self, path: str) -> None:
         """Count the attributes of the directories above a path, which overlayfs copies before a change.
 
-        The directories that the path before had in common with this path are not counted again.
+        Directories that are also above the path of the previous call are not counted again.
         """
         for place in parents_below(path, common_depth(self.counted, path)):
             with self._open_directory(place) as directory:

@@ -60,7 +60,7 @@ def test_a_link_is_found_under_every_spelling_of_its_path(
 
 
 @pytest.mark.parametrize("type", [tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_an_archive_that_readers_parse_differently_is_reported_as_damaged(
+def test_an_archive_that_different_tar_programs_parse_differently_is_reported_as_damaged(
     tmp_path: Path, type: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """GNU tar ignores the size of a directory member; Go and templater would read the next header there."""
@@ -147,7 +147,7 @@ HIDING = {
 
 
 @pytest.mark.parametrize("text", HIDING.values(), ids=HIDING)
-def test_attack_81_rules_that_only_the_go_library_reads_are_found(
+def test_attack_81_audit_reports_rules_that_only_the_yaml_library_of_the_daemons_recognises(
     tmp_path: Path, text: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     image = image_folder(tmp_path)
@@ -196,7 +196,7 @@ def test_attack_47_every_template_is_audited_quickly(tmp_path: Path, name: str) 
 
 
 @pytest.mark.slow
-def test_attack_56_many_rules_of_one_file_are_checked_quickly(tmp_path: Path) -> None:
+def test_attack_56_many_rules_with_the_same_target_file_are_checked_quickly(tmp_path: Path) -> None:
     """Each pair of rules was a finding, and each rule decoded its template again."""
     folder = image_folder(tmp_path)
     (folder / "templates/a.tpl").write_text('{{ config_get("password", "") }}' + "x" * 500_000)

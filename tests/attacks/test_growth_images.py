@@ -147,7 +147,7 @@ def test_removing_thousands_of_html_tags_from_a_long_text_hits_a_limit(name: str
         pongo2.compile('{{ "' + "<" * 20_000 + '"|removetags:"' + names + '" }}').render({})
 
 
-def test_a_preview_with_slow_steps_stops_at_the_time_limit(
+def test_a_preview_of_a_template_with_slow_filters_stops_at_the_time_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The kernel stops a hook's child; a preview has to check the clock itself."""
@@ -162,7 +162,7 @@ def test_a_preview_with_slow_steps_stops_at_the_time_limit(
 
 
 @pytest.mark.slow
-def test_an_audit_with_slow_steps_stops_at_the_time_limit(
+def test_an_audit_of_a_template_with_slow_filters_stops_at_the_time_limit(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "templates").mkdir()
@@ -216,7 +216,7 @@ class CountingZlib:
         return self._real.decompress(data, max_length)
 
 
-def test_each_decompressor_receives_its_own_stream_but_little_of_the_following_streams(
+def test_each_decompressor_receives_little_data_beyond_the_end_of_its_own_stream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each decompressor received all streams that follow its own."""

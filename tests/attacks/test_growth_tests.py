@@ -79,7 +79,7 @@ def test_equal_regular_expressions_are_compiled_once(tmp_path: Path) -> None:
     assert first.value[0] is second.value[1]
 
 
-def test_the_work_of_all_regular_expressions_together_is_limited(
+def test_the_total_number_of_steps_of_all_regular_expressions_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(read_tests, "MAX_STEPS", 2000)
@@ -93,7 +93,7 @@ def test_the_work_of_all_regular_expressions_together_is_limited(
     assert len(read(tmp_path, many.replace("c{900}", "a{900}"))) == 1
 
 
-def test_the_limit_on_keys_counts_the_instance_keys_of_every_test_case(
+def test_the_total_number_of_configuration_values_in_the_instances_of_all_test_cases_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     description = "name: c1\nconfig:\n" + "".join(f"  user.k{number}: v\n" for number in range(500))

@@ -39,7 +39,7 @@ def packed(image: Path, packing: Packing, limits: Limits) -> str:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_attack_61_the_map_of_a_sparse_file_with_many_pieces_is_written_in_linear_time(
+def test_attack_61_writing_a_sparse_file_with_many_data_blocks_to_a_tar_takes_linear_time(
     format: Format,
 ) -> None:
     """The gnu format took 55 seconds for 400,000 pieces."""
@@ -54,7 +54,7 @@ def test_attack_61_the_map_of_a_sparse_file_with_many_pieces_is_written_in_linea
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_attack_61_a_sparse_file_is_written_only_if_its_map_is_short_enough_to_be_read(
+def test_attack_61_a_sparse_file_is_packed_only_if_the_list_of_its_data_blocks_fits_the_header_limit(
     format: Format, image: Path
 ) -> None:
     limits = Limits(header_bytes=1024)

@@ -77,7 +77,7 @@ def test_the_install_command_removes_its_new_file_if_another_process_replaced_th
     assert os.listdir(config.parent) == ["config"]
 
 
-def test_the_install_command_does_not_change_a_configuration_file_behind_a_link(tmp_path: Path) -> None:
+def test_the_install_command_refuses_a_configuration_file_that_is_a_link(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (tmp_path / "c1").mkdir()

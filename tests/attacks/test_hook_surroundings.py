@@ -76,7 +76,7 @@ def test_a_hook_unblocks_a_blocked_alarm_signal(bundle: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_time_limit_ends_a_plan_with_many_slow_rules(bundle: Path) -> None:
+def test_the_time_limit_stops_the_planning_of_many_slow_rules(bundle: Path) -> None:
     """The alarm must not become the error of one rule, after which the next rules have no time limit."""
     deep, links = 1900, 38
     fd = os.open(bundle / "rootfs", os.O_RDONLY)
@@ -380,7 +380,7 @@ def test_a_symlink_in_the_machines_directory_is_followed_to_the_machine(
     ("owner", "is_refused"), [(5 * 65536, False), (0, False), (1000, False), (5 * 65536 + 65535, True)]
 )
 @pytest.mark.parametrize("kind", ["owner", "group"])
-def test_a_machine_directory_is_refused_if_its_owner_is_in_a_machine_range_but_is_not_the_first_id(
+def test_a_machine_directory_is_refused_if_its_owner_is_in_an_nspawn_id_range_but_is_not_the_first_id(
     bundle: Path, kind: str, owner: int, is_refused: bool
 ) -> None:
     """The guessed range of ids began at the owner, and reached into the range of another machine."""
@@ -470,7 +470,9 @@ def test_the_mount_hook_never_writes_to_a_directory_where_nothing_is_mounted(
     assert list((tmp_path / "mnt/etc").iterdir()) == []
 
 
-def test_a_container_without_a_root_filesystem_is_refused_despite_a_mount_hook(bundle: Path) -> None:
+def test_a_container_without_a_root_filesystem_is_refused_even_if_a_mount_hook_is_installed(
+    bundle: Path,
+) -> None:
     (bundle / "config").write_text(
         "lxc.hook.mount = /usr/bin/python3 -c 'from templater_hook import main' lxc\n"
     )
@@ -759,7 +761,7 @@ def test_the_newpath_option_of_the_lxc_copy_command_is_detected(words: list[str]
 
 
 @pytest.mark.parametrize("program", ["lxc-copy", "lxc-snapshot", ""])
-def test_a_copy_is_refused_if_its_original_container_is_uncertain(
+def test_a_copy_is_refused_if_it_is_not_certain_which_container_was_copied(
     program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Programs that use liblxc, such as python3-lxc, can copy from another directory as well."""
@@ -916,7 +918,7 @@ def test_a_target_is_refused_if_a_mount_of_the_bundle_would_hide_the_file(
         assert line.endswith("(a.tpl, start), hidden by a mount") == (destinations == ["/etc/app/conf"])
 
 
-def test_a_target_behind_a_link_is_refused_if_a_mount_would_hide_it(bundle: Path) -> None:
+def test_a_target_whose_path_contains_a_link_is_refused_if_a_mount_would_hide_the_file(bundle: Path) -> None:
     rules(bundle, "  /link/conf: {when: [start], template: a.tpl}\n")
     (bundle / "rootfs/link").symlink_to("etc/app")
     mount_at(bundle, "/etc/app")
@@ -936,7 +938,7 @@ def test_a_target_behind_a_link_is_refused_if_a_mount_would_hide_it(bundle: Path
         ("home/u/d", "d", "leads through too many links"),
     ],
 )
-def test_a_mount_point_is_resolved_through_links_of_any_user(
+def test_a_mount_point_is_resolved_through_a_link_regardless_of_the_owner_of_the_link(
     bundle: Path, link: str, target: str, said: str
 ) -> None:
     """The hook took the text of such a mount point, and wrote a file that the mount hid."""
@@ -1073,7 +1075,7 @@ def test_a_copy_is_refused_if_a_container_and_a_snapshot_both_have_the_source_na
 @pytest.mark.parametrize(
     ("program", "found"), [("lxc-copy", "snap0"), ("lxc-snapshot", "victim/snaps/snap0")]
 )
-def test_the_source_of_lxc_copy_is_a_container_and_the_source_of_lxc_snapshot_is_a_snapshot(
+def test_a_source_name_means_a_container_for_lxc_copy_and_a_snapshot_for_lxc_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, found: str
 ) -> None:
     for folder in ("victim/snaps/snap0", "snap0", "restored"):

@@ -269,9 +269,7 @@ def test_a_link_of_another_user_is_refused(owner: int, mode: int, is_refused: bo
 
 @as_root
 @pytest.mark.parametrize("link_owner", [100_000, 0])
-def test_the_owner_of_a_container_cannot_lead_a_hook_to_another_directory(
-    link_owner: int, tmp_path: Path
-) -> None:
+def test_the_owner_of_a_container_cannot_redirect_a_hook_with_a_link(link_owner: int, tmp_path: Path) -> None:
     """The container's root may own a directory of --state. A link in it led to another instance."""
     (tmp_path / "own").mkdir()
     (tmp_path / "other").mkdir()
@@ -436,7 +434,7 @@ def test_a_root_filesystem_that_is_a_link_is_refused_under_every_spelling_of_its
 
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs O_PATH")
-def test_dot_dot_after_a_link_leads_to_the_directory_that_the_kernel_opens(tmp_path: Path) -> None:
+def test_dot_dot_after_a_link_is_resolved_as_by_the_kernel_or_refused(tmp_path: Path) -> None:
     """The path was cleaned as text, so another directory with the same name was written."""
     for name in ("data/releases/5", "data/releases/web1/rootfs", "srv/web1/rootfs"):
         (tmp_path / name).mkdir(parents=True)
@@ -604,7 +602,7 @@ def test_a_configuration_that_includes_a_file_in_proc_is_refused(container: Path
 
 
 @pytest.mark.slow
-def test_thousands_of_missing_directories_are_made(tmp_path: Path) -> None:
+def test_a_path_with_thousands_of_missing_nested_directories_is_created(tmp_path: Path) -> None:
     trusted_paths.make_folder(f"{tmp_path}{'/a' * 3000}").close()
     with pytest.raises(RefusedError, match="leads through too many links"):
         open_unshared(f"{tmp_path}{'/a' * 3000}")
@@ -680,7 +678,7 @@ def test_a_directory_that_was_checked_is_not_opened_again_by_its_name(
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize("name", ["CONFIG_FILE", "ROOTFS_PATH"])
 @pytest.mark.parametrize("way", ["{link}/..", "{other}/../{link.name}/..", "{container}/.."])
-def test_an_lxc_path_with_dot_dot_behind_a_link_is_refused(
+def test_an_lxc_path_with_dot_dot_after_a_link_is_refused(
     container: Path, monkeypatch: pytest.MonkeyPatch, way: str, name: str
 ) -> None:
     """LXC started the container behind the link, and the hook rendered for another one of the same name."""
@@ -697,7 +695,7 @@ def test_an_lxc_path_with_dot_dot_behind_a_link_is_refused(
     assert not (other / "c1/rootfs/a").exists()
 
 
-def test_an_overlay_layer_with_dot_dot_behind_a_link_is_refused(container: Path) -> None:
+def test_an_overlay_layer_with_dot_dot_after_a_link_is_refused(container: Path) -> None:
     (container / "inner").mkdir()
     (container.parent / "link").symlink_to(container / "inner")
     (container.parent / "rootfs").mkdir()
@@ -712,7 +710,7 @@ def test_an_overlay_layer_with_dot_dot_behind_a_link_is_refused(container: Path)
 @as_root
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize("spelling", ["/{}/rootfs", "{}//rootfs/.", "{}/../c1/rootfs"])
-def test_every_spelling_of_a_root_filesystem_path_leads_into_the_container_that_the_hook_opened(
+def test_a_hook_writes_only_into_the_opened_container_for_every_spelling_of_the_root_filesystem_path(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
 ) -> None:
     """The hook opened the root filesystem by its name again, which was that of another container."""
@@ -990,7 +988,7 @@ def test_group_members_are_looked_up_only_if_a_group_other_than_0_can_write_to_t
         (1234, 0, [(0, 1000000, 65536)], 1234),  # in a container with an own /etc
     ],
 )
-def test_in_a_user_namespace_the_members_of_a_group_are_looked_up_under_its_gid_in_the_group_file(
+def test_in_a_user_namespace_group_members_are_looked_up_with_the_gid_that_the_group_file_uses(
     gid: int, owner: int, rows: list[Any], group: int, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_directories, "own_map", lambda _: iter(rows))
@@ -1321,7 +1319,7 @@ def test_the_incus_hook_accepts_a_directory_of_container_root_that_contains_a_ro
         ((0, 1234, 0), "a/b"), ((1234, 0, 0), "a"), ((1234, 0, 1234), "a"), ((0, 1234, 5678), "a/b"),
     ],
 )  # fmt: skip
-def test_attack_74_the_rest_of_a_path_below_a_directory_of_another_user_must_belong_to_that_user(
+def test_attack_74_every_entry_below_a_directory_of_an_ordinary_user_must_belong_to_the_same_user(
     owners: tuple[int, ...], place: str, tmp_path: Path
 ) -> None:
     """An unprivileged LXC snapshot has its upper layer at overlay/delta, and its root owns both."""
@@ -1333,7 +1331,7 @@ def test_attack_74_the_rest_of_a_path_below_a_directory_of_another_user_must_bel
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
 @pytest.mark.parametrize("place", ["{}/rootfs", "{}/sub/rootfs", "{}/../link/sub/rootfs", "/{}/rootfs"])
-def test_attack_74_apply_refuses_a_root_filesystem_if_its_source_now_belongs_to_another_instance(
+def test_attack_74_apply_refuses_a_root_filesystem_if_another_instance_has_replaced_its_source_directory(
     place: str, container: Path
 ) -> None:
     """Only a root filesystem directly in SRC was compared, and only if its path had the same text."""
@@ -1373,7 +1371,7 @@ def test_attack_74_apply_detects_a_replaced_source_even_if_the_source_path_has_b
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
 @pytest.mark.parametrize("way", ["image", "rootfs"])
-def test_an_opened_source_is_refused_if_another_instance_now_has_the_path_of_the_source(
+def test_an_opened_source_is_refused_if_another_instance_has_been_moved_to_its_path(
     way: str, container: Path
 ) -> None:
     """The owner of the directory above exchanged the names of two instances of root."""
@@ -1943,7 +1941,7 @@ def test_a_cache_directory_keeps_unrelated_files(tmp_path: Path, monkeypatch: py
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
-def test_a_refused_hook_writes_no_log_through_the_link_of_another_user(
+def test_a_hook_that_refuses_to_run_writes_no_log_through_a_link_of_another_user(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (container.parent / "shared").mkdir()
@@ -1971,7 +1969,7 @@ def test_a_hook_with_the_if_present_option_refuses_an_image_whose_metadata_file_
     assert run(words) == RefusedError.exit_code
 
 
-def test_a_hook_reads_no_more_template_names_than_an_image_may_have(
+def test_a_hook_stops_reading_template_names_at_the_limit_on_templates(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four million names needed 7 s and 518 MB."""

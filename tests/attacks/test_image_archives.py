@@ -325,7 +325,7 @@ def test_export_accepts_tar_headers_that_become_longer_in_another_format(tmp_pat
     assert main(words) == 0
 
 
-def test_the_limit_on_member_names_counts_the_memory_that_the_names_use(tmp_path: Path) -> None:
+def test_the_limit_on_member_names_counts_the_bytes_that_python_needs_for_the_names(tmp_path: Path) -> None:
     """One character outside the BMP makes Python use four bytes for each character of a name."""
     names = [
         pax({"path": f"rootfs/{number}".encode() + b"x" * 370 + "\U00010000".encode()}) + header("x")

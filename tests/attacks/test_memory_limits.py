@@ -334,7 +334,9 @@ def test_the_largest_catalogs_need_less_than_500_mb(tmp_path, product):
 
 
 @pytest.mark.parametrize("is_killed", [False, True])
-def test_a_record_of_written_files_needs_little_more_memory_than_its_bytes(is_killed, tmp_path):
+def test_the_memory_for_a_record_of_written_files_is_little_more_than_the_size_of_the_record(
+    is_killed, tmp_path
+):
     """One emoji in each key made Python keep four bytes for each character: a start needed 552 MB."""
     keys = {"a.tpl": tuple(f"u\U0001f600{number:09}" for number in range(100))}
     first, second = ({f"/{n}": text for n in range(2000)} for text in (b"1", b"2"))

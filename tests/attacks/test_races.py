@@ -30,7 +30,7 @@ SECONDS = 2.0
 pytestmark = pytest.mark.slow
 
 
-def test_attack_28_apply_never_writes_outside_the_root_while_a_directory_and_a_link_alternate(
+def test_attack_28_apply_never_writes_outside_the_root_while_another_process_swaps_a_directory_and_a_link(
     scene: Scene, capsys
 ):
     """Complete plans are made and applied while /etc alternates between a directory and a link."""
@@ -53,7 +53,7 @@ def test_attack_28_apply_never_writes_outside_the_root_while_a_directory_and_a_l
     assert results["done"] > 0 and results["RefusedError"] > 0
 
 
-def test_attack_27_apply_never_writes_outside_the_root_if_a_link_replaces_a_directory_meanwhile(
+def test_attack_27_apply_never_writes_outside_the_root_if_a_link_replaces_a_directory_during_the_run(
     scene: Scene, capsys
 ):
     """Only writing races: the plan always says '/etc', and staging meets either the directory or the link."""

@@ -57,7 +57,9 @@ def test_attack_83_apply_does_not_wait_until_the_kernel_has_freed_the_removed_fi
     assert inode in handed_over
 
 
-def test_attack_83_apply_does_not_wait_for_the_removal_of_a_forged_leftover(machine, handed_over):
+def test_attack_83_apply_does_not_wait_for_the_removal_of_a_file_that_only_looks_like_a_leftover(
+    machine, handed_over
+):
     (machine / ".templater").rmdir()  # without a record of finished runs, apply always searches
     inode = make_large(machine / "rootfs/file")
     (machine / "rootfs/file").rename(machine / f"rootfs/.templater-x-{inode}-1")
@@ -77,7 +79,7 @@ def test_attack_83_trigger_does_not_wait_until_the_kernel_has_freed_the_removed_
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize("command", ["apply", "status"])
-def test_attack_86_commands_hand_over_a_template_that_its_owner_removes_while_they_read_it(
+def test_attack_86_another_process_closes_a_template_that_its_owner_removes_while_a_command_reads_it(
     machine, handed_over, monkeypatch, command
 ):
     template = machine / "templates/a.tpl"

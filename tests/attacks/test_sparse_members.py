@@ -237,7 +237,7 @@ def sparse_file(path: Path, pieces: Pieces, size: int) -> None:
     ids=lambda words: words[-1],
 )
 @pytest.mark.parametrize("way", ["seek", "raw"])
-def test_sparse_files_that_gnu_tar_writes_are_read(tmp_path: Path, words: list[str], way: str) -> None:
+def test_templater_reads_sparse_files_that_gnu_tar_writes(tmp_path: Path, words: list[str], way: str) -> None:
     expected = {}
     for number, pieces in enumerate(FILES):
         end = max((offset + length for offset, length in pieces), default=0)

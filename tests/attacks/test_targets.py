@@ -115,9 +115,7 @@ def test_attack_16_apply_follows_a_target_symlink_inside_the_root_and_keeps_the_
 
 
 @pytest.mark.parametrize("target", ["/run/x/resolv.conf", "../../../host/new", "../run/resolv.conf"])
-def test_attack_17_apply_creates_the_missing_file_behind_a_dangling_target_symlink_inside_the_root(
-    scene, target
-):
+def test_attack_17_apply_creates_the_missing_target_of_a_dangling_symlink_inside_the_root(scene, target):
     scene.link("etc/resolv.conf", target)
     scene.write({"/etc/resolv.conf": "new"})
     assert (scene.top / "etc/resolv.conf").is_symlink()
@@ -281,7 +279,7 @@ def test_attack_24_a_read_only_root_filesystem_gives_an_error(scene, mounts):
 
 
 @pytest.mark.parametrize("place", ["dev", "proc", "sys"])
-def test_attack_25_apply_adds_a_note_to_a_target_that_a_container_mount_will_hide(scene, place):
+def test_attack_25_the_plan_notes_that_a_container_mount_usually_hides_the_target(scene, place):
     """/run is excluded: images write to it, and not every container mounts something there."""
     plan = scene.write({f"/{place}/x": "y"})
     assert "a mount usually hides this file" in plan.changes[0].reason

@@ -96,7 +96,7 @@ def chain(tail: str) -> MemoryRootfs:
 
 @pytest.mark.parametrize("tail", ["a/" * 2000 + "a", "../" * 1000 + "a", "a/../" * 800 + "a"])
 @pytest.mark.slow
-def test_rules_with_targets_behind_long_links_are_planned_within_seconds(tail: str) -> None:
+def test_rules_whose_targets_lead_through_long_links_are_planned_within_seconds(tail: str) -> None:
     """One rule of 45 bytes led through 78,000 names, and 15,000 rules fit into an image."""
     rules = [Rule(f"/l0/{n}", "a.tpl", ("create",)) for n in range(3000)]
     begun = time.process_time()
@@ -195,7 +195,7 @@ def test_rendering_many_different_templates_stops_at_the_total_time_limit(
         assert f"takes longer than {seconds} seconds" in capfd.readouterr().err
 
 
-def test_secrets_in_equal_templates_are_found_once(
+def test_equal_templates_are_searched_for_secrets_only_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     lexed: list[str] = []

@@ -56,7 +56,7 @@ def test_an_account_is_not_reported_if_the_system_does_not_parse_its_uid_as_0(ui
         Name("rootfs/etc", Entry(SYMLINK, target="x")),
     ],
 )
-def test_account_files_behind_links_are_reported_as_not_checked(name):
+def test_an_account_file_that_is_a_link_or_is_reached_through_a_link_is_reported_as_not_checked(name):
     ((severity, at, message),) = observed(CHECK, an_image(names=[name]))
     assert (severity, at) == ("low", name.path)
     assert "so its accounts were not checked" in message
@@ -435,7 +435,7 @@ def test_a_system_link_is_listed_if_users_can_replace_its_target(link, others):
     assert ("medium", link.path, message) in observed(CHECK, an_image(names=[link, *others]))
 
 
-def test_a_system_link_that_leads_to_a_deep_directory_is_listed():
+def test_a_system_link_that_leads_through_more_than_64_directories_is_listed():
     names = [
         a_link("rootfs/usr/bin/sh", f"/opt/{'d/' * 70}u/y"),
         a_link("rootfs/usr/bin/x", f"/usr/{'d/' * 70}y"),
@@ -465,7 +465,7 @@ def test_a_system_link_has_no_finding_if_only_root_can_replace_its_target():
     assert observed(CHECK, an_image(names=names)) == []
 
 
-def test_the_directory_behind_a_system_link_is_searched_like_a_system_directory():
+def test_the_target_directory_of_a_system_link_is_searched_like_a_system_directory():
     """A link at /var/spool/cron hid a writable file with root's jobs."""
     names = [
         a_link("rootfs/var/spool/cron", "../../srv/cron"),

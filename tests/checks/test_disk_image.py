@@ -124,7 +124,7 @@ def test_a_disk_file_that_contains_only_a_text_description_gives_a_finding_of_hi
 
 
 @pytest.mark.skipif(shutil.which("qemu-img") is None, reason="NOT RUN: needs qemu-img")
-def test_a_backing_file_that_qemu_img_sets_is_found(tmp_path: Path):
+def test_a_qcow2_backing_file_that_was_set_with_qemu_img_is_found(tmp_path: Path):
     (tmp_path / "base.raw").write_bytes(bytes(1 << 20))
     words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", "base.raw", "rootfs.img"]
     subprocess.run(words, cwd=tmp_path, check=True)

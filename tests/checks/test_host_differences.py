@@ -153,12 +153,14 @@ def test_the_check_command_prints_the_host_table_for_directories_and_archives(tm
     ('', []),
     ],
 )  # fmt: skip
-def test_each_expression_is_paired_with_a_template_that_prints_only_that_expression(template, probes):
+def test_each_expression_of_a_template_gives_a_small_template_that_prints_only_that_expression(
+    template, probes
+):
     source = Source("t", template)
     assert [(template[span.start : span.end], text) for span, text in _probes(source)] == probes
 
 
-def test_every_start_fails_without_readable_metadata():
+def test_the_host_table_says_that_every_start_fails_if_the_image_has_no_readable_metadata():
     report = host_report(authored(an_image(), (HOSTS["incus"], HOSTS["lxd"]), ()))
     message = "the image has no readable metadata.yaml"
     assert (report["files"], report["errors"]) == ([], {"incus": message, "lxd": message})

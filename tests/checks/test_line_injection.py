@@ -58,7 +58,7 @@ def test_a_filter_that_the_line_injection_check_accepts_writes_no_line_break_in_
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_the_filters_in_the_line_injection_hint_keep_only_the_first_line_in_templater_and_pongo2(
+def test_the_filters_that_the_line_injection_hint_suggests_keep_only_the_first_line_of_a_value(
     dialect, oracle
 ):
     answers = [theirs(answer)["output"] for answer in oracle.ask(requests(FIRST_LINE))]
@@ -203,7 +203,7 @@ def test_a_value_that_cannot_add_a_line_inside_a_file_has_no_finding(text):
 
 
 @pytest.mark.slow  # three thousand templates
-def test_audit_checks_a_template_that_does_not_compile():
+def test_audit_does_not_fail_for_a_template_that_does_not_compile():
     """A filter without a name ended the whole audit."""
     tokens = (
         "config.x",

@@ -35,7 +35,7 @@ def test_ordinary_files_have_no_finding():
     assert not observed(CHECK, an_image(names=["rootfs/a", Name("rootfs/tmp", Entry("directory", 0o2755))]))
 
 
-def test_whiteouts_of_both_kinds_are_found():
+def test_whiteouts_of_overlayfs_and_of_container_layers_are_found():
     """overlayfs takes a device 0:0 for one, container layers a name that begins with .wh."""
     names = [Name("rootfs/etc/gone", Entry(CHAR_DEVICE)), "rootfs/etc/.wh.shadow"]
     ((severity, _, message),) = observed(CHECK, an_image(names=names))

@@ -142,7 +142,7 @@ def test_a_template_that_makes_a_daemon_panic_gives_a_finding(text, heads, sever
         ("{% for a in 'b' %}{{ forloop.Counter }}{% endfor %}", 0),
     ],
 )
-def test_a_part_that_panics_for_some_values_gives_a_finding(text, found):
+def test_an_expression_or_tag_that_panics_for_some_values_gives_a_finding(text, found):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"] * found
 
 
@@ -167,7 +167,7 @@ def test_a_part_that_panics_for_some_values_gives_a_finding(text, found):
         "{% with a=1 in config %}{% endwith %}",
     ],
 )
-def test_a_panic_behind_a_condition_gives_a_finding(text, condition):
+def test_a_panic_inside_an_if_block_gives_a_finding(text, condition):
     image = an_image(RULE, {"t": "{% if " + condition + " %}" + text + "{% endif %}"})
     assert severities(CHECK, image) == ["medium"]
     assert observed(CHECK, image)[0][-1].startswith(
@@ -189,7 +189,7 @@ def test_conditions_and_loops_that_cannot_panic_have_no_finding(text):
     assert not observed(CHECK, an_image(RULE, {"t": text}))
 
 
-def test_a_panic_behind_a_condition_does_not_hide_a_later_branch():
+def test_a_panic_inside_an_if_block_does_not_hide_a_finding_about_a_later_if_block():
     text = "{% if config.a %}{{ 1 in config }}{% endif %}" + IF_LONG
     assert "characters" in observed(CHECK, an_image(RULE, {"t": text}))[0][-1]
 
@@ -251,7 +251,7 @@ def test_an_error_in_a_branch_that_never_runs_does_not_prevent_a_finding_about_a
         "{% macro m(w=9999999999) %}{{ 'x'|ljust:w }}{% endmacro %}{% if 0 %}{{ 1 % 0 }}{{ m() }}{% endif %}",
     ],
 )
-def test_values_and_blocks_that_only_some_instances_render_are_also_tried(text):
+def test_an_audit_also_checks_values_and_blocks_that_its_own_rendering_skips(text):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
 
 
@@ -344,7 +344,7 @@ LOOPS = '{% for a in "0123456789" %}' * 9 + "x" + "{% endfor %}" * 9
         "{% if config_get('user.x','') %}{% if trigger %}a{% elif 1 %}" + LOOPS + "{% endif %}{% endif %}",
     ],
 )
-def test_a_runaway_loop_in_a_branch_that_did_not_run_gives_a_finding_of_medium_severity(text):
+def test_a_runaway_loop_in_a_branch_that_the_audit_did_not_render_gives_a_finding_of_medium_severity(text):
     limits = Limits(seconds=3.0, total=4.0, steps=100_000)
     assert severities(CHECK, an_image(RULE, {"t": text}, limits=limits)) == ["medium"]
 
@@ -390,7 +390,9 @@ TWICE = '{% for a in "ab" %}{% for b in a %}'
         ("{% macro a() %}" + TWICE + "{% endfor %}{% endfor %}{% endmacro %}{{ a() }}{{ a() }}{{ a() }}", []),
     ],
 )
-def test_recursive_macros_and_nested_loops_with_many_runs_give_a_finding_of_medium_severity(text, found):
+def test_recursive_macros_and_nested_loops_with_many_iterations_give_a_finding_of_medium_severity(
+    text, found
+):
     assert severities(CHECK, an_image(RULE, {"t": text})) == found
 
 
@@ -467,7 +469,7 @@ def test_the_estimate_doubles_at_each_macro_that_calls_the_previous_macro_twice(
     assert (runs > MOST_RUNS) == is_long
 
 
-def test_macro_calls_that_double_at_each_level_give_a_finding_even_behind_a_condition():
+def test_macro_calls_that_double_at_each_level_give_a_finding_even_if_a_condition_may_skip_them():
     text = doubling(30, "{{ NAME() }}") + "{{ config_get('user.a', '') and m29() }}"
     limits = Limits(seconds=3.0, total=4.0, steps=100_000)
     assert severities(CHECK, an_image(RULE, {"t": text}, limits=limits)) == ["medium"]
@@ -482,7 +484,7 @@ def test_nested_macro_calls_in_loops_over_unknown_values_give_a_finding():
 
 
 @pytest.mark.parametrize(("length", "found"), [(7498, []), (7499, ["medium"])])
-def test_a_loop_over_an_unknown_value_counts_as_twenty_runs(length, found):
+def test_the_estimate_assumes_twenty_iterations_for_a_loop_over_an_unknown_value(length, found):
     loops = f"{{% for a in x %}}{{% for b in y %}}{{% for c in '{'z' * length}' %}}" + "{% endfor %}" * 3
     assert severities(CHECK, an_image(RULE, {"t": loops})) == found
 
@@ -495,7 +497,7 @@ def test_a_long_chain_of_macros_gives_a_finding_instead_of_an_error():
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
 
 
-def test_loops_in_the_branches_of_harmless_conditions_have_no_finding():
+def test_an_if_tag_with_harmless_branches_has_no_finding():
     text = "{% if trigger == 'create' %}a{% elif config_get('user.x','') %}b{% else %}c{% endif %}"
     assert not observed(CHECK, an_image(RULE, {"t": text}))
 

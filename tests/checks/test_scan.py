@@ -386,7 +386,7 @@ def test_an_audit_reads_at_most_200_times_the_compressed_size_of_an_image(tmp_pa
         raise scan_image(str(path), DEFAULT._replace(ratio_from=1 << 20)).errors[0]
 
 
-def test_the_memory_of_scanned_names_and_attributes_is_counted(tmp_path):
+def test_a_scan_counts_the_bytes_of_names_and_attributes_that_it_keeps_in_memory(tmp_path):
     scan = _Scanner(str(tmp_path), DEFAULT)
     for name, size in (
         (Name("ab", Entry(FILE)), 2),

@@ -85,7 +85,7 @@ def test_a_secret_key_of_a_device_is_recognised_even_if_the_device_name_and_the_
         ("{{ config.a|nosuch }}", False),  # does not compile, so it reads nothing
     ],
 )  # fmt: skip
-def test_a_template_counts_as_reading_a_secret_key_only_if_it_may_read_the_key_or_a_map_with_the_key(
+def test_a_secret_key_counts_as_read_only_if_the_template_might_read_that_key_or_a_map_that_contains_it(
     text, secret
 ):
     names = names_read(Source("t", text), "v6.1")
@@ -110,7 +110,7 @@ def an_instance(**config):
     return Instance("c1", config={"user.password": "hunter2", **config})
 
 
-def test_findings_about_a_rendered_file_have_only_general_texts_if_the_template_reads_a_secret(tmp_path):
+def test_findings_about_a_rendered_file_quote_nothing_from_the_file_if_the_template_reads_a_secret(tmp_path):
     text = '\n{{ config_get("user.password", "")|upper }} x\n{{ instance.nmae }}\n'
     found, redacted = texts(tmp_path / "image", text, instances=(an_instance(),))
     assert any("HUNTER2" in message for _, _, message, _ in found)
@@ -119,7 +119,7 @@ def test_findings_about_a_rendered_file_have_only_general_texts_if_the_template_
     assert [each[:2] for each in redacted] == [each[:2] for each in found]
 
 
-def test_a_finding_about_a_render_error_has_only_general_texts_if_the_template_reads_a_secret(tmp_path):
+def test_a_finding_about_a_render_error_does_not_quote_the_error_if_the_template_reads_a_secret(tmp_path):
     text = "{% set x = config_get('user.password', '')|make_list|join:\"'\" %}{{ 1|yesno:x }}\n"
     found, redacted = texts(tmp_path / "image", text, instances=(an_instance(),))
     assert any("h'u'n't'e'r'2" in message for _, _, message, _ in found)
@@ -138,7 +138,7 @@ def test_a_finding_about_a_template_without_secrets_keeps_its_message(tmp_path, 
     assert found == redacted
 
 
-def test_findings_for_invented_values_keep_their_messages(tmp_path):
+def test_findings_about_invented_values_are_not_redacted(tmp_path):
     found, redacted = texts(tmp_path / "image", '{{ config_get("user.password", "")|upper }} x\n')
     assert found == redacted
 

@@ -176,7 +176,7 @@ def test_a_loop_over_a_secret_is_found_even_if_an_earlier_tag_set_the_variable_t
         "{% macro m(a) %}{{ a|default:'x' }}{% endmacro %}{% if config_get('user.password') %}{{ m('y') }}{% endif %}",
     ],
 )
-def test_a_template_that_reads_single_values_of_devices_has_no_finding(text):
+def test_a_template_that_prints_neither_a_whole_device_nor_a_secret_has_no_finding(text):
     assert not found("", text)
 
 
@@ -327,7 +327,7 @@ def test_a_secret_in_a_variable_is_found_even_if_a_later_tag_sets_the_variable(t
     assert observed("line-injection", image)
 
 
-def test_a_template_with_variables_that_cannot_be_followed_has_a_finding():
+def test_a_template_with_variables_that_templater_cannot_track_has_a_finding():
     sets = "".join(f"{{% set x{n} = x{n + 1} %}}" for n in range(9))
     text = f"{{% for i in 'abcdefghijk' %}}a{{{{ x0 }}}}{sets}{{% set x9 = config_get('user.token') %}}{{% endfor %}}"
     image = an_image(rules("/etc/a: {when: [create], template: t}"), {"t": text})
@@ -376,7 +376,7 @@ def test_an_unusual_end_tag_does_not_make_the_rest_of_a_template_look_like_a_com
     assert observed("line-injection", image)
 
 
-def test_an_unusual_end_tag_does_not_hide_a_secret_that_a_loop_prints_in_its_second_run():
+def test_an_unusual_end_tag_does_not_hide_a_secret_that_a_loop_prints_in_its_second_iteration():
     loop = "{% for x in 'ab' %}{{ y }}{% set y = config_get('user.password','') %}{% endfor %}"
     assert found("", "{% spaceless %}{% endspaceless }}{% for a in b %}" + loop)
 
@@ -397,7 +397,7 @@ def test_attack_50_a_file_that_exists_keeps_its_mode():
             ] * count
 
 
-def test_attack_50_an_existing_file_behind_a_symlink_keeps_its_mode():
+def test_attack_50_the_existing_target_of_a_symlink_keeps_its_mode():
     names = [a_link("rootfs/etc/a", "b"), a_file("rootfs/etc/b", 0o644)]
     assert observed(CHECK, an_image(rules(PRIVATE), {"t": TEXT}, names))
     names = [a_link("rootfs/etc/a", "missing")]
@@ -417,7 +417,7 @@ def test_attack_50_a_private_mode_does_not_protect_a_secret_if_another_rule_may_
     ]
 
 
-def test_a_hint_names_the_mode_that_the_author_must_change():
+def test_the_hint_about_a_secret_says_where_the_author_must_change_the_mode():
     image = an_image(rules(PRIVATE), {"t": TEXT}, [a_file("rootfs/etc/a", 0o644)])
     other = an_image(rules(PRIVATE, "//etc/a: {when: [start], template: u}"), {"t": TEXT, "u": "x"})
     hints = [finding.hint for of in (image, other) for finding in audit(of) if finding.check == CHECK]

@@ -59,7 +59,7 @@ def test_the_second_file_of_a_split_image_is_read_to_its_end(tmp_path: Path) -> 
 
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
 @pytest.mark.parametrize(("behind", "is_found"), [(b"", False), (bytes(70_000), False), (SECOND, True)])
-def test_data_behind_a_squashfs_file_is_found(tmp_path: Path, behind: bytes, is_found: bool) -> None:
+def test_data_after_a_squashfs_file_is_found(tmp_path: Path, behind: bytes, is_found: bool) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "x").write_text("x")
     path = tmp_path / "rootfs.squashfs"

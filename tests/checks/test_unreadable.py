@@ -11,7 +11,7 @@ from tests.image_archives import METADATA, image
 CHECK = "unreadable"
 
 
-def test_attack_61_62_each_unreadable_part_gives_a_finding_of_high_severity():
+def test_attack_61_62_every_error_of_the_archive_reader_gives_a_finding_of_high_severity():
     """`audit --at-least high` found nothing in an archive that GNU tar reads further than templater."""
     made = an_image(errors=[LimitError("too much"), RefusedError("no"), InputError("cut short")])
     assert severities(CHECK, made) == ["high", "high", "high"]

@@ -469,7 +469,7 @@ def test_only_the_agent_writes_into_the_root_filesystem_of_a_virtual_machine(is_
     assert ("plan" if found is plan else found) == expected
 
 
-def test_the_record_of_an_apply_has_the_keys_that_each_template_reads(tmp_path, capsys):
+def test_apply_records_the_keys_that_each_template_reads(tmp_path, capsys):
     for name in ("image/templates", "root/etc"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "image/templates/t").write_text(
@@ -514,7 +514,7 @@ def test_only_a_complete_image_of_the_store_is_exported(monkeypatch, capsys):
     )
 
 
-def test_the_limit_on_edits_counts_each_field_of_each_rule(tmp_path, monkeypatch, capsys):
+def test_each_field_of_each_changed_rule_counts_as_one_edit_towards_the_limit(tmp_path, monkeypatch, capsys):
     rules = "".join(f"  /{n}: {{when: [create], template: {'t' if n < 3 else 'u'}}}\n" for n in range(5))
     (tmp_path / "metadata.yaml").write_text(f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}")
     counted, changed = [], []
@@ -547,7 +547,7 @@ def test_the_fix_and_diff_options_refuse_an_image_that_is_not_a_directory(
         assert message == f"templater: '{name}' is not a directory, so it can't be fixed"
 
 
-def test_a_report_is_private_to_its_user_and_replaces_an_earlier_report(tmp_path):
+def test_a_report_is_readable_only_by_its_owner_and_replaces_an_earlier_report(tmp_path):
     path = tmp_path / "report"
     before = os.umask(0o022)
     try:
@@ -862,7 +862,9 @@ def test_explain_names_at_most_five_files_that_no_chosen_trigger_writes(capsys):
         (("all",), {}, "all runs"),
     ],
 )
-def test_a_report_shows_each_instance_with_the_triggers_of_its_own_start(triggers, config, runs):
+def test_the_triggers_in_a_report_depend_on_the_trigger_option_and_on_the_pending_trigger(
+    triggers, config, runs
+):
     found = SimpleNamespace(request=SimpleNamespace(triggers=triggers), runs="all runs")
     assert html_report.runs_of(found, Instance(config=config)) == runs
     existing = Instance(config={**config, "volatile.uuid": "x"})
@@ -965,7 +967,7 @@ def test_an_invalid_range_of_ids_is_refused_with_an_example(text):
     assert unpack.id_range(f"0:0:{'1' * 15}") == ("b", (0, 0, int("1" * 15)))
 
 
-def test_unpack_names_at_most_three_files_of_each_kind_that_it_skipped_or_changed(capsys):
+def test_each_note_of_unpack_names_at_most_three_of_the_skipped_or_changed_files(capsys):
     unpack._say_left_out(
         Unpacked(9, left_out=["a", "b\n", "a"], without_privileges=list("abc"), without_xattrs=list("abcd"))
     )
@@ -1128,7 +1130,7 @@ def test_the_table_of_a_stream_has_one_line_for_each_image():
         (("a", "b", "c"), None),
     ],
 )
-def test_properties_are_pairs_of_a_key_and_a_value(arguments, found):
+def test_a_property_argument_must_have_the_form_key_equals_value(arguments, found):
     if found is not None:
         assert options.pairs_of(arguments, what="command") == found
         return
@@ -1139,7 +1141,7 @@ def test_properties_are_pairs_of_a_key_and_a_value(arguments, found):
     assert caught.value.hint == "for example: command os=Debian"
 
 
-def test_standard_input_stays_open_after_it_was_read_piece_by_piece(tmp_path, monkeypatch):
+def test_standard_input_stays_open_after_reading_but_a_named_file_is_closed(tmp_path, monkeypatch):
     (tmp_path / "list").write_text("x")
     saved = os.dup(0)
     try:

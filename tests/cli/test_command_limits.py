@@ -250,7 +250,9 @@ def test_no_time_is_reserved_for_a_removal_if_there_is_no_processor_limit():
     assert processor_left() == math.inf
 
 
-def test_the_process_that_reads_an_image_leaves_processor_time_for_other_processes(image, monkeypatch):
+def test_the_processor_limit_of_the_process_that_reads_an_image_excludes_the_reserved_seconds(
+    image, monkeypatch
+):
     monkeypatch.setattr(read_in_sandbox, "needs_sandbox", lambda paths: True)
     bounds = []
     monkeypatch.setattr(child_json, "run", lambda prepare, work, given, waiting: bounds.append(given))
@@ -544,7 +546,7 @@ def test_the_remaining_time_is_infinite_unless_a_limit_applies():
         assert 7 < processor_left() < 8.001
 
 
-def test_an_instance_list_counts_as_input_of_five_times_its_size(monkeypatch):
+def test_each_byte_of_an_instance_list_counts_as_five_bytes_of_input(monkeypatch):
     counted = []
     monkeypatch.setattr(command_limits, "received", counted.append)
     listed = b'[{"name": "a"}, {"name": "b"}]'

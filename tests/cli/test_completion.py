@@ -101,7 +101,7 @@ def test_a_shell_parses_a_quoted_completion_to_the_original_text(word, quote):
         assert split(f"templater {quote}{line.quoted(word)}").words[-1] == word
 
 
-def test_every_command_and_option_is_completed(image):
+def test_completion_offers_every_command_and_option(image):
     names = command.list_commands(click.Context(command))
     assert answered("")[1] == names
     assert answered("", shell="bash")[1] == names
@@ -116,7 +116,7 @@ def test_the_description_of_an_option_is_the_first_sentence_of_its_help(image):
     assert line == "--at-least\tShow findings of this severity and above"
 
 
-def test_hosts_and_triggers_are_completed(image):
+def test_completion_offers_hosts_and_triggers(image):
     assert answered("preview", image, "--as", "")[1] == [*HOSTS, "all"]
     assert answered("preview", image, "--as=inc")[1] == [
         f"--as={name}" for name in HOSTS if name.startswith("inc")
@@ -127,7 +127,7 @@ def test_hosts_and_triggers_are_completed(image):
     assert answered("apply", image, "x", "-t", "create,")[1] == [f"create,{name}" for name in TRIGGERS]
 
 
-def test_the_targets_and_templates_of_the_image_on_the_command_line_are_completed(image, tmp_path):
+def test_completion_offers_the_targets_and_templates_of_the_image_on_the_command_line(image, tmp_path):
     assert answered("explain", image, "/etc/")[1] == ["/etc/hostname", "/etc/relative"]
     assert answered("explain", "-t", "create", image, "--as", "lxd", "h")[1] == ["hostname.tpl"]
     assert answered("explain", str(archive(tmp_path)), "/etc/h")[1] == ["/etc/hostname"]
@@ -142,7 +142,7 @@ def test_completion_does_not_offer_a_name_with_control_characters(image):
     assert not [word for word in answered("explain", image, "")[1] if "red" in word]
 
 
-def test_the_names_of_the_instances_in_a_file_are_completed(tmp_path, monkeypatch):
+def test_completion_offers_the_names_of_the_instances_in_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fleet.json").write_text('[{"name": "web1"}, {"name": "web2"}, {"name": "db"}]')
     (tmp_path / "web.yaml").write_text("name: web9\n")
@@ -161,7 +161,7 @@ def test_completion_offers_check_ids_and_limits_and_presets(tmp_path):
     assert answered("new", "x", "--preset", "o")[1] == ["openwrt"]
 
 
-def test_remotes_and_stored_images_are_completed(tmp_path, monkeypatch, image):
+def test_completion_offers_remotes_and_stored_images(tmp_path, monkeypatch, image):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -177,7 +177,7 @@ def test_remotes_and_stored_images_are_completed(tmp_path, monkeypatch, image):
     assert answered("remote", "remove", "")[1] == ["mine"]
 
 
-def test_each_example_line_of_the_documentation_page_is_completed(image, tmp_path, monkeypatch):
+def test_completion_works_for_each_example_line_of_the_documentation_page(image, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     (tmp_path / "image.tar.root").write_bytes(b"hsqs" + bytes(92))
@@ -194,14 +194,14 @@ def test_each_example_line_of_the_documentation_page_is_completed(image, tmp_pat
         assert header.startswith("files") == (line.endswith(("preview", "@", "store:")))
 
 
-def test_a_file_name_is_completed_after_an_at_sign():
+def test_completion_offers_file_names_after_an_at_sign():
     assert answered("preview", "x", "-c", "user.data=@us") == ("files 11", [])
     assert answered("preview", "x", "-c", "user.data=us") == ("none 0", [])
     assert answered("diff", "x", "--set=a=@us") == (f"files {len('--set=a=@')}", [])
     assert answered("preview", "x", "--rootfs=us") == ("files 9", [])
 
 
-def test_the_steps_of_the_simulate_command_are_completed(image):
+def test_completion_offers_the_steps_of_the_simulate_command(image):
     assert answered("simulate", image, "st")[1] == ["start", "stop"]
     assert answered("simulate", image, "create", "copy")[1] == ["copy="]
     assert answered("simulate", image, "create", "c:a=@us") == ("files 5", [])
@@ -216,7 +216,7 @@ def contexts(ctx):
             yield from contexts(click.Context(found, info_name=name, parent=ctx))
 
 
-def test_every_file_parameter_completes_file_names():
+def test_completion_offers_file_names_for_every_file_parameter():
     """The metavar tells the kind of a value."""
     missing = []
     for ctx in contexts(click.Context(command, info_name="templater")):

@@ -85,7 +85,7 @@ def test_explain_shows_conditions_without_configuration_values(image, run):
 
 
 @pytest.mark.slow
-def test_a_file_with_too_many_parts_is_shown_without_origins(image, run):
+def test_explain_shows_no_origins_for_a_file_that_consists_of_too_many_rendered_pieces(image, run):
     inner = "{% for x in l %}{% for y in l %}{% for z in l %}{% if x %}-{% endif %}{% endfor %}{% endfor %}{% endfor %}"
     folder = image('{% set l = "' + "a" * 38 + '"|make_list %}' + inner)
     code, out, _ = explained(run, folder)
@@ -103,7 +103,7 @@ def test_a_file_with_too_many_parts_is_shown_without_origins(image, run):
     ],
     ids=["many parts with many origins", "many lines of one part"],
 )
-def test_a_file_with_too_many_origins_is_shown_without_origins(image, run, tmp_path, template):
+def test_explain_shows_no_origins_for_a_file_with_more_origins_than_the_limit(image, run, tmp_path, template):
     file = tmp_path / "i.json"
     file.write_text(json.dumps({"name": "c1", "config": {f"user.{n}": "x" for n in range(1000)}}))
     code, out, _ = run("explain", image(template), "-t", "create", "-i", file, "--as", "none")
@@ -136,7 +136,7 @@ def test_explain_refuses_an_empty_target(image, run):
 TWICE = "templates:\n  /etc/a: {when: [create, start], template: a.tpl}\n"
 
 
-def test_a_file_that_a_later_pass_writes_again_is_explained_only_in_that_pass(image, run):
+def test_a_file_that_a_later_trigger_writes_again_is_explained_only_for_that_trigger(image, run):
     folder = image("{{ trigger }}\n", TWICE)
     code, out, _err = run("explain", folder, "-t", "create,start", "--as", "none")
     first, second = out.split("\n\n")
@@ -152,7 +152,7 @@ def test_a_file_that_a_later_pass_writes_again_is_explained_only_in_that_pass(im
     assert "written_again_on" not in started and started["lines"]
 
 
-def test_a_file_that_a_later_pass_leaves_unchanged_is_described_as_not_changed(image, run):
+def test_a_file_that_a_later_trigger_leaves_unchanged_is_described_as_not_changed(image, run):
     folder = image("{{ container.name }}\n", TWICE)
     _code, out, _err = run("explain", folder, "-t", "create,start", "--as", "none")
     assert out.split("\n\n")[0].splitlines()[-1] == "    not changed on start"

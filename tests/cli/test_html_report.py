@@ -571,7 +571,7 @@ def words_of(page: str) -> str:
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_a_report_has_the_recorded_words(name, page, update):
+def test_the_words_of_a_report_are_as_recorded(name, page, update):
     recorded = Path(__file__).with_name("reports") / f"{name.replace(' ', '-')}.txt"
     text = re.sub(r"sha256-[\w+/=]+", "HASH", words_of(page(*RECORDED[name])[1])).replace(
         str(ROOT), "/home/user"

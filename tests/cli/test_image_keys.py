@@ -43,7 +43,9 @@ PLACEHOLDER_NOTE = "note: '<set at create>' stands for a value that the daemon g
 
 
 @pytest.mark.parametrize("words", [("preview", "image"), ("diff", "image", "rootfs")])
-def test_image_keys_override_user_keys_at_the_first_start(words, image, run):
+def test_properties_of_the_image_override_image_keys_that_the_user_sets_for_the_first_start(
+    words, image, run
+):
     code, out, err = run(*words, "-c", "image.os=mine")
     assert code == 0
     assert "tiny <set at create>" in out and "mine" not in out
@@ -199,7 +201,7 @@ def test_a_pending_trigger_that_the_user_sets_at_creation_is_kept(image, run):
         (["--as", "incus", "-t", "start"], False),
     ],
 )
-def test_preview_prints_a_note_that_the_pending_trigger_key_may_be_missing_in_the_start_pass(
+def test_preview_prints_a_note_that_the_pending_trigger_key_may_be_missing_when_start_rules_run(
     words, noted, image, run
 ):
     """incus_cases_2, n59 and lxd_cases, 209: a container's start pass still sees it. Nothing else is recorded."""
@@ -217,7 +219,7 @@ def test_preview_prints_a_note_that_the_pending_trigger_key_may_be_missing_in_th
     assert "unknown for" not in run("preview", "image", *words)[2], "the key makes no difference"
 
 
-def test_simulate_prints_a_note_that_the_pending_trigger_key_may_be_missing_in_the_start_pass(image, run):
+def test_simulate_prints_a_note_that_the_pending_trigger_key_may_be_missing_when_start_rules_run(image, run):
     (image / "templates/k.tpl").write_text("{% for k in config sorted %}{{ k }} {% endfor %}\n")
     assert "still have volatile.apply_template" in run("simulate", "image", "create", "start")[1]
     assert "still have" not in run("simulate", "image", "create", "start", "--as", "lxd-debian")[1]

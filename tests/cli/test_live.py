@@ -176,7 +176,7 @@ def test_a_missing_daemon_gives_one_clear_error(run, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("count", "size"), [(300, 300), (40, 7 << 20)], ids=["many instances", "large files"]
 )
-def test_the_memory_for_many_running_instances_is_bounded(incus, tmp_path, count, size):  # noqa: F811
+def test_memory_use_does_not_grow_with_the_number_of_running_instances(incus, tmp_path, count, size):  # noqa: F811
     """The peak must not grow with the instances, although each of them has six files."""
     listed = incus.data("GET /1.0/instances?recursion=1")
     c1 = next(each for each in listed if each["name"] == "c1")
@@ -281,7 +281,7 @@ def test_a_daemon_answer_with_too_many_header_bytes_is_refused(incus, run):  # n
         (False, (5, []), 5),
     ],
 )
-def test_a_table_of_instances_gives_the_expected_exit_code_and_summary(
+def test_the_exit_code_and_the_summary_of_an_instance_table_depend_on_its_changes_and_errors(
     exit_code, found, code, monkeypatch, capsys
 ):
     monkeypatch.setattr(sentences_and_commands, "short", lambda found: "nothing")
@@ -356,7 +356,7 @@ def test_a_watch_of_an_instance_connects_again_when_its_event_stream_ends(monkey
     assert capsys.readouterr().err == "no answer\n"
 
 
-def test_the_verdicts_are_printed_only_once_for_a_burst_of_events(monkeypatch, capsys):
+def test_a_watch_of_an_instance_shows_the_diff_only_once_for_a_burst_of_events(monkeypatch, capsys):
     address = Address("incus", "r", "web1", "p")
     bursts = iter([["other"], ["a", "b"], ["a"], [], ["c"], []])
     waits, looks, cleared = [], [], []

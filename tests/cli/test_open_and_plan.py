@@ -62,7 +62,7 @@ def test_a_preview_of_an_image_shows_the_first_start_of_a_new_instance(run, imag
     assert "note: triggers create,start: the first start of a new instance (see -t)" in err
 
 
-def test_the_pending_trigger_of_a_description_runs_before_start(run, image, tmp_path):
+def test_the_pending_trigger_in_an_instance_description_runs_before_the_start_trigger(run, image, tmp_path):
     data, _, err = plan(run, image, "-i", write(tmp_path / "web1.yaml", PENDING_COPY))
     assert data["triggers"] == ["copy", "start"]
     assert "note: triggers copy,start: 'copy' is pending in the description (see -t)" in err
@@ -78,7 +78,7 @@ def test_a_note_for_an_existing_instance_suggests_to_set_the_trigger_option_to_n
     assert "note: triggers start: the next start, with no trigger pending (see -t)" in err
 
 
-def test_the_plan_of_an_instance_directory_uses_its_recorded_trigger(run, image):
+def test_the_plan_of_an_instance_directory_begins_with_the_recorded_pending_trigger(run, image):
     (image / "instance.yaml").write_text("name: web1\n")
     (image / ".templater").mkdir(mode=0o700)
     for pending, triggers in (("copy", ["copy", "start"]), ("", ["start"])):
@@ -126,7 +126,7 @@ def test_a_note_for_a_trigger_without_rules_suggests_the_triggers_with_rules(run
     assert "note: no rule runs on rename; triggers with rules: create, copy, start (see -t)" in err
 
 
-def test_an_image_directory_is_planned_against_its_own_root_filesystem(run, image):
+def test_the_plan_for_an_image_directory_depends_on_the_files_in_its_own_root_filesystem(run, image):
     _, actions, err = plan(run, image)
     assert actions == {"/etc/created": "create", "/etc/started": "create", "/etc/shipped": "skip"}
     assert "create_only" not in err
@@ -138,7 +138,7 @@ def test_an_image_directory_is_planned_against_its_own_root_filesystem(run, imag
     )
 
 
-def test_an_archive_is_planned_against_its_root_filesystem_on_request(run, archive):
+def test_the_plan_for_an_archive_depends_on_the_files_in_its_root_filesystem_only_on_request(run, archive):
     _, actions, err = plan(run, archive)
     assert set(actions.values()) == {"write"}
     assert (
@@ -262,7 +262,7 @@ def test_commands_warn_of_unknown_variables(run, image, tmp_path):
         assert (code, [text for text in expected if text not in err]) == (0, []), err
 
 
-def test_a_file_without_rendered_text_is_shown_as_empty(run, image):
+def test_an_empty_rendered_file_is_shown_as_empty(run, image):
     (image / "templates/t.tpl").write_text("")
     _, out, _ = run("preview", image, "-t", "start")
     assert out == "==> /etc/started  create  0:0 0644  t.tpl on start: new\n    (empty)\n"

@@ -69,7 +69,7 @@ def test_a_link_in_place_of_an_instance_description_is_not_followed(directory):
 
 
 @pytest.mark.parametrize("kind", ["container", "virtual-machine"])
-def test_a_note_names_the_assumed_instance(kind, tmp_path):
+def test_a_note_says_which_instance_is_assumed_if_none_is_given(kind, tmp_path):
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1700000000\n")
     image = open_source(tmp_path)
     assert described(type=kind).read(image).notes == (f"assuming a new {kind} 'c1' (see -i and --name)",)

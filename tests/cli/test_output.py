@@ -138,7 +138,7 @@ def test_plain_text_has_the_default_colour_of_the_terminal(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["a.yaml", "a.json", "a.toml", "a.nix", "a.sh", "a.conf", "a.xml", "a.py"])
-def test_colours_keep_the_text_and_are_readable_on_every_background(path):
+def test_syntax_colours_do_not_change_the_text_and_are_readable_on_every_background(path):
     text = '\n\n# x\n[a]\nb: "c"\n\td = 1  \n<e f="g">@~$\n\n\nlast'
     shown = output.Highlighter().coloured(text, path)
     assert COLOUR.sub(b"", shown.encode()).decode() == text
@@ -161,7 +161,7 @@ def test_only_files_of_a_known_type_have_colours(path):
     ("path", "text"),
     [("a.nix", "é"), ("a.yaml", "%"), ("a.conf", "="), ("a.py", "\n "), ("a.xml", "<!--"), ("a.sh", "$(")],
 )
-def test_highlighting_of_texts_that_take_long_stops_at_the_time_limit(path, text, monkeypatch):
+def test_slow_syntax_highlighting_stops_at_the_time_limit(path, text, monkeypatch):
     """These lexers of Pygments take quadratic time for these texts."""
     monkeypatch.setattr(output, "COLOUR_SECONDS", 0.05)
     line = (text * 1000)[:1000].rstrip("\n") + "\n"

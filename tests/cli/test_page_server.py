@@ -46,7 +46,7 @@ def ask(page, kind="view", **place):
     return asyncio.run(page.ask(kind, json.dumps({"place": place}).encode()))
 
 
-def test_questions_about_findings_go_to_the_check_renderer_and_other_questions_to_the_view_renderer(page):
+def test_requests_for_findings_go_to_the_check_renderer_and_other_requests_to_the_view_renderer(page):
     page.facts = {"targets": ["a", "b"]}
     assert ask(page, "view", host="lxd") == ask(page, "list") == ask(page, "findings") == (200, b"body")
     first, second = page.views.asked
@@ -60,14 +60,14 @@ def test_questions_about_findings_go_to_the_check_renderer_and_other_questions_t
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"1", b"{}", b'{"place": 1}', b'{"place": null}', b"[" * 100_000, b"\xff"]
 )
-def test_an_invalid_question_of_the_page_is_refused(body, page):
+def test_an_invalid_request_from_the_page_is_refused(body, page):
     status, answer = asyncio.run(page.ask("view", body))
     assert (status, json.loads(answer)) == (400, {"problem": "invalid JSON"})
     assert page.views.asked == page.followed == []
 
 
 @pytest.mark.parametrize("kind", ["view", "findings"])
-def test_a_busy_renderer_refuses_a_question(kind, page):
+def test_a_busy_renderer_refuses_a_request(kind, page):
     (page.checks if kind == "findings" else page.views).busy = True
     status, answer = ask(page, kind)
     assert (status, json.loads(answer)) == (503, {"problem": "too many requests"})
@@ -105,7 +105,7 @@ def test_the_page_server_reuses_the_findings_for_the_same_hosts_until_a_file_cha
     ("version", "count", "kept"),
     [(4, 0, True), (3, 0, False), (5, 0, False), (4, MOST_CHECKED - 1, True), (4, MOST_CHECKED, False)],
 )
-def test_the_page_server_keeps_findings_of_the_current_version_for_a_limited_number_of_hosts(
+def test_the_page_server_caches_findings_only_for_the_current_version_and_a_limited_number_of_hosts(
     version, count, kept, page
 ):
     page._findings = {str(number): () for number in range(count)}

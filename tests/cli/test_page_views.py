@@ -50,7 +50,7 @@ def page():
     return Page(CLOUD)
 
 
-def test_a_view_of_the_page_contains_the_file_list_and_the_open_file_and_the_form(page):
+def test_the_answer_for_the_page_contains_the_file_list_and_the_open_file_and_the_form(page):
     answer = page.ask(file="/etc/hosts")
     assert answer["place"] == {
         "instance": "web1",
@@ -77,7 +77,7 @@ def test_a_view_of_the_page_contains_the_file_list_and_the_open_file_and_the_for
         (b"[" * 200_000, "the input is nested too deeply"),
     ],
 )
-def test_an_invalid_question_gets_an_answer_that_describes_the_error(question, says, page):
+def test_an_invalid_request_gets_an_answer_that_describes_the_error(question, says, page):
     facts, answer = page.views.answer(question)
     assert facts == {} and says in text_of(assert_valid_fragment(answer["file"])), answer["file"]
     assert page.ask()["problems"] == 0, "the next question is answered"
@@ -90,7 +90,7 @@ def test_the_page_shows_a_message_for_an_instance_file_without_instances(tmp_pat
     )
 
 
-def test_a_view_has_the_default_limit_on_processor_time(monkeypatch):
+def test_rendering_for_the_page_has_the_default_limit_on_processor_time(monkeypatch):
     """A view that compared two hosts could use 60 seconds."""
     served = []
 
@@ -114,14 +114,14 @@ def test_an_emptied_field_of_the_form_does_not_set_its_key(page):
     )
 
 
-def test_a_view_without_a_known_file_opens_the_first_file_with_a_problem_or_else_the_first_file(page):
+def test_if_the_file_is_unknown_the_page_opens_the_first_file_with_a_problem_or_else_the_first_file(page):
     assert page.ask(file="/nothing")["place"]["file"] == "/etc/hostname"
     broken = Page(ROOT / "sample-images" / "broken").ask()
     assert broken["problems"] > 10
     assert "failed" in broken["file text"]
 
 
-def test_equal_versions_of_a_file_are_shown_once_and_different_ones_as_a_patch(page):
+def test_a_comparison_shows_equal_files_once_and_different_files_as_a_patch(page):
     equal = page.ask(file="/etc/hosts", beside="host:lxd")
     assert "The same on both sides: incus and lxd." in equal["file text"]
     names = page.ask(file="/etc/hosts", beside="trigger:rename")
@@ -149,7 +149,7 @@ def test_a_patch_between_two_instances_removes_lines_of_the_first_and_adds_lines
     assert "+three" in edited["file text"], "each instance has its own edits"
 
 
-def test_a_view_reads_the_files_again_only_if_their_version_changed(tmp_path):
+def test_the_renderer_reads_the_files_again_only_if_their_version_number_changed(tmp_path):
     image = an_image(tmp_path / "image", {"/etc/a": {"when": ["create"], "template": "t"}}, {"t": "old\n"})
     page = Page(image)
     assert "old" in page.ask()["file text"]

@@ -51,7 +51,7 @@ def workers(monkeypatch):
     return ready, started
 
 
-def test_one_renderer_process_answers_all_questions_until_it_ends(workers):
+def test_one_renderer_process_answers_all_requests_until_the_process_ends(workers):
     ready, started = workers
 
     async def run():
@@ -76,7 +76,7 @@ def test_one_renderer_process_answers_all_questions_until_it_ends(workers):
 
 
 @pytest.mark.parametrize("answer", [b"", b"\0\0\0\5{}", (worker_process.LARGEST + 1).to_bytes(4)])
-def test_an_incomplete_or_too_large_answer_ends_the_renderer_process(answer, workers):
+def test_a_renderer_process_is_killed_after_an_incomplete_or_too_large_answer(answer, workers):
     async def run():
         process = Process(answer)
         workers[0].append(process)
@@ -88,7 +88,7 @@ def test_an_incomplete_or_too_large_answer_ends_the_renderer_process(answer, wor
     assert found == failure(ended)
 
 
-def test_a_view_that_takes_too_long_ends_its_renderer_process(workers, monkeypatch):
+def test_a_renderer_process_that_takes_too_long_is_killed(workers, monkeypatch):
     monkeypatch.setattr(worker_process, "GRACE", 0.01)
 
     async def run():
@@ -101,7 +101,7 @@ def test_a_view_that_takes_too_long_ends_its_renderer_process(workers, monkeypat
     assert (process.killed, found) == (1, failure("rendering the view took longer than 0 seconds"))
 
 
-def test_the_answer_of_a_view_may_arrive_some_seconds_after_the_time_limit_of_the_view(workers, monkeypatch):
+def test_the_answer_of_the_renderer_may_arrive_some_seconds_after_its_time_limit(workers, monkeypatch):
     monkeypatch.setattr(worker_process, "GRACE", 5.0)
 
     async def run():
@@ -119,7 +119,7 @@ def test_the_answer_of_a_view_may_arrive_some_seconds_after_the_time_limit_of_th
     assert asyncio.run(run()).body == b"x"
 
 
-def test_the_number_of_questions_that_wait_for_the_renderer_is_limited(workers):
+def test_the_number_of_requests_that_wait_for_the_renderer_is_limited(workers):
     async def run():
         worker = Renderer("", None, 5.0)
         worker._waiting = worker_process.WAITING
@@ -140,7 +140,7 @@ def test_the_renderer_imports_modules_from_the_same_places_as_the_page_server():
     assert words[-len(sys.path) - 2 : -len(sys.path)] == ["-c", code]
 
 
-def test_the_renderer_process_answers_each_frame_until_its_input_ends(tmp_path, monkeypatch, capfd):
+def test_the_renderer_process_answers_each_request_until_its_input_ends(tmp_path, monkeypatch, capfd):
     class Answering:
         def __init__(self, *job):
             self.job = job

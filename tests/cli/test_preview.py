@@ -24,7 +24,7 @@ def test_a_styled_preview_shows_contents_only_for_rules_that_write_a_file():
     assert "/c" in third and "(empty)" in third
 
 
-def test_the_html_report_prints_the_result_of_each_host(run, tmp_path):
+def test_preview_with_the_html_option_prints_the_result_of_each_host_to_standard_error(run, tmp_path):
     (tmp_path / "metadata.yaml").write_text(
         "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /a: {when: [create], when: [start], template: t}\n"
     )

@@ -300,7 +300,7 @@ def test_every_lazily_imported_module_is_loaded_before_the_sandbox_starts():
 
 
 @pytest.mark.slow
-def test_image_files_of_every_kind_are_checked_in_the_sandbox(tmp_path):
+def test_rendered_files_of_every_checked_type_are_checked_in_the_sandbox(tmp_path):
     names = (
         "hosts", "hostname", "fstab", "resolv.conf", "sudoers", "sudoers.d/a", "network/interfaces", "a.json",
         "a.toml", "a.yaml", "netplan/a.yaml", "systemd/system/a.service", "profile.d/a.sh", "cloud/cloud.cfg",

@@ -71,7 +71,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("name", PLACES)
-def test_a_view_of_the_page_has_the_recorded_tags(name, image, tmp_path, update):
+def test_the_html_tags_of_the_page_are_as_recorded(name, image, tmp_path, update):
     place, edits = PLACES[name]
     page = Page(image, str(tmp_path / "all.json"), name=None, rootfs=str(tmp_path / "rootfs"))
     answer = page.ask(edits=edits, **place)
@@ -90,7 +90,7 @@ def test_a_view_of_the_page_has_the_recorded_tags(name, image, tmp_path, update)
         ("report-secrets", ["-i", "one.json", "--show-secrets"]),
     ],
 )
-def test_a_report_has_the_recorded_tags(name, words, image, tmp_path, update, monkeypatch, capsys):
+def test_the_html_tags_of_a_report_are_as_recorded(name, words, image, tmp_path, update, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for each in INSTANCES:
         Path(f"{each['name']}.json").write_text(json.dumps(each))

@@ -21,7 +21,7 @@ from templater.model.errors import InputError, LimitError, TemplaterError, Usage
         ("a:\u00b2", None), ("a:000080", None), ("a:00080", ("a", 80)),
     ],
 )  # fmt: skip
-def test_the_address_of_a_server_has_a_port_and_perhaps_a_host(text, found):
+def test_a_listen_address_consists_of_an_optional_host_and_a_port(text, found):
     if found is not None:
         assert serve.address(text) == found
         return
@@ -237,7 +237,7 @@ def test_an_image_without_templates_or_without_valid_metadata_has_no_table(
     assert ("incus: the start fails: " in found) == (metadata == "[")
 
 
-def test_reading_an_image_counts_towards_the_processor_time_of_the_tables(monkeypatch, capsys):
+def test_the_time_limit_of_the_tables_includes_the_processor_time_for_reading_the_images(monkeypatch, capsys):
     """A server could make the command decompress for minutes: only rendering had a limit."""
 
     @contextmanager

@@ -50,7 +50,7 @@ def test_unpack_keeps_devices_and_privileges_and_attributes_only_if_its_options_
         ("broken", [SimpleNamespace(trigger="start", path="/a", error=None)], []),
     ],
 )
-def test_diff_names_the_error_of_a_host_only_if_no_rule_runs(error, changes, lines, monkeypatch):
+def test_diff_names_the_start_error_of_a_host_only_if_no_rule_runs(error, changes, lines, monkeypatch):
     monkeypatch.setattr("templater.reporting.plan_text.differences", lambda plan, change: ())
     plan = SimpleNamespace(changes=changes, agent=(), host_error=error, host=SimpleNamespace(name="incus"))
     assert list(diff.complaints(plan)) == lines
@@ -83,7 +83,9 @@ def test_watch_names_each_missing_file_for_which_it_waits(tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize(("triggers", "count"), [("all", 4), ("create,start", 1)])
-def test_a_diff_with_one_part_for_each_trigger_has_a_heading_for_each_part(triggers, count, tmp_path, capsys):
+def test_a_diff_that_shows_each_trigger_separately_has_a_heading_for_each_trigger(
+    triggers, count, tmp_path, capsys
+):
     (tmp_path / "image/templates").mkdir(parents=True)
     (tmp_path / "image/templates/t").write_text("x\n")
     (tmp_path / "image/metadata.yaml").write_text('templates: {"/a": {when: [start], template: t}}')
@@ -171,7 +173,7 @@ def test_an_edit_of_a_stored_image_changes_flags_and_expiry_and_properties():
         ({"source": ""}, "auto_update requires an image from a server"),
     ],
 )
-def test_an_edit_of_a_stored_image_refuses_values_of_the_wrong_kind(values, message):
+def test_an_edit_of_a_stored_image_refuses_values_of_the_wrong_type(values, message):
     with pytest.raises(TemplaterError) as caught:
         edited(**values)
     assert caught.value.message == message
@@ -200,7 +202,7 @@ FINDING = {"severity": "high", "check": "setuid", "place": "usr/bin/a", "message
         (80, "", ["high      setuid  mmmmmmmmmm  [CVE-1]"]),
     ],
 )
-def test_audit_prints_the_place_and_message_of_a_finding_on_one_line_if_both_fit(width, place, lines):
+def test_audit_prints_the_location_and_the_message_of_a_finding_on_one_line_if_both_fit(width, place, lines):
     finding = {**FINDING, "place": place, "advisory": "CVE-1", "hint": "h\n"}
     found = [str(line) for line in audit.findings_in_columns([finding], width)]
     assert found == [*lines, " " * 10 + "hint: h\\n"]
@@ -280,7 +282,7 @@ def test_the_state_directory_is_next_to_the_root_filesystem_or_in_the_instance_d
     ("src", "answer", "live"),
     [(None, True, False), ("i", True, False), ("a:b", True, True), ("a:b", False, False)],
 )
-def test_only_an_address_can_name_a_running_instance(src, answer, live, monkeypatch):
+def test_a_source_without_a_colon_is_never_a_running_instance(src, answer, live, monkeypatch):
     monkeypatch.setattr("templater.live.address.is_live", lambda src: answer)
     assert command_limits._is_live(src) is live
 

@@ -135,7 +135,7 @@ def test_the_columns_of_file_lists_are_aligned(shown):
     assert len({re.search("update|create", line).start() for line in rules}) == 1
 
 
-def test_a_file_that_a_later_pass_leaves_unchanged_is_named_in_one_line(tmp_path, shown):
+def test_the_names_of_files_that_a_later_trigger_leaves_unchanged_are_listed_in_one_line(tmp_path, shown):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "t").write_text("{{ instance.name }}\n")
     rule = "{when: [create, start], template: t}"
@@ -147,7 +147,7 @@ def test_a_file_that_a_later_pass_leaves_unchanged_is_named_in_one_line(tmp_path
     assert "written again" not in text and "not changed on start" not in text
 
 
-def test_a_file_that_a_later_pass_changes_is_shown_in_that_pass(tmp_path, shown):
+def test_a_file_that_a_later_trigger_changes_is_shown_for_that_trigger(tmp_path, shown):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "t").write_text("on {{ trigger }}\n")
     (tmp_path / "metadata.yaml").write_text("templates:\n  /etc/a: {when: [create, start], template: t}\n")
@@ -178,7 +178,7 @@ def test_files_that_the_host_refuses_have_the_warning_colour(shown):
     assert f"{YELLOW}! " in shown(*words_of("failures"))
 
 
-def test_the_mark_of_a_property_that_the_daemon_enforces_is_yellow(tmp_path, shown):
+def test_the_exclamation_mark_before_a_property_that_the_daemon_enforces_is_yellow(tmp_path, shown):
     properties = "{os: x, requirements.nesting: 'true'}"
     (tmp_path / "metadata.yaml").write_text(f"architecture: x86_64\nproperties: {properties}\n")
     text = shown("image", "info", tmp_path)
@@ -339,7 +339,7 @@ def test_a_command_ends_without_a_message_if_its_pager_ends_early(tmp_path):
         (False, "dumb", "auto", False),
     ],
 )
-def test_output_has_a_layout_on_a_capable_terminal_or_if_colours_are_forced(
+def test_output_uses_the_terminal_layout_only_on_a_capable_terminal_or_with_forced_colours(
     on_terminal, term, color, layout, monkeypatch
 ):
     for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):

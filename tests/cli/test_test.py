@@ -37,7 +37,7 @@ def test_it_is_an_error_if_no_image_has_tests(run, images):
     )
 
 
-def test_an_image_without_tests_is_an_error_if_a_share_of_branches_is_required(run, images):
+def test_an_image_without_tests_is_an_error_if_the_min_coverage_option_is_set(run, images):
     code, _out, err = run("test", "a", "b", "--min-coverage", "10")
     assert code == 2
     assert err == (
@@ -46,7 +46,7 @@ def test_an_image_without_tests_is_an_error_if_a_share_of_branches_is_required(r
 
 
 @pytest.mark.parametrize(("least", "code"), [("66", 0), ("66.7", 1), ("100", 1)])
-def test_the_exit_code_is_1_if_the_tests_reach_too_few_branches(run, images, least, code):
+def test_the_exit_code_is_1_if_the_branch_coverage_of_the_tests_is_too_low(run, images, least, code):
     found, _out, err = run("test", "a", "--min-coverage", least)
     assert found == code
     assert err == (f"a: the tests reach 66.7 % of the branches, less than {least} %\n" if code else "")
@@ -120,7 +120,7 @@ def test_the_update_option_names_each_snapshot_that_it_writes_or_removes(run, im
     assert run("test", "a", "--update")[2] == ""
 
 
-def test_tests_that_reach_exactly_the_required_share_of_branches_pass(run, images):
+def test_tests_with_exactly_the_required_branch_coverage_pass(run, images):
     (images / "a/templates/t").write_text("y\n")
     code, out, err = run("test", "a", "--min-coverage", "100")
     assert (code, err) == (0, "") and "1 of 1 branches" in out

@@ -61,7 +61,7 @@ def test_two_previews_of_the_same_plan_write_identical_tar_files(tmp_path):
     assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
 
 
-def test_a_preview_folder_has_the_content_from_the_last_pass(tmp_path):
+def test_a_preview_folder_has_the_content_that_the_last_trigger_writes(tmp_path):
     preview(PERMISSIONS, "-t", "create,start", "-o", tmp_path / "tree")
     assert "written on start" in (tmp_path / "tree/etc/app/app.conf").read_text()
 
@@ -88,7 +88,7 @@ def test_an_output_path_that_cannot_be_written_is_reported(target, tmp_path, cap
     assert str(tmp_path / target.split("/")[0]) in capfd.readouterr().err
 
 
-def test_a_preview_folder_gets_the_successful_files_even_if_another_file_fails(tmp_path):
+def test_preview_to_a_folder_writes_the_other_files_even_if_one_file_fails(tmp_path):
     assert preview(SAMPLES / "broken", "-t", "create", "-o", tmp_path / "tree", "--rootfs", "none") == 5
     assert (tmp_path / "tree/etc/directory").read_text() == "c1\n"
 

@@ -91,7 +91,7 @@ def test_attack_72_a_scratch_file_of_an_editor_is_not_reported_as_a_change(image
     assert watch.wait(0.4) == []
 
 
-def test_a_change_outside_the_image_is_ignored(image, watch):
+def test_a_change_of_a_file_that_does_not_belong_to_the_image_is_ignored(image, watch):
     (image / "notes.txt").write_text("not ours\n")
     assert watch.wait(0.4) == []
 
@@ -126,7 +126,7 @@ def test_attack_72_the_watch_command_notices_that_a_link_replaced_a_folder(image
     assert watch.wait(SOON)
 
 
-def test_an_instance_file_behind_a_link_is_watched(tmp_path):
+def test_the_target_of_a_link_to_an_instance_file_is_watched(tmp_path):
     real = tmp_path / "real" / "web1.yaml"
     real.parent.mkdir()
     real.write_text("name: web1\n")
@@ -281,7 +281,7 @@ def test_watch_names_the_files_that_depend_on_a_changed_key(small, tmp_path, cap
     assert "user.motd changed: used by /etc/motd\nuser.other changed: used by no template\n" in shown.err
 
 
-def test_the_note_about_a_changed_key_names_the_files_of_templates_that_may_read_every_key(
+def test_the_note_about_a_changed_key_names_the_files_of_templates_that_might_read_any_key(
     small, tmp_path, capfd
 ):
     described = tmp_path / "web1.yaml"
@@ -581,7 +581,7 @@ def test_watch_names_at_most_sixteen_changed_files(image):
         assert watch.wait(0) == [f"{number:02}" for number in range(16)]
 
 
-def test_the_files_of_an_earlier_view_are_still_watched_after_a_new_view(tmp_path):
+def test_files_that_were_followed_earlier_are_still_watched_after_the_list_of_files_changes(tmp_path):
     with Watch([]) as watch:
         watch.follow([str(tmp_path / "sub/a"), str(tmp_path / "b")])
         watch.follow([])

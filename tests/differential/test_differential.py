@@ -87,7 +87,7 @@ def test_the_program_that_runs_the_real_pongo2_still_answers_after_a_template_ha
     assert answer["output"] == "fine"
 
 
-def test_a_render_that_hangs_pongo2_is_counted_separately_from_differences(oracle, monkeypatch):
+def test_a_template_that_hangs_pongo2_is_counted_separately_from_differences(oracle, monkeypatch):
     """pongo2's filter join searches each character of a string from the start."""
     monkeypatch.setattr(compare, "THEIR_PATIENCE", 2)
     slow = Example(seeded("0/0"))
@@ -126,7 +126,7 @@ def test_recorded_random_choices_produce_the_same_example_again():
         assert again.request() == example.request()
 
 
-def test_subscripts_are_generated_only_for_dialects_that_have_them():
+def test_random_templates_contain_subscripts_only_in_dialects_that_support_subscripts():
     subscripts = Counter()
     for dialect in ("v4", "v6"):
         for i in range(100):

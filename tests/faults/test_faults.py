@@ -46,7 +46,7 @@ def test_attack_71_a_full_disk_at_any_system_call_leaves_every_file_unchanged(op
 
 
 @pytest.mark.parametrize("options", WAYS, ids=" ".join)
-def test_every_system_call_of_apply_is_classified_for_fault_tests(options):
+def test_the_fault_tests_list_every_system_call_that_apply_uses(options):
     """A new kind of system call in an apply has to be added to one of the lists."""
     if "in-place" in options and os.getuid():
         pytest.skip("NOT RUN: needs root, for mounts")

@@ -82,7 +82,7 @@ def test_the_time_to_find_unknown_names_grows_in_proportion_to_the_template(read
 @pytest.mark.slow
 @pytest.mark.parametrize("character", ["x", "\u0a0a"])
 @pytest.mark.parametrize("newline", ["", "\n"])
-def test_the_time_to_show_many_places_of_a_text_grows_in_proportion_to_the_text(character, newline):
+def test_the_time_to_show_excerpts_at_many_positions_grows_in_proportion_to_the_text(character, newline):
     def places(n):
         source = Source("t", (character * 199 + (newline or character)) * n)
         return lambda: [
@@ -94,7 +94,7 @@ def test_the_time_to_show_many_places_of_a_text_grows_in_proportion_to_the_text(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("character", ["x", "\u0a0a"])
-def test_the_time_to_find_the_lines_of_a_render_grows_in_proportion_to_the_template(character):
+def test_the_time_to_find_the_origins_of_rendered_lines_grows_in_proportion_to_the_template(character):
     def lines(n):
         source = Source("t", character * 200 * n)
         pieces = [Piece("a", Site(len(source.text) - 1, VALUE), (), ())] * n
@@ -111,7 +111,7 @@ def image_of_one_template(n):
 
 
 @pytest.mark.slow
-def test_the_time_of_the_checks_grows_in_proportion_to_the_rules_of_one_template():
+def test_the_time_to_check_rules_with_the_same_template_grows_in_proportion_to_their_number():
     def used(n):
         made = image_of_one_template(n)
         return lambda: [made.source(rule) for rules in made.used.values() for rule in rules]
@@ -137,7 +137,7 @@ def test_the_time_to_explain_many_files_of_one_template_grows_in_proportion_to_t
 
 
 @pytest.mark.slow
-def test_the_time_to_search_secret_lines_in_texts_of_an_image_grows_in_proportion_to_both():
+def test_the_time_to_search_image_texts_for_secret_lines_grows_in_proportion_to_the_texts_and_the_lines():
     def redactions(n):
         lines = (
             "a" * 64 + "b" + f"{number:024b}".translate({48: "a", 49: "b"}) + "a" * 8
@@ -191,7 +191,7 @@ def test_a_tree_with_one_very_long_path_is_not_padded_to_the_width_of_this_path(
     assert lines[1].index("write") == 102
 
 
-def test_the_time_to_find_the_profiles_of_keys_grows_in_proportion_to_the_profiles():
+def test_the_time_to_find_the_profile_that_sets_each_key_grows_in_proportion_to_the_profiles():
     def origins(n):
         profiles = tuple(
             Profile(f"p{number}", {f"user.{number}": "x"}, {f"d{number}": {"type": "nic"}})
@@ -211,7 +211,7 @@ def test_the_time_to_find_the_profiles_of_keys_grows_in_proportion_to_the_profil
     check(origins, start=250, largest=8000)
 
 
-def test_the_time_to_find_the_fields_of_rules_grows_in_proportion_to_the_rules():
+def test_the_time_to_find_the_rule_field_that_causes_a_difference_grows_in_proportion_to_the_rules():
     def fields(n):
         changes = [Change(Rule(f"/{number}", "t"), "create", f"/{number}", WRITE) for number in range(n)]
         metadata = Metadata(rules=tuple(change.rule for change in changes))

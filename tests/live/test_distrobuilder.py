@@ -200,7 +200,9 @@ def test_the_files_that_distrobuilder_builds_are_predicted_byte_for_byte(text, r
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=[path.stem for path in SAMPLES])
-def test_a_sample_that_distrobuilder_accepts_is_predicted_byte_for_byte(sample, rootfs, tmp_path):
+def test_the_build_of_each_sample_that_distrobuilder_accepts_is_predicted_byte_for_byte(
+    sample, rootfs, tmp_path
+):
     """The source and the package manager are replaced, because a build must work offline."""
     text = re.sub(r"(?m)^packages:.*\n([ \t]+.*\n)*", END, sample.read_text())
     definition = tmp_path / "definition.yaml"

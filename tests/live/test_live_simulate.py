@@ -107,7 +107,7 @@ def followed(
 
 
 @pytest.mark.parametrize("name", LIVES)
-def test_a_simulation_of_a_whole_instance_life_gives_the_files_of_the_real_daemon(
+def test_a_simulation_of_a_complete_instance_lifecycle_gives_the_files_of_the_real_daemon(
     incus: Incus, name: str
 ) -> None:
     earlier, steps = LIVES[name]

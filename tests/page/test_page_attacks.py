@@ -267,7 +267,7 @@ sys.stdout.buffer.write(answer)
 """
 
 
-def test_memory_use_does_not_grow_with_each_view_that_exceeds_a_limit(serve, tmp_path):
+def test_memory_use_does_not_grow_with_each_page_request_that_exceeds_a_limit(serve, tmp_path):
     rules = {f"/etc/{number}": {"when": ["create"], "template": "a"} for number in range(1500)}
     server = serve(an_image(tmp_path / "image", rules, {"a": '{{ "x"|ljust:260000 }}{{ path }}'}))
     server.log_in()

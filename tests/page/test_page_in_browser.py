@@ -91,7 +91,7 @@ def test_the_page_address_and_browser_storage_never_contain_configuration_values
     assert all("hunter2" not in address for address in browser.requests)
 
 
-def test_a_page_address_opens_its_view_and_the_back_button_returns_to_the_previous_file(
+def test_the_page_address_selects_the_host_and_the_file_and_the_back_button_reopens_the_previous_file(
     serve, browser, image, expect
 ):
     page = browser.open(serve(image), "#host=lxd&trigger=create&file=/etc/hosts&beside=host:incus")

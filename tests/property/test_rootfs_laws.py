@@ -287,6 +287,6 @@ def attempt(call: Callable[[], None]) -> None:
         call()
 
 
-def test_a_directory_entry_ignores_the_size_and_link_count_that_the_file_system_reports(tmp_path):
+def test_the_size_and_link_count_of_a_directory_are_ignored_because_they_depend_on_the_file_system(tmp_path):
     seen = entry_of(os.stat(tmp_path), "", is_mount=False)
     assert (seen.nlink, seen.size) == (1, 0)

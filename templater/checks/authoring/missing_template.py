@@ -55,9 +55,9 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def hints_of(image: AuthoredImage) -> dict[int, str]:
-    """Return a hint for each rule whose key ``template`` is misspelled.
+    """Return a dict of hints for the rules whose key ``template`` is misspelled.
 
-    The keys of the dict are the positions of the rules.
+    The dict maps the position of a rule in metadata.yaml to the rule's hint.
     """
     found = {}
     starts = sorted(rule.spans["path"].start for rule in image.rules)

@@ -162,7 +162,7 @@ class _Writers:
             place = place.rpartition("/")[0]
 
     def at_place(self, place: str, path: str) -> Iterator[Observation]:
-        """Check the file or directory ``place``, to which ``path`` leads."""
+        """Check ``place``: the file to which ``path`` leads, or a directory above this file."""
         entry = self.image.rootfs.entry(place)
         if entry is not None and entry is not IMPLIED and place not in self.seen:
             self.seen.add(place)
@@ -297,7 +297,7 @@ class _Writers:
         return found, of_services, deep, outer
 
     def _can_be_replaced(self, resolved: Resolved, first: int) -> bool:
-        """Return whether users can replace a file, or a directory or a link on the way to it.
+        """Return whether users can replace a file, or a directory or a link on the path to the file.
 
         ``first`` is the first uid and gid of these users.
         """
@@ -354,9 +354,10 @@ def _is_created_by_users(path: str) -> bool:
 
 
 def _target_inside(path: str, target: str) -> str:
-    """Return the target of a link as a path, or an empty text if a ".." in the target can lead elsewhere.
+    """Return the target of a link as a path, or an empty text if a ".." follows a name in the target.
 
-    Links in the target do not matter, because they are checked separately.
+    If this name is a link, the ".." leads to an unknown directory. Other links in the target do not matter,
+    because they are checked separately.
     """
     folder = "" if target.startswith("/") else path.rpartition("/")[0]
     if "/." not in f"/{target}" and "//" not in target:

@@ -83,13 +83,13 @@ PROBES = (
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Render each rule within limits, for the user's instance, an ordinary container and an ordinary VM.
 
-    Templates that fail, or that differ between releases of pongo2, are rendered for LXD and Incus 6.0, too.
+    Templates that fail, or that can give another result on LXD or Incus 6.0, are rendered for these, too.
     These renders also count work that takes longer in pongo2 than in templater. For these instances, a false
     condition can prevent a loop from running. So the check also renders each template with every branch of
     its conditions, one after the other, and with at least one round of each loop. Even then, an error can
     prevent a loop from running. So the check also estimates how often nested loops and macros run, and
-    reports macros that call themselves. A value that is computed from the instance's name or the time can
-    also choose the size of a text, so the check reports each filter with a computed size.
+    reports macros that call themselves. A template can also compute the size of a text from the instance's
+    name or from the time, so the check reports each filter with a computed size.
 
     The check reports each panic of these renders. It also reports parts of templates that panic only for
     some values, such as a division. A template that panics ends the daemon if the image is for a virtual
@@ -189,9 +189,10 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
 
 
 def _dangers(source: Source) -> Iterator[Observation]:
-    """Find the first part of a template that panics for some values, and the first text of a computed size.
+    """Find the first part of a template that can panic, and the first filter with a computed size.
 
-    If the rendered instances have other values, no render finds such a part.
+    The function searches the template without rendering it. A render would not find the part if the rendered
+    instances have values for which the part does not panic.
     """
     if b"{" not in source.data:
         return
@@ -274,8 +275,8 @@ class Loops:
     """The loops and calls of macros in a template. A call of a macro also runs the loops in the macro.
 
     Every use of a macro's name counts as a call, because pongo2 also calls a macro that is named without
-    brackets. There is one exception: inside a loop, a ``with`` or a macro that gives the name another value,
-    the name is a variable. A ``set`` of the name is ignored.
+    brackets. There is one exception: a loop, a ``with`` or a macro can give the name another value. In their
+    bodies, the name is a variable. A ``set`` of the name is ignored.
     """
 
     def __init__(self, source: Source) -> None:
@@ -306,7 +307,7 @@ class Loops:
                 self.macros.setdefault(node.name, []).append(node)
 
     def longest(self) -> tuple[int, Token | None, bool]:
-        """Find the outermost loop or call that runs the most bodies of loops and macros.
+        """Find the outermost loop or call that causes the most runs of loop bodies and macro bodies.
 
         Return the estimated number of these runs, the first token of the loop or call, and True for a loop or
         False for a call. Without loops and calls, return 0, None and False.
@@ -416,7 +417,8 @@ class Counted(Compiled):
 class EveryBranch(Counted):
     """Templates that run every branch of each condition, and each loop and value at least once.
 
-    A template without conditions, loops and choices of values is not rendered again: its text is empty.
+    A template without conditions, loops and choices of values is not rendered again. Instead, the render
+    returns an empty text.
     """
 
     __slots__ = ()

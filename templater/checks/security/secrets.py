@@ -31,8 +31,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
     If several rules use the same template, the finding names the first rule.
 
-    A computed name of a key can be any name: a finding of low severity says so, because no search for
-    ``WORDS`` can find a name that filters or several tags join.
+    A template can compute the name of a key, for example with filters or in several tags. A search for
+    ``WORDS`` can't find this name, but the key may hold a secret. So the check reports a computed name with a
+    low severity.
     """
     readable: dict[str, list[Rule]] = {}
     for rule in image.rules:
@@ -80,7 +81,7 @@ def secrets_of(source: Source) -> Iterator[Token]:
     If no string is found, yield a token of the kind ``COMPUTED`` for the name of a configuration key
     that the template computes, such as ``"user.paXssword"|cut:"X"``.
 
-    If not all variables of the template can be followed, yield a token of the kind ``UNFOLLOWED``.
+    If the search can't follow all variables of the template, yield a token of the kind ``UNFOLLOWED``.
     """
     secrets: dict[str, list[Token]] = {}
     values: dict[str, list[Token]] = {}  # values of computed keys
@@ -127,19 +128,20 @@ def secrets_of(source: Source) -> Iterator[Token]:
 
 
 def _can_print(kind: str, part: list[Token], *, has_macros: bool) -> bool:
-    """Return whether a part can print the values that it reads.
+    """Return whether a tag or an expression can print the values that it reads.
 
     In pongo2 4 (LXD), an error in a macro does not fail the render: the macro returns the text of the error.
-    This text can quote the argument of a filter. So if the template has macros, each part that contains a
-    filter with an argument can print values.
+    This text can quote the argument of a filter. So if the template has macros, each tag or expression that
+    contains a filter with an argument can print values.
     """
     return kind in PRINTING or (has_macros and any(token.kind == ":" for token in part))
 
 
 def _names_in(part: list[Token], bound: list[int]) -> Iterator[tuple[str, bool]]:
-    """Yield each name whose value a part can show, and whether it is in an argument or a subscript.
+    """Yield the names whose values a tag or an expression can show.
 
-    ``bound`` has the indexes of the names that the part binds.
+    With each name, yield whether the name is in an argument or a subscript. ``bound`` has the indexes of the
+    variables that the tag sets.
     """
     starts = set(bound)
     calls: list[bool] = []  # for each open bracket, whether it or an outer one has arguments or a subscript
@@ -203,11 +205,13 @@ class _Maps:
     def read(
         self, kind: str, part: list[Token], bound: list[int], values: list[Value]
     ) -> tuple[list[Token], list[Token]]:
-        """Follow the maps that a part gives to variables. ``bound`` has the indexes of the variables' names.
+        """Record the variables to which a tag assigns a map, because they are then names of this map, too.
 
-        Return two lists of names. The first list has each map whose values the part can show. The part uses
-        this map without a key, but neither gives it to a variable nor reads it in a loop. The second list has
-        the map of texts that the part reads in a loop.
+        ``bound`` has the indexes of the variables' names.
+
+        Return two lists of names. The first list has each map whose values the tag or expression can show: it
+        uses the map without a key, and neither in a loop nor as the value of a variable. The second list has
+        the map of texts that a loop reads.
         """
         content: list[Token] = []
         looped: list[Token] = []
@@ -294,7 +298,7 @@ class _ComputedKeys:
         return self.getters, self.bound, self.undecided, self.indirect
 
     def read(self, kind: str, part: list[Token], values: list[Value], maps: _Maps) -> Iterator[Token]:
-        """Yield the computed keys that a part reads."""
+        """Yield the computed keys that a tag or an expression reads."""
         for value in values:
             name = part[value.start].value
             is_getter, is_macro = name in self.getters, bool(self.indirect) and name in self.bound
@@ -316,7 +320,7 @@ class _ComputedKeys:
                         self.indirect.update(each.value for each in key if each.value in self.bound)
 
     def bind(self, kind: str, part: list[Token], names: list[str]) -> None:
-        """Record the variables that a part sets.
+        """Record the variables that a tag sets.
 
         Also record which of these variables have a computed value, and which can refer to the function
         ``config_get``.

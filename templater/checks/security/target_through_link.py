@@ -16,12 +16,12 @@ from ..scanned_image import MAX_DEPTH, ScannedImage
     "CVE-2026-23954",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Find targets behind unsafe symlinks.
+    """Find targets whose path leads through an unsafe symlink.
 
     Old daemons follow unsafe symlinks on the host. With newer daemons, the start fails.
 
     The check also reports a path that leads to a missing directory. If an earlier rule creates the
-    directory, a daemon follows the links on the path further than this check did. If a link on the path
+    directory, a daemon also follows links on the path that this check could not reach. If a link on the path
     contains ``..``, the finding has the severity high.
     """
     for rule, path, resolved in image.targets:

@@ -103,7 +103,7 @@ def command(request: options.Request, checked: bool, tested: bool, page: PageOpt
 def attempt(look: Callable[[], None], missing: Callable[[], list[str]], *, first: bool = False) -> None:
     """Run ``look`` once. Report its errors, but do not end the watch.
 
-    At the ``first`` attempt, a usage error is raised, because no file change can correct it.
+    If ``first`` is true, raise a usage error instead, because no file change can correct it.
     """
     try:
         look()
@@ -148,9 +148,9 @@ class Shown:
 
 
 class WatchedImage:
-    """The files, findings, tests and messages of the last look at an image.
+    """The files, findings, tests and messages of an image at the last call of ``look``.
 
-    If ``checked`` is true, each look also runs ``templater check``. If ``tested`` is true, each look also
+    If ``checked`` is true, each call also runs ``templater check``. If ``tested`` is true, each call also
     runs the image's tests.
     """
 
@@ -159,14 +159,14 @@ class WatchedImage:
         self.checked, self.tested = checked, tested
         from ...rendering.memo import Memo
 
-        #: the files that earlier looks have rendered
+        #: the files that earlier calls of ``look`` have rendered
         self.memo = Memo()
         self._files, self._bodies, self._findings, self._failures = Shown(), Shown(), Shown(), Shown()
         self._said: set[str] = set()
         self._config: dict[str, str] | None = None
 
     def look(self) -> None:
-        """Print the changes since the last look. After an error, the next look prints everything.
+        """Print the changes since the last call. After an error, the next call prints everything.
 
         Raises TemplaterError if SRC cannot be read.
         """
@@ -237,7 +237,7 @@ class WatchedImage:
             )
 
     def _show_files(self, plans: list[Plan]) -> bool:
-        """Print the blocks that differ from the last look, and return whether there are any."""
+        """Print the blocks that have changed since the last output, and return whether there are any."""
         from ...reporting import plan_text
         from .preview import show_blocks
 
@@ -253,7 +253,10 @@ class WatchedImage:
         return self._files.has_changed
 
     def _changed_blocks(self, plans: list[Plan]) -> Iterator[Block]:
-        """Yield the blocks that differ from the last look. Only one block's text is in memory at a time."""
+        """Yield the blocks that have changed since the last output.
+
+        Only one block's text is in memory at a time.
+        """
         from ...reporting import plan_text
 
         counts: Counter[Key] = Counter()
@@ -268,7 +271,7 @@ class WatchedImage:
                     yield block if has_new_body else block._replace(body=None)
 
     def _show_patches(self, plans: list[Plan]) -> bool:
-        """Print the patches that differ from the last look, and return whether there are any."""
+        """Print the patches that have changed since the last output, and return whether there are any."""
         from ...reporting import patch
         from ..patches import show_patch
         from .diff import complaints

@@ -40,7 +40,10 @@ MOST_TARGETS: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One run: its passes, its host, and the instance. ``given`` is the instance without the user's edits."""
+    """One run: its triggers (``passes``), its host, and its instance.
+
+    ``given`` is the instance without the user's edits.
+    """
 
     given: Instance
     edits: Edits
@@ -142,9 +145,9 @@ class Views:
         return [] if self.file is None else [note for side in sides for note in side.given.notes]
 
     def _sides(self, asked: Mapping[str, Any]) -> list[Side]:
-        """Return the sides that the page asks for.
+        """Return the runs that the page asks for: one run, or two runs for a comparison.
 
-        The second side differs from the first side in one field.
+        The second run differs from the first run only in the instance, the triggers or the host.
         """
         place = expect(asked.get("place", {}), dict)
         edits = expect(asked.get("edits", {}), dict)

@@ -52,7 +52,7 @@ def source_of(module: Module) -> str:
 def positions(tokens: Iterable[Token]) -> Iterator[tuple[str, int, int, str, int, int]]:
     """Yield the arguments of ``Place`` (see `render_state`) for each token.
 
-    The function scans the text of each unit only once, for all tokens of that unit.
+    The function scans the text of each template only once, for all tokens of that template.
     """
     tokens = list(tokens)
     found: dict[int, tuple[int, int]] = {}

@@ -25,13 +25,14 @@ _ORDERS = {
 class ExpressionWriter(Writer):
     """The writer of expressions. Each template expression becomes one Python expression in brackets.
 
-    ``consumer`` is the weight of the filter that will process the next written value, or 0.
+    If the next written value is the input of a filter, ``consumer`` is the work of that filter for each
+    character of the value. Otherwise, ``consumer`` is 0.
     """
 
     consumer = 0
 
     def visit(self, node: nodes.Node, *args: object, **kwargs: object) -> object:
-        """Write a node. An expression that nests too deeply becomes a separate function."""
+        """Write the code of a node. An expression that nests too deeply becomes a separate function."""
         if not isinstance(node, nodes.Expr):
             self.temporaries = 0
             return super().visit(node, *args, **kwargs)
@@ -97,7 +98,8 @@ class ExpressionWriter(Writer):
     def charged(self, write: Callable[[], None]) -> None:
         """Write code for a new value.
 
-        For a large value, the code also counts its size and the filter's work.
+        For a large value, the code also counts the size of the value, and the work of the filter that uses
+        the value next.
         """
         name, weight = self.temporary(), self.consumer
         self.consumer = 0
@@ -235,7 +237,7 @@ class ExpressionWriter(Writer):
     def stored(self, node: nodes.Node) -> None:
         """Write code for a value that the template binds to a name.
 
-        For a field of a loop, generated code stores a LoopField, which changes with the loop.
+        For a field of ``forloop``, generated code stores a LoopField, whose value changes in each round.
         """
         node = without_safe(node)
         value = self.temporary()

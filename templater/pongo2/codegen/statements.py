@@ -150,7 +150,7 @@ class StatementWriter(ExpressionWriter):
             self.nested(otherwise)
 
     def visit_For(self, node: nodes.For, frame: Frame) -> None:
-        """Write a loop. All rounds share the same copy of the outer scope.
+        """Write a loop. All rounds of the loop use the same copy of the outer scope.
 
         As in pongo2, ``forloop`` is set before the iterated value is evaluated.
         """
@@ -286,7 +286,7 @@ class StatementWriter(ExpressionWriter):
         self.writeline("return captured(render, o)")
 
     def count(self, body: Sequence[nodes.Node]) -> None:
-        """Write code that subtracts the work of one pass through a body from the remaining steps."""
+        """Write code that counts one run of a body: it reduces the number of remaining steps."""
         self.writeline(f"steps -= {weight(body)}")
         self.writeline("if steps < 0 or left < 0: steps = spent(render, steps, left)")
 

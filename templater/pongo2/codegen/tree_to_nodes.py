@@ -318,7 +318,7 @@ def is_wrapped(body: Sequence[nodes.Node]) -> bool:
 
 
 def weight(body: Sequence[nodes.Node]) -> int:
-    """Return the work of one pass through a body, in steps, without the work of inner loops and blocks."""
+    """Return the number of steps that one run of a body takes, without inner loops and blocks."""
     total = 1
     waiting = list(body)
     while waiting:

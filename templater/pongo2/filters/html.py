@@ -50,7 +50,7 @@ def removetags_v61(render: "Render", value: "Any", argument: "Any") -> str:
 
 
 def _counted_names(render: "Render", text: str, argument: "Any") -> "list[str]":
-    """Return the tag names in the argument. Count the work of one pass over the text for each name."""
+    """Return the tag names in the argument. For each name, count the work of searching the whole text."""
     names = to_string(argument).split(",")
     regular = sum(_COMPILED + len(name) + len(text) for name in names if not _is_plain(name))
     work(render, len(names) * (text.count("<") * SLOW + len(text) // 64) + regular * SLOW)

@@ -293,7 +293,7 @@ class _Parser:
         return least, most
 
     def atoms(self) -> "list[Step]":
-        """Parse the next part of a pattern: no atom for flags, and several for quoted text."""
+        """Parse the next part of a pattern into atoms. Flags give no atom, and quoted text gives several."""
         if self.take("\\Q"):
             return self.quoted()
         atom = self.atom()

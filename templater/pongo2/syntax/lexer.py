@@ -34,7 +34,7 @@ _STRING = {
 
 
 class Lexer:
-    """A single pass over the text of one unit.
+    """A lexer for the text of one template. It reads the text once, from the beginning to the end.
 
     ``tokens`` do not overlap. Comments, blanks and the delimiters of verbatim blocks are in no token.
     """
@@ -182,5 +182,5 @@ _OURS = {
 
 
 def lex(unit: Unit, dialect: Dialect) -> list[Token]:
-    """Return all tokens of the unit. Raises TemplateSyntaxError where pongo2's lexer fails."""
+    """Return all tokens of a template's text. Raises TemplateSyntaxError where pongo2's lexer fails."""
     return Lexer(unit, dialect).run()

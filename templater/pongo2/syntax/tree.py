@@ -150,7 +150,7 @@ class Escaping:
 class Remembered:
     """An argument of an `Invoke`: the value of an expression, which the called function can store.
 
-    If the value is a field of a loop, the function gets a LoopField, which changes with the loop.
+    If the value is a field of ``forloop``, the function gets a LoopField, whose value changes in each round.
     """
 
     __slots__ = ("expression",)

@@ -306,7 +306,7 @@ def test_the_text_and_json_reports_name_each_validator_that_did_not_run(
     assert json.loads(capsys.readouterr().out)[0]["not_validated"] == []
 
 
-def test_the_audit_command_ignores_ignore_comments_and_templater_toml(image, capsys):
+def test_ignore_comments_and_templater_toml_do_not_affect_the_audit_command(image, capsys):
     files = {
         "metadata.yaml": rules("/etc/motd: {when: [create], template: t}"),
         "templates/t": '{# templater: ignore language #}{% include "/etc/passwd" %}',
@@ -469,7 +469,7 @@ def test_the_error_about_a_missing_instance_says_that_templater_toml_names_the_f
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_a_key_of_metadata_in_utf_16_is_not_corrected(image, tmp_path, encoding):
+def test_a_misspelt_key_is_not_corrected_in_metadata_that_is_encoded_in_utf_16(image, tmp_path, encoding):
     path = image(MISTAKE)
     text = rules("/etc/motd: {when: [create], template: t, create-only: true}")
     (tmp_path / "image/metadata.yaml").write_bytes(text.encode(encoding))

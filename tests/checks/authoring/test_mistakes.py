@@ -540,7 +540,9 @@ def test_an_image_needs_no_hosts_file_if_the_system_resolves_its_own_host_name(f
         ('config_get("user.a", "") != ""', "incus"),
     ],
 )
-def test_a_mistake_is_found_even_if_only_one_trigger_or_host_or_instance_renders_it(condition, hosts):
+def test_a_mistake_is_found_even_if_it_appears_in_the_output_for_only_one_trigger_or_host_or_instance(
+    condition, hosts
+):
     template = f"{{% if {condition} %}}bad name{{% else %}}127.0.0.1 a{{% endif %}}\n"
     rule = "/etc/hosts: {when: [create, copy, start], template: t}"
     assert ("error", "hosts") in {found[:2] for found in findings(image(rule, t=template, hosts=hosts))}
@@ -558,7 +560,9 @@ def test_a_mistake_is_found_even_if_only_one_trigger_or_host_or_instance_renders
         ("config-key", "/etc/motd", '{{ config_get("color", "") }}{{ config_get("color", "") }}\n'),
     ],
 )
-def test_a_mistake_that_several_triggers_and_hosts_render_is_reported_as_one_finding(id, path, template):
+def test_a_mistake_in_the_output_for_several_triggers_and_hosts_is_reported_as_one_finding(
+    id, path, template
+):
     rule = f"{path}: {{when: [create, copy, start], template: t}}"
     found = [check for _, check, _ in findings(image(rule, t=template, hosts="incus,lxd"))]
     assert found.count(id) == 1
@@ -632,7 +636,7 @@ def first_only(text: str) -> list[tuple[int, str]]:
         (f"{{{{ {VALUE} }}}}\nname\n", first_only, "error"),
     ],
 )
-def test_a_mistake_gives_only_a_finding_of_level_info_if_another_example_value_avoids_the_mistake(
+def test_a_finding_has_only_level_info_if_the_validator_accepts_the_file_with_another_example_value(
     template, mistakes, level
 ):
     image = with_validator("/etc/sudoers.d/a", template, mistakes)
@@ -746,7 +750,7 @@ def test_following_the_hint_about_quotes_corrects_the_file(path, line):
         ("cloud-config", seed("user-data", f"#cloud-config\nhostname: {{{{ {READ} }}}}\n")),
     ],
 )
-def test_a_value_without_quotes_is_found_in_each_kind_of_yaml_file(id, image):
+def test_a_value_without_quotes_is_found_in_each_type_of_yaml_file(id, image):
     found = [each for each in audit(image, "authoring") if each.check == id]
     assert any(
         "a value with quotes or colons breaks the file: invalid YAML" in each.message for each in found
@@ -772,7 +776,7 @@ def test_an_example_value_has_the_format_that_the_name_of_its_key_suggests(key, 
     assert invented_value(key) == value
 
 
-def test_the_position_of_a_text_is_exact_only_if_the_text_occurs_exactly_once():
+def test_a_text_is_located_in_the_source_only_if_it_occurs_exactly_once():
     source = Source("t", "one two one three")
     whole = source.span(0, len(source.text))
     found = _only("three", whole)
@@ -790,7 +794,7 @@ def test_the_position_of_a_text_is_exact_only_if_the_text_occurs_exactly_once():
         ("{{ properties.a }}{{ properties[trigger] }}", False),
     ],
 )
-def test_no_property_is_reported_as_unread_if_the_template_may_read_every_property(template, found):
+def test_no_property_is_reported_as_unread_if_the_template_might_read_any_property(template, found):
     image = rule("when: [create], template: t, properties: {a: x, othr: y}", t=template + "\n")
     assert ("unread-property" in {check for _, check, _ in findings(image)}) == found
 
@@ -800,7 +804,7 @@ def of_checks(image: AuthoredImage, *ids: str) -> list[tuple[str, str, str]]:
     return [(each.check, each.place, each.message) for each in audit(image, "authoring") if each.check in ids]
 
 
-def test_a_template_that_cannot_be_read_has_one_finding():
+def test_a_template_that_cannot_be_read_gives_no_finding_except_unreadable():
     image_ = image(
         HOSTNAME, "/etc/b: {when: [create], template: u}", templates={"t": "x", "u": "{{ 1/0 }}\n"}
     )
@@ -841,7 +845,7 @@ def test_a_yaml_file_is_checked_only_up_to_a_limited_number_of_parser_events(mon
     assert not of_checks(wrong, "yaml")
 
 
-def test_the_checks_whose_findings_need_a_validator_are_marked():
+def test_exactly_the_checks_that_need_a_validator_have_the_attribute_validated():
     """Without the validator, an ignored finding of such a check may be missing, so it is not reported as unused."""
     marked = {check.id for check in all_checks("authoring") if check.validated}
     assert marked == {
@@ -899,7 +903,7 @@ def test_an_existing_file_keeps_its_mode_when_a_rule_writes_it(kept, given, read
         assert [(each.hint, each.fix) for each in found if each.check == check] == [(hint, None)] * readable
 
 
-def test_the_fix_changes_the_rule_that_makes_a_seed_readable_even_if_another_rule_also_writes_the_seed():
+def test_the_fix_for_a_readable_cloud_init_seed_changes_only_the_rule_that_makes_the_seed_readable():
     rules = [
         f"{slash}{SEED}/user-data: {{when: [create], template: t, mode: '{mode}'}}"
         for slash, mode in (("", "0600"), ("/", "0644"))
@@ -996,7 +1000,7 @@ def test_the_example_value_for_a_boolean_default_is_the_opposite_value(default, 
         ("/etc/a.yml", "yaml"),
     ],
 )
-def test_the_kind_of_a_file_depends_on_the_path_of_the_target(path, kind):
+def test_the_target_path_determines_the_file_type_that_the_checks_assume(path, kind):
     assert kind_of(path) == kind
 
 
@@ -1039,7 +1043,7 @@ def test_a_configuration_value_of_several_lines_is_not_named_as_the_cause_of_a_m
     assert phrase(image_, several, 1) == "with invented values"
 
 
-def test_a_mistake_in_a_virtual_machine_is_found_even_if_a_container_has_it_only_with_invented_values():
+def test_a_mistake_that_containers_have_only_with_invented_values_is_still_found_for_virtual_machines():
     condition = '{% if instance.type == "virtual-machine" or config_get("user.a", "") %}'
     for text, found in (
         (condition + "\n#!/bin/sh\n{% endif %}", ["first-line"]),

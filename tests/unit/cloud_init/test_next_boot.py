@@ -141,7 +141,7 @@ def test_damaged_cloud_init_seeds_and_settings_still_give_a_prediction(data):
     ("count", "data"),
     [(facts_of_guest.MAX_SETTINGS + 1, b""), (5, b"#" * (facts_of_guest.MAX_SETTINGS_TOTAL // 4))],
 )
-def test_a_guest_with_very_many_cloud_init_settings_gives_no_guest_facts(count, data):
+def test_templater_reads_no_facts_of_a_guest_with_too_many_cloud_init_settings(count, data):
     names = [f"{number}.cfg" for number in range(count)]
     files = {f"/etc/cloud/cloud.cfg.d/{name}": data for name in names}
     files["/var/lib/cloud/data/instance-id"] = b"i-1"
@@ -240,7 +240,7 @@ DAEMONS = {
 }
 
 
-def test_the_prediction_of_each_combination_of_seed_and_guest_and_daemon_is_the_recorded_one(update):
+def test_the_cloud_init_predictions_for_all_combinations_of_seed_and_guest_and_daemon_are_as_recorded(update):
     recorded = Path(__file__).with_name("predictions.txt")
     blocks: dict[str, list[str]] = {}
     for (guest_name, guest), (seed_name, files), (daemon_name, daemon) in product(

@@ -49,7 +49,7 @@ def definition(name, family="incus", architectures=()):
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_a_map_gives_each_architecture_the_name_that_the_distribution_uses(name):
+def test_an_architecture_map_gives_each_architecture_the_name_that_the_distribution_uses(name):
     """A name that is missing in the map stays as the definition writes it."""
     expected = dict(zip(NAMES, MAPS[name].split(), strict=True))
     for architecture, mapped in expected.items():
@@ -91,7 +91,7 @@ def test_the_local_architecture_gets_the_name_that_the_daemons_use(monkeypatch):
         ("almalinux", "incus", "distrobuilder has no architecture map 'almalinux', so the build fails"),
     ],
 )
-def test_an_unknown_map_is_an_error(name, family, message):
+def test_an_unknown_architecture_map_is_an_error(name, family, message):
     with pytest.raises(InputError) as caught:
         mapped_architecture(definition(name, family), "x86_64")
     assert caught.value.message == message

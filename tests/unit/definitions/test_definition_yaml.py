@@ -13,7 +13,7 @@ def read(text: str, *parameters: str):
     return read_definition(Source("d.yaml", text), parameters)
 
 
-def test_a_text_field_keeps_the_scalar_as_written():
+def test_a_text_field_keeps_numbers_and_booleans_and_dates_as_written():
     definition = read("image: {distribution: 1_0, release: 22.10, variant: yes, serial: 2026-01-02}")
     assert definition.data["image"] == {
         "distribution": "1_0",
@@ -224,7 +224,7 @@ def test_the_value_of_a_merge_key_must_be_a_mapping_or_a_list_of_mappings():
     assert "'<<' needs a mapping or a list of mappings" in caught.value.explain()
 
 
-def test_a_scalar_without_a_value_counts_as_an_empty_list_or_mapping():
+def test_a_null_field_counts_as_an_empty_list_or_mapping():
     assert "files" not in read(IMAGE + "files: ~\n").data
     assert read(IMAGE + "targets: {incus: ~}\n").data.get("targets", {}).get("incus", {}) == {}
 

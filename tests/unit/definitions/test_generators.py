@@ -102,7 +102,7 @@ def test_the_triggers_and_properties_of_a_rule_come_from_the_generator_or_from_t
         ({"vm": {"size": "7GiB", "filesystem": "xfs"}}, "lxd", "7GiB,xfs"),
     ],
 )
-def test_a_template_that_is_rendered_again_can_read_the_build_target_and_nothing_else(target, family, text):
+def test_the_second_rendering_of_a_template_can_read_only_the_build_target(target, family, text):
     source = Source(
         "d.yaml", f"{{{{ {family}.VM.Size }}}},{{{{ {family}.VM.Filesystem }}}}{{{{ image.name }}}}"
     )
@@ -110,7 +110,7 @@ def test_a_template_that_is_rendered_again_can_read_the_build_target_and_nothing
 
 
 @pytest.mark.parametrize("rounds", [pongo.MAX_ROUNDS - 1, pongo.MAX_ROUNDS])
-def test_a_field_is_rendered_again_until_it_has_no_delimiters_and_too_many_rounds_are_an_error(rounds):
+def test_a_definition_field_with_delimiters_is_rendered_again_up_to_a_maximum_number_of_times(rounds):
     values = {f"x{number}": f"{{{{ x{number + 1} }}}}" for number in range(rounds)} | {f"x{rounds}": "end"}
     source = Source("d.yaml", "{{ x0 }}")
     if rounds < pongo.MAX_ROUNDS:

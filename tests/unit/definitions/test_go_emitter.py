@@ -34,7 +34,7 @@ SHOWN = '"\\a' + "x" * 85
         ("\U0001f600\xa0\x85\ufeff\x01\xad\0\t\x7f", '"\\U0001F600\xa0\\N\\uFEFF\\x01\xad\\0\\t\\x7F"'),
     ],
 )
-def test_a_quoted_text_breaks_at_spaces_and_escapes_unprintable_characters(text, written):
+def test_a_quoted_yaml_text_is_wrapped_at_spaces_and_its_unprintable_characters_are_escaped(text, written):
     stream = io.StringIO()
     emitter = GoEmitter(stream, allow_unicode=True)
     for event in (
@@ -68,7 +68,7 @@ def text_event(text):
         ),
     ],
 )
-def test_a_key_needs_a_question_mark_unless_it_is_a_short_text_of_one_line(key, written):
+def test_a_yaml_key_is_written_with_a_question_mark_unless_it_is_a_short_text_of_one_line(key, written):
     stream = io.StringIO()
     emitter = GoEmitter(stream, allow_unicode=True)
     mapping = MappingStartEvent(None, None, True, flow_style=False)

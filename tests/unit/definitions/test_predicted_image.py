@@ -186,7 +186,7 @@ def test_the_incus_agent_generator_requires_an_init_in_the_given_root_filesystem
     assert paths(files("{generator: incus-agent}")) == []
 
 
-def test_the_types_filter_selects_the_entries_for_containers_and_virtual_machines():
+def test_the_types_filter_selects_entries_by_the_type_of_the_instance():
     entries = [
         f"{{generator: template, name: {name}, path: /{name}, types: {types}}}"
         for name, types in (("vm", "[vm]"), ("container", "[container]"), ("both", "[container, vm]"))
@@ -331,7 +331,7 @@ def test_a_position_in_generated_metadata_refers_to_the_definition():
     assert source.span(position, position + 3).excerpt().endswith("^^^")
 
 
-def test_an_unknown_template_of_a_build_is_read_as_missing():
+def test_a_template_that_the_build_does_not_create_counts_as_missing():
     image = files("{generator: template, name: a, path: /a}")
     assert image.read_templates(["b.tpl"])["b.tpl"].entry is None
     assert image.template_names() == ["a.tpl"]

@@ -21,7 +21,7 @@ def generated(ranges):
 
 @settings(deadline=None)
 @given(RANGES)
-def test_a_position_in_generated_text_belongs_to_the_last_piece_that_contains_it(sizes):
+def test_a_position_in_generated_text_belongs_to_the_last_range_that_contains_the_position(sizes):
     ranges = [(start, start + size) for start, size in sizes]
     source = generated(ranges)
     for position in range(20):
@@ -30,7 +30,7 @@ def test_a_position_in_generated_text_belongs_to_the_last_piece_that_contains_it
         assert source.origin(source.span(position)).start == max(inside, default=0)
 
 
-def test_the_origin_of_a_span_is_the_same_span_if_no_text_was_generated():
+def test_a_span_is_its_own_origin_if_no_text_was_generated():
     source = generated([])
     span = source.span(3)
     assert source.origin(span) is span
@@ -68,7 +68,7 @@ def test_a_generated_template_has_the_text_and_size_of_the_given_bytes():
         ("a: >\n  one\n  two\n", 0, 3, ">\n  one\n  two\n"),
     ],
 )
-def test_a_part_of_a_scalar_is_found_in_the_source_of_the_definition(yaml, start, end, found):
+def test_a_part_of_a_yaml_value_is_located_in_the_text_of_the_definition(yaml, start, end, found):
     scalar = parse(Source("d.yaml", yaml)).children[1]
     known = {}
     for _ in range(2):  # the second time, the lines are in the cache

@@ -453,7 +453,7 @@ def test_reading_a_growing_file_stops_at_the_size_that_the_file_had_at_the_start
         {f"requirements.a{number}": "x" for number in range(21)},
     ],
 )
-def test_an_image_with_values_that_readers_refuse_is_not_added(tree, tmp_path, fields):
+def test_an_image_with_too_long_or_too_many_catalog_values_is_not_added(tree, tmp_path, fields):
     """The command said 'added', but afterwards no reader accepted the tree."""
     add(tree, unified_image(tmp_path / "a"))
     before = files(tree), tree.read(IMAGES_PATH)
@@ -463,7 +463,7 @@ def test_an_image_with_values_that_readers_refuse_is_not_added(tree, tmp_path, f
     checked(tree)
 
 
-def test_an_image_that_exceeds_a_limit_on_the_whole_catalog_is_not_added(tree, tmp_path, monkeypatch):
+def test_an_image_that_would_make_the_catalog_exceed_a_limit_is_not_added(tree, tmp_path, monkeypatch):
     monkeypatch.setattr(catalog_decoder, "MOST_ALIASES", 3)
     add(tree, unified_image(tmp_path / "a"))
     before = files(tree), tree.read(IMAGES_PATH)

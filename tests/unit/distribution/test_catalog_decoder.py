@@ -292,7 +292,7 @@ def test_listing_images_stops_at_the_image_limit_before_it_reads_all_versions(mo
     assert versions.read <= 12
 
 
-def test_the_limit_on_catalog_texts_counts_the_texts_of_a_product_once_per_image(monkeypatch):
+def test_the_limit_on_catalog_texts_counts_the_texts_of_a_product_for_each_image_of_the_product(monkeypatch):
     monkeypatch.setattr(client_image_list, "MOST_TEXTS", 1000)
     products, _ = decoded(
         {"products": {"p": {"os": "x" * 99, "versions": {str(n): {} for n in range(11)}, "arch": "amd64"}}}
@@ -316,7 +316,7 @@ def test_attack_73_the_limit_on_catalog_texts_counts_bytes_of_json(monkeypatch):
         list_images(products, "incus-7")
 
 
-def test_the_limit_on_catalog_texts_counts_the_texts_of_listed_and_dropped_images_of_all_products(
+def test_the_limit_on_catalog_texts_includes_listed_and_dropped_images_of_every_product(
     monkeypatch,
 ):
     files = {"a": {"ftype": "incus_combined.tar.gz", "path": "a", "sha256": "a" * 64, "size": 1}}
@@ -407,7 +407,7 @@ def test_a_catalog_with_four_byte_characters_has_a_quarter_of_the_usual_size_lim
         size.add(io.BytesIO(character + b" " * (1 << 20)), "c")
 
 
-def test_a_catalog_can_have_two_files_of_the_largest_size():
+def test_a_catalog_may_consist_of_two_files_of_the_largest_allowed_size():
     class Largest(io.BytesIO):
         def seek(self, offset, whence=io.SEEK_SET):
             return module.MOST_BYTES if whence == io.SEEK_END else super().seek(offset, whence)

@@ -95,12 +95,12 @@ SPLIT = {
         ([product("", versions={"20260101": {"items": {"u": item("c"), **SPLIT}}})], [("c", True)]),
     ],
 )
-def test_an_alias_is_random_if_clients_do_not_sort_its_images(products, found):
+def test_an_alias_selects_a_random_image_if_the_order_of_its_images_is_not_defined(products, found):
     """The program sort.go of the clients treats a missing property as equal to any other value."""
     assert owners(*products) == found
 
 
-def test_the_number_of_calls_for_products_without_an_order_grows_with_their_number():
+def test_the_work_to_list_products_that_clients_cannot_sort_grows_in_proportion_to_their_number():
     def calls(count):
         products = [product("ab", release=str(n), aliases=f"a{n},own") for n in range(count)]
         events = []

@@ -118,7 +118,7 @@ def test_an_incomplete_file_that_is_a_link_is_not_followed(folder, tmp_path):
     assert (tmp_path / "other").read_bytes() == b"mine"
 
 
-def test_a_growing_file_is_written_to_the_disk_after_each_block(tmp_path, monkeypatch):
+def test_the_kernel_is_asked_to_write_a_growing_file_to_the_disk_after_each_block(tmp_path, monkeypatch):
     advised = []
     monkeypatch.setattr(downloads, "_BLOCK", 8)
     monkeypatch.setattr(os, "posix_fadvise", lambda fd, *words: advised.append(words))

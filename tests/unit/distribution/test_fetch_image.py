@@ -138,7 +138,7 @@ def test_a_virtual_machine_image_is_fetched_by_its_alias(server, name):
     assert "virtual-machine" in fetch(name).notes[0]
 
 
-def test_an_alias_that_clients_give_to_a_random_image_is_refused(certificates, tmp_path):
+def test_an_alias_that_selects_a_random_image_is_refused(certificates, tmp_path):
     tree = Tree(str(tmp_path / "tree"))
     add(tree, unified_image(tmp_path / "a", variant="a"), aliases=["own"])
     add(tree, unified_image(tmp_path / "b", variant="b"), aliases=["other"])
@@ -531,7 +531,9 @@ def multipart(parts: list[tuple[str, bytes]], boundary: str = "b0undary") -> byt
 @given(
     st.binary(max_size=60), st.binary(max_size=60), st.lists(st.integers(1, 40), max_size=30), st.booleans()
 )
-def test_multipart_parts_do_not_depend_on_how_the_response_is_chunked(first, second, cuts, skip):
+def test_the_parts_of_a_multipart_response_do_not_depend_on_the_sizes_of_the_received_chunks(
+    first, second, cuts, skip
+):
     delimiter = b"\r\n--b0undary"
     if delimiter in first + second:
         return

@@ -233,7 +233,7 @@ def test_a_redirect_to_an_unusable_url_is_refused(target, error):
 @pytest.mark.parametrize(
     ("status", "length", "kept"), [(200, 0, True), (200, 1, False), (299, 1, False), (300, 1, True), (404, 16_384, True), (404, 16_385, False), (200, None, False)]
 )  # fmt: skip
-def test_a_connection_with_unread_bytes_is_kept_only_after_a_short_error_or_a_short_redirect(
+def test_a_connection_with_unread_bytes_is_reused_only_after_a_short_error_or_a_short_redirect(
     status, length, kept
 ):
     connections = https_client._Connections(ssl.create_default_context(), ClientLimits())
@@ -292,7 +292,7 @@ def test_the_limit_on_headers_counts_only_bytes_that_are_read_as_headers():
     bounds.read(1)
 
 
-def test_content_is_not_overhead_and_each_kib_of_overhead_counts_as_a_request():
+def test_each_kib_of_protocol_overhead_counts_as_a_request_but_content_does_not():
     bounds = ClientLimits()
     bounds.receive(16_000 + 1000)
     bounds.deliver(16_000)
@@ -315,7 +315,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_the_deadlines_of_a_step_and_of_all_catalogs_end_a_download(clock):
+def test_a_download_ends_at_the_deadline_of_its_current_step_or_of_all_catalogs(clock):
     bounds = ClientLimits()
     assert bounds.timeout() == 30
     bounds.begin_step()
@@ -361,7 +361,7 @@ def test_a_body_that_arrives_too_slowly_is_refused_after_thirty_seconds(seconds,
         assert failed(lambda: list(stream.body(answer, "u"))) == (InputError, error, "")
 
 
-def test_the_pieces_of_a_download_grow_while_the_server_is_fast(clock):
+def test_the_read_size_of_a_download_grows_while_the_server_is_fast(clock):
     stream = UrlStream(BASE)
     wanted, pauses = [], iter([0, 0, 0.99, 0, 0, 0, 1, 0, 0])
 
@@ -417,7 +417,7 @@ def test_a_password_is_sent_only_to_its_host_and_port():
         (0, 0, 5, False),
     ],
 )
-def test_only_a_connection_without_unread_bytes_is_idle(pending, decrypted, result, idle):
+def test_a_connection_counts_as_idle_only_if_it_has_no_unread_bytes(pending, decrypted, result, idle):
     timeouts = []
 
     def receive(block):

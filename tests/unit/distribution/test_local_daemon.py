@@ -193,7 +193,7 @@ def test_an_invalid_description_of_an_image_is_refused(name, data, message):
     assert info.value.message == message
 
 
-def test_a_type_and_an_architecture_can_be_empty_or_long():
+def test_the_type_and_the_architecture_of_a_daemon_image_can_be_empty_or_long():
     long = "a" * 64
     server = Answers({"/1.0/images/x": about(kind='""', architecture=f'"{long}"')})
     assert find_image(server, "x") == ServerImage(HASH, "", long)
@@ -248,7 +248,7 @@ def test_the_metadata_and_root_filesystem_of_an_exported_image_are_returned_sepa
     assert exported(Export(b"all", None, size)) == [("image", b"all")]
 
 
-def test_a_caller_may_skip_the_rest_of_a_part_of_an_export():
+def test_a_caller_may_skip_the_rest_of_one_file_of_an_export():
     server = Export(part(b"metadata", b"m" * 50) + part(b"rootfs", b"r" * 9) + b"--b--")
     with export(server, ServerImage(HASH, "", "")) as files:
         kind, content = next(files)

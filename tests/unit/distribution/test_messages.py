@@ -106,7 +106,7 @@ def test_an_invalid_catalog_gives_a_message(data, message):
         ("a: [\n", "'{}' is not valid YAML: "),
     ],
 )
-def test_an_invalid_file_of_remotes_gives_a_message(text, message, tmp_path, monkeypatch):
+def test_an_invalid_list_of_remotes_gives_a_clear_message(text, message, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert _read_own() == {}
     os.makedirs(os.path.dirname(own_file()))

@@ -57,7 +57,7 @@ def test_prune_keeps_versions_younger_than_the_given_age(tree):
     assert versions(tree) == ["20260103_0000", "20260104_0000", "20260105_0000"]
 
 
-def test_prune_removes_a_version_only_if_the_keep_option_and_the_older_than_option_both_allow_it(tree):
+def test_prune_removes_a_version_only_if_the_keep_option_and_the_older_than_option_allow_the_removal(tree):
     prune(tree, keep=4, older_than=0, now=lambda: CREATED + 30 * DAY)
     assert versions(tree)[0] == "20260102_0000"
     prune(tree, keep=1, older_than=29 * DAY - HOUR, now=lambda: CREATED + 30 * DAY)
@@ -186,7 +186,7 @@ def test_a_product_without_versions_is_removed(tree):
     assert list(json.loads(tree.read(IMAGES_PATH))["products"]) == [NAME]
 
 
-def test_prune_refuses_a_folder_that_is_not_a_tree_and_creates_no_file(tmp_path):
+def test_prune_refuses_a_folder_that_is_not_an_image_tree_and_creates_no_file(tmp_path):
     with pytest.raises(InputError, match=r"^'.*' is not a simplestreams tree$") as caught:
         prune(Tree(str(tmp_path)), keep=1)
     assert caught.value.hint == "'streams/v1/index.json' is missing; `templater streams add` creates a tree"
@@ -207,13 +207,13 @@ def test_a_recorded_path_outside_the_images_folder_is_never_deleted(tree, tmp_pa
     checked(tree)
 
 
-def test_a_deletion_record_is_ignored_if_it_lacks_a_clean_path_or_an_integer_time(tree):
+def test_a_deletion_record_is_ignored_if_its_path_is_not_normalised_or_its_time_is_not_an_integer(tree):
     entries = {"images/a": 5, "images/../b": 5, "images/c": "5", "images/d": True, "images/e": None}
     Path(tree.path, REMOVED).write_text(json.dumps(entries))
     assert read_removed(tree) == {"images/a": 5}
 
 
-def test_files_behind_a_symlinked_directory_are_never_deleted(tree, tmp_path):
+def test_files_below_a_symlinked_directory_are_never_deleted(tree, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_text("keep")

@@ -367,7 +367,7 @@ def test_a_fetched_image_has_notes_and_is_recorded_in_the_store(found, fetcher):
     assert fetcher.stream.small == 0
 
 
-def test_fetching_only_the_metadata_of_a_split_image_has_the_deadline_for_small_files(found, fetcher):
+def test_a_download_of_only_the_metadata_of_a_split_image_has_the_deadline_for_small_files(found, fetcher):
     digest = hashlib.sha256(b"abc").hexdigest()
     both = hashlib.sha256(b"abcabc").hexdigest()
     found(incus_7=[image(both, files=("m", "root"), sha256=digest, aliases=("a",))])

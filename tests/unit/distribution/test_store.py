@@ -297,7 +297,7 @@ def test_importing_a_fetched_image_prevents_its_expiry(store, split):
     assert not store.prune()
 
 
-def test_prune_keeps_a_young_file_that_another_process_may_still_record(store):
+def test_prune_keeps_a_new_file_because_another_process_may_still_add_its_record(store):
     for name, age in (("young", 60), ("old", 7200)):
         with open(store.file(name), "wb"):
             pass
@@ -406,7 +406,9 @@ def test_a_refresh_never_merges_an_image_with_an_image_of_another_source(store, 
     assert store.find("debian") == good
 
 
-def test_a_refresh_ends_if_the_image_was_imported_from_another_source_meanwhile(store, hashes, tmp_path):
+def test_a_refresh_fails_if_another_process_changed_the_source_of_the_image_during_the_refresh(
+    store, hashes, tmp_path
+):
     """A slow server could wait until the user has deleted its image and imported the same one elsewhere."""
     old = store.keep(hashes, source="evil:debian", aliases=["tool"], auto_update=True)
     new = store.import_files(unified_image(tmp_path / "image"))
@@ -651,7 +653,7 @@ def test_a_copy_in_the_store_is_world_readable_only_if_the_original_is_world_rea
     assert {os.stat(path).st_mode & 0o777 for path in store.paths(image)} == {kept}
 
 
-def test_an_import_reports_its_progress_and_refuses_to_publish_a_private_file(store, split):
+def test_an_import_reports_its_progress_and_refuses_to_make_a_private_file_public(store, split):
     seen = []
     store.import_files(*split, progress=lambda *words: seen.append(words))
     assert seen == [(0, os.path.getsize(path), path, os.path.getsize(path)) for path in split]

@@ -476,7 +476,7 @@ def test_a_products_file_that_changes_after_it_was_opened_is_read_with_its_origi
 
 
 @pytest.mark.parametrize("more", [0, -1])
-def test_a_large_products_file_is_read_as_a_whole(more, tree, monkeypatch):
+def test_a_products_file_above_the_size_limit_is_not_read_line_by_line(more, tree, monkeypatch):
     monkeypatch.setattr(stream_files, "MOST_BYTES", Path(tree.path, IMAGES_PATH).stat().st_size + more)
     for whole in (False, True):
         with stream_files.CatalogFiles(tree.file) as files:
@@ -514,7 +514,9 @@ def test_verifying_products_one_by_one_gives_the_same_report_as_all_at_once(case
     assert single == whole
 
 
-def test_products_that_share_aliases_or_files_are_verified_together(tmp_path, monkeypatch):
+def test_verifying_products_one_by_one_finds_problems_with_aliases_or_files_that_two_products_share(
+    tmp_path, monkeypatch
+):
     make_tree(tmp_path, 12)
     tree = Tree(str(tmp_path))
     document = json.loads(tree.read(IMAGES_PATH))
@@ -576,7 +578,7 @@ MORE_CASES = [
 ]  # fmt: skip
 
 
-def test_the_problems_of_each_changed_stream_have_the_recorded_texts(tmp_path, update):
+def test_the_problems_that_verify_finds_in_each_sample_stream_are_as_recorded(tmp_path, update):
     recorded = Path(__file__).with_name("problems.txt")
     blocks = []
     for number, case in enumerate([*CASES, *MORE_CASES]):
@@ -633,7 +635,7 @@ def test_the_problem_texts_of_a_stream_share_one_limit_in_characters(monkeypatch
         report.add("error", "code", "place", "3")
 
 
-def test_the_text_for_a_place_in_a_stream_names_the_product_and_the_given_version_and_item():
+def test_the_location_text_of_a_problem_names_the_product_and_the_given_version_and_item():
     assert verify_report.place_of("p") == "product 'p'"
     assert verify_report.place_of("p", "v") == "product 'p', version 'v'"
     assert verify_report.place_of("p", "v", "i") == "product 'p', version 'v', item 'i'"
@@ -644,7 +646,9 @@ def test_the_text_for_a_place_in_a_stream_names_the_product_and_the_given_versio
     ("missing", "parts"),
     [("os", {()}), ("release", {("a",)}), ("variant", {("a", "1")})],
 )
-def test_a_missing_property_makes_the_order_of_the_products_around_it_random(missing, parts):
+def test_a_missing_property_makes_the_order_of_all_products_with_equal_earlier_properties_random(
+    missing, parts
+):
     names = [("a", "1", "x"), ("a", "2", "x"), ("b", "1", "x")]
     products = [Product("p", os=os, release=release, variant=variant) for os, release, variant in names]
     unsorted = Unsorted()

@@ -178,7 +178,7 @@ def test_opening_an_image_succeeds_even_if_its_templates_directory_is_a_file(pla
 
 
 @as_root
-def test_an_allowed_directory_behind_a_link_of_another_user_is_refused(places):
+def test_an_allowed_directory_is_refused_if_another_user_can_replace_a_link_on_its_path(places):
     (places / "other/images").symlink_to(places / "images")
     opened(places, "other/images/web", ["other/images"])
     for path in (places / "other", places / "other/images"):

@@ -34,7 +34,7 @@ def test_links_in_the_path_of_a_mount_are_resolved_inside_the_root_filesystem(tm
         assert real_places((mount, "/odd\0path"), root) == {place: mount}
 
 
-def test_a_mount_behind_a_loop_of_links_is_refused(tmp_path):
+def test_a_mount_whose_path_contains_a_loop_of_links_is_refused(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     with Root(str(tmp_path)) as root, pytest.raises(RefusedError) as refused:
         real_places(("/loop",), root)
@@ -81,7 +81,7 @@ def test_a_file_is_refused_if_a_mount_of_the_container_would_hide_the_file(real,
         (("/m",), [("/m", WRITE)], {"/m": "/m"}),
     ],
 )
-def test_a_plan_with_a_file_below_a_mount_of_the_runtime_is_refused(mounts, changes, found, tmp_path):
+def test_a_plan_that_writes_below_a_mount_made_by_the_runtime_is_refused(mounts, changes, found, tmp_path):
     plan = SimpleNamespace(changes=[change_of(*each) for each in changes])
     request = SimpleNamespace(mounts=mounts, mounts_hint="hint")
     with Root(str(tmp_path)) as root:

@@ -86,7 +86,9 @@ def container(tmp_path):
     return make(tmp_path)
 
 
-def test_the_record_of_written_files_is_private_and_lists_the_facts_of_each_file(container):
+def test_the_record_of_written_files_is_private_and_lists_the_owner_and_mode_and_template_of_each_file(
+    container,
+):
     assert start(container)[0] == 0
     path = container / ".templater/written"
     assert path.stat().st_mode & 0o777 == 0o600
@@ -215,7 +217,7 @@ def test_the_keep_modified_option_keeps_a_file_that_a_new_rule_would_overwrite(c
     assert (container / "rootfs/etc/c").read_text() == "by hand\n"
 
 
-def test_a_file_does_not_count_as_edited_if_the_user_wrote_exactly_the_next_rendered_content(container):
+def test_a_file_does_not_count_as_edited_if_the_user_wrote_the_content_that_the_next_start_renders(container):
     start(container)
     configure(container, "2")
     (container / "rootfs/etc/a").write_text("a 2\n")
@@ -317,7 +319,7 @@ def test_a_hostile_record_does_not_stop_a_start_if_the_keep_modified_option_is_o
     assert b"ignored: " in (container / ".templater/log").read_bytes()
 
 
-def test_after_a_killed_run_files_count_as_changed_by_hand_if_their_total_size_exceeds_the_limit(
+def test_files_count_as_changed_by_hand_after_a_killed_run_if_their_total_size_exceeds_the_limit(
     container, monkeypatch
 ):
     start(container)
@@ -531,7 +533,7 @@ def in_child(folder: Path, *options: str, kill_at: int = -1) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-def test_after_a_killed_run_only_manual_edits_count_as_changed_by_hand(tmp_path):
+def test_only_manual_edits_count_as_changed_by_hand_after_a_killed_run(tmp_path):
     start(make(tmp_path / "calls"))
     configure(tmp_path / "calls", "2")
     status, calls = in_child(tmp_path / "calls", KEEP)

@@ -53,7 +53,7 @@ def test_a_hook_applies_a_rendering_limit(child, limit, words, container, capfd)
         (container / "rootfs/etc/a").unlink()
 
 
-def test_a_hook_applies_a_reading_limit(container, capfd):
+def test_a_hook_applies_a_limit_on_reading_yaml(container, capfd):
     assert run(["lxc", "--no-cache", "--limit=yaml-depth=2"]) == 4
     assert "more than 2 levels" in capfd.readouterr().err
 
@@ -78,7 +78,7 @@ def test_a_higher_hook_limit_allows_a_large_template(container, capfd):
     assert (container / "rootfs/etc/a").stat().st_size == 1500 * 1500
 
 
-def test_a_hook_rejects_limits_on_images(container, capfd):
+def test_a_hook_rejects_a_limit_that_applies_only_to_image_archives(container, capfd):
     assert run(["lxc", "--limit", "members=5"]) == 2
     assert "unknown limit 'members'" in capfd.readouterr().err
 

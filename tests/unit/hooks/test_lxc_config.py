@@ -79,7 +79,7 @@ def test_only_the_upper_directory_of_an_overlay_may_be_missing(tmp_path):
         assert layers_of(path) == ()
 
 
-def test_only_an_absolute_path_of_an_existing_directory_counts_as_a_directory(tmp_path, monkeypatch):
+def test_a_path_counts_as_a_directory_only_if_it_is_absolute_and_the_directory_exists(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "file").touch()
@@ -107,7 +107,7 @@ MOUNTED = ("lxc.rootfs.options", "noatime,idmap=container")
         ([("lxc.idmap", ""), U, G], 1),
     ],
 )  # fmt: skip
-def test_an_id_map_needs_ranges_of_users_and_groups(found, ids):
+def test_an_id_map_must_contain_ranges_of_both_user_and_group_ids(found, ids):
     made = ids_in(found, "config")
     assert made is ids if ids in (None, IDENTITY) else made.on_disk(3, 4) == (1003, 2004)
 

@@ -165,7 +165,9 @@ def test_a_snapshot_of_a_container_keeps_its_pending_trigger(tmp_path, waiting, 
         ([], ""),
     ],
 )
-def test_the_container_of_a_snapshot_is_read_from_the_command_line_of_lxc_snapshot(words, name, monkeypatch):
+def test_the_name_of_the_original_container_is_read_from_the_command_line_of_lxc_snapshot(
+    words, name, monkeypatch
+):
     monkeypatch.setattr(lxc_copies, "ancestors", lambda how_many: ["1:2", "3:4"])
     monkeypatch.setattr(lxc_copies, "_words_of", lambda process: words if process == "3:4" else [])
     assert lxc_copies.named_container() == name

@@ -57,7 +57,7 @@ def test_a_pre_start_hook_with_the_option_stage_mount_requires_a_mount_hook_with
         ("lxc.hook.mount = from templater_hook import\nlxc.hook.mount =\n", False), ("", False),
     ],
 )  # fmt: skip
-def test_a_hook_of_a_stage_is_found_in_the_configuration(lines, found, tmp_path):
+def test_a_mount_hook_is_found_in_the_lxc_configuration(lines, found, tmp_path):
     (tmp_path / "config").write_text(lines)
     assert lxc.has_hook(f"{tmp_path}/config", "mount") is found
 

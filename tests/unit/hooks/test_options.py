@@ -108,7 +108,7 @@ def test_a_root_directory_that_another_hook_mounts_is_rendered_by_the_mount_hook
 @pytest.mark.parametrize(
     ("runtime", "in_place", "enters"), [(lxc, False, False), (oci, False, False), (oci, True, True)]
 )
-def test_only_an_oci_hook_with_the_in_place_option_enters_mounts_of_the_root_filesystem(
+def test_only_an_oci_hook_with_the_in_place_option_accesses_files_below_mount_points(
     container, runtime, in_place, enters, mounts, monkeypatch
 ):
     """A mount can be a directory of the host. The plan refuses such a target, but may be older than the mount."""
@@ -307,7 +307,9 @@ def test_a_copy_to_a_directory_with_files_of_a_container_is_refused(tmp_path, by
     assert sorted(new.rglob("*")) == before
 
 
-def test_files_of_an_included_directory_are_read_in_unsorted_directory_order(tmp_path, monkeypatch):
+def test_lxc_files_in_an_included_directory_are_read_in_the_order_that_the_file_system_returns(
+    tmp_path, monkeypatch
+):
     """LXC does not sort them, so templater had another id map."""
     (tmp_path / "inc").mkdir()
     for name in "hbamz":
@@ -341,7 +343,7 @@ def test_a_stale_lxc_target_variable_is_ignored(container):
 
 
 @pytest.mark.parametrize("stage", ["start-host", "autodev", "pre-mount", "start"])
-def test_a_hook_line_at_a_stage_that_cannot_render_templates_is_an_error(container, stage):
+def test_a_hook_line_that_cannot_render_templates_at_its_stage_is_an_error(container, stage):
     with pytest.raises(UsageError, match=f"templates cannot be rendered in stage '{stage}'"):
         lxc.read_request(Options(), environ(container, stage))
 
@@ -371,7 +373,7 @@ def test_included_files_count_towards_the_size_limit_of_an_lxc_configuration(tmp
         list(lxc_config.settings(str(tmp_path / "config")))
 
 
-def test_an_included_lxc_directory_has_a_limited_number_of_names(tmp_path, monkeypatch):
+def test_the_number_of_names_in_an_included_lxc_directory_is_limited(tmp_path, monkeypatch):
     monkeypatch.setattr(lxc_config, "MAX_NAMES", 3)
     (tmp_path / "common").mkdir()
     (tmp_path / "config").write_text(f"lxc.include = {tmp_path}/common\n")

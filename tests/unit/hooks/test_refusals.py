@@ -186,7 +186,7 @@ def test_hook_options_with_list_values_can_be_repeated():
     assert (options.triggers, options.allow) == (("create", "copy", "start"), ("a", "b"))
 
 
-def test_a_root_filesystem_behind_a_link_is_refused(tmp_path):
+def test_a_symlink_to_a_root_filesystem_is_refused(tmp_path):
     (tmp_path / "link").symlink_to("rootfs")
     with pytest.raises(RefusedError) as refused:
         oci.root_of({"root": {"path": "link"}}, str(tmp_path))
@@ -293,7 +293,7 @@ def test_the_error_about_a_wrong_owner_of_a_machine_directory_names_the_right_ow
         )
 
 
-def test_a_configuration_directory_behind_too_many_links_is_refused(tmp_path):
+def test_a_configuration_directory_whose_path_leads_through_too_many_links_is_refused(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(RefusedError) as refused:
         open_folder(f"{tmp_path}/loop")

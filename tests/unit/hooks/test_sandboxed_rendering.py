@@ -19,7 +19,7 @@ from templater.sandbox import child
 from templater.sandbox.child import Bounds, ChildFailure
 
 
-def test_the_time_of_children_that_ended_during_a_job_is_charged_to_the_job(monkeypatch):
+def test_the_processor_time_of_ended_child_processes_counts_toward_the_limit_of_their_job(monkeypatch):
     monkeypatch.setattr(sandboxed_rendering, "thread_time", lambda: 100)
     monkeypatch.setattr(sandboxed_rendering, "children_seconds", lambda: 50)
     job = Job(Source("m", b""), {}, None, ("start",), NONE)
@@ -33,7 +33,7 @@ def job():
     return Job(Source("m", b""), {}, None, ("start",), NONE)
 
 
-def test_the_answer_of_the_child_contains_the_instance_and_the_cache_entries():
+def test_the_answer_of_the_sandboxed_process_contains_the_instance_and_the_cache_entries():
     answer = read_answer(job(), [
         [b"instance", b"c1", b"container", b"create", b"start"], [b"keys", b"a\0x\ny\0b\0"],
         [b"keep", b"image", b"templater.pongo2.a os", b"code"],
@@ -53,7 +53,7 @@ def test_the_answer_of_the_child_contains_the_instance_and_the_cache_entries():
         (b"keep", b"other", b"", b""), (b"keep", b"image", b"\xff", b""), (b"rule",), (b"fail", b"0"),
     ],
 )  # fmt: skip
-def test_an_invalid_answer_of_a_child_is_a_failure(record):
+def test_an_invalid_answer_of_the_sandboxed_process_is_a_failure(record):
     with pytest.raises(ChildFailure) as caught:
         read_answer(job(), [list(record)])
     assert caught.value.message == "the sandboxed process sent an invalid answer"
@@ -157,12 +157,14 @@ def test_an_error_about_a_description_does_not_quote_the_description(text):
 @pytest.mark.parametrize(
     ("name", "kind"), [(b"InputError", InputError), (b"KeyError", TemplaterError), (b"\xff", TemplaterError)]
 )
-def test_an_error_of_the_child_becomes_a_templater_error_even_if_its_class_is_unknown(name, kind):
+def test_an_error_that_the_child_process_sends_becomes_a_templater_error_even_if_its_class_is_unknown(
+    name, kind
+):
     error = sandboxed_rendering.error_read([name, b"m", b"h", b"0", b"note"], lambda name: None)
     assert (type(error), error.message, error.hint, error.notes) == (kind, "m", "h", ("note",))
 
 
-def test_each_input_that_determines_a_cache_entry_also_changes_the_cache_key():
+def test_the_cache_key_changes_with_each_input_that_can_change_the_cached_result():
     def found(in_child=False, text=b"m", templates=None, description=None, **settings):
         source = None if description is None else Source("web.yaml", description)
         made = Job(Source("m", text), templates or {}, source, (), NONE, **settings)
@@ -292,7 +294,7 @@ def test_a_successful_run_renders_only_once(monkeypatch):
     assert len(runs) == 1
 
 
-def test_the_rules_in_an_answer_have_the_fields_that_a_plan_needs():
+def test_the_rules_that_the_sandboxed_process_sends_have_the_fields_that_a_plan_needs():
     text = "templates:\n  /null:\n  /all: {when: [start], create_only: true, template: a, uid: 1, gid: 2, mode: '0600'}\n"
     wanted = read_metadata(Source("m", text)).rules
     found = answered(text, a="A").metadata.rules
@@ -318,7 +320,9 @@ def test_an_error_can_quote_only_metadata_yaml_or_a_readable_template():
 
 
 @pytest.mark.parametrize(("cpu", "given"), [(5, 5), (100, 9)])
-def test_a_child_gets_the_time_that_the_job_has_left(cpu, given, monkeypatch):
+def test_the_processor_time_limit_of_a_child_process_is_at_most_the_remaining_time_of_its_job(
+    cpu, given, monkeypatch
+):
     monkeypatch.setattr(sandboxed_rendering, "thread_time", lambda: 100)
     monkeypatch.setattr(sandboxed_rendering, "children_seconds", lambda: 50)
     monkeypatch.setattr(child, "start", lambda prepare, work, bounds: (work, bounds))
@@ -331,12 +335,12 @@ def test_a_child_gets_the_time_that_the_job_has_left(cpu, given, monkeypatch):
     assert deadlines == [8], "the clock of a child begins at zero"
 
 
-def test_the_time_of_children_is_their_user_and_system_time(monkeypatch):
+def test_the_processor_time_of_child_processes_is_the_sum_of_their_user_and_system_time(monkeypatch):
     monkeypatch.setattr(sandboxed_rendering.os, "times", lambda: (1.0, 2.0, 4.0, 8.0, 16.0))
     assert sandboxed_rendering.children_seconds() == 12.0
 
 
-def test_the_error_of_a_rule_has_the_span_and_the_note_that_the_child_sent():
+def test_the_error_of_a_rule_has_the_position_and_the_note_that_the_child_process_sent():
     (rendering,) = answered(on_start("a"), a="a\n{{ 1|add:2/0 }}").renderings
     assert rendering.error.span.text == "1"
     assert rendering.error.notes == ("in the rule for '/a' at m:2:3, trigger start",)

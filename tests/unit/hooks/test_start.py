@@ -168,7 +168,7 @@ def test_a_stop_signal_ends_the_work_of_a_hook(number):
 
 
 @pytest.mark.parametrize(("seconds", "least", "most"), [(100, 99, 100.1), (0.6, 0.4, 0.7), (-3, 0.3, 0.6)])
-def test_planning_has_at_least_half_a_second_of_processor_time(seconds, least, most):
+def test_the_processor_time_limit_for_planning_is_at_least_half_a_second(seconds, least, most):
     run.start_timer(600)
     run.start_processor_timer(seconds)
     assert least < signal.getitimer(signal.ITIMER_PROF)[0] < most
@@ -324,7 +324,7 @@ def serve(machine, monkeypatch, *words):
     return run.serve()
 
 
-def test_attack_89_a_hook_ends_before_its_time_limit_if_each_new_name_waits_for_the_disk(
+def test_attack_89_a_hook_ends_before_its_time_limit_if_the_kernel_syncs_each_new_name_to_the_disk(
     machine, monkeypatch, capfd
 ):
     """The container's root can set flags (chattr +S +D) for which the kernel syncs each new name.

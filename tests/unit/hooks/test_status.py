@@ -158,7 +158,7 @@ def test_the_status_command_checks_an_nspawn_machine(container, tmp_path):
     assert finding.hint == f"templater hook install nspawn c1 --path {units} --write"
 
 
-def test_the_status_command_reports_an_oci_stage_that_cannot_render_templates(container):
+def test_the_status_command_reports_an_oci_hook_that_cannot_render_templates_at_its_stage(container):
     file = container / "config.json"
     file.write_text(json.dumps({"root": {"path": "rootfs"}}))
     install.write(oci.snippet(str(container), [], ""))
@@ -229,7 +229,7 @@ def test_the_status_command_reports_a_podman_hook_stage_that_the_hook_line_canno
 
 
 @pytest.mark.parametrize("when", [{"annotations": {"^org.other": ".*"}}, {"always": True}, None])
-def test_the_status_command_reports_a_podman_hook_whose_when_key_has_an_unexpected_condition(when, tmp_path):
+def test_the_status_command_reports_an_unexpected_condition_in_the_when_key_of_a_podman_hook(when, tmp_path):
     install.write(podman.snippet("", [], str(tmp_path)))
     file = tmp_path / "templater.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"when": when}))

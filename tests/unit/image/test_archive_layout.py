@@ -137,7 +137,7 @@ def test_an_unsuitable_second_file_of_a_split_image_is_refused(tmp_path):
         ),
     ],
 )  # fmt: skip
-def test_the_error_for_a_directory_without_metadata_says_what_the_directory_seems_to_be(
+def test_the_error_for_a_directory_without_metadata_names_the_likely_type_of_the_directory(
     tmp_path, names, message, hint
 ):
     for name in names:

@@ -355,7 +355,7 @@ def test_a_failed_rename_to_the_final_name_is_reported_and_leaves_no_file(tmp_pa
     assert seen(tmp_path) == {}
 
 
-def test_an_output_file_is_created_again_if_another_run_removes_the_file_just_before_the_lock(
+def test_an_output_file_is_created_again_if_another_run_removes_the_file_before_the_file_is_locked(
     tmp_path, monkeypatch
 ):
     monkeypatch.delattr(os, "O_TMPFILE")

@@ -21,7 +21,7 @@ RULES = (
 PARTS = [("metadata.yaml", RULES), ("templates", None), ("templates/a.tpl", "12345"), ("templates/x.tpl", "")]
 
 
-def test_describing_an_image_directory_gives_every_fact_except_a_fingerprint(tmp_path):
+def test_the_description_of_an_image_directory_contains_no_fingerprint_and_no_file_list(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "rootfs").mkdir()
     (tmp_path / "metadata.yaml").write_text(RULES)

@@ -33,7 +33,7 @@ def names(image):
     return [member.name for member, _ in open_contents(str(image), limits=LIMITS).rootfs()]
 
 
-def test_the_names_in_all_directories_that_are_open_at_once_have_a_memory_limit(image):
+def test_the_total_memory_for_the_names_in_all_open_directories_is_limited(image):
     """In an attack, two nested directories with 1.4 million long names took 622 MB."""
     fill(image / "rootfs/d")
     assert len(names(image)) == 62
@@ -51,7 +51,7 @@ def test_the_names_in_closed_directories_do_not_count_toward_the_memory_limit(im
 
 
 @pytest.mark.parametrize("kind", ["hard links", "sockets"])
-def test_the_names_that_a_walk_keeps_in_memory_are_limited(kind, image, monkeypatch):
+def test_the_memory_for_the_names_of_hard_links_and_sockets_is_limited(kind, image, monkeypatch):
     monkeypatch.chdir(image)
     for number in range(100):
         name = f"rootfs/{number:02d}/{'x' * 50}"
@@ -66,7 +66,7 @@ def test_the_names_that_a_walk_keeps_in_memory_are_limited(kind, image, monkeypa
         names(image)
 
 
-def test_the_names_of_templates_have_a_memory_limit(image):
+def test_the_memory_for_template_names_is_limited(image):
     fill(image / "templates", 20)
     assert len(open_contents(str(image), limits=LIMITS).parts()) == 22
     fill(image / "templates", 50)

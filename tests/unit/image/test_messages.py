@@ -137,7 +137,7 @@ def test_the_parts_of_an_image_are_read_in_order_and_have_size_limits(tmp_path):
     assert read.disk_size == DIRECTORY_BYTES
 
 
-def test_each_piece_of_a_sparse_file_counts_as_a_block_on_the_disk():
+def test_the_disk_size_of_a_sparse_file_includes_one_block_for_each_piece_of_data():
     """1,782 MiB were written for an archive whose members counted 235 MiB."""
     member = Member("rootfs/a", FILE, size=1 << 20, sparse=((0, 512), (8192, 512)), stored=1024)
     assert member.disk_size == 3 * 4096 + 1024
@@ -145,7 +145,7 @@ def test_each_piece_of_a_sparse_file_counts_as_a_block_on_the_disk():
 
 
 @pytest.mark.parametrize("holes", [False, True])
-def test_blocks_of_zeros_are_holes_only_in_the_output_of_sqfs2tar(holes):
+def test_blocks_of_zeros_become_holes_only_if_the_data_comes_from_sqfs2tar(holes):
     size = whole_image._SQUASHFS_BLOCK
     pieces = [(0, bytes(size)), (size, b"1" * size), (2 * size, bytes(3))]
     archive = SimpleNamespace(chunks=lambda member, size=0: iter(pieces))
@@ -217,7 +217,7 @@ def test_only_zeros_or_data_of_the_same_compression_may_follow_compressed_data(t
             assert opened.position == len(result)
 
 
-def test_eight_bytes_are_enough_to_detect_other_data_after_compressed_data(tmp_path, monkeypatch):
+def test_other_data_after_compressed_data_is_detected_from_its_first_eight_bytes(tmp_path, monkeypatch):
     """No more is read than what shows the compression."""
     packed = gzip.compress(random.Random(1).randbytes(HEAD))
     monkeypatch.setattr(decompress, "_CHUNK", len(packed) + 8 - HEAD)
@@ -538,7 +538,7 @@ def test_an_error_of_mksquashfs_is_reported(script, error, tmp_path, monkeypatch
     ],
 )
 @pytest.mark.parametrize("epoch", [None, 7, -1, 1 << 32])
-def test_mksquashfs_gets_the_compression_and_the_time_and_the_top_directory(
+def test_the_options_of_mksquashfs_set_the_compression_and_the_time_and_the_root_directory(
     compression, used, epoch, tmp_path, monkeypatch
 ):
     started = []

@@ -224,7 +224,7 @@ def test_an_edit_keeps_the_comments_of_list_items_with_and_without_a_final_newli
          "templates: {/a: {when: ['create', start]}}"),
     ],
 )  # fmt: skip
-def test_a_rule_change_keeps_comments_and_works_with_null_rules_and_shared_nodes(before, fields, after):
+def test_a_rule_change_keeps_comments_and_works_with_null_rules_and_yaml_aliases(before, fields, after):
     assert metadata_edit.change_rule(Source("metadata.yaml", before), "/a", fields).text == after
 
 
@@ -493,18 +493,18 @@ def test_a_text_with_a_key_that_libyaml_rejects_can_be_edited():
         ("? b\n: c: 1\na: 2\n", "a: 2\n"),
     ],
 )
-def test_removing_a_pair_also_removes_its_comma(before, after):
+def test_removing_a_key_from_a_yaml_mapping_also_removes_its_comma(before, after):
     assert yaml_text_edit.take(before, ("b",)) == after
 
 
-def test_a_pair_behind_other_text_in_its_line_can_be_removed_only_if_another_pair_follows():
+def test_a_key_after_other_text_on_its_line_can_be_removed_only_if_another_key_follows():
     text = "? t\n: a: 1\n  b: 2\n"
     assert yaml_text_edit.take(text, ("t", "a")) == "? t\n: b: 2\n"
     with pytest.raises(MetadataError, match=r"^the key is not at the start of its line$"):
         yaml_text_edit.take("? t\n: a: 1\n", ("t", "a"))
 
 
-def test_a_pair_that_comes_from_a_list_of_merged_mappings_is_removed():
+def test_a_key_that_comes_from_a_list_of_merged_yaml_mappings_can_be_removed():
     text = "x: &x {a: 1, b: 2}\ny: &y {a: 3}\nt:\n  <<: [*x, *y]\n  c: 4\n"
     edited = yaml_text_edit.take(text, ("t", "a"))
     assert yaml.safe_load(edited)["t"] == {"b": 2, "c": 4}
@@ -569,7 +569,7 @@ FACTS = "architecture: x86_64\ncreation_date: 1\n"
         ("[", FACTS, None),
     ],
 )
-def test_an_edit_that_changes_the_identity_of_an_image_is_refused_without_the_force_option(
+def test_an_edit_of_a_value_that_identifies_the_image_is_refused_without_the_force_option(
     before, after, message, force
 ):
     def edit():
@@ -611,7 +611,7 @@ def test_a_new_rule_is_indented_like_the_other_rules_in_block_style(rules, inden
         "{when: &w [create, copy], template: a, properties: &p {x: y, k: v}}",
     ],
 )
-def test_a_rule_that_another_rule_refers_to_can_be_removed(entry):
+def test_a_rule_can_be_removed_even_if_other_rules_use_its_yaml_anchor(entry):
     before = f"architecture: x86_64\ntemplates:\n  /a: &a {entry}\n  /b: *a\n  /c: *a\n"
     was = {rule.path: rule for rule in read_metadata(Source("m", before)).rules}
     text = metadata_edit.remove_rule(Source("m", before), "/a").text

@@ -57,7 +57,7 @@ def forms(folder: Path) -> dict[str, tuple[str, str | None]]:
     return made
 
 
-def test_only_the_regular_files_at_the_targets_are_read(tmp_path: Path) -> None:
+def test_a_target_is_read_only_if_a_regular_file_exists_there(tmp_path: Path) -> None:
     members = [*MEMBERS[1:-1], ("rootfs/etc/fifo", tarfile.FIFOTYPE, ""), ("rootfs/etc/loop", tarfile.SYMTYPE, "loop"),
                ("rootfs/etc/gone", tarfile.SYMTYPE, "nowhere")]  # fmt: skip
     tree = read_image_rootfs(tarball(tmp_path / "i.tar", *members))
@@ -192,7 +192,7 @@ def test_the_memory_for_member_names_is_limited(tmp_path: Path) -> None:
     assert caught.value.hint == "if you trust the image, raise the limit: --limit members=…"
 
 
-def test_a_repeated_directory_of_an_archive_keeps_its_files(tmp_path: Path) -> None:
+def test_the_files_of_a_directory_are_kept_if_an_archive_lists_the_directory_again(tmp_path: Path) -> None:
     path = tmp_path / "i.tar"
     with tarfile.open(path, "w") as tar:
         for name, kind, mode in (

@@ -225,7 +225,7 @@ def test_a_published_container_without_metadata_gets_its_properties_from_os_rele
     assert (found.architecture, found.creation_date, found.properties) == ("x86_64", 77, properties)
 
 
-def test_the_file_etc_os_release_wins_over_the_file_in_usr_lib(container):
+def test_the_file_etc_os_release_takes_precedence_over_the_file_in_usr_lib(container):
     (container / "metadata.yaml").unlink()
     (container / "rootfs/usr/lib").mkdir(parents=True)
     (container / "rootfs/usr/lib/os-release").write_text("ID=lib\nVERSION_ID=1\n")

@@ -76,7 +76,7 @@ def test_an_ambiguous_squashfs_directory_is_refused_with_a_reason(change, error,
     )
 
 
-def test_a_squashfs_file_can_say_that_it_has_no_extended_attributes(tmp_path):
+def test_a_squashfs_file_without_a_table_of_extended_attributes_is_accepted(tmp_path):
     path = one_directory(tmp_path / "i", flags=0x200)
     data = bytearray((tmp_path / "i").read_bytes())
     data[56:64] = b"\xff" * 8  # the image has no table of attributes
@@ -97,7 +97,7 @@ def test_a_name_in_a_squashfs_file_has_at_most_256_bytes(tmp_path):
     assert failed(check_directories, path, DEFAULT) == (RefusedError, message, "")
 
 
-def test_a_squashfs_directory_with_the_long_form_of_an_inode_is_read(tmp_path):
+def test_a_squashfs_directory_with_an_extended_inode_is_read(tmp_path):
     """mksquashfs writes this form for a directory with many names."""
     entries = struct.pack("<III", 0, 0, 1) + struct.pack("<HhHH", 0, 0, 1, 0) + b"a"
     long = struct.pack("<HHHHII", 8, 0o755, 0, 0, 0, 2) + struct.pack(
@@ -318,7 +318,7 @@ def test_the_squashfs_program_has_limits_on_processor_time_and_memory(tmp_path, 
 
 
 @pytest.mark.parametrize("seconds", [7.0, 7.1])
-def test_the_processor_time_of_the_squashfs_program_may_grow_with_its_output(seconds, monkeypatch):
+def test_the_processor_time_limit_of_the_squashfs_program_grows_with_its_output(seconds, monkeypatch):
     monkeypatch.setattr(sqfs2tar, "SQUASHFS_SECONDS", 5)
     output = sqfs2tar.Sqfs2tarOutput.__new__(sqfs2tar.Sqfs2tarOutput)
     output.path, output.limits, output._packed_size = "p", DEFAULT, 1 << 30
@@ -349,7 +349,7 @@ def test_the_output_of_the_squashfs_program_counts_towards_the_limits_on_unpacke
     ("length", "tail", "end"),
     [(96, b"", None), (96, b"\0" * 9, None), (96, b"x", 96), (95, b"", None), (96, bytes(1 << 20), None), (96, bytes((1 << 20) + 1), 96)],
 )  # fmt: skip
-def test_data_after_the_end_of_a_squashfs_file_is_found(length, tail, end, tmp_path):
+def test_data_after_the_end_of_a_squashfs_file_is_detected(length, tail, end, tmp_path):
     head = b"hsqs" + bytes(36) + (96).to_bytes(8, "little") + bytes(48)
     (tmp_path / "i").write_bytes(head[:length] + tail)
     assert sqfs2tar.squashfs_end(f"{tmp_path}/i") == end

@@ -332,7 +332,7 @@ def test_a_time_that_does_not_fit_a_tar_header_is_written_as_a_pax_record(tmp_pa
     assert (found.mtime, found.pax_headers) == (time, records)
 
 
-def test_the_template_files_of_an_archive_have_a_total_limit(tmp_path):
+def test_the_total_size_of_the_template_files_in_an_archive_is_limited(tmp_path):
     limits = DEFAULT._replace(templates_bytes=3)
     path = tmp_path / "i.tar"
     path.write_bytes(
@@ -371,7 +371,7 @@ def test_a_member_is_copied_with_its_headers_and_its_padding(tmp_path, size):
         (file(name="z") + END, 1536, True), (b"\x1f\x8b" + bytes(600), 1536, True),
     ],
 )  # fmt: skip
-def test_data_after_the_end_of_an_archive_is_found(tmp_path, after, position, is_archive):
+def test_data_after_the_end_of_an_archive_is_detected(tmp_path, after, position, is_archive):
     (tmp_path / "image").write_bytes(file() + END + after)
     archive = open_archive(str(tmp_path / "image"), DEFAULT)
     assert len(list(archive)) == 1

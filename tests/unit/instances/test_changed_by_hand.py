@@ -91,7 +91,7 @@ def test_a_target_that_became_a_link_counts_as_changed_by_hand() -> None:
     assert (same.by_hand, same.differences) == (False, ())
 
 
-def test_without_a_record_an_existing_file_is_unknown_and_a_new_file_counts_as_not_changed_by_hand() -> None:
+def test_it_is_unknown_whether_an_existing_file_without_a_record_was_changed_by_hand() -> None:
     (existing,) = statuses("/a", b"x\n", [], {"/a": b"y\n"})
     assert (existing.by_hand, existing.differences) == (None, ("no record",))
     (new,) = statuses("/a", b"x\n", [], {})
@@ -193,7 +193,7 @@ def plan_of(
         ("start", [recorded(text=b"new\n")], b"new\n", ""),
     ],
 )
-def test_each_file_to_keep_has_the_expected_reason(
+def test_each_file_that_the_keep_modified_option_keeps_has_the_expected_reason(
     trigger: str,
     record: "list[WrittenFile]",
     existing: "bytes | None",
@@ -220,7 +220,7 @@ def test_files_much_larger_than_the_new_text_do_not_count_toward_the_comparison_
         changed_by_hand(plan, empty, rootfs)
 
 
-def test_kept_files_are_left_out_of_the_plan_and_listed_in_the_error() -> None:
+def test_files_that_the_keep_modified_option_keeps_are_not_in_the_plan_and_are_listed_in_the_error() -> None:
     plan, _ = plan_of({"/a": b"1\n", "/b": b"2\n", "/c": b"3\n"}, {"/c": b"3\n"}, "start")
     assert [change.path for change in without(plan, {"/a": "x", "/c": "y"}).changes] == ["/b"]
     one, two = files_kept({"/a\n": "x"}), files_kept({"/a": "x", "/b": "y"})

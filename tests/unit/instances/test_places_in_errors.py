@@ -104,7 +104,7 @@ def test_the_error_about_an_unreadable_template_names_the_template(tmp_path):
 
 
 @pytest.mark.parametrize("mechanism", ["openat2", "walk"])
-def test_an_error_below_a_nested_root_contains_the_full_path(mechanism, tmp_path):
+def test_an_error_about_a_path_in_a_nested_root_directory_contains_the_full_path(mechanism, tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "a/b/link").symlink_to("/etc")
     with Root(str(tmp_path), named=True, mechanism=mechanism) as root, root.below("/a") as below:

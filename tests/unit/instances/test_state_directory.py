@@ -61,7 +61,7 @@ def test_the_state_file_is_plain_text(tmp_path):
     assert (tmp_path / ".templater").stat().st_mode & 0o777 == 0o700
 
 
-def test_unknown_lines_in_the_state_file_of_a_later_templater_are_skipped():
+def test_unknown_lines_in_a_state_file_that_a_later_release_wrote_are_skipped():
     assert State.decode(b"pending=create\nfuture=1\nnonsense\n") == State("create")
 
 
@@ -135,7 +135,7 @@ def test_a_symlink_in_the_state_directory_is_not_followed(tmp_path, name):
     assert (tmp_path / "victim").read_text() == "precious"
 
 
-def test_no_file_is_created_behind_a_symlink_in_the_state_directory(tmp_path):
+def test_no_file_is_created_through_a_symlink_in_the_state_directory(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory:
         for name in ("log", "lock"):
             (tmp_path / ".templater" / name).symlink_to(tmp_path / "missing")
@@ -343,7 +343,9 @@ REPLACING = {
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")
 @pytest.mark.parametrize("name", REPLACING)
-def test_attack_83_a_large_file_that_is_replaced_in_a_state_directory_is_held(tmp_path, monkeypatch, name):
+def test_attack_83_a_large_file_that_is_replaced_in_a_state_directory_is_kept_open(
+    tmp_path, monkeypatch, name
+):
     """root's hook removed a file of 800,000 shared blocks, which took 16 seconds of system time.
 
     The owner waited for the lock file, and then renamed the large file.
@@ -365,7 +367,7 @@ def test_attack_83_a_large_file_that_is_replaced_in_a_state_directory_is_held(tm
         os.close(fd)
 
 
-def test_the_error_about_a_held_lock_shows_the_last_purpose_that_the_holder_gave(tmp_path):
+def test_the_lock_error_shows_the_most_recent_purpose_of_the_process_that_holds_the_lock(tmp_path):
     with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
         for what in ("hook for a container", "trigger"):
             first.lock(what)

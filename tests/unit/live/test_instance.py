@@ -223,7 +223,7 @@ def test_an_application_container_is_refused_because_it_has_no_templates(incus):
         ("GET /1.0/instances/c1/metadata", error(500, "yaml: line 2"), "incus answered: yaml: line 2"),
     ],
 )  # fmt: skip
-def test_an_invalid_daemon_answer_gives_one_clear_error(incus, request_, answer, words):
+def test_an_invalid_daemon_response_gives_one_clear_error(incus, request_, answer, words):
     incus.put(request_, answer)
     with pytest.raises(InputError, match=words):
         opened(incus)
@@ -248,7 +248,7 @@ def test_profiles_of_a_wrong_type_count_as_unknown(incus, profiles):
     live.daemon.close()
 
 
-def test_a_daemon_answer_that_is_too_long_is_an_error_and_later_requests_work(incus, monkeypatch):
+def test_a_daemon_response_that_is_too_long_is_an_error_and_later_requests_work(incus, monkeypatch):
     monkeypatch.setattr("templater.live.rest_client.MOST_JSON", 1000)
     daemon = open_daemon(parse_address("incus:c1"))
     incus.put("GET /1.0/instances/c1", (200, JSON, b" " * 2000))
@@ -259,7 +259,7 @@ def test_a_daemon_answer_that_is_too_long_is_an_error_and_later_requests_work(in
 
 
 @pytest.mark.parametrize(("limit", "most"), [("MOST_JSON", 8 << 20), ("MOST_LIST", 64 << 20)])
-def test_a_daemon_answer_of_exactly_the_size_limit_is_accepted(incus, monkeypatch, limit, most):
+def test_a_daemon_response_of_exactly_the_size_limit_is_accepted(incus, monkeypatch, limit, most):
     assert getattr(rest_client, limit) == most
     daemon = open_daemon(parse_address("incus:c1"))
     answer = b'{"type": "sync", "metadata": 5}'
@@ -333,7 +333,7 @@ def test_the_project_in_the_configuration_of_the_client_is_used(incus, monkeypat
     daemon.close()
 
 
-def test_each_lxd_remote_that_cannot_be_used_gives_its_own_error(monkeypatch, tmp_path):
+def test_each_lxd_remote_that_cannot_be_used_gives_a_specific_error(monkeypatch, tmp_path):
     monkeypatch.setenv("LXD_CONF", str(tmp_path))
     remote = "remotes: {there: {addr: 'https://127.0.0.1:1', protocol: lxd}, oidc: {addr: 'https://x', auth_type: oidc}, odd: {addr: 'https://[x'}, images: {addr: 'https://x', protocol: simplestreams}}\n"
     (tmp_path / "config.yml").write_text(remote)
@@ -496,7 +496,7 @@ def test_a_client_makes_few_attempts_while_it_waits_for_a_stopped_daemon(incus, 
     ],
     ids=["slow", "slow chunks", "slow headers", "slow interim answers", "slow trailers", "incomplete", "incomplete chunk", "too long"],
 )  # fmt: skip
-def test_a_slow_or_incomplete_daemon_answer_is_an_error(sent, most, error):
+def test_a_slow_or_incomplete_daemon_response_is_an_error(sent, most, error):
     ours, theirs = socket.socketpair()
 
     def send():
@@ -524,7 +524,7 @@ def test_a_slow_or_incomplete_daemon_answer_is_an_error(sent, most, error):
     ],
     ids=["interim answers", "chunks", "trailers"],
 )
-def test_a_daemon_answer_with_too_much_protocol_overhead_is_an_error(monkeypatch, start, repeated):
+def test_a_daemon_response_with_too_much_protocol_overhead_is_an_error(monkeypatch, start, repeated):
     monkeypatch.setattr("templater.distribution.daemon_connection.MOST_OVERHEAD", 1 << 16)
     ours, theirs = socket.socketpair()
 
@@ -620,7 +620,7 @@ def test_a_template_above_the_size_limit_does_not_hide_other_templates(incus):
     assert error_.message == f"the template 'cloud-init-meta.tpl' is larger than {most} bytes"
 
 
-def test_the_templates_of_an_instance_have_a_total_limit(incus):
+def test_the_total_size_of_the_templates_of_an_instance_is_limited(incus):
     instance = opened(incus)
     instance.image.limits = instance.image.limits._replace(templates_bytes=40)
     assert instance.image.read_templates(["once.tpl"])
@@ -677,7 +677,7 @@ def test_the_name_in_an_address_can_be_a_pattern(src, chosen):
 
 
 @pytest.mark.parametrize("data", [{"ephemeral": False}, {}, {"ephemeral": None}])
-def test_an_instance_counts_as_ephemeral_only_if_the_daemon_says_so(data):
+def test_an_instance_counts_as_ephemeral_only_if_the_daemon_reports_it_as_ephemeral(data):
     assert parse_filters(parse_address("incus:"), ("ephemeral=false",))(data)
     assert not parse_filters(parse_address("incus:"), ("ephemeral=true",))(data)
 
@@ -719,7 +719,7 @@ def test_an_lxd_remote_on_a_unix_socket_is_used_without_certificates(monkeypatch
     assert connect._of_lxd("here")[0] == "/x/lxd.socket"
 
 
-def test_listing_all_files_of_a_running_instance_fails_and_an_empty_answer_is_read_as_an_empty_file(lxd):
+def test_listing_all_files_of_a_running_instance_fails_and_an_empty_response_is_read_as_an_empty_file(lxd):
     rootfs = opened(lxd).rootfs
     with pytest.raises(InputError, match=r"^the files of a running instance can't be listed$"):
         rootfs.walk()
@@ -776,7 +776,7 @@ def test_a_copy_of_a_simulated_root_filesystem_keeps_the_changes_to_links(daemon
         ({"config": {"volatile.apply_template": None}}, ("Running", False, "")), ({"config": 5}, ("Running", False, "")),
     ],
 )  # fmt: skip
-def test_the_status_and_type_and_trigger_of_an_instance_are_read_from_the_daemon_answer(
+def test_the_status_and_type_and_trigger_of_an_instance_are_read_from_the_daemon_response(
     incus, fields, expected
 ):
     live = opened(incus)

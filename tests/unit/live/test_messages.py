@@ -49,7 +49,7 @@ def opened(src, project=None):
         ("GET /1.0/profiles?recursion=1", (500, {}, b""), "incus answered: status 500", ""),
     ],
 )  # fmt: skip
-def test_an_invalid_answer_gives_a_message_and_a_hint(incus, request_, answer, message, hint):
+def test_an_invalid_response_gives_a_message_and_a_hint(incus, request_, answer, message, hint):
     incus.put(request_, answer)
     assert failed(opened, "incus:c1") == (message, hint)
 
@@ -161,7 +161,7 @@ def test_metadata_that_is_too_large_is_refused():
         ("incus", "6.5", "predicting incus-6.0.4, the nearest host: the daemon is Incus 6.5, which templater does not know (see --as)"),
     ],
 )  # fmt: skip
-def test_the_note_about_the_nearest_host_gives_the_version_and_the_reason(family, version, text):
+def test_the_note_about_the_nearest_known_release_gives_the_version_and_the_reason(family, version, text):
     assert nearest_host(family, {"server_version": version}).text == text
 
 
@@ -216,7 +216,7 @@ def test_an_lxd_remote_that_cannot_be_used_gives_a_message_and_a_hint(
     assert failed(connect._of_lxd, "r") == (message, hint.replace("~", str(tmp_path)))
 
 
-def test_the_project_option_needs_a_name_and_excludes_the_all_projects_option():
+def test_the_project_option_needs_a_name_and_cannot_be_combined_with_the_all_projects_option():
     assert (
         failed(parse_address, "incus:", "p", all_projects=True)[0]
         == "--project and --all-projects can't be combined"
@@ -242,7 +242,7 @@ def test_the_project_option_needs_a_name_and_excludes_the_all_projects_option():
         ("", b"", "status 418"),
     ],
 )
-def test_an_error_shows_the_text_of_the_daemon_or_else_the_status(kind, body, text):
+def test_an_error_shows_the_message_of_the_daemon_or_else_the_http_status(kind, body, text):
     answer = Answer(418, {"content-type": kind} if kind else {}, body)
     error = Client("incus", "/s", unix_socket("/s")).error(answer)
     assert (error.status, error.text) == (418, text)
@@ -270,7 +270,7 @@ def test_an_error_of_one_template_does_not_hide_other_templates(incus, answer, m
     ("answer", "reason"),
     [(error(404, "not found"), "the instance has no files"), (error(403, "no access"), "no access")],
 )
-def test_the_reason_for_unreadable_files_of_an_instance_depends_on_the_answer_of_the_daemon(
+def test_the_reason_for_unreadable_files_of_an_instance_depends_on_the_response_of_the_daemon(
     incus, answer, reason
 ):
     for method in ("HEAD", "GET"):

@@ -20,7 +20,7 @@ def environment(version, system="Alpine Linux"):
         ("lxd", "5.21.4", "lxd-5.21.4"), ("lxd", "6.6", "lxd-5.21.4"), ("lxd", "5.0.5", "lxd-5.21.4"),
     ],
 )  # fmt: skip
-def test_a_known_daemon_release_selects_the_host_that_covers_the_release(family, version, host):
+def test_a_known_daemon_release_selects_the_host_definition_that_includes_the_release(family, version, host):
     found = nearest_host(family, environment(version))
     assert found.host.name == host
     assert "nearest" not in found.text and version in found.text
@@ -36,13 +36,15 @@ def test_a_known_daemon_release_selects_the_host_that_covers_the_release(family,
         ("lxd", "4.0.11", "lxd-5.21.4", "which templater does not know"), ("incus", "", "incus", "newer"),
     ],
 )  # fmt: skip
-def test_an_unknown_daemon_release_gets_the_nearest_host_and_a_note(family, version, host, why):
+def test_an_unknown_daemon_release_is_treated_as_the_nearest_known_release_with_a_note(
+    family, version, host, why
+):
     found = nearest_host(family, environment(version))
     assert found.host.name == host
     assert "nearest" in found.text and why in found.text
 
 
 @pytest.mark.parametrize(("family", "host"), [("incus", "incus-debian"), ("lxd", "lxd-debian")])
-def test_the_recorded_answer_of_a_debian_daemon_selects_the_debian_host(family, host):
+def test_the_recorded_response_of_a_debian_daemon_selects_the_debian_host(family, host):
     (server,) = (each for each in recorded(family) if each["name"] == "server")
     assert nearest_host(family, server["json"]["metadata"]["environment"]).host.name == host

@@ -32,7 +32,7 @@ def test_an_excerpt_shows_part_of_a_line_and_marks_the_span_with_carets(text, st
 
 
 @pytest.mark.parametrize("newline", [1, 2, 100, 4095, 4096, 4097, 5000, 20_000])
-def test_lines_and_columns_are_those_of_the_text_before_a_position(newline):
+def test_the_line_and_column_of_a_position_are_computed_from_the_text_before_the_position(newline):
     text = ("x" * (newline - 1) + "\n") * (20_000 // newline) + "\u0a0a" * 9000
     source = Source("t", text)
     for start in (

@@ -98,7 +98,7 @@ def test_a_never_started_instance_runs_its_pending_trigger_at_the_next_start(inc
     assert commands(found, files[SEED]) == ("incus start c1",)
 
 
-def test_judging_files_that_were_read_ahead_sends_no_request_to_the_daemon(incus):
+def test_computing_verdicts_for_files_that_were_read_ahead_sends_no_request_to_the_daemon(incus):
     """Answers of a slow daemon must not use up the time for rendering."""
     put_rules(
         incus,
@@ -152,7 +152,7 @@ def test_the_next_start_on_lxd_ignores_the_owner_and_the_mode_of_a_rule(lxd):
     assert commands(found, by_path(found)["/srv/deep/file"]) == ("lxc restart c1",)
 
 
-def test_the_reason_names_both_results_if_a_link_may_be_absolute_or_relative(incus):
+def test_the_reason_names_the_results_for_an_absolute_and_a_relative_link_if_the_link_type_is_unknown(incus):
     put_rules(
         incus,
         [("/etc/link", ["start"], "a.tpl", {}), ("/etc/new", ["start"], "a.tpl", {})],
@@ -248,7 +248,7 @@ def test_an_unreadable_template_affects_only_the_verdict_of_its_own_file(incus):
     assert "is a directory" in first.current_reason
 
 
-def test_unreadable_files_that_the_start_writes_have_the_verdict_write(incus):
+def test_an_unreadable_file_gets_the_verdict_write_if_the_start_writes_the_file(incus):
     for method in ("GET", "HEAD"):
         incus.put(f"{method} /1.0/instances/c1/files?path=%2F", error(403, "not authorized"))
     found = judged(incus)
@@ -349,7 +349,7 @@ def test_a_file_gets_a_verdict_even_if_its_template_contains_arbitrary_bytes(inc
     data_of(found)
 
 
-def test_judging_an_instance_does_not_compute_the_files_of_a_plan_again_for_each_rule(incus, monkeypatch):
+def test_the_files_of_a_plan_are_not_computed_again_for_each_rule_of_an_instance(incus, monkeypatch):
     calls = []
     files = Plan.files
     monkeypatch.setattr(Plan, "files", lambda plan: calls.append(plan) or files(plan))
@@ -511,7 +511,7 @@ def test_a_directory_that_cannot_be_read_does_not_hide_the_verdicts_of_other_fil
     assert (second.verdict, second.change.content) == ("create", b"x")
 
 
-def test_without_a_host_the_verdict_on_a_failing_rule_is_the_error_of_templater(incus):
+def test_the_verdict_on_a_failing_rule_quotes_the_error_of_templater_if_no_host_is_selected(incus):
     put_rules(
         incus,
         [(path, ["start"], "a.tpl", {}) for path in ("/etc/../../x", "/etc/a", "/srv/b")],
@@ -526,7 +526,7 @@ def test_without_a_host_the_verdict_on_a_failing_rule_is_the_error_of_templater(
     assert (third.verdict, third.reason) == ("fail", "another rule stops the start")
 
 
-def test_a_file_that_the_start_rewrites_with_equal_content_has_the_verdict_same(incus):
+def test_a_file_gets_the_verdict_same_if_the_start_writes_equal_content(incus):
     put_rules(incus, [("/etc/a", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"})
     incus.put_file("c1", "/etc/a", b"x\n")
     found = judged(incus)
@@ -565,7 +565,7 @@ def test_hostile_names_of_instances_are_written_as_valid_json():
     assert json.dumps(error_of(failed), ensure_ascii=False).encode()
 
 
-def test_a_template_that_the_host_cannot_render_fails_the_start_of_a_virtual_machine(incus):
+def test_the_start_of_a_virtual_machine_fails_if_the_host_cannot_render_a_template(incus):
     make_vm(incus)
     put_rules(
         incus,

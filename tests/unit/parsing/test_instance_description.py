@@ -237,7 +237,7 @@ def test_the_output_of_incus_list_describes_an_instance_completely():
     assert instance.notes == ()
 
 
-def test_an_instance_of_a_list_is_selected_by_name():
+def test_an_instance_is_selected_by_name_from_a_list():
     both = [API, API | {"name": "db1", "type": "container"}]
     assert read(both, "db1").type == CONTAINER
     assert error_of(both).message == "the file describes 2 instances"
@@ -515,7 +515,7 @@ def test_a_note_says_which_hosts_refuse_the_name_of_the_instance(name):  # obser
     assert not read_instance_file(name="Web-1").notes
 
 
-def test_a_profile_applies_to_an_instance_of_a_list():
+def test_a_profile_is_applied_to_an_instance_from_a_list():
     listed = {
         **API,
         "profiles": ["default", "web"],
@@ -788,7 +788,9 @@ PRINTED = {
         {"config": {"a": 1}}, {"devices": {"a": 1}}, {"name": 5}, {"architecture": None},
     ],
 )  # fmt: skip
-def test_a_list_entry_skips_the_checks_only_if_it_has_exactly_the_form_that_the_daemon_prints(changed):
+def test_the_checks_of_a_list_entry_are_skipped_only_if_the_entry_has_exactly_the_format_of_the_daemon(
+    changed,
+):
     assert instance_list._printed_by_daemon(PRINTED).expanded_config() == {"user.a": "1", "user.b": "2"}
     assert instance_list._printed_by_daemon(PRINTED | changed) is None
 
@@ -806,7 +808,7 @@ def test_a_list_entry_without_expanded_keys_is_read_with_all_checks():
         *((text, False) for text in ("false", "no", "off", "0", "n", '""', "NO", "~")),
     ],
 )
-def test_a_boolean_of_an_instance_has_several_spellings(text, value):
+def test_a_boolean_value_in_an_instance_description_can_be_written_in_several_ways(text, value):
     source = Source("i.yaml", f"name: c1\nephemeral: {text}\nprivileged: {text}\n".encode())
     found = read_instance(source)
     assert found.ephemeral is value

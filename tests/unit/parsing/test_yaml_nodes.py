@@ -213,7 +213,7 @@ def test_a_second_byte_order_mark_in_utf_16_is_an_error(codec):
         parse(Source("m", "\ufeff\ufeffa: b".encode(codec)))
 
 
-def test_a_byte_order_mark_inside_a_line_is_a_letter():
+def test_a_byte_order_mark_inside_a_line_is_part_of_the_text():
     assert parse(Source("m", "\ufeffa: b\ufeff")).children[1].text == "b\ufeff"
 
 

@@ -219,7 +219,7 @@ def test_the_second_trigger_pass_sees_the_files_that_the_first_pass_wrote() -> N
     assert (second.before, second.mode) == (b"create\n", 0o600)
 
 
-def test_a_create_only_rule_is_skipped_in_the_second_pass() -> None:
+def test_a_create_only_rule_is_skipped_in_the_second_trigger_pass() -> None:
     both = rule(create_only=True)
     changes = decide([rendering(both, b"create\n"), rendering(both, b"start\n", "start")], MemoryRootfs())
     assert [change.action for change in changes] == [CREATE, SKIP]
@@ -235,7 +235,7 @@ def made(*changes: Change) -> Plan:
     return Plan(Metadata(), Instance(), NONE, ("create", "start"), changes)
 
 
-def test_a_file_that_a_later_pass_updates_is_shown_as_one_creation() -> None:
+def test_a_new_file_that_a_later_trigger_pass_updates_is_shown_as_one_creation() -> None:
     both = rule("/n/a", uid="5")
     renderings = [rendering(both, b"create\n"), rendering(both, b"start\n", "start")]
     (left,) = made(*decide(renderings, MemoryRootfs())).files()
@@ -243,7 +243,7 @@ def test_a_file_that_a_later_pass_updates_is_shown_as_one_creation() -> None:
     assert left.new_parents == ("/n",)
 
 
-def test_a_file_is_not_written_if_a_later_pass_restores_its_old_content() -> None:
+def test_a_file_is_not_written_if_a_later_trigger_pass_restores_its_old_content() -> None:
     both = rule()
     changes = decide([rendering(both, b"x\n"), rendering(both, b"old\n", "start")], file(b"old\n"))
     assert [change.action for change in changes] == [UPDATE, UPDATE]
@@ -361,7 +361,7 @@ def test_the_plan_function_accepts_a_list_of_triggers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/n", "/x/n", "/etc/deep/er/n"])
 @pytest.mark.parametrize("known", [True, False])
-def test_a_later_pass_sees_files_of_earlier_passes_at_any_depth(path: str, known: bool) -> None:
+def test_a_later_trigger_pass_sees_the_files_of_earlier_passes_at_any_depth(path: str, known: bool) -> None:
     target = rule(path)
     passes = [rendering(target, trigger="create"), rendering(target, trigger="start")]
     changes = decide(passes, MemoryRootfs() if known else None)
@@ -370,7 +370,7 @@ def test_a_later_pass_sees_files_of_earlier_passes_at_any_depth(path: str, known
 
 
 @pytest.mark.parametrize("inner", ["conf", "sub/conf"])
-def test_nothing_is_looked_up_below_a_directory_that_an_earlier_pass_creates(inner: str) -> None:
+def test_nothing_is_looked_up_below_a_directory_that_an_earlier_trigger_pass_creates(inner: str) -> None:
     """A user of the container created the directory between two passes, with a link to a file of root in it."""
     tree = {
         "/tmp": Entry(DIRECTORY, 0o1777), "/etc/target": "x", "/tmp/app": Entry(DIRECTORY, 0o755, uid=1000),

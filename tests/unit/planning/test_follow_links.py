@@ -136,7 +136,7 @@ def test_a_dangling_link_resolves_to_its_missing_target() -> None:
     assert resolved.missing == ("/run/resolve",)
 
 
-def test_a_resolved_path_lists_the_missing_directories_behind_a_dangling_parent_link() -> None:
+def test_a_resolved_path_lists_the_missing_directories_if_a_parent_is_a_dangling_link() -> None:
     resolved = resolve(MemoryRootfs({"/lnk": link("srv/new")}), "/lnk/a")
     assert resolved.real == "/srv/new/a"
     assert resolved.missing == ("/srv", "/srv/new")
@@ -315,7 +315,7 @@ def test_users_outside_the_id_map_do_not_count_as_the_same_user() -> None:
 
 
 @pytest.mark.parametrize("way", ["/home/u/out/etc", "/home/u/up/etc"])
-def test_only_the_directories_that_contain_a_link_decide_whether_the_link_is_followed(
+def test_whether_a_link_is_followed_depends_only_on_the_directories_that_contain_the_link(
     way: str,
 ) -> None:
     """Of the directories on the way, only those that contain the link count."""

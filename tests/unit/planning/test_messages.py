@@ -55,7 +55,9 @@ def rendered(path="/etc/a", trigger="create", content=b"new\n", **fields):
         ({"/etc/a": link("b"), "/etc/b": ETC}, "/etc/a", {}, "failed", "'/etc/a' (at '/etc/b') is a directory, not a regular file", ""),
     ],
 )  # fmt: skip
-def test_a_decision_has_a_reason_and_a_refusal_has_a_hint(tree, path, fields, action, reason, hint):
+def test_each_planned_change_has_a_reason_and_each_refused_change_has_a_hint(
+    tree, path, fields, action, reason, hint
+):
     (change,) = decided(rendered(path, **fields), tree=tree)
     assert (change.action, change.reason) == (action, reason)
     assert (None if change.error is None else change.error.hint) == hint

@@ -279,7 +279,7 @@ def test_trim_blocks_and_lstrip_blocks_remove_white_space_around_tags():
     assert pongo2.compile(source, mode="plain", trim_blocks=True, lstrip_blocks=True).render({}) == "a\nb\nc"
 
 
-def test_settings_that_the_code_generator_rarely_reads_come_from_a_jinja2_environment():
+def test_every_setting_of_the_code_generator_except_autoescape_comes_from_a_jinja2_environment():
     from templater.pongo2.codegen.writer import SETTINGS
 
     assert SETTINGS.autoescape is False

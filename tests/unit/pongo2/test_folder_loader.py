@@ -52,7 +52,7 @@ def test_a_template_name_is_relative_to_the_including_template(folder):
 
 
 @pytest.mark.parametrize("tag", ["include", "extends", "ssi"])
-def test_no_tag_reads_outside_the_folder(folder, tag):
+def test_no_tag_reads_a_file_outside_the_template_folder(folder, tag):
     for name in ("../secret", "out/secret", "/etc/passwd"):
         with pytest.raises(TemplaterError):
             pongo2.compile(f'{{% {tag} "{name}" %}}', mode="plain", loader=folder).render({})

@@ -27,7 +27,7 @@ def output(template, context=None, **more):
     return asked(template=template, context=context or {}, mode="plain", **more).get("output")
 
 
-def test_each_request_line_gets_one_answer_line():
+def test_each_request_line_gets_one_response_line():
     lines = [
         {"id": 1, "template": "{{ x }}", "context": {"x": 5}},
         {"id": "two", "template": "{{"},
@@ -95,12 +95,12 @@ def test_the_error_about_a_json_request_names_an_unknown_option():
     assert reply["error"] == 'bad request: unknown option "trim_block", not one of trim_blocks, lstrip_blocks'
 
 
-def test_bytes_in_a_json_request_and_answer_are_base64():
+def test_bytes_in_a_json_request_and_response_are_base64():
     template = base64.b64encode(b"\xff{{ 1 }}").decode()
     assert base64.b64decode(asked(template_b64=template)["output_b64"]) == b"\xff1"
 
 
-def test_a_json_error_answer_has_a_position_and_the_message_of_pongo2():
+def test_a_json_error_response_has_a_position_and_the_message_of_pongo2():
     reply = asked(id=1, template="a\n{{ x|nosuch }}", mode="plain")
     assert reply["kind"] == "syntax"
     assert (reply["line"], reply["column"]) == (2, 6)
@@ -155,14 +155,14 @@ def test_json_numbers_beyond_64_bits_become_floats():
         b"\xff\xfe",
     ],
 )
-def test_an_invalid_json_line_gets_an_error_as_answer(line):
+def test_an_invalid_json_line_gets_an_error_as_response(line):
     reply = answer(line)
     assert reply["kind"] == "request"
     assert reply["error"].startswith("bad request: ")
     json.dumps(reply)
 
 
-def test_a_json_request_with_any_type_of_context_gets_an_answer():
+def test_a_json_request_with_any_type_of_context_gets_a_response():
     for value in ("x", 5, None, [], [1], {"a": 5}):
         for name in INCUS:
             assert "id" in asked(

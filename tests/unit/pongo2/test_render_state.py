@@ -33,7 +33,7 @@ from templater.pongo2.values import MAX
     ],
     ids=["small text", "text", "small list", "list", "map", "number"],
 )
-def test_a_large_value_uses_up_steps_in_proportion_to_its_size(value, units):
+def test_a_value_counts_toward_the_step_limit_in_proportion_to_its_size(value, units):
     render = SimpleNamespace(steps=1 << 30, limits=Limits(), started=0.0)
     assert weigh(render, value, 100) is value
     assert (1 << 30) - render.steps == units * 100 // WORK_OF_STEP
@@ -58,7 +58,7 @@ def limited(**limits):
 @pytest.mark.parametrize(
     "count", [charge, lambda render, value: weigh(render, value, 1)], ids=["new", "used"]
 )
-def test_creating_or_using_a_large_value_checks_the_time_limits(count, large, limits, monkeypatch):
+def test_the_time_limits_are_checked_when_a_large_value_is_created_or_used(count, large, limits, monkeypatch):
     render = SimpleNamespace(left=1 << 20, steps=1 << 20, limits=limits, started=2.0)
     now = [7.0]
     monkeypatch.setattr(render_state, "thread_time", lambda: now[0])

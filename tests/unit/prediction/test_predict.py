@@ -111,7 +111,7 @@ def test_a_fifo_as_target_makes_incus_7_hang() -> None:
     assert results(planned(rule(), tree={"/etc/a": Entry(FIFO)})) == ["hangs"]
 
 
-def test_the_results_of_the_other_rules_in_a_pass_are_random_if_one_rule_fails() -> None:
+def test_the_results_of_the_other_rules_in_a_trigger_pass_are_random_if_one_rule_fails() -> None:
     plan = planned(rule("/etc/a"), rule("/etc/b", "nope.tpl"))
     assert results(plan) == ["random", "fails"]
     assert "'/etc/b' stops the start" in first(plan).text
@@ -143,7 +143,9 @@ def test_a_failed_render_on_a_daemon_leaves_an_empty_target() -> None:
         (True, "the daemon crashes: panic: runtime error: integer divide by zero", "would crash at 1"),
     ],
 )
-def test_a_preview_says_that_a_panic_ends_the_daemon_of_a_virtual_machine(vm, remark, end, host) -> None:
+def test_a_preview_says_that_a_template_panic_crashes_the_daemon_only_for_a_virtual_machine(
+    vm, remark, end, host
+) -> None:
     plan = planned(rule(), vm=vm, template="{{ 1 % 0 }}", host=host)
     assert f"    ! {host.name}: {remark}\n" in preview(plan)
     assert summary(plan).endswith(f"; {host.name} {end}")
@@ -205,7 +207,7 @@ def test_a_null_metadata_document_causes_no_error_on_hosts_that_check_for_it(
         ("lxd", True, "fails", "path escapes from parent"),
     ],
 )
-def test_a_host_refuses_a_template_name_outside_the_templates_folder_or_reads_its_own_file(
+def test_a_host_either_refuses_a_template_outside_the_templates_folder_or_reads_a_file_of_the_host(
     host: str, vm: bool, result: str, says: str
 ) -> None:
     template = "../../../../../../etc/hostname"
@@ -305,7 +307,7 @@ def test_the_agents_report_the_error_text_of_go_for_a_path_that_they_cannot_crea
     assert outcome("incus") == result
 
 
-def test_rules_of_a_virtual_machine_for_one_output_file_have_a_random_result() -> None:
+def test_the_result_is_random_if_several_rules_of_a_virtual_machine_write_one_output_file() -> None:
     plan = planned(rule(), rule("/etc/b"), vm=True, template="{{ path }}")
     assert results(plan) == ["random", "random"]
 

@@ -184,7 +184,7 @@ def test_the_text_of_a_very_long_template_is_rendered_again_each_time(renders, m
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dialect", ["v4", "v6.1"])
-def test_every_variable_that_compiled_code_reads_appears_in_the_template(dialect):
+def test_every_variable_name_that_compiled_code_reads_is_a_token_of_the_template(dialect):
     """The memo takes a template's names from its tokens.
 
     So every name that the program reads must be a token.

@@ -214,7 +214,7 @@ def test_a_virtual_machine_has_no_variable_named_privileged() -> None:
         assert done.content == text
 
 
-def test_cached_code_renders_without_template_files() -> None:
+def test_cached_code_can_be_rendered_without_the_template_files() -> None:
     code = compile(Source("a.tpl", "hello {{ instance.name }}"), DIALECTS["v6.1"], mode="incus").code
     (done,) = render(
         Metadata(rules=(rule(),)),

@@ -45,7 +45,7 @@ def test_a_changed_mode_is_reported_without_a_text_difference(planned):
     assert text == "# /etc/b: changed, 0:0 0644 -> 0:0 0600\n"
 
 
-def test_a_comparison_uses_the_content_of_the_last_pass_that_writes_a_file(planned):
+def test_a_comparison_uses_the_content_of_the_last_trigger_pass_that_writes_a_file(planned):
     passes = ("create", "start")
     before = planned(a="{{ trigger }}\n", b="{{ trigger }}\n", triggers=passes)
     # create_only skips b in the start pass, because the create pass has written it
@@ -53,7 +53,7 @@ def test_a_comparison_uses_the_content_of_the_last_pass_that_writes_a_file(plann
     assert statuses(before, after) == {"/etc/a": "unchanged", "/etc/b": "unchanged"}
 
 
-def test_the_results_of_other_files_are_random_if_a_file_fails_on_one_side(planned):
+def test_the_results_of_other_files_are_random_if_a_file_fails_in_one_of_the_compared_plans(planned):
     before, after = planned(), planned(a="{{ x|nosuch }}")
     assert statuses(before, after) == {"/etc/a": "failed", "/etc/b": "changed"}
     first, second = patch_of(compare_plans(before, after))

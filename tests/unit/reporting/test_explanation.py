@@ -34,5 +34,5 @@ def markers(*lines):
         ([()], []),
     ],
 )  # fmt: skip
-def test_a_marker_tells_how_many_lines_its_value_spans(lines, expected):
+def test_the_origin_shown_below_a_value_includes_the_number_of_lines_of_the_value(lines, expected):
     assert markers(*lines) == expected

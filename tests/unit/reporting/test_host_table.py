@@ -115,7 +115,7 @@ def test_the_host_table_has_an_error_for_each_host_that_cannot_read_the_image(tm
     assert found.exit_code == 5 and "incus: the start fails: " in table_text(found)
 
 
-def test_the_host_table_shows_the_result_unknown_for_a_host_without_a_prediction(tmp_path: Path) -> None:
+def test_the_host_table_shows_unknown_as_the_result_for_a_host_without_a_prediction(tmp_path: Path) -> None:
     found = plans(tmp_path)
     lxd = found["lxd"]
     assert isinstance(lxd, Plan)
@@ -175,7 +175,7 @@ def test_the_host_table_marks_a_host_as_different_if_only_templater_refuses_the_
     )
 
 
-def test_a_limit_on_reading_metadata_yaml_ends_the_plans_of_all_hosts(tmp_path: Path) -> None:
+def test_planning_fails_for_all_hosts_if_metadata_yaml_exceeds_a_limit(tmp_path: Path) -> None:
     plans(tmp_path)
     with pytest.raises(LimitError):
         plan_every_host(
@@ -185,7 +185,9 @@ def test_a_limit_on_reading_metadata_yaml_ends_the_plans_of_all_hosts(tmp_path: 
 
 
 @pytest.mark.parametrize(("vm", "why"), [(False, ""), (True, "the daemon crashes: ")])
-def test_a_panic_that_crashes_the_daemon_of_a_virtual_machine_is_named(vm: bool, why: str, tmp_path: Path):
+def test_the_host_table_says_that_a_panic_for_a_virtual_machine_crashes_the_daemon(
+    vm: bool, why: str, tmp_path: Path
+):
     text = table_text(host_table(plans(tmp_path, "{{ 1 % 0 }}", vm=vm)))
     assert f"lxd-5.21.4: {why}panic: runtime error: integer divide by zero" in text
     assert "] lxd: Failed rendering template: Panic while rendering template" in text

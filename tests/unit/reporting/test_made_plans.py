@@ -145,7 +145,7 @@ def test_a_plan_with_every_kind_of_change_matches_the_recorded_output_in_each_fo
         (["unknown"], "", "; incus: 1 unknown", 5),
     ],
 )
-def test_the_summary_counts_the_problems_on_the_host(results, error, text, code):
+def test_the_summary_counts_failed_and_random_and_unknown_results_on_the_host(results, error, text, code):
     changes = [made(WRITE, f"/etc/{number}", b"") for number in range(len(results))]
     outcomes = [result and Outcome(result) for result in results]
     plan = planned(*changes, outcomes=outcomes, error=error, triggers=("create", "start"))
@@ -181,17 +181,17 @@ def test_at_most_five_rules_without_a_matching_trigger_are_named(count, more):
         ([(WRITE, b"a"), (FAILED, None), (WRITE, b"a")], []),
     ],
 )
-def test_a_pass_is_compared_with_the_latest_earlier_pass_that_had_an_effect(passes, found):
+def test_a_trigger_pass_is_compared_with_the_latest_earlier_pass_that_had_an_effect(passes, found):
     changes = [made(action, content=content) for action, content in passes]
     assert [changes.index(change) for change in unchanged(planned(*changes))] == found
 
 
 @pytest.mark.parametrize("fact", [{"uid": 1}, {"gid": 1}, {"mode": 0o600}, {"real": "/srv/a"}])
-def test_a_pass_that_writes_the_same_content_elsewhere_or_with_another_owner_has_an_effect(fact):
+def test_a_trigger_pass_that_changes_only_the_owner_or_mode_or_path_counts_as_changed(fact):
     assert unchanged(planned(made(WRITE, content=b"a"), made(WRITE, content=b"a", **fact))) == []
 
 
-def test_a_pass_with_equal_content_counts_as_changed_if_its_outcome_on_the_host_differs():
+def test_a_trigger_pass_with_equal_content_counts_as_changed_if_its_outcome_on_the_host_differs():
     changes = made(WRITE, content=b"a"), made(WRITE, content=b"a")
     assert unchanged(planned(*changes, outcomes=[WRITTEN, WRITTEN])) == [changes[1]]
     assert unchanged(planned(*changes, outcomes=[WRITTEN, Outcome("random")])) == []
@@ -237,7 +237,7 @@ def test_the_exit_code_is_5_if_the_host_table_has_a_failure_or_an_uncertain_resu
     assert HostTable(("incus",), (), {"incus": "error"}).exit_code == 5
 
 
-def test_the_host_table_compares_changes_of_one_path_in_order_and_explains_only_differences():
+def test_the_host_table_compares_the_changes_of_a_path_one_by_one_and_explains_only_differences():
     first = planned(made(WRITE, content=b"1\n"), made(WRITE, content=b"2\n"), outcomes=[WRITTEN, WRITTEN])
     second = planned(
         made(WRITE, content=b"1\n"), made(WRITE, content=b"3\n"), made(WRITE, "/b", b""), host=LXD,

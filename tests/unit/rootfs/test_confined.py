@@ -202,7 +202,7 @@ def test_attack_86_a_file_above_the_read_limit_is_refused_and_never_opened(root,
 
 
 @pytest.mark.parametrize("in_hook", [False, True])
-def test_attack_86_a_hook_keeps_a_file_open_if_the_file_loses_its_name_during_the_read(
+def test_attack_86_a_hook_keeps_a_file_open_if_the_file_is_removed_while_the_hook_reads_it(
     root, tmp_path, monkeypatch, in_hook
 ):
     place = tmp_path / "root/etc/hostname"
@@ -231,7 +231,7 @@ def test_reading_a_missing_file_gives_an_error_with_the_path_of_the_file(root):
         root.read("/etc/none", 1)
 
 
-def test_a_nested_root_cannot_be_left(root):
+def test_a_path_in_a_nested_root_cannot_lead_out_of_the_nested_root(root):
     with root.below("/etc") as etc:
         assert etc.read("/hostname", 100) == b"inside"
         assert etc.name.endswith("/root/etc")

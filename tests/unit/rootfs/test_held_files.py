@@ -64,7 +64,7 @@ def top(tmp_path):
         yield directory
 
 
-def test_removed_and_replaced_files_of_btrfs_are_held(top, held, inodes, tmp_path):
+def test_removed_and_replaced_files_on_btrfs_are_kept_open(top, held, inodes, tmp_path):
     inodes(0)
     gone = [(tmp_path / name).stat().st_ino for name in ("a", "c")]
     top.unlink("a")
@@ -75,7 +75,7 @@ def test_removed_and_replaced_files_of_btrfs_are_held(top, held, inodes, tmp_pat
     assert not any(os.get_inheritable(fd) for fd in held)
 
 
-def test_a_removed_link_is_not_followed(top, held, inodes, tmp_path):
+def test_a_removed_link_is_kept_open_and_not_followed(top, held, inodes, tmp_path):
     inodes(0)
     (tmp_path / "link").symlink_to("a")
     number = (tmp_path / "link").lstat().st_ino
@@ -83,7 +83,7 @@ def test_a_removed_link_is_not_followed(top, held, inodes, tmp_path):
     assert [os.fstat(fd).st_ino for fd in held] == [number]
 
 
-def test_a_removed_directory_of_btrfs_is_held(top, held, inodes, tmp_path):
+def test_a_removed_directory_on_btrfs_is_kept_open(top, held, inodes, tmp_path):
     """An empty directory with 150,000 attributes took 4 seconds of system time to remove."""
     inodes(0)
     (tmp_path / "folder").mkdir()
@@ -94,7 +94,9 @@ def test_a_removed_directory_of_btrfs_is_held(top, held, inodes, tmp_path):
 
 @pytest.mark.parametrize("size", [SMALL, SMALL + 1])
 @pytest.mark.parametrize("call", ["unlink", "rename"])
-def test_only_large_files_of_other_file_systems_are_held(top, held, inodes, tmp_path, size, call):
+def test_only_large_removed_files_are_kept_open_on_file_systems_other_than_btrfs(
+    top, held, inodes, tmp_path, size, call
+):
     inodes(1000)
     number = (tmp_path / "a").stat().st_ino
     os.truncate(tmp_path / "a", size)
@@ -105,7 +107,7 @@ def test_only_large_files_of_other_file_systems_are_held(top, held, inodes, tmp_
     assert [os.fstat(fd).st_ino for fd in held] == ([number] if size > SMALL else [])
 
 
-def test_a_file_is_held_if_the_kernel_does_not_describe_its_file_system(top, held, monkeypatch):
+def test_a_removed_file_is_kept_open_if_the_kernel_does_not_describe_its_file_system(top, held, monkeypatch):
     def fails(fd):
         raise OSError(errno.EIO, "input/output error")
 
@@ -114,7 +116,7 @@ def test_a_file_is_held_if_the_kernel_does_not_describe_its_file_system(top, hel
     assert [os.fstat(fd).st_nlink for fd in held] == [0]
 
 
-def test_a_program_that_uses_the_python_api_holds_no_files(top, inodes, tmp_path):
+def test_a_program_that_uses_the_python_api_keeps_no_removed_files_open(top, inodes, tmp_path):
     inodes(0)
     before = os.listdir("/proc/self/fd")
     top.unlink("a")
@@ -126,7 +128,7 @@ def test_a_program_that_uses_the_python_api_holds_no_files(top, inodes, tmp_path
 
 
 @pytest.mark.parametrize("which", ["file", "folder", "root", "link"])
-def test_attack_86_a_file_or_directory_that_another_process_removes_meanwhile_is_held(
+def test_attack_86_a_file_or_directory_that_another_process_removes_meanwhile_is_kept_open(
     top, held, tmp_path, which
 ):
     """A directory with 100,000 attributes took 6 seconds to close, and so did a file of root."""
@@ -163,14 +165,14 @@ def test_a_real_btrfs_is_recognized(tmp_path, mounts, held, below_overlay):
     held_files._hand_over(held, 9.0)
 
 
-def test_a_missing_file_is_not_held_and_its_removal_raises_an_error(top, held, inodes):
+def test_removing_a_missing_file_raises_an_error_and_keeps_no_file_open(top, held, inodes):
     inodes(0)
     with pytest.raises(FileNotFoundError):
         top.unlink("nosuch")
     assert held == []
 
 
-def test_a_limited_number_of_files_is_held(top, held, inodes, children, monkeypatch):
+def test_the_number_of_removed_files_that_are_kept_open_is_limited(top, held, inodes, children, monkeypatch):
     inodes(0)
     monkeypatch.setattr(held_files, "MOST_HELD", 2)
     for name in ("a", "b", "c"):
@@ -178,7 +180,9 @@ def test_a_limited_number_of_files_is_held(top, held, inodes, children, monkeypa
     assert (len(held), len(children)) == (1, 1)
 
 
-def test_open_files_that_lost_their_name_count_towards_the_limit(top, held, children, monkeypatch, tmp_path):
+def test_files_that_were_removed_while_they_were_open_count_towards_the_limit(
+    top, held, children, monkeypatch, tmp_path
+):
     monkeypatch.setattr(held_files, "MOST_HELD", 2)
     opened = [os.open(tmp_path / name, os.O_RDONLY) for name in ("a", "b", "c")]
     for name, fd in zip(("a", "b", "c"), opened, strict=True):
@@ -187,7 +191,9 @@ def test_open_files_that_lost_their_name_count_towards_the_limit(top, held, chil
     assert (held, len(children)) == (opened[2:], 1)
 
 
-def test_held_files_are_handed_over_if_no_other_file_can_be_opened(top, held, inodes, monkeypatch):
+def test_removed_files_are_closed_by_another_process_if_no_further_file_can_be_opened(
+    top, held, inodes, monkeypatch
+):
     inodes(0)
     hold(top.fd, "a")
     opened, calls = os.open, []
@@ -229,7 +235,7 @@ print(held_files._held, len(ended), flush=True)
 
 
 @pytest.mark.parametrize("option", ["", "noproc"])
-def test_readers_of_the_output_do_not_wait_for_the_process_that_closes_the_held_files(option):
+def test_readers_of_the_output_do_not_wait_for_the_process_that_closes_the_removed_files(option):
     began = time.monotonic()
     words = [sys.executable, "-c", SCRIPT, option]
     done = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.PIPE)
@@ -237,7 +243,7 @@ def test_readers_of_the_output_do_not_wait_for_the_process_that_closes_the_held_
     assert time.monotonic() - began < 2
 
 
-def test_the_last_close_is_done_at_the_end_of_a_call_if_it_is_quick(children):
+def test_a_call_waits_until_the_removed_files_are_closed_if_that_is_quick(children):
     """Otherwise, umount of the file system right after the command could fail."""
     reader, writer = os.pipe()
     assert handing_over(lambda: held_files._held.append(writer)) is None
@@ -248,7 +254,7 @@ def test_the_last_close_is_done_at_the_end_of_a_call_if_it_is_quick(children):
         os.waitpid(children[0], os.WNOHANG)
 
 
-def test_files_are_handed_over_if_the_call_fails(children, monkeypatch):
+def test_another_process_closes_the_removed_files_even_if_the_call_fails(children, monkeypatch):
     monkeypatch.setattr(held_files.os, "waitpid", fails)  # as if this process ignored SIGCHLD
     reader, writer = os.pipe()
 
@@ -263,12 +269,12 @@ def test_files_are_handed_over_if_the_call_fails(children, monkeypatch):
     assert len(children) == 1
 
 
-def test_a_call_within_a_call_hands_over_its_own_files(held):
+def test_a_nested_call_does_not_close_the_removed_files_of_the_outer_call(held):
     handing_over(lambda: handing_over(lambda: None))
     assert held_files._held is held
 
 
-def test_signals_do_not_end_the_other_process_early_and_reach_this_process_afterwards(children):
+def test_signals_do_not_end_the_process_that_closes_files_and_reach_the_calling_process_afterwards(children):
     seen = []
     before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(os.getpid()))
     fork = held_files.os.fork
@@ -293,7 +299,7 @@ def fails(*_):
 
 
 @pytest.mark.parametrize("call", ["pipe", "fork"])
-def test_held_files_are_closed_at_once_if_no_process_can_be_started(call, monkeypatch):
+def test_removed_files_are_closed_at_once_if_no_process_can_be_started(call, monkeypatch):
     before = os.listdir("/proc/self/fd")
     reader, writer = os.pipe()
     monkeypatch.setattr(held_files.os, call, fails)
@@ -303,6 +309,6 @@ def test_held_files_are_closed_at_once_if_no_process_can_be_started(call, monkey
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_a_process_is_started_only_if_files_are_held(monkeypatch):
+def test_a_process_is_started_only_if_removed_files_are_open(monkeypatch):
     monkeypatch.setattr(held_files.os, "fork", None)
     assert handing_over(lambda number: number, 5) == 5

@@ -259,7 +259,7 @@ def test_a_private_file_in_a_directory_of_other_users_is_refused(
             os.close(directory)
 
 
-def test_a_path_with_two_dots_behind_a_symlink_is_refused_because_programs_resolve_it_differently(tmp_path):
+def test_a_path_with_two_dots_after_a_symlink_is_refused_because_programs_resolve_it_differently(tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "link").symlink_to("a/b")
     for path in ("link/../b", "none/../a", "a/none/.."):

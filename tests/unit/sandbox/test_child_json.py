@@ -51,11 +51,11 @@ def run(monkeypatch):
     return answered
 
 
-def test_the_value_of_the_child_arrives_in_the_parent(run):
+def test_the_parent_process_receives_the_value_that_the_child_process_returns(run):
     assert run(lambda: {"a": [1, "\u00e9\ud800", None]}) == {"a": [1, "\u00e9\ud800", None]}
 
 
-def test_the_given_context_manager_is_active_only_while_the_parent_waits_for_the_child(run):
+def test_the_waiting_context_is_active_only_while_the_parent_process_waits_for_the_child(run):
     events = []
 
     @contextmanager
@@ -92,7 +92,7 @@ def test_an_error_of_the_child_without_a_position_keeps_its_notes_unchanged(run)
 
 
 @pytest.mark.parametrize("name", ["KeyError", "TYPE_CHECKING", "described_bug", "none"])
-def test_an_error_of_an_unknown_class_is_a_general_error(run, name):
+def test_an_error_of_the_child_becomes_a_general_error_if_its_class_is_unknown(run, name):
     data = b'{"error": {"class": "%b", "message": "m", "hint": 5, "notes": [6]}}' % name.encode()
     with pytest.raises(TemplaterError) as caught:
         run(records=[[data]])

@@ -434,7 +434,7 @@ def test_the_error_of_a_sandboxed_program_says_how_the_program_ended(code, said,
     assert error.message == (f"'image' {text}" if text.startswith("can't") else f"'image': {text}")
 
 
-def test_the_error_of_a_silent_program_names_the_program():
+def test_the_error_names_the_program_if_the_program_printed_no_message():
     program = SimpleNamespace(wait=lambda: 1, said=lambda: "", _bounds=Bounds(7))
     assert unpacker_process.Program.error(program, "image", "p").message == "'image' can't be read by p"
 
@@ -468,7 +468,7 @@ def test_the_processor_time_of_a_program_is_read_from_its_process():
     assert program.processor_seconds() == 0
 
 
-def test_a_reader_waits_sixty_seconds_for_output(data):
+def test_reading_the_output_of_a_program_has_a_timeout_of_sixty_seconds(data):
     with start(["cat", unpacker_process.INPUT], data, Bounds(60)) as process:
         wait = process._output.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)
         assert struct.unpack("ll", wait) == (60, 0)

@@ -156,7 +156,7 @@ def test_the_thread_count_is_a_very_high_number_if_proc_is_not_mounted(monkeypat
     assert validator_process._tasks(0) == 1 << 20
 
 
-def test_only_linux_confines_programs(monkeypatch):
+def test_programs_can_be_confined_only_on_linux(monkeypatch):
     monkeypatch.setattr(validator_process, "sys", SimpleNamespace(platform="darwin"))
     with pytest.raises(NotConfinedError, match=r"^templater can confine programs only on Linux$"):
         validator_process.run("/bin/true", [], {})

@@ -58,7 +58,7 @@ def test_an_invalid_filter_gives_a_message_with_an_example(text, message):
     assert caught.value.message == message
 
 
-def test_a_filter_may_have_a_limited_number_of_words():
+def test_the_number_of_words_in_a_filter_is_limited():
     most = api_filter._MOST_WORDS
     text = " and ".join(["os eq a"] * ((most + 1) // 4))
     assert len(text.split()) <= most

@@ -70,7 +70,7 @@ def test_a_certificate_is_renewed_in_the_day_before_it_expires(hours, is_kept, m
         ("localhost", []),
     ],
 )
-def test_the_certificate_omits_host_names_that_clients_cannot_compare(host, added, monkeypatch):
+def test_the_certificate_omits_host_names_that_clients_cannot_verify(host, added, monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: "me")
     monkeypatch.setattr(socket, "getfqdn", lambda: "me.example")
     names = [str(name.value) for name in certificate._names(host)]

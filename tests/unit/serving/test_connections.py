@@ -62,7 +62,7 @@ def connected(scenario, **bounds):
     return asyncio.run(run())
 
 
-def test_data_that_arrives_during_an_answer_waits_until_the_answer_has_ended():
+def test_data_that_arrives_while_a_response_is_sent_is_parsed_after_the_response():
     async def scenario(connection, transport, inner, server):
         connection.data_received(b"a")
         connection.begin("GET")
@@ -82,7 +82,7 @@ def test_data_that_arrives_during_an_answer_waits_until_the_answer_has_ended():
 
 
 @pytest.mark.parametrize("closing", [True, False])
-def test_waiting_data_is_not_parsed_if_the_connection_closes_or_another_answer_begins(closing):
+def test_waiting_data_is_not_parsed_if_the_connection_closes_or_another_response_begins(closing):
     async def scenario(connection, transport, inner, server):
         connection.begin("GET")
         connection.data_received(b"b")
@@ -96,7 +96,7 @@ def test_waiting_data_is_not_parsed_if_the_connection_closes_or_another_answer_b
     assert connected(scenario) == ([("pause_reading",)], [])
 
 
-def test_the_body_of_a_post_request_is_parsed_during_the_answer():
+def test_the_body_of_a_post_request_is_parsed_while_the_request_is_handled():
     def scenario(connection, transport, inner, server):
         connection.begin("POST")
         connection.data_received(b"b")

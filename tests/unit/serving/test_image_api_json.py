@@ -37,7 +37,7 @@ def types(value: object) -> object:
         ("root", ["/1.0"]),
     ],
 )
-def test_an_image_api_answer_has_the_same_form_as_the_answer_of_incus(name, ours):
+def test_an_image_api_response_has_the_same_form_as_the_response_of_incus(name, ours):
     assert types(json.loads(image_api_json.success(ours))) == types(recorded(name))
 
 
@@ -52,7 +52,7 @@ def test_the_server_sends_every_field_that_an_incus_server_sends_to_untrusted_cl
 
 
 @pytest.mark.parametrize("elements", [[], ["a"], ["a", {"b": [1]}, "c"]])
-def test_joining_encoded_elements_gives_the_same_answer_as_encoding_the_whole_list(elements):
+def test_joining_encoded_elements_gives_the_same_response_as_encoding_the_whole_list(elements):
     encoded = image_api_json.success_list(Elements(map(image_api_json.encode, elements)))
     assert b"".join(encoded) == image_api_json.success(elements)
     assert encoded.size == len(image_api_json.success(elements))
@@ -117,7 +117,7 @@ def test_a_slash_in_the_name_of_an_alias_is_escaped_in_its_address():
     ("chosen", "found"),
     [(b"", ["a", "b", "c"]), (b"\1\0\1", ["a", "c"]), (b"\0\0\0", []), (b"\0\1\0", ["b"])],
 )
-def test_an_answer_can_contain_only_some_elements_of_a_list(chosen, found):
+def test_a_response_can_be_restricted_to_some_elements_of_a_list(chosen, found):
     encoded = image_api_json.success_list(Elements([b'"a"', b'"b"', b'"c"']), chosen)
     assert json.loads(b"".join(encoded))["metadata"] == found
     assert encoded.size == len(b"".join(encoded))

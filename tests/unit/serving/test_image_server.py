@@ -97,7 +97,7 @@ def test_a_file_that_the_client_already_has_is_not_sent_again(server):
     assert (again.status, again.body) == (304, b"")
 
 
-def test_every_file_is_closed_after_the_answer(server, tree):
+def test_every_file_is_closed_after_the_response(server, tree):
     def opened() -> list[str]:
         links = []
         for fd in os.listdir("/proc/self/fd"):
@@ -148,7 +148,7 @@ def test_the_access_log_has_a_line_for_each_request(start, tree, lines):
     assert re.fullmatch(rf'{moment} "GET /{UNIFIED}" 206 10 \d+\.\d{{3}} "-"', lines[2])
 
 
-def test_a_not_modified_answer_is_logged_and_keeps_the_connection_open(start, tree, lines):
+def test_a_not_modified_response_is_logged_and_keeps_the_connection_open(start, tree, lines):
     server = start(TreeSource(str(tree)), log=lines.append)
     tag = server.request("/streams/v1/index.json").headers["ETag"]
     with closing(server.connect()) as client:
@@ -174,7 +174,7 @@ def test_an_access_log_line_has_no_secrets_and_no_control_characters(start, tree
     assert "forged" in lines[0]
 
 
-def test_an_answer_that_the_client_does_not_read_completely_is_logged_as_aborted(start, tree, lines):
+def test_a_response_that_the_client_does_not_read_completely_is_logged_as_aborted(start, tree, lines):
     (tree / "large").write_bytes(bytes(64 << 20))
     server = start(TreeSource(str(tree)), log=lines.append)
     client = server.connect()
@@ -262,7 +262,7 @@ def test_the_server_uses_the_last_valid_image_list_while_the_catalog_is_damaged(
         (FileNotFoundError(), 404, "not found", []),
     ],
 )
-def test_an_error_of_the_server_is_reported_but_the_answer_contains_no_details(
+def test_an_error_of_the_server_is_reported_but_the_response_contains_no_details(
     error, status, answer, reported, start, tree, monkeypatch
 ):
     source = TreeSource(str(tree))
@@ -332,7 +332,7 @@ def test_an_import_without_a_suitable_unified_image_is_answered_with_404(server,
     assert "Incus-Image-Hash" not in answer.headers
 
 
-def test_answers_contain_the_public_url_and_not_the_host_of_the_request(start, tree):
+def test_responses_contain_the_public_url_and_not_the_host_of_the_request(start, tree):
     server = start(TreeSource(str(tree)), url="https://images.example.com/base")
     for host in ("backend:8443", "a b"):
         with server.connect() as client:
@@ -343,7 +343,7 @@ def test_answers_contain_the_public_url_and_not_the_host_of_the_request(start, t
 
 
 @pytest.mark.parametrize("host", ["evil.example/x", "a b", "a@b", ""])
-def test_an_invalid_host_header_is_never_part_of_an_answer(server, host):
+def test_an_invalid_host_header_is_never_part_of_a_response(server, host):
     with server.connect() as client:
         client.sendall(f"GET /tiny/1/unified HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         answer = http.client.HTTPResponse(client)
@@ -408,7 +408,7 @@ def test_a_filter_in_a_request_selects_images(server):
     assert server.request("/1.0/images?filter=nonsense").status == 400
 
 
-def test_answers_to_several_clients_share_the_encoded_image_entries(tree):
+def test_responses_to_several_clients_share_the_encoded_image_entries(tree):
     """A client that reads slowly keeps its answer in memory."""
     listing = TreeSource(str(tree)).load()
     parts = [listing.answers["images True"]]
@@ -595,7 +595,7 @@ def test_objects_that_a_reload_excludes_from_garbage_collection_are_freed_at_the
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [1] * 10, [PIECE], [PIECE - 1, 2, 3], [10, 5 * PIECE + 7, 10]])
-def test_an_answer_is_sent_in_blocks_of_a_limited_size(sizes):
+def test_a_response_is_sent_in_blocks_of_a_limited_size(sizes):
     parts = [bytes([number]) * size for number, size in enumerate(sizes)]
     blocks = list(image_server._blocks(parts))
     assert b"".join(blocks) == b"".join(parts)
@@ -603,7 +603,7 @@ def test_an_answer_is_sent_in_blocks_of_a_limited_size(sizes):
     assert all(0 < len(block) < 2 * PIECE for block in blocks)
 
 
-def test_requests_for_private_and_for_unknown_images_get_the_same_answer(start, tmp_path):
+def test_requests_for_private_and_for_unknown_images_get_the_same_response(start, tmp_path):
     store = Store(str(tmp_path / "store"))
     public = store.import_files(*split_image(tmp_path / "a"), aliases=["open"], public=True)
     private = store.import_files(unified_image(tmp_path / "b", variant="b"), aliases=["hidden"])
@@ -818,7 +818,7 @@ def test_a_connection_that_sends_many_requests_at_once_is_closed(requests):
     assert len(methods) <= 4 and arrived.count(b"200 OK") <= 4
 
 
-def test_requests_that_arrive_during_an_answer_are_answered_afterwards():
+def test_requests_that_arrive_while_a_response_is_sent_are_answered_afterwards():
     body = b"Content-Length: 6\r\n\r\n"
     post = b"POST / HTTP/1.1\r\nHost: x\r\n" + body
     methods, arrived = asyncio.run(answered([GET + GET[:9], GET[9:], post, b"abc", b"def" + GET, GET * 2]))

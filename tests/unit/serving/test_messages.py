@@ -58,7 +58,7 @@ def test_a_refused_request_to_the_page_server_gets_a_status_and_a_reason(
     assert answer.headers["Content-Length"] == str(len(body))
 
 
-def test_each_request_of_a_logged_in_browser_gets_the_expected_answer():
+def test_each_request_of_a_logged_in_browser_gets_the_expected_response():
     server = Running()
     try:
         assert server.log_in() == 303
@@ -143,7 +143,7 @@ def test_a_range_header_selects_the_expected_bytes(header, result):
     assert _range(SimpleNamespace(headers={"Range": header, "If-Range": "u"}), 10, "t") == (0, 10, 200)
 
 
-def test_clients_may_cache_an_index_for_a_minute_and_a_file_named_by_its_hash_for_a_year():
+def test_clients_may_cache_an_index_for_a_minute_but_a_file_for_a_year_if_its_name_contains_its_hash():
     assert _caching(f"images/{HASH}.tar.xz") == "public, max-age=31536000, immutable"
     assert _caching("streams/v1/index.json") == "public, max-age=60"
 
@@ -158,7 +158,7 @@ def test_small_pieces_are_joined_and_large_pieces_are_split_into_blocks():
     ]
 
 
-def test_an_access_log_line_contains_the_facts_of_the_request_and_its_answer():
+def test_an_access_log_line_describes_the_request_and_its_response():
     def line(response, **fields):
         request = SimpleNamespace(
             **{"method": "GET", "path": '/a"\x1b', "headers": {}, "remote": "", **fields}
@@ -236,7 +236,7 @@ def listening(waiting, stalled, monkeypatch):
         ([(5, "b")], [(math.inf, "b")] * 26, "waiting 5"),
     ],
 )
-def test_an_address_with_many_connections_loses_its_own_connections_first(
+def test_a_new_connection_closes_an_old_connection_of_the_same_address_if_that_address_has_many(
     waiting, stalled, closed, monkeypatch
 ):
     """A client that opened thousands of connections closed the connections of all distant clients.
@@ -259,7 +259,7 @@ def test_an_address_with_many_connections_loses_its_own_connections_first(
         ([], [(70, "b"), *[(math.inf, "b")] * 9], "b", False),
     ],
 )
-def test_the_busiest_address_gets_a_new_connection_only_if_one_of_its_clients_is_idle(
+def test_the_address_with_most_connections_gets_another_one_only_if_one_of_its_clients_is_idle(
     waiting, stalled, address, refused, monkeypatch
 ):
     """A client that connected again at once used the server's processor for TLS handshakes."""
@@ -310,7 +310,7 @@ def test_concurrent_requests_share_one_check_for_changes():
     assert len(checks) == 2
 
 
-def test_the_number_of_tasks_that_one_network_runs_at_once_is_limited():
+def test_the_number_of_concurrent_tasks_for_clients_of_one_network_is_limited():
     """With 390 connections, one client made the server sign or list for all of them before it turned to others."""
 
     async def work():

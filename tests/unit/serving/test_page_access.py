@@ -117,7 +117,7 @@ def test_a_refused_request_of_the_page_has_a_reason(method, headers, problem):
     assert Access(8000).problem(method, sent) == problem
 
 
-def test_every_answer_of_the_page_server_has_strict_headers():
+def test_every_response_of_the_page_server_has_strict_headers():
     policy = HEADERS["Content-Security-Policy"]
     assert dict(each.strip().split(" ", 1) for each in policy.split(";")) == {
         "default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "img-src": "'self'",

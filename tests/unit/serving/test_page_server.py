@@ -65,7 +65,7 @@ def running():
     server.stop()
 
 
-def test_the_page_files_need_no_cookie_but_views_need_the_cookie(running):
+def test_page_files_are_sent_without_a_cookie_but_requests_for_data_require_the_cookie(running):
     assert running.send("/").read() == ASSETS["page.html"]
     for name, content in ASSETS.items():
         answer = running.send(f"/assets/{name}")

@@ -210,7 +210,7 @@ def test_a_copy_has_no_last_power_state() -> None:
         ("snapshot=s0", "c1: snapshot: nothing is rendered"),
     ],
 )
-def test_a_step_report_names_the_instance_that_the_step_created(step: str, note: str) -> None:
+def test_the_report_of_a_step_names_the_instance_that_the_step_created(step: str, note: str) -> None:
     simulation = life("start", "stop")
     report = run_step(simulation, parse_step(step))
     assert report.note == note
@@ -256,7 +256,9 @@ def test_a_failed_start_on_the_host_named_none_writes_nothing_and_keeps_the_pend
     assert files(simulation) == {} and report.pending == "create"
 
 
-def test_if_the_start_pass_fails_files_of_the_create_pass_remain_and_the_trigger_is_cleared() -> None:  # 24
+def test_files_of_the_create_trigger_remain_and_no_trigger_is_pending_if_the_start_trigger_fails() -> (
+    None
+):  # 24
     simulation = life(image=Paper(TWO_PASSES), host=INCUS_DEBIAN)
     report = run_step(simulation, parse_step("start"))
     assert report.error is not None and report.pending == ""
@@ -265,7 +267,7 @@ def test_if_the_start_pass_fails_files_of_the_create_pass_remain_and_the_trigger
     assert any("if one rule fails, no file is written" in remark for remark in report.started.remarks)
 
 
-def test_the_files_of_a_failed_pass_are_unknown_until_they_are_written_again() -> None:  # 118
+def test_the_files_of_a_failed_trigger_pass_are_unknown_until_they_are_written_again() -> None:  # 118
     rules = (
         "templates:\n  /etc/good: {when: [start], template: a.tpl}\n"
         "  /etc/once: {when: [start], template: a.tpl, create_only: true}\n"
@@ -680,7 +682,7 @@ def test_a_refused_step_gives_a_message_and_a_hint(
     assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
-def test_an_instance_without_a_known_image_cannot_be_rebuilt_without_an_image_argument() -> None:
+def test_rebuilding_an_instance_with_an_unknown_image_requires_an_image_argument() -> None:
     simulation = life()
     simulation.find("c1").origin = None
     with pytest.raises(UsageError) as caught:
@@ -833,7 +835,7 @@ def test_a_simulated_start_writes_the_files_of_the_host_with_their_owners_and_mo
     assert remarks == ["/new/a: left empty by incus", "/etc/old: written by incus"]
 
 
-def test_the_errors_of_a_host_contain_a_failure_before_the_first_rule_and_every_failed_rule():
+def test_the_list_of_host_errors_contains_each_failed_rule_and_a_failure_before_the_first_rule():
     rules = [Rule(f"/{number}", "a.tpl", ("start",)) for number in range(4)]
     changes = tuple(Change(rule, "start", rule.path, CREATE) for rule in rules)
     results = (("fails", "text", "said"), ("hangs", "never ends", ""), ("written", "text", "said"))
@@ -847,7 +849,7 @@ def test_the_errors_of_a_host_contain_a_failure_before_the_first_rule_and_every_
     assert list(host_errors(Plan(None, Instance("c1"), INCUS, ("start",), changes))) == []
 
 
-def test_metadata_that_the_host_cannot_read_fails_the_start(monkeypatch):
+def test_the_start_fails_if_the_host_cannot_read_the_metadata(monkeypatch):
     def refuse(host, metadata, instance):
         raise Fails("too large")
 
@@ -876,5 +878,5 @@ def test_every_file_is_unknown_if_one_of_several_failing_rules_stops_the_start()
     assert files(simulation) == {} and patch_of(report) == ""
 
 
-def test_a_step_that_starts_nothing_has_an_empty_patch():
+def test_the_patch_of_a_step_that_starts_no_instance_is_empty():
     assert patch_of(run_step(life(), parse_step("snapshot=s0"))) == ""

@@ -25,7 +25,7 @@ def disk(tmp_path):
         yield rootfs
 
 
-def test_every_entry_of_a_disk_snapshot_matches_the_disk(disk):
+def test_every_entry_of_a_writable_copy_matches_the_disk(disk):
     view = WritableCopy(disk)
     assert dict(view.walk()).keys() == dict(disk.walk()).keys()
     for path, entry in disk.walk():
@@ -34,7 +34,7 @@ def test_every_entry_of_a_disk_snapshot_matches_the_disk(disk):
     assert view.entry("/etc/link").kind == SYMLINK
 
 
-def test_a_disk_snapshot_reads_each_file_only_once_and_on_demand(disk, monkeypatch):
+def test_a_writable_copy_reads_each_file_from_the_disk_only_once_and_on_demand(disk, monkeypatch):
     read = []
     real = DirectoryRootfs.read
     monkeypatch.setattr(
@@ -50,7 +50,7 @@ def test_a_disk_snapshot_reads_each_file_only_once_and_on_demand(disk, monkeypat
     assert read == ["/etc/hosts"] * 2
 
 
-def test_a_disk_snapshot_does_not_read_a_file_of_a_terabyte(disk):
+def test_a_writable_copy_does_not_read_a_file_of_a_terabyte(disk):
     view = WritableCopy(disk)
     assert view.entry("/large").size == 1 << 40
     with pytest.raises(LimitError):
@@ -65,7 +65,7 @@ def test_a_size_limit_applies_to_the_first_and_to_later_reads_of_a_file(disk):
         assert view.read("/etc/hosts", 3) == b"old"
 
 
-def test_a_write_to_a_disk_snapshot_changes_neither_the_disk_nor_other_copies(disk, tmp_path):
+def test_a_write_to_a_writable_copy_changes_neither_the_disk_nor_other_copies(disk, tmp_path):
     view = WritableCopy(disk)
     twin = view.copy()
     view.write("/etc/hosts", b"new")
@@ -101,7 +101,7 @@ def test_directories_deeper_than_the_depth_limit_of_images_give_a_limit_error(di
 
 
 @pytest.mark.slow
-def test_a_disk_snapshot_reads_many_deep_directories_in_a_few_seconds(tmp_path):
+def test_a_writable_copy_reads_many_deep_directories_in_a_few_seconds(tmp_path):
     """Each name was searched from the root: 30,000 directories took 5 seconds."""
     for number in range(60):
         (tmp_path / str(number)).mkdir()
@@ -112,7 +112,7 @@ def test_a_disk_snapshot_reads_many_deep_directories_in_a_few_seconds(tmp_path):
         assert time.process_time() - begun < 4
 
 
-def test_a_simulation_reads_only_files_that_templates_write(tmp_path, monkeypatch, capsys):
+def test_a_simulation_reads_only_existing_files_that_templates_overwrite(tmp_path, monkeypatch, capsys):
     (tmp_path / "image/templates").mkdir(parents=True)
     (tmp_path / "image/templates/a.tpl").write_text("new\n")
     (tmp_path / "image/metadata.yaml").write_text(
@@ -132,7 +132,7 @@ def test_a_simulation_reads_only_files_that_templates_write(tmp_path, monkeypatc
     assert set(read) == {"/etc/a"}
 
 
-def test_a_path_in_a_disk_snapshot_has_the_same_flags_as_the_path_on_the_disk(disk, monkeypatch):
+def test_a_path_in_a_writable_copy_has_the_same_flags_as_the_path_on_the_disk(disk, monkeypatch):
     monkeypatch.setattr(DirectoryRootfs, "flag", lambda self, path: f"flag of {path}")
     view = WritableCopy(disk)
     for path in ("/", "/etc", "/etc/hosts"):

@@ -254,7 +254,7 @@ def test_no_module_is_compiled_if_the_bundle_directory_is_not_writable(package, 
 
 
 @pytest.mark.slow
-def test_importing_one_bundled_module_loads_its_whole_group(package):
+def test_importing_one_bundled_module_loads_every_module_of_the_same_group(package):
     line(package)
     code = (
         "from templater.planning.decide_changes import plan_of\n"

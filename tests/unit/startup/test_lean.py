@@ -248,7 +248,7 @@ def test_a_cache_entry_with_a_wrong_digest_is_never_executed(container):
 
 
 @pytest.mark.slow
-def test_code_that_a_child_compiled_never_runs_outside_a_child(container):
+def test_cached_code_that_a_sandboxed_process_compiled_is_not_used_without_the_sandbox(container):
     loaded(container)
     names = {entry.name for entry in (container / ".templater/cache").iterdir()}
     loaded(container, "--no-child")

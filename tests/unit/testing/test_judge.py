@@ -111,7 +111,9 @@ def test_snapshots_are_recorded_with_the_update_option_and_compared_without_the_
     ("rules", "target", "found"),
     [([], "/a", True), (["/etc/../a"], "/a", True), (["/b"], "/a", False), (["/b", "a"], "/a", True)],
 )
-def test_a_target_has_a_rule_if_the_path_of_a_rule_matches_or_if_the_rules_are_unknown(rules, target, found):
+def test_a_target_counts_as_written_by_a_rule_if_a_rule_path_matches_or_the_rules_are_unknown(
+    rules, target, found
+):
     result = SimpleNamespace(targets=None, rules=[SimpleNamespace(path=path) for path in rules])
     assert has_rule(result, target) is found
 
@@ -235,7 +237,9 @@ def test_the_failure_about_an_expected_file_that_is_not_written_gives_the_reason
 
 
 @pytest.mark.parametrize(("fixed", "failures"), [(True, 1), (False, 0)])
-def test_expecting_an_absent_file_without_a_rule_fails_if_all_builds_have_the_same_rules(fixed, failures):
+def test_expecting_an_absent_file_that_no_rule_writes_fails_if_all_builds_have_the_same_rules(
+    fixed, failures
+):
     result = SimpleNamespace(
         errors={}, error=None, files={}, rules=[SimpleNamespace(path="/zzz")], unknown={}, targets=None
     )

@@ -337,7 +337,7 @@ def test_program_output_that_a_validator_cannot_interpret_is_a_failure():
     assert validators.incomplete == ["sh"] and validators.ran("sh")
 
 
-def test_a_runner_whose_time_is_used_up_runs_nothing(monkeypatch):
+def test_a_runner_without_remaining_time_runs_no_validator(monkeypatch):
     monkeypatch.setattr(runner, "SECONDS", 0.0)
     assert Runner().ask("sh", "script", b"a") == {"late": "all validators together take longer than 0 s"}
     monkeypatch.setattr(runner, "SECONDS", 20.0)
@@ -345,7 +345,7 @@ def test_a_runner_whose_time_is_used_up_runs_nothing(monkeypatch):
     assert Runner(processor_seconds=0.0).ask("sh", "script", b"a") == {"late": late}
 
 
-def test_a_validator_may_use_only_the_processor_time_that_the_command_has_left(monkeypatch):
+def test_a_validator_may_use_at_most_the_remaining_processor_time_of_the_command(monkeypatch):
     """The processor time of the command and of its validators added up to 11 seconds."""
     allowed = []
 

@@ -69,7 +69,7 @@ def test_validators_check_the_files_of_an_archive(tmp_path, options):
 
 
 @pytest.mark.slow
-def test_no_validator_runs_if_the_no_run_validators_option_is_set(tmp_path):
+def test_the_no_run_validators_option_disables_all_validators(tmp_path):
     found = check_archive(tmp_path, "--no-run-validators")
     assert found["findings"] == []
     assert not [note for note in found["notes"] if "validat" in note]

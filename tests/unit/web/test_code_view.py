@@ -82,7 +82,7 @@ def test_a_note_at_the_end_of_a_line_names_the_origins_of_its_values(parts, text
     ]
 
 
-def test_a_line_above_conditional_lines_names_the_condition_once():
+def test_a_heading_names_the_condition_of_the_following_lines_only_once():
     one, other = named((ORIGIN,)), named((ORIGIN, OTHER))
     within = part("x", kind=TEXT, because=(ORIGIN,))
     lines = [
@@ -97,7 +97,7 @@ def test_a_line_above_conditional_lines_names_the_condition_once():
     ]  # fmt: skip
 
 
-def test_a_patch_on_a_page_marks_its_lines_by_their_first_character():
+def test_each_line_of_a_patch_on_a_page_is_formatted_according_to_its_first_character():
     assert str(patch_block("@@ -1 +1 @@\n-a\n+b\n c\n\n")) == (
         '<pre class="code patch" tabindex="0"><code><span class="l hunk">@@ -1 +1 @@\n</span>'
         '<del class="l">-a\n</del><ins class="l">+b\n</ins><span class="l"> c\n</span><span class="l">\n</span>'
@@ -106,7 +106,7 @@ def test_a_patch_on_a_page_marks_its_lines_by_their_first_character():
 
 
 @pytest.mark.parametrize("count", [0, 1, 200, 201, 401])
-def test_a_long_file_has_a_group_for_each_two_hundred_lines(count):
+def test_a_long_file_is_divided_into_groups_of_two_hundred_lines(count):
     found = str(code([line("x")] * count))
     assert found.startswith('<pre class="code" tabindex="0"><code>')
     assert found.count('class="l"') == count

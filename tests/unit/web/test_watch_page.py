@@ -54,14 +54,14 @@ def a_plan(content: bytes, *triggers: str, template: str = "a.tpl") -> Plan:
     return Plan(Metadata(), Instance("c1"), NONE, triggers or ("create",), tuple(changes))
 
 
-def test_a_file_that_a_later_pass_writes_again_has_a_remark_about_the_later_pass():
+def test_a_file_that_a_later_trigger_writes_again_has_a_remark_about_that_trigger():
     (file,) = a_view(a_plan(b"x\n", "create", "copy", "start")).files
     remarks = [list(variant.remarks) for variant in file.variants]
     assert "written again on start" in remarks[0]
     assert not any("written again" in text for text in remarks[-1])
 
 
-def test_a_result_names_the_later_passes_that_leave_its_file_unchanged():
+def test_a_result_names_the_later_triggers_that_leave_its_file_unchanged():
     page = PageState(SimpleNamespace(redaction=Redaction([], "")))
     for passes, words in (
         (("create",), []),
@@ -95,7 +95,7 @@ def test_the_page_of_a_missing_file_or_of_missing_metadata_shows_only_the_errors
         assert "no &lt;plan&gt;" in shown and "<h3>" not in shown
 
 
-def test_a_page_that_compares_two_sides_names_the_side_with_an_error():
+def test_a_page_that_compares_two_plans_names_the_plan_with_an_error():
     view = a_view(InputError("no plan"), a_plan(b"x\n"), sides=("before", "after"))
     shown = str(open_file(PageView(view, (view, view), ("left", "right"), {}, "/etc/none")))
     assert "<h3>left</h3>" in shown and "<h3>right</h3>" not in shown
@@ -110,7 +110,7 @@ def test_the_difference_of_two_large_files_is_not_shown(monkeypatch):
     assert "The difference is not shown, because the files are large." in str(open_file(page))
 
 
-def test_a_report_has_a_patch_for_each_file_that_differs_between_two_sides():
+def test_a_report_has_a_patch_for_each_file_that_differs_between_the_two_compared_plans():
     plans = [a_plan(b"a\n"), a_plan(b"b\n"), InputError("x"), a_plan(b"c\n")]
     sides = ("before", "after", "before", "after")
     page = SimpleNamespace(work=Work())
@@ -129,7 +129,7 @@ def test_a_report_has_a_patch_for_each_file_that_differs_between_two_sides():
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-def test_a_section_shows_the_difference_of_two_sides_unless_the_file_is_hidden(hidden, monkeypatch):
+def test_a_section_shows_the_difference_between_two_plans_unless_the_file_is_hidden(hidden, monkeypatch):
     monkeypatch.setattr(report_page, "is_hidden", lambda redaction, variant: hidden)
     page = PageState(SimpleNamespace(redaction=Redaction([], "")))
     view = a_view(a_plan(b"x\n"))
@@ -157,7 +157,9 @@ SIDES = [("incus", "create", "before"), ("incus", "create", "after"), ("incus", 
         (SIDES, [1], "after on create"),
     ],
 )
-def test_runs_are_described_by_their_hosts_or_sides_and_their_triggers(columns, numbers, words):
+def test_a_run_is_described_by_its_triggers_and_by_its_host_or_its_side_of_a_comparison(
+    columns, numbers, words
+):
     made = [
         SimpleNamespace(host=host, passes=tuple(passes.split(" then ")), side="".join(side))
         for host, passes, *side in columns

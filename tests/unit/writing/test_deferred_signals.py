@@ -21,7 +21,7 @@ def arrived():
 
 @pytest.mark.parametrize("number", DEFERRED)
 @pytest.mark.parametrize("options", [{}, {"drop_alarm": False}, {"drop_alarm": True}])
-def test_a_signal_is_delivered_after_the_call_unless_the_signal_belongs_to_an_obsolete_time_limit(
+def test_a_signal_is_delivered_after_the_call_unless_an_obsolete_time_limit_sent_the_signal(
     number, options, arrived
 ):
     during = []

@@ -92,7 +92,7 @@ def test_files_are_written_only_to_the_folder_that_was_opened(tmp_path):
 
 
 @as_root
-def test_no_folder_is_made_behind_a_link_of_another_user(tmp_path):
+def test_no_folder_is_made_through_a_link_of_another_user(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "other").mkdir()
     (tmp_path / "home/link").symlink_to(tmp_path / "other")

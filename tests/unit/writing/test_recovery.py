@@ -140,7 +140,7 @@ def test_a_new_journal_does_not_get_the_name_of_a_removed_file_before_it_is_sync
     assert os.listdir(state) == ["journal"]
 
 
-def test_a_search_removes_directories_up_to_a_total_size(top, monkeypatch):
+def test_the_search_for_leftovers_removes_directories_only_up_to_a_total_size(top, monkeypatch):
     """overlayfs reads all names of a directory before it removes the directory."""
     folders = [top / f"{PREFIX}known-0-{number}" for number in (1, 2)]
     for folder in folders:
@@ -174,7 +174,7 @@ def clear(place, tokens):
 
 
 @as_root
-def test_names_in_an_overlay_are_tried_up_to_the_number_of_changes(overlay):
+def test_the_number_of_leftover_names_tried_in_an_overlay_depends_on_the_number_of_changes(overlay):
     for number in range(8):
         (overlay[1] / f"{PREFIX}cc-0-{number}").touch()
     (overlay[1] / f"etc/{PREFIX}cc-0-0").touch()
@@ -185,7 +185,7 @@ def test_names_in_an_overlay_are_tried_up_to_the_number_of_changes(overlay):
 
 
 @as_root
-def test_a_limited_number_of_names_is_tried_in_an_overlay(overlay, monkeypatch):
+def test_the_search_for_leftovers_in_an_overlay_tries_a_limited_number_of_names(overlay, monkeypatch):
     monkeypatch.setattr(recovery, "MOST_NAMES", 5)
     (overlay[1] / f"{PREFIX}cc-0-5").touch()
     assert clear(overlay[1], {"cc": 999_999}) == (False, False, 0)
@@ -256,5 +256,5 @@ def test_an_empty_directory_in_an_overlay_on_btrfs_is_removed_if_root_owns_the_j
         ("cc-1-1", ("cc-1-1", 0)),
     ],
 )
-def test_only_a_plain_token_of_a_journal_becomes_part_of_a_name(line, result):
+def test_a_journal_line_is_split_into_a_token_and_a_number_only_if_it_has_the_expected_format(line, result):
     assert recovery._read_token(line) == result

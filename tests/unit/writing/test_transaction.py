@@ -695,7 +695,7 @@ def test_attack_88_no_file_of_an_overlay_is_copied_with_too_many_attributes(
     assert strays(merged) == strays(upper) == []
 
 
-def test_attack_88_the_attributes_of_all_targets_have_one_limit(rootfs, top, monkeypatch):
+def test_attack_88_all_targets_share_one_limit_on_attributes(rootfs, top, monkeypatch):
     monkeypatch.setattr(attributes, "MOST_ATTRIBUTES", 5000)
     for name in ("a", "b"):
         (top / f"etc/{name}").write_text("old")
@@ -708,7 +708,9 @@ def test_attack_88_the_attributes_of_all_targets_have_one_limit(rootfs, top, mon
     assert len(os.listxattr(top / "etc/b")) >= 10
 
 
-def test_the_attributes_of_a_directory_count_once_for_its_targets(rootfs, top, monkeypatch):
+def test_the_attributes_of_a_directory_count_only_once_for_all_targets_below_the_directory(
+    rootfs, top, monkeypatch
+):
     """The directories are counted in the order of the rules."""
     monkeypatch.setattr(attributes, "MOST_ATTRIBUTES", 5000)
     set_many_attributes(top / "etc")
@@ -885,7 +887,9 @@ def test_a_plan_that_needs_too_many_directories_is_refused_before_it_takes_memor
     assert snapshot(top, times=True) == before
 
 
-def test_a_killed_apply_with_deep_parents_leaves_a_short_journal(rootfs, top, tmp_path, monkeypatch):
+def test_a_killed_apply_that_creates_deeply_nested_directories_leaves_a_short_journal(
+    rootfs, top, tmp_path, monkeypatch
+):
     monkeypatch.setattr(apply_plan, "carry_out", lambda changes, destination: os.kill(os.getpid(), 9))
     with Root(str(tmp_path)) as outside, outside.directory("/") as directory:
         child = os.fork()
@@ -943,7 +947,7 @@ def held(monkeypatch):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")
 @pytest.mark.parametrize("name", ["staged", "backup"])
-def test_attack_83_apply_holds_a_large_file_that_another_process_put_in_place_of_a_temporary_file(
+def test_attack_83_apply_keeps_a_large_file_open_that_another_process_put_in_place_of_a_temporary_file(
     rootfs, top, monkeypatch, held, name
 ):
     """Root of a container put a file of 1.1 million extents there, which took 25 s to remove."""
@@ -989,7 +993,7 @@ def fail_to_commit(monkeypatch, path, before):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")
 @pytest.mark.parametrize("target", ["/etc/hosts", "/etc/new"])
-def test_attack_83_a_rollback_holds_a_file_that_another_process_has_made_large(
+def test_attack_83_a_rollback_keeps_a_file_open_that_another_process_has_made_large(
     rootfs, top, monkeypatch, held, target
 ):
     """Processes of the container had enlarged each of 18 staged files to 64 MiB."""
@@ -1003,7 +1007,7 @@ def test_attack_83_a_rollback_holds_a_file_that_another_process_has_made_large(
 
 
 @pytest.mark.parametrize("size", [0, 100, 2_000_000])
-def test_a_staged_file_that_another_process_has_changed_does_not_get_the_name_of_the_target(
+def test_a_staged_file_is_not_renamed_to_the_target_if_another_process_has_changed_the_staged_file(
     rootfs, top, monkeypatch, held, size
 ):
     """The container's root user had enlarged the staged file to gigabytes."""
@@ -1139,7 +1143,7 @@ def clock(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["new files", "old files", "directories"])
-def test_attack_89_apply_ends_before_its_deadline_if_each_new_name_waits_for_the_disk(
+def test_attack_89_apply_ends_before_its_deadline_if_the_kernel_syncs_each_new_name_to_the_disk(
     rootfs, top, clock, kind
 ):
     """With the flags of chattr +S +D, or with files of an overlay's lower layer, the kernel syncs each time."""
@@ -1156,7 +1160,9 @@ def test_attack_89_apply_ends_before_its_deadline_if_each_new_name_waits_for_the
     assert 15 < clock.now < 60
 
 
-def test_attack_89_apply_restores_all_files_if_putting_them_in_place_waits_for_the_disk(rootfs, top, clock):
+def test_attack_89_apply_restores_all_files_if_the_renames_to_their_final_names_take_too_long(
+    rootfs, top, clock
+):
     """A process of a running container could set the flags after the files were prepared."""
     a_directory(top, {f"var/file{n}": "old" for n in range(20)})
     plan = a_plan({f"/var/file{n}": "new" for n in range(20)}, rootfs)

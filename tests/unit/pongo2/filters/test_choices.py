@@ -51,7 +51,7 @@ def test_the_default_filter_evaluates_its_argument_even_if_the_value_is_true(tem
     check(template, recorded)
 
 
-def test_the_yesno_filter_requires_two_or_three_answers():
+def test_the_argument_of_the_yesno_filter_must_contain_two_or_three_values():
     with pytest.raises(Failure, match=r"you must either pass no or at least 2 .*\(got: 'y'\)$"):
         yesno(True, "y")
     with pytest.raises(Failure, match=r"you cannot pass more than 3 .*\(got: 'a,b,c,d'\)$"):

@@ -70,7 +70,7 @@ def test_truncated_html_is_marked_as_safe():
     assert type(truncatechars_html("abc", 9)) is type(truncatewords_html("abc", 9)) is Safe
 
 
-def test_closing_an_outer_html_tag_moves_the_innermost_open_tag_to_the_place_of_the_outer_tag():
+def test_closing_an_outer_html_tag_changes_the_order_in_which_the_inner_tags_are_closed():
     assert truncatewords_html("<a><b><c></a>x y", 1) == "<a><b><c></a>x ...</b></c>"
 
 
@@ -102,7 +102,7 @@ def test_truncation_of_html_removes_bytes_that_are_not_utf_8(function, value, ar
     assert to_string(function(value, argument)) == text
 
 
-def test_the_last_open_tag_takes_the_place_of_a_closed_tag_in_the_list():
+def test_a_closed_tag_is_replaced_by_the_last_open_tag_in_the_list_of_open_tags():
     chance = random.Random(1)
     for _ in range(300):
         found, names = _OpenTags(), []

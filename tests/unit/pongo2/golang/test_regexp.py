@@ -85,7 +85,7 @@ def remove_all(pattern, text):
         ("((a{2,}){500})b", "a" * 1000 + "ab" + "a" * 999 + "b", "a" * 999 + "b"),
     ],
 )
-def test_matches_of_a_regular_expression_are_removed_as_in_the_go_language(pattern, text, left):
+def test_text_that_matches_a_regular_expression_is_removed_as_in_the_go_language(pattern, text, left):
     assert remove_all(pattern, text) == left
 
 
@@ -193,7 +193,7 @@ def test_a_rejected_regular_expression_panics_with_the_error_text_of_the_go_libr
 
 
 @pytest.mark.parametrize("name", ["Greek", "Latin", "LC", "Cn", "Cx", "Letter", "l", "Old_Italic"])
-def test_a_class_that_only_some_releases_of_go_know_gives_no_prediction(name):
+def test_a_character_class_that_only_some_go_releases_support_gives_a_limit_error(name):
     """Go 1.24 knows Greek, but rejects LC, which Go 1.25 knows."""
     with pytest.raises(LimitError, match=rf"^templater does not know the class \\p\{{{name}\}} of a regular"):
         remove_all(rf"[\p{{^{name}}}]", "a")
@@ -253,7 +253,7 @@ CHARACTERS = "".join(map(chr, range(128))) + "é²ſ"
         ("[:xdigit:]", "09AFaf"), (r"\d", "09"), (r"\w", "09AZ__az"), (r"\s", "\t\n\f\r  "),
     ],
 )  # fmt: skip
-def test_each_class_of_characters_has_the_members_of_the_go_language(name, ranges):
+def test_each_character_class_contains_the_same_characters_as_in_the_go_language(name, ranges):
     """Recorded with Go 1.24. Each pair in ``ranges`` has the first and the last character of a range."""
     pairs = list(zip(ranges[::2], ranges[1::2], strict=True))
     members = "".join(c for c in CHARACTERS if any(first <= c <= last for first, last in pairs))

@@ -57,7 +57,7 @@ def test_a_variable_clashes_with_an_exported_macro_only_if_the_variable_is_set_b
         render("{% include 'a.tpl' %}{% set f = 1 %}", context={"f": None}, a_tpl=macro)
 
 
-def test_two_keywords_of_the_include_tag_select_the_visible_variables():
+def test_the_include_tag_selects_the_visible_variables_by_the_keywords_with_and_only():
     source = "{{ x }}{{ y }}|"
     assert render("{% include 'a.tpl' with y=2 %}", context={"x": 1}, a_tpl=source) == "12|"
     assert render("{% include 'a.tpl' with y=2 only %}", context={"x": 1}, a_tpl=source) == "2|"
@@ -126,7 +126,7 @@ def test_an_error_in_an_included_template_has_its_position_in_that_template(dial
     assert raised.value.span.place == "a.tpl:2:5"
 
 
-def test_without_a_loader_a_computed_name_is_a_missing_template():
+def test_a_template_with_a_computed_name_counts_as_missing_if_there_is_no_loader():
     compiled = pongo2.compile("{% include n if_exists %}|", mode="plain")
     assert compiled.render({"n": "a.tpl"}) == "|"
     with pytest.raises(TemplateError) as caught:
@@ -134,7 +134,7 @@ def test_without_a_loader_a_computed_name_is_a_missing_template():
     assert caught.value.pongo2_error.endswith("unable to resolve template")
 
 
-def test_computed_includes_can_be_nested_a_hundred_times():
+def test_includes_with_computed_names_can_be_nested_a_hundred_times():
     """After any number of includes that are not nested."""
     context = {f"n{number}": f"f{number}.tpl" for number in range(101)} | {"l": "x" * 150, "m": "x.tpl"}
     for last in (99, 100):
@@ -164,7 +164,7 @@ def test_all_included_templates_together_have_the_limits_of_one_template(include
         compiled.render(context, limits=Limits(**limits))
 
 
-def test_the_time_limit_of_a_template_includes_its_included_templates(monkeypatch):
+def test_the_time_limit_of_a_template_also_covers_its_included_templates(monkeypatch):
     now = [0.0]
 
     class SlowLoader:
