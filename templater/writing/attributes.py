@@ -6,6 +6,10 @@ from ..model.errors import LimitError
 from ..oslite import os
 from ..rootfs.confined import again
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 #: the maximum size of all attributes that one run copies: half a second for the kernel
 MOST_ATTRIBUTES = 16 << 20
 #: how many bytes an attribute counts in addition to its name and value: 60,000 attributes are the maximum
@@ -38,24 +42,38 @@ class CopiedAttributes:
 
         Raises LimitError if the attributes of this run exceed ``MOST_ATTRIBUTES`` in total.
         """
-        for name in self._names(fd, path):
-            try:
-                value = again(os.getxattr, fd, name)
-            except OSError:  # of this attribute, the kernel can't copy more than the name
-                value = b""
-            self._take(name, value, path)
+        for _ in self._counted(fd, path):
+            pass
 
     def copy(self, old: int, new: int, path: str) -> None:
         """Copy the attributes from one descriptor to another. Count all of them: overlayfs copies each.
 
-        Attributes that certify the old content, and attributes of overlayfs, are not copied.
+        Attributes that certify the old content, and attributes of overlayfs, are only counted: overlayfs
+        copies them when the old file gets another name.
         """
-        self.count(old, path)
-        for name in self._names(old, path):
-            if name not in _OF_THE_CONTENT and not name.startswith(_OF_OVERLAYFS):
-                value = again(os.getxattr, old, name)
-                if name != "security.selinux" or _differs(new, name, value):
-                    again(os.setxattr, new, name, value)
+        for name, value in self._counted(old, path):
+            if name in _OF_THE_CONTENT or name.startswith(_OF_OVERLAYFS):
+                continue
+            if isinstance(value, OSError):
+                raise value
+            if name != "security.selinux" or _differs(new, name, value):
+                again(os.setxattr, new, name, value)
+
+    def _counted(self, fd: int, path: str) -> "Iterator[tuple[str, bytes | OSError]]":
+        """Yield the name of each attribute, and its value or the error of reading it. Count every attribute.
+
+        The kernel can't copy more than the name of an attribute that can't be read.
+        """
+        for name in self._names(fd, path):
+            value: bytes | OSError
+            try:
+                value = again(os.getxattr, fd, name)
+            except OSError as error:
+                value = error
+            self.room -= len(name) + ATTRIBUTE_COST + (0 if isinstance(value, OSError) else len(value))
+            if self.room < 0:
+                raise _too_many(path)
+            yield name, value
 
     def _names(self, fd: int, path: str) -> "list[str]":
         if not hasattr(os, "listxattr"):
@@ -68,11 +86,6 @@ class CopiedAttributes:
             if error.errno in _TOO_MANY:
                 raise _too_many(path) from None
             raise
-
-    def _take(self, name: str, value: bytes, path: str) -> None:
-        self.room -= len(name) + len(value) + ATTRIBUTE_COST
-        if self.room < 0:
-            raise _too_many(path)
 
 
 def drop_inherited_acl(fd: int) -> None:

@@ -112,6 +112,7 @@ class StagedFile:
     def stage(self) -> None:
         """Write the new content to a staged file, with its owner, mode and attributes."""
         if self.change.in_place:
+            self._count_copy()
             return
         self._open_staged()
         drop_inherited_acl(self.fd)
@@ -133,17 +134,29 @@ class StagedFile:
         If the target is in an overlay's lower layer, opening the target for writing copies the file. If the
         file has several hard links, the copy has another inode.
         """
-        fd = self.parent.open(self.name)
-        try:
-            self.directories.attributes.count(fd, self.change.real)
-        finally:
-            close(fd)
+        self._count_attributes()
         try:
             close(self.parent.open(self.name, write=True))
         except OSError:  # for example, a running program
             return old
         now = self.parent.lstat(self.name)
         return old if now is None or version_of(now) != version_of(old) else now
+
+    def _count_copy(self) -> None:
+        """Count the size and the attributes of a mounted file.
+
+        If the file is in a lower layer of an overlay, opening it for writing copies the file.
+        """
+        if self.old is not None:
+            self.directories.count_replaced(bytes_of(self.old), self.change)
+            self._count_attributes()
+
+    def _count_attributes(self) -> None:
+        fd = self.parent.open(self.name)
+        try:
+            self.directories.attributes.count(fd, self.change.real)
+        finally:
+            close(fd)
 
     def _open_staged(self) -> None:
         if self.directories.unnamed:

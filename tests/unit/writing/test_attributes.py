@@ -139,6 +139,28 @@ def test_attack_88_a_file_with_more_than_64_kib_of_names_of_attributes_is_refuse
         CopiedAttributes().count(8, "/etc/x")
 
 
+@pytest.mark.parametrize("name", ["user.overlay.x", "trusted.overlay.x", "security.capability"])
+def test_attack_88_attributes_that_are_not_copied_to_the_new_file_are_counted(name, monkeypatch):
+    """An overlay without the option userxattr copies attributes named user.overlay to the old file's copy."""
+    monkeypatch.setattr(attributes.os, "listxattr", lambda fd: [name])
+    monkeypatch.setattr(attributes.os, "getxattr", lambda fd, name: bytes(1000))
+    copied = CopiedAttributes()
+    copied.copy(8, 9, "/etc/x")
+    assert copied.room == MOST_ATTRIBUTES - len(name) - 1000 - attributes.ATTRIBUTE_COST
+
+
+def test_only_an_attribute_that_is_copied_has_to_be_readable(monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(attributes.os, "getxattr", fail)
+    monkeypatch.setattr(attributes.os, "listxattr", lambda fd: ["trusted.overlay.x"])
+    CopiedAttributes().copy(8, 9, "/etc/x")
+    monkeypatch.setattr(attributes.os, "listxattr", lambda fd: ["user.x"])
+    with pytest.raises(OSError, match="input/output error"):
+        CopiedAttributes().copy(8, 9, "/etc/x")
+
+
 def test_ten_thousand_targets_may_have_three_usual_attributes_each(monkeypatch):
     usual = {"security.selinux": bytes(40), "system.posix_acl_access": bytes(44), "user.mime_type": bytes(20)}
     monkeypatch.setattr(attributes.os, "listxattr", lambda fd: list(usual))

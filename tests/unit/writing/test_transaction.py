@@ -650,11 +650,11 @@ def an_overlay(tmp_path, mounts, files):
     return folders
 
 
-def set_many_attributes(path):
+def set_many_attributes(path, prefix="user."):
     """Give a file or directory more attributes than the test lets a run copy."""
     try:
         for n in range(10):
-            os.setxattr(path, f"user.attribute-{n}", bytes(100))
+            os.setxattr(path, f"{prefix}attribute-{n}", bytes(100))
     except OSError as error:
         pytest.skip(f"NOT RUN: needs attributes: {error}")
 
@@ -681,18 +681,37 @@ def test_attack_88_no_directory_of_an_overlay_is_copied_with_too_many_attributes
 
 @as_root
 @pytest.mark.parametrize("links", [1, 2])
+@pytest.mark.parametrize("prefix", ["user.", "user.overlay."])
 def test_attack_88_no_file_of_an_overlay_is_copied_with_too_many_attributes(
-    tmp_path, mounts, links, monkeypatch
+    tmp_path, mounts, prefix, links, monkeypatch
 ):
+    """An overlay without the option userxattr also copies attributes named user.overlay."""
     monkeypatch.setattr(attributes, "MOST_ATTRIBUTES", 3000)
     lower, upper, _, merged = an_overlay(tmp_path, mounts, {"etc/hosts": "old"})
-    set_many_attributes(lower / "etc/hosts")
+    set_many_attributes(lower / "etc/hosts", prefix)
     if links == 2:
         os.link(lower / "etc/hosts", lower / "etc/other")
     with opened(merged, "") as rootfs, pytest.raises(LimitError, match=r"^'/etc/hosts' has too many"):
         apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
     assert not (upper / "etc/hosts").exists()
     assert strays(merged) == strays(upper) == []
+
+
+@as_root
+@pytest.mark.parametrize("reason", ["attributes", "size"])
+def test_attack_88_no_mounted_file_of_an_overlay_is_copied_above_the_limits(
+    top, tmp_path, mounts, reason, monkeypatch
+):
+    lower, upper, _, merged = an_overlay(tmp_path, mounts, {"file": "old"})
+    if reason == "attributes":
+        monkeypatch.setattr(attributes, "MOST_ATTRIBUTES", 3000)
+        set_many_attributes(lower / "file")
+    else:
+        os.truncate(lower / "file", target_directories.MAX_REPLACED + 1)
+    mounts.bind(merged / "file", top / "etc/hosts")
+    with opened(top, "", cross_mounts=True) as rootfs, pytest.raises(LimitError, match=r"^'/etc/hosts' "):
+        apply(a_plan({"/etc/hosts": "new"}, rootfs, in_place=True), rootfs)
+    assert not (upper / "file").exists()
 
 
 def test_attack_88_all_targets_share_one_limit_on_attributes(rootfs, top, monkeypatch):
