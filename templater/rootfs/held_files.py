@@ -9,6 +9,9 @@ So hooks and commands open such a file before they remove its name or replace it
 last close to another process, for which no runtime waits. ``close`` does the same, on any file system, for a
 file or directory that another process removes while a hook or command has it open.
 
+When the kernel unmounts an overlay, it first writes all changes of the upper layer's file system to the disk,
+also those of other processes. ``unmount_at_end`` leaves this to the same process.
+
 Programs that use the Python API keep no files open, because they can have threads and child processes of
 their own.
 """
@@ -16,7 +19,7 @@ their own.
 import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 from time import monotonic, sleep
 
-from ..oslite import os
+from ..oslite import fsencode, libc, os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,10 +38,12 @@ PATIENCE = 1.0
 #: how many descriptors the process closes if /proc is not mounted
 _MANY = 4096
 
+_MNT_DETACH = 2
+
 #: the files that are held open, or None outside of ``handing_over``
 _held: "list[int] | None" = None
-#: the descriptors of ``keep``
-_kept: "list[int]" = []
+#: the places of file systems that are unmounted at the end
+_mounted: "list[str]" = []
 
 
 def handing_over(
@@ -56,10 +61,27 @@ def handing_over(
         return call(*args, **options)
     finally:
         _held = outer
-        if held is not None:
-            held += _taken(_kept)
+        while held is not None and _mounted:
+            _unmount(_mounted.pop(), held)
         if held:
             _hand_over(held, PATIENCE)
+
+
+def unmount_at_end(path: str) -> None:
+    """Unmount a file system at the end of ``handing_over``. This process has mounted it in its own namespace.
+
+    Without ``handing_over``, the kernel unmounts the file system at the end of the namespace.
+    """
+    _mounted.append(path)
+
+
+def _unmount(path: str, held: "list[int]") -> None:
+    """Remove a file system from this process's namespace. The last close of its root unmounts it."""
+    try:
+        held.append(os.open(path, os.O_PATH | os.O_CLOEXEC))
+    except OSError:
+        return
+    libc("umount2")(fsencode(path), _MNT_DETACH)
 
 
 def hold(directory: int, name: str) -> None:
@@ -80,15 +102,6 @@ def hold(directory: int, name: str) -> None:
             _hand_over(held)
         else:
             return
-
-
-def keep(fd: int) -> None:
-    """Keep a copy of a descriptor, and the mount namespace of this process, until another process ends.
-
-    So the other process waits for the kernel, which syncs a file system when it unmounts an overlay.
-    """
-    if _held is not None:
-        _kept.append(os.dup(fd))
 
 
 def close(fd: int) -> None:

@@ -133,6 +133,7 @@ CASES = {
     87: Case("the container's root user makes targets for which the kernel decompresses many times their size, which no limit on processor time counts", "a hook reads a file only if its size equals the size of the text with which the hook compares the file"),
     88: Case("nested directories with thousands of attributes in a lower layer of an overlay, or targets with as many: the kernel copies the directories in one call", "refused if a run would copy more than 16 MiB of attributes"),
     89: Case("the container's root user makes the kernel sync each new name, by `chattr +S +D` or by targets in the lower layer of an overlay", "the hook fails early, and restores all files before its time limit"),
+    90: Case("another container writes to the disk without pause, and each start of a container with an overlay waits until all of this is written", "the hook ends first: another process unmounts the hook's overlay"),
 }  # fmt: skip
 
 

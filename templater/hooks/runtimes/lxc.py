@@ -21,7 +21,7 @@ from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split
 from ...rootfs.confined import Directory, Root, write_error
-from ...rootfs.held_files import keep
+from ...rootfs.held_files import unmount_at_end
 from ...rootfs.shared_directories import own_map
 from ...rootfs.trusted_paths import (
     clean_path,
@@ -330,7 +330,7 @@ MS_REC_PRIVATE = 0x44000
 
 
 def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
-    """Mount the overlay as LXC will, in a private mount namespace that ends with this process.
+    """Mount the overlay as LXC will, in a private mount namespace, until the end of this process.
 
     Raises RefusedError for a layer that is a link, or if another user can exchange the upper layer. Raises
     WriteError if mounting fails.
@@ -346,27 +346,10 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
     call("unshare", CLONE_NEWNS)
     call("mount", b"none", b"/", None, MS_REC_PRIVATE, None)
     # the kernel accepts only descriptors that were opened in the new namespace
-    opened = open_layers(layers)
-    *lower, upper, work = [f"/proc/self/fd/{root.fd}" for root in opened]
+    *lower, upper, work = [f"/proc/self/fd/{root.fd}" for root in open_layers(layers)]
     options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
     call("mount", b"overlay", fsencode(where), b"overlay", 0, fsencode(options))
-    if not _refuses_second_mount():
-        keep(opened[-2].fd)
-
-
-def _refuses_second_mount() -> bool:
-    """Return whether the kernel refuses LXC's mount of the overlay until the mount of this hook has ended.
-
-    If it does, the hook has to wait until the kernel has synced the file system of the upper layer.
-    """
-    try:
-        fd = os.open("/sys/module/overlay/parameters/index", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return True
-    try:
-        return os.read(fd, 1) != b"N"
-    finally:
-        os.close(fd)
+    unmount_at_end(where)
 
 
 def open_layers(layers: "tuple[str, ...]") -> "list[Root]":

@@ -1,11 +1,13 @@
 """Request parsing for each runtime, from recorded environments and states."""
 
+import contextlib
 import io
 import json
 import os
 import subprocess
-import sys
+from functools import partial
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 
@@ -17,7 +19,9 @@ from templater.instances.instance_directory import InstanceDirectory
 from templater.instances.state_directory import State, StateDirectory
 from templater.instances.written_files import HEAD
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError, WriteError
+from templater.rootfs import held_files
 from templater.rootfs.confined import Root
+from templater.rootfs.file_system_type import is_overlay
 from templater.writing.recovery import Journal
 from tests.rootfs_builders import as_root
 
@@ -809,32 +813,6 @@ def users_overlay(tmp_path):
     return tmp_path / "u"
 
 
-#: Prints what the hook hands over to the other process, and how long the hook waits for it.
-MOUNT = """
-import os, sys
-from templater.hooks.runtimes import lxc
-from templater.rootfs import held_files
-def hand_over(held, patience):
-    print([os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) for fd in held], patience)
-held_files._hand_over = hand_over
-lxc._refuses_second_mount = lambda: "index" in sys.argv
-held_files.handing_over(lxc.mount_overlay, (sys.argv[1], sys.argv[2]), sys.argv[3])
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
-@pytest.mark.parametrize("option", ["", "index"])
-def test_attack_85_another_process_unmounts_the_overlay_of_a_hook(users_overlay, mounts, option):
-    """The kernel then syncs the file system: each start waited for the data of other containers."""
-    mounted = users_overlay.parent / "mounted"
-    mounted.mkdir()
-    mounts.share(users_overlay.parent)
-    words = [f"{users_overlay.parent}/lower", f"{users_overlay}/upper", str(mounted), option]
-    done = subprocess.run([sys.executable, "-c", MOUNT, *words], capture_output=True, text=True, check=False)
-    assert done.stderr == ""
-    assert done.stdout == ("" if option else "['upper'] 1.0\n")
-
-
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("is_second", [False, True])
 def test_a_hook_that_mounts_an_overlay_keeps_the_files_in_the_work_directory_of_another_user(
@@ -921,6 +899,69 @@ def test_an_overlay_with_special_characters_in_its_layers_is_mounted(mounts, tmp
 
     in_a_hook(write)
     assert os.listdir(tmp_path / "c\\d") == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
+@pytest.mark.parametrize("fails", [False, True])
+def test_attack_90_another_process_unmounts_the_overlay_of_a_hook(mounts, tmp_path, monkeypatch, fails):
+    """The kernel then writes all data of other containers to the disk, for half a minute at each start."""
+    mounts.share(tmp_path)
+    for name in ("lower", "upper", "mounted"):
+        (tmp_path / name).mkdir()
+    where, handed_over = tmp_path / "mounted", []
+    monkeypatch.setattr(
+        held_files,
+        "_hand_over",
+        lambda held, _: handed_over.append([*map(is_overlay, held), where.is_mount()]),
+    )
+
+    def write() -> None:
+        lxc.mount_overlay((f"{tmp_path}/lower", f"{tmp_path}/upper"), str(where))
+        assert where.is_mount()
+        (where / "file").touch()
+        if fails:
+            raise OSError("full")
+
+    def hook() -> None:
+        with contextlib.suppress(OSError):
+            held_files.handing_over(write)
+        assert handed_over == [[True, False]]
+
+    in_a_hook(hook)
+    assert os.listdir(tmp_path / "upper") == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
+def test_attack_90_the_overlay_of_a_hook_exists_until_the_other_process_ends(mounts, tmp_path, monkeypatch):
+    """With index=on, the kernel refuses an upper layer that another overlay uses."""
+    mounts.share(tmp_path)
+    folders = [tmp_path / name for name in ("lower", "upper", "work", "mounted")]
+    for folder in folders:
+        folder.mkdir()
+    reader, writer = os.pipe()
+    ended = monotonic() + 20
+
+    def close_last(pipe: int, kept: "set[int]") -> None:
+        os.read(reader, 1)
+        os._exit(0)
+
+    monkeypatch.setattr(held_files, "PATIENCE", 0.0)
+    monkeypatch.setattr(held_files, "_close_last", close_last)
+    mount = partial(lxc.mount_overlay, (str(folders[0]), str(folders[1])), str(folders[3]))
+    in_a_hook(lambda: held_files.handing_over(mount))
+    with pytest.raises(subprocess.CalledProcessError):
+        mounts.overlay(*folders, "index=on")
+    os.write(writer, b"x")
+    os.close(reader)
+    os.close(writer)
+    while True:
+        try:
+            mounts.overlay(*folders, "index=on")
+        except subprocess.CalledProcessError:
+            assert monotonic() < ended
+            sleep(0.1)
+        else:
+            return
 
 
 # --- OCI
