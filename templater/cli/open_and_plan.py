@@ -64,20 +64,29 @@ class Opened(NamedTuple):
         *,
         in_place: bool = False,
         placeholders: bool = True,
+        for_patch: bool = True,
         options: RenderOptions | None = None,
         memo: Memo | None = None,
     ) -> list[Plan]:
         """Plan every run, and report assumptions about the image on stderr.
 
         If ``placeholders`` is true, show placeholders for the keys that a daemon generates for a new
-        instance. ``options`` overrides the options of the request. ``memo`` has the results of earlier plans.
+        instance. Without ``for_patch``, the plans lack the old content of files. ``options`` overrides the
+        options of the request. ``memo`` has the results of earlier plans.
         """
         from .plan_warnings import due_rules, plan_warnings, warn_of_unknown_names
 
         options = options or render_options(self.request).begun()
         with progress("rendering"):
             made = [
-                self.plan(triggers, options, in_place=in_place, placeholders=placeholders, memo=memo)
+                self.plan(
+                    triggers,
+                    options,
+                    in_place=in_place,
+                    placeholders=placeholders,
+                    for_patch=for_patch,
+                    memo=memo,
+                )
                 for triggers in self.runs
             ]
         for finding in made[0].metadata.findings:
@@ -95,6 +104,7 @@ class Opened(NamedTuple):
         *,
         in_place: bool = False,
         placeholders: bool = True,
+        for_patch: bool = True,
         memo: Memo | None = None,
     ) -> Plan:
         """Plan one run, and report nothing on stderr."""
@@ -104,7 +114,7 @@ class Opened(NamedTuple):
         return plan_image(
             self.source.image, self.instance, options, triggers=triggers, rootfs=self.rootfs,
             reading=self.request.limits.for_reading(), in_place=in_place, new=new,
-            placeholders=placeholders and new and bool(options.host.product), memo=memo,
+            placeholders=placeholders and new and bool(options.host.product), for_patch=for_patch, memo=memo,
         )  # fmt: skip
 
     def _rootfs_option(self) -> str:

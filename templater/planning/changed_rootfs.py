@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 
 #: maximum size in bytes of an existing file that is read; larger files always count as different
 MAX_COMPARED = 64 << 20
-#: maximum size of an existing file whose content a plan keeps, for a patch
+#: maximum number of bytes that one plan keeps from existing files, for a patch
 MAX_KEPT = 8 << 20
-#: maximum number of bytes that one plan keeps from existing files
-MAX_COMPARED_TOTAL = 64 << 20
 #: stands for an unknown depth, because no path is this deep
 _DEEPEST = 1 << 16
 
@@ -39,16 +37,18 @@ class ChangedRootfs:
     """
 
     __slots__ = (
-        "compared_bytes", "depths", "files", "flags", "folders", "for_patch", "known", "made", "new_folders",
-        "paths", "rootfs",
+        "depths", "files", "flags", "folders", "for_patch", "kept_bytes", "known", "made", "new_folders",
+        "paths", "rootfs", "written",
     )  # fmt: skip
 
     def __init__(self, rootfs: "RootfsView | None", *, for_patch: bool = True) -> None:
         self.rootfs = rootfs
         self.for_patch = for_patch
-        self.compared_bytes = 0
+        self.kept_bytes = 0
         self.known = rootfs is not None
         self.files: dict[str, bytes] = {}
+        #: the first change of each file
+        self.written: dict[str, Change] = {}
         self.made: dict[str, Entry] = {}
         #: the paths of created files, sorted
         self.paths: list[str] = []
@@ -63,6 +63,9 @@ class ChangedRootfs:
     def record(self, change: Change) -> None:
         if change.action not in WRITING or change.content is None:
             return
+        first = self.written.setdefault(change.real, change)
+        if first.before is None and first is not change:
+            self._compare_again(first, change.content)
         size = len(change.content)
         entry = Entry(FILE, change.mode, change.uid, change.gid, size, is_mount=change.in_place)
         self.files[change.real] = change.content
@@ -163,15 +166,15 @@ class ChangedRootfs:
         """Return the content of an existing file, or None if the file is too large.
 
         The limit is higher for a file whose content equals ``new``. Without ``for_patch``, also return None
-        if the content differs, and read the file only if it has as many bytes as ``new``. Otherwise, a start
+        if the content differs, and read the file only if it has as many bytes as ``new``. Otherwise, the plan
         could take too long: the container's root can make files for which the kernel decompresses many times
         their size, and templater's time limits do not include this work.
         """
         if path in self.files:
             return self.files[path]
         if not self.for_patch:
-            return new if entry.size == len(new) and self._equals(path, new) else None
-        most = min(MAX_KEPT, MAX_COMPARED_TOTAL - self.compared_bytes)
+            return new if self._has_content(path, entry, new) else None
+        most = MAX_KEPT - self.kept_bytes
         if entry.size > most and entry.size != len(new):
             return None
         try:
@@ -182,12 +185,20 @@ class ChangedRootfs:
             return new
         if len(data) > most:
             return None
-        self.compared_bytes += len(data)
+        self.kept_bytes += len(data)
         return data
 
-    def _equals(self, path: str, new: bytes) -> bool:
+    def _compare_again(self, first: Change, content: bytes) -> None:
+        """Set the old content of a file that an earlier pass changes, if a later pass restores it."""
+        entry = first.resolved.entry if first.resolved is not None else None
+        if entry is not None and self._has_content(first.real, entry, content):
+            first.before = content
+
+    def _has_content(self, path: str, entry: Entry, new: bytes) -> bool:
+        """Return whether a file of the root filesystem has this content."""
+        assert self.rootfs is not None
         try:
-            return self.read(path, len(new)) == new
+            return entry.size == len(new) and self.rootfs.read(path, len(new)) == new
         except LimitError:  # the file has just grown
             return False
 

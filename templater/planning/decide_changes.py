@@ -42,7 +42,7 @@ def plan_of(
     from .agent_files import agent_renderings, config_drive  # a hook never needs this module
 
     drive = config_drive(renderings)
-    agent = decide(agent_renderings(metadata, drive), rootfs, in_place=in_place)
+    agent = decide(agent_renderings(metadata, drive), rootfs, in_place=in_place, for_patch=for_patch)
     return Plan(metadata, instance, host, triggers, drive, agent=agent)
 
 

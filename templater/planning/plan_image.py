@@ -66,13 +66,15 @@ def plan_image(
     in_place: bool = False,
     new: bool = False,
     placeholders: bool = False,
+    for_patch: bool = True,
     memo: "Memo | None" = None,
 ) -> Plan:
     """Read the image, render its templates, plan the files and predict the host's outcomes; see ``plan``.
 
     With ``new``, the instance gets the keys that a daemon sets when it creates an instance from this image.
     With ``placeholders``, it also gets placeholders for the values that the daemon generates, and a note of
-    the plan explains the placeholders. ``memo`` supplies the texts that earlier plans have rendered.
+    the plan explains the placeholders. Without ``for_patch``, the changes lack the old content of files.
+    ``memo`` supplies the texts that earlier plans have rendered.
     """
     from ..parsing.metadata_yaml import read_metadata
 
@@ -86,8 +88,9 @@ def plan_image(
     compiled = templates if memo is None else memo.compiled(templates, options)
     renderings = render(metadata, compiled, instance, triggers, options)
     planned = plan_of(
-        metadata, instance, renderings, rootfs, host=options.host, triggers=triggers, in_place=in_place
-    )
+        metadata, instance, renderings, rootfs,
+        host=options.host, triggers=triggers, in_place=in_place, for_patch=for_patch,
+    )  # fmt: skip
     if placeholders:
         from .generated_keys import placeholder_note
 

@@ -114,7 +114,7 @@ def planned(rootfs, contents):
 def test_a_plan_stores_the_content_of_existing_files_only_up_to_a_limit(monkeypatch):
     """Equal files are recognised beyond the limit, too."""
     contents = {f"/{n}": b"x" * 1000 for n in range(10)}
-    monkeypatch.setattr(sys.modules["templater.planning.changed_rootfs"], "MAX_COMPARED_TOTAL", 4500)
+    monkeypatch.setattr(sys.modules["templater.planning.changed_rootfs"], "MAX_KEPT", 4500)
     assert {change.action for change in planned(MemoryRootfs(contents), contents).changes} == {KEEP}
     for size in (999, 1000):
         rootfs = MemoryRootfs(dict.fromkeys(contents, b"y" * size))

@@ -58,7 +58,7 @@ def command(
                 f"can't apply definition '{printable(request.src)}': templater only predicts its image",
                 hint="build the image, or make an image directory: templater new DIR --from FILE",
             )
-        (plan,) = found.plans(in_place=cross_mounts, placeholders=False)
+        (plan,) = found.plans(in_place=cross_mounts, placeholders=False, for_patch=False)
         plan = for_rootfs(plan, as_agent=as_agent)
         assert isinstance(found.rootfs, DirectoryRootfs)
         kept, written = apply_recorded(found, plan, apply, state, keep_modified=keep_modified)

@@ -51,7 +51,7 @@ def command(request: options.Request, exit_code: bool, state: str | None) -> int
         folder = state or state_folder(request.src, found.source.rootfs_path or request.rootfs)
         if found.instance.is_vm:
             raise RefusedError(f"'{found.instance.name}' is a virtual machine: hooks are for containers")
-        (plan,) = found.plans(placeholders=False)
+        (plan,) = found.plans(placeholders=False, for_patch=False)
         with opened_record(folder) as record:
             if record is None:
                 output.note("no record of written files: this instance was never started with templater")

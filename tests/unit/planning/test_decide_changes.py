@@ -423,7 +423,7 @@ def test_a_failed_rule_is_shown_with_the_default_owner_and_mode() -> None:
 
 
 def test_a_plan_compares_existing_files_up_to_a_total_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changed_rootfs, "MAX_COMPARED_TOTAL", 8)
+    monkeypatch.setattr(changed_rootfs, "MAX_KEPT", 8)
     rootfs = MemoryRootfs({"/a": "abcde", "/b": "fghi", "/c": "jkl"})
     changes = decide([rendering(rule(path)) for path in ("/a", "/b", "/c")], rootfs)
     assert [change.before for change in changes] == [b"abcde", None, b"jkl"]
@@ -441,6 +441,19 @@ def test_a_plan_without_patches_reads_only_files_of_the_size_of_the_new_content(
     assert [change.action for change in changes] == [KEEP, UPDATE, UPDATE, UPDATE, CREATE]
     assert [change.before for change in changes] == [b"same", None, None, None, None]
     assert read == [("/equal", 4), ("/other", 4)]
+
+
+@pytest.mark.parametrize("for_patch", [True, False])
+@pytest.mark.parametrize(
+    ("first", "second", "actions"), [("new", "old", []), ("longer", "old", []), ("old", "new", [UPDATE])]
+)
+def test_a_file_that_a_later_pass_restores_is_not_written_also_without_patches(
+    first: str, second: str, actions: list[str], for_patch: bool
+) -> None:
+    one_rule = rule("/a")
+    renderings = [rendering(one_rule, first.encode()), rendering(one_rule, second.encode(), "start")]
+    changes = decide(renderings, MemoryRootfs({"/a": "old"}), for_patch=for_patch)
+    assert [change.action for change in made(*changes).files()] == actions
 
 
 def test_a_file_that_grows_during_a_plan_without_patches_counts_as_different(
