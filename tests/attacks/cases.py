@@ -132,7 +132,7 @@ CASES = {
     86: Case("the owner of a container's directory removes a huge file as soon as a hook has opened it, so that the hook needs minutes to close it", "files above the limit of their size are not opened; another process closes other removed files"),
     87: Case("the container's root user makes targets for which the kernel decompresses many times their size, which no limit on processor time counts", "hooks, `apply` and `status` read a file only if its size equals the size of the text with which they compare the file; a plan with a patch reads at most 8 MiB of files that differ"),
     88: Case("nested directories with thousands of attributes in a lower layer of an overlay, or targets with as many: the kernel copies the directories in one call", "refused if a run would copy more than 16 MiB of attributes"),
-    89: Case("the container's root user makes the kernel sync each new name, by `chattr +S +D` or by targets in the lower layer of an overlay", "the hook fails early, and restores all files before its time limit"),
+    89: Case("the container's root user makes the kernel sync each new name, by `chattr +S +D` or by targets in the lower layer of an overlay", "the hook or `apply` fails early, and restores all files before its time limit"),
     90: Case("another container writes to the disk without pause, and each start of a container with an overlay waits until all of this is written", "the hook ends first: another process unmounts the hook's overlay"),
 }  # fmt: skip
 

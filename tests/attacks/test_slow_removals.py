@@ -1,13 +1,16 @@
-"""Files that are slow to read or to remove, in commands."""
+"""Files that are slow to read, to write or to remove, in commands."""
 
 import os
 import sys
+from functools import partialmethod
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
 from templater.cli.main import main
 from templater.rootfs import confined, held_files
+from templater.writing import transaction
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")
 
@@ -118,6 +121,31 @@ def test_attack_87_commands_without_a_patch_do_not_read_a_target_whose_size_alre
     rootfs = (f"{machine}/rootfs",) if command == "apply" else ()
     assert main([command, str(machine), *rootfs, "-t", "start"]) == 0
     assert sizes == []
+
+
+def test_attack_89_apply_ends_before_its_time_limit_if_each_new_name_waits_for_the_disk(
+    machine, monkeypatch, capsys
+):
+    """With chattr +S +D of the container's root user, apply of a thousand tiny files took 72 seconds."""
+    names = [f"/etc/{number}" for number in range(40)]
+    rules = "".join(f"  {name}: {{when: [start], template: a.tpl}}\n" for name in names)
+    (machine / "metadata.yaml").write_text(f"templates:\n{rules}")
+    waited = 0.0
+
+    def slow(self, *arguments, call):
+        nonlocal waited
+        waited += 1.0
+        return call(self, *arguments)
+
+    monkeypatch.setattr(transaction, "monotonic", lambda: monotonic() + waited)
+    for name in ("create_unnamed", "name_unnamed", "unlink"):
+        call = partialmethod(slow, call=getattr(confined.Directory, name))
+        monkeypatch.setattr(confined.Directory, name, call)
+    words = ["apply", str(machine), f"{machine}/rootfs", "-t", "start", "--limit", "command-time=1m"]
+    assert main(words) == 4
+    assert "preparing all files takes longer than 1" in capsys.readouterr().err
+    assert os.listdir(machine / "rootfs/etc") == []
+    assert waited < 60
 
 
 @pytest.mark.parametrize("kind", ["file", "directory"])

@@ -9,7 +9,7 @@ import click
 from ...model.errors import RefusedError
 from ...model.source import printable
 from .. import options, output
-from ..command_limits import guarded
+from ..command_limits import guarded, time_left
 
 if TYPE_CHECKING:
     from ...model.plan import Plan
@@ -47,6 +47,9 @@ Examples:
 def command(
     request: options.Request, as_agent: bool, cross_mounts: bool, keep_modified: bool, state: str | None
 ) -> None:
+    from functools import partial
+    from time import monotonic
+
     from ...rootfs.directory_rootfs import DirectoryRootfs
     from ...writing.apply_plan import apply
     from ..open_and_plan import opened
@@ -61,7 +64,8 @@ def command(
         (plan,) = found.plans(in_place=cross_mounts, placeholders=False, for_patch=False)
         plan = for_rootfs(plan, as_agent=as_agent)
         assert isinstance(found.rootfs, DirectoryRootfs)
-        kept, written = apply_recorded(found, plan, apply, state, keep_modified=keep_modified)
+        in_time = partial(apply, deadline=monotonic() + time_left())
+        kept, written = apply_recorded(found, plan, in_time, state, keep_modified=keep_modified)
     if request.as_json:
         from ...reporting.json_data import change_data
 
