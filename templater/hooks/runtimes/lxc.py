@@ -349,7 +349,20 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
     *lower, upper, work = [f"/proc/self/fd/{root.fd}" for root in open_layers(layers)]
     options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
     call("mount", b"overlay", fsencode(where), b"overlay", 0, fsencode(options))
-    unmount_at_end(where)
+    if not _refuses_second_mount():
+        unmount_at_end(where)
+
+
+def _refuses_second_mount() -> bool:
+    """Return whether the kernel may refuse LXC's mount of the overlay until this hook's mount has ended."""
+    try:
+        fd = os.open("/sys/module/overlay/parameters/index", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        return os.read(fd, 1) != b"N"
+    finally:
+        os.close(fd)
 
 
 def open_layers(layers: "tuple[str, ...]") -> "list[Root]":

@@ -909,6 +909,7 @@ def test_attack_90_another_process_unmounts_the_overlay_of_a_hook(mounts, tmp_pa
     for name in ("lower", "upper", "mounted"):
         (tmp_path / name).mkdir()
     where, handed_over = tmp_path / "mounted", []
+    monkeypatch.setattr(lxc, "_refuses_second_mount", lambda: False)
     monkeypatch.setattr(
         held_files,
         "_hand_over",
@@ -945,6 +946,7 @@ def test_attack_90_the_overlay_of_a_hook_exists_until_the_other_process_ends(mou
         os.read(reader, 1)
         os._exit(0)
 
+    monkeypatch.setattr(lxc, "_refuses_second_mount", lambda: False)
     monkeypatch.setattr(held_files, "PATIENCE", 0.0)
     monkeypatch.setattr(held_files, "_close_last", close_last)
     mount = partial(lxc.mount_overlay, (str(folders[0]), str(folders[1])), str(folders[3]))
@@ -962,6 +964,27 @@ def test_attack_90_the_overlay_of_a_hook_exists_until_the_other_process_ends(mou
             sleep(0.1)
         else:
             return
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
+@pytest.mark.parametrize("setting", [b"Y\n", None])
+def test_a_hook_unmounts_its_overlay_itself_if_the_kernel_refuses_a_second_mount(
+    mounts, tmp_path, monkeypatch, setting
+):
+    mounts.share(tmp_path)
+    for name in ("lower", "upper", "mounted"):
+        (tmp_path / name).mkdir()
+    parameter = tmp_path / "index"
+    if setting is not None:
+        parameter.write_bytes(setting)
+    opened = os.open
+    monkeypatch.setattr(
+        lxc.os, "open",
+        lambda path, *words, **options: opened(parameter if "/index" in str(path) else path, *words, **options),
+    )  # fmt: skip
+    monkeypatch.setattr(held_files, "_hand_over", None)
+    mount = partial(lxc.mount_overlay, (f"{tmp_path}/lower", f"{tmp_path}/upper"), f"{tmp_path}/mounted")
+    in_a_hook(lambda: held_files.handing_over(mount))
 
 
 # --- OCI
