@@ -84,7 +84,6 @@ def _doubts(instance: "Instance", pending: str) -> "tuple[str, ...]":
         notes += (
             f"the description has the status '{instance.status}' and the pending trigger"
             f" '{printable(pending)}', but a start clears the pending trigger: either a user has set the"
-            " trigger by hand,"
-            " or the description mixes older and newer data",
+            " trigger by hand, or the description mixes older and newer data",
         )
     return notes

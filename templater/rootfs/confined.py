@@ -492,7 +492,7 @@ def require_public(fd: int, directory: int, shown: str) -> None:
     if owner not in (0, os.geteuid(), status.st_uid) and status.st_mode & needed != needed:
         raise RefusedError(
             f"{shown!r} is private to uid {status.st_uid}, but its directory belongs to uid {owner}",
-            hint="let all users read it, or chown it to the owner of its directory",
+            hint="let all users read the file, or chown the file to the owner of the directory",
         )
     is_private = status.st_mode & needed != needed
     if os.geteuid() == status.st_uid == 0 and is_private and is_shared(directory, above):

@@ -514,7 +514,7 @@ def test_a_private_file_of_root_is_not_rendered_from_a_directory_of_another_user
     if owner:
         said = capfd.readouterr().err
         assert "is private to uid 0, but its directory belongs to uid 1234" in said
-        assert "let all users read it, or chown it to the owner of its directory\n" in said
+        assert "let all users read the file, or chown the file to the owner of the directory\n" in said
         with pytest.raises(RefusedError, match="is private to uid 0"):
             raise_error(
                 image.read_templates(["a"])["a"].error if "templates" in name else image.read_metadata()
@@ -1589,7 +1589,7 @@ def test_the_check_and_test_commands_show_no_private_file_of_root_from_a_directo
     os.chmod(tmp_path / name, 0o600)
     assert main([command, str(tmp_path)]) != 0
     shown = capfd.readouterr()
-    assert "or chown it to the owner of its directory" in shown.out + shown.err
+    assert "or chown the file to the owner of the directory" in shown.out + shown.err
     assert "hunter2" not in shown.out + shown.err
 
 

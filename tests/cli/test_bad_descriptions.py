@@ -55,7 +55,7 @@ def test_a_note_says_that_no_daemon_sets_the_pending_trigger(command, plan_with,
 def test_a_note_says_that_a_running_instance_has_a_pending_trigger(command, plan_with, place):
     text = "name: web1\nstatus: Running\nconfig: {volatile.apply_template: copy}\ndevices: {}\n"
     _, _, err = plan_with(command, "-i", write(place / "web1.yaml", text))
-    assert "the description says 'Running' and has 'copy' pending" in err
+    assert "the description has the status 'Running' and the pending trigger 'copy'" in err
 
 
 @each_command

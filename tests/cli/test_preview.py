@@ -1,7 +1,10 @@
 """The preview on a terminal."""
 
+from functools import partial
+
 from templater.cli import styled
 from templater.cli.commands.preview import styled_body
+from templater.cli.output import Highlighter
 from templater.model.metadata import Rule
 from templater.model.plan import CREATE, SKIP, Change
 from templater.reporting.plan_text import Block, heading
@@ -17,7 +20,7 @@ def test_a_styled_preview_shows_contents_only_for_rules_that_write_a_file():
         Block(created, heading(created), (), "text\n"),
         Block(empty, heading(empty), (), ""),
     ]
-    text = "".join(styled.preview(blocks, (), 80, body=styled_body, colour=False))
+    text = "".join(styled.preview(blocks, (), 80, body=partial(styled_body, Highlighter()), colour=False))
     first, second, third = text.split("── ")[1:]
     assert "/a" in first and "(empty)" not in first
     assert "text" in second and "(empty)" not in second
