@@ -13,6 +13,7 @@ from ..instances.state_directory import StateDirectory
 from ..instances.written_files import Record
 from ..model.errors import UsageError
 from ..model.file_names import ROOTFS, STATE_FOLDER
+from ..model.source import printable
 from ..rootfs.confined import Root
 from ..rootfs.trusted_paths import open_folder
 from . import output
@@ -28,12 +29,27 @@ PATIENCE = 10.0
 
 
 def state_folder(src: str, rootfs: str | None) -> str:
-    """Return the instance directory that has templater's state for a root filesystem, or ""."""
+    """Return the instance directory that has templater's state for a root filesystem, or "".
+
+    A state directory of another user does not count: in a directory such as ``/tmp``, each user can make one.
+    """
     folders = [] if rootfs is None else [os.path.dirname(os.path.abspath(rootfs))]
     own = os.path.join(src, ROOTFS)
     if rootfs is None or (os.path.isdir(own) and os.path.samefile(own, rootfs)):
         folders.insert(0, src)
-    return next((each for each in folders if os.path.lexists(os.path.join(each, STATE_FOLDER))), "")
+    return next(filter(_has_state, folders), "")
+
+
+def _has_state(folder: str) -> bool:
+    path = os.path.join(folder, STATE_FOLDER)
+    try:
+        owner = os.lstat(path).st_uid
+        if owner == 0 or owner in (os.geteuid(), os.stat(folder).st_uid):
+            return True
+    except (OSError, ValueError):
+        return False
+    output.note(f"'{printable(path)}' is ignored: it belongs to another user (uid {owner})")
+    return False
 
 
 @contextmanager

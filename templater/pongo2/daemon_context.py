@@ -38,7 +38,7 @@ def daemon_context(
         "config": settings,
         "devices": _devices(devices, DEVICES_METHODS if nested_last else OLD_DEVICES_METHODS),
         "properties": GoMap(properties),
-        "config_get": _config_get(settings),
+        "config_get": config_getter(settings),
     }
     if version:
         context[VERSION] = version
@@ -48,7 +48,8 @@ def daemon_context(
 LINE_ENDS = ("\r", "\n")
 
 
-def _config_get(config: "Mapping[str, str]") -> Function:
+def config_getter(config: "Mapping[str, str]") -> Function:
+    """Return the function ``config_get`` of a template."""
     # a cache of values without trailing line ends, because a template may read a large value many times
     stripped: dict[str, str] = {}
 

@@ -22,7 +22,8 @@ run can remain, because it looks like a directory in several layers.
 
 A finished run removes its journal. Without a journal file, the next run searches nothing, because a user of
 the container could have filled a directory with millions of names. After a killed run, a search stops after
-``MOST_NAMES`` names, and skips directories above ``MOST_BYTES``.
+``MOST_NAMES`` names or ``MOST_LEFTOVERS`` removals, and skips directories above ``MOST_BYTES``. The next run
+continues the search.
 
 Two alternatives were rejected: a marker in a trusted.* xattr, and names without inode numbers. A trusted.*
 xattr needs root, and some file systems do not support it.
@@ -63,6 +64,8 @@ MAX_JOURNAL = 16 << 20
 MAX_LINES = 100_000
 #: the maximum number of names that one search reads
 MOST_NAMES = 100_000
+#: the maximum number of files and directories that one search removes: on btrfs, 64 of them start a process
+MOST_LEFTOVERS = 10_000
 #: the maximum size of a directory to search: at most 350,000 names on ext4
 MOST_BYTES = 4 << 20
 #: the maximum size of all directories that one search or one rollback removes: overlayfs reads all names of a
@@ -181,20 +184,21 @@ def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "l
 class Search:
     """A search for leftovers.
 
-    ``left`` is the number of names that the search may still read. ``room`` is the total size, in bytes, of
-    the directories that it may still remove.
+    ``left`` is the number of names that the search may still read. ``removals`` is the number of files and
+    directories that it may still remove, and ``room`` is the total size of these directories in bytes.
 
     ``tokens`` has the tokens of earlier runs, and the number of changes of each run. ``is_foreign`` tells
     whether another user could have chosen the tokens.
     """
 
-    __slots__ = ("attributes", "is_foreign", "left", "room", "root", "tokens")
+    __slots__ = ("attributes", "is_foreign", "left", "removals", "room", "root", "tokens")
 
     def __init__(self, root: Root, tokens: "Mapping[str, int]", *, is_foreign: bool = False) -> None:
         self.root = root
         self.tokens = tokens
         self.is_foreign = is_foreign
         self.left = MOST_NAMES
+        self.removals = MOST_LEFTOVERS
         self.room = MOST_REMOVED
         #: the attributes of the directories that overlayfs copies before a removal; None before the first
         self.attributes: CopiedAttributes | None = None
@@ -250,7 +254,12 @@ class Search:
         return not stuck
 
     def remove(self, directory: Directory, name: str) -> bool:
-        """Remove a temporary file of an earlier run. Return False if removing it failed."""
+        """Remove a temporary file of an earlier run.
+
+        Return False if removing it failed, or if this search may remove no more files.
+        """
+        if not self.removals:
+            return False
         token, _, rest = name[len(PREFIX) :].partition("-")
         inode = rest.partition("-")[0]
         try:
@@ -260,11 +269,13 @@ class Search:
             if stat.S_ISDIR(status.st_mode):
                 if inode != "0" or self._may_be_merged(directory, status):
                     return True
+                self.removals -= 1
                 return self.remove_directory(directory, name)
             if not stat.S_ISREG(status.st_mode):
                 return True
             empty = inode == "0" and status.st_size == 0
             if empty or token in self.tokens or int(inode) == status.st_ino:
+                self.removals -= 1
                 directory.unlink(name)
         except OSError as error:
             return error.errno in (errno.ENOENT, errno.ENOTEMPTY)

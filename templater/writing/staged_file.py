@@ -192,14 +192,24 @@ class StagedFile:
     def _give_names(self, old: int) -> None:
         """Create two temporary names: one for the new content (until its rename), and one for the old
         content.
+
+        Raises LimitError if the old file has so many hard links that it can't get another name.
         """
         if self.staged is None:
             self.staged = self.directories.link_somewhere(
                 self.inode, self.parent, lambda directory, name: directory.name_unnamed(self.fd, name)
             )
-        self.backup = self.directories.link_somewhere(
-            old, self.parent, lambda directory, name: self.parent.link(self.name, directory, name)
-        )
+        try:
+            self.backup = self.directories.link_somewhere(
+                old, self.parent, lambda directory, name: self.parent.link(self.name, directory, name)
+            )
+        except OSError as error:
+            if error.errno != errno.EMLINK:
+                raise
+            raise LimitError(
+                f"{self.change.real!r} has so many hard links that the old file can't get a temporary name",
+                hint="remove one of the other hard links, or the file itself",
+            ) from None
 
     # committing
 

@@ -51,7 +51,7 @@ CASES = {
     20: Case("a fifo as a target", "refused, even if it appears after planning"),
     21: Case("a device as a target", "refused"),
     22: Case("a socket as a target", "refused"),
-    23: Case("a target with several names (hard links)", "replaced; the other names keep the old content; `audit` warns, because the daemons write into the existing file"),
+    23: Case("a target with several names (hard links)", "replaced; the other names keep the old content; refused if the file can get no more names; `audit` warns, because the daemons write into the existing file"),
     24: Case("an immutable, append-only or read-only target", "an error with a hint; nothing changes"),
     25: Case(
         "a target in `/dev`, `/proc`, `/sys` or `/run`", "a note in the plan; refused if a file system is mounted there",
@@ -123,7 +123,7 @@ CASES = {
     77: Case("a user of the container who created its user namespace, as with `--userns=keep-id`, redirects `--state`", "refused, unless the hook line names this user with `--owner`"),
     78: Case("a target of several gigabytes in a lower layer of a container's overlay: the kernel copies the file before templater replaces it", "refused if a run would replace more than 128 MiB"),
     79: Case("a small image that is slow to pack, such as an archive of many empty files", "the limit on processor time grows with the size of the image, and includes the programs that pack"),
-    80: Case("the container's root user fills the root directory with millions of names, and overlayfs reads all of them before it returns the first", "hooks search the directory for leftovers only after a killed run, and only up to a size; they search no directory of an overlay, because its lower layers could be as large"),
+    80: Case("the container's root user fills the root directory with millions of names, and overlayfs reads all of them before it returns the first", "hooks search the directory for leftovers only after a killed run, and only up to a size, and remove at most 10,000; they search no directory of an overlay, because its lower layers could be as large"),
     81: Case("a metadata.yaml with rules that only the daemons' YAML library sees, because of a byte order mark, a tag on a merge key, or a question mark", "refused; `audit` reports it"),
     82: Case("an origin or image whose entries make the catalog of a tree too large for the tree's server", "`streams reindex` and `streams add` refuse them; `streams verify` warns"),
     83: Case("a process of a running container, or the owner of its directory, exchanges temporary files for files of a million blocks, which take long to remove", "the hook or command ends first: another process waits for the kernel"),

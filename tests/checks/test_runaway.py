@@ -38,7 +38,7 @@ def test_attack_40_41_42_a_template_that_never_ends_gives_one_finding(text):
         '{% set n = instance.name|length %}{% set w = (n - 2) * (63 - n) * 99999999 %}{{ "x"|ljust:w }}',
         '{% set n = devices|length %}{% set w = (n - 2) * n * 99999999 %}{{ "x"|center:w }}',
         '{% set w = config_get("security.nesting", "")|yesno:"9999999999,1,1"|integer %}{{ "x"|rjust:w }}',
-        '{% set w = config_get("user.a", "")|length * 99999999 %}{% filter ljust:w %}{% endfilter %}',
+        '{% set w = config_get("user.a", "")|length * 0 %}{% filter ljust:w %}{% endfilter %}',
         '{% macro m() %}{% now "2006" %}{% endmacro %}{% set w = (m()|integer - 2006) * 0 %}{{ 1|floatformat:w }}',
         '{% set w = "0000000000000000000000000000000000000000000"|random|integer %}{{ "x"|ljust:w|ljust:w }}',
         '{{ "x"|ljust:config.n }}',
@@ -95,6 +95,55 @@ def test_a_template_that_never_ends_for_ordinary_instances_gives_one_finding(tex
 )
 def test_a_template_that_may_never_end_gives_a_finding_of_medium_severity(text):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
+
+
+X = "config_get('user.x', '')"
+IN_MACRO = "{% macro m(s) %}" + GROWING + "{{ s }}{% endmacro %}{{ m(" + X + ") }}"
+SPLIT = "{% set s = s|split:','|join:', ,' %}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% set s = " + X + " %}" + GROWING,
+        "{% set k = 'user.'|add:'x' %}{% set s = config_get(k, '') %}" + GROWING,
+        IN_MACRO,
+        "{% with s=" + X + " %}" + GROWING + "{{ s }}{% endwith %}",
+        "{% set s = " + X + " %}{% for i in '" + 40 * "a" + "' %}{% set s = s|add:s %}{% endfor %}",
+        "{% if config_get('user.y', '') == 'z' %}{% set s = " + X + " %}" + GROWING + "{% endif %}",
+        "{% set s = config.x %}" + GROWING,
+        "{% set s = config['user.x'] %}" + GROWING,
+        "{% set s = devices.eth9.name %}" + GROWING,
+        "{% set s = devices.eth0['user.x'] %}" + GROWING,
+        "{% for n, d in devices %}{% set s = d.mtu %}" + GROWING + "{% endfor %}",
+        "{% for d in devices.Sorted %}{% set s = d.Config.mtu %}" + GROWING + "{% endfor %}",
+        "{% set s = " + X + " %}" + SPLIT * 40,
+        "{% set s = " + X + " %}" + "{% set s = s|join:s %}" * 9,
+    ],
+)
+def test_a_text_that_grows_from_the_value_of_any_key_gives_a_finding_of_medium_severity(text):
+    image = an_image(RULE, {"t": text})
+    assert severities(CHECK, image) == ["medium"]
+    assert observed(CHECK, image)[0][-1].startswith("if certain keys are set, ")
+
+
+def test_a_panic_for_the_value_of_any_key_gives_a_finding_of_medium_severity():
+    image = an_image(RULE, {"t": "{% for c in config_get('user.x', '') %}{{ 1 in config }}{% endfor %}"})
+    assert severities(CHECK, image) == ["medium"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ " + X + "|upper }}{{ config.x }}{{ config }}{{ devices }}{{ devices.Sorted }}{{ devices.a.b }}",
+        "{% for n, d in devices %}{{ d.mtu|add:d.mtu }}{{ d.Clone.type }}{% endfor %}{{ devices.Clone.a.b }}",
+        "{% set s = "
+        + X
+        + " %}{% for line in s|split:',' %}{% for c in line %}{{ c }}{% endfor %}{% endfor %}",
+    ],
+)
+def test_an_ordinary_use_of_the_values_of_keys_gives_no_finding(text):
+    assert severities(CHECK, an_image(RULE, {"t": text})) == []
 
 
 @pytest.mark.parametrize(

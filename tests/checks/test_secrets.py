@@ -427,6 +427,36 @@ def test_the_hint_about_a_secret_says_where_the_author_must_change_the_mode():
     ]
 
 
+LETTERS = "{% for c in 'abc' %}{% if p == c %}{{ c }}{% endif %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% for p in config_get('user.password', '') %}" + LETTERS + "{% endfor %}",
+        "{% set s = config_get('user.password', '') %}{% for p in s %}{% ifequal p 'a' %}a{% endifequal %}{% endfor %}",
+        "{% for p in config_get('user.password', '') %}{% if p == 'a' %}a{% endif %}{% endfor %}",
+        "{% for p in config_get('user.password', '') %}{{ forloop.Counter }}{% endfor %}",
+        "{% for k, v in config %}{% for p in v %}{% if p == 'a' %}a{% endif %}{% endfor %}{% endfor %}",
+    ],
+)
+def test_attack_50_a_loop_over_a_secret_counts_as_printing_the_secret(text):
+    """Conditions in the loop printed the whole password, one character after the other."""
+    assert len(found("", text)) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% if config_get('user.password', '') %}x{% endif %}",
+        "{% for k in config %}{% if k == 'user.password' %}x{% endif %}{% endfor %}",
+        "{% for k, v in config %}{% if k == 'user.a' %}x{% endif %}{% endfor %}",
+    ],
+)
+def test_a_condition_or_a_loop_over_keys_does_not_count_as_printing_a_secret(text):
+    assert not found("", text)
+
+
 @pytest.mark.parametrize("mode", [", mode: 0600", ", mode: 0640"])
 def test_a_secret_in_a_private_file_has_no_finding(mode):
     assert not found(mode)

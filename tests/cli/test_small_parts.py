@@ -1,6 +1,7 @@
 """Small parts of commands: what they decide, without running a whole command."""
 
 import json
+import os
 import webbrowser
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from templater.cli.page.server import open_browser
 from templater.distribution.store import StoredImage
 from templater.instances.state_directory import STATE_FOLDER
 from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
+from tests.rootfs_builders import as_root
 
 
 @pytest.mark.parametrize("root", [True, False])
@@ -276,6 +278,22 @@ def test_the_state_directory_is_next_to_the_root_filesystem_or_in_the_instance_d
     assert found(other / "rootfs") == ""
     (tmp_path / "link").symlink_to(src / "rootfs")
     assert found(tmp_path / "link") == str(src)
+
+
+@as_root
+@pytest.mark.parametrize("make", [os.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_a_state_directory_that_another_user_made_in_a_shared_directory_is_ignored(make, tmp_path, capsys):
+    """Every user could make such a directory in /tmp, and let root's `apply` to a directory there fail."""
+    (tmp_path / "rootfs").mkdir()
+    state = tmp_path / STATE_FOLDER
+    make(state)
+    found = []
+    for uid, above in ((1234, 0), (1234, 1234), (0, 1234)):
+        os.chown(state, uid, uid, follow_symlinks=False)
+        os.chown(tmp_path, above, above)
+        found.append(record_of_writes.state_folder("other", str(tmp_path / "rootfs")))
+    assert found == ["", str(tmp_path), str(tmp_path)]
+    assert capsys.readouterr().err == f"note: '{state}' is ignored: it belongs to another user (uid 1234)\n"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from ...rendering.render import Compiled, render
 from ..base import Observation, check
 from ..cost_of_pongo2 import CountedCompilation
 from ..every_branch import EveryBranchCompilation
+from ..every_key import with_every_key
 from ..scanned_image import ScannedImage
 
 #: limits in seconds: the limit on steps is not enough, because one step can process megabytes of text
@@ -86,7 +87,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     Templates that fail, or that can give another result on LXD or Incus 6.0, are rendered for these, too.
     These renders also count work that takes longer in pongo2 than in templater. For these instances, a false
     condition can prevent a loop from running. So the check also renders each template with every branch of
-    its conditions, one after the other, and with at least one round of each loop. Even then, an error can
+    its conditions, one after the other, and with at least one round of each loop. It then does the same for
+    an instance that sets every key, because a template can double a value many times. Even then, an error can
     prevent a loop from running. So the check also estimates how often nested loops and macros run, and
     reports macros that call themselves. A template can also compute the size of a text from the instance's
     name or from the time, so the check reports each filter with a computed size.
@@ -139,7 +141,11 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
             metadata = Metadata(properties=metadata.properties, rules=rules)
             options = RenderOptions(host, limits=options.limits)
         compiled, every = Counted(image.templates, options), EveryBranch(image.templates, options)
-        for templates, probe in (*((compiled, probe) for probe in probes), (every, ordinary[0])):
+        every_key = EveryKey(image.templates, options)
+        every_key.texts = every.texts
+        branches = {every: _IF, every_key: _IF_SET}
+        renders = [(compiled, probe) for probe in probes] + [(each, ordinary[0]) for each in branches]
+        for templates, probe in renders:
             for rendering in render(metadata, templates, probe, TRIGGERS, options):
                 error, rule = rendering.error, rendering.rule
                 if isinstance(error, TemplateError):
@@ -149,17 +155,19 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
                         panicking.add(rule.template)
                         at = image.placed(error.span) or rule.spans.get("template") or rule.spans["path"]
                         message = f"the template makes a daemon panic: {error.message}"
-                        if templates is every:
-                            yield Observation(f"{_IF}{message}", at, severity="medium")
+                        if templates in branches:
+                            yield Observation(f"{branches[templates]}{message}", at, severity="medium")
                         else:
                             yield Observation(message, at, severity=panic_severity)
                 if not isinstance(error, LimitError) or rule.template in reported:
                     continue
                 reported.add(rule.template)
                 at = image.placed(error.span) or rule.spans.get("template") or rule.spans["path"]
-                if templates is every:
-                    message = f"{_IF}{error.message}"
+                if templates in branches:
+                    message = f"{branches[templates]}{error.message}"
                     hint = "preview the template for an instance that makes the conditions true"
+                    if templates is every_key:
+                        hint = "preview the template for an instance that sets the keys"
                     yield Observation(message, at, hint, severity="medium")
                 else:
                     yield Observation(error.message, at, error.hint)
@@ -269,6 +277,8 @@ _SAFE_ARGUMENTS: Mapping[str, Callable[[str | int | float], bool]] = {
 }
 #: the start of a message about a render that runs every branch
 _IF = "if certain conditions are true, "
+#: the start of a message about a render for an instance that sets every key
+_IF_SET = "if certain keys are set, "
 
 
 class Loops:
@@ -432,10 +442,27 @@ class EveryBranch(Counted):
         return Template(EveryBranchCompilation(source, dialect, longest=limits.source), limits)
 
 
+class EveryKey(EveryBranch):
+    """Templates that run every branch for an instance on which each key of ``config`` and each device is set.
+
+    A template without these names is not rendered again: its text is empty.
+    """
+
+    __slots__ = ()
+
+    def compile(self, name: str, data: bytes) -> Callable[[Mapping[str, Any]], str]:
+        if not any(word in data for word in _SETTINGS):
+            return lambda context: ""
+        run = Counted.compile(self, name, data)
+        return lambda context: run(with_every_key(context))
+
+
 #: tags, filters and names whose meaning depends on the release of pongo2
 _DIFFERING = (b"ifchanged", b"removetags", b"slice", b"widthratio", b"Super")
 #: each template with a condition, a loop or a choice of values has one of these texts
 _WORDS = (b"if", b"or", b"and", b"||", b"&&", b"firstof", b"cycle")
+#: the variables that have the keys of an instance
+_SETTINGS = (b"config", b"devices")
 
 
 def _described(image: ScannedImage, metadata: Metadata) -> tuple[Instance, ...]:

@@ -78,6 +78,8 @@ def secrets_of(source: Source) -> Iterator[Token]:
     tag gives a map to a variable, or reads a map in a loop, the search follows the map. Any other use of a
     map without a key counts as printing the map.
 
+    A loop over a secret counts as printing the secret: conditions in the loop can show each character.
+
     If no string is found, yield a token of the kind ``COMPUTED`` for the name of a configuration key
     that the template computes, such as ``"user.paXssword"|cut:"X"``.
 
@@ -120,7 +122,7 @@ def secrets_of(source: Source) -> Iterator[Token]:
         read_values += computed.read(kind, part, read, maps)
         computed.bind(kind, part, bound)
         found = found or read_values
-        if is_printed or (kind == "widthratio" and not bound):
+        if is_printed or kind == "for" or (kind == "widthratio" and not bound):
             yield from (token for token in found if token.start not in seen)
             seen.update(token.start for token in found)
         for name in bound if found else ():

@@ -22,7 +22,7 @@ not touched and keeps its modification time.
 
 If `.templater` exists beside ROOTFS or in SRC, templater records there which files it has written. With
 `--keep-modified`, templater keeps files that were changed by hand after templater wrote them, writes the
-other files, and exits with 1.
+other files, and exits with 1. A `.templater` of another user in a directory such as `/tmp` is ignored.
 
 \b
 Examples:

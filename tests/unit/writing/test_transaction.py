@@ -387,6 +387,25 @@ def test_no_directory_is_searched_for_leftovers_if_the_journal_shows_a_finished_
     assert searched == ["/", "/etc"]
 
 
+@pytest.mark.parametrize("number", [errno.EMLINK, errno.EIO])
+def test_attack_23_a_target_with_as_many_hard_links_as_possible_is_refused_with_a_hint(
+    rootfs, top, monkeypatch, number
+):
+    def link(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Directory, "link", link)
+    with pytest.raises(LimitError if number == errno.EMLINK else WriteError) as caught:
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
+    if number == errno.EMLINK:
+        assert caught.value.message == (
+            "'/etc/hosts' has so many hard links that the old file can't get a temporary name"
+        )
+        assert caught.value.hint == "remove one of the other hard links, or the file itself"
+    assert (top / "etc/hosts").read_text() == "old"
+    assert strays(top) == []
+
+
 def test_the_search_for_leftovers_reads_a_limited_number_of_names(rootfs, top, tmp_path, monkeypatch):
     """Root of a container filled its root directory with five million names, which delayed each start."""
     monkeypatch.setattr(recovery, "MOST_NAMES", 20)

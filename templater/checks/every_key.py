@@ -1,0 +1,52 @@
+"""Variables for the check ``runaway``: each key that a template reads has a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..pongo2.daemon_context import config_getter
+from ..pongo2.values import MethodMap
+
+#: the value of each missing key. Templates split values at these characters.
+TEXT = "10 a, b;c:d=e/f.g-h_i|j\nk"
+
+
+class EveryKey(MethodMap):
+    """A map in which each missing key has a value. Loops and lengths do not count these keys.
+
+    ``get_field`` looks up methods only in plain maps, so ``get`` looks up the methods of this map.
+    """
+
+    __slots__ = ()
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        if key in self.methods:
+            return self.methods[key](self)
+        found = super().get(key, default)
+        return self.missing() if found is None else found
+
+    def missing(self) -> Any:
+        return TEXT
+
+
+class EveryDevice(EveryKey):
+    """The devices of an instance, and a device of each other name."""
+
+    __slots__ = ()
+
+    def missing(self) -> Any:
+        return EveryKey((), "config.Device", {})
+
+
+def with_every_key(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the variables of a template for an instance with the same keys, and each other key."""
+    config, devices = context["config"], context["devices"]
+    every = EveryKey(config, config.gotype, {})
+    found = {name: EveryKey(each, each.gotype, each.methods) for name, each in devices.items()}
+    return {
+        **context,
+        "config": every,
+        "config_get": config_getter(every),
+        "devices": EveryDevice(found, devices.gotype, devices.methods),
+    }
