@@ -175,7 +175,7 @@ def _rootfs(contents: Contents) -> Iterator[tuple[Member, Data]]:
         if member.kind == HARD_LINK and (member.target not in files or member.target == name):
             raise RefusedError(
                 f"'{printable(name)}' is a hard link to '{printable(member.target)}', "
-                "which does not precede it in the archive"
+                "which does not precede the link in the archive"
             )
         if member.kind != DIRECTORY:
             held.add(memory_of(name), _NAME_BYTES)
