@@ -329,17 +329,24 @@ class ByteStream:
         """Return the first bytes of the next stream, or b"" at the end of the file."""
         if len(rest) > _PIECE and self._used >= len(self._returned):
             self._returned, self._used, rest = rest, _PIECE, rest[:_PIECE]
+        zeros = 0
         while True:
+            size = len(rest)
             rest = rest.lstrip(b"\0")
+            zeros += size - len(rest)
             if not rest:
-                self._skip_hole()
+                zeros += self._skip_hole()
             more = b"" if len(rest) >= 8 else self._take()
             if not more:
                 break
             rest += more
+        if zeros and not _may_follow(zeros, rest, self.compression):
+            raise EOFError(
+                "zero bytes follow the compressed data, and other programs refuse or ignore what follows"
+            )
         if not rest:
             return b""
-        if magic_bytes.recognise(rest[:8]) != self.compression:
+        if magic_bytes.recognise(rest[:8]) != self.compression or self.compression == magic_bytes.LZMA:
             raise EOFError(f"at least {len(rest)} bytes of other data follow the compressed data")
         self._streams += 1
         if self._streams > _MANY_STREAMS and self._unpacked < self._streams * _LEAST_STREAM:
@@ -361,6 +368,17 @@ class ByteStream:
                 f"{total} bytes from {packed}",
                 hint="if you trust the image, raise the limit: --limit ratio=…",
             )
+
+
+def _may_follow(zeros: int, rest: bytes, compression: str) -> bool:
+    """Return whether the programs that GNU tar starts accept zeros between compressed data and ``rest``.
+
+    gzip and bzip2 accept zeros at the end of a file, and ignore everything behind them. xz accepts multiples of
+    four bytes, also between two streams. zstd, lz4 and lzma accept none.
+    """
+    if compression == magic_bytes.XZ:
+        return zeros % 4 == 0
+    return compression in (magic_bytes.GZIP, magic_bytes.BZIP2) and not rest
 
 
 def open_stream(path: str, limits: Limits = DEFAULT) -> ByteStream:
