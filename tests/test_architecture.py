@@ -335,7 +335,7 @@ def test_importing_the_package_loads_no_submodule():
 
 
 @pytest.mark.parametrize("module", sorted(LEAN & set(MODULES)))
-def test_a_module_in_the_list_for_fast_hook_starts_imports_only_modules_in_that_list(module):
+def test_a_module_that_a_hook_may_load_imports_only_modules_that_a_hook_may_load(module):
     wrong = []
     for found in imports(module):
         target = own(found.target)
@@ -364,7 +364,7 @@ def loaded(names: list[str]) -> set[str]:
     return set(answer.stdout.split())
 
 
-def test_importing_the_modules_for_fast_hook_starts_loads_only_modules_in_that_list():
+def test_importing_all_modules_that_a_hook_may_load_loads_no_other_modules_of_templater():
     names = [f"templater.{m}".rstrip(".") for m in sorted(LEAN & set(MODULES)) if m != PUBLIC]
     got = loaded(names)
     ours = {own(name) for name in got if name.split(".")[0] == "templater"}

@@ -34,9 +34,9 @@ INSIDE = {
     "The names that a template reads": {"reads": "An origin"},
     "A next start": {"files": "A verdict on a file"},
     "A comparison": {
-        "before": "A side of a comparison", "after": "A side of a comparison", "files": "A file of a comparison",
+        "before": "A side of a comparison", "after": "A side of a comparison", "files": "A compared file",
     },
-    "A file of a comparison": {"before": "A change", "after": "A change"},
+    "A compared file": {"before": "A change", "after": "A change"},
 }  # fmt: skip
 #: headings whose objects need a daemon
 LIVE = {"A next start", "A verdict on a file"}

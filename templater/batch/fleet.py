@@ -209,8 +209,8 @@ class Example:
 def _signature(renderings: list[Rendering]) -> Iterator[object]:
     """Yield the parts of the cache key for the rendered files of one instance.
 
-    If the cache keys of two instances are equal, one plan can be reused for the other instance: only the name
-    and the contents differ.
+    If two instances have equal cache keys, the second instance can reuse the plan of the first instance. Only
+    the instance's name and the contents of the files then differ.
 
     For each rendered file, yield the error of the file. If the file has no error, yield the number of the
     first file that has the same content.

@@ -1,9 +1,8 @@
-"""Compiled templates that count the work for which pongo2 takes much longer than templater.
+"""Compiled templates that count the operations that are much slower in pongo2 than in templater.
 
 pongo2 renders some templates much more slowly than templater does. pongo2's filter ``join`` decodes a whole
 text again for each character of the text. In pongo2, ``for``, ``with``, ``block`` and calls of macros copy
-all variables. Only the check ``runaway`` uses the templates that count this work, so all other renders keep
-their speed.
+all variables. Only the check ``runaway`` counts these operations, because counting makes a render slower.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ TEXT = "10 a, b;c:d=e/f.g-h_i|j\nk"
 
 
 class EveryKey(MethodMap):
-    """A map in which each missing key has a value. Loops and lengths do not count these keys.
+    """A map that returns a value for each missing key, too. Loops and lengths ignore the missing keys.
 
     ``get_field`` looks up methods only in plain maps, so ``get`` looks up the methods of this map.
     """
@@ -31,7 +31,7 @@ class EveryKey(MethodMap):
 
 
 class EveryDevice(EveryKey):
-    """The devices of an instance, and a device of each other name."""
+    """The devices of an instance. For any other name, the map returns an invented device."""
 
     __slots__ = ()
 
@@ -40,7 +40,7 @@ class EveryDevice(EveryKey):
 
 
 def with_every_key(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the variables of a template for an instance with the same keys, and each other key."""
+    """Return a copy of ``context`` that also has a value for each missing key, device and key of a device."""
     config, devices = context["config"], context["devices"]
     every = EveryKey(config, config.gotype, {})
     found = {name: EveryKey(each, each.gotype, each.methods) for name, each in devices.items()}

@@ -59,7 +59,7 @@ def scan_image(
     ``rendering`` sets limits for the checks that render templates. These checks also render for ``instance``.
     ``heads`` lists further files to read. It is a dict from paths to the numbers of bytes to read.
 
-    Raises an error if not even the first file name of a part can be read. A later error in the part is only
+    Raises an error if the first file name of a part can't be read. A later error in the part is only
     recorded, in ``ScannedImage.errors``.
     """
     if rootfs is not None and os.path.isdir(path):

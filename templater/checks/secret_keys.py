@@ -56,7 +56,7 @@ class SecretKeys:
         self.values = tuple(values)
 
     def hides(self, origins: Iterable[Origin]) -> list[str]:
-        """Return the name of each origin of a value that is a secret key, or a map with a secret key."""
+        """Return the name of each item of ``origins`` that is a secret key, or a map with a secret key."""
         return [
             origin.name
             for origin in origins

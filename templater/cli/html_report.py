@@ -104,9 +104,9 @@ def report_plans(
 
     Return the report's content.
 
-    If several hosts are to be predicted, ``hosts`` has all of them. The report shows ``findings``, the
-    findings of a `check`. If ``findings`` is None, the report runs `check` itself, without validators and
-    without the instance. If ``compares`` is true, the report shows how existing files change.
+    If the report predicts several hosts, ``hosts`` lists all of them. ``findings`` are the findings of a
+    `check`, which the report shows. If ``findings`` is None, this function runs `check` itself, without
+    validators and without the instance. If ``compares`` is true, the report shows how existing files change.
     """
     from ..web.distinct_results import instance_view
 
@@ -167,7 +167,7 @@ def write_report(
 
 
 def runs_of(found: Opened, instance: Instance) -> tuple[tuple[str, ...], ...]:
-    """Return the runs to plan for one instance of a list. Each run is a tuple of triggers, in order."""
+    """Return the runs to plan for one of several instances. Each run is a tuple of triggers, in order."""
     from ..model.default_triggers import default_triggers, next_start
 
     if found.request.triggers == ("next",):

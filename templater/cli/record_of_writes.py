@@ -31,7 +31,8 @@ PATIENCE = 10.0
 def state_folder(src: str, rootfs: str | None) -> str:
     """Return the instance directory that has templater's state for a root filesystem, or "".
 
-    A state directory of another user does not count: in a directory such as ``/tmp``, each user can make one.
+    A state directory of another user does not count. In a directory such as ``/tmp``, each user can create a
+    state directory.
     """
     folders = [] if rootfs is None else [os.path.dirname(os.path.abspath(rootfs))]
     own = os.path.join(src, ROOTFS)

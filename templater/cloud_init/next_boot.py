@@ -25,7 +25,8 @@ _LONGEST_ID = 64
 FIRST, SAME, NEW, EARLIER = "first boot", "same", "new", "used earlier"
 
 #: sections of docs/cloud-init.md
-CACHE, PER_INSTANCE, EVENTS, LIST, SOCKET = "cache", "per-instance", "network", "datasource", "lxd"
+CACHE, PER_INSTANCE = "when-cloud-init-reads-new-data", "per-instance-modules"
+EVENTS, LIST, SOCKET = "network-configuration", "choice-of-the-datasource", "the-datasource-lxd"
 
 #: the configuration keys with data for cloud-init
 KEYS = tuple(

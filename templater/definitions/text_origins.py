@@ -27,7 +27,8 @@ class Piece(NamedTuple):
 class GeneratedSource(Source):
     """A text generated from a definition. Errors show a span of the definition, not of this text.
 
-    If several pieces contain a position, the origin comes from the last of these pieces.
+    ``pieces`` give the origin of each position. If several pieces contain a position, the last of
+    these pieces gives its origin.
     """
 
     __slots__ = ("_block_lines", "_ranges", "pieces")

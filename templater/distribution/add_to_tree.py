@@ -506,10 +506,10 @@ def _set_aliases(
     new: NewImage,
     warnings: list[str],
 ) -> None:
-    """Set the product's aliases.
+    """Set the product's aliases: the requested aliases and the default aliases.
 
-    If another product with the same architecture and type has a requested alias, the alias moves to
-    this product. If the other product has a default alias, the alias is not set.
+    Another product with the same architecture and type may already have one of these aliases. A requested
+    alias then moves to this product. A default alias then stays with the other product.
     """
     own = [alias for alias in str(product.get("aliases") or "").split(",") if alias]
     asked = [alias for alias in new.aliases if alias not in own]

@@ -147,7 +147,7 @@ class Unsorted:
 def _parts(product: Product) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield each part of the stream that contains a product, the largest part first.
 
-    With each part, yield the product's value of the property by which clients sort the part.
+    With each part, also yield the value by which clients sort the product in this part.
     """
     names = (product.os, product.release, product.variant)
     return ((names[:number], value) for number, value in enumerate(names))
@@ -163,8 +163,8 @@ def list_images(
 ) -> tuple[list[Image], list[Dropped]]:
     """Return the images in the client's order, with aliases, and the entries that the client drops.
 
-    If ``products`` are not all products of the stream, ``unsorted`` has the hashes of the parts of the whole
-    stream that clients list in a random order.
+    If ``products`` has only some products of the stream, ``unsorted`` is the result of ``Unsorted.hashes``
+    for the whole stream.
     """
     images: list[Image] = []
     dropped: list[Dropped] = []

@@ -74,8 +74,8 @@ def download_of(stream: UrlStream, url: str, most: int) -> Download:
 def _open_range(stream: UrlStream, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
     """Request a byte range of a file. ``headers`` name the range.
 
-    If the file ends before this range, request the whole file: the part that was downloaded earlier may come
-    from another server.
+    If the file ends before this range, request the whole file, because an earlier download of its beginning
+    may come from another server.
     """
     with ExitStack() as opened:
         try:

@@ -153,9 +153,9 @@ def find_image(server: Server, name: str) -> ServerImage:
 
 
 def is_hash(name: str) -> bool:
-    """Return whether a name is always a fingerprint or the beginning of a fingerprint, and never an alias.
+    """Return whether a name is a fingerprint or the beginning of a fingerprint, and cannot be an alias.
 
-    If a name can be an alias, it can't be compared with the fingerprint of the image that a server sends.
+    If a server sends an image for this name, the image's fingerprint must begin with the name.
     """
     return len(name) >= _SHORTEST and all(digit in "0123456789abcdef" for digit in name.lower())
 

@@ -159,7 +159,11 @@ class Products:
         return (product for file in self._files for product in file.read(decoded))
 
     def shared(self) -> tuple[set[int], set[int]]:
-        """Return two sets: hashes that several products share, and hashes of parts with a random order."""
+        """Return two sets of hashes.
+
+        The first set has each hash of ``tie_hashes`` that several products share. The second set has the
+        hashes of the parts that clients list in a random order.
+        """
         ties = sorted(self._ties)
         return {one for one, other in pairwise(ties) if one == other}, self._unsorted.hashes()
 

@@ -74,7 +74,7 @@ class Options:
     def patience(self) -> float:
         """The seconds to wait for a lock.
 
-        They are less than the time limit, because the error of the time limit does not name the lock.
+        The wait ends before the time limit, because the error about the time limit does not name the lock.
         """
         return 0.9 * self.time_limit
 

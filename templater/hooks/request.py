@@ -22,7 +22,7 @@ class HookRequest:
     the directory by name again, and ignores an instance.yaml in it.
     ``state_folder``: the directory that contains ``.templater``.
     ``open_folders``: directories that are already open, by path. The hook does not open them again by name.
-    ``instance_file``: the description's file; empty for instance.yaml beside the state or the image.
+    ``instance_file``: the description's file; empty for instance.yaml in ``state_folder`` or ``image``.
     ``description``: the parsed instance description, if an annotation names its file.
     ``config``: configuration keys from the runtime.
     ``triggers``: the triggers to run; empty for the pending trigger followed by start.

@@ -342,7 +342,8 @@ class ByteStream:
             rest += more
         if zeros and not _may_follow(zeros, rest, self.compression):
             raise EOFError(
-                "zero bytes follow the compressed data, and other programs refuse or ignore what follows"
+                "NUL bytes follow the compressed data,"
+                " so other programs refuse the file or ignore the data after these bytes"
             )
         if not rest:
             return b""
@@ -373,8 +374,8 @@ class ByteStream:
 def _may_follow(zeros: int, rest: bytes, compression: str) -> bool:
     """Return whether the programs that GNU tar starts accept zeros between compressed data and ``rest``.
 
-    gzip and bzip2 accept zeros at the end of a file, and ignore everything behind them. xz accepts multiples of
-    four bytes, also between two streams. zstd, lz4 and lzma accept none.
+    gzip and bzip2 accept zeros at the end of a file, and ignore everything after the zeros. xz accepts zeros
+    whose number is a multiple of four, also between two streams. zstd, lz4 and lzma accept no zeros.
     """
     if compression == magic_bytes.XZ:
         return zeros % 4 == 0

@@ -275,8 +275,8 @@ def write_whole(
     """Replace a file atomically: write a new file beside the old file, sync and rename it.
 
     The new file has a random name until it is renamed. If ``staged`` is given, the new file has this name
-    instead, unless a killed process left a file under this name, which is removed. Give ``staged`` only if
-    templater alone makes files in the directory.
+    instead. If a killed process has left a file with this name, remove the old file, and use a random name
+    for the new file. Give ``staged`` only if no other program makes files in the directory.
 
     Raises WriteError on failure.
     """

@@ -4,9 +4,10 @@ The record tells whether a file was changed by hand since templater wrote it. ``
 and ``--keep-modified`` keeps changed files. Without this option, the record has no influence on which files
 are written.
 
-The new record is staged before an apply and renamed after it, both without fsync. If a run is killed between
-the two steps, a next run with ``--keep-modified`` finds both records, and compares both with the files. A
-next run without this option writes a new record of the files of its rules.
+Before an apply, templater writes the new record beside the old record. After the apply, it renames the new
+record. Neither step uses fsync. If a run is killed between the two steps, the next run finds both records.
+With ``--keep-modified``, this run compares both records with the files. Without this option, it records the
+files of its own rules.
 """
 
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError
@@ -45,7 +46,7 @@ class WrittenFile:
 
     ``path`` is the rule's target and ``real`` the file after following links. ``uid`` and ``gid`` are ids in
     the container. ``digest`` and ``template_digest`` are hashes of the content and of the template. ``keys``
-    are the configuration keys that the template reads. A key is missing if the template computes its name.
+    are the configuration keys that the template reads, except keys whose names the template computes.
     ``size`` is the size of the content.
     """
 
@@ -213,9 +214,9 @@ class Record:
     def settle(self, rootfs: "RootfsView") -> None:
         """Use the staged entry of each file whose content matches that entry.
 
-        A killed run has written such a file, but has not replaced the record. Call this only if the record
-        is compared with the files: the owner of the instance's directory can forge a staged record of files
-        that are slow to read.
+        A killed run has written this file, but has not replaced the record. Call this only in a run that
+        compares the record with the files. The owner of the instance's directory can forge a staged record
+        that names files that are slow to read.
         """
         size = 0
         for path, entry in (self._staged or {}).items():

@@ -1,6 +1,6 @@
 """The files of a running or stopped instance, read over the API when they are first needed.
 
-The daemon's answers have traps, which were recorded from Incus 6.0.4 and LXD 5.0.2:
+Some answers of the daemon are misleading, as recorded from Incus 6.0.4 and LXD 5.0.2:
 
 * A fifo, a device and a file of /proc look like an empty file, and a GET of a fifo never ends. So a file of
   length 0 is not fetched.

@@ -31,8 +31,8 @@ class Triggers:
 def next_start(instance: "Instance", pending: "str | None" = None) -> Triggers:
     """Return the triggers that an instance's next start runs: the pending trigger, if any, then ``start``.
 
-    ``pending`` is the trigger that templater has recorded, or "". It overrides the instance's configuration.
-    If it is None, the configuration decides.
+    ``pending`` is the pending trigger that templater has recorded, or "" for no pending trigger. If
+    ``pending`` is None, the pending trigger comes from the instance's configuration.
     """
     if pending is None:
         pending = instance.config.get(PENDING_KEY, "")

@@ -87,11 +87,11 @@ class TemplateFile:
         self._source: Callable[[], Source | None] = _no_source
 
     def source(self, name: str) -> "Source":
-        """Return the text of a readable file. ``name`` is its path for messages.
+        """Return the text of a readable file as a Source. ``name`` is the file's path for messages.
 
-        If the source of an earlier call still exists and has the same name, return that source again. If it
-        has another name, the new source shares its decoded text, because the text can need four times the
-        memory of the data.
+        If the Source of an earlier call still exists and has the same name, return this Source again. If it
+        has another name, the new Source shares the decoded text of the earlier Source. The text can need four
+        times as much memory as the data.
         """
         from _weakref import ref
 

@@ -41,8 +41,8 @@ class Source:
         """Return the start of the block that contains a position, and two stored numbers about the block.
 
         The first number is the count of newlines before the block. The second number is the position at
-        which the block's first line starts, which can be before the block. Both are stored, because a file
-        may have 100,000 spans, and all may be in one long line.
+        which the block's first line starts, which can be before the block. Both numbers are stored, because
+        computing them again for each span would be slow: a long line may contain 100,000 spans.
         """
         lines, text = self._lines, self.text
         if lines is None:

@@ -277,7 +277,7 @@ class _Judgement:
         return replace(certain, verdict=UNKNOWN, reason=reason)
 
     def finished(self, index: int, file: FileVerdict) -> FileVerdict:
-        """Add remarks, and if necessary the comparison of the file with the current configuration."""
+        """Add remarks to a verdict and, if necessary, compare the file with the current configuration."""
         if file.verdict == NOT_REWRITTEN:
             file = self.compared(index, file)
         elif file.verdict == SKIPS and file.change is not None:

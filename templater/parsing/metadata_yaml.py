@@ -234,9 +234,9 @@ class _Decoder:
 
         A later pair overrides an earlier pair with the same key. In yaml.v2, ``<<`` overrides the keys above
         it, and the keys below it override ``<<``. In yaml.v4, the mapping's own keys have precedence, then
-        the keys of the first merged mapping. But yaml.v4 compares the values of the own keys: the number 12
-        is not the text "12" of a merged key. The text "<<" counts as an own key, so a quoted key "<<" of a
-        merged mapping is ignored.
+        the keys of the first merged mapping. But an own key that is not a text does not override a merged
+        key: if the own key is the number 12, a merged key "12" is also assigned. The text "<<" counts as an
+        own key, so a quoted key "<<" of a merged mapping is ignored.
         """
         if self.duplicates(node) and self.rules == "v4":
             return []

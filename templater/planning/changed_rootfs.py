@@ -167,8 +167,8 @@ class ChangedRootfs:
 
         The limit is higher for a file whose content equals ``new``. Without ``for_patch``, also return None
         if the content differs, and read the file only if it has as many bytes as ``new``. Otherwise, the plan
-        could take too long: the container's root can make files for which the kernel decompresses many times
-        their size, and templater's time limits do not include this work.
+        could take too long: the container's root can make a file for which the kernel decompresses far more
+        bytes than the size of the file. templater's time limits do not include this work.
         """
         if path in self.files:
             return self.files[path]
@@ -189,7 +189,10 @@ class ChangedRootfs:
         return data
 
     def _compare_again(self, first: Change, content: bytes) -> None:
-        """Set the old content of a file that an earlier pass changes, if a later pass restores it."""
+        """Record the old content of a file if a later pass restores this content.
+
+        ``first`` is the first change of the file, and ``content`` is the new content in the later pass.
+        """
         entry = first.resolved.entry if first.resolved is not None else None
         if entry is not None and self._has_content(first.real, entry, content):
             first.before = content

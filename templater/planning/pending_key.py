@@ -1,4 +1,4 @@
-"""Notes on files that have another content if ``volatile.apply_template`` is unset before ``start`` runs."""
+"""Notes on files that change if the daemon unsets ``volatile.apply_template`` before ``start`` runs."""
 
 from __future__ import annotations
 

@@ -135,12 +135,12 @@ class Trace:
         return len(self.frames) - 1
 
     def take(self, depth: int) -> Frame:
-        """Remove the frame at ``depth`` and all later frames.
+        """Remove the frame at ``depth`` and all later frames, and return the frame at ``depth``.
 
-        Return the frame at ``depth``, to which the reads of all other removed frames are added.
+        The returned frame also gets the reads of the later frames.
 
-        This also removes the frames and the items of ``lists()`` that a failed macro left behind. In v4,
-        rendering continues after such a macro.
+        In pongo2 4, a render continues after a macro has failed. So this method also removes the frames and
+        the items of ``lists()`` that a failed macro has not removed.
         """
         frame = self.frames[depth]
         for other in self.frames[depth + 1 :]:

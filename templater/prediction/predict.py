@@ -117,7 +117,7 @@ def _aftermath(filesystem: HostFilesystem, mark: int, change: Change) -> str:
 
 
 def _mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
-    """Replace each outcome that depends on the order of the rules by ``random``.
+    """Set each outcome that depends on the order of the rules to ``random``.
 
     The daemons run the rules in the random order of a Go map.
 

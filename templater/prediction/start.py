@@ -27,7 +27,7 @@ FAMILIES: Mapping[str, type[Daemon]] = {
 
 
 class StartResult(NamedTuple):
-    """The result of a start, and its file system. ``passed`` is the number of successful passes."""
+    """The result of a start, and the file system after it. ``passed`` is the number of successful passes."""
 
     result: str
     error: str

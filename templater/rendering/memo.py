@@ -93,7 +93,7 @@ class Memo:
     def parsed(self, source: Source, dialect: str) -> Parsed:
         """Parse a template, or return the stored result for an equal text.
 
-        A stored result can contain positions in another source with an equal text.
+        The positions in a stored result can refer to another source that has an equal text.
 
         Raises TemplaterError if the template is invalid.
         """

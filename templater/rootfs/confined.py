@@ -411,10 +411,10 @@ class Directory(Closing):
         return os.open(name, flags, mode, dir_fd=self.fd)
 
     def unused_name(self, name: str) -> str:
-        """Return a name for a new file: ``name``, unless a killed process has left such a file.
+        """Return a name for a new file: ``name``, or a random name if a killed process left a file ``name``.
 
-        Remove such a file, and return a random name. On btrfs, fsync of a new file with the name of a removed
-        file also writes all extended attributes of the removed file while it is held.
+        Remove the old file. Its name is not used again, because a process can still have the old file open.
+        On btrfs, fsync of a new file with this name then also writes all extended attributes of the old file.
         """
         if self.lstat(name) is None:
             return name
@@ -584,11 +584,10 @@ def read_regular(
     Before the content is read, ``check`` can raise an error about the open file. Raises LimitError if more
     than ``limit`` bytes can be read.
 
-    If the owner of a huge file removes its name while this process has it open, the last close takes minutes.
-    So a file above the limit is not even opened, and only its status is read. Another program can notice that
-    a file is opened, and then remove its name. No program can notice that a file's status is read. A smaller
-    file can have a million extended attributes, see
-    ``held_files``.
+    If this process has a huge file open, and the file's owner removes its name, the last close takes minutes.
+    So this function does not open a file above the limit, and reads only its status. Another program can
+    notice that a file is opened, and then remove its name. No program can notice that a file's status is
+    read. A smaller file can have a million extended attributes, see ``held_files``.
     """
     fd = _open_regular(opened, _READ, path, limit)
     try:

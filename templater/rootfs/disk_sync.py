@@ -1,10 +1,10 @@
-"""Syncing of files to the disk: one fsync(2) for each of some hundred files, one syncfs(2) for more files.
+"""Functions that sync files to the disk: with fsync(2) for each file, or with syncfs(2) for many files.
 
 Each fsync waits for the disk, so ten thousand small files would take a minute. On btrfs, the fsync of a
 directory, or of a new file in the directory, also writes all extended attributes of the directory again.
 These can be gigabytes if the root user of a container has set them. syncfs writes all changes of a file
 system with one transaction. But syncfs also waits for the data of other processes: half a minute, if another
-container writes without pause. So templater uses fsync wherever its time has a limit.
+container writes without pause. So templater uses fsync unless there are too many files or attributes.
 """
 
 import errno

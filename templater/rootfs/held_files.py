@@ -1,16 +1,16 @@
 """Removed files that this process keeps open: another process waits until the kernel has freed their blocks.
 
-The kernel frees a file at the last close of the file without a name. On btrfs, this can take minutes. With
-quotas, btrfs looks at every reference to each block: a file of 64 KiB whose blocks belong to 100,000 other
-files takes 20 seconds. An empty file can have gigabytes of extended attributes. No limit on the size or on
-the time would end this work. On other file systems, the time depends on the size of the file.
+If a file has no name any more, the kernel frees the file when the last process closes it. On btrfs, this can
+take minutes. With quotas, btrfs looks at every reference to each block: a file of 64 KiB whose blocks belong
+to 100,000 other files takes 20 seconds. An empty file can have gigabytes of extended attributes. No limit on
+the size or on the time would end this work. On other file systems, the time depends on the size of the file.
 
 So hooks and commands open such a file before they remove its name or replace it. ``handing_over`` leaves the
 last close to another process, for which no runtime waits. ``close`` does the same, on any file system, for a
 file or directory that another process removes while a hook or command has it open.
 
 When the kernel unmounts an overlay, it first writes all changes of the upper layer's file system to the disk,
-also those of other processes. ``unmount_at_end`` leaves this to the same process.
+also those of other processes. ``unmount_at_end`` leaves this work to the process that does the last closes.
 
 Programs that use the Python API keep no files open, because they can have threads and child processes of
 their own.
@@ -49,9 +49,9 @@ _mounted: "list[str]" = []
 def handing_over(
     call: "Callable[Arguments, Result]", *args: "Arguments.args", **options: "Arguments.kwargs"
 ) -> "Result":
-    """Call a function of a hook or command. Then leave the last close of removed files to another process.
+    """Call a function, and then let another process be the last to close removed files.
 
-    The module's docstring gives the reason.
+    The function carries out a hook or command. The module's docstring gives the reason for the other process.
     """
     global _held  # noqa: PLW0603
     outer = _held
@@ -68,15 +68,18 @@ def handing_over(
 
 
 def unmount_at_end(path: str) -> None:
-    """Unmount a file system at the end of ``handing_over``. This process has mounted it in its own namespace.
+    """Unmount a file system that this process has mounted in its own namespace, when ``handing_over`` ends.
 
-    Without ``handing_over``, the kernel unmounts the file system at the end of the namespace.
+    Without ``handing_over``, the kernel unmounts the file system when the namespace ends.
     """
     _mounted.append(path)
 
 
 def _unmount(path: str, held: "list[int]") -> None:
-    """Remove a file system from this process's namespace. The last close of its root unmounts it."""
+    """Detach a file system from this process's namespace, and keep the file system's root directory open.
+
+    The kernel unmounts the file system when the last process closes this root directory.
+    """
     try:
         held.append(os.open(path, os.O_PATH | os.O_CLOEXEC))
     except OSError:
@@ -107,7 +110,8 @@ def hold(directory: int, name: str) -> None:
 def close(fd: int) -> None:
     """Close a file or directory. During ``handing_over``, keep it open if its last name was removed.
 
-    Ignore errors: the kernel closes the descriptor anyway, and data was synced before.
+    Ignore errors: the kernel closes the descriptor anyway, and a caller that needs the data on disk has
+    already synced it.
     """
     held = _held
     if held is None or _has_name(fd):
@@ -149,13 +153,13 @@ def _make_room(held: "list[int]") -> None:
 
 
 def _hand_over(held: "list[int]", patience: float = 0.0) -> None:
-    """Close the files, and leave the last close of each file to another process.
+    """Start another process that closes the files last, and close the files in this process.
 
     Then wait until the other process has ended, but at most ``patience`` seconds.
 
     The other process has no other descriptors: some runtimes read the output of a hook until every process
-    has closed it. If the other process can't be started, the kernel frees the blocks before this function
-    returns.
+    has closed the output. If the other process can't be started, the kernel frees the blocks before this
+    function returns.
     """
     files = _taken(held)
     pipe: tuple[int, ...] = ()
@@ -189,7 +193,10 @@ def _taken(held: "list[int]") -> "list[int]":
 
 
 def _close_last(pipe: int, kept: "set[int]") -> None:
-    """Wait until the parent process has closed the other end of the pipe. Then end this process."""
+    """Wait until the parent process has closed the other end of the pipe. Then end this process.
+
+    When this process ends, the kernel closes the files in ``kept``. All other descriptors are closed at once.
+    """
     try:
         os.setsid()  # a SIGKILL for the group of the parent process does not end this process early
         for fd in _descriptors():

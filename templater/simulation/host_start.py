@@ -137,7 +137,10 @@ class _Run:
         return {place for place, _ in self.filesystem.journal[mark:]}
 
     def changed(self, mark: int) -> set[Place]:
-        """Return the places that the writes in the journal have changed. Skip the first ``mark`` writes."""
+        """Return the places that the host has changed after the first ``mark`` writes in the journal.
+
+        Omit a written place if its file is the same as before these writes.
+        """
         before: dict[Place, Node | None] = {}
         for place, node in self.filesystem.journal[mark:]:
             before.setdefault(place, node)
@@ -174,7 +177,7 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The result of a start. ``unknown`` has the reason for each path that templater cannot predict."""
+    """The result of a start. ``unknown`` maps each path that templater cannot predict to the reason."""
 
     plan: Plan
     changes: tuple[Change, ...] = ()

@@ -31,8 +31,8 @@ class Expected:
 
     ``error`` has a text that an error of the run must contain. It is None if no error is expected.
 
-    ``snapshot`` and ``valid`` are the positions of the keys with these names, or None. The two keys apply to
-    every written file.
+    ``snapshot`` and ``valid`` are the positions of these two keys in the test file. The position of a missing
+    key is None. The two keys apply to every written file.
     """
 
     files: tuple[Expectation, ...] = ()

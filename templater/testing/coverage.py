@@ -1,4 +1,4 @@
-"""The parts of an image that tests reach: rules, and the branches, lines and variables of templates."""
+"""Test coverage of an image: the rules, and the template branches, lines and variables, that tests reach."""
 
 from __future__ import annotations
 

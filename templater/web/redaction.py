@@ -67,7 +67,7 @@ class TooManyComparisonsError(Exception):
 
 
 class Parts:
-    """A set of texts to search for. One limit applies to all searches together."""
+    """A set of texts to search for. All searches together compare at most ``MOST_COMPARED`` characters."""
 
     def __init__(self, parts: Collection[str]) -> None:
         #: the texts, by their first SHORTEST characters and then by their length, longest first

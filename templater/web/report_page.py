@@ -228,7 +228,11 @@ def contents_table(page: PageState, view: InstanceView, number: int) -> Html:
 
 
 def head_rows_of(columns: Sequence[Column]) -> Iterator[Html]:
-    """Yield the two header rows of a table of runs: first the triggers, then the hosts or sides."""
+    """Yield the two header rows of a table of runs.
+
+    The first row has the triggers. In the second row, each run has its host, its side in a comparison
+    ("before" or "after"), or both.
+    """
     groups: dict[tuple[str, ...], int] = {}
     for column in columns:
         groups[column.passes] = groups.get(column.passes, 0) + 1

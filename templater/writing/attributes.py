@@ -38,7 +38,7 @@ class CopiedAttributes:
         self.room = MOST_ATTRIBUTES
 
     def count(self, fd: int, path: str) -> None:
-        """Count the attributes of a file or directory. ``path`` is its name in messages.
+        """Count the attributes of a file or directory. Messages show ``path``.
 
         Raises LimitError if the attributes of this run exceed ``MOST_ATTRIBUTES`` in total.
         """
@@ -46,10 +46,10 @@ class CopiedAttributes:
             pass
 
     def copy(self, old: int, new: int, path: str) -> None:
-        """Copy the attributes from one descriptor to another. Count all of them: overlayfs copies each.
+        """Copy the attributes of one open file to another open file. Count all attributes of the old file.
 
-        Attributes that certify the old content, and attributes of overlayfs, are only counted: overlayfs
-        copies them when the old file gets another name.
+        Attributes that certify the old content, and attributes of overlayfs, are counted but not copied. They
+        count because overlayfs copies them when the old file gets another name.
         """
         for name, value in self._counted(old, path):
             if name in _OF_THE_CONTENT or name.startswith(_OF_OVERLAYFS):
@@ -60,9 +60,9 @@ class CopiedAttributes:
                 again(os.setxattr, new, name, value)
 
     def _counted(self, fd: int, path: str) -> "Iterator[tuple[str, bytes | OSError]]":
-        """Yield the name of each attribute, and its value or the error of reading it. Count every attribute.
+        """Count each attribute. Yield its name, and its value or the error from reading the value.
 
-        The kernel can't copy more than the name of an attribute that can't be read.
+        If the value can't be read, only the name counts, because the kernel can't copy this value either.
         """
         for name in self._names(fd, path):
             value: bytes | OSError

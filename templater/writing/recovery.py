@@ -5,20 +5,20 @@ system. templater treats the name ``.templater-TOKEN-INODE-N`` as its own if the
 number INODE, or if INODE is 0 and the file is empty. No other file has such a name by accident. A forged name
 does no harm: a process that can give a file such a name could also remove the file.
 
-Every apply holds the lock, so the next apply can remove temporary files safely. An apply never reuses the
-content of temporary files: it plans again and writes every file itself.
+Only one apply runs at a time, because each apply holds the lock. So the next apply can remove temporary files
+safely. An apply never reuses the content of temporary files: it plans again and writes every file itself.
 
-For an instance directory, a ``Journal`` records the directories and tokens of unfinished runs. So every
-leftover is found even if the next plan has other targets, or if the file system assigns new inode numbers (an
-overlay over two file systems).
+For an instance directory, a ``Journal`` records the directories and tokens of unfinished runs. So the next
+run finds every leftover even if its plan has other targets, or if inode numbers have changed. An overlay over
+two file systems assigns new inode numbers.
 
 On an overlay, no directory is searched: overlayfs reads the directories of all layers before it returns the
 first name, and it reports the size of the upper layer only. A lower layer with millions of names in a
 directory would delay each start. So on an overlay, a run with a journal uses 0 as the inode number of its
-names. The next run tries each name that the earlier run can have made: two names for each change in the root
-directory, and one name in the directory of each target. On an overlay, a run without a journal removes no
-leftovers. If another user owns the journal and the upper layer is on btrfs, an empty directory of a killed
-run can remain, because it looks like a directory in several layers.
+names. The next run tries each name that the earlier run can have made. In the root directory, these are two
+names for each change. In the directory of each target, it is one name. On an overlay, a run without a journal
+removes no leftovers. If another user owns the journal and the upper layer is on btrfs, an empty directory of
+a killed run can remain, because it looks like a directory in several layers.
 
 A finished run removes its journal. Without a journal file, the next run searches nothing, because a user of
 the container could have filled a directory with millions of names. After a killed run, a search stops after
@@ -88,8 +88,8 @@ class Journal:
         """Return the tokens and directories of earlier runs, or None if every run cleaned up.
 
         A power cut during a run without fsync can leave an empty journal. The result is then an empty list. A
-        power cut during a run with fsync can leave the new journal under its first name, because only its
-        content is synced.
+        power cut during a run with fsync can leave the new journal under its temporary name: the run syncs
+        the content of the journal before the rename, but not the rename.
 
         Raises LimitError for a journal that is too large: templater never writes such a journal.
         """
@@ -185,10 +185,11 @@ class Search:
     """A search for leftovers.
 
     ``left`` is the number of names that the search may still read. ``removals`` is the number of files and
-    directories that it may still remove, and ``room`` is the total size of these directories in bytes.
+    directories that it may still remove. ``room`` is the maximum total size in bytes of the directories that
+    it may still remove.
 
-    ``tokens`` has the tokens of earlier runs, and the number of changes of each run. ``is_foreign`` tells
-    whether another user could have chosen the tokens.
+    ``tokens`` maps the token of each earlier run to its number of changes. ``is_foreign`` tells whether
+    another user could have chosen the tokens.
     """
 
     __slots__ = ("attributes", "is_foreign", "left", "removals", "room", "root", "tokens")

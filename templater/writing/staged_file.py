@@ -145,7 +145,7 @@ class StagedFile:
     def _count_copy(self) -> None:
         """Count the size and the attributes of a mounted file.
 
-        If the file is in a lower layer of an overlay, opening it for writing copies the file.
+        If the file is in a lower layer of an overlay, overlayfs copies it when templater opens it to write.
         """
         if self.old is not None:
             self.directories.count_replaced(bytes_of(self.old), self.change)
@@ -193,7 +193,7 @@ class StagedFile:
         """Create two temporary names: one for the new content (until its rename), and one for the old
         content.
 
-        Raises LimitError if the old file has so many hard links that it can't get another name.
+        Raises LimitError if the old file has the maximum number of hard links, so it can't get another name.
         """
         if self.staged is None:
             self.staged = self.directories.link_somewhere(
@@ -207,7 +207,8 @@ class StagedFile:
             if error.errno != errno.EMLINK:
                 raise
             raise LimitError(
-                f"{self.change.real!r} has so many hard links that the old file can't get a temporary name",
+                f"{self.change.real!r} has the maximum number of hard links,"
+                " so templater can't give the old file a temporary name",
                 hint="remove one of the other hard links, or the file itself",
             ) from None
 

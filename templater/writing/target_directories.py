@@ -78,9 +78,10 @@ class TargetDirectories:
         return found
 
     def _count_attributes(self, path: str) -> None:
-        """Count the attributes of the directories above a path, which overlayfs copies before a change.
+        """Count the attributes of the directories above a path.
 
-        Directories that are also above the path of the previous call are not counted again.
+        Before a change below these directories, overlayfs copies them with their attributes. Directories that
+        are also above the path of the previous call are not counted again.
         """
         for place in parents_below(path, common_depth(self.counted, path)):
             with self._open_directory(place) as directory:

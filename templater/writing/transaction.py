@@ -134,8 +134,8 @@ class Transaction:
         if monotonic() > self.end:
             raise LimitError(
                 f"{what} longer than {max(self.seconds, 0):.1f} s, so the time would not suffice to undo it",
-                hint="write fewer files, or allow more time: hooks have the option --time-limit, and commands"
-                " --limit command-time",
+                hint="write fewer files, or allow more time with --time-limit (hooks)"
+                " or --limit command-time (commands)",
             )
 
     def _sync_contents(self) -> None:

@@ -216,7 +216,7 @@ class CountingZlib:
         return self._real.decompress(data, max_length)
 
 
-def test_each_decompressor_receives_little_data_beyond_the_end_of_its_own_stream(
+def test_each_decompressor_receives_little_data_that_belongs_to_later_streams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each decompressor received all streams that follow its own."""

@@ -93,7 +93,7 @@ def test_the_total_number_of_steps_of_all_regular_expressions_is_limited(
     assert len(read(tmp_path, many.replace("c{900}", "a{900}"))) == 1
 
 
-def test_the_total_number_of_configuration_values_in_the_instances_of_all_test_cases_is_limited(
+def test_all_test_cases_together_may_set_only_a_limited_number_of_instance_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     description = "name: c1\nconfig:\n" + "".join(f"  user.k{number}: v\n" for number in range(500))

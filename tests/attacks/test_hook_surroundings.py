@@ -380,7 +380,7 @@ def test_a_symlink_in_the_machines_directory_is_followed_to_the_machine(
     ("owner", "is_refused"), [(5 * 65536, False), (0, False), (1000, False), (5 * 65536 + 65535, True)]
 )
 @pytest.mark.parametrize("kind", ["owner", "group"])
-def test_a_machine_directory_is_refused_if_its_owner_is_in_an_nspawn_id_range_but_is_not_the_first_id(
+def test_a_machine_directory_is_refused_if_its_owner_id_is_in_the_middle_of_an_nspawn_range(
     bundle: Path, kind: str, owner: int, is_refused: bool
 ) -> None:
     """The guessed range of ids began at the owner, and reached into the range of another machine."""
@@ -938,7 +938,7 @@ def test_a_target_whose_path_contains_a_link_is_refused_if_a_mount_would_hide_th
         ("home/u/d", "d", "leads through too many links"),
     ],
 )
-def test_a_mount_point_is_resolved_through_a_link_regardless_of_the_owner_of_the_link(
+def test_the_hook_follows_a_link_at_a_mount_point_even_in_a_directory_of_an_ordinary_user(
     bundle: Path, link: str, target: str, said: str
 ) -> None:
     """The hook took the text of such a mount point, and wrote a file that the mount hid."""
@@ -954,9 +954,7 @@ def test_a_mount_point_is_resolved_through_a_link_regardless_of_the_owner_of_the
 
 
 @as_root
-def test_a_mount_point_is_resolved_through_a_link_on_a_file_system_that_is_already_mounted(
-    bundle: Path,
-) -> None:
+def test_the_hook_follows_a_link_inside_an_earlier_mount_to_find_a_mount_point(bundle: Path) -> None:
     rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
     (bundle / "rootfs/var").mkdir()
     mount_at(bundle, "/var/data")
@@ -1075,7 +1073,7 @@ def test_a_copy_is_refused_if_a_container_and_a_snapshot_both_have_the_source_na
 @pytest.mark.parametrize(
     ("program", "found"), [("lxc-copy", "snap0"), ("lxc-snapshot", "victim/snaps/snap0")]
 )
-def test_a_source_name_means_a_container_for_lxc_copy_and_a_snapshot_for_lxc_snapshot(
+def test_the_source_of_lxc_copy_is_a_container_and_the_source_of_lxc_snapshot_is_a_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, found: str
 ) -> None:
     for folder in ("victim/snaps/snap0", "snap0", "restored"):

@@ -434,7 +434,7 @@ def test_a_root_filesystem_that_is_a_link_is_refused_under_every_spelling_of_its
 
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs O_PATH")
-def test_dot_dot_after_a_link_is_resolved_as_by_the_kernel_or_refused(tmp_path: Path) -> None:
+def test_dot_dot_after_a_link_leads_to_the_parent_of_the_link_target_or_is_refused(tmp_path: Path) -> None:
     """The path was cleaned as text, so another directory with the same name was written."""
     for name in ("data/releases/5", "data/releases/web1/rootfs", "srv/web1/rootfs"):
         (tmp_path / name).mkdir(parents=True)
@@ -528,7 +528,7 @@ def test_a_private_file_of_root_is_not_rendered_from_a_directory_of_another_user
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
-def test_a_private_file_is_not_rendered_if_a_user_gave_a_directory_of_root_the_name_templates(
+def test_a_private_file_is_not_rendered_if_a_user_renamed_a_root_owned_directory_to_templates(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner of the container's directory may rename even root's directories in it."""
@@ -710,7 +710,7 @@ def test_an_overlay_layer_with_dot_dot_after_a_link_is_refused(container: Path) 
 @as_root
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize("spelling", ["/{}/rootfs", "{}//rootfs/.", "{}/../c1/rootfs"])
-def test_a_hook_writes_only_into_the_opened_container_for_every_spelling_of_the_root_filesystem_path(
+def test_each_spelling_of_the_root_filesystem_path_leads_to_the_container_that_the_hook_opened(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
 ) -> None:
     """The hook opened the root filesystem by its name again, which was that of another container."""
@@ -988,7 +988,7 @@ def test_group_members_are_looked_up_only_if_a_group_other_than_0_can_write_to_t
         (1234, 0, [(0, 1000000, 65536)], 1234),  # in a container with an own /etc
     ],
 )
-def test_in_a_user_namespace_group_members_are_looked_up_with_the_gid_that_the_group_file_uses(
+def test_in_a_user_namespace_templater_looks_up_a_group_by_the_gid_in_the_group_file(
     gid: int, owner: int, rows: list[Any], group: int, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_directories, "own_map", lambda _: iter(rows))
@@ -1371,7 +1371,7 @@ def test_attack_74_apply_detects_a_replaced_source_even_if_the_source_path_has_b
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
 @pytest.mark.parametrize("way", ["image", "rootfs"])
-def test_an_opened_source_is_refused_if_another_instance_has_been_moved_to_its_path(
+def test_reading_an_open_source_fails_if_another_instance_was_moved_to_the_path_of_the_source(
     way: str, container: Path
 ) -> None:
     """The owner of the directory above exchanged the names of two instances of root."""

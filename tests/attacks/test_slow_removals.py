@@ -82,7 +82,7 @@ def test_attack_83_trigger_does_not_wait_until_the_kernel_has_freed_the_removed_
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize("command", ["apply", "status"])
-def test_attack_86_another_process_closes_a_template_that_its_owner_removes_while_a_command_reads_it(
+def test_attack_86_a_template_that_is_removed_while_a_command_reads_it_is_closed_by_another_process(
     machine, handed_over, monkeypatch, command
 ):
     template = machine / "templates/a.tpl"
@@ -104,7 +104,7 @@ def test_attack_86_another_process_closes_a_template_that_its_owner_removes_whil
 
 
 @pytest.mark.parametrize("command", ["apply", "status"])
-def test_attack_87_commands_without_a_patch_do_not_read_a_target_whose_size_already_differs(
+def test_attack_87_apply_and_status_do_not_read_a_target_whose_size_differs_from_the_new_content(
     machine, monkeypatch, command
 ):
     """Eight targets of 8 MiB, each of which the kernel decompresses 32 times, took 12 seconds."""
@@ -123,7 +123,7 @@ def test_attack_87_commands_without_a_patch_do_not_read_a_target_whose_size_alre
     assert sizes == []
 
 
-def test_attack_89_apply_ends_before_its_time_limit_if_each_new_name_waits_for_the_disk(
+def test_attack_89_apply_ends_before_its_time_limit_if_the_creation_of_each_file_is_slow(
     machine, monkeypatch, capsys
 ):
     """With chattr +S +D of the container's root user, apply of a thousand tiny files took 72 seconds."""

@@ -435,7 +435,7 @@ def test_a_system_link_is_listed_if_users_can_replace_its_target(link, others):
     assert ("medium", link.path, message) in observed(CHECK, an_image(names=[link, *others]))
 
 
-def test_a_system_link_that_leads_through_more_than_64_directories_is_listed():
+def test_a_link_in_a_system_directory_is_listed_if_it_leads_through_more_than_64_directories():
     names = [
         a_link("rootfs/usr/bin/sh", f"/opt/{'d/' * 70}u/y"),
         a_link("rootfs/usr/bin/x", f"/usr/{'d/' * 70}y"),
@@ -465,7 +465,7 @@ def test_a_system_link_has_no_finding_if_only_root_can_replace_its_target():
     assert observed(CHECK, an_image(names=names)) == []
 
 
-def test_the_target_directory_of_a_system_link_is_searched_like_a_system_directory():
+def test_the_target_of_a_link_that_replaces_a_system_directory_is_searched_like_that_directory():
     """A link at /var/spool/cron hid a writable file with root's jobs."""
     names = [
         a_link("rootfs/var/spool/cron", "../../srv/cron"),

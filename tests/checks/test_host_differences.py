@@ -153,9 +153,7 @@ def test_the_check_command_prints_the_host_table_for_directories_and_archives(tm
     ('', []),
     ],
 )  # fmt: skip
-def test_each_expression_of_a_template_gives_a_small_template_that_prints_only_that_expression(
-    template, probes
-):
+def test_for_each_expression_of_a_template_a_probe_template_prints_only_that_expression(template, probes):
     source = Source("t", template)
     assert [(template[span.start : span.end], text) for span, text in _probes(source)] == probes
 

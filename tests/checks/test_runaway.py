@@ -44,9 +44,10 @@ def test_attack_40_41_42_a_template_that_never_ends_gives_one_finding(text):
         '{{ "x"|ljust:config.n }}',
     ],
 )
-def test_a_text_whose_size_is_computed_gives_one_finding_of_medium_severity(text):
-    """The instance, the time or chance can choose a size that no render of the check tries."""
-    assert observed(CHECK, an_image(RULE, {"t": text}))[0][-1].startswith("the size of a text is computed")
+def test_a_filter_with_a_computed_length_gives_one_finding_of_medium_severity(text):
+    """The instance, the time or chance can choose a length that no render of the check tries."""
+    message = observed(CHECK, an_image(RULE, {"t": text}))[0][-1]
+    assert message.startswith("the template computes the length of a text")
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
 
 
@@ -121,13 +122,13 @@ SPLIT = "{% set s = s|split:','|join:', ,' %}"
         "{% set s = " + X + " %}" + "{% set s = s|join:s %}" * 9,
     ],
 )
-def test_a_text_that_grows_from_the_value_of_any_key_gives_a_finding_of_medium_severity(text):
+def test_a_text_that_grows_too_large_if_a_key_is_set_gives_a_finding_of_medium_severity(text):
     image = an_image(RULE, {"t": text})
     assert severities(CHECK, image) == ["medium"]
     assert observed(CHECK, image)[0][-1].startswith("if certain keys are set, ")
 
 
-def test_a_panic_for_the_value_of_any_key_gives_a_finding_of_medium_severity():
+def test_a_panic_that_occurs_only_if_a_key_is_set_gives_a_finding_of_medium_severity():
     image = an_image(RULE, {"t": "{% for c in config_get('user.x', '') %}{{ 1 in config }}{% endfor %}"})
     assert severities(CHECK, image) == ["medium"]
 
@@ -300,7 +301,7 @@ def test_an_error_in_a_branch_that_never_runs_does_not_prevent_a_finding_about_a
         "{% macro m(w=9999999999) %}{{ 'x'|ljust:w }}{% endmacro %}{% if 0 %}{{ 1 % 0 }}{{ m() }}{% endif %}",
     ],
 )
-def test_an_audit_also_checks_values_and_blocks_that_its_own_rendering_skips(text):
+def test_an_audit_also_checks_values_and_blocks_that_are_never_rendered(text):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
 
 

@@ -85,9 +85,7 @@ def test_a_secret_key_of_a_device_is_recognised_even_if_the_device_name_and_the_
         ("{{ config.a|nosuch }}", False),  # does not compile, so it reads nothing
     ],
 )  # fmt: skip
-def test_a_secret_key_counts_as_read_only_if_the_template_might_read_that_key_or_a_map_that_contains_it(
-    text, secret
-):
+def test_a_secret_key_counts_as_read_if_the_template_might_read_the_key_or_a_map_with_the_key(text, secret):
     names = names_read(Source("t", text), "v6.1")
     assert SECRETS.may_be_read(names) == secret
     assert not SecretKeys([Instance("c1", config={"user.role": "web"})]).may_be_read(names)

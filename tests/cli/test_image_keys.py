@@ -43,7 +43,7 @@ PLACEHOLDER_NOTE = "note: '<set at create>' stands for a value that the daemon g
 
 
 @pytest.mark.parametrize("words", [("preview", "image"), ("diff", "image", "rootfs")])
-def test_properties_of_the_image_override_image_keys_that_the_user_sets_for_the_first_start(
+def test_at_the_first_start_the_properties_of_the_image_override_the_image_keys_of_the_user(
     words, image, run
 ):
     code, out, err = run(*words, "-c", "image.os=mine")

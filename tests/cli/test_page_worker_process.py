@@ -101,7 +101,7 @@ def test_a_renderer_process_that_takes_too_long_is_killed(workers, monkeypatch):
     assert (process.killed, found) == (1, failure("rendering the view took longer than 0 seconds"))
 
 
-def test_the_answer_of_the_renderer_may_arrive_some_seconds_after_its_time_limit(workers, monkeypatch):
+def test_the_renderer_may_send_its_answer_some_seconds_after_the_time_limit(workers, monkeypatch):
     monkeypatch.setattr(worker_process, "GRACE", 5.0)
 
     async def run():

@@ -581,7 +581,7 @@ def test_watch_names_at_most_sixteen_changed_files(image):
         assert watch.wait(0) == [f"{number:02}" for number in range(16)]
 
 
-def test_files_that_were_followed_earlier_are_still_watched_after_the_list_of_files_changes(tmp_path):
+def test_files_that_are_no_longer_in_the_list_of_files_are_still_watched(tmp_path):
     with Watch([]) as watch:
         watch.follow([str(tmp_path / "sub/a"), str(tmp_path / "b")])
         watch.follow([])

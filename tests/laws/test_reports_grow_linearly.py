@@ -137,7 +137,7 @@ def test_the_time_to_explain_many_files_of_one_template_grows_in_proportion_to_t
 
 
 @pytest.mark.slow
-def test_the_time_to_search_image_texts_for_secret_lines_grows_in_proportion_to_the_texts_and_the_lines():
+def test_the_time_to_search_image_texts_for_secrets_grows_in_proportion_to_the_texts_and_the_secrets():
     def redactions(n):
         lines = (
             "a" * 64 + "b" + f"{number:024b}".translate({48: "a", 49: "b"}) + "a" * 8

@@ -297,9 +297,9 @@ class _Writers:
         return found, of_services, deep, outer
 
     def _can_be_replaced(self, resolved: Resolved, first: int) -> bool:
-        """Return whether users can replace a file, or a directory or a link on the path to the file.
+        """Return whether users can replace a file, or any directory or link on the path to the file.
 
-        ``first`` is the first uid and gid of these users.
+        ``first`` is the lowest uid and gid of these users.
         """
         places = [resolved.real, *(link.rpartition("/")[0] for link, _ in resolved.links[1:])]
         if any(map(_is_created_by_users, places)):

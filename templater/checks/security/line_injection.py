@@ -158,7 +158,7 @@ _MOST_FILTERS = 20
 
 
 def reads(part: list[Token], names: Collection[str]) -> bool:
-    """Return whether a tag or an expression reads one of ``names`` without a filter against line breaks."""
+    """Return whether a tag or an expression reads one of ``names`` and does not remove line breaks."""
     closing = closing_brackets(part)
     number = 1
     while number < len(part):

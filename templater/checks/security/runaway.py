@@ -84,14 +84,17 @@ PROBES = (
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Render each rule within limits, for the user's instance, an ordinary container and an ordinary VM.
 
-    Templates that fail, or that can give another result on LXD or Incus 6.0, are rendered for these, too.
-    These renders also count work that takes longer in pongo2 than in templater. For these instances, a false
-    condition can prevent a loop from running. So the check also renders each template with every branch of
-    its conditions, one after the other, and with at least one round of each loop. It then does the same for
-    an instance that sets every key, because a template can double a value many times. Even then, an error can
-    prevent a loop from running. So the check also estimates how often nested loops and macros run, and
-    reports macros that call themselves. A template can also compute the size of a text from the instance's
-    name or from the time, so the check reports each filter with a computed size.
+    The check renders as Incus does. If a template fails, or can give another result on LXD or Incus 6.0, the
+    check also renders it as LXD and Incus 6.0 do. All renders also count the operations that take longer in
+    pongo2 than in templater.
+
+    For these instances, a false condition can prevent a loop from running. So the check also renders each
+    template with every branch of its conditions, one after the other, and with at least one round of each
+    loop. The check repeats this render for an instance that sets every key, because a template can make the
+    value of a key many times longer. Even then, an error can prevent a loop from running. So the check also
+    estimates how often nested loops and macros run, and reports macros that call themselves. A template can
+    compute the length of a text from the instance's name or from the time. So the check also reports each
+    filter whose argument is a computed length.
 
     The check reports each panic of these renders. It also reports parts of templates that panic only for
     some values, such as a division. A template that panics ends the daemon if the image is for a virtual
@@ -167,7 +170,9 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
                     message = f"{branches[templates]}{error.message}"
                     hint = "preview the template for an instance that makes the conditions true"
                     if templates is every_key:
-                        hint = "preview the template for an instance that sets the keys"
+                        hint = (
+                            "preview the template for an instance that sets the keys which the template reads"
+                        )
                     yield Observation(message, at, hint, severity="medium")
                 else:
                     yield Observation(error.message, at, error.hint)
@@ -197,10 +202,10 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
 
 
 def _dangers(source: Source) -> Iterator[Observation]:
-    """Find the first part of a template that can panic, and the first filter with a computed size.
+    """Find the first part of a template that can panic, and the first filter with a computed length.
 
-    The function searches the template without rendering it. A render would not find the part if the rendered
-    instances have values for which the part does not panic.
+    The function searches the template without rendering it. A render finds a part that can panic only if the
+    values of the rendered instance make this part panic.
     """
     if b"{" not in source.data:
         return
@@ -222,7 +227,11 @@ def _computed_size(node: object) -> tuple[str, Token] | None:
         return None
     if isinstance(_plain(node.argument), tree.Literal):
         return None
-    return "the size of a text is computed: a very large text makes the host kill the daemon", node.token
+    message = (
+        "the template computes the length of a text:"
+        " a very long text can fill the host's memory, and the host then kills the daemon"
+    )
+    return message, node.token
 
 
 def _panic(is_forloop_bound: bool, node: object) -> tuple[str, Token] | None:
@@ -284,9 +293,9 @@ _IF_SET = "if certain keys are set, "
 class Loops:
     """The loops and calls of macros in a template. A call of a macro also runs the loops in the macro.
 
-    Every use of a macro's name counts as a call, because pongo2 also calls a macro that is named without
-    brackets. There is one exception: a loop, a ``with`` or a macro can give the name another value. In their
-    bodies, the name is a variable. A ``set`` of the name is ignored.
+    Every use of a macro's name counts as a call, because pongo2 also calls a macro if no brackets follow the
+    name. There is one exception: a loop, a ``with`` or a macro can give the name another value. In their
+    bodies, the name is a variable. This class ignores a tag ``set`` that sets the name.
     """
 
     def __init__(self, source: Source) -> None:
@@ -443,9 +452,10 @@ class EveryBranch(Counted):
 
 
 class EveryKey(EveryBranch):
-    """Templates that run every branch for an instance on which each key of ``config`` and each device is set.
+    """Templates that run every branch, for an instance that has every configuration key and every device.
 
-    A template without these names is not rendered again: its text is empty.
+    A template that contains neither ``config`` nor ``devices`` is not rendered again. Instead, the render
+    returns an empty text.
     """
 
     __slots__ = ()

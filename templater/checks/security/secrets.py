@@ -80,8 +80,8 @@ def secrets_of(source: Source) -> Iterator[Token]:
 
     A loop over a secret counts as printing the secret: conditions in the loop can show each character.
 
-    If no string is found, yield a token of the kind ``COMPUTED`` for the name of a configuration key
-    that the template computes, such as ``"user.paXssword"|cut:"X"``.
+    If no string is found, but the template computes the name of a configuration key, such as
+    ``"user.paXssword"|cut:"X"``, yield a token of the kind ``COMPUTED`` for this name.
 
     If the search can't follow all variables of the template, yield a token of the kind ``UNFOLLOWED``.
     """
@@ -207,13 +207,13 @@ class _Maps:
     def read(
         self, kind: str, part: list[Token], bound: list[int], values: list[Value]
     ) -> tuple[list[Token], list[Token]]:
-        """Record the variables to which a tag assigns a map, because they are then names of this map, too.
+        """Record the variables to which a tag assigns a map: each of them is another name of this map.
 
         ``bound`` has the indexes of the variables' names.
 
-        Return two lists of names. The first list has each map whose values the tag or expression can show: it
-        uses the map without a key, and neither in a loop nor as the value of a variable. The second list has
-        the map of texts that a loop reads.
+        Return two lists of names. The first list has each map that the tag or expression uses without a key,
+        so that the values of the map can be shown. This list does not contain a map that a loop reads, or
+        that is assigned to a variable. The second list has the map of texts that a loop reads.
         """
         content: list[Token] = []
         looped: list[Token] = []

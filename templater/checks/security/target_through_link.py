@@ -20,8 +20,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
     Old daemons follow unsafe symlinks on the host. With newer daemons, the start fails.
 
-    The check also reports a path that leads to a missing directory. If an earlier rule creates the
-    directory, a daemon also follows links on the path that this check could not reach. If a link on the path
+    The check also reports a path that leads to a missing directory. An earlier rule may create the directory.
+    A daemon then follows links in the rest of the path, which this check can't find. If a link on the path
     contains ``..``, the finding has the severity high.
     """
     for rule, path, resolved in image.targets:

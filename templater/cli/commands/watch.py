@@ -103,7 +103,7 @@ def command(request: options.Request, checked: bool, tested: bool, page: PageOpt
 def attempt(look: Callable[[], None], missing: Callable[[], list[str]], *, first: bool = False) -> None:
     """Run ``look`` once. Report its errors, but do not end the watch.
 
-    If ``first`` is true, raise a usage error instead, because no file change can correct it.
+    If ``first`` is true, raise a UsageError instead of reporting it: no file change can correct this error.
     """
     try:
         look()

@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
-    """Return the next message, or None at the end. A message comes after its length in four bytes."""
+    """Return the next message, or None at the end. Four bytes before each message give its length."""
     head = stream.read(4)
     if len(head) < 4:
         return None

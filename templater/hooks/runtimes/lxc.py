@@ -330,7 +330,7 @@ MS_REC_PRIVATE = 0x44000
 
 
 def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
-    """Mount the overlay as LXC will, in a private mount namespace, until the end of this process.
+    """Mount the overlay as LXC mounts it later, in a private mount namespace, until this process ends.
 
     Raises RefusedError for a layer that is a link, or if another user can exchange the upper layer. Raises
     WriteError if mounting fails.
@@ -354,7 +354,7 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
 
 
 def _refuses_second_mount() -> bool:
-    """Return whether the kernel may refuse LXC's mount of the overlay until this hook's mount has ended."""
+    """Return whether the kernel may not let LXC mount the overlay while this hook has it mounted."""
     try:
         fd = os.open("/sys/module/overlay/parameters/index", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -306,7 +306,7 @@ def test_the_text_and_json_reports_name_each_validator_that_did_not_run(
     assert json.loads(capsys.readouterr().out)[0]["not_validated"] == []
 
 
-def test_ignore_comments_and_templater_toml_do_not_affect_the_audit_command(image, capsys):
+def test_the_audit_command_disregards_ignore_comments_and_templater_toml(image, capsys):
     files = {
         "metadata.yaml": rules("/etc/motd: {when: [create], template: t}"),
         "templates/t": '{# templater: ignore language #}{% include "/etc/passwd" %}',

@@ -636,7 +636,7 @@ def first_only(text: str) -> list[tuple[int, str]]:
         (f"{{{{ {VALUE} }}}}\nname\n", first_only, "error"),
     ],
 )
-def test_a_finding_has_only_level_info_if_the_validator_accepts_the_file_with_another_example_value(
+def test_a_finding_has_level_info_if_the_validator_accepts_the_file_with_another_example_value(
     template, mistakes, level
 ):
     image = with_validator("/etc/sudoers.d/a", template, mistakes)
@@ -845,7 +845,7 @@ def test_a_yaml_file_is_checked_only_up_to_a_limited_number_of_parser_events(mon
     assert not of_checks(wrong, "yaml")
 
 
-def test_exactly_the_checks_that_need_a_validator_have_the_attribute_validated():
+def test_the_attribute_validated_is_true_for_exactly_the_checks_that_need_a_validator():
     """Without the validator, an ignored finding of such a check may be missing, so it is not reported as unused."""
     marked = {check.id for check in all_checks("authoring") if check.validated}
     assert marked == {
@@ -1043,7 +1043,7 @@ def test_a_configuration_value_of_several_lines_is_not_named_as_the_cause_of_a_m
     assert phrase(image_, several, 1) == "with invented values"
 
 
-def test_a_mistake_that_containers_have_only_with_invented_values_is_still_found_for_virtual_machines():
+def test_a_mistake_is_found_for_virtual_machines_even_if_containers_have_it_only_with_invented_values():
     condition = '{% if instance.type == "virtual-machine" or config_get("user.a", "") %}'
     for text, found in (
         (condition + "\n#!/bin/sh\n{% endif %}", ["first-line"]),

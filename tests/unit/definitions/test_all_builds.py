@@ -31,7 +31,7 @@ def test_the_time_limit_error_says_how_many_builds_were_read(monkeypatch):
 
 
 @pytest.mark.parametrize("seconds", [None, 0.01, 1000])
-def test_all_builds_are_read_if_the_time_limit_is_not_reached(seconds):
+def test_every_build_is_processed_if_the_time_limit_is_not_reached(seconds):
     assert list(in_time(CHOICES, seconds)) == CHOICES
 
 

@@ -102,7 +102,9 @@ def test_the_triggers_and_properties_of_a_rule_come_from_the_generator_or_from_t
         ({"vm": {"size": "7GiB", "filesystem": "xfs"}}, "lxd", "7GiB,xfs"),
     ],
 )
-def test_the_second_rendering_of_a_template_can_read_only_the_build_target(target, family, text):
+def test_a_template_that_is_rendered_for_the_second_time_has_only_the_build_target_as_variable(
+    target, family, text
+):
     source = Source(
         "d.yaml", f"{{{{ {family}.VM.Size }}}},{{{{ {family}.VM.Filesystem }}}}{{{{ image.name }}}}"
     )
@@ -110,7 +112,7 @@ def test_the_second_rendering_of_a_template_can_read_only_the_build_target(targe
 
 
 @pytest.mark.parametrize("rounds", [pongo.MAX_ROUNDS - 1, pongo.MAX_ROUNDS])
-def test_a_definition_field_with_delimiters_is_rendered_again_up_to_a_maximum_number_of_times(rounds):
+def test_a_definition_field_is_rendered_until_it_has_no_delimiters_or_a_limit_is_reached(rounds):
     values = {f"x{number}": f"{{{{ x{number + 1} }}}}" for number in range(rounds)} | {f"x{rounds}": "end"}
     source = Source("d.yaml", "{{ x0 }}")
     if rounds < pongo.MAX_ROUNDS:

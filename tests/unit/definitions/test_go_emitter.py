@@ -68,7 +68,7 @@ def text_event(text):
         ),
     ],
 )
-def test_a_yaml_key_is_written_with_a_question_mark_unless_it_is_a_short_text_of_one_line(key, written):
+def test_a_yaml_key_is_written_after_a_question_mark_unless_the_key_is_a_short_text_of_one_line(key, written):
     stream = io.StringIO()
     emitter = GoEmitter(stream, allow_unicode=True)
     mapping = MappingStartEvent(None, None, True, flow_style=False)

@@ -292,7 +292,7 @@ def test_listing_images_stops_at_the_image_limit_before_it_reads_all_versions(mo
     assert versions.read <= 12
 
 
-def test_the_limit_on_catalog_texts_counts_the_texts_of_a_product_for_each_image_of_the_product(monkeypatch):
+def test_the_texts_of_a_product_count_once_per_image_towards_the_limit_on_catalog_texts(monkeypatch):
     monkeypatch.setattr(client_image_list, "MOST_TEXTS", 1000)
     products, _ = decoded(
         {"products": {"p": {"os": "x" * 99, "versions": {str(n): {} for n in range(11)}, "arch": "amd64"}}}
@@ -316,7 +316,7 @@ def test_attack_73_the_limit_on_catalog_texts_counts_bytes_of_json(monkeypatch):
         list_images(products, "incus-7")
 
 
-def test_the_limit_on_catalog_texts_includes_listed_and_dropped_images_of_every_product(
+def test_dropped_images_of_every_product_also_count_towards_the_limit_on_catalog_texts(
     monkeypatch,
 ):
     files = {"a": {"ftype": "incus_combined.tar.gz", "path": "a", "sha256": "a" * 64, "size": 1}}

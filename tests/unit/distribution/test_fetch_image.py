@@ -843,7 +843,7 @@ def test_a_new_alias_causes_a_note_if_the_store_has_only_the_metadata_of_the_ima
     assert not capsys.readouterr().err
 
 
-def test_a_note_says_that_only_tls_protects_stored_metadata_without_a_root_filesystem(server):
+def test_a_note_says_that_only_tls_protects_the_metadata_if_the_store_lacks_the_root_filesystem(server):
     fingerprint = fetch("ours:both").fingerprint
     source, note = fetch(f"store:{fingerprint}").notes
     assert source == "the metadata was fetched from 'ours:both'"

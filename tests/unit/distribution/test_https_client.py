@@ -598,7 +598,7 @@ def test_a_connection_is_opened_again_if_the_server_closes_it_instead_of_answeri
     ],
     ids=["small", "closed", "redirected", "overhead"],
 )
-def test_new_connections_and_redirects_and_overhead_count_towards_the_request_limit_of_a_stream(
+def test_new_connections_and_redirects_and_protocol_overhead_count_towards_the_limit_on_requests(
     server, monkeypatch, fault, least, most
 ):
     monkeypatch.setattr(https_client_limits, "MOST_REQUESTS", 60)

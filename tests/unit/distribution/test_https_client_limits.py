@@ -233,7 +233,7 @@ def test_a_redirect_to_an_unusable_url_is_refused(target, error):
 @pytest.mark.parametrize(
     ("status", "length", "kept"), [(200, 0, True), (200, 1, False), (299, 1, False), (300, 1, True), (404, 16_384, True), (404, 16_385, False), (200, None, False)]
 )  # fmt: skip
-def test_a_connection_with_unread_bytes_is_reused_only_after_a_short_error_or_a_short_redirect(
+def test_unread_bytes_prevent_the_reuse_of_a_connection_except_after_a_short_error_or_redirect(
     status, length, kept
 ):
     connections = https_client._Connections(ssl.create_default_context(), ClientLimits())
@@ -315,7 +315,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_download_ends_at_the_deadline_of_its_current_step_or_of_all_catalogs(clock):
+def test_a_download_ends_at_the_deadline_of_its_step_or_at_the_shared_deadline_of_all_small_files(clock):
     bounds = ClientLimits()
     assert bounds.timeout() == 30
     bounds.begin_step()

@@ -297,7 +297,7 @@ def test_importing_a_fetched_image_prevents_its_expiry(store, split):
     assert not store.prune()
 
 
-def test_prune_keeps_a_new_file_because_another_process_may_still_add_its_record(store):
+def test_prune_keeps_a_new_file_because_another_process_may_still_write_a_record_of_the_file(store):
     for name, age in (("young", 60), ("old", 7200)):
         with open(store.file(name), "wb"):
             pass

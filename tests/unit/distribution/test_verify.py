@@ -476,7 +476,7 @@ def test_a_products_file_that_changes_after_it_was_opened_is_read_with_its_origi
 
 
 @pytest.mark.parametrize("more", [0, -1])
-def test_a_products_file_above_the_size_limit_is_not_read_line_by_line(more, tree, monkeypatch):
+def test_a_products_file_above_the_size_limit_is_read_as_a_whole(more, tree, monkeypatch):
     monkeypatch.setattr(stream_files, "MOST_BYTES", Path(tree.path, IMAGES_PATH).stat().st_size + more)
     for whole in (False, True):
         with stream_files.CatalogFiles(tree.file) as files:
@@ -514,7 +514,7 @@ def test_verifying_products_one_by_one_gives_the_same_report_as_all_at_once(case
     assert single == whole
 
 
-def test_verifying_products_one_by_one_finds_problems_with_aliases_or_files_that_two_products_share(
+def test_reading_products_one_by_one_finds_the_same_problems_as_reading_all_products_together(
     tmp_path, monkeypatch
 ):
     make_tree(tmp_path, 12)
@@ -635,7 +635,7 @@ def test_the_problem_texts_of_a_stream_share_one_limit_in_characters(monkeypatch
         report.add("error", "code", "place", "3")
 
 
-def test_the_location_text_of_a_problem_names_the_product_and_the_given_version_and_item():
+def test_the_location_of_a_problem_names_the_product_and_also_the_version_and_the_item_if_known():
     assert verify_report.place_of("p") == "product 'p'"
     assert verify_report.place_of("p", "v") == "product 'p', version 'v'"
     assert verify_report.place_of("p", "v", "i") == "product 'p', version 'v', item 'i'"
@@ -646,7 +646,7 @@ def test_the_location_text_of_a_problem_names_the_product_and_the_given_version_
     ("missing", "parts"),
     [("os", {()}), ("release", {("a",)}), ("variant", {("a", "1")})],
 )
-def test_a_missing_property_makes_the_order_of_all_products_with_equal_earlier_properties_random(
+def test_if_one_product_lacks_a_property_products_with_equal_earlier_properties_have_random_order(
     missing, parts
 ):
     names = [("a", "1", "x"), ("a", "2", "x"), ("b", "1", "x")]

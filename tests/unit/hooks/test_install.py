@@ -34,7 +34,9 @@ def test_the_install_command_writes_one_lxc_line_per_stage_and_repeating_the_com
 
 
 @pytest.mark.parametrize("mark", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
-def test_installing_the_hook_for_lxc_keeps_each_line_that_no_templater_wrote(tmp_path, mark):
+def test_installing_the_hook_for_lxc_removes_old_hook_lines_completely_and_keeps_all_other_lines(
+    tmp_path, mark
+):
     """LXC ends lines only at line feeds. Part of a value was removed, and the next setting joined the value."""
     config = tmp_path / "c1/config"
     config.parent.mkdir()

@@ -387,7 +387,9 @@ def test_attack_87_a_start_does_not_read_a_target_whose_size_already_differs(con
 
 
 @pytest.mark.parametrize("has_sizes", [True, False])
-def test_attack_87_a_start_reads_no_file_that_only_a_forged_record_lists(container, monkeypatch, has_sizes):
+def test_attack_87_a_start_does_not_read_files_that_are_listed_only_in_a_forged_record(
+    container, monkeypatch, has_sizes
+):
     """The owner of the container's directory forged a staged record of 480 MiB of slowly decompressed files.
 
     Each start read them, and failed after a minute.

@@ -111,7 +111,7 @@ MAPS = {
 
 
 @pytest.mark.parametrize("place", MAPS)
-def test_a_hook_line_written_as_uid_0_enters_a_namespace_only_if_an_ordinary_user_ran_lxc_create(
+def test_as_uid_0_the_hook_line_contains_lxc_usernsexec_only_if_an_ordinary_user_ran_lxc_create(
     config, monkeypatch, place
 ):
     uids, gids, enters = MAPS[place]
@@ -205,7 +205,9 @@ def test_the_hook_line_gives_the_caller_the_first_free_id_in_the_namespace_as_lx
     assert " -m u:65536:1000:1 " in found["pre-start"]
 
 
-def test_the_hook_line_has_no_owner_option_if_the_user_is_the_root_user_of_the_container(config, monkeypatch):
+def test_the_hook_line_has_no_owner_option_if_the_current_user_is_root_inside_the_container(
+    config, monkeypatch
+):
     config.write_text("".join(f"lxc.idmap = {kind} 0 1000 1\n" for kind in "ug"))
     monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "getuid", lambda: 1000)

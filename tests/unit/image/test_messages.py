@@ -203,8 +203,8 @@ def test_the_size_and_the_ratio_of_decompressed_data_have_limits(stream):
         (gzip.compress(b"def", mtime=0), b"abcdef"),
         (
             bytes(9) + gzip.compress(b"def", mtime=0),
-            "'p' is damaged: gzip: zero bytes follow the compressed data, and other programs refuse or ignore what"
-            " follows",
+            "'p' is damaged: gzip: NUL bytes follow the compressed data, so other programs refuse the file"
+            " or ignore the data after these bytes",
         ),
         (b"text", "'p' is damaged: gzip: at least 4 bytes of other data follow the compressed data"),
         (b"BZh91AY&SY", "'p' is damaged: gzip: at least 10 bytes of other data follow the compressed data"),
@@ -222,7 +222,7 @@ def test_only_zeros_or_data_of_the_same_compression_may_follow_compressed_data(t
 
 
 def test_other_data_after_compressed_data_is_detected_from_its_first_eight_bytes(tmp_path, monkeypatch):
-    """No more is read than what shows the compression."""
+    """The detection reads no further bytes of the other data."""
     packed = gzip.compress(random.Random(1).randbytes(HEAD))
     monkeypatch.setattr(decompress, "_CHUNK", len(packed) + 8 - HEAD)
     (tmp_path / "i").write_bytes(packed + b"8 bytes " + b"and more")

@@ -497,7 +497,7 @@ def test_removing_a_key_from_a_yaml_mapping_also_removes_its_comma(before, after
     assert yaml_text_edit.take(before, ("b",)) == after
 
 
-def test_a_key_after_other_text_on_its_line_can_be_removed_only_if_another_key_follows():
+def test_a_key_that_does_not_begin_its_line_can_be_removed_only_if_another_key_follows():
     text = "? t\n: a: 1\n  b: 2\n"
     assert yaml_text_edit.take(text, ("t", "a")) == "? t\n: b: 2\n"
     with pytest.raises(MetadataError, match=r"^the key is not at the start of its line$"):

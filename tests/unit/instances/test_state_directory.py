@@ -367,7 +367,7 @@ def test_attack_83_a_large_file_that_is_replaced_in_a_state_directory_is_kept_op
         os.close(fd)
 
 
-def test_the_lock_error_shows_the_most_recent_purpose_of_the_process_that_holds_the_lock(tmp_path):
+def test_the_lock_error_says_for_which_purpose_the_other_process_last_took_the_lock(tmp_path):
     with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
         for what in ("hook for a container", "trigger"):
             first.lock(what)
@@ -376,7 +376,7 @@ def test_the_lock_error_shows_the_most_recent_purpose_of_the_process_that_holds_
     assert caught.value.message == f"'{tmp_path}/.templater' is in use by pid {os.getpid()}: trigger"
 
 
-def test_the_lock_is_taken_on_a_full_disk(tmp_path, monkeypatch):
+def test_the_lock_can_be_taken_even_if_the_disk_is_full(tmp_path, monkeypatch):
     """On btrfs, another container that fills the disk made each start fail, although nothing had to be written."""
 
     def full(*_):
@@ -391,7 +391,7 @@ def test_the_lock_is_taken_on_a_full_disk(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("is_left", [False, True])
-def test_a_new_file_does_not_get_the_name_of_a_removed_file_before_it_is_synced(
+def test_a_new_file_does_not_reuse_the_name_of_a_removed_file_until_the_new_file_is_synced(
     tmp_path, monkeypatch, is_left
 ):
     """On btrfs, fsync then also wrote 150,000 attributes of the removed file, which was held."""

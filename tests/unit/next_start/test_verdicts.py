@@ -98,7 +98,7 @@ def test_a_never_started_instance_runs_its_pending_trigger_at_the_next_start(inc
     assert commands(found, files[SEED]) == ("incus start c1",)
 
 
-def test_computing_verdicts_for_files_that_were_read_ahead_sends_no_request_to_the_daemon(incus):
+def test_after_reading_ahead_the_verdicts_are_computed_without_requests_to_the_daemon(incus):
     """Answers of a slow daemon must not use up the time for rendering."""
     put_rules(
         incus,
@@ -152,7 +152,7 @@ def test_the_next_start_on_lxd_ignores_the_owner_and_the_mode_of_a_rule(lxd):
     assert commands(found, by_path(found)["/srv/deep/file"]) == ("lxc restart c1",)
 
 
-def test_the_reason_names_the_results_for_an_absolute_and_a_relative_link_if_the_link_type_is_unknown(incus):
+def test_if_the_link_type_is_unknown_the_reason_gives_the_result_for_each_link_type(incus):
     put_rules(
         incus,
         [("/etc/link", ["start"], "a.tpl", {}), ("/etc/new", ["start"], "a.tpl", {})],
@@ -349,7 +349,7 @@ def test_a_file_gets_a_verdict_even_if_its_template_contains_arbitrary_bytes(inc
     data_of(found)
 
 
-def test_the_files_of_a_plan_are_not_computed_again_for_each_rule_of_an_instance(incus, monkeypatch):
+def test_the_files_of_a_plan_are_computed_only_a_few_times_even_for_many_rules(incus, monkeypatch):
     calls = []
     files = Plan.files
     monkeypatch.setattr(Plan, "files", lambda plan: calls.append(plan) or files(plan))

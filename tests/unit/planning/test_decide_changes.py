@@ -370,7 +370,7 @@ def test_a_later_trigger_pass_sees_the_files_of_earlier_passes_at_any_depth(path
 
 
 @pytest.mark.parametrize("inner", ["conf", "sub/conf"])
-def test_nothing_is_looked_up_below_a_directory_that_an_earlier_trigger_pass_creates(inner: str) -> None:
+def test_templater_looks_up_no_files_in_a_directory_that_an_earlier_trigger_pass_creates(inner: str) -> None:
     """A user of the container created the directory between two passes, with a link to a file of root in it."""
     tree = {
         "/tmp": Entry(DIRECTORY, 0o1777), "/etc/target": "x", "/tmp/app": Entry(DIRECTORY, 0o755, uid=1000),
@@ -447,7 +447,7 @@ def test_a_plan_without_patches_reads_only_files_of_the_size_of_the_new_content(
 @pytest.mark.parametrize(
     ("first", "second", "actions"), [("new", "old", []), ("longer", "old", []), ("old", "new", [UPDATE])]
 )
-def test_a_file_that_a_later_pass_restores_is_not_written_also_without_patches(
+def test_with_and_without_patches_a_file_is_not_written_if_a_later_pass_restores_its_content(
     first: str, second: str, actions: list[str], for_patch: bool
 ) -> None:
     one_rule = rule("/a")

@@ -43,7 +43,9 @@ def test_a_plain_start_causes_no_intentional_difference_from_the_host() -> None:
 
 
 @pytest.mark.parametrize("target", ["/srv/b", "../../../srv/b"])
-def test_a_target_link_that_hosts_refuse_causes_an_intentional_difference_from_the_host(target: str) -> None:
+def test_a_link_that_hosts_refuse_as_target_causes_an_intentional_difference_from_the_host(
+    target: str,
+) -> None:
     assert deviation_names(rule(), tree={"/etc/a": link(target)}) == {
         "links are followed only inside the root filesystem"
     }

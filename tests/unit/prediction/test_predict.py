@@ -207,7 +207,7 @@ def test_a_null_metadata_document_causes_no_error_on_hosts_that_check_for_it(
         ("lxd", True, "fails", "path escapes from parent"),
     ],
 )
-def test_a_host_either_refuses_a_template_outside_the_templates_folder_or_reads_a_file_of_the_host(
+def test_if_a_template_path_leads_outside_the_templates_folder_a_host_fails_or_reads_its_own_file(
     host: str, vm: bool, result: str, says: str
 ) -> None:
     template = "../../../../../../etc/hostname"

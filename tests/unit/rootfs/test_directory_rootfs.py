@@ -94,7 +94,7 @@ def test_reading_enters_a_mount_below_the_root_only_on_request(tmp_path, mounts)
 
 
 @as_root
-def test_reading_below_an_image_root_or_a_nested_root_enters_mounts_only_on_request(tmp_path, mounts):
+def test_reading_a_file_below_a_mount_point_fails_unless_the_caller_allows_mounts(tmp_path, mounts):
     top = a_directory(tmp_path / "image", {"rootfs/b/x": "1", "rootfs/m": None})
     mounts.bind(top / "rootfs/b", top / "rootfs/m")
     with open_root(str(top)) as root:

@@ -93,7 +93,7 @@ def test_many_files_are_synced_one_by_one_if_syncfs_is_not_known_to_be_safe(call
     assert calls == [("fsync", fd) for fd in many]
 
 
-def test_the_proc_file_system_does_not_count_as_safe_for_syncfs():
+def test_syncfs_is_not_used_for_the_proc_file_system():
     fd = os.open("/proc", os.O_RDONLY)
     try:
         assert not can_sync_file_system(fd)

@@ -128,7 +128,7 @@ def test_a_program_that_uses_the_python_api_keeps_no_removed_files_open(top, ino
 
 
 @pytest.mark.parametrize("which", ["file", "folder", "root", "link"])
-def test_attack_86_a_file_or_directory_that_another_process_removes_meanwhile_is_kept_open(
+def test_attack_86_an_open_file_or_directory_is_kept_open_if_another_process_removes_it(
     top, held, tmp_path, which
 ):
     """A directory with 100,000 attributes took 6 seconds to close, and so did a file of root."""
@@ -243,7 +243,7 @@ def test_readers_of_the_output_do_not_wait_for_the_process_that_closes_the_remov
     assert time.monotonic() - began < 2
 
 
-def test_a_call_waits_until_the_removed_files_are_closed_if_that_is_quick(children):
+def test_a_call_waits_a_short_time_until_the_removed_files_are_closed(children):
     """Otherwise, umount of the file system right after the command could fail."""
     reader, writer = os.pipe()
     assert handing_over(lambda: held_files._held.append(writer)) is None
@@ -274,7 +274,7 @@ def test_a_nested_call_does_not_close_the_removed_files_of_the_outer_call(held):
     assert held_files._held is held
 
 
-def test_signals_do_not_end_the_process_that_closes_files_and_reach_the_calling_process_afterwards(children):
+def test_signals_reach_the_calling_process_but_do_not_end_the_process_that_closes_files(children):
     seen = []
     before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(os.getpid()))
     fork = held_files.os.fork

@@ -81,7 +81,7 @@ def test_a_list_keeps_the_texts_of_an_image_only_in_encoded_form():
     assert found.properties == {}
 
 
-def test_closing_a_list_frees_its_elements_and_aborts_every_response_that_is_still_sending_them():
+def test_closing_a_list_frees_its_elements_and_aborts_the_responses_that_use_the_list():
     elements = Elements([b"1", b"2", b"3"])
     answers = [success_list(elements), success_list(elements, b"\1\0\1")]
     begun = [iter(answer) for answer in answers]

@@ -236,7 +236,7 @@ def listening(waiting, stalled, monkeypatch):
         ([(5, "b")], [(math.inf, "b")] * 26, "waiting 5"),
     ],
 )
-def test_a_new_connection_closes_an_old_connection_of_the_same_address_if_that_address_has_many(
+def test_if_an_address_has_many_connections_a_new_one_closes_an_old_one_of_that_address(
     waiting, stalled, closed, monkeypatch
 ):
     """A client that opened thousands of connections closed the connections of all distant clients.
@@ -259,7 +259,7 @@ def test_a_new_connection_closes_an_old_connection_of_the_same_address_if_that_a
         ([], [(70, "b"), *[(math.inf, "b")] * 9], "b", False),
     ],
 )
-def test_the_address_with_most_connections_gets_another_one_only_if_one_of_its_clients_is_idle(
+def test_the_address_with_the_most_connections_may_open_another_one_only_if_it_has_an_idle_client(
     waiting, stalled, address, refused, monkeypatch
 ):
     """A client that connected again at once used the server's processor for TLS handshakes."""

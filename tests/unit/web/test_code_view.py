@@ -82,7 +82,7 @@ def test_a_note_at_the_end_of_a_line_names_the_origins_of_its_values(parts, text
     ]
 
 
-def test_a_heading_names_the_condition_of_the_following_lines_only_once():
+def test_consecutive_lines_with_the_same_condition_have_one_heading():
     one, other = named((ORIGIN,)), named((ORIGIN, OTHER))
     within = part("x", kind=TEXT, because=(ORIGIN,))
     lines = [

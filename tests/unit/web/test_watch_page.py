@@ -61,7 +61,7 @@ def test_a_file_that_a_later_trigger_writes_again_has_a_remark_about_that_trigge
     assert not any("written again" in text for text in remarks[-1])
 
 
-def test_a_result_names_the_later_triggers_that_leave_its_file_unchanged():
+def test_a_result_names_each_later_trigger_that_does_not_change_the_file():
     page = PageState(SimpleNamespace(redaction=Redaction([], "")))
     for passes, words in (
         (("create",), []),

@@ -116,9 +116,7 @@ def test_attack_88_the_attributes_of_one_run_have_a_total_size_limit(call, many)
 
 
 @pytest.mark.parametrize("name", ["user.overlay.x", "security.capability"])
-def test_attack_88_attributes_that_templater_does_not_copy_count_because_overlayfs_copies_them(
-    monkeypatch, name
-):
+def test_attack_88_the_limit_also_counts_attributes_that_only_overlayfs_copies(monkeypatch, name):
     """40 targets with 3,400 attributes user.overlay.N made overlayfs copy a gigabyte."""
     monkeypatch.setattr(attributes.os, "listxattr", lambda fd: [name])
     monkeypatch.setattr(attributes.os, "getxattr", lambda fd, name: bytes(MOST_ATTRIBUTES // 3))
@@ -149,7 +147,7 @@ def test_attack_88_attributes_that_are_not_copied_to_the_new_file_are_counted(na
     assert copied.room == MOST_ATTRIBUTES - len(name) - 1000 - attributes.ATTRIBUTE_COST
 
 
-def test_only_an_attribute_that_is_copied_has_to_be_readable(monkeypatch):
+def test_an_unreadable_attribute_is_an_error_only_if_templater_must_copy_it(monkeypatch):
     def fail(*_):
         raise OSError(errno.EIO, "input/output error")
 

@@ -21,7 +21,7 @@ def arrived():
 
 @pytest.mark.parametrize("number", DEFERRED)
 @pytest.mark.parametrize("options", [{}, {"drop_alarm": False}, {"drop_alarm": True}])
-def test_a_signal_is_delivered_after_the_call_unless_an_obsolete_time_limit_sent_the_signal(
+def test_a_signal_during_a_call_is_delivered_later_except_the_signal_of_an_obsolete_time_limit(
     number, options, arrived
 ):
     during = []

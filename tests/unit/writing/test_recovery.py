@@ -120,7 +120,7 @@ def test_a_journal_whose_rename_was_lost_in_a_power_cut_is_found(top, old):
 
 @pytest.mark.parametrize("is_swept", [False, True])
 @pytest.mark.parametrize("is_left", [False, True])
-def test_a_new_journal_does_not_get_the_name_of_a_removed_file_before_it_is_synced(
+def test_a_new_journal_does_not_reuse_the_name_of_a_removed_file_until_the_journal_is_synced(
     top, monkeypatch, is_left, is_swept
 ):
     """On btrfs, fsync then also wrote 150,000 attributes of the removed file, which was held."""
@@ -191,7 +191,7 @@ def clear(place, tokens):
 
 
 @as_root
-def test_the_number_of_leftover_names_tried_in_an_overlay_depends_on_the_number_of_changes(overlay):
+def test_the_search_in_an_overlay_tries_more_leftover_names_after_a_run_with_more_changes(overlay):
     for number in range(8):
         (overlay[1] / f"{PREFIX}cc-0-{number}").touch()
     (overlay[1] / f"etc/{PREFIX}cc-0-0").touch()

@@ -399,7 +399,8 @@ def test_attack_23_a_target_with_as_many_hard_links_as_possible_is_refused_with_
         apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
     if number == errno.EMLINK:
         assert caught.value.message == (
-            "'/etc/hosts' has so many hard links that the old file can't get a temporary name"
+            "'/etc/hosts' has the maximum number of hard links,"
+            " so templater can't give the old file a temporary name"
         )
         assert caught.value.hint == "remove one of the other hard links, or the file itself"
     assert (top / "etc/hosts").read_text() == "old"
@@ -718,7 +719,7 @@ def test_attack_88_no_file_of_an_overlay_is_copied_with_too_many_attributes(
 
 @as_root
 @pytest.mark.parametrize("reason", ["attributes", "size"])
-def test_attack_88_no_mounted_file_of_an_overlay_is_copied_above_the_limits(
+def test_attack_88_a_mounted_file_of_an_overlay_is_refused_if_copying_it_would_exceed_a_limit(
     top, tmp_path, mounts, reason, monkeypatch
 ):
     lower, upper, _, merged = an_overlay(tmp_path, mounts, {"file": "old"})

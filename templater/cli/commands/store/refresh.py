@@ -58,7 +58,7 @@ def command(images: tuple[str, ...]) -> int:
 
 
 def _in_time(seconds: float, show: Progress) -> Progress:
-    """Return a function like ``show`` that raises LimitError after ``seconds`` have passed."""
+    """Return a function that calls ``show``, or raises LimitError once ``seconds`` have passed."""
     end = monotonic() + seconds
 
     def report(items: int, size: int, name: str, total: int = 0, /) -> None:

@@ -106,7 +106,7 @@ def test_the_generated_code_check_detects_forbidden_syntax_nodes() -> None:
         assert list(foreign(ast.parse(f"def root0(render, s, v1):\n    {bad}\n"))), bad
 
 
-def test_generated_code_uses_the_same_variables_for_each_repeated_statement() -> None:
+def test_repeated_statements_in_a_template_do_not_add_variables_to_the_generated_code() -> None:
     statements = (
         '{% cycle a "b" as c %}{{ c.d|upper }}{% if a == "b" %}{{ a|add:c }}{% endif %}{{ a[c]|default:c }}'
     )

@@ -57,7 +57,7 @@ def test_a_variable_clashes_with_an_exported_macro_only_if_the_variable_is_set_b
         render("{% include 'a.tpl' %}{% set f = 1 %}", context={"f": None}, a_tpl=macro)
 
 
-def test_the_include_tag_selects_the_visible_variables_by_the_keywords_with_and_only():
+def test_the_keyword_only_of_an_include_tag_hides_the_variables_of_the_outer_template():
     source = "{{ x }}{{ y }}|"
     assert render("{% include 'a.tpl' with y=2 %}", context={"x": 1}, a_tpl=source) == "12|"
     assert render("{% include 'a.tpl' with y=2 only %}", context={"x": 1}, a_tpl=source) == "2|"
