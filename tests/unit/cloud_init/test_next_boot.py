@@ -113,7 +113,7 @@ def test_without_guest_facts_templater_assumes_that_the_last_boot_used_the_old_s
 def test_cloud_init_in_an_incus_guest_ignores_user_data_if_there_is_no_seed():
     found = judge(seed({}), seed({}), Guest(sources=("NoCloud", "LXD", "None")), Daemon("incus"))
     assert found.datasource == "None"
-    assert [reason.rule for reason in found.reasons] == ["lxd", "datasource"]
+    assert [reason.rule for reason in found.reasons] == ["the-datasource-lxd", "choice-of-the-datasource"]
 
 
 def test_cloud_init_in_a_guest_of_lxd_runs_again_if_lxd_changes_the_instance_id():
