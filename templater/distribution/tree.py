@@ -409,7 +409,7 @@ class Tree:
         return status.st_size
 
     def content_files(self) -> Iterator[str]:
-        """Yield the paths of image files with names that templater writes."""
+        """Yield the path of each image file whose name has the form of the names that templater gives."""
         with (
             contextlib.suppress(FileNotFoundError),
             self.folder(IMAGES) as folder,

@@ -313,9 +313,9 @@ class _Listener:
     def _refuses(self, address: str) -> bool:
         """Return whether to close a new connection before its TLS handshake, which costs much time.
 
-        The connection comes from ``address``. It is closed if ``address`` has the most connections, and if no
-        connection of ``address`` has waited or stalled for long. Addresses with few connections are never
-        refused.
+        The connection comes from ``address``. The server closes the connection if two conditions are true:
+        no other address has more connections, and no connection of ``address`` has waited or stalled for
+        long. Addresses with few connections are never refused.
         """
         busiest, number = self._clients.most_common(1)[0]
         if address != busiest or number <= _CROWD:

@@ -181,7 +181,8 @@ def loop(
 ) -> For:  # fmt: skip
     """Return a loop that binds one or two names. ``empty`` runs if the iterated value has no items.
 
-    The field ``test``, which is the condition of a loop in Jinja2, holds the pair (backward, ordered).
+    In Jinja2, the field ``test`` is the condition of a loop. pongo2's loops have no condition, so this field
+    has the pair (backward, ordered).
     """
     stores = [Name(name, "store") for name in names]
     target = stores[0] if len(stores) == 1 else Tuple(stores, "store")

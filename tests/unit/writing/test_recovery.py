@@ -210,7 +210,7 @@ def test_the_search_for_leftovers_in_an_overlay_tries_a_limited_number_of_names(
 
 
 @as_root
-def test_no_leftover_is_removed_below_a_directory_of_an_overlay_with_many_attributes(overlay, monkeypatch):
+def test_leftovers_stay_in_an_overlay_directory_that_has_many_extended_attributes(overlay, monkeypatch):
     monkeypatch.setattr("templater.writing.attributes.MOST_ATTRIBUTES", 100)
     lower, merged = overlay
     (lower / f"etc/{PREFIX}cc-0-0").touch()

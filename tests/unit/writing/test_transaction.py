@@ -1032,7 +1032,7 @@ def fail_to_commit(monkeypatch, path, before):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")
 @pytest.mark.parametrize("target", ["/etc/hosts", "/etc/new"])
-def test_attack_83_a_rollback_keeps_a_file_open_that_another_process_has_made_large(
+def test_attack_83_a_rollback_does_not_close_a_file_that_another_process_enlarged(
     rootfs, top, monkeypatch, held, target
 ):
     """Processes of the container had enlarged each of 18 staged files to 64 MiB."""
