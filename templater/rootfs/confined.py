@@ -498,7 +498,7 @@ def require_public(fd: int, directory: int, shown: str) -> None:
     if os.geteuid() == status.st_uid == 0 and is_private and is_shared(directory, above):
         raise RefusedError(
             f"{shown!r} is private to root, but other users can write to its directory",
-            hint="let all users read it, or let only root write to the directory",
+            hint="let all users read the file, or let only root write to the directory",
         )
 
 

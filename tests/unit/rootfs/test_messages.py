@@ -246,8 +246,8 @@ def test_a_private_file_in_a_directory_of_other_users_is_refused(
     os.chown(folder, owner, group)
     folder.chmod(above)
     why = f"its directory belongs to uid {owner}" if owner else "other users can write to its directory"
-    way = "chown it to the owner of its directory" if owner else "let only root write to the directory"
-    expected = f"'{file}' is private to {problem}, but {why}", f"let all users read it, or {way}"
+    way = "chown the file to the owner of the directory" if owner else "let only root write to the directory"
+    expected = f"'{file}' is private to {problem}, but {why}", f"let all users read the file, or {way}"
     with open(file, "rb") as opened:
         directory = os.open(folder, os.O_RDONLY)
         try:
