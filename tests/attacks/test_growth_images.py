@@ -2,10 +2,12 @@
 
 import gzip
 import itertools
+import lzma
 import random
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -231,14 +233,23 @@ def test_each_decompressor_receives_little_data_that_belongs_to_later_streams(
 
 
 @pytest.mark.parametrize("size", [1, 600, 4070, 4075, 4085, 9000])
-@pytest.mark.parametrize("zeros", [0, 3, 5000])
-def test_gzip_streams_of_any_length_are_joined_even_if_zeros_are_between_them(
-    tmp_path: Path, size: int, zeros: int
+@pytest.mark.parametrize(
+    ("compress", "zeros"),
+    [
+        (partial(gzip.compress, compresslevel=0), 0),
+        (partial(lzma.compress, preset=0), 0),
+        (partial(lzma.compress, preset=0), 4),
+        (partial(lzma.compress, preset=0), 5000),
+    ],
+    ids=["gzip", "xz", "xz padded by 4", "xz padded by 5000"],
+)
+def test_streams_of_any_length_are_joined_even_if_the_padding_of_xz_is_between_them(
+    tmp_path: Path, size: int, compress: Callable[[bytes], bytes], zeros: int
 ) -> None:
     data = file("metadata.yaml", b"a: b\n") + random.Random(size).randbytes(300 * size)
-    streams = [gzip.compress(data[at : at + size], 0) for at in range(0, len(data), size)]
-    (tmp_path / "i.tar.gz").write_bytes(bytes(zeros).join(streams))
-    with open_stream(str(tmp_path / "i.tar.gz")) as stream:
+    streams = [compress(data[at : at + size]) for at in range(0, len(data), size)]
+    (tmp_path / "i.tar").write_bytes(bytes(zeros).join(streams))
+    with open_stream(str(tmp_path / "i.tar")) as stream:
         assert stream.read(len(data) + 1) == data
 
 
