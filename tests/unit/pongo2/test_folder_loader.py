@@ -31,8 +31,9 @@ def test_templates_in_the_folder_are_read_by_name(folder):
     "name", ["../secret", "/etc/passwd", "deep/../../secret", "", ".", "a.tpl\0", "deep//c.tpl"]
 )
 def test_file_names_that_lead_out_of_the_folder_are_refused(folder, name):
-    with pytest.raises(RefusedError):
+    with pytest.raises(RefusedError) as caught:
         folder.read(name)
+    assert caught.value.message == f"template name {name!r} is not a path inside the template directory"
 
 
 @pytest.mark.parametrize("name", ["out/secret", "link", "nope", "a.tpl/x", "fifo/x"])
