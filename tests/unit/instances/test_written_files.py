@@ -85,3 +85,16 @@ def test_a_record_that_another_user_may_have_changed_counts_as_empty_and_is_repo
     )
     hint = "remove the record: the next start writes a new one, which lists the files of that start"
     assert record.problem.hint == hint
+
+
+def test_forgetting_a_record_removes_the_record_and_its_staged_file(tmp_path):
+    with StateDirectory(str(tmp_path)) as state:
+        names = [written_files.WRITTEN, f"{written_files.WRITTEN}.new"]
+        for name in names:
+            (tmp_path / ".templater" / name).write_bytes(encode(files(1)))
+            (tmp_path / ".templater" / name).chmod(0o600)
+        record = Record(state)
+        assert len(record.files()) == 1
+        record.forget()
+        assert record.files() == {}
+        assert not {*names} & {*os.listdir(tmp_path / ".templater")}
