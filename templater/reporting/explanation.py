@@ -191,8 +191,8 @@ def named(origins: Sequence[Origin]) -> str:
 def kind_of(origins: Sequence[Origin]) -> str:
     """Return the kind of origin that decides a value's colour.
 
-    This is the kind of the last origin whose kind is neither "default" nor "undefined". If there is no such
-    origin, "default" has priority over "undefined".
+    The last origin decides, but origins of the kinds "default" and "undefined" count only if there are no
+    others. Of these two kinds, "default" has priority.
     """
     kinds = [origin.kind for origin in origins if origin.kind != "undefined"]
     kinds = [kind for kind in kinds if kind != "default"] or kinds
