@@ -35,6 +35,7 @@ from ..parsing.magic_bytes import COMPRESSIONS, QCOW2, SQUASHFS, TAR, XZ, descri
 from ..parsing.metadata_yaml import read_metadata
 from ..parsing.qcow2 import HEADER, backing_file, has_external_data
 from .catalog_decoder import COMBINED, IMAGES_PATH, Decoded, decode_product
+from .catalog_upper_bound import UpperBounds
 from .client_image_list import ROOT_KINDS
 from .list_stream import refuse_unreadable
 from .tree import IMAGES, Tree, content_path
@@ -95,8 +96,8 @@ def add(
     Raises:
         UsageError: the files or aliases are not a valid request.
         InputError: the image is invalid, or its metadata.yaml lacks a required value.
-        RefusedError: the tree already has another image with this product and version, or already has this
-            image in another version or product. Or a file is private.
+        RefusedError: a file is private, the tree has a different image with this product and version, or the
+            tree has this image in another version or product.
         LimitError: the catalog with the new image would exceed one of templater's limits on reading catalogs.
     """
     for alias in aliases:
@@ -135,10 +136,11 @@ def add(
         staged = _stage(tree, metadata, roots, kinds, stack, progress)
         new = _new_image(facts, staged, kinds, tuple(aliases), requirements or {})
         with tree.lock():
-            catalog = tree.load()
+            bounds = UpperBounds()
+            catalog = tree.load(bounds.add)
             result = insert(catalog, new, unified=unified)
             if catalog.changed:
-                refuse_unreadable(tree, catalog)
+                refuse_unreadable(tree, catalog, bounds)
             for output, path in staged:
                 if path in result.files:
                     tree.publish(output, path)
@@ -508,8 +510,8 @@ def _set_aliases(
 ) -> None:
     """Set the product's aliases: the requested aliases and the default aliases.
 
-    Another product with the same architecture and type may already have one of these aliases. A requested
-    alias then moves to this product. A default alias then stays with the other product.
+    Another product with the same architecture and type may already have one of these aliases. Then a
+    requested alias moves from the other product to ``product``, but a default alias does not move.
     """
     own = [alias for alias in str(product.get("aliases") or "").split(",") if alias]
     asked = [alias for alias in new.aliases if alias not in own]

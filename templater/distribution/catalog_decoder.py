@@ -230,7 +230,7 @@ class CatalogSize:
         values, width = 0, 1
         for piece in iter(partial(file.read, _PIECE), b""):
             values += count_values(piece)
-            if _WIDE.search(piece):
+            if (b"\\u" in piece or not piece.isascii()) and _WIDE.search(piece):
                 width = 4
             del piece  # before the next piece is read
         wide = " (characters such as emojis lower the limit for a catalog)" if width > 1 else ""
@@ -383,6 +383,9 @@ def _fields(raw: Any, spec: Mapping[str, str], place: str, decoded: Decoded) -> 
     odd = set()
     for key, value in raw.items():
         kind = spec.get(key)
+        if kind == "string" and type(value) is str and len(value) <= MOST_TEXT and key != "aliases":
+            fields[key] = value  # nearly every value
+            continue
         if kind is None:
             folded = key.casefold()
             kind = spec.get(folded)
@@ -427,7 +430,8 @@ def _strings(
 
 
 def _place(kind: str, name: str) -> str:
-    _refuse_long(name, f"the name of the {kind} '{printable(name[:40])}…'", MOST_TEXT)
+    if len(name) > MOST_TEXT:
+        _refuse_long(name, f"the name of the {kind} '{printable(name[:40])}…'", MOST_TEXT)
     return f"{kind} '{printable(name)}'"
 
 

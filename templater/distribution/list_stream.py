@@ -10,6 +10,7 @@ from typing import IO, Any
 from ..model.errors import InputError
 from ..model.source import printable, whole_characters
 from .catalog_decoder import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, Product, decode_index
+from .catalog_upper_bound import UpperBounds
 from .client_image_list import list_images
 from .local_stream import Stream
 from .serve_limits import ServedSize, add_catalog_file
@@ -22,7 +23,7 @@ from .tree_catalog import Catalog, clean_path
 class Listed:
     """One image. ``clients`` has the names of the clients that list the image.
 
-    ``random_aliases`` has the names in ``aliases`` that a client can also give to another image.
+    ``random_aliases`` has some of the ``aliases``: each name that a client may give to another image instead.
     """
 
     product: str
@@ -89,11 +90,14 @@ def read_products(stream: Stream | _Unsaved) -> list[Product]:
     return [product for each in products.values() for product in each]
 
 
-def refuse_unreadable(tree: Tree, catalog: Catalog) -> None:
+def refuse_unreadable(tree: Tree, catalog: Catalog, bounds: UpperBounds | None = None) -> None:
     """Raise LimitError if a tree's changed catalog exceeds a limit on reading or serving catalogs.
 
-    Otherwise, one image could make all images of a tree unreadable.
+    Otherwise, one image could make all images of a tree unreadable. ``bounds`` are the upper bounds of the
+    catalog before the change. If they are within the limits, the images are not listed.
     """
+    if bounds is not None and bounds.are_within_limits(catalog):
+        return
     served = ServedSize()
     with suppress(InputError):  # values of wrong types were in the tree before
         products = read_products(_Unsaved(tree, catalog))

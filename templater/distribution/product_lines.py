@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import weakref
-from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -21,25 +21,29 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
 Product = dict[str, Any]
 
 
+def ignore(name: str, product: Any) -> None:
+    """Do nothing."""
+
+
 class ProductLines(MutableMapping[str, Product]):
     """The products of one open file.
 
     A product that was looked up is encoded again, because it may have changed.
 
-    ``document`` has all values of the file except the products. Raises ValueError if the file does not have
-    the form that templater writes.
+    ``document`` has all values of the file except the products. ``visit`` is called once with the name and
+    value of each product. Raises ValueError if the file does not have the form that templater writes.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, visit: Callable[[str, Any], None] = ignore) -> None:
         self._fd = os.dup(fd)
         weakref.finalize(self, os.close, self._fd)
         #: offset and length of the text of each product, by name
         self._places: dict[str, tuple[int, int]] = {}
         self._products: dict[str, Product] = {}
         self.document: dict[str, Any] = {}
-        self._read()
+        self._read(visit)
 
-    def _read(self) -> None:
+    def _read(self, visit: Callable[[str, Any], None]) -> None:
         """Check each line, and record its offset and length."""
         os.lseek(self._fd, 0, os.SEEK_SET)
         with os.fdopen(self._fd, "rb", closefd=False) as file:
@@ -48,6 +52,7 @@ class ProductLines(MutableMapping[str, Product]):
                 if wrong_shape({name: product}) or not product.get("variant"):
                     raise ValueError("another form")
                 self._places[name] = offset, length
+                visit(name, product)
 
     def text(self, name: str) -> bytes:
         """Return the line of a product, without comma and line feed."""
@@ -69,6 +74,10 @@ class ProductLines(MutableMapping[str, Product]):
             if b"\\" in text or not text.isascii() or any(word in text for word in wanted):
                 found[name] = None
         return list(found)
+
+    def loaded(self) -> Iterator[tuple[str, Product]]:
+        """Yield the names and products that were looked up or added."""
+        yield from self._products.items()
 
     def read(self) -> Iterator[tuple[str, Product]]:
         """Yield the names and products. The caller must not change a product."""

@@ -6,9 +6,9 @@ refuse all images of a tree.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
+from json.encoder import encode_basestring_ascii
 from typing import IO
 from urllib.parse import quote
 
@@ -80,15 +80,31 @@ def _size(image: Image) -> int:
         *product.requirements.values(), clean_path(image.metadata.path).rpartition("/")[2],
         image.kind, image.type, image.architecture, str(image.size),
     )  # fmt: skip
-    fingerprint = _length(image.fingerprint)
-    size = _IMAGE + 2 * _length("".join(twice)) + _length("".join(once)) + 2 * fingerprint
-    size += _REQUIREMENT * len(product.requirements)
+    fingerprint = json_length(image.fingerprint)
+    size = image_size(
+        2 * json_length("".join(twice)), json_length("".join(once)), fingerprint, len(product.requirements)
+    )
     size -= _OMITTED * (product.version, product.variant, version.label).count("")
-    for name in image.aliases:  # in the image, and in two lists
+    for name in image.aliases:
         address = quote(name, safe="", errors="surrogatepass")
-        size += _ALIAS + 2 * _length(name) + len(address) + fingerprint + len(image.type)
+        size += alias_size(name, len(address), fingerprint, image.type)
     return size
 
 
-def _length(text: str) -> int:
-    return len(json.dumps(text))
+def image_size(twice: int, once: int, fingerprint: int, requirements: int) -> int:
+    """Return the bytes of one image in the lists.
+
+    The arguments are the sizes of the texts that the lists contain twice and once, the size of the
+    fingerprint, and the number of requirements.
+    """
+    return _IMAGE + twice + once + 2 * fingerprint + _REQUIREMENT * requirements
+
+
+def alias_size(name: str, address: int, fingerprint: int, type: str) -> int:
+    """Return the bytes of one alias in its image and in the two lists of aliases."""
+    return _ALIAS + 2 * json_length(name) + address + fingerprint + len(type)
+
+
+def json_length(text: str) -> int:
+    """Return the number of characters of a text in JSON, with its quotes."""
+    return len(encode_basestring_ascii(text))

@@ -15,7 +15,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import FileIO
 from typing import IO, Any
 
@@ -33,7 +33,7 @@ from .catalog_decoder import (
     parse_json,
     refuse_many_entries,
 )
-from .product_lines import ProductLines, private_copy, wrong_shape
+from .product_lines import ProductLines, ignore, private_copy, wrong_shape
 from .tree_catalog import Catalog, clean_path, new_index, objects
 
 IMAGES = "images"
@@ -228,8 +228,11 @@ class Tree:
         held = "" if self._directory is None else f"/proc/self/fd/{self._directory}"
         return held if os.path.isdir(held) else self.path
 
-    def load(self) -> Catalog:
-        """Read the whole catalog. Return an empty catalog for a tree without an index."""
+    def load(self, visit: Callable[[str, Any], None] = ignore) -> Catalog:
+        """Read the whole catalog. Return an empty catalog for a tree without an index.
+
+        ``visit`` is called with the name and value of each product.
+        """
         size = CatalogSize()
         try:
             with self.file(INDEX_PATH) as file:
@@ -247,17 +250,19 @@ class Tree:
             if path in ("", INDEX_PATH):
                 raise self._invalid(INDEX_PATH, f"the entry '{printable(name)}' has no valid path")
             if path not in files:
-                files[path] = self._load_products(path, size)
+                files[path] = self._load_products(path, size, visit)
         return Catalog(index, files)
 
-    def _load_products(self, path: str, size: CatalogSize) -> dict[str, Any]:
+    def _load_products(
+        self, path: str, size: CatalogSize, visit: Callable[[str, Any], None]
+    ) -> dict[str, Any]:
         """Read a products file, product by product if it has the form that templater writes."""
         try:
             with self.file(path) as file:
                 length = size.add(file, path)
                 with private_copy(file, length) as copy:
                     with contextlib.suppress(ValueError, RecursionError):
-                        lines = ProductLines(copy.fileno())
+                        lines = ProductLines(copy.fileno(), visit)
                         return {**lines.document, "products": lines}
                     copy.seek(0)
                     document = parse_json(copy.read(length), path)
@@ -267,6 +272,8 @@ class Tree:
             raise self._invalid(path, "the file, or its key 'products', is not a JSON object")
         if wrong := wrong_shape(document["products"]):
             raise self._invalid(path, wrong)
+        for name, product in document["products"].items():
+            visit(name, product)
         return document
 
     def _invalid(self, path: str, why: str) -> InputError:
@@ -409,7 +416,7 @@ class Tree:
         return status.st_size
 
     def content_files(self) -> Iterator[str]:
-        """Yield the path of each image file whose name has the form of the names that templater gives."""
+        """Yield the path of each image file. Skip files with names that templater never gives."""
         with (
             contextlib.suppress(FileNotFoundError),
             self.folder(IMAGES) as folder,

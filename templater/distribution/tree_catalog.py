@@ -81,6 +81,12 @@ class Catalog:
             each = products.read() if isinstance(products, ProductLines) else list(products.items())
             yield from ((path, name, product) for name, product in each)
 
+    def loaded_products(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the name and value of each product that may have changed since the catalog was read."""
+        for document in self.files.values():
+            products = document.get("products") or {}
+            yield from products.loaded() if isinstance(products, ProductLines) else products.items()
+
     def items(self) -> Iterator[dict[str, Any]]:
         """Yield every item. The caller must not change the items."""
         for _, _, product in self.read():

@@ -18,7 +18,7 @@ from tests.streams.builders import CREATED, DAY, checked, split_image
 
 
 class _Refusing:
-    def __init__(self, fd):
+    def __init__(self, fd, visit):
         raise ValueError
 
 

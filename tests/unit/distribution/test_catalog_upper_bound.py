@@ -1,0 +1,107 @@
+"""The upper bounds of a catalog are never below the real numbers, and not far above them."""
+
+import json
+import random
+
+import pytest
+
+from templater.distribution import catalog_upper_bound, list_stream
+from templater.distribution.add_to_tree import add
+from templater.distribution.catalog_decoder import CLIENTS, IMAGES_PATH, Decoded, decode_products
+from templater.distribution.catalog_upper_bound import UpperBounds
+from templater.distribution.client_image_list import list_images
+from templater.distribution.serve_limits import ServedSize, json_length
+from templater.distribution.tree import Tree
+from templater.model.errors import LimitError
+from tests.bench.streams import make_tree
+from tests.streams.builders import split_image, unified_image
+from tests.streams.random_products import random_product
+
+
+def real(raw: dict) -> tuple[int, int, int]:
+    """Return the images and dropped entries of one client, their texts, and the bytes of a server's lists."""
+    products = list(decode_products({"products": raw}, "", Decoded()))
+    served, entries, texts = ServedSize(), 0, 0
+    for client in CLIENTS:
+        images, dropped = list_images(products, client)
+        served.add(images, client)
+        entries = max(entries, len(images) + len(dropped))
+        names = [image.product.name for image in images] + [each.product for each in dropped]
+        by_name = {product.name: product for product in products}
+        texts = max(texts, sum(json_length(by_name[name].release_title) - 2 for name in names))
+    return entries, texts, served.bytes
+
+
+def bounds_of(raw: dict) -> UpperBounds:
+    bounds = UpperBounds()
+    for name, product in raw.items():
+        bounds.add(name, product)
+    return bounds
+
+
+def test_the_bounds_are_never_below_the_real_numbers():
+    rng = random.Random(7)
+    for _ in range(200):
+        raw = {f"p{number}": random_product(rng) for number in range(rng.randint(1, 3))}
+        bounds, (images, texts, lists) = bounds_of(raw), real(raw)
+        assert bounds.is_known
+        assert (bounds.images >= images, bounds.texts >= texts, bounds.lists >= lists) == (True,) * 3, raw
+
+
+def test_a_version_with_many_metadata_files_and_roots_counts_each_pair():
+    items = {
+        f"m{n}": {"ftype": "incus.tar.xz", "path": "m", "combined_squashfs_sha256": f"{n}"} for n in range(9)
+    }
+    items |= {f"r{n}": {"ftype": "squashfs", "path": "r"} for n in range(9)}
+    raw = {"p": {"arch": "amd64", "versions": {"20260101": {"items": items}}}}
+    assert bounds_of(raw).images == real(raw)[0] == 81
+
+
+@pytest.mark.parametrize(
+    "product", [{"aliases": "a," * 300_000}, {"os": "x" * 600}, {"versions": {}, "Versions": {}}]
+)
+def test_bounds_are_unknown_if_a_reader_would_refuse_a_product(product):
+    assert not bounds_of({"p": product}).is_known
+
+
+def test_the_bounds_of_an_ordinary_catalog_are_less_than_a_third_above_the_real_numbers(tmp_path):
+    make_tree(tmp_path / "tree", 200)
+    raw = json.loads((tmp_path / "tree" / IMAGES_PATH).read_bytes())["products"]
+    bounds, (images, _, lists) = bounds_of(raw), real(raw)
+    assert bounds.images == images == 200
+    assert lists <= bounds.lists < 1.33 * lists
+
+
+def test_images_are_listed_only_if_the_catalog_may_exceed_a_limit(tmp_path, monkeypatch):
+    tree = Tree(str(tmp_path / "tree"))
+    listed = []
+    monkeypatch.setattr(list_stream, "read_products", lambda stream: listed.append(stream) or [])
+    add(tree, unified_image(tmp_path / "a"))
+    assert not listed
+    monkeypatch.setattr(catalog_upper_bound, "MOST_IMAGES", 1)
+    add(tree, unified_image(tmp_path / "b", release="2"))
+    assert len(listed) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["MOST_OF_CATALOG", "MOST_VALUES", "MOST_IMAGES", "MOST_TEXTS", "MOST_OF_LISTS"]
+)
+def test_each_limit_makes_add_list_the_images(tmp_path, monkeypatch, name):
+    def list_images_again(stream):
+        raise LimitError("listed")
+
+    tree = Tree(str(tmp_path / "tree"))
+    meta, root = split_image(tmp_path / "a")
+    monkeypatch.setattr(list_stream, "read_products", list_images_again)
+    monkeypatch.setattr(catalog_upper_bound, name, 0)
+    with pytest.raises(LimitError, match=r"^listed$"):
+        add(tree, meta, [root])
+
+
+def test_a_catalog_with_a_wide_character_is_read_as_clients_read_it(tmp_path, monkeypatch):
+    """Python needs four bytes for each of its characters, so another limit applies."""
+    tree = Tree(str(tmp_path / "tree"))
+    listed = []
+    monkeypatch.setattr(list_stream, "read_products", lambda stream: listed.append(stream) or [])
+    add(tree, unified_image(tmp_path / "a", release_title="\N{GRINNING FACE}"))
+    assert len(listed) == 1
