@@ -32,7 +32,7 @@ def main() -> int:
 def _open_closed_streams() -> None:
     """Open /dev/null in place of each closed standard stream.
 
-    Otherwise, the next opened file would get the number of the closed stream.
+    Otherwise, the next file that the process opens would get the descriptor number of the closed stream.
     """
     import os
 

@@ -96,7 +96,10 @@ def exists(path: str) -> bool:
 
 
 def is_missing(path: str) -> bool:
-    """Return whether a name does not exist. Invalid links and unreadable directories count as existing."""
+    """Return whether a path does not exist.
+
+    Return False for a dangling link, and for a path in a directory that this process can't search.
+    """
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Plans of one image for every instance in a list.
+"""Planning of every instance in a list, with one image.
 
 May import: model, parsing, planning, rendering, reporting, rootfs.
 """

@@ -43,8 +43,8 @@ _HOLE = re.compile(r'"\\u0000\d+\\u0000"')
 class Result:
     """One instance's plan as text.
 
-    If the instance has no plan, ``skipped`` is the reason. Otherwise, ``skipped`` is empty. ``notes`` explain
-    the chosen triggers.
+    If the instance has no plan, ``skipped`` is the reason. Otherwise, ``skipped`` is empty. ``notes`` have
+    the reasons for the chosen triggers.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Fleet:
             yield result
 
     def _triggers(self, instance: Instance) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the instance's triggers, and notes that explain their choice."""
+        """Return the instance's triggers, and notes that give the reasons for these triggers."""
         if self.triggers not in ((), ("next",)):
             return self.triggers, ()
         if self.triggers:

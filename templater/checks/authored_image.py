@@ -75,7 +75,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A rendered file: the rule, trigger, host and instance that it belongs to, and its text or error."""
+    """The result of rendering one rule for a trigger, a host and an instance: a text or an error."""
 
     rule: Rule
     trigger: str

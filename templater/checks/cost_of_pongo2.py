@@ -1,4 +1,4 @@
-"""Compiled templates that count the operations that are much slower in pongo2 than in templater.
+"""Compiled templates that count pongo2's slow operations.
 
 pongo2 renders some templates much more slowly than templater does. pongo2's filter ``join`` decodes a whole
 text again for each character of the text. In pongo2, ``for``, ``with``, ``block`` and calls of macros copy

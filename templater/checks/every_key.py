@@ -13,7 +13,7 @@ TEXT = "10 a, b;c:d=e/f.g-h_i|j\nk"
 
 
 class EveryKey(MethodMap):
-    """A map that returns a value for each missing key, too. Loops and lengths ignore the missing keys.
+    """A map that returns an invented value for a missing key. Loops and lengths ignore missing keys.
 
     ``get_field`` looks up methods only in plain maps, so ``get`` looks up the methods of this map.
     """
@@ -40,7 +40,11 @@ class EveryDevice(EveryKey):
 
 
 def with_every_key(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of ``context`` that also has a value for each missing key, device and key of a device."""
+    """Return a copy of ``context`` with invented values.
+
+    The copy has a value for each missing configuration key, each missing device, and each missing key of a
+    device.
+    """
     config, devices = context["config"], context["devices"]
     every = EveryKey(config, config.gotype, {})
     found = {name: EveryKey(each, each.gotype, each.methods) for name, each in devices.items()}

@@ -60,8 +60,8 @@ def _fitting(key: str) -> str:
 def other_instances(values: Mapping[str, str], defaults: Mapping[str, str]) -> tuple[Instance, ...]:
     """Return instances with other values in place of the short invented values.
 
-    In the first instance, the templates' default for a key replaces the key's short value, if the templates
-    have a default. In each further instance, one value of ``OTHER_VALUES`` replaces all short values.
+    In the first instance, each key has its default from the templates, or the invented value if the templates
+    have no default. In each further instance, one value of ``OTHER_VALUES`` replaces all short values.
     """
     free = [key for key in values if document_of(key) is None]
     others = [{key: defaults.get(key, values[key]) for key in free}]

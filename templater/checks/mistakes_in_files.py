@@ -127,8 +127,8 @@ def observation(
 
     The message names the file's instance, unless it is the first instance of the image.
 
-    Without ``search``, the observation has the position of the rule, because a search for the exact line is
-    slow.
+    If ``search`` is true, the observation has the position of the exact template line, which is slow to find.
+    Otherwise, the observation has the position of the rule.
     """
     words = line_of(file, line)
     instance = "" if file.instance.name == image.probes[0].name else f" for '{printable(file.instance.name)}'"

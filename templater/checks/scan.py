@@ -57,7 +57,7 @@ def scan_image(
     """Read an image: a directory, a unified tarball, or a split image whose second file is ``rootfs``.
 
     ``rendering`` sets limits for the checks that render templates. These checks also render for ``instance``.
-    ``heads`` lists further files to read. It is a dict from paths to the numbers of bytes to read.
+    ``heads`` names further files to read: it maps the path of each file to the number of bytes to read.
 
     Raises an error if the first file name of a part can't be read. A later error in the part is only
     recorded, in ``ScannedImage.errors``.

@@ -27,7 +27,10 @@ NAMES = ("--set", "--unset", "--against-image", "--against-instance", "--against
 
 
 class OtherSide(NamedTuple):
-    """The options that choose the other side of a comparison. Only ``set`` and ``unset`` can be combined."""
+    """The options that choose the other side of a comparison.
+
+    The user can give only one of these options, with one exception: ``set`` together with ``unset``.
+    """
 
     set: tuple[str, ...] = ()
     unset: tuple[str, ...] = ()
@@ -139,7 +142,7 @@ class OtherSide(NamedTuple):
 
 
 def other_side_options(function: options.Command) -> options.Command:
-    """Add the options of ``OtherSide``, which the command receives as ``other``."""
+    """Add the options of ``OtherSide``. The command receives their values as ``other``."""
 
     @options.decorate(
         click.option(

@@ -117,9 +117,9 @@ def guarded_alone(function: Command, *, downloads: bool = False) -> Command:
 
 
 def listed_instances(read: Callable[[int], bytes], name: str) -> Iterator[Instance]:
-    """Yield the instances of a list, which ``read`` reads.
+    """Yield the instances of a list. The function ``read`` returns the list in pieces.
 
-    Each piece of the list and each instance extend the limit on processor time.
+    Each piece and each instance increase the limit on processor time.
     """
     from ..parsing.instance_list import stream_instances
 

@@ -1,8 +1,8 @@
 """Completions of arguments and option values, which the shell asks for when the user presses Tab.
 
 A completion reads small local files only, and never uses the network. ``cli.commands.completion`` limits its
-time and memory, and hides its errors. Each function imports what it needs, because every command imports this
-module.
+time and memory, and hides its errors. Each function imports its own modules, because every command imports
+this module.
 """
 
 from __future__ import annotations

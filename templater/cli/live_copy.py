@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def live_copy(src: str, project: str | None, limits: Limits) -> Iterator[tuple[str, Instance, str]]:
     """Yield the directory, the instance, and the name of a supported release.
 
-    Of all supported releases, this release is the nearest to the daemon's version.
+    The release is the one that is nearest to the daemon's version.
     """
     from ..sources.open_source import open_source
 

@@ -344,7 +344,7 @@ def request_options(
     parameters: bool = True,
     source: str = "SRC",
 ) -> Callable[[Command], Command]:
-    """Add SRC and every option of a ``Request``, which the command receives as ``request``.
+    """Add SRC and every option of a ``Request``. The command receives the ``Request`` as ``request``.
 
     ``rootfs`` is ``--rootfs`` for an option, or ``ROOTFS`` or ``[ROOTFS]`` for an argument. ``triggers`` is
     ``optional``, ``required`` or ``none``. ``host`` is the default of ``--as``. With ``every_host``,
@@ -419,7 +419,7 @@ def limit_option(*kinds: str) -> Callable[[Command], Command]:
 rootfs_option = click.option(
     "--rootfs",
     metavar="DIR|FILE|image|none",
-    help="Root filesystem to plan against: a directory, the second file of a split image, or `image` for the"
+    help="Root filesystem to compare with: a directory, the second file of a split image, or `image` for the"
     " root filesystem in SRC's archive. If SRC is a definition: the root filesystem that its build unpacks."
     "  [default: SRC's own if SRC is a directory or a backup]",
     shell_complete=completers.files,

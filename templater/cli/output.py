@@ -120,8 +120,8 @@ COLOUR_SECONDS = 0.5
 class Highlighter:
     """Colours for the texts of rendered files, by their file types.
 
-    Some rules of Pygments search the whole line or text at each position. So text after the time limit is
-    plain.
+    Pygments can be slow, because some of its rules search the whole line or text at each position. After a
+    time limit, the remaining text gets no colours.
     """
 
     def __init__(self) -> None:

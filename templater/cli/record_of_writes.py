@@ -80,7 +80,7 @@ def _places(source: OpenedSource, rootfs: DirectoryRootfs) -> Collection[tuple[i
     """Return the identities of SRC and of the parent directory of the root filesystem.
 
     Both are already open. But templater opens the record later, by its path. Until then, another user can
-    exchange the names of two instances.
+    exchange the names of two instances. The identities show such an exchange.
     """
     if not isinstance(rootfs.root, Root):
         return ()

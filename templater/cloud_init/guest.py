@@ -61,7 +61,7 @@ UNKNOWN = Guest()
 
 
 def read_guest(read: Read, names: Names) -> Guest:
-    """Read the facts. ``names`` returns the names in a folder, or None if it is missing or unreadable."""
+    """Read the facts. ``names`` returns the names in a folder, or None for a missing or unreadable folder."""
     last_id = (read(f"{STATE}/data/instance-id") or b"").decode("utf-8", "replace").strip()
     result = _DATASOURCE.search(read(f"{STATE}/data/result.json") or b"")
     earlier = names(f"{STATE}/instances")

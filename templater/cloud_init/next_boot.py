@@ -249,7 +249,9 @@ def _instance(current: str, guest: Guest) -> str:
 
 
 def _datasource(after: Seed, guest: Guest, daemon: Daemon) -> tuple[str, tuple[Reason, ...]]:
-    """Return the datasource that cloud-init finds, "" if it is unknown, or NONE if cloud-init finds none.
+    """Return the datasource that cloud-init finds, or NONE if cloud-init finds no datasource.
+
+    Return "" if the result of cloud-init's search is unknown.
 
     Also return the reasons.
     """

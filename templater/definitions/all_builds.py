@@ -21,8 +21,8 @@ SECONDS = 10.0
 def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Choice]:
     """Return one choice for each combination of values in the filters of the section ``files``.
 
-    Each field has the values in the filters, and one more value. This is the value in ``choice`` or, if
-    ``choice`` has none, the value in the definition. Raises LimitError for too many builds.
+    Each field has the values in the filters, and one more value: the value in ``choice``, or else the value
+    in the definition. Raises LimitError for too many builds.
     """
     source = read_source(path)
     image = build(source, choice, limits)

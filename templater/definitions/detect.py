@@ -17,7 +17,8 @@ _KEYS = rb"(?m)^(image|files)[ \t]*:"
 def is_definition(path: str) -> bool:
     """Return whether a regular file is a definition.
 
-    It must be text. Its name ends in ``.yaml`` or ``.yml``, or it has a key of a definition.
+    A definition is a text file. Either its name ends in ``.yaml`` or ``.yml``, or its text has a key of a
+    definition.
     """
     if not os.path.isfile(path):
         return False

@@ -1,7 +1,10 @@
 """A YAML emitter that writes texts as Go's yaml.v2 does.
 
-The functions follow emitterc.go. PyYAML's emitter differs in three points: line breaks other than line feeds,
-spaces and line breaks at the end of a text, and the set of characters that are escaped.
+The functions follow emitterc.go. PyYAML's emitter differs in three points:
+
+* line breaks that are not line feeds
+* spaces and line breaks at the end of a text
+* the set of characters that are escaped
 """
 
 from __future__ import annotations
@@ -89,7 +92,7 @@ class GoEmitter(Emitter):
         self.indention = False
 
     def write_literal(self, text: str) -> None:
-        """Write a text as a block. Unlike PyYAML, do not mark the end of the document after it."""
+        """Write a text as a block. Unlike PyYAML, do not mark the end of the document after the block."""
         self.write_indicator(f"|{self.determine_block_hints(text)}", True)
         self.write_line_break()
         after_break = True

@@ -19,8 +19,9 @@ MAX_FILE = 1 << 20
 class KnownRootfs:
     """The root filesystem that a build unpacks, with the changes of earlier entries.
 
-    If ``view`` is None, ``assume`` tells whether every path is assumed to exist before the first entry. If
-    ``assume`` is false, no path is assumed to exist.
+    ``assume`` matters only if ``view`` is None. If ``assume`` is true, every path is assumed to exist before
+    the first entry. If ``assume`` is false, no path is assumed to exist.
+
     ``assumed`` collects the paths whose existence or content was assumed.
     """
 

@@ -255,7 +255,7 @@ def read_source(path: str) -> Source:
 
 
 def open_definition(path: str, choice: Choice, limits: Limits = DEFAULT) -> DefinitionImage:
-    """Predict the build of a definition. Raises TemplaterError if the build fails, with its position."""
+    """Predict the build of a definition. Raises TemplaterError with a position if the build fails."""
     return build(read_source(path), choice, limits)
 
 

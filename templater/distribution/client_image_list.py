@@ -67,7 +67,7 @@ def family(client: str) -> str:
 class Image:
     """One image as a client lists it. ``root`` is None for a unified image.
 
-    ``random`` has the aliases in ``aliases`` that a client can also give to another image.
+    ``random`` has some of the ``aliases``: each name that a client may give to another image instead.
     """
 
     product: Product
@@ -154,7 +154,10 @@ def _parts(product: Product) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def unsorted_part(product: Product, unsorted: set[int]) -> tuple[str, ...] | None:
-    """Return the largest part that contains a product and whose hash is in ``unsorted``, or None."""
+    """Return the largest part that contains a product and that clients list in a random order, or None.
+
+    ``unsorted`` has the hashes of the parts that clients list in a random order.
+    """
     return next((part for part, _ in _parts(product) if hash(part) in unsorted), None) if unsorted else None
 
 

@@ -21,7 +21,7 @@ Connect = Callable[[float], socket.socket]
 
 
 class Connection(http.client.HTTPConnection):
-    """A connection whose socket another function opens.
+    """A connection to a daemon. The function ``connect`` opens its socket.
 
     ``used`` tells whether the connection has already received an answer. Each read ends at ``deadline``, even
     if the daemon keeps sending single bytes. ``overhead`` counts the received bytes that are not content.

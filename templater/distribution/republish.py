@@ -79,7 +79,7 @@ def republish(
     keyring: str | None = None,
     progress: Progress = silent,
 ) -> Reindexed:
-    """Write the origin's products into a separate products file, or replace that file.
+    """Write the origin's products into a separate products file. Replace the file if it exists.
 
     If ``copying`` is true, copy the image files into the tree. Otherwise, ``redirects`` names a directory for
     web server rules that redirect to the origin. Raises UsageError unless exactly one of the two is given.
@@ -265,8 +265,8 @@ def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnin
 def _leave_aliases(catalog: Catalog, path: str, products: dict[str, Any], warnings: list[str]) -> None:
     """Remove each alias that another products file already uses for the same architecture and type.
 
-    Otherwise, clients that ask for such an alias could get the origin's image instead of the tree's own
-    image.
+    Otherwise, clients that ask for this alias could get the origin's image instead of the image in
+    the other products file.
     """
     owners = {
         owned: name

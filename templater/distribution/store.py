@@ -134,7 +134,7 @@ class Store:
             return _read(records)
 
     def find(self, name: str) -> StoredImage:
-        """Return the image with this alias or beginning of a fingerprint.
+        """Return the image that has the alias ``name``, or whose fingerprint begins with ``name``.
 
         Raises InputError if no image matches.
         """
@@ -214,7 +214,7 @@ class Store:
             return _find(records, image.fingerprint)
 
     def cache(self, image: StoredImage) -> None:
-        """Record a fetched image. If the store has all its files, update only the time of its last use.
+        """Record a fetched image. If the store has all files of the image, update only the time of last use.
 
         The fingerprint covers all files together, so only a complete image is known to be genuine. Files of
         several fetches are never combined. Another server's incomplete files never replace the files of an

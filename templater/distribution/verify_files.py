@@ -105,7 +105,7 @@ class ContentReader:
         return content
 
     def _count_holes(self, pieces: LocalPieces, times: int) -> None:
-        """Raise InputError if hashing holes would take much longer than hashing data.
+        """Raise InputError if hashing the holes of files would take much longer than hashing their data.
 
         The comparison covers this file and all earlier files together. ``times`` is the number of hashes to
         compute over this file.

@@ -35,7 +35,8 @@ def open_source(path: str, allowed: Sequence[str], bundle: str, rootfs: str) -> 
     The container's own ``bundle`` is allowed too, except for its root filesystem ``rootfs``.
 
     Raises:
-        RefusedError: the directory is not allowed or belongs to an instance, or another user can change it.
+        RefusedError: the directory is not allowed, or belongs to an instance, or can be changed by another
+            user.
         InputError: the directory does not exist.
     """
     top, below = _place(path, [bundle, *allowed], follow=True)
@@ -68,8 +69,8 @@ def read_description(path: str, allowed: Sequence[str]) -> Source:
     """Read the instance description that an annotation names.
 
     Raises:
-        RefusedError: the hook line does not allow the file, it belongs to another instance, or another user
-            can change it.
+        RefusedError: the hook line does not allow the file, or the file belongs to another instance, or
+            another user can change the file.
         InputError: the file does not exist.
     """
     if not allowed:

@@ -84,7 +84,7 @@ def runs(runtime: str, line: str, install: str, namespace: Sequence[str] = ()) -
         shown = printable(line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]}…")
         return Finding(
             False,
-            "the hook line was not run, because this installation of templater would not write this line:"
+            "the hook line was not run, because this installation of templater writes a different line:"
             f" {shown}",
             hint,
         )

@@ -93,7 +93,7 @@ def _require_private(fd: int) -> None:
 def open_cache(path: str) -> "CompileCache | None":
     """Open a cache directory, and create it if it is missing.
 
-    Return None if another user can enter the directory, or owns a directory or a link on the way to it.
+    Return None if another user can enter the directory, or owns a directory or a link on its path.
     """
     try:
         make_folder(path, 0o700, fixed=True).close()

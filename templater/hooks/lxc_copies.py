@@ -1,4 +1,4 @@
-"""Records of copies, snapshots and renames, which LXC's clone and destroy hooks make."""
+"""LXC's clone and destroy hooks, which record that a container was copied, snapshotted or renamed."""
 
 from ..instances.instance_directory import InstanceDirectory
 from ..instances.state_directory import State, StateDirectory, write_whole

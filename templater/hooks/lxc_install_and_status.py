@@ -78,8 +78,8 @@ def owner_words(config: str) -> "list[str]":
 def _namespace(config: str) -> "tuple[Ranges, Ranges, int]":
     """Return the uid ranges and the gid ranges of the user namespace that the hook enters, and one uid.
 
-    In this namespace, the user who starts the container has that uid. For a container that root starts, the
-    ranges are empty, and the uid is 0.
+    The uid belongs to the user who starts the container, as seen in this namespace. For a container that root
+    starts, the ranges are empty, and the uid is 0.
     """
     from os import getegid, getuid
 

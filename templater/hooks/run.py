@@ -530,8 +530,8 @@ def hidden_places(plan: "Plan", rootfs: "DirectoryRootfs", request: HookRequest)
 
     Raises RefusedError if one of the mounts would hide a file of the plan.
 
-    To find the paths, the function follows links, which takes time at each start. So it returns () if the
-    plan writes no file, and no file of the plan is below a mount point.
+    To find the paths, the function follows links, which takes time at each start. The function does not need
+    the paths, and returns (), if both are true: the plan writes no file, and has no file below a mount point.
     """
     from ..model.plan import WRITING
 
@@ -642,7 +642,7 @@ def _open_image(request: HookRequest, folder: Root) -> Root | None:
 
 
 def _description(request: HookRequest, image: InstanceDirectory, folder: Root) -> "Source | None":
-    """Read the instance's description: the requested file, or instance.yaml beside the state or image."""
+    """Read the instance's description: the requested file, or else instance.yaml."""
     if request.instance_file:
         return _read_file(request)
     if request.description is not None:

@@ -318,7 +318,7 @@ def prepare(job: Job) -> None:
 def _import_all(package: str) -> None:
     """Import every module of a package.
 
-    Without this call, some functions import a module only when they run.
+    Some functions import a module only when they run, but the child can't open files at that time.
     """
     from pkgutil import walk_packages
 

@@ -37,7 +37,7 @@ class DirectoryImage:
     """An unpacked image or an instance directory.
 
     Every call opens the directory again. So `templater watch` sees files that an editor replaced. If
-    ``identity`` is given, the directory must still be the one with this device and inode number.
+    ``identity`` is given, the directory must still have this device and inode number.
     """
 
     complete = True

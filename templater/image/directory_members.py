@@ -153,8 +153,8 @@ class Tree:
     def _note_secret(self, fd: int, parent: int) -> None:
         """Set ``has_secrets`` for a private file or directory in the directory of another user.
 
-        Call this for each descriptor from which content is read, because that user can exchange names at any
-        time.
+        Call this for each descriptor from which content is read, because the owner of the directory can
+        exchange names at any time.
         """
         own, status = (0, os.geteuid()), os.fstat(fd)
         needed = 0o005 if stat.S_ISDIR(status.st_mode) else 0o004

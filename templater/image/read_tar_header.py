@@ -1,4 +1,4 @@
-"""A parser of tar headers that accepts only headers that GNU tar and Go's archive/tar read in the same way.
+"""A strict parser of tar headers. GNU tar and Go's archive/tar read each accepted header in the same way.
 
 A daemon unpacks an image with GNU tar and reads its metadata with Go. If the two saw different members,
 templater's checks of the image would not apply to the files that the daemon uses.
@@ -79,7 +79,7 @@ def _text(field: bytes) -> str:
 
 
 def read_number(field: bytes) -> int:
-    """Parse a number field: octal digits, or GNU tar's base 256, marked by its first byte."""
+    """Parse a number field: octal digits, or base 256 as in GNU tar if the first byte says so."""
     first, last = field[0], field[-1]
     if last in (0, 0x20) and field[:-1].isdigit():  # the common case
         return _octal(field[:-1])

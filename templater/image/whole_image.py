@@ -59,7 +59,7 @@ class Contents(Protocol):
 
     @property
     def disk_size(self) -> int:
-        """The sum of the members' ``disk_size``, if ``parts`` counted it, else 0."""
+        """The sum of ``disk_size`` over all members, or 0 if ``parts`` did not count it."""
 
     @property
     def bytes_read(self) -> int:

@@ -112,9 +112,9 @@ def differences_from(recorded: WrittenFile, rootfs: RootfsView) -> tuple[str, ..
 def changed_by_hand(plan: Plan, record: Record, rootfs: RootfsView) -> dict[str, str]:
     """Return the files that were changed by hand and that the plan would overwrite, each with a reason.
 
-    The paths are the real paths of the files. A file that the record does not list is treated as changed by
-    hand. But if the plan runs the trigger ``create``, the file counts as unchanged, because it comes from the
-    image. Owner and mode are not compared, because an apply keeps them.
+    The paths are the real paths of the files. A file that the record does not list counts as changed by
+    hand. There is one exception: if the plan runs the trigger ``create``, this file comes from the image, and
+    counts as unchanged. Owner and mode are not compared, because an apply keeps them.
 
     Raises LimitError if the files to compare have more than ``MAX_COMPARED_TOTAL`` bytes together.
     """

@@ -105,7 +105,7 @@ def _small_enough(file: str, name: str, data: bytes) -> Source:
 
 
 def _source_and_pick(file: str) -> tuple[Source, str]:
-    """Read FILE of ``FILE#NAME``. Return its content, and NAME or "" if no name is given."""
+    """Read FILE of ``FILE#NAME``. Return the content of FILE, and NAME ("" if no name is given)."""
     path, _, pick = file.rpartition("#")
     if not path:
         return _description(file), ""

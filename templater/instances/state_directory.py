@@ -210,8 +210,8 @@ class StateDirectory(Closing):
     def cache(self) -> "Directory | None":
         """Return the directory of compiled templates, or None if another user may have put it there.
 
-        The owner of the instance's directory can move root's files into this directory, such as files that
-        root has unpacked from an image.
+        The owner of the instance's directory could put another directory of root in its place, such as a
+        directory that root has unpacked from an image.
         """
         try:
             if not self.is_own:

@@ -163,7 +163,7 @@ class LiveInstance:
 
     @property
     def description(self) -> Source:
-        """The description with the contents of the profiles, in a form like backup.yaml."""
+        """The instance's description and the contents of its profiles, in the same form as backup.yaml."""
         value: Any = {"container": dict(self.data), "profiles": self.profiles}
         names = {str(profile.get("name")) for profile in self.profiles}
         if not names.issuperset(profile_names(self.data)):

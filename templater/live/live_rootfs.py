@@ -2,10 +2,10 @@
 
 Some answers of the daemon are misleading, as recorded from Incus 6.0.4 and LXD 5.0.2:
 
-* A fifo, a device and a file of /proc look like an empty file, and a GET of a fifo never ends. So a file of
-  length 0 is not fetched.
-* LXD 5.0 answers a HEAD request without the length of the file. So templater fetches files until a request
-  gets no answer in time. Then templater fetches no more files of this instance.
+* A fifo, a device and a file of /proc look like an empty file, and a GET of a fifo never ends. So templater
+  does not fetch a file of length 0.
+* LXD 5.0 answers a HEAD request without the length of the file. So templater cannot recognise a fifo before
+  the GET. If the daemon does not answer a GET in time, templater fetches no more files of this instance.
 * The daemon shows the target of a symlink as an absolute path, even if the link is relative.
   ``relative_links`` tells whether to treat links as relative.
 """
@@ -175,7 +175,7 @@ class LiveRootfs(MemoryRootfs):
 
     @property
     def missed(self) -> bool:
-        """Whether a path was missing, which can also mean that the instance is missing."""
+        """Whether the daemon has reported a missing path. In fact, the whole instance may be missing."""
         return self._reader.missed
 
     def with_relative_links(self) -> LiveRootfs:

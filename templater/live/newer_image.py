@@ -49,7 +49,7 @@ class NewerImages:
         self._rules: dict[str, _Rules | None] = {}
 
     def note(self, live: LiveInstance) -> str:
-        """Return a sentence if a newer version of the image has other templates, otherwise ""."""
+        """Return a sentence if a newer version of the instance's image has different templates, else ""."""
         try:
             image = self._newer(live)
             if image is None:

@@ -94,7 +94,10 @@ class Client:
             connection.close()
 
     def check_open(self) -> None:
-        """Raise NoAnswerError if the client is closed, to end a thread that handles a long answer."""
+        """Raise NoAnswerError if the client is closed.
+
+        A thread that handles a long answer calls this method now and then, so that ``close`` ends the thread.
+        """
         if self._closed:
             raise NoAnswerError("interrupted")
 

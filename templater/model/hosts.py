@@ -21,7 +21,8 @@ class Host:
     * ``banned`` has the tags that the release rejects. If ``banned`` is empty, the tags in FILE_TAGS let
       templates on that release read files. In templater, these tags never read a file.
     * ``permissions`` is True if the release applies a rule's uid, gid and mode.
-    * ``recovers_panics`` is True if a panic in a template is an error, not a crash of the daemon.
+    * ``recovers_panics`` is True if the release turns a panic in a template into an error. Otherwise, a panic
+      crashes the daemon.
     * ``links_refused_at`` is the step at which the release rejects a symlink among the templates:
       ``create`` or ``start``. It is empty if the release follows the symlink.
     * ``check_prefix`` is True if the error of a failed check begins with the rule's path.

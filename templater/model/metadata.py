@@ -69,7 +69,8 @@ UNCOUNTED = "metadata.yaml has more mistakes of one kind than templater lists"
 class Finding:
     """A probable mistake in metadata.yaml that the chosen host accepts.
 
-    ``code`` is the kind of mistake in reports, such as "unknown-key". Iteration yields message and span.
+    ``code`` is the kind of mistake in reports, such as "unknown-key". Iterating over a finding
+    yields the message and the span.
     """
 
     __slots__ = ("code", "message", "span")

@@ -86,9 +86,9 @@ def start_command(found: NextStart) -> str:
 
 
 def also_runs(found: NextStart) -> dict[str, list[FileVerdict]]:
-    """Return the files that the next start does not write, grouped by trigger.
+    """Return the files that the next start does not write.
 
-    Each key of the dict is a trigger that would write the files.
+    Each key of the dict is a trigger. Its value lists the files that this trigger would write.
     """
     runs: dict[str, list[FileVerdict]] = {}
     for file in found.files:

@@ -285,9 +285,9 @@ class _Judgement:
         return replace(file, remarks=tuple(self.remarks(file)))
 
     def compared(self, index: int, file: FileVerdict) -> FileVerdict:
-        """Compare a file with the current configuration. The next start does not write this file.
+        """Compare a file, which the next start does not write, with the current configuration.
 
-        The comparison uses the result of another trigger, which would write the file.
+        Another trigger would write the file. This method compares the file with the result of this trigger.
         """
         trigger = next((name for name in _MAKEABLE if name in file.rule.when), "")
         if not trigger:

@@ -116,9 +116,9 @@ def overridden(
 ) -> Instance:
     """Return a copy of an instance, changed by the given overrides.
 
-    As with ``incus launch``, a device inherits the keys of the device with the same name in a profile. As
-    with ``incus config set``, an empty value removes a configuration key. Raises UsageError if a value is
-    invalid.
+    If a profile has a device of the same name as an override, the override adds its keys to the keys of that
+    device, as with ``incus launch``. An empty value removes a configuration key, as with ``incus config
+    set``. Raises UsageError if a value is invalid.
     """
     for about, given in (
         ("config", config),
@@ -488,7 +488,7 @@ class _Description:
         return (*(known[name] for name in names), *added), notes if names else ()
 
     def over_expanded(self, given: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
-        """Return profiles and notes for a description that has expanded keys, but not all profiles.
+        """Return profiles and notes for an expanded description if the user gave only some profiles.
 
         The first profile contains the expanded keys. The profiles that the user gave override these keys.
         """

@@ -90,8 +90,9 @@ def recognise(head: bytes) -> str:
 def is_disk(head: bytes) -> bool:
     """Return whether qemu-img would detect a virtual machine's disk from a file's first bytes.
 
-    The file can also be a tar archive. An archive begins with the name of its first member, which can be the
-    magic bytes of a disk. The daemons decide by the origin of the file whether they pass it to qemu-img.
+    The result can also be true for a tar archive: an archive begins with the name of its first member, and
+    this name can be the magic bytes of a disk. The daemons decide by the origin of the file whether they pass
+    the file to qemu-img.
     """
     return head.startswith(_DISKS) or _VMDK_TEXT.match(head[:BLOCK]) is not None
 

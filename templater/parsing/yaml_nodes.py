@@ -291,10 +291,10 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
 
 
 def _too_deep(source: Source, error: MarkedYAMLError, *, behind: int, limits: Limits) -> LimitError:
-    """Return the error for brackets that nest too deeply.
+    """Convert a parser's error into a LimitError for brackets that nest too deeply.
 
-    The new error has the position of one of the brackets. ``behind`` is the number of characters from this
-    bracket to the position of ``error``.
+    The LimitError has the position of a bracket. The position of ``error`` is ``behind`` characters after
+    this bracket.
     """
     mark: Any = error.problem_mark
     place = source.span(min(mark.index - behind, len(source.text) - 1))

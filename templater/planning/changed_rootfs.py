@@ -165,10 +165,11 @@ class ChangedRootfs:
     def content(self, path: str, entry: Entry, new: bytes) -> "bytes | None":
         """Return the content of an existing file, or None if the file is too large.
 
-        The limit is higher for a file whose content equals ``new``. Without ``for_patch``, also return None
-        if the content differs, and read the file only if it has as many bytes as ``new``. Otherwise, the plan
-        could take too long: the container's root can make a file for which the kernel decompresses far more
-        bytes than the size of the file. templater's time limits do not include this work.
+        The limit is higher for a file whose content equals ``new``.
+
+        Without ``for_patch``, read only a file of the same size as ``new``, and return None if the content
+        differs. Reading every file could take too long. The container's root user can make a compressed file
+        that is slow to read, and the kernel's work does not count towards templater's time limits.
         """
         if path in self.files:
             return self.files[path]

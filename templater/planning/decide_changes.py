@@ -233,7 +233,7 @@ def _through_mount(change: Change, resolved: Resolved, in_place: bool) -> None:
 
 
 def _keep_owner(change: Change, entry: Entry) -> None:
-    """Keep the existing file's owner and mode. Like Incus, do not even parse the rule's values."""
+    """Keep the existing file's owner and mode. Like Incus, ignore the rule's values, even invalid ones."""
     change.uid, change.gid, change.mode = entry.uid, entry.gid, entry.mode
 
 

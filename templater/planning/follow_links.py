@@ -213,7 +213,7 @@ class _Walk:
     def refuse_planted(self, place: str, link: "Entry") -> None:
         """Refuse a link that a user of the container put into a shared directory such as ``/tmp``.
 
-        With fs.protected_symlinks, which distributions set, the kernel refuses such links as well.
+        The kernel refuses the same links if fs.protected_symlinks is set. Distributions set it by default.
         """
         folder = self.folder()
         if folder is None or folder.mode & _SHARED != _SHARED or link.uid in (0, folder.uid):
@@ -224,7 +224,9 @@ class _Walk:
         )
 
     def refuse_foreign_links(self) -> None:
-        """Refuse a path with a link by which a user could gain rights. Call this at the end of the path.
+        """Refuse a path with a link by which a user could gain rights.
+
+        Call this method when the walk has reached the end of the path.
 
         A user's link may lead only to a file of the same user, or to a new file in a directory of the same
         user. Otherwise, a user could put a link into a home directory and so become the owner of a file in
@@ -252,8 +254,8 @@ class _Walk:
         """Return the users, except root, who could have put a link into the current directory of the walk.
 
         A user who may write to two directories can move another user's link between them. So the owner of a
-        link proves nothing, even in a sticky directory. A user who may write to a directory above can put
-        another directory, with other links, in place of root's directory.
+        link proves nothing, even in a sticky directory. A user who may write to a parent directory can
+        replace a directory of root by another directory with other links.
 
         If the group of a directory may write to the directory, any user counts as able to write to it. This
         includes the group of root, because users of images for OpenShift belong to the group of root. With an
@@ -280,7 +282,10 @@ class _Walk:
         return max((mount for mount in self.mounts if place.startswith(mount + "/")), key=len, default="")
 
     def owner(self) -> int:
-        """Return the uid of the file that the walk has reached, or of the directory that will contain it."""
+        """Return the uid of the file at the end of the path.
+
+        If the file is missing, return the uid of the directory in which it will be created.
+        """
         entry = self.entry
         if entry is None:
             depth = self.prefix.count("/") - 1 if self.depth is None else self.depth

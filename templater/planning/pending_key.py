@@ -32,7 +32,7 @@ def pending_key_notes(
     options: RenderOptions,
     triggers: tuple[str, ...],
 ) -> Iterator[str]:
-    """Yield a note if a later pass would render different text without the pending key.
+    """Yield a note if the rules of a later trigger would render different text without the pending key.
 
     A host whose behaviour was recorded needs no note. For any other host, the plan assumes that the key stays
     set, as on the recorded hosts.

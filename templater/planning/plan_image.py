@@ -46,7 +46,7 @@ def plan(
     a target that is a mount point or below a mount point.
 
     Raises UsageError for an invalid argument, and another TemplaterError if the image cannot be read. If a
-    rule fails, nothing is raised: its change has an ``error``.
+    rule fails, this function raises nothing: the rule's change has an ``error``.
     """
     _check_call(image, instance, rootfs, triggers)
     options = RenderOptions(_host(host), dialect, clock, seed, limits)
@@ -133,7 +133,8 @@ def predicted(
 ) -> Plan:
     """Return the plan with a prediction for its host.
 
-    ``other`` receives the path of each rule for which the host renders a different template file.
+    For some rules, the host renders another file than templater, such as the target of a symlink. The list
+    ``other`` receives the paths of these rules.
     """
     if not plan.host.family:
         return plan

@@ -55,7 +55,7 @@ class Piece(NamedTuple):
 
     ``because`` has the names on which the conditions and loops around the site depend.
 
-    A condition or loop that has printed nothing leaves a piece of the kind NOTHING.
+    For a condition or loop that has printed nothing, the record has a piece of the kind NOTHING.
     """
 
     text: str
@@ -299,7 +299,7 @@ def with_history(render: Render, value: Any) -> Any:
 
 
 def resolved(value: Any, path: tuple[str | None, ...], keys: list[str]) -> Name:
-    """Replace each None in a path by the next computed key. If no computed key is left, end the path there.
+    """Replace each None in a path by the next computed key. If no key is left, end the path before the None.
 
     ``value`` is the value of the root. A computed key that does not exist in ``value`` becomes `COMPUTED`,
     because such a key can contain a secret.
@@ -412,7 +412,7 @@ def reach(render: Render, number: int) -> None:
 
 
 def run(render: Render, number: int) -> None:
-    """Begin a run, which is a group of neighbouring sites. From now on, the template prints their texts."""
+    """Begin a run (a group of neighbouring sites). The next printed texts belong to these sites."""
     trace = trace_of(render)
     trace.sites, trace.position = trace.runs[number], 0
     trace.frames[0].reads = {}
@@ -464,10 +464,10 @@ def decided_by_statements(render: Render) -> None:
 def close_branches(
     render: Render, scope: Scope, number: int, names: tuple[str, ...] = (), is_loop: bool = False
 ) -> None:
-    """End a condition or loop. From now on, names that a branch binds depend on the condition, too.
+    """End a condition or loop. The names that its branches have bound now depend on the condition, too.
 
-    The condition or loop is a run of its own: ``number`` is the index of this run in ``trace.runs``, or -1
-    in a captured body.
+    ``trace.runs`` has a run for the condition or loop itself. ``number`` is the index of this run, or -1 in a
+    captured body.
     """
     trace = trace_of(render)
     count, because = trace.counts.pop(), tuple(trace.conditions())

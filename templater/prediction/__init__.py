@@ -5,7 +5,7 @@ the release itself: as the kernel does, or as Go's ``os.Root`` does. Error texts
 with ``$INSTANCE``, ``$ROOTFS`` and ``$TEMPLATES`` in place of the instance's directories. The steps are based
 on recorded runs of each release's code. Cases that the recordings do not cover are "unknown".
 
-* `errno_errors` and `go_strconv`: errors and numbers of the kernel and Go.
+* `errno_errors` and `go_strconv`: errors of system calls, and numbers and quoted texts as in Go.
 * `instance_files`: the known files of the host, usually only the instance's files.
 * `host_filesystem` and `go_os_root`: the model file system, with plain paths and with Go's os.Root.
 * `host_rendering`: rules with their renderings, and render errors.

@@ -112,7 +112,10 @@ class Agent:
 
 
 class RewrittenAgent(Agent):
-    """The agent of LXD 6.8, which creates parents first, sets every file to 0644, and hangs at a fifo."""
+    """The agent of LXD 6.8.
+
+    This agent first creates the parent directories. It gives every file the mode 0644, and hangs at a fifo.
+    """
 
     creating = "Failed creating template file: "
 

@@ -57,7 +57,7 @@ class Daemon:
             self.open_roots()
             if error is not None and error.kind == "limit" and not change.rule.null:
                 self.check(change.rule)
-                remark = "a templater limit that the host does not have stopped the render"
+                remark = "templater stopped the render at a limit that the host does not have"
                 return "unknown", f"{remark}: {error.message}", ""
             return self.apply(due_of(change)), "; ".join(self.notes), ""
         except Fails as failure:

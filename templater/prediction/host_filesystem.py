@@ -127,7 +127,7 @@ class HostFilesystem:
         return {place.names: place.made for place in places if place.made is not None}
 
     def shown(self, path: str) -> str:
-        """Write a path with ``$ROOTFS``, ``$TEMPLATES`` or ``$INSTANCE`` in place of a known directory."""
+        """Return a path in which ``$ROOTFS``, ``$TEMPLATES`` or ``$INSTANCE`` replaces a known directory."""
         for name, place in (
             ("$ROOTFS", self.rootfs),
             ("$TEMPLATES", self.templates),

@@ -105,7 +105,7 @@ class Memo:
         )
 
     def compiled(self, templates: Mapping[str, TemplateFile], options: RenderOptions) -> Compiled:
-        """Return templates for `render`. A template is rendered only if this object has no stored text."""
+        """Return the templates for `render`. A text that this object has stored is not rendered again."""
         return _Templates(self, templates, options)
 
 

@@ -41,9 +41,10 @@ class Chunk(NamedTuple):
 
 
 class Continuation(NamedTuple):
-    """The first part of a line. ``last`` is the index of the line in which the part's value ends.
+    """The first part of a line, which may continue a value of the previous line.
 
-    Empty lines between the lines of a value belong to the value.
+    ``last`` is the index of the line in which this value ends. Empty lines between the lines of a value
+    belong to the value.
     """
 
     first: Part

@@ -182,7 +182,8 @@ def result_text(plan: Plan, result: str, error: str) -> str:
 def crashes(plan: Plan, error: str) -> bool:
     """Return whether an error ends the daemon.
 
-    The daemon renders for a container in a handler of net/http, which recovers from panics.
+    Only a panic during the start of a virtual machine ends the daemon. For a container, the daemon renders in
+    an HTTP handler, and Go's net/http package recovers from a panic in a handler.
     """
     return plan.instance.is_vm and error.startswith(PANIC)
 

@@ -411,10 +411,10 @@ class Directory(Closing):
         return os.open(name, flags, mode, dir_fd=self.fd)
 
     def unused_name(self, name: str) -> str:
-        """Return a name for a new file: ``name``, or a random name if a killed process left a file ``name``.
+        """Return ``name`` for a new file. If a file has this name, remove the file and return a random name.
 
-        Remove the old file. Its name is not used again, because a process can still have the old file open.
-        On btrfs, fsync of a new file with this name then also writes all extended attributes of the old file.
+        A killed process has left the old file, and another process can still have the old file open. On
+        btrfs, fsync of a new file with the old name then also writes all extended attributes of the old file.
         """
         if self.lstat(name) is None:
             return name
@@ -503,7 +503,7 @@ def require_public(fd: int, directory: int, shown: str) -> None:
 
 
 def bytes_of(status: "os.stat_result") -> int:
-    """Return the size of a file, or the size of its blocks if that is larger.
+    """Return the size of a file or the total size of its blocks, whichever is larger.
 
     The time to copy or remove a file depends on this size.
     """
@@ -564,7 +564,7 @@ def again(
 
 
 def open_directory(path: str) -> int:
-    """Open a directory and return its descriptor. Follow links in ``path``, because the caller trusts it."""
+    """Open a directory and return its descriptor. Follow links, because the caller trusts ``path``."""
     try:
         return os.open(path, os.O_RDONLY | _O_DIRECTORY | _O_CLOEXEC | _O_NONBLOCK)
     except OSError as error:
@@ -584,10 +584,10 @@ def read_regular(
     Before the content is read, ``check`` can raise an error about the open file. Raises LimitError if more
     than ``limit`` bytes can be read.
 
-    If this process has a huge file open, and the file's owner removes its name, the last close takes minutes.
-    So this function does not open a file above the limit, and reads only its status. Another program can
-    notice that a file is opened, and then remove its name. No program can notice that a file's status is
-    read. A smaller file can have a million extended attributes, see ``held_files``.
+    Another program can notice that this process opens a file, and then remove the file's name. If the file is
+    huge, the last close then takes minutes. So this function does not open a file above the limit. It reads
+    only the file's status, which no program can notice. A smaller file can have a million extended
+    attributes, so this function closes every file with ``held_files.close``.
     """
     fd = _open_regular(opened, _READ, path, limit)
     try:
@@ -800,7 +800,7 @@ def _link_target(parent: int, name: str) -> "str | None":
 
 
 def mount_id(fd: int) -> int:
-    """Return a descriptor's mount id, or the id of its device if /proc is not mounted.
+    """Return the mount id of an open file. If /proc is not mounted, return the id of the file's device.
 
     The id of a device is less exact: all bind mounts of the device have the same id.
     """

@@ -33,8 +33,9 @@ _TYPES = frozenset((
 def sync_all(action: str, files: "Mapping[int, str]", directories: "Iterable[int]" = ()) -> None:
     """Sync open files and directories to the disk. ``files`` has the path of each descriptor.
 
-    ``directories`` are the descriptors of directories that contain names of the files. The directories
-    themselves are not synced.
+    ``directories`` are the descriptors of the directories that contain the files. This function does not sync
+    them. But if one of them has many extended attributes, this function prefers syncfs to fsync.
+
     Raises WriteError with ``action`` and a path.
     """
     if len(files) > MOST_FSYNCS or _have_many_attributes((*files, *directories)):

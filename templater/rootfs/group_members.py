@@ -16,9 +16,11 @@ MAX_FILE = 1 << 20
 def has_other_members(gid: int, users: "Collection[int]") -> bool:
     """Return whether a group has a member who is not one of the given users.
 
-    A member name that belongs to no user counts as another user. The search for users with this primary group
-    reads only /etc/passwd, and the search for other groups with the same number reads only /etc/group. A
-    directory service can have too many users and groups for these searches.
+    If a member's name belongs to no user, the member counts as another user.
+
+    Users with this primary group are members, too, and so are the members of other groups with the same
+    number. This function searches for these members in /etc/passwd and /etc/group only, because a directory
+    service can have too many users and groups.
     """
     names: list[str | bytes]
     try:
@@ -48,9 +50,10 @@ def _number(text: bytes) -> int:
 
 
 def _lines_with_group(path: str, column: int, gid: int) -> "Iterator[list[bytes]]":
-    """Yield the fields of each line with this group. If the file is too large, first yield an unknown user.
+    """Yield the fields of each line with this group.
 
-    So a group counts as having other members if the search is incomplete.
+    If the file is too large for a full search, first yield an unknown user, so that the group counts as
+    having other members.
     """
     try:
         with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""Removed files that this process keeps open: another process waits until the kernel has freed their blocks.
+"""Removed files that this process has open. Another process waits until the kernel has freed their blocks.
 
 If a file has no name any more, the kernel frees the file when the last process closes it. On btrfs, this can
 take minutes. With quotas, btrfs looks at every reference to each block: a file of 64 KiB whose blocks belong
@@ -10,7 +10,8 @@ last close to another process, for which no runtime waits. ``close`` does the sa
 file or directory that another process removes while a hook or command has it open.
 
 When the kernel unmounts an overlay, it first writes all changes of the upper layer's file system to the disk,
-also those of other processes. ``unmount_at_end`` leaves this work to the process that does the last closes.
+including the changes of other processes. ``unmount_at_end`` leaves this work to the process that closes the
+removed files last.
 
 Programs that use the Python API keep no files open, because they can have threads and child processes of
 their own.
@@ -49,9 +50,10 @@ _mounted: "list[str]" = []
 def handing_over(
     call: "Callable[Arguments, Result]", *args: "Arguments.args", **options: "Arguments.kwargs"
 ) -> "Result":
-    """Call a function, and then let another process be the last to close removed files.
+    """Call a function. Then start another process, which is the last process to close the removed files.
 
-    The function carries out a hook or command. The module's docstring gives the reason for the other process.
+    The function does the work of a hook or command. The module's docstring tells why another process closes
+    the files.
     """
     global _held  # noqa: PLW0603
     outer = _held
@@ -68,7 +70,7 @@ def handing_over(
 
 
 def unmount_at_end(path: str) -> None:
-    """Unmount a file system that this process has mounted in its own namespace, when ``handing_over`` ends.
+    """When ``handing_over`` ends, unmount a file system that this process has mounted in its own namespace.
 
     Without ``handing_over``, the kernel unmounts the file system when the namespace ends.
     """
@@ -137,7 +139,7 @@ def is_on_btrfs(fd: int) -> bool:
 
 
 def _may_be_slow(directory: int, name: str) -> bool:
-    """Return whether the kernel may need long to remove a file."""
+    """Return whether the kernel may need a long time to remove a file."""
     try:
         if is_on_btrfs(directory):
             return True
@@ -183,7 +185,7 @@ def _hand_over(held: "list[int]", patience: float = 0.0) -> None:
 
 
 def _taken(held: "list[int]") -> "list[int]":
-    """Empty a list, and return its items. Another thread may do the same."""
+    """Remove all items from a list, and return them. Another thread may do this at the same time."""
     taken = []
     while True:
         try:

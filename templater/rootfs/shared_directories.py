@@ -64,7 +64,7 @@ def _number_in_etc(number: int, rows: "Rows") -> int:
 
 
 def _has_another_number_outside(gid: int, users: "Rows", groups: "Rows") -> bool:
-    """Return whether a group and the user with the same number have different numbers outside the namespace.
+    """Return whether the group ``gid`` and the user ``gid`` have different numbers outside the namespace.
 
     For example, rootless runtimes map their user and the user's primary group to 0. If the numbers outside
     differ, other users may be members of this group. Groups in a range of subordinate ids have no members.
@@ -112,7 +112,7 @@ def namespace_owner() -> int:
 
 
 def namespace_creator() -> int:
-    """Return the user who created this user namespace, or 0 if this user has no id in it."""
+    """Return the user who created this user namespace, or 0 if the namespace has no id for this user."""
     from fcntl import ioctl
 
     try:

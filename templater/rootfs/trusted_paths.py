@@ -22,16 +22,16 @@ _PASS = getattr(os, "O_PATH", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O
 
 
 def open_folder(path: str, *, follow: bool = True, fixed: bool = False) -> Root:
-    """Open a directory. Follow a link only if no user except root and this process's user can control it.
+    """Open a directory. Refuse each link that a user other than root and this process's user can control.
 
     A link of root is refused, too, if another user could have moved the link to its place. Each component is
     opened only once, and its owner is read from the open descriptor. So replacing a directory by a link has
     no effect. Without ``follow``, the last component may not be a link.
 
     With ``fixed``, each directory on the way must belong to root or this process's user, because the owner of
-    a directory can exchange the directories in it. The last directories of the path are an exception: all of
+    a directory can replace the directories in it. The last directories of the path are an exception: all of
     them may belong to one other user, such as a container's root. In a sticky directory such as ``/tmp``,
-    users can replace only their own names.
+    users can replace only their own files and directories.
 
     Raises RefusedError for a link or a directory of another user, and InputError if the directory can't be
     opened.
@@ -149,7 +149,10 @@ def _identity(path: str) -> "tuple[int, int] | None":
 
 
 def require_fixed(parent: Root, inner: Root) -> None:
-    """Raise RefusedError if a user who does not own ``inner`` can exchange it in the directory ``parent``."""
+    """Raise RefusedError if a user who does not own ``inner`` can replace ``inner`` in ``parent``.
+
+    ``inner`` is a directory in the directory ``parent``. Root and this process's user do not count.
+    """
     _refuse_exchange(parent, inner.name, os.fstat(inner.fd).st_uid)
 
 
@@ -340,9 +343,9 @@ def is_own(folder: int) -> bool:
 
 
 def is_replaceable(folder: int) -> bool:
-    """Return whether another user can replace the names in a directory.
+    """Return whether another user can replace the files in a directory.
 
-    In a sticky directory such as ``/tmp``, users can replace only their own names.
+    In a sticky directory such as ``/tmp``, users can replace only their own files.
     """
     status = os.fstat(folder)
     replaceable = not status.st_mode & stat.S_ISVTX and is_shared(folder, status)

@@ -144,9 +144,10 @@ def _enter(catalog: Catalog, image: LocalImage, files: Sequence[File]) -> str:
 
 
 def _set_aliases(catalog: Catalog, added: Added, before: str, aliases: Sequence[str]) -> None:
-    """Set the aliases of the product to the aliases of the images in the product's newest version.
+    """Set the aliases of a product. They are the aliases of all images in the product's newest version.
 
-    The caller must add the newest version last. ``before`` are the aliases before this image was entered.
+    The caller must add the newest version last. ``before`` has the product's aliases before the caller added
+    this image.
     """
     products: dict[str, dict[str, Any]] = {name: product for _, name, product in catalog.products()}
     product = products[added.product]

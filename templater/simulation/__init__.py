@@ -1,12 +1,12 @@
 """A simulation of instance lifecycles: which files each step would change.
 
 `parse_steps` parses the steps that a user types, and `run_steps` runs each step on the simulated instances.
-`instance_actions` defines how a step such as start or copy changes an instance, `simulated_instance` is one
-instance, and `instance_life` is its pending trigger.
+`instance_actions` defines how a step such as start or copy changes an instance. `simulated_instance` defines
+one instance. `instance_life` defines the changes of its pending trigger.
 
-`host_start` models a start on the chosen host: its files and remarks. `host_errors` finds images that the
-host refuses, and the errors of a start. `writable_copy` copies a root filesystem into memory.
-`step_report` formats the result of a step as text and as JSON.
+`host_start` models a start on the chosen host, and returns the written files with remarks. `host_errors`
+finds images that the host refuses, and the errors of a start. `writable_copy` copies a root filesystem into
+memory. `step_report` formats the result of a step as text and as JSON.
 
 May import: model, parsing, planning, prediction, rendering, reporting, rootfs.
 """

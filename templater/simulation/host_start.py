@@ -1,6 +1,6 @@
 """A model of a start on the chosen host.
 
-The model finds the files that are certainly written, and the uncertain files.
+The model finds the files that the host certainly writes, and the files whose state is uncertain.
 
 The daemons run the rules of a pass in random order and stop at the first rule that fails. Rules that ran
 before the failing rule have written their files, and the other rules have not. The order cannot be predicted.
@@ -209,7 +209,9 @@ def write_host_files(rootfs: WritableRootfs, found: HostStart, plan: Plan) -> It
 
 def reason_unknown(plan: Plan) -> str:
     limited = any(change.render_error is not None for change in plan.changes)
-    return "a templater limit stopped the render" if limited else "two rules write this file, in random order"
+    return (
+        "a limit of templater stopped the render" if limited else "two rules write this file, in random order"
+    )
 
 
 def host_changes(plan: Plan, found: HostStart, unknown: Mapping[str, str]) -> Iterable[Change]:

@@ -122,7 +122,7 @@ class Simulation:
 
     @property
     def follows_host(self) -> bool:
-        """Whether a start follows the chosen host. If not, a start writes all files or no file."""
+        """Whether a start is simulated as on the chosen host. If not, it writes all files or no file."""
         return bool(self.host.family)
 
     def _start_at_once(self, subject: SimulatedInstance, plan: Plan) -> Started:

@@ -14,7 +14,7 @@ VERBS = {
     "start": "run the pending trigger, then start",
     "stop": "stop the instance; this renders nothing",
     "restart": "stop, then start",
-    "reboot": "restart from inside the guest: run a pending trigger only if you have set one, then start",
+    "reboot": "restart from inside the guest: run the trigger that you have set, if any, then start",
     "copy": "copy=NAME creates a copy of the instance; copy=NAME/SNAPSHOT copies a snapshot",
     "rename": "rename=NAME renames the instance",
     "move": "move=NAME renames the instance; move=NAME,pool=POOL and move=NAME,project=PROJECT also move it",

@@ -143,8 +143,8 @@ class OpenedSource(NamedTuple):
     def open_below(self, path: str, *, cross_mounts: bool = False) -> DirectoryRootfs:
         """Open a root filesystem.
 
-        Raises RefusedError if the path is inside SRC, and SRC was replaced after it was opened. A user who
-        owns the directory above SRC can replace SRC with another instance.
+        If the path is inside SRC, check that SRC is still the directory that was opened. If not, raise
+        RefusedError: a user who owns the directory above SRC can replace SRC with another instance.
         """
         view = DirectoryRootfs(path, cross_mounts=cross_mounts)
         identity = getattr(self.image, "identity", None)
@@ -305,10 +305,11 @@ def _open_directory(path: str, limits: Limits) -> OpenedSource:
 
 
 def _read_description(top: Root | ByName, path: str, name: str, limit: int) -> tuple[Source | None, bool]:
-    """Return the description of SRC's instance, and whether another user may have moved its file into SRC.
+    """Read the description of SRC's instance from its file.
 
-    A moved file can contain a secret. The file is read anyway, because a backup.yaml of the daemon can look
-    like a moved file: the backup.yaml is private to root, and its directory belongs to the container's root.
+    Also return whether another user may have moved this file into SRC. A moved file can contain a
+    secret. The file is read anyway, because a backup.yaml of the daemon can look like a moved file: the
+    backup.yaml is private to root, and its directory belongs to the container's root.
     """
     try:
         return _read_file(top, path, name, limit, public=True), False

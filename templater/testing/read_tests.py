@@ -378,9 +378,9 @@ class _FolderReader:
 
 
 def kept(made: dict[str, Made | TemplaterError], name: str, make: Callable[[], Made]) -> Made:
-    """Return ``made[name]``.
+    """Return ``made[name]``, or raise the error that is stored there.
 
-    If the value is an error, raise it. If the value is missing, store the result of ``make``.
+    If nothing is stored, call ``make`` first, and store its result or error.
     """
     if name not in made:
         try:

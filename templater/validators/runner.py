@@ -1,4 +1,4 @@
-"""Runs of validators: each text once, with time limits for all runs, and with notes about failures."""
+"""Running of validators on texts, with time limits for all texts together, and notes about failures."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ def in_this_process(*, anyway: bool, command_left: Callable[[], float] = lambda:
 class Runner:
     """A runner of validators.
 
-    If ``anyway`` is true, programs that cannot be confined run with limits only. ``command_left`` returns the
-    seconds of processor time that the command has left.
+    If ``anyway`` is true, a program that cannot be confined runs without a sandbox, but with limits.
+    ``command_left`` returns the seconds of processor time that the command may still use.
     """
 
     def __init__(

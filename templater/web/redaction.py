@@ -29,7 +29,7 @@ class Redaction(SecretKeys):
     """The secret values of instances. ``public`` has the texts of the image, which everyone may read.
 
     If ``enabled`` is false, no value is redacted. Values and lines that occur in ``public`` are not redacted.
-    If the search for them takes too long, the rest of ``public`` is ignored.
+    If the search in ``public`` takes too long, the rest of ``public`` is ignored.
     """
 
     def __init__(self, instances: Iterable[Instance], public: str = "", *, enabled: bool = True) -> None:

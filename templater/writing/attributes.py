@@ -25,10 +25,10 @@ _OF_OVERLAYFS = ("trusted.overlay.", "user.overlay.")
 
 
 class CopiedAttributes:
-    """The extended attributes that one run copies, or that the kernel copies for it.
+    """The extended attributes that templater, or the kernel, copies during one run.
 
-    Before a file or a directory of a lower layer changes, overlayfs copies it, and all directories above it,
-    with their attributes. It does so in one system call, which no time limit ends. A file or directory can
+    Before a file or directory of a lower layer changes, overlayfs copies the file or directory, and all
+    directories above, with all attributes. No time limit can end this system call. A file or directory can
     have 9,000 attributes of up to 64 KiB each.
     """
 

@@ -1,9 +1,10 @@
 """Cleanup of temporary files that a killed apply leaves in a root filesystem.
 
 Temporary names are in the root directory of the root filesystem, or beside a target that is on another file
-system. templater treats the name ``.templater-TOKEN-INODE-N`` as its own if the file really has the inode
-number INODE, or if INODE is 0 and the file is empty. No other file has such a name by accident. A forged name
-does no harm: a process that can give a file such a name could also remove the file.
+system. A temporary file has the name ``.templater-TOKEN-INODE-N``. templater treats a file with this form
+of name as its own if the file has the inode number INODE, or if INODE is 0 and the file is empty. No other
+file meets this condition by accident. A forged name does no harm: a process that can give a file this name
+could also remove the file.
 
 Only one apply runs at a time, because each apply holds the lock. So the next apply can remove temporary files
 safely. An apply never reuses the content of temporary files: it plans again and writes every file itself.
@@ -15,10 +16,10 @@ two file systems assigns new inode numbers.
 On an overlay, no directory is searched: overlayfs reads the directories of all layers before it returns the
 first name, and it reports the size of the upper layer only. A lower layer with millions of names in a
 directory would delay each start. So on an overlay, a run with a journal uses 0 as the inode number of its
-names. The next run tries each name that the earlier run can have made. In the root directory, these are two
-names for each change. In the directory of each target, it is one name. On an overlay, a run without a journal
-removes no leftovers. If another user owns the journal and the upper layer is on btrfs, an empty directory of
-a killed run can remain, because it looks like a directory in several layers.
+names. The next run tries each name that the earlier run can have made: two names for each change in the root
+directory, and one name in the directory of each target. On an overlay, a run without a journal removes no
+leftovers. An empty directory of a killed run can remain under two conditions: another user owns the journal,
+and the upper layer is on btrfs. The directory then looks like a directory in several layers.
 
 A finished run removes its journal. Without a journal file, the next run searches nothing, because a user of
 the container could have filled a directory with millions of names. After a killed run, a search stops after
@@ -229,10 +230,11 @@ class Search:
         return self.left > 0 and not stuck
 
     def _clear_in_overlay(self, directory: Directory, place: str) -> bool:
-        """Remove the leftovers in a directory of an overlay without listing it. Return whether none remains.
+        """Remove the leftovers in a directory of an overlay. Return True if no leftover remains.
 
-        A file of a lower layer could have the name of a leftover. Before removing this file, overlayfs would
-        copy the directory with its extended attributes. So this method counts these attributes.
+        This method tries the possible names, and does not list the directory. A file of a lower layer could
+        have one of these names. Before overlayfs removes this file, it copies the directory with all extended
+        attributes. So this method counts the attributes.
         """
         from .attributes import CopiedAttributes
 
@@ -285,8 +287,9 @@ class Search:
     def _may_be_merged(self, directory: Directory, status: "os.stat_result") -> bool:
         """Return whether several layers of an overlay may have a subdirectory with this status.
 
-        overlayfs reads all names in all layers before it removes the subdirectory. It reports one link for
-        such a subdirectory, but btrfs reports one link for every subdirectory.
+        Removing a subdirectory of several layers is slow, because overlayfs first reads all names in all
+        layers. overlayfs reports a link count of 1 for this kind of subdirectory. btrfs reports 1 for every
+        subdirectory.
         """
         if status.st_nlink != 1 or not _is_overlay(directory.fd):
             return False

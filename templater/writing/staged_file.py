@@ -129,10 +129,10 @@ class StagedFile:
             self._give_names(self.old.st_ino)
 
     def _with_own_inode(self, old: "os.stat_result") -> "os.stat_result":
-        """Open the target for writing, and return the status that it has afterwards.
+        """Open the target for writing, close it, and return the target's status after this.
 
-        If the target is in an overlay's lower layer, opening the target for writing copies the file. If the
-        file has several hard links, the copy has another inode.
+        If the target is in the lower layer of an overlay, overlayfs copies the file at the first opening for
+        writing. If the file has several hard links, the copy has another inode.
         """
         self._count_attributes()
         try:
@@ -269,7 +269,10 @@ class StagedFile:
     # rolling back
 
     def put_back(self) -> None:
-        """Restore the old content unless another process has taken the name. Raises WriteError on failure."""
+        """Restore the old content. Raises WriteError if that fails.
+
+        If another process has replaced the new file, do nothing.
+        """
         try:
             self._put_back()
         except OSError as error:

@@ -12,9 +12,9 @@ are on the disk before the apply ends. A mount point already has its final name,
 together with the names.
 
 **Time.** Each system call can wait for the disk. A user of the container can set flags (``chattr +S +D``) for
-which the kernel syncs each new name, and overlayfs syncs each file that it copies. With a deadline,
-preparing the files takes at most a quarter of the time, and putting them in place a third of the rest. A
-rollback then takes about as long again.
+which the kernel syncs each new name, and overlayfs syncs each file that it copies. If there is
+a deadline, templater may use a quarter of the time to prepare the files, and then a third of the remaining
+time to put the files in place. So enough time remains for a rollback, which takes about as long.
 
 **Attributes.** An existing file keeps owner, mode, ACLs and extended attributes. Two groups are not copied:
 attributes that certify the content (``security.capability``, which the kernel also drops at each write, and
@@ -133,7 +133,8 @@ class Transaction:
     def _require_time(self, what: str) -> None:
         if monotonic() > self.end:
             raise LimitError(
-                f"{what} longer than {max(self.seconds, 0):.1f} s, so the time would not suffice to undo it",
+                f"{what} longer than {max(self.seconds, 0):.1f} s, so the time left would not suffice to"
+                " restore all files",
                 hint="write fewer files, or allow more time with --time-limit (hooks)"
                 " or --limit command-time (commands)",
             )

@@ -316,7 +316,7 @@ def test_links_inside_the_allowed_directory_are_followed(hook, bundle):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
-def test_attack_76_a_link_below_the_allowed_directory_is_refused_if_it_belongs_to_another_user(
+def test_attack_76_a_link_below_the_allowed_directory_is_refused_if_the_link_belongs_to_another_user(
     hook, bundle, capfd
 ):
     """The user ``x`` chose the description, and so the password of another instance, for the container."""

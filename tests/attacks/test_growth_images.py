@@ -218,7 +218,7 @@ class CountingZlib:
         return self._real.decompress(data, max_length)
 
 
-def test_each_decompressor_receives_little_data_that_belongs_to_later_streams(
+def test_each_decompressor_receives_its_own_stream_and_little_data_of_later_streams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each decompressor received all streams that follow its own."""
@@ -243,7 +243,7 @@ def test_each_decompressor_receives_little_data_that_belongs_to_later_streams(
     ],
     ids=["gzip", "xz", "xz padded by 4", "xz padded by 5000"],
 )
-def test_streams_of_any_length_are_joined_even_if_the_padding_of_xz_is_between_them(
+def test_compressed_streams_of_any_length_are_joined_even_if_xz_padding_separates_them(
     tmp_path: Path, size: int, compress: Callable[[bytes], bytes], zeros: int
 ) -> None:
     data = file("metadata.yaml", b"a: b\n") + random.Random(size).randbytes(300 * size)
@@ -308,7 +308,7 @@ def test_unpack_opens_each_directory_only_once_even_if_the_archive_does_not_list
     assert made <= 2 + 40, "one for each file, and one to set the mode of each directory"
 
 
-def test_a_directory_counts_towards_the_limit_on_names_even_if_the_archive_does_not_list_it(
+def test_a_directory_counts_towards_the_limit_on_names_even_if_the_archive_does_not_list_the_directory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = [Name(f"rootfs/{n}/" + "a/" * 9 + "f", Entry(FILE, 0o644)) for n in range(10)]

@@ -56,7 +56,7 @@ def test_many_yaml_merge_keys_are_read_in_linear_time() -> None:
     assert len(read_instance(Source("c1.yaml", text)).config) == 30_000
 
 
-def test_earlier_yaml_merge_keys_override_later_ones_and_direct_keys_override_both() -> None:
+def test_an_earlier_yaml_merge_key_overrides_a_later_one_and_a_direct_key_overrides_every_merge_key() -> None:
     text = "config:\n  a: own\n  <<: {a: first, b: first}\n  <<: [{b: second, c: second}, {c: third, d: third}]\n"
     config = read_instance(Source("c1.yaml", text)).config
     assert list(config.items()) == [("c", "second"), ("d", "third"), ("b", "first"), ("a", "own")]
@@ -119,7 +119,7 @@ FACTS = "architecture: x86_64\ncreation_date: 1\n"
 
 
 @pytest.mark.slow
-def test_attack_51_an_edit_that_needs_the_slow_python_parser_for_a_long_key_has_a_work_limit() -> None:
+def test_attack_51_an_edit_has_a_work_limit_if_a_long_key_requires_the_slow_python_parser() -> None:
     """``image build DIR q=1`` took 20 seconds: each merged mapping was found by parsing the text again."""
     text = f"x:\n{chain('properties', 28)}{values(48_000)}".replace("{properties: c}", "{properties: {b: c}}")
     text += f"{FACTS}{'k' * 1100}: x\n<<: *properties27\n"

@@ -898,7 +898,7 @@ def mount_at(bundle: Path, *destinations: object) -> None:
         (["/etc/app"], ["--rootfs", "{bundle}/rootfs"], False),  # another directory than the runtime's
     ],
 )
-def test_a_target_is_refused_if_a_mount_of_the_bundle_would_hide_the_file(
+def test_a_target_is_refused_if_a_mount_of_the_bundle_would_hide_the_target(
     bundle: Path, destinations: list[object], options: list[str], is_refused: bool
 ) -> None:
     """The hook wrote the file, with its secrets, into the directory below a volume, and the start went on."""
@@ -918,7 +918,9 @@ def test_a_target_is_refused_if_a_mount_of_the_bundle_would_hide_the_file(
         assert line.endswith("(a.tpl, start), hidden by a mount") == (destinations == ["/etc/app/conf"])
 
 
-def test_a_target_whose_path_contains_a_link_is_refused_if_a_mount_would_hide_the_file(bundle: Path) -> None:
+def test_a_target_whose_path_contains_a_link_is_refused_if_a_mount_would_hide_the_target(
+    bundle: Path,
+) -> None:
     rules(bundle, "  /link/conf: {when: [start], template: a.tpl}\n")
     (bundle / "rootfs/link").symlink_to("etc/app")
     mount_at(bundle, "/etc/app")
@@ -954,7 +956,9 @@ def test_the_hook_follows_a_link_at_a_mount_point_even_in_a_directory_of_an_ordi
 
 
 @as_root
-def test_the_hook_follows_a_link_inside_an_earlier_mount_to_find_a_mount_point(bundle: Path) -> None:
+def test_the_hook_resolves_a_mount_point_whose_path_leads_through_a_link_in_an_earlier_mount(
+    bundle: Path,
+) -> None:
     rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
     (bundle / "rootfs/var").mkdir()
     mount_at(bundle, "/var/data")
@@ -992,7 +996,7 @@ def test_an_existing_file_is_refused_as_target_if_a_new_mount_would_hide_the_fil
         (["/srv/app /etc/app none bind 0 0"], [], ""),  # LXC ignores other absolute paths
     ],
 )
-def test_a_target_is_refused_if_a_mount_of_an_lxc_container_would_hide_the_file(
+def test_a_target_is_refused_if_a_mount_of_an_lxc_container_would_hide_the_target(
     tmp_path: Path, lines: list[str], options: list[str], mount: str
 ) -> None:
     """The hook wrote the file into the directory under a bind mount, and the start went on."""

@@ -286,7 +286,7 @@ def test_the_owner_of_a_container_cannot_redirect_a_hook_with_a_link(link_owner:
 @pytest.mark.parametrize(
     ("owner", "mode", "is_refused"), [(100_000, 0o1777, True), (100_000, 0o755, False), (0, 0o1777, False)]
 )
-def test_the_owner_of_a_container_may_not_own_a_state_directory_in_a_sticky_directory(
+def test_the_owner_of_a_container_must_not_own_a_state_directory_in_a_sticky_directory(
     owner: int, mode: int, is_refused: bool, tmp_path: Path
 ) -> None:
     """The owner of a name in a sticky directory can replace it with a link after the check."""
@@ -853,7 +853,7 @@ def test_root_opens_no_description_and_changes_no_archive_through_a_link_of_anot
 
 
 @as_root
-def test_a_directory_counts_as_shared_if_the_group_of_the_hook_can_write_to_it_unless_that_group_is_private(
+def test_a_directory_counts_as_shared_if_a_non_private_group_of_the_hook_can_write_to_the_directory(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In some systems, the primary group of all users is the group "users"."""
@@ -988,7 +988,7 @@ def test_group_members_are_looked_up_only_if_a_group_other_than_0_can_write_to_t
         (1234, 0, [(0, 1000000, 65536)], 1234),  # in a container with an own /etc
     ],
 )
-def test_in_a_user_namespace_templater_looks_up_a_group_by_the_gid_in_the_group_file(
+def test_in_a_user_namespace_a_group_is_looked_up_with_the_gid_that_the_group_file_uses(
     gid: int, owner: int, rows: list[Any], group: int, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_directories, "own_map", lambda _: iter(rows))
@@ -1294,7 +1294,7 @@ def test_attack_74_the_lxc_hook_uses_no_configuration_that_another_user_can_repl
 
 
 @as_root
-def test_the_incus_hook_accepts_a_directory_of_container_root_that_contains_a_root_filesystem_of_host_root(
+def test_the_incus_hook_accepts_a_root_filesystem_that_host_root_owns_in_a_directory_that_container_root_owns(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Incus stores a root filesystem with unmapped ids if it can start it with an id-mapped mount."""
@@ -1769,7 +1769,7 @@ def test_the_hook_status_command_runs_only_hook_lines_that_templater_wrote(
     shutil.copy(container / "config", container / "rootfs/lx/c1/config")
     path = way.format(container.parent, pid=os.getpid())
     found = [finding.text for finding in lxc.status("c1", path)]
-    assert any("this installation of templater would not write this line: touch" in text for text in found)
+    assert any("this installation of templater writes a different line: touch" in text for text in found)
     assert not trace.exists()
 
 

@@ -173,7 +173,7 @@ def test_attack_61_the_extended_attributes_of_directories_have_a_total_size_limi
 
 
 @pytest.mark.parametrize("hole", [0, 1 << 30], ids=["plain", "with a hole at the end"])
-def test_a_directory_counts_as_a_used_disk_block_even_if_the_archive_does_not_list_it(
+def test_a_directory_counts_as_a_used_disk_block_even_if_the_archive_does_not_list_the_directory(
     tmp_path: Path, hole: int
 ) -> None:
     """500 names with 500 directories each, in 8 kB, became 245,000 directories."""
@@ -209,7 +209,7 @@ def test_attack_62_an_empty_file_counts_as_a_used_disk_block(
 
 
 @pytest.mark.parametrize("hole", [0, 1 << 30], ids=["plain", "with a hole at the end"])
-def test_attack_62_an_empty_directory_counts_more_than_an_empty_file_because_its_removal_takes_longer(
+def test_attack_62_an_empty_directory_counts_more_than_an_empty_file_because_removing_directories_is_slower(
     tmp_path: Path, hole: int
 ) -> None:
     """100,000 directories in the second file of a split image took 9 s to write and 8 s to remove."""
@@ -282,7 +282,7 @@ MAPPED = IdMap(((0, 100000, 65536),), ((0, 100000, 65536),))
     ("policy", "ids", "mode"),
     [(TRUSTED, IDENTITY, 0o700), (TRUSTED, MAPPED, 0o711), (Policy(), IDENTITY, 0o711)],
 )
-def test_unpack_makes_a_tree_private_only_if_it_contains_programs_that_are_setuid_to_host_root(
+def test_unpack_makes_a_tree_private_only_if_a_program_in_the_tree_is_setuid_root_on_the_host(
     tmp_path: Path, policy: Policy, ids: IdMap, mode: int
 ) -> None:
     made = tmp_path / "i.tar"

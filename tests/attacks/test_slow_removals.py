@@ -82,7 +82,7 @@ def test_attack_83_trigger_does_not_wait_until_the_kernel_has_freed_the_removed_
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize("command", ["apply", "status"])
-def test_attack_86_a_template_that_is_removed_while_a_command_reads_it_is_closed_by_another_process(
+def test_attack_86_another_process_closes_a_template_that_is_removed_while_a_command_reads_it(
     machine, handed_over, monkeypatch, command
 ):
     template = machine / "templates/a.tpl"

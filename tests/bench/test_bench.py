@@ -74,7 +74,7 @@ def test_the_versions_before_and_after_the_security_changes_write_equal_files(tm
         assert [compare(case, pair, Ground(tmp_path)) for case in SAMPLES] == [8, 6, 3, 3, 2, 3, 4, 3]
 
 
-def test_the_benchmark_does_not_limit_the_slowdown_compared_with_unprotected_writing():
+def test_the_benchmark_passes_even_if_templater_is_much_slower_than_unprotected_writing():
     fast, slow = Series(), Series()
     fast.rounds = [(Times(10, 5), Times(10.5, 5)), (Times(20, 5), Times(22, 5)), (Times(10, 5), Times(99, 5))]
     slow.rounds = [(Times(1, 1), Times(2, 3))]

@@ -574,7 +574,7 @@ def test_a_template_that_cannot_be_read_is_not_a_runaway_template():
         "{% if trigger %}{% if 0 %}{% lorem 100000000 w %}{% endif %}{% endif %}",
     ],
 )
-def test_a_template_that_never_ends_if_a_condition_is_true_gives_a_finding_with_a_hint(text):
+def test_a_template_that_is_endless_under_a_condition_gives_a_finding_with_a_hint(text):
     image = an_image(RULE, {"t": text}, limits=Limits(seconds=3.0, total=4.0, steps=100_000))
     (found,) = [each for each in audit(image) if each.check == CHECK]
     assert found.message.startswith("if certain conditions are true, ") and found.severity == Severity.MEDIUM

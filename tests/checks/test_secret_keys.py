@@ -141,7 +141,7 @@ def test_findings_about_invented_values_are_not_redacted(tmp_path):
     assert found == redacted
 
 
-def test_secrets_of_an_instance_that_templater_toml_names_count_as_secrets(tmp_path):
+def test_secrets_of_an_instance_from_templater_toml_are_redacted(tmp_path):
     folder = tmp_path / "image"
     folder.mkdir()
     (folder / "templater.toml").write_text('instances = ["w.yaml"]\n')

@@ -260,7 +260,7 @@ def test_a_computed_name_of_a_configuration_key_is_found(text, places):
         "{{ config[k] }}",
     ],
 )
-def test_a_key_name_that_comes_from_a_macro_without_brackets_counts_as_computed(use):
+def test_a_key_name_from_a_macro_call_without_brackets_counts_as_computed(use):
     text = "{% macro k() %}user.password{% endmacro %}" + use
     assert [severity for severity, *_ in found("", text)] == ["low"]
 
@@ -295,7 +295,7 @@ def test_a_computed_key_name_is_found_even_if_the_template_uses_a_macro_or_a_lis
         "{% set k = 'user.pass' %}{% set k = k|add:'word' %}{% for n, d in devices %}{{ d[k] }}{% endfor %}",
     ],
 )
-def test_attack_50_audits_show_a_key_that_is_built_from_several_tags_by_default(text):
+def test_attack_50_by_default_audits_show_a_key_name_that_several_tags_build(text):
     assert [severity for severity, *_ in found("", text)] == ["low"]
 
 

@@ -41,7 +41,7 @@ def test_the_summary_of_patches_counts_changed_and_skipped_instances(exit_code, 
     ]
 
 
-def test_a_batch_has_the_highest_exit_code_of_its_instances_and_the_sum_of_their_changes(capsys):
+def test_a_batch_has_the_highest_exit_code_of_all_instances_and_the_total_number_of_files(capsys):
     recap = Recap(patches=False, exit_code=True)
     for code in (0, 5, 2):
         recap.add(Result(f"c{code}", "text", code, 2))

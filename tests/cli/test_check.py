@@ -192,7 +192,7 @@ def test_the_show_ignored_option_prints_the_ignored_findings(parts, capsys):
     assert shown.err == "image: nothing found; 1 ignored\n"
 
 
-def test_a_check_of_an_image_without_fixable_findings_has_nothing_to_fix(parts, capsys):
+def test_the_diff_option_of_check_reports_that_an_image_has_nothing_to_fix(parts, capsys):
     assert main(["check", "image", "--diff", "--no-run-validators"]) == 0
     assert capsys.readouterr() == ("", "image: nothing to fix\n")
 

@@ -427,7 +427,7 @@ def test_the_list_of_checks_has_a_line_for_each_check(capsys):
         ("a/b", "the template name 'a/b' contains a '/'"),
     ],
 )
-def test_the_template_name_of_a_definition_must_be_a_file_name(name, message, tmp_path, capsys):
+def test_the_name_of_a_template_in_a_definition_must_be_a_file_name(name, message, tmp_path, capsys):
     (tmp_path / "d.yaml").write_text(
         "image: {distribution: tiny}\n"
         f"files: [{{generator: template, path: /a, name: {name}, content: c}}]\n"

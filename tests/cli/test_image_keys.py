@@ -61,7 +61,7 @@ def test_an_existing_instance_has_only_the_keys_of_its_description(words, image,
 
 
 @pytest.mark.parametrize("words", [("preview", "image"), ("diff", "image", "rootfs")])
-def test_the_as_option_with_the_value_none_generates_no_daemon_keys(words, image, run):
+def test_no_daemon_keys_are_generated_if_the_as_option_has_the_value_none(words, image, run):
     code, out, err = run(*words, "--as", "none")
     assert code == 0
     assert "tiny none" in out and PLACEHOLDER_NOTE not in err

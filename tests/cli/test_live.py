@@ -247,13 +247,13 @@ def test_a_command_that_reads_a_long_list_of_profiles_stops_at_the_memory_limit(
     assert peak < 500
 
 
-def test_a_large_instance_is_not_read_ahead_but_gives_the_same_result(several, run, monkeypatch):
+def test_a_large_instance_that_is_not_read_in_advance_gives_the_same_result(several, run, monkeypatch):
     ahead = run("diff", "incus:")
     monkeypatch.setattr(judge_many, "_MOST", 100)
     assert run("diff", "incus:") == ahead
 
 
-def test_reading_ahead_ends_when_the_daemon_no_longer_answers(incus):  # noqa: F811
+def test_reading_in_advance_ends_when_the_daemon_no_longer_answers(incus):  # noqa: F811
     daemon = open_daemon(parse_address("incus:c1"))
     live = open_instance(daemon)
     live.image.read_templates({name for _, name in live.image.rules() if name})

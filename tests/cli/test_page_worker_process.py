@@ -98,7 +98,7 @@ def test_a_renderer_process_that_takes_too_long_is_killed(workers, monkeypatch):
         return process, await Renderer("", None, 0.0).ask(b"x")
 
     process, found = asyncio.run(run())
-    assert (process.killed, found) == (1, failure("rendering the view took longer than 0 seconds"))
+    assert (process.killed, found) == (1, failure("rendering the page took longer than 0 seconds"))
 
 
 def test_the_renderer_may_send_its_answer_some_seconds_after_the_time_limit(workers, monkeypatch):

@@ -103,7 +103,7 @@ def too_much_for(top, folder):
     return done
 
 
-def test_the_fault_test_program_refuses_an_unknown_option_set():
+def test_the_fault_test_program_refuses_an_unknown_set_of_options():
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults", "nonsense"],
         check=False,

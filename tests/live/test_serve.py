@@ -221,7 +221,9 @@ def test_a_client_filter_selects_the_same_images_with_both_protocols(served, cer
     assert both[0] == both[1]
 
 
-def test_incus_downloads_an_ubuntu_like_stream_through_redirects(certificates, tmp_path, monkeypatch):
+def test_incus_downloads_a_stream_like_the_ubuntu_stream_through_redirects(
+    certificates, tmp_path, monkeypatch
+):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
     tree, rules = Tree(str(tmp_path / "tree")), str(tmp_path / "rules")
     with serving(Path(__file__).parents[1] / "streams/ubuntu-shape/origin", certificates) as origin:

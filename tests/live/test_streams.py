@@ -300,7 +300,7 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_incus_downloads_an_ubuntu_like_stream_through_redirects(
+def test_incus_downloads_a_stream_like_the_ubuntu_stream_through_redirects(
     certificates, open_folder, kind, monkeypatch
 ):
     need_programs(kind)

@@ -65,9 +65,9 @@ def is_plausible(mode: int) -> bool:
 
 
 def corrected(text: str) -> Fix | None:
-    """Return a fix if exactly one reading of the mode is plausible, else None.
+    """Return a fix if exactly one interpretation of the mode is plausible, else None.
 
-    The readings are octal, decimal, and letters such as rw-r--r--.
+    The mode can be meant as octal, as decimal, or as letters such as rw-r--r--.
     """
     readings = set()
     if re.fullmatch("(?:[r-][w-][x-]){3}", text):

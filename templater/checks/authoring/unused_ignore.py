@@ -40,8 +40,8 @@ def unused(ignores: Ignores) -> Iterator[Finding]:
 
     After ``MAX_FINDINGS`` comments, one more warning states the number of further comments.
 
-    Some checks use validators. If a validator did not run, skip the comments and entries for these checks.
-    On a machine with the validator, a check may report a finding that the comment or entry ignores.
+    If a validator did not run, skip the comments and entries for all checks that use validators. On a machine
+    with the validator, these checks may report the ignored findings.
     """
     known = known_ids()
     validators = ignores.image.validators

@@ -321,8 +321,8 @@ class _Writers:
         """Return whether a user or a group with an id of at least ``first`` can write a file.
 
         The owner counts as a user who can write the file. The uids and gids of services, such as www-data,
-        are below 1000. The owner of a file with jobs below ``/var/spool`` does not matter, because users may
-        own their jobs.
+        are below 1000. A file of jobs below ``/var/spool`` may belong to the user who owns the
+        jobs.
         """
         image = self.image
         by_group = entry.mode & 0o020 and (entry.gid >= first or entry.gid == _USERS)

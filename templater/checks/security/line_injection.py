@@ -231,7 +231,7 @@ def is_in_argument(part: list[Token], *names: Collection[str]) -> bool:
 def _can_be_text(token: Token, *, before: str = "") -> bool:
     """Return whether a value can contain other characters than spaces.
 
-    If ``before`` is given, only the characters in front of the last ``before`` count.
+    If the text ``before`` is given, ignore all characters after its last occurrence in the value.
     """
     text = str(token.value)
     return token.kind != STRING or bool((text.rpartition(before)[0] if before else text).strip())

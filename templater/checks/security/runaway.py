@@ -89,15 +89,15 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     pongo2 than in templater.
 
     For these instances, a false condition can prevent a loop from running. So the check also renders each
-    template with every branch of its conditions, one after the other, and with at least one round of each
-    loop. The check repeats this render for an instance that sets every key, because a template can make the
-    value of a key many times longer. Even then, an error can prevent a loop from running. So the check also
-    estimates how often nested loops and macros run, and reports macros that call themselves. A template can
-    compute the length of a text from the instance's name or from the time. So the check also reports each
+    template in a special way: all branches of a condition run, one after the other, and each loop runs at
+    least once. The check repeats this render for an instance that sets every key, because a template can make
+    the value of a key many times longer. Even then, an error can prevent a loop from running. So the check
+    also estimates how often nested loops and macros run, and reports macros that call themselves. A template
+    can compute the length of a text from the instance's name or from the time. So the check also reports each
     filter whose argument is a computed length.
 
-    The check reports each panic of these renders. It also reports parts of templates that panic only for
-    some values, such as a division. A template that panics ends the daemon if the image is for a virtual
+    The check reports each panic of these renders. The check also reports parts of templates that panic only
+    for some values, such as a division. A template that panics ends the daemon if the image is for a virtual
     machine. For a container, a panic only fails the start.
     """
     if image.metadata is None:
@@ -222,7 +222,7 @@ def _dangers(source: Source) -> Iterator[Observation]:
 
 
 def _computed_size(node: object) -> tuple[str, Token] | None:
-    """Return a message about a filter whose argument is a size that the template computes, and its token."""
+    """Return a message and a token for a filter whose argument is a size that the template computes."""
     if not isinstance(node, tree.FilterUse) or node.name not in _SIZED or node.argument is None:
         return None
     if isinstance(_plain(node.argument), tree.Literal):
@@ -235,7 +235,7 @@ def _computed_size(node: object) -> tuple[str, Token] | None:
 
 
 def _panic(is_forloop_bound: bool, node: object) -> tuple[str, Token] | None:
-    """Return a message about an operation, filter or call that panics for some values, and its token.
+    """Return a message and a token for an operation, filter or call that panics for some values.
 
     ``is_forloop_bound`` is true if the template gives the name ``forloop`` another value.
     """
@@ -294,8 +294,8 @@ class Loops:
     """The loops and calls of macros in a template. A call of a macro also runs the loops in the macro.
 
     Every use of a macro's name counts as a call, because pongo2 also calls a macro if no brackets follow the
-    name. There is one exception: a loop, a ``with`` or a macro can give the name another value. In their
-    bodies, the name is a variable. This class ignores a tag ``set`` that sets the name.
+    name. There is one exception: a loop, a ``with`` or a macro can give the name another value. In the body
+    of this tag, the name is a variable, and does not count. A ``set`` of the name does not matter.
     """
 
     def __init__(self, source: Source) -> None:
@@ -415,7 +415,10 @@ class Loops:
 
 
 def _size(node: object) -> int:
-    """Return the length of a literal string, the width for a filter such as ``center``, or else 0."""
+    """Return the length of a literal string, or the literal width that a filter such as ``center`` gets.
+
+    Return 0 for any other node.
+    """
     if isinstance(node, tree.FilterUse) and node.name in _WIDENING:
         node = node.argument
         return node.value if isinstance(node, tree.Literal) and isinstance(node.value, int) else 0
@@ -476,7 +479,7 @@ _SETTINGS = (b"config", b"devices")
 
 
 def _described(image: ScannedImage, metadata: Metadata) -> tuple[Instance, ...]:
-    """Return the user's instance in a tuple, or () if the user gave none.
+    """Return the user's instance in a tuple, or () if the user gave no instance.
 
     A new instance also gets the keys that a daemon copies from the image.
     """

@@ -378,7 +378,7 @@ def read(
 
 
 def refuse_archives(sources: tuple[str, ...]) -> None:
-    """Before any directory is changed, raise an error unless each SRC is a directory."""
+    """Raise an error unless each SRC is a directory. Call this before any directory is changed."""
     for source in sources:
         if not os.path.isdir(options.existing(source) if ":" not in source else source):
             raise RefusedError(

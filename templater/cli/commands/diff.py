@@ -148,7 +148,7 @@ def show(plans: list[Plan], verdicts: Sequence[Verdict | None], *, as_json: bool
 
     The code is 5 if a rule fails in templater or on the host.
 
-    ``verdicts`` has for each plan the prediction of cloud-init's next boot.
+    ``verdicts`` has one item for each plan: the prediction of cloud-init's next boot.
     """
     from ...cloud_init.verdict_report import lines_of, verdict_data
     from ...reporting import json_data, patch, plan_text

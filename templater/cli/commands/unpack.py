@@ -125,7 +125,7 @@ def command(
 
 
 def described_by(description: options.Description, metadata: bytes) -> Instance:
-    """Return the described instance with the keys that the daemons copy from the image at creation."""
+    """Return the described instance, with the keys that a daemon copies from the image to a new instance."""
     from ...model.instance import Instance
     from ...model.source import Source
     from ...parsing.metadata_yaml import read_metadata

@@ -68,7 +68,7 @@ class Renderer:
                 await process.stdin.drain()
                 return Answer(json.loads(await self._receive(process)), await self._receive(process))
         except TimeoutError:
-            text = f"rendering the view took longer than {self._seconds:g} seconds"
+            text = f"rendering the page took longer than {self._seconds:g} seconds"
         except (OSError, EOFError):
             text = "the rendering process ended unexpectedly, perhaps because memory ran out"
         await self._kill()

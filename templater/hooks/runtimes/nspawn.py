@@ -67,8 +67,8 @@ def _owner_of(rootfs: str) -> "tuple[int, int] | None":
 
     Raises RefusedError if the owner or the group is not the first id of a machine's range.
 
-    The root user of the machine can give the top directory to any other id of the machine. templater would
-    then use a range that begins at that id, and reaches into the range of another machine.
+    The root user of the machine can give the top directory to any other id of the machine. The range that
+    begins at the other id also contains ids of another machine, so templater must not use this range.
     """
     try:
         status = os.stat(rootfs)

@@ -259,10 +259,10 @@ class ExpressionWriter(Writer):
             self.visit(node, self.frame)
 
     def base(self, node: nodes.Expr) -> None:
-        """Write code for the value whose member is read.
+        """Write code for the value from which generated code reads a member.
 
-        If a variable holds a function, this code does not call the function. The lookup of the member
-        calls the function.
+        If the value is a variable that holds a function, this code does not call the function. The lookup of
+        the member calls the function.
         """
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))
@@ -314,7 +314,7 @@ class ExpressionWriter(Writer):
     def callee(self, node: nodes.Expr) -> None:
         """Write code that gets the callee of a call.
 
-        If the callee is a function, code from `visit` would already call the function. This code does not.
+        `visit` would write code that gets the callee and also calls it. This method writes no call.
         """
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))

@@ -2,8 +2,8 @@
 
 Jinja2's code generator walks Jinja2's node classes, and Jinja2 forbids subclasses of them. Jinja2 has no
 fields for some facts about pongo2, so this module stores them in fields that have another meaning in Jinja2.
-The other modules do not know these encodings: they call the constructors and accessors below. They access a
-node directly only if every field of that node means what Jinja2's documentation says.
+Only this module knows the changed meanings. The other modules use the constructors and accessors below. They
+access a node directly only if all fields of the node have the meaning that Jinja2 documents.
 
 A place is the index of a token in ``Emitter.places``. The token has the source position. The attribute
 ``lineno`` of a node stores the node's place.
@@ -181,8 +181,8 @@ def loop(
 ) -> For:  # fmt: skip
     """Return a loop that binds one or two names. ``empty`` runs if the iterated value has no items.
 
-    In Jinja2, the field ``test`` is the condition of a loop. pongo2's loops have no condition, so this field
-    has the pair (backward, ordered).
+    A loop in Jinja2 can have a condition, in the field ``test``. A loop in pongo2 has none. So ``test``
+    stores whether the loop is ``reversed`` (``backward``) and ``sorted`` (``ordered``).
     """
     stores = [Name(name, "store") for name in names]
     target = stores[0] if len(stores) == 1 else Tuple(stores, "store")
@@ -234,9 +234,9 @@ def filter_chain(node: FilterBlock) -> Expr:
 
 
 def capture(function: Call, body: list[Node], otherwise: list[Node]) -> CallBlock:
-    """Return a call of a tag's function, whose first two arguments are the render and the text of ``body``.
+    """Return a call of a tag's function. Its first two arguments are the render and the text of ``body``.
 
-    ``otherwise`` runs if the function returns None. The field ``defaults`` stores ``otherwise``.
+    If the function returns None, the statements ``otherwise`` run. The node's field ``defaults`` stores them.
     """
     return CallBlock(function, [], otherwise, body)
 
@@ -249,8 +249,9 @@ def otherwise_of(node: CallBlock) -> Sequence[Node]:
 class Bodies:
     """The bodies of one block in a chain of templates that extend each other.
 
-    ``found`` has the body of the outermost template first. The bodies must not be child nodes, because
-    Jinja2's walkers might not end: in one template, block a may contain b, and in another, b may contain a.
+    ``found`` lists the bodies, beginning with the outermost template. The bodies must not be child nodes. In
+    one template, block a may contain b, and in another, b may contain a. Jinja2 would then visit the child
+    nodes forever.
     """
 
     def __init__(self) -> None:

@@ -241,7 +241,7 @@ class _Printf:
         return after_index
 
     def number_from_operand(self) -> "int | None":
-        """Return the operand, which gives the width or the precision if the directive has ``*``.
+        """Return the operand as the width or precision of a directive with ``*``.
 
         Return None if the operand was used before, or is not an integer in the allowed range.
         """

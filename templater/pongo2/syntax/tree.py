@@ -188,7 +188,7 @@ class Statement:
 
 
 class Text(Statement):
-    """A text to print. ``start`` is its offset in the unit's text, or the offset of a tag that prints it."""
+    """A text to print. ``start`` is the offset of the text, or of the tag that prints it, in the unit."""
 
     __slots__ = ("start", "value")
 

@@ -804,7 +804,7 @@ def of_checks(image: AuthoredImage, *ids: str) -> list[tuple[str, str, str]]:
     return [(each.check, each.place, each.message) for each in audit(image, "authoring") if each.check in ids]
 
 
-def test_a_template_that_cannot_be_read_gives_no_finding_except_unreadable():
+def test_a_template_that_cannot_be_read_gives_only_the_finding_unreadable():
     image_ = image(
         HOSTNAME, "/etc/b: {when: [create], template: u}", templates={"t": "x", "u": "{{ 1/0 }}\n"}
     )
@@ -845,7 +845,7 @@ def test_a_yaml_file_is_checked_only_up_to_a_limited_number_of_parser_events(mon
     assert not of_checks(wrong, "yaml")
 
 
-def test_the_attribute_validated_is_true_for_exactly_the_checks_that_need_a_validator():
+def test_the_attribute_named_validated_is_true_for_exactly_the_checks_that_need_a_validator():
     """Without the validator, an ignored finding of such a check may be missing, so it is not reported as unused."""
     marked = {check.id for check in all_checks("authoring") if check.validated}
     assert marked == {
@@ -1043,7 +1043,7 @@ def test_a_configuration_value_of_several_lines_is_not_named_as_the_cause_of_a_m
     assert phrase(image_, several, 1) == "with invented values"
 
 
-def test_a_mistake_is_found_for_virtual_machines_even_if_containers_have_it_only_with_invented_values():
+def test_a_mistake_that_containers_have_only_with_invented_values_is_found_for_virtual_machines():
     condition = '{% if instance.type == "virtual-machine" or config_get("user.a", "") %}'
     for text, found in (
         (condition + "\n#!/bin/sh\n{% endif %}", ["first-line"]),

@@ -316,7 +316,7 @@ def test_attack_73_the_limit_on_catalog_texts_counts_bytes_of_json(monkeypatch):
         list_images(products, "incus-7")
 
 
-def test_dropped_images_of_every_product_also_count_towards_the_limit_on_catalog_texts(
+def test_images_that_a_client_drops_also_count_towards_the_limit_on_catalog_texts(
     monkeypatch,
 ):
     files = {"a": {"ftype": "incus_combined.tar.gz", "path": "a", "sha256": "a" * 64, "size": 1}}

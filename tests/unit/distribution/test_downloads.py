@@ -68,7 +68,7 @@ def test_an_incomplete_file_is_overwritten_if_the_server_sends_the_whole_file(fo
         assert file.read() == b"content"
 
 
-def test_an_incomplete_file_is_opened_again_if_another_process_renames_it_before_the_lock(
+def test_an_incomplete_file_is_opened_again_if_another_process_renames_it_before_it_is_locked(
     folder, monkeypatch
 ):
     part, locked = f"{folder.path}/a{PART}", []

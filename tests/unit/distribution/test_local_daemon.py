@@ -166,7 +166,7 @@ def about(fingerprint=HASH, kind='"container"', architecture='"x86_64"'):
         (HASH, {f"/1.0/images/{HASH}": about()}, 1),
     ],
 )  # fmt: skip
-def test_a_name_is_looked_up_as_an_alias_unless_it_can_only_be_a_fingerprint(name, answers, asked):
+def test_a_name_that_cannot_be_an_alias_is_looked_up_only_as_a_fingerprint(name, answers, asked):
     server = Answers(answers)
     assert find_image(server, name) == ServerImage(HASH, "container", "x86_64")
     assert len(server.asked) == asked and set(answers) <= set(server.asked)

@@ -98,7 +98,7 @@ def test_a_recorded_client_export_fails_exactly_where_verify_reports_an_error(ca
     assert bool(errors(verdict(case, tmp_path)) & DOWNLOADS) == failed
 
 
-def test_mixing_products_with_a_variant_and_products_without_one_is_an_error(tmp_path):
+def test_mixing_products_with_a_variant_and_products_without_a_variant_is_an_error(tmp_path):
     (case,) = (case for case in CASES if case.title == "variant trap 0")
     owners = {
         line.split()[4]
@@ -126,7 +126,7 @@ def test_verify_reports_no_problem_in_the_example_tree_for_any_client():
         ("alias with space", "incus-6.0", "alias-blank"),
     ],
 )
-def test_verify_reports_a_catalog_fault_for_the_clients_that_it_affects(title, client, code, tmp_path):
+def test_verify_names_the_clients_that_a_catalog_fault_affects(title, client, code, tmp_path):
     (case,) = (case for case in CASES if case.title == title)
     problems = [
         each for each in verdict(case, tmp_path).problems if each.level == ERROR and each.code == code

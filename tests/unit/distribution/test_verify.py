@@ -646,7 +646,7 @@ def test_the_location_of_a_problem_names_the_product_and_also_the_version_and_th
     ("missing", "parts"),
     [("os", {()}), ("release", {("a",)}), ("variant", {("a", "1")})],
 )
-def test_if_one_product_lacks_a_property_products_with_equal_earlier_properties_have_random_order(
+def test_the_order_of_products_with_equal_earlier_properties_is_random_if_a_product_lacks_a_property(
     missing, parts
 ):
     names = [("a", "1", "x"), ("a", "2", "x"), ("b", "1", "x")]

@@ -111,7 +111,7 @@ MAPS = {
 
 
 @pytest.mark.parametrize("place", MAPS)
-def test_as_uid_0_the_hook_line_contains_lxc_usernsexec_only_if_an_ordinary_user_ran_lxc_create(
+def test_the_hook_line_for_uid_0_contains_lxc_usernsexec_only_if_an_ordinary_user_ran_lxc_create(
     config, monkeypatch, place
 ):
     uids, gids, enters = MAPS[place]

@@ -84,7 +84,7 @@ def test_an_lxc_hook_of_version_0_reads_the_stage_from_the_last_argument(contain
     assert isinstance(lxc.read_request(options, said), HookRequest)
 
 
-def test_a_stale_lxc_hook_type_variable_is_ignored(container):
+def test_a_stale_value_of_the_variable_lxc_hook_type_is_ignored(container):
     """A post-stop hook of version 1 of another container starts this container, whose hooks have version 0."""
     options = Options()
     options.words = ("c1", "lxc", "pre-start")
@@ -135,7 +135,7 @@ def test_only_an_oci_hook_with_the_in_place_option_accesses_files_below_mount_po
                 rootfs.read("/etc/file", 100)
 
 
-def test_a_file_named_deferred_makes_the_mount_hook_render_files_only_at_the_next_start(container):
+def test_a_file_named_deferred_makes_only_the_next_mount_hook_render_files(container):
     """templater may be updated between the two hooks, so the name of the file can't change."""
     (container / "config").write_text(
         "lxc.hook.pre-start = from templater_hook import\nlxc.hook.mount = from templater_hook import\n"
@@ -341,7 +341,7 @@ def test_an_empty_lxc_hook_line_clears_the_hooks_of_every_stage(container):
         lxc.read_request(Options(), environ(container, LXC_ROOTFS_PATH="loop:/img.raw"))
 
 
-def test_a_stale_lxc_target_variable_is_ignored(container):
+def test_a_stale_value_of_the_variable_lxc_target_is_ignored(container):
     """If a guest reboots, LXC_TARGET=reboot is still in the environment of the next pre-start hook."""
     assert isinstance(lxc.read_request(Options(), environ(container, LXC_TARGET="reboot")), HookRequest)
 
@@ -815,9 +815,7 @@ def users_overlay(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("is_second", [False, True])
-def test_a_hook_that_mounts_an_overlay_keeps_the_files_in_the_work_directory_of_another_user(
-    users_overlay, mounts, is_second
-):
+def test_a_hook_does_not_empty_the_overlay_work_directory_of_another_user(users_overlay, mounts, is_second):
     """The kernel removed them inside of mount(2): 600,000 extents of a file took 8 s of system time.
 
     An empty directory with 150,000 extended attributes took 4 s, although its size is 0.
@@ -903,7 +901,9 @@ def test_an_overlay_with_special_characters_in_its_layers_is_mounted(mounts, tmp
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("fails", [False, True])
-def test_attack_90_another_process_unmounts_the_overlay_of_a_hook(mounts, tmp_path, monkeypatch, fails):
+def test_attack_90_a_hook_leaves_the_unmounting_of_the_overlay_to_another_process(
+    mounts, tmp_path, monkeypatch, fails
+):
     """The kernel then writes all data of other containers to the disk, for half a minute at each start."""
     mounts.share(tmp_path)
     for name in ("lower", "upper", "mounted"):
@@ -933,7 +933,9 @@ def test_attack_90_another_process_unmounts_the_overlay_of_a_hook(mounts, tmp_pa
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
-def test_attack_90_the_overlay_of_a_hook_exists_until_the_other_process_ends(mounts, tmp_path, monkeypatch):
+def test_attack_90_the_overlay_of_a_hook_exists_until_the_unmounting_process_ends(
+    mounts, tmp_path, monkeypatch
+):
     """With index=on, the kernel refuses an upper layer that another overlay uses."""
     mounts.share(tmp_path)
     folders = [tmp_path / name for name in ("lower", "upper", "work", "mounted")]

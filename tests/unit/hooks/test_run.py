@@ -176,7 +176,7 @@ def test_template_errors_that_contain_no_values_are_logged_with_their_text(conta
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_hook_error_says_that_other_rules_failed_only_if_several_rules_failed(container, count):
+def test_a_hook_error_mentions_other_failed_rules_only_if_several_rules_failed(container, count):
     rules = "".join(f"  /etc/{number}: {{when: [start], template: a.tpl}}\n" for number in range(count))
     (container / "metadata.yaml").write_text(f"architecture: x86_64\ntemplates:\n{rules}")
     (container / "templates/a.tpl").write_text("{{ 1|add:2/0 }}")

@@ -101,7 +101,7 @@ def test_a_complete_image_is_refused_as_the_second_file_of_a_split_image(tmp_pat
     second_file.refuse_same_file(same, f"{tmp_path}/missing")
 
 
-def test_a_split_image_needs_two_files_and_the_first_has_no_root_filesystem(tmp_path):
+def test_a_split_image_needs_two_files_and_the_first_must_not_contain_a_root_filesystem(tmp_path):
     whole = {"metadata.yaml": b"a: 1", "rootfs": None}
     (tmp_path / "u").write_bytes(tarball(whole))
     (tmp_path / "m").write_bytes(tarball({"metadata.yaml": b"a: 1"}))

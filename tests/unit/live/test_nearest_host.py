@@ -36,7 +36,7 @@ def test_a_known_daemon_release_selects_the_host_definition_that_includes_the_re
         ("lxd", "4.0.11", "lxd-5.21.4", "which templater does not know"), ("incus", "", "incus", "newer"),
     ],
 )  # fmt: skip
-def test_an_unknown_daemon_release_is_treated_as_the_nearest_known_release_with_a_note(
+def test_an_unknown_daemon_release_causes_a_note_and_is_treated_as_the_nearest_known_release(
     family, version, host, why
 ):
     found = nearest_host(family, environment(version))

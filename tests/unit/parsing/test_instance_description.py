@@ -419,7 +419,7 @@ def test_a_profile_without_a_name_uses_the_file_name():
     assert (profile.name, profile.config) == ("web", {"a": "1"})
 
 
-def test_a_profile_that_the_description_does_not_list_is_applied_last_with_a_note():
+def test_a_profile_that_the_description_does_not_list_is_applied_last_and_causes_a_note():
     extra = Profile("extra", {"user.role": "extra"})
     instance = read(CONFIG_SHOW, profiles=[extra, *profiles(DEFAULT, WEB)])
     assert [profile.name for profile in instance.profiles] == ["default", "web", "extra"]

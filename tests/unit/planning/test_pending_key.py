@@ -34,7 +34,7 @@ def notes(text: str, host: str = "incus", *, kind: str = "container", triggers=B
         ("incus-debian", VIRTUAL_MACHINE, "virtual machines"),
     ],
 )
-def test_a_note_names_the_files_whose_templates_read_volatile_apply_template_in_the_start_pass(
+def test_a_note_names_the_files_whose_templates_read_the_key_volatile_apply_template_in_the_start_pass(
     host, kind, kinds
 ):
     assert notes(READS, host, kind=kind) == [
@@ -43,11 +43,11 @@ def test_a_note_names_the_files_whose_templates_read_volatile_apply_template_in_
     ]
 
 
-def test_a_loop_over_the_configuration_counts_as_reading_volatile_apply_template():
+def test_a_loop_over_the_configuration_counts_as_reading_the_key_volatile_apply_template():
     assert len(notes("{% for key in config %}{{ key }} {% endfor %}")) == 1
 
 
-def test_a_file_that_does_not_depend_on_volatile_apply_template_in_the_start_pass_has_no_note():
+def test_a_file_that_does_not_depend_on_the_key_volatile_apply_template_in_the_start_pass_has_no_note():
     assert notes("text") == notes(f'{{{{ config_get("{PENDING_KEY}", "create") }}}}') == []
     assert notes(READS, "incus-debian") == notes(READS, "lxd-debian") == notes(READS, "none") == []
     assert notes(READS, when=("create",)) == notes(READS, triggers=("create",)) == []

@@ -220,7 +220,7 @@ def test_a_render_without_tracing_does_not_load_the_trace_module():
         ("properties.os.x", "properties.os"),
     ],
 )
-def test_the_trace_records_variable_names_without_parts_that_cannot_change_the_result(name, read):
+def test_the_trace_omits_the_parts_of_a_variable_name_that_cannot_change_the_result(name, read):
     context = {"devices": {"eth0": {}, "Eth1": {}}}
     assert normal(context, tuple(name.split("."))) == tuple(read.split("."))
 

@@ -143,7 +143,7 @@ def test_a_failed_render_on_a_daemon_leaves_an_empty_target() -> None:
         (True, "the daemon crashes: panic: runtime error: integer divide by zero", "would crash at 1"),
     ],
 )
-def test_a_preview_says_that_a_template_panic_crashes_the_daemon_only_for_a_virtual_machine(
+def test_only_for_a_virtual_machine_a_preview_says_that_a_template_panic_crashes_the_daemon(
     vm, remark, end, host
 ) -> None:
     plan = planned(rule(), vm=vm, template="{{ 1 % 0 }}", host=host)
@@ -207,7 +207,7 @@ def test_a_null_metadata_document_causes_no_error_on_hosts_that_check_for_it(
         ("lxd", True, "fails", "path escapes from parent"),
     ],
 )
-def test_if_a_template_path_leads_outside_the_templates_folder_a_host_fails_or_reads_its_own_file(
+def test_a_host_fails_or_reads_a_file_of_the_host_if_a_template_path_leads_outside_the_templates_folder(
     host: str, vm: bool, result: str, says: str
 ) -> None:
     template = "../../../../../../etc/hostname"
@@ -316,7 +316,7 @@ def test_the_outcome_is_unknown_if_a_limit_stops_the_render() -> None:
     endless = "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}"
     plan = planned(rule(), template=endless)
     assert results(plan) == ["unknown"]
-    assert "a templater limit that the host does not have" in str(first(plan))
+    assert "at a limit that the host does not have" in str(first(plan))
 
 
 def test_the_files_of_other_rules_are_written_if_a_limit_stops_a_render() -> None:

@@ -52,7 +52,7 @@ def test_rules_are_rendered_in_file_order_for_each_trigger_pass() -> None:
     ("text", "times"),
     [("{{ container.name }}", 2), ("{{ container.name }}{# trigger #}", 4), ("{% lorem 9 w random %}", 4)],
 )
-def test_a_rule_is_rendered_once_for_all_trigger_passes_unless_its_output_can_differ(
+def test_a_rule_is_rendered_once_for_all_trigger_passes_unless_the_passes_can_have_different_output(
     text, times, monkeypatch
 ) -> None:
     runs = []

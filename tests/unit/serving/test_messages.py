@@ -143,7 +143,7 @@ def test_a_range_header_selects_the_expected_bytes(header, result):
     assert _range(SimpleNamespace(headers={"Range": header, "If-Range": "u"}), 10, "t") == (0, 10, 200)
 
 
-def test_clients_may_cache_an_index_for_a_minute_but_a_file_for_a_year_if_its_name_contains_its_hash():
+def test_clients_may_cache_an_index_for_a_minute_and_a_file_that_is_named_by_its_hash_for_a_year():
     assert _caching(f"images/{HASH}.tar.xz") == "public, max-age=31536000, immutable"
     assert _caching("streams/v1/index.json") == "public, max-age=60"
 
@@ -236,7 +236,7 @@ def listening(waiting, stalled, monkeypatch):
         ([(5, "b")], [(math.inf, "b")] * 26, "waiting 5"),
     ],
 )
-def test_if_an_address_has_many_connections_a_new_one_closes_an_old_one_of_that_address(
+def test_a_new_connection_closes_an_old_connection_of_the_same_address_if_the_address_has_many(
     waiting, stalled, closed, monkeypatch
 ):
     """A client that opened thousands of connections closed the connections of all distant clients.
@@ -259,7 +259,7 @@ def test_if_an_address_has_many_connections_a_new_one_closes_an_old_one_of_that_
         ([], [(70, "b"), *[(math.inf, "b")] * 9], "b", False),
     ],
 )
-def test_the_address_with_the_most_connections_may_open_another_one_only_if_it_has_an_idle_client(
+def test_the_address_with_the_most_connections_gets_a_new_connection_only_if_one_of_its_clients_is_idle(
     waiting, stalled, address, refused, monkeypatch
 ):
     """A client that connected again at once used the server's processor for TLS handshakes."""

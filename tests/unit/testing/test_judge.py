@@ -237,7 +237,7 @@ def test_the_failure_about_an_expected_file_that_is_not_written_gives_the_reason
 
 
 @pytest.mark.parametrize(("fixed", "failures"), [(True, 1), (False, 0)])
-def test_the_expectation_absent_fails_for_a_path_without_a_rule_if_all_builds_have_the_same_rules(
+def test_the_expectation_named_absent_fails_for_a_path_without_a_rule_if_all_builds_have_the_same_rules(
     fixed, failures
 ):
     result = SimpleNamespace(

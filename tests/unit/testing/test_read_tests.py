@@ -189,7 +189,7 @@ def test_cases_with_equal_labels_get_numbers(tmp_path):
     ]
 
 
-def test_a_matrix_with_the_host_all_has_a_test_case_for_every_daemon_release(tmp_path):
+def test_a_matrix_whose_host_key_is_all_has_a_test_case_for_every_daemon_release(tmp_path):
     cases = read(tmp_path, test("matrix: {host: all}\nsnapshot: true"))
     assert "incus" in {case.host.name for case in cases}
     assert "none" not in {case.host.name for case in cases}

@@ -21,7 +21,7 @@ def arrived():
 
 @pytest.mark.parametrize("number", DEFERRED)
 @pytest.mark.parametrize("options", [{}, {"drop_alarm": False}, {"drop_alarm": True}])
-def test_a_signal_during_a_call_is_delivered_later_except_the_signal_of_an_obsolete_time_limit(
+def test_a_signal_during_a_call_is_delivered_later_and_the_signal_of_an_obsolete_time_limit_is_dropped(
     number, options, arrived
 ):
     during = []

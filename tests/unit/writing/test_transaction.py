@@ -986,7 +986,7 @@ def held(monkeypatch):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")
 @pytest.mark.parametrize("name", ["staged", "backup"])
-def test_attack_83_apply_keeps_a_large_file_open_that_another_process_put_in_place_of_a_temporary_file(
+def test_attack_83_apply_does_not_close_a_large_file_that_another_process_put_in_place_of_a_temporary_file(
     rootfs, top, monkeypatch, held, name
 ):
     """Root of a container put a file of 1.1 million extents there, which took 25 s to remove."""
@@ -1191,7 +1191,7 @@ def test_attack_89_apply_ends_before_its_deadline_if_the_kernel_syncs_each_new_n
     plan = a_plan({f"/var{f'/{n}' * (kind == 'directories')}/file{n}": "new" for n in range(100)}, rootfs)
     before = snapshot(top)
     with pytest.raises(
-        LimitError, match=r"^preparing all files takes longer than 15\.0 s, so the time would"
+        LimitError, match=r"^preparing all files takes longer than 15\.0 s, so the time left would"
     ):
         apply(plan, rootfs, deadline=60)
     assert snapshot(top) == before
@@ -1208,7 +1208,7 @@ def test_attack_89_apply_restores_all_files_if_the_renames_to_their_final_names_
     before = snapshot(top)
     clock.rename = 10.0
     with pytest.raises(
-        LimitError, match=r"^putting all files in place takes longer than 80\.0 s, so the time"
+        LimitError, match=r"^putting all files in place takes longer than 80\.0 s, so the time left"
     ):
         apply(plan, rootfs, deadline=300)
     assert snapshot(top) == before

@@ -85,7 +85,7 @@ def command(
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of the report. ``describe.data`` returns the image's data."""
+    """Yield the lines of the report about an image. ``found`` is the result of ``describe.data``."""
     yield from _pairs(_facts(found))
     if found["properties"]:
         yield ""

@@ -57,7 +57,7 @@ def test_a_variable_clashes_with_an_exported_macro_only_if_the_variable_is_set_b
         render("{% include 'a.tpl' %}{% set f = 1 %}", context={"f": None}, a_tpl=macro)
 
 
-def test_the_keyword_only_of_an_include_tag_hides_the_variables_of_the_outer_template():
+def test_the_variables_of_the_outer_template_are_hidden_if_the_include_tag_ends_with_only():
     source = "{{ x }}{{ y }}|"
     assert render("{% include 'a.tpl' with y=2 %}", context={"x": 1}, a_tpl=source) == "12|"
     assert render("{% include 'a.tpl' with y=2 only %}", context={"x": 1}, a_tpl=source) == "2|"
@@ -103,7 +103,7 @@ def test_an_include_tag_with_a_missing_template_gives_an_error_at_the_name():
 
 @pytest.mark.parametrize("tag", ["include 'nope.tpl'", "extends 'nope.tpl'", "import 'nope.tpl' f"])
 @pytest.mark.parametrize("name", ["'a.tpl'", "n"])
-def test_an_include_tag_with_if_exists_also_ignores_missing_nested_templates(tag, name):
+def test_an_include_tag_with_the_if_exists_keyword_also_ignores_missing_nested_templates(tag, name):
     files = {"a_tpl": f"A{{% {tag} %}}"}
     assert render(f"{{% include {name} if_exists %}}|", context={"n": "a.tpl"}, **files) == "|"
     with pytest.raises(TemplateError, match=r"nope\.tpl|unable to resolve"):
