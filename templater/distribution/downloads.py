@@ -12,17 +12,19 @@ import math
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from queue import SimpleQueue
-from threading import Thread
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..image.atomic_output import Output
 from ..model.errors import InputError, LimitError, RefusedError, WriteError, reason
 from ..model.progress import Progress
 from ..model.source import printable
 from .https_client import RangeError, UrlStream
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 #: limit in bytes on a file of an image, also on the size that a server announces
 MOST_BYTES = 64 << 30
@@ -32,7 +34,7 @@ _PIECE = 1 << 20
 #: Seconds to wait while another process downloads the same file, and between two looks. The other process may
 #: download from a slow or hostile server, so this process then downloads the file itself.
 _PATIENCE, _POLL = 10.0, 0.05
-#: maximum number of pieces that wait for each hash and for writing
+#: maximum number of pieces that wait for the second hash and for writing
 _AHEAD = 4
 #: after this many bytes, the kernel is asked to begin writing to the disk
 _BLOCK = 8 << 20
@@ -227,64 +229,37 @@ def _digest(fd: int, *digests: hashlib._Hash) -> None:
 
 def _append(
     fd: int,
-    digests: Iterable[hashlib._Hash],
+    digests: Sequence[hashlib._Hash],
     size: int,
     pieces: Iterator[bytes],
     progress: Callable[[int], None],
 ) -> None:
-    """Update each hash object and write the file, each in a thread of its own, while more pieces arrive."""
-    actions = [*(digest.update for digest in digests), _Written(fd, size).append]
-    with ExitStack() as started:
-        workers = [started.enter_context(_Worker(action)) for action in actions]
+    """Append pieces to a file and update the hash objects, while more pieces arrive.
+
+    This thread updates the first hash object while the processor's cache still has the piece. Another thread
+    updates the other hash objects and writes the file.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    first, *others = digests
+    written = _Written(fd, size)
+
+    def update_and_write(piece: bytes) -> None:
+        for digest in others:
+            digest.update(piece)
+        written.append(piece)
+
+    waiting: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(1) as other_thread:
         for piece in pieces:
-            for worker in workers:
-                worker.give(piece)
+            waiting.append(other_thread.submit(update_and_write, piece))
+            first.update(piece)
+            if len(waiting) > _AHEAD:
+                waiting.popleft().result()
             size += len(piece)
             progress(size)
-
-
-class _Worker:
-    """A thread that calls a function with each piece that it is given.
-
-    The ``with`` block ends when the thread has finished, and raises the first error of the function.
-    This class needs less processor time for each piece than the futures of the standard library.
-    """
-
-    def __init__(self, action: Callable[[bytes], object]) -> None:
-        self._action = action
-        self._pieces: SimpleQueue[bytes | None] = SimpleQueue()
-        #: one entry for each piece that may still be given
-        self._free: SimpleQueue[None] = SimpleQueue()
-        for _ in range(_AHEAD):
-            self._free.put(None)
-        self._error: BaseException | None = None
-        self._thread = Thread(target=self._run)
-
-    def __enter__(self) -> _Worker:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._pieces.put(None)
-        self._thread.join()
-        if kind is None and self._error is not None:
-            raise self._error
-
-    def give(self, piece: bytes) -> None:
-        """Wait until fewer than ``_AHEAD`` pieces are waiting. Then add a piece."""
-        self._free.get()
-        if self._error is not None:
-            raise self._error
-        self._pieces.put(piece)
-
-    def _run(self) -> None:
-        while (piece := self._pieces.get()) is not None:
-            if self._error is None:
-                try:
-                    self._action(piece)
-                except BaseException as error:
-                    self._error = error
-            self._free.put(None)
+        for future in waiting:
+            future.result()
 
 
 class _Written:
