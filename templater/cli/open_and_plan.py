@@ -74,7 +74,7 @@ class Opened(NamedTuple):
         instance. Without ``for_patch``, the plans lack the old content of files. ``options`` overrides the
         options of the request. ``memo`` has the results of earlier plans.
         """
-        from .plan_warnings import due_rules, plan_warnings, warn_of_unknown_names
+        from .plan_warnings import due_rules, plan_warnings, rootfs_option, warn_of_unknown_names
 
         options = options or render_options(self.request).begun()
         with progress("rendering"):
@@ -92,7 +92,8 @@ class Opened(NamedTuple):
         for finding in made[0].metadata.findings:
             output.note(f"{finding.span.place}: {finding.message}")
         notes = dict.fromkeys(note for plan in made for note in plan.notes)
-        for text in (*plan_warnings(made, self.source.image, self._rootfs_option()), *notes):
+        option = "" if self.rootfs is not None else rootfs_option(self.source, self.request)
+        for text in (*plan_warnings(made, self.source.image, option), *notes):
             output.note(text)
         warn_of_unknown_names(self.source.image, due_rules(made), options.dialect, memo)
         return made
@@ -116,14 +117,6 @@ class Opened(NamedTuple):
             reading=self.request.limits.for_reading(), in_place=in_place, new=new,
             placeholders=placeholders and new and bool(options.host.product), for_patch=for_patch, memo=memo,
         )  # fmt: skip
-
-    def _rootfs_option(self) -> str:
-        """Return the option to suggest for a root filesystem, or "" if the plans have a root filesystem."""
-        if self.rootfs is not None:
-            return ""
-        is_file = self.source.definition is None and not os.path.isdir(self.request.src)
-        is_archive = self.request.rootfs is None and is_file
-        return "--rootfs image" if is_archive else "--rootfs"
 
     def makes_instance(self, triggers: tuple[str, ...]) -> bool:
         """Return whether a run of ``triggers`` is the first start of a new instance of SRC."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from time import process_time
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ..model.source import Source
     from ..pongo2.reads import Read
     from ..rendering.memo import Memo
+    from ..sources.open_source import OpenedSource
+    from .options import Request
 
 #: maximum processor time in seconds for finding unknown names in all templates
 MAX_SECONDS = 2.0
@@ -29,6 +32,12 @@ def due_rules(plans: list[Plan]) -> list[Rule]:
 
     rules = plans[0].metadata.rules
     return [rule for rule in rules if any(is_due(rule, name) for plan in plans for name in plan.triggers)]
+
+
+def rootfs_option(source: OpenedSource, request: Request) -> str:
+    """Return the option that would give the plans a root filesystem."""
+    is_file = source.definition is None and not os.path.isdir(request.src)
+    return "--rootfs image" if is_file and request.rootfs is None else "--rootfs"
 
 
 def plan_warnings(plans: list[Plan], image: Image, rootfs_option: str) -> Iterator[str]:

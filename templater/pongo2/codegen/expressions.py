@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from jinja2.compiler import Frame
 
 from ..render_state import SMALL
+from ..values import to_string
 from . import nodes
 from .tree_to_nodes import may_change, without_safe
 from .writer import Writer
@@ -49,6 +50,30 @@ class ExpressionWriter(Writer):
     def return_value(self, node: nodes.Expr) -> None:
         self.writeline("return ")
         self.visit(node, self.frame)
+
+    def printed(self, node: nodes.Expr) -> None:
+        """Write code for the text of a value. The text is escaped if autoescape is on."""
+        mode = self.mode
+        if isinstance(node, nodes.MarkSafe):
+            node, mode = node.expr, False
+        if isinstance(node, nodes.Const) and not (mode is not False and isinstance(node.value, str)):
+            self.write(repr(to_string(node.value)))
+        elif mode is False:
+            name, text = self.temporary(), "to_string"
+            self.write(f"({name} if type({name} := ")
+            if isinstance(node, nodes.Name) and nodes.is_variable(node) and not self.spans:
+                text = "text_of"
+                self.write(self.raw_name(node.name))
+            else:
+                self.visit(node, self.frame)
+            self.write(f") is str else {text}({name}))")
+        else:
+            self.charged(lambda: self.escaped(node, mode))
+
+    def escaped(self, node: nodes.Expr, mode: bool | None) -> None:
+        self.write("escaped(" if mode else f'escaped_if({self.scope}[" escape"], ')
+        self.visit(node, self.frame)
+        self.write(")")
 
     def visit_List(self, node: nodes.List, frame: Frame) -> None:
         """Write a call of a new function that evaluates the expressions of `nodes.steps` one by one."""

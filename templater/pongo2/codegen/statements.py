@@ -10,7 +10,6 @@ from functools import partial
 
 from jinja2.compiler import Frame
 
-from ..values import to_string
 from . import nodes
 from .expressions import ExpressionWriter
 from .tree_to_nodes import is_wrapped, weight
@@ -95,38 +94,14 @@ class StatementWriter(ExpressionWriter):
             elif self.counted:
                 names.append(self.temporary())
                 self.write(f"({names[-1]} := ")
-                self.piece(child)
+                self.printed(child)
                 self.write(")")
             else:
-                self.piece(child)
+                self.printed(child)
             self.write(", ")
         self.write(")")
         if self.counted:
             self.writeline("left -= " + " + ".join([str(constant), *(f"len({name})" for name in names)]))
-
-    def piece(self, node: nodes.Expr) -> None:
-        """Write code for the text of a value. The text is escaped if autoescape is on."""
-        mode = self.mode
-        if isinstance(node, nodes.MarkSafe):
-            node, mode = node.expr, False
-        if isinstance(node, nodes.Const) and not (mode is not False and isinstance(node.value, str)):
-            self.write(repr(to_string(node.value)))
-        elif mode is False:
-            name, text = self.temporary(), "to_string"
-            self.write(f"({name} if type({name} := ")
-            if isinstance(node, nodes.Name) and nodes.is_variable(node) and not self.spans:
-                text = "text_of"
-                self.write(self.raw_name(node.name))
-            else:
-                self.visit(node, self.frame)
-            self.write(f") is str else {text}({name}))")
-        else:
-            self.charged(lambda: self.escaped(node, mode))
-
-    def escaped(self, node: nodes.Expr, mode: bool | None) -> None:
-        self.write("escaped(" if mode else f'escaped_if({self.scope}[" escape"], ')
-        self.visit(node, self.frame)
-        self.write(")")
 
     def visit_If(self, node: nodes.If, frame: Frame) -> None:
         branches = [node, *node.elif_]
