@@ -184,7 +184,7 @@ class _Judgement:
         """Simulate the next start on the host."""
         if rootfs is None:
             plan = self.plan(self.live.pending, None)
-            return _Attempt(plan, {change.real: change for change in plan.files()})
+            return _Attempt(plan, {change.real: change for change in _certain(plan)})
         life = Simulation(self.options, reading=self.reading)
         name = self.instance.name
         running = self.instance.status not in ("", "Stopped", "Error")

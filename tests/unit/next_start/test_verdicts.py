@@ -257,6 +257,20 @@ def test_the_verdict_on_an_unreadable_file_is_write_if_the_start_writes_the_file
     assert by_path(found)["/etc/hostname"].current_reason == "not read: not authorized"
 
 
+def test_an_unreadable_file_of_a_virtual_machine_gets_the_verdict_write_if_the_agent_writes_the_file(incus):
+    """The verdict was "same", because the host writes files with other names: those of the config drive."""
+    make_vm(incus)
+    rules = [("/etc/a", ["start"], "a.tpl", {}), ("/etc/b", ["start"], "b.tpl", {"create_only": True}),
+             ("/etc/c", ["start"], "c.tpl", {}), ("/etc/d", ["copy"], "d.tpl", {})]  # fmt: skip
+    put_rules(incus, rules, {"a.tpl": b"x\n", "b.tpl": b"y", "c.tpl": b"{{ x|nosuch }}", "d.tpl": b""})
+    for method in ("GET", "HEAD"):
+        incus.put(f"{method} /1.0/instances/c1/files?path=%2F", error(400, "Instance is not running"))
+    found = judged(incus)
+    assert [file.verdict for file in found.files] == ["write", "write", "fail", "not rewritten"]
+    assert found.unreadable == "Instance is not running"
+    assert found.files[0].change.content == b"x\n" and found.exit_code == 5
+
+
 @pytest.mark.parametrize(
     ("pending", "contents"),
     [("copy", {"/etc/b": b"one copy", "/etc/a": b"one copy"}), ("", {"/etc/a": b"one none"})],
