@@ -55,10 +55,6 @@ class OtherSide(NamedTuple):
         both = {text.partition("=")[0] for text in self.set} & {*self.unset}
         if both:
             raise click.UsageError(f"--set and --unset name the same key '{printable(min(both))}'")
-        if self.host == request.host.name:
-            raise click.UsageError(
-                f"both sides use the host {self.host}: use --as to choose another host for the first side"
-            )
 
     def plans(self, found: Opened, fixed: RenderOptions) -> Iterator[tuple[Plan, Plan]]:
         """Yield the plans of each run for both sides, and report their notes on stderr."""
@@ -119,6 +115,10 @@ class OtherSide(NamedTuple):
         if self.host is not None:
             from ..model.render_options import RenderOptions
 
+            if self.host == found.request.host.name:  # the host of a running instance is known only here
+                raise click.UsageError(
+                    f"both sides use the host {self.host}: use --as to choose another host for the first side"
+                )
             host = HOSTS[self.host]
             dialect = found.request.dialect or ""
             return found, RenderOptions(host, dialect, fixed.clock, fixed.seed, fixed.limits)

@@ -226,7 +226,6 @@ def test_the_options_that_the_user_gave_for_the_second_side_of_a_comparison_are_
         ({"image": "i"}, "r", None, "ROOTFS can't be combined with --against-image, which compares rendered files"),
         ({"instance": "i"}, None, "x", "--instances can't be combined with --against-instance"),
         ({"set": ("b=1", "a=1"), "unset": ("b", "a")}, None, None, "--set and --unset name the same key 'a'"),
-        ({"host": "incus"}, None, None, "both sides use the host incus: use --as to choose another host for the first side"),
         ({"host": "lxd"}, None, None, ""),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -112,6 +113,19 @@ def test_the_as_option_with_the_value_none_shows_the_result_of_templater_itself(
 def test_a_diff_with_a_changed_key_says_that_no_template_reads_the_key(incus, run):  # noqa: F811
     code, _out, err = run("diff", "incus:c1", "--set", "user.foo=other")
     assert code == 0 and "no template reads 'user.foo'" in err
+
+
+@pytest.mark.parametrize("command", [["preview"], ["explain"], ["diff", "--set", "user.foo=other"]])
+def test_every_command_renders_a_running_instance_as_the_host_of_its_daemon(incus, run, command):  # noqa: F811
+    _code, out, err = run(command[0], "incus:c1", *command[1:], "--json")
+    assert "note: predicting incus-debian" in err
+    assert set(re.findall(r'"host": "(.*?)"', out)) == {"incus-debian"}
+
+
+def test_a_running_instance_is_compared_with_every_host_except_the_host_of_its_daemon(incus, run):  # noqa: F811
+    code, _out, err = run("diff", "incus:c1", "--against-host", "incus-debian")
+    assert code == 2 and "both sides use the host incus-debian" in err
+    assert run("diff", "incus:c1", "--against-host", "incus")[0] == 0
 
 
 @pytest.mark.parametrize("command", [["preview"], ["explain"], ["check"], ["simulate", "restart"], ["diff"]])

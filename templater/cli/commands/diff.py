@@ -74,8 +74,8 @@ def command(
         other.check(request, instances)
         from ..open_and_plan import fixed_options
 
-        fixed = fixed_options(request).begun()
         with opened(request._replace(rootfs="none")) as found:
+            fixed = fixed_options(found.request).begun()
             sides = [(before, after) for before, after in other.plans(found, fixed)]
         output.page()
         return show_comparison(sides, as_json=request.as_json, exit_code=exit_code)

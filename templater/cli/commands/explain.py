@@ -63,9 +63,9 @@ def command(request: options.Request, target: str | None, reads: bool) -> int:
     from ...reporting.explanation_data import explained_data
     from ..open_and_plan import fixed_options, opened
 
-    # Each template is rendered again. The second render must give the same text.
-    fixed = fixed_options(request).begun()
     with opened(request) as found:
+        # Each template is rendered again. The second render must give the same text.
+        fixed = fixed_options(found.request).begun()
         plans = found.plans(options=fixed)
         rules = chosen_rules(plans[0], target)
         if reads:
