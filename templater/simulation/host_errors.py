@@ -10,12 +10,16 @@ from ..model.entry import DIRECTORY, FILE
 from ..model.errors import HostError, TemplaterError
 from ..model.hosts import Host
 from ..model.metadata import Metadata
+from ..model.plan import FAILED
 from ..model.source import printable
 from .simulated_instance import Folder
 
 if TYPE_CHECKING:
     from ..model.plan import Plan
     from .host_start import HostStart, Started
+
+#: the results of a rule that end a start
+FATAL = ("fails", "hangs")
 
 
 def check_image(metadata: Metadata, host: Host) -> None:
@@ -73,9 +77,20 @@ def host_errors(plan: Plan) -> Iterable[TemplaterError]:
         yield HostError(f"{plan.host.name}: {plan.host_error}")
     for change in plan.changes:
         outcome = plan.outcome(change)
-        if outcome is not None and outcome.result in ("fails", "hangs"):
+        if outcome is not None and outcome.result in FATAL:
             words = outcome.error or outcome.text
             yield HostError(f"{plan.host.name}: {words}", change.rule.spans.get("path"))
+
+
+def failed_pass(plan: Plan) -> str:
+    """Return the trigger of the first rule that fails, or "" if the start fails before all rules."""
+    if plan.host_error:
+        return ""
+    for change in plan.changes:
+        outcome = plan.outcome(change)
+        if change.action == FAILED or (outcome is not None and outcome.result in FATAL):
+            return change.trigger
+    return ""
 
 
 def start_error(host: Host, found: HostStart) -> TemplaterError:

@@ -20,7 +20,7 @@ from ..model.source import printable
 from ..planning.generated_keys import placeholder_note, with_image_keys, with_new_id, with_placeholders
 from ..planning.plan_image import plan_image
 from ..rendering.render import render_data
-from .host_errors import StartError, check_links, host_errors, start_error
+from .host_errors import StartError, check_links, failed_pass, host_errors, start_error
 from .host_start import (
     Started,
     host_changes,
@@ -131,7 +131,8 @@ class Simulation:
         if error is None and self.follows_host:
             error = next(iter(host_errors(plan)), None)
         if error is not None:  # errors of the guest's agent do not fail a start
-            self._end(subject, subject.life.start_failed())
+            clears = self.follows_host and not self.host.vm_keeps_pending
+            self._end(subject, subject.life.start_failed(failed_pass(plan) if clears else ""))
             raise StartError(Started(plan), error)
         changes = tuple((plan.as_agent() if plan.instance.is_vm else plan).files())
         carry_out(changes, subject.folder.rootfs)

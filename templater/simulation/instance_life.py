@@ -58,9 +58,9 @@ class Life:
     def start_failed(self, in_pass: str = "") -> "Life":
         """Return the state after a failed start.
 
-        With templater, the trigger stays pending, because a failed start of templater writes no file. A
-        daemon clears the trigger as soon as all rules of the trigger have succeeded, even if a rule of
-        ``start`` then fails. For a daemon, ``in_pass`` is the trigger whose rules have failed.
+        With templater, the trigger stays pending, because templater writes the files of both passes or none.
+        The daemons clear the trigger as soon as its rules have run without an error. For a daemon,
+        ``in_pass`` is the trigger whose rules have failed. It is empty if no failure clears a trigger.
         """
         lost = in_pass == START and self.pending != START
         return self._with(pending="" if lost else None, running=False)

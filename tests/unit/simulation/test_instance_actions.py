@@ -1,6 +1,7 @@
 """Simulated instances: recorded daemon behaviour (by LIFECYCLE number) and the reports of a simulation."""
 
 from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,7 @@ from templater.prediction import Node
 from templater.prediction.errno_errors import Fails
 from templater.rootfs.memory import MemoryRootfs
 from templater.simulation import host_start
-from templater.simulation.host_errors import check_image, host_errors
+from templater.simulation.host_errors import check_image, failed_pass, host_errors
 from templater.simulation.host_start import HostStart, write_host_files
 from templater.simulation.instance_actions import Simulation
 from templater.simulation.instance_life import Life
@@ -265,6 +266,28 @@ def test_files_of_the_create_trigger_remain_and_no_trigger_is_pending_if_the_sta
     assert files(simulation) == {"/etc/a": "trigger=create name=c1 foo=none"}
     assert [change.path for change in report.changes] == ["/etc/a"]
     assert any("if one rule fails, no file is written" in remark for remark in report.started.remarks)
+
+
+@pytest.mark.parametrize(
+    ("host", "in_create", "pending"),
+    [
+        (INCUS_DEBIAN, False, ""), (INCUS_DEBIAN, True, "create"), (LXD_DEBIAN, False, ""),
+        (INCUS, False, "create"), (INCUS, True, "create"), (NONE, False, "create"),
+    ],
+)  # fmt: skip
+def test_a_trigger_of_a_virtual_machine_is_lost_only_on_hosts_that_clear_it_before_the_start_pass(
+    host, in_create, pending
+):
+    simulation = Simulation(RenderOptions(host))
+    rules = TWO_PASSES.replace("a.tpl", "no.tpl") if in_create else TWO_PASSES
+    simulation.create(Instance("c1", VIRTUAL_MACHINE), MemoryFolder(Paper(rules), rootfs()))
+    report = run_step(simulation, parse_step("start"))
+    assert report.error is not None and report.pending == pending and files(simulation) == {}
+
+
+def test_a_trigger_of_a_virtual_machine_stays_pending_if_the_start_fails_before_all_rules():
+    plan = SimpleNamespace(host_error="too large", changes=())
+    assert failed_pass(plan) == "" == failed_pass(SimpleNamespace(host_error="", changes=()))
 
 
 def test_the_files_of_a_failed_trigger_pass_are_unknown_until_they_are_written_again() -> None:  # 118
