@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..model.render_options import RenderOptions
     from ..rendering.render import Rendering
 
-#: hosts whose container starts were recorded: on these hosts, the pending key is set in both passes
+#: hosts whose starts were recorded: on these hosts, the pending key is set in both passes
 RECORDED = ("incus-debian", "lxd-debian")
 #: matches a template that names the key, prints the whole configuration or loops over it
 _READS = re.compile(rb"apply_template|\bin\s+config\b|\{\{-?\s*config\s*[|}-]")
@@ -38,7 +38,7 @@ def pending_key_notes(
     set, as on the recorded hosts.
     """
     host = options.host
-    if not host.product or (host.name in RECORDED and not instance.is_vm):
+    if not host.product or host.name in RECORDED:
         return
     if PENDING_KEY not in instance.expanded_config():
         return
@@ -60,8 +60,7 @@ def pending_key_notes(
                 found.append(printable(each.rule.path))
     if found:
         kind = "virtual machines" if instance.is_vm else "containers"
-        known = " and ".join(RECORDED)
         yield (
             f"assuming that {kind} of {host.name} keep {PENDING_KEY} in the {triggers[-1]} pass,"
-            f" as containers of {known} do; affected files: {', '.join(found)}"
+            f" as {kind} of {' and '.join(RECORDED)} do; affected files: {', '.join(found)}"
         )

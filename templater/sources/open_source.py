@@ -120,8 +120,8 @@ class OpenedSource(NamedTuple):
             )
         if self.kind == INSTANCE_FOLDER and PENDING_KEY in instance.config:
             notes.append(
-                "the pending trigger in backup.yaml may have run already, because a start does not rewrite"
-                " the file; for the current state, give the output of"
+                "the pending trigger in backup.yaml may have run already, because a start does not remove it"
+                " from the file; for the current state, give the output of"
                 " `incus query /1.0/instances/NAME` with -i"
             )
         if self.state is None and self.kind == INSTANCE_DIRECTORY and PENDING_KEY not in instance.config:

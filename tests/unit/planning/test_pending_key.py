@@ -31,7 +31,7 @@ def notes(text: str, host: str = "incus", *, kind: str = "container", triggers=B
     [
         ("incus", "container", "containers"),
         ("lxd", "container", "containers"),
-        ("incus-debian", VIRTUAL_MACHINE, "virtual machines"),
+        ("incus", VIRTUAL_MACHINE, "virtual machines"),
     ],
 )
 def test_a_note_names_the_files_whose_templates_read_the_key_volatile_apply_template_in_the_start_pass(
@@ -39,7 +39,7 @@ def test_a_note_names_the_files_whose_templates_read_the_key_volatile_apply_temp
 ):
     assert notes(READS, host, kind=kind) == [
         f"assuming that {kinds} of {host} keep {PENDING_KEY} in the start pass,"
-        " as containers of incus-debian and lxd-debian do; affected files: /a, /c"
+        f" as {kinds} of incus-debian and lxd-debian do; affected files: /a, /c"
     ]
 
 
@@ -50,5 +50,7 @@ def test_a_loop_over_the_configuration_counts_as_reading_the_key_volatile_apply_
 def test_a_file_that_does_not_depend_on_the_key_volatile_apply_template_in_the_start_pass_has_no_note():
     assert notes("text") == notes(f'{{{{ config_get("{PENDING_KEY}", "create") }}}}') == []
     assert notes(READS, "incus-debian") == notes(READS, "lxd-debian") == notes(READS, "none") == []
+    assert notes(READS, "incus-debian", kind=VIRTUAL_MACHINE) == []
+    assert notes(READS, "lxd-debian", kind=VIRTUAL_MACHINE) == []
     assert notes(READS, when=("create",)) == notes(READS, triggers=("create",)) == []
     assert notes(READS, pending=False) == []

@@ -14,7 +14,8 @@ BACKUP = (
 )
 PENDING = "volatile.apply_template: copy"
 OUT_OF_DATE = (
-    "the pending trigger in backup.yaml may have run already, because a start does not rewrite the file; "
+    "the pending trigger in backup.yaml may have run already, because a start does not remove it from "
+    "the file; "
     "for the current state, give the output of `incus query /1.0/instances/NAME` with -i"
 )
 
