@@ -29,6 +29,8 @@ class Daemon:
     program: ClassVar[str]
     client: ClassVar[str]
     init: ClassVar[tuple[str, ...]]
+    #: the words before the program, which give it a mount namespace of its own
+    launcher: ClassVar[tuple[str, ...]] = CG2
 
     def __init__(self, folder: Path, *, idmapped_mounts: bool = True) -> None:
         self.folder = folder / self.name
@@ -41,18 +43,23 @@ class Daemon:
             f"{prefix}_DIR": str(self.folder),
             "HOME": str(folder),
             "LC_ALL": "C",
+            **self.variables(),
         }
         if not idmapped_mounts:
             self.environment[f"{prefix}_IDMAPPED_MOUNTS_DISABLE"] = "1"
         with self.words.open("wb") as words:
             self._daemon = subprocess.Popen(
-                [*CG2, self.program, "--group", "root", "--logfile", str(self.log)],
+                [*self.launcher, self.program, "--group", "root", "--logfile", str(self.log)],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=words,
                 start_new_session=True,
             )
+
+    def variables(self) -> dict[str, str]:
+        """Return more environment variables of the daemon and its client."""
+        return {}
 
     def set_up(self) -> Self:
         run(self.program, "waitready", "--timeout=60", env=self.environment, timeout=90)

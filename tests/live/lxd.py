@@ -1,8 +1,7 @@
 """Debian's LXD 5.0.2.
 
 It runs without limits on a machine with hybrid cgroups and without AppArmor: it imports, copies, and starts
-privileged and unprivileged containers. Only virtual machines do not start, because they need QEMU and vhost_vsock;
-their images are imported and copied.
+privileged and unprivileged containers. Virtual machines start only as in `virtual_machines.py`.
 """
 
 from __future__ import annotations
