@@ -6,6 +6,7 @@ to the next, and (before 3.11.13) loops on negative sizes.
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYML
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.source import printable
 from ..parsing.magic_bytes import BLOCK, COMPRESSIONS, TAR, describe, hint_for, recognise
+from ..rootfs.paths import NAME_MAX, PATH_MAX, encoded
 from .decompress import ByteStream, open_stream
 from .limits import DEFAULT, DIRECTORY_BYTES, INODE_BYTES, HeldBytes, Limits
 from .read_tar_header import Header, has_pax_format, read_number
@@ -59,8 +61,14 @@ _NEVER_GLOBAL = (
     "GNU.sparse.", "SCHILY.xattr.", "SCHILY.acl.", "LIBARCHIVE.xattr.", "RHT.security.",
 )  # fmt: skip
 _MAX_GLOBAL_RECORDS = 100
-#: limit on the digits of a number in a pax header; the longest ordinary number is a time with nanoseconds
-_MAX_DIGITS = 40
+#: the pax records with times. GNU tar and Go read them, and refuse the archive if one of them is malformed.
+_TIMES = ("mtime", "atime", "ctime")
+#: The grammar of times that GNU tar and Go accept; the group is the number of seconds.
+_TIME = re.compile(rb"(-?[0-9]{1,19})(?:\.[0-9]*)?")
+#: maximum length of the part of a time that is read: more than its seconds and nanoseconds
+_TIME_LENGTH = 40
+#: maximum uid or gid: the range of ids in Linux and in GNU tar
+_MAX_ID = 2**32 - 1
 #: the offset and length of a piece of data in a sparse file
 Piece: TypeAlias = tuple[int, int]
 #: Linux limits: XATTR_NAME_MAX and XATTR_SIZE_MAX
@@ -300,6 +308,9 @@ class Archive:
         place = max(0, self.stream.position - BLOCK)
         return InputError(f"'{self.stream.path}' is damaged: {why}, at byte {place} of the archive")
 
+    def _out_of_range(self) -> InputError:
+        return self._damaged("the uid, gid or time of a member is outside the range of Linux")
+
     def _extended(self, size: int) -> bytes:
         if size > self.limits.header_bytes:
             raise LimitError(
@@ -354,6 +365,11 @@ class Archive:
             at = end
         if pieces:
             records[_PIECE[0]] = b",".join(pieces)
+        for key in _TIMES:
+            if key in records:
+                match = _TIME.fullmatch(records[key])
+                if match is None or not _is_time(int(match[1])):
+                    raise self._damaged(f"the pax record '{key}' is not a time")
         return records
 
     def _member(self, info: Header, block: bytes, pax: dict[str, bytes]) -> Member:
@@ -365,6 +381,9 @@ class Archive:
         if kind == DIRECTORY and block[156:157] == tarfile.AREGTYPE and "path" in pax:
             # GNU tar and Go look for the final slash of an old directory in the longer name.
             raise self._ambiguous("an extended header before a directory in the old tar format")
+        # GNU tar also reads the numbers that pax records replace.
+        if not (0 <= info.uid <= _MAX_ID and 0 <= info.gid <= _MAX_ID and _is_time(info.mtime)):
+            raise self._out_of_range()
         member = Member(
             name=_text(pax, "path", info.name),
             kind=kind,
@@ -400,6 +419,8 @@ class Archive:
             raise LimitError(
                 f"'{self.stream.path}' has a member whose name or target exceeds {longest} characters"
             )
+        if not member.name.isascii() or len(member.name) > NAME_MAX or len(member.target) > NAME_MAX:
+            self._refuse_long(member)
         if "\0" in member.name or "\0" in member.target or any("\0" in name for name in member.xattrs):
             raise RefusedError(f"'{printable(member.name)}': a name contains a NUL byte")
         for name, value in member.xattrs.items():
@@ -409,8 +430,10 @@ class Archive:
                     f" value of {len(value)} bytes: Linux allows {_MAX_XATTR_VALUE} bytes for a value,"
                     f" and {_MAX_XATTR_NAME} bytes for a name"
                 )
-        if member.uid < 0 or member.gid < 0:
-            raise self._damaged("a member has a negative uid or gid")
+        if member.uid > _MAX_ID or member.gid > _MAX_ID:
+            raise self._out_of_range()
+        if member.kind in (SYMLINK, HARD_LINK) and not member.target:
+            raise RefusedError(f"'{printable(member.name)}' is a {member.kind} without a target")
         major, minor = member.device
         if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):  # the ranges of MAJOR() and MINOR() in Linux
             raise self._damaged("a device number is outside the range of Linux")
@@ -424,13 +447,19 @@ class Archive:
             raise self._damaged(f"the pax record '{key}' is not a number")
         return int(value)
 
-    def _time(self, pax: dict[str, bytes], otherwise: float) -> float:
+    def _time(self, pax: dict[str, bytes], otherwise: int) -> float:
         text = pax.get("mtime")
-        try:
-            time = otherwise if text is None else float(text if len(text) <= _MAX_DIGITS else b"too long")
-        except ValueError as error:
-            raise self._damaged("the pax record 'mtime' is not a number") from error
+        time = otherwise if text is None else float(text[:_TIME_LENGTH])
         return time if -1e11 < time < 1e11 else 0
+
+    def _refuse_long(self, member: Member) -> None:
+        """Refuse a name, or the target of a link, that Linux can't store."""
+        for part in member.name.split("/"):
+            if len(encoded(part)) > NAME_MAX:
+                raise RefusedError(f"the name '{printable(part[:40])}…' is longer than {NAME_MAX} bytes")
+        for path in (member.name, member.target):
+            if len(encoded(path)) >= PATH_MAX:
+                raise RefusedError(f"'{printable(path[:40])}…' is longer than {PATH_MAX - 1} bytes")
 
     def _find_holes(self, member: Member, info: Header, block: bytes, pax: dict[str, bytes]) -> None:
         records = [name for name in pax if name.startswith(_SPARSE)]
@@ -544,6 +573,10 @@ def open_archive(path: str, limits: Limits = DEFAULT) -> Archive:
 def _text(pax: dict[str, bytes], key: str, otherwise: str) -> str:
     value = pax.get(key)
     return otherwise if value is None else value.decode("utf-8", "surrogateescape")
+
+
+def _is_time(seconds: int) -> bool:
+    return -(2**63) <= seconds < 2**63
 
 
 def _xattrs(pax: dict[str, bytes]) -> dict[str, bytes]:

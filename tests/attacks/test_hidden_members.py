@@ -224,7 +224,7 @@ def test_attack_75_gnu_tar_and_templater_read_the_same_members_of_an_accepted_ar
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     choose, compared = random.Random(20261127), 0
-    for _ in range(600):
+    for _ in range(800):
         path = tmp_path / "i.tar"
         path.write_bytes(header(b"first", 1) + padded(b"z") + made_up(choose))
         try:

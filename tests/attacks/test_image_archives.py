@@ -126,7 +126,7 @@ def test_attack_61_a_global_attribute_is_refused_with_little_memory(
 
 def test_attack_61_a_long_number_in_a_global_header_is_parsed_once(tmp_path: Path) -> None:
     made = image(tmp_path / "i.tar", global_header({"mtime": b"1" * 1_000_000}), *directories(3000))
-    with pytest.raises(InputError, match="'mtime' is not a number"):
+    with pytest.raises(InputError, match="'mtime' is not a time"):
         open_image(made).read_to_end()
 
 
@@ -328,7 +328,8 @@ def test_export_accepts_tar_headers_that_become_longer_in_another_format(tmp_pat
 def test_the_limit_on_member_names_counts_the_bytes_that_python_needs_for_the_names(tmp_path: Path) -> None:
     """One character outside the BMP makes Python use four bytes for each character of a name."""
     names = [
-        pax({"path": f"rootfs/{number}".encode() + b"x" * 370 + "\U00010000".encode()}) + header("x")
+        pax({"path": f"rootfs/{number}".encode() + b"x" * 185 + b"/" + b"x" * 185 + "\U00010000".encode()})
+        + header("x")
         for number in range(200)
     ]
     path = image(tmp_path / "image", *names)

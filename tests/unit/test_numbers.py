@@ -102,7 +102,7 @@ VALUES = {
     "image.yaml_positions": {"_LONGEST_KEY": 16_384, "_DEEPEST_FLOW": 500, "_MOST_WORK": 2_000_000, "_NODE": 2, "_PURE_NODE": 14, "_CHARACTERS": 50},
     "image.squashfs_directories": {"_HEAD": 96, "_BLOCK": 8192, "_ABSENT": 18_446_744_073_709_551_615, "_NO_XATTRS": 512, "_MOST_NAMES": 256, "_LONGEST": 256, "_DIRECTORY": 1, "_LONG_DIRECTORY": 8, "_MEMBERS_OF_BLOCK": 20, "_MEMBERS_OF_LZO_BLOCK": 150, "_KEPT_BLOCKS": 2048},
     "image.read_tar_header": {"_HALF": 256},
-    "image.tar_reader": {"_MAX_GLOBAL_RECORDS": 100, "_MAX_DIGITS": 40, "_MAX_XATTR_NAME": 255, "_MAX_XATTR_VALUE": 65_536},
+    "image.tar_reader": {"_MAX_GLOBAL_RECORDS": 100, "_TIME_LENGTH": 40, "_MAX_ID": 4_294_967_295, "_MAX_XATTR_NAME": 255, "_MAX_XATTR_VALUE": 65_536},
     "image.tar_writer": {"_RECORD": 10_240, "_PIECE": 262_144, "_OCTAL_ID": 2_097_151, "_OCTAL_SIZE": 8_589_934_591},
     "image.yaml_text_edit": {"_STEP": 2, "_MOST_SHARED": 100, "_MAX_PAIRS": 10},
     "image.unpack": {"_HELD": 64, "_LARGEST_FILE": 17_592_186_044_416},

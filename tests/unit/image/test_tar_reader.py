@@ -59,6 +59,11 @@ def read(path, data, limits=DEFAULT):
     return found
 
 
+def a_path(length):
+    """A path of this length, whose parts are short."""
+    return (b"/" + b"a" * 49) * (length // 50) + b"a" * (length % 50)
+
+
 def refusal(path, data, limits=DEFAULT):
     with pytest.raises(TemplaterError) as refused:
         read(path, data, limits)
@@ -103,9 +108,11 @@ def refusal(path, data, limits=DEFAULT):
             "'IMAGE' is damaged: the pax record 'uid' is not a number, at byte 1024 of the archive",
         ),
         (
-            pax({"mtime": b"1" * 41}) + file(), InputError,
-            "'IMAGE' is damaged: the pax record 'mtime' is not a number, at byte 1024 of the archive",
+            pax({"mtime": b"1" * 20}) + file(), InputError,
+            "'IMAGE' is damaged: the pax record 'mtime' is not a time, at byte 512 of the archive",
         ),
+        (header("l", tarfile.SYMTYPE), RefusedError, "'l' is a symlink without a target"),
+        (header("l", tarfile.LNKTYPE), RefusedError, "'l' is a hard link without a target"),
         (header("a\0"[:1], b"X"), RefusedError, "'IMAGE': 'a' is a member of unknown type b'X'"),
         (header("d", tarfile.DIRTYPE, 5), InputError, "'IMAGE' is damaged: a directory has data, at byte 0 of the archive"),
         (
@@ -130,8 +137,8 @@ def refusal(path, data, limits=DEFAULT):
         (header("pax", tarfile.XHDTYPE, 8) + padded(b"9 uid=1\n"), InputError, "'IMAGE' is damaged: a pax header has a malformed record, at byte 512 of the archive"),
         (header("pax", tarfile.XHDTYPE, 8) + padded(b"8 uid:1\n"), InputError, "'IMAGE' is damaged: a pax header has a malformed record, at byte 512 of the archive"),
         (header("pax", tarfile.XHDTYPE, 8) + padded(b"8 uid=11"), InputError, "'IMAGE' is damaged: a pax header has a malformed record, at byte 512 of the archive"),
-        (file(uid=-1), InputError, "'IMAGE' is damaged: a member has a negative uid or gid, at byte 0 of the archive"),
-        (file(gid=-1), InputError, "'IMAGE' is damaged: a member has a negative uid or gid, at byte 0 of the archive"),
+        (file(uid=-1), InputError, "'IMAGE' is damaged: the uid, gid or time of a member is outside the range of Linux, at byte 0 of the archive"),
+        (file(gid=-1), InputError, "'IMAGE' is damaged: the uid, gid or time of a member is outside the range of Linux, at byte 0 of the archive"),
         # sparse files
         (sparse_map(b"0,1", 1) + old_sparse([(0, 1)], 1, 1), RefusedError, AMBIGUOUS.format("a sparse file that is described in two formats")),
         (pax({**SPARSE_1, "GNU.sparse.map": b"0,1"}) + file(b"x"), RefusedError, UNUSUAL),
@@ -203,21 +210,49 @@ def test_a_global_header_must_not_set_the_name_or_the_data_or_the_attributes_of_
             lambda n: file() * n, {"members": 3}, 3, LimitError, "'IMAGE' has more than 3 members",
         ),
         (
-            lambda n: long_name(b"a" * n) + file(), {"header_bytes": 2000}, 2000, LimitError,
+            lambda n: long_name(a_path(n)) + file(), {"header_bytes": 2000}, 2000, LimitError,
             "'IMAGE' has an extended header of 2001 bytes, more than the limit of 2000",
         ),
         (
             # a short extended header counts with its two blocks, because its reading takes as long
-            lambda n: (pax({"comment": b"a"}) + long_name(b"a" * 600) + file()) * n, {"held_bytes": 5120},
+            lambda n: (pax({"comment": b"a"}) + long_name(a_path(600)) + file()) * n, {"held_bytes": 5120},
             2, LimitError, "the names and attributes in 'IMAGE' have more than 5120 bytes in total",
         ),
         (
-            lambda n: pax({"path": b"a" * n}) + file(), {"name_bytes": 300}, 300, LimitError,
+            lambda n: pax({"path": a_path(n)}) + file(), {"name_bytes": 300}, 300, LimitError,
             "'IMAGE' has a member whose name or target exceeds 300 characters",
         ),
         (
             lambda n: pax({"linkpath": b"a" * n}) + header("l", tarfile.SYMTYPE), {"name_bytes": 300}, 300, LimitError,
             "'IMAGE' has a member whose name or target exceeds 300 characters",
+        ),
+        (
+            lambda n: pax({"path": b"d/" + b"a" * n}) + file(), {}, 255, RefusedError,
+            f"the name '{'a' * 40}…' is longer than 255 bytes",
+        ),
+        (
+            lambda n: pax({"path": "é".encode() * n}) + file(), {}, 127, RefusedError,
+            f"the name '{'é' * 40}…' is longer than 255 bytes",
+        ),
+        (
+            lambda n: pax({"path": a_path(n)}) + file(), {}, 4095, RefusedError,
+            f"'/{'a' * 39}…' is longer than 4095 bytes",
+        ),
+        (
+            lambda n: pax({"linkpath": "é".encode() * n}) + header("l", tarfile.SYMTYPE), {}, 2047, RefusedError,
+            f"'{'é' * 40}…' is longer than 4095 bytes",
+        ),
+        (
+            lambda n: pax({"uid": b"%d" % n}) + file(), {}, 2**32 - 1, InputError,
+            "'IMAGE' is damaged: the uid, gid or time of a member is outside the range of Linux, at byte 1024 of the archive",
+        ),
+        (
+            lambda n: pax({"gid": b"%d" % n}, tarfile.XGLTYPE) + file(), {}, 2**32 - 1, InputError,
+            "'IMAGE' is damaged: the uid, gid or time of a member is outside the range of Linux, at byte 1024 of the archive",
+        ),
+        (
+            lambda n: pax({"mtime": b"%d" % n}) + file(), {}, 2**63 - 1, InputError,
+            "'IMAGE' is damaged: the pax record 'mtime' is not a time, at byte 512 of the archive",
         ),
         (
             lambda n: pax({f"SCHILY.xattr.{'a' * n}": b"v"}) + file(), {}, 255, LimitError,
@@ -251,7 +286,7 @@ def test_a_global_header_must_not_set_the_name_or_the_data_or_the_attributes_of_
             LimitError, "'IMAGE' has a sparse file whose map has too many entries",
         ),
     ],
-    ids=["members", "header", "all headers", "name", "target", "attribute", "value", "globals", "empty globals", "in a row", "size", "map"],
+    ids=["members", "header", "all headers", "name", "target", "part of a name", "bytes", "path", "bytes of a target", "uid", "gid", "time", "attribute", "value", "globals", "empty globals", "in a row", "size", "map"],
 )  # fmt: skip
 def test_an_archive_at_a_limit_is_read_and_a_larger_one_is_refused(tmp_path, make, limits, most, kind, said):
     given = DEFAULT._replace(**limits)
@@ -290,10 +325,42 @@ def test_a_pax_header_applies_to_one_member_and_a_global_header_to_all_members(t
     assert (second.name, second.uid, second.gid, second.xattrs) == ("g", 5, 0, {})
 
 
-@pytest.mark.parametrize(("time", "read_as"), [(b"-99999999999", -99999999999), (b"1e11", 0), (b"-1e11", 0), (b"nan", 0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("time", "read_as"),
+    [
+        (b"-99999999999", -99999999999), (b"100000000000", 0), (b"-100000000000", 0), (b"%d" % -(2**63), 0),
+        (b"5.", 5), (b"-1.5", -1.5), (b"0005", 5), (b"5.25" + b"0" * 99, 5.25),
+    ],
+)  # fmt: skip
 def test_a_tar_time_outside_the_calendar_range_is_read_as_zero(tmp_path, time, read_as):
     ((member, _),) = read(tmp_path / "image", pax({"mtime": time}) + file() + END)
     assert member.mtime == read_as
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize("key", ["mtime", "atime", "ctime"])
+@pytest.mark.parametrize(
+    "time", [b"nan", b"1e9", b"+5", b"1_0", b" 5", b"5 ", b".5", b"-", b"", b"5.x", b"zz"]
+)
+def test_a_time_that_gnu_tar_cannot_read_is_refused(tmp_path, time, key, kind):
+    """Recorded from GNU tar 1.35: "Malformed extended header: invalid atime=zz"."""
+    said = f"'IMAGE' is damaged: the pax record '{key}' is not a time, at byte 512 of the archive"
+    assert refusal(tmp_path / "image", pax({key: time}, kind) + file() + END) == (InputError, said)
+
+
+@pytest.mark.parametrize(("field", "largest"), [("uid", 2**32 - 1), ("gid", 2**32 - 1), ("mtime", 2**63 - 1)])
+@pytest.mark.parametrize("replaced", [b"", pax({"uid": b"1", "gid": b"1", "mtime": b"1"})])
+def test_a_number_of_a_header_outside_the_range_of_linux_is_refused(tmp_path, field, largest, replaced):
+    """GNU tar also reads numbers that pax records replace: "Archive value is out of uid_t range"."""
+
+    def member(number):
+        info = tarfile.TarInfo("f")
+        setattr(info, field, number)
+        return replaced + info.tobuf(tarfile.GNU_FORMAT) + END
+
+    assert read(tmp_path / "image", member(largest))
+    said = "the uid, gid or time of a member is outside the range of Linux"
+    assert said in refusal(tmp_path / "image", member(largest + 1))[1]
 
 
 @pytest.mark.parametrize(
