@@ -18,7 +18,7 @@ from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, Entry, Tem
 from ..model.errors import InputError, LimitError, MetadataError, RefusedError, TemplaterError, UsageError
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.metadata import Metadata
-from ..model.source import Source
+from ..model.source import Source, printable
 from ..parsing.magic_bytes import HEAD, TAR, is_disk, recognise
 from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined import Root, require_public
@@ -401,3 +401,5 @@ def cleaned(name: str) -> str:
         return name
     parts = [part for part in name.split("/") if part not in ("", ".")]
     return ("/" if name.startswith("/") else "") + "/".join(parts)
+    if member.kind == HARD_LINK and not hard_link:
+        raise RefusedError(f"'{printable(path)}' is a hard link to the top directory")

@@ -14,7 +14,6 @@ from dataclasses import replace as changed
 from functools import partial
 from typing import Literal
 
-from ..model.entry import DIRECTORY
 from ..model.errors import LimitError, RefusedError, UsageError, WriteError, reason
 from ..model.file_names import ROOTFS
 from ..model.input_size import running_programs
@@ -30,6 +29,7 @@ from .file_extensions import extension
 from .limits import INODE_BYTES, MIB, HeldBytes, memory_of
 from .tar_reader import HARD_LINK, Member
 from .tar_writer import Format, TarWriter, stored_bytes
+from .unpacked_tree import NO_TARGET, THROUGH_LINK, UnpackedTree, described
 from .whole_image import Contents, DirectoryContents, Part
 
 Layout = Literal["unified", "split"]
@@ -167,19 +167,21 @@ def file_names(
 
 
 def _rootfs(contents: Contents) -> Iterator[tuple[Member, Data]]:
-    """Yield the root filesystem. Raise RefusedError for a hard link that no program could unpack."""
+    """Yield the root filesystem. Raise RefusedError for a member that the daemons could not unpack."""
     held = HeldBytes(contents.name, contents.limits)
-    files: set[str] = set()
+    tree = UnpackedTree()
     for member, data in contents.rootfs():
         name = member.name
-        if member.kind == HARD_LINK and (member.target not in files or member.target == name):
-            raise RefusedError(
-                f"'{printable(name)}' is a hard link to '{printable(member.target)}', "
-                "which does not precede the link in the archive"
-            )
-        if member.kind != DIRECTORY:
+        if name:
             held.add(memory_of(name), _NAME_BYTES)
-            files.add(name)
+            linked = member.target if member.kind == HARD_LINK else ""
+            # GNU tar ignores a hard link to itself, but other programs fail.
+            reason = NO_TARGET if linked == name else tree.add(name, member.kind, member.target, linked)
+            if reason and reason != THROUGH_LINK:
+                raise RefusedError(
+                    described(name, linked, reason),
+                    hint="the daemons can't unpack this member: pack the image again",
+                )
         yield member, data
 
 

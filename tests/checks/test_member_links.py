@@ -1,5 +1,7 @@
 """Links of the archive that would be unpacked through."""
 
+import pytest
+
 from templater.checks.scanned_image import Name
 from templater.model.entry import FILE, Entry
 from tests.checks.builders import a_folder, a_link, advisories, an_image, observed, severities
@@ -38,3 +40,25 @@ def test_attack_59_a_hard_link_to_a_symlink_is_found():
 
 def test_a_hard_link_to_an_earlier_file_has_no_finding():
     assert not observed(CHECK, an_image(names=["rootfs/a", hard_link("rootfs/b", "rootfs/a")]))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["rootfs/a", "rootfs/a/b"], "'rootfs/a/b' is below a file: the daemons can't unpack it"),
+        (
+            [a_folder("rootfs/a"), hard_link("rootfs/b", "rootfs/a")],
+            "'rootfs/b' is a hard link to 'rootfs/a', which is a directory: the daemons can't unpack it",
+        ),
+    ],
+)
+def test_attack_92_a_member_that_gnu_tar_cannot_unpack_is_found_in_an_archive(names, message):
+    found = observed(CHECK, an_image(names=names, packed=True))
+    assert [(severity, text) for severity, _, text in found] == [("medium", message)]
+    assert advisories(CHECK, an_image(names=names, packed=True)) == {""}
+    assert not observed(CHECK, an_image(names=names))
+
+
+def test_a_member_with_another_finding_has_no_second_finding_because_it_cannot_be_unpacked():
+    names = [a_link("rootfs/a", "/"), "rootfs/a/b", hard_link("rootfs/c", "rootfs/d")]
+    assert severities(CHECK, an_image(names=names, packed=True)) == ["critical", "critical"]

@@ -62,9 +62,9 @@ Make = Callable[[int], Action]
 
 
 def names(n: int, name: Callable[[int], str], **fields: Any) -> ScannedImage:
-    kind = fields.pop("kind", FILE)
+    kind, packed = fields.pop("kind", FILE), fields.pop("packed", False)
     entry = Entry(kind, **fields)
-    return ScannedImage("i", names=tuple(Name(name(number), entry) for number in range(n)))
+    return ScannedImage("i", names=tuple(Name(name(number), entry) for number in range(n)), packed=packed)
 
 
 def linked(n: int) -> ScannedImage:
@@ -111,6 +111,9 @@ IMAGES: dict[str, Callable[[int], ScannedImage]] = {
     "odd names": lambda n: names(n, lambda number: f"../\x1b\\{number}"),
     "deep names": lambda n: names(n // 50 + 1, lambda number: "rootfs/" + "d/" * 500 + str(number)),
     "links": linked,
+    "links in an archive": lambda n: replace(linked(n), packed=True),
+    "members below a file": lambda n: names(n, lambda number: f"rootfs/a/{number}/b" if number else "rootfs/a", packed=True),
+    "deep members": lambda n: names(n // 50 + 1, lambda number: f"rootfs/{number}/" + "d/" * 500, packed=True),
     "devices": lambda n: names(n, lambda number: f"rootfs/.wh.{number}", kind="char device"),
     "directories": lambda n: names(n, lambda number: f"rootfs/d{number}", kind=DIRECTORY),
     "attributes": lambda n: ScannedImage(
@@ -390,6 +393,7 @@ OTHERS = {
     "check_directories", "data_bytes", "holes_of", "load_decompressor",
     "xattrs_of", "xattrs_of_link",  # the kernel limits the attributes of a file to 64 KiB
     "save_tar", "write_tar",  # measured with "build"
+    "described", "has_dots",  # they take one name; the laws of checks measure the tree
     "has_pax_format", "read_number",  # they read a header of 512 bytes, or one of its fields
     "load_lz4", "load_zstd",  # they take no image
     "count_opened", "identity_of", "opened", "refuse_private", "replaced_error", "sqfs2tar_for", "xattr_names",  # they read no data of an image

@@ -105,6 +105,7 @@ VALUES = {
     "image.tar_reader": {"_MAX_GLOBAL_RECORDS": 100, "_TIME_LENGTH": 40, "_MAX_ID": 4_294_967_295, "_MAX_XATTR_NAME": 255, "_MAX_XATTR_VALUE": 65_536},
     "image.tar_writer": {"_RECORD": 10_240, "_PIECE": 262_144, "_OCTAL_ID": 2_097_151, "_OCTAL_SIZE": 8_589_934_591},
     "image.yaml_text_edit": {"_STEP": 2, "_MOST_SHARED": 100, "_MAX_PAIRS": 10},
+    "image.unpacked_tree": {"_MOST_IMPLIED": 33_554_432},
     "image.unpack": {"_HELD": 64, "_LARGEST_FILE": 17_592_186_044_416},
     "instances.instance_directory": {"MAX_METADATA": 1_048_576, "MAX_INSTANCE": 4_194_304, "MAX_TEMPLATES": 1000, "MAX_TEMPLATES_TOTAL": 33_554_432, "MAX_LISTED": 4_194_304},
     "instances.state_directory": {"MAX_STATE": 65_536, "PATIENCE": 30.0},

@@ -1,21 +1,24 @@
-"""A check for archive members that would be unpacked through links."""
+"""A check for archive members that would be unpacked through links, or that can't be unpacked."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 
+from ...image.unpacked_tree import BELOW_FILE, DIRECTORY_TARGET
 from ...model.entry import SYMLINK
 from ...model.file_names import ROOTFS
 from ...model.source import printable
 from ..base import Observation, check
 from ..scanned_image import ScannedImage
+from ..unpack_refusals import unpack_refusals
 
 
 @check(
     "member-link",
     "critical",
-    "a hard link to a file outside the archive, or a member that would be unpacked through a symlink",
+    "a hard link to a file outside the archive, or a member that would be unpacked through a symlink or can't"
+    " be unpacked",
     "CVE-2025-4517",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
@@ -49,6 +52,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         if name.entry.kind == SYMLINK:
             links.add(path, name.entry.target)
         seen.add(path)
+    for message, path, reason in unpack_refusals(image.names) if image.packed else ():
+        if reason in (BELOW_FILE, DIRECTORY_TARGET):
+            yield Observation(message, path, severity="medium", advisory="")
 
 
 def is_inside(path: str) -> bool:

@@ -698,7 +698,7 @@ def test_attack_59_unpack_writes_nothing_through_links(tmp_path, format, chain, 
 @pytest.mark.parametrize("layout", ["unified", "split"])
 def test_attack_59_an_export_refuses_a_hard_link_that_no_program_can_unpack(tmp_path, layout, members):
     source = tarball(tmp_path / "i.tar", [*GOOD, *members])
-    with pytest.raises(RefusedError, match=r"'h' is a hard link to '.*', which does not precede the link"):
+    with pytest.raises(RefusedError, match=r"'h' is a hard link to '.*', which (does not precede|is a dir)"):
         packed(source, tmp_path / "new", layout=layout, compression="none")
     assert [path.name for path in tmp_path.iterdir()] == ["i.tar"]
 

@@ -1,0 +1,31 @@
+"""The daemons can't unpack a member of the archive, so they create no instance of the image.
+
+The daemons import such an image: they unpack the archive with GNU tar only when they create an instance. GNU
+tar fails in these cases:
+
+* a member is below a file, or below a symlink that is absolute or contains `..`;
+* a hard link comes before its target, has no target, or its target is a directory;
+* a file or a link replaces a directory that is not empty.
+
+The check `unreadable` reports archives with headers or names that GNU tar can't read or store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..authored_image import AuthoredImage
+from ..base import Observation, check
+from ..unpack_refusals import unpack_refusals
+
+
+@check(
+    "refused-member",
+    "error",
+    "a member of an archive that the daemons can't unpack",
+    hint="pack the image again, from a directory with its files",
+)
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    if image.packed:
+        for message, path, _ in unpack_refusals(image.names):
+            yield Observation(message, path)

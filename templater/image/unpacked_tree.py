@@ -1,0 +1,103 @@
+"""The files that GNU tar makes of an archive, and the members that it can't unpack.
+
+The daemons unpack tarballs with GNU tar. If it fails for one member, no instance of the image can be created.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ..model.entry import DIRECTORY, SYMLINK
+from ..model.errors import LimitError
+from ..model.source import printable
+
+#: reasons why GNU tar can't unpack a member
+BELOW_FILE = "is below a file"
+BELOW_LINK = "is below a symlink that is absolute or contains '..'"
+OVER_DIRECTORY = "replaces a directory that is not empty"
+#: reasons why GNU tar can't make a hard link, because of its target
+NO_TARGET = "which does not precede the link in the archive"
+DIRECTORY_TARGET = "which is a directory"
+#: GNU tar may be able to unpack the member, but through a symlink or outside of the image
+THROUGH_LINK = "is below a symlink"
+TARGET_THROUGH_LINK = "which is outside of the image or below a symlink"
+
+#: An absolute symlink, or one with '..'. GNU tar makes such symlinks last, and an empty file until then.
+_LATE_SYMLINK = "late symlink"
+#: maximum total length of the directories for which an archive has no member of their own
+_MOST_IMPLIED = 32 << 20
+
+
+class UnpackedTree:
+    """The kinds of the files and directories that GNU tar has made so far."""
+
+    def __init__(self) -> None:
+        #: the kind of each path. For a path that can't exist, the kind of the file or symlink above it.
+        self._kinds: dict[str, str] = {"": DIRECTORY}
+        #: the number of names in each directory
+        self._entries: Counter[str] = Counter()
+        self._implied = 0
+
+    def add(self, path: str, kind: str, target: str = "", hard_link: str = "") -> str:
+        """Unpack a member, and return the reason if GNU tar can't, else "".
+
+        Names are cleaned, so they are relative. ``target`` is the target of a symlink, and ``hard_link`` that
+        of a hard link. A directory can replace a symlink that GNU tar makes last only on some file systems:
+        the result is "". Raises LimitError if too many directories have no member of their own.
+        """
+        kinds = self._kinds
+        above = self._kind_above(path)
+        if above != DIRECTORY:
+            return {SYMLINK: THROUGH_LINK, _LATE_SYMLINK: BELOW_LINK}.get(above, BELOW_FILE)
+        if kind == SYMLINK and (target.startswith("/") or has_dots(target)):
+            kind = _LATE_SYMLINK
+        if hard_link:
+            if hard_link.startswith("/") or has_dots(hard_link):
+                return TARGET_THROUGH_LINK
+            found = kinds.get(hard_link)
+            if found is None:
+                return TARGET_THROUGH_LINK if self._kind_above(hard_link) == SYMLINK else NO_TARGET
+            if hard_link == path:
+                return ""
+            if found == DIRECTORY:
+                return DIRECTORY_TARGET
+            kind = found
+        before = kinds.get(path)
+        if before is None:
+            self._entries[path.rpartition("/")[0]] += 1
+        elif before == DIRECTORY != kind and self._entries[path]:
+            return OVER_DIRECTORY
+        kinds[path] = kind
+        return ""
+
+    def _kind_above(self, path: str) -> str:
+        """Return the kind of a path's parent directory. Make the missing parents, as GNU tar does."""
+        folder = path.rpartition("/")[0]
+        kind = self._kinds.get(folder)
+        if kind is not None:
+            return kind
+        missing = [folder]
+        while (kind := self._kinds.get(folder := folder.rpartition("/")[0])) is None:
+            missing.append(folder)
+        self._implied += sum(map(len, missing))
+        if self._implied > _MOST_IMPLIED:
+            raise LimitError(
+                f"the names of the directories that have no member have more than {_MOST_IMPLIED} characters"
+            )
+        for each in missing:
+            self._kinds[each] = kind
+        if kind == DIRECTORY:
+            self._entries.update([folder, *missing[1:]])
+        return kind
+
+
+def described(path: str, hard_link: str, reason: str) -> str:
+    """Return a phrase about a member that ``UnpackedTree.add`` refuses."""
+    if reason.startswith("which "):
+        return f"'{printable(path)}' is a hard link to '{printable(hard_link)}', {reason}"
+    return f"'{printable(path)}' {reason}"
+
+
+def has_dots(path: str) -> bool:
+    """Return whether a path has the component '..'."""
+    return ".." in path and ".." in path.split("/")
