@@ -1,4 +1,4 @@
-"""Mistakes in metadata.yaml that make every daemon refuse to import the image."""
+"""Mistakes in metadata.yaml and in an archive that make every daemon refuse to import the image."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..model.architectures import ALL_NAMES
-from ..model.metadata import Metadata
+from ..model.entry import DIRECTORY, FILE
+from ..model.file_names import METADATA, ROOTFS
+from ..model.metadata import YEAR_10000, Metadata
 from ..model.source import Span, printable
+from .scanned_image import ScannedImage, cleaned
 
 #: the required fields, each with a hint
 REQUIRED = {
@@ -22,6 +25,34 @@ class Refusal(NamedTuple):
     hint: str
 
 
+def unfound_names(image: ScannedImage) -> Iterator[Refusal]:
+    """Yield each name in an archive that the daemons don't find, so that they refuse to import the image."""
+    for name in image.unfound:
+        right = cleaned(name).lstrip("/").partition("/")[0]
+        yield Refusal(
+            f"the daemons don't find '{printable(name)}', and refuse to import the image",
+            None,
+            f"pack the image again, with the name '{right}' or './{right}'",
+        )
+
+
+def unexpected_kinds(image: ScannedImage) -> Iterator[Refusal]:
+    """Yield metadata.yaml and rootfs if their kinds make every daemon refuse to import the image."""
+    kinds = {
+        name.path: "hard link" if name.hard_link else name.entry.kind
+        for name in image.names
+        if name.path in (METADATA, ROOTFS)
+    }
+    wanted = {METADATA: FILE, ROOTFS: DIRECTORY}
+    for path, kind in kinds.items():
+        if kind != wanted[path] and not (path == METADATA and image.stored is not None):
+            yield Refusal(
+                f"'{path}' is a {kind}, not a {wanted[path]}: the daemons refuse to import the image",
+                None,
+                f"replace it with a {wanted[path]}",
+            )
+
+
 def import_refusals(metadata: Metadata) -> Iterator[Refusal]:
     """Yield each mistake that makes every daemon refuse to import the image.
 
@@ -33,6 +64,13 @@ def import_refusals(metadata: Metadata) -> Iterator[Refusal]:
     for fact, hint in REQUIRED.items():
         if not getattr(metadata, fact):
             yield Refusal(f"metadata.yaml has no {fact}: the daemons refuse to import the image", start, hint)
+    for fact in ("creation_date", "expiry_date"):
+        if getattr(metadata, fact) >= YEAR_10000:
+            yield Refusal(
+                f"{fact} is after the year 9999: the daemons refuse to import the image",
+                metadata.spans.get(fact, start),
+                "choose an earlier date",
+            )
     if metadata.architecture and metadata.architecture not in ALL_NAMES:
         shown = printable(metadata.architecture)
         yield Refusal(

@@ -23,7 +23,7 @@ from ..parsing.magic_bytes import HEAD, TAR, is_disk, recognise
 from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined import Root, require_public
 from ..rootfs.directory_rootfs import open_root
-from .scanned_image import Name, ScannedImage, Trailing
+from .scanned_image import Name, ScannedImage, Trailing, cleaned
 
 if TYPE_CHECKING:
     from ..definitions.predicted_image import DefinitionImage
@@ -112,6 +112,7 @@ class _Scanner:
         #: the number of files whose extended attributes can't be listed
         self.unlisted = 0
         self.packed = False
+        self.spelling = _Spelling()
         self.begun = process_time()
 
     def scan_part(self, scan: Callable[[], None]) -> None:
@@ -193,6 +194,7 @@ class _Scanner:
                 if not name.path:
                     continue
                 self.add(name)
+                self.spelling.add(member)
                 if member.kind == HARD_LINK:
                     self.link_template(name)
                 else:
@@ -324,6 +326,7 @@ class _Scanner:
             self.root_uid,
             self.root_gid,
             packed=self.packed,
+            unfound=self.spelling.unfound(),
             by_v4=by_v4,
             begun=self.begun,
         )
@@ -343,6 +346,34 @@ class _Scanner:
         if isinstance(found, LimitError):
             self.errors.append(found)
         return found
+
+
+class _Spelling:
+    """The names of metadata.yaml, the root filesystem and the disk, as the archive spells them.
+
+    Before the daemons unpack an archive, they look for these names as they are written, so they find
+    ``./metadata.yaml``, but not ``.//metadata.yaml``.
+    """
+
+    def __init__(self) -> None:
+        self._found: set[str] = set()
+        #: a name that the daemons don't find, by the cleaned name's first component
+        self._unfound: dict[str, str] = {}
+
+    def add(self, member: Member) -> None:
+        name = member.name
+        short = name.removeprefix("./")
+        if short.startswith(f"{ROOTFS}/") or (short == ROOTFS and member.kind == DIRECTORY):
+            self._found.add(ROOTFS)
+        elif short in (METADATA, DISK):
+            self._found.add(METADATA if short == METADATA else ROOTFS)
+        elif short != ROOTFS:
+            top, _, rest = cleaned(name).lstrip("/").partition("/")
+            if top == ROOTFS or (top in (METADATA, DISK) and not rest and member.kind != DIRECTORY):
+                self._unfound.setdefault(METADATA if top == METADATA else ROOTFS, name)
+
+    def unfound(self) -> tuple[str, ...]:
+        return tuple(name for top, name in self._unfound.items() if top not in self._found)
 
 
 def decode_by_v4(
@@ -388,18 +419,6 @@ def name_of(member: Member) -> Name:
     path = cleaned(member.name)
     if not path and member.kind != DIRECTORY:
         raise RefusedError(f"the archive contains a {member.kind} without a name")
-    return Name(path, entry, frozenset(member.xattrs), hard_link)
-
-
-def cleaned(name: str) -> str:
-    """Remove ``.`` and empty components from a name.
-
-    Unlike tar, the function keeps a leading ``/`` and ``..``, because a check reports them.
-    """
-    closed = f"/{name}/"
-    if "//" not in closed and "/./" not in closed:
-        return name
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    return ("/" if name.startswith("/") else "") + "/".join(parts)
     if member.kind == HARD_LINK and not hard_link:
         raise RefusedError(f"'{printable(path)}' is a hard link to the top directory")
+    return Name(path, entry, frozenset(member.xattrs), hard_link)

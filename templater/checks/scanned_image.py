@@ -39,6 +39,18 @@ class Name(NamedTuple):
     inode: tuple[int, int] | None = None
 
 
+def cleaned(name: str) -> str:
+    """Remove ``.`` and empty components from a name.
+
+    Unlike tar, the function keeps a leading ``/`` and ``..``, because a check reports them.
+    """
+    closed = f"/{name}/"
+    if "//" not in closed and "/./" not in closed:
+        return name
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return ("/" if name.startswith("/") else "") + "/".join(parts)
+
+
 class Trailing(NamedTuple):
     """Data after the end-of-archive marker. Tools and daemons ignore this data."""
 
@@ -78,6 +90,9 @@ class ScannedImage:
     definition: DefinitionImage | None = None
     #: whether the image is an archive; the daemons import an archive unchanged, so no later step adds a file
     packed: bool = False
+    #: names of an archive that the daemons don't find, because they are not written as the daemons expect:
+    #: the name of metadata.yaml, and the name of a member of the root filesystem
+    unfound: tuple[str, ...] = ()
     #: metadata.yaml as yaml.v4 (Incus 7) decodes it, or its error; None if the file is missing
     by_v4: Metadata | TemplaterError | None = None
     #: the processor time when the scan began

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ..model.errors import InputError, LimitError, MetadataError, RefusedError, TemplaterError, UsageError
-from ..model.metadata import Metadata, Rule
+from ..model.metadata import YEAR_10000, Metadata, Rule
 from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata
 from ..parsing.yaml_nodes import Limits, Rules, decoded
@@ -142,6 +142,7 @@ def require_same_identity(before: Source, after: Source, *, force: bool) -> None
     """Raise MetadataError if the daemons can't read ``after``, or RefusedError if the identity differs.
 
     Architecture and creation date identify an image. With ``force``, both can be changed, but not removed.
+    Also raise RefusedError if a new date is so late that the daemons refuse the image.
     """
     new = read_metadata(after)
     try:
@@ -156,6 +157,9 @@ def require_same_identity(before: Source, after: Source, *, force: bool) -> None
                 f"{name} would change from '{getattr(old, name)}' to '{getattr(new, name)}'",
                 hint="this value identifies the image; add --force to change it",
             )
+    for name in ("creation_date", "expiry_date"):
+        if getattr(new, name) >= YEAR_10000 > getattr(old, name):
+            raise RefusedError(f"{name} would be after the year 9999: the daemons refuse to import the image")
 
 
 def add_rule(source: Source, rule: NewRule) -> Source:

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 
 TRIGGERS = ("create", "copy", "start", "rename")
 
+#: the first second of the year 10000: the daemons can't read later dates from their database
+YEAR_10000 = 253_402_300_800
+
 
 class Rule:
     """One entry of ``templates`` in metadata.yaml: a target, a template, and the triggers of the rule.

@@ -46,6 +46,7 @@ def commands(image: str, folder: Path) -> list[list[str]]:
             FACTS + "templates: {/etc/a: }\n",
             "the entry for '/etc/a' is null: the daemons panic when they read it\n 3 | templates: {/etc/a: }\n   |             ^^^^^^\nhint: remove the entry, or set its 'when' and 'template'\n",
         ),
+        (FACTS + "expiry_date: 253402300800\n", "expiry_date is after the year 9999"),
         (FACTS + "templates: {/etc/a: {when: start, template: a}}\n", "metadata.yaml:3:"),
     ],
 )

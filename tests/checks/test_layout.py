@@ -176,3 +176,14 @@ def test_a_backup_directory_in_an_image_gives_a_finding_of_high_severity():
 def test_a_file_that_a_daemon_creates_for_an_instance_has_a_finding_of_high_severity(names, severity):
     for name in names.split():
         assert severities(CHECK, an_image(names=[Name(name, Entry(FILE, 0o644))])) == [severity], name
+
+
+def test_attack_92_a_name_that_the_daemons_do_not_find_is_found():
+    image = an_image(
+        names=["metadata.yaml", "rootfs/etc/motd"], unfound=(".//metadata.yaml", "/rootfs/etc\n")
+    )
+    assert observed(CHECK, image) == [
+        ("medium", "", "the daemons don't find './/metadata.yaml', and refuse to import the image"),
+        ("medium", "", "the daemons don't find '/rootfs/etc\\n', and refuse to import the image"),
+    ]
+    assert advisories(CHECK, image) == {""}

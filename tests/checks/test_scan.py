@@ -433,6 +433,44 @@ def test_a_template_that_is_a_hard_link_has_the_content_of_the_linked_template(t
     assert next(iter(scanned.names)).path == "templates/a"
 
 
+@pytest.mark.parametrize(
+    ("names", "unfound"),
+    [
+        (["metadata.yaml", "rootfs/"], ()),
+        (["./metadata.yaml", "./rootfs/"], ()),
+        (["metadata.yaml", "rootfs//etc/motd"], ()),
+        (["metadata.yaml", "./rootfs/./etc/motd"], ()),
+        (["metadata.yaml", "rootfs.img"], ()),
+        (["metadata.yaml"], ()),
+        (["metadata.yaml", "././rootfs/a", "././rootfs/b", "rootfs/c"], ()),
+        (["metadata.yaml", ".//rootfs/etc/motd", ".//rootfs/etc/issue"], (".//rootfs/etc/motd",)),
+        (["metadata.yaml", "././rootfs.img"], ("././rootfs.img",)),
+        (["././metadata.yaml", "rootfs/etc/motd"], ("././metadata.yaml",)),
+        (["metadata.yaml/.", "/rootfs/etc/motd"], ("metadata.yaml/.", "/rootfs/etc/motd")),
+    ],
+)
+def test_a_scan_knows_the_names_that_the_daemons_do_not_find(tmp_path, names, unfound):
+    """Recorded from Incus 6.0.4: "Metadata tarball is missing metadata.yaml", "Invalid instance type"."""
+    path = tmp_path / "image.tar"
+    with tarfile.open(path, "w") as tar:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
+            tar.addfile(info)
+    assert scan_image(str(path)).unfound == unfound
+
+
+def test_a_hard_link_to_the_top_directory_is_an_error(tmp_path):
+    path = tmp_path / "image.tar"
+    with tarfile.open(path, "w") as tar:
+        tar.addfile(tarfile.TarInfo("metadata.yaml"))
+        link = tarfile.TarInfo("rootfs/a")
+        link.type, link.linkname = tarfile.LNKTYPE, "./"
+        tar.addfile(link)
+    (error,) = scan_image(str(path)).errors
+    assert error.message == "'rootfs/a' is a hard link to the top directory"
+
+
 def test_a_second_file_is_refused_if_the_first_file_has_a_root_filesystem(tmp_path):
     first, second = tmp_path / "a.tar", tmp_path / "b.tar"
     for path, names in ((first, ("metadata.yaml", "rootfs/x")), (second, ("x",))):

@@ -32,6 +32,18 @@ def test_the_check_reports_an_image_that_no_daemon_imports():
     assert message == "unknown architecture 'foo': the daemons refuse to import the image"
 
 
+@pytest.mark.parametrize(("field", "column"), [("creation_date", 16), ("expiry_date", 14)])
+def test_the_check_reports_a_date_after_the_year_9999(field, column):
+    """Recorded from Incus 6.0.4: parsing time "10000-01-01 00:00:00+00:00" as "2006-01-02"."""
+    facts = {"architecture": "x86_64", "creation_date": "1", field: "253402300800"}
+    text = "".join(f"{name}: {value}\n" for name, value in facts.items())
+    message = f"{field} is after the year 9999: the daemons refuse to import the image"
+    line = list(facts).index(field) + 1
+    assert observed(CHECK, an_image(text)) == [("medium", f"image/metadata.yaml:{line}:{column}", message)]
+    assert not observed(CHECK, an_image(text.replace("253402300800", "253402300799")))
+    assert not observed(CHECK, an_image(text.replace("253402300800", "-99999999999999")))
+
+
 def test_an_ordinary_metadata_yaml_has_no_finding():
     assert not observed(CHECK, an_image(rules("/etc/a: {when: [create], template: t}")))
 

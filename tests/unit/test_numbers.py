@@ -119,6 +119,7 @@ VALUES = {
     "live.newer_image": {"_MOST": 33_554_432, "_MOST_NAMED": 5},
     "model.entry": {"TEMPLATE_BYTES": 4_194_304, "OVERFLOW_ID": 65_534},
     "model.file_names": {"MAX_PATH": 4095},
+    "model.metadata": {"YEAR_10000": 253_402_300_800},
     "model.instance_name": {"MAX_NAME": 255},
     "model.render_options": {"SECONDS": 8.0, "TOTAL": 8.0},
     "model.permissions": {"MAX_ID": 4_294_967_294},

@@ -1,4 +1,4 @@
-"""No daemon imports the image, because metadata.yaml lacks a field or has an unknown architecture.
+"""No daemon imports the image, for example because metadata.yaml lacks a field.
 
 The fields `architecture` and `creation_date` are required. The two fields belong to the top level of
 metadata.yaml: the daemons do not look for them in `properties`. They treat a `creation_date` of 0 as missing.
@@ -7,6 +7,12 @@ metadata.yaml must not be empty or `null` either.
     architecture: x86-64          wrong: unknown
     architecture: x86_64          right
     creation_date: 1732752000     right: seconds since 1970
+
+The daemons refuse an image whose `creation_date` or `expiry_date` is after the year 9999.
+
+In an archive, `metadata.yaml` must be a regular file, and `rootfs` a directory. The daemons find these names
+only if they are written as `metadata.yaml` or `./metadata.yaml`, and as `rootfs` or `./rootfs`, but not as
+`.//metadata.yaml` or `././rootfs`. Programs that unpack the archive treat all these names alike.
 
 If a directory has no root filesystem, and its metadata.yaml has only templates, the directory may be only a
 part of an image. A later step may add the missing fields, so the finding about missing fields has the
@@ -21,16 +27,18 @@ from ...model.architectures import ALL_NAMES
 from ...model.file_names import DISK
 from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
-from ..import_refusals import import_refusals
+from ..import_refusals import import_refusals, unexpected_kinds, unfound_names
 from ..typos import only_candidate
 
 
 @check(
     "refused-import",
     "error",
-    "a metadata.yaml that lacks the architecture or the creation date, or has an unknown architecture",
+    "an image that no daemon imports: a field is missing or invalid, or a name is not written as expected",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    for message, _, hint in (*unfound_names(image), *unexpected_kinds(image)):
+        yield Observation(message, "", hint)
     if image.metadata is None or image.metadata.source is None:
         return
     if image.metadata.null:

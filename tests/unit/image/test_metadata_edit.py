@@ -569,6 +569,13 @@ FACTS = "architecture: x86_64\ncreation_date: 1\n"
         ("[", FACTS, None),
     ],
 )
+        (FACTS + "expiry_date: 253402300800\n", FACTS + "expiry_date: 253402300801\n", None),
+        (FACTS, FACTS + "expiry_date: 253402300799\n", None),
+        (
+            FACTS,
+            FACTS + "expiry_date: 253402300800\n",
+            "expiry_date would be after the year 9999: the daemons refuse to import the image",
+        ),
 def test_an_edit_of_a_value_that_identifies_the_image_is_refused_without_the_force_option(
     before, after, message, force
 ):
