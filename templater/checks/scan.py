@@ -381,13 +381,14 @@ def decode_by_v4(
 ) -> Metadata | TemplaterError | None:
     """Return metadata.yaml as yaml.v4 of Incus 7 decodes it, or the error if yaml.v4 rejects the file.
 
-    The error is a LimitError if the text exceeds one of ``limits``.
+    The error is a LimitError if the text exceeds one of ``limits``, and a RefusedError if ``read_metadata``
+    refuses a property.
     """
     if metadata is None:
         return None
     try:
         return read_metadata(metadata, yaml="v4", limits=limits)
-    except (MetadataError, LimitError) as error:
+    except (MetadataError, LimitError, RefusedError) as error:
         return error.with_traceback(None)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
 
-from ..model.errors import LimitError, MetadataError
+from ..model.errors import LimitError, MetadataError, RefusedError
 from ..model.metadata import TRIGGERS, UNCOUNTED, Finding, Metadata, Rule
 from ..model.source import Source, Span, printable
 from .go_scalars import BOOLEANS, is_merge, is_null, is_text, resolved, tag_of, whole_number
@@ -39,7 +39,8 @@ def read_metadata(source: Source, yaml: Rules = "v2", limits: Limits | None = No
     """Decode a metadata.yaml as the host's YAML library does.
 
     Raises MetadataError if the library rejects the file. The error has the position of the first problem,
-    and its notes list the other problems. Raises LimitError if the text exceeds one of ``limits``.
+    and its notes list the other problems. Raises LimitError if the text exceeds one of ``limits``, and
+    RefusedError if a property contains a NUL.
     """
     try:
         root = parse(source, yaml, LIMITS if limits is None else limits)
@@ -80,6 +81,7 @@ class _Decoder:
         else:
             self.mismatch(root, "api.ImageMetadata", "metadata.yaml must be a mapping")
         self.fail()
+        _refuse_nul(fields.properties, fields.spans)
         return Metadata(
             architecture=fields.architecture,
             creation_date=fields.creation_date,
@@ -492,6 +494,23 @@ def _add_properties(
             continue  # null from a merged mapping replaces no value
         properties[name] = decoder.text(value, f"property '{name}'")
         spans[f"properties[{name}]"] = value.span
+
+
+def _refuse_nul(properties: dict[str, str], spans: dict[str, Span]) -> None:
+    """Raise RefusedError for a property of the image that contains a NUL.
+
+    The daemons' database cuts keys and values at a NUL, so an instance would have other properties than the
+    image. A rule's properties are not in the database.
+    """
+    # The set has each text once, because aliases can repeat a long text.
+    cut = {text for text in {*properties, *properties.values()} if "\0" in text}
+    for name in properties if cut else ():
+        if name in cut or properties[name] in cut:
+            raise RefusedError(
+                f"the property '{_shown(name)}' contains a NUL: the daemons' database cuts the text there",
+                spans[f"properties[{name}]"],
+                hint="remove the '\\0' from the property",
+            )
 
 
 _SetField = Callable[[str, Node, Node], None]

@@ -17,6 +17,7 @@ from templater.image.fingerprint import fingerprint
 from templater.image.open_image import open_image
 from templater.image.unpack import TRUSTED, unpack
 from templater.image.whole_image import open_contents
+from tests.attacks.refused_archives import ACCEPTED, FACTS, NOT_IMPORTED, ROOTFS, UNPACKED, archive
 
 from .harness import SHOW, make_image, make_rootfs, need, new_folder, shown
 from .incus import Incus, an_incus
@@ -367,3 +368,33 @@ def test_incus_and_unpack_restore_acls_only_from_extended_attributes(incus, work
             file = rootfs / "etc/passwd"
             assert ("system.posix_acl_access" in os.listxattr(file)) == there
             assert file.stat().st_mode & 0o777 == 0o664
+
+
+def test_incus_cannot_create_an_instance_of_an_archive_with_a_refused_member(incus, tmp_path):
+    for number, (name, members) in enumerate({**UNPACKED, **ACCEPTED}.items()):
+        incus("image", "import", archive(tmp_path / f"{number}.tar", members), "--alias", f"image{number}")
+        if name in UNPACKED:
+            assert "Unpack failed" in incus.fails("init", f"image{number}", f"c{number}"), name
+        else:
+            incus("init", f"image{number}", f"c{number}")
+
+
+def test_incus_does_not_import_an_archive_whose_names_or_dates_are_refused(incus, tmp_path):
+    for number, (members, metadata, _) in enumerate(NOT_IMPORTED):
+        incus.fails("image", "import", archive(tmp_path / f"{number}.tar", members, metadata))
+    for field in ("creation_date", "expiry_date"):
+        facts = b"architecture: x86_64\ncreation_date: 1\n".replace(b"creation_date", field.encode())
+        facts += b"" if field == "creation_date" else b"creation_date: 1\n"
+        for seconds, accepted in ((b"253402300799", True), (b"253402300800", False)):
+            image = archive(
+                tmp_path / "image.tar", ROOTFS, facts=facts.replace(b": 1\n", b": " + seconds + b"\n", 1)
+            )
+            (incus if accepted else incus.fails)("image", "import", image)
+
+
+def test_the_database_of_incus_cuts_a_property_at_a_nul(incus, tmp_path):
+    facts = FACTS + b'properties: {a: "x\\0y", "os\\0b": Evil}\n'
+    incus("image", "import", archive(tmp_path / "image.tar", ROOTFS, facts=facts), "--alias", "nul")
+    incus("init", "nul", "c1")
+    assert incus("config", "get", "c1", "image.a").strip() == "x"
+    assert incus("config", "get", "c1", "image.os").strip() == "Evil"

@@ -268,7 +268,9 @@ def test_an_unknown_property_cannot_be_unset():
     assert caught.value.hint == "its properties are os"
 
 
-TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=30) | st.sampled_from(
+#: texts without a NUL, which images must not have in their properties
+CHARACTERS = st.characters(codec="utf-8", exclude_categories=("Cs",), exclude_characters="\0")
+TEXTS = st.text(CHARACTERS, max_size=30) | st.sampled_from(
     ["no", "~", "null", "1", "0x1f", "2024-01-01", "1:30", "a: b", "a #b", "- a", "'", '"', "\\", "<<", "", " ", "\n",
      "[a]", "{", "}", ",", "*a", "&a", "!a", "%", "@", "`", "|", ">", "?", "a:", ":a", "=", ".inf", "---", "..."]
 )  # fmt: skip
@@ -567,8 +569,6 @@ FACTS = "architecture: x86_64\ncreation_date: 1\n"
             "metadata.yaml would have no creation_date: the daemons refuse to import the image",
         ),
         ("[", FACTS, None),
-    ],
-)
         (FACTS + "expiry_date: 253402300800\n", FACTS + "expiry_date: 253402300801\n", None),
         (FACTS, FACTS + "expiry_date: 253402300799\n", None),
         (
@@ -576,6 +576,8 @@ FACTS = "architecture: x86_64\ncreation_date: 1\n"
             FACTS + "expiry_date: 253402300800\n",
             "expiry_date would be after the year 9999: the daemons refuse to import the image",
         ),
+    ],
+)
 def test_an_edit_of_a_value_that_identifies_the_image_is_refused_without_the_force_option(
     before, after, message, force
 ):

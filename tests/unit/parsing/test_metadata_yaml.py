@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.model.errors import LimitError, MetadataError
+from templater.model.errors import LimitError, MetadataError, RefusedError
 from templater.model.metadata import TRIGGERS, UNCOUNTED
 from templater.model.source import Source
 from templater.parsing import yaml_nodes
@@ -601,3 +601,28 @@ def test_old_hosts_get_a_finding_for_each_duplicate_name_but_not_for_a_duplicate
 def test_the_finding_about_a_null_entry_marks_the_null_value_or_else_the_path(entry, marked):
     (found,) = read_metadata(Source("m", f"templates:\n  /etc/a:{entry}\n")).findings
     assert (found.code, found.span.text) == ("null-entry", marked)
+
+
+@pytest.mark.parametrize("yaml", ["v2", "v4"])
+@pytest.mark.parametrize(
+    ("properties", "name", "column"),
+    [
+        (r'{os: Debian, "os\0": Evil}', r"os\x00", 34),
+        (r'{os: "a\x00b"}', "os", 18),
+        (r'{a: b, os: "\u0000"}', "os", 24),
+        (r'{a: &a "\0", b: *a}', "a", 17),
+    ],
+)
+def test_attack_91_a_property_of_an_image_with_a_nul_is_refused(properties, name, column, yaml):
+    """Recorded from Incus 6.0.4: the database cuts "os\\0" to "os", and "x\\0y" to "x"."""
+    with pytest.raises(RefusedError) as refused:
+        read(f"architecture: x86_64\nproperties: {properties}\n", yaml)
+    message = f"the property '{name}' contains a NUL: the daemons' database cuts the text there"
+    assert refused.value.message == message
+    assert refused.value.span.place.endswith(f":2:{column}")
+
+
+def test_a_property_of_a_rule_may_contain_a_nul():
+    """The daemons read the properties of rules from metadata.yaml, not from their database."""
+    found = read('templates: {/a: {template: t, when: [start], properties: {a: "x\\0y"}}}\n')
+    assert found.rules[0].properties == {"a": "x\0y"}

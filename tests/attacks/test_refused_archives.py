@@ -1,0 +1,36 @@
+"""Archives that the daemons don't import, or that GNU tar can't unpack, are reported.
+
+A live test compares the same archives with the answers of Incus.
+"""
+
+import pytest
+
+from templater.cli.main import main
+from tests.attacks.refused_archives import ACCEPTED, NOT_IMPORTED, UNPACKED, archive
+
+
+@pytest.mark.parametrize("members", UNPACKED.values(), ids=UNPACKED)
+def test_attack_92_an_archive_that_gnu_tar_cannot_unpack_is_reported_and_never_written(
+    tmp_path, members, capfd
+):
+    image = archive(tmp_path / "image.tar", members)
+    assert main(["check", image]) == 1
+    assert main(["audit", image, "--at-least", "medium"]) == 1
+    assert main(["image", "export", image, str(tmp_path / "new.tar")]) > 1
+    assert not (tmp_path / "new.tar").exists()
+
+
+@pytest.mark.parametrize("members", ACCEPTED.values(), ids=ACCEPTED)
+def test_an_archive_that_the_daemons_import_and_unpack_has_no_error(tmp_path, members, capfd):
+    image = archive(tmp_path / "image.tar", members)
+    assert main(["check", image]) == 0
+    assert main(["image", "export", image, str(tmp_path / "new.tar")]) == 0
+
+
+@pytest.mark.parametrize(("members", "metadata", "found"), NOT_IMPORTED)
+def test_attack_92_an_archive_that_no_daemon_imports_is_reported(tmp_path, members, metadata, found, capfd):
+    image = archive(tmp_path / "image.tar", members, metadata)
+    assert main(["check", image]) == 1
+    assert found in capfd.readouterr().out
+    assert main(["audit", image, "--at-least", "medium"]) == 1
+    assert found in capfd.readouterr().out
