@@ -365,11 +365,11 @@ class Archive:
             at = end
         if pieces:
             records[_PIECE[0]] = b",".join(pieces)
-        for key in _TIMES:
-            if key in records:
-                match = _TIME.fullmatch(records[key])
+        for time in _TIMES:
+            if time in records:
+                match = _TIME.fullmatch(records[time])
                 if match is None or not _is_time(int(match[1])):
-                    raise self._damaged(f"the pax record '{key}' is not a time")
+                    raise self._damaged(f"the pax record '{time}' is not a time")
         return records
 
     def _member(self, info: Header, block: bytes, pax: dict[str, bytes]) -> Member:
