@@ -194,7 +194,8 @@ class _Scanner:
                 if not name.path:
                     continue
                 self.add(name)
-                self.spelling.add(member)
+                if not self.spelling.complete:
+                    self.spelling.add(member)
                 if member.kind == HARD_LINK:
                     self.link_template(name)
                 else:
@@ -359,6 +360,8 @@ class _Spelling:
         self._found: set[str] = set()
         #: a name that the daemons don't find, by the cleaned name's first component
         self._unfound: dict[str, str] = {}
+        #: whether the daemons find both metadata.yaml and a root filesystem
+        self.complete = False
 
     def add(self, member: Member) -> None:
         name = member.name
@@ -371,6 +374,7 @@ class _Spelling:
             top, _, rest = cleaned(name).lstrip("/").partition("/")
             if top == ROOTFS or (top in (METADATA, DISK) and not rest and member.kind != DIRECTORY):
                 self._unfound.setdefault(METADATA if top == METADATA else ROOTFS, name)
+        self.complete = len(self._found) == 2
 
     def unfound(self) -> tuple[str, ...]:
         return tuple(name for top, name in self._unfound.items() if top not in self._found)
