@@ -10,7 +10,7 @@ from tests.attacks.refused_archives import ACCEPTED, NOT_IMPORTED, UNPACKED, arc
 
 
 @pytest.mark.parametrize("members", UNPACKED.values(), ids=UNPACKED)
-def test_attack_92_an_archive_that_gnu_tar_cannot_unpack_is_reported_and_never_written(
+def test_attack_75_an_archive_that_gnu_tar_cannot_unpack_is_reported_and_never_written(
     tmp_path, members, capfd
 ):
     image = archive(tmp_path / "image.tar", members)
@@ -28,7 +28,7 @@ def test_an_archive_that_the_daemons_import_and_unpack_has_no_error(tmp_path, me
 
 
 @pytest.mark.parametrize(("members", "metadata", "found"), NOT_IMPORTED)
-def test_attack_92_an_archive_that_no_daemon_imports_is_reported(tmp_path, members, metadata, found, capfd):
+def test_attack_75_an_archive_that_no_daemon_imports_is_reported(tmp_path, members, metadata, found, capfd):
     image = archive(tmp_path / "image.tar", members, metadata)
     assert main(["check", image]) == 1
     assert found in capfd.readouterr().out

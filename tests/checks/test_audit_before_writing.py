@@ -110,7 +110,7 @@ def test_a_published_image_is_readable_only_by_its_owner(tmp_path: Path) -> None
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 
 
-def test_attack_91_a_build_refuses_a_property_with_a_nul(tmp_path, capfd):
+def test_attack_81_a_build_refuses_a_property_with_a_nul(tmp_path, capfd):
     text = FACTS + 'properties: {os: Debian, "os\\0": Evil}\n'
     for words in commands(directory(tmp_path, text), tmp_path):
         assert main(words) == 3, words

@@ -52,7 +52,7 @@ def test_a_hard_link_to_an_earlier_file_has_no_finding():
         ),
     ],
 )
-def test_attack_92_a_member_that_gnu_tar_cannot_unpack_is_found_in_an_archive(names, message):
+def test_attack_75_a_member_that_gnu_tar_cannot_unpack_is_found_in_an_archive(names, message):
     found = observed(CHECK, an_image(names=names, packed=True))
     assert [(severity, text) for severity, _, text in found] == [("medium", message)]
     assert advisories(CHECK, an_image(names=names, packed=True)) == {""}

@@ -613,7 +613,7 @@ def test_the_finding_about_a_null_entry_marks_the_null_value_or_else_the_path(en
         (r'{a: &a "\0", b: *a}', "a", 17),
     ],
 )
-def test_attack_91_a_property_of_an_image_with_a_nul_is_refused(properties, name, column, yaml):
+def test_attack_81_a_property_of_an_image_with_a_nul_is_refused(properties, name, column, yaml):
     """Recorded from Incus 6.0.4: the database cuts "os\\0" to "os", and "x\\0y" to "x"."""
     with pytest.raises(RefusedError) as refused:
         read(f"architecture: x86_64\nproperties: {properties}\n", yaml)
