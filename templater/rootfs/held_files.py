@@ -45,6 +45,8 @@ _MNT_DETACH = 2
 _held: "list[int] | None" = None
 #: the places of file systems that are unmounted at the end
 _mounted: "list[str]" = []
+#: the processes that this process has started and not yet waited for
+_started: "list[int]" = []
 
 
 def handing_over(
@@ -157,7 +159,8 @@ def _make_room(held: "list[int]") -> None:
 def _hand_over(held: "list[int]", patience: float = 0.0) -> None:
     """Start another process that closes the files last, and close the files in this process.
 
-    Then wait until the other process has ended, but at most ``patience`` seconds.
+    Then wait until the other process has ended, but at most ``patience`` seconds. A process that ends later
+    is waited for at the next call, because an ended process counts towards limits on processes until then.
 
     The other process has no other descriptors: some runtimes read the output of a hook until every process
     has closed the output. If the other process can't be started, the kernel frees the blocks before this
@@ -179,6 +182,7 @@ def _hand_over(held: "list[int]", patience: float = 0.0) -> None:
         for fd in (*files, *pipe):  # the end of the pipe is last: now the process may end, too
             os.close(fd)
         if child:
+            _started.append(child)
             _wait(child, patience)
     finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
@@ -211,11 +215,18 @@ def _close_last(pipe: int, kept: "set[int]") -> None:
 
 def _wait(child: int, patience: float) -> None:
     until = monotonic() + patience
+    while True:
+        _started[:] = [process for process in _started if not _has_ended(process)]
+        if child not in _started or monotonic() >= until:
+            return
+        sleep(0.001)
+
+
+def _has_ended(child: int) -> bool:
     try:
-        while os.waitpid(child, os.WNOHANG)[0] == 0 and monotonic() < until:
-            sleep(0.001)
+        return os.waitpid(child, os.WNOHANG)[0] != 0
     except OSError:  # this process ignores SIGCHLD, so the kernel has no record of the child
-        pass
+        return True
 
 
 def _descriptors() -> "list[int]":
