@@ -288,9 +288,9 @@ def write_whole(
             while view:
                 view = view[os.write(fd, view) :]
             if sync:
-                from ..rootfs.disk_sync import sync_all
+                from ..rootfs.disk_sync import sync_replacement
 
-                sync_all("write", {fd: directory.path_of(name)}, [directory.fd])
+                sync_replacement("write", fd, directory, name)
             directory.rename(staged, directory, name)
         except BaseException:
             directory.unlink_if_same(staged, fd)

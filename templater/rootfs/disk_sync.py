@@ -9,14 +9,17 @@ container writes without pause. So templater uses fsync unless there are too man
 
 import errno
 
+from ..model.errors import TemplaterError
 from ..oslite import call_libc, memory_with, os
 from .confined import again, mount_id, write_error
 from .file_system_type import OVERLAY, is_file_system_of
-from .held_files import is_on_btrfs
+from .held_files import close, is_on_btrfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from .confined import Directory
 
 #: the maximum number of files that are synced one by one
 MOST_FSYNCS = 256
@@ -30,21 +33,55 @@ _TYPES = frozenset((
 ))  # fmt: skip
 
 
-def sync_all(action: str, files: "Mapping[int, str]", directories: "Iterable[int]" = ()) -> None:
+def sync_all(
+    action: str, files: "Mapping[int, str]", directories: "Iterable[int]" = (), *, with_syncfs: bool = False
+) -> None:
     """Sync open files and directories to the disk. ``files`` has the path of each descriptor.
 
     ``directories`` are the descriptors of the directories that contain the files. This function does not sync
-    them. But if one of them has many extended attributes, this function prefers syncfs to fsync.
+    them. But if one of them has many extended attributes, this function prefers syncfs to fsync. With
+    ``with_syncfs``, it always does.
 
     Raises WriteError with ``action`` and a path.
     """
-    if len(files) > MOST_FSYNCS or _have_many_attributes((*files, *directories)):
+    if with_syncfs or len(files) > MOST_FSYNCS or _have_many_attributes((*files, *directories)):
         files = _sync_file_systems(action, files)
     for fd, path in files.items():
         try:
             again(os.fsync, fd)
         except OSError as error:
             raise write_error(action, path, error) from None
+
+
+def sync_replacement(
+    action: str, fd: int, directory: "Directory", name: str, *, with_syncfs: bool = False
+) -> bool:
+    """Sync a new file before it replaces the file ``name`` of a directory, if that exists. Raises WriteError.
+
+    If the new file is synced by fsync on btrfs, its rename writes all extended attributes of the replaced
+    file again. So these attributes decide about syncfs, too. If they are unknown, use syncfs.
+
+    Return whether there are many attributes. Then give ``with_syncfs`` for the next file with this name: the
+    kernel can still have the replaced file open.
+    """
+    replaced = _opened(directory, name) if is_on_btrfs(directory.fd) else []
+    try:
+        with_syncfs = with_syncfs or _have_many_attributes((fd, directory.fd, *replaced))
+        sync_all(action, {fd: directory.path_of(name)}, with_syncfs=with_syncfs)
+    finally:
+        for other in replaced:
+            close(other)
+    return with_syncfs
+
+
+def _opened(directory: "Directory", name: str) -> "list[int]":
+    """Return the descriptor of a file, or no descriptor if it is missing, or -1 if it can't be opened."""
+    try:
+        return [directory.open(name)]
+    except FileNotFoundError:
+        return []
+    except (OSError, TemplaterError):
+        return [-1]
 
 
 def sync_file_system(fd: int) -> None:

@@ -66,7 +66,7 @@ def apply(
         _allow_many_files()
     held = lock(root, wait)
     try:
-        left = sweep(root, [change.real for change in plan.changes], journal)
+        left = sweep(root, [change.real for change in plan.changes], journal, is_replaced=bool(changes))
         if not changes:
             return []
         # imported here, because most starts change no file

@@ -77,13 +77,15 @@ MOST_REMOVED = 8 << 20
 class Journal:
     """A record, outside the root filesystem, of the temporary files that a killed run would leave."""
 
-    __slots__ = ("directory", "name", "staged")
+    __slots__ = ("directory", "name", "staged", "with_syncfs")
 
     def __init__(self, directory: Directory, name: str = "journal") -> None:
         self.directory = directory
         self.name = name
         #: the name of a new journal until its rename
         self.staged = name + _JOURNAL_STAGED
+        #: whether to sync new journals with syncfs, because of the replaced journal's attributes
+        self.with_syncfs = False
 
     def read(self) -> "list[str] | None":
         """Return the tokens and directories of earlier runs, or None if every run cleaned up.
@@ -130,9 +132,11 @@ class Journal:
             try:
                 write_descriptor(fd, data)
                 if durable:
-                    from ..rootfs.disk_sync import sync_all
+                    from ..rootfs.disk_sync import sync_replacement
 
-                    sync_all("write the journal", {fd: path}, [self.directory.fd])
+                    self.with_syncfs = sync_replacement(
+                        "write the journal", fd, self.directory, self.name, with_syncfs=self.with_syncfs
+                    )
             finally:
                 close(fd)
             self.directory.rename(self.staged, self.directory, self.name)
@@ -147,13 +151,16 @@ class Journal:
         self.staged = self.directory.unused_name(self.staged)
 
 
-def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "list[str]":
+def sweep(
+    root: Root, targets: "Iterable[str]", journal: "Journal | None", *, is_replaced: bool = False
+) -> "list[str]":
     """Remove the leftovers of killed runs.
 
     Without ``journal``, search the root directory and every directory above the targets. With ``journal``,
     search the root directory, the directories that the journal lists, and every directory above them. If the
     journal's file is missing, search nothing. Return the journal's lines if a leftover could not be removed,
-    or if the search reached a limit. Return [] if no leftover remains.
+    or if the search reached a limit. Return [] if no leftover remains. Then also remove the journal's file,
+    unless ``is_replaced``: the caller then writes a new journal.
     """
     lines = journal.read() if journal is not None else []
     if lines is None:
@@ -177,7 +184,7 @@ def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "l
         before = path
     if not clean:
         return lines
-    if journal is not None:
+    if journal is not None and not is_replaced:
         attempt(journal.clear)
     return []
 

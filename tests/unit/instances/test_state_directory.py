@@ -398,7 +398,7 @@ def test_a_new_file_does_not_reuse_the_name_of_a_removed_file_until_the_new_file
     if is_left:
         (tmp_path / "f.new").touch()
     names = []
-    monkeypatch.setattr(disk_sync, "sync_all", lambda *_: names.extend(os.listdir(tmp_path)))
+    monkeypatch.setattr(disk_sync, "sync_all", lambda *_, **__: names.extend(os.listdir(tmp_path)))
     with Root(str(tmp_path)) as root, root.directory("/") as directory:
         write_whole(directory, "f", b"new", staged="f.new")
     assert len(names) == 1

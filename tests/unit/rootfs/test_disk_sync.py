@@ -8,7 +8,14 @@ import pytest
 
 from templater.model.errors import WriteError
 from templater.rootfs import disk_sync, file_system_type
-from templater.rootfs.disk_sync import MOST_FSYNCS, can_sync_file_system, sync_all, sync_file_system
+from templater.rootfs.confined import Root
+from templater.rootfs.disk_sync import (
+    MOST_FSYNCS,
+    can_sync_file_system,
+    sync_all,
+    sync_file_system,
+    sync_replacement,
+)
 from tests.rootfs_builders import as_root
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="syncfs is a call of Linux")
@@ -125,6 +132,40 @@ def test_syncfs_replaces_fsync_if_a_file_or_its_directory_has_many_attributes_on
     finally:
         os.close(top)
     assert calls == [(call, file)]
+
+
+@pytest.mark.parametrize(
+    ("number", "on_btrfs", "call"),
+    [(None, True, "fsync"), (3, True, "fsync"), (200, True, "syncfs"), (200, False, "fsync")],
+)
+def test_syncfs_replaces_fsync_if_a_new_file_replaces_a_file_with_many_attributes_on_btrfs(
+    calls, files, tmp_path, monkeypatch, number, on_btrfs, call
+):
+    monkeypatch.setattr(disk_sync, "is_on_btrfs", lambda fd: on_btrfs)
+    (new,) = files(1)
+    if number is not None:
+        (tmp_path / "old").touch()
+    try:
+        for n in range(number or 0):
+            os.setxattr(tmp_path / "old", f"user.{n}", b"")
+    except OSError as error:
+        pytest.skip(f"NOT RUN: needs attributes: {error}")
+    before = os.listdir("/proc/self/fd")
+    with Root(str(tmp_path)) as root, root.directory("/") as directory:
+        assert sync_replacement("write", new, directory, "old") is (call == "syncfs")
+    assert calls == [(call, new)]
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_syncfs_replaces_fsync_if_the_attributes_of_the_replaced_file_are_unknown(
+    calls, files, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(disk_sync, "is_on_btrfs", lambda fd: bool(os.fstat(fd)))
+    (new,) = files(1)
+    (tmp_path / "link").symlink_to("0")
+    with Root(str(tmp_path)) as root, root.directory("/") as directory:
+        assert sync_replacement("write", new, directory, "link")
+    assert calls == [("syncfs", new)]
 
 
 @pytest.mark.parametrize(("error", "call"), [(errno.ENOTSUP, "fsync"), (errno.EIO, "syncfs")])

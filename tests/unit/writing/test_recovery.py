@@ -128,7 +128,7 @@ def test_a_new_journal_does_not_reuse_the_name_of_a_removed_file_until_the_journ
     if is_left:
         (state / "journal.new").touch()
     names = []
-    monkeypatch.setattr(disk_sync, "sync_all", lambda *_: names.extend(os.listdir(state)))
+    monkeypatch.setattr(disk_sync, "sync_all", lambda *_, **__: names.extend(os.listdir(state)))
     with Root(str(state)) as folder, folder.directory("/") as directory:
         journal = Journal(directory)
         if is_swept:
@@ -138,6 +138,34 @@ def test_a_new_journal_does_not_reuse_the_name_of_a_removed_file_until_the_journ
     assert len(names) == 1
     assert names[0].startswith(".templater-new-" if is_left else "journal.new")
     assert os.listdir(state) == ["journal"]
+
+
+@pytest.mark.parametrize(("number", "call"), [(3, "fsync"), (200, "syncfs")])
+def test_attack_85_journals_that_replace_a_journal_with_many_attributes_are_synced_by_syncfs(
+    top, monkeypatch, number, call
+):
+    """On btrfs, the rename of a journal that fsync had synced wrote 150,000 attributes of the replaced one."""
+    state, calls = top.parent / "state", []
+    (state / "journal").write_bytes(b"aa-1")
+    try:
+        for n in range(number):
+            os.setxattr(state / "journal", f"user.{n}", b"")
+    except OSError as error:
+        pytest.skip(f"NOT RUN: needs attributes: {error}")
+    monkeypatch.setattr(disk_sync, "is_on_btrfs", lambda fd: True)
+    monkeypatch.setattr(disk_sync.os, "fsync", lambda fd: calls.append("fsync"))
+    monkeypatch.setattr(disk_sync, "sync_file_system", lambda fd: calls.append("syncfs"))
+    monkeypatch.setattr(disk_sync, "can_sync_file_system", lambda fd: True)
+    with (
+        Root(str(state)) as folder,
+        folder.directory("/") as directory,
+        Root(str(top)) as root,
+    ):
+        journal = Journal(directory)
+        assert sweep(root, [], journal, is_replaced=True) == []
+        for line in ("new", "another process can still have the replaced journal open"):
+            journal.write([line])
+    assert calls == [call] * 2
 
 
 def test_the_search_for_leftovers_removes_directories_only_up_to_a_total_size(top, monkeypatch):

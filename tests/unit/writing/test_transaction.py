@@ -444,7 +444,7 @@ def test_a_finished_run_keeps_the_journal_of_runs_whose_leftovers_remain(rootfs,
 
 
 def test_a_journal_lists_each_directory_once(rootfs, tmp_path, monkeypatch):
-    monkeypatch.setattr(apply_plan, "sweep", lambda *_: ["cc", "/etc", "/var"])
+    monkeypatch.setattr(apply_plan, "sweep", lambda *_, **__: ["cc", "/etc", "/var"])
     monkeypatch.setattr(apply_plan, "carry_out", lambda *_: (_ for _ in ()).throw(WriteError("stop")))
     written = []
     monkeypatch.setattr(Journal, "write", lambda _self, lines, **_: written.append(lines))
