@@ -1,10 +1,13 @@
 """Cleanup of temporary files that a killed apply leaves in a root filesystem.
 
 Temporary names are in the root directory of the root filesystem, or beside a target that is on another file
-system. A temporary file has the name ``.templater-TOKEN-INODE-N``. templater treats a file with this form
-of name as its own if the file has the inode number INODE, or if INODE is 0 and the file is empty. No other
-file meets this condition by accident. A forged name does no harm: a process that can give a file this name
-could also remove the file.
+system. If the root directory belongs to another user, the names are in a private directory in the root
+directory. So no process of a container with a user namespace can open the files.
+
+A temporary file has the name ``.templater-TOKEN-INODE-N``. templater treats a file with this form of name as
+its own if the file has the inode number INODE, or if INODE is 0 and the file is empty. No other file meets
+this condition by accident. A forged name does no harm: a process that can give a file this name could also
+remove the file. The name of a directory has 0 as INODE.
 
 Only one apply runs at a time, because each apply holds the lock. So the next apply can remove temporary files
 safely. An apply never reuses the content of temporary files: it plans again and writes every file itself.
@@ -17,9 +20,10 @@ On an overlay, no directory is searched: overlayfs reads the directories of all 
 first name, and it reports the size of the upper layer only. A lower layer with millions of names in a
 directory would delay each start. So on an overlay, a run with a journal uses 0 as the inode number of its
 names. The next run tries each name that the earlier run can have made: two names for each change in the root
-directory, and one name in the directory of each target. On an overlay, a run without a journal removes no
-leftovers. An empty directory of a killed run can remain under two conditions: another user owns the journal,
-and the upper layer is on btrfs. The directory then looks like a directory in several layers.
+directory or in the private directory, and one name in the directory of each target. On an overlay, a run
+without a journal removes no leftovers. An empty directory of a killed run can remain under two conditions:
+another user owns the journal, and the upper layer is on btrfs. The directory then looks like a directory in
+several layers.
 
 A finished run removes its journal. Without a journal file, the next run searches nothing, because a user of
 the container could have filled a directory with millions of names. After a killed run, a search stops after
@@ -253,20 +257,29 @@ class Search:
             except LimitError:
                 self.left = 0  # so nothing below this directory is removed either
                 return False
+        cleared = [
+            self._remove_numbered(directory, token, _most_names(changes) if place == "/" else min(changes, 1))
+            for token, changes in self.tokens.items()
+        ]
+        return all(cleared)
+
+    def _remove_numbered(
+        self, directory: Directory, token: str, most: int, *, is_inside: bool = False
+    ) -> bool:
+        """Remove temporary files with the numbers below ``most``. Return whether none of them remains."""
         stuck = False
-        for token, changes in self.tokens.items():
-            most = changes * _NAMES_PER_CHANGE if place == "/" else 0
-            for number in range(most + 1 if changes else 0):
-                if not self.left:
-                    return False
-                self.left -= 1
-                stuck |= not self.remove(directory, temporary_name(token, 0, number))
+        for number in range(most):
+            if not self.left:
+                return False
+            self.left -= 1
+            stuck |= not self.remove(directory, temporary_name(token, 0, number), is_inside=is_inside)
         return not stuck
 
-    def remove(self, directory: Directory, name: str) -> bool:
-        """Remove a temporary file of an earlier run.
+    def remove(self, directory: Directory, name: str, *, is_inside: bool = False) -> bool:
+        """Remove a temporary file or directory of an earlier run. A directory must be empty or private.
 
-        Return False if removing it failed, or if this search may remove no more files.
+        Return False if removing it failed, or if this search may remove no more files. ``is_inside`` tells
+        whether ``directory`` is itself a private directory.
         """
         if not self.removals:
             return False
@@ -277,7 +290,11 @@ class Search:
             if status is None or not inode.isdecimal():
                 return True
             if stat.S_ISDIR(status.st_mode):
-                if inode != "0" or self._may_be_merged(directory, status):
+                if inode != "0":
+                    return True
+                if is_private(status) and not is_inside and not self._empty(directory, name, token):
+                    return False
+                if self._may_be_merged(directory, status):
                     return True
                 self.removals -= 1
                 return self.remove_directory(directory, name)
@@ -290,6 +307,19 @@ class Search:
         except OSError as error:
             return error.errno in (errno.ENOENT, errno.ENOTEMPTY)
         return True
+
+    def _empty(self, directory: Directory, name: str, token: str) -> bool:
+        """Remove the temporary files in a private directory. Return whether none remains."""
+        with directory.directory(name) as private:
+            status = again(os.fstat, private.fd)
+            if not is_private(status) or status.st_size > MOST_BYTES:
+                return False
+            if _is_overlay(private.fd):
+                most = _most_names(self.tokens.get(token, 0))
+                return self._remove_numbered(private, token, most, is_inside=True)
+            names, self.left = private.names_with(PREFIX, self.left)
+            stuck = [each for each in names if not self.remove(private, each, is_inside=True)]
+        return self.left > 0 and not stuck
 
     def _may_be_merged(self, directory: Directory, status: "os.stat_result") -> bool:
         """Return whether several layers of an overlay may have a subdirectory with this status.
@@ -321,6 +351,19 @@ def _is_overlay(fd: int) -> bool:
     from ..rootfs.file_system_type import is_overlay
 
     return is_overlay(fd)
+
+
+def is_private(status: "os.stat_result") -> bool:
+    """Return whether only this process's user can use a file or directory."""
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o077
+
+
+def _most_names(changes: int) -> int:
+    """Return how many temporary names a run with a number of changes can have made in the root directory.
+
+    There is also one name of a moment, and one of the private directory. For 0 changes, the number is unknown.
+    """
+    return changes * _NAMES_PER_CHANGE + 2 if changes else 0
 
 
 def temporary_name(token: str, inode: int, number: int) -> str:

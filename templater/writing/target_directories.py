@@ -13,7 +13,7 @@ from ..rootfs.confined import (
 )
 from ..rootfs.paths import MissingError, components
 from .attributes import CopiedAttributes
-from .recovery import above, temporary_name
+from .recovery import above, is_private, temporary_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class TargetDirectories:
     """The directories in which an apply writes, and the temporary names of files in them."""
 
     __slots__ = (
-        "attributes", "count", "counted", "durable", "ids", "kept", "made", "opened", "replaced", "root",
-        "token", "unnamed", "without_inode",
+        "attributes", "count", "counted", "durable", "ids", "kept", "made", "opened", "place", "private",
+        "replaced", "root", "token", "unnamed", "without_inode",
     )  # fmt: skip
 
     def __init__(self, rootfs: "DirectoryRootfs", root: Root, *, durable: bool) -> None:
@@ -58,6 +58,10 @@ class TargetDirectories:
         #: whether to stage files without names; giving an unnamed file a name needs /proc
         self.unnamed = hasattr(os, "O_TMPFILE") and isdir("/proc/self/fd")
         self.opened: dict[str, Directory] = {}
+        #: the directory for temporary names, once there is one
+        self.place: Directory | None = None
+        #: the name of the private directory for temporary names in the root directory, or ""
+        self.private = ""
         #: new directories, which a rollback removes
         self.made: list[tuple[Directory, str]] = []
 
@@ -149,9 +153,7 @@ class TargetDirectories:
         self.made.append((parent, staged))
         with parent.directory(staged) as made:
             # The owner of the parent directory could have replaced the new directory by another.
-            status = again(os.fstat, made.fd)
-            is_own = status.st_uid == os.geteuid() and not status.st_mode & 0o077
-            if not is_own or made.names_with("", 1)[0]:
+            if not is_private(again(os.fstat, made.fd)) or made.names_with("", 1)[0]:
                 raise RefusedError(f"another process replaced {path!r} while templater was creating it")
             os.fchown(made.fd, *self.ids.on_disk(0, 0))
             # keep the setgid bit that a setgid parent passes on, as Incus and LXD do
@@ -165,19 +167,56 @@ class TargetDirectories:
     def link_somewhere(
         self, inode: int, beside: Directory, link: "Callable[[Directory, str], None]"
     ) -> "tuple[Directory, str]":
-        """Give a file a temporary name in the root directory. If that fails, give it a name in ``beside``.
+        """Give a file a temporary name in the root directory, or in a private directory there.
 
-        ``recovery`` relies on the names: at most two for each changed file.
+        If that fails, give it a name in ``beside``, the target's directory. ``recovery`` relies on the names:
+        at most two for each changed file, and one for the private directory.
 
-        ``beside`` is the target's directory. ``link`` creates the name. Return the directory and the name.
+        ``link`` creates the name. Return the directory and the name.
         """
         name = self.next_name(inode)
-        top = self.directory("/")
         try:
-            link(top, name)
+            place = self._temporary_place()
+            link(place, name)
         except OSError as error:
-            if error.errno not in _ELSEWHERE or beside.path == top.path:
+            if error.errno not in _ELSEWHERE or (beside.path == "/" and not self.private):
                 raise
             link(beside, name)
             return beside, name
-        return top, name
+        return place, name
+
+    def _temporary_place(self) -> Directory:
+        """Return the directory for temporary names: the root directory, or a private directory in it.
+
+        If the root directory belongs to another user, the container has a user namespace. Then its processes
+        can't open files in a private directory of this process's user. So they can neither read nor change
+        the new files, nor make the kernel wait for a change of a new file.
+        """
+        if self.place is None:
+            top = self.directory("/")
+            if again(os.fstat, top.fd).st_uid == os.geteuid():
+                self.place = top
+            else:
+                self.place = self._make_private(top)
+        return self.place
+
+    def _make_private(self, top: Directory) -> Directory:
+        self.private = self.private or self.next_name(0)
+        top.mkdir(self.private, 0o700)
+        private = top.directory(self.private)
+        self.opened[private.path] = private
+        if not is_private(again(os.fstat, private.fd)):
+            raise RefusedError("another process replaced a temporary directory of templater")
+        return private
+
+    def remove_private(self) -> None:
+        """Remove the private directory, if there is one. Raises OSError if it is not empty.
+
+        If a user of the container has renamed the directory, it stays, but nothing is in it.
+        """
+        if self.place is not None and self.private:
+            self.place.close()  # so that it is not open without a name
+        try:
+            self.directory("/").rmdir(self.private)
+        except FileNotFoundError:
+            pass

@@ -134,6 +134,7 @@ CASES = {
     88: Case("nested directories with thousands of attributes in a lower layer of an overlay, or targets with as many: the kernel copies the directories in one call", "refused if a run would copy more than 16 MiB of attributes"),
     89: Case("the container's root user makes the kernel sync each new name, by `chattr +S +D` or by targets in the lower layer of an overlay", "the hook or `apply` fails early, and restores all files before its time limit"),
     90: Case("another container writes to the disk without pause, and each start of a container with an overlay waits until all of this is written", "the hook ends first: another process unmounts the hook's overlay"),
+    91: Case("a process of a running container changes a temporary file with a system call that takes minutes, and templater waits for this call", "impossible if the root filesystem belongs to another user: the temporary files are in a private directory; *a process can still delay templater by such a change of a target*"),
 }  # fmt: skip
 
 

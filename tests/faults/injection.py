@@ -206,6 +206,8 @@ class Place:
             if hasattr(os, "setxattr"):
                 os.setxattr(place, "user.note", b"kept")
         self.private.mkdir()
+        if "shifted" in self.bench.options:
+            os.chown(self.top, 100000, 100000)
         if "in-place" in self.bench.options:
             shutil.copyfile(self.top / "etc/issue", self.folder / "mounted")
             (self.folder / "mounted").chmod(0o640)

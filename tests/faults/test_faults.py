@@ -16,14 +16,19 @@ pytestmark = [
     pytest.mark.skipif(available() != "", reason=f"NOT RUN: {available()}"),
 ]
 
-#: besides the default: without unnamed files, without openat2, with a journal, through a mount point, and with
-#: one syncfs for all files
-WAYS = [(), ("named",), ("walk",), ("journal",), ("named", "walk", "journal"), ("in-place",), ("many",)]
+#: besides the default: without unnamed files, without openat2, with a journal, through a mount point, with one
+#: syncfs for all files, and in a root filesystem of another user
+WAYS = [
+    (), ("named",), ("walk",), ("journal",), ("named", "walk", "journal"), ("in-place",), ("many",), ("shifted",),
+    ("named", "journal", "shifted"),
+]  # fmt: skip
+#: the options that need root, for a mount or for another owner
+NEED_ROOT = {"in-place", "shifted"}
 
 
 def judged(options: tuple[str, ...], faults: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    if "in-place" in options and os.getuid():
-        pytest.skip("NOT RUN: needs root, for mounts")
+    if os.getuid() and not NEED_ROOT.isdisjoint(options):
+        pytest.skip("NOT RUN: needs root")
     with Bench(options) as bench:
         outcomes = list(bench.experiments(faults))
     with capsys.disabled():
@@ -48,8 +53,8 @@ def test_attack_71_a_full_disk_at_any_system_call_leaves_every_file_unchanged(op
 @pytest.mark.parametrize("options", WAYS, ids=" ".join)
 def test_the_fault_tests_list_every_system_call_that_apply_uses(options):
     """A new kind of system call in an apply has to be added to one of the lists."""
-    if "in-place" in options and os.getuid():
-        pytest.skip("NOT RUN: needs root, for mounts")
+    if os.getuid() and not NEED_ROOT.isdisjoint(options):
+        pytest.skip("NOT RUN: needs root")
     with Bench(options) as bench:
         assert bench.others() <= set(OTHERS)
 
@@ -113,6 +118,6 @@ def test_the_fault_test_program_refuses_an_unknown_set_of_options():
     )
     assert (done.returncode, done.stderr) == (
         2,
-        "unknown: nonsense; there are named, walk, journal, in-place, many\n",
+        "unknown: nonsense; there are named, walk, journal, in-place, many, shifted\n",
     )
     assert set(FAULTS) == {*ERRORS, *LASTING, KILL}

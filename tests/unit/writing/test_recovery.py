@@ -45,6 +45,67 @@ def test_only_temporary_files_of_earlier_runs_are_removed(name, make, remains, t
     assert os.path.lexists(path) is remains
 
 
+@pytest.mark.parametrize(
+    ("mode", "inside", "remains"),
+    [
+        (0o700, {"known-0-1": "x", "cc-0-1": ""}, False),
+        (0o750, {"known-0-1": "x"}, True),
+        (0o700, {"cc-0-1": "x"}, True),
+        (0o700, {"other": ""}, True),
+        (0o700, {}, False),
+    ],
+)
+def test_a_private_directory_is_removed_with_the_temporary_files_of_earlier_runs_in_it(
+    top, mode, inside, remains
+):
+    place = top / f"{PREFIX}known-0-1"
+    place.mkdir()
+    place.chmod(mode)
+    for name, text in inside.items():
+        (place / (name if name == "other" else PREFIX + name)).write_text(text)
+    with Root(str(top)) as root, root.directory("/") as directory:
+        assert recovery.Search(root, {"known": 0}).remove(directory, place.name) is True
+    assert place.exists() is remains
+    assert not remains or len(os.listdir(place)) == len(inside)
+
+
+@as_root
+def test_no_file_in_a_directory_of_another_user_counts_as_a_leftover(top):
+    place = top / f"{PREFIX}known-0-1"
+    place.mkdir(mode=0o700)
+    (place / f"{PREFIX}known-0-2").touch()
+    os.chown(place, 1000, 1000)
+    with Root(str(top)) as root, root.directory("/") as directory:
+        assert recovery.Search(root, {"known": 0}).remove(directory, place.name) is True
+    assert len(os.listdir(place)) == 1
+
+
+def test_the_search_does_not_enter_a_directory_in_a_private_directory(top):
+    inner = top / f"{PREFIX}known-0-1" / f"{PREFIX}known-0-2"
+    inner.mkdir(parents=True)
+    for place in (inner, inner.parent):
+        place.chmod(0o700)
+    (inner / f"{PREFIX}known-0-3").touch()
+    with Root(str(top)) as root, root.directory("/") as directory:
+        assert recovery.Search(root, {"known": 0}).remove(directory, inner.parent.name) is True
+    assert len(os.listdir(inner)) == 1
+
+
+@pytest.mark.parametrize("limit", ["MOST_NAMES", "MOST_LEFTOVERS", "MOST_BYTES"])
+def test_a_private_directory_with_too_many_leftovers_stays_for_the_next_run(top, monkeypatch, limit):
+    place = top / f"{PREFIX}known-0-1"
+    place.mkdir(mode=0o700)
+    for number in range(3):
+        (place / f"{PREFIX}known-0-{number}").touch()
+    with Root(str(top)) as root, root.directory("/") as directory:
+        with monkeypatch.context() as patch:
+            patch.setattr(recovery, limit, 2 if limit != "MOST_BYTES" else -1)
+            assert recovery.Search(root, {"known": 0}).remove(directory, place.name) is False
+        assert place.exists()
+        assert recovery.Search(root, {"known": 0}).remove(directory, place.name) is True
+    assert not place.exists()
+
+
 @pytest.mark.parametrize("right", [True, False])
 def test_a_leftover_is_removed_only_if_its_name_contains_its_own_inode_number(right, top):
     (top / "f").write_text("x")
@@ -220,12 +281,12 @@ def clear(place, tokens):
 
 @as_root
 def test_the_search_in_an_overlay_tries_more_leftover_names_after_a_run_with_more_changes(overlay):
-    for number in range(8):
+    for number in range(9):
         (overlay[1] / f"{PREFIX}cc-0-{number}").touch()
     (overlay[1] / f"etc/{PREFIX}cc-0-0").touch()
     (overlay[1] / f"etc/{PREFIX}cc-0-1").touch()
-    assert clear(overlay[1], {"cc": 3, "dd": 1, "ee": 0}) == (True, True, recovery.MOST_NAMES - 7 - 3 - 2)
-    assert sorted(os.listdir(overlay[1])) == [f"{PREFIX}cc-0-7", "etc"]
+    assert clear(overlay[1], {"cc": 3, "dd": 1, "ee": 0}) == (True, True, recovery.MOST_NAMES - 8 - 4 - 2)
+    assert sorted(os.listdir(overlay[1])) == [f"{PREFIX}cc-0-8", "etc"]
     assert os.listdir(overlay[1] / "etc") == [f"{PREFIX}cc-0-1"]
 
 

@@ -1,5 +1,6 @@
 """Writing: each row of the guarantees in the README, with both path mechanisms."""
 
+import contextlib
 import errno
 import os
 import re
@@ -769,11 +770,13 @@ def test_the_attributes_of_a_directory_count_only_once_for_all_targets_below_the
     ],
 )
 @pytest.mark.parametrize("unnamed", [True, False])
+@pytest.mark.parametrize("uid", [0, 100000])
 def test_attack_80_the_next_run_finds_leftovers_in_an_overlay_without_listing_a_directory(
-    tmp_path, mounts, owner, step, unnamed, monkeypatch
+    tmp_path, mounts, owner, step, unnamed, uid, monkeypatch
 ):
     """overlayfs reads the directories of all layers, but reports the size of the upper layer's directory."""
     merged = an_overlay(tmp_path, mounts, {"etc/hosts": "old", "etc/host": "old", "srv/x": "x"})[3]
+    os.chown(merged, uid, uid)
     files = {"/etc/host": "new", "/etc/hosts": "new", "/srv/y": "y"}
     if step == "directory":
         files["/opt/a/b"] = "b"
@@ -805,6 +808,156 @@ def run_and_be_killed(rootfs, files, state):
             finally:
                 os._exit(0)
         assert os.waitpid(child, 0)[1] == 9
+
+
+# the private directory for temporary files
+
+
+def of_another_user(top):
+    for place in (top, *top.rglob("*")):
+        os.chown(place, 100000, 100000)
+
+
+def can_open(top, name):
+    """Return whether the root user of the container can open a directory in the root directory."""
+    above = os.open(top, os.O_RDONLY)
+    os.seteuid(100000)
+    try:
+        os.close(os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=above))
+    except PermissionError:
+        return False
+    else:
+        return True
+    finally:
+        os.seteuid(0)
+        os.close(above)
+
+
+@as_root
+@pytest.mark.parametrize("unnamed", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_attack_91_users_of_a_container_with_a_user_namespace_can_open_no_temporary_file(
+    rootfs, top, monkeypatch, unnamed, fails
+):
+    """A process of the container locked a staged file: the rename waited for 26 s."""
+    of_another_user(top)
+    seen, sync = [], transaction.Transaction._sync_contents
+
+    def look(self):
+        for place in map(Path, strays(top)):
+            if place.parent == top:
+                seen.append((can_open(top, place.name), owner(place), mode(place)))
+                seen.append(sorted(each.read_text() for each in place.iterdir()))
+        sync(self)
+
+    monkeypatch.setattr(transaction.Transaction, "_sync_contents", look)
+    if not unnamed:
+        monkeypatch.setattr(Directory, "create_unnamed", no_unnamed_files)
+    if fails:
+        fail_to_commit(monkeypatch, "/etc/keep", lambda: None)
+    files = {"/etc/hosts": "new", "/etc/keep": "other", "/srv/x": "x"}
+    with contextlib.suppress(WriteError):
+        apply(a_plan(files, rootfs), rootfs)
+    assert can_open(top, "etc")
+    assert seen[0] == (False, (0, 0), 0o700)
+    assert seen[1:] == [sorted(["old", "new", "same", "other", *([] if unnamed else ["x"])])]
+    assert (top / "etc/hosts").read_text() == ("old" if fails else "new")
+    assert (top / "etc/keep").read_text() == ("same" if fails else "other")
+    assert strays(top) == []
+
+
+def no_unnamed_files(self):
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+@as_root
+def test_a_run_that_replaces_no_file_makes_no_private_directory(rootfs, top, monkeypatch):
+    of_another_user(top)
+    monkeypatch.setattr(TargetDirectories, "_make_private", None)
+    apply(a_plan({"/etc/new": "new", "/srv/x": "x"}, rootfs), rootfs)
+    assert (top / "etc/new").read_text() == "new"
+
+
+@as_root
+@pytest.mark.parametrize("step", ["_sync_contents", "_clear_away"])
+@pytest.mark.parametrize("journal", [True, False])
+def test_the_next_run_removes_the_private_directory_of_a_killed_run(
+    rootfs, top, tmp_path, monkeypatch, step, journal
+):
+    of_another_user(top)
+    with monkeypatch.context() as patch:
+        patch.setattr(transaction.Transaction, step, lambda *_, **__: os.kill(os.getpid(), 9))
+        run_and_be_killed(rootfs, {"/etc/hosts": "new"}, tmp_path)
+    assert len(strays(top)) > 1
+    with Root(str(tmp_path)) as state, state.directory("/") as directory:
+        apply(
+            a_plan({"/etc/hosts": "newer"}, rootfs), rootfs, journal=Journal(directory) if journal else None
+        )
+    assert (top / "etc/hosts").read_text() == "newer"
+    assert strays(top) == []
+
+
+@as_root
+def test_apply_refuses_a_private_directory_that_another_process_has_replaced(rootfs, top, monkeypatch):
+    of_another_user(top)
+    mkdir = Directory.mkdir
+
+    def exchanged(self, name, mode=0o755):
+        mkdir(self, name, mode)
+        if name.startswith(PREFIX):
+            os.chown(top / name, 100000, 100000)
+
+    monkeypatch.setattr(Directory, "mkdir", exchanged)
+    with pytest.raises(RefusedError, match="another process replaced a temporary directory of templater"):
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
+    assert (top / "etc/hosts").read_text() == "old"
+    assert strays(top) == []
+
+
+@as_root
+def test_apply_writes_all_files_if_another_process_renames_the_private_directory(
+    rootfs, top, tmp_path, monkeypatch
+):
+    of_another_user(top)
+    (tmp_path / "state").mkdir()
+    sync = transaction.Transaction._sync_contents
+
+    def moved(self):
+        (private,) = top.glob(f"{PREFIX}*")
+        private.rename(top / "elsewhere")
+        sync(self)
+
+    monkeypatch.setattr(transaction.Transaction, "_sync_contents", moved)
+    with Root(str(tmp_path / "state")) as state, state.directory("/") as directory:
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, journal=Journal(directory))
+        assert (top / "etc/hosts").read_text() == "new"
+        assert os.listdir(top / "elsewhere") == []
+        assert Journal(directory).read() is None
+
+
+@as_root
+@pytest.mark.parametrize(("call", "number"), [("mkdir", errno.EROFS), ("link", errno.EXDEV)])
+def test_a_file_gets_temporary_names_beside_it_if_it_gets_none_in_a_private_directory(
+    rootfs, top, monkeypatch, call, number
+):
+    """The root directory can be read-only, and the target's directory can be on another file system."""
+    of_another_user(top)
+    original, seen = getattr(Directory, call), []
+
+    def failing(self, *words):
+        if call == "mkdir" or self.path == "/etc" and words[1].path != "/etc":
+            raise OSError(number, os.strerror(number))
+        return original(self, *words)
+
+    def look(self):
+        seen.extend(path.read_text() for path in (top / "etc").glob(f"{PREFIX}*"))
+
+    monkeypatch.setattr(Directory, call, failing)
+    monkeypatch.setattr(transaction.Transaction, "_sync_contents", look)
+    apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
+    assert (top / "etc/hosts").read_text() == "new"
+    assert "old" in seen
+    assert strays(top) == []
 
 
 # the lock
