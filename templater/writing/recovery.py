@@ -361,7 +361,8 @@ def is_private(status: "os.stat_result") -> bool:
 def _most_names(changes: int) -> int:
     """Return how many temporary names a run with a number of changes can have made in the root directory.
 
-    There is also one name of a moment, and one of the private directory. For 0 changes, the number is unknown.
+    There is also the name of ``first_name``, and the name of the private directory. If the number of changes
+    is 0, it is unknown.
     """
     return changes * _NAMES_PER_CHANGE + 2 if changes else 0
 

@@ -210,13 +210,13 @@ class TargetDirectories:
         return private
 
     def remove_private(self) -> None:
-        """Remove the private directory, if there is one. Raises OSError if it is not empty.
+        """Remove the private directory. Raises OSError if it is not empty.
 
         If a user of the container has renamed the directory, it stays, but nothing is in it.
         """
-        if self.place is not None and self.private:
-            self.place.close()  # so that it is not open without a name
-        try:
+        if self.place is not None:
+            self.place.close()  # otherwise, it would be open without a name
+        try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
             self.directory("/").rmdir(self.private)
         except FileNotFoundError:
             pass

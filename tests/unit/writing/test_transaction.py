@@ -945,7 +945,7 @@ def test_a_file_gets_temporary_names_beside_it_if_it_gets_none_in_a_private_dire
     original, seen = getattr(Directory, call), []
 
     def failing(self, *words):
-        if call == "mkdir" or self.path == "/etc" and words[1].path != "/etc":
+        if call == "mkdir" or (self.path == "/etc" and words[1].path != "/etc"):
             raise OSError(number, os.strerror(number))
         return original(self, *words)
 
