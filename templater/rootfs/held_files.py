@@ -36,6 +36,8 @@ MOST_HELD = 64
 SMALL = 64 << 10
 #: seconds to wait for the kernel at the end of a hook or command, so that ``umount`` succeeds afterwards
 PATIENCE = 1.0
+#: the same, if LXC can mount its overlay only afterwards
+LONG_PATIENCE = 30.0
 #: how many descriptors the process closes if /proc is not mounted
 _MANY = 4096
 
@@ -47,6 +49,8 @@ _held: "list[int] | None" = None
 _mounted: "list[str]" = []
 #: the processes that this process has started and not yet waited for
 _started: "list[int]" = []
+#: how many seconds ``handing_over`` waits at its end
+_patience = PATIENCE
 
 
 def handing_over(
@@ -57,10 +61,11 @@ def handing_over(
     The function does the work of a hook or command. The module's docstring tells why another process closes
     the files.
     """
-    global _held  # noqa: PLW0603
+    global _held, _patience  # noqa: PLW0603
     outer = _held
     held: list[int] | None = [] if hasattr(os, "O_PATH") else None
     _held = held
+    _patience = PATIENCE
     try:
         return call(*args, **options)
     finally:
@@ -68,7 +73,17 @@ def handing_over(
         while held is not None and _mounted:
             _unmount(_mounted.pop(), held)
         if held:
-            _hand_over(held, PATIENCE)
+            _hand_over(held, _patience)
+
+
+def wait_longer_at_end() -> None:
+    """Let ``handing_over`` wait for the other process up to ``LONG_PATIENCE`` seconds.
+
+    While a removed file of an overlay is open, the kernel refuses another overlay with the same upper layer,
+    if overlayfs has the option ``index=on``.
+    """
+    global _patience  # noqa: PLW0603
+    _patience = LONG_PATIENCE
 
 
 def unmount_at_end(path: str) -> None:
@@ -180,7 +195,7 @@ def _hand_over(held: "list[int]", patience: float = 0.0) -> None:
         except OSError:  # too many processes, or too little memory
             pass
         for fd in (*files, *pipe):  # the end of the pipe is last: now the process may end, too
-            os.close(fd)
+            _close(fd)
         if child:
             _started.append(child)
             _wait(child, patience)

@@ -201,8 +201,10 @@ class TargetDirectories:
         return self.place
 
     def _make_private(self, top: Directory) -> Directory:
-        self.private = self.private or self.next_name(0)
-        top.mkdir(self.private, 0o700)
+        if not self.private:
+            name = self.next_name(0)
+            top.mkdir(name, 0o700)
+            self.private = name
         private = top.directory(self.private)
         self.opened[private.path] = private
         if not is_private(again(os.fstat, private.fd)):

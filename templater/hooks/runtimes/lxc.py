@@ -21,7 +21,7 @@ from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split
 from ...rootfs.confined import Directory, Root, write_error
-from ...rootfs.held_files import unmount_at_end
+from ...rootfs.held_files import unmount_at_end, wait_longer_at_end
 from ...rootfs.shared_directories import own_map
 from ...rootfs.trusted_paths import (
     clean_path,
@@ -349,7 +349,9 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
     *lower, upper, work = [f"/proc/self/fd/{root.fd}" for root in open_layers(layers)]
     options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
     call("mount", b"overlay", fsencode(where), b"overlay", 0, fsencode(options))
-    if not _refuses_second_mount():
+    if _refuses_second_mount():
+        wait_longer_at_end()
+    else:
         unmount_at_end(where)
 
 

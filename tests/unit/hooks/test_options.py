@@ -989,6 +989,39 @@ def test_no_other_process_unmounts_the_overlay_of_a_hook_if_the_kernel_may_refus
     in_a_hook(lambda: held_files.handing_over(mount))
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
+@pytest.mark.parametrize("refuses", [True, False])
+def test_a_hook_waits_longer_for_removed_files_of_its_overlay_if_the_kernel_refuses_a_second_mount(
+    mounts, tmp_path, monkeypatch, refuses
+):
+    """Otherwise, LXC could not mount the overlay: "already mounted or mount point busy"."""
+    mounts.share(tmp_path)
+    folders = [tmp_path / name for name in ("lower", "upper", "work", "mounted")]
+    for folder in folders:
+        folder.mkdir()
+    close_last = held_files._close_last
+
+    def close_late(pipe: int, kept: "set[int]") -> None:
+        sleep(1)
+        close_last(pipe, kept)
+
+    def write() -> None:
+        lxc.mount_overlay((str(folders[0]), str(folders[1])), str(folders[3]))
+        held_files._held.append(os.open(folders[3], os.O_PATH))
+
+    def hook() -> None:
+        began = monotonic()
+        held_files.handing_over(write)
+        assert (monotonic() - began > 1) is refuses
+
+    monkeypatch.setattr(lxc, "_refuses_second_mount", lambda: refuses)
+    monkeypatch.setattr(held_files, "_close_last", close_late)
+    monkeypatch.setattr(held_files, "PATIENCE", 0.1)
+    in_a_hook(hook)
+    if refuses:
+        mounts.overlay(*folders, "index=on")
+
+
 # --- OCI
 
 
