@@ -281,6 +281,12 @@ def start_timer(seconds: float) -> None:
     _signal.setitimer(_signal.ITIMER_REAL, seconds)
 
 
+def time_left() -> float:
+    """Return the seconds until the time limit of the hook."""
+    left: float = _signal.getitimer(_signal.ITIMER_REAL)[0]
+    return left
+
+
 def start_processor_timer(seconds: float) -> None:
     """Start a timer that raises TimeUpError after this process has used ``seconds`` of processor time."""
     _signal.setitimer(_signal.ITIMER_PROF, max(seconds, LEAST_SECONDS))
@@ -431,7 +437,7 @@ def _write_files(
     """
     # imported here, so that the parent loads these modules while the child renders
     from ..planning.decide_changes import plan_of
-    from ..rootfs.directory_rootfs import DirectoryRootfs, shifted
+    from ..rootfs.directory_rootfs import READING, DirectoryRootfs, shifted
     from ..writing.apply_plan import apply
 
     answer = planned_run.finish()
@@ -451,6 +457,7 @@ def _write_files(
     # with a map, a root directory that has got another owner since the check is refused
     ids = request.ids if request.owner is None else shifted(*request.owner)
     with DirectoryRootfs(_open_rootfs(request, folder), ids) as rootfs:
+        rootfs.limit_reading(time_left() * READING)
         plan = planned_run.plan(plan_of, answer, rootfs)
         if request.compare:
             compare(plan, log)
@@ -472,7 +479,7 @@ def _write_files(
         with record.updated(plan, planned_run.job.templates, answer.keys):
             written = apply(
                 plan, rootfs, wait=request.options.patience, journal=journal, durable=durable,
-                deadline=monotonic() + _signal.getitimer(_signal.ITIMER_REAL)[0],
+                deadline=monotonic() + time_left(),
             )  # fmt: skip
             # all files are written, so do not stop before the record and the log are complete
             for number in (_signal.SIGALRM, _signal.SIGPROF):

@@ -16,6 +16,7 @@ from ..model.plan import KEEP, WRITING
 from ..oslite import blake2b, os, stat
 from ..rootfs.confined import write_descriptor, write_error
 from ..rootfs.held_files import close
+from ..rootfs.paths import SlowError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -409,9 +410,14 @@ def size_to_compare(rootfs: "RootfsView", file: WrittenFile) -> int:
 
 
 def content_digest(rootfs: "RootfsView", real: str, limit: int) -> str:
-    """Return the digest of a file's content, or "" if it is missing, not a regular file, or too large."""
+    """Return the digest of a file's content, or "" if it is missing, not a regular file, or too large.
+
+    Raises SlowError if the root filesystem has a time limit for reading, and the limit is exceeded.
+    """
     try:
         return digest_of(rootfs.read(real, limit))
+    except SlowError:
+        raise
     except (TemplaterError, OSError):
         return ""
 

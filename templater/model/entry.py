@@ -176,9 +176,9 @@ if TYPE_CHECKING:
         Paths are absolute and cleaned. Only the last component may be a symlink, because the caller has
         already resolved all other symlinks (``planning/follow_links.py``).
 
-        A view may have two optional attributes. ``ids`` maps ids of the container to ids on the disk, if the
-        two kinds of ids differ. ``flag(path)`` returns the chattr(1) flag of a file: IMMUTABLE, APPEND_ONLY
-        or "".
+        A view may have three optional attributes. ``ids`` maps ids of the container to ids on the disk, if
+        the two kinds of ids differ. ``flag(path)`` returns the chattr(1) flag of a file: IMMUTABLE,
+        APPEND_ONLY or "". ``has_content(path, content)`` compares a file without reading all of it.
         """
 
         def entry(self, path: str) -> "Entry | None":

@@ -13,11 +13,13 @@ from ..model.entry import (
 from ..model.errors import LimitError, WriteError
 from ..model.plan import WRITING, Change
 from ..model.source import printable
-from ..rootfs.paths import UnmappedError
+from ..rootfs.paths import SlowError, UnmappedError
 from .follow_links import place_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..model.entry import RootfsView
     from ..model.metadata import Rule
 
@@ -169,22 +171,22 @@ class ChangedRootfs:
 
         Without ``for_patch``, read only a file of the same size as ``new``, and return None if the content
         differs. Reading every file could take too long. The container's root user can make a compressed file
-        that is slow to read, and the kernel's work does not count towards templater's time limits.
+        that is slow to read, and no limit on processor time counts the kernel's work.
         """
         if path in self.files:
             return self.files[path]
         if not self.for_patch:
             return new if self._has_content(path, entry, new) else None
+        if self._has_content(path, entry, new):
+            return new
         most = MAX_KEPT - self.kept_bytes
-        if entry.size > most and entry.size != len(new):
+        if entry.size > most:
             return None
         try:
-            data = self.read(path, MAX_COMPARED if entry.size > most else most)
+            data = self.read(path, most)
+        except SlowError:
+            raise
         except LimitError:
-            return None
-        if data == new:
-            return new
-        if len(data) > most:
             return None
         self.kept_bytes += len(data)
         return data
@@ -199,10 +201,18 @@ class ChangedRootfs:
             first.before = content
 
     def _has_content(self, path: str, entry: Entry, new: bytes) -> bool:
-        """Return whether a file of the root filesystem has this content."""
+        """Return whether a file of the root filesystem has this content.
+
+        Raises SlowError if the root filesystem has a time limit for reading, and the limit is exceeded.
+        """
+        if entry.size != len(new) or entry.size > MAX_COMPARED:
+            return False
+        has_content: Callable[[str, bytes], bool] | None = getattr(self.rootfs, "has_content", None)
+        if has_content is not None:
+            return has_content(path, new)
         assert self.rootfs is not None
         try:
-            return entry.size == len(new) and self.rootfs.read(path, len(new)) == new
+            return self.rootfs.read(path, len(new)) == new
         except LimitError:  # the file has just grown
             return False
 

@@ -177,18 +177,24 @@ class Root(Closing):
         follow: bool = False,
         public: bool = False,
         check: "Callable[[int], None] | None" = None,
+        before_piece: "Callable[[], None] | None" = None,
     ) -> bytes:
         """Read a regular file with ``read_regular``. Raises LimitError for more than ``limit`` bytes.
 
         Raises MissingError for a missing file and RefusedError for anything that is not a regular file. With
-        ``public``, ``require_public`` checks the file and its directory.
+        ``public``, ``require_public`` checks the file and its directory. ``before_piece`` is called before
+        each piece of the file is read, and can raise an error.
         """
         if public:
             return self._read_public(path, limit)
         names = components(path)
         try:
             return read_regular(
-                lambda flags: self._descriptor(names, flags, follow), limit, self.shown(path), check
+                lambda flags: self._descriptor(names, flags, follow),
+                limit,
+                self.shown(path),
+                check,
+                before_piece,
             )
         except OSError as error:
             raise self._trouble(path, error, follow=follow) from None
@@ -219,6 +225,24 @@ class Root(Closing):
             )
         except OSError as error:
             raise self._trouble(path, error, follow=follow) from None
+
+    def has_content(
+        self, path: str, content: bytes, before_piece: "Callable[[], None] | None" = None
+    ) -> bool:
+        """Return whether a regular file has this content, see ``descriptor_has_content``.
+
+        Raises the same errors as ``read``, but no LimitError for a large file.
+        """
+        names = components(path)
+        try:
+            return regular_has_content(
+                lambda flags: self._descriptor(names, flags, follow=False),
+                content,
+                self.shown(path),
+                before_piece,
+            )
+        except OSError as error:
+            raise self._trouble(path, error) from None
 
     def listdir(self, path: str, *, follow: bool = False) -> "list[str]":
         with self.directory(path, follow=follow) as directory:
@@ -389,6 +413,17 @@ class Directory(Closing):
         """
         return read_regular(lambda flags: self._opened(name, flags), limit, self.path_of(name), check)
 
+    def has_content(
+        self, name: str, content: bytes, before_piece: "Callable[[], None] | None" = None
+    ) -> bool:
+        """Return whether a regular file has this content, see ``descriptor_has_content``.
+
+        Raises RefusedError for anything else, including a symlink.
+        """
+        return regular_has_content(
+            lambda flags: self._opened(name, flags), content, self.path_of(name), before_piece
+        )
+
     def open(self, name: str, *, write: bool = False) -> int:
         """Open a regular file of any size. Raises RefusedError for anything else, including a symlink.
 
@@ -524,12 +559,19 @@ def write_error(action: str, path: str, error: OSError) -> WriteError:
     return WriteError(f"can't {action} {path!r}: {reason(error)}", hint=_HINTS.get(error.errno or 0, ""))
 
 
-def read_descriptor(fd: int, limit: int, path: str) -> bytes:
-    """Read a descriptor to its end. Raises LimitError above ``limit`` bytes."""
+def read_descriptor(
+    fd: int, limit: int, path: str, before_piece: "Callable[[], None] | None" = None
+) -> bytes:
+    """Read a descriptor to its end. Raises LimitError above ``limit`` bytes.
+
+    ``before_piece`` is called before each piece of at most 1 MiB is read, and can raise an error.
+    """
     chunks: list[bytes] = []
     left = limit + 1
     piece = 1 << 16  # start with a small buffer, because most files are small
     while left > 0:
+        if before_piece is not None:
+            before_piece()
         chunk = os.read(fd, min(left, piece))
         if not chunk:
             return b"".join(chunks)
@@ -538,6 +580,27 @@ def read_descriptor(fd: int, limit: int, path: str) -> bytes:
         if len(chunk) == piece:
             piece = 1 << 20
     raise _too_large(path, limit)
+
+
+def descriptor_has_content(fd: int, content: bytes, before_piece: "Callable[[], None] | None" = None) -> bool:
+    """Return whether a descriptor has exactly this content from its offset to its end.
+
+    The function reads pieces of at most 1 MiB, and stops at the first piece that differs. ``before_piece`` is
+    called before each piece, and can raise an error: the kernel may need minutes for a file whose data it has
+    to decompress.
+    """
+    done = 0
+    piece = 1 << 16  # most files are small, and a large file usually differs soon
+    while True:
+        if before_piece is not None:
+            before_piece()
+        chunk = os.read(fd, piece)
+        if not chunk:
+            return done == len(content)
+        if not content.startswith(chunk, done):
+            return False
+        done += len(chunk)
+        piece = 1 << 20
 
 
 def write_descriptor(fd: int, content: bytes) -> None:
@@ -578,6 +641,7 @@ def read_regular(
     limit: int,
     path: str,
     check: "Callable[[int], None] | None" = None,
+    before_piece: "Callable[[], None] | None" = None,
 ) -> bytes:
     """Read a regular file. ``opened(flags)`` opens the file by its name.
 
@@ -593,7 +657,27 @@ def read_regular(
     try:
         if check is not None:
             check(fd)
-        return read_descriptor(fd, limit, path)
+        return read_descriptor(fd, limit, path, before_piece)
+    finally:
+        close(fd)
+
+
+def regular_has_content(
+    opened: "Callable[[int], int]",
+    content: bytes,
+    path: str,
+    before_piece: "Callable[[], None] | None" = None,
+) -> bool:
+    """Return whether a regular file has this content. ``opened(flags)`` opens the file by its name.
+
+    A file with more bytes than ``content`` is not opened, see ``read_regular``.
+    """
+    try:
+        fd = _open_regular(opened, _READ, path, len(content))
+    except LimitError:
+        return False
+    try:
+        return descriptor_has_content(fd, content, before_piece)
     finally:
         close(fd)
 

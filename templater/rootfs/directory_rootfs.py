@@ -1,12 +1,14 @@
 """A root filesystem on disk, and the map from container ids to ids on disk."""
 
+from time import monotonic
+
 from ..model.entry import APPEND_ONLY, DIRECTORY, IMMUTABLE, OVERFLOW_ID, Entry
-from ..model.errors import InputError, RefusedError
+from ..model.errors import InputError, LimitError, RefusedError
 from ..model.source import printable
 from ..oslite import HAS_DESCRIPTORS, Closing, islink, os
 from . import confined
 from .held_files import close
-from .paths import MissingError, UnmappedError
+from .paths import MissingError, SlowError, UnmappedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from .byname import ByName
 
     Ranges = tuple[tuple[int, int, int], ...]
+
+#: the part of the remaining time in which hooks and ``apply`` may read files, to compare them with a plan
+READING = 1 / 4
 
 #: Linux: include/uapi/linux/fs.h, FS_IOC_GETFLAGS, FS_IMMUTABLE_FL, FS_APPEND_FL
 _GET_FLAGS, _IMMUTABLE, _APPEND = 0x80086601, 0x10, 0x20
@@ -133,7 +138,7 @@ class DirectoryRootfs(Closing):
     writing to a target that is a mount point.
     """
 
-    __slots__ = ("ids", "root")
+    __slots__ = ("end", "ids", "root", "seconds")
 
     def __init__(
         self,
@@ -151,6 +156,8 @@ class DirectoryRootfs(Closing):
         top = self.root.entry("/")
         assert top is not None
         self.ids = shifted(top.uid, top.gid) if ids is None else ids
+        #: the time limit on reading files, and the time of ``monotonic`` at which it ends; 0 for no limit
+        self.seconds = self.end = 0.0
         if ids is not None and ids.on_disk(0, 0)[0] != top.uid:
             mapped = ids.on_disk(0, 0)[0]
             self.root.close()
@@ -181,8 +188,36 @@ class DirectoryRootfs(Closing):
             found.uid, found.gid = self.ids.in_container(found.uid, found.gid)
         return found
 
+    def limit_reading(self, seconds: float) -> None:
+        """Let ``read`` and ``has_content`` raise SlowError after this time.
+
+        The kernel may have to decompress far more data than a file has. No limit on processor time counts
+        this work.
+        """
+        self.seconds = max(seconds, 0.0)
+        self.end = monotonic() + self.seconds
+
     def read(self, path: str, limit: int) -> bytes:
+        if isinstance(self.root, confined.Root):
+            return self.root.read(path, limit, before_piece=self._require_time)
         return self.root.read(path, limit)
+
+    def has_content(self, path: str, content: bytes) -> bool:
+        """Return whether a regular file has this content. Reading stops at the first difference."""
+        if isinstance(self.root, confined.Root):
+            return self.root.has_content(path, content, self._require_time)
+        try:
+            return self.root.read(path, len(content)) == content
+        except LimitError:
+            return False
+
+    def _require_time(self) -> None:
+        if self.end and monotonic() > self.end:
+            raise SlowError(
+                f"reading the files of {self.name!r} takes longer than {self.seconds:.1f} s",
+                hint="remove files that are slow to read, or allow more time with --time-limit (hooks)"
+                " or --limit command-time (commands)",
+            )
 
     def flag(self, path: str) -> str:
         """Return the chattr(1) flag that prevents root from writing to a regular file or directory.

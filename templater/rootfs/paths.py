@@ -1,6 +1,6 @@
 """Checks of paths in a root filesystem, and the errors that every kind of root filesystem raises."""
 
-from ..model.errors import InputError, RefusedError
+from ..model.errors import InputError, LimitError, RefusedError
 
 #: Linux's limits in bytes for one name, and for a path including its final NUL
 NAME_MAX = 255
@@ -9,6 +9,10 @@ PATH_MAX = 4096
 
 class MissingError(InputError):
     """The error for a path that does not exist."""
+
+
+class SlowError(LimitError):
+    """The error for files that take longer to read than their time limit."""
 
 
 class UnmappedError(RefusedError):

@@ -203,10 +203,11 @@ class DirectoryFiles:
     The files have no id map: in an image, each uid and gid is possible.
     """
 
-    __slots__ = ("entry", "name", "read", "walk")
+    __slots__ = ("entry", "has_content", "name", "read", "walk")
 
     def __init__(self, view: DirectoryRootfs) -> None:
-        self.name, self.entry, self.read, self.walk = view.name, view.entry, view.read, view.walk
+        self.name, self.entry, self.walk = view.name, view.entry, view.walk
+        self.read, self.has_content = view.read, view.has_content
 
 
 def open_source(

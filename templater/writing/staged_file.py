@@ -25,6 +25,8 @@ from .target_directories import TargetDirectories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..model.plan import Change
 
 
@@ -68,10 +70,11 @@ class StagedFile:
 
     # checking
 
-    def needs_writing(self) -> bool:
+    def needs_writing(self, require_time: "Callable[[], None]") -> bool:
         """Return False if the file on disk already has the planned content, else True.
 
-        Raises RefusedError if the target is not as the plan expects.
+        Raises RefusedError if the target is not as the plan expects. ``require_time`` raises an error if no
+        time is left to read the file.
         """
         if self.old is None:
             if self.change.action == UPDATE:
@@ -83,7 +86,8 @@ class StagedFile:
             self._require_in_place()
         elif self.change.in_place:
             raise self._changed("was unmounted")
-        if self.old.st_size == len(self.content) and self._there() == self.content:
+        same_size = self.old.st_size == len(self.content)
+        if same_size and self.parent.has_content(self.name, self.content, require_time):
             return False
         if self.change.action == CREATE:
             raise self._changed("has appeared")
@@ -97,12 +101,6 @@ class StagedFile:
             )
         if not self.change.in_place:
             raise self._changed("has become a mount point")
-
-    def _there(self) -> "bytes | None":
-        try:
-            return self.parent.read(self.name, len(self.content))
-        except LimitError:
-            return None
 
     def _changed(self, what: str) -> RefusedError:
         return RefusedError(f"{self.change.real!r} {what} since the plan was made", hint="plan again")
@@ -214,10 +212,13 @@ class StagedFile:
 
     # committing
 
-    def commit(self) -> None:
-        """Put the new content in place. Raises RefusedError if another process has changed the target."""
+    def commit(self, require_time: "Callable[[], None]") -> None:
+        """Put the new content in place. Raises RefusedError if another process has changed the target.
+
+        ``require_time`` raises an error if no time is left to read the old content of a mounted file.
+        """
         if self.change.in_place:
-            self._write_in_place()
+            self._write_in_place(require_time)
             return
         if version_of(os.fstat(self.fd)) != self.written:
             raise RefusedError(
@@ -255,13 +256,13 @@ class StagedFile:
                 f"another process replaced {self.change.real!r} while templater was writing it"
             )
 
-    def _write_in_place(self) -> None:
+    def _write_in_place(self, require_time: "Callable[[], None]") -> None:
         self.fd = self.parent.open(self.name, write=True)
         status = os.fstat(self.fd)
         if self.old is None or (status.st_dev, status.st_ino) != (self.old.st_dev, self.old.st_ino):
             raise self._changed("was replaced")
         self.before = read_descriptor(
-            self.fd, self.directories.room_for(status.st_size, self.change), self.change.real
+            self.fd, self.directories.room_for(status.st_size, self.change), self.change.real, require_time
         )
         self.committed = True
         overwrite(self.fd, self.content)

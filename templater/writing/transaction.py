@@ -107,11 +107,11 @@ class Transaction:
 
     def _stage(self, change: "Change") -> None:
         for path in change.new_parents:
-            self._require_time("preparing all files takes")
+            self._require_time_to_prepare()
             self.directories.make_directory(path)
-        self._require_time("preparing all files takes")
+        self._require_time_to_prepare()
         target = StagedFile(change, self.directories)
-        if target.needs_writing():
+        if target.needs_writing(self._require_time_to_prepare):
             self.targets.append(target)
             target.stage()
 
@@ -129,6 +129,12 @@ class Transaction:
         now = monotonic()
         self.seconds = (self.deadline - now) * part
         self.end = now + self.seconds
+
+    def _require_time_to_prepare(self) -> None:
+        self._require_time("preparing all files takes")
+
+    def _require_time_to_commit(self) -> None:
+        self._require_time("putting all files in place takes")
 
     def _require_time(self, what: str) -> None:
         if monotonic() > self.end:
@@ -148,8 +154,8 @@ class Transaction:
 
     def _commit(self) -> "list[Change]":
         for target in sorted(self.targets, key=lambda target: target.change.in_place):
-            self._require_time("putting all files in place takes")
-            _step("put in place", target.change.real, target.commit)
+            self._require_time_to_commit()
+            _step("put in place", target.change.real, target.commit, self._require_time_to_commit)
         self._sync_names()
         self._clear_away()
         self.complete = True

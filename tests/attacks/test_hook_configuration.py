@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
 
@@ -136,10 +137,10 @@ def test_a_time_limit_signal_does_not_interrupt_a_rollback(
 
     commit, put_back = StagedFile.commit, StagedFile.put_back
 
-    def failing(target: StagedFile) -> None:
+    def failing(target: StagedFile, require_time: Callable[[], None]) -> None:
         if target.name == "c":
             raise OSError(5, "Input/output error")
-        commit(target)
+        commit(target, require_time)
 
     def alarmed(target: StagedFile) -> None:
         os.kill(os.getpid(), number)

@@ -8,8 +8,9 @@ from time import monotonic
 
 import pytest
 
+from templater import oslite
 from templater.cli.main import main
-from templater.rootfs import confined, held_files
+from templater.rootfs import confined, directory_rootfs, held_files
 from templater.writing import transaction
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")
@@ -90,11 +91,11 @@ def test_attack_86_another_process_closes_a_template_that_is_removed_while_a_com
     inode = template.stat().st_ino
     read, removed = confined.read_descriptor, []
 
-    def slow(fd, limit, path):
+    def slow(fd, *arguments):
         if os.fstat(fd).st_ino == inode and not removed:
             template.unlink()
             removed.append(inode)
-        return read(fd, limit, path)
+        return read(fd, *arguments)
 
     monkeypatch.setattr(confined, "read_descriptor", slow)
     rootfs = (f"{machine}/rootfs",) if command == "apply" else ()
@@ -108,19 +109,59 @@ def test_attack_87_apply_and_status_do_not_read_a_target_whose_size_differs_from
     machine, monkeypatch, command
 ):
     """Eight targets of 8 MiB, each of which the kernel decompresses 32 times, took 12 seconds."""
-    (machine / "rootfs/etc/a").write_text("longer than the new text\n")
-    inode = (machine / "rootfs/etc/a").stat().st_ino
-    read, sizes = confined.read_descriptor, []
-
-    def recorded(fd, limit, path):
-        if os.fstat(fd).st_ino == inode:
-            sizes.append(limit)
-        return read(fd, limit, path)
-
-    monkeypatch.setattr(confined, "read_descriptor", recorded)
+    sizes = pieces_read(monkeypatch, machine / "rootfs/etc/a", "longer than the new text\n")
     rootfs = (f"{machine}/rootfs",) if command == "apply" else ()
     assert main([command, str(machine), *rootfs, "-t", "start"]) == 0
     assert sizes == []
+
+
+def pieces_read(monkeypatch, path: Path, text: str, *, seconds: float = 0) -> "list[int]":
+    """Create a file for which each read of a piece takes ``seconds``. Return the sizes of the pieces read."""
+    path.write_text(text)
+    inode = path.stat().st_ino
+    read, sizes = os.read, []
+
+    def recorded(fd, size):
+        chunk = read(fd, size)
+        if os.fstat(fd).st_ino == inode:
+            sizes.append(len(chunk))
+        return chunk
+
+    monkeypatch.setattr(oslite.os, "read", recorded)
+    for module in (directory_rootfs, transaction):
+        monkeypatch.setattr(module, "monotonic", lambda: monotonic() + seconds * len(sizes))
+    return sizes
+
+
+LONG = 3 << 20
+
+
+@pytest.mark.parametrize("command", ["apply", "status", "preview"])
+def test_attack_87_commands_stop_to_read_a_target_at_its_first_difference_from_the_new_content(
+    machine, monkeypatch, command
+):
+    """The image's author knows the size of the text, so targets of the same size also took 12 seconds."""
+    (machine / "templates/a.tpl").write_text("x" * LONG)
+    sizes = pieces_read(monkeypatch, machine / "rootfs/etc/a", "x" + "y" * (LONG - 1))
+    rootfs = (f"{machine}/rootfs",) if command == "apply" else ()
+    assert main([command, str(machine), *rootfs, "-t", "start"]) == 0
+    assert sizes[0] <= 1 << 16
+    most = LONG if command == "preview" else 2 << 16  # a patch needs the whole file
+    assert sum(sizes) <= sizes[0] + most
+
+
+@pytest.mark.parametrize("last", ["x", "y"])
+def test_attack_87_apply_fails_and_changes_no_file_if_the_comparison_of_targets_takes_too_long(
+    machine, monkeypatch, capsys, last
+):
+    (machine / "templates/a.tpl").write_text("x" * LONG)
+    text = "x" * (LONG - 1) + last
+    sizes = pieces_read(monkeypatch, machine / "rootfs/etc/a", text, seconds=10)
+    words = ["apply", str(machine), f"{machine}/rootfs", "-t", "start", "--limit", "command-time=1m"]
+    assert main(words) == 4
+    assert "takes longer than 15.0 s" in capsys.readouterr().err
+    assert sum(sizes) < LONG
+    assert (machine / "rootfs/etc/a").read_text() == text
 
 
 def test_attack_89_apply_ends_before_its_time_limit_if_the_creation_of_each_file_is_slow(

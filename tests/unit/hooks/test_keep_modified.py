@@ -1,21 +1,25 @@
 """The record of written files: hand edits are kept, also after kills and with a damaged record."""
 
 import os
+import re
 import signal
 import traceback
 import tracemalloc
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from templater import oslite
 from templater.hooks.run import run
 from templater.instances import changed_by_hand, written_files
 from templater.instances.changed_by_hand import status_of
 from templater.instances.state_directory import StateDirectory
 from templater.instances.written_files import WrittenFile
 from templater.model.errors import KeptError, LimitError, WriteError
+from templater.rootfs import directory_rootfs
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.memory import MemoryRootfs
 from tests.laws.test_hooks_grow_linearly import plan_of
@@ -356,6 +360,28 @@ def test_new_files_do_not_count_as_changed_by_hand_if_a_signal_arrives_during_th
     assert contents(container)["/etc/b"] == "b 3\n"
 
 
+@pytest.mark.parametrize("option", [KEEP, "--no-cache"])
+def test_attack_87_a_start_fails_and_changes_no_file_if_comparing_takes_a_quarter_of_the_time_limit(
+    container, monkeypatch, option
+):
+    """The kernel decompresses many times the size of some files, which no processor time counts."""
+    assert start(container) == (0, "")
+    path = container / "rootfs/etc/a"
+    before, inode = contents(container), path.stat().st_ino
+    now, real = [0.0], os.read
+
+    def slow(fd, size):
+        now[0] += 16.0 * (os.fstat(fd).st_ino == inode)
+        return real(fd, size)
+
+    monkeypatch.setattr(oslite.os, "read", slow)
+    monkeypatch.setattr(directory_rootfs, "monotonic", lambda: now[0])
+    code, printed = start(container, option, "--time-limit", "60")
+    assert code == 4
+    assert re.search(r"reading the files of '[^']*' takes longer than (14\.\d|15\.0) s\n", printed)
+    assert contents(container) == before
+
+
 def test_the_keep_modified_option_does_not_read_a_file_that_grew_much_larger(container, monkeypatch):
     """A user of the container made a sparse file of 64 MiB of each target in the home directory."""
     start(container)
@@ -368,19 +394,26 @@ def test_the_keep_modified_option_does_not_read_a_file_that_grew_much_larger(con
     assert read == ["/etc/b"] and contents(container)["/etc/b"] == "b 2\n"
 
 
+def paths_read(monkeypatch) -> list[str]:
+    """Return a list to which each later call that reads or compares a file adds the path of the file."""
+    paths: list[str] = []
+
+    def recorded(root, path, *arguments, call, **options):
+        paths.append(path)
+        return call(root, path, *arguments, **options)
+
+    for name in ("read", "has_content"):
+        monkeypatch.setattr(Root, name, partialmethod(recorded, call=getattr(Root, name)))
+    return paths
+
+
 @pytest.mark.parametrize("options", [(), (KEEP,)])
 def test_attack_87_a_start_does_not_read_a_target_whose_size_already_differs(container, monkeypatch, options):
     """The kernel decompressed 128 KiB for each block of a target, which no limit on processor time counts."""
     start(container)
     configure(container, "2")
     (container / "rootfs/etc/a").write_text("longer than the new text and than the recorded text\n")
-    read, real = [], Root.read
-
-    def recorded(root, path, limit, **kwargs):
-        read.append(path)
-        return real(root, path, limit, **kwargs)
-
-    monkeypatch.setattr(Root, "read", recorded)
+    read = paths_read(monkeypatch)
     code, said = start(container, *options)
     assert (code, "/etc/a: changed by hand" in said) == ((1, True) if options else (0, False))
     assert "/etc/a" not in read and "/etc/b" in read
@@ -400,13 +433,7 @@ def test_attack_87_a_start_does_not_read_files_that_are_listed_only_in_a_forged_
     text = b"\0" + (data if has_sizes else data.replace(b" 644 4", b" 644"))
     (container / ".templater/written.new").write_bytes(written_files.head_of(text) + text)
     (container / ".templater/written.new").chmod(0o600)
-    read, real = [], Root.read
-
-    def recorded(root, path, limit, **kwargs):
-        read.append(path)
-        return real(root, path, limit, **kwargs)
-
-    monkeypatch.setattr(Root, "read", recorded)
+    read = paths_read(monkeypatch)
     assert start(container)[0] == 0
     assert "/etc/a" in read and "/etc/forged" not in read
     assert not (container / ".templater/written.new").exists()

@@ -6,7 +6,9 @@ import pytest
 
 from templater.model.entry import OVERFLOW_ID
 from templater.model.errors import InputError, RefusedError
+from templater.rootfs import directory_rootfs
 from templater.rootfs.directory_rootfs import IDENTITY, DirectoryRootfs, IdMap, open_root, shifted
+from templater.rootfs.paths import MissingError, SlowError
 from tests.rootfs_builders import a_directory, as_root
 
 
@@ -104,3 +106,44 @@ def test_reading_a_file_below_a_mount_point_fails_unless_the_caller_allows_mount
             below.read("/m/x", 100)
         with root.below("/rootfs", cross_mounts=True) as below:
             assert below.read("/m/x", 100) == b"1"
+
+
+@pytest.mark.parametrize("mechanism", ["openat2", "walk"])
+@pytest.mark.parametrize(
+    ("old", "is_equal"),
+    [("text", True), ("tex", False), ("texts", False), ("tExt", False), ("", False)],
+)
+def test_a_file_has_a_content_only_if_all_bytes_are_equal(tmp_path, monkeypatch, mechanism, old, is_equal):
+    monkeypatch.setenv("TEMPLATER_CONFINED", mechanism)
+    with DirectoryRootfs(str(a_directory(tmp_path / "root", {"f": old, "empty": ""}))) as rootfs:
+        assert rootfs.has_content("/f", b"text") is is_equal
+        assert rootfs.has_content("/empty", b"")
+
+
+def test_only_regular_files_can_be_compared_with_a_content(tmp_path):
+    top = a_directory(tmp_path / "root", {"f": "x"})
+    (top / "link").symlink_to("f")
+    (top / "dir").mkdir()
+    os.mkfifo(top / "fifo")
+    with DirectoryRootfs(str(top)) as rootfs:
+        for name in ("link", "dir", "fifo"):
+            with pytest.raises(RefusedError):
+                rootfs.has_content(f"/{name}", b"x")
+        with pytest.raises(MissingError):
+            rootfs.has_content("/missing", b"x")
+
+
+def test_reading_and_comparing_files_ends_at_the_time_limit(tmp_path, monkeypatch):
+    """No limit on processor time counts the work of the kernel for files that it has to decompress."""
+    now = 100.0
+    monkeypatch.setattr(directory_rootfs, "monotonic", lambda: now)
+    with DirectoryRootfs(str(a_directory(tmp_path / "root", {"f": "text"}))) as rootfs:
+        rootfs.limit_reading(2)
+        now = 102.0
+        assert rootfs.read("/f", 4) == b"text"
+        assert rootfs.has_content("/f", b"text")
+        now = 102.1
+        for call in (lambda: rootfs.read("/f", 4), lambda: rootfs.has_content("/f", b"text")):
+            with pytest.raises(SlowError, match=r"^reading the files of '.*' takes longer than 2\.0 s$"):
+                call()
+        assert rootfs.entry("/f").size == 4

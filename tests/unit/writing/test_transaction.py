@@ -502,8 +502,8 @@ def test_the_journal_is_kept_if_a_rollback_fails_and_the_backup_file_cannot_be_e
     def broken(*arguments):
         raise OSError(errno.EIO, "broken")
 
-    def commit(target):
-        commit_original(target) if target.change.real == "/etc/hosts" else broken()
+    def commit(target, require_time):
+        commit_original(target, require_time) if target.change.real == "/etc/hosts" else broken()
 
     def put_back(target):
         monkeypatch.setattr(Directory, "lstat", broken)
@@ -1151,12 +1151,12 @@ def test_attack_83_apply_does_not_close_a_large_file_that_another_process_put_in
     inode = large.stat().st_ino
     commit = StagedFile.commit
 
-    def exchange_then_fail(target):
+    def exchange_then_fail(target, require_time):
         large.rename(top / target.staged[1])
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    def exchange(target):
-        commit(target)
+    def exchange(target, require_time):
+        commit(target, require_time)
         large.rename(top / target.backup[1])
 
     monkeypatch.setattr(StagedFile, "commit", exchange_then_fail if name == "staged" else exchange)
@@ -1175,9 +1175,9 @@ def fail_to_commit(monkeypatch, path, before):
     """Let the commit of one file fail, after a call of ``before``."""
     commit = StagedFile.commit
 
-    def fail(target):
+    def fail(target, require_time):
         if target.change.real != path:
-            commit(target)
+            commit(target, require_time)
             return
         before()
         raise OSError(errno.EIO, os.strerror(errno.EIO))
