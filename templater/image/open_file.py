@@ -125,15 +125,21 @@ def data_bytes(path: str) -> int:
         return size_of(path) - holes_of(file.fileno(), size_of(path))
 
 
+def refuse_holes(fd: int, path: str) -> None:
+    """Raise InputError for a file with large holes, because holes take as long to read or write as data."""
+    size = os.fstat(fd).st_size
+    most = max(_MOST_HOLES, size // 2)
+    if holes_of(fd, size, most) > most:
+        raise InputError(f"'{path}' is sparse: most of its {size} bytes are in holes")
+
+
 def whole_content(file: FileIO, path: str) -> Iterator[bytes]:
     """Yield the content of a file in pieces. Bytes that are appended meanwhile are ignored.
 
-    Raises InputError for a file with large holes, because holes take as long to write or hash as data.
+    Raises InputError for a file with large holes (see ``refuse_holes``).
     """
     size = os.fstat(file.fileno()).st_size
-    most = max(_MOST_HOLES, size // 2)
-    if holes_of(file.fileno(), size, most) > most:
-        raise InputError(f"'{path}' is sparse: most of its {size} bytes are in holes")
+    refuse_holes(file.fileno(), path)
     file.seek(0)
     while size > 0 and (piece := file.read(min(size, _PIECE))):
         yield piece

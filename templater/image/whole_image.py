@@ -26,7 +26,7 @@ from .limits import (
     refuse_deep,
 )
 from .names import clean_name
-from .open_file import OpenFile, data_bytes, kind_of_file
+from .open_file import OpenFile, data_bytes, kind_of_file, refuse_holes
 from .second_file import SecondFileCheck, open_rootfs, refuse_same_file
 from .tar_reader import HARD_LINK, Archive, Member, open_archive
 from .tar_writer import stored_bytes
@@ -93,12 +93,17 @@ def open_contents(
 
     For a directory, ``latest`` limits modification times, and ``uid`` and ``gid`` map ids on disk to
     container ids.
+
+    Raises InputError for a file with large holes (see ``refuse_holes``).
     """
     if os.path.isdir(path):
         if rootfs is not None:
             raise UsageError(f"'{path}' is a directory and can't be combined with a second image file")
         return DirectoryContents(path, limits, latest=latest, uid=uid, gid=gid)
-    return UnifiedContents(path, limits) if rootfs is None else SplitContents(path, rootfs, limits)
+    contents = UnifiedContents(path, limits) if rootfs is None else SplitContents(path, rootfs, limits)
+    for file in contents.files:
+        refuse_holes(file.fd, file)
+    return contents
 
 
 class DirectoryContents:
@@ -184,6 +189,8 @@ class _Packed:
     is_private = False
 
     def __init__(self, path: str, limits: Limits) -> None:
+        #: the open files of the image
+        self.files: list[OpenFile] = []
         file = self._opened(path)
         self.name: str = file
         self.limits = limits
@@ -195,6 +202,7 @@ class _Packed:
         file = path if isinstance(path, OpenFile) else OpenFile(path)
         if file is not path:
             weakref.finalize(self, os.close, file.fd)
+        self.files.append(file)
         self.is_private = self.is_private or not os.fstat(file.fd).st_mode & S_IROTH
         return file
 

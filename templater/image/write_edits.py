@@ -21,7 +21,7 @@ from .compress import compressing
 from .decompress import open_stream
 from .fingerprint import fingerprints_around
 from .limits import DEFAULT, Limits
-from .open_file import opened
+from .open_file import opened, refuse_holes
 from .second_file import refuse_same_file
 from .tar_reader import HARD_LINK, Archive, Member
 from .tar_writer import TarWriter
@@ -69,6 +69,7 @@ def replace(
     # the file is opened once, so the new file gets the mode of the file whose content it has
     with opened(path) as file, Output(os.path.dirname(place), private=True) as output:
         original = os.fstat(file.fd)
+        refuse_holes(file.fd, path)
         unified = _repack(file, changes, added, output, limits, progress)
         if unified:
             found = Fingerprints(*fingerprints_around(file, output.fd, None))

@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,3 +96,37 @@ def test_a_large_image_gets_more_time_for_packing_than_a_small_image(source: str
         Path(f"{image}/rootfs/data").write_bytes(random)
     assert main(["image", "export", image, f"{tmp_path}/new.tar.xz"]) == 0
     assert os.path.getsize(tmp_path / "new.tar.xz") > len(random)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["image", "set-property", "IMAGE", "a=b"], ["image", "template", "delete", "IMAGE", "a"],
+        ["image", "export", "IMAGE", "NEW"], ["unpack", "IMAGE", "NEW"],
+        ["streams", "add", "NEW", "IMAGE", "--split"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)  # fmt: skip
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_attack_79_a_sparse_image_of_20_gib_is_refused_before_its_holes_are_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str], is_compressed: bool
+) -> None:
+    """Such an image needs 12 kB on the disk, and an edit or export read zeros for 25 seconds."""
+    image = tmp_path / "i.tar"
+    with tarfile.open(image, "w:gz" if is_compressed else "w") as file:
+        for name, data in (
+            ("metadata.yaml", METADATA + b"templates: {/etc/a: {when: [create], template: a}}\n"),
+            ("templates/a", b"\n"),
+            ("rootfs/etc/motd", b"text"),
+        ):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            file.addfile(info, io.BytesIO(data))
+    os.truncate(image, 20 << 30)
+    places = {"IMAGE": str(image), "NEW": f"{tmp_path}/new"}
+    begun = time.monotonic()
+    assert main([places.get(word, word) for word in words]) == 2
+    assert f"'{image}' is sparse: most of its {20 << 30} bytes are in holes" in capfd.readouterr().err
+    assert time.monotonic() - begun < 5
+    assert image.stat().st_size == 20 << 30
+    assert not [path for path in tmp_path.glob("new/**/*") if path.is_file()]

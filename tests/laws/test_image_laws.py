@@ -397,6 +397,7 @@ OTHERS = {
     "has_pax_format", "read_number",  # they read a header of 512 bytes, or one of its fields
     "load_lz4", "load_zstd",  # they take no image
     "count_opened", "identity_of", "opened", "refuse_private", "replaced_error", "sqfs2tar_for", "xattr_names",  # they read no data of an image
+    "refuse_holes",  # it reads no content
     "whole_content",  # its time grows with the file, which a law of fingerprints measures
     "fingerprints_around",  # two fingerprints
     "one_account", "privilege_names", "stored_bytes", "too_many_pieces",  # they take no image or text
