@@ -118,6 +118,8 @@ class Trace:
         #: for each ``default`` filter whose argument is not evaluated yet: whether the filter returns it
         self.uses_default: list[bool] = []
         self.everything: Names = {}
+        #: the names whose values the template has compared, or has changed in an unknown way
+        self.compared: Names = {}
         #: the numbers of the branches that ran
         self.reached: set[int] = set()
         self.sites: tuple[Site, ...] = ()
@@ -424,6 +426,18 @@ def printed(render: Render, depth: int, value: Any) -> Any:
     return value
 
 
+def compared(render: Render, depth: int, value: Any) -> Any:
+    """Record that an expression compares values, or computes a value that can show a part of another value.
+
+    `traced_copy.compares` decides which expressions do this.
+    """
+    trace = trace_of(render)
+    reads = trace.take(depth).reads
+    trace.compared.update(reads)
+    trace.add(reads)
+    return value
+
+
 def open_branches(render: Render) -> None:
     trace = trace_of(render)
     trace.control.append({})
@@ -444,21 +458,27 @@ def decided(render: Render, depth: int, value: Any) -> Any:
 
 
 def iterated(render: Render, depth: int, value: Any) -> Any:
+    """Record the names on which a loop depends. A loop over a text can compare each character."""
     trace = trace_of(render)
     reads = trace.take(depth).reads
+    if isinstance(value, str):
+        trace.compared.update(reads)
     trace.control[-1].update(reads)
     trace.add(reads)
     trace.loops.append((reads, value))
     return value
 
 
-def decided_by_statements(render: Render) -> None:
+def decided_by_statements(render: Render, compares: bool) -> None:
     """Record that a condition depends on all names that were used since the call of `run`.
 
     The statement `tree.Capture` needs this, because the text of its body can decide which branch runs.
+    ``compares`` tells whether the statement compares the text with an earlier text.
     """
     trace = trace_of(render)
     trace.control[-1].update(trace.frames[0].reads)
+    if compares:
+        trace.compared.update(trace.frames[0].reads)
 
 
 def close_branches(

@@ -32,15 +32,21 @@ FACTOR = 20
 #: modules whose tags remember values between calls
 HISTORY = ("templater.pongo2.tags.cycle", "templater.pongo2.tags.ifchanged")
 DEFAULTS = ("default", "default_if_none")
+#: filters that show either their whole input or nothing of it, apart from its length
+WHOLE = (*DEFAULTS, "capfirst", "escape", "length", "lower", "safe", "title", "upper")
 
 Body = list[tree.Statement]
 
 
 class Traced(NamedTuple):
-    """The result of a traced render. The texts of ``pieces``, one after the other, give ``text``."""
+    """The result of a traced render. The texts of ``pieces``, one after the other, give ``text``.
+
+    ``compared`` has the names of the context whose values the template has compared (see ``compares``).
+    """
 
     text: str
     pieces: list[Piece]
+    compared: frozenset[trace.Name]
 
 
 class TracedTemplate:
@@ -76,7 +82,7 @@ class TracedTemplate:
         exceeds a limit.
         """
         found, text = self.record(context, clock=clock, seed=seed, limits=limits)
-        return None if text is None else Traced(text, found.pieces)
+        return None if text is None else Traced(text, found.pieces, frozenset(found.compared))
 
     def record(
         self,
@@ -186,7 +192,7 @@ class Tracer:
             if not isinstance(statement, tree.Print):
                 yield statement
                 continue
-            value = self.expression(statement.expression)
+            value = self.comparing(statement.expression)
             if not captured:
                 value = enclosed(trace.printed, value)
             yield tree.Print(value, statement.raw or statement.expression.applied("safe"))
@@ -216,7 +222,7 @@ class Tracer:
         for test, body in node.branches:
             message = "this condition is true in no test"
             converted = self.branch(test.token, message, body, captured=captured)
-            branches.append((enclosed(trace.decided, self.expression(test)), converted))
+            branches.append((enclosed(trace.decided, self.comparing(test)), converted))
         message = "no test reaches the 'else' of this condition"
         if node.otherwise is None:
             message = "in every test, this condition or one of its 'elif' is true"
@@ -234,7 +240,7 @@ class Tracer:
         first = tree.Path(token, [tree.Part(node.key, token)])
         bind = do(token, trace.bind_round, tree.Scope(), node.key, node.value or "", first)
         made = tree.For(
-            node.key, node.value, enclosed(trace.iterated, self.expression(node.expression)), node.reverse,
+            node.key, node.value, enclosed(trace.iterated, self.comparing(node.expression)), node.reverse,
             node.ordered,
             [bind, *self.branch(token, "this loop runs in no test", node.body, captured=captured)],
             None if node.empty is None else self.branch(
@@ -284,18 +290,19 @@ class Tracer:
 
     def statement_capture(self, node: tree.Capture, captured: bool) -> Body:
         token = node.invoke.token
+        compares_texts = is_history(node.invoke)
         otherwise: Body | None = None
         if node.otherwise is not None:
             message = "no test reaches the 'else' of this tag"
             converted = self.branch(token, message, node.otherwise, captured=captured)
-            otherwise = [do(token, trace.decided_by_statements), *converted]
+            otherwise = [do(token, trace.decided_by_statements, compares_texts), *converted]
         invoke = tree.Invoke(token, node.invoke.function, *map(self.argument, node.invoke.arguments))
         made: Body = [tree.Capture(invoke, self.body(node.body, captured=True), otherwise)]
-        if is_history(node.invoke):
+        if compares_texts:
             made.insert(0, do(token, trace.with_history, None))
         if not captured:
             made.insert(0, self.run(token, self.site(token, trace.CAPTURED)))
-        made.append(do(token, trace.decided_by_statements))
+        made.append(do(token, trace.decided_by_statements, compares_texts))
         return [
             do(token, trace.open_branches),
             *made,
@@ -333,6 +340,16 @@ class Tracer:
 
     # --- expressions
 
+    def comparing(self, node: tree.Expression) -> tree.Expression:
+        """Convert an expression whose value decides what the template prints.
+
+        The names that the expression compares are recorded.
+        """
+        if isinstance(node, tree.Operation) and node.operator in ("and", "or", "not"):
+            return tree.Operation(node.operator, [self.comparing(operand) for operand in node.operands])
+        made = self.expression(node)
+        return enclosed(trace.compared, made) if compares(node) else made
+
     def expression(self, node: tree.Expression) -> tree.Expression:
         if isinstance(node, tree.Path):
             return self.path(node)
@@ -363,7 +380,7 @@ class Tracer:
         Return the converted expression and the `origin` of the expression.
         """
         origin = self.origin(node)
-        return (node, origin) if origin else (enclosed(trace.stored, self.expression(node)), ())
+        return (node, origin) if origin else (enclosed(trace.stored, self.comparing(node)), ())
 
     def origin(self, node: tree.Expression) -> trace.Name:
         """Return the path of an expression that may be a field of a loop, or () for any other expression.
@@ -475,6 +492,31 @@ def static_keys(path: tree.Path) -> tuple[str | None, ...]:
 def static_path(path: tree.Path) -> trace.Name:
     """Return the keys of a path before the first computed key."""
     return tuple(takewhile(lambda key: key is not None, static_keys(path)))  # type: ignore[arg-type]
+
+
+def compares(node: tree.Expression) -> bool:
+    """Return whether an expression can show more of a value than whether it is set, or the whole value.
+
+    Examples are comparisons, except with an empty text, and filters and subscripts that select a part of a
+    text.
+    """
+    if isinstance(node, tree.Literal):
+        return False
+    if isinstance(node, tree.Filtered):
+        arguments = [use.argument for use in node.filters if use.argument is not None]
+        return any(use.name not in WHOLE for use in node.filters) or any(
+            map(compares, (node.atom, *arguments))
+        )
+    if isinstance(node, tree.Path):
+        arguments = [argument for part in node.parts for argument in part.arguments or ()]
+        keys = [part.key.value if isinstance(part.key, tree.Literal) else part.key for part in node.parts]
+        return not all(isinstance(key, str) for key in keys) or any(map(compares, arguments))
+    if isinstance(node, tree.Operation) and node.operator in ("and", "or", "not"):
+        return any(map(compares, node.operands))
+    if isinstance(node, tree.Operation) and node.operator in ("==", "!="):
+        others = [each for each in node.operands if not (isinstance(each, tree.Literal) and each.value == "")]
+        return len(others) == len(node.operands) or any(map(compares, others))
+    return True
 
 
 def is_history(node: tree.Invoke) -> bool:

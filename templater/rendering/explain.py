@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from time import thread_time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ..model.plan import Change
     from ..model.render_options import RenderOptions
     from ..model.source import Source
-    from ..pongo2.trace_recorder import Name, Piece
+    from ..pongo2.trace_recorder import Name
+    from ..pongo2.traced_copy import Traced
 
 #: the maximum number of lines in a file that templater explains
 MAX_LINES = 100_000
@@ -37,6 +38,7 @@ class Part(NamedTuple):
     A part of the kind "nothing" stands for a condition or loop that has printed nothing.
     ``line`` and ``column`` are the part's position in the template. ``origins`` has the origins of the values
     in the part. ``because`` has the origins of the values in the conditions and loops around the part.
+    ``compared`` has those of both whose values the template compares, or changes in an unknown way.
     """
 
     text: str
@@ -45,6 +47,7 @@ class Part(NamedTuple):
     kind: str
     origins: tuple[Origin, ...]
     because: tuple[Origin, ...]
+    compared: tuple[Origin, ...] = ()
 
 
 class Line(NamedTuple):
@@ -106,21 +109,22 @@ class Explainer:
         traced = template.render(context, clock=options.clock, seed=options.seed, limits=options.limits)
         if traced is None or traced.text.encode("utf-8", "surrogateescape") != change.content:
             return None
-        lines = list(lines_of(traced.pieces, source, Origins(self.layers, change.rule)))
+        lines = list(lines_of(traced, source, Origins(self.layers, change.rule)))
         count = sum(len(part.origins) + len(part.because) for line in lines for part in line.parts)
         return None if count > MAX_ORIGINS else lines
 
 
-def lines_of(pieces: Sequence[Piece], source: Source, origins: Origins) -> Iterator[Line]:
-    """Yield the lines of the text that ``pieces`` form. A piece of several lines has a part in each line."""
+def lines_of(traced: Traced, source: Source, origins: Origins) -> Iterator[Line]:
+    """Yield the lines of a traced render's text. A piece of several lines has a part in each line."""
     number, begins = 1, 1  # a line of the output, and the line of the template in which that line begins
     parts: list[Part] = []
     places: dict[int, tuple[int, int]] = {}  # a loop prints the same sites many times
-    for piece in pieces:
+    for piece in traced.pieces:
         offset, is_text = max(piece.site.start, 0), piece.site.kind == TEXT
         kind = VALUE if piece.site.kind == trace.CAPTURED else piece.site.kind
         values = origins.of(piece.reads)
         because = tuple(origin for origin in origins.of(piece.because) if origin.kind != "default")
+        compared = origins.of(sorted(traced.compared.intersection((*piece.reads, *piece.because))))
         texts = piece.text.split("\n")
         for index, text in enumerate(texts):
             if index:
@@ -128,12 +132,12 @@ def lines_of(pieces: Sequence[Piece], source: Source, origins: Origins) -> Itera
                 number, parts, begins = number + 1, [], source.line_at(offset)
             # An empty value is a part, too, because a name that is not set prints nothing.
             # The line end becomes a separate part if it depends on other values than the rest of the line.
-            is_end = index < len(texts) - 1 and (parts[-1][4:] if parts else ((), ())) != (values, because)
+            is_end = index < len(texts) - 1 and (parts[-1][4:6] if parts else ((), ())) != (values, because)
             if text or not (piece.text or is_text) or (is_end and (values or because)):
                 if offset not in places:
                     span = source.span(offset, offset)
                     places[offset] = span.line, span.column
-                parts.append(Part(text, *places[offset], kind, values, because))
+                parts.append(Part(text, *places[offset], kind, values, because, compared))
             offset += len(text) + 1 if is_text else 0
     if parts:
         yield Line(number, parts[0].line, tuple(parts))

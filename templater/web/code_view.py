@@ -67,7 +67,9 @@ def rendered_lines(lines: Sequence[Line], redaction: Redaction) -> Iterator[Html
             words = f"because {named(base)}" if base else "without a condition"
             yield line(words, class_="l note")
             because = base
-        hidden = [redaction.hides(part.origins) for part in printed if part.text]
+        hidden = [
+            redaction.hides(part.origins) for part in printed if part.text or is_secret(part, redaction)
+        ]
         if hidden and all(hidden) and hidden[0] == hidden_before:
             last = printed[-1]
             continue  # one line represents all lines of this value
@@ -82,18 +84,24 @@ def rendered_lines(lines: Sequence[Line], redaction: Redaction) -> Iterator[Html
             continued = last is not None and is_continued(last, part)
             if not continued and (more or part.kind == VALUE):
                 words = named(part.origins) or "the template itself" if part.kind == VALUE else ""
-                words += f" {MARK}" if part.kind == VALUE and redaction.hides(part.origins) else ""
-                words += " (empty)" if part.kind == VALUE and not part.text else ""
+                words += f" {MARK}" if is_secret(part, redaction) else ""
+                is_empty = part.kind == VALUE and not part.text and not is_secret(part, redaction)
+                words += " (empty)" if is_empty else ""
                 words += f"{', ' if words else ''}because {named(more)}" if more else ""
                 notes.append(note(words, colour_of(part)))
             last = part
         yield line(*texts, *notes, number=each.number)
 
 
+def is_secret(part: Part, redaction: Redaction) -> bool:
+    return part.kind == VALUE and bool(redaction.hides(part.origins))
+
+
 def part_html(part: Part, redaction: Redaction) -> Html | str:
-    if part.kind != VALUE or not part.text:
+    """Return a part of a line. A secret value is redacted even if its text is empty."""
+    if part.kind != VALUE or not (part.text or is_secret(part, redaction)):
         return part.text
-    shown = MARK if redaction.hides(part.origins) else part.text
+    shown = MARK if is_secret(part, redaction) else part.text
     return element("b", shown, class_=f"v {colour_of(part) or 'several'}", title=named(part.origins) or None)
 
 

@@ -104,8 +104,15 @@ def reads_secret(redaction: Redaction, variant: Variant) -> bool:
     return any(map(redaction.may_be_read, variant.reads.values() or (None,)))
 
 
+def is_chosen(redaction: Redaction, variant: Variant) -> bool:
+    """Return whether a template compares a secret, so that the content of a file can show parts of it."""
+    if not redaction.values or not variant.has_content:
+        return False
+    return any(redaction.hides(part.compared) for line in variant.lines or () for part in line.parts)
+
+
 def is_hidden(redaction: Redaction, variant: Variant) -> bool:
-    """Return whether the content of a file has a secret value.
+    """Return whether the content of a file has a secret value, or can show parts of a secret value.
 
     If the origins of the values in the content are unknown, return whether the template may read a secret.
     """
@@ -113,4 +120,5 @@ def is_hidden(redaction: Redaction, variant: Variant) -> bool:
         return False
     if variant.lines is None:
         return reads_secret(redaction, variant)
-    return any(redaction.hides(part.origins) for line in variant.lines for part in line.parts)
+    parts = (part for line in variant.lines for part in line.parts)
+    return any(redaction.hides((*part.origins, *part.compared)) for part in parts)

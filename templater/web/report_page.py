@@ -29,7 +29,7 @@ from .code_view import (
     source_lines,
 )
 from .html import Child, Html, code_element, element, join
-from .redaction import is_hidden, reads_secret
+from .redaction import is_chosen, is_hidden, reads_secret
 
 if TYPE_CHECKING:
     from ..model.source import Source
@@ -401,6 +401,8 @@ def variant_body(page: PageState, variant: Variant) -> Iterator[Html]:
     elif variant.is_in_guest:
         words = f"The guest's agent copies {change.rule.template}.out from the config drive."
         yield element("p", words, class_="note")
+    elif is_chosen(redaction, variant):
+        yield withheld("The content")
     elif not change.content:
         yield element("p", "The file is empty.", class_="note")
     elif variant.lines is not None:

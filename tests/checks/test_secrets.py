@@ -430,6 +430,66 @@ def test_the_hint_about_a_secret_says_where_the_author_must_change_the_mode():
 LETTERS = "{% for c in 'abc' %}{% if p == c %}{{ c }}{% endif %}{% endfor %}"
 
 
+LETTERS = "abcdefghi"
+
+
+def for_each_letter(text: str) -> str:
+    """Return the text once for each of nine letters, with the letter instead of ``?``."""
+    return "".join(text.replace("?", letter) for letter in LETTERS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        for_each_letter('{% if P == "?" %}?{% endif %}'), for_each_letter('{% if "?" in P %}?{% endif %}'),
+        '{% if P == "z" %}' + for_each_letter('{% elif P == "?" %}?') + "{% endif %}",
+        for_each_letter('{% if (P) == "?" %}?{% endif %}'), for_each_letter('{% if not (P == "?") %}?{% endif %}'),
+        for_each_letter('{% if instance.name and (P == "?") %}?{% endif %}'), for_each_letter('{% if P|cut:"?" %}?{% endif %}'),
+        for_each_letter('{% ifequal P "?" %}?{% endifequal %}'),
+        for_each_letter('{% set x = P|slice:":1" == "?" %}{% if x %}?{% endif %}'),
+        for_each_letter('{% with a=P %}{% with b=a|first %}{% if b == "?" %}?{% endif %}{% endwith %}{% endwith %}'),
+        for_each_letter('{% if "?" == ""|default:P %}?{% endif %}'),
+        for_each_letter('{% if config_get("user.pass" + "word", "") == "?" %}?{% endif %}'),
+        "{% set p = P %}" + "".join(f"{{% if p.{n} %}}{n}{{% endif %}}" for n in range(9)),
+        "{% set p = P %}" + "".join(f"{{% if p[{n}] == 104 %}}{n}{{% endif %}}" for n in range(9)),
+        '{% for c in "abc" %}{% if P|slice:":1" == c %}{{ c }}{% endif %}{% endfor %}',
+        '{% for i in "012" %}{% if P[i] == 104 %}{{ i }}{% endif %}{% endfor %}',
+        '{% set p = P %}{% for i in "012" %}{% if p[i] == 104 %}{{ i }}{% endif %}{% endfor %}',
+        '{% for i in "012" %}{% if P|slice:":1" == forloop.Counter %}{{ i }}{% endif %}{% endfor %}',
+        '{% macro m(c) %}{% if P == c %}{{ c }}{% endif %}{% endmacro %}{{ m("a") }}{{ m("b") }}',
+        '{% set c = "a" %}{% if c in P %}a{% endif %}', '{% set c = "a" %}{% if c|default:"" == P %}a{% endif %}',
+        '{% set c = "a" %}{% ifequal P|default:"" c %}a{% endifequal %}', '{% set c = "a" %}{% if P == "" + c %}a{% endif %}',
+        '{% for k, v in config %}{% for c in "abc" %}{% if c in v %}{{ c }}{% endif %}{% endfor %}{% endfor %}',
+        '{% for n, d in devices %}{% for k, v in d %}{% for c in "abc" %}{% if c in v %}{{ c }}{% endif %}{% endfor %}'
+        "{% endfor %}{% endfor %}",
+    ],
+)  # fmt: skip
+def test_attack_50_conditions_that_can_reveal_each_character_of_a_secret_are_found(text):
+    """Nothing was found in templates that printed a whole password, letter by letter."""
+    (finding,) = found("", text.replace("P", 'config_get("user.password", "")'))
+    assert finding[0] == "medium"
+    assert " by conditions in '/etc/a', mode 0644" in finding[2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% if P %}x{% endif %}", '{% if P == "" %}x{% endif %}', '{% if "" != P or P|length %}x{% endif %}' * 20,
+        '{% set p = P|default:"x"|lower %}{% if not p and instance.name == "x" %}x{% endif %}',
+        '{% ifequal P "" %}{% endifequal %}', '{% if P != "yes" %}x{% endif %}' * 20,
+        "".join(f'{{% if P == "{letter}" %}}x{{% endif %}}' for letter in LETTERS[:8]) * 2,
+        for_each_letter('{% if config_get("user.?-password", "") == "?" %}x{% endif %}'),
+        for_each_letter('{% if config_get("user.name", "") == "?" and P %}x{% endif %}'),
+        '{% for k, v in config %}{% if k == "user.password_auth" and v == "true" %}x{% endif %}{% endfor %}',
+        '{% for k in config %}{% if config_get(k, "") == "true" %}x{% endif %}{% endfor %}',
+        '{% for n in "ab" %}{% if config_get("user." + n + ".password", "") == "locked" %}x{% endif %}{% endfor %}',
+        '{% for n, d in devices %}{% if d.type == "nic" %}x{% endif %}{% endfor %}',
+    ],
+)  # fmt: skip
+def test_a_few_tests_of_a_secret_do_not_count_as_printing_it(text):
+    assert found("", text.replace("P", 'config_get("user.password", "")')) == []
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -221,6 +221,54 @@ def test_the_errors_of_a_template_that_reads_no_secret_are_shown_completely(tmp_
     assert shown.count("(got: &#x27;A,b,c,d&#x27;)") > 2 and "the template fails here" not in shown
 
 
+COMPARING = [
+    '{% if P == "hunter2" %}yes{% endif %}', '{% if P|slice:":1" == "h" %}h{% else %}o{% endif %}',
+    '{% for c in P %}{% if c == "h" %}h{% endif %}{% endfor %}', '{% for c in P|make_list %}x{% endfor %}',
+    '{% if "h" in P %}h{% endif %}', '{% ifequal P "hunter2" %}yes{% endifequal %}',
+    '{% set x = P == "hunter2" %}{% if x %}yes{% endif %}', '{% with f=P|first %}{% if f %}{% endif %}{% endwith %}',
+    '{% if instance.name and not (P == "x") %}yes{% endif %}', '{% if P.0 == 104 %}h{% endif %}',
+    '{% for k, v in config %}{% if v == "hunter2" %}{{ k }}{% endif %}{% endfor %}',
+    '{% for c in "ab" %}{% ifchanged P == c %}x{% endifchanged %}{% endfor %}',
+    '{{ P|yesno:"a,b" }}', '{{ P|slice:":1"|cut:"h" }}', '{{ P == "hunter2" }}', '{% if P > 5 %}x{% endif %}',
+    '{% macro m() %}{% if P == "x" %}x{% endif %}{% endmacro %}{{ m() }}',
+]  # fmt: skip
+KNOWN_OR_UNSET = [
+    '{% if P %}set {{ P }}{% endif %}', '{% if P == "" %}{% else %}{{ P }}{% endif %}', '{% if P != "" %}set{% endif %}',
+    '{% set p = P %}{% if not p and instance.name %}{% elif instance.name == "c1" %}{{ p|upper }}{% endif %}',
+    '{% if P|default:"" and trigger == "create" %}set{% endif %}', '{{ P|length }}', '{% if P|length %}set{% endif %}',
+    '{% if config_get("user.unset-token", "") == "x" %}x{% endif %}set',
+    '{% for name, device in devices %}{{ forloop.Counter }} {% if device.type == "nic" %}nic{% endif %}{% endfor %}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("templates", "are_shown"), [(COMPARING, False), (KNOWN_OR_UNSET, True)])
+def test_the_report_shows_nothing_of_a_file_whose_template_compares_a_secret(
+    tmp_path, page, templates, are_shown
+):
+    """Conditions for each letter of a password printed the whole password."""
+    texts = {
+        f"t{number}": "visible " + text.replace("P", 'config_get("user.password", "")')
+        for number, text in enumerate(templates)
+    }
+    rules = {f"/etc/{name}": {"when": ["create"], "template": name} for name in texts}
+    image = an_image(tmp_path / "image", rules, texts)
+    words = ("preview", image, "-t", "create", "-c", "user.password=hunter2", "-d", "eth0,type=nic")
+    _, shown = page(*words)
+    assert shown.count("The content is not shown") == (0 if are_shown else len(texts))
+    _, shown = page(*words, "--show-secrets")
+    assert "The content is not shown" not in shown
+
+
+@pytest.mark.parametrize("letter", ["h", "x"])
+def test_a_report_is_the_same_for_each_result_of_a_comparison_with_a_secret(tmp_path, page, letter):
+    rules = {"/etc/a": {"when": ["create"], "template": "a"}}
+    text = f'{{% if config_get("user.password", "")|first == "{letter}" %}}one\n{{% endif %}}'
+    image = an_image(tmp_path / "image", rules, {"a": text})
+    _, shown = page("preview", image, "-t", "create", "-c", "user.password=hunter2")
+    _, other = page("preview", image, "-t", "create", "-c", "user.password=xunter2")
+    assert shown == other
+
+
 def test_a_device_that_is_printed_as_a_whole_is_redacted_if_one_of_its_keys_is_secret(tmp_path, page):
     texts = [
         '{{ devices.eth0|stringformat:"%v" }}', '{{ devices.eth0|stringformat:"%v"|upper }}',
@@ -235,7 +283,7 @@ def test_a_device_that_is_printed_as_a_whole_is_redacted_if_one_of_its_keys_is_s
     keys = ("-d", "eth0,type=nic", "-d", "eth0,user.secret.db=hunter2")
     _, shown = page("preview", image, "-t", "create", *keys)
     assert "hunter2" not in shown.lower()
-    assert shown.count("[redacted]</b>") == 6 and shown.count("The content is not shown") == 1
+    assert shown.count("[redacted]</b>") == 1 and shown.count("The content is not shown") == 6
 
 
 def test_the_report_of_check_hides_a_secret_that_a_template_writes_in_upper_case(tmp_path, page, run):

@@ -12,6 +12,7 @@ from templater.model.plan import WRITE, Change, Outcome, Plan, Prediction
 from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.pongo2.trace_recorder import VALUE, Piece, Site
+from templater.pongo2.traced_copy import Traced
 from templater.rendering.explain import Explainer, Line, Part, lines_of
 from templater.rendering.origins import Layers, Origin, Origins
 from templater.rendering.render import render
@@ -98,7 +99,7 @@ def test_the_time_to_find_the_origins_of_rendered_lines_grows_in_proportion_to_t
     def lines(n):
         source = Source("t", character * 200 * n)
         pieces = [Piece("a", Site(len(source.text) - 1, VALUE), (), ())] * n
-        return lambda: list(lines_of(pieces, source, origins))
+        return lambda: list(lines_of(Traced("a" * n, pieces, frozenset()), source, origins))
 
     origins = Origins(Layers(Instance("c1"), Instance("c1"), Metadata()), Rule("/a", "t"))
     check(lines, start=500, largest=16_000)

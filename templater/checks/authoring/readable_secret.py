@@ -11,6 +11,10 @@ mode 0600. If several rules write the file, set the mode in each rule.
 In a definition, no field sets the mode of a rule. Use an entry with the generator `dump` to create the file
 with the right mode. In a virtual machine, the agent of LXD 6.8 and later sets the mode of every file to
 0644.
+
+A template can also reveal a secret by conditions that print different texts. A condition that tests whether
+the secret is set is no problem. The check reports a secret that the template compares with a variable, or
+that it tests in more than eight other ways.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from ...model.source import printable
 from ..authored_image import AuthoredImage
 from ..base import Observation, check
 from ..rule_hints import hint_of_mode
-from ..security.secrets import COMPUTED, secrets_of
+from ..security.secrets import COMPUTED, TESTED, secrets_of
 
 #: a key whose name contains one of these words is not a secret
 PUBLIC = ("public", "pubkey", "pub-key", "authorized", "fingerprint", "url", "file", "path", "ttl", "name")
@@ -37,8 +41,9 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                 and not any(word in key.value.lower() for word in PUBLIC)
                 and "." in key.value
             ):
+                verb = "revealed by conditions in" if key.kind == TESTED else "written to"
                 yield Observation(
-                    f"'{printable(key.value)}' is written to '{printable(readable[0].path)}',"
+                    f"'{printable(key.value)}' is {verb} '{printable(readable[0].path)}',"
                     f" which every user can read (mode {image.file_mode(readable[0]):04o})",
                     template.source.span(key.start, key.end),
                     hint_of_mode(image, readable[0]),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ...model.source import printable
+from ...pongo2.syntax.expression_parser import LOGIC
 from ...pongo2.syntax.tokens import IDENTIFIER, NUMBER, STRING, TEXT, Token
 from ..base import Observation, check
 from ..rule_hints import hint_of_mode
@@ -23,6 +24,10 @@ WORDS = (
 )  # fmt: skip
 #: filters whose output does not show the value
 HIDING = ("length", "length_is", "yesno")
+#: the kind of a token that stands for a secret that conditions of the template reveal
+TESTED = "tested secret"
+#: A template may test each secret in this many ways: a setting of a few values can have a suspicious name.
+MOST_TESTS = 8
 
 
 @check("readable-secret", "medium", "a template that writes a secret to a file that every user can read")
@@ -60,8 +65,10 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                 continue
             is_string = key.kind == STRING  # without its quotes
             others = f" and {len(rules) - 1} more" if len(rules) > 1 else ""
+            verb = "reveals" if key.kind == TESTED else "writes"
+            where = "by conditions in" if key.kind == TESTED else "to"
             yield Observation(
-                f"the template writes '{printable(key.value)}' to '{path}'{others}, {mode}",
+                f"the template {verb} '{printable(key.value)}' {where} '{path}'{others}, {mode}",
                 key.unit.span(key.start + is_string, key.end - is_string),
                 hint=hint_of_mode(image, rules[0]),
             )
@@ -78,7 +85,9 @@ def secrets_of(source: Source) -> Iterator[Token]:
     tag gives a map to a variable, or reads a map in a loop, the search follows the map. Any other use of a
     map without a key counts as printing the map.
 
-    A loop over a secret counts as printing the secret: conditions in the loop can show each character.
+    A loop over a secret counts as printing the secret: conditions in the loop can show each character. Other
+    conditions can show each character, too: yield a token of the kind ``TESTED`` for each secret that the
+    template compares with a variable, or tests in more than ``MOST_TESTS`` ways.
 
     If no string is found, but the template computes the name of a configuration key, such as
     ``"user.paXssword"|cut:"X"``, yield a token of the kind ``COMPUTED`` for this name.
@@ -90,6 +99,7 @@ def secrets_of(source: Source) -> Iterator[Token]:
     keys: dict[str, list[Token]] = {}  # keys are public, but the value of config_get(key) can be secret
     maps = _Maps()
     computed = _ComputedKeys()
+    tests = _Tests(secrets, values, keys, computed.bound)
     seen: set[int] = set()
     has_macros = False
     for kind, part in parts_of(source, secrets, values, keys, *maps.names(), *computed.names()):
@@ -119,7 +129,12 @@ def secrets_of(source: Source) -> Iterator[Token]:
         if looped:
             keys[bound[0]] = looped
             secrets.update(dict.fromkeys(bound[1:], looped))
-        read_values += computed.read(kind, part, read, maps)
+        computed_keys = list(computed.read(kind, part, read, maps))
+        read_values += computed_keys
+        for token in tests.read(kind, part, starts, computed_keys):
+            if token.start not in seen:
+                yield token if token.kind == COMPUTED else _tested(token)
+                seen.add(token.start)
         computed.bind(kind, part, bound)
         found = found or read_values
         if is_printed or kind == "for" or (kind == "widthratio" and not bound):
@@ -256,6 +271,150 @@ class _Maps:
     def keys_of(self, name: str) -> int:
         """Return how many keys are needed to select a text from ``name``, or 0 if ``name`` is not a map."""
         return 1 if name in self.one else 2 * (name in self.nested)
+
+
+def _tested(token: Token) -> Token:
+    is_string = token.kind == STRING  # without its quotes
+    return Token(TESTED, token.value, token.start + is_string, token.end - is_string, token.unit)
+
+
+#: tags that test the values which they read, or give them to variables that another tag can test
+_TESTING = ("if", "elif", "ifequal", "ifnotequal", "ifchanged", "set", "with")
+_JOINING = ("+", "-", "*", "/", "%", "^")
+_COMPARING = ("==", "!=", "<>", "<", "<=", ">", ">=", "in", *_JOINING)
+#: filters after which a condition still only shows whether its value is set
+_UNSELECTIVE = (
+    "capfirst",
+    "default",
+    "default_if_none",
+    "escape",
+    "length",
+    "lower",
+    "safe",
+    "title",
+    "upper",
+)
+
+
+class _Tests:
+    """The conditions that show more of a secret than whether it is set. Each of them can show one more bit.
+
+    ``secrets`` and ``values`` have the variables that hold secrets, ``keys`` the variables that hold keys,
+    and ``bound`` all variables of the template.
+    """
+
+    def __init__(
+        self,
+        secrets: dict[str, list[Token]],
+        values: dict[str, list[Token]],
+        keys: dict[str, list[Token]],
+        bound: set[str],
+    ) -> None:
+        self.secrets = secrets
+        self.values = values
+        self.keys = keys
+        self.bound = bound
+        #: the texts of the tests of each secret, by the secret's name
+        self.texts: dict[str, set[str]] = {}
+
+    def read(self, kind: str, part: list[Token], bound: list[int], computed: list[Token]) -> Iterator[Token]:
+        """Yield each secret that a tag tests, if all tests so far can show many of its characters.
+
+        ``bound`` has the indexes of the variables that the tag sets, and ``computed`` the computed keys.
+        """
+        if kind not in _TESTING:
+            return
+        skipped = {0, 1, len(part) - 1, *bound}
+        depths = _depths(part, self.secrets)
+        words = {token.start: token for token in _strings_with_words(part)}
+        found = {
+            number: words[token.start]
+            for number, token in enumerate(part)
+            if depths[number] and token.start in words
+        }
+        starts = {token.start: token for token in computed}
+        found |= {n: starts[token.start] for n, token in enumerate(part) if token.start in starts}
+        operand: list[int] = []
+        for number, token in enumerate(part):
+            if (token.kind in LOGIC or token.kind in ("not", "!")) and not depths[number]:
+                yield from self._operand(kind, part, operand, depths, found)
+                operand = []
+            elif number not in skipped:
+                operand.append(number)
+        yield from self._operand(kind, part, operand, depths, found)
+
+    def _operand(
+        self, kind: str, part: list[Token], operand: list[int], depths: list[int], found: dict[int, Token]
+    ) -> Iterator[Token]:
+        """Yield the secrets in an operand of ``and``, ``or`` or ``not``. ``operand`` has indexes of tokens.
+
+        ``found`` has the secrets that strings name, by the indexes of the strings.
+        """
+        secrets = [found[number] for number in operand if number in found]
+        varies = False
+        for number in operand:
+            before, token = part[number - 1], part[number]
+            if token.kind != IDENTIFIER or before.kind in (".", "|"):
+                continue
+            own = [*self.secrets.get(token.value, ()), *self.values.get(token.value, ())]
+            own += self.keys.get(token.value, ()) if depths[number] else ()
+            secrets += own
+            is_variable = token.value in self.bound or token.value == "forloop"
+            varies = varies or (is_variable and not own and depths[number] != 1)
+        if not secrets or not _is_test(kind, part, operand, depths):
+            return
+        text = " ".join(part[number].value or part[number].kind for number in operand)
+        for token in secrets:
+            texts = self.texts.setdefault(token.value, set())
+            is_new = text not in texts and len(texts) <= MOST_TESTS
+            if is_new:
+                texts.add(text)
+            if varies or (is_new and len(texts) > MOST_TESTS):
+                yield token
+
+
+def _depths(part: list[Token], secrets: Collection[str]) -> list[int]:
+    """Return a number for each token: 1 in the first arguments or subscript of a value, else 0 or more.
+
+    Tokens in brackets around a whole expression have the number of the tokens outside. A second subscript,
+    or a subscript of a variable in ``secrets``, selects a part of a text, so its tokens have a higher number.
+    """
+    found: list[int] = []
+    opened: list[int] = []
+    for before, token in zip([part[0], *part], part, strict=False):
+        if token.kind in ("(", "["):
+            inside = opened[-1] if opened else 0
+            follows = before.kind in (")", "]") or before.value in secrets
+            is_access = token.kind == "[" or before.kind == IDENTIFIER or follows
+            opened.append(inside + (2 if follows else 1) if is_access else inside)
+        elif token.kind in (")", "]") and opened:
+            opened.pop()
+        found.append(opened[-1] if opened and token.kind not in ("(", "[") else 0)
+    return found
+
+
+def _is_test(kind: str, part: list[Token], operand: list[int], depths: list[int]) -> bool:
+    """Return whether an operand shows more of its values than whether they are set."""
+    outer = [part[number] for number in operand if not depths[number]]
+    kinds = ["", *(token.kind for token in outer), ""]
+    is_empty = [
+        token.kind == STRING
+        and not token.value
+        and before not in (":", *_JOINING)
+        and after not in ("|", *_JOINING)
+        for before, token, after in zip(kinds, outer, kinds[2:], strict=False)
+    ]
+    if kind in ("ifequal", "ifnotequal", "ifchanged"):
+        return not any(is_empty)
+    for number, token in enumerate(outer):
+        if token.kind in ("==", "!=", "<>") and any(is_empty[max(0, number - 1) : number + 2]):
+            continue
+        after = outer[number + 1] if number + 1 < len(outer) else token
+        if token.kind in _COMPARING or (token.kind == "." and after.kind == NUMBER):
+            return True
+        if token.kind == "|" and after.value not in _UNSELECTIVE:
+            return True
+    return any(depths[number] > 1 for number in operand)
 
 
 def _is_hidden(part: list[Token], value: Value) -> bool:

@@ -307,6 +307,7 @@ CASES = [
     ("systemd-unit", "error", f"{T}2:1", file("/etc/systemd/system/a.service", "[Service]\nExecStart /bin/a\n"), file("/etc/systemd/system/a.service", "[Service]\nExecStart=/bin/a \\\n  b\n")),
     ("systemd-unit", "error", f"{T}1:1", file("/etc/systemd/network/a.network", "Name=eth0\n[Match]\n"), file("/etc/systemd/network/a.network", "[Match]\nName=eth0\n")),
     ("readable-secret", "warning", f"{T}1:15", text('{{ config_get("user.password", "") }}'), rule("when: [create], template: t, mode: 0600", t='{{ config_get("user.password", "") }}\n')),
+    ("readable-secret", "warning", f"{T}1:36", text('{% set c = "a" %}{% if config_get("user.token", "") == c %}x{% endif %}'), text('{% if config_get("user.token", "") == "a" %}x{% endif %}')),
     ("readable-secret", "warning", f"{T}1:15", text('{{ config_get("user.api_token", "") }}'), text('{{ config_get("user.token_url", "") }}')),
     ("crlf", "error", f"{T}1:10", file("/usr/bin/a", "#!/bin/sh\r\necho\r\n"), file("/usr/bin/a", "#!/bin/sh\necho\n")),
     ("crlf", "error", f"{T}1:20", file("/etc/hosts", "127.0.0.1 localhost\r\n"), text("127.0.0.1 localhost\r\n")),
