@@ -194,12 +194,12 @@ def loop(cell: "list[int]", parent: "Any", public: "Any", state: int) -> ForLoop
     """Return ``forloop`` as it is before the first round of a loop.
 
     ``parent`` is the value of ``forloop`` outside the loop. ``public`` is the value of ``forloop`` in the
-    render's context. If both are the same value, the loop has no parent loop: Go ignores a ``forloop`` of the
-    context. ``state`` tells whether the template has bound ``forloop``:
+    render's context. If both are the same value, it comes from the context and not from an outer loop. Then
+    Go ignores it, and the loop has no parent loop. ``state`` tells whether a template has bound ``forloop``:
 
     * 0: the template has not bound ``forloop``.
-    * 1: a tag such as ``set`` has bound ``forloop``. Then Go panics for every value.
-    * 2: an argument of a macro has bound ``forloop``. Then Go panics unless the value is a loop or nil.
+    * 1: a tag such as ``set`` has bound ``forloop``. Then Go panics, whatever ``parent`` is.
+    * 2: an argument of a macro has bound ``forloop``. Then Go panics unless ``parent`` is a loop or nil.
     """
     if parent is public and not state:
         parent = None

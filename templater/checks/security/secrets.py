@@ -318,9 +318,10 @@ class _Tests:
         self.texts: dict[str, set[str]] = {}
 
     def read(self, kind: str, part: list[Token], bound: list[int], computed: list[Token]) -> Iterator[Token]:
-        """Yield each secret that a tag tests, if all tests so far can show many of its characters.
+        """Yield each secret that a tag tests, if the output can reveal many of the secret's characters.
 
-        ``bound`` has the indexes of the variables that the tag sets, and ``computed`` the computed keys.
+        The earlier tags of the template can test the same secret, and their tests count, too. ``bound`` has
+        the indexes of the variables that the tag sets, and ``computed`` the computed keys.
         """
         if kind not in _TESTING:
             return
