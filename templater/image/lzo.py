@@ -5,7 +5,7 @@ def decompress_lzo(data: bytes, most: int) -> bytes:
     """Decompress LZO1X, which no module of Python does. The kernel's lzo.rst describes the format.
 
     Stops after the step in which the output exceeds ``most`` bytes.
-    Raises IndexError for invalid data.
+    Raises IndexError for invalid data, and for data after the end of the stream.
     """
     made = bytearray()
     at = literals = 0
@@ -41,7 +41,9 @@ def decompress_lzo(data: bytes, most: int) -> bytes:
                 distance += 1
             else:
                 distance += (code & 8) << 11
-                if not distance:
+                if not distance:  # the mark at the end of a stream
+                    if at + 2 != len(data):
+                        raise IndexError("data follows the end")
                     return bytes(made)
                 distance += 0x4000
             code = data[at]

@@ -13,6 +13,7 @@ from functools import lru_cache
 from io import FileIO
 from struct import error as StructError
 from struct import unpack_from
+from typing import Protocol
 
 from ..model.errors import InputError, LimitError, RefusedError
 from .compression_modules import load_lz4, load_zstd
@@ -31,21 +32,54 @@ _DIRECTORY, _LONG_DIRECTORY = 1, 8
 #: is decompressed in Python, which takes a millisecond for a block.
 _MEMBERS_OF_BLOCK, _MEMBERS_OF_LZO_BLOCK = 20, 150
 _KEPT_BLOCKS = 2048
+#: maximum memory for the dictionary of one block
+_MEMORY = 32 << 20
 
 #: a decompressor of one block, which returns at most one byte more than a block has
 _Decompress = Callable[[bytes], bytes]
 
 
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+def _one_stream(decompressor: _Decompressor, data: bytes) -> bytes:
+    """Decompress a block, which has to be exactly one stream.
+
+    Python stops at the end of the first stream, and some tools continue with the next stream.
+    """
+    content = decompressor.decompress(data, _BLOCK + 1)
+    if len(content) <= _BLOCK and (not decompressor.eof or decompressor.unused_data):
+        raise ValueError("the compressed data is not exactly one stream")
+    return content
+
+
 def _inflate(data: bytes) -> bytes:
-    return zlib.decompressobj().decompress(data, _BLOCK + 1)
+    return _one_stream(zlib.decompressobj(), data)
 
 
 def _xz(data: bytes) -> bytes:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=32 << 20).decompress(data, _BLOCK + 1)
+    return _one_stream(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY), data)
 
 
 def _lzma(data: bytes) -> bytes:
-    return lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=32 << 20).decompress(data, _BLOCK + 1)
+    """Decompress LZMA as squashfs-tools do.
+
+    Like these tools, ignore the end of the stream, which some packers do not mark. Other tools read only the
+    low four bytes of the size.
+    """
+    size = int.from_bytes(data[5:13], "little")
+    if size > _BLOCK:
+        raise ValueError("the compressed data has an invalid size")
+    decompressor = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_MEMORY)
+    content = decompressor.decompress(data[:5] + b"\xff" * 8 + data[13:], _BLOCK)
+    if len(content) < size or decompressor.unused_data:
+        raise ValueError("the compressed data is not exactly one stream")
+    return content[:size]
 
 
 def _lzo(data: bytes) -> bytes:
@@ -61,7 +95,7 @@ def load_decompressor(path: str) -> _Decompress:
         return lambda data: bytes(lz4.decompress(data, uncompressed_size=_BLOCK))
     if kind == 6:
         zstd = load_zstd()
-        return lambda data: bytes(zstd.ZstdDecompressor().decompress(data, _BLOCK + 1))
+        return lambda data: _one_stream(zstd.ZstdDecompressor(), data)
     known = {1: _inflate, 2: _lzma, 3: _lzo, 4: _xz}
     if kind not in known:
         raise InputError(f"'{path}' is a squashfs file with the unknown compression {kind}")
@@ -162,12 +196,19 @@ class _Walk:
                 yield block << 16 | position, kind, (base + difference) & 0xFFFFFFFF
 
     def _bytes(self, table: int, start: int, offset: int, size: int) -> bytes:
-        """Return bytes that begin in the block ``start`` of a table and can continue in the next blocks."""
+        """Return bytes that begin in the block ``start`` of a table and can continue in the next blocks.
+
+        Every block of a table except the last has ``_BLOCK`` bytes.
+        """
         data, following = self._read_block(table + start)
+        if offset >= len(data):
+            raise ValueError("a position is outside of its block")
         if offset + size <= len(data):
             return data[offset : offset + size]
         parts, missing = [data[offset:]], size - len(data[offset:])
         while missing > 0:
+            if len(data) != _BLOCK:
+                raise ValueError("a block that another block continues has an invalid size")
             data, following = self._read_block(following)
             parts.append(data[:missing])
             missing -= len(data)

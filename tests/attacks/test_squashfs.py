@@ -1,10 +1,12 @@
 """Small squashfs files that keep their reader busy, or fill its memory."""
 
+import lzma
 import os
 import shutil
 import struct
 import subprocess
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,11 +27,27 @@ def block(data: bytes) -> bytes:
     return struct.pack("<H", len(packed)) + packed
 
 
-def squashfs(path: Path, inodes: list[bytes], directories: bytes, fragments: int = 0) -> str:
-    """Write a squashfs file whose root is the last inode. All fragments are in one block of zeros."""
-    body, root = block(b"".join(inodes)), sum(map(len, inodes[:-1]))
+def stored(data: bytes) -> bytes:
+    """A metadata block without compression."""
+    return struct.pack("<H", len(data) | 0x8000) + data
+
+
+def squashfs(
+    path: Path,
+    inodes: list[bytes],
+    directories: bytes,
+    fragments: int = 0,
+    *,
+    compression: int = 1,
+    table: bytes = b"",
+) -> str:
+    """Write a squashfs file whose root is the last inode. All fragments are in one block of zeros.
+
+    ``table`` has the blocks of directories, instead of one block with ``directories``.
+    """
+    body, root = stored(b"".join(inodes)), sum(map(len, inodes[:-1]))
     directory_table = 96 + len(body)
-    body += block(directories)
+    body += table or block(directories)
     fragment_table = 2**64 - 1
     if fragments:
         place = 96 + len(body)
@@ -37,10 +55,10 @@ def squashfs(path: Path, inodes: list[bytes], directories: bytes, fragments: int
         fragment_table = 96 + len(body)
         body += struct.pack("<Q", place) * (fragments // 512)
     ids = 96 + len(body)
-    body += block(bytes(4))
+    body += stored(bytes(4))
     id_table = 96 + len(body)
     body += struct.pack("<Q", ids)
-    head = struct.pack("<4s4I6H", b"hsqs", len(inodes), 0, 131072, fragments, 1, 17, 0, 1, 4, 0)
+    head = struct.pack("<4s4I6H", b"hsqs", len(inodes), 0, 131072, fragments, compression, 17, 0, 1, 4, 0)
     absent, size = 2**64 - 1, 96 + len(body)
     places = (root, size, id_table, absent, 96, directory_table, fragment_table, absent)
     path.write_bytes(head + struct.pack("<8Q", *places) + body)
@@ -109,6 +127,47 @@ def test_a_squashfs_file_that_different_tools_read_differently_is_refused(
     check_directories(one_directory(tmp_path / "i.squashfs"), DEFAULT)
     with pytest.raises((RefusedError, InputError), match=said):
         check_directories(one_directory(tmp_path / "i.squashfs", **change), DEFAULT)
+
+
+def zstd_with_two_frames(first: bytes, second: bytes) -> bytes:
+    """ZSTD_decompress joins the frames."""
+    zstd = pytest.importorskip("backports.zstd")
+    return bytes(zstd.compress(first) + zstd.compress(second))
+
+
+def lzma_with_a_large_size(first: bytes, second: bytes) -> bytes:
+    """squashfs-tools read only the low four bytes of the size, so they end the block before ``second``."""
+    packed = lzma.compress(first + second, lzma.FORMAT_ALONE)
+    return packed[:5] + struct.pack("<II", len(first), 1) + packed[13:-1]
+
+
+@pytest.mark.parametrize(
+    ("compression", "pack", "swapped"),
+    [(6, zstd_with_two_frames, False), (2, lzma_with_a_large_size, True)],
+)
+def test_a_squashfs_block_that_tools_decompress_to_different_sizes_is_refused(
+    tmp_path: Path, compression: int, pack: Callable[[bytes, bytes], bytes], swapped: bool
+) -> None:
+    """An audit read the next block instead of the rest, so it did not see the last name."""
+
+    def listing(*numbers: int) -> bytes:
+        entries = b"".join(
+            struct.pack("<HhHHB", 32 * number, number, 1, 0, 97 + number) for number in numbers
+        )
+        return struct.pack("<III", len(numbers) - 1, 0, 1) + entries
+
+    shown, hidden = listing(1), listing(1, 2)
+    inodes = [*map(directory_inode, (1, 2, 3)), directory_inode(4, len(listing(0) + shown))]
+    packed = pack(listing(0), shown if swapped else hidden)
+    table = struct.pack("<H", len(packed)) + packed + stored(hidden if swapped else shown)
+    path = squashfs(tmp_path / "i", inodes, b"", compression=compression, table=table)
+    if shutil.which("unsquashfs"):
+        listed = subprocess.run(["unsquashfs", "-l", path], capture_output=True, check=True).stdout
+        assert b"squashfs-root/c" in listed
+    with pytest.raises(
+        InputError, match=r"a block can't be decompressed: the compressed data (is not|has an)"
+    ):
+        check_directories(path, DEFAULT)
 
 
 def two_files(

@@ -62,7 +62,11 @@ LIKE = ", so tools would read different files"
             "'{}' has extended attributes, although a flag says that it has none: "
             "only some tools would read the attributes",
         ),
-        ({"cut": -1}, InputError, "'{}' can't be read: it was cut short"),
+        (
+            {"cut": -1},
+            InputError,
+            "'{}' can't be read: a block that another block continues has an invalid size",
+        ),
         ({"cut": 29}, InputError, "'{}' can't be read: it was cut short"),
     ],
 )  # fmt: skip
@@ -146,6 +150,9 @@ def test_a_squashfs_root_that_is_not_a_directory_is_refused(tmp_path):
     assert failed(check_directories, path, DEFAULT) == (InputError, message, "")
 
 
+A, B, C = (letter * 8192 for letter in (b"a", b"b", b"c"))
+
+
 class Blocks:
     """A reader of blocks that are not compressed."""
 
@@ -160,56 +167,129 @@ class Blocks:
         return self.data[self.position - size : self.position]
 
 
+def walk_over(*blocks, decompress=squashfs_directories._inflate, limits=DEFAULT):
+    return squashfs_directories._Walk("p", Blocks(*blocks), bytes(96), decompress, limits)
+
+
 @pytest.mark.parametrize(
     ("offset", "size", "result"),
-    [(0, 4, b"abcd"), (3, 1, b"d"), (2, 4, b"cdef"), (2, 6, b"cdefgh"), (4, 2, b"ef"), (3, 6, b"defghi")],
-)
+    [(0, 8192, A), (8191, 1, b"a"), (8190, 4, b"aabb"), (8190, 8194, b"aa" + B), (8191, 8195, b"a" + B + b"cc")],
+)  # fmt: skip
 def test_bytes_that_span_several_squashfs_blocks_are_read_completely(offset, size, result):
-    walk = squashfs_directories._Walk(
-        "p", Blocks(b"abcd", b"efgh", b"ijkl"), bytes(96), squashfs_directories._inflate, DEFAULT
-    )
-    assert walk._bytes(0, 0, offset, size) == result
+    assert walk_over(A, B, C[:2])._bytes(0, 0, offset, size) == result
+
+
+@pytest.mark.parametrize("offset", [4, 8191])
+def test_a_squashfs_block_that_continues_in_the_next_block_must_have_8_kib(offset):
+    """A reader that ends a block too early would read other data than its size suggests."""
+    blocks = (b"a" * (offset + 1), b"b") if offset < 8191 else (A, B[:-1], C)
+    with pytest.raises(ValueError, match=r"^a block that another block continues has an invalid size$"):
+        walk_over(*blocks)._bytes(0, 0, offset, 8200)
+
+
+@pytest.mark.parametrize(("block", "offset"), [(b"abcd", 4), (b"abcd", 5), (A, 8192), (A, 9000)])
+def test_a_position_behind_the_end_of_its_squashfs_block_is_an_error(block, offset):
+    """The other tools refuse such a position."""
+    with pytest.raises(ValueError, match=r"^a position is outside of its block$"):
+        walk_over(block, B)._bytes(0, 0, offset, 1)
 
 
 @pytest.mark.parametrize("size", [1, 8192])
 def test_a_squashfs_block_without_compression_may_have_up_to_8_kib(size):
-    walk = squashfs_directories._Walk(
-        "p", Blocks(b"x" * size), bytes(96), squashfs_directories._inflate, DEFAULT
-    )
-    assert walk._bytes(0, 0, 0, size) == b"x" * size
+    assert walk_over(b"x" * size)._bytes(0, 0, 0, size) == b"x" * size
 
 
 @pytest.mark.parametrize(
     ("decompress", "members"), [(squashfs_directories._inflate, 20), (squashfs_directories._lzo, 150)]
 )
 def test_the_limit_on_squashfs_blocks_depends_on_the_compression(decompress, members):
-    blocks = [b"%02d" % number for number in range(13)]
-    limits = DEFAULT._replace(members=2 * members)
-    walk = squashfs_directories._Walk("p", Blocks(*blocks), bytes(96), decompress, limits)
-    assert walk._bytes(0, 0, 0, 24) == b"".join(blocks[:12])
+    blocks = [b"%02d" % number * 4096 for number in range(13)]
+    walk = walk_over(*blocks, decompress=decompress, limits=DEFAULT._replace(members=2 * members))
+    assert walk._bytes(0, 0, 0, 12 * 8192) == b"".join(blocks[:12])
     message = "'p' has too many blocks of inodes and directories"
-    assert failed(walk._bytes, 0, 48, 0, 2) == (LimitError, message, "")
+    assert failed(walk._bytes, 0, 12 * 8194, 0, 2) == (LimitError, message, "")
     assert walk._bytes(0, 0, 0, 2) == b"00"  # a block that was read before costs nothing
 
 
-@pytest.mark.parametrize(
-    ("kind", "pack"),
-    [
-        (1, zlib.compress),
-        (2, lambda data: lzma.compress(data, lzma.FORMAT_ALONE)),
-        (4, lambda data: lzma.compress(data, lzma.FORMAT_XZ)),
-    ],
-)
-def test_a_squashfs_block_is_decompressed_to_at_most_one_byte_above_its_size_limit(kind, pack, tmp_path):
+def decompressor_of(kind, tmp_path):
     (tmp_path / "i").write_bytes(bytes(20) + bytes([kind, 0]) + bytes(74))
-    decompress = load_decompressor(f"{tmp_path}/i")
+    return load_decompressor(f"{tmp_path}/i")
+
+
+def pack_lzma(data):
+    """Compress a block as squashfs-tools do."""
+    packed = lzma.compress(data, lzma.FORMAT_ALONE)
+    return packed[:5] + len(data).to_bytes(8, "little") + packed[13:]
+
+
+def pack_zstd(data):
+    return pytest.importorskip("backports.zstd").compress(data)
+
+
+def pack_lzo(data):
+    return bytes([17 + len(data)]) + data + bytes.fromhex("110000")
+
+
+def pack_lz4(data):
+    return pytest.importorskip("lz4.block").compress(data, store_size=False)
+
+
+PACKERS = [
+    (1, zlib.compress), (2, pack_lzma), (3, pack_lzo), (4, lzma.compress), (5, pack_lz4), (6, pack_zstd),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "pack"), [row for row in PACKERS if row[0] not in (3, 5)])
+def test_a_squashfs_block_is_decompressed_to_at_most_one_byte_above_its_size_limit(kind, pack, tmp_path):
+    decompress = decompressor_of(kind, tmp_path)
     assert decompress(pack(b"abc")) == b"abc"
-    assert len(decompress(pack(bytes(9000)))) == 8193
+    assert decompress(pack(A)) == A
+    if kind == 2:
+        with pytest.raises(ValueError, match=r"^the compressed data has an invalid size$"):
+            decompress(pack(bytes(9000)))
+    else:
+        assert len(decompress(pack(bytes(9000)))) == 8193
+
+
+@pytest.mark.parametrize("extra", ["stream", "byte", "missing"])
+@pytest.mark.parametrize(("kind", "pack"), PACKERS)
+def test_a_compressed_squashfs_block_is_exactly_one_stream(kind, pack, extra, tmp_path):
+    """zstd's own function joins two frames, and Python read the first, so an audit did not see some files."""
+    decompress = decompressor_of(kind, tmp_path)
+    packed = pack(b"abcdefgh")
+    assert decompress(packed) == b"abcdefgh"
+    changed = {"stream": packed + pack(b"defghijk"), "byte": packed + b"\0", "missing": packed[:-1]}[extra]
+    if (kind, extra) == (2, "missing"):
+        assert decompress(changed) == b"abcdefgh"  # squashfs-tools need no end of the stream
+    else:
+        with pytest.raises(
+            Exception, match=r"not exactly one stream|data follows the end|index out of range|corrupt input"
+        ):
+            decompress(changed)
+
+
+@pytest.mark.parametrize(("size", "result"), [(0, b""), (7, b"abcdefg"), (8, b"abcdefgh")])
+def test_the_size_of_an_lzma_block_cuts_its_content_as_in_squashfs_tools(size, result, tmp_path):
+    packed = pack_lzma(b"abcdefgh")
+    packed = packed[:5] + size.to_bytes(8, "little") + packed[13:]
+    assert decompressor_of(2, tmp_path)(packed) == result
+
+
+@pytest.mark.parametrize(
+    ("size", "why"),
+    [(9, "data is not exactly one stream"), (8193, "data has an invalid size"), (8 | 1 << 32, "data has an invalid size")],
+)  # fmt: skip
+def test_an_lzma_block_with_a_wrong_size_is_an_error(size, why, tmp_path):
+    """squashfs-tools read only four bytes of the size, and Python reads eight."""
+    packed = pack_lzma(b"abcdefgh")
+    packed = packed[:5] + size.to_bytes(8, "little") + packed[13:]
+    with pytest.raises(ValueError, match=why):
+        decompressor_of(2, tmp_path)(packed)
 
 
 def pack_with_dictionary(mebibytes, kind):
     """Return a compressed block whose decompressor needs a dictionary of 24 or 48 MiB."""
-    packed = bytearray(lzma.compress(b"abc", lzma.FORMAT_ALONE if kind == 2 else lzma.FORMAT_XZ))
+    packed = bytearray(pack_lzma(b"abc") if kind == 2 else lzma.compress(b"abc"))
     if kind == 2:
         packed[1:5] = (mebibytes << 20).to_bytes(4, "little")
     else:
@@ -220,8 +300,7 @@ def pack_with_dictionary(mebibytes, kind):
 
 @pytest.mark.parametrize("kind", [2, 4])
 def test_a_squashfs_block_cannot_make_the_decompressor_use_more_than_32_mib(kind, tmp_path):
-    (tmp_path / "i").write_bytes(bytes(20) + bytes([kind, 0]) + bytes(74))
-    decompress = load_decompressor(f"{tmp_path}/i")
+    decompress = decompressor_of(kind, tmp_path)
     assert decompress(pack_with_dictionary(24, kind)) == b"abc"
     with pytest.raises(lzma.LZMAError, match=r"^Memory usage limit exceeded$"):
         decompress(pack_with_dictionary(48, kind))
@@ -260,7 +339,7 @@ def test_a_squashfs_file_with_an_unknown_compression_or_a_missing_library_is_ref
     fake = SimpleNamespace(
         decompress=lambda data, uncompressed_size: given.update(size=uncompressed_size) or data,
         ZstdDecompressor=lambda: SimpleNamespace(
-            decompress=lambda data, most: given.update(most=most) or data
+            decompress=lambda data, most: given.update(most=most) or data, eof=True, unused_data=b""
         ),
     )
     monkeypatch.setattr(
