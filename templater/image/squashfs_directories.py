@@ -24,7 +24,8 @@ from .open_file import reading
 _HEAD = 96
 _BLOCK = 8192
 _ABSENT = (1 << 64) - 1
-_NO_XATTRS = 0x200
+#: flags of the file. No tool has set ``_CHECK_DATA`` for many years.
+_CHECK_DATA, _NO_XATTRS = 4, 0x200
 #: maximum number of names below one header, and maximum length of a name, in the kernel
 _MOST_NAMES = _LONGEST = 256
 _DIRECTORY, _LONG_DIRECTORY = 1, 8
@@ -115,6 +116,11 @@ def check_directories(path: str, limits: Limits) -> None:
             flags, root, attributes = (
                 unpack_from("<H", head, 24)[0], *unpack_from("<Q", head, 32), *unpack_from("<Q", head, 56),
             )  # fmt: skip
+            if flags & _CHECK_DATA:
+                raise RefusedError(
+                    f"'{path}' has the flag for check data, with which only some tools skip a byte in each "
+                    "block, so tools would read different files"
+                )
             if flags & _NO_XATTRS and attributes != _ABSENT:
                 raise RefusedError(
                     f"'{path}' has extended attributes, although a flag says that it has none: "

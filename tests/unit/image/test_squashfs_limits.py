@@ -63,6 +63,12 @@ LIKE = ", so tools would read different files"
             "only some tools would read the attributes",
         ),
         (
+            {"flags": 4},
+            RefusedError,
+            "'{}' has the flag for check data, with which only some tools skip a byte in each block, "
+            "so tools would read different files",
+        ),
+        (
             {"cut": -1},
             InputError,
             "'{}' can't be read: a block that another block continues has an invalid size",
