@@ -28,7 +28,7 @@ from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
 from ..oslite import Closing, abspath, environment, exists, forget, limit_address_space, os, split
 from ..rootfs.confined import Root
-from ..rootfs.held_files import handing_over
+from ..rootfs.held_files import close_rest_at_end, handing_over
 from ..rootfs.shared_directories import name_owner
 from ..rootfs.trusted_paths import (
     clean_path,
@@ -186,6 +186,7 @@ def serve() -> int:
 
 
 def _serve() -> int:
+    close_rest_at_end()
     try:
         bound_memory()
         code = run(sys.argv[1:])

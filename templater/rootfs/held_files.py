@@ -13,6 +13,9 @@ When the kernel unmounts an overlay, it first writes all changes of the upper la
 including the changes of other processes. ``unmount_at_end`` leaves this work to the process that closes the
 removed files last.
 
+An error can leave a file or directory open, and a hook keeps the layers of an overlay open. So a hook calls
+``close_rest_at_end``. Otherwise, the kernel would close a removed directory when the hook's process ends.
+
 Programs that use the Python API keep no files open, because they can have threads and child processes of
 their own.
 """
@@ -45,12 +48,12 @@ _MNT_DETACH = 2
 
 #: the files that are held open, or None outside of ``handing_over``
 _held: "list[int] | None" = None
-#: the places of file systems that are unmounted at the end
-_mounted: "list[str]" = []
+#: the places of file systems that are unmounted at the end, and whether this process itself unmounts them
+_mounted: "list[tuple[str, bool]]" = []
+#: the descriptors that stay open at the end, or None if all other descriptors stay open, too
+_kept: "set[int] | None" = None
 #: the processes that this process has started and not yet waited for
 _started: "list[int]" = []
-#: how many seconds ``handing_over`` waits at its end
-_patience = PATIENCE
 
 
 def handing_over(
@@ -61,49 +64,70 @@ def handing_over(
     The function does the work of a hook or command. The module's docstring tells why another process closes
     the files.
     """
-    global _held, _patience  # noqa: PLW0603
+    global _held, _kept  # noqa: PLW0603
     outer = _held
     held: list[int] | None = [] if hasattr(os, "O_PATH") else None
     _held = held
-    _patience = PATIENCE
     try:
         return call(*args, **options)
     finally:
         _held = outer
-        while held is not None and _mounted:
-            _unmount(_mounted.pop(), held)
-        if held:
-            _hand_over(held, _patience)
+        if held is not None:
+            while _mounted:
+                _unmount(*_mounted.pop(), held)
+            if _kept is not None:
+                _close_all_except(_kept, held)
+                _kept = None
+            if held:
+                _hand_over(held, PATIENCE)
 
 
-def wait_longer_at_end() -> None:
-    """Let ``handing_over`` wait for the other process up to ``LONG_PATIENCE`` seconds.
+def close_rest_at_end() -> None:
+    """When ``handing_over`` ends, close every descriptor that this process has opened since this call.
 
-    While a removed file of an overlay is open, the kernel refuses another overlay with the same upper layer,
-    if overlayfs has the option ``index=on``.
+    Call this function in a process that ends after ``handing_over``, and whose other threads open no files.
     """
-    global _patience  # noqa: PLW0603
-    _patience = LONG_PATIENCE
+    global _kept  # noqa: PLW0603
+    _kept = set(filter(_is_open, _descriptors()))
 
 
-def unmount_at_end(path: str) -> None:
+def unmount_at_end(path: str, *, itself: bool) -> None:
     """When ``handing_over`` ends, unmount a file system that this process has mounted in its own namespace.
+
+    With ``itself``, this process unmounts the file system. Before that, it waits until the other process has
+    closed the removed files, up to ``LONG_PATIENCE`` seconds. While a removed file of an overlay is open, the
+    kernel refuses another overlay with the same upper layer, if overlayfs has the option ``index=on``.
 
     Without ``handing_over``, the kernel unmounts the file system when the namespace ends.
     """
-    _mounted.append(path)
+    _mounted.append((path, itself))
 
 
-def _unmount(path: str, held: "list[int]") -> None:
-    """Detach a file system from this process's namespace, and keep the file system's root directory open.
+def _unmount(path: str, itself: bool, held: "list[int]") -> None:
+    """Detach a file system from this process's namespace.
 
-    The kernel unmounts the file system when the last process closes this root directory.
+    Without ``itself``, keep the file system's root directory open: the kernel unmounts the file system when
+    the last process closes this directory.
     """
-    try:
-        held.append(os.open(path, os.O_PATH | os.O_CLOEXEC))
-    except OSError:
-        return
+    if not itself:
+        try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
+            held.append(os.open(path, os.O_PATH | os.O_CLOEXEC))
+        except OSError:  # probably too many open files
+            pass
+    elif held:
+        _hand_over(held, LONG_PATIENCE)
     libc("umount2")(fsencode(path), _MNT_DETACH)
+
+
+def _close_all_except(kept: "set[int]", held: "list[int]") -> None:
+    """Close all descriptors that are not in ``kept``, and add those of removed files to ``held``."""
+    for fd in _descriptors():
+        if fd in kept or fd in held:
+            continue
+        if _has_name(fd):
+            _close(fd)
+        else:
+            held.append(fd)
 
 
 def hold(directory: int, name: str) -> None:
@@ -145,6 +169,14 @@ def _has_name(fd: int) -> bool:
         return os.fstat(fd).st_nlink > 0
     except OSError:
         return True
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def is_on_btrfs(fd: int) -> bool:

@@ -21,7 +21,7 @@ from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split
 from ...rootfs.confined import Directory, Root, write_error
-from ...rootfs.held_files import unmount_at_end, wait_longer_at_end
+from ...rootfs.held_files import unmount_at_end
 from ...rootfs.shared_directories import own_map
 from ...rootfs.trusted_paths import (
     clean_path,
@@ -332,6 +332,9 @@ MS_REC_PRIVATE = 0x44000
 def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
     """Mount the overlay as LXC mounts it later, in a private mount namespace, until this process ends.
 
+    The layers stay open until the overlay is unmounted: their owner can remove them, and the last close of a
+    removed directory can take minutes. ``held_files`` then leaves the last close to another process.
+
     Raises RefusedError for a layer that is a link, or if another user can exchange the upper layer. Raises
     WriteError if mounting fails.
     """
@@ -349,10 +352,7 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
     *lower, upper, work = [f"/proc/self/fd/{root.fd}" for root in open_layers(layers)]
     options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
     call("mount", b"overlay", fsencode(where), b"overlay", 0, fsencode(options))
-    if _refuses_second_mount():
-        wait_longer_at_end()
-    else:
-        unmount_at_end(where)
+    unmount_at_end(where, itself=_refuses_second_mount())
 
 
 def _refuses_second_mount() -> bool:

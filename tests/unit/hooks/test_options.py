@@ -1022,6 +1022,41 @@ def test_a_hook_waits_longer_for_removed_files_of_its_overlay_if_the_kernel_refu
         mounts.overlay(*folders, "index=on")
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
+@pytest.mark.parametrize("refuses", [False, True])
+def test_attack_86_another_process_closes_the_layers_of_an_overlay_that_their_owner_removes(
+    mounts, tmp_path, monkeypatch, refuses
+):
+    """An empty upper layer with 300,000 attributes took 8 seconds to close when the hook ended."""
+    mounts.share(tmp_path)
+    folders = [tmp_path / name for name in ("lower", "upper", "mounted")]
+    for folder in folders:
+        folder.mkdir()
+    handed_over, before = [], os.listdir("/proc/self/fd")
+    removed = {folder.stat().st_ino for folder in folders[:2]}
+    monkeypatch.setattr(lxc, "_refuses_second_mount", lambda: refuses)
+
+    def hand_over(held, patience):
+        assert not folders[2].is_mount()
+        handed_over.append({os.fstat(fd).st_ino for fd in held if os.fstat(fd).st_nlink == 0})
+
+    monkeypatch.setattr(held_files, "_hand_over", hand_over)
+
+    def write() -> None:
+        held_files.close_rest_at_end()
+        lxc.mount_overlay((str(folders[0]), str(folders[1])), str(folders[2]))
+        for folder in folders[:2]:
+            folder.rmdir()
+
+    def hook() -> None:
+        held_files.handing_over(write)
+        assert handed_over == [removed]
+        monkeypatch.undo()
+        assert len(os.listdir("/proc/self/fd")) == len(before) + 2 + (not refuses)
+
+    in_a_hook(hook)
+
+
 # --- OCI
 
 

@@ -1,5 +1,6 @@
 """The hook line, its log and its errors."""
 
+import json
 import os
 import re
 import shlex
@@ -15,9 +16,11 @@ from templater.hooks import install, run
 from templater.hooks.options import Options, parse
 from templater.hooks.run import Log
 from templater.hooks.runtimes import nspawn as nspawn_runtime
+from templater.hooks.runtimes import oci
 from templater.hooks.state_folder import directory_identity
 from templater.instances.state_directory import State, StateDirectory
-from templater.model.errors import UsageError, WriteError
+from templater.model.errors import InputError, UsageError, WriteError
+from templater.rootfs import held_files
 from tests.rootfs_builders import as_root
 
 pytestmark = pytest.mark.usefixtures("restored_process")
@@ -531,6 +534,39 @@ def test_after_a_bug_in_a_hook_the_start_fails_and_the_message_asks_for_a_report
     assert run.serve() == 70
     said = capfd.readouterr().err
     assert said.startswith("templater: ") and said.endswith("; please report this\n")
+
+
+def test_attack_86_another_process_closes_a_bundle_that_is_removed_while_a_hook_reads_its_configuration(
+    tmp_path, monkeypatch, capfd
+):
+    """The error left the bundle open: with 150,000 attributes, the end of the hook took 2 seconds."""
+    bundle, handed_over = tmp_path / "bundle", []
+    bundle.mkdir()
+    (bundle / "config.json").write_text("{}")
+    number, before = bundle.stat().st_ino, os.listdir("/proc/self/fd")
+    parse_json = oci.parse_json
+
+    def removing(data, shown):
+        if shown == "config.json":
+            shutil.rmtree(bundle)
+        return parse_json(data, shown)
+
+    def hand_over(held, patience):
+        handed_over.extend(os.fstat(held[0]).st_ino for _ in held)
+        os.close(held.pop())
+
+    monkeypatch.setattr(oci, "_stdin", lambda: json.dumps(
+        {"ociVersion": "1.2.0", "id": "c1", "bundle": str(bundle)}).encode()
+    )  # fmt: skip
+    monkeypatch.setattr(oci, "parse_json", removing)
+    monkeypatch.setattr(held_files, "_hand_over", hand_over)
+    monkeypatch.setattr(run, "bound_memory", lambda: None)
+    monkeypatch.setattr(run.Log, "to_syslog", lambda log: None)
+    monkeypatch.setattr(sys, "argv", ["hook", "oci"])
+    assert run.serve() == InputError.exit_code
+    assert "config.json has no root.path" in capfd.readouterr().err
+    assert handed_over == [number]
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_each_line_of_the_log_names_the_container_if_its_name_is_known():

@@ -324,6 +324,35 @@ def test_removed_files_are_closed_at_once_if_no_process_can_be_started(call, mon
     assert os.listdir("/proc/self/fd") == before
 
 
+def test_a_hook_closes_all_descriptors_that_it_has_left_open(tmp_path, monkeypatch):
+    (tmp_path / "removed").mkdir()
+    earlier = os.open(tmp_path, os.O_RDONLY)
+    before, handed_over = os.listdir("/proc/self/fd"), []
+
+    def hand_over(held, patience):
+        handed_over.extend(os.fstat(fd).st_ino for fd in held)
+        for fd in held:
+            os.close(fd)
+
+    def leave_open() -> None:
+        held_files.close_rest_at_end()
+        for flags in (os.O_RDONLY, os.O_PATH):
+            os.open(tmp_path, flags)
+            os.open(tmp_path / "removed", flags)
+        (tmp_path / "removed").rmdir()
+        raise ValueError
+
+    number = (tmp_path / "removed").stat().st_ino
+    monkeypatch.setattr(held_files, "_hand_over", hand_over)
+    with pytest.raises(ValueError, match=r"^$"):
+        handing_over(leave_open)
+    assert handed_over == [number, number]
+    assert os.listdir("/proc/self/fd") == before
+    later = handing_over(os.dup, earlier)
+    os.close(later)  # a command does not close the files of other threads
+    os.close(earlier)
+
+
 def test_a_process_is_started_only_if_removed_files_are_open(monkeypatch):
     monkeypatch.setattr(held_files.os, "fork", None)
     assert handing_over(lambda number: number, 5) == 5
