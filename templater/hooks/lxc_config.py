@@ -89,6 +89,29 @@ def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
     return ids.unshifted() if mounted else ids
 
 
+#: the options of overlayfs that decide which files a mount shows
+_OVERLAY_OPTIONS = ("userxattr", "redirect_dir", "metacopy")
+
+
+def overlay_options(found: "Iterable[tuple[str, str]]") -> "list[str]":
+    """Return options with which an overlay shows the same files as it does when LXC mounts it.
+
+    With ``lxc.idmap``, LXC mounts the overlay in the user namespace of the container. There, the kernel
+    neither follows nor makes renamed directories and copies of metadata, whatever its defaults are: with such
+    a copy, the container would see zeros instead of the content.
+    """
+    given: list[str] = []
+    is_mapped = False
+    for key, value in found:
+        if key == "lxc.idmap":
+            is_mapped = value != ""
+        elif key == "lxc.rootfs.options":
+            given = [word for word in value.split(",") if word.partition("=")[0] in _OVERLAY_OPTIONS]
+    if is_mapped:
+        return [*(word for word in given if word == "userxattr"), "redirect_dir=nofollow", "metacopy=off"]
+    return given
+
+
 def or_identity(ids: "IdMap | None") -> "IdMap | None":
     """Return ``ids``, or the identity map for a container without lxc.idmap.
 

@@ -349,6 +349,29 @@ def test_a_hook_renders_an_overlay_of_an_unprivileged_container(lxc: Lxc):
     }
 
 
+def test_a_hook_sees_the_directories_that_an_unprivileged_container_has_replaced_in_its_overlay(lxc: Lxc):
+    """Without the option userxattr, the hook found a deleted file unchanged, and deleted files came back."""
+    settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\nlxc.rootfs.options = userxattr\n"
+    folder = lxc.create("base", settings=settings)
+    (folder / "metadata.yaml").write_text(
+        "templates:\n  /srv/a/new/file: {when: [start], template: t}\n  /srv/b/file: {when: [start], template: t}\n"
+    )
+    (folder / "templates/t").write_text("text\n")
+    for name in ("a", "b"):
+        (folder / "rootfs/srv" / name).mkdir(parents=True)
+        (folder / "rootfs/srv" / name / "old").touch()
+    (folder / "rootfs/srv/b/file").write_text("text\n")
+    shift(folder / "rootfs", BASE)
+    lxc.command("lxc-copy", "base", "-N", "o1", "-s", "-B", "overlay")
+    lxc.start("o1")
+    shell = "rm -rf /srv/a /srv/b && mkdir /srv/b"
+    lxc.command("lxc-attach", "o1", "--clear-env", "--", "/bin/busybox", "sh", "-c", shell)
+    lxc.stop("o1")
+    lxc.start("o1")
+    found = lxc.command("lxc-attach", "o1", "--clear-env", "--", "/bin/busybox", "find", "/srv", "-type", "f")
+    assert sorted(found.stdout.split()) == ["/srv/a/new/file", "/srv/b/file"]
+
+
 def test_an_unprivileged_container_starts_even_if_its_overlay_work_directory_has_leftovers(lxc: Lxc):
     """The kernel leaves a whiteout there, and after a crash of the host other files."""
     settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\n"

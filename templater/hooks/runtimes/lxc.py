@@ -39,6 +39,7 @@ from ..lxc_config import (
     mount_points,
     of_other_directory,
     or_identity,
+    overlay_options,
     settings,
     without_prefix,
 )
@@ -47,7 +48,7 @@ from ..request import HookRequest, Notice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ...rootfs.directory_rootfs import IdMap
     from ..common_status_checks import Finding
@@ -153,7 +154,7 @@ def _start(
         state_folder=state_folder, open_folders=opened, ids=_ids(early, options, found, config, path, layers),
         mounts=mounts, mounts_hint="add --stage pre-start to the hook line if the mount hides no files",
         mount=(lambda: require_mounted(mounted)) if not early
-        else (lambda: mount_overlay(layers, mounted)) if layers else None,
+        else (lambda: mount_overlay(layers, mounted, overlay_options(found))) if layers else None,
     )  # fmt: skip
 
 
@@ -329,8 +330,10 @@ CLONE_NEWNS = 0x20000
 MS_REC_PRIVATE = 0x44000
 
 
-def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
+def mount_overlay(layers: "tuple[str, ...]", where: str, given: "Sequence[str]" = ()) -> None:
     """Mount the overlay as LXC mounts it later, in a private mount namespace, until this process ends.
+
+    ``given`` has further mount options.
 
     The layers stay open until the overlay is unmounted: their owner can remove them, and the last close of a
     removed directory can take minutes. ``held_files`` then leaves the last close to another process.
@@ -350,7 +353,7 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
     call("mount", b"none", b"/", None, MS_REC_PRIVATE, None)
     # the kernel accepts only descriptors that were opened in the new namespace
     *lower, upper, work = [f"/proc/self/fd/{root.fd}" for root in open_layers(layers)]
-    options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
+    options = ",".join((f"lowerdir={':'.join(lower)}", f"upperdir={upper}", f"workdir={work}", *given))
     call("mount", b"overlay", fsencode(where), b"overlay", 0, fsencode(options))
     unmount_at_end(where, itself=_refuses_second_mount())
 

@@ -11,6 +11,7 @@ from templater.hooks.lxc_config import (
     layers_of,
     mount_points,
     of_other_directory,
+    overlay_options,
     settings,
     without_prefix,
 )
@@ -120,6 +121,29 @@ def test_an_idmapped_mount_keeps_ids_unchanged_and_refuses_ids_outside_the_map()
         made.on_disk(10, 0)
     with pytest.raises(UnmappedError):
         made.on_disk(0, 1000)
+
+
+USER_NAMESPACE = ["redirect_dir=nofollow", "metacopy=off"]
+
+
+@pytest.mark.parametrize(
+    ("options", "on_the_host", "in_a_namespace"),
+    [
+        ([], [], USER_NAMESPACE),
+        (["userxattr"], ["userxattr"], ["userxattr", *USER_NAMESPACE]),
+        (["ro,userxattr,noatime", "metacopy=on,ro"], ["metacopy=on"], USER_NAMESPACE),
+        (["redirect_dir=on,volatile,index=on"], ["redirect_dir=on"], USER_NAMESPACE),
+        (["userxattr", ""], [], USER_NAMESPACE),
+    ],
+)
+def test_an_overlay_gets_options_with_which_it_shows_the_same_files_as_in_the_container(
+    options, on_the_host, in_a_namespace
+):
+    """With the default metacopy=on, a container with an id map saw zeros after a failed start."""
+    found = [("lxc.rootfs.options", value) for value in options]
+    assert overlay_options(found) == on_the_host
+    assert overlay_options([U, G, *found]) == in_a_namespace
+    assert overlay_options([U, G, ("lxc.idmap", ""), *found]) == on_the_host
 
 
 @pytest.mark.parametrize("value", ["x 0 1 1", "u 0 1", "u 0 1 1 1", "u"])

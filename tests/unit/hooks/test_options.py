@@ -900,6 +900,27 @@ def test_an_overlay_with_special_characters_in_its_layers_is_mounted(mounts, tmp
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
+@pytest.mark.parametrize("settings", ["", "lxc.rootfs.options = userxattr\n"])
+def test_a_hook_mounts_an_overlay_with_the_options_in_the_configuration_of_the_container(
+    mounts, container, settings, tmp_path
+):
+    mounts.share(tmp_path)
+    for name in ("lower", "upper", "mounted"):
+        (tmp_path / name / "etc").mkdir(parents=True)
+    (tmp_path / "lower/etc/old").touch()
+    os.setxattr(tmp_path / "upper/etc", "user.overlay.opaque", b"y")
+    (container / "config").write_text(settings)
+    layers = f"{tmp_path}/lower:{tmp_path}/upper"
+    surroundings = environ(container, LXC_ROOTFS_PATH=layers, LXC_ROOTFS_MOUNT=f"{tmp_path}/mounted")
+
+    def mount() -> None:
+        lxc.read_request(Options(), surroundings).mount()
+        assert os.listdir(tmp_path / "mounted/etc") == ([] if settings else ["old"])
+
+    in_a_hook(mount)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("fails", [False, True])
 def test_attack_90_a_hook_leaves_the_unmounting_of_the_overlay_to_another_process(
     mounts, tmp_path, monkeypatch, fails
