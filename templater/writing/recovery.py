@@ -1,8 +1,9 @@
 """Cleanup of temporary files that a killed apply leaves in a root filesystem.
 
 Temporary names are in the root directory of the root filesystem, or beside a target that is on another file
-system. If the root directory belongs to another user, the names are in a private directory in the root
-directory. So no process of a container with a user namespace can open the files.
+system or in another subvolume of btrfs. If the root directory or the target's directory belongs to another
+user, the names are in a private directory there. So no process of a container with a user namespace can open
+the files.
 
 A temporary file has the name ``.templater-TOKEN-INODE-N``. templater treats a file with this form of name as
 its own if the file has the inode number INODE, or if INODE is 0 and the file is empty. No other file meets
@@ -20,7 +21,7 @@ On an overlay, no directory is searched: overlayfs reads the directories of all 
 first name, and it reports the size of the upper layer only. A lower layer with millions of names in a
 directory would delay each start. So on an overlay, a run with a journal uses 0 as the inode number of its
 names. The next run tries each name that the earlier run can have made: two names for each change in the root
-directory or in the private directory, and one name in the directory of each target. On an overlay, a run
+directory or in a private directory, and two names in the directory of each target. On an overlay, a run
 without a journal removes no leftovers. An empty directory of a killed run can remain under two conditions:
 another user owns the journal, and the upper layer is on btrfs. The directory then looks like a directory in
 several layers.
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
 PREFIX = ".templater-"
 #: the temporary names in the root directory that a run makes for each changed file
 _NAMES_PER_CHANGE = 2
+#: the temporary names that a run uses in every directory: ``TargetDirectories.first_name``, ``private_name``
+_SHARED_NAMES = 2
 #: the maximum length of the number of changes in a journal
 _MOST_DIGITS = 6
 _JOURNAL_STAGED = ".new"
@@ -258,7 +261,7 @@ class Search:
                 self.left = 0  # so nothing below this directory is removed either
                 return False
         cleared = [
-            self._remove_numbered(directory, token, _most_names(changes) if place == "/" else min(changes, 1))
+            self._remove_numbered(directory, token, _most_names(changes, everywhere=place != "/"))
             for token, changes in self.tokens.items()
         ]
         return all(cleared)
@@ -358,17 +361,24 @@ def is_private(status: "os.stat_result") -> bool:
     return status.st_uid == os.geteuid() and not status.st_mode & 0o077
 
 
-def _most_names(changes: int) -> int:
+def _most_names(changes: int, *, everywhere: bool = False) -> int:
     """Return how many temporary names a run with a number of changes can have made in the root directory.
 
-    There is also the name of ``first_name``, and the name of the private directory. If the number of changes
-    is 0, it is unknown.
+    With ``everywhere``, return how many names the run can have made in any other directory: only the names of
+    ``TargetDirectories.first_name`` and ``private_name``. If the number of changes is 0, it is unknown.
     """
-    return changes * _NAMES_PER_CHANGE + 2 if changes else 0
+    if not changes:
+        return 0
+    return _SHARED_NAMES if everywhere else changes * _NAMES_PER_CHANGE + _SHARED_NAMES
 
 
 def temporary_name(token: str, inode: int, number: int) -> str:
     return f"{PREFIX}{token}-{inode}-{number}"
+
+
+def private_name(token: str) -> str:
+    """Return the name of the private directories of a run."""
+    return temporary_name(token, 0, 1)
 
 
 def token_line(token: str, changes: int) -> str:

@@ -13,7 +13,7 @@ from ..rootfs.confined import (
 )
 from ..rootfs.paths import MissingError, components
 from .attributes import CopiedAttributes
-from .recovery import above, is_private, temporary_name
+from .recovery import above, attempt, is_private, private_name, temporary_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class TargetDirectories:
     """The directories in which an apply writes, and the temporary names of files in them."""
 
     __slots__ = (
-        "attributes", "count", "counted", "durable", "ids", "kept", "made", "opened", "place", "private",
+        "attributes", "count", "counted", "durable", "ids", "kept", "made", "opened", "places", "private",
         "replaced", "root", "token", "unnamed", "without_inode",
     )  # fmt: skip
 
@@ -45,7 +45,8 @@ class TargetDirectories:
         self.ids: IdMap = rootfs.ids
         self.durable = durable
         self.token = os.urandom(6).hex()
-        self.count = 0
+        #: the number of the last temporary name; ``first_name`` and ``private_name`` have the numbers 0 and 1
+        self.count = 1
         #: the number of bytes of old content that are kept in memory
         self.kept = 0
         #: the number of bytes of old content that are kept under temporary names
@@ -58,10 +59,10 @@ class TargetDirectories:
         #: whether to stage files without names; giving an unnamed file a name needs /proc
         self.unnamed = hasattr(os, "O_TMPFILE") and isdir("/proc/self/fd")
         self.opened: dict[str, Directory] = {}
-        #: the directory for temporary names, once there is one
-        self.place: Directory | None = None
-        #: the name of the private directory for temporary names in the root directory, or ""
-        self.private = ""
+        #: the directory itself or its private directory, by the path of a directory that got temporary names
+        self.places: dict[str, Directory] = {}
+        #: the directories in which this apply has made a private directory
+        self.private: list[Directory] = []
         #: new directories, which a rollback removes
         self.made: list[tuple[Directory, str]] = []
 
@@ -169,56 +170,60 @@ class TargetDirectories:
     ) -> "tuple[Directory, str]":
         """Give a file a temporary name in the root directory, or in a private directory there.
 
-        If that fails, give it a name in ``beside``, the target's directory. ``recovery`` relies on the names:
-        at most two for each changed file, and one for the private directory.
+        If that fails, do the same in ``beside``, the target's directory. For example, the target can be on
+        another file system, or in another subvolume of btrfs. ``recovery`` relies on the names: at most two
+        for each changed file.
 
         ``link`` creates the name. Return the directory and the name.
         """
         name = self.next_name(inode)
         try:
-            place = self._temporary_place()
+            place = self._temporary_place(self.directory("/"))
             link(place, name)
         except OSError as error:
-            if error.errno not in _ELSEWHERE or (beside.path == "/" and not self.private):
+            if error.errno not in _ELSEWHERE or beside.path == "/":
                 raise
-            link(beside, name)
-            return beside, name
+            place = self._temporary_place(beside)
+            link(place, name)
         return place, name
 
-    def _temporary_place(self) -> Directory:
-        """Return the directory for temporary names: the root directory, or a private directory in it.
+    def _temporary_place(self, directory: Directory) -> Directory:
+        """Return the directory for temporary names: ``directory`` itself, or a private directory in it.
 
         If the root directory belongs to another user, the container has a user namespace. Then its processes
         can't open files in a private directory of this process's user. So they can neither read nor change
         the new files, nor make the kernel wait for a change of a new file.
         """
-        if self.place is None:
-            top = self.directory("/")
-            if again(os.fstat, top.fd).st_uid == os.geteuid():
-                self.place = top
-            else:
-                self.place = self._make_private(top)
-        return self.place
+        found = self.places.get(directory.path)
+        if found is None:
+            owners = {again(os.fstat, each.fd).st_uid for each in (self.directory("/"), directory)}
+            found = directory if owners == {os.geteuid()} else self._make_private(directory)
+            self.places[directory.path] = found
+        return found
 
-    def _make_private(self, top: Directory) -> Directory:
-        if not self.private:
-            name = self.next_name(0)
-            top.mkdir(name, 0o700)
-            self.private = name
-        private = top.directory(self.private)
+    def _make_private(self, directory: Directory) -> Directory:
+        name = private_name(self.token)
+        if directory not in self.private:
+            directory.mkdir(name, 0o700)
+            self.private.append(directory)
+        private = directory.directory(name)
         self.opened[private.path] = private
         if not is_private(again(os.fstat, private.fd)):
             raise RefusedError("another process replaced a temporary directory of templater")
         return private
 
-    def remove_private(self) -> None:
-        """Remove the private directory. Raises OSError if it is not empty.
+    def remove_private(self) -> bool:
+        """Remove the private directories. Return False if one of them remains.
 
-        If a user of the container has renamed the directory, it stays, but nothing is in it.
+        If a user of the container has renamed a directory, it stays, but nothing is in it.
         """
-        if self.place is not None:
-            self.place.close()  # otherwise, it would be open without a name
+        troubles = [attempt(self._remove_private, directory) for directory in self.private]
+        return not any(troubles)
+
+    def _remove_private(self, directory: Directory) -> None:
+        if directory.path in self.places:
+            self.places[directory.path].close()  # otherwise, it would be open without a name
         try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
-            self.directory("/").rmdir(self.private)
+            directory.rmdir(private_name(self.token))
         except FileNotFoundError:
             pass

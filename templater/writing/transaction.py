@@ -200,8 +200,7 @@ class Transaction:
             monotonic() < self.deadline and search.remove(*place) for place in places if place not in kept
         ]
         is_clean = all(gone) and not any(is_there(*place) for place in kept if place)
-        if is_clean and self.directories.private:
-            is_clean = not attempt(self.directories.remove_private)
+        is_clean = is_clean and self.directories.remove_private()
         if self.journal is not None and is_clean:
             if self.leftovers:
                 attempt(self.journal.write, self.leftovers, durable=self.directories.durable)

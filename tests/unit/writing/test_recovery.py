@@ -283,11 +283,11 @@ def clear(place, tokens):
 def test_the_search_in_an_overlay_tries_more_leftover_names_after_a_run_with_more_changes(overlay):
     for number in range(9):
         (overlay[1] / f"{PREFIX}cc-0-{number}").touch()
-    (overlay[1] / f"etc/{PREFIX}cc-0-0").touch()
-    (overlay[1] / f"etc/{PREFIX}cc-0-1").touch()
-    assert clear(overlay[1], {"cc": 3, "dd": 1, "ee": 0}) == (True, True, recovery.MOST_NAMES - 8 - 4 - 2)
+    for number in range(3):
+        (overlay[1] / f"etc/{PREFIX}cc-0-{number}").touch()
+    assert clear(overlay[1], {"cc": 3, "dd": 1, "ee": 0}) == (True, True, recovery.MOST_NAMES - 8 - 4 - 4)
     assert sorted(os.listdir(overlay[1])) == [f"{PREFIX}cc-0-8", "etc"]
-    assert os.listdir(overlay[1] / "etc") == [f"{PREFIX}cc-0-1"]
+    assert os.listdir(overlay[1] / "etc") == [f"{PREFIX}cc-0-2"]
 
 
 @as_root

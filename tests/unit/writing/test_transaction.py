@@ -939,27 +939,64 @@ def test_apply_writes_all_files_if_another_process_renames_the_private_directory
 @pytest.mark.parametrize(
     ("call", "number"), [("mkdir", errno.EROFS), ("link", errno.EXDEV), ("directory", errno.EACCES)]
 )
-def test_a_file_gets_temporary_names_beside_it_if_it_gets_none_in_a_private_directory(
+def test_a_file_gets_temporary_names_in_a_private_directory_beside_it_if_it_gets_none_in_the_root_directory(
     rootfs, top, monkeypatch, call, number
 ):
     """The root directory can be read-only, and the target's directory can be on another file system."""
     of_another_user(top)
     original, seen = getattr(Directory, call), []
 
-    def failing(self, *words):
-        if call != "link" or (self.path == "/etc" and words[1].path != "/etc"):
+    def failing(self, name, *words):
+        there = words[0].path if call == "link" else self.path
+        if (call == "link" or name.startswith(PREFIX)) and not there.startswith("/etc"):
             raise OSError(number, os.strerror(number))
-        return original(self, *words)
+        return original(self, name, *words)
 
     def look(self):
-        seen.extend(path.read_text() for path in (top / "etc").glob(f"{PREFIX}*"))
+        (private,) = (top / "etc").glob(f"{PREFIX}*")
+        seen.append((can_open(top / "etc", private.name), owner(private), mode(private)))
+        seen.extend(path.read_text() for path in private.iterdir())
 
     monkeypatch.setattr(Directory, call, failing)
     monkeypatch.setattr(transaction.Transaction, "_sync_contents", look)
     apply(a_plan({"/etc/hosts": "new", "/etc/keep": "other"}, rootfs), rootfs)
     assert (top / "etc/hosts").read_text() == "new"
+    assert seen[0] == (False, (0, 0), 0o700)
     assert {"old", "same"} <= set(seen)
     assert strays(top) == []
+
+
+@as_root
+@pytest.mark.parametrize("owner_of_top", [0, 100000])
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_attack_91_users_of_a_container_can_open_no_temporary_file_in_a_btrfs_subvolume(
+    tmp_path, mounts, monkeypatch, is_killed, owner_of_top
+):
+    """Every user can make a subvolume, from which no file can be linked into another directory."""
+    place = mounts.btrfs(tmp_path)
+    for name in ("etc", "srv"):
+        subprocess.run(["btrfs", "subvolume", "create", place / name], check=True, capture_output=True)
+        (place / name / "a").write_text("old")
+    of_another_user(place)
+    os.chown(place, owner_of_top, owner_of_top)
+    seen = []
+
+    def look(self):
+        for name in ("etc", "srv"):
+            (private,) = (place / name).glob(f"{PREFIX}*")
+            seen.append((can_open(place / name, private.name), owner(private), len(os.listdir(private))))
+
+    with DirectoryRootfs(str(place)) as rootfs:
+        if is_killed:
+            with monkeypatch.context() as patch:
+                patch.setattr(transaction.Transaction, "_commit", lambda *_: os.kill(os.getpid(), 9))
+                run_and_be_killed(rootfs, {"/etc/a": "new", "/srv/a": "new"}, tmp_path)
+            assert len([*place.rglob(f"{PREFIX}*")]) == 6 + (owner_of_top != 0)
+        monkeypatch.setattr(transaction.Transaction, "_sync_contents", look)
+        with Root(str(tmp_path)) as state, state.directory("/") as directory:
+            apply(a_plan({"/etc/a": "new", "/srv/a": "new"}, rootfs), rootfs, journal=Journal(directory))
+    assert seen == [(False, (0, 0), 2)] * 2
+    assert [*place.rglob(f"{PREFIX}*")] == []
 
 
 # the lock
