@@ -175,8 +175,8 @@ class StateDirectory(Closing):
         With ``own``, also return None if the file belongs to neither root nor this process's user.
         """
         try:
-            return self.directory.read(name, limit, _require_own if own else None)
-        except (FileNotFoundError, _ForeignFileError):
+            return self.directory.read_own(name, limit) if own else self.directory.read(name, limit)
+        except FileNotFoundError:
             return None
         except OSError as error:
             raise write_error("read", join(self.path, name), error) from None
@@ -249,15 +249,6 @@ class StateDirectory(Closing):
             close(fd)
             raise RefusedError(f"'{join(self.path, name)}' was replaced, or has other hard links")
         return fd
-
-
-class _ForeignFileError(Exception):
-    """A file belongs to another user."""
-
-
-def _require_own(fd: int) -> None:
-    if os.fstat(fd).st_uid not in (0, os.geteuid()):
-        raise _ForeignFileError("the file belongs to another user")
 
 
 def directory_of_ours(directory: Directory) -> "Directory | None":

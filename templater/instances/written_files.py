@@ -341,14 +341,13 @@ class Record:
 def read_record(state_directory: "StateDirectory", name: str = WRITTEN) -> "bytes | None":
     """Return the bytes of a record, or None if it is missing.
 
-    Raises RefusedError for a file that another user can change.
+    Raises RefusedError for a file that another user has made or can change.
     """
     directory, path = state_directory.directory, f"{state_directory.path}/{name}"
 
     def check(fd: int) -> None:
         status = os.fstat(fd)
-        owners = (0, os.geteuid(), os.fstat(directory.fd).st_uid)
-        if status.st_uid not in owners or status.st_mode & 0o022 or status.st_nlink != 1:
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022 or status.st_nlink != 1:
             raise RefusedError(
                 f"the record '{path}' may have been changed by another user: owner uid {status.st_uid}, mode"
                 f" {stat.S_IMODE(status.st_mode):04o}, {status.st_nlink} hard links"

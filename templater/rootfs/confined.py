@@ -424,6 +424,17 @@ class Directory(Closing):
             lambda flags: self._opened(name, flags), content, self.path_of(name), before_piece
         )
 
+    def read_own(self, name: str, limit: int) -> "bytes | None":
+        """Read a regular file. Return None if it is missing, or belongs to another user.
+
+        A file of another user is not read, because the kernel may need minutes for it: it can decompress many
+        times the size of the file.
+        """
+        try:
+            return self.read(name, limit, _require_own)
+        except (FileNotFoundError, _ForeignFileError):
+            return None
+
     def open(self, name: str, *, write: bool = False) -> int:
         """Open a regular file of any size. Raises RefusedError for anything else, including a symlink.
 
@@ -511,6 +522,15 @@ class Directory(Closing):
         """
         if self.is_same(name, fd):
             self.unlink(name)
+
+
+class _ForeignFileError(Exception):
+    """A file belongs to neither root nor this process's user."""
+
+
+def _require_own(fd: int) -> None:
+    if os.fstat(fd).st_uid not in (0, os.geteuid()):
+        raise _ForeignFileError
 
 
 def require_public(fd: int, directory: int, shown: str) -> None:

@@ -97,6 +97,8 @@ class Journal:
     def read(self) -> "list[str] | None":
         """Return the tokens and directories of earlier runs, or None if every run cleaned up.
 
+        A journal of another user is not read: the owner of the instance's directory can have made it.
+
         A power cut during a run without fsync can leave an empty journal. The result is then an empty list. A
         power cut during a run with fsync can leave the new journal under its temporary name: the run syncs
         the content of the journal before the rename, but not the rename.
@@ -107,11 +109,11 @@ class Journal:
         for name in (self.name, self.name + _JOURNAL_STAGED):
             path = self.directory.path_of(name)
             try:
-                data = self.directory.read(name, MAX_JOURNAL)
-            except FileNotFoundError:
-                continue
+                data = self.directory.read_own(name, MAX_JOURNAL)
             except OSError as error:
                 raise write_error("read the journal", path, error) from None
+            if data is None:
+                continue
             if data.count(b"\0") >= MAX_LINES:
                 raise LimitError(
                     f"the journal {path!r} has more than {MAX_LINES} lines", hint="remove this file"

@@ -7,6 +7,7 @@ import pytest
 from templater.instances import written_files
 from templater.instances.state_directory import StateDirectory
 from templater.instances.written_files import Record, WrittenFile, entries_of, head_of, join_keys, text_of
+from templater.rootfs import confined
 
 
 def files(count, keys=0):
@@ -85,6 +86,21 @@ def test_a_record_that_another_user_may_have_changed_counts_as_empty_and_is_repo
     )
     hint = "remove the record: the next start writes a new one, which lists the files of that start"
     assert record.problem.hint == hint
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("name", [written_files.WRITTEN, written_files.STAGED])
+def test_attack_87_a_record_of_the_owner_of_the_directory_is_not_read(tmp_path, name, monkeypatch):
+    """For its 16 MiB, the kernel decompressed 512 MiB."""
+    with StateDirectory(str(tmp_path)) as state:
+        path = tmp_path / ".templater" / name
+        path.write_bytes(encode(files(1)))
+        for place in (tmp_path, path.parent, path):
+            os.chown(place, 1234, 1234)
+        monkeypatch.setattr(confined, "read_descriptor", None)
+        record = Record(state)
+    assert "may have been changed by another user: owner uid 1234" in record.problem.message
+    assert record.files() == {}
 
 
 def test_forgetting_a_record_removes_the_record_and_its_staged_file(tmp_path):

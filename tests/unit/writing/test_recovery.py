@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from templater.rootfs import disk_sync
+from templater.rootfs import confined, disk_sync
 from templater.rootfs.confined import Directory, Root
 from templater.writing import recovery
 from templater.writing.recovery import PREFIX, Journal, sweep
@@ -177,6 +177,22 @@ def test_a_journal_whose_rename_was_lost_in_a_power_cut_is_found(top, old):
         assert sweep(root, [], Journal(directory)) == []
     assert os.listdir(top / "etc") == ([f"{PREFIX}aa-0-1"] if old is None else [])
     assert os.listdir(top.parent / "state") == []
+
+
+@as_root
+@pytest.mark.parametrize("name", ["journal", "journal.new"])
+def test_attack_87_a_journal_of_the_owner_of_the_instance_directory_is_not_read(top, name, monkeypatch):
+    """For its 16 MiB, the kernel decompressed 512 MiB, which no limit on processor time counts."""
+    state = top.parent / "state"
+    (state / name).write_bytes(b"cc-1\0/etc")
+    for place in (state, state / name):
+        os.chown(place, 1234, 1234)
+    with Root(str(state)) as folder, folder.directory("/") as directory:
+        with monkeypatch.context() as patch:
+            patch.setattr(confined, "read_descriptor", None)
+            assert Journal(directory).read() is None
+        Journal(directory).write(["dd-1"])
+        assert Journal(directory).read() == ["dd-1"]
 
 
 @pytest.mark.parametrize("is_swept", [False, True])
