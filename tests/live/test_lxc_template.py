@@ -13,9 +13,9 @@ import pytest
 import templater as templater_package
 
 from .harness import need, run
-from .images import make_directory, templater
+from .images import WRITTEN, make_directory, templater
 from .test_lxc import BASE, Lxc
-from .test_serve import templater_serve, tls
+from .test_serve import preview, templater_serve, tls
 
 pytestmark = pytest.mark.live
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,11 +64,21 @@ def test_a_failed_lxc_create_leaves_no_container(lxc: Lxc, words):
     assert not (lxc.path / "web1").exists()
 
 
+#: images on the server, each with its variant
+SOURCES = {"URL/tiny/1/unified": "unified", "ours:tiny/1": "default", "ours:tiny/1/tarxz": "tarxz"}
+
+
+def templated_files(lxc: Lxc) -> dict[str, str]:
+    """Return the files in the running container that the image's templates write."""
+    return {path: lxc.cat("web1", path) for path in WRITTEN}
+
+
 @pytest.mark.parametrize("settings", ["", MAP], ids=["root", "mapped"])
-@pytest.mark.parametrize("source", ["URL/tiny/1/unified", "ours:tiny/1", "ours:tiny/1/tarxz"])
+@pytest.mark.parametrize("source", SOURCES)
 def test_lxc_create_makes_a_container_from_an_image_on_a_server(
     lxc: Lxc, image_tree, certificates, tmp_path, monkeypatch, settings, source
 ):
+    """The container has the same templated files as a preview of the image."""
     shutil.copy(certificates / "ca.pem", lxc.path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(lxc.path / "ca.pem"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
@@ -77,9 +87,49 @@ def test_lxc_create_makes_a_container_from_an_image_on_a_server(
         templater("remote", "add", "ours", server.url)
         for path in (lxc.path / "remotes", *(lxc.path / "remotes").rglob("*")):
             path.chmod(0o755)  # the mapped root must be able to read the list of remotes
-        create(lxc, settings, source.replace("URL", server.url))
+        create(lxc, settings, source.replace("URL", server.url), "-o", "user.foo=bar")
     lxc.start("web1")
-    assert lxc.cat("web1", "/etc/hostname") == "web1\n"
+    assert templated_files(lxc) == preview(image_tree, SOURCES[source], "web1")
+
+
+#: install the template script where lxc-create finds it by name, and run a command
+BY_NAME = """\
+set -eu
+mount -t tmpfs -o mode=755 templates /usr/share/lxc/templates
+(cd / && "$1" -m templater hook install lxc-template --write)
+shift
+exec "$@"
+"""
+
+
+def by_name(python: str) -> tuple[str, ...]:
+    """Return the words before a command that shall find the script. The machine's directory stays unchanged."""
+    return "unshare", "-m", "--propagation", "private", "bash", "-c", BY_NAME, "by-name", python
+
+
+@pytest.mark.parametrize("settings", ["", MAP], ids=["root", "mapped"])
+def test_lxc_create_finds_the_installed_template_script_by_its_name(
+    lxc: Lxc, image_tree, certificates, tmp_path, monkeypatch, settings
+):
+    shutil.copy(certificates / "ca.pem", lxc.path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(lxc.path / "ca.pem"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    (lxc.path / "default.conf").write_text(f"lxc.net.0.type = empty\n{settings}")
+    words = (
+        "lxc-create",
+        "-P",
+        str(lxc.path),
+        "-f",
+        str(lxc.path / "default.conf"),
+        "-n",
+        "web1",
+        "-t",
+        "templater",
+    )
+    with templater_serve(image_tree.path, *tls(certificates)) as server:
+        run(*by_name(sys.executable), *words, "--", f"{server.url}/tiny/1/unified", "-o", "user.foo=bar")
+    lxc.start("web1")
+    assert templated_files(lxc) == preview(image_tree, "unified", "web1")
 
 
 # an ordinary user
@@ -105,7 +155,8 @@ class UserLxc(Lxc):
 
     python = sys.executable
 
-    def run(self, *words: str, code: int | None = 0):
+    def run(self, *words: str, code: int | None = 0, before: tuple[str, ...] = ()):
+        """Run a command as the user. root runs the words of ``before``."""
         kept = {
             name: os.environ[name] for name in ("SSL_CERT_FILE", "PATH", "PYTHONPATH") if name in os.environ
         }
@@ -116,10 +167,13 @@ class UserLxc(Lxc):
             "XDG_CONFIG_HOME": str(self.path / "config"),
         }
         session = ("unshare", "-m", "--propagation", "private", "bash", "-c", SESSION, "session", USER)
-        return run(*session, *words, code=code, env=environment)
+        return run(*before, *session, *words, code=code, env=environment)
 
-    def command(self, program: str, name: str, *words: str, code: int | None = 0):
-        return self.run(program, "-P", str(self.path / "lxc"), "-n", name, *words, code=code)
+    def command(
+        self, program: str, name: str, *words: str, code: int | None = 0, before: tuple[str, ...] = ()
+    ):
+        place = ("-P", str(self.path / "lxc"))
+        return self.run(program, *place, "-n", name, *words, code=code, before=before)
 
     def cat(self, name: str, path: str) -> str:
         assert self.command("lxc-info", name, "-s").stdout.split() == ["State:", "RUNNING"]
@@ -172,10 +226,11 @@ def user_lxc(folder: Path, users_python: str) -> Iterator[UserLxc]:
         run("userdel", USER)
 
 
-@pytest.mark.parametrize("source", ["ours:tiny/1", "ours:tiny/1/tarxz", "URL/tiny/1/unified"])
+@pytest.mark.parametrize("source", SOURCES)
 def test_an_ordinary_user_creates_and_starts_a_container_from_a_server(
     user_lxc: UserLxc, image_tree, certificates, monkeypatch, source
 ):
+    """root installed the script, and lxc-create finds it by its name. The files equal those of a preview."""
     lxc, folder = user_lxc, user_lxc.path
     shutil.copy(certificates / "ca.pem", folder / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
@@ -183,11 +238,11 @@ def test_an_ordinary_user_creates_and_starts_a_container_from_a_server(
         lxc.run(lxc.python, "-m", "templater", "remote", "add", "ours", server.url)
         lxc.run("chmod", "-R", "a+rX", str(folder / "config"))  # the container's root reads the remotes
         lxc.command(
-            "lxc-create", "web1", "-f", str(folder / "default.conf"), "-t", str(folder / "lxc-templater"),
-            "--", source.replace("URL", server.url),
+            "lxc-create", "web1", "-f", str(folder / "default.conf"), "-t", "templater",
+            "--", source.replace("URL", server.url), "-o", "user.foo=bar", before=by_name(lxc.python),
         )  # fmt: skip
     lxc.start("web1", "-l", "DEBUG", "-o", str(folder / "web1.log"))
-    assert lxc.cat("web1", "/etc/hostname") == "web1\n"
+    assert templated_files(lxc) == preview(image_tree, SOURCES[source], "web1")
     log = lxc.as_container_root("cat", str(folder / "lxc/web1/.templater/log"))
     assert "web1: create /etc/hostname 0:0 0644 (hostname.tpl, create)" in log
     assert os.stat(folder / "lxc/web1/rootfs/etc/hostname").st_uid >= 100000
