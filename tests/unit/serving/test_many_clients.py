@@ -1,6 +1,7 @@
-"""Two hundred honest clients, each with its own address, while fifty stall and fifty send garbage from one.
+"""Two hundred honest clients, while fifty stall and fifty send garbage from one address.
 
-The memory that the server needs is bounded.
+The honest clients have their own addresses, or the address of the hostile clients. The memory that the server
+needs is bounded.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -67,7 +69,13 @@ def read_in_ranges(port: int, context: ssl.SSLContext, source: str) -> bytes:
     return whole
 
 
-def stall(port: int, context: ssl.SSLContext, number: int, end: threading.Event) -> None:
+#: connections of hostile clients: the kind and the number of each client, and the address of its connection
+Connected = list[tuple[str, int, str]]
+
+
+def stall(
+    port: int, context: ssl.SSLContext, number: int, end: threading.Event, connected: Connected
+) -> None:
     """Keep a connection that does nothing: before, in or after the handshake, in the headers, or while reading."""
     with suppress(OSError):
         client = socket.create_connection(("127.0.0.1", port), timeout=60)
@@ -79,11 +87,14 @@ def stall(port: int, context: ssl.SSLContext, number: int, end: threading.Event)
                 client.sendall(b"GET / HTTP/1.1\r\nX: ")
             elif number % 5 == 4:
                 client.sendall(b"GET /images/large HTTP/1.1\r\nHost: x\r\n\r\n")
+        connected.append(("stall", number, client.getsockname()[0]))
         end.wait(120)
         client.close()
 
 
-def babble(port: int, context: ssl.SSLContext, number: int, end: threading.Event) -> None:
+def babble(
+    port: int, context: ssl.SSLContext, number: int, end: threading.Event, connected: Connected
+) -> None:
     """Send garbage again and again, half of the time after a handshake."""
     noise = random.Random(number)
     while not end.is_set():
@@ -93,6 +104,7 @@ def babble(port: int, context: ssl.SSLContext, number: int, end: threading.Event
                 client = context.wrap_socket(client, server_hostname="127.0.0.1")
             with client:
                 client.sendall(noise.randbytes(noise.randrange(1, 60_000)) + b"\r\n\r\n")
+                connected.append(("babble", number, client.getsockname()[0]))
                 client.recv(100)
         end.wait(0.2)
 
@@ -104,10 +116,19 @@ def peak(pid: int) -> int:
     return int(line.split()[1]) << 10
 
 
-def test_every_normal_client_succeeds_despite_many_hostile_clients_and_memory_is_bounded(server):
+HOSTILE = {
+    *(("stall", number, "127.0.0.1") for number in range(STALLING)),
+    *(("babble", number, "127.0.0.1") for number in range(GARBAGE)),
+}
+
+
+@pytest.mark.parametrize("address", ["127.0.1.{}", "127.0.0.1"], ids=["own address", "hostile address"])
+def test_every_normal_client_succeeds_despite_many_hostile_clients_and_memory_is_bounded(server, address):
+    """All clients together have fewer connections than the server accepts."""
     pid, port, authority, data = server
     context, end = ssl.create_default_context(cafile=authority), threading.Event()
     results: list[str] = []
+    connected: Connected = []
     base = peak(pid)
 
     def honest(source: str) -> None:
@@ -120,12 +141,18 @@ def test_every_normal_client_succeeds_despite_many_hostile_clients_and_memory_is
         return threads
 
     hostile = start(
-        [(stall, (port, context, number, end)) for number in range(STALLING)]
-        + [(babble, (port, context, number, end)) for number in range(GARBAGE)]
+        [(stall, (port, context, number, end, connected)) for number in range(STALLING)]
+        + [(babble, (port, context, number, end, connected)) for number in range(GARBAGE)]
     )
     try:
-        for thread in start([(honest, (f"127.0.1.{number + 1}",)) for number in range(HONEST)]):
+        until = time.monotonic() + 60
+        while set(connected) != HOSTILE and time.monotonic() < until:
+            time.sleep(0.05)
+        assert set(connected) == HOSTILE
+        before = len(connected)
+        for thread in start([(honest, (address.format(number + 1),)) for number in range(HONEST)]):
             thread.join()
+        assert len(connected) > before, "the hostile clients went on"
     finally:
         end.set()
         for thread in hostile:
