@@ -1,5 +1,6 @@
 """A stream shaped like Ubuntu's, republished for Incus."""
 
+import errno
 import hashlib
 import json
 import os
@@ -24,9 +25,10 @@ from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
 from templater.distribution.web_server_redirects import prefix_of, rules
 from templater.limit_option import parse
-from templater.model.errors import InputError, LimitError, RefusedError, UsageError
+from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.serving.served_tree import TreeSource
 from tests.streams.builders import CREATED, DAY, checked, listed, split_image, tarball
+from tests.streams.killed import stopped_at_each_call
 from tests.streams.mutations import HERE
 from tests.streams.server import serving
 
@@ -254,6 +256,71 @@ def test_an_origin_file_that_differs_from_the_catalog_is_an_error_and_nothing_is
         republish(UrlStream(origin.url), tree, copying=True)
     assert not os.path.exists(os.path.join(tree.path, "streams/v1/index.json"))
     assert not [name for name in os.listdir(os.path.join(tree.path, "images")) if name.startswith(".")]
+
+
+def add_own(tree, tmp_path):
+    first, second = split_image(tmp_path / "own")
+    add(tree, first, [second])
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+@pytest.mark.parametrize("part", ["images", "streams/v1"])
+def test_a_full_disk_during_a_copy_keeps_the_catalog_of_the_tree(
+    origin, tree, tmp_path, monkeypatch, part, call
+):
+    add_own(tree, tmp_path)
+    before = {path: path.read_bytes() for path in Path(tree.path).rglob("*") if path.is_file()}
+    original, place = getattr(os, call), os.path.join(os.path.realpath(tree.path), part)
+
+    def full(fd, *arguments):
+        if os.readlink(f"/proc/self/fd/{fd}").startswith(place):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return original(fd, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, full)
+        with pytest.raises(TemplaterError, match="no space left on device") as raised:
+            republish(UrlStream(origin.url), tree, copying=True)
+    assert raised.value.exit_code == 6
+    after = {path: path.read_bytes() for path in Path(tree.path).rglob("*") if path.is_file()}
+    assert {path: data for path, data in after.items() if path in before} == before
+    assert {path.parent.name for path in after.keys() - before.keys()} <= {"images"}
+    checked(tree)
+    republish(UrlStream(origin.url), tree, copying=True)
+    assert not verify(LocalStream(tree)).problems
+
+
+# the child only changes files, and ends without running anything of pytest's
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+@pytest.mark.parametrize("copying", [True, False], ids=["copy", "redirect"])
+def test_an_image_tree_stays_valid_if_reindex_stops_at_any_system_call(origin, tree, tmp_path, copying):
+    """The test kills the writer at every system call that changes a name, so the writer cannot clean up."""
+    add_own(tree, tmp_path)
+    shutil.copytree(tree.path, tmp_path / "before")
+    rules = tmp_path / "rules"
+
+    def reindex():
+        republish(
+            UrlStream(origin.url), Tree(tree.path), copying=copying, redirects=None if copying else str(rules)
+        )
+
+    for moment in stopped_at_each_call(reindex):
+        problems = [each for each in verify(LocalStream(Tree(tree.path))).problems if each.code != "stray"]
+        assert {each.code for each in problems} <= (
+            {"index-products"} if copying else {"index-products", "missing"}
+        )
+        assert OWN in json.loads(tree.read(IMAGES_PATH))["products"]
+        assert not any(OWN in each.place for each in problems)
+        reindex()
+        assert len(json.loads(tree.read(INDEX_PATH))["index"]) == 2
+        if copying:
+            prune(tree, grace=0)
+            prune(tree, grace=0)
+            assert not verify(LocalStream(tree)).problems
+        shutil.rmtree(tree.path)
+        shutil.copytree(tmp_path / "before", tree.path)
+        shutil.rmtree(rules, ignore_errors=True)
+    assert moment > 5
 
 
 def test_a_wrong_fingerprint_at_the_origin_is_refused(origin, tree):

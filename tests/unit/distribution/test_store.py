@@ -3,13 +3,11 @@
 import fcntl
 import hashlib
 import os
-import signal
 import sqlite3
-import threading
 import time
-import traceback
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,6 +29,7 @@ from templater.model.errors import (
 )
 from templater.model.progress import silent
 from tests.streams.builders import QCOW2, SQUASHFS, split_image, unified_image
+from tests.streams.killed import ended, forked, killed_at_random_moments
 
 
 @pytest.fixture
@@ -460,59 +459,53 @@ def test_records_of_a_newer_templater_version_are_refused(store, version):
     assert caught.value.message == f"the store '{store.path}' was written by a newer templater"
 
 
+# the child only changes files, and ends without running anything of pytest's
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_no_change_is_lost_with_two_concurrent_writers(store, tmp_path):
+    """All processes import the same image first, each with its own alias."""
+    shared = unified_image(tmp_path / "shared", variant="shared")
     images = [unified_image(tmp_path / str(number), variant=str(number)) for number in range(12)]
-    errors: list[BaseException] = []
 
-    def work(paths: list[str]) -> None:
-        try:
-            for path in paths:
-                Store(store.path).import_files(path, aliases=[os.path.basename(os.path.dirname(path))])
-        except BaseException as error:
-            errors.append(error)
+    def work(number: int) -> None:
+        Store(store.path).import_files(shared, aliases=[f"shared{number}"])
+        for path in images[number::3]:
+            Store(store.path).import_files(path, aliases=[os.path.basename(os.path.dirname(path))])
 
-    threads = [threading.Thread(target=work, args=(images[start::3],)) for start in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
-    assert verified(store) == 12
-    assert {name for image in store.images() for name in image.aliases} == {
-        str(number) for number in range(12)
-    }
+    for pid in [forked(partial(work, number)) for number in range(3)]:
+        assert ended(pid) == 0
+    assert verified(store) == 13
+    assert sorted(image.aliases for image in store.images()) == sorted(
+        [("shared0", "shared1", "shared2"), *((str(number),) for number in range(12))]
+    )
 
 
-def work_until_killed(path, files):
-    """Run in a child, which runs nothing of pytest's."""
-    try:
-        store = Store(path)
-        while True:
-            store.import_files(*files, aliases=["tiny"])
-            store.set_alias("other", "tiny")
-            store.delete("tiny")
-    finally:
-        traceback.print_exc()
-        os._exit(1)
-
-
+# the child only changes files, and ends without running anything of pytest's
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-def test_an_image_store_stays_valid_after_its_writer_is_killed(store, tmp_path):
-    """Kill imports and deletions at 100 moments."""
-    files = split_image(tmp_path / "split", root=SQUASHFS + bytes(4 << 20))
+@pytest.mark.parametrize(("action", "count"), [("import", 100), ("delete", 30)])
+def test_an_image_store_stays_valid_after_its_writer_is_killed_many_times(store, tmp_path, action, count):
+    """A kill counts only if it hits the action itself, not the code before or after it."""
+    files = split_image(tmp_path / "split", root=SQUASHFS + bytes(1 << 20))
     kept = store.import_files(unified_image(tmp_path / "kept"), aliases=["kept"])
-    for moment in range(100):
-        pid = os.fork()
-        if pid == 0:
-            work_until_killed(store.path, files)
-        time.sleep(0.0013 * moment)
-        os.kill(pid, signal.SIGKILL)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+    def import_tiny() -> None:
+        Store(store.path).import_files(*files, aliases=["tiny"])
+
+    def delete_tiny() -> None:
+        if any("tiny" in image.aliases for image in store.images()):
+            Store(store.path).delete("tiny")
+
+    killed, prepare = (
+        (import_tiny, delete_tiny)
+        if action == "import"
+        else (lambda: Store(store.path).delete("tiny"), import_tiny)
+    )
+    for _ in killed_at_random_moments(killed, count, prepare=prepare, seed=5):
         assert verified(Store(store.path)) in (1, 2)
         assert store.find("kept") == kept
-    store.import_files(*files, aliases=["tiny"])
+    import_tiny()
     assert verified(store) == 2
+    assert store.find("tiny").complete
 
 
 def test_a_file_that_another_process_downloads_slowly_is_downloaded_again(tmp_path, monkeypatch):

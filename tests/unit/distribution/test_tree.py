@@ -5,12 +5,12 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-import traceback
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,7 @@ from templater.model.errors import (
     WriteError,
 )
 from tests.streams.builders import CREATED, DAY, checked, split_image
+from tests.streams.killed import ended, forked, killed_at_random_moments, stopped_at_each_call
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -207,37 +208,23 @@ def test_an_image_tree_stays_valid_after_its_writer_is_killed_a_few_times(tmp_pa
 @pytest.mark.parametrize("action", ["add", "remove"])
 def test_an_image_tree_stays_valid_after_its_writer_is_killed_a_hundred_times(tmp_path, action):
     """A kill counts only if it hits the action itself, not the code before or after it."""
-    choose = random.Random(3)
     tree = Tree(str(tmp_path / "tree"))
     pairs = images(tmp_path / "images", 3)
     name = "tiny:1:amd64:default@20260103_0000"
     add(tree, pairs[0][0], [pairs[0][1]])
-    killed = rounds = 0
-    seconds = (
-        0.0  # about as long as the action takes; the first round measures it, each later one corrects it
+
+    def add_third():
+        add(tree, pairs[2][0], [pairs[2][1]])
+
+    def remove_third():
+        if len(versions(tree)) > 1:
+            remove(tree, [name])
+        prune(tree, grace=0)
+
+    killed, prepare = (
+        (add_third, remove_third) if action == "add" else (lambda: remove(tree, [name]), add_third)
     )
-    while killed < 100:
-        rounds += 1
-        assert rounds < 1000
-        if action == "remove":
-            add(tree, pairs[2][0], [pairs[2][1]])
-        else:
-            if len(versions(tree)) > 1:
-                remove(tree, [name])
-            prune(tree, grace=0)
-        began = time.monotonic()
-        pid = os.fork()
-        if pid == 0:
-            _run_and_exit(
-                lambda: remove(tree, [name]) if action == "remove" else add(tree, pairs[2][0], [pairs[2][1]])
-            )
-        if seconds:
-            time.sleep(choose.uniform(0, seconds))
-            os.kill(pid, signal.SIGKILL)
-        ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        assert ended == (-signal.SIGKILL if ended else 0)
-        seconds = seconds * (1.05 if ended else 0.9) if seconds else time.monotonic() - began
-        killed += ended != 0
+    for _ in killed_at_random_moments(killed, 100, prepare=prepare, seed=3):
         report = verify(LocalStream(Tree(tree.path)))
         assert not [each for each in report.problems if each.code not in ("stray", "index-products")]
         assert "20260101_0000" in versions(tree), "no action touches this image"
@@ -246,73 +233,69 @@ def test_an_image_tree_stays_valid_after_its_writer_is_killed_a_hundred_times(tm
     checked(tree)
 
 
-def _run_and_exit(action):
-    try:
-        action()
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
-
-
 # the child only changes files, and ends without running anything of pytest's
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("action", ["add", "remove", "prune"])
 @pytest.mark.slow
-def test_an_image_tree_stays_valid_if_its_writer_stops_at_any_system_call(tmp_path, monkeypatch, action):
+def test_an_image_tree_stays_valid_if_its_writer_stops_at_any_system_call(tmp_path, action):
     """The test kills the writer at every system call that changes a name, so the writer cannot clean up."""
     pairs = images(tmp_path / "images", 3)
-    stopped, moment = True, 0
-    while stopped:
-        tree = Tree(str(tmp_path / f"tree{moment}"))
-        for meta, root in pairs[:2]:
-            add(tree, meta, [root])
-        pid = os.fork()
-        if pid == 0:
-            _run_until(moment, action, tree, pairs[2])
-        _, status = os.waitpid(pid, 0)
-        stopped = os.waitstatus_to_exitcode(status) == 9
-        assert stopped or os.waitstatus_to_exitcode(status) == 0
+    first = Tree(str(tmp_path / "tree"))
+    for meta, root in pairs[:2]:
+        add(first, meta, [root])
+    shutil.move(first.path, tmp_path / "first")
+    tree = Tree(first.path)
+    shutil.copytree(tmp_path / "first", tree.path)
+    for moment in stopped_at_each_call(lambda: ACTIONS[action](Tree(tree.path), pairs[2])):
         report = verify(LocalStream(Tree(tree.path)))
         assert not [each for each in report.problems if each.code not in ("stray", "index-products")]
         assert "20260102_0000" in versions(tree)
-        moment += 1
+        shutil.rmtree(tree.path)
+        shutil.copytree(tmp_path / "first", tree.path)
     assert moment > 3
 
 
-def _run_until(moment, action, tree, pair):
-    """Run in a child: die at call number ``moment`` of the calls that change a name."""
-    left = [moment]
+ACTIONS = {
+    "add": lambda tree, pair: add(tree, pair[0], [pair[1]]),
+    "remove": lambda tree, pair: remove(tree, ["tiny:1:amd64:default@20260101_0000"]),
+    "prune": lambda tree, pair: prune(tree, keep=1, grace=0),
+}
 
-    def dying(function):
-        def call(*arguments, **options):
-            if left[0] == 0:
-                os._exit(9)
-            left[0] -= 1
-            return function(*arguments, **options)
 
-        return call
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_no_change_is_lost_if_one_process_adds_images_while_another_process_removes_images(tmp_path):
+    """Both processes use the same root filesystems. The second process also deletes unused files at once."""
+    tree = Tree(str(tmp_path / "tree"))
+    old = images(tmp_path / "old", 10, variant="old")
+    new = images(tmp_path / "new", 10, variant="new")
+    for meta, root in old:
+        add(tree, meta, [root])
 
-    for name in ("link", "replace", "rename", "unlink", "mkdir", "fsync"):
-        setattr(os, name, dying(getattr(os, name)))
-    try:
-        if action == "add":
-            add(tree, pair[0], [pair[1]])
-        elif action == "remove":
-            remove(tree, ["tiny:1:amd64:default@20260101_0000"])
-        else:
-            prune(tree, keep=1, grace=0)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+    def add_new():
+        for meta, root in new:
+            add(Tree(tree.path), meta, [root])
+
+    def remove_old():
+        for version in sorted(versions(tree))[:10]:
+            remove(Tree(tree.path), [f"tiny:1:amd64:old@{version}"])
+            prune(Tree(tree.path), grace=0)
+
+    for pid in [forked(add_new), forked(remove_old)]:
+        assert ended(pid) == 0
+    (product,) = json.loads(tree.read(IMAGES_PATH))["products"].values()
+    assert product["variant"] == "new"
+    assert len(product["versions"]) == 10
+    checked(tree)
 
 
 @pytest.mark.parametrize("call", ["write", "fsync"])
-def test_a_full_disk_leaves_the_image_tree_unchanged(tmp_path, monkeypatch, call):
+@pytest.mark.parametrize("action", ["add", "remove", "prune"])
+def test_a_full_disk_leaves_the_image_tree_unchanged(tmp_path, monkeypatch, action, call):
     tree = Tree(str(tmp_path / "tree"))
-    pairs = images(tmp_path / "images", 2)
-    add(tree, pairs[0][0], [pairs[0][1]])
+    pairs = images(tmp_path / "images", 3)
+    for meta, root in pairs[:2]:
+        add(tree, meta, [root])
     before = {path: path.read_bytes() for path in Path(tree.path).rglob("*") if path.is_file()}
 
     def full(*arguments):
@@ -321,9 +304,11 @@ def test_a_full_disk_leaves_the_image_tree_unchanged(tmp_path, monkeypatch, call
     with monkeypatch.context() as patched:
         patched.setattr(os, call, full)
         with pytest.raises(TemplaterError, match="no space left on device") as raised:
-            add(tree, pairs[1][0], [pairs[1][1]])
+            ACTIONS[action](tree, pairs[2])
     assert raised.value.exit_code == 6
     assert {path: path.read_bytes() for path in Path(tree.path).rglob("*") if path.is_file()} == before
+    checked(tree)
+    ACTIONS[action](tree, pairs[2])
     checked(tree)
 
 
