@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import lzma
 import os
 import platform
 import socketserver
@@ -23,10 +24,10 @@ from templater.distribution.add_to_tree import add
 from templater.distribution.downloads import Downloads
 from templater.distribution.fetch_image import fetch_source
 from templater.distribution.remotes import add_remote, is_remote, read_remotes, remove_remote
-from templater.distribution.store import Store, StoredImage
+from templater.distribution.store import UNUSED, Store, StoredImage
 from templater.distribution.tree import Tree
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
-from tests.streams.builders import CREATED, DAY, QCOW2, split_image, unified_image
+from tests.streams.builders import CREATED, DAY, QCOW2, split_image, tarball, unified_image
 from tests.streams.mutations import EXAMPLE
 from tests.streams.server import redirect, serving
 
@@ -109,6 +110,100 @@ def test_both_files_of_a_fetched_split_image_match_its_fingerprint(server):
     assert content(fetched.rootfs) == ROOT
     joined = content(fetched.image) + ROOT
     assert hashlib.sha256(joined).hexdigest().startswith(fetched.notes[0].split(":")[1][:12])
+
+
+METADATA = b"""\
+architecture: x86_64
+creation_date: 1767225600
+properties: {os: Tiny, release: "1", variant: templated}
+templates:
+  /etc/hostname:
+    when: [create, copy]
+    template: hostname.tpl
+"""
+EXPECTED = """\
+tests:
+  - name: hostname
+    instance: {name: web1}
+    config: {user.role: db}
+    expect:
+      /etc/hostname: {equals: "web1 db\\n"}
+"""
+
+
+@pytest.fixture
+def templated(certificates, tmp_path):
+    """Serve a split image with a template as `new:own`. Yield the server and the two files."""
+    files = tmp_path / "templated.tar", tmp_path / "templated.root"
+    template = b"{{ instance.name }} {{ config_get('user.role', 'none') }}\n"
+    files[0].write_bytes(
+        tarball({"metadata.yaml": METADATA, "templates": None, "templates/hostname.tpl": template})
+    )
+    root = tarball({"etc": None, "etc/hostname": b"old\n", "etc/passwd": b"root:x:0:0::/root:/bin/sh\n"})
+    files[1].write_bytes(lzma.compress(root))
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/hostname.yaml").write_text(EXPECTED)
+    tree = Tree(str(tmp_path / "tree"))
+    add(tree, str(files[0]), [str(files[1])], aliases=["own"])
+    with serving(tmp_path / "tree", certificates) as running:
+        add_remote("new", running.url)
+        yield running, [str(path) for path in files]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "whole", "shown"),
+    [
+        ("audit SRC --report json --at-least info", True, "templates/hostname.tpl"),
+        ("diff SRC --name web1 --set user.role=db", False, "+web1 db"),
+        ("simulate SRC --name web1 create c:user.role=db copy=web2", False, "web2"),
+        ("explain SRC /etc/hostname --name web1 -c user.role=db", False, "web1 db"),
+        ("test SRC --tests tests --verbose", False, "hostname"),
+        ("image info SRC", False, "/etc/hostname"),
+    ],
+    ids=lambda value: value.partition(" SRC")[0] if isinstance(value, str) and "SRC" in value else "",
+)
+def test_a_command_prints_the_same_for_an_image_on_a_server_as_for_its_files(
+    templated, tmp_path, monkeypatch, capsys, home, command, whole, shown
+):
+    """Only `audit` reads the root filesystem. It also has a finding, so its exit code is 1."""
+    server, files = templated
+    monkeypatch.chdir(tmp_path)
+
+    def output(*src: str) -> tuple[int, str]:
+        words = [part for word in command.split() for part in (src if word == "SRC" else (word,))]
+        code = main(words)
+        text = capsys.readouterr().out
+        stored = [str(home / ".local/share/templater/store/files" / name) for name in files_of(home)]
+        for each in sorted((*src, *stored), key=len, reverse=True):
+            text = text.replace(each, "SRC").replace(os.path.basename(each), "SRC")
+        return code, text
+
+    code, text = output("new:own")
+    assert code == (1 if whole else 0)
+    assert shown in text
+    assert len(downloaded(server)) == (2 if whole else 1)
+    assert output(*files[: 2 if whole else 1]) == (code, text)
+
+
+def test_a_fetch_removes_other_fetched_images_that_were_not_used_for_ten_days(server, home):
+    old = fetch("ours:one")
+    store = Store()
+    (image,) = store.images()
+    assert image.cached
+    store.change(image.fingerprint, lambda image: replace(image, used=image.used - UNUSED - 1))
+    new = fetch("ours:both")
+    assert [each.fingerprint for each in store.images()] == [new.fingerprint]
+    assert not os.path.exists(old.image)
+    assert os.path.exists(new.image)
+
+
+def test_a_fetch_keeps_an_imported_image_that_was_not_used_for_ten_days(server, tmp_path):
+    store = Store()
+    image = store.import_files(unified_image(tmp_path / "imported", variant="imported"))
+    store.change(image.fingerprint, lambda image: replace(image, used=image.used - UNUSED - 1))
+    fetch("ours:both")
+    assert image.fingerprint in [each.fingerprint for each in store.images()]
 
 
 def test_metadata_above_the_size_limit_is_not_downloaded_for_a_split_image(server, monkeypatch):
