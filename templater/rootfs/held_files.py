@@ -6,8 +6,8 @@ to 100,000 other files takes 20 seconds. An empty file can have gigabytes of ext
 the size or on the time would end this work. On other file systems, the time depends on the size of the file.
 
 So hooks and commands open such a file before they remove its name or replace it. ``handing_over`` leaves the
-last close to another process, for which no runtime waits. ``close`` does the same, on any file system, for a
-file or directory that another process removes while a hook or command has it open.
+last close to another process, for which no runtime waits when it starts a container. ``close`` does the same,
+on any file system, for a file or directory that another process removes while a hook or command has it open.
 
 When the kernel unmounts an overlay, it first writes all changes of the upper layer's file system to the disk,
 including the changes of other processes. ``unmount_at_end`` leaves this work to the process that closes the
