@@ -116,7 +116,7 @@ def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...], limits
     from ..image.compression_modules import load_lz4, load_zstd
     from ..image.open_file import kind_of_file
     from ..image.sqfs2tar import start_sqfs2tar
-    from ..image.squashfs_directories import load_decompressor
+    from ..image.squashfs_compression import load_compression
     from ..parsing.magic_bytes import LZ4, SQUASHFS, ZSTD
     from ..startup import lazy_imports
 
@@ -155,6 +155,6 @@ def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...], limits
                     load_lz4() if kind == LZ4 else load_zstd()
             if kind == SQUASHFS:
                 with suppress(InputError):
-                    load_decompressor(file)
+                    load_compression(file)
                 file.program = start_sqfs2tar(file, limits)
                 yield from file.program.descriptors

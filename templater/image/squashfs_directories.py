@@ -1,25 +1,22 @@
 """A check that all tools read the same directories from a squashfs file.
 
 sqfs2tar, unsquashfs and the kernel react differently to inconsistent directories. A hostile file could hide
-names from sqfs2tar that the kernel shows.
+names from sqfs2tar that the kernel shows. sqfs2tar also writes an invalid archive if a block of a file has
+another size than the file requires.
 """
 
 from __future__ import annotations
 
-import lzma
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from io import FileIO
 from struct import error as StructError
-from struct import unpack_from
-from typing import Protocol
+from struct import iter_unpack, unpack_from
 
 from ..model.errors import InputError, LimitError, RefusedError
-from .compression_modules import load_lz4, load_zstd
 from .limits import Limits
-from .lzo import decompress_lzo
-from .open_file import reading
+from .open_file import data_bytes, reading
+from .squashfs_compression import LZO, Compression, load_compression
 
 _HEAD = 96
 _BLOCK = 8192
@@ -28,79 +25,16 @@ _ABSENT = (1 << 64) - 1
 _CHECK_DATA, _NO_XATTRS = 4, 0x200
 #: maximum number of names below one header, and maximum length of a name, in the kernel
 _MOST_NAMES = _LONGEST = 256
-_DIRECTORY, _LONG_DIRECTORY = 1, 8
+_DIRECTORY, _FILE, _LONG_DIRECTORY = 1, 2, 8
+#: the word of a block in an inode: the block's size in the file, and a bit if the block is not compressed
+_STORED = 1 << 24
+_NO_FRAGMENT = 0xFFFFFFFF
 #: One block of inodes or directories is allowed for this many of ``Limits.members``; about 150 is usual. LZO
 #: is decompressed in Python, which takes a millisecond for a block.
 _MEMBERS_OF_BLOCK, _MEMBERS_OF_LZO_BLOCK = 20, 150
 _KEPT_BLOCKS = 2048
-#: maximum memory for the dictionary of one block
-_MEMORY = 32 << 20
-
-#: a decompressor of one block, which returns at most one byte more than a block has
-_Decompress = Callable[[bytes], bytes]
-
-
-class _Decompressor(Protocol):
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
-
-
-def _one_stream(decompressor: _Decompressor, data: bytes) -> bytes:
-    """Decompress a block, which has to be exactly one stream.
-
-    Python stops at the end of the first stream, and some tools continue with the next stream.
-    """
-    content = decompressor.decompress(data, _BLOCK + 1)
-    if len(content) <= _BLOCK and (not decompressor.eof or decompressor.unused_data):
-        raise ValueError("the compressed data is not exactly one stream")
-    return content
-
-
-def _inflate(data: bytes) -> bytes:
-    return _one_stream(zlib.decompressobj(), data)
-
-
-def _xz(data: bytes) -> bytes:
-    return _one_stream(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY), data)
-
-
-def _lzma(data: bytes) -> bytes:
-    """Decompress LZMA as squashfs-tools do.
-
-    Like these tools, ignore the end of the stream, which some packers do not mark. Other tools read only the
-    low four bytes of the size.
-    """
-    size = int.from_bytes(data[5:13], "little")
-    if size > _BLOCK:
-        raise ValueError("the compressed data has an invalid size")
-    decompressor = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_MEMORY)
-    content = decompressor.decompress(data[:5] + b"\xff" * 8 + data[13:], _BLOCK)
-    if len(content) < size or decompressor.unused_data:
-        raise ValueError("the compressed data is not exactly one stream")
-    return content[:size]
-
-
-def _lzo(data: bytes) -> bytes:
-    return decompress_lzo(data, _BLOCK)
-
-
-def load_decompressor(path: str) -> _Decompress:
-    """Return the decompressor for a file's blocks. Raises InputError if a module is missing."""
-    with reading(path) as file:
-        kind = int.from_bytes(file.read(_HEAD)[20:22], "little")
-    if kind == 5:
-        lz4 = load_lz4("lz4.block")
-        return lambda data: bytes(lz4.decompress(data, uncompressed_size=_BLOCK))
-    if kind == 6:
-        zstd = load_zstd()
-        return lambda data: _one_stream(zstd.ZstdDecompressor(), data)
-    known = {1: _inflate, 2: _lzma, 3: _lzo, 4: _xz}
-    if kind not in known:
-        raise InputError(f"'{path}' is a squashfs file with the unknown compression {kind}")
-    return known[kind]
+#: maximum size of file data that Python decompresses with LZO, which takes four seconds
+_MOST_LZO = 32 << 20
 
 
 def check_directories(path: str, limits: Limits) -> None:
@@ -109,7 +43,7 @@ def check_directories(path: str, limits: Limits) -> None:
     Raises RefusedError if tools could read different names, InputError if the file is damaged, and LimitError
     if it has too many names.
     """
-    decompress = load_decompressor(path)
+    compression, packed = load_compression(path), data_bytes(path)
     with reading(path) as file:
         head = file.read(_HEAD)
         try:
@@ -126,22 +60,30 @@ def check_directories(path: str, limits: Limits) -> None:
                     f"'{path}' has extended attributes, although a flag says that it has none: "
                     "only some tools would read the attributes"
                 )
-            _Walk(path, file, head, decompress, limits).check(root)
+            _Walk(path, file, head, compression, limits, packed).check(root)
         except (StructError, ValueError, OverflowError) as error:
             why = "it was cut short" if isinstance(error, StructError) else str(error)
             raise InputError(f"'{path}' can't be read: {why}") from None
 
 
 class _Walk:
-    def __init__(self, path: str, file: FileIO, head: bytes, decompress: _Decompress, limits: Limits) -> None:
-        self._path, self._file, self._decompress, self._limits = path, file, decompress, limits
+    def __init__(
+        self, path: str, file: FileIO, head: bytes, compression: Compression, limits: Limits, packed: int
+    ) -> None:
+        """``packed`` is the size of the file without its holes."""
+        self._path, self._file, self._compression, self._limits = path, file, compression, limits
+        self._packed = packed
+        self._block_size, kind, self._block_log = unpack_from("<I4xHH", head, 12)
+        self._is_lzo = kind == LZO
         self._inodes, self._directories = unpack_from("<QQ", head, 64)
-        self._blocks = self._names = 0
+        self._blocks = self._names = self._data = self._lzo_data = 0
         self._read_block = lru_cache(_KEPT_BLOCKS)(self._decompressed)
 
     def check(self, root: int) -> None:
         """Visit each directory once. ``root`` is the position of the top directory's inode."""
         seen: set[int] = set()
+        if not 12 <= self._block_log <= 20 or self._block_size != 1 << self._block_log:
+            raise ValueError("the size of blocks is invalid")
         root_number = self._inode(root)[1]
         #: the place of each inode by its number; sqfs2tar takes names with equal numbers for hard links
         places = {root_number: root}
@@ -155,8 +97,11 @@ class _Walk:
                 found, own_number = self._inode(child)
                 if (found - 1) % 7 + 1 != kind or own_number != child_number:
                     raise self._different("the type or number of an inode differs from its directory entry")
+                is_new = child_number not in places
                 if places.setdefault(child_number, child) != child:
                     raise self._different("two inodes have the same number")
+                if kind == _FILE and is_new:
+                    self._check_data(child)
                 if kind == _DIRECTORY:
                     todo.append((child, child_number))
 
@@ -201,6 +146,68 @@ class _Walk:
                 last = name
                 yield block << 16 | position, kind, (base + difference) & 0xFFFFFFFF
 
+    def _check_data(self, place: int) -> None:
+        """Refuse a file if one of its blocks has another size than the file's size requires.
+
+        sqfs2tar writes such a block as it is, so the headers of the next members would be read as its data.
+        """
+        inode = self._bytes(self._inodes, place >> 16, place & 0xFFFF, 32)
+        if unpack_from("<H", inode)[0] == _FILE:
+            begin, fragment, offset, size = unpack_from("<4I", inode, 16)
+        else:
+            inode = self._bytes(self._inodes, place >> 16, place & 0xFFFF, 56)
+            begin, size, fragment, offset = unpack_from("<QQ12xII", inode, 16)
+        count, rest = divmod(size, self._block_size)
+        if rest and fragment == _NO_FRAGMENT:
+            count += 1
+        elif rest and offset == _NO_FRAGMENT:
+            raise self._different("the end of a file has an invalid position")
+        if not count:
+            return
+        self._count_data(size)
+        words = self._bytes(self._inodes, place >> 16, place & 0xFFFF, len(inode) + 4 * count)[len(inode) :]
+        for (word,) in iter_unpack("<I", words):
+            if word:
+                begin = self._check_block(begin, word, min(size, self._block_size))
+            size -= self._block_size
+
+    def _check_block(self, begin: int, word: int, size: int) -> int:
+        """Refuse a block whose content does not have this size. Return the position after the block."""
+        stored = word & (_STORED - 1)
+        if word & _STORED:
+            content = word & ~_STORED
+        else:
+            if self._is_lzo:
+                self._lzo_data += size
+                if self._lzo_data > _MOST_LZO:
+                    raise LimitError(
+                        f"'{self._path}' has more than {_MOST_LZO >> 20} MiB of data with LZO compression",
+                        hint="pack the file again with another compression",
+                    )
+            if stored > size or stored != word:
+                raise ValueError("a block has an invalid size")
+            packed = self._read(begin, stored)
+            try:
+                content = self._compression.content_size(packed, size)
+            except Exception as error:  # each compression has its own exceptions
+                raise ValueError(f"a block can't be decompressed: {error}") from None
+        if content != size:
+            raise self._different("a block of a file has another size than the file requires")
+        return begin + stored
+
+    def _count_data(self, size: int) -> None:
+        """Raise LimitError if the files have more data than a reader of the archive would accept."""
+        self._data += size
+        limits = self._limits
+        if self._data > limits.unpacked_bytes:
+            raise LimitError(f"'{self._path}' unpacks to more than {limits.unpacked_bytes} bytes")
+        if self._data > limits.ratio_from and self._data > self._packed * limits.ratio:
+            raise LimitError(
+                f"'{self._path}' unpacks to more than {limits.ratio} times its size: "
+                f"{self._data} bytes from {self._packed}",
+                hint="if you trust the image, raise the limit: --limit ratio=…",
+            )
+
     def _bytes(self, table: int, start: int, offset: int, size: int) -> bytes:
         """Return bytes that begin in the block ``start`` of a table and can continue in the next blocks.
 
@@ -223,27 +230,31 @@ class _Walk:
     def _decompressed(self, position: int) -> tuple[bytes, int]:
         """Return the block at a position of the file, and the position after it."""
         self._blocks += 1
-        members = _MEMBERS_OF_LZO_BLOCK if self._decompress is _lzo else _MEMBERS_OF_BLOCK
+        members = _MEMBERS_OF_LZO_BLOCK if self._is_lzo else _MEMBERS_OF_BLOCK
         if self._blocks > self._limits.members // members + 10:
             raise LimitError(f"'{self._path}' has too many blocks of inodes and directories")
-        try:
-            self._file.seek(position)
-        except (OSError, OverflowError):  # far behind the end
-            raise ValueError("a block is outside of the file") from None
-        (head,) = unpack_from("<H", self._file.read(2))
+        (head,) = unpack_from("<H", self._read(position, 2))
         size = head & 0x7FFF
         if size > _BLOCK:
             raise ValueError("a block has an invalid size")
-        packed = self._file.read(size)
-        if len(packed) != size:
-            raise ValueError("the file was cut short")
+        packed = self._read(position + 2, size)
         try:
-            data = packed if head & 0x8000 else self._decompress(packed)
+            data = packed if head & 0x8000 else self._compression.decompress(packed, _BLOCK)
         except Exception as error:  # each compression has its own exceptions
             raise ValueError(f"a block can't be decompressed: {error}") from None
         if not 0 < len(data) <= _BLOCK:
             raise ValueError("a block has an invalid size")
         return data, position + 2 + size
+
+    def _read(self, position: int, size: int) -> bytes:
+        try:
+            self._file.seek(position)
+        except (OSError, OverflowError):  # far behind the end
+            raise ValueError("a block is outside of the file") from None
+        data = self._file.read(size)
+        if len(data) != size:
+            raise ValueError("the file was cut short")
+        return data
 
     def _different(self, why: str) -> RefusedError:
         return RefusedError(f"'{self._path}': {why}, so tools would read different files")

@@ -142,6 +142,12 @@ def lzma_with_a_large_size(first: bytes, second: bytes) -> bytes:
     return packed[:5] + struct.pack("<II", len(first), 1) + packed[13:-1]
 
 
+def pack_lzma(data: bytes) -> bytes:
+    """Compress a block as squashfs-tools do."""
+    packed = lzma.compress(data, lzma.FORMAT_ALONE)
+    return packed[:5] + len(data).to_bytes(8, "little") + packed[13:]
+
+
 @pytest.mark.parametrize(
     ("compression", "pack", "swapped"),
     [(6, zstd_with_two_frames, False), (2, lzma_with_a_large_size, True)],
@@ -208,6 +214,62 @@ def test_a_squashfs_file_with_the_flag_for_check_data_is_refused(tmp_path: Path)
     assert b"evil" not in read
     with pytest.raises(RefusedError, match="has the flag for check data"):
         check_directories(str(path), DEFAULT)
+
+
+def with_data(
+    path: Path,
+    word: int,
+    size: int,
+    data: bytes,
+    *,
+    compression: int = 1,
+    fragment: tuple[int, int] = (2**32 - 1, 0),
+    links: int = 1,
+) -> str:
+    """Write a file with one block of data, and then a block device.
+
+    ``word`` describes the block in the inode. Several names can have the same inode.
+    """
+    inodes = [struct.pack("<HHHHII6I", 2, 0o644, 0, 0, 0, 1, 2**20, *fragment, size, word, 0)[:-4]]
+    inodes += [struct.pack("<HHHHIIII", 4, 0o666, 0, 0, 0, 2, 1, 0x801)]
+    names = struct.pack("<III", links, 0, 1)
+    names += b"".join(struct.pack("<HhHHB", 0, 0, 2, 0, 97 + number) for number in range(links))
+    names += struct.pack("<HhHHB", len(inodes[0]), 1, 4, 0, 97 + links)
+    made = squashfs(
+        path, [*inodes, directory_inode(3, len(names))], b"", compression=compression, table=stored(names)
+    )
+    os.truncate(path, 2**20)
+    with path.open("ab") as file:
+        file.write(data)
+    return made
+
+
+STORED = 1 << 24
+DATA = bytes(range(256)) * 16
+
+
+@pytest.mark.parametrize(
+    ("compression", "data", "is_stored"),
+    [
+        (1, DATA[:88], True),
+        (1, zlib.compress(DATA[:88]), False),
+        (2, pack_lzma(DATA[:88]), False),
+        (3, bytes([17 + 88]) + DATA[:88] + bytes.fromhex("110000"), False),
+        (4, lzma.compress(DATA[:88]), False),
+    ],
+)
+def test_a_squashfs_file_whose_block_is_too_short_is_refused(
+    tmp_path: Path, compression: int, data: bytes, is_stored: bool
+) -> None:
+    """sqfs2tar wrote too few bytes of the first file, so the header of the next member was read as its end."""
+    path = with_data(tmp_path / "i", len(data) | STORED * is_stored, 600, data, compression=compression)
+    read = subprocess.run(["sqfs2tar", path], capture_output=True, check=True).stdout
+    members = subprocess.run(["tar", "tv"], input=read, capture_output=True, check=False).stdout
+    assert members.count(b"\n") == 1
+    with pytest.raises(
+        RefusedError, match="a block of a file has another size than the file requires, so tools"
+    ):
+        check_directories(path, DEFAULT)
 
 
 def two_files(

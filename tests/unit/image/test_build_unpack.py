@@ -1028,7 +1028,7 @@ def test_a_damaged_squashfs_gives_a_single_error(image_directory, tmp_path):
     whole = Path(built.files[1]).read_bytes()
     Path(built.files[1]).write_bytes(whole[: len(whole) // 2])
     contents = open_contents(*built.files)
-    with pytest.raises(InputError, match=r"^'.*' can't be read: it was cut short$"):
+    with pytest.raises(InputError, match=r"^'.*' can't be read: the file was cut short$"):
         unpack(contents, contents.parts(), str(tmp_path / "out"), policy=Policy(owners=False))
     assert not (tmp_path / "out").exists()
 

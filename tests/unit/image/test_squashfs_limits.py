@@ -12,10 +12,22 @@ from templater.image import compression_modules, sqfs2tar, squashfs_directories
 from templater.image.limits import DEFAULT
 from templater.image.lzo import _length, decompress_lzo
 from templater.image.open_file import OpenFile
-from templater.image.squashfs_directories import _lzo, check_directories, load_decompressor
+from templater.image.squashfs_compression import load_compression
+from templater.image.squashfs_directories import check_directories
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
-from tests.attacks.test_squashfs import directory_inode, many_names, nested, one_directory, two_files
+from tests.attacks.test_squashfs import (
+    DATA,
+    STORED,
+    directory_inode,
+    many_names,
+    nested,
+    one_directory,
+    pack_lzma,
+    two_files,
+    with_data,
+)
 from tests.attacks.test_squashfs import squashfs as written
+from tests.unit.image.test_squashfs_directories import LZO
 
 
 def failed(function, *arguments, **options):
@@ -173,8 +185,11 @@ class Blocks:
         return self.data[self.position - size : self.position]
 
 
-def walk_over(*blocks, decompress=squashfs_directories._inflate, limits=DEFAULT):
-    return squashfs_directories._Walk("p", Blocks(*blocks), bytes(96), decompress, limits)
+def walk_over(*blocks, compression=1, limits=DEFAULT):
+    head = bytes(20) + bytes([compression]) + bytes(75)
+    return squashfs_directories._Walk(
+        "p", Blocks(*blocks), head, squashfs_directories.Compression(bytes, len), limits, 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -205,27 +220,27 @@ def test_a_squashfs_block_without_compression_may_have_up_to_8_kib(size):
     assert walk_over(b"x" * size)._bytes(0, 0, 0, size) == b"x" * size
 
 
-@pytest.mark.parametrize(
-    ("decompress", "members"), [(squashfs_directories._inflate, 20), (squashfs_directories._lzo, 150)]
-)
-def test_the_limit_on_squashfs_blocks_depends_on_the_compression(decompress, members):
+@pytest.mark.parametrize(("compression", "members"), [(1, 20), (3, 150)])
+def test_the_limit_on_squashfs_blocks_depends_on_the_compression(compression, members):
     blocks = [b"%02d" % number * 4096 for number in range(13)]
-    walk = walk_over(*blocks, decompress=decompress, limits=DEFAULT._replace(members=2 * members))
+    walk = walk_over(*blocks, compression=compression, limits=DEFAULT._replace(members=2 * members))
     assert walk._bytes(0, 0, 0, 12 * 8192) == b"".join(blocks[:12])
     message = "'p' has too many blocks of inodes and directories"
     assert failed(walk._bytes, 0, 12 * 8194, 0, 2) == (LimitError, message, "")
     assert walk._bytes(0, 0, 0, 2) == b"00"  # a block that was read before costs nothing
 
 
-def decompressor_of(kind, tmp_path):
+def _lzo(data):
+    return decompress_lzo(data, 8192)
+
+
+def loaded(kind, tmp_path):
     (tmp_path / "i").write_bytes(bytes(20) + bytes([kind, 0]) + bytes(74))
-    return load_decompressor(f"{tmp_path}/i")
+    return load_compression(f"{tmp_path}/i")
 
 
-def pack_lzma(data):
-    """Compress a block as squashfs-tools do."""
-    packed = lzma.compress(data, lzma.FORMAT_ALONE)
-    return packed[:5] + len(data).to_bytes(8, "little") + packed[13:]
+def decompressor_of(kind, tmp_path):
+    return lambda data: loaded(kind, tmp_path).decompress(data, 8192)
 
 
 def pack_zstd(data):
@@ -316,7 +331,7 @@ def test_a_squashfs_file_with_an_unknown_compression_or_a_missing_library_is_ref
     path = tmp_path / "i"
     path.write_bytes(bytes(20) + b"\x07\0" + bytes(74))
     message = f"'{path}' is a squashfs file with the unknown compression 7"
-    assert failed(load_decompressor, str(path)) == (InputError, message, "")
+    assert failed(load_compression, str(path)) == (InputError, message, "")
     (tmp_path / "lz4").write_bytes(bytes(20) + b"\x05\0" + bytes(74))
     (tmp_path / "zstd").write_bytes(bytes(20) + b"\x06\0" + bytes(74))
     asked = []
@@ -336,8 +351,8 @@ def test_a_squashfs_file_with_an_unknown_compression_or_a_missing_library_is_ref
         "zstd needs Python 3.14 or a C extension, which is not installed",
         "install backports.zstd or pyzstd (Debian: python3-pyzstd), or use another compression",
     )
-    assert failed(load_decompressor, f"{tmp_path}/lz4") == failed(compression_modules.load_lz4) == lz4
-    assert failed(load_decompressor, f"{tmp_path}/zstd")[:2] == zstd[:2]
+    assert failed(load_compression, f"{tmp_path}/lz4") == failed(compression_modules.load_lz4) == lz4
+    assert failed(load_compression, f"{tmp_path}/zstd")[:2] == zstd[:2]
     del asked[:]
     assert failed(compression_modules.load_zstd) == zstd
     assert asked == ["compression.zstd", "backports.zstd", "pyzstd"]
@@ -351,9 +366,131 @@ def test_a_squashfs_file_with_an_unknown_compression_or_a_missing_library_is_ref
     monkeypatch.setattr(
         compression_modules, "import_module", lambda name: given.setdefault("name", name) and fake
     )
-    assert load_decompressor(f"{tmp_path}/lz4")(b"x") == b"x"
-    assert load_decompressor(f"{tmp_path}/zstd")(b"x") == b"x"
+    assert load_compression(f"{tmp_path}/lz4").decompress(b"x", 8192) == b"x"
+    assert load_compression(f"{tmp_path}/zstd").decompress(b"x", 8192) == b"x"
     assert given == {"name": "lz4.block", "size": 8192, "most": 8193}
+
+
+@pytest.mark.parametrize("size", [1, 88, 4096, 100_000])
+@pytest.mark.parametrize(("kind", "pack"), PACKERS)
+def test_the_size_of_a_data_block_is_read_from_each_compression(kind, pack, size, tmp_path):
+    data = random.Random(1).randbytes(min(size, 200)).ljust(size, b"x")
+    if kind == 3:
+        data = data[:200]  # pack_lzo makes only short blocks
+    compression = loaded(kind, tmp_path)
+    assert compression.content_size(pack(data), size) == len(data)
+    assert compression.decompress(pack(data), size) == data
+
+
+def test_the_size_of_a_zstd_block_without_a_size_is_its_decompressed_size(tmp_path):
+    zstd = pytest.importorskip("backports.zstd")
+    compressor = zstd.ZstdCompressor()
+    packed = compressor.compress(b"a" * 300) + compressor.flush()
+    assert zstd.get_frame_info(packed).decompressed_size is None
+    assert loaded(6, tmp_path).content_size(packed, 300) == 300
+    skippable = b"\x50\x2a\x4d\x18" + (300).to_bytes(4, "little") + bytes(300)
+    with pytest.raises(ValueError, match=r"^the compressed data is not exactly one stream$"):
+        loaded(6, tmp_path).content_size(skippable + packed, 300)
+
+
+def test_the_size_of_an_xz_block_is_the_sum_of_its_index(tmp_path):
+    """The streams of multithreaded packers have several records, and their sizes several bytes."""
+    records = [(100, 5), (300, 70_000), (1 << 20, 1 << 21)]
+    numbers = [len(records), *(number for record in records for number in record)]
+    encoded = b""
+    for number in numbers:
+        while number > 127:
+            encoded += bytes([number & 127 | 128])
+            number >>= 7
+        encoded += bytes([number])
+    index = (b"\0" + encoded).ljust(24, b"\0")
+    end = bytes(4) + (len(index) // 4).to_bytes(4, "little") + bytes(2) + b"YZ"
+    packed = b"head" + index + bytes(4) + end
+    assert loaded(4, tmp_path).content_size(packed, 1) == 5 + 70_000 + (1 << 21)
+    for damaged in (packed[-20:], b"x" + packed[1:4] + b"x" + packed[5:], b""):
+        with pytest.raises((ValueError, IndexError)):
+            loaded(4, tmp_path).content_size(damaged, 1)
+
+
+def data_block(tmp_path, word, size, data, **options):
+    return with_data(tmp_path / "i", word, size, data, **options)
+
+
+@pytest.mark.parametrize(
+    ("word", "size", "data"),
+    [
+        (4096 | STORED, 4096, DATA),
+        (1 | STORED, 1, b"a"),
+        (len(zlib.compress(DATA)), 4096, zlib.compress(DATA)),
+        (0, 4096, b""),  # a hole
+        (0, 0, b""),
+    ],
+)
+def test_a_squashfs_file_with_a_complete_block_is_accepted(word, size, data, tmp_path):
+    check_directories(data_block(tmp_path, word, size, data), DEFAULT)
+
+
+SIZE = "'{}': a block of a file has another size than the file requires" + LIKE
+
+
+@pytest.mark.parametrize(
+    ("word", "size", "data", "error", "message"),
+    [
+        (88 | STORED, 89, DATA, RefusedError, SIZE),
+        (90 | STORED, 89, DATA, RefusedError, SIZE),
+        (STORED, 89, DATA, RefusedError, SIZE),
+        (len(zlib.compress(DATA[:9])), 89, zlib.compress(DATA[:9]), RefusedError, SIZE),
+        (len(zlib.compress(DATA[:9])), 8, zlib.compress(DATA[:9]), InputError, "'{}' can't be read: a block has an invalid size"),
+        (1 << 25 | 9, 89, DATA, InputError, "'{}' can't be read: a block has an invalid size"),
+        (1 << 25 | STORED | 89, 89, DATA, RefusedError, SIZE),
+        (50, 89, DATA[:9], InputError, "'{}' can't be read: the file was cut short"),
+        (2, 89, DATA, InputError, "'{}' can't be read: a block can't be decompressed: Error -3 while decompressing data: incorrect header check"),
+    ],
+)  # fmt: skip
+def test_a_squashfs_file_with_a_block_of_a_wrong_size_is_refused(word, size, data, error, message, tmp_path):
+    path = data_block(tmp_path, word, size, data)
+    assert failed(check_directories, path, DEFAULT) == (error, message.format(path), "")
+
+
+def test_the_end_of_a_squashfs_file_must_have_a_valid_position_in_its_fragment(tmp_path):
+    """sqfs2tar expects a block for this end, and unsquashfs does not."""
+    path = data_block(tmp_path, 88 | STORED, 88, DATA, fragment=(0, 2**32 - 1))
+    message = f"'{path}': the end of a file has an invalid position{LIKE}"
+    assert failed(check_directories, path, DEFAULT) == (RefusedError, message, "")
+    check_directories(data_block(tmp_path, 5 | STORED, 88, DATA, fragment=(0, 0)), DEFAULT)
+
+
+def test_the_size_of_all_squashfs_files_counts_towards_the_limits_on_unpacked_data(tmp_path):
+    """Many inodes can have the same blocks. Several names of one inode count once."""
+    path = data_block(tmp_path, 4096 | STORED, 4096, DATA, links=3)
+    check_directories(path, DEFAULT._replace(unpacked_bytes=4096, ratio=1, ratio_from=4096))
+    message = f"'{path}' unpacks to more than 4095 bytes"
+    assert failed(check_directories, path, DEFAULT._replace(unpacked_bytes=4095)) == (LimitError, message, "")
+    path = data_block(tmp_path, 0, 2**32 - 1, b"")
+    error, message, hint = failed(check_directories, path, DEFAULT)
+    assert (error, hint) == (LimitError, "if you trust the image, raise the limit: --limit ratio=…")
+    assert f"unpacks to more than 200 times its size: {2**32 - 1} bytes from" in message
+
+
+def test_squashfs_data_with_lzo_compression_has_a_limit(tmp_path, monkeypatch):
+    packed = bytes.fromhex(LZO[1][1])
+    path = data_block(tmp_path, len(packed), 8192, packed, compression=3)
+    monkeypatch.setattr(squashfs_directories, "_MOST_LZO", 8192)
+    check_directories(path, DEFAULT)
+    monkeypatch.setattr(squashfs_directories, "_MOST_LZO", 8191)
+    error, message, hint = failed(check_directories, path, DEFAULT)
+    assert (error, hint) == (LimitError, "pack the file again with another compression")
+    assert message == f"'{path}' has more than 0 MiB of data with LZO compression"
+
+
+@pytest.mark.parametrize(("size", "log"), [(131072, 16), (2048, 11), (1 << 21, 21), (131073, 17)])
+def test_the_size_of_blocks_in_a_squashfs_file_must_be_valid(size, log, tmp_path):
+    path = one_directory(tmp_path / "i")
+    data = bytearray((tmp_path / "i").read_bytes())
+    data[12:16], data[22:24] = size.to_bytes(4, "little"), log.to_bytes(2, "little")
+    (tmp_path / "i").write_bytes(data)
+    message = f"'{path}' can't be read: the size of blocks is invalid"
+    assert failed(check_directories, path, DEFAULT) == (InputError, message, "")
 
 
 def test_a_large_length_in_lzo_data_continues_in_the_next_bytes():
