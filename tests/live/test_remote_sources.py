@@ -1,4 +1,4 @@
-"""Images of a real Incus as SRC: over its socket, and over https as a public server."""
+"""Images of a real Incus and a real LXD as SRC: over their sockets, and over https as public servers."""
 
 import os
 import socket
@@ -8,20 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from .daemon import Daemon
 from .harness import new_folder, run
 from .images import make_directory, templater
-from .incus import Incus, an_incus
+from .incus import an_incus
+from .lxd import an_lxd
 
 pytestmark = pytest.mark.live
 
 
-@pytest.fixture(scope="module")
-def incus() -> Iterator[Incus]:
-    yield from an_incus()
+@pytest.fixture(scope="module", params=[an_incus, an_lxd], ids=["incus", "lxd"])
+def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    yield from request.param()
 
 
 @pytest.fixture(scope="module")
-def images(incus: Incus) -> Iterator[dict[str, Path]]:
+def images(daemon: Daemon) -> Iterator[dict[str, Path]]:
     """Import a unified and a split image. The value of each alias is its directory on disk."""
     for folder in new_folder():
         made = {}
@@ -30,20 +32,18 @@ def images(incus: Incus) -> Iterator[dict[str, Path]]:
             target = folder / f"{alias}.built"
             templater("image", "build", str(made[alias]), "-o", str(target), *words)
             files = [str(path) for path in (target, folder / f"{alias}.built.root") if path.exists()]
-            incus(
-                "image",
-                "import",
-                *files,
-                "--alias",
-                f"tiny/{alias}",
-                *(("--public",) if alias == "two" else ()),
-            )
+            public = ("--public",) if alias == "two" else ()
+            daemon("image", "import", *files, "--alias", f"tiny/{alias}", *public)
         yield made
 
 
 @pytest.fixture
-def environment(incus: Incus, tmp_path: Path) -> dict[str, str]:
-    return {**os.environ, "INCUS_DIR": str(incus.folder), "HOME": str(tmp_path), "XDG_DATA_HOME": ""}
+def environment(daemon: Daemon, tmp_path: Path) -> dict[str, str]:
+    prefix = daemon.name.upper()
+    return {
+        **os.environ, f"{prefix}_DIR": str(daemon.folder), f"{prefix}_CONF": str(tmp_path / "client"),
+        "HOME": str(tmp_path), "XDG_DATA_HOME": "",
+    }  # fmt: skip
 
 
 def preview(src: str, environment: dict[str, str], code: int | None = 0) -> str:
@@ -54,8 +54,10 @@ def preview(src: str, environment: dict[str, str], code: int | None = 0) -> str:
 
 
 @pytest.mark.parametrize("alias", ["one", "two"])
-def test_an_image_in_the_local_daemon_has_the_same_preview_as_its_directory(images, environment, alias):
-    there = preview(f"incus:image/tiny/{alias}", environment)
+def test_an_image_in_the_local_daemon_has_the_same_preview_as_its_directory(
+    daemon, images, environment, alias
+):
+    there = preview(f"{daemon.name}:image/tiny/{alias}", environment)
     assert "web1" in there
     here = preview(str(images[alias]), environment).replace("overwrite", "write")
     assert (
@@ -63,85 +65,65 @@ def test_an_image_in_the_local_daemon_has_the_same_preview_as_its_directory(imag
     )  # the directory has a root filesystem to compare with
 
 
-def test_preview_of_an_image_in_the_incus_daemon_reads_only_its_metadata(images, environment, tmp_path):
-    preview("incus:image/tiny/two", environment)
+def test_preview_of_an_image_in_the_local_daemon_reads_only_its_metadata(
+    daemon, images, environment, tmp_path
+):
+    preview(f"{daemon.name}:image/tiny/two", environment)
     (file,) = (tmp_path / ".local/share/templater/store/files").iterdir()
     assert file.stat().st_size < 100_000
 
 
-def test_unpack_fetches_the_complete_image_from_the_daemon(images, environment, tmp_path):
-    run(
-        sys.executable,
-        "-m",
-        "templater",
-        "unpack",
-        "incus:image/tiny/two",
-        str(tmp_path / "web1"),
-        env=environment,
-    )
+def test_unpack_fetches_the_complete_image_from_the_daemon(daemon, images, environment, tmp_path):
+    target = str(tmp_path / "web1")
+    run(sys.executable, "-m", "templater", "unpack", f"{daemon.name}:image/tiny/two", target, env=environment)
     assert (tmp_path / "web1/rootfs/etc").is_dir()
 
 
 @pytest.fixture(scope="module")
-def address(incus: Incus) -> str:
+def address(daemon: Daemon) -> str:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    incus("config", "set", "core.https_address", address)
+    daemon("config", "set", "core.https_address", address)
     return address
 
 
-def add_remote(incus: Incus, address: str, environment: dict[str, str], *words: str) -> None:
+def add_remote(address: str, environment: dict[str, str], *words: str) -> None:
     run(
         sys.executable, "-m", "templater", "remote", "add", "host", f"https://{address}", "--protocol", "incus",
         *words, env=environment,
     )  # fmt: skip
 
 
+def add_to_client(daemon: Daemon, address: str, environment: dict[str, str], *words: str) -> None:
+    """Add the daemon as the remote `there` of the real client."""
+    url = f"https://{address}"
+    run(daemon.client, "remote", "add", "there", url, "--accept-certificate", *words, env=environment)
+
+
 def test_a_public_image_can_be_read_over_https_but_a_private_image_cannot(
-    incus, images, address, environment
+    daemon, images, address, environment
 ):
-    add_remote(incus, address, environment, "--certificate", str(incus.folder / "server.crt"))
-    assert preview("host:tiny/two", environment) == preview("incus:image/tiny/two", environment)
+    add_remote(address, environment, "--certificate", str(daemon.folder / "server.crt"))
+    assert preview("host:tiny/two", environment) == preview(f"{daemon.name}:image/tiny/two", environment)
     assert "has no image 'tiny/one' that this user may see" in preview("host:tiny/one", environment, code=2)
 
 
-def test_a_certificate_that_is_not_trusted_gives_one_clear_error(incus, images, address, environment):
-    add_remote(incus, address, environment)
+def test_a_certificate_that_is_not_trusted_gives_one_clear_error(images, address, environment):
+    add_remote(address, environment)
     assert "certificate is not trusted" in preview("host:tiny/two", environment, code=2)
 
 
-def test_templater_reads_the_remotes_that_the_real_client_saved(
-    incus, images, address, environment, tmp_path
-):
+def test_templater_reads_the_remotes_that_the_real_client_saved(daemon, images, address, environment):
     """`incus remote add` writes the address and the certificate; templater reads both."""
-    environment = {**environment, "INCUS_CONF": str(tmp_path / "client")}
-    run(
-        "incus",
-        "remote",
-        "add",
-        "there",
-        f"https://{address}",
-        "--public",
-        "--accept-certificate",
-        env=environment,
-    )
-    assert preview("there:tiny/two", environment) == preview("incus:image/tiny/two", environment)
+    add_to_client(daemon, address, environment, "--public")
+    assert preview("there:tiny/two", environment) == preview(f"{daemon.name}:image/tiny/two", environment)
 
 
-def test_a_private_image_can_be_read_with_the_certificate_of_the_client(
-    incus, images, address, environment, tmp_path
-):
-    environment = {**environment, "INCUS_CONF": str(tmp_path / "client")}
-    token = incus("config", "trust", "add", "tester").splitlines()[-1]
-    run(
-        "incus",
-        "remote",
-        "add",
-        "there",
-        f"https://{address}",
-        "--token",
-        token,
-        "--accept-certificate",
-        env=environment,
-    )
-    assert preview("there:tiny/one", environment) == preview("incus:image/tiny/one", environment)
+def test_a_private_image_can_be_read_with_the_certificate_of_the_client(daemon, images, address, environment):
+    if daemon.name == "incus":
+        token = daemon("config", "trust", "add", "tester").splitlines()[-1]
+        add_to_client(daemon, address, environment, "--token", token)
+    else:
+        token = daemon("config", "trust", "add", "--name", "tester").splitlines()[-1]
+        run(daemon.client, "remote", "add", "there", token, env=environment)
+    assert preview("there:tiny/one", environment) == preview(f"{daemon.name}:image/tiny/one", environment)
