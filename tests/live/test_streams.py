@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -13,11 +14,14 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from email.message import Message
 from pathlib import Path
 
 import pytest
 
 from templater.distribution.add_to_tree import add
+from templater.distribution.client_image_list import Image
 from templater.distribution.https_client import UrlStream
 from templater.distribution.list_stream import list_stream
 from templater.distribution.local_stream import LocalStream
@@ -27,45 +31,62 @@ from templater.distribution.republish import republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
 from tests.streams.builders import CREATED, DAY, listed, split_image
-from tests.streams.mutations import CASES
+from tests.streams.mutations import CASES, MORE_CASES
 from tests.streams.server import Server, serving
 
 from .harness import new_folder, run
-from .images import CONTAINERS, Client, need_programs, same_as_list
+from .images import CONTAINERS, WRITTEN, Client, need_programs, same_as_list
+from .test_serve import preview
 
 pytestmark = pytest.mark.live
 
 CLIENT = "incus-6.0"
+ALL_CASES = [*CASES, *MORE_CASES]
 STREAMS = Path(__file__).parents[1] / "streams"
 
 
-def comparable(images: list[dict]) -> list[tuple]:
-    """Return a client's list in a comparable form; clients do not guarantee the order of equal images."""
+def comparable(images: list[dict], random: set[str]) -> list[tuple]:
+    """Return a client's list in a comparable form; clients do not guarantee the order of equal images.
+
+    A client can give the ``random`` aliases to different images each time.
+    """
     return sorted(
         (
-            image["fingerprint"],
-            image["type"],
-            image["architecture"],
-            image["size"],
-            image["properties"]["serial"],
+            image["fingerprint"], image["type"], image["architecture"], image["size"],
+            image["properties"]["serial"], sorted({alias["name"] for alias in image["aliases"] or ()} - random),
         )
         for image in images
-    )
+    )  # fmt: skip
 
 
-def predicted(images) -> list[tuple]:
+def predicted(images: list[Image], random: set[str]) -> list[tuple]:
     return sorted(
-        (image.fingerprint, image.type, image.architecture, image.size, image.version.name)
+        (
+            image.fingerprint, image.type, image.architecture, image.size,
+            image.version.name, sorted(set(shown_aliases(image)) - random),
+        )
         for image in images
-    )
+    )  # fmt: skip
+
+
+def shown_aliases(image: Image) -> list[str]:
+    """Return the aliases that a client on amd64 shows: for other architectures, only ALIAS/ARCHITECTURE."""
+    native = image.architecture == "x86_64"
+    return [name for name in image.aliases if native or name.endswith(f"/{image.product.arch}")]
 
 
 #: problems that `image list` does not show, but a download does
 FATAL = {"type", "index", "products", "short-fingerprint"}
 
 
+#: the client reads the entries of an index in a random order
+RANDOM = "another entry with a file of the same name"
+
+
 @pytest.mark.parametrize(
-    "case", [case for case in CASES if "size" not in case.title], ids=lambda case: case.title
+    "case",
+    [case for case in ALL_CASES if "size" not in case.title and case.title != RANDOM],
+    ids=lambda case: case.title,
 )
 def test_the_real_client_fails_exactly_where_the_verify_command_reports_an_error(
     case, certificates, tmp_path
@@ -79,13 +100,16 @@ def test_the_real_client_fails_exactly_where_the_verify_command_reports_an_error
         assert (answer.returncode != 0) == bool(codes & FATAL), answer.stderr
         if answer.returncode:
             return
-        assert comparable(json.loads(answer.stdout)) == predicted(listed(Tree(str(tree)), CLIENT))
-        for variant in ("default", "tarxz", "unified"):
+        images = listed(Tree(str(tree)), CLIENT)
+        if case.title == "another entry for the same file":  # the client lists the images of both entries
+            images += [replace(image, aliases=[]) for image in images]
+        assert report.images[CLIENT] == len(images)
+        random = {name for image in images for name in image.random}
+        assert comparable(json.loads(answer.stdout), random) == predicted(images, random)
+        for variant in ("default", "tarxz", "unified", "vm"):
             (tmp_path / variant).mkdir()
             product = f"tiny:1:amd64:{variant}"
-            image = next(
-                (each for each in listed(Tree(str(tree)), CLIENT) if each.product.name == product), None
-            )
+            image = next((each for each in images if each.product.name == product), None)
             if image is None or image.architecture != "x86_64":
                 continue
             answer = client("image", "export", f"s:{image.fingerprint}", str(tmp_path / variant))
@@ -94,6 +118,22 @@ def test_the_real_client_fails_exactly_where_the_verify_command_reports_an_error
                 for problem in report.errors((CLIENT,))
             )
             assert (answer.returncode != 0) == broken, answer.stderr
+
+
+def test_the_real_client_fails_at_random_if_two_entries_have_files_of_the_same_name(certificates, tmp_path):
+    """The second file does not exist. The client uses its copy of the first file, if it has read that file before."""
+    (case,) = (case for case in ALL_CASES if case.title == RANDOM)
+    tree = case.build(tmp_path / "tree")
+    codes = {problem.code for problem in verify(LocalStream(Tree(str(tree)))).errors((CLIENT,))}
+    assert {"cache-name", "products"} <= codes
+    failed = set()
+    with serving(tree, certificates) as server:
+        for number in range(80):
+            client = Client(tmp_path / f"home{number}", certificates).add(server)
+            failed.add(client("image", "list", "s:").returncode != 0)
+            if len(failed) == 2:
+                break
+    assert failed == {True, False}
 
 
 def _is_about(place: str, image) -> bool:
@@ -106,7 +146,7 @@ def _is_about(place: str, image) -> bool:
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in CASES if "size" in case.title], ids=lambda case: case.title
+    "case", [case for case in ALL_CASES if "size" in case.title], ids=lambda case: case.title
 )
 def test_the_real_client_rejects_a_size_of_the_wrong_type_but_accepts_a_wrong_number(
     case, certificates, tmp_path
@@ -190,7 +230,7 @@ def test_a_client_with_an_old_catalog_can_still_download_a_removed_image(certifi
 
 
 @pytest.mark.slow
-def test_a_client_reads_without_an_error_while_the_tree_changes(certificates, tmp_path):
+def test_a_client_reads_for_60_seconds_without_an_error_while_the_tree_changes(certificates, tmp_path):
     """Each round has a new client, which lists all images and then downloads them."""
     tree = Tree(str(tmp_path / "tree"))
     pairs = [
@@ -210,6 +250,7 @@ def test_a_client_reads_without_an_error_while_the_tree_changes(certificates, tm
                     prune(tree, keep=2)
                 if number % 4 == 3 and len(list_stream(LocalStream(tree))) > 1:
                     remove(tree, [f"tiny:1:amd64:default@{changes[-1]}"])
+                stopped.wait(0.02)  # leave the processor to the client and to other tests
         except BaseException as error:
             failures.append(error)
 
@@ -218,8 +259,8 @@ def test_a_client_reads_without_an_error_while_the_tree_changes(certificates, tm
     with serving(Path(tree.path), certificates) as server:
         writer.start()
         try:
-            rounds = 0
-            while (len(changes) <= 100 or exported <= 20) and not failures:
+            rounds, end = 0, time.monotonic() + 60
+            while time.monotonic() < end and not failures:
                 rounds += 1
                 client = Client(tmp_path / f"home{rounds}", certificates).add(server)
                 images = client.list()
@@ -234,47 +275,68 @@ def test_a_client_reads_without_an_error_while_the_tree_changes(certificates, tm
             stopped.set()
             writer.join()
     assert not failures
+    assert len(changes) > 100
+    assert exported > 20
     assert not verify(LocalStream(tree)).errors()
 
 
-NGINX = """\
-daemon off; pid {folder}/pid; error_log stderr; events {{}}
-http {{ access_log off; server {{
-    listen 127.0.0.1:{port} ssl;
-    ssl_certificate {certificates}/server.pem; ssl_certificate_key {certificates}/server.key;
-    root {tree};
-    include {rules};
-}} }}
-"""
-CADDY = """\
-{{
-    admin off
-    auto_https off
-}}
-https://127.0.0.1:{port} {{
-    tls {certificates}/server.pem {certificates}/server.key
-    import {rules}
-    root * {tree}
-    file_server
-}}
-"""
+PAGE = (Path(__file__).parents[2] / "docs/publishing.md").read_text()
+#: the first line of a web server's configuration on the page, the command that runs it, and the line that
+#: includes the rules of `reindex`
 SERVERS = {
-    "nginx": (NGINX, ".nginx.conf", ("nginx", "-c")),
-    "caddy": (CADDY, ".caddy", ("caddy", "run", "--adapter", "caddyfile", "--config")),
-}
+    "nginx": ("server {", ("nginx", "-g", "daemon off;", "-c"), r"`(include \S+\*\.nginx\.conf;)`"),
+    "caddy": (
+        "images.example.com {", ("caddy", "run", "--adapter", "caddyfile", "--config"), r"`(import \S+\*\.caddy)`"
+    ),
+}  # fmt: skip
+
+
+def changed(text: str, changes: dict[str, str]) -> str:
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+def site(kind: str, port: int, certificates: Path, tree: Tree, rules: Path | None) -> str:
+    """Return the site in docs/publishing.md with another address and other directories."""
+    first, _, include = SERVERS[kind]
+    (text,) = (each.partition("\n")[2] for each in PAGE.split("```")[1::2] if f"\n{first}\n" in each[:99])
+    if rules is not None:
+        (line,) = re.findall(include, PAGE)
+        text = text.removesuffix("}\n") + line.replace(os.path.dirname(line.split()[1]), str(rules)) + "\n}\n"
+    key, pem = f"{certificates}/server.key", f"{certificates}/server.pem"
+    if kind == "nginx":
+        return changed(
+            text,
+            {
+                "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;", "/srv/images": tree.path,
+                "/etc/ssl/images.pem": pem, "/etc/ssl/images.key": key,
+            },
+        )  # fmt: skip
+    return changed(text, {first: f"https://127.0.0.1:{port} {{\ntls {pem} {key}", "/srv/images": tree.path})
+
+
+def configuration(kind: str, folder: Path, text: str) -> str:
+    """Add a site to Debian's configuration of nginx, or to a Caddyfile."""
+    if kind == "caddy":
+        return f"{{\nadmin off\nauto_https off\n}}\n{text}"
+    (folder / "site").write_text(text)
+    return changed(
+        Path("/etc/nginx/nginx.conf").read_text(),
+        {"/etc/nginx/sites-enabled/*": f"{folder}/site", "/run/nginx.pid": f"{folder}/pid", "/var/log/nginx": str(folder)},
+    )  # fmt: skip
 
 
 @contextmanager
-def running(kind: str, folder: Path, certificates: Path, tree: Tree, rules: Path) -> Iterator[Server]:
-    """Run Debian's nginx or Caddy for a tree, with the rules that `reindex` wrote."""
-    text, ending, words = SERVERS[kind]
+def running(
+    kind: str, folder: Path, certificates: Path, tree: Tree, rules: Path | None = None
+) -> Iterator[Server]:
+    """Run Debian's nginx or Caddy for a tree as docs/publishing.md says, with the rules that `reindex` wrote."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    (file,) = rules.glob(f"*{ending}")
-    config = folder / f"{kind}.conf"
-    config.write_text(
-        text.format(folder=folder, port=port, certificates=certificates, tree=tree.path, rules=file)
-    )
+    words, config = SERVERS[kind][1], folder / f"{kind}.conf"
+    config.write_text(configuration(kind, folder, site(kind, port, certificates, tree, rules)))
     process = subprocess.Popen(
         [*words, str(config)], env={**os.environ, "HOME": str(folder)}, stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=(folder / "log").open("wb"),
@@ -297,6 +359,40 @@ def open_folder() -> Iterator[Path]:
     for folder in new_folder():
         folder.chmod(0o755)
         yield folder
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_web_server_with_the_configuration_of_the_docs_serves_a_tree_to_incus(
+    image_tree, certificates, open_folder, trusting_incus, kind
+):
+    need_programs(kind)
+    add_words, launch_words = (
+        line.split()[1:]
+        for line in PAGE.splitlines()
+        if line.startswith(("incus remote add our", "incus launch our"))
+    )
+    with running(kind, open_folder, certificates, image_tree) as server:
+        for path in Path(image_tree.path, "images").iterdir():
+            found = headers(certificates, f"{server.url}/images/{path.name}")
+            assert found["Content-Encoding"] is None, (
+                "the client would unpack the file before it compares the hash"
+            )
+            assert int(found["Content-Length"]) == path.stat().st_size
+        changes = {"https://images.example.com": server.url, "our:debian/trixie/cloud": "our:tiny/1"}
+        trusting_incus(*(changes.get(word, word) for word in add_words))
+        try:
+            options = ("-c", "security.privileged=true", "-c", "user.foo=bar")
+            trusting_incus(*(changes.get(word, word) for word in launch_words), *options)
+            found = {path: trusting_incus("exec", "web", "--", "cat", path) for path in WRITTEN}
+            assert found == preview(image_tree, "default", "web")
+            for variant in CONTAINERS:
+                (image,) = (each for each in list_stream(LocalStream(image_tree)) if each.variant == variant)
+                trusting_incus("image", "copy", f"our:tiny/1/{variant}", "local:", "--alias", "copied")
+                assert trusting_incus.image("copied")["fingerprint"] == image.fingerprint
+                trusting_incus("image", "delete", "copied")
+        finally:
+            trusting_incus("delete", "-f", "web", code=None)
+            trusting_incus("remote", "remove", "our")
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -354,8 +450,7 @@ def object_store(folder: Path, certificates: Path) -> Iterator[int]:
 
 
 def upload_script() -> str:
-    page = (Path(__file__).parents[2] / "docs/publishing.md").read_text()
-    return page.partition("```sh\n")[2].partition("```")[0]
+    return PAGE.partition("```sh\n")[2].partition("```")[0]
 
 
 def test_the_upload_script_of_the_docs_serves_a_tree_from_an_object_store(certificates, folder, monkeypatch):
@@ -391,8 +486,10 @@ def test_the_upload_script_of_the_docs_serves_a_tree_from_an_object_store(certif
         same_as_list(tree, client.list())
         for variant in ("default", "tarxz", "unified"):
             assert client("image", "export", f"s:tiny/1/{variant}", str(folder / variant)).returncode == 0
-        assert headers(certificates, f"{url}/images/streams/v1/index.json") == "public, max-age=60"
-        assert all("immutable" in headers(certificates, f"{url}/images/images/{name}") for name in kept())
+        index = headers(certificates, f"{url}/images/streams/v1/index.json")
+        assert index["Cache-Control"] == "public, max-age=60"
+        for name in kept():
+            assert "immutable" in headers(certificates, f"{url}/images/images/{name}")["Cache-Control"]
         before = kept()
         remove(tree, ["tiny:1:amd64:default"])
         upload()
@@ -403,11 +500,12 @@ def test_the_upload_script_of_the_docs_serves_a_tree_from_an_object_store(certif
         assert len(kept()) == len(before) - 3
 
 
-def headers(certificates: Path, url: str) -> str:
-    """Return the Cache-Control header that the store sends."""
+def headers(certificates: Path, url: str) -> Message:
+    """Return the headers that a web server sends to a client that accepts gzip."""
     context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
-    with urllib.request.urlopen(url, context=context, timeout=30) as answer:
-        return answer.headers["Cache-Control"]
+    request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})
+    with urllib.request.urlopen(request, context=context, timeout=30) as answer:
+        return answer.headers
 
 
 @pytest.mark.parametrize("variant", CONTAINERS)

@@ -230,6 +230,31 @@ CASES = [
 ]
 
 
+def two_entries(index: dict[str, Any], **fields: Any) -> None:
+    index["index"]["more"] = {**index["index"]["images"], **fields}
+
+
+#: changes of the example tree, besides those whose effect on real clients is recorded
+MORE_CASES = [
+    Case("another entry with a file of the same name", lambda images, index: two_entries(index, path="images.json")),
+    Case("another entry for the index", lambda images, index: two_entries(index, path="streams/v1/index.json")),
+    Case("another entry for the same file", lambda images, index: two_entries(index)),
+    Case("an entry without products and without file", lambda images, index: two_entries(index, products=[], path="x.json")),
+    Case("a short fingerprint", in_metadata(combined_squashfs_sha256="a" * 11)),
+    Case("a fingerprint that is shown", in_metadata(combined_squashfs_sha256="a" * 12)),
+    Case("an empty alias", in_product(aliases="a,,b")),
+    Case("an alias of another product", in_product(aliases="tiny/tarxz")),
+    Case("a size that is too large", in_metadata(size=10**6)),
+    Case("versions of different lengths", lambda images, index: images["products"]["tiny:1:amd64:default"]["versions"].update({"2026": {"items": {}}})),
+    Case("a root file that is missing", lambda images, index: items(images)["squashfs"].update(path="x")),
+    Case("an unused file that is missing", lambda images, index: items(images).update(m={"ftype": "manifest", "path": "x", "size": 1})),
+    Case("a file that no item names", lambda images, index: images["products"].pop("tiny:1:amd64:vm")),
+    Case("an image file that is a directory", in_metadata(path="images")),
+    Case("a wrong disk hash", lambda images, index: items(images, "vm")["disk-kvm.img"].update(sha256="0" * 64)),
+    Case("a wrong root hash", lambda images, index: items(images)["squashfs"].update(sha256="0" * 64)),
+]  # fmt: skip
+
+
 @dataclass
 class Recording:
     """What the client did: the images that it listed (None: it failed), and the answer to an export."""

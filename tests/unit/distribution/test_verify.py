@@ -24,7 +24,7 @@ from templater.distribution.verify import image_problems, verify
 from templater.model.errors import InputError, LimitError
 from tests.bench.streams import make_tree
 from tests.streams.builders import CREATED, DAY, checked, split_image, unified_image
-from tests.streams.mutations import CASES, HERE, Case, in_metadata, in_product, items
+from tests.streams.mutations import CASES, HERE, MORE_CASES
 
 
 @pytest.fixture
@@ -552,30 +552,6 @@ def test_verifying_each_additional_image_needs_little_memory(tmp_path):
         finally:
             tracemalloc.stop()
     assert peaks[1] - peaks[0] < 500 * 700  # it was 6000 bytes per image
-
-
-def two_entries(index, **fields):
-    index["index"]["more"] = {**index["index"]["images"], **fields}
-
-
-#: changes of the example tree, besides those whose effect on real clients is recorded
-MORE_CASES = [
-    Case("another entry with a file of the same name", lambda images, index: two_entries(index, path="images.json")),
-    Case("another entry for the index", lambda images, index: two_entries(index, path="streams/v1/index.json")),
-    Case("another entry for the same file", lambda images, index: two_entries(index)),
-    Case("an entry without products and without file", lambda images, index: two_entries(index, products=[], path="x.json")),
-    Case("a short fingerprint", in_metadata(combined_squashfs_sha256="a" * 11)),
-    Case("a fingerprint that is shown", in_metadata(combined_squashfs_sha256="a" * 12)),
-    Case("an empty alias", in_product(aliases="a,,b")),
-    Case("an alias of another product", in_product(aliases="tiny/tarxz")),
-    Case("a size that is too large", in_metadata(size=10**6)),
-    Case("versions of different lengths", lambda images, index: images["products"]["tiny:1:amd64:default"]["versions"].update({"2026": {"items": {}}})),
-    Case("a root file that is missing", lambda images, index: items(images)["squashfs"].update(path="x")),
-    Case("an unused file that is missing", lambda images, index: items(images).update(m={"ftype": "manifest", "path": "x", "size": 1})),
-    Case("a file that no item names", lambda images, index: images["products"].pop("tiny:1:amd64:vm")),
-    Case("an image file that is a directory", in_metadata(path="images")),
-    Case("a wrong root hash", lambda images, index: items(images)["squashfs"].update(sha256="0" * 64)),
-]  # fmt: skip
 
 
 def test_the_problems_that_verify_finds_in_each_sample_stream_are_as_recorded(tmp_path, update):
