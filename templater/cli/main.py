@@ -8,6 +8,7 @@ import click
 
 from .. import __version__
 from ..model.errors import TemplaterError, reason
+from ..model.url_password import hide_passwords
 from . import output, terminal
 from .command_group import Commands, ReaderGone
 
@@ -55,7 +56,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         terminal.reset()
         try:
-            result = command.main(arguments, prog_name="templater", standalone_mode=False)
+            words = hide_passwords(sys.argv[1:] if arguments is None else arguments)
+            result = command.main(words, prog_name="templater", standalone_mode=False)
             sys.stdout.flush()
         finally:
             terminal.end_pager()

@@ -22,6 +22,7 @@ from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.metadata import TRIGGERS
 from ..model.render_options import DIALECT_NAMES
 from ..model.source import printable
+from ..model.url_password import with_password
 from ..rootfs.trusted_paths import open_file
 from . import completers
 
@@ -131,7 +132,7 @@ def key_value(text: str, example: str = "for example: -c user.user-data=@user-da
 def pairs_of(arguments: tuple[str, ...], *, what: str) -> dict[str, str]:
     """Parse ``KEY=VALUE…``, or ``KEY VALUE`` as in ``incus image set-property``."""
     if len(arguments) == 2 and not any("=" in argument for argument in arguments):
-        return {arguments[0]: arguments[1]}
+        return {arguments[0]: with_password(arguments[1])}
     found: dict[str, str] = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")

@@ -22,6 +22,7 @@ from ..model.architectures import KERNEL_NAMES
 from ..model.errors import InputError, RefusedError, UsageError
 from ..model.progress import Progress, silent
 from ..model.source import printable
+from ..model.url_password import without_password
 from .catalog_decoder import Item
 from .client_config import API, SIMPLESTREAMS
 from .client_image_list import Image, list_images
@@ -82,7 +83,7 @@ def fetch_source(src: str, *, whole: bool = False, progress: Progress = silent) 
         kind, _, alias = alias.partition("/")
         if kind != "image" or not alias:
             raise UsageError(
-                f"'{printable(src)}' does not name an image of the local daemon",
+                f"'{printable(without_password(src))}' does not name an image of the local daemon",
                 hint=f"give {name}:image/ALIAS",
             )
         return _Fetcher(Store(), src, whole, progress).from_api(LocalDaemon(name), alias)
@@ -93,11 +94,14 @@ def fetch_source(src: str, *, whole: bool = False, progress: Progress = silent) 
     if (remote is None or name in RESERVED) and name != "store":
         near = get_close_matches(name, remotes, n=1)
         raise InputError(
-            f"'{printable(src)}' does not exist, and '{printable(name)}' is not a known remote",
+            f"'{printable(without_password(src))}' does not exist,"
+            f" and '{printable(name)}' is not a known remote",
             hint=f"did you mean '{near[0]}:'?" if near else "templater remote list shows the known remotes",
         )
     if remote is None or not alias:
-        raise UsageError(f"'{printable(src)}' names no image", hint=f"{name}:ALIAS or {name}:FINGERPRINT")
+        raise UsageError(
+            f"'{printable(without_password(src))}' names no image", hint=f"{name}:ALIAS or {name}:FINGERPRINT"
+        )
     fetcher = _Fetcher(Store(), src, whole, progress)
     if remote.protocol == SIMPLESTREAMS:
         return fetcher.from_stream(remote, alias)

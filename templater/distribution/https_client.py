@@ -20,6 +20,7 @@ from .. import __version__
 from ..model.errors import InputError, LimitError, RefusedError, UsageError
 from ..model.input_size import received
 from ..model.source import printable
+from ..model.url_password import with_password
 from .catalog_decoder import MOST_BYTES
 from .https_client_limits import CONNECTION_COST, ClientLimits, LateError
 from .tcp_socket import PlainSocket, open_connection
@@ -44,11 +45,12 @@ class RangeError(InputError):
 class UrlStream:
     """A stream at a URL.
 
-    A password in the URL is sent only to the URL's host, and is never shown in messages.
+    A password in the URL is sent only to the URL's host, and is never shown in messages. ``url`` can be the
+    text without the password that ``hide_passwords`` has made.
     """
 
     def __init__(self, url: str, trust: Trust | None = None) -> None:
-        parts = split_url(url)
+        parts = split_url(with_password(url))
         if parts.scheme != "https":
             raise UsageError("clients read simplestreams only by https", hint="begin the URL with https://")
         if not parts.hostname or parts.query or parts.fragment:

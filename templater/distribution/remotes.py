@@ -6,13 +6,13 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from urllib.parse import urlunsplit
 
 import yaml
 
 from ..image.atomic_output import Output
 from ..model.errors import InputError, UsageError
 from ..model.source import printable
+from ..model.url_password import with_password, without_password
 from .client_config import API, SIMPLESTREAMS, client_remotes, client_trust, read_yaml
 from .https_client import UrlStream, split_url
 from .tls_trust import Trust
@@ -45,13 +45,10 @@ class Remote:
     def shown_url(self) -> str:
         """The URL without its password."""
         try:
-            parts = split_url(self.url)
+            split_url(self.url)
         except UsageError:
             return "invalid URL"
-        if parts.password is None:
-            return self.url
-        host = parts.netloc.rpartition("@")[2]
-        return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+        return without_password(self.url)
 
 
 def read_remotes() -> dict[str, Remote]:
@@ -76,6 +73,7 @@ def add_remote(name: str, url: str, protocol: str = SIMPLESTREAMS, certificate: 
             f"invalid name '{printable(name)}' of a remote",
             hint=f"use two or more letters, digits and '.', '_', '-'; reserved: {', '.join(RESERVED)}",
         )
+    url = with_password(url)
     UrlStream(url)
     own = _read_own()
     if name in own:
