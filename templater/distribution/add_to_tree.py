@@ -40,6 +40,7 @@ from .client_image_list import ROOT_KINDS
 from .list_stream import refuse_unreadable
 from .tree import IMAGES, Tree, content_path
 from .tree_catalog import Catalog, complete_variants, fingerprints_of, products_file
+from .whole_root import refuse_truncated
 
 if TYPE_CHECKING:
     import hashlib as _hashlib
@@ -128,6 +129,8 @@ def add(
             into = _split_machine if machine else _split
             metadata, *roots = stack.enter_context(into(metadata, limits, progress))
             unified = False
+        for path in roots:
+            refuse_truncated(path)
         kinds = [root_ftype(path) for path in roots]
         for number, kind in enumerate(kinds):
             if kind in kinds[:number]:

@@ -26,6 +26,7 @@ from ..model.progress import Progress, silent
 from ..model.source import printable, whole_characters
 from ..parsing.magic_bytes import QCOW2
 from .downloads import PART, private_directory
+from .whole_root import refuse_truncated
 
 #: a fetched image that is not used for this many seconds is removed
 UNUSED = 10 * 86400
@@ -173,6 +174,8 @@ class Store:
             files = [stack.enter_context(opened(each)) for each in (path, rootfs) if each is not None]
             if public:
                 files = [refuse_private(file) for file in files]
+            for file in files[1:]:
+                refuse_truncated(file)
             copies = [self._copy(file, progress) for file in files]
         return self.keep(copies, aliases=aliases, public=public, limits=limits)
 

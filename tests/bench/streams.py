@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter
 
 from templater.distribution.product_lines import dump_products
-from tests.streams.builders import CREATED, split_image, tarball
+from tests.streams.builders import CREATED, split_image, squashfs, tarball
 
 ADD_SECONDS, VERIFY_SECONDS = 0.6, 6.0
 RUNS = 3
@@ -95,7 +95,7 @@ def make_tree(tree: Path, size: int) -> None:
     for number in range(size):
         release = f"r{number:05}"
         first = tarball({"metadata.yaml": f"# {number}\n".encode() * 20})
-        second = b"hsqs%0508d" % number
+        second = squashfs(number, 512)
         combined = hashlib.sha256(first + second).hexdigest()
         meta, root = put(tree, first, ".tar"), put(tree, second, ".squashfs")
         items = {"squashfs": {"ftype": "squashfs", **root}}

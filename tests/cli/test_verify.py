@@ -4,7 +4,7 @@ import pytest
 
 from templater.distribution.add_to_tree import add
 from templater.distribution.tree import Tree
-from tests.streams.builders import CREATED, DAY, split_image
+from tests.streams.builders import CREATED, DAY, split_image, squashfs
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from tests.streams.builders import CREATED, DAY, split_image
 def test_verify_prints_ten_problems_of_each_kind_and_counts_the_others(run, tmp_path, number, more):
     tree = Tree(str(tmp_path / "tree"))
     for day in range(number):
-        made = split_image(tmp_path / "image", created=CREATED + day * DAY, root=b"hsqs%092d" % day)
+        made = split_image(tmp_path / "image", created=CREATED + day * DAY, root=squashfs(day))
         add(tree, made[0], [made[1]])
     for root in (tmp_path / "tree" / "images").glob("*.squashfs"):
         root.unlink()

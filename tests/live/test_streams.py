@@ -30,7 +30,7 @@ from templater.distribution.remove_from_tree import remove
 from templater.distribution.republish import republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
-from tests.streams.builders import CREATED, DAY, listed, split_image
+from tests.streams.builders import CREATED, DAY, listed, split_image, squashfs
 from tests.streams.mutations import CASES, MORE_CASES
 from tests.streams.server import Server, serving
 
@@ -234,7 +234,7 @@ def test_a_client_reads_for_60_seconds_without_an_error_while_the_tree_changes(c
     """Each round has a new client, which lists all images and then downloads them."""
     tree = Tree(str(tmp_path / "tree"))
     pairs = [
-        split_image(tmp_path / str(number), created=CREATED + number * DAY, root=b"hsqs%0996d" % number)
+        split_image(tmp_path / str(number), created=CREATED + number * DAY, root=squashfs(number, 1000))
         for number in range(6)
     ]
     add(tree, pairs[0][0], [pairs[0][1]])

@@ -21,6 +21,11 @@ SQUASHFS = b"hsqs" + bytes(92)
 QCOW2 = b"QFI\xfb" + bytes(508)
 
 
+def squashfs(number: int, size: int = 96) -> bytes:
+    """The beginning of a squashfs file, which differs for each number."""
+    return b"hsqs" + bytes(44) + b"%0*d" % (size - 48, number)
+
+
 def tarball(members: Mapping[str, bytes | None]) -> bytes:
     """A tar archive; None makes a directory."""
     made = io.BytesIO()

@@ -75,6 +75,7 @@ VALUES = {
     "distribution.verify_files": {"_SPARE": 1_073_741_824, "_MOST_HOLES": 1_073_741_824, "MOST_COMBINED": 16},
     "distribution.verify_report": {"_MOST_PROBLEMS": 200_000, "_MOST_TEXT": 33_554_432, "_LONGEST": 100},
     "distribution.local_stream": {"_PIECE": 1_048_576},
+    "distribution.whole_root": {"_MOST_TABLES": 16_777_216},
     "hooks.compile_cache": {"MAX_ENTRY": 33_554_432, "MOST_ENTRIES": 512, "MOST_BYTES": 268_435_456},
     "hooks.install": {"MAX_FILE": 4_194_304},
     "hooks.lxc_config": {"MAX_DIGITS": 10, "MAX_CONFIG": 1_048_576, "MAX_INCLUDES": 64, "MAX_NAMES": 10_000},

@@ -14,7 +14,7 @@ from templater.distribution.product_lines import ProductLines, dump_products
 from templater.distribution.prune_tree import prune
 from templater.distribution.remove_from_tree import remove
 from templater.distribution.tree import Tree
-from tests.streams.builders import CREATED, DAY, checked, split_image
+from tests.streams.builders import CREATED, DAY, checked, split_image, squashfs
 
 
 class _Refusing:
@@ -39,7 +39,7 @@ def changes(folder, seed):
             "release": choose.choice(["1", "2"]), "created": CREATED + number * DAY,
             "release_title": choose.choice(["one", "höher"]),
         }  # fmt: skip
-        pair = split_image(folder / str(number), root=b"hsqs%0996d" % number, **fields)
+        pair = split_image(folder / str(number), root=squashfs(number, 1000), **fields)
         aliases = choose.sample(["latest", "ä/b", "x"], choose.randint(0, 2))
         made.append(lambda tree, pair=pair, aliases=aliases: add(tree, pair[0], [pair[1]], aliases=aliases))
     return made

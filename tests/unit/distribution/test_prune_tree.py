@@ -18,7 +18,7 @@ from templater.distribution.remove_from_tree import remove
 from templater.distribution.tree import Tree
 from templater.distribution.tree_catalog import fingerprints_of
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
-from tests.streams.builders import CREATED, DAY, QCOW2, checked, split_image
+from tests.streams.builders import CREATED, DAY, QCOW2, checked, split_image, squashfs
 
 HOUR = 3600
 NAME = "tiny:1:amd64:default"
@@ -29,9 +29,7 @@ def tree(tmp_path):
     """Five versions, a day apart."""
     tree = Tree(str(tmp_path / "tree"))
     for number in range(5):
-        meta, root = split_image(
-            tmp_path / "image", created=CREATED + number * DAY, root=b"hsqs%092d" % number
-        )
+        meta, root = split_image(tmp_path / "image", created=CREATED + number * DAY, root=squashfs(number))
         add(tree, meta, [root])
     return tree
 
@@ -80,7 +78,7 @@ def test_unused_files_are_deleted_only_after_the_grace_period(tree):
 
 
 def test_a_file_of_a_removed_image_is_not_deleted_if_the_image_is_added_again(tree, tmp_path):
-    meta, root = split_image(tmp_path / "again", root=b"hsqs%092d" % 0)
+    meta, root = split_image(tmp_path / "again", root=squashfs(0))
     remove(tree, [f"{NAME}@20260101_0000"])
     add(tree, meta, [root])
     prune(tree, grace=0)

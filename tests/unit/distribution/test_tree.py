@@ -34,7 +34,7 @@ from templater.model.errors import (
     TemplaterError,
     WriteError,
 )
-from tests.streams.builders import CREATED, DAY, checked, split_image
+from tests.streams.builders import CREATED, DAY, checked, split_image, squashfs
 from tests.streams.killed import ended, forked, killed_at_random_moments, stopped_at_each_call
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def images(folder, count, **fields):
     return [
         split_image(
-            folder / str(number), created=CREATED + number * DAY, root=b"hsqs%0996d" % number, **fields
+            folder / str(number), created=CREATED + number * DAY, root=squashfs(number, 1000), **fields
         )
         for number in range(count)
     ]

@@ -23,7 +23,7 @@ from templater.distribution.tree import Tree
 from templater.distribution.verify import image_problems, verify
 from templater.model.errors import InputError, LimitError
 from tests.bench.streams import make_tree
-from tests.streams.builders import CREATED, DAY, checked, split_image, unified_image
+from tests.streams.builders import CREATED, DAY, checked, split_image, squashfs, unified_image
 from tests.streams.mutations import CASES, HERE, MORE_CASES
 
 
@@ -31,9 +31,7 @@ from tests.streams.mutations import CASES, HERE, MORE_CASES
 def tree(tmp_path):
     tree = Tree(str(tmp_path / "tree"))
     for number in range(2):
-        meta, root = split_image(
-            tmp_path / "image", created=CREATED + number * DAY, root=b"hsqs%092d" % number
-        )
+        meta, root = split_image(tmp_path / "image", created=CREATED + number * DAY, root=squashfs(number))
         add(tree, meta, [root])
     return tree
 
