@@ -7,7 +7,7 @@ from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
 from templater.distribution.verify_report import ERROR
 from tests.streams.builders import listed
-from tests.streams.mutations import CASES, EXAMPLE, recordings
+from tests.streams.mutations import CASES, EXAMPLE, SHA256, Case, in_product, items, recordings
 
 RECORDED = recordings()
 CLIENT = "incus-6.0"
@@ -152,3 +152,71 @@ def test_only_newer_incus_clients_know_the_architecture_x86_64_v3(tmp_path):
         "incus-7": 4,
         "lxd": 3,
     }
+
+
+# LXD: no recording of a daemon has these changes; the contract says what LXD does with them
+
+
+def lxd_case(variant="default", **fields):
+    """Change the metadata item for LXD, or remove a key whose new value is None."""
+
+    def change(images, index):
+        item = items(images, variant)["lxd.tar.xz"]
+        item.update(fields)
+        for key in [key for key, value in fields.items() if value is None]:
+            del item[key]
+
+    return Case("", change)
+
+
+@pytest.mark.parametrize(
+    ("case", "images", "code"),
+    [
+        (lxd_case(), 4, None),
+        (lxd_case(combined_squashfs_sha256=None), 3, "no-fingerprint"),
+        (lxd_case(combined_squashfs_sha256=""), 3, "no-fingerprint"),
+        (lxd_case(path=None), 3, "no-path"),
+        (lxd_case(combined_squashfs_sha256="0" * 64), 4, "combined"),
+        (lxd_case(sha256="0" * 64), 4, "hash"),
+        (lxd_case(sha256=None), 4, "sha256"),
+        (lxd_case(sha256=SHA256.upper()), 4, "sha256"),
+        (lxd_case(size=1), 4, "size"),
+        (lxd_case(size=None), 4, "size"),
+        (lxd_case(size=1 << 20), 4, None),
+        (lxd_case(ftype="lxd.tar.gz"), 3, "other-family"),
+        (lxd_case(combined_squashfs_sha256="hello"), 4, "short-fingerprint"),
+        (lxd_case("tarxz", combined_rootxz_sha256=None), 3, "no-fingerprint"),
+        (lxd_case("vm", **{"combined_disk-kvm-img_sha256": None}), 3, "no-fingerprint"),
+        (lxd_case("vm", **{"combined_disk-kvm-img_sha256": "0" * 64}), 4, "combined"),
+        (lxd_case(path="x/../../y"), 4, "path"),
+        (lxd_case(path="none"), 4, "missing"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_item_for_lxd_is_an_error_for_lxd_only(case, images, code, tmp_path):
+    report = verdict(case, tmp_path)
+    assert report.images["lxd"] == images == len(listed(Tree(str(tmp_path / "tree")), "lxd"))
+    found = {problem.code for problem in report.errors(("lxd",))}
+    assert found == ({code} if code else set())
+    if code in ("no-fingerprint", "combined", "sha256", "other-family", "short-fingerprint", "path"):
+        assert not report.errors(("incus-6.0", "incus-7"))
+    assert (report.images["incus-6.0"], report.images["incus-7"]) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("arch", "lxd", "incus_6", "incus_7"),
+    [
+        ("amd64v3", 4, 3, 3), ("x86_64_v3", 3, 3, 4), ("amd64 amd64", 4, 3, 3), ("AMD64", 3, 3, 3), ("x86_64", 4, 4, 4),
+        ("riscv64", 4, 4, 4), ("all", 3, 3, 3), ("amd64v2", 3, 3, 3),
+    ],
+)  # fmt: skip
+def test_each_client_lists_only_the_architectures_that_it_knows(arch, lxd, incus_6, incus_7, tmp_path):
+    report = verdict(Case("", in_product(arch=arch)), tmp_path)
+    assert report.images == {"incus-6.0": incus_6, "incus-7": incus_7, "lxd": lxd}
+    dropped = [client for client, number in report.images.items() if number == 3]
+    for client in report.images:
+        assert ("architecture" in {each.code for each in report.errors((client,))}) == (client in dropped)
+
+
+def test_a_requirement_of_a_wrong_type_that_only_lxd_reads_makes_only_lxd_fail(tmp_path):
+    report = verdict(Case("", in_product(lxd_requirements={"secureboot": False})), tmp_path)
+    assert report.images == {"incus-6.0": 4, "incus-7": 4, "lxd": None}
