@@ -92,7 +92,9 @@ def republish(
     prefix = prefix_of(origin.base)
     warnings: list[str] = []
     if keyring is None:
-        warnings.append(f"without --keyring, the signature of the catalog is not checked: {origin.base}")
+        warnings.append(
+            f"only TLS protects the catalog of {origin.base}: without --keyring, its signature is not checked"
+        )
     document = read_origin(origin, keyring)
     products = convert(document)
     usable = usable_images(products, warnings)
