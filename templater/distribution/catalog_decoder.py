@@ -2,7 +2,8 @@
 
 Incus and LXD decode catalogs with Go's JSON package. A single value of a wrong type makes a client list
 nothing. Go's package ignores unknown keys and the case of keys, and treats null as missing. If a key occurs
-twice in an object, Go's package combines the two values, so templater refuses such a catalog.
+twice in an object, Go's package uses the last string, number or boolean, and combines two objects.
+So templater refuses such a catalog.
 """
 
 from __future__ import annotations
@@ -145,10 +146,13 @@ _PIECE = 1 << 20
 # JSON
 
 
-def parse_json(data: bytes, name: str) -> Any:
+def parse_json(data: bytes, name: str, repeated: list[tuple[str, str]] | None = None) -> Any:
     """Parse a catalog file.
 
     Raises InputError for invalid JSON and for repeated keys, and LimitError for a file that is too large.
+
+    If ``repeated`` is given, a key with several strings, numbers or booleans gets the last value, as in
+    Go's clients. The name of the file and the key are added to ``repeated``.
     """
     if not data:
         raise InputError(f"'{printable(name)}' is empty")
@@ -158,7 +162,11 @@ def parse_json(data: bytes, name: str) -> Any:
     collecting = gc.isenabled()
     gc.disable()  # parsing creates no garbage, so collecting would only take time
     try:
-        return decode_json(data.decode("utf-8", "replace"))
+        keys = None if repeated is None else list[str]()
+        value = decode_json(data.decode("utf-8", "replace"), keys)
+        if repeated is not None:
+            repeated += [(name, key) for key in keys or ()]
+        return value
     except RecursionError:
         raise InputError(f"'{printable(name)}' is nested too deeply") from None
     except RepeatedKeyError as error:
@@ -188,25 +196,42 @@ class CombinedError(InputError):
 _SHOWN = 80
 
 
-def decode_json(text: str) -> Any:
-    """Decode a JSON text of a server. Raises ValueError for invalid JSON and for repeated keys."""
+def decode_json(text: str, repeated: list[str] | None = None) -> Any:
+    """Decode a JSON text of a server. Raises ValueError for invalid JSON and for repeated keys.
+
+    For ``repeated``, see ``parse_json``.
+    """
     hook = _object_as_in_go if "\\ud" in text or "\\uD" in text else _object
+    if repeated is not None:
+        hook = partial(hook, repeated=repeated)
     return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=hook)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]], repeated: list[str] | None = None) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise RepeatedKeyError(Counter(key for key, _ in pairs).most_common(1)[0][0])
+        counts = Counter(key for key, _ in pairs)
+        if repeated is None:
+            raise RepeatedKeyError(counts.most_common(1)[0][0])
+        for key, value in pairs:
+            # Go adds the keys of a second object to the first, ignores a second null, and fails for a first
+            # value of a wrong type.
+            if counts[key] > 1 and (type(value) is not type(found[key]) or not isinstance(value, _SCALARS)):
+                raise RepeatedKeyError(key)
+        repeated += [printable(key[:_SHOWN]) for key in counts if counts[key] > 1][:_MOST_KEPT]
+        del repeated[_MOST_KEPT:]
     return found
 
 
-def _object_as_in_go(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+_SCALARS = (str, int, float)
+
+
+def _object_as_in_go(pairs: list[tuple[str, Any]], repeated: list[str] | None = None) -> dict[str, Any]:
     """Return an object with these keys and values. In the keys, replace each lone surrogate with U+FFFD.
 
     Go's package also replaces lone surrogates. So two keys that are equal for Go are equal here, too.
     """
-    return _object([(whole_characters(key), value) for key, value in pairs])
+    return _object([(whole_characters(key), value) for key, value in pairs], repeated)
 
 
 def count_values(data: bytes) -> int:

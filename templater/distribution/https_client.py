@@ -10,6 +10,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -42,6 +43,10 @@ class RangeError(InputError):
     """The error for a range of bytes that a file does not have."""
 
 
+class RedirectError(RefusedError):
+    """The error for a redirect that clients follow, but templater does not."""
+
+
 class UrlStream:
     """A stream at a URL.
 
@@ -63,11 +68,21 @@ class UrlStream:
         # http.client calls this method; the attribute sslsocket_class accepts only subclasses of SSLSocket
         context.wrap_socket = partial(_begin_tls, context, self._bounds)  # type: ignore[method-assign, assignment]
         self._connections = _Connections(context, self._bounds)
-        self._opener = _opener(self.base, _authorization(parts), self._connections)
+        self._authorize = _Authorize(self.base, _authorization(parts))
+        self._opener = _opener(self._authorize, self._connections)
+        self._imitates = False
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):  # raised if __init__ refused the URL
             self._connections.close()
+
+    def imitate_clients(self) -> None:
+        """From now on, ask like the clients of Incus and LXD, and accept only answers that they accept.
+
+        Clients need TLS 1.3 and status 200. They decompress answers with ``Content-Encoding: gzip``. After a
+        redirect to a full URL, they send no password.
+        """
+        self._imitates = self._connections.only_newest_tls = self._authorize.only_relative = True
 
     def read(self, path: str, /) -> bytes:
         content = bytearray()
@@ -96,13 +111,22 @@ class UrlStream:
         return f"{self.base}/{quote(cleaned, errors='replace', safe='/:@!$&+,;=~')}"
 
     def size(self, path: str, /) -> int | None:
-        with self.open(self.url(path), "HEAD") as answer:
-            return content_length(answer)
+        with self.open(self.url(path), "HEAD", self._encodings()) as answer:
+            return None if self._is_encoded(answer) else content_length(answer)
 
     @contextlib.contextmanager
-    def pieces(self, path: str, /) -> Iterator[Iterator[bytes]]:
-        with self.open(self.url(path)) as answer:
-            yield self.body(answer, self.url(path))
+    def pieces(self, path: str, /) -> Iterator[UrlPieces]:
+        url = self.url(path)
+        with self.open(url, headers=self._encodings()) as answer:
+            content = self.body(answer, url)
+            is_encoded = self._is_encoded(answer)
+            yield UrlPieces(_decompressed(content, url) if is_encoded else content, is_encoded=is_encoded)
+
+    def _encodings(self) -> Mapping[str, str]:
+        return {"Accept-Encoding": "gzip"} if self._imitates else {}
+
+    def _is_encoded(self, answer: Any) -> bool:
+        return self._imitates and (answer.headers.get("Content-Encoding") or "").lower() == "gzip"
 
     def body(self, answer: Any, url: str) -> Iterator[bytes]:
         """Yield the body of an answer. Raises InputError if the body is incomplete or arrives too slowly."""
@@ -162,15 +186,52 @@ class UrlStream:
             if error.code == 404:
                 raise FileNotFoundError(url) from None
             kind = RangeError if error.code == 416 else InputError
-            raise kind(f"'{url}' can't be fetched: the server answered {error.code}") from None
+            why = f"the server answered {error.code}"
+            if error.code in (401, 403) and self._authorize.left_out:
+                why += ": clients send no password after a redirect to a full URL"
+            raise kind(f"'{url}' can't be fetched: {why}") from None
         except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an invalid host
             raise InputError(f"'{url}' can't be fetched: {_words(error)}", hint=_hint(error)) from None
         try:
-            if answer.status not in (200, 206):
+            if answer.status != 200 and (answer.status != 206 or self._imitates):
                 raise InputError(f"'{url}' can't be fetched: the server answered {answer.status}")
             yield answer
         finally:
             self._connections.release(answer)
+
+
+class UrlPieces:
+    """The content of a file in pieces. ``is_encoded`` tells whether the server had compressed the file."""
+
+    def __init__(self, pieces: Iterator[bytes], *, is_encoded: bool = False) -> None:
+        self._pieces, self.is_encoded = pieces, is_encoded
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._pieces)
+
+
+def _decompressed(pieces: Iterator[bytes], url: str) -> Iterator[bytes]:
+    """Decompress gzip data as Go does. Several compressed parts may follow one another."""
+    reader = None
+    try:
+        for piece in pieces:
+            rest = piece
+            while rest:
+                if reader is None or reader.eof:
+                    reader = zlib.decompressobj(16 + zlib.MAX_WBITS)
+                while data := reader.decompress(rest, _PIECE):
+                    yield data
+                    rest = reader.unconsumed_tail
+                rest = reader.unused_data
+    except zlib.error:
+        raise InputError(
+            f"'{url}' is not gzip data, although the server sends Content-Encoding: gzip"
+        ) from None
+    if reader is not None and not reader.eof:
+        raise InputError(f"'{url}' was cut short: the gzip data has no end")
 
 
 def split_url(url: str) -> SplitResult:
@@ -212,13 +273,27 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self._connections.release(fp)  # otherwise urllib would read the whole body, which can be endless
         try:
             target = urlsplit(urljoin(req.full_url, newurl))
+            given = urlsplit(headers.get("Location") or "")
         except ValueError:
             raise InputError(f"'{req.full_url}' redirects to an invalid URL") from None
+        if target.scheme == "http" and target.hostname:
+            raise RedirectError(f"'{req.full_url}' redirects to a URL without https")
         if target.scheme != "https" or not target.hostname:
-            raise RefusedError(f"'{req.full_url}' redirects to a URL without https")
-        return urllib.request.Request(  # noqa: S310 - https only
-            urlunsplit(target), headers=dict(req.headers), method=req.get_method()
+            raise InputError(f"'{req.full_url}' redirects to an invalid URL")
+        if "@" in target.netloc:
+            raise RedirectError(f"'{req.full_url}' redirects to a URL with a user name")
+        made = _Redirected(urlunsplit(target), headers=dict(req.headers), method=req.get_method())
+        made.by_full_url = (isinstance(req, _Redirected) and req.by_full_url) or bool(
+            given.scheme or given.netloc
         )
+        return made
+
+
+class _Redirected(urllib.request.Request):
+    """The request after a redirect."""
+
+    #: whether an answer has redirected to a full URL, not to a path on the same server
+    by_full_url = False
 
 
 class _Connections(urllib.request.HTTPSHandler):
@@ -229,6 +304,8 @@ class _Connections(urllib.request.HTTPSHandler):
         self._tls, self._bounds = context, bounds
         #: for each server, a connection without a request
         self._idle: dict[str, Any] = {}
+        #: whether to refuse servers without TLS 1.3
+        self.only_newest_tls = False
 
     def https_open(self, request: Any) -> Any:
         """Send a request. The caller must pass the answer to ``release``."""
@@ -248,6 +325,11 @@ class _Connections(urllib.request.HTTPSHandler):
                 connection.set_tunnel(server, headers={"Proxy-Authorization": login} if login else {})
         try:
             connection.request(request.get_method(), request.selector, headers=headers)
+            if self.only_newest_tls and (version := connection.sock.version()) != "TLSv1.3":
+                name = str(version).replace("TLSv", "TLS ")
+                raise InputError(
+                    f"'{request.full_url}' is offered only with {name}, and clients need TLS 1.3"
+                )
             with self._bounds.headers():
                 answer = connection.getresponse()
         except BaseException as error:
@@ -287,13 +369,21 @@ class _Connections(urllib.request.HTTPSHandler):
 
 
 class _Authorize(urllib.request.BaseHandler):
-    """A handler that adds the password only to requests to the URL's own host and port."""
+    """A handler that adds the password only to requests to the URL's own host and port.
+
+    If ``only_relative`` is true, the handler adds no password after a redirect to a full URL. ``left_out``
+    tells whether the last request has no password for this reason.
+    """
 
     def __init__(self, base: str, authorization: str) -> None:
         self._host, self._authorization = urlsplit(base).netloc, authorization
+        self.only_relative = self.left_out = False
 
     def https_request(self, request: urllib.request.Request) -> urllib.request.Request:
-        if self._authorization and urlsplit(request.full_url).netloc == self._host:
+        is_own = bool(self._authorization) and urlsplit(request.full_url).netloc == self._host
+        redirected = isinstance(request, _Redirected) and request.by_full_url
+        self.left_out = is_own and redirected and self.only_relative
+        if is_own and not self.left_out:
             request.add_unredirected_header("Authorization", self._authorization)
         return request
 
@@ -305,14 +395,14 @@ def _begin_tls(
     return TlsSocket(context, bounds, connection, server_hostname)
 
 
-def _opener(base: str, authorization: str, connections: _Connections) -> urllib.request.OpenerDirector:
+def _opener(authorize: _Authorize, connections: _Connections) -> urllib.request.OpenerDirector:
     """Return an opener that accepts only https. Proxies come from the environment."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
         connections,
         _Redirects(connections),
-        _Authorize(base, authorization),
+        authorize,
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPDefaultErrorHandler(),
     ):

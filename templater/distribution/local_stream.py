@@ -17,6 +17,9 @@ _PIECE = 1 << 20
 class Stream(Protocol):
     """A tree on disk or at a URL. For a missing file, the methods raise FileNotFoundError."""
 
+    def imitate_clients(self) -> None:
+        """From now on, accept only answers that the clients of Incus and LXD accept."""
+
     def file(self, path: str, /) -> IO[bytes]:
         """Open a file of the catalog."""
 
@@ -33,6 +36,9 @@ class LocalStream:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self._root = os.path.realpath(tree.path)
+
+    def imitate_clients(self) -> None:
+        """Do nothing: no server can give a client a wrong answer about a file on disk."""
 
     def file(self, path: str, /) -> IO[bytes]:
         return self.tree.file(path)

@@ -64,11 +64,13 @@ class LinesFile(ProductsFile):
 class CatalogFiles:
     """The catalog of one stream. Each file is opened once, and the total size of all files is limited.
 
-    All methods raise FileNotFoundError, InputError or LimitError.
+    All methods raise FileNotFoundError, InputError or LimitError. For ``repeated``, see ``parse_json``.
     """
 
-    def __init__(self, open_file: Callable[[str], IO[bytes]]) -> None:
-        self._open = open_file
+    def __init__(
+        self, open_file: Callable[[str], IO[bytes]], repeated: list[tuple[str, str]] | None = None
+    ) -> None:
+        self._open, self._repeated = open_file, repeated
         self._files: dict[str, ProductsFile] = {}
         self._size = CatalogSize()
         #: the size of the files that have been opened
@@ -85,7 +87,7 @@ class CatalogFiles:
 
     def index(self) -> Any:
         file, size = self._open_counted(INDEX_PATH)
-        return parse_json(file.read(size), INDEX_PATH)
+        return parse_json(file.read(size), INDEX_PATH, self._repeated)
 
     def products(self, path: str, decoded: Decoded, *, whole: bool = False) -> ProductsFile:
         """Open a products file. If ``whole`` is true, keep all its products in memory."""
@@ -101,7 +103,7 @@ class CatalogFiles:
             with suppress(ValueError, RecursionError):
                 return LinesFile(file, place)
             file.seek(0)
-        return ProductsFile(parse_json(file.read(size), path), place, decoded)
+        return ProductsFile(parse_json(file.read(size), path, self._repeated), place, decoded)
 
     def _open_counted(self, path: str) -> tuple[IO[bytes], int]:
         file = self._opened.enter_context(self._open(path))

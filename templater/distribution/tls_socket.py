@@ -103,6 +103,11 @@ class TlsSocket:
         else:
             self._received.write_eof()
 
+    def version(self) -> str | None:
+        """Return the protocol of the connection, such as ``TLSv1.3``."""
+        version: str | None = self._tls.version()
+        return version
+
     def is_idle(self) -> bool:
         """Return whether the server has kept the connection open, and has sent no further data."""
         if self._received.pending or self._tls.pending():

@@ -21,9 +21,22 @@ from .catalog_decoder import (
     Decoded,
     IndexEntry,
     Product,
+    Version,
     decode_index,
 )
-from .client_image_list import MOST_IMAGES, UNIFIED, Image, Unsorted, day, list_images, unsorted_part
+from .client_image_list import (
+    MOST_IMAGES,
+    ROOT_KINDS,
+    UNIFIED,
+    Image,
+    Unsorted,
+    day,
+    family,
+    list_images,
+    metadata_ftype,
+    unsorted_part,
+)
+from .https_client import RedirectError
 from .local_stream import Stream
 from .serve_limits import ServedSize, check_catalog_size
 from .stream_files import CatalogFiles, ProductsFile
@@ -50,8 +63,13 @@ def verify(
     If ``metadata_only`` is true, check only the sizes of root filesystems, not their content.
     """
     report = Report()
-    with CatalogFiles(stream.file) as files:
+    stream.imitate_clients()
+    repeated: list[tuple[str, str]] = []
+    with CatalogFiles(stream.file, repeated) as files:
         products = _read_catalog(files, report)
+        for name, key in dict.fromkeys(repeated):
+            message = f"the key '{key}' occurs twice in an object; clients use the last value"
+            report.add(WARNING, "repeated-key", f"'{printable(name)}'", message)
         if products is None:
             report.images = dict.fromkeys(clients)
         else:
@@ -137,8 +155,10 @@ def _check_serve_limits(files: CatalogFiles, served: ServedSize, report: Report)
         report.add(WARNING, "serve-limit", f"'{INDEX_PATH}'", message)
 
 
-#: problems that make a client list no image at all
-_FATAL = {"index", "products", "type"}
+#: problems that make a client list no image at all, or images that templater does not predict
+_FATAL = {"index", "products", "type", "combined-keys"}
+#: datatypes of index entries that are not meant for Incus and LXD; any other datatype is a mistake
+_OTHER_DATATYPES = {"image-ids", "content-download"}
 
 
 class Products:
@@ -196,9 +216,15 @@ def _read_catalog(files: CatalogFiles, report: Report) -> Products | None:
         return None
     entries = decode_index(raw, decoded)
     uses = Counter(clean_path(entry.path) for entry in entries)
+    level = WARNING if any(entry.datatype == DOWNLOADS for entry in entries) else ERROR
     found: list[ProductsFile] = []
     basenames: dict[str, str] = {}
     for entry in entries:
+        if entry.datatype != DOWNLOADS:
+            message = f"clients skip this entry: its datatype is '{shown(entry.datatype)}'"
+            known = entry.datatype in _OTHER_DATATYPES
+            report.add(level if known else ERROR, "datatype", f"index entry '{shown(entry.name)}'", message)
+            continue
         opened = _open_entry(files, entry, basenames, uses, decoded, report)
         # Two copies of a file are enough to find images that are listed more than once.
         if opened is not None and found.count(opened) < 2:
@@ -221,8 +247,13 @@ def _read(read: Callable[[], _T], path: str, code: str, report: Report) -> _T | 
         )
     except LimitError:
         raise
+    except RedirectError as error:
+        raise error.replace(
+            hint="clients follow this redirect, but templater does not, so it can't check the stream"
+        ) from None
     except CombinedError as error:
-        report.add(ERROR, code, f"'{printable(path)}'", f"{error.message}: the client combines both values")
+        message = f"{error.message}: the client combines both values"
+        report.add(ERROR, "combined-keys", f"'{printable(path)}'", message)
     except InputError as error:
         report.add(ERROR, code, f"'{printable(path)}'", f"the client lists no images at all: {error.message}")
     return None
@@ -237,10 +268,6 @@ def _open_entry(
     report: Report,
 ) -> ProductsFile | None:
     place = f"index entry '{shown(entry.name)}'"
-    if entry.datatype != DOWNLOADS:
-        message = f"clients skip this entry: its datatype is '{shown(entry.datatype)}'"
-        report.add(WARNING, "datatype", place, message)
-        return None
     path = clean_path(entry.path)
     # If two entries name one file, clients list its image twice. Do not compare the image with itself.
     whole = uses[path] > 1
@@ -288,10 +315,44 @@ def _check_product(product: Product, report: Report) -> None:
     if product.support_eol and day(product.support_eol, "%Y-%m-%d") is None:
         message = f"no expiry date: support_eol '{shown(product.support_eol)}' is not YYYY-MM-DD"
         report.add(WARNING, "support-eol", place, message)
+    _check_deltas(product, report)
     lengths = {len(name) for name in product.versions}
     if len(lengths) > 1:
         message = "version names have different lengths, but clients sort them as strings"
         report.add(WARNING, "version-format", place, message)
+
+
+def _check_deltas(product: Product, report: Report) -> None:
+    for version in product.versions.values():
+        for key, item in version.items.items():
+            kind, _, suffix = item.ftype.rpartition(".")
+            if suffix != "vcdiff" or kind not in _WITH_DELTAS:
+                continue
+            place = place_of(product.name, version.name, key)
+            base = product.versions.get(item.delta_base)
+            if base is None:
+                message = f"no client applies this delta: unknown version '{shown(item.delta_base)}'"
+                report.add(WARNING, "delta", place, message)
+                continue
+            for client in CLIENTS:
+                if why := _unused_delta(base, kind, client):
+                    report.add(
+                        WARNING, "delta", place, f"the client never applies this delta: {why}", (client,)
+                    )
+
+
+#: kinds of root filesystems with deltas
+_WITH_DELTAS = ("squashfs", "disk-kvm.img")
+
+
+def _unused_delta(base: Version, kind: str, client: str) -> str:
+    """Return why a client never applies a delta to the version ``base``, or an empty text."""
+    if kind != "squashfs" and family(client) == "incus":
+        return "it has a mistake with deltas of virtual machines"
+    (key,), wanted = ROOT_KINDS[kind].combined, metadata_ftype(client)
+    if any(item.ftype == wanted and item.combined.get(key) for item in base.items.values()):
+        return ""
+    return f"version '{shown(base.name)}' has no '{wanted}' with '{key}'"
 
 
 def _check_order(unsorted: Mapping[tuple[str, ...], Mapping[bool, str]], report: Report) -> None:

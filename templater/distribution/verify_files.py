@@ -15,6 +15,7 @@ from ..model.source import printable
 from .catalog_decoder import Item, Product
 from .client_image_list import Image
 from .downloads import MOST_BYTES
+from .https_client import RedirectError, UrlPieces
 from .local_stream import LocalPieces, LocalStream, Stream
 from .removal_record import read_removed
 from .tree import IMAGES
@@ -50,6 +51,8 @@ class _Content:
     size: int
     #: the state of the hash, to which more content can be added
     hash: Any = None
+    #: whether the server had compressed the file, and clients decompress it
+    is_encoded: bool = False
     #: maps the hash of a metadata file to the hash of the concatenation of the metadata file and this file
     combined: dict[str, str] = field(default_factory=dict)
 
@@ -99,7 +102,8 @@ class ContentReader:
                 if size > most:
                     raise InputError(f"the file has over {most} bytes, far more than an image should have")
         combined = {name: other.hexdigest() for name, other in others.items()}
-        content = _Content(size, digest, seen.combined | combined)
+        is_encoded = isinstance(pieces, UrlPieces) and pieces.is_encoded
+        content = _Content(size, digest, is_encoded, seen.combined | combined)
         if key:
             self._seen[key] = content
         return content
@@ -200,14 +204,18 @@ def _check_file(
         return None
     except LimitError:  # no further file can be requested
         raise
+    except RedirectError as error:
+        file.failed = True
+        report.add(WARNING, "redirect", place, f"not checked: {error.message}; clients follow the redirect")
+        return None
     except TemplaterError as error:
         file.failed = True
         report.add(level, "unreadable", place, _download(error.message, file))
         return None
     report.files += 1
     if content and content.hash:
-        _compare_hash(content.hash.hexdigest(), file, report, level)
-    if content:
+        _compare_hash(content, file, report, level)
+    if content and not (content.is_encoded and file.failed):
         _compare_size(content.size, file, report)
     return content
 
@@ -216,10 +224,14 @@ def _download(why: str, file: _File) -> str:
     return f"the image can't be downloaded: {why}" if file.used else f"{why}; no client requests this file"
 
 
-def _compare_hash(digest: str, file: _File, report: Report, level: str) -> None:
+def _compare_hash(content: _Content, file: _File, report: Report, level: str) -> None:
+    digest = content.hash.hexdigest()
     for names, item in file.items:
         if SHA256.fullmatch(item.sha256) and item.sha256 != digest:
-            report.add(level, "hash", place_of(*names), _download(f"the file's sha256 is {digest}", file))
+            why = f"the file's sha256 is {digest}"
+            if content.is_encoded:
+                why += " after clients decompress the file, because the server sends Content-Encoding: gzip"
+            report.add(level, "hash", place_of(*names), _download(why, file))
             file.failed = True
 
 

@@ -100,12 +100,15 @@ class _Quiet(http.server.ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(folder: Path, certificates: Path) -> Iterator[Server]:
+def serving(
+    folder: Path, certificates: Path, *, maximum: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED
+) -> Iterator[Server]:
     server = Server("")
     handler = functools.partial(_Handler, log=server, directory=str(folder))
     listener = _Quiet(("127.0.0.1", 0), handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    context.maximum_version = maximum
     # the handshake happens in the thread of the connection, not in the one that accepts
     listener.socket = context.wrap_socket(listener.socket, server_side=True, do_handshake_on_connect=False)
     server.url = f"https://127.0.0.1:{listener.server_address[1]}"

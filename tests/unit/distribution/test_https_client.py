@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import gzip
 import random
 import socket
 import socketserver
@@ -13,7 +14,7 @@ import traceback
 import pytest
 
 from templater.distribution import https_client, https_client_limits
-from templater.distribution.https_client import UrlStream
+from templater.distribution.https_client import RedirectError, UrlStream
 from templater.distribution.list_stream import list_stream
 from templater.distribution.verify import verify
 from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
@@ -117,6 +118,183 @@ def test_a_password_is_also_sent_after_a_redirect_to_the_same_server(server):
         UrlStream(server.url.replace("https://", f"https://{LOGIN}")).read(INDEX)
     assert all(authorization(request) for request in server.requests)
     assert server.paths == ["/streams/v1/index.json", "/moved"]
+
+
+def as_client(url):
+    stream = UrlStream(url)
+    stream.imitate_clients()
+    return stream
+
+
+def problems(url, **options):
+    return {(each.level, each.code): each.message for each in verify(UrlStream(url), **options).problems}
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_clients_send_a_password_after_a_redirect_to_a_path_but_not_after_a_redirect_to_a_full_url(
+    server, certificates, full
+):
+    """A redirect to a full URL of the same server: the recorded client sent no password, and got 401."""
+
+    def fault(handler):
+        if handler.path.startswith("/images"):
+            return redirect(handler, f"{server.url if full else ''}/moved{handler.path}")
+        handler.path = handler.path.removeprefix("/moved")
+        return not handler.headers.get("Authorization") and (handler.send_error(401) or True)
+
+    server.fault = fault
+    found = problems(server.url.replace("https://", f"https://{LOGIN}"), metadata_only=True)
+    if not full:
+        assert not found
+        return
+    (kind,) = found
+    assert kind == ("error", "unreadable")
+    assert "answered 401: clients send no password after a redirect to a full URL" in found[kind]
+    assert "s3cret" not in found[kind]
+
+
+def test_a_redirect_to_a_path_after_a_redirect_to_a_full_url_gets_no_password(server):
+    def fault(handler):
+        places = {f"/{INDEX}": f"{server.url}/second", "/second": "/third"}
+        return handler.path in places and redirect(handler, places[handler.path])
+
+    server.fault = fault
+    with pytest.raises(FileNotFoundError):
+        as_client(server.url.replace("https://", f"https://{LOGIN}")).read(INDEX)
+    assert [bool(authorization(request)) for request in server.requests] == [True, False, False]
+
+
+def test_a_redirect_to_http_is_followed_by_clients_so_verify_warns_that_it_did_not_check_the_file(server):
+    server.fault = lambda handler: (
+        handler.path.startswith("/images") and redirect(handler, f"http://127.0.0.1:1{handler.path}")
+    )
+    for metadata_only in (False, True):
+        report = verify(UrlStream(server.url), metadata_only=metadata_only)
+        assert {(each.level, each.code) for each in report.problems} == {("warning", "redirect")}
+        assert report.problems[0].message.startswith("not checked: 'https://127.0.0.1:")
+        assert list(report.images.values()) == [4, 4, 4]
+
+
+def test_a_catalog_behind_a_redirect_to_http_cannot_be_checked_by_verify(server):
+    server.fault = lambda handler: redirect(handler, f"http://127.0.0.1:1{handler.path}")
+    with pytest.raises(RedirectError, match="redirects to a URL without https") as raised:
+        verify(UrlStream(server.url))
+    assert "clients follow this redirect" in raised.value.hint
+
+
+@pytest.mark.parametrize("place", ["ftp://127.0.0.1/", "https://"])
+def test_a_catalog_behind_a_redirect_that_clients_refuse_makes_every_client_fail(server, place):
+    server.fault = lambda handler: redirect(handler, place)
+    report = verify(UrlStream(server.url))
+    assert list(report.images.values()) == [None, None, None]
+
+
+def gzipped(handler, body):
+    handler.send_response(200)
+    handler.send_header("Content-Encoding", "gzip")
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    if handler.command == "GET":
+        handler.wfile.write(body)
+    return True
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_a_server_may_compress_every_answer_for_clients(server, members):
+    """Recorded: "content-encoding gzip of all"."""
+
+    def fault(handler):
+        assert handler.headers["Accept-Encoding"] == "gzip"
+        data = (EXAMPLE / handler.path.lstrip("/")).read_bytes()
+        step = len(data) // members + 1
+        parts = (data[at : at + step] for at in range(0, len(data), step))
+        return gzipped(handler, b"".join(map(gzip.compress, parts)))
+
+    server.fault = fault
+    for metadata_only in (False, True):
+        report = verify(UrlStream(server.url), metadata_only=metadata_only)
+        assert not report.problems
+        assert list(report.images.values()) == [4, 4, 4]
+
+
+def test_a_stored_archive_with_the_header_content_encoding_is_damaged_for_clients(server):
+    """Recorded: "content-encoding gzip on tar.gz"."""
+    server.fault = lambda handler: (
+        handler.path.endswith(".tar.gz")
+        and gzipped(handler, (EXAMPLE / handler.path.lstrip("/")).read_bytes())
+    )
+    found = problems(server.url)
+    assert found.keys() == {("error", "hash")}
+    assert found["error", "hash"].endswith(
+        "b31d647e4cc1466d2bb0ad1f165778fd6d63c6dbc9fe153978cc457192396fa6 after clients decompress the file,"
+        " because the server sends Content-Encoding: gzip"
+    ), "the hash of the recorded client"
+
+
+@pytest.mark.parametrize(
+    ("cut", "said"),
+    [(lambda data: data, "is not gzip data"), (lambda data: gzip.compress(data)[:-9], "was cut short")],
+)
+def test_a_file_that_clients_cannot_decompress_is_an_error(server, cut, said):
+    server.fault = lambda handler: (
+        handler.path.endswith(".squashfs")
+        and gzipped(handler, cut((EXAMPLE / handler.path.lstrip("/")).read_bytes()))
+    )
+    found = problems(server.url)
+    assert found.keys() == {("error", "unreadable")}
+    assert said in found["error", "unreadable"]
+
+
+def test_a_file_that_decompresses_to_far_more_than_its_size_is_not_read_to_its_end(server, monkeypatch):
+    monkeypatch.setattr("templater.distribution.verify_files._SPARE", 1 << 20)
+    bomb = gzip.compress(bytes(8 << 20))
+    server.fault = lambda handler: handler.path.endswith(".squashfs") and gzipped(handler, bomb)
+    report = verify(UrlStream(server.url))
+    assert [each.code for each in report.problems] == ["unreadable"]
+    assert report.bytes < 4 << 20
+
+
+def test_a_catalog_is_decompressed_only_up_to_its_size_limit(server, monkeypatch):
+    monkeypatch.setattr(https_client, "MOST_BYTES", 1 << 20)
+    server.fault = lambda handler: gzipped(handler, gzip.compress(b" " * (8 << 20)))
+    with pytest.raises(LimitError, match="1 MiB"):
+        as_client(server.url).read(INDEX)
+
+
+def test_clients_refuse_an_answer_with_status_206(server):
+    def partial(handler):
+        if not handler.path.startswith("/images"):
+            return False
+        handler.send_response(206)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        return True
+
+    server.fault = partial
+    for metadata_only in (False, True):
+        found = problems(server.url, metadata_only=metadata_only)
+        assert found.keys() == {("error", "unreadable")}
+        assert "the server answered 206" in found["error", "unreadable"]
+
+
+def test_a_server_without_tls_1_3_fails_for_every_client(certificates, trusted):
+    with serving(EXAMPLE, certificates, maximum=ssl.TLSVersion.TLSv1_2) as old:
+        assert len(list_stream(UrlStream(old.url))) == 4, "templater itself accepts TLS 1.2"
+        report = verify(UrlStream(old.url))
+        (found,) = report.problems
+        assert (found.level, found.code) == ("error", "index")
+        assert found.message.endswith("is offered only with TLS 1.2, and clients need TLS 1.3")
+        assert list(report.images.values()) == [None, None, None]
+
+
+def test_image_files_on_another_server_without_tls_1_3_cannot_be_downloaded_by_clients(server, certificates):
+    with serving(EXAMPLE, certificates, maximum=ssl.TLSVersion.TLSv1_2) as old:
+        server.fault = lambda handler: (
+            handler.path.startswith("/images") and redirect(handler, old.url + handler.path)
+        )
+        found = problems(server.url, metadata_only=True)
+        assert found.keys() == {("error", "unreadable")}
+        assert "clients need TLS 1.3" in found["error", "unreadable"]
 
 
 def answer(body, **headers):

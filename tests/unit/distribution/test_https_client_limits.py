@@ -13,7 +13,7 @@ import pytest
 
 from templater import __version__
 from templater.distribution import https_client, https_client_limits
-from templater.distribution.https_client import RangeError, UrlStream, _hint, _words
+from templater.distribution.https_client import RangeError, RedirectError, UrlStream, _hint, _words
 from templater.distribution.https_client_limits import ClientLimits, LateError
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
 
@@ -214,8 +214,10 @@ def test_opening_a_missing_file_fails_but_the_headers_of_the_answer_can_be_read(
     ("target", "error"),
     [
         ("https://[::1/x", (InputError, "'https://h/a' redirects to an invalid URL", "")),
-        ("http://h/x", (RefusedError, "'https://h/a' redirects to a URL without https", "")),
-        ("https://:1/x", (RefusedError, "'https://h/a' redirects to a URL without https", "")),
+        ("http://h/x", (RedirectError, "'https://h/a' redirects to a URL without https", "")),
+        ("https://me:s3cret@h/x", (RedirectError, "'https://h/a' redirects to a URL with a user name", "")),
+        ("https://:1/x", (InputError, "'https://h/a' redirects to an invalid URL", "")),
+        ("ftp://h/x", (InputError, "'https://h/a' redirects to an invalid URL", "")),
     ],
 )
 def test_a_redirect_to_an_unusable_url_is_refused(target, error):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from templater.cli.commands.streams.list import table
+from templater.cli.commands.streams.verify import lines
 from templater.distribution import serve_limits, stream_files, verify_report
 from templater.distribution import verify as verify_module
 from templater.distribution.add_to_tree import add
@@ -56,14 +57,102 @@ def file_of(tree, key):
 
 
 @pytest.mark.parametrize("path", [INDEX_PATH, IMAGES_PATH])
-def test_verify_reports_a_catalog_with_a_key_that_occurs_twice(tree, path):
+def test_of_a_key_with_several_texts_clients_use_the_last_text(tree, path):
+    before = verify(LocalStream(tree)).images
     file = Path(tree.path, path)
     for key in ("format", "\\u0066ormat"):
         file.write_text(file.read_text().replace("{", f'{{"{key}":"products:1.0",', 1))
-    messages = [each.message for each in verify(LocalStream(tree)).problems if each.level == "error"]
-    assert messages[0] == (
-        f"'{path}': the key 'format' occurs twice in an object: the client combines both values"
+    report = verify(LocalStream(tree))
+    (found,) = report.problems
+    assert (found.level, found.code, found.place) == ("warning", "repeated-key", f"'{path}'")
+    assert found.message == "the key 'format' occurs twice in an object; clients use the last value"
+    assert report.images == before
+
+
+def test_a_repeated_key_of_an_item_changes_the_item_as_in_clients(tree):
+    file = Path(tree.path, IMAGES_PATH)
+    text = json.dumps(json.loads(file.read_text()))
+    for first in ("other", "squashfs"):
+        file.write_text(text.replace('"ftype": "squashfs"', f'"ftype": "{first}", "ftype": "squashfs"'))
+        assert codes(tree) == {("warning", "repeated-key")}
+    file.write_text(text.replace('"ftype": "squashfs"', '"ftype": "squashfs", "ftype": "other"'))
+    assert ("error", "no-root") in codes(tree)
+
+
+@pytest.mark.parametrize(
+    ("first", "key"),
+    [('"products": {}', "products"), ('"products": null', "products"), ('"format": 1', "format"), ('"format": null', "format")],
+)  # fmt: skip
+def test_verify_reports_an_error_if_clients_would_combine_two_values_of_a_key(tree, first, key):
+    file = Path(tree.path, IMAGES_PATH)
+    file.write_text(file.read_text().replace("{", f"{{{first},", 1))
+    report = verify(LocalStream(tree))
+    (found,) = [each for each in report.problems if each.level == "error"]
+    assert (found.code, found.message) == (
+        "combined-keys",
+        f"'{IMAGES_PATH}': the key '{key}' occurs twice in an object: the client combines both values",
     )
+    assert "incus-6.0 is not predicted, incus-7 is not predicted" in "\n".join(lines(report, report.problems))
+
+
+@pytest.mark.parametrize(
+    ("datatypes", "levels"),
+    [
+        (["image-downloads"], []),
+        (["image-downloads", "image-ids", "content-download"], ["warning", "warning"]),
+        (["image-downloads", "image-download"], ["error"]),
+        (["image-ids"], ["error"]),
+        (["Image-Downloads"], ["error"]),
+        ([""], ["error"]),
+    ],
+)
+def test_an_index_entry_of_another_datatype_is_an_error_if_it_is_misspelled_or_the_only_entry(
+    tree, datatypes, levels
+):
+    def entries(document):
+        (entry,) = document["index"].values()
+        document["index"] = {
+            str(number): {**entry, "datatype": name} for number, name in enumerate(datatypes)
+        }
+
+    change(tree, INDEX_PATH, entries)
+    report = verify(LocalStream(tree))
+    assert [each.level for each in report.problems if each.code == "datatype"] == levels
+    assert bool(report.errors()) == ("error" in levels)
+
+
+def delta(kind, base):
+    return {"ftype": f"{kind}.vcdiff", "path": "d", "size": 1, "sha256": "0" * 64, "delta_base": base}
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "found"),
+    [
+        ("squashfs", "20260101_0000", {}),
+        ("manifest", "20250101_0000", {}),
+        (
+            "squashfs", "20250101_0000",
+            {("incus-6.0", "incus-7", "lxd"): "no client applies this delta: unknown version '20250101_0000'"},
+        ),
+        (
+            "disk-kvm.img", "20260101_0000",
+            {
+                ("incus-6.0", "incus-7"): "the client never applies this delta: it has a mistake with deltas of virtual machines",
+                ("lxd",): "the client never applies this delta: version '20260101_0000' has no 'lxd.tar.xz' with 'combined_disk-kvm-img_sha256'",
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_verify_names_the_clients_that_never_apply_a_delta(tree, kind, base, found):
+    change(
+        tree, IMAGES_PATH,
+        lambda document: document["products"]["tiny:1:amd64:default"]["versions"]["20260102_0000"]["items"].update(
+            d=delta(kind, base)
+        ),
+    )  # fmt: skip
+    deltas = [each for each in verify(LocalStream(tree)).problems if each.code == "delta"]
+    assert {each.clients: each.message for each in deltas} == found
+    assert all(each.level == "warning" and each.place.endswith("item 'd'") for each in deltas)
 
 
 def test_verify_reports_a_truncated_root_filesystem(tree):

@@ -74,8 +74,11 @@ def lines(report: Report, problems: list[Problem]) -> Iterator[str]:
     for code, number in shown.items():
         if number > _SHOWN:
             yield f"… and {number - _SHOWN} more problems of the kind '{code}'; --json shows all"
+    unknown = any(problem.code == "combined-keys" for problem in problems)
     summary = (
-        f"{client} fails" if number is None else f"{client} lists {count(number, 'image')}"
+        f"{client} {'is not predicted' if unknown else 'fails'}"
+        if number is None
+        else f"{client} lists {count(number, 'image')}"
         for client, number in report.images.items()
     )
     yield ", ".join(summary)
