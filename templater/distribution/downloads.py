@@ -21,7 +21,7 @@ from ..image.atomic_output import Output
 from ..model.errors import InputError, LimitError, RefusedError, WriteError, reason
 from ..model.progress import Progress
 from ..model.source import printable
-from .https_client import RangeError, UrlStream
+from .https_client import RangeError, UrlPieces, UrlStream, content_length
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -63,7 +63,8 @@ def download_of(stream: UrlStream, url: str, most: int) -> Download:
         try:
             with _open_range(stream, url, headers) as answer:
                 first = _first_byte(answer, start, url)
-                yield first, _bounded(stream.body(answer, url), most - first, url)
+                content = bounded(stream.body(answer, url), most - first, url)
+                yield first, UrlPieces(content, total=first + (content_length(answer) or 0))
         except FileNotFoundError:
             raise InputError(f"'{url}' does not exist") from None
 
@@ -93,7 +94,8 @@ def _first_byte(answer: Any, start: int, url: str) -> int:
     return start
 
 
-def _bounded(pieces: Iterator[bytes], most: int, url: str) -> Iterator[bytes]:
+def bounded(pieces: Iterator[bytes], most: int, url: str) -> Iterator[bytes]:
+    """Yield the pieces. Raises InputError if they have more than ``most`` bytes in total."""
     size = 0
     for piece in pieces:
         size += len(piece)
@@ -122,8 +124,8 @@ class Downloads:
 
         If ``also`` is given, this hash object is updated with the content, too.
 
-        ``name`` is the file's name in messages. ``announced`` is the file's size for progress reports, or 0
-        if it is unknown. Raises InputError if the content has another hash.
+        ``name`` is the file's name in messages. ``announced`` is the file's size for progress reports. If it
+        is 0, the server's answer can give the size. Raises InputError if the content has another hash.
         """
         path = os.path.join(self.path, sha256)
         with suppress(FileNotFoundError):
@@ -141,11 +143,12 @@ class Downloads:
         try:
             size = os.fstat(fd).st_size
             with download(size) as (start, pieces):
+                total = announced or (pieces.total if isinstance(pieces, UrlPieces) else 0)
                 os.ftruncate(fd, start)
                 digest = hashlib.sha256()
                 digests = (digest,) if also is None else (digest, also)
                 _digest(fd, *digests)
-                _append(fd, digests, start, pieces, lambda done: progress(0, done, name, announced))
+                _append(fd, digests, start, pieces, lambda done: progress(0, done, name, total))
             if digest.hexdigest() != sha256:
                 os.unlink(part)
                 raise InputError(
@@ -159,12 +162,15 @@ class Downloads:
             os.close(fd)
         return path
 
-    def keep(self, pieces: Iterator[bytes], name: str, progress: Progress, most: int) -> str:
-        """Write a file whose hash is not known in advance. Return its path, which ends with the hash."""
+    def keep(self, pieces: Iterator[bytes], name: str, progress: Progress, most: int, total: int = 0) -> str:
+        """Write a file whose hash is not known in advance. Return its path, which ends with the hash.
+
+        ``total`` is the size of the file for progress reports, or 0 if it is unknown.
+        """
         with Output(self.path, private=True) as output:
             for piece in pieces:
                 output.write(piece)
-                progress(0, output.size, name)
+                progress(0, output.size, name, total)
                 if output.size > most:
                     raise InputError(f"'{name}' has more than {most >> 20} MiB")
             path = os.path.join(self.path, output.sha256.hexdigest())

@@ -10,8 +10,8 @@ import hashlib
 import os
 import platform
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
@@ -26,9 +26,18 @@ from ..model.url_password import without_password
 from .catalog_decoder import Item
 from .client_config import API, SIMPLESTREAMS
 from .client_image_list import Image, list_images
-from .downloads import MOST_BYTES, Downloads, download_of, expected_size
-from .https_client import UrlStream, split_url
-from .image_api_client import HttpsServer, LocalDaemon, Server, ServerImage, export, find_image, is_hash
+from .downloads import MOST_BYTES, Downloads, bounded, download_of, expected_size
+from .https_client import UrlPieces, UrlStream, content_length, split_url
+from .image_api_client import (
+    HttpsServer,
+    LocalDaemon,
+    RangeServer,
+    ServerImage,
+    export,
+    export_rest,
+    find_image,
+    is_hash,
+)
 from .list_stream import read_products
 from .remotes import RESERVED, Remote, read_remotes
 from .store import Store, StoredImage
@@ -176,20 +185,24 @@ class _Fetcher:
         download = download_of(stream, url, expected_size(item.size, url, most))
         return self._downloads.fetch(item.sha256, url, download, self._progress, also, item.size)
 
-    def from_api(self, server: Server, alias: str) -> Fetched:
+    def from_api(self, server: RangeServer, alias: str) -> Fetched:
         image = find_image(server, alias)
-        files = []
+        files: list[str] = []
         kind = ""
         with export(server, image) as parts:
             for kind, content in parts:
-                is_small = kind == "metadata"
+                name, is_small = f"{server.name} {kind}", kind == "metadata"
+                if kind == "image":
+                    files.append(self._fetch_unified(server, image, content, name))
+                    break
+                total = max(0, content.total - sum(map(os.path.getsize, files))) if self._whole else 0
                 most = _MOST_METADATA if is_small else MOST_BYTES
                 with server.small_file() if is_small else nullcontext():
-                    files.append(self._downloads.keep(content, f"{server.name} {kind}", self._progress, most))
+                    files.append(self._downloads.keep(content, name, self._progress, most, total))
                 if kind == "metadata" and not self._whole:
                     break
         complete = self._whole or kind == "image"
-        if complete:
+        if complete and kind != "image":
             _compare_fingerprint(files, image.fingerprint, server.name)
         notes = [
             f"using the {image.type} image {image.fingerprint[:12]} of {server.name} ({image.architecture})"
@@ -197,6 +210,20 @@ class _Fetcher:
         if not complete and not isinstance(server, LocalDaemon):
             notes.append(_ONLY_TLS)
         return self._keep(files, image, complete, notes)
+
+    def _fetch_unified(self, server: RangeServer, image: ServerImage, content: UrlPieces, name: str) -> str:
+        """Fetch a unified image, whose fingerprint is the hash of its only file.
+
+        ``content`` is the server's answer to the request for the whole file. If an earlier download was
+        interrupted, request only the rest.
+        """
+
+        @contextmanager
+        def download(start: int, /) -> Iterator[tuple[int, UrlPieces]]:
+            with export_rest(server, image, start) if start else nullcontext((0, content)) as (first, found):
+                yield first, UrlPieces(bounded(found, MOST_BYTES - first, name), total=found.total)
+
+        return self._downloads.fetch(image.fingerprint, name, download, self._progress)
 
     def from_url(self, url: str) -> Fetched:
         """Fetch a unified image.
@@ -220,9 +247,8 @@ class _Fetcher:
         else:
             try:
                 with stream.open(address) as answer:
-                    path = self._downloads.keep(
-                        stream.body(answer, address), address, self._progress, MOST_BYTES
-                    )
+                    content, total = stream.body(answer, address), content_length(answer) or 0
+                    path = self._downloads.keep(content, address, self._progress, MOST_BYTES, total)
             except FileNotFoundError:
                 raise InputError(f"'{address}' does not exist") from None
             note = f"the server announced no hash: only TLS protects {address}"

@@ -201,10 +201,14 @@ class UrlStream:
 
 
 class UrlPieces:
-    """The content of a file in pieces. ``is_encoded`` tells whether the server had compressed the file."""
+    """The content of a file in pieces.
 
-    def __init__(self, pieces: Iterator[bytes], *, is_encoded: bool = False) -> None:
-        self._pieces, self.is_encoded = pieces, is_encoded
+    ``is_encoded`` tells whether the server had compressed the file. ``total`` is the size of the whole file
+    or answer for progress reports, or 0 if it is unknown.
+    """
+
+    def __init__(self, pieces: Iterator[bytes], *, is_encoded: bool = False, total: int = 0) -> None:
+        self._pieces, self.is_encoded, self.total = pieces, is_encoded, total
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -247,7 +251,12 @@ def split_url(url: str) -> SplitResult:
 
 def content_length(answer: Any) -> int | None:
     """Return the Content-Length of an answer, or None if it is missing or invalid."""
-    length = answer.headers.get("Content-Length", "")
+    return length_in(answer.headers)
+
+
+def length_in(headers: Any) -> int | None:
+    """Return the Content-Length in the headers of an answer, or None if it is missing or invalid."""
+    length = headers.get("Content-Length") or ""
     return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
 
 

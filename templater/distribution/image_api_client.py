@@ -22,7 +22,7 @@ from ..model.source import printable, whole_characters
 from .catalog_decoder import parse_json
 from .daemon_connection import TIMEOUT, Connection
 from .daemon_socket_path import find_socket
-from .https_client import UrlStream
+from .https_client import RangeError, UrlPieces, UrlStream, length_in
 
 #: limit in bytes on an answer about one image or alias
 _MOST_JSON = 4 << 20
@@ -49,6 +49,15 @@ class Server(Protocol):
         """Limit the time for reading a small file inside the ``with`` block."""
 
 
+class RangeServer(Server, Protocol):
+    """A server that can send a part of a file."""
+
+    def get(
+        self, path: str, headers: Mapping[str, str] = MappingProxyType({}), /
+    ) -> contextlib.AbstractContextManager[tuple[Message, Iterator[bytes]]]:
+        """Also send these request headers. Raises RangeError for a range that the file does not have."""
+
+
 class HttpsServer:
     """A daemon or image server that is reached by https."""
 
@@ -57,9 +66,11 @@ class HttpsServer:
         self.name = stream.base
 
     @contextlib.contextmanager
-    def get(self, path: str, /) -> Iterator[tuple[Message, Iterator[bytes]]]:
+    def get(
+        self, path: str, headers: Mapping[str, str] = MappingProxyType({}), /
+    ) -> Iterator[tuple[Message, Iterator[bytes]]]:
         url = self._stream.base + path
-        with self._stream.open(url) as answer:
+        with self._stream.open(url, headers=headers) as answer:
             yield answer.headers, self._stream.body(answer, url)
 
     def small_file(self) -> contextlib.AbstractContextManager[None]:
@@ -80,7 +91,9 @@ class LocalDaemon:
         return opened
 
     @contextlib.contextmanager
-    def get(self, path: str, /) -> Iterator[tuple[Message, Iterator[bytes]]]:
+    def get(
+        self, path: str, headers: Mapping[str, str] = MappingProxyType({}), /
+    ) -> Iterator[tuple[Message, Iterator[bytes]]]:
         connection = Connection(self._connect)
 
         def pieces() -> Iterator[bytes]:
@@ -92,11 +105,13 @@ class LocalDaemon:
 
         connection.deadline = time.monotonic() + TIMEOUT
         try:
-            connection.request("GET", path, headers={"User-Agent": f"templater/{__version__}"})
+            connection.request("GET", path, headers={"User-Agent": f"templater/{__version__}", **headers})
             answer = connection.getresponse()
             if answer.status == 404:
                 raise FileNotFoundError(path)
-            if answer.status != 200:
+            if answer.status == 416:
+                raise RangeError(f"{self.name} does not have the requested range of '{path}'")
+            if answer.status != 200 and (answer.status != 206 or not headers):
                 raise InputError(f"{self.name} answered {answer.status} to '{path}'")
             yield answer.headers, pieces()
         except PermissionError:
@@ -161,18 +176,40 @@ def is_hash(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def export(server: Server, image: ServerImage) -> Iterator[Iterator[tuple[str, Iterator[bytes]]]]:
+def export(server: Server, image: ServerImage) -> Iterator[Iterator[tuple[str, UrlPieces]]]:
     """Yield an iterator over the files of an image, as pairs of kind and content.
 
     A split image has the kinds "metadata" and "rootfs", in this order; a unified image has the kind "image".
-    The caller need not read a file to its end.
+    The caller need not read a file to its end. The ``total`` of each content is the size of all files.
     """
-    with server.get(f"/1.0/images/{image.fingerprint}/export") as (headers, content):
-        kind = headers.get("Content-Type") or ""
-        if kind.lower().startswith("multipart/"):
-            yield _parts(content, _boundary(kind), server.name)
-        else:
-            yield iter((("image", content),))
+    with server.get(_export_path(image)) as (headers, content):
+        kind, total = headers.get("Content-Type") or "", length_in(headers) or 0
+        files = (
+            _parts(content, _boundary(kind), server.name)
+            if kind.lower().startswith("multipart/")
+            else iter((("image", content),))
+        )
+        yield ((name, UrlPieces(file, total=total)) for name, file in files)
+
+
+@contextlib.contextmanager
+def export_rest(server: RangeServer, image: ServerImage, start: int) -> Iterator[tuple[int, UrlPieces]]:
+    """Request a unified image from byte ``start`` on. A server may send the whole image instead.
+
+    Yield the position of the first byte that the server sends, and the content.
+    """
+    with contextlib.ExitStack() as opened:
+        path = _export_path(image)
+        try:
+            headers, content = opened.enter_context(server.get(path, {"Range": f"bytes={start}-"}))
+        except RangeError:
+            headers, content = opened.enter_context(server.get(path))
+        first = start if (headers.get("Content-Range") or "").startswith(f"bytes {start}-") else 0
+        yield first, UrlPieces(content, total=first + (length_in(headers) or 0))
+
+
+def _export_path(image: ServerImage) -> str:
+    return f"/1.0/images/{image.fingerprint}/export"
 
 
 def _read(server: Server, path: str) -> Mapping[str, Any]:

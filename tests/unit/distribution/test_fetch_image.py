@@ -758,6 +758,121 @@ def test_the_metadata_of_a_split_image_is_fetched_before_the_root_filesystem_and
             fetch("api:gone")
 
 
+# progress and resumption
+
+
+def an_api(body, kind="application/octet-stream"):
+    """Return a fault of a server with one image, which answers ranges, and the fingerprint of the image."""
+    parts = [data for _, data in body] if isinstance(body, list) else [body]
+    fingerprint = hashlib.sha256(b"".join(parts)).hexdigest()
+    sent = multipart(body) if isinstance(body, list) else body
+    found = (
+        b'{"metadata": {"fingerprint": "%s", "type": "container", "architecture": ""}}' % fingerprint.encode()
+    )
+
+    def fault(handler):
+        if "/aliases/" in handler.path:
+            return False
+        if not handler.path.endswith("/export"):
+            return broken(handler, handler.path, found, len(found))
+        handler.send_response(200)
+        handler.send_header("Content-Type", kind)
+        handler.send_header("Content-Length", str(len(sent)))
+        handler.end_headers()
+        handler.wfile.write(sent)
+        return True
+
+    return fault, fingerprint, len(sent)
+
+
+@pytest.fixture
+def api(certificates, tmp_path):
+    with serving(tmp_path, certificates) as running:
+        add_remote("api", running.url, "incus")
+        yield running
+
+
+def totals(src):
+    """Fetch an image. Return the last progress report of each file: its size and the announced total."""
+    seen = {}
+
+    def show(items, size, name, total=0, /):
+        seen[name.rpartition("/")[2].rpartition(" ")[2]] = (size, total)
+
+    fetch_source(src, whole=True, progress=show)
+    return seen
+
+
+def test_the_progress_of_each_kind_of_download_has_the_total_size(server, api, tree):
+    size = len(ROOT)
+    assert totals("ours:both")[f"{hashlib.sha256(ROOT).hexdigest()}.squashfs"] == (size, size)
+    path = next(name for name in tree.content_files() if name.endswith(".squashfs"))
+    assert totals(f"{server.url}/{path}") == {os.path.basename(path): (size, size)}
+    server.fault = lambda handler: handler.path == "/image" and announced(handler, f"{server.url}/{path}")
+    os.unlink(Store().files + "/" + hashlib.sha256(ROOT).hexdigest())
+    assert totals(f"{server.url}/image") == {os.path.basename(path): (size, size)}
+    api.fault, fingerprint, _ = an_api(b"unified" * 1000)
+    assert totals(f"api:{fingerprint}") == {"image": (7000, 7000)}
+    kind = "multipart/form-data; boundary=b0undary"
+    api.fault, fingerprint, whole = an_api([("metadata", b"m" * 1000), ("rootfs", ROOT)], kind)
+    found = totals(f"api:{fingerprint}")
+    assert found == {"metadata": (1000, whole), "rootfs": (size, whole - 1000)}
+    assert 0 < whole - 1000 - size < 1000, "the total also has the headers of the parts"
+
+
+def announced(handler, url):
+    handler.send_response(200)
+    handler.send_header("Incus-Image-Hash", hashlib.sha256(ROOT).hexdigest())
+    handler.send_header("Incus-Image-URL", url)
+    handler.send_header("Content-Length", "0")
+    handler.end_headers()
+    return True
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_an_interrupted_download_of_a_unified_image_from_the_image_api_continues(api, home, ranges):
+    data = b"unified" * 100_000
+    whole, fingerprint, _ = an_api(data)
+    api.fault = lambda handler: (
+        broken(handler, "/export", data, 300_000) if handler.path.endswith("/export") else whole(handler)
+    )
+    with pytest.raises(InputError, match="fewer bytes than it announced"):
+        fetch(f"api:{fingerprint}", whole=True)
+    assert files_of(home) == [f"{fingerprint}.part"]
+    if not ranges:
+        api.fault = whole
+    assert content(fetch(f"api:{fingerprint}", whole=True).image) == data
+    asked = [headers.get("Range") for _, path, headers in api.requests if path.endswith("/export")]
+    assert asked == [None, None, "bytes=300000-"]
+    assert files_of(home) == [fingerprint]
+
+
+def test_an_interrupted_download_begins_again_if_the_image_of_the_server_is_shorter(api, home):
+    data = b"short"
+    whole, fingerprint, _ = an_api(data)
+
+    def fault(handler):
+        if handler.headers.get("Range"):
+            return handler.send_error(416) or True
+        return whole(handler)
+
+    api.fault = fault
+    fetch(f"api:{fingerprint}")
+    folder = home / ".local/share/templater/store/files"
+    (folder / fingerprint).unlink()
+    (folder / f"{fingerprint}.part").write_bytes(b"a longer file of another server")
+    assert content(fetch(f"api:{fingerprint}").image) == data
+
+
+def test_a_unified_image_of_the_image_api_with_another_hash_is_refused(api, home):
+    whole, fingerprint, _ = an_api(b"image")
+    other, _, _ = an_api(b"other")
+    api.fault = lambda handler: (other if handler.path.endswith("/export") else whole)(handler)
+    with pytest.raises(InputError, match=f"but the server announced {fingerprint}"):
+        fetch(f"api:{fingerprint}")
+    assert files_of(home) == []
+
+
 def send_slowly(handler, head: bytes, size: int = 1100) -> None:
     """Send the beginning of an answer, then ``size`` bytes every 10 ms until the client closes."""
     handler.close_connection = True
