@@ -101,6 +101,7 @@ class Tree:
     def __init__(self, tree: MemoryRootfs, properties: "Mapping[str, str] | None" = None) -> None:
         self.tree = tree
         self.unknown: dict[str, str] = {}
+        self.guessed = False
         self.name = "img"
         #: the properties of the image in the store, if they differ from its metadata.yaml
         self.properties = properties

@@ -44,7 +44,7 @@ class Result:
     """One instance's plan as text.
 
     If the instance has no plan, ``skipped`` is the reason. Otherwise, ``skipped`` is empty. ``notes`` have
-    the reasons for the chosen triggers.
+    the reasons for the chosen triggers. ``triggers`` are the triggers that run.
     """
 
     name: str
@@ -54,6 +54,8 @@ class Result:
     errors: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     skipped: str = ""
+    triggers: tuple[str, ...] = ()
+    is_vm: bool = False
 
 
 class Fleet:
@@ -87,7 +89,7 @@ class Fleet:
             except LimitError as error:
                 error.notes += (f"rendering for '{printable(instance.name)}'",)
                 raise
-            result.notes = notes
+            result.notes, result.triggers, result.is_vm = notes, passes, instance.is_vm
             yield result
 
     def _triggers(self, instance: Instance) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -36,7 +36,13 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
     from ..sources.open_source import open_source
     from .command_limits import listed_instances
     from .open_and_plan import open_rootfs, render_options
-    from .plan_warnings import warn_of_unknown_names
+    from .plan_warnings import (
+        InstanceWarnings,
+        finding_warnings,
+        image_warnings,
+        rootfs_option,
+        warn_of_unknown_names,
+    )
 
     described, pattern = request.instance, request.rootfs or ""
     if described.is_named or described.type or described.profiles:
@@ -60,16 +66,27 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
             reading=request.limits.for_reading(), show=show, rootfs=rootfs,
             pattern=pattern if "{name}" in pattern else "",
         )  # fmt: skip
-        for note in (*source.notes, *notes):
+        found = (*finding_warnings(fleet.metadata), *image_warnings(source.image))
+        for note in (*source.notes, *notes, *found):
             output.note(note)
-        warn_of_unknown_names(source.image, fleet.metadata.rules, fleet.options.dialect)
+        warn_of_unknown_names(source.image, fleet.metadata.rules, (fleet.options.dialect,))
+        has_rootfs = rootfs is not None or bool(fleet.pattern)
+        warnings = InstanceWarnings(
+            fleet.metadata.rules, "" if has_rootfs else rootfs_option(source, request)
+        )
         instances = listed_instances(stream.read, "<stdin>" if file == "-" else file)
         if config or devices:
             instances = (overridden(instance, config=config, devices=devices) for instance in instances)
         for result in fleet.results(instances):
+            if not result.skipped:
+                result.notes += warnings.add(
+                    result.triggers, has_changes=bool(result.changes), is_vm=result.is_vm
+                )
             output.write(result.text)
             recap.add(result)
             update(recap.instances, 0, result.name)
+    for text in warnings.of_all():
+        output.note(text)
     recap.report()
     return recap.code
 

@@ -108,14 +108,19 @@ def report_plans(
     `check`, which the report shows. If ``findings`` is None, this function runs `check` itself, without
     validators and without the instance. If ``compares`` is true, the report shows how existing files change.
     """
+    from ..model.plan import Plan
     from ..web.distinct_results import instance_view
+    from .plan_warnings import report_warnings
 
     each = [found._replace(instance=one, runs=runs_of(found, one)) for one in instances] or [found]
     fixed = fixed_options(found.request)
     views = [instance_view(one.instance, list(columns(one, fixed, hosts))) for one in each]
+    groups = [[column.plan for column in view.columns if isinstance(column.plan, Plan)] for view in views]
+    dialects = [host.dialect for host in hosts] or [fixed.dialect]
+    assumed = report_warnings(groups, found.source.image, found.rootfs_option, dialects)
     if findings is None:
         findings = found_by_check(found, [host.name for host in hosts])
-    write_report(found, target, views, findings, compares=compares)
+    write_report(found, target, views, findings, compares=compares, assumed=assumed)
     return views
 
 
@@ -140,6 +145,7 @@ def write_report(
     findings: Sequence[Mapping[str, Any]] | None,
     *,
     compares: bool = False,
+    assumed: Sequence[str] = (),
 ) -> None:
     from .. import __version__
     from ..model.plan import Plan
@@ -157,7 +163,7 @@ def write_report(
     )  # fmt: skip
     report = Report(
         found.request.src, __version__, views, metadata, redaction, findings,
-        (*found.source.notes, *(found.instance.notes if len(views) == 1 else ())), compares,
+        (*found.source.notes, *(found.instance.notes if len(views) == 1 else ()), *assumed), compares,
     )  # fmt: skip
     write(target.file, report_page(report))
     for column in every:

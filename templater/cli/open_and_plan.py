@@ -74,7 +74,7 @@ class Opened(NamedTuple):
         instance. Without ``for_patch``, the plans lack the old content of files. ``options`` overrides the
         options of the request. ``memo`` has the results of earlier plans.
         """
-        from .plan_warnings import due_rules, plan_warnings, rootfs_option, warn_of_unknown_names
+        from .plan_warnings import report_warnings
 
         options = options or render_options(self.request).begun()
         with progress("rendering"):
@@ -89,13 +89,7 @@ class Opened(NamedTuple):
                 )
                 for triggers in self.runs
             ]
-        for finding in made[0].metadata.findings:
-            output.note(f"{finding.span.place}: {finding.message}")
-        notes = dict.fromkeys(note for plan in made for note in plan.notes)
-        option = "" if self.rootfs is not None else rootfs_option(self.source, self.request)
-        for text in (*plan_warnings(made, self.source.image, option), *notes):
-            output.note(text)
-        warn_of_unknown_names(self.source.image, due_rules(made), options.dialect, memo)
+        report_warnings([made], self.source.image, self.rootfs_option, (options.dialect,), memo)
         return made
 
     def plan(
@@ -117,6 +111,13 @@ class Opened(NamedTuple):
             reading=self.request.limits.for_reading(), in_place=in_place, new=new,
             placeholders=placeholders and new and bool(options.host.product), for_patch=for_patch, memo=memo,
         )  # fmt: skip
+
+    @property
+    def rootfs_option(self) -> str:
+        """The option to suggest for a root filesystem, or "" if the plans have a root filesystem."""
+        from .plan_warnings import rootfs_option
+
+        return "" if self.rootfs is not None else rootfs_option(self.source, self.request)
 
     def makes_instance(self, triggers: tuple[str, ...]) -> bool:
         """Return whether a run of ``triggers`` is the first start of a new instance of SRC."""

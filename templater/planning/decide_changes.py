@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..model.metadata import Metadata, Rule
 
+#: the reason of a change if nothing is known of the root filesystem
+NO_ROOTFS = "no root filesystem given"
+
 
 def plan_of(
     metadata: "Metadata",
@@ -182,7 +185,7 @@ def _skip(target: Target, resolved: Resolved) -> Change:
 
 
 def _create(target: Target, resolved: Resolved, view: "ChangedRootfs") -> Change:
-    change = _new(target, *((CREATE, "new") if view.known else (WRITE, "no root filesystem given")))
+    change = _new(target, *((CREATE, "new") if view.known else (WRITE, NO_ROOTFS)))
     rule = change.rule
     change.uid = parse_id(rule.uid, "uid", rule)
     change.gid = parse_id(rule.gid, "gid", rule)

@@ -34,6 +34,7 @@ from .simulated_instance import (
     SimulatedInstance,
     described,
     has_metadata,
+    mark_guesses,
     metadata_of,
     properties_of,
     split_pending,
@@ -70,6 +71,8 @@ class Simulation:
         placeholders: bool = False,
     ) -> None:
         self.placeholders = placeholders
+        #: the targets of create_only rules that have run, but that a daemon skips if the files exist
+        self.guessed: dict[str, None] = {}
         self.options = options
         self.host = options.host
         self.reading = reading
@@ -201,7 +204,7 @@ class Simulation:
 
     def plan(self, subject: SimulatedInstance, triggers: tuple[str, ...]) -> Plan:
         self._generate(subject)
-        return plan_image(
+        made = plan_image(
             subject.folder.image,
             described(subject),
             self.options,
@@ -209,6 +212,9 @@ class Simulation:
             rootfs=subject.folder.rootfs,
             reading=self.reading,
         )
+        if subject.folder.guessed:
+            self.guessed.update(dict.fromkeys(mark_guesses(made)))
+        return made
 
     def restart(self, name: str) -> Started:
         """Stop and start an instance. Unlike ``stop``, this does not delete an ephemeral instance."""

@@ -36,27 +36,33 @@ def simulate(
     open_folder: Callable[[str], Folder] | None = None,
     read_profile: Callable[[str], Profile] | None = None,
     placeholders: bool = False,
+    guessed: dict[str, None] | None = None,
 ) -> list[Report]:
     """Simulate the steps and return a report of each.
 
     By default, the instance is first created from ``image``. If ``pending`` is given, the instance already
     exists, and ``pending`` is the trigger that its next start runs before ``start``, or "". ``open_folder``
     opens the IMAGE of ``rebuild=IMAGE``, and ``read_profile`` reads the FILE of ``p:FILE``. ``placeholders``
-    adds placeholders for the keys that a daemon generates when it creates an instance. The total time limit
-    of ``options`` applies to all steps together. Errors of steps are part of their reports. Raises
-    TemplaterError if the instance cannot be created.
+    adds placeholders for the keys that a daemon generates when it creates an instance. Without ``rootfs``,
+    the simulation begins with an empty root filesystem, and ``guessed`` receives the targets of the
+    create_only rules whose files perhaps exist. The total time limit of ``options`` applies to all steps
+    together. Errors of steps are part of their reports. Raises TemplaterError if the instance cannot be
+    created.
     """
     life = Simulation(
         options.begun(), reading=reading, open_folder=open_folder, read_profile=read_profile,
         placeholders=placeholders,
     )  # fmt: skip
-    folder = MemoryFolder(image, MemoryRootfs() if rootfs is None else rootfs)
+    folder = MemoryFolder(image, MemoryRootfs() if rootfs is None else rootfs, guessed=rootfs is None)
     if pending is None:
         require_name(instance.name, daemon=bool(options.host.family))
         life.create(instance, folder)
     else:
         life.adopt(instance, folder, pending, running=running)
-    return [run_step(life, step) for step in steps]
+    reports = [run_step(life, step) for step in steps]
+    if guessed is not None:
+        guessed.update(life.guessed)
+    return reports
 
 
 def run_step(simulation: Simulation, step: Step) -> Report:

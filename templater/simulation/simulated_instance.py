@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -12,7 +12,8 @@ from ..model.hosts import Host
 from ..model.instance import Instance
 from ..model.metadata import Metadata
 from ..model.pending_trigger import PENDING_KEY
-from ..model.plan import Change
+from ..model.plan import CREATE, FAILED, WRITE, Change, Plan
+from ..planning.decide_changes import NO_ROOTFS
 from ..rootfs.memory import MemoryRootfs
 from .instance_life import Life
 
@@ -49,6 +50,10 @@ class Folder(Protocol):
     def unknown(self) -> dict[str, str]:
         """Paths whose state on the host is unknown, with the reasons."""
 
+    @property
+    def guessed(self) -> bool:
+        """Whether the root filesystem is unknown, so that the simulation began with an empty one."""
+
     def copy(self) -> Folder: ...
 
 
@@ -60,6 +65,7 @@ class MemoryFolder:
     rootfs: WritableRootfs = field(default_factory=MemoryRootfs)
     properties: Mapping[str, str] | None = None
     unknown: dict[str, str] = field(default_factory=dict)
+    guessed: bool = False
 
     def copy(self) -> MemoryFolder:
         return replace(self, rootfs=self.rootfs.copy(), unknown=dict(self.unknown))
@@ -93,6 +99,19 @@ def described(subject: SimulatedInstance) -> Instance:
     if subject.life.pending:
         config[PENDING_KEY] = subject.life.pending
     return subject.instance.replace(config=config)
+
+
+def mark_guesses(plan: Plan) -> Iterator[str]:
+    """Mark each file of a plan that perhaps exists, because the root filesystem is unknown.
+
+    Yield the target of each create_only rule that the daemon skips if the file exists.
+    """
+    for change in plan.agent if plan.instance.is_vm else plan.changes:
+        if change.action == CREATE:
+            change.action = WRITE
+            change.reason = change.reason.replace("new", NO_ROOTFS, 1)
+        if change.rule.create_only and change.action in (WRITE, FAILED) and not plan.instance.is_vm:
+            yield change.rule.path
 
 
 def metadata_of(folder: Folder, host: Host, reading: YamlLimits | None = None) -> Metadata:

@@ -56,9 +56,6 @@ def once(*names, when="create"):
     return [Rule(f"/etc/{name}", "t", (when,), create_only=True) for name in names]
 
 
-WHOLE = SimpleNamespace(complete=True)
-
-
 @pytest.mark.parametrize(
     ("rules", "kind", "option", "text"),
     [
@@ -74,7 +71,7 @@ WHOLE = SimpleNamespace(complete=True)
 def test_a_warning_lists_the_files_of_create_only_rules_if_the_root_filesystem_is_unknown(
     rules, kind, option, text
 ):
-    found = list(plan_warnings.plan_warnings([a_plan(rules, kind=kind)], WHOLE, option))
+    found = list(plan_warnings.plan_warnings([a_plan(rules, kind=kind)], option))
     start = f"create_only rules skip these files if they exist: {text}"
     assert [each[: len(start)] for each in found] == ([] if text is None else [start])
 
@@ -91,14 +88,19 @@ def test_a_warning_lists_the_files_of_create_only_rules_if_the_root_filesystem_i
 def test_a_warning_lists_the_triggers_that_have_rules_if_no_rule_runs(rules, changes, text):
     plans = [a_plan(rules, ("create", "start"), ()), a_plan(rules, ("start",), changes)]
     expected = f"no rule runs on create,start; triggers with rules: {text} (see -t)"
-    assert list(plan_warnings.plan_warnings(plans, WHOLE, "")) == ([] if text is None else [expected])
+    assert list(plan_warnings.plan_warnings(plans, "")) == ([] if text is None else [expected])
 
 
 def test_a_warning_says_that_an_archive_was_only_partly_read():
-    found = list(plan_warnings.plan_warnings([a_plan([])], SimpleNamespace(complete=False), ""))
+    found = list(plan_warnings.image_warnings(SimpleNamespace(complete=False)))
     assert found == [
         "the archive was read up to its last template; `templater audit` reads the whole archive"
     ]
+    assert list(plan_warnings.image_warnings(SimpleNamespace(complete=True))) == []
+
+
+def test_without_a_plan_there_is_no_warning_about_rules():
+    assert list(plan_warnings.plan_warnings([], "--rootfs")) == []
 
 
 def an_image_of(**texts):
@@ -115,7 +117,8 @@ def test_the_search_for_unknown_names_ends_after_two_seconds(monkeypatch, capsys
     moments = iter([10.0, 12.0, 12.1])
     monkeypatch.setattr(plan_warnings, "process_time", lambda: next(moments))
     rules = [Rule(f"/{name}", name, ("start",)) for name in ("a", "b", "c")]
-    plan_warnings.warn_of_unknown_names(an_image_of(a="{{ zz1 }}", b="{{ zz2 }}", c="{{ x }}"), rules, "v6")
+    image = an_image_of(a="{{ zz1 }}", b="{{ zz2 }}", c="{{ x }}")
+    plan_warnings.warn_of_unknown_names(image, rules, ("v6",))
     assert capsys.readouterr().err == (
         "warning: templates/a:1:4: no host provides 'zz1'\n"
         "warning: checking all templates for unknown names takes too long: some templates were not checked\n"
@@ -129,7 +132,7 @@ def test_templates_with_the_same_text_and_properties_are_searched_once_for_unkno
         Rule("/f", "b", ("start",), properties={"x": "1"}),
     ]  # fmt: skip
     image = an_image_of(a="{{ properties.x }}", b="{{ properties.x }}", c=None)
-    plan_warnings.warn_of_unknown_names(image, rules, "v6")
+    plan_warnings.warn_of_unknown_names(image, rules, ("v6", "v4"))
     assert capsys.readouterr().err == "warning: templates/a:1:15: no host provides 'properties.x'\n"
 
 

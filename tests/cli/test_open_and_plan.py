@@ -43,6 +43,42 @@ def archive(image, tmp_path):
     return tmp_path / "image.tar"
 
 
+@pytest.fixture
+def listed(tmp_path):
+    """A list of three containers and a virtual machine that no daemon has created."""
+    kinds = {"c1": "container", "c2": "container", "c3": "container", "v1": "virtual-machine"}
+    (tmp_path / "all.json").write_text(
+        json.dumps([{"name": name, "type": kind} for name, kind in kinds.items()])
+    )
+    return tmp_path / "all.json"
+
+
+@pytest.fixture
+def form(request, listed, tmp_path):
+    """The options of one of the outputs of `preview`."""
+    return {
+        "text": [],
+        "json": ["--json"],
+        "instances": ["--instances", listed],
+        "instances as json": ["--instances", listed, "--json"],
+        "every host": ["--as", "all"],
+        "every host as json": ["--as", "all", "--json"],
+        "page": ["--html", tmp_path / "report.html"],
+        "page of instances": ["--html", tmp_path / "report.html", "--instances", listed],
+        "page of every host": ["--html", tmp_path / "report.html", "--as", "all"],
+    }[request.param]
+
+
+FORMS = pytest.mark.parametrize(
+    "form",
+    [
+        "text", "json", "instances", "instances as json", "every host", "every host as json", "page",
+        "page of instances", "page of every host",
+    ],
+    indirect=True,
+)  # fmt: skip
+
+
 def plan(run, *words):
     code, out, err = run("preview", *words, "--json")
     assert code == 0, err
@@ -266,6 +302,105 @@ def test_an_empty_rendered_file_is_shown_as_empty(run, image):
     (image / "templates/t.tpl").write_text("")
     _, out, _ = run("preview", image, "-t", "start")
     assert out == "==> /etc/started  create  0:0 0644  t.tpl on start: new\n    (empty)\n"
+
+
+CREATE_ONLY = "create_only rules skip these files if they exist: /etc/shipped"
+
+
+@FORMS
+def test_every_output_of_preview_has_one_note_that_the_file_of_a_create_only_rule_may_exist(
+    run, archive, image, form, tmp_path
+):
+    code, _, err = run("preview", archive, *form)
+    assert code == 0, err
+    assert err.count(f"note: {CREATE_ONLY} (--rootfs image shows which files exist)\n") == 1
+    assert err.count("create_only") == 1
+    if "--html" in form:
+        assert CREATE_ONLY in (tmp_path / "report.html").read_text()
+    assert f"note: {CREATE_ONLY} (--rootfs shows which" in run("preview", image, "--rootfs", "none", *form)[2]
+    for words in ([archive, "--rootfs", "image"], [image], [archive, "-t", "start"]):
+        assert "create_only" not in run("preview", *words, *form)[2]
+
+
+def test_a_list_of_virtual_machines_needs_no_note_about_create_only_rules(run, archive, tmp_path):
+    file = write(tmp_path / "vms.json", '[{"name": "v1", "type": "virtual-machine"}]')
+    assert "create_only" not in run("preview", archive, "--instances", file)[2]
+
+
+@FORMS
+def test_every_output_of_preview_names_the_triggers_with_rules_once_if_no_rule_runs(run, image, form):
+    code, _, err = run("preview", image, "-t", "rename", *form)
+    assert code == 0, err
+    assert err.count("no rule runs on rename; triggers with rules: create, copy, start (see -t)\n") == 1
+    assert "no rule runs" not in run("preview", image, "-t", "start", *form)[2]
+
+
+def test_the_note_that_no_rule_runs_counts_the_instances_of_a_list(run, image, listed, tmp_path):
+    said = "note: no rule runs on rename; triggers with rules: create, copy, start (see -t)\n"
+    assert f"4 x (first: c1): {said}" in run("preview", image, "--instances", listed, "-t", "rename")[2]
+    (tmp_path / "c2/rootfs").mkdir(parents=True)
+    pattern = tmp_path / "{name}/rootfs"
+    err = run("diff", image, pattern, "--instances", listed, "-t", "rename")[2]
+    assert f"1 x (first: c2): {said}" in err, "the other instances have no plan"
+
+
+def test_the_note_that_no_rule_runs_names_each_trigger_that_was_shown(run, image):
+    (image / "metadata.yaml").write_text("templates: {/etc/a: {when: [boot], template: t.tpl}}\n")
+    err = run("preview", image, "-t", "all")[2]
+    assert "no rule runs on create,copy,start,rename; triggers with rules: none (see -t)\n" in err
+
+
+@FORMS
+def test_every_output_of_preview_warns_once_of_each_unknown_variable(run, image, form):
+    (image / "templates/t.tpl").write_text("a\n{{ instnace.name }}\n")
+    code, _, err = run("preview", image, *form)
+    assert code == 0, err
+    warning = "warning: templates/t.tpl:2:4: no host provides 'instnace'\nhint: did you mean 'instance'?\n"
+    assert err.count(warning) == 1
+
+
+@FORMS
+def test_every_output_of_preview_shows_once_what_the_parser_found_in_the_metadata(run, image, form):
+    (image / "metadata.yaml").write_text(METADATA + "nosuch: 1\n")
+    code, _, err = run("preview", image, *form)
+    assert code == 0, err
+    assert err.count("'nosuch'") == 1
+
+
+def test_simulate_has_a_note_that_the_file_of_a_create_only_rule_may_exist(run, archive, image, tmp_path):
+    code, out, err = run("simulate", archive, "create", "start", "restart")
+    assert code == 0, err
+    assert f"note: {CREATE_ONLY} (--rootfs image shows which files exist)\n" in err
+    assert "  /etc/shipped  write  0:0 0644  t.tpl on create\n" in out
+    assert "new" not in out
+    assert out.endswith("restart\n  c1: start: writes nothing\n"), "the simulation wrote these files itself"
+    code, out, err = run("simulate", archive, "create", "start", "--json")
+    assert f"note: {CREATE_ONLY} (--rootfs image shows which files exist)\n" in err
+    assert {change["action"] for step in json.loads(out) for change in step["changes"]} == {"write"}
+    with tarfile.open(tmp_path / "meta.tar", "w") as tar:
+        for name in ("metadata.yaml", "templates"):
+            tar.add(image / name, name)
+    assert f"note: {CREATE_ONLY} (--rootfs image shows" in run("simulate", tmp_path / "meta.tar", "start")[2]
+    err = run("simulate", image, "start", "--rootfs", "none")[2]
+    assert f"note: {CREATE_ONLY} (--rootfs shows which files exist)\n" in err
+
+
+def test_simulate_has_no_note_about_create_only_rules_if_it_knows_which_files_exist(run, archive, image):
+    for words in ([archive, "--rootfs", "image"], [image]):
+        code, out, err = run("simulate", *words, "create", "start")
+        assert (code, "create_only" in err) == (0, False), err
+        assert "create then start: writes 2 files" in out
+        assert "/etc/created  create  0:0 0644  t.tpl on create: new\n" in out
+    assert "create_only" not in run("simulate", archive, "create", "--json")[2], "no rule has run"
+    assert "create_only" not in run("simulate", archive, "start", "--vm")[2]
+
+
+def test_simulate_has_a_note_if_the_files_of_the_image_of_a_rebuild_are_unknown(run, archive, image):
+    steps = ("create", "start", "stop")
+    err = run("simulate", image, *steps, f"rebuild={archive}", "start")[2]
+    advice = "for rebuild=IMAGE, a directory with the unpacked rootfs shows which files exist"
+    assert f"note: {CREATE_ONLY} ({advice})\n" in err
+    assert "create_only" not in run("simulate", image, *steps, f"rebuild={image}", "start")[2]
 
 
 @pytest.mark.parametrize(("word", "command"), [("lint", "check"), ("validate", "check"), ("buidl", None)])

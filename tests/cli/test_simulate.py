@@ -36,7 +36,7 @@ def test_the_diff_option_prints_a_patch_below_the_summary_of_each_step(tmp_path,
     assert lines[2:6] == [
         "start",
         "  c1: create then start: writes 1 file",
-        "# /etc/a: new, 0:0 0644, t on create",
+        "# /etc/a: 0:0 0644, t on create",
         "diff --git a/etc/a b/etc/a",
     ]
     assert lines[-1] == "+c1"

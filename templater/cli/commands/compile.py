@@ -45,7 +45,8 @@ def command(src: str, cache: str | None, dialect: str | None) -> int:
     limits.command["processor"] = max(IMAGE_SECONDS - round(children_seconds() - before), 1)
     with guard(limits):
         image = open_image(src)
-        warn_of_unknown_names(image, read_metadata(image.read_metadata()).rules, dialect or NONE.dialect)
+        rules = read_metadata(image.read_metadata()).rules
+        warn_of_unknown_names(image, rules, (dialect or NONE.dialect,))
         if IMAGE in kept:
             output.say(f"{src}: cached {' and '.join(sorted(kept))}")
             return 0

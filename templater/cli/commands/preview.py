@@ -109,7 +109,6 @@ def command(
             raise click.UsageError("-o can't be combined with -t all: several triggers write the same files")
     with opened(request) as found:
         if request.every_host:
-            output.page()
             return show_every_host(found)
         plans = found.plans()
     output.page()
@@ -201,15 +200,21 @@ def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True, tre
 
 def show_every_host(found: Opened) -> int:
     """Print the table of files and hosts, and return its exit code."""
+    from ...model.plan import Plan
     from ...planning.every_host import plan_every_host
     from ...reporting.host_table import host_table, table_data, table_text
     from ..open_and_plan import fixed_options
+    from ..plan_warnings import report_warnings
 
     triggers = found.runs[0]
     plans = plan_every_host(
         found.source.image, found.instance, fixed_options(found.request), triggers=triggers,
         rootfs=found.rootfs, reading=found.request.limits.for_reading(), new=found.makes_instance(triggers),
     )  # fmt: skip
+    made = [plan for plan in plans.values() if isinstance(plan, Plan)]
+    dialects = [plan.host.dialect for plan in made]
+    report_warnings([made], found.source.image, found.rootfs_option, dialects)
+    output.page()
     table = host_table(plans)
     if found.request.as_json:
         output.write_json(table_data(table))

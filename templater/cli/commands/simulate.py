@@ -61,6 +61,7 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
     from ...simulation.step_report import format_report, report_data
     from ...sources.open_source import open_source
     from ..open_and_plan import for_source, open_request, open_rootfs, render_options
+    from ..plan_warnings import create_only_warning, rootfs_option
 
     begun = process_time()
     parsed = [parse_step(step, lambda file: read_source(file).text) for step in steps]
@@ -83,10 +84,11 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
         def open_folder(path: str) -> MemoryFolder:
             other = open_source(path, limits.for_images())
             shipped = opened.enter_context(other.open_rootfs())
-            return MemoryFolder(other.image, _paper(shipped) or MemoryRootfs())
+            return MemoryFolder(other.image, _paper(shipped) or MemoryRootfs(), guessed=shipped is None)
 
         view = opened.enter_context(open_rootfs(request, source))
         limits.seconds_read = process_time() - begun
+        guessed: dict[str, None] = {}
         reports = simulate(
             source.image,
             described,
@@ -99,7 +101,13 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
             open_folder=open_folder,
             read_profile=lambda file: read_profile(read_source(file)),
             placeholders=bool(request.host.product),
+            guessed=guessed,
         )
+    advice = "for rebuild=IMAGE, a directory with the unpacked rootfs shows which files exist"
+    if view is None:
+        advice = f"{rootfs_option(source, request)} shows which files exist"
+    for text in create_only_warning(tuple(guessed), advice):
+        output.note(text)
     output.page()
     if request.as_json:
         output.write_json([report_data(report) for report in reports])

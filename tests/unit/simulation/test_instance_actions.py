@@ -10,7 +10,7 @@ from templater.model.errors import HostError, UsageError
 from templater.model.hosts import INCUS, INCUS_DEBIAN, LXD_DEBIAN, NONE, Host
 from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
 from templater.model.metadata import Rule
-from templater.model.plan import CREATE, UPDATE, Change, Outcome, Plan, Prediction
+from templater.model.plan import CREATE, KEEP, SKIP, UPDATE, WRITE, Change, Outcome, Plan, Prediction
 from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.prediction import Node
@@ -903,3 +903,63 @@ def test_every_file_is_unknown_if_one_of_several_failing_rules_stops_the_start()
 
 def test_the_patch_of_a_step_that_starts_no_instance_is_empty():
     assert patch_of(run_step(life(), parse_step("snapshot=s0"))) == ""
+
+
+ONCE = (
+    "templates:\n  /etc/a: {when: [create, copy], template: a.tpl, create_only: true}\n"
+    "  /proc/b: {when: [start], template: a.tpl}\n"
+)
+
+
+def test_a_simulation_without_a_root_filesystem_knows_only_the_files_that_it_has_written() -> None:
+    guessed: dict[str, None] = {}
+    steps = [parse_step(step) for step in ("start", "copy=c2", "c2:start")]
+    first, _, copied = simulate(
+        Paper(ONCE, "{{ trigger }}"), Instance("c1"), steps, RenderOptions(INCUS), guessed=guessed
+    )
+    why = "no root filesystem given"
+    assert [(change.path, change.action, change.reason) for change in first.changes] == [
+        ("/etc/a", WRITE, why),
+        ("/proc/b", WRITE, f"{why}; in a running container, a mount usually hides this file"),
+    ]
+    assert list(guessed) == ["/etc/a"]
+    assert copied.plan is not None
+    assert [change.action for change in copied.plan.changes] == [SKIP, KEEP]
+
+
+def test_a_simulation_with_a_root_filesystem_guesses_nothing() -> None:
+    guessed: dict[str, None] = {}
+    (report,) = simulate(
+        Paper(ONCE),
+        Instance("c1"),
+        [parse_step("start")],
+        RenderOptions(INCUS),
+        rootfs=rootfs(),
+        guessed=guessed,
+    )
+    assert [change.action for change in report.changes] == [CREATE, CREATE]
+    assert not guessed
+
+
+def test_a_create_only_rule_that_fails_may_be_skipped_if_the_root_filesystem_is_unknown() -> None:
+    guessed: dict[str, None] = {}
+    (report,) = simulate(
+        Paper(ONCE, "{{ 1|nosuch }}"),
+        Instance("c1"),
+        [parse_step("start")],
+        RenderOptions(NONE),
+        guessed=guessed,
+    )
+    assert report.error is not None
+    assert list(guessed) == ["/etc/a"]
+
+
+def test_the_config_drive_of_a_simulated_virtual_machine_is_new_but_its_root_filesystem_is_unknown() -> None:
+    guessed: dict[str, None] = {}
+    steps = [parse_step("start")]
+    machine = Instance("v1", VIRTUAL_MACHINE)
+    (report,) = simulate(Paper(ONCE), machine, steps, RenderOptions(INCUS), guessed=guessed)
+    assert report.plan is not None
+    assert [change.action for change in report.plan.changes] == [CREATE, UPDATE], "both have one template"
+    assert {change.action for change in report.plan.agent} == {WRITE}
+    assert not guessed
