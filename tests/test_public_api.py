@@ -1,5 +1,6 @@
 """The public names, and that everything but writing imports where there is no Linux."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,71 @@ def test_every_file_argument_accepts_a_path_object(tmp_path):
     assert repr(image) == f"DirectoryImage({str(sample)!r})"
     assert repr(instance) == "Instance('n1', 'container')"
     assert repr(planned) == f"Plan('n1', ('create', 'start'), {len(planned.changes)} changes)"
+
+
+INVALID_NAMES = ["", ".", "..", "a/b", "../web1", "a\nb", "\x1b[2J", " web1", "x" * 256, "a\0b"]
+
+
+@pytest.mark.parametrize("name", INVALID_NAMES)
+def test_an_instance_cannot_have_an_impossible_name(name, tmp_path):
+    with pytest.raises(templater.TemplaterError, match=r"^invalid instance name ") as refused:
+        templater.Instance(name)
+    assert refused.value.exit_code == 3
+    with pytest.raises(templater.TemplaterError, match=r"^invalid instance name "):
+        templater.Instance("web1").replace(name=name)
+    with pytest.raises(templater.TemplaterError, match=r"^invalid instance name "):
+        templater.read_instance(name=name)
+    (tmp_path / "web1.json").write_text(json.dumps({"name": name or "/"}))
+    with pytest.raises(templater.TemplaterError, match=r"^invalid instance name "):
+        templater.read_instance(tmp_path / "web1.json")
+    assert templater.read_instance(tmp_path / "web1.json", name="web2").name == "web2"
+    with pytest.raises(templater.TemplaterError, match=r"^invalid instance name "):
+        list(templater.read_instances(tmp_path / "web1.json"))
+
+
+@pytest.mark.parametrize("name", INVALID_NAMES)
+def test_a_plan_for_an_instance_with_an_impossible_name_is_refused(name):
+    instance = templater.Instance("web1")
+    instance.name = name
+    with pytest.raises(templater.TemplaterError, match=r"^invalid instance name ") as refused:
+        templater.plan(templater.open_image(ROOT / "sample-images" / "alpine"), instance)
+    assert (refused.value.exit_code, refused.value.hint) == (3, "for example: web1")
+
+
+@pytest.mark.parametrize("name", [None, 5, b"web1"])
+def test_the_name_of_an_instance_must_be_a_string(name):
+    with pytest.raises(templater.TemplaterError, match=r"^name=.* is not a string$"):
+        templater.Instance(name)
+
+
+@pytest.mark.parametrize("name", ["c1", "web_1", "web.1", "12", "-web", "web 1", "w\xe9b", "x" * 255])
+def test_names_of_other_container_runtimes_are_accepted(name):
+    assert templater.Instance(name).name == name
+
+
+def test_the_instances_of_a_file_are_read_one_after_the_other(tmp_path):
+    profile = {"name": "web", "config": {"user.a": "profile", "user.b": "profile"}}
+    (tmp_path / "list.json").write_text(
+        json.dumps([
+            {"name": "web1", "config": {"user.a": "own"}, "profiles": [profile]},
+            {"name": "db1", "type": "virtual-machine", "status": "Running"},
+        ])
+    )  # fmt: skip
+    web, db = templater.read_instances(tmp_path / "list.json")
+    assert (web.name, web.type, web.expanded_config()) == (
+        "web1", "container", {"user.a": "own", "user.b": "profile"},
+    )  # fmt: skip
+    assert (db.name, db.is_vm, db.status, db.exists) == ("db1", True, "Running", True)
+    (tmp_path / "one.yaml").write_text("name: web2\nconfig: {user.a: '1'}\n")
+    (one,) = templater.read_instances(str(tmp_path / "one.yaml"))
+    assert (one.name, one.config) == ("web2", {"user.a": "1"})
+    (tmp_path / "cut.json").write_text('[{"name": "web1"}, {"name"')
+    found = templater.read_instances(tmp_path / "cut.json")
+    assert next(found).name == "web1"
+    with pytest.raises(templater.TemplaterError, match=r"cut\.json"):
+        next(found)
+    with pytest.raises(templater.TemplaterError, match=r"can't read .*no such file"):
+        list(templater.read_instances(tmp_path / "nosuch.json"))
 
 
 def test_a_path_in_place_of_an_opened_image_or_rootfs_is_a_usage_error():

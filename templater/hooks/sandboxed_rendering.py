@@ -10,7 +10,7 @@ import sys
 from time import thread_time
 
 from ..model import errors
-from ..model.errors import LimitError, TemplaterError
+from ..model.errors import LimitError, RefusedError, TemplaterError
 from ..model.file_names import TEMPLATES
 from ..model.instance import Instance, Profile
 from ..model.metadata import Metadata, Rule
@@ -513,7 +513,7 @@ def _described(job: Job, send: "Send") -> Instance:
 
     try:
         instance = read_instance(job.instance, name=job.name or None)
-    except LimitError:
+    except (LimitError, RefusedError):  # RefusedError quotes only the instance's name
         raise
     except TemplaterError as error:
         raise _without_description(error) from None
@@ -612,7 +612,8 @@ def _answer(job: Job, records: "list[Record]") -> Answer:
     from ..rendering.render import Rendering
 
     rules: list[Rule] = []
-    answer = Answer(Metadata(source=job.metadata), Instance(job.name))
+    answer = Answer(Metadata(source=job.metadata), Instance())
+    answer.instance.name = job.name
     for word, *fields in records:
         if word == b"text":
             number, trigger, content = fields

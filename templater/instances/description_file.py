@@ -58,7 +58,6 @@ def read_instance(
         devices=devices,
         expanded=expanded,
     )
-    require_name(instance.name)
     if problem := daemon_name_problem(instance.name):
         instance.notes = (*instance.notes, f"the name '{printable(instance.name)}': {problem}")
     return instance

@@ -1,5 +1,7 @@
 """An instance and its profiles. The instance and each profile have their own configuration and devices."""
 
+from .instance_name import require_name
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +60,8 @@ class Instance:
     ``profiles`` are in the order in which they apply. Templates see ``expanded_config()`` and
     ``expanded_devices()``. An instance that was parsed from an expanded description has no profiles: all its
     keys are local.
+
+    The constructor raises RefusedError if no runtime can have an instance of this name.
     """
 
     __slots__ = (
@@ -79,6 +83,7 @@ class Instance:
         recorded: bool = False,
         expanded: "Expanded | None" = None,
     ) -> None:
+        require_name(name)
         self.name = name
         self.type = type
         self.architecture = architecture

@@ -1,6 +1,6 @@
 """Valid names of instances."""
 
-from .errors import RefusedError
+from .errors import RefusedError, UsageError
 from .source import printable
 
 MAX_NAME = 255
@@ -10,8 +10,10 @@ def require_name(name: str, *, typed: bool = False, daemon: bool = False) -> Non
     """Raise RefusedError if ``name`` is not a valid instance name.
 
     If ``typed`` is true, names that are probably typing mistakes are invalid, too. If ``daemon`` is true,
-    names that LXD and Incus refuse are invalid, too.
+    names that LXD and Incus refuse are invalid, too. Raises UsageError if ``name`` is not a string.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"name={name!r} is not a string", hint="for example: web1")
     problem = _name_problem(name)
     if typed and not problem:
         problem = _typing_problem(name)

@@ -62,7 +62,7 @@ def read_instance(
     profiles or their YAML texts. ``expanded`` tells whether the description already includes the profiles. If
     ``expanded`` is None, this is inferred from the devices, because the output of ``config show`` does not
     say whether it includes the profiles. The instance's ``notes`` list every assumption. Raises InputError
-    for an invalid description, and UsageError for invalid arguments.
+    for an invalid description, RefusedError for an invalid name, and UsageError for invalid arguments.
     """
     given = tuple(p if isinstance(p, Profile) else read_profile(p) for p in profiles)
     if source is None:
@@ -78,7 +78,7 @@ def read_instance(
 def read_instances(source: Source) -> list[Instance]:
     """Parse a list of instances, or the description of a single instance.
 
-    Raises InputError if the text is invalid.
+    The names are not checked. Raises InputError if the text is invalid.
     """
     document = Document.read(source)
     with document.places():
@@ -87,7 +87,7 @@ def read_instances(source: Source) -> list[Instance]:
 
 
 def described(value: Any, where: str) -> Instance:
-    """Return the instance that a decoded JSON value describes.
+    """Return the instance that a decoded JSON value describes. Its name is not checked, and can be empty.
 
     Raises InputError if the value is invalid. The message of the error has ``where`` in place of a file name.
     """
@@ -392,8 +392,7 @@ class _Description:
         if self.boolean("privileged"):
             config.setdefault("security.privileged", "true")
         kind, assumed = self.kind(config)
-        return Instance(
-            name=self.name,
+        made = Instance(
             type=kind,
             architecture=self.text("architecture") or "x86_64",
             ephemeral=self.boolean("ephemeral"),
@@ -405,6 +404,9 @@ class _Description:
             recorded=not {"status", "created_at", "last_used_at"}.isdisjoint(self.value),
             expanded=merged,
         )
+        # The name can be empty or invalid: the caller may replace it before the constructor checks it.
+        made.name = self.name
+        return made
 
     def expanded(
         self,

@@ -24,10 +24,12 @@ def stream_instances(read: Read, file: str) -> Iterator[Instance]:
     text = JsonStream(read, file)
     if text.next_character() == "[":
         for number, value in enumerate(text.elements()):
-            instance = _printed_by_daemon(value) or described(value, f"{file}[{number}]")
-            if not instance.name:
-                raise InputError(f"instance {number} of {file} has no name")
-            require_name(instance.name)
+            instance = _printed_by_daemon(value)
+            if instance is None:
+                instance = described(value, f"{file}[{number}]")
+                if not instance.name:
+                    raise InputError(f"instance {number} of {file} has no name")
+                require_name(instance.name)
             yield instance
         return
     source = Source(file, text.rest(LIMITS.bytes))
@@ -57,7 +59,7 @@ def _printed_by_daemon(value: Any) -> Instance | None:
     layers = [value.get(key) for key in ("config", "devices", "expanded_config", "expanded_devices")]
     if not (_is_texts(layers[0]) and _is_texts(layers[2]) and all(map(_is_devices, layers[1::2]))):
         return None
-    if type(name) is not str or type(architecture) is not str:
+    if type(name) is not str or not name or type(architecture) is not str:
         return None
     return Instance(
         name, kind, architecture or "x86_64", ephemeral, layers[2] or layers[0], layers[3] or layers[1],

@@ -45,8 +45,9 @@ def plan(
     which applies to all templates together. ``reading`` has the limits for metadata.yaml. ``in_place`` allows
     a target that is a mount point or below a mount point.
 
-    Raises UsageError for an invalid argument, and another TemplaterError if the image cannot be read. If a
-    rule fails, this function raises nothing: the rule's change has an ``error``.
+    Raises UsageError for an invalid argument, RefusedError for an invalid name of the instance, and another
+    TemplaterError if the image cannot be read. If a rule fails, this function raises nothing: the rule's
+    change has an ``error``.
     """
     _check_call(image, instance, rootfs, triggers)
     options = RenderOptions(_host(host), dialect, clock, seed, limits)
@@ -162,6 +163,7 @@ def _host(host: "Any") -> "Host":
 
 def _check_call(image: "Any", instance: "Any", rootfs: "Any", triggers: "Any") -> None:
     """Raise UsageError for arguments of the wrong type."""
+    from ..model.instance_name import require_name
     from ..model.metadata import TRIGGERS
 
     if not hasattr(image, "read_metadata"):
@@ -169,6 +171,7 @@ def _check_call(image: "Any", instance: "Any", rootfs: "Any", triggers: "Any") -
     if not hasattr(instance, "expanded_config"):
         hint = "for example: templater.read_instance(file)"
         raise UsageError(f"instance={instance!r} is not an instance", hint=hint)
+    require_name(instance.name)  # the name can have changed after the instance was made
     if rootfs is not None and not hasattr(rootfs, "entry"):
         hint = "for example: templater.DirectoryRootfs(path)"
         raise UsageError(f"rootfs={rootfs!r} is not a root filesystem", hint=hint)

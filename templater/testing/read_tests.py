@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from ..model.hosts import HOSTS
 from ..model.instance import CONTAINER, Instance, Profile
-from ..model.instance_name import require_name
 from ..model.source import Source, Span, printable
 from ..parsing.combined_error import raise_all
 from ..parsing.instance_description import Document, overridden, read_instance, read_profile
@@ -240,7 +239,6 @@ class _FolderReader:
                 made = self.described(node.text, profiles)
             elif node is not None:
                 made = inline_instance(node, profiles)
-            require_name(made.name)
             layers: tuple[Instance | Profile, ...] = (made, *made.profiles)
             self.count_values(sum(len(layer.config) + len(layer.devices) for layer in layers), test)
             return overridden(made, config=config, devices=devices)

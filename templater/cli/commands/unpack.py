@@ -75,7 +75,6 @@ def command(
     from ...image.whole_image import open_contents
     from ...instances.state_directory import State, StateDirectory, write_whole
     from ...model.file_names import INSTANCE
-    from ...model.instance_name import require_name
     from ...model.pending_trigger import PENDING_KEY
 
     if len(files) not in (2, 3):
@@ -86,7 +85,6 @@ def command(
     contents = open_contents(*image, limits=limits.for_images())
     parts = contents.parts()
     described = described_by(instance, parts[0].data)
-    require_name(described.name)
     packed = not os.path.isdir(image[0])
     known_as = fingerprint(*image) if packed else os.path.abspath(image[0])
 

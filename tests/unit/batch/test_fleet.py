@@ -350,7 +350,9 @@ def test_an_instance_name_with_a_slash_selects_no_root_filesystem(tmp_path):
     ) as caught:
         results(data, pattern=pattern, show="patch")
     assert caught.value.hint == "for example: web1"
-    (result,) = fleet_of(pattern=pattern, show="patch").results([Instance("../outside")])
+    instance = Instance("web1")
+    instance.name = "../outside"
+    (result,) = fleet_of(pattern=pattern, show="patch").results([instance])
     assert (result.code, result.text, result.skipped) == (3, "", "unreadable")
 
 
