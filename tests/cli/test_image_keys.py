@@ -174,6 +174,15 @@ def test_unpack_refuses_properties_that_make_instance_yaml_too_large_for_later_c
     assert not Path("made").exists()
 
 
+def test_every_host_gives_the_keys_of_the_image_to_a_new_instance_only(image, run):
+    (image / "templates/k.tpl").write_text(
+        "{% if config_get('image.os', 'none') != 'tiny' %}{{ config_get() }}{% endif %}\n"
+    )
+    assert run("preview", "image", "-c", "image.os=mine", "--as", "all")[0] == 0
+    assert run("preview", "image", "-i", "web1.json", "--as", "all")[0] == 5
+    assert run("preview", "image", "--as", "all", "-t", "start")[0] == 5
+
+
 def test_a_pending_trigger_that_the_user_sets_at_creation_is_kept(image, run):
     """Observed on Incus 6.0.4: `incus create -c volatile.apply_template=copy`."""
     given = ("-c", "volatile.apply_template=copy")

@@ -1,6 +1,7 @@
 """From the command line to a plan: choosing triggers and the root filesystem."""
 
 import json
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -104,8 +105,21 @@ def test_the_pending_trigger_in_an_instance_description_runs_before_the_start_tr
     assert "note: triggers copy,start: 'copy' is pending in the description (see -t)" in err
 
 
-def test_a_note_for_an_existing_instance_suggests_to_set_the_trigger_option_to_next(run, image, tmp_path):
-    description = write(tmp_path / "web1.yaml", EXISTING)
+@pytest.mark.parametrize(
+    "text",
+    [
+        EXISTING,
+        "name: web1\nstatus: Stopped\n",
+        "name: web1\nstatus: ''\n",
+        "name: web1\ncreated_at: 2026-01-01T00:00:00Z\n",
+        "name: web1\nlast_used_at: 2026-01-01T00:00:00Z\n",
+        "name: web1\nconfig: {volatile.base_image: x}\n",
+    ],
+)
+def test_a_note_for_an_existing_instance_suggests_to_set_the_trigger_option_to_next(
+    text, run, image, tmp_path
+):
+    description = write(tmp_path / "web1.yaml", text)
     data, _, err = plan(run, image, "-i", description)
     assert data["triggers"] == ["create", "start"]
     assert "the instance already exists: its next start runs only 'start' (see -t next)" in err
@@ -133,6 +147,32 @@ def test_the_diff_of_an_existing_instance_shows_its_next_start(run, image, tmp_p
     assert "note: triggers start: the next start" in err
     code, out, _ = run("diff", image, image / "rootfs", "--name", "new")
     assert "+++ b/etc/created" in out
+
+
+def test_the_diff_of_a_list_shows_the_next_start_of_each_existing_instance(run, image, tmp_path):
+    config = {"volatile.uuid": "36e685d9-9391-470b-bade-7f1555aab98c"}
+    instances = [
+        {"name": "web1", "config": config},
+        {"name": "web2", "config": {**config, "volatile.apply_template": "copy"}},
+        {"name": "web3"},
+    ]
+    (tmp_path / "all.json").write_text(json.dumps(instances))
+    for each in instances:
+        shutil.copytree(image / "rootfs", tmp_path / each["name"] / "rootfs")
+    pattern = tmp_path / "{name}/rootfs"
+    code, out, err = run("diff", image, pattern, "--instances", tmp_path / "all.json")
+    assert code == 0, err
+    found = {
+        text.partition("\n")[0]: re.findall(r"(?m)^\+\+\+ b(.*)$", text) for text in out.split("# web")[1:]
+    }
+    assert found == {
+        "1": ["/etc/started"],
+        "2": ["/etc/copied", "/etc/started"],
+        "3": ["/etc/created", "/etc/started"],
+    }
+    assert (
+        "1 x (first: web1): note: triggers start: the next start, with no trigger pending (see -t)\n" in err
+    )
 
 
 def test_an_explicit_trigger_option_causes_no_note_about_triggers(run, image):

@@ -34,6 +34,21 @@ def test_a_note_on_the_default_triggers_says_that_an_existing_instance_runs_only
     assert found.notes == ("the instance already exists: its next start runs only 'start' (see -t next)",)
 
 
+@pytest.mark.parametrize(
+    ("found", "exists"),
+    [
+        (Instance(), False),
+        (Instance(config={"user.a": "b", "volatile.apply_template": "copy"}), False),
+        (Instance(config={"volatile.uuid": "x"}), True),
+        (Instance(config={"volatile.base_image": ""}), True),
+        (Instance(status="Stopped"), True),
+        (Instance(recorded=True), True),
+    ],
+)
+def test_an_instance_exists_if_its_description_has_a_value_that_only_a_daemon_sets(found, exists):
+    assert found.exists is exists
+
+
 @pytest.mark.parametrize("pending", ["", "copy"])
 def test_an_existing_instance_runs_the_triggers_of_its_next_start(pending):
     found = default_triggers(instance(exists=True), pending)
