@@ -11,7 +11,7 @@ from ..model.errors import BusyError, RefusedError, TemplaterError
 from ..model.file_names import STATE, STATE_FOLDER, WRITTEN
 from ..model.source import printable
 from ..oslite import Closing, join, os
-from ..rootfs.confined import Directory, Root, write_error
+from ..rootfs.confined import Directory, ForeignFileError, Root, write_error
 from ..rootfs.held_files import close
 from ..rootfs.trusted_paths import is_own, open_folder
 
@@ -176,7 +176,7 @@ class StateDirectory(Closing):
         """
         try:
             return self.directory.read_own(name, limit) if own else self.directory.read(name, limit)
-        except FileNotFoundError:
+        except (FileNotFoundError, ForeignFileError):
             return None
         except OSError as error:
             raise write_error("read", join(self.path, name), error) from None

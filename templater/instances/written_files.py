@@ -14,7 +14,7 @@ from ..model.errors import InputError, LimitError, RefusedError, TemplaterError,
 from ..model.file_names import WRITTEN
 from ..model.plan import KEEP, WRITING
 from ..oslite import blake2b, os, stat
-from ..rootfs.confined import write_descriptor, write_error
+from ..rootfs.confined import MAX_OF_OWNER, ForeignFileError, write_descriptor, write_error
 from ..rootfs.held_files import close
 from ..rootfs.paths import SlowError
 
@@ -341,26 +341,30 @@ class Record:
 def read_record(state_directory: "StateDirectory", name: str = WRITTEN) -> "bytes | None":
     """Return the bytes of a record, or None if it is missing.
 
-    Raises RefusedError for a file that another user has made or can change.
+    Raises RefusedError for a file that belongs to another user than the directory's owner, or that another
+    user can change.
     """
     directory, path = state_directory.directory, f"{state_directory.path}/{name}"
 
-    def check(fd: int) -> None:
-        status = os.fstat(fd)
-        if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022 or status.st_nlink != 1:
-            raise RefusedError(
-                f"the record '{path}' may have been changed by another user: owner uid {status.st_uid}, mode"
-                f" {stat.S_IMODE(status.st_mode):04o}, {status.st_nlink} hard links"
-            )
+    def check(status: "os.stat_result") -> None:
+        if status.st_mode & 0o022 or status.st_nlink != 1:
+            raise _refusal(path, status)
 
     try:
-        return directory.read(name, MAX_RECORD, check)
-    except FileNotFoundError:
-        return None
+        return directory.read_own(name, MAX_RECORD, of_owner=MAX_OF_OWNER, check=check)
+    except ForeignFileError as foreign:
+        raise _refusal(path, foreign.status).replace(hint=_REMOVE) from None
     except (RefusedError, LimitError) as error:
         raise error.replace(hint=_REMOVE) from None
     except OSError as error:
         raise write_error("read", path, error) from None
+
+
+def _refusal(path: str, status: "os.stat_result") -> RefusedError:
+    return RefusedError(
+        f"the record '{path}' may have been changed by another user: owner uid {status.st_uid}, mode"
+        f" {stat.S_IMODE(status.st_mode):04o}, {status.st_nlink} hard links"
+    )
 
 
 class _Update:

@@ -65,6 +65,9 @@ _O_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _O_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 _O_NOCTTY = getattr(os, "O_NOCTTY", 0)
 
+#: the maximum size in bytes of a journal or a record that belongs to the owner of an instance's directory
+MAX_OF_OWNER = 1 << 20
+
 #: open flags: to stat a file, to walk through a directory, to keep and list a directory, to read a file
 _LOOK = (_O_PATH or _O_NONBLOCK | _O_NOCTTY) | _O_CLOEXEC
 _PASS = _O_PATH | _O_DIRECTORY | _O_NOFOLLOW | _O_CLOEXEC
@@ -424,15 +427,40 @@ class Directory(Closing):
             lambda flags: self._opened(name, flags), content, self.path_of(name), before_piece
         )
 
-    def read_own(self, name: str, limit: int) -> "bytes | None":
-        """Read a regular file. Return None if it is missing, or belongs to another user.
+    def read_own(
+        self,
+        name: str,
+        limit: int,
+        *,
+        of_owner: int = 0,
+        check: "Callable[[os.stat_result], None] | None" = None,
+    ) -> "bytes | None":
+        """Read a regular file of root or of this process's user, or return None if it is missing.
 
-        A file of another user is not read, because the kernel may need minutes for it: it can decompress many
-        times the size of the file.
+        With ``of_owner``, also read a file of the owner of this directory, but at most ``of_owner`` bytes:
+        another user can make files for which the kernel decompresses many times their size. ``check`` can
+        raise an error about the status of the file.
+
+        Raises ForeignFileError for a file of another user, and LimitError for a file that is too large.
         """
+        status = self.lstat(name)
+        if status is None:
+            return None
+        owners = {0, os.geteuid()}
+        if of_owner and status.st_uid not in owners:
+            owners.add(os.fstat(self.fd).st_uid)
+            limit = of_owner
+
+        def check_owner(fd: int) -> None:
+            status = os.fstat(fd)
+            if status.st_uid not in owners:
+                raise ForeignFileError(status)
+            if check is not None:
+                check(status)
+
         try:
-            return self.read(name, limit, _require_own)
-        except (FileNotFoundError, _ForeignFileError):
+            return self.read(name, limit, check_owner)
+        except FileNotFoundError:
             return None
 
     def open(self, name: str, *, write: bool = False) -> int:
@@ -524,13 +552,11 @@ class Directory(Closing):
             self.unlink(name)
 
 
-class _ForeignFileError(Exception):
-    """A file belongs to neither root nor this process's user."""
+class ForeignFileError(Exception):
+    """A file belongs to another user. ``status`` is the status of the file."""
 
-
-def _require_own(fd: int) -> None:
-    if os.fstat(fd).st_uid not in (0, os.geteuid()):
-        raise _ForeignFileError
+    def __init__(self, status: "os.stat_result") -> None:
+        self.status = status
 
 
 def require_public(fd: int, directory: int, shown: str) -> None:

@@ -41,7 +41,9 @@ from ..model.entry import common_depth, parents_below
 from ..model.errors import LimitError, TemplaterError, WriteError
 from ..oslite import os, stat
 from ..rootfs.confined import (
+    MAX_OF_OWNER,
     Directory,
+    ForeignFileError,
     Root,
     again,
     write_descriptor,
@@ -97,19 +99,22 @@ class Journal:
     def read(self) -> "list[str] | None":
         """Return the tokens and directories of earlier runs, or None if every run cleaned up.
 
-        A journal of another user is not read: the owner of the instance's directory can have made it.
+        A journal of another user than the owner of the instance's directory is not read.
 
         A power cut during a run without fsync can leave an empty journal. The result is then an empty list. A
         power cut during a run with fsync can leave the new journal under its temporary name: the run syncs
         the content of the journal before the rename, but not the rename.
 
-        Raises LimitError for a journal that is too large: templater never writes such a journal.
+        Raises LimitError for a journal that is too large. Of the directory's owner, ``MAX_OF_OWNER`` bytes
+        are read at most. templater itself writes at most ``MAX_JOURNAL`` bytes.
         """
         found = None
         for name in (self.name, self.name + _JOURNAL_STAGED):
             path = self.directory.path_of(name)
             try:
-                data = self.directory.read_own(name, MAX_JOURNAL)
+                data = self.directory.read_own(name, MAX_JOURNAL, of_owner=MAX_OF_OWNER)
+            except ForeignFileError:
+                continue
             except OSError as error:
                 raise write_error("read the journal", path, error) from None
             if data is None:

@@ -175,7 +175,7 @@ VALUES = {
     "reporting.host_table": {"LONGEST_EXCERPT": 60},
     "reporting.patch": {"MAX_WORK": 2_000_000, "MAX_TOTAL_WORK": 10_000_000, "MAX_LINES": 200_000, "CONTEXT": 3},
     "reporting.plan_text": {"FAILURE": 5, "MOST_NAMED": 5, "MOST_PARENTS": 20},
-    "rootfs.confined": {"RESOLVE_NO_XDEV": 1, "RESOLVE_NO_MAGICLINKS": 2, "RESOLVE_NO_SYMLINKS": 4, "RESOLVE_BENEATH": 8, "RESOLVE_IN_ROOT": 16, "_SYS_OPENAT2": 437, "_ATTEMPTS": 64, "_MAX_LINKS": 40, "_LOOK": 2_621_440, "_PASS": 2_818_048},
+    "rootfs.confined": {"MAX_OF_OWNER": 1_048_576, "RESOLVE_NO_XDEV": 1, "RESOLVE_NO_MAGICLINKS": 2, "RESOLVE_NO_SYMLINKS": 4, "RESOLVE_BENEATH": 8, "RESOLVE_IN_ROOT": 16, "_SYS_OPENAT2": 437, "_ATTEMPTS": 64, "_MAX_LINKS": 40, "_LOOK": 2_621_440, "_PASS": 2_818_048},
     "rootfs.disk_sync": {"MOST_FSYNCS": 256, "MOST_ATTRIBUTES": 1024},
     "rootfs.file_system_type": {"OVERLAY": 2_035_054_128, "_STATFS": 256},
     "rootfs.held_files": {"MOST_HELD": 64, "SMALL": 65_536, "PATIENCE": 1.0, "LONG_PATIENCE": 30.0, "_MANY": 4096},

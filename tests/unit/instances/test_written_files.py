@@ -90,17 +90,32 @@ def test_a_record_that_another_user_may_have_changed_counts_as_empty_and_is_repo
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize("name", [written_files.WRITTEN, written_files.STAGED])
-def test_attack_87_a_record_of_the_owner_of_the_directory_is_not_read(tmp_path, name, monkeypatch):
-    """For its 16 MiB, the kernel decompressed 512 MiB."""
+@pytest.mark.parametrize(
+    ("owner", "size", "problem"),
+    [
+        (1234, 0, ""),
+        (1234, (1 << 20) + 1, "is larger than 1048576 bytes"),
+        (5678, 0, "may have been changed by another user: owner uid 5678"),
+    ],
+)
+def test_attack_87_a_record_of_the_owner_of_the_directory_is_read_only_if_it_is_small(
+    tmp_path, name, monkeypatch, owner, size, problem
+):
+    """For 16 MiB, the kernel decompressed 512 MiB. The hook of a user can have written the record."""
     with StateDirectory(str(tmp_path)) as state:
         path = tmp_path / ".templater" / name
         path.write_bytes(encode(files(1)))
-        for place in (tmp_path, path.parent, path):
+        path.chmod(0o600)
+        if size:
+            os.truncate(path, size)
+        os.chown(path, owner, owner)
+        for place in (tmp_path, path.parent):
             os.chown(place, 1234, 1234)
-        monkeypatch.setattr(confined, "read_descriptor", None)
+        if problem:
+            monkeypatch.setattr(confined, "read_descriptor", None)
         record = Record(state)
-    assert "may have been changed by another user: owner uid 1234" in record.problem.message
-    assert record.files() == {}
+    assert problem in str(record.problem) and (record.problem is not None) is bool(problem)
+    assert len(record.files()) == (not problem and name == written_files.WRITTEN)
 
 
 def test_forgetting_a_record_removes_the_record_and_its_staged_file(tmp_path):

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from templater.model.errors import LimitError
 from templater.rootfs import confined, disk_sync
 from templater.rootfs.confined import Directory, Root
 from templater.writing import recovery
@@ -181,18 +182,27 @@ def test_a_journal_whose_rename_was_lost_in_a_power_cut_is_found(top, old):
 
 @as_root
 @pytest.mark.parametrize("name", ["journal", "journal.new"])
-def test_attack_87_a_journal_of_the_owner_of_the_instance_directory_is_not_read(top, name, monkeypatch):
-    """For its 16 MiB, the kernel decompressed 512 MiB, which no limit on processor time counts."""
+@pytest.mark.parametrize(
+    ("owner", "size", "result"), [(1234, 0, ["cc-1", "/etc"]), (1234, (1 << 20) + 1, ""), (5678, 0, None)]
+)
+def test_attack_87_a_journal_of_the_owner_of_the_instance_directory_is_read_only_if_it_is_small(
+    top, name, monkeypatch, owner, size, result
+):
+    """For 16 MiB, the kernel decompressed 512 MiB, which no limit on processor time counts."""
     state = top.parent / "state"
     (state / name).write_bytes(b"cc-1\0/etc")
-    for place in (state, state / name):
-        os.chown(place, 1234, 1234)
+    if size:
+        os.truncate(state / name, size)
+    os.chown(state, 1234, 1234)
+    os.chown(state / name, owner, owner)
     with Root(str(state)) as folder, folder.directory("/") as directory:
-        with monkeypatch.context() as patch:
-            patch.setattr(confined, "read_descriptor", None)
-            assert Journal(directory).read() is None
-        Journal(directory).write(["dd-1"])
-        assert Journal(directory).read() == ["dd-1"]
+        if not result:
+            monkeypatch.setattr(confined, "read_descriptor", None)
+        if result == "":
+            with pytest.raises(LimitError, match="is larger than 1048576 bytes"):
+                Journal(directory).read()
+        else:
+            assert Journal(directory).read() == result
 
 
 @pytest.mark.parametrize("is_swept", [False, True])
