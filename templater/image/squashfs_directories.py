@@ -76,7 +76,11 @@ class _Walk:
         self._block_size, kind, self._block_log = unpack_from("<I4xHH", head, 12)
         self._is_lzo = kind == LZO
         self._inodes, self._directories = unpack_from("<QQ", head, 64)
-        self._blocks = self._names = self._data = self._lzo_data = 0
+        (self._fragment_count,) = unpack_from("<I", head, 16)
+        (self._fragment_table,) = unpack_from("<Q", head, 80)
+        #: sizes of the blocks with ends of files, by their number
+        self._fragments: dict[int, int] = {}
+        self._blocks = self._names = self._data = self._fragment_data = self._lzo_data = 0
         self._read_block = lru_cache(_KEPT_BLOCKS)(self._decompressed)
 
     def check(self, root: int) -> None:
@@ -150,6 +154,7 @@ class _Walk:
         """Refuse a file if one of its blocks has another size than the file's size requires.
 
         sqfs2tar writes such a block as it is, so the headers of the next members would be read as its data.
+        If the block with the end of a file is too short, each tool completes the file with other bytes.
         """
         inode = self._bytes(self._inodes, place >> 16, place & 0xFFFF, 32)
         if unpack_from("<H", inode)[0] == _FILE:
@@ -160,53 +165,62 @@ class _Walk:
         count, rest = divmod(size, self._block_size)
         if rest and fragment == _NO_FRAGMENT:
             count += 1
-        elif rest and offset == _NO_FRAGMENT:
-            raise self._different("the end of a file has an invalid position")
+        elif rest and offset + rest > self._fragment_size(fragment):
+            raise self._different("the end of a file is outside of its block")
         if not count:
             return
-        self._count_data(size)
+        self._data = self._limited(self._data + size)
         words = self._bytes(self._inodes, place >> 16, place & 0xFFFF, len(inode) + 4 * count)[len(inode) :]
         for (word,) in iter_unpack("<I", words):
-            if word:
-                begin = self._check_block(begin, word, min(size, self._block_size))
-            size -= self._block_size
+            required = min(size, self._block_size)
+            if word and self._content_size(begin, word, required) != required:
+                raise self._different("a block of a file has another size than the file requires")
+            begin += word & (_STORED - 1)
+            size -= required
 
-    def _check_block(self, begin: int, word: int, size: int) -> int:
-        """Refuse a block whose content does not have this size. Return the position after the block."""
+    def _fragment_size(self, number: int) -> int:
+        """Return the size of the content of a block with the ends of several files."""
+        if number not in self._fragments:
+            if number >= self._fragment_count:
+                raise ValueError("a block is outside of the table")
+            (table,) = unpack_from("<Q", self._read(self._fragment_table + number // 512 * 8, 8))
+            begin, word = unpack_from("<QI", self._bytes(table, 0, number % 512 * 16, 16))
+            self._fragment_data = self._limited(self._fragment_data + self._block_size)
+            self._fragments[number] = self._content_size(begin, word, self._block_size)
+        return self._fragments[number]
+
+    def _content_size(self, begin: int, word: int, most: int) -> int:
+        """Return the size of a block's content."""
         stored = word & (_STORED - 1)
+        if stored > most or word & ~_STORED != stored:
+            raise ValueError("a block has an invalid size")
         if word & _STORED:
-            content = word & ~_STORED
-        else:
-            if self._is_lzo:
-                self._lzo_data += size
-                if self._lzo_data > _MOST_LZO:
-                    raise LimitError(
-                        f"'{self._path}' has more than {_MOST_LZO >> 20} MiB of data with LZO compression",
-                        hint="pack the file again with another compression",
-                    )
-            if stored > size or stored != word:
-                raise ValueError("a block has an invalid size")
-            packed = self._read(begin, stored)
-            try:
-                content = self._compression.content_size(packed, size)
-            except Exception as error:  # each compression has its own exceptions
-                raise ValueError(f"a block can't be decompressed: {error}") from None
-        if content != size:
-            raise self._different("a block of a file has another size than the file requires")
-        return begin + stored
+            return stored
+        if self._is_lzo:
+            self._lzo_data += most
+            if self._lzo_data > _MOST_LZO:
+                raise LimitError(
+                    f"'{self._path}' has more than {_MOST_LZO >> 20} MiB of data with LZO compression",
+                    hint="pack the file again with another compression",
+                )
+        packed = self._read(begin, stored)
+        try:
+            return self._compression.content_size(packed, most)
+        except Exception as error:  # each compression has its own exceptions
+            raise ValueError(f"a block can't be decompressed: {error}") from None
 
-    def _count_data(self, size: int) -> None:
-        """Raise LimitError if the files have more data than a reader of the archive would accept."""
-        self._data += size
+    def _limited(self, size: int) -> int:
+        """Return a size. Raises LimitError if no reader of the archive would accept as much data."""
         limits = self._limits
-        if self._data > limits.unpacked_bytes:
+        if size > limits.unpacked_bytes:
             raise LimitError(f"'{self._path}' unpacks to more than {limits.unpacked_bytes} bytes")
-        if self._data > limits.ratio_from and self._data > self._packed * limits.ratio:
+        if size > limits.ratio_from and size > self._packed * limits.ratio:
             raise LimitError(
                 f"'{self._path}' unpacks to more than {limits.ratio} times its size: "
-                f"{self._data} bytes from {self._packed}",
+                f"{size} bytes from {self._packed}",
                 hint="if you trust the image, raise the limit: --limit ratio=…",
             )
+        return size
 
     def _bytes(self, table: int, start: int, offset: int, size: int) -> bytes:
         """Return bytes that begin in the block ``start`` of a table and can continue in the next blocks.

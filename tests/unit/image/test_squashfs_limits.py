@@ -437,12 +437,12 @@ SIZE = "'{}': a block of a file has another size than the file requires" + LIKE
     ("word", "size", "data", "error", "message"),
     [
         (88 | STORED, 89, DATA, RefusedError, SIZE),
-        (90 | STORED, 89, DATA, RefusedError, SIZE),
+        (90 | STORED, 89, DATA, InputError, "'{}' can't be read: a block has an invalid size"),
         (STORED, 89, DATA, RefusedError, SIZE),
         (len(zlib.compress(DATA[:9])), 89, zlib.compress(DATA[:9]), RefusedError, SIZE),
         (len(zlib.compress(DATA[:9])), 8, zlib.compress(DATA[:9]), InputError, "'{}' can't be read: a block has an invalid size"),
         (1 << 25 | 9, 89, DATA, InputError, "'{}' can't be read: a block has an invalid size"),
-        (1 << 25 | STORED | 89, 89, DATA, RefusedError, SIZE),
+        (1 << 25 | STORED | 89, 89, DATA, InputError, "'{}' can't be read: a block has an invalid size"),
         (50, 89, DATA[:9], InputError, "'{}' can't be read: the file was cut short"),
         (2, 89, DATA, InputError, "'{}' can't be read: a block can't be decompressed: Error -3 while decompressing data: incorrect header check"),
     ],
@@ -452,12 +452,62 @@ def test_a_squashfs_file_with_a_block_of_a_wrong_size_is_refused(word, size, dat
     assert failed(check_directories, path, DEFAULT) == (error, message.format(path), "")
 
 
-def test_the_end_of_a_squashfs_file_must_have_a_valid_position_in_its_fragment(tmp_path):
-    """sqfs2tar expects a block for this end, and unsquashfs does not."""
-    path = data_block(tmp_path, 88 | STORED, 88, DATA, fragment=(0, 2**32 - 1))
-    message = f"'{path}': the end of a file has an invalid position{LIKE}"
-    assert failed(check_directories, path, DEFAULT) == (RefusedError, message, "")
-    check_directories(data_block(tmp_path, 5 | STORED, 88, DATA, fragment=(0, 0)), DEFAULT)
+def with_end(tmp_path, offset, size, word, data, number=0, **options):
+    """Write a file whose end is in a block with the ends of several files. The file has 511 such blocks more."""
+    path = data_block(tmp_path, 0, size, data, fragment=(number, offset), **options)
+    whole = bytearray((tmp_path / "i").read_bytes())
+    table = len(whole)
+    entries = bytes(511 * 16) + struct.pack("<QII", 2**20, word, 0)
+    whole += struct.pack("<H", len(entries) | 0x8000) + entries + struct.pack("<Q", table)
+    whole[16:20] = (512).to_bytes(4, "little")
+    whole[80:88] = (len(whole) - 8).to_bytes(8, "little")
+    (tmp_path / "i").write_bytes(whole)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "word", "data"),
+    [
+        (4000, 96, 4096 | STORED, DATA),
+        (0, 4096, len(zlib.compress(DATA)), zlib.compress(DATA)),
+        (0, 131072 + 4096, 4096 | STORED, DATA),  # a hole, and the end
+    ],
+)
+def test_the_end_of_a_squashfs_file_may_be_in_a_block_with_ends_of_files(offset, size, word, data, tmp_path):
+    check_directories(with_end(tmp_path, offset, size, word, data, 511), DEFAULT)
+
+
+END = "'{}': the end of a file is outside of its block" + LIKE
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "word", "data", "number", "error", "message"),
+    [
+        (4000, 97, 4096 | STORED, DATA, 511, RefusedError, END),
+        (2**32 - 1, 1, 4096 | STORED, DATA, 511, RefusedError, END),
+        (0, 4097, len(zlib.compress(DATA)), zlib.compress(DATA), 511, RefusedError, END),
+        (0, 1, STORED, DATA, 511, RefusedError, END),
+        (0, 1, 131073 | STORED, DATA, 511, InputError, "'{}' can't be read: a block has an invalid size"),
+        (0, 1, 1 | STORED, DATA, 512, InputError, "'{}' can't be read: a block is outside of the table"),
+    ],
+)
+def test_the_end_of_a_squashfs_file_must_be_inside_of_its_block(
+    offset, size, word, data, number, error, message, tmp_path
+):
+    """sqfs2tar completes the file with zeros, and unsquashfs with other bytes of its memory."""
+    path = with_end(tmp_path, offset, size, word, data, number)
+    assert failed(check_directories, path, DEFAULT) == (error, message.format(path), "")
+
+
+def test_each_block_with_ends_of_files_counts_once_towards_the_limits(tmp_path):
+    path = with_end(tmp_path, 0, 9, 4096 | STORED, DATA, 511)
+    check_directories(path, DEFAULT._replace(unpacked_bytes=131072))
+    message = f"'{path}' unpacks to more than 131071 bytes"
+    assert failed(check_directories, path, DEFAULT._replace(unpacked_bytes=131071)) == (
+        LimitError,
+        message,
+        "",
+    )
 
 
 def test_the_size_of_all_squashfs_files_counts_towards_the_limits_on_unpacked_data(tmp_path):
