@@ -471,6 +471,36 @@ def test_attack_50_conditions_that_can_reveal_each_character_of_a_secret_are_fou
     assert " by conditions in '/etc/a', mode 0644" in finding[2]
 
 
+HEX = '{% set s = P|stringformat:"%x" %}'
+EACH = '{% for i in "xxxxxxxx" %}'
+HALVE = "{% if n % 2 %}1{% else %}0{% endif %}{% set n = n / 2 %}"
+SHIFT = '{% set s = s|slice:"1:" %}'
+DIGIT = '{% set x = "0123456789abcdef"|split:b|first|length %}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEX + EACH + "{% set b = s|first %}" + DIGIT + '{% for j in "xxxx" %}'
+        "{% if x % 2 %}1{% endif %}{% set x = x / 2 %}{% endfor %}" + SHIFT + "{% endfor %}",
+        "{% set n = P|integer %}" + EACH + HALVE + "{% endfor %}",
+        "{% set n = P|integer %}" + EACH + HALVE.replace("n % 2", "n|divisibleby:2") + "{% endfor %}",
+        "{% set n = P|integer %}" + EACH + "{% with b = n - 3 %}{% if b %}1{% endif %}{% endwith %}{% set n = n - 1 %}{% endfor %}",
+        HEX + EACH + '{% if s|first < "5" %}a{% endif %}' + SHIFT + "{% endfor %}",
+        HEX + EACH + '{% if s|first < "5" %}a{% endif %}{% set t = s|slice:"1:" %}{% set s = t %}{% endfor %}',
+        HEX + EACH + "{% if s %}1{% endif %}" + SHIFT + "{% endfor %}",
+        "{% set n = P|integer %}{% set m = n %}" + EACH + "{% ifequal m 7 %}1{% endifequal %}{% widthratio m 2 1 as m %}{% endfor %}",
+        "{% set n = P|integer %}{% macro m() %}{% if n % 2 %}1{% endif %}{% endmacro %}" + "{{ m() }}{% set n = n / 2 %}" * 3,
+        "{% set n = P|integer %}" + HALVE * 5,
+    ],
+)  # fmt: skip
+def test_attack_50_a_condition_on_a_secret_that_changes_is_found(text):
+    """One condition in a loop printed the whole password, bit after bit."""
+    (finding,) = found("", text.replace("P", 'config_get("user.password", "")'))
+    assert finding[0] == "medium"
+    assert " by conditions in '/etc/a', mode 0644" in finding[2]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -484,6 +514,10 @@ def test_attack_50_conditions_that_can_reveal_each_character_of_a_secret_are_fou
         '{% for k in config %}{% if config_get(k, "") == "true" %}x{% endif %}{% endfor %}',
         '{% for n in "ab" %}{% if config_get("user." + n + ".password", "") == "locked" %}x{% endif %}{% endfor %}',
         '{% for n, d in devices %}{% if d.type == "nic" %}x{% endif %}{% endfor %}',
+        EACH + '{% set p = P %}{% set p = p|default:"x"|lower %}{% if p == "x" %}x{% endif %}{% endfor %}',
+        EACH + '{% with p=P %}{% with p=p %}{% if p == "x" %}x{% endif %}{% endwith %}{% endwith %}{% endfor %}',
+        "{% set n = P|integer %}" + HALVE * 2, '{% set s = P %}{% set s = s|slice:":9" %}{% if s == "x" %}x{% endif %}',
+        '{% set n = 1 %}{% for i in "ab" %}{% if n % 2 and P %}x{% endif %}{% set n = n + 1 %}{% endfor %}',
     ],
 )  # fmt: skip
 def test_a_few_tests_of_a_secret_do_not_count_as_printing_it(text):

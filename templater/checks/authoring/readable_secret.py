@@ -13,8 +13,8 @@ with the right mode. In a virtual machine, the agent of LXD 6.8 and later sets t
 0644.
 
 A template can also reveal a secret by conditions that print different texts. A condition that tests whether
-the secret is set is no problem. The check reports a secret that the template compares with a variable, or
-that it tests in more than eight other ways.
+the secret is set is no problem. The check reports a secret that the template compares with a variable,
+changes in a loop, or tests in more than eight other ways.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def secrets_of(source: Source) -> Iterator[Token]:
 
     A loop over a secret counts as printing the secret: conditions in the loop can show each character. Other
     conditions can show each character, too: yield a token of the kind ``TESTED`` for each secret that the
-    template compares with a variable, or tests in more than ``MOST_TESTS`` ways.
+    template compares with a variable, changes in a loop, or tests in more than ``MOST_TESTS`` ways.
 
     If no string is found, but the template computes the name of a configuration key, such as
     ``"user.paXssword"|cut:"X"``, yield a token of the kind ``COMPUTED`` for this name.
@@ -99,13 +99,17 @@ def secrets_of(source: Source) -> Iterator[Token]:
     keys: dict[str, list[Token]] = {}  # keys are public, but the value of config_get(key) can be secret
     maps = _Maps()
     computed = _ComputedKeys()
-    tests = _Tests(secrets, values, keys, computed.bound)
+    changes = _Changes()
+    tests = _Tests(secrets, values, keys, computed.bound, changes)
     seen: set[int] = set()
     has_macros = False
-    for kind, part in parts_of(source, secrets, values, keys, *maps.names(), *computed.names()):
+    for kind, part in parts_of(
+        source, secrets, values, keys, changes.names, *maps.names(), *computed.names()
+    ):
         if kind == UNFOLLOWED:
             yield Token(UNFOLLOWED, "", part[0].start, part[-1].end, part[0].unit)
             continue
+        changes.visit(kind, part)
         if kind == TEXT:
             continue
         has_macros = has_macros or kind == "macro"
@@ -117,7 +121,10 @@ def secrets_of(source: Source) -> Iterator[Token]:
         found = [*_strings_with_words(part)]
         read_values: list[Token] = []
         read_keys: list[Token] = []
+        read_names: set[str] = set()
         for name, is_argument in _names_in(part, starts):
+            if name in secrets or name in values:
+                read_names.add(name)
             found += secrets.get(name, ())
             found += keys.get(name, ()) if is_argument else ()
             read_values += values.get(name, ())
@@ -140,6 +147,7 @@ def secrets_of(source: Source) -> Iterator[Token]:
         if is_printed or kind == "for" or (kind == "widthratio" and not bound):
             yield from (token for token in found if token.start not in seen)
             seen.update(token.start for token in found)
+        changes.bind(kind, part, starts, read_names)
         for name in bound if found else ():
             (values if found[0].kind == COMPUTED else secrets)[name] = found[:_MOST]
 
@@ -300,7 +308,7 @@ class _Tests:
     """The conditions that show more of a secret than whether it is set. Each of them can show one more bit.
 
     ``secrets`` and ``values`` have the variables that hold secrets, ``keys`` the variables that hold keys,
-    and ``bound`` all variables of the template.
+    and ``bound`` all variables of the template. ``changes`` has the variables whose values change.
     """
 
     def __init__(
@@ -309,7 +317,9 @@ class _Tests:
         values: dict[str, list[Token]],
         keys: dict[str, list[Token]],
         bound: set[str],
+        changes: _Changes,
     ) -> None:
+        self.changes = changes
         self.secrets = secrets
         self.values = values
         self.keys = keys
@@ -352,7 +362,7 @@ class _Tests:
         ``found`` has the secrets that strings name, by the indexes of the strings.
         """
         secrets = [found[number] for number in operand if number in found]
-        varies = False
+        varies = is_changed = False
         for number in operand:
             before, token = part[number - 1], part[number]
             if token.kind != IDENTIFIER or before.kind in (".", "|"):
@@ -360,18 +370,76 @@ class _Tests:
             own = [*self.secrets.get(token.value, ()), *self.values.get(token.value, ())]
             own += self.keys.get(token.value, ()) if depths[number] else ()
             secrets += own
+            is_changed = is_changed or (bool(own) and token.value in self.changes.names)
             is_variable = token.value in self.bound or token.value == "forloop"
             varies = varies or (is_variable and not own and depths[number] != 1)
-        if not secrets or not _is_test(kind, part, operand, depths):
+        repeats = is_changed and self.changes.depth > 0
+        is_condition = kind not in ("set", "with")
+        if not secrets or not ((repeats and is_condition) or _is_test(kind, part, operand, depths)):
             return
         text = " ".join(part[number].value or part[number].kind for number in operand)
+        if is_changed:  # the same text tests another value at another place
+            text += f" {part[operand[0]].start}"
         for token in secrets:
             texts = self.texts.setdefault(token.value, set())
             is_new = text not in texts and len(texts) <= MOST_TESTS
             if is_new:
                 texts.add(text)
-            if varies or (is_new and len(texts) > MOST_TESTS):
+            if varies or repeats or (is_new and len(texts) > MOST_TESTS):
                 yield token
+
+
+class _Changes:
+    """The variables whose values a template computes from their own earlier values.
+
+    ``names`` also has the variables that are computed from such a variable. In a loop or a macro, one
+    condition tests another value of such a variable each time.
+    """
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        #: number of loops and macros around the last part
+        self.depth = 0
+        #: the variables with secrets from which each variable is computed
+        self._sources: dict[str, set[str]] = {}
+
+    def visit(self, kind: str, part: list[Token]) -> None:
+        """Read the next part of the template."""
+        if kind in ("for", "macro"):
+            self.depth += 1
+        elif kind in ("endfor", "endmacro"):
+            self.depth = max(0, self.depth - 1)
+        elif kind == TEXT and not part[0].end:  # the end of a round
+            self.depth = 0
+            self._find()
+
+    def bind(self, kind: str, part: list[Token], bound: list[int], sources: set[str]) -> None:
+        """Record the variables that a tag sets. ``sources`` has the variables with secrets that it reads."""
+        for number in bound if sources else ():
+            name = part[number].value
+            own = sources
+            if name in sources and kind in ("set", "with"):
+                rest = [index for index in range(2, len(part) - 1) if index not in bound]
+                if not _is_test(kind, part, rest, _depths(part, ())):
+                    own = sources - {name}
+            self._sources.setdefault(name, set()).update(own)
+
+    def _find(self) -> None:
+        """Find the variables that depend on themselves, by removing all variables that do not."""
+        readers: dict[str, list[str]] = {}
+        missing = {}
+        for name, sources in self._sources.items():
+            known = [source for source in sources if source in self._sources]
+            missing[name] = len(known)
+            for source in known:
+                readers.setdefault(source, []).append(name)
+        removed = [name for name, count in missing.items() if not count]
+        for name in removed:
+            for reader in readers.get(name, ()):
+                missing[reader] -= 1
+                if not missing[reader]:
+                    removed.append(reader)
+        self.names.update(missing.keys() - removed)
 
 
 def _depths(part: list[Token], secrets: Collection[str]) -> list[int]:
