@@ -161,9 +161,20 @@ class ScannedImage:
             modes[path] = max(modes.get(path, mode), mode, key=lambda each: each & 0o004)
         return modes
 
-    @cached_property
+    @property
     def rootfs(self) -> RootfsNames:
-        return RootfsNames(self.names)
+        """The names below ``rootfs/``. Raises LimitError if they have too many directories."""
+        found = self._rootfs_or_error
+        if isinstance(found, LimitError):
+            raise found.with_traceback(None)
+        return found
+
+    @cached_property
+    def _rootfs_or_error(self) -> RootfsNames | LimitError:
+        try:
+            return RootfsNames(self.names)
+        except LimitError as error:
+            return error
 
     @cached_property
     def other_names(self) -> Mapping[str, list[str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from templater.checks import scanned_image
 from templater.checks.base import Observation, check
 from templater.checks.finding import Finding, Severity
 from templater.checks.run_checks import all_checks, audit, run_check
@@ -503,6 +504,25 @@ def test_the_templates_of_a_scanned_image_have_a_total_size_limit(tmp_path):
     (error,) = [file.error for file in found.values() if file.error is not None]
     assert error.message == "the templates have more than 3 bytes in total"
     assert [file.data for file in found.values() if file.error is None] == [b"xx"]
+
+
+def test_a_root_filesystem_with_too_many_directories_is_read_only_once(monkeypatch):
+    """Each check read the names again up to the limit, so that an archive of 355 kB took five seconds."""
+    read = []
+
+    class Names(scanned_image.RootfsNames):
+        def __init__(self, names):
+            read.append(names)
+            super().__init__(names)
+
+    monkeypatch.setattr(scanned_image, "RootfsNames", Names)
+    monkeypatch.setattr(scanned_image, "_MOST_ENTRIES", 3)
+    image = an_image(names=(Name("rootfs/a/b/c/d", Entry(FILE, 0o644)),))
+    for _ in range(3):
+        with pytest.raises(LimitError, match=r"^the root filesystem has more than 3 files and directories$"):
+            _ = image.rootfs
+    assert any("not checked completely" in finding.message for finding in audit(image))
+    assert len(read) == 1
 
 
 def test_metadata_above_a_yaml_limit_gives_only_limit_errors(tmp_path):
