@@ -99,6 +99,26 @@ def test_a_warning_says_that_an_archive_was_only_partly_read():
     assert list(plan_warnings.image_warnings(SimpleNamespace(complete=True))) == []
 
 
+@pytest.mark.parametrize(
+    ("src", "rootfs", "option"),
+    [
+        ("image.tar", None, "--rootfs image"),
+        ("image.tar", "none", "--rootfs"),
+        ("folder", None, "--rootfs"),
+        ("incus:web1", None, "--rootfs"),
+    ],
+)
+def test_only_a_warning_about_an_archive_suggests_its_own_root_filesystem(
+    src, rootfs, option, tmp_path, monkeypatch
+):
+    """The root filesystem of a running instance can be unreadable."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "image.tar").touch()
+    (tmp_path / "folder").mkdir()
+    source, request = SimpleNamespace(definition=None), SimpleNamespace(src=src, rootfs=rootfs)
+    assert plan_warnings.rootfs_option(source, request) == option
+
+
 def test_without_a_plan_there_is_no_warning_about_rules():
     assert list(plan_warnings.plan_warnings([], "--rootfs")) == []
 
