@@ -1,6 +1,7 @@
 """Trees that `templater streams` created or verified, in Debian's real clients over TLS on loopback."""
 
 import contextlib
+import gzip
 import json
 import os
 import re
@@ -31,7 +32,7 @@ from templater.distribution.republish import republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
 from tests.streams.builders import CREATED, DAY, listed, split_image, squashfs
-from tests.streams.mutations import CASES, MORE_CASES
+from tests.streams.mutations import CASES, EXAMPLE, MORE_CASES
 from tests.streams.server import Server, serving
 
 from .harness import new_folder, run
@@ -134,6 +135,94 @@ def test_the_real_client_fails_at_random_if_two_entries_have_files_of_the_same_n
             if len(failed) == 2:
                 break
     assert failed == {True, False}
+
+
+def test_the_real_client_uses_the_last_of_two_texts_with_one_key(certificates, tmp_path):
+    tree = shutil.copytree(EXAMPLE, tmp_path / "tree")
+    file = tree / "streams/v1/images.json"
+    file.write_text(file.read_text().replace('"os": "tiny"', '"os": "other", "os": "tiny"'))
+    report = verify(LocalStream(Tree(str(tree))))
+    assert {each.code for each in report.problems} == {"repeated-key"} and not report.errors()
+    with serving(tree, certificates) as server:
+        client = Client(tmp_path / "home", certificates).add(server)
+        images = json.loads(client("image", "list", "s:", "-f", "json").stdout)
+        assert len(images) == report.images[CLIENT] == 4
+        assert {image["properties"]["os"] for image in images} == {"tiny"}
+
+
+def _stored_with_encoding(handler) -> bool:
+    if not handler.path.endswith("unified.tar.gz"):
+        return False
+    _answer(handler, 200, (EXAMPLE / handler.path.lstrip("/")).read_bytes(), {"Content-Encoding": "gzip"})
+    return True
+
+
+def _compressed(handler) -> bool:
+    data = gzip.compress((EXAMPLE / handler.path.lstrip("/")).read_bytes())
+    _answer(handler, 200, data, {"Content-Encoding": "gzip"})
+    return True
+
+
+def _partial(handler) -> bool:
+    if not handler.path.endswith("unified.tar.gz"):
+        return False
+    _answer(handler, 206, (EXAMPLE / handler.path.lstrip("/")).read_bytes(), {})
+    return True
+
+
+def _moved(full: bool):
+    """Return a fault that asks for a password, and redirects image files to a full URL or to a path."""
+
+    def fault(handler) -> bool:
+        if "Authorization" not in handler.headers:
+            _answer(handler, 401, b"", {})
+        elif handler.path.startswith("/images"):
+            start = f"https://{handler.headers['Host']}" if full else ""
+            _answer(handler, 302, b"", {"Location": f"{start}/moved{handler.path}"})
+        else:
+            handler.path = handler.path.removeprefix("/moved")
+            return False
+        return True
+
+    return fault
+
+
+def _answer(handler, status: int, body: bytes, headers: dict[str, str]) -> None:
+    handler.send_response(status)
+    for name, value in {**headers, "Content-Length": str(len(body))}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    if handler.command == "GET":
+        handler.wfile.write(body)
+
+
+@pytest.mark.parametrize(
+    ("fault", "maximum", "lists", "exports"),
+    [
+        (None, ssl.TLSVersion.TLSv1_3, True, True),
+        (None, ssl.TLSVersion.TLSv1_2, False, False),
+        (_compressed, ssl.TLSVersion.TLSv1_3, True, True),
+        (_stored_with_encoding, ssl.TLSVersion.TLSv1_3, True, False),
+        (_partial, ssl.TLSVersion.TLSv1_3, True, False),
+        (_moved(full=False), ssl.TLSVersion.TLSv1_3, True, True),
+        (_moved(full=True), ssl.TLSVersion.TLSv1_3, True, False),
+    ],
+    ids=["good", "TLS 1.2", "compressed", "encoding of a stored file", "206", "path", "full URL"],
+)
+def test_the_real_client_refuses_exactly_the_answers_that_verify_reports(
+    fault, maximum, lists, exports, certificates, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+    with serving(EXAMPLE, certificates, maximum=maximum) as server:
+        server.fault = fault
+        server.url = server.url.replace("https://", "https://me:secret@")
+        report = verify(UrlStream(server.url))
+        assert (report.images[CLIENT] is not None) == lists
+        assert (not report.errors((CLIENT,))) == exports
+        client = Client(tmp_path / "home", certificates).add(server)
+        assert (client("image", "list", "s:").returncode == 0) == lists
+        answer = client("image", "export", "s:tiny/1/unified", str(tmp_path / "out"))
+        assert (answer.returncode == 0) == exports, answer.stderr
 
 
 def _is_about(place: str, image) -> bool:
