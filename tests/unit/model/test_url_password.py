@@ -6,6 +6,11 @@ from templater.model.errors import UsageError
 from templater.model.url_password import hide_passwords, with_password, without_password
 
 
+@pytest.fixture(autouse=True)
+def no_earlier_command_line():
+    hide_passwords([])
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
