@@ -18,11 +18,16 @@ def main() -> int:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     _start_quickly()
     from .cli.main import main as run
+    from .rootfs.held_files import close_rest_at_end, handing_over
+
+    def run_and_close() -> int:
+        close_rest_at_end()
+        return run()
 
     try:
         if raises_interrupt:
             _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-        return run()
+        return handing_over(run_and_close)
     except KeyboardInterrupt:
         return 130
     finally:

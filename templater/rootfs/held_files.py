@@ -13,8 +13,9 @@ When the kernel unmounts an overlay, it first writes all changes of the upper la
 including the changes of other processes. ``unmount_at_end`` leaves this work to the process that closes the
 removed files last.
 
-An error can leave a file or directory open, and a hook keeps the layers of an overlay open. So a hook calls
-``close_rest_at_end``. Otherwise, the kernel would close a removed directory when the hook's process ends.
+An error can leave a file or directory open, and a hook keeps the layers of an overlay open. So the process of
+a hook or command calls ``close_rest_at_end``. Otherwise, the kernel would close a removed directory when the
+process ends.
 
 Programs that use the Python API keep no files open, because they can have threads and child processes of
 their own.
@@ -23,7 +24,7 @@ their own.
 import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 from time import monotonic, sleep
 
-from ..oslite import fsencode, libc, os
+from ..oslite import fsencode, libc, os, stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,31 +65,32 @@ def handing_over(
     The function does the work of a hook or command. The module's docstring tells why another process closes
     the files.
     """
-    global _held, _kept  # noqa: PLW0603
-    outer = _held
+    global _held, _kept
+    outer = _held, _kept
     held: list[int] | None = [] if hasattr(os, "O_PATH") else None
-    _held = held
+    _held, _kept = held, None
     try:
         return call(*args, **options)
     finally:
-        _held = outer
+        kept = _kept
+        _held, _kept = outer
         if held is not None:
             while _mounted:
                 _unmount(*_mounted.pop(), held)
-            if _kept is not None:
-                _close_all_except(_kept, held)
-                _kept = None
+            if kept is not None:
+                _close_all_except(kept, held)
             if held:
                 _hand_over(held, PATIENCE)
 
 
 def close_rest_at_end() -> None:
-    """When ``handing_over`` ends, close every descriptor that this process has opened since this call.
+    """When ``handing_over`` ends, close all files and directories that were opened after this call.
 
-    Call this function in a process that ends after ``handing_over``, and whose other threads open no files.
+    Call this function only in a process that ends after ``handing_over``.
     """
     global _kept  # noqa: PLW0603
-    _kept = set(filter(_is_open, _descriptors()))
+    if hasattr(os, "O_PATH"):
+        _kept = set(filter(_is_open, _descriptors()))
 
 
 def unmount_at_end(path: str, *, itself: bool) -> None:
@@ -120,11 +122,17 @@ def _unmount(path: str, itself: bool, held: "list[int]") -> None:
 
 
 def _close_all_except(kept: "set[int]", held: "list[int]") -> None:
-    """Close all descriptors that are not in ``kept``, and add those of removed files to ``held``."""
+    """Close all files and directories that are not in ``kept``, and add the removed ones to ``held``."""
     for fd in _descriptors():
         if fd in kept or fd in held:
             continue
-        if _has_name(fd):
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            continue
+        if not stat.S_ISDIR(status.st_mode) and not stat.S_ISREG(status.st_mode):
+            continue  # another thread can still use a pipe or a socket
+        if status.st_nlink:
             _close(fd)
         else:
             held.append(fd)

@@ -1,6 +1,7 @@
 """Files that are slow to read, to write or to remove, in commands."""
 
 import os
+import subprocess
 import sys
 from functools import partialmethod
 from pathlib import Path
@@ -102,6 +103,31 @@ def test_attack_86_another_process_closes_a_template_that_is_removed_while_a_com
     main([command, str(machine), *rootfs, "-t", "start"])
     assert removed == [inode]
     assert inode in handed_over
+
+
+#: A command whose error keeps a directory open until the process ends.
+LEAVING_OPEN = """
+import os, sys
+from templater import __main__
+from templater.cli import main
+from templater.rootfs import held_files
+def leave_open():
+    fd = os.open(sys.argv[1], os.O_RDONLY)
+    os.rmdir(sys.argv[1])
+    return 3
+main.main = leave_open
+held_files._hand_over = lambda held, _: print([os.fstat(fd).st_nlink for fd in held])
+sys.exit(__main__.main())
+"""
+
+
+def test_attack_86_another_process_closes_a_directory_that_a_command_has_left_open(tmp_path):
+    """With 150,000 attributes, the end of ``publish`` took 2 seconds."""
+    (tmp_path / "folder").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING_OPEN, tmp_path / "folder"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "[0]\n", "")
 
 
 @pytest.mark.parametrize("command", ["apply", "status"])

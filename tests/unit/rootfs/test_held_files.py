@@ -349,8 +349,30 @@ def test_a_hook_closes_all_descriptors_that_it_has_left_open(tmp_path, monkeypat
     assert handed_over == [number, number]
     assert os.listdir("/proc/self/fd") == before
     later = handing_over(os.dup, earlier)
-    os.close(later)  # a command does not close the files of other threads
+    os.close(later)  # a program that calls the function `main` of a command keeps its files
     os.close(earlier)
+
+
+def test_a_nested_call_does_not_close_the_files_of_the_outer_call(tmp_path):
+    before = os.listdir("/proc/self/fd")
+
+    def leave_open() -> None:
+        held_files.close_rest_at_end()
+        fd = os.open(tmp_path, os.O_RDONLY)
+        handing_over(lambda: None)
+        os.fstat(fd)
+
+    handing_over(leave_open)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_hook_or_command_leaves_pipes_open_for_its_other_threads():
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.close(writer)
+    handing_over(lambda: (held_files.close_rest_at_end(), os.pipe()))
+    os.close(reader)
+    os.close(writer)
 
 
 def test_a_process_is_started_only_if_removed_files_are_open(monkeypatch):
