@@ -139,8 +139,9 @@ class TargetDirectories:
     def make_directory(self, path: str) -> None:
         """Create a directory under a temporary name, set its owner and mode, then rename it.
 
-        Because of this order, a killed run leaves no directory with a wrong owner. Raises RefusedError if the
-        path exists but is not a directory.
+        Because of this order, a killed run leaves no directory with a wrong owner. If the directory can't be
+        renamed, create it with its final name, and set its mode last. Raises RefusedError if the path exists
+        but is not a directory.
         """
         parent = self.directory(above(path))
         name = components(path)[-1]
@@ -150,20 +151,33 @@ class TargetDirectories:
                 raise RefusedError(f"{path!r} has become a {kind_of(found.st_mode)} since the plan was made")
             return
         staged = self.first_name()
-        parent.mkdir(staged, 0o700)
-        self.made.append((parent, staged))
-        with parent.directory(staged) as made:
+        self._make_owned(parent, staged, path)
+        # look again, because overlayfs reads all names of a directory before it replaces the directory
+        if parent.lstat(name) is not None:
+            raise RefusedError(f"another process created {path!r} while templater was creating it")
+        try:
+            parent.rename(staged, parent, name)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # in a user namespace, overlayfs can't mark a renamed directory with an attribute
+            parent.rmdir(staged)
+            self.made.pop()
+            self._make_owned(parent, name, path)
+        else:
+            self.made[-1] = parent, name
+
+    def _make_owned(self, parent: Directory, name: str, path: str) -> None:
+        """Create a directory, and set its owner and mode. ``path`` is the path for error messages."""
+        parent.mkdir(name, 0o700)
+        self.made.append((parent, name))
+        with parent.directory(name) as made:
             # The owner of the parent directory could have replaced the new directory by another.
             if not is_private(again(os.fstat, made.fd)) or made.names_with("", 1)[0]:
                 raise RefusedError(f"another process replaced {path!r} while templater was creating it")
             os.fchown(made.fd, *self.ids.on_disk(0, 0))
             # keep the setgid bit that a setgid parent passes on, as Incus and LXD do
             os.fchmod(made.fd, 0o755 | again(os.fstat, made.fd).st_mode & stat.S_ISGID)
-        # look again, because overlayfs reads all names of a directory before it replaces the directory
-        if parent.lstat(name) is not None:
-            raise RefusedError(f"another process created {path!r} while templater was creating it")
-        parent.rename(staged, parent, name)
-        self.made[-1] = parent, name
 
     def link_somewhere(
         self, inode: int, beside: Directory, link: "Callable[[Directory, str], None]"

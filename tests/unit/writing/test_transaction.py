@@ -1337,6 +1337,33 @@ def test_a_rollback_keeps_a_new_directory_that_another_process_has_filled(rootfs
     assert len(os.listdir(top / "srv")) == 300
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_directory_is_made_with_its_final_name_if_the_file_system_renames_no_directory(
+    rootfs, top, monkeypatch, fails
+):
+    """In a user namespace without the option userxattr, overlayfs can't mark the directory as new."""
+    rename = Directory.rename
+
+    def no_directories(self, name, to, new):
+        if stat.S_ISDIR(self.lstat(name).st_mode):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        rename(self, name, to, new)
+
+    before = snapshot(top)
+    monkeypatch.setattr(Directory, "rename", no_directories)
+    plan = a_plan({"/srv/a/b/x": "x"}, rootfs)
+    if fails:
+        fail_to_commit(monkeypatch, "/srv/a/b/x", lambda: None)
+        with pytest.raises(WriteError):
+            apply(plan, rootfs)
+        assert snapshot(top) == before
+    else:
+        apply(plan, rootfs)
+        assert (top / "srv/a/b/x").read_text() == "x"
+        assert [mode(top / path) for path in ("srv", "srv/a", "srv/a/b")] == [0o755] * 3
+    assert strays(top) == []
+
+
 def test_apply_refuses_to_replace_a_directory_that_another_process_creates_at_the_same_time(
     rootfs, top, monkeypatch
 ):
