@@ -112,6 +112,17 @@ def overlay_options(found: "Iterable[tuple[str, str]]") -> "list[str]":
     return given
 
 
+def has_index(found: "Iterable[tuple[str, str]]") -> "bool | None":
+    """Return whether LXC mounts an overlay with the option ``index=on``, or None for the kernel's default."""
+    options: list[str] = []
+    for key, value in found:
+        if key == "lxc.rootfs.options":
+            options = value.split(",")
+    if "nfs_export=on" in options:  # it needs the index
+        return True
+    return next((word == "index=on" for word in reversed(options) if word.startswith("index=")), None)
+
+
 def or_identity(ids: "IdMap | None") -> "IdMap | None":
     """Return ``ids``, or the identity map for a container without lxc.idmap.
 

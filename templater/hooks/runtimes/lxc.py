@@ -33,6 +33,7 @@ from ...rootfs.trusted_paths import (
 )
 from ..lxc_config import (
     PREFIXES,
+    has_index,
     ids_in,
     is_directory,
     layers_of,
@@ -154,7 +155,7 @@ def _start(
         state_folder=state_folder, open_folders=opened, ids=_ids(early, options, found, config, path, layers),
         mounts=mounts, mounts_hint="add --stage pre-start to the hook line if the mount hides no files",
         mount=(lambda: require_mounted(mounted)) if not early
-        else (lambda: mount_overlay(layers, mounted, overlay_options(found))) if layers else None,
+        else (lambda: mount_overlay(layers, mounted, found)) if layers else None,
     )  # fmt: skip
 
 
@@ -330,10 +331,10 @@ CLONE_NEWNS = 0x20000
 MS_REC_PRIVATE = 0x44000
 
 
-def mount_overlay(layers: "tuple[str, ...]", where: str, given: "Sequence[str]" = ()) -> None:
+def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[str, str]]" = ()) -> None:
     """Mount the overlay as LXC mounts it later, in a private mount namespace, until this process ends.
 
-    ``given`` has further mount options.
+    ``found`` has the keys and values of the container's configuration.
 
     The layers stay open until the overlay is unmounted: their owner can remove them, and the last close of a
     removed directory can take minutes. ``held_files`` then leaves the last close to another process.
@@ -353,9 +354,12 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, given: "Sequence[str]" 
     call("mount", b"none", b"/", None, MS_REC_PRIVATE, None)
     # the kernel accepts only descriptors that were opened in the new namespace
     *lower, upper, work = [f"/proc/self/fd/{root.fd}" for root in open_layers(layers)]
-    options = ",".join((f"lowerdir={':'.join(lower)}", f"upperdir={upper}", f"workdir={work}", *given))
+    options = ",".join(
+        (f"lowerdir={':'.join(lower)}", f"upperdir={upper}", f"workdir={work}", *overlay_options(found))
+    )
     call("mount", b"overlay", fsencode(where), b"overlay", 0, fsencode(options))
-    unmount_at_end(where, itself=_refuses_second_mount())
+    index = has_index(found)
+    unmount_at_end(where, itself=_refuses_second_mount() if index is None else index)
 
 
 def _refuses_second_mount() -> bool:

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from templater.hooks.lxc_config import (
+    has_index,
     ids_in,
     is_directory,
     layers_of,
@@ -144,6 +145,17 @@ def test_an_overlay_gets_options_with_which_it_shows_the_same_files_as_in_the_co
     assert overlay_options(found) == on_the_host
     assert overlay_options([U, G, *found]) == in_a_namespace
     assert overlay_options([U, G, ("lxc.idmap", ""), *found]) == on_the_host
+
+
+@pytest.mark.parametrize(
+    ("options", "result"),
+    [
+        ([], None), (["userxattr,ro"], None), (["ro,index=on"], True), (["index=on", "ro"], None),
+        (["index=on,index=off"], False), (["index=off,nfs_export=on"], True),
+    ],
+)  # fmt: skip
+def test_the_option_index_of_an_overlay_is_read_from_the_last_line_of_options(options, result):
+    assert has_index([("lxc.rootfs.options", value) for value in options]) is result
 
 
 @pytest.mark.parametrize("value", ["x 0 1 1", "u 0 1", "u 0 1 1 1", "u"])

@@ -1011,6 +1011,27 @@ def test_no_other_process_unmounts_the_overlay_of_a_hook_if_the_kernel_may_refus
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
+@pytest.mark.parametrize(("option", "itself"), [("index=on", True), ("index=off", False), ("ro", None)])
+def test_a_hook_unmounts_its_overlay_itself_if_the_configuration_of_the_container_sets_the_option_index(
+    mounts, container, tmp_path, monkeypatch, option, itself
+):
+    """LXC's own mount failed while another process had removed files of the hook's overlay open."""
+    mounts.share(tmp_path)
+    for name in ("lower", "upper", "mounted"):
+        (tmp_path / name).mkdir()
+    (container / "config").write_text(f"lxc.rootfs.options = {option}\n")
+    layers = f"{tmp_path}/lower:{tmp_path}/upper"
+    surroundings = environ(container, LXC_ROOTFS_PATH=layers, LXC_ROOTFS_MOUNT=f"{tmp_path}/mounted")
+    monkeypatch.setattr(lxc, "_refuses_second_mount", lambda: None)
+
+    def mount() -> None:
+        lxc.read_request(Options(), surroundings).mount()
+        assert held_files._mounted == [(f"{tmp_path}/mounted", itself)]
+
+    in_a_hook(mount)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("refuses", [True, False])
 def test_a_hook_waits_longer_for_removed_files_of_its_overlay_if_the_kernel_refuses_a_second_mount(
     mounts, tmp_path, monkeypatch, refuses
