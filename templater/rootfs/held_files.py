@@ -34,8 +34,11 @@ if TYPE_CHECKING:
     Arguments = ParamSpec("Arguments")
     Result = TypeVar("Result")
 
-#: the maximum number of files that a process holds open before it hands them over
+#: the number of files that a process with few open files holds open before it hands them over
 MOST_HELD = 64
+#: the part of all open files that a process holds open before it hands them over. A new process copies all
+#: descriptors, so a constant number would take quadratic time.
+MOST_HELD_PART = 1 / 16
 #: the size up to which the kernel removes a file quickly, except on btrfs
 SMALL = 64 << 10
 #: seconds to wait for the kernel at the end of a hook or command, so that ``umount`` succeeds afterwards
@@ -49,6 +52,8 @@ _MNT_DETACH = 2
 
 #: the files that are held open, or None outside of ``handing_over``
 _held: "list[int] | None" = None
+#: the highest descriptor that was held open
+_highest = 0
 #: the places of file systems that are unmounted at the end, and whether this process itself unmounts them
 _mounted: "list[tuple[str, bool]]" = []
 #: the descriptors that stay open at the end, or None if all other descriptors stay open, too
@@ -123,9 +128,7 @@ def _unmount(path: str, itself: bool, held: "list[int]") -> None:
 
 def _close_all_except(kept: "set[int]", held: "list[int]") -> None:
     """Close all files and directories that are not in ``kept``, and add the removed ones to ``held``."""
-    for fd in _descriptors():
-        if fd in kept or fd in held:
-            continue
+    for fd in {*_descriptors()}.difference(kept, held):
         try:
             status = os.fstat(fd)
         except OSError:
@@ -149,7 +152,7 @@ def hold(directory: int, name: str) -> None:
     _make_room(held)
     for _ in range(2):
         try:
-            held.append(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory))
+            _keep(held, os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory))
         except FileNotFoundError:
             return
         except OSError:  # probably too many open files
@@ -169,7 +172,7 @@ def close(fd: int) -> None:
         _close(fd)
         return
     _make_room(held)
-    held.append(fd)
+    _keep(held, fd)
 
 
 def _has_name(fd: int) -> bool:
@@ -207,8 +210,15 @@ def _may_be_slow(directory: int, name: str) -> bool:
 
 
 def _make_room(held: "list[int]") -> None:
-    if len(held) >= MOST_HELD:
+    # the kernel gives a new file the lowest free number, so the highest number tells how many files were open
+    if len(held) >= MOST_HELD and len(held) >= _highest * MOST_HELD_PART:
         _hand_over(held)
+
+
+def _keep(held: "list[int]", fd: int) -> None:
+    global _highest  # noqa: PLW0603
+    held.append(fd)
+    _highest = max(_highest, fd)
 
 
 def _hand_over(held: "list[int]", patience: float = 0.0) -> None:
@@ -260,9 +270,11 @@ def _close_last(pipe: int, kept: "set[int]") -> None:
     """
     try:
         os.setsid()  # a SIGKILL for the group of the parent process does not end this process early
-        for fd in _descriptors():
-            if fd not in kept:
-                _close(fd)
+        first = 0
+        for fd in sorted(kept):
+            os.closerange(first, fd)
+            first = fd + 1
+        os.closerange(first, max(first, *_descriptors()) + 1)
         os.read(pipe, 1)
     finally:
         os._exit(0)

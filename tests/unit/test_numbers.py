@@ -178,7 +178,7 @@ VALUES = {
     "rootfs.confined": {"MAX_OF_OWNER": 1_048_576, "RESOLVE_NO_XDEV": 1, "RESOLVE_NO_MAGICLINKS": 2, "RESOLVE_NO_SYMLINKS": 4, "RESOLVE_BENEATH": 8, "RESOLVE_IN_ROOT": 16, "_SYS_OPENAT2": 437, "_ATTEMPTS": 64, "_MAX_LINKS": 40, "_LOOK": 2_621_440, "_PASS": 2_818_048},
     "rootfs.disk_sync": {"MOST_FSYNCS": 256, "MOST_ATTRIBUTES": 1024},
     "rootfs.file_system_type": {"OVERLAY": 2_035_054_128, "_STATFS": 256},
-    "rootfs.held_files": {"MOST_HELD": 64, "SMALL": 65_536, "PATIENCE": 1.0, "LONG_PATIENCE": 30.0, "_MANY": 4096},
+    "rootfs.held_files": {"MOST_HELD": 64, "MOST_HELD_PART": 1 / 16, "SMALL": 65_536, "PATIENCE": 1.0, "LONG_PATIENCE": 30.0, "_MANY": 4096},
     "rootfs.directory_rootfs": {"_GET_FLAGS": 2_148_034_049, "_IMMUTABLE": 16, "_APPEND": 32, "_USUAL": 65_536, "_ALL": 4_294_967_295},
     "rootfs.paths": {"NAME_MAX": 255, "PATH_MAX": 4096},
     "sandbox.child": {"FIRST_UID": 1_879_048_192, "OVERFLOW_UID": 65_534, "MAX_FIELDS": 64, "MAX_RECORDS": 100_000, "CHUNK": 65_536, "MAX_DEPTH": 10_000, "OPEN_FILES": 256, "MANY": 1_048_576, "FAILED": 70, "OUT_OF_MEMORY": 71, "TOO_DEEP": 72, "TOO_MUCH": 73},
