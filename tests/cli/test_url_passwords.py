@@ -42,6 +42,8 @@ LOCAL = {
     "image template delete", "image template edit", "image template list", "image template show",
 }  # fmt: skip
 
+pytestmark = pytest.mark.slow
+
 
 def leaves(
     group: click.Group, words: tuple[str, ...] = ()

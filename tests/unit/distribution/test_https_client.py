@@ -200,6 +200,7 @@ def gzipped(handler, body):
 
 
 @pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.slow
 def test_a_server_may_compress_every_answer_for_clients(server, members):
     """Recorded: "content-encoding gzip of all"."""
 
@@ -235,6 +236,7 @@ def test_a_stored_archive_with_the_header_content_encoding_is_damaged_for_client
     ("cut", "said"),
     [(lambda data: data, "is not gzip data"), (lambda data: gzip.compress(data)[:-9], "was cut short")],
 )
+@pytest.mark.slow
 def test_a_file_that_clients_cannot_decompress_is_an_error(server, cut, said):
     server.fault = lambda handler: (
         handler.path.endswith(".squashfs")
@@ -430,6 +432,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     ],
     ids=["header", "continue", "chunk header", "trailers"],
 )
+@pytest.mark.slow
 def test_a_download_with_an_endless_answer_is_aborted(server, monkeypatch, fault, limit):
     monkeypatch.setattr(https_client_limits, limit, 0.4)
     server.fault = fault

@@ -122,6 +122,7 @@ def test_a_start_that_takes_too_long_fails_and_is_logged_once(machine, monkeypat
 
 
 @pytest.mark.parametrize("is_own", [True, False])
+@pytest.mark.slow
 def test_the_error_about_a_lock_that_is_held_until_the_time_limit_names_the_lock(machine, capfd, is_own):
     """The owner of a container's directory can hold its lock. The time limit came first, and named no lock."""
     place = machine / (".templater" if is_own else "rootfs")

@@ -487,6 +487,7 @@ def changed(tree):
     os.utime(tree / "streams/v1/images.json")
 
 
+@pytest.mark.slow
 def test_attack_73_slow_clients_keep_at_most_one_old_list_in_memory(tree):
     """Each change of the catalog left its old list in memory while a client read this list slowly."""
 
