@@ -13,10 +13,11 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import IO, Any
+from types import MappingProxyType
+from typing import IO, Any, NamedTuple
 
 from ..model.errors import InputError, LimitError
 from ..model.source import printable, whole_characters
@@ -43,26 +44,28 @@ MOST_PATH, MOST_TEXT = 4096, 512
 MOST_REQUIREMENTS, MOST_ALIASES, MOST_ALIAS_TEXT = 20, 200_000, 4 << 20
 #: maximum number of mismatches of the same clients, and of odd keys, that are kept in memory
 _MOST_KEPT = 1000
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
+#: The place of a value: either the path of its file, or the kind and name of each object around the value.
+#: It becomes a text only in a message.
+Place = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One file of a version. ``combined`` maps the catalog's ``combined_…`` keys to fingerprints."""
 
     ftype: str = ""
     path: str = ""
     size: int = 0
     sha256: str = ""
-    combined: Mapping[str, str] = field(default_factory=dict)
+    combined: Mapping[str, str] = _EMPTY
     combined_type: str = ""
     delta_base: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     name: str
     label: str = ""
-    items: Mapping[str, Item] = field(default_factory=dict)
+    items: Mapping[str, Item] = _EMPTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +116,16 @@ class Decoded:
     _aliases: int = 0
     _alias_text: int = 0
 
-    def add_mismatch(self, place: str, value: Any, wanted: str, clients: tuple[str, ...] = CLIENTS) -> None:
+    def add_mismatch(
+        self, place: Place, key: str, value: Any, wanted: str, clients: tuple[str, ...] = CLIENTS
+    ) -> None:
         self._found[clients] += 1
         if self._found[clients] <= _MOST_KEPT:
-            self.mismatches.append(_mismatch(place, value, wanted, clients))
+            self.mismatches.append(_mismatch(_describe(place, key), value, wanted, clients))
 
-    def add_odd_key(self, place: str, key: str) -> None:
+    def add_odd_key(self, place: Place, key: str) -> None:
         if len(self.odd_keys) < _MOST_KEPT:
-            self.odd_keys.append(f"{place}: {printable(key)}")
+            self.odd_keys.append(_describe(place, key))
 
     def count_aliases(self, names: str) -> None:
         self._aliases += names.count(",") + 1
@@ -201,10 +206,13 @@ def decode_json(text: str, repeated: list[str] | None = None) -> Any:
 
     For ``repeated``, see ``parse_json``.
     """
-    hook = _object_as_in_go if "\\ud" in text or "\\uD" in text else _object
-    if repeated is not None:
-        hook = partial(hook, repeated=repeated)
-    return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=hook)
+    if text.startswith("\ufeff"):
+        raise json.JSONDecodeError("Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0)
+    has_surrogates = "\\ud" in text or "\\uD" in text
+    if repeated is None:
+        return (_GO_DECODER if has_surrogates else _DECODER).decode(text)
+    hook = partial(_object_as_in_go if has_surrogates else _object, repeated=repeated)
+    return _decoder(hook).decode(text)
 
 
 def _object(pairs: list[tuple[str, Any]], repeated: list[str] | None = None) -> dict[str, Any]:
@@ -240,6 +248,10 @@ def count_values(data: bytes) -> int:
 
 
 _NO_VALUE = bytes(set(range(256)) - set(b",:[{"))
+
+
+def _decoder(hook: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> json.JSONDecoder:
+    return json.JSONDecoder(parse_constant=refuse_constant, object_pairs_hook=hook)
 
 
 class CatalogSize:
@@ -278,6 +290,9 @@ def _refuse_values(values: int, name: str) -> None:
 
 def refuse_constant(word: str) -> None:
     raise ValueError(f"invalid value '{word}'")
+
+
+_DECODER, _GO_DECODER = _decoder(_object), _decoder(_object_as_in_go)
 
 
 def _lower(text: str) -> str:
@@ -323,15 +338,15 @@ _FIELD_CLIENTS = {"lxd_requirements": ("lxd",), "combined_type": ("incus-7",)}
 
 def decode_index(raw: Any, decoded: Decoded) -> list[IndexEntry]:
     entries = []
-    index = _fields(raw, _INDEX, "index.json", decoded).get("index") or {}
+    index = _fields(raw, _INDEX, ("index.json",), decoded).get("index") or {}
     refuse_many_entries(index)
     for name, value in index.items():
-        place = _place("index entry", name)
+        place = _place((), "index entry", name)
         fields = _fields(value, _ENTRY, place, decoded)
         products = fields.get("products") or []
         for product in products:
             if product is not None and type(product) is not str:
-                decoded.add_mismatch(f"{place}: products", product, "string")
+                decoded.add_mismatch(place, "products", product, "string")
         names = tuple("" if each is None else each for each in products if isinstance(each, str | None))
         entries.append(IndexEntry(name, fields.get("datatype", ""), fields.get("path", ""), names))
     return entries
@@ -342,42 +357,42 @@ def refuse_many_entries(index: Mapping[str, Any]) -> None:
         raise LimitError(f"the index has more than {MOST_FILES} entries")
 
 
-def decode_products(raw: Any, place: str, decoded: Decoded) -> Iterator[Product]:
-    for name, value in (_fields(raw, _TOP, place, decoded).get("products") or {}).items():
+def decode_products(raw: Any, path: str, decoded: Decoded) -> Iterator[Product]:
+    for name, value in (_fields(raw, _TOP, (path,), decoded).get("products") or {}).items():
         yield decode_product(name, value, decoded)
 
 
 def decode_product(name: str, raw: Any, decoded: Decoded) -> Product:
-    place = _place("product", name)
+    place = _place((), "product", name)
     fields = _fields(raw, _PRODUCT, place, decoded)
     fields.pop("supported", None)
     fields.pop("release_codename", None)
     for key in ("requirements", "lxd_requirements"):
         if key in fields:
             clients = _FIELD_CLIENTS.get(key, CLIENTS)
-            fields[key] = _strings(fields[key], f"{place}: {key}", clients, decoded)
+            fields[key] = _strings(fields[key], place, key, clients, decoded)
     versions = fields.pop("versions", {})
     return Product(
         name,
-        versions={key: _version(key, value, f"{place}, ", decoded) for key, value in versions.items()},
+        versions={key: _version(key, value, place, decoded) for key, value in versions.items()},
         **fields,
     )
 
 
-def _version(name: str, raw: Any, place: str, decoded: Decoded) -> Version:
-    place += _place("version", name)
+def _version(name: str, raw: Any, product: Place, decoded: Decoded) -> Version:
+    place = _place(product, "version", name)
     fields = _fields(raw, _VERSION, place, decoded)
     items = fields.get("items", {})
     if len(items) > MOST_ITEMS:
-        raise LimitError(f"{place} has more than {MOST_ITEMS} items")
+        raise LimitError(f"{_describe(place)} has more than {MOST_ITEMS} items")
     return Version(
         name,
         fields.get("label", ""),
-        {key: _item(value, f"{place}, {_place('item', key)}", decoded) for key, value in items.items()},
+        {key: _item(value, _place(place, "item", key), decoded) for key, value in items.items()},
     )
 
 
-def _item(raw: Any, place: str, decoded: Decoded) -> Item:
+def _item(raw: Any, place: Place, decoded: Decoded) -> Item:
     fields = _fields(raw, _ITEM, place, decoded)
     return Item(
         fields.get("ftype", ""),
@@ -393,7 +408,7 @@ def _item(raw: Any, place: str, decoded: Decoded) -> Item:
 _COMBINED_SET = frozenset(COMBINED)
 
 
-def _fields(raw: Any, spec: Mapping[str, str], place: str, decoded: Decoded) -> dict[str, Any]:
+def _fields(raw: Any, spec: Mapping[str, str], place: Place, decoded: Decoded) -> dict[str, Any]:
     """Return the known fields of an object.
 
     If several keys differ only in case and their values are scalars, the last key wins. If a value is an
@@ -402,7 +417,7 @@ def _fields(raw: Any, spec: Mapping[str, str], place: str, decoded: Decoded) -> 
     if raw is None:
         return {}
     if type(raw) is not dict:
-        decoded.add_mismatch(place, raw, "object")
+        decoded.add_mismatch(place, "", raw, "object")
         return {}
     fields = {}
     odd = set()
@@ -417,7 +432,7 @@ def _fields(raw: Any, spec: Mapping[str, str], place: str, decoded: Decoded) -> 
             if kind is None:
                 continue
             if kind in ("object", "list") and (folded in raw or folded in odd):
-                raise CombinedError(f"{place} has the key '{printable(folded)}' twice")
+                raise CombinedError(f"{_describe(place)} has the key '{printable(folded)}' twice")
             odd.add(folded)
             decoded.add_odd_key(place, key)
             key = folded
@@ -425,44 +440,51 @@ def _fields(raw: Any, spec: Mapping[str, str], place: str, decoded: Decoded) -> 
             continue
         wanted = _KINDS[kind]
         if type(value) is not wanted or (type(value) is int and not -(1 << 63) <= value < 1 << 63):
-            decoded.add_mismatch(f"{place}: {key}", value, kind, _FIELD_CLIENTS.get(key, CLIENTS))
+            decoded.add_mismatch(place, key, value, kind, _FIELD_CLIENTS.get(key, CLIENTS))
             continue
         if key == "aliases":
             decoded.count_aliases(str(value))
         elif isinstance(value, str) and len(value) > MOST_TEXT:
-            _refuse_long(value, f"{place}: {key}", MOST_PATH if key == "path" else MOST_TEXT)
+            _refuse_long(value, place, key, MOST_PATH if key == "path" else MOST_TEXT)
         fields[key] = value
     return fields
 
 
 def _strings(
-    raw: Mapping[str, Any], place: str, clients: tuple[str, ...], decoded: Decoded
+    raw: Mapping[str, Any], place: Place, name: str, clients: tuple[str, ...], decoded: Decoded
 ) -> dict[str, str]:
     if len(raw) > MOST_REQUIREMENTS:
-        raise LimitError(f"{place} has more than {MOST_REQUIREMENTS} values")
+        raise LimitError(f"{_describe(place, name)} has more than {MOST_REQUIREMENTS} values")
     found = {}
     for key, value in raw.items():
         for text in (key, value):
             if isinstance(text, str):
-                _refuse_long(text, place, MOST_TEXT)
+                _refuse_long(text, place, name, MOST_TEXT)
         if value is None:
             found[key] = ""
         elif type(value) is str:
             found[key] = value
         else:
-            decoded.add_mismatch(f"{place}.{printable(key)}", value, "string", clients)
+            decoded.add_mismatch(place, f"{name}.{key}", value, "string", clients)
     return found
 
 
-def _place(kind: str, name: str) -> str:
+def _place(outer: Place, kind: str, name: str) -> Place:
     if len(name) > MOST_TEXT:
-        _refuse_long(name, f"the name of the {kind} '{printable(name[:40])}…'", MOST_TEXT)
-    return f"{kind} '{printable(name)}'"
+        raise LimitError(
+            f"the name of the {kind} '{printable(name[:40])}…' has more than {MOST_TEXT} characters"
+        )
+    return (*outer, kind, name)
 
 
-def _refuse_long(text: str, place: str, most: int) -> None:
+def _describe(place: Place, key: str = "") -> str:
+    names = [f"{kind} '{printable(name)}'" for kind, name in zip(place[::2], place[1::2], strict=False)]
+    return ", ".join(names or place) + (f": {printable(key)}" if key else "")
+
+
+def _refuse_long(text: str, place: Place, key: str, most: int) -> None:
     if len(text) > most:
-        raise LimitError(f"{place} has more than {most} characters")
+        raise LimitError(f"{_describe(place, key)} has more than {most} characters")
 
 
 def _mismatch(place: str, value: Any, wanted: str, clients: tuple[str, ...]) -> Mismatch:

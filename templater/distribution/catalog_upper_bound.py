@@ -6,7 +6,6 @@ list the images.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from ..model.errors import TemplaterError
@@ -24,6 +23,7 @@ from .tree_catalog import Catalog
 
 #: the ``ftype`` of the metadata of a split image, and of a unified image, for each client
 _FIRSTS = tuple((metadata_ftype(client), unified_ftype(client)) for client in LISTED_CLIENTS)
+_UNIFIED = frozenset(unified for _, unified in _FIRSTS)
 #: more bytes than an image's architecture, kind, type and size need in a list
 _SHORT_TEXTS = 100
 #: for each client, one container image and one virtual machine image of a product get the aliases
@@ -58,20 +58,20 @@ class UpperBounds:
         requirements = len(product.requirements)
         images = named = longest = 0
         for version in product.versions.values():
-            images += max(1, _images(version))
-            names = json_length(version.name + version.label)
-            path = max((json_length(item.path) for item in version.items.values()), default=0)
-            for fingerprint in map(json_length, _fingerprints(version)):
-                once = texts + names + path + _SHORT_TEXTS
-                self.lists += image_size(2 * (texts + names), once, fingerprint, requirements)
+            number, path, fingerprints = _images(version)
+            images += max(1, number)
+            name = json_length(version.name + version.label)
+            once = texts + name + path + _SHORT_TEXTS
+            for fingerprint in map(json_length, fingerprints):
+                self.lists += image_size(2 * (texts + name), once, fingerprint, requirements)
                 longest = max(longest, fingerprint)
                 named += 1
         self.images += max(1, images)
         self.texts += max(1, images) * texts
-        aliases = sum(
-            alias_size(name, 3 * len(name.encode("utf-8", "surrogatepass")), longest, "virtual-machine")
-            for name in client_aliases(product)
-        )
+        names = client_aliases(product)
+        text = "".join(names)  # the sizes of all aliases together
+        aliases = len(names) * alias_size("", 0, longest, "virtual-machine")
+        aliases += 2 * json_length(text) + 3 * len(text.encode("utf-8", "surrogatepass"))
         self.lists += min(named, _MOST_WITH_ALIASES) * aliases
 
     def are_within_limits(self, catalog: Catalog) -> bool:
@@ -98,19 +98,21 @@ class UpperBounds:
         )
 
 
-def _images(version: Version) -> int:
-    """Return the most images and dropped entries of a version for one client."""
-    number = Counter(item.ftype for item in version.items.values())
-    roots = sum(number[kind] for kind in ROOT_KINDS)
-    return max(number[metadata] * roots + number[unified] for metadata, unified in _FIRSTS)
+def _images(version: Version) -> tuple[int, int, set[str]]:
+    """Return upper bounds on the images that one client makes of a version.
 
-
-def _fingerprints(version: Version) -> set[str]:
-    """Return every text that a client can take as the fingerprint of an image of this version."""
-    found: set[str] = set()
+    These are the number of images and dropped entries, the length of a metadata file's path, and every text
+    that a client can take as the fingerprint of an image.
+    """
+    kinds = []
+    paths, fingerprints = set(), set[str]()
     for item in version.items.values():
+        kinds.append(item.ftype)
         if item.ftype not in ROOT_KINDS:
-            found.update(item.combined.values())
-            if any(item.ftype == unified for _, unified in _FIRSTS):
-                found.add(item.sha256)
-    return found
+            paths.add(item.path)
+            fingerprints.update(item.combined.values())
+            if item.ftype in _UNIFIED:
+                fingerprints.add(item.sha256)
+    roots = sum(kind in ROOT_KINDS for kind in kinds)
+    most = max(kinds.count(metadata) * roots + kinds.count(unified) for metadata, unified in _FIRSTS)
+    return most, max(map(json_length, paths), default=0), fingerprints
