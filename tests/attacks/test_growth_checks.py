@@ -7,6 +7,8 @@ import pytest
 
 from templater.checks import authored_image, difference_causes, host_differences
 from templater.checks.run_checks import audit
+from templater.checks.security.secrets import secrets_of
+from templater.model.source import Source
 from tests.checks.authoring.authoring_builders import file, image
 
 
@@ -52,3 +54,11 @@ def test_the_search_for_the_causes_of_differences_stops_at_a_character_limit(
     monkeypatch.setattr(difference_causes, "SEARCHED", 250)
     found = [row["hosts"]["lxd"]["construct"] for row in host_differences.host_report(of)["files"]]
     assert found == [*["'a' + 'b' (templates/t:1:4)"] * 2, "templates/t"]
+
+
+@pytest.mark.parametrize("names", ["a{0}=a{0}", "b{0}=a{0}"])
+def test_the_search_for_secrets_takes_linear_time_for_one_tag_that_sets_many_variables(names: str) -> None:
+    """1,600 variables took 90 seconds, because the tag was read again for each of them."""
+    first, second = (" ".join(map(form.format, range(1600))) for form in ("a{0}=s", names))
+    text = f"{{% set s = config_get('user.password') %}}{{% with {first} %}}{{% with {second} %}}"
+    assert not list(secrets_of(Source("t", (text + "{% endwith %}{% endwith %}").encode())))

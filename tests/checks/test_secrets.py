@@ -456,6 +456,8 @@ def for_each_letter(text: str) -> str:
         '{% for i in "012" %}{% if P[i] == 104 %}{{ i }}{% endif %}{% endfor %}',
         '{% set p = P %}{% for i in "012" %}{% if p[i] == 104 %}{{ i }}{% endif %}{% endfor %}',
         '{% for i in "012" %}{% if P|slice:":1" == forloop.Counter %}{{ i }}{% endif %}{% endfor %}',
+        '{% for c in "abc" %}{% widthratio P|slice:":1"|cut:c|length 1 1 as a %}{% if not a %}{{ c }}{% endif %}{% endfor %}',
+        for_each_letter('{% widthratio P|cut:"?"|length 1 1 as a %}{% if a %}?{% endif %}'),
         '{% macro m(c) %}{% if P == c %}{{ c }}{% endif %}{% endmacro %}{{ m("a") }}{{ m("b") }}',
         '{% set c = "a" %}{% if c in P %}a{% endif %}', '{% set c = "a" %}{% if c|default:"" == P %}a{% endif %}',
         '{% set c = "a" %}{% ifequal P|default:"" c %}a{% endifequal %}', '{% set c = "a" %}{% if P == "" + c %}a{% endif %}',

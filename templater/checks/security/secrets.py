@@ -287,7 +287,7 @@ def _tested(token: Token) -> Token:
 
 
 #: tags that test the values which they read, or give them to variables that another tag can test
-_TESTING = ("if", "elif", "ifequal", "ifnotequal", "ifchanged", "set", "with")
+_TESTING = ("if", "elif", "ifequal", "ifnotequal", "ifchanged", "set", "with", "widthratio")
 _JOINING = ("+", "-", "*", "/", "%", "^")
 _COMPARING = ("==", "!=", "<>", "<", "<=", ">", ">=", "in", *_JOINING)
 #: filters after which a condition still only shows whether its value is set
@@ -415,13 +415,22 @@ class _Changes:
 
     def bind(self, kind: str, part: list[Token], bound: list[int], sources: set[str]) -> None:
         """Record the variables that a tag sets. ``sources`` has the variables with secrets that it reads."""
-        for number in bound if sources else ():
+        if not sources:
+            return
+        has_values = kind in ("with", "macro") and len(bound) > 1  # each variable has a value of its own
+        ends = [*bound[1:], len(part)] if has_values else [len(part)] * len(bound)
+        keeps = kind in ("set", "with")
+        depths = _depths(part, ()) if keeps else []
+        for number, end in zip(bound, ends, strict=True):
             name = part[number].value
-            own = sources
-            if name in sources and kind in ("set", "with"):
-                rest = [index for index in range(2, len(part) - 1) if index not in bound]
-                if not _is_test(kind, part, rest, _depths(part, ())):
-                    own = sources - {name}
+            value = [
+                index
+                for index in range(number if has_values else 2, end)
+                if index not in (number, len(part) - 1)
+            ]
+            own = {part[index].value for index in value} & sources
+            if name in own and keeps and not _is_test(kind, part, value, depths):
+                own.remove(name)
             self._sources.setdefault(name, set()).update(own)
 
     def _find(self) -> None:
@@ -473,6 +482,8 @@ def _is_test(kind: str, part: list[Token], operand: list[int], depths: list[int]
         and after not in ("|", *_JOINING)
         for before, token, after in zip(kinds, outer, kinds[2:], strict=False)
     ]
+    if kind == "widthratio":
+        return True
     if kind in ("ifequal", "ifnotequal", "ifchanged"):
         return not any(is_empty)
     for number, token in enumerate(outer):
