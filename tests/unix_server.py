@@ -19,7 +19,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 def unix_server(path: str, handler: type, ended: threading.Event) -> Iterator[None]:
     """Serve until the end of a ``with`` block, and set ``ended`` before the server stops."""
     server = _Server(path, handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005})
     thread.start()
     try:
         yield

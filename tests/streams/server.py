@@ -72,6 +72,7 @@ class Server:
 class _Handler(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 30
+    disable_nagle_algorithm = True  # else each body waits 40 ms for the client to acknowledge the headers
 
     def __init__(self, *arguments: Any, log: Server, **options: Any) -> None:
         self.log = log
@@ -112,7 +113,7 @@ def serving(
     # the handshake happens in the thread of the connection, not in the one that accepts
     listener.socket = context.wrap_socket(listener.socket, server_side=True, do_handshake_on_connect=False)
     server.url = f"https://127.0.0.1:{listener.server_address[1]}"
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True)
     thread.start()
     try:
         yield server

@@ -540,7 +540,7 @@ def test_a_local_daemon_that_does_not_run_is_not_reported_as_a_missing_image(tmp
         fetch("incus:image/web")
     assert raised.value.message == f"incus does not answer on '{socket}': no such file or directory"
     with socketserver.UnixStreamServer(socket, Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.005,))
         thread.start()
         try:
             with pytest.raises(InputError) as raised:
@@ -565,7 +565,7 @@ def test_an_answer_of_a_local_daemon_is_refused_at_once_if_its_headers_would_be_
     path = str(tmp_path / "socket")
     monkeypatch.setenv("INCUS_SOCKET", path)
     with socketserver.UnixStreamServer(path, Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.005,))
         thread.start()
         started = time.process_time()
         try:

@@ -576,7 +576,7 @@ class Tunnel(socketserver.StreamRequestHandler):
 def test_a_proxy_from_the_environment_gets_only_encrypted_requests(server, monkeypatch):
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Tunnel) as proxy:
         proxy.lines, proxy.daemon_threads = [], True
-        threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True).start()
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.server_address[1]}")
         monkeypatch.setenv("no_proxy", "")
         data = UrlStream(server.url.replace("https://", f"https://{LOGIN}")).read(INDEX)
@@ -631,7 +631,7 @@ def test_the_answer_of_a_proxy_has_a_deadline(server, monkeypatch):
     monkeypatch.setattr(https_client_limits, "MOST_SECONDS", 0.5)
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Slow) as proxy:
         proxy.daemon_threads = True
-        threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True).start()
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.server_address[1]}")
         monkeypatch.setenv("no_proxy", "")
         with pytest.raises(InputError, match="the server took longer than"):
