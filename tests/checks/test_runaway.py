@@ -13,6 +13,7 @@ from templater.model.errors import LimitError
 from templater.model.source import Source
 from templater.pongo2.render_state import Limits
 from tests.checks.builders import advisories, an_image, observed, rules, severities
+from tests.sampling import some_fast
 
 CHECK = "runaway"
 QCOW2 = b"QFI\xfb" + bytes(124)
@@ -105,22 +106,25 @@ SPLIT = "{% set s = s|split:','|join:', ,' %}"
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "{% set s = " + X + " %}" + GROWING,
-        "{% set k = 'user.'|add:'x' %}{% set s = config_get(k, '') %}" + GROWING,
-        IN_MACRO,
-        "{% with s=" + X + " %}" + GROWING + "{{ s }}{% endwith %}",
-        "{% set s = " + X + " %}{% for i in '" + 40 * "a" + "' %}{% set s = s|add:s %}{% endfor %}",
-        "{% if config_get('user.y', '') == 'z' %}{% set s = " + X + " %}" + GROWING + "{% endif %}",
-        "{% set s = config.x %}" + GROWING,
-        "{% set s = config['user.x'] %}" + GROWING,
-        "{% set s = devices.eth9.name %}" + GROWING,
-        "{% set s = devices.eth0['user.x'] %}" + GROWING,
-        "{% for n, d in devices %}{% set s = d.mtu %}" + GROWING + "{% endfor %}",
-        "{% for d in devices.Sorted %}{% set s = d.Config.mtu %}" + GROWING + "{% endfor %}",
-        "{% set s = " + X + " %}" + SPLIT * 40,
-        "{% set s = " + X + " %}" + "{% set s = s|join:s %}" * 9,
-    ],
+    some_fast(
+        [
+            "{% set s = " + X + " %}" + GROWING,
+            "{% set k = 'user.'|add:'x' %}{% set s = config_get(k, '') %}" + GROWING,
+            IN_MACRO,
+            "{% with s=" + X + " %}" + GROWING + "{{ s }}{% endwith %}",
+            "{% set s = " + X + " %}{% for i in '" + 40 * "a" + "' %}{% set s = s|add:s %}{% endfor %}",
+            "{% if config_get('user.y', '') == 'z' %}{% set s = " + X + " %}" + GROWING + "{% endif %}",
+            "{% set s = config.x %}" + GROWING,
+            "{% set s = config['user.x'] %}" + GROWING,
+            "{% set s = devices.eth9.name %}" + GROWING,
+            "{% set s = devices.eth0['user.x'] %}" + GROWING,
+            "{% for n, d in devices %}{% set s = d.mtu %}" + GROWING + "{% endfor %}",
+            "{% for d in devices.Sorted %}{% set s = d.Config.mtu %}" + GROWING + "{% endfor %}",
+            "{% set s = " + X + " %}" + SPLIT * 40,
+            "{% set s = " + X + " %}" + "{% set s = s|join:s %}" * 9,
+        ],
+        every=4,
+    ),
 )
 def test_a_text_that_grows_too_large_if_a_key_is_set_gives_a_finding_of_medium_severity(text):
     image = an_image(RULE, {"t": text})
@@ -199,23 +203,26 @@ def test_an_expression_or_tag_that_panics_for_some_values_gives_a_finding(text, 
 @pytest.mark.parametrize("condition", ["config_get('user.a', '')", "instance.name|length > 99"])
 @pytest.mark.parametrize(
     "text",
-    [
-        "{{ 1 in config }}",
-        "{{ config == config }}",
-        "{{ devices != devices }}",
-        "{% for x in instance.name sorted %}{% endfor %}",
-        "{% for k, v in config reversed sorted %}{% for x in v sorted %}{% endfor %}{% endfor %}",
-        "{% for i in 'aa' %}{% ifchanged 1 %}x{% endifchanged %}{% endfor %}",
-        "{{ config[nope] }}",
-        "{% set n = 1 %}{{ n[0] }}",
-        "{% cycle %}",
-        "{{ 'ab'|slice:'-1:' }}",
-        "{{ 'ab'|truncatechars:'-1' }}",
-        "{% macro m(c) %}{{ 1 in c }}{% endmacro %}{{ m(config) }}",
-        "{% set c = config %}{% filter upper %}{{ 1 in c }}{% endfilter %}",
-        "{% firstof instance.name 1 in config %}",
-        "{% with a=1 in config %}{% endwith %}",
-    ],
+    some_fast(
+        [
+            "{{ 1 in config }}",
+            "{{ config == config }}",
+            "{{ devices != devices }}",
+            "{% for x in instance.name sorted %}{% endfor %}",
+            "{% for k, v in config reversed sorted %}{% for x in v sorted %}{% endfor %}{% endfor %}",
+            "{% for i in 'aa' %}{% ifchanged 1 %}x{% endifchanged %}{% endfor %}",
+            "{{ config[nope] }}",
+            "{% set n = 1 %}{{ n[0] }}",
+            "{% cycle %}",
+            "{{ 'ab'|slice:'-1:' }}",
+            "{{ 'ab'|truncatechars:'-1' }}",
+            "{% macro m(c) %}{{ 1 in c }}{% endmacro %}{{ m(config) }}",
+            "{% set c = config %}{% filter upper %}{{ 1 in c }}{% endfilter %}",
+            "{% firstof instance.name 1 in config %}",
+            "{% with a=1 in config %}{% endwith %}",
+        ],
+        every=4,
+    ),
 )
 def test_a_panic_inside_an_if_block_gives_a_finding(text, condition):
     image = an_image(RULE, {"t": "{% if " + condition + " %}" + text + "{% endif %}"})
@@ -322,11 +329,14 @@ def test_a_join_filter_that_would_run_for_hours_in_pongo2_gives_a_finding(text, 
 
 @pytest.mark.parametrize(
     "body",
-    [
-        "{% with x=1 %}{% endwith %}",
-        "{% for x in 'y' %}{% endfor %}",
-        "{{ m() }}",
-    ],
+    some_fast(
+        [
+            "{% with x=1 %}{% endwith %}",
+            "{% for x in 'y' %}{% endfor %}",
+            "{{ m() }}",
+        ],
+        every=3,
+    ),
 )
 @pytest.mark.parametrize(
     ("variables", "found"), [pytest.param(3000, ["high"], marks=pytest.mark.slow), (5, [])]
@@ -407,38 +417,53 @@ TWICE = '{% for a in "ab" %}{% for b in a %}'
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [
-        ("{% if 0 %}{{ 'a'|pluralize:'x,y' }}{% endif %}" + NESTED, ["medium"]),
-        ("{% for q in container.name|cut:'c1'|cut:'v1'|make_list %}" + NESTED + "{% endfor %}", ["medium"]),
-        (
-            "{% macro m() %}"
-            + TWICE
-            + "{% endfor %}{% endfor %}{% endmacro %}{% macro n() %}"
-            + TWICE
-            + "{{ m() }}{% endfor %}{% endfor %}{% endmacro %}{% for c in 'x' %}{{ n() }}{% endfor %}",
-            ["medium"],
-        ),
-        (TWICE * 2 + "{% endfor %}" * 4, []),
-        *(
-            (text, ["medium"])
-            for text in (
-                "{% if 0 %}{{ 1/0 }}{% endif %}{% if x %}" + CUBE + "{% endif %}",
-                "{% for z in config_get('user.x', '') %}" + CUBE + "{% endfor %}",
-                "{% macro m() %}" + CUBE + "{% endmacro %}{{ config_get('user.x', '') and m() }}",
-                "{% for z in config_get('user.x', '') %}{% with a="
-                + WIDE
-                + " %}"
-                + CUBE.replace(WIDE, "a")
-                + "{% endwith %}{% endfor %}",
-                "{% set a = 'x'|center:200 %}{% for z in x %}" + CUBE.replace(WIDE, "a") + "{% endfor %}",
-                "{% macro m(a) %}" + CUBE.replace(WIDE, "a") + "{% endmacro %}{{ x and m(" + WIDE + ") }}",
-                "{% if 0 %}{{ 1/0 }}{% endif %}{% macro m() %}{% if x %}{{ m() }}{% endif %}{% endmacro %}{{ m() }}",
-                "{% macro m() %}{{ n() }}{% endmacro %}{% macro n() %}{{ x and m() }}{% endmacro %}{{ x and n() }}",
-            )
-        ),
-        ("{% set x = " + WIDE + " %}{% for a in x %}{% for b in devices %}{% endfor %}{% endfor %}", []),
-        ("{% macro a() %}" + TWICE + "{% endfor %}{% endfor %}{% endmacro %}{{ a() }}{{ a() }}{{ a() }}", []),
-    ],
+    some_fast(
+        [
+            ("{% if 0 %}{{ 'a'|pluralize:'x,y' }}{% endif %}" + NESTED, ["medium"]),
+            (
+                "{% for q in container.name|cut:'c1'|cut:'v1'|make_list %}" + NESTED + "{% endfor %}",
+                ["medium"],
+            ),
+            (
+                "{% macro m() %}"
+                + TWICE
+                + "{% endfor %}{% endfor %}{% endmacro %}{% macro n() %}"
+                + TWICE
+                + "{{ m() }}{% endfor %}{% endfor %}{% endmacro %}{% for c in 'x' %}{{ n() }}{% endfor %}",
+                ["medium"],
+            ),
+            (TWICE * 2 + "{% endfor %}" * 4, []),
+            *(
+                (text, ["medium"])
+                for text in (
+                    "{% if 0 %}{{ 1/0 }}{% endif %}{% if x %}" + CUBE + "{% endif %}",
+                    "{% for z in config_get('user.x', '') %}" + CUBE + "{% endfor %}",
+                    "{% macro m() %}" + CUBE + "{% endmacro %}{{ config_get('user.x', '') and m() }}",
+                    "{% for z in config_get('user.x', '') %}{% with a="
+                    + WIDE
+                    + " %}"
+                    + CUBE.replace(WIDE, "a")
+                    + "{% endwith %}{% endfor %}",
+                    "{% set a = 'x'|center:200 %}{% for z in x %}" + CUBE.replace(WIDE, "a") + "{% endfor %}",
+                    "{% macro m(a) %}"
+                    + CUBE.replace(WIDE, "a")
+                    + "{% endmacro %}{{ x and m("
+                    + WIDE
+                    + ") }}",
+                    "{% if 0 %}{{ 1/0 }}{% endif %}{% macro m() %}{% if x %}{{ m() }}{% endif %}{% endmacro %}{{ m() }}",
+                    "{% macro m() %}{{ n() }}{% endmacro %}{% macro n() %}{{ x and m() }}{% endmacro %}{{ x and n() }}",
+                )
+            ),
+            ("{% set x = " + WIDE + " %}{% for a in x %}{% for b in devices %}{% endfor %}{% endfor %}", []),
+            (
+                "{% macro a() %}"
+                + TWICE
+                + "{% endfor %}{% endfor %}{% endmacro %}{{ a() }}{{ a() }}{{ a() }}",
+                [],
+            ),
+        ],
+        every=3,
+    ),
 )
 def test_recursive_macros_and_nested_loops_with_many_iterations_give_a_finding_of_medium_severity(
     text, found

@@ -10,19 +10,11 @@ import pytest
 from tests.cli.sessions import Stage, complaint, replay
 
 SESSIONS = sorted(Path(__file__).parent.glob("*.txt"))
-#: sessions that take long, because they pack images
-#: sessions of more than a second
+#: sessions that take long, because they pack images or run many commands
 SLOW = (
-    "audit",
-    "check",
-    "diff",
-    "hook_status",
-    "image_build",
-    "image_info",
-    "image_template",
-    "publish",
-    "status",
-)
+    "audit", "check", "diff", "hook_status", "image_build", "image_edit", "image_export", "image_info", "image_template",
+    "publish", "refusals", "status", "store", "streams_prune", "streams_remove", "unpack",
+)  # fmt: skip
 
 
 def skip_without(needs):

@@ -22,6 +22,7 @@ from templater.instances.state_directory import State, StateDirectory
 from templater.model.errors import InputError, UsageError, WriteError
 from templater.rootfs import held_files
 from tests.rootfs_builders import as_root
+from tests.sampling import some_fast
 
 pytestmark = pytest.mark.usefixtures("restored_process")
 
@@ -200,8 +201,8 @@ def test_the_hook_log_contains_no_file_sizes(container):
 @IN_AND_OUT_OF_A_CHILD
 @pytest.mark.parametrize(
     "text",
-    ["config: {user.password: hunter2", "ephemeral: hunter2\n", "config: {user.a: [hunter2]}\n", "&hunter2 *hunter2",
-     "config: !hunter2 {}\n", '{"name": "c1", "config": hunter2}'],
+    some_fast(["config: {user.password: hunter2", "ephemeral: hunter2\n", "config: {user.a: [hunter2]}\n", "&hunter2 *hunter2",
+     "config: !hunter2 {}\n", '{"name": "c1", "config": hunter2}'], every=3),
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["instance.yaml", "metadata.yaml"])
 def test_hook_errors_never_quote_the_instance_description(container, tmp_path, options, text, name):

@@ -14,6 +14,7 @@ from templater.hooks import common_status_checks, install, lxc_install_and_statu
 from templater.hooks.runtimes import lxc, nspawn, oci, podman
 from templater.instances.state_directory import State, StateDirectory
 from tests.rootfs_builders import as_root
+from tests.sampling import some_fast
 
 METADATA = "architecture: x86_64\ntemplates:\n  /etc/a:\n    when: [start]\n    template: a.tpl\n"
 
@@ -170,10 +171,10 @@ def test_the_status_command_reports_an_oci_hook_that_cannot_render_templates_at_
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [
+    some_fast([
         ("ExecStartPre", "#ExecStartPre"), ("ExecStartPre", "; ExecStartPre"), (" %i\n", " %i\nExecStartPre = \n"),
         ("[Service]", "[Unit]"), ("[Service]\n", "[Service]\n[Unit]\n"), ("ExecStartPre", "XExecStartPre"),
-    ],
+    ], every=3),
 )  # fmt: skip
 def test_the_status_command_reports_an_nspawn_line_that_systemd_does_not_run(
     before, after, container, tmp_path
@@ -192,28 +193,31 @@ def test_the_status_command_reports_an_nspawn_line_that_systemd_does_not_run(
 
 @pytest.mark.parametrize(
     ("stages", "options", "text"),
-    [
-        (["prestart"], [], ""),
-        (["createRuntime", "createRuntime"], [], ""),
-        (["createContainer"], ["--in-place"], ""),
-        (["poststop"], [], "the hook of stage 'poststop' can't render templates"),
-        (["createRuntime", "poststop"], [], "the hook of stage 'poststop' can't render templates"),
-        (
-            ["createContainer"],
-            [],
-            "the hook runs in stage 'createContainer', but its command is for stage 'createRuntime'",
-        ),
-        (
-            ["prestart"],
-            ["--in-place"],
-            "the hook runs in stage 'prestart', but its command is for stage 'createContainer'",
-        ),
-        (
-            ["prestart"],
-            ["--stage", "poststop"],
-            "the hook runs in stage 'prestart', but its command is for stage 'poststop'",
-        ),
-    ],
+    some_fast(
+        [
+            (["prestart"], [], ""),
+            (["createRuntime", "createRuntime"], [], ""),
+            (["createContainer"], ["--in-place"], ""),
+            (["poststop"], [], "the hook of stage 'poststop' can't render templates"),
+            (["createRuntime", "poststop"], [], "the hook of stage 'poststop' can't render templates"),
+            (
+                ["createContainer"],
+                [],
+                "the hook runs in stage 'createContainer', but its command is for stage 'createRuntime'",
+            ),
+            (
+                ["prestart"],
+                ["--in-place"],
+                "the hook runs in stage 'prestart', but its command is for stage 'createContainer'",
+            ),
+            (
+                ["prestart"],
+                ["--stage", "poststop"],
+                "the hook runs in stage 'prestart', but its command is for stage 'poststop'",
+            ),
+        ],
+        every=3,
+    ),
 )
 def test_the_status_command_reports_a_podman_hook_stage_that_the_hook_line_cannot_handle(
     stages, options, text, tmp_path
