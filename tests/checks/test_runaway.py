@@ -4,14 +4,16 @@ import json
 
 import pytest
 
+from templater.checks.estimate import MOST_RUNS, Estimate
 from templater.checks.finding import Severity
 from templater.checks.run_checks import audit
-from templater.checks.security.runaway import MOST_RUNS, Loops
 from templater.cli.main import main
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError
 from templater.model.source import Source
+from templater.pongo2.dialect import V6
 from templater.pongo2.render_state import Limits
+from templater.pongo2.template_loading import Compilation
 from tests.checks.builders import advisories, an_image, observed, rules, severities
 from tests.sampling import some_fast
 
@@ -540,8 +542,8 @@ def doubling(number, call):
 @pytest.mark.parametrize(("number", "is_long"), [(45, True), (10, False)])
 def test_the_estimate_doubles_at_each_macro_that_calls_the_previous_macro_twice(call, use, number, is_long):
     text = doubling(number, call) + use.replace("NAME", f"m{number - 1}")
-    runs, *_ = Loops(Source("t", text.encode())).longest()
-    assert (runs > MOST_RUNS) == is_long
+    document = Compilation(Source("t", text.encode()), V6).parsed()
+    assert (Estimate(document).runs.amount > MOST_RUNS) == is_long
 
 
 def test_macro_calls_that_double_at_each_level_give_a_finding_even_if_a_condition_may_skip_them():
@@ -562,6 +564,116 @@ def test_nested_macro_calls_in_loops_over_unknown_values_give_a_finding():
 def test_the_estimate_assumes_twenty_iterations_for_a_loop_over_an_unknown_value(length, found):
     loops = f"{{% for a in x %}}{{% for b in y %}}{{% for c in '{'z' * length}' %}}" + "{% endfor %}" * 3
     assert severities(CHECK, an_image(RULE, {"t": loops})) == found
+
+
+U = "config_get('user.user-data', '')"
+LATER = U + "|slice:'1100:'"
+TEN = "{% set s = 'xxxxxxxxxx' %}"
+EACH, END = "{% for d in devices %}", "{% endfor %}"
+HALVES = "{% macro m(s) %}{{ s }}{{ s }}{% endmacro %}"
+
+
+def loops_over(*values, body=""):
+    loops = "".join(f"{{% for a{number} in {value} %}}" for number, value in enumerate(values))
+    return loops + body + END * len(values)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        loops_over(U, U, U),
+        loops_over(LATER, U + "|make_list", U + "|split:','"),
+        loops_over("config.a", "config['b']", "x|default:config.c"),
+        "{% set t = s %}{% set s = " + U + " %}" + loops_over("s", "s|split:','", "t"),
+        HALVES.replace("{{ s }}{{ s }}", loops_over("s", "s", "s")) + "{{ m(" + U + ") }}",
+        "{% macro m() %}{{ config.a }}{% endmacro %}" + loops_over("m()", "m()", "m()"),
+        "{% macro m() %}{{ config }}{% endmacro %}" + loops_over("m()", "m()", "m()"),
+        "{% with s=properties.os %}" + loops_over("s", "s", "s") + "{% endwith %}",
+        "{% for n, d in devices %}" + loops_over("d.mtu", "d.mtu", "d.mtu") + END,
+        "{% for w in " + U + "|split:' ' %}" + loops_over("w", "w", "w") + END,
+        "{% set t = devices|stringformat:'%v' %}" + loops_over("t", "t", "t"),
+        "{% set t = 1|stringformat:'%01000d' %}" + loops_over(LATER, "t", "t"),
+        "{% set t = 'x'|ljust:'1000' %}" + loops_over(LATER, "t", "t"),
+        loops_over(U, body="{% set s = s|add:'x' %}" + loops_over("s", "s")),
+        loops_over(LATER, body="{{ config.u|join:',' }}"),
+        "".join(f"{{% set v{n} = 1 %}}" for n in range(99)) + loops_over(U, U, body="{% with a=1 %}{% endwith %}"),
+    ],
+)  # fmt: skip
+def test_attack_41_three_nested_loops_over_long_texts_give_a_finding(text):
+    """Three loops over an ordinary cloud-config keep a processor busy for an hour."""
+    limits = Limits(seconds=3.0, total=4.0, steps=10_000_000, values=100_000_000, output=100_000_000)
+    image = an_image(RULE, {"t": text}, limits=limits)
+    assert severities(CHECK, image) == ["medium"]
+    assert "can run more than 3000000 times" in observed(CHECK, image)[0][-1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% set u = " + U + " %}{{ u|make_list|join:u|make_list|join:u }}",
+        "{% for l in " + U + "|split:';' %}{{ l|make_list|join:l|make_list|join:l }}" + END,
+        "{% filter make_list|join:config.a|make_list|join:config.a %}{{ config.a }}{% endfilter %}",
+        loops_over(U, U, body="{{ " + U + " }}"),
+        loops_over(U, U, body="y" * 600),
+        loops_over(LATER, body="{% lorem 100000 w %}"),
+        loops_over(U, body="{% set c = c|add:b %}{% set b = b|add:a %}{% set a = a|add:'x' %}"),
+    ],
+)
+def test_attack_42_a_text_that_can_fill_the_memory_gives_a_finding(text):
+    image = an_image(RULE, {"t": text})
+    assert severities(CHECK, image) == ["medium"]
+    assert "can create texts of more than 500000000 characters" in observed(CHECK, image)[0][-1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEN + EACH + "{% set s = s|make_list|join:s %}" + END,
+        TEN + "{% for c in " + LATER + " %}{% set s = s|add:s %}" + END,
+        TEN + EACH + "{% set s = s + s %}" + END,
+        TEN + EACH + "{% if d == 'x' %}{% set s = s|escapejs %}{% endif %}" + END,
+        TEN + EACH + "{% set s = s|stringformat:'%[1]s%[1]s' %}" + END,
+        TEN + EACH + "{% set s = s|split:''|join:'ab' %}" + END,
+        TEN + EACH + "{% set t = s|make_list|join:s %}{% set s = t %}" + END,
+        TEN + EACH + "{% set a = s %}{% set b = s %}{% set s = a|add:b %}" + END,
+        TEN + EACH + "{% set t = s|add:s %}{% set s = 'x' %}{% set s = t %}" + END,
+        "{% set s = 'x' %}{% set t = s %}" + EACH + "{% set t = t|add:s %}{% set s = s|add:t %}" + END,
+        TEN + EACH + "{% cycle s|add:s as s silent %}" + END,
+        TEN + EACH + "{% block b %}{% set s = s|add:s %}{% endblock %}" + END,
+        TEN + EACH + "{% filter upper %}{% set s = s|add:s %}{% endfilter %}" + END,
+        HALVES + TEN + EACH + "{% set s = m(s) %}" + END,
+        TEN + EACH + HALVES.replace("(s)", "()") + "{% set s = m() %}" + END,
+        "{% macro n() %}" + TEN + EACH + "{% set s = s|add:s %}" + END + "{% endmacro %}{{ n() }}",
+    ],
+)
+def test_attack_42_a_text_that_doubles_in_each_iteration_gives_a_finding(text):
+    """With two devices, the text stays short. With thirty devices, it fills the host's memory."""
+    found = observed(CHECK, an_image(RULE, {"t": text}))
+    assert {severity for severity, *_ in found} == {"medium"}
+    assert "each iteration of a loop can double the length of the text" in found[-1][-1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        loops_over(U, U),
+        loops_over("config", "devices", "devices.Sorted"),
+        "{% for l in " + U + "|split:';' %}{% for w in l|split:' ' %}{% for c in w %}{{ c }}" + END * 3,
+        "{% for l in " + U + "|split:';' %}{% set kv = l|split:'=' %}"
+        "{% for h in kv.1|split:',' %}{{ kv.0 }}: {{ h }}" + END * 2,
+        "{% for n, d in devices %}{% for k, v in d %}{% for c in v %}{{ c }}" + END * 3,
+        "{% set ds = devices %}{% for d in ds %}{% for k, v in ds.d %}{{ k }}{{ v|upper }}" + END * 2,
+        "{% for k, v in config %}{% for l in v|split:',' %}{% for w in l|split:' ' %}{{ w }}" + END * 3,
+        loops_over(U, body="{% set n = n + 1 %}{% set s = s|add:n|add:',' %}{{ s }}{{ n }}"),
+        "{% macro m(k) %}<{{ k }}>{% endmacro %}" + EACH + "{% set s = s|add:m(d) %}" + END + "{{ s }}",
+        EACH + "{% set x = d|escape %}{% set x = x|join:'' %}{% set x = x|escapejs %}{{ x }}" + END,
+        EACH + "{% with s=s|escape %}{% set s = s|add:s %}{{ s }}{% endwith %}" + END,
+        loops_over(U, body="{% set s = s|split:'-'|join:'_' %}{% set x = x * 2 / 3 %}"),
+        loops_over(U, body="{% set s = s|slice:'1:'|default:'a' %}{% set l = s|length %}"),
+    ],
+)
+def test_ordinary_loops_over_long_texts_and_maps_give_no_finding(text):
+    assert observed(CHECK, an_image(RULE, {"t": text})) == []
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from ...model.source import Source, printable
 from ...planning.generated_keys import with_image_keys
 from ...pongo2.compiled_template import Template
 from ...pongo2.dialect import DIALECTS, V6
-from ...pongo2.reads import fields, nodes
+from ...pongo2.reads import nodes
 from ...pongo2.render_state import Limits
 from ...pongo2.syntax import tree
 from ...pongo2.syntax.tokens import Token
@@ -24,23 +24,14 @@ from ...pongo2.template_loading import Compilation
 from ...rendering.render import Compiled, render
 from ..base import Observation, check
 from ..cost_of_pongo2 import CountedCompilation
+from ..estimate import MOST_CHARACTERS, MOST_RUNS, SIZED, Estimate
 from ..every_branch import EveryBranchCompilation
 from ..every_key import with_every_key
+from ..growing_texts import plain
 from ..scanned_image import ScannedImage
 
 #: limits in seconds: the limit on steps is not enough, because one step can process megabytes of text
 LIMITS = Limits(seconds=3.0, total=4.0)
-
-#: the runs of a loop over an unknown number of elements. Loops of real templates are nested at most two deep.
-RUNS = 20
-#: limit on the runs of nested loops, as in the limit ``steps``
-MOST_RUNS = 3_000_000
-#: larger numbers of runs all count as this many
-_MANY = MOST_RUNS + 1
-#: filters whose argument is the size of the result
-_WIDENING = ("center", "ljust", "rjust")
-#: filters whose argument chooses the size of the result
-_SIZED = (*_WIDENING, "floatformat")
 
 #: the longest name that the daemons allow
 _NAME = "a-long-name-of-an-instance-".ljust(63, "x")
@@ -92,7 +83,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     template in a special way: all branches of a condition run, one after the other, and each loop runs at
     least once. The check repeats this render for an instance that sets every key, because a template can make
     the value of a key many times longer. Even then, an error can prevent a loop from running. So the check
-    also estimates how often nested loops and macros run, and reports macros that call themselves. A template
+    also estimates how often nested loops and macros run for long values, and how long the texts are. The
+    check reports texts that double in each iteration of a loop, and macros that call themselves. A template
     can compute the length of a text from the instance's name or from the time. So the check also reports each
     filter whose argument is a computed length.
 
@@ -176,56 +168,60 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
                     yield Observation(message, at, hint, severity="medium")
                 else:
                     yield Observation(error.message, at, error.hint)
-    names = used - reported
-    for source in image.sources(sorted(names - panicking)):
-        yield from _dangers(source)
-    for source in image.sources(sorted(names)):
-        if b"for" not in source.data and b"macro" not in source.data:
-            continue
-        loops = Loops(source)
-        runs, token, is_loop = loops.longest()
-        if token is not None and runs > MOST_RUNS:
-            what = "nested loops" if is_loop else "nested calls of macros"
-            yield Observation(
-                f"{what} can run more than {MOST_RUNS} times,"
-                " so the template might never end for some instances",
-                token.span,
-                severity="medium",
-            )
-        if loops.endless is not None:
-            name = printable(loops.endless.name)
-            message = (
-                f"calls of the macro '{name}' can be nested more than {LIMITS.depth} deep,"
-                " so the template might never end for some instances"
-            )
-            yield Observation(message, loops.endless.token.span, severity="medium")
+    panicking_texts = {image.templates[name].data for name in panicking}
+    for source in image.sources(sorted(used - reported)):
+        yield from _dangers(source, source.data in panicking_texts)
 
 
-def _dangers(source: Source) -> Iterator[Observation]:
-    """Find the first part of a template that can panic, and the first filter with a computed length.
+def _dangers(source: Source, is_panicking: bool) -> Iterator[Observation]:
+    """Find parts of a template that can panic, never end, or create very long texts.
 
     The function searches the template without rendering it. A render finds a part that can panic only if the
-    values of the rendered instance make this part panic.
+    values of the rendered instance make this part panic. If ``is_panicking`` is true, a render has found such
+    a part.
     """
     if b"{" not in source.data:
         return
     compilation = Compilation(source, V6)
     try:
-        found = list(nodes(compilation.parsed()))
-    except TemplaterError:
+        document = compilation.parsed()
+    except TemplaterError:  # the check 'language' reports the error
         return
-    is_forloop_bound = "forloop" in compilation.bound
-    for kind in (partial(_panic, is_forloop_bound), _computed_size):
-        for message, token in filter(None, map(kind, found)):
-            yield Observation(message, token.span, severity="medium")
-            break
+    if not is_panicking:
+        found = list(nodes(document))
+        for kind in (partial(_panic, "forloop" in compilation.bound), _computed_size):
+            for message, token in filter(None, map(kind, found)):
+                yield Observation(message, token.span, severity="medium")
+                break
+    for message, token in _endless(document):
+        yield Observation(message, token.span, severity="medium")
+
+
+def _endless(document: tree.Document) -> Iterator[tuple[str, Token]]:
+    """Return messages and tokens for parts of a template that can run too long, or create too many texts."""
+    estimate = Estimate(document)
+    runs, characters = estimate.runs, estimate.characters
+    if runs.token is not None and runs.amount > MOST_RUNS:
+        message = f"{runs.what} can run more than {MOST_RUNS} times"
+        yield f"{message}, so the template might never end for some instances", runs.token
+    elif characters.token is not None and characters.amount > MOST_CHARACTERS:
+        message = f"the template can create texts of more than {MOST_CHARACTERS} characters"
+        yield f"{message}, which can fill the host's memory for some instances", characters.token
+    if estimate.growing is not None:
+        name, token = estimate.growing
+        message = f"each iteration of a loop can double the length of the text '{printable(name)}'"
+        yield f"{message}, which can fill the host's memory for some instances", token
+    if estimate.endless is not None:
+        name = printable(estimate.endless.name)
+        message = f"calls of the macro '{name}' can be nested more than {LIMITS.depth} deep"
+        yield f"{message}, so the template might never end for some instances", estimate.endless.token
 
 
 def _computed_size(node: object) -> tuple[str, Token] | None:
     """Return a message and a token for a filter whose argument is a size that the template computes."""
-    if not isinstance(node, tree.FilterUse) or node.name not in _SIZED or node.argument is None:
+    if not isinstance(node, tree.FilterUse) or node.name not in SIZED or node.argument is None:
         return None
-    if isinstance(_plain(node.argument), tree.Literal):
+    if isinstance(plain(node.argument), tree.Literal):
         return None
     message = (
         "the template computes the length of a text:"
@@ -240,13 +236,13 @@ def _panic(is_forloop_bound: bool, node: object) -> tuple[str, Token] | None:
     ``is_forloop_bound`` is true if the template gives the name ``forloop`` another value.
     """
     if isinstance(node, tree.Operation) and len(node.operands) == 2:
-        left, right = map(_plain, node.operands)
+        left, right = map(plain, node.operands)
         if node.operator in ("/", "%") and _may_be_zero(right):
             return "the template can divide by zero, which makes daemons panic", right.token
         if node.operator == "in" and not isinstance(left, tree.Literal) and _is_map(right):
             return "the template can search a map for a number, which makes daemons panic", left.token
     elif isinstance(node, tree.FilterUse) and node.name in _SAFE_ARGUMENTS:
-        argument = None if node.argument is None else _plain(node.argument)
+        argument = None if node.argument is None else plain(node.argument)
         value = argument.value if isinstance(argument, tree.Literal) else None
         if value is None or not _SAFE_ARGUMENTS[node.name](value):
             return f"the filter '{node.name}' can make a daemon panic", node.token
@@ -255,10 +251,6 @@ def _panic(is_forloop_bound: bool, node: object) -> tuple[str, Token] | None:
     elif is_forloop_bound and isinstance(node, tree.For):
         return "the template sets 'forloop', so a loop can make a daemon panic", node.expression.token
     return None
-
-
-def _plain(expression: tree.Expression) -> tree.Expression:
-    return expression.atom if isinstance(expression, tree.Filtered) and not expression.filters else expression
 
 
 def _may_be_zero(divisor: tree.Expression) -> bool:
@@ -288,141 +280,6 @@ _SAFE_ARGUMENTS: Mapping[str, Callable[[str | int | float], bool]] = {
 _IF = "if certain conditions are true, "
 #: the start of a message about a render for an instance that sets every key
 _IF_SET = "if certain keys are set, "
-
-
-class Loops:
-    """The loops and calls of macros in a template. A call of a macro also runs the loops in the macro.
-
-    Every use of a macro's name counts as a call, because pongo2 also calls a macro if no brackets follow the
-    name. There is one exception: a loop, a ``with`` or a macro can give the name another value. In the body
-    of this tag, the name is a variable, and does not count. A ``set`` of the name does not matter.
-    """
-
-    def __init__(self, source: Source) -> None:
-        #: all macros of each name, because a call can run any of them
-        self.macros: dict[str, list[tree.Macro]] = {}
-        self.found: dict[str, int] = {}
-        self.running: set[str] = set()
-        #: a macro that calls itself, or whose calls are nested too deeply; set by ``longest``
-        self.endless: tree.Macro | None = None
-        #: the names to which the template can give the value of ``largest`` characters
-        self.bound: set[str] = set()
-        self.largest = 0
-        self.body: tree.Body = []
-        self.blocks: dict[str, tree.Body] = {}
-        try:
-            document = Compilation(source, V6).parsed()
-        except TemplaterError:  # the check 'language' reports the error
-            return
-        self.body, self.blocks = document.body, document.blocks
-        for node in nodes(document):
-            self.largest = max(self.largest, _size(node))
-            if isinstance(node, tree.Set):
-                self.bound.add(node.name)
-            elif isinstance(node, tree.With):
-                self.bound.update(name for name, _ in node.pairs)
-            elif isinstance(node, tree.Macro):
-                self.bound.update(name for name, _ in node.parameters)
-                self.macros.setdefault(node.name, []).append(node)
-
-    def longest(self) -> tuple[int, Token | None, bool]:
-        """Find the outermost loop or call that causes the most runs of loop bodies and macro bodies.
-
-        Return the estimated number of these runs, the first token of the loop or call, and True for a loop or
-        False for a call. Without loops and calls, return 0, None and False.
-        """
-        runs = self._runs_in([self.body], frozenset())
-        if not runs:
-            return 0, None, False
-        key = max(runs, key=lambda each: runs[each][0])
-        return runs[key]
-
-    def _runs_in(self, parts: list[Any], bound: frozenset[str]) -> dict[int, tuple[int, Token, bool]]:
-        """Count the runs of each outermost loop and of each outermost call.
-
-        Return a dict from the id of each node to the values that ``longest`` returns.
-        """
-        runs: dict[int, tuple[int, Token, bool]] = {}
-        waiting: list[tuple[object, int, frozenset[str], tree.For | tree.Path | None]] = [
-            (part, 1, bound, None) for part in parts
-        ]
-        while waiting:
-            node, times, bound, outer = waiting.pop()
-            added = 0
-            if isinstance(node, list | tuple):
-                waiting += [(each, times, bound, outer) for each in reversed(node)]
-            elif isinstance(node, tree.Block):
-                waiting.append((self.blocks[node.name], times, bound, outer))
-            elif isinstance(node, tree.For):
-                waiting += [(part, times, bound, outer) for part in (node.expression, node.empty)]
-                outer = outer or node
-                added = min(times * self._runs(node.expression), _MANY)
-                waiting.append((node.body, added, self._with(bound, [node.key]), outer))
-            elif isinstance(node, tree.With):
-                waiting += [(value, times, bound, outer) for _, value in node.pairs]
-                names = [name for name, _ in node.pairs]
-                waiting.append((node.body, times, self._with(bound, names), outer))
-            elif isinstance(node, tree.NODES) and not isinstance(node, tree.Macro):
-                waiting += [
-                    (getattr(node, name), times, bound, outer) for name in reversed(fields(type(node)))
-                ]
-                if isinstance(node, tree.Path) and node.name in self.macros and node.name not in bound:
-                    outer = outer or node
-                    added = times * self._of_macro(node.name)
-            if added and outer is not None:
-                is_loop = isinstance(outer, tree.For)
-                token = outer.expression.token if isinstance(outer, tree.For) else outer.token
-                before = runs[id(outer)][0] if id(outer) in runs else 0
-                runs[id(outer)] = min(before + added, _MANY), token, is_loop
-        return runs
-
-    def _with(self, bound: frozenset[str], names: list[str]) -> frozenset[str]:
-        more = [name for name in names if name in self.macros and name not in bound]
-        return bound.union(more) if more else bound
-
-    def _of_macro(self, name: str) -> int:
-        """Return the number of runs for one call: the call itself, and the loops and calls in the macro."""
-        if name in self.running or len(self.running) > LIMITS.depth:
-            self.endless = self.macros[name][-1]
-            return 1
-        if name not in self.found:
-            self.running.add(name)
-            total = 1
-            for macro in self.macros[name]:
-                parameters = [each for each, _ in macro.parameters]
-                bound = self._with(frozenset(), parameters)
-                defaults = [value for _, value in macro.parameters]
-                for part, names in ((macro.body, bound), (defaults, frozenset[str]())):
-                    total += sum(runs for runs, *_ in self._runs_in([part], names).values())
-            self.found[name] = min(total, _MANY)
-            self.running.remove(name)
-        return self.found[name]
-
-    def _runs(self, expression: tree.Expression) -> int:
-        """Return the estimated number of elements of a value."""
-        size = 0
-        waiting: list[object] = [expression]
-        while waiting:
-            node = waiting.pop()
-            if isinstance(node, list | tuple):
-                waiting += node
-            elif isinstance(node, tree.NODES):
-                size += (
-                    self.largest if isinstance(node, tree.Path) and node.name in self.bound else _size(node)
-                )
-                waiting += [getattr(node, name) for name in fields(type(node))]
-        return max(RUNS, size)
-
-
-def _size(node: object) -> int:
-    """Return the length of a literal string, or the literal width that a filter such as ``center`` gets.
-
-    Return 0 for any other node.
-    """
-    if isinstance(node, tree.FilterUse) and node.name in _WIDENING:
-        node = node.argument
-        return node.value if isinstance(node, tree.Literal) and isinstance(node.value, int) else 0
-    return len(node.value) if isinstance(node, tree.Literal) and isinstance(node.value, str) else 0
 
 
 class Counted(Compiled):

@@ -1,0 +1,451 @@
+"""An estimate of the time and memory that pongo2 needs for a template, for an instance with long values.
+
+The estimate reads the parsed template without rendering it, so conditions can't hide a part of the template.
+It assumes that each text of an instance has 1,000 characters, and each map 20 keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from ..pongo2.reads import fields
+from ..pongo2.render_state import DEFAULT_LIMITS
+from ..pongo2.syntax import tree
+from ..pongo2.syntax.tokens import Token
+from ..pongo2.tags.lorem import filler
+from .cost_of_pongo2 import CHARACTERS_SQUARED_OF_STEP, VARIABLES_OF_STEP
+from .growing_texts import COUNTING, bindings, find_growth, in_order, paths_in, plain
+
+#: the runs of a loop over an unknown number of elements. Loops of real templates are nested at most two deep.
+RUNS = 20
+#: the characters of a text from the instance's keys, such as a short cloud-config
+LONG = 1000
+#: limit on the runs of nested loops, as in the limit ``steps``
+MOST_RUNS = 3_000_000
+#: limit on the characters of all values and of the output. Larger texts can fill the memory of a host.
+MOST_CHARACTERS = 500_000_000
+#: larger numbers all count as this many
+_MANY = 1 << 62
+
+#: filters whose argument is the size of the result
+WIDENING = ("center", "ljust", "rjust")
+#: filters whose argument chooses the size of the result
+SIZED = (*WIDENING, "floatformat")
+#: filters that choose between the value and the argument
+_CHOOSING = ("default", "default_if_none", "yesno", "pluralize")
+#: how many times longer the result of a filter can be than its value
+_FACTORS = {
+    "addslashes": 2,
+    "e": 5,
+    "escape": 5,
+    "escapejs": 6,
+    "iriencode": 3,
+    "linebreaks": 7,
+    "linebreaksbr": 6,
+    "linenumbers": 7,
+    "urlencode": 3,
+    "urlize": 3,
+    "urlizetrunc": 3,
+}
+#: the longest text that the filter ``stringformat`` can make from a number or a short text in pongo2
+_LONGEST_FORMAT = 1_000_000
+#: names of maps of the daemons, and how many maps are nested
+_MAPS = {"config": 1, "properties": 1, "devices": 2}
+#: the longest names that the daemons allow
+_NAMES = {"instance": 63, "container": 63}
+_KINDS = {
+    tree.For: "nested loops",
+    tree.Path: "nested calls of macros",
+    tree.Filtered: "the steps of the filter 'join'",
+}
+#: how often the estimate goes over a template
+_PASSES = 4
+#: the characters of a word or a paragraph of the tag ``lorem``
+_WORD, _PARAGRAPH = 10, 500
+
+
+class Work(NamedTuple):
+    """The part of a template that causes the most runs or characters, for example a loop."""
+
+    amount: int
+    what: str
+    token: Token | None
+
+
+class Place(NamedTuple):
+    """How often a part of a template runs, and the names that it can read.
+
+    ``times`` is the number of runs of the loops around the part. ``prints`` also counts that filters around
+    the part make its output longer. ``bound`` has the names of macros that are variables here. ``pieces`` has
+    the variables of loops over the parts of a text. All these parts together are only as long as the text.
+    """
+
+    times: int
+    prints: int
+    bound: frozenset[str]
+    pieces: frozenset[str]
+    outer: tree.For | tree.Path | tree.Filtered | None
+
+
+class Estimate:
+    """The loops, calls of macros and texts of a template. A call of a macro also runs the loops in the macro.
+
+    Every use of a macro's name counts as a call, because pongo2 also calls a macro if no brackets follow the
+    name. There is one exception: a loop, a ``with`` or a macro can give the name another value. In the body
+    of this tag, the name is a variable, and does not count. A ``set`` of the name does not matter.
+    """
+
+    def __init__(self, document: tree.Document) -> None:
+        #: all macros of each name, because a call can run any of them
+        self.macros: dict[str, list[tree.Macro]] = {}
+        self.found: dict[str, tuple[int, int]] = {}
+        self.running: set[str] = set()
+        #: a macro that calls itself, or whose calls are nested too deeply
+        self.endless: tree.Macro | None = None
+        self.body, self.blocks = document.body, document.blocks
+        #: the largest number of characters or elements of the values of each name that the template binds
+        self.lengths: dict[str, int] = {}
+        #: the same from the last time that the estimate went over the template
+        self.earlier: dict[str, int] = {}
+        #: names to which a tag gives a map
+        self.maps: set[str] = set()
+        #: names that can be a device
+        self.devices: set[str] = set()
+        #: names that always have a part of the value of another name
+        self.aliases: dict[str, str] = {}
+        #: names that a tag other than ``for`` binds
+        self.rebound: set[str] = set()
+        self.copies = len(document.bound) // VARIABLES_OF_STEP
+        found = list(in_order([document.body, *document.blocks.values()]))
+        for node in found:
+            if isinstance(node, tree.Macro):
+                self.macros.setdefault(node.name, []).append(node)
+        self.calls = [node for node in found if isinstance(node, tree.Path) and node.name in self.macros]
+        #: a variable that can become several times longer in each iteration of a loop, with a token
+        self.growing, self.additions = find_growth(document, self.macros)
+        self._find_aliases(found)
+        for _ in range(2 if self.macros else 1):
+            self._find_lengths(found)
+            self.endless, self.found = None, {}
+            self.runs, self.characters = self._longest()
+
+    def _find_aliases(self, found: list[Any]) -> None:
+        names = [name for node in found for name, _ in bindings(node)]
+        names += [name for node in found if isinstance(node, tree.Macro) for name, _ in node.parameters]
+        self.rebound = set(names)
+        names += [
+            name for node in found if isinstance(node, tree.For) for name in (node.key, node.value) if name
+        ]
+        number = Counter(names)
+        loops = {node.key for node in found if isinstance(node, tree.For)}
+        for node in found:
+            for name, value in bindings(node):
+                used = [each.name for each in paths_in(value)]
+                if number[name] == 1 and len(used) == 1 and not isinstance(node, tree.Invoke):
+                    (root,) = used
+                    root = self.aliases.get(root, root)
+                    if number[root] == 1 and root in loops and self.length(value, frozenset((root,))) <= 1:
+                        self.aliases[name] = root
+
+    def _find_lengths(self, found: list[Any]) -> None:
+        """Estimate the length of the values of each name.
+
+        A loop can compute a name from a name that a later tag changes. So the function goes over the template
+        several times.
+        """
+        for number in range(_PASSES):
+            added: Counter[str] = Counter()
+            self.earlier, self.lengths = self.lengths, {}
+            if number <= 1:
+                before = self.earlier
+            for node in found:
+                if isinstance(node, tree.For):
+                    self._bind_elements(node)
+                for name, value in bindings(node):
+                    if self._can_be_map(value):
+                        self.maps.add(name)
+                    if id(node) not in self.additions:
+                        self._lengthen(name, self.length(value))
+                    elif number:
+                        loop, names = self.additions[id(node)]
+                        size = self.length(value, self._inside(loop, frozenset()), names)
+                        added[name] += size * self._rounds(loop.expression)
+                        self._lengthen(name, before.get(name, 0) + added[name])
+            sizes = dict.fromkeys(self.macros, 0)
+            for call in self.calls:
+                values = [value for part in call.parts for value in part.arguments or ()]
+                sizes[call.name] = max([sizes[call.name], *map(self.length, values)])
+                if any(map(self._can_be_map, values)):
+                    self.maps.update(name for macro in self.macros[call.name] for name, _ in macro.parameters)
+            for macro in (macro for same in self.macros.values() for macro in same):
+                for name, default in macro.parameters:
+                    self._lengthen(name, max(sizes[macro.name], self.length(default)))
+
+    def _lengthen(self, name: str, size: int) -> None:
+        self.lengths[name] = max(self.lengths.get(name, 0), min(size, _MANY))
+
+    def _bind_elements(self, node: tree.For) -> None:
+        """Estimate the lengths of the variables of a loop."""
+        value = plain(node.expression)
+        size = self.length(value)
+        if isinstance(value, tree.Path) and self._is_map(value):
+            size = RUNS
+            if value.name == "devices":
+                is_list = value.parts[-1].key in ("Sorted", "Reversed")
+                device = node.key if is_list else node.value if len(value.parts) == 1 else None
+                self.devices.update([device] if device else [])
+        self._lengthen(node.key, size)
+        if node.value:
+            self._lengthen(node.value, RUNS if node.value in self.devices else LONG)
+
+    def _longest(self) -> tuple[Work, Work]:
+        """Return the loop or call with the most runs, and the part that creates the most characters."""
+        runs, characters = self._work_in([self.body], frozenset())
+        nothing = Work(0, "", None)
+        amount = sum(work.amount for work in characters)
+        most = max(characters, default=nothing, key=itemgetter(0))
+        return max(runs.values(), default=nothing, key=itemgetter(0)), most._replace(amount=amount)
+
+    def _work_in(self, parts: list[Any], bound: frozenset[str]) -> tuple[dict[int, Work], list[Work]]:
+        """Count the runs of each outermost loop and of each outermost call, by the id of its node.
+
+        The second result has the characters of each printed text and of each result of a filter.
+        """
+        runs: dict[int, Work] = {}
+        characters: list[Work] = []
+        start = Place(1, 1, bound, frozenset(), None)
+        waiting: list[tuple[object, Place]] = [(part, start) for part in parts]
+        while waiting:
+            node, place = waiting.pop()
+            times, prints, bound, pieces, outer = place
+            added = 0
+            if isinstance(node, list | tuple):
+                waiting += [(each, place) for each in reversed(node)]
+            elif isinstance(node, tree.Text):
+                token = None if outer is None else _token(outer)
+                characters.append(Work(_least(prints * len(node.value)), "", token))
+            elif isinstance(node, tree.Block):
+                added = times * self.copies
+                waiting.append((self.blocks[node.name], place))
+            elif isinstance(node, tree.For):
+                waiting += [(part, place) for part in (node.expression, node.empty)]
+                outer = outer or node
+                rounds = self._rounds(node.expression, pieces)
+                added = times * (rounds + self.copies)
+                names = self._with(bound, [node.key])
+                inside = self._inside(node, pieces)
+                waiting.append(
+                    (node.body, Place(_least(times * rounds), _least(prints * rounds), names, inside, outer))
+                )
+            elif isinstance(node, tree.With):
+                added = times * self.copies
+                waiting += [(value, place) for _, value in node.pairs]
+                names = self._with(bound, [name for name, _ in node.pairs])
+                waiting.append((node.body, place._replace(bound=names)))
+            elif isinstance(node, tree.FilterBlock):
+                factor = self._filtered(1, node.filters, frozenset(), frozenset())
+                waiting += [
+                    (node.filters, place),
+                    (node.body, place._replace(prints=_least(prints * factor))),
+                ]
+            elif isinstance(node, tree.NODES) and not isinstance(node, tree.Macro):
+                waiting += [(getattr(node, name), place) for name in reversed(fields(type(node)))]
+                if isinstance(node, tree.Print):
+                    size = max(self.length(node.expression, pieces), LONG * self._can_be_map(node.expression))
+                    characters.append(Work(_least(prints * size), "", node.expression.token))
+                elif isinstance(node, tree.Filtered) and node.filters:
+                    size = self.length(node, pieces)
+                    characters.append(Work(_least(prints * size), "", node.token))
+                    added = times * self._work_of_joins(node, pieces)
+                elif isinstance(node, tree.Path) and node.name in self.macros and node.name not in bound:
+                    outer = outer or node
+                    added = times * self._of_macro(node.name)[0]
+            if added and isinstance(node, tree.Filtered):
+                outer = outer or node
+            if added and outer is not None:
+                before = runs[id(outer)].amount if id(outer) in runs else 0
+                runs[id(outer)] = Work(_least(before + added), _KINDS[type(outer)], _token(outer))
+        return runs, characters
+
+    def _with(self, bound: frozenset[str], names: list[str]) -> frozenset[str]:
+        more = [name for name in names if name in self.macros and name not in bound]
+        return bound.union(more) if more else bound
+
+    def _of_macro(self, name: str) -> tuple[int, int]:
+        """Return the runs of one call and the characters of its output.
+
+        The runs are the call itself, and the loops and calls in the macro.
+        """
+        if name in self.running or len(self.running) > DEFAULT_LIMITS.depth:
+            self.endless = self.macros[name][-1]
+            return 1, 0
+        if name not in self.found:
+            self.running.add(name)
+            total, printed = 1 + self.copies, 0
+            for macro in self.macros[name]:
+                parameters = [each for each, _ in macro.parameters]
+                bound = self._with(frozenset(), parameters)
+                defaults = [value for _, value in macro.parameters]
+                for part, names in ((macro.body, bound), (defaults, frozenset[str]())):
+                    runs, characters = self._work_in([part], names)
+                    total += sum(work.amount for work in runs.values())
+                    printed += sum(work.amount for work in characters)
+            self.found[name] = _least(total), _least(printed)
+            self.running.remove(name)
+        return self.found[name]
+
+    def _is_map(self, value: object) -> bool:
+        """Return whether an expression is a map of the daemons, or a device."""
+        if not isinstance(value, tree.Path):
+            return False
+        if value.name in self.devices and value.parts[-1].key in ("Clone", "Config"):
+            return len(value.parts) <= 2
+        return len(value.parts) <= _MAPS.get(value.name, int(value.name in self.devices))
+
+    def _can_be_map(self, value: object) -> bool:
+        value = plain(value)
+        return self._is_map(value) or (isinstance(value, tree.Path) and value.name in self.maps)
+
+    def _rounds(self, expression: tree.Expression, pieces: frozenset[str] = frozenset()) -> int:
+        """Return the estimated number of elements of a value."""
+        size = self.length(expression, pieces)
+        return size if size and self._read_pieces(expression, pieces) else max(RUNS, size)
+
+    def _inside(self, loop: tree.For, pieces: frozenset[str]) -> frozenset[str]:
+        """Return the variables in a loop that are parts of a text. A loop over a part uses up the part."""
+        value = plain(loop.expression)
+        used = self._read_pieces(value, pieces)
+        names = pieces - used - {loop.key, loop.value or loop.key}
+        is_text = not self._is_map(value) and (used or self.length(value) >= LONG)
+        return names | {loop.key} if is_text and loop.key not in self.rebound else names
+
+    def _read_pieces(self, expression: tree.Expression, pieces: frozenset[str]) -> frozenset[str]:
+        """Return the names of ``pieces`` that an expression reads exactly once."""
+        if not pieces:
+            return pieces
+        roots = Counter(self.aliases.get(path.name, path.name) for path in paths_in(expression))
+        return frozenset(name for name in pieces if roots[name] == 1)
+
+    def length(
+        self,
+        node: object,
+        pieces: frozenset[str] = frozenset(),
+        empty: frozenset[str] = frozenset(),
+    ) -> int:
+        """Return the estimated number of characters or elements of a value.
+
+        ``pieces`` has names that have only a part of a text. ``empty`` has names that are empty.
+        """
+        if pieces and isinstance(node, tree.Expression):
+            pieces = self._read_pieces(node, pieces)
+        return _least(self._length(node, pieces, empty))
+
+    def _length(self, node: object, pieces: frozenset[str], empty: frozenset[str]) -> int:
+        if isinstance(node, tree.Literal):
+            return len(node.value) if isinstance(node.value, str) else 0
+        if isinstance(node, tree.Filtered):
+            read = self._length_of_text if node.filters else self._length
+            return self._filtered(read(node.atom, pieces, empty), node.filters, pieces, empty)
+        if isinstance(node, tree.Path):
+            return self._length_of_path(node, pieces, empty)
+        if isinstance(node, tree.Operation):
+            total = most = 0
+            while isinstance(node, tree.Operation):  # a long sum nests deeply at its first operand
+                sizes = [self._length_of_text(each, pieces, empty) for each in node.operands[1:]]
+                if node.operator == "+":
+                    total += sum(sizes)
+                else:
+                    most = max(most, *sizes, 0)
+                node = node.operands[0]
+            return total + max(most, self._length_of_text(node, pieces, empty))
+        if isinstance(node, tree.Invoke):
+            if node.function is filler:
+                count, method, _ = node.arguments
+                return max(int(count), 0) * (_WORD if method == "w" else _PARAGRAPH)
+            values = [
+                each for lazy in node.arguments if isinstance(lazy, tree.Lazy) for each in lazy.expressions
+            ]
+            return max((self._length(each, pieces, empty) for each in values), default=0)
+        return 0
+
+    def _length_of_text(self, node: object, pieces: frozenset[str], empty: frozenset[str]) -> int:
+        """Return the length of a value after its conversion to a text. The text of a map is long."""
+        return max(self._length(node, pieces, empty), LONG if self._can_be_map(node) else 0)
+
+    def _length_of_path(self, node: tree.Path, pieces: frozenset[str], empty: frozenset[str]) -> int:
+        name = node.name
+        if name in empty:
+            return 0
+        if self.aliases.get(name, name) in pieces:
+            return 1
+        size = self.found[name][1] if name in self.found else 0
+        if name in self.macros and name not in self.found:
+            size = LONG
+        if self._is_map(node):
+            return max(size, RUNS)
+        lengths = self.lengths if name in self.lengths else self.earlier
+        if name in lengths:
+            return max(size, lengths[name], LONG if len(node.parts) > 1 else 0)
+        if name == "config_get" or name in _MAPS:
+            defaults = [self._length(each, pieces, empty) for each in (node.parts[0].arguments or ())[1:]]
+            return max([LONG, *defaults])
+        return max(size, _NAMES.get(name, RUNS)) if name not in self.macros else size
+
+    def _filtered(
+        self, size: int, filters: Iterable[tree.FilterUse], pieces: frozenset[str], empty: frozenset[str]
+    ) -> int:
+        """Return the length of a value of ``size`` characters after filters."""
+        for use in filters:
+            argument = plain(use.argument) if use.argument is not None else None
+            constant = argument.value if isinstance(argument, tree.Literal) else None
+            length = self._length_of_text(argument, pieces, empty)
+            if use.name in SIZED:
+                digits = str(constant)[:9]
+                size = max(size, int(digits) if digits.isdecimal() else 0)
+            elif use.name == "stringformat":
+                size = _formatted(size, constant) if isinstance(constant, str) else size + _LONGEST_FORMAT
+            elif use.name == "join":
+                size *= max(length, 1)
+            elif use.name == "add":
+                size += length
+            elif use.name in _CHOOSING:
+                size = max(size, length)
+            elif use.name in COUNTING:
+                size = RUNS
+            else:
+                size *= _FACTORS.get(use.name, 1)
+            size = _least(size)
+        return size
+
+    def _work_of_joins(self, node: tree.Filtered, pieces: frozenset[str]) -> int:
+        """Return the steps for the filters ``join`` of texts: pongo2 decodes the text for each character."""
+        total = 0
+        for index, use in enumerate(node.filters):
+            if use.name == "join" and not (index and node.filters[index - 1].name in ("make_list", "split")):
+                pieces = self._read_pieces(node, pieces)
+                before = self._filtered(
+                    self._length_of_text(node.atom, pieces, frozenset()),
+                    node.filters[:index],
+                    pieces,
+                    frozenset(),
+                )
+                total += before**2 // CHARACTERS_SQUARED_OF_STEP
+        return total
+
+
+def _token(node: tree.For | tree.Path | tree.Filtered) -> Token:
+    return node.expression.token if isinstance(node, tree.For) else node.token
+
+
+def _formatted(size: int, layout: str) -> int:
+    """Return the length of the result of the filter ``stringformat`` for a value of ``size`` characters."""
+    widths = [min(int(digits), _LONGEST_FORMAT) for digits in re.findall("[0-9]{1,9}", layout)]
+    return len(layout) + sum(widths) + size * layout.count("%")
+
+
+def _least(number: int) -> int:
+    return min(number, _MANY)
