@@ -60,3 +60,47 @@ def test_an_ordinary_metadata_yaml_has_no_finding():
 def test_rules_that_incus_7_reads_differently_than_other_daemons_give_a_finding_of_high_severity(text, found):
     image = an_image("architecture: x86_64\ncreation_date: 1\n" + text)
     assert severities("metadata", image).count("high") == found
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "properties: {os: b, <<: {os: a}}\n",
+            "property 'os': Incus 7 reads 'b', and earlier releases 'a'",
+        ),
+        (
+            "x: &x {properties: {os: a}}\nproperties: {release: b}\n<<: *x\n",
+            "property 'os': Incus 7 reads no value, and earlier releases 'a'",
+        ),
+        ("<<: {architecture: i686}\n", "architecture: Incus 7 reads 'x86_64', and earlier releases 'i686'"),
+        ("<<: {creation_date: 5}\n", "creation_date: Incus 7 reads 1, and earlier releases 5"),
+        (
+            "expiry_date: 7\n<<: {expiry_date: 9}\n",
+            "expiry_date: Incus 7 reads 7, and earlier releases 9",
+        ),
+    ],
+)
+def test_facts_that_incus_7_reads_differently_give_a_finding_of_high_severity(text, message):
+    image = an_image("architecture: x86_64\ncreation_date: 1\n" + text)
+    assert [each for severity, _, each in observed(CHECK, image) if severity == "high"] == [message]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "properties: {<<: {os: a}, os: b}\n",
+        "properties: {<<: {os: a}, release: b}\n",
+        "properties: {os: yes, release: 010, a: ~, b: 1.10}\n",
+    ],
+)
+def test_properties_that_every_release_reads_in_the_same_way_give_no_finding(text):
+    image = an_image("architecture: x86_64\ncreation_date: 1\n" + text)
+    assert not [message for severity, _, message in observed(CHECK, image) if severity == "high"]
+
+
+def test_at_most_twenty_different_properties_are_reported():
+    names = [f"p{number}" for number in range(50)]
+    text = ", ".join(f"{name}: b" for name in names) + ", <<: {" + ", ".join(f"{n}: a" for n in names) + "}"
+    image = an_image(f"architecture: x86_64\ncreation_date: 1\nproperties: {{{text}}}\n")
+    assert severities(CHECK, image).count("high") == 20

@@ -22,6 +22,7 @@ VALUES = {
     "checks.sarif": {"_DIGEST_LENGTH": 16},
     "checks.security.privileged_files": {"SHOWN": 8},
     "checks.estimate": {"RUNS": 20, "LONG": 1000, "MOST_RUNS": 3_000_000, "MOST_CHARACTERS": 500_000_000, "_LONGEST_FORMAT": 1_000_000, "_PASSES": 4},
+    "checks.security.yaml_oddities": {"_MOST_PROPERTIES": 20},
     "checks.typos": {"MOST_WORDS": 20, "MOST_KNOWN": 100, "LONGEST": 60},
     "cli.batch_output": {"SHOWN": 10, "COUNTED": 1000},
     "cli.commands.watch": {"MOST_NAMED": 5},

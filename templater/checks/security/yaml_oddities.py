@@ -1,14 +1,18 @@
-"""A check for mistakes in metadata.yaml that daemons accept, and for rules that differ between daemons."""
+"""A check for mistakes in metadata.yaml that daemons accept, and for contents that differ between daemons."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...model.file_names import METADATA
 from ...model.metadata import Metadata, Rule
-from ...model.source import printable
+from ...model.source import Span, printable
 from ..base import Observation, check
 from ..import_refusals import import_refusals
 from ..scanned_image import ScannedImage
+
+#: the most properties that are reported, each with its values
+_MOST_PROPERTIES = 20
 
 
 @check(
@@ -20,24 +24,52 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     for finding in image.metadata.findings:
         severity = "medium" if finding.code == "duplicate-key" else ""
         yield Observation(finding.message, finding.span, severity=severity)
-    yield from _different_rules(image)
+    if isinstance(image.by_v4, Metadata):
+        yield from _different_facts(image.metadata, image.by_v4)
+        yield from _different_rules(image.metadata, image.by_v4)
     for message, span, hint in import_refusals(image.metadata):
         if span is not None:
             yield Observation(message, span, hint, severity="medium")
 
 
-def _different_rules(image: ScannedImage) -> Iterator[Observation]:
+def _different_facts(earlier: Metadata, later: Metadata) -> Iterator[Observation]:
+    """Compare the facts about the image as yaml.v2 and yaml.v4 decode them.
+
+    A daemon copies the properties to the keys ``image.*`` of an instance, which templates read.
+    """
+    for name in ("architecture", "creation_date", "expiry_date"):
+        old, new = getattr(earlier, name), getattr(later, name)
+        if old != new:
+            message = f"{name}: Incus 7 reads {_shown(new)}, and earlier releases {_shown(old)}"
+            yield _different(message, later.spans.get(name) or earlier.spans.get(name))
+    found = 0
+    for name in sorted({*earlier.properties, *later.properties}):
+        old, new = earlier.properties.get(name), later.properties.get(name)
+        if old != new:
+            found += 1
+            if found > _MOST_PROPERTIES:
+                break
+            key = f"properties[{name}]"
+            message = f"property '{printable(name)}': Incus 7 reads {_shown(new)}, and earlier releases"
+            yield _different(f"{message} {_shown(old)}", later.spans.get(key) or earlier.spans.get(key))
+
+
+def _shown(value: str | int | None) -> str:
+    if value is None:
+        return "no value"
+    return f"'{printable(value)}'" if isinstance(value, str) else str(value)
+
+
+def _different_rules(earlier: Metadata, later: Metadata) -> Iterator[Observation]:
     """Compare the rules as yaml.v2 and yaml.v4 decode them. Other checks see only the rules of yaml.v2."""
-    if not isinstance(image.by_v4, Metadata):
-        return
-    earlier = {rule.path: _fields(rule) for rule in image.rules}
-    for rule in image.by_v4.rules:
-        fields = earlier.pop(rule.path, None)
+    rules = {rule.path: _fields(rule) for rule in earlier.rules}
+    for rule in later.rules:
+        fields = rules.pop(rule.path, None)
         if fields != _fields(rule):
-            yield _different(rule, "Incus 7 reads a different rule for this path than earlier releases")
-    for rule in image.rules:
-        if rule.path in earlier:
-            yield _different(rule, "Incus 7 ignores this rule, but earlier releases apply it")
+            yield _different_rule(rule, "Incus 7 reads a different rule for this path than earlier releases")
+    for rule in earlier.rules:
+        if rule.path in rules:
+            yield _different_rule(rule, "Incus 7 ignores this rule, but earlier releases apply it")
 
 
 def _fields(rule: Rule) -> tuple[object, ...]:
@@ -47,10 +79,10 @@ def _fields(rule: Rule) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _different(rule: Rule, message: str) -> Observation:
-    return Observation(
-        f"'{printable(rule.path)}': {message}",
-        rule.spans["path"],
-        "write the entry without '<<' and without repeated keys",
-        severity="high",
-    )
+def _different_rule(rule: Rule, message: str) -> Observation:
+    return _different(f"'{printable(rule.path)}': {message}", rule.spans["path"])
+
+
+def _different(message: str, span: Span | None) -> Observation:
+    hint = "write the entry without '<<' and without repeated keys"
+    return Observation(message, span or METADATA, hint, severity="high")
