@@ -12,6 +12,7 @@ from typing import Self
 
 from tests.faults.subject import NEW, OLD
 from tests.faults.warm import Warm
+from tests.memory_folders import directory_in_memory
 
 ERRORS = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EPERM", "EINTR")
 KILL = "kill -9"
@@ -193,7 +194,9 @@ class Place:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.folder = Path(tempfile.mkdtemp(prefix="templater-faults-"))
+        # without options, on the disk: so a file system of each kind is tried
+        where = directory_in_memory() if bench.options else None
+        self.folder = Path(tempfile.mkdtemp(prefix="templater-faults-", dir=where))
         self.top, self.private = self.folder / "root", self.folder / "state"
         self.trace = self.folder / "trace"
 

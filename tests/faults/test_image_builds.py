@@ -15,6 +15,7 @@ import pytest
 
 from tests.faults.injection import available
 from tests.faults.warm import Warm
+from tests.memory_folders import directory_in_memory
 
 pytestmark = [
     pytest.mark.slow,
@@ -37,7 +38,9 @@ class Place:
 
     def __init__(self, builder: Warm, image: Path, form: str, way: str, old: bool) -> None:
         self.builder = builder
-        self.folder = Path(tempfile.mkdtemp(prefix="templater-faults-"))
+        # a unified image on the disk, the others in memory: so a file system of each kind is tried
+        where = None if form == "unified" else directory_in_memory()
+        self.folder = Path(tempfile.mkdtemp(prefix="templater-faults-", dir=where))
         self.out = self.folder / "out"
         self.out.mkdir()
         self.trace = self.folder / "trace"

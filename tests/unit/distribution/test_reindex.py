@@ -291,6 +291,7 @@ def test_a_full_disk_during_a_copy_keeps_the_catalog_of_the_tree(
 
 
 # the child only changes files, and ends without running anything of pytest's
+@pytest.mark.in_memory
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("copying", [True, False], ids=["copy", "redirect"])
 def test_an_image_tree_stays_valid_if_reindex_stops_at_any_system_call(origin, tree, tmp_path, copying):

@@ -480,6 +480,7 @@ def test_no_change_is_lost_with_two_concurrent_writers(store, tmp_path):
 
 
 # the child only changes files, and ends without running anything of pytest's
+@pytest.mark.in_memory
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize(("action", "count"), [("import", 100), ("delete", 30)])

@@ -156,6 +156,7 @@ def test_a_reader_sees_no_missing_or_mismatching_file_while_the_tree_changes(tmp
     read_while_changing(tmp_path, 10)
 
 
+@pytest.mark.in_memory
 @pytest.mark.slow
 def test_a_reader_sees_no_missing_or_mismatching_file_during_hundreds_of_changes(tmp_path):
     read_while_changing(tmp_path, 300)
@@ -197,12 +198,14 @@ def kill_at_random_moments(tmp_path, count, seed):
     return killed
 
 
+@pytest.mark.in_memory
 @pytest.mark.slow
 def test_an_image_tree_stays_valid_after_its_writer_is_killed_a_few_times(tmp_path):
     assert kill_at_random_moments(tmp_path, 8, seed=1)
 
 
 # the child only changes files, and ends without running anything of pytest's
+@pytest.mark.in_memory
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("action", ["add", "remove"])
@@ -234,6 +237,7 @@ def test_an_image_tree_stays_valid_after_its_writer_is_killed_a_hundred_times(tm
 
 
 # the child only changes files, and ends without running anything of pytest's
+@pytest.mark.in_memory
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("action", ["add", "remove", "prune"])
 @pytest.mark.slow
@@ -262,6 +266,7 @@ ACTIONS = {
 }
 
 
+@pytest.mark.in_memory
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_no_change_is_lost_if_one_process_adds_images_while_another_process_removes_images(tmp_path):

@@ -561,6 +561,7 @@ def in_child(folder: Path, *options: str, kill_at: int = -1) -> tuple[int, int]:
     return os.waitpid(pid, 0)[1], int(text or b"0")
 
 
+@pytest.mark.in_memory
 @pytest.mark.slow
 def test_only_manual_edits_count_as_changed_by_hand_after_a_killed_run(tmp_path):
     start(make(tmp_path / "calls"))
