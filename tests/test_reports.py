@@ -255,6 +255,7 @@ def local(text: str, address: str, clone: Path) -> str:
 def test_documented_ci_workflows_can_check_images(kind, clone, tmp_path):
     """Commands that fetch cloud-init are left out, because they change the machine's package lists."""
     samples = ROOT / "sample-images"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     for number, example in enumerate(blocks(kind)):
         folder = tmp_path / str(number)
         shutil.copytree(samples / "debian-cloud", folder / "images/good", symlinks=True)
@@ -271,7 +272,6 @@ def test_documented_ci_workflows_can_check_images(kind, clone, tmp_path):
             commands = [step["run"] for step in workflow["jobs"]["check"]["steps"] if "run" in step]
         commands = [command for command in commands if "apt-get" not in command]
         assert commands[0].startswith("pip install") and " check images/*/" in commands[1]
-        subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
         path = f"{tmp_path / 'venv/bin'}:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "PIP_NO_COMPILE": "1", "TEMPLATER": variables["TEMPLATER"]}
         environment.pop("PYTHONPATH", None)

@@ -85,9 +85,12 @@ def test_an_edit_of_an_archive_gets_the_additional_time_for_packing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["archive", "directory"])
-def test_a_large_image_gets_more_time_for_packing_than_a_small_image(source: str, tmp_path: Path) -> None:
-    """xz needs more than the first two seconds for 12 MiB of random bytes."""
-    random = os.urandom(12 << 20)
+def test_a_large_image_gets_more_time_for_packing_than_a_small_image(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """xz needs several times the first second for 6 MiB of random bytes."""
+    monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 1)
+    random = os.urandom(6 << 20)
     image = archive(tmp_path / "i.tar.gz", 1, lambda number: random)
     if source == "directory":
         image = f"{tmp_path}/i"
