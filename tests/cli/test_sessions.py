@@ -26,18 +26,15 @@ def skip_without(needs):
         pytest.skip(f"needs {', '.join(missing)}")
 
 
-@pytest.mark.parametrize(
-    "new_interpreters",
-    [False, pytest.param(True, marks=pytest.mark.slow)],
-    ids=["server", "new interpreters"],
-)
-@pytest.mark.parametrize(
-    "session",
-    [
-        pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in SLOW else ())
-        for path in SESSIONS
-    ],
-)
+def sessions():
+    """Return each session for the server of commands and for new interpreters, and a long one only for these."""
+    for path in SESSIONS:
+        if path.stem not in SLOW:
+            yield pytest.param(path, False, id=f"{path.stem}-server")
+        yield pytest.param(path, True, id=f"{path.stem}-new interpreters", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("session", "new_interpreters"), list(sessions()))
 def test_each_recorded_terminal_session_gives_the_recorded_output(
     session, new_interpreters, tmp_path, update
 ):
