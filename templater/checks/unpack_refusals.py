@@ -12,8 +12,6 @@ from .scanned_image import Name
 class UnpackRefusal(NamedTuple):
     message: str
     path: str
-    #: a constant of ``unpacked_tree``
-    reason: str
 
 
 def unpack_refusals(names: Iterable[Name]) -> Iterator[UnpackRefusal]:
@@ -30,4 +28,4 @@ def unpack_refusals(names: Iterable[Name]) -> Iterator[UnpackRefusal]:
         reason = tree.add(path, name.entry.kind, name.entry.target, name.hard_link) if path else ""
         if reason and reason not in (THROUGH_LINK, TARGET_THROUGH_LINK):
             message = f"{described(name.path, name.hard_link, reason)}: the daemons can't unpack it"
-            yield UnpackRefusal(message, name.path, reason)
+            yield UnpackRefusal(message, name.path)

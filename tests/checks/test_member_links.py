@@ -50,6 +50,10 @@ def test_a_hard_link_to_an_earlier_file_has_no_finding():
             [a_folder("rootfs/a"), hard_link("rootfs/b", "rootfs/a")],
             "'rootfs/b' is a hard link to 'rootfs/a', which is a directory: the daemons can't unpack it",
         ),
+        (
+            ["rootfs/a/b", "rootfs/a"],
+            "'rootfs/a' replaces a directory that is not empty: the daemons can't unpack it",
+        ),
     ],
 )
 def test_attack_75_a_member_that_gnu_tar_cannot_unpack_is_found_in_an_archive(names, message):

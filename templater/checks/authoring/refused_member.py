@@ -27,5 +27,5 @@ from ..unpack_refusals import unpack_refusals
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     if image.packed:
-        for message, path, _ in unpack_refusals(image.names):
+        for message, path in unpack_refusals(image.names):
             yield Observation(message, path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ...image.unpacked_tree import BELOW_FILE, DIRECTORY_TARGET
 from ...model.entry import SYMLINK
 from ...model.file_names import ROOTFS
 from ...model.source import printable
@@ -24,10 +23,12 @@ from ..unpack_refusals import unpack_refusals
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     links = Links()
     seen: set[str] = set()
+    reported: set[str] = set()
     for name in image.names:
         path = name.path
         through = links.link_above(path)
         if through is not None:
+            reported.add(path)
             yield Observation(
                 f"'{printable(path)}' is below the symlink '{printable(through)}' "
                 f"to '{printable(links.target(through) or '')}'",
@@ -36,6 +37,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         target = name.hard_link
         linked = bool(target) and links.target(target) is not None
         if target and (linked or target not in seen):
+            reported.add(path)
             problem = "a symlink" if linked else "a file that does not precede the link in the archive"
             yield Observation(
                 f"'{printable(path)}' is a hard link to '{printable(target)}', {problem}",
@@ -43,6 +45,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                 severity="high" if linked else "",
             )
         if target in seen and is_inside(path) != is_inside(target):
+            reported.add(path)
             yield Observation(
                 f"'{printable(path)}' and '{printable(target)}' are the same file: the instance could write a"
                 " file outside its root filesystem",
@@ -52,8 +55,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         if name.entry.kind == SYMLINK:
             links.add(path, name.entry.target)
         seen.add(path)
-    for message, path, reason in unpack_refusals(image.names) if image.packed else ():
-        if reason in (BELOW_FILE, DIRECTORY_TARGET):
+    for message, path in unpack_refusals(image.names) if image.packed else ():
+        if path not in reported:
             yield Observation(message, path, severity="medium", advisory="")
 
 
