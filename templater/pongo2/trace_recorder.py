@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .values import Function, is_nil, to_string, truthy
+from .values import CycleValue, Function, is_nil, to_string, truthy
 
 if TYPE_CHECKING:
     from .render_state import Render
@@ -35,6 +35,8 @@ MAX_PIECES = 50_000
 MAX_READS = 200_000
 #: the prefix of the scope keys that store the reads on which a bound name depends
 _READS = " reads "
+#: the scope key of the `Binding` whose values are being evaluated
+_BINDING = " binding "
 #: stands for a missing key whose name the template computed
 COMPUTED = "a computed key"
 
@@ -113,8 +115,6 @@ class Trace:
         self.loops: list[tuple[Names, Any]] = []
         #: the reads of expressions in ``{{ }}`` that are evaluated, but not printed yet
         self.printed: deque[Names] = deque()
-        #: the reads of values that the template has computed, but not yet bound to names
-        self.stored: list[Names] = []
         #: for each ``default`` filter whose argument is not evaluated yet: whether the filter returns it
         self.uses_default: list[bool] = []
         self.everything: Names = {}
@@ -130,7 +130,7 @@ class Trace:
             self.frames[-1].reads[name] = self.everything[name] = None
 
     def lists(self) -> tuple[list[Any], ...]:
-        return self.control, self.counts, self.loops, self.stored, self.uses_default
+        return self.control, self.counts, self.loops, self.uses_default
 
     def begin(self) -> int:
         self.frames.append(Frame(tuple(map(len, self.lists()))))
@@ -341,12 +341,14 @@ def normal(context: Mapping[str, Any], name: Name) -> Name:
 def reads_of(render: Render, scope: Scope, path: Name) -> Iterable[Name]:
     found: Names | None = scope.get(_READS + path[0])
     value = scope.get(path[0])
+    if type(value) is CycleValue:  # the tag cycle has bound the name, without a call of `bind`
+        return tuple(trace_of(render).everything)
     if found is not None:
         is_one = len(found) == 1 and isinstance(value, dict)
         return [below(render.context, name, path[1:]) for name in found] if is_one else found
     if value is None or path[0] in render.context:
         return [normal(render.context, path)]
-    # A macro records its own reads. The value of a tag such as cycle can depend on every earlier read.
+    # A macro records its own reads. Any other value can depend on every earlier read.
     return () if type(value) is Function else tuple(trace_of(render).everything)
 
 
@@ -357,35 +359,54 @@ def below(context: Mapping[str, Any], name: Name, keys: Name) -> Name:
     return normal(context, (*name, *keys)) if keys and (is_map or is_device) else name
 
 
-def stored(render: Render, depth: int, value: Any) -> Any:
-    trace = trace_of(render)
-    trace.stored.append(trace.take(depth).reads)
+class Binding(NamedTuple):
+    """A statement that binds names, while the values are evaluated.
+
+    ``reads`` has the reads of each value that is evaluated. It has None for a value whose evaluation calls a
+    macro. ``depth`` is the depth of the statement's frame, which has the reads of these macros.
+    """
+
+    depth: int
+    reads: dict[str, Names | None]
+
+
+def begin_binding(render: Render, scope: Scope, names: tuple[tuple[str, Name], ...]) -> None:
+    """Begin a statement that binds names, before it evaluates the values.
+
+    ``names`` has pairs of a bound name and the path of its value. If the path is (), `stored` records the
+    reads of the value.
+    """
+    found = scope[_BINDING] = Binding(begin(render), {})
+    for name, path in names:
+        if path:
+            is_macro = type(scope.get(path[0])) is Function
+            found.reads[name] = None if is_macro else dict.fromkeys(reads_of(render, scope, path))
+
+
+def stored(render: Render, depth: int, value: Any, scope: Scope, name: str) -> Any:
+    binding: Binding = scope[_BINDING]
+    binding.reads[name] = trace_of(render).take(depth).reads
     return value
 
 
-def bind(render: Render, scope: Scope, names: tuple[tuple[str, Name], ...]) -> None:
-    """Record the reads on which the bound names depend.
-
-    ``names`` has pairs of a bound name and the path of its value. If the path is (), a call of `stored`
-    has already recorded the reads of the value.
-    """
+def bind(render: Render, scope: Scope) -> None:
+    """Record the reads on which the names that a statement has bound depend."""
     trace = trace_of(render)
-    count = sum(not origin for _, origin in names)
-    waiting = iter(trace.stored[len(trace.stored) - count :])
-    del trace.stored[len(trace.stored) - count :]
-    found = [
-        (name, dict.fromkeys(reads_of(render, scope, origin)) if origin else next(waiting))
-        for name, origin in names
-    ]
-    for name, reads in found:
-        trace.everything.update(reads)
-        scope[_READS + name] = reads
+    binding: Binding = scope[_BINDING]
+    of_macros = trace.take(binding.depth).reads
+    for name, reads in binding.reads.items():
+        scope[_READS + name] = of_macros if reads is None else reads
+        trace.everything.update(scope[_READS + name])
 
 
 def bind_parameters(render: Render, scope: Scope, names: tuple[str, ...]) -> None:
-    """Record that a macro's parameters depend on no name: the call records the names in its arguments."""
+    """Record that each of a macro's parameters depends on the names in all arguments and defaults of the call.
+
+    The expression that calls the macro is still being evaluated, so its frame has these names.
+    """
+    reads = dict(trace_of(render).frames[-1].reads)
     for name in names:
-        scope[_READS + name] = {}
+        scope[_READS + name] = reads
 
 
 def bind_round(render: Render, scope: Scope, key: str, value: str, number: Any) -> None:
@@ -393,14 +414,18 @@ def bind_round(render: Render, scope: Scope, key: str, value: str, number: Any) 
 
     In a loop over a map of the context, the loop's names depend only on the current item. ``forloop`` depends
     on the whole map. ``number`` is the value of the loop's first name.
+
+    As in pongo2, only a loop over a map sets the second name. If both names are the same, the name has the
+    value of the item, and ``number`` is not the item's key.
     """
     reads, iterated = trace_of(render).loops[-1]
+    is_map = isinstance(iterated, dict)
     item = reads
-    if isinstance(iterated, dict) and isinstance(number, str) and len(reads) == 1:
+    if is_map and isinstance(number, str) and len(reads) == 1 and key != value:
         name = below(render.context, next(iter(reads)), (number,))
         item = {name: None}
     scope[_READS + key] = item
-    if value:
+    if value and is_map:
         scope[_READS + value] = item
     scope[_READS + "forloop"] = reads
 

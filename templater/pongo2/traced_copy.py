@@ -6,9 +6,9 @@ A traced render runs a copy of the template whose statements and expressions cal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby, takewhile
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..model.errors import LimitError
@@ -250,18 +250,16 @@ class Tracer:
         return [do(token, trace.open_branches), made, self.close(token, captured, is_loop=True)]
 
     def statement_set(self, node: tree.Set, captured: bool) -> Body:
-        value, origin = self.bound(node.expression)
-        bind = do(node.expression.token, trace.bind, tree.Scope(), ((node.name, origin),))
-        return [tree.Set(node.name, value), bind]
+        (value,), start, bind = self.binding([(node.name, node.expression)])
+        return [start, tree.Set(node.name, value), bind]
 
     def statement_with(self, node: tree.With, captured: bool) -> Body:
         body = self.body(node.body, captured=captured)
         if not node.pairs:
             return [tree.With([], body)]
-        values = [(name, *self.bound(expression)) for name, expression in node.pairs]
-        origins = tuple((name, origin) for name, _, origin in values)
-        bind = do(node.pairs[0][1].token, trace.bind, tree.Scope(), origins)
-        return [tree.With([(name, value) for name, value, _ in values], [bind, *body])]
+        values, start, bind = self.binding(node.pairs)
+        names = (name for name, _ in node.pairs)
+        return [start, tree.With(list(zip(names, values, strict=True)), [bind, *body])]
 
     def statement_macro(self, node: tree.Macro, captured: bool) -> Body:
         parameters = [
@@ -374,26 +372,35 @@ class Tracer:
     def remembered(self, argument: tree.Remembered) -> tree.Remembered:
         return tree.Remembered(self.expression(argument.expression))
 
-    def bound(self, node: tree.Expression) -> tuple[tree.Expression, trace.Name]:
-        """Convert an expression whose value a template binds to a name.
+    def binding(
+        self, pairs: Sequence[tuple[str, tree.Expression]]
+    ) -> tuple[list[tree.Expression], tree.Do, tree.Do]:
+        """Convert the expressions whose values a statement binds to names.
 
-        Return the converted expression and the `origin` of the expression.
+        Return the converted expressions, and the calls that run before and after the statement binds them.
         """
-        origin = self.origin(node)
-        return (node, origin) if origin else (enclosed(trace.stored, self.comparing(node)), ())
+        token = pairs[0][1].token
+        origins = [(name, self.origin(node)) for name, node in pairs]
+        values = [
+            node if origin else enclosed(trace.stored, self.comparing(node), tree.Scope(), name)
+            for (name, node), (_, origin) in zip(pairs, origins, strict=True)
+        ]
+        start = do(token, trace.begin_binding, tree.Scope(), tuple(origins))
+        return values, start, do(token, trace.bind, tree.Scope())
 
     def origin(self, node: tree.Expression) -> trace.Name:
         """Return the path of an expression that may be a field of a loop, or () for any other expression.
 
         The tracer must not wrap a field of a loop in a call: the field would no longer change with the loop.
+        A path with a computed key is wrapped nevertheless, because its value depends on the key's reads, too.
         """
         while isinstance(node, tree.Filtered) and all(use.name == "safe" for use in node.filters):
             node = node.atom
         if not isinstance(node, tree.Path) or not self.is_bound(node.name):
             return ()
-        if any(part.arguments is not None for part in node.parts):
-            return ()
-        return static_path(node)
+        keys = tuple(key for key in static_keys(node) if key is not None)
+        is_plain = len(keys) == len(node.parts) and all(part.arguments is None for part in node.parts)
+        return keys if is_plain else ()
 
     def is_bound(self, name: str) -> bool:
         return name in self.document.bound or name == "forloop"
@@ -487,11 +494,6 @@ def static_keys(path: tree.Path) -> tuple[str | None, ...]:
         key = part.key.value if isinstance(part.key, tree.Literal) else part.key
         found.append(None if isinstance(key, tree.Expression) else to_string(key))
     return tuple(found)
-
-
-def static_path(path: tree.Path) -> trace.Name:
-    """Return the keys of a path before the first computed key."""
-    return tuple(takewhile(lambda key: key is not None, static_keys(path)))  # type: ignore[arg-type]
 
 
 def compares(node: tree.Expression) -> bool:

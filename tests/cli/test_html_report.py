@@ -231,6 +231,8 @@ COMPARING = [
     '{% for c in "ab" %}{% ifchanged P == c %}x{% endifchanged %}{% endfor %}',
     '{{ P|yesno:"a,b" }}', '{{ P|slice:":1"|cut:"h" }}', '{{ P == "hunter2" }}', '{% if P > 5 %}x{% endif %}',
     '{% macro m() %}{% if P == "x" %}x{% endif %}{% endmacro %}{{ m() }}',
+    '{% macro m(t) %}{% if t == "x" %}x{% endif %}{% endmacro %}{% if m(P) %}yes{% endif %}',
+    '{% macro m(t=P) %}{% if t == "x" %}x{% endif %}{% endmacro %}{% if m %}yes{% endif %}',
 ]  # fmt: skip
 KNOWN_OR_UNSET = [
     '{% if P %}set {{ P }}{% endif %}', '{% if P == "" %}{% else %}{{ P }}{% endif %}', '{% if P != "" %}set{% endif %}',
@@ -257,6 +259,30 @@ def test_the_report_shows_nothing_of_a_file_whose_template_compares_a_secret(
     assert shown.count("The content is not shown") == (0 if are_shown else len(texts))
     _, shown = page(*words, "--show-secrets")
     assert "The content is not shown" not in shown
+
+
+BOUND = [
+    '{% set v = P %}{% for c, v in "ab" %}{{ v }}{% endfor %}',
+    '{% for k, v in config %}{% for c, v in "ab"|make_list %}{{ v }}{% endfor %}{% endfor %}',
+    '{% for v, v in config %}{{ v }}{% endfor %}', '{% macro m() %}{{ P }}{% endmacro %}{% set v = m %}{{ v }}',
+    '{% macro m() %}{{ P }}{% endmacro %}{% with v=m|safe %}{{ v }}{% endwith %}',
+    '{% set m = properties %}{% set v = m[P] %}{{ v }}',
+]  # fmt: skip
+
+
+def test_the_report_hides_a_secret_whichever_statement_binds_it_to_a_name(tmp_path, page):
+    """A loop over a text keeps the outer value of its second name, and a name without brackets calls a macro."""
+    texts = {
+        f"t{number}": text.replace("P", 'config_get("user.password", "")')
+        for number, text in enumerate(BOUND)
+    }
+    rule = {"when": ["create"], "properties": {"hunter2": "found"}}
+    rules = {f"/etc/{name}": {**rule, "template": name} for name in texts}
+    image = an_image(tmp_path / "image", rules, texts)
+    _, shown = page("preview", image, "-t", "create", "-c", "user.password=hunter2secret")
+    assert "hunter2secret" not in shown
+    _, shown = page("preview", image, "-t", "create", "-c", "user.password=hunter2")
+    assert shown.count("[redacted]</b>") + shown.count("The content is not shown") >= len(BOUND)
 
 
 @pytest.mark.parametrize("letter", ["h", "x"])

@@ -139,6 +139,18 @@ CASES = [
         ],
     ),
     ("{% for x in properties.none %}{% empty %}{{ path }}{% endfor %}", [("/etc/x", ["path"], ["properties.none"])]),
+    # a loop over a text or a list keeps the value of its second name
+    (
+        '{% set v = config["user.a"] %}{% for c, v in "x" %}{{ v }}{% endfor %}{% for c, v in path|make_list|slice:":1" %}'
+        '{{ v }}{{ c }}{% endfor %}',
+        [("one", [A], []), ("one", [A], ["path"]), ("/", ["path"], ["path"])],
+    ),
+    (
+        '{% for k, v in config %}{% for c, v in "x" %}{{ v }}{% endfor %}{% endfor %}',
+        [("one", [A], ["config"]), ("two", [B], ["config"]), ("", ["config.user.empty"], ["config"])],
+    ),
+    # two equal names have the value of each item
+    ("{% for v, v in properties %}{{ v }}{% endfor %}", [("property", ["properties"], ["properties"])]),
     # texts of bodies are values of the tag that prints them
     (
         '{% filter upper %}{{ path }}{% if config["user.a"] %}x{% endif %}{% endfilter %}',
@@ -149,6 +161,17 @@ CASES = [
         [("onetwo", [A, B], [])],
     ),
     ('{% filter cut:config["user.a"] %}one1{% endfilter %}', [("1", [A], [])]),
+    # a macro without brackets is called, too
+    (
+        '{% set m = "x" %}{% macro m() %}{{ config["user.a"] }}{% endmacro %}{% with n=m p=path %}{{ n }}{{ p }}{% endwith %}'
+        '{% set m = m|safe %}{{ m }}',
+        [("one", [A], []), ("/etc/x", ["path"], []), ("one", [A], [])],
+    ),
+    # a computed key is a value, too, if a name stands for the map
+    (
+        '{% set m = config %}{% set x = m["user." + properties.p|slice:"8:" + "a"] %}{{ x }}',
+        [("one", ["properties.p", A], [])],
+    ),
     # a field of a loop changes with the loop, even if a name stands for the field
     (
         '{% for k in "ab"|make_list %}{% if forloop.First %}{% set x = forloop.Counter|safe %}{% endif %}{{ x }}{% endfor %}',
@@ -168,6 +191,10 @@ CASES = [
         '{% for k in "ab"|make_list %}{% cycle path config["user.a"] %}{% endfor %}',
         [("/etc/x", ["path"], []), ("one", [A, "path"], [])],
     ),
+    (
+        '{% set v = "x" %}{% cycle config["user.a"] as v silent %}{{ v }}{% set w = v|safe %}{% set v = "x" %}{{ w }}{{ v }}',
+        [("", [A], []), ("one", [A], []), ("one", [A], []), ("x", [], [])],
+    ),
     ('{% firstof config["user.none"] config["user.a"] path %}', [("one", [NONE, A], [])]),
 ]  # fmt: skip
 
@@ -178,6 +205,28 @@ def test_the_trace_of_a_printed_value_lists_the_variables_that_the_value_depends
         assert ("two", ["config.user.k", FILTER_DEFAULT, B], []) in values(template)
     else:
         assert values(template) == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "compared"),
+    [
+        ('{% macro m(t) %}{% if t == "x" %}y{% endif %}{% endmacro %}{% if m(config["user.a"]) %}z{% endif %}', {A}),
+        ('{% macro m(t=config["user.a"]) %}{% if t == "x" %}y{% endif %}{% endmacro %}{% if m %}z{% endif %}', {A}),
+        ('{% macro m(t=config["user.a"]) %}{% if t == "x" %}y{% endif %}{% endmacro %}{% set n = m %}{{ n }}', {A}),
+        ('{% macro m(t) %}{% for c in t %}y{% endfor %}{% endmacro %}{{ m(config["user.a"]) }}{{ m(path) }}', {A, "path"}),
+        ('{% macro m(t) %}{% if t %}y{% endif %}{{ t }}{% endmacro %}{% if m(config["user.a"]) %}z{% endif %}', set()),
+    ],
+)  # fmt: skip
+def test_the_trace_lists_the_variables_that_a_macro_compares_as_its_parameters(template, compared):
+    found = TracedTemplate(pongo2.compile(template, DIALECTS["v6.1"]).compilation).render(context())
+    assert {".".join(name) for name in found.compared} == compared
+
+
+@pytest.mark.parametrize("statement", ["{% set x = m %}", "{% with x=m y=path %}{{ y }}{% endwith %}"])
+def test_a_macro_that_fails_in_v4_while_a_name_is_bound_does_not_affect_the_trace_of_later_values(statement):
+    macro = '{% macro m() %}{% for x in "a" %}{{ x|date:"x" }}{% endfor %}{% endmacro %}'
+    template = macro + statement + '{% filter upper %}{{ config_get("user.a", "") }}{% endfilter %}'
+    assert values(template, "v4")[-1] == ("ONE", [A], [])
 
 
 def test_a_failed_macro_in_v4_does_not_affect_the_trace_of_later_values():
