@@ -400,7 +400,7 @@ def bind(render: Render, scope: Scope) -> None:
 
 
 def bind_parameters(render: Render, scope: Scope, names: tuple[str, ...]) -> None:
-    """Record that each of a macro's parameters depends on the names in all arguments and defaults of the call.
+    """Record that each parameter of a macro depends on the names in all arguments and defaults of the call.
 
     The expression that calls the macro is still being evaluated, so its frame has these names.
     """

@@ -90,7 +90,7 @@ CASES = {
     50: Case("secrets in messages, and in files that every user can read", "`preview` and `diff` show secrets; hook logs redact them; reports of `--html` contain no text that a template made from a secret; other reports contain no description of an instance; `audit` names the keys of secrets in readable files, and keys that a template computes"),
     51: Case("YAML that grows: aliases, merge keys, nesting, keys", "a limit before any object is built"),
     52: Case("YAML tags that build objects", "refused"),
-    53: Case("a rule that occurs twice", "templater treats it as the daemon's YAML library does; `audit` reports it"),
+    53: Case("a rule that occurs twice", "templater treats it as the daemon's YAML library does; `audit` and `check` report it"),
     54: Case("metadata.yaml with values of wrong types", "one error with its position, in the daemon's words"),
     55: Case("`0755`, `yes`, `3.10`, dates", "read as text"),
     56: Case("100,000 rules", "a limit; the time grows in proportion to the number of rules"),

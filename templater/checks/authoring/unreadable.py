@@ -2,13 +2,17 @@
 
 For example, metadata.yaml is not valid YAML, or a value has a type that the daemons reject. No instance of an
 unreadable image starts.
+
+Some daemons read a metadata.yaml that others reject. Incus 7 has a stricter YAML library than the others: it
+rejects a key that occurs twice in a mapping, and a second document after `---`. This check reports such a file
+if one of the hosts of the option `--as` rejects it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...model.errors import TemplaterError
+from ...model.errors import MetadataError, TemplaterError
 from ...model.file_names import METADATA, TEMPLATES
 from ..authored_image import AuthoredImage
 from ..base import Observation, check
@@ -18,6 +22,11 @@ from ..base import Observation, check
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for error in image.errors:
         yield observation(error, METADATA)
+    names = [host.name for host in image.hosts if host.yaml == "v4"]
+    if names and isinstance(image.by_v4, MetadataError):
+        error = image.by_v4
+        message = f"{error.message}: no instance of the image starts on {', '.join(names)}"
+        yield Observation(message, error.span or METADATA, error.hint)
     for name, file in sorted(image.templates.items()):
         if file.error is not None:
             yield observation(file.error, f"{TEMPLATES}/{name}")

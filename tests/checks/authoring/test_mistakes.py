@@ -21,8 +21,8 @@ from templater.checks.scanned_image import Name
 from templater.checks.target_kinds import kind_of
 from templater.checks.templater_toml import Configuration, Ignore
 from templater.model.entry import DIRECTORY, FILE, Entry, TemplateFile
-from templater.model.errors import LimitError
-from templater.model.hosts import INCUS
+from templater.model.errors import LimitError, MetadataError
+from templater.model.hosts import HOSTS, INCUS
 from templater.model.instance import Instance
 from templater.model.source import Source
 from tests.checks.authoring.authoring_builders import HOSTNAME, SEED, defined, file, findings, image
@@ -827,6 +827,34 @@ def test_a_template_that_cannot_be_read_gives_only_the_finding_unreadable():
         ),
         ("unreadable", "templates/t", "the template is too large"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("more", "place", "message"),
+    [
+        ("properties: {os: a, os: b}\n", "3:21", "duplicate key 'os', first in line 3"),
+        (
+            "templates:\n  /etc/a: {when: [create], template: t}\n  /etc/a: {when: [start], template: t}\n",
+            "5:3",
+            "duplicate key '/etc/a', first in line 4",
+        ),
+        ("---\nexpiry_date: 1\n", "3:1", "a second document starts here"),
+        ("properties: {date: 2024-01-01}\n", "3:20", "but yaml.v4 reads '2024-01-01' as a date"),
+    ],
+)
+def test_a_metadata_file_that_only_incus_7_rejects_is_unreadable_if_this_host_is_chosen(more, place, message):
+    """The errors are those of the recordings in tests/hosts and tests/metadata_cases."""
+    scanned = an_image(FACTS + more, {"t": ""})
+    for names in (["incus"], ["lxd", "incus", "incus-6.0"]):
+        (found,) = of_checks(authored(scanned, tuple(HOSTS[name] for name in names), ()), "unreadable")
+        assert found[1] == f"{M}{place}"
+        assert message in found[2] and found[2].endswith(": no instance of the image starts on incus")
+    assert not of_checks(authored(scanned, (HOSTS["lxd"], HOSTS["incus-6.0"]), ()), "unreadable")
+
+
+def test_a_metadata_file_that_every_host_rejects_is_reported_only_once():
+    error = MetadataError("invalid YAML")
+    assert len(of_checks(text("a", errors=[error]), "unreadable")) == 1
 
 
 def test_an_incomplete_image_has_no_finding_about_missing_templates():
