@@ -4,8 +4,8 @@ For example, metadata.yaml is not valid YAML, or a value has a type that the dae
 unreadable image starts.
 
 Some daemons read a metadata.yaml that others reject. Incus 7 has a stricter YAML library than the others: it
-rejects a key that occurs twice in a mapping, and a second document after `---`. This check reports such a file
-if one of the hosts of the option `--as` rejects it.
+rejects a key that occurs twice in a mapping, and a second document after `---`. This check reports such a
+file if one of the hosts of the option `--as` rejects it.
 """
 
 from __future__ import annotations
