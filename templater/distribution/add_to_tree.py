@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +12,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..image.atomic_output import Output
-from ..image.build import Packing, build
-from ..image.compress import compressing
 from ..image.file_extensions import extension
 from ..image.limits import DEFAULT, Limits
 from ..image.names import clean_name
@@ -23,7 +20,6 @@ from ..image.second_file import refuse_same_file
 from ..image.tar_reader import open_archive
 from ..image.tar_writer import TarWriter
 from ..image.tarball_image import TarballImage
-from ..image.whole_image import open_contents
 from ..model.architectures import DEBIAN_NAMES, KERNEL_NAMES
 from ..model.entry import FILE
 from ..model.errors import InputError, LimitError, RefusedError, UsageError, reason
@@ -221,9 +217,18 @@ def check_facts(facts: Metadata, path: str) -> None:
             )
 
 
+def _temporary_folder() -> contextlib.AbstractContextManager[str]:
+    from tempfile import TemporaryDirectory  # most images are not split, and the import takes long
+
+    return TemporaryDirectory(prefix="templater-split-")
+
+
 @contextlib.contextmanager
 def _split(path: str, limits: Limits, progress: Progress) -> Iterator[tuple[str, ...]]:
-    with tempfile.TemporaryDirectory(prefix="templater-split-") as folder:
+    from ..image.build import Packing, build
+    from ..image.whole_image import open_contents
+
+    with _temporary_folder() as folder:
         contents = open_contents(path, limits=limits)
         built = build(
             contents,
@@ -251,7 +256,10 @@ def _refuse_sparse(path: str, size: int, limits: Limits) -> None:
 
 @contextlib.contextmanager
 def _split_machine(path: str, limits: Limits, progress: Progress) -> Iterator[tuple[str, ...]]:
-    with tempfile.TemporaryDirectory(prefix="templater-split-") as folder:
+    from ..image.compress import compressing
+    from ..image.whole_image import open_contents
+
+    with _temporary_folder() as folder:
         first, disk = os.path.join(folder, "metadata.tar.xz"), os.path.join(folder, "disk")
         with open(first, "wb") as file, compressing(XZ, file.write) as packer:
             writer = TarWriter(packer.write)
