@@ -421,6 +421,8 @@ class _Composer:
             raise YamlError("tag '!' is not allowed before '<<'", span, hint="remove the tag")
         if tag == "!!merge" and event.value != "<<":  # a merge key for yaml.v4 only
             raise YamlError("tag '!!merge' is allowed only before '<<'", span, hint="remove the tag")
+        if "?" in event.value and not event.style and self.opened and self.opened[-1].flow:
+            self.check_question_marks(span)
         plain = bool(event.implicit[0]) and not event.tag
         if event.tag == "!" and self.rules == "v4":
             plain = not event.style  # yaml.v4 ignores this tag, and yaml.v2 reads a string
@@ -431,6 +433,20 @@ class _Composer:
             self.anchors[event.anchor] = scalar
         self.count(1, span)
         return scalar
+
+    def check_question_marks(self, span: Span) -> None:
+        """Raise YamlError for a '?' in a text without quotes in brackets, such as ``[a?b]``.
+
+        For Go, the text ends before the '?', and no comma follows the text. In yaml.v4, it ends there only if
+        a blank follows the '?'. libyaml reads the '?' as a part of the text.
+        """
+        pattern = "[?]" if self.rules == "v2" else "[?](?=[\0\t\n\r \x85\u2028\u2029]|\\Z)"
+        found = re.compile(pattern).search(self.source.text, span.start, span.end + 1)
+        if found is not None and found.start() < span.end:
+            place = self.source.span(*found.span())
+            raise YamlError(
+                "'?' is not allowed in a text without quotes in brackets", place, "quote the text"
+            )
 
     def check_escapes(self, span: Span) -> None:
         """Raise YamlError for the escape ``\\/`` of YAML 1.2, which libyaml accepts, but yaml.v2 does not."""

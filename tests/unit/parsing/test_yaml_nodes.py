@@ -258,7 +258,34 @@ def test_a_question_mark_in_brackets_is_an_error_if_no_blank_follows(text, rules
 
 
 @pytest.mark.parametrize(
-    "text", ["? a\n: b", "a?: b?", "{a?: 'b?'}", "?a: b", "{? a : b}", "['?', a]", "a: # what?\n b"]
+    ("text", "is_refused_by_v4"),
+    [
+        ("[crea?te]", False),
+        ("{a?: b}", False),
+        ("{a: b?}", False),
+        ("[a ?b]", False),
+        ("{a: [b, c?d]}", False),
+        ("[!!str a?b]", False),
+        ("[a? b]", True),
+        ("[a ? b]", True),
+        ("[a?\n]", True),
+        ("[a\n  ?\u2028 b]", True),
+    ],
+)
+def test_a_question_mark_in_a_text_in_brackets_is_an_error_if_it_ends_the_text_in_go(text, is_refused_by_v4):
+    """libyaml reads the '?' as a part of the text. yaml.v2 and yaml.v3 refuse all of these texts."""
+    for rules, is_refused in (("v2", True), ("v4", is_refused_by_v4)):
+        source = Source("m", text)
+        if is_refused:
+            with pytest.raises(YamlError, match=r"'[?]' is not allowed in a text without quotes in brackets"):
+                parse(source, rules)
+        else:
+            parse(source, rules)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["? a\n: b", "a?: b?", "{'a?': 'b?'}", "?a: b", "{? a : b}", "['?', a]", "a: # what?\n b", "[a # b?\n]"],
 )
 def test_other_question_marks_in_yaml_are_accepted(text):
     for rules in ("v2", "v4"):
