@@ -426,4 +426,5 @@ def name_of(member: Member) -> Name:
         raise RefusedError(f"the archive contains a {member.kind} without a name")
     if member.kind == HARD_LINK and not hard_link:
         raise RefusedError(f"'{printable(path)}' is a hard link to the top directory")
-    return Name(path, entry, frozenset(member.xattrs), hard_link)
+    is_inside = kind == DIRECTORY and member.name.rstrip("/").endswith("/.")
+    return Name(path, entry, frozenset(member.xattrs), hard_link, is_inside=is_inside)

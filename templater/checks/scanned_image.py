@@ -37,6 +37,8 @@ class Name(NamedTuple):
     hard_link: str = ""
     #: for a file with several names in a directory, its device and inode
     inode: tuple[int, int] | None = None
+    #: for a directory in an archive, whether the stored name ends in ``/.``
+    is_inside: bool = False
 
 
 def cleaned(name: str) -> str:

@@ -25,7 +25,10 @@ def unpack_refusals(names: Iterable[Name]) -> Iterator[UnpackRefusal]:
         path = name.path.lstrip("/")
         if has_dots(path):
             continue
-        reason = tree.add(path, name.entry.kind, name.entry.target, name.hard_link) if path else ""
+        reason = ""
+        if path:
+            entry = name.entry
+            reason = tree.add(path, entry.kind, entry.target, name.hard_link, name.is_inside)
         if reason and reason not in (THROUGH_LINK, TARGET_THROUGH_LINK):
             message = f"{described(name.path, name.hard_link, reason)}: the daemons can't unpack it"
             yield UnpackRefusal(message, name.path)

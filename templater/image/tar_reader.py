@@ -53,6 +53,10 @@ _SPARSE_0 = (
 _SPARSE_1 = ["GNU.sparse.major", "GNU.sparse.minor", "GNU.sparse.realsize"]
 #: pax records that change how a member is read, but only in some tools
 _UNKNOWN_TO_SOME = ("GNU.", "SCHILY.realsize", "SCHILY.offset")
+#: pax records about an archive in several parts
+_VOLUME = "GNU.volume."
+#: The pax records with numbers. GNU tar and Go also read numbers that a later header replaces.
+_NUMBERS = ("uid", "gid", "size")
 #: the global pax records, which apply to every later member; ``git archive`` writes only a comment
 _INHERITED = ("uid", "gid", "mtime")
 #: records that a global header must not have: they would set the name, data or attributes of every member
@@ -344,7 +348,7 @@ class Archive:
         records: dict[str, bytes] = {}
         pieces: list[bytes] = []
         at = 0
-        while at < len(data) and data[at] != 0:
+        while at < len(data):  # also for NUL, at which GNU tar stops, and which Go refuses
             blank = data.find(b" ", at, at + 12)
             digits = data[at:blank] if blank > 0 else b""
             end = at + int(digits) if digits.isdigit() else 0
@@ -363,8 +367,13 @@ class Archive:
                 raise self._ambiguous(f"an extended header that repeats the record '{printable(name[:100])}'")
             records[name] = value
             at = end
+            if name.startswith(_VOLUME):  # GNU tar refuses some values, even in a global header
+                raise self._ambiguous(f"an extended header with the record '{printable(name[:100])}'")
         if pieces:
             records[_PIECE[0]] = b",".join(pieces)
+        for number in _NUMBERS:
+            if self._number(records, number, 0) > _MAX_ID and number != "size":
+                raise self._out_of_range()
         for time in _TIMES:
             if time in records:
                 match = _TIME.fullmatch(records[time])
@@ -414,6 +423,10 @@ class Archive:
         return self._checked(member)
 
     def _checked(self, member: Member) -> Member:
+        if member.kind != DIRECTORY and member.name.rstrip("/").endswith("/."):
+            raise self._ambiguous(f"a {member.kind} whose name ends in '/.'")
+        if member.kind == HARD_LINK and member.target.endswith(("/", "/.")):
+            raise self._ambiguous("a hard link whose target ends in '/' or '/.'")
         longest = self.limits.name_bytes
         if len(member.name) > longest or len(member.target) > longest:
             raise LimitError(

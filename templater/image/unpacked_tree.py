@@ -38,15 +38,18 @@ class UnpackedTree:
         self._entries: Counter[str] = Counter()
         self._implied = 0
 
-    def add(self, path: str, kind: str, target: str = "", hard_link: str = "") -> str:
+    def add(
+        self, path: str, kind: str, target: str = "", hard_link: str = "", is_inside: bool = False
+    ) -> str:
         """Unpack a member, and return the reason if GNU tar can't, else "".
 
         Names are cleaned, so they are relative. ``target`` is the target of a symlink, and ``hard_link`` that
-        of a hard link. A directory can replace a symlink that GNU tar makes last only on some file systems:
-        the result is "". Raises LimitError if too many directories have no member of their own.
+        of a hard link. ``is_inside`` is true for a directory whose stored name ends in "/.": GNU tar then
+        replaces no file at this path. A directory can replace a symlink that GNU tar makes last only on some
+        file systems: the result is "". Raises LimitError if too many directories have no member of their own.
         """
         kinds = self._kinds
-        above = self._kind_above(path)
+        above = self._kind_above(f"{path}/." if is_inside else path)
         if above != DIRECTORY:
             return {SYMLINK: THROUGH_LINK, _LATE_SYMLINK: BELOW_LINK}.get(above, BELOW_FILE)
         if kind == SYMLINK and (target.startswith("/") or has_dots(target)):

@@ -50,6 +50,18 @@ UNPACKED = {
     "a long name in UTF-8": [*ROOTFS, member("rootfs/" + "é" * 128)],
     "a large uid": [*ROOTFS, member("rootfs/x", uid="4294967296")],
     "a large gid": [*ROOTFS, member("rootfs/x", gid="4294967296")],
+    "a file over an implied directory": [folder("rootfs"), member("rootfs/a/b"), member("rootfs/a")],
+    "a file with a final dot": [*ROOTFS, member("rootfs/f/.")],
+    "a symlink with a final dot": [*ROOTFS, member("rootfs/s/./", tarfile.SYMTYPE, "x")],
+    "a hard link with a final dot": [*ROOTFS, member("rootfs/h/.", tarfile.LNKTYPE, "rootfs/etc/motd")],
+    "a hard link to a name with a final dot": [
+        *ROOTFS,
+        member("rootfs/h", tarfile.LNKTYPE, "rootfs/etc/motd/."),
+    ],
+    "a hard link to a name with a final slash": [
+        *ROOTFS,
+        member("rootfs/h", tarfile.LNKTYPE, "rootfs/etc/motd/"),
+    ],
     "mtime nan": [*ROOTFS, member("rootfs/x", mtime="nan")],
     "mtime 1e9": [*ROOTFS, member("rootfs/x", mtime="1e9")],
     "mtime with a sign": [*ROOTFS, member("rootfs/x", mtime="+5")],
@@ -57,10 +69,25 @@ UNPACKED = {
     "atime without a number": [*ROOTFS, member("rootfs/x", atime="zz")],
     "ctime without a number": [*ROOTFS, member("rootfs/x", ctime="zz")],
 }
+#: archives that GNU tar can't unpack, but that can be packed again without the names' final dots
+DOTTED = {
+    "a directory in a file": [*ROOTFS, folder("rootfs/etc/motd/.")],
+    "a directory in an absolute symlink": [
+        *ROOTFS,
+        member("rootfs/s", tarfile.SYMTYPE, "/x"),
+        folder("rootfs/s/./"),
+    ],
+}
 #: similar archives that the daemons import and unpack
 ACCEPTED = {
     "ordinary": ROOTFS,
     "dotted": [folder("./rootfs"), member("./rootfs/etc/motd")],
+    "directories with a final dot": [
+        folder("rootfs/."),
+        folder("rootfs/a/."),
+        folder("rootfs/a/./"),
+        member("rootfs/a/x"),
+    ],
     "a directory over a file": [*ROOTFS, folder("rootfs/etc/motd")],
     "a file over an empty directory": [folder("rootfs/a"), member("rootfs/a")],
     "the longest names": [*ROOTFS, member("rootfs/" + "n" * 255), member("rootfs/" + "é" * 127)],

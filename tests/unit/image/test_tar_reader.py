@@ -102,10 +102,22 @@ def refusal(path, data, limits=DEFAULT):
             pax({"path": b"x"}, tarfile.XGLTYPE), RefusedError,
             "'IMAGE' has a global header that sets 'path' for every member",
         ),
-        (pax({"uid": b"x"}) + file(), InputError, "'IMAGE' is damaged: the pax record 'uid' is not a number, at byte 1024 of the archive"),
+        (pax({"uid": b"x"}) + file(), InputError, "'IMAGE' is damaged: the pax record 'uid' is not a number, at byte 512 of the archive"),
         (
             pax({"uid": b"1" * 21}) + file(), InputError,
-            "'IMAGE' is damaged: the pax record 'uid' is not a number, at byte 1024 of the archive",
+            "'IMAGE' is damaged: the pax record 'uid' is not a number, at byte 512 of the archive",
+        ),
+        (
+            pax({"uid": b"x"}, tarfile.XGLTYPE) + pax({"uid": b"1"}) + file(), InputError,
+            "'IMAGE' is damaged: the pax record 'uid' is not a number, at byte 512 of the archive",
+        ),
+        (
+            pax({"gid": b"4294967296"}, tarfile.XGLTYPE), InputError,
+            "'IMAGE' is damaged: the uid, gid or time of a member is outside the range of Linux, at byte 512 of the archive",
+        ),
+        (
+            pax({"GNU.volume.size": b"UTF-8"}, tarfile.XGLTYPE) + file(), RefusedError,
+            AMBIGUOUS.format("an extended header with the record 'GNU.volume.size'"),
         ),
         (
             pax({"mtime": b"1" * 20}) + file(), InputError,
@@ -137,6 +149,8 @@ def refusal(path, data, limits=DEFAULT):
         (header("pax", tarfile.XHDTYPE, 8) + padded(b"9 uid=1\n"), InputError, "'IMAGE' is damaged: a pax header has a malformed record, at byte 512 of the archive"),
         (header("pax", tarfile.XHDTYPE, 8) + padded(b"8 uid:1\n"), InputError, "'IMAGE' is damaged: a pax header has a malformed record, at byte 512 of the archive"),
         (header("pax", tarfile.XHDTYPE, 8) + padded(b"8 uid=11"), InputError, "'IMAGE' is damaged: a pax header has a malformed record, at byte 512 of the archive"),
+        (header("pax", tarfile.XHDTYPE, 9) + padded(b"8 uid=1\n") + file(), InputError, "'IMAGE' is damaged: a pax header has a malformed record, at byte 512 of the archive"),
+        (header("pax", tarfile.XGLTYPE, 512) + padded(b"8 uid=1\n") + file(), InputError, "'IMAGE' is damaged: a pax header has a malformed record, at byte 512 of the archive"),
         (file(uid=-1), InputError, "'IMAGE' is damaged: the uid, gid or time of a member is outside the range of Linux, at byte 0 of the archive"),
         (file(gid=-1), InputError, "'IMAGE' is damaged: the uid, gid or time of a member is outside the range of Linux, at byte 0 of the archive"),
         # sparse files
@@ -244,11 +258,11 @@ def test_a_global_header_must_not_set_the_name_or_the_data_or_the_attributes_of_
         ),
         (
             lambda n: pax({"uid": b"%d" % n}) + file(), {}, 2**32 - 1, InputError,
-            "'IMAGE' is damaged: the uid, gid or time of a member is outside the range of Linux, at byte 1024 of the archive",
+            "'IMAGE' is damaged: the uid, gid or time of a member is outside the range of Linux, at byte 512 of the archive",
         ),
         (
             lambda n: pax({"gid": b"%d" % n}, tarfile.XGLTYPE) + file(), {}, 2**32 - 1, InputError,
-            "'IMAGE' is damaged: the uid, gid or time of a member is outside the range of Linux, at byte 1024 of the archive",
+            "'IMAGE' is damaged: the uid, gid or time of a member is outside the range of Linux, at byte 512 of the archive",
         ),
         (
             lambda n: pax({"mtime": b"%d" % n}) + file(), {}, 2**63 - 1, InputError,
