@@ -32,6 +32,9 @@ BOOT_EVENTS = ("boot", "boot-legacy")
 #: unknown
 MAX_SETTINGS, MAX_SETTINGS_TOTAL = 1000, 1 << 20
 
+#: limit on the names in a directory of cloud-init; above, every fact is unknown
+MOST_NAMES = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Guest:

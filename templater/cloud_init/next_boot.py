@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..model.errors import TemplaterError
-from .guest import UNKNOWN, Guest, read_guest
+from ..model.errors import LimitError, TemplaterError
+from .guest import MOST_NAMES, UNKNOWN, Guest, read_guest
 from .seed import MAX_FILE, META, NETWORK, USER, VENDOR, Seed, is_concerned, read_seed, seed_after
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def next_boot(plan: Plan, rootfs: Any, daemon: Daemon | None = None) -> Verdict 
     ``rootfs`` is a root filesystem view, or None if it is unknown. Its method ``listdir`` is optional. A plan
     concerns cloud-init if a rule writes a file of the NoCloud seed, or the instance has data for cloud-init.
     If a file of the guest exists and can't be read, as in an archive, the facts about the guest are unknown.
+    The same applies if a directory has too many names.
     """
     config = plan.instance.expanded_config()
     if not is_concerned(plan) and not any(config.get(key) for key in KEYS):
@@ -112,7 +113,10 @@ def next_boot(plan: Plan, rootfs: Any, daemon: Daemon | None = None) -> Verdict 
 
     def names(path: str) -> list[str] | None:
         try:
-            found: list[str] = rootfs.listdir(path)
+            found: list[str] = rootfs.listdir(path, most=MOST_NAMES)
+        except LimitError:
+            unreadable.append(path)
+            return None
         except (TemplaterError, OSError, AttributeError):
             return None
         return found

@@ -195,8 +195,11 @@ class LiveRootfs(MemoryRootfs):
         made._root = self._root.copy({})
         return made
 
-    def listdir(self, path: str) -> list[str]:
-        """Return the names in a directory. Raises UnreadableError if the daemon does not show them."""
+    def listdir(self, path: str, *, most: int | None = None) -> list[str]:
+        """Return the names in a directory. Raises UnreadableError if the daemon does not show them.
+
+        ``most`` is ignored, because the daemon's answer has a limit.
+        """
         return self._reader.names_in(path)
 
     def walk(self, path: str = "/") -> Iterator[tuple[str, Entry]]:

@@ -11,7 +11,7 @@ import stat
 from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry
 from ..model.errors import InputError, TemplaterError, reason
 from ..oslite import Closing
-from .confined import entry_of, kind_of, read_descriptor
+from .confined import entry_of, kind_of, read_descriptor, too_many_names
 from .paths import MissingError, components, no_directory, not_regular
 
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
@@ -66,12 +66,18 @@ class ByName(Closing):
             if fd >= 0:
                 os.close(fd)
 
-    def listdir(self, path: str) -> "list[str]":
+    def listdir(self, path: str, *, most: "int | None" = None) -> "list[str]":
         self._require(path, DIRECTORY)
+        names: list[str] = []
         try:
-            return sorted(os.listdir(self._place(path)))
+            with os.scandir(self._place(path)) as entries:
+                for entry in entries:
+                    names.append(entry.name)
+                    if most is not None and len(names) > most:
+                        raise too_many_names(path, most)
         except OSError as error:
             raise InputError(f"{path!r} can't be read: {reason(error)}") from None
+        return sorted(names)
 
     def below(self, path: str) -> "ByName":
         self._require(path, DIRECTORY)

@@ -247,9 +247,15 @@ class Root(Closing):
         except OSError as error:
             raise self._trouble(path, error) from None
 
-    def listdir(self, path: str, *, follow: bool = False) -> "list[str]":
+    def listdir(self, path: str, *, follow: bool = False, most: "int | None" = None) -> "list[str]":
+        """Return the sorted names in a directory. Raises LimitError for more than ``most`` names."""
         with self.directory(path, follow=follow) as directory:
-            return directory.listdir()
+            if most is None:
+                return directory.listdir()
+            names, left = directory.names_with("", most + 1)
+            if not left:
+                raise too_many_names(path, most)
+            return names
 
     def entries(self, path: str) -> "list[tuple[str, Entry]]":
         """Return the names in a directory with their lstat results. The directory is opened only once."""
@@ -734,6 +740,10 @@ def _require_regular(fd: int, path: str, limit: "int | None") -> None:
         raise not_regular(path, kind_of(status.st_mode))
     if limit is not None and status.st_size > limit:
         raise _too_large(path, limit)
+
+
+def too_many_names(path: str, most: int) -> LimitError:
+    return LimitError(f"{path!r} has more than {most} names")
 
 
 def _too_large(path: str, limit: int) -> LimitError:

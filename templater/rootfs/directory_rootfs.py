@@ -239,8 +239,8 @@ class DirectoryRootfs(Closing):
         finally:
             close(fd)
 
-    def listdir(self, path: str) -> "list[str]":
-        return self.root.listdir(path)
+    def listdir(self, path: str, *, most: "int | None" = None) -> "list[str]":
+        return self.root.listdir(path, most=most)
 
     def walk(self, path: str = "/") -> "Iterator[tuple[str, Entry]]":
         """Yield every path below a directory with its entry, sorted, parents first. Skip mounted contents."""

@@ -100,7 +100,8 @@ class MemoryRootfs:
             raise LimitError(f"{path!r} is larger than {limit} bytes")
         return node.content
 
-    def listdir(self, path: str) -> "list[str]":
+    def listdir(self, path: str, *, most: "int | None" = None) -> "list[str]":
+        """Return the sorted names in a directory. ``most`` is ignored: the names are in memory already."""
         return sorted(self._directory(path).children)
 
     def walk(self, path: str = "/") -> "Iterator[tuple[str, Entry]]":

@@ -44,7 +44,7 @@ VALUES = {
     "cli.read_in_sandbox": {"REPORT": 268_435_456},
     "cli.styled": {"INDENT": 3},
     "cli.file_watcher": {"QUIET": 0.08, "PATIENCE": 1.0, "CHECK": 0.5, "REMEMBERED": 16},
-    "cloud_init.guest": {"MAX_SETTINGS": 1000, "MAX_SETTINGS_TOTAL": 1_048_576},
+    "cloud_init.guest": {"MAX_SETTINGS": 1000, "MAX_SETTINGS_TOTAL": 1_048_576, "MOST_NAMES": 10_000},
     "cloud_init.seed": {"MAX_FILE": 4_194_304},
     "cloud_init.next_boot": {"_LONGEST_ID": 64},
     "definitions.detect": {"_HEAD": 65_536},

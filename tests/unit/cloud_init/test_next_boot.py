@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from templater.cli.main import main
 from templater.cloud_init import guest as facts_of_guest
+from templater.cloud_init import next_boot as predictions
 from templater.cloud_init import yaml_values
 from templater.cloud_init.guest import Guest, read_guest
 from templater.cloud_init.next_boot import Daemon, Verdict, daemon_of, judge
@@ -203,6 +205,25 @@ def test_the_state_of_the_last_boot_is_read_from_a_directory_but_is_unknown_for_
     assert "the instance-id is still 'web1'" in said[image / "rootfs"]
     assert "the result of the next boot is unknown" in said["image"]
     assert "it is unknown whether the guest has booted before: if not, all modules run" in said["image"]
+
+
+@pytest.mark.parametrize("folder", ["var/lib/cloud/instances", "etc/cloud/cloud.cfg.d"])
+@pytest.mark.parametrize(("number", "is_known"), [(5, True), (6, False)])
+def test_the_facts_about_a_guest_are_unknown_if_a_directory_of_cloud_init_has_too_many_names(
+    tmp_path, monkeypatch, capfd, folder, number, is_known
+):
+    """The user of a container could give a directory millions of names, which filled the memory of ``diff``."""
+    monkeypatch.setattr(predictions, "MOST_NAMES", 5)
+    image = shutil.copytree(ROOT / "sample-images/debian-cloud", tmp_path / "image", symlinks=True)
+    for path in (folder, "var/lib/cloud/data"):
+        (image / "rootfs" / path).mkdir(parents=True)
+    (image / "rootfs/var/lib/cloud/data/instance-id").write_text("web1\n")
+    for name in range(number):
+        (image / "rootfs" / folder / str(name)).touch()
+    main(["diff", str(image), str(image / "rootfs"), "-t", "create"])
+    told = capfd.readouterr().err
+    assert ("the instance-id changes from 'web1'" in told) == is_known
+    assert ("it is unknown whether the guest has booted before" in told) == (not is_known)
 
 
 FULL = {"meta-data": "instance-id: a\n", "user-data": "#cloud-config\n", "network-config": "version: 2\n"}

@@ -42,7 +42,9 @@ def test_the_kind_of_a_path_is_found_without_following_links(path, kind, root):
 
 def test_files_and_directories_are_read_by_name(root, tmp_path):
     assert root.read("/d/f", 4) == b"text"
-    assert root.listdir("/d") == ["e", "f"]
+    assert root.listdir("/d") == root.listdir("/d", most=2) == ["e", "f"]
+    with pytest.raises(LimitError, match="'/d' has more than 1 names"):
+        root.listdir("/d", most=1)
     with root.below("/d") as below:
         assert (below.name, below.read("/f", 9)) == (f"{tmp_path}/d", b"text")
 
@@ -84,5 +86,5 @@ def test_a_system_error_names_the_path(root, monkeypatch):
     monkeypatch.setattr(byname.os, "lstat", refuse)
     assert failed(root.entry, "/d") == (InputError, "can't get the status of '/d': permission denied")
     monkeypatch.undo()
-    monkeypatch.setattr(byname.os, "listdir", refuse)
+    monkeypatch.setattr(byname.os, "scandir", refuse)
     assert failed(root.listdir, "/d") == (InputError, "'/d' can't be read: permission denied")

@@ -52,7 +52,11 @@ def test_a_file_below_the_root_is_read(root):
 
 def test_the_root_path_is_a_directory_entry(root):
     assert root.entry("/").kind == DIRECTORY
-    assert "etc" in root.listdir("/")
+    names = root.listdir("/")
+    assert "etc" in names
+    assert root.listdir("/", most=len(names)) == names
+    with pytest.raises(LimitError, match=f"'/' has more than {len(names) - 1} names"):
+        root.listdir("/", most=len(names) - 1)
 
 
 def test_an_entry_has_the_attributes_that_lstat_returns(root):
