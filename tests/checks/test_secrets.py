@@ -526,6 +526,57 @@ def test_a_few_tests_of_a_secret_do_not_count_as_printing_it(text):
     assert found("", text.replace("P", 'config_get("user.password", "")')) == []
 
 
+def observed_in_templates(texts):
+    names = [f"t{number}" for number in range(len(texts))]
+    chosen = [f"/etc/{name}: {{when: [create], template: {name}}}" for name in names]
+    contents = [text.replace("P", 'config_get("user.password", "")') for text in texts]
+    return observed(CHECK, an_image(rules(*chosen), dict(zip(names, contents, strict=True))))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [f'{{% if P == "{letter}" %}}x{{% endif %}}' for letter in LETTERS[:9]],
+        [f'{{% if P|slice:":{n}" == "a" %}}x{{% endif %}}{{% if P == "{n}" %}}x{{% endif %}}' for n in range(5)],
+        ["{% set n = P|integer %}" + HALVE * 2 + "{# " + letter + " #}" for letter in LETTERS[:5]],
+        [f'{{% set s = P|slice:"{n}" %}}{{% if s == "a" %}}x{{% endif %}}' for n in range(9)],
+    ],
+)  # fmt: skip
+def test_attack_50_conditions_in_several_templates_that_reveal_a_secret_are_found(texts):
+    """Sixteen templates with eight conditions each could reveal a whole password."""
+    found = observed_in_templates(texts)
+    assert {severity for severity, *_ in found} == {"medium"}
+    assert all(" by conditions in " in message for *_, message in found)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [f'{{% if P == "{letter}" %}}x{{% endif %}}' for letter in LETTERS[:8]],
+        ['{% if P == "yes" %}x{% endif %}{# ' + letter + " #}" for letter in LETTERS],
+        ["{% if P %}" + letter + "{% endif %}" for letter in LETTERS],
+        ['{% if P and trigger == "create" or path != "/x" %}' + letter + "{% endif %}" for letter in LETTERS],
+    ],
+)  # fmt: skip
+def test_a_few_tests_of_a_secret_in_several_templates_give_no_finding(texts):
+    assert observed_in_templates(texts) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{% if P|slice:":1" == path|last %}x{% endif %}',
+        '{% if path|last in P %}x{% endif %}',
+        '{% ifequal P|first path %}x{% endifequal %}',
+        "{% if P|first == trigger|first %}x{% endif %}",
+    ],
+)  # fmt: skip
+def test_attack_50_a_comparison_of_a_secret_with_the_path_of_the_file_is_found(text):
+    """Many rules with one template have different paths, so that one condition could test each letter."""
+    (finding,) = found("", text.replace("P", 'config_get("user.password", "")'))
+    assert " by conditions in '/etc/a', mode 0644" in finding[2]
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -14,7 +14,8 @@ with the right mode. In a virtual machine, the agent of LXD 6.8 and later sets t
 
 A template can also reveal a secret by conditions that print different texts. A condition that tests whether
 the secret is set is no problem. The check reports a secret that the template compares with a variable,
-changes in a loop, or tests in more than eight other ways.
+changes in a loop, or tests in more than eight other ways. The check counts the conditions of all templates
+together.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ...model.source import printable
 from ..authored_image import AuthoredImage
 from ..base import Observation, check
 from ..rule_hints import hint_of_mode
-from ..security.secrets import COMPUTED, TESTED, secrets_of
+from ..security.secrets import COMPUTED, TESTED, Tests, secrets_of
 
 #: a key whose name contains one of these words is not a secret
 PUBLIC = ("public", "pubkey", "pub-key", "authorized", "fingerprint", "url", "file", "path", "ttl", "name")
@@ -33,9 +34,10 @@ PUBLIC = ("public", "pubkey", "pub-key", "authorized", "fingerprint", "url", "fi
 
 @check("readable-secret", "warning", "a secret in a file that every user can read")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    tests: Tests = {}
     for template in image.parsed:
         readable = [rule for rule in template.rules if image.can_read(rule)]
-        for key in secrets_of(template.source) if readable else ():
+        for key in secrets_of(template.source, tests) if readable else ():
             if (
                 key.kind != COMPUTED
                 and not any(word in key.value.lower() for word in PUBLIC)

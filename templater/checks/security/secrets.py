@@ -26,8 +26,10 @@ WORDS = (
 HIDING = ("length", "length_is", "yesno")
 #: the kind of a token that stands for a secret that conditions of the template reveal
 TESTED = "tested secret"
-#: A template may test each secret in this many ways: a setting of a few values can have a suspicious name.
+#: The templates may test each secret in this many ways: a setting of a few values can have a suspicious name.
 MOST_TESTS = 8
+#: the texts of the tests of each secret, by the secret's name
+Tests = dict[str, set[str]]
 
 
 @check("readable-secret", "medium", "a template that writes a secret to a file that every user can read")
@@ -44,10 +46,11 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     for rule in image.rules:
         if image.file_mode(rule) & 0o004:
             readable.setdefault(rule.template, []).append(rule)
+    tests: Tests = {}
     for source in image.sources(readable):
         rules = readable[source.name.removeprefix(f"{image.name}/templates/")]
         path, mode = printable(rules[0].path), f"mode {image.file_mode(rules[0]):04o}"
-        for key in secrets_of(source):
+        for key in secrets_of(source, tests):
             if key.kind == COMPUTED:
                 yield Observation(
                     f"the template computes the name of a configuration key, so the value that it writes to "
@@ -74,7 +77,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             )
 
 
-def secrets_of(source: Source) -> Iterator[Token]:
+def secrets_of(source: Source, tested: Tests | None = None) -> Iterator[Token]:
     """Yield each string in a printed expression that contains one of ``WORDS``, such as ``"user.token"``.
 
     A sum of strings, such as ``"user.to" + "ken"``, counts as one string.
@@ -87,7 +90,8 @@ def secrets_of(source: Source) -> Iterator[Token]:
 
     A loop over a secret counts as printing the secret: conditions in the loop can show each character. Other
     conditions can show each character, too: yield a token of the kind ``TESTED`` for each secret that the
-    template compares with a variable, changes in a loop, or tests in more than ``MOST_TESTS`` ways.
+    template compares with a variable, changes in a loop, or tests in more than ``MOST_TESTS`` ways. Several
+    calls with the same ``tested`` count the tests of all their templates together.
 
     If no string is found, but the template computes the name of a configuration key, such as
     ``"user.paXssword"|cut:"X"``, yield a token of the kind ``COMPUTED`` for this name.
@@ -100,7 +104,9 @@ def secrets_of(source: Source) -> Iterator[Token]:
     maps = _Maps()
     computed = _ComputedKeys()
     changes = _Changes()
-    tests = _Tests(secrets, values, keys, computed.bound, changes)
+    tests = _Tests(
+        source.name, secrets, values, keys, computed.bound, changes, {} if tested is None else tested
+    )
     seen: set[int] = set()
     has_macros = False
     for kind, part in parts_of(
@@ -290,6 +296,8 @@ def _tested(token: Token) -> Token:
 _TESTING = ("if", "elif", "ifequal", "ifnotequal", "ifchanged", "set", "with", "widthratio")
 _JOINING = ("+", "-", "*", "/", "%", "^")
 _COMPARING = ("==", "!=", "<>", "<", "<=", ">", ">=", "in", *_JOINING)
+#: The names whose values differ between renders. Many rules with one template have different paths.
+_VARYING = ("forloop", "path", "trigger")
 #: filters after which a condition still only shows whether its value is set
 _UNSELECTIVE = (
     "capfirst",
@@ -307,25 +315,28 @@ _UNSELECTIVE = (
 class _Tests:
     """The conditions that show more of a secret than whether it is set. Each of them can show one more bit.
 
-    ``secrets`` and ``values`` have the variables that hold secrets, ``keys`` the variables that hold keys,
-    and ``bound`` all variables of the template. ``changes`` has the variables whose values change.
+    ``template`` is the name of the template. ``secrets`` and ``values`` have the variables that hold secrets,
+    ``keys`` the variables that hold keys, and ``bound`` all variables of the template. ``changes`` has the
+    variables whose values change, and ``texts`` the tests of earlier templates.
     """
 
     def __init__(
         self,
+        template: str,
         secrets: dict[str, list[Token]],
         values: dict[str, list[Token]],
         keys: dict[str, list[Token]],
         bound: set[str],
         changes: _Changes,
+        texts: Tests,
     ) -> None:
+        self.template = template
         self.changes = changes
         self.secrets = secrets
         self.values = values
         self.keys = keys
         self.bound = bound
-        #: the texts of the tests of each secret, by the secret's name
-        self.texts: dict[str, set[str]] = {}
+        self.texts = texts
 
     def read(self, kind: str, part: list[Token], bound: list[int], computed: list[Token]) -> Iterator[Token]:
         """Yield each secret that a tag tests, if the output can reveal many of the secret's characters.
@@ -371,7 +382,7 @@ class _Tests:
             own += self.keys.get(token.value, ()) if depths[number] else ()
             secrets += own
             is_changed = is_changed or (bool(own) and token.value in self.changes.names)
-            is_variable = token.value in self.bound or token.value == "forloop"
+            is_variable = token.value in self.bound or token.value in _VARYING
             varies = varies or (is_variable and not own and depths[number] != 1)
         repeats = is_changed and self.changes.depth > 0
         is_condition = kind not in ("set", "with")
@@ -379,7 +390,7 @@ class _Tests:
             return
         text = " ".join(part[number].value or part[number].kind for number in operand)
         if is_changed:  # the same text tests another value at another place
-            text += f" {part[operand[0]].start}"
+            text += f" {part[operand[0]].start} {self.template}"
         for token in secrets:
             texts = self.texts.setdefault(token.value, set())
             is_new = text not in texts and len(texts) <= MOST_TESTS
