@@ -19,11 +19,11 @@ from ..model.errors import InputError, LimitError, MetadataError, RefusedError, 
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.metadata import Metadata
 from ..model.source import Source, printable
-from ..parsing.magic_bytes import HEAD, TAR, is_disk, recognise
+from ..parsing.magic_bytes import HEAD, SQUASHFS, TAR, is_disk, recognise
 from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined import Root, require_public
 from ..rootfs.directory_rootfs import open_root
-from .scanned_image import Name, ScannedImage, Trailing, cleaned
+from .scanned_image import Name, ScannedImage, Trailing, cleaned, skipped_by_incus
 
 if TYPE_CHECKING:
     from ..definitions.predicted_image import DefinitionImage
@@ -226,13 +226,14 @@ class _Scanner:
             self.heads[DISK] = head[: _HEADS[DISK]]
             if recognise(head) != TAR:
                 return
-        second = SecondFileCheck(path)
+        second, is_squashfs = SecondFileCheck(path), recognise(head) == SQUASHFS
         with open_rootfs(path, self.limits) as archive:
             for member in archive:
                 name = name_of(member)
                 second.add(name.path)
                 target = name.hard_link and below_rootfs(name.hard_link)
-                self.add(name._replace(path=below_rootfs(name.path), hard_link=target))
+                skipped = name.skipped and not is_squashfs
+                self.add(name._replace(path=below_rootfs(name.path), hard_link=target, skipped=skipped))
                 path_here = self.names[-1].path
                 if path_here in _HEADS and member.kind != HARD_LINK:
                     self.read_content(path_here, name.entry, partial(self._read_member, archive, member))
@@ -427,4 +428,5 @@ def name_of(member: Member) -> Name:
     if member.kind == HARD_LINK and not hard_link:
         raise RefusedError(f"'{printable(path)}' is a hard link to the top directory")
     is_inside = kind == DIRECTORY and member.name.rstrip("/").endswith("/.")
-    return Name(path, entry, frozenset(member.xattrs), hard_link, is_inside=is_inside)
+    skipped = skipped_by_incus(member.name)
+    return Name(path, entry, frozenset(member.xattrs), hard_link, is_inside=is_inside, skipped=skipped)

@@ -22,6 +22,9 @@ from .base import mode_of
 if TYPE_CHECKING:
     from ..definitions.predicted_image import DefinitionImage
 
+#: the beginnings of the names of members that Incus does not unpack
+_SKIPPED = tuple(f"{start}{folder}/" for folder in ("dev", f"{ROOTFS}/dev") for start in ("", "/", "./"))
+
 
 class Name(NamedTuple):
     """The name of one file as the image stores it.
@@ -39,6 +42,8 @@ class Name(NamedTuple):
     inode: tuple[int, int] | None = None
     #: for a directory in an archive, whether the stored name ends in ``/.``
     is_inside: bool = False
+    #: whether the name belongs to a member of a tarball that Incus does not unpack (see ``skipped_by_incus``)
+    skipped: bool = False
 
 
 def cleaned(name: str) -> str:
@@ -51,6 +56,16 @@ def cleaned(name: str) -> str:
         return name
     parts = [part for part in name.split("/") if part not in ("", ".")]
     return ("/" if name.startswith("/") else "") + "/".join(parts)
+
+
+def skipped_by_incus(name: str) -> bool:
+    """Return whether Incus does not unpack a member of a tarball, from the member's name in the archive.
+
+    Every Incus passes options such as ``--anchored --exclude=rootfs/dev/*`` to GNU tar, which compares the
+    patterns with the name as it is written, without slashes at its end. LXD passes these options only if it
+    runs in a user namespace.
+    """
+    return name.startswith(_SKIPPED) and name.rstrip("/").startswith(_SKIPPED)
 
 
 class Trailing(NamedTuple):

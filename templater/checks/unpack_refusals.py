@@ -1,27 +1,57 @@
-"""Members of an archive that GNU tar, and so every daemon, can't unpack."""
+"""Members of an archive that GNU tar can't unpack as Incus or LXD calls it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from ..image.unpacked_tree import TARGET_THROUGH_LINK, THROUGH_LINK, UnpackedTree, described, has_dots
+from ..model.file_names import ROOTFS
 from .scanned_image import Name
+
+_DEV = f"{ROOTFS}/dev/"
 
 
 class UnpackRefusal(NamedTuple):
     message: str
     path: str
+    #: ``incus`` or ``lxd`` if only this daemon can't unpack the member, else empty
+    product: str
 
 
-def unpack_refusals(names: Iterable[Name]) -> Iterator[UnpackRefusal]:
+def unpack_refusals(names: Collection[Name]) -> Iterator[UnpackRefusal]:
     """Yield each member of an archive that GNU tar can't unpack.
+
+    Incus unpacks no member below ``rootfs/dev``, so a hard link to such a member fails.
 
     Yield nothing about a member that GNU tar would unpack through a symlink, or outside of the image: audits
     have checks of such members. Raises LimitError if too many directories have no member of their own.
     """
+    lxd = dict(_failures(enumerate(names)))
+    incus = lxd
+    skipped = {name.path.lstrip("/") for name in names if name.skipped}
+    if skipped and (lxd or any(_may_fail(name, skipped) for name in names)):
+        incus = dict(_failures((place, name) for place, name in enumerate(names) if not name.skipped))
+    if not lxd and not incus:
+        return
+    for place, name in enumerate(names):
+        reason = lxd.get(place) or incus.get(place)
+        if reason is None:
+            continue
+        shown = described(name.path, name.hard_link, reason)
+        if place not in lxd:
+            message = f"{shown}: Incus can't unpack it, because it skips the members below '{_DEV[:-1]}'"
+            yield UnpackRefusal(message, name.path, "incus")
+        elif place not in incus:
+            yield UnpackRefusal(f"{shown}: LXD can't unpack it", name.path, "lxd")
+        else:
+            yield UnpackRefusal(f"{shown}: the daemons can't unpack it", name.path, "")
+
+
+def _failures(names: Iterable[tuple[int, Name]]) -> Iterator[tuple[int, str]]:
+    """Yield the number of each member that GNU tar can't unpack, and the reason."""
     tree = UnpackedTree()
-    for name in names:
+    for place, name in names:
         path = name.path.lstrip("/")
         if has_dots(path):
             continue
@@ -30,5 +60,9 @@ def unpack_refusals(names: Iterable[Name]) -> Iterator[UnpackRefusal]:
             entry = name.entry
             reason = tree.add(path, entry.kind, entry.target, name.hard_link, name.is_inside)
         if reason and reason not in (THROUGH_LINK, TARGET_THROUGH_LINK):
-            message = f"{described(name.path, name.hard_link, reason)}: the daemons can't unpack it"
-            yield UnpackRefusal(message, name.path)
+            yield place, reason
+
+
+def _may_fail(name: Name, skipped: Collection[str]) -> bool:
+    """Return whether a member may need one of the members that Incus skips."""
+    return not name.skipped and (name.hard_link in skipped or name.path.lstrip("/").startswith(_DEV))

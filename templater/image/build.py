@@ -36,6 +36,8 @@ Layout = Literal["unified", "split"]
 
 #: estimated memory for a name, in addition to its text
 _NAME_BYTES = 100
+#: Incus does not unpack the members below this folder of the root filesystem
+_DEV = "dev/"
 #: squashfs stores times as unsigned 32-bit seconds since 1970
 _SQUASHFS_TIMES = (0, 2**32 - 1)
 #: limit on the memory for the queues of mksquashfs, which by default are a quarter of the machine's memory
@@ -181,6 +183,11 @@ def _rootfs(contents: Contents) -> Iterator[tuple[Member, Data]]:
                 raise RefusedError(
                     described(name, linked, reason),
                     hint="the daemons can't unpack this member: pack the image again",
+                )
+            if linked.startswith(_DEV) and not name.startswith(_DEV):
+                raise RefusedError(
+                    f"'{printable(name)}' is a hard link to '{printable(linked)}'",
+                    hint="Incus can't unpack this member, because it skips the files in /dev: copy the file",
                 )
         yield member, data
 

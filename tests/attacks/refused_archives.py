@@ -78,6 +78,17 @@ DOTTED = {
         folder("rootfs/s/./"),
     ],
 }
+DEV = [*ROOTFS, folder("rootfs/dev"), member("rootfs/dev/a")]
+#: archives that only Incus can't unpack, because it skips the members below rootfs/dev
+UNPACKED_BY_INCUS = {
+    name: [*ROOTFS, folder("rootfs/dev"), member(name), member("rootfs/h", tarfile.LNKTYPE, "rootfs/dev/a")]
+    for name in ("rootfs/dev/a", "./rootfs/dev/a", "/rootfs/dev/a", "rootfs/dev//a", "rootfs/dev/./a")
+}
+#: archives that Incus unpacks without some of their members, and that LXD can't unpack
+SKIPPED_BY_INCUS = {
+    "a member below a file in dev": [*DEV, member("rootfs/dev/a/b")],
+    "a hard link without a target in dev": [*DEV, member("rootfs/dev/h", tarfile.LNKTYPE, "rootfs/none")],
+}
 #: similar archives that the daemons import and unpack
 ACCEPTED = {
     "ordinary": ROOTFS,
@@ -95,6 +106,18 @@ ACCEPTED = {
     "the largest uid": [*ROOTFS, member("rootfs/x", uid="4294967295")],
     "times": [*ROOTFS, member("rootfs/x", mtime="-1.5", atime="0005.", ctime="9223372036854775807")],
     "a hard link": [*ROOTFS, member("rootfs/h", tarfile.LNKTYPE, "./rootfs/etc/motd")],
+    "hard links in dev": [*DEV, member("rootfs/dev/h", tarfile.LNKTYPE, "rootfs/dev/a")],
+    "hard links to similar names": [
+        *ROOTFS,
+        *(member(name) for name in ("rootfs/devices/a", "x/rootfs/dev/a", "rootfs/a/dev/a")),
+        member("rootfs/h", tarfile.LNKTYPE, "rootfs/devices/a"),
+        member("rootfs/i", tarfile.LNKTYPE, "rootfs/a/dev/a"),
+    ],
+}
+#: archives that the daemons import and unpack, because Incus compares the names as they are written
+ODDLY_WRITTEN = {
+    name: [*ROOTFS, member(name), member("rootfs/h", tarfile.LNKTYPE, "rootfs/dev/a")]
+    for name in ("rootfs/./dev/a", "rootfs//dev/a", "././rootfs/dev/a", ".//rootfs/dev/a")
 }
 #: members, the name of metadata.yaml, and the message of templater, for archives that no daemon imports
 NOT_IMPORTED = [

@@ -3,10 +3,26 @@
 A live test compares the same archives with the answers of Incus.
 """
 
+import os
+import shutil
+import subprocess
+import tarfile
+
 import pytest
 
 from templater.cli.main import main
-from tests.attacks.refused_archives import ACCEPTED, DOTTED, NOT_IMPORTED, UNPACKED, archive
+from tests.attacks.refused_archives import (
+    ACCEPTED,
+    DOTTED,
+    NOT_IMPORTED,
+    ODDLY_WRITTEN,
+    SKIPPED_BY_INCUS,
+    UNPACKED,
+    UNPACKED_BY_INCUS,
+    archive,
+    folder,
+    member,
+)
 from tests.sampling import some_fast
 
 
@@ -30,6 +46,51 @@ def test_attack_75_a_directory_whose_name_ends_in_a_dot_is_reported_if_it_is_in_
     assert "the daemons can't unpack it" in capfd.readouterr().out
     assert main(["audit", image, "--at-least", "medium"]) == 1
     assert "the daemons can't unpack it" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("members", some_fast(UNPACKED_BY_INCUS.values(), every=3), ids=UNPACKED_BY_INCUS)
+def test_attack_75_an_archive_that_only_incus_cannot_unpack_is_reported_and_never_written(
+    tmp_path, members, capfd
+):
+    """Every Incus unpacks an archive without its members below rootfs/dev."""
+    image = archive(tmp_path / "image.tar", members)
+    assert main(["check", image]) == 1
+    assert "Incus can't unpack it" in capfd.readouterr().out
+    assert main(["check", image, "--as", "lxd"]) == 0
+    assert main(["audit", image, "--at-least", "medium"]) == 1
+    assert main(["image", "export", image, str(tmp_path / "new.tar")]) > 1
+    assert not (tmp_path / "new.tar").exists()
+
+
+@pytest.mark.parametrize("members", SKIPPED_BY_INCUS.values(), ids=SKIPPED_BY_INCUS)
+def test_an_archive_that_only_lxd_cannot_unpack_is_no_error_on_incus(tmp_path, members, capfd):
+    image = archive(tmp_path / "image.tar", members)
+    assert main(["check", image]) == 0
+    assert main(["check", image, "--as", "incus,lxd"]) == 1
+    assert ": LXD can't unpack it" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("members", some_fast(ODDLY_WRITTEN.values(), every=2), ids=ODDLY_WRITTEN)
+def test_incus_unpacks_a_member_below_dev_whose_name_is_not_written_as_usual(tmp_path, members, capfd):
+    assert main(["check", archive(tmp_path / "image.tar", members)]) == 0
+
+
+@pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
+def test_the_second_file_of_a_split_image_skips_members_below_dev_unless_it_is_squashfs(tmp_path, capfd):
+    """GNU tar skips ``dev/a``. Incus passes no such option to unsquashfs."""
+    members = [folder("dev"), member("dev/a"), member("h", tarfile.LNKTYPE, "dev/a")]
+    with tarfile.open(tmp_path / "root.tar", "w") as tar:
+        for info in members:
+            tar.addfile(info)
+    metadata = archive(tmp_path / "metadata.tar", [])
+    assert main(["check", metadata, "--rootfs", str(tmp_path / "root.tar")]) == 1
+    assert "Incus can't unpack it" in capfd.readouterr().out
+    (tmp_path / "root" / "dev").mkdir(parents=True)
+    (tmp_path / "root" / "dev" / "a").touch()
+    os.link(tmp_path / "root" / "dev" / "a", tmp_path / "root" / "h")
+    command = ["mksquashfs", str(tmp_path / "root"), str(tmp_path / "root.squashfs"), "-quiet", "-all-root"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert main(["check", metadata, "--rootfs", str(tmp_path / "root.squashfs")]) == 0
 
 
 @pytest.mark.parametrize("members", some_fast(ACCEPTED.values(), every=3), ids=ACCEPTED)

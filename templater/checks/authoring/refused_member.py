@@ -7,6 +7,10 @@ tar fails in these cases:
 * a hard link comes before its target, has no target, or its target is a directory;
 * a file or a link replaces a directory that is not empty.
 
+Incus unpacks no member of a tarball whose name begins with `rootfs/dev/`, and in the second file of a split
+image with `dev/`. So Incus also fails if a hard link has such a member as its target. LXD unpacks these
+members.
+
 The check `unreadable` reports archives with headers or names that GNU tar can't read or store.
 """
 
@@ -27,5 +31,7 @@ from ..unpack_refusals import unpack_refusals
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     if image.packed:
-        for message, path in unpack_refusals(image.names):
-            yield Observation(message, path)
+        products = {"", *(host.product for host in image.hosts)}
+        for message, path, product in unpack_refusals(image.names):
+            if product in products:
+                yield Observation(message, path)

@@ -55,7 +55,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         if name.entry.kind == SYMLINK:
             links.add(path, name.entry.target)
         seen.add(path)
-    for message, path in unpack_refusals(image.names) if image.packed else ():
+    for message, path, _ in unpack_refusals(image.names) if image.packed else ():
         if path not in reported:
             yield Observation(message, path, severity="medium", advisory="")
 

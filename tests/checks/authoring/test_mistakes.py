@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from templater.checks import unpack_refusals
 from templater.checks.authored_image import AuthoredImage, _kept, _lines_that_give, _only, authored
 from templater.checks.authoring import shell
 from templater.checks.authoring.metadata_key import KEYS, corrected
@@ -17,10 +18,11 @@ from templater.checks.ignores import _comments
 from templater.checks.invented_values import invented_value
 from templater.checks.mistakes_in_files import invented_value as phrase
 from templater.checks.run_checks import all_checks, audit
-from templater.checks.scanned_image import Name
+from templater.checks.scanned_image import Name, ScannedImage
 from templater.checks.target_kinds import kind_of
 from templater.checks.templater_toml import Configuration, Ignore
-from templater.model.entry import DIRECTORY, FILE, Entry, TemplateFile
+from templater.image.unpacked_tree import UnpackedTree
+from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import LimitError, MetadataError
 from templater.model.hosts import HOSTS, INCUS
 from templater.model.instance import Instance
@@ -855,6 +857,55 @@ def test_a_metadata_file_that_only_incus_7_rejects_is_unreadable_if_this_host_is
 def test_a_metadata_file_that_every_host_rejects_is_reported_only_once():
     error = MetadataError("invalid YAML")
     assert len(of_checks(text("a", errors=[error]), "unreadable")) == 1
+
+
+def below_dev(*names: Name) -> ScannedImage:
+    """An archive with the file rootfs/dev/a, which Incus skips, and with more members."""
+    skipped = Name("rootfs/dev/a", Entry(FILE), skipped=True)
+    return an_image(FACTS, names=[a_folder("rootfs/dev"), skipped, *names], packed=True)
+
+
+NEEDS_SKIPPED = below_dev(Name("rootfs/b", Entry(FILE), hard_link="rootfs/dev/a"))
+BELOW_SKIPPED = below_dev(Name("rootfs/dev/a/b", Entry(FILE), skipped=True))
+
+
+def test_a_hard_link_to_a_member_below_dev_is_refused_on_the_hosts_of_incus_only():
+    """Incus passes ``--exclude=rootfs/dev/*`` to GNU tar. LXD does so only in a user namespace."""
+    incus, lxd = HOSTS["incus"], HOSTS["lxd"]
+    for hosts in ((incus,), (HOSTS["incus-debian"],), (lxd, incus)):
+        assert of_checks(authored(NEEDS_SKIPPED, hosts, ()), "refused-member") == [
+            (
+                "refused-member",
+                "rootfs/b",
+                "'rootfs/b' is a hard link to 'rootfs/dev/a', which does not precede the link in the archive:"
+                " Incus can't unpack it, because it skips the members below 'rootfs/dev'",
+            )
+        ]
+    assert not of_checks(authored(NEEDS_SKIPPED, (lxd,), ()), "refused-member")
+
+
+def test_a_member_below_a_file_in_dev_is_refused_on_the_hosts_of_lxd_only():
+    incus, lxd = HOSTS["incus"], HOSTS["lxd"]
+    assert of_checks(authored(BELOW_SKIPPED, (incus, lxd), ()), "refused-member") == [
+        ("refused-member", "rootfs/dev/a/b", "'rootfs/dev/a/b' is below a file: LXD can't unpack it")
+    ]
+    assert not of_checks(authored(BELOW_SKIPPED, (incus,), ()), "refused-member")
+
+
+def test_a_member_below_dev_whose_name_incus_does_not_skip_needs_the_directory_that_incus_skips():
+    """Incus unpacks ``rootfs/./dev/b``, and makes the directory ``rootfs/dev/b`` for ``rootfs/./dev/b/c``."""
+    kept = Name("rootfs/dev/b/c", Entry(FILE))
+    link = Name("rootfs/dev/b", Entry(SYMLINK, target="/etc"), skipped=True)
+    for names, hosts in (([kept], []), ([link, kept], ["lxd"]), ([kept, kept], [])):
+        images = {name: authored(below_dev(*names), (HOSTS[name],), ()) for name in ("incus", "lxd")}
+        assert [name for name, each in images.items() if of_checks(each, "refused-member")] == hosts
+
+
+def test_an_archive_without_links_to_members_below_dev_is_not_examined_twice(monkeypatch):
+    trees = []
+    monkeypatch.setattr(unpack_refusals, "UnpackedTree", lambda: trees.append(1) or UnpackedTree())
+    assert not of_checks(authored(below_dev(), (INCUS,), ()), "refused-member")
+    assert len(trees) == 1
 
 
 def test_an_incomplete_image_has_no_finding_about_missing_templates():
