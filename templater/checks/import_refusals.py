@@ -36,6 +36,17 @@ def unfound_names(image: ScannedImage) -> Iterator[Refusal]:
         )
 
 
+def undetected_archives(image: ScannedImage) -> Iterator[Refusal]:
+    """Yield each uncompressed archive that the daemons do not detect as a tar archive."""
+    for path in image.undetected:
+        yield Refusal(
+            f"the daemons don't recognise '{printable(path)}' as a tar archive, and refuse to import the"
+            " image: its first header lacks the magic bytes 'ustar', or begins like a compressed file",
+            None,
+            "compress the file, or pack the image again in another format, such as pax",
+        )
+
+
 def unexpected_kinds(image: ScannedImage) -> Iterator[Refusal]:
     """Yield metadata.yaml and rootfs if their kinds make every daemon refuse to import the image."""
     kinds = {

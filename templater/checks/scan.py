@@ -19,7 +19,7 @@ from ..model.errors import InputError, LimitError, MetadataError, RefusedError, 
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.metadata import Metadata
 from ..model.source import Source, printable
-from ..parsing.magic_bytes import HEAD, SQUASHFS, TAR, is_disk, recognise
+from ..parsing.magic_bytes import BLOCK, HEAD, SQUASHFS, TAR, is_detected_tar, is_disk, recognise
 from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined import Root, require_public
 from ..rootfs.directory_rootfs import open_root
@@ -105,6 +105,7 @@ class _Scanner:
         self.metadata: Source | None = None
         self.heads: dict[str, bytes] = {}
         self.trailing: list[Trailing] = []
+        self.undetected: list[str] = []
         self.errors: list[TemplaterError] = []
         self.complete = True
         self.held = HeldBytes(path, limits)
@@ -189,6 +190,7 @@ class _Scanner:
         self.packed = True
         archive = open_archive(self.path, self.limits)
         with archive.stream:
+            self.detect(archive, self.path)
             for member in archive:
                 name = name_of(member)
                 if not name.path:
@@ -228,6 +230,8 @@ class _Scanner:
                 return
         second, is_squashfs = SecondFileCheck(path), recognise(head) == SQUASHFS
         with open_rootfs(path, self.limits) as archive:
+            if not is_squashfs:
+                self.detect(archive, path)
             for member in archive:
                 name = name_of(member)
                 second.add(name.path)
@@ -249,6 +253,11 @@ class _Scanner:
             ATTRIBUTE_BYTES * len(name.xattrs),
             memory_of(name.path, name.entry.target, name.hard_link, *name.xattrs),
         )
+
+    def detect(self, archive: Archive, path: str) -> None:
+        """Record an uncompressed archive that the daemons do not detect as a tar archive."""
+        if archive.stream.compression == TAR and not is_detected_tar(archive.stream.peek(BLOCK)):
+            self.undetected.append(path)
 
     def finish(self, archive: Archive, path: str) -> None:
         archive.finish()
@@ -329,6 +338,7 @@ class _Scanner:
             self.root_gid,
             packed=self.packed,
             unfound=self.spelling.unfound(),
+            undetected=tuple(self.undetected),
             by_v4=by_v4,
             begun=self.begun,
         )

@@ -110,6 +110,8 @@ class ScannedImage:
     #: names of an archive that the daemons don't find, because they are not written as the daemons expect:
     #: the name of metadata.yaml, and the name of a member of the root filesystem
     unfound: tuple[str, ...] = ()
+    #: the uncompressed tar archives among the image's files that the daemons do not detect as such
+    undetected: tuple[str, ...] = ()
     #: metadata.yaml as yaml.v4 (Incus 7) decodes it, or its error; None if the file is missing
     by_v4: Metadata | TemplaterError | None = None
     #: the processor time when the scan began

@@ -106,6 +106,16 @@ def is_also_tar(head: bytes) -> bool:
     return head.startswith(b"ustar", 257) or _is_old_tar(head)
 
 
+def is_detected_tar(head: bytes) -> bool:
+    """Return whether the daemons detect an uncompressed tar archive from the first bytes of one.
+
+    As in shared/archive/detect.go of Incus and shared/archive.go of LXD, the first header must have the magic
+    bytes ``ustar``. Before these bytes, the daemons look for the magic bytes of compressed files, which the
+    name of the first member can have: of bzip2, they compare only ``BZ``, and of xz, not the first byte.
+    """
+    return head.startswith(b"ustar", 257) and not (head.startswith(b"BZ") or head.startswith(b"7zXZ", 1))
+
+
 def hint_for(kind: str) -> str:
     """Return a hint for users who passed a file of this kind as an image."""
     return _HINTS.get(

@@ -135,3 +135,25 @@ NOT_IMPORTED = [
     ),
     ([*ROOTFS, folder("metadata.yaml")], "other", "'metadata.yaml' is a directory, not a file"),
 ]
+
+
+def without_magic(path: Path) -> str:
+    """Change the first header of an archive to the format v7, which has no magic bytes."""
+    data = bytearray(path.read_bytes())
+    data[257:265] = bytes(8)
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    path.write_bytes(data)
+    return str(path)
+
+
+def like_a_compressed_file(path: Path, start: str) -> str:
+    """Write an image whose first member has a name that begins like a compressed file."""
+    facts = member("metadata.yaml")
+    facts.size = len(FACTS)
+    with tarfile.open(path, "w") as tar:
+        tar.addfile(member(f"{start}x"))
+        tar.addfile(facts, io.BytesIO(FACTS))
+        for info in ROOTFS:
+            tar.addfile(info)
+    return str(path)

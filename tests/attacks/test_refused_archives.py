@@ -3,10 +3,12 @@
 A live test compares the same archives with the answers of Incus.
 """
 
+import gzip
 import os
 import shutil
 import subprocess
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -16,12 +18,15 @@ from tests.attacks.refused_archives import (
     DOTTED,
     NOT_IMPORTED,
     ODDLY_WRITTEN,
+    ROOTFS,
     SKIPPED_BY_INCUS,
     UNPACKED,
     UNPACKED_BY_INCUS,
     archive,
     folder,
+    like_a_compressed_file,
     member,
+    without_magic,
 )
 from tests.sampling import some_fast
 
@@ -107,3 +112,33 @@ def test_attack_75_an_archive_that_no_daemon_imports_is_reported(tmp_path, membe
     assert found in capfd.readouterr().out
     assert main(["audit", image, "--at-least", "medium"]) == 1
     assert found in capfd.readouterr().out
+
+
+def test_attack_75_an_uncompressed_archive_that_the_daemons_do_not_detect_is_reported(tmp_path, capfd):
+    """The daemons detect an uncompressed archive by the magic bytes of its first header."""
+    first = archive(tmp_path / "image.tar", ROOTFS)
+    old = without_magic(tmp_path / "image.tar")
+    for image in (old, like_a_compressed_file(tmp_path / "b.tar", "BZ"), *names_like_xz(tmp_path)):
+        assert main(["check", image]) == 1
+        message = f"the daemons don't recognise '{image}' as a tar archive, and refuse to import the image"
+        assert message in capfd.readouterr().out
+        assert main(["audit", image, "--at-least", "medium"]) == 1
+        assert message in capfd.readouterr().out
+    with gzip.open(tmp_path / "image.tar.gz", "wb") as file:
+        file.write(Path(first).read_bytes())
+    assert main(["check", str(tmp_path / "image.tar.gz")]) == 0
+    assert main(["check", like_a_compressed_file(tmp_path / "c.tar", "QFI7z")]) == 0
+
+
+def names_like_xz(folder):
+    return [like_a_compressed_file(folder / f"xz{number}.tar", f"{number}7zXZ") for number in range(2)]
+
+
+def test_an_undetected_second_file_of_a_split_image_is_reported(tmp_path, capfd):
+    metadata = archive(tmp_path / "metadata.tar", [])
+    with tarfile.open(tmp_path / "root.tar", "w") as tar:
+        tar.addfile(folder("etc"))
+    assert main(["check", metadata, "--rootfs", str(tmp_path / "root.tar")]) == 0
+    root = without_magic(tmp_path / "root.tar")
+    assert main(["check", metadata, "--rootfs", root]) == 1
+    assert f"recognise '{root}' as a tar archive, and refuse to import" in capfd.readouterr().out

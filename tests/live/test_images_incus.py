@@ -1,11 +1,13 @@
 """Images built by templater in a real Incus, and exports of Incus read by templater."""
 
+import gzip
 import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -28,6 +30,8 @@ from tests.attacks.refused_archives import (
     UNPACKED,
     UNPACKED_BY_INCUS,
     archive,
+    like_a_compressed_file,
+    without_magic,
 )
 
 from .harness import SHOW, make_image, make_rootfs, need, new_folder, shown
@@ -390,6 +394,21 @@ def test_incus_cannot_create_an_instance_of_an_archive_with_a_refused_member(inc
             assert "Unpack failed" in incus.fails("init", f"image{number}", f"c{number}"), name
         else:
             incus("init", f"image{number}", f"c{number}")
+
+
+def test_incus_does_not_import_an_uncompressed_archive_that_it_does_not_detect(incus, tmp_path):
+    archive(tmp_path / "v7.tar", ROOTFS)
+    old = Path(without_magic(tmp_path / "v7.tar"))
+    odd = [like_a_compressed_file(tmp_path / f"{start}.tar", start) for start in ("BZ", "a7zXZ")]
+    for image in (old, *odd):
+        incus.fails("image", "import", image)
+    (tmp_path / "v7.tar.gz").write_bytes(gzip.compress(old.read_bytes()))
+    incus("image", "import", tmp_path / "v7.tar.gz")
+    metadata = archive(tmp_path / "metadata.tar", [])
+    with tarfile.open(tmp_path / "root.tar", "w") as tar:
+        tar.addfile(ROOTFS[1])
+    incus("image", "import", metadata, tmp_path / "root.tar")
+    incus.fails("image", "import", metadata, without_magic(tmp_path / "root.tar"))
 
 
 def test_incus_does_not_import_an_archive_whose_names_or_dates_are_refused(incus, tmp_path):

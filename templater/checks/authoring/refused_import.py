@@ -14,6 +14,9 @@ In an archive, `metadata.yaml` must be a regular file, and `rootfs` a directory.
 only if they are written as `metadata.yaml` or `./metadata.yaml`, and as `rootfs` or `./rootfs`, but not as
 `.//metadata.yaml` or `././rootfs`. Programs that unpack the archive treat all these names alike.
 
+The daemons detect an uncompressed archive by the magic bytes `ustar` in its first header. An archive in the
+old format v7 has no magic bytes, so the daemons read such an archive only if it is compressed.
+
 If a directory has no root filesystem, and its metadata.yaml has only templates, the directory may be only a
 part of an image. A later step may add the missing fields, so the finding about missing fields has the
 severity `info`.
@@ -27,7 +30,7 @@ from ...model.architectures import ALL_NAMES
 from ...model.file_names import DISK
 from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
-from ..import_refusals import import_refusals, unexpected_kinds, unfound_names
+from ..import_refusals import import_refusals, undetected_archives, unexpected_kinds, unfound_names
 from ..typos import only_candidate
 
 
@@ -37,7 +40,8 @@ from ..typos import only_candidate
     "an image that no daemon imports: a field is missing or invalid, or a name is not written as expected",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
-    for message, _, hint in (*unfound_names(image), *unexpected_kinds(image)):
+    refusals = (*undetected_archives(image), *unfound_names(image), *unexpected_kinds(image))
+    for message, _, hint in refusals:
         yield Observation(message, "", hint)
     if image.metadata is None or image.metadata.source is None:
         return

@@ -11,7 +11,7 @@ from ...model.entry import DIRECTORY, FILE, Entry
 from ...model.file_names import BACKUP_YAML, DISK, INSTANCE, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
 from ...model.source import printable
 from ..base import Observation, check
-from ..import_refusals import unfound_names
+from ..import_refusals import undetected_archives, unfound_names
 from ..scanned_image import ScannedImage
 
 #: the required kind of file for each name, and the security advisory about other kinds
@@ -69,7 +69,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     for top in {path.partition("/")[0] for path in kinds}.difference(kinds):
         if top == STATE_FOLDER or is_acted_on(top):
             yield from check_name(top, DIRECTORY, Entry(DIRECTORY))
-    for message, _, hint in unfound_names(image):
+    for message, _, hint in (*undetected_archives(image), *unfound_names(image)):
         yield Observation(message, "", hint, severity="medium", advisory="")
     for path, found in kinds.items():
         if len(found) > 1 and any(kind != DIRECTORY for kind in found):
