@@ -17,7 +17,7 @@ from ..model.errors import LimitError, MetadataError, RefusedError
 from ..model.metadata import TRIGGERS, UNCOUNTED, Finding, Metadata, Rule
 from ..model.source import Source, Span, printable
 from .go_scalars import BOOLEANS, is_merge, is_null, is_text, resolved, tag_of, whole_number
-from .yaml_nodes import LIMITS, Limits, Mapping, Node, Rules, Scalar, Sequence, YamlError, parse
+from .yaml_nodes import LIMITS, Alias, Limits, Mapping, Node, Rules, Scalar, Sequence, YamlError, parse
 
 METADATA_FIELDS: Final = ("architecture", "creation_date", "expiry_date", "properties", "templates")
 #: the maximum length of a trigger, the name of a template, an owner or a mode: PATH_MAX of Linux
@@ -240,7 +240,7 @@ class _Decoder:
         key: if the own key is the number 12, a merged key "12" is also assigned. The text "<<" counts as an
         own key, so a quoted key "<<" of a merged mapping is ignored.
         """
-        if self.duplicates(node) and self.rules == "v4":
+        if self.duplicates(node):
             return []
         if self.rules == "v2":
             pairs: list[tuple[Node, Node]] = []
@@ -281,33 +281,43 @@ class _Decoder:
         return [mapping for mapping in mappings if isinstance(mapping, Mapping)]
 
     def duplicates(self, node: Mapping) -> bool:
-        """Record every duplicate key, and return whether there are any. yaml.v4 rejects them."""
+        """Record every duplicate key, and return whether yaml.v4 rejects the mapping.
+
+        yaml.v4 compares a key that is an alias only with other aliases, and only by the name of the anchor.
+        """
         first: dict[tuple[str, str], Node] = {}
+        texts: dict[str, Node] = {}
         found = False
-        for key, _ in node.pairs():
+        for index, key in enumerate(node.children[::2]):
+            shown = node.alias_keys.get(2 * index, key)
             text = key.text if isinstance(key, Scalar) else ""
-            earlier = first.setdefault((key.kind, text), key)
-            if earlier is key or (self.rules == "v2" and (is_merge(key) or not isinstance(key, Scalar))):
-                continue
-            found = True
-            if self.rules == "v2":
-                self.find(
-                    "duplicate-key",
-                    lambda text=text, line=earlier.line: (  # type: ignore[misc]
-                        f"duplicate key '{text}', first in line {line}: the last value is used,"
-                        " but Incus 7 rejects the file"
-                    ),
-                    key.span,
-                )
-                continue
-            self.problem(
-                f"duplicate key '{text}', first in line {earlier.line}",
-                key.span,
-                "remove one of the keys: Incus 7 rejects the file, and older hosts use the last value",
-                line=f"line {self.go_line(key)}: mapping key {_quoted(text)}"
-                f" already defined at line {self.go_line(earlier)}",
-            )
+            name = shown.name if isinstance(shown, Alias) else text
+            earlier = first.setdefault((shown.kind, name), shown)
+            if self.rules == "v4":
+                if earlier is not shown:
+                    found = True
+                    self.duplicate(shown, earlier, name)
+            elif isinstance(key, Scalar) and not is_merge(key):
+                before = texts.setdefault(text, shown)
+                if before is not shown:
+                    self.find(
+                        "duplicate-key",
+                        lambda text=text, line=before.line, is_refused=earlier is not shown: (  # type: ignore[misc]
+                            f"duplicate key '{text}', first in line {line}: the last value is used"
+                            + (", but Incus 7 rejects the file" if is_refused else "")
+                        ),
+                        shown.span,
+                    )
         return found
+
+    def duplicate(self, node: Node, earlier: Node, name: str) -> None:
+        self.problem(
+            f"duplicate key '{name}', first in line {earlier.line}",
+            node.span,
+            "remove one of the keys: Incus 7 rejects the file, and older hosts use the last value",
+            line=f"line {self.go_line(node)}: mapping key {_quoted(name)}"
+            f" already defined at line {self.go_line(earlier)}",
+        )
 
     def key_text(self, key: Node) -> "str | None":
         """Return the text of a key, or None if the key is invalid or Go ignores the key."""
@@ -397,7 +407,7 @@ class _Decoder:
             return f"yaml: {self.fatal}"
         if self.rules == "v2":
             return "\n  ".join(["yaml: unmarshal errors:", *self.lines])
-        return "yaml: construct errors: " + "\n  ".join(self.lines)
+        return "yaml: construct errors: " + "; ".join(self.lines)
 
 
 class _Problem:

@@ -127,10 +127,31 @@ class Sequence(Collection):
     kind = "sequence"
 
 
+class Alias(Node):
+    """The place of an alias, and the name of its anchor."""
+
+    __slots__ = ("name",)
+
+    kind = "alias"
+
+    def __init__(self, span: Span, name: str) -> None:
+        super().__init__(span.source, span.start, span.end, "")
+        self.name = name
+
+
 class Mapping(Collection):
-    __slots__ = ()
+    """A mapping. ``alias_keys`` has the alias of each key that is an alias, by the index in ``children``.
+
+    The key itself is the node to which the alias refers.
+    """
+
+    __slots__ = ("alias_keys",)
 
     kind = "mapping"
+
+    def __init__(self, source: Source, start: int, tag: str, flow: bool) -> None:
+        super().__init__(source, start, tag, flow)
+        self.alias_keys: dict[int, Alias] = {}
 
     def pairs(self) -> Iterator[tuple[Node, Node]]:
         children = iter(self.children)
@@ -306,11 +327,7 @@ def _first_v2(source: Source, parser: Any, limits: Limits) -> Node | None:
     opening = parser.get_event()
     if isinstance(opening, StreamEndEvent):
         return None
-    if opening.version not in (None, (1, 1)):
-        message = "the daemons read only YAML 1.1"
-        raise _with_yaml_error(
-            YamlError(message, _start(source, opening)), "yaml: found incompatible YAML document"
-        )
+    _refuse_version(source, opening, "v2")
     return _Composer(source, parser, "v2", limits).document()
 
 
@@ -319,19 +336,39 @@ def _only_v4(source: Source, parser: Any, limits: Limits) -> Node:
 
     If a second document has an error, that error is raised.
     """
-    if isinstance(parser.get_event(), StreamEndEvent):
+    opening = parser.get_event()
+    if isinstance(opening, StreamEndEvent):
         error = YamlError("the file contains no YAML document", source.span(0), _ONE_DOCUMENT)
         raise _with_yaml_error(error, f"{_V4_PREFIX}no documents in stream")
+    _refuse_version(source, opening, "v4")
     composer = _Composer(source, parser, "v4", limits)
     root = composer.document()
     second = following = parser.get_event()
     while not isinstance(following, StreamEndEvent):
+        _refuse_version(source, following, "v4")
         composer.document()
         following = parser.get_event()
     if second is not following:
         error = YamlError("a second document starts here", _start(source, second), _ONE_DOCUMENT)
         raise _with_yaml_error(error, f"{_V4_PREFIX}expected single document, found multiple")
     return root
+
+
+def _refuse_version(source: Source, opening: Any, rules: Rules) -> None:
+    """Raise YamlError for a document with a directive such as ``%YAML 1.2``."""
+    if opening.version in (None, (1, 1)):
+        return
+    place = _start(source, opening)
+    words = "found incompatible YAML document"
+    if rules == "v4":
+        words = f"go-yaml load error in parser at {_v4_place(place)}: {words}"
+    else:
+        words = f"yaml: line {place.line - 1}: {words}" if place.line > 1 else f"yaml: {words}"
+    raise _with_yaml_error(YamlError("the daemons read only YAML 1.1", place), words)
+
+
+def _v4_place(span: Span) -> str:
+    return f"L{span.line}.C{span.column}"
 
 
 _ONE_DOCUMENT: Final = "Incus 7 requires exactly one document; older hosts read only the first document"
@@ -389,6 +426,12 @@ class _Composer:
                 self.parser.get_event()  # DocumentEnd
                 return node
             parent = self.opened[-1]
+            if (
+                isinstance(event, AliasEvent)
+                and isinstance(parent, Mapping)
+                and len(parent.children) % 2 == 0
+            ):
+                self.alias_key(event, parent, node)
             parent.children.append(node)
             parent.size += node.size
 
@@ -426,7 +469,7 @@ class _Composer:
         plain = bool(event.implicit[0]) and not event.tag
         if event.tag == "!" and self.rules == "v4":
             plain = not event.style  # yaml.v4 ignores this tag, and yaml.v2 reads a string
-        if self.rules == "v2" and event.style == '"':
+        if event.style == '"':
             self.check_escapes(span)
         scalar = Scalar(span, event.value, plain, tag)
         if event.anchor:
@@ -449,13 +492,18 @@ class _Composer:
             )
 
     def check_escapes(self, span: Span) -> None:
-        """Raise YamlError for the escape ``\\/`` of YAML 1.2, which libyaml accepts, but yaml.v2 does not."""
+        """Raise YamlError for the escape ``\\/`` of YAML 1.2, which libyaml accepts, but Go does not."""
         for match in re.compile(_ESCAPE).finditer(self.source.text, span.start, span.end):
             if match[0] == "\\/":
-                error = YamlError("unknown escape '\\/'", self.source.span(*match.span()))
-                line = span.line + self.source.text.count("\n", span.start, match.start())
-                where = f"line {line}: " if line > 1 else ""
-                raise _with_yaml_error(error, f"yaml: {where}found unknown escape character")
+                place = self.source.span(*match.span())
+                words = "found unknown escape character"
+                if self.rules == "v4":
+                    end = f"C{place.column}" if place.line == span.line else _v4_place(place)
+                    context = "scanner (while scanning a quoted scalar)"
+                    words = f"go-yaml load error in {context} at {_v4_place(span)}-{end}: {words}"
+                else:
+                    words = f"yaml: line {place.line}: {words}" if place.line > 1 else f"yaml: {words}"
+                raise _with_yaml_error(YamlError("unknown escape '\\/'", place), words)
 
     def aliased(self, event: AliasEvent) -> Node:
         span = self.span(event)
@@ -469,6 +517,13 @@ class _Composer:
             raise YamlError(f"anchor '{event.anchor}' contains itself", span)
         self.count(node.size, span)
         return node
+
+    def alias_key(self, event: AliasEvent, parent: Mapping, node: Node) -> None:
+        span = self.span(event)
+        if isinstance(node, Scalar) and node.text == "<<":
+            # a text in Go, but a merge key for most other programs
+            raise YamlError("an alias of '<<' is not allowed as a key", span, hint="write '<<' itself")
+        parent.alias_keys[len(parent.children)] = Alias(span, event.anchor or "")
 
     def count(self, size: int, span: Span) -> None:
         self.nodes += 1

@@ -90,7 +90,9 @@ def agree(rules: str, go: dict, mine: dict) -> bool:
         return True  # a parser's words: counted below
     words = go["error"]
     if rules == "v4":
-        words = words.replace("unmarshal", "construct").replace("errors:\n  ", "errors: ")
+        words = (
+            words.replace("unmarshal", "construct").replace("errors:\n  ", "errors: ").replace("\n  ", "; ")
+        )
     cut = re.sub("[\udc80-\udcff]", "\ufffd", mine["error"])  # characters cut in two, as JSON has them
     return words == cut
 
@@ -99,6 +101,7 @@ def agree(rules: str, go: dict, mine: dict) -> bool:
 DELIBERATE = [
     ("message", r"^tag '", "tags that ask for more than plain values are refused"),
     ("message", r"contains itself", "an anchor that contains itself is refused wherever it is"),
+    ("message", r"alias of '<<'", "an alias of a merge key is refused as a key"),
     ("message", r"tag|UTF-|control character", "the whole text must be text, a second document too"),
     ("text", rb".\xef\xbb\xbf", "a byte order mark inside a text: libyaml and Go's copy differ"),
     ("text", rb"[\w\"']:[\],}]", "'{a:}': Go's copy of libyaml is older and reads a plain 'a:'"),
@@ -114,7 +117,6 @@ V4_DECIDES = [
     ("error", r"!!timestamp|!!float", "v4 takes dates for dates and refuses fractions"),
     ("message", r"^duplicate key", "v4 names each duplicate once"),
     ("text", rb"[^\n]{1024}", "v4 reads long keys"),
-    ("text", rb"%YAML|\\/", "v4 reads YAML 1.2"),
     ("text", rb"\t[ \t]*(#|[\r\n]|$)", "v3 reads comments ahead, with tabs before them"),
 ]  # fmt: skip
 

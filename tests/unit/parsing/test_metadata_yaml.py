@@ -19,6 +19,7 @@ RECORDED = [
     for name in ("go_yaml.jsonl", "merged_keys.jsonl")
     for line in (CASES / name).read_text().splitlines()
 ]
+BY_V4 = [json.loads(line) for line in (CASES / "yaml_v4.jsonl").read_text().splitlines()]
 
 #: texts that Go accepts or reports differently, with the reason for the difference
 DELIBERATE = {
@@ -87,7 +88,8 @@ def parser_marks(case):
 
 
 def in_v4_words(error: str) -> str:
-    return error.replace("unmarshal", "construct").replace("errors:\n  ", "errors: ")
+    words = error.replace("unmarshal", "construct").replace("errors:\n  ", "errors: ")
+    return words.replace("\n  ", "; ")
 
 
 @pytest.fixture(
@@ -107,6 +109,38 @@ def test_metadata_is_decoded_as_recorded_with_go_yaml_v2(case):
 @pytest.mark.usefixtures("parser")
 def test_metadata_is_decoded_as_recorded_with_go_yaml_v4(case):
     compare(text_of(case), "v4", case["v3"], in_v4_words(case["v3"].get("error", "")))
+
+
+@pytest.mark.parametrize("yaml", ["v2", "v4"])
+@pytest.mark.parametrize("case", BY_V4, ids=[case["name"] for case in BY_V4])
+@pytest.mark.usefixtures("parser")
+def test_metadata_is_decoded_as_recorded_with_the_yaml_v4_of_incus_7(case, yaml):
+    compare(text_of(case), yaml, case[yaml], case[yaml].get("error", ""))
+    if "error" in case[yaml]:
+        assert error_of(text_of(case), yaml).yaml_error == case[yaml]["error"]
+
+
+def test_an_alias_of_a_merge_key_is_refused_as_a_key():
+    """Go reads such a key as a text, and most other programs merge the value."""
+    for yaml in ("v2", "v4"):
+        error = error_of("x: &w <<\nproperties: {*w : {a: b}}\n", yaml)
+        assert (error.message, error.span.line) == ("an alias of '<<' is not allowed as a key", 2)
+
+
+@pytest.mark.parametrize(
+    ("keys", "tail"),
+    [
+        ("os: a, os: b", ", but Incus 7 rejects the file"),
+        ("*w : a, *w : b", ", but Incus 7 rejects the file"),
+        ("*w : a, os: b", ""),
+        ("*w : a, *v : b", ""),
+    ],
+)
+def test_a_duplicate_key_is_found_even_if_it_is_an_alias_that_incus_7_accepts(keys, tail):
+    metadata = read(f"x: &w os\ny: &v os\nproperties: {{{keys}}}\n")
+    (found,) = (finding for finding in metadata.findings if finding.code == "duplicate-key")
+    assert found.message == f"duplicate key 'os', first in line 3: the last value is used{tail}"
+    assert found.span.line == 3
 
 
 def compare(text: bytes, yaml: str, recorded: dict, words: str) -> None:
