@@ -118,7 +118,7 @@ CASES = {
         "paths and links that leave the tree, and private images, are answered with 404; connections, headers, lists and time have limits, and networks share handshakes, filters and long answers",
     ),
     74: Case("the owner of a directory above a container's directory exchanges two containers of root", "hooks refuse the container, and the error names the directory and its owner; `apply` refuses a root filesystem that was exchanged together with SRC"),
-    75: Case("an archive that GNU tar and Go read differently, that GNU tar can't unpack, or in which the daemons don't find metadata.yaml or rootfs; the daemons unpack with GNU tar", "refused, unless only names are not found; `audit` reports it"),
+    75: Case("an archive that GNU tar and Go read differently, that GNU tar can't unpack, that the daemons don't detect, or in which they don't find metadata.yaml or rootfs; the daemons unpack with GNU tar", "refused, unless only the import fails; `audit` reports it"),
     76: Case("a link of another user below the directories from which annotations may name an image or a description", "refused; the path of a description may have no link below the allowed directory"),
     77: Case("a user of the container who created its user namespace, as with `--userns=keep-id`, redirects `--state`", "refused, unless the hook line names this user with `--owner`"),
     78: Case("a target of several gigabytes in a lower layer of a container's overlay: the kernel copies the file before templater replaces it", "refused if a run would replace more than 128 MiB"),
