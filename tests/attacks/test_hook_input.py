@@ -277,7 +277,7 @@ def test_attack_67_no_module_uses_a_shell() -> None:
     [
         ("zfs:tank/c1", "'zfs'"), ("nbd:/img.qcow2:1", "'nbd'"), ("loop:/img.raw", "'loop'"),
         ("lvm:/dev/vg/c1", "'lvm'"), ("rbd:pool/c1", "'rbd'"), ("dir:/nowhere/rootfs", "'dir'"),
-        ("overlay:/a:/b", "'overlay'"), ("/a:/b", ""), ("/nowhere", ""), ("tank/c1", ""),
+        ("overlay:/nowhere/a:/nowhere/b", "'overlay'"), ("/nowhere/a:/nowhere/b", ""), ("/nowhere", ""), ("tank/c1", ""),
     ],
 )  # fmt: skip
 def test_attack_68_a_root_filesystem_that_only_lxc_can_mount_is_an_error(
