@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from ..pongo2.reads import fields
 from ..pongo2.render_state import DEFAULT_LIMITS
@@ -68,6 +68,9 @@ _PASSES = 4
 _WORD, _PARAGRAPH = 10, 500
 
 
+Outer: TypeAlias = tree.For | tree.Path | tree.Filtered
+
+
 class Work(NamedTuple):
     """The part of a template that causes the most runs or characters, for example a loop."""
 
@@ -88,7 +91,7 @@ class Place(NamedTuple):
     prints: int
     bound: frozenset[str]
     pieces: frozenset[str]
-    outer: tree.For | tree.Path | tree.Filtered | None
+    outer: Outer | None
 
 
 class Estimate:
@@ -102,7 +105,10 @@ class Estimate:
     def __init__(self, document: tree.Document) -> None:
         #: all macros of each name, because a call can run any of them
         self.macros: dict[str, list[tree.Macro]] = {}
+        #: the runs of a call of each macro, and the characters of its output
         self.found: dict[str, tuple[int, int]] = {}
+        #: the characters that each macro prints, from an earlier estimate
+        self.outputs: dict[str, int] = {}
         self.running: set[str] = set()
         #: a macro that calls itself, or whose calls are nested too deeply
         self.endless: tree.Macro | None = None
@@ -130,6 +136,7 @@ class Estimate:
         self._find_aliases(found)
         for _ in range(2 if self.macros else 1):
             self._find_lengths(found)
+            self.outputs = {name: printed for name, (_, printed) in self.found.items()}
             self.endless, self.found = None, {}
             self.runs, self.characters = self._longest()
 
@@ -217,6 +224,7 @@ class Estimate:
         """
         runs: dict[int, Work] = {}
         characters: list[Work] = []
+        later: list[tuple[tree.Print | tree.Filtered, Place]] = []
         start = Place(1, 1, bound, frozenset(), None)
         waiting: list[tuple[object, Place]] = [(part, start) for part in parts]
         while waiting:
@@ -254,22 +262,30 @@ class Estimate:
                 ]
             elif isinstance(node, tree.NODES) and not isinstance(node, tree.Macro):
                 waiting += [(getattr(node, name), place) for name in reversed(fields(type(node)))]
-                if isinstance(node, tree.Print):
-                    size = max(self.length(node.expression, pieces), LONG * self._can_be_map(node.expression))
-                    characters.append(Work(_least(prints * size), "", node.expression.token))
-                elif isinstance(node, tree.Filtered) and node.filters:
-                    size = self.length(node, pieces)
-                    characters.append(Work(_least(prints * size), "", node.token))
-                    added = times * self._work_of_joins(node, pieces)
+                if isinstance(node, tree.Print) or (isinstance(node, tree.Filtered) and node.filters):
+                    later.append((node, place))
                 elif isinstance(node, tree.Path) and node.name in self.macros and node.name not in bound:
                     outer = outer or node
                     added = times * self._of_macro(node.name)[0]
-            if added and isinstance(node, tree.Filtered):
-                outer = outer or node
             if added and outer is not None:
-                before = runs[id(outer)].amount if id(outer) in runs else 0
-                runs[id(outer)] = Work(_least(before + added), _KINDS[type(outer)], _token(outer))
+                self._add_runs(runs, outer, added)
+        for node, place in later:  # the outputs of the macros are known now
+            if isinstance(node, tree.Print):
+                token = node.expression.token
+                size = max(
+                    self.length(node.expression, place.pieces), LONG * self._can_be_map(node.expression)
+                )
+            else:
+                token, size = node.token, self.length(node, place.pieces)
+                added = place.times * self._work_of_joins(node, place.pieces)
+                if added:
+                    self._add_runs(runs, place.outer or node, added)
+            characters.append(Work(_least(place.prints * size), "", token))
         return runs, characters
+
+    def _add_runs(self, runs: dict[int, Work], outer: Outer, added: int) -> None:
+        before = runs[id(outer)].amount if id(outer) in runs else 0
+        runs[id(outer)] = Work(_least(before + added), _KINDS[type(outer)], _token(outer))
 
     def _with(self, bound: frozenset[str], names: list[str]) -> frozenset[str]:
         more = [name for name in names if name in self.macros and name not in bound]
@@ -382,9 +398,9 @@ class Estimate:
             return 0
         if self.aliases.get(name, name) in pieces:
             return 1
-        size = self.found[name][1] if name in self.found else 0
-        if name in self.macros and name not in self.found:
-            size = LONG
+        size = 0
+        if name in self.macros:
+            size = self.found[name][1] if name in self.found else self.outputs.get(name, LONG)
         if self._is_map(node):
             return max(size, RUNS)
         lengths = self.lengths if name in self.lengths else self.earlier
@@ -437,7 +453,7 @@ class Estimate:
         return total
 
 
-def _token(node: tree.For | tree.Path | tree.Filtered) -> Token:
+def _token(node: Outer) -> Token:
     return node.expression.token if isinstance(node, tree.For) else node.token
 
 

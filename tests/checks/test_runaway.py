@@ -616,6 +616,11 @@ def test_attack_41_three_nested_loops_over_long_texts_give_a_finding(text):
         loops_over(U, U, body="{{ " + U + " }}"),
         loops_over(U, U, body="y" * 600),
         loops_over(LATER, body="{% lorem 100000 w %}"),
+        "{% macro a() %}{{ config.u }}{% endmacro %}"
+        "{% macro b() %}"
+        + loops_over(U, body="{{ a() }}")
+        + "{% endmacro %}"
+        + loops_over(U, body="{{ b() }}"),
         loops_over(U, body="{% set c = c|add:b %}{% set b = b|add:a %}{% set a = a|add:'x' %}"),
     ],
 )
