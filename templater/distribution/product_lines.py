@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from tempfile import TemporaryFile
 from typing import IO, Any
 
+from ..image.open_file import close_with
 from ..model.source import printable
 from .catalog_decoder import decode_json
 
@@ -36,7 +36,7 @@ class ProductLines(MutableMapping[str, Product]):
 
     def __init__(self, fd: int, visit: Callable[[str, Any], None] = ignore) -> None:
         self._fd = os.dup(fd)
-        weakref.finalize(self, os.close, self._fd)
+        close_with(self, self._fd)
         #: offset and length of the text of each product, by name
         self._places: dict[str, tuple[int, int]] = {}
         self._products: dict[str, Product] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import weakref
 from contextlib import contextmanager
 from errno import ENXIO
 from io import FileIO
@@ -79,6 +80,14 @@ def opened(path: str) -> Iterator[OpenFile]:
         yield file
     finally:
         os.close(file.fd)
+
+
+def close_with(owner: object, fd: int) -> None:
+    """Close a descriptor when nothing refers to ``owner`` any more.
+
+    A descriptor that is open when the interpreter ends is left to ``held_files``.
+    """
+    weakref.finalize(owner, os.close, fd).atexit = False
 
 
 def refuse_private(file: OpenFile) -> OpenFile:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from stat import S_IROTH
@@ -26,7 +25,7 @@ from .limits import (
     refuse_deep,
 )
 from .names import clean_name
-from .open_file import OpenFile, data_bytes, kind_of_file, refuse_holes
+from .open_file import OpenFile, close_with, data_bytes, kind_of_file, refuse_holes
 from .second_file import SecondFileCheck, open_rootfs, refuse_same_file
 from .tar_reader import HARD_LINK, Archive, Member, open_archive
 from .tar_writer import stored_bytes
@@ -201,7 +200,7 @@ class _Packed:
         """Return a file that is open as long as this object exists."""
         file = path if isinstance(path, OpenFile) else OpenFile(path)
         if file is not path:
-            weakref.finalize(self, os.close, file.fd)
+            close_with(self, file.fd)
         self.files.append(file)
         self.is_private = self.is_private or not os.fstat(file.fd).st_mode & S_IROTH
         return file

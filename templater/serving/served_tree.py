@@ -6,7 +6,6 @@ import fcntl
 import os
 import stat
 import sys
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
@@ -17,6 +16,7 @@ from ..distribution.local_stream import LocalStream
 from ..distribution.serve_limits import LISTED_CLIENTS, add_catalog_file
 from ..distribution.tree import Tree, open_directory, real_path
 from ..distribution.tree_catalog import clean_path
+from ..image.open_file import close_with
 from ..model.errors import InputError, RefusedError
 from ..rootfs.confined import require_public
 from .image_listing import Listing
@@ -35,7 +35,7 @@ class TreeSource:
     def __init__(self, path: str, redirected: Iterable[str] = ()) -> None:
         self.path = path
         self._directory = open_directory(path)
-        weakref.finalize(self, os.close, self._directory)
+        close_with(self, self._directory)
         self._redirected = tuple(redirected)
         #: the identity of each catalog file before it was read
         self._read: dict[str, tuple[int, ...]] = {}

@@ -131,6 +131,26 @@ def test_an_interrupt_shows_no_traceback():
     assert b"Traceback" not in err
 
 
+def test_an_interrupted_server_of_a_tree_shows_no_traceback(tmp_path):
+    """The end of the command closes all descriptors, and a finalizer closed one of them again."""
+    catalog = tmp_path / "streams" / "v1"
+    catalog.mkdir(parents=True)
+    (catalog / "index.json").write_text('{"format": "index:1.0", "index": {}}')
+    process = subprocess.Popen(
+        [sys.executable, "-m", "templater", "serve", tmp_path, "--listen", "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=CLI.parent.parent,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "XDG_CONFIG_HOME": str(tmp_path / "config")},
+    )
+    assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert b"Traceback" not in err
+    assert b"Error" not in err
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_completion_variable_makes_the_program_print_a_script_for_each_shell(shell):
     done = subprocess.run(

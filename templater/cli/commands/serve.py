@@ -123,8 +123,6 @@ def command(
         bound = listener.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         images = f"{server.count} image{'' if server.count == 1 else 's'}"
-        output.write(f"serving {images} on https://{shown}:{bound}\n")
-        output.flush()
         serving = asyncio.ensure_future(connections.serve(server.answer, listener, context))
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, serving.cancel)
@@ -135,6 +133,8 @@ def command(
                 log.open()
 
         loop.add_signal_handler(signal.SIGHUP, read_again)
+        output.write(f"serving {images} on https://{shown}:{bound}\n")
+        output.flush()
         with suppress(asyncio.CancelledError):
             await serving
 
