@@ -3,7 +3,7 @@
 from sys import byteorder
 
 from ..model.errors import WriteError, reason
-from ..oslite import fsencode, libc, memory_with, os
+from ..oslite import fsencode, isdir, libc, memory_with, os
 
 _AT_FDCWD, _STATX_BTIME = -100, 0x800
 #: the inode number of the root directory of every btrfs subvolume
@@ -13,15 +13,27 @@ _BTRFS_ROOT = 256
 def make_state_folder(path: str) -> str:
     """Create a directory for the state of one container, and return its path.
 
+    Other users can't read the new directories above it. A user who can open a directory can hold the kernel's
+    lock of this directory, and then no other container gets a state directory in it.
+
     Raises WriteError if that fails.
     """
-    from os import makedirs
-
     try:
-        makedirs(path, 0o700, exist_ok=True)
+        _make(path, 0o700)
     except OSError as error:
         raise WriteError(f"can't create '{path}': {reason(error)}", hint="see --state") from None
     return path
+
+
+def _make(path: str, mode: int) -> None:
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        if not isdir(path):
+            raise
+    except FileNotFoundError:
+        _make(path.rpartition("/")[0], 0o711)
+        _make(path, mode)  # another hook may have made it meanwhile
 
 
 def directory_identity(path: str) -> str:

@@ -270,6 +270,17 @@ def test_a_container_state_folder_cannot_be_created_below_a_file(tmp_path):
     assert os.stat(f"{tmp_path}/a/b").st_mode & 0o777 == 0o700
 
 
+def test_other_users_cannot_open_the_directory_in_which_all_containers_have_their_state(tmp_path):
+    """A user who can open the directory can hold its lock, and then no other container gets a state."""
+    for name in ("b", "b", "c"):
+        make_state_folder(f"{tmp_path}/templater/incus/{name}")
+    modes = [
+        os.stat(f"{tmp_path}/templater/{name}").st_mode & 0o777
+        for name in ("", "incus", "incus/b", "incus/c")
+    ]
+    assert modes == [0o711, 0o711, 0o700, 0o700]
+
+
 def test_the_error_about_a_wrong_owner_of_a_machine_directory_names_the_right_owner(tmp_path, monkeypatch):
     for uid, gid, kind, owner, right, command in (
         (65536, 65536, "", 0, 0, ""), (65535, 65535, "", 0, 0, ""), (0, 0, "", 0, 0, ""),
