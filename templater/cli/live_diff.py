@@ -108,9 +108,10 @@ def show_many(request: options.Request, filters: tuple[str, ...], *, exit_code: 
     config = request.instance.config_overrides()
     devices, notes = options.device_overrides(request.instance.devices)
     with closing(open_daemon(address)) as daemon:
-        if not request.host_given:
+        guessed = () if request.host_given else (daemon.nearest.text,)
+        if guessed:
             request = request._replace(host=daemon.nearest.host)
-        for note in (*daemon.notes, daemon.nearest.text, *notes):
+        for note in (*daemon.notes, *guessed, *notes):
             output.note(note)
         instances = list_instances(daemon, is_chosen)
 

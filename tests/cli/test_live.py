@@ -71,6 +71,17 @@ def test_an_error_of_another_instance_does_not_hide_the_selected_instances(sever
     assert (code, out) == (0, "") and "0 of 0 instances" in err
 
 
+def test_the_as_option_selects_the_predicted_host_of_all_instances(several, run):
+    for words, host, mode in (
+        ([], "incus-debian", "0604"), (["--as", "none"], "none", "0604"), (["--as", "lxd"], "lxd", "0644"),
+    ):  # fmt: skip
+        _code, out, err = run("diff", "incus:", "c1", "--json", *words)
+        found = json.loads(out)
+        changes = [each["change"]["mode"] for each in found["files"] if "change" in each]
+        assert (found["host"], changes) == (host, [mode])
+        assert ("predicting" in err) == (not words)
+
+
 def test_an_unknown_filter_is_a_usage_error(several, run):
     code, _out, err = run("diff", "incus:", "foo=1")
     assert code == 2 and "unknown key 'foo' of a filter" in err

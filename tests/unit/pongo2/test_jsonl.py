@@ -46,6 +46,11 @@ def test_each_request_line_gets_one_response_line():
     assert [a.get("kind") for a in answers[1:]] == ["syntax", "request", "request"]
 
 
+@pytest.mark.parametrize("number", ["\ud800", 12345678901234567890123, 1.0, {"a": ["\udfff"]}])
+def test_the_id_of_a_request_is_answered_as_it_was_sent(number):
+    assert asked(id=number, template="x", context={})["id"] == number
+
+
 def test_missing_or_unknown_command_line_arguments_are_refused(capsys):
     assert main([]) == main(["--nope"]) == 2
     assert "--jsonl" in capsys.readouterr().err
