@@ -234,6 +234,11 @@ def test_a_failed_macro_in_v4_does_not_affect_the_trace_of_later_values():
     assert values(template, "v4")[-1] == ("/etc/x", ["path"], [])
 
 
+def test_a_traced_render_escapes_a_value_only_if_the_template_does_not_mark_it_as_safe():
+    template = "{% autoescape on %}{{ '<'|safe }}{{ '<' }}{{ '<'|safe + '<' }}{% endautoescape %}{{ '<' }}"
+    assert [piece.text for piece in pieces(template)] == ["<", "&lt;", "&lt;&lt;", "<"]
+
+
 def test_a_render_without_tracing_does_not_load_the_trace_module():
     import subprocess
     import sys
