@@ -17,6 +17,7 @@ from importlib.util import find_spec
 
 from ..model.errors import InputError, RefusedError, UsageError, WriteError, reason
 from ..rootfs.confined import Directory
+from ..rootfs.disk_sync import create_to_sync, sync_and_name
 from ..rootfs.trusted_paths import make_folder
 from .options import PROBE
 
@@ -137,14 +138,14 @@ def _replace(
 ) -> None:
     """Replace a file atomically; keep the owner and mode in ``before``. Links are not followed."""
     staged = f".templater-new-{os.urandom(8).hex()}"
-    with open(directory.create(staged), "w", encoding="utf-8", errors="surrogateescape") as file:
+    with open(create_to_sync(directory, staged), "w", encoding="utf-8", errors="surrogateescape") as file:
         try:
             file.write(text)
             if before is not None and (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
                 os.fchown(file.fileno(), before.st_uid, before.st_gid)
             os.fchmod(file.fileno(), mode if before is None else before.st_mode & 0o777)
             file.flush()
-            os.fsync(file.fileno())
+            sync_and_name("write", path, file.fileno(), directory, staged)
             now = directory.lstat(name)
             if (now and (now.st_dev, now.st_ino)) != (before and (before.st_dev, before.st_ino)):
                 raise RefusedError(

@@ -12,7 +12,7 @@ from ..model.file_names import STATE, STATE_FOLDER, WRITTEN
 from ..model.source import printable
 from ..oslite import Closing, join, os
 from ..rootfs.confined import Directory, ForeignFileError, Root, write_error
-from ..rootfs.held_files import close
+from ..rootfs.held_files import close, is_on_btrfs
 from ..rootfs.trusted_paths import is_own, open_folder
 
 MAX_STATE = 64 << 10
@@ -199,6 +199,11 @@ class StateDirectory(Closing):
         fd = self._open(name)
         try:
             if os.fstat(fd).st_size > limit:
+                if is_on_btrfs(fd):
+                    # before the rename, see ``disk_sync``
+                    from ..rootfs.disk_sync import commit
+
+                    commit(fd)
                 self.directory.rename(name, self.directory, name + ".1")
                 close(fd)
                 fd = self._open(name)
@@ -265,23 +270,29 @@ def write_whole(
 ) -> None:
     """Replace a file atomically: write a new file beside the old file, sync and rename it.
 
-    The new file has a random name until it is renamed. If ``staged`` is given, the new file has this name
-    instead. If a killed process has left a file with this name, remove the old file, and use a random name
-    for the new file. Give ``staged`` only if no other program makes files in the directory.
+    The new file has the name ``staged``, or else a random name, until it is renamed. If a killed process has
+    left a file with the name ``staged``, remove that file. Give ``staged`` only if no other program makes
+    files in the directory.
 
     Raises WriteError on failure.
     """
     try:
-        staged = directory.unused_name(staged) if staged else f".templater-new-{os.urandom(8).hex()}"
-        fd = directory.create(staged, mode)
+        if staged:
+            directory.unlink_left(staged)
+        else:
+            staged = f".templater-new-{os.urandom(8).hex()}"
+        if sync:
+            from ..rootfs.disk_sync import create_to_sync, sync_and_name
+
+            fd = create_to_sync(directory, staged, mode)
+        else:
+            fd = directory.create(staged, mode)
         try:
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view) :]
             if sync:
-                from ..rootfs.disk_sync import sync_replacement
-
-                sync_replacement("write", fd, directory, name)
+                sync_and_name("write", directory.path_of(name), fd, directory, staged)
             directory.rename(staged, directory, name)
         except BaseException:
             directory.unlink_if_same(staged, fd)

@@ -5,9 +5,9 @@ and ``--keep-modified`` keeps changed files. Without this option, the record has
 are written.
 
 Before an apply, templater writes the new record beside the old record. After the apply, it renames the new
-record. Neither step uses fsync. If a run is killed between the two steps, the next run finds both records.
-With ``--keep-modified``, this run compares both records with the files. Without this option, it records the
-files of its own rules.
+record. Neither step uses fsync, except the first step on btrfs. If a run is killed between the two steps, the
+next run finds both records. With ``--keep-modified``, this run compares both records with the files. Without
+this option, it records the files of its own rules.
 """
 
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError
@@ -15,7 +15,7 @@ from ..model.file_names import WRITTEN
 from ..model.plan import KEEP, WRITING
 from ..oslite import blake2b, os, stat
 from ..rootfs.confined import MAX_OF_OWNER, ForeignFileError, write_descriptor, write_error
-from ..rootfs.held_files import close
+from ..rootfs.held_files import close, is_on_btrfs
 from ..rootfs.paths import SlowError
 
 TYPE_CHECKING = False
@@ -273,10 +273,18 @@ class Record:
             self._discard()
             if not entries or text == self._text:
                 return
-            fd = directory.create(STAGED)
+            commits = is_on_btrfs(directory.fd)  # before the rename, see ``disk_sync``
+            if commits:
+                from ..rootfs.disk_sync import create_to_sync, sync_and_name
+
+                fd = create_to_sync(directory, STAGED)
+            else:
+                fd = directory.create(STAGED)
             try:
                 for part in (head, text):
                     write_descriptor(fd, part)
+                if commits:
+                    sync_and_name("write", self._path(STAGED), fd, directory, STAGED)
             finally:
                 close(fd)
         except OSError as error:

@@ -28,7 +28,7 @@ import sys
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError, reason
-from ..oslite import Closing, fsencode, join, os, stat, variable
+from ..oslite import Closing, fsencode, isdir, join, os, stat, variable
 from .held_files import close, hold
 from .paths import MissingError, components, no_directory, not_regular
 from .shared_directories import is_shared
@@ -490,23 +490,17 @@ class Directory(Closing):
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _O_NOFOLLOW | _O_CLOEXEC | _O_NOCTTY
         return os.open(name, flags, mode, dir_fd=self.fd)
 
-    def unused_name(self, name: str) -> str:
-        """Return ``name`` for a new file. If a file has this name, remove the file and return a random name.
+    def unlink_left(self, name: str) -> None:
+        """Remove a file that a killed process has left, if it exists."""
+        if self.lstat(name) is not None:
+            self.unlink(name)
 
-        A killed process has left the old file, and another process can still have the old file open. On
-        btrfs, fsync of a new file with the old name then also writes all extended attributes of the old file.
-        """
-        if self.lstat(name) is None:
-            return name
-        self.unlink(name)
-        return f".templater-new-{os.urandom(8).hex()}"
-
-    def create_unnamed(self) -> int:
+    def create_unnamed(self, mode: int = 0o600) -> int:
         """Create a file without a name, which exists until its descriptor is closed.
 
         Raises OSError if the file system does not support such files.
         """
-        return os.open(".", os.O_RDWR | os.O_TMPFILE | _O_CLOEXEC, 0o600, dir_fd=self.fd)
+        return os.open(".", os.O_RDWR | os.O_TMPFILE | _O_CLOEXEC, mode, dir_fd=self.fd)
 
     def name_unnamed(self, fd: int, name: str) -> None:
         """Give a file from ``create_unnamed`` a name in this directory. Raises FileExistsError."""
@@ -967,6 +961,15 @@ def _is_mount_by_id(parent: int, name: str, status: os.stat_result) -> bool:
         return mount_id(fd) != mount_id(parent)
     finally:
         close(fd)
+
+
+#: errors of a kernel or file system that does not support O_TMPFILE
+NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
+
+
+def has_unnamed() -> bool:
+    """Return whether files without names can be created, and named with ``Directory.name_unnamed``."""
+    return hasattr(os, "O_TMPFILE") and isdir("/proc/self/fd")
 
 
 # choosing the mechanism

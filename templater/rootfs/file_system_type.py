@@ -9,8 +9,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-#: the type of overlayfs
+#: the types of overlayfs and btrfs
 OVERLAY = 0x794C7630
+BTRFS = 0x9123683E
 
 #: more than the size of Linux's ``struct statfs`` on every architecture
 _STATFS = 256

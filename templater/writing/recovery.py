@@ -86,15 +86,13 @@ MOST_REMOVED = 8 << 20
 class Journal:
     """A record, outside the root filesystem, of the temporary files that a killed run would leave."""
 
-    __slots__ = ("directory", "name", "staged", "with_syncfs")
+    __slots__ = ("directory", "name", "staged")
 
     def __init__(self, directory: Directory, name: str = "journal") -> None:
         self.directory = directory
         self.name = name
         #: the name of a new journal until its rename
         self.staged = name + _JOURNAL_STAGED
-        #: whether to sync new journals with syncfs, because of the replaced journal's attributes
-        self.with_syncfs = False
 
     def read(self) -> "list[str] | None":
         """Return the tokens and directories of earlier runs, or None if every run cleaned up.
@@ -141,16 +139,17 @@ class Journal:
                 f"the journal {path!r} would be larger than {MAX_JOURNAL} bytes or {MAX_LINES} lines"
             )
         try:
-            self.staged = self.directory.unused_name(self.staged)
-            fd = self.directory.create(self.staged)
+            self.directory.unlink_left(self.staged)
+            if durable:
+                from ..rootfs.disk_sync import create_to_sync, sync_and_name
+
+                fd = create_to_sync(self.directory, self.staged)
+            else:
+                fd = self.directory.create(self.staged)
             try:
                 write_descriptor(fd, data)
                 if durable:
-                    from ..rootfs.disk_sync import sync_replacement
-
-                    self.with_syncfs = sync_replacement(
-                        "write the journal", fd, self.directory, self.name, with_syncfs=self.with_syncfs
-                    )
+                    sync_and_name("write the journal", path, fd, self.directory, self.staged)
             finally:
                 close(fd)
             self.directory.rename(self.staged, self.directory, self.name)
@@ -162,7 +161,7 @@ class Journal:
 
     def clear(self) -> None:
         unlink_if_there(self.directory, self.name)
-        self.staged = self.directory.unused_name(self.staged)
+        self.directory.unlink_left(self.staged)
 
 
 def sweep(

@@ -9,6 +9,7 @@ from ..model.errors import LimitError, RefusedError
 from ..model.plan import CREATE, UPDATE
 from ..oslite import os, stat
 from ..rootfs.confined import (
+    NO_UNNAMED,
     Directory,
     again,
     bytes_of,
@@ -30,16 +31,12 @@ if TYPE_CHECKING:
     from ..model.plan import Change
 
 
-#: errors of a kernel or file system that does not support O_TMPFILE
-_NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
-
-
 class StagedFile:
     """One file of an apply. It records which steps are done."""
 
     __slots__ = (
-        "backup", "before", "change", "committed", "directories", "fd", "inode", "name", "old",
-        "parent", "staged", "written",
+        "backup", "before", "change", "committed", "directories", "fd", "flushed", "inode", "name",
+        "old", "parent", "staged", "written",
     )  # fmt: skip
 
     def __init__(self, change: "Change", directories: TargetDirectories) -> None:
@@ -58,6 +55,8 @@ class StagedFile:
         #: the old content of a mount point, set before templater writes to the mount point
         self.before: bytes | None = None
         self.committed = False
+        #: whether the new content is on the disk
+        self.flushed = False
 
     @property
     def content(self) -> bytes:
@@ -119,12 +118,21 @@ class StagedFile:
         if self.old is None:
             os.fchown(self.fd, *self.directories.ids.on_disk(self.change.uid, self.change.gid))
             os.fchmod(self.fd, self.change.mode & 0o777)
+            self._flush()
         else:
             self.directories.count_replaced(bytes_of(self.old), self.change)
             if self.old.st_nlink > 1:
                 self.old = self._with_own_inode(self.old)
             self._carry_over()
+            self._flush()
             self._give_names(self.old.st_ino)
+
+    def _flush(self) -> None:
+        """On btrfs, write the content to the disk while the file has no name, see ``disk_sync``."""
+        if self.directories.flushes and self.staged is None:
+            from ..rootfs.disk_sync import flush_unnamed
+
+            self.flushed = flush_unnamed(self.fd)
 
     def _with_own_inode(self, old: "os.stat_result") -> "os.stat_result":
         """Open the target for writing, close it, and return the target's status after this.
@@ -162,7 +170,7 @@ class StagedFile:
                 self.fd = self.parent.create_unnamed()
                 self.inode = os.fstat(self.fd).st_ino
             except OSError as error:
-                if error.errno not in _NO_UNNAMED:
+                if error.errno not in NO_UNNAMED:
                     raise
             else:
                 return

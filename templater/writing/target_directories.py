@@ -4,11 +4,12 @@ import errno
 
 from ..model.entry import common_depth, parents_below
 from ..model.errors import InputError, LimitError, RefusedError, WriteError
-from ..oslite import isdir, os, stat
+from ..oslite import os, stat
 from ..rootfs.confined import (
     Directory,
     Root,
     again,
+    has_unnamed,
     kind_of,
 )
 from ..rootfs.paths import MissingError, components
@@ -36,14 +37,16 @@ class TargetDirectories:
     """The directories in which an apply writes, and the temporary names of files in them."""
 
     __slots__ = (
-        "attributes", "count", "counted", "durable", "ids", "kept", "made", "opened", "places", "private",
-        "replaced", "root", "token", "unnamed", "without_inode",
+        "attributes", "count", "counted", "durable", "flushes", "ids", "kept", "made", "opened", "places",
+        "private", "replaced", "root", "token", "unnamed", "without_inode",
     )  # fmt: skip
 
     def __init__(self, rootfs: "DirectoryRootfs", root: Root, *, durable: bool) -> None:
         self.root = root
         self.ids: IdMap = rootfs.ids
         self.durable = durable
+        #: whether the content of each file is written to the disk before the file gets a name
+        self.flushes = False
         self.token = os.urandom(6).hex()
         #: the number of the last temporary name; ``first_name`` and ``private_name`` have the numbers 0 and 1
         self.count = 1
@@ -57,7 +60,7 @@ class TargetDirectories:
         #: whether temporary names contain no inode number, so that the journal suffices to find them
         self.without_inode = False
         #: whether to stage files without names; giving an unnamed file a name needs /proc
-        self.unnamed = hasattr(os, "O_TMPFILE") and isdir("/proc/self/fd")
+        self.unnamed = has_unnamed()
         self.opened: dict[str, Directory] = {}
         #: the directory itself or its private directory, by the path of a directory that got temporary names
         self.places: dict[str, Directory] = {}

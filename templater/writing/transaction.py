@@ -9,7 +9,8 @@ replaced. ``recovery`` removes the temporary files of a killed run.
 
 **Syncing.** The content of all files is on the disk before the first file gets its final name, and the names
 are on the disk before the apply ends. A mount point already has its final name, so its content is synced
-together with the names.
+together with the names. On btrfs, the content of each file is on the disk before the file gets any name, see
+``disk_sync``.
 
 **Time.** Each system call can wait for the disk. A user of the container can set flags (``chattr +S +D``) for
 which the kernel syncs each new name, and overlayfs syncs each file that it copies. If there is
@@ -27,6 +28,7 @@ from time import monotonic
 from ..model.errors import LimitError, TemplaterError
 from ..rootfs.confined import write_error
 from ..rootfs.file_system_type import is_overlay
+from ..rootfs.held_files import is_on_btrfs
 from .deferred_signals import with_signals_deferred
 from .recovery import Search, above, attempt, is_there, token_line
 from .staged_file import StagedFile
@@ -89,14 +91,30 @@ class Transaction:
             self.directories.close()
 
     def announce(self, changes: "list[Change]", leftovers: "list[str]") -> None:
-        """Write the token, the directories of the changes and the lines of unfinished runs to the journal."""
+        """Write the token, the directories of the changes and the lines of unfinished runs to the journal.
+
+        On btrfs, commit all earlier changes first, see ``disk_sync``.
+        """
         self.leftovers = leftovers
+        _step("write", "/", self._commit_earlier_changes, len(changes))
         if self.journal is not None:
             self.directories.without_inode = is_overlay(self.directories.root.fd)
             token = token_line(self.directories.token, len(changes))
             places = sorted({above(change.real) for change in changes})
             lines = [*dict.fromkeys((*leftovers, token, *places))]
             self.journal.write(lines, durable=self.directories.durable)
+
+    def _commit_earlier_changes(self, changes: int) -> None:
+        root = self.directories.root.fd
+        files = [root] if self.journal is None else [self.journal.directory.fd, root]
+        if not any(map(is_on_btrfs, files)):
+            return
+        # imported here, because most hosts have another file system
+        from ..rootfs.disk_sync import MOST_FSYNCS, commit
+
+        for fd in files:
+            commit(fd)
+        self.directories.flushes = self.directories.durable and changes <= MOST_FSYNCS
 
     def carry_out(self, change: "Change") -> None:
         """Create the missing parent directories of a change's target, and stage its file.
@@ -149,8 +167,14 @@ class Transaction:
         if self.directories.durable:
             from ..rootfs.disk_sync import sync_all
 
-            staged = {target.fd: target.change.real for target in self.targets if target.fd >= 0}
-            sync_all("write", staged, [self.directories.root.fd, *self._touched()])
+            sync_all(
+                "write",
+                {
+                    target.parent.fd if target.flushed else target.fd: target.change.real
+                    for target in self.targets
+                    if target.fd >= 0
+                },
+            )
 
     def _commit(self) -> "list[Change]":
         for target in sorted(self.targets, key=lambda target: target.change.in_place):

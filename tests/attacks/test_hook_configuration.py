@@ -10,6 +10,7 @@ from threading import Event, Thread
 
 import pytest
 
+from templater import oslite
 from templater.hooks import install, run
 from templater.hooks.runtimes import lxc, nspawn
 from templater.model.errors import LimitError, RefusedError, UsageError, WriteError
@@ -45,7 +46,7 @@ def test_attack_83_the_install_command_removes_no_file_next_to_a_configuration_f
     config.parent.mkdir()
     config.write_text("lxc.uts.name = c1\n")
     (tmp_path / "c1" / "config.templater-new").write_text("large")
-    real = os.fsync
+    real = oslite.os.fsync
 
     def exchange(fd: int) -> None:
         real(fd)
@@ -56,7 +57,7 @@ def test_attack_83_the_install_command_removes_no_file_next_to_a_configuration_f
             staged.unlink()
             staged.write_text("large, too")
 
-    monkeypatch.setattr(os, "fsync", exchange)
+    monkeypatch.setattr(oslite.os, "fsync", exchange)
     if is_replaced:
         with pytest.raises(RefusedError, match="another process replaced"):
             install.write(lxc.snippet("c1", [], str(tmp_path)))
@@ -72,7 +73,7 @@ def test_the_install_command_removes_its_new_file_if_another_process_replaced_th
     config = tmp_path / "c1" / "config"
     config.parent.mkdir()
     config.write_text("lxc.uts.name = c1\n")
-    monkeypatch.setattr(os, "fsync", lambda fd: (config.rename(tmp_path / "moved"), config.touch()))
+    monkeypatch.setattr(oslite.os, "fsync", lambda fd: (config.rename(tmp_path / "moved"), config.touch()))
     with pytest.raises(RefusedError, match="another process replaced"):
         install.write(lxc.snippet("c1", [], str(tmp_path)))
     assert os.listdir(config.parent) == ["config"]

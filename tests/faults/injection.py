@@ -23,7 +23,7 @@ FAULTS = (*ERRORS, *LASTING, KILL)
 #: the system calls of an apply that change something or open something to change it
 WRITES = (
     "flock", "openat", "openat2", "write", "fchown", "fchmod", "fsetxattr", "fremovexattr", "lseek", "ftruncate", "fsync", "syncfs",
-    "linkat", "mkdirat", "renameat", "unlinkat", "close",
+    "linkat", "mkdirat", "renameat", "unlinkat", "close", "ioctl",
 )  # fmt: skip
 #: the system calls that only inspect files, with their possible errors
 READS = ("fstat", "fstatfs", "newfstatat", "getdents64", "read", "flistxattr", "fgetxattr")
@@ -31,7 +31,8 @@ READING_FAULTS = ("EIO", "EINTR", "EIO+", KILL)
 CALLS = (*WRITES, *READS)
 #: system calls that do not touch a file system; the tests check that the lists are complete
 OTHERS = (
-    "fcntl", "geteuid", "ioctl", "rt_sigaction", "rt_sigprocmask", "mmap", "munmap", "getrandom", "brk", "exit_group",
+    "fcntl", "geteuid", "rt_sigaction", "rt_sigprocmask", "mmap", "munmap", "getrandom", "brk", "exit_group",
+    "pipe2", "clone", "wait4", "clock_nanosleep",
 )  # fmt: skip
 
 #: with the option in-place, a file is mounted on this target
@@ -99,12 +100,25 @@ class Bench:
         self.options = options
         environment = {"PATH": os.environ["PATH"], "PYTHONHASHSEED": "0"}
         self.subject = Warm("tests.faults.subject", "-S", environment=environment)
+        #: the mounted file system of the root filesystem, or "" for the usual temporary directory
+        self.mounted = ""
 
     def __enter__(self) -> Self:
+        if "btrfs" in self.options:
+            self.mounted = tempfile.mkdtemp(prefix="templater-faults-")
+            disk = Path(self.mounted + ".disk")
+            disk.touch()
+            os.truncate(disk, 120 << 20)
+            subprocess.run(["mkfs.btrfs", "-q", "-M", disk], check=True)
+            subprocess.run(["mount", "-o", "loop", disk, self.mounted], check=True)
+            disk.unlink()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.subject.__exit__()
+        if self.mounted:
+            subprocess.run(["umount", "-l", self.mounted], check=True)
+            Path(self.mounted).rmdir()
 
     def experiments(self, faults: tuple[str, ...] = FAULTS) -> Iterator[Outcome]:
         for call in self.calls():
@@ -195,7 +209,7 @@ class Place:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         # without options, on the disk: so a file system of each kind is tried
-        where = directory_in_memory() if bench.options else None
+        where = bench.mounted or (directory_in_memory() if bench.options else None)
         self.folder = Path(tempfile.mkdtemp(prefix="templater-faults-", dir=where))
         self.top, self.private = self.folder / "root", self.folder / "state"
         self.trace = self.folder / "trace"

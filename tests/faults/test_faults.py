@@ -1,6 +1,7 @@
 """Cases 70 and 71: an apply is killed, or a system call fails, at each of its steps."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -17,18 +18,25 @@ pytestmark = [
 ]
 
 #: besides the default: without unnamed files, without openat2, with a journal, through a mount point, with one
-#: syncfs for all files, and in a root filesystem of another user
+#: syncfs for all files, in a root filesystem of another user, and on btrfs
 WAYS = [
     (), ("named",), ("walk",), ("journal",), ("named", "walk", "journal"), ("in-place",), ("many",), ("shifted",),
-    ("named", "journal", "shifted"),
+    ("named", "journal", "shifted"), ("btrfs", "journal"), ("btrfs", "named"),
 ]  # fmt: skip
 #: the options that need root, for a mount or for another owner
-NEED_ROOT = {"in-place", "shifted"}
+NEED_ROOT = {"in-place", "shifted", "btrfs"}
+
+
+def require(options: tuple[str, ...]) -> None:
+    """Skip the test if this machine lacks something that the options need."""
+    if os.getuid() and not NEED_ROOT.isdisjoint(options):
+        pytest.skip("NOT RUN: needs root")
+    if "btrfs" in options and shutil.which("mkfs.btrfs") is None:
+        pytest.skip("NOT RUN: needs btrfs-progs")
 
 
 def judged(options: tuple[str, ...], faults: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    if os.getuid() and not NEED_ROOT.isdisjoint(options):
-        pytest.skip("NOT RUN: needs root")
+    require(options)
     with Bench(options) as bench:
         outcomes = list(bench.experiments(faults))
     with capsys.disabled():
@@ -53,8 +61,7 @@ def test_attack_71_a_full_disk_at_any_system_call_leaves_every_file_unchanged(op
 @pytest.mark.parametrize("options", WAYS, ids=" ".join)
 def test_the_fault_tests_list_every_system_call_that_apply_uses(options):
     """A new kind of system call in an apply has to be added to one of the lists."""
-    if os.getuid() and not NEED_ROOT.isdisjoint(options):
-        pytest.skip("NOT RUN: needs root")
+    require(options)
     with Bench(options) as bench:
         assert bench.others() <= set(OTHERS)
 
@@ -118,6 +125,6 @@ def test_the_fault_test_program_refuses_an_unknown_set_of_options():
     )
     assert (done.returncode, done.stderr) == (
         2,
-        "unknown: nonsense; there are named, walk, journal, in-place, many, shifted\n",
+        "unknown: nonsense; there are named, walk, journal, in-place, many, shifted, btrfs\n",
     )
     assert set(FAULTS) == {*ERRORS, *LASTING, KILL}

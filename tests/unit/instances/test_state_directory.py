@@ -11,6 +11,7 @@ import pytest
 from templater import oslite
 from templater.cli.record_of_writes import opened_record
 from templater.hooks.compile_cache import open_cache
+from templater.instances import state_directory, written_files
 from templater.instances.instance_directory import InstanceDirectory
 from templater.instances.set_pending_trigger import record
 from templater.instances.state_directory import State, StateDirectory, write_whole
@@ -25,6 +26,7 @@ from templater.model.errors import (
 from templater.rootfs import disk_sync, held_files
 from templater.rootfs.confined import Root
 from templater.writing.recovery import Journal
+from tests.rootfs_builders import a_plan
 
 
 def test_a_new_instance_has_no_recorded_state(tmp_path):
@@ -390,29 +392,41 @@ def test_the_lock_can_be_taken_even_if_the_disk_is_full(tmp_path, monkeypatch):
             second.lock("me", 0.0)
 
 
-@pytest.mark.parametrize("is_left", [False, True])
-def test_a_new_file_does_not_reuse_the_name_of_a_removed_file_until_the_new_file_is_synced(
-    tmp_path, monkeypatch, is_left
-):
-    """On btrfs, fsync then also wrote 150,000 attributes of the removed file, which was held."""
-    if is_left:
-        (tmp_path / "f.new").touch()
+@pytest.mark.parametrize("is_on_btrfs", [False, True])
+def test_a_new_file_replaces_the_one_that_a_killed_process_has_left(tmp_path, monkeypatch, is_on_btrfs):
+    (tmp_path / "f.new").write_text("left")
     names = []
-    monkeypatch.setattr(disk_sync, "sync_all", lambda *_, **__: names.extend(os.listdir(tmp_path)))
+    monkeypatch.setattr(disk_sync, "is_on_btrfs", lambda fd: is_on_btrfs)
+    monkeypatch.setattr(disk_sync, "sync_all", lambda *_, **__: names.append(os.listdir(tmp_path)))
     with Root(str(tmp_path)) as root, root.directory("/") as directory:
         write_whole(directory, "f", b"new", staged="f.new")
-    assert len(names) == 1
-    assert names[0].startswith(".templater-new-" if is_left else "f.new")
+    assert names == [["f.new"]]
+    assert (tmp_path / "f").read_text() == "new"
     assert os.listdir(tmp_path) == ["f"]
 
 
-def test_a_replaced_file_is_synced_by_syncfs_if_the_directory_has_many_attributes_on_btrfs(
-    tmp_path, monkeypatch
-):
-    calls = []
-    monkeypatch.setattr(disk_sync, "_have_many_attributes", lambda files: len(files) == 2)
-    monkeypatch.setattr(disk_sync, "sync_file_system", calls.append)
-    monkeypatch.setattr(disk_sync, "can_sync_file_system", lambda fd: True)
-    with Root(str(tmp_path)) as root, root.directory("/") as directory:
-        write_whole(directory, "f", b"new")
-    assert len(calls) == 1
+@pytest.mark.parametrize("is_on_btrfs", [False, True])
+def test_on_btrfs_a_large_log_is_renamed_after_a_commit(tmp_path, monkeypatch, is_on_btrfs):
+    """The rename could write gigabytes of attributes of another file that had the new name before."""
+    names = []
+    monkeypatch.setattr(state_directory, "is_on_btrfs", lambda fd: is_on_btrfs)
+    monkeypatch.setattr(disk_sync, "commit", lambda fd: names.append(os.listdir(tmp_path / ".templater")))
+    with StateDirectory(str(tmp_path)) as state:
+        for _ in range(2):
+            state.append("log", b"x" * 9, 8)
+    assert names == ([["log"]] if is_on_btrfs else [])
+    assert sorted(os.listdir(tmp_path / ".templater")) == ["log", "log.1"]
+
+
+@pytest.mark.parametrize("is_on_btrfs", [False, True])
+def test_on_btrfs_a_new_record_is_synced_before_it_replaces_the_old_one(tmp_path, monkeypatch, is_on_btrfs):
+    names = []
+    monkeypatch.setattr(written_files, "is_on_btrfs", lambda fd: is_on_btrfs)
+    monkeypatch.setattr(disk_sync, "sync_all", lambda *_: names.append(os.listdir(tmp_path / ".templater")))
+    with (
+        StateDirectory(str(tmp_path)) as state,
+        written_files.Record(state).updated(a_plan({"/a": "text"}, None), {}, {}),
+    ):
+        assert os.listdir(tmp_path / ".templater") == ["written.new"]
+    assert names == ([["written.new"]] if is_on_btrfs else [])
+    assert os.listdir(tmp_path / ".templater") == ["written"]

@@ -1,21 +1,29 @@
-"""Syncing of files: fsync for few files, syncfs for many."""
+"""Syncing of files: fsync for few files, syncfs for many, commits on btrfs."""
 
 import errno
+import fcntl
 import os
+import shutil
+import subprocess
 import sys
 
 import pytest
 
+from templater import oslite
 from templater.model.errors import WriteError
 from templater.rootfs import disk_sync, file_system_type
-from templater.rootfs.confined import Root
+from templater.rootfs.confined import Directory, Root
 from templater.rootfs.disk_sync import (
     MOST_FSYNCS,
     can_sync_file_system,
+    commit,
+    create_to_sync,
+    flush_unnamed,
     sync_all,
+    sync_and_name,
     sync_file_system,
-    sync_replacement,
 )
+from tests.faults.warm import REPOSITORY
 from tests.rootfs_builders import as_root
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="syncfs is a call of Linux")
@@ -108,80 +116,252 @@ def test_syncfs_is_not_used_for_the_proc_file_system():
         os.close(fd)
 
 
-@pytest.mark.parametrize("which", ["the file", "its directory"])
-@pytest.mark.parametrize(
-    ("number", "on_btrfs", "call"), [(3, True, "fsync"), (200, True, "syncfs"), (200, False, "fsync")]
-)
-def test_syncfs_replaces_fsync_if_a_file_or_its_directory_has_many_attributes_on_btrfs(
-    calls, files, tmp_path, monkeypatch, which, number, on_btrfs, call
-):
-    """On btrfs, the fsync of a directory with 220,000 attributes took a minute.
-
-    On ext4, a user of the container could choose syncfs by such attributes. syncfs waited for 12 seconds for
-    the files that the user wrote meanwhile.
-    """
-    monkeypatch.setattr(disk_sync, "is_on_btrfs", lambda fd: on_btrfs)
-    (file,) = one = files(1)
-    top = os.open(tmp_path, os.O_RDONLY)
-    try:
-        for n in range(number):
-            os.setxattr(file if which == "the file" else top, f"user.{n}", b"")
-        sync_all("write", one, [top])
-    except OSError as error:
-        pytest.skip(f"NOT RUN: needs attributes: {error}")
-    finally:
-        os.close(top)
-    assert calls == [(call, file)]
+START, WAIT = 0x80089418, 0x40089416
 
 
-@pytest.mark.parametrize(
-    ("number", "on_btrfs", "call"),
-    [(None, True, "fsync"), (3, True, "fsync"), (200, True, "syncfs"), (200, False, "fsync")],
-)
-def test_syncfs_replaces_fsync_if_a_new_file_replaces_a_file_with_many_attributes_on_btrfs(
-    calls, files, tmp_path, monkeypatch, number, on_btrfs, call
-):
-    monkeypatch.setattr(disk_sync, "is_on_btrfs", lambda fd: on_btrfs)
-    (new,) = files(1)
-    if number is not None:
-        (tmp_path / "old").touch()
-    try:
-        for n in range(number or 0):
-            os.setxattr(tmp_path / "old", f"user.{n}", b"")
-    except OSError as error:
-        pytest.skip(f"NOT RUN: needs attributes: {error}")
-    before = os.listdir("/proc/self/fd")
-    with Root(str(tmp_path)) as root, root.directory("/") as directory:
-        assert sync_replacement("write", new, directory, "old") is (call == "syncfs")
-    assert calls == [(call, new)]
-    assert os.listdir("/proc/self/fd") == before
+@pytest.fixture
+def real(monkeypatch):
+    """Return the list of system calls that sync, with the number of names of the file. They are not replaced."""
+    seen = []
+    fsync, ioctl, call_libc = disk_sync.os.fsync, fcntl.ioctl, disk_sync.call_libc
 
+    def add(name, fd):
+        seen.append((name, os.fstat(fd).st_nlink if name == "fsync" else 0))
 
-def test_syncfs_replaces_fsync_if_the_attributes_of_the_replaced_file_are_unknown(
-    calls, files, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(disk_sync, "is_on_btrfs", lambda fd: bool(os.fstat(fd)))
-    (new,) = files(1)
-    (tmp_path / "link").symlink_to("0")
-    with Root(str(tmp_path)) as root, root.directory("/") as directory:
-        assert sync_replacement("write", new, directory, "link")
-    assert calls == [("syncfs", new)]
-
-
-@pytest.mark.parametrize(("error", "call"), [(errno.ENOTSUP, "fsync"), (errno.EIO, "syncfs")])
-def test_a_file_whose_attributes_are_unknown_is_synced_by_syncfs(calls, files, monkeypatch, error, call):
-    monkeypatch.setattr(disk_sync, "is_on_btrfs", lambda fd: True)
-    call_libc = disk_sync.call_libc
-
-    def failing(name, fd, *arguments):
-        if name == "flistxattr":
-            raise OSError(error, os.strerror(error))
+    def libc(name, fd, *arguments):
+        if name == "syncfs":
+            add(name, fd)
         return call_libc(name, fd, *arguments)
 
-    monkeypatch.setattr(disk_sync, "call_libc", failing)
-    one = files(1)
-    sync_all("write", one)
-    assert calls == [(call, min(one))]
+    def request(fd, number, *arguments):
+        add({START: "start", WAIT: "wait"}[number], fd)
+        return ioctl(fd, number, *arguments)
+
+    monkeypatch.setattr(disk_sync.os, "fsync", lambda fd: add("fsync", fd) or fsync(fd))
+    monkeypatch.setattr(disk_sync, "call_libc", libc)
+    monkeypatch.setattr(fcntl, "ioctl", request)
+    return seen
+
+
+COMMIT = [("start", 0), ("wait", 0)]
+
+
+@pytest.fixture
+def on_btrfs(tmp_path, mounts, request):
+    """Return a directory on btrfs, or on an overlay over btrfs."""
+    place = mounts.btrfs(tmp_path)
+    if getattr(request, "param", "btrfs") == "btrfs":
+        return place
+    folders = [place / name for name in ("lower", "an upper layer", "work")] + [tmp_path / "merged"]
+    for folder in folders:
+        folder.mkdir()
+    mounts.overlay(*folders, "index=off")
+    return folders[-1]
+
+
+def unnamed(place):
+    fd = os.open(place, os.O_RDWR | os.O_TMPFILE, 0o600)
+    os.write(fd, b"x" * 3000)
+    return fd
+
+
+@as_root
+@pytest.mark.parametrize("on_btrfs", ["btrfs", "overlay"], indirect=True)
+def test_attack_85_on_btrfs_only_files_without_a_name_are_synced_by_fsync(on_btrfs, real):
+    """fsync of a directory or a named file wrote gigabytes of attributes of other files for minutes."""
+    (on_btrfs / "named").write_text("text")
+    files = {unnamed(on_btrfs): "/a", unnamed(on_btrfs): "/b"}
+    directory = os.open(on_btrfs, os.O_RDONLY)
+    named = os.open(on_btrfs / "named", os.O_RDWR)
+    try:
+        sync_all("write", {**files, directory: "/"})
+        sync_all("write", {directory: "/"})
+        sync_all("write", {directory: "/", named: "/named"})
+    finally:
+        for fd in (*files, directory, named):
+            os.close(fd)
+    assert real == [("fsync", 0), ("fsync", 0), *COMMIT, *COMMIT, ("syncfs", 0)]
+
+
+@as_root
+def test_on_btrfs_many_files_are_synced_by_syncfs_and_many_directories_by_a_commit(
+    on_btrfs, real, monkeypatch
+):
+    monkeypatch.setattr(disk_sync, "MOST_FSYNCS", 1)
+    files = [unnamed(on_btrfs) for _ in range(2)]
+    directories = [os.open(on_btrfs, os.O_RDONLY) for _ in range(2)]
+    try:
+        sync_all("write", dict.fromkeys(directories, "/"))
+        assert real == COMMIT
+        sync_all("write", dict.fromkeys(files, "/a"))
+    finally:
+        for fd in (*files, *directories):
+            os.close(fd)
+    assert real[2:] == [("syncfs", 0)]
+
+
+@as_root
+@pytest.mark.parametrize("error", [errno.ENOTTY, errno.EPERM])
+def test_without_the_requests_of_btrfs_a_directory_is_synced_by_syncfs(on_btrfs, real, monkeypatch, error):
+    """A system-call filter can refuse the requests."""
+
+    def refused(*_):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(fcntl, "ioctl", refused)
+    fd = os.open(on_btrfs, os.O_RDONLY)
+    try:
+        assert not commit(fd)
+        sync_all("write", {fd: "/"})
+    finally:
+        os.close(fd)
+    assert real == [("syncfs", 0)]
+
+
+@as_root
+def test_a_failed_commit_names_the_file(on_btrfs, monkeypatch):
+    def failed(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "ioctl", failed)
+    fd = os.open(on_btrfs, os.O_RDONLY)
+    try:
+        with pytest.raises(WriteError, match="can't put in place '/etc': input/output error"):
+            sync_all("put in place", {fd: "/etc"})
+    finally:
+        os.close(fd)
+
+
+@as_root
+@pytest.mark.parametrize("on_btrfs", ["overlay"], indirect=True)
+@pytest.mark.parametrize("why", ["unknown path", "other file system", "no /proc", "link"])
+def test_an_overlay_over_btrfs_is_synced_by_syncfs_if_its_upper_layer_cannot_be_opened(
+    on_btrfs, real, monkeypatch, tmp_path, why
+):
+    if why == "link":
+        (tmp_path / "link").symlink_to(tmp_path / "mounted")
+        os.lchown(tmp_path / "link", 1234, 1234)
+    paths = {"unknown path": "/nosuch", "other file system": "/", "no /proc": "", "link": f"{tmp_path}/link"}
+    monkeypatch.setattr(disk_sync, "_upper_layer", lambda fd: paths[why])
+    fd = os.open(on_btrfs, os.O_RDONLY)
+    before = os.listdir("/proc/self/fd")
+    try:
+        sync_all("write", {fd: "/"})
+        assert os.listdir("/proc/self/fd") == before
+    finally:
+        os.close(fd)
+    assert real == [("syncfs", 0)]
+
+
+@as_root
+def test_the_upper_layer_of_an_overlay_that_this_process_has_mounted_is_found(tmp_path, mounts, real):
+    """A hook mounts the layers by descriptors, see ``mount_overlay``."""
+    place = mounts.btrfs(tmp_path)
+    folders = [place / name for name in ("lower", "upper", "work", "merged")]
+    for folder in folders:
+        folder.mkdir()
+    layers = [os.open(folder, os.O_RDONLY) for folder in folders[:3]]
+    names = [f"/proc/self/fd/{fd}" for fd in layers]
+    options = f"lowerdir={names[0]},upperdir={names[1]},workdir={names[2]},index=off"
+    if oslite.libc("mount")(b"overlay", bytes(folders[3]), b"overlay", 0, options.encode()):
+        pytest.skip("NOT RUN: needs overlayfs")
+    mounts.places.append(folders[3])
+    fd = os.open(folders[3], os.O_RDONLY)
+    try:
+        assert commit(fd)
+    finally:
+        for each in (fd, *layers):
+            os.close(each)
+    assert real == COMMIT
+
+
+@pytest.mark.parametrize("name", ["tmpfs", "disk"])
+def test_nothing_is_committed_on_other_file_systems(tmp_path, real, name):
+    fd = unnamed("/dev/shm" if name == "tmpfs" and os.path.isdir("/dev/shm") else tmp_path)
+    try:
+        if disk_sync.is_on_btrfs(fd):
+            pytest.skip("NOT RUN: needs a file system other than btrfs")
+        assert not commit(fd)
+        assert not flush_unnamed(fd)
+    finally:
+        os.close(fd)
+    assert real == []
+
+
+@as_root
+@pytest.mark.parametrize("where", ["namespace", "subvolume", "read-only mount"])
+def test_every_process_that_has_a_file_open_can_commit(on_btrfs, tmp_path, mounts, where):
+    place = on_btrfs
+    if where == "subvolume":
+        subprocess.run(["btrfs", "subvolume", "create", place / "sub"], check=True, capture_output=True)
+        place /= "sub"
+    elif where == "read-only mount":
+        place = tmp_path / "bound"
+        place.mkdir()
+        mounts.bind(on_btrfs, place)
+        subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+    (on_btrfs / "new").touch()
+    code = (
+        f"import os; from templater.rootfs.disk_sync import commit; assert commit(os.open({str(place)!r}, 0))"
+    )
+    become = ["unshare", "--user", "--map-user=1234"] if where == "namespace" else []
+    subprocess.run([*become, sys.executable, "-c", code], check=True, cwd=REPOSITORY)
+
+
+@as_root
+def test_a_commit_on_btrfs_writes_new_names_and_synced_content_to_the_disk(on_btrfs, tmp_path, mounts):
+    """The disk of this test is a file, so a copy of the file shows the disk after a power cut."""
+    (on_btrfs / "old").write_text("old")
+    with Root(str(on_btrfs)) as root, root.directory("/") as directory:
+        fd = create_to_sync(directory, "new")
+        os.write(fd, b"new" * 9999)
+        assert os.listdir(on_btrfs) == ["old"]
+        sync_and_name("write", "/new", fd, directory, "new")
+        os.close(fd)
+        directory.rename("new", directory, "old")
+        assert commit(directory.fd)
+    shutil.copyfile(tmp_path / "disk", tmp_path / "copy")
+    mounts.end()
+    (tmp_path / "after").mkdir()
+    mounts.loop(tmp_path / "copy", tmp_path / "after")
+    assert os.listdir(tmp_path / "after") == ["old"]
+    assert (tmp_path / "after/old").read_bytes() == b"new" * 9999
+
+
+@pytest.mark.parametrize("way", ["btrfs", "no O_TMPFILE", "no /proc", "disk"])
+def test_a_file_that_is_synced_has_its_name_afterwards(calls, tmp_path, monkeypatch, way):
+    monkeypatch.setattr(disk_sync, "is_on_btrfs", lambda fd: way != "disk")
+    monkeypatch.setattr(disk_sync, "has_unnamed", lambda: way != "no /proc")
+    if way == "no O_TMPFILE":
+
+        def unsupported(*_):
+            raise OSError(errno.EOPNOTSUPP, "unsupported")
+
+        monkeypatch.setattr(Directory, "create_unnamed", unsupported)
+    with Root(str(tmp_path)) as root, root.directory("/") as directory:
+        fd = create_to_sync(directory, "new", 0o640)
+        assert os.listdir(tmp_path) == ([] if way == "btrfs" else ["new"])
+        sync_and_name("write", "/new", fd, directory, "new")
+        os.close(fd)
+        assert os.listdir(tmp_path) == ["new"]
+        with pytest.raises(FileExistsError):
+            fd = create_to_sync(directory, "new")
+            sync_and_name("write", "/new", fd, directory, "new")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o640
+
+
+def test_an_error_other_than_a_missing_feature_is_reported_when_a_file_is_created(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(disk_sync, "is_on_btrfs", lambda fd: True)
+    monkeypatch.setattr(Directory, "create_unnamed", full)
+    with (
+        Root(str(tmp_path)) as root,
+        root.directory("/") as directory,
+        pytest.raises(OSError, match="full"),
+    ):
+        create_to_sync(directory, "new")
 
 
 @pytest.mark.parametrize(("number", "name"), [(1, "fsync"), (MANY, "syncfs")])
