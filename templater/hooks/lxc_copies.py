@@ -8,6 +8,7 @@ from ..model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES, WRIT
 from ..model.source import printable
 from ..oslite import dirname, isdir, join, os, split
 from ..rootfs.confined import Directory, Root, write_error
+from ..rootfs.held_files import is_on_btrfs
 from ..rootfs.trusted_paths import open_folder, open_unshared
 from ..writing.recovery import Journal
 from .lxc_config import MAX_NAMES, lines_of
@@ -239,7 +240,8 @@ def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
             new.mkdir(TEMPLATES)
         with new.directory(TEMPLATES) as folder:
             templates = old.read_templates()
-            at_once = len(templates) > MOST_FSYNCS and can_sync_file_system(folder.fd)
+            many = len(templates) > MOST_FSYNCS and not is_on_btrfs(folder.fd)  # see ``disk_sync``
+            at_once = many and can_sync_file_system(folder.fd)
             for name, file in templates.items():
                 if file.data is not None:
                     write_whole(folder, name, file.data, sync=not at_once, mode=0o644)

@@ -411,7 +411,9 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory, fold
         # The files of a pending trigger must be on disk before the trigger is recorded as done.
         durable = explicit or bool(state.pending)
         journal, record = Journal(state_directory.directory), Record(state_directory)
-        answer, kept = _write_files(request, planned_run, log, journal, record, folder, durable=durable)
+        answer, kept = _write_files(
+            request, planned_run, log, journal, record, folder, durable=durable, records_state=not explicit
+        )
     after = State("", request.name or state.name or answer.instance.name, state.image, request.root)
     if not explicit and not request.compare and (recorded is None or after != recorded):
         state_directory.remember(after)
@@ -430,11 +432,13 @@ def _write_files(
     folder: Root,
     *,
     durable: bool,
+    records_state: bool,
 ) -> "tuple[Answer, Mapping[str, str]]":
     """Write the files.
 
-    Return the child's answer, and a dict of the files that were kept because they were changed by hand. The
-    values of the dict are the reasons.
+    ``records_state`` tells whether the caller then records in the directory of the journal that the trigger
+    is done. Return the child's answer, and a dict of the files that were kept because they were changed by
+    hand. The values of the dict are the reasons.
     """
     # imported here, so that the parent loads these modules while the child renders
     from ..planning.decide_changes import plan_of
@@ -478,8 +482,9 @@ def _write_files(
         elif record.problem is not None:
             log.add(f"the record of written files is ignored: {record.problem}")
         with record.updated(plan, planned_run.job.templates, answer.keys):
+            waits = durable and records_state and not _keeps_order(rootfs, journal)
             written = apply(
-                plan, rootfs, wait=request.options.patience, journal=journal, durable=durable,
+                plan, rootfs, wait=request.options.patience, journal=journal, durable=durable, waits=waits,
                 deadline=monotonic() + time_left(),
             )  # fmt: skip
             # all files are written, so do not stop before the record and the log are complete
@@ -487,6 +492,17 @@ def _write_files(
                 _signal.signal(number, _signal.SIG_IGN)
         _log_changes(plan, written, log, hidden)
     return answer, kept
+
+
+def _keeps_order(rootfs: "DirectoryRootfs", journal: "Journal") -> bool:
+    """Return whether the state of the instance gets to the disk only after the files of this run.
+
+    Then a hook need not wait for the disk, nor for other processes that use the disk: after a power cut, all
+    files are complete, or the trigger is still pending.
+    """
+    from ..rootfs.disk_sync import is_same_btrfs
+
+    return is_same_btrfs(rootfs.root.fd, journal.directory.fd)  # type: ignore[union-attr]  # hooks run only on Linux
 
 
 def _open_rootfs(request: HookRequest, folder: Root) -> Root:

@@ -12,7 +12,7 @@ from ..model.file_names import STATE, STATE_FOLDER, WRITTEN
 from ..model.source import printable
 from ..oslite import Closing, join, os
 from ..rootfs.confined import Directory, ForeignFileError, Root, write_error
-from ..rootfs.held_files import close, is_on_btrfs
+from ..rootfs.held_files import close
 from ..rootfs.trusted_paths import is_own, open_folder
 
 MAX_STATE = 64 << 10
@@ -182,7 +182,10 @@ class StateDirectory(Closing):
             raise write_error("read", join(self.path, name), error) from None
 
     def replace(self, name: str, data: bytes) -> None:
-        """Replace a file atomically: after a crash, the file has either the old or the new content."""
+        """Replace a file atomically: after a crash, the file has either the old or the new content.
+
+        On btrfs, the new content is on the disk only after all earlier changes of the file system.
+        """
         write_whole(self.directory, name, data, staged=name + ".new")
 
     def remove(self, name: str) -> None:
@@ -199,11 +202,6 @@ class StateDirectory(Closing):
         fd = self._open(name)
         try:
             if os.fstat(fd).st_size > limit:
-                if is_on_btrfs(fd):
-                    # before the rename, see ``disk_sync``
-                    from ..rootfs.disk_sync import commit
-
-                    commit(fd)
                 self.directory.rename(name, self.directory, name + ".1")
                 close(fd)
                 fd = self._open(name)

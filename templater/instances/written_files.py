@@ -5,9 +5,10 @@ and ``--keep-modified`` keeps changed files. Without this option, the record has
 are written.
 
 Before an apply, templater writes the new record beside the old record. After the apply, it renames the new
-record. Neither step uses fsync, except the first step on btrfs. If a run is killed between the two steps, the
-next run finds both records. With ``--keep-modified``, this run compares both records with the files. Without
-this option, it records the files of its own rules.
+record. Neither step uses fsync, except the first step on btrfs, where fsync of a file without a name takes a
+short time. If a run is killed between the two steps, the next run finds both records. With
+``--keep-modified``, this run compares both records with the files. Without this option, it records the files
+of its own rules.
 """
 
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError
@@ -273,8 +274,8 @@ class Record:
             self._discard()
             if not entries or text == self._text:
                 return
-            commits = is_on_btrfs(directory.fd)  # before the rename, see ``disk_sync``
-            if commits:
+            is_synced = is_on_btrfs(directory.fd)  # otherwise, a power cut could leave an empty record
+            if is_synced:
                 from ..rootfs.disk_sync import create_to_sync, sync_and_name
 
                 fd = create_to_sync(directory, STAGED)
@@ -283,7 +284,7 @@ class Record:
             try:
                 for part in (head, text):
                     write_descriptor(fd, part)
-                if commits:
+                if is_synced:
                     sync_and_name("write", self._path(STAGED), fd, directory, STAGED)
             finally:
                 close(fd)

@@ -477,6 +477,10 @@ class Directory(Closing):
         flags = _READ | os.O_RDWR if write else _READ
         return _open_regular(lambda flags: self._opened(name, flags), flags, self.path_of(name))
 
+    def look(self, name: str) -> int:
+        """Open a file or directory of any type, only to inspect it."""
+        return self._opened(name, _LOOK | _O_NOFOLLOW)
+
     def _opened(self, name: str, flags: int) -> int:
         return again(self.root._open, self.fd, name, flags, False, self.root.cross_mounts)
 
@@ -523,7 +527,15 @@ class Directory(Closing):
         again(os.link, name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd, follow_symlinks=False)
 
     def rename(self, name: str, to: "Directory", new: str) -> None:
-        hold(to.fd, new)
+        to.hold(new)
+        self.rename_held(name, to, new)
+
+    def hold(self, name: str) -> None:
+        """Prepare for the removal or the replacement of a name, see ``held_files``."""
+        hold(self.fd, name)
+
+    def rename_held(self, name: str, to: "Directory", new: str) -> None:
+        """Rename a file after a call of ``hold`` for the name that it replaces."""
         again(os.rename, name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd)
 
     def unlink(self, name: str) -> None:

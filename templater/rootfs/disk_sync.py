@@ -5,23 +5,28 @@ file system at once. But syncfs also waits for the data of other processes: half
 container writes without pause. So templater uses syncfs only for many files.
 
 **btrfs.** After fsync of a file or directory with a name, btrfs can restore the file after a power cut from a
-log. For this log, fsync also reads other files with all extended attributes: files that got a name in the
-directory or moved away from the name since the last commit. A rename or link does the same, if the file or
-its directory is in the log already. The root user of a container can choose these files, and gigabytes of
-attributes. No limit ends this system call. So on btrfs:
+log. This log is shared, so fsync waits until other processes have written their files to it. And fsync also
+reads other files with all extended attributes: files that got a name in the directory or moved away from the
+name since the last commit. A rename does the same if the directory is in the log already. The root user of a
+container can choose these files, and gigabytes of attributes. No limit ends this system call.
 
-* templater calls fsync only for files without a name, for which btrfs writes the content and no log.
-* ``commit`` writes all other changes: two ioctls commit the current transaction. Unlike syncfs, they do not
-  write the content of other processes' files. After a commit, no file is in the log.
-* templater commits before it renames or links the first file, even if it syncs nothing.
+But btrfs commits all changes of names in their order. So before a file gets its name, templater only writes
+its content to the disk, by the request FIEMAP with a flag: btrfs then writes no log. After a power cut, a
+file with this name is complete. If a later change is on the disk, such as the state of an instance, so are
+the names. For hooks, this order suffices. fsync is no alternative: newer kernels also log files without a
+name.
 
-A file that has a name before it is synced needs syncfs: a mounted file, or any file if /proc is missing.
+``commit`` also waits until the names are on the disk: two ioctls commit the current transaction. Unlike
+syncfs, they do not write the content of other processes' files, but they wait for the metadata of all
+processes. The command ``apply`` commits before the first name, so that no file is in the log, and after the
+last.
 
-An overlay over btrfs does not pass on the ioctls. So ``commit`` opens the upper layer, whose path is in
+An overlay over btrfs does not pass on the other ioctls. So templater opens the upper layer, whose path is in
 /proc/self/mountinfo. If that fails, templater uses syncfs.
 """
 
 import errno
+import sys
 
 from ..model.errors import TemplaterError
 from ..oslite import call_libc, os, stat
@@ -32,7 +37,10 @@ from .trusted_paths import open_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import TypeVar
+
+    Result = TypeVar("Result")
 
 #: the maximum number of files that are synced one by one
 MOST_FSYNCS = 256
@@ -46,8 +54,70 @@ _TYPES = frozenset((
 #: the requests BTRFS_IOC_START_SYNC and BTRFS_IOC_WAIT_SYNC, whose argument is the number of a transaction
 _START_SYNC = 0x80089418
 _WAIT_SYNC = 0x40089416
+#: the request BTRFS_IOC_FS_INFO, the size of its answer, and the place of the file system's id in the answer
+_FS_INFO = 0x8400941F
+_FS_INFO_SIZE = 1024
+_FS_ID = slice(16, 32)
+#: the request FS_IOC_FIEMAP, and its argument: the whole file, the flag FIEMAP_FLAG_SYNC, no extents
+_FIEMAP = 0xC020660B
+_WHOLE_FILE = bytes(8) + b"\xff" * 8 + (1).to_bytes(4, sys.byteorder) + bytes(12)
 #: errors of a kernel or a system-call filter that does not know these requests
-_UNKNOWN = (errno.ENOTTY, errno.ENOSYS, errno.EPERM, errno.EACCES)
+_UNKNOWN = (errno.ENOTTY, errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP)
+
+
+def sync_contents(action: str, files: "Mapping[int, str]", require_time: "Callable[[], None]") -> None:
+    """Write the content of open files to the disk. ``files`` has the path of each descriptor.
+
+    On btrfs, the content is on the disk before any later change of a name, such as the name of the file
+    itself. ``require_time`` is called between two files, and can raise an error.
+
+    Raises WriteError with ``action`` and a path.
+    """
+    others = dict(files)
+    ordered = []
+    for fd, path in files.items():
+        try:
+            if can_order(fd):
+                ordered.append(fd)
+        except OSError as error:
+            raise write_error(action, path, error) from None
+    if len(ordered) > MOST_FSYNCS:
+        for fd in ordered:
+            _begin_to_write(fd)
+    for fd in ordered:
+        require_time()
+        try:
+            if write_content(fd):
+                del others[fd]
+        except OSError as error:
+            raise write_error(action, files[fd], error) from None
+    sync_all(action, others)
+
+
+def write_content(fd: int) -> bool:
+    """Write the content of a file on btrfs to the disk, but no log: this does not wait for other processes.
+
+    Return False if that is not possible, for example on another type of file system.
+    """
+    if not can_order(fd):
+        return False
+    from fcntl import ioctl
+
+    try:
+        again(ioctl, fd, _FIEMAP, bytearray(_WHOLE_FILE))
+    except OSError as error:
+        if error.errno not in _UNKNOWN:
+            raise
+        return False
+    return True
+
+
+def _begin_to_write(fd: int) -> None:
+    """Let the kernel write a file to the disk, and do not wait: the disk can write many files at once."""
+    try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    except OSError:
+        pass
 
 
 def sync_all(action: str, files: "Mapping[int, str]") -> None:
@@ -78,7 +148,7 @@ def _sync_mount(action: str, files: "Mapping[int, str]") -> None:
     """
     first, path = next(iter(files.items()))
     try:
-        if is_on_btrfs(first) and _are_flushed(files) and commit(first):
+        if all(_is_directory(fd) or write_content(fd) for fd in files) and commit(first):
             return
         if can_sync_file_system(first):
             sync_file_system(first)
@@ -89,28 +159,8 @@ def _sync_mount(action: str, files: "Mapping[int, str]") -> None:
         raise write_error(action, path, error) from None
 
 
-def _are_flushed(files: "Mapping[int, str]") -> bool:
-    """Return whether the content of all files is on the disk, after fsync of the files without a name."""
-    unnamed: list[int] = []
-    for fd in files:
-        status = again(os.fstat, fd)
-        if not stat.S_ISDIR(status.st_mode):
-            if status.st_nlink or len(unnamed) == MOST_FSYNCS:
-                return False
-            unnamed.append(fd)
-    return all(map(flush_unnamed, unnamed))
-
-
-def flush_unnamed(fd: int) -> bool:
-    """Write the content of a file without a name to the disk, on btrfs or on an overlay over btrfs.
-
-    Do nothing and return False on other file systems. Afterwards, ``sync_all`` for the directory that gets
-    the name of the file also syncs the file.
-    """
-    if not _can_commit(fd):
-        return False
-    again(os.fsync, fd)
-    return True
+def _is_directory(fd: int) -> bool:
+    return stat.S_ISDIR(again(os.fstat, fd).st_mode)
 
 
 def commit(fd: int) -> bool:
@@ -118,17 +168,42 @@ def commit(fd: int) -> bool:
 
     Return False if that is not possible, for example on another type of file system.
     """
-    if not _can_commit(fd):
-        return False
+    return bool(_on_btrfs(fd, _commit))
+
+
+def is_same_btrfs(fd: int, other: int) -> bool:
+    """Return whether two open files are on the same btrfs, or on overlays over it.
+
+    btrfs then commits changes of both files in their order. Return False if that cannot be determined.
+    """
+    found = _on_btrfs(fd, _identity)
+    return bool(found) and found == _on_btrfs(other, _identity)
+
+
+def _on_btrfs(fd: int, call: "Callable[[int], Result]") -> "Result | None":
+    """Call a function with an open file, or with its overlay's upper layer. Return None if it has none."""
+    if not can_order(fd):
+        return None
     if is_file_system_of({BTRFS}, fd):
-        return _commit(fd)
+        return call(fd)
     upper = _open_upper_layer(fd)
     if upper < 0:
-        return False
+        return None
     try:
-        return _commit(upper)
+        return call(upper)
     finally:
         close(upper)
+
+
+def _identity(fd: int) -> bytes:
+    from fcntl import ioctl
+
+    answer = bytearray(_FS_INFO_SIZE)
+    try:
+        again(ioctl, fd, _FS_INFO, answer)
+    except OSError:
+        return b""
+    return bytes(answer[_FS_ID])
 
 
 def _commit(fd: int) -> bool:
@@ -145,7 +220,8 @@ def _commit(fd: int) -> bool:
     return True
 
 
-def _can_commit(fd: int) -> bool:
+def can_order(fd: int) -> bool:
+    """Return whether an open file is on a file system that commits all changes in their order: on btrfs."""
     return is_on_btrfs(fd) and is_file_system_of({BTRFS, OVERLAY}, fd)
 
 
@@ -198,19 +274,22 @@ def create_to_sync(directory: Directory, name: str, mode: int = 0o600) -> int:
 
 
 def sync_and_name(action: str, path: str, fd: int, directory: Directory, name: str) -> None:
-    """Sync a file from ``create_to_sync``. On btrfs, sync its content, give it its name, and commit.
+    """Sync the content of a file from ``create_to_sync``, and give the file its name if it has none.
+
+    The caller then renames the file to replace another file. After a power cut, either of the two files has
+    the name, with its whole content.
 
     Raises WriteError with ``action`` and ``path`` if syncing fails, and OSError if the name exists.
     """
-    if not os.fstat(fd).st_nlink:
-        try:
-            is_flushed = flush_unnamed(fd)
-        except OSError as error:
-            raise write_error(action, path, error) from None
+    is_unnamed = not os.fstat(fd).st_nlink
+    try:
+        is_written = write_content(fd)
+    except OSError as error:
+        raise write_error(action, path, error) from None
+    if not is_written:
+        sync_all(action, {fd: path})
+    if is_unnamed:
         directory.name_unnamed(fd, name)
-        if is_flushed:
-            fd = directory.fd
-    sync_all(action, {fd: path})
 
 
 def sync_file_system(fd: int) -> None:

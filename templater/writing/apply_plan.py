@@ -32,14 +32,16 @@ def apply(
     wait: float = 10.0,
     journal: "Journal | None" = None,
     durable: bool = True,
+    waits: bool = True,
     deadline: "float | None" = None,
 ) -> "list[Change]":
     """Write a plan's files. Return the changes for which a file was written.
 
     If one rule fails, no file is written. ``wait`` is the number of seconds to wait for another apply on the
     same root filesystem. ``durable=False`` skips fsync: the apply is still atomic if the process is killed,
-    but not after a power cut. ``deadline`` is a time of ``time.monotonic()``: an apply that would probably
-    end later fails early.
+    but not after a power cut. With ``waits=False``, an apply on btrfs does not wait for other processes:
+    after a power cut, all files are complete if a later change of the same file system is on the disk.
+    ``deadline`` is a time of ``time.monotonic()``: an apply that would probably end later fails early.
 
     Raises:
         TemplaterError: a rule of the plan has failed; this is its error.
@@ -56,13 +58,13 @@ def apply(
     # imported here, because a system without directory descriptors has no fcntl either
     from .lock import lock
 
-    directories = _count_new_directories(changes)
-    if directories > MAX_DIRECTORIES:
+    new = _count_new_directories(changes)
+    if new > MAX_DIRECTORIES:
         raise LimitError(
-            f"the plan needs {directories} new directories, more than {MAX_DIRECTORIES}",
+            f"the plan needs {new} new directories, more than {MAX_DIRECTORIES}",
             hint="put most of the directories into the image",
         )
-    if len(changes) + directories > _MANY_FILES:
+    if len(changes) + new > _MANY_FILES:
         _allow_many_files()
     held = lock(root, wait)
     try:
@@ -74,7 +76,8 @@ def apply(
         from .transaction import NEVER, Transaction
 
         end = NEVER if deadline is None else deadline
-        with Transaction(TargetDirectories(rootfs, root, durable=durable), journal, end) as transaction:
+        directories = TargetDirectories(rootfs, root, durable=durable, waits=waits)
+        with Transaction(directories, journal, end) as transaction:
             transaction.announce(changes, left)
             carry_out(changes, transaction)
             return transaction.commit()

@@ -12,6 +12,7 @@ from ..rootfs.confined import (
     has_unnamed,
     kind_of,
 )
+from ..rootfs.file_system_type import is_overlay
 from ..rootfs.paths import MissingError, components
 from .attributes import CopiedAttributes
 from .recovery import above, attempt, is_private, private_name, temporary_name
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from ..model.plan import Change
     from ..rootfs.directory_rootfs import DirectoryRootfs, IdMap
 
-#: the maximum size of all files that one apply replaces: the kernel can copy each file in one system call
+#: the maximum size of all files that one apply replaces
 MAX_REPLACED = 128 << 20
+#: the same on an overlay, where the kernel can copy each file in one system call
+MAX_COPIED = 32 << 20
 
 #: maximum bytes of old content that one apply keeps in memory, for a rollback of mounted files
 MAX_KEPT = 64 << 20
@@ -37,16 +40,16 @@ class TargetDirectories:
     """The directories in which an apply writes, and the temporary names of files in them."""
 
     __slots__ = (
-        "attributes", "count", "counted", "durable", "flushes", "ids", "kept", "made", "opened", "places",
-        "private", "replaced", "root", "token", "unnamed", "without_inode",
+        "attributes", "count", "counted", "durable", "ids", "is_overlay", "kept", "made", "opened", "places",
+        "private", "replaced", "root", "token", "unnamed", "waits", "without_inode",
     )  # fmt: skip
 
-    def __init__(self, rootfs: "DirectoryRootfs", root: Root, *, durable: bool) -> None:
+    def __init__(self, rootfs: "DirectoryRootfs", root: Root, *, durable: bool, waits: bool = True) -> None:
         self.root = root
         self.ids: IdMap = rootfs.ids
         self.durable = durable
-        #: whether the content of each file is written to the disk before the file gets a name
-        self.flushes = False
+        #: whether to wait on btrfs until the names of durable files are on the disk
+        self.waits = waits
         self.token = os.urandom(6).hex()
         #: the number of the last temporary name; ``first_name`` and ``private_name`` have the numbers 0 and 1
         self.count = 1
@@ -57,6 +60,8 @@ class TargetDirectories:
         self.attributes = CopiedAttributes()
         #: the directory whose attributes, with those of the directories above it, were counted last
         self.counted = ""
+        #: whether the root directory is on an overlay
+        self.is_overlay = is_overlay(root.fd)
         #: whether temporary names contain no inode number, so that the journal suffices to find them
         self.without_inode = False
         #: whether to stage files without names; giving an unnamed file a name needs /proc
@@ -117,23 +122,34 @@ class TargetDirectories:
             )
         return size
 
-    def count_replaced(self, size: int, change: "Change") -> None:
+    def is_on_overlay(self, fd: int) -> bool:
+        """Return whether an open file or directory is on an overlay."""
+        return is_overlay(fd) if self.root.cross_mounts else self.is_overlay
+
+    def count_replaced(self, size: int, change: "Change", *, is_copied: bool) -> None:
         """Count the size of a file's old content, which gets a temporary name for a rollback.
 
-        If the file is in a lower layer of an overlay, the kernel then copies the file, and no time limit ends
-        this system call. Raises LimitError above ``MAX_REPLACED``.
+        With ``is_copied``, the file is on an overlay. If it is in a lower layer, the kernel then copies the
+        file, and no time limit ends this system call.
+
+        Raises LimitError above ``MAX_REPLACED`` or ``MAX_COPIED``.
         """
         self.replaced += size
-        if self.replaced > MAX_REPLACED:
+        most = MAX_COPIED if is_copied else MAX_REPLACED
+        if self.replaced > most:
             raise LimitError(
                 f"{change.real!r} would replace a file of {size} bytes, but one run may replace at most"
-                f" {MAX_REPLACED} bytes",
+                f" {most} bytes",
                 hint="truncate or remove the file",
             )
 
     def first_name(self) -> str:
         """Return the temporary name that a new file or directory has for a moment, beside its target."""
         return temporary_name(self.token, 0, 0)
+
+    def passing_name(self, inode: int) -> str:
+        """Return the temporary name that a file has for a moment, beside the target that it replaces."""
+        return temporary_name(self.token, 0 if self.without_inode else inode, 0)
 
     def next_name(self, inode: int) -> str:
         self.count += 1

@@ -2,15 +2,15 @@
 
 **Atomicity.** New content is written to a file without a name (O_TMPFILE) in the target's own directory. So
 the file has its owner, mode, ACLs and labels before any other process can see it. One system call gives a new
-file its name, and no temporary name has to be removed. Replacing a file takes two temporary names: one for
-the new content and one that keeps the old content. A commit that fails is undone by renames, which need no
-space. So a target always has its old or its new content. The exceptions are mount points, which cannot be
-replaced. ``recovery`` removes the temporary files of a killed run.
+file its name, and no temporary name has to be removed. Replacing a file takes two temporary names: one that
+keeps the old content, and one that the new content has for a moment, between a link and a rename inside of
+the target's directory. A commit that fails is undone in the same way or, on a full disk, by renames, which
+need no space. So a target always has its old or its new content. The exceptions are mount points, which
+cannot be replaced. ``recovery`` removes the temporary files of a killed run.
 
 **Syncing.** The content of all files is on the disk before the first file gets its final name, and the names
 are on the disk before the apply ends. A mount point already has its final name, so its content is synced
-together with the names. On btrfs, the content of each file is on the disk before the file gets any name, see
-``disk_sync``.
+together with the names. On btrfs, a hook does not wait until the names are on the disk, see ``disk_sync``.
 
 **Time.** Each system call can wait for the disk. A user of the container can set flags (``chattr +S +D``) for
 which the kernel syncs each new name, and overlayfs syncs each file that it copies. If there is
@@ -27,8 +27,6 @@ from time import monotonic
 
 from ..model.errors import LimitError, TemplaterError
 from ..rootfs.confined import write_error
-from ..rootfs.file_system_type import is_overlay
-from ..rootfs.held_files import is_on_btrfs
 from .deferred_signals import with_signals_deferred
 from .recovery import Search, above, attempt, is_there, token_line
 from .staged_file import StagedFile
@@ -93,28 +91,22 @@ class Transaction:
     def announce(self, changes: "list[Change]", leftovers: "list[str]") -> None:
         """Write the token, the directories of the changes and the lines of unfinished runs to the journal.
 
-        On btrfs, commit all earlier changes first, see ``disk_sync``.
+        If the apply waits for the disk, commit all earlier changes on btrfs first, see ``disk_sync``.
         """
         self.leftovers = leftovers
-        _step("write", "/", self._commit_earlier_changes, len(changes))
+        if self.directories.durable and self.directories.waits:
+            _step("write", "/", self._commit_earlier_changes)
         if self.journal is not None:
-            self.directories.without_inode = is_overlay(self.directories.root.fd)
+            self.directories.without_inode = self.directories.is_overlay
             token = token_line(self.directories.token, len(changes))
             places = sorted({above(change.real) for change in changes})
             lines = [*dict.fromkeys((*leftovers, token, *places))]
             self.journal.write(lines, durable=self.directories.durable)
 
-    def _commit_earlier_changes(self, changes: int) -> None:
-        root = self.directories.root.fd
-        files = [root] if self.journal is None else [self.journal.directory.fd, root]
-        if not any(map(is_on_btrfs, files)):
-            return
-        # imported here, because most hosts have another file system
-        from ..rootfs.disk_sync import MOST_FSYNCS, commit
+    def _commit_earlier_changes(self) -> None:
+        from ..rootfs.disk_sync import commit
 
-        for fd in files:
-            commit(fd)
-        self.directories.flushes = self.directories.durable and changes <= MOST_FSYNCS
+        commit(self.directories.root.fd)
 
     def carry_out(self, change: "Change") -> None:
         """Create the missing parent directories of a change's target, and stage its file.
@@ -131,7 +123,7 @@ class Transaction:
         target = StagedFile(change, self.directories)
         if target.needs_writing(self._require_time_to_prepare):
             self.targets.append(target)
-            target.stage()
+            target.stage(self._require_time_to_prepare)
 
     def commit(self) -> "list[Change]":
         """Put every file in place, mount points last. Return the changes for which a file was written.
@@ -165,22 +157,16 @@ class Transaction:
 
     def _sync_contents(self) -> None:
         if self.directories.durable:
-            from ..rootfs.disk_sync import sync_all
+            from ..rootfs.disk_sync import sync_contents
 
-            sync_all(
-                "write",
-                {
-                    target.parent.fd if target.flushed else target.fd: target.change.real
-                    for target in self.targets
-                    if target.fd >= 0
-                },
-            )
+            staged = {target.fd: target.change.real for target in self.targets if target.fd >= 0}
+            sync_contents("write", staged, self._require_time_to_prepare)
 
     def _commit(self) -> "list[Change]":
         for target in sorted(self.targets, key=lambda target: target.change.in_place):
             self._require_time_to_commit()
             _step("put in place", target.change.real, target.commit, self._require_time_to_commit)
-        self._sync_names()
+        _step("put in place", "/", self._sync_names)
         self._clear_away()
         self.complete = True
         return [target.change for target in self.targets]
@@ -188,16 +174,33 @@ class Transaction:
     def _sync_names(self) -> None:
         """Sync each changed directory and mount point. If this fails, all files are rolled back."""
         if self.directories.durable:
-            from ..rootfs.disk_sync import sync_all
+            from ..rootfs.disk_sync import sync_all, write_content
 
-            mounted = {target.fd: target.change.real for target in self.targets if target.change.in_place}
-            sync_all("put in place", {**self._touched(), **mounted})
+            touched = self._touched()
+            for target in self.targets:
+                if not target.change.in_place:
+                    continue
+                if not (self._is_ordered(target.fd) and write_content(target.fd)):
+                    touched[target.fd] = target.change.real
+            sync_all("put in place", touched)
 
     def _touched(self) -> "dict[int, str]":
-        """Return the descriptors and paths of the directories in which the apply creates names."""
+        """Return the descriptors and paths of the directories to sync: the apply creates names in them."""
         parents = [target.parent for target in self.targets]
         parents += [parent for parent, _ in self.directories.made]
-        return {parent.fd: parent.path for parent in parents}
+        return {parent.fd: parent.path for parent in parents if not self._is_ordered(parent.fd)}
+
+    def _is_ordered(self, fd: int) -> bool:
+        """Return whether a directory need not be synced: btrfs keeps the order of all changes of names.
+
+        Another mount can be another file system, with an order of its own.
+        """
+        if self.directories.waits:
+            return False
+        from ..rootfs.disk_sync import can_order, is_same_btrfs
+
+        root = self.directories.root
+        return is_same_btrfs(fd, root.fd) if root.cross_mounts else can_order(fd)
 
     def _undo(self) -> "list[str]":
         """Restore all files. Return messages about the files that could not be restored."""
@@ -218,7 +221,7 @@ class Transaction:
         ``keep`` are targets whose rollback failed. Their backups stay: nothing else has the old content.
         """
         search = Search(self.directories.root, {self.directories.token: 0})
-        places = [place for target in self.targets for place in (target.staged, target.backup) if place]
+        places = [place for target in self.targets for place in target.names]
         kept = [target.backup for target in keep]
         gone = [
             monotonic() < self.deadline and search.remove(*place) for place in places if place not in kept

@@ -320,7 +320,7 @@ def test_attack_27_apply_refuses_a_parent_directory_that_is_replaced_between_mkd
 
 @pytest.mark.parametrize("bait", ["link out", "other file", "fifo", "gone"])
 def test_attack_29_apply_refuses_a_staged_file_that_another_process_has_replaced(scene, monkeypatch, bait):
-    real = Directory.rename
+    real = Directory.rename_held
 
     def rename(self: Directory, name: str, to: Directory, new: str) -> None:
         if name.startswith(PREFIX) and new == "hosts":
@@ -333,7 +333,7 @@ def test_attack_29_apply_refuses_a_staged_file_that_another_process_has_replaced
                 os.mkfifo(name, dir_fd=self.fd)
         real(self, name, to, new)
 
-    monkeypatch.setattr(Directory, "rename", rename)
+    monkeypatch.setattr(Directory, "rename_held", rename)
     with pytest.raises((RefusedError, WriteError), match=r"another process replaced|no such file"):
         scene.write({"/etc/hosts": "new", "/etc/new": "x"})
     assert not (scene.top / "etc/new").exists()

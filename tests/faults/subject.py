@@ -50,7 +50,7 @@ def run(top: str, state: str, options: "list[str]") -> None:
     journal = Journal(Root(state).directory("/")) if "journal" in options else None
     with DirectoryRootfs(root) as rootfs:
         plan = plan_for(rootfs, in_place=in_place)
-        handing_over(apply, plan, rootfs, journal=journal, wait=0)
+        handing_over(apply, plan, rootfs, journal=journal, wait=0, waits="hook" not in options)
 
 
 def main(words: "list[str]") -> int:

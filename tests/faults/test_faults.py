@@ -18,10 +18,10 @@ pytestmark = [
 ]
 
 #: besides the default: without unnamed files, without openat2, with a journal, through a mount point, with one
-#: syncfs for all files, in a root filesystem of another user, and on btrfs
+#: syncfs for all files, in a root filesystem of another user, and on btrfs, where hooks do not wait for the disk
 WAYS = [
     (), ("named",), ("walk",), ("journal",), ("named", "walk", "journal"), ("in-place",), ("many",), ("shifted",),
-    ("named", "journal", "shifted"), ("btrfs", "journal"), ("btrfs", "named"),
+    ("named", "journal", "shifted"), ("btrfs", "journal"), ("btrfs", "named"), ("btrfs", "many", "journal", "hook"),
 ]  # fmt: skip
 #: the options that need root, for a mount or for another owner
 NEED_ROOT = {"in-place", "shifted", "btrfs"}
@@ -125,6 +125,6 @@ def test_the_fault_test_program_refuses_an_unknown_set_of_options():
     )
     assert (done.returncode, done.stderr) == (
         2,
-        "unknown: nonsense; there are named, walk, journal, in-place, many, shifted, btrfs\n",
+        "unknown: nonsense; there are named, walk, journal, in-place, many, shifted, btrfs, hook\n",
     )
     assert set(FAULTS) == {*ERRORS, *LASTING, KILL}

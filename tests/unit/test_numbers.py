@@ -177,7 +177,7 @@ VALUES = {
     "reporting.patch": {"MAX_WORK": 2_000_000, "MAX_TOTAL_WORK": 10_000_000, "MAX_LINES": 200_000, "CONTEXT": 3},
     "reporting.plan_text": {"FAILURE": 5, "MOST_NAMED": 5, "MOST_PARENTS": 20},
     "rootfs.confined": {"MAX_OF_OWNER": 1_048_576, "RESOLVE_NO_XDEV": 1, "RESOLVE_NO_MAGICLINKS": 2, "RESOLVE_NO_SYMLINKS": 4, "RESOLVE_BENEATH": 8, "RESOLVE_IN_ROOT": 16, "_SYS_OPENAT2": 437, "_ATTEMPTS": 64, "_MAX_LINKS": 40, "_LOOK": 2_621_440, "_PASS": 2_818_048},
-    "rootfs.disk_sync": {"MOST_FSYNCS": 256, "_START_SYNC": 2_148_045_848, "_WAIT_SYNC": 1_074_304_022},
+    "rootfs.disk_sync": {"MOST_FSYNCS": 256, "_START_SYNC": 2_148_045_848, "_WAIT_SYNC": 1_074_304_022, "_FS_INFO": 2_214_630_431, "_FS_INFO_SIZE": 1024, "_FIEMAP": 3_223_348_747},
     "rootfs.file_system_type": {"OVERLAY": 2_035_054_128, "BTRFS": 2_435_016_766, "_STATFS": 256},
     "rootfs.held_files": {"MOST_HELD": 64, "MOST_HELD_PART": 1 / 16, "SMALL": 65_536, "PATIENCE": 1.0, "LONG_PATIENCE": 30.0, "_MANY": 4096},
     "rootfs.directory_rootfs": {"_GET_FLAGS": 2_148_034_049, "_IMMUTABLE": 16, "_APPEND": 32, "_USUAL": 65_536, "_ALL": 4_294_967_295},
@@ -216,7 +216,8 @@ VALUES = {
     "writing.lock": {"_POLL": 0.02},
     "writing.attributes": {"MOST_ATTRIBUTES": 16_777_216, "ATTRIBUTE_COST": 256},
     "writing.recovery": {"MAX_JOURNAL": 16_777_216, "MAX_LINES": 100_000, "MOST_NAMES": 100_000, "MOST_BYTES": 4_194_304, "MOST_REMOVED": 8_388_608, "MOST_LEFTOVERS": 10_000, "_NAMES_PER_CHANGE": 2, "_SHARED_NAMES": 2, "_MOST_DIGITS": 6},
-    "writing.target_directories": {"MAX_KEPT": 67_108_864, "MAX_REPLACED": 134_217_728},
+    "writing.staged_file": {"_PIECE": 262_144},
+    "writing.target_directories": {"MAX_KEPT": 67_108_864, "MAX_REPLACED": 134_217_728, "MAX_COPIED": 33_554_432},
     "writing.transaction": {"NEVER": float("inf"), "PREPARING": 1 / 4, "COMMITTING": 1 / 3},
     "writing.apply_plan": {"_MANY_FILES": 200, "MOST_ERRORS": 20, "MAX_DIRECTORIES": 2000},
 }  # fmt: skip

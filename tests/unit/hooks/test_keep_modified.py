@@ -343,7 +343,7 @@ def test_new_files_do_not_count_as_changed_by_hand_if_a_signal_arrives_during_th
     """The signal took effect after the files were in place, and their record was removed."""
     start(container)
     configure(container, "2")
-    rename = Directory.rename
+    rename = Directory.rename_held
 
     def renamed(directory, name, to, new):
         rename(directory, name, to, new)
@@ -351,7 +351,7 @@ def test_new_files_do_not_count_as_changed_by_hand_if_a_signal_arrives_during_th
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Directory, "rename", renamed)
+        patch.setattr(Directory, "rename_held", renamed)
         code, said = start(container, KEEP)
     assert (code, "stopped by signal 15" in said) == (WriteError.exit_code, True)
     assert contents(container)["/etc/b"] == "b 2\n"

@@ -5,22 +5,23 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 from time import monotonic, sleep
 from types import SimpleNamespace
 
 import pytest
 
-from templater import __version__
+from templater import __version__, oslite
 from templater.hooks import run
 from templater.hooks.request import Notice
 from templater.hooks.run import Log
-from templater.instances.state_directory import StateDirectory
+from templater.instances.state_directory import State, StateDirectory
 from templater.model.errors import BusyError, HostError, LimitError, RefusedError, RenderError
 from templater.model.hosts import NONE
 from templater.model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan
 from templater.oslite import environment
-from templater.rootfs import held_files
+from templater.rootfs import disk_sync, held_files
 from templater.rootfs.confined import Directory
 
 pytestmark = [
@@ -382,3 +383,104 @@ def test_a_hook_that_replaces_no_file_creates_no_other_process(machine, mounts, 
     assert serve(place, monkeypatch) == 0
     monkeypatch.setattr(held_files, "_hand_over", None)
     assert serve(place, monkeypatch) == 0
+
+
+@pytest.fixture
+def syncs(monkeypatch):
+    """Return the list of all syncs and commits."""
+    syncs = []
+    fsync, ioctl, call_libc = oslite.os.fsync, fcntl.ioctl, disk_sync.call_libc
+
+    def request(fd, number, *arguments):
+        if number in (disk_sync._START_SYNC, disk_sync._WAIT_SYNC):
+            syncs.append("commit")
+        return ioctl(fd, number, *arguments)
+
+    def libc(name, *arguments):
+        if name == "syncfs":
+            syncs.append(name)
+        return call_libc(name, *arguments)
+
+    monkeypatch.setattr(oslite.os, "fsync", lambda fd: syncs.append("fsync") or fsync(fd))
+    monkeypatch.setattr(fcntl, "ioctl", request)
+    monkeypatch.setattr(disk_sync, "call_libc", libc)
+    return syncs
+
+
+@pytest.mark.parametrize("state", ["same", "subvolume", "elsewhere"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_attack_93_a_hook_on_btrfs_syncs_nothing_and_waits_for_no_commit(
+    machine, mounts, tmp_path, syncs, state, is_first
+):
+    """Another container synced a file with many attributes in a loop: a first start failed after 27 s.
+
+    If the state of the machine is on another file system, btrfs can't keep the order of the changes.
+    """
+    place = mounts.btrfs(tmp_path)
+    shutil.copytree(machine / "rootfs", place / "rootfs")
+    (place / "rootfs/etc/a").write_text("old")
+    folder = {"same": place, "subvolume": place / "sub", "elsewhere": machine}[state]
+    if state == "subvolume":
+        subprocess.run(["btrfs", "subvolume", "create", folder], check=True, capture_output=True)
+    words = ("--state", str(folder))
+    if not is_first:
+        assert start(machine, *words, rootfs=f"{place}/rootfs") == 0
+        (place / "rootfs/etc/a").write_text("changed")
+        syncs.clear()
+    assert start(machine, *words, rootfs=f"{place}/rootfs") == 0
+    assert (place / "rootfs/etc/a").read_text() == "text\n"
+    if state != "elsewhere":
+        assert syncs == []
+    elif is_first:
+        assert syncs.count("commit") == 4
+
+
+def test_attack_93_after_a_power_cut_at_a_first_start_on_btrfs_the_files_are_complete_or_the_trigger_is_pending(
+    machine, mounts, tmp_path, monkeypatch
+):
+    """The disk is a file, so copies of the file show the disk after power cuts at several steps."""
+    place = mounts.btrfs(tmp_path)
+    shutil.copytree(machine / "rootfs", place / "rootfs")
+    (place / "rootfs/etc/a").write_text("old")
+    text = "text " * 5000
+    (machine / "templates/a.tpl").write_text(text)
+    (machine / "metadata.yaml").write_text(
+        "templates:\n  /etc/a: {when: [create], template: a.tpl}\n  /b/c: {when: [create], template: a.tpl}\n"
+    )
+    with StateDirectory(str(place)) as state:
+        state.remember(State("create", "web1"))
+    copies = []
+    top = os.open(place, os.O_RDONLY)
+    disk_sync.sync_file_system(top)
+
+    def cut(name, patch):
+        call = getattr(oslite.os, name)
+
+        def then_cut(*arguments, **options):
+            result = call(*arguments, **options)
+            disk_sync.commit(top)
+            copies.append(tmp_path / f"copy{len(copies)}")
+            shutil.copyfile(tmp_path / "disk", copies[-1])
+            return result
+
+        patch.setattr(oslite.os, name, then_cut)
+
+    with monkeypatch.context() as patch:
+        for name in ("link", "rename", "unlink"):
+            cut(name, patch)
+        assert start(machine, "--state", str(place), rootfs=f"{place}/rootfs") == 0
+    os.close(top)
+    mounts.end()
+    seen = []
+    for copy in copies:
+        after = tmp_path / f"after-{copy.name}"
+        after.mkdir()
+        mounts.loop(copy, after)
+        pending = b"pending=create" in (after / ".templater/state").read_bytes()
+        new = [path.is_file() and path.read_text() for path in (after / "rootfs/etc/a", after / "rootfs/b/c")]
+        assert pending or new == [text, text]
+        assert new[0] in ("old", text) and new[1] in (False, text)
+        seen.append(pending)
+        mounts.end()
+    assert seen == sorted(seen, reverse=True)
+    assert len(seen) > 6 and seen[0] and not seen[-1]

@@ -1,4 +1,4 @@
-"""Syncing of files: fsync for few files, syncfs for many, commits on btrfs."""
+"""Syncing of files: fsync for few files, syncfs for many, order and commits on btrfs."""
 
 import errno
 import fcntl
@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from templater import oslite
-from templater.model.errors import WriteError
+from templater.model.errors import LimitError, WriteError
 from templater.rootfs import disk_sync, file_system_type
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.disk_sync import (
@@ -18,9 +18,10 @@ from templater.rootfs.disk_sync import (
     can_sync_file_system,
     commit,
     create_to_sync,
-    flush_unnamed,
+    is_same_btrfs,
     sync_all,
     sync_and_name,
+    sync_contents,
     sync_file_system,
 )
 from tests.faults.warm import REPOSITORY
@@ -116,17 +117,32 @@ def test_syncfs_is_not_used_for_the_proc_file_system():
         os.close(fd)
 
 
-START, WAIT = 0x80089418, 0x40089416
+def in_time():
+    """Raise no error: the time limit on preparing files is not over."""
+
+
+def test_the_content_of_many_files_is_synced_by_one_call(calls, files):
+    if disk_sync.can_order(next(iter(files(1)))):
+        pytest.skip("NOT RUN: needs a file system other than btrfs")
+    many = files(MANY)
+    sync_contents("write", many, in_time)
+    assert calls == [("syncfs", min(many))]
+
+
+START, WAIT, INFO, WRITE = 0x80089418, 0x40089416, 0x8400941F, 0xC020660B
 
 
 @pytest.fixture
 def real(monkeypatch):
-    """Return the list of system calls that sync, with the number of names of the file. They are not replaced."""
+    """Return the list of system calls that sync, with the number of names of the file. They are not replaced.
+
+    "write" is the request FIEMAP, which writes the content of a file.
+    """
     seen = []
     fsync, ioctl, call_libc = disk_sync.os.fsync, fcntl.ioctl, disk_sync.call_libc
 
     def add(name, fd):
-        seen.append((name, os.fstat(fd).st_nlink if name == "fsync" else 0))
+        seen.append((name, os.fstat(fd).st_nlink if name in ("fsync", "write") else 0))
 
     def libc(name, fd, *arguments):
         if name == "syncfs":
@@ -134,7 +150,8 @@ def real(monkeypatch):
         return call_libc(name, fd, *arguments)
 
     def request(fd, number, *arguments):
-        add({START: "start", WAIT: "wait"}[number], fd)
+        if number != INFO:
+            add({START: "start", WAIT: "wait", WRITE: "write"}[number], fd)
         return ioctl(fd, number, *arguments)
 
     monkeypatch.setattr(disk_sync.os, "fsync", lambda fd: add("fsync", fd) or fsync(fd))
@@ -167,37 +184,81 @@ def unnamed(place):
 
 @as_root
 @pytest.mark.parametrize("on_btrfs", ["btrfs", "overlay"], indirect=True)
-def test_attack_85_on_btrfs_only_files_without_a_name_are_synced_by_fsync(on_btrfs, real):
+def test_attack_85_on_btrfs_no_file_or_directory_is_synced_by_fsync(on_btrfs, real):
     """fsync of a directory or a named file wrote gigabytes of attributes of other files for minutes."""
     (on_btrfs / "named").write_text("text")
     files = {unnamed(on_btrfs): "/a", unnamed(on_btrfs): "/b"}
     directory = os.open(on_btrfs, os.O_RDONLY)
     named = os.open(on_btrfs / "named", os.O_RDWR)
     try:
-        sync_all("write", {**files, directory: "/"})
+        sync_contents("write", files, in_time)
         sync_all("write", {directory: "/"})
         sync_all("write", {directory: "/", named: "/named"})
     finally:
         for fd in (*files, directory, named):
             os.close(fd)
-    assert real == [("fsync", 0), ("fsync", 0), *COMMIT, *COMMIT, ("syncfs", 0)]
+    assert real == [("write", 0), ("write", 0), *COMMIT, ("write", 1), *COMMIT]
 
 
 @as_root
-def test_on_btrfs_many_files_are_synced_by_syncfs_and_many_directories_by_a_commit(
+def test_on_btrfs_many_files_are_written_at_the_same_time_and_many_directories_by_one_commit(
     on_btrfs, real, monkeypatch
 ):
+    """syncfs would wait for other processes."""
     monkeypatch.setattr(disk_sync, "MOST_FSYNCS", 1)
+    begun = []
+    monkeypatch.setattr(disk_sync.os, "posix_fadvise", lambda fd, *_: begun.append((fd, *real)))
     files = [unnamed(on_btrfs) for _ in range(2)]
     directories = [os.open(on_btrfs, os.O_RDONLY) for _ in range(2)]
     try:
+        sync_contents("write", dict.fromkeys(files, "/a"), in_time)
         sync_all("write", dict.fromkeys(directories, "/"))
-        assert real == COMMIT
-        sync_all("write", dict.fromkeys(files, "/a"))
     finally:
         for fd in (*files, *directories):
             os.close(fd)
-    assert real[2:] == [("syncfs", 0)]
+    assert begun == [(fd,) for fd in files]
+    assert real == [("write", 0), ("write", 0), *COMMIT]
+
+
+@as_root
+@pytest.mark.parametrize("error", ["time", "disk"])
+def test_on_btrfs_syncing_files_ends_at_the_first_error(on_btrfs, real, monkeypatch, error):
+    def failed(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def over():
+        raise LimitError("too late")
+
+    monkeypatch.setattr(disk_sync, "MOST_FSYNCS", 1)
+    monkeypatch.setattr(disk_sync.os, "posix_fadvise", failed)
+    if error == "disk":
+        monkeypatch.setattr(fcntl, "ioctl", failed)
+    files = [unnamed(on_btrfs) for _ in range(2)]
+    text = "too late" if error == "time" else "can't write '/a': input/output error"
+    try:
+        with pytest.raises(LimitError if error == "time" else WriteError, match=text):
+            sync_contents("write", dict.fromkeys(files, "/a"), over if error == "time" else in_time)
+    finally:
+        for fd in files:
+            os.close(fd)
+    assert real == []
+
+
+@as_root
+@pytest.mark.parametrize("on_btrfs", ["btrfs", "overlay"], indirect=True)
+def test_only_files_of_one_btrfs_are_on_the_same_btrfs(on_btrfs, tmp_path, mounts, real):
+    place = tmp_path / "mounted"
+    subprocess.run(["btrfs", "subvolume", "create", place / "subvolume"], check=True, capture_output=True)
+    (tmp_path / "second").mkdir()
+    second = mounts.btrfs(tmp_path / "second")
+    opened = [os.open(each, os.O_RDONLY) for each in (on_btrfs, place, place / "subvolume", second)]
+    try:
+        found = [is_same_btrfs(opened[0], fd) for fd in opened]
+    finally:
+        for fd in opened:
+            os.close(fd)
+    assert found == [True, True, True, False]
+    assert real == []
 
 
 @as_root
@@ -282,7 +343,7 @@ def test_nothing_is_committed_on_other_file_systems(tmp_path, real, name):
         if disk_sync.is_on_btrfs(fd):
             pytest.skip("NOT RUN: needs a file system other than btrfs")
         assert not commit(fd)
-        assert not flush_unnamed(fd)
+        assert not is_same_btrfs(fd, fd)
     finally:
         os.close(fd)
     assert real == []
@@ -309,7 +370,7 @@ def test_every_process_that_has_a_file_open_can_commit(on_btrfs, tmp_path, mount
 
 
 @as_root
-def test_a_commit_on_btrfs_writes_new_names_and_synced_content_to_the_disk(on_btrfs, tmp_path, mounts):
+def test_a_commit_on_btrfs_writes_new_names_and_synced_content_to_the_disk(on_btrfs, tmp_path, mounts, real):
     """The disk of this test is a file, so a copy of the file shows the disk after a power cut."""
     (on_btrfs / "old").write_text("old")
     with Root(str(on_btrfs)) as root, root.directory("/") as directory:
@@ -319,6 +380,7 @@ def test_a_commit_on_btrfs_writes_new_names_and_synced_content_to_the_disk(on_bt
         sync_and_name("write", "/new", fd, directory, "new")
         os.close(fd)
         directory.rename("new", directory, "old")
+        assert real == [("write", 0)]  # it has not waited for the disk
         assert commit(directory.fd)
     shutil.copyfile(tmp_path / "disk", tmp_path / "copy")
     mounts.end()

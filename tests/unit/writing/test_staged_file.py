@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from templater.model.errors import LimitError
-from templater.writing.target_directories import MAX_KEPT, MAX_REPLACED, TargetDirectories
+from templater.writing.target_directories import MAX_COPIED, MAX_KEPT, MAX_REPLACED, TargetDirectories
 
 
 def test_the_stored_old_contents_of_mounted_files_have_a_total_size_limit():
@@ -17,12 +17,13 @@ def test_the_stored_old_contents_of_mounted_files_have_a_total_size_limit():
     assert caught.value.hint == "truncate the file, or omit --cross-mounts or --in-place"
 
 
-def test_the_files_that_one_run_replaces_have_a_total_size_limit():
+@pytest.mark.parametrize(("is_copied", "most"), [(False, MAX_REPLACED), (True, MAX_COPIED)])
+def test_the_files_that_one_run_replaces_have_a_total_size_limit(is_copied, most):
     session, change = SimpleNamespace(replaced=0), SimpleNamespace(real="/etc/a")
-    TargetDirectories.count_replaced(session, MAX_REPLACED, change)
+    TargetDirectories.count_replaced(session, most, change, is_copied=is_copied)
     with pytest.raises(LimitError) as caught:
-        TargetDirectories.count_replaced(session, 1, change)
+        TargetDirectories.count_replaced(session, 1, change, is_copied=is_copied)
     assert caught.value.message == (
-        f"'/etc/a' would replace a file of 1 bytes, but one run may replace at most {MAX_REPLACED} bytes"
+        f"'/etc/a' would replace a file of 1 bytes, but one run may replace at most {most} bytes"
     )
     assert caught.value.hint == "truncate or remove the file"
