@@ -1,14 +1,18 @@
 """Cleanup of temporary files that a killed apply leaves in a root filesystem.
 
-Temporary names are in the root directory of the root filesystem, or beside a target that is on another file
-system or in another subvolume of btrfs. If the root directory or the target's directory belongs to another
-user, the names are in a private directory there. So no process of a container with a user namespace can open
-the files.
+Temporary names of old files are in the root directory of the root filesystem, or beside a target that is on
+another file system or in another subvolume of btrfs. If the root directory or the target's directory belongs
+to another user, the names are in a private directory there. So no process of a container with a user
+namespace can open the files. The name of a new file is beside its target, for a moment.
 
 A temporary file has the name ``.templater-TOKEN-INODE-N``. templater treats a file with this form of name as
 its own if the file has the inode number INODE, or if INODE is 0 and the file is empty. No other file meets
 this condition by accident. A forged name does no harm: a process that can give a file this name could also
 remove the file. The name of a directory has 0 as INODE.
+
+Several root filesystems can share a mounted directory, and each of them has a lock of its own. So in a
+directory on another mount than the root directory, a run removes only files and directories whose TOKEN is in
+its own journal.
 
 Only one apply runs at a time, because each apply holds the lock. So the next apply can remove temporary files
 safely. An apply never reuses the content of temporary files: it plans again and writes every file itself.
@@ -46,6 +50,7 @@ from ..rootfs.confined import (
     ForeignFileError,
     Root,
     again,
+    mount_id,
     write_descriptor,
     write_error,
 )
@@ -101,7 +106,8 @@ class Journal:
 
         A power cut during a run without fsync can leave an empty journal. The result is then an empty list. A
         power cut during a run with fsync can leave the new journal under its temporary name: the run syncs
-        the content of the journal before the rename, but not the rename.
+        the content of the journal before the rename, but not the rename. On btrfs, the run waits for neither,
+        but the journal is on the disk before the temporary names if they are on the same file system.
 
         Raises LimitError for a journal that is too large. Of the directory's owner, ``MAX_OF_OWNER`` bytes
         are read at most. templater itself writes at most ``MAX_JOURNAL`` bytes.
@@ -126,9 +132,7 @@ class Journal:
         return found
 
     def write(self, lines: "list[str]", *, durable: bool = True) -> None:
-        """Replace the journal atomically and sync it.
-
-        So the journal is on disk before the temporary files of the run.
+        """Replace the journal atomically and, if ``durable``, sync it.
 
         Raises LimitError above ``MAX_JOURNAL`` bytes or ``MAX_LINES`` lines.
         """
@@ -244,10 +248,17 @@ class Search:
                 if again(os.fstat, directory.fd).st_size > MOST_BYTES:
                     return False
                 names, self.left = directory.names_with(PREFIX, self.left)
+                if self._may_be_shared(directory):
+                    names = [name for name in names if _token_of(name) in self.tokens]
             except OSError:
                 return False
             stuck = [name for name in names if not self.remove(directory, name)]
         return self.left > 0 and not stuck
+
+    def _may_be_shared(self, directory: Directory) -> bool:
+        """Return whether another root filesystem, with a lock of its own, can have the same directory."""
+        root = self.root
+        return root.cross_mounts and again(mount_id, directory.fd) != again(mount_id, root.fd)
 
     def _clear_in_overlay(self, directory: Directory, place: str) -> bool:
         """Remove the leftovers in a directory of an overlay. Return True if no leftover remains.
@@ -292,8 +303,7 @@ class Search:
         """
         if not self.removals:
             return False
-        token, _, rest = name[len(PREFIX) :].partition("-")
-        inode = rest.partition("-")[0]
+        token, inode = _token_of(name), name[len(PREFIX) :].partition("-")[2].partition("-")[0]
         try:
             status = directory.lstat(name)
             if status is None or not inode.isdecimal():
@@ -376,6 +386,10 @@ def _most_names(changes: int, *, everywhere: bool = False) -> int:
     if not changes:
         return 0
     return _SHARED_NAMES if everywhere else changes * _NAMES_PER_CHANGE + _SHARED_NAMES
+
+
+def _token_of(name: str) -> str:
+    return name[len(PREFIX) :].partition("-")[0]
 
 
 def temporary_name(token: str, inode: int, number: int) -> str:

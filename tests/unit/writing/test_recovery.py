@@ -207,15 +207,15 @@ def test_attack_87_a_journal_of_the_owner_of_the_instance_directory_is_read_only
 
 @pytest.mark.parametrize("is_on_btrfs", [False, True])
 def test_a_new_journal_replaces_the_one_that_a_killed_run_has_left(top, monkeypatch, is_on_btrfs):
-    """The name is synced, too: ``read`` finds it after a power cut."""
     state = top.parent / "state"
     (state / "journal.new").write_text("left")
     names = []
     monkeypatch.setattr(disk_sync, "is_on_btrfs", lambda fd: is_on_btrfs)
-    monkeypatch.setattr(disk_sync, "sync_all", lambda *_, **__: names.append(os.listdir(state)))
+    call = (disk_sync, "write_content") if is_on_btrfs else (disk_sync.os, "fsync")
+    monkeypatch.setattr(*call, lambda fd: not names.append(os.listdir(state)))
     with Root(str(state)) as folder, folder.directory("/") as directory:
         Journal(directory).write(["line"])
-    assert names == [["journal.new"]]
+    assert names == [[] if is_on_btrfs else ["journal.new"]]
     assert (state / "journal").read_text() == "line"
     assert os.listdir(state) == ["journal"]
 
@@ -234,6 +234,30 @@ def test_the_search_for_leftovers_removes_directories_only_up_to_a_total_size(to
             search = recovery.Search(root, {"known": 0})
             left.append((search.clear("/"), len(os.listdir(top))))
     assert left == [(False, 2) if size else (True, 1), (True, 1)]  # btrfs reports a size of 0
+
+
+@as_root
+@pytest.mark.parametrize("tokens", [{"known": 1}, {}])
+@pytest.mark.parametrize("cross_mounts", [True, False])
+def test_on_another_mount_only_leftovers_of_runs_in_the_own_journal_are_removed(
+    top, tmp_path, mounts, tokens, cross_mounts
+):
+    """Two root filesystems shared a volume. An apply removed the temporary files of the other, running apply."""
+    (tmp_path / "volume").mkdir()
+    mounts.bind(tmp_path / "volume", top / "etc")
+    for place in (top, top / "etc"):
+        for token in ("known", "other"):
+            file = place / "f"
+            file.write_text("x")
+            file.rename(place / f"{PREFIX}{token}-{file.stat().st_ino}-1")
+            (place / f"{PREFIX}{token}-0-0").mkdir()
+    with Root(str(top), cross_mounts=cross_mounts) as root:
+        search = recovery.Search(root, tokens)
+        assert search.clear("/") is True
+        assert search.clear("/etc") is (True if cross_mounts else None)
+    left = sorted(path.name.split("-")[1] for path in (top / "etc").iterdir())
+    assert left == (["other"] * 2 if tokens and cross_mounts else ["known"] * 2 + ["other"] * 2)
+    assert os.listdir(top) == ["etc"]
 
 
 @pytest.mark.parametrize("make", [os.mkdir, lambda path: path.touch()])
