@@ -24,6 +24,7 @@ from ..image.open_file import count_opened, whole_content
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, WriteError, reason
 from ..model.file_names import STATE_FOLDER
 from ..model.source import printable
+from ..rootfs.disk_sync import sync_all
 from ..rootfs.trusted_paths import make_folder, open_file
 from .catalog_decoder import (
     DOWNLOADS,
@@ -381,15 +382,15 @@ class Tree:
         self._sync(IMAGES)
 
     def _sync(self, path: str) -> None:
+        full = os.path.join(self.path, path)
         try:
             with self.folder(path) as folder:
                 fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:
-                    os.fsync(fd)
+                    sync_all("write", {fd: full})
                 finally:
                     os.close(fd)
         except OSError as error:
-            full = os.path.join(self.path, path)
             raise WriteError(f"'{printable(full)}' can't be written: {reason(error)}") from error
 
     # removed files

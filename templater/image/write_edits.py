@@ -15,6 +15,7 @@ from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, write_error
 from ..rootfs.directory_rootfs import open_tree
+from ..rootfs.disk_sync import create_to_sync, sync_and_name
 from .archive_layout import Layout
 from .atomic_output import Output
 from .compress import compressing
@@ -215,7 +216,7 @@ def _stage(directory: Directory, name: str, data: bytes, held: contextlib.ExitSt
     if before is not None and not stat.S_ISREG(before.st_mode):
         raise RefusedError(f"'{directory.path_of(name)}' is not a regular file")
     staged = f".templater-new-{os.urandom(8).hex()}"
-    fd = directory.create(staged, 0o600)
+    fd = create_to_sync(directory, staged)
     held.callback(_unstage, directory, staged, fd)
     view = memoryview(data)
     while view:
@@ -224,5 +225,5 @@ def _stage(directory: Directory, name: str, data: bytes, held: contextlib.ExitSt
         os.fchown(fd, before.st_uid, before.st_gid)
     # without setuid bits: the old file can be a hard link to a program of another user
     os.fchmod(fd, 0o644 if before is None else before.st_mode & 0o777)
-    os.fsync(fd)
+    sync_and_name("write", directory.path_of(name), fd, directory, staged)
     return staged

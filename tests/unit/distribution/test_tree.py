@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from templater import oslite
 from templater.distribution import catalog_decoder
 from templater.distribution import tree as module
 from templater.distribution.add_to_tree import add
@@ -651,7 +652,7 @@ def test_the_real_path_is_found_while_another_process_replaces_the_file(tmp_path
     ("call", "run", "message"),
     [
         ("mkdir", lambda tree: tree.create(), "can't create the tree '{}': input/output error"),
-        ("fsync", lambda tree: tree.sync_images(), "'{}/images' can't be written: input/output error"),
+        ("fsync", lambda tree: tree.sync_images(), "can't write '{}/images': input/output error"),
         (
             "unlink",
             lambda tree: tree.unlink("images/f"),
@@ -665,7 +666,8 @@ def test_a_system_error_while_a_tree_is_changed_names_the_path(call, run, messag
 
     tree.create()
     Path(tree.path, "images/f").write_text("text")
-    monkeypatch.setattr(os, call, fail)
+    for each in (os, oslite.os):
+        monkeypatch.setattr(each, call, fail)
     with pytest.raises(WriteError) as caught:
         run(tree)
     assert caught.value.message == message.format(tree.path)

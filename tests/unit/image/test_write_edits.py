@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from templater import oslite
 from templater.image import write_edits
 from templater.image.fingerprint import fingerprint
 from templater.image.open_image import open_image
 from templater.image.write_edits import replace
 from templater.model.errors import InputError, RefusedError, TemplaterError
+from templater.rootfs import disk_sync
 from tests.image_archives import END, file, global_header, header, pax
 from tests.unit.image.test_build_unpack import image_directory, packed, root_only, same_tree, without_xattrs
 from tests.unit.image.test_open_image import METADATA, special, tarball
@@ -284,6 +286,25 @@ def test_a_template_with_the_name_of_a_temporary_file_is_kept(tmp_path, monkeypa
     assert sorted(os.listdir(tmp_path / "templates")) == sorted(["a.tpl", other])
 
 
+@pytest.mark.parametrize("is_on_btrfs", [True, False])
+def test_attack_85_on_btrfs_a_changed_file_is_written_to_the_disk_before_it_has_a_name(
+    tmp_path, monkeypatch, is_on_btrfs
+):
+    """The owner of the image gave the old file gigabytes of attributes, which the rename then wrote."""
+    image_with_templates(tmp_path, "a.tpl")
+    names = []
+    monkeypatch.setattr(disk_sync, "is_on_btrfs", lambda fd: is_on_btrfs)
+    monkeypatch.setattr(oslite.os, "fsync", lambda fd: names.append(os.fstat(fd).st_nlink))
+    if is_on_btrfs:
+        monkeypatch.setattr(
+            disk_sync, "write_content", lambda fd: names.append(os.fstat(fd).st_nlink) or True
+        )
+    replace(str(tmp_path), {"templates/a.tpl": b"new"})
+    assert names == [0 if is_on_btrfs else 1]
+    assert (tmp_path / "templates/a.tpl").read_text() == "new"
+    assert os.listdir(tmp_path / "templates") == ["a.tpl"]
+
+
 def test_a_failed_edit_keeps_a_file_that_another_process_put_in_place_of_a_temporary_file(
     tmp_path, monkeypatch
 ):
@@ -297,7 +318,7 @@ def test_a_failed_edit_keeps_a_file_that_another_process_put_in_place_of_a_tempo
         staged.write_text("theirs")
         (tmp_path / "templates/a.tpl").write_text("changed")
 
-    monkeypatch.setattr(os, "fsync", exchange)
+    monkeypatch.setattr(oslite.os, "fsync", exchange)
     with pytest.raises(TemplaterError, match="changed"):
         replace(str(tmp_path), {"templates/a.tpl": b"new"}, before={"templates/a.tpl": b"old a.tpl"})
     assert sorted(path.read_text() for path in (tmp_path / "templates").iterdir()) == ["changed", "theirs"]
