@@ -187,7 +187,7 @@ def test_a_process_with_many_open_files_starts_fewer_processes(top, held, inodes
     inodes(0)
     monkeypatch.setattr(held_files, "MOST_HELD", 4)
     opened = [os.dup(top.fd) for _ in range(320)]
-    for _ in range(60):
+    for _ in range(int(2.5 * max(opened) * held_files.MOST_HELD_PART)):
         hold(top.fd, "a")
     assert len(children) == 2
     for fd in opened:
