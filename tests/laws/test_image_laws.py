@@ -382,7 +382,7 @@ def test_every_metadata_edit_takes_linear_time_in_the_size_of_the_text(name: str
 
 #: public functions that read neither an image nor a text of an image
 OTHERS = {
-    "clean_name", "open_archive", "compressing", "compression_named", "compressor", "open_stream", "data", "extension",
+    "clean_name", "close_with", "open_archive", "compressing", "compression_named", "compressor", "open_stream", "data", "extension",
     "file_names", "fingerprint", "of_descriptors", "refuse_deep", "bad_template_name", "refuse_kind", "kind_of_file",
     "open_rootfs", "read_planned_rootfs", "read_rootfs", "refuse_same_file", "refuse_special", "find", "publication", "publish_all", "stale_of",
     "properties_of", "architecture_of", "running", "refuse_running", "make", "presets",
