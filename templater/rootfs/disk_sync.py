@@ -13,8 +13,8 @@ container can choose these files, and gigabytes of attributes. No limit ends thi
 But btrfs commits all changes of names in their order. So before a file gets its name, templater only writes
 its content to the disk, by the request FIEMAP with a flag: btrfs then writes no log. After a power cut, a
 file with this name is complete. If a later change is on the disk, such as the state of an instance, so are
-the names. For hooks, this order suffices. fsync is no alternative: newer kernels also log files without a
-name.
+the names. For hooks, this order suffices. templater can't use fsync here: newer kernels also log files
+without a name.
 
 ``commit`` also waits until the names are on the disk: two ioctls commit the current transaction. Unlike
 syncfs, they do not write the content of other processes' files, but they wait for the metadata of all
@@ -99,17 +99,7 @@ def write_content(fd: int) -> bool:
 
     Return False if that is not possible, for example on another type of file system.
     """
-    if not can_order(fd):
-        return False
-    from fcntl import ioctl
-
-    try:
-        again(ioctl, fd, _FIEMAP, bytearray(_WHOLE_FILE))
-    except OSError as error:
-        if error.errno not in _UNKNOWN:
-            raise
-        return False
-    return True
+    return can_order(fd) and _request(fd, (_FIEMAP,), bytearray(_WHOLE_FILE))
 
 
 def _begin_to_write(fd: int) -> None:
@@ -207,12 +197,19 @@ def _identity(fd: int) -> bytes:
 
 
 def _commit(fd: int) -> bool:
+    return _request(fd, (_START_SYNC, _WAIT_SYNC), bytearray(8))
+
+
+def _request(fd: int, requests: "tuple[int, ...]", argument: bytearray) -> bool:
+    """Call ioctl for each request, and return True. Return False if the kernel doesn't know a request.
+
+    All requests get the same argument, and each can change it.
+    """
     from fcntl import ioctl
 
-    transaction = bytearray(8)
     try:
-        again(ioctl, fd, _START_SYNC, transaction)
-        again(ioctl, fd, _WAIT_SYNC, transaction)
+        for request in requests:
+            again(ioctl, fd, request, argument)
     except OSError as error:
         if error.errno not in _UNKNOWN:
             raise
