@@ -243,10 +243,14 @@ def guard(
             return
         allow_packing.append(begin_packing)
         try:
-            _processor_limit = limit
-            for timer, _, seconds, interval, _ in timers:
-                signal.setitimer(timer, seconds, interval)
-            yield
+            try:
+                _processor_limit = limit
+                for timer, _, seconds, interval, _ in timers:
+                    signal.setitimer(timer, seconds, interval)
+                yield
+            finally:  # a timer that ends meanwhile must not stop the clauses below
+                for timer, *_ in timers:
+                    signal.setitimer(timer, 0)
         except _OverError as over:
             raise over_limit(over.args[0], bounds) from None
         finally:

@@ -90,6 +90,25 @@ def test_an_exception_handler_does_not_suppress_the_command_time_limit():
     assert time.monotonic() - begin < 5
 
 
+def test_a_second_signal_at_the_end_of_a_command_leaves_no_timer_and_no_handler(monkeypatch):
+    """A signal could arrive before the timers were stopped, and its exception skipped the rest."""
+    before = state()
+    real, late = signal.setitimer, [command_limits._OverError("command-time")]
+
+    def setitimer(timer, seconds, interval=0.0):
+        if not seconds and late:
+            raise late.pop()
+        return real(timer, seconds, interval)
+
+    monkeypatch.setattr("_signal.setitimer", setitimer)
+    with (
+        pytest.raises(LimitError, match="longer than 60 seconds"),
+        guard(parse(["command-time=60"], (COMMAND,))),
+    ):
+        pass
+    assert state() == before
+
+
 def test_the_signal_handlers_and_limits_are_restored_after_a_successful_command(image, capfd):
     before = state()
     assert main(["preview", image]) == 0
