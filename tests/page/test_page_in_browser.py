@@ -312,6 +312,7 @@ def test_the_page_sends_no_edits_to_another_program_on_the_port_of_an_ended_serv
     assert bodies
     assert not [body for body in bodies if b"secret" in body]
     expect(page.locator("#file")).not_to_contain_text("spoofed")
+    page.close()  # it goes on asking for the server that is gone
     browser.problems[:] = [text for text in browser.problems if "Failed to load resource" not in text]
 
 
