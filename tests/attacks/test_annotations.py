@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from templater.hooks import run
 from templater.hooks.runtimes import oci
 from templater.model.metadata import TRIGGERS
+from tests.processor_time import ends_within
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux"),
@@ -66,16 +66,15 @@ def hook(bundle, monkeypatch):
 @pytest.mark.parametrize("name", ["source", "instance"])
 def test_an_annotation_with_a_long_path_is_refused_at_once(name, hook, bundle, capfd):
     """A path of 500,000 directories took as long as the time limit allowed."""
-    begin = time.process_time()
-    assert (
-        hook(
-            "--allow-instance",
-            f"{bundle.parent}/images",
-            **{name: f"{bundle.parent}/images" + "/a" * 400_000},
+    with ends_within(1):
+        assert (
+            hook(
+                "--allow-instance",
+                f"{bundle.parent}/images",
+                **{name: f"{bundle.parent}/images" + "/a" * 400_000},
+            )
+            == 3
         )
-        == 3
-    )
-    assert time.process_time() - begin < 1
     assert "an annotation names a path of more than 4095 characters" in capfd.readouterr().err
 
 

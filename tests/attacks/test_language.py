@@ -22,6 +22,7 @@ from templater.pongo2.dialect import V4, V6, Dialect
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.writing.apply_plan import apply
 from tests.attacks.test_hook_input import lxc, run_hook
+from tests.processor_time import ends_within
 from tests.rootfs_builders import a_directory, snapshot
 
 RULE = "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /etc/x: {when: [start], template: a.tpl}\n"
@@ -213,16 +214,16 @@ def test_attack_40_41_42_44_every_command_stops_a_runaway_template_at_a_limit(
     machine: Machine, text: str, command: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (machine.image / "templates/a.tpl").write_text(text)
-    before, begun = snapshot(machine.top, times=True), time.process_time()
+    before = snapshot(machine.top, times=True)
     words = [command, str(machine.image)]
     if command != "audit":
         words += [str(machine.top)] if command != "preview" else []
         words += ["-t", "start"]
-    assert main(words) == {"audit": 1, "apply": 4}.get(command, 5)
+    with ends_within(8):
+        assert main(words) == {"audit": 1, "apply": 4}.get(command, 5)
     out, err = capfd.readouterr()
     assert "Traceback" not in out + err
     assert len(out + err) < 20_000
-    assert time.process_time() - begun < 8
     assert snapshot(machine.top, times=True) == before
 
 
@@ -335,10 +336,9 @@ def test_attack_46_a_huge_template_is_refused_before_parsing(
     machine: Machine, make: Callable[[], bytes]
 ) -> None:
     data = make()
-    begun = time.process_time()
-    error = machine.refused(data)
-    assert isinstance(error, LimitError) and "is larger than 4194304 bytes" in str(error)
-    assert time.process_time() - begun < 2
+    with ends_within(2):
+        error = machine.refused(data)
+        assert isinstance(error, LimitError) and "is larger than 4194304 bytes" in str(error)
 
 
 # --- case 47

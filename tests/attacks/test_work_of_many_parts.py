@@ -3,7 +3,6 @@
 import gzip
 import lzma
 import os
-import time
 import unicodedata
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from templater.pongo2 import compiled_template
 from templater.rendering.render import Rendering
 from templater.rootfs.memory import MemoryRootfs
 from tests.image_archives import END, METADATA, file, header, image, pax
+from tests.processor_time import ends_within
 
 RULE = METADATA + b"templates:\n  /etc/x: {when: [create], template: a.tpl}\n"
 
@@ -55,9 +55,8 @@ def test_the_audit_checks_equal_templates_only_once(
     text = b"{{ a+1-2*3 }}" * 2000
     links = [header(f"templates/{n}.tpl", b"1", linkname="templates/a.tpl") for n in range(2000)]
     path = image(tmp_path / "image", file("templates/a.tpl", text), *links, metadata=RULE)
-    begun = time.process_time()
-    main(["audit", path])
-    assert time.process_time() - begun < 10
+    with ends_within(10):
+        main(["audit", path])
     assert "not checked completely" not in capfd.readouterr().out
 
 
@@ -82,10 +81,9 @@ def test_removed_links_do_not_slow_down_later_link_lookups() -> None:
     for path in above:
         links.remove(path)
     links.add("rootfs/other", "x")
-    begun = time.process_time()
-    for _ in range(1000):
-        assert links.link_above(deep) is None
-    assert time.process_time() - begun < 5  # a hash and a copy of each prefix took more than 30 seconds
+    with ends_within(5):  # a hash and a copy of each prefix took more than 30 seconds
+        for _ in range(1000):
+            assert links.link_above(deep) is None
     assert links.link_above("rootfs/other/x") == "rootfs/other"
 
 
@@ -100,9 +98,8 @@ def chain(tail: str) -> MemoryRootfs:
 def test_rules_whose_targets_lead_through_long_links_are_planned_within_seconds(tail: str) -> None:
     """One rule of 45 bytes led through 78,000 names, and 15,000 rules fit into an image."""
     rules = [Rule(f"/l0/{n}", "a.tpl", ("create",)) for n in range(3000)]
-    begun = time.process_time()
-    changes = decide([Rendering(rule, "create", b"x") for rule in rules], chain(tail))
-    assert time.process_time() - begun < 8
+    with ends_within(8):
+        changes = decide([Rendering(rule, "create", b"x") for rule in rules], chain(tail))
     assert all(change.error is not None for change in changes)
 
 
@@ -172,9 +169,8 @@ def test_many_equal_templates_are_previewed_and_compared_quickly(
 ) -> None:
     path = equal_templates(tmp_path / "image", text, 900)
     for words in (["preview", path, "-t", "start"], ["diff", path, f"{path}/rootfs", "-t", "start"]):
-        begun = time.process_time()
-        main(words)
-        assert time.process_time() - begun < 10
+        with ends_within(10):
+            main(words)
     capfd.readouterr()
 
 
@@ -190,9 +186,8 @@ def test_rendering_many_different_templates_stops_at_the_total_time_limit(
         (["-t", "all", "--limit", "time=2"], 2),
         (["--as", "all", "--limit", "time=2"], 2),
     ):
-        begun = time.process_time()
-        assert main(["preview", path, *words, "--limit", "templates=64MiB"]) == 4
-        assert time.process_time() - begun < seconds + 4
+        with ends_within(seconds + 4):
+            assert main(["preview", path, *words, "--limit", "templates=64MiB"]) == 4
         assert f"takes longer than {seconds} seconds" in capfd.readouterr().err
 
 
@@ -218,9 +213,8 @@ def test_an_image_with_four_hundred_large_templates_builds_quickly(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = equal_templates(tmp_path / "image", "{{ a+1-2*3 }}" * 2000, 400)
-    begun = time.process_time()
-    assert main(["image", "build", path, "-o", str(tmp_path / "x.tar"), "--compression", "none"]) == 0
-    assert time.process_time() - begun < 10
+    with ends_within(10):
+        assert main(["image", "build", path, "-o", str(tmp_path / "x.tar"), "--compression", "none"]) == 0
     capfd.readouterr()
 
 
@@ -233,9 +227,8 @@ def test_many_different_templates_are_checked_within_a_total_time_limit(
     for n in range(900):
         (tmp_path / "image" / "templates" / f"t{n}").write_text("{{ a+1-2*3 }}" * 2000 + str(n))
     for command in ("audit", "check"):
-        begun = time.process_time()
-        assert main([command, path]) in (1, 4)
-        assert time.process_time() - begun < 14
+        with ends_within(14):
+            assert main([command, path]) in (1, 4)
     assert "more than" in "".join(capfd.readouterr())
 
 
@@ -245,11 +238,9 @@ def test_templater_does_not_read_a_hole_at_the_end_of_a_compressed_image(tmp_pat
     packed = tmp_path / "image.tar.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
     os.truncate(packed, 1 << 42)
-    begun = time.process_time()
-    with open_stream(str(packed)) as stream:
+    with ends_within(2), open_stream(str(packed)) as stream:
         while stream.read(1 << 16):
             pass
-    assert time.process_time() - begun < 2
 
 
 def test_a_hole_between_two_compressed_streams_does_not_increase_the_allowed_unpacked_size(
@@ -283,6 +274,5 @@ def test_a_backup_with_many_deeply_nested_names_is_previewed_within_seconds(
     names = (f"{top}rootfs/{parents[n % len(parents)]}{n}" for n in range(30_000))
     path = tmp_path / "backup.tar"
     path.write_bytes(b"".join([*parts, *(pax({"path": name.encode()}) + header("x") for name in names), END]))
-    begun = time.process_time()
-    assert main(["preview", str(path)]) == 0
-    assert time.process_time() - begun < 5  # it takes 2 seconds
+    with ends_within(5):  # it takes 2 seconds
+        assert main(["preview", str(path)]) == 0

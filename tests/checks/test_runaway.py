@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from templater.checks import scanned_image
 from templater.checks.estimate import MOST_RUNS, Estimate
 from templater.checks.finding import Severity
 from templater.checks.run_checks import audit
+from templater.checks.security import runaway
 from templater.cli.main import main
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError
@@ -17,9 +19,19 @@ from templater.pongo2.template_loading import Compilation
 from tests.checks.builders import advisories, an_image, observed, rules, severities
 from tests.sampling import some_fast
 
+pytestmark = pytest.mark.usefixtures("_patience")
+
 CHECK = "runaway"
 QCOW2 = b"QFI\xfb" + bytes(124)
 RULE = rules("/etc/a: {when: [create], template: t}")
+
+
+@pytest.fixture
+def _patience(monkeypatch):
+    """Let the limits on time be longer than any template here needs on a slow machine."""
+    monkeypatch.setattr(runaway, "LIMITS", Limits(seconds=100.0, total=200.0))
+    monkeypatch.setattr(scanned_image, "ALL_SECONDS", 300.0)
+    monkeypatch.setattr(scanned_image, "MAX_SECONDS", 100.0)
 
 
 @pytest.mark.parametrize(
@@ -407,7 +419,7 @@ LOOPS = '{% for a in "0123456789" %}' * 9 + "x" + "{% endfor %}" * 9
     ],
 )
 def test_a_runaway_loop_in_a_branch_that_the_audit_did_not_render_gives_a_finding_of_medium_severity(text):
-    limits = Limits(seconds=3.0, total=4.0, steps=100_000)
+    limits = Limits(seconds=100.0, total=200.0, steps=100_000)
     assert severities(CHECK, an_image(RULE, {"t": text}, limits=limits)) == ["medium"]
 
 
@@ -548,7 +560,7 @@ def test_the_estimate_doubles_at_each_macro_that_calls_the_previous_macro_twice(
 
 def test_macro_calls_that_double_at_each_level_give_a_finding_even_if_a_condition_may_skip_them():
     text = doubling(30, "{{ NAME() }}") + "{{ config_get('user.a', '') and m29() }}"
-    limits = Limits(seconds=3.0, total=4.0, steps=100_000)
+    limits = Limits(seconds=100.0, total=200.0, steps=100_000)
     assert severities(CHECK, an_image(RULE, {"t": text}, limits=limits)) == ["medium"]
 
 
@@ -601,7 +613,7 @@ def loops_over(*values, body=""):
 )  # fmt: skip
 def test_attack_41_three_nested_loops_over_long_texts_give_a_finding(text):
     """Three loops over an ordinary cloud-config keep a processor busy for an hour."""
-    limits = Limits(seconds=3.0, total=4.0, steps=10_000_000, values=100_000_000, output=100_000_000)
+    limits = Limits(seconds=100.0, total=200.0, steps=10_000_000, values=100_000_000, output=100_000_000)
     image = an_image(RULE, {"t": text}, limits=limits)
     assert severities(CHECK, image) == ["medium"]
     assert "can run more than 3000000 times" in observed(CHECK, image)[0][-1]
@@ -717,7 +729,7 @@ def test_a_template_that_cannot_be_read_is_not_a_runaway_template():
     ],
 )
 def test_a_template_that_is_endless_under_a_condition_gives_a_finding_with_a_hint(text):
-    image = an_image(RULE, {"t": text}, limits=Limits(seconds=3.0, total=4.0, steps=100_000))
+    image = an_image(RULE, {"t": text}, limits=Limits(seconds=100.0, total=200.0, steps=100_000))
     (found,) = [each for each in audit(image) if each.check == CHECK]
     assert found.message.startswith("if certain conditions are true, ") and found.severity == Severity.MEDIUM
     assert found.hint == "preview the template for an instance that makes the conditions true"

@@ -27,6 +27,7 @@ from templater.distribution.remotes import add_remote, is_remote, read_remotes, 
 from templater.distribution.store import UNUSED, Store, StoredImage
 from templater.distribution.tree import Tree
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
+from tests.processor_time import ends_within
 from tests.streams.builders import CREATED, DAY, QCOW2, split_image, tarball, unified_image
 from tests.streams.mutations import EXAMPLE
 from tests.streams.server import redirect, serving
@@ -567,14 +568,12 @@ def test_an_answer_of_a_local_daemon_is_refused_at_once_if_its_headers_would_be_
     with socketserver.UnixStreamServer(path, Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.005,))
         thread.start()
-        started = time.process_time()
         try:
-            with pytest.raises(InputError, match=r"more than 32 KiB of headers$"):
+            with ends_within(1), pytest.raises(InputError, match=r"more than 32 KiB of headers$"):
                 fetch("incus:image/web")
         finally:
             server.shutdown()
             thread.join()
-    assert time.process_time() - started < 1
 
 
 def test_adding_an_existing_remote_or_removing_an_unknown_remote_is_an_error(home):
@@ -1206,10 +1205,11 @@ def test_an_invalid_fingerprint_of_the_api_is_refused_without_printing_it(certif
 
 def test_a_long_content_type_is_refused_at_once():
     kind = f'multipart/form-data; a="{";" * 100_000}; boundary=b'
-    begin = time.process_time()
-    with pytest.raises(InputError, match=r"^the server sends a multipart answer without a valid boundary$"):
+    with (
+        ends_within(1),
+        pytest.raises(InputError, match=r"^the server sends a multipart answer without a valid b"),
+    ):
         image_api_client._boundary(kind)
-    assert time.process_time() - begin < 1
 
 
 def test_the_suggestion_for_an_unknown_alias_compares_a_limited_number_of_aliases(server, monkeypatch):

@@ -1,7 +1,6 @@
 import hashlib
 import json
 import os
-import time
 import tracemalloc
 from dataclasses import replace
 from datetime import date
@@ -24,6 +23,7 @@ from templater.distribution.tree import Tree
 from templater.distribution.verify import image_problems, verify
 from templater.model.errors import InputError, LimitError
 from tests.bench.streams import make_tree
+from tests.processor_time import ends_within
 from tests.streams.builders import CREATED, DAY, checked, split_image, squashfs, unified_image
 from tests.streams.mutations import CASES, HERE, MORE_CASES
 
@@ -516,11 +516,10 @@ def test_a_catalog_with_many_aliases_and_versions_is_verified_in_linear_time(tmp
     aliases = ",".join(f"a{number}" for number in range(5000))
     versions = {f"20260101_{number:05}": _version() for number in range(5000)}
     product = {"arch": "amd64", "os": "x", "release": "1", "aliases": aliases, "versions": versions}
-    begun = time.process_time()
-    stream = _hostile_tree(tmp_path, {"p": product})
-    (first, *others) = list_stream(stream)
-    verify(stream)
-    assert time.process_time() - begun < 10
+    with ends_within(10):
+        stream = _hostile_tree(tmp_path, {"p": product})
+        (first, *others) = list_stream(stream)
+        verify(stream)
     assert len(first.aliases) == 5000
     assert not any(image.aliases for image in others)
 

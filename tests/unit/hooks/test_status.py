@@ -5,7 +5,6 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -13,6 +12,7 @@ from templater.cli.main import main
 from templater.hooks import common_status_checks, install, lxc_install_and_status
 from templater.hooks.runtimes import lxc, nspawn, oci, podman
 from templater.instances.state_directory import State, StateDirectory
+from tests.processor_time import ends_within
 from tests.rootfs_builders import as_root
 from tests.sampling import some_fast
 
@@ -354,9 +354,8 @@ def test_the_install_command_replaces_the_line_of_an_earlier_release(container):
 def test_the_options_of_a_very_long_hook_line_are_not_read():
     """Splitting a line of one megabyte took 36 seconds."""
     assert common_status_checks.option_of("a" * 60_000 + " --source /a", "--source") == "/a"
-    begin = time.process_time()
-    assert common_status_checks.option_of("a" * 4_000_000 + " --source /a", "--source") == ""
-    assert time.process_time() - begin < 1
+    with ends_within(1):
+        assert common_status_checks.option_of("a" * 4_000_000 + " --source /a", "--source") == ""
 
 
 def said(findings):

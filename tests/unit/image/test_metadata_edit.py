@@ -4,7 +4,6 @@ import difflib
 import json
 import os
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from tests.image_archives import file as image_file
 from tests.image_archives import image
+from tests.processor_time import ends_within
 
 ROOT = Path(__file__).resolve().parents[3]
 CORPUS = Path(os.environ.get("TEMPLATER_CORPUS") or ROOT / ".." / "shared" / "corpus")
@@ -448,9 +448,10 @@ def test_changing_two_fields_of_one_rule_in_a_long_text_is_refused(
 )
 def test_a_comment_after_a_key_without_a_value_is_read_in_linear_time(text):
     """Each further '#' in the comment doubled the time."""
-    begun = time.process_time()
-    after = metadata_edit.set_values(Source("m", text), facts={"creation_date": "5"}, properties={"os": "x"})
-    assert time.process_time() - begun < 1
+    with ends_within(1):
+        after = metadata_edit.set_values(
+            Source("m", text), facts={"creation_date": "5"}, properties={"os": "x"}
+        )
     assert "creation_date" in after.text
 
 
@@ -531,20 +532,18 @@ def test_a_text_that_cannot_be_edited_is_refused(change, message):
 @pytest.mark.parametrize("text", ["0" * 64_000, "0_" * 32_000, "0" + "e" * 64_000, "1T" + "0" * 64_000])
 def test_quoting_a_long_number_takes_linear_time(text):
     """``publish`` of a container with such a version in /etc/os-release needed 37 seconds."""
-    begun = time.process_time()
-    assert scalar(text + "g") == text + "g"
-    assert scalar(text) != text
-    assert time.process_time() - begun < 1
+    with ends_within(1):
+        assert scalar(text + "g") == text + "g"
+        assert scalar(text) != text
 
 
 def test_an_edit_searches_each_merged_mapping_only_once():
     """``publish`` of a container with 376 bytes of nested merges needed 13 seconds."""
     text = "a0: &a0 {os: x}\n"
     text += "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 21))
-    begun = time.process_time()
-    assert yaml_text_edit.has(text + "properties: *a20\n", ("properties", "os"))
-    assert not yaml_text_edit.has(text + "properties: *a20\n", ("properties", "name"))
-    assert time.process_time() - begun < 1
+    with ends_within(1):
+        assert yaml_text_edit.has(text + "properties: *a20\n", ("properties", "os"))
+        assert not yaml_text_edit.has(text + "properties: *a20\n", ("properties", "name"))
 
 
 FACTS = "architecture: x86_64\ncreation_date: 1\n"

@@ -6,7 +6,6 @@ import io
 import os
 import subprocess
 import tarfile
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from templater.image.limits import Limits
 from templater.image.open_image import open_image
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
+from tests.processor_time import ends_within
 
 COMPRESSORS = {
     "plain": ["cat"],
@@ -441,10 +441,8 @@ def test_attack_62_a_decompression_bomb_exceeds_the_default_limits(tmp_path, how
             process.stdin.write(bytes(1 << 20))
         process.stdin.close()
         assert process.wait() == 0
-    begun = time.process_time()
-    with pytest.raises(LimitError, match="times its size"):
+    with ends_within(10), pytest.raises(LimitError, match="times its size"):
         open_image(tmp_path / f"i.{how}").read_metadata()
-    assert time.process_time() - begun < 10
 
 
 @pytest.mark.parametrize("how", list(COMPRESSORS)[1:])
