@@ -26,7 +26,7 @@ are not copied either.
 from time import monotonic
 
 from ..model.errors import LimitError, TemplaterError
-from ..rootfs.confined import write_error
+from ..rootfs.confined import again, mount_id, write_error
 from .deferred_signals import with_signals_deferred
 from .recovery import Search, above, attempt, is_there, token_line
 from .staged_file import StagedFile
@@ -56,7 +56,10 @@ class Transaction:
     at which the apply should have ended.
     """
 
-    __slots__ = ("complete", "deadline", "directories", "end", "journal", "leftovers", "seconds", "targets")
+    __slots__ = (
+        "complete", "deadline", "directories", "end", "journal", "leftovers", "ordered_mounts", "seconds",
+        "targets",
+    )  # fmt: skip
 
     def __init__(
         self, directories: TargetDirectories, journal: "Journal | None", deadline: float = NEVER
@@ -68,6 +71,8 @@ class Transaction:
         self.targets: list[StagedFile] = []
         #: the journal's lines of earlier runs whose leftovers remain
         self.leftovers: list[str] = []
+        #: whether names on a mount need not be synced, by mount id, see ``_is_ordered``
+        self.ordered_mounts: dict[int, bool] = {}
         #: whether every file is in place and the temporary names are gone
         self.complete = False
 
@@ -188,19 +193,26 @@ class Transaction:
         """Return the descriptors and paths of the directories to sync: the apply creates names in them."""
         parents = [target.parent for target in self.targets]
         parents += [parent for parent, _ in self.directories.made]
-        return {parent.fd: parent.path for parent in parents if not self._is_ordered(parent.fd)}
+        found = {parent.fd: parent.path for parent in parents}
+        return {fd: path for fd, path in found.items() if not self._is_ordered(fd)}
 
     def _is_ordered(self, fd: int) -> bool:
         """Return whether a directory need not be synced: btrfs keeps the order of all changes of names.
 
-        Another mount can be another file system, with an order of its own.
+        Another mount can be another file system, with an order of its own. To compare two mounts of overlays
+        takes long if the host has many mounts, so this is done once for each mount.
         """
         if self.directories.waits:
             return False
         from ..rootfs.disk_sync import can_order, is_same_btrfs
 
         root = self.directories.root
-        return is_same_btrfs(fd, root.fd) if root.cross_mounts else can_order(fd)
+        if not root.cross_mounts:
+            return can_order(fd)
+        mount = again(mount_id, fd)
+        if mount not in self.ordered_mounts:
+            self.ordered_mounts[mount] = is_same_btrfs(fd, root.fd)
+        return self.ordered_mounts[mount]
 
     def _undo(self) -> "list[str]":
         """Restore all files. Return messages about the files that could not be restored."""
