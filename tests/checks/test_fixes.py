@@ -359,7 +359,8 @@ def test_the_fix_option_limits_the_fixes_of_a_large_file_and_notes_the_remaining
         f"architecture: x86_64\ncreation_date: 1\nproperties: {{os: x}}\ntemplates:\n{rules}"
     )
     with ends_within(15):
-        main(["check", str(tmp_path), "--fix", "--unsafe-fixes", "--no-run-validators"])
+        words = ["--fix", "--unsafe-fixes", "--no-run-validators", "--limit", "command-processor=1h"]
+        main(["check", str(tmp_path), *words])
     assert "some fixes were not tried, because the time limit was reached" in capfd.readouterr().err
 
 
