@@ -1,7 +1,8 @@
 """Downloaded image files in a directory of the user. Each file is named by its SHA-256 hash.
 
 A file gets its name only after its content matched the hash. An interrupted download continues where it
-ended.
+ended. If the content then has another hash, the download begins again, because another server may have sent
+the first part.
 """
 
 from __future__ import annotations
@@ -61,8 +62,7 @@ def download_of(stream: UrlStream, url: str, most: int) -> Download:
     def download(start: int, /) -> Iterator[tuple[int, Iterator[bytes]]]:
         headers = {"Range": f"bytes={start}-"} if 0 < start < most else {}
         try:
-            with _open_range(stream, url, headers) as answer:
-                first = _first_byte(answer, start, url)
+            with _open_range(stream, url, headers, start) as (answer, first):
                 content = bounded(stream.body(answer, url), most - first, url)
                 yield first, UrlPieces(content, total=first + (content_length(answer) or 0))
         except FileNotFoundError:
@@ -72,25 +72,30 @@ def download_of(stream: UrlStream, url: str, most: int) -> Download:
 
 
 @contextmanager
-def _open_range(stream: UrlStream, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
-    """Request a byte range of a file. ``headers`` name the range.
+def _open_range(
+    stream: UrlStream, url: str, headers: Mapping[str, str], start: int
+) -> Iterator[tuple[Any, int]]:
+    """Request a file from byte ``start`` on. ``headers`` name this range.
 
-    If the file ends before this range, request the whole file, because an earlier download of its beginning
-    may come from another server.
+    Yield the answer, and the position of its first byte. If the server does not have or does not send this
+    range, request the whole file, because an earlier download of its beginning may come from another server.
     """
     with ExitStack() as opened:
         try:
             answer = opened.enter_context(stream.open(url, headers=headers))
+            first = _first_byte(answer, start, url)
         except RangeError:
+            opened.close()
             answer = opened.enter_context(stream.open(url))
-        yield answer
+            first = _first_byte(answer, 0, url)
+        yield answer, first
 
 
 def _first_byte(answer: Any, start: int, url: str) -> int:
     if answer.status != 206:
         return 0
     if not (answer.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
-        raise InputError(f"'{url}': the server did not send the requested byte range")
+        raise RangeError(f"'{url}': the server did not send the requested byte range")
     return start
 
 
@@ -140,20 +145,29 @@ class Downloads:
             part = f"{path}.{os.getpid()}{PART}"
             fd = self._open_part(part, math.inf)
             assert fd is not None
-        try:
-            size = os.fstat(fd).st_size
-            with download(size) as (start, pieces):
+
+        def receive(begin: int) -> tuple[str, int]:
+            with download(begin) as (start, pieces):
                 total = announced or (pieces.total if isinstance(pieces, UrlPieces) else 0)
                 os.ftruncate(fd, start)
+                os.lseek(fd, 0, os.SEEK_SET)
                 digest = hashlib.sha256()
-                digests = (digest,) if also is None else (digest, also)
-                _digest(fd, *digests)
+                _digest(fd, digest)
+                # The beginning of a resumed file can be wrong, so ``also`` does not hash it yet.
+                digests = (digest,) if also is None or start else (digest, also)
                 _append(fd, digests, start, pieces, lambda done: progress(0, done, name, total))
-            if digest.hexdigest() != sha256:
+            return digest.hexdigest(), start
+
+        try:
+            found, start = receive(os.fstat(fd).st_size)
+            if found != sha256 and start:
+                found, start = receive(0)
+            if found != sha256:
                 os.unlink(part)
-                raise InputError(
-                    f"'{name}' has the SHA-256 hash {digest.hexdigest()}, but the server announced {sha256}"
-                )
+                raise InputError(f"'{name}' has the SHA-256 hash {found}, but the server announced {sha256}")
+            if also is not None and start:
+                os.lseek(fd, 0, os.SEEK_SET)
+                _digest(fd, also)
             os.fsync(fd)
             os.rename(part, path)
         except OSError as error:

@@ -217,10 +217,15 @@ class _Fetcher:
         ``content`` is the server's answer to the request for the whole file. If an earlier download was
         interrupted, request only the rest.
         """
+        is_new = True
 
         @contextmanager
         def download(start: int, /) -> Iterator[tuple[int, UrlPieces]]:
-            with export_rest(server, image, start) if start else nullcontext((0, content)) as (first, found):
+            nonlocal is_new
+            # If a resumed download begins again, the server may have closed the old connection.
+            whole = nullcontext((0, content)) if is_new and not start else None
+            is_new = False
+            with whole or export_rest(server, image, start) as (first, found):
                 yield first, UrlPieces(bounded(found, MOST_BYTES - first, name), total=found.total)
 
         return self._downloads.fetch(image.fingerprint, name, download, self._progress)

@@ -196,15 +196,22 @@ def export(server: Server, image: ServerImage) -> Iterator[Iterator[tuple[str, U
 def export_rest(server: RangeServer, image: ServerImage, start: int) -> Iterator[tuple[int, UrlPieces]]:
     """Request a unified image from byte ``start`` on. A server may send the whole image instead.
 
-    Yield the position of the first byte that the server sends, and the content.
+    If the server does not have or does not send this range, request the whole image. Yield the position of
+    the first byte that the server sends, and the content.
     """
     with contextlib.ExitStack() as opened:
-        path = _export_path(image)
+        path, first = _export_path(image), 0
         try:
-            headers, content = opened.enter_context(server.get(path, {"Range": f"bytes={start}-"}))
+            wanted = {"Range": f"bytes={start}-"} if start else {}
+            headers, content = opened.enter_context(server.get(path, wanted))
+            if sent := headers.get("Content-Range"):
+                first = start
+                if not sent.startswith(f"bytes {start}-"):
+                    raise RangeError(f"'{server.name}' did not send the requested byte range")
         except RangeError:
+            opened.close()
+            first = 0
             headers, content = opened.enter_context(server.get(path))
-        first = start if (headers.get("Content-Range") or "").startswith(f"bytes {start}-") else 0
         yield first, UrlPieces(content, total=first + (length_in(headers) or 0))
 
 

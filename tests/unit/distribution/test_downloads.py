@@ -10,7 +10,7 @@ import pytest
 
 from templater.distribution import downloads
 from templater.distribution.downloads import PART, Downloads, private_directory
-from templater.model.errors import RefusedError
+from templater.model.errors import InputError, RefusedError
 from templater.model.progress import silent
 
 DIGEST = hashlib.sha256(b"content").hexdigest()
@@ -64,6 +64,55 @@ def test_an_incomplete_file_is_overwritten_if_the_server_sends_the_whole_file(fo
     def download(start):
         yield 0, iter([b"content"])
 
+    with open(folder.fetch(DIGEST, "n", download, silent), "rb") as file:
+        assert file.read() == b"content"
+
+
+@pytest.mark.parametrize("part", [b"x", b"contexx", b"hostile"])
+def test_a_resumed_download_with_a_wrong_hash_begins_again(folder, part):
+    with open(f"{folder.path}/{DIGEST}{PART}", "wb") as file:
+        file.write(part)
+    asked, also = [], hashlib.sha256(b"before")
+    path = folder.fetch(DIGEST, "n", served(asked), silent, also)
+    assert asked == [len(part), 0]
+    assert also.hexdigest() == hashlib.sha256(b"beforecontent").hexdigest()
+    with open(path, "rb") as file:
+        assert file.read() == b"content"
+    assert os.listdir(folder.path) == [DIGEST]
+
+
+def test_a_download_with_a_wrong_hash_begins_again_only_once(folder):
+    asked = []
+
+    @contextlib.contextmanager
+    def download(start):
+        asked.append(start)
+        yield start, iter([b"wrong"])
+
+    for size, starts in ((0, [0]), (2, [2, 0])):
+        with open(f"{folder.path}/{DIGEST}{PART}", "wb") as file:
+            file.write(bytes(size))
+        with pytest.raises(InputError, match="has the SHA-256 hash"):
+            folder.fetch(DIGEST, "n", download, silent)
+        assert asked == starts
+        assert os.listdir(folder.path) == []
+        asked.clear()
+
+
+def test_a_download_that_begins_again_can_be_interrupted_and_resumed(folder):
+    with open(f"{folder.path}/{DIGEST}{PART}", "wb") as file:
+        file.write(b"hostile")
+
+    @contextlib.contextmanager
+    def download(start):
+        yield start, cut() if start == 0 else iter([b"content"[start:]])
+
+    def cut():
+        yield b"con"
+        raise InputError("cut short")
+
+    with pytest.raises(InputError, match="cut short"):
+        folder.fetch(DIGEST, "n", download, silent)
     with open(folder.fetch(DIGEST, "n", download, silent), "rb") as file:
         assert file.read() == b"content"
 

@@ -312,17 +312,35 @@ def test_an_interrupted_download_begins_again_if_the_server_does_not_support_ran
     assert content(fetch("ours:both", whole=True).rootfs) == ROOT
 
 
-def test_a_damaged_partial_download_is_detected(server, home):
+def test_a_damaged_partial_download_is_downloaded_again_at_once(server, home):
     name = hashlib.sha256(ROOT).hexdigest()
     server.fault = lambda handler: broken(handler, f"{name}.squashfs", ROOT, 300_000)
     with pytest.raises(InputError):
         fetch("ours:both", whole=True)
     with open(home / f".local/share/templater/store/files/{name}.part", "r+b") as file:
         file.write(b"damaged")
-    with pytest.raises(InputError, match="has the SHA-256 hash"):
-        fetch("ours:both", whole=True)
-    assert name not in files_of(home)
-    server.fault = None
+    server.fault = lambda handler: broken(handler, f"{name}.squashfs", ROOT, len(ROOT))
+    assert content(fetch("ours:both", whole=True).rootfs) == ROOT
+    ranges = [headers.get("Range") for method, path, headers in server.requests if name in path]
+    assert ranges == [None, "bytes=300000-", None]
+
+
+def test_an_incomplete_file_from_a_hostile_server_does_not_make_a_later_fetch_fail(
+    server, home, certificates, tmp_path
+):
+    name = hashlib.sha256(ROOT).hexdigest()
+
+    def hostile(handler):
+        if handler.path == "/i":
+            return announced(handler, f"{evil.url}/file")
+        return broken(handler, "/file", bytes(len(ROOT)), 3000)
+
+    with serving(tmp_path, certificates) as evil:
+        evil.fault = hostile
+        with pytest.raises(InputError, match="fewer bytes than it announced"):
+            fetch(f"{evil.url}/i")
+    assert files_of(home) == [f"{name}.part"]
+    server.fault = lambda handler: broken(handler, f"{name}.squashfs", ROOT, len(ROOT))
     assert content(fetch("ours:both", whole=True).rootfs) == ROOT
 
 
@@ -860,6 +878,48 @@ def test_an_interrupted_download_begins_again_if_the_image_of_the_server_is_shor
     folder = home / ".local/share/templater/store/files"
     (folder / fingerprint).unlink()
     (folder / f"{fingerprint}.part").write_bytes(b"a longer file of another server")
+    assert content(fetch(f"api:{fingerprint}").image) == data
+
+
+@pytest.mark.parametrize("part", [b"unifieX", b"wrong"])
+def test_a_unified_image_of_the_image_api_begins_again_after_a_resumed_download_with_a_wrong_hash(
+    api, home, part
+):
+    data = b"unified" * 100
+    whole, fingerprint, _ = an_api(data)
+    api.fault = lambda handler: (
+        broken(handler, "/export", data, len(data)) if handler.path.endswith("/export") else whole(handler)
+    )
+    fetch(f"api:{fingerprint}")
+    folder = home / ".local/share/templater/store/files"
+    (folder / fingerprint).unlink()
+    (folder / f"{fingerprint}.part").write_bytes(part)
+    api.requests.clear()
+    assert content(fetch(f"api:{fingerprint}").image) == data
+    asked = [headers.get("Range") for _, path, headers in api.requests if path.endswith("/export")]
+    assert asked == [None, f"bytes={len(part)}-", None]
+    assert files_of(home) == [fingerprint]
+
+
+def test_a_unified_image_is_requested_again_if_the_image_api_sends_another_range(api, home):
+    data = b"unified" * 100
+    whole, fingerprint, _ = an_api(data)
+
+    def fault(handler):
+        if not handler.headers.get("Range"):
+            return whole(handler)
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes 2-{len(data) - 1}/{len(data)}")
+        handler.send_header("Content-Length", str(len(data) - 2))
+        handler.end_headers()
+        handler.wfile.write(data[2:])
+        return True
+
+    api.fault = fault
+    fetch(f"api:{fingerprint}")
+    folder = home / ".local/share/templater/store/files"
+    (folder / fingerprint).unlink()
+    (folder / f"{fingerprint}.part").write_bytes(data[:5])
     assert content(fetch(f"api:{fingerprint}").image) == data
 
 
