@@ -14,9 +14,10 @@ from .catalog_upper_bound import UpperBounds
 from .client_image_list import list_images
 from .local_stream import Stream
 from .serve_limits import ServedSize, add_catalog_file
-from .stream_files import CatalogFiles
+from .stream_files import CatalogFiles, cache_problem
 from .tree import Tree
 from .tree_catalog import Catalog, clean_path
+from .verify_report import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +69,27 @@ class Listed:
 def read_products(stream: Stream | _Unsaved) -> list[Product]:
     """Return every product that clients read.
 
-    Raises InputError if a value of a wrong type makes all clients list nothing.
+    Raises InputError if all clients list nothing, because of an invalid path or a value of a wrong type, or
+    if they read other products, because two files have one base name.
     """
     decoded = Decoded()
     products: dict[str, list[Product]] = {}
+    basenames: dict[str, str] = {}
     with CatalogFiles(stream.file) as files:
         path = INDEX_PATH
         try:
             for entry in decode_index(files.index(), decoded):
+                if entry.datatype != DOWNLOADS or not entry.products:
+                    continue
                 path = clean_path(entry.path)
-                if entry.datatype == DOWNLOADS and entry.products and path and path not in products:
+                if not path:
+                    raise InputError(
+                        f"clients list nothing from this stream: the index entry '{shown(entry.name)}'"
+                        " has no valid path"
+                    )
+                if problem := cache_problem(path, basenames):
+                    raise InputError(problem, hint="the publisher must rename one of these files")
+                if path not in products:
                     products[path] = list(files.products(path, decoded).read(decoded))
         except FileNotFoundError:
             raise InputError(f"'{path}' is missing: this is not a simplestreams tree") from None

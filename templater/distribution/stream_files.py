@@ -5,6 +5,7 @@ A products file with one product per line, as templater writes it, is decoded pr
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from types import TracebackType
@@ -22,6 +23,20 @@ from .catalog_decoder import (
     parse_json,
 )
 from .product_lines import private_copy, read_lines
+from .verify_report import shown
+
+
+def cache_problem(path: str, basenames: dict[str, str]) -> str:
+    """Return why clients may read another file instead of a products file, or an empty text.
+
+    Clients cache each catalog file by its base name. Of two files with one base name, they read the file that
+    they request first, which is a random one. ``basenames`` maps the base name of each earlier file to its
+    path.
+    """
+    name = posixpath.basename(path)
+    if name != posixpath.basename(INDEX_PATH) and basenames.setdefault(name, path) == path:
+        return ""
+    return f"clients cache files by base name, and two files are named '{shown(name)}'"
 
 
 class ProductsFile:

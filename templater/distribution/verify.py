@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,7 +38,7 @@ from .client_image_list import (
 from .https_client import RedirectError
 from .local_stream import Stream
 from .serve_limits import ServedSize, check_catalog_size
-from .stream_files import CatalogFiles, ProductsFile
+from .stream_files import CatalogFiles, ProductsFile, cache_problem
 from .tree_catalog import clean_path
 from .verify_files import SHA256, ContentReader, check_files, check_strays
 from .verify_report import ERROR, WARNING, Problem, Report, join_clients, place_of, shown
@@ -279,10 +278,8 @@ def _open_entry(
     if not path:
         report.add(ERROR, "index", place, "the client lists no images at all: the entry has no valid path")
         return None
-    name = posixpath.basename(path)
-    if name == "index.json" or basenames.setdefault(name, path) != path:
-        message = f"clients cache files by base name, and two files are named '{shown(name)}'"
-        report.add(ERROR, "cache-name", place, message)
+    if problem := cache_problem(path, basenames):
+        report.add(ERROR, "cache-name", place, problem)
     file = _read(lambda: files.products(path, decoded, whole=whole), path, "products", report)
     if file is not None and not _same(file.names(), entry.products):
         message = "the entry's list of products differs from the products file; clients ignore the difference"

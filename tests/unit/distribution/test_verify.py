@@ -471,6 +471,39 @@ def test_listing_a_stream_that_no_client_can_list_is_an_error(tree):
         list_stream(LocalStream(tree))
 
 
+def with_another_file(tree, path):
+    """Add a second products file to the index, which has the same products."""
+    if path != INDEX_PATH:
+        file = Path(tree.path, path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(Path(tree.path, IMAGES_PATH).read_bytes())
+    entry = {"datatype": "image-downloads", "path": path, "products": ["x"]}
+    change(tree, INDEX_PATH, lambda document: document["index"].update(other=entry))
+
+
+@pytest.mark.parametrize("path", ["other/images.json", "images.json", "other/index.json", INDEX_PATH])
+def test_listing_a_stream_is_an_error_if_clients_read_one_of_two_files_with_one_base_name(tree, path):
+    with_another_file(tree, path)
+    name = path.rpartition("/")[2]
+    with pytest.raises(InputError, match=f"by base name, and two files are named '{name}'"):
+        list_stream(LocalStream(tree))
+
+
+@pytest.mark.parametrize("path", [IMAGES_PATH, f"./{IMAGES_PATH}", "other/others.json"])
+def test_a_stream_with_several_index_entries_is_listed_if_each_file_has_its_own_base_name(tree, path):
+    before = len(list_stream(LocalStream(tree)))
+    with_another_file(tree, path)
+    assert len(list_stream(LocalStream(tree))) == before
+
+
+@pytest.mark.parametrize("path", ["", "../images.json", "/"])
+def test_listing_a_stream_is_an_error_if_an_index_entry_has_no_valid_path(tree, path):
+    entry = {"datatype": "image-downloads", "path": path, "products": ["x"]}
+    change(tree, INDEX_PATH, lambda document: document["index"].update(other=entry))
+    with pytest.raises(InputError, match="clients list nothing from this stream: the index entry 'other'"):
+        list_stream(LocalStream(tree))
+
+
 def _hostile_tree(folder, products, entries=1):
     (folder / "streams/v1").mkdir(parents=True)
     entry = {"datatype": "image-downloads", "path": "streams/v1/images.json", "products": ["p"]}
