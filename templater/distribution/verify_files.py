@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..model.errors import InputError, LimitError, TemplaterError
+from ..model.input_size import input_size
 from ..model.progress import Progress
 from ..model.source import printable
 from .catalog_decoder import Item, Product
@@ -27,8 +28,14 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 _SPARE = 1 << 30
 #: sparse files may have this many bytes more in holes, all together, than the tree's files have in data
 _MOST_HOLES = 1 << 30
+#: limit on the bytes that are hashed of decompressed answers: this many, and this many for each received byte
+_MOST_DECOMPRESSED, _RATIO = 1 << 30, 200
 #: limit on fingerprints checked for one root filesystem: each fingerprint hashes the whole file again
 MOST_COMBINED = 16
+
+
+class _UncheckedError(InputError):
+    """The error for a file that clients may accept, but whose check would take too long."""
 
 
 @dataclass(slots=True)
@@ -67,13 +74,15 @@ class ContentReader:
         self._seen: dict[tuple[int, ...], _Content] = {}
         #: how many more bytes of holes may be hashed than bytes of data
         self._most_holes = _MOST_HOLES
+        #: the number of bytes that were hashed of decompressed answers, and the input before them
+        self._decompressed, self._input = 0, input_size()
 
     def size(self, path: str) -> _Content | None:
         size = self.stream.size(path)
         return None if size is None else _Content(size)
 
     def read(self, path: str, most: int, starts: Mapping[str, Any]) -> _Content:
-        """Hash a file. Raises InputError for a file of more than ``most`` bytes.
+        """Hash a file. Raises InputError for a file of more than ``most`` bytes, and for a hostile file.
 
         The fingerprint of a split image is one hash over two files: the metadata file, then the root
         filesystem. ``starts`` maps the hash of each metadata file to a hash object that has read the metadata
@@ -89,27 +98,33 @@ class ContentReader:
                 return seen
             if isinstance(pieces, LocalPieces):
                 if pieces.size > most:
-                    raise InputError(f"the file has {pieces.size} bytes, far more than an image should have")
+                    raise _UncheckedError(
+                        f"the file has {pieces.size} bytes, far more than an image should have"
+                    )
                 self._count_holes(pieces, 1 + len(missing))
             digest, others = hashlib.sha256(), {name: starts[name].copy() for name in missing}
             size = 0
+            is_encoded = isinstance(pieces, UrlPieces) and pieces.is_encoded
             for piece in pieces:
+                if is_encoded:
+                    self._count_decompressed(len(piece) * (1 + len(missing)))
                 for each in (digest, *others.values()):
                     each.update(piece)
                 size += len(piece)
                 self._report.bytes += len(piece)
                 self._progress(self._report.files, self._report.bytes, path)
                 if size > most:
-                    raise InputError(f"the file has over {most} bytes, far more than an image should have")
+                    raise _UncheckedError(
+                        f"the file has over {most} bytes, far more than an image should have"
+                    )
         combined = {name: other.hexdigest() for name, other in others.items()}
-        is_encoded = isinstance(pieces, UrlPieces) and pieces.is_encoded
         content = _Content(size, digest, is_encoded, seen.combined | combined)
         if key:
             self._seen[key] = content
         return content
 
     def _count_holes(self, pieces: LocalPieces, times: int) -> None:
-        """Raise InputError if hashing the holes of files would take much longer than hashing their data.
+        """Raise an error if hashing the holes of files would take much longer than hashing their data.
 
         The comparison covers this file and all earlier files together. ``times`` is the number of hashes to
         compute over this file.
@@ -117,8 +132,18 @@ class ContentReader:
         most = (self._most_holes // times + pieces.size) // 2
         holes = pieces.holes(most)
         if holes > most:
-            raise InputError("the file is sparse, and most of it is empty")
+            raise _UncheckedError("the file is sparse, and most of it is empty")
         self._most_holes += (pieces.size - 2 * holes) * times
+
+    def _count_decompressed(self, size: int) -> None:
+        """Raise an error if hashing decompressed answers would take much longer than receiving them.
+
+        The comparison covers all files together. ``size`` is the number of bytes to hash, times the number of
+        hashes.
+        """
+        self._decompressed += size
+        if self._decompressed > _MOST_DECOMPRESSED + _RATIO * (input_size() - self._input):
+            raise _UncheckedError("the server's gzip answers decompress to far more than their size")
 
 
 def check_files(
@@ -207,6 +232,10 @@ def _check_file(
     except RedirectError as error:
         file.failed = True
         report.add(WARNING, "redirect", place, f"not checked: {error.message}; clients follow the redirect")
+        return None
+    except _UncheckedError as error:
+        file.failed = True
+        report.add(level, "unreadable", place, f"not checked: {error.message}")
         return None
     except TemplaterError as error:
         file.failed = True

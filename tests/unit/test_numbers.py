@@ -73,7 +73,10 @@ VALUES = {
     "distribution.store": {"UNUSED": 864_000, "_GRACE": 3600, "_PATIENCE": 30, "_SCHEMA": 1},
     "distribution.tree": {"_POLL": 0.02, "_PIECE": 262_144, "MOST_REMOVED": 250_000, "MOST_NESTED": 20, "_LONGEST": 200, "_HASH_LENGTH": 64, "_ATTEMPTS": 100},
     "distribution.verify": {"_SHOWN_FINGERPRINT": 12},
-    "distribution.verify_files": {"_SPARE": 1_073_741_824, "_MOST_HOLES": 1_073_741_824, "MOST_COMBINED": 16},
+    "distribution.verify_files": {
+        "_SPARE": 1_073_741_824, "_MOST_HOLES": 1_073_741_824, "_MOST_DECOMPRESSED": 1_073_741_824, "_RATIO": 200,
+        "MOST_COMBINED": 16,
+    },
     "distribution.verify_report": {"_MOST_PROBLEMS": 200_000, "_MOST_TEXT": 33_554_432, "_LONGEST": 100},
     "distribution.local_stream": {"_PIECE": 1_048_576},
     "distribution.whole_root": {"_MOST_TABLES": 16_777_216},

@@ -256,6 +256,23 @@ def test_a_file_that_decompresses_to_far_more_than_its_size_is_not_read_to_its_e
     assert report.bytes < 4 << 20
 
 
+@pytest.mark.parametrize(("size", "is_checked"), [(1 << 20, True), (8 << 20, False)])
+def test_verify_decompresses_at_most_200_times_the_bytes_that_a_server_sends(
+    server, monkeypatch, size, is_checked
+):
+    monkeypatch.setattr("templater.distribution.verify_files._MOST_DECOMPRESSED", 2 << 20)
+    bomb = gzip.compress(bytes(size))
+    server.fault = lambda handler: handler.path.endswith(".squashfs") and gzipped(handler, bomb)
+    report = verify(UrlStream(server.url))
+    if is_checked:
+        assert {each.code for each in report.problems} == {"hash"}
+    else:
+        found = {(each.level, each.code, each.message) for each in report.problems}
+        message = "not checked: the server's gzip answers decompress to far more than their size"
+        assert found == {("error", "unreadable", message)}
+    assert report.bytes < 5 << 20
+
+
 def test_a_catalog_is_decompressed_only_up_to_its_size_limit(server, monkeypatch):
     monkeypatch.setattr(https_client, "MOST_BYTES", 1 << 20)
     server.fault = lambda handler: gzipped(handler, gzip.compress(b" " * (8 << 20)))

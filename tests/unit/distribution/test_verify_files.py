@@ -1,4 +1,4 @@
-"""The limit on the size of a file that is hashed."""
+"""The limits on the bytes that are hashed: of one file, and of all decompressed answers."""
 
 import contextlib
 import hashlib
@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from templater.distribution import verify_files
+from templater.distribution.https_client import UrlPieces
 from templater.distribution.local_stream import LocalStream
 from templater.distribution.verify_files import ContentReader
 from templater.distribution.verify_report import Report
 from templater.model.errors import InputError
+from templater.model.input_size import received
 
 
 class Remote:
@@ -39,3 +42,25 @@ def test_a_file_is_hashed_only_if_its_size_is_within_the_limit(local, tree):
         ContentReader(stream, report, lambda *_: None).read("images/f", 3, {})
     size = "has 4 bytes" if local else "has over 3 bytes"
     assert caught.value.message == f"the file {size}, far more than an image should have"
+
+
+class Compressed:
+    """A server whose files of 40 bytes arrive as one byte of compressed data each."""
+
+    @contextlib.contextmanager
+    def pieces(self, path):
+        received(1)
+        yield UrlPieces(iter([bytes(20)] * 2), is_encoded=path != "plain")
+
+
+@pytest.mark.parametrize(("hashes", "most"), [(1, 10), (2, 2), (3, 1)])
+def test_the_decompressed_bytes_that_verify_hashes_of_all_files_share_one_limit(monkeypatch, hashes, most):
+    monkeypatch.setattr(verify_files, "_MOST_DECOMPRESSED", 100)
+    monkeypatch.setattr(verify_files, "_RATIO", 30)
+    reader = ContentReader(Compressed(), Report(), lambda *_: None)
+    starts = {str(number): hashlib.sha256() for number in range(hashes - 1)}
+    for _ in range(most):
+        reader.read("file", 99, starts)
+    with pytest.raises(InputError, match="decompress to far more than their size"):
+        reader.read("file", 99, starts)
+    assert reader.read("plain", 99, starts).size == 40
