@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 from types import MappingProxyType
-from urllib.parse import urlunsplit
+from urllib.parse import unquote, urlunsplit
 
 from ..model.architectures import KERNEL_NAMES
 from ..model.errors import InputError, RefusedError, UsageError
@@ -344,7 +344,7 @@ def _split(url: str) -> tuple[UrlStream, str]:
     """Return the server of a URL, and the URL without its password."""
     parts = split_url(url)
     stream = UrlStream(urlunsplit((parts.scheme, parts.netloc, "", "", "")))
-    return stream, stream.url(parts.path) if parts.path.strip("/") else f"{stream.base}/"
+    return stream, stream.url(unquote(parts.path)) if parts.path.strip("/") else f"{stream.base}/"
 
 
 def _announced(stream: UrlStream, address: str) -> tuple[str, str]:

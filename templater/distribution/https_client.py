@@ -21,7 +21,7 @@ from .. import __version__
 from ..model.errors import InputError, LimitError, RefusedError, UsageError
 from ..model.input_size import received
 from ..model.source import printable
-from ..model.url_password import with_password
+from ..model.url_password import is_ambiguous, with_password
 from .catalog_decoder import MOST_BYTES
 from .https_client_limits import CONNECTION_COST, ClientLimits, LateError
 from .tcp_socket import PlainSocket, open_connection
@@ -239,7 +239,15 @@ def _decompressed(pieces: Iterator[bytes], url: str) -> Iterator[bytes]:
 
 
 def split_url(url: str) -> SplitResult:
-    """Split a URL. Raises UsageError for an invalid URL."""
+    """Split a URL. Raises UsageError for an invalid URL.
+
+    Also refuse a URL whose path may be a part of a password, because messages show the path.
+    """
+    if is_ambiguous(url):
+        raise UsageError(
+            "the URL is ambiguous: a user and a password may end at the '@' behind its first '/', '?' or '#'",
+            hint="write these characters of a password as %2F, %3F and %23, or the '@' of a path as %40",
+        )
     try:
         parts = urlsplit(url)
         _ = parts.port

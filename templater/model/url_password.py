@@ -2,10 +2,15 @@
 
 The command line replaces the password of each URL by ``***`` before any command sees the URL. So no message,
 report, file or log can contain the password. Only the code that sends a request asks for the password again.
+
+Users make mistakes in URLs: they misspell ``https://``, or forget to escape the ``/`` of a password. So each
+text with a ``:`` before its last ``@`` counts as a URL with a password if its beginning resembles a URL.
+The same is true of an https URL whose port is not a number, because its user may have forgotten the host.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -13,14 +18,16 @@ from .errors import UsageError
 
 #: what replaces a password
 HIDDEN = "***"
-#: the beginning of a URL: Python's parser also accepts whitespace before it, and users forget a slash
-_START = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:/+|https?:)")
+#: The beginning of a URL up to the host or user, even if it is misspelled, or follows other text such as the
+#: name of a remote. A local path has a slash before ``//``, and a configuration value has ``=`` before a URL.
+_START = re.compile(r"[^=]*?(?i:https?):[/\\]*|[^=/\\]*?(?:[/\\]{2,}|:[/\\]+)")
 _AFTER_HOST = re.compile(r"[/?#]")
+#: an invalid port, but not the end of an IPv6 address
+_ODD_PORT = re.compile(r":(?![0-9]*$)[^:\]]*$")
 #: an option whose value is in the same word
 _OPTION = re.compile(r"--[a-z][a-z0-9-]*=")
 
-#: maps the beginning of each URL of the command line without its password, up to the host, to the beginning
-#: with the password
+#: maps the user and host of each URL of the command line to the user, password and host
 _passwords: dict[str, str] = {}
 
 
@@ -45,44 +52,53 @@ def with_password(url: str) -> str:
 
     Do not show the result. A URL that had no password is returned unchanged.
     """
-    begin = _begin(*_split(url))
-    return url if begin not in _passwords else _passwords[begin] + url[len(begin) :]
+    start, login, rest = _split(url)
+    shown = _up_to_host(login, rest)
+    return url if shown not in _passwords else start + _passwords[shown] + url[len(start + shown) :]
+
+
+def is_ambiguous(url: str) -> bool:
+    """Return whether a part of the URL may belong to a password or to the path, such as ``b`` in h:1/b@i."""
+    login = _split(url)[1]
+    return ":" in login and _AFTER_HOST.search(login) is not None
 
 
 def _hide(word: str) -> str:
     option = _OPTION.match(word)
     prefix, url = (option[0], word[option.end() :]) if option else ("", word)
     start, login, rest = _split(url)
-    if ":" not in login:
+    if ":" not in login or os.path.lexists(url):
         return word
-    shown = _begin(start, _shown(login), rest)
-    if _passwords.setdefault(shown, _begin(start, login, rest)) != _begin(start, login, rest):
+    shown = _up_to_host(_shown(login), rest)
+    given = _up_to_host(login, rest)
+    if _passwords.setdefault(shown, given) != given:
         raise UsageError(
-            f"two URLs with different passwords begin with '{shown}'", hint="use one command for each URL"
+            f"two URLs with different passwords begin with '{start}{shown}'",
+            hint="use one command for each URL",
         )
     return f"{prefix}{start}{_shown(login)}{rest}"
 
 
 def _shown(login: str) -> str:
     user, colon, _ = login.partition(":")
-    return f"{user}:{HIDDEN}@" if colon else login
+    return f"{user}:{HIDDEN}" + "@" * login.endswith("@") if colon else login
 
 
-def _begin(start: str, login: str, rest: str) -> str:
-    return f"{start}{login}{_AFTER_HOST.split(rest, maxsplit=1)[0]}"
+def _up_to_host(login: str, rest: str) -> str:
+    return login + _AFTER_HOST.split(rest, maxsplit=1)[0]
 
 
 def _split(url: str) -> tuple[str, str, str]:
-    """Return the beginning of a URL, the user name and password with their ``@``, and the rest."""
+    """Return the beginning of a URL, the user name and password with their ``@``, and the rest.
+
+    The second text can be too long: it ends at the last ``@`` of the URL, even if this is in the path.
+    """
     found = _START.match(url)
     if found is None:
         return "", "", url
     start, rest = found[0], url[found.end() :]
-    authority = _AFTER_HOST.split(rest, maxsplit=1)[0]
-    end = authority.rfind("@")
-    if end < 0:
-        _, colon, port = authority.rpartition(":")
-        # In a password, the user may have forgotten to escape '/'.
-        if colon and port and not port.isdigit() and "]" not in port:
-            end = rest.rfind("@")
-    return start, rest[: end + 1], rest[end + 1 :]
+    end = rest.rfind("@") + 1
+    if not end and "http" in start.lower():
+        authority = _AFTER_HOST.split(rest, maxsplit=1)[0]
+        end = len(authority) if _ODD_PORT.search(authority) else 0
+    return start, rest[:end], rest[end:]

@@ -26,7 +26,9 @@ LOGIN = f"me:{PASSWORD}@"
 #: a URL of an unreachable server, and URLs that no command accepts
 BAD_URLS = [
     f"https://{LOGIN}127.0.0.1:1/image.tar", f"ftp://{LOGIN}h/x", f"http://{LOGIN}h/x", f"https:/{LOGIN}h/x",
-    f"https://me:{PASSWORD}/x@h/x", f" https://{LOGIN}h/x",
+    f"https://me:{PASSWORD}/x@h/x", f" https://{LOGIN}h/x", f"https://me:1/{PASSWORD}@127.0.0.1:1/x",
+    f"https://me:p@127.0.0.1:1/{PASSWORD}@h/x", f"remote:https://{LOGIN}h/x", f"https//{LOGIN}h/x",
+    f"https://me:{PASSWORD}/x",
 ]  # fmt: skip
 RULES = "templates:\n  /etc/hostname:\n    when: [create, start]\n    template: t\n"
 #: further words that a command needs
@@ -198,6 +200,13 @@ def test_no_error_of_a_command_has_the_password_of_a_url(name, home, capfd):
         words = [*name.split(), BAD_URLS[1], *WORDS.get(name, []), option, BAD_URLS[0]]
         main(words)
         assert_hidden(capfd, home, words)
+
+
+@pytest.mark.parametrize("words", [["image", "info"], ["streams", "list"], ["audit", "--report", "json"]])
+def test_a_malformed_url_is_shown_without_its_password(words, home, capfd):
+    for url in (*BAD_URLS, f"//{LOGIN}h/x", f"https:\\\\{LOGIN}h/x"):
+        assert main([*words, url]) == 2
+        assert_hidden(capfd, home, url)
 
 
 @pytest.mark.parametrize("words", [[BAD_URLS[0]], ["image", BAD_URLS[0]], ["--nosuch", BAD_URLS[0]]])

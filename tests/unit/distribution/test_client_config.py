@@ -143,6 +143,7 @@ def test_unusable_remotes_in_the_configuration_of_a_client_are_skipped(home):
         ("https://u:p@a.example:8443/b", "https://u:***@a.example:8443/b"),
         ("https://u:p@x@a.example/b", "https://u:***@a.example/b"),
         ("https://a.example:x/b", "invalid URL"),
+        ("https://u:1/p@a.example/b", "invalid URL"),
     ],
 )
 def test_the_url_of_a_remote_is_shown_without_its_password(url, shown):

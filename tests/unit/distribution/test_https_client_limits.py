@@ -103,6 +103,10 @@ def test_the_content_length_is_unknown_if_the_header_is_missing():
     assert https_client.content_length(SimpleNamespace(headers={})) is None
 
 
+AMBIGUOUS = "the URL is ambiguous: a user and a password may end at the '@' behind its first '/', '?' or '#'"
+ESCAPES = "write these characters of a password as %2F, %3F and %23, or the '@' of a path as %40"
+
+
 @pytest.mark.parametrize(
     ("url", "message", "hint"),
     [
@@ -113,6 +117,7 @@ def test_the_content_length_is_unknown_if_the_header_is_missing():
         ("https://h:x/t", "the URL has an invalid port", ""),
         ("https://h:65536/t", "the URL has an invalid port", ""),
         ("https://[::1/t", "the URL has an invalid host", ""),
+        *((url, AMBIGUOUS, ESCAPES) for url in ("https://u:1/p@h", "https://u:p@q/r@h/t", "https://h:1/t@u")),
     ],
 )
 def test_a_url_that_clients_cannot_use_is_refused(url, message, hint):
@@ -127,6 +132,9 @@ def test_a_url_that_clients_cannot_use_is_refused(url, message, hint):
         ("https://u:p@h:8443/t/", "https://h:8443/t"),
         ("https://[::1]:8443/t", "https://[::1]:8443/t"),
         ("https://[::1]/t", "https://[::1]/t"),
+        ("https://u:p%2Fq@h/t", "https://h/t"),
+        ("https://h/t@u", "https://h/t@u"),
+        ("https://h:1/t%40u", "https://h:1/t%40u"),
     ],
 )
 def test_the_base_url_of_a_stream_has_no_password_and_does_not_end_with_a_slash(url, base):

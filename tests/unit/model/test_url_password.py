@@ -3,7 +3,7 @@
 import pytest
 
 from templater.model.errors import UsageError
-from templater.model.url_password import hide_passwords, with_password, without_password
+from templater.model.url_password import hide_passwords, is_ambiguous, with_password, without_password
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +23,23 @@ def no_earlier_command_line():
         (" ftp://me:pw@h/x", " ftp://me:***@h/x"),
         ("https:/me:pw@h/x", "https:/me:***@h/x"),
         ("https:me:pw@h/x", "https:me:***@h/x"),
+        ("https://me:12/34@h/x", "https://me:***@h/x"),
+        ("https://me:p@w/x@h/y", "https://me:***@h/y"),
+        ("https://me/you:pw@h/x", "https://me/you:***@h/x"),
+        ("https://h:80/a@b", "https://h:***@b"),
+        ("https://[::1]:80/x@y", "https://[:***@y"),
+        ("https//me:pw@h/x", "https//me:***@h/x"),
+        ("https:\\\\me:pw@h/x", "https:\\\\me:***@h/x"),
+        ("//me:pw@h/x", "//me:***@h/x"),
+        ("htps:/me:pw@h/x", "htps:/me:***@h/x"),
+        ("https: //me:pw@h/x", "https: //me:***@h/x"),
+        ("'https://me:pw@h/x'", "'https://me:***@h/x'"),
+        ("remote:https://me:pw@h/x", "remote:https://me:***@h/x"),
+        ("remote:https//me:pw@h/x", "remote:https//me:***@h/x"),
+        ("store:a/https:me:pw@h/x", "store:a/https:me:***@h/x"),
+        ("-ihttps://me:pw@h/x", "-ihttps://me:***@h/x"),
+        ("https://me:pw/x", "https://me:***/x"),
+        ("https://me:pw%40h", "https://me:***"),
     ],
 )
 def test_a_url_loses_its_password_and_gets_it_back_for_a_request(url, shown):
@@ -38,15 +55,46 @@ def test_a_url_loses_its_password_and_gets_it_back_for_a_request(url, shown):
 @pytest.mark.parametrize(
     "text",
     [
-        "", "image.tar.xz", "images:debian/13", "incus:web1", "store:a@b:c", "https://h/a:b@c", "https://h:80/a@b",
-        "https://me@h/x", "https://[::1]:80/x@y", "https://[fe80::1]/a@b", "user.url=https://me:pw@h/x", "-",
-        "me:pw@h",
+        "", "image.tar.xz", "images:debian/13", "incus:web1", "store:a@b:c", "https://h/a@b:c", "https://h:80/a",
+        "https://me@h/x", "https://[::1]:80/x", "https://[fe80::ab]", "user.url=https://me:pw@h/x", "-", "me:pw@h",
+        "/srv//a:b@c", "./x//a:b@c", "a/b:c@d", "web:/etc/a:ro", "https://h:",
     ],
 )  # fmt: skip
 def test_a_text_that_is_no_url_with_a_password_stays_unchanged(text):
     assert without_password(text) == text
     assert hide_passwords([text]) == [text]
     assert with_password(text) == text
+
+
+def test_the_path_of_a_file_that_exists_stays_unchanged(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b:c@d").touch()
+    assert hide_passwords(["a//b:c@d", "a//b:c@e"]) == ["a//b:c@d", "a//b:***@e"]
+
+
+def test_a_password_is_given_back_to_another_spelling_of_the_same_host():
+    hide_passwords(["remote:https://me:pw@h/x"])
+    assert with_password("https://me:***@h/y") == "https://me:pw@h/y"
+    assert with_password("https://me:***@other/y") == "https://me:***@other/y"
+
+
+@pytest.mark.parametrize(
+    ("url", "ambiguous"),
+    [
+        ("https://me:1/2@h/x", True),
+        ("https://me:p@w/x@h", True),
+        ("https://me:p?w@h", True),
+        ("https://me:p#w@h", True),
+        ("https://h:80/a@b", True),
+        ("https://me:p@w@h/x", False),
+        ("https://me:pw@h/a%40b", False),
+        ("https://h/a@b", False),
+        ("https://h:80/a", False),
+    ],
+)
+def test_a_url_is_ambiguous_if_its_path_may_be_a_part_of_a_password(url, ambiguous):
+    assert is_ambiguous(url) is ambiguous
 
 
 def test_the_value_of_an_option_in_the_same_word_loses_its_password():
