@@ -255,10 +255,14 @@ def _decoder(hook: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> json.JS
 
 
 class CatalogSize:
-    """The size of all files of one catalog. Raises LimitError if together they are too large."""
+    """The size of all files of one catalog. Raises LimitError if together they are too large.
+
+    ``is_wide`` is True if a character of a file has four bytes. This lowers the limit on the bytes.
+    """
 
     def __init__(self) -> None:
-        self._bytes = self._values = 0
+        self.bytes = self.values = 0
+        self.is_wide = False
 
     def add(self, file: IO[bytes], name: str) -> int:
         """Add a file to the total size of the catalog, and return the file's size in bytes."""
@@ -268,16 +272,16 @@ class CatalogSize:
         for piece in iter(partial(file.read, _PIECE), b""):
             values += count_values(piece)
             if (b"\\u" in piece or not piece.isascii()) and _WIDE.search(piece):
-                width = 4
+                width, self.is_wide = 4, True
             del piece  # before the next piece is read
         wide = " (characters such as emojis lower the limit for a catalog)" if width > 1 else ""
-        self._bytes += width * size
-        for most, total in ((MOST_BYTES_OF_ALL, self._bytes), (MOST_BYTES, width * size)):
+        self.bytes += width * size
+        for most, total in ((MOST_BYTES_OF_ALL, self.bytes), (MOST_BYTES, width * size)):
             if total > most:
                 raise LimitError(f"the catalog has more than {most // width >> 20} MiB{wide}")
         _refuse_values(values, name)
-        self._values += values
-        if self._values > MOST_VALUES_OF_ALL:
+        self.values += values
+        if self.values > MOST_VALUES_OF_ALL:
             raise LimitError(f"the catalog has more than {MOST_VALUES_OF_ALL} values")
         file.seek(0)
         return size

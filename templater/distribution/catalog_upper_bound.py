@@ -18,6 +18,7 @@ from .client_image_list import (
     metadata_ftype,
     unified_ftype,
 )
+from .product_lines import dump_products
 from .serve_limits import LISTED_CLIENTS, MOST_OF_CATALOG, MOST_OF_LISTS, alias_size, image_size, json_length
 from .tree_catalog import Catalog
 
@@ -79,17 +80,20 @@ class UpperBounds:
 
         If the result is False, the catalog can still be within the limits.
         """
-        size = values = 0
-        for path in (INDEX_PATH, *catalog.files):
-            for line in catalog.lines(path):
-                if b"\\ud" in line:  # a wide character lowers the limit on the size
-                    return False
-                size += len(line)
-                values += count_values(line)
-        for name, product in catalog.loaded_products():
-            self.add(name, product)
+        size, values = catalog.size.bytes, catalog.size.values
+        is_wide = catalog.size.is_wide
+        lines = list(catalog.lines(INDEX_PATH))
+        for document in catalog.loaded_products():
+            for name, product in document["products"].items():
+                self.add(name, product)
+            lines += dump_products(document)
+        for line in lines:
+            size += len(line)
+            values += count_values(line)
+            is_wide |= b"\\ud" in line
         return (
             self.is_known
+            and not is_wide  # such a character lowers the limit on the size
             and size <= MOST_OF_CATALOG
             and values <= MOST_VALUES
             and self.images <= MOST_IMAGES

@@ -1,18 +1,16 @@
 """A products file as templater writes it: one product per line, so that a diff shows only changed products.
 
-Writing parses only the needed products, and copies the lines of all other products. So a long catalog needs
-little memory.
+Writing parses only the needed products, and copies the lines of all other products.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
+from io import BytesIO
 from tempfile import TemporaryFile
 from typing import IO, Any
 
-from ..image.open_file import close_with
 from ..model.source import printable
 from .catalog_decoder import decode_json
 
@@ -26,7 +24,7 @@ def ignore(name: str, product: Any) -> None:
 
 
 class ProductLines(MutableMapping[str, Product]):
-    """The products of one open file.
+    """The products of a file with the content ``data``.
 
     A product that was looked up is encoded again, because it may have changed.
 
@@ -34,50 +32,46 @@ class ProductLines(MutableMapping[str, Product]):
     value of each product. Raises ValueError if the file does not have the form that templater writes.
     """
 
-    def __init__(self, fd: int, visit: Callable[[str, Any], None] = ignore) -> None:
-        self._fd = os.dup(fd)
-        close_with(self, self._fd)
+    def __init__(self, data: bytes, visit: Callable[[str, Any], None] = ignore) -> None:
+        self._data = data
         #: offset and length of the text of each product, by name
         self._places: dict[str, tuple[int, int]] = {}
         self._products: dict[str, Product] = {}
-        self.document: dict[str, Any] = {}
-        self._read(visit)
-
-    def _read(self, visit: Callable[[str, Any], None]) -> None:
-        """Check each line, and record its offset and length."""
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        with os.fdopen(self._fd, "rb", closefd=False) as file:
-            self.document, lines = read_lines(file)
-            for name, product, offset, length in lines:
-                if wrong_shape({name: product}) or not product.get("variant"):
-                    raise ValueError("another form")
-                self._places[name] = offset, length
-                visit(name, product)
+        #: the products whose text has JSON escapes, which can spell the same word differently
+        self._escaped: dict[str, None] = {}
+        self.document, lines = read_lines(BytesIO(data))
+        for name, product, offset, length in lines:
+            if wrong_shape({name: product}) or not product.get("variant"):
+                raise ValueError("another form")
+            self._places[name] = offset, length
+            text = self.text(name)
+            if b"\\" in text or not text.isascii():
+                self._escaped[name] = None
+            visit(name, product)
 
     def text(self, name: str) -> bytes:
         """Return the line of a product, without comma and line feed."""
         if name in self._products:
             return _text(name, self._products[name])
         offset, length = self._places[name]
-        return os.pread(self._fd, length, offset)
+        return self._data[offset : offset + length]
 
     def containing(self, words: Collection[str]) -> list[str]:
         """Return the names of products whose text may contain one of the words.
 
         Products that were looked up before are always included.
         """
-        wanted = [word.encode("utf-8", "replace") for word in words]
+        encoded = (word.encode("utf-8", "replace") for word in words)
+        wanted = [word for word in encoded if word in self._data]
         found = dict.fromkeys(self._products)
-        for name in self._places:
-            text = self.text(name)
-            # JSON escapes can spell the same word differently
-            if b"\\" in text or not text.isascii() or any(word in text for word in wanted):
+        for name in self._places if wanted else self._escaped:
+            if name in self._escaped or any(word in self.text(name) for word in wanted):
                 found[name] = None
         return list(found)
 
-    def loaded(self) -> Iterator[tuple[str, Product]]:
-        """Yield the names and products that were looked up or added."""
-        yield from self._products.items()
+    def loaded(self) -> Mapping[str, Product]:
+        """Return the products that were looked up or added."""
+        return self._products
 
     def read(self) -> Iterator[tuple[str, Product]]:
         """Yield the names and products. The caller must not change a product."""
@@ -99,6 +93,7 @@ class ProductLines(MutableMapping[str, Product]):
             raise KeyError(name)
         self._products.pop(name, None)
         self._places.pop(name, None)
+        self._escaped.pop(name, None)
 
     def __contains__(self, name: object) -> bool:
         return name in self._places or name in self._products

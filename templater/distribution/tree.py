@@ -16,7 +16,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from io import FileIO
+from io import BytesIO, FileIO
 from typing import IO, Any
 
 from ..image.atomic_output import Output
@@ -34,7 +34,7 @@ from .catalog_decoder import (
     parse_json,
     refuse_many_entries,
 )
-from .product_lines import ProductLines, ignore, private_copy, wrong_shape
+from .product_lines import ProductLines, ignore, wrong_shape
 from .tree_catalog import Catalog, clean_path, new_index, objects
 
 IMAGES = "images"
@@ -252,23 +252,21 @@ class Tree:
                 raise self._invalid(INDEX_PATH, f"the entry '{printable(name)}' has no valid path")
             if path not in files:
                 files[path] = self._load_products(path, size, visit)
-        return Catalog(index, files)
+        return Catalog(index, files, size=size)
 
     def _load_products(
         self, path: str, size: CatalogSize, visit: Callable[[str, Any], None]
     ) -> dict[str, Any]:
         """Read a products file, product by product if it has the form that templater writes."""
         try:
-            with self.file(path) as file:
-                length = size.add(file, path)
-                with private_copy(file, length) as copy:
-                    with contextlib.suppress(ValueError, RecursionError):
-                        lines = ProductLines(copy.fileno(), visit)
-                        return {**lines.document, "products": lines}
-                    copy.seek(0)
-                    document = parse_json(copy.read(length), path)
+            data = self.read(path)
         except FileNotFoundError:
             raise self._invalid(path, "the file is missing, but the index names it") from None
+        size.add(BytesIO(data), path)
+        with contextlib.suppress(ValueError, RecursionError):
+            lines = ProductLines(data, visit)
+            return {**lines.document, "products": lines}
+        document = parse_json(data, path)
         if not isinstance(document, dict) or not isinstance(document.setdefault("products", {}), dict):
             raise self._invalid(path, "the file, or its key 'products', is not a JSON object")
         if wrong := wrong_shape(document["products"]):

@@ -13,6 +13,7 @@ from .catalog_decoder import (
     DOWNLOADS,
     IMAGES_PATH,
     INDEX_PATH,
+    CatalogSize,
     dump,
 )
 from .product_lines import ProductLines, dump_products
@@ -26,6 +27,8 @@ class Catalog:
     #: the products files by path, without files that clients skip
     files: dict[str, dict[str, Any]]
     changed: set[str] = field(default_factory=set)
+    #: the size of the files when they were read
+    size: CatalogSize = field(default_factory=CatalogSize)
 
     def products(
         self, containing: Collection[str] | None = None
@@ -81,11 +84,12 @@ class Catalog:
             each = products.read() if isinstance(products, ProductLines) else list(products.items())
             yield from ((path, name, product) for name, product in each)
 
-    def loaded_products(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the name and value of each product that may have changed since the catalog was read."""
+    def loaded_products(self) -> Iterator[dict[str, Any]]:
+        """Yield each products file with only the products that may have changed since it was read."""
         for document in self.files.values():
             products = document.get("products") or {}
-            yield from products.loaded() if isinstance(products, ProductLines) else products.items()
+            loaded = products.loaded() if isinstance(products, ProductLines) else products
+            yield {**document, "products": loaded}
 
     def items(self) -> Iterator[dict[str, Any]]:
         """Yield every item. The caller must not change the items."""
