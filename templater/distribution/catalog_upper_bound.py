@@ -18,6 +18,7 @@ from .client_image_list import (
     metadata_ftype,
     unified_ftype,
 )
+from .plain_product import FINGERPRINT, MOST_PATH, VERSION_NAME, PlainProduct
 from .product_lines import dump_products
 from .serve_limits import LISTED_CLIENTS, MOST_OF_CATALOG, MOST_OF_LISTS, alias_size, image_size, json_length
 from .tree_catalog import Catalog
@@ -43,9 +44,13 @@ class UpperBounds:
         self._decoded = Decoded()
 
     def add(self, name: str, raw: Any) -> None:
-        """Add a product of a products file. A changed product can be added again."""
+        """Add a product, or the facts about it. A changed product can be added again."""
         try:
-            self._add(decode_product(name, raw, self._decoded))
+            if isinstance(raw, PlainProduct):
+                self._decoded.count_aliases(raw.aliases)
+                self._add_plain(raw)
+            else:
+                self._add(decode_product(name, raw, self._decoded))
         except TemplaterError:
             self.is_known = False
 
@@ -67,6 +72,17 @@ class UpperBounds:
                 self.lists += image_size(2 * (texts + name), once, fingerprint, requirements)
                 longest = max(longest, fingerprint)
                 named += 1
+        self._add_total(product, images, texts, named, longest)
+
+    def _add_plain(self, product: PlainProduct) -> None:
+        twice, once = product.texts + VERSION_NAME + 2, MOST_PATH + _SHORT_TEXTS
+        size = image_size(2 * twice, twice + once, FINGERPRINT + 2, 0)
+        self.lists += product.fingerprints * size
+        self._add_total(product, product.images, product.texts, product.fingerprints, FINGERPRINT + 2)
+
+    def _add_total(
+        self, product: Product | PlainProduct, images: int, texts: int, named: int, longest: int
+    ) -> None:
         self.images += max(1, images)
         self.texts += max(1, images) * texts
         names = client_aliases(product)

@@ -15,6 +15,7 @@ from ..model.architectures import kernel_name
 from ..model.errors import LimitError
 from ..model.source import printable
 from .catalog_decoder import Item, Product, Version
+from .plain_product import PlainProduct
 
 Type = Literal["container", "virtual-machine"]
 
@@ -336,7 +337,7 @@ def _tie(image: Image, unsorted: set[int]) -> tuple[object, ...]:
     return ("image", *names, image.version.name, product.arch, _rank(image))
 
 
-def client_aliases(product: Product) -> list[str]:
+def client_aliases(product: Product | PlainProduct) -> list[str]:
     """Return each alias of a product, followed by ``ALIAS/ARCHITECTURE``. An alias can contain spaces."""
     names = product.aliases.split(",") if product.aliases else []
     return [spelling for name in names for spelling in (name, f"{name}/{product.arch}")]

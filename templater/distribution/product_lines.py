@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from ..model.source import printable
 from .catalog_decoder import decode_json
+from .plain_product import PlainProduct, read_plain
 
 _FIRST, _LAST = b'"products":{\n', b"}}\n"
 _ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
@@ -28,8 +29,9 @@ class ProductLines(MutableMapping[str, Product]):
 
     A product that was looked up is encoded again, because it may have changed.
 
-    ``document`` has all values of the file except the products. ``visit`` is called once with the name and
-    value of each product. Raises ValueError if the file does not have the form that templater writes.
+    ``document`` has all values of the file except the products. ``visit`` is called once with the name of
+    each product, and with its value or a ``PlainProduct``. Raises ValueError if the file does not have the
+    form that templater writes.
     """
 
     def __init__(self, data: bytes, visit: Callable[[str, Any], None] = ignore) -> None:
@@ -39,15 +41,19 @@ class ProductLines(MutableMapping[str, Product]):
         self._products: dict[str, Product] = {}
         #: the products whose text has JSON escapes, which can spell the same word differently
         self._escaped: dict[str, None] = {}
-        self.document, lines = read_lines(BytesIO(data))
+        self.document, lines = read_lines(BytesIO(data), lambda text: read_plain(text) or _parse(text))
         for name, product, offset, length in lines:
-            if wrong_shape({name: product}) or not product.get("variant"):
-                raise ValueError("another form")
             self._places[name] = offset, length
-            text = self.text(name)
-            if b"\\" in text or not text.isascii():
-                self._escaped[name] = None
+            if not isinstance(product, PlainProduct):
+                self._check(name, product)
             visit(name, product)
+
+    def _check(self, name: str, product: Any) -> None:
+        if wrong_shape({name: product}) or not product.get("variant"):
+            raise ValueError("another form")
+        text = self.text(name)
+        if b"\\" in text or not text.isascii():
+            self._escaped[name] = None
 
     def text(self, name: str) -> bytes:
         """Return the line of a product, without comma and line feed."""
@@ -115,7 +121,15 @@ def private_copy(file: IO[bytes], size: int) -> IO[bytes]:
     return copy
 
 
-def read_lines(file: IO[bytes]) -> tuple[dict[str, Any], Iterator[tuple[str, Any, int, int]]]:
+def _parse(text: bytes) -> tuple[str, Any]:
+    """Return the name and value of a line. Raises ValueError unless the line has exactly one value."""
+    ((name, product),) = decode_json(f"{{{text.decode()}}}").items()
+    return name, product
+
+
+def read_lines(
+    file: IO[bytes], parse: Callable[[bytes], tuple[str, Any]] = _parse
+) -> tuple[dict[str, Any], Iterator[tuple[str, Any, int, int]]]:
     """Return a dict and an iterator over the products.
 
     The dict has all values of a products file except the products. The iterator yields each product with its
@@ -127,27 +141,23 @@ def read_lines(file: IO[bytes]) -> tuple[dict[str, Any], Iterator[tuple[str, Any
     document = decode_json(text.decode())
     if _first_line(document) != first:
         raise ValueError("unexpected first line")
-    return document, _read_products(file, first)
+    return document, _read_products(file, first, parse)
 
 
-def _read_products(file: IO[bytes], first: bytes) -> Iterator[tuple[str, Any, int, int]]:
+def _read_products(
+    file: IO[bytes], first: bytes, parse: Callable[[bytes], tuple[str, Any]]
+) -> Iterator[tuple[str, Any, int, int]]:
     offset, last, more = len(first), "", True
     for line in file:
         if line == _LAST and not more and not file.read(1):
             return
         text = line.removesuffix(b"\n").removesuffix(b",")
-        name, product = _parse(text)
+        name, product = parse(text)
         if not more or name <= last:
             break
         yield name, product, offset, len(text)
         offset, last, more = offset + len(line), name, line.endswith(b",\n")
     raise ValueError("another form")
-
-
-def _parse(text: bytes) -> tuple[str, Any]:
-    """Return the name and value of a line. Raises ValueError unless the line has exactly one value."""
-    ((name, product),) = decode_json(f"{{{text.decode()}}}").items()
-    return name, product
 
 
 def wrong_shape(products: Mapping[str, Any]) -> str:

@@ -7,7 +7,14 @@ import pytest
 
 from templater.distribution import catalog_upper_bound, list_stream
 from templater.distribution.add_to_tree import add
-from templater.distribution.catalog_decoder import CLIENTS, IMAGES_PATH, Decoded, decode_products
+from templater.distribution.catalog_decoder import (
+    CLIENTS,
+    IMAGES_PATH,
+    INDEX_PATH,
+    Decoded,
+    count_values,
+    decode_products,
+)
 from templater.distribution.catalog_upper_bound import UpperBounds
 from templater.distribution.client_image_list import list_images
 from templater.distribution.serve_limits import ServedSize, json_length
@@ -104,4 +111,24 @@ def test_a_catalog_with_a_wide_character_is_read_as_clients_read_it(tmp_path, mo
     listed = []
     monkeypatch.setattr(list_stream, "read_products", lambda stream: listed.append(stream) or [])
     add(tree, unified_image(tmp_path / "a", release_title="\N{GRINNING FACE}"))
+    assert len(listed) == 1
+
+
+@pytest.mark.parametrize("indent", [None, 1], ids=["product lines", "indented"])
+@pytest.mark.parametrize("name", ["MOST_OF_CATALOG", "MOST_VALUES"])
+def test_the_size_of_a_catalog_counts_old_and_new_products(tmp_path, monkeypatch, name, indent):
+    trees = [tmp_path / "a", tmp_path / "b"]
+    for folder in trees:
+        make_tree(folder, 5)
+        if indent:
+            file = folder / IMAGES_PATH
+            file.write_text(json.dumps(json.loads(file.read_bytes()), indent=indent))
+    meta, root = split_image(tmp_path / "image")
+    add(Tree(str(trees[0])), meta, [root])
+    files = [(trees[0] / path).read_bytes() for path in (INDEX_PATH, IMAGES_PATH)]
+    measure = len if name == "MOST_OF_CATALOG" else count_values
+    monkeypatch.setattr(catalog_upper_bound, name, sum(map(measure, files)) - 1)
+    listed = []
+    monkeypatch.setattr(list_stream, "read_products", lambda stream: listed.append(stream) or [])
+    add(Tree(str(trees[1])), meta, [root])
     assert len(listed) == 1
