@@ -56,7 +56,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         terminal.reset()
         try:
-            words = hide_passwords(sys.argv[1:] if arguments is None else arguments)
+            words = hide_passwords(sys.argv[1:] if arguments is None else arguments, os.path.lexists)
             result = command.main(words, prog_name="templater", standalone_mode=False)
             sys.stdout.flush()
         finally:

@@ -10,9 +10,8 @@ The same is true of an https URL whose port is not a number, because its user ma
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .errors import UsageError
 
@@ -37,14 +36,14 @@ def without_password(url: str) -> str:
     return f"{start}{_shown(login)}{rest}"
 
 
-def hide_passwords(arguments: Sequence[str]) -> list[str]:
+def hide_passwords(arguments: Sequence[str], exists: Callable[[str], bool]) -> list[str]:
     """Return the words of a command line without the passwords of URLs.
 
-    ``with_password`` returns the URL that the user has typed. Raises UsageError for two passwords of one user
-    at one host.
+    ``exists`` tells whether a text is the path of a file. Such a text is not a URL. ``with_password`` returns
+    the URL that the user has typed. Raises UsageError for two passwords of one user at one host.
     """
     _passwords.clear()
-    return [_hide(word) for word in arguments]
+    return [_hide(word, exists) for word in arguments]
 
 
 def with_password(url: str) -> str:
@@ -63,11 +62,11 @@ def is_ambiguous(url: str) -> bool:
     return ":" in login and _AFTER_HOST.search(login) is not None
 
 
-def _hide(word: str) -> str:
+def _hide(word: str, exists: Callable[[str], bool]) -> str:
     option = _OPTION.match(word)
     prefix, url = (option[0], word[option.end() :]) if option else ("", word)
     start, login, rest = _split(url)
-    if ":" not in login or os.path.lexists(url):
+    if ":" not in login or exists(url):
         return word
     shown = _up_to_host(_shown(login), rest)
     given = _up_to_host(login, rest)

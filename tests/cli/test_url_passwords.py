@@ -209,6 +209,14 @@ def test_a_malformed_url_is_shown_without_its_password(words, home, capfd):
         assert_hidden(capfd, home, url)
 
 
+def test_a_file_whose_name_resembles_a_url_with_a_password_is_read(home, capfd):
+    image = home / "https:" / "me:x@h"
+    image.mkdir(parents=True)
+    (image / "metadata.yaml").write_bytes(metadata_yaml())
+    assert main(["image", "info", "https://me:x@h"]) == 0
+    assert main(["image", "info", "https:/me:x@h"]) == 0
+
+
 @pytest.mark.parametrize("words", [[BAD_URLS[0]], ["image", BAD_URLS[0]], ["--nosuch", BAD_URLS[0]]])
 def test_an_unknown_command_is_named_without_the_password(words, home, capfd):
     assert main(words) == 2
