@@ -103,7 +103,7 @@ CASES = {
     63: Case("a file name that suggests another format", "the content selects the format; an error names unsupported formats"),
     64: Case(
         "a malicious fingerprint, hash or file name from a server",
-        "cached and served files are named only by SHA-256 hashes; the content of a cached file must match its hash",
+        "cached and served files are named only by SHA-256 hashes; the content of a cached file must match its hash; a download that continues a wrong file begins again",
     ),
     65: Case("options after the name of a compression", "only names from a fixed list are accepted; no program is started"),
     66: Case("input of a runtime: a gigabyte, nonsense, unknown versions, links and fifos", "a limit or an error; a process id is used only for a user namespace that the bundle joins by its path"),

@@ -325,7 +325,7 @@ def test_a_damaged_partial_download_is_downloaded_again_at_once(server, home):
     assert ranges == [None, "bytes=300000-", None]
 
 
-def test_an_incomplete_file_from_a_hostile_server_does_not_make_a_later_fetch_fail(
+def test_attack_64_an_incomplete_file_from_a_hostile_server_does_not_make_a_later_fetch_fail(
     server, home, certificates, tmp_path
 ):
     name = hashlib.sha256(ROOT).hexdigest()

@@ -257,7 +257,7 @@ def test_a_file_that_decompresses_to_far_more_than_its_size_is_not_read_to_its_e
 
 
 @pytest.mark.parametrize(("size", "is_checked"), [(1 << 20, True), (8 << 20, False)])
-def test_verify_decompresses_at_most_200_times_the_bytes_that_a_server_sends(
+def test_attack_62_verify_decompresses_at_most_200_times_the_bytes_that_a_server_sends(
     server, monkeypatch, size, is_checked
 ):
     monkeypatch.setattr("templater.distribution.verify_files._MOST_DECOMPRESSED", 2 << 20)
