@@ -9,8 +9,8 @@ from time import process_time
 from typing import TYPE_CHECKING
 
 from ..image.limits import ATTRIBUTE_BYTES, DEFAULT, HeldBytes, Limits, memory_of
-from ..image.open_file import reading, size_of
-from ..image.second_file import SecondFileCheck, open_rootfs, refuse_same_file
+from ..image.open_file import reading, refuse_same_file, size_of
+from ..image.second_file import SecondFileCheck, open_rootfs
 from ..image.sqfs2tar import squashfs_end
 from ..image.tar_reader import HARD_LINK, Archive, Member, open_archive
 from ..image.xattrs import privilege_names, xattr_names

@@ -15,8 +15,16 @@ from ..image.atomic_output import Output
 from ..image.file_extensions import extension
 from ..image.limits import DEFAULT, Limits
 from ..image.names import clean_name
-from ..image.open_file import OpenFile, kind_of_file, opened, reading, refuse_private, size_of, whole_content
-from ..image.second_file import refuse_same_file
+from ..image.open_file import (
+    OpenFile,
+    kind_of_file,
+    opened,
+    reading,
+    refuse_private,
+    refuse_same_file,
+    size_of,
+    whole_content,
+)
 from ..image.tar_reader import open_archive
 from ..image.tar_writer import TarWriter
 from ..image.tarball_image import TarballImage
@@ -67,6 +75,8 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class Added:
+    """The result of ``add``."""
+
     product: str
     version: str
     fingerprints: tuple[str, ...]

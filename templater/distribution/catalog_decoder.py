@@ -88,6 +88,8 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
+    """An entry of the index, which names a products file."""
+
     name: str
     datatype: str = ""
     path: str = ""

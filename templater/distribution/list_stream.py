@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from tempfile import TemporaryFile
 from typing import IO, Any
 
 from ..model.errors import InputError
@@ -133,6 +132,8 @@ class _Unsaved:
     def _open(self, path: str) -> IO[bytes]:
         if path != INDEX_PATH and path not in self._catalog.files:
             return self._tree.file(path)
+        from tempfile import TemporaryFile  # nearly no change needs the file, and the import takes long
+
         file = TemporaryFile()  # noqa: SIM115  # the reader closes it
         file.writelines(self._catalog.lines(path))
         file.seek(0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from io import BytesIO
-from tempfile import TemporaryFile
 from typing import IO, Any
 
 from ..model.source import printable
@@ -109,16 +108,6 @@ class ProductLines(MutableMapping[str, Product]):
 
     def __len__(self) -> int:
         return len(self._places.keys() | self._products.keys())
-
-
-def private_copy(file: IO[bytes], size: int) -> IO[bytes]:
-    """Return a copy of the first ``size`` bytes, because another user can change the file at any time."""
-    copy = TemporaryFile()  # noqa: SIM115  # the caller closes it
-    while part := file.read(min(size, 1 << 20)):
-        copy.write(part)
-        size -= len(part)
-    copy.seek(0)
-    return copy
 
 
 def _parse(text: bytes) -> tuple[str, Any]:

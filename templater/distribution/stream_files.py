@@ -22,7 +22,7 @@ from .catalog_decoder import (
     decode_products,
     parse_json,
 )
-from .product_lines import private_copy, read_lines
+from .product_lines import read_lines
 from .verify_report import shown
 
 
@@ -125,3 +125,15 @@ class CatalogFiles:
         size = self._size.add(file, path)
         self.bytes += size
         return file, size
+
+
+def private_copy(file: IO[bytes], size: int) -> IO[bytes]:
+    """Return a copy of the first ``size`` bytes, because another user can change the file at any time."""
+    from tempfile import TemporaryFile  # `streams add` needs no copy, and the import takes long
+
+    copy = TemporaryFile()  # noqa: SIM115  # the caller closes it
+    while part := file.read(min(size, 1 << 20)):
+        copy.write(part)
+        size -= len(part)
+    copy.seek(0)
+    return copy

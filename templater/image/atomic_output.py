@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 import shlex
 import stat
 from collections.abc import Iterator, Sequence
@@ -190,7 +189,7 @@ class Output:
 
         If a run is killed, the next run removes the files with hidden names.
         """
-        return os.path.join(self.directory, f"{_PREFIX}{secrets.token_hex(8)}")
+        return os.path.join(self.directory, f"{_PREFIX}{os.urandom(8).hex()}")
 
     def _link(self, path: str) -> None:
         if self._hidden:
@@ -231,7 +230,7 @@ def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: boo
             raise UsageError(f"'{printable(path)}' is a directory", hint="give a file name")
     for output in outputs:
         output.sync()
-    token = f"{_ASIDE}{secrets.token_hex(4)}"
+    token = f"{_ASIDE}{os.urandom(4).hex()}"
     aside = [
         (path, f"{token}.{number}.{os.path.basename(path)}")
         for number, path in enumerate(paths)

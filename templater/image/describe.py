@@ -17,8 +17,8 @@ from .directory_image import DirectoryImage
 from .fingerprint import fingerprint
 from .limits import DEFAULT, Limits
 from .names import clean_name
-from .open_file import kind_of_file, reading, size_of
-from .second_file import SecondFileCheck, open_rootfs, refuse_same_file
+from .open_file import kind_of_file, reading, refuse_same_file, size_of
+from .second_file import SecondFileCheck, open_rootfs
 from .tarball_image import TarballImage
 
 #: image properties that the daemons enforce when an instance starts

@@ -12,7 +12,7 @@ from stat import S_IROTH, S_ISREG
 from typing import TYPE_CHECKING
 
 from ..model import input_size
-from ..model.errors import InputError, RefusedError, reason
+from ..model.errors import InputError, RefusedError, UsageError, reason
 from ..parsing.magic_bytes import HEAD, recognise
 from ..rootfs.trusted_paths import open_file
 
@@ -180,3 +180,19 @@ def is_same_file(path: str, other: str) -> bool:
         os.fstat(name.fd) if isinstance(name, OpenFile) else os.stat(name) for name in (path, other)
     )
     return os.path.samestat(first, second)
+
+
+def refuse_same_file(path: str, rootfs: str) -> None:
+    """Raise UsageError if both parts of a split image are the same file.
+
+    If both parts were one file, the daemons would show a different fingerprint than templater.
+    """
+    try:
+        same = is_same_file(path, rootfs)
+    except OSError:
+        return  # opening the file later raises the same error
+    if same:
+        raise UsageError(
+            f"'{rootfs}' is the same file as '{path}', not a root filesystem",
+            hint="a split image has two files: give both, or only the first",
+        )

@@ -10,7 +10,7 @@ from ..model.file_names import METADATA, ROOTFS
 from ..parsing.magic_bytes import SQUASHFS
 from ..sandbox import unpacker_process
 from .limits import DEFAULT, Limits
-from .open_file import OpenFile, data_bytes, is_same_file, kind_of_file, opened
+from .open_file import OpenFile, data_bytes, kind_of_file, opened
 from .sqfs2tar import Sqfs2tarOutput, sqfs2tar_for
 from .squashfs_directories import check_directories
 from .tar_reader import Archive, open_archive
@@ -35,22 +35,6 @@ class SecondFileCheck:
                 f"'{self._path}' is a complete image, not the root filesystem of another image",
                 hint="give only this image, or give the second file of the split image",
             )
-
-
-def refuse_same_file(path: str, rootfs: str) -> None:
-    """Raise UsageError if both parts of a split image are the same file.
-
-    If both parts were one file, the daemons would show a different fingerprint than templater.
-    """
-    try:
-        same = is_same_file(path, rootfs)
-    except OSError:
-        return  # opening the file later raises the same error
-    if same:
-        raise UsageError(
-            f"'{rootfs}' is the same file as '{path}', not a root filesystem",
-            hint="a split image has two files: give both, or only the first",
-        )
 
 
 @contextlib.contextmanager

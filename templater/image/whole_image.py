@@ -25,8 +25,8 @@ from .limits import (
     refuse_deep,
 )
 from .names import clean_name
-from .open_file import OpenFile, close_with, data_bytes, kind_of_file, refuse_holes
-from .second_file import SecondFileCheck, open_rootfs, refuse_same_file
+from .open_file import OpenFile, close_with, data_bytes, kind_of_file, refuse_holes, refuse_same_file
+from .second_file import SecondFileCheck, open_rootfs
 from .tar_reader import HARD_LINK, Archive, Member, open_archive
 from .tar_writer import stored_bytes
 

@@ -22,8 +22,7 @@ from .compress import compressing
 from .decompress import open_stream
 from .fingerprint import fingerprints_around
 from .limits import DEFAULT, Limits
-from .open_file import opened, refuse_holes
-from .second_file import refuse_same_file
+from .open_file import opened, refuse_holes, refuse_same_file
 from .tar_reader import HARD_LINK, Archive, Member
 from .tar_writer import TarWriter
 

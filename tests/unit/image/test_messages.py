@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.image import archive_layout, decompress, second_file, unpack, whole_image
+from templater.image import archive_layout, decompress, open_file, unpack, whole_image
 from templater.image import build as image_build
 from templater.image.decompress import ByteStream, open_stream
 from templater.image.directory_members import _chunks
@@ -98,7 +98,7 @@ def test_a_complete_image_is_refused_as_the_second_file_of_a_split_image(tmp_pat
     message = f"'{same}' is the same file as '{same}', not a root filesystem"
     hint = "a split image has two files: give both, or only the first"
     assert failed(SplitContents, same, same) == (UsageError, message, hint)
-    second_file.refuse_same_file(same, f"{tmp_path}/missing")
+    open_file.refuse_same_file(same, f"{tmp_path}/missing")
 
 
 def test_a_split_image_needs_two_files_and_the_first_must_not_contain_a_root_filesystem(tmp_path):
