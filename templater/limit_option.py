@@ -152,6 +152,12 @@ class Given:
             setattr(limits, name, value)
         return limits
 
+    def for_files(self) -> float:
+        """Return the seconds in which a command may read the files of a root filesystem."""
+        from .model.render_options import TOTAL
+
+        return self.rendering.get("total", TOTAL)
+
     def for_reading(self) -> "YamlLimits | None":
         """Return the limits for reading metadata.yaml, or None for the defaults."""
         size = self.image.get("metadata_bytes")

@@ -21,7 +21,8 @@ from ..reporting.json_data import plan_data
 from ..reporting.json_escapes import safe_json
 from ..reporting.patch import diff
 from ..reporting.plan_text import outcome_text, summary, verdict
-from ..rootfs.directory_rootfs import DirectoryRootfs
+from ..rootfs.directory_rootfs import DirectoryRootfs, limit_reading
+from ..rootfs.paths import SlowError
 
 if TYPE_CHECKING:
     from ..model.entry import Image, RootfsView
@@ -115,9 +116,9 @@ class Fleet:
             path = self.pattern.replace("{name}", instance.name)
             with DirectoryRootfs(path) as rootfs:
                 return self._format(self._plan(instance, passes, self._render(instance, passes), rootfs))
-        except LimitError:
-            raise
         except TemplaterError as error:
+            if isinstance(error, LimitError) and not isinstance(error, SlowError):
+                raise
             return Result(instance.name, "", error.exit_code, 0, (str(error),), skipped="unreadable")
 
     def _planned(self, instance: Instance, passes: tuple[str, ...]) -> Result:
@@ -144,7 +145,8 @@ class Fleet:
         self, instance: Instance, passes: tuple[str, ...], renderings: list[Rendering],
         rootfs: RootfsView | None, other: list[str] | None = None,
     ) -> Plan:  # fmt: skip
-        host = self.options.host
+        host, limits = self.options.host, self.options.limits
+        limit_reading(rootfs, None if limits is None else limits.total)
         made = plan_of(self.metadata, instance, renderings, rootfs, host=host, triggers=passes)
         return predicted(made, self.templates, rootfs, self.options.begun(), other)
 

@@ -131,8 +131,11 @@ def opened(
 ) -> Iterator[Opened]:
     """Open SRC and the root filesystem, and report every automatic choice on stderr.
 
-    If ``rootfs_of_instance`` is true and the instance exists, use its root filesystem.
+    If ``rootfs_of_instance`` is true and the instance exists, use its root filesystem. Reading the files of
+    the root filesystem has a time limit.
     """
+    from ..rootfs.directory_rootfs import limit_reading
+
     begun = process_time()
     with progress("reading"):
         source, instance = open_request(request)
@@ -142,6 +145,7 @@ def opened(
             output.note(note)
         runs = choose_runs(request, source, instance, rootfs_of_instance=rootfs_of_instance)
         with open_rootfs(request, source, cross_mounts=cross_mounts) as rootfs:
+            limit_reading(rootfs, request.limits.for_files())
             request.limits.seconds_read = process_time() - begun
             yield Opened(request, source, instance, runs, rootfs)
 

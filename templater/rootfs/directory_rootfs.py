@@ -12,15 +12,16 @@ from .paths import MissingError, SlowError, UnmappedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from os import PathLike
     from typing import Any
 
+    from ..model.entry import RootfsView
     from .byname import ByName
 
     Ranges = tuple[tuple[int, int, int], ...]
 
-#: the part of the remaining time in which hooks and ``apply`` may read files, to compare them with a plan
+#: the part of the remaining time in which a hook may read files, to compare them with a plan
 READING = 1 / 4
 
 #: Linux: include/uapi/linux/fs.h, FS_IOC_GETFLAGS, FS_IMMUTABLE_FL, FS_APPEND_FL
@@ -138,7 +139,7 @@ class DirectoryRootfs(Closing):
     writing to a target that is a mount point.
     """
 
-    __slots__ = ("end", "ids", "root", "seconds")
+    __slots__ = ("begun", "ids", "left", "root", "seconds")
 
     def __init__(
         self,
@@ -156,8 +157,10 @@ class DirectoryRootfs(Closing):
         top = self.root.entry("/")
         assert top is not None
         self.ids = shifted(top.uid, top.gid) if ids is None else ids
-        #: the time limit on reading files, and the time of ``monotonic`` at which it ends; 0 for no limit
-        self.seconds = self.end = 0.0
+        #: the time limit on reading files, and the rest of it
+        self.seconds = self.left = float("inf")
+        #: the time of ``monotonic`` at which the last read began
+        self.begun = 0.0
         if ids is not None and ids.on_disk(0, 0)[0] != top.uid:
             mapped = ids.on_disk(0, 0)[0]
             self.root.close()
@@ -189,34 +192,41 @@ class DirectoryRootfs(Closing):
         return found
 
     def limit_reading(self, seconds: float) -> None:
-        """Let ``read`` and ``has_content`` raise SlowError after this time.
+        """Let ``read`` and ``has_content`` raise SlowError after they have taken this time together.
 
         The kernel may have to decompress far more data than a file has. No limit on processor time counts
         this work.
         """
-        self.seconds = max(seconds, 0.0)
-        self.end = monotonic() + self.seconds
+        self.seconds = self.left = max(seconds, 0.0)
 
     def read(self, path: str, limit: int) -> bytes:
-        if isinstance(self.root, confined.Root):
+        if not isinstance(self.root, confined.Root):
+            return self.root.read(path, limit)
+        self.begun = monotonic()
+        try:
             return self.root.read(path, limit, before_piece=self._require_time)
-        return self.root.read(path, limit)
+        finally:
+            self.left -= monotonic() - self.begun
 
     def has_content(self, path: str, content: bytes) -> bool:
         """Return whether a regular file has this content. Reading stops at the first difference."""
-        if isinstance(self.root, confined.Root):
-            return self.root.has_content(path, content, self._require_time)
+        if not isinstance(self.root, confined.Root):
+            try:
+                return self.root.read(path, len(content)) == content
+            except LimitError:
+                return False
+        self.begun = monotonic()
         try:
-            return self.root.read(path, len(content)) == content
-        except LimitError:
-            return False
+            return self.root.has_content(path, content, self._require_time)
+        finally:
+            self.left -= monotonic() - self.begun
 
     def _require_time(self) -> None:
-        if self.end and monotonic() > self.end:
+        if monotonic() - self.begun > self.left:
             raise SlowError(
                 f"reading the files of {self.name!r} takes longer than {self.seconds:.1f} s",
                 hint="remove files that are slow to read, or allow more time with --time-limit (hooks)"
-                " or --limit command-time (commands)",
+                " or --limit time (commands)",
             )
 
     def flag(self, path: str) -> str:
@@ -262,6 +272,13 @@ class DirectoryRootfs(Closing):
         for _, entry in found:
             entry.uid, entry.gid = self.ids.in_container(entry.uid, entry.gid)
         return [(f"{above}/{name}", entry) for name, entry in reversed(found)]
+
+
+def limit_reading(rootfs: "RootfsView | None", seconds: "float | None") -> None:
+    """Call ``DirectoryRootfs.limit_reading`` if the root filesystem is on disk."""
+    limit: Callable[[float], None] | None = getattr(rootfs, "limit_reading", None)
+    if limit is not None and seconds is not None:
+        limit(seconds)
 
 
 def _flag_of(fd: int) -> str:

@@ -203,11 +203,11 @@ class DirectoryFiles:
     The files have no id map: in an image, each uid and gid is possible.
     """
 
-    __slots__ = ("entry", "has_content", "name", "read", "walk")
+    __slots__ = ("entry", "has_content", "limit_reading", "name", "read", "walk")
 
     def __init__(self, view: DirectoryRootfs) -> None:
         self.name, self.entry, self.walk = view.name, view.entry, view.walk
-        self.read, self.has_content = view.read, view.has_content
+        self.read, self.has_content, self.limit_reading = view.read, view.has_content, view.limit_reading
 
 
 def open_source(

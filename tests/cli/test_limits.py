@@ -1,14 +1,18 @@
 """``--limit`` of each command that has it: the named limit takes effect."""
 
 import json
+import os
+import re
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from templater import oslite
 from templater.cli.main import main
 from templater.hooks.options import read_options
 from templater.instances.instance_directory import InstanceDirectory
+from templater.rootfs import directory_rootfs
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample-images" / "debian-cloud"
 LOOP = "{% for a in 'x'|ljust:300 %}{% for b in 'x'|ljust:300 %}{{ a }}{% endfor %}{% endfor %}"
@@ -118,3 +122,64 @@ def test_the_template_size_limit_applies_to_preview_and_to_hooks(image, capsys):
         assert "a.tpl" in directory.read_templates(options.limits.template)
         assert directory.read_templates(options.limits.template)["a.tpl"].data is not None
         assert directory.read_templates()["a.tpl"].data is None
+
+
+READS = {
+    "status": ["status", "IMAGE"],
+    "apply": ["apply", "IMAGE", "IMAGE/rootfs", "-t", "create"],
+    "diff": ["diff", "IMAGE", "IMAGE/rootfs", "--as", "none", "-t", "create"],
+    "preview": ["preview", "IMAGE", "--as", "none", "-t", "create"],
+    "explain": ["explain", "IMAGE", "--as", "none", "-t", "create"],
+    "instances": [
+        "diff",
+        "IMAGE",
+        "IMAGE/../{name}/rootfs",
+        "--as",
+        "none",
+        "--instances",
+        "IMAGE/../all.json",
+    ],
+}
+
+
+@pytest.fixture
+def slow_files(image, monkeypatch):
+    """Return an image with two targets that have the rendered content. Reading each takes six seconds."""
+    (image / "metadata.yaml").write_text(
+        "architecture: x86_64\ncreation_date: 1\ntemplates:\n"
+        "  /etc/a: {when: [create, start], template: a.tpl}\n"
+        "  /etc/b: {when: [create, start], template: a.tpl}\n"
+    )
+    (image / "templates/a.tpl").write_text("text")
+    for name in ("a", "b"):
+        (image / "rootfs/etc" / name).write_text("text")
+    (image / "instance.yaml").write_text("name: image\n")
+    (image.parent / "all.json").write_text(json.dumps([{"name": "image", "config": {"volatile.uuid": "u"}}]))
+    inodes = [(image / "rootfs/etc" / name).stat().st_ino for name in ("a", "b")]
+    now, real = [0.0], os.read
+
+    def slow(fd, size):
+        data = real(fd, size)
+        now[0] += 6.0 * (bool(data) and os.fstat(fd).st_ino in inodes)
+        return data
+
+    monkeypatch.setattr(oslite.os, "read", slow)
+    monkeypatch.setattr(directory_rootfs, "monotonic", lambda: now[0])
+    return image
+
+
+@pytest.mark.parametrize("command", READS)
+def test_attack_87_a_command_stops_reading_the_files_of_a_root_filesystem_at_the_limit(
+    slow_files, capsys, command
+):
+    """The kernel decompresses many times the size of some files, which no processor time counts."""
+    words = [word.replace("IMAGE", str(slow_files)) for word in READS[command]]
+    code, output = said(capsys, *words)
+    assert code
+    assert re.search(r"reading the files of '[^']*/rootfs' takes longer than 8\.0 s", output)
+    assert said(capsys, *words, "--limit", "time=1m")[0] == 0
+
+
+def test_attack_87_simulate_stops_reading_the_files_of_a_root_filesystem_at_the_limit(slow_files, capsys):
+    assert "/etc/b  failed" in said(capsys, "simulate", slow_files, "create", "start")[1]
+    assert "failed" not in said(capsys, "simulate", slow_files, "create", "start", "--limit", "time=1m")[1]

@@ -15,6 +15,7 @@ from templater.limit_option import IMAGE_SECONDS, Given
 from templater.model.errors import TemplaterError, UsageError
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance, Profile
+from templater.rootfs import directory_rootfs
 from tests.web_pages import an_image, assert_valid_fragment, text_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -169,6 +170,25 @@ def test_the_watched_paths_include_the_targets_in_the_root_filesystem_and_their_
     page = Page(image, rootfs=str(tmp_path / "rootfs"))
     page.ask()
     assert page.facts["targets"] == [str(tmp_path / "rootfs" / part) for part in ("srv", "srv/a", "srv/a/b")]
+
+
+def test_each_view_may_read_the_files_of_a_root_filesystem_up_to_the_limit(tmp_path, monkeypatch):
+    image = an_image(tmp_path / "image", {"/a": {"when": ["start"], "template": "t"}}, {"t": "text"})
+    (tmp_path / "rootfs").mkdir()
+    (tmp_path / "rootfs/a").write_text("text")
+    now, real = [0.0], directory_rootfs.confined.Root.has_content
+
+    def slow(*args):
+        now[0] += 6.0
+        return real(*args)
+
+    monkeypatch.setattr(directory_rootfs.confined.Root, "has_content", slow)
+    monkeypatch.setattr(directory_rootfs, "monotonic", lambda: now[0])
+    page = Page(image, rootfs=str(tmp_path / "rootfs"))
+    for _ in range(3):
+        assert page.ask()["problems"] == 0
+    page = Page(image, rootfs=str(tmp_path / "rootfs"), total=5)
+    assert page.ask()["problems"] == 1
 
 
 def test_the_page_shows_the_findings_of_the_check_command():

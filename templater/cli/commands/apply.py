@@ -50,7 +50,7 @@ def command(
     from functools import partial
     from time import monotonic
 
-    from ...rootfs.directory_rootfs import READING, DirectoryRootfs
+    from ...rootfs.directory_rootfs import DirectoryRootfs
     from ...writing.apply_plan import apply
     from ..open_and_plan import opened
     from ..record_of_writes import apply_recorded
@@ -62,7 +62,6 @@ def command(
                 hint="build the image, or make an image directory: templater new DIR --from FILE",
             )
         assert isinstance(found.rootfs, DirectoryRootfs)
-        found.rootfs.limit_reading(time_left() * READING)
         (plan,) = found.plans(in_place=cross_mounts, placeholders=False, for_patch=False)
         plan = for_rootfs(plan, as_agent=as_agent)
         in_time = partial(apply, deadline=monotonic() + time_left())

@@ -55,6 +55,7 @@ Examples:
 @guarded
 def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> int:
     from ...model.default_triggers import next_start
+    from ...rootfs.directory_rootfs import limit_reading
     from ...simulation.parse_steps import parse_step
     from ...simulation.run_steps import simulate
     from ...simulation.simulated_instance import MemoryFolder
@@ -84,9 +85,11 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
         def open_folder(path: str) -> MemoryFolder:
             other = open_source(path, limits.for_images())
             shipped = opened.enter_context(other.open_rootfs())
+            limit_reading(shipped, limits.for_files())
             return MemoryFolder(other.image, _paper(shipped) or MemoryRootfs(), guessed=shipped is None)
 
         view = opened.enter_context(open_rootfs(request, source))
+        limit_reading(view, limits.for_files())
         limits.seconds_read = process_time() - begun
         guessed: dict[str, None] = {}
         reports = simulate(

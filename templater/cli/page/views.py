@@ -18,6 +18,7 @@ from ...model.metadata import TRIGGERS
 from ...model.plan import Plan
 from ...model.render_options import RenderOptions
 from ...model.source import Source, printable
+from ...rootfs.directory_rootfs import limit_reading
 from ..command_limits import guard
 from ..html_report import column
 from ..open_and_plan import Opened, fixed_options, opened
@@ -68,6 +69,7 @@ class Views:
             with guard(self.request.limits):
                 asked = expect(json.loads(question), dict)
                 self._open(expect(asked["version"], int))
+                limit_reading(self.found.rootfs, self.request.limits.for_files())
                 return self._findings(asked) if asked.get("kind") == "findings" else self._view(asked)
         except TemplaterError as error:
             return {}, _failure(error)
