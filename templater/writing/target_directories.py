@@ -32,6 +32,8 @@ MAX_COPIED = 32 << 20
 #: maximum bytes of old content that one apply keeps in memory, for a rollback of mounted files
 MAX_KEPT = 64 << 20
 
+#: the mode of new directories
+_MODE = 0o755
 #: errors after which the temporary file goes next to the target instead of into the root directory
 _ELSEWHERE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -159,8 +161,8 @@ class TargetDirectories:
         """Create a directory under a temporary name, set its owner and mode, then rename it.
 
         Because of this order, a killed run leaves no directory with a wrong owner. If the directory can't be
-        renamed, create it with its final name, and set its mode last. Raises RefusedError if the path exists
-        but is not a directory.
+        renamed, create it with its final name and, if this process has the right owner, with its final mode.
+        Raises RefusedError if the path exists but is not a directory.
         """
         parent = self.directory(above(path))
         name = components(path)[-1]
@@ -182,21 +184,27 @@ class TargetDirectories:
             # in a user namespace, overlayfs can't mark a renamed directory with an attribute
             parent.rmdir(staged)
             self.made.pop()
-            self._make_owned(parent, name, path)
+            is_own = self.ids.on_disk(0, 0) == (os.geteuid(), os.getegid())
+            self._make_owned(parent, name, path, _MODE if is_own else 0o700)
         else:
             self.made[-1] = parent, name
 
-    def _make_owned(self, parent: Directory, name: str, path: str) -> None:
-        """Create a directory, and set its owner and mode. ``path`` is the path for error messages."""
-        parent.mkdir(name, 0o700)
+    def _make_owned(self, parent: Directory, name: str, path: str, mode: int = 0o700) -> None:
+        """Create a directory with a mode. Then set its owner and its final mode.
+
+        ``path`` is the path for error messages.
+        """
+        parent.mkdir(name, mode)
         self.made.append((parent, name))
         with parent.directory(name) as made:
             # The owner of the parent directory could have replaced the new directory by another.
-            if not is_private(again(os.fstat, made.fd)) or made.names_with("", 1)[0]:
+            status = again(os.fstat, made.fd)
+            is_new = status.st_uid == os.geteuid() and not status.st_mode & 0o777 & ~mode
+            if not is_new or made.names_with("", 1)[0]:
                 raise RefusedError(f"another process replaced {path!r} while templater was creating it")
             os.fchown(made.fd, *self.ids.on_disk(0, 0))
             # keep the setgid bit that a setgid parent passes on, as Incus and LXD do
-            os.fchmod(made.fd, 0o755 | again(os.fstat, made.fd).st_mode & stat.S_ISGID)
+            os.fchmod(made.fd, _MODE | again(os.fstat, made.fd).st_mode & stat.S_ISGID)
 
     def link_somewhere(
         self, inode: int, beside: Directory, link: "Callable[[Directory, str], None]"

@@ -1562,6 +1562,35 @@ def test_a_directory_is_made_with_its_final_name_if_the_file_system_renames_no_d
     assert strays(top) == []
 
 
+@as_root
+@pytest.mark.parametrize(("owner", "modes"), [(0, {0o755}), (100_000, {0o700, 0o755})])
+def test_a_directory_with_its_final_name_never_has_a_wrong_mode_unless_it_needs_another_owner(
+    top, monkeypatch, owner, modes
+):
+    """A killed run left a directory that only root could enter, and no later run corrected its mode."""
+    seen = set()
+
+    def no_directories(self, name, to, new):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    def watched(call):
+        def watch(*arguments):
+            seen.update([mode(top / "srv/a")] if (top / "srv/a").exists() else [])
+            call(*arguments)
+
+        return watch
+
+    os.chown(top, owner, owner)
+    monkeypatch.setattr(Directory, "rename", no_directories)
+    for name in ("fchown", "fchmod"):
+        monkeypatch.setattr(oslite.os, name, watched(getattr(os, name)))
+    with opened(top) as rootfs:
+        apply(a_plan({"/srv/a/x": "x"}, rootfs), rootfs)
+    assert seen == modes
+    assert [mode(top / path) for path in ("srv", "srv/a")] == [0o755] * 2
+    assert {(top / path).stat().st_uid for path in ("srv", "srv/a", "srv/a/x")} == {owner}
+
+
 def test_apply_refuses_to_replace_a_directory_that_another_process_creates_at_the_same_time(
     rootfs, top, monkeypatch
 ):
