@@ -29,7 +29,7 @@ import sys
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError, reason
 from ..oslite import Closing, fsencode, isdir, join, os, stat, variable
-from .held_files import close, hold
+from .held_files import close, hold, remove_directory
 from .paths import MissingError, components, no_directory, not_regular
 from .shared_directories import is_shared
 
@@ -545,6 +545,10 @@ class Directory(Closing):
     def rmdir(self, name: str) -> None:
         hold(self.fd, name)  # an empty directory can have gigabytes of extended attributes
         again(os.rmdir, name, dir_fd=self.fd)
+
+    def rmdir_at_end(self, name: str) -> None:
+        """Remove a directory that other processes could enter, see ``held_files.remove_directory``."""
+        remove_directory(self.fd, name)
 
     def is_same(self, name: str, fd: int) -> bool:
         """Return whether a name still refers to an open file or directory.

@@ -8,7 +8,8 @@ namespace can open the files. The name of a new file is beside its target, for a
 A temporary file has the name ``.templater-TOKEN-INODE-N``. templater treats a file with this form of name as
 its own if the file has the inode number INODE, or if INODE is 0 and the file is empty. No other file meets
 this condition by accident. A forged name does no harm: a process that can give a file this name could also
-remove the file. The name of a directory has 0 as INODE.
+remove the file. The name of a directory has 0 as INODE. If the tokens of the unfinished runs are known, the
+name of a directory must have one of these tokens.
 
 Several root filesystems can share a mounted directory, and each of them has a lock of its own. So in a
 directory on another mount than the root directory, a run removes only files and directories whose TOKEN is in
@@ -34,6 +35,10 @@ A finished run removes its journal. Without a journal file, the next run searche
 the container could have filled a directory with millions of names. After a killed run, a search stops after
 ``MOST_NAMES`` names or ``MOST_LEFTOVERS`` removals, and skips directories above ``MOST_BYTES``. The next run
 continues the search.
+
+Even an empty directory can take seconds to remove, because the kernel then frees a record of each missing
+name that a process has looked up in it. So another process removes the directories at the end of a hook or
+command, see ``held_files``. If this process is killed, an empty directory can remain.
 
 Two alternatives were rejected: a marker in a trusted.* xattr, and names without inode numbers. A trusted.*
 xattr needs root, and some file systems do not support it.
@@ -296,7 +301,10 @@ class Search:
         return not stuck
 
     def remove(self, directory: Directory, name: str, *, is_inside: bool = False) -> bool:
-        """Remove a temporary file or directory of an earlier run. A directory must be empty or private.
+        """Remove a temporary file or directory of an earlier run.
+
+        A directory must be empty or private. If the tokens of the earlier runs are known, its name must have
+        one of them: the container's root user could have made many directories that are slow to remove.
 
         Return False if removing it failed, or if this search may remove no more files. ``is_inside`` tells
         whether ``directory`` is itself a private directory.
@@ -309,7 +317,7 @@ class Search:
             if status is None or not inode.isdecimal():
                 return True
             if stat.S_ISDIR(status.st_mode):
-                if inode != "0":
+                if inode != "0" or (self.tokens and token not in self.tokens):
                     return True
                 if is_private(status) and not is_inside and not self._empty(directory, name, token):
                     return False
@@ -354,14 +362,15 @@ class Search:
     def remove_directory(self, directory: Directory, name: str) -> bool:
         """Remove an empty directory. Return False if the directory is too large to remove in a short time.
 
-        Raises OSError if the directory is not empty.
+        The directory can exist until the end of the hook or command, see ``held_files``. Raises OSError if
+        the directory can't be removed. Without an error, a directory can remain if it is not empty.
         """
         status = directory.lstat(name)
         if status is not None:
             if status.st_size > self.room:
                 return False
             self.room -= status.st_size
-            directory.rmdir(name)
+            directory.rmdir_at_end(name)
         return True
 
 

@@ -15,6 +15,7 @@ import pytest
 from templater.rootfs import held_files
 from templater.rootfs.confined import Root, read_regular
 from templater.rootfs.held_files import SMALL, close, handing_over, hold
+from tests.rootfs_builders import as_root
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")
 
@@ -394,3 +395,66 @@ def test_a_hook_or_command_leaves_pipes_open_for_its_other_threads():
 def test_a_process_is_started_only_if_removed_files_are_open(monkeypatch):
     monkeypatch.setattr(held_files.os, "fork", None)
     assert handing_over(lambda number: number, 5) == 5
+
+
+def test_attack_83_another_process_removes_directories_at_the_end(top, tmp_path, children):
+    """The removal of an empty directory took 7 seconds after a process had looked up missing names in it."""
+    names = ["one", "one/two", "full"]
+    for name in (*names, "full/file"):
+        (tmp_path / name).mkdir()
+    before = os.listdir("/proc/self/fd")
+
+    def remove() -> None:
+        held_files.close_rest_at_end()
+        with top.directory("one") as one:
+            one.rmdir_at_end("two")
+        for name in ("one", "full", "missing"):
+            top.rmdir_at_end(name)
+        assert all((tmp_path / name).exists() for name in names)
+        held_files._make_room(held_files._held)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(held_files, "MOST_HELD", 0)
+        patch.setattr(held_files, "MOST_HELD_PART", 0)
+        handing_over(remove)
+    assert [(tmp_path / name).exists() for name in names] == [False, False, True]
+    assert len(children) == 2
+    assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("call", ["pipe", "fork"])
+def test_directories_are_removed_at_the_end_if_no_process_can_be_started(top, tmp_path, call, monkeypatch):
+    (tmp_path / "one").mkdir()
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(held_files.os, call, fails)
+    handing_over(top.rmdir_at_end, "one")
+    assert not (tmp_path / "one").exists()
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_program_that_uses_the_python_api_removes_a_directory_at_once(top, tmp_path):
+    (tmp_path / "one").mkdir()
+    top.rmdir_at_end("one")
+    assert not (tmp_path / "one").exists()
+    with pytest.raises(FileNotFoundError):
+        top.rmdir_at_end("one")
+
+
+@as_root
+def test_a_directory_of_an_overlay_is_removed_before_the_overlay_is_unmounted(tmp_path, mounts):
+    folders = [tmp_path / name for name in ("lower", "upper", "work", "merged")]
+    for folder in folders:
+        folder.mkdir()
+    for itself in (True, False):
+        mounts.overlay(*folders, "index=off")
+        (folders[3] / "one").mkdir()
+
+        def remove(itself=itself):
+            held_files.unmount_at_end(str(folders[3]), itself=itself)
+            with Root(str(folders[3])) as root, root.directory("/") as directory:
+                directory.rmdir_at_end("one")
+
+        handing_over(remove)
+        mounts.places.pop()
+        assert not os.path.ismount(folders[3])
+        assert os.listdir(folders[1]) == []

@@ -1524,8 +1524,10 @@ def test_a_rollback_keeps_a_new_directory_that_another_process_has_filled(rootfs
     """overlayfs reads all names of a directory before it refuses to remove the directory."""
     monkeypatch.setattr(recovery, "MOST_REMOVED", 5000)
     removed = []
-    remove = Directory.rmdir
-    monkeypatch.setattr(Directory, "rmdir", lambda self, name: removed.append(name) or remove(self, name))
+    remove = Directory.rmdir_at_end
+    monkeypatch.setattr(
+        Directory, "rmdir_at_end", lambda self, name: removed.append(name) or remove(self, name)
+    )
     fail_to_commit(
         monkeypatch, "/var/x", lambda: [(top / f"srv/{number:0200}").touch() for number in range(300)]
     )
