@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
@@ -105,10 +105,12 @@ class Estimate:
     def __init__(self, document: tree.Document) -> None:
         #: all macros of each name, because a call can run any of them
         self.macros: dict[str, list[tree.Macro]] = {}
-        #: the runs of a call of each macro, and the characters of its output
-        self.found: dict[str, tuple[int, int]] = {}
-        #: the characters that each macro prints, from an earlier estimate
-        self.outputs: dict[str, int] = {}
+        #: the runs of a call of each macro, and the characters of its output and of its longest argument
+        self.found: dict[str, tuple[int, int, int]] = {}
+        #: the same from an earlier estimate
+        self.earlier_found: dict[str, tuple[int, int, int]] = {}
+        #: the characters of the longest argument of each macro
+        self.sizes: dict[str, int] = {}
         self.running: set[str] = set()
         #: a macro that calls itself, or whose calls are nested too deeply
         self.endless: tree.Macro | None = None
@@ -136,8 +138,7 @@ class Estimate:
         self._find_aliases(found)
         for _ in range(2 if self.macros else 1):
             self._find_lengths(found)
-            self.outputs = {name: printed for name, (_, printed) in self.found.items()}
-            self.endless, self.found = None, {}
+            self.endless, self.found, self.earlier_found = None, {}, self.found
             self.runs, self.characters = self._longest()
 
     def _find_aliases(self, found: list[Any]) -> None:
@@ -182,15 +183,18 @@ class Estimate:
                         size = self.length(value, self._inside(loop, frozenset()), names)
                         added[name] += size * self._rounds(loop.expression)
                         self._lengthen(name, before.get(name, 0) + added[name])
-            sizes = dict.fromkeys(self.macros, 0)
+            self.sizes = dict.fromkeys(self.macros, 0)
+            get_maps = set()
             for call in self.calls:
-                values = [value for part in call.parts for value in part.arguments or ()]
-                sizes[call.name] = max([sizes[call.name], *map(self.length, values)])
+                values = _arguments(call)
+                self.sizes[call.name] = max([self.sizes[call.name], *map(self.length, values)])
                 if any(map(self._can_be_map, values)):
-                    self.maps.update(name for macro in self.macros[call.name] for name, _ in macro.parameters)
+                    get_maps.add(call.name)
             for macro in (macro for same in self.macros.values() for macro in same):
                 for name, default in macro.parameters:
-                    self._lengthen(name, max(sizes[macro.name], self.length(default)))
+                    self._lengthen(name, max(self.sizes[macro.name], self.length(default)))
+                if macro.name in get_maps:
+                    self.maps.update(name for name, _ in macro.parameters)
 
     def _lengthen(self, name: str, size: int) -> None:
         self.lengths[name] = max(self.lengths.get(name, 0), min(size, _MANY))
@@ -224,7 +228,8 @@ class Estimate:
         """
         runs: dict[int, Work] = {}
         characters: list[Work] = []
-        later: list[tuple[tree.Print | tree.Filtered, Place]] = []
+        later: list[tuple[tree.Print | tree.Filtered | tree.Operation, Place]] = []
+        inner: set[int] = set()
         start = Place(1, 1, bound, frozenset(), None)
         waiting: list[tuple[object, Place]] = [(part, start) for part in parts]
         while waiting:
@@ -264,6 +269,10 @@ class Estimate:
                 waiting += [(getattr(node, name), place) for name in reversed(fields(type(node)))]
                 if isinstance(node, tree.Print) or (isinstance(node, tree.Filtered) and node.filters):
                     later.append((node, place))
+                elif isinstance(node, tree.Operation):
+                    if id(node) not in inner:
+                        later.append((node, place))
+                    inner.add(id(node.operands[0]))
                 elif isinstance(node, tree.Path) and node.name in self.macros and node.name not in bound:
                     outer = outer or node
                     added = times * self._of_macro(node.name)[0]
@@ -275,8 +284,10 @@ class Estimate:
                 size = max(
                     self.length(node.expression, place.pieces), LONG * self._can_be_map(node.expression)
                 )
+            elif isinstance(node, tree.Operation):
+                token, size = node.token, self._characters_of_operation(node, place.pieces)
             else:
-                token, size = node.token, self.length(node, place.pieces)
+                token, size = node.token, self._characters_of_filters(node, place.pieces)
                 added = place.times * self._work_of_joins(node, place.pieces)
                 if added:
                     self._add_runs(runs, place.outer or node, added)
@@ -291,14 +302,14 @@ class Estimate:
         more = [name for name in names if name in self.macros and name not in bound]
         return bound.union(more) if more else bound
 
-    def _of_macro(self, name: str) -> tuple[int, int]:
-        """Return the runs of one call and the characters of its output.
+    def _of_macro(self, name: str) -> tuple[int, int, int]:
+        """Return the runs of one call, the characters of its output, and the length of its longest argument.
 
         The runs are the call itself, and the loops and calls in the macro.
         """
         if name in self.running or len(self.running) > DEFAULT_LIMITS.depth:
             self.endless = self.macros[name][-1]
-            return 1, 0
+            return 1, 0, 0
         if name not in self.found:
             self.running.add(name)
             total, printed = 1 + self.copies, 0
@@ -310,7 +321,7 @@ class Estimate:
                     runs, characters = self._work_in([part], names)
                     total += sum(work.amount for work in runs.values())
                     printed += sum(work.amount for work in characters)
-            self.found[name] = _least(total), _least(printed)
+            self.found[name] = _least(total), _least(printed), self.sizes[name]
             self.running.remove(name)
         return self.found[name]
 
@@ -400,7 +411,11 @@ class Estimate:
             return 1
         size = 0
         if name in self.macros:
-            size = self.found[name][1] if name in self.found else self.outputs.get(name, LONG)
+            known = self.found.get(name) or self.earlier_found.get(name) or (1, LONG, LONG)
+            _, size, expected = known
+            # an argument can be longer than expected, such as a call of the same macro
+            given = max((self._length_of_text(each, pieces, empty) for each in _arguments(node)), default=0)
+            size *= max(1, given // (expected or LONG))
         if self._is_map(node):
             return max(size, RUNS)
         lengths = self.lengths if name in self.lengths else self.earlier
@@ -415,6 +430,14 @@ class Estimate:
         self, size: int, filters: Iterable[tree.FilterUse], pieces: frozenset[str], empty: frozenset[str]
     ) -> int:
         """Return the length of a value of ``size`` characters after filters."""
+        for after in self._sizes(size, filters, pieces, empty):
+            size = after
+        return size
+
+    def _sizes(
+        self, size: int, filters: Iterable[tree.FilterUse], pieces: frozenset[str], empty: frozenset[str]
+    ) -> Iterator[int]:
+        """Yield the length of a value of ``size`` characters after each filter."""
         for use in filters:
             argument = plain(use.argument) if use.argument is not None else None
             constant = argument.value if isinstance(argument, tree.Literal) else None
@@ -435,22 +458,46 @@ class Estimate:
             else:
                 size *= _FACTORS.get(use.name, 1)
             size = _least(size)
-        return size
+            yield size
+
+    def _characters_of_filters(self, node: tree.Filtered, pieces: frozenset[str]) -> int:
+        """Return the characters that all filters read and make. A short result can follow a long text."""
+        pieces = self._read_pieces(node, pieces)
+        size = self._length_of_text(node.atom, pieces, frozenset())
+        return _least(size + sum(self._sizes(size, node.filters, pieces, frozenset())))
+
+    def _characters_of_operation(self, node: tree.Operation, pieces: frozenset[str]) -> int:
+        """Return the characters of all sums and compared texts of an operation."""
+        pieces = self._read_pieces(node, pieces)
+        operations = []
+        first: object = node
+        while isinstance(first, tree.Operation):  # a long sum nests deeply at its first operand
+            operations.append(first)
+            first = first.operands[0]
+        size, total = self._length_of_text(first, pieces, frozenset()), 0
+        for each in reversed(operations):
+            size += sum(self._length_of_text(value, pieces, frozenset()) for value in each.operands[1:])
+            if each.operator not in ("and", "or"):
+                total += size
+                size *= each.operator == "+"
+        return _least(total)
 
     def _work_of_joins(self, node: tree.Filtered, pieces: frozenset[str]) -> int:
         """Return the steps for the filters ``join`` of texts: pongo2 decodes the text for each character."""
+        if not any(use.name == "join" for use in node.filters):
+            return 0
+        pieces = self._read_pieces(node, pieces)
+        size = self._length_of_text(node.atom, pieces, frozenset())
+        sizes = (size, *self._sizes(size, node.filters, pieces, frozenset()))
         total = 0
         for index, use in enumerate(node.filters):
             if use.name == "join" and not (index and node.filters[index - 1].name in ("make_list", "split")):
-                pieces = self._read_pieces(node, pieces)
-                before = self._filtered(
-                    self._length_of_text(node.atom, pieces, frozenset()),
-                    node.filters[:index],
-                    pieces,
-                    frozenset(),
-                )
-                total += before**2 // CHARACTERS_SQUARED_OF_STEP
+                total += sizes[index] ** 2 // CHARACTERS_SQUARED_OF_STEP
         return total
+
+
+def _arguments(call: tree.Path) -> list[tree.Expression]:
+    return [value for part in call.parts for value in part.arguments or ()]
 
 
 def _token(node: Outer) -> Token:

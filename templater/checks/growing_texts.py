@@ -27,6 +27,8 @@ _ADDING = (
 )
 #: filters whose result can contain the argument once
 _CONTAINING = ("add", "default", "default_if_none")
+#: stands for all names that macros read; no variable has this name
+_MACROS = ""
 
 
 def find_growth(document: tree.Document, macros: Macros) -> tuple[tuple[str, Token] | None, Additions]:
@@ -48,10 +50,14 @@ def find_growth(document: tree.Document, macros: Macros) -> tuple[tuple[str, Tok
             continue
         fresh = _fresh_names(loop.body, reads)
         edges = {
-            name: {each for _, value in pairs for each in reads.of(value) if each in assigned}
+            name: {
+                each for _, value in pairs for each in reads.of(value) if each in assigned or each == _MACROS
+            }
             for name, pairs in assigned.items()
         }
-        for names in _cycles(edges):
+        edges[_MACROS] = {name for name in assigned if name in reads.in_macros}
+        for cycle in _cycles(edges):
+            names = cycle - {_MACROS}
             for name in [] if names <= fresh else sorted(names):
                 for node, value in assigned[name]:
                     copies = reads.copies(value, names)
@@ -105,20 +111,26 @@ def _fresh_names(body: tree.Body, reads: _Reads) -> set[str]:
     fresh: set[str] = set()
     seen: set[str] = set()
     for statement in body:
-        names = reads.of(statement)
-        if isinstance(statement, tree.Set) and statement.name not in seen | names:
-            fresh.add(statement.name)
-        seen |= names
+        seen |= reads.of(statement)
+        if isinstance(statement, tree.Set):
+            name = statement.name
+            if name not in seen and not (_MACROS in seen and name in reads.in_macros):
+                fresh.add(name)
     return fresh
 
 
 class _Reads:
-    """The variables that expressions read. A call of a macro counts as a read of every name in all macros."""
+    """The variables that expressions read. A call of a macro counts as a read of every name in all macros.
+
+    ``_MACROS`` stands for all these names, because a set of them for each call would take quadratic time.
+    """
 
     def __init__(self, macros: Macros, blocks: Mapping[str, tree.Body]) -> None:
         self.macros = macros
         self.blocks = blocks
         self.in_macros: set[str] = set()
+        #: the last argument and result of ``_are_in_macros``
+        self.asked, self.answer = frozenset[str](), False
         for macro in (each for same in macros.values() for each in same):
             parameters = {name for name, _ in macro.parameters}
             names = self._of(macro.body) - parameters
@@ -130,7 +142,12 @@ class _Reads:
 
     def of(self, node: object) -> set[str]:
         found = self._of(node)
-        return found if found.isdisjoint(self.macros) else found | self.in_macros
+        return {*found, _MACROS} if any(name in self.macros for name in found) else found
+
+    def _are_in_macros(self, names: frozenset[str]) -> bool:
+        if names is not self.asked:
+            self.asked, self.answer = names, not names.isdisjoint(self.in_macros)
+        return self.answer
 
     def copies(self, node: object, names: frozenset[str]) -> int:
         """Return how many copies of the variables ``names`` the value of an expression can contain.
@@ -139,8 +156,9 @@ class _Reads:
         """
         if isinstance(node, tree.Path):
             if node.name in self.macros:
-                return 0 if names.isdisjoint(self.of(node)) else 2
-            return int(node.name in names)
+                return 0 if names.isdisjoint(self._of(node)) and not self._are_in_macros(names) else 2
+            values = [value for part in node.parts for value in (part.arguments or ())[1:]]  # without the key
+            return min(int(node.name in names) + sum(self.copies(each, names) for each in values), 2)
         if isinstance(node, tree.Operation):
             copies = 0
             while isinstance(node, tree.Operation):  # a long sum nests deeply at its first operand
@@ -210,8 +228,7 @@ def _cycles(edges: Mapping[str, set[str]]) -> Iterator[frozenset[str]]:
                     above = waiting[-1][0]
                     lowest[above] = min(lowest[above], lowest[name])
                 if lowest[name] == numbers[name]:
-                    names = frozenset(stack[stack.index(name) :])
-                    del stack[len(stack) - len(names) :]
+                    names = frozenset(iter(stack.pop, name)) | {name}
                     finished |= names
                     if len(names) > 1 or name in edges[name]:
                         yield names

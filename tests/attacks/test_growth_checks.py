@@ -5,9 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from templater.checks import authored_image, difference_causes, host_differences
+from templater.checks.estimate import Estimate
 from templater.checks.run_checks import audit
 from templater.checks.security.secrets import secrets_of
 from templater.model.source import Source
+from templater.pongo2.dialect import V6
+from templater.pongo2.template_loading import Compilation
 from tests.checks.authoring.authoring_builders import file, image
 from tests.processor_time import ends_within
 
@@ -61,3 +64,24 @@ def test_the_search_for_secrets_takes_linear_time_for_one_tag_that_sets_many_var
     first, second = (" ".join(map(form.format, range(1600))) for form in ("a{0}=s", names))
     text = f"{{% set s = config_get('user.password') %}}{{% with {first} %}}{{% with {second} %}}"
     assert not list(secrets_of(Source("t", (text + "{% endwith %}{% endwith %}").encode())))
+
+
+def _names(before: str, number: int, after: str) -> str:
+    return "".join(f"{before}{n}{after}" for n in range(number))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% macro m() %}" + _names("{{ a", 2000, " }}") + "{% endmacro %}{% for i in 'ab' %}"
+        + _names("{% set a", 2000, " = m %}") + "{% endfor %}",
+        "{% macro m() %}" + _names("{{ a", 2000, " }}") + "{% endmacro %}"
+        + "{% for i in 'ab' %}{% set x = m %}{% endfor %}" * 900,
+        "{% macro m(" + ",".join(map("p{}".format, range(3000))) + ") %}{% endmacro %}" + "{{ m(config) }}" * 2000,
+        "{% for i in 'ab' %}" + "".join(f"{{% set a{n} = a{n + 1} %}}" for n in range(3000)) + "{% endfor %}",
+    ],
+)  # fmt: skip
+def test_the_estimate_of_the_cost_in_pongo2_takes_linear_time_for_macros_with_many_names(text: str) -> None:
+    """A set of the names for each call took 2.7 seconds and 249 MB for 3,000 names."""
+    with ends_within(3):
+        Estimate(Compilation(Source("t", text.encode()), V6).parsed())

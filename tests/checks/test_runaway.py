@@ -608,6 +608,7 @@ def loops_over(*values, body=""):
         "{% set t = 'x'|ljust:'1000' %}" + loops_over(LATER, "t", "t"),
         loops_over(U, body="{% set s = s|add:'x' %}" + loops_over("s", "s")),
         loops_over(LATER, body="{{ config.u|join:',' }}"),
+        HALVES + loops_over("m(" * 10 + U + ")" * 10, "instance.name"),
         "".join(f"{{% set v{n} = 1 %}}" for n in range(99)) + loops_over(U, U, body="{% with a=1 %}{% endwith %}"),
     ],
 )  # fmt: skip
@@ -627,6 +628,11 @@ def test_attack_41_three_nested_loops_over_long_texts_give_a_finding(text):
         "{% filter make_list|join:config.a|make_list|join:config.a %}{{ config.a }}{% endfilter %}",
         loops_over(U, U, body="{{ " + U + " }}"),
         loops_over(U, U, body="y" * 600),
+        loops_over(U, U, body="{% if " + U + "|urlize|length == 5 %}x{% endif %}"),
+        loops_over(U, U, body="{% if " + U + "|wordcount == 5 %}x{% endif %}"),
+        loops_over(U, U, body="{% if " + U + " + " + U + " == 'a' %}x{% endif %}"),
+        loops_over(U, U, body="{% if 'a' in " + U + " and a0 %}x{% endif %}"),
+        loops_over(U, body="{% if " + U + "|urlize|striptags" * 20 + "|length == 5 %}x{% endif %}"),
         loops_over(LATER, body="{% lorem 100000 w %}"),
         "{% macro a() %}{{ config.u }}{% endmacro %}"
         "{% macro b() %}"
@@ -648,6 +654,9 @@ def test_attack_42_a_text_that_can_fill_the_memory_gives_a_finding(text):
         TEN + EACH + "{% set s = s|make_list|join:s %}" + END,
         TEN + "{% for c in " + LATER + " %}{% set s = s|add:s %}" + END,
         TEN + EACH + "{% set s = s + s %}" + END,
+        TEN + EACH + "{% set s = config_get('user.none', s|make_list|join:s) %}" + END,
+        TEN + EACH + "{% set s = config_get('user.none', s + s) %}" + END,
+        TEN + EACH + "{% set s = s|add:config_get('user.none', s) %}" + END,
         TEN + EACH + "{% if d == 'x' %}{% set s = s|escapejs %}{% endif %}" + END,
         TEN + EACH + "{% set s = s|stringformat:'%[1]s%[1]s' %}" + END,
         TEN + EACH + "{% set s = s|split:''|join:'ab' %}" + END,
