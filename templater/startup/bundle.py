@@ -6,9 +6,11 @@ import posix
 import sys
 
 from ..hooks.source_stamp import sources, stamp_of
+from .rare_functions import RARE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
     from types import CodeType
     from typing import Any
 
@@ -17,12 +19,14 @@ if TYPE_CHECKING:
 
 PACKAGE = __file__.rpartition("/startup/")[0]
 HEAD = 4
+#: the flag of generators in ``co_flags``
+_GENERATOR = 0x20
 
 #: The modules that a warm hook loads. Each group is in the order of its imports, which tests check.
 #: Every hook loads the first group and then forks a child, which loads the modules that render.
 #: While the child renders, the hook's own process loads the modules that plan and write.
 #: The child loads no group of the hook's own process, so modules that both need are in a separate group.
-#: Loading a function costs time even if nothing calls it, so rarely used functions have separate files.
+#: Loading a function costs time even if nothing calls it, so the first call loads a function of ``RARE``.
 #: A runtime or a filter that is in no group is imported as usual.
 GROUPS = (
     (
@@ -127,7 +131,7 @@ def contents() -> bytes:
         codes: list[CodeType] = []
         for name in names:
             path, is_package = source_of(name)
-            file, code = compiled(path)
+            file, code = compiled(path, RARE.get(name, ()))
             modules.append((name, is_package))
             files.append(file)
             codes.append(code)
@@ -158,8 +162,12 @@ def source_of(name: str) -> "tuple[str, bool]":
     return (f"{path}/__init__.py", True) if _is_directory(path) else (f"{path}.py", False)
 
 
-def compiled(file: str) -> "tuple[File, CodeType]":
-    """Return a source's path, mtime (ns) and size, and its code without docstrings and annotations."""
+def compiled(file: str, rare: "Collection[str]" = ()) -> "tuple[File, CodeType]":
+    """Return a source's path, mtime (ns) and size, and its code without docstrings and annotations.
+
+    The code of the functions with the qualified names ``rare`` is marshalled separately. A name that the file
+    does not have is ignored.
+    """
     status = posix.stat(file)
     fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
@@ -168,7 +176,56 @@ def compiled(file: str) -> "tuple[File, CodeType]":
         posix.close(fd)
     tree: Any = compile(source, file, "exec", _ast.PyCF_ONLY_AST)
     _strip(tree)
-    return (file, status.st_mtime_ns, status.st_size), compile(tree, file, "exec", optimize=2)
+    code = compile(tree, file, "exec", optimize=2)
+    if rare:
+        for body, index, qualname, data in separable(tree.body, code):
+            if qualname in rare:
+                body[index] = _substitute(body[index], qualname, data)
+        code = compile(tree, file, "exec", optimize=2)
+    return (file, status.st_mtime_ns, status.st_size), code
+
+
+def separable(
+    body: "list[Any]", code: "CodeType", prefix: str = ""
+) -> "Iterator[tuple[list[Any], int, str, bytes]]":
+    """Yield each function of a module or class that the first call can load.
+
+    For each function, yield the statements around it, its index there, its qualified name, and the marshalled
+    code and defaults. Skip special methods, because Python treats some of them differently when it makes a
+    class. Also skip generators, functions with decorators, and functions that use names of an outer scope.
+    """
+    inner = [each for each in code.co_consts if isinstance(each, type(code))]
+    names = [each.co_name for each in inner]
+    for index, node in enumerate(body):
+        if not isinstance(node, _ast.ClassDef | _ast.FunctionDef) or names.count(node.name) != 1:
+            continue
+        found = inner[names.index(node.name)]
+        if isinstance(node, _ast.ClassDef):
+            yield from separable(node.body, found, f"{prefix}{node.name}.")
+            continue
+        given = [each for each in (*node.args.defaults, *node.args.kw_defaults) if each is not None]
+        if (
+            node.decorator_list
+            or node.name.startswith("__")
+            or found.co_freevars
+            or found.co_flags & _GENERATOR
+        ):
+            continue
+        if all(isinstance(each, _ast.Constant) for each in given):
+            defaults: Any = tuple(each.value for each in node.args.defaults)  # type: ignore[attr-defined]
+            pairs: Any = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+            named = {each.arg: default.value for each, default in pairs if default is not None}
+            data = marshal.dumps((found, defaults or None, named or None))
+            yield body, index, prefix + node.name, data
+
+
+def _substitute(node: "Any", qualname: str, data: bytes) -> "_ast.Assign":
+    """Return the statement that assigns a function's substitute to the function's name."""
+    place: Any = {"lineno": node.lineno, "end_lineno": node.lineno, "col_offset": 0, "end_col_offset": 0}
+    make = _ast.Name("__rare__", _ast.Load(), **place)
+    arguments: list[_ast.expr] = [_ast.Constant(qualname, **place), _ast.Constant(data, **place)]
+    call = _ast.Call(make, arguments, [], **place)
+    return _ast.Assign([_ast.Name(node.name, _ast.Store(), **place)], call, **place)
 
 
 def _strip(node: "Any") -> None:

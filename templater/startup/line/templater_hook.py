@@ -18,6 +18,7 @@ posix.umask(0o022)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
     from typing import Any, NoReturn
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     #: their code in the file
     Group = tuple[list[tuple[str, bool]], list[File], int, int]
 
-FORMAT = 10
+FORMAT = 11
 #: size in bytes of the number that stores the length of the table of contents
 HEAD = 4
 PACKAGE = __file__.rpartition("/startup/")[0]
@@ -74,6 +75,24 @@ def opened() -> int:
         return fd
     posix.close(fd)
     return -1
+
+
+def substitute(qualname: str, data: bytes) -> "Callable[..., Any]":
+    """Return a substitute for a rarely called function. Its first call loads the function's own code.
+
+    ``Modules.run`` gives each module a copy of this function, because a function keeps the globals of its
+    module.
+    """
+
+    # without annotations, because Python would store them for each of these functions
+    def rare(*arguments, _rare=(qualname, data), **named):  # type: ignore[no-untyped-def]
+        return __loader__.load_function(__name__, *_rare)(*arguments, **named)  # type: ignore[name-defined]
+
+    rare.__name__ = rare.__qualname__ = qualname  # the compiler imports a function by its name
+    return rare
+
+
+_Function: "Any" = type(substitute)
 
 
 class Modules:
@@ -187,6 +206,7 @@ class Modules:
         module.__package__ = name if is_package else parent
         module.__file__ = file
         module.__loader__ = self  # type: ignore[assignment]  # the class has every loader method that is used
+        module.__rare__ = _Function(substitute.__code__, module.__dict__)  # type: ignore[attr-defined]
         try:
             exec(code, module.__dict__)  # noqa: S102
         except BaseException:
@@ -194,6 +214,15 @@ class Modules:
             raise
         if parent:
             setattr(sys.modules[parent], tail, module)
+
+    def load_function(self, module: str, qualname: str, data: bytes) -> "Callable[..., Any]":
+        """Give a substitute the code and the defaults of its function. Return the substitute."""
+        function: Any = sys.modules[module]
+        for name in qualname.split("."):
+            function = vars(function)[name]
+        # no signal can separate the assignments: Python runs handlers only after calls and at jumps backward
+        function.__code__, function.__defaults__, function.__kwdefaults__ = marshal.loads(data)  # noqa: S302
+        return function  # type: ignore[no-any-return]
 
     def are_unchanged(self, files: "list[File]") -> bool:
         checked = self.checked
