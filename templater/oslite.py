@@ -144,6 +144,8 @@ _RLIMIT_AS = 9
 #: the type of ``libc``'s functions, created on first use, and the functions by name
 _calls: "list[Any]" = []
 _functions: "dict[str, Callable[..., int]]" = {}
+#: the type of the elements of ``memory_with``, created on first use
+_chars: "list[Any]" = []
 
 
 def libc(name: str) -> "Callable[..., int]":
@@ -206,16 +208,14 @@ def address_space(column: int = 0) -> int:
 
 def memory_with(content: bytes) -> "Any":
     """Return a C buffer with this content."""
-    import _ctypes
+    if not _chars:
+        import _ctypes
 
-    class Char(_ctypes._SimpleCData):  # type: ignore[type-arg]
-        _type_ = "c"
+        class Char(_ctypes._SimpleCData):  # type: ignore[type-arg]
+            _type_ = "c"
 
-    class Memory(_ctypes.Array):  # type: ignore[type-arg]
-        _type_ = Char
-        _length_ = len(content)
-
-    return Memory.from_buffer_copy(content)
+        _chars.append(Char)
+    return (_chars[0] * len(content)).from_buffer_copy(content)
 
 
 # --- the environment -----------------------------------------------------------------------------
