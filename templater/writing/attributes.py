@@ -20,6 +20,8 @@ _TOO_MANY = (errno.E2BIG, errno.ERANGE)
 #: Attributes that certify the old content, and so would not match the new content.
 #: The kernel itself drops security.capability on every write.
 _OF_THE_CONTENT = ("security.capability", "security.ima", "security.evm")
+#: the attribute that also certifies the inode
+_OF_THE_INODE = ("security.evm",)
 #: attributes of overlayfs itself
 _OF_OVERLAYFS = ("trusted.overlay.", "user.overlay.")
 
@@ -27,9 +29,9 @@ _OF_OVERLAYFS = ("trusted.overlay.", "user.overlay.")
 class CopiedAttributes:
     """The extended attributes that templater, or the kernel, copies during one run.
 
-    Before a file or directory of a lower layer changes, overlayfs copies the file or directory, and all
-    directories above, with all attributes. No time limit can end this system call. A file or directory can
-    have 9,000 attributes of up to 64 KiB each.
+    Before a directory of a lower layer changes, overlayfs copies this directory, and all directories above,
+    with all attributes. Before a mounted file of a lower layer changes, overlayfs copies this file. No time
+    limit can end these system calls. A file or directory can have 9,000 attributes of up to 64 KiB each.
     """
 
     __slots__ = ("room",)
@@ -45,19 +47,21 @@ class CopiedAttributes:
         for _ in self._counted(fd, path):
             pass
 
-    def copy(self, old: int, new: int, path: str) -> None:
+    def copy(self, old: int, new: int, path: str, backup: "int | None" = None) -> None:
         """Copy the attributes of one open file to another open file. Count all attributes of the old file.
 
-        Attributes that certify the old content, and attributes of overlayfs, are counted but not copied. They
-        count because overlayfs copies them when the old file gets another name.
+        Attributes that certify the old content, and attributes of overlayfs, are counted but not copied.
+
+        ``backup`` is an open copy of the old file, and also gets attributes that certify the content.
         """
         for name, value in self._counted(old, path):
-            if name in _OF_THE_CONTENT or name.startswith(_OF_OVERLAYFS):
-                continue
-            if isinstance(value, OSError):
-                raise value
-            if name != "security.selinux" or _differs(new, name, value):
-                again(os.setxattr, new, name, value)
+            for fd, skipped in ((new, _OF_THE_CONTENT), (backup, _OF_THE_INODE)):
+                if fd is None or name in skipped or name.startswith(_OF_OVERLAYFS):
+                    continue
+                if isinstance(value, OSError):
+                    raise value
+                if name != "security.selinux" or _differs(fd, name, value):
+                    again(os.setxattr, fd, name, value)
 
     def _counted(self, fd: int, path: str) -> "Iterator[tuple[str, bytes | OSError]]":
         """Count each attribute. Yield its name, and its value or the error from reading the value.

@@ -6,6 +6,11 @@ Every rename is inside of the target's directory. A rename between two directori
 file system, which any user with a directory there can hold without end. So a file first gets a temporary name
 in the target's directory, for a few microseconds: a process that opens the file there could make the rename
 wait.
+
+On an overlay, several containers can share a file of a lower layer. Before such a file gets another name, the
+kernel copies it. On btrfs and xfs, the kernel then takes a lock of the file, which any user who may read the
+file can hold without end. So on an overlay, templater only reads the old file, and writes a copy of it for a
+rollback. When the new file is renamed over the old file, the kernel copies only directories.
 """
 
 import errno
@@ -32,7 +37,7 @@ from .target_directories import TargetDirectories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ..model.plan import Change
 
@@ -45,8 +50,8 @@ class StagedFile:
     """One file of an apply. It records which steps are done."""
 
     __slots__ = (
-        "backup", "before", "change", "committed", "directories", "fd", "inode", "is_copied", "name", "old",
-        "parent", "passing", "staged", "written",
+        "backup", "backup_inode", "before", "change", "committed", "directories", "fd", "inode",
+        "is_on_overlay", "name", "old", "parent", "passing", "staged", "written",
     )  # fmt: skip
 
     def __init__(self, change: "Change", directories: TargetDirectories) -> None:
@@ -61,14 +66,15 @@ class StagedFile:
         self.written = 0, 0
         #: the temporary names (directory and name) of the old content and, without unnamed files, of the new
         self.backup: tuple[Directory, str] | None = None
+        self.backup_inode = 0
         self.staged: tuple[Directory, str] | None = None
         #: the temporary name in the target's directory, while a file has it or may have it
         self.passing: tuple[Directory, str] | None = None
         #: the old content of a mount point, set before templater writes to the mount point
         self.before: bytes | None = None
         self.committed = False
-        #: whether the kernel may copy the old content, because it is on an overlay
-        self.is_copied = False
+        #: whether the target is on an overlay, set only for an existing target
+        self.is_on_overlay = False
 
     @property
     def content(self) -> bytes:
@@ -130,116 +136,149 @@ class StagedFile:
         """
         if self.change.in_place:
             self._count_old()
-            self._prepare_copy(require_time)
+            self._prepare_to_overwrite(require_time)
             return
-        self._open_staged()
+        self.fd = self._create()
+        self.inode = os.fstat(self.fd).st_ino
+        if self.passing is not None:
+            self.staged = self._link_passing(self.inode)
+            self._unlink_passing()
         drop_inherited_acl(self.fd)
         write_descriptor(self.fd, self.content)
         self.written = version_of(os.fstat(self.fd))
         if self.old is None:
             os.fchown(self.fd, *self.directories.ids.on_disk(self.change.uid, self.change.gid))
             os.fchmod(self.fd, self.change.mode & 0o777)
-        else:
-            self._count_old()
-            if self.old.st_nlink > 1:
-                self.old = self._with_own_inode(self.old, require_time)
-            self._carry_over(require_time)
-            self._back_up(self.old.st_ino)
-
-    def _with_own_inode(self, old: "os.stat_result", require_time: "Callable[[], None]") -> "os.stat_result":
-        """Open the target for writing, close it, and return the target's status after this.
-
-        If the target is in the lower layer of an overlay, overlayfs copies the file at the first opening for
-        writing. If the file has several hard links, the copy has another inode.
-        """
-        self._prepare_copy(require_time)
+            return
+        self._count_old()
+        old = self.parent.open(self.name)
         try:
-            close(self.parent.open(self.name, write=True))
-        except OSError:  # for example, a running program
-            return old
-        now = self.parent.lstat(self.name)
-        return old if now is None or version_of(now) != version_of(old) else now
+            status = os.fstat(old)
+            if status.st_ino != self.old.st_ino:
+                raise self._changed("was replaced")
+            if self.is_on_overlay:
+                self._copy_old(old, status, require_time)
+            else:
+                self._carry_over(old, status)
+                self._link_old(status.st_ino)
+        finally:
+            close(old)
 
-    def _prepare_copy(self, require_time: "Callable[[], None]") -> None:
-        """Count the attributes of the target, and read it if it is on an overlay.
+    def _prepare_to_overwrite(self, require_time: "Callable[[], None]") -> None:
+        """Count the attributes of a mounted target, and read the target if it is on an overlay.
 
-        If the file is in a lower layer of an overlay, overlayfs copies it when templater opens it to write.
+        If the target is in a lower layer, the kernel copies it when templater opens it to write. The kernel
+        may need minutes to read this file, because it has to decompress far more data than the file has. No
+        time limit ends this system call. But after this function, the kernel copies the content from memory.
         """
         fd = self.parent.open(self.name)
         try:
             self.directories.attributes.count(fd, self.change.real)
-            self._read_old(fd, require_time)
+            if self.is_on_overlay:
+                for _ in self._pieces(fd, require_time):
+                    pass
         finally:
             close(fd)
 
     def _count_old(self) -> None:
-        """Count the size of the target, which the kernel may copy if it is on an overlay."""
+        """Count the size of the target, which templater or the kernel copies if it is on an overlay."""
         assert self.old is not None
         if self.change.in_place:
             fd = self.parent.look(self.name)
             try:
-                self.is_copied = is_overlay(fd)
+                self.is_on_overlay = is_overlay(fd)
             finally:
                 close(fd)
         else:
-            self.is_copied = self.directories.is_on_overlay(self.parent.fd)
-        self.directories.count_replaced(bytes_of(self.old), self.change, is_copied=self.is_copied)
+            self.is_on_overlay = self.directories.is_on_overlay(self.parent.fd)
+        self.directories.count_replaced(bytes_of(self.old), self.change, is_copied=self.is_on_overlay)
 
-    def _read_old(self, fd: int, require_time: "Callable[[], None]") -> None:
-        """Read the old content if it is on an overlay, but do not keep it.
-
-        The kernel may need minutes to read a file of a lower layer, because it has to decompress far more
-        data than the file has. No time limit ends a system call that copies the file. But after this
-        function, the kernel copies the content from memory.
-        """
-        left = os.fstat(fd).st_size if self.is_copied else 0
+    def _pieces(self, fd: int, require_time: "Callable[[], None]") -> "Iterator[bytes]":
+        """Yield the content of the old file, up to the size that was counted."""
+        assert self.old is not None
+        left = self.old.st_size
         while left > 0:
             require_time()
-            read = len(os.read(fd, min(left, _PIECE)))
-            left = left - read if read else 0
+            piece = os.read(fd, min(left, _PIECE))
+            if not piece:
+                return
+            yield piece
+            left -= len(piece)
 
-    def _open_staged(self) -> None:
+    def _create(self) -> int:
+        """Create a file without a name. If that is not possible, create it under the name ``passing``."""
         if self.directories.unnamed:
             try:
-                self.fd = self.parent.create_unnamed()
-                self.inode = os.fstat(self.fd).st_ino
+                return self.parent.create_unnamed()
             except OSError as error:
                 if error.errno not in NO_UNNAMED:
                     raise
-            else:
-                return
         name = self.directories.first_name()
         self.passing = self.parent, name
-        self.fd = self.parent.create(name)
-        self.inode = os.fstat(self.fd).st_ino
-        self.staged = self.directories.link_somewhere(
-            self.inode, self.parent, lambda directory, named: self.parent.link(name, directory, named)
+        return self.parent.create(name)
+
+    def _link_passing(self, inode: int) -> "tuple[Directory, str]":
+        """Give the file with the name ``passing`` a name that may exist for longer."""
+        assert self.passing is not None
+        parent, passing = self.passing
+        return self.directories.link_somewhere(
+            inode, parent, lambda directory, name: parent.link(passing, directory, name)
         )
-        self.parent.unlink(name)
+
+    def _unlink_passing(self) -> None:
+        assert self.passing is not None
+        parent, passing = self.passing
+        parent.unlink(passing)
         self.passing = None
 
-    def _carry_over(self, require_time: "Callable[[], None]") -> None:
-        """Copy the owner, the attributes and, last, the mode, because chown and ACLs change mode bits."""
-        old = self.parent.open(self.name)
-        try:
-            status = os.fstat(old)
-            if self.old is None or status.st_ino != self.old.st_ino:
-                raise self._changed("was replaced")
-            self._read_old(old, require_time)
-            os.fchown(self.fd, status.st_uid, status.st_gid)
-            self.directories.attributes.copy(old, self.fd, self.change.real)
-            os.fchmod(self.fd, stat.S_IMODE(status.st_mode))
-        finally:
-            close(old)
+    def _carry_over(self, old: int, status: "os.stat_result", copy: "int | None" = None) -> None:
+        """Give the new file the owner, the attributes and, last, the mode of the old file.
 
-    def _back_up(self, old: int) -> None:
-        """Give the old content a temporary name.
+        The order matters, because chown and ACLs change mode bits. ``copy`` is a copy of the old file.
+        """
+        new = [self.fd] if copy is None else [self.fd, copy]
+        for fd in new:
+            os.fchown(fd, status.st_uid, status.st_gid)
+        self.directories.attributes.copy(old, self.fd, self.change.real, copy)
+        for fd in new:
+            os.fchmod(fd, stat.S_IMODE(status.st_mode))
+
+    def _copy_old(self, old: int, status: "os.stat_result", require_time: "Callable[[], None]") -> None:
+        """Do the same as ``_carry_over``, and copy the old file to a file with a temporary name.
+
+        The copy is private until it has the owner and the mode of the old file. If the apply is durable, the
+        content of the copy is on the disk before the copy can get the name of the target.
+        """
+        fd = self._create()
+        try:
+            self.backup_inode = os.fstat(fd).st_ino
+            if self.passing is not None:
+                self.backup = self._link_passing(self.backup_inode)
+                self._unlink_passing()
+            drop_inherited_acl(fd)
+            for piece in self._pieces(old, require_time):
+                write_descriptor(fd, piece)
+            self._carry_over(old, status, fd)
+            again(os.utime, fd, ns=(status.st_atime_ns, status.st_mtime_ns))
+            if self.directories.durable:
+                from ..rootfs.disk_sync import sync_contents
+
+                sync_contents("write", {fd: self.change.real}, require_time)
+            if self.backup is None:
+                self.backup = self.directories.link_somewhere(
+                    self.backup_inode, self.parent, lambda directory, name: directory.name_unnamed(fd, name)
+                )
+        finally:
+            close(fd)
+
+    def _link_old(self, inode: int) -> None:
+        """Give the old file a temporary name.
 
         Raises LimitError if the old file has the maximum number of hard links, so it can't get another name.
         """
         try:
             self.backup = self.directories.link_somewhere(
-                old, self.parent, lambda directory, name: self.parent.link(self.name, directory, name)
+                inode, self.parent, lambda directory, name: self.parent.link(self.name, directory, name)
             )
         except OSError as error:
             if error.errno != errno.EMLINK:
@@ -249,6 +288,7 @@ class StagedFile:
                 " so templater can't give the old file a temporary name",
                 hint="remove one of the other hard links, or the file itself",
             ) from None
+        self.backup_inode = inode
 
     # committing
 
@@ -346,10 +386,7 @@ class StagedFile:
             return
         directory, backup = self.backup
         try:
-            self._replace(
-                0 if self.old is None else self.old.st_ino,
-                lambda name: directory.link(backup, self.parent, name),
-            )
+            self._replace(self.backup_inode, lambda name: directory.link(backup, self.parent, name))
         except OSError:  # for example, the disk is full: a rename needs no space
             directory.rename(backup, self.parent, self.name)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: the maximum size of all files that one apply replaces
 MAX_REPLACED = 128 << 20
-#: the same on an overlay, where the kernel can copy each file in one system call
+#: the same on an overlay, where templater copies each file, or the kernel copies a mounted file
 MAX_COPIED = 32 << 20
 
 #: maximum bytes of old content that one apply keeps in memory, for a rollback of mounted files
@@ -129,10 +129,9 @@ class TargetDirectories:
         return is_overlay(fd) if self.root.cross_mounts else self.is_overlay
 
     def count_replaced(self, size: int, change: "Change", *, is_copied: bool) -> None:
-        """Count the size of a file's old content, which gets a temporary name for a rollback.
+        """Count the size of a file's old content, which has a temporary name until the end of the apply.
 
-        With ``is_copied``, the file is on an overlay. If it is in a lower layer, the kernel then copies the
-        file, and no time limit ends this system call.
+        With ``is_copied``, the file is on an overlay, so templater or the kernel copies it.
 
         Raises LimitError above ``MAX_REPLACED`` or ``MAX_COPIED``.
         """

@@ -4,18 +4,19 @@
 the file has its owner, mode, ACLs and labels before any other process can see it. One system call gives a new
 file its name, and no temporary name has to be removed. Replacing a file takes two temporary names: one that
 keeps the old content, and one that the new content has for a moment, between a link and a rename inside of
-the target's directory. A commit that fails is undone in the same way or, on a full disk, by renames, which
-need no space. So a target always has its old or its new content. The exceptions are mount points, which
-cannot be replaced. ``recovery`` removes the temporary files of a killed run.
+the target's directory. On an overlay, a copy of the old file keeps the old content, see ``staged_file``. A
+commit that fails is undone in the same way or, on a full disk, by renames, which need no space. So a target
+always has its old or its new content. The exceptions are mount points, which cannot be replaced. ``recovery``
+removes the temporary files of a killed run.
 
 **Syncing.** The content of all files is on the disk before the first file gets its final name, and the names
 are on the disk before the apply ends. A mount point already has its final name, so its content is synced
 together with the names. On btrfs, a hook does not wait until the names are on the disk, see ``disk_sync``.
 
 **Time.** Each system call can wait for the disk. A user of the container can set flags (``chattr +S +D``) for
-which the kernel syncs each new name, and overlayfs syncs each file that it copies. If there is
-a deadline, templater may use a quarter of the time to prepare the files, and then a third of the remaining
-time to put the files in place. So enough time remains for a rollback, which takes about as long.
+which the kernel syncs each new name. If there is a deadline, templater may use a quarter of the time to
+prepare the files, and then a third of the remaining time to put the files in place. So enough time remains
+for a rollback, which takes about as long.
 
 **Attributes.** An existing file keeps owner, mode, ACLs and extended attributes. Two groups are not copied:
 attributes that certify the content (``security.capability``, which the kernel also drops at each write, and

@@ -1,21 +1,28 @@
-"""Attacks through the target path of a rule and the entries at it: cases 1 to 4, 12 to 30, and 80."""
+"""Attacks through the target path of a rule and the entries at it: cases 1 to 4, 12 to 30, 80 and 94."""
 
 import contextlib
+import ctypes
+import mmap
 import os
+import signal
 import socket
 import stat
+import struct
 import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from templater.model.errors import InputError, RefusedError, WriteError
 from templater.planning.decide_changes import FAILED, SKIP
 from templater.rootfs.confined import Directory, Root
-from templater.writing import recovery
+from templater.writing import recovery, transaction
 from templater.writing.apply_plan import apply
 from templater.writing.recovery import PREFIX, Journal
 from tests.attacks.outside import between
-from tests.rootfs_builders import a_plan, a_rule, as_root, snapshot
+from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened, snapshot, strays
 
 
 @pytest.mark.parametrize(
@@ -358,3 +365,84 @@ def test_attack_30_two_rules_with_the_same_target_are_refused(scene, files):
         with pytest.raises(type(plan.failed[0].error)):
             apply(plan, rootfs)
     assert snapshot(scene.top, times=True) == before
+
+
+#: x86_64's number of the system call userfaultfd, and its requests UFFDIO_API and UFFDIO_REGISTER
+USERFAULTFD, UFFDIO_API, UFFDIO_REGISTER = 323, 0xC018AA3F, 0xC020AA00
+#: the request FS_IOC_FIEMAP
+FIEMAP = 0xC020660B
+
+
+def list_extents_into_memory_that_never_answers(path: Path) -> None:
+    """Let the kernel list the extents of a file. Each access to the memory for this list waits without end."""
+    libc, page = ctypes.CDLL(None, use_errno=True), mmap.PAGESIZE
+    memory = mmap.mmap(-1, 2 * page)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    memory[page - 32 : page] = struct.pack("<QQIIII", 0, 2**64 - 1, 0, 0, 10, 0)
+    faults = libc.syscall(USERFAULTFD, os.O_CLOEXEC)
+    libc.ioctl(faults, ctypes.c_ulong(UFFDIO_API), struct.pack("<QQQ", 0xAA, 0, 0))
+    libc.ioctl(faults, ctypes.c_ulong(UFFDIO_REGISTER), struct.pack("<QQQQ", start + page, page, 1, 0))
+    libc.ioctl(os.open(path, os.O_RDONLY), ctypes.c_ulong(FIEMAP), ctypes.c_void_p(start + page - 32))
+
+
+@contextlib.contextmanager
+def locked_by_a_reader(path: Path) -> Iterator[None]:
+    """Let another process hold the kernel's lock of a file, although it can only read the file."""
+    child = os.fork()
+    if not child:
+        try:
+            list_extents_into_memory_that_never_answers(path)
+        finally:
+            os._exit(0)
+    try:
+        end = time.monotonic() + 5
+        while "userfault" not in Path(f"/proc/{child}/stack").read_text():
+            if time.monotonic() > end:
+                pytest.skip("NOT RUN: needs userfaultfd of x86_64")
+            time.sleep(0.01)
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+@as_root
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("links", [1, 2])
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_attack_94_a_reader_of_a_lower_layer_does_not_delay_the_replacement_of_a_file_of_this_layer(
+    tmp_path, mounts, mechanism, links, fails, monkeypatch
+):
+    """On btrfs, the kernel copied the old file for a further name, and waited for a lock of the old file.
+
+    A process of another container with the same lower layer can hold this lock.
+    """
+    place = mounts.btrfs(tmp_path)
+    folders = [place / name for name in ("lower", "upper", "work", "merged")]
+    lower, upper, _, merged = folders
+    for folder in folders:
+        folder.mkdir()
+    a_directory(lower, {"etc/hosts": "old\n" * 5000, "etc/keep": "same"})
+    if links == 2:
+        os.link(lower / "etc/hosts", lower / "etc/other")
+    mounts.overlay(*folders, "index=off")
+    if fails:
+        monkeypatch.setattr(transaction.Transaction, "_sync_names", lambda self: os.close(-1))
+    with opened(merged, mechanism) as rootfs:
+        plan = a_plan({"/etc/hosts": "new"}, rootfs)
+        with locked_by_a_reader(lower / "etc/hosts"):
+            child = os.fork()
+            if not child:
+                try:
+                    apply(plan, rootfs)
+                finally:
+                    os._exit(0)
+            end = time.monotonic() + 20
+            while not (ended := os.waitpid(child, os.WNOHANG)[0]) and time.monotonic() < end:
+                time.sleep(0.01)
+        if not ended:
+            os.waitpid(child, 0)
+    assert ended
+    assert (merged / "etc/hosts").read_text() == ("old\n" * 5000 if fails else "new")
+    assert sorted(os.listdir(upper / "etc")) == ["hosts"]
+    assert strays(merged) == []

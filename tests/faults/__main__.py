@@ -1,11 +1,11 @@
-"""python -m tests.faults [named] [walk] [journal] [in-place] [many] [shifted] [btrfs] [hook]: print calls, faults and outcomes."""
+"""python -m tests.faults [named] [walk] [journal] [in-place] [many] [shifted] [btrfs] [overlay] [hook]: print calls, faults and outcomes."""
 
 import sys
 from collections import Counter, defaultdict
 
 from tests.faults.injection import FAULTS, Bench, Outcome, available
 
-OPTIONS = ("named", "walk", "journal", "in-place", "many", "shifted", "btrfs", "hook")
+OPTIONS = ("named", "walk", "journal", "in-place", "many", "shifted", "btrfs", "overlay", "hook")
 
 
 def table(outcomes: list[Outcome]) -> str:

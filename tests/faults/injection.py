@@ -23,7 +23,7 @@ FAULTS = (*ERRORS, *LASTING, KILL)
 #: the system calls of an apply that change something or open something to change it
 WRITES = (
     "flock", "openat", "openat2", "write", "fchown", "fchmod", "fsetxattr", "fremovexattr", "lseek", "ftruncate", "fsync", "syncfs",
-    "linkat", "mkdirat", "renameat", "unlinkat", "close", "ioctl",
+    "linkat", "mkdirat", "renameat", "unlinkat", "utimensat", "close", "ioctl",
 )  # fmt: skip
 #: the system calls that only inspect files, with their possible errors
 READS = ("fstat", "fstatfs", "newfstatat", "getdents64", "read", "flistxattr", "fgetxattr", "fadvise64")
@@ -215,14 +215,21 @@ class Place:
         self.trace = self.folder / "trace"
 
     def __enter__(self) -> "Place":
+        lower = self.folder / "lower" if "overlay" in self.bench.options else self.top
         for path, text in OLD.items():
-            place = self.top / path[1:]
+            place = lower / path[1:]
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(text)
             place.chmod(0o640)
             if hasattr(os, "setxattr"):
                 os.setxattr(place, "user.note", b"kept")
         self.private.mkdir()
+        if lower != self.top:
+            upper, work = self.folder / "upper", self.folder / "work"
+            for place in (upper, work, self.top):
+                place.mkdir()
+            layers = f"lowerdir={lower},upperdir={upper},workdir={work},index=off"
+            subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", self.top], check=True)
         if "shifted" in self.bench.options:
             os.chown(self.top, 100000, 100000)
         if "in-place" in self.bench.options:
@@ -235,6 +242,8 @@ class Place:
     def __exit__(self, *_: object) -> None:
         if "in-place" in self.bench.options:
             subprocess.run(["umount", self.top / "etc/issue"], check=True)
+        if "overlay" in self.bench.options:
+            subprocess.run(["umount", "-l", self.top], check=True)
         shutil.rmtree(self.folder)
 
     def run(self, injection: list[str], *, every: bool = False) -> "subprocess.CompletedProcess[str]":

@@ -18,13 +18,15 @@ pytestmark = [
 ]
 
 #: besides the default: without unnamed files, without openat2, with a journal, through a mount point, with one
-#: syncfs for all files, in a root filesystem of another user, and on btrfs, where hooks do not wait for the disk
+#: syncfs for all files, in a root filesystem of another user, on btrfs, where hooks do not wait for the disk, and
+#: on an overlay, where templater copies old files
 WAYS = [
     (), ("named",), ("walk",), ("journal",), ("named", "walk", "journal"), ("in-place",), ("many",), ("shifted",),
     ("named", "journal", "shifted"), ("btrfs", "journal"), ("btrfs", "named"), ("btrfs", "many", "journal", "hook"),
+    ("overlay", "journal"), ("overlay", "named", "journal", "shifted"),
 ]  # fmt: skip
 #: the options that need root, for a mount or for another owner
-NEED_ROOT = {"in-place", "shifted", "btrfs"}
+NEED_ROOT = {"in-place", "shifted", "btrfs", "overlay"}
 
 
 def require(options: tuple[str, ...]) -> None:
@@ -125,6 +127,6 @@ def test_the_fault_test_program_refuses_an_unknown_set_of_options():
     )
     assert (done.returncode, done.stderr) == (
         2,
-        "unknown: nonsense; there are named, walk, journal, in-place, many, shifted, btrfs, hook\n",
+        "unknown: nonsense; there are named, walk, journal, in-place, many, shifted, btrfs, overlay, hook\n",
     )
     assert set(FAULTS) == {*ERRORS, *LASTING, KILL}

@@ -116,8 +116,8 @@ def test_attack_88_the_attributes_of_one_run_have_a_total_size_limit(call, many)
 
 
 @pytest.mark.parametrize("name", ["user.overlay.x", "security.capability"])
-def test_attack_88_the_limit_also_counts_attributes_that_only_overlayfs_copies(monkeypatch, name):
-    """40 targets with 3,400 attributes user.overlay.N made overlayfs copy a gigabyte."""
+def test_attack_88_the_limit_also_counts_attributes_that_templater_only_reads(monkeypatch, name):
+    """40 targets with 3,400 attributes user.overlay.N had a gigabyte."""
     monkeypatch.setattr(attributes.os, "listxattr", lambda fd: [name])
     monkeypatch.setattr(attributes.os, "getxattr", lambda fd, name: bytes(MOST_ATTRIBUTES // 3))
     copied = CopiedAttributes()
@@ -139,12 +139,21 @@ def test_attack_88_a_file_with_more_than_64_kib_of_names_of_attributes_is_refuse
 
 @pytest.mark.parametrize("name", ["user.overlay.x", "trusted.overlay.x", "security.capability"])
 def test_attack_88_attributes_that_are_not_copied_to_the_new_file_are_counted(name, monkeypatch):
-    """An overlay without the option userxattr copies attributes named user.overlay to the old file's copy."""
     monkeypatch.setattr(attributes.os, "listxattr", lambda fd: [name])
     monkeypatch.setattr(attributes.os, "getxattr", lambda fd, name: bytes(1000))
     copied = CopiedAttributes()
     copied.copy(8, 9, "/etc/x")
     assert copied.room == MOST_ATTRIBUTES - len(name) - 1000 - attributes.ATTRIBUTE_COST
+
+
+def test_a_backup_gets_attributes_that_certify_its_content_but_none_of_its_inode_or_of_overlayfs(monkeypatch):
+    names = ["user.x", "security.capability", "security.ima", "security.evm", "trusted.overlay.x"]
+    copied = []
+    monkeypatch.setattr(attributes.os, "listxattr", lambda fd: names)
+    monkeypatch.setattr(attributes.os, "getxattr", lambda fd, name: b"value")
+    monkeypatch.setattr(attributes.os, "setxattr", lambda fd, name, value: copied.append((fd, name)))
+    CopiedAttributes().copy(8, 9, "/etc/x", 10)
+    assert copied == [(9, "user.x"), *((10, name) for name in names[:3])]
 
 
 def test_an_unreadable_attribute_is_an_error_only_if_templater_must_copy_it(monkeypatch):

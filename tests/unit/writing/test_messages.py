@@ -1,6 +1,5 @@
 """The message and the hint if the root filesystem has changed since the plan was made."""
 
-import errno
 import os
 import shutil
 import stat
@@ -129,33 +128,6 @@ def test_a_file_that_another_process_replaces_during_the_apply_is_refused(
     assert target.read_text() == "OLD"
 
 
-@pytest.mark.parametrize(("text", "later"), [("of another process", 0), ("OLD", 1)])
-def test_a_hard_link_that_another_process_replaces_during_the_apply_is_refused(
-    text, later, tmp_path, monkeypatch
-):
-    """An overlay gives a hard link another inode at copy-up, but never another size or time."""
-    target = tmp_path / "old"
-    target.write_text("old")
-    os.link(target, tmp_path / "link")
-    time, real = os.stat(target).st_mtime_ns, Directory.open
-
-    def late(directory, name, **options):
-        fd = real(directory, name, **options)
-        if options.get("write") and target.read_text() == "old":
-            target.unlink()
-            target.write_text(text)
-            os.utime(target, ns=(0, time + later))
-        return fd
-
-    monkeypatch.setattr(Directory, "open", late)
-    with DirectoryRootfs(str(tmp_path)) as rootfs:
-        changes = decide([Rendering(Rule("/old", "t", ("create",)), "create", b"new")], rootfs)
-        with pytest.raises(RefusedError) as caught:
-            apply(Plan(Metadata(), Instance("c1"), NONE, ("create",), tuple(changes)), rootfs)
-    assert caught.value.message == "'/old' was replaced since the plan was made"
-    assert (target.read_text(), (tmp_path / "link").read_text()) == (text, "old")
-
-
 def test_apply_keeps_a_file_that_another_process_creates_at_the_target_just_before_the_write(
     tmp_path, monkeypatch
 ):
@@ -237,23 +209,3 @@ def test_an_output_folder_must_be_new_or_empty(tmp_path):
         FolderDestination(f"{tmp_path}/new")
     assert caught.value.message == f"'{tmp_path}/new' is not empty"
     assert caught.value.hint == "give a new folder, or use `templater apply` for a rootfs"
-
-
-def test_a_running_program_with_several_hard_links_is_replaced_under_one_name(tmp_path, monkeypatch):
-    """A running program can't be opened for writing, so its inode is not looked up again."""
-    (tmp_path / "program").write_text("old")
-    os.link(tmp_path / "program", tmp_path / "other")
-    real, refused = Directory.open, []
-
-    def busy(directory, name, *, write=False):
-        if write:
-            refused.append(name)
-            raise OSError(errno.ETXTBSY, "Text file busy")
-        return real(directory, name)
-
-    monkeypatch.setattr(Directory, "open", busy)
-    with DirectoryRootfs(str(tmp_path)) as rootfs:
-        changes = decide([Rendering(Rule("/program", "t", ("create",)), "create", b"new")], rootfs)
-        apply(Plan(Metadata(), Instance("c1"), NONE, ("create",), tuple(changes)), rootfs)
-    assert refused == ["program"]
-    assert ((tmp_path / "program").read_text(), (tmp_path / "other").read_text()) == ("new", "old")

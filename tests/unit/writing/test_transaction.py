@@ -45,6 +45,14 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="writing needs descriptors")
 
 
+CAPABILITY = b"\x01\x00\x00\x02\x00\x04\x00\x00" + bytes(12)  # cap_net_bind_service, permitted
+ACL = bytes.fromhex(
+    "02000000 01000600ffffffff 0200060021000000 04000400ffffffff 10000600ffffffff 20000000ffffffff"
+)
+#: attributes that an existing file keeps
+KEPT = {"user.note": b"kept", "trusted.note": b"kept", "system.posix_acl_access": ACL}
+
+
 @pytest.fixture
 def top(tmp_path: Path) -> Path:
     return a_directory(tmp_path / "root", {"etc/hosts": "old", "etc/keep": "same", "var": None})
@@ -130,17 +138,10 @@ def test_apply_keeps_the_owner_of_an_existing_file(rootfs, top):
 
 @as_root
 def test_apply_copies_extended_attributes_and_acls_but_never_capabilities(rootfs, top):
-    capability = b"\x01\x00\x00\x02\x00\x04\x00\x00" + bytes(12)  # cap_net_bind_service, permitted
-    acl = bytes.fromhex(
-        "02000000 01000600ffffffff 0200060021000000 04000400ffffffff 10000600ffffffff 20000000ffffffff"
-    )
-    attributes = {"user.note": b"kept", "trusted.note": b"kept", "system.posix_acl_access": acl}
-    for name, value in {**attributes, "security.capability": capability}.items():
+    for name, value in {**KEPT, "security.capability": CAPABILITY}.items():
         os.setxattr(top / "etc/hosts", name, value)
     apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
-    assert {
-        name: os.getxattr(top / "etc/hosts", name) for name in os.listxattr(top / "etc/hosts")
-    } == attributes
+    assert {name: os.getxattr(top / "etc/hosts", name) for name in os.listxattr(top / "etc/hosts")} == KEPT
     assert mode(top / "etc/hosts") == 0o660  # the middle digit is the mask of the ACL
 
 
@@ -674,7 +675,7 @@ def an_overlay(tmp_path, mounts, files):
 
 @as_root
 @pytest.mark.parametrize(("links", "mounted"), [(1, False), (2, False), (1, True)])
-def test_attack_78_a_file_of_an_overlay_is_read_in_the_time_limit_before_the_kernel_copies_it(
+def test_attack_78_a_file_of_an_overlay_is_read_in_the_time_limit(
     top, tmp_path, mounts, links, mounted, monkeypatch
 ):
     """The kernel decompressed 32 times the size of a target to copy it: one link took 38 s."""
@@ -716,6 +717,128 @@ def test_attack_78_less_is_replaced_in_an_overlay(tmp_path, mounts, monkeypatch)
     assert not (upper / "etc/hosts").exists()
 
 
+@as_root
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("unnamed", [True, False])
+@pytest.mark.parametrize(("uid", "links"), [(0, 1), (100000, 1), (0, 2)])
+def test_a_rollback_in_an_overlay_restores_a_file_of_the_lower_layer_from_a_copy_of_templater(
+    tmp_path, mounts, mechanism, unnamed, uid, links, monkeypatch
+):
+    lower, upper, _, merged = an_overlay(
+        tmp_path, mounts, {"etc/hosts": "old " * 100_000, "etc/keep": "same"}
+    )
+    target = lower / "etc/hosts"
+    os.chown(lower, uid, uid)
+    os.chown(target, 33, 44)
+    target.chmod(0o2600)
+    for name, value in {**KEPT, "security.capability": CAPABILITY}.items():
+        os.setxattr(target, name, value)
+    os.utime(target, ns=(10**18 + 1, 10**18 + 2))
+    if links == 2:
+        os.link(target, lower / "etc/other")
+    before = details(merged / "etc/hosts")
+    seen = []
+    if not unnamed:
+        monkeypatch.setattr(Directory, "create_unnamed", no_unnamed_files)
+    fail_to_commit(monkeypatch, "/etc/keep", lambda: seen.append((merged / "etc/hosts").read_text()))
+    with (
+        opened(merged, mechanism) as rootfs,
+        pytest.raises(WriteError, match="can't put in place '/etc/keep'") as caught,
+    ):
+        apply(a_plan({"/etc/hosts": "new", "/etc/keep": "other"}, rootfs), rootfs)
+    assert caught.value.notes == ()
+    assert seen == ["new"]
+    assert details(merged / "etc/hosts") == before
+    assert details(target) == before
+    assert "trusted.overlay.origin" not in os.listxattr(
+        upper / "etc/hosts"
+    )  # of a file that the kernel copied
+    assert sorted(os.listdir(upper / "etc")) == ["hosts"]
+    assert strays(merged) == strays(upper) == []
+
+
+def details(path):
+    status = os.stat(path)
+    attributes = {name: os.getxattr(path, name) for name in os.listxattr(path)}
+    return path.read_text(), mode(path), owner(path), status.st_mtime_ns, attributes
+
+
+@as_root
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_the_copy_of_an_old_file_of_an_overlay_is_never_readable_for_more_users_than_the_file(
+    tmp_path, mounts, unnamed, monkeypatch
+):
+    """The directory of the file has an ACL that all new files in it inherit."""
+    lower, _, _, merged = an_overlay(tmp_path, mounts, {"etc/hosts": "old"})
+    (lower / "etc/hosts").chmod(0o600)
+    os.setxattr(lower / "etc", "system.posix_acl_default", ACL)
+    real, seen = oslite.os.write, []
+
+    def look(fd, data):
+        for place in map(Path, strays(merged)):
+            seen.append(
+                (place.parent, mode(place), b"".join(os.getxattr(place, n) for n in os.listxattr(place)))
+            )
+        return real(fd, data)
+
+    monkeypatch.setattr(oslite.os, "write", look)
+    monkeypatch.setattr(transaction.Transaction, "_sync_contents", lambda self: look(1, b""))
+    if not unnamed:
+        monkeypatch.setattr(Directory, "create_unnamed", no_unnamed_files)
+    with opened(merged, "") as rootfs:
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
+    assert seen
+    assert {*seen} == {(merged, 0o600, b"")}
+    assert details(merged / "etc/hosts")[:2] == ("new", 0o600)
+
+
+@as_root
+@pytest.mark.parametrize("change", ["append", "truncate", "overwrite"])
+def test_a_file_of_an_overlay_that_another_process_changes_during_the_copy_is_refused(
+    tmp_path, mounts, change, monkeypatch
+):
+    merged = an_overlay(tmp_path, mounts, {"etc/hosts": "old " * 100_000})[3]
+    target, read, changed = merged / "etc/hosts", oslite.os.read, []
+
+    def changing(fd, size):
+        data = read(fd, size)
+        if data[:3] == b"old" and not changed:
+            changed.append(change)
+            with open(target, "r+b") as file:
+                file.seek(0, 0 if change == "overwrite" else 2)
+                file.truncate(5) if change == "truncate" else file.write(b"x")
+        return data
+
+    with opened(merged, "") as rootfs:
+        plan = a_plan({"/etc/hosts": "new"}, rootfs)
+        monkeypatch.setattr(oslite.os, "read", changing)
+        with pytest.raises(RefusedError, match="'/etc/hosts' was changed since"):
+            apply(plan, rootfs)
+    size = {"append": 400_001, "truncate": 5, "overwrite": 400_000}[change]
+    assert len(target.read_text()) == size
+    assert strays(merged) == []
+
+
+@as_root
+@pytest.mark.parametrize("durable", [True, False])
+def test_the_copy_of_an_old_file_of_an_overlay_is_on_the_disk_before_the_file_is_replaced(
+    tmp_path, mounts, durable, monkeypatch
+):
+    """After a rollback and a power cut, the file would be empty."""
+    merged = an_overlay(tmp_path, mounts, {"etc/hosts": "old"})[3]
+    real, synced = os.fsync, []
+
+    def fsync(fd):
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            synced.append((os.pread(fd, 9, 0), (merged / "etc/hosts").read_text()))
+        real(fd)
+
+    monkeypatch.setattr(oslite.os, "fsync", fsync)
+    with opened(merged, "") as rootfs:
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, durable=durable)
+    assert synced == [(b"old", "old"), (b"new", "old")] * durable
+
+
 def set_many_attributes(path, prefix="user."):
     """Give a file or directory more attributes than the test lets a run copy."""
     try:
@@ -751,7 +874,6 @@ def test_attack_88_no_directory_of_an_overlay_is_copied_with_too_many_attributes
 def test_attack_88_no_file_of_an_overlay_is_copied_with_too_many_attributes(
     tmp_path, mounts, prefix, links, monkeypatch
 ):
-    """An overlay without the option userxattr also copies attributes named user.overlay."""
     monkeypatch.setattr(attributes, "MOST_ATTRIBUTES", 3000)
     lower, upper, _, merged = an_overlay(tmp_path, mounts, {"etc/hosts": "old"})
     set_many_attributes(lower / "etc/hosts", prefix)
@@ -1480,8 +1602,9 @@ def test_attack_85_on_btrfs_only_an_apply_that_waits_commits_and_no_file_is_sync
         )  # fmt: skip
     commit = ["commit"] if mode == "durable" else []
     write, journal = ([], []) if mode == "not durable" else (["write"], ["link journal.new"])
+    copy = write if kind == "overlay" else []
     assert steps == [
-        *commit, *write, *journal, "rename journal", "link temporary", "rename srv",
+        *commit, *write, *journal, "rename journal", *copy, "link temporary", "rename srv",
         *write * 2, "link temporary", "rename hosts", "link file", *commit,
     ]  # fmt: skip
     assert (top / "srv/file").read_text() == "new"
@@ -1633,7 +1756,7 @@ def clock(monkeypatch):
 def test_attack_89_apply_ends_before_its_deadline_if_the_kernel_syncs_each_new_name_to_the_disk(
     rootfs, top, clock, kind
 ):
-    """With the flags of chattr +S +D, or with files of an overlay's lower layer, the kernel syncs each time."""
+    """With the flags of chattr +S +D, the kernel syncs each time."""
     if kind == "old files":
         a_directory(top, {f"var/file{n}": "old" for n in range(100)})
     plan = a_plan({f"/var{f'/{n}' * (kind == 'directories')}/file{n}": "new" for n in range(100)}, rootfs)
