@@ -81,6 +81,29 @@ GROUPS = (
 C_MODULES = ("_ctypes", "resource")
 
 
+#: larger than the number of any descriptor that a hook opens
+_DESCRIPTORS = 1 << 16
+
+
+def write_later(place: str) -> None:
+    """Write the modules to the file ``place``, in a new process that has no terminal and no open files.
+
+    The hook does not wait for it: it takes longer than the hook, and every user who can read the directory
+    can hold the kernel's lock on it. If no process can be started, the next hook tries again.
+    """
+    try:
+        if posix.fork():
+            return
+    except OSError:
+        return
+    try:
+        posix.setsid()
+        posix.closerange(0, _DESCRIPTORS)
+        write(place)
+    finally:
+        posix._exit(0)
+
+
 def write(place: str) -> None:
     """Write the modules to the file ``place``.
 

@@ -4,8 +4,8 @@ Finding and reading forty files takes longer than running them. So a hook loads 
 adds them to ``sys.modules`` group by group, without the import system.
 
 The file is in the package's ``__pycache__`` and is trusted like the compiled modules there. A group is used
-only if each of its sources has the recorded mtime and size. If the file is missing or out of date, the hook
-rewrites it after its work is done (``startup.bundle``).
+only if each of its sources has the recorded mtime and size. If the file is missing or out of date, another
+process rewrites it after the hook's work is done (``startup.bundle``).
 """
 
 import marshal
@@ -54,9 +54,9 @@ def main() -> "NoReturn":
 
     code = serve()
     if modules.stale:
-        from templater.startup.bundle import write
+        from templater.startup.bundle import write_later
 
-        write(place())
+        write_later(place())
     posix._exit(code)
 
 

@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,13 +32,30 @@ def package(tmp_path: Path) -> Path:
     return tmp_path / "templater"
 
 
-def line(package: Path, *options: str) -> subprocess.CompletedProcess:
+def command(package: Path, *options: str) -> list[str]:
     words = install.argv("lxc", ["--probe"])
     code = words[words.index("-c") + 1]
     words[words.index("-c") + 1] = code.replace(
         "[:0]=[", f"[:0]=['{package}/startup/line', '{package.parent}', "
     )
-    return subprocess.run([words[0], *options, *words[1:]], capture_output=True, text=True, check=False)
+    return [words[0], *options, *words[1:]]
+
+
+def line(package: Path, *options: str) -> subprocess.CompletedProcess:
+    ended = subprocess.run(command(package, *options), capture_output=True, text=True, check=False)
+    end = time.monotonic() + 60
+    while processes_of(package) and time.monotonic() < end:  # one of them writes the bundle
+        time.sleep(0.01)
+    return ended
+
+
+def processes_of(package: Path) -> list[str]:
+    """Return the numbers of the processes whose command line names the package."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found += [file.parent.name] if os.fsencode(package) in file.read_bytes() else []
+    return found
 
 
 def kept(package: Path) -> Path:
@@ -69,6 +88,18 @@ def test_the_first_hook_writes_the_module_bundle_and_the_next_hook_uses_it(packa
     used = imported_from_files(line(package, "-v"))
     assert "pongo2/codegen/tree_to_nodes.py" in used, "which is not for a warm hook"
     assert not used & {path_of(name) for group in bundle.GROUPS for name in group}
+
+
+def test_a_hook_does_not_wait_until_the_module_bundle_is_written(package):
+    """A user who reads the directory of the bundle can hold its lock for ever."""
+    kept(package).parent.mkdir(exist_ok=True)
+    blocked = package / "startup/bundle.py"
+    blocked.write_text(blocked.read_text() + "\n\ndef write(place):\n    __import__('time').sleep(600)\n")
+    assert subprocess.run(command(package), capture_output=True, check=False, timeout=60).returncode == 0
+    (writer,) = processes_of(package)
+    assert os.getsid(int(writer)) == int(writer)
+    assert os.listdir(f"/proc/{writer}/fd") == []
+    os.kill(int(writer), signal.SIGKILL)
 
 
 def path_of(name: str) -> str:
