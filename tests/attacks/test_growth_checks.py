@@ -85,3 +85,14 @@ def test_the_estimate_of_the_cost_in_pongo2_takes_linear_time_for_macros_with_ma
     """A set of the names for each call took 2.7 seconds and 249 MB for 3,000 names."""
     with ends_within(3):
         Estimate(Compilation(Source("t", text.encode()), V6).parsed())
+
+
+@pytest.mark.parametrize("tag", ["set {0} = {1}", "for {0}, x in {1}", "cycle {1} as {0}"])
+def test_the_search_for_secrets_takes_linear_time_for_a_tag_with_too_many_variables(tag: str) -> None:
+    """1,100 variables took five seconds, although pongo2 refuses such a tag."""
+    separator = {"set": " = s0|first|first ", "for": ", ", "cyc": " as "}[tag[:3]]
+    names, sources = ([f"{letter}{number}" for number in range(1100)] for letter in "as")
+    text = "".join(f"{{% set {name} = config_get('user.password') %}}" for name in sources)
+    text += f"{{% {tag.format(separator.join(names), ' + '.join(sources))} %}}"
+    with ends_within(2.5):
+        list(secrets_of(Source("t", text.encode())))

@@ -429,6 +429,7 @@ class _Changes:
         if not sources:
             return
         has_values = kind in ("with", "macro") and len(bound) > 1  # each variable has a value of its own
+        bound = bound if has_values else bound[:2]  # pongo2 refuses more variables in any other tag
         ends = [*bound[1:], len(part)] if has_values else [len(part)] * len(bound)
         keeps = kind in ("set", "with")
         depths = _depths(part, ()) if keeps else []
