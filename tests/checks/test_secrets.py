@@ -473,6 +473,88 @@ def test_attack_50_conditions_that_can_reveal_each_character_of_a_secret_are_fou
     assert " by conditions in '/etc/a', mode 0644" in finding[2]
 
 
+#: templates that print a character of the secret by one condition, which compares the secret with a variable
+COMPARISONS = [
+    "{% if (P|first == c) %}C{% endif %}",
+    "{% if 0 %}{% elif (c in P) %}C{% endif %}",
+    '{% if config_get("user.n", P|first == c) %}C{% endif %}',
+    '{% if config_get("user.n", config_get("user.m", c in P)) %}C{% endif %}',
+    '{% set t = config_get("user.n", P|first == c) %}{% if t %}C{% endif %}',
+    '{% with t=config_get("user.n", P|cut:c) %}{{ t|length }}{% endwith %}',
+    "{% with t=0 or P|first == c %}{{ t|yesno }}{% endwith %}",
+    "{% macro m(t) %}{% if t %}1{% endif %}{% endmacro %}{% if m(c in P) %}C{% endif %}",
+    "{% macro m(t=P|first == c) %}{{ t|yesno }}{% endmacro %}{{ m() }}",
+    "{% macro m(a, t=(c in P)) %}{% if t %}1{% endif %}{% endmacro %}{% if m %}C{% endif %}",
+    "{% macro m(t) %}{% if t|first == c %}1{% endif %}{% endmacro %}{% set k = P %}{% if m(k) %}C{% endif %}",
+    "{% macro m(a, b) %}{% if a == b %}1{% endif %}{% endmacro %}{% set k = P|first %}{% if m(k, c) %}C{% endif %}",
+    '{% ifchanged (P|first == c) "" %}C{% endifchanged %}',
+    '{% if P|first == config_get("user.token", c) %}C{% endif %}',
+    '{% set q = config_get("user.token", c) %}{% if P|first == q %}C{% endif %}',
+    '{% set q = c|default:"token" %}{% if P|first == q %}C{% endif %}',
+    "{% if P|first == properties[c] %}C{% endif %}",
+    '{% if config["user." + P|first|cut:c] %}C{% endif %}',
+    '{% if "password:" + c in config|stringformat:"%v" %}C{% endif %}',
+    '{% set t = "password:" + c in config|stringformat:"%v" %}{% if t %}C{% endif %}',
+    '{% if "password:" + c in config_get("user.n", config)|stringformat:"%v" %}C{% endif %}',
+]
+
+
+@pytest.mark.parametrize("text", COMPARISONS)
+def test_attack_50_a_comparison_of_a_secret_with_a_variable_is_found_in_any_part_of_a_tag(text):
+    """Templates that compared the secret inside of brackets or arguments printed it, and nothing was found."""
+    text = text.replace("P", 'config_get("user.password", "")').replace("C", "{{ c }}")
+    text = f'{{% for c in "abch" %}}{text}{{% endfor %}}'
+    context = {"properties": {letter: letter for letter in "abch"}, "devices": {}, "path": "/etc/a"}
+    outputs = {
+        dialect: {
+            ours(
+                {
+                    "template": text,
+                    "context": context | {"config": {"user.password": password, "user.": "x"}},
+                    "mode": "incus",
+                    "dialect": dialect,
+                    "options": {},
+                }
+            ).get("output")
+            for password in ("hunter2", "abacus")
+        }
+        for dialect in DIALECTS
+    }
+    assert 2 in map(len, outputs.values()), "the output does not depend on the secret"
+    assert "medium" in {severity for severity, *_ in found("", text)}
+
+
+KEY = "user.password-of-all"
+#: conditions that test a secret: ``TEST`` is one of 24 tests, ``N`` is 0, 1 or 2, and so is the number of the name
+RENAMED = {
+    "sums that split the key after its word": lambda n: f"{{% if config_get('{KEY[: 13 + n]}' + '{KEY[13 + n :]}', '')TEST %}}x{{% endif %}}",
+    "sums that split the key before its word": lambda n: f"{{% if config_get('{KEY[: n + 1]}' + '{KEY[n + 1 :]}', '')TEST %}}x{{% endif %}}",
+    "filters without effect": lambda n: f"{{% if config_get('user.'|default:'{n}' + 'pass' + 'word', '')TEST %}}x{{% endif %}}",
+    "loops over maps": lambda n: f"{{% set m{n} = config %}}{{% for k, v in m{n} %}}{{% if k == 'user.a' and vTEST %}}x{{% endif %}}{{% endfor %}}",
+    "variables that a condition sets": lambda n: f"{{% set q{n} = P %}}{{% if 0 %}}{{% set q{n} = config_get('user.token{n}', '') %}}{{% endif %}}"
+    f"{{% if q{n}TEST %}}x{{% endif %}}",
+    "variables with many defaults": lambda n: f"{{% set p = P %}}{{% set q{n} = ''"
+    + "".join(f"|default:d{number}" for number in range(n * 8, n * 8 + 8)) + f"|default:p %}}{{% if q{n}TEST %}}x{{% endif %}}",
+    "arguments of a macro": lambda n: "".join(f"{{% if m(d{number}) %}}{{% endif %}}" for number in range(n * 8, n * 8 + 8))
+    + f"{{% macro m(q{n}) %}}{{% if q{n}TEST %}}1{{% endif %}}{{% endmacro %}}{{% if m(P) %}}x{{% endif %}}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_attack_50_many_tests_of_a_secret_are_found_even_if_each_few_of_them_use_another_name(name):
+    """A template had eight tests for each name that it gave to the secret."""
+    text = "".join(
+        RENAMED[name](n).replace("TEST", f"|slice:'{n}:' == '{letter}'")
+        for n in range(3)
+        for letter in LETTERS[:8]
+    )
+    others = "".join(f"{{% set d{n} = config_get('user.token{n}', '') %}}" for n in range(24))
+    severities = {
+        severity for severity, *_ in found("", others + text.replace("P", "config_get('user.password', '')"))
+    }
+    assert "medium" in severities
+
+
 HEX = '{% set s = P|stringformat:"%x" %}'
 EACH = '{% for i in "xxxxxxxx" %}'
 HALVE = "{% if n % 2 %}1{% else %}0{% endif %}{% set n = n / 2 %}"
@@ -520,6 +602,13 @@ def test_attack_50_a_condition_on_a_secret_that_changes_is_found(text):
         EACH + '{% with p=P %}{% with p=p %}{% if p == "x" %}x{% endif %}{% endwith %}{% endwith %}{% endfor %}',
         "{% set n = P|integer %}" + HALVE * 2, '{% set s = P %}{% set s = s|slice:":9" %}{% if s == "x" %}x{% endif %}',
         '{% set n = 1 %}{% for i in "ab" %}{% if n % 2 and P %}x{% endif %}{% set n = n + 1 %}{% endfor %}',
+        "{% if (P) %}x{% endif %}{% if (P and instance.name) %}x{% endif %}" * 9,
+        '{% macro m(k) %}{% if config_get(k, "") == "true" %}1{% endif %}{% endmacro %}'
+        '{% for n in "ab" %}{% if m("user.password_auth") and n == "a" %}x{% endif %}{% endfor %}',
+        '{% set k = "user.password" %}{% if config_get(k, "") %}x{% endif %}',
+        '{% for n in "ab" %}{% with p=P n=n|upper %}{% if p and n == "A" %}x{% endif %}{% endwith %}{% endfor %}',
+        '{% for k in "ab" %}{% if k in config %}x{% endif %}{% endfor %}{% set a = "user.a" in config %}{{ a }}',
+        for_each_letter('{% set v = config_get("user.?-password", "") %}{% if v == "on" or v == "off" %}x{% endif %}'),
     ],
 )  # fmt: skip
 def test_a_few_tests_of_a_secret_do_not_count_as_printing_it(text):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...model.source import printable
 from ...pongo2.syntax.expression_parser import LOGIC
@@ -26,9 +26,11 @@ WORDS = (
 HIDING = ("length", "length_is", "yesno")
 #: the kind of a token that stands for a secret that conditions of the template reveal
 TESTED = "tested secret"
+#: the kind of a token that stands for a string which is only a part of a name, or for a sum of strings
+SUM = "sum of strings"
 #: The templates may test each secret in this many ways: a setting of a few values can have a suspicious name.
 MOST_TESTS = 8
-#: the texts of the tests of each secret, by the secret's name
+#: the texts of the tests of each secret, by the secret's name; secrets without a fixed name count together
 Tests = dict[str, set[str]]
 
 
@@ -66,7 +68,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                     key.unit.span(key.start, key.end),
                 )
                 continue
-            is_string = key.kind == STRING  # without its quotes
+            is_string = key.kind in (STRING, SUM)  # without its quotes
             others = f" and {len(rules) - 1} more" if len(rules) > 1 else ""
             verb = "reveals" if key.kind == TESTED else "writes"
             where = "by conditions in" if key.kind == TESTED else "to"
@@ -91,7 +93,8 @@ def secrets_of(source: Source, tested: Tests | None = None) -> Iterator[Token]:
     A loop over a secret counts as printing the secret: conditions in the loop can show each character. Other
     conditions can show each character, too: yield a token of the kind ``TESTED`` for each secret that the
     template compares with a variable, changes in a loop, or tests in more than ``MOST_TESTS`` ways. Several
-    calls with the same ``tested`` count the tests of all their templates together.
+    calls with the same ``tested`` count the tests of all their templates together. If a condition, or a tag
+    that sets variables, passes a secret to a macro, then the parameters of all macros count as this secret.
 
     If no string is found, but the template computes the name of a configuration key, such as
     ``"user.paXssword"|cut:"X"``, yield a token of the kind ``COMPUTED`` for this name.
@@ -110,7 +113,7 @@ def secrets_of(source: Source, tested: Tests | None = None) -> Iterator[Token]:
     seen: set[int] = set()
     has_macros = False
     for kind, part in parts_of(
-        source, secrets, values, keys, changes.names, *maps.names(), *computed.names()
+        source, secrets, values, keys, changes.names, tests.parameters, *maps.names(), *computed.names()
     ):
         if kind == UNFOLLOWED:
             yield Token(UNFOLLOWED, "", part[0].start, part[-1].end, part[0].unit)
@@ -139,23 +142,47 @@ def secrets_of(source: Source, tested: Tests | None = None) -> Iterator[Token]:
             keys[name] = read_keys[:_MOST]
         content, looped = maps.read(kind, part, starts, read)
         found += content if is_printed or bound else ()
+        places = _places(kind, part, computed.bound, secrets) if kind in _TESTING else []
         if looped:
             keys[bound[0]] = looped
-            secrets.update(dict.fromkeys(bound[1:], looped))
+            for name in bound[1:]:
+                _hold(secrets, name, _distinct(looped))
         computed_keys = list(computed.read(kind, part, read, maps))
         read_values += computed_keys
-        for token in tests.read(kind, part, starts, computed_keys):
+        for token in tests.read(kind, part, places, starts, [*content, *computed_keys]):
             if token.start not in seen:
                 yield token if token.kind == COMPUTED else _tested(token)
                 seen.add(token.start)
         computed.bind(kind, part, bound)
+        tests.bind(kind, bound)
         found = found or read_values
         if is_printed or kind == "for" or (kind == "widthratio" and not bound):
             yield from (token for token in found if token.start not in seen)
             seen.update(token.start for token in found)
-        changes.bind(kind, part, starts, read_names)
-        for name in bound if found else ():
-            (values if found[0].kind == COMPUTED else secrets)[name] = found[:_MOST]
+        changes.bind(kind, part, places, starts, read_names)
+        held = _distinct(found)
+        for name in bound if held else ():
+            _hold(values if held[0].kind == COMPUTED else secrets, name, held)
+
+
+def _distinct(tokens: list[Token]) -> list[Token]:
+    """Return the first token of each secret, up to the limit for one variable."""
+    first: dict[str | int, Token] = {}
+    for token in tokens:
+        first.setdefault(token.value or token.start, token)
+    return [*first.values()][:_MOST]
+
+
+def _hold(holders: dict[str, list[Token]], name: str, tokens: list[Token]) -> None:
+    """Add secrets to those that a variable can hold: a condition can decide which of its tags sets it.
+
+    If the variable can hold more secrets than the limit, the last one has no fixed name.
+    """
+    held = holders.setdefault(name, [])
+    for token in tokens:
+        if len(held) < _MOST and len(_distinct([*held, token])) > len(held):
+            is_last = len(held) == _MOST - 1 and token.kind == STRING
+            held.append(_as_sum([token]) if is_last else token)
 
 
 def _can_print(kind: str, part: list[Token], *, has_macros: bool) -> bool:
@@ -194,10 +221,10 @@ def _strings_with_words(part: list[Token]) -> Iterator[Token]:
     """Yield each string, and each sum of strings, that contains one of ``WORDS``."""
     pieces: list[Token] = []
     is_added = False
-    for token in part:
+    for number, token in enumerate(part):
         if token.kind == STRING:
             if has_word(token):
-                yield token
+                yield token if _is_whole(part, number) else _as_sum([token])
             if not is_added:
                 yield from _sum_with_word(pieces)
                 pieces = []
@@ -210,12 +237,23 @@ def _strings_with_words(part: list[Token]) -> Iterator[Token]:
             pieces, is_added = [], False
 
 
+def _is_whole(part: list[Token], number: int) -> bool:
+    """Return whether a string is a whole argument or subscript, or the whole value of a variable."""
+    before, after = part[number - 1], part[number + 1 : number + 2]
+    begins = before.kind in ("[", ",", "=") or (before.kind == "(" and part[number - 2].kind == IDENTIFIER)
+    return begins and any(token.kind in (",", ")", "]", "%}", IDENTIFIER) for token in after)
+
+
 def _sum_with_word(pieces: list[Token]) -> Iterator[Token]:
     if len(pieces) > 1 and not any(map(has_word, pieces)):
-        text = "".join(piece.value for piece in pieces)
-        token = Token(STRING, text, pieces[0].start, pieces[-1].end, pieces[0].unit)
+        token = _as_sum(pieces)
         if has_word(token):
             yield token
+
+
+def _as_sum(pieces: list[Token]) -> Token:
+    text = "".join(piece.value for piece in pieces)
+    return Token(SUM, text, pieces[0].start, pieces[-1].end, pieces[0].unit)
 
 
 class _Maps:
@@ -241,8 +279,9 @@ class _Maps:
         ``bound`` has the indexes of the variables' names.
 
         Return two lists of names. The first list has each map that the tag or expression uses without a key,
-        so that the values of the map can be shown. This list does not contain a map that a loop reads, or
-        that is assigned to a variable. The second list has the map of texts that a loop reads.
+        so that the values of the map can be shown. This list does not contain a map that a loop reads, that
+        is assigned to a variable, or in which a condition only looks for a key. The second list has the map
+        of texts that a loop reads.
         """
         content: list[Token] = []
         looped: list[Token] = []
@@ -250,7 +289,7 @@ class _Maps:
             token, before, after = part[value.start], part[value.start - 1], part[value.end]
             missing = self.missing_keys(part, value)
             is_last = after.kind in ("%}", IDENTIFIER)
-            if not missing or _is_hidden(part, value):
+            if not missing or _is_hidden(part, value) or _is_only_tested(kind, part, value):
                 continue
             if kind == "{{" and before is part[0] and after.kind == "}}":
                 continue  # pongo2 prints "<map[string]string Value>"
@@ -288,12 +327,14 @@ class _Maps:
 
 
 def _tested(token: Token) -> Token:
-    is_string = token.kind == STRING  # without its quotes
+    is_string = token.kind in (STRING, SUM)  # without its quotes
     return Token(TESTED, token.value, token.start + is_string, token.end - is_string, token.unit)
 
 
 #: tags that test the values which they read, or give them to variables that another tag can test
-_TESTING = ("if", "elif", "ifequal", "ifnotequal", "ifchanged", "set", "with", "widthratio")
+_TESTING = ("if", "elif", "ifequal", "ifnotequal", "ifchanged", "set", "with", "macro", "widthratio")
+#: the tags of these that only set variables
+_BINDING = ("set", "with", "macro")
 _JOINING = ("+", "-", "*", "/", "%", "^")
 _COMPARING = ("==", "!=", "<>", "<", "<=", ">", ">=", "in", *_JOINING)
 #: The names whose values differ between renders. Many rules with one template have different paths.
@@ -310,6 +351,48 @@ _UNSELECTIVE = (
     "title",
     "upper",
 )
+
+
+class _Place(NamedTuple):
+    """The brackets around a token of a tag.
+
+    ``keys`` is the number of keys around the token: first arguments of ``config_get``, and subscripts of
+    maps. ``is_argument`` is true in a list, and in the brackets of a call or a subscript. ``is_selection`` is
+    true for a bracket that begins a list, or a call or subscript without a key.
+    """
+
+    keys: int
+    is_argument: bool
+    is_selection: bool = False
+
+
+def _places(kind: str, part: list[Token], bound: Collection[str], secrets: Collection[str]) -> list[_Place]:
+    """Return the place of each token of a tag. ``bound`` has the variables and macros of the template.
+
+    A second subscript, or a subscript of a variable in ``secrets``, selects a part of a text, so it is not a
+    key. Of the arguments of a call, only the first argument of ``config_get`` is a key.
+    """
+    places: list[_Place] = []
+    opened: list[_Place] = []
+    place = _Place(0, is_argument=False)
+    first = 4 if kind == "macro" else 3  # a bracket after the name of the tag or macro is not a call
+    for number, (before, token) in enumerate(zip([part[0], *part], part, strict=False)):
+        if token.kind in (")", "]") and opened:
+            place = opened.pop()
+        elif token.kind == "," and opened:
+            place = place._replace(keys=opened[-1].keys)
+        if token.kind not in ("(", "["):
+            places.append(place)
+            continue
+        is_access = number >= first and before.kind in (IDENTIFIER, NUMBER, ")", "]")
+        is_plain = token.kind == "(" and not is_access
+        is_getter = before.value == "config_get" and "config_get" not in bound
+        is_key = is_access and before.kind == IDENTIFIER
+        is_key = is_key and (is_getter if token.kind == "(" else before.value not in secrets)
+        places.append(place._replace(is_selection=not is_key and not is_plain))
+        opened.append(place)
+        place = _Place(place.keys + is_key, place.is_argument or not is_plain)
+    return places
 
 
 class _Tests:
@@ -337,67 +420,126 @@ class _Tests:
         self.keys = keys
         self.bound = bound
         self.texts = texts
+        #: the parameters of all macros, and the secrets and computed keys that calls can pass to them
+        self.parameters: set[str] = set()
+        self.passed: dict[str, list[Token]] = {}
 
-    def read(self, kind: str, part: list[Token], bound: list[int], computed: list[Token]) -> Iterator[Token]:
+    def read(
+        self, kind: str, part: list[Token], places: list[_Place], bound: list[int], others: list[Token]
+    ) -> Iterator[Token]:
         """Yield each secret that a tag tests, if the output can reveal many of the secret's characters.
 
         The earlier tags of the template can test the same secret, and their tests count, too. ``bound`` has
-        the indexes of the variables that the tag sets, and ``computed`` the computed keys.
+        the indexes of the variables that the tag sets. ``others`` has the computed keys, and the maps that
+        the tag uses without a key.
         """
         if kind not in _TESTING:
             return
-        skipped = {0, 1, len(part) - 1, *bound}
-        depths = _depths(part, self.secrets)
         words = {token.start: token for token in _strings_with_words(part)}
-        found = {
-            number: words[token.start]
-            for number, token in enumerate(part)
-            if depths[number] and token.start in words
-        }
-        starts = {token.start: token for token in computed}
-        found |= {n: starts[token.start] for n, token in enumerate(part) if token.start in starts}
+        starts = {token.start: token for token in others}
+        found = {}
+        for number, (token, place) in enumerate(zip(part, places, strict=True)):
+            if token.start in words and place.is_argument:
+                found[number] = words[token.start]
+            elif token.start in starts:
+                found[number] = starts[token.start]
+        ends = set(bound)
         operand: list[int] = []
-        for number, token in enumerate(part):
-            if (token.kind in LOGIC or token.kind in ("not", "!")) and not depths[number]:
-                yield from self._operand(kind, part, operand, depths, found)
+        for number in range(2, len(part) - 1):
+            is_logic = part[number].kind in (*LOGIC, "not", "!") and not places[number].is_argument
+            if is_logic or number in ends:
+                yield from self._operand(kind, part, places, operand, found)
                 operand = []
-            elif number not in skipped:
+            else:
                 operand.append(number)
-        yield from self._operand(kind, part, operand, depths, found)
+        yield from self._operand(kind, part, places, operand, found)
 
     def _operand(
-        self, kind: str, part: list[Token], operand: list[int], depths: list[int], found: dict[int, Token]
+        self, kind: str, part: list[Token], places: list[_Place], operand: list[int], found: dict[int, Token]
     ) -> Iterator[Token]:
         """Yield the secrets in an operand of ``and``, ``or`` or ``not``. ``operand`` has indexes of tokens.
 
-        ``found`` has the secrets that strings name, by the indexes of the strings.
+        ``found`` has the secrets that are not in variables, by their indexes.
         """
-        secrets = [found[number] for number in operand if number in found]
-        varies = is_changed = False
+        secrets: list[Token] = []
+        sources: set[str] = set()
+        ways: set[tuple[int, bool]] = set()  # the number of keys around each secret, and whether it is a key
+        variables: list[tuple[int, bool]] = []
+        is_changed = selects = calls = False
+        values = 0
         for number in operand:
-            before, token = part[number - 1], part[number]
-            if token.kind != IDENTIFIER or before.kind in (".", "|"):
-                continue
-            own = [*self.secrets.get(token.value, ()), *self.values.get(token.value, ())]
-            own += self.keys.get(token.value, ()) if depths[number] else ()
-            secrets += own
-            is_changed = is_changed or (bool(own) and token.value in self.changes.names)
-            is_variable = token.value in self.bound or token.value in _VARYING
-            varies = varies or (is_variable and not own and depths[number] != 1)
+            token, place = part[number], places[number]
+            is_name = token.kind == IDENTIFIER and part[number - 1].kind not in (".", "|")
+            own = list(self._secrets_at(token if is_name else None, place, found.get(number)))
+            for tokens, is_key in own:
+                secrets += tokens
+                ways.add((place.keys, is_key))
+                sources.add(token.value if is_name else "")
+                selects = selects or place.keys > is_key
+            if is_name and (token.value in self.bound or token.value in _VARYING):
+                variables.append((number, bool(own)))
+                is_changed = is_changed or (bool(own) and token.value in self.changes.names)
+            if token.kind in ("(", "["):
+                values += places[number + 1].keys > place.keys == 0
+                selects = selects or (place.is_selection and place.keys > 0)
+                calls = calls or (place.is_selection and token.kind == "(")
+        if secrets and calls:
+            self._pass(secrets)
+        is_test = selects or _is_test(kind, part, operand, places)
         repeats = is_changed and self.changes.depth > 0
-        is_condition = kind not in ("set", "with")
-        if not secrets or not ((repeats and is_condition) or _is_test(kind, part, operand, depths)):
+        if not secrets or not (is_test or calls or (repeats and kind not in _BINDING)):
             return
+        is_one_value = ways == {(1, True)} and values == 1 and not selects
+        varies = any(
+            (len(sources) > 1 or not is_secret)
+            and not (places[number].keys and is_one_value)  # the variable only selects the secret
+            and (is_test or part[number + 1].kind != "(")
+            for number, is_secret in variables
+        )
         text = " ".join(part[number].value or part[number].kind for number in operand)
         if is_changed:  # the same text tests another value at another place
             text += f" {part[operand[0]].start} {self.template}"
         for token in secrets:
-            texts = self.texts.setdefault(token.value, set())
+            # maps and sums can give one secret many names, so all of them count together
+            texts = self.texts.setdefault(token.value if token.kind == STRING else token.kind, set())
             is_new = text not in texts and len(texts) <= MOST_TESTS
             if is_new:
                 texts.add(text)
             if varies or repeats or (is_new and len(texts) > MOST_TESTS):
                 yield token
+
+    def _secrets_at(
+        self, name: Token | None, place: _Place, found: Token | None
+    ) -> Iterator[tuple[list[Token], bool]]:
+        """Yield the secrets for which a token stands, and whether the token is a key and not the secret.
+
+        ``name`` is the token if it is the name of a variable. ``found`` is its secret outside of variables.
+        """
+        if found is not None:
+            yield [found], found.kind != IDENTIFIER
+        if name is not None:
+            held = [*self.secrets.get(name.value, ()), *self.values.get(name.value, ())]
+            keys = self.keys.get(name.value, []) if place.is_argument else []
+            yield from ((tokens, is_key) for tokens, is_key in ((held, False), (keys, True)) if tokens)
+
+    def bind(self, kind: str, names: list[str]) -> None:
+        """Record the variables that a tag sets: the parameters of a macro hold the secrets of all calls."""
+        if kind == "macro":
+            self.parameters.update(names)
+            self._give(names)
+
+    def _pass(self, tokens: list[Token]) -> None:
+        """Record that a call passes secrets to a macro, which can be any macro of the template."""
+        size = sum(map(len, self.passed.values()))
+        for token in tokens:
+            _hold(self.passed, COMPUTED if token.kind == COMPUTED else STRING, [token])
+        if sum(map(len, self.passed.values())) > size:
+            self._give(self.parameters)
+
+    def _give(self, names: Collection[str]) -> None:
+        for kind, tokens in self.passed.items():
+            for name in names:
+                _hold(self.values if kind == COMPUTED else self.secrets, name, tokens)
 
 
 class _Changes:
@@ -424,7 +566,9 @@ class _Changes:
             self.depth = 0
             self._find()
 
-    def bind(self, kind: str, part: list[Token], bound: list[int], sources: set[str]) -> None:
+    def bind(
+        self, kind: str, part: list[Token], places: list[_Place], bound: list[int], sources: set[str]
+    ) -> None:
         """Record the variables that a tag sets. ``sources`` has the variables with secrets that it reads."""
         if not sources:
             return
@@ -432,7 +576,6 @@ class _Changes:
         bound = bound if has_values else bound[:2]  # pongo2 refuses more variables in any other tag
         ends = [*bound[1:], len(part)] if has_values else [len(part)] * len(bound)
         keeps = kind in ("set", "with")
-        depths = _depths(part, ()) if keeps else []
         for number, end in zip(bound, ends, strict=True):
             name = part[number].value
             value = [
@@ -441,7 +584,8 @@ class _Changes:
                 if index not in (number, len(part) - 1)
             ]
             own = {part[index].value for index in value} & sources
-            if name in own and keeps and not _is_test(kind, part, value, depths):
+            calls = any(part[index].kind == "(" and places[index].is_selection for index in value if keeps)
+            if name in own and keeps and not calls and not _is_test(kind, part, value, places):
                 own.remove(name)
             self._sources.setdefault(name, set()).update(own)
 
@@ -463,50 +607,44 @@ class _Changes:
         self.names.update(missing.keys() - removed)
 
 
-def _depths(part: list[Token], secrets: Collection[str]) -> list[int]:
-    """Return a number for each token: 1 in the first arguments or subscript of a value, else 0 or more.
-
-    Tokens in brackets around a whole expression have the number of the tokens outside. A second subscript,
-    or a subscript of a variable in ``secrets``, selects a part of a text, so its tokens have a higher number.
-    """
-    found: list[int] = []
-    opened: list[int] = []
-    for before, token in zip([part[0], *part], part, strict=False):
-        if token.kind in ("(", "["):
-            inside = opened[-1] if opened else 0
-            follows = before.kind in (")", "]") or before.value in secrets
-            is_access = token.kind == "[" or before.kind == IDENTIFIER or follows
-            opened.append(inside + (2 if follows else 1) if is_access else inside)
-        elif token.kind in (")", "]") and opened:
-            opened.pop()
-        found.append(opened[-1] if opened and token.kind not in ("(", "[") else 0)
-    return found
-
-
-def _is_test(kind: str, part: list[Token], operand: list[int], depths: list[int]) -> bool:
-    """Return whether an operand shows more of its values than whether they are set."""
-    outer = [part[number] for number in operand if not depths[number]]
-    kinds = ["", *(token.kind for token in outer), ""]
+def _is_test(kind: str, part: list[Token], operand: list[int], places: list[_Place]) -> bool:
+    """Return whether an operand shows more of its values than whether they are set. Calls do not count."""
+    outer = [number for number in operand if not places[number].keys]
+    tokens = [part[number] for number in outer]
+    kinds = ["", *(token.kind for token in tokens), ""]
     is_empty = [
         token.kind == STRING
         and not token.value
         and before not in (":", *_JOINING)
         and after not in ("|", *_JOINING)
-        for before, token, after in zip(kinds, outer, kinds[2:], strict=False)
+        for before, token, after in zip(kinds, tokens, kinds[2:], strict=False)
     ]
-    if kind == "widthratio":
+    if kind in ("ifchanged", "widthratio"):
         return True
-    if kind in ("ifequal", "ifnotequal", "ifchanged"):
-        return not any(is_empty)
-    for number, token in enumerate(outer):
+    if kind in ("ifequal", "ifnotequal") and not any(
+        each and not places[number].is_argument for number, each in zip(outer, is_empty, strict=True)
+    ):
+        return True
+    for number, token in enumerate(tokens):
         if token.kind in ("==", "!=", "<>") and any(is_empty[max(0, number - 1) : number + 2]):
             continue
-        after = outer[number + 1] if number + 1 < len(outer) else token
+        after = tokens[number + 1] if number + 1 < len(tokens) else token
         if token.kind in _COMPARING or (token.kind == "." and after.kind == NUMBER):
             return True
         if token.kind == "|" and after.value not in _UNSELECTIVE:
             return True
-    return any(depths[number] > 1 for number in operand)
+        if token.kind == "[" and places[outer[number]].is_selection:
+            return True
+    return False
+
+
+def _is_only_tested(kind: str, part: list[Token], value: Value) -> bool:
+    """Return whether a condition tests only whether a map has entries, or a certain key."""
+    before, after = part[value.start - 1], part[value.end]
+    if before.kind == "in":
+        return kind != "for" and after.kind in (*LOGIC, ",", ")", "%}", "}}")
+    begins = value.start == 2 or before.kind in (*LOGIC, "not", "!")
+    return kind in ("if", "elif") and begins and after.kind in (*LOGIC, "%}")
 
 
 def _is_hidden(part: list[Token], value: Value) -> bool:
