@@ -12,7 +12,7 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "is_entry", "open_cache",
     ),
     "templater.hooks.lxc_config": (
-        "_files_in", "_number", "has_index", "ids_on_disk", "layers_of", "lines_of", "of_other_directory",
+        "_files_in", "_number", "has_index", "layers_of", "lines_of", "of_other_directory",
         "overlay_options",
     ),
     "templater.hooks.options": (
@@ -122,9 +122,9 @@ RARE: "dict[str, tuple[str, ...]]" = {
     "templater.pongo2.values": (
         "CycleValue.to_text", "ForLoop.all_fields", "ForLoop.get", "Struct.get", "Struct.has",
         "Struct.to_text", "_byte_at", "_byte_order", "_float_text", "_sorted", "_struct_field", "_truncate",
-        "current_value", "from_bytes", "get_field", "get_index", "gotype", "grow", "has_bytes", "is_nil",
-        "is_number", "kind", "length", "loop_field", "recombine", "replace_all", "split_bytes", "subscript",
-        "to_bytes", "to_float", "to_int", "to_runes", "without_bytes",
+        "current_value", "get_field", "get_index", "gotype", "grow", "has_bytes", "is_number", "kind",
+        "length", "loop_field", "recombine", "replace_all", "split_bytes", "subscript", "to_float", "to_int",
+        "to_runes", "without_bytes",
     ),
     "templater.rendering.render": (
         "Compiled.compile", "Compiled.compile_source", "Compiled.ignores_trigger", "_late", "_with_rule",
@@ -132,17 +132,18 @@ RARE: "dict[str, tuple[str, ...]]" = {
     ),
     "templater.rootfs.confined": (
         "Directory.entry", "Directory.has_content", "Directory.is_same", "Directory.listdir",
-        "Directory.look", "Directory.mkdir", "Directory.mknod", "Directory.rmdir", "Directory.symlink",
-        "Directory.unlink_if_same", "Root._obstacle", "Root._trouble", "Root.entries", "Root.listdir",
-        "_is_mount_by_id", "_link_target", "_resolve", "_too_large", "mount_id", "open_directory",
-        "open_with_walk", "read_error", "too_many_names", "write_error",
+        "Directory.look", "Directory.mkdir", "Directory.mknod", "Directory.rmdir", "Directory.rmdir_at_end",
+        "Directory.symlink", "Directory.unlink_if_same", "Root._obstacle", "Root._trouble", "Root.entries",
+        "Root.listdir", "_is_mount_by_id", "_link_target", "_resolve", "_too_large", "mount_id",
+        "open_directory", "open_with_walk", "read_error", "too_many_names", "write_error",
     ),
     "templater.rootfs.directory_rootfs": (
         "DirectoryRootfs._entries", "DirectoryRootfs.listdir", "DirectoryRootfs.read", "IdMap.unshifted",
-        "_from", "_open_rootfs", "open_root", "open_tree", "shifted",
+        "_from", "_open_rootfs", "limit_reading", "open_root", "open_tree", "shifted",
     ),
     "templater.rootfs.held_files": (
-        "_close_last", "_hand_over", "_has_ended", "_keep", "_taken", "_unmount", "_wait", "unmount_at_end",
+        "_close_last", "_hand_over", "_has_ended", "_is_same", "_keep", "_remove_all", "_taken", "_unmount",
+        "_wait", "remove_directory", "unmount_at_end",
     ),
     "templater.rootfs.paths": (
         "no_directory", "refuse_bad_name",
@@ -171,9 +172,9 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "_read_token", "is_private", "is_there",
     ),
     "templater.writing.staged_file": (
-        "StagedFile._changed", "StagedFile._commit_new", "StagedFile._prepare_copy", "StagedFile._put_back",
-        "StagedFile._require_in_place", "StagedFile._with_own_inode", "StagedFile._write_in_place",
-        "StagedFile.put_back", "overwrite",
+        "StagedFile._changed", "StagedFile._commit_new", "StagedFile._copy_old", "StagedFile._link_passing",
+        "StagedFile._prepare_to_overwrite", "StagedFile._put_back", "StagedFile._require_in_place",
+        "StagedFile._unlink_passing", "StagedFile._write_in_place", "StagedFile.put_back", "overwrite",
     ),
     "templater.writing.target_directories": (
         "TargetDirectories._make_owned", "TargetDirectories._make_private",
