@@ -42,6 +42,7 @@ from templater.model.metadata import Rule
 from templater.model.plan import CREATE, FAILED, SKIP
 from templater.model.source import Source
 from templater.reporting.plan_text import Heading
+from templater.rootfs import directory_rootfs
 from templater.web.report_page import START
 
 
@@ -515,8 +516,9 @@ def test_apply_records_the_keys_that_each_template_reads(tmp_path, capsys):
 
 def test_the_time_for_reading_an_image_is_measured_as_processor_time(monkeypatch):
     moments = iter([100.0, 102.5])
-    limits, source = SimpleNamespace(), SimpleNamespace(notes=(), close=lambda: None)
+    limits, source = SimpleNamespace(for_files=int), SimpleNamespace(notes=(), close=lambda: None)
     request = SimpleNamespace(limits=limits)
+    monkeypatch.setattr(directory_rootfs, "limit_reading", lambda rootfs, limits: None)
     monkeypatch.setattr(open_and_plan, "process_time", lambda: next(moments))
     monkeypatch.setattr(open_and_plan, "open_request", lambda request: (source, SimpleNamespace(notes=())))
     monkeypatch.setattr(open_and_plan, "for_source", lambda request, source: request)
