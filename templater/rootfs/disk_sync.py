@@ -22,7 +22,8 @@ processes. The command ``apply`` commits before the first name, so that no file 
 last.
 
 An overlay over btrfs does not pass on the other ioctls. So templater opens the upper layer, whose path is in
-/proc/self/mountinfo. If that fails, templater uses syncfs.
+/proc/self/mountinfo. If that fails, templater uses syncfs. On the overlay of a hook, which has the option
+``volatile``, fsync and syncfs do nothing. But a hook has the upper layer open, so it can commit this layer.
 """
 
 import errno
@@ -141,7 +142,9 @@ def _sync_mount(action: str, files: "Mapping[int, str]") -> None:
         if all(_is_directory(fd) or write_content(fd) for fd in files) and commit(first):
             return
         if can_sync_file_system(first):
-            sync_file_system(first)
+            # an overlay with the option ``volatile`` syncs nothing, but its upper layer does
+            if not _on_btrfs(first, _sync):
+                sync_file_system(first)
             return
         for fd, path in files.items():  # noqa: B007 - the error names the path
             again(os.fsync, fd)
@@ -198,6 +201,11 @@ def _identity(fd: int) -> bytes:
 
 def _commit(fd: int) -> bool:
     return _request(fd, (_START_SYNC, _WAIT_SYNC), bytearray(8))
+
+
+def _sync(fd: int) -> bool:
+    sync_file_system(fd)
+    return True
 
 
 def _request(fd: int, requests: "tuple[int, ...]", argument: bytearray) -> bool:

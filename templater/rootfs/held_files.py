@@ -15,8 +15,9 @@ directory above is locked. So ``remove_directory`` leaves the removal to the sam
 work.
 
 When the kernel unmounts an overlay, it first writes all changes of the upper layer's file system to the disk,
-including the changes of other processes. ``unmount_at_end`` leaves this work to the process that closes the
-removed files last.
+including the changes of other processes. Only the option ``volatile`` prevents this. In any case, the kernel
+then frees the files that were removed from the layers. ``unmount_at_end`` leaves this work to the process
+that closes the removed files last.
 
 An error can leave a file or directory open, and a hook keeps the layers of an overlay open. So the process of
 a hook or command calls ``close_rest_at_end``. Otherwise, the kernel would close a removed directory when the

@@ -136,7 +136,7 @@ CASES = {
     90: Case("another container writes to the disk without pause, and each start of a container with an overlay waits until all of this is written", "the hook ends first: another process unmounts the hook's overlay"),
     91: Case("a process of a running container changes a temporary file with a system call that takes minutes, and templater waits for this call", "impossible if the root filesystem belongs to another user: the new files have no name, and the old files are in a private directory; *a process can still delay templater by such a change of a target*"),
     92: Case("an ordinary user of the machine holds the lock for renames between two directories of the file system, for which each start that changes a file would wait", "no file is renamed from one directory to another"),
-    93: Case("another container on the same btrfs syncs a file with gigabytes of attributes in a loop, and each sync or commit of a first start would wait for it", "hooks write the content of files without a sync, and commit nothing: btrfs writes the state of the instance after the files"),
+    93: Case("another container on the same btrfs syncs a file with gigabytes of attributes in a loop, and each sync or commit of a first start would wait for it", "hooks write the content of files without a sync, and commit nothing, also when they unmount an overlay: btrfs writes the state of the instance after the files"),
     94: Case("another container that shares a lower layer of an overlay holds the kernel's lock of a file of this layer, for which each start that replaces the file would wait", "the kernel copies no file of a lower layer: templater itself writes the copy for a rollback, and renames the new file over the old file"),
 }  # fmt: skip
 

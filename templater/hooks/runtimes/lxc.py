@@ -21,7 +21,8 @@ from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split
 from ...rootfs.confined import Directory, Root, write_error
-from ...rootfs.held_files import unmount_at_end
+from ...rootfs.held_files import is_on_btrfs, unmount_at_end
+from ...rootfs.paths import MissingError
 from ...rootfs.shared_directories import own_map
 from ...rootfs.trusted_paths import (
     clean_path,
@@ -339,6 +340,12 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[
     The layers stay open until the overlay is unmounted: their owner can remove them, and the last close of a
     removed directory can take minutes. ``held_files`` then leaves the last close to another process.
 
+    With the option ``volatile``, the kernel syncs nothing when it unmounts the overlay. On btrfs, this sync
+    is a commit, and a commit can stop every change of the file system for minutes. The hook does not need
+    it: ``disk_sync`` keeps the order of changes, and uses the upper layer where it has to wait for the disk.
+    The kernel itself also syncs nothing that it copies. If the overlay has an index, the kernel copies files
+    with several names, so the option is not used.
+
     Raises RefusedError for a layer that is a link, or if another user can exchange the upper layer. Raises
     WriteError if mounting fails.
     """
@@ -353,17 +360,53 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[
     call("unshare", CLONE_NEWNS)
     call("mount", b"none", b"/", None, MS_REC_PRIVATE, None)
     # the kernel accepts only descriptors that were opened in the new namespace
-    *lower, upper, work = [f"/proc/self/fd/{root.fd}" for root in open_layers(layers)]
+    opened = open_layers(layers)
+    _remove_volatile_mark(opened[-1])
+    *lower, upper, work = [f"/proc/self/fd/{root.fd}" for root in opened]
     options = ",".join(
         (f"lowerdir={':'.join(lower)}", f"upperdir={upper}", f"workdir={work}", *overlay_options(found))
     )
-    call("mount", b"overlay", fsencode(where), b"overlay", 0, fsencode(options))
+    by_default = _refuses_second_mount()
+    arguments = b"overlay", fsencode(where), b"overlay", 0
+    is_volatile = not by_default and _is_btrfs(opened[-2])
+    # kernels before 5.10 don't know the option
+    if not is_volatile or libc("mount")(*arguments, fsencode(f"{options},volatile")):
+        call("mount", *arguments, fsencode(options))
     index = has_index(found)
-    unmount_at_end(where, itself=_refuses_second_mount() if index is None else index)
+    unmount_at_end(where, itself=by_default if index is None else index)
+
+
+def _is_btrfs(folder: Root) -> bool:
+    if not is_on_btrfs(folder.fd):
+        return False
+    from ...rootfs.file_system_type import BTRFS, is_file_system_of
+
+    return is_file_system_of({BTRFS}, folder.fd)
+
+
+def _remove_volatile_mark(work: Root) -> None:
+    """Remove the mark that the kernel left in the work directory when it mounted a ``volatile`` overlay.
+
+    While the mark exists, the kernel refuses to mount an overlay with this work directory. Only this
+    process's user can change names in the work directory.
+    """
+    try:
+        with work.directory("/work/incompat") as incompat:
+            with incompat.directory("volatile") as volatile:
+                if volatile.lstat("dirty") is not None:
+                    os.unlink("dirty", dir_fd=volatile.fd)
+            os.rmdir("volatile", dir_fd=incompat.fd)
+    except (MissingError, FileNotFoundError):
+        pass
+    except OSError as error:
+        raise write_error("remove", join(work.name, "work/incompat/volatile"), error) from None
 
 
 def _refuses_second_mount() -> bool:
-    """Return whether the kernel may not let LXC mount the overlay while this hook has it mounted."""
+    """Return whether overlays may have an index by default.
+
+    The kernel may then not let LXC mount the overlay while this hook has it mounted.
+    """
     try:
         fd = os.open("/sys/module/overlay/parameters/index", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -167,12 +167,13 @@ COMMIT = [("start", 0), ("wait", 0)]
 def on_btrfs(tmp_path, mounts, request):
     """Return a directory on btrfs, or on an overlay over btrfs."""
     place = mounts.btrfs(tmp_path)
-    if getattr(request, "param", "btrfs") == "btrfs":
+    kind = getattr(request, "param", "btrfs")
+    if kind == "btrfs":
         return place
     folders = [place / name for name in ("lower", "an upper layer", "work")] + [tmp_path / "merged"]
     for folder in folders:
         folder.mkdir()
-    mounts.overlay(*folders, "index=off")
+    mounts.overlay(*folders, "index=off,volatile" if kind == "volatile" else "index=off")
     return folders[-1]
 
 
@@ -276,6 +277,34 @@ def test_without_the_requests_of_btrfs_a_directory_is_synced_by_syncfs(on_btrfs,
         sync_all("write", {fd: "/"})
     finally:
         os.close(fd)
+    assert real == [("syncfs", 0)]
+
+
+@as_root
+@pytest.mark.parametrize("on_btrfs", ["volatile"], indirect=True)
+def test_without_the_requests_of_btrfs_the_upper_layer_of_a_volatile_overlay_is_synced(
+    on_btrfs, monkeypatch, real
+):
+    """syncfs of such an overlay does nothing."""
+
+    def refused(*_):
+        raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+
+    synced = []
+    call_libc = disk_sync.call_libc
+
+    def libc(name, fd, *arguments):
+        synced.append(file_system_type.is_overlay(fd))
+        return call_libc(name, fd, *arguments)
+
+    monkeypatch.setattr(fcntl, "ioctl", refused)
+    monkeypatch.setattr(disk_sync, "call_libc", libc)
+    files = {unnamed(on_btrfs): "/a"}
+    try:
+        sync_contents("write", files, in_time)
+    finally:
+        os.close(*files)
+    assert synced == [False]
     assert real == [("syncfs", 0)]
 
 
