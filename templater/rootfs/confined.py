@@ -27,7 +27,7 @@ import errno
 import sys
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
-from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError, reason
+from ..model.errors import BusyError, InputError, LimitError, RefusedError, TemplaterError, WriteError, reason
 from ..oslite import Closing, fsencode, isdir, join, libc, os, stat, variable
 from .held_files import close, hold, remove_directory
 from .paths import MissingError, components, no_directory, not_regular
@@ -184,8 +184,8 @@ class Root(Closing):
     ) -> bytes:
         """Read a regular file with ``read_regular``. Raises LimitError for more than ``limit`` bytes.
 
-        Raises MissingError for a missing file and RefusedError for anything that is not a regular file. With
-        ``public``, ``require_public`` checks the file and its directory. ``before_piece`` is called before
+        Raises MissingError for a missing file, RefusedError for anything that is not a regular file, and
+        BusyError if another process holds a lease of the file. With ``public``, ``require_public`` checks the file and its directory. ``before_piece`` is called before
         each piece of the file is read, and can raise an error.
         """
         if public:
@@ -766,6 +766,8 @@ def _open_regular(opened: "Callable[[int], int]", flags: int, path: str, limit: 
     Opening a device can have side effects, and so can opening a file above the limit (see ``read_regular``).
     So this function checks the type and size first. Then it opens the checked file, even if another process
     has replaced the name by a device.
+
+    Raises BusyError if another process holds a lease of the file.
     """
     seen = opened(_LOOK | _O_NOFOLLOW)
     try:
@@ -774,6 +776,8 @@ def _open_regular(opened: "Callable[[int], int]", flags: int, path: str, limit: 
             return again(os.open, f"/proc/self/fd/{seen}", flags & ~_O_NOFOLLOW)
         except FileNotFoundError:  # /proc is not mounted
             fd = opened(flags)
+    except BlockingIOError:
+        raise _leased(path) from None
     finally:
         close(seen)
     try:
@@ -782,6 +786,13 @@ def _open_regular(opened: "Callable[[int], int]", flags: int, path: str, limit: 
         close(fd)
         raise
     return fd
+
+
+def _leased(path: str) -> BusyError:
+    return BusyError(
+        f"{path!r} can't be opened: another process holds a lease of the file",
+        hint="try again later, or end that process: lslocks shows it",
+    )
 
 
 def lstat_at(parent: int, name: str) -> os.stat_result:

@@ -1,12 +1,15 @@
 """The message and the hint of each error about a root filesystem."""
 
+import contextlib
 import errno
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
-from templater.model.errors import InputError, TemplaterError
+from templater.model.errors import BusyError, InputError, TemplaterError
 from templater.rootfs import confined
 from templater.rootfs.confined import (
     OPENAT2,
@@ -17,6 +20,7 @@ from templater.rootfs.confined import (
     require_public,
     write_error,
 )
+from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.trusted_paths import clean_path, open_folder, open_log
 from tests.rootfs_builders import as_root
 
@@ -89,6 +93,60 @@ def test_a_path_that_cannot_be_read_gives_a_message(root, path, message):
 )
 def test_the_error_about_a_path_that_cannot_be_opened_names_the_cause(root, number, follow, message):
     assert root._trouble("/file", OSError(number, "x"), follow=follow).message == message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases")
+@pytest.mark.parametrize("has_proc", [True, False])
+def test_the_error_about_a_file_with_a_lease_of_another_process_names_the_lease(
+    root, tmp_path, monkeypatch, has_proc
+):
+    """The message was "'/file' is a file, not a directory"."""
+    if not has_proc:
+        opened = os.open
+
+        def without_proc(path, *args, **options):
+            if str(path).startswith("/proc/self/fd/"):
+                raise FileNotFoundError(errno.ENOENT, "x")
+            return opened(path, *args, **options)
+
+        monkeypatch.setattr(confined.os, "open", without_proc)
+    message = (
+        "'/file' can't be opened: another process holds a lease of the file",
+        "try again later, or end that process: lslocks shows it",
+    )
+    view = DirectoryRootfs(root)
+    with leased(tmp_path / "file"), root.directory("/") as top:
+        for call in (
+            lambda: root.read("/file", 10),
+            lambda: root.open("/file"),
+            lambda: root.has_content("/file", b"x" * 10),
+            lambda: view.flag("/file"),
+            lambda: top.read("file", 10),
+            lambda: top.open("file", write=True),
+        ):
+            with pytest.raises(BusyError) as caught:
+                call()
+            assert (caught.value.message, caught.value.hint) == message
+
+
+@contextlib.contextmanager
+def leased(path):
+    """Let another process hold a lease of a file."""
+    code = (
+        "import fcntl, os, signal, sys\n"
+        "signal.signal(signal.SIGIO, signal.SIG_IGN)\n"
+        "fd = os.open(sys.argv[1], os.O_RDWR)\n"
+        "fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n"
+        "print(flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        if process.stdout.readline() != b"\n":
+            pytest.skip("NOT RUN: needs a file system with leases")
+        yield
+        process.stdin.close()
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EACCES, errno.ENAMETOOLONG, errno.ENOENT, errno.EIO])
