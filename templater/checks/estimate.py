@@ -99,7 +99,8 @@ class Estimate:
 
     Every use of a macro's name counts as a call, because pongo2 also calls a macro if no brackets follow the
     name. There is one exception: a loop, a ``with`` or a macro can give the name another value. In the body
-    of this tag, the name is a variable, and does not count. A ``set`` of the name does not matter.
+    of this tag, the name is a variable, and does not count. A ``set`` of the name does not matter. The
+    exception does not hold for the name of a macro that such a tag or a block defines in its body.
     """
 
     def __init__(self, document: tree.Document) -> None:
@@ -127,6 +128,8 @@ class Estimate:
         self.aliases: dict[str, str] = {}
         #: names that a tag other than ``for`` binds
         self.rebound: set[str] = set()
+        #: names of macros that are defined in a loop, a ``with``, a macro or a block
+        self.inner = _macros_in_tags(document)
         self.copies = len(document.bound) // VARIABLES_OF_STEP
         found = list(in_order([document.body, *document.blocks.values()]))
         for node in found:
@@ -299,7 +302,9 @@ class Estimate:
         runs[id(outer)] = Work(_least(before + added), _KINDS[type(outer)], _token(outer))
 
     def _with(self, bound: frozenset[str], names: list[str]) -> frozenset[str]:
-        more = [name for name in names if name in self.macros and name not in bound]
+        more = [
+            name for name in names if name in self.macros and name not in bound and name not in self.inner
+        ]
         return bound.union(more) if more else bound
 
     def _of_macro(self, name: str) -> tuple[int, int, int]:
@@ -494,6 +499,22 @@ class Estimate:
             if use.name == "join" and not (index and node.filters[index - 1].name in ("make_list", "split")):
                 total += sizes[index] ** 2 // CHARACTERS_SQUARED_OF_STEP
         return total
+
+
+def _macros_in_tags(document: tree.Document) -> frozenset[str]:
+    """Return the names of the macros that are defined in a loop, a ``with``, a macro or a block."""
+    names = set()
+    waiting: list[tuple[object, bool]] = [(document.body, False), (list(document.blocks.values()), True)]
+    while waiting:
+        node, is_inside = waiting.pop()
+        if isinstance(node, list | tuple):
+            waiting += [(each, is_inside) for each in node]
+        elif isinstance(node, tree.NODES):
+            if isinstance(node, tree.Macro) and is_inside:
+                names.add(node.name)
+            is_inside = is_inside or isinstance(node, tree.For | tree.With | tree.Macro)
+            waiting += [(getattr(node, name), is_inside) for name in fields(type(node))]
+    return frozenset(names)
 
 
 def _arguments(call: tree.Path) -> list[tree.Expression]:

@@ -554,8 +554,7 @@ def doubling(number, call):
 @pytest.mark.parametrize(("number", "is_long"), [(45, True), (10, False)])
 def test_the_estimate_doubles_at_each_macro_that_calls_the_previous_macro_twice(call, use, number, is_long):
     text = doubling(number, call) + use.replace("NAME", f"m{number - 1}")
-    document = Compilation(Source("t", text.encode()), V6).parsed()
-    assert (Estimate(document).runs.amount > MOST_RUNS) == is_long
+    assert (Estimate(parsed(text)).runs.amount > MOST_RUNS) == is_long
 
 
 def test_macro_calls_that_double_at_each_level_give_a_finding_even_if_a_condition_may_skip_them():
@@ -583,6 +582,10 @@ LATER = U + "|slice:'1100:'"
 TEN = "{% set s = 'xxxxxxxxxx' %}"
 EACH, END = "{% for d in devices %}", "{% endfor %}"
 HALVES = "{% macro m(s) %}{{ s }}{{ s }}{% endmacro %}"
+
+
+def parsed(text):
+    return Compilation(Source("t", text.encode()), V6).parsed()
 
 
 def loops_over(*values, body=""):
@@ -618,6 +621,24 @@ def test_attack_41_three_nested_loops_over_long_texts_give_a_finding(text):
     image = an_image(RULE, {"t": text}, limits=limits)
     assert severities(CHECK, image) == ["medium"]
     assert "can run more than 3000000 times" in observed(CHECK, image)[0][-1]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("{% with m=1 %}", "{% endwith %}"),
+        ("{% for m in 'x' %}", END),
+        ("{% for k, m in devices %}", END),
+        ("{% macro n(m) %}", "{% endmacro %}{{ n() }}"),
+        ("{% macro m(m) %}", "{% endmacro %}{{ m() }}"),
+        ("{% with m=1 %}{% block b %}", "{% endblock %}{% endwith %}"),
+        ("{% with m=1 %}{% if x %}", "{% endif %}{% endwith %}"),
+    ],
+)
+def test_attack_41_a_macro_replaces_the_variable_of_the_same_name_around_it(before, after):
+    """All loops in such a macro were invisible, because the name counted as the variable of the tag."""
+    text = before + "{% macro m() %}" + loops_over(U, U, U) + "{% endmacro %}{{ m() }}" + after
+    assert Estimate(parsed(text)).runs.amount > MOST_RUNS
 
 
 @pytest.mark.parametrize(
