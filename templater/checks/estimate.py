@@ -60,7 +60,8 @@ _NAMES = {"instance": 63, "container": 63}
 _KINDS = {
     tree.For: "nested loops",
     tree.Path: "nested calls of macros",
-    tree.Filtered: "the steps of the filter 'join'",
+    tree.Filtered: "the steps of slow filters",
+    tree.FilterBlock: "the steps of slow filters",
 }
 #: how often the estimate goes over a template
 _PASSES = 4
@@ -68,7 +69,7 @@ _PASSES = 4
 _WORD, _PARAGRAPH = 10, 500
 
 
-Outer: TypeAlias = tree.For | tree.Path | tree.Filtered
+Outer: TypeAlias = tree.For | tree.Path | tree.Filtered | tree.FilterBlock
 
 
 class Work(NamedTuple):
@@ -82,9 +83,10 @@ class Work(NamedTuple):
 class Place(NamedTuple):
     """How often a part of a template runs, and the names that it can read.
 
-    ``times`` is the number of runs of the loops around the part. ``prints`` also counts that filters around
-    the part make its output longer. ``bound`` has the names of macros that are variables here. ``pieces`` has
-    the variables of loops over the parts of a text. All these parts together are only as long as the text.
+    ``times`` is the number of runs of the loops around the part. ``body`` is the number of the tag ``filter``
+    around the part, or 0, and ``prints`` is the number of runs for each run of this tag. ``bound`` has the
+    names of macros that are variables here. ``pieces`` has the variables of loops over the parts of a text.
+    All these parts together are only as long as the text.
     """
 
     times: int
@@ -92,6 +94,19 @@ class Place(NamedTuple):
     bound: frozenset[str]
     pieces: frozenset[str]
     outer: Outer | None
+    body: int
+
+
+class MacroWork(NamedTuple):
+    """The runs of one call of a macro, the characters that it creates, and the length of its output.
+
+    ``expected`` is the length of its longest argument.
+    """
+
+    runs: int
+    characters: int
+    output: int
+    expected: int
 
 
 class Estimate:
@@ -106,10 +121,9 @@ class Estimate:
     def __init__(self, document: tree.Document) -> None:
         #: all macros of each name, because a call can run any of them
         self.macros: dict[str, list[tree.Macro]] = {}
-        #: the runs of a call of each macro, and the characters of its output and of its longest argument
-        self.found: dict[str, tuple[int, int, int]] = {}
+        self.found: dict[str, MacroWork] = {}
         #: the same from an earlier estimate
-        self.earlier_found: dict[str, tuple[int, int, int]] = {}
+        self.earlier_found: dict[str, MacroWork] = {}
         #: the characters of the longest argument of each macro
         self.sizes: dict[str, int] = {}
         self.running: set[str] = set()
@@ -218,32 +232,36 @@ class Estimate:
 
     def _longest(self) -> tuple[Work, Work]:
         """Return the loop or call with the most runs, and the part that creates the most characters."""
-        runs, characters = self._work_in([self.body], frozenset())
+        runs, characters, _ = self._work_in([self.body], frozenset())
         nothing = Work(0, "", None)
         amount = sum(work.amount for work in characters)
         most = max(characters, default=nothing, key=itemgetter(0))
         return max(runs.values(), default=nothing, key=itemgetter(0)), most._replace(amount=amount)
 
-    def _work_in(self, parts: list[Any], bound: frozenset[str]) -> tuple[dict[int, Work], list[Work]]:
+    def _work_in(self, parts: list[Any], bound: frozenset[str]) -> tuple[dict[int, Work], list[Work], int]:
         """Count the runs of each outermost loop and of each outermost call, by the id of its node.
 
-        The second result has the characters of each printed text and of each result of a filter.
+        The second result has the characters of each printed text and of each result of a filter. The third
+        result is the length of the output.
         """
         runs: dict[int, Work] = {}
         characters: list[Work] = []
         later: list[tuple[tree.Print | tree.Filtered | tree.Operation, Place]] = []
         inner: set[int] = set()
-        start = Place(1, 1, bound, frozenset(), None)
+        bodies: list[tuple[tree.FilterBlock, Place]] = []
+        lengths = [0]  # of the output, and of the body of each tag ``filter``
+        start = Place(1, 1, bound, frozenset(), None, 0)
         waiting: list[tuple[object, Place]] = [(part, start) for part in parts]
         while waiting:
             node, place = waiting.pop()
-            times, prints, bound, pieces, outer = place
+            times, prints, bound, pieces, outer, body = place
             added = 0
             if isinstance(node, list | tuple):
                 waiting += [(each, place) for each in reversed(node)]
             elif isinstance(node, tree.Text):
                 token = None if outer is None else _token(outer)
-                characters.append(Work(_least(prints * len(node.value)), "", token))
+                characters.append(Work(_least(times * len(node.value)), "", token))
+                lengths[body] = _least(lengths[body] + prints * len(node.value))
             elif isinstance(node, tree.Block):
                 added = times * self.copies
                 waiting.append((self.blocks[node.name], place))
@@ -254,20 +272,18 @@ class Estimate:
                 added = times * (rounds + self.copies)
                 names = self._with(bound, [node.key])
                 inside = self._inside(node, pieces)
-                waiting.append(
-                    (node.body, Place(_least(times * rounds), _least(prints * rounds), names, inside, outer))
-                )
+                times, prints = _least(times * rounds), _least(prints * rounds)
+                waiting.append((node.body, Place(times, prints, names, inside, outer, body)))
             elif isinstance(node, tree.With):
                 added = times * self.copies
                 waiting += [(value, place) for _, value in node.pairs]
                 names = self._with(bound, [name for name, _ in node.pairs])
                 waiting.append((node.body, place._replace(bound=names)))
             elif isinstance(node, tree.FilterBlock):
-                factor = self._filtered(1, node.filters, frozenset(), frozenset())
-                waiting += [
-                    (node.filters, place),
-                    (node.body, place._replace(prints=_least(prints * factor))),
-                ]
+                bodies.append((node, place))
+                lengths.append(0)
+                inside_body = place._replace(prints=1, pieces=frozenset[str](), body=len(bodies))
+                waiting += [(node.filters, place), (node.body, inside_body)]
             elif isinstance(node, tree.NODES) and not isinstance(node, tree.Macro):
                 waiting += [(getattr(node, name), place) for name in reversed(fields(type(node)))]
                 if isinstance(node, tree.Print) or (isinstance(node, tree.Filtered) and node.filters):
@@ -278,7 +294,9 @@ class Estimate:
                     inner.add(id(node.operands[0]))
                 elif isinstance(node, tree.Path) and node.name in self.macros and node.name not in bound:
                     outer = outer or node
-                    added = times * self._of_macro(node.name)[0]
+                    of_macro = self._of_macro(node.name)
+                    added = times * of_macro.runs
+                    characters.append(Work(_least(times * of_macro.characters), "", node.token))
             if added and outer is not None:
                 self._add_runs(runs, outer, added)
         for node, place in later:  # the outputs of the macros are known now
@@ -287,15 +305,24 @@ class Estimate:
                 size = max(
                     self.length(node.expression, place.pieces), LONG * self._can_be_map(node.expression)
                 )
+                lengths[place.body] = _least(lengths[place.body] + place.prints * size)
             elif isinstance(node, tree.Operation):
                 token, size = node.token, self._characters_of_operation(node, place.pieces)
             else:
-                token, size = node.token, self._characters_of_filters(node, place.pieces)
-                added = place.times * self._work_of_joins(node, place.pieces)
-                if added:
-                    self._add_runs(runs, place.outer or node, added)
-            characters.append(Work(_least(place.prints * size), "", token))
-        return runs, characters
+                pieces = self._read_pieces(node, place.pieces)
+                token, length = node.token, self._length_of_text(node.atom, pieces, frozenset())
+                size, _, steps = self._work_of_filters(length, node.filters, pieces)
+                if steps:
+                    self._add_runs(runs, place.outer or node, place.times * steps)
+            characters.append(Work(_least(place.times * size), "", token))
+        for number in range(len(bodies), 0, -1):  # an inner tag comes after the outer tag
+            block, place = bodies[number - 1]
+            size, length, steps = self._work_of_filters(lengths[number], block.filters, frozenset())
+            if steps:
+                self._add_runs(runs, place.outer or block, place.times * steps)
+            characters.append(Work(_least(place.times * size), "", block.token))
+            lengths[place.body] = _least(lengths[place.body] + place.prints * length)
+        return runs, characters, lengths[0]
 
     def _add_runs(self, runs: dict[int, Work], outer: Outer, added: int) -> None:
         before = runs[id(outer)].amount if id(outer) in runs else 0
@@ -307,26 +334,24 @@ class Estimate:
         ]
         return bound.union(more) if more else bound
 
-    def _of_macro(self, name: str) -> tuple[int, int, int]:
-        """Return the runs of one call, the characters of its output, and the length of its longest argument.
-
-        The runs are the call itself, and the loops and calls in the macro.
-        """
+    def _of_macro(self, name: str) -> MacroWork:
+        """Return the work of one call: the runs are the call itself, and the loops and calls in the macro."""
         if name in self.running or len(self.running) > DEFAULT_LIMITS.depth:
             self.endless = self.macros[name][-1]
-            return 1, 0, 0
+            return MacroWork(1, 0, 0, 0)
         if name not in self.found:
             self.running.add(name)
-            total, printed = 1 + self.copies, 0
+            total, created, output = 1 + self.copies, 0, 0
             for macro in self.macros[name]:
                 parameters = [each for each, _ in macro.parameters]
                 bound = self._with(frozenset(), parameters)
                 defaults = [value for _, value in macro.parameters]
                 for part, names in ((macro.body, bound), (defaults, frozenset[str]())):
-                    runs, characters = self._work_in([part], names)
+                    runs, characters, length = self._work_in([part], names)
                     total += sum(work.amount for work in runs.values())
-                    printed += sum(work.amount for work in characters)
-            self.found[name] = _least(total), _least(printed), self.sizes[name]
+                    created += sum(work.amount for work in characters)
+                    output += length
+            self.found[name] = MacroWork(_least(total), _least(created), _least(output), self.sizes[name])
             self.running.remove(name)
         return self.found[name]
 
@@ -416,8 +441,8 @@ class Estimate:
             return 1
         size = 0
         if name in self.macros:
-            known = self.found.get(name) or self.earlier_found.get(name) or (1, LONG, LONG)
-            _, size, expected = known
+            known = self.found.get(name) or self.earlier_found.get(name) or MacroWork(1, 0, LONG, LONG)
+            size, expected = known.output, known.expected
             # an argument can be longer than expected, such as a call of the same macro
             given = max((self._length_of_text(each, pieces, empty) for each in _arguments(node)), default=0)
             size *= max(1, given // (expected or LONG))
@@ -465,11 +490,20 @@ class Estimate:
             size = _least(size)
             yield size
 
-    def _characters_of_filters(self, node: tree.Filtered, pieces: frozenset[str]) -> int:
-        """Return the characters that all filters read and make. A short result can follow a long text."""
-        pieces = self._read_pieces(node, pieces)
-        size = self._length_of_text(node.atom, pieces, frozenset())
-        return _least(size + sum(self._sizes(size, node.filters, pieces, frozenset())))
+    def _work_of_filters(
+        self, size: int, filters: list[tree.FilterUse], pieces: frozenset[str]
+    ) -> tuple[int, int, int]:
+        """Return the characters that all filters read and make, the length of the result, and slow steps.
+
+        A short result can follow a long text. ``size`` is the length of the value before the filters.
+        """
+        sizes = [size, *self._sizes(size, filters, pieces, frozenset())]
+        steps, before = 0, ""
+        for use, length in zip(filters, sizes, strict=False):
+            if use.name == "join" and before not in ("make_list", "split"):
+                steps += length**2 // CHARACTERS_SQUARED_OF_STEP
+            before = use.name
+        return _least(sum(sizes)), sizes[-1], steps
 
     def _characters_of_operation(self, node: tree.Operation, pieces: frozenset[str]) -> int:
         """Return the characters of all sums and compared texts of an operation."""
@@ -486,19 +520,6 @@ class Estimate:
                 total += size
                 size *= each.operator == "+"
         return _least(total)
-
-    def _work_of_joins(self, node: tree.Filtered, pieces: frozenset[str]) -> int:
-        """Return the steps for the filters ``join`` of texts: pongo2 decodes the text for each character."""
-        if not any(use.name == "join" for use in node.filters):
-            return 0
-        pieces = self._read_pieces(node, pieces)
-        size = self._length_of_text(node.atom, pieces, frozenset())
-        sizes = (size, *self._sizes(size, node.filters, pieces, frozenset()))
-        total = 0
-        for index, use in enumerate(node.filters):
-            if use.name == "join" and not (index and node.filters[index - 1].name in ("make_list", "split")):
-                total += sizes[index] ** 2 // CHARACTERS_SQUARED_OF_STEP
-        return total
 
 
 def _macros_in_tags(document: tree.Document) -> frozenset[str]:

@@ -611,6 +611,8 @@ def loops_over(*values, body=""):
         "{% set t = 'x'|ljust:'1000' %}" + loops_over(LATER, "t", "t"),
         loops_over(U, body="{% set s = s|add:'x' %}" + loops_over("s", "s")),
         loops_over(LATER, body="{{ config.u|join:',' }}"),
+        "{% filter join:',' %}" + loops_over(U, body="{{ " + U + " }}") + "{% endfilter %}",
+        "{% filter upper|join:',' %}{% filter urlize %}" + loops_over(LATER, body="{{ " + U + " }}") + "{% endfilter %}{% endfilter %}",
         HALVES + loops_over("m(" * 10 + U + ")" * 10, "instance.name"),
         "".join(f"{{% set v{n} = 1 %}}" for n in range(99)) + loops_over(U, U, body="{% with a=1 %}{% endwith %}"),
     ],
@@ -654,6 +656,11 @@ def test_attack_41_a_macro_replaces_the_variable_of_the_same_name_around_it(befo
         loops_over(U, U, body="{% if " + U + " + " + U + " == 'a' %}x{% endif %}"),
         loops_over(U, U, body="{% if 'a' in " + U + " and a0 %}x{% endif %}"),
         loops_over(U, body="{% if " + U + "|urlize|striptags" * 20 + "|length == 5 %}x{% endif %}"),
+        loops_over(U, U, body="{% filter urlize|length %}{{ " + U + " }}{% endfilter %}"),
+        "{% macro a() %}{{ "
+        + U
+        + "|length }}{% endmacro %}"
+        + loops_over(U, U, body="{% if a() %}{% endif %}"),
         loops_over(LATER, body="{% lorem 100000 w %}"),
         "{% macro a() %}{{ config.u }}{% endmacro %}"
         "{% macro b() %}"
