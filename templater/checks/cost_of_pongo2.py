@@ -1,17 +1,20 @@
 """Compiled templates that count pongo2's slow operations.
 
 pongo2 renders some templates much more slowly than templater does. pongo2's filter ``join`` decodes a whole
-text again for each character of the text. In pongo2, ``for``, ``with``, ``block`` and calls of macros copy
+text again for each character of the text, and ``truncatechars_html`` and ``truncatewords_html`` read the
+rest of the text again for each "<". In pongo2, ``for``, ``with``, ``block`` and calls of macros copy
 all variables. Only the check ``runaway`` counts these operations, because counting makes a render slower.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import LimitError
 from ..pongo2.codegen.writer import Module
-from ..pongo2.filters import filter
+from ..pongo2.filters import SLOW, filter
+from ..pongo2.filters.html import truncatechars_html, truncatewords_html
 from ..pongo2.filters.lists import join
 from ..pongo2.filters_and_tags import library_for
 from ..pongo2.reads import nodes
@@ -19,12 +22,13 @@ from ..pongo2.syntax import tree
 from ..pongo2.template_loading import Compilation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from ..pongo2.render_state import Render
 
-#: pongo2 4.0.2 on Debian 13 joins 10,000 characters in about a second, the time for a million steps
-CHARACTERS_SQUARED_OF_STEP = 100
+#: The filters for which pongo2 needs quadratic time, and the square of the characters that take a step.
+#: pongo2 4.0.2 on Debian 13 joins 10,000 characters in about a second, the time for a million steps.
+SQUARED = {"join": 100, "truncatechars_html": 250, "truncatewords_html": 250}
 #: pongo2 copies this many variables in the time of a step
 VARIABLES_OF_STEP = 10
 
@@ -57,19 +61,47 @@ class _Filters:
         self.filters = filters
 
     def get(self, name: str) -> Callable[..., Any] | None:
-        return counted_join if name == "join" else self.filters.get(name)
+        return _COUNTED.get(name) or self.filters.get(name)
 
 
 @filter("join", render=True)
 def counted_join(render: Render, value: Any, argument: Any) -> Any:
     if isinstance(value, str):
-        render.steps -= len(value) ** 2 // CHARACTERS_SQUARED_OF_STEP
-        if render.steps < 0:
-            raise LimitError(
-                f"the filter 'join' gets a text of {len(value)} characters, which takes the daemon very long",
-                hint="the time grows with the square of the length: use 'make_list' before 'join'",
-            )
+        _count(render, "join", len(value), len(value), "use 'make_list' before 'join'")
     return join(value, argument)
+
+
+@filter("truncatechars_html", render=True, weight=SLOW)
+def counted_truncatechars(render: Render, value: Any, argument: Any) -> Any:
+    _count_tags(render, "truncatechars_html", value)
+    return truncatechars_html(value, argument)
+
+
+@filter("truncatewords_html", render=True, weight=SLOW)
+def counted_truncatewords(render: Render, value: Any, argument: Any) -> Any:
+    _count_tags(render, "truncatewords_html", value)
+    return truncatewords_html(value, argument)
+
+
+_COUNTED: dict[str, Callable[..., Any]] = {
+    each.filter_names[0]: each  # type: ignore[attr-defined]
+    for each in (counted_join, counted_truncatechars, counted_truncatewords)
+}
+
+
+def _count_tags(render: Render, name: str, value: Any) -> None:
+    if isinstance(value, str):
+        _count(render, name, len(value), value.count("<"), "use 'striptags' and a filter without '_html'")
+
+
+def _count(render: Render, name: str, length: int, times: int, advice: str) -> None:
+    """Count the steps of a filter that reads a text of ``length`` characters several times."""
+    render.steps -= length * times // SQUARED[name]
+    if render.steps < 0:
+        raise LimitError(
+            f"the filter '{name}' gets a text of {length} characters, which takes the daemon very long",
+            hint=f"the time grows with the square of the length: {advice}",
+        )
 
 
 def _count_copies(document: tree.Document, steps: int, variables: int) -> None:

@@ -17,7 +17,7 @@ from ..pongo2.render_state import DEFAULT_LIMITS
 from ..pongo2.syntax import tree
 from ..pongo2.syntax.tokens import Token
 from ..pongo2.tags.lorem import filler
-from .cost_of_pongo2 import CHARACTERS_SQUARED_OF_STEP, VARIABLES_OF_STEP
+from .cost_of_pongo2 import SQUARED, VARIABLES_OF_STEP
 from .growing_texts import COUNTING, bindings, find_growth, in_order, paths_in, plain
 
 #: the runs of a loop over an unknown number of elements. Loops of real templates are nested at most two deep.
@@ -500,8 +500,9 @@ class Estimate:
         sizes = [size, *self._sizes(size, filters, pieces, frozenset())]
         steps, before = 0, ""
         for use, length in zip(filters, sizes, strict=False):
-            if use.name == "join" and before not in ("make_list", "split"):
-                steps += length**2 // CHARACTERS_SQUARED_OF_STEP
+            if use.name in SQUARED and not (use.name == "join" and before in ("make_list", "split")):
+                longest = max(length, LONG) if pieces else length  # one piece can be the whole text
+                steps += length * longest // SQUARED[use.name]
             before = use.name
         return _least(sum(sizes)), sizes[-1], steps
 

@@ -1,6 +1,7 @@
 """Templates without end."""
 
 import json
+import re
 
 import pytest
 
@@ -333,12 +334,22 @@ def test_an_audit_also_checks_values_and_blocks_that_are_never_rendered(text):
         ('{% for i in "' + "x" * 1000 + '" %}{{ "a"|ljust:1000|join:"" }}{% endfor %}', ["high"]),
         ('{{ "a"|ljust:1000|join:"," }}', []),
         ('{{ "a"|ljust:20000|make_list|join:"" }}', []),
+        *(
+            (text.replace("N", name), found)
+            for name in ("truncatechars_html", "truncatewords_html")
+            for text, found in (
+                ("{{ '" + "<" * 40_000 + "'|N:40000 }}", ["high"]),
+                ("{{ '" + "<a>" * 10_000 + "</b>" * 10_000 + "'|N:9 }}", ["high"]),
+                ("{{ 'x'|ljust:20000|N:9 }}{{ '" + "<b>x</b>" * 1000 + "'|N:99 }}", []),
+            )
+        ),
     ],
 )
-def test_a_join_filter_that_would_run_for_hours_in_pongo2_gives_a_finding(text, found):
+def test_a_filter_that_would_run_for_hours_in_pongo2_gives_a_finding(text, found):
     image = an_image(RULE, {"t": text})
     assert severities(CHECK, image) == found
-    assert all("the filter 'join' gets a text of" in message for *_, message in observed(CHECK, image))
+    slow = re.compile(r"the filter '(join|truncate(chars|words)_html)' gets a text of")
+    assert all(slow.match(message) for *_, message in observed(CHECK, image))
 
 
 @pytest.mark.parametrize(
@@ -611,6 +622,8 @@ def loops_over(*values, body=""):
         "{% set t = 'x'|ljust:'1000' %}" + loops_over(LATER, "t", "t"),
         loops_over(U, body="{% set s = s|add:'x' %}" + loops_over("s", "s")),
         loops_over(LATER, body="{{ config.u|join:',' }}"),
+        loops_over(LATER, body="{{ config.u|truncatewords_html:9 }}"),
+        loops_over(LATER, body="{% for l in " + U + "|split:';' %}{{ l|join:',' }}" + END),
         "{% filter join:',' %}" + loops_over(U, body="{{ " + U + " }}") + "{% endfilter %}",
         "{% filter upper|join:',' %}{% filter urlize %}" + loops_over(LATER, body="{{ " + U + " }}") + "{% endfilter %}{% endfilter %}",
         HALVES + loops_over("m(" * 10 + U + ")" * 10, "instance.name"),
@@ -712,6 +725,7 @@ def test_attack_42_a_text_that_doubles_in_each_iteration_gives_a_finding(text):
     [
         loops_over(U, U),
         loops_over("config", "devices", "devices.Sorted"),
+        "{% for l in " + U + "|split:';' %}{{ l|truncatechars_html:9 }}{{ l|join:',' }}" + END,
         "{% for l in " + U + "|split:';' %}{% for w in l|split:' ' %}{% for c in w %}{{ c }}" + END * 3,
         "{% for l in " + U + "|split:';' %}{% set kv = l|split:'=' %}"
         "{% for h in kv.1|split:',' %}{{ kv.0 }}: {{ h }}" + END * 2,
