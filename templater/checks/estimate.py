@@ -18,7 +18,7 @@ from ..pongo2.syntax import tree
 from ..pongo2.syntax.tokens import Token
 from ..pongo2.tags.lorem import filler
 from .cost_of_pongo2 import SQUARED, VARIABLES_OF_STEP
-from .growing_texts import COUNTING, bindings, find_growth, in_order, paths_in, plain
+from .growing_texts import COUNTING, Reads, bindings, find_growth, in_order, paths_in, plain
 
 #: the runs of a loop over an unknown number of elements. Loops of real templates are nested at most two deep.
 RUNS = 20
@@ -63,8 +63,10 @@ _KINDS = {
     tree.Filtered: "the steps of slow filters",
     tree.FilterBlock: "the steps of slow filters",
 }
-#: how often the estimate goes over a template
+#: how often the estimate goes over a template to find the lengths of the values
 _PASSES = 4
+#: how often the estimate repeats this if macros can print variables that depend on macros
+_REPEATS = 8
 #: the characters of a word or a paragraph of the tag ``lorem``
 _WORD, _PARAGRAPH = 10, 500
 
@@ -153,10 +155,33 @@ class Estimate:
         #: a variable that can become several times longer in each iteration of a loop, with a token
         self.growing, self.additions = find_growth(document, self.macros)
         self._find_aliases(found)
-        for _ in range(2 if self.macros else 1):
+        #: a macro whose output still doubles when the estimate ends
+        self.doubling: tree.Macro | None = None
+        repeats = self._repeats(document, found)
+        for _ in range(repeats):
             self._find_lengths(found)
             self.endless, self.found, self.earlier_found = None, {}, self.found
             self.runs, self.characters = self._longest()
+            before = {name: self.earlier_found.get(name, work).output for name, work in self.found.items()}
+            if before == {name: work.output for name, work in self.found.items()} and self.earlier_found:
+                break
+        else:
+            for name, work in self.found.items() if repeats == _REPEATS else ():
+                if work.output >= 2 * before[name] > 0:
+                    self.doubling = self.macros[name][-1]
+
+    def _repeats(self, document: tree.Document, found: list[Any]) -> int:
+        """Return how often to repeat the estimate. Each time, the output of a macro can become longer.
+
+        A variable can depend on the output of a macro, and a macro can print the variable. Then each use of
+        the macro can be longer than the use before.
+        """
+        if not self.macros:
+            return 1
+        values = [(name, value) for node in found for name, value in bindings(node)]
+        reads = Reads(self.macros, document.blocks)
+        is_read = any(name in reads.in_macros for name, _ in values)
+        return _REPEATS if is_read and any(reads.calls_macro(value) for _, value in values) else 2
 
     def _find_aliases(self, found: list[Any]) -> None:
         names = [name for node in found for name, _ in bindings(node)]
@@ -446,15 +471,15 @@ class Estimate:
             # an argument can be longer than expected, such as a call of the same macro
             given = max((self._length_of_text(each, pieces, empty) for each in _arguments(node)), default=0)
             size *= max(1, given // (expected or LONG))
-        if self._is_map(node):
-            return max(size, RUNS)
         lengths = self.lengths if name in self.lengths else self.earlier
         if name in lengths:
-            return max(size, lengths[name], LONG if len(node.parts) > 1 else 0)
+            size = max(size, lengths[name], LONG if len(node.parts) > 1 else 0)
+        if self._is_map(node):
+            return max(size, RUNS)
         if name == "config_get" or name in _MAPS:
             defaults = [self._length(each, pieces, empty) for each in (node.parts[0].arguments or ())[1:]]
-            return max([LONG, *defaults])
-        return max(size, _NAMES.get(name, RUNS)) if name not in self.macros else size
+            return max([size, LONG, *defaults])
+        return max(size, _NAMES.get(name, 0 if name in lengths or name in self.macros else RUNS))
 
     def _filtered(
         self, size: int, filters: Iterable[tree.FilterUse], pieces: frozenset[str], empty: frozenset[str]

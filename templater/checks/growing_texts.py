@@ -37,7 +37,7 @@ def find_growth(document: tree.Document, macros: Macros) -> tuple[tuple[str, Tok
     The first result is a variable that can become several times longer in each iteration, with the token of
     its new value. The second result has the assignments that only add something to a variable.
     """
-    reads = _Reads(macros, document.blocks)
+    reads = Reads(macros, document.blocks)
     additions: Additions = {}
     for loop in nodes(document):
         if not isinstance(loop, tree.For):
@@ -106,7 +106,7 @@ def paths_in(part: object) -> Iterator[tree.Path]:
     return (node for node in in_order(part) if isinstance(node, tree.Path))
 
 
-def _fresh_names(body: tree.Body, reads: _Reads) -> set[str]:
+def _fresh_names(body: tree.Body, reads: Reads) -> set[str]:
     """Return the variables that each iteration sets before it reads them."""
     fresh: set[str] = set()
     seen: set[str] = set()
@@ -119,7 +119,7 @@ def _fresh_names(body: tree.Body, reads: _Reads) -> set[str]:
     return fresh
 
 
-class _Reads:
+class Reads:
     """The variables that expressions read. A call of a macro counts as a read of every name in all macros.
 
     ``_MACROS`` stands for all these names, because a set of them for each call would take quadratic time.
@@ -143,6 +143,9 @@ class _Reads:
     def of(self, node: object) -> set[str]:
         found = self._of(node)
         return {*found, _MACROS} if any(name in self.macros for name in found) else found
+
+    def calls_macro(self, node: object) -> bool:
+        return any(name in self.macros for name in self._of(node))
 
     def _are_in_macros(self, names: frozenset[str]) -> bool:
         if names is not self.asked:

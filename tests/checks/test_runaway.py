@@ -720,6 +720,45 @@ def test_attack_42_a_text_that_doubles_in_each_iteration_gives_a_finding(text):
     assert "each iteration of a loop can double the length of the text" in found[-1][-1]
 
 
+TWO = "{% macro d() %}{{ s }}{{ s }}{% endmacro %}{% set s = " + U + " %}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TWO + "{% set s = d() %}" * 10,
+        TWO + "{% set t = d() %}{% set s = t %}" * 10,
+        TWO.replace("d()", "d(t)").replace("s }}{{ s", "t }}{{ t") + "{% set s = d(s) %}" * 30,
+        "".join(f"{{% macro d{n}() %}}{{{{ s{n} }}}}{{{{ s{n} }}}}{{% endmacro %}}" for n in range(20))
+        + "{% set s0 = " + U + " %}" + "".join(f"{{% set s{n + 1} = d{n}() %}}" for n in range(20)) + "{% set s = s20 %}",
+    ],
+)  # fmt: skip
+def test_attack_42_a_text_that_macros_make_longer_and_longer_gives_a_finding(text):
+    """A macro that prints an outer variable twice hid a text of a million characters."""
+    image = an_image(RULE, {"t": "{% if 0 %}" + text + loops_over("s", "instance.name") + "{% endif %}"})
+    assert severities(CHECK, image) == ["medium"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% macro m(s) %}<{{ s }}>{% endmacro %}{% set s = " + U + " %}{% set s = m(s) %}{{ s }}",
+        "{% macro m(s) %}{% set s = s|add:'x' %}{{ s|escape }}{% endmacro %}{{ m(" + U + ") }}",
+        "{% macro m() %}{{ s|lower }}{% endmacro %}{% set s = " + U + " %}{% set s = m() %}{% set s = m() %}",
+        "{% set t = t|add:'x' %}{% set t = t|add:'x' %}{{ t }}",
+        "{% macro a(s) %}<{{ s }}>{% endmacro %}{% macro b(s) %}{{ a(s) }}{% endmacro %}{{ b(a('x')) }}",
+    ],
+)
+def test_ordinary_macros_give_no_finding(text):
+    assert observed(CHECK, an_image(RULE, {"t": text})) == []
+
+
+@pytest.mark.parametrize("tag", ["{% with config_get=1 %}", "{% with config=" + U + " %}"])
+def test_attack_41_another_value_for_the_name_of_a_map_does_not_hide_loops(tag):
+    text = tag + loops_over(*(["config"] * 3 if "config=" in tag else [U] * 3)) + "{% endwith %}"
+    assert Estimate(parsed(text)).runs.amount > MOST_RUNS
+
+
 @pytest.mark.parametrize(
     "text",
     [

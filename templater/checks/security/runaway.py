@@ -207,6 +207,10 @@ def _endless(document: tree.Document) -> Iterator[tuple[str, Token]]:
     elif characters.token is not None and characters.amount > MOST_CHARACTERS:
         message = f"the template can create texts of more than {MOST_CHARACTERS} characters"
         yield f"{message}, which can fill the host's memory for some instances", characters.token
+    elif estimate.doubling is not None and estimate.growing is estimate.endless is None:
+        name = printable(estimate.doubling.name)
+        message = f"each use of the macro '{name}' can double the length of its output"
+        yield f"{message}, which can fill the host's memory for some instances", estimate.doubling.token
     if estimate.growing is not None:
         name, token = estimate.growing
         message = f"each iteration of a loop can double the length of the text '{printable(name)}'"
