@@ -128,6 +128,8 @@ class Estimate:
         self.earlier_found: dict[str, MacroWork] = {}
         #: the characters of the longest argument of each macro
         self.sizes: dict[str, int] = {}
+        #: the results of ``_longest_argument``
+        self.longest_arguments: dict[tuple[int, frozenset[str], frozenset[str]], int] = {}
         self.running: set[str] = set()
         #: a macro that calls itself, or whose calls are nested too deeply
         self.endless: tree.Macro | None = None
@@ -161,6 +163,7 @@ class Estimate:
         for _ in range(repeats):
             self._find_lengths(found)
             self.endless, self.found, self.earlier_found = None, {}, self.found
+            self.longest_arguments.clear()
             self.runs, self.characters = self._longest()
             before = {name: self.earlier_found.get(name, work).output for name, work in self.found.items()}
             if before == {name: work.output for name, work in self.found.items()} and self.earlier_found:
@@ -210,6 +213,7 @@ class Estimate:
         for number in range(_PASSES):
             added: Counter[str] = Counter()
             self.earlier, self.lengths = self.lengths, {}
+            self.longest_arguments.clear()
             if number <= 1:
                 before = self.earlier
             for node in found:
@@ -377,6 +381,7 @@ class Estimate:
                     created += sum(work.amount for work in characters)
                     output += length
             self.found[name] = MacroWork(_least(total), _least(created), _least(output), self.sizes[name])
+            self.longest_arguments.clear()
             self.running.remove(name)
         return self.found[name]
 
@@ -469,8 +474,7 @@ class Estimate:
             known = self.found.get(name) or self.earlier_found.get(name) or MacroWork(1, 0, LONG, LONG)
             size, expected = known.output, known.expected
             # an argument can be longer than expected, such as a call of the same macro
-            given = max((self._length_of_text(each, pieces, empty) for each in _arguments(node)), default=0)
-            size *= max(1, given // (expected or LONG))
+            size *= max(1, self._longest_argument(node, pieces, empty) // (expected or LONG))
         lengths = self.lengths if name in self.lengths else self.earlier
         if name in lengths:
             size = max(size, lengths[name], LONG if len(node.parts) > 1 else 0)
@@ -480,6 +484,18 @@ class Estimate:
             defaults = [self._length(each, pieces, empty) for each in (node.parts[0].arguments or ())[1:]]
             return max([size, LONG, *defaults])
         return max(size, _NAMES.get(name, 0 if name in lengths or name in self.macros else RUNS))
+
+    def _longest_argument(self, call: tree.Path, pieces: frozenset[str], empty: frozenset[str]) -> int:
+        """Return the length of the longest argument of a call of a macro.
+
+        The length is remembered while the estimate knows nothing new, because each of many nested calls asks
+        for the lengths of all calls in it.
+        """
+        key = id(call), pieces, empty
+        if key not in self.longest_arguments:
+            sizes = (self._length_of_text(each, pieces, empty) for each in _arguments(call))
+            self.longest_arguments[key] = max(sizes, default=0)
+        return self.longest_arguments[key]
 
     def _filtered(
         self, size: int, filters: Iterable[tree.FilterUse], pieces: frozenset[str], empty: frozenset[str]

@@ -79,6 +79,8 @@ def _names(before: str, number: int, after: str) -> str:
         + "{% for i in 'ab' %}{% set x = m %}{% endfor %}" * 900,
         "{% macro m(" + ",".join(map("p{}".format, range(3000))) + ") %}{% endmacro %}" + "{{ m(config) }}" * 2000,
         "{% for i in 'ab' %}" + "".join(f"{{% set a{n} = a{n + 1} %}}" for n in range(3000)) + "{% endfor %}",
+        "{% macro m(x) %}{{ x }}{% endmacro %}{% macro n() %}"
+        + ("{{ " + "m(" * 55 + "+".join(["a"] * 900) + ")" * 55 + " }}") * 9 + "{% endmacro %}",
     ],
 )  # fmt: skip
 def test_the_estimate_of_the_cost_in_pongo2_takes_linear_time_for_macros_with_many_names(text: str) -> None:
