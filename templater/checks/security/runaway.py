@@ -207,7 +207,7 @@ def _endless(document: tree.Document) -> Iterator[tuple[str, Token]]:
     elif characters.token is not None and characters.amount > MOST_CHARACTERS:
         message = f"the template can create texts of more than {MOST_CHARACTERS} characters"
         yield f"{message}, which can fill the host's memory for some instances", characters.token
-    elif estimate.doubling is not None and estimate.growing is estimate.endless is None:
+    elif estimate.doubling is not None and estimate.growing is None and estimate.endless is None:
         name = printable(estimate.doubling.name)
         message = f"each use of the macro '{name}' can double the length of its output"
         yield f"{message}, which can fill the host's memory for some instances", estimate.doubling.token
