@@ -46,7 +46,10 @@ class State:
         return f"State(pending={self.pending!r}, name={self.name!r}, image={self.image!r})"
 
     def encode(self) -> bytes:
-        """Return ``key=value`` lines, without empty values. Raises RefusedError for a line break."""
+        """Return ``key=value`` lines, without empty values, but with at least one line.
+
+        Raises RefusedError for a line break.
+        """
         lines = []
         for key in ("pending", "name", "image", "root"):
             value: str = getattr(self, key)
@@ -54,17 +57,21 @@ class State:
                 raise RefusedError(f"the {key} {value!r} can't be written as one line")
             if value:
                 lines.append(f"{key}={value}\n")
-        return "".join(lines).encode("utf-8", "surrogateescape")
+        return "".join(lines or ["pending=\n"]).encode("utf-8", "surrogateescape")
 
     @classmethod
-    def decode(cls, data: bytes) -> "State":
-        """Parse a state. Unknown lines are skipped, because a newer templater may have written them."""
-        state = cls()
+    def decode(cls, data: bytes) -> "State | None":
+        """Parse a state. Unknown lines are skipped, because a newer templater may have written them.
+
+        Return None if the data has no known line. A file can lose its content in a power cut, for example on
+        btrfs after another program has synced its directory.
+        """
+        values = {}
         for line in data.decode("utf-8", "surrogateescape").split("\n"):
             key, _, value = line.partition("=")
             if key in cls.__slots__:
-                setattr(state, key, value)
-        return state
+                values[key] = value
+        return cls(**values) if values else None
 
 
 class StateDirectory(Closing):
@@ -155,7 +162,7 @@ class StateDirectory(Closing):
     # the state
 
     def state(self) -> "State | None":
-        """Return the recorded state, or None if none was recorded."""
+        """Return the recorded state, or None if none was recorded or a power cut has emptied the file."""
         data = self.read(STATE, MAX_STATE)
         return None if data is None else State.decode(data)
 

@@ -410,6 +410,16 @@ def test_a_state_file_that_records_no_root_directory_is_accepted_for_any_machine
     assert "root=" in state.read_text()
 
 
+def test_a_hook_runs_the_trigger_create_again_if_a_power_cut_has_emptied_the_state_file(container):
+    assert nspawn(container) == ["always", "once"]
+    state = container / ".templater/state"
+    recorded = state.read_bytes()
+    state.write_bytes(b"")
+    (container / "rootfs/etc/once").unlink()
+    assert nspawn(container) == ["always", "once"]
+    assert state.read_bytes() == recorded
+
+
 def test_a_new_machine_has_no_record_of_the_files_of_the_old_machine(container):
     nspawn(container)
     replace_rootfs(container)

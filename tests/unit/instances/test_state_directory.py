@@ -67,6 +67,14 @@ def test_unknown_lines_in_a_state_file_that_a_later_release_wrote_are_skipped():
     assert State.decode(b"pending=create\nfuture=1\nnonsense\n") == State("create")
 
 
+@pytest.mark.parametrize("content", [b"", b"\0" * 40, b"future=1\n"])
+def test_a_state_file_without_a_known_line_counts_as_no_recorded_state(tmp_path, content):
+    """A power cut left an empty file on btrfs, and the trigger create never ran."""
+    with StateDirectory(str(tmp_path)) as state_directory:
+        (tmp_path / ".templater/state").write_bytes(content)
+        assert state_directory.state() is None
+
+
 def test_a_newline_in_a_recorded_value_does_not_add_a_line_to_the_state_file(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory, pytest.raises(RefusedError):
         state_directory.remember(State("", "web1\npending=create"))
@@ -324,8 +332,9 @@ def test_recording_a_trigger_for_the_first_time_sets_no_other_field(tmp_path):
     assert (state.pending, state.name, state.image, state.root) == ("copy", "", "", "")
 
 
-def test_a_new_state_is_empty():
-    assert State().encode() == b""
+def test_a_new_state_is_not_an_empty_file():
+    assert State().encode() == b"pending=\n"
+    assert State.decode(b"pending=\n") == State()
     assert State("copy", "c1", "i", "r").encode() == b"pending=copy\nname=c1\nimage=i\nroot=r\n"
 
 

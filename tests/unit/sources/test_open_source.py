@@ -245,7 +245,10 @@ def test_an_instance_directory_without_a_pending_trigger_runs_only_the_start_tri
     assert [*changes(open_source(directory))] == ["/etc/hostname start"]
 
 
-def test_an_instance_directory_without_a_record_counts_as_never_started(directory):
+@pytest.mark.parametrize("recorded", [None, ""])
+def test_an_instance_directory_without_a_record_counts_as_never_started(directory, recorded):
+    if recorded is not None:
+        record(directory, recorded)
     source = open_source(directory)
     instance = source.read_instance()
     assert source.pending(instance) == "create"  # as the hooks do
