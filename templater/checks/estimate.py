@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
@@ -260,12 +260,12 @@ class Estimate:
             self._lengthen(node.value, RUNS if node.value in self.devices else LONG)
 
     def _longest(self) -> tuple[Work, Work]:
-        """Return the loop or call with the most runs, and the part that creates the most characters."""
+        """Return the loop or call with the most runs, and the part that creates the most characters.
+
+        The amounts are the sums for the whole template.
+        """
         runs, characters, _ = self._work_in([self.body], frozenset())
-        nothing = Work(0, "", None)
-        amount = sum(work.amount for work in characters)
-        most = max(characters, default=nothing, key=itemgetter(0))
-        return max(runs.values(), default=nothing, key=itemgetter(0)), most._replace(amount=amount)
+        return _add_up(runs.values()), _add_up(characters)
 
     def _work_in(self, parts: list[Any], bound: frozenset[str]) -> tuple[dict[int, Work], list[Work], int]:
         """Count the runs of each outermost loop and of each outermost call, by the id of its node.
@@ -562,6 +562,11 @@ class Estimate:
                 total += size
                 size *= each.operator == "+"
         return _least(total)
+
+
+def _add_up(works: Collection[Work]) -> Work:
+    most = max(works, default=Work(0, "", None), key=itemgetter(0))
+    return most._replace(amount=sum(work.amount for work in works))
 
 
 def _macros_in_tags(document: tree.Document) -> frozenset[str]:

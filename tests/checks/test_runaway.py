@@ -832,3 +832,29 @@ def test_a_template_that_never_ends_gives_one_finding_even_if_two_rules_use_it()
         {"t": "{% lorem 100000000 w %}"},
     )
     assert severities(CHECK, image) == ["high"]
+
+
+@pytest.mark.parametrize(
+    ("number", "when", "body", "found"),
+    [
+        (2, "[start]", "", []),
+        (3, "[start]", "", ["medium"]),
+        (3, "[copy, create]", "", ["medium"]),
+        (8, "[start]", "y" * 70, ["medium"]),
+    ],
+)
+@pytest.mark.parametrize("names", [1, 2])
+def test_attack_41_the_work_of_all_rules_with_a_trigger_counts_together(number, when, body, found, names):
+    """A thousand rules with a harmless template kept a start busy for hours."""
+    entries = (f"/etc/{n}: {{when: {when}, template: t{n % names}}}" for n in range(number))
+    texts = {f"t{n}": loops_over(U, U, body=body) + "#" * n for n in range(names)}
+    assert severities(CHECK, an_image(rules(*entries), texts)) == found
+
+
+def test_rules_with_different_triggers_do_not_count_together():
+    entries = (f"/etc/{when}: {{when: [{when}], template: t}}" for when in ("create", "copy", "start"))
+    assert severities(CHECK, an_image(rules(*entries), {"t": loops_over(U, U)})) == []
+
+
+def test_attack_41_many_loops_in_one_template_count_together():
+    assert severities(CHECK, an_image(RULE, {"t": loops_over(U, U) * 3})) == ["medium"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from operator import itemgetter
+from typing import Any, TypeAlias
 
 from ...model.errors import LimitError, TemplateError, TemplaterError
 from ...model.file_names import DISK, METADATA
@@ -24,7 +26,7 @@ from ...pongo2.template_loading import Compilation
 from ...rendering.render import Compiled, render
 from ..base import Observation, check
 from ..cost_of_pongo2 import CountedCompilation
-from ..estimate import MOST_CHARACTERS, MOST_RUNS, SIZED, Estimate
+from ..estimate import MOST_CHARACTERS, MOST_RUNS, SIZED, Estimate, Work
 from ..every_branch import EveryBranchCompilation
 from ..every_key import with_every_key
 from ..growing_texts import plain
@@ -32,6 +34,9 @@ from ..scanned_image import ScannedImage
 
 #: limits in seconds: the limit on steps is not enough, because one step can process megabytes of text
 LIMITS = Limits(seconds=3.0, total=4.0)
+
+#: the text of a template, its runs and its characters
+_Works: TypeAlias = tuple[bytes, Work, Work]
 
 #: the longest name that the daemons allow
 _NAME = "a-long-name-of-an-instance-".ljust(63, "x")
@@ -84,7 +89,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     least once. The check repeats this render for an instance that sets every key, because a template can make
     the value of a key many times longer. Even then, an error can prevent a loop from running. So the check
     also estimates how often nested loops and macros run for long values, and how long the texts are. The
-    check reports texts that double in each iteration of a loop, and macros that call themselves. A template
+    check reports texts that double in each iteration of a loop, and macros that call themselves. It adds up
+    the estimates of all rules with the same trigger. A template
     can compute the length of a text from the instance's name or from the time. So the check also reports each
     filter whose argument is a computed length.
 
@@ -115,6 +121,7 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
     macro does not end the render on LXD.
     """
     used = {rule.template for rule in metadata.rules}
+    numbers = _numbers_of_rules(image, metadata)
     # The check 'template-file' reports unreadable templates.
     reported = {name for name, file in image.templates.items() if file.error is not None}
     options = RenderOptions(INCUS, limits=image.rendering_limits(LIMITS)).begun()
@@ -169,16 +176,45 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
                 else:
                     yield Observation(error.message, at, error.hint)
     panicking_texts = {image.templates[name].data for name in panicking}
+    works: list[_Works] = []
     for source in image.sources(sorted(used - reported)):
-        yield from _dangers(source, source.data in panicking_texts)
+        yield from _dangers(source, source.data in panicking_texts, works)
+    yield from _dangers_together(numbers, works)
 
 
-def _dangers(source: Source, is_panicking: bool) -> Iterator[Observation]:
+def _numbers_of_rules(image: ScannedImage, metadata: Metadata) -> Counter[tuple[bytes | None, str]]:
+    """Count the rules for each text of a template and each trigger."""
+    texts = {name: file.data for name, file in image.templates.items()}
+    return Counter(
+        (texts.get(rule.template), trigger) for rule in metadata.rules for trigger in sorted(set(rule.when))
+    )
+
+
+def _dangers_together(
+    numbers: Counter[tuple[bytes | None, str]], works: list[_Works]
+) -> Iterator[Observation]:
+    """Find templates of which each is harmless alone, but not for all rules together."""
+    for trigger in TRIGGERS:
+        for kind, most, what in ((1, MOST_RUNS, "runs of loops"), (2, MOST_CHARACTERS, "characters")):
+            amounts = [(each[kind].amount * numbers[each[0], trigger], each[kind].token) for each in works]
+            _, token = max(amounts, key=itemgetter(0), default=(0, None))
+            if token is not None and sum(amount for amount, _ in amounts) > most:
+                message = f"all rules with the trigger '{trigger}' together can need more than {most} {what}"
+                yield Observation(
+                    f"{message}, which can take very long for some instances",
+                    token.span,
+                    "use fewer rules, or fewer loops in this template",
+                    severity="medium",
+                )
+                return
+
+
+def _dangers(source: Source, is_panicking: bool, works: list[_Works]) -> Iterator[Observation]:
     """Find parts of a template that can panic, never end, or create very long texts.
 
     The function searches the template without rendering it. A render finds a part that can panic only if the
     values of the rendered instance make this part panic. If ``is_panicking`` is true, a render has found such
-    a part.
+    a part. It adds the work of the template to ``works``, unless the work alone is a finding.
     """
     if b"{" not in source.data:
         return
@@ -193,13 +229,16 @@ def _dangers(source: Source, is_panicking: bool) -> Iterator[Observation]:
             for message, token in filter(None, map(kind, found)):
                 yield Observation(message, token.span, severity="medium")
                 break
-    for message, token in _endless(document):
+    estimate = Estimate(document)
+    endless = list(_endless(estimate))
+    if not endless:
+        works.append((source.data, estimate.runs, estimate.characters))
+    for message, token in endless:
         yield Observation(message, token.span, severity="medium")
 
 
-def _endless(document: tree.Document) -> Iterator[tuple[str, Token]]:
+def _endless(estimate: Estimate) -> Iterator[tuple[str, Token]]:
     """Return messages and tokens for parts of a template that can run too long, or create too many texts."""
-    estimate = Estimate(document)
     runs, characters = estimate.runs, estimate.characters
     if runs.token is not None and runs.amount > MOST_RUNS:
         message = f"{runs.what} can run more than {MOST_RUNS} times"
