@@ -8,22 +8,21 @@ all variables. Only the check ``runaway`` counts these operations, because count
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import LimitError
 from ..pongo2.codegen.writer import Module
 from ..pongo2.filters import SLOW, filter
-from ..pongo2.filters.html import truncatechars_html, truncatewords_html
+from ..pongo2.filters.html import removetags, truncatechars_html, truncatewords_html
 from ..pongo2.filters.lists import join
 from ..pongo2.filters_and_tags import library_for
 from ..pongo2.reads import nodes
 from ..pongo2.syntax import tree
 from ..pongo2.template_loading import Compilation
+from ..pongo2.values import to_string
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..pongo2.render_state import Render
 
 #: The filters for which pongo2 needs quadratic time, and the square of the characters that take a step.
@@ -31,6 +30,10 @@ if TYPE_CHECKING:
 SQUARED = {"join": 100, "truncatechars_html": 250, "truncatewords_html": 250}
 #: pongo2 copies this many variables in the time of a step
 VARIABLES_OF_STEP = 10
+#: pongo2 evaluates this many parts of expressions and tags in the time of a step
+NODES_OF_STEP = 10
+#: pongo2 compiles a regular expression in the time of this many steps, for each tag and use of ``removetags``
+STEPS_OF_TAG = 12
 
 Body = list[tree.Statement]
 
@@ -61,7 +64,8 @@ class _Filters:
         self.filters = filters
 
     def get(self, name: str) -> Callable[..., Any] | None:
-        return _COUNTED.get(name) or self.filters.get(name)
+        function = self.filters.get(name)
+        return None if function is None else _COUNTED.get(function, function)
 
 
 @filter("join", render=True)
@@ -83,9 +87,23 @@ def counted_truncatewords(render: Render, value: Any, argument: Any) -> Any:
     return truncatewords_html(value, argument)
 
 
-_COUNTED: dict[str, Callable[..., Any]] = {
-    each.filter_names[0]: each  # type: ignore[attr-defined]
-    for each in (counted_join, counted_truncatechars, counted_truncatewords)
+@filter("removetags", render=True, weight=SLOW)
+def counted_removetags(render: Render, value: Any, argument: Any) -> Any:
+    tags = to_string(argument).count(",") + 1
+    render.steps -= tags * STEPS_OF_TAG
+    if render.steps < 0:
+        raise LimitError(
+            f"the filter 'removetags' gets {tags} tags, which takes the daemon very long",
+            hint="the daemon compiles a regular expression for each tag: use fewer tags, or 'striptags'",
+        )
+    return removetags(render, value, argument)
+
+
+_COUNTED: Mapping[Callable[..., Any], Callable[..., Any]] = {
+    join: counted_join,
+    truncatechars_html: counted_truncatechars,
+    truncatewords_html: counted_truncatewords,
+    removetags: counted_removetags,
 }
 
 

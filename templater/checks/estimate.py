@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from ..pongo2.reads import fields
@@ -17,7 +16,8 @@ from ..pongo2.render_state import DEFAULT_LIMITS
 from ..pongo2.syntax import tree
 from ..pongo2.syntax.tokens import Token
 from ..pongo2.tags.lorem import filler
-from .cost_of_pongo2 import SQUARED, VARIABLES_OF_STEP
+from ..pongo2.values import to_int
+from .cost_of_pongo2 import NODES_OF_STEP, SQUARED, STEPS_OF_TAG, VARIABLES_OF_STEP
 from .growing_texts import COUNTING, Reads, bindings, find_growth, in_order, paths_in, plain
 
 #: the runs of a loop over an unknown number of elements. Loops of real templates are nested at most two deep.
@@ -277,6 +277,7 @@ class Estimate:
         characters: list[Work] = []
         later: list[tuple[tree.Print | tree.Filtered | tree.Operation, Place]] = []
         inner: set[int] = set()
+        evaluated: Counter[int] = Counter()  # nodes, by the id of the outermost loop or call, or 0
         bodies: list[tuple[tree.FilterBlock, Place]] = []
         lengths = [0]  # of the output, and of the body of each tag ``filter``
         start = Place(1, 1, bound, frozenset(), None, 0)
@@ -285,6 +286,11 @@ class Estimate:
             node, place = waiting.pop()
             times, prints, bound, pieces, outer, body = place
             added = 0
+            if isinstance(node, tree.NODES):
+                weight = 1
+                if isinstance(node, tree.FilterUse) and node.name == "removetags":
+                    weight += self._tags(node) * STEPS_OF_TAG * NODES_OF_STEP
+                evaluated[0 if outer is None else id(outer)] += times * weight
             if isinstance(node, list | tuple):
                 waiting += [(each, place) for each in reversed(node)]
             elif isinstance(node, tree.Text):
@@ -351,6 +357,9 @@ class Estimate:
                 self._add_runs(runs, place.outer or block, place.times * steps)
             characters.append(Work(_least(place.times * size), "", block.token))
             lengths[place.body] = _least(lengths[place.body] + place.prints * length)
+        for key, number in evaluated.items():
+            before = runs.get(key, Work(0, "", None))
+            runs[key] = before._replace(amount=_least(before.amount + number // NODES_OF_STEP))
         return runs, characters, lengths[0]
 
     def _add_runs(self, runs: dict[int, Work], outer: Outer, added: int) -> None:
@@ -514,8 +523,10 @@ class Estimate:
             constant = argument.value if isinstance(argument, tree.Literal) else None
             length = self._length_of_text(argument, pieces, empty)
             if use.name in SIZED:
-                digits = str(constant)[:9]
-                size = max(size, int(digits) if digits.isdecimal() else 0)
+                width = to_int(constant)
+                size = max(
+                    size, width if width > -_MANY else _MANY
+                )  # Go's difference of the widths overflows
             elif use.name == "stringformat":
                 size = _formatted(size, constant) if isinstance(constant, str) else size + _LONGEST_FORMAT
             elif use.name == "join":
@@ -540,12 +551,22 @@ class Estimate:
         """
         sizes = [size, *self._sizes(size, filters, pieces, frozenset())]
         steps, before = 0, ""
+        read = 0
         for use, length in zip(filters, sizes, strict=False):
+            if use.name == "removetags":
+                read += length * self._tags(use)
             if use.name in SQUARED and not (use.name == "join" and before in ("make_list", "split")):
                 longest = max(length, LONG) if pieces else length  # one piece can be the whole text
                 steps += length * longest // SQUARED[use.name]
             before = use.name
-        return _least(sum(sizes)), sizes[-1], steps
+        return _least(sum(sizes) + read), sizes[-1], steps
+
+    def _tags(self, use: tree.FilterUse) -> int:
+        """Return the number of tags in the argument of the filter ``removetags``."""
+        argument = plain(use.argument) if use.argument is not None else None
+        if isinstance(argument, tree.Literal):
+            return 1 + str(argument.value).count(",")
+        return 1 + self.length(argument)
 
     def _characters_of_operation(self, node: tree.Operation, pieces: frozenset[str]) -> int:
         """Return the characters of all sums and compared texts of an operation."""
@@ -565,7 +586,7 @@ class Estimate:
 
 
 def _add_up(works: Collection[Work]) -> Work:
-    most = max(works, default=Work(0, "", None), key=itemgetter(0))
+    most = max(works, default=Work(0, "", None), key=lambda work: (work.token is not None, work.amount))
     return most._replace(amount=sum(work.amount for work in works))
 
 

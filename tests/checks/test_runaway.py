@@ -720,6 +720,8 @@ def test_attack_42_a_text_that_doubles_in_each_iteration_gives_a_finding(text):
     assert "each iteration of a loop can double the length of the text" in found[-1][-1]
 
 
+TAGS = "b" + ",b" * 300
+SUM = "a0" + " + a0" * 900
 TWO = "{% macro d() %}{{ s }}{{ s }}{% endmacro %}{% set s = " + U + " %}"
 
 
@@ -753,6 +755,30 @@ def test_ordinary_macros_give_no_finding(text):
     assert observed(CHECK, an_image(RULE, {"t": text})) == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        loops_over(U, U, body=f"{{% if 'a'|removetags:'{TAGS}' == 'b' %}}{{% endif %}}"),
+        loops_over(U, body=f"{{% filter removetags:'{TAGS}' %}}a{{% endfilter %}}"),
+        loops_over(U, U, body=f"{{% if {SUM} %}}{{% endif %}}"),
+        loops_over(U, U, body="{{ 'a'" + "|upper" * 30 + " }}"),
+        f"{{% macro m(a0) %}}{{% if {SUM} %}}{{% endif %}}{{% endmacro %}}" + loops_over(U, "devices", "config", body="{{ m(1) }}"),
+        *(loops_over(f"''|ljust:{width}", U) for width in ("'1e5'", "100000.0", "'+100000'", "'0x1p20'", "'1e30'")),
+    ],
+)  # fmt: skip
+def test_attack_41_constant_work_in_loops_counts(text):
+    """pongo2 needed an hour for a million rounds of which each compiled 300 regular expressions."""
+    assert Estimate(parsed(text)).runs.amount > MOST_RUNS
+
+
+def test_attack_41_a_filter_with_many_tags_in_a_loop_gives_a_finding():
+    text = "{% for i in '" + "x" * 200 + "' %}{{ 'a'|removetags:'" + "b," * 2000 + "b' }}" + END
+    found = observed(CHECK, an_image(RULE, {"t": text}))
+    assert [message for *_, message in found] == [
+        "the filter 'removetags' gets 2001 tags, which takes the daemon very long"
+    ]
+
+
 @pytest.mark.parametrize("tag", ["{% with config_get=1 %}", "{% with config=" + U + " %}"])
 def test_attack_41_another_value_for_the_name_of_a_map_does_not_hide_loops(tag):
     text = tag + loops_over(*(["config"] * 3 if "config=" in tag else [U] * 3)) + "{% endwith %}"
@@ -764,6 +790,7 @@ def test_attack_41_another_value_for_the_name_of_a_map_does_not_hide_loops(tag):
     [
         loops_over(U, U),
         loops_over("config", "devices", "devices.Sorted"),
+        loops_over(U, U, body="{% if a0 == a1 %}{{ a0|upper }}{% endif %}"),
         "{% for l in " + U + "|split:';' %}{{ l|truncatechars_html:9 }}{{ l|join:',' }}" + END,
         "{% for l in " + U + "|split:';' %}{% for w in l|split:' ' %}{% for c in w %}{{ c }}" + END * 3,
         "{% for l in " + U + "|split:';' %}{% set kv = l|split:'=' %}"
