@@ -36,7 +36,7 @@ from ..scanned_image import ScannedImage
 LIMITS = Limits(seconds=3.0, total=4.0)
 
 #: the text of a template, its runs and its characters
-_Works: TypeAlias = tuple[bytes, Work, Work]
+_Works: TypeAlias = tuple[bytes, tuple[Work, Work]]
 
 #: the longest name that the daemons allow
 _NAME = "a-long-name-of-an-instance-".ljust(63, "x")
@@ -90,9 +90,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     the value of a key many times longer. Even then, an error can prevent a loop from running. So the check
     also estimates how often nested loops and macros run for long values, and how long the texts are. The
     check reports texts that double in each iteration of a loop, and macros that call themselves. It adds up
-    the estimates of all rules with the same trigger. A template
-    can compute the length of a text from the instance's name or from the time. So the check also reports each
-    filter whose argument is a computed length.
+    the estimates of all rules with the same trigger. A template can compute the length of a text from the
+    instance's name or from the time. So the check also reports each filter whose argument is a computed
+    length.
 
     The check reports each panic of these renders. The check also reports parts of templates that panic only
     for some values, such as a division. A template that panics ends the daemon if the image is for a virtual
@@ -195,8 +195,8 @@ def _dangers_together(
 ) -> Iterator[Observation]:
     """Find templates of which each is harmless alone, but not for all rules together."""
     for trigger in TRIGGERS:
-        for kind, most, what in ((1, MOST_RUNS, "runs of loops"), (2, MOST_CHARACTERS, "characters")):
-            amounts = [(each[kind].amount * numbers[each[0], trigger], each[kind].token) for each in works]
+        for kind, most, what in ((0, MOST_RUNS, "runs of loops"), (1, MOST_CHARACTERS, "characters")):
+            amounts = [(each[kind].amount * numbers[text, trigger], each[kind].token) for text, each in works]
             _, token = max(amounts, key=itemgetter(0), default=(0, None))
             if token is not None and sum(amount for amount, _ in amounts) > most:
                 message = f"all rules with the trigger '{trigger}' together can need more than {most} {what}"
@@ -232,7 +232,7 @@ def _dangers(source: Source, is_panicking: bool, works: list[_Works]) -> Iterato
     estimate = Estimate(document)
     endless = list(_endless(estimate))
     if not endless:
-        works.append((source.data, estimate.runs, estimate.characters))
+        works.append((source.data, (estimate.runs, estimate.characters)))
     for message, token in endless:
         yield Observation(message, token.span, severity="medium")
 

@@ -11,7 +11,8 @@ import pytest
 import templater
 from templater.hooks import install
 from templater.hooks.run import run
-from templater.startup.bundle import GROUPS
+from templater.startup.bundle import GROUPS, write
+from templater.startup.line.templater_hook import place
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 
@@ -57,6 +58,12 @@ def watch(event, arguments):
         posix.write(2, f"module {{name}}\\n".encode())
 sys.addaudithook(watch)
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _bundle() -> None:
+    """Write the bundle of modules. A hook would leave this to a process for which it does not wait."""
+    write(place())
 
 
 @pytest.fixture
