@@ -86,7 +86,8 @@ def read_products(stream: Stream | _Unsaved) -> list[Product]:
                         f"clients list nothing from this stream: the index entry '{shown(entry.name)}'"
                         " has no valid path"
                     )
-                if problem := cache_problem(path, basenames):
+                # the index itself is the file that clients have in their cache
+                if path != INDEX_PATH and (problem := cache_problem(path, basenames)):
                     raise InputError(problem, hint="the publisher must rename one of these files")
                 if path not in products:
                     products[path] = list(files.products(path, decoded).read(decoded))

@@ -103,10 +103,12 @@ echo rc=$?
 for i in $(seq 50); do [ -e /var/lib/machines/m1/var/seen ] && break; sleep 0.1; done
 machinectl list --no-legend --no-pager
 machinectl terminate m1; systemctl kill -s KILL systemd-nspawn@m1; sleep 0.3; systemctl stop systemd-nspawn@m1.service
+journalctl --sync
 journalctl -u systemd-nspawn@m1 -t templater --no-pager -o cat
 cp /var/lib/templater/m1/templates/bad /var/lib/templater/m1/templates/templated.tpl
 systemctl start systemd-nspawn@m1.service
 echo rc=$?
+journalctl --sync
 journalctl -u systemd-nspawn@m1 --no-pager -o cat
 """
 
