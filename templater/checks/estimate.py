@@ -524,9 +524,8 @@ class Estimate:
             length = self._length_of_text(argument, pieces, empty)
             if use.name in SIZED:
                 width = to_int(constant)
-                size = max(
-                    size, width if width > -_MANY else _MANY
-                )  # Go's difference of the widths overflows
+                # below, Go's difference of the widths overflows
+                size = max(size, width if width > -_MANY else _MANY)
             elif use.name == "stringformat":
                 size = _formatted(size, constant) if isinstance(constant, str) else size + _LONGEST_FORMAT
             elif use.name == "join":

@@ -95,6 +95,18 @@ def test_the_error_about_a_path_that_cannot_be_opened_names_the_cause(root, numb
     assert root._trouble("/file", OSError(number, "x"), follow=follow).message == message
 
 
+def hide(monkeypatch, start):
+    """Let no path that begins with this text exist for ``open``."""
+    real = os.open
+
+    def opened(path, *words, **options):
+        if str(path).startswith(start):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return real(path, *words, **options)
+
+    monkeypatch.setattr(confined.os, "open", opened)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases")
 @pytest.mark.parametrize("has_proc", [True, False])
 def test_the_error_about_a_file_with_a_lease_of_another_process_names_the_lease(
@@ -102,14 +114,7 @@ def test_the_error_about_a_file_with_a_lease_of_another_process_names_the_lease(
 ):
     """The message was "'/file' is a file, not a directory"."""
     if not has_proc:
-        opened = os.open
-
-        def without_proc(path, *args, **options):
-            if str(path).startswith("/proc/self/fd/"):
-                raise FileNotFoundError(errno.ENOENT, "x")
-            return opened(path, *args, **options)
-
-        monkeypatch.setattr(confined.os, "open", without_proc)
+        hide(monkeypatch, "/proc/self/fd/")
     message = (
         "'/file' can't be opened: another process holds a lease of the file",
         "try again later, or end that process: lslocks shows it",
@@ -234,14 +239,7 @@ def test_one_and_two_dots_in_a_link_target_are_resolved_inside_the_root(target, 
 
 
 def test_mounts_are_recognised_by_their_device_if_proc_is_not_mounted(tmp_path, monkeypatch):
-    real = os.open
-
-    def without_proc(path, *words, **options):
-        if str(path).startswith("/proc/self/fdinfo"):
-            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
-        return real(path, *words, **options)
-
-    monkeypatch.setattr(confined.os, "open", without_proc)
+    hide(monkeypatch, "/proc/self/fdinfo")
     with Root("/", mechanism=WALK) as root:
         assert failed(root.read, "/proc/version", 999)[0] == "'/proc/version': '/proc' is a mount point"
         assert root.entry("/proc").is_mount and not root.entry("/etc").is_mount
