@@ -13,19 +13,16 @@ import math
 import os
 import stat
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ..image.atomic_output import Output
 from ..model.errors import InputError, LimitError, RefusedError, WriteError, reason
 from ..model.progress import Progress
 from ..model.source import printable
+from .direct_writes import DirectWrites
 from .https_client import RangeError, UrlPieces, UrlStream, content_length
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 #: limit in bytes on a file of an image, also on the size that a server announces
 MOST_BYTES = 64 << 30
@@ -35,10 +32,6 @@ _PIECE = 1 << 20
 #: Seconds to wait while another process downloads the same file, and between two looks. The other process may
 #: download from a slow or hostile server, so this process then downloads the file itself.
 _PATIENCE, _POLL = 10.0, 0.05
-#: maximum number of pieces that wait for the second hash and for writing
-_AHEAD = 4
-#: after this many bytes, the kernel is asked to begin writing to the disk
-_BLOCK = 8 << 20
 
 
 class Download(Protocol):
@@ -259,42 +252,10 @@ def _append(
     This thread updates the first hash object while the processor's cache still has the piece. Another thread
     updates the other hash objects and writes the file.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     first, *others = digests
-    written = _Written(fd, size)
-
-    def update_and_write(piece: bytes) -> None:
-        for digest in others:
-            digest.update(piece)
-        written.append(piece)
-
-    waiting: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(1) as other_thread:
+    with DirectWrites(fd, size, others) as written:
         for piece in pieces:
-            waiting.append(other_thread.submit(update_and_write, piece))
             first.update(piece)
-            if len(waiting) > _AHEAD:
-                waiting.popleft().result()
+            written.append(piece)
             size += len(piece)
             progress(size)
-        for future in waiting:
-            future.result()
-
-
-class _Written:
-    """A file that is written to the disk while it grows, so that the final sync takes little time."""
-
-    def __init__(self, fd: int, size: int) -> None:
-        self._fd, self._size, self._started = fd, size, size
-
-    def append(self, piece: bytes) -> None:
-        view = memoryview(piece)
-        while view:
-            view = view[os.write(self._fd, view) :]
-        self._size += len(piece)
-        if self._size - self._started >= _BLOCK:
-            # This advice makes the kernel begin to write the pages of the file. Unwritten pages stay in
-            # memory.
-            os.posix_fadvise(self._fd, self._started, self._size - self._started, os.POSIX_FADV_DONTNEED)
-            self._started = self._size

@@ -167,18 +167,6 @@ def test_an_incomplete_file_that_is_a_link_is_not_followed(folder, tmp_path):
     assert (tmp_path / "other").read_bytes() == b"mine"
 
 
-def test_the_kernel_is_asked_to_write_a_growing_file_to_the_disk_after_each_block(tmp_path, monkeypatch):
-    advised = []
-    monkeypatch.setattr(downloads, "_BLOCK", 8)
-    monkeypatch.setattr(os, "posix_fadvise", lambda fd, *words: advised.append(words))
-    with open(tmp_path / "file", "wb") as file:
-        written = downloads._Written(file.fileno(), 100)
-        for size in (7, 1, 7, 2, 7):
-            written.append(b"x" * size)
-    assert (tmp_path / "file").read_bytes() == b"x" * 24
-    assert advised == [(100, 8, os.POSIX_FADV_DONTNEED), (108, 9, os.POSIX_FADV_DONTNEED)]
-
-
 def test_a_failed_write_ends_the_download(tmp_path, folder, monkeypatch):
     def full(fd, data):
         raise OSError(28, "No space left on device")
