@@ -101,6 +101,7 @@ def test_there_are_twenty_sample_definitions():
     assert len(SAMPLES) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SAMPLES, ids=[path.stem for path in SAMPLES])
 def test_every_variant_of_a_sample_definition_renders(path):
     choices = all_choices(str(path), Choice(("image.serial=1",)))

@@ -70,6 +70,7 @@ def _names(before: str, number: int, after: str) -> str:
     return "".join(f"{before}{n}{after}" for n in range(number))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -89,6 +90,7 @@ def test_the_estimate_of_the_cost_in_pongo2_takes_linear_time_for_macros_with_ma
         Estimate(Compilation(Source("t", text.encode()), V6).parsed())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tag", ["set {0} = {1}", "for {0}, x in {1}", "cycle {1} as {0}"])
 def test_the_search_for_secrets_takes_linear_time_for_a_tag_with_too_many_variables(tag: str) -> None:
     """1,100 variables took five seconds, although pongo2 refuses such a tag."""

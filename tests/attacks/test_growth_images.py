@@ -233,6 +233,7 @@ def test_each_decompressor_receives_its_own_stream_and_little_data_of_later_stre
     assert path.stat().st_size < CountingZlib.received < streams * 5000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", some_fast([1, 600, 4070, 4075, 4085, 9000], every=3))
 @pytest.mark.parametrize(
     ("compress", "zeros"),

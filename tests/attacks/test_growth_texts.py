@@ -137,6 +137,7 @@ def test_attack_51_all_edits_of_a_text_share_one_work_limit() -> None:
         metadata_edit.set_values(source(text), properties=dict.fromkeys(names))
 
 
+@pytest.mark.slow
 def test_long_ordinary_metadata_can_be_edited_in_many_places_at_once() -> None:
     rules = "".join(f"  /etc/{n}:\n    when: [create, copy]\n    template: a.tpl\n" for n in range(1000))
     text = f"{FACTS}properties: &p {{os: a, serial: b, name: c}}\ntemplates:\n{rules}y: *p\n"

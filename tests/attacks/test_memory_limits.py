@@ -333,6 +333,7 @@ def test_the_largest_catalogs_need_less_than_500_mb(tmp_path, product):
         assert peak < 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_killed", [False, True])
 def test_the_memory_for_a_record_of_written_files_is_little_more_than_the_size_of_the_record(
     is_killed, tmp_path

@@ -406,6 +406,7 @@ def locked_by_a_reader(path: Path) -> Iterator[None]:
         os.waitpid(child, 0)
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("links", [1, 2])

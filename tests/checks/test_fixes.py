@@ -48,6 +48,7 @@ def test_a_fix_removes_the_finding_and_a_second_fix_changes_nothing(case):
     assert again.fixed == () and again.changes(done.image) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=list(map(name, CASES)))
 def test_the_fix_option_does_not_change_an_image_without_mistakes(case):
     right = case[4]

@@ -604,6 +604,7 @@ def loops_over(*values, body=""):
     return loops + body + END * len(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -771,6 +772,7 @@ def test_attack_41_constant_work_in_loops_counts(text):
     assert Estimate(parsed(text)).runs.amount > MOST_RUNS
 
 
+@pytest.mark.slow
 def test_attack_41_a_filter_with_many_tags_in_a_loop_gives_a_finding():
     text = "{% for i in '" + "x" * 200 + "' %}{{ 'a'|removetags:'" + "b," * 2000 + "b' }}" + END
     found = observed(CHECK, an_image(RULE, {"t": text}))

@@ -540,6 +540,7 @@ RENAMED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RENAMED)
 def test_attack_50_many_tests_of_a_secret_are_found_even_if_each_few_of_them_use_another_name(name):
     """A template had eight tests for each name that it gave to the secret."""

@@ -116,6 +116,7 @@ def test_patches_of_different_files_are_separated_only_on_a_terminal(shown, capf
     assert len(separated) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_no_color_variable_keeps_the_layout_and_removes_every_escape_sequence(name, shown):
     plain = shown(*words_of(name), NO_COLOR="1")

@@ -37,8 +37,8 @@ def kind(request, monkeypatch):
 BLOCK = direct_writes._BLOCK
 
 
-@pytest.mark.parametrize("size", [0, 1, 4096, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK, 12 * BLOCK + 12_345])
-@pytest.mark.parametrize("start", [0, 1, 4096, BLOCK, 3 * BLOCK + 77])
+@pytest.mark.parametrize("size", [0, 4096, BLOCK - 1, BLOCK, 6 * BLOCK + 12_345])
+@pytest.mark.parametrize("start", [0, 4096, BLOCK + 77])
 def test_pieces_of_any_size_are_appended_and_hashed(tmp_path, kind, start, size):
     drawn = random.Random(f"{start} {size}")
     before, data = drawn.randbytes(start), drawn.randbytes(size)

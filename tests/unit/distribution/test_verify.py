@@ -625,6 +625,7 @@ def write_lines(tree, document):
     Path(tree.path, IMAGES_PATH).write_bytes(b"".join(dump_products(document)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in CASES if case.raw is None], ids=lambda case: case.title)
 def test_verifying_products_one_by_one_gives_the_same_report_as_all_at_once(case, tmp_path, monkeypatch):
     tree = Tree(str(case.build(tmp_path / "tree")))

@@ -1034,6 +1034,7 @@ def test_a_hook_unmounts_its_overlay_itself_if_the_configuration_of_the_containe
     in_a_hook(mount)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("refuses", [True, False])
 def test_a_hook_waits_longer_for_removed_files_of_its_overlay_if_the_kernel_refuses_a_second_mount(

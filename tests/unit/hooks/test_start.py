@@ -326,6 +326,7 @@ def serve(machine, monkeypatch, *words):
     return run.serve()
 
 
+@pytest.mark.slow
 def test_attack_89_a_hook_ends_before_its_time_limit_if_the_kernel_syncs_each_new_name_to_the_disk(
     machine, monkeypatch, capfd
 ):
@@ -435,6 +436,7 @@ def test_attack_93_a_hook_on_btrfs_syncs_nothing_and_waits_for_no_commit(
         assert syncs.count("commit") == 4
 
 
+@pytest.mark.slow
 def test_attack_93_after_a_power_cut_at_a_first_start_on_btrfs_the_files_are_complete_or_the_trigger_is_pending(
     machine, mounts, tmp_path, monkeypatch
 ):

@@ -73,6 +73,7 @@ def meaning(source):
     return metadata_edit._meaning(read_metadata(source))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ACCEPTED)
 def test_unsetting_every_property_leaves_no_properties(source):
     names = list(read_metadata(source).properties)
@@ -291,6 +292,7 @@ def test_setting_a_property_accepts_any_name_and_value(there, name, value):
         assert read_metadata(gone).properties == {key: text for key, text in before.items() if key != name}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ACCEPTED)
 def test_a_date_can_be_set_and_removed(source):
     after = metadata_edit.set_fact(source, "expiry_date", "1900000000")

@@ -36,6 +36,7 @@ def test_repacking_without_changes_gives_the_same_file(image_directory, tmp_path
         assert Path(file).read_bytes() == before
 
 
+@pytest.mark.slow
 @root_only
 @pytest.mark.parametrize("format", ["gnu", "posix"])
 @pytest.mark.parametrize("compression", ["none", "zstd", "xz"])

@@ -482,6 +482,7 @@ def test_a_client_makes_few_attempts_while_it_waits_for_a_stopped_daemon(incus, 
         client.json("/1.0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "most", "error"),
     [

@@ -627,6 +627,7 @@ def test_requests_for_private_and_for_unknown_images_get_the_same_response(start
     assert server.request(f"/1.0/images/{public.fingerprint}").status == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hide",
     [

@@ -926,6 +926,7 @@ def test_the_attributes_of_a_directory_count_only_once_for_all_targets_below_the
     assert len(apply(a_plan(files, rootfs), rootfs)) == 3
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize(
     ("owner", "step"),
@@ -1533,6 +1534,7 @@ def test_a_few_files_are_synced_to_the_disk_before_they_get_their_final_names(ro
     assert [sync for sync in syncs if sync[0] == "fsync"] == [("fsync", "file", 0)] * 3 + directories
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="syncfs is a call of Linux")
 @pytest.mark.parametrize("old", [False, True])
 def test_attack_85_two_syncs_of_the_file_system_suffice_for_many_files(rootfs, top, syncs, old):
@@ -1572,6 +1574,7 @@ def steps(monkeypatch):
     return steps
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("kind", ["btrfs", "overlay"])
 @pytest.mark.parametrize("mode", ["durable", "in order", "not durable"])
