@@ -92,6 +92,7 @@ def linked(name: str, target: str) -> tarfile.TarInfo:
     return info
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "members",
     [

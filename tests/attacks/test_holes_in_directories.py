@@ -38,6 +38,7 @@ def packed(image: Path, packing: Packing, limits: Limits) -> str:
     return build(contents, contents.parts(), target, packing, replace=True).files[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_attack_61_writing_a_sparse_file_with_many_data_blocks_to_a_tar_takes_linear_time(
     format: Format,

@@ -884,6 +884,7 @@ def mount_at(bundle: Path, *destinations: object) -> None:
     (bundle / "config.json").write_text(json.dumps(config))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("destinations", "options", "is_refused"),
     some_fast(
@@ -991,6 +992,7 @@ def test_an_existing_file_is_refused_as_target_if_a_new_mount_would_hide_the_fil
     assert "the container's mount at '/etc/app' would hide '/etc/app/conf'" in answer.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lines", "options", "mount"),
     some_fast(

@@ -108,6 +108,7 @@ def hook_line(runtime: str, container: Path, monkeypatch: pytest.MonkeyPatch) ->
     return [runtime, *(["c1", "--rootfs", f"{container}/rootfs"] if runtime == "nspawn" else [])]
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize("runtime", ["lxc", "oci", "nspawn"])
@@ -496,6 +497,7 @@ def test_a_link_in_a_directory_of_another_user_is_not_followed_to_a_cache_or_an_
         annotated_paths._place(f"{tmp_path}/home/link/web.yaml", [f"{tmp_path}/home/link"], follow=True)
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize("name", ["templates/a", "templates", "metadata.yaml"])
@@ -912,6 +914,7 @@ def members(
     (tmp_path / "group").write_text(f"root:x:0:\nfirst:x:{group}:{','.join(names)}\n")
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize(
     ("names", "passwd", "is_found"),

@@ -31,6 +31,7 @@ from tests.attacks.refused_archives import (
 from tests.sampling import some_fast
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", some_fast(UNPACKED.values(), every=3), ids=UNPACKED)
 def test_attack_75_an_archive_that_gnu_tar_cannot_unpack_is_reported_and_never_written(
     tmp_path, members, capfd
@@ -98,6 +99,7 @@ def test_the_second_file_of_a_split_image_skips_members_below_dev_unless_it_is_s
     assert main(["check", metadata, "--rootfs", str(tmp_path / "root.squashfs")]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", some_fast(ACCEPTED.values(), every=3), ids=ACCEPTED)
 def test_an_archive_that_the_daemons_import_and_unpack_has_no_error(tmp_path, members, capfd):
     image = archive(tmp_path / "image.tar", members)
@@ -105,6 +107,7 @@ def test_an_archive_that_the_daemons_import_and_unpack_has_no_error(tmp_path, me
     assert main(["image", "export", image, str(tmp_path / "new.tar")]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("members", "metadata", "found"), some_fast(NOT_IMPORTED, every=2))
 def test_attack_75_an_archive_that_no_daemon_imports_is_reported(tmp_path, members, metadata, found, capfd):
     image = archive(tmp_path / "image.tar", members, metadata)
@@ -114,6 +117,7 @@ def test_attack_75_an_archive_that_no_daemon_imports_is_reported(tmp_path, membe
     assert found in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_attack_75_an_uncompressed_archive_that_the_daemons_do_not_detect_is_reported(tmp_path, capfd):
     """The daemons detect an uncompressed archive by the magic bytes of its first header."""
     first = archive(tmp_path / "image.tar", ROOTFS)

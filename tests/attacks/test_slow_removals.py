@@ -206,6 +206,7 @@ def pieces_read(monkeypatch, path: Path, text: str, *, seconds: float = 0) -> "l
 LONG = 3 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["apply", "status", "preview"])
 def test_attack_87_commands_stop_to_read_a_target_at_its_first_difference_from_the_new_content(
     machine, monkeypatch, command

@@ -119,6 +119,7 @@ IN_MACRO = "{% macro m(s) %}" + GROWING + "{{ s }}{% endmacro %}{{ m(" + X + ") 
 SPLIT = "{% set s = s|split:','|join:', ,' %}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     some_fast(
@@ -440,6 +441,7 @@ NESTED = '{% for a in "ab" %}' * 5 + "x" + "{% endfor %}" * 5
 TWICE = '{% for a in "ab" %}{% for b in a %}'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "found"),
     some_fast(
@@ -726,6 +728,7 @@ SUM = "a0" + " + a0" * 900
 TWO = "{% macro d() %}{{ s }}{{ s }}{% endmacro %}{% set s = " + U + " %}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

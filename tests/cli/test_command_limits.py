@@ -231,6 +231,7 @@ def test_the_processor_time_of_child_processes_counts_towards_the_limit_of_the_c
     assert processor_left() == math.inf
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="confined on Linux only")
 def test_the_processor_time_of_a_running_reader_process_counts_only_once_towards_the_command_limit(tmp_path):
     """`unpack` used nine seconds while sqfs2tar used five more."""

@@ -190,6 +190,7 @@ def test_the_watch_command_ends_if_its_command_line_is_invalid(capsys):
     assert "is not KEY=VALUE" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rootfs", "instance"])
 def test_the_watch_command_waits_for_missing_files(kind, tmp_path):
     wanted = tmp_path / "wanted"

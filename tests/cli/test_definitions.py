@@ -159,6 +159,7 @@ def test_apply_refuses_an_image_that_is_predicted_from_a_definition(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content", [b"", b"\0", b"[", b"files: 1", b"image: {}", b"\xff\xfea", b"- a", b"&a [*a]"]
 )

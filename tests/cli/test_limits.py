@@ -83,6 +83,7 @@ def test_raising_a_limit_lets_the_command_succeed(image, capsys):
     assert code == 0, told[-300:]
 
 
+@pytest.mark.slow
 def test_an_audit_accepts_limits(image, archive, capsys):
     assert "runaway" not in said(capsys, "audit", image)[1]
     assert "runaway" in said(capsys, "audit", image, "--limit", "steps=1000")[1]

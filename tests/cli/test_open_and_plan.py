@@ -347,6 +347,7 @@ def test_an_empty_rendered_file_is_shown_as_empty(run, image):
 CREATE_ONLY = "create_only rules skip these files if they exist: /etc/shipped"
 
 
+@pytest.mark.slow
 @FORMS
 def test_every_output_of_preview_has_one_note_that_the_file_of_a_create_only_rule_may_exist(
     run, archive, image, form, tmp_path

@@ -223,6 +223,7 @@ def test_the_page_counts_the_findings_that_it_does_not_show(tmp_path, monkeypatc
     assert len(page.facts["findings"]) == answer["count"]
 
 
+@pytest.mark.slow
 def test_the_page_shortens_long_files_unless_all_lines_are_requested(tmp_path):
     lines = "".join(f"line {number}\n" for number in range(3000))
     image = an_image(tmp_path / "image", {"/etc/a": {"when": ["create"], "template": "t"}}, {"t": lines})

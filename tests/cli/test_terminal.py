@@ -264,6 +264,7 @@ def test_long_output_goes_through_the_pager_on_a_terminal():
     assert b"LOCALHOST" in seen and b"localhost" not in seen
 
 
+@pytest.mark.slow
 def test_a_command_ends_only_after_its_pager(tmp_path):
     pager = tmp_path / "pager"
     pager.write_text(f"#!/bin/sh\ncat >/dev/null\nsleep 0.3\ntouch {tmp_path}/left\n")
@@ -303,6 +304,7 @@ def test_leaving_the_pager_early_restores_standard_output_and_closes_the_other_d
     assert terminal._State.pager is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{"PAGER": ""}, {"PAGER": "cat"}, {"PAGER": "no-such-pager"}])
 def test_without_a_pager_the_output_goes_to_the_terminal(environment):
     assert b"localhost" in on_a_terminal("preview", str(SAMPLES / "debian-cloud"), **environment)

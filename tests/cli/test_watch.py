@@ -80,18 +80,21 @@ def test_the_watch_command_notices_a_new_template(image, watch):
     assert watch.wait(SOON) == [str(image / "templates" / "new.tpl")]
 
 
+@pytest.mark.slow
 def test_reading_a_watched_file_is_not_reported_as_a_change(image, watch):
     (image / "templates" / "hosts.tpl").read_text()
     (image / "metadata.yaml").read_text()
     assert watch.wait(0.4) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some_fast([".hosts.tpl.swp", "hosts.tpl~", "#hosts.tpl#", "4913"], every=4))
 def test_attack_72_a_scratch_file_of_an_editor_is_not_reported_as_a_change(image, watch, name):
     (image / "templates" / name).write_text("scratch\n")
     assert watch.wait(0.4) == []
 
 
+@pytest.mark.slow
 def test_a_change_of_a_file_that_does_not_belong_to_the_image_is_ignored(image, watch):
     (image / "notes.txt").write_text("not ours\n")
     assert watch.wait(0.4) == []
@@ -103,6 +106,7 @@ def test_waiting_without_a_change_takes_no_longer_than_the_timeout(watch, monkey
     assert watch.wait(0) == [] and waits == [0]
 
 
+@pytest.mark.slow
 def test_one_save_in_an_editor_is_reported_as_one_change(image, watch):
     saved_as_vim_does(image / "templates" / "hosts.tpl")
     assert watch.wait(SOON)
@@ -582,6 +586,7 @@ def test_watch_names_at_most_sixteen_changed_files(image):
         assert watch.wait(0) == [f"{number:02}" for number in range(16)]
 
 
+@pytest.mark.slow
 def test_files_that_are_no_longer_in_the_list_of_files_are_still_watched(tmp_path):
     with Watch([]) as watch:
         watch.follow([str(tmp_path / "sub/a"), str(tmp_path / "b")])

@@ -12,6 +12,7 @@ from tests.fuzz.guided import TARGETS, run
 SECONDS = 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_fuzz_seed_raises_only_templater_errors(name: str) -> None:
     one, seeds = TARGETS[name]()

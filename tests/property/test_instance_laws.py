@@ -33,6 +33,7 @@ def test_any_bytes_parse_to_an_instance_or_raise_a_templater_error(data):
     target.one(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_damaged_descriptions_parse_to_an_instance_or_raise_a_templater_error(seed):
     pick = random.Random(seed)

@@ -86,6 +86,7 @@ def test_written_rules_are_read_back_unchanged(written):
             assert json.loads(rule.spans["template"].text) == rule.template
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_metadata_is_parsed_or_raises_an_error_with_a_position(seed):
     pick = random.Random(seed)

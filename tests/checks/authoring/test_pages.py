@@ -47,6 +47,7 @@ def test_the_documentation_index_lists_every_check(update):
     assert path.read_text() == index()
 
 
+@pytest.mark.slow
 def test_the_rule_option_prints_the_table_of_all_checks_if_its_value_is_list():
     said = run_templater(["check", "--rule", "list"]).stdout
     printed = [line.split(maxsplit=2) for line in said.splitlines() if line and not line.endswith(":")]

@@ -108,6 +108,7 @@ def test_forty_instances_that_differ_only_in_file_contents_need_at_most_four_pla
     assert 1 <= len(planned) <= 4  # containers and virtual machines, names of 4 and of 5 characters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["", "new\n", "{{ instance.name }}\n"])
 def test_a_plan_is_reused_for_other_instances_even_if_a_target_file_already_exists(
     content, tmp_path, monkeypatch
@@ -318,6 +319,7 @@ def test_diff_inserts_each_instance_name_into_the_path_pattern_of_the_root_files
 COMMAND = [sys.executable, "-m", "templater", "preview", WEB, "--json", "--instances"]
 
 
+@pytest.mark.slow
 def test_the_command_reads_a_list_of_instances_from_a_pipe_and_from_a_file(tmp_path):
     data = a_list(600)
     (tmp_path / "all.json").write_bytes(data)

@@ -176,6 +176,7 @@ def test_every_reason_of_a_prediction_names_a_section_of_the_cloud_init_page():
     assert used and used <= sections
 
 
+@pytest.mark.slow
 def test_the_state_of_the_last_boot_is_read_from_a_directory_but_is_unknown_for_an_archive(tmp_path):
     """templater reads only the targets of rules from an archive, so the state of the last boot is unknown there."""
     image = shutil.copytree(ROOT / "sample-images/debian-cloud", tmp_path / "image", symlinks=True)

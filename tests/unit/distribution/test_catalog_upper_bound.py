@@ -46,6 +46,7 @@ def bounds_of(raw: dict) -> UpperBounds:
     return bounds
 
 
+@pytest.mark.slow
 def test_the_bounds_are_never_below_the_real_numbers():
     rng = random.Random(7)
     for _ in range(200):

@@ -119,6 +119,7 @@ def test_the_kernel_is_asked_to_write_a_growing_file_to_the_disk(tmp_path, monke
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_writer_holds_three_blocks_whatever_the_disk_does(tmp_path, monkeypatch):
     import threading
 

@@ -498,6 +498,7 @@ def test_an_answer_in_http_chunks_of_usual_sizes_is_read_completely(server, monk
     assert UrlStream(server.url).read(INDEX) == b"x" * length * number
 
 
+@pytest.mark.slow
 def test_a_catalog_that_takes_too_long_is_aborted_even_at_a_steady_speed(server, monkeypatch):
     monkeypatch.setattr(https_client_limits, "MOST_CATALOG_SECONDS", 0.4)
     server.fault = endlessly(b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n", b" " * 1100)
@@ -615,6 +616,7 @@ def silent_listener():
         yield listener.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_all_addresses_of_a_server_share_one_deadline(monkeypatch):
     """A name with 12 addresses made a command wait for 6 minutes."""
     monkeypatch.setattr(https_client_limits, "MOST_SECONDS", 0.5)
@@ -637,6 +639,7 @@ def test_the_second_address_of_a_server_is_used_if_the_first_refuses_connections
     assert UrlStream(server.url).read(INDEX) == (EXAMPLE / INDEX).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_answer_of_a_proxy_has_a_deadline(server, monkeypatch):
     class Slow(socketserver.StreamRequestHandler):
         def handle(self):

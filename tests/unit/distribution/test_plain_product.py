@@ -37,6 +37,7 @@ def pair(folder, root, **fields):
     return first, [second]
 
 
+@pytest.mark.slow
 def test_the_decoder_reads_the_same_from_each_plain_line():
     rng = random.Random(1)
     plain = 0
@@ -77,6 +78,7 @@ def result(data):
     )
 
 
+@pytest.mark.slow
 def test_a_products_file_is_read_equally_with_and_without_plain_lines(monkeypatch):
     rng = random.Random(2)
     read = 0

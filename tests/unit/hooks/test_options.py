@@ -507,6 +507,7 @@ def test_a_copied_container_gets_the_journal_of_a_killed_run(tmp_path):
         assert Journal(state.directory).read() == ["token", "/etc"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize("renames", [True, False])
 def test_several_copies_of_one_container_at_the_same_time_all_succeed(tmp_path, monkeypatch, renames):
@@ -1103,6 +1104,7 @@ def test_attack_86_another_process_closes_the_layers_of_an_overlay_that_their_ow
     in_a_hook(hook)
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("itself", [False, True])
 def test_attack_93_a_hook_commits_no_btrfs_when_it_unmounts_its_overlay(
@@ -1126,6 +1128,7 @@ def test_attack_93_a_hook_commits_no_btrfs_when_it_unmounts_its_overlay(
     assert transaction_of(folders[1]) == before
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("why", ["an older kernel", "an index", "another file system"])
 def test_a_hook_mounts_its_overlay_without_the_option_volatile(mounts, tmp_path, monkeypatch, why):

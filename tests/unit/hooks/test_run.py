@@ -168,6 +168,7 @@ def test_attack_50_a_configuration_value_in_an_error_does_not_reach_the_log(cont
     assert answer.returncode == 4 or "templates/a.tpl:1:" in said, "the place is said"
 
 
+@pytest.mark.slow
 def test_template_errors_that_contain_no_values_are_logged_with_their_text(container):
     for template, message in (
         ("hello {{ x|nosuch }}", "unknown filter 'nosuch'"),
@@ -198,6 +199,7 @@ def test_the_hook_log_contains_no_file_sizes(container):
     assert "54321" not in log
 
 
+@pytest.mark.slow
 @IN_AND_OUT_OF_A_CHILD
 @pytest.mark.parametrize(
     "text",

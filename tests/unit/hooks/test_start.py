@@ -408,6 +408,7 @@ def syncs(monkeypatch):
     return syncs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["same", "subvolume", "elsewhere"])
 @pytest.mark.parametrize("is_first", [True, False])
 def test_attack_93_a_hook_on_btrfs_syncs_nothing_and_waits_for_no_commit(

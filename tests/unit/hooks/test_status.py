@@ -245,6 +245,7 @@ def test_the_status_command_reports_an_unexpected_condition_in_the_when_key_of_a
     )
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("path", ["u/web1/rootfs", "/bin:u/web1/delta0"])
 def test_the_status_command_reports_another_user_who_can_replace_the_root_filesystem(container, path):
@@ -514,6 +515,7 @@ def test_the_status_command_reports_a_hook_line_without_the_right_owner_option(c
     assert finding.hint == "write the line again: install"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["$LXC_ROOTFS_PATH", "${LXC_ROOTFS_PATH}"])
 def test_the_status_command_accepts_the_rootfs_variable_of_lxc_in_a_hook_line(variable, container):
     """The line has a variable of LXC, which ``status`` took for the path of an image."""

@@ -430,6 +430,7 @@ def test_listing_a_directory_of_an_instance_returns_its_entries_and_listing_a_fi
     live.daemon.close()
 
 
+@pytest.mark.slow
 def test_a_client_waits_for_a_daemon_that_restarts(incus):
     """The first daemon ends after two requests, and a second daemon later appears on the same socket."""
     path = f"{incus.socket}.restarted"

@@ -85,6 +85,7 @@ def test_the_texts_of_system_errors_equal_the_texts_of_this_machine_in_lower_cas
     assert getattr(errno_errors, name) == os.strerror(getattr(errno, name)).lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("create", [False, True])
 def test_opening_a_path_fails_with_the_error_of_the_kernel(create: bool, tmp_path: Path) -> None:
     flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC if create else os.O_RDONLY

@@ -398,6 +398,7 @@ def test_every_process_that_has_a_file_open_can_commit(on_btrfs, tmp_path, mount
     subprocess.run([*become, sys.executable, "-c", code], check=True, cwd=REPOSITORY)
 
 
+@pytest.mark.slow
 @as_root
 def test_a_commit_on_btrfs_writes_new_names_and_synced_content_to_the_disk(on_btrfs, tmp_path, mounts, real):
     """The disk of this test is a file, so a copy of the file shows the disk after a power cut."""

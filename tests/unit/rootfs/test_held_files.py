@@ -266,6 +266,7 @@ print(held_files._held, len(ended), flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["", "noproc"])
 def test_readers_of_the_output_do_not_wait_for_the_process_that_closes_the_removed_files(option):
     began = time.monotonic()

@@ -231,6 +231,7 @@ def test_the_files_of_a_sandboxed_program_have_a_size_limit_even_without_a_syste
     assert sum(path.stat().st_size for path in open_folder.iterdir()) <= unpacker_process.COMPLAINTS + 8
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize("where", some_fast(["tcp/127.0.0.1", "udp/127.0.0.1"], every=2))
 def test_the_sandboxed_program_cannot_reach_the_network(data, walls, where):

@@ -288,6 +288,7 @@ def test_a_sandboxed_program_has_no_network(sh):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
 def test_a_sandboxed_program_cannot_reach_a_server_on_the_host(run, kind):

@@ -84,6 +84,7 @@ def test_a_range_request_gets_exactly_the_requested_bytes(server, tree, asked, s
     assert answer.headers["Accept-Ranges"] == "bytes"
 
 
+@pytest.mark.slow
 def test_a_range_request_with_the_etag_of_an_older_file_gets_the_whole_file(server, tree):
     tag = server.request("/streams/v1/index.json").headers["ETag"]
     assert server.request("/streams/v1/index.json", Range="bytes=0-3", If_Range=tag).status == 206
@@ -515,6 +516,7 @@ def test_attack_73_slow_clients_keep_at_most_one_old_list_in_memory(tree):
     assert complete == [False, False, True, True]
 
 
+@pytest.mark.slow
 def test_attack_73_an_old_list_is_freed_except_for_the_elements_that_a_slow_client_still_reads(
     start, tree, monkeypatch
 ):
@@ -557,6 +559,7 @@ def test_attack_73_an_old_list_is_freed_except_for_the_elements_that_a_slow_clie
         go_on.set()
 
 
+@pytest.mark.slow
 def test_a_list_is_loaded_once_for_all_requests_and_always_in_the_same_thread(tree, monkeypatch):
     """Twelve parallel requests built the same list twelve times."""
     source = TreeSource(str(tree))
@@ -587,6 +590,7 @@ class Node:
         self.own = self
 
 
+@pytest.mark.slow
 def test_objects_that_a_reload_excludes_from_garbage_collection_are_freed_at_the_next_reload():
     node = Node()
     gone = weakref.ref(node)
@@ -605,6 +609,7 @@ def test_a_response_is_sent_in_blocks_of_a_limited_size(sizes):
     assert all(0 < len(block) < 2 * PIECE for block in blocks)
 
 
+@pytest.mark.slow
 def test_requests_for_private_and_for_unknown_images_get_the_same_response(start, tmp_path):
     store = Store(str(tmp_path / "store"))
     public = store.import_files(*split_image(tmp_path / "a"), aliases=["open"], public=True)
@@ -720,6 +725,7 @@ def test_a_connection_whose_headers_come_too_slowly_is_closed(start, tree):
             time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_closed_and_a_busy_connection_stays_open(start, tree):
     server = start(TreeSource(str(tree)), SHORT)
     connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=10, context=server.context())

@@ -20,6 +20,7 @@ def sizes(products, folder) -> tuple[int, int]:
     return served.bytes, Listing(TreeSource(str(folder))._images(products))._size
 
 
+@pytest.mark.slow
 def test_attack_82_commands_never_underestimate_the_size_of_the_lists_of_a_server(tmp_path):
     rng = random.Random(82)
     for _ in range(200):

@@ -177,6 +177,7 @@ NOT_FOR_A_PREVIEW = NEVER - {"click", "difflib", "importlib.util"} | {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("-i", "instance.yaml"), ("--as", "lxd")])
 def test_a_preview_imports_no_module_for_rare_cases(container, options):
     code = WATCH + "from templater.__main__ import main; sys.exit(main())"
@@ -205,6 +206,7 @@ def test_an_unusual_instance_description_causes_no_late_import_in_the_child(cont
             assert (container / "rootfs/etc/hostname").read_text() == "c1\n"
 
 
+@pytest.mark.slow
 @CHILDREN
 @pytest.mark.parametrize(
     ("text", "hint"),
@@ -232,6 +234,7 @@ def test_a_cache_entry_of_another_user_is_never_run(container, monkeypatch):
     assert "jinja2" in loaded(container, "--no-child")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--no-child",), ()], ids=["in its own process", "in a child"])
 def test_a_changed_template_is_recompiled(container, options):
     loaded(container, *options)
@@ -240,6 +243,7 @@ def test_a_changed_template_is_recompiled(container, options):
     assert (container / "rootfs/etc/hostname").read_text() == "changed c1\n"
 
 
+@pytest.mark.slow
 def test_a_cache_entry_with_a_wrong_digest_is_never_executed(container):
     """The entry has the right name and key, but its digest does not match its content."""
     import marshal

@@ -1134,6 +1134,7 @@ def test_a_file_gets_temporary_names_in_a_private_directory_beside_it_if_it_gets
     assert strays(top) == []
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("owner_of_top", [0, 100000])
 @pytest.mark.parametrize("is_killed", [False, True])
@@ -1245,6 +1246,7 @@ def test_the_next_run_removes_the_name_that_a_file_of_a_killed_run_had_beside_it
 # the lock
 
 
+@pytest.mark.slow
 def test_a_second_apply_waits_for_the_first(rootfs, top):
     held = lock(rootfs.root, 1)
     releasing = threading.Timer(0.3, os.close, [held])
