@@ -11,8 +11,8 @@ from io import FileIO
 from stat import S_IROTH, S_ISREG
 from typing import TYPE_CHECKING
 
-from ..model import input_size
 from ..model.errors import InputError, RefusedError, UsageError, reason
+from ..model.input_size import count_opened
 from ..parsing.magic_bytes import HEAD, recognise
 from ..rootfs.trusted_paths import open_file
 
@@ -103,12 +103,6 @@ def refuse_private(file: OpenFile) -> OpenFile:
             hint=f"it may contain passwords; if everyone may read it, run: chmod o+r {shlex.quote(file)}",
         )
     return file
-
-
-def count_opened(status: os.stat_result) -> None:
-    """Count the data of an opened file as input of the command."""
-    data = min(status.st_size, getattr(status, "st_blocks", 0) * 512)
-    input_size.opened(status.st_dev, status.st_ino, data)
 
 
 @contextmanager

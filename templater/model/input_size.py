@@ -8,6 +8,18 @@ the programs that read and pack images counts towards the limit.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
+
+    class FileStatus(Protocol):
+        """What this module reads of an ``os.stat_result``."""
+
+        @property
+        def st_dev(self) -> int: ...
+        @property
+        def st_ino(self) -> int: ...
+        @property
+        def st_size(self) -> int: ...
+
 
 _received = 0
 _instances = 0
@@ -27,9 +39,10 @@ def input_size() -> int:
     return _received + sum(_opened.values())
 
 
-def opened(device: int, inode: int, size: int) -> None:
-    """Record that an opened image file has ``size`` bytes of data. Opening it again adds nothing."""
-    _opened[device, inode] = size
+def count_opened(status: "FileStatus") -> None:
+    """Count the data of an opened image file. Opening it again adds nothing."""
+    data = min(status.st_size, getattr(status, "st_blocks", 0) * 512)
+    _opened[status.st_dev, status.st_ino] = data
 
 
 def received(size: int) -> None:

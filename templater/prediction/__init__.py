@@ -13,6 +13,7 @@ on recorded runs of each release's code. Cases that the recordings do not cover 
 * `incus_6_and_lxd_5`, `incus_7` and `lxd_6_9`: the steps that differ between families.
 * `config_drive` and `agent`: virtual machines, with the steps of the host and of the guest.
 * `start` and `predict`: a whole start, and an outcome for each change of a plan.
+* `random_order`: outcomes that depend on the order of the rules.
 * `deviations`: the intentional differences of templater.
 
 May import: model, rootfs.

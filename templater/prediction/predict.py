@@ -13,14 +13,12 @@ from .errno_errors import Errno, Fails
 from .host_filesystem import HostFilesystem
 from .host_rendering import Renderer
 from .instance_files import InstanceView, Surroundings, Unknown, UnknownRootfs
+from .random_order import mark_random
 from .start import FAMILIES, check_metadata
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model.entry import RootfsView
-
-#: a remark cuts the path of another rule to this number of characters
-_LONGEST_PATH = 100
 
 
 def predict(
@@ -77,7 +75,7 @@ def predict(
             continue
         of_pass = {change: _outcome(container, change) for change in changes}
         found = {change: outcome for change, outcome in of_pass.items() if outcome is not None}
-        failed_pass = _mark_random(changes, found)
+        failed_pass = mark_random(changes, found)
         outcomes |= found
     return Prediction(outcomes)
 
@@ -114,32 +112,3 @@ def _aftermath(filesystem: HostFilesystem, mark: int, change: Change) -> str:
         return ""
     existed = place.before is not None or written[0] is not None
     return "the target is left empty" if existed else "a new, empty file remains"
-
-
-def _mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
-    """Set each outcome that depends on the order of the rules to ``random``.
-
-    The daemons run the rules in the random order of a Go map.
-
-    Return the reason why the start ends in this pass, or an empty string if the start continues.
-    """
-    failing = [
-        change for change, outcome in outcomes.items() if not outcome.ok and outcome.result != "unknown"
-    ]
-    for change, outcome in outcomes.items():
-        if change.collides is not None:
-            text = f"rules run in random order, and '{_short(change.collides.path)}' writes to the same place"
-            outcomes[change] = Outcome("random", text, outcome.error)
-    if not failing:
-        return ""
-    first = _short(failing[0].rule.path)
-    text = f"rules run in random order, and '{first}' stops the start"
-    for change, outcome in outcomes.items():
-        if outcome.result == "written":
-            outcomes[change] = Outcome("random", text)
-    return f"'{first}' stops the start in the {changes[0].trigger} pass"
-
-
-def _short(path: str) -> str:
-    """Cut a long path, because the remarks on all other rules repeat the path."""
-    return path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…"

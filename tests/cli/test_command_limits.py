@@ -289,8 +289,8 @@ def test_the_default_processor_limit_grows_by_a_second_for_each_mebibyte_of_inpu
     monkeypatch.setattr(input_size, "_received", 0)
     monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 1)
     with pytest.raises(LimitError, match="longer than 3 seconds of processor time"), guard(parse([])):
-        input_size.opened(1, 1, 1 << 20)
-        input_size.opened(1, 1, 1 << 20)  # the same file
+        input_size.count_opened(SimpleNamespace(st_dev=1, st_ino=1, st_size=1 << 20))
+        input_size.count_opened(SimpleNamespace(st_dev=1, st_ino=1, st_size=1 << 20))  # the same file
         input_size.received(1 << 20)
         _spin(2.5)
         finished = True
@@ -489,7 +489,7 @@ def test_commands_about_streams_have_the_same_default_limits_as_commands_about_o
     command, monkeypatch, tmp_path
 ):
     seen = []
-    module = import_module(f"templater.cli.commands.streams.{command}")
+    module = import_module("templater.distribution.open_stream")
 
     def open_stream(place):
         seen.extend(resource.getrlimit(each)[0] for each in (resource.RLIMIT_AS, resource.RLIMIT_CPU))

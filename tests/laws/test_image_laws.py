@@ -396,7 +396,7 @@ OTHERS = {
     "described", "has_dots",  # they take one name; the laws of checks measure the tree
     "has_pax_format", "read_number",  # they read a header of 512 bytes, or one of its fields
     "load_lz4", "load_zstd",  # they take no image
-    "count_opened", "identity_of", "opened", "refuse_private", "replaced_error", "sqfs2tar_for", "xattr_names",  # they read no data of an image
+    "identity_of", "opened", "refuse_private", "replaced_error", "sqfs2tar_for", "xattr_names",  # they read no data of an image
     "refuse_holes",  # it reads no content
     "whole_content",  # its time grows with the file, which a law of fingerprints measures
     "fingerprints_around",  # two fingerprints

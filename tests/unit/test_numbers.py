@@ -171,7 +171,7 @@ VALUES = {
     "pongo2.values": {"MIN_INT": -9223372036854775808, "MAX_INT": 9_223_372_036_854_775_807, "MAX": 4_194_304},
     "prediction.go_os_root": {"ROOT_LINKS": 8},
     "prediction.host_filesystem": {"KERNEL_LINKS": 40, "MAX_NAME": 255, "_KEEP_ID": 4_294_967_295},
-    "prediction.predict": {"_LONGEST_PATH": 100},
+    "prediction.random_order": {"_LONGEST_PATH": 100},
     "rendering.explain": {"MAX_LINES": 100_000, "MAX_ORIGINS": 500_000},
     "rendering.memo": {"MOST": 33_554_432, "OVERHEAD": 1024, "PER_READ": 1024, "LONG": 1024},
     "rendering.render": {"MAX_RENDERINGS": 10_000, "MAX_TOTAL": 67_108_864, "LARGE": 524_288},

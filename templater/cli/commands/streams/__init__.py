@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from ....model.errors import InputError
 from ... import completers
 from ...command_group import Commands
-
-if TYPE_CHECKING:
-    from ....distribution.local_stream import Stream
 
 HELP = """Publish images for Incus and LXD as files.
 
@@ -29,19 +23,3 @@ stream_argument = click.argument("stream", metavar="TREE|URL", shell_complete=co
 def count(number: int, noun: str) -> str:
     """Return a number with its noun, such as ``1 file`` or ``2 files``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def open_stream(place: str) -> Stream:
-    """Open a tree on disk, or a stream behind an https URL."""
-    import os
-
-    from ....distribution.local_stream import LocalStream
-    from ....distribution.tree import Tree
-
-    if "://" in place:
-        from ....distribution.https_client import UrlStream
-
-        return UrlStream(place)
-    if not os.path.isdir(place):
-        raise InputError(f"'{place}' is not a directory", hint="give a tree or an https URL")
-    return LocalStream(Tree(place))

@@ -13,7 +13,7 @@ from ....reporting.columns import columns
 from ... import completers, options, output
 from ...command_limits import guarded_alone
 from ...output import size
-from . import open_stream, stream_argument
+from . import stream_argument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +44,7 @@ Examples:
 @guarded_alone
 def command(stream: str, html: str | None, title: str, as_json: bool) -> None:
     from ....distribution.list_stream import list_stream
+    from ....distribution.open_stream import open_stream
 
     images = list_stream(open_stream(stream))
     if html is not None:

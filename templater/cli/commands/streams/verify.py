@@ -11,7 +11,7 @@ from ... import options, output
 from ...command_limits import guarded_alone
 from ...output import size
 from ...progress import progress
-from . import count, open_stream, stream_argument
+from . import count, stream_argument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +50,7 @@ Examples:
 @options.json_option
 @guarded_alone
 def command(stream: str, metadata_only: bool, clients: tuple[str, ...], as_json: bool) -> int:
+    from ....distribution.open_stream import open_stream
     from ....distribution.verify import verify
 
     chosen = clients or CLIENTS
