@@ -270,7 +270,6 @@ def test_a_failed_write_of_the_module_bundle_leaves_no_file(package, monkeypatch
 
 def test_writing_a_bundle_replaces_a_leftover_file_whose_name_has_the_same_process_id(package, monkeypatch):
     (package / f"hook.bin.{os.getpid()}").touch()
-    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # the environment of the tests can set it
     monkeypatch.setattr(bundle, "contents", lambda: b"modules")
     bundle.write(str(package / "hook.bin"))
     assert (package / "hook.bin").read_bytes() == b"modules"
