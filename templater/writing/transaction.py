@@ -27,6 +27,7 @@ are not copied either.
 from time import monotonic
 
 from ..model.errors import LimitError, TemplaterError
+from ..oslite import os
 from ..rootfs.confined import again, mount_id, write_error
 from .deferred_signals import with_signals_deferred
 from .recovery import Search, above, attempt, is_there, token_line
@@ -242,10 +243,31 @@ class Transaction:
         is_clean = all(gone) and not any(is_there(*place) for place in kept if place)
         is_clean = is_clean and self.directories.remove_private()
         if self.journal is not None and is_clean:
+            is_clean = not attempt(self._sync_removals, self.journal)
+        if self.journal is not None and is_clean:
             if self.leftovers:
                 attempt(self.journal.write, self.leftovers, durable=self.directories.durable)
             else:
                 attempt(self.journal.clear)
+
+    def _sync_removals(self, journal: "Journal") -> None:
+        """Sync the directories of the removed backups if the journal is on another file system.
+
+        Otherwise, a later sync of that file system removes the journal from its disk. After a power cut, the
+        backups would then be on their disk again, and no run would search for them.
+        """
+        changed = [target.backup[0] for target in self.targets if target.backup]
+        fd = self.directories.root.fd
+        if not self.directories.durable or not changed:
+            return
+        if again(os.fstat, fd).st_dev == again(os.fstat, journal.directory.fd).st_dev:
+            return
+        from ..rootfs.disk_sync import is_same_btrfs, sync_all
+
+        if not is_same_btrfs(fd, journal.directory.fd):
+            changed += self.directories.private
+            # a private directory is removed and closed
+            sync_all("sync", {each.fd: each.path for each in changed if each.fd >= 0})
 
 
 def _step(

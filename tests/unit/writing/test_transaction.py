@@ -349,6 +349,40 @@ def test_the_next_apply_removes_leftovers_in_each_directory_that_the_journal_lis
     assert os.listdir(tmp_path / "state") == []
 
 
+@as_root
+@pytest.mark.parametrize("owner", [0, 1234])  # the backups of another user's files are in a private directory
+@pytest.mark.parametrize(("durable", "apart"), [(True, True), (True, False), (False, True)])
+def test_a_journal_on_another_file_system_is_removed_after_the_backups_are_removed_from_the_disk(
+    tmp_path, mounts, top, monkeypatch, durable, apart, owner
+):
+    """A power cut seconds after a first start left old files under temporary names, and no journal."""
+    (tmp_path / "state").mkdir()
+    if apart:
+        mounts.tmpfs(tmp_path / "state")
+    steps, real_fsync, real_unlink = [], os.fsync, oslite.os.unlink
+
+    def fsync(fd):
+        names = os.listdir(fd) if stat.S_ISDIR(os.fstat(fd).st_mode) else []
+        steps.append("sync with backup" if any(PREFIX in name for name in names) else "sync")
+        return real_fsync(fd)
+
+    def unlink(name, **options):
+        steps.append("remove the journal" if name == "journal" else "remove a backup")
+        return real_unlink(name, **options)
+
+    os.chown(top, owner, owner)
+    with opened(top, "") as rootfs, Root(str(tmp_path / "state")) as state, state.directory("/") as directory:
+        plan = a_plan({"/etc/hosts": "new"}, rootfs)
+        monkeypatch.setattr(oslite.os, "fsync", fsync)
+        monkeypatch.setattr(oslite.os, "unlink", unlink)
+        apply(plan, rootfs, journal=Journal(directory), durable=durable)
+    removed = len(steps) - 1 - steps[::-1].index("remove a backup")
+    after = steps[removed + 1 : steps.index("remove the journal")]
+    assert bool(after) == (durable and apart)
+    assert set(after) <= {"sync"}
+    assert strays(top) == []
+
+
 def test_a_journal_can_list_directories_whose_names_are_not_utf_8(tmp_path):
     with Root(str(tmp_path)) as outside, outside.directory("/") as directory:
         journal = Journal(directory)
