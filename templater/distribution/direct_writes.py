@@ -50,12 +50,14 @@ class DirectWrites:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._hand_over()
-        for thread, _ in self._threads:
-            thread.shutdown()
-        self._set_direct(False)
-        while kind is None and self._used:
-            self._wait()
+        try:
+            self._hand_over()
+            while kind is None and self._used:
+                self._wait()
+        finally:
+            for thread, _ in self._threads:
+                thread.shutdown()
+            self._set_direct(False)
 
     def append(self, piece: bytes) -> None:
         """Append bytes. Raises OSError if this or an earlier write fails."""

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import os
 import random
+import threading
 
 import pytest
 
@@ -97,6 +98,22 @@ def test_a_failed_write_is_raised_and_leaves_no_gap(tmp_path, monkeypatch, faili
     assert (tmp_path / "file").read_bytes() == data[: failing * BLOCK]
 
 
+def test_no_thread_remains_after_a_failed_write_and_an_error_of_the_caller(tmp_path, monkeypatch):
+    def write(fd, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write)
+    before = threading.active_count()
+    with (
+        open(tmp_path / "file", "w+b", buffering=0) as file,
+        pytest.raises(OSError, match="No space"),
+        DirectWrites(file.fileno(), 0) as written,
+    ):
+        written.append(bytes(2 * BLOCK))
+        raise KeyError
+    assert threading.active_count() == before
+
+
 def test_after_an_error_of_the_caller_the_received_bytes_are_written(tmp_path):
     with (
         open(tmp_path / "file", "w+b", buffering=0) as file,
@@ -121,8 +138,6 @@ def test_the_kernel_is_asked_to_write_a_growing_file_to_the_disk(tmp_path, monke
 
 @pytest.mark.slow
 def test_the_writer_holds_three_blocks_whatever_the_disk_does(tmp_path, monkeypatch):
-    import threading
-
     go, real = threading.Event(), os.write
     monkeypatch.setattr(os, "write", lambda fd, data: (go.wait(30), real(fd, data))[1])
     done = []
