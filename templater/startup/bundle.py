@@ -83,6 +83,8 @@ C_MODULES = ("_ctypes", "resource")
 
 #: larger than the number of any descriptor that a hook opens
 _DESCRIPTORS = 1 << 16
+#: the stages of OCI runtimes and of LXC in which a hook runs in the container's mount namespace
+_INNER_STAGES = ("createContainer", "startContainer", "pre-mount", "mount", "autodev", "start")
 
 
 def write_later(place: str) -> None:
@@ -90,9 +92,12 @@ def write_later(place: str) -> None:
 
     The hook does not wait for it: it takes longer than the hook, and every user who can read the directory
     can hold the kernel's lock on it. If no process can be started, the next hook tries again.
+
+    Do nothing in a hook that runs in a container's namespaces. The runtime moves each process there to the
+    container's root filesystem, where this process would import modules of the image.
     """
     try:
-        if posix.fork():
+        if is_in_container() or posix.fork():
             return
     except OSError:
         return
@@ -102,6 +107,19 @@ def write_later(place: str) -> None:
         write(place)
     finally:
         posix._exit(0)
+
+
+def is_in_container() -> bool:
+    """Return whether this hook runs in a container's namespaces, or may do so.
+
+    A container can share the PID namespace of the host, but then a hook of such a stage is called with the
+    stage as a word or, by LXC, with a variable. Raises OSError without /proc.
+    """
+    words = [*sys.argv[1:], posix.environ.get(b"LXC_HOOK_TYPE", b"").decode("utf-8", "replace")]
+    if any(word.removeprefix("--stage=") in _INNER_STAGES for word in words):
+        return True
+    # the process has another number in the PID namespace of the /proc that the host has mounted
+    return posix.readlink("/proc/self") != str(posix.getpid())
 
 
 def write(place: str) -> None:

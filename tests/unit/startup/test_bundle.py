@@ -19,6 +19,7 @@ import templater
 from templater.hooks import install
 from templater.startup import bundle
 from templater.startup.line import templater_hook
+from tests.rootfs_builders import as_root
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 
@@ -100,6 +101,51 @@ def test_a_hook_does_not_wait_until_the_module_bundle_is_written(package):
     assert os.getsid(int(writer)) == int(writer)
     assert os.listdir(f"/proc/{writer}/fd") == []
     os.kill(int(writer), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("words", "stage", "inside"),
+    [
+        (["oci", "--stage", "createContainer"], b"", True),
+        (["oci", "--stage=createContainer", "--in-place"], b"", True),
+        (["lxc"], b"mount", True),
+        (["lxc", "--stage", "mount"], b"pre-start", True),
+        (["lxc", "c1", "lxc", "mount"], b"", True),
+        (["oci"], b"", False),
+        (["oci", "--stage", "createRuntime"], b"", False),
+        (["lxc", "c1", "lxc", "pre-start"], b"", False),
+        (["lxc"], b"pre-start", False),
+        (["nspawn", "--", "mount.conf"], b"", False),
+    ],
+)
+def test_attack_95_a_hook_in_a_stage_inside_of_the_container_starts_no_process(
+    words, stage, inside, monkeypatch, tmp_path
+):
+    """pivot_root moved this process to the image's files, whose ``encodings/evil.py`` then ran as root."""
+    monkeypatch.setattr(sys, "argv", ["hook", *words])
+    monkeypatch.setitem(bundle.posix.environ, b"LXC_HOOK_TYPE", stage)
+    assert bundle.is_in_container() == inside
+    started = []
+    monkeypatch.setattr(bundle.posix, "fork", lambda: started.append(True) or 1)
+    bundle.write_later(str(tmp_path / "hook.bin"))
+    assert bool(started) != inside
+
+
+@as_root
+@pytest.mark.parametrize("inside", [False, True])
+def test_attack_95_a_hook_in_the_pid_namespace_of_a_container_starts_no_process(package, inside):
+    kept(package).parent.mkdir(exist_ok=True)
+    code = (  # the first process of a PID namespace gets the children of ended processes
+        "import os, subprocess, sys\n"
+        "subprocess.run(sys.argv[1:], check=True, capture_output=True)\n"
+        "try: print(os.waitpid(-1, 0) and 'a process')\n"
+        "except ChildProcessError: print('no process')\n"
+    )
+    first = ["unshare", "--pid", "--fork", *([] if inside else ["--mount-proc"]), sys.executable, "-c", code]
+    words = [*first, *command(package)]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("no process\n" if inside else "a process\n", "")
+    assert kept(package).exists() is not inside
 
 
 def path_of(name: str) -> str:
