@@ -18,6 +18,7 @@ from ..pongo2.syntax.tokens import Token
 from ..pongo2.tags.lorem import filler
 from ..pongo2.values import to_int
 from .cost_of_pongo2 import NODES_OF_STEP, SQUARED, STEPS_OF_TAG, VARIABLES_OF_STEP
+from .cycle_values import CycleValues
 from .growing_texts import COUNTING, Reads, bindings, find_growth, in_order, paths_in, plain
 
 #: the runs of a loop over an unknown number of elements. Loops of real templates are nested at most two deep.
@@ -156,6 +157,10 @@ class Estimate:
         self.calls = [node for node in found if isinstance(node, tree.Path) and node.name in self.macros]
         #: a variable that can become several times longer in each iteration of a loop, with a token
         self.growing, self.additions = find_growth(document, self.macros)
+        cycles = CycleValues(document, self.macros)
+        self.growing = self.growing or cycles.growing()
+        #: the tag ``cycle`` whose value can be itself
+        self.endless_cycle = cycles.containing_itself()
         self._find_aliases(found)
         #: a macro whose output still doubles when the estimate ends
         self.doubling: tree.Macro | None = None

@@ -60,6 +60,11 @@ def readings_of(source: Source) -> Iterator[list[Part]]:
             yield parts
 
 
+def is_read_differently(source: Source) -> bool:
+    """Return whether LXD renders the template, but reads other parts than Incus."""
+    return len(list(readings_of(source))) > 1
+
+
 def _tokens(source: Source, dialect: Dialect) -> list[Token]:
     """Return the tokens before the first lexer error. No daemon renders a template with a lexer error."""
     lexer = Lexer(Unit(source), dialect)

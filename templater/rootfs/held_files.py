@@ -276,9 +276,10 @@ def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
     try:
         try:
             pipe = os.pipe()
+            highest = max(_descriptors())
             child = os.fork()
             if child == 0:
-                _close_last(pipe[0], {*files, *above, pipe[0]}, directories)
+                _close_last(pipe[0], {*files, *above, pipe[0]}, directories, highest)
         except OSError:  # too many processes, or too little memory
             pass
         if not child:
@@ -305,12 +306,13 @@ def _taken(held: "list[Item]") -> "list[Item]":
             return taken
 
 
-def _close_last(pipe: int, kept: "set[int]", directories: "list[tuple[int, str]]") -> None:
+def _close_last(pipe: int, kept: "set[int]", directories: "list[tuple[int, str]]", highest: int) -> None:
     """Wait until the parent process has closed the other end of the pipe. Then end this process.
 
     Remove the directories before that.
 
-    When this process ends, the kernel closes the files in ``kept``. All other descriptors are closed at once.
+    When this process ends, the kernel closes the files in ``kept``. All other descriptors up to ``highest``
+    are closed at once.
     """
     try:
         os.setsid()  # a SIGKILL for the group of the parent process does not end this process early
@@ -318,7 +320,7 @@ def _close_last(pipe: int, kept: "set[int]", directories: "list[tuple[int, str]]
         for fd in sorted(kept):
             os.closerange(first, fd)
             first = fd + 1
-        os.closerange(first, max(first, *_descriptors()) + 1)
+        os.closerange(first, highest + 1)
         os.read(pipe, 1)
         _remove_all(directories)
     finally:

@@ -775,6 +775,67 @@ def test_attack_41_constant_work_in_loops_counts(text):
     assert Estimate(parsed(text)).runs.amount > MOST_RUNS
 
 
+@pytest.mark.parametrize(
+    ("hidden", "message"),
+    [
+        ("{% for a in config %}" * 4 + "{% endfor %}" * 4, "nested loops can run more than"),
+        (
+            '{% set s = "xx" %}{% for d in devices %}{% set s = s|make_list|join:s %}{% endfor %}',
+            "each iteration of a loop can double the length of the text 's'",
+        ),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "more than 100 macro calls and includes"),
+        ("{{ 1 / instance.name|length }}", "the template can divide by zero"),
+    ],
+)
+def test_attack_41_a_part_that_only_lxd_reads_gives_a_finding(hidden, message):
+    """LXD ignores a bracket at the end of an end tag and the next tag. For Incus, this is a comment."""
+    swallow = "{% spaceless %}{% endspaceless [ %}"
+    text = f"{swallow}{{% comment %}}{hidden}{swallow}{{% endcomment %}}"
+    if "for a in config" in hidden:
+        text = text.replace("config", 'config_get("user.a", "")')
+    assert message in observed(CHECK, an_image(RULE, {"t": text}))[0][-1]
+    assert observed(CHECK, an_image(RULE, {"t": f"{{% comment %}}{hidden}{{% endcomment %}}"})) == []
+    assert observed(CHECK, an_image(RULE, {"t": "[Network]\n[{{ instance.name }}]\n"})) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% cycle s|make_list|join:s as s silent %}{% for d in devices %}{% cycle s %}{% endfor %}",
+        "{% cycle s+s as s silent %}{% for k in config %}{% cycle s %}{% endfor %}",
+        "{% cycle s+s as s silent %}{% set t = s %}{% for k in config %}{% cycle t|default:1 %}{% endfor %}",
+        "{% macro m(a) %}{% for k in config %}{% cycle a %}{% endfor %}{% endmacro %}"
+        "{% cycle s+s as s silent %}{{ m(s) }}",
+    ],
+)
+def test_attack_41_a_cycle_that_doubles_its_own_value_gives_a_finding(text):
+    message = observed(CHECK, an_image(RULE, {"t": f'{{% set s = "x" %}}{text}'}))[0][-1]
+    assert message.startswith("each iteration of a loop can double the length of the text 's'")
+
+
+@pytest.mark.parametrize("items", ["t", "1 t", 't|default:"x"', "t or 1", '""|default:t', "1 and t", "(t)"])
+def test_attack_41_a_cycle_whose_value_is_the_value_itself_gives_a_finding(items):
+    """Go calls ``String`` of the value until the stack is full, which ends the daemon."""
+    loop = '{% for a in config_get("user.a", "")|slice:"26:" %}'
+    text = f"{loop}{{% cycle {items} as s silent %}}{{% set t = s %}}{{{{ s }}}}{{% endfor %}}"
+    message = observed(CHECK, an_image(RULE, {"t": text}))[0][-1]
+    assert message.startswith("the value of a tag 'cycle' can be the value itself")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{% for k in config %}{% cycle "a" "b" as s %}{{ s }}{% endfor %}',
+        '{% cycle "a" "b" as s silent %}{% for k in config %}{% cycle s %}{% endfor %}',
+        '{% cycle s|add:"x" as s silent %}{% for k in config %}{% cycle s %}{% endfor %}',
+        '{% macro row(x) %}{% cycle x "b" as s %}{{ s }}{% endmacro %}{{ row("a") }}',
+        "{% cycle t|upper as s silent %}{% set t = s %}{{ s }}",
+    ],
+)
+def test_ordinary_cycles_give_no_finding(text):
+    assert observed(CHECK, an_image(RULE, {"t": text})) == []
+
+
 @pytest.mark.slow
 def test_attack_41_a_filter_with_many_tags_in_a_loop_gives_a_finding():
     text = "{% for i in '" + "x" * 200 + "' %}{{ 'a'|removetags:'" + "b," * 2000 + "b' }}" + END

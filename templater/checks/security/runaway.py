@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, TypeAlias
 
 from ...model.errors import LimitError, TemplateError, TemplaterError
@@ -17,7 +17,7 @@ from ...model.render_options import RenderOptions
 from ...model.source import Source, printable
 from ...planning.generated_keys import with_image_keys
 from ...pongo2.compiled_template import Template
-from ...pongo2.dialect import DIALECTS, V6
+from ...pongo2.dialect import DIALECTS, V4, V6
 from ...pongo2.reads import nodes
 from ...pongo2.render_state import Limits
 from ...pongo2.syntax import tree
@@ -31,6 +31,7 @@ from ..every_branch import EveryBranchCompilation
 from ..every_key import with_every_key
 from ..growing_texts import plain
 from ..scanned_image import ScannedImage
+from ..template_tokens import is_read_differently
 
 #: limits in seconds: the limit on steps is not enough, because one step can process megabytes of text
 LIMITS = Limits(seconds=3.0, total=4.0)
@@ -131,6 +132,7 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
         name
         for name, file in image.templates.items()
         if any(word in (file.data or b"") for word in _DIFFERING)
+        or is_read_differently(Source(name, file.data or b""))
     }
     panicking: set[str] = set()
     # For a container, the daemon catches the panic, so that only the start fails.
@@ -218,23 +220,33 @@ def _dangers(source: Source, is_panicking: bool, works: list[_Works]) -> Iterato
     """
     if b"{" not in source.data:
         return
-    compilation = Compilation(source, V6)
-    try:
-        document = compilation.parsed()
-    except TemplaterError:  # the check 'language' reports the error
-        return
-    if not is_panicking:
-        found = list(nodes(document))
-        for kind in (partial(_panic, "forloop" in compilation.bound), _computed_size):
-            for message, token in filter(None, map(kind, found)):
-                yield Observation(message, token.span, severity="medium")
-                break
-    estimate = Estimate(document)
-    endless = list(_endless(estimate))
-    if not endless:
-        works.append((source.data, (estimate.runs, estimate.characters)))
-    for message, token in endless:
-        yield Observation(message, token.span, severity="medium")
+    dialects = (V6, V4) if is_read_differently(source) else (V6,)
+    found: dict[Observation, None] = {}
+    estimates = []
+    for dialect in dialects:
+        compilation = Compilation(source, dialect)
+        try:
+            document = compilation.parsed()
+        except TemplaterError:  # the check 'language' reports the error
+            continue
+        if not is_panicking:
+            all_nodes = list(nodes(document))
+            for kind in (partial(_panic, "forloop" in compilation.bound), _computed_size):
+                for message, token in filter(None, map(kind, all_nodes)):
+                    found[Observation(message, token.span, severity="medium")] = None
+                    break
+        estimate = Estimate(document)
+        endless = [
+            Observation(message, token.span, severity="medium") for message, token in _endless(estimate)
+        ]
+        found |= dict.fromkeys(endless)
+        if not endless:
+            estimates.append(estimate)
+    if estimates:
+        runs = max((each.runs for each in estimates), key=attrgetter("amount"))
+        characters = max((each.characters for each in estimates), key=attrgetter("amount"))
+        works.append((source.data, (runs, characters)))
+    yield from found
 
 
 def _endless(estimate: Estimate) -> Iterator[tuple[str, Token]]:
@@ -254,6 +266,9 @@ def _endless(estimate: Estimate) -> Iterator[tuple[str, Token]]:
         name, token = estimate.growing
         message = f"each iteration of a loop can double the length of the text '{printable(name)}'"
         yield f"{message}, which can fill the host's memory for some instances", token
+    if estimate.endless_cycle is not None:
+        message = "the value of a tag 'cycle' can be the value itself"
+        yield f"{message}, so that printing it never ends, and ends the daemon", estimate.endless_cycle
     if estimate.endless is not None:
         name = printable(estimate.endless.name)
         message = f"calls of the macro '{name}' can be nested more than {LIMITS.depth} deep"

@@ -969,7 +969,7 @@ def test_attack_90_the_overlay_of_a_hook_exists_until_the_unmounting_process_end
     reader, writer = os.pipe()
     ended = monotonic() + 20
 
-    def close_last(pipe: int, kept: "set[int]", directories: object) -> None:
+    def close_last(*_: object) -> None:
         os.read(reader, 1)
         os._exit(0)
 
@@ -1048,9 +1048,9 @@ def test_a_hook_waits_longer_for_removed_files_of_its_overlay_if_the_kernel_refu
         folder.mkdir()
     close_last = held_files._close_last
 
-    def close_late(pipe: int, kept: "set[int]", directories: "list[tuple[int, str]]") -> None:
+    def close_late(*arguments):
         sleep(1)
-        close_last(pipe, kept, directories)
+        close_last(*arguments)
 
     def write() -> None:
         lxc.mount_overlay((str(folders[0]), str(folders[1])), str(folders[3]))
