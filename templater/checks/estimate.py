@@ -54,6 +54,12 @@ _FACTORS = {
 }
 #: the longest text that the filter ``stringformat`` can make from a number or a short text in pongo2
 _LONGEST_FORMAT = 1_000_000
+#: how many times longer than its value the result of a directive of ``stringformat`` can be, by the verb
+_FORMATS = {"x": 5, "X": 5, "q": 12, "v": 12}
+#: the characters that pongo2 adds for a directive that does not fit to its value
+_MISFIT = 40
+#: how many times longer than the layout of a time the time can be
+_LONGEST_TIME = 3
 #: names of maps of the daemons, and how many maps are nested
 _MAPS = {"config": 1, "properties": 1, "devices": 2}
 #: the longest names that the daemons allow
@@ -73,6 +79,22 @@ _WORD, _PARAGRAPH = 10, 500
 
 
 Outer: TypeAlias = tree.For | tree.Path | tree.Filtered | tree.FilterBlock
+
+
+class Texts(NamedTuple):
+    """Lengths in characters that the author of the image chooses.
+
+    ``number`` is the number of properties, and ``longest`` and ``total`` are the lengths of their values.
+    ``path`` is the length of the longest path of a rule.
+    """
+
+    number: int = 0
+    longest: int = 0
+    total: int = 0
+    path: int = 0
+
+
+NO_TEXTS = Texts()
 
 
 class Work(NamedTuple):
@@ -121,7 +143,8 @@ class Estimate:
     exception does not hold for the name of a macro that such a tag or a block defines in its body.
     """
 
-    def __init__(self, document: tree.Document) -> None:
+    def __init__(self, document: tree.Document, texts: Texts = NO_TEXTS) -> None:
+        self.texts = texts
         #: all macros of each name, because a call can run any of them
         self.macros: dict[str, list[tree.Macro]] = {}
         self.found: dict[str, MacroWork] = {}
@@ -262,7 +285,7 @@ class Estimate:
                 self.devices.update([device] if device else [])
         self._lengthen(node.key, size)
         if node.value:
-            self._lengthen(node.value, RUNS if node.value in self.devices else LONG)
+            self._lengthen(node.value, RUNS if node.value in self.devices else max(LONG, self.texts.longest))
 
     def _longest(self) -> tuple[Work, Work]:
         """Return the loop or call with the most runs, and the part that creates the most characters.
@@ -343,7 +366,8 @@ class Estimate:
             if isinstance(node, tree.Print):
                 token = node.expression.token
                 size = max(
-                    self.length(node.expression, place.pieces), LONG * self._can_be_map(node.expression)
+                    self.length(node.expression, place.pieces),
+                    max(LONG, self.texts.total) * self._can_be_map(node.expression),
                 )
                 lengths[place.body] = _least(lengths[place.body] + place.prints * size)
             elif isinstance(node, tree.Operation):
@@ -470,12 +494,15 @@ class Estimate:
             values = [
                 each for lazy in node.arguments if isinstance(lazy, tree.Lazy) for each in lazy.expressions
             ]
-            return max((self._length(each, pieces, empty) for each in values), default=0)
+            # the layout of the tag ``now``: its result can be as many times longer
+            layouts = [_LONGEST_TIME * len(each) for each in node.arguments if isinstance(each, str)]
+            return max([*(self._length(each, pieces, empty) for each in values), *layouts], default=0)
         return 0
 
     def _length_of_text(self, node: object, pieces: frozenset[str], empty: frozenset[str]) -> int:
         """Return the length of a value after its conversion to a text. The text of a map is long."""
-        return max(self._length(node, pieces, empty), LONG if self._can_be_map(node) else 0)
+        as_text = max(LONG, self.texts.total) if self._can_be_map(node) else 0
+        return max(self._length(node, pieces, empty), as_text)
 
     def _length_of_path(self, node: tree.Path, pieces: frozenset[str], empty: frozenset[str]) -> int:
         name = node.name
@@ -493,10 +520,12 @@ class Estimate:
         if name in lengths:
             size = max(size, lengths[name], LONG if len(node.parts) > 1 else 0)
         if self._is_map(node):
-            return max(size, RUNS)
+            return max(size, RUNS + self.texts.number)
         if name == "config_get" or name in _MAPS:
             defaults = [self._length(each, pieces, empty) for each in (node.parts[0].arguments or ())[1:]]
-            return max([size, LONG, *defaults])
+            return max([size, LONG, self.texts.longest, *defaults])
+        if name == "path":
+            size = max(size, self.texts.path)
         return max(size, _NAMES.get(name, 0 if name in lengths or name in self.macros else RUNS))
 
     def _longest_argument(self, call: tree.Path, pieces: frozenset[str], empty: frozenset[str]) -> int:
@@ -619,9 +648,16 @@ def _token(node: Outer) -> Token:
 
 
 def _formatted(size: int, layout: str) -> int:
-    """Return the length of the result of the filter ``stringformat`` for a value of ``size`` characters."""
-    widths = [min(int(digits), _LONGEST_FORMAT) for digits in re.findall("[0-9]{1,9}", layout)]
-    return len(layout) + sum(widths) + size * layout.count("%")
+    """Return the length of the result of the filter ``stringformat`` for a value of ``size`` characters.
+
+    Go appends a value that no directive uses. A star as the width uses the value as the width.
+    """
+    total = len(layout) + size + _MISFIT + layout.count("*") * _LONGEST_FORMAT
+    total += sum(min(int(digits), _LONGEST_FORMAT) for digits in re.findall("[0-9]{1,9}", layout))
+    for flags, verb in re.findall("%([^a-zA-Z%]*)([a-zA-Z%]?)", layout):
+        is_long = verb == "q" or "#" in flags or " " in flags
+        total += size * (_FORMATS.get(verb, 1) if is_long else 2) + _MISFIT
+    return total
 
 
 def _least(number: int) -> int:

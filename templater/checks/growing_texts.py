@@ -17,11 +17,22 @@ Additions = dict[int, tuple[tree.For, frozenset[str]]]
 #: tags that assign only to copies of the variables
 _WITH_COPIES = (tree.For, tree.With, tree.Macro)
 #: filters whose result is a number
-COUNTING = ("length", "length_is", "wordcount", "integer", "float", "divisibleby", "get_digit")
+COUNTING = ("length", "length_is", "wordcount", "integer", "float", "divisibleby")
 #: filters that add at most the length of their argument to a text, no matter how often they run
 _ADDING = (
     *("add", "capfirst", "center", "cut", "date", "default", "default_if_none", "first", "floatformat"),
-    *("last", "ljust", "lower", "make_list", "phone2numeric", "pluralize", "random", "removetags", "rjust"),
+    *(
+        "get_digit",
+        "last",
+        "ljust",
+        "lower",
+        "make_list",
+        "phone2numeric",
+        "pluralize",
+        "random",
+        "removetags",
+        "rjust",
+    ),
     *("safe", "slice", "split", "striptags", "time", "title", "truncatechars", "truncatewords", "upper"),
     *("wordwrap", "yesno"),
 )

@@ -822,6 +822,68 @@ def test_attack_41_a_cycle_whose_value_is_the_value_itself_gives_a_finding(items
     assert message.startswith("the value of a tag 'cycle' can be the value itself")
 
 
+DATA = 'config_get("cloud-init.user-data", "")|slice:"26:"'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{{% for a in {DATA}|get_digit:0 %}}" * 3 + "{% endfor %}" * 3,
+        f"{{% for a in {DATA}|stringformat:'' %}}".replace("'", '"') * 3 + "{% endfor %}" * 3,
+        "{% set s = 'xxx' %}{% for d in devices %}{% set s = s|make_list|join:s|get_digit:0 %}{% endfor %}",
+        f"{{{{ {DATA}" + '|stringformat:"% #x"' * 12 + "|length }}",
+        f"{{% for a in {DATA} %}}{{% for b in {DATA} %}}"
+        + '{% now "'
+        + "January 2006 " * 1000
+        + '" %}{% endfor %}{% endfor %}',
+        f"{{% set n = {DATA}|length %}}{{% for c in {DATA} %}}"
+        + '{{ n|stringformat:"%[1]*[1]d%[1]*[1]d" }}{% endfor %}',
+    ],
+)
+def test_attack_41_a_filter_or_tag_with_a_long_result_gives_a_finding(text):
+    text = text.replace("'xxx'", '"xxx"')
+    assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{% for b in properties.x %}{% endfor %}",
+        "{{ properties.x }}",
+        '{{ config["image.x"] }}',
+        "{{ config }}",
+    ],
+)
+def test_attack_41_a_long_property_counts(body):
+    text = f"{{% for a in {DATA} %}}{body}{{% endfor %}}"
+    for size, found in ((900_000, ["medium"]), (1, [])):
+        image = an_image(f"{RULE}properties: {{x: {'y' * size}}}\n", {"t": text})
+        assert severities(CHECK, image) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["{# " + "x" * 100_000 + " #}", "\n{% comment %}" + "x" * 100_000 + "{% endcomment %}"]
+)
+def test_attack_41_the_time_to_read_a_template_for_each_rule_counts(text):
+    many = rules(*(f"/etc/{n}: {{when: [start], template: t}}" for n in range(1000)))
+    message = observed(CHECK, an_image(many, {"t": text}))[0][-1]
+    assert message.startswith("all rules with the trigger 'start' together can need more than")
+    assert observed(CHECK, an_image(RULE, {"t": text})) == []
+
+
+def test_attack_41_a_template_without_loops_does_not_hide_the_work_of_others():
+    number = 40
+    each = [f"/etc/{n}: {{when: [start], template: t{n}}}" for n in range(number)]
+    many = [f"/var/{n}: {{when: [start], template: many}}" for n in range(1000)]
+    data = 'config_get("user.a", "")'
+    loops = {
+        f"t{n}": f"{{# {n} #}}{{% for a in {data} %}}{{% for b in {data} %}}{{% endfor %}}{{% endfor %}}"
+        for n in range(number)
+    }
+    image = an_image(rules(*each, *many), {**loops, "many": "{{ 1 }}" * 6500})
+    assert observed(CHECK, image)[0][-1].startswith("all rules with the trigger 'start' together")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -26,7 +26,7 @@ from ...pongo2.template_loading import Compilation
 from ...rendering.render import Compiled, render
 from ..base import Observation, check
 from ..cost_of_pongo2 import CountedCompilation
-from ..estimate import MOST_CHARACTERS, MOST_RUNS, SIZED, Estimate, Work
+from ..estimate import MOST_CHARACTERS, MOST_RUNS, SIZED, Estimate, Texts, Work
 from ..every_branch import EveryBranchCompilation
 from ..every_key import with_every_key
 from ..growing_texts import plain
@@ -35,6 +35,10 @@ from ..template_tokens import is_read_differently
 
 #: limits in seconds: the limit on steps is not enough, because one step can process megabytes of text
 LIMITS = Limits(seconds=3.0, total=4.0)
+
+_NO_WORK = Work(0, "", None)
+#: pongo2 reads about this number of characters of a template in the time of a run of a loop
+_READ = 30
 
 #: the text of a template, its runs and its characters
 _Works: TypeAlias = tuple[bytes, tuple[Work, Work]]
@@ -179,8 +183,9 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
                     yield Observation(error.message, at, error.hint)
     panicking_texts = {image.templates[name].data for name in panicking}
     works: list[_Works] = []
+    texts = _texts(image, metadata)
     for source in image.sources(sorted(used - reported)):
-        yield from _dangers(source, source.data in panicking_texts, works)
+        yield from _dangers(source, texts, source.data in panicking_texts, works)
     yield from _dangers_together(numbers, works)
 
 
@@ -199,19 +204,28 @@ def _dangers_together(
     for trigger in TRIGGERS:
         for kind, most, what in ((0, MOST_RUNS, "runs of loops"), (1, MOST_CHARACTERS, "characters")):
             amounts = [(each[kind].amount * numbers[text, trigger], each[kind].token) for text, each in works]
-            _, token = max(amounts, key=itemgetter(0), default=(0, None))
-            if token is not None and sum(amount for amount, _ in amounts) > most:
+            total = sum(amount for amount, _ in amounts)
+            if kind == 0:  # the daemons read each template again for each rule
+                total += sum(len(text) * numbers[text, trigger] for text, _ in works) // _READ
+            if total > most:
+                _, token = max((each for each in amounts if each[1]), key=itemgetter(0), default=(0, None))
                 message = f"all rules with the trigger '{trigger}' together can need more than {most} {what}"
                 yield Observation(
                     f"{message}, which can take very long for some instances",
-                    token.span,
-                    "use fewer rules, or fewer loops in this template",
+                    METADATA if token is None else token.span,
+                    "use fewer rules, or fewer loops in this template" if token else "use fewer rules",
                     severity="medium",
                 )
                 return
 
 
-def _dangers(source: Source, is_panicking: bool, works: list[_Works]) -> Iterator[Observation]:
+def _texts(image: ScannedImage, metadata: Metadata) -> Texts:
+    lengths = [len(value) for value in metadata.properties.values()]
+    paths = [len(rule.path) for rule in image.rules]
+    return Texts(len(lengths), max(lengths, default=0), sum(lengths), max(paths, default=0))
+
+
+def _dangers(source: Source, texts: Texts, is_panicking: bool, works: list[_Works]) -> Iterator[Observation]:
     """Find parts of a template that can panic, never end, or create very long texts.
 
     The function searches the template without rendering it. A render finds a part that can panic only if the
@@ -219,6 +233,7 @@ def _dangers(source: Source, is_panicking: bool, works: list[_Works]) -> Iterato
     a part. It adds the work of the template to ``works``, unless the work alone is a finding.
     """
     if b"{" not in source.data:
+        works.append((source.data, (_NO_WORK, _NO_WORK)))
         return
     dialects = (V6, V4) if is_read_differently(source) else (V6,)
     found: dict[Observation, None] = {}
@@ -235,7 +250,7 @@ def _dangers(source: Source, is_panicking: bool, works: list[_Works]) -> Iterato
                 for message, token in filter(None, map(kind, all_nodes)):
                     found[Observation(message, token.span, severity="medium")] = None
                     break
-        estimate = Estimate(document)
+        estimate = Estimate(document, texts)
         endless = [
             Observation(message, token.span, severity="medium") for message, token in _endless(estimate)
         ]
