@@ -93,17 +93,26 @@ def write_later(place: str) -> None:
     The hook does not wait for it: it takes longer than the hook, and every user who can read the directory
     can hold the kernel's lock on it. If no process can be started, the next hook tries again.
 
-    Do nothing in a hook that runs in a container's namespaces. The runtime moves each process there to the
-    container's root filesystem, where this process would import modules of the image.
+    Do nothing while another process writes the file, which can wait for ever, too. Also do nothing in a hook
+    that runs in a container's namespaces. The runtime moves each process there to the container's root
+    filesystem, where this process would import modules of the image.
     """
+    import fcntl
+
     try:
-        if is_in_container() or posix.fork():
+        if is_in_container():
+            return
+        lock = posix.open(__file__, posix.O_RDONLY | posix.O_CLOEXEC)  # the new process keeps it open
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if posix.fork():
+            posix.close(lock)
             return
     except OSError:
         return
     try:
         posix.setsid()
-        posix.closerange(0, _DESCRIPTORS)
+        posix.closerange(0, lock)
+        posix.closerange(lock + 1, _DESCRIPTORS)
         write(place)
     finally:
         posix._exit(0)
@@ -130,8 +139,8 @@ def write(place: str) -> None:
     """
     if sys.dont_write_bytecode:
         return
-    staged = f"{place}.{posix.getpid()}"
-    _remove(staged)  # of a killed process that had the same number
+    staged = f"{place}.new"
+    _remove(staged)  # of a killed process
     try:
         # open the file before compiling: compiling takes longer than the hook, and opening may fail
         fd = posix.open(staged, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)

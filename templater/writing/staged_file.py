@@ -50,7 +50,7 @@ class StagedFile:
     """One file of an apply. It records which steps are done."""
 
     __slots__ = (
-        "backup", "backup_inode", "before", "change", "committed", "directories", "fd", "inode",
+        "backup", "backup_inode", "before", "change", "committed", "copy_fd", "directories", "fd", "inode",
         "is_on_overlay", "name", "old", "parent", "passing", "staged", "written",
     )  # fmt: skip
 
@@ -67,6 +67,8 @@ class StagedFile:
         #: the temporary names (directory and name) of the old content and, without unnamed files, of the new
         self.backup: tuple[Directory, str] | None = None
         self.backup_inode = 0
+        #: a copy of the old file on an overlay, until it is on the disk
+        self.copy_fd = -1
         self.staged: tuple[Directory, str] | None = None
         #: the temporary name in the target's directory, while a file has it or may have it
         self.passing: tuple[Directory, str] | None = None
@@ -86,9 +88,15 @@ class StagedFile:
         return [name for name in (self.staged, self.backup, self.passing) if name]
 
     def close(self) -> None:
+        self.close_copy()
         if self.fd >= 0:
             close(self.fd)
             self.fd = -1
+
+    def close_copy(self) -> None:
+        if self.copy_fd >= 0:
+            close(self.copy_fd)
+            self.copy_fd = -1
 
     # checking
 
@@ -246,10 +254,10 @@ class StagedFile:
     def _copy_old(self, old: int, status: "os.stat_result", require_time: "Callable[[], None]") -> None:
         """Do the same as ``_carry_over``, and copy the old file to a file with a temporary name.
 
-        The copy is private until it has the owner and the mode of the old file. If the apply is durable, the
-        content of the copy is on the disk before the copy can get the name of the target.
+        The copy is private until it has the owner and the mode of the old file. It stays open, because if the
+        apply is durable, its content must be on the disk before the copy can get the name of the target.
         """
-        fd = self._create()
+        fd = self.copy_fd = self._create()
         try:
             self.backup_inode = os.fstat(fd).st_ino
             if self.passing is not None:
@@ -260,16 +268,13 @@ class StagedFile:
                 write_descriptor(fd, piece)
             self._carry_over(old, status, fd)
             again(os.utime, fd, ns=(status.st_atime_ns, status.st_mtime_ns))
-            if self.directories.durable:
-                from ..rootfs.disk_sync import sync_contents
-
-                sync_contents("write", {fd: self.change.real}, require_time)
             if self.backup is None:
                 self.backup = self.directories.link_somewhere(
                     self.backup_inode, self.parent, lambda directory, name: directory.name_unnamed(fd, name)
                 )
         finally:
-            close(fd)
+            if not self.directories.durable:
+                self.close_copy()
 
     def _link_old(self, inode: int) -> None:
         """Give the old file a temporary name.

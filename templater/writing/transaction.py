@@ -166,8 +166,12 @@ class Transaction:
         if self.directories.durable:
             from ..rootfs.disk_sync import sync_contents
 
-            staged = {target.fd: target.change.real for target in self.targets if target.fd >= 0}
+            staged = {target.copy_fd: target.change.real for target in self.targets}
+            staged |= {target.fd: target.change.real for target in self.targets}
+            staged.pop(-1, None)  # stands for all files that do not exist
             sync_contents("write", staged, self._require_time_to_prepare)
+            for target in self.targets:
+                target.close_copy()
 
     def _commit(self) -> "list[Change]":
         for target in sorted(self.targets, key=lambda target: target.change.in_place):

@@ -2,6 +2,7 @@
 
 import _ctypes
 import ast
+import fcntl
 import marshal
 import os
 import re
@@ -99,7 +100,9 @@ def test_a_hook_does_not_wait_until_the_module_bundle_is_written(package):
     assert subprocess.run(command(package), capture_output=True, check=False, timeout=60).returncode == 0
     (writer,) = processes_of(package)
     assert os.getsid(int(writer)) == int(writer)
-    assert os.listdir(f"/proc/{writer}/fd") == []
+    assert {os.readlink(f"/proc/{writer}/fd/{fd}") for fd in os.listdir(f"/proc/{writer}/fd")} == {
+        str(blocked)
+    }
     os.kill(int(writer), signal.SIGKILL)
 
 
@@ -129,6 +132,18 @@ def test_attack_95_a_hook_in_a_stage_inside_of_the_container_starts_no_process(
     monkeypatch.setattr(bundle.posix, "fork", lambda: started.append(True) or 1)
     bundle.write_later(str(tmp_path / "hook.bin"))
     assert bool(started) != inside
+
+
+def test_only_one_process_at_a_time_writes_the_module_bundle(package):
+    """A user who reads the directory of the bundle could stop a new process of each start for ever."""
+    kept(package).parent.mkdir(exist_ok=True)
+    with open(package / "startup/bundle.py") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        assert subprocess.run(command(package), capture_output=True, check=False).returncode == 0
+        assert processes_of(package) == []
+        assert not kept(package).exists()
+    assert line(package).returncode == 0
+    assert kept(package).exists()
 
 
 @as_root
@@ -314,8 +329,8 @@ def test_a_failed_write_of_the_module_bundle_leaves_no_file(package, monkeypatch
     assert list(package.glob("hook.bin*")) == []
 
 
-def test_writing_a_bundle_replaces_a_leftover_file_whose_name_has_the_same_process_id(package, monkeypatch):
-    (package / f"hook.bin.{os.getpid()}").touch()
+def test_writing_a_bundle_replaces_the_file_of_a_killed_writer(package, monkeypatch):
+    (package / "hook.bin.new").touch()
     monkeypatch.setattr(bundle, "contents", lambda: b"modules")
     bundle.write(str(package / "hook.bin"))
     assert (package / "hook.bin").read_bytes() == b"modules"

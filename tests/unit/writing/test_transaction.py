@@ -1581,6 +1581,26 @@ def test_attack_85_two_syncs_of_the_file_system_suffice_for_many_files(rootfs, t
     assert syncs == [("syncfs", "file", 0), ("syncfs", "directory", 257)]
 
 
+@as_root
+@pytest.mark.slow
+def test_attack_85_two_syncs_of_the_file_system_suffice_for_many_copies_on_an_overlay(
+    tmp_path, mounts, monkeypatch
+):
+    """Each copy of an old file was synced on its own, beside a container that writes without pause."""
+    merged = an_overlay(tmp_path, mounts, {f"d/file{n}": "old" for n in range(257)})[3]
+    called, fsync, call_libc = [], os.fsync, disk_sync.call_libc
+    monkeypatch.setattr(disk_sync.os, "fsync", lambda fd: called.append("fsync") or fsync(fd))
+    monkeypatch.setattr(
+        disk_sync, "call_libc", lambda name, *words: called.append(name) or call_libc(name, *words)
+    )
+    before = len(os.listdir("/proc/self/fd"))
+    with opened(merged, "") as rootfs:
+        apply(a_plan({f"/d/file{n}": "new" for n in range(257)}, rootfs), rootfs)
+    assert [name for name in called if name in ("fsync", "syncfs")] == ["syncfs", "fsync"]
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert all(path.read_text() == "new" for path in (merged / "d").iterdir())
+
+
 @pytest.fixture
 def steps(monkeypatch):
     """Return the list of renames, new names, commits, calls of fsync, and requests to write a file's content."""
@@ -1643,8 +1663,8 @@ def test_attack_85_on_btrfs_only_an_apply_that_waits_commits_and_no_file_is_sync
     write, journal = ([], []) if mode == "not durable" else (["write"], ["link journal.new"])
     copy = write if kind == "overlay" else []
     assert steps == [
-        *commit, *write, *journal, "rename journal", *copy, "link temporary", "rename srv",
-        *write * 2, "link temporary", "rename hosts", "link file", *commit,
+        *commit, *write, *journal, "rename journal", "link temporary", "rename srv",
+        *copy, *write * 2, "link temporary", "rename hosts", "link file", *commit,
     ]  # fmt: skip
     assert (top / "srv/file").read_text() == "new"
 
