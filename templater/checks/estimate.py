@@ -16,7 +16,7 @@ from ..pongo2.render_state import DEFAULT_LIMITS
 from ..pongo2.syntax import tree
 from ..pongo2.syntax.tokens import Token
 from ..pongo2.tags.lorem import filler
-from ..pongo2.values import to_int
+from ..pongo2.values import to_int, to_string
 from .cost_of_pongo2 import NODES_OF_STEP, SQUARED, STEPS_OF_TAG, VARIABLES_OF_STEP
 from .cycle_values import CycleValues
 from .growing_texts import COUNTING, Reads, bindings, find_growth, in_order, paths_in, plain
@@ -44,11 +44,11 @@ _FACTORS = {
     "e": 5,
     "escape": 5,
     "escapejs": 6,
-    "iriencode": 3,
+    "iriencode": 12,
     "linebreaks": 7,
     "linebreaksbr": 6,
     "linenumbers": 7,
-    "urlencode": 3,
+    "urlencode": 12,
     "urlize": 3,
     "urlizetrunc": 3,
 }
@@ -240,6 +240,8 @@ class Estimate:
         """
         for number in range(_PASSES):
             added: Counter[str] = Counter()
+            #: the pieces and rounds of each loop with additions
+            loops: dict[int, tuple[frozenset[str], int]] = {}
             self.earlier, self.lengths = self.lengths, {}
             self.longest_arguments.clear()
             if number <= 1:
@@ -254,8 +256,10 @@ class Estimate:
                         self._lengthen(name, self.length(value))
                     elif number:
                         loop, names = self.additions[id(node)]
-                        size = self.length(value, self._inside(loop, frozenset()), names)
-                        added[name] += size * self._rounds(loop.expression)
+                        if id(loop) not in loops:  # a loop can have a long expression and many additions
+                            loops[id(loop)] = self._inside(loop, frozenset()), self._rounds(loop.expression)
+                        pieces, rounds = loops[id(loop)]
+                        added[name] += self.length(value, pieces, names) * rounds
                         self._lengthen(name, before.get(name, 0) + added[name])
             self.sizes = dict.fromkeys(self.macros, 0)
             get_maps = set()
@@ -471,7 +475,7 @@ class Estimate:
 
     def _length(self, node: object, pieces: frozenset[str], empty: frozenset[str]) -> int:
         if isinstance(node, tree.Literal):
-            return len(node.value) if isinstance(node.value, str) else 0
+            return len(to_string(node.value))
         if isinstance(node, tree.Filtered):
             read = self._length_of_text if node.filters else self._length
             return self._filtered(read(node.atom, pieces, empty), node.filters, pieces, empty)
@@ -481,8 +485,12 @@ class Estimate:
             total = most = 0
             while isinstance(node, tree.Operation):  # a long sum nests deeply at its first operand
                 sizes = [self._length_of_text(each, pieces, empty) for each in node.operands[1:]]
-                if node.operator == "+":
-                    total += sum(sizes)
+                if node.operator == "+":  # a short number is probably added to a number
+                    total += sum(
+                        size
+                        for each, size in zip(node.operands[1:], sizes, strict=True)
+                        if not _is_short(each)
+                    )
                 else:
                     most = max(most, *sizes, 0)
                 node = node.operands[0]
@@ -658,6 +666,15 @@ def _formatted(size: int, layout: str) -> int:
         is_long = verb == "q" or "#" in flags or " " in flags
         total += size * (_FORMATS.get(verb, 1) if is_long else 2) + _MISFIT
     return total
+
+
+def _is_short(expression: tree.Expression) -> bool:
+    literal = plain(expression)
+    return (
+        isinstance(literal, tree.Literal)
+        and not isinstance(literal.value, str)
+        and len(str(literal.value)) < 20
+    )
 
 
 def _least(number: int) -> int:

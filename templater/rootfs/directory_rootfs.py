@@ -14,12 +14,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from os import PathLike
-    from typing import Any
+    from typing import Any, TypeVar
 
     from ..model.entry import RootfsView
     from .byname import ByName
 
     Ranges = tuple[tuple[int, int, int], ...]
+
+    Result = TypeVar("Result")
 
 #: the part of the remaining time in which a hook may read files, to compare them with a plan
 READING = 1 / 4
@@ -192,7 +194,7 @@ class DirectoryRootfs(Closing):
         return found
 
     def limit_reading(self, seconds: float) -> None:
-        """Let ``read`` and ``has_content`` raise SlowError after they have taken this time together.
+        """Let ``read``, ``has_content`` and ``while_reading`` raise SlowError after this time in total.
 
         The kernel may have to decompress far more data than a file has. No limit on processor time counts
         this work.
@@ -202,11 +204,8 @@ class DirectoryRootfs(Closing):
     def read(self, path: str, limit: int) -> bytes:
         if not isinstance(self.root, confined.Root):
             return self.root.read(path, limit)
-        self.begun = monotonic()
-        try:
-            return self.root.read(path, limit, before_piece=self._require_time)
-        finally:
-            self.left -= monotonic() - self.begun
+        root = self.root
+        return self.while_reading(lambda check: root.read(path, limit, before_piece=check))
 
     def has_content(self, path: str, content: bytes) -> bool:
         """Return whether a regular file has this content. Reading stops at the first difference."""
@@ -215,9 +214,26 @@ class DirectoryRootfs(Closing):
                 return self.root.read(path, len(content)) == content
             except LimitError:
                 return False
+        root = self.root
+        return self.while_reading(lambda check: root.has_content(path, content, check))
+
+    def while_reading(
+        self, read: "Callable[[Callable[[], None]], Result]", require_time: "Callable[[], None] | None" = None
+    ) -> "Result":
+        """Call a function that reads a file. Its argument is a function to call before each piece.
+
+        The argument raises SlowError if the time of ``limit_reading`` is over. Before that, it calls
+        ``require_time``, which can raise another error.
+        """
         self.begun = monotonic()
+
+        def check() -> None:
+            if require_time is not None:
+                require_time()
+            self._require_time()
+
         try:
-            return self.root.has_content(path, content, self._require_time)
+            return read(check)
         finally:
             self.left -= monotonic() - self.begun
 

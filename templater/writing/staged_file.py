@@ -37,7 +37,7 @@ from .target_directories import TargetDirectories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ..model.plan import Change
 
@@ -117,7 +117,9 @@ class StagedFile:
         elif self.change.in_place:
             raise self._changed("was unmounted")
         same_size = self.old.st_size == len(self.content)
-        if same_size and self.parent.has_content(self.name, self.content, require_time):
+        if same_size and self.directories.rootfs.while_reading(
+            lambda check: self.parent.has_content(self.name, self.content, check), require_time
+        ):
             return False
         if self.change.action == CREATE:
             raise self._changed("has appeared")
@@ -183,8 +185,7 @@ class StagedFile:
         try:
             self.directories.attributes.count(fd, self.change.real)
             if self.is_on_overlay:
-                for _ in self._pieces(fd, require_time):
-                    pass
+                self._read_pieces(fd, lambda piece: None, require_time)
         finally:
             close(fd)
 
@@ -201,17 +202,24 @@ class StagedFile:
             self.is_on_overlay = self.directories.is_on_overlay(self.parent.fd)
         self.directories.count_replaced(bytes_of(self.old), self.change, is_copied=self.is_on_overlay)
 
-    def _pieces(self, fd: int, require_time: "Callable[[], None]") -> "Iterator[bytes]":
-        """Yield the content of the old file, up to the size that was counted."""
+    def _read_pieces(
+        self, fd: int, use: "Callable[[bytes], None]", require_time: "Callable[[], None]"
+    ) -> None:
+        """Read the content of the old file, up to the size that was counted. Call ``use`` with each piece."""
         assert self.old is not None
         left = self.old.st_size
-        while left > 0:
-            require_time()
-            piece = os.read(fd, min(left, _PIECE))
-            if not piece:
-                return
-            yield piece
-            left -= len(piece)
+
+        def read(check: "Callable[[], None]") -> None:
+            nonlocal left
+            while left > 0:
+                check()
+                piece = os.read(fd, min(left, _PIECE))
+                if not piece:
+                    return
+                use(piece)
+                left -= len(piece)
+
+        self.directories.rootfs.while_reading(read, require_time)
 
     def _create(self) -> int:
         """Create a file without a name. If that is not possible, create it under the name ``passing``."""
@@ -264,8 +272,7 @@ class StagedFile:
                 self.backup = self._link_passing(self.backup_inode)
                 self._unlink_passing()
             drop_inherited_acl(fd)
-            for piece in self._pieces(old, require_time):
-                write_descriptor(fd, piece)
+            self._read_pieces(old, lambda piece: write_descriptor(fd, piece), require_time)
             self._carry_over(old, status, fd)
             again(os.utime, fd, ns=(status.st_atime_ns, status.st_mtime_ns))
             if self.backup is None:
@@ -361,8 +368,9 @@ class StagedFile:
         status = os.fstat(self.fd)
         if self.old is None or (status.st_dev, status.st_ino) != (self.old.st_dev, self.old.st_ino):
             raise self._changed("was replaced")
-        self.before = read_descriptor(
-            self.fd, self.directories.room_for(status.st_size, self.change), self.change.real, require_time
+        room = self.directories.room_for(status.st_size, self.change)
+        self.before = self.directories.rootfs.while_reading(
+            lambda check: read_descriptor(self.fd, room, self.change.real, check), require_time
         )
         self.committed = True
         overwrite(self.fd, self.content)

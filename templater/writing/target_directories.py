@@ -43,11 +43,11 @@ class TargetDirectories:
 
     __slots__ = (
         "attributes", "count", "counted", "durable", "ids", "is_overlay", "kept", "made", "opened", "places",
-        "private", "replaced", "root", "token", "unnamed", "waits", "without_inode",
+        "private", "replaced", "root", "rootfs", "token", "unnamed", "waits", "without_inode",
     )  # fmt: skip
 
     def __init__(self, rootfs: "DirectoryRootfs", root: Root, *, durable: bool, waits: bool = True) -> None:
-        self.root = root
+        self.rootfs, self.root = rootfs, root
         self.ids: IdMap = rootfs.ids
         self.durable = durable
         #: whether to wait on btrfs until the names of durable files are on the disk

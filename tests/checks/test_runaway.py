@@ -836,6 +836,8 @@ DATA = 'config_get("cloud-init.user-data", "")|slice:"26:"'
         + '{% now "'
         + "January 2006 " * 1000
         + '" %}{% endfor %}{% endfor %}',
+        f"{{{{ {DATA}" + ("|make_list|join:1" + "0" * 300 + ".5") * 4 + "|length }}",
+        f"{{% for a in {DATA} %}}{{% for b in {DATA} %}}" + ("{{ 1" + "0" * 300 + ".5 }}") * 5 + END * 2,
         f"{{% set n = {DATA}|length %}}{{% for c in {DATA} %}}"
         + '{{ n|stringformat:"%[1]*[1]d%[1]*[1]d" }}{% endfor %}',
     ],

@@ -25,6 +25,7 @@ from templater.planning.decide_changes import CREATE, KEEP, SKIP, UPDATE
 from templater.rootfs import disk_sync, held_files
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
+from templater.rootfs.paths import SlowError
 from templater.writing import (
     apply_plan,
     attributes,
@@ -1579,6 +1580,26 @@ def test_attack_85_two_syncs_of_the_file_system_suffice_for_many_files(rootfs, t
         a_directory(top, {f"d{n}/file{n}": "old" for n in range(257)})
     apply(a_plan({f"/d{n}/file{n}": "new" for n in range(257)}, rootfs), rootfs)
     assert syncs == [("syncfs", "file", 0), ("syncfs", "directory", 257)]
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["equal size", "overlay", "in place"])
+def test_attack_87_the_limit_on_reading_also_holds_while_the_plan_is_applied(tmp_path, mounts, kind):
+    """The container's root user removed the pages of large targets from memory after the plan had read them."""
+    if kind == "overlay":
+        top = an_overlay(tmp_path, mounts, {"etc/hosts": "old"})[3]
+    else:
+        top = a_directory(tmp_path / "root", {"etc/hosts": "old"})
+    if kind == "in place":
+        mounts.bind(a_directory(tmp_path / "other", {"file": "old"}) / "file", top / "etc/hosts")
+    with opened(top, cross_mounts=kind == "in place") as rootfs:
+        new = "new" if kind == "equal size" else "longer"
+        plan = a_plan({"/etc/hosts": new}, rootfs, in_place=kind == "in place")
+        rootfs.limit_reading(0)
+        with pytest.raises(SlowError, match=r"^reading the files of .* takes longer than 0\.0 s"):
+            apply(plan, rootfs)
+    assert (top / "etc/hosts").read_text() == "old"
+    assert strays(top) == []
 
 
 @as_root
