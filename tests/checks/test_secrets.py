@@ -473,6 +473,21 @@ def test_attack_50_conditions_that_can_reveal_each_character_of_a_secret_are_fou
     assert " by conditions in '/etc/a', mode 0644" in finding[2]
 
 
+@pytest.mark.parametrize(
+    "test",
+    [
+        'P|slice:":1" == "abbcccdddd"|random',
+        '"abbcccdddd"|random == P|first',
+        '("abbb"|make_list|random) in P',
+    ],
+)
+def test_attack_50_a_comparison_of_a_secret_with_a_random_letter_is_found(test):
+    """The number of rounds in which the condition is true tells the letter."""
+    test = test.replace("P", 'config_get("user.password", "")')
+    (finding,) = found("", f'{{% for a in "{"x" * 99}" %}}{{% if {test} %}}x{{% endif %}}{{% endfor %}}')
+    assert finding[0] == "medium"
+
+
 #: templates that print a character of the secret by one condition, which compares the secret with a variable
 COMPARISONS = [
     "{% if (P|first == c) %}C{% endif %}",

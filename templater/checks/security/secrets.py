@@ -479,6 +479,8 @@ class _Tests:
             if is_name and (token.value in self.bound or token.value in _VARYING):
                 variables.append((number, bool(own)))
                 is_changed = is_changed or (bool(own) and token.value in self.changes.names)
+            if token.value == "random" and part[number - 1].kind == "|":  # another value in each round
+                variables.append((number, False))
             if token.kind in ("(", "["):
                 values += places[number + 1].keys > place.keys == 0
                 selects = selects or (place.is_selection and place.keys > 0)
