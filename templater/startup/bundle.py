@@ -83,8 +83,9 @@ C_MODULES = ("_ctypes", "resource")
 
 #: larger than the number of any descriptor that a hook opens
 _DESCRIPTORS = 1 << 16
-#: the stages of OCI runtimes and of LXC in which a hook runs in the container's mount namespace
-_INNER_STAGES = ("createContainer", "startContainer", "pre-mount", "mount", "autodev", "start")
+#: the stages of OCI runtimes and of LXC in which a hook runs in the container's mount namespace, and the
+#: option that needs such a stage
+_INNER_STAGES = ("createContainer", "startContainer", "pre-mount", "mount", "autodev", "start", "--in-place")
 
 
 def write_later(place: str) -> None:
@@ -93,15 +94,12 @@ def write_later(place: str) -> None:
     The hook does not wait for it: it takes longer than the hook, and every user who can read the directory
     can hold the kernel's lock on it. If no process can be started, the next hook tries again.
 
-    Do nothing while another process writes the file, which can wait for ever, too. Also do nothing in a hook
-    that runs in a container's namespaces. The runtime moves each process there to the container's root
-    filesystem, where this process would import modules of the image.
+    Do nothing while another process writes the file, which can wait for ever, too. A hook for which
+    ``is_in_container`` is true must not call this function.
     """
     import fcntl
 
     try:
-        if is_in_container():
-            return
         lock = posix.open(__file__, posix.O_RDONLY | posix.O_CLOEXEC)  # the new process keeps it open
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if posix.fork():
@@ -121,14 +119,24 @@ def write_later(place: str) -> None:
 def is_in_container() -> bool:
     """Return whether this hook runs in a container's namespaces, or may do so.
 
-    A container can share the PID namespace of the host, but then a hook of such a stage is called with the
-    stage as a word or, by LXC, with a variable. Raises OSError without /proc.
+    The runtime moves each process there to the container's root filesystem. A process that goes on after the
+    hook would then import modules of the image.
     """
     words = [*sys.argv[1:], posix.environ.get(b"LXC_HOOK_TYPE", b"").decode("utf-8", "replace")]
     if any(word.removeprefix("--stage=") in _INNER_STAGES for word in words):
         return True
-    # the process has another number in the PID namespace of the /proc that the host has mounted
-    return posix.readlink("/proc/self") != str(posix.getpid())
+    try:
+        # in another PID namespace than that of the host's /proc, the process has another number
+        if posix.readlink("/proc/self") != str(posix.getpid()):
+            return True
+        own = posix.stat("/proc/self/ns/mnt")
+    except OSError:
+        return True
+    try:
+        host = posix.stat("/proc/1/ns/mnt")
+    except OSError:  # only root may look
+        return False
+    return (own.st_dev, own.st_ino) != (host.st_dev, host.st_ino)
 
 
 def write(place: str) -> None:

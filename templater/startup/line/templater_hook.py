@@ -50,14 +50,23 @@ def main() -> "NoReturn":
     gc.set_threshold(100_000, 50, 50)  # the process is short-lived, so collecting garbage rarely pays
     modules = Modules(opened())
     sys.meta_path.insert(0, modules)
+    # before a hook mounts an overlay in a mount namespace of its own
+    may_write = not (modules.stale and is_in_container())
     from templater.hooks.run import serve
 
     code = serve()
-    if modules.stale:
+    if modules.stale and may_write:
         from templater.startup.bundle import write_later
 
         write_later(place())
     posix._exit(code)
+
+
+def is_in_container() -> bool:
+    """Return whether this hook runs in a container's namespaces, or may do so."""
+    from templater.startup.bundle import is_in_container
+
+    return is_in_container()
 
 
 def place() -> str:

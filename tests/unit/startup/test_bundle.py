@@ -114,6 +114,7 @@ def test_a_hook_does_not_wait_until_the_module_bundle_is_written(package):
         (["lxc"], b"mount", True),
         (["lxc", "--stage", "mount"], b"pre-start", True),
         (["lxc", "c1", "lxc", "mount"], b"", True),
+        (["oci", "--in-place"], b"", True),
         (["oci"], b"", False),
         (["oci", "--stage", "createRuntime"], b"", False),
         (["lxc", "c1", "lxc", "pre-start"], b"", False),
@@ -122,16 +123,12 @@ def test_a_hook_does_not_wait_until_the_module_bundle_is_written(package):
     ],
 )
 def test_attack_95_a_hook_in_a_stage_inside_of_the_container_starts_no_process(
-    words, stage, inside, monkeypatch, tmp_path
+    words, stage, inside, monkeypatch
 ):
     """pivot_root moved this process to the image's files, whose ``encodings/evil.py`` then ran as root."""
     monkeypatch.setattr(sys, "argv", ["hook", *words])
     monkeypatch.setitem(bundle.posix.environ, b"LXC_HOOK_TYPE", stage)
     assert bundle.is_in_container() == inside
-    started = []
-    monkeypatch.setattr(bundle.posix, "fork", lambda: started.append(True) or 1)
-    bundle.write_later(str(tmp_path / "hook.bin"))
-    assert bool(started) != inside
 
 
 def test_only_one_process_at_a_time_writes_the_module_bundle(package):
@@ -147,8 +144,8 @@ def test_only_one_process_at_a_time_writes_the_module_bundle(package):
 
 
 @as_root
-@pytest.mark.parametrize("inside", [False, True])
-def test_attack_95_a_hook_in_the_pid_namespace_of_a_container_starts_no_process(package, inside):
+@pytest.mark.parametrize(("words", "inside"), [(["--pid"], True), (["--pid", "--mount-proc"], False)])
+def test_attack_95_a_hook_in_namespaces_of_a_container_starts_no_process(package, words, inside):
     kept(package).parent.mkdir(exist_ok=True)
     code = (  # the first process of a PID namespace gets the children of ended processes
         "import os, subprocess, sys\n"
@@ -156,11 +153,30 @@ def test_attack_95_a_hook_in_the_pid_namespace_of_a_container_starts_no_process(
         "try: print(os.waitpid(-1, 0) and 'a process')\n"
         "except ChildProcessError: print('no process')\n"
     )
-    first = ["unshare", "--pid", "--fork", *([] if inside else ["--mount-proc"]), sys.executable, "-c", code]
-    words = [*first, *command(package)]
-    ended = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    line = ["unshare", *words, "--fork", sys.executable, "-c", code, *command(package)]
+    ended = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+    assert processes_of(package) == []
     assert (ended.stdout, ended.stderr) == ("no process\n" if inside else "a process\n", "")
     assert kept(package).exists() is not inside
+
+
+@pytest.mark.parametrize(("host", "inside"), [("own", False), ("another", True), ("unreadable", False)])
+def test_attack_95_a_hook_in_another_mount_namespace_than_process_1_is_in_a_container(
+    host, inside, monkeypatch
+):
+    """The hook line lacked the stage, and the container shared the PID namespace of the host."""
+    real, own = os.stat, os.stat("/proc/self/ns/mnt")
+
+    def status(path):
+        if path == "/proc/1/ns/mnt":
+            if host == "unreadable":
+                raise PermissionError(13, "Permission denied")
+            return own if host == "own" else os.stat("/proc/self/ns/net")
+        return real(path)
+
+    monkeypatch.setattr(sys, "argv", ["hook", "oci"])
+    monkeypatch.setattr(bundle.posix, "stat", status)
+    assert bundle.is_in_container() == inside
 
 
 def path_of(name: str) -> str:
