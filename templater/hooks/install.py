@@ -63,7 +63,7 @@ def argv(runtime: str, options: list[str], *, write_bytecode: bool = True) -> li
 
 
 def compile_hook() -> None:
-    """Run a hook once, so that it writes compiled modules. A hook in a user namespace can't write them.
+    """Run a hook once, so that it writes compiled modules. The hooks of containers don't write them.
 
     If the hook fails, the failure is ignored: hooks without compiled modules only start more slowly.
     """

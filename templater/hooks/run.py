@@ -190,7 +190,7 @@ def _serve() -> int:
     try:
         bound_memory()
         code = run(sys.argv[1:])
-        _ignore_stop_signals()  # afterwards, the process may only write its compiled modules
+        _ignore_stop_signals()  # afterwards, a probe may write the compiled modules
         return code
     except StoppedError:  # just before the report about another failure
         return WriteError.exit_code

@@ -81,74 +81,16 @@ GROUPS = (
 C_MODULES = ("_ctypes", "resource")
 
 
-#: larger than the number of any descriptor that a hook opens
-_DESCRIPTORS = 1 << 16
-#: the stages of OCI runtimes and of LXC in which a hook runs in the container's mount namespace, and the
-#: option that needs such a stage
-_INNER_STAGES = ("createContainer", "startContainer", "pre-mount", "mount", "autodev", "start", "--in-place")
-
-
-def write_later(place: str) -> None:
-    """Write the modules to the file ``place``, in a new process that has no terminal and no open files.
-
-    The hook does not wait for it: it takes longer than the hook, and every user who can read the directory
-    can hold the kernel's lock on it. If no process can be started, the next hook tries again.
-
-    Do nothing while another process writes the file, which can wait for ever, too. A hook for which
-    ``is_in_container`` is true must not call this function.
-    """
-    import fcntl
-
-    try:
-        lock = posix.open(__file__, posix.O_RDONLY | posix.O_CLOEXEC)  # the new process keeps it open
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if posix.fork():
-            posix.close(lock)
-            return
-    except OSError:
-        return
-    try:
-        posix.setsid()
-        posix.closerange(0, lock)
-        posix.closerange(lock + 1, _DESCRIPTORS)
-        write(place)
-    finally:
-        posix._exit(0)
-
-
-def is_in_container() -> bool:
-    """Return whether this hook runs in a container's namespaces, or may do so.
-
-    The runtime moves each process there to the container's root filesystem. A process that goes on after the
-    hook would then import modules of the image.
-    """
-    words = [*sys.argv[1:], posix.environ.get(b"LXC_HOOK_TYPE", b"").decode("utf-8", "replace")]
-    if any(word.removeprefix("--stage=") in _INNER_STAGES for word in words):
-        return True
-    try:
-        # in another PID namespace than that of the host's /proc, the process has another number
-        if posix.readlink("/proc/self") != str(posix.getpid()):
-            return True
-        own = posix.stat("/proc/self/ns/mnt")
-    except OSError:
-        return True
-    try:
-        host = posix.stat("/proc/1/ns/mnt")
-    except OSError:  # only root may look
-        return False
-    return (own.st_dev, own.st_ino) != (host.st_dev, host.st_ino)
-
-
 def write(place: str) -> None:
     """Write the modules to the file ``place``.
 
-    Failures are ignored, because the hook has already done its work. Possible causes are a read-only
-    directory, a full disk, and a source that another process is replacing.
+    Failures are ignored, because a hook without the file only starts more slowly. Possible causes are a
+    read-only directory, a full disk, and a source that another process is replacing.
     """
     if sys.dont_write_bytecode:
         return
-    staged = f"{place}.new"
-    _remove(staged)  # of a killed process
+    staged = f"{place}.{posix.getpid()}"
+    _remove(staged)  # of a killed process that had the same number
     try:
         # open the file before compiling: compiling takes longer than the hook, and opening may fail
         fd = posix.open(staged, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)

@@ -138,7 +138,7 @@ CASES = {
     92: Case("an ordinary user of the machine holds the lock for renames between two directories of the file system, for which each start that changes a file would wait", "no file is renamed from one directory to another"),
     93: Case("another container on the same btrfs syncs a file with gigabytes of attributes in a loop, and each sync or commit of a first start would wait for it", "hooks write the content of files without a sync, and commit nothing, also when they unmount an overlay: btrfs writes the state of the instance after the files"),
     94: Case("another container that shares a lower layer of an overlay holds the kernel's lock of a file of this layer, for which each start that replaces the file would wait", "the kernel copies no file of a lower layer: templater itself writes the copy for a rollback, and renames the new file over the old file"),
-    95: Case("a hook in a container's namespaces leaves a process behind, which the runtime moves to the root filesystem of the container with `pivot_root`; the process then imports modules of the image", "a hook in such a stage or PID namespace starts no process that writes the file of compiled modules"),
+    95: Case("a hook in a container's namespaces leaves a process behind, which the runtime moves to the root filesystem of the container with `pivot_root`; the process then imports modules of the image", "a hook leaves no process that looks up a path: only `hook install` and `hook status` write the file of compiled modules"),
 }  # fmt: skip
 
 

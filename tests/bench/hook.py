@@ -130,6 +130,7 @@ def contestants(folder: Path, zipapp: str = "") -> Iterator[Contestant]:
     python = sys.executable
     environ = environment(folder)
     line = install.argv("lxc", [])
+    install.compile_hook()
     yield Contestant("python -I -c pass", [python, "-I", "-c", "pass"], 0)
     yield Contestant("warm hook without a child", [*line, "--no-child"], env=environ)
     yield Contestant("warm hook with a child", line, env=environ)

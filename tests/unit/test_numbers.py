@@ -199,7 +199,7 @@ VALUES = {
     "serving.local_images": {"_USE": 3600},
     "simulation.writable_copy": {"MOST_NAMES": 1_000_000, "DEEPEST": 500},
     "sources.backup": {"FIRST_SHIFTED": 65_536},
-    "startup.bundle": {"HEAD": 4, "_DESCRIPTORS": 65_536},
+    "startup.bundle": {"HEAD": 4},
     "startup.line.templater_hook": {"FORMAT": 11, "HEAD": 4},
     "testing.coverage": {"MOST": 1000},
     "testing.tests_folder": {"MAX_FILES": 500, "MAX_FILE": 1_048_576, "MAX_TOTAL": 16_777_216, "MAX_SNAPSHOT": 8_388_608, "MAX_SNAPSHOTS": 20_000},

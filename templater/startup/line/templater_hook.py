@@ -4,8 +4,10 @@ Finding and reading forty files takes longer than running them. So a hook loads 
 adds them to ``sys.modules`` group by group, without the import system.
 
 The file is in the package's ``__pycache__`` and is trusted like the compiled modules there. A group is used
-only if each of its sources has the recorded mtime and size. If the file is missing or out of date, another
-process rewrites it after the hook's work is done (``startup.bundle``).
+only if each of its sources has the recorded mtime and size. If the file is missing or out of date, a hook
+that ``hook install`` or ``hook status`` calls with ``--probe`` writes it (``startup.bundle``). A hook of a
+container does not write it: a user who reads the directory can delay the write for ever, and a process that
+goes on after the hook can be moved to the container's root filesystem.
 """
 
 import marshal
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     Group = tuple[list[tuple[str, bool]], list[File], int, int]
 
 FORMAT = 11
+#: the option with which a hook only shows that it runs
+PROBE = "--probe"
 #: size in bytes of the number that stores the length of the table of contents
 HEAD = 4
 PACKAGE = __file__.rpartition("/startup/")[0]
@@ -50,23 +54,14 @@ def main() -> "NoReturn":
     gc.set_threshold(100_000, 50, 50)  # the process is short-lived, so collecting garbage rarely pays
     modules = Modules(opened())
     sys.meta_path.insert(0, modules)
-    # before a hook mounts an overlay in a mount namespace of its own
-    may_write = not (modules.stale and is_in_container())
     from templater.hooks.run import serve
 
     code = serve()
-    if modules.stale and may_write:
-        from templater.startup.bundle import write_later
+    if modules.stale and sys.argv[-1] == PROBE:
+        from templater.startup.bundle import write
 
-        write_later(place())
+        write(place())
     posix._exit(code)
-
-
-def is_in_container() -> bool:
-    """Return whether this hook runs in a container's namespaces, or may do so."""
-    from templater.startup.bundle import is_in_container
-
-    return is_in_container()
 
 
 def place() -> str:

@@ -92,12 +92,11 @@ def command(runtime: str, name: str, write: bool, path: str, **choices: object) 
             snippet: install.Snippet = runtimes.function_of(runtime.replace("-", "_"), "snippet")(
                 name, words, path
             )
+            install.compile_hook()
             if not write:
                 output.write(snippet.text)
                 return
             changed = install.write(snippet)
-            if runtime == "lxc-template":
-                install.compile_hook()
     except UsageError as error:
         raise click.UsageError(error.explain()) from None
     output.say(f"{snippet.file}: {'written' if changed else 'already up to date'}")
