@@ -15,8 +15,19 @@ from ..pongo2.syntax.tokens import Token
 from ..pongo2.tags.cycle import advance
 from .growing_texts import Macros, Reads, bindings, paths_in
 
-#: filters whose result can be the value before the filter, or the argument
-_PASSING = ("default", "default_if_none")
+#: filters whose result is never the value before the filter
+_MAKING = (
+    "add",
+    "capfirst",
+    "join",
+    "length",
+    "lower",
+    "make_list",
+    "slice",
+    "stringformat",
+    "title",
+    "upper",
+)
 
 
 class CycleValues:
@@ -47,7 +58,8 @@ class CycleValues:
 
     def growing(self) -> tuple[str, Token] | None:
         """Return a name whose text can become several times longer each time, with the token of its tag."""
-        computed_again = any(not self.names.isdisjoint(map(_name, paths_in(tag))) for tag in self.unnamed)
+        tags = (*self.named, *self.unnamed)
+        computed_again = any(not self.names.isdisjoint(map(_name, paths_in(tag))) for tag in tags)
         if self.named and self.can_repeat and computed_again:
             reads = Reads(self._macros, self._document.blocks)
             for tag in self.named:
@@ -74,7 +86,7 @@ class CycleValues:
                 return True
             if isinstance(node, tree.Operation) and node.operator in ("and", "or"):
                 waiting += node.operands
-            elif isinstance(node, tree.Filtered) and all(use.name in _PASSING for use in node.filters):
+            elif isinstance(node, tree.Filtered) and not any(use.name in _MAKING for use in node.filters):
                 waiting += [node.atom, *(use.argument for use in node.filters if use.argument is not None)]
         return False
 

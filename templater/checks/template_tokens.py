@@ -62,7 +62,8 @@ def readings_of(source: Source) -> Iterator[list[Part]]:
 
 def is_read_differently(source: Source) -> bool:
     """Return whether LXD renders the template, but reads other parts than Incus."""
-    return len(list(readings_of(source))) > 1
+    has_bracket = "[" in source.text or "]" in source.text
+    return has_bracket and len(list(readings_of(source))) > 1
 
 
 def _tokens(source: Source, dialect: Dialect) -> list[Token]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ from ...model.render_options import RenderOptions
 from ...model.source import Source, printable
 from ...planning.generated_keys import with_image_keys
 from ...pongo2.compiled_template import Template
-from ...pongo2.dialect import DIALECTS, V4, V6
+from ...pongo2.dialect import DIALECTS, V4, V6, Dialect
 from ...pongo2.reads import nodes
 from ...pongo2.render_state import Limits
 from ...pongo2.syntax import tree
@@ -136,8 +136,9 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
         name
         for name, file in image.templates.items()
         if any(word in (file.data or b"") for word in _DIFFERING)
-        or is_read_differently(Source(name, file.data or b""))
     }
+    bracketed = {source.data for source in image.sources(sorted(used)) if is_read_differently(source)}
+    differing |= {name for name in used & image.templates.keys() if image.templates[name].data in bracketed}
     panicking: set[str] = set()
     # For a container, the daemon catches the panic, so that only the start fails.
     panic_severity = "high" if image.heads.get(DISK) is not None else "medium"
@@ -185,7 +186,8 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
     works: list[_Works] = []
     texts = _texts(image, metadata)
     for source in image.sources(sorted(used - reported)):
-        yield from _dangers(source, texts, source.data in panicking_texts, works)
+        dialects = (V6, V4) if source.data in bracketed else (V6,)
+        yield from _dangers(source, texts, dialects, source.data in panicking_texts, works)
     yield from _dangers_together(numbers, works)
 
 
@@ -225,7 +227,9 @@ def _texts(image: ScannedImage, metadata: Metadata) -> Texts:
     return Texts(len(lengths), max(lengths, default=0), sum(lengths), max(paths, default=0))
 
 
-def _dangers(source: Source, texts: Texts, is_panicking: bool, works: list[_Works]) -> Iterator[Observation]:
+def _dangers(
+    source: Source, texts: Texts, dialects: Sequence[Dialect], is_panicking: bool, works: list[_Works]
+) -> Iterator[Observation]:
     """Find parts of a template that can panic, never end, or create very long texts.
 
     The function searches the template without rendering it. A render finds a part that can panic only if the
@@ -235,7 +239,6 @@ def _dangers(source: Source, texts: Texts, is_panicking: bool, works: list[_Work
     if b"{" not in source.data:
         works.append((source.data, (_NO_WORK, _NO_WORK)))
         return
-    dialects = (V6, V4) if is_read_differently(source) else (V6,)
     found: dict[Observation, None] = {}
     estimates = []
     for dialect in dialects:
