@@ -289,8 +289,10 @@ def test_the_default_processor_limit_grows_by_a_second_for_each_mebibyte_of_inpu
     monkeypatch.setattr(input_size, "_received", 0)
     monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 1)
     with pytest.raises(LimitError, match="longer than 3 seconds of processor time"), guard(parse([])):
-        input_size.count_opened(SimpleNamespace(st_dev=1, st_ino=1, st_size=1 << 20))
-        input_size.count_opened(SimpleNamespace(st_dev=1, st_ino=1, st_size=1 << 20))  # the same file
+        input_size.count_opened(SimpleNamespace(st_dev=1, st_ino=1, st_size=1 << 20, st_blocks=1 << 11))
+        input_size.count_opened(
+            SimpleNamespace(st_dev=1, st_ino=1, st_size=1 << 20, st_blocks=1 << 11)
+        )  # the same file
         input_size.received(1 << 20)
         _spin(2.5)
         finished = True
