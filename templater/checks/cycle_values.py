@@ -59,7 +59,7 @@ class CycleValues:
     def growing(self) -> tuple[str, Token] | None:
         """Return a name whose text can become several times longer each time, with the token of its tag."""
         tags = (*self.named, *self.unnamed)
-        computed_again = any(not self.names.isdisjoint(map(_name, paths_in(tag))) for tag in tags)
+        computed_again = any(path.name in self.names for tag in tags for path in paths_in(tag))
         if self.named and self.can_repeat and computed_again:
             reads = Reads(self._macros, self._document.blocks)
             for tag in self.named:
@@ -89,10 +89,6 @@ class CycleValues:
             elif isinstance(node, tree.Filtered) and not any(use.name in _MAKING for use in node.filters):
                 waiting += [node.atom, *(use.argument for use in node.filters if use.argument is not None)]
         return False
-
-
-def _name(path: tree.Path) -> str:
-    return path.name
 
 
 def _reached(names: list[str], receivers: Mapping[str, list[str]]) -> frozenset[str]:

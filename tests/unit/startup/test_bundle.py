@@ -16,6 +16,7 @@ import pytest
 
 import templater
 from templater.hooks import install
+from templater.hooks.options import PROBE
 from templater.startup import bundle
 from templater.startup.line import templater_hook
 
@@ -78,6 +79,7 @@ def imported_from_files(said: subprocess.CompletedProcess) -> set[str]:
 
 
 def test_a_probe_writes_the_module_bundle_and_the_next_hook_uses_it(package):
+    assert templater_hook.PROBE == PROBE
     assert line(package).returncode == 0
     assert kept(package).exists()
     used = imported_from_files(line(package, "-v"))
