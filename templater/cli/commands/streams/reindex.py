@@ -113,7 +113,7 @@ def write_tables(origin: UrlStream, described: tuple[Described, ...], limits: Gi
             if key not in texts:
                 show(number, 0, image.product.name)
                 left = end - processor_seconds()
-                texts[key] = _LATE if left < 0.05 else table_of(origin, each, _within(limits, left))
+                texts[key] = _LATE if left < 0 else table_of(origin, each, _within(limits, left))
             heading = f"==> {printable(image.product.name)} {printable(image.version.name)} ({image.type})\n"
             headings.setdefault(texts[key], {})[heading] = None
     output.write("\n".join("".join(names) + text for text, names in headings.items()))
