@@ -188,12 +188,13 @@ class StateDirectory(Closing):
         except OSError as error:
             raise write_error("read", join(self.path, name), error) from None
 
-    def replace(self, name: str, data: bytes) -> None:
+    def replace(self, name: str, data: bytes, *, sync: bool = True) -> None:
         """Replace a file atomically: after a crash, the file has either the old or the new content.
 
-        On btrfs, the new content is on the disk only after all earlier changes of the file system.
+        Without ``sync``, a power cut can also leave an empty file. On btrfs, the new content is on the disk
+        only after all earlier changes of the file system.
         """
-        write_whole(self.directory, name, data, staged=name + ".new")
+        write_whole(self.directory, name, data, sync=sync, staged=name + ".new")
 
     def remove(self, name: str) -> None:
         """Remove a file, if it exists. Raises WriteError if that fails."""

@@ -4,6 +4,7 @@ import _ast
 import marshal
 import posix
 import sys
+from compileall import compile_dir
 
 from ..hooks.source_stamp import sources, stamp_of
 from .rare_functions import RARE
@@ -82,7 +83,7 @@ C_MODULES = ("_ctypes", "resource")
 
 
 def write(place: str) -> None:
-    """Write the modules to the file ``place``.
+    """Write the modules to the file ``place``, and all compiled modules of templater.
 
     Failures are ignored, because a hook without the file only starts more slowly. Possible causes are a
     read-only directory, a full disk, and a source that another process is replacing.
@@ -101,6 +102,7 @@ def write(place: str) -> None:
         if posix.write(fd, data) == len(data):
             posix.fsync(fd)
             posix.rename(staged, place)
+            compile_dir(PACKAGE, quiet=2)
             return
     except Exception:  # noqa: S110
         pass

@@ -33,8 +33,8 @@ several layers.
 
 A finished run removes its journal. Without a journal file, the next run searches nothing, because a user of
 the container could have filled a directory with millions of names. After a killed run, a search stops after
-``MOST_NAMES`` names or ``MOST_LEFTOVERS`` removals, and skips directories above ``MOST_BYTES``. The next run
-continues the search.
+``MOST_NAMES`` names, ``MOST_LEFTOVERS`` removals or ``MOST_SECONDS``, and skips directories above
+``MOST_BYTES``. The next run continues the search.
 
 Even an empty directory can take seconds to remove, because the kernel then frees a record of each missing
 name that a process has looked up in it. So another process removes the directories at the end of a hook or
@@ -45,6 +45,7 @@ xattr needs root, and some file systems do not support it.
 """
 
 import errno
+from time import monotonic
 
 from ..model.entry import common_depth, parents_below
 from ..model.errors import LimitError, TemplaterError, WriteError
@@ -86,6 +87,9 @@ MAX_LINES = 100_000
 MOST_NAMES = 100_000
 #: the maximum number of files and directories that one search removes: on btrfs, 64 of them start a process
 MOST_LEFTOVERS = 10_000
+#: the maximum seconds of all removals of one search: a user of the container can make each of them wait for
+#: the disk
+MOST_SECONDS = 2.0
 #: the maximum size of a directory to search: at most 350,000 names on ext4
 MOST_BYTES = 4 << 20
 #: the maximum size of all directories that one search or one rollback removes: overlayfs reads all names of a
@@ -215,14 +219,14 @@ class Search:
     """A search for leftovers.
 
     ``left`` is the number of names that the search may still read. ``removals`` is the number of files and
-    directories that it may still remove. ``room`` is the maximum total size in bytes of the directories that
-    it may still remove.
+    directories that it may still remove, and ``seconds`` the time for this. ``room`` is the maximum total
+    size in bytes of the directories that it may still remove.
 
     ``tokens`` maps the token of each earlier run to its number of changes. ``is_foreign`` tells whether
     another user could have chosen the tokens.
     """
 
-    __slots__ = ("attributes", "is_foreign", "left", "removals", "room", "root", "tokens")
+    __slots__ = ("attributes", "is_foreign", "left", "removals", "room", "root", "seconds", "tokens")
 
     def __init__(self, root: Root, tokens: "Mapping[str, int]", *, is_foreign: bool = False) -> None:
         self.root = root
@@ -230,6 +234,7 @@ class Search:
         self.is_foreign = is_foreign
         self.left = MOST_NAMES
         self.removals = MOST_LEFTOVERS
+        self.seconds = MOST_SECONDS
         self.room = MOST_REMOVED
         #: the attributes of the directories that overlayfs copies before a removal; None before the first
         self.attributes: CopiedAttributes | None = None
@@ -309,7 +314,7 @@ class Search:
         Return False if removing it failed, or if this search may remove no more files. ``is_inside`` tells
         whether ``directory`` is itself a private directory.
         """
-        if not self.removals:
+        if not self.removals or self.seconds <= 0:
             return False
         token, inode = _token_of(name), name[len(PREFIX) :].partition("-")[2].partition("-")[0]
         try:
@@ -330,7 +335,9 @@ class Search:
             empty = inode == "0" and status.st_size == 0
             if empty or token in self.tokens or int(inode) == status.st_ino:
                 self.removals -= 1
+                start = monotonic()
                 directory.unlink(name)
+                self.seconds -= monotonic() - start
         except OSError as error:
             return error.errno in (errno.ENOENT, errno.ENOTEMPTY)
         return True

@@ -171,7 +171,7 @@ def defer(folder: str) -> None:
     and then the root filesystem is a directory.
     """
     with open_unshared(folder) as opened, StateDirectory(opened) as directory:
-        directory.replace(DEFERRED, b"")
+        directory.replace(DEFERRED, b"", sync=False)  # each start writes it again
 
 
 def is_deferred(folder: str) -> bool:

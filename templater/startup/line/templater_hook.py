@@ -6,8 +6,8 @@ adds them to ``sys.modules`` group by group, without the import system.
 The file is in the package's ``__pycache__`` and is trusted like the compiled modules there. A group is used
 only if each of its sources has the recorded mtime and size. If the file is missing or out of date, a hook
 that ``hook install`` or ``hook status`` calls with ``--probe`` writes it (``startup.bundle``). A hook of a
-container does not write it: a user who reads the directory can delay the write for ever, and a process that
-goes on after the hook can be moved to the container's root filesystem.
+container writes neither this file nor Python's compiled modules: a user who reads the directory can delay the
+write for ever, and a process that goes on after the hook can be moved to the container's root filesystem.
 """
 
 import marshal
@@ -51,6 +51,7 @@ def main() -> "NoReturn":
 
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # it would print a traceback
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    sys.dont_write_bytecode |= sys.argv[-1] != PROBE
     gc.set_threshold(100_000, 50, 50)  # the process is short-lived, so collecting garbage rarely pays
     modules = Modules(opened())
     sys.meta_path.insert(0, modules)

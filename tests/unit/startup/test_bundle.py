@@ -100,6 +100,22 @@ def test_attack_95_a_hook_of_a_container_starts_no_process_and_writes_no_bundle(
         assert not [file for file in kept(package).parent.glob("*") if ".bin" in file.name]
 
 
+def test_attack_95_only_a_probe_writes_the_compiled_modules_of_python(package):
+    """A user who read ``__pycache__`` could delay each hook that wrote a file there, for ever."""
+    for file in package.rglob("*.pyc"):
+        if file.parent.parent.name != "line":
+            file.unlink()
+    line, before = command(package), [*package.rglob("*.pyc")]
+    subprocess.run(line[:-1], capture_output=True, check=False, timeout=60)
+    assert [*package.rglob("*.pyc")] == before
+    assert subprocess.run(line, capture_output=True, check=False, timeout=60).returncode == 0
+    compiled = {
+        file.with_suffix(".pyc").name.replace(f".{sys.implementation.cache_tag}", "")
+        for file in package.rglob(f"*.{sys.implementation.cache_tag}.pyc")
+    }
+    assert compiled == {file.with_suffix(".pyc").name for file in package.rglob("*.py")}
+
+
 def path_of(name: str) -> str:
     return bundle.source_of(name)[0].split("/templater/")[-1]
 

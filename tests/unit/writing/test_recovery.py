@@ -1,6 +1,7 @@
 """Leftovers of killed runs: which temporary files are removed, and when the journal is kept."""
 
 import errno
+import itertools
 import os
 
 import pytest
@@ -276,6 +277,19 @@ def test_attack_80_a_search_removes_a_limited_number_of_leftovers_and_the_next_r
         for _ in range(2):
             found.append((sweep(root, [], journal), len(os.listdir(top)), journal.read()))
     assert found == [(["dd-1", "/etc"], 3, ["dd-1", "/etc"]), ([], 1, None)]
+
+
+def test_attack_80_a_search_on_a_slow_disk_stops_after_some_seconds_and_the_next_run_continues(
+    top, monkeypatch
+):
+    """With `chattr +S +D`, each of 9,900 removals waited for the disk, and `apply` ran for 10 to 100 seconds."""
+    clock = itertools.count(0, 1.2)
+    monkeypatch.setattr(recovery, "monotonic", lambda: next(clock))
+    for number in range(5):
+        (top / f"{PREFIX}dd-0-{number}").touch()
+    with Root(str(top)) as root:
+        left = [(recovery.Search(root, {}).clear("/"), len(os.listdir(top))) for _ in range(3)]
+    assert left == [(False, 4), (False, 2), (True, 1)]
 
 
 @pytest.fixture
