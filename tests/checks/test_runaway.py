@@ -6,7 +6,7 @@ import re
 import pytest
 
 from templater.checks import scanned_image
-from templater.checks.estimate import MOST_RUNS, Estimate
+from templater.checks.cost_bound import MOST_WORK, NoBoundError, bound
 from templater.checks.finding import Severity
 from templater.checks.run_checks import audit
 from templater.checks.security import runaway
@@ -62,8 +62,6 @@ def test_attack_40_41_42_a_template_that_never_ends_gives_one_finding(text):
 )
 def test_a_filter_with_a_computed_length_gives_one_finding_of_medium_severity(text):
     """The instance, the time or chance can choose a length that no render of the check tries."""
-    message = observed(CHECK, an_image(RULE, {"t": text}))[0][-1]
-    assert message.startswith("the template computes the length of a text")
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
 
 
@@ -435,7 +433,7 @@ def test_a_runaway_loop_in_a_branch_that_the_audit_did_not_render_gives_a_findin
     assert severities(CHECK, an_image(RULE, {"t": text}, limits=limits)) == ["medium"]
 
 
-WIDE = "'" + "x" * 200 + "'"
+WIDE = "'" + "x" * 300 + "'"
 CUBE = "".join(f"{{% for {name} in {WIDE} %}}" for name in "pqr") + "{% endfor %}" * 3
 NESTED = '{% for a in "ab" %}' * 5 + "x" + "{% endfor %}" * 5
 TWICE = '{% for a in "ab" %}{% for b in a %}'
@@ -446,19 +444,7 @@ TWICE = '{% for a in "ab" %}{% for b in a %}'
     ("text", "found"),
     some_fast(
         [
-            ("{% if 0 %}{{ 'a'|pluralize:'x,y' }}{% endif %}" + NESTED, ["medium"]),
-            (
-                "{% for q in container.name|cut:'c1'|cut:'v1'|make_list %}" + NESTED + "{% endfor %}",
-                ["medium"],
-            ),
-            (
-                "{% macro m() %}"
-                + TWICE
-                + "{% endfor %}{% endfor %}{% endmacro %}{% macro n() %}"
-                + TWICE
-                + "{{ m() }}{% endfor %}{% endfor %}{% endmacro %}{% for c in 'x' %}{{ n() }}{% endfor %}",
-                ["medium"],
-            ),
+            (NESTED, []),
             (TWICE * 2 + "{% endfor %}" * 4, []),
             *(
                 (text, ["medium"])
@@ -483,9 +469,9 @@ TWICE = '{% for a in "ab" %}{% for b in a %}'
             ),
             ("{% set x = " + WIDE + " %}{% for a in x %}{% for b in devices %}{% endfor %}{% endfor %}", []),
             (
-                "{% macro a() %}"
+                "{% macro m() %}"
                 + TWICE
-                + "{% endfor %}{% endfor %}{% endmacro %}{{ a() }}{{ a() }}{{ a() }}",
+                + "{% endfor %}{% endfor %}{% endmacro %}{{ m() }}{{ m() }}{{ m() }}",
                 [],
             ),
         ],
@@ -525,7 +511,7 @@ HIDDEN = "{% if 0 %}{{ 'a'|pluralize:'x,y' }}{% endif %}{{ x and r() }}"
 def test_a_macro_that_names_itself_without_brackets_gives_a_finding(body):
     text = "{% macro r(n) %}" + body + "{% endmacro %}" + HIDDEN
     messages = [message for *_, message in observed(CHECK, an_image(RULE, {"t": text}))]
-    assert len(messages) == 1 and ("nested more than 100 deep" in messages[0] or "macro calls" in messages[0])
+    assert len(messages) == 1 and re.search("nested more than|of a macro|same name|macro calls", messages[0])
 
 
 def test_a_macro_that_is_the_default_of_its_own_parameter_gives_a_finding():
@@ -536,14 +522,11 @@ def test_a_macro_that_is_the_default_of_its_own_parameter_gives_a_finding():
 @pytest.mark.parametrize(
     "text",
     [
-        "{% macro r(r) %}{{ r }}{% endmacro %}{{ r(1) }}",
-        "{% macro r() %}{% for r in 'ab' %}{{ r }}{% endfor %}{% endmacro %}{{ r() }}",
-        "{% macro r() %}{% with r=1 %}{{ r }}{% endwith %}{% endmacro %}{{ r() }}",
         "{% macro name() %}{{ instance.name }}{% endmacro %}{{ name() }}",
         "{% macro r() %}{{ r }}{% endmacro %}",
     ],
 )
-def test_a_variable_or_field_with_the_name_of_a_macro_does_not_count_as_a_call(text):
+def test_a_field_with_the_name_of_a_macro_and_a_macro_that_nothing_calls_give_no_finding(text):
     assert not observed(CHECK, an_image(RULE, {"t": text}))
 
 
@@ -564,10 +547,10 @@ def doubling(number, call):
         "{% if x %}{% block b %}{{ NAME() }}{% endblock %}{% endif %}",
     ],
 )
-@pytest.mark.parametrize(("number", "is_long"), [(45, True), (10, False)])
-def test_the_estimate_doubles_at_each_macro_that_calls_the_previous_macro_twice(call, use, number, is_long):
+@pytest.mark.parametrize(("number", "is_long"), [(45, True), (8, False)])
+def test_the_bound_doubles_at_each_macro_that_calls_the_previous_macro_twice(call, use, number, is_long):
     text = doubling(number, call) + use.replace("NAME", f"m{number - 1}")
-    assert (Estimate(parsed(text)).runs.amount > MOST_RUNS) == is_long
+    assert is_costly(text) == is_long
 
 
 def test_macro_calls_that_double_at_each_level_give_a_finding_even_if_a_condition_may_skip_them():
@@ -577,17 +560,18 @@ def test_macro_calls_that_double_at_each_level_give_a_finding_even_if_a_conditio
 
 
 def test_nested_macro_calls_in_loops_over_unknown_values_give_a_finding():
-    text = "{% macro a() %}{% for i in x %}{{ b() }}{% endfor %}{% endmacro %}" * 2
-    text += "{% macro b() %}" + "{% for i in x %}" * 4 + "{% endfor %}" * 4 + "{% endmacro %}{{ x and a() }}"
-    image = an_image(RULE, {"t": text})
-    message = "nested calls of macros can run more than 3000000 times"
-    assert [found[-1].split(",")[0] for found in observed(CHECK, image)] == [message]
+    text = "{% macro a() %}{% for i in x %}{{ b() }}{% endfor %}{% endmacro %}"
+    text += "{% macro b() %}" + "{% for i in x %}" * 2 + "{% endfor %}" * 2 + "{% endmacro %}{{ x and a() }}"
+    assert is_costly(text)
 
 
-@pytest.mark.parametrize(("length", "found"), [(7498, []), (7499, ["medium"])])
-def test_the_estimate_assumes_twenty_iterations_for_a_loop_over_an_unknown_value(length, found):
-    loops = f"{{% for a in x %}}{{% for b in y %}}{{% for c in '{'z' * length}' %}}" + "{% endfor %}" * 3
-    assert severities(CHECK, an_image(RULE, {"t": loops})) == found
+@pytest.mark.parametrize(("value", "rounds"), [("config", 20), ("x", 1000), ("'abc'", 3), ("devices", 20)])
+def test_the_bound_assumes_twenty_keys_and_a_thousand_characters(value, rounds):
+    def loop(body):
+        return bound(parsed(f"{{% for a in {value} %}}{body}{{% endfor %}}"))[0]
+
+    of_body = bound(parsed("{{ 1 }}" * 100))[0]
+    assert rounds * 0.9 < (loop("{{ 1 }}" * 200) - loop("{{ 1 }}" * 100)) / of_body < rounds * 1.1
 
 
 U = "config_get('user.user-data', '')"
@@ -599,6 +583,13 @@ HALVES = "{% macro m(s) %}{{ s }}{{ s }}{% endmacro %}"
 
 def parsed(text):
     return Compilation(Source("t", text.encode()), V6).parsed()
+
+
+def is_costly(text):
+    try:
+        return bound(parsed(text))[0] > MOST_WORK
+    except NoBoundError:
+        return True
 
 
 def loops_over(*values, body=""):
@@ -638,7 +629,6 @@ def test_attack_41_three_nested_loops_over_long_texts_give_a_finding(text):
     limits = Limits(seconds=100.0, total=200.0, steps=10_000_000, values=100_000_000, output=100_000_000)
     image = an_image(RULE, {"t": text}, limits=limits)
     assert severities(CHECK, image) == ["medium"]
-    assert "can run more than 3000000 times" in observed(CHECK, image)[0][-1]
 
 
 @pytest.mark.parametrize(
@@ -656,7 +646,7 @@ def test_attack_41_three_nested_loops_over_long_texts_give_a_finding(text):
 def test_attack_41_a_macro_replaces_the_variable_of_the_same_name_around_it(before, after):
     """All loops in such a macro were invisible, because the name counted as the variable of the tag."""
     text = before + "{% macro m() %}" + loops_over(U, U, U) + "{% endmacro %}{{ m() }}" + after
-    assert Estimate(parsed(text)).runs.amount > MOST_RUNS
+    assert is_costly(text)
 
 
 @pytest.mark.parametrize(
@@ -666,7 +656,7 @@ def test_attack_41_a_macro_replaces_the_variable_of_the_same_name_around_it(befo
         "{% for l in " + U + "|split:';' %}{{ l|make_list|join:l|make_list|join:l }}" + END,
         "{% filter make_list|join:config.a|make_list|join:config.a %}{{ config.a }}{% endfilter %}",
         loops_over(U, U, body="{{ " + U + " }}"),
-        loops_over(U, U, body="y" * 600),
+        loops_over(U, U, body="y" * 2000),
         loops_over(U, U, body="{% if " + U + "|urlize|length == 5 %}x{% endif %}"),
         loops_over(U, U, body="{% if " + U + "|wordcount == 5 %}x{% endif %}"),
         loops_over(U, U, body="{% if " + U + " + " + U + " == 'a' %}x{% endif %}"),
@@ -687,9 +677,7 @@ def test_attack_41_a_macro_replaces_the_variable_of_the_same_name_around_it(befo
     ],
 )
 def test_attack_42_a_text_that_can_fill_the_memory_gives_a_finding(text):
-    image = an_image(RULE, {"t": text})
-    assert severities(CHECK, image) == ["medium"]
-    assert "can create texts of more than 500000000 characters" in observed(CHECK, image)[0][-1]
+    assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
 
 
 @pytest.mark.parametrize(
@@ -720,7 +708,6 @@ def test_attack_42_a_text_that_doubles_in_each_iteration_gives_a_finding(text):
     """With two devices, the text stays short. With thirty devices, it fills the host's memory."""
     found = observed(CHECK, an_image(RULE, {"t": text}))
     assert {severity for severity, *_ in found} == {"medium"}
-    assert "each iteration of a loop can double the length of the text" in found[-1][-1]
 
 
 TAGS = "b" + ",b" * 300
@@ -748,15 +735,42 @@ def test_attack_42_a_text_that_macros_make_longer_and_longer_gives_a_finding(tex
 @pytest.mark.parametrize(
     "text",
     [
-        "{% macro m(s) %}<{{ s }}>{% endmacro %}{% set s = " + U + " %}{% set s = m(s) %}{{ s }}",
         "{% macro m(s) %}{% set s = s|add:'x' %}{{ s|escape }}{% endmacro %}{{ m(" + U + ") }}",
-        "{% macro m() %}{{ s|lower }}{% endmacro %}{% set s = " + U + " %}{% set s = m() %}{% set s = m() %}",
+        "{% macro m(k) %}<{{ k }}>{% endmacro %}" + EACH + "{{ m(d)|upper }}" + END,
         "{% set t = t|add:'x' %}{% set t = t|add:'x' %}{{ t }}",
-        "{% macro a(s) %}<{{ s }}>{% endmacro %}{% macro b(s) %}{{ a(s) }}{% endmacro %}{{ b(a('x')) }}",
+        "{% macro a(s) %}<{{ s }}>{% endmacro %}{% macro b() %}{{ a('x') }}{% endmacro %}{{ b() }}",
     ],
 )
 def test_ordinary_macros_give_no_finding(text):
     assert observed(CHECK, an_image(RULE, {"t": text})) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{% macro m(s) %}<{{ s }}>{% endmacro %}{% set s = m(1) %}", "the output of a macro"),
+        ("{% macro m() %}x{% endmacro %}" + EACH + "{% set s = s|add:m() %}" + END, "the output of a macro"),
+        (
+            "{% macro a(s) %}{{ s }}{% endmacro %}{% macro b(s) %}{{ a(s) }}{% endmacro %}{{ b(1) }}",
+            "with a computed value",
+        ),
+        ("{% macro r(r) %}{{ r }}{% endmacro %}{{ r(1) }}", "has the name or the output of a macro"),
+        ("{% macro r() %}{% for r in 'ab' %}{{ r }}{% endfor %}{% endmacro %}{{ r() }}", "has the name"),
+        ("{% cycle x 'b' as s %}", "the template uses a tag in an unusual way"),
+        (EACH + "{% set n = n + 1 %}{% set s = s|add:n %}" + END, "from others that it changes"),
+        (EACH + "{% set s = s|split:'-'|join:'_' %}" + END, "several times longer"),
+        ("{% for w in x sorted %}{{ w }}{% endfor %}", "a loop sorts a text or a list"),
+        ("{{ x|stringformat:'%5d%5d' }}", "the filter 'stringformat' has an unusual argument"),
+        ("{{ devices.Sorted.Len() }}", "the template calls 'devices.Sorted.Len'"),
+        ("{% macro m(s) %}{{ s }}{% endmacro %}" + EACH + "{% set n = n + 1 %}{{ m(n) }}" + END, "a loop changes"),
+        (EACH + "{% set s = s|add:'x' %}{% for c in s %}{% endfor %}" + END, "a variable of a loop"),
+        ("{% filter join:',' %}{{ x }}{% endfilter %}", "the tag 'filter' uses the filter 'join'"),
+    ],
+)  # fmt: skip
+def test_a_template_without_a_simple_bound_gives_a_finding_with_the_reason(text, reason):
+    """Some of them are harmless. To know which ones, an audit would have to know all ways to do harm."""
+    ((severity, _, message),) = observed(CHECK, an_image(RULE, {"t": text}))
+    assert severity == "medium" and reason in message
 
 
 @pytest.mark.parametrize(
@@ -765,23 +779,23 @@ def test_ordinary_macros_give_no_finding(text):
         loops_over(U, U, body=f"{{% if 'a'|removetags:'{TAGS}' == 'b' %}}{{% endif %}}"),
         loops_over(U, body=f"{{% filter removetags:'{TAGS}' %}}a{{% endfilter %}}"),
         loops_over(U, U, body=f"{{% if {SUM} %}}{{% endif %}}"),
-        loops_over(U, U, body="{{ 'a'" + "|upper" * 30 + " }}"),
+        loops_over(U, U, body="{{ 'a'" + "|upper" * 300 + " }}"),
         f"{{% macro m(a0) %}}{{% if {SUM} %}}{{% endif %}}{{% endmacro %}}" + loops_over(U, "devices", "config", body="{{ m(1) }}"),
         *(loops_over(f"''|ljust:{width}", U) for width in ("'1e5'", "100000.0", "'+100000'", "'0x1p20'", "'1e30'")),
     ],
 )  # fmt: skip
 def test_attack_41_constant_work_in_loops_counts(text):
     """pongo2 needed an hour for a million rounds of which each compiled 300 regular expressions."""
-    assert Estimate(parsed(text)).runs.amount > MOST_RUNS
+    assert is_costly(text)
 
 
 @pytest.mark.parametrize(
     ("hidden", "message"),
     [
-        ("{% for a in config %}" * 4 + "{% endfor %}" * 4, "nested loops can run more than"),
+        ("{% for a in config %}" * 4 + "{% endfor %}" * 4, "a daemon may work too long on this part"),
         (
             '{% set s = "xx" %}{% for d in devices %}{% set s = s|make_list|join:s %}{% endfor %}',
-            "each iteration of a loop can double the length of the text 's'",
+            "the filter 'join' has an unusual argument",
         ),
         ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "more than 100 macro calls and includes"),
         ("{{ 1 / instance.name|length }}", "the template can divide by zero"),
@@ -809,8 +823,7 @@ def test_attack_41_a_part_that_only_lxd_reads_gives_a_finding(hidden, message):
     ],
 )
 def test_attack_41_a_cycle_that_doubles_its_own_value_gives_a_finding(text):
-    message = observed(CHECK, an_image(RULE, {"t": f'{{% set s = "x" %}}{text}'}))[0][-1]
-    assert message.startswith("each iteration of a loop can double the length of the text 's'")
+    assert "medium" in severities(CHECK, an_image(RULE, {"t": f'{{% set s = "x" %}}{text}'}))
 
 
 @pytest.mark.parametrize("items", ["t", "1 t", 't|default:"x"', "t or 1", '""|default:t', "1 and t", "(t)"])
@@ -818,8 +831,7 @@ def test_attack_41_a_cycle_whose_value_is_the_value_itself_gives_a_finding(items
     """Go calls ``String`` of the value until the stack is full, which ends the daemon."""
     loop = '{% for a in config_get("user.a", "")|slice:"26:" %}'
     text = f"{loop}{{% cycle {items} as s silent %}}{{% set t = s %}}{{{{ s }}}}{{% endfor %}}"
-    message = observed(CHECK, an_image(RULE, {"t": text}))[0][-1]
-    assert message.startswith("the value of a tag 'cycle' can be the value itself")
+    assert "medium" in severities(CHECK, an_image(RULE, {"t": text}))
 
 
 DATA = 'config_get("cloud-init.user-data", "")|slice:"26:"'
@@ -869,12 +881,12 @@ def test_attack_41_a_long_property_counts(body):
 def test_attack_41_the_time_to_read_a_template_for_each_rule_counts(text):
     many = rules(*(f"/etc/{n}: {{when: [start], template: t}}" for n in range(1000)))
     message = observed(CHECK, an_image(many, {"t": text}))[0][-1]
-    assert message.startswith("all rules with the trigger 'start' together can need more than")
+    assert message.startswith("all rules with the trigger 'start' together may be too much")
     assert observed(CHECK, an_image(RULE, {"t": text})) == []
 
 
 def test_attack_41_a_template_without_loops_does_not_hide_the_work_of_others():
-    number = 40
+    number = 100
     each = [f"/etc/{n}: {{when: [start], template: t{n}}}" for n in range(number)]
     many = [f"/var/{n}: {{when: [start], template: many}}" for n in range(1000)]
     data = 'config_get("user.a", "")'
@@ -891,9 +903,6 @@ def test_attack_41_a_template_without_loops_does_not_hide_the_work_of_others():
     [
         '{% for k in config %}{% cycle "a" "b" as s %}{{ s }}{% endfor %}',
         '{% cycle "a" "b" as s silent %}{% for k in config %}{% cycle s %}{% endfor %}',
-        '{% cycle s|add:"x" as s silent %}{% for k in config %}{% cycle s %}{% endfor %}',
-        '{% macro row(x) %}{% cycle x "b" as s %}{{ s }}{% endmacro %}{{ row("a") }}',
-        "{% cycle t|upper as s silent %}{% set t = s %}{{ s }}",
     ],
 )
 def test_ordinary_cycles_give_no_finding(text):
@@ -912,7 +921,7 @@ def test_attack_41_a_filter_with_many_tags_in_a_loop_gives_a_finding():
 @pytest.mark.parametrize("tag", ["{% with config_get=1 %}", "{% with config=" + U + " %}"])
 def test_attack_41_another_value_for_the_name_of_a_map_does_not_hide_loops(tag):
     text = tag + loops_over(*(["config"] * 3 if "config=" in tag else [U] * 3)) + "{% endwith %}"
-    assert Estimate(parsed(text)).runs.amount > MOST_RUNS
+    assert is_costly(text)
 
 
 @pytest.mark.parametrize(
@@ -926,13 +935,11 @@ def test_attack_41_another_value_for_the_name_of_a_map_does_not_hide_loops(tag):
         "{% for l in " + U + "|split:';' %}{% set kv = l|split:'=' %}"
         "{% for h in kv.1|split:',' %}{{ kv.0 }}: {{ h }}" + END * 2,
         "{% for n, d in devices %}{% for k, v in d %}{% for c in v %}{{ c }}" + END * 3,
-        "{% set ds = devices %}{% for d in ds %}{% for k, v in ds.d %}{{ k }}{{ v|upper }}" + END * 2,
-        "{% for k, v in config %}{% for l in v|split:',' %}{% for w in l|split:' ' %}{{ w }}" + END * 3,
-        loops_over(U, body="{% set n = n + 1 %}{% set s = s|add:n|add:',' %}{{ s }}{{ n }}"),
-        "{% macro m(k) %}<{{ k }}>{% endmacro %}" + EACH + "{% set s = s|add:m(d) %}" + END + "{{ s }}",
-        EACH + "{% set x = d|escape %}{% set x = x|join:'' %}{% set x = x|escapejs %}{{ x }}" + END,
+        loops_over(U, body="{% set n = n + 1 %}{{ n }}{% set s = s|add:a0|add:',' %}"),
         EACH + "{% with s=s|escape %}{% set s = s|add:s %}{{ s }}{% endwith %}" + END,
-        loops_over(U, body="{% set s = s|split:'-'|join:'_' %}{% set x = x * 2 / 3 %}"),
+        EACH
+        + "{% if forloop.First %}{% set sep = '' %}{% else %}{% set sep = ', ' %}{% endif %}{{ sep }}"
+        + END,
         loops_over(U, body="{% set s = s|slice:'1:'|default:'a' %}{% set l = s|length %}"),
     ],
 )
@@ -994,10 +1001,10 @@ def test_a_template_that_never_ends_gives_one_finding_even_if_two_rules_use_it()
 @pytest.mark.parametrize(
     ("number", "when", "body", "found"),
     [
-        (2, "[start]", "", []),
-        (3, "[start]", "", ["medium"]),
-        (3, "[copy, create]", "", ["medium"]),
-        (8, "[start]", "y" * 70, ["medium"]),
+        (90, "[start]", "", []),
+        (100, "[start]", "", ["medium"]),
+        (100, "[copy, create]", "", ["medium"]),
+        (50, "[start]", "y" * 70, ["medium"]),
     ],
 )
 @pytest.mark.parametrize("names", [1, 2])
@@ -1009,9 +1016,13 @@ def test_attack_41_the_work_of_all_rules_with_a_trigger_counts_together(number, 
 
 
 def test_rules_with_different_triggers_do_not_count_together():
-    entries = (f"/etc/{when}: {{when: [{when}], template: t}}" for when in ("create", "copy", "start"))
+    entries = (
+        f"/etc/{when}{n}: {{when: [{when}], template: t}}"
+        for n in range(40)
+        for when in ("create", "copy", "start")
+    )
     assert severities(CHECK, an_image(rules(*entries), {"t": loops_over(U, U)})) == []
 
 
 def test_attack_41_many_loops_in_one_template_count_together():
-    assert severities(CHECK, an_image(RULE, {"t": loops_over(U, U) * 3})) == ["medium"]
+    assert severities(CHECK, an_image(RULE, {"t": loops_over(U, U) * 20})) == ["medium"]

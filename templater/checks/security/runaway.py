@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from operator import attrgetter, itemgetter
-from typing import Any, TypeAlias
+from typing import Any
 
 from ...model.errors import LimitError, TemplateError, TemplaterError
 from ...model.file_names import DISK, METADATA
@@ -25,23 +23,22 @@ from ...pongo2.syntax.tokens import Token
 from ...pongo2.template_loading import Compilation
 from ...rendering.render import Compiled, render
 from ..base import Observation, check
+from ..cost_bound import MOST_WORK, NoBoundError, Texts, bound, plain, texts_of
 from ..cost_of_pongo2 import CountedCompilation
-from ..estimate import MOST_CHARACTERS, MOST_RUNS, SIZED, Estimate, Texts, Work
 from ..every_branch import EveryBranchCompilation
 from ..every_key import with_every_key
-from ..growing_texts import plain
 from ..scanned_image import ScannedImage
 from ..template_tokens import is_read_differently
 
 #: limits in seconds: the limit on steps is not enough, because one step can process megabytes of text
 LIMITS = Limits(seconds=3.0, total=4.0)
 
-_NO_WORK = Work(0, "", None)
-#: pongo2 reads about this number of characters of a template in the time of a run of a loop
-_READ = 30
-
-#: the text of a template, its runs and its characters
-_Works: TypeAlias = tuple[bytes, tuple[Work, Work]]
+#: the work to read a character of a template, in the unit of ``bound``
+_READ = 100
+#: limit on the work for all rules with the same trigger
+MOST_WORK_TOGETHER = 5 * MOST_WORK
+_TOO_MUCH = "a daemon may work too long on this part, or fill its memory, for an instance with long texts"
+_READ_IT = "read the template, and preview it for an instance with long values"
 
 #: the longest name that the daemons allow
 _NAME = "a-long-name-of-an-instance-".ljust(63, "x")
@@ -93,11 +90,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     template in a special way: all branches of a condition run, one after the other, and each loop runs at
     least once. The check repeats this render for an instance that sets every key, because a template can make
     the value of a key many times longer. Even then, an error can prevent a loop from running. So the check
-    also estimates how often nested loops and macros run for long values, and how long the texts are. The
-    check reports texts that double in each iteration of a loop, and macros that call themselves. It adds up
-    the estimates of all rules with the same trigger. A template can compute the length of a text from the
-    instance's name or from the time. So the check also reports each filter whose argument is a computed
-    length.
+    also computes an upper bound of the work for each template, without rendering it, and reports templates
+    with a large bound or without one. It adds up the bounds of all rules with the same trigger.
 
     The check reports each panic of these renders. The check also reports parts of templates that panic only
     for some values, such as a division. A template that panics ends the daemon if the image is for a virtual
@@ -183,11 +177,13 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
                 else:
                     yield Observation(error.message, at, error.hint)
     panicking_texts = {image.templates[name].data for name in panicking}
-    works: list[_Works] = []
-    texts = _texts(image, metadata)
+    works = []
+    texts = texts_of(image)
     for source in image.sources(sorted(used - reported)):
         dialects = (V6, V4) if source.data in bracketed else (V6,)
-        yield from _dangers(source, texts, dialects, source.data in panicking_texts, works)
+        found, work = _dangers(source, texts, dialects, source.data in panicking_texts)
+        yield from found
+        works.append((source.data, work))
     yield from _dangers_together(numbers, works)
 
 
@@ -200,47 +196,31 @@ def _numbers_of_rules(image: ScannedImage, metadata: Metadata) -> Counter[tuple[
 
 
 def _dangers_together(
-    numbers: Counter[tuple[bytes | None, str]], works: list[_Works]
+    numbers: Counter[tuple[bytes | None, str]], works: list[tuple[bytes, int]]
 ) -> Iterator[Observation]:
     """Find templates of which each is harmless alone, but not for all rules together."""
     for trigger in TRIGGERS:
-        for kind, most, what in ((0, MOST_RUNS, "runs of loops"), (1, MOST_CHARACTERS, "characters")):
-            amounts = [(each[kind].amount * numbers[text, trigger], each[kind].token) for text, each in works]
-            total = sum(amount for amount, _ in amounts)
-            if kind == 0:  # the daemons read each template again for each rule
-                total += sum(len(text) * numbers[text, trigger] for text, _ in works) // _READ
-            if total > most:
-                _, token = max((each for each in amounts if each[1]), key=itemgetter(0), default=(0, None))
-                message = f"all rules with the trigger '{trigger}' together can need more than {most} {what}"
-                yield Observation(
-                    f"{message}, which can take very long for some instances",
-                    METADATA if token is None else token.span,
-                    "use fewer rules, or fewer loops in this template" if token else "use fewer rules",
-                    severity="medium",
-                )
-                return
-
-
-def _texts(image: ScannedImage, metadata: Metadata) -> Texts:
-    lengths = [len(value) for value in metadata.properties.values()]
-    paths = [len(rule.path) for rule in image.rules]
-    return Texts(len(lengths), max(lengths, default=0), sum(lengths), max(paths, default=0))
+        # the daemons read each template again for each rule
+        total = sum((work + len(text) * _READ) * numbers[text, trigger] for text, work in works)
+        if total > MOST_WORK_TOGETHER:
+            message = f"all rules with the trigger '{trigger}' together may be too much work for a daemon"
+            yield Observation(message, METADATA, "use fewer rules, or fewer loops", severity="medium")
+            return
 
 
 def _dangers(
-    source: Source, texts: Texts, dialects: Sequence[Dialect], is_panicking: bool, works: list[_Works]
-) -> Iterator[Observation]:
-    """Find parts of a template that can panic, never end, or create very long texts.
+    source: Source, texts: Texts, dialects: Sequence[Dialect], is_panicking: bool
+) -> tuple[list[Observation], int]:
+    """Find parts of a template that can panic, or whose cost has no bound. Return the bound, too.
 
     The function searches the template without rendering it. A render finds a part that can panic only if the
     values of the rendered instance make this part panic. If ``is_panicking`` is true, a render has found such
-    a part. It adds the work of the template to ``works``, unless the work alone is a finding.
+    a part. The bound is 0 if the cost of the template alone is a finding.
     """
     if b"{" not in source.data:
-        works.append((source.data, (_NO_WORK, _NO_WORK)))
-        return
+        return [], 0
     found: dict[Observation, None] = {}
-    estimates = []
+    most = 0
     for dialect in dialects:
         compilation = Compilation(source, dialect)
         try:
@@ -248,62 +228,24 @@ def _dangers(
         except TemplaterError:  # the check 'language' reports the error
             continue
         if not is_panicking:
-            all_nodes = list(nodes(document))
-            for kind in (partial(_panic, "forloop" in compilation.bound), _computed_size):
-                for message, token in filter(None, map(kind, all_nodes)):
+            for node in nodes(document):
+                panic = _panic("forloop" in compilation.bound, node)
+                if panic is not None:
+                    message, token = panic
                     found[Observation(message, token.span, severity="medium")] = None
                     break
-        estimate = Estimate(document, texts)
-        endless = [
-            Observation(message, token.span, severity="medium") for message, token in _endless(estimate)
-        ]
-        found |= dict.fromkeys(endless)
-        if not endless:
-            estimates.append(estimate)
-    if estimates:
-        runs = max((each.runs for each in estimates), key=attrgetter("amount"))
-        characters = max((each.characters for each in estimates), key=attrgetter("amount"))
-        works.append((source.data, (runs, characters)))
-    yield from found
-
-
-def _endless(estimate: Estimate) -> Iterator[tuple[str, Token]]:
-    """Return messages and tokens for parts of a template that can run too long, or create too many texts."""
-    runs, characters = estimate.runs, estimate.characters
-    if runs.token is not None and runs.amount > MOST_RUNS:
-        message = f"{runs.what} can run more than {MOST_RUNS} times"
-        yield f"{message}, so the template might never end for some instances", runs.token
-    elif characters.token is not None and characters.amount > MOST_CHARACTERS:
-        message = f"the template can create texts of more than {MOST_CHARACTERS} characters"
-        yield f"{message}, which can fill the host's memory for some instances", characters.token
-    elif estimate.doubling is not None and estimate.growing is None and estimate.endless is None:
-        name = printable(estimate.doubling.name)
-        message = f"each use of the macro '{name}' can double the length of its output"
-        yield f"{message}, which can fill the host's memory for some instances", estimate.doubling.token
-    if estimate.growing is not None:
-        name, token = estimate.growing
-        message = f"each iteration of a loop can double the length of the text '{printable(name)}'"
-        yield f"{message}, which can fill the host's memory for some instances", token
-    if estimate.endless_cycle is not None:
-        message = "the value of a tag 'cycle' can be the value itself"
-        yield f"{message}, so that printing it never ends, and ends the daemon", estimate.endless_cycle
-    if estimate.endless is not None:
-        name = printable(estimate.endless.name)
-        message = f"calls of the macro '{name}' can be nested more than {LIMITS.depth} deep"
-        yield f"{message}, so the template might never end for some instances", estimate.endless.token
-
-
-def _computed_size(node: object) -> tuple[str, Token] | None:
-    """Return a message and a token for a filter whose argument is a size that the template computes."""
-    if not isinstance(node, tree.FilterUse) or node.name not in SIZED or node.argument is None:
-        return None
-    if isinstance(plain(node.argument), tree.Literal):
-        return None
-    message = (
-        "the template computes the length of a text:"
-        " a very long text can fill the host's memory, and the host then kills the daemon"
-    )
-    return message, node.token
+        try:
+            work, token = bound(document, texts)
+        except NoBoundError as error:
+            if not found and not is_panicking:  # many parts that panic have no bound, either
+                message = f"templater knows no limit for the daemon's work: {error.reason}"
+                found[Observation(message, error.token.span, _READ_IT, "medium")] = None
+            continue
+        if work > MOST_WORK:
+            found[Observation(_TOO_MUCH, token.span, _READ_IT, "medium")] = None
+        else:
+            most = max(most, work)
+    return list(found), most
 
 
 def _panic(is_forloop_bound: bool, node: object) -> tuple[str, Token] | None:

@@ -1,0 +1,575 @@
+"""An upper bound of what a template costs a daemon, for an instance with long texts.
+
+The daemons have no limits, and no list of all ways to make them hang is complete. So ``bound`` accepts only
+parts of the language whose cost is easy to bound, which is nearly everything in real templates, and raises
+NoBoundError for everything else. It never renders the template, so conditions can't hide a part.
+
+It assumes that each text of an instance has 1,000 characters, and each map 20 keys. The image's author
+chooses the properties and the paths of rules, so these count as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from ..model.source import printable
+from ..pongo2.reads import fields, nodes
+from ..pongo2.syntax import tree
+from ..pongo2.syntax.tokens import Token
+from ..pongo2.tags.cycle import advance
+from ..pongo2.tags.firstof import first
+from ..pongo2.tags.ifchanged import changed_text, differs, no_else
+from ..pongo2.tags.lorem import filler
+from ..pongo2.tags.now import show
+from ..pongo2.tags.spaceless import collapse
+from ..pongo2.tags.widthratio import fixed_ratio, ratio
+from ..pongo2.values import to_string
+from .cost_of_pongo2 import SQUARED, STEPS_OF_TAG
+from .scanned_image import ScannedImage
+
+#: the characters of a text of an instance, such as a short cloud-config
+LONG = 1000
+#: the keys of a map
+KEYS = 20
+#: limit on the work for a template: pongo2 needs a few seconds for as much
+MOST_WORK = 1_000_000_000
+#: larger numbers all count as this many
+_MANY = 1 << 62
+#: The work to evaluate a part of a template or to copy a variable, and the work of a step, as in ``SQUARED``.
+#: Copying a character is the unit.
+_NODE, _STEP = 50, 500
+#: the characters of the longest number as a text, and of the text that pongo2 prints for a list
+_NUMBER, _LIST = 320, 20
+#: how many times longer a text can become when pongo2 escapes it
+_ESCAPED = 6
+#: the characters of a paragraph of the tag ``lorem``
+_PARAGRAPH = 500
+#: macros whose calls are nested more deeply have no bound
+_DEPTH = 20
+
+#: names of maps of the daemons, and how many maps are nested
+_DAEMON_NAMES = ("config", "config_get", "container", "devices", "instance", "path", "properties", "trigger")
+_MAPS = {"config": 1, "properties": 1, "devices": 2}
+
+#: filters that read a text once, and whose result is at most as long as the value and the argument together
+_READING = {
+    *(
+        "add",
+        "capfirst",
+        "cut",
+        "default",
+        "default_if_none",
+        "first",
+        "get_digit",
+        "last",
+        "lower",
+        "make_list",
+    ),
+    *("phone2numeric", "pluralize", "random", "safe", "split", "striptags", "title", "upper", "yesno"),
+}
+#: filters whose result is a number, or true or false
+_COUNTING = {"divisibleby", "float", "integer", "length", "length_is", "wordcount"}
+#: how many times longer than copying a text these filters take
+_SLOW = {"make_list": 20, "split": 20, "striptags": 20}
+#: filters that read a text once, and how many times longer the result can be
+_EXPANDING = {
+    **dict.fromkeys(("e", "escape", "escapejs", "linebreaksbr"), _ESCAPED),
+    **dict.fromkeys(("linebreaks", "linenumbers", "urlize"), 8),
+    **dict.fromkeys(("iriencode", "urlencode"), 12),
+    "addslashes": 2,
+}
+#: Filters that are simple for some constant arguments, or without an argument: the arguments, and the number
+#: of characters that the filter adds.
+_WITH_CONSTANT = {
+    **dict.fromkeys(("date", "time"), ("[^%]{0,300}", 1000)),
+    **dict.fromkeys(("truncatechars", "truncatewords", "wordwrap"), ("[0-9]{1,9}", _LIST)),
+    **dict.fromkeys(("truncatechars_html", "truncatewords_html"), ("[0-9]{1,9}", _LIST)),
+    "floatformat": ("-?[0-9]{0,2}", _NUMBER + 100),
+    "removetags": ("[a-zA-Z0-9, ]*", 0),
+    "slice": ("[0-9]{0,9}:[0-9]{0,9}", 0),
+}
+#: filters that add at most as many characters as their constant argument says
+_WIDENING = ("center", "ljust", "rjust")
+#: the simple layouts of ``stringformat``: one directive with a short width
+_LAYOUT = re.compile(r"[^%]*(?:%[-0 ]?[0-9]?(?:\.[0-9])?[dfqsvxX][^%]*)?", re.DOTALL)
+#: how many times longer a directive can make a value: with %q, a character can become 10 characters
+_DIRECTIVE = 12
+#: tags that assign only to copies of the variables
+_WITH_COPIES = (tree.For, tree.With, tree.Macro)
+#: how many characters longer than its operands the result of an operator can be
+_ARITHMETIC = {"negative": 1, "+": _LIST, "-": _LIST, "*": _NUMBER, "/": _NUMBER, "%": _NUMBER, "^": _NUMBER}
+
+#: the functions of tags that only evaluate their arguments
+_TAGS = (first, differs, ratio, fixed_ratio)
+
+
+class Texts(NamedTuple):
+    """Lengths in characters that the author of the image chooses.
+
+    ``number`` is the number of properties, and ``longest`` and ``total`` are the lengths of their names and
+    values. ``path`` is the length of the longest path of a rule.
+    """
+
+    number: int = 0
+    longest: int = 0
+    total: int = 0
+    path: int = 0
+
+
+NO_TEXTS = Texts()
+
+
+def texts_of(image: ScannedImage) -> Texts:
+    """Return the lengths of the texts of an image."""
+    properties = image.metadata.properties if image.metadata is not None else {}
+    lengths = [len(text) for pair in properties.items() for text in pair]
+    paths = [len(rule.path) for rule in image.rules]
+    return Texts(len(properties), max(lengths, default=0), sum(lengths), max(paths, default=0))
+
+
+class NoBoundError(Exception):
+    """The cost of a template has no simple bound.
+
+    ``reason`` is a sentence about the part of the template at ``token``.
+    """
+
+    def __init__(self, reason: str, token: Token) -> None:
+        self.reason = reason
+        self.token = token
+
+
+def bound(document: tree.Document, texts: Texts = NO_TEXTS) -> tuple[int, Token]:
+    """Return an upper bound of the work to render a template, and the part with most of the work.
+
+    The unit is the work to copy a character. Raises NoBoundError.
+    """
+    return _Bound(document, texts).work()
+
+
+def plain(expression: Any) -> Any:
+    return expression.atom if isinstance(expression, tree.Filtered) and not expression.filters else expression
+
+
+class _Measure(NamedTuple):
+    """Upper bounds for an expression: the characters of the value, and the work to compute it.
+
+    ``variables`` is the number of variables in the expression, and ``pieces`` the loops over texts whose
+    parts these are. ``changed`` has the variables that a loop changes and that the value can contain, and
+    ``copies`` says how many copies of them it can contain.
+    """
+
+    size: int
+    work: int
+    variables: int
+    pieces: frozenset[str]
+    changed: frozenset[str]
+    copies: int
+
+
+class _Position(NamedTuple):
+    """Where a part of a template is.
+
+    ``runs`` is the number of its runs, ``longer`` how many times longer filters around it make its output,
+    and ``weight`` how often they copy it. ``macro`` is true in a macro. ``pieces`` has the variables of loops
+    over a text, and variables that contain these. All values of such a variable together are only as long as
+    the text. For each of them, the dict has the variable of the loop, and the characters for each run.
+    """
+
+    runs: int = 1
+    longer: int = 1
+    weight: int = 1
+    macro: bool = False
+    pieces: Mapping[str, tuple[str, int]] = {}
+
+
+class _Bound:
+    """The work for a template: a first walk finds the lengths of variables, and a second one adds up."""
+
+    def __init__(self, document: tree.Document, texts: Texts) -> None:
+        self.document = document
+        self.texts = texts
+        self.text = max(LONG, texts.longest, texts.path)
+        self.copies = len(document.bound) * _NODE
+        found = list(nodes(document))
+        #: the variables that can be devices
+        self.devices = {
+            node.value
+            for node in found
+            if isinstance(node, tree.For) and getattr(plain(node.expression), "text", "") == "devices"
+        }
+        macros = [node for node in found if isinstance(node, tree.Macro)]
+        self.macros = {macro.name: macro for macro in macros}
+        if len(self.macros) < len(macros):
+            raise NoBoundError("two macros have the same name", macros[-1].token)
+        #: how many tags other than ``for`` give a value to each name
+        self.assigned = Counter(name for node in found for name in _assigned_names(node))
+        #: the names whose value in an iteration can come from the iteration before
+        self.changed = _changed_names(found, macros, document.blocks)
+        #: the characters of the longest value of each name
+        self.lengths = dict.fromkeys(self.changed, 0)
+        self.longest = self.text
+        self.is_known = False
+        #: for each macro, the output of one call and the work for it
+        self.calls: dict[str, tuple[int, int]] = {}
+        self.running: list[str] = []
+
+    def work(self) -> tuple[int, Token]:
+        self._walk([(self.document.body, _Position())])
+        for macro in self.macros.values():  # the calls outside of macros have given values to the parameters
+            self._walk([(macro.body, _Position(macro=True))])
+        self.is_known = True
+        works: list[tuple[int, Token]] = []
+        _, total = self._walk([(self.document.body, _Position())], works)
+        _, token = max(works, key=lambda each: each[0], default=(0, None))
+        return total, token or self.document.tokens[0]
+
+    def _walk(
+        self, waiting: list[tuple[Any, _Position]], works: list[tuple[int, Token]] | None = None
+    ) -> tuple[int, int]:
+        """Return the characters that parts of a template print, and the work for them.
+
+        Add the work for each part to ``works``.
+        """
+        output = total = 0
+        while waiting:
+            node, at = waiting.pop()
+            if isinstance(node, list):
+                waiting += [(each, at) for each in reversed(node)]
+                continue
+            measures: list[tuple[Token, _Measure]] = []
+            size, copied, inside = self._visit(node, at, measures)
+            waiting += reversed(inside)
+            output = _least(output + size * at.longer * at.runs)
+            work = _NODE + copied + size * at.weight + sum(measure.work for _, measure in measures)
+            total = _least(total + work * at.runs)
+            if works is not None and measures:
+                works.append((work * at.runs, measures[0][0]))
+        return output, total
+
+    def _visit(
+        self, node: Any, at: _Position, measures: list[tuple[Token, _Measure]]
+    ) -> tuple[int, int, list[tuple[Any, _Position]]]:
+        """Return the characters that a statement prints, the work to copy variables, and the parts in it.
+
+        Add the bounds for its expressions to ``measures``.
+        """
+
+        def measured(expression: tree.Expression) -> _Measure:
+            measures.append((expression.token, self.measure(expression, at)))
+            return measures[-1][1]
+
+        if isinstance(node, tree.Text):
+            return len(node.value), 0, []
+        if isinstance(node, tree.Print):
+            size = measured(node.expression).size
+            is_safe = getattr(plain(node.expression), "name", "") in self.macros
+            return size if is_safe else size * _ESCAPED, 0, []
+        if isinstance(node, tree.Do):
+            measured(node.expression)
+            return 0, 0, []
+        if isinstance(node, tree.Set):
+            self._assign(node.name, node.expression, measured(node.expression), at)
+            return 0, 0, []
+        if isinstance(node, tree.If):
+            for test, _ in node.branches:
+                measured(test)
+            return 0, 0, [*((body, at) for _, body in node.branches), (node.otherwise or [], at)]
+        if isinstance(node, tree.For):
+            return 0, self.copies, self._enter(node, measured(node.expression), at)
+        if isinstance(node, tree.With):
+            for name, value in node.pairs:
+                self._assign(name, value, measured(value), at)
+            return 0, self.copies, [(node.body, at)]
+        if isinstance(node, tree.Macro):
+            for name, default in node.parameters:
+                if default is not None:
+                    self._assign(name, default, measured(default), at)
+            return 0, 0, []
+        if isinstance(node, tree.Autoescape):
+            return 0, 0, [(node.body, at)]
+        if isinstance(node, tree.Block):
+            return 0, self.copies, [(self.document.blocks[node.name], at)]
+        if isinstance(node, tree.FilterBlock):
+            size, longer, weight = 0, at.longer, at.weight
+            for use in node.filters:
+                if use.name in SQUARED:
+                    raise NoBoundError(f"the tag 'filter' uses the filter '{use.name}'", use.token)
+                times, more, added = self._cost_of_filter(use, None)
+                size += added * longer
+                longer, weight = _least(longer * times), _least(weight + more * longer)
+                if use.argument is not None:
+                    size += measured(use.argument).size * longer
+            return size, 0, [(node.body, at._replace(longer=longer, weight=weight))]
+        if isinstance(node, tree.Capture) and node.invoke.function in (collapse, changed_text):
+            return 0, 0, [(node.body, at._replace(weight=at.weight + 20)), (node.otherwise or [], at)]
+        raise NoBoundError(
+            "the template uses a tag in an unusual way", getattr(node, "token", self.document.tokens[0])
+        )
+
+    def _assign(self, name: str, value: tree.Expression, measure: _Measure, at: _Position) -> None:
+        """Find the length of a variable, unless it is known."""
+        if self.is_known:
+            return
+        size = measure.size
+        self._require_no_macro(name, value)
+        if measure.changed:
+            # this value becomes longer in each iteration by all other values
+            if measure.changed != {name}:
+                raise NoBoundError("a loop computes a value from others that it changes", value.token)
+            if measure.copies > 1:
+                raise NoBoundError(
+                    "each iteration of a loop can make a text several times longer", value.token
+                )
+            size = self.lengths.get(name, 0) + (size - self.lengths.get(name, 0)) * at.runs
+        self._lengthen(name, size)
+
+    def _require_no_macro(self, name: str | None, value: tree.Expression) -> None:
+        """Raise NoBoundError if a variable has the name of a macro, or a macro's output in its value."""
+        if name in self.macros or any(each in self.macros for each in _names(value)):
+            raise NoBoundError("a variable has the name or the output of a macro", value.token)
+
+    def _lengthen(self, name: str, size: int) -> None:
+        self.lengths[name] = _least(max(self.lengths.get(name, 0), size))
+        self.longest = max(self.longest, self.lengths[name])
+
+    def _enter(self, loop: tree.For, measure: _Measure, at: _Position) -> list[tuple[Any, _Position]]:
+        """Return the bodies of a loop with their positions."""
+        expression = loop.expression
+        names = frozenset(filter(None, (loop.key, loop.value)))
+        if measure.changed or not names.isdisjoint(self.changed):
+            raise NoBoundError("a loop changes a variable of a loop", expression.token)
+        for name in names:
+            self._require_no_macro(name, expression)
+        is_map = self._is_map(plain(expression))
+        if loop.ordered and not is_map:
+            raise NoBoundError("a loop sorts a text or a list", expression.token)
+        if not self.is_known:
+            self._lengthen(loop.key, max(self.text, measure.size))
+        rounds = KEYS + self.texts.number if is_map else max(measure.size, 1)
+        # a loop over a piece uses up the whole piece
+        pieces = {
+            name: piece
+            for name, piece in at.pieces.items()
+            if piece[0] not in measure.pieces and name not in names
+        }
+        if not is_map and loop.key not in self.assigned:
+            pieces[loop.key] = loop.key, 1
+        inside = at._replace(runs=_least(at.runs * rounds), pieces=pieces)
+        for each in loop.body:
+            if isinstance(each, tree.Set) and self.assigned[each.name] == 1 and each.name not in self.changed:
+                of_value = self.measure(each.expression, inside)
+                if of_value.variables == len(of_value.pieces) == 1:
+                    pieces[each.name] = min(of_value.pieces), of_value.size
+        return [([tree.Text("", 0), loop.body], inside), (loop.empty or [], at)]
+
+    def measure(self, expression: tree.Expression, at: _Position) -> _Measure:
+        """Return upper bounds for an expression."""
+        size = work = variables = copies = 0
+        pieces: set[str] = set()
+        changed: set[str] = set()
+        # each part, how many times longer filters around it make it, how often its characters are copied, and
+        # whether the value contains it and not only its length
+        waiting: list[tuple[Any, int, int, bool]] = [(expression, 1, 1, True)]
+        while waiting:
+            node, longer, times, is_shown = waiting.pop()
+            own = 0
+            if isinstance(node, tree.Literal):
+                own = len(to_string(node.value))
+            elif isinstance(node, tree.Path):
+                own, more = self._size_of_path(node, at)
+                work += more
+                variables += 1
+                if node.name in self.changed and is_shown:
+                    changed.add(node.name)
+                    copies += longer
+                if node.name in at.pieces:
+                    pieces.add(at.pieces[node.name][0])
+            elif isinstance(node, tree.Operation):
+                own = _ARITHMETIC.get(node.operator, 0)
+            elif isinstance(node, tree.Filtered):
+                for use, before in zip(reversed(node.filters), [*node.filters[-2::-1], None], strict=False):
+                    factor, weight, added = self._cost_of_filter(use, before)
+                    size, work = size + added * longer * is_shown, work + added * longer * times
+                    times = _least(times + weight)
+                    if use.argument is not None:
+                        waiting.append((use.argument, longer, times, is_shown))
+                    longer, is_shown = _least(longer * factor), is_shown and use.name not in _COUNTING
+            elif isinstance(node, tree.Invoke):
+                own = self._size_of_tag(node)
+            waiting += [(each, longer, times + 1, is_shown) for each in _inside(node)]
+            size += own * longer * is_shown
+            work += own * longer * times + _NODE
+        return _Measure(_least(size), _least(work), variables, frozenset(pieces), frozenset(changed), copies)
+
+    def _size_of_path(self, path: tree.Path, at: _Position) -> tuple[int, int]:
+        """Return the characters of a variable or of a macro's output, and the work for a call."""
+        name = path.name
+        called = [part for part in path.parts if part.arguments is not None]
+        if name in self.macros:
+            if called not in ([], path.parts[:1]):
+                raise NoBoundError(f"the template calls '{printable(path.text)}'", path.token)
+            return self._call(path, at)
+        if called and (name != "config_get" or called != path.parts[:1]):
+            raise NoBoundError(f"the template calls '{printable(path.text)}'", path.token)
+        if name in at.pieces:
+            return at.pieces[name][1], 0
+        size = self.text
+        if name in _MAPS or name in self.devices:
+            size = (KEYS + self.texts.number) * 2 * self.text + self.texts.total
+        if len(path.parts) > _MAPS.get(name, 1) or name == "config_get":
+            size = self.text
+        if name in self.lengths:  # outside of the tag that binds the name, a daemon's variable has the name
+            size = max(self.lengths[name], size if name in _DAEMON_NAMES or len(path.parts) > 1 else 0)
+        return size, 0
+
+    def _call(self, path: tree.Path, at: _Position) -> tuple[int, int]:
+        """Return the output of a call of a macro, and the work for it."""
+        macro = self.macros[path.name]
+        arguments = [each for part in path.parts for each in part.arguments or ()]
+        if not self.is_known:
+            for (name, _), value in zip(macro.parameters, arguments, strict=False):
+                self._require_no_macro(name, value)
+                measure = self.measure(value, at._replace(pieces={}))
+                if at.macro and any(each in self.assigned for each in _names(value)):
+                    raise NoBoundError("a macro calls a macro with a computed value", path.token)
+                if measure.changed:
+                    raise NoBoundError("a macro gets a value that a loop changes", path.token)
+                self._lengthen(name, measure.size)
+            return 0, 0
+        if macro.name not in self.calls:
+            if macro.name in self.running or len(self.running) >= _DEPTH:
+                raise NoBoundError(f"calls of macros can be nested more than {_DEPTH} deep", path.token)
+            self.running.append(macro.name)
+            output, work = self._walk([(macro.body, _Position(macro=True))])
+            self.calls[macro.name] = output, _least(work + self.copies + _NODE)
+            self.running.pop()
+        return self.calls[macro.name]
+
+    def _size_of_tag(self, node: tree.Invoke) -> int:
+        """Return the characters that the function of a tag adds to its arguments."""
+        if node.function is filler:
+            return max(int(node.arguments[0]), 0) * _PARAGRAPH
+        if node.function is show:
+            return 3 * len(node.arguments[0]) + _NUMBER
+        if node.function in _TAGS or node.function is no_else:
+            return _NUMBER
+        if node.function is advance:
+            name, items = node.arguments[3], [plain(item) for item in node.arguments[2].expressions]
+            if not name:
+                return 0
+            if all(isinstance(item, tree.Literal) for item in items):  # pongo2 computes the items again later
+                self._lengthen(name, _NUMBER + sum(len(to_string(item.value)) for item in items))
+                return 0
+        raise NoBoundError("the template uses a tag in an unusual way", node.token)
+
+    def _cost_of_filter(self, use: tree.FilterUse, before: tree.FilterUse | None) -> tuple[int, int, int]:
+        """Return how many times longer a filter makes a text, its work per character, and what it adds."""
+        name = use.name
+        if name in _READING:
+            return 1, _SLOW.get(name, 4), _LIST if name in _SLOW or name in ("pluralize", "yesno") else 0
+        if name in _COUNTING:
+            return 1, 4, _NUMBER
+        if name in _EXPANDING:
+            return _EXPANDING[name], _EXPANDING[name], _LIST
+        squared = self.longest * _STEP // SQUARED[name] + 4 if name in SQUARED else 4
+        argument = plain(use.argument)
+        constant = to_string(argument.value) if isinstance(argument, tree.Literal) else None
+        if argument is None:
+            constant = ""
+        if constant is not None:
+            if name == "join":
+                is_list = before is not None and before.name in ("make_list", "split")
+                return 1 + len(constant), 4 if is_list else squared, 0
+            if name == "stringformat" and _LAYOUT.fullmatch(constant):
+                return _DIRECTIVE, 4, len(constant)
+            if name in _WIDENING and re.fullmatch("[0-9]{0,9}", constant):
+                return 1, 4, int(constant or 0)
+            pattern, added = _WITH_CONSTANT.get(name, ("(?!)", 0))
+            if re.fullmatch(pattern, constant):
+                tags = constant.count(",") + 1 if name == "removetags" else 0
+                return 1, squared, added + tags * STEPS_OF_TAG * _STEP
+        raise NoBoundError(f"the filter '{name}' has an unusual argument", use.token)
+
+    def _is_map(self, value: Any) -> bool:
+        if not isinstance(value, tree.Path) or self.assigned[value.name]:
+            return False
+        return len(value.parts) <= _MAPS.get(value.name, int(value.name in self.devices))
+
+
+def _assigned_names(node: object) -> Iterator[str]:
+    """Yield the names to which a tag other than ``for`` gives a value."""
+    if isinstance(node, tree.Set):
+        yield node.name
+    elif isinstance(node, tree.With):
+        yield from (name for name, _ in node.pairs)
+    elif isinstance(node, tree.Macro):
+        yield from (name for name, _ in node.parameters)
+    elif isinstance(node, tree.Invoke) and node.function is advance and node.arguments[3]:
+        yield node.arguments[3]
+
+
+def _changed_names(
+    found: list[Any], macros: list[tree.Macro], blocks: dict[str, tree.Body]
+) -> frozenset[str]:
+    """Return the names that an iteration of a loop can read before the same iteration sets them."""
+    in_macros = {name for macro in macros for name in _names(macro.body)}
+    changed: set[str] = set()
+    for loop in found:
+        if isinstance(loop, tree.For):
+            inside = _within(loop.body, blocks, _WITH_COPIES)
+            sets = {each.name for each in inside if isinstance(each, tree.Set)}
+            if not sets:
+                continue
+            read, fresh = set(in_macros), set[str]()
+            for statement in loop.body:
+                read |= {each.name for each in _within(statement, blocks) if isinstance(each, tree.Path)}
+                if isinstance(statement, tree.Set) and statement.name not in read:
+                    fresh.add(statement.name)
+            changed |= sets - fresh
+    return frozenset(changed)
+
+
+def _within(part: object, blocks: dict[str, tree.Body], without: tuple[type, ...] = ()) -> Iterator[Any]:
+    """Yield the nodes of a part of a template and of the blocks in it, except nodes of some classes."""
+    waiting = [part]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list | tuple):
+            waiting += node
+        elif isinstance(node, tree.NODES) and not isinstance(node, without):
+            yield node
+            waiting += [getattr(node, name) for name in fields(type(node))]
+            if isinstance(node, tree.Block):
+                waiting.append(blocks[node.name])
+
+
+def _names(part: object) -> set[str]:
+    return {node.name for node in _within(part, {}) if isinstance(node, tree.Path)}
+
+
+def _inside(node: tree.Expression) -> Iterator[tree.Expression]:
+    """Yield the parts of an expression that are evaluated before it, except the arguments of filters."""
+    if isinstance(node, tree.Filtered):
+        yield node.atom
+    elif isinstance(node, tree.Operation):
+        yield from node.operands
+    elif isinstance(node, tree.Path):
+        for part in node.parts:
+            if isinstance(part.key, tree.Expression):
+                yield part.key
+            yield from part.arguments or ()
+    elif isinstance(node, tree.Invoke):
+        for each in node.arguments:
+            if isinstance(each, tree.Lazy):
+                yield from each.expressions
+            elif isinstance(each, tree.Remembered):
+                yield each.expression
+            elif isinstance(each, tree.Expression):
+                yield each
+
+
+def _least(number: int) -> int:
+    return min(number, _MANY)
