@@ -25,8 +25,10 @@ from collections.abc import Iterator
 from ...model.source import printable
 from ..authored_image import AuthoredImage
 from ..base import Observation, check
+from ..maps_and_computed_keys import COMPUTED
 from ..rule_hints import hint_of_mode
-from ..security.secrets import COMPUTED, TESTED, Tests, secrets_of
+from ..secret_conditions import Tests
+from ..security.secrets import TESTED, secrets_of
 
 #: a key whose name contains one of these words is not a secret
 PUBLIC = ("public", "pubkey", "pub-key", "authorized", "fingerprint", "url", "file", "path", "ttl", "name")

@@ -1,0 +1,347 @@
+"""Conditions that show more of a secret than whether it is set. Each of them can show one more bit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from ..pongo2.syntax.expression_parser import LOGIC
+from ..pongo2.syntax.tokens import IDENTIFIER, NUMBER, STRING, TEXT, Token
+from .maps_and_computed_keys import COMPUTED
+from .secret_words import as_sum, strings_with_words
+
+#: The templates may test each secret in this many ways: a setting of a few values can have a suspicious name.
+MOST_TESTS = 8
+#: the texts of the tests of each secret, by the secret's name; secrets without a fixed name count together
+Tests = dict[str, set[str]]
+#: limit on the secrets that one name stands for
+MOST_HELD = 8
+
+
+def distinct(tokens: list[Token]) -> list[Token]:
+    """Return the first token of each secret, up to the limit for one variable."""
+    first: dict[str | int, Token] = {}
+    for token in tokens:
+        first.setdefault(token.value or token.start, token)
+    return [*first.values()][:MOST_HELD]
+
+
+def hold(holders: dict[str, list[Token]], name: str, tokens: list[Token]) -> None:
+    """Add secrets to those that a variable can hold: a condition can decide which of its tags sets it.
+
+    If the variable can hold more secrets than the limit, the last one has no fixed name.
+    """
+    held = holders.setdefault(name, [])
+    for token in tokens:
+        if len(held) < MOST_HELD and len(distinct([*held, token])) > len(held):
+            is_last = len(held) == MOST_HELD - 1 and token.kind == STRING
+            held.append(as_sum([token]) if is_last else token)
+
+
+#: tags that test the values which they read, or give them to variables that another tag can test
+TESTING = ("if", "elif", "ifequal", "ifnotequal", "ifchanged", "set", "with", "macro", "widthratio")
+#: the tags of these that only set variables
+_BINDING = ("set", "with", "macro")
+_JOINING = ("+", "-", "*", "/", "%", "^")
+_COMPARING = ("==", "!=", "<>", "<", "<=", ">", ">=", "in", *_JOINING)
+#: The names whose values differ between renders. Many rules with one template have different paths.
+_VARYING = ("forloop", "path", "trigger")
+#: filters after which a condition still only shows whether its value is set
+_UNSELECTIVE = (
+    "capfirst",
+    "default",
+    "default_if_none",
+    "escape",
+    "length",
+    "lower",
+    "safe",
+    "title",
+    "upper",
+)
+
+
+class Place(NamedTuple):
+    """The brackets around a token of a tag.
+
+    ``keys`` is the number of keys around the token: first arguments of ``config_get``, and subscripts of
+    maps. ``is_argument`` is true in a list, and in the brackets of a call or a subscript. ``is_selection`` is
+    true for a bracket that begins a list, or a call or subscript without a key.
+    """
+
+    keys: int
+    is_argument: bool
+    is_selection: bool = False
+
+
+def places_in(kind: str, part: list[Token], bound: Collection[str], secrets: Collection[str]) -> list[Place]:
+    """Return the place of each token of a tag. ``bound`` has the variables and macros of the template.
+
+    A second subscript, or a subscript of a variable in ``secrets``, selects a part of a text, so it is not a
+    key. Of the arguments of a call, only the first argument of ``config_get`` is a key.
+    """
+    places: list[Place] = []
+    opened: list[Place] = []
+    place = Place(0, is_argument=False)
+    first = 4 if kind == "macro" else 3  # a bracket after the name of the tag or macro is not a call
+    for number, (before, token) in enumerate(zip([part[0], *part], part, strict=False)):
+        if token.kind in (")", "]") and opened:
+            place = opened.pop()
+        elif token.kind == "," and opened:
+            place = place._replace(keys=opened[-1].keys)
+        if token.kind not in ("(", "["):
+            places.append(place)
+            continue
+        is_access = number >= first and before.kind in (IDENTIFIER, NUMBER, ")", "]")
+        is_plain = token.kind == "(" and not is_access
+        is_getter = before.value == "config_get" and "config_get" not in bound
+        is_key = is_access and before.kind == IDENTIFIER
+        is_key = is_key and (is_getter if token.kind == "(" else before.value not in secrets)
+        places.append(place._replace(is_selection=not is_key and not is_plain))
+        opened.append(place)
+        place = Place(place.keys + is_key, place.is_argument or not is_plain)
+    return places
+
+
+class SecretTests:
+    """The conditions that show more of a secret than whether it is set. Each of them can show one more bit.
+
+    ``template`` is the name of the template. ``secrets`` and ``values`` have the variables that hold secrets,
+    ``keys`` the variables that hold keys, and ``bound`` all variables of the template. ``changes`` has the
+    variables whose values change, and ``texts`` the tests of earlier templates.
+    """
+
+    def __init__(
+        self,
+        template: str,
+        secrets: dict[str, list[Token]],
+        values: dict[str, list[Token]],
+        keys: dict[str, list[Token]],
+        bound: set[str],
+        changes: Changes,
+        texts: Tests,
+    ) -> None:
+        self.template = template
+        self.changes = changes
+        self.secrets = secrets
+        self.values = values
+        self.keys = keys
+        self.bound = bound
+        self.texts = texts
+        #: the parameters of all macros, and the secrets and computed keys that calls can pass to them
+        self.parameters: set[str] = set()
+        self.passed: dict[str, list[Token]] = {}
+
+    def read(
+        self, kind: str, part: list[Token], places: list[Place], bound: list[int], others: list[Token]
+    ) -> Iterator[Token]:
+        """Yield each secret that a tag tests, if the output can reveal many of the secret's characters.
+
+        The earlier tags of the template can test the same secret, and their tests count, too. ``bound`` has
+        the indexes of the variables that the tag sets. ``others`` has the computed keys, and the maps that
+        the tag uses without a key.
+        """
+        if kind not in TESTING:
+            return
+        words = {token.start: token for token in strings_with_words(part)}
+        starts = {token.start: token for token in others}
+        found = {}
+        for number, (token, place) in enumerate(zip(part, places, strict=True)):
+            if token.start in words and place.is_argument:
+                found[number] = words[token.start]
+            elif token.start in starts:
+                found[number] = starts[token.start]
+        ends = set(bound)
+        operand: list[int] = []
+        for number in range(2, len(part) - 1):
+            is_logic = part[number].kind in (*LOGIC, "not", "!") and not places[number].is_argument
+            if is_logic or number in ends:
+                yield from self._operand(kind, part, places, operand, found)
+                operand = []
+            else:
+                operand.append(number)
+        yield from self._operand(kind, part, places, operand, found)
+
+    def _operand(
+        self, kind: str, part: list[Token], places: list[Place], operand: list[int], found: dict[int, Token]
+    ) -> Iterator[Token]:
+        """Yield the secrets in an operand of ``and``, ``or`` or ``not``. ``operand`` has indexes of tokens.
+
+        ``found`` has the secrets that are not in variables, by their indexes.
+        """
+        secrets: list[Token] = []
+        sources: set[str] = set()
+        ways: set[tuple[int, bool]] = set()  # the number of keys around each secret, and whether it is a key
+        variables: list[tuple[int, bool]] = []
+        is_changed = selects = calls = False
+        values = 0
+        for number in operand:
+            token, place = part[number], places[number]
+            is_name = token.kind == IDENTIFIER and part[number - 1].kind not in (".", "|")
+            own = list(self._secrets_at(token if is_name else None, place, found.get(number)))
+            for tokens, is_key in own:
+                secrets += tokens
+                ways.add((place.keys, is_key))
+                sources.add(token.value if is_name else "")
+                selects = selects or place.keys > is_key
+            if is_name and (token.value in self.bound or token.value in _VARYING):
+                variables.append((number, bool(own)))
+                is_changed = is_changed or (bool(own) and token.value in self.changes.names)
+            if token.value == "random" and part[number - 1].kind == "|":  # another value in each round
+                variables.append((number, False))
+            if token.kind in ("(", "["):
+                values += places[number + 1].keys > place.keys == 0
+                selects = selects or (place.is_selection and place.keys > 0)
+                calls = calls or (place.is_selection and token.kind == "(")
+        if secrets and calls:
+            self._pass(secrets)
+        is_test = selects or _is_test(kind, part, operand, places)
+        repeats = is_changed and self.changes.depth > 0
+        if not secrets or not (is_test or calls or (repeats and kind not in _BINDING)):
+            return
+        is_one_value = ways == {(1, True)} and values == 1 and not selects
+        varies = any(
+            (len(sources) > 1 or not is_secret)
+            and not (places[number].keys and is_one_value)  # the variable only selects the secret
+            and (is_test or part[number + 1].kind != "(")
+            for number, is_secret in variables
+        )
+        text = " ".join(part[number].value or part[number].kind for number in operand)
+        if is_changed:  # the same text tests another value at another place
+            text += f" {part[operand[0]].start} {self.template}"
+        for token in secrets:
+            # maps and sums can give one secret many names, so all of them count together
+            texts = self.texts.setdefault(token.value if token.kind == STRING else token.kind, set())
+            is_new = text not in texts and len(texts) <= MOST_TESTS
+            if is_new:
+                texts.add(text)
+            if varies or repeats or (is_new and len(texts) > MOST_TESTS):
+                yield token
+
+    def _secrets_at(
+        self, name: Token | None, place: Place, found: Token | None
+    ) -> Iterator[tuple[list[Token], bool]]:
+        """Yield the secrets for which a token stands, and whether the token is a key and not the secret.
+
+        ``name`` is the token if it is the name of a variable. ``found`` is its secret outside of variables.
+        """
+        if found is not None:
+            yield [found], found.kind != IDENTIFIER
+        if name is not None:
+            held = [*self.secrets.get(name.value, ()), *self.values.get(name.value, ())]
+            keys = self.keys.get(name.value, []) if place.is_argument else []
+            yield from ((tokens, is_key) for tokens, is_key in ((held, False), (keys, True)) if tokens)
+
+    def bind(self, kind: str, names: list[str]) -> None:
+        """Record the variables that a tag sets: the parameters of a macro hold the secrets of all calls."""
+        if kind == "macro":
+            self.parameters.update(names)
+            self._give(names)
+
+    def _pass(self, tokens: list[Token]) -> None:
+        """Record that a call passes secrets to a macro, which can be any macro of the template."""
+        size = sum(map(len, self.passed.values()))
+        for token in tokens:
+            hold(self.passed, COMPUTED if token.kind == COMPUTED else STRING, [token])
+        if sum(map(len, self.passed.values())) > size:
+            self._give(self.parameters)
+
+    def _give(self, names: Collection[str]) -> None:
+        for kind, tokens in self.passed.items():
+            for name in names:
+                hold(self.values if kind == COMPUTED else self.secrets, name, tokens)
+
+
+class Changes:
+    """The variables whose values a template computes from their own earlier values.
+
+    ``names`` also has the variables that are computed from such a variable. In a loop or a macro, one
+    condition tests another value of such a variable each time.
+    """
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        #: number of loops and macros around the last part
+        self.depth = 0
+        #: the variables with secrets from which each variable is computed
+        self._sources: dict[str, set[str]] = {}
+
+    def visit(self, kind: str, part: list[Token]) -> None:
+        """Read the next part of the template."""
+        if kind in ("for", "macro"):
+            self.depth += 1
+        elif kind in ("endfor", "endmacro"):
+            self.depth = max(0, self.depth - 1)
+        elif kind == TEXT and not part[0].end:  # the end of a round
+            self.depth = 0
+            self._find()
+
+    def bind(
+        self, kind: str, part: list[Token], places: list[Place], bound: list[int], sources: set[str]
+    ) -> None:
+        """Record the variables that a tag sets. ``sources`` has the variables with secrets that it reads."""
+        if not sources:
+            return
+        has_values = kind in ("with", "macro") and len(bound) > 1  # each variable has a value of its own
+        bound = bound if has_values else bound[:2]  # pongo2 refuses more variables in any other tag
+        ends = [*bound[1:], len(part)] if has_values else [len(part)] * len(bound)
+        keeps = kind in ("set", "with")
+        for number, end in zip(bound, ends, strict=True):
+            name = part[number].value
+            value = [
+                index
+                for index in range(number if has_values else 2, end)
+                if index not in (number, len(part) - 1)
+            ]
+            own = {part[index].value for index in value} & sources
+            calls = any(part[index].kind == "(" and places[index].is_selection for index in value if keeps)
+            if name in own and keeps and not calls and not _is_test(kind, part, value, places):
+                own.remove(name)
+            self._sources.setdefault(name, set()).update(own)
+
+    def _find(self) -> None:
+        """Find the variables that depend on themselves, by removing all variables that do not."""
+        readers: dict[str, list[str]] = {}
+        missing = {}
+        for name, sources in self._sources.items():
+            known = [source for source in sources if source in self._sources]
+            missing[name] = len(known)
+            for source in known:
+                readers.setdefault(source, []).append(name)
+        removed = [name for name, count in missing.items() if not count]
+        for name in removed:
+            for reader in readers.get(name, ()):
+                missing[reader] -= 1
+                if not missing[reader]:
+                    removed.append(reader)
+        self.names.update(missing.keys() - removed)
+
+
+def _is_test(kind: str, part: list[Token], operand: list[int], places: list[Place]) -> bool:
+    """Return whether an operand shows more of its values than whether they are set. Calls do not count."""
+    outer = [number for number in operand if not places[number].keys]
+    tokens = [part[number] for number in outer]
+    kinds = ["", *(token.kind for token in tokens), ""]
+    is_empty = [
+        token.kind == STRING
+        and not token.value
+        and before not in (":", *_JOINING)
+        and after not in ("|", *_JOINING)
+        for before, token, after in zip(kinds, tokens, kinds[2:], strict=False)
+    ]
+    if kind in ("ifchanged", "widthratio"):
+        return True
+    if kind in ("ifequal", "ifnotequal") and not any(
+        each and not places[number].is_argument for number, each in zip(outer, is_empty, strict=True)
+    ):
+        return True
+    for number, token in enumerate(tokens):
+        if token.kind in ("==", "!=", "<>") and any(is_empty[max(0, number - 1) : number + 2]):
+            continue
+        after = tokens[number + 1] if number + 1 < len(tokens) else token
+        if token.kind in _COMPARING or (token.kind == "." and after.kind == NUMBER):
+            return True
+        if token.kind == "|" and after.value not in _UNSELECTIVE:
+            return True
+        if token.kind == "[" and places[outer[number]].is_selection:
+            return True
+    return False

@@ -1,0 +1,57 @@
+"""Strings of a template that may name a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..pongo2.syntax.tokens import IDENTIFIER, STRING, Token
+
+WORDS = (
+    "password", "passwd", "secret", "token", "private", "credential",
+    "passphrase", "api-key", "api_key", "apikey",
+)  # fmt: skip
+#: the kind of a token that stands for a string which is only a part of a name, or for a sum of strings
+SUM = "sum of strings"
+
+
+def strings_with_words(part: list[Token]) -> Iterator[Token]:
+    """Yield each string, and each sum of strings, that contains one of ``WORDS``."""
+    pieces: list[Token] = []
+    is_added = False
+    for number, token in enumerate(part):
+        if token.kind == STRING:
+            if has_word(token):
+                yield token if _is_whole(part, number) else as_sum([token])
+            if not is_added:
+                yield from _sum_with_word(pieces)
+                pieces = []
+            pieces.append(token)
+            is_added = False
+        elif token.kind == "+" or token.value == "add":
+            is_added = True
+        elif token.kind not in ("(", ")", "|", ":"):
+            yield from _sum_with_word(pieces)
+            pieces, is_added = [], False
+
+
+def _is_whole(part: list[Token], number: int) -> bool:
+    """Return whether a string is a whole argument or subscript, or the whole value of a variable."""
+    before, after = part[number - 1], part[number + 1 : number + 2]
+    begins = before.kind in ("[", ",", "=") or (before.kind == "(" and part[number - 2].kind == IDENTIFIER)
+    return begins and any(token.kind in (",", ")", "]", "%}", IDENTIFIER) for token in after)
+
+
+def _sum_with_word(pieces: list[Token]) -> Iterator[Token]:
+    if len(pieces) > 1 and not any(map(has_word, pieces)):
+        token = as_sum(pieces)
+        if has_word(token):
+            yield token
+
+
+def as_sum(pieces: list[Token]) -> Token:
+    text = "".join(piece.value for piece in pieces)
+    return Token(SUM, text, pieces[0].start, pieces[-1].end, pieces[0].unit)
+
+
+def has_word(token: Token) -> bool:
+    return any(word in token.value.lower() for word in WORDS)
