@@ -12,7 +12,9 @@ on any file system, for a file or directory that another process removes while a
 The kernel remembers the missing names that processes look up in a directory, and frees all of these records
 when the directory is removed: 7 seconds for four million names in an empty directory. During this time, the
 directory above is locked. So ``remove_directory`` leaves the removal to the same process, after all other
-work.
+work. In a PID namespace of a container, a hook removes the directories itself: a process of the container
+that may trace others could otherwise act as the removing process, with its rights and files of the host. A
+process that only closes files has nothing left at that time but these files.
 
 When the kernel unmounts an overlay, it first writes all changes of the upper layer's file system to the disk,
 including the changes of other processes. Only the option ``volatile`` prevents this. In any case, the kernel
@@ -259,8 +261,8 @@ def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
     process that ends later is waited for at the next call, because an ended process counts towards limits on
     processes until then.
 
-    At the end of the work, the other process also removes the directories of ``remove_directory``. Earlier,
-    it could lock a directory that this process still needs.
+    At the end of the work, the other process also removes the directories of ``remove_directory``, unless a
+    container can trace it. Earlier, it could lock a directory that this process still needs.
 
     The other process has no other descriptors: some runtimes read the output of a hook until every process
     has closed the output. If the other process can't be started, the kernel frees the blocks before this
@@ -269,6 +271,9 @@ def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
     files = _taken(held)
     directories = _taken(_doomed)[::-1] if _doomed and patience is not None else []
     above = {fd for fd, _ in directories}
+    if directories and _can_be_traced():
+        _remove_all(directories)
+        directories = []
     pipe: tuple[int, ...] = ()
     child = 0
     # the new process never unblocks the signals, so no handler of this process runs in it
@@ -325,6 +330,22 @@ def _close_last(pipe: int, kept: "set[int]", directories: "list[tuple[int, str]]
         _remove_all(directories)
     finally:
         os._exit(0)
+
+
+def _can_be_traced() -> bool:
+    """Return whether this process is in a PID namespace below the one of /proc, as the hooks of some stages.
+
+    The processes of the container can then see and trace a process that this process starts.
+    """
+    try:
+        fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            lines = os.read(fd, 1 << 16).split(b"\n")
+        finally:
+            os.close(fd)
+    except OSError:
+        return True
+    return not any(line.startswith(b"NSpid:") and len(line.split()) == 2 for line in lines)
 
 
 def _remove_all(directories: "list[tuple[int, str]]") -> None:

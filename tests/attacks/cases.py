@@ -139,6 +139,7 @@ CASES = {
     93: Case("another container on the same btrfs syncs a file with gigabytes of attributes in a loop, and each sync or commit of a first start would wait for it", "hooks write the content of files without a sync, and commit nothing, also when they unmount an overlay: btrfs writes the state of the instance after the files"),
     94: Case("another container that shares a lower layer of an overlay holds the kernel's lock of a file of this layer, for which each start that replaces the file would wait", "the kernel copies no file of a lower layer: templater itself writes the copy for a rollback, and renames the new file over the old file"),
     95: Case("a hook in a container's namespaces leaves a process behind, which the runtime moves to the root filesystem of the container with `pivot_root`; the process then imports modules of the image", "a hook leaves no process that looks up a path: only `hook install` and `hook status` write compiled modules"),
+    96: Case("a process of a container with `CAP_SYS_PTRACE` traces the process that a hook in the container's PID namespace has left behind to remove directories, and acts on the host with its rights", "in a PID namespace of a container, the hook itself removes the directories; a process that closes files keeps nothing else"),
 }  # fmt: skip
 
 

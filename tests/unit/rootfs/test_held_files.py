@@ -423,6 +423,37 @@ def test_attack_83_another_process_removes_directories_at_the_end(top, tmp_path,
     assert os.listdir("/proc/self/fd") == before
 
 
+@as_root
+def test_attack_96_in_a_pid_namespace_no_process_removes_directories_after_the_end(tmp_path):
+    """A container traced this process, which had all rights on the host and, with crun, a directory of it."""
+    (tmp_path / "one").mkdir()
+    script = f"""
+import os
+from templater.rootfs import held_files
+from templater.rootfs.confined import Root
+def remove():
+    with Root({str(tmp_path)!r}) as root, root.directory("/") as directory:
+        directory.rmdir_at_end("one")
+def rmdir(*words, **names):
+    real(*words, **names)
+    print("itself", flush=True)  # another process has no output
+real, held_files.os.rmdir = held_files.os.rmdir, rmdir
+held_files.handing_over(remove)
+"""
+    said = []
+    for words in ([], ["unshare", "--pid", "--fork"]):
+        said.append(subprocess.check_output([*words, sys.executable, "-c", script], text=True))
+        assert not (tmp_path / "one").exists()
+        (tmp_path / "one").mkdir()
+    assert said == ["", "itself\n"]
+
+
+def test_a_process_without_proc_counts_as_one_that_a_container_can_trace(monkeypatch):
+    assert held_files._can_be_traced() is False
+    monkeypatch.setattr(held_files.os, "open", fails)
+    assert held_files._can_be_traced() is True
+
+
 @pytest.mark.parametrize("call", ["pipe", "fork"])
 def test_directories_are_removed_at_the_end_if_no_process_can_be_started(top, tmp_path, call, monkeypatch):
     (tmp_path / "one").mkdir()
