@@ -34,8 +34,12 @@ from .scanned_image import ScannedImage
 LONG = 1000
 #: the keys of a map
 KEYS = 20
-#: limit on the work for a template: pongo2 needs a few seconds for as much
+#: limit on the work for a template: pongo2 needs two seconds for as much
 MOST_WORK = 1_000_000_000
+#: limit on the characters of the output and of all variables: Go needs several times as much memory
+MOST_HELD = 100_000_000
+#: the characters that take as much memory as an element of a list
+_ELEMENT = 32
 #: larger numbers all count as this many
 _MANY = 1 << 62
 #: The work to evaluate a part of a template or to copy a variable, and the work of a step, as in ``SQUARED``.
@@ -54,49 +58,47 @@ _DEPTH = 20
 _DAEMON_NAMES = ("config", "config_get", "container", "devices", "instance", "path", "properties", "trigger")
 _MAPS = {"config": 1, "properties": 1, "devices": 2}
 
-#: filters that read a text once, and whose result is at most as long as the value and the argument together
-_READING = {
-    *(
-        "add",
-        "capfirst",
-        "cut",
-        "default",
-        "default_if_none",
-        "first",
-        "get_digit",
-        "last",
-        "lower",
-        "make_list",
-    ),
-    *("phone2numeric", "pluralize", "random", "safe", "split", "striptags", "title", "upper", "yesno"),
+#: Filters that read a text once. The result is at most as long as the value (times the first number) and the
+#: argument together. The second number is the work for each character, which the tests compare with pongo2.
+_FILTERS = {
+    **dict.fromkeys(("add", "default", "default_if_none", "pluralize", "safe", "yesno"), (1, 8)),
+    **dict.fromkeys(("cut", "get_digit", "lower", "phone2numeric", "random", "upper"), (1, 16)),
+    **dict.fromkeys(("divisibleby", "float", "integer", "length", "length_is", "wordcount"), (1, 16)),
+    **dict.fromkeys(("capfirst", "first", "last", "make_list", "split", "striptags", "title"), (1, 40)),
+    **dict.fromkeys(("e", "escape", "linebreaksbr"), (_ESCAPED, 30)),
+    "addslashes": (2, 30),
+    "escapejs": (6, 100),
+    "iriencode": (12, 40),
+    "linebreaks": (8, 40),
+    "linenumbers": (10, 70),
+    "urlencode": (12, 30),
+    "urlize": (12, 300),
 }
 #: filters whose result is a number, or true or false
-_COUNTING = {"divisibleby", "float", "integer", "length", "length_is", "wordcount"}
-#: how many times longer than copying a text these filters take
-_SLOW = {"make_list": 20, "split": 20, "striptags": 20}
-#: filters that read a text once, and how many times longer the result can be
-_EXPANDING = {
-    **dict.fromkeys(("e", "escape", "escapejs", "linebreaksbr"), _ESCAPED),
-    **dict.fromkeys(("linebreaks", "linenumbers", "urlize"), 8),
-    **dict.fromkeys(("iriencode", "urlencode"), 12),
-    "addslashes": 2,
-}
-#: Filters that are simple for some constant arguments, or without an argument: the arguments, and the number
-#: of characters that the filter adds.
+_COUNTING = ("divisibleby", "float", "integer", "length", "length_is", "wordcount")
+#: filters whose result can be a list
+_LISTING = ("make_list", "split")
+#: The same for filters that are simple for some constant arguments, or without an argument: the arguments,
+#: the two numbers, and the number of characters that the filter adds.
 _WITH_CONSTANT = {
-    **dict.fromkeys(("date", "time"), ("[^%]{0,300}", 1000)),
-    **dict.fromkeys(("truncatechars", "truncatewords", "wordwrap"), ("[0-9]{1,9}", _LIST)),
-    **dict.fromkeys(("truncatechars_html", "truncatewords_html"), ("[0-9]{1,9}", _LIST)),
-    "floatformat": ("-?[0-9]{0,2}", _NUMBER + 100),
-    "removetags": ("[a-zA-Z0-9, ]*", 0),
-    "slice": ("[0-9]{0,9}:[0-9]{0,9}", 0),
+    **dict.fromkeys(("date", "time"), ("[^%]{0,300}", 1, 16, 1000)),
+    **dict.fromkeys(("truncatechars", "truncatewords", "wordwrap"), ("[0-9]{1,9}", 1, 20, _LIST)),
+    **dict.fromkeys(("truncatechars_html", "truncatewords_html"), ("[0-9]{1,9}", 3, 200, _LIST)),
+    "floatformat": ("-?[0-9]{0,2}", 1, 16, _NUMBER + 100),
+    "removetags": ("[a-zA-Z0-9, ]*", 1, 60, 0),
+    "slice": ("[0-9]{0,9}:[0-9]{0,9}", 1, 16, 0),
+    "urlizetrunc": ("[0-9]{1,9}", 12, 300, _LIST),
 }
+#: the work for a filter itself, even if its text is empty
+_USE, _USE_OF_SLOW = 150, 1000
 #: filters that add at most as many characters as their constant argument says
 _WIDENING = ("center", "ljust", "rjust")
 #: the simple layouts of ``stringformat``: one directive with a short width
 _LAYOUT = re.compile(r"[^%]*(?:%[-0 ]?[0-9]?(?:\.[0-9])?[dfqsvxX][^%]*)?", re.DOTALL)
 #: how many times longer a directive can make a value: with %q, a character can become 10 characters
 _DIRECTIVE = 12
+#: the work for each character or element in which the operator ``in`` searches, and of the tag ``spaceless``
+_SEARCH, _SPACELESS = 50, 300
 #: tags that assign only to copies of the variables
 _WITH_COPIES = (tree.For, tree.With, tree.Macro)
 #: how many characters longer than its operands the result of an operator can be
@@ -141,12 +143,20 @@ class NoBoundError(Exception):
         self.token = token
 
 
-def bound(document: tree.Document, texts: Texts = NO_TEXTS) -> tuple[int, Token]:
-    """Return an upper bound of the work to render a template, and the part with most of the work.
+class Bound(NamedTuple):
+    """Upper bounds for a render: the work, and the characters held at the end.
 
-    The unit is the work to copy a character. Raises NoBoundError.
+    The unit of the work is the work to copy a character. ``token`` is the part with most of the work.
     """
-    return _Bound(document, texts).work()
+
+    work: int
+    held: int
+    token: Token
+
+
+def bound(document: tree.Document, texts: Texts = NO_TEXTS) -> Bound:
+    """Return upper bounds for a render of a template. Raises NoBoundError."""
+    return _Bound(document, texts).bound()
 
 
 def plain(expression: Any) -> Any:
@@ -173,7 +183,8 @@ class _Position(NamedTuple):
     """Where a part of a template is.
 
     ``runs`` is the number of its runs, ``longer`` how many times longer filters around it make its output,
-    and ``weight`` how often they copy it. ``macro`` is true in a macro. ``pieces`` has the variables of loops
+    and ``weight`` how often they copy it. ``macro`` is true in a macro, and ``escaped`` where
+    autoescape is on. ``pieces`` has the variables of loops
     over a text, and variables that contain these. All values of such a variable together are only as long as
     the text. For each of them, the dict has the variable of the loop, and the characters for each run.
     """
@@ -182,6 +193,7 @@ class _Position(NamedTuple):
     longer: int = 1
     weight: int = 1
     macro: bool = False
+    escaped: bool = False
     pieces: Mapping[str, tuple[str, int]] = {}
 
 
@@ -210,21 +222,24 @@ class _Bound:
         self.changed = _changed_names(found, macros, document.blocks)
         #: the characters of the longest value of each name
         self.lengths = dict.fromkeys(self.changed, 0)
-        self.longest = self.text
         self.is_known = False
+        #: the characters of the longest value
+        self.largest = 0
+        self.has_lists = any(isinstance(node, tree.FilterUse) and node.name in _LISTING for node in found)
         #: for each macro, the output of one call and the work for it
         self.calls: dict[str, tuple[int, int]] = {}
         self.running: list[str] = []
 
-    def work(self) -> tuple[int, Token]:
+    def bound(self) -> Bound:
         self._walk([(self.document.body, _Position())])
         for macro in self.macros.values():  # the calls outside of macros have given values to the parameters
             self._walk([(macro.body, _Position(macro=True))])
         self.is_known = True
         works: list[tuple[int, Token]] = []
-        _, total = self._walk([(self.document.body, _Position())], works)
-        _, token = max(works, key=lambda each: each[0], default=(0, None))
-        return total, token or self.document.tokens[0]
+        output, total = self._walk([(self.document.body, _Position())], works)
+        _, token = max(works, key=lambda each: each[0], default=(0, self.document.tokens[0]))
+        values = sum(self.lengths.values()) + self.largest
+        return Bound(total, _least(output + values * (_ELEMENT if self.has_lists else 1)), token)
 
     def _walk(
         self, waiting: list[tuple[Any, _Position]], works: list[tuple[int, Token]] | None = None
@@ -265,8 +280,7 @@ class _Bound:
             return len(node.value), 0, []
         if isinstance(node, tree.Print):
             size = measured(node.expression).size
-            is_safe = getattr(plain(node.expression), "name", "") in self.macros
-            return size if is_safe else size * _ESCAPED, 0, []
+            return size * _ESCAPED if at.escaped else size, 0, []
         if isinstance(node, tree.Do):
             measured(node.expression)
             return 0, 0, []
@@ -286,10 +300,12 @@ class _Bound:
         if isinstance(node, tree.Macro):
             for name, default in node.parameters:
                 if default is not None:
+                    if not isinstance(plain(default), tree.Literal):  # each call computes it again
+                        raise NoBoundError("a macro computes the default of a parameter", default.token)
                     self._assign(name, default, measured(default), at)
             return 0, 0, []
         if isinstance(node, tree.Autoescape):
-            return 0, 0, [(node.body, at)]
+            return 0, 0, [(node.body, at._replace(escaped=node.on))]
         if isinstance(node, tree.Block):
             return 0, self.copies, [(self.document.blocks[node.name], at)]
         if isinstance(node, tree.FilterBlock):
@@ -297,14 +313,14 @@ class _Bound:
             for use in node.filters:
                 if use.name in SQUARED:
                     raise NoBoundError(f"the tag 'filter' uses the filter '{use.name}'", use.token)
-                times, more, added = self._cost_of_filter(use, None)
-                size += added * longer
+                times, more, added = self._cost_of_filter(use)
+                size += added * longer + _USE_OF_SLOW
                 longer, weight = _least(longer * times), _least(weight + more * longer)
                 if use.argument is not None:
                     size += measured(use.argument).size * longer
             return size, 0, [(node.body, at._replace(longer=longer, weight=weight))]
         if isinstance(node, tree.Capture) and node.invoke.function in (collapse, changed_text):
-            return 0, 0, [(node.body, at._replace(weight=at.weight + 20)), (node.otherwise or [], at)]
+            return 0, 0, [(node.body, at._replace(weight=at.weight + _SPACELESS)), (node.otherwise or [], at)]
         raise NoBoundError(
             "the template uses a tag in an unusual way", getattr(node, "token", self.document.tokens[0])
         )
@@ -333,7 +349,6 @@ class _Bound:
 
     def _lengthen(self, name: str, size: int) -> None:
         self.lengths[name] = _least(max(self.lengths.get(name, 0), size))
-        self.longest = max(self.longest, self.lengths[name])
 
     def _enter(self, loop: tree.For, measure: _Measure, at: _Position) -> list[tuple[Any, _Position]]:
         """Return the bodies of a loop with their positions."""
@@ -390,18 +405,27 @@ class _Bound:
             elif isinstance(node, tree.Operation):
                 own = _ARITHMETIC.get(node.operator, 0)
             elif isinstance(node, tree.Filtered):
-                for use, before in zip(reversed(node.filters), [*node.filters[-2::-1], None], strict=False):
-                    factor, weight, added = self._cost_of_filter(use, before)
+                for number in range(len(node.filters) - 1, -1, -1):
+                    use = node.filters[number]
+                    factor, weight, added = self._cost_of_filter(use)
                     size, work = size + added * longer * is_shown, work + added * longer * times
-                    times = _least(times + weight)
+                    work += _USE_OF_SLOW if use.name == "phone2numeric" else _USE
+                    times = _least(times + weight + self._square(node, number, at))
                     if use.argument is not None:
                         waiting.append((use.argument, longer, times, is_shown))
                     longer, is_shown = _least(longer * factor), is_shown and use.name not in _COUNTING
             elif isinstance(node, tree.Invoke):
                 own = self._size_of_tag(node)
             waiting += [(each, longer, times + 1, is_shown) for each in _inside(node)]
+            if (
+                isinstance(node, tree.Operation)
+                and node.operator == "in"
+                and not self._is_map(plain(node.operands[-1]))
+            ):
+                waiting[-1] = node.operands[-1], longer, times + _SEARCH, is_shown
             size += own * longer * is_shown
             work += own * longer * times + _NODE
+        self.largest = max(self.largest, _least(size))
         return _Measure(_least(size), _least(work), variables, frozenset(pieces), frozenset(changed), copies)
 
     def _size_of_path(self, path: tree.Path, at: _Position) -> tuple[int, int]:
@@ -465,33 +489,45 @@ class _Bound:
                 return 0
         raise NoBoundError("the template uses a tag in an unusual way", node.token)
 
-    def _cost_of_filter(self, use: tree.FilterUse, before: tree.FilterUse | None) -> tuple[int, int, int]:
+    def _cost_of_filter(self, use: tree.FilterUse) -> tuple[int, int, int]:
         """Return how many times longer a filter makes a text, its work per character, and what it adds."""
         name = use.name
-        if name in _READING:
-            return 1, _SLOW.get(name, 4), _LIST if name in _SLOW or name in ("pluralize", "yesno") else 0
-        if name in _COUNTING:
-            return 1, 4, _NUMBER
-        if name in _EXPANDING:
-            return _EXPANDING[name], _EXPANDING[name], _LIST
-        squared = self.longest * _STEP // SQUARED[name] + 4 if name in SQUARED else 4
+        if name in _FILTERS:
+            factor, weight = _FILTERS[name]
+            return factor, weight, _NUMBER if name in _COUNTING else _LIST
         argument = plain(use.argument)
-        constant = to_string(argument.value) if isinstance(argument, tree.Literal) else None
-        if argument is None:
-            constant = ""
-        if constant is not None:
+        if argument is None or isinstance(argument, tree.Literal):
+            constant = "" if argument is None else to_string(argument.value)
             if name == "join":
-                is_list = before is not None and before.name in ("make_list", "split")
-                return 1 + len(constant), 4 if is_list else squared, 0
-            if name == "stringformat" and _LAYOUT.fullmatch(constant):
-                return _DIRECTIVE, 4, len(constant)
+                return 1 + len(constant), 110, 0
+            if name == "stringformat" and argument is not None and _LAYOUT.fullmatch(constant):
+                return _DIRECTIVE, 100, len(constant)
             if name in _WIDENING and re.fullmatch("[0-9]{0,9}", constant):
-                return 1, 4, int(constant or 0)
-            pattern, added = _WITH_CONSTANT.get(name, ("(?!)", 0))
+                return 1, 20, int(constant or 0)
+            pattern, factor, weight, added = _WITH_CONSTANT.get(name, ("(?!)", 0, 0, 0))
             if re.fullmatch(pattern, constant):
                 tags = constant.count(",") + 1 if name == "removetags" else 0
-                return 1, squared, added + tags * STEPS_OF_TAG * _STEP
+                return factor, weight, added + tags * STEPS_OF_TAG * _STEP
         raise NoBoundError(f"the filter '{name}' has an unusual argument", use.token)
+
+    def _square(self, node: tree.Filtered, number: int, at: _Position) -> int:
+        """Return how much longer a filter takes because its time grows with the square of its text.
+
+        pongo2 decodes a whole text again for each of its characters, but not a list.
+        """
+        use = node.filters[number]
+        if use.name not in SQUARED or (
+            use.name == "join" and number and node.filters[number - 1].name in _LISTING
+        ):
+            return 0
+        if number or not isinstance(node.atom, tree.Path | tree.Literal):
+            raise NoBoundError(f"the filter '{use.name}' gets a computed text", use.token)
+        size = (
+            self._size_of_path(node.atom, at)[0]
+            if isinstance(node.atom, tree.Path)
+            else len(to_string(node.atom.value))
+        )
+        return max(size, self.text) * _STEP // SQUARED[use.name]
 
     def _is_map(self, value: Any) -> bool:
         if not isinstance(value, tree.Path) or self.assigned[value.name]:

@@ -23,7 +23,7 @@ from ...pongo2.syntax.tokens import Token
 from ...pongo2.template_loading import Compilation
 from ...rendering.render import Compiled, render
 from ..base import Observation, check
-from ..cost_bound import MOST_WORK, NoBoundError, Texts, bound, plain, texts_of
+from ..cost_bound import MOST_HELD, MOST_WORK, NoBoundError, Texts, bound, plain, texts_of
 from ..cost_of_pongo2 import CountedCompilation
 from ..every_branch import EveryBranchCompilation
 from ..every_key import with_every_key
@@ -235,13 +235,13 @@ def _dangers(
                     found[Observation(message, token.span, severity="medium")] = None
                     break
         try:
-            work, token = bound(document, texts)
+            work, held, token = bound(document, texts)
         except NoBoundError as error:
             if not found and not is_panicking:  # many parts that panic have no bound, either
                 message = f"templater knows no limit for the daemon's work: {error.reason}"
                 found[Observation(message, error.token.span, _READ_IT, "medium")] = None
             continue
-        if work > MOST_WORK:
+        if work > MOST_WORK or held > MOST_HELD:
             found[Observation(_TOO_MUCH, token.span, _READ_IT, "medium")] = None
         else:
             most = max(most, work)
