@@ -202,6 +202,10 @@ def _serve() -> int:
         log.add(f"failed: {text}")
         log.write(None, "")
         return 70
+    finally:
+        child = sys.modules.get("templater.sandbox.child")
+        if child is not None:
+            child.end_children()
 
 
 def run(arguments: "list[str]") -> int:

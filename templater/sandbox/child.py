@@ -6,6 +6,7 @@ strings, and the parent uses only these bytes. The child can only use files that
 parent passes a directory, the child can also open files in it for reading.
 """
 
+import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 import sys
 from errno import EINVAL
 from time import monotonic
@@ -48,6 +49,10 @@ BUG = b"bug"
 #: the last record of a complete answer
 END = (b"end",)
 _END = b"6:3:end,,"  # ``END`` in its encoded form
+
+
+#: the children that this process has started and not yet waited for
+_running: "set[int]" = set()
 
 
 class Bounds:
@@ -130,7 +135,9 @@ class Child:
         """Wait until the child has ended. Return its status in the form of waitpid(2)."""
         os.close(self.pipe)
         pid, self.pid = self.pid, 0
-        return os.waitpid(pid, 0)[1]
+        status: int = os.waitpid(pid, 0)[1]
+        _running.discard(pid)
+        return status
 
     def close(self) -> None:
         if self.pid:
@@ -156,16 +163,43 @@ def start(
     """
     bounds = bounds or Bounds()
     reader, writer = os.pipe()
+    parent = os.getpid()
+    # if a handler of a signal raises an exception, the child must be known to ``end_children``
+    blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     try:
         pid = os.fork()
+        if pid == 0:
+            libc("prctl")(PR_SET_PDEATHSIG, 9, 0, 0, 0)
+            if os.getppid() != parent:
+                os._exit(FAILED)
+            _run_child(writer, prepare, work, bounds, inputs, blocked)
+        _running.add(pid)
     except OSError:
         os.close(reader)
         os.close(writer)
         raise
-    if pid == 0:
-        _run_child(writer, prepare, work, bounds, inputs)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
     os.close(writer)
     return Child(pid, reader, bounds)
+
+
+def end_children() -> None:
+    """Kill the children that this process has not waited for.
+
+    A signal can end the work of a hook before it closes its child. In a container's namespaces, this child
+    would go on with the rights of the host, and import modules of the image after pivot_root.
+    """
+    blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+    while _running:
+        pid = _running.pop()
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:  # no other process has this number
+                os.kill(pid, 9)
+                os.waitpid(pid, 0)
+        except OSError:
+            pass
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
 
 
 # --- the child ---------------------------------------------------------------------------------
@@ -177,10 +211,12 @@ def _run_child(
     work: "Callable[[Send], None]",
     bounds: Bounds,
     inputs: "tuple[int, ...]",
+    blocked: "set[int]",
 ) -> "NoReturn":
     code = FAILED
     send = _Sender(pipe, bounds)
     try:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
         inputs = (*inputs, *(prepare() or ()))
         # with a higher recursion limit, deep recursion would end in MemoryError, a less clear error
         sys.setrecursionlimit(min(sys.getrecursionlimit(), MAX_DEPTH))

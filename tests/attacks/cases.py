@@ -140,6 +140,7 @@ CASES = {
     94: Case("another container that shares a lower layer of an overlay holds the kernel's lock of a file of this layer, for which each start that replaces the file would wait", "the kernel copies no file of a lower layer: templater itself writes the copy for a rollback, and renames the new file over the old file"),
     95: Case("a hook in a container's namespaces leaves a process behind, which the runtime moves to the root filesystem of the container with `pivot_root`; the process then imports modules of the image", "a hook leaves no process that looks up a path: only `hook install` and `hook status` write compiled modules"),
     96: Case("a process of a container with `CAP_SYS_PTRACE` traces the process that a hook in the container's PID namespace has left behind to remove directories, and acts on the host with its rights", "in a PID namespace of a container, the hook itself removes the directories; a process that closes files keeps nothing else"),
+    97: Case("a process in the PID namespace that a hook joins sends a signal to the hook while it starts its child, so that the hook ends and the child goes on in the image's root filesystem with the rights of the host", "the hook knows its child before a signal can end its work, and kills it at the end; the kernel kills a child whose parent has ended"),
 }  # fmt: skip
 
 

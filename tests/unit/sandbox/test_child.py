@@ -238,11 +238,43 @@ def ended(pid):
     return status.rpartition(")")[2].split()[0] == "Z"
 
 
-def test_the_child_ends_when_its_parent_is_killed():
+SIGNALLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from templater.sandbox import child
+def expired(*_):
+    raise TimeoutError
+signal.signal(signal.SIGALRM, expired)
+fork = os.fork
+def forked():
+    pid = fork()
+    if pid:
+        print(pid, flush=True)
+        os.kill(os.getpid(), signal.SIGALRM)
+    return pid
+child.os.fork = forked
+try:
+    child.start(signal.pause, lambda send: None)
+except TimeoutError:
+    print("raised", flush=True)
+child.end_children()
+child.end_children()
+"""
+
+
+def test_attack_97_a_child_that_a_signal_at_the_fork_leaves_without_an_owner_is_killed_at_the_end():
+    """A process of the same PID namespace sent this signal, and the child went on in the image's files."""
+    root = str(Path(__file__).parents[3])
+    said = subprocess.check_output([sys.executable, "-c", SIGNALLED, root], text=True, timeout=30).split()
+    assert said[1:] == ["raised"] and ended(said[0])
+
+
+@pytest.mark.parametrize("prepare", ["lambda: None", "lambda: time.sleep(100)"])
+def test_the_child_ends_when_its_parent_is_killed(prepare):
     code = (
         "import os, sys, time; sys.path.insert(0, sys.argv[1]);"
         "from templater.sandbox import child;"
-        "c = child.start(lambda: None, lambda send: [0 for _ in iter(int, 1)]); print(c.pid, flush=True);"
+        f"c = child.start({prepare}, lambda send: [0 for _ in iter(int, 1)]); print(c.pid, flush=True);"
         "time.sleep(100)"
     )
     root = str(Path(__file__).parents[3])
