@@ -37,7 +37,7 @@ KEYS = 20
 #: limit on the work for a template: pongo2 needs two seconds for as much
 MOST_WORK = 1_000_000_000
 #: limit on the characters of the output and of all variables: Go needs several times as much memory
-MOST_HELD = 100_000_000
+MOST_HELD = 20_000_000
 #: the characters that take as much memory as an element of a list
 _ELEMENT = 32
 #: larger numbers all count as this many
@@ -55,7 +55,10 @@ _PARAGRAPH = 500
 _DEPTH = 20
 
 #: names of maps of the daemons, and how many maps are nested
-_DAEMON_NAMES = ("config", "config_get", "container", "devices", "instance", "path", "properties", "trigger")
+_DAEMON_NAMES = (
+    *("block", "config", "config_get", "container", "devices", "forloop", "instance", "path", "pongo2"),
+    *("properties", "trigger"),
+)
 _MAPS = {"config": 1, "properties": 1, "devices": 2}
 
 #: Filters that read a text once. The result is at most as long as the value (times the first number) and the
@@ -95,8 +98,9 @@ _USE, _USE_OF_SLOW = 150, 1000
 _WIDENING = ("center", "ljust", "rjust")
 #: the simple layouts of ``stringformat``: one directive with a short width
 _LAYOUT = re.compile(r"[^%]*(?:%[-0 ]?[0-9]?(?:\.[0-9])?[dfqsvxX][^%]*)?", re.DOTALL)
-#: how many times longer a directive can make a value: with %q, a character can become 10 characters
-_DIRECTIVE = 12
+#: how many times longer a directive can make a value, or an element of a list, and the characters that pongo2
+#: adds for a value that does not fit to the directive
+_DIRECTIVE, _MISFIT = 24, 40
 #: the work for each character or element in which the operator ``in`` searches, and of the tag ``spaceless``
 _SEARCH, _SPACELESS = 50, 300
 #: tags that assign only to copies of the variables
@@ -104,12 +108,17 @@ _WITH_COPIES = (tree.For, tree.With, tree.Macro)
 #: how many characters longer than its operands the result of an operator can be
 _ARITHMETIC = {"negative": 1, "+": _LIST, "-": _LIST, "*": _NUMBER, "/": _NUMBER, "%": _NUMBER, "^": _NUMBER}
 
+#: operators whose result can contain their operands
+_JOINING = ("+", "and", "or")
+#: the characters of "True" and "False", which are the result of all other operators
+_TRUTH = 5
+
 #: the functions of tags that only evaluate their arguments
 _TAGS = (first, differs, ratio, fixed_ratio)
 
 
 class Texts(NamedTuple):
-    """Lengths in characters that the author of the image chooses.
+    """Lengths in bytes that the author of the image chooses.
 
     ``number`` is the number of properties, and ``longest`` and ``total`` are the lengths of their names and
     values. ``path`` is the length of the longest path of a rule.
@@ -127,8 +136,8 @@ NO_TEXTS = Texts()
 def texts_of(image: ScannedImage) -> Texts:
     """Return the lengths of the texts of an image."""
     properties = image.metadata.properties if image.metadata is not None else {}
-    lengths = [len(text) for pair in properties.items() for text in pair]
-    paths = [len(rule.path) for rule in image.rules]
+    lengths = [_bytes(text) for pair in properties.items() for text in pair]
+    paths = [_bytes(rule.path) for rule in image.rules]
     return Texts(len(properties), max(lengths, default=0), sum(lengths), max(paths, default=0))
 
 
@@ -223,6 +232,9 @@ class _Bound:
         #: the characters of the longest value of each name
         self.lengths = dict.fromkeys(self.changed, 0)
         self.is_known = False
+        # a macro in autoescape escapes, even if its definition is outside
+        escaped = any(isinstance(node, tree.Autoescape) and node.on for node in found)
+        self.in_macro = _Position(macro=True, escaped=escaped)
         #: the characters of the longest value
         self.largest = 0
         self.has_lists = any(isinstance(node, tree.FilterUse) and node.name in _LISTING for node in found)
@@ -233,7 +245,7 @@ class _Bound:
     def bound(self) -> Bound:
         self._walk([(self.document.body, _Position())])
         for macro in self.macros.values():  # the calls outside of macros have given values to the parameters
-            self._walk([(macro.body, _Position(macro=True))])
+            self._walk([(macro.body, self.in_macro)])
         self.is_known = True
         works: list[tuple[int, Token]] = []
         output, total = self._walk([(self.document.body, _Position())], works)
@@ -277,9 +289,11 @@ class _Bound:
             return measures[-1][1]
 
         if isinstance(node, tree.Text):
-            return len(node.value), 0, []
+            return _bytes(node.value), 0, []
         if isinstance(node, tree.Print):
             size = measured(node.expression).size
+            if self._is_map(plain(node.expression)):  # pongo2 prints "<map[string]string Value>"
+                size = _MISFIT
             return size * _ESCAPED if at.escaped else size, 0, []
         if isinstance(node, tree.Do):
             measured(node.expression)
@@ -309,16 +323,17 @@ class _Bound:
         if isinstance(node, tree.Block):
             return 0, self.copies, [(self.document.blocks[node.name], at)]
         if isinstance(node, tree.FilterBlock):
-            size, longer, weight = 0, at.longer, at.weight
-            for use in node.filters:
+            size, longer, weight = 0, 1, 0
+            for use in reversed(node.filters):
                 if use.name in SQUARED:
                     raise NoBoundError(f"the tag 'filter' uses the filter '{use.name}'", use.token)
-                times, more, added = self._cost_of_filter(use)
-                size += added * longer + _USE_OF_SLOW
-                longer, weight = _least(longer * times), _least(weight + more * longer)
+                factor, more, added = self._cost_of_filter(use)
                 if use.argument is not None:
-                    size += measured(use.argument).size * longer
-            return size, 0, [(node.body, at._replace(longer=longer, weight=weight))]
+                    added += measured(use.argument).size
+                size, longer, weight = size + added * longer, _least(longer * factor), weight + more
+            weight = _least(weight * longer)
+            inside = at._replace(longer=_least(at.longer * longer), weight=_least(at.weight + weight))
+            return size, size * weight + _USE_OF_SLOW * len(node.filters), [(node.body, inside)]
         if isinstance(node, tree.Capture) and node.invoke.function in (collapse, changed_text):
             return 0, 0, [(node.body, at._replace(weight=at.weight + _SPACELESS)), (node.otherwise or [], at)]
         raise NoBoundError(
@@ -344,7 +359,7 @@ class _Bound:
 
     def _require_no_macro(self, name: str | None, value: tree.Expression) -> None:
         """Raise NoBoundError if a variable has the name of a macro, or a macro's output in its value."""
-        if name in self.macros or any(each in self.macros for each in _names(value)):
+        if name in self.macros or any(each in self.macros for each in _names(value, self.document.blocks)):
             raise NoBoundError("a variable has the name or the output of a macro", value.token)
 
     def _lengthen(self, name: str, size: int) -> None:
@@ -362,8 +377,17 @@ class _Bound:
         if loop.ordered and not is_map:
             raise NoBoundError("a loop sorts a text or a list", expression.token)
         if not self.is_known:
-            self._lengthen(loop.key, max(self.text, measure.size))
+            for name in names:
+                self._lengthen(
+                    name, self.text if is_map and name not in self.devices else max(self.text, measure.size)
+                )
         rounds = KEYS + self.texts.number if is_map else max(measure.size, 1)
+        if (
+            isinstance(expression, tree.Filtered)
+            and expression.filters
+            and expression.filters[-1].name in _LISTING
+        ):
+            rounds = max(1, rounds - _LIST + 1)  # the text of the list does not matter here
         # a loop over a piece uses up the whole piece
         pieces = {
             name: piece
@@ -390,9 +414,9 @@ class _Bound:
         waiting: list[tuple[Any, int, int, bool]] = [(expression, 1, 1, True)]
         while waiting:
             node, longer, times, is_shown = waiting.pop()
-            own = 0
+            own, was_shown = 0, is_shown
             if isinstance(node, tree.Literal):
-                own = len(to_string(node.value))
+                own = _bytes(to_string(node.value))
             elif isinstance(node, tree.Path):
                 own, more = self._size_of_path(node, at)
                 work += more
@@ -403,7 +427,8 @@ class _Bound:
                 if node.name in at.pieces:
                     pieces.add(at.pieces[node.name][0])
             elif isinstance(node, tree.Operation):
-                own = _ARITHMETIC.get(node.operator, 0)
+                own = _ARITHMETIC.get(node.operator, _TRUTH)
+                is_shown = is_shown and node.operator in _JOINING
             elif isinstance(node, tree.Filtered):
                 for number in range(len(node.filters) - 1, -1, -1):
                     use = node.filters[number]
@@ -423,7 +448,7 @@ class _Bound:
                 and not self._is_map(plain(node.operands[-1]))
             ):
                 waiting[-1] = node.operands[-1], longer, times + _SEARCH, is_shown
-            size += own * longer * is_shown
+            size += own * longer * was_shown
             work += own * longer * times + _NODE
         self.largest = max(self.largest, _least(size))
         return _Measure(_least(size), _least(work), variables, frozenset(pieces), frozenset(changed), copies)
@@ -439,7 +464,8 @@ class _Bound:
         if called and (name != "config_get" or called != path.parts[:1]):
             raise NoBoundError(f"the template calls '{printable(path.text)}'", path.token)
         if name in at.pieces:
-            return at.pieces[name][1], 0
+            size = at.pieces[name][1]
+            return size if len(path.parts) == 1 else max(1, size - _LIST), 0
         size = self.text
         if name in _MAPS or name in self.devices:
             size = (KEYS + self.texts.number) * 2 * self.text + self.texts.total
@@ -457,7 +483,7 @@ class _Bound:
             for (name, _), value in zip(macro.parameters, arguments, strict=False):
                 self._require_no_macro(name, value)
                 measure = self.measure(value, at._replace(pieces={}))
-                if at.macro and any(each in self.assigned for each in _names(value)):
+                if at.macro and any(each in self.assigned for each in _names(value, self.document.blocks)):
                     raise NoBoundError("a macro calls a macro with a computed value", path.token)
                 if measure.changed:
                     raise NoBoundError("a macro gets a value that a loop changes", path.token)
@@ -467,7 +493,7 @@ class _Bound:
             if macro.name in self.running or len(self.running) >= _DEPTH:
                 raise NoBoundError(f"calls of macros can be nested more than {_DEPTH} deep", path.token)
             self.running.append(macro.name)
-            output, work = self._walk([(macro.body, _Position(macro=True))])
+            output, work = self._walk([(macro.body, self.in_macro)])
             self.calls[macro.name] = output, _least(work + self.copies + _NODE)
             self.running.pop()
         return self.calls[macro.name]
@@ -477,7 +503,7 @@ class _Bound:
         if node.function is filler:
             return max(int(node.arguments[0]), 0) * _PARAGRAPH
         if node.function is show:
-            return 3 * len(node.arguments[0]) + _NUMBER
+            return 3 * _bytes(node.arguments[0]) + _NUMBER
         if node.function in _TAGS or node.function is no_else:
             return _NUMBER
         if node.function is advance:
@@ -485,7 +511,7 @@ class _Bound:
             if not name:
                 return 0
             if all(isinstance(item, tree.Literal) for item in items):  # pongo2 computes the items again later
-                self._lengthen(name, _NUMBER + sum(len(to_string(item.value)) for item in items))
+                self._lengthen(name, _NUMBER + sum(_bytes(to_string(item.value)) for item in items))
                 return 0
         raise NoBoundError("the template uses a tag in an unusual way", node.token)
 
@@ -494,14 +520,15 @@ class _Bound:
         name = use.name
         if name in _FILTERS:
             factor, weight = _FILTERS[name]
-            return factor, weight, _NUMBER if name in _COUNTING else _LIST
+            words = _LIST if name in _LISTING or name in ("pluralize", "yesno") else 0
+            return factor, weight, _NUMBER if name in _COUNTING else words
         argument = plain(use.argument)
         if argument is None or isinstance(argument, tree.Literal):
             constant = "" if argument is None else to_string(argument.value)
             if name == "join":
-                return 1 + len(constant), 110, 0
+                return 1 + _bytes(constant), 110, 0
             if name == "stringformat" and argument is not None and _LAYOUT.fullmatch(constant):
-                return _DIRECTIVE, 100, len(constant)
+                return _DIRECTIVE, 100, _bytes(constant) + _MISFIT
             if name in _WIDENING and re.fullmatch("[0-9]{0,9}", constant):
                 return 1, 20, int(constant or 0)
             pattern, factor, weight, added = _WITH_CONSTANT.get(name, ("(?!)", 0, 0, 0))
@@ -525,7 +552,7 @@ class _Bound:
         size = (
             self._size_of_path(node.atom, at)[0]
             if isinstance(node.atom, tree.Path)
-            else len(to_string(node.atom.value))
+            else _bytes(to_string(node.atom.value))
         )
         return max(size, self.text) * _STEP // SQUARED[use.name]
 
@@ -548,10 +575,10 @@ def _assigned_names(node: object) -> Iterator[str]:
 
 
 def _changed_names(
-    found: list[Any], macros: list[tree.Macro], blocks: dict[str, tree.Body]
+    found: list[Any], macros: list[tree.Macro], blocks: Mapping[str, tree.Body]
 ) -> frozenset[str]:
     """Return the names that an iteration of a loop can read before the same iteration sets them."""
-    in_macros = {name for macro in macros for name in _names(macro.body)}
+    in_macros = {name for macro in macros for name in _names(macro.body, blocks)}
     changed: set[str] = set()
     for loop in found:
         if isinstance(loop, tree.For):
@@ -568,7 +595,7 @@ def _changed_names(
     return frozenset(changed)
 
 
-def _within(part: object, blocks: dict[str, tree.Body], without: tuple[type, ...] = ()) -> Iterator[Any]:
+def _within(part: object, blocks: Mapping[str, tree.Body], without: tuple[type, ...] = ()) -> Iterator[Any]:
     """Yield the nodes of a part of a template and of the blocks in it, except nodes of some classes."""
     waiting = [part]
     while waiting:
@@ -579,11 +606,11 @@ def _within(part: object, blocks: dict[str, tree.Body], without: tuple[type, ...
             yield node
             waiting += [getattr(node, name) for name in fields(type(node))]
             if isinstance(node, tree.Block):
-                waiting.append(blocks[node.name])
+                waiting.append(blocks.get(node.name))
 
 
-def _names(part: object) -> set[str]:
-    return {node.name for node in _within(part, {}) if isinstance(node, tree.Path)}
+def _names(part: object, blocks: Mapping[str, tree.Body]) -> set[str]:
+    return {node.name for node in _within(part, blocks) if isinstance(node, tree.Path)}
 
 
 def _inside(node: tree.Expression) -> Iterator[tree.Expression]:
@@ -605,6 +632,10 @@ def _inside(node: tree.Expression) -> Iterator[tree.Expression]:
                 yield each.expression
             elif isinstance(each, tree.Expression):
                 yield each
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _least(number: int) -> int:

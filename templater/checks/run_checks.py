@@ -9,7 +9,7 @@ from functools import cache
 from importlib import import_module
 from textwrap import dedent
 
-from ..model.errors import LimitError
+from ..model.errors import LimitError, described_bug
 from ..model.metadata import UNCOUNTED
 from ..model.source import Span
 from .base import Check, Observation
@@ -65,11 +65,19 @@ def run_check(check: Check, image: ScannedImage) -> Iterator[Finding]:
 
 
 def _observations(check: Check, image: ScannedImage) -> Iterator[Observation]:
-    """Run a check. If the check exceeds a limit, the last observation says so."""
+    """Run a check. If the check exceeds a limit or has a bug, the last observation says so.
+
+    A bug must not hide what other checks find.
+    """
     try:
         yield from check.run(image)
     except LimitError as error:
         yield Observation(f"not checked completely: {error.message}", "", severity="high", advisory="")
+    except MemoryError:
+        raise
+    except Exception as error:
+        message = f"not checked completely: {described_bug(error)}"
+        yield Observation(message, "", "please report this", severity="high", advisory="")
 
 
 def _finding(check: Check, severity: Severity, observation: Observation) -> Finding:

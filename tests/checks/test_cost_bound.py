@@ -54,6 +54,7 @@ class Drawn:
 
     def __init__(self, seed: str) -> None:
         self.random = random.Random(seed)
+        self.blocks = 0
         self.text = "".join(self.statement(2) for _ in range(3))
 
     def of(self, *choices: str) -> str:
@@ -77,7 +78,20 @@ class Drawn:
 
     def statement(self, depth: int) -> str:
         kinds = ["print", "print", "set", "set"]
-        kinds += ["for", "for", "if", "with", "filter", "macro", "spaceless", "cycle", "call"] * (depth > 0)
+        kinds += [
+            "for",
+            "for",
+            "if",
+            "with",
+            "filter",
+            "macro",
+            "spaceless",
+            "cycle",
+            "call",
+            "block",
+            "on",
+            "changed",
+        ] * (depth > 0)
         kind = self.of(*kinds)
         body = "".join(self.statement(depth - 1) for _ in range(2)) if depth and kind not in kinds[:4] else ""
         if kind == "print":
@@ -97,6 +111,13 @@ class Drawn:
             return f"{{% macro {self.of('m', 'n', 'o')}(s, t=1) %}}{body}{{% endmacro %}}"
         if kind == "spaceless":
             return f"{{% spaceless %}}{body}{{% endspaceless %}}"
+        if kind == "block":
+            self.blocks += 1
+            return f"{{% block b{self.blocks} %}}{body}{{% endblock %}}"
+        if kind == "on":
+            return f"{{% autoescape on %}}{body}{{% endautoescape %}}"
+        if kind == "changed":
+            return f"{{% ifchanged %}}{body}{{% endifchanged %}}"
         if kind == "cycle":
             return f"{{% cycle {self.value()} 'b' %}}"
         return "{{ " + self.of("m", "n", "o") + f"({self.value()}) }}}}"

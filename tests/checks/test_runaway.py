@@ -867,7 +867,6 @@ def test_attack_41_a_filter_or_tag_with_a_long_result_gives_a_finding(text):
         "{% for b in properties.x %}{% endfor %}",
         "{{ properties.x }}",
         '{{ config["image.x"] }}',
-        "{{ config }}",
     ],
 )
 def test_attack_41_a_long_property_counts(body):
@@ -912,6 +911,13 @@ def test_attack_41_a_template_without_loops_does_not_hide_the_work_of_others():
         loops_over(U, U, body="x" * 820),
         "{% set l = " + U + "|make_list %}" + loops_over(U, body="{% if " + "or ".join(["'zz' in l "] * 280) + "%}{% endif %}"),
         "{% spaceless %}" + loops_over(U, U, body="<a> <b> " * 10) + "{% endspaceless %}",
+        "{% set v = '' %}{% for k, v in config %}" + loops_over("v|slice:'200:'", "v", "v") + END,
+        "{% set x = ''|stringformat:'' %}" + loops_over(U, *["x"] * 4),
+        "{% set x = '' == '' %}{% set x = x|ljust:0 %}" + loops_over(U, *["x"] * 9),
+        "{% filter default:config.a|" + '|'.join(["make_list|stringformat:'%9f'"] * 4) + "|length %}{% endfilter %}",
+        loops_over(U, U, body="\U0001f600" * 95),
+        "{% macro m() %}" + loops_over(U, U, body="{{ '" + '"' * 10 + "' }}") + "{% endmacro %}{% autoescape on %}{{ m() }}{% endautoescape %}",
+        "{% with pongo2='' %}{% endwith %}" + loops_over(U, *["pongo2|ljust:0"] * 3),
     ],
 )  # fmt: skip
 def test_attack_41_a_part_that_costs_pongo2_more_than_it_seems_gives_a_finding(text):
@@ -956,7 +962,7 @@ def test_attack_41_another_value_for_the_name_of_a_map_does_not_hide_loops(tag):
         "{% for l in " + U + "|split:';' %}{% set kv = l|split:'=' %}"
         "{% for h in kv.1|split:',' %}{{ kv.0 }}: {{ h }}" + END * 2,
         "{% for n, d in devices %}{% for k, v in d %}{% for c in v %}{{ c }}" + END * 3,
-        loops_over(U, body="{% set n = n + 1 %}{{ n }}{% set s = s|add:a0|add:',' %}"),
+        EACH + "{% set n = n + 1 %}{{ n }}{% set s = s|add:d|add:',' %}" + END,
         EACH + "{% with s=s|escape %}{% set s = s|add:s %}{{ s }}{% endwith %}" + END,
         EACH
         + "{% if forloop.First %}{% set sep = '' %}{% else %}{% set sep = ', ' %}{% endif %}{{ sep }}"
@@ -1025,7 +1031,7 @@ def test_a_template_that_never_ends_gives_one_finding_even_if_two_rules_use_it()
         (90, "[start]", "", []),
         (100, "[start]", "", ["medium"]),
         (100, "[copy, create]", "", ["medium"]),
-        (50, "[start]", "y" * 70, ["medium"]),
+        (85, "[start]", "y" * 15, ["medium"]),
     ],
 )
 @pytest.mark.parametrize("names", [1, 2])

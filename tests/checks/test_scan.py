@@ -18,6 +18,7 @@ from templater.checks.run_checks import all_checks, audit, run_check
 from templater.checks.sarif import sarif_document, uri_of
 from templater.checks.scan import _Scanner, scan_image
 from templater.checks.scanned_image import Name, ScannedImage
+from templater.checks.security import runaway
 from templater.cli.main import main
 from templater.image.build import Packing, build
 from templater.image.limits import ATTRIBUTE_BYTES, DEFAULT
@@ -29,7 +30,7 @@ from templater.model.source import Source
 from templater.parsing.yaml_nodes import Limits as YamlLimits
 from templater.pongo2.render_state import Limits
 from templater.rootfs.byname import ByName
-from tests.checks.builders import an_image
+from tests.checks.builders import an_image, rules
 
 ROOT = Path(__file__).resolve().parents[2]
 BROKEN = ROOT / "sample-images" / "broken"
@@ -611,3 +612,13 @@ def test_a_scan_reports_an_error_if_it_cannot_read_a_file_that_a_check_needs(tmp
         {},
         True,
     )
+
+
+def test_a_bug_in_a_check_does_not_hide_the_findings_of_others(monkeypatch):
+    """A block in a macro ended the audit of a hostile image with a traceback, and without any finding."""
+    image = an_image(rules("/etc/shadow: {when: [create], template: t}"), {"t": "{{ path }}"})
+    monkeypatch.setattr(runaway, "texts_of", lambda image: {}["x"])
+    found = {finding.check: finding for finding in audit(image)}
+    assert "sensitive-target" in found
+    assert found["runaway"].message.startswith("not checked completely: KeyError at ")
+    assert (found["runaway"].severity, found["runaway"].hint) == (Severity.HIGH, "please report this")

@@ -21,7 +21,7 @@ VALUES = {
     "checks.mistakes_in_files": {"MOST": 20},
     "checks.sarif": {"_DIGEST_LENGTH": 16},
     "checks.security.privileged_files": {"SHOWN": 8},
-    "checks.cost_bound": {"LONG": 1000, "KEYS": 20, "MOST_WORK": 1_000_000_000, "_NODE": 50, "_STEP": 500, "_DEPTH": 20, "MOST_HELD": 100_000_000, "_ELEMENT": 32, "_USE": 150, "_SPACELESS": 300},
+    "checks.cost_bound": {"LONG": 1000, "KEYS": 20, "MOST_WORK": 1_000_000_000, "_NODE": 50, "_STEP": 500, "_DEPTH": 20, "MOST_HELD": 20_000_000, "_ELEMENT": 32, "_USE": 150, "_SPACELESS": 300},
     "checks.security.runaway": {"_READ": 100, "MOST_WORK_TOGETHER": 5_000_000_000},
     "checks.security.yaml_oddities": {"_MOST_PROPERTIES": 20},
     "checks.typos": {"MOST_WORDS": 20, "MOST_KNOWN": 100, "LONGEST": 60},
