@@ -79,6 +79,25 @@ _FILTERS = {
 }
 #: filters whose result is a number, or true or false
 _COUNTING = ("divisibleby", "float", "integer", "length", "length_is", "wordcount")
+#: filters whose result can be a few characters longer than the value and the argument
+_ADDING = ("get_digit", "linebreaks", "linenumbers", "make_list", "pluralize", "split", "yesno")
+#: Filters that decode a text. In pongo2 4, a loop over a text yields bytes, and a byte that is no character
+#: becomes three bytes.
+_DECODING = (
+    *(
+        "capfirst",
+        "first",
+        "last",
+        "lower",
+        "make_list",
+        "random",
+        "slice",
+        "split",
+        "title",
+        "truncatechars",
+    ),
+    *("truncatewords", "upper", "wordwrap"),
+)
 #: filters whose result can be a list
 _LISTING = ("make_list", "split")
 #: The same for filters that are simple for some constant arguments, or without an argument: the arguments,
@@ -105,9 +124,8 @@ _DIRECTIVE, _MISFIT = 24, 40
 _SEARCH, _SPACELESS = 50, 300
 #: tags that assign only to copies of the variables
 _WITH_COPIES = (tree.For, tree.With, tree.Macro)
-#: how many characters longer than its operands the result of an operator can be
-_ARITHMETIC = {"negative": 1, "+": _LIST, "-": _LIST, "*": _NUMBER, "/": _NUMBER, "%": _NUMBER, "^": _NUMBER}
-
+#: how many characters the result of an operator can have, in addition to the operands that it contains
+_ARITHMETIC = {"+": _LIST, **dict.fromkeys(("negative", "-", "*", "/", "%", "^", "not"), _NUMBER)}
 #: operators whose result can contain their operands
 _JOINING = ("+", "and", "or")
 #: the characters of "True" and "False", which are the result of all other operators
@@ -215,12 +233,12 @@ class _Bound:
         self.text = max(LONG, texts.longest, texts.path)
         self.copies = len(document.bound) * _NODE
         found = list(nodes(document))
-        #: the variables that can be devices
-        self.devices = {
-            node.value
-            for node in found
-            if isinstance(node, tree.For) and getattr(plain(node.expression), "text", "") == "devices"
-        }
+        loops = [node for node in found if isinstance(node, tree.For)]
+        over_devices = [loop for loop in loops if getattr(plain(loop.expression), "text", "") == "devices"]
+        #: the names that loops bind, and those of them that are devices
+        self.loop_names = Counter(name for loop in loops for name in (loop.key, loop.value) if name)
+        values = Counter(loop.value for loop in over_devices if loop.value)
+        self.devices = {name for name, number in values.items() if number == self.loop_names[name]}
         macros = [node for node in found if isinstance(node, tree.Macro)]
         self.macros = {macro.name: macro for macro in macros}
         if len(self.macros) < len(macros):
@@ -407,6 +425,7 @@ class _Bound:
     def measure(self, expression: tree.Expression, at: _Position) -> _Measure:
         """Return upper bounds for an expression."""
         size = work = variables = copies = 0
+        decodes = False
         pieces: set[str] = set()
         changed: set[str] = set()
         # each part, how many times longer filters around it make it, how often its characters are copied, and
@@ -416,7 +435,7 @@ class _Bound:
             node, longer, times, is_shown = waiting.pop()
             own, was_shown = 0, is_shown
             if isinstance(node, tree.Literal):
-                own = _bytes(to_string(node.value))
+                own = _bytes(to_string(node.value)) * (2 if decodes else 1)
             elif isinstance(node, tree.Path):
                 own, more = self._size_of_path(node, at)
                 work += more
@@ -426,6 +445,9 @@ class _Bound:
                     copies += longer
                 if node.name in at.pieces:
                     pieces.add(at.pieces[node.name][0])
+                    own *= 3 if decodes else 1
+                elif decodes:  # a letter of two bytes can have a capital of three bytes
+                    own *= 2
             elif isinstance(node, tree.Operation):
                 own = _ARITHMETIC.get(node.operator, _TRUTH)
                 is_shown = is_shown and node.operator in _JOINING
@@ -439,6 +461,7 @@ class _Bound:
                     if use.argument is not None:
                         waiting.append((use.argument, longer, times, is_shown))
                     longer, is_shown = _least(longer * factor), is_shown and use.name not in _COUNTING
+                decodes = decodes or any(use.name in _DECODING for use in node.filters)
             elif isinstance(node, tree.Invoke):
                 own = self._size_of_tag(node)
             waiting += [(each, longer, times + 1, is_shown) for each in _inside(node)]
@@ -520,8 +543,7 @@ class _Bound:
         name = use.name
         if name in _FILTERS:
             factor, weight = _FILTERS[name]
-            words = _LIST if name in _LISTING or name in ("pluralize", "yesno") else 0
-            return factor, weight, _NUMBER if name in _COUNTING else words
+            return factor, weight, _NUMBER if name in _COUNTING else _LIST if name in _ADDING else 0
         argument = plain(use.argument)
         if argument is None or isinstance(argument, tree.Literal):
             constant = "" if argument is None else to_string(argument.value)
@@ -557,9 +579,12 @@ class _Bound:
         return max(size, self.text) * _STEP // SQUARED[use.name]
 
     def _is_map(self, value: Any) -> bool:
+        """Return whether an expression is a map of the daemons, or a device."""
         if not isinstance(value, tree.Path) or self.assigned[value.name]:
             return False
-        return len(value.parts) <= _MAPS.get(value.name, int(value.name in self.devices))
+        if value.name in self.devices:
+            return len(value.parts) == 1
+        return not self.loop_names[value.name] and len(value.parts) <= _MAPS.get(value.name, 0)
 
 
 def _assigned_names(node: object) -> Iterator[str]:

@@ -272,7 +272,7 @@ def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
     directories = _taken(_doomed)[::-1] if _doomed and patience is not None else []
     above = {fd for fd, _ in directories}
     if directories and _can_be_traced():
-        _remove_all(directories)
+        _remove_all(directories, monotonic() + PATIENCE)  # no time limit applies any more
         directories = []
     pipe: tuple[int, ...] = ()
     child = 0
@@ -348,8 +348,11 @@ def _can_be_traced() -> bool:
     return not any(line.startswith(b"NSpid:") and len(line.split()) == 2 for line in lines)
 
 
-def _remove_all(directories: "list[tuple[int, str]]") -> None:
+def _remove_all(directories: "list[tuple[int, str]]", until: "float | None" = None) -> None:
+    """Remove empty directories. After the time ``until``, leave the rest: they do no harm."""
     for above, name in directories:
+        if until is not None and monotonic() > until:
+            return
         try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
             os.rmdir(name, dir_fd=above)
         except OSError:  # for example, another process has put a file into it

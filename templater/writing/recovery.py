@@ -38,7 +38,8 @@ the container could have filled a directory with millions of names. After a kill
 
 Even an empty directory can take seconds to remove, because the kernel then frees a record of each missing
 name that a process has looked up in it. So another process removes the directories at the end of a hook or
-command, see ``held_files``. If this process is killed, an empty directory can remain.
+command, see ``held_files``. If this process is killed, or if a hook in a PID namespace has many directories
+to remove, empty directories can remain.
 
 Two alternatives were rejected: a marker in a trusted.* xattr, and names without inode numbers. A trusted.*
 xattr needs root, and some file systems do not support it.
@@ -87,8 +88,8 @@ MAX_LINES = 100_000
 MOST_NAMES = 100_000
 #: the maximum number of files and directories that one search removes: on btrfs, 64 of them start a process
 MOST_LEFTOVERS = 10_000
-#: the maximum seconds of all removals of one search: a user of the container can make each of them wait for
-#: the disk
+#: the maximum seconds of one search: a user of the container can make each removal wait for the disk, and can
+#: make the paths of leftovers long
 MOST_SECONDS = 2.0
 #: the maximum size of a directory to search: at most 350,000 names on ext4
 MOST_BYTES = 4 << 20
@@ -219,14 +220,14 @@ class Search:
     """A search for leftovers.
 
     ``left`` is the number of names that the search may still read. ``removals`` is the number of files and
-    directories that it may still remove, and ``seconds`` the time for this. ``room`` is the maximum total
-    size in bytes of the directories that it may still remove.
+    directories that it may still remove. ``room`` is the maximum total size in bytes of the directories that
+    it may still remove. ``until`` is the time at which the search ends.
 
     ``tokens`` maps the token of each earlier run to its number of changes. ``is_foreign`` tells whether
     another user could have chosen the tokens.
     """
 
-    __slots__ = ("attributes", "is_foreign", "left", "removals", "room", "root", "seconds", "tokens")
+    __slots__ = ("attributes", "is_foreign", "left", "removals", "room", "root", "tokens", "until")
 
     def __init__(self, root: Root, tokens: "Mapping[str, int]", *, is_foreign: bool = False) -> None:
         self.root = root
@@ -234,7 +235,7 @@ class Search:
         self.is_foreign = is_foreign
         self.left = MOST_NAMES
         self.removals = MOST_LEFTOVERS
-        self.seconds = MOST_SECONDS
+        self.until = monotonic() + MOST_SECONDS
         self.room = MOST_REMOVED
         #: the attributes of the directories that overlayfs copies before a removal; None before the first
         self.attributes: CopiedAttributes | None = None
@@ -245,7 +246,7 @@ class Search:
         Return True if no leftover remains, False if some may remain, and None if ``place`` is not a
         directory. If the result is False, the caller keeps the journal, so the next run tries again.
         """
-        if not self.left:
+        if not self.left or monotonic() > self.until:
             return False
         try:
             directory = self.root.directory(place)
@@ -314,7 +315,7 @@ class Search:
         Return False if removing it failed, or if this search may remove no more files. ``is_inside`` tells
         whether ``directory`` is itself a private directory.
         """
-        if not self.removals or self.seconds <= 0:
+        if not self.removals or monotonic() > self.until:
             return False
         token, inode = _token_of(name), name[len(PREFIX) :].partition("-")[2].partition("-")[0]
         try:
@@ -335,9 +336,7 @@ class Search:
             empty = inode == "0" and status.st_size == 0
             if empty or token in self.tokens or int(inode) == status.st_ino:
                 self.removals -= 1
-                start = monotonic()
                 directory.unlink(name)
-                self.seconds -= monotonic() - start
         except OSError as error:
             return error.errno in (errno.ENOENT, errno.ENOTEMPTY)
         return True

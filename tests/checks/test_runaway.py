@@ -918,6 +918,11 @@ def test_attack_41_a_template_without_loops_does_not_hide_the_work_of_others():
         loops_over(U, U, body="\U0001f600" * 95),
         "{% macro m() %}" + loops_over(U, U, body="{{ '" + '"' * 10 + "' }}") + "{% endmacro %}{% autoescape on %}{{ m() }}{% endautoescape %}",
         "{% with pongo2='' %}{% endwith %}" + loops_over(U, *["pongo2|ljust:0"] * 3),
+        "{% set x = ''|linenumbers %}" + loops_over(U, *["x"] * 10),
+        *(f"{{% set x = {x} %}}{{% set x = x|ljust:0 %}}" + loops_over(U, *["x"] * n) for x, n in (("1 - 9^300", 2), ("not 0.0", 8), ("-1.5", 8))),
+        loops_over(U, "'é'", *(f"a{number}|upper" for number in range(1, 12))),
+        "{% for k, properties in config %}" + loops_over("properties", "properties", body="{{ k }}") + END,
+        "{% for k, d in devices %}{% endfor %}{% for k, d in config %}" + loops_over("d", "d", body="{{ d }}") + END,
     ],
 )  # fmt: skip
 def test_attack_41_a_part_that_costs_pongo2_more_than_it_seems_gives_a_finding(text):
@@ -956,7 +961,7 @@ def test_attack_41_another_value_for_the_name_of_a_map_does_not_hide_loops(tag):
     [
         loops_over(U, U),
         loops_over("config", "devices", "devices.Sorted"),
-        loops_over(U, U, body="{% if a0 == a1 %}{{ a0|upper }}{% endif %}"),
+        loops_over(U, U, body="{% if a0 == a1 %}{{ a0 }}{% endif %}"),
         "{% for l in " + U + "|split:';' %}{{ l|truncatechars_html:9 }}{{ l|join:',' }}" + END,
         "{% for l in " + U + "|split:';' %}{% for w in l|split:' ' %}{% for c in w %}{{ c }}" + END * 3,
         "{% for l in " + U + "|split:';' %}{% set kv = l|split:'=' %}"
