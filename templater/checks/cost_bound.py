@@ -84,20 +84,18 @@ _ADDING = ("get_digit", "linebreaks", "linenumbers", "make_list", "pluralize", "
 #: Filters that decode a text. In pongo2 4, a loop over a text yields bytes, and a byte that is no character
 #: becomes three bytes.
 _DECODING = (
-    *(
-        "capfirst",
-        "first",
-        "last",
-        "lower",
-        "make_list",
-        "random",
-        "slice",
-        "split",
-        "title",
-        "truncatechars",
-    ),
-    *("truncatewords", "upper", "wordwrap"),
+    "first",
+    "last",
+    "make_list",
+    "random",
+    "slice",
+    "split",
+    "truncatechars",
+    "truncatewords",
+    "wordwrap",
 )
+#: filters that also change letters; a letter of two bytes can have a capital of three bytes
+_CHANGING = ("capfirst", "lower", "title", "upper")
 #: filters whose result can be a list
 _LISTING = ("make_list", "split")
 #: The same for filters that are simple for some constant arguments, or without an argument: the arguments,
@@ -253,8 +251,8 @@ class _Bound:
         # a macro in autoescape escapes, even if its definition is outside
         escaped = any(isinstance(node, tree.Autoescape) and node.on for node in found)
         self.in_macro = _Position(macro=True, escaped=escaped)
-        #: the characters of the longest value
-        self.largest = 0
+        #: the bytes of the longest value, and of all values that tags assign
+        self.largest = self.assigned_bytes = 0
         self.has_lists = any(isinstance(node, tree.FilterUse) and node.name in _LISTING for node in found)
         #: for each macro, the output of one call and the work for it
         self.calls: dict[str, tuple[int, int]] = {}
@@ -268,7 +266,7 @@ class _Bound:
         works: list[tuple[int, Token]] = []
         output, total = self._walk([(self.document.body, _Position())], works)
         _, token = max(works, key=lambda each: each[0], default=(0, self.document.tokens[0]))
-        values = sum(self.lengths.values()) + self.largest
+        values = self.assigned_bytes + self.largest
         return Bound(total, _least(output + values * (_ELEMENT if self.has_lists else 1)), token)
 
     def _walk(
@@ -381,6 +379,7 @@ class _Bound:
             raise NoBoundError("a variable has the name or the output of a macro", value.token)
 
     def _lengthen(self, name: str, size: int) -> None:
+        self.assigned_bytes += size
         self.lengths[name] = _least(max(self.lengths.get(name, 0), size))
 
     def _enter(self, loop: tree.For, measure: _Measure, at: _Position) -> list[tuple[Any, _Position]]:
@@ -425,7 +424,7 @@ class _Bound:
     def measure(self, expression: tree.Expression, at: _Position) -> _Measure:
         """Return upper bounds for an expression."""
         size = work = variables = copies = 0
-        decodes = False
+        decodes = changes = False
         pieces: set[str] = set()
         changed: set[str] = set()
         # each part, how many times longer filters around it make it, how often its characters are copied, and
@@ -435,10 +434,13 @@ class _Bound:
             node, longer, times, is_shown = waiting.pop()
             own, was_shown = 0, is_shown
             if isinstance(node, tree.Literal):
-                own = _bytes(to_string(node.value)) * (2 if decodes else 1)
+                own = _bytes(to_string(node.value)) * (2 if changes else 1)
             elif isinstance(node, tree.Path):
                 own, more = self._size_of_path(node, at)
-                work += more
+                work += more + _NODE * len(node.parts)
+                # pongo2 also calls methods of Go without brackets, and they copy maps
+                methods = sum(str(part.key)[:1].isupper() for part in node.parts[1:])
+                work += methods * self._size_of_map()
                 variables += 1
                 if node.name in self.changed and is_shown:
                     changed.add(node.name)
@@ -446,7 +448,7 @@ class _Bound:
                 if node.name in at.pieces:
                     pieces.add(at.pieces[node.name][0])
                     own *= 3 if decodes else 1
-                elif decodes:  # a letter of two bytes can have a capital of three bytes
+                elif changes:
                     own *= 2
             elif isinstance(node, tree.Operation):
                 own = _ARITHMETIC.get(node.operator, _TRUTH)
@@ -461,7 +463,8 @@ class _Bound:
                     if use.argument is not None:
                         waiting.append((use.argument, longer, times, is_shown))
                     longer, is_shown = _least(longer * factor), is_shown and use.name not in _COUNTING
-                decodes = decodes or any(use.name in _DECODING for use in node.filters)
+                changes = changes or any(use.name in _CHANGING for use in node.filters)
+                decodes = decodes or changes or any(use.name in _DECODING for use in node.filters)
             elif isinstance(node, tree.Invoke):
                 own = self._size_of_tag(node)
             waiting += [(each, longer, times + 1, is_shown) for each in _inside(node)]
@@ -489,14 +492,19 @@ class _Bound:
         if name in at.pieces:
             size = at.pieces[name][1]
             return size if len(path.parts) == 1 else max(1, size - _LIST), 0
+        if name == "block" and [part.key for part in path.parts[1:]] != ["Super"]:
+            raise NoBoundError("the variable 'block' contains the whole configuration", path.token)
         size = self.text
         if name in _MAPS or name in self.devices:
-            size = (KEYS + self.texts.number) * 2 * self.text + self.texts.total
+            size = self._size_of_map()
         if len(path.parts) > _MAPS.get(name, 1) or name == "config_get":
             size = self.text
         if name in self.lengths:  # outside of the tag that binds the name, a daemon's variable has the name
             size = max(self.lengths[name], size if name in _DAEMON_NAMES or len(path.parts) > 1 else 0)
         return size, 0
+
+    def _size_of_map(self) -> int:
+        return (KEYS + self.texts.number) * 2 * self.text + self.texts.total
 
     def _call(self, path: tree.Path, at: _Position) -> tuple[int, int]:
         """Return the output of a call of a macro, and the work for it."""

@@ -65,8 +65,11 @@ def argv(runtime: str, options: list[str], *, write_bytecode: bool = True) -> li
 def compile_hook() -> None:
     """Run a hook once, so that it writes compiled modules. The hooks of containers don't write them.
 
-    If the hook fails, the failure is ignored: hooks without compiled modules only start more slowly.
+    Do nothing if Python may write no compiled modules. If the hook fails, the failure is ignored: hooks
+    without compiled modules only start more slowly.
     """
+    if sys.dont_write_bytecode:
+        return
     with suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run([*argv("lxc", []), PROBE], capture_output=True, timeout=60, check=False)
 

@@ -766,6 +766,7 @@ def test_ordinary_macros_give_no_finding(text):
         ("{{ devices.Sorted.Len() }}", "the template calls 'devices.Sorted.Len'"),
         ("{% macro m(s) %}{{ s }}{% endmacro %}" + EACH + "{% set n = n + 1 %}{{ m(n) }}" + END, "a loop changes"),
         (EACH + "{% set s = s|add:'x' %}{% for c in s %}{% endfor %}" + END, "a variable of a loop"),
+        ("{% block b %}{{ block|stringformat:'%f' }}{% endblock %}", "the variable 'block' contains"),
         ("{% filter join:',' %}{{ x }}{% endfilter %}", "the tag 'filter' uses the filter 'join'"),
     ],
 )  # fmt: skip
@@ -920,6 +921,8 @@ def test_attack_41_a_template_without_loops_does_not_hide_the_work_of_others():
         "{% with pongo2='' %}{% endwith %}" + loops_over(U, *["pongo2|ljust:0"] * 3),
         "{% set x = ''|linenumbers %}" + loops_over(U, *["x"] * 10),
         *(f"{{% set x = {x} %}}{{% set x = x|ljust:0 %}}" + loops_over(U, *["x"] * n) for x, n in (("1 - 9^300", 2), ("not 0.0", 8), ("-1.5", 8))),
+        loops_over(U, body="{% if devices" + ".Clone" * 98 + " %}{% endif %}"),
+        "{% set l = " + U + ("|add:" + U) * 50 + " %}" + "{% with l=l|make_list %}" * 60 + "{% endwith %}" * 60,
         loops_over(U, "'é'", *(f"a{number}|upper" for number in range(1, 12))),
         "{% for k, properties in config %}" + loops_over("properties", "properties", body="{{ k }}") + END,
         "{% for k, d in devices %}{% endfor %}{% for k, d in config %}" + loops_over("d", "d", body="{{ d }}") + END,

@@ -19,6 +19,8 @@ from templater.hooks import install
 from templater.hooks.options import PROBE
 from templater.startup import bundle
 from templater.startup.line import templater_hook
+from tests.rootfs_builders import as_root
+from tests.user_namespaces import user_namespace
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 
@@ -114,6 +116,22 @@ def test_attack_95_only_a_probe_writes_the_compiled_modules_of_python(package):
         for file in package.rglob(f"*.{sys.implementation.cache_tag}.pyc")
     }
     assert compiled == {file.with_suffix(".pyc").name for file in package.rglob("*.py")}
+
+
+@as_root
+def test_attack_95_root_of_a_user_namespace_writes_no_compiled_modules_for_another_user(package):
+    """The template script of LXC runs so, and the container's root could then change the caller's modules."""
+    shutil.rmtree(package / "__pycache__")
+    for place in (package.parent, *package.rglob("*")):
+        os.chown(place, 100_005, 100_005)
+    os.chown(package, 100_005, 100_005)
+    before = {place: place.stat().st_mtime_ns for place in package.rglob("*.pyc")}
+    with user_namespace(100_000) as pid:
+        inside = ["nsenter", f"--user=/proc/{pid}/ns/user", "--setuid=0", "--setgid=0", *command(package)]
+        done = subprocess.run(inside, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not kept(package).exists()
+    assert {place: place.stat().st_mtime_ns for place in package.rglob("*.pyc")} == before
 
 
 def path_of(name: str) -> str:
