@@ -88,7 +88,7 @@ def write(place: str) -> None:
     Failures are ignored, because a hook without the file only starts more slowly. Possible causes are a
     read-only directory, a full disk, and a source that another process is replacing.
     """
-    if sys.dont_write_bytecode or not _belongs_to_this_user():
+    if sys.dont_write_bytecode:
         return
     staged = f"{place}.{posix.getpid()}"
     _remove(staged)  # of a killed process that had the same number
@@ -109,23 +109,6 @@ def write(place: str) -> None:
     finally:
         posix.close(fd)
     _remove(staged)
-
-
-def _belongs_to_this_user() -> bool:
-    """Return whether this process may write compiled modules, which the owner of the package will run.
-
-    The root user of a user namespace may write files of others, too. Then the new files belong to this root
-    user, which is a user of a container.
-    """
-    owner = posix.stat(PACKAGE).st_uid
-    if owner == posix.geteuid():
-        return True
-    fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        rows = posix.read(fd, 4096).split()
-    finally:
-        posix.close(fd)
-    return posix.geteuid() == 0 and rows == [b"0", b"0", b"4294967295"]
 
 
 def _remove(staged: str) -> None:

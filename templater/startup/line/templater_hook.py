@@ -51,7 +51,7 @@ def main() -> "NoReturn":
 
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # it would print a traceback
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    sys.dont_write_bytecode |= sys.argv[-1] != PROBE
+    sys.dont_write_bytecode |= sys.argv[-1] != PROBE or not belongs_to_this_user()
     gc.set_threshold(100_000, 50, 50)  # the process is short-lived, so collecting garbage rarely pays
     modules = Modules(opened())
     sys.meta_path.insert(0, modules)
@@ -63,6 +63,23 @@ def main() -> "NoReturn":
 
         write(place())
     posix._exit(code)
+
+
+def belongs_to_this_user() -> bool:
+    """Return whether this process may write compiled modules, which the owner of the package will run.
+
+    The root user of a user namespace may write files of others, too. Then the new files belong to this root
+    user, which is a user of a container.
+    """
+    owner = posix.stat(PACKAGE).st_uid
+    if owner == posix.geteuid():
+        return True
+    fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        rows = posix.read(fd, 4096).split()
+    finally:
+        posix.close(fd)
+    return posix.geteuid() == 0 and rows == [b"0", b"0", b"4294967295"]
 
 
 def place() -> str:

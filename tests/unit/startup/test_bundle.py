@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -121,17 +122,18 @@ def test_attack_95_only_a_probe_writes_the_compiled_modules_of_python(package):
 @as_root
 def test_attack_95_root_of_a_user_namespace_writes_no_compiled_modules_for_another_user(package):
     """The template script of LXC runs so, and the container's root could then change the caller's modules."""
-    shutil.rmtree(package / "__pycache__")
-    for place in (package.parent, *package.rglob("*")):
-        os.chown(place, 100_005, 100_005)
-    os.chown(package, 100_005, 100_005)
-    before = {place: place.stat().st_mtime_ns for place in package.rglob("*.pyc")}
-    with user_namespace(100_000) as pid:
-        inside = ["nsenter", f"--user=/proc/{pid}/ns/user", "--setuid=0", "--setgid=0", *command(package)]
+    for file in (package / "model" / "__pycache__").iterdir():
+        file.unlink()
+    with tempfile.TemporaryDirectory() as folder, user_namespace(100_000) as pid:
+        os.chmod(folder, 0o755)
+        place = Path(shutil.copytree(package.parent, f"{folder}/x")) / "templater"
+        for each in (place.parent, place, *place.rglob("*")):
+            os.chown(each, 100_005, 100_005)
+        before = list(place.rglob("*.pyc"))
+        inside = ["nsenter", f"--user=/proc/{pid}/ns/user", "--setuid=0", "--setgid=0", *command(place, "-v")]
         done = subprocess.run(inside, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert not kept(package).exists()
-    assert {place: place.stat().st_mtime_ns for place in package.rglob("*.pyc")} == before
+        assert done.returncode == 0 and f"{place}/model/__init__.py" in done.stderr
+        assert not kept(place).exists() and list(place.rglob("*.pyc")) == before
 
 
 def path_of(name: str) -> str:
