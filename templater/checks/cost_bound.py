@@ -129,6 +129,9 @@ _JOINING = ("+", "and", "or")
 #: the characters of "True" and "False", which are the result of all other operators
 _TRUTH = 5
 
+#: the characters of an error message of pongo2, without what it quotes
+_ERROR = 300
+
 #: the functions of tags that only evaluate their arguments
 _TAGS = (first, differs, ratio, fixed_ratio)
 
@@ -251,6 +254,8 @@ class _Bound:
         # a macro in autoescape escapes, even if its definition is outside
         escaped = any(isinstance(node, tree.Autoescape) and node.on for node in found)
         self.in_macro = _Position(macro=True, escaped=escaped)
+        literals = (node for node in found if isinstance(node, tree.Literal))
+        self.longest_literal = max((_bytes(to_string(node.value)) for node in literals), default=0)
         #: the bytes of the longest value, and of all values that tags assign
         self.largest = self.assigned_bytes = 0
         self.has_lists = any(isinstance(node, tree.FilterUse) and node.name in _LISTING for node in found)
@@ -371,6 +376,8 @@ class _Bound:
                     "each iteration of a loop can make a text several times longer", value.token
                 )
             size = self.lengths.get(name, 0) + (size - self.lengths.get(name, 0)) * at.runs
+        elif measure.pieces:  # a later loop over the variable does not know that it has a part of a text
+            size = self.measure(value, at._replace(pieces={})).size
         self._lengthen(name, size)
 
     def _require_no_macro(self, name: str | None, value: tree.Expression) -> None:
@@ -525,7 +532,9 @@ class _Bound:
                 raise NoBoundError(f"calls of macros can be nested more than {_DEPTH} deep", path.token)
             self.running.append(macro.name)
             output, work = self._walk([(macro.body, self.in_macro)])
-            self.calls[macro.name] = output, _least(work + self.copies + _NODE)
+            # pongo2 4 prints the error of a macro, which can quote the template and a value
+            output += _ERROR + self.longest_literal + self.largest
+            self.calls[macro.name] = output, _least(work + output + self.copies + _NODE)
             self.running.pop()
         return self.calls[macro.name]
 

@@ -23,6 +23,7 @@ from tests.sampling import some_fast
 pytestmark = pytest.mark.usefixtures("_patience")
 
 CHECK = "runaway"
+U = "config_get('user.user-data', '')"
 QCOW2 = b"QFI\xfb" + bytes(124)
 RULE = rules("/etc/a: {when: [create], template: t}")
 
@@ -202,6 +203,26 @@ def test_a_template_that_makes_a_daemon_panic_gives_a_finding(text, heads, sever
         ("{{ config_get('user.text', '')|wordwrap:3 }}", 1),
         ("{{ config_get('user.text', '')|wordwrap:2 }}", 0),
         ("{{ devices.Sorted.Less(0, 1) }}", 1),
+        ("{% set z = " + U + "|slice:'26:'|make_list|default:'x' %}{% if z == z %}{% endif %}", 1),
+        ("{% set z = " + U + "|slice:'26:'|default:devices.root %}{% if z != z %}{% endif %}", 1),
+        ("{% set m = instance %}{% if " + U + "|length|default:'x' in m %}{% endif %}", 1),
+        ("{% cycle 'a' as s silent %}{% set z = x|default:s %}{{ z.value }}", 1),
+        (
+            "{% for a in "
+            + U
+            + "|slice:'26:' %}{% if z == z %}{% endif %}{% set z = a|make_list %}{% endfor %}",
+            1,
+        ),
+        ("{% for n, d in devices %}{% ifchanged d %}x{% else %}y{% endifchanged %}{% endfor %}", 1),
+        ("{% macro m(a) %}{% if a == a %}{% endif %}{% endmacro %}{{ m(config) }}", 1),
+        ("{% for n, d in devices %}{% if n == d.name or d.type == 'nic' %}{% endif %}{% endfor %}", 0),
+        ("{% if instance.name in " + U + "|split:',' %}{% endif %}{% if trigger == path %}{% endif %}", 0),
+        (
+            "{% for a in "
+            + U
+            + "|split:',' %}{% if a == instance.name %}{% endif %}{% ifchanged a %}{% else %}{% endifchanged %}{% endfor %}",
+            0,
+        ),
         ("{% if instance.name == 'web' %}{% set q = 1 %}{% endif %}{% set q = 'a' %}{{ q in config }}", 1),
         ("{{ q in devices.eth0 }}", 1),
         ("{{ 'user.a' in config }}{{ q in 'abc' }}{{ q in properties.os }}", 0),
@@ -548,7 +569,7 @@ def doubling(number, call):
         "{% if x %}{% block b %}{{ NAME() }}{% endblock %}{% endif %}",
     ],
 )
-@pytest.mark.parametrize(("number", "is_long"), [(45, True), (8, False)])
+@pytest.mark.parametrize(("number", "is_long"), [(45, True), (4, False)])
 def test_the_bound_doubles_at_each_macro_that_calls_the_previous_macro_twice(call, use, number, is_long):
     text = doubling(number, call) + use.replace("NAME", f"m{number - 1}")
     assert is_costly(text) == is_long
@@ -575,7 +596,6 @@ def test_the_bound_assumes_twenty_keys_and_a_thousand_characters(value, rounds):
     assert rounds * 0.9 < (loop("{{ 1 }}" * 200) - loop("{{ 1 }}" * 100)) / of_body < rounds * 1.1
 
 
-U = "config_get('user.user-data', '')"
 LATER = U + "|slice:'1100:'"
 TEN = "{% set s = 'xxxxxxxxxx' %}"
 EACH, END = "{% for d in devices %}", "{% endfor %}"
@@ -921,6 +941,9 @@ def test_attack_41_a_template_without_loops_does_not_hide_the_work_of_others():
         "{% with pongo2='' %}{% endwith %}" + loops_over(U, *["pongo2|ljust:0"] * 3),
         "{% set x = ''|linenumbers %}" + loops_over(U, *["x"] * 10),
         *(f"{{% set x = {x} %}}{{% set x = x|ljust:0 %}}" + loops_over(U, *["x"] * n) for x, n in (("1 - 9^300", 2), ("not 0.0", 8), ("-1.5", 8))),
+        "{% for a in " + U + "|split:'?' %}{% set y = a %}" + loops_over("y", "y", "y") + END,
+        "{% for a in " + U + "|split:'?' %}{% with y=a %}" + loops_over("y", "y", "y") + "{% endwith %}" + END,
+        "{% macro m() %}{% if -'" + "x" * 100_000 + "' %}{% endif %}{% endmacro %}" + loops_over(U, body="{{ m() }}"),
         loops_over(U, body="{% if devices" + ".Clone" * 98 + " %}{% endif %}"),
         "{% set l = " + U + ("|add:" + U) * 50 + " %}" + "{% with l=l|make_list %}" * 60 + "{% endwith %}" * 60,
         loops_over(U, "'é'", *(f"a{number}|upper" for number in range(1, 12))),

@@ -29,6 +29,7 @@ from ..every_branch import EveryBranchCompilation
 from ..every_key import with_every_key
 from ..scanned_image import ScannedImage
 from ..template_tokens import is_read_differently
+from ..value_kinds import MAP, ValueKinds
 
 #: limits in seconds: the limit on steps is not enough, because one step can process megabytes of text
 LIMITS = Limits(seconds=3.0, total=4.0)
@@ -228,8 +229,9 @@ def _dangers(
         except TemplaterError:  # the check 'language' reports the error
             continue
         if not is_panicking:
+            kinds = ValueKinds(document)
             for node in nodes(document):
-                panic = _panic("forloop" in compilation.bound, node)
+                panic = _panic("forloop" in compilation.bound, kinds, node)
                 if panic is not None:
                     message, token = panic
                     found[Observation(message, token.span, severity="medium")] = None
@@ -248,17 +250,27 @@ def _dangers(
     return list(found), most
 
 
-def _panic(is_forloop_bound: bool, node: object) -> tuple[str, Token] | None:
+def _panic(is_forloop_bound: bool, kinds: ValueKinds, node: object) -> tuple[str, Token] | None:
     """Return a message and a token for an operation, filter or call that panics for some values.
 
-    ``is_forloop_bound`` is true if the template gives the name ``forloop`` another value.
+    ``is_forloop_bound`` is true if the template gives the name ``forloop`` another value. ``kinds`` has the
+    variables that can be a list or a map.
     """
     if isinstance(node, tree.Operation) and len(node.operands) == 2:
         left, right = map(plain, node.operands)
         if node.operator in ("/", "%") and _may_be_zero(right):
             return "the template can divide by zero, which makes daemons panic", right.token
-        if node.operator == "in" and not isinstance(left, tree.Literal) and _is_map(right):
+        if node.operator == "in" and not isinstance(left, tree.Literal) and MAP in kinds.of(right):
             return "the template can search a map for a number, which makes daemons panic", left.token
+        if node.operator in ("==", "!=", "<>") and kinds.of(left) and kinds.of(right):
+            return "the template can compare lists or maps, which makes daemons panic", left.token
+    elif isinstance(node, tree.Remembered) and kinds.of(node.expression):
+        return (
+            "the tag 'ifchanged' can compare lists or maps, which makes daemons panic",
+            node.expression.token,
+        )
+    elif isinstance(node, tree.Part) and node.key == "value" and kinds.has_cycles:
+        return "the template can read a field of a tag 'cycle', which makes daemons panic", node.token
     elif isinstance(node, tree.FilterUse) and node.name in _SAFE_ARGUMENTS:
         argument = None if node.argument is None else plain(node.argument)
         value = argument.value if isinstance(argument, tree.Literal) else None
@@ -275,13 +287,6 @@ def _may_be_zero(divisor: tree.Expression) -> bool:
     if not isinstance(divisor, tree.Literal) or isinstance(divisor.value, str):
         return True
     return int(divisor.value) == 0
-
-
-def _is_map(value: tree.Expression) -> bool:
-    """Return whether an expression is the name of a map of the daemons, or of a device."""
-    if not isinstance(value, tree.Path):
-        return False
-    return len(value.parts) <= {"config": 1, "properties": 1, "devices": 2}.get(value.name, 0)
 
 
 #: Filters that panic for some arguments. The functions return whether a constant argument is safe.

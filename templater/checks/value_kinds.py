@@ -1,0 +1,113 @@
+"""The variables of a template that can be a list or a map, for which some operations make a daemon panic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..pongo2.reads import nodes
+from ..pongo2.syntax import tree
+from ..pongo2.tags.cycle import advance
+from .cost_bound import plain
+
+#: the kinds of values; a map of maps, or a list of maps, is ``NESTED``, too
+LIST, MAP, NESTED = "list", "map", "nested"
+#: filters whose result is a list
+_LISTING = ("make_list", "split")
+#: filters whose result can be the value itself, or an element of it
+_PASSING = (
+    *(
+        "default",
+        "default_if_none",
+        "first",
+        "get_digit",
+        "join",
+        "last",
+        "linebreaks",
+        "random",
+        "safe",
+        "slice",
+    ),
+    *("center", "wordwrap"),
+)
+#: names of maps of the daemons, and how many maps are nested
+_DEPTHS = {
+    "config": 1,
+    "properties": 1,
+    "container": 1,
+    "instance": 1,
+    "devices": 2,
+    "block": 1,
+    "forloop": 1,
+}
+
+
+class ValueKinds:
+    """The kinds of the values that the variables of a template can have, apart from texts and numbers."""
+
+    def __init__(self, document: tree.Document) -> None:
+        #: the kinds of each name that the template binds
+        self.names: dict[str, set[str]] = {}
+        found = list(nodes(document))
+        macros = {node.name: node for node in found if isinstance(node, tree.Macro)}
+        bindings: list[tuple[str, Any]] = []
+        #: whether a tag keeps its arguments in a variable, whose fields no template can read
+        self.has_cycles = False
+        for node in found:
+            if isinstance(node, tree.Set):
+                bindings.append((node.name, node.expression))
+            elif isinstance(node, tree.With):
+                bindings += node.pairs
+            elif isinstance(node, tree.For):
+                bindings += [(name, node) for name in (node.key, node.value) if name]
+            elif isinstance(node, tree.Macro):
+                bindings += [(name, value) for name, value in node.parameters if value is not None]
+            elif isinstance(node, tree.Path) and node.name in macros:
+                arguments = [value for part in node.parts for value in part.arguments or ()]
+                names = [name for name, _ in macros[node.name].parameters]
+                bindings += zip(names, arguments, strict=False)
+            elif isinstance(node, tree.Invoke) and node.function is advance and node.arguments[3]:
+                self.has_cycles = True
+                bindings += [(node.arguments[3], item) for item in node.arguments[2].expressions]
+        changed = True
+        while changed:
+            changed = False
+            for name, value in bindings:
+                kinds = self.names.setdefault(name, set())
+                if isinstance(value, tree.For):
+                    more = {MAP} if NESTED in self.of(value.expression) else set()
+                else:
+                    more = self.of(value)
+                if more - kinds:
+                    kinds |= more
+                    changed = True
+
+    def of(self, expression: Any) -> set[str]:
+        """Return the kinds of the values that an expression can have."""
+        found: set[str] = set()
+        waiting = [expression]
+        while waiting:
+            node = plain(waiting.pop())
+            if isinstance(node, tree.Path):
+                own = self.names.get(node.name, set())
+                # a method of Go, such as Clone, gives the same map or a list of its values
+                keys = sum(not str(part.key)[:1].isupper() for part in node.parts[1:])
+                depth = max(_DEPTHS.get(node.name, 0), 2 if NESTED in own else int(bool(own))) - keys
+                if depth > 0:
+                    found |= own or {MAP}
+                    found |= {MAP} if keys else set()
+                if depth > 1:
+                    found |= {MAP, NESTED}
+            elif isinstance(node, tree.Operation) and node.operator in ("and", "or"):
+                waiting += node.operands
+            elif isinstance(node, tree.Filtered):
+                for use in reversed(node.filters):
+                    if use.name in _LISTING:
+                        found.add(LIST)
+                        break
+                    if use.name not in _PASSING:
+                        break
+                    if use.argument is not None:
+                        waiting.append(use.argument)
+                else:
+                    waiting.append(node.atom)
+        return found
