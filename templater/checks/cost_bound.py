@@ -118,7 +118,9 @@ _LAYOUT = re.compile(r"[^%]*(?:%[-0 ]?[0-9]?(?:\.[0-9])?[dfqsvxX][^%]*)?", re.DO
 #: how many times longer a directive can make a value, or an element of a list, and the characters that pongo2
 #: adds for a value that does not fit to the directive
 _DIRECTIVE, _MISFIT = 24, 40
-#: the work for each character or element in which the operator ``in`` searches, and of the tag ``spaceless``
+#: operators that do not read a text as a number; ``in`` searches a text or a list, but not a map
+_CHEAP = ("and", "or", "not", "==", "!=", "<>", "in")
+#: the work for each character that an operator reads as a number or searches, and of the tag ``spaceless``
 _SEARCH, _SPACELESS = 50, 300
 #: tags that assign only to copies of the variables
 _WITH_COPIES = (tree.For, tree.With, tree.Macro)
@@ -474,13 +476,12 @@ class _Bound:
                 decodes = decodes or changes or any(use.name in _DECODING for use in node.filters)
             elif isinstance(node, tree.Invoke):
                 own = self._size_of_tag(node)
-            waiting += [(each, longer, times + 1, is_shown) for each in _inside(node)]
-            if (
-                isinstance(node, tree.Operation)
-                and node.operator == "in"
-                and not self._is_map(plain(node.operands[-1]))
-            ):
-                waiting[-1] = node.operands[-1], longer, times + _SEARCH, is_shown
+            searches = isinstance(node, tree.Operation) and (
+                node.operator not in _CHEAP
+                or (node.operator == "in" and not self._is_map(plain(node.operands[-1])))
+            )
+            times = _least(times + (_SEARCH if searches else 1))
+            waiting += [(each, longer, times, is_shown) for each in _inside(node)]
             size += own * longer * was_shown
             work += own * longer * times + _NODE
         self.largest = max(self.largest, _least(size))
@@ -572,8 +573,10 @@ class _Bound:
                 return 1, 20, int(constant or 0)
             pattern, factor, weight, added = _WITH_CONSTANT.get(name, ("(?!)", 0, 0, 0))
             if re.fullmatch(pattern, constant):
-                tags = constant.count(",") + 1 if name == "removetags" else 0
-                return factor, weight, added + tags * STEPS_OF_TAG * _STEP
+                if name == "removetags":
+                    tags = constant.count(",") + 1
+                    return 1, weight * tags, tags * STEPS_OF_TAG * _STEP
+                return factor, weight, added
         raise NoBoundError(f"the filter '{name}' has an unusual argument", use.token)
 
     def _square(self, node: tree.Filtered, number: int, at: _Position) -> int:
