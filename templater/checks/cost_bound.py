@@ -355,7 +355,9 @@ class _Bound:
                     added += measured(use.argument).size
                 size, longer, weight = size + added * longer, _least(longer * factor), weight + more
             weight = _least(weight * longer)
-            inside = at._replace(longer=_least(at.longer * longer), weight=_least(at.weight + weight))
+            inside = at._replace(
+                longer=_least(at.longer * longer), weight=_least(at.weight * longer + weight)
+            )
             return size, size * weight + _USE_OF_SLOW * len(node.filters), [(node.body, inside)]
         if isinstance(node, tree.Capture) and node.invoke.function in (collapse, changed_text):
             return 0, 0, [(node.body, at._replace(weight=at.weight + _SPACELESS)), (node.otherwise or [], at)]

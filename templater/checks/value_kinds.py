@@ -38,6 +38,7 @@ _DEPTHS = {
     "devices": 2,
     "block": 1,
     "forloop": 1,
+    "pongo2": 1,
 }
 
 

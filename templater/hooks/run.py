@@ -68,6 +68,8 @@ COMMIT_SECONDS = 0.0003
 #: the maximum number of lines that one hook logs, and of characters in a line
 MOST_LINES = 1000
 LONGEST_LINE = 1000
+#: the maximum size in bytes of what one hook writes to the FILE of ``--log``, which nothing rotates
+MOST_IN_FILE = 16 << 10
 
 #: environment variables that could change a rendering
 _IGNORED = ("TZ", "TZDIR", "LC_ALL", "LC_TIME", "LC_CTYPE", "LANG", "LANGUAGE", "TEMPLATER_CONFINED")
@@ -146,7 +148,12 @@ class Log:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
         fd = os.open(file, flags, 0o600)
         try:
-            os.write(fd, self.data(public=os.fstat(fd).st_mode & 0o077 != 0))
+            data = self.data(public=os.fstat(fd).st_mode & 0o077 != 0)
+            if len(data) > MOST_IN_FILE:
+                end = data.rindex(b"\n", 0, MOST_IN_FILE) + 1
+                omitted = data.count(b"\n", end)
+                data = data[:end] + f"… and {omitted} more lines\n".encode()
+            os.write(fd, data)
         finally:
             os.close(fd)
 

@@ -278,6 +278,20 @@ def test_a_failure_before_rendering_is_logged(container, tmp_path):
         assert "started anyway" in log.read_text()
 
 
+def test_one_hook_writes_a_limited_number_of_bytes_to_a_log_that_nothing_rotates(tmp_path):
+    """A container that restarted in a loop filled the disk of the host."""
+    log = run.Log("c1")
+    for number in range(1000):
+        log.add(f"wrote '/{number:03}{'x' * 400}'")
+    for _ in range(2):
+        log.write(None, str(tmp_path / "log"))
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert (tmp_path / "log").stat().st_size < 2 * (run.MOST_IN_FILE + 100)
+    shown = len(lines) // 2 - 1
+    assert lines[shown] == lines[-1] == f"… and {1000 - shown} more lines"
+    assert f"'/{shown - 1:03}" in lines[shown - 1]
+
+
 def test_the_log_of_the_new_container_records_a_clone_and_a_rename(container, tmp_path):
     """One process runs both hooks, as lxc-copy -R does."""
     (container / "templates/a.tpl").write_text("x")
