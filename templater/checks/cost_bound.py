@@ -386,7 +386,7 @@ class _Bound:
 
     def _require_no_macro(self, name: str | None, value: tree.Expression) -> None:
         """Raise NoBoundError if a variable has the name of a macro, or a macro's output in its value."""
-        if name in self.macros or any(each in self.macros for each in _names(value, self.document.blocks)):
+        if name in self.macros or any(each in self.macros for each in names_in(value, self.document.blocks)):
             raise NoBoundError("a variable has the name or the output of a macro", value.token)
 
     def _lengthen(self, name: str, size: int) -> None:
@@ -524,7 +524,7 @@ class _Bound:
             for (name, _), value in zip(macro.parameters, arguments, strict=False):
                 self._require_no_macro(name, value)
                 measure = self.measure(value, at._replace(pieces={}))
-                if at.macro and any(each in self.assigned for each in _names(value, self.document.blocks)):
+                if at.macro and any(each in self.assigned for each in names_in(value, self.document.blocks)):
                     raise NoBoundError("a macro calls a macro with a computed value", path.token)
                 if measure.changed:
                     raise NoBoundError("a macro gets a value that a loop changes", path.token)
@@ -625,7 +625,7 @@ def _changed_names(
     found: list[Any], macros: list[tree.Macro], blocks: Mapping[str, tree.Body]
 ) -> frozenset[str]:
     """Return the names that an iteration of a loop can read before the same iteration sets them."""
-    in_macros = {name for macro in macros for name in _names(macro.body, blocks)}
+    in_macros = {name for macro in macros for name in names_in(macro.body, blocks)}
     changed: set[str] = set()
     for loop in found:
         if isinstance(loop, tree.For):
@@ -656,7 +656,8 @@ def _within(part: object, blocks: Mapping[str, tree.Body], without: tuple[type, 
                 waiting.append(blocks.get(node.name))
 
 
-def _names(part: object, blocks: Mapping[str, tree.Body]) -> set[str]:
+def names_in(part: object, blocks: Mapping[str, tree.Body] = {}) -> set[str]:
+    """Return the names of all variables in a part of a template, and in ``blocks`` that are in this part."""
     return {node.name for node in _within(part, blocks) if isinstance(node, tree.Path)}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..pongo2.reads import nodes
 from ..pongo2.syntax import tree
 from ..pongo2.tags.cycle import advance
-from .cost_bound import plain
+from .cost_bound import names_in, plain
 
 #: the kinds of values; a map of maps, or a list of maps, is ``NESTED``, too
 LIST, MAP, NESTED = "list", "map", "nested"
@@ -69,18 +69,22 @@ class ValueKinds:
             elif isinstance(node, tree.Invoke) and node.function is advance and node.arguments[3]:
                 self.has_cycles = True
                 bindings += [(node.arguments[3], item) for item in node.arguments[2].expressions]
-        changed = True
-        while changed:
-            changed = False
-            for name, value in bindings:
-                kinds = self.names.setdefault(name, set())
-                if isinstance(value, tree.For):
-                    more = {MAP} if NESTED in self.of(value.expression) else set()
-                else:
-                    more = self.of(value)
-                if more - kinds:
-                    kinds |= more
-                    changed = True
+        readers: dict[str, list[tuple[str, Any]]] = {}
+        for binding in bindings:
+            value = binding[1].expression if isinstance(binding[1], tree.For) else binding[1]
+            for name in names_in(value):
+                readers.setdefault(name, []).append(binding)
+        waiting = bindings
+        while waiting:  # each name gets each kind once
+            name, value = waiting.pop()
+            kinds = self.names.setdefault(name, set())
+            if isinstance(value, tree.For):
+                more = {MAP} if NESTED in self.of(value.expression) else set()
+            else:
+                more = self.of(value)
+            if more - kinds:
+                kinds |= more
+                waiting += readers.get(name, ())
 
     def of(self, expression: Any) -> set[str]:
         """Return the kinds of the values that an expression can have."""

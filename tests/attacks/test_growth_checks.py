@@ -9,6 +9,7 @@ from templater.checks import authored_image, difference_causes, host_differences
 from templater.checks.cost_bound import NoBoundError, bound
 from templater.checks.run_checks import audit
 from templater.checks.security.secrets import secrets_of
+from templater.checks.value_kinds import MAP, NESTED, ValueKinds
 from templater.model.source import Source
 from templater.pongo2.dialect import V6
 from templater.pongo2.template_loading import Compilation
@@ -89,6 +90,16 @@ def test_the_bound_of_the_cost_in_pongo2_takes_linear_time_for_macros_with_many_
     """A set of the names for each call took 2.7 seconds and 249 MB for 3,000 names."""
     with ends_within(3), contextlib.suppress(NoBoundError):
         bound(Compilation(Source("t", text.encode()), V6).parsed())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_search_for_lists_and_maps_in_variables_takes_linear_time(order: int) -> None:
+    """2,800 variables that tags set one from the other took 7.8 seconds."""
+    tags = ["{% set x0 = devices %}", *(f"{{% set x{n + 1} = x{n} %}}" for n in range(2800))][::order]
+    document = Compilation(Source("t", "".join(tags).encode()), V6).parsed()
+    with ends_within(1):
+        assert ValueKinds(document).names["x2800"] == {MAP, NESTED}
 
 
 @pytest.mark.slow
