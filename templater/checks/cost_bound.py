@@ -10,7 +10,6 @@ chooses the properties and the paths of rules, so these count as they are.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -27,7 +26,24 @@ from ..pongo2.tags.now import show
 from ..pongo2.tags.spaceless import collapse
 from ..pongo2.tags.widthratio import fixed_ratio, ratio
 from ..pongo2.values import to_string
-from .cost_of_pongo2 import SQUARED, STEPS_OF_TAG
+from .cost_of_pongo2 import SQUARED
+from .filter_costs import (
+    CHANGING,
+    COUNTING,
+    DECODING,
+    ESCAPED,
+    LIST,
+    LISTING,
+    MISFIT,
+    NUMBER,
+    STEP,
+    USE,
+    USE_OF_SLOW,
+    NoBoundError,
+    bytes_of,
+    cost_of_filter,
+    plain,
+)
 from .scanned_image import ScannedImage
 
 #: the characters of a text of an instance, such as a short cloud-config
@@ -42,13 +58,8 @@ MOST_HELD = 20_000_000
 _ELEMENT = 32
 #: larger numbers all count as this many
 _MANY = 1 << 62
-#: The work to evaluate a part of a template or to copy a variable, and the work of a step, as in ``SQUARED``.
-#: Copying a character is the unit.
-_NODE, _STEP = 50, 500
-#: the characters of the longest number as a text, and of the text that pongo2 prints for a list
-_NUMBER, _LIST = 320, 20
-#: how many times longer a text can become when pongo2 escapes it
-_ESCAPED = 6
+#: the work to evaluate a part of a template, or to copy a variable; copying a character is the unit
+_NODE = 50
 #: the characters of a paragraph of the tag ``lorem``
 _PARAGRAPH = 500
 #: macros whose calls are nested more deeply have no bound
@@ -61,63 +72,6 @@ _DAEMON_NAMES = (
 )
 _MAPS = {"config": 1, "properties": 1, "devices": 2}
 
-#: Filters that read a text once. The result is at most as long as the value (times the first number) and the
-#: argument together. The second number is the work for each character, which the tests compare with pongo2.
-_FILTERS = {
-    **dict.fromkeys(("add", "default", "default_if_none", "pluralize", "safe", "yesno"), (1, 8)),
-    **dict.fromkeys(("cut", "get_digit", "lower", "phone2numeric", "random", "upper"), (1, 16)),
-    **dict.fromkeys(("divisibleby", "float", "integer", "length", "length_is", "wordcount"), (1, 16)),
-    **dict.fromkeys(("capfirst", "first", "last", "make_list", "split", "striptags", "title"), (1, 40)),
-    **dict.fromkeys(("e", "escape", "linebreaksbr"), (_ESCAPED, 30)),
-    "addslashes": (2, 30),
-    "escapejs": (6, 100),
-    "iriencode": (12, 40),
-    "linebreaks": (8, 40),
-    "linenumbers": (10, 70),
-    "urlencode": (12, 30),
-    "urlize": (12, 300),
-}
-#: filters whose result is a number, or true or false
-_COUNTING = ("divisibleby", "float", "integer", "length", "length_is", "wordcount")
-#: filters whose result can be a few characters longer than the value and the argument
-_ADDING = ("get_digit", "linebreaks", "linenumbers", "make_list", "pluralize", "split", "yesno")
-#: Filters that decode a text. In pongo2 4, a loop over a text yields bytes, and a byte that is no character
-#: becomes three bytes.
-_DECODING = (
-    "first",
-    "last",
-    "make_list",
-    "random",
-    "slice",
-    "split",
-    "truncatechars",
-    "truncatewords",
-    "wordwrap",
-)
-#: filters that also change letters; a letter of two bytes can have a capital of three bytes
-_CHANGING = ("capfirst", "lower", "title", "upper")
-#: filters whose result can be a list
-_LISTING = ("make_list", "split")
-#: The same for filters that are simple for some constant arguments, or without an argument: the arguments,
-#: the two numbers, and the number of characters that the filter adds.
-_WITH_CONSTANT = {
-    **dict.fromkeys(("date", "time"), ("[^%]{0,300}", 1, 16, 1000)),
-    **dict.fromkeys(("truncatechars", "truncatewords", "wordwrap"), ("[0-9]{1,9}", 1, 20, _LIST)),
-    **dict.fromkeys(("truncatechars_html", "truncatewords_html"), ("[0-9]{1,9}", 3, 200, _LIST)),
-    "floatformat": ("-?[0-9]{0,2}", 1, 16, _NUMBER + 100),
-    "removetags": ("[a-zA-Z0-9, ]*", 1, 60, 0),
-    "slice": ("[0-9]{0,9}:[0-9]{0,9}", 1, 16, 0),
-    "urlizetrunc": ("[0-9]{1,9}", 12, 300, _LIST),
-}
-#: the work for a filter itself, even if its text is empty
-_USE, _USE_OF_SLOW = 150, 1000
-#: filters that add at most as many characters as their constant argument says
-_WIDENING = ("center", "ljust", "rjust")
-#: the simple layouts of ``stringformat``: one directive with a short width
-_LAYOUT = re.compile(r"[^%]*(?:%[-0 ]?[0-9]?(?:\.[0-9])?[dfqsvxX][^%]*)?", re.DOTALL)
-#: how many times longer a directive can make a value, or an element of a list, and the characters that pongo2
-#: adds for a value that does not fit to the directive
-_DIRECTIVE, _MISFIT = 24, 40
 #: operators that do not read a text as a number; ``in`` searches a text or a list, but not a map
 _CHEAP = ("and", "or", "not", "==", "!=", "<>", "in")
 #: the work for each character that an operator reads as a number or searches, and of the tag ``spaceless``
@@ -125,7 +79,7 @@ _SEARCH, _SPACELESS = 50, 300
 #: tags that assign only to copies of the variables
 _WITH_COPIES = (tree.For, tree.With, tree.Macro)
 #: how many characters the result of an operator can have, in addition to the operands that it contains
-_ARITHMETIC = {"+": _LIST, **dict.fromkeys(("negative", "-", "*", "/", "%", "^", "not"), _NUMBER)}
+_ARITHMETIC = {"+": LIST, **dict.fromkeys(("negative", "-", "*", "/", "%", "^", "not"), NUMBER)}
 #: operators whose result can contain their operands
 _JOINING = ("+", "and", "or")
 #: the characters of "True" and "False", which are the result of all other operators
@@ -157,20 +111,9 @@ NO_TEXTS = Texts()
 def texts_of(image: ScannedImage) -> Texts:
     """Return the lengths of the texts of an image."""
     properties = image.metadata.properties if image.metadata is not None else {}
-    lengths = [_bytes(text) for pair in properties.items() for text in pair]
-    paths = [_bytes(rule.path) for rule in image.rules]
+    lengths = [bytes_of(text) for pair in properties.items() for text in pair]
+    paths = [bytes_of(rule.path) for rule in image.rules]
     return Texts(len(properties), max(lengths, default=0), sum(lengths), max(paths, default=0))
-
-
-class NoBoundError(Exception):
-    """The cost of a template has no simple bound.
-
-    ``reason`` is a sentence about the part of the template at ``token``.
-    """
-
-    def __init__(self, reason: str, token: Token) -> None:
-        self.reason = reason
-        self.token = token
 
 
 class Bound(NamedTuple):
@@ -187,10 +130,6 @@ class Bound(NamedTuple):
 def bound(document: tree.Document, texts: Texts = NO_TEXTS) -> Bound:
     """Return upper bounds for a render of a template. Raises NoBoundError."""
     return _Bound(document, texts).bound()
-
-
-def plain(expression: Any) -> Any:
-    return expression.atom if isinstance(expression, tree.Filtered) and not expression.filters else expression
 
 
 class _Measure(NamedTuple):
@@ -213,10 +152,10 @@ class _Position(NamedTuple):
     """Where a part of a template is.
 
     ``runs`` is the number of its runs, ``longer`` how many times longer filters around it make its output,
-    and ``weight`` how often they copy it. ``macro`` is true in a macro, and ``escaped`` where
-    autoescape is on. ``pieces`` has the variables of loops
-    over a text, and variables that contain these. All values of such a variable together are only as long as
-    the text. For each of them, the dict has the variable of the loop, and the characters for each run.
+    and ``weight`` how often they copy it. ``macro`` is true in a macro, and ``escaped`` where autoescape is
+    on. ``pieces`` has the variables of loops over a text, and variables that contain these. All values of
+    such a variable together are only as long as the text. For each of them, the dict has the variable of the
+    loop, and the characters for each run.
     """
 
     runs: int = 1
@@ -257,10 +196,10 @@ class _Bound:
         escaped = any(isinstance(node, tree.Autoescape) and node.on for node in found)
         self.in_macro = _Position(macro=True, escaped=escaped)
         literals = (node for node in found if isinstance(node, tree.Literal))
-        self.longest_literal = max((_bytes(to_string(node.value)) for node in literals), default=0)
+        self.longest_literal = max((bytes_of(to_string(node.value)) for node in literals), default=0)
         #: the bytes of the longest value, and of all values that tags assign
         self.largest = self.assigned_bytes = 0
-        self.has_lists = any(isinstance(node, tree.FilterUse) and node.name in _LISTING for node in found)
+        self.has_lists = any(isinstance(node, tree.FilterUse) and node.name in LISTING for node in found)
         #: for each macro, the output of one call and the work for it
         self.calls: dict[str, tuple[int, int]] = {}
         self.running: list[str] = []
@@ -312,12 +251,12 @@ class _Bound:
             return measures[-1][1]
 
         if isinstance(node, tree.Text):
-            return _bytes(node.value), 0, []
+            return bytes_of(node.value), 0, []
         if isinstance(node, tree.Print):
             size = measured(node.expression).size
             if self._is_map(plain(node.expression)):  # pongo2 prints "<map[string]string Value>"
-                size = _MISFIT
-            return size * _ESCAPED if at.escaped else size, 0, []
+                size = MISFIT
+            return size * ESCAPED if at.escaped else size, 0, []
         if isinstance(node, tree.Do):
             measured(node.expression)
             return 0, 0, []
@@ -350,7 +289,7 @@ class _Bound:
             for use in reversed(node.filters):
                 if use.name in SQUARED:
                     raise NoBoundError(f"the tag 'filter' uses the filter '{use.name}'", use.token)
-                factor, more, added = self._cost_of_filter(use)
+                factor, more, added = cost_of_filter(use)
                 if use.argument is not None:
                     added += measured(use.argument).size
                 size, longer, weight = size + added * longer, _least(longer * factor), weight + more
@@ -358,7 +297,7 @@ class _Bound:
             inside = at._replace(
                 longer=_least(at.longer * longer), weight=_least(at.weight * longer + weight)
             )
-            return size, size * weight + _USE_OF_SLOW * len(node.filters), [(node.body, inside)]
+            return size, size * weight + USE_OF_SLOW * len(node.filters), [(node.body, inside)]
         if isinstance(node, tree.Capture) and node.invoke.function in (collapse, changed_text):
             return 0, 0, [(node.body, at._replace(weight=at.weight + _SPACELESS)), (node.otherwise or [], at)]
         raise NoBoundError(
@@ -413,9 +352,9 @@ class _Bound:
         if (
             isinstance(expression, tree.Filtered)
             and expression.filters
-            and expression.filters[-1].name in _LISTING
+            and expression.filters[-1].name in LISTING
         ):
-            rounds = max(1, rounds - _LIST + 1)  # the text of the list does not matter here
+            rounds = max(1, rounds - LIST + 1)  # the text of the list does not matter here
         # a loop over a piece uses up the whole piece
         pieces = {
             name: piece
@@ -445,7 +384,7 @@ class _Bound:
             node, longer, times, is_shown = waiting.pop()
             own, was_shown = 0, is_shown
             if isinstance(node, tree.Literal):
-                own = _bytes(to_string(node.value)) * (2 if changes else 1)
+                own = bytes_of(to_string(node.value)) * (2 if changes else 1)
             elif isinstance(node, tree.Path):
                 own, more = self._size_of_path(node, at)
                 work += more + _NODE * len(node.parts)
@@ -467,15 +406,15 @@ class _Bound:
             elif isinstance(node, tree.Filtered):
                 for number in range(len(node.filters) - 1, -1, -1):
                     use = node.filters[number]
-                    factor, weight, added = self._cost_of_filter(use)
+                    factor, weight, added = cost_of_filter(use)
                     size, work = size + added * longer * is_shown, work + added * longer * times
-                    work += _USE_OF_SLOW if use.name == "phone2numeric" else _USE
+                    work += USE_OF_SLOW if use.name == "phone2numeric" else USE
                     times = _least(times + weight + self._square(node, number, at))
                     if use.argument is not None:
                         waiting.append((use.argument, longer, times, is_shown))
-                    longer, is_shown = _least(longer * factor), is_shown and use.name not in _COUNTING
-                changes = changes or any(use.name in _CHANGING for use in node.filters)
-                decodes = decodes or changes or any(use.name in _DECODING for use in node.filters)
+                    longer, is_shown = _least(longer * factor), is_shown and use.name not in COUNTING
+                changes = changes or any(use.name in CHANGING for use in node.filters)
+                decodes = decodes or changes or any(use.name in DECODING for use in node.filters)
             elif isinstance(node, tree.Invoke):
                 own = self._size_of_tag(node)
             searches = isinstance(node, tree.Operation) and (
@@ -501,7 +440,7 @@ class _Bound:
             raise NoBoundError(f"the template calls '{printable(path.text)}'", path.token)
         if name in at.pieces:
             size = at.pieces[name][1]
-            return size if len(path.parts) == 1 else max(1, size - _LIST), 0
+            return size if len(path.parts) == 1 else max(1, size - LIST), 0
         if name == "block" and [part.key for part in path.parts[1:]] != ["Super"]:
             raise NoBoundError("the variable 'block' contains the whole configuration", path.token)
         size = self.text
@@ -546,40 +485,17 @@ class _Bound:
         if node.function is filler:
             return max(int(node.arguments[0]), 0) * _PARAGRAPH
         if node.function is show:
-            return 3 * _bytes(node.arguments[0]) + _NUMBER
+            return 3 * bytes_of(node.arguments[0]) + NUMBER
         if node.function in _TAGS or node.function is no_else:
-            return _NUMBER
+            return NUMBER
         if node.function is advance:
             name, items = node.arguments[3], [plain(item) for item in node.arguments[2].expressions]
             if not name:
                 return 0
             if all(isinstance(item, tree.Literal) for item in items):  # pongo2 computes the items again later
-                self._lengthen(name, _NUMBER + sum(_bytes(to_string(item.value)) for item in items))
+                self._lengthen(name, NUMBER + sum(bytes_of(to_string(item.value)) for item in items))
                 return 0
         raise NoBoundError("the template uses a tag in an unusual way", node.token)
-
-    def _cost_of_filter(self, use: tree.FilterUse) -> tuple[int, int, int]:
-        """Return how many times longer a filter makes a text, its work per character, and what it adds."""
-        name = use.name
-        if name in _FILTERS:
-            factor, weight = _FILTERS[name]
-            return factor, weight, _NUMBER if name in _COUNTING else _LIST if name in _ADDING else 0
-        argument = plain(use.argument)
-        if argument is None or isinstance(argument, tree.Literal):
-            constant = "" if argument is None else to_string(argument.value)
-            if name == "join":
-                return 1 + _bytes(constant), 110, 0
-            if name == "stringformat" and argument is not None and _LAYOUT.fullmatch(constant):
-                return _DIRECTIVE, 100, _bytes(constant) + _MISFIT
-            if name in _WIDENING and re.fullmatch("[0-9]{0,9}", constant):
-                return 1, 20, int(constant or 0)
-            pattern, factor, weight, added = _WITH_CONSTANT.get(name, ("(?!)", 0, 0, 0))
-            if re.fullmatch(pattern, constant):
-                if name == "removetags":
-                    tags = constant.count(",") + 1
-                    return 1, weight * tags, tags * STEPS_OF_TAG * _STEP
-                return factor, weight, added
-        raise NoBoundError(f"the filter '{name}' has an unusual argument", use.token)
 
     def _square(self, node: tree.Filtered, number: int, at: _Position) -> int:
         """Return how much longer a filter takes because its time grows with the square of its text.
@@ -588,7 +504,7 @@ class _Bound:
         """
         use = node.filters[number]
         if use.name not in SQUARED or (
-            use.name == "join" and number and node.filters[number - 1].name in _LISTING
+            use.name == "join" and number and node.filters[number - 1].name in LISTING
         ):
             return 0
         if number or not isinstance(node.atom, tree.Path | tree.Literal):
@@ -596,9 +512,9 @@ class _Bound:
         size = (
             self._size_of_path(node.atom, at)[0]
             if isinstance(node.atom, tree.Path)
-            else _bytes(to_string(node.atom.value))
+            else bytes_of(to_string(node.atom.value))
         )
-        return max(size, self.text) * _STEP // SQUARED[use.name]
+        return max(size, self.text) * STEP // SQUARED[use.name]
 
     def _is_map(self, value: Any) -> bool:
         """Return whether an expression is a map of the daemons, or a device."""
@@ -680,10 +596,6 @@ def _inside(node: tree.Expression) -> Iterator[tree.Expression]:
                 yield each.expression
             elif isinstance(each, tree.Expression):
                 yield each
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _least(number: int) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 from ..pongo2.reads import nodes
 from ..pongo2.syntax import tree
 from ..pongo2.tags.cycle import advance
-from .cost_bound import names_in, plain
+from .cost_bound import names_in
+from .filter_costs import plain
 
 #: the kinds of values; a map of maps, or a list of maps, is ``NESTED``, too
 LIST, MAP, NESTED = "list", "map", "nested"

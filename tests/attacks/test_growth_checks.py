@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from templater.checks import authored_image, difference_causes, host_differences
-from templater.checks.cost_bound import NoBoundError, bound
+from templater.checks.cost_bound import bound
+from templater.checks.filter_costs import NoBoundError
 from templater.checks.run_checks import audit
 from templater.checks.security.secrets import secrets_of
 from templater.checks.value_kinds import MAP, NESTED, ValueKinds

@@ -1,0 +1,135 @@
+"""What filters cost pongo2: how long their results can be, and how much work each character is.
+
+The work is about twice the time that pongo2 4.0.2 needs for hostile texts: ``python -m tests.bench filters``
+measures it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from ..pongo2.syntax import tree
+from ..pongo2.syntax.tokens import Token
+from ..pongo2.values import to_string
+from .cost_of_pongo2 import STEPS_OF_TAG
+
+#: the work of a step, as in ``SQUARED``; copying a character is the unit
+STEP = 500
+#: the characters of the longest number as a text, and of the text that pongo2 prints for a list
+NUMBER, LIST = 320, 20
+#: how many times longer a text can become when pongo2 escapes it
+ESCAPED = 6
+
+#: Filters that read a text once. The result is at most as long as the value (times the first number) and the
+#: argument together. The second number is the work for each character.
+FILTERS = {
+    **dict.fromkeys(("add", "default", "default_if_none", "pluralize", "safe", "yesno"), (1, 8)),
+    **dict.fromkeys(("cut", "get_digit", "lower", "phone2numeric", "random", "upper"), (1, 16)),
+    **dict.fromkeys(("divisibleby", "float", "integer", "length", "length_is", "wordcount"), (1, 16)),
+    **dict.fromkeys(("capfirst", "first", "last", "make_list", "split", "striptags", "title"), (1, 40)),
+    **dict.fromkeys(("e", "escape", "linebreaksbr"), (ESCAPED, 30)),
+    "addslashes": (2, 30),
+    "escapejs": (6, 100),
+    "iriencode": (12, 40),
+    "linebreaks": (8, 40),
+    "linenumbers": (10, 70),
+    "urlencode": (12, 30),
+    "urlize": (12, 300),
+}
+#: filters whose result is a number, or true or false
+COUNTING = ("divisibleby", "float", "integer", "length", "length_is", "wordcount")
+#: filters whose result can be a few characters longer than the value and the argument
+_ADDING = ("get_digit", "linebreaks", "linenumbers", "make_list", "pluralize", "split", "yesno")
+#: Filters that decode a text. In pongo2 4, a loop over a text yields bytes, and a byte that is no character
+#: becomes three bytes.
+DECODING = (
+    "first",
+    "last",
+    "make_list",
+    "random",
+    "slice",
+    "split",
+    "truncatechars",
+    "truncatewords",
+    "wordwrap",
+)
+#: filters that also change letters; a letter of two bytes can have a capital of three bytes
+CHANGING = ("capfirst", "lower", "title", "upper")
+#: filters whose result can be a list
+LISTING = ("make_list", "split")
+#: The same for filters that are simple for some constant arguments, or without an argument: the arguments,
+#: the two numbers, and the number of characters that the filter adds.
+_WITH_CONSTANT = {
+    **dict.fromkeys(("date", "time"), ("[^%]{0,300}", 1, 16, 1000)),
+    **dict.fromkeys(("truncatechars", "truncatewords", "wordwrap"), ("[0-9]{1,9}", 1, 20, LIST)),
+    **dict.fromkeys(("truncatechars_html", "truncatewords_html"), ("[0-9]{1,9}", 3, 200, LIST)),
+    "floatformat": ("-?[0-9]{0,2}", 1, 16, NUMBER + 100),
+    "removetags": ("[a-zA-Z0-9, ]*", 1, 60, 0),
+    "slice": ("[0-9]{0,9}:[0-9]{0,9}", 1, 16, 0),
+    "urlizetrunc": ("[0-9]{1,9}", 12, 300, LIST),
+}
+#: the work for a filter itself, even if its text is empty
+USE, USE_OF_SLOW = 150, 1000
+#: filters that add at most as many characters as their constant argument says
+_WIDENING = ("center", "ljust", "rjust")
+#: the simple layouts of ``stringformat``: one directive with a short width
+_LAYOUT = re.compile(r"[^%]*(?:%[-0 ]?[0-9]?(?:\.[0-9])?[dfqsvxX][^%]*)?", re.DOTALL)
+#: how many times longer a directive can make a value, or an element of a list, and the characters that pongo2
+#: adds for a value that does not fit to the directive
+_DIRECTIVE, MISFIT = 24, 40
+
+
+class NoBoundError(Exception):
+    """The cost of a template has no simple bound.
+
+    ``reason`` is a sentence about the part of the template at ``token``.
+    """
+
+    def __init__(self, reason: str, token: Token) -> None:
+        self.reason = reason
+        self.token = token
+
+
+class FilterCost(NamedTuple):
+    """The cost of a filter.
+
+    ``factor`` says how many times longer than the value the result can be. ``weight`` is the work for each
+    character of the value, and ``added`` the number of characters that the filter adds.
+    """
+
+    factor: int
+    weight: int
+    added: int
+
+
+def plain(expression: Any) -> Any:
+    return expression.atom if isinstance(expression, tree.Filtered) and not expression.filters else expression
+
+
+def cost_of_filter(use: tree.FilterUse) -> FilterCost:
+    """Return the cost of a filter. Raises NoBoundError for a filter that is not simple."""
+    name = use.name
+    if name in FILTERS:
+        factor, weight = FILTERS[name]
+        return FilterCost(factor, weight, NUMBER if name in COUNTING else LIST if name in _ADDING else 0)
+    argument = plain(use.argument)
+    if argument is None or isinstance(argument, tree.Literal):
+        constant = "" if argument is None else to_string(argument.value)
+        if name == "join":
+            return FilterCost(1 + bytes_of(constant), 110, 0)
+        if name == "stringformat" and argument is not None and _LAYOUT.fullmatch(constant):
+            return FilterCost(_DIRECTIVE, 100, bytes_of(constant) + MISFIT)
+        if name in _WIDENING and re.fullmatch("[0-9]{0,9}", constant):
+            return FilterCost(1, 20, int(constant or 0))
+        pattern, factor, weight, added = _WITH_CONSTANT.get(name, ("(?!)", 0, 0, 0))
+        if re.fullmatch(pattern, constant):
+            if name == "removetags":
+                tags = constant.count(",") + 1
+                return FilterCost(1, weight * tags, tags * STEPS_OF_TAG * STEP)
+            return FilterCost(factor, weight, added)
+    raise NoBoundError(f"the filter '{name}' has an unusual argument", use.token)
+
+
+def bytes_of(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
