@@ -206,7 +206,7 @@ class _Bound:
 
     def bound(self) -> Bound:
         self._walk([(self.document.body, _Position())])
-        for macro in self.macros.values():  # the calls outside of macros have given values to the parameters
+        for macro in self._callers_first():  # so that calls have given values to the parameters
             self._walk([(macro.body, self.in_macro)])
         self.is_known = True
         works: list[tuple[int, Token]] = []
@@ -214,6 +214,22 @@ class _Bound:
         _, token = max(works, key=lambda each: each[0], default=(0, self.document.tokens[0]))
         values = self.assigned_bytes + self.largest
         return Bound(total, _least(output + values * (_ELEMENT if self.has_lists else 1)), token)
+
+    def _callers_first(self) -> list[tree.Macro]:
+        """Return the macros, each one after the macros that call it, and those that call each other at last."""
+        calls = {
+            name: names_in(macro.body, self.document.blocks) & self.macros.keys()
+            for name, macro in self.macros.items()
+        }
+        callers = Counter(name for called in calls.values() for name in called)
+        ordered = [name for name in calls if not callers[name]]
+        for caller in ordered:
+            for name in calls[caller]:
+                callers[name] -= 1
+                if not callers[name]:
+                    ordered.append(name)
+        rest = [name for name in calls if callers[name] > 0]
+        return [self.macros[name] for name in (*ordered, *rest)]
 
     def _walk(
         self, waiting: list[tuple[Any, _Position]], works: list[tuple[int, Token]] | None = None

@@ -141,7 +141,8 @@ def test_no_render_of_a_random_template_does_more_than_the_bound(part, monkeypat
     monkeypatch.setattr(cost_bound, "LONG", LONG)
     monkeypatch.setattr(cost_bound, "KEYS", KEYS)
     results = Counter()
-    for number in range(1500):
+    number_of = 1500 if part else 300
+    for number in range(number_of):
         text = Drawn(f"{part} {number}").text
         compilation = Compilation(Source("t", text.encode()), V6)
         try:
@@ -157,4 +158,4 @@ def test_no_render_of_a_random_template_does_more_than_the_bound(part, monkeypat
             pytest.fail(f"{error.message} ({work}): {text}")
         except TemplaterError:
             results["failed"] += 1
-    assert results["rendered"] > 300 and results["NoBoundError"] > 300, results
+    assert min(results["rendered"], results["NoBoundError"]) > number_of / 5, results

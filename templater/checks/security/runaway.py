@@ -261,7 +261,8 @@ def _panic(is_forloop_bound: bool, kinds: ValueKinds, node: object) -> tuple[str
         left, right = map(plain, node.operands)
         if node.operator in ("/", "%") and _may_be_zero(right):
             return "the template can divide by zero, which makes daemons panic", right.token
-        if node.operator == "in" and not isinstance(left, tree.Literal) and MAP in kinds.of(right):
+        is_text = isinstance(left, tree.Literal) and isinstance(left.value, str)
+        if node.operator == "in" and not is_text and MAP in kinds.of(right):
             return "the template can search a map for a number, which makes daemons panic", left.token
         if node.operator in ("==", "!=", "<>") and kinds.of(left) and kinds.of(right):
             return "the template can compare lists or maps, which makes daemons panic", left.token
