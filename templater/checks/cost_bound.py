@@ -216,7 +216,7 @@ class _Bound:
         return Bound(total, _least(output + values * (_ELEMENT if self.has_lists else 1)), token)
 
     def _callers_first(self) -> list[tree.Macro]:
-        """Return the macros, each one after the macros that call it, and those that call each other at last."""
+        """Return the macros, each one after the macros that call it. Those that call each other come last."""
         calls = {
             name: names_in(macro.body, self.document.blocks) & self.macros.keys()
             for name, macro in self.macros.items()
@@ -439,6 +439,7 @@ class _Bound:
             )
             times = _least(times + (_SEARCH if searches else 1))
             waiting += [(each, longer, times, is_shown) for each in _inside(node)]
+            self.largest = max(self.largest, _least(own * longer))
             size += own * longer * was_shown
             work += own * longer * times + _NODE
         self.largest = max(self.largest, _least(size))

@@ -953,6 +953,7 @@ def test_attack_41_a_template_without_loops_does_not_hide_the_work_of_others():
         "{% set s = '" + "9" * 750 + "' %}" + loops_over(U, body="{% if " + " or ".join(["s < s"] * 20) + " %}{% endif %}"),
         "{% filter length %}" + ("{% filter title" + "|title" * 900 + " %}") * 5 + "{% filter escapejs|escapejs|escapejs|escapejs %}" + U + END.replace("for", "filter") * 7,
         "{% set y = '' %}{% macro a() %}{{ b(" + U + ") }}{% endmacro %}{% macro b(y) %}{% set w = y %}" + loops_over("w", "w", "w", "w") + "{% endmacro %}{{ a() }}",
+        "{% macro m() %}" + loops_over(U, U, body="x" * 150) + "{% endmacro %}{% if not m() %}{% endif %}",
         loops_over(U, body="{% if devices" + ".Clone" * 98 + " %}{% endif %}"),
         "{% set l = " + U + ("|add:" + U) * 50 + " %}" + "{% with l=l|make_list %}" * 60 + "{% endwith %}" * 60,
         loops_over(U, "'é'", *(f"a{number}|upper" for number in range(1, 12))),
