@@ -95,8 +95,8 @@ _TAGS = (first, differs, ratio, fixed_ratio)
 class Texts(NamedTuple):
     """Lengths in bytes that the author of the image chooses.
 
-    ``number`` is the number of properties, and ``longest`` and ``total`` are the lengths of their names and
-    values. ``path`` is the length of the longest path of a rule.
+    ``number`` is the number of properties of the image and of a rule, and ``longest`` and ``total`` are the
+    lengths of their names and values. ``path`` is the length of the longest path of a rule.
     """
 
     number: int = 0
@@ -110,10 +110,17 @@ NO_TEXTS = Texts()
 
 def texts_of(image: ScannedImage) -> Texts:
     """Return the lengths of the texts of an image."""
-    properties = image.metadata.properties if image.metadata is not None else {}
-    lengths = [bytes_of(text) for pair in properties.items() for text in pair]
+    of_image = image.metadata.properties if image.metadata is not None else {}
+    number = total = longest = 0
+    # the rules of an image often share their properties
+    for properties in {id(rule.properties): rule.properties for rule in image.rules}.values():
+        lengths = [bytes_of(text) for pair in properties.items() for text in pair]
+        number, total = max(number, len(properties)), max(total, sum(lengths))
+        longest = max([longest, *lengths])
+    lengths = [bytes_of(text) for pair in of_image.items() for text in pair]
     paths = [bytes_of(rule.path) for rule in image.rules]
-    return Texts(len(properties), max(lengths, default=0), sum(lengths), max(paths, default=0))
+    longest = max([longest, *lengths])
+    return Texts(number + len(of_image), longest, total + sum(lengths), max(paths, default=0))
 
 
 class Bound(NamedTuple):

@@ -900,6 +900,8 @@ def test_attack_41_a_long_property_counts(body):
     for size, found in ((900_000, ["medium"]), (1, [])):
         image = an_image(f"{RULE}properties: {{x: {'y' * size}}}\n", {"t": text})
         assert severities(CHECK, image) == found
+        rule = f"/etc/a: {{when: [create], template: t, properties: {{x: {'y' * size}}}}}"
+        assert "config" in body or severities(CHECK, an_image(rules(rule), {"t": text})) == found
 
 
 @pytest.mark.parametrize(
