@@ -223,7 +223,7 @@ class _Bound:
         return Bound(total, _least(output + values * (_ELEMENT if self.has_lists else 1)), token)
 
     def _callers_first(self) -> list[tree.Macro]:
-        """Return the macros, each one after the macros that call it. Those that call each other come last."""
+        """Return the macros, each one after the macros that call it."""
         calls = {
             name: names_in(macro.body, self.document.blocks) & self.macros.keys()
             for name, macro in self.macros.items()
@@ -235,8 +235,10 @@ class _Bound:
                 callers[name] -= 1
                 if not callers[name]:
                     ordered.append(name)
-        rest = [name for name in calls if callers[name] > 0]
-        return [self.macros[name] for name in (*ordered, *rest)]
+        if len(ordered) < len(calls):
+            first = next(macro for name, macro in self.macros.items() if callers[name] > 0)
+            raise NoBoundError("macros can call each other without end", first.token)
+        return [self.macros[name] for name in ordered]
 
     def _walk(
         self, waiting: list[tuple[Any, _Position]], works: list[tuple[int, Token]] | None = None
