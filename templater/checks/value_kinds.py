@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from ..pongo2.reads import nodes
@@ -43,6 +44,10 @@ _DEPTHS = {
 }
 
 
+#: a value that depends on the kinds of so many others counts as every kind
+_MOST_TIMES = 10
+
+
 class ValueKinds:
     """The kinds of the values that the variables of a template can have, apart from texts and numbers."""
 
@@ -75,11 +80,16 @@ class ValueKinds:
             value = binding[1].expression if isinstance(binding[1], tree.For) else binding[1]
             for name in names_in(value):
                 readers.setdefault(name, []).append(binding)
-        waiting = bindings
-        while waiting:  # each name gets each kind once
-            name, value = waiting.pop()
+        waiting = list(bindings)
+        times: Counter[int] = Counter()
+        while waiting:
+            binding = waiting.pop()
+            name, value = binding
             kinds = self.names.setdefault(name, set())
-            if isinstance(value, tree.For):
+            times[id(binding)] += 1
+            if times[id(binding)] > _MOST_TIMES:
+                more = {LIST, MAP, NESTED}
+            elif isinstance(value, tree.For):
                 more = {MAP} if NESTED in self.of(value.expression) else set()
             else:
                 more = self.of(value)

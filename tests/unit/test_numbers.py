@@ -25,6 +25,7 @@ VALUES = {
     "checks.filter_costs": {"STEP": 500, "NUMBER": 320, "LIST": 20, "USE": 150, "USE_OF_SLOW": 1000},
     "checks.security.runaway": {"_READ": 100, "MOST_WORK_TOGETHER": 5_000_000_000},
     "checks.security.yaml_oddities": {"_MOST_PROPERTIES": 20},
+    "checks.value_kinds": {"_MOST_TIMES": 10},
     "checks.typos": {"MOST_WORDS": 20, "MOST_KNOWN": 100, "LONGEST": 60},
     "cli.batch_output": {"SHOWN": 10, "COUNTED": 1000},
     "cli.commands.watch": {"MOST_NAMED": 5},
