@@ -14,7 +14,7 @@ when the directory is removed: 7 seconds for four million names in an empty dire
 directory above is locked. So ``remove_directory`` leaves the removal to the same process, after all other
 work. In a PID namespace of a container, a hook removes the directories itself: a process of the container
 that may trace others could otherwise act as the removing process, with its rights and files of the host. A
-process that only closes files has nothing left at that time but these files.
+process that only closes files is killed at the end of the hook, so that it has nothing left but these files.
 
 When the kernel unmounts an overlay, it first writes all changes of the upper layer's file system to the disk,
 including the changes of other processes. Only the option ``volatile`` prevents this. In any case, the kernel
@@ -69,8 +69,9 @@ _highest = 0
 _mounted: "list[tuple[str, bool]]" = []
 #: the descriptors that stay open at the end, or None if all other descriptors stay open, too
 _kept: "set[int] | None" = None
-#: the processes that this process has started and not yet waited for
+#: the processes that this process has started and not waited for, and those of them that remove directories
 _started: "list[int]" = []
+_removing: "set[int]" = set()
 
 
 def handing_over(
@@ -98,6 +99,7 @@ def handing_over(
                 _close_all_except(kept.union(held, (fd for fd, _ in _doomed or ())), held)
             if held or _doomed:
                 _hand_over(held, PATIENCE)
+            _end_closing()
         _doomed = others
 
 
@@ -293,6 +295,8 @@ def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
             _close(fd)
         if child:
             _started.append(child)
+            if directories:
+                _removing.add(child)
             _wait(child, patience or 0.0)
     finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
@@ -366,6 +370,17 @@ def _wait(child: int, patience: float) -> None:
         if child not in _started or monotonic() >= until:
             return
         sleep(0.001)
+
+
+def _end_closing() -> None:
+    """Kill the processes that only close files, which the kernel does when they end.
+
+    A process of the same PID namespace can stop such a process before its end. Later, a container could trace
+    it. If the process has ended already, or if the kernel is closing its files, nothing changes.
+    """
+    for child in _started:
+        if child not in _removing and not _has_ended(child):
+            os.kill(child, 9)
 
 
 def _has_ended(child: int) -> bool:

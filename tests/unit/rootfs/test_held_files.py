@@ -34,7 +34,7 @@ def children(monkeypatch):
     yield started
     for pid in started:
         with contextlib.suppress(ChildProcessError):  # ``handing_over`` has waited for it
-            assert os.waitpid(pid, 0)[1] == 0
+            assert os.waitpid(pid, 0)[1] in (0, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -460,6 +460,31 @@ def test_attack_83_a_hook_in_a_pid_namespace_removes_directories_for_a_second_at
     monkeypatch.setattr(held_files, "_wait", lambda *_: None)
     handing_over(lambda: [top.rmdir_at_end(name) for name in ("one", "two", "three")])
     assert sum(name in os.listdir(tmp_path) for name in ("one", "two", "three")) == 1
+
+
+STOPPED = """
+import os, signal, sys
+from templater.rootfs import held_files
+fork = os.fork
+def forked():
+    pid = fork()
+    if pid:
+        print(pid, flush=True)
+        os.kill(pid, signal.SIGSTOP)
+    return pid
+held_files.os.fork = forked
+held_files.PATIENCE = 0.1
+held_files.handing_over(lambda: held_files._held.append(os.open("/", os.O_PATH)))
+os.waitpid(-1, 0)
+"""
+
+
+def test_attack_96_a_stopped_process_that_only_closes_files_is_killed_at_the_end():
+    """A process of the same PID namespace stopped it, and the container could trace it later."""
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED], capture_output=True, text=True, timeout=20, check=True
+    )
+    assert not os.path.exists(f"/proc/{done.stdout.strip()}")
 
 
 def test_a_process_without_proc_counts_as_one_that_a_container_can_trace(monkeypatch):
