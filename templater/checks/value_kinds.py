@@ -44,6 +44,14 @@ _DEPTHS = {
 }
 
 
+#: variables of the daemons that are always a text
+_TEXTS = ("trigger", "path", "instance.name", "container.name", "instance.type", "container.type")
+#: filters whose result is always a text
+_MAKING_TEXT = (
+    *("addslashes", "capfirst", "cut", "lower", "stringformat", "striptags", "title", "upper", "urlencode"),
+    *("truncatechars", "truncatewords"),
+)
+
 #: a value that depends on the kinds of so many others counts as every kind
 _MOST_TIMES = 10
 
@@ -96,6 +104,60 @@ class ValueKinds:
             if more - kinds:
                 kinds |= more
                 waiting += readers.get(name, ())
+        #: the names that the template binds only to texts, so that they are never missing, nor a number
+        self.texts = set(self.names)
+        waiting = list(bindings)
+        while waiting:
+            name, value = waiting.pop()
+            if name in self.texts and not self._gives_text(name, value):
+                self.texts.remove(name)
+                waiting += readers.get(name, ())
+
+    def _gives_text(self, name: str, value: Any) -> bool:
+        """Return whether a binding gives a text to a name. For a loop, ``value`` is the tag."""
+        if not isinstance(value, tree.For):
+            return self.is_text(value)
+        kinds = self.of(value.expression)
+        return NESTED not in kinds and (name == value.key or MAP in kinds)
+
+    def is_text(self, expression: Any) -> bool:
+        """Return whether the value of an expression is always a text."""
+        node = plain(expression)
+        if isinstance(node, tree.Literal):
+            return isinstance(node.value, str)
+        if isinstance(node, tree.Path):
+            if node.name == "config_get":
+                return all(self.is_text(each) for each in (node.parts[0].arguments or ())[1:])
+            return node.text in _TEXTS or (len(node.parts) == 1 and node.name in self.texts)
+        if isinstance(node, tree.Operation):
+            operator, operands = node.operator, []
+            while isinstance(node, tree.Operation) and node.operator == operator:  # a long sum nests deeply
+                operands += node.operands[1:]
+                node = node.operands[0]
+            texts = map(self.is_text, [node, *operands])
+            return any(texts) if operator == "+" else operator in ("and", "or") and all(texts)
+        if isinstance(node, tree.Filtered) and len(node.filters) <= _MOST_TIMES:
+            use = node.filters[-1]
+            before = tree.Filtered(node.token, node.atom, node.filters[:-1])
+            if use.name == "default" and use.argument is not None:
+                value = plain(before)
+                is_setting = isinstance(value, tree.Path) and value.name in ("config", "properties")
+                is_setting = is_setting and len(value.parts) == 2
+                return self.is_text(use.argument) and (is_setting or self.is_text(before))
+            return use.name in _MAKING_TEXT
+        return False
+
+    def can_be_missing(self, path: tree.Path) -> bool:
+        """Return whether pongo2 6 may panic at a subscript of a variable: for a missing key or a number."""
+        for number, part in enumerate(path.parts[1:], 1):
+            if isinstance(part.key, tree.Expression):
+                key = plain(part.key)
+                above = tree.Path(path.token, path.parts[:number])
+                if not isinstance(key, tree.Literal) and not self.is_text(key):
+                    return True
+                if path.name in self.names and not self.of(above) and path.name not in self.texts:
+                    return True
+        return False
 
     def of(self, expression: Any) -> set[str]:
         """Return the kinds of the values that an expression can have."""

@@ -218,6 +218,17 @@ def test_a_template_that_makes_a_daemon_panic_gives_a_finding(text, heads, sever
         ("{% set z = x|default:pongo2 %}{% if z == z %}{% endif %}", 1),
         ("{% if " + U + "|length in pongo2 %}{% endif %}", 1),
         ("{% if 1 in x|default:config %}{% endif %}", 1),
+        ("{% set e = " + U + "|slice:'26:' == '' %}{% set z = e|default:nosuch %}{{ config[z] }}", 1),
+        ("{% set z = " + U + "|slice:'26:'|length|default:'x' %}{{ z['a'] }}", 1),
+        ("{% macro m(k) %}{{ config[k] }}{% endmacro %}{{ m('user.a') }}{{ config['user.' + x] }}", 0),
+        (
+            "{% for k, d in devices %}{{ d['type'] }}{{ devices[k]['type'] }}{% endfor %}{% for k in config %}{{ config[k] }}{% endfor %}",
+            0,
+        ),
+        (
+            "{% set k = properties.key|default:'a' %}{{ properties[k] }}{% set kv = x|split:'=' %}{{ kv[0] }}",
+            0,
+        ),
         ("{% cycle 'a' as s silent %}{% set z = x|default:s %}{{ z.node }}", 1),
         ("{% macro m(a) %}{% if a == a %}{% endif %}{% endmacro %}{{ m(config) }}", 1),
         ("{% for n, d in devices %}{% if n == d.name or d.type == 'nic' %}{% endif %}{% endfor %}", 0),

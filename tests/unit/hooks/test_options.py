@@ -976,7 +976,9 @@ def test_attack_90_the_overlay_of_a_hook_exists_until_the_unmounting_process_end
     monkeypatch.setattr(lxc, "_refuses_second_mount", lambda: False)
     monkeypatch.setattr(held_files, "PATIENCE", 0.0)
     monkeypatch.setattr(held_files, "_close_last", close_last)
-    monkeypatch.setattr(held_files, "_end_closing", lambda: None)  # this process waits here, not in the kernel
+    monkeypatch.setattr(
+        held_files, "_end_closing", lambda: None
+    )  # this process waits here, not in the kernel
     mount = partial(lxc.mount_overlay, (str(folders[0]), str(folders[1])), str(folders[3]))
     in_a_hook(lambda: held_files.handing_over(mount))
     with pytest.raises(subprocess.CalledProcessError):
