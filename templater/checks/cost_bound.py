@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from ..model.source import printable
 from ..pongo2.reads import fields, nodes
 from ..pongo2.syntax import tree
-from ..pongo2.syntax.tokens import Token
+from ..pongo2.syntax.tokens import TEXT, Token
 from ..pongo2.tags.cycle import advance
 from ..pongo2.tags.firstof import first
 from ..pongo2.tags.ifchanged import changed_text, differs, no_else
@@ -202,8 +202,10 @@ class _Bound:
         # a macro in autoescape escapes, even if its definition is outside
         escaped = any(isinstance(node, tree.Autoescape) and node.on for node in found)
         self.in_macro = _Position(macro=True, escaped=escaped)
-        literals = (node for node in found if isinstance(node, tree.Literal))
-        self.longest_literal = max((bytes_of(to_string(node.value)) for node in literals), default=0)
+        # the longest token or path, which an error can quote
+        quoted = [token.value for token in document.tokens if token.kind != TEXT]
+        quoted += [node.text for node in found if isinstance(node, tree.Path)]
+        self.longest_quote = max(map(bytes_of, quoted), default=0)
         #: the bytes of the longest value, and of all values that tags assign
         self.largest = self.assigned_bytes = 0
         self.has_lists = any(isinstance(node, tree.FilterUse) and node.name in LISTING for node in found)
@@ -501,7 +503,7 @@ class _Bound:
             self.running.append(macro.name)
             output, work = self._walk([(macro.body, self.in_macro)])
             # pongo2 4 prints the error of a macro, which can quote the template and a value
-            output += _ERROR + self.longest_literal + self.largest
+            output += _ERROR + self.longest_quote + self.largest
             self.calls[macro.name] = output, _least(work + output + self.copies + _NODE)
             self.running.pop()
         return self.calls[macro.name]

@@ -45,6 +45,7 @@ _ADDING = ("get_digit", "linebreaks", "linenumbers", "make_list", "pluralize", "
 #: becomes three bytes.
 DECODING = (
     "first",
+    "join",
     "last",
     "make_list",
     "random",
