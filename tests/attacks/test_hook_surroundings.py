@@ -16,7 +16,7 @@ import pytest
 
 from templater.hooks import changeable_files, common_status_checks, install, lxc_config, lxc_copies
 from templater.hooks.annotated_paths import open_source, read_description
-from templater.hooks.options import Options
+from templater.hooks.options import PROBE, Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn
 from templater.model.errors import InputError, RefusedError, TemplaterError, UsageError
@@ -52,10 +52,11 @@ def test_a_hook_under_umask_0_creates_no_file_that_other_users_can_write(
     line = install.argv("oci", [])
     # the libraries can be in an environment below ROOT
     line[6] = line[6].replace(f'"{ROOT}"', f'"{copy}"').replace(f'"{ROOT}/templater', f'"{copy}/templater')
-    answer = subprocess.run(
-        line, input=json.dumps(a_state(bundle)), text=True, capture_output=True, check=False, umask=0
-    )
-    assert answer.returncode == 0, answer.stderr
+    for words in (line, [*line, PROBE]):
+        answer = subprocess.run(
+            words, input=json.dumps(a_state(bundle)), text=True, capture_output=True, check=False, umask=0
+        )
+        assert answer.returncode == 0, answer.stderr
     made = [path for path in copy.rglob("*") if path.name == "__pycache__" or path.suffix in (".pyc", ".bin")]
     assert len(made) > 10
     assert [path for path in made if path.stat().st_mode & 0o022] == []

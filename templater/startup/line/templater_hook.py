@@ -71,14 +71,14 @@ def belongs_to_this_user() -> bool:
     The root user of a user namespace may write files of others, too. Then the new files belong to this root
     user, which is a user of a container.
     """
-    owner = posix.stat(PACKAGE).st_uid
-    if owner == posix.geteuid():
-        return True
-    fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        rows = posix.read(fd, 4096).split()
-    finally:
-        posix.close(fd)
+        if posix.stat(PACKAGE).st_uid == posix.geteuid():
+            return True
+        fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:  # for example, the package is in a zip file
+        return False
+    rows = posix.read(fd, 4096).split()
+    posix.close(fd)
     return posix.geteuid() == 0 and rows == [b"0", b"0", b"4294967295"]
 
 
