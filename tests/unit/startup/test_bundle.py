@@ -132,6 +132,8 @@ def test_attack_95_root_of_a_user_namespace_writes_no_compiled_modules_for_anoth
         before = list(place.rglob("*.pyc"))
         inside = ["nsenter", f"--user=/proc/{pid}/ns/user", "--setuid=0", "--setgid=0", *command(place, "-v")]
         done = subprocess.run(inside, capture_output=True, text=True, check=False)
+        if "Permission denied" in done.stderr and done.returncode == 126:
+            pytest.skip(f"needs an interpreter that other users can run, not {sys.executable}")
         assert done.returncode == 0 and f"{place}/model/__init__.py" in done.stderr
         assert not kept(place).exists() and list(place.rglob("*.pyc")) == before
 
