@@ -68,6 +68,7 @@ def removed(path):
     path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save", [saved_in_place, saved_atomically, saved_as_vim_does, removed])
 @pytest.mark.parametrize("name", ["metadata.yaml", "templates/hosts.tpl"])
 def test_the_watch_command_notices_an_edited_template(image, watch, save, name):

@@ -5,6 +5,7 @@ import pytest
 from tests.fuzz.templates import run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bytes", "mutated"])
 def test_any_random_template_renders_or_raises_a_templater_error(name: str) -> None:
     fuzz = run(name, 400, seed=2)

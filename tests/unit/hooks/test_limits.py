@@ -38,6 +38,7 @@ def container(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("child", [(), ("--no-child",)], ids=["in a child", "in its own process"])
 @pytest.mark.parametrize(
     ("limit", "words"),

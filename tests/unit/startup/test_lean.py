@@ -93,6 +93,7 @@ def loaded(folder, *options) -> set[str]:
     return set(re.findall("^module (.*)$", answer.stderr, re.MULTILINE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--no-child",), ()], ids=["in its own process", "in a child"])
 def test_a_hook_with_a_filled_cache_loads_only_the_listed_modules(container, options):
     found = loaded(container, *options)
