@@ -83,7 +83,7 @@ C_MODULES = ("_ctypes", "resource")
 
 
 def write(place: str) -> None:
-    """Write the modules to the file ``place``, and all compiled modules of templater.
+    """Write the modules to the file ``place``, and the compiled modules of all packages that hooks import.
 
     Failures are ignored, because a hook without the file only starts more slowly. Possible causes are a
     read-only directory, a full disk, and a source that another process is replacing.
@@ -102,7 +102,12 @@ def write(place: str) -> None:
         if posix.write(fd, data) == len(data):
             posix.fsync(fd)
             posix.rename(staged, place)
-            compile_dir(PACKAGE, quiet=2)
+            from ..hooks.install import PACKAGES
+
+            for name in PACKAGES:
+                module = sys.modules.get(name)
+                if module is not None and module.__file__:
+                    compile_dir(module.__file__.rpartition("/")[0], quiet=2)
             return
     except Exception:  # noqa: S110
         pass
