@@ -195,6 +195,7 @@ def test_all_exit_codes_are_documented():
     assert told == {0, 1, 130} | {kind.exit_code for kind in kinds if issubclass(kind, errors.TemplaterError)}
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_prints_nothing_to_standard_output(folder):
     done = run_templater(["preview", "nosuch", "--json"], cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")

@@ -172,6 +172,7 @@ def test_gitlab_reports_have_the_fields_in_the_documentation_of_gitlab(prefix, m
     assert len({each["fingerprint"] for each in found}) == len(found)
 
 
+@pytest.mark.slow
 def test_a_fingerprint_for_gitlab_does_not_depend_on_the_line_of_the_finding(tmp_path, monkeypatch, capsys):
     """GitLab compares the fingerprints of two branches, so a line added above must not change a fingerprint."""
 

@@ -100,6 +100,7 @@ def test_the_number_and_size_of_the_instances_in_templater_toml_are_limited(tmp_
         described(str(tmp_path), ("a.yaml", "b.yaml", "c.yaml"))
 
 
+@pytest.mark.slow
 def test_an_instance_listed_twice_in_templater_toml_is_read_once(tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
     (tmp_path / "a.yaml").write_text("name: c1\n")

@@ -40,6 +40,7 @@ LONG = json.dumps("x" * 400_000)
 PATHS = f"image: {{distribution: debian, description: {LONG}}}\nfiles:\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -169,6 +169,7 @@ def test_an_edit_of_metadata_with_many_yaml_block_scalars_takes_linear_time() ->
     assert after.text == text + "properties:\n  os: x\n"
 
 
+@pytest.mark.slow
 def test_many_unused_yaml_anchors_are_removed_in_linear_time() -> None:
     """The aliases of each anchor were searched in the whole text."""
     anchors = ", ".join(f"&a{number} 1" for number in range(20_000))

@@ -82,6 +82,7 @@ def test_attack_61_a_sparse_file_is_packed_only_if_the_list_of_its_data_blocks_f
     assert outcomes == {"written", "refused"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
 def test_attack_61_huge_holes_are_not_passed_to_mksquashfs_as_zeros(image: Path) -> None:
     """A hole of 20 GiB took 20 seconds, and a hole can have terabytes."""

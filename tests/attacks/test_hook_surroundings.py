@@ -330,6 +330,7 @@ def test_a_hook_log_has_limits_on_the_number_and_the_length_of_its_lines() -> No
 # --- links
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", some_fast(["rootfs", "rootfs/.", "./rootfs/", "rootfs//."], every=2))
 @pytest.mark.parametrize("runtime", ["lxc", "oci"])
 def test_a_root_filesystem_that_is_a_link_is_refused(
@@ -935,6 +936,7 @@ def test_a_target_whose_path_contains_a_link_is_refused_if_a_mount_would_hide_th
     assert "the container's mount at '/etc/app' would hide '/link/conf'" in answer.stderr
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize(
     ("link", "target", "said"),

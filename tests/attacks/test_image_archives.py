@@ -187,6 +187,7 @@ def test_a_directory_counts_as_a_used_disk_block_even_if_the_archive_does_not_li
     assert caught.value.hint == "if you trust the image, raise the limit: --limit ratio=…"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.SYMTYPE])
 def test_attack_62_an_empty_file_counts_as_a_used_disk_block(
     tmp_path: Path, kind: bytes, monkeypatch: pytest.MonkeyPatch
@@ -339,6 +340,7 @@ def test_the_limit_on_member_names_counts_the_bytes_that_python_needs_for_the_na
     assert list_names(path, DEFAULT) == 201
 
 
+@pytest.mark.slow
 def test_a_decompressor_window_of_more_than_128_mib_is_refused(tmp_path: Path) -> None:
     """With a window of 512 MiB, an image of 3 MB took 550 MB."""
     packed = lzma.compress(bytes(1000), filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 192 << 20}])

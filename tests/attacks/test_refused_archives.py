@@ -54,6 +54,7 @@ def test_attack_75_a_directory_whose_name_ends_in_a_dot_is_reported_if_it_is_in_
     assert "the daemons can't unpack it" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", some_fast(UNPACKED_BY_INCUS.values(), every=3), ids=UNPACKED_BY_INCUS)
 def test_attack_75_an_archive_that_only_incus_cannot_unpack_is_reported_and_never_written(
     tmp_path, members, capfd

@@ -897,6 +897,7 @@ def test_attack_41_a_filter_or_tag_with_a_long_result_gives_a_finding(text):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [
@@ -914,6 +915,7 @@ def test_attack_41_a_long_property_counts(body):
         assert "config" in body or severities(CHECK, an_image(rules(rule), {"t": text})) == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["{# " + "x" * 100_000 + " #}", "\n{% comment %}" + "x" * 100_000 + "{% endcomment %}"]
 )
@@ -924,6 +926,7 @@ def test_attack_41_the_time_to_read_a_template_for_each_rule_counts(text):
     assert observed(CHECK, an_image(RULE, {"t": text})) == []
 
 
+@pytest.mark.slow
 def test_attack_41_a_template_without_loops_does_not_hide_the_work_of_others():
     number = 100
     each = [f"/etc/{n}: {{when: [start], template: t{n}}}" for n in range(number)]

@@ -131,6 +131,7 @@ def test_an_interrupt_shows_no_traceback():
     assert b"Traceback" not in err
 
 
+@pytest.mark.slow
 def test_an_interrupted_server_of_a_tree_shows_no_traceback(tmp_path):
     """The end of the command closes all descriptors, and a finalizer closed one of them again."""
     catalog = tmp_path / "streams" / "v1"

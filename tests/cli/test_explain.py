@@ -29,6 +29,7 @@ def explained(run, image, *words):
     return code, out, err
 
 
+@pytest.mark.slow
 def test_explain_shows_each_value_in_the_colour_of_its_origin_and_prints_a_legend(image):
     folder = image('{{ instance.name }} {{ config_get("user.a", "") }} {{ nothing }}\n')
     words = ["explain", str(folder), "-t", "create", "--name", "c1", "--as", "none", "-c", "user.a=one"]

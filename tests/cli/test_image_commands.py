@@ -218,6 +218,7 @@ def test_one_file_is_refused_as_both_parts_of_a_split_image(packed, typed):
     assert not (packed / "new").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["w.zip", "w.squashfs", "w.tar.squashfs.QCOW2", "w.gz", "w.tzst", "w.tar.zip"]
 )

@@ -67,6 +67,7 @@ def test_no_daemon_keys_are_generated_if_the_as_option_has_the_value_none(words,
     assert "tiny none" in out and PLACEHOLDER_NOTE not in err
 
 
+@pytest.mark.slow
 def test_the_watch_command_shows_the_keys_of_the_image(image):
     watching = subprocess.Popen(
         [sys.executable, "-m", "templater", "watch", "image", "-c", "image.os=mine"],
@@ -142,6 +143,7 @@ def test_unpack_sets_the_keys_of_the_image(image, run):
     assert os.stat("made/instance.yaml").st_mode & 0o777 == 0o600  # cloud-init keys contain passwords
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="unpacks files of other owners")
 @pytest.mark.parametrize(
     "text", ["De\x85bian", "\x85", "a\u2028b\u2029", "\ufeffa", "é\x85", "a\n\x85\n", "x \r\n é"]

@@ -102,6 +102,7 @@ def test_the_no_color_variable_turns_colour_off(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}], ids=["coloured", "plain"])
 def test_escape_sequences_from_an_image_do_not_reach_a_terminal(environment, tmp_path):
     hostile = b"a\x1b]0;owned\x07b\x1b[2J\x9b31m\r\n"
@@ -115,6 +116,7 @@ def test_escape_sequences_from_an_image_do_not_reach_a_terminal(environment, tmp
 TABLE = b"127.0.0.1\tlocalhost\n\n\tindented \n\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}], ids=["coloured", "plain"])
 def test_tabs_are_kept_on_a_terminal(environment, tmp_path):
     seen = on_a_terminal("preview", an_image(tmp_path, TABLE), "-t", "create", **environment)

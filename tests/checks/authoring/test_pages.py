@@ -62,5 +62,6 @@ def test_check_ids_are_the_names_of_the_check_files():
     assert names - {"__init__"} == {check.id.replace("-", "_") for check in CHECKS}
 
 
+@pytest.mark.slow
 def test_the_rule_option_with_a_check_id_prints_the_page_of_the_check():
     assert run_templater(["check", "--rule", "line-break"]).stdout == (PAGES / "line-break.md").read_text()

@@ -674,6 +674,7 @@ def test_verifying_each_additional_image_needs_little_memory(tmp_path):
     assert peaks[1] - peaks[0] < 500 * 700  # it was 6000 bytes per image
 
 
+@pytest.mark.slow
 def test_the_problems_that_verify_finds_in_each_sample_stream_are_as_recorded(tmp_path, update):
     recorded = Path(__file__).with_name("problems.txt")
     blocks = []

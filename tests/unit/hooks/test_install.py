@@ -101,6 +101,7 @@ def test_the_install_command_compiles_the_hook_modules(runtime, failure, tmp_pat
     assert started == ["--probe"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["podman", "nspawn"])
 def test_the_install_command_says_whether_it_changed_the_file(runtime, tmp_path, capsys):
     words = ["hook", "install", runtime, "--path", str(tmp_path)]

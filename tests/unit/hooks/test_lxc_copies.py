@@ -211,6 +211,7 @@ def name_of(pid):
         return file.read().rstrip(b"\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "is_safe", "before"),
     [

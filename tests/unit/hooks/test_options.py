@@ -749,6 +749,7 @@ def test_a_missing_upper_layer_of_an_overlay_is_made(overlay):
     assert lxc_config.layers_of(f"{container}/missing:{container}/upper") == ()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 def test_an_overlay_is_mounted_privately_for_the_hook(overlay, mounts):
     container, others = overlay

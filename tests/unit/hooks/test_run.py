@@ -367,6 +367,7 @@ def replace_rootfs(container):
     (container / "rootfs/etc").mkdir(parents=True)
 
 
+@pytest.mark.slow
 def test_a_new_nspawn_machine_with_the_name_of_an_old_machine_counts_as_new(container):
     """It got the state of the old machine, so no rule with the trigger create ran."""
     assert nspawn(container) == ["always", "once"]
@@ -398,6 +399,7 @@ def test_a_machine_that_was_cloned_again_from_the_same_btrfs_subvolume_counts_as
     assert found[0] != found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recorded", "is_known"), [("256 1.5 a", True), ("256 1.5", True), ("256 1.5 b", False)]
 )
@@ -436,6 +438,7 @@ def test_a_hook_runs_the_trigger_create_again_if_a_power_cut_has_emptied_the_sta
     assert state.read_bytes() == recorded
 
 
+@pytest.mark.slow
 def test_a_new_machine_has_no_record_of_the_files_of_the_old_machine(container):
     nspawn(container)
     replace_rootfs(container)

@@ -191,6 +191,7 @@ def test_the_status_command_reports_an_nspawn_line_that_systemd_does_not_run(
     assert not problems(nspawn.status("c1", str(tmp_path)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stages", "options", "text"),
     some_fast(
@@ -232,6 +233,7 @@ def test_the_status_command_reports_a_podman_hook_stage_that_the_hook_line_canno
     assert (first.ok, first.text) == (not text, text or said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", [{"annotations": {"^org.other": ".*"}}, {"always": True}, None])
 def test_the_status_command_reports_an_unexpected_condition_in_the_when_key_of_a_podman_hook(when, tmp_path):
     install.write(podman.snippet("", [], str(tmp_path)))

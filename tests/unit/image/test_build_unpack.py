@@ -162,6 +162,7 @@ def same_tree(image, *files, into):
     ]
 
 
+@pytest.mark.slow
 @root_only
 @pytest.mark.parametrize("compression", ["none", "gzip", "bzip2", "xz", "lzma", "zstd", "lz4"])
 def test_unpacking_a_built_unified_image_restores_the_directory(image_directory, tmp_path, compression):

@@ -115,6 +115,7 @@ def test_attributes_are_read_up_to_a_limit_in_bytes(names, monkeypatch):
             read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sparse", [False, True])
 def test_a_file_with_as_many_attributes_as_the_limit_allows_can_be_read_from_its_archive(
     tmp_path: Path, monkeypatch, sparse: bool

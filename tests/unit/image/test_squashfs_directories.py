@@ -46,6 +46,7 @@ def test_a_table_outside_of_the_squashfs_file_is_an_error(tmp_path, table):
         check_directories(str(tmp_path / "i.squashfs"), DEFAULT)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
 @pytest.mark.parametrize("compression", ["gzip", "lz4", "lzma", "lzo", "xz", "zstd"])
 def test_the_directory_check_accepts_a_real_squashfs_of_each_compression(tmp_path, compression):

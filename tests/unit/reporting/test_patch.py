@@ -89,6 +89,7 @@ contents = st.binary(max_size=200) | st.lists(
 names = st.sampled_from(["a", "a b", 'q"', "tab\t", "ü", "back\\slash"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("patch") is None, reason="needs patch(1)")
 @pytest.mark.parametrize(
     ("work", "lines"),

@@ -269,6 +269,7 @@ def test_attack_97_a_child_that_a_signal_at_the_fork_leaves_without_an_owner_is_
     assert said[1:] == ["raised"] and ended(said[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prepare", ["lambda: None", "lambda: time.sleep(100)"])
 def test_the_child_ends_when_its_parent_is_killed(prepare):
     code = (

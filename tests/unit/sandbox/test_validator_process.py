@@ -242,6 +242,7 @@ call("syscall", 425, 1, 0)
 """
 
 
+@pytest.mark.slow
 @needs_python
 @pytest.mark.skipif(
     os.uname().machine not in refused_calls.ARCHITECTURES, reason="no filter for this machine"

@@ -103,6 +103,7 @@ def test_attack_95_a_hook_of_a_container_starts_no_process_and_writes_no_bundle(
         assert not [file for file in kept(package).parent.glob("*") if ".bin" in file.name]
 
 
+@pytest.mark.slow
 def test_attack_95_only_a_probe_writes_the_compiled_modules_of_python(package):
     """A user who read ``__pycache__`` could delay each hook that wrote a file there, for ever."""
     for file in package.rglob("*.pyc"):
@@ -119,6 +120,7 @@ def test_attack_95_only_a_probe_writes_the_compiled_modules_of_python(package):
     assert compiled == {file.with_suffix(".pyc").name for file in package.rglob("*.py")}
 
 
+@pytest.mark.slow
 @as_root
 def test_attack_95_root_of_a_user_namespace_writes_no_compiled_modules_for_another_user(package):
     """The template script of LXC runs so, and the container's root could then change the caller's modules."""
@@ -272,6 +274,7 @@ def test_a_module_bundle_of_another_user_is_ignored(package):
     assert kept(package).stat().st_ino != before
 
 
+@pytest.mark.slow
 def test_a_hook_works_if_the_bundle_directory_is_not_writable(package):
     shutil.rmtree(package / "__pycache__", ignore_errors=True)
     (package / "__pycache__").write_text("in the way")
@@ -305,6 +308,7 @@ def test_a_failed_write_of_the_module_bundle_leaves_no_file(package, monkeypatch
     assert list(package.glob("hook.bin*")) == []
 
 
+@pytest.mark.slow
 def test_writing_a_bundle_replaces_a_leftover_file_whose_name_has_the_same_process_id(package, monkeypatch):
     (package / f"hook.bin.{os.getpid()}").touch()
     monkeypatch.setattr(bundle, "contents", lambda: b"modules")

@@ -154,6 +154,7 @@ NEVER = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_hook_with_an_empty_cache_loads_only_the_listed_modules_and_the_compiler(container):
     found = loaded(container, "--no-child", "--no-cache")
     assert {name for name in found if name.split(".")[0] == "templater"} == OURS | COMPILING

@@ -89,6 +89,7 @@ def test_an_error_in_a_validator_schema_causes_a_note(monkeypatch, tmp_path):
     assert note.startswith(start) and "jsonschema" in note.removeprefix(start)
 
 
+@pytest.mark.slow
 @needs_sandbox
 def test_a_validator_of_schemas_has_a_memory_limit(monkeypatch, tmp_path):
     """In an attack, each of many branches of a schema quoted a huge value in its message.

@@ -27,6 +27,7 @@ templates:
 """
 
 
+@pytest.mark.slow
 def test_the_helper_process_returns_the_answer_of_the_validator():
     with UnlockedProcess(Runner()) as helper:
         code = helper.ask("sh", "script", b"#!/bin/sh\nfi\n")["value"][1]
