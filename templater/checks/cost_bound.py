@@ -65,11 +65,12 @@ _PARAGRAPH = 500
 #: macros whose calls are nested more deeply have no bound
 _DEPTH = 20
 
-#: names of maps of the daemons, and how many maps are nested
+#: names of variables of the daemons and of pongo2
 _DAEMON_NAMES = (
     *("block", "config", "config_get", "container", "devices", "forloop", "instance", "path", "pongo2"),
     *("properties", "trigger"),
 )
+#: names of maps of the daemons, and how many maps are nested
 _MAPS = {"config": 1, "properties": 1, "devices": 2}
 
 #: operators that do not read a text as a number; ``in`` searches a text or a list, but not a map
@@ -89,7 +90,7 @@ _TRUTH = 5
 _ERROR = 300
 
 #: the functions of tags that only evaluate their arguments
-_TAGS = (first, differs, ratio, fixed_ratio)
+_TAGS = (first, differs, no_else, ratio, fixed_ratio)
 
 
 class Texts(NamedTuple):
@@ -396,7 +397,8 @@ class _Bound:
                 of_value = self.measure(each.expression, inside)
                 if of_value.variables == len(of_value.pieces) == 1:
                     pieces[each.name] = min(of_value.pieces), of_value.size
-        return [([tree.Text("", 0), loop.body], inside), (loop.empty or [], at)]
+        iteration = tree.Text("", 0)  # also an iteration of an empty body takes time
+        return [([iteration, loop.body], inside), (loop.empty or [], at)]
 
     def measure(self, expression: tree.Expression, at: _Position) -> _Measure:
         """Return upper bounds for an expression."""
@@ -514,7 +516,7 @@ class _Bound:
             return max(int(node.arguments[0]), 0) * _PARAGRAPH
         if node.function is show:
             return 3 * bytes_of(node.arguments[0]) + NUMBER
-        if node.function in _TAGS or node.function is no_else:
+        if node.function in _TAGS:
             return NUMBER
         if node.function is advance:
             name, items = node.arguments[3], [plain(item) for item in node.arguments[2].expressions]

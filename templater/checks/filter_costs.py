@@ -41,8 +41,8 @@ FILTERS = {
 COUNTING = ("divisibleby", "float", "integer", "length", "length_is", "wordcount")
 #: filters whose result can be a few characters longer than the value and the argument
 _ADDING = ("get_digit", "linebreaks", "linenumbers", "make_list", "pluralize", "split", "yesno")
-#: Filters that decode a text. In pongo2 4, a loop over a text yields bytes, and a byte that is no character
-#: becomes three bytes.
+#: Filters that decode a text. In pongo2 4, a loop over a text yields single bytes. If such a byte is only a
+#: part of a character, these filters replace it by three bytes.
 DECODING = (
     "first",
     "join",

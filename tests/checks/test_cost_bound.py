@@ -1,7 +1,9 @@
 """The upper bound of what a template costs a daemon."""
 
+import itertools
 import random
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -56,7 +58,7 @@ class Drawn:
 
     def __init__(self, seed: str) -> None:
         self.random = random.Random(seed)
-        self.blocks = 0
+        self.blocks = itertools.count()
         self.text = "".join(self.statement(2) for _ in range(3))
 
     def of(self, *choices: str) -> str:
@@ -79,50 +81,38 @@ class Drawn:
         )
 
     def statement(self, depth: int) -> str:
-        kinds = ["print", "print", "set", "set"]
-        kinds += [
-            "for",
-            "for",
-            "if",
-            "with",
-            "filter",
-            "macro",
-            "spaceless",
-            "cycle",
-            "call",
-            "block",
-            "on",
-            "changed",
-        ] * (depth > 0)
-        kind = self.of(*kinds)
-        body = "".join(self.statement(depth - 1) for _ in range(2)) if depth and kind not in kinds[:4] else ""
-        if kind == "print":
+        tag = self.of("print", "print", "set", "set", "for", *self.tags) if depth else self.of("print", "set")
+        if tag == "print":
             return "{{ " + self.value() + " }}"
-        if kind == "set":
+        if tag == "set":
             return "{% set " + self.of("s", "t", "k") + " = " + self.value() + " %}"
-        if kind == "for":
-            over = self.of("config", "devices", "devices.d", self.value(), self.value())
-            return f"{{% for {self.of('k', 'k, v')} in {over} %}}{body}{{% endfor %}}"
-        if kind == "if":
-            return f"{{% if {self.value()} %}}{body}{{% else %}}{self.statement(0)}{{% endif %}}"
-        if kind == "with":
-            return f"{{% with {self.of('s', 't')}={self.value()} %}}{body}{{% endwith %}}"
-        if kind == "filter":
-            return f"{{% filter {self.of(*FILTERS)} %}}{body}{{% endfilter %}}"
-        if kind == "macro":
-            return f"{{% macro {self.of('m', 'n', 'o')}(s, t=1) %}}{body}{{% endmacro %}}"
-        if kind == "spaceless":
-            return f"{{% spaceless %}}{body}{{% endspaceless %}}"
-        if kind == "block":
-            self.blocks += 1
-            return f"{{% block b{self.blocks} %}}{body}{{% endblock %}}"
-        if kind == "on":
-            return f"{{% autoescape on %}}{body}{{% endautoescape %}}"
-        if kind == "changed":
-            return f"{{% ifchanged %}}{body}{{% endifchanged %}}"
-        if kind == "cycle":
+        if tag == "cycle":
             return f"{{% cycle {self.value()} 'b' %}}"
-        return "{{ " + self.of("m", "n", "o") + f"({self.value()}) }}}}"
+        if tag == "call":
+            return "{{ " + self.of("m", "n", "o") + f"({self.value()}) }}}}"
+        body = "".join(self.statement(depth - 1) for _ in range(2))
+        if tag == "if":
+            body += "{% else %}" + self.statement(0)
+        return f"{{% {tag}{self.tags[tag]()} %}}{body}{{% end{tag} %}}"
+
+    @property
+    def tags(self) -> dict[str, Callable[[], str]]:
+        """Return the tags, and functions that return their arguments."""
+        return {
+            "for": lambda: (
+                f" {self.of('k', 'k, v')} in {self.of('config', 'devices', 'devices.d', self.value())}"
+            ),
+            "if": lambda: f" {self.value()}",
+            "with": lambda: f" {self.of('s', 't')}={self.value()}",
+            "filter": lambda: f" {self.of(*FILTERS)}",
+            "macro": lambda: f" {self.of('m', 'n', 'o')}(s, t=1)",
+            "block": lambda: f" b{next(self.blocks)}",
+            "autoescape": lambda: " on",
+            "spaceless": str,
+            "ifchanged": str,
+            "cycle": str,
+            "call": str,
+        }
 
 
 CONTEXT = daemon_context(
