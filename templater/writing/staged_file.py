@@ -375,6 +375,14 @@ class StagedFile:
         self.committed = True
         overwrite(self.fd, self.content)
 
+    def cut(self) -> None:
+        """Cut a mounted file to the size of its new content, after all files are in place.
+
+        Until then, a rollback must not need new blocks: another container can fill the mounted file system.
+        """
+        if self.change.in_place:
+            os.ftruncate(self.fd, len(self.content))
+
     # rolling back
 
     def put_back(self) -> None:
@@ -390,6 +398,7 @@ class StagedFile:
     def _put_back(self) -> None:
         if self.before is not None:
             overwrite(self.fd, self.before)
+            os.ftruncate(self.fd, len(self.before))
             return
         now = self.parent.lstat(self.name)
         if now is None or now.st_ino != self.inode:
@@ -410,10 +419,9 @@ def version_of(status: "os.stat_result") -> "tuple[int, int]":
 
 
 def overwrite(fd: int, content: bytes) -> None:
-    """Overwrite a file, then truncate it to its new size.
+    """Overwrite a file from its start. The caller truncates the file to its new size.
 
     Because the file is truncated last, readers see incomplete content only for a short time.
     """
     again(os.lseek, fd, 0, 0)
     write_descriptor(fd, content)
-    os.ftruncate(fd, len(content))

@@ -177,6 +177,8 @@ class Transaction:
         for target in sorted(self.targets, key=lambda target: target.change.in_place):
             self._require_time_to_commit()
             _step("put in place", target.change.real, target.commit, self._require_time_to_commit)
+        for target in self.targets:
+            _step("put in place", target.change.real, target.cut)
         _step("put in place", "/", self._sync_names)
         self._clear_away()
         self.complete = True

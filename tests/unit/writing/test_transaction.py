@@ -617,6 +617,34 @@ def test_apply_restores_a_mount_point_if_its_write_fails(top, mounts, monkeypatc
 
 
 @as_root
+def test_restoring_a_mounted_file_needs_no_space(top, mounts, tmp_path, monkeypatch):
+    """Other containers can fill a shared volume while another mounted file of the same apply fails."""
+    old = "a line of the volume\n" * 50_000
+    for name, size, content in (("keep", "4m", old), ("hosts", "16k", "old")):
+        (tmp_path / name).mkdir()
+        mounts.tmpfs(tmp_path / name, f"size={size}")
+        (tmp_path / name / "file").write_text(content)
+        mounts.bind(tmp_path / name / "file", top / "etc" / name)
+    real = staged_file.overwrite
+
+    def fill_before_the_second(fd: int, content: bytes) -> None:
+        if content != b"new":
+            with pytest.raises(OSError), (tmp_path / "keep/fill").open("wb", buffering=0) as filler:  # noqa: PT011, PT012
+                while True:
+                    filler.write(bytes(4096))
+        real(fd, content)
+
+    monkeypatch.setattr(staged_file, "overwrite", fill_before_the_second)
+    with opened(top, cross_mounts=True) as rootfs:
+        plan = a_plan({"/etc/keep": "new", "/etc/hosts": "x" * 50_000}, rootfs, in_place=True)
+        with pytest.raises(WriteError, match=r"^can't put in place '/etc/hosts': no space left") as caught:
+            apply(plan, rootfs)
+    assert not any("put back" in note for note in caught.value.notes)
+    assert (tmp_path / "keep/file").read_text() == old
+    assert (tmp_path / "hosts/file").read_text() == "old"
+
+
+@as_root
 def test_apply_enters_a_mount_below_the_root_only_on_request(rootfs, top, mounts, tmp_path):
     mounts.bind(a_directory(tmp_path / "host", {"file": "host"}), top / "var")
     for files in ({"/var/file": "x"}, {"/var/new": "x"}):
