@@ -11,6 +11,7 @@ from zlib import adler32
 
 _HALF = 256
 _SPACES = 8 * ord(" ")
+_DEVICES = (tarfile.CHRTYPE, tarfile.BLKTYPE)
 _LONG_TYPES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _USTAR = b"ustar\0"
 _OLD_GNU = b"ustar  \0"
@@ -45,8 +46,8 @@ class Header:
             # In this format, the prefix field contains times. Go reads any other text in this field as a
             # prefix.
             if has_prefix:
-                read_number(block[345:357])
-                read_number(block[357:369])
+                _read_unused_number(block[345:357])
+                _read_unused_number(block[357:369])
             if has_prefix and block[369:500].strip(b"\0") and self.type != tarfile.GNUTYPE_SPARSE:
                 raise ValueError("a header has unexpected text after its time fields")
         elif self.type == tarfile.GNUTYPE_SPARSE:
@@ -62,7 +63,8 @@ class Header:
         self.name = name
         self.device = (0, 0)
         if block[329:345] not in _NO_DEVICE:
-            self.device = read_number(block[329:337]), read_number(block[337:345])
+            read = read_number if self.type in _DEVICES else _read_unused_number
+            self.device = read(block[329:337]), read(block[337:345])
 
 
 def has_pax_format(block: bytes) -> bool:
@@ -78,8 +80,16 @@ def _text(field: bytes) -> str:
     return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
+def _read_unused_number(field: bytes) -> int:
+    """Parse a number field that only Go reads. Go also accepts a field that contains only blanks."""
+    return read_number(field) if field.strip(b" ") else 0
+
+
 def read_number(field: bytes) -> int:
-    """Parse a number field: octal digits, or base 256 as in GNU tar if the first byte says so."""
+    """Parse a number field: octal digits, or base 256 as in GNU tar if the first byte says so.
+
+    GNU tar refuses a field that contains only blanks, but not if a zero byte follows them.
+    """
     first, last = field[0], field[-1]
     if last in (0, 0x20) and field[:-1].isdigit():  # the common case
         return _octal(field[:-1])
@@ -88,7 +98,7 @@ def read_number(field: bytes) -> int:
     if first == 0o377:
         return int.from_bytes(field[1:], "big") - (1 << 8 * (len(field) - 1))
     digits = field.rstrip(b"\0 ").lstrip(b" ")
-    if not digits:
+    if not digits and b"\0" in field:
         return 0
     if not digits.isdigit():  # int() would also accept signs and underscores
         raise ValueError("invalid header")

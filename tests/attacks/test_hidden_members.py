@@ -248,6 +248,31 @@ def test_attack_75_gnu_tar_and_templater_read_the_same_members_of_an_accepted_ar
 
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="NOT RUN: needs GNU tar")
+@pytest.mark.parametrize("end", [b"", b"\0"])
+@pytest.mark.parametrize("kind", [b"0", b"3"])
+@pytest.mark.parametrize(
+    ("start", "size"), [(100, 8), (108, 8), (116, 8), (124, 12), (136, 12), (329, 8), (337, 8)]
+)
+def test_attack_75_templater_refuses_a_number_of_blanks_if_gnu_tar_does(
+    tmp_path: Path, kind: bytes, start: int, size: int, end: bytes
+) -> None:
+    """GNU tar ended with an error, so no daemon could unpack the image, and ``audit`` found nothing."""
+    block = bytearray(header(b"a", 0, kind))
+    block[start : start + size] = end.rjust(size)
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    path = tmp_path / "i.tar"
+    path.write_bytes(block + bytes(1024))
+    answer = subprocess.run(["tar", "-tvf", path], capture_output=True, check=False)
+    if answer.returncode == 0:
+        assert [member.name for member in open_archive(str(path))] == ["a"]
+    else:
+        assert b"Blanks in header" in answer.stderr
+        with pytest.raises(InputError):
+            list(open_archive(str(path)))
+
+
+@pytest.mark.skipif(shutil.which("tar") is None, reason="NOT RUN: needs GNU tar")
 @pytest.mark.slow
 def test_attack_75_gnu_tar_and_templater_read_the_same_owner_for_each_member_of_an_accepted_archive(
     tmp_path: Path,
