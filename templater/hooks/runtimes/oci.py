@@ -85,7 +85,8 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
         triggers=tuple(trigger.split(",")) if trigger else (),
         ids=ids, owner=_owner_of(rootfs) if ids is None else None,
         cross_mounts=options.in_place, mounts=_later_mounts(options, config),
-        mounts_hint="install the hook with --in-place to write into the mount",
+        mounts_hint="install the hook with --in-place to write into the mount; a path of linux.maskedPaths"
+        " always hides its files",
     )  # fmt: skip
 
 
@@ -152,19 +153,33 @@ def _owner_of(rootfs: str) -> "tuple[int, int] | None":
 
 
 def _later_mounts(options: "Options", config: "Mapping[str, Any]") -> "tuple[str, ...]":
-    """Return the clean paths of the mount points in config.json. Runtimes clean paths in the same way.
+    """Return the clean paths at which the runtime mounts something after the hook.
 
-    Return () in the stage createContainer, because the file systems are already mounted in the hook's own
-    namespace. Also return () with ``--rootfs``, because that option names a directory in which the runtime
-    mounts nothing.
+    These are the mount points in config.json and, in every stage, the paths of ``linux.maskedPaths``: the
+    runtime hides each of them at the end. Leave out paths below another mount point.
+
+    In the stage createContainer, the mount points are already mounted in the hook's own namespace. Return ()
+    with ``--rootfs``, because that option names a directory in which the runtime mounts nothing.
     """
-    mounts = config.get("mounts")
-    if options.stage == CREATE_CONTAINER or options.rootfs or not isinstance(mounts, list):
+    if options.rootfs:
         return ()
-    places = [mount.get("destination") for mount in mounts if isinstance(mount, dict)]
-    return tuple(
-        abspath("/" + whole_characters(place).lstrip("/")) for place in places if isinstance(place, str)
-    )
+    mounts, linux = config.get("mounts"), config.get("linux")
+    masks = linux.get("maskedPaths") if isinstance(linux, dict) else None
+    places = [each.get("destination") for each in _list(mounts) if isinstance(each, dict)]
+    mounted = [_clean(place) for place in places if isinstance(place, str)]
+    below = tuple(f"{place.rstrip('/')}/" for place in mounted)
+    masked = [_clean(mask) for mask in _list(masks) if isinstance(mask, str)]
+    masked = [mask for mask in masked if not mask.startswith(below)]
+    return (*(mounted if options.stage != CREATE_CONTAINER else ()), *masked)
+
+
+def _list(value: object) -> "list[Any]":
+    return value if isinstance(value, list) else []
+
+
+def _clean(path: str) -> str:
+    """Return an absolute path as runtimes clean it."""
+    return abspath("/" + whole_characters(path).lstrip("/"))
 
 
 def _has_metadata(image: str, opened: "Root | None") -> bool:

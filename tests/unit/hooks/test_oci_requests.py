@@ -116,9 +116,20 @@ def test_the_request_of_an_oci_hook_lists_the_mounts_that_the_runtime_makes_late
     mounts = [{"destination": "/proc"}, {"destination": "dev//pts/"}, {"destination": 5}, {}, "x"]
     request = read({"mounts": mounts})
     assert request.mounts == ("/proc", "/dev/pts")
-    assert request.mounts_hint == "install the hook with --in-place to write into the mount"
+    assert request.mounts_hint == (
+        "install the hook with --in-place to write into the mount; a path of linux.maskedPaths always hides its files"
+    )
     assert read({"mounts": mounts}, {"stage": "prestart"}).mounts == ("/proc", "/dev/pts")
     assert read({"mounts": {"destination": "/proc"}}).mounts == ()
+
+
+@pytest.mark.parametrize("stage", ["", "createContainer"])
+def test_the_request_of_an_oci_hook_lists_the_paths_that_the_runtime_masks(read, stage):
+    masked = ["/etc/app/", "/proc/kcore", "/processes", 5]
+    config = {"mounts": [{"destination": "/proc"}], "linux": {"maskedPaths": masked}}
+    mounts = () if stage else ("/proc",)
+    assert read(config, {"stage": stage}).mounts == (*mounts, "/etc/app", "/processes")
+    assert read({"linux": {"maskedPaths": "/etc"}}, {"stage": stage}).mounts == ()
 
 
 def test_the_mounts_of_the_bundle_are_ignored_if_the_rootfs_option_names_another_directory(read, tmp_path):
