@@ -16,7 +16,9 @@ class HookRequest:
     Attributes are not changed after ``__init__``:
 
     ``name``: the container's name from the runtime; empty to use the name in the description.
-    ``rootfs``: the root filesystem. If ``mount`` is set, it is called before the root filesystem is opened.
+    ``rootfs``: the root filesystem.
+    ``mount``: called before the root filesystem is opened; returns whether it has mounted the root filesystem
+    in a new mount namespace.
     ``image``: the directory with metadata.yaml and templates.
     ``open_image``: the same directory, already open, if an annotation names it. Then the hook does not open
     the directory by name again, and ignores an instance.yaml in it.
@@ -64,7 +66,7 @@ class HookRequest:
         ids: "IdMap | None" = None,
         owner: "tuple[int, int] | None" = None,
         cross_mounts: bool = False,
-        mount: "Callable[[], None] | None" = None,
+        mount: "Callable[[], bool] | None" = None,
         mounts: "tuple[str, ...]" = (),
         mounts_hint: str = "",
         use_cache: bool = True,

@@ -27,7 +27,7 @@ from ..model.instance_name import require_name
 from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
 from ..oslite import Closing, abspath, environment, exists, forget, limit_address_space, os, split
-from ..rootfs.confined import Root
+from ..rootfs.confined import Root, mount_id
 from ..rootfs.held_files import close_rest_at_end, handing_over
 from ..rootfs.shared_directories import name_owner
 from ..rootfs.trusted_paths import (
@@ -86,6 +86,10 @@ class StoppedError(BaseException):
     """Raised by a signal that ends the hook, such as SIGTERM. Files are restored as after an error."""
 
 
+#: whether the next signal raises an error: only the first one does, and only until the hook has its result
+_can_stop = False
+
+
 class Log:
     """The log lines of one hook. They are written by one call, so the lines of two hooks do not mix.
 
@@ -135,14 +139,17 @@ class Log:
         if not self.lines:
             return
         self.end()
+        if file:  # the owner of the instance's directory can make the other log unwritable
+            self._attempt(self.to_file, file)
+        if state_directory is not None:
+            self._attempt(state_directory.append, "log", self.data(), MAX_LOG)
+        self.to_syslog()
+
+    def _attempt(self, call: "Callable[..., None]", *arguments: object) -> None:
         try:
-            if state_directory is not None:
-                state_directory.append("log", self.data(), MAX_LOG)
-            if file:
-                self.to_file(file)
+            call(*arguments)
         except (TemplaterError, OSError) as error:
             self.add(f"the log can't be written: {error}")
-        self.to_syslog()
 
     def to_file(self, file: str) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
@@ -166,17 +173,24 @@ class Log:
             return
         import syslog
 
+        waiting = False
+
         def expired(*_: object) -> None:
-            raise TimeUpError
+            nonlocal waiting
+            if waiting:
+                waiting = False
+                raise TimeUpError
 
         # syslog(3) waits for a journal that does not read, and after a signal it tries once more
         _signal.signal(_signal.SIGALRM, expired)
         _signal.setitimer(_signal.ITIMER_REAL, SYSLOG_SECONDS, SYSLOG_SECONDS)
         try:
+            waiting = True
             syslog.openlog("templater", syslog.LOG_PID, syslog.LOG_DAEMON)
             for line in self.public_lines():
                 text = f"{self.shown_name()}: {line}" if self.name else line
                 syslog.syslog(syslog.LOG_INFO, text.encode("utf-8", "replace").decode())
+            waiting = False
         except TimeUpError:
             write_stderr("templater: the system's log accepts no messages")
         finally:
@@ -196,11 +210,7 @@ def _serve() -> int:
     close_rest_at_end()
     try:
         bound_memory()
-        code = run(sys.argv[1:])
-        _ignore_stop_signals()  # afterwards, a probe may write the compiled modules
-        return code
-    except StoppedError:  # just before the report about another failure
-        return WriteError.exit_code
+        return run(sys.argv[1:])
     except BaseException as error:
         # a bug: fail the start rather than leave files half rendered, and report where the bug is
         text = f"{described_bug(error)}; please report this"
@@ -217,6 +227,7 @@ def _serve() -> int:
 
 def run(arguments: "list[str]") -> int:
     """Run a hook with these arguments and return its exit code."""
+    global _can_stop  # noqa: PLW0603
     reset_process()
     log = Log()
     runtime, options = "", Options()
@@ -234,20 +245,32 @@ def run(arguments: "list[str]") -> int:
             log.add(request.text)
             _write_log(log, request.state_folder, options)
         return 0
-    except TemplaterError as error:
-        return report_failure(error, runtime, options, log)
-    except MemoryError:
-        full = LimitError(f"the hook needs more than {MEMORY >> 20} MiB of memory")
-        return report_failure(full, runtime, options, log)
-    except StoppedError as stop:
-        return report_failure(WriteError(f"stopped by signal {stop.args[0]}"), runtime, options, log)
-    except TimeUpError as over:
-        return report_failure(time_is_up(over, options.time_limit), runtime, options, log)
-    except OSError as error:
-        refused = WriteError(f"a system call failed: {str(error).lower()}")
-        return report_failure(refused, runtime, options, log)
+    except BaseException as error:
+        # Python runs handlers of signals only after calls and at jumps backward, so none runs before this
+        _can_stop = False
+        reported = _reported(error, options)
+        if reported is None:
+            raise
+        return report_failure(reported, runtime, options, log)
     finally:
+        _can_stop = False
+        _ignore_stop_signals()  # afterwards, a probe may write the compiled modules
         stop_timers()
+
+
+def _reported(error: BaseException, options: Options) -> "TemplaterError | None":
+    """Return the error that the hook reports, or None for a bug."""
+    if isinstance(error, TemplaterError):
+        return error
+    if isinstance(error, MemoryError):
+        return LimitError(f"the hook needs more than {MEMORY >> 20} MiB of memory")
+    if isinstance(error, StoppedError):
+        return WriteError(f"stopped by signal {error.args[0]}")
+    if isinstance(error, TimeUpError):
+        return time_is_up(error, options.time_limit)
+    if isinstance(error, OSError):
+        return WriteError(f"a system call failed: {str(error).lower()}")
+    return None
 
 
 def bound_memory() -> None:
@@ -278,14 +301,25 @@ def reset_process() -> None:
 
 
 def start_timer(seconds: float) -> None:
-    """Start a timer that raises TimeUpError after ``seconds``. SIGINT and SIGTERM raise StoppedError."""
+    """Start a timer that raises TimeUpError after ``seconds``. SIGINT and SIGTERM raise StoppedError.
+
+    Only the first signal raises an error. A second one would interrupt the rollback or the report.
+    """
+    global _can_stop  # noqa: PLW0603
 
     def expired(number: int, _: object) -> None:
-        raise TimeUpError(number)
+        global _can_stop  # noqa: PLW0603
+        if _can_stop:
+            _can_stop = False
+            raise TimeUpError(number)
 
     def stopped(number: int, _: object) -> None:
-        raise StoppedError(number)
+        global _can_stop  # noqa: PLW0603
+        if _can_stop:
+            _can_stop = False
+            raise StoppedError(number)
 
+    _can_stop = True
     for number in (_signal.SIGINT, _signal.SIGTERM):
         _signal.signal(number, stopped)
     for number in (_signal.SIGALRM, _signal.SIGPROF):
@@ -319,7 +353,7 @@ def time_is_up(error: TimeUpError, seconds: float) -> LimitError:
 
 
 def _ignore_stop_signals() -> None:
-    for number in (_signal.SIGINT, _signal.SIGTERM):
+    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGALRM, _signal.SIGPROF):
         _signal.signal(number, _signal.SIG_IGN)
 
 
@@ -467,12 +501,11 @@ def _write_files(
         )
     require_name(answer.instance.name)
     log.name = log.name or answer.instance.name
-    if request.mount is not None:
-        request.mount()
+    in_new_namespace = request.mount is not None and request.mount()
     kept: Mapping[str, str] = {}
     # with a map, a root directory that has got another owner since the check is refused
     ids = request.ids if request.owner is None else shifted(*request.owner)
-    with DirectoryRootfs(_open_rootfs(request, folder), ids) as rootfs:
+    with DirectoryRootfs(_open_rootfs(request, folder, in_new_namespace=in_new_namespace), ids) as rootfs:
         rootfs.limit_reading(time_left() * READING)
         plan = planned_run.plan(plan_of, answer, rootfs)
         if request.compare:
@@ -516,8 +549,11 @@ def _keeps_order(rootfs: "DirectoryRootfs", journal: "Journal") -> bool:
     return is_same_btrfs(rootfs.root.fd, journal.directory.fd)  # type: ignore[union-attr]  # hooks run only on Linux
 
 
-def _open_rootfs(request: HookRequest, folder: Root) -> Root:
+def _open_rootfs(request: HookRequest, folder: Root, *, in_new_namespace: bool = False) -> Root:
     """Open the container's root filesystem. ``folder`` is the open directory of the container.
+
+    With ``in_new_namespace``, the hook has mounted the root filesystem in a mount namespace of its own.
+    Directories that were opened before show the directory below the mount, which is a part of the host.
 
     Raises RefusedError if ``request.rootfs`` leads to the root filesystem of the host.
 
@@ -525,8 +561,10 @@ def _open_rootfs(request: HookRequest, folder: Root) -> Root:
     """
     path = clean_path(request.rootfs)
     above, name = split(path)
-    own = {abspath(opened.name): opened for opened in request.open_folders.values()}
-    inside = [place for place in (*own, abspath(folder.name)) if path.startswith(f"{place}/")]
+    own, inside = {}, []
+    if not in_new_namespace:
+        own = {abspath(opened.name): opened for opened in request.open_folders.values()}
+        inside = [place for place in (*own, abspath(folder.name)) if path.startswith(f"{place}/")]
     if above in own:  # the container's own directory: its owner can exchange only what is in it
         root = own[above].below("/" + name, cross_mounts=request.cross_mounts)
     elif inside:  # an untrusted image can supply directories on the way, so follow no link in them
@@ -536,6 +574,10 @@ def _open_rootfs(request: HookRequest, folder: Root) -> Root:
         with open_folder(above, fixed=True) as parent:
             root = parent.below("/" + name, cross_mounts=request.cross_mounts)
             require_fixed(parent, root)
+            if in_new_namespace and mount_id(root.fd) == mount_id(parent.fd):
+                raise RefusedError(
+                    f"another process has replaced '{printable(path)}', where the hook mounted"
+                )
     root.named = False
     opened, host = os.fstat(root.fd), os.stat("/")
     if (opened.st_dev, opened.st_ino) == (host.st_dev, host.st_ino):

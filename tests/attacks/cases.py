@@ -141,6 +141,8 @@ CASES = {
     95: Case("a hook in a container's namespaces leaves a process behind, which the runtime moves to the root filesystem of the container with `pivot_root`; the process then imports modules of the image", "a hook leaves no process that looks up a path: only `hook install` and `hook status` write compiled modules"),
     96: Case("a process of a container with `CAP_SYS_PTRACE` traces the process that a hook in the container's PID namespace has left behind to remove directories, and acts on the host with its rights", "in a PID namespace of a container, the hook itself removes the directories; a process that closes files keeps nothing else"),
     97: Case("a process in the PID namespace that a hook joins sends a signal to the hook while it starts its child, so that the hook ends and the child goes on in the image's root filesystem with the rights of the host", "the hook knows its child before a signal can end its work, and kills it at the end; the kernel kills a child whose parent has ended"),
+    98: Case("`lxc.rootfs.mount` of a container with an overlay is in the container's directory, so the hook writes the files into a directory of the host, below the mount", "the hook opens the overlay in the mount namespace in which it has mounted the overlay, and refuses a directory that is no mount point"),
+    99: Case("a process in the PID namespace that a hook joins sends signals in a loop, so that the hook ends in its report with a traceback and its child goes on", "only the first signal raises an error, and none does after the hook has its result"),
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -11,10 +12,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
+from time import sleep
+from typing import Any
 
 import pytest
 
-from templater.hooks import changeable_files, common_status_checks, install, lxc_config, lxc_copies
+from templater.hooks import changeable_files, common_status_checks, install, lxc_config, lxc_copies, run
 from templater.hooks.annotated_paths import open_source, read_description
 from templater.hooks.options import PROBE, Options
 from templater.hooks.request import HookRequest, Notice
@@ -23,10 +27,13 @@ from templater.model.errors import InputError, RefusedError, TemplaterError, Usa
 from templater.oslite import libc
 from templater.rootfs.confined import Root
 from tests.attacks.test_hook_input import a_state, an_image, oci, run_hook
+from tests.rootfs_builders import Mounts
 from tests.sampling import some_fast
 
 ROOT = Path(__file__).resolve().parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root")
+#: the signals that end a hook early
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGPROF)
 HEAD = "architecture: x86_64\ncreation_date: 1\ntemplates:\n"
 
 
@@ -409,15 +416,13 @@ def test_a_machine_directory_whose_owner_changes_after_the_check_is_refused(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, is_changed: bool
 ) -> None:
     """The machine's root changed the owner: a file got the id of the next machine's root."""
-    from templater.hooks import run
-
     os.chown(bundle / "rootfs", 5 * 65536, 5 * 65536)
     opened = run._open_rootfs
 
-    def changed(request: HookRequest, folder: Root) -> Root:
+    def changed(request: HookRequest, folder: Root, **options: bool) -> Root:
         if is_changed:
             os.chown(bundle / "rootfs", 5 * 65536 + 1, 5 * 65536)
-        return opened(request, folder)
+        return opened(request, folder, **options)
 
     monkeypatch.setattr(run, "_open_rootfs", changed)
     words = ["--source", str(bundle), "--state", str(bundle), "--rootfs", str(bundle / "rootfs")]
@@ -471,6 +476,71 @@ def test_the_mount_hook_never_writes_to_a_directory_where_nothing_is_mounted(
     assert answer.returncode == 3
     assert "mounted no root filesystem" in answer.stderr
     assert list((tmp_path / "mnt/etc").iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_attack_98_a_hook_writes_to_the_overlay_that_it_has_mounted_in_the_directory_of_the_container(
+    bundle: Path, tmp_path: Path, mounts: Mounts, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
+) -> None:
+    """The hook had opened the container's directory before, and so found the directory below the mount."""
+    mounts.share(tmp_path)
+    rules(bundle, "  /etc/a: {when: [start], template: a.tpl}\n")
+    (bundle / "config").touch()
+    for name in ("lower", "upper", "mnt", "other"):
+        (bundle / name / "etc").mkdir(parents=True)
+    environment = {
+        "LXC_HOOK_TYPE": "pre-start", "LXC_NAME": "c1", "LXC_CONFIG_FILE": str(bundle / "config"),
+        "LXC_ROOTFS_PATH": f"overlay:{bundle}/lower:{bundle}/upper", "LXC_ROOTFS_MOUNT": str(bundle / "mnt"),
+    }  # fmt: skip
+    real = lxc.mount_overlay
+
+    def mount(*words: Any) -> bool:
+        result = real(*words)
+        if is_replaced:
+            subprocess.run(["umount", "-l", str(bundle / "mnt")], check=True)
+        return result
+
+    monkeypatch.setattr(lxc, "mount_overlay", mount)
+    monkeypatch.setattr(run, "environment", lambda: environment)
+    monkeypatch.setattr(run.Log, "to_syslog", lambda log: None)
+    pid = os.fork()
+    if pid == 0:
+        code = 99
+        try:
+            code = run.run(["lxc", "--no-child"])
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == RefusedError.exit_code * is_replaced
+    written = [*map(str, bundle.glob("*/etc/a"))]
+    assert written == ([] if is_replaced else [f"{bundle}/upper/etc/a"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM,), (signal.SIGALRM,), STOPPING])
+def test_attack_99_a_hook_that_gets_many_signals_reports_one_error(
+    bundle: Path, numbers: tuple[int, ...]
+) -> None:
+    rules(bundle, "".join(f"  /etc/n{n}: {{when: [start], template: a.tpl}}\n" for n in range(200)))
+    for milliseconds in range(0, 200, 10):
+        hook = subprocess.Popen(install.argv("oci", []), stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True)
+        assert hook.stdin is not None
+        hook.stdin.write(json.dumps(a_state(bundle)))
+        hook.stdin.close()
+        catches = 1 << signal.SIGTERM - 1 | 1 << signal.SIGPROF - 1
+        while hook.poll() is None:  # wait until the hook has set its handlers
+            found = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{hook.pid}/status").read_text())
+            if found is not None and int(found[1], 16) & catches == catches:
+                break
+        sleep(milliseconds / 1000)
+        while hook.poll() is None:
+            for number in numbers:
+                hook.send_signal(number)
+        assert hook.stderr is not None
+        error = hook.stderr.read()
+        assert hook.returncode in (0, 4, 6), error
+        assert "Traceback" not in error and "please report" not in error
+        assert error.count("templater: ") == (hook.returncode != 0)
 
 
 def test_a_container_without_a_root_filesystem_is_refused_even_if_a_mount_hook_is_installed(
@@ -923,6 +993,21 @@ def test_a_target_is_refused_if_a_mount_of_the_bundle_would_hide_the_target(
         log = (bundle / ".templater/log").read_text()
         (line,) = [line for line in log.splitlines() if " create /etc/app/conf " in line]
         assert line.endswith("(a.tpl, start), hidden by a mount") == (destinations == ["/etc/app/conf"])
+
+
+@pytest.mark.parametrize("options", [(), ("--stage", "createContainer"), ("--in-place",)])
+def test_a_target_is_refused_if_the_runtime_masks_a_directory_above_the_target(
+    bundle: Path, options: tuple[str, ...]
+) -> None:
+    """``podman run --security-opt mask=PATH`` hid the files, and the hook had said that it created them."""
+    rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
+    config = json.loads((bundle / "config.json").read_text())
+    config["linux"] = {"maskedPaths": ["/proc/kcore", "/etc/app"]}
+    (bundle / "config.json").write_text(json.dumps(config))
+    answer = oci(a_state(bundle), *options)
+    assert answer.returncode == 3
+    assert "the container's mount at '/etc/app' would hide '/etc/app/conf'" in answer.stderr
+    assert not (bundle / "rootfs/etc/app/conf").exists()
 
 
 def test_a_target_whose_path_contains_a_link_is_refused_if_a_mount_would_hide_the_target(

@@ -230,8 +230,11 @@ def in_namespace(ids: "IdMap | None") -> "IdMap | None":
     return ids.unshifted()
 
 
-def require_mounted(path: str) -> None:
-    """Raise RefusedError if nothing is mounted at ``path``: the directory is then a part of the host."""
+def require_mounted(path: str) -> bool:
+    """Raise RefusedError if nothing is mounted at ``path``: the directory is then a part of the host.
+
+    Return False, because this process stays in its mount namespace.
+    """
     above, name = split(abspath(path))
     with Root(above, named=True) as parent:
         entry = parent.entry("/" + name)
@@ -240,6 +243,7 @@ def require_mounted(path: str) -> None:
             f"LXC has mounted no root filesystem at '{printable(path)}', which is a directory of the host",
             hint="set lxc.rootfs.path, or remove the hook from the container's configuration",
         )
+    return False
 
 
 _MOUNT_HINT = "in the container's configuration, set lxc.hook.mount to the same command as lxc.hook.pre-start"
@@ -332,8 +336,10 @@ CLONE_NEWNS = 0x20000
 MS_REC_PRIVATE = 0x44000
 
 
-def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[str, str]]" = ()) -> None:
+def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[str, str]]" = ()) -> bool:
     """Mount the overlay as LXC mounts it later, in a private mount namespace, until this process ends.
+
+    Return True: this process is in a new mount namespace.
 
     ``found`` has the keys and values of the container's configuration.
 
@@ -374,6 +380,7 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[
         call("mount", *arguments, fsencode(options))
     index = has_index(found)
     unmount_at_end(where, itself=by_default if index is None else index)
+    return True
 
 
 def _is_btrfs(folder: Root) -> bool:

@@ -122,6 +122,20 @@ def test_a_start_that_takes_too_long_fails_and_is_logged_once(machine, monkeypat
     assert logged(machine / ".templater/log") == [" web1: failed: the hook took longer than 7 s"]
 
 
+@pytest.mark.parametrize("code", [0, 5])
+def test_an_unwritable_log_of_the_container_does_not_stop_the_log_of_the_operator(machine, capfd, code):
+    """The owner of the container's directory could switch off the log of --log FILE."""
+    assert start(machine) == 0
+    (machine / ".templater/log").unlink()
+    (machine / ".templater/log").mkdir()
+    if code:
+        (machine / "templates/a.tpl").write_text("{{ 1|pluralize:'a,b,c' }}")
+    assert start(machine, "--log", str(machine / "operator.log")) == code
+    lines = logged(machine / "operator.log")
+    assert lines[0].startswith(" web1: failed: " if code else " web1: start: ")
+    capfd.readouterr()
+
+
 @pytest.mark.parametrize("is_own", [True, False])
 @pytest.mark.slow
 def test_the_error_about_a_lock_that_is_held_until_the_time_limit_names_the_lock(machine, capfd, is_own):
@@ -165,6 +179,8 @@ def test_a_stop_signal_ends_the_work_of_a_hook(number):
     run.start_timer(600)
     with pytest.raises(run.StoppedError) as caught:
         signal.raise_signal(number)
+    for later in (number, signal.SIGALRM, signal.SIGPROF):  # would interrupt the rollback or the report
+        signal.raise_signal(later)
     run.stop_timers()
     assert caught.value.args == (number,)
 

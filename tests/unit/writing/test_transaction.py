@@ -629,7 +629,7 @@ def test_restoring_a_mounted_file_needs_no_space(top, mounts, tmp_path, monkeypa
 
     def fill_before_the_second(fd: int, content: bytes) -> None:
         if content != b"new":
-            with pytest.raises(OSError), (tmp_path / "keep/fill").open("wb", buffering=0) as filler:  # noqa: PT011, PT012
+            with pytest.raises(OSError), (tmp_path / "keep/fill").open("wb", buffering=0) as filler:
                 while True:
                     filler.write(bytes(4096))
         real(fd, content)
