@@ -143,14 +143,14 @@ def _second(path: str, limits: Limits) -> Packed:
     size = size_of(path)
     if kind == QCOW2:
         return Packed(path, QCOW2, "none", size)
-    if kind == SQUASHFS:
-        return Packed(path, SQUASHFS, _squashfs_compression(path), size)
     with open_rootfs(path, limits) as archive:
         second = SecondFileCheck(path)
         for member in archive:
             second.add(clean_name(member))
         archive.finish()
         second.finish()
+        if kind == SQUASHFS:
+            return Packed(path, SQUASHFS, _squashfs_compression(path), size)
         return Packed(path, "tar", _compression(kind), size, archive.stream.position, archive.count)
 
 

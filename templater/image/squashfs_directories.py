@@ -2,7 +2,8 @@
 
 sqfs2tar, unsquashfs and the kernel react differently to inconsistent directories. A hostile file could hide
 names from sqfs2tar that the kernel shows. sqfs2tar also writes an invalid archive if a block of a file has
-another size than the file requires.
+another size than the file requires. It accepts owners, numbers and names for which unsquashfs, which the
+daemons run, ends with an error.
 """
 
 from __future__ import annotations
@@ -73,7 +74,10 @@ class _Walk:
         """``packed`` is the size of the file without its holes."""
         self._path, self._file, self._compression, self._limits = path, file, compression, limits
         self._packed = packed
-        self._block_size, kind, self._block_log = unpack_from("<I4xHH", head, 12)
+        self._inode_count, self._block_size, kind, self._block_log, self._owners = unpack_from(
+            "<I4xI4xHH2xH", head, 4
+        )
+        self._owner_table, self._number_table = unpack_from("<Q32xQ", head, 48)
         self._is_lzo = kind == LZO
         self._inodes, self._directories = unpack_from("<QQ", head, 64)
         (self._fragment_count,) = unpack_from("<I", head, 16)
@@ -88,6 +92,10 @@ class _Walk:
         seen: set[int] = set()
         if not 12 <= self._block_log <= 20 or self._block_size != 1 << self._block_log:
             raise ValueError("the size of blocks is invalid")
+        if self._number_table != _ABSENT:
+            end = self._number_table + (self._inode_count + 1023) // 1024 * 8
+            if self._number_table < self._owner_table < end:
+                raise ValueError("it has fewer inodes than it says")
         root_number = self._inode(root)[1]
         #: the place of each inode by its number; sqfs2tar takes names with equal numbers for hard links
         places = {root_number: root}
@@ -111,7 +119,13 @@ class _Walk:
 
     def _inode(self, place: int) -> tuple[int, int]:
         """Return the type and the number of an inode."""
-        kind, number = unpack_from("<H10xI", self._bytes(self._inodes, place >> 16, place & 0xFFFF, 16))
+        kind, user, group, number = unpack_from(
+            "<H2xHH4xI", self._bytes(self._inodes, place >> 16, place & 0xFFFF, 16)
+        )
+        if max(user, group) >= self._owners:
+            raise ValueError("the owner of an inode is outside of the table")
+        if not 0 < number <= self._inode_count:
+            raise ValueError("the number of an inode is invalid")
         return kind, number
 
     def _entries(self, place: int) -> Iterator[tuple[int, int, int]]:
@@ -145,6 +159,8 @@ class _Walk:
                 if length >= _LONGEST or at > len(listing):
                     raise self._different("a directory has more names than its size allows")
                 name = listing[at - length - 1 : at]
+                if b"\0" in name or b"/" in name or name in (b".", b".."):
+                    raise self._different("a directory has an invalid name")
                 if name <= last:  # the kernel stops its search at a later name
                     raise self._different("the names of a directory are not sorted")
                 last = name

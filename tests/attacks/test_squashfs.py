@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from templater.image import second_file, sqfs2tar
+from templater.image.describe import describe
 from templater.image.limits import DEFAULT
 from templater.image.open_file import OpenFile, kind_of_file
 from templater.image.second_file import open_rootfs
@@ -96,6 +97,69 @@ def one_directory(
         struct.pack_into("<Q", data, 56, 96)
     path.write_bytes(data)
     return made
+
+
+def with_owner(data: bytearray, inode: int) -> None:
+    struct.pack_into("<H", data, inode + 6, 32768)
+
+
+def with_number(data: bytearray, inode: int) -> None:
+    struct.pack_into("<I", data, inode + 12, 60000)
+    (directories,) = struct.unpack_from("<Q", data, 72)
+    struct.pack_into("<I", data, directories + 2 + 8, 60000)
+
+
+def with_nul(data: bytearray, inode: int) -> None:
+    data[data.rindex(b"hostname") + 4] = 0
+
+
+def with_slash(data: bytearray, inode: int) -> None:
+    data[data.rindex(b"hostname") + 4] = ord("/")
+
+
+def with_count(data: bytearray, inode: int) -> None:
+    struct.pack_into("<I", data, 4, 60000)
+
+
+@pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (None, ""),
+        (with_owner, "the owner of an inode is outside of the table"),
+        (with_number, "the number of an inode is invalid"),
+        (with_nul, "a directory has an invalid name"),
+        (with_slash, "a directory has an invalid name"),
+        (with_count, "it has fewer inodes than it says"),
+    ],
+)
+def test_templater_refuses_a_squashfs_file_if_unsquashfs_does(
+    tmp_path: Path, change: Callable[[bytearray, int], None] | None, said: str
+) -> None:
+    """No daemon could unpack the image, and ``audit`` found nothing."""
+    (tmp_path / "tree/etc").mkdir(parents=True)
+    (tmp_path / "tree/etc/hostname").write_text("x\n")
+    path = tmp_path / "i.squashfs"
+    plain = ["-noI", "-noD", "-noF", "-noX", "-noId", "-quiet", "-no-progress"]
+    subprocess.run(["mksquashfs", tmp_path / "tree", path, *plain], check=True, stdout=subprocess.DEVNULL)
+    data = bytearray(path.read_bytes())
+    if change is not None:
+        change(data, struct.unpack_from("<Q", data, 64)[0] + 2)
+        path.write_bytes(data)
+    answer = subprocess.run(
+        ["unsquashfs", "-n", "-d", tmp_path / "out", path], capture_output=True, check=False
+    )
+    if change is None:
+        assert answer.returncode == 0
+        check_directories(str(path), DEFAULT)
+        return
+    assert answer.returncode != 0
+    with pytest.raises((InputError, RefusedError), match=said):
+        check_directories(str(path), DEFAULT)
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    subprocess.run(["tar", "-cf", "meta.tar", "metadata.yaml"], cwd=tmp_path, check=True)
+    with pytest.raises((InputError, RefusedError), match=said):
+        describe(str(tmp_path / "meta.tar"), str(path))
 
 
 def test_a_squashfs_directory_with_two_parents_is_refused(tmp_path: Path) -> None:

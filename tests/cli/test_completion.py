@@ -22,6 +22,7 @@ from templater.cli.shell_words import CommandLine, split
 from templater.limit_option import NAMES
 from templater.model.hosts import HOSTS
 from templater.model.metadata import TRIGGERS
+from tests.image_archives import END, file
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "completion.md"
 BREAKS = " \t\n\"'@><=;|&(:"
@@ -51,8 +52,8 @@ def image(tmp_path, monkeypatch):
 
 def archive(tmp_path, name="image.tar"):
     (tmp_path / "metadata.yaml").write_text(METADATA)
-    with tarfile.open(tmp_path / name, "w") as file:
-        file.add(tmp_path / "metadata.yaml", "metadata.yaml")
+    with tarfile.open(tmp_path / name, "w") as made:
+        made.add(tmp_path / "metadata.yaml", "metadata.yaml")
     return tmp_path / name
 
 
@@ -167,7 +168,7 @@ def test_completion_offers_remotes_and_stored_images(tmp_path, monkeypatch, imag
     monkeypatch.setenv("HOME", str(tmp_path))
     assert answered("store", "info", "") == ("none 0", [])
     assert not (tmp_path / "data").exists(), "completion created a store"
-    (tmp_path / "image.tar.root").write_bytes(b"hsqs" + bytes(92))
+    (tmp_path / "image.tar.root").write_bytes(file("etc/hostname") + END)
     assert main(["store", "import", str(archive(tmp_path)), "image.tar.root", "--alias", "ours/13"]) == 0
     assert main(["remote", "add", "mine", "https://images.example.org"]) == 0
     assert "ours/13" in answered("store", "info", "")[1]
@@ -180,7 +181,7 @@ def test_completion_offers_remotes_and_stored_images(tmp_path, monkeypatch, imag
 def test_completion_works_for_each_example_line_of_the_documentation_page(image, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    (tmp_path / "image.tar.root").write_bytes(b"hsqs" + bytes(92))
+    (tmp_path / "image.tar.root").write_bytes(file("etc/hostname") + END)
     assert main(["store", "import", str(archive(tmp_path)), "image.tar.root", "--alias", "ours"]) == 0
     assert main(["remote", "add", "mine", "https://images.example.org"]) == 0
     (tmp_path / "fleet.json").write_text('[{"name": "web1"}]')

@@ -1,6 +1,7 @@
 """What an image is: layouts, root filesystems of every kind, properties that count, templates and triggers."""
 
 import lzma
+import shutil
 
 import pytest
 
@@ -10,6 +11,7 @@ from templater.image.whole_image import open_contents
 from templater.model.entry import TemplateFile
 from templater.model.errors import InputError
 from templater.model.source import Source
+from tests.attacks.test_squashfs import directory_inode, squashfs, stored
 from tests.image_archives import file, image
 from tests.unit.image.test_open_image import METADATA, special, tarball
 
@@ -64,12 +66,6 @@ def test_unified_and_split_images_of_containers_and_machines_are_described(tmp_p
     split = describe(metadata, str(rootfs))
     assert (split.layout, split.rootfs) == ("split", "qcow2")
     assert split.fingerprint == fingerprint(metadata, str(rootfs))
-    squashed = tmp_path / "r"
-    squashed.write_bytes(b"hsqs" + bytes(16) + (6).to_bytes(2, "little") + bytes(80))
-    assert [(f.kind, f.compression) for f in describe(metadata, str(squashed)).files][1] == (
-        "squashfs",
-        "zstd",
-    )
     packed = tmp_path / "r.txz"
     tarball(tmp_path / "files", [("etc", None), ("etc/hostname", "x")])
     packed.write_bytes(lzma.compress((tmp_path / "files").read_bytes()))
@@ -78,6 +74,18 @@ def test_unified_and_split_images_of_containers_and_machines_are_described(tmp_p
         "xz",
         2,
     )
+
+
+@pytest.mark.skipif(shutil.which("sqfs2tar") is None, reason="NOT RUN: needs squashfs-tools-ng")
+def test_an_image_with_squashfs_is_described_after_the_file_was_read(tmp_path):
+    metadata, squashed = tarball(tmp_path / "m", PARTS), tmp_path / "r"
+    squashfs(squashed, [directory_inode(1)], b"", compression=6, table=stored(b"none"))
+    found = describe(metadata, str(squashed))
+    assert (found.layout, found.rootfs) == ("split", "squashfs")
+    assert [(f.kind, f.compression, f.members) for f in found.files][1] == ("squashfs", "zstd", None)
+    squashed.write_bytes(squashed.read_bytes()[:130])
+    with pytest.raises(InputError, match="can't be read"):
+        describe(metadata, str(squashed))
 
 
 def test_an_image_description_warns_of_members_that_the_daemons_refuse(tmp_path):

@@ -357,7 +357,7 @@ def test_the_fields_of_a_tar_header_are_read():
     assert Header(changed(329, b"0000012\x000000013\0")).device == (10, 11)
     assert Header(changed(124, b"\x80" + bytes(9) + b"\1\2")).size == 258
     assert Header(changed(124, b"\xff" * 12)).size == -1
-    assert Header(changed(124, b" " * 12)).size == 0
+    assert Header(changed(124, b"\0".rjust(12))).size == 0
 
 
 # unpack
