@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Record = list[bytes]
     Send = Callable[[Iterable[bytes]], None]
 
+#: the signals of the kernel at the soft and the hard limit on processor time
+_SIGXCPU, _SIGKILL = 24, 9
 #: The first uid for children: systemd's table of uids leaves 1879048192…2147352575 free.
 #: Each child uses this uid plus its pid (below 2^22), so no child can signal or trace another child.
 FIRST_UID = 1879048192
@@ -109,7 +111,9 @@ class Child:
             raise
         if data.endswith(_END):  # the answer is complete, so the child's exit code does not matter
             return parse(data)[:-1]
-        raise _failure_of(self.reap(), self.bounds, data)
+        before = _seconds_of_children()
+        status = self.reap()
+        raise _failure_of(status, _seconds_of_children() - before, self.bounds, data)
 
     def receive(self) -> bytes:
         """Return all bytes of the pipe. Raises BoundError for too many bytes, or after the deadline."""
@@ -385,22 +389,41 @@ def _too_much(bounds: Bounds) -> BoundError:
     return BoundError("output", f"the rendered files are larger than {bounds.output >> 20} MiB together")
 
 
-def _failure_of(status: int, bounds: Bounds, data: bytes) -> TemplaterError:
+def _seconds_of_children() -> float:
+    """Return the seconds of processor time of all children that this process has waited for."""
+    return sum(os.times()[2:4])
+
+
+def _failure_of(status: int, seconds: float, bounds: Bounds, data: bytes) -> TemplaterError:
+    """Return the error for a child that has used ``seconds`` of processor time."""
     if os.WIFSIGNALED(status):
         signal = os.WTERMSIG(status)
-        if signal in (24, 9):  # SIGXCPU; the kernel sends SIGKILL at the hard limit
+        if signal == _SIGXCPU or (signal == _SIGKILL and seconds > bounds.cpu - 1):
             return BoundError(
                 "cpu", f"rendering used more than {bounds.cpu} s of processor time and was stopped"
+            )
+        if signal == _SIGKILL:
+            return ChildFailure(
+                "another process or the kernel killed the sandboxed process",
+                hint="if the container or the hook has a memory limit (cgroup), allow more memory",
             )
         return ChildFailure(f"the sandboxed process died of signal {signal}")
     code = os.WEXITSTATUS(status)
     if code == OUT_OF_MEMORY:
-        return BoundError("memory", f"rendering needs more than {bounds.memory >> 20} MiB of memory")
+        return BoundError("memory", f"rendering needs more than {_memory(bounds) >> 20} MiB of memory")
     if code == TOO_DEEP:
         return LimitError("rendering nests deeper than Python allows")
     if code == TOO_MUCH:
         return _too_much(bounds)
     return ChildFailure("the sandboxed process failed", hint="please report this", notes=_last_words(data))
+
+
+def _memory(bounds: Bounds) -> int:
+    """Return the limit on the memory of a child. Some runtimes give hooks the limits of the container."""
+    import resource
+
+    limits = [resource.getrlimit(what)[1] for what in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    return min([bounds.memory, *(limit for limit in limits if limit != resource.RLIM_INFINITY)])
 
 
 def _last_words(data: bytes) -> "tuple[str, ...]":

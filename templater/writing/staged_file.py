@@ -397,7 +397,7 @@ class StagedFile:
 
     def _put_back(self) -> None:
         if self.before is not None:
-            overwrite(self.fd, self.before)
+            overwrite(self.fd, self.before[: len(self.content)])  # the file still has the rest
             os.ftruncate(self.fd, len(self.before))
             return
         now = self.parent.lstat(self.name)

@@ -1,6 +1,7 @@
 """Limits of the rendering child, tried from inside it: with resource limits only, and with the filter too."""
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -332,9 +333,32 @@ def test_nested_message_frames_are_parsed_to_their_original_values():
     ],
 )
 def test_the_error_says_why_the_sandboxed_process_ended(status, kind, message, hint):
-    error = child._failure_of(status, Bounds(cpu=7, memory=3 << 20, output=2 << 20), b"")
+    error = child._failure_of(status, 6.9, Bounds(cpu=7, memory=3 << 20, output=2 << 20), b"")
     assert type(error) is kind
     assert (error.message, error.hint) == (message, hint)
+
+
+@pytest.mark.parametrize("kind", [resource.RLIMIT_AS, resource.RLIMIT_DATA])
+def test_the_error_about_memory_names_a_lower_limit_of_the_runtime(kind, monkeypatch):
+    """crun gives its hooks the resource limits of the container."""
+    before = resource.getrlimit
+    monkeypatch.setattr(
+        resource, "getrlimit", lambda what: (8 << 20, 8 << 20) if what == kind else before(what)
+    )
+    error = child._failure_of(child.OUT_OF_MEMORY << 8, 0.0, Bounds(), b"")
+    assert error.message == "rendering needs more than 8 MiB of memory"
+
+
+def test_the_error_about_a_killed_child_does_not_name_the_processor_time_that_the_child_has_not_used():
+    """The kernel kills a child for the memory limit of a container, too."""
+
+    worker = child.start(lambda: None, lambda send: time.sleep(60), Bounds(cpu=5, wall=60))
+    os.kill(worker.pid, 9)
+    with pytest.raises(
+        ChildFailure, match=r"^another process or the kernel killed the sandboxed process$"
+    ) as caught:
+        worker.answer()
+    assert caught.value.hint == "if the container or the hook has a memory limit (cgroup), allow more memory"
 
 
 @pytest.mark.parametrize(
@@ -351,8 +375,8 @@ def test_the_error_says_why_the_sandboxed_process_ended(status, kind, message, h
 )
 def test_a_failed_child_reports_the_exception_from_the_last_record_that_it_sent(records, notes):
     data = b"".join(child.frame(b"".join(map(child.frame, record))) for record in records)
-    assert child._failure_of(99 << 8, Bounds(), data).notes == notes
-    assert child._failure_of(99 << 8, Bounds(), data + b"1:").notes == ()
+    assert child._failure_of(99 << 8, 0.0, Bounds(), data).notes == notes
+    assert child._failure_of(99 << 8, 0.0, Bounds(), data + b"1:").notes == ()
 
 
 @pytest.mark.parametrize(
