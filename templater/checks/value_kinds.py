@@ -44,6 +44,8 @@ _DEPTHS = {
 }
 
 
+#: the number of arguments of ``config_get``
+_CONFIG_GET = 2
 #: variables of the daemons that are always a text
 _TEXTS = ("trigger", "path", "instance.name", "container.name", "instance.type", "container.type")
 #: filters whose result is always a text
@@ -128,6 +130,8 @@ class ValueKinds:
         if isinstance(node, tree.Path):
             if node.name == "config_get":
                 return all(self.is_text(each) for each in (node.parts[0].arguments or ())[1:])
+            if isinstance(node.parts[-1].key, tree.Expression):
+                return False
             return node.text in _TEXTS or (len(node.parts) == 1 and node.name in self.texts)
         if isinstance(node, tree.Operation):
             operator, operands = node.operator, []
@@ -147,17 +151,28 @@ class ValueKinds:
             return use.name in _MAKING_TEXT
         return False
 
-    def can_be_missing(self, path: tree.Path) -> bool:
-        """Return whether pongo2 6 may panic at a subscript of a variable: for a missing key or a number."""
-        for number, part in enumerate(path.parts[1:], 1):
-            if isinstance(part.key, tree.Expression):
-                key = plain(part.key)
-                above = tree.Path(path.token, path.parts[:number])
-                if not isinstance(key, tree.Literal) and not self.is_text(key):
-                    return True
-                if path.name in self.names and not self.of(above) and path.name not in self.texts:
-                    return True
-        return False
+    def may_fail(self, path: tree.Path) -> bool:
+        """Return whether pongo2 6 may panic for a variable with a subscript, which is the last part.
+
+        pongo2 panics for some keys. It also panics instead of each error in an earlier part, because it can't
+        print the variable.
+        """
+        *above, last = path.parts
+        if not isinstance(last.key, tree.Expression):
+            return False
+        key = plain(last.key)
+        if not isinstance(key, tree.Literal) and not self.is_text(key):
+            return True
+        if path.name == "config_get":
+            return len(above) > 1 or len(above[0].arguments or ()) != _CONFIG_GET
+        if last.arguments is not None or any(
+            isinstance(part.key, int) or part.key[:1].isupper() or part.arguments is not None
+            for part in above
+        ):
+            return True
+        if path.name not in self.names:
+            return len(above) - 1 > _DEPTHS.get(path.name, 0 if path.name in _TEXTS else len(above))
+        return not self.of(tree.Path(path.token, above)) and (path.name not in self.texts or len(above) > 1)
 
     def of(self, expression: Any) -> set[str]:
         """Return the kinds of the values that an expression can have."""

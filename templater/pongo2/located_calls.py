@@ -43,8 +43,13 @@ def at(render: "Render", place: int, function: "Callable[..., Any]", *arguments:
 
 
 def path_error(render: "Render", place: int, failure: Failure, path: str) -> Fault:
-    """Return the Fault for a failed lookup or call. As in pongo2, most messages contain the whole path."""
+    """Return the Fault for a failed lookup or call. As in pongo2, most messages contain the whole path.
+
+    ``path`` is empty if the path has a subscript: pongo2 panics, because it cannot print this path.
+    """
     message = failure.message
+    if not path and message.startswith(("can't access", "is not a function", "must have", "function ")):
+        return panic_at(place, Panic("unimplemented"))
     if message.startswith("can't access"):
         message = f"{message} (variable {path})"
     elif message.startswith(("is not a function", "must have exactly")):

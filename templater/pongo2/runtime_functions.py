@@ -186,6 +186,8 @@ def nil_call(state: int, path: str) -> None:
 
     A call of an unset variable, or of an argument of a macro, does not fail. For ``state`` see `loop`.
     """
+    if state == 1 and not path:
+        raise Panic("unimplemented")  # pongo2 cannot print a path with a subscript
     if state == 1:
         raise Failure(f"'{path}' is not a function (it is invalid)")
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -1112,3 +1113,19 @@ def test_rules_with_different_triggers_do_not_count_together():
 
 def test_attack_41_many_loops_in_one_template_count_together():
     assert severities(CHECK, an_image(RULE, {"t": loops_over(U, U) * 20})) == ["medium"]
+
+
+VECTORS = Path(__file__).parents[1] / "vectors/found/failing_subscripts.jsonl"
+RECORDED = [json.loads(line) for line in VECTORS.read_text().splitlines()]
+#: templates that don't panic, but are too unusual for the check to know it
+UNSURE = {"subscript-010", "subscript-022", "subscript-033"}
+
+
+@pytest.mark.parametrize("condition", ["", "{% if config.user == 'rare' %}"])
+@pytest.mark.parametrize("vector", RECORDED, ids=lambda vector: vector["id"])
+def test_a_variable_with_a_subscript_gives_a_finding_if_the_real_pongo2_panics(vector, condition):
+    """pongo2 6 panics instead of each error in such a variable, and only errors of the last part were found."""
+    text = f"{condition}{vector['template']}{'{% endif %}' * bool(condition)}"
+    found = severities(CHECK, an_image(RULE, {"t": text}))
+    panics = bool(vector["v6"].get("panic"))
+    assert found == (["medium"] if panics or vector["id"] in UNSURE else [])

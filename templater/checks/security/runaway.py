@@ -271,8 +271,8 @@ def _panic(is_forloop_bound: bool, kinds: ValueKinds, node: object) -> tuple[str
             "the tag 'ifchanged' can compare lists or maps, which makes daemons panic",
             node.expression.token,
         )
-    elif isinstance(node, tree.Path) and kinds.can_be_missing(node):
-        return "the key of a subscript can be missing or a number, which makes daemons panic", node.token
+    elif isinstance(node, tree.Path) and kinds.may_fail(node):
+        return "a variable with a subscript can fail, which makes daemons with pongo2 6 panic", node.token
     elif isinstance(node, tree.Part) and node.key in ("node", "value") and kinds.has_cycles:
         return "the template can read a field of a tag 'cycle', which makes daemons panic", node.token
     elif isinstance(node, tree.FilterUse) and node.name in _SAFE_ARGUMENTS:

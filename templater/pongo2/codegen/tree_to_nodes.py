@@ -191,7 +191,7 @@ class Emitter:
 
     def expression_path(self, node: tree.Path) -> nodes.Expr:
         place = self.place(node.token)
-        self.texts[place] = node.text
+        self.texts[place] = "" if isinstance(node.parts[-1].key, tree.Expression) else node.text
         self.loaded.add(node.name)
         found: nodes.Expr = nodes.variable(node.name, place)
         for index, part in enumerate(node.parts):
