@@ -24,8 +24,8 @@ else:
 __all__ = [
     "DIGEST", "HAS_DESCRIPTORS", "PR_SET_NO_NEW_PRIVS", "PR_SET_PDEATHSIG", "Closing", "abspath",
     "address_space", "blake2b", "call_libc", "dirname", "environment", "exists", "forget", "fsencode",
-    "is_missing", "isdir", "islink", "join", "libc", "limit_address_space", "memory_with", "os", "split",
-    "stat", "variable",
+    "is_missing", "isdir", "islink", "join", "keep_functions", "libc", "limit_address_space", "memory_with",
+    "os", "split", "stat", "variable",
 ]  # fmt: skip
 
 #: whether the system can open files relative to a directory's descriptor; Windows cannot
@@ -216,6 +216,14 @@ def memory_with(content: bytes) -> "Any":
 
         _chars.append(Char)
     return (_chars[0] * len(content)).from_buffer_copy(content)
+
+
+def keep_functions() -> None:
+    """Read the functions that a hook loads at their first call. Then this process can close all files."""
+    for finder in sys.meta_path:
+        keep = getattr(finder, "keep_functions", None)
+        if keep is not None:
+            keep()
 
 
 # --- the environment -----------------------------------------------------------------------------

@@ -32,7 +32,7 @@ their own.
 import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 from time import monotonic, sleep
 
-from ..oslite import fsencode, libc, os, stat
+from ..oslite import fsencode, keep_functions, libc, os, stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -324,6 +324,7 @@ def _close_last(pipe: int, kept: "set[int]", directories: "list[tuple[int, str]]
     are closed at once.
     """
     try:
+        keep_functions()
         os.setsid()  # a SIGKILL for the group of the parent process does not end this process early
         first = 0
         for fd in sorted(kept):

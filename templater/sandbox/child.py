@@ -13,7 +13,7 @@ from time import monotonic
 
 from ..model.errors import LimitError, TemplaterError, described_bug
 from ..model.source import printable
-from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc, os, stat
+from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, keep_functions, libc, os, stat
 from . import allowed_calls
 
 TYPE_CHECKING = False
@@ -222,6 +222,7 @@ def _run_child(
     try:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
         inputs = (*inputs, *(prepare() or ()))
+        keep_functions()
         # with a higher recursion limit, deep recursion would end in MemoryError, a less clear error
         sys.setrecursionlimit(min(sys.getrecursionlimit(), MAX_DEPTH))
         lock(pipe, bounds, inputs)

@@ -124,11 +124,12 @@ def _remove(staged: str) -> None:
 
 
 def contents() -> bytes:
-    """Return the file's content: a table of contents, then the code of each group.
+    """Return the file's content: a table of contents, the code of each group, and all rare functions.
 
     The code of a group is marshalled as one value, so names that several modules use are stored only once.
     """
     parts: list[bytes] = []
+    functions = bytearray()
     groups: list[Group] = []
     known: dict[str, File] = {}
     at = 0
@@ -138,7 +139,7 @@ def contents() -> bytes:
         codes: list[CodeType] = []
         for name in names:
             path, is_package = source_of(name)
-            file, code = compiled(path, RARE.get(name, ()))
+            file, code = compiled(path, RARE.get(name, ()), functions)
             modules.append((name, is_package))
             files.append(file)
             codes.append(code)
@@ -149,8 +150,9 @@ def contents() -> bytes:
     # marshal stores an object once, so both lists must contain the same object for a file
     files = [known.get(file[0], file) for file in sources()]
     places = {name: place_of(name) for name in C_MODULES}
-    head = marshal.dumps((sys.hexversion, PACKAGE, at, groups, files, stamp_of(files), places))
-    return len(head).to_bytes(HEAD, "little") + head + b"".join(parts)
+    ends = at, at + len(functions)
+    head = marshal.dumps((sys.hexversion, PACKAGE, ends, groups, files, stamp_of(files), places))
+    return len(head).to_bytes(HEAD, "little") + head + b"".join(parts) + functions
 
 
 def place_of(module: str) -> "tuple[str, int, int]":
@@ -169,27 +171,40 @@ def source_of(name: str) -> "tuple[str, bool]":
     return (f"{path}/__init__.py", True) if _is_directory(path) else (f"{path}.py", False)
 
 
-def compiled(file: str, rare: "Collection[str]" = ()) -> "tuple[File, CodeType]":
+def compiled(
+    file: str, rare: "Collection[str]" = (), functions: "bytearray | None" = None
+) -> "tuple[File, CodeType]":
     """Return a source's path, mtime (ns) and size, and its code without docstrings and annotations.
 
-    The code of the functions with the qualified names ``rare`` is marshalled separately. A name that the file
-    does not have is ignored.
+    The code of the functions with the qualified names ``rare`` is marshalled separately and added to
+    ``functions``. A name that the file does not have is ignored.
     """
     status = posix.stat(file)
+    tree, code = _parsed(file, status.st_size)
+    if functions is not None:
+        for body, index, qualname, data in separable(tree.body, code):
+            if qualname in rare:
+                body[index] = _substitute(body[index], qualname, len(functions), len(functions) + len(data))
+                functions += data
+        code = compile(tree, file, "exec", optimize=2)
+    return (file, status.st_mtime_ns, status.st_size), code
+
+
+def _parsed(file: str, size: int) -> "tuple[Any, CodeType]":
     fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        source = posix.read(fd, status.st_size)
+        source = posix.read(fd, size)
     finally:
         posix.close(fd)
     tree: Any = compile(source, file, "exec", _ast.PyCF_ONLY_AST)
     _strip(tree)
-    code = compile(tree, file, "exec", optimize=2)
-    if rare:
-        for body, index, qualname, data in separable(tree.body, code):
-            if qualname in rare:
-                body[index] = _substitute(body[index], qualname, data)
-        code = compile(tree, file, "exec", optimize=2)
-    return (file, status.st_mtime_ns, status.st_size), code
+    return tree, compile(tree, file, "exec", optimize=2)
+
+
+def function_of(file: str, qualname: str) -> bytes:
+    """Return the marshalled code and defaults of a rare function, compiled from its source."""
+    tree, code = _parsed(file, posix.stat(file).st_size)
+    return next(data for _, _, name, data in separable(tree.body, code) if name == qualname)
 
 
 def separable(
@@ -226,11 +241,14 @@ def separable(
             yield body, index, prefix + node.name, data
 
 
-def _substitute(node: "Any", qualname: str, data: bytes) -> "_ast.Assign":
-    """Return the statement that assigns a function's substitute to the function's name."""
+def _substitute(node: "Any", qualname: str, start: int, end: int) -> "_ast.Assign":
+    """Return the statement that assigns a function's substitute to the function's name.
+
+    ``start`` and ``end`` are the place of the function in the part of the file with all rare functions.
+    """
     place: Any = {"lineno": node.lineno, "end_lineno": node.lineno, "col_offset": 0, "end_col_offset": 0}
     make = _ast.Name("__rare__", _ast.Load(), **place)
-    arguments: list[_ast.expr] = [_ast.Constant(qualname, **place), _ast.Constant(data, **place)]
+    arguments: list[_ast.expr] = [_ast.Constant(each, **place) for each in (qualname, start, end)]
     call = _ast.Call(make, arguments, [], **place)
     return _ast.Assign([_ast.Name(node.name, _ast.Store(), **place)], call, **place)
 

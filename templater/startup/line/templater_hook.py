@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     #: their code in the file
     Group = tuple[list[tuple[str, bool]], list[File], int, int]
 
-FORMAT = 11
+FORMAT = 12
 #: the option with which a hook only shows that it runs
 PROBE = "--probe"
 #: size in bytes of the number that stores the length of the table of contents
@@ -99,7 +99,7 @@ def opened() -> int:
     return -1
 
 
-def substitute(qualname: str, data: bytes) -> "Callable[..., Any]":
+def substitute(qualname: str, start: int, end: int) -> "Callable[..., Any]":
     """Return a substitute for a rarely called function. Its first call loads the function's own code.
 
     ``Modules.run`` gives each module a copy of this function, because a function keeps the globals of its
@@ -107,7 +107,7 @@ def substitute(qualname: str, data: bytes) -> "Callable[..., Any]":
     """
 
     # without annotations, because Python would store them for each of these functions
-    def rare(*arguments, _rare=(qualname, data), **named):  # type: ignore[no-untyped-def]
+    def rare(*arguments, _rare=(qualname, start, end), **named):  # type: ignore[no-untyped-def]
         return __loader__.load_function(__name__, *_rare)(*arguments, **named)  # type: ignore[name-defined]
 
     rare.__name__ = rare.__qualname__ = qualname  # the compiler imports a function by its name
@@ -120,7 +120,10 @@ _Function: "Any" = type(substitute)
 class Modules:
     """The finder and loader for the modules of the file. Importing one module loads its whole group."""
 
-    __slots__ = ("buffer", "checked", "cold", "fd", "groups", "places", "sources", "stale", "stamp", "start")
+    __slots__ = (
+        "buffer", "checked", "cold", "ends", "fd", "functions", "groups", "places", "sources", "stale",
+        "stamp", "start",
+    )  # fmt: skip
 
     def __init__(self, fd: int) -> None:
         #: the group of each module that is not loaded yet, by module name
@@ -128,6 +131,10 @@ class Modules:
         #: the file, the position of the first group in it, and the bytes of the group that was read last
         self.fd = fd
         self.start = 0
+        #: the ends of the groups and of the rare functions after them, as distances from ``start``
+        self.ends = 0, 0
+        #: all rare functions, if the process has read them before it closes the file
+        self.functions = b""
         self.buffer = bytearray()
         self.cold = False
         self.stale = True
@@ -143,11 +150,12 @@ class Modules:
         try:
             length = int.from_bytes(self.read(0, HEAD), "little")
             head = marshal.loads(self.read(HEAD, HEAD + length))  # noqa: S302
-            version, package, size, groups, sources, stamp, places = head
+            version, package, ends, groups, sources, stamp, places = head
         except (OSError, ValueError, EOFError, TypeError):
             return
         self.start = HEAD + length
-        if (version, package, self.start + size) == (sys.hexversion, PACKAGE, posix.fstat(fd).st_size):
+        if (version, package, self.start + ends[1]) == (sys.hexversion, PACKAGE, posix.fstat(fd).st_size):
+            self.ends = ends
             self.groups = {name: group for group in groups for name, _ in group[0]}
             self.sources, self.stamp, self.places = sources, stamp, places
             self.stale = False
@@ -237,13 +245,26 @@ class Modules:
         if parent:
             setattr(sys.modules[parent], tail, module)
 
-    def load_function(self, module: str, qualname: str, data: bytes) -> "Callable[..., Any]":
+    def keep_functions(self) -> None:
+        """Read all rare functions, so that they can be loaded after this process has closed the file."""
+        if self.ends[1] and not self.functions:
+            self.functions = bytes(self.read(self.start + self.ends[0], self.start + self.ends[1]))
+
+    def load_function(self, module: str, qualname: str, start: int, end: int) -> "Callable[..., Any]":
         """Give a substitute the code and the defaults of its function. Return the substitute."""
         function: Any = sys.modules[module]
         for name in qualname.split("."):
             function = vars(function)[name]
+        place = self.start + self.ends[0]
+        try:
+            kept = memoryview(self.functions)[start:end]
+            values = marshal.loads(kept or self.read(place + start, place + end))  # noqa: S302
+        except (OSError, ValueError, EOFError, TypeError):  # the file is damaged
+            from templater.startup.bundle import function_of
+
+            values = marshal.loads(function_of(sys.modules[module].__file__, qualname))  # type: ignore[arg-type]  # noqa: S302
         # no signal can separate the assignments: Python runs handlers only after calls and at jumps backward
-        function.__code__, function.__defaults__, function.__kwdefaults__ = marshal.loads(data)  # noqa: S302
+        function.__code__, function.__defaults__, function.__kwdefaults__ = values
         return function  # type: ignore[no-any-return]
 
     def are_unchanged(self, files: "list[File]") -> bool:

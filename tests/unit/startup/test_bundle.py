@@ -185,12 +185,19 @@ def framed(head: object) -> bytes:
 
 
 def parse_bundle(data: bytes) -> tuple[list, bytes]:
-    """Return the header of the bundle and its code objects."""
+    """Return the header of the bundle, and its code objects and functions."""
     head = marshal.loads(data[templater_hook.HEAD :])
-    return list(head), data[-head[2] :]
+    return list(head), data[-head[2][1] :]
 
 
-DAMAGED = [b"", b"nonsense", framed(("x", "y", 0, [])), framed(7), framed(("x",)), framed(("x", "y", []))[:9]]
+DAMAGED = [
+    b"",
+    b"nonsense",
+    framed(("x", "y", (0, 0), [])),
+    framed(7),
+    framed(("x",)),
+    framed(("x", "y", []))[:9],
+]
 
 
 @pytest.mark.slow
@@ -258,7 +265,7 @@ def test_a_module_bundle_that_other_users_can_write_is_ignored(package):
     (version, where, _, groups, *stamp), _ = parse_bundle(kept(package).read_bytes())
     evil = marshal.dumps((compile("raise SystemExit(99)", "x", "exec"),) * 99)
     groups = [(modules, files, 0, len(evil)) for modules, files, _, _ in groups]
-    kept(package).write_bytes(framed((version, where, len(evil), groups, *stamp)) + evil)
+    kept(package).write_bytes(framed((version, where, (len(evil), len(evil)), groups, *stamp)) + evil)
     assert line(package).returncode == 99, "it would have been used"
     kept(package).chmod(0o666)
     assert line(package).returncode == 0

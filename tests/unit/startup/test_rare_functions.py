@@ -184,9 +184,12 @@ def module(tmp_path, monkeypatch):
     file = tmp_path / "example.py"
     file.write_text(SOURCE)
     names = ("add", "numbers", "deep", "fail", "Base.name", "Child.name", "Child.own", "Child.size")
-    _, code = bundle.compiled(str(file), names)
+    functions = bytearray()
+    _, code = bundle.compiled(str(file), names, functions)
     monkeypatch.setitem(sys.modules, "example", None)
-    templater_hook.Modules(-1).run("example", str(file), False, code)
+    modules = templater_hook.Modules(-1)
+    modules.functions = bytes(functions)
+    modules.run("example", str(file), False, code)
     return sys.modules["example"]
 
 
