@@ -19,13 +19,13 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "_limits", "_seconds", "_set", "_uid", "calls_templater",
     ),
     "templater.hooks.run": (
-        "Log.public_lines", "Log.to_file", "_keeps_order", "_log_failure", "_read_file", "_write_log",
-        "compare", "probe", "report_failure", "time_is_up", "write_stderr",
+        "Log.public_lines", "Log.to_file", "_keeps_order", "_log_failure", "_read_file", "_reported",
+        "_write_log", "compare", "probe", "report_failure", "time_is_up", "write_stderr",
     ),
     "templater.hooks.runtimes.lxc": (
-        "_make_layer", "_refuses_second_mount", "_renders", "_require_own", "defer", "has_hook",
-        "in_namespace", "is_deferred", "open_layers", "require_mount_hook", "require_mounted", "snippet",
-        "state_folder", "status", "unreadable",
+        "_is_btrfs", "_make_layer", "_refuses_second_mount", "_remove_volatile_mark", "_renders",
+        "_require_own", "defer", "has_hook", "in_namespace", "is_deferred", "open_layers",
+        "require_mount_hook", "require_mounted", "snippet", "state_folder", "status", "unreadable",
     ),
     "templater.hooks.sandboxed_rendering": (
         "Job.source", "Run.finish_cold", "Run.recompile", "Run.restart", "_compiled", "_import_all",
@@ -134,7 +134,7 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "Directory.entry", "Directory.has_content", "Directory.is_same", "Directory.listdir",
         "Directory.look", "Directory.mkdir", "Directory.mknod", "Directory.rmdir", "Directory.rmdir_at_end",
         "Directory.symlink", "Directory.unlink_if_same", "Root._obstacle", "Root._trouble", "Root.entries",
-        "Root.listdir", "_is_mount_by_id", "_link_target", "_resolve", "_too_large", "mount_id",
+        "Root.listdir", "_is_mount_by_id", "_leased", "_link_target", "_resolve", "_too_large", "mount_id",
         "open_directory", "open_with_walk", "read_error", "too_many_names", "write_error",
     ),
     "templater.rootfs.directory_rootfs": (
@@ -142,8 +142,8 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "_from", "_open_rootfs", "limit_reading", "open_root", "open_tree", "shifted",
     ),
     "templater.rootfs.held_files": (
-        "_close_last", "_hand_over", "_has_ended", "_is_same", "_keep", "_remove_all", "_taken", "_unmount",
-        "_wait", "remove_directory", "unmount_at_end",
+        "_can_be_traced", "_close_last", "_hand_over", "_has_ended", "_is_same", "_keep", "_remove_all",
+        "_taken", "_unmount", "_wait", "remove_directory", "unmount_at_end",
     ),
     "templater.rootfs.paths": (
         "no_directory", "refuse_bad_name",
@@ -173,8 +173,9 @@ RARE: "dict[str, tuple[str, ...]]" = {
     ),
     "templater.writing.staged_file": (
         "StagedFile._changed", "StagedFile._commit_new", "StagedFile._copy_old", "StagedFile._link_passing",
-        "StagedFile._prepare_to_overwrite", "StagedFile._put_back", "StagedFile._require_in_place",
-        "StagedFile._unlink_passing", "StagedFile._write_in_place", "StagedFile.put_back", "overwrite",
+        "StagedFile._prepare_to_overwrite", "StagedFile._put_back", "StagedFile._read_pieces",
+        "StagedFile._require_in_place", "StagedFile._unlink_passing", "StagedFile._write_in_place",
+        "StagedFile.put_back", "overwrite",
     ),
     "templater.writing.target_directories": (
         "TargetDirectories._make_owned", "TargetDirectories._make_private",
