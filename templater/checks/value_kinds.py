@@ -166,7 +166,7 @@ class ValueKinds:
         if path.name == "config_get":
             return len(above) > 1 or len(above[0].arguments or ()) != _CONFIG_GET
         if last.arguments is not None or any(
-            isinstance(part.key, int) or part.key[:1].isupper() or part.arguments is not None
+            isinstance(part.key, int) or str(part.key)[:1].isupper() or part.arguments is not None
             for part in above
         ):
             return True

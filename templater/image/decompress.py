@@ -10,7 +10,7 @@ import os
 import zlib
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..model.errors import InputError, LimitError, RefusedError, reason
 from ..parsing import magic_bytes
@@ -83,8 +83,37 @@ def _lz4(limits: Limits) -> _Make:
     return made
 
 
+#: the size of a header of the format .lzma, and the size of content that is unknown
+_LZMA_HEAD, _UNKNOWN = 13, (1 << 64) - 1
+
+
 def _lzma(format_: int) -> Callable[[Limits], _Make]:
     return lambda limits: partial(lzma.LZMADecompressor, format_, memlimit=limits.window_bytes)
+
+
+class _OldLzma:
+    """A decompressor of the format .lzma, which has no magic number.
+
+    The program xz, which the daemons use, accepts fewer headers than its library.
+    """
+
+    def __init__(self, memory: int) -> None:
+        self._decompressor = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=memory)
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decompressor, name)
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        """Raises LZMAError if the stream is damaged, or if the program xz refuses its header."""
+        if len(self._head) < _LZMA_HEAD:
+            self._head += data[: _LZMA_HEAD - len(self._head)]
+            dictionary = int.from_bytes(self._head[1:5], "little")
+            size = int.from_bytes(self._head[5:], "little")
+            is_usual = f"{dictionary:b}".rstrip("0") in ("1", "11") or dictionary == 0xFFFFFFFF
+            if len(self._head) == _LZMA_HEAD and not (is_usual and (size <= 1 << 38 or size == _UNKNOWN)):
+                raise lzma.LZMAError("xz does not accept the size of the dictionary or of the content")
+        return self._decompressor.decompress(data, max_length)
 
 
 #: for each compression, a function that returns the constructor of a decompressor. It is called once for each
@@ -93,7 +122,7 @@ _DECOMPRESSORS: dict[str, Callable[[Limits], _Make]] = {
     magic_bytes.GZIP: lambda limits: _Inflate,
     magic_bytes.BZIP2: lambda limits: bz2.BZ2Decompressor,
     magic_bytes.XZ: _lzma(lzma.FORMAT_XZ),
-    magic_bytes.LZMA: _lzma(lzma.FORMAT_ALONE),
+    magic_bytes.LZMA: lambda limits: partial(_OldLzma, limits.window_bytes),
     magic_bytes.ZSTD: _zstd,
     magic_bytes.LZ4: _lz4,
 }

@@ -6,6 +6,7 @@ import lzma
 import os
 import shutil
 import signal
+import subprocess
 import tarfile
 import tracemalloc
 from importlib import import_module
@@ -402,3 +403,26 @@ def test_a_compressed_file_that_is_also_a_tar_archive_is_refused(tmp_path: Path,
         assert len(archive.getmembers()) == 1
     with pytest.raises(RefusedError, match=rf"is an? {name} file and a tar archive: some daemons"):
         decompress.open_stream(str(path))
+
+
+@pytest.mark.skipif(shutil.which("xz") is None, reason="NOT RUN: needs xz")
+@pytest.mark.parametrize("size", [(1 << 64) - 1, 1024, 1 << 38, (1 << 38) + 1])
+def test_the_xz_program_and_templater_accept_the_same_headers_of_an_lzma_file(
+    tmp_path: Path, size: int
+) -> None:
+    """No daemon could unpack the image, and ``audit`` found nothing."""
+    packed = lzma.compress(bytes(1024), lzma.FORMAT_ALONE)
+    for dictionary in (0, 0x10000, 0x30000, 0x50000, 0x60000, 0x850000, 1 << 23, 3 << 22, 5 << 22):
+        data = packed[:1] + dictionary.to_bytes(4, "little") + size.to_bytes(8, "little") + packed[13:]
+        answer = subprocess.run(["xz", "--format=lzma", "-dc"], input=data, capture_output=True, check=False)
+        path = tmp_path / "i.tar.lzma"
+        path.write_bytes(data)
+        is_refused = b"not recognized" in answer.stderr
+        limits = DEFAULT._replace(window_bytes=8 << 30)
+        with open_stream(str(path), limits) as stream:
+            said = ""
+            try:
+                assert stream.read(1024) == bytes(1024)
+            except InputError as error:
+                said = error.message
+        assert ("xz does not accept the size" in said) == is_refused, dictionary

@@ -53,6 +53,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
             f"templates cannot be rendered in stage '{printable(options.stage)}'",
             hint=f"use stage {CREATE_RUNTIME}",
         )
+    _refuse_relative(options)
     state = read_state(_stdin())
     bundle = _text(state, "bundle")
     annotations = _annotations(state)
@@ -88,6 +89,23 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
         mounts_hint="install the hook with --in-place to write into the mount; a path of linux.maskedPaths"
         " always hides its files",
     )  # fmt: skip
+
+
+def _refuse_relative(options: "Options") -> None:
+    """Raise UsageError if an option has a relative path.
+
+    runc starts hooks of the stage createContainer in the root filesystem of the container. A link of the
+    image could lead from there to any file of the host.
+    """
+    paths = (
+        *(options.source, options.instance, options.rootfs, options.state, options.cache, options.log),
+        *(*options.allow, *options.allow_instance),
+    )
+    for path in paths:
+        if path and not path.startswith("/"):
+            raise UsageError(
+                f"the hook line has the relative path '{printable(path)}'", hint="give an absolute path"
+            )
 
 
 def _open_annotated(path: str, options: "Options", config: "Mapping[str, Any]", bundle: str) -> "Root":

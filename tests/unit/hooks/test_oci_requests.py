@@ -11,7 +11,7 @@ import pytest
 from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import oci
-from templater.model.errors import InputError, LimitError, RefusedError
+from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from templater.rootfs.directory_rootfs import IDENTITY
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
@@ -130,6 +130,20 @@ def test_the_request_of_an_oci_hook_lists_the_paths_that_the_runtime_masks(read,
     mounts = () if stage else ("/proc",)
     assert read(config, {"stage": stage}).mounts == (*mounts, "/etc/app", "/processes")
     assert read({"linux": {"maskedPaths": "/etc"}}, {"stage": stage}).mounts == ()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *((name, "x/y") for name in ("source", "instance", "rootfs", "state", "cache", "log")),
+        ("allow", ("/a", "x/y")), ("allow_instance", ("x/y",)),
+    ],
+)  # fmt: skip
+def test_an_oci_hook_refuses_a_relative_path(read, option, value):
+    """runc starts a hook in the root filesystem of the container, where a link can lead to files of the host."""
+    with pytest.raises(UsageError, match=r"^the hook line has the relative path 'x/y'$") as refused:
+        read(options={option: value})
+    assert refused.value.hint == "give an absolute path"
 
 
 def test_the_mounts_of_the_bundle_are_ignored_if_the_rootfs_option_names_another_directory(read, tmp_path):
