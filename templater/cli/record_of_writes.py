@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..image.directory_image import identity_of, replaced_error
-from ..instances.changed_by_hand import changed_by_hand, without
+from ..instances.changed_by_hand import changed_by_hand, recorded_content, without
 from ..instances.state_directory import StateDirectory
 from ..instances.written_files import Record
 from ..model.errors import UsageError
@@ -91,7 +91,7 @@ def _places(source: OpenedSource, rootfs: DirectoryRootfs) -> Collection[tuple[i
 def apply_recorded(
     found: Opened,
     plan: Plan,
-    apply: Callable[[Plan, DirectoryRootfs], list[Change]],
+    apply: Callable[..., list[Change]],
     state: str | None,
     *,
     keep_modified: bool,
@@ -118,11 +118,13 @@ def apply_recorded(
         if record is None:
             return {}, apply(plan, rootfs)
         kept: Mapping[str, str] = {}
+        check = None
         if keep_modified:
             record.require_readable()
             record.settle(rootfs)
             kept = changed_by_hand(plan, record, rootfs)
             plan = without(plan, kept)
+            check = recorded_content(plan, record, rootfs)
         elif record.problem is not None:
             output.note(f"the record of written files is ignored: {record.problem}")
         names = {change.rule.template for change in plan.changes}
@@ -130,4 +132,4 @@ def apply_recorded(
         dialect = DIALECTS[request.dialect or request.host.dialect]
         keys = {name: config_keys(file.data or b"", dialect) for name, file in templates.items()}
         with record.updated(plan, templates, keys):
-            return kept, apply(plan, rootfs)
+            return kept, apply(plan, rootfs, check=check)

@@ -516,20 +516,22 @@ def _write_files(
         start_processor_timer(planned_run.job.left() - len(plan.changes) * COMMIT_SECONDS)
         if request.pending_in_config and "create" in answer.triggers:
             record.forget()  # it is the record of an earlier instance with the same name
+        check = None
         if request.keep_modified:
-            from ..instances.changed_by_hand import changed_by_hand, without
+            from ..instances.changed_by_hand import changed_by_hand, recorded_content, without
 
             record.require_readable()
             record.settle(rootfs)
             kept = changed_by_hand(plan, record, rootfs)
             plan = without(plan, kept)
+            check = recorded_content(plan, record, rootfs)
         elif record.problem is not None:
             log.add(f"the record of written files is ignored: {record.problem}")
         with record.updated(plan, planned_run.job.templates, answer.keys):
             waits = durable and records_state and not _keeps_order(rootfs, journal)
             written = apply(
                 plan, rootfs, wait=request.options.patience, journal=journal, durable=durable, waits=waits,
-                deadline=monotonic() + time_left(),
+                deadline=monotonic() + time_left(), check=check,
             )  # fmt: skip
             # all files are written, so do not stop before the record and the log are complete
             for number in (_signal.SIGALRM, _signal.SIGPROF):

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..model.entry import FILE
-from ..model.errors import KeptError, LimitError
+from ..model.errors import KeptError, LimitError, RefusedError
 from ..model.plan import CREATE, FAILED, KEEP, WRITING, Plan
 from ..model.source import printable
 from .written_files import MAX_COMPARED_TOTAL, digest_of, has_content, size_of, size_to_compare
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ..model.entry import RootfsView, TemplateFile
     from ..model.plan import Change
@@ -150,6 +150,26 @@ def _reason_to_keep(
     if is_large:
         return "too large to compare with the new text"
     return "" if has_content(rootfs, recorded) else "changed by hand"
+
+
+def recorded_content(plan: Plan, record: Record, rootfs: RootfsView) -> Callable[[Change], None]:
+    """Return a check of a file that ``apply`` calls shortly before it writes the file.
+
+    The check raises RefusedError if the file no longer has the recorded content. A file can change after
+    ``changed_by_hand``, while ``apply`` waits for the lock.
+    """
+    writing = [change for change in plan.changes if change.action in WRITING]
+    files = {change.real: file for change in writing if (file := record.file(change.path)) is not None}
+
+    def check(change: Change) -> None:
+        file = files.get(change.real)
+        if file is not None and change.action != CREATE and not has_content(rootfs, file):
+            raise RefusedError(
+                f"{change.real!r} was changed by hand since the plan was made",
+                hint="plan again: --keep-modified then keeps the file",
+            )
+
+    return check
 
 
 def without(plan: Plan, files: Mapping[str, str]) -> Plan:

@@ -12,6 +12,8 @@ from .recovery import sweep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..model.plan import Change, Plan
     from ..rootfs.directory_rootfs import DirectoryRootfs
     from .recovery import Journal
@@ -34,6 +36,7 @@ def apply(
     durable: bool = True,
     waits: bool = True,
     deadline: "float | None" = None,
+    check: "Callable[[Change], None] | None" = None,
 ) -> "list[Change]":
     """Write a plan's files. Return the changes for which a file was written.
 
@@ -42,6 +45,7 @@ def apply(
     but not after a power cut. With ``waits=False``, an apply on btrfs does not wait for other processes:
     after a power cut, all files are complete if a later change of the same file system is on the disk.
     ``deadline`` is a time of ``time.monotonic()``: an apply that would probably end later fails early.
+    ``check`` is called with each change shortly before its file is written, and can raise an error.
 
     Raises:
         TemplaterError: a rule of the plan has failed; this is its error.
@@ -77,7 +81,7 @@ def apply(
 
         end = NEVER if deadline is None else deadline
         directories = TargetDirectories(rootfs, root, durable=durable, waits=waits)
-        with Transaction(directories, journal, end) as transaction:
+        with Transaction(directories, journal, end, check) as transaction:
             transaction.announce(changes, left)
             carry_out(changes, transaction)
             return transaction.commit()

@@ -368,6 +368,8 @@ class StagedFile:
         status = os.fstat(self.fd)
         if self.old is None or (status.st_dev, status.st_ino) != (self.old.st_dev, self.old.st_ino):
             raise self._changed("was replaced")
+        if version_of(status) != version_of(self.old):
+            raise self._changed("was changed")
         room = self.directories.room_for(status.st_size, self.change)
         self.before = self.directories.rootfs.while_reading(
             lambda check: read_descriptor(self.fd, room, self.change.real, check), require_time
@@ -397,7 +399,8 @@ class StagedFile:
 
     def _put_back(self) -> None:
         if self.before is not None:
-            overwrite(self.fd, self.before[: len(self.content)])  # the file still has the rest
+            is_cut = os.fstat(self.fd).st_size < len(self.before)
+            overwrite(self.fd, self.before if is_cut else self.before[: len(self.content)])
             os.ftruncate(self.fd, len(self.before))
             return
         now = self.parent.lstat(self.name)

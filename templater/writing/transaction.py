@@ -55,20 +55,25 @@ class Transaction:
     """One apply, under the lock: a destination that changes no file before ``commit``.
 
     If an error leaves the ``with`` block, all files are restored. ``deadline`` is a time of ``monotonic``,
-    at which the apply should have ended.
+    at which the apply should have ended. For ``check``, see ``apply``.
     """
 
     __slots__ = (
-        "complete", "deadline", "directories", "end", "journal", "leftovers", "ordered_mounts", "seconds",
-        "targets",
+        "check", "complete", "deadline", "directories", "end", "journal", "leftovers", "ordered_mounts",
+        "seconds", "targets",
     )  # fmt: skip
 
     def __init__(
-        self, directories: TargetDirectories, journal: "Journal | None", deadline: float = NEVER
+        self,
+        directories: TargetDirectories,
+        journal: "Journal | None",
+        deadline: float = NEVER,
+        check: "Callable[[Change], None] | None" = None,
     ) -> None:
         self.directories = directories
         self.journal = journal
         self.deadline = deadline
+        self.check = check
         self._start_step(PREPARING)
         self.targets: list[StagedFile] = []
         #: the journal's lines of earlier runs whose leftovers remain
@@ -129,6 +134,8 @@ class Transaction:
         self._require_time_to_prepare()
         target = StagedFile(change, self.directories)
         if target.needs_writing(self._require_time_to_prepare):
+            if self.check is not None:
+                self.check(change)
             self.targets.append(target)
             target.stage(self._require_time_to_prepare)
 

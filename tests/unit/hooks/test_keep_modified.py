@@ -18,10 +18,11 @@ from templater.instances import changed_by_hand, written_files
 from templater.instances.changed_by_hand import status_of
 from templater.instances.state_directory import StateDirectory
 from templater.instances.written_files import WrittenFile
-from templater.model.errors import KeptError, LimitError, WriteError
+from templater.model.errors import KeptError, LimitError, RefusedError, WriteError
 from templater.rootfs import directory_rootfs
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.memory import MemoryRootfs
+from templater.writing import lock as lock_module
 from tests.laws.test_hooks_grow_linearly import plan_of
 
 pytestmark = pytest.mark.usefixtures("restored_process")
@@ -391,7 +392,8 @@ def test_the_keep_modified_option_does_not_read_a_file_that_grew_much_larger(con
     monkeypatch.setattr(changed_by_hand, "has_content", lambda rootfs, file: read.append(file.real) or True)
     code, said = start(container, KEEP)
     assert code == 1 and "/etc/a: too large to compare with the new text" in said and "/etc/b" not in said
-    assert read == ["/etc/b"] and contents(container)["/etc/b"] == "b 2\n"
+    assert read == ["/etc/b"] * 2  # before the plan, and again before the write
+    assert contents(container)["/etc/b"] == "b 2\n"
 
 
 def paths_read(monkeypatch) -> list[str]:
@@ -644,3 +646,33 @@ def test_a_record_that_would_be_too_large_is_refused_before_it_is_built(tmp_path
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 << 20
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_change_by_hand_while_the_hook_waits_for_the_lock_is_not_overwritten(
+    tmp_path, monkeypatch, removed
+):
+    """The files are compared before ``apply`` takes the lock, which can take most of the time limit."""
+    folder = make(tmp_path / "c1")
+    assert start(folder, KEEP)[0] == 0
+    configure(folder, "2")
+    real = lock_module.lock
+
+    def edited(*words):
+        path = folder / "rootfs/etc/a"
+        path.unlink()
+        if not removed:
+            path.write_text("a 1\n" + "important\n")
+        return real(*words)
+
+    monkeypatch.setattr(lock_module, "lock", edited)
+    code, said = start(folder, KEEP)
+    assert code == RefusedError.exit_code
+    assert (
+        "'/etc/a' was " + ("removed since" if removed else "changed by hand since the plan was made") in said
+    )
+    assert contents(folder)["/etc/a"] == (None if removed else "a 1\nimportant\n")
+    assert contents(folder)["/etc/b"] == "b 1\n"
+    monkeypatch.undo()
+    assert start(folder, KEEP)[0] == KeptError.exit_code
+    assert contents(folder)["/etc/b"] == "b 2\n"
