@@ -180,15 +180,21 @@ def remove_directory(above: int, name: str) -> None:
     """Remove an empty directory. During ``handing_over``, another process removes it at the end.
 
     ``above`` is a descriptor of the directory that contains the directory ``name``. The other process ignores
-    errors. Raises OSError without ``handing_over``, or if too many files are open.
+    errors. Raises OSError without ``handing_over``.
     """
     doomed = _doomed
     if doomed is None:
         os.rmdir(name, dir_fd=above)
-    elif doomed and _is_same(doomed[-1][0], above):
+        return
+    if doomed and _is_same(doomed[-1][0], above):
         doomed.append((doomed[-1][0], name))
+        return
+    try:
+        fd = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=above)
+    except OSError:  # too many open files
+        os.rmdir(name, dir_fd=above)
     else:
-        doomed.append((os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=above), name))
+        doomed.append((fd, name))
 
 
 def _is_same(one: int, other: int) -> bool:

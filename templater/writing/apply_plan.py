@@ -81,7 +81,9 @@ def apply(
 
         end = NEVER if deadline is None else deadline
         directories = TargetDirectories(rootfs, root, durable=durable, waits=waits)
-        with Transaction(directories, journal, end, check) as transaction:
+        if check is not None:
+            directories.check = check
+        with Transaction(directories, journal, end) as transaction:
             transaction.announce(changes, left)
             carry_out(changes, transaction)
             return transaction.commit()

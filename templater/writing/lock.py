@@ -8,12 +8,14 @@ the lock.
 import fcntl
 import time
 
-from ..model.errors import BusyError, LimitError
+from ..model.errors import BusyError, LimitError, WriteError
 from ..oslite import os
 from ..rootfs.confined import Root, again, read_descriptor, write_error
 from ..rootfs.held_files import close
 
 _POLL = 0.02
+#: maximum seconds in which one apply waits for the locks of mounted files
+SECONDS_FOR_MOUNTED = 2.0
 
 
 def lock(root: Root, wait: float) -> int:
@@ -35,6 +37,19 @@ def lock(root: Root, wait: float) -> int:
         close(fd)
         raise
     return fd
+
+
+def lock_mounted(fd: int, until: float) -> None:
+    """Lock a mounted file until its descriptor is closed, because several containers can share the file.
+
+    Any process that can open the file can hold the lock. So give up at the time ``until``, and return without
+    the lock.
+    """
+    try:
+        while not _locked(fd) and time.monotonic() < until:
+            time.sleep(_POLL)
+    except WriteError:  # the file system has no locks
+        pass
 
 
 def _locked(fd: int) -> bool:

@@ -32,6 +32,7 @@ from ..rootfs.file_system_type import is_overlay
 from ..rootfs.held_files import close
 from ..rootfs.paths import components, not_regular
 from .attributes import drop_inherited_acl
+from .lock import lock_mounted
 from .recovery import above
 from .target_directories import TargetDirectories
 
@@ -365,11 +366,11 @@ class StagedFile:
 
     def _write_in_place(self, require_time: "Callable[[], None]") -> None:
         self.fd = self.parent.open(self.name, write=True)
+        lock_mounted(self.fd, self.directories.end_of_locking())
+        self.directories.check(self.change)
         status = os.fstat(self.fd)
         if self.old is None or (status.st_dev, status.st_ino) != (self.old.st_dev, self.old.st_ino):
             raise self._changed("was replaced")
-        if version_of(status) != version_of(self.old):
-            raise self._changed("was changed")
         room = self.directories.room_for(status.st_size, self.change)
         self.before = self.directories.rootfs.while_reading(
             lambda check: read_descriptor(self.fd, room, self.change.real, check), require_time

@@ -1,6 +1,7 @@
 """The directories of all files of one apply: existing and new directories, and temporary names in them."""
 
 import errno
+from time import monotonic
 
 from ..model.entry import common_depth, parents_below
 from ..model.errors import InputError, LimitError, RefusedError, WriteError
@@ -15,6 +16,7 @@ from ..rootfs.confined import (
 from ..rootfs.file_system_type import is_overlay
 from ..rootfs.paths import MissingError, components
 from .attributes import CopiedAttributes
+from .lock import SECONDS_FOR_MOUNTED
 from .recovery import above, attempt, is_private, private_name, temporary_name
 
 TYPE_CHECKING = False
@@ -42,8 +44,9 @@ class TargetDirectories:
     """The directories in which an apply writes, and the temporary names of files in them."""
 
     __slots__ = (
-        "attributes", "count", "counted", "durable", "ids", "is_overlay", "kept", "made", "opened", "places",
-        "private", "replaced", "root", "rootfs", "token", "unnamed", "waits", "without_inode",
+        "attributes", "check", "count", "counted", "durable", "ids", "is_overlay", "kept", "locking_end",
+        "made", "opened", "places", "private", "replaced", "root", "rootfs", "token", "unnamed", "waits",
+        "without_inode",
     )  # fmt: skip
 
     def __init__(self, rootfs: "DirectoryRootfs", root: Root, *, durable: bool, waits: bool = True) -> None:
@@ -52,11 +55,15 @@ class TargetDirectories:
         self.durable = durable
         #: whether to wait on btrfs until the names of durable files are on the disk
         self.waits = waits
+        #: called with each change shortly before its file is written; can raise an error
+        self.check: Callable[[Change], None] = lambda change: None
         self.token = os.urandom(6).hex()
         #: the number of the last temporary name; ``first_name`` and ``private_name`` have the numbers 0 and 1
         self.count = 1
         #: the number of bytes of old content that are kept in memory
         self.kept = 0
+        #: the time at which the apply gives up waiting for locks of mounted files, or 0 before the first lock
+        self.locking_end = 0.0
         #: the number of bytes of old content that are kept under temporary names
         self.replaced = 0
         self.attributes = CopiedAttributes()
@@ -123,6 +130,12 @@ class TargetDirectories:
                 hint="truncate the file, or omit --cross-mounts or --in-place",
             )
         return size
+
+    def end_of_locking(self) -> float:
+        """Return the time of ``monotonic`` until which the apply may wait for locks of mounted files."""
+        if not self.locking_end:
+            self.locking_end = monotonic() + SECONDS_FOR_MOUNTED
+        return self.locking_end
 
     def is_on_overlay(self, fd: int) -> bool:
         """Return whether an open file or directory is on an overlay."""

@@ -55,25 +55,20 @@ class Transaction:
     """One apply, under the lock: a destination that changes no file before ``commit``.
 
     If an error leaves the ``with`` block, all files are restored. ``deadline`` is a time of ``monotonic``,
-    at which the apply should have ended. For ``check``, see ``apply``.
+    at which the apply should have ended.
     """
 
     __slots__ = (
-        "check", "complete", "deadline", "directories", "end", "journal", "leftovers", "ordered_mounts",
+        "complete", "deadline", "directories", "end", "journal", "leftovers", "ordered_mounts",
         "seconds", "targets",
     )  # fmt: skip
 
     def __init__(
-        self,
-        directories: TargetDirectories,
-        journal: "Journal | None",
-        deadline: float = NEVER,
-        check: "Callable[[Change], None] | None" = None,
+        self, directories: TargetDirectories, journal: "Journal | None", deadline: float = NEVER
     ) -> None:
         self.directories = directories
         self.journal = journal
         self.deadline = deadline
-        self.check = check
         self._start_step(PREPARING)
         self.targets: list[StagedFile] = []
         #: the journal's lines of earlier runs whose leftovers remain
@@ -134,8 +129,7 @@ class Transaction:
         self._require_time_to_prepare()
         target = StagedFile(change, self.directories)
         if target.needs_writing(self._require_time_to_prepare):
-            if self.check is not None:
-                self.check(change)
+            self.directories.check(change)
             self.targets.append(target)
             target.stage(self._require_time_to_prepare)
 
@@ -234,6 +228,8 @@ class Transaction:
         committed = [target for target in reversed(self.targets) if target.committed]
         troubles = {target: attempt(target.put_back) for target in committed}
         stuck = [target for target, trouble in troubles.items() if trouble]
+        for target in self.targets:  # to remove a directory, a descriptor is needed
+            target.close()
         self._clear_away(keep=stuck)
         search = Search(self.directories.root, {})
         for parent, name in reversed(self.directories.made):

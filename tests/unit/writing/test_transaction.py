@@ -34,6 +34,7 @@ from templater.writing import (
     target_directories,
     transaction,
 )
+from templater.writing import lock as lock_module
 from templater.writing.apply_plan import apply
 from templater.writing.lock import lock
 from templater.writing.recovery import PREFIX, Journal
@@ -614,6 +615,30 @@ def test_apply_restores_a_mount_point_if_its_write_fails(top, mounts, monkeypatc
         )
     assert (top / "etc/keep").read_text() == "same"
     assert not (top / "etc/new").exists()
+
+
+@as_root
+@pytest.mark.parametrize("is_released", [True, False])
+def test_apply_waits_for_the_lock_of_a_mounted_file_and_then_goes_on(top, mounts, is_released, monkeypatch):
+    """Two containers that shared a file started at once, and the file had the text of both."""
+    mounts.bind(top / "etc/keep", top / "etc/hosts")
+    fd = os.open(top / "etc/keep", os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    waited = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        if is_released:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        else:
+            monkeypatch.setattr(lock_module.time, "monotonic", lambda: float("inf"))
+
+    monkeypatch.setattr(lock_module.time, "sleep", wait)
+    with opened(top, cross_mounts=True) as rootfs:
+        apply(a_plan({"/etc/hosts": "new"}, rootfs, in_place=True), rootfs)
+    os.close(fd)
+    assert len(waited) == 1
+    assert (top / "etc/keep").read_text() == "new"
 
 
 @as_root
