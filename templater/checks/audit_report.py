@@ -48,20 +48,3 @@ def audit_report(
         "hidden": dict(hidden),
         "sarif": sarif_document(shown, image.name, *sarif) if sarif is not None else None,
     }
-
-
-def summary(image: str, findings: list[dict[str, Any]], hidden: dict[str, int]) -> str:
-    """Return a line with the numbers of shown and hidden findings by severity."""
-    counts: dict[str, int] = {}
-    for finding in findings:
-        counts[finding["severity"]] = counts.get(finding["severity"], 0) + 1
-    shown = ", ".join(f"{count} {severity}" for severity, count in counts.items())
-    text = f"{image}: {shown or 'nothing found'}"
-    if not hidden:
-        return text
-    if len(hidden) == 1:
-        ((severity, count),) = hidden.items()
-        return f"{text}; {count} more at level {severity}"
-    return f"{text}; more at lower levels: " + ", ".join(
-        f"{count} {level}" for level, count in hidden.items()
-    )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from ...limit_option import Given
+    from ...model.instance import Instance
 
 HELP = """Check IMAGE for security problems without running it.
 
@@ -65,8 +66,6 @@ def command(
     as_json: bool,
 ) -> int:
     from ... import __version__
-    from ...checks.audit_report import audit_report, summary
-    from ...checks.security.runaway import LIMITS
 
     if rootfs is None:
         local, rootfs = local_files(image)
@@ -83,15 +82,7 @@ def command(
     described = instance.read() if instance.is_given else None
     for note in () if described is None else described.notes:
         output.note(note)
-    work = partial(
-        audit_report,
-        at_least=at_least,
-        limits=limits.for_images(),
-        yaml=limits.for_reading(),
-        rendering=limits.for_rendering(LIMITS.seconds, LIMITS.total),
-        instance=described,
-        sarif=sarif,
-    )
+    work = partial(audited, at_least=at_least, limits=limits, instance=described, sarif=sarif)
     paths = options.existing(local), rootfs and options.existing(rootfs)
     found = read_image(work, paths, limits, packages=SARIF_AUDIT if report == "sarif" else AUDIT)
     output.page()
@@ -103,6 +94,28 @@ def command(
         show(found["findings"])
         output.say(summary(image, found["findings"], found["hidden"]))
     return 1 if found["findings"] else 0
+
+
+def audited(
+    path: str,
+    rootfs: str | None,
+    *,
+    at_least: str,
+    limits: Given,
+    instance: Instance | None,
+    sarif: tuple[str, str] | None,
+) -> dict[str, Any]:
+    """Return the report of an audit, see ``audit_report``.
+
+    The modules are imported here: if templater runs as root, only the child process needs them.
+    """
+    from ...checks.audit_report import audit_report
+    from ...checks.security.runaway import LIMITS
+
+    return audit_report(
+        path, rootfs, at_least=at_least, limits=limits.for_images(), yaml=limits.for_reading(),
+        rendering=limits.for_rendering(LIMITS.seconds, LIMITS.total), instance=instance, sarif=sarif,
+    )  # fmt: skip
 
 
 def show(findings: list[dict[str, Any]]) -> None:
@@ -142,3 +155,20 @@ def findings_in_columns(findings: Sequence[dict[str, Any]], width: int) -> Itera
             yield from wrapped(text.append(": " if finding["place"] else "").append(words), width, hanging=10)
         if "hint" in finding:
             yield from wrapped(Text(printable(f"hint: {finding['hint']}"), "dim"), width, indent=10)
+
+
+def summary(image: str, findings: list[dict[str, Any]], hidden: dict[str, int]) -> str:
+    """Return a line with the numbers of shown and hidden findings by severity."""
+    counts: dict[str, int] = {}
+    for finding in findings:
+        counts[finding["severity"]] = counts.get(finding["severity"], 0) + 1
+    shown = ", ".join(f"{count} {severity}" for severity, count in counts.items())
+    text = f"{image}: {shown or 'nothing found'}"
+    if not hidden:
+        return text
+    if len(hidden) == 1:
+        ((severity, count),) = hidden.items()
+        return f"{text}; {count} more at level {severity}"
+    return f"{text}; more at lower levels: " + ", ".join(
+        f"{count} {level}" for level, count in hidden.items()
+    )

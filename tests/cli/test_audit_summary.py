@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.checks.audit_report import summary
+from templater.cli.commands.audit import summary
 
 
 @pytest.mark.parametrize(
