@@ -3,9 +3,12 @@
 import os
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from templater.checks.scan import scan_image
 from templater.checks.scanned_image import Name
+from templater.checks.security.sensitive_targets import SENSITIVE, _paths, is_sensitive
 from templater.model.entry import FILE, Entry
 from tests.checks.builders import a_link, an_image, observed, rules, severities
 
@@ -148,3 +151,14 @@ def test_attack_23_a_target_that_is_a_hard_link_of_a_sensitive_file_is_found(tmp
     assert [message for _, _, message in observed("target-kind", scan_image(str(tmp_path)))] == [
         "'/etc/app.conf' is a hard link to a file outside the image: the daemon changes both"
     ]
+
+
+@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@given(data=st.data())
+@pytest.mark.parametrize("effect", [entry[0] for entry in SENSITIVE])
+def test_each_sensitive_path_contains_one_of_the_words_that_are_searched_first(effect, data):
+    """A pattern is compiled only if a path contains one of its words."""
+    ((_, _, words, pattern),) = [entry for entry in SENSITIVE if entry[0] == effect]
+    path = data.draw(st.from_regex(_paths(pattern), fullmatch=True))
+    assert any(word in path for word in words)
+    assert is_sensitive(path)
