@@ -31,6 +31,9 @@ _MOST_NOTES: Final = 20
 _MOST_FINDINGS: Final = 500
 _MOST_LINES: Final = 10_000
 
+#: the hint for a duplicate key
+_REMOVE_ONE: Final = "remove one of the keys: Incus 7 rejects the file, and older hosts use the last value"
+
 _VERB: Final = {"v2": "unmarshal", "v4": "construct"}
 _VERB_AS: Final = {"v2": "decode", "v4": "construct"}
 
@@ -102,6 +105,13 @@ class _Decoder:
                 lambda: "the entry is null: the daemons panic when they read it",
                 node.span if node.end > node.start else key.span,
             )
+        elif isinstance(node, Mapping) and node.tag == "!!null" and self.rules == "v4":
+            self.problem(
+                f"the rule for '{path}' has the tag '!!null'",
+                node.span,
+                "remove the tag '!!null'",
+                line=f"line {self.go_line(node)}: cannot construct !!null `` into *api.ImageMetadataTemplate",
+            )
         elif isinstance(node, Mapping):
             fields = _RuleFields(self, rule)
             self.struct(node, RULE_FIELDS, fields.set, "api.ImageMetadataTemplate", f"the rule for '{path}'")
@@ -148,7 +158,7 @@ class _Decoder:
         Record a finding for each unknown key.
         """
         known = tuple(known)
-        for key, value in self.assignments(node, gotype):
+        for key, value in self.assignments(node, gotype, known):
             name = self.key_text(key)
             if name is None:
                 continue
@@ -231,7 +241,9 @@ class _Decoder:
 
     # -- mappings: duplicates and merge keys
 
-    def assignments(self, node: Mapping, gotype: str, merged: bool = False) -> "list[tuple[Node, Node]]":
+    def assignments(
+        self, node: Mapping, gotype: str, fields: "tuple[str, ...]" = ()
+    ) -> "list[tuple[Node, Node]]":
         """Return pairs of key and value in the order in which Go assigns them, including merged mappings.
 
         A later pair overrides an earlier pair with the same key. In yaml.v2, ``<<`` overrides the keys above
@@ -239,8 +251,10 @@ class _Decoder:
         the keys of the first merged mapping. But an own key that is not a text does not override a merged
         key: if the own key is the number 12, a merged key "12" is also assigned. The text "<<" counts as an
         own key, so a quoted key "<<" of a merged mapping is ignored.
+
+        ``fields`` are the fields of a struct. yaml.v4 sets each of them only once.
         """
-        if self.duplicates(node):
+        if self.duplicates(node, gotype, fields):
             return []
         if self.rules == "v2":
             pairs: list[tuple[Node, Node]] = []
@@ -280,10 +294,11 @@ class _Decoder:
                 )
         return [mapping for mapping in mappings if isinstance(mapping, Mapping)]
 
-    def duplicates(self, node: Mapping) -> bool:
+    def duplicates(self, node: Mapping, gotype: str, fields: "tuple[str, ...]") -> bool:
         """Record every duplicate key, and return whether yaml.v4 rejects the mapping.
 
         yaml.v4 compares a key that is an alias only with other aliases, and only by the name of the anchor.
+        But it also refuses to set a field of a struct twice.
         """
         first: dict[tuple[str, str], Node] = {}
         texts: dict[str, Node] = {}
@@ -297,12 +312,20 @@ class _Decoder:
                 if earlier is not shown:
                     found = True
                     self.duplicate(shown, earlier, name)
+                elif texts.setdefault(text, shown) is not shown and text in fields:
+                    self.problem(
+                        f"duplicate key '{text}', first in line {texts[text].line}",
+                        shown.span,
+                        _REMOVE_ONE,
+                        line=f"line {self.go_line(shown)}: field {text} already set in type {gotype}",
+                    )
             elif isinstance(key, Scalar) and not is_merge(key):
                 before = texts.setdefault(text, shown)
+                is_refused = earlier is not shown or text in fields
                 if before is not shown:
                     self.find(
                         "duplicate-key",
-                        lambda text=text, line=before.line, is_refused=earlier is not shown: (  # type: ignore[misc]
+                        lambda text=text, line=before.line, is_refused=is_refused: (  # type: ignore[misc]
                             f"duplicate key '{text}', first in line {line}: the last value is used"
                             + (", but Incus 7 rejects the file" if is_refused else "")
                         ),
@@ -314,7 +337,7 @@ class _Decoder:
         self.problem(
             f"duplicate key '{name}', first in line {earlier.line}",
             node.span,
-            "remove one of the keys: Incus 7 rejects the file, and older hosts use the last value",
+            _REMOVE_ONE,
             line=f"line {self.go_line(node)}: mapping key {_quoted(name)}"
             f" already defined at line {self.go_line(earlier)}",
         )
