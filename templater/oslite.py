@@ -23,9 +23,9 @@ else:
 
 __all__ = [
     "DIGEST", "HAS_DESCRIPTORS", "PR_SET_NO_NEW_PRIVS", "PR_SET_PDEATHSIG", "Closing", "abspath",
-    "address_space", "blake2b", "call_libc", "dirname", "environment", "exists", "forget", "fsencode",
-    "is_missing", "isdir", "islink", "join", "keep_functions", "libc", "limit_address_space", "memory_with",
-    "os", "split", "stat", "variable",
+    "address_space", "blake2b", "call_libc", "dirname", "environment", "exists", "forbid_core_file",
+    "forget", "fsencode", "is_missing", "isdir", "islink", "join", "keep_functions", "libc",
+    "limit_address_space", "machine", "memory_with", "os", "split", "stat", "variable",
 ]  # fmt: skip
 
 #: whether the system can open files relative to a directory's descriptor; Windows cannot
@@ -138,8 +138,13 @@ def fsencode(path: str) -> bytes:
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 
-#: the number of RLIMIT_AS on x86_64 and aarch64
-_RLIMIT_AS = 9
+#: the numbers of RLIMIT_CORE and RLIMIT_AS on x86_64 and aarch64
+_RLIMIT_CORE, _RLIMIT_AS = 4, 9
+#: the machines whose 64-bit processes can see another name, see ``machine``
+_NAMES_OF_32_BITS = {
+    "i386": "x86_64", "i486": "x86_64", "i586": "x86_64", "i686": "x86_64", "armv7l": "aarch64",
+    "armv8l": "aarch64",
+}  # fmt: skip
 
 #: the type of ``libc``'s functions, created on first use, and the functions by name
 _calls: "list[Any]" = []
@@ -182,13 +187,24 @@ def call_libc(name: str, *arguments: object) -> int:
     return result
 
 
+def machine() -> str:
+    """Return the architecture of this process. uname(2) tells another one under ``setarch i686``."""
+    name = os.uname().machine
+    return _NAMES_OF_32_BITS.get(name, name) if sys.maxsize > 1 << 32 else name
+
+
+def forbid_core_file() -> None:
+    """Let the kernel write no core file of this process, which could contain secrets."""
+    libc("setrlimit")(_RLIMIT_CORE, bytes(16))
+
+
 def limit_address_space(most: int) -> None:
     """Set the soft limit of this process's address space in bytes, and keep the hard limit.
 
     The resource module is not used, because importing it takes half a millisecond. On
     architectures other than x86_64 and aarch64, set no limit.
     """
-    if os.uname().machine not in ("x86_64", "aarch64") or sys.maxsize <= 1 << 32:
+    if machine() not in ("x86_64", "aarch64") or sys.maxsize <= 1 << 32:
         return
     now = memory_with(bytes(16))
     if libc("getrlimit")(_RLIMIT_AS, now) == 0:

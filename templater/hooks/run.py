@@ -26,7 +26,17 @@ from ..model.hosts import NONE
 from ..model.instance_name import require_name
 from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
-from ..oslite import Closing, abspath, environment, exists, forget, limit_address_space, os, split
+from ..oslite import (
+    Closing,
+    abspath,
+    environment,
+    exists,
+    forbid_core_file,
+    forget,
+    limit_address_space,
+    os,
+    split,
+)  # fmt: skip
 from ..rootfs.confined import Root, mount_id
 from ..rootfs.held_files import close_rest_at_end, handing_over
 from ..rootfs.shared_directories import name_owner
@@ -274,8 +284,12 @@ def _reported(error: BaseException, options: Options) -> "TemplaterError | None"
 
 
 def bound_memory() -> None:
-    """Limit this process's memory, so that an image can't use up the memory of the system."""
+    """Limit this process's memory, so that an image can't use up the memory of the system.
+
+    Also forbid core files: with some runtimes, the current directory is the container's root filesystem.
+    """
     limit_address_space(MEMORY)
+    forbid_core_file()
 
 
 def probe() -> int:

@@ -2,7 +2,7 @@
 
 import sys
 
-from ..oslite import libc, memory_with, os
+from ..oslite import libc, machine, memory_with, os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ def allow(calls: "Iterable[str]", opening: "Mapping[str, int] | None" = None) ->
     in ``NUMBERS``, do nothing; only the other restrictions of the sandbox apply there. Raises PermissionError
     if the kernel accepts no filter.
     """
-    machine = os.uname().machine
-    if machine in ARCHITECTURES and sys.maxsize > 1 << 32:
-        install(assemble(machine, calls, opening or {}))
+    name = machine()
+    if name in ARCHITECTURES and sys.maxsize > 1 << 32:
+        install(assemble(name, calls, opening or {}))
 
 
 def assemble(machine: str, calls: "Iterable[str]", opening: "Mapping[str, int]") -> bytes:

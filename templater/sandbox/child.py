@@ -303,6 +303,7 @@ def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
         resource.setrlimit(what, (most, most))
     if os.geteuid() == 0:
         become_nobody()
+    drop_capabilities()
     prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)  # after the change of uid, which clears PDEATHSIG
     calls: tuple[str, ...] = allowed_calls.COMPUTING
     if inputs:
@@ -321,6 +322,17 @@ def highest_descriptor() -> int:
 
         most = max(resource.getrlimit(resource.RLIMIT_NOFILE))
         return most if 0 < most < MANY else MANY
+
+
+def drop_capabilities() -> None:
+    """Give up all capabilities of this process.
+
+    A change of the uid does not always do this: a caller can have set the securebit NO_SETUID_FIXUP, a user
+    other than root can have ambient capabilities, and a namespace can have no user besides root.
+    """
+    version = 0x20080522
+    if libc("capset")(version.to_bytes(4, sys.byteorder) + bytes(4), bytes(24)):
+        raise PermissionError("can't give up capabilities")
 
 
 def become_nobody(uid: int = 0) -> None:

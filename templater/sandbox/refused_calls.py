@@ -8,9 +8,9 @@ the kernel that are rarely tested.
 
 from __future__ import annotations
 
-import os
 import sys
 
+from ..oslite import machine
 from .allowed_calls import ARCHITECTURES, EPERM, SECCOMP_ALLOW, SECCOMP_ERRNO, SECCOMP_KILL, install
 
 #: call numbers on x86_64 and on aarch64; -1 if the architecture does not have the call
@@ -45,9 +45,9 @@ def refuse() -> None:
 
     Raises PermissionError if the kernel accepts no filter.
     """
-    machine = os.uname().machine
-    if machine in ARCHITECTURES and sys.maxsize > 1 << 32:
-        install(assemble(machine))
+    name = machine()
+    if name in ARCHITECTURES and sys.maxsize > 1 << 32:
+        install(assemble(name))
 
 
 def assemble(machine: str) -> bytes:

@@ -25,7 +25,7 @@ from ..model.input_size import running_programs
 from ..model.source import printable
 from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
 from . import allowed_calls
-from .child import Bounds, become_nobody, highest_descriptor
+from .child import Bounds, become_nobody, drop_capabilities, highest_descriptor
 
 _INPUT_FD = 3
 #: a path through which the program can open the file, even without access to the original path
@@ -260,6 +260,7 @@ def _lock(bounds: Bounds) -> None:
         resource.setrlimit(what, (most, most))
     if os.geteuid() == 0:
         become_nobody()
+    drop_capabilities()
     prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
     calls = (*allowed_calls.COMPUTING, *allowed_calls.READING, *allowed_calls.LOADING)
     allowed_calls.allow(calls, allowed_calls.OPENING)

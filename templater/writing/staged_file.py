@@ -15,6 +15,7 @@ rollback. When the new file is renamed over the old file, the kernel copies only
 
 import errno
 
+from ..model.entry import OVERFLOW_ID
 from ..model.errors import LimitError, RefusedError
 from ..model.plan import CREATE, UPDATE
 from ..oslite import os, stat
@@ -167,6 +168,8 @@ class StagedFile:
             status = os.fstat(old)
             if status.st_ino != self.old.st_ino:
                 raise self._changed("was replaced")
+            if status.st_uid == OVERFLOW_ID:
+                self._require_known_owner(old)
             if self.is_on_overlay:
                 self._copy_old(old, status, require_time)
             else:
@@ -174,6 +177,22 @@ class StagedFile:
                 self._link_old(status.st_ino)
         finally:
             close(old)
+
+    def _require_known_owner(self, old: int) -> None:
+        """Raise RefusedError if this process's user namespace does not map the owner of the old file.
+
+        The kernel then shows the user ``nobody``, and the new file would belong to this user. The flag
+        O_NOATIME needs rights of the owner, which root of the namespace has only for mapped owners.
+        """
+        try:
+            os.close(os.open(f"/proc/self/fd/{old}", os.O_RDONLY | os.O_NOATIME | os.O_CLOEXEC))
+        except PermissionError:
+            raise RefusedError(
+                f"the owner of {self.change.real!r} is unknown in this user namespace",
+                hint="change the owner of the file to a user of the container",
+            ) from None
+        except FileNotFoundError:  # /proc is not mounted
+            pass
 
     def _prepare_to_overwrite(self, require_time: "Callable[[], None]") -> None:
         """Count the attributes of a mounted target, and read the target if it is on an overlay.

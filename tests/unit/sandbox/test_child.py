@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -410,3 +411,46 @@ def test_the_child_may_send_as_much_as_its_limit_allows_and_continues_after_a_sh
         send([])
     send.flush()
     assert b"".join(sent) == b"14:10:0123456789,,7:1:a,0:,,0:,"
+
+
+LOCKED = """
+import os, sys, time
+from templater.oslite import forbid_core_file, limit_address_space
+from templater.sandbox import child
+limit_address_space(1 << 30)
+forbid_core_file()
+worker = child.start(lambda: None, lambda send: [0 for _ in iter(int, 1)])
+def status(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return dict(line[:-1].split(":\\t", 1) for line in file if ":\\t" in line)
+for _ in range(3000):
+    if (found := status(worker.pid))["Seccomp"] == "2":
+        break
+    time.sleep(0.01)
+print(found["Seccomp"], *(int(found[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")))
+with open("/proc/self/limits") as file:
+    limits = {line[:26].strip(): line[26:].split()[0] for line in file}
+print(limits["Max address space"], limits["Max core file size"])
+worker.close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0 or os.uname().machine != "x86_64", reason="needs root and x86_64")
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["setarch", "i686"],
+        ["setpriv", "--securebits", "+no_setuid_fixup"],
+        ["unshare", "--user", "--map-root-user"],
+    ],
+    ids=["as usual", "32 bits", "securebits", "one user"],
+)
+def test_a_child_has_the_filter_and_no_capabilities_whatever_the_caller_has_set(words):
+    """uname(2) tells another machine to 32-bit sessions, and a change of the uid does not drop everything."""
+    command = [*words, sys.executable, "-c", LOCKED]
+    if words and shutil.which(words[0]) is None:
+        pytest.skip(f"NOT RUN: needs {words[0]}")
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert said.stdout.split("\n")[:2] == ["2 0 0 0 0", f"{1 << 30} 0"], said.stderr

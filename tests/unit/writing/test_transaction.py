@@ -618,6 +618,27 @@ def test_apply_restores_a_mount_point_if_its_write_fails(top, mounts, monkeypatc
 
 
 @as_root
+def test_a_file_of_nobody_is_replaced_unless_its_owner_is_unknown_in_the_user_namespace(top, monkeypatch):
+    """An unmapped owner has the same number, and the container's nobody became the owner of the new file."""
+    os.chown(top / "etc/hosts", 65534, 65534)
+    with opened(top) as rootfs:
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
+    assert (top / "etc/hosts").stat().st_uid == 65534
+    real = os.open
+
+    def unmapped(path, flags, *words, **options):
+        if flags & os.O_NOATIME:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return real(path, flags, *words, **options)
+
+    monkeypatch.setattr(oslite.os, "open", unmapped)
+    with opened(top) as rootfs, pytest.raises(RefusedError) as refused:
+        apply(a_plan({"/etc/hosts": "newer"}, rootfs), rootfs)
+    assert refused.value.message == "the owner of '/etc/hosts' is unknown in this user namespace"
+    assert (top / "etc/hosts").read_text() == "new"
+
+
+@as_root
 @pytest.mark.parametrize("is_released", [True, False])
 def test_apply_waits_for_the_lock_of_a_mounted_file_and_then_goes_on(top, mounts, is_released, monkeypatch):
     """Two containers that shared a file started at once, and the file had the text of both."""
