@@ -195,22 +195,27 @@ def machine() -> str:
 
 def forbid_core_file() -> None:
     """Let the kernel write no core file of this process, which could contain secrets."""
-    libc("setrlimit")(_RLIMIT_CORE, bytes(16))
+    _set_soft_limit(_RLIMIT_CORE, 0)
 
 
 def limit_address_space(most: int) -> None:
-    """Set the soft limit of this process's address space in bytes, and keep the hard limit.
+    """Set the soft limit of this process's address space in bytes, and keep the hard limit."""
+    _set_soft_limit(_RLIMIT_AS, most)
 
-    The resource module is not used, because importing it takes half a millisecond. On
-    architectures other than x86_64 and aarch64, set no limit.
+
+def _set_soft_limit(number: int, most: int) -> None:
+    """Set a soft limit, and keep the hard limit.
+
+    The resource module is not used, because importing it takes half a millisecond. On architectures other
+    than x86_64 and aarch64, set no limit.
     """
     if machine() not in ("x86_64", "aarch64") or sys.maxsize <= 1 << 32:
         return
     now = memory_with(bytes(16))
-    if libc("getrlimit")(_RLIMIT_AS, now) == 0:
+    if libc("getrlimit")(number, now) == 0:
         hard = bytes(now)[8:]
         soft = min(most, int.from_bytes(hard, sys.byteorder))
-        libc("setrlimit")(_RLIMIT_AS, soft.to_bytes(8, sys.byteorder) + hard)
+        libc("setrlimit")(number, soft.to_bytes(8, sys.byteorder) + hard)
 
 
 def address_space(column: int = 0) -> int:

@@ -164,7 +164,7 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "_differs", "_too_many",
     ),
     "templater.writing.lock": (
-        "_holder", "_read_file",
+        "_holder", "_read_file", "lock_mounted",
     ),
     "templater.writing.recovery": (
         "Search._clear_in_overlay", "Search._empty", "Search._may_be_merged", "Search._may_be_shared",
@@ -174,13 +174,13 @@ RARE: "dict[str, tuple[str, ...]]" = {
     "templater.writing.staged_file": (
         "StagedFile._changed", "StagedFile._commit_new", "StagedFile._copy_old", "StagedFile._link_passing",
         "StagedFile._prepare_to_overwrite", "StagedFile._put_back", "StagedFile._read_pieces",
-        "StagedFile._require_in_place", "StagedFile._unlink_passing", "StagedFile._write_in_place",
-        "StagedFile.put_back", "overwrite",
+        "StagedFile._require_in_place", "StagedFile._require_known_owner", "StagedFile._unlink_passing",
+        "StagedFile._write_in_place", "StagedFile.put_back", "overwrite",
     ),
     "templater.writing.target_directories": (
         "TargetDirectories._make_owned", "TargetDirectories._make_private",
-        "TargetDirectories._remove_private", "TargetDirectories.first_name",
-        "TargetDirectories.make_directory", "TargetDirectories.room_for",
+        "TargetDirectories._remove_private", "TargetDirectories.end_of_locking",
+        "TargetDirectories.first_name", "TargetDirectories.make_directory", "TargetDirectories.room_for",
     ),
     "templater.writing.transaction": (
         "Transaction._commit_earlier_changes", "Transaction._is_ordered", "Transaction._touched",

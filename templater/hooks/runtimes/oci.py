@@ -64,6 +64,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     state_folder = options.state or bundle
     root = open_unshared(bundle) if bundle in (image, state_folder) else open_folder(bundle, fixed=True)
     config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
+    _refuse_other_case(config)
     opened = None if named in ("", bundle) else _open_annotated(named, options, config, bundle)
     if options.if_present and not _has_metadata(image, root if image == bundle else opened):
         return Notice()
@@ -89,6 +90,33 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
         mounts_hint="install the hook with --in-place to write into the mount; a path of linux.maskedPaths"
         " always hides its files",
     )  # fmt: skip
+
+
+#: the names in config.json that the hook reads, as runc compares them
+_NAMES = {
+    name.casefold(): name
+    for name in (
+        "root", "path", "mounts", "destination", "linux", "maskedPaths", "uidMappings", "gidMappings",
+        "namespaces", "type", "containerID", "hostID", "size",
+    )
+}  # fmt: skip
+
+
+def _refuse_other_case(config: "Mapping[str, Any]") -> None:
+    """Raise InputError for a name that only some runtimes know: runc ignores the case of all names."""
+    linux = config.get("linux")
+    waiting = [config, config.get("root"), linux, *_list(config.get("mounts"))]
+    if isinstance(linux, dict):
+        for name in ("uidMappings", "gidMappings", "namespaces"):
+            waiting += _list(linux.get(name))
+    for value in waiting:
+        for name in value if isinstance(value, dict) else ():
+            usual = _NAMES.get(name.casefold(), name)
+            if usual != name:
+                raise InputError(
+                    f"config.json has the name '{printable(name)}', which runc reads as '{usual}'",
+                    hint=f"write '{usual}', or remove the name",
+                )
 
 
 def _refuse_relative(options: "Options") -> None:

@@ -133,6 +133,26 @@ def test_the_request_of_an_oci_hook_lists_the_paths_that_the_runtime_masks(read,
 
 
 @pytest.mark.parametrize(
+    ("config", "name", "usual"),
+    [
+        ({"Root": {"path": "other"}}, "Root", "root"),
+        ({"root": {"path": "rootfs", "PATH": "x"}}, "PATH", "path"),
+        ({"MOUNTS": []}, "MOUNTS", "mounts"),
+        ({"mounts": [{"Destination": "/x"}]}, "Destination", "destination"),
+        ({"linux": {"maskedpaths": []}}, "maskedpaths", "maskedPaths"),
+        ({"linux": {"namespaces": [{"Type": "user"}]}}, "Type", "type"),
+        ({"linux": {"masKedPaths": []}}, "masKedPaths", "maskedPaths"),
+    ],
+)
+def test_a_name_in_another_case_in_the_configuration_of_a_bundle_is_refused(read, config, name, usual):
+    """runc ignores the case of names, and starts another root filesystem than the one with the files."""
+    with pytest.raises(InputError) as refused:
+        read(config)
+    assert refused.value.message == f"config.json has the name '{name}', which runc reads as '{usual}'"
+    assert refused.value.hint == f"write '{usual}', or remove the name"
+
+
+@pytest.mark.parametrize(
     ("option", "value"),
     [
         *((name, "x/y") for name in ("source", "instance", "rootfs", "state", "cache", "log")),
