@@ -83,8 +83,10 @@ class Description:
     warnings: tuple[str, ...] = field(default=())
 
 
-def describe(path: str, rootfs: str | None = None, limits: Limits = DEFAULT) -> Description:
-    """Describe an image after reading its archives completely.
+def describe(
+    path: str, rootfs: str | None = None, limits: Limits = DEFAULT, *, squashfs: bool = False
+) -> Description:
+    """Describe an image after reading its archives completely. Read a squashfs file only with ``squashfs``.
 
     ``rootfs`` is the second file of a split image. Raises TemplaterError if the image is unreadable, or if
     ``path`` is a directory and ``rootfs`` is given.
@@ -93,7 +95,7 @@ def describe(path: str, rootfs: str | None = None, limits: Limits = DEFAULT) -> 
         if rootfs is not None:
             raise InputError(f"'{path}' is a directory and can't be combined with a second image file")
         return _directory(path, limits)
-    return _tarball(path, rootfs, limits)
+    return _tarball(path, rootfs, limits, squashfs)
 
 
 def describe_definition(
@@ -111,7 +113,7 @@ def _directory(path: str, limits: Limits) -> Description:
     return _described(path, layout, image.read_metadata(), image.read_to_end(), rootfs=rootfs)
 
 
-def _tarball(path: str, rootfs: str | None, limits: Limits) -> Description:
+def _tarball(path: str, rootfs: str | None, limits: Limits, squashfs: bool) -> Description:
     image = TarballImage(path, limits)
     templates = image.read_to_end()
     metadata = image.read_metadata()
@@ -132,17 +134,19 @@ def _tarball(path: str, rootfs: str | None, limits: Limits) -> Description:
     if rootfs is None:
         return _described(path, "metadata", metadata, templates, None, (first,))
     refuse_same_file(path, rootfs)
-    second = _second(rootfs, limits)
+    second = _second(rootfs, limits, squashfs)
     return _described(
         path, "split", metadata, templates, second.kind, (first, second), fingerprint(path, rootfs)
     )
 
 
-def _second(path: str, limits: Limits) -> Packed:
+def _second(path: str, limits: Limits, squashfs: bool) -> Packed:
     kind = kind_of_file(path)
     size = size_of(path)
     if kind == QCOW2:
         return Packed(path, QCOW2, "none", size)
+    if kind == SQUASHFS and not squashfs:
+        return Packed(path, SQUASHFS, _squashfs_compression(path), size)
     with open_rootfs(path, limits) as archive:
         second = SecondFileCheck(path)
         for member in archive:

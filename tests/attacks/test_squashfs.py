@@ -159,7 +159,7 @@ def test_templater_refuses_a_squashfs_file_if_unsquashfs_does(
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
     subprocess.run(["tar", "-cf", "meta.tar", "metadata.yaml"], cwd=tmp_path, check=True)
     with pytest.raises((InputError, RefusedError), match=said):
-        describe(str(tmp_path / "meta.tar"), str(path))
+        describe(str(tmp_path / "meta.tar"), str(path), squashfs=True)
 
 
 def test_a_squashfs_directory_with_two_parents_is_refused(tmp_path: Path) -> None:

@@ -80,12 +80,13 @@ def test_unified_and_split_images_of_containers_and_machines_are_described(tmp_p
 def test_an_image_with_squashfs_is_described_after_the_file_was_read(tmp_path):
     metadata, squashed = tarball(tmp_path / "m", PARTS), tmp_path / "r"
     squashfs(squashed, [directory_inode(1)], b"", compression=6, table=stored(b"none"))
-    found = describe(metadata, str(squashed))
+    found = describe(metadata, str(squashed), squashfs=True)
     assert (found.layout, found.rootfs) == ("split", "squashfs")
     assert [(f.kind, f.compression, f.members) for f in found.files][1] == ("squashfs", "zstd", None)
     squashed.write_bytes(squashed.read_bytes()[:130])
     with pytest.raises(InputError, match="can't be read"):
-        describe(metadata, str(squashed))
+        describe(metadata, str(squashed), squashfs=True)
+    assert describe(metadata, str(squashed)).rootfs == "squashfs"
 
 
 def test_an_image_description_warns_of_members_that_the_daemons_refuse(tmp_path):

@@ -70,7 +70,9 @@ def command(
         found = read_image(built, (src, None if rootfs == "none" else rootfs), limits)
     else:
         choice.refuse_parameters(src)
-        found = read_image(lambda src, rootfs: data(describe(src, rootfs, bounds)), (src, rootfs), limits)
+        found = read_image(
+            lambda src, rootfs: data(describe(src, rootfs, bounds, squashfs=True)), (src, rootfs), limits
+        )
     output.page()
     if as_json:
         output.write_json(found)
