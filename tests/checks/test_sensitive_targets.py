@@ -153,7 +153,7 @@ def test_attack_23_a_target_that_is_a_hard_link_of_a_sensitive_file_is_found(tmp
     ]
 
 
-@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@settings(max_examples=50, derandomize=True, deadline=None, database=None)
 @given(data=st.data())
 @pytest.mark.parametrize("effect", [entry[0] for entry in SENSITIVE])
 def test_each_sensitive_path_contains_one_of_the_words_that_are_searched_first(effect, data):
