@@ -363,12 +363,14 @@ class Directory(Closing):
     it with ``write_error``.
     """
 
-    __slots__ = ("fd", "path", "root")
+    __slots__ = ("fd", "on_btrfs", "path", "root")
 
     def __init__(self, root: Root, fd: int, path: str) -> None:
         self.root = root
         self.fd = fd
         self.path = path
+        #: whether the directory is on btrfs, once ``held_files.hold`` knows it
+        self.on_btrfs: list[bool] = []
 
     def __repr__(self) -> str:
         return f"Directory({self.path!r})"
@@ -533,18 +535,18 @@ class Directory(Closing):
 
     def hold(self, name: str) -> None:
         """Prepare for the removal or the replacement of a name, see ``held_files``."""
-        hold(self.fd, name)
+        hold(self.fd, name, self.on_btrfs)
 
     def rename_held(self, name: str, to: "Directory", new: str) -> None:
         """Rename a file after a call of ``hold`` for the name that it replaces."""
         again(os.rename, name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd)
 
     def unlink(self, name: str) -> None:
-        hold(self.fd, name)
+        hold(self.fd, name, self.on_btrfs)
         again(os.unlink, name, dir_fd=self.fd)
 
     def rmdir(self, name: str) -> None:
-        hold(self.fd, name)  # an empty directory can have gigabytes of extended attributes
+        hold(self.fd, name, self.on_btrfs)  # an empty directory can have gigabytes of extended attributes
         again(os.rmdir, name, dir_fd=self.fd)
 
     def rmdir_at_end(self, name: str) -> None:

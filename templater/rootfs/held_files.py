@@ -156,13 +156,14 @@ def _close_all_except(kept: "set[int]", held: "list[int]") -> None:
             held.append(fd)
 
 
-def hold(directory: int, name: str) -> None:
+def hold(directory: int, name: str, on_btrfs: "list[bool] | None" = None) -> None:
     """Open a file before the caller removes or replaces its name, if removing the file may be slow.
 
-    Do nothing if the file is missing or can't be opened.
+    Do nothing if the file is missing or can't be opened. ``on_btrfs`` keeps the result of ``is_on_btrfs`` for
+    later calls with the same directory.
     """
     held = _held
-    if held is None or not _may_be_slow(directory, name):
+    if held is None or not _may_be_slow(directory, name, [] if on_btrfs is None else on_btrfs):
         return
     _make_room(held)
     for _ in range(2):
@@ -239,10 +240,12 @@ def is_on_btrfs(fd: int) -> bool:
     return not os.fstatvfs(fd).f_files
 
 
-def _may_be_slow(directory: int, name: str) -> bool:
+def _may_be_slow(directory: int, name: str, on_btrfs: "list[bool]") -> bool:
     """Return whether the kernel may need a long time to remove a file."""
     try:
-        if is_on_btrfs(directory):
+        if not on_btrfs:
+            on_btrfs.append(is_on_btrfs(directory))
+        if on_btrfs[0]:
             return True
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except OSError:

@@ -40,12 +40,28 @@ PACKAGE = __file__.rpartition("/startup/")[0]
 #: the first module that a hook imports if the hook has to parse and compile
 COLD = "templater.parsing.yaml_nodes"
 
+#: modules of the interpreter that every hook imports; the import system is slower than ``load_builtin``
+BUILTIN = ("gc", "_stat", "errno", "fcntl", "_blake2")
+
+_imp: "Any" = sys.modules["_imp"]
 _Spec: "Any" = sys.modules["_frozen_importlib"].ModuleSpec
 _ExtensionLoader: "Any" = sys.modules["_frozen_importlib_external"].ExtensionFileLoader
 
 
+def load_builtin(name: str) -> None:
+    """Load a module of ``BUILTIN`` if it is built into this interpreter."""
+    if name not in sys.modules and _imp.is_builtin(name) == 1:
+        spec = _Spec(name, None, origin="built-in")
+        module = _imp.create_builtin(spec)
+        module.__spec__ = spec
+        _imp.exec_builtin(module)
+        sys.modules[name] = module
+
+
 def main() -> "NoReturn":
     """Run the hook. The line that ``hook install`` writes calls this function."""
+    for name in BUILTIN:
+        load_builtin(name)
     import _signal  # type: ignore[import-not-found]
     import gc
 
