@@ -21,6 +21,7 @@ from templater.hooks.options import PROBE
 from templater.startup import bundle
 from templater.startup.line import templater_hook
 from tests.rootfs_builders import as_root
+from tests.sampling import some_fast
 from tests.user_namespaces import user_namespace
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
@@ -90,7 +91,9 @@ def test_a_probe_writes_the_module_bundle_and_the_next_hook_uses_it(package):
     assert not used & {path_of(name) for group in bundle.GROUPS for name in group}
 
 
-@pytest.mark.parametrize("words", [[], ["--stage", "mount"], ["--on-error", "keep-going"]])
+@pytest.mark.parametrize(
+    "words", some_fast([[], ["--stage", "mount"], ["--on-error", "keep-going"]], every=3)
+)
 def test_attack_95_a_hook_of_a_container_starts_no_process_and_writes_no_bundle(package, words):
     """pivot_root moved the process to the image's files, whose ``encodings/evil.py`` then ran as root.
 
