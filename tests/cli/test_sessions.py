@@ -13,7 +13,8 @@ SESSIONS = sorted(Path(__file__).parent.glob("*.txt"))
 #: sessions that take long, because they pack images or run many commands
 SLOW = (
     "audit", "check", "diff", "hook_status", "image_build", "image_edit", "image_export", "image_info", "image_template",
-    "publish", "refusals", "status", "store", "streams_prune", "streams_remove", "unpack",
+    "hook_install", "new", "publish", "refusals", "simulate", "status", "store", "streams_add", "streams_prune",
+    "streams_remove", "test", "unpack",
 )  # fmt: skip
 
 
