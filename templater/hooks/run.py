@@ -36,7 +36,7 @@ from ..oslite import (
     limit_address_space,
     os,
     split,
-)  # fmt: skip
+)
 from ..rootfs.confined import Root, mount_id
 from ..rootfs.held_files import close_rest_at_end, handing_over
 from ..rootfs.shared_directories import name_owner

@@ -181,8 +181,8 @@ class StagedFile:
     def _require_known_owner(self, old: int) -> None:
         """Raise RefusedError if this process's user namespace does not map the owner of the old file.
 
-        The kernel then shows the user ``nobody``, and the new file would belong to this user. The flag
-        O_NOATIME needs rights of the owner, which root of the namespace has only for mapped owners.
+        The kernel shows an unmapped owner as ``nobody``, so the new file would belong to ``nobody``. Only the
+        owner, and root if the owner is mapped, can open a file with the flag O_NOATIME.
         """
         try:
             os.close(os.open(f"/proc/self/fd/{old}", os.O_RDONLY | os.O_NOATIME | os.O_CLOEXEC))

@@ -619,7 +619,7 @@ def test_apply_restores_a_mount_point_if_its_write_fails(top, mounts, monkeypatc
 
 @as_root
 def test_a_file_of_nobody_is_replaced_unless_its_owner_is_unknown_in_the_user_namespace(top, monkeypatch):
-    """An unmapped owner has the same number, and the container's nobody became the owner of the new file."""
+    """The kernel shows an unmapped owner as nobody, so the new file belonged to the container's nobody."""
     os.chown(top / "etc/hosts", 65534, 65534)
     with opened(top) as rootfs:
         apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
