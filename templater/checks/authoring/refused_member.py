@@ -1,4 +1,4 @@
-"""The daemons can't unpack a member of the archive, so they create no instance of the image.
+"""The archive has a member that the daemons can't unpack, so they create no instance of the image.
 
 The daemons import such an image: they unpack the archive with GNU tar only when they create an instance. GNU
 tar fails in these cases:
@@ -7,9 +7,8 @@ tar fails in these cases:
 * a hard link comes before its target, has no target, or its target is a directory;
 * a file or a link replaces a directory that is not empty.
 
-Incus unpacks no member of a tarball whose name begins with `rootfs/dev/`, and in the second file of a split
-image with `dev/`. So Incus also fails if a hard link has such a member as its target. LXD unpacks these
-members.
+Incus omits the members below `rootfs/dev/` of a tarball, and the members below `dev/` of the second file of a
+split image. So Incus also fails if such a member is the target of a hard link. LXD unpacks these members.
 
 The check `unreadable` reports archives with headers or names that GNU tar can't read or store.
 """
