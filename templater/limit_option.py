@@ -176,7 +176,7 @@ class Given:
 
     @property
     def template(self) -> int:
-        """The maximum bytes of a template, both when an image is read and when the template is compiled."""
+        """The maximum size of a template in bytes, for reading an image and for compiling the template."""
         return self.rendering.get("source", TEMPLATE_BYTES)
 
     def for_command(self, images: "int | None" = 1) -> "CommandLimits":

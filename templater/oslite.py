@@ -134,13 +134,13 @@ def fsencode(path: str) -> bytes:
 
 # --- the C library ------------------------------------------------------------------------------
 
-#: options of prctl(2): the signal for the death of the parent process, and no gain of rights by execve
+#: options of prctl(2): the signal to get when the parent process ends, and no new rights by execve
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 
 #: the numbers of RLIMIT_CORE and RLIMIT_AS on x86_64 and aarch64
 _RLIMIT_CORE, _RLIMIT_AS = 4, 9
-#: the machines whose 64-bit processes can see another name, see ``machine``
+#: for each 32-bit name that uname(2) can return to a 64-bit process, the name of the real architecture
 _NAMES_OF_32_BITS = {
     "i386": "x86_64", "i486": "x86_64", "i586": "x86_64", "i686": "x86_64", "armv7l": "aarch64",
     "armv8l": "aarch64",
@@ -188,7 +188,7 @@ def call_libc(name: str, *arguments: object) -> int:
 
 
 def machine() -> str:
-    """Return the architecture of this process. uname(2) tells another one under ``setarch i686``."""
+    """Return the architecture of this process. Under ``setarch i686``, uname(2) returns another name."""
     name = os.uname().machine
     return _NAMES_OF_32_BITS.get(name, name) if sys.maxsize > 1 << 32 else name
 
@@ -240,7 +240,7 @@ def memory_with(content: bytes) -> "Any":
 
 
 def keep_functions() -> None:
-    """Read the functions that a hook loads at their first call. Then this process can close all files."""
+    """Read now the functions that are usually read at their first call, so that all files can be closed."""
     for finder in sys.meta_path:
         keep = getattr(finder, "keep_functions", None)
         if keep is not None:

@@ -179,7 +179,8 @@ class Example:
         self.count = len(data["changes"])
         numbers = {rendering.content: n for n, rendering in reversed(list(enumerate(renderings)))}
         entries = [*data["changes"], *data.get("agent", ())]
-        #: for each change: index of its content, the existing content (or None), whether both are equal
+        #: for each change: the index of the first rendering with the same content, the existing content
+        #: (or None), and whether the existing content equals the new content
         self.shown: list[tuple[int, bytes | None, bool]] = []
         holes = [(data, "instance")]
         written: set[str] = set()

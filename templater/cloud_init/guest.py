@@ -28,11 +28,11 @@ CONFIG = "/etc/cloud/cloud.cfg"
 STATE = "/var/lib/cloud"
 #: events of `updates: network: when` for which cloud-init reads its data again at each boot
 BOOT_EVENTS = ("boot", "boot-legacy")
-#: limits on the number of a guest's configuration files and on their total bytes; above, every fact is
-#: unknown
+#: limits on the number of a guest's configuration files and on their total bytes; above these limits, every
+#: fact is unknown
 MAX_SETTINGS, MAX_SETTINGS_TOTAL = 1000, 1 << 20
 
-#: limit on the names in a directory of cloud-init; above, every fact is unknown
+#: limit on the names in a directory of cloud-init; above this limit, every fact is unknown
 MOST_NAMES = 10_000
 
 

@@ -21,7 +21,7 @@ NOCLOUD, LXD, NONE = "NoCloud", "LXD", "None"
 
 #: maximum number of characters of an instance-id that a message shows
 _LONGEST_ID = 64
-#: the instance-id changes between two boots
+#: the instance-id of the next boot, compared with the ids of earlier boots
 FIRST, SAME, NEW, EARLIER = "first boot", "same", "new", "used earlier"
 
 #: sections of docs/cloud-init.md

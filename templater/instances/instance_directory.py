@@ -95,7 +95,8 @@ class InstanceDirectory(Closing):
         entry = entry_of(status, "", is_mount=False)  # opening a mount point would fail
 
         def check(fd: int) -> None:
-            for above in (directory.fd, self._root.fd):  # the owner of this directory can have made its name
+            # The owner of either directory could have moved a secret file of another user into it.
+            for above in (directory.fd, self._root.fd):
                 require_public(fd, above, directory.path_of(name))
 
         try:

@@ -221,7 +221,7 @@ class StateDirectory(Closing):
     def cache(self) -> "Directory | None":
         """Return the directory of compiled templates, or None if another user may have put it there.
 
-        The owner of the instance's directory could put another directory of root in its place, such as a
+        The owner of the instance's directory could replace ``cache`` by another directory of root, such as a
         directory that root has unpacked from an image.
         """
         try:

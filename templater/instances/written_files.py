@@ -217,8 +217,8 @@ class Record:
         """Use the staged entry of each file whose content matches that entry.
 
         A killed run has written this file, but has not replaced the record. Call this only in a run that
-        compares the record with the files. The owner of the instance's directory can forge a staged record
-        that names files that are slow to read.
+        compares the record with the files, because the owner of the instance's directory can forge a staged
+        record that names files that are slow to read.
         """
         size = 0
         for path, entry in (self._staged or {}).items():

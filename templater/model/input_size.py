@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class FileStatus(Protocol):
-        """What this module reads of an ``os.stat_result``."""
+        """The fields of an ``os.stat_result`` that this module reads."""
 
         @property
         def st_dev(self) -> int: ...

@@ -65,7 +65,7 @@ class Rule:
         return f"Rule({self.path!r}, {self.template!r}, when={self.when!r})"
 
 
-#: the message of the last finding of a kind, if the list has not all findings of this kind
+#: the message of the last finding of a kind, if further findings of this kind are omitted
 UNCOUNTED = "metadata.yaml has more mistakes of one kind than templater lists"
 
 

@@ -115,7 +115,7 @@ class Span:
             return origin.excerpt(width)
         text = self.source.text
         line_start = self.source.line_start(self.start)
-        # Only the next characters can be shown.
+        # Search the end of the line only in the characters that can be shown.
         last = min(len(text), self.start + width)
         line_end = text.find("\n", self.start, last)
         line_end = last if line_end < 0 else line_end

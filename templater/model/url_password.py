@@ -5,7 +5,8 @@ report, file or log can contain the password. Only the code that sends a request
 
 Users make mistakes in URLs: they misspell ``https://``, or forget to escape the ``/`` of a password. So each
 text with a ``:`` before its last ``@`` counts as a URL with a password if its beginning resembles a URL.
-The same is true of an https URL whose port is not a number, because its user may have forgotten the host.
+The same is true of an https URL whose port is not a number: the user may have forgotten the host, so the port
+may be a password.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from .errors import UsageError
 
-#: what replaces a password
+#: the text that output shows instead of a password
 HIDDEN = "***"
 #: The beginning of a URL up to the host or user, even if it is misspelled, or follows other text such as the
 #: name of a remote. A local path has a slash before ``//``, and a configuration value has ``=`` before a URL.
@@ -90,7 +91,7 @@ def _up_to_host(login: str, rest: str) -> str:
 def _split(url: str) -> tuple[str, str, str]:
     """Return the beginning of a URL, the user name and password with their ``@``, and the rest.
 
-    The second text can be too long: it ends at the last ``@`` of the URL, even if this is in the path.
+    The second text can be too long: it ends at the last ``@`` of the URL, even if that ``@`` is in the path.
     """
     found = _START.match(url)
     if found is None:

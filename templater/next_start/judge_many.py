@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: number of requests that are sent to the daemon at the same time
 WORKERS = 8
 #: Maximum number of instances that are read ahead, and maximum bytes of each. Larger instances are read one
-#: at a time, to limit the memory and the work of threads, which nothing can end.
+#: at a time. This limits the memory, and the work of threads, because a thread can't be interrupted.
 _AHEAD, _MOST = 2 * WORKERS, 128 << 10
 
 

@@ -55,7 +55,7 @@ EQUAL, DIFFERENT, MISSING = "equal", "different", "missing"
 _MAKEABLE = ("create", "copy", "rename")
 #: directories that are mounts while a container runs
 _MOUNTED = ("/dev", "/proc", "/sys", "/run")
-#: limits on the links in a reason, and on the characters of each
+#: maximum number of links in a reason, and maximum number of characters of each link
 _MOST_LINKS, _LONGEST_LINK = 5, 200
 
 
@@ -287,7 +287,7 @@ class _Judgement:
     def compared(self, index: int, file: FileVerdict) -> FileVerdict:
         """Compare a file, which the next start does not write, with the current configuration.
 
-        Another trigger would write the file. This method compares the file with the result of this trigger.
+        The comparison uses the text that another trigger would write.
         """
         trigger = next((name for name in _MAKEABLE if name in file.rule.when), "")
         if not trigger:

@@ -33,7 +33,7 @@ from .yaml_nodes import Sequence as SequenceNode
 #: In backup.yaml, each snapshot repeats the cloud-init documents.
 LIMITS: Final = Limits(bytes=32 * MIB, nodes=1_000_000, expanded=1_000_000)
 MOST_PROFILES: Final = 10_000
-#: if a JSON text has fewer commas and brackets than this, those inside of strings are counted, too
+#: if a JSON text has fewer commas and brackets than this, `count_values` also counts those inside strings
 _MOST_UNCOUNTED: Final = 100_000
 #: the maximum number of names that a message lists
 MOST_SHOWN: Final = 20

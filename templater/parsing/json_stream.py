@@ -21,7 +21,8 @@ Read = Callable[[int], bytes]
 _CHUNK = 1 << 18
 _BLANK = " \t\r\n"
 _NUMBER = "-0123456789"
-#: a number followed by fewer characters, such as "1" by "e+", can continue in the next chunk
+#: if fewer characters than this follow a number in the buffer, the number can continue in the next chunk: "1"
+#: and "e+" can become "1e+5"
 _AFTER_NUMBER = 3
 
 

@@ -107,11 +107,11 @@ def is_also_tar(head: bytes) -> bool:
 
 
 def is_detected_tar(head: bytes) -> bool:
-    """Return whether the daemons detect an uncompressed tar archive from the first bytes of one.
+    """Return whether the daemons recognise an uncompressed tar archive with these first bytes.
 
     As in shared/archive/detect.go of Incus and shared/archive.go of LXD, the first header must have the magic
-    bytes ``ustar``. Before these bytes, the daemons look for the magic bytes of compressed files, which the
-    name of the first member can have: of bzip2, they compare only ``BZ``, and of xz, not the first byte.
+    bytes ``ustar``. But the daemons first look for the magic bytes of compressed files, and the name of the
+    first member can have these: for bzip2, the daemons compare only ``BZ``, and for xz, not the first byte.
     """
     return head.startswith(b"ustar", 257) and not (head.startswith(b"BZ") or head.startswith(b"7zXZ", 1))
 

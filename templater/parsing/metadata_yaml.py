@@ -20,14 +20,15 @@ from .go_scalars import BOOLEANS, is_merge, is_null, is_text, resolved, tag_of, 
 from .yaml_nodes import LIMITS, Alias, Limits, Mapping, Node, Rules, Scalar, Sequence, YamlError, parse
 
 METADATA_FIELDS: Final = ("architecture", "creation_date", "expiry_date", "properties", "templates")
-#: the maximum length of a trigger, the name of a template, an owner or a mode: PATH_MAX of Linux
+#: the maximum length of a trigger, a template name, an owner, a mode or a property's name in a rule; a file
+#: name has at most 255 bytes
 MAX_FIELD: Final = 1000
 RULE_FIELDS: Final = ("when", "create_only", "template", "properties", "uid", "gid", "mode")
 
 #: the maximum number of problems that an error lists in addition to the first problem
 _MOST_NOTES: Final = 20
-#: the maximum numbers of findings of each kind, and of problems in the daemon's error. Aliases can repeat a
-#: mistake a hundred thousand times.
+#: the maximum number of findings of each kind, and the maximum number of problems in the daemon's error:
+#: aliases can repeat a mistake a hundred thousand times
 _MOST_FINDINGS: Final = 500
 _MOST_LINES: Final = 10_000
 

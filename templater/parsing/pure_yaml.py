@@ -52,8 +52,8 @@ class PureParser(Reader, Scanner, Parser):
 
     def fetch_flow_collection_start(self, token_class: Any) -> None:
         # The composer's depth limit is not enough, because the composer counts brackets later than the
-        # scanner.
-        # Before it passes on a bracket, the scanner reads ahead to find out whether the brackets are a key.
+        # scanner. Before the scanner passes on a bracket, it reads ahead to find out whether the brackets are
+        # a key.
         if self.flow_level > self.deepest_flow:
             self.is_too_deep = True
             raise ScannerError(None, None, "too many nested brackets", self.get_mark())

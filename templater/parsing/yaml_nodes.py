@@ -541,7 +541,7 @@ class _Composer:
         span = self.source.span(event.start_mark.index + self.shift, event.end_mark.index + self.shift)
         if span.start and self.source.text[span.start - 1] == "?":
             # inside brackets, '?a' is the key 'a' for libyaml and yaml.v2, and the text '?a' for yaml.v4
-            raise YamlError("'?' needs a blank behind it", span, hint="remove the '?', or quote the text")
+            raise YamlError("'?' must be followed by a space", span, hint="remove the '?', or quote the text")
         return span
 
     def tag(self, event: Any, span: Span) -> str:

@@ -59,7 +59,7 @@ class ChangedRootfs:
         #: the entries and flags of directories: most rules of an image write into few directories
         self.folders: dict[str, Entry] = {}
         self.flags: dict[str, str] = {}
-        #: the directories that the changes create, as far as paths lead through them
+        #: directories that the changes create; `entry` adds a directory when it is looked up
         self.new_folders: set[str] = set()
 
     def record(self, change: Change) -> None:

@@ -138,7 +138,7 @@ def _decide(target: Target, view: "ChangedRootfs", in_place: bool) -> Change:
         return change
 
 
-#: kinds of errors that need a render: a daemon does not report them if create_only skips the rule
+#: kinds of errors that only a render finds: a daemon does not report them if create_only skips the rule
 _LATE = ("syntax", "render", "limit")
 
 

@@ -219,7 +219,8 @@ class _Walk:
         if folder is None or folder.mode & _SHARED != _SHARED or link.uid in (0, folder.uid):
             return
         raise RefusedError(
-            f"{_shown(place)} is a symlink of uid {link.uid} in a directory that every user can write",
+            f"{_shown(place)} is a symlink owned by uid {link.uid},"
+            " in a directory that every user can write to",
             hint="remove the link; with fs.protected_symlinks, Linux does not follow the link, either",
         )
 

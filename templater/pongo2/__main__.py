@@ -82,7 +82,7 @@ def as_go_reads(value: Any) -> Any:
     if isinstance(value, dict):
         return {as_go_reads(name): as_go_reads(item) for name, item in value.items()}
     if type(value) is int and not MIN_INT <= value <= MAX_INT:
-        return float(str(value))  # unlike float(value), infinity for a very large number
+        return float(str(value))  # unlike float(value), gives infinity for a very large number
     return value
 
 

@@ -95,7 +95,7 @@ _UNCHECKED = DAEMON_NAMES | {VERSION}
 class Place:
     """The source position of a token: line and column as pongo2 counts them, and offsets in the source.
 
-    ``start`` and ``end`` are offsets in the template as pongo2 gets it: with the daemons' wrapper, if any.
+    ``start`` and ``end`` are offsets in the text that pongo2 gets (see ``Unit`` in `syntax.tokens`).
     ``name`` is pongo2's name of the template, and ``near`` is the text of the token.
     """
 

@@ -235,10 +235,7 @@ def context_value(render: Render, depth: int, value: Any, path: tuple[str | None
 
 
 def bound_value(render: Render, depth: int, value: Any, scope: Scope, path: tuple[str | None, ...]) -> Any:
-    """Record the reads on which the value of a name depends.
-
-    The template may have bound the name itself.
-    """
+    """Record the reads on which the value of a variable depends, if the template may have bound its name."""
     trace = trace_of(render)
     frame = trace.take(depth)
     name = resolved(scope.get(str(path[0])), path, frame.keys)
@@ -293,7 +290,7 @@ def default_argument(render: Render, scope: Scope, argument: tuple[Thunk]) -> An
 def with_history(render: Render, value: Any) -> Any:
     """Record that ``value`` depends on all names that the render has used so far.
 
-    A tag that stores earlier values, such as ``cycle``, needs this.
+    `traced_copy` adds this call for a tag that stores earlier values, such as ``cycle``.
     """
     trace = trace_of(render)
     trace.add(tuple(trace.everything))
@@ -497,7 +494,8 @@ def iterated(render: Render, depth: int, value: Any) -> Any:
 def decided_by_statements(render: Render, compares: bool) -> None:
     """Record that a condition depends on all names that were used since the call of `run`.
 
-    The statement `tree.Capture` needs this, because the text of its body can decide which branch runs.
+    `traced_copy` adds this call for a `tree.Capture`, because the text of its body can decide which branch
+    runs.
     ``compares`` tells whether the statement compares the text with an earlier text.
     """
     trace = trace_of(render)

@@ -497,10 +497,10 @@ def static_keys(path: tree.Path) -> tuple[str | None, ...]:
 
 
 def compares(node: tree.Expression) -> bool:
-    """Return whether an expression can show more of a value than whether it is set, or the whole value.
+    """Return whether the result of an expression can show a part of a value.
 
-    Examples are comparisons, except with an empty text, and filters and subscripts that select a part of a
-    text.
+    Examples are comparisons (except with an empty text), and filters and subscripts that select a part of a
+    text. A result that is the whole value, or shows only whether the value is set, does not count.
     """
     if isinstance(node, tree.Literal):
         return False

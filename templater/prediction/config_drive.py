@@ -76,7 +76,7 @@ DRIVES: Mapping[str, type[Drive]] = {"plain": Drive, "checked": CheckedDrive, "c
 
 
 def predict_config_drive(plan: Plan, daemon: Drive, outcomes: dict[Change, Outcome]) -> None:
-    """Predict the host's part of a virtual machine's start: it renders files to the config drive."""
+    """Predict the host's part of a virtual machine's start: the host renders files to the config drive."""
     contents: dict[tuple[str, str], set[bytes | None]] = {}
     for change in plan.changes:
         contents.setdefault((change.trigger, change.path), set()).add(change.content)

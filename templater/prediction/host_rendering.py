@@ -29,7 +29,7 @@ class Due(NamedTuple):
 
 
 def due_of(change: Change) -> Due:
-    """Return the rule of a change, with the result of rendering the rule's template on the host."""
+    """Return the rule and trigger of a change, with the result of templater's own rendering."""
     error = change.render_error
     words = pongo2_words(error) if error is not None else ""
     return Due(

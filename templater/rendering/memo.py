@@ -41,7 +41,7 @@ ALIASES = {"container": "instance", "config_get": "config"}
 #: the maps whose keys a template can name one by one
 MAPS = frozenset(("config", "instance", "properties"))
 
-#: a variable that a template reads, or a map and the only key that the template reads in the map
+#: a variable that a template reads, or a map and one constant key that the template reads in the map
 Name = tuple[str, ...]
 
 

@@ -83,7 +83,7 @@ def host_errors(plan: Plan) -> Iterable[TemplaterError]:
 
 
 def failed_pass(plan: Plan) -> str:
-    """Return the trigger of the first rule that fails, or "" if the start fails before all rules."""
+    """Return the trigger of the first rule that fails, or "" if the start fails before any rule runs."""
     if plan.host_error:
         return ""
     for change in plan.changes:

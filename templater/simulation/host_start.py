@@ -137,9 +137,9 @@ class _Run:
         return {place for place, _ in self.filesystem.journal[mark:]}
 
     def changed(self, mark: int) -> set[Place]:
-        """Return the places that the host has changed after the first ``mark`` writes in the journal.
+        """Return the places that the host has changed since the first ``mark`` writes in the journal.
 
-        Omit a written place if its file is the same as before these writes.
+        Omit a place whose file is the same as after those first writes.
         """
         before: dict[Place, Node | None] = {}
         for place, node in self.filesystem.journal[mark:]:
@@ -183,7 +183,7 @@ class Started:
     changes: tuple[Change, ...] = ()
     unknown: Mapping[str, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
-    #: the templater limit that stopped a render; the host has no limit, so its result is unknown
+    #: the templater limit that stopped a render; the host has no limit, so the host's result is unknown
     limit: TemplaterError | None = None
 
 

@@ -71,7 +71,7 @@ class Simulation:
         placeholders: bool = False,
     ) -> None:
         self.placeholders = placeholders
-        #: the targets of create_only rules that have run, but that a daemon skips if the files exist
+        #: the targets of create_only rules that the simulation has run, but a daemon skips if the files exist
         self.guessed: dict[str, None] = {}
         self.options = options
         self.host = options.host

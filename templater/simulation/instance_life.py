@@ -58,9 +58,9 @@ class Life:
     def start_failed(self, in_pass: str = "") -> "Life":
         """Return the state after a failed start.
 
-        With templater, the trigger stays pending, because templater writes the files of both passes or none.
-        The daemons clear the trigger as soon as its rules have run without an error. For a daemon,
-        ``in_pass`` is the trigger whose rules have failed. It is empty if no failure clears a trigger.
+        Without ``in_pass``, the trigger stays pending, as with templater, which writes the files of both
+        passes or none. The daemons clear the trigger as soon as its rules have run without an error. For such
+        a daemon, ``in_pass`` is the trigger whose rules have failed.
         """
         lost = in_pass == START and self.pending != START
         return self._with(pending="" if lost else None, running=False)

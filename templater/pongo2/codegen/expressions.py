@@ -26,8 +26,8 @@ _ORDERS = {
 class ExpressionWriter(Writer):
     """The writer of expressions. Each template expression becomes one Python expression in brackets.
 
-    If the next written value is the input of a filter, ``consumer`` is the work of that filter for each
-    character of the value. Otherwise, ``consumer`` is 0.
+    ``consumer`` is the work, for each character, of the filter that takes the next written value, or 0 if no
+    filter takes that value.
     """
 
     consumer = 0

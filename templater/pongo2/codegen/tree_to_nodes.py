@@ -313,7 +313,7 @@ def all_field_holders(direct: set[str], copies: Sequence[tuple[str, str]]) -> se
 
 
 def is_wrapped(body: Sequence[nodes.Node]) -> bool:
-    """Return whether the whole body is inside one ``autoescape``, such as the wrapper of LXD and Incus."""
+    """Return whether one ``autoescape`` contains the whole body. The daemons put one around each template."""
     return len(body) == 1 and isinstance(body[0], nodes.ScopedEvalContextModifier)
 
 

@@ -300,7 +300,7 @@ class _Value:
     def value(self, v: "Any", verb: str, depth: int) -> str:
         t = type(v)
         if v is None:
-            # Whatever the verb is, Go prints a nil element of a container as <nil>.
+            # With any verb, Go prints a nil element of a container as <nil>.
             return "interface {}(nil)" if self.spec.sharp_v else "<nil>"
         if verb == "w":
             return self.bad(v, verb)

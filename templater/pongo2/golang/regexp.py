@@ -177,7 +177,7 @@ _POSIX: "dict[str, Test]" = {
 }
 
 
-#: the first letter of each category that every release of Go knows, and the second letters
+#: the Unicode categories that every release of Go knows: for each first letter, all second letters
 _LETTERS = {"C": "cfos", "L": "lmotu", "M": "cen", "N": "dlo", "P": "cdefios", "S": "ckmo", "Z": "lps"}
 #: for each name of one or two letters, the categories of its characters
 _CATEGORIES = {

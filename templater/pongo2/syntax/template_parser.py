@@ -145,7 +145,11 @@ class Parser(ExpressionParser):
         raise self.never_closed(f"Unexpected EOF, expected tag {' or '.join(names)}.", self.last)
 
     def unclosed(self, name: Token) -> bool:
-        """Return whether ``name`` ends LXD's wrapper although a tag of the user's template is still open."""
+        """Return whether a tag of the user's template is still open at the daemon's final endautoescape.
+
+        The daemons put every template inside ``{% autoescape off %}``. ``name`` is the name token of an end
+        tag.
+        """
         unit = self.document.unit
         return (
             unit.shift > 0

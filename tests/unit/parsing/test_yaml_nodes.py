@@ -251,7 +251,7 @@ def test_the_merge_tag_is_an_error_on_every_key_except_the_merge_key(rules):
 @pytest.mark.parametrize("rules", ["v2", "v4"])
 def test_a_question_mark_in_brackets_is_an_error_if_no_blank_follows(text, rules):
     """libyaml and yaml.v2 read '?a' as the key 'a', and yaml.v4 as the text '?a'."""
-    with pytest.raises(YamlError, match=r"m:1:[0-9]+: '[?]' needs a blank behind it"):
+    with pytest.raises(YamlError, match=r"m:1:[0-9]+: '[?]' must be followed by a space"):
         parse(Source("m", text), rules)
 
 

@@ -69,7 +69,7 @@ def test_a_path_at_the_limits_of_the_kernel_is_accepted_and_a_longer_one_is_refu
         ({"/a": "x"}, "/a/b", "'/a' is a file, not a directory", ""),
         (
             {"/tmp": Entry(DIRECTORY, 0o1777), "/tmp/a": Entry(SYMLINK, 0o777, uid=7, target="/b")}, "/tmp/a",
-            "'/tmp/a' is a symlink of uid 7 in a directory that every user can write",
+            "'/tmp/a' is a symlink owned by uid 7, in a directory that every user can write to",
             "remove the link; with fs.protected_symlinks, Linux does not follow the link, either",
         ),
     ],
@@ -180,8 +180,8 @@ def test_a_resolved_path_lists_the_mount_points_on_the_way_to_the_target() -> No
 @pytest.mark.parametrize(
     ("mode", "owner", "uid", "message"),
     [
-        (0o1777, 0, 1000, "is a symlink of uid 1000 in a directory that every user can write"),
-        (0o1772, 0, 1000, "is a symlink of uid 1000 in a directory that every user can write"),
+        (0o1777, 0, 1000, "is a symlink owned by uid 1000, in a directory that every user can write to"),
+        (0o1772, 0, 1000, "is a symlink owned by uid 1000, in a directory that every user can write to"),
         (0o1777, 1000, 1000, "is a symlink that a user may have created"),
         (0o1777, 1000, 0, "is a symlink that a user may have created"),
         (0o1777, 0, 0, "is a symlink that a user may have created"),
