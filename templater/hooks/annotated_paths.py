@@ -116,7 +116,7 @@ def _place(path: str, allowed: Sequence[str], *, follow: bool) -> tuple[str, str
             top = os.path.realpath(folder)
             plain = top + named[len(os.path.normpath(folder)) :]
             real = os.path.realpath(path) if follow else plain
-            # another user could have made a link on the way, or exchange a directory with one
+            # another user could have put a link on the way, or could replace a directory by a link
             if top != os.path.normpath(folder):
                 open_unshared(folder, trusted_owners("/")).close()
             if real != plain:

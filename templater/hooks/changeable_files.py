@@ -52,9 +52,9 @@ def is_changeable(place: str) -> bool:
     if status.st_uid not in (0, os.geteuid()):
         return True
     if stat.S_ISLNK(status.st_mode) and is_magic(status, os.readlink(place)):
-        return True  # its text can be a path in a container, whose root user can change every file there
+        return True  # such a link can lead into a container, whose root user can change every file
     if above.st_mode & stat.S_IWOTH and status.st_dev != above.st_dev:
-        return True  # another user can have mounted a FUSE file system there, which can show any owner
+        return True  # another user can have mounted a FUSE file system, which can show any owner
     if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         return False
     if not stat.S_ISDIR(status.st_mode) and is_shared(os.path.dirname(place), above):

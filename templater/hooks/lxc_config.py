@@ -21,7 +21,8 @@ MAX_DIGITS = 10
 #: maximum number of names in an included directory
 MAX_NAMES = 10_000
 
-#: the type prefixes of lxc.rootfs.path; LXC removes them except for clone hooks and ephemeral copies
+#: The type prefixes of lxc.rootfs.path. LXC removes them from the path that it gives to hooks, except for
+#: clone hooks and ephemeral copies.
 PREFIXES = ("dir:", "overlay:", "overlayfs:", "btrfs:", "zfs:", "lvm:", "loop:", "nbd:", "rbd:")
 
 
@@ -36,7 +37,7 @@ def is_directory(path: str) -> bool:
     """Return whether a root filesystem without its type prefix is a directory.
 
     The result is False for a relative path, for two reasons. A relative path can name a data set, as in
-    ``zfs:tank/c1``. The current directory of lxc-start can belong to another user.
+    ``zfs:tank/c1``. It also depends on the current directory of lxc-start, which can belong to another user.
     """
     return path.startswith("/") and isdir(path)
 
@@ -51,7 +52,7 @@ def layers_of(path: str) -> "tuple[str, ...]":
         return ()
     if not all(map(isdir, layers[:-1])) or not (isdir(layers[-1]) or is_missing(layers[-1])):
         return ()
-    return tuple(map(clean_path, layers))  # it removes a final "/" or "/.", which would hide a symlink
+    return tuple(map(clean_path, layers))  # without a final "/" or "/.", which would hide a symlink
 
 
 def ids_on_disk(config: str) -> "IdMap | None":
@@ -94,11 +95,11 @@ _OVERLAY_OPTIONS = ("userxattr", "redirect_dir", "metacopy")
 
 
 def overlay_options(found: "Iterable[tuple[str, str]]") -> "list[str]":
-    """Return options with which an overlay shows the same files as it does when LXC mounts it.
+    """Return mount options with which the hook's overlay shows the same files as LXC's mount of the overlay.
 
-    With ``lxc.idmap``, LXC mounts the overlay in the user namespace of the container. There, the kernel
-    neither follows nor makes renamed directories and copies of metadata, whatever its defaults are: with such
-    a copy, the container would see zeros instead of the content.
+    With ``lxc.idmap``, LXC mounts the overlay in the container's user namespace. For such a mount, the kernel
+    neither follows nor makes renamed directories and copies of metadata, whatever the kernel's defaults are.
+    If the hook made a copy of metadata, the container would see zeros instead of the file's content.
     """
     given: list[str] = []
     is_mapped = False
@@ -118,7 +119,7 @@ def has_index(found: "Iterable[tuple[str, str]]") -> "bool | None":
     for key, value in found:
         if key == "lxc.rootfs.options":
             options = value.split(",")
-    if "nfs_export=on" in options:  # it needs the index
+    if "nfs_export=on" in options:  # this option needs the index
         return True
     return next((word == "index=on" for word in reversed(options) if word.startswith("index=")), None)
 

@@ -191,7 +191,7 @@ def _words_of(process: str) -> "list[str]":
 
 
 def _has_option(words: "list[str]", letter: str, long: str) -> bool:
-    """Return whether the words are a command lxc-copy with an option.
+    """Return whether the words are an lxc-copy command that has a given option.
 
     ``letter`` is the short form of the option. ``long`` is the shortest abbreviation of the long form.
     """
@@ -225,7 +225,7 @@ def copy_image(source: Root, made: Root) -> None:
         if instance is not None:
             write_whole(new, INSTANCE, instance.data)
         _copy_templates(old, new)
-        # The copy can belong to another user, for whom a private file of root would be refused.
+        # Not private: the copy can belong to another user, whose hook would refuse a private file of root.
         # Copy metadata.yaml last, because its presence means that the copy is complete.
         write_whole(new, METADATA, old.read_metadata().data, mode=0o644)
 
@@ -265,7 +265,7 @@ def destroy(folder: str) -> Notice:
             return Notice()
         with old:
             # The file names a directory in which this hook writes, so it must be the clone hook's own file.
-            # The owner of the container's directory can have moved a file there that root had unpacked.
+            # The owner of the container's directory can have moved another file of root to this name.
             word = old.read(CLONED, 1 << 16, own=True) if old.is_own else None
             before = old.state()
         if word is None:

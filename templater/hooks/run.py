@@ -73,12 +73,12 @@ MEMORY = 1 << 30
 SYSLOG_SECONDS = 2.0
 #: the least processor time in seconds for planning and preparing the files, if rendering took long
 LEAST_SECONDS = 0.5
-#: processor time in seconds that is left for putting each prepared file in place, or for removing it
+#: processor time in seconds that is reserved for each prepared file: to put it in place, or to remove it
 COMMIT_SECONDS = 0.0003
 #: the maximum number of lines that one hook logs, and of characters in a line
 MOST_LINES = 1000
 LONGEST_LINE = 1000
-#: the maximum size in bytes of what one hook writes to the FILE of ``--log``, which nothing rotates
+#: the maximum number of bytes that one hook writes to the FILE of ``--log``, which nothing rotates
 MOST_IN_FILE = 16 << 10
 
 #: environment variables that could change a rendering
@@ -149,7 +149,7 @@ class Log:
         if not self.lines:
             return
         self.end()
-        if file:  # the owner of the instance's directory can make the other log unwritable
+        if file:  # first, because the owner of the instance's directory can make the other log unwritable
             self._attempt(self.to_file, file)
         if state_directory is not None:
             self._attempt(state_directory.append, "log", self.data(), MAX_LOG)
@@ -191,7 +191,8 @@ class Log:
                 waiting = False
                 raise TimeUpError
 
-        # syslog(3) waits for a journal that does not read, and after a signal it tries once more
+        # syslog(3) waits while the journal reads nothing. After a signal, it tries once more, so the timer
+        # repeats.
         _signal.signal(_signal.SIGALRM, expired)
         _signal.setitimer(_signal.ITIMER_REAL, SYSLOG_SECONDS, SYSLOG_SECONDS)
         try:
@@ -256,7 +257,7 @@ def run(arguments: "list[str]") -> int:
             _write_log(log, request.state_folder, options)
         return 0
     except BaseException as error:
-        # Python runs handlers of signals only after calls and at jumps backward, so none runs before this
+        # Python runs signal handlers only after calls and at jumps backward, so none runs before this line
         _can_stop = False
         reported = _reported(error, options)
         if reported is None:
@@ -264,7 +265,7 @@ def run(arguments: "list[str]") -> int:
         return report_failure(reported, runtime, options, log)
     finally:
         _can_stop = False
-        _ignore_stop_signals()  # afterwards, a probe may write the compiled modules
+        _ignore_stop_signals()  # no signal may interrupt a probe that then writes the compiled modules
         stop_timers()
 
 
@@ -373,7 +374,7 @@ def _ignore_stop_signals() -> None:
 
 def report_failure(error: TemplaterError, runtime: str, options: Options, log: Log) -> int:
     """Write the error to stderr and to the log; return the exit code. Some runtimes hide a hook's stderr."""
-    _ignore_stop_signals()  # the hook ends soon, and the report is complete
+    _ignore_stop_signals()  # the report must be complete, and the hook ends soon
     stop_timers()  # writing the report has no time limit
     write_stderr("templater: " + error.explain())
     if not log.lines:  # if ``log`` has lines, the error is logged already
@@ -495,9 +496,9 @@ def _write_files(
 ) -> "tuple[Answer, Mapping[str, str]]":
     """Write the files.
 
-    ``records_state`` tells whether the caller then records in the directory of the journal that the trigger
-    is done. Return the child's answer, and a dict of the files that were kept because they were changed by
-    hand. The values of the dict are the reasons.
+    If ``records_state`` is true, the caller then records in the journal's directory that the trigger is done.
+    Return the child's answer, and a dict of the files that were kept because they were changed by hand. The
+    values of the dict are the reasons.
     """
     # imported here, so that the parent loads these modules while the child renders
     from ..planning.decide_changes import plan_of
@@ -517,7 +518,7 @@ def _write_files(
     log.name = log.name or answer.instance.name
     in_new_namespace = request.mount is not None and request.mount()
     kept: Mapping[str, str] = {}
-    # with a map, a root directory that has got another owner since the check is refused
+    # with a map of the checked owner, a root directory that has a different owner by now is refused
     ids = request.ids if request.owner is None else shifted(*request.owner)
     with DirectoryRootfs(_open_rootfs(request, folder, in_new_namespace=in_new_namespace), ids) as rootfs:
         rootfs.limit_reading(time_left() * READING)
@@ -569,7 +570,7 @@ def _open_rootfs(request: HookRequest, folder: Root, *, in_new_namespace: bool =
     """Open the container's root filesystem. ``folder`` is the open directory of the container.
 
     With ``in_new_namespace``, the hook has mounted the root filesystem in a mount namespace of its own.
-    Directories that were opened before show the directory below the mount, which is a part of the host.
+    Descriptors that were opened earlier do not show this mount, but the host's directory under the mount.
 
     Raises RefusedError if ``request.rootfs`` leads to the root filesystem of the host.
 
@@ -581,7 +582,7 @@ def _open_rootfs(request: HookRequest, folder: Root, *, in_new_namespace: bool =
     if not in_new_namespace:
         own = {abspath(opened.name): opened for opened in request.open_folders.values()}
         inside = [place for place in (*own, abspath(folder.name)) if path.startswith(f"{place}/")]
-    if above in own:  # the container's own directory: its owner can exchange only what is in it
+    if above in own:  # the container's own open directory: its owner can exchange only names in it
         root = own[above].below("/" + name, cross_mounts=request.cross_mounts)
     elif inside:  # an untrusted image can supply directories on the way, so follow no link in them
         parent = own.get(inside[0], folder)

@@ -13,10 +13,10 @@ _BTRFS_ROOT = 256
 def make_state_folder(path: str) -> str:
     """Create a directory for the state of one container, and return its path.
 
-    Other users can't read the new directories above it. A user who can open a directory can hold the kernel's
-    lock of this directory, and then no other container gets a state directory in it.
+    Other users can't read the new parent directories. A user who can open a directory can hold the kernel's
+    lock of that directory, and then no other container gets a state directory in it.
 
-    Raises WriteError if that fails.
+    Raises WriteError if the directory can't be created.
     """
     try:
         _make(path, 0o700)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _PREFIX = ".templater-image-"
 #: the directory in which Linux shows the open files of this process
 _DESCRIPTORS = "/proc/self/fd/"
-#: limits on the names in a directory that are searched for files of killed runs, and on these files
+#: limits on a search for files of killed runs: the names in the directory, and the files that were found
 _MOST_NAMES, _MOST_LEFT = 250_000, 1000
 #: prefix of the temporary name of a split image's old file; a number and the old name follow
 _ASIDE = _PREFIX + "old-"
@@ -123,10 +123,10 @@ class Output:
     def may_replace(self, path: str) -> bool:
         """Return whether the output may replace a file at ``path``.
 
-        In a directory such as ``/tmp``, root may replace only its own files. So if root writes to such a
-        directory, return False for a missing file, and raise RefusedError for a file of another user. Every
-        user can make a file there with the name of an expected output. The removal of a file with many blocks
-        or extended attributes can take minutes, without a time limit.
+        In a directory such as ``/tmp``, root may replace only its own files. Every user can make a file with
+        the name of an expected output there, and the kernel can need minutes to remove a file with many
+        blocks or extended attributes. So if root writes to such a directory, return False for a missing file,
+        and raise RefusedError for a file of another user.
         """
         if self._root is None or os.geteuid() != 0 or not is_shared(self._root.fd, os.fstat(self._root.fd)):
             return True

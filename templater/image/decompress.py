@@ -83,7 +83,7 @@ def _lz4(limits: Limits) -> _Make:
     return made
 
 
-#: the size of a header of the format .lzma, and the size of content that is unknown
+#: the size of a .lzma header, and the value of its size field if the content's size is unknown
 _LZMA_HEAD, _UNKNOWN = 13, (1 << 64) - 1
 
 

@@ -25,8 +25,8 @@ class Limits(NamedTuple):
     header_bytes: int = MIB
     #: maximum length of a member's path (PATH_MAX)
     name_bytes: int = 4096
-    #: maximum memory for names, link targets and attributes in one reader, and size of all extended headers
-    #: with their blocks
+    #: maximum memory for names, link targets and attributes in one reader; also the maximum size of all
+    #: extended headers with their blocks
     held_bytes: int = 128 * MIB
     #: maximum size of the decompressed archive
     unpacked_bytes: int = 256 * GIB
@@ -43,14 +43,15 @@ DEFAULT = Limits()
 #: Most programs that remove directory trees recurse, and fail on deeper trees.
 DEEPEST = 500
 
-#: limits on sqfs2tar: bytes of memory, in total and for each of ``Limits.members``. About half is needed.
+#: The limit on sqfs2tar's memory in bytes: a constant, plus a number for each of ``Limits.members``. sqfs2tar
+#: needs about half of the limit.
 SQUASHFS_MEMORY, SQUASHFS_NAME = 64 * MIB, 400
-#: limits on sqfs2tar: seconds of processor time, and one more second for this many bytes of the file
+#: The limit on sqfs2tar's processor time: a constant in seconds, plus one second for this many bytes of data.
 SQUASHFS_SECONDS, SQUASHFS_BYTES_PER_SECOND = 5, MIB
 
 #: disk space of an empty file or link on most file systems: an inode and a block
 INODE_BYTES = 4 * KIB
-#: the same for a directory, and more because a file system needs ten times as long to remove a directory
+#: The same for a directory. It counts more, because a file system needs ten times as long to remove it.
 DIRECTORY_BYTES = 48 * KIB
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
-#: an image file may have this many bytes in holes, or half of its size
+#: the holes of an image file may have this many bytes, or half of the file's size if that is more
 _MOST_HOLES = 1 << 30
 _PIECE = 1 << 20
 

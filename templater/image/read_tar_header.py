@@ -88,7 +88,7 @@ def _read_unused_number(field: bytes) -> int:
 def read_number(field: bytes) -> int:
     """Parse a number field: octal digits, or base 256 as in GNU tar if the first byte says so.
 
-    GNU tar refuses a field that contains only blanks, but not if a zero byte follows them.
+    GNU tar refuses a field that contains only blanks, but accepts blanks before a zero byte.
     """
     first, last = field[0], field[-1]
     if last in (0, 0x20) and field[:-1].isdigit():  # the common case

@@ -27,12 +27,12 @@ _XZ_END = 12
 
 
 class Compression(NamedTuple):
-    """Two functions, which take a block of a compression, and the maximum size of its content.
+    """Two functions for a compression. Both take a compressed block, and the maximum size of its content.
 
-    ``decompress`` returns the content. If the block is larger than the maximum, the result has at least one
-    byte more, or the block is an error. ``content_size`` returns the size of the content, if sqfs2tar can
-    decompress the block. The formats with a slow decompressor contain the size, and each decompressor checks
-    it.
+    ``decompress`` returns the content. If the content is larger than the maximum, the function raises an
+    error, or the result is larger than the maximum, too. The result of ``content_size`` is correct only if
+    sqfs2tar can decompress the block. In formats with a slow decompressor, ``content_size`` reads the size
+    from the block, and each decompressor checks that size.
     """
 
     decompress: Callable[[bytes, int], bytes]

@@ -2,7 +2,7 @@
 
 sqfs2tar, unsquashfs and the kernel react differently to inconsistent directories. A hostile file could hide
 names from sqfs2tar that the kernel shows. sqfs2tar also writes an invalid archive if a block of a file has
-another size than the file requires. It accepts owners, numbers and names for which unsquashfs, which the
+another size than the file requires. It also accepts owners, numbers and names for which unsquashfs, which the
 daemons run, ends with an error.
 """
 

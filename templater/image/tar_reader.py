@@ -388,7 +388,7 @@ class Archive:
                 f"'{self.stream.path}': '{printable(info.name)}' is a member of unknown type {info.type!r}"
             )
         if kind == DIRECTORY and block[156:157] == tarfile.AREGTYPE and "path" in pax:
-            # GNU tar and Go look for the final slash of an old directory in the longer name.
+            # In the old format, a final slash marks a directory. GNU tar and Go look for it in the pax name.
             raise self._ambiguous("an extended header before a directory in the old tar format")
         # GNU tar also reads the numbers that pax records replace.
         if not (0 <= info.uid <= _MAX_ID and 0 <= info.gid <= _MAX_ID and _is_time(info.mtime)):

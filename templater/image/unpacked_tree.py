@@ -41,12 +41,13 @@ class UnpackedTree:
     def add(
         self, path: str, kind: str, target: str = "", hard_link: str = "", is_inside: bool = False
     ) -> str:
-        """Unpack a member, and return the reason if GNU tar can't, else "".
+        """Record that GNU tar unpacks a member, and return "". If GNU tar can't unpack it, return the reason.
 
         Names are cleaned, so they are relative. ``target`` is the target of a symlink, and ``hard_link`` that
         of a hard link. ``is_inside`` is true for a directory whose stored name ends in "/.": GNU tar then
-        replaces no file at this path. A directory can replace a symlink that GNU tar makes last only on some
-        file systems: the result is "". Raises LimitError if too many directories have no member of their own.
+        replaces no file at this path. Return "" for a directory with the name of a symlink that GNU tar makes
+        last: on some file systems, GNU tar can make the directory. Raises LimitError if too many directories
+        have no member of their own.
         """
         kinds = self._kinds
         above = self._kind_above(f"{path}/." if is_inside else path)
@@ -85,7 +86,7 @@ class UnpackedTree:
         self._implied += sum(map(len, missing))
         if self._implied > _MOST_IMPLIED:
             raise LimitError(
-                f"the names of the directories that have no member have more than {_MOST_IMPLIED} characters"
+                f"the directories without a member have names of more than {_MOST_IMPLIED} characters"
             )
         for each in missing:
             self._kinds[each] = kind

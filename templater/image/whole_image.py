@@ -70,7 +70,11 @@ class Contents(Protocol):
 
     @property
     def has_secrets(self) -> bool:
-        """Whether a file read so far may be a private file of this user that another user has moved there."""
+        """Whether the image may contain a private file of root or of the user who runs templater.
+
+        Another user who owns a directory of the image can move such a file into it. Only the files that were
+        read so far count.
+        """
 
     def parts(self) -> list[Part]:
         """Return metadata.yaml, then templates/ and its files, sorted, then other known files."""
@@ -159,7 +163,8 @@ class DirectoryContents:
             hint = (
                 "images of virtual machines can't be packed"
                 if self._root.entry(f"/{DISK}")
-                else "put the files in a directory 'rootfs' beside metadata.yaml; this directory may be empty"
+                else "put the container's files in a directory 'rootfs', which may be empty, beside"
+                " metadata.yaml"
             )
             raise InputError(f"'{self.name}' has no 'rootfs' directory", hint=hint)
         yield from self.tree.members("/" + ROOTFS, "")

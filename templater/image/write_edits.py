@@ -75,7 +75,7 @@ def replace(
             found = Fingerprints(*fingerprints_around(file, output.fd, None))
         else:
             found = Fingerprints(*fingerprints_around(file, output.fd, rootfs)) if rootfs else Fingerprints()
-        # the owner of a directory on the way could have exchanged it with a link to a file of root
+        # the owner of a directory on the path could have replaced the image by a link to a file of root
         if not os.path.samestat(os.stat(output.place(place)), original):
             raise RefusedError(f"another process replaced '{printable(path)}'", hint="run the command again")
         output.publish(place, replace=True, like=original)
@@ -103,7 +103,7 @@ def _repack(
                 for raw in archive.raw():
                     writer.copy(raw)
             else:
-                writer.copy(archive.global_headers)  # they apply to all later members, too
+                writer.copy(archive.global_headers)  # global headers apply to all later members, too
                 if (data := changes[name]) is not None:
                     _write(writer, member, data)
             if name == METADATA:

@@ -103,7 +103,7 @@ def _search_below(
 ) -> _Way:
     nodes = (*before, node)
     found = _Way(nodes, None, names)
-    # A second search of the same mapping finds the same, and of equal finds, the first is preferred.
+    # A second search of the same mapping would have the same result, and the first of equal results counts.
     visit = (id(node.real), len(names))
     if node.real.kind != "mapping" or not names or visit in seen:
         return found

@@ -175,7 +175,7 @@ class Client:
         return DaemonError(self.name, answer.status, text)
 
     def open_socket(self) -> socket.socket:
-        """Return a new connection, for events. Raises NoAnswerError if the daemon can't be reached."""
+        """Return a new connection for reading events. Raises NoAnswerError if the daemon can't be reached."""
         try:
             return self._connect(TIMEOUT)
         except OSError as error:

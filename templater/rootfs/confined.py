@@ -986,7 +986,7 @@ NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
 
 
 def has_unnamed() -> bool:
-    """Return whether files without names can be created, and named with ``Directory.name_unnamed``."""
+    """Return whether this system can create unnamed files that ``Directory.name_unnamed`` can name later."""
     return hasattr(os, "O_TMPFILE") and isdir("/proc/self/fd")
 
 

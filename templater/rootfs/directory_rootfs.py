@@ -220,10 +220,10 @@ class DirectoryRootfs(Closing):
     def while_reading(
         self, read: "Callable[[Callable[[], None]], Result]", require_time: "Callable[[], None] | None" = None
     ) -> "Result":
-        """Call a function that reads a file. Its argument is a function to call before each piece.
+        """Call ``read``, which reads a file. Its argument is a check that ``read`` calls before each piece.
 
-        The argument raises SlowError if the time of ``limit_reading`` is over. Before that, it calls
-        ``require_time``, which can raise another error.
+        The check first calls ``require_time``, which can raise an error. Then the check raises SlowError if
+        the time of ``limit_reading`` is over.
         """
         self.begun = monotonic()
 

@@ -6,9 +6,10 @@ container writes without pause. So templater uses syncfs only for many files.
 
 **btrfs.** After fsync of a file or directory with a name, btrfs can restore the file after a power cut from a
 log. This log is shared, so fsync waits until other processes have written their files to it. And fsync also
-reads other files with all extended attributes: files that got a name in the directory or moved away from the
-name since the last commit. A rename does the same if the directory is in the log already. The root user of a
-container can choose these files, and gigabytes of attributes. No limit ends this system call.
+reads other files with all extended attributes: files that, since the last commit, got a name in the directory
+of the synced file, or moved away from its name. A rename does the same if the directory is in the log. The
+root user of a container can choose these files, and give them gigabytes of attributes. No limit ends these
+system calls.
 
 But btrfs commits all changes of names in their order. So before a file gets its name, templater only writes
 its content to the disk, by the request FIEMAP with a flag: btrfs then writes no log. After a power cut, a
@@ -18,12 +19,13 @@ without a name.
 
 ``commit`` also waits until the names are on the disk: two ioctls commit the current transaction. Unlike
 syncfs, they do not write the content of other processes' files, but they wait for the metadata of all
-processes. The command ``apply`` commits before the first name, so that no file is in the log, and after the
-last.
+processes. The command ``apply`` commits before the first file gets its name, so that no file is in the log,
+and again after the last.
 
-An overlay over btrfs does not pass on the other ioctls. So templater opens the upper layer, whose path is in
-/proc/self/mountinfo. If that fails, templater uses syncfs. On the overlay of a hook, which has the option
-``volatile``, fsync and syncfs do nothing. But a hook has the upper layer open, so it can commit this layer.
+An overlay over btrfs passes on FIEMAP, but not the other ioctls. So templater opens the upper layer, whose
+path is in /proc/self/mountinfo. If that fails, templater uses syncfs. On the overlay of a hook, which has the
+option ``volatile``, fsync and syncfs do nothing. But a hook has the upper layer open, so it can commit this
+layer.
 """
 
 import errno
@@ -96,7 +98,7 @@ def sync_contents(action: str, files: "Mapping[int, str]", require_time: "Callab
 
 
 def write_content(fd: int) -> bool:
-    """Write the content of a file on btrfs to the disk, but no log: this does not wait for other processes.
+    """Write the content of a file on btrfs to the disk, without a log, which would wait for other processes.
 
     Return False if that is not possible, for example on another type of file system.
     """

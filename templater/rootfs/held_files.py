@@ -11,10 +11,10 @@ on any file system, for a file or directory that another process removes while a
 
 The kernel remembers the missing names that processes look up in a directory, and frees all of these records
 when the directory is removed: 7 seconds for four million names in an empty directory. During this time, the
-directory above is locked. So ``remove_directory`` leaves the removal to the same process, after all other
+directory above is locked. So ``remove_directory`` leaves the removal to the other process, after all other
 work. In a PID namespace of a container, a hook removes the directories itself: a process of the container
 that may trace others could otherwise act as the removing process, with its rights and files of the host. A
-process that only closes files is killed at the end of the hook, so that it has nothing left but these files.
+process that only closes files is killed at the end of the hook: the kernel closes the files without it.
 
 When the kernel unmounts an overlay, it first writes all changes of the upper layer's file system to the disk,
 including the changes of other processes. Only the option ``volatile`` prevents this. In any case, the kernel
@@ -268,12 +268,12 @@ def _keep(held: "list[int]", fd: int) -> None:
 def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
     """Start another process that closes the files last, and close the files in this process.
 
-    At the end of the work, ``patience`` is the number of seconds to wait for the end of the other process. A
-    process that ends later is waited for at the next call, because an ended process counts towards limits on
-    processes until then.
+    ``patience`` is given only at the end of the work: the number of seconds to wait for the end of the other
+    process. If that process ends later, the next call reaps it, because until then it counts towards limits
+    on processes.
 
     At the end of the work, the other process also removes the directories of ``remove_directory``, unless a
-    container can trace it. Earlier, it could lock a directory that this process still needs.
+    container can trace the other process. An earlier removal could lock a directory that this process needs.
 
     The other process has no other descriptors: some runtimes read the output of a hook until every process
     has closed the output. If the other process can't be started, the kernel frees the blocks before this
@@ -347,7 +347,7 @@ def _close_last(pipe: int, kept: "set[int]", directories: "list[tuple[int, str]]
 
 
 def _can_be_traced() -> bool:
-    """Return whether this process is in a PID namespace below the one of /proc, as the hooks of some stages.
+    """Return whether this process is in a PID namespace below that of /proc, as hooks of some stages are.
 
     The processes of the container can then see and trace a process that this process starts.
     """
@@ -383,10 +383,10 @@ def _wait(child: int, patience: float) -> None:
 
 
 def _end_closing() -> None:
-    """Kill the processes that only close files, which the kernel does when they end.
+    """Kill the processes that only close files. When they end, the kernel closes the files.
 
-    A process of the same PID namespace can stop such a process before its end. Later, a container could trace
-    it. If the process has ended already, or if the kernel is closing its files, nothing changes.
+    Otherwise, a process of the same PID namespace could stop such a process before its end, and a container
+    could trace it later. If the process has ended, or the kernel is closing its files, nothing changes.
     """
     for child in _started:
         if child not in _removing and not _has_ended(child):

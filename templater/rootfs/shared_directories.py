@@ -23,7 +23,7 @@ def is_shared(place: "int | str", status: "os.stat_result") -> bool:
     """
     if status.st_mode & stat.S_IWOTH:
         return True
-    if not status.st_mode & stat.S_IWGRP:  # with an ACL, the bits of the group are the limit of all entries
+    if not status.st_mode & stat.S_IWGRP:  # with an ACL, these bits limit all named entries
         return False
     # Many systems give each user a group of the same number. Any other group can have several members. In a
     # user namespace, all groups that it does not map have the number OVERFLOW_ID.

@@ -33,7 +33,7 @@ _COLLECT = 32
 #: Maximum number of requests that a client may send at once, without waiting for the answers. Common clients
 #: never do so. aiohttp would answer all of them before it turns to another client.
 _MOST_PIPELINED = 4
-#: Maximum number of TLS records in a handshake or a request, and the bytes that allow another record.
+#: Maximum number of TLS records in a handshake or a request, and the number of bytes that allow one more.
 #: OpenSSL needs long for some records without content: 0.2 ms for a new key, which has 27 bytes.
 _MOST_RECORDS, _RECORD = 16, 2 << 10
 #: If an address has more connections, they are closed before connections of other addresses.
@@ -52,8 +52,7 @@ _SHUTDOWN = 5
 class Bounds:
     """Limits on clients. Times are in seconds."""
 
-    #: maximum number of connections; a further connection replaces the connection whose client has neither
-    #: sent a request nor read an answer for the longest time, of the address with the most connections
+    #: maximum number of connections; a further connection replaces one of them (see ``_Listener._close_one``)
     connections: int = 400
     #: maximum bytes of a request
     request: int = 32 << 10

@@ -44,7 +44,7 @@ _BINARY = "application/octet-stream"
 _TYPES = {".json": _JSON, ".html": "text/html; charset=utf-8"}
 #: maximum length in characters of a path or of a client's name in the log
 _LONGEST = 500
-#: maximum number of waiting requests with a filter of one network
+#: maximum number of requests with a filter that wait, from clients of one network
 _MOST_FILTERS = 10
 #: maximum number of pieces of lists that are sent to one network at once
 _MOST_LONG = 8
@@ -89,7 +89,7 @@ class ImageServer:
         self._earlier: list[weakref.ref[Elements]] = []
         #: the check for changes that requests wait for, if it has not begun
         self._next_check: asyncio.Task[None] | None = None
-        #: the number of waiting requests with a filter of each network, which take turns
+        #: the number of requests with a filter that wait, by network; the networks take turns
         self._waiting_filters: Counter[str] = Counter()
         self._filters = Turns(1, seconds=None)
         self._long_answers = Turns(_MOST_LONG)

@@ -104,7 +104,7 @@ class PageServer:
                 return await self._send(request, _AGAIN.encode(), status=403)
             headers = {"Location": "/", **({} if cookie is None else {"Set-Cookie": cookie})}
             return await self._send(request, b"", status=303, headers=headers)
-        # The files of the page are public. They contain nothing of an image, and explain a missing cookie.
+        # The page's files need no cookie: they contain nothing of an image, and can report a missing cookie.
         name = "page.html" if path == "/" else path.removeprefix("/assets/")
         if name in self._assets and path in ("/", f"/assets/{name}"):
             kind = _TYPES[os.path.splitext(name)[1]]

@@ -150,7 +150,9 @@ def open_beneath(root: int, path: str) -> int:
         raise FileNotFoundError(path)
     # The real path contains no symlink. If a symlink appears meanwhile, opening the file fails.
     opened = [os.dup(root)]
-    owned = {os.fstat(root).st_uid: root}  # the first directory of each owner, who could rename what is below
+    owned = {
+        os.fstat(root).st_uid: root
+    }  # the first directory of each owner, who could rename the names below
     try:
         for number, part in enumerate(parts, 1):
             flags = _FLAGS | (os.O_DIRECTORY if number < len(parts) else 0)

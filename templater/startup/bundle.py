@@ -27,7 +27,8 @@ _GENERATOR = 0x20
 #: Every hook loads the first group and then forks a child, which loads the modules that render.
 #: While the child renders, the hook's own process loads the modules that plan and write.
 #: The child loads no group of the hook's own process, so modules that both need are in a separate group.
-#: Loading a function costs time even if nothing calls it, so the first call loads a function of ``RARE``.
+#: Loading a function costs time even if nothing calls it, so functions in ``RARE`` are loaded at their first
+#: call.
 #: A runtime or a filter that is in no group is imported as usual.
 GROUPS = (
     (
@@ -83,7 +84,9 @@ C_MODULES = ("_ctypes", "resource")
 
 
 def write(place: str) -> None:
-    """Write the modules to the file ``place``, and the compiled modules of all packages that hooks import.
+    """Write the modules in ``GROUPS`` to the file ``place``.
+
+    Then compile all modules of the packages that hooks import, into their ``__pycache__`` directories.
 
     Failures are ignored, because a hook without the file only starts more slowly. Possible causes are a
     read-only directory, a full disk, and a source that another process is replacing.
@@ -91,7 +94,7 @@ def write(place: str) -> None:
     if sys.dont_write_bytecode:
         return
     staged = f"{place}.{posix.getpid()}"
-    _remove(staged)  # of a killed process that had the same number
+    _remove(staged)  # a killed process with the same number can have left this file
     try:
         # open the file before compiling: compiling takes longer than the hook, and opening may fail
         fd = posix.open(staged, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)
@@ -210,11 +213,12 @@ def function_of(file: str, qualname: str) -> bytes:
 def separable(
     body: "list[Any]", code: "CodeType", prefix: str = ""
 ) -> "Iterator[tuple[list[Any], int, str, bytes]]":
-    """Yield each function of a module or class that the first call can load.
+    """Yield each function of a module or class that can be loaded at its first call.
 
-    For each function, yield the statements around it, its index there, its qualified name, and the marshalled
-    code and defaults. Skip special methods, because Python treats some of them differently when it makes a
-    class. Also skip generators, functions with decorators, and functions that use names of an outer scope.
+    For each function, yield the list of statements that contains it, its index in this list, its qualified
+    name, and its marshalled code and defaults. Skip special methods, because Python treats some of them
+    differently when it makes a class. Also skip generators, functions with decorators, and functions that use
+    names of an outer scope.
     """
     inner = [each for each in code.co_consts if isinstance(each, type(code))]
     names = [each.co_name for each in inner]

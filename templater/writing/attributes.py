@@ -10,9 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: the maximum size of all attributes that one run copies: half a second for the kernel
+#: the maximum size of all attributes that one run copies, for which the kernel needs half a second
 MOST_ATTRIBUTES = 16 << 20
-#: how many bytes an attribute counts in addition to its name and value: 60,000 attributes are the maximum
+#: the bytes that each attribute counts besides its name and value, so that one run copies at most 60,000
 ATTRIBUTE_COST = 256
 #: errors of os.listxattr for more than 64 KiB of names
 _TOO_MANY = (errno.E2BIG, errno.ERANGE)

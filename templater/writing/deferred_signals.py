@@ -34,7 +34,7 @@ def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = Fa
         except ValueError:  # only the main thread can set and run signal handlers
             pass
         finally:
-            result = call()  # also if a handler raises an exception before its replacement
+            result = call()  # even if a handler raises an exception before it is replaced
         if drop_alarm:
             for number in LIMITS:
                 late.pop(number, None)

@@ -2,8 +2,8 @@
 
 Temporary names of old files are in the root directory of the root filesystem, or beside a target that is on
 another file system or in another subvolume of btrfs. If the root directory or the target's directory belongs
-to another user, the names are in a private directory there. So no process of a container with a user
-namespace can open the files. The name of a new file is beside its target, for a moment.
+to another user, the names are in a private directory in that directory. So no process of a container with a
+user namespace can open the files. The name of a new file is beside its target, for a moment.
 
 A temporary file has the name ``.templater-TOKEN-INODE-N``. templater treats a file with this form of name as
 its own if the file has the inode number INODE, or if INODE is 0 and the file is empty. No other file meets
@@ -27,9 +27,8 @@ first name, and it reports the size of the upper layer only. A lower layer with 
 directory would delay each start. So on an overlay, a run with a journal uses 0 as the inode number of its
 names. The next run tries each name that the earlier run can have made: two names for each change in the root
 directory or in a private directory, and two names in the directory of each target. On an overlay, a run
-without a journal removes no leftovers. An empty directory of a killed run can remain under two conditions:
-another user owns the journal, and the upper layer is on btrfs. The directory then looks like a directory in
-several layers.
+without a journal removes no leftovers. If another user owns the journal and the upper layer is on btrfs, an
+empty directory of a killed run can remain: it looks like a directory in several layers.
 
 A finished run removes its journal. Without a journal file, the next run searches nothing, because a user of
 the container could have filled a directory with millions of names. After a killed run, a search stops after
@@ -112,15 +111,16 @@ class Journal:
     def read(self) -> "list[str] | None":
         """Return the tokens and directories of earlier runs, or None if every run cleaned up.
 
-        A journal of another user than the owner of the instance's directory is not read.
+        A journal that belongs neither to this process's user, nor to root, nor to the owner of the instance's
+        directory is not read.
 
         A power cut during a run without fsync can leave an empty journal. The result is then an empty list. A
         power cut during a run with fsync can leave the new journal under its temporary name: the run syncs
         the content of the journal before the rename, but not the rename. On btrfs, the run waits for neither,
         but the journal is on the disk before the temporary names if they are on the same file system.
 
-        Raises LimitError for a journal that is too large. Of the directory's owner, ``MAX_OF_OWNER`` bytes
-        are read at most. templater itself writes at most ``MAX_JOURNAL`` bytes.
+        Raises LimitError for a journal of more than ``MAX_JOURNAL`` bytes, the most that templater writes. If
+        another user owns the journal, the limit is ``MAX_OF_OWNER`` bytes.
         """
         found = None
         for name in (self.name, self.name + _JOURNAL_STAGED):
@@ -186,8 +186,8 @@ def sweep(
     Without ``journal``, search the root directory and every directory above the targets. With ``journal``,
     search the root directory, the directories that the journal lists, and every directory above them. If the
     journal's file is missing, search nothing. Return the journal's lines if a leftover could not be removed,
-    or if the search reached a limit. Return [] if no leftover remains. Then also remove the journal's file,
-    unless ``is_replaced``: the caller then writes a new journal.
+    or if the search reached a limit. Return [] if no leftover remains. In this case, also remove the
+    journal's file, unless ``is_replaced`` is true because the caller writes a new journal.
     """
     lines = journal.read() if journal is not None else []
     if lines is None:

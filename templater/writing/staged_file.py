@@ -66,11 +66,12 @@ class StagedFile:
         self.inode = 0
         #: the size and the modification time of the staged file
         self.written = 0, 0
-        #: the temporary names (directory and name) of the old content and, without unnamed files, of the new
+        #: the temporary name (directory and name) of the old content
         self.backup: tuple[Directory, str] | None = None
         self.backup_inode = 0
         #: a copy of the old file on an overlay, until it is on the disk
         self.copy_fd = -1
+        #: the temporary name of the new content, if the file system has no unnamed files
         self.staged: tuple[Directory, str] | None = None
         #: the temporary name in the target's directory, while a file has it or may have it
         self.passing: tuple[Directory, str] | None = None
@@ -282,8 +283,8 @@ class StagedFile:
     def _copy_old(self, old: int, status: "os.stat_result", require_time: "Callable[[], None]") -> None:
         """Do the same as ``_carry_over``, and copy the old file to a file with a temporary name.
 
-        The copy is private until it has the owner and the mode of the old file. It stays open, because if the
-        apply is durable, its content must be on the disk before the copy can get the name of the target.
+        The copy is private until it has the owner and the mode of the old file. In a durable apply, the copy
+        stays open: its content must be on the disk before the copy can get the name of the target.
         """
         fd = self.copy_fd = self._create()
         try:

@@ -76,7 +76,7 @@ class TargetDirectories:
         #: whether to stage files without names; giving an unnamed file a name needs /proc
         self.unnamed = has_unnamed()
         self.opened: dict[str, Directory] = {}
-        #: the directory itself or its private directory, by the path of a directory that got temporary names
+        #: by the path of a directory that got temporary names: the directory itself, or its private directory
         self.places: dict[str, Directory] = {}
         #: the directories in which this apply has made a private directory
         self.private: list[Directory] = []

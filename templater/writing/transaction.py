@@ -169,7 +169,7 @@ class Transaction:
 
             staged = {target.copy_fd: target.change.real for target in self.targets}
             staged |= {target.fd: target.change.real for target in self.targets}
-            staged.pop(-1, None)  # stands for all files that do not exist
+            staged.pop(-1, None)  # -1 stands for every file that does not exist
             sync_contents("write", staged, self._require_time_to_prepare)
             for target in self.targets:
                 target.close_copy()
@@ -208,8 +208,8 @@ class Transaction:
     def _is_ordered(self, fd: int) -> bool:
         """Return whether a directory need not be synced: btrfs keeps the order of all changes of names.
 
-        Another mount can be another file system, with an order of its own. To compare two mounts of overlays
-        takes long if the host has many mounts, so this is done once for each mount.
+        Another mount can be another file system, with an order of its own. Comparing two mounts of overlays
+        takes long if the host has many mounts, so each mount is compared only once.
         """
         if self.directories.waits:
             return False
@@ -239,7 +239,7 @@ class Transaction:
     def _clear_away(self, keep: "Sequence[StagedFile]" = ()) -> None:
         """Remove staged files and backups. If a file remains, the journal stays and the next run tries again.
 
-        Some files remain if removing one failed, or after the deadline.
+        A file remains if its removal fails, or after the deadline.
 
         ``keep`` are targets whose rollback failed. Their backups stay: nothing else has the old content.
         """
@@ -262,8 +262,8 @@ class Transaction:
     def _sync_removals(self, journal: "Journal") -> None:
         """Sync the directories of the removed backups if the journal is on another file system.
 
-        Otherwise, a later sync of that file system removes the journal from its disk. After a power cut, the
-        backups would then be on their disk again, and no run would search for them.
+        Otherwise, the removal of the journal could be on its disk before the removal of the backups. After a
+        power cut, the backups would then exist again, and no run would search for them.
         """
         changed = [target.backup[0] for target in self.targets if target.backup]
         fd = self.directories.root.fd

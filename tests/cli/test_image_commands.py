@@ -160,7 +160,7 @@ def test_a_folder_without_a_rootfs_gives_a_hint_about_the_image_layout(image, ty
     shutil.rmtree(image / "rootfs")
     code, _, said = typed("image", "build", image, "-o", tmp_path / "image.tar")
     assert code == 2
-    assert "hint: put the files in a directory 'rootfs'" in said
+    assert "hint: put the container's files in a directory 'rootfs'" in said
 
 
 def test_a_failing_editor_gives_a_clear_error(monkeypatch):

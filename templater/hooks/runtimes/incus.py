@@ -44,7 +44,8 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
     return HookRequest(
         options, name=name, rootfs=options.rootfs or rootfs, image=options.source or beside,
         state_folder=state, instance_file=join(beside, BACKUP_YAML),
-        # the container's root owns this directory, but a rootfs with an id-mapped mount belongs to root
+        # The container's root owns this directory, but root owns a rootfs with an id-mapped mount. Without an
+        # open directory, such a rootfs would be refused.
         open_folders={beside: open_unshared(beside)},
         # users of Incus can make and delete any number of instances, and each would leave a cache
         pending_in_config=True, compare=compare, use_cache=bool(options.cache),

@@ -59,8 +59,8 @@ if TYPE_CHECKING:
 
 
 def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookRequest | Notice":
-    # Hooks of version 0 get the stage as a word. The variable can then come from a hook of another container,
-    # which has started this container.
+    # Hooks of version 0 get the stage as a word. For them, LXC_HOOK_TYPE can come from a hook of another
+    # container, if that hook has started this container.
     by_word = options.words[-2:-1] == ("lxc",)
     stage = options.words[-1] if by_word else environ.get("LXC_HOOK_TYPE", "")
     if not stage or "LXC_NAME" not in environ:
@@ -346,11 +346,11 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[
     The layers stay open until the overlay is unmounted: their owner can remove them, and the last close of a
     removed directory can take minutes. ``held_files`` then leaves the last close to another process.
 
-    With the option ``volatile``, the kernel syncs nothing when it unmounts the overlay. On btrfs, this sync
-    is a commit, and a commit can stop every change of the file system for minutes. The hook does not need
-    it: ``disk_sync`` keeps the order of changes, and uses the upper layer where it has to wait for the disk.
-    The kernel itself also syncs nothing that it copies. If the overlay has an index, the kernel copies files
-    with several names, so the option is not used.
+    Without the option ``volatile``, the kernel syncs the file system when it unmounts the overlay. On btrfs,
+    this sync is a commit, which can stop every change of the file system for minutes. The hook does not need
+    the sync: ``disk_sync`` keeps the order of changes, and uses the upper layer to wait for the disk. But the
+    option also stops the kernel from syncing the files that it copies to the upper layer. If the overlay has
+    an index, the kernel copies files with several names, so the hook does not use the option.
 
     Raises RefusedError for a layer that is a link, or if another user can exchange the upper layer. Raises
     WriteError if mounting fails.

@@ -37,7 +37,7 @@ STAGES = (CREATE_RUNTIME, CREATE_CONTAINER, "prestart")
 #: the default directory of the image sources that annotations may name
 ALLOWED = "/var/lib/templater/images"
 
-#: from this number on, an owner of a root filesystem counts as the root of a container with shifted ids
+#: the lowest id with which the owner of a root filesystem counts as the root of a container with shifted ids
 FIRST_SHIFTED = 65536
 
 MAX_STATE = 1 << 20

@@ -279,7 +279,7 @@ class Modules:
             from templater.startup.bundle import function_of
 
             values = marshal.loads(function_of(sys.modules[module].__file__, qualname))  # type: ignore[arg-type]  # noqa: S302
-        # no signal can separate the assignments: Python runs handlers only after calls and at jumps backward
+        # no signal handler runs between the assignments, but only after calls and at jumps backward
         function.__code__, function.__defaults__, function.__kwdefaults__ = values
         return function  # type: ignore[no-any-return]
 

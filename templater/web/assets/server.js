@@ -26,8 +26,8 @@ export async function ask(path, question) {
 
 // Call changed(version) at each event while the tab is visible, opening() before a stream opens, and lost() when it
 // ends. A hidden tab has no stream, because browsers open only six connections to a server.
-// After the server has ended, another program can listen at its address, but does not know the server's secret. Then
-// call foreign(accept), and accept its events only if accept() is called.
+// After the server has ended, another program can listen at its address. That program does not know the server's
+// secret: call foreign(accept), and accept the program's events only if accept() is called.
 export function follow({ changed, opening, lost, foreign }) {
   let source = null;
   let secret;

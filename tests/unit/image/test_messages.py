@@ -45,7 +45,7 @@ def test_a_directory_without_the_parts_of_an_image_is_refused(tmp_path):
     read = DirectoryContents(str(tmp_path))
     assert failed(read.parts) == (InputError, f"'{tmp_path}' has no metadata.yaml: it is not an image", "")
     missing = f"'{tmp_path}' has no 'rootfs' directory"
-    hint = "put the files in a directory 'rootfs' beside metadata.yaml; this directory may be empty"
+    hint = "put the container's files in a directory 'rootfs', which may be empty, beside metadata.yaml"
     assert failed(lambda: list(read.rootfs())) == (InputError, missing, hint)
     (tmp_path / "rootfs.img").write_text("")
     assert failed(lambda: list(read.rootfs()))[2] == "images of virtual machines can't be packed"
