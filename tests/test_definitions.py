@@ -97,7 +97,7 @@ EXPLAINED = {
 }
 
 
-def test_there_are_twenty_sample_definitions():
+def test_the_corpus_has_twenty_sample_definitions():
     assert len(SAMPLES) == 20
 
 

@@ -46,21 +46,21 @@ from .filter_costs import (
 )
 from .scanned_image import ScannedImage
 
-#: the characters of a text of an instance, such as a short cloud-config
+#: the assumed length of each text of an instance, such as a short cloud-config
 LONG = 1000
-#: the keys of a map
+#: the assumed number of keys of each map
 KEYS = 20
-#: limit on the work for a template: pongo2 needs two seconds for as much
+#: limit on the work for a template: pongo2 needs two seconds for this work
 MOST_WORK = 1_000_000_000
 #: limit on the characters of the output and of all variables: Go needs several times as much memory
 MOST_HELD = 20_000_000
-#: the characters that take as much memory as an element of a list
+#: the number of characters that take as much memory as one element of a list
 _ELEMENT = 32
 #: larger numbers all count as this many
 _MANY = 1 << 62
 #: the work to evaluate a part of a template, or to copy a variable; copying a character is the unit
 _NODE = 50
-#: the characters of a paragraph of the tag ``lorem``
+#: the number of characters of a paragraph of the tag ``lorem``
 _PARAGRAPH = 500
 #: macros whose calls are nested more deeply have no bound
 _DEPTH = 20
@@ -75,7 +75,7 @@ _MAPS = {"config": 1, "properties": 1, "devices": 2}
 
 #: operators that do not read a text as a number; ``in`` searches a text or a list, but not a map
 _CHEAP = ("and", "or", "not", "==", "!=", "<>", "in")
-#: the work for each character that an operator reads as a number or searches, and of the tag ``spaceless``
+#: the work for each character that an operator searches or reads as a number, or that ``spaceless`` reads
 _SEARCH, _SPACELESS = 50, 300
 #: tags that assign only to copies of the variables
 _WITH_COPIES = (tree.For, tree.With, tree.Macro)
@@ -83,10 +83,10 @@ _WITH_COPIES = (tree.For, tree.With, tree.Macro)
 _ARITHMETIC = {"+": LIST, **dict.fromkeys(("negative", "-", "*", "/", "%", "^", "not"), NUMBER)}
 #: operators whose result can contain their operands
 _JOINING = ("+", "and", "or")
-#: the characters of "True" and "False", which are the result of all other operators
+#: the length of the longest result of all other operators, which give "True" or "False"
 _TRUTH = 5
 
-#: the characters of an error message of pongo2, without what it quotes
+#: the length of an error message of pongo2, without the texts that it quotes
 _ERROR = 300
 
 #: the functions of tags that only evaluate their arguments
@@ -143,9 +143,9 @@ def bound(document: tree.Document, texts: Texts = NO_TEXTS) -> Bound:
 class _Measure(NamedTuple):
     """Upper bounds for an expression: the characters of the value, and the work to compute it.
 
-    ``variables`` is the number of variables in the expression, and ``pieces`` the loops over texts whose
-    parts these are. ``changed`` has the variables that a loop changes and that the value can contain, and
-    ``copies`` says how many copies of them it can contain.
+    ``variables`` is the number of variables in the expression. Some can be parts of a text over which a loop
+    runs: ``pieces`` has the variables of these loops. ``changed`` has the variables that a loop changes and
+    that the value can contain. ``copies`` is the number of copies of them that the value can contain.
     """
 
     size: int
@@ -157,13 +157,15 @@ class _Measure(NamedTuple):
 
 
 class _Position(NamedTuple):
-    """Where a part of a template is.
+    """The position of a part of a template.
 
-    ``runs`` is the number of its runs, ``longer`` how many times longer filters around it make its output,
-    and ``weight`` how often they copy it. ``macro`` is true in a macro, and ``escaped`` where autoescape is
-    on. ``pieces`` has the variables of loops over a text, and variables that contain these. All values of
-    such a variable together are only as long as the text. For each of them, the dict has the variable of the
-    loop, and the characters for each run.
+    ``runs`` is the number of runs of the part. The filters around the part make its output ``longer`` times
+    longer, and copy it ``weight`` times. ``macro`` is true in a macro, and ``escaped`` where autoescape is
+    on.
+
+    ``pieces`` has the variables of loops over a text, and the variables that contain a loop's variable. All
+    values of such a variable together are only as long as the text. For each of these variables, the dict has
+    the loop's variable, and the characters for each run.
     """
 
     runs: int = 1
@@ -175,7 +177,7 @@ class _Position(NamedTuple):
 
 
 class _Bound:
-    """The work for a template: a first walk finds the lengths of variables, and a second one adds up."""
+    """The search for the bounds: a first walk finds the lengths of variables, a second adds up the work."""
 
     def __init__(self, document: tree.Document, texts: Texts) -> None:
         self.document = document
@@ -185,7 +187,7 @@ class _Bound:
         found = list(nodes(document))
         loops = [node for node in found if isinstance(node, tree.For)]
         over_devices = [loop for loop in loops if getattr(plain(loop.expression), "text", "") == "devices"]
-        #: the names that loops bind, and those of them that are devices
+        #: how many loops bind each name, and the names that loops bind only to devices
         self.loop_names = Counter(name for loop in loops for name in (loop.key, loop.value) if name)
         values = Counter(loop.value for loop in over_devices if loop.value)
         self.devices = {name for name, number in values.items() if number == self.loop_names[name]}
@@ -200,7 +202,7 @@ class _Bound:
         #: the characters of the longest value of each name
         self.lengths = dict.fromkeys(self.changed, 0)
         self.is_known = False
-        # a macro in autoescape escapes, even if its definition is outside
+        # a call in autoescape escapes the output of a macro, even if the macro is defined outside
         escaped = any(isinstance(node, tree.Autoescape) and node.on for node in found)
         self.in_macro = _Position(macro=True, escaped=escaped)
         # the longest token or path, which an error can quote
@@ -216,7 +218,7 @@ class _Bound:
 
     def bound(self) -> Bound:
         self._walk([(self.document.body, _Position())])
-        for macro in self._callers_first():  # so that calls have given values to the parameters
+        for macro in self._callers_first():  # calls give lengths to the parameters
             self._walk([(macro.body, self.in_macro)])
         self.is_known = True
         works: list[tuple[int, Token]] = []
@@ -269,7 +271,7 @@ class _Bound:
     def _visit(
         self, node: Any, at: _Position, measures: list[tuple[Token, _Measure]]
     ) -> tuple[int, int, list[tuple[Any, _Position]]]:
-        """Return the characters that a statement prints, the work to copy variables, and the parts in it.
+        """Return the characters that a statement prints, the work to copy variables, and the parts inside.
 
         Add the bounds for its expressions to ``measures``.
         """
@@ -339,7 +341,7 @@ class _Bound:
         size = measure.size
         self._require_no_macro(name, value)
         if measure.changed:
-            # this value becomes longer in each iteration by all other values
+            # each iteration makes this value longer by the lengths of all other parts of the expression
             if measure.changed != {name}:
                 raise NoBoundError("a loop computes a value from others that it changes", value.token)
             if measure.copies > 1:
@@ -347,7 +349,7 @@ class _Bound:
                     "each iteration of a loop can make a text several times longer", value.token
                 )
             size = self.lengths.get(name, 0) + (size - self.lengths.get(name, 0)) * at.runs
-        elif measure.pieces:  # a later loop over the variable does not know that it has a part of a text
+        elif measure.pieces:  # a later loop over the variable can't know that it has only a part
             size = self.measure(value, at._replace(pieces={})).size
         self._lengthen(name, size)
 
@@ -382,7 +384,7 @@ class _Bound:
             and expression.filters
             and expression.filters[-1].name in LISTING
         ):
-            rounds = max(1, rounds - LIST + 1)  # the text of the list does not matter here
+            rounds = max(1, rounds - LIST + 1)  # without the text that pongo2 prints for a list
         # a loop over a piece uses up the whole piece
         pieces = {
             name: piece
@@ -406,8 +408,8 @@ class _Bound:
         decodes = changes = False
         pieces: set[str] = set()
         changed: set[str] = set()
-        # each part, how many times longer filters around it make it, how often its characters are copied, and
-        # whether the value contains it and not only its length
+        # each part; how many times longer the filters around the part make it; how often they copy its
+        # characters; and whether the value can contain the part itself, and not only its length
         waiting: list[tuple[Any, int, int, bool]] = [(expression, 1, 1, True)]
         while waiting:
             node, longer, times, is_shown = waiting.pop()
@@ -478,7 +480,7 @@ class _Bound:
             size = self._size_of_map()
         if len(path.parts) > _MAPS.get(name, 1) or name == "config_get":
             size = self.text
-        if name in self.lengths:  # outside of the tag that binds the name, a daemon's variable has the name
+        if name in self.lengths:  # outside of the tag that binds it, the name means a daemon's variable
             size = max(self.lengths[name], size if name in _DAEMON_NAMES or len(path.parts) > 1 else 0)
         return size, 0
 
@@ -496,7 +498,7 @@ class _Bound:
                 if at.macro and any(each in self.assigned for each in names_in(value, self.document.blocks)):
                     raise NoBoundError("a macro calls a macro with a computed value", path.token)
                 if measure.changed:
-                    raise NoBoundError("a macro gets a value that a loop changes", path.token)
+                    raise NoBoundError("a loop changes an argument of a macro", path.token)
                 self._lengthen(name, measure.size)
             return 0, 0
         if macro.name not in self.calls:
@@ -528,9 +530,9 @@ class _Bound:
         raise NoBoundError("the template uses a tag in an unusual way", node.token)
 
     def _square(self, node: tree.Filtered, number: int, at: _Position) -> int:
-        """Return how much longer a filter takes because its time grows with the square of its text.
+        """Return the additional work for each character if a filter's time grows with the square of its text.
 
-        pongo2 decodes a whole text again for each of its characters, but not a list.
+        Such a filter decodes the whole text again for each of its characters. It does not decode a list.
         """
         use = node.filters[number]
         if use.name not in SQUARED or (
@@ -603,7 +605,7 @@ def _within(part: object, blocks: Mapping[str, tree.Body], without: tuple[type, 
 
 
 def names_in(part: object, blocks: Mapping[str, tree.Body] = {}) -> set[str]:
-    """Return the names of all variables in a part of a template, and in ``blocks`` that are in this part."""
+    """Return the names of all variables in a part of a template, and in the ``blocks`` in this part."""
     return {node.name for node in _within(part, blocks) if isinstance(node, tree.Path)}
 
 

@@ -16,13 +16,13 @@ from .cost_of_pongo2 import STEPS_OF_TAG
 
 #: the work of a step, as in ``SQUARED``; copying a character is the unit
 STEP = 500
-#: the characters of the longest number as a text, and of the text that pongo2 prints for a list
+#: the lengths of the longest number as a text, and of the text that pongo2 prints for a list
 NUMBER, LIST = 320, 20
 #: how many times longer a text can become when pongo2 escapes it
 ESCAPED = 6
 
-#: Filters that read a text once. The result is at most as long as the value (times the first number) and the
-#: argument together. The second number is the work for each character.
+#: Filters that read a text once. The result is at most as long as the value times the first number, plus the
+#: argument. The second number is the work for each character.
 FILTERS = {
     **dict.fromkeys(("add", "default", "default_if_none", "pluralize", "safe", "yesno"), (1, 8)),
     **dict.fromkeys(("cut", "get_digit", "lower", "phone2numeric", "random", "upper"), (1, 16)),
@@ -59,8 +59,8 @@ DECODING = (
 CHANGING = ("capfirst", "lower", "title", "upper")
 #: filters whose result can be a list
 LISTING = ("make_list", "split")
-#: The same for filters that are simple for some constant arguments, or without an argument: the arguments,
-#: the two numbers, and the number of characters that the filter adds.
+#: Filters that are simple without an argument, or with some constant arguments: a pattern of the arguments,
+#: the two numbers as in ``FILTERS``, and the number of characters that the filter adds.
 _WITH_CONSTANT = {
     **dict.fromkeys(("date", "time"), ("[^%]{0,300}", 1, 16, 1000)),
     **dict.fromkeys(("truncatechars", "truncatewords", "wordwrap"), ("[0-9]{1,9}", 1, 20, LIST)),
@@ -76,8 +76,8 @@ USE, USE_OF_SLOW = 150, 1000
 _WIDENING = ("center", "ljust", "rjust")
 #: the simple layouts of ``stringformat``: one directive with a short width
 _LAYOUT = re.compile(r"[^%]*(?:%[-0 ]?[0-9]?(?:\.[0-9])?[dfqsvxX][^%]*)?", re.DOTALL)
-#: how many times longer a directive can make a value, or an element of a list, and the characters that pongo2
-#: adds for a value that does not fit to the directive
+#: how many times longer a directive can make a value or an element of a list; and the number of characters
+#: that pongo2 adds for a value that does not fit the directive
 _DIRECTIVE, MISFIT = 24, 40
 
 

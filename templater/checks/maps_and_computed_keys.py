@@ -130,7 +130,7 @@ class ComputedKeys:
         self.getters = {"config_get"}
         self.bound: set[str] = set()
         self.undecided: set[str] = set()
-        #: bound names that are used as keys, and getters that are used without arguments
+        #: variables that are used as keys, and names of ``config_get`` that are used without arguments
         self.indirect: set[str] = set()
 
     def names(self) -> tuple[set[str], ...]:

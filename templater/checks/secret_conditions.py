@@ -10,7 +10,7 @@ from ..pongo2.syntax.tokens import IDENTIFIER, NUMBER, STRING, TEXT, Token
 from .maps_and_computed_keys import COMPUTED
 from .secret_words import as_sum, strings_with_words
 
-#: The templates may test each secret in this many ways: a setting of a few values can have a suspicious name.
+#: The templates may test each secret in this many ways: a harmless setting can have a suspicious name.
 MOST_TESTS = 8
 #: the texts of the tests of each secret, by the secret's name; secrets without a fixed name count together
 Tests = dict[str, set[str]]
@@ -27,7 +27,7 @@ def distinct(tokens: list[Token]) -> list[Token]:
 
 
 def hold(holders: dict[str, list[Token]], name: str, tokens: list[Token]) -> None:
-    """Add secrets to those that a variable can hold: a condition can decide which of its tags sets it.
+    """Add secrets that a variable can hold: a condition can decide which of several tags sets the variable.
 
     If the variable can hold more secrets than the limit, the last one has no fixed name.
     """
@@ -40,13 +40,13 @@ def hold(holders: dict[str, list[Token]], name: str, tokens: list[Token]) -> Non
 
 #: tags that test the values which they read, or give them to variables that another tag can test
 TESTING = ("if", "elif", "ifequal", "ifnotequal", "ifchanged", "set", "with", "macro", "widthratio")
-#: the tags of these that only set variables
+#: the tags in ``TESTING`` that only set variables
 _BINDING = ("set", "with", "macro")
 _JOINING = ("+", "-", "*", "/", "%", "^")
 _COMPARING = ("==", "!=", "<>", "<", "<=", ">", ">=", "in", *_JOINING)
-#: The names whose values differ between renders. Many rules with one template have different paths.
+#: The names whose values differ between renders: rules with the same template can have different paths.
 _VARYING = ("forloop", "path", "trigger")
-#: filters after which a condition still only shows whether its value is set
+#: filters with which a condition still shows only whether its value is set
 _UNSELECTIVE = (
     "capfirst",
     "default",
@@ -63,9 +63,9 @@ _UNSELECTIVE = (
 class Place(NamedTuple):
     """The brackets around a token of a tag.
 
-    ``keys`` is the number of keys around the token: first arguments of ``config_get``, and subscripts of
-    maps. ``is_argument`` is true in a list, and in the brackets of a call or a subscript. ``is_selection`` is
-    true for a bracket that begins a list, or a call or subscript without a key.
+    ``keys`` is the number of keys around the token. A key is the first argument of ``config_get``, or a
+    subscript of a map. ``is_argument`` is true in a list, and in the brackets of a call or a subscript.
+    ``is_selection`` is true for a bracket that begins a list, or a call or subscript without a key.
     """
 
     keys: int
@@ -166,11 +166,11 @@ class SecretTests:
     ) -> Iterator[Token]:
         """Yield the secrets in an operand of ``and``, ``or`` or ``not``. ``operand`` has indexes of tokens.
 
-        ``found`` has the secrets that are not in variables, by their indexes.
+        ``found`` has the secrets that are not in variables, by the indexes of their tokens.
         """
         secrets: list[Token] = []
         sources: set[str] = set()
-        ways: set[tuple[int, bool]] = set()  # the number of keys around each secret, and whether it is a key
+        ways: set[tuple[int, bool]] = set()  # for each secret: the keys around it, and whether it is a key
         variables: list[tuple[int, bool]] = []
         is_changed = selects = calls = False
         values = 0
@@ -222,7 +222,8 @@ class SecretTests:
     ) -> Iterator[tuple[list[Token], bool]]:
         """Yield the secrets for which a token stands, and whether the token is a key and not the secret.
 
-        ``name`` is the token if it is the name of a variable. ``found`` is its secret outside of variables.
+        ``name`` is the token if it is the name of a variable. ``found`` is the token's secret
+        if no variable holds it.
         """
         if found is not None:
             yield [found], found.kind != IDENTIFIER
@@ -232,7 +233,7 @@ class SecretTests:
             yield from ((tokens, is_key) for tokens, is_key in ((held, False), (keys, True)) if tokens)
 
     def bind(self, kind: str, names: list[str]) -> None:
-        """Record the variables that a tag sets: the parameters of a macro hold the secrets of all calls."""
+        """Record the parameters of a macro, which hold the secrets of all calls. Other tags do not matter."""
         if kind == "macro":
             self.parameters.update(names)
             self._give(names)
@@ -254,8 +255,8 @@ class SecretTests:
 class Changes:
     """The variables whose values a template computes from their own earlier values.
 
-    ``names`` also has the variables that are computed from such a variable. In a loop or a macro, one
-    condition tests another value of such a variable each time.
+    ``names`` also has the variables that are computed from such a variable. In a loop or a macro, a
+    condition can test a different value of such a variable each time.
     """
 
     def __init__(self) -> None:

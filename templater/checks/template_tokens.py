@@ -21,7 +21,7 @@ UNFOLLOWED = "unfollowed names"
 #: the kind of a part of a template, and its tokens
 Part = tuple[str, list[Token]]
 
-#: limit on the times that the parts of a template are yielded
+#: maximum number of rounds, each of which yields all parts of a template
 _MOST_ROUNDS = 5
 
 

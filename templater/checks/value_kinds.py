@@ -54,7 +54,8 @@ _MAKING_TEXT = (
     *("truncatechars", "truncatewords"),
 )
 
-#: a value that depends on the kinds of so many others counts as every kind
+#: After this many searches for the kinds of a value, the value counts as every kind. A value with more
+#: filters is not known to be a text.
 _MOST_TIMES = 10
 
 
@@ -67,7 +68,7 @@ class ValueKinds:
         found = list(nodes(document))
         macros = {node.name: node for node in found if isinstance(node, tree.Macro)}
         bindings: list[tuple[str, Any]] = []
-        #: whether a tag keeps its arguments in a variable, whose fields no template can read
+        #: whether a tag ``cycle`` has a variable: daemons panic if a template reads a field of this variable
         self.has_cycles = False
         for node in found:
             if isinstance(node, tree.Set):
@@ -106,7 +107,7 @@ class ValueKinds:
             if more - kinds:
                 kinds |= more
                 waiting += readers.get(name, ())
-        #: the names that the template binds only to texts, so that they are never missing, nor a number
+        #: the names that the template binds only to texts, so they are never missing, and never a number
         self.texts = set(self.names)
         waiting = list(bindings)
         while waiting:
@@ -152,9 +153,9 @@ class ValueKinds:
         return False
 
     def may_fail(self, path: tree.Path) -> bool:
-        """Return whether pongo2 6 may panic for a variable with a subscript, which is the last part.
+        """Return whether pongo2 6 may panic for a variable whose last part is a subscript.
 
-        pongo2 panics for some keys. It also panics instead of each error in an earlier part, because it can't
+        pongo2 panics for some keys. If an earlier part has an error, pongo2 also panics, because it can't
         print the variable.
         """
         *above, last = path.parts

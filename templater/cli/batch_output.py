@@ -18,7 +18,7 @@ from .progress import progress
 if TYPE_CHECKING:
     from ..batch.fleet import Result
 
-#: maximum number of different messages that the summary shows, and that are counted for the summary
+#: maximum numbers of different messages: those that the summary shows, and those that are counted for it
 SHOWN, COUNTED = 10, 1000
 
 instances_option = click.option(

@@ -35,12 +35,12 @@ Command = Callable[..., Any]
 
 #: seconds after which the alarm repeats, in case a callback swallowed the exception
 AGAIN = 1.0
-#: seconds of processor time between two checks of its limit; the timer does not count child processes
+#: seconds of processor time between two checks of the limit on it; the timer does not count child processes
 CHECK_SECONDS = 0.25
 #: seconds of processor time beyond the limit, after which the kernel kills the process.
 #: Near its memory limit, Python can fail to raise any exception.
 SPARE = 30
-#: the number of a daemon's instances that add a second to the default limit on processor time
+#: for each group of this many instances of a daemon, the default limit on processor time grows by a second
 INSTANCES_PER_SECOND = 10
 #: the seconds that each MiB of a list of instances adds to the limit on processor time
 LIST_SECONDS = 5

@@ -321,9 +321,9 @@ def unknown_parameter(shown: str, path: str) -> UsageError:
 
 
 def _check_family(definition: Definition) -> None:
-    """Record which program builds the definition.
+    """Record whether only distrobuilder or only lxd-imagebuilder accepts the definition.
 
-    Raises InputError if neither program accepts the definition.
+    Raises InputError if neither of them accepts it.
     """
     first: tuple[str, str, Span] | None = None
     marks = [(path, family) for path, family in FAMILY_OF.items() if path in definition.nodes]

@@ -109,7 +109,7 @@ class UpperBounds:
             is_wide |= b"\\ud" in line
         return (
             self.is_known
-            and not is_wide  # such a character lowers the limit on the size
+            and not is_wide  # a character above U+FFFF lowers the limit on the size
             and size <= MOST_OF_CATALOG
             and values <= MOST_VALUES
             and self.images <= MOST_IMAGES

@@ -1,7 +1,7 @@
 """Writes to the disk that bypass the kernel's page cache, by other threads.
 
 A download of a gigabyte writes each byte once. In the page cache, these bytes cost as much processor time as
-their hash, and push out what other programs use.
+their hash, and displace the data of other programs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from types import TracebackType
 _BLOCK, _ALIGNED = 1 << 20, 4096
 #: the number of blocks in memory: one that is filled, and others that are written or wait
 _BLOCKS = 3
-#: after this many bytes, the kernel is asked to begin writing to the disk what the page cache holds
+#: after this many bytes, the kernel is asked to begin writing the cached bytes to the disk
 _ADVISED = 8 << 20
 
 

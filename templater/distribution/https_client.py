@@ -245,8 +245,8 @@ def split_url(url: str) -> SplitResult:
     """
     if is_ambiguous(url):
         raise UsageError(
-            "the URL is ambiguous: a user and a password may end at the '@' behind its first '/', '?' or '#'",
-            hint="write these characters of a password as %2F, %3F and %23, or the '@' of a path as %40",
+            "the URL is ambiguous: a password may end at the '@' after its first '/', '?' or '#'",
+            hint="in a password, write these characters as %2F, %3F and %23; in a path, write '@' as %40",
         )
     try:
         parts = urlsplit(url)

@@ -24,9 +24,9 @@ MOST_OF_LISTS = 64 << 20
 _HINT = "`templater serve` cannot serve a larger catalog"
 #: the clients whose images a server lists
 LISTED_CLIENTS = ("incus-7", "lxd")
-#: the most bytes that each image, requirement and alias needs in the lists besides its texts
+#: the most bytes that each image, requirement and alias needs in the lists, in addition to its texts
 _IMAGE, _REQUIREMENT, _ALIAS = 577, 19, 207
-#: bytes that an image needs less for each of three properties without text, which the lists omit
+#: bytes that an image needs less for each of three properties that the lists omit if it is empty
 _OMITTED = 11
 
 

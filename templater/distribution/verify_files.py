@@ -26,9 +26,9 @@ from .verify_report import ERROR, WARNING, Report, place_of
 SHA256 = re.compile(r"[0-9a-f]{64}")
 #: a file is read at most this many bytes beyond the size that the catalog gives
 _SPARE = 1 << 30
-#: sparse files may have this many bytes more in holes, all together, than the tree's files have in data
+#: the holes of all sparse files together may have this many bytes more than the data of the tree's files
 _MOST_HOLES = 1 << 30
-#: limit on the bytes that are hashed of decompressed answers: this many, and this many for each received byte
+#: limit on the decompressed bytes that are hashed: a fixed number, and a number for each received byte
 _MOST_DECOMPRESSED, _RATIO = 1 << 30, 200
 #: limit on fingerprints checked for one root filesystem: each fingerprint hashes the whole file again
 MOST_COMBINED = 16
@@ -74,7 +74,7 @@ class ContentReader:
         self._seen: dict[tuple[int, ...], _Content] = {}
         #: how many more bytes of holes may be hashed than bytes of data
         self._most_holes = _MOST_HOLES
-        #: the number of bytes that were hashed of decompressed answers, and the input before them
+        #: the decompressed bytes that were hashed, and the input of the process before the first of them
         self._decompressed, self._input = 0, input_size()
 
     def size(self, path: str) -> _Content | None:

@@ -13,7 +13,7 @@ from .catalog_decoder import CLIENTS
 ERROR, WARNING = "error", "warning"
 #: limits on the number of problems, and on the characters of all problems together
 _MOST_PROBLEMS, _MOST_TEXT = 200_000, 32 << 20
-#: the number of characters of a name or text of the catalog in a problem, which is repeated for each image
+#: maximum number of characters of a catalog's text in a problem: the text can be repeated for each image
 _LONGEST = 100
 
 

@@ -12,9 +12,9 @@ from ..model.errors import InputError
 from ..parsing.magic_bytes import QCOW2, SQUASHFS
 from ..parsing.qcow2 import HEADER
 
-#: the bytes in a squashfs file's header that have its size
+#: the bytes of a squashfs file's header that contain the file's size
 _SQUASHFS_SIZE = slice(40, 48)
-#: the bits of an entry of a qcow2 table that have an offset, and the mark of a compressed cluster
+#: the bits of an offset in an entry of a qcow2 table, and the mark of a compressed cluster
 _OFFSET, _COMPRESSED = 0x00FF_FFFF_FFFF_FE00, 1 << 62
 #: the "incompatible features" of version 3: an external data file, and longer entries
 _OTHER_TABLES = 1 << 2 | 1 << 4
@@ -45,7 +45,7 @@ def refuse_truncated(path: str) -> None:
 
 
 def _needed(file: FileIO, head: bytes, size: int) -> int:
-    """Return a number of bytes that a qcow2 disk has at least, by the offsets in its tables.
+    """Return a lower bound on the bytes of a complete qcow2 disk, from the offsets in its tables.
 
     QEMU's qcow2.txt describes the tables.
     """

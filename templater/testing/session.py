@@ -116,9 +116,7 @@ class Session:
             yield step.expected, result, step
 
     def mistakes(self, image: HeldImage, file: File, result: Result) -> list[str]:
-        """Run the checks of ``templater check`` for this kind of file, and return the mistakes that they
-        find.
-        """
+        """Return the mistakes that the checks of ``templater check`` find in a file."""
         if len(file.text) > LARGEST:
             return [f"the file has more than {LARGEST >> 10} KiB, so it was not checked"]
         key = file.change.path, sha256(file.change.content or b"").digest()

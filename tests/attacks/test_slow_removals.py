@@ -208,7 +208,7 @@ LONG = 3 << 20
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["apply", "status", "preview"])
-def test_attack_87_commands_stop_to_read_a_target_at_its_first_difference_from_the_new_content(
+def test_attack_87_commands_stop_reading_a_target_at_its_first_difference_from_the_new_content(
     machine, monkeypatch, command
 ):
     """The image's author knows the size of the text, so targets of the same size also took 12 seconds."""

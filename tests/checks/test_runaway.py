@@ -823,7 +823,7 @@ def test_a_template_without_a_simple_bound_gives_a_finding_with_the_reason(text,
         *(loops_over(f"''|ljust:{width}", U) for width in ("'1e5'", "100000.0", "'+100000'", "'0x1p20'", "'1e30'")),
     ],
 )  # fmt: skip
-def test_attack_41_constant_work_in_loops_counts(text):
+def test_attack_41_constant_work_in_loops_counts_towards_the_work_limit(text):
     """pongo2 needed an hour for a million rounds of which each compiled 300 regular expressions."""
     assert is_costly(text)
 
@@ -866,7 +866,7 @@ def test_attack_41_a_cycle_that_doubles_its_own_value_gives_a_finding(text):
 
 
 @pytest.mark.parametrize("items", ["t", "1 t", 't|default:"x"', "t or 1", '""|default:t', "1 and t", "(t)"])
-def test_attack_41_a_cycle_whose_value_is_the_value_itself_gives_a_finding(items):
+def test_attack_41_a_cycle_whose_value_contains_itself_gives_a_finding(items):
     """Go calls ``String`` of the value until the stack is full, which ends the daemon."""
     loop = '{% for a in config_get("user.a", "")|slice:"26:" %}'
     text = f"{loop}{{% cycle {items} as s silent %}}{{% set t = s %}}{{{{ s }}}}{{% endfor %}}"
@@ -907,7 +907,7 @@ def test_attack_41_a_filter_or_tag_with_a_long_result_gives_a_finding(text):
         '{{ config["image.x"] }}',
     ],
 )
-def test_attack_41_a_long_property_counts(body):
+def test_attack_41_a_long_property_counts_towards_the_limits(body):
     text = f"{{% for a in {DATA} %}}{body}{{% endfor %}}"
     for size, found in ((900_000, ["medium"]), (1, [])):
         image = an_image(f"{RULE}properties: {{x: {'y' * size}}}\n", {"t": text})
@@ -920,7 +920,7 @@ def test_attack_41_a_long_property_counts(body):
 @pytest.mark.parametrize(
     "text", ["{# " + "x" * 100_000 + " #}", "\n{% comment %}" + "x" * 100_000 + "{% endcomment %}"]
 )
-def test_attack_41_the_time_to_read_a_template_for_each_rule_counts(text):
+def test_attack_41_the_time_to_read_a_template_for_each_rule_counts_towards_the_work_limit(text):
     many = rules(*(f"/etc/{n}: {{when: [start], template: t}}" for n in range(1000)))
     message = observed(CHECK, an_image(many, {"t": text}))[0][-1]
     assert message.startswith("all rules with the trigger 'start' together may be too much")

@@ -423,7 +423,7 @@ def test_the_hint_about_a_secret_says_where_the_author_must_change_the_mode():
     hints = [finding.hint for of in (image, other) for finding in audit(of) if finding.check == CHECK]
     assert hints == [
         "give the file in rootfs the mode 0600, because the daemon keeps the mode of an existing file",
-        "set mode: 0600 in every rule that writes this file (LXD ignores the mode)",
+        "set 'mode: 0600' in every rule that writes this file (LXD ignores the mode)",
     ]
 
 
@@ -557,7 +557,7 @@ RENAMED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RENAMED)
-def test_attack_50_many_tests_of_a_secret_are_found_even_if_each_few_of_them_use_another_name(name):
+def test_attack_50_many_tests_of_a_secret_are_found_even_if_they_use_several_names_for_the_secret(name):
     """A template had eight tests for each name that it gave to the secret."""
     text = "".join(
         RENAMED[name](n).replace("TEST", f"|slice:'{n}:' == '{letter}'")

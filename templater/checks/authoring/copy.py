@@ -38,7 +38,7 @@ from ..rule_hints import hint_of_trigger
 from ..rules_with_instance_name import fresh_after, stale_after
 from ..target_kinds import SEEDS
 
-#: the property ``os`` of the systems whose versions 5 and 6 do not read /etc/hostname, in lower case
+#: the property ``os``, in lower case, of the systems whose versions 5 and 6 do not read /etc/hostname
 RED_HAT = ("centos", "oracle", "red hat", "redhat", "rhel", "scientific")
 
 SYSCONFIG = "/etc/sysconfig/network"

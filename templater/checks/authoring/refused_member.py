@@ -1,4 +1,4 @@
-"""The archive has a member that the daemons can't unpack, so they create no instance of the image.
+"""The archive has a member that the daemons can't unpack, so they can't create an instance of the image.
 
 The daemons import such an image: they unpack the archive with GNU tar only when they create an instance. GNU
 tar fails in these cases:

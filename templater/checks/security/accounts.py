@@ -21,7 +21,7 @@ FILES = {
     f"/etc/{name}"
     for name in ("passwd", "group", "shadow", "gshadow", "sudoers", "crontab", "ld.so.preload")
 }  # fmt: skip
-#: directories in which only root may create files, and of which only root may write the files
+#: directories in which only root may create or write files
 _OF_ROOT = ("/etc/cron.d", "/etc/pam.d", "/etc/sudoers.d", "/root/.ssh")
 #: directories in which only root may create files
 DIRECTORIES = {
@@ -44,7 +44,7 @@ _SYSTEM = (
     "var/lib/snapd/", "var/spool/anacron/", "var/spool/at/", "var/spool/atjobs/", "var/spool/atspool/",
     "var/spool/cron/", "var/spool/fcron/", "var/spool/incron/",
 )  # fmt: skip
-#: directories of programs, which users of Nix can write, but only root may change the files in them
+#: directories of programs: users of Nix can write to them, but only root may change the files in them
 _STORES = ("nix/store/", "gnu/store/")
 #: the directories of programs, libraries, units, scripts and settings, which root runs or trusts. Services
 #: may own other directories, such as /etc/postgresql.
@@ -63,7 +63,7 @@ _PROGRAMS = (
 )  # fmt: skip
 #: the directories above them
 _ABOVE = {"var", "var/lib", "var/spool"}
-#: directories of a booted system, in the image or not, in which users can create files
+#: directories in which users of a booted system can create files, even if the image lacks the directories
 _CREATED = (
     "/tmp/", "/var/tmp/", "/dev/shm/", "/dev/fd/", "/dev/mqueue/", "/dev/stdin/",  # noqa: S108
     "/home/", "/run/lock/", "/run/media/", "/run/screen/", "/run/shm/", "/run/user/", "/var/crash/",
@@ -74,7 +74,7 @@ _CREATED = (
 _OF_PROCESS = re.compile(r"/proc/(?:self|thread-self|[0-9]+)(?!/(?:mounts|mountinfo)\Z)(?:/|\Z)")
 #: the kinds of files that users can change; a fifo in place of a script waits for the commands of a user
 _CHANGED = (DIRECTORY, FIFO, FILE, SOCKET)
-#: the first uid and gid of the users of services, and of ordinary users, and the gid of the group "users"
+#: the lowest uid and gid of services, the lowest of ordinary users, and the gid of the group "users"
 _FIRST_SERVICE, _FIRST_USER, _USERS = 1, 1000, 100
 _SHOWN = 8
 #: a number in the syntax that the C library accepts
@@ -258,7 +258,7 @@ class _Writers:
         }
         links = sorted(targets)
         todo = [path for path in links if (_is_system(path) or path in _ABOVE)]
-        checked = DIRECTORIES | FILES  # by of_system_files()
+        checked = DIRECTORIES | FILES  # of_system_files() checks these paths
         seen, found, of_services, deep, folders = set(todo), [], [], [], set()
         for path in todo:
             place = _target_inside(path, targets[path])
@@ -270,7 +270,7 @@ class _Writers:
                 resolved = resolve(self.image.rootfs, f"/{path}/.", self.steps)
             if isinstance(resolved.error, LimitError):
                 raise resolved.error
-            # the path of a booted system may lead on from here, for example behind "/dev/x/.."
+            # in a booted system, the path may lead further, for example behind "/dev/x/.."
             is_lost = resolved.error is not None and resolved.real[1:].startswith((*_EMPTY, "tmp/"))
             if f"/{path}" in checked:
                 pass
@@ -286,7 +286,7 @@ class _Writers:
                 folders.add(folder)
                 below = links[
                     bisect_left(links, folder) : bisect_left(links, f"{folder[:-1]}0")
-                ]  # "0" is after "/"
+                ]  # "0" is the character after "/"
                 self.steps.left -= len(below)
                 todo += [each for each in below if each not in seen]
                 seen.update(below)

@@ -42,7 +42,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     A value at the start of a line is not reported: it is usually a whole document, such as user data.
     """
     for source in image.sources():
-        # the arguments of a macro are not followed from its calls: they can come from the configuration
+        # every parameter of a macro counts as a configuration value, because calls are not followed
         line, names, arguments = _Line(), set(CONFIGURATION), set[str]()
         inner = set[str]()  # names of texts with a configuration value inside a line
         seen: set[int] = set()
@@ -60,7 +60,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             is_inner = kind != TEXT and (is_argument or is_inside_text(part, inner, names, arguments))
             is_inside = line.inside or is_inner or (kind == "filter" and _follows_body(part))
             is_found = kind in PRINTING and is_inside and (is_read or reads(part, arguments))
-            is_quoted = has_macros and is_argument  # by an error in a macro, which LXD prints
+            is_quoted = has_macros and is_argument  # LXD prints an error in a macro, with its argument
             if (is_found or is_quoted) and part[0].start not in seen:
                 seen.add(part[0].start)
                 at = source.span(part[0].start, part[-1].end)
@@ -111,7 +111,7 @@ class _Line:
         elif tag in _BRANCHES:
             self.blocks.append(_Block(start, self.inside, self.macro))
             self.inside = self.inside or start in self.loops
-        elif tag == "macro":  # what it prints follows the text before its calls
+        elif tag == "macro":  # its output follows the text before its calls
             self.blocks.append(_Block(start, self.inside, self.macro))
             self.inside, self.macro = False, (str(part[2].value),)
         elif self.blocks and tag in ("elif", "else", "empty"):

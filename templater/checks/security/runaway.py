@@ -200,7 +200,7 @@ def _numbers_of_rules(image: ScannedImage, metadata: Metadata) -> Counter[tuple[
 def _dangers_together(
     numbers: Counter[tuple[bytes | None, str]], works: list[tuple[bytes, int]]
 ) -> Iterator[Observation]:
-    """Find templates of which each is harmless alone, but not for all rules together."""
+    """Report a trigger whose rules together are too much work, even if each template alone is harmless."""
     for trigger in TRIGGERS:
         # the daemons read each template again for each rule
         total = sum((work + len(text) * _READ) * numbers[text, trigger] for text, work in works)

@@ -180,7 +180,7 @@ def _names_in(part: list[Token], bound: list[int]) -> Iterator[tuple[str, bool]]
     variables that the tag sets.
     """
     starts = set(bound)
-    calls: list[bool] = []  # for each open bracket, whether it or an outer one has arguments or a subscript
+    calls: list[bool] = []  # for each open bracket: is it, or one around it, for arguments or a subscript?
     quadruples = zip(part, part[1:], part[2:], [*part[3:], part[-1]], strict=False)
     for number, (before, token, after, last) in enumerate(quadruples, 1):
         if token.kind in ("(", "["):

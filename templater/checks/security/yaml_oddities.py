@@ -11,7 +11,7 @@ from ..base import Observation, check
 from ..import_refusals import import_refusals
 from ..scanned_image import ScannedImage
 
-#: the most properties that are reported, each with its values
+#: maximum number of properties that are reported; each is reported with its values
 _MOST_PROPERTIES = 20
 
 

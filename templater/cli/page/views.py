@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ...web.distinct_results import Column, InstanceView
     from ...web.watch_page import PageView
 
-#: the passes that the user can choose; each other trigger runs alone
+#: the runs of two triggers that the user can choose, in addition to each single trigger
 PASSES: Final = (("create", "start"), ("copy", "start"), ("rename", "start"))
 #: the maximum number of instances and of findings that the page shows
 MOST_INSTANCES: Final = 1000

@@ -103,8 +103,8 @@ def test_the_content_length_is_unknown_if_the_header_is_missing():
     assert https_client.content_length(SimpleNamespace(headers={})) is None
 
 
-AMBIGUOUS = "the URL is ambiguous: a user and a password may end at the '@' behind its first '/', '?' or '#'"
-ESCAPES = "write these characters of a password as %2F, %3F and %23, or the '@' of a path as %40"
+AMBIGUOUS = "the URL is ambiguous: a password may end at the '@' after its first '/', '?' or '#'"
+ESCAPES = "in a password, write these characters as %2F, %3F and %23; in a path, write '@' as %40"
 
 
 @pytest.mark.parametrize(

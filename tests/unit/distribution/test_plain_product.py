@@ -21,7 +21,7 @@ LINE = plain_line(random.Random(3), "p")
 VERSION = '"20260101_0000":'
 
 
-def test_the_lines_that_add_writes_are_plain(tmp_path):
+def test_the_lines_that_streams_add_writes_are_plain(tmp_path):
     tree = Tree(str(tmp_path / "tree"))
     for number, root in enumerate([squashfs(1), tarball({"etc": None}), QCOW2]):
         add(tree, *pair(tmp_path / f"a{number}", root), aliases=["x/y", "a b"][:1])
@@ -124,7 +124,7 @@ OTHER_LINES = {
 
 
 @pytest.mark.parametrize("form", OTHER_LINES)
-def test_other_lines_are_left_to_the_decoder(form):
+def test_lines_in_another_form_are_left_to_the_decoder(form):
     assert read_plain(LINE.encode())
     line = OTHER_LINES[form](LINE)
     assert line != LINE

@@ -81,7 +81,7 @@ def lines(tmp_path):
     return path
 
 
-def test_only_the_products_that_a_change_looks_up_are_parsed(lines):
+def test_only_products_that_are_looked_up_are_parsed(lines):
     products = opened(lines)
     assert products.containing(["p1"]) == ["p1"]
     assert products.containing([]) == []

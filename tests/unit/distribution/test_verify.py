@@ -57,7 +57,7 @@ def file_of(tree, key):
 
 
 @pytest.mark.parametrize("path", [INDEX_PATH, IMAGES_PATH])
-def test_of_a_key_with_several_texts_clients_use_the_last_text(tree, path):
+def test_clients_use_the_last_text_of_a_repeated_key(tree, path):
     before = verify(LocalStream(tree)).images
     file = Path(tree.path, path)
     for key in ("format", "\\u0066ormat"):

@@ -54,7 +54,7 @@ class Compressed:
 
 
 @pytest.mark.parametrize(("hashes", "most"), [(1, 10), (2, 2), (3, 1)])
-def test_the_decompressed_bytes_that_verify_hashes_of_all_files_share_one_limit(monkeypatch, hashes, most):
+def test_all_files_share_the_limit_of_verify_on_decompressed_bytes(monkeypatch, hashes, most):
     monkeypatch.setattr(verify_files, "_MOST_DECOMPRESSED", 100)
     monkeypatch.setattr(verify_files, "_RATIO", 30)
     reader = ContentReader(Compressed(), Report(), lambda *_: None)

@@ -105,7 +105,7 @@ def test_a_truncated_root_filesystem_is_added_to_no_tree_and_no_store(command, w
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["-c"], ["-o", "cluster_size=4k"], ["-o", "compat=0.10"]])
-def test_a_disk_of_qemu_is_accepted_whole_and_refused_after_half(options, tmp_path):
+def test_a_complete_disk_of_qemu_is_accepted_and_half_of_it_is_refused(options, tmp_path):
     if shutil.which("qemu-img") is None:
         pytest.skip("needs qemu-img")
     raw, made = tmp_path / "raw", tmp_path / "disk"
@@ -119,7 +119,7 @@ def test_a_disk_of_qemu_is_accepted_whole_and_refused_after_half(options, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_squashfs_file_of_mksquashfs_is_accepted_whole_and_refused_after_half(tmp_path):
+def test_a_complete_squashfs_file_is_accepted_and_half_of_it_is_refused(tmp_path):
     if shutil.which("mksquashfs") is None:
         pytest.skip("needs mksquashfs")
     (tmp_path / "files").mkdir()

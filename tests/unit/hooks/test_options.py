@@ -1184,7 +1184,7 @@ def test_a_hook_mounts_its_overlay_after_a_start_with_the_option_volatile(
 
 
 @as_root
-def test_a_hook_names_a_mark_that_it_cannot_remove(mounts, tmp_path):
+def test_an_error_names_the_volatile_mark_of_an_overlay_that_a_hook_cannot_remove(mounts, tmp_path):
     mark = tmp_path / ".templater-work/work/incompat/volatile"
     (mark / "dirty").mkdir(parents=True)
     (tmp_path / ".templater-work").chmod(0o700)

@@ -91,7 +91,7 @@ def test_a_reason_is_described_with_escaped_names(reason, phrase):
     assert described("a\n", "b\n", reason) == phrase
 
 
-def test_the_directories_without_a_member_have_a_limit(monkeypatch):
+def test_the_names_of_directories_without_a_member_have_a_size_limit(monkeypatch):
     monkeypatch.setattr(unpacked_tree, "_MOST_IMPLIED", 10)
     tree = UnpackedTree()
     assert not tree.add("aaa/aa/f", FILE)

@@ -65,7 +65,7 @@ def test_a_url_loses_its_password_and_gets_it_back_for_a_request(url, shown):
         "/srv//a:b@c", "./x//a:b@c", "a/b:c@d", "web:/etc/a:ro", "https://h:",
     ],
 )  # fmt: skip
-def test_a_text_that_is_no_url_with_a_password_stays_unchanged(text):
+def test_a_text_that_is_not_a_url_with_a_password_stays_unchanged(text):
     assert without_password(text) == text
     assert hide_passwords([text]) == [text]
     assert with_password(text) == text

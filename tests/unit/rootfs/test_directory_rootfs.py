@@ -114,14 +114,14 @@ def test_reading_a_file_below_a_mount_point_fails_unless_the_caller_allows_mount
     ("old", "is_equal"),
     [("text", True), ("tex", False), ("texts", False), ("tExt", False), ("", False)],
 )
-def test_a_file_has_a_content_only_if_all_bytes_are_equal(tmp_path, monkeypatch, mechanism, old, is_equal):
+def test_has_content_is_true_only_if_all_bytes_are_equal(tmp_path, monkeypatch, mechanism, old, is_equal):
     monkeypatch.setenv("TEMPLATER_CONFINED", mechanism)
     with DirectoryRootfs(str(a_directory(tmp_path / "root", {"f": old, "empty": ""}))) as rootfs:
         assert rootfs.has_content("/f", b"text") is is_equal
         assert rootfs.has_content("/empty", b"")
 
 
-def test_only_regular_files_can_be_compared_with_a_content(tmp_path):
+def test_has_content_accepts_only_regular_files(tmp_path):
     top = a_directory(tmp_path / "root", {"f": "x"})
     (top / "link").symlink_to("f")
     (top / "dir").mkdir()

@@ -247,7 +247,9 @@ def test_on_btrfs_syncing_files_ends_at_the_first_error(on_btrfs, real, monkeypa
 
 @as_root
 @pytest.mark.parametrize("on_btrfs", ["btrfs", "overlay"], indirect=True)
-def test_only_files_of_one_btrfs_are_on_the_same_btrfs(on_btrfs, tmp_path, mounts, real):
+def test_all_subvolumes_of_a_btrfs_are_on_the_same_btrfs_but_a_second_btrfs_is_not(
+    on_btrfs, tmp_path, mounts, real
+):
     place = tmp_path / "mounted"
     subprocess.run(["btrfs", "subvolume", "create", place / "subvolume"], check=True, capture_output=True)
     (tmp_path / "second").mkdir()
@@ -264,7 +266,9 @@ def test_only_files_of_one_btrfs_are_on_the_same_btrfs(on_btrfs, tmp_path, mount
 
 @as_root
 @pytest.mark.parametrize("error", [errno.ENOTTY, errno.EPERM])
-def test_without_the_requests_of_btrfs_a_directory_is_synced_by_syncfs(on_btrfs, real, monkeypatch, error):
+def test_if_the_ioctls_of_btrfs_are_refused_a_directory_is_synced_by_syncfs(
+    on_btrfs, real, monkeypatch, error
+):
     """A system-call filter can refuse the requests."""
 
     def refused(*_):
@@ -282,7 +286,7 @@ def test_without_the_requests_of_btrfs_a_directory_is_synced_by_syncfs(on_btrfs,
 
 @as_root
 @pytest.mark.parametrize("on_btrfs", ["volatile"], indirect=True)
-def test_without_the_requests_of_btrfs_the_upper_layer_of_a_volatile_overlay_is_synced(
+def test_if_the_ioctls_of_btrfs_are_refused_the_upper_layer_of_a_volatile_overlay_is_synced(
     on_btrfs, monkeypatch, real
 ):
     """syncfs of such an overlay does nothing."""
@@ -366,7 +370,7 @@ def test_the_upper_layer_of_an_overlay_that_this_process_has_mounted_is_found(tm
 
 
 @pytest.mark.parametrize("name", ["tmpfs", "disk"])
-def test_nothing_is_committed_on_other_file_systems(tmp_path, real, name):
+def test_nothing_is_committed_on_file_systems_other_than_btrfs(tmp_path, real, name):
     fd = unnamed("/dev/shm" if name == "tmpfs" and os.path.isdir("/dev/shm") else tmp_path)
     try:
         if disk_sync.is_on_btrfs(fd):
@@ -421,7 +425,7 @@ def test_a_commit_on_btrfs_writes_new_names_and_synced_content_to_the_disk(on_bt
 
 
 @pytest.mark.parametrize("way", ["btrfs", "no O_TMPFILE", "no /proc", "disk"])
-def test_a_file_that_is_synced_has_its_name_afterwards(calls, tmp_path, monkeypatch, way):
+def test_a_file_has_its_name_after_the_sync(calls, tmp_path, monkeypatch, way):
     monkeypatch.setattr(disk_sync, "is_on_btrfs", lambda fd: way != "disk")
     monkeypatch.setattr(disk_sync, "has_unnamed", lambda: way != "no /proc")
     if way == "no O_TMPFILE":

@@ -264,7 +264,7 @@ child.end_children()
 """
 
 
-def test_attack_97_a_child_that_a_signal_at_the_fork_leaves_without_an_owner_is_killed_at_the_end():
+def test_attack_97_a_child_is_killed_at_the_end_even_if_a_signal_interrupts_its_creation():
     """A process of the same PID namespace sent this signal, and the child went on in the image's files."""
     root = str(Path(__file__).parents[3])
     said = subprocess.check_output([sys.executable, "-c", SIGNALLED, root], text=True, timeout=30).split()

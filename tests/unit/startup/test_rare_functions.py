@@ -101,7 +101,7 @@ def rare_now(calls: set[tuple[str, str]]) -> dict[str, dict[str, int]]:
     return rare
 
 
-def test_the_list_has_the_large_functions_that_a_usual_start_does_not_call(calls, update):
+def test_the_list_of_rare_functions_has_the_large_functions_that_a_usual_start_does_not_call(calls, update):
     rare = rare_now(calls)
     if update:
         Path(rare_functions.__file__).write_text(text_of(rare))
@@ -123,7 +123,7 @@ def text_of(rare: dict[str, dict[str, int]]) -> str:
     return "".join(lines) + "}  # fmt: skip\n"
 
 
-def test_a_usual_start_calls_no_function_of_the_list(calls):
+def test_a_usual_start_calls_no_rare_function(calls):
     called = [
         f"{name}:{function}"
         for name, functions in RARE.items()
@@ -133,7 +133,7 @@ def test_a_usual_start_calls_no_function_of_the_list(calls):
     assert called == []
 
 
-def test_a_first_call_finds_every_function_of_the_list_by_its_name():
+def test_a_first_call_finds_every_rare_function_by_its_name():
     for name, functions in RARE.items():
         assert {*functions} <= {*functions_of(name)}
         for function in functions:

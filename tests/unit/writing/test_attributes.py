@@ -146,7 +146,7 @@ def test_attack_88_attributes_that_are_not_copied_to_the_new_file_are_counted(na
     assert copied.room == MOST_ATTRIBUTES - len(name) - 1000 - attributes.ATTRIBUTE_COST
 
 
-def test_a_backup_gets_attributes_that_certify_its_content_but_none_of_its_inode_or_of_overlayfs(monkeypatch):
+def test_a_backup_gets_the_attribute_ima_but_neither_evm_nor_attributes_of_overlayfs(monkeypatch):
     names = ["user.x", "security.capability", "security.ima", "security.evm", "trusted.overlay.x"]
     copied = []
     monkeypatch.setattr(attributes.os, "listxattr", lambda fd: names)

@@ -58,7 +58,7 @@ def test_only_temporary_files_of_earlier_runs_are_removed(name, make, remains, t
         (0o700, {}, False),
     ],
 )
-def test_a_private_directory_is_removed_with_the_temporary_files_of_earlier_runs_in_it(
+def test_a_private_directory_is_removed_if_it_has_only_temporary_files_of_earlier_runs(
     top, mode, inside, remains
 ):
     place = top / f"{PREFIX}known-0-1"

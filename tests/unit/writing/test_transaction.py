@@ -817,7 +817,7 @@ def test_attack_78_a_file_of_an_overlay_is_read_in_the_time_limit(
 
 
 @as_root
-def test_attack_78_less_is_replaced_in_an_overlay(tmp_path, mounts, monkeypatch):
+def test_attack_78_the_limit_on_replaced_bytes_is_lower_in_an_overlay(tmp_path, mounts, monkeypatch):
     monkeypatch.setattr(target_directories, "MAX_COPIED", 3_000_000)
     lower, upper, _, merged = an_overlay(tmp_path, mounts, {"etc/hosts": "old"})
     os.truncate(lower / "etc/hosts", 3_000_001)
@@ -1216,7 +1216,7 @@ def test_apply_writes_all_files_if_another_process_renames_the_private_directory
 @pytest.mark.parametrize(
     ("call", "number"), [("mkdir", errno.EROFS), ("link", errno.EXDEV), ("directory", errno.EACCES)]
 )
-def test_a_file_gets_temporary_names_in_a_private_directory_beside_it_if_it_gets_none_in_the_root_directory(
+def test_temporary_names_are_in_a_private_directory_beside_the_target_if_the_root_directory_allows_none(
     rootfs, top, monkeypatch, call, number
 ):
     """The root directory can be read-only, and the target's directory can be on another file system."""
@@ -1299,7 +1299,7 @@ def test_attack_92_no_file_is_renamed_from_one_directory_to_another(rootfs, top,
     assert strays(top) == []
 
 
-def test_a_rollback_renames_the_old_file_if_it_gets_no_other_name(rootfs, top, monkeypatch):
+def test_a_rollback_renames_the_old_file_if_the_file_cannot_get_a_second_name(rootfs, top, monkeypatch):
     """A rename needs no space on a full disk."""
     link = Directory.link
 
@@ -1319,7 +1319,7 @@ def test_a_rollback_renames_the_old_file_if_it_gets_no_other_name(rootfs, top, m
 
 @pytest.mark.parametrize("journal", [True, False])
 @pytest.mark.parametrize("step", ["commit", "put_back"])
-def test_the_next_run_removes_the_name_that_a_file_of_a_killed_run_had_beside_its_target(
+def test_the_next_run_removes_a_temporary_name_that_a_killed_run_left_beside_a_target(
     rootfs, top, tmp_path, monkeypatch, journal, step
 ):
     (tmp_path / "state").mkdir()
@@ -1730,7 +1730,7 @@ def steps(monkeypatch):
 @pytest.mark.parametrize("kind", ["btrfs", "overlay"])
 @pytest.mark.parametrize("mode", ["durable", "in order", "not durable"])
 @pytest.mark.parametrize("many", [False, True])
-def test_attack_85_on_btrfs_only_an_apply_that_waits_commits_and_no_file_is_synced_by_fsync(
+def test_attack_85_on_btrfs_only_an_apply_that_waits_makes_a_commit_and_no_file_is_synced_by_fsync(
     tmp_path, mounts, steps, mode, kind, many, monkeypatch
 ):
     """The kernel wrote gigabytes of attributes of other files, which the container's root user chose.
