@@ -1,6 +1,7 @@
 """A JSON parser for hooks, which loads much faster than the json package."""
 
 from ..model.errors import InputError
+from ..model.source import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,12 +11,16 @@ if TYPE_CHECKING:
 def parse_json(data: bytes, what: str) -> "dict[str, Any]":
     """Parse a JSON object. Raises InputError for invalid JSON; ``what`` names the text in the message.
 
+    Also raises InputError if an object has a name twice: crun reads the first value, and runc merges both.
+
     This function calls the C scanner of the json package directly, because importing json takes eight
     milliseconds.
     """
     try:
         text = data.decode("utf-8").strip(" \t\r\n")
         value, end = _scanner()(text, 0)
+    except _RepeatedError as error:
+        raise InputError(f"{what} has the name '{printable(str(error))}' twice in an object") from None
     except (ValueError, StopIteration, RecursionError, SystemError):
         # SystemError: the scanner can't raise JSONDecodeError while the json package is not imported
         raise InputError(f"{what} is not JSON") from None
@@ -24,11 +29,26 @@ def parse_json(data: bytes, what: str) -> "dict[str, Any]":
     return value
 
 
+def _unique(pairs: "list[tuple[str, Any]]") -> "dict[str, Any]":
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise _RepeatedError(name)
+            seen.add(name)
+    return found
+
+
+class _RepeatedError(Exception):
+    """Raised if an object has the name in the argument twice."""
+
+
 def _scanner() -> "Any":
     class Settings:
         strict = True
         object_hook = None
-        object_pairs_hook = None
+        object_pairs_hook = staticmethod(_unique)
         parse_float = float
         parse_int = int
         parse_constant = float

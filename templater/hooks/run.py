@@ -81,6 +81,9 @@ LONGEST_LINE = 1000
 #: the maximum number of bytes that one hook writes to the FILE of ``--log``, which nothing rotates
 MOST_IN_FILE = 16 << 10
 
+#: signals that end a hook: from a user or a terminal, or because the runtime limits the processor time
+_STOP = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGXCPU)
+
 #: environment variables that could change a rendering
 _IGNORED = ("TZ", "TZDIR", "LC_ALL", "LC_TIME", "LC_CTYPE", "LANG", "LANGUAGE", "TEMPLATER_CONFINED")
 
@@ -270,12 +273,24 @@ def run(arguments: "list[str]") -> int:
 
 
 def _reported(error: BaseException, options: Options) -> "TemplaterError | None":
-    """Return the error that the hook reports, or None for a bug."""
+    """Return the error that the hook reports, or None for a bug. The notes of ``error`` are kept."""
+    reported = _translated(error, options)
+    if reported is not None and reported is not error:
+        reported.notes = (*reported.notes, *getattr(error, "__notes__", ()))
+    return reported
+
+
+def _translated(error: BaseException, options: Options) -> "TemplaterError | None":
     if isinstance(error, TemplaterError):
         return error
     if isinstance(error, MemoryError):
-        return LimitError(f"the hook needs more than {MEMORY >> 20} MiB of memory")
+        return LimitError(
+            f"the hook needs more than {MEMORY >> 20} MiB of memory, or more than the runtime allows"
+            " (RLIMIT_DATA)"
+        )
     if isinstance(error, StoppedError):
+        if error.args[0] == _signal.SIGXCPU:
+            return LimitError("the hook needs more processor time than the runtime allows (RLIMIT_CPU)")
         return WriteError(f"stopped by signal {error.args[0]}")
     if isinstance(error, TimeUpError):
         return time_is_up(error, options.time_limit)
@@ -316,7 +331,7 @@ def reset_process() -> None:
 
 
 def start_timer(seconds: float) -> None:
-    """Start a timer that raises TimeUpError after ``seconds``. SIGINT and SIGTERM raise StoppedError.
+    """Start a timer that raises TimeUpError after ``seconds``. The signals ``_STOP`` raise StoppedError.
 
     Only the first signal raises an error. A second one would interrupt the rollback or the report.
     """
@@ -335,8 +350,9 @@ def start_timer(seconds: float) -> None:
             raise StoppedError(number)
 
     _can_stop = True
-    for number in (_signal.SIGINT, _signal.SIGTERM):
-        _signal.signal(number, stopped)
+    for number in _STOP:
+        if number != _signal.SIGHUP or _signal.getsignal(number) != _signal.SIG_IGN:  # for example, by nohup
+            _signal.signal(number, stopped)
     for number in (_signal.SIGALRM, _signal.SIGPROF):
         _signal.signal(number, expired)
     _signal.setitimer(_signal.ITIMER_REAL, seconds)
@@ -368,7 +384,7 @@ def time_is_up(error: TimeUpError, seconds: float) -> LimitError:
 
 
 def _ignore_stop_signals() -> None:
-    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGALRM, _signal.SIGPROF):
+    for number in (*_STOP, _signal.SIGALRM, _signal.SIGPROF):
         _signal.signal(number, _signal.SIG_IGN)
 
 
@@ -422,6 +438,7 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
 
     Raises TemplaterError, and writes no file, if one rule fails.
     """
+    global _can_stop  # noqa: PLW0603
     if request.name:
         require_name(request.name)
     owners = trusted_owners(request.rootfs) if options.state else ()
@@ -433,13 +450,13 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
         try:
             state_directory.lock(f"hook for {printable(request.name) or 'a container'}", options.patience)
             _start(request, log, state_directory, folder)
-        except TemplaterError as error:
-            _log_failure(error, options, log)
-            raise
-        except TimeUpError as over:
-            late = time_is_up(over, request.time_limit)
-            _log_failure(late, options, log)
-            raise late from None
+        except BaseException as error:
+            _can_stop = False  # as in ``run``
+            reported = _reported(error, options)
+            if reported is None:
+                raise
+            _log_failure(reported, options, log)
+            raise reported from None
         finally:
             log.write(state_directory, request.log)
 

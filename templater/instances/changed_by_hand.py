@@ -114,7 +114,8 @@ def changed_by_hand(plan: Plan, record: Record, rootfs: RootfsView) -> dict[str,
 
     The paths are the real paths of the files. A file that the record does not list counts as changed by
     hand. There is one exception: if the plan runs the trigger ``create``, this file comes from the image, and
-    counts as unchanged. Owner and mode are not compared, because an apply keeps them.
+    counts as unchanged. An unfinished mounted file (see ``Record.settle``) counts as unchanged, too. Owner
+    and mode are not compared, because an apply keeps them.
 
     Raises LimitError if the files to compare have more than ``MAX_COMPARED_TOTAL`` bytes together.
     """
@@ -123,7 +124,7 @@ def changed_by_hand(plan: Plan, record: Record, rootfs: RootfsView) -> dict[str,
     seen: set[str] = set()
     compared = 0
     for change in plan.changes:
-        if change.action in WRITING and change.real not in seen:
+        if change.action in WRITING and change.real not in seen and change.real not in record.unfinished:
             seen.add(change.real)
             size = size_of(rootfs, change.real)
             is_large = size > len(change.content or b"") + MAX_MORE
@@ -159,7 +160,11 @@ def recorded_content(plan: Plan, record: Record, rootfs: RootfsView) -> Callable
     ``changed_by_hand``, while ``apply`` waits for the lock.
     """
     writing = [change for change in plan.changes if change.action in WRITING]
-    files = {change.real: file for change in writing if (file := record.file(change.path)) is not None}
+    files = {
+        change.real: file
+        for change in writing
+        if change.real not in record.unfinished and (file := record.file(change.path)) is not None
+    }
 
     def check(change: Change) -> None:
         file = files.get(change.real)

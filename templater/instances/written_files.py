@@ -158,7 +158,7 @@ class Record:
     An unreadable record is treated as empty. Then ``problem`` is the error.
     """
 
-    __slots__ = ("_entries", "_staged", "_text", "problem", "state_directory")
+    __slots__ = ("_entries", "_staged", "_text", "problem", "state_directory", "unfinished")
 
     def __init__(self, state_directory: "StateDirectory") -> None:
         self.state_directory = state_directory
@@ -166,6 +166,8 @@ class Record:
         self._staged: dict[bytes, bytes] | None = None
         self._text = b""
         self._entries: dict[bytes, bytes] | None = None
+        #: the real paths of mounted files that a killed run may have written in part
+        self.unfinished: set[str] = set()
         try:
             data = read_record(state_directory)
             if data is not None:
@@ -216,13 +218,18 @@ class Record:
     def settle(self, rootfs: "RootfsView") -> None:
         """Use the staged entry of each file whose content matches that entry.
 
-        A killed run has written this file, but has not replaced the record. Call this only in a run that
-        compares the record with the files, because the owner of the instance's directory can forge a staged
-        record that names files that are slow to read.
+        A killed run has written this file, but has not replaced the record. A mounted file in a staged record
+        is ``unfinished``: it can have the start of the new text and the end of the old one.
+
+        Call this only in a run that compares the record with the files, because the owner of the instance's
+        directory can forge a staged record that names files that are slow to read.
         """
         size = 0
         for path, entry in (self._staged or {}).items():
             file = WrittenFile.decode(entry)
+            found = rootfs.entry(file.real)
+            if found is not None and found.is_mount:
+                self.unfinished.add(file.real)
             size += size_to_compare(rootfs, file)
             if size > MAX_COMPARED_TOTAL:
                 break  # all remaining files count as changed by hand

@@ -94,6 +94,8 @@ _HINTS = {
     errno.EBUSY: "another file system is mounted at this path",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
     errno.ENOTSUP: "the file system does not support this operation",
+    errno.EOVERFLOW: "the id map of the mount does not map this user: install the hook with --in-place, so"
+    " that it runs in the container's namespaces",
 }
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -668,7 +670,7 @@ def descriptor_has_content(fd: int, content: bytes, before_piece: "Callable[[], 
         piece = 1 << 20
 
 
-def write_descriptor(fd: int, content: bytes) -> None:
+def write_descriptor(fd: int, content: "bytes | memoryview") -> None:
     """Write all bytes, in as many calls as needed."""
     rest = memoryview(content)
     while rest:

@@ -58,6 +58,7 @@ LONG_PATIENCE = 30.0
 _MANY = 4096
 
 _MNT_DETACH = 2
+_UMOUNT_NOFOLLOW = 8
 
 #: the files that are held open, or None outside of ``handing_over``
 _held: "list[int] | None" = None
@@ -138,7 +139,7 @@ def _unmount(path: str, itself: bool, held: "list[int]") -> None:
             pass
     elif held or _doomed:
         _hand_over(held, LONG_PATIENCE)
-    libc("umount2")(fsencode(path), _MNT_DETACH)
+    libc("umount2")(fsencode(path), _MNT_DETACH | _UMOUNT_NOFOLLOW)
 
 
 def _close_all_except(kept: "set[int]", held: "list[int]") -> None:

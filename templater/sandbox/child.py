@@ -209,6 +209,12 @@ def end_children() -> None:
 # --- the child ---------------------------------------------------------------------------------
 
 
+#: signals for which a command or a hook may have a handler
+_HANDLED = (
+    _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGXCPU, _signal.SIGALRM, _signal.SIGPROF,
+)  # fmt: skip
+
+
 def _run_child(
     pipe: int,
     prepare: "Callable[[], Iterable[int] | None]",
@@ -220,6 +226,9 @@ def _run_child(
     code = FAILED
     send = _Sender(pipe, bounds)
     try:
+        for number in _HANDLED:  # a handler of the parent would report that the parent was stopped
+            if callable(_signal.getsignal(number)):
+                _signal.signal(number, _signal.SIG_DFL)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
         inputs = (*inputs, *(prepare() or ()))
         keep_functions()

@@ -20,11 +20,11 @@ RARE: "dict[str, tuple[str, ...]]" = {
     ),
     "templater.hooks.run": (
         "Log.public_lines", "Log.to_file", "_keeps_order", "_log_failure", "_read_file", "_reported",
-        "_write_log", "compare", "probe", "report_failure", "time_is_up", "write_stderr",
+        "_translated", "_write_log", "compare", "probe", "report_failure", "time_is_up", "write_stderr",
     ),
     "templater.hooks.runtimes.lxc": (
-        "_is_btrfs", "_make_layer", "_refuses_second_mount", "_remove_volatile_mark", "_renders",
-        "_require_own", "defer", "has_hook", "in_namespace", "is_deferred", "open_layers",
+        "_is_btrfs", "_make_layer", "_open_mount_point", "_refuses_second_mount", "_remove_volatile_mark",
+        "_renders", "_require_own", "defer", "has_hook", "in_namespace", "is_deferred", "open_layers",
         "require_mount_hook", "require_mounted", "snippet", "state_folder", "status", "unreadable",
     ),
     "templater.hooks.sandboxed_rendering": (
@@ -173,17 +173,16 @@ RARE: "dict[str, tuple[str, ...]]" = {
     ),
     "templater.writing.staged_file": (
         "StagedFile._changed", "StagedFile._commit_new", "StagedFile._copy_old", "StagedFile._link_passing",
-        "StagedFile._prepare_to_overwrite", "StagedFile._put_back", "StagedFile._read_pieces",
-        "StagedFile._require_in_place", "StagedFile._require_known_owner", "StagedFile._unlink_passing",
-        "StagedFile._write_in_place", "StagedFile.put_back", "overwrite",
+        "StagedFile._put_back", "StagedFile._read_pieces", "StagedFile._require_in_place",
+        "StagedFile._require_known_owner", "StagedFile._unlink_passing", "StagedFile.put_back",
     ),
     "templater.writing.target_directories": (
         "TargetDirectories._make_owned", "TargetDirectories._make_private",
-        "TargetDirectories._remove_private", "TargetDirectories.end_of_locking",
-        "TargetDirectories.first_name", "TargetDirectories.make_directory", "TargetDirectories.room_for",
+        "TargetDirectories._remove_private", "TargetDirectories.first_name",
+        "TargetDirectories.make_directory", "TargetDirectories.room_for",
     ),
     "templater.writing.transaction": (
-        "Transaction._commit_earlier_changes", "Transaction._is_ordered", "Transaction._touched",
-        "Transaction._undo", "_lift_memory_limit",
+        "Transaction._commit_earlier_changes", "Transaction._is_ordered", "Transaction._mounted",
+        "Transaction._touched", "Transaction._undo", "_first_error", "_free_memory",
     ),
 }  # fmt: skip

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 #: the signals of limits on time and on processor time
 LIMITS = (_signal.SIGALRM, _signal.SIGPROF)
+#: the signals that are deferred. SIGXCPU is sent again each second.
+DEFERRED = (*LIMITS, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM, _signal.SIGXCPU)
 
 
 def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = False) -> "Result":
@@ -25,7 +27,7 @@ def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = Fa
     before: list[tuple[int, Any]] = []
     try:
         try:
-            for number in (*LIMITS, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
+            for number in DEFERRED:
                 # None means that C code installed the handler, which Python could not restore
                 if _signal.getsignal(number) is not None:
                     before.append(

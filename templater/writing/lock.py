@@ -15,7 +15,7 @@ from ..rootfs.held_files import close
 
 _POLL = 0.02
 #: maximum seconds in which one apply waits for the locks of mounted files
-SECONDS_FOR_MOUNTED = 2.0
+SECONDS_FOR_MOUNTED = 10.0
 
 
 def lock(root: Root, wait: float) -> int:
@@ -25,31 +25,33 @@ def lock(root: Root, wait: float) -> int:
     except OSError as error:
         raise write_error("lock", "/", error) from None
     try:
-        until = time.monotonic() + wait
-        while not _locked(fd):
-            if time.monotonic() >= until:
-                raise BusyError(
-                    f"{root.name!r} is being written by {_holder(fd)}",
-                    hint="wait until that process ends, or allow a longer wait",
-                )
-            time.sleep(_POLL)
+        _wait(fd, root.name, time.monotonic() + wait)
     except BaseException:
         close(fd)
         raise
     return fd
 
 
-def lock_mounted(fd: int, until: float) -> None:
+def lock_mounted(fd: int, path: str, until: float) -> None:
     """Lock a mounted file until its descriptor is closed, because several containers can share the file.
 
-    Any process that can open the file can hold the lock. So give up at the time ``until``, and return without
-    the lock.
+    Raises BusyError if another process holds the lock until the time ``until``. Any process that can open the
+    file can do that.
     """
-    try:
-        while not _locked(fd) and time.monotonic() < until:
-            time.sleep(_POLL)
+    try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
+        _wait(fd, path, until)
     except WriteError:  # the file system has no locks
         pass
+
+
+def _wait(fd: int, name: str, until: float) -> None:
+    while not _locked(fd):
+        if time.monotonic() >= until:
+            raise BusyError(
+                f"{name!r} is being written by {_holder(fd)}",
+                hint="wait until that process ends, or allow a longer wait",
+            )
+        time.sleep(_POLL)
 
 
 def _locked(fd: int) -> bool:

@@ -440,6 +440,8 @@ def attempt(
         call(*args, **options)
     except (OSError, WriteError) as error:
         return str(error)
+    except MemoryError:
+        return "not enough memory"
     return ""
 
 

@@ -25,15 +25,12 @@ from ..rootfs.confined import (
     again,
     bytes_of,
     kind_of,
-    read_descriptor,
     write_descriptor,
     write_error,
 )
-from ..rootfs.file_system_type import is_overlay
 from ..rootfs.held_files import close
 from ..rootfs.paths import components, not_regular
 from .attributes import drop_inherited_acl
-from .lock import lock_mounted
 from .recovery import above
 from .target_directories import TargetDirectories
 
@@ -45,14 +42,14 @@ if TYPE_CHECKING:
 
 
 #: how many bytes of an old file one system call reads: the kernel can need a tenth of a second for them
-_PIECE = 1 << 18
+PIECE = 1 << 18
 
 
 class StagedFile:
     """One file of an apply. It records which steps are done."""
 
     __slots__ = (
-        "backup", "backup_inode", "before", "change", "committed", "copy_fd", "directories", "fd", "inode",
+        "backup", "backup_inode", "change", "committed", "copy_fd", "directories", "fd", "inode",
         "is_on_overlay", "name", "old", "parent", "passing", "staged", "written",
     )  # fmt: skip
 
@@ -75,8 +72,6 @@ class StagedFile:
         self.staged: tuple[Directory, str] | None = None
         #: the temporary name in the target's directory, while a file has it or may have it
         self.passing: tuple[Directory, str] | None = None
-        #: the old content of a mount point, set before templater writes to the mount point
-        self.before: bytes | None = None
         self.committed = False
         #: whether the target is on an overlay, set only for an existing target
         self.is_on_overlay = False
@@ -147,10 +142,6 @@ class StagedFile:
 
         ``require_time`` raises an error if no time is left to read the old content on an overlay.
         """
-        if self.change.in_place:
-            self._count_old()
-            self._prepare_to_overwrite(require_time)
-            return
         self.fd = self._create()
         self.inode = os.fstat(self.fd).st_ino
         if self.passing is not None:
@@ -195,46 +186,26 @@ class StagedFile:
         except FileNotFoundError:  # /proc is not mounted
             pass
 
-    def _prepare_to_overwrite(self, require_time: "Callable[[], None]") -> None:
-        """Count the attributes of a mounted target, and read the target if it is on an overlay.
-
-        If the target is in a lower layer, the kernel copies it when templater opens it to write. The kernel
-        may need minutes to read this file, because it has to decompress far more data than the file has. No
-        time limit ends this system call. But after this function, the kernel copies the content from memory.
-        """
-        fd = self.parent.open(self.name)
-        try:
-            self.directories.attributes.count(fd, self.change.real)
-            if self.is_on_overlay:
-                self._read_pieces(fd, lambda piece: None, require_time)
-        finally:
-            close(fd)
-
     def _count_old(self) -> None:
         """Count the size of the target, which templater or the kernel copies if it is on an overlay."""
         assert self.old is not None
-        if self.change.in_place:
-            fd = self.parent.look(self.name)
-            try:
-                self.is_on_overlay = is_overlay(fd)
-            finally:
-                close(fd)
-        else:
-            self.is_on_overlay = self.directories.is_on_overlay(self.parent.fd)
+        self.is_on_overlay = self._on_overlay()
         self.directories.count_replaced(bytes_of(self.old), self.change, is_copied=self.is_on_overlay)
 
+    def _on_overlay(self) -> bool:
+        return self.directories.is_on_overlay(self.parent.fd)
+
     def _read_pieces(
-        self, fd: int, use: "Callable[[bytes], None]", require_time: "Callable[[], None]"
+        self, fd: int, size: int, use: "Callable[[bytes], None]", require_time: "Callable[[], None]"
     ) -> None:
-        """Read the content of the old file, up to the size that was counted. Call ``use`` with each piece."""
-        assert self.old is not None
-        left = self.old.st_size
+        """Read the old file, up to the size that was counted. Call ``use`` with each piece."""
+        left = size
 
         def read(check: "Callable[[], None]") -> None:
             nonlocal left
             while left > 0:
                 check()
-                piece = os.read(fd, min(left, _PIECE))
+                piece = os.read(fd, min(left, PIECE))
                 if not piece:
                     return
                 use(piece)
@@ -286,6 +257,7 @@ class StagedFile:
         The copy is private until it has the owner and the mode of the old file. In a durable apply, the copy
         stays open: its content must be on the disk before the copy can get the name of the target.
         """
+        assert self.old is not None
         fd = self.copy_fd = self._create()
         try:
             self.backup_inode = os.fstat(fd).st_ino
@@ -293,7 +265,7 @@ class StagedFile:
                 self.backup = self._link_passing(self.backup_inode)
                 self._unlink_passing()
             drop_inherited_acl(fd)
-            self._read_pieces(old, lambda piece: write_descriptor(fd, piece), require_time)
+            self._read_pieces(old, self.old.st_size, lambda piece: write_descriptor(fd, piece), require_time)
             self._carry_over(old, status, fd)
             again(os.utime, fd, ns=(status.st_atime_ns, status.st_mtime_ns))
             if self.backup is None:
@@ -328,11 +300,9 @@ class StagedFile:
     def commit(self, require_time: "Callable[[], None]") -> None:
         """Put the new content in place. Raises RefusedError if another process has changed the target.
 
-        ``require_time`` raises an error if no time is left to read the old content of a mounted file.
+        ``require_time`` raises an error if no time is left to read the old content, which only
+        ``MountedFile`` does.
         """
-        if self.change.in_place:
-            self._write_in_place(require_time)
-            return
         if version_of(os.fstat(self.fd)) != self.written:
             raise RefusedError(
                 f"another process changed the new {self.change.real!r} while templater was writing it"
@@ -384,28 +354,6 @@ class StagedFile:
         self.parent.rename_held(name, self.parent, self.name)
         self.passing = None
 
-    def _write_in_place(self, require_time: "Callable[[], None]") -> None:
-        self.fd = self.parent.open(self.name, write=True)
-        lock_mounted(self.fd, self.directories.end_of_locking())
-        self.directories.check(self.change)
-        status = os.fstat(self.fd)
-        if self.old is None or (status.st_dev, status.st_ino) != (self.old.st_dev, self.old.st_ino):
-            raise self._changed("was replaced")
-        room = self.directories.room_for(status.st_size, self.change)
-        self.before = self.directories.rootfs.while_reading(
-            lambda check: read_descriptor(self.fd, room, self.change.real, check), require_time
-        )
-        self.committed = True
-        overwrite(self.fd, self.content)
-
-    def cut(self) -> None:
-        """Cut a mounted file to the size of its new content, after all files are in place.
-
-        Until then, a rollback must not need new blocks: another container can fill the mounted file system.
-        """
-        if self.change.in_place:
-            os.ftruncate(self.fd, len(self.content))
-
     # rolling back
 
     def put_back(self) -> None:
@@ -419,11 +367,6 @@ class StagedFile:
             raise write_error("put back", self.change.real, error) from None
 
     def _put_back(self) -> None:
-        if self.before is not None:
-            is_cut = os.fstat(self.fd).st_size < len(self.before)
-            overwrite(self.fd, self.before if is_cut else self.before[: len(self.content)])
-            os.ftruncate(self.fd, len(self.before))
-            return
         now = self.parent.lstat(self.name)
         if now is None or now.st_ino != self.inode:
             return  # the new file never got the name, or another process has replaced it
@@ -440,12 +383,3 @@ class StagedFile:
 def version_of(status: "os.stat_result") -> "tuple[int, int]":
     """Return the size and the modification time of a file, which show whether it was changed."""
     return status.st_size, status.st_mtime_ns
-
-
-def overwrite(fd: int, content: bytes) -> None:
-    """Overwrite a file from its start. The caller truncates the file to its new size.
-
-    Because the file is truncated last, readers see incomplete content only for a short time.
-    """
-    again(os.lseek, fd, 0, 0)
-    write_descriptor(fd, content)

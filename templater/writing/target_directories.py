@@ -1,7 +1,6 @@
 """The directories of all files of one apply: existing and new directories, and temporary names in them."""
 
 import errno
-from time import monotonic
 
 from ..model.entry import common_depth, parents_below
 from ..model.errors import InputError, LimitError, RefusedError, WriteError
@@ -16,7 +15,6 @@ from ..rootfs.confined import (
 from ..rootfs.file_system_type import is_overlay
 from ..rootfs.paths import MissingError, components
 from .attributes import CopiedAttributes
-from .lock import SECONDS_FOR_MOUNTED
 from .recovery import above, attempt, is_private, private_name, temporary_name
 
 TYPE_CHECKING = False
@@ -44,7 +42,7 @@ class TargetDirectories:
     """The directories in which an apply writes, and the temporary names of files in them."""
 
     __slots__ = (
-        "attributes", "check", "count", "counted", "durable", "ids", "is_overlay", "kept", "locking_end",
+        "attributes", "check", "count", "counted", "durable", "ids", "is_overlay", "kept",
         "made", "opened", "places", "private", "replaced", "root", "rootfs", "token", "unnamed", "waits",
         "without_inode",
     )  # fmt: skip
@@ -62,8 +60,6 @@ class TargetDirectories:
         self.count = 1
         #: the number of bytes of old content that are kept in memory
         self.kept = 0
-        #: the time at which the apply gives up waiting for locks of mounted files, or 0 before the first lock
-        self.locking_end = 0.0
         #: the number of bytes of old content that are kept under temporary names
         self.replaced = 0
         self.attributes = CopiedAttributes()
@@ -130,12 +126,6 @@ class TargetDirectories:
                 hint="truncate the file, or omit --cross-mounts or --in-place",
             )
         return size
-
-    def end_of_locking(self) -> float:
-        """Return the time of ``monotonic`` until which the apply may wait for locks of mounted files."""
-        if not self.locking_end:
-            self.locking_end = monotonic() + SECONDS_FOR_MOUNTED
-        return self.locking_end
 
     def is_on_overlay(self, fd: int) -> bool:
         """Return whether an open file or directory is on an overlay."""

@@ -26,10 +26,11 @@ are not copied either.
 
 from time import monotonic
 
-from ..model.errors import LimitError, TemplaterError
+from ..model.errors import LimitError, RefusedError, TemplaterError
 from ..oslite import os
 from ..rootfs.confined import again, mount_id, write_error
 from .deferred_signals import with_signals_deferred
+from .lock import SECONDS_FOR_MOUNTED
 from .recovery import Search, above, attempt, is_there, token_line
 from .staged_file import StagedFile
 from .target_directories import TargetDirectories
@@ -37,12 +38,14 @@ from .target_directories import TargetDirectories
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import ParamSpec
+    from typing import ParamSpec, TypeVar
 
     from ..model.plan import Change
+    from .mounted_file import MountedFile
     from .recovery import Journal
 
     Arguments = ParamSpec("Arguments")
+    Result = TypeVar("Result")
 
 #: the deadline of an apply that may take any time
 NEVER = float("inf")
@@ -86,10 +89,13 @@ class Transaction:
             if error is None or self.complete:
                 return
             if isinstance(error, MemoryError):
-                _lift_memory_limit()
+                _free_memory(error)
             troubles = with_signals_deferred(self._undo)
             if isinstance(error, TemplaterError):
                 error.notes = (*error.notes, *troubles)
+            else:  # a signal can have replaced the error that a rollback could not undo
+                for trouble in (*_first_error(error), *troubles):
+                    error.add_note(trouble)
         finally:
             for target in self.targets:
                 target.close()
@@ -127,11 +133,18 @@ class Transaction:
             self._require_time_to_prepare()
             self.directories.make_directory(path)
         self._require_time_to_prepare()
-        target = StagedFile(change, self.directories)
+        target = self._target(change)
         if target.needs_writing(self._require_time_to_prepare):
             self.directories.check(change)
             self.targets.append(target)
             target.stage(self._require_time_to_prepare)
+
+    def _target(self, change: "Change") -> StagedFile:
+        if not change.in_place:
+            return StagedFile(change, self.directories)
+        from .mounted_file import MountedFile
+
+        return MountedFile(change, self.directories, None if self.journal is None else self.journal.directory)
 
     def commit(self) -> "list[Change]":
         """Put every file in place, mount points last. Return the changes for which a file was written.
@@ -175,28 +188,55 @@ class Transaction:
                 target.close_copy()
 
     def _commit(self) -> "list[Change]":
-        for target in sorted(self.targets, key=lambda target: target.change.in_place):
+        mounted = self._mounted() if any(target.change.in_place for target in self.targets) else []
+        self._lock_and_save(mounted)
+        for target in [*(each for each in self.targets if not each.change.in_place), *mounted]:
             self._require_time_to_commit()
             _step("put in place", target.change.real, target.commit, self._require_time_to_commit)
-        for target in self.targets:
-            _step("put in place", target.change.real, target.cut)
-        _step("put in place", "/", self._sync_names)
+        _step("put in place", "/", self._sync_names, mounted)
+        cut = [target for target in mounted if _step("put in place", target.change.real, target.cut)]
         self._clear_away()
         self.complete = True
+        _step("sync", "/", self._sync_mounted, cut)
         return [target.change for target in self.targets]
 
-    def _sync_names(self) -> None:
-        """Sync each changed directory and mount point. If this fails, all files are rolled back."""
+    def _mounted(self) -> "list[MountedFile]":
+        """Return the mounted files, each only once, in the order in which every apply locks them."""
+        from .mounted_file import MountedFile
+
+        mounted: dict[tuple[int, int], MountedFile] = {}
+        for target in self.targets:
+            if isinstance(target, MountedFile):
+                first = mounted.setdefault(target.identity, target)
+                if first.content != target.content:
+                    raise RefusedError(
+                        f"{first.change.real!r} and {target.change.real!r} are the same mounted file,"
+                        " so they can't have different contents",
+                        hint="remove one of the rules, or mount another file",
+                    )
+        return [target for _, target in sorted(mounted.items())]
+
+    def _lock_and_save(self, mounted: "list[MountedFile]") -> None:
+        until = min(self.end, monotonic() + SECONDS_FOR_MOUNTED)
+        for target in mounted:
+            _step("lock", target.change.real, target.lock, until)
+        for target in mounted:
+            _step("save the old content of", target.change.real, target.save, self._require_time_to_commit)
+
+    def _sync_names(self, mounted: "list[MountedFile]") -> None:
+        """Sync each changed directory and mounted file. If this fails, all files are rolled back."""
         if self.directories.durable:
+            from ..rootfs.disk_sync import sync_all
+
+            sync_all("put in place", self._touched())
+            self._sync_mounted(mounted)
+
+    def _sync_mounted(self, mounted: "list[MountedFile]") -> None:
+        if self.directories.durable and mounted:
             from ..rootfs.disk_sync import sync_all, write_content
 
-            touched = self._touched()
-            for target in self.targets:
-                if not target.change.in_place:
-                    continue
-                if not (self._is_ordered(target.fd) and write_content(target.fd)):
-                    touched[target.fd] = target.change.real
-            sync_all("put in place", touched)
+            waiting = [each for each in mounted if not (self._is_ordered(each.fd) and write_content(each.fd))]
+            sync_all("put in place", {each.fd: each.change.real for each in waiting})
 
     def _touched(self) -> "dict[int, str]":
         """Return the descriptors and paths of the directories to sync: the apply creates names in them."""
@@ -280,18 +320,34 @@ class Transaction:
 
 
 def _step(
-    action: str, path: str, call: "Callable[Arguments, None]", *args: "Arguments.args",
+    action: str, path: str, call: "Callable[Arguments, Result]", *args: "Arguments.args",
     **options: "Arguments.kwargs",
-) -> None:  # fmt: skip
+) -> "Result":  # fmt: skip
     try:
-        call(*args, **options)
+        return call(*args, **options)
     except OSError as error:
         raise write_error(action, path, error) from None
 
 
-def _lift_memory_limit() -> None:
-    """Increase the memory limit that a hook has set, so that memory suffices for a rollback."""
+def _first_error(error: BaseException) -> "tuple[str, ...]":
+    """Return the message of the error that was being handled when a signal raised ``error``."""
+    return (str(error.__context__),) if isinstance(error.__context__, TemplaterError) else ()
+
+
+def _free_memory(error: MemoryError) -> None:
+    """Free the values of the functions that failed, and increase the limits on memory, for a rollback.
+
+    templater has set a limit on the address space. A runtime can set a limit on data.
+    """
+    trace = error.__traceback__
+    while trace is not None:
+        try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
+            trace.tb_frame.clear()
+        except RuntimeError:  # the function still runs
+            pass
+        trace = trace.tb_next
     import resource
 
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        hard = resource.getrlimit(limit)[1]
+        resource.setrlimit(limit, (hard, hard))

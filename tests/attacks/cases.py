@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 TESTS = Path(__file__).resolve().parents[1]
 
-NUMBERED = re.compile(r"^def test_attack_((?:\d{1,2}_)+)", re.M)
+NUMBERED = re.compile(r"^def test_attack_((?:\d{1,3}_)+)", re.M)
 
 
 class Case(NamedTuple):
@@ -143,6 +143,10 @@ CASES = {
     97: Case("a process in the PID namespace that a hook joins sends a signal to the hook while it starts its child, so that the hook ends and the child goes on in the image's root filesystem with the rights of the host", "the hook knows its child before a signal can end its work, and kills it at the end; the kernel kills a child whose parent has ended"),
     98: Case("the configuration of an LXC container with an overlay has `lxc.rootfs.mount` in the container's directory; the hook writes the files into this directory of the host, and not into the overlay that it has mounted there", "the hook opens the overlay in the mount namespace in which it has mounted the overlay, and refuses a directory that is no mount point"),
     99: Case("a process in the PID namespace that a hook joins sends signals in a loop, so that the hook ends in its report with a traceback and its child goes on", "only the first signal raises an error, and none does after the hook has its result"),
+    100: Case("`lxc.rootfs.mount` of a container with an overlay is in the container's directory, whose owner makes it a link to a directory of the host, such as /etc; the hook mounts the untrusted image there, and loads files of the image", "the hook mounts the overlay on a directory that it has opened and checked, and follows no link"),
+    101: Case("two mounts of one file, or two starts that share mounted files, with `--in-place`: the file gets parts of two texts", "every start locks all mounted files in the same order, before it changes a file; two targets that are one file need one content"),
+    102: Case("another container takes the space of a mounted file on a volume, so that a failed start with `--in-place` cannot restore the file", "the file is cut only after all files are on the disk; a file without a name in the state directory has the old content, and gets a name if the rollback fails"),
+    103: Case("the container's own limits on processor time and data, which crun also sets for hooks, end a hook while it puts files in place", "SIGXCPU ends the hook as SIGTERM does, with a rollback; the rollback frees memory first"),
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Attacks on a hook's environment: umask, signals, links, names, owners, and sizes of files."""
 
+import fcntl
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from templater.hooks.annotated_paths import open_source, read_description
 from templater.hooks.options import PROBE, Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn
-from templater.model.errors import InputError, RefusedError, TemplaterError, UsageError
+from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.oslite import libc
 from templater.rootfs.confined import Root
 from tests.attacks.test_hook_input import a_state, an_image, oci, run_hook
@@ -514,6 +515,165 @@ def test_attack_98_a_hook_writes_to_the_overlay_that_it_has_mounted_in_the_direc
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == RefusedError.exit_code * is_replaced
     written = [*map(str, bundle.glob("*/etc/a"))]
     assert written == ([] if is_replaced else [f"{bundle}/upper/etc/a"])
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
+def test_attack_100_a_hook_follows_no_link_to_the_place_where_it_mounts_an_overlay(
+    bundle: Path, tmp_path: Path, mounts: Mounts
+) -> None:
+    """With a link to /etc, the hook as root loaded a library that nsswitch.conf of the image names."""
+    mounts.share(tmp_path)
+    rules(bundle, "  /etc/a: {when: [start], template: a.tpl}\n")
+    for name in ("lower", "upper"):
+        (bundle / name / "etc").mkdir(parents=True)
+    (bundle / "mnt").symlink_to(tmp_path / "host")
+    (tmp_path / "host").mkdir()
+    (bundle / "config").write_text(f"lxc.rootfs.mount = {bundle}/mnt\n")
+    layers = f"overlay:{bundle}/lower:{bundle}/upper"
+    environment = {
+        **os.environ, "LXC_HOOK_TYPE": "pre-start", "LXC_NAME": "c1", "LXC_CONFIG_FILE": f"{bundle}/config",
+        "LXC_ROOTFS_PATH": layers, "LXC_ROOTFS_MOUNT": f"{bundle}/mnt",
+    }  # fmt: skip
+    code = (
+        "import sys\n"
+        "from templater.hooks.runtimes import lxc\n"
+        "real = lxc.libc\n"
+        "def libc(name):\n"
+        "    if name == 'mount':\n"
+        "        return lambda *words: sys.stderr.write(f'{words}\\n') and real(name)(*words)\n"
+        "    return real(name)\n"
+        "lxc.libc = libc\n"
+        "from templater.hooks.run import run\n"
+        "sys.exit(run(['lxc', '--no-child']))\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == RefusedError.exit_code
+    assert f"'{bundle}/mnt' is a symlink, not a directory" in answer.stderr
+    assert "b'overlay'" not in answer.stderr, "the hook mounted the overlay"
+
+
+@pytest.mark.slow
+def test_attack_103_a_hook_that_exceeds_the_processor_time_of_the_runtime_restores_all_files(
+    bundle: Path,
+) -> None:
+    import resource
+
+    rules(bundle, "".join(f"  /etc/n{n}: {{when: [start], template: a.tpl}}\n" for n in range(9000)))
+    answer = subprocess.run(
+        install.argv("oci", ["--no-child"]),
+        input=json.dumps(a_state(bundle)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (1, 30)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == LimitError.exit_code, answer.stderr
+    assert answer.stderr == (
+        "templater: the hook needs more processor time than the runtime allows (RLIMIT_CPU)\n"
+    )
+    assert not [*(bundle / "rootfs/etc").glob("n*")]
+
+
+def test_a_failure_is_logged_even_if_the_log_already_has_a_line(bundle: Path, tmp_path: Path) -> None:
+    """The owner of a container's directory could damage the record, and so hide a failed start."""
+    rules(bundle, "  /etc/a: {when: [start], template: a.tpl}\n")
+    (bundle / ".templater").mkdir(mode=0o700)
+    (bundle / ".templater/written").write_text("damaged\n")
+    (bundle / ".templater/written").chmod(0o600)
+    fd = os.open(bundle / "rootfs", os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    hook = subprocess.Popen(
+        install.argv("oci", ["--log", f"{tmp_path}/log"]), stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True
+    )
+    assert hook.stdin is not None
+    hook.stdin.write(json.dumps(a_state(bundle)))
+    hook.stdin.close()
+    while (
+        "pid" not in (bundle / ".templater/lock").read_text()
+        if (bundle / ".templater/lock").exists()
+        else True
+    ):
+        assert hook.poll() is None
+    sleep(0.5)  # the hook waits for the lock of the root filesystem
+    hook.send_signal(signal.SIGTERM)
+    assert hook.wait() == 6
+    os.close(fd)
+    for log in (tmp_path / "log", bundle / ".templater/log"):
+        first, second = log.read_text().splitlines()
+        assert "the record of written files is ignored" in first
+        assert second.endswith("failed: stopped by signal 15")
+
+
+#: Runs the hook with a mounted file in this process, which is killed before it cuts the file.
+KILLED = """
+import os, sys
+from templater.hooks import run
+from templater.hooks.runtimes import oci
+from templater.writing.mounted_file import MountedFile
+state = sys.stdin.buffer.read()
+oci._stdin = lambda: state
+MountedFile.cut = lambda target: os.kill(os.getpid(), 9)
+run.run(["oci", "--no-child", *sys.argv[1:]])
+"""
+
+
+@as_root
+@pytest.mark.parametrize("is_edited", [False, True])
+def test_a_mounted_file_that_a_killed_hook_wrote_in_part_does_not_count_as_changed_by_hand(
+    bundle: Path, mounts: Mounts, is_edited: bool
+) -> None:
+    """``--keep-modified`` kept such a file for ever."""
+    rules(bundle, "  /etc/a: {when: [start], template: a.tpl}\n  /etc/b: {when: [start], template: a.tpl}\n")
+    shared = bundle / "volume"
+    shared.write_text("")
+    (bundle / "rootfs/etc/a").touch()
+    mounts.bind(shared, bundle / "rootfs/etc/a")
+    options = ("--stage", "createContainer", "--in-place", "--keep-modified")
+    (bundle / "templates/a.tpl").write_text("a long first version\n")
+    assert oci(a_state(bundle), *options).returncode == 0
+    (bundle / "templates/a.tpl").write_text("v2\n")
+    if is_edited:
+        (bundle / "rootfs/etc/b").write_text("by hand\n")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *options], input=json.dumps(a_state(bundle)), text=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert shared.read_text() == "v2\nong first version\n"
+    answer = oci(a_state(bundle), *options)
+    assert shared.read_text() == "v2\n"
+    assert answer.returncode == is_edited
+    assert (bundle / "rootfs/etc/b").read_text() == ("by hand\n" if is_edited else "v2\n")
+    shared.write_text("by hand\n")
+    answer = oci(a_state(bundle), *options)
+    (bundle / "templates/a.tpl").write_text("v3\n")
+    assert "/etc/a: changed by hand" in answer.stderr
+    assert shared.read_text() == "by hand\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_ignored", [True, False])
+def test_a_hangup_of_the_terminal_ends_a_hook_unless_the_caller_ignores_it(
+    bundle: Path, is_ignored: bool, tmp_path: Path
+) -> None:
+    """``lxc-start -F`` in a terminal that was closed ended without a line in the log."""
+    rules(bundle, "".join(f"  /etc/n{n}: {{when: [start], template: a.tpl}}\n" for n in range(2000)))
+    log = tmp_path / "log"
+    hook = subprocess.Popen(
+        install.argv("oci", ["--log", str(log)]), stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN if is_ignored else signal.SIG_DFL),  # noqa: PLW1509
+    )  # fmt: skip
+    assert hook.stdin is not None
+    hook.stdin.write(json.dumps(a_state(bundle)))
+    hook.stdin.close()
+    while not (bundle / ".templater/journal").exists():  # the hook prepares the files
+        assert hook.poll() is None
+    hook.send_signal(signal.SIGHUP)
+    code = hook.wait()
+    assert (code == 0) == is_ignored
+    assert ("failed: stopped by signal 1" in log.read_text()) == (not is_ignored)
+    assert len([*(bundle / "rootfs/etc").glob("n*")]) == (2000 if is_ignored else 0)
 
 
 @pytest.mark.slow

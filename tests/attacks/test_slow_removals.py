@@ -108,7 +108,7 @@ def test_attack_83_apply_does_not_wait_for_the_removal_of_new_directories_after_
 ):
     (machine / "metadata.yaml").write_text("templates: {/new/b/a: {when: [start], template: a.tpl}}\n")
 
-    def fails(self):
+    def fails(*_):
         raise OSError(errno.EIO, "input/output error")
 
     monkeypatch.setattr(transaction.Transaction, "_sync_names", fails)

@@ -428,7 +428,7 @@ def test_attack_94_a_reader_of_a_lower_layer_does_not_delay_the_replacement_of_a
         os.link(lower / "etc/hosts", lower / "etc/other")
     mounts.overlay(*folders, "index=off")
     if fails:
-        monkeypatch.setattr(transaction.Transaction, "_sync_names", lambda self: os.close(-1))
+        monkeypatch.setattr(transaction.Transaction, "_sync_names", lambda *_: os.close(-1))
     with opened(merged, mechanism) as rootfs:
         plan = a_plan({"/etc/hosts": "new"}, rootfs)
         with locked_by_a_reader(lower / "etc/hosts"):

@@ -352,8 +352,8 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[
     option also stops the kernel from syncing the files that it copies to the upper layer. If the overlay has
     an index, the kernel copies files with several names, so the hook does not use the option.
 
-    Raises RefusedError for a layer that is a link, or if another user can exchange the upper layer. Raises
-    WriteError if mounting fails.
+    Raises RefusedError for a layer or a mount point that is a link, or if another user can exchange the mount
+    point or the upper layer. Raises WriteError if mounting fails.
     """
 
     def call(name: str, *arguments: "bytes | int | None") -> None:
@@ -373,14 +373,28 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[
         (f"lowerdir={':'.join(lower)}", f"upperdir={upper}", f"workdir={work}", *overlay_options(found))
     )
     by_default = _refuses_second_mount()
-    arguments = b"overlay", fsencode(where), b"overlay", 0
     is_volatile = not by_default and _is_btrfs(opened[-2])
-    # kernels before 5.10 don't know the option
-    if not is_volatile or libc("mount")(*arguments, fsencode(f"{options},volatile")):
-        call("mount", *arguments, fsencode(options))
+    with _open_mount_point(where) as place:
+        arguments = b"overlay", fsencode(f"/proc/self/fd/{place.fd}"), b"overlay", 0
+        # kernels before 5.10 don't know the option
+        if not is_volatile or libc("mount")(*arguments, fsencode(f"{options},volatile")):
+            call("mount", *arguments, fsencode(options))
     index = has_index(found)
     unmount_at_end(where, itself=by_default if index is None else index)
     return True
+
+
+def _open_mount_point(path: str) -> Root:
+    """Open the directory at which the hook mounts the overlay.
+
+    The directory can be in the container's directory, whose owner could replace it with a link to a directory
+    of the host. The hook would then load files of the image, for example from /etc.
+    """
+    above, name = split(clean_path(path))
+    with open_folder(above, fixed=True) as parent:
+        place = parent.below("/" + name)
+        require_fixed(parent, place)
+        return place
 
 
 def _is_btrfs(folder: Root) -> bool:

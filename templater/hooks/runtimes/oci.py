@@ -8,7 +8,7 @@ pass these annotations on to the hook. So ``annotated_paths`` restricts the path
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from ...model.file_names import INSTANCE, MAX_PATH, METADATA
 from ...model.source import printable, whole_characters
-from ...oslite import abspath, exists, is_missing, islink, join, os
+from ...oslite import abspath, dirname, exists, is_missing, islink, join, os
 from ...rootfs.shared_directories import map_of
 from ...rootfs.trusted_paths import open_folder, open_unshared
 from ..json_input import parse_json
@@ -202,10 +202,12 @@ def _later_mounts(options: "Options", config: "Mapping[str, Any]") -> "tuple[str
     """Return the clean paths at which the runtime mounts something after the hook.
 
     These are the mount points in config.json and, in every stage, the paths of ``linux.maskedPaths``: the
-    runtime hides each of them at the end. Leave out paths below another mount point.
+    runtime hides each of them at the end. Leave out masked paths below a mount point, because the hook
+    refuses targets there anyway.
 
-    In the stage createContainer, the mount points are already mounted in the hook's own namespace. Return ()
-    with ``--rootfs``, because that option names a directory in which the runtime mounts nothing.
+    In the stage createContainer, the mount points are already mounted in the hook's own namespace, and the
+    hook can write there. So leave out only masked paths in /proc and /sys. Return () with ``--rootfs``: that
+    option names a directory in which the runtime mounts nothing.
     """
     if options.rootfs:
         return ()
@@ -213,10 +215,20 @@ def _later_mounts(options: "Options", config: "Mapping[str, Any]") -> "tuple[str
     masks = linux.get("maskedPaths") if isinstance(linux, dict) else None
     places = [each.get("destination") for each in _list(mounts) if isinstance(each, dict)]
     mounted = [_clean(place) for place in places if isinstance(place, str)]
-    below = tuple(f"{place.rstrip('/')}/" for place in mounted)
     masked = [_clean(mask) for mask in _list(masks) if isinstance(mask, str)]
-    masked = [mask for mask in masked if not mask.startswith(below)]
-    return (*(mounted if options.stage != CREATE_CONTAINER else ()), *masked)
+    is_mounted = options.stage == CREATE_CONTAINER
+    above = {"/proc", "/sys"} if is_mounted else {*mounted}
+    visible = [mask for mask in masked if not _is_below(mask, above)]
+    return (*(() if is_mounted else mounted), *visible)
+
+
+def _is_below(path: str, places: "set[str]") -> bool:
+    """Return whether one of the places is a directory above the path. All paths are clean."""
+    while path != "/":
+        path = dirname(path)
+        if path in places:
+            return True
+    return False
 
 
 def _list(value: object) -> "list[Any]":

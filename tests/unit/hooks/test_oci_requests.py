@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from templater.hooks.json_input import parse_json
 from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import oci
@@ -130,6 +131,35 @@ def test_the_request_of_an_oci_hook_lists_the_paths_that_the_runtime_masks(read,
     mounts = () if stage else ("/proc",)
     assert read(config, {"stage": stage}).mounts == (*mounts, "/etc/app", "/processes")
     assert read({"linux": {"maskedPaths": "/etc"}}, {"stage": stage}).mounts == ()
+
+
+@pytest.mark.parametrize(
+    ("stage", "mounts"),
+    [("", ("/srv/app", "/sys")), ("createContainer", ("/srv/app/conf",))],
+)
+def test_a_masked_path_below_a_mount_hides_files_that_a_hook_can_write(read, stage, mounts):
+    """``--in-place`` wrote a secret into a volume, and the container could not see the file."""
+    masked = ["/srv/app/conf", "/sys/firmware", "/proc/kcore"]
+    config = {
+        "mounts": [{"destination": "/srv/app"}, {"destination": "/sys"}],
+        "linux": {"maskedPaths": masked if stage else masked[:2]},
+    }
+    assert read(config, {"stage": stage}).mounts == mounts
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('{"root": {"path": "other"}, "root": {"path": "rootfs"}}', "root"),
+        ('{"linux": {"maskedPaths": ["/a"]}, "linux": {}}', "linux"),
+        ('{"mounts": [{"destination": "/a", "x\\u0007": 1, "x\\u0007": 2}]}', r"x\x07"),
+    ],
+)
+def test_a_repeated_name_in_the_configuration_of_a_bundle_is_refused(text, name):
+    """crun reads the first value, runc merges both, and the hook read the last."""
+    with pytest.raises(InputError) as refused:
+        parse_json(text.encode(), "config.json")
+    assert refused.value.message == f"config.json has the name '{name}' twice in an object"
 
 
 @pytest.mark.parametrize(

@@ -515,17 +515,30 @@ def test_a_stop_signal_after_the_end_of_the_hook_has_no_effect(number, monkeypat
     signal.raise_signal(signal.SIGALRM)
 
 
+def test_the_report_of_a_signal_has_the_notes_about_files_that_could_not_be_restored():
+    """Nobody learned that the rollback had failed, because a signal replaced the error."""
+    error = run.StoppedError(15)
+    error.add_note("can't put back '/etc/a'")
+    reported = run._reported(error, run.Options())
+    assert (reported.message, reported.notes) == ("stopped by signal 15", ("can't put back '/etc/a'",))
+
+
 @pytest.mark.parametrize("keep_going", [False, True])
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
         (UsageError("no", hint="do"), 2, "no\nhint: do"),
-        (MemoryError(), 4, f"the hook needs more than {run.MEMORY >> 20} MiB of memory"),
+        (
+            MemoryError(), 4,
+            f"the hook needs more than {run.MEMORY >> 20} MiB of memory, or more than the runtime allows"
+            " (RLIMIT_DATA)",
+        ),
+        (run.StoppedError(24), 4, "the hook needs more processor time than the runtime allows (RLIMIT_CPU)"),
         (run.StoppedError(15), 6, "stopped by signal 15"),
         (run.TimeUpError(), 4, "the hook took longer than 7 s\nhint: see --time-limit"),
         (OSError(5, "Input/output error"), 6, "a system call failed: [errno 5] input/output error"),
     ],
-)
+)  # fmt: skip
 def test_each_failure_of_a_hook_is_printed_and_logged_with_its_exit_code(
     error, code, text, keep_going, monkeypatch, capfd, tmp_path
 ):

@@ -202,7 +202,9 @@ def test_each_file_that_the_keep_modified_option_keeps_has_the_expected_reason(
 ) -> None:
     monkeypatch.setattr(module, "MAX_MORE", 9)
     plan, rootfs = plan_of({"/a": b"new\n"}, {} if existing is None else {"/a": existing}, trigger)
-    found = changed_by_hand(plan, SimpleNamespace(file={file.path: file for file in record}.get), rootfs)
+    found = changed_by_hand(
+        plan, SimpleNamespace(file={file.path: file for file in record}.get, unfinished=set()), rootfs
+    )
     assert found == ({"/a": reason} if reason else {})
 
 
@@ -212,7 +214,7 @@ def test_files_much_larger_than_the_new_text_do_not_count_toward_the_comparison_
     monkeypatch.setattr(module, "MAX_MORE", 9)
     tree = {"/a": b"1" * 10, "/b": b"2" * 10, "/c": b"3" * 99}
     plan, rootfs = plan_of(dict.fromkeys(tree, b"new\n"), tree, "start")
-    empty = SimpleNamespace(file={}.get)
+    empty = SimpleNamespace(file={}.get, unfinished=set())
     monkeypatch.setattr(module, "MAX_COMPARED_TOTAL", 20)
     assert list(changed_by_hand(plan, empty, rootfs)) == ["/a", "/b", "/c"]
     monkeypatch.setattr(module, "MAX_COMPARED_TOTAL", 19)

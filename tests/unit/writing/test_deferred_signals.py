@@ -4,9 +4,7 @@ import signal
 
 import pytest
 
-from templater.writing.deferred_signals import LIMITS, with_signals_deferred
-
-DEFERRED = (*LIMITS, signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+from templater.writing.deferred_signals import DEFERRED, LIMITS, with_signals_deferred
 
 
 @pytest.fixture

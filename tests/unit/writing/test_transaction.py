@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import re
+import signal
 import socket
 import stat
 import struct
@@ -30,11 +31,9 @@ from templater.writing import (
     apply_plan,
     attributes,
     recovery,
-    staged_file,
     target_directories,
     transaction,
 )
-from templater.writing import lock as lock_module
 from templater.writing.apply_plan import apply
 from templater.writing.lock import lock
 from templater.writing.recovery import PREFIX, Journal
@@ -579,45 +578,6 @@ def test_apply_refuses_a_mount_point_by_default(rootfs, top, mounts):
 
 
 @as_root
-@pytest.mark.parametrize("mechanism", MECHANISMS)
-@pytest.mark.parametrize("text", ["", "n", "longer than it was before"])
-def test_apply_writes_a_mount_point_in_place_on_request(top, mounts, mechanism, text):
-    mounts.bind(top / "etc/keep", top / "etc/hosts")
-    inode = (top / "etc/keep").stat().st_ino
-    with opened(top, mechanism, cross_mounts=True) as rootfs:
-        plan = a_plan({"/etc/hosts": text, "/etc/new": "x"}, rootfs, in_place=True)
-        assert [change.in_place for change in plan.changes] == [True, False]
-        apply(plan, rootfs)
-    assert (top / "etc/keep").read_text() == text
-    assert (top / "etc/keep").stat().st_ino == inode
-    assert (top / "etc/new").read_text() == "x"
-
-
-@as_root
-def test_apply_restores_a_mount_point_if_its_write_fails(top, mounts, monkeypatch):
-    mounts.bind(top / "etc/keep", top / "etc/hosts")
-    real = staged_file.overwrite
-
-    def fail_once(fd: int, content: bytes) -> None:
-        monkeypatch.setattr(staged_file, "overwrite", real)
-        os.write(fd, b"ga")
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(staged_file, "overwrite", fail_once)
-    with opened(top, cross_mounts=True) as rootfs:
-        plan = a_plan({"/etc/hosts": "new", "/etc/new": "x"}, rootfs, in_place=True)
-        with pytest.raises(
-            WriteError, match=r"^can't put in place '/etc/hosts': input/output error$"
-        ) as caught:
-            apply(plan, rootfs)
-        assert (
-            caught.value.hint == "the storage failed: look at the kernel's log (dmesg) before you try again"
-        )
-    assert (top / "etc/keep").read_text() == "same"
-    assert not (top / "etc/new").exists()
-
-
-@as_root
 def test_a_file_of_nobody_is_replaced_unless_its_owner_is_unknown_in_the_user_namespace(top, monkeypatch):
     """The kernel shows an unmapped owner as nobody, so the new file belonged to the container's nobody."""
     os.chown(top / "etc/hosts", 65534, 65534)
@@ -638,56 +598,35 @@ def test_a_file_of_nobody_is_replaced_unless_its_owner_is_unknown_in_the_user_na
     assert (top / "etc/hosts").read_text() == "new"
 
 
-@as_root
-@pytest.mark.parametrize("is_released", [True, False])
-def test_apply_waits_for_the_lock_of_a_mounted_file_and_then_goes_on(top, mounts, is_released, monkeypatch):
-    """Two containers that shared a file started at once, and the file had the text of both."""
-    mounts.bind(top / "etc/keep", top / "etc/hosts")
-    fd = os.open(top / "etc/keep", os.O_RDONLY)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    waited = []
-
-    def wait(seconds: float) -> None:
-        waited.append(seconds)
-        if is_released:
-            fcntl.flock(fd, fcntl.LOCK_UN)
-        else:
-            monkeypatch.setattr(lock_module.time, "monotonic", lambda: float("inf"))
-
-    monkeypatch.setattr(lock_module.time, "sleep", wait)
-    with opened(top, cross_mounts=True) as rootfs:
-        apply(a_plan({"/etc/hosts": "new"}, rootfs, in_place=True), rootfs)
-    os.close(fd)
-    assert len(waited) == 1
-    assert (top / "etc/keep").read_text() == "new"
+class Stopped(BaseException):
+    """Raised by a signal, as in a hook."""
 
 
-@as_root
-def test_restoring_a_mounted_file_needs_no_space(top, mounts, tmp_path, monkeypatch):
-    """Other containers can fill a shared volume while another mounted file of the same apply fails."""
-    old = "a line of the volume\n" * 50_000
-    for name, size, content in (("keep", "4m", old), ("hosts", "16k", "old")):
-        (tmp_path / name).mkdir()
-        mounts.tmpfs(tmp_path / name, f"size={size}")
-        (tmp_path / name / "file").write_text(content)
-        mounts.bind(tmp_path / name / "file", top / "etc" / name)
-    real = staged_file.overwrite
+def test_a_signal_during_a_failed_commit_keeps_the_messages_of_the_commit_and_of_the_rollback(
+    rootfs, monkeypatch
+):
+    def stop(number: int, frame: object) -> None:
+        raise Stopped
 
-    def fill_before_the_second(fd: int, content: bytes) -> None:
-        if content != b"new":
-            with pytest.raises(OSError), (tmp_path / "keep/fill").open("wb", buffering=0) as filler:
-                while True:
-                    filler.write(bytes(4096))
-        real(fd, content)
+    def fail(target: StagedFile, require_time: object) -> None:
+        target.committed = True
+        signal.raise_signal(signal.SIGTERM)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(staged_file, "overwrite", fill_before_the_second)
-    with opened(top, cross_mounts=True) as rootfs:
-        plan = a_plan({"/etc/keep": "new", "/etc/hosts": "x" * 50_000}, rootfs, in_place=True)
-        with pytest.raises(WriteError, match=r"^can't put in place '/etc/hosts': no space left") as caught:
-            apply(plan, rootfs)
-    assert not any("put back" in note for note in caught.value.notes)
-    assert (tmp_path / "keep/file").read_text() == old
-    assert (tmp_path / "hosts/file").read_text() == "old"
+    def fail_too(target: StagedFile) -> None:
+        raise WriteError("can't put back '/etc/hosts'")
+
+    monkeypatch.setattr(StagedFile, "commit", fail)
+    monkeypatch.setattr(StagedFile, "put_back", fail_too)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(Stopped) as stopped:
+            apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stopped.value.__notes__ == [
+        "can't put in place '/etc/hosts': no space left on device", "can't put back '/etc/hosts'",
+    ]  # fmt: skip
 
 
 @as_root

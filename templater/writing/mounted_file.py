@@ -1,0 +1,157 @@
+"""A mounted file of an apply. It is overwritten in place, because a mount point can't be replaced.
+
+Several containers can share the file, also by different paths. So an apply locks all mounted files before it
+changes any file, and every apply locks them in the same order.
+
+Then the apply copies the old content of all mounted files to files without names, in templater's state
+directory if there is one. Only afterwards, it overwrites the first file: a process that the kernel kills for
+its use of memory, for example, has changed nothing yet.
+
+A rollback has to write the old content. It must not need space that another container could have taken. So
+the file is cut to the size of the new content only after everything else has succeeded. But some file systems
+need new blocks whenever a file is overwritten, for example btrfs. If a rollback fails, the file with the old
+content gets a name.
+"""
+
+from ..model.errors import WriteError
+from ..oslite import blake2b, fsencode, os
+from ..rootfs.confined import NO_UNNAMED, again, write_descriptor, write_error
+from ..rootfs.file_system_type import is_overlay
+from ..rootfs.held_files import close
+from .lock import lock_mounted
+from .staged_file import PIECE, StagedFile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..model.plan import Change
+    from ..rootfs.confined import Directory
+    from .target_directories import TargetDirectories
+
+#: the start of the name of a file with the old content of a mounted file that could not be restored
+OLD = "old-"
+
+
+class MountedFile(StagedFile):
+    """A mounted file. ``save_in`` is the state directory, if the apply has one."""
+
+    __slots__ = ("save_in", "saved")
+
+    def __init__(
+        self, change: "Change", directories: "TargetDirectories", save_in: "Directory | None"
+    ) -> None:
+        super().__init__(change, directories)
+        self.save_in = save_in
+        #: the file without a name that has the old content
+        self.saved = -1
+
+    @property
+    def identity(self) -> "tuple[int, int]":
+        """The device and inode number, which are the same for all mounts of a file."""
+        assert self.old is not None
+        return self.old.st_dev, self.old.st_ino
+
+    def close(self) -> None:
+        super().close()
+        if self.saved >= 0:
+            close(self.saved)
+            self.saved = -1
+
+    def stage(self, require_time: "Callable[[], None]") -> None:
+        """Count the attributes of the file, and read the file if it is on an overlay.
+
+        If the file is in a lower layer, the kernel copies it when templater opens it to write. The kernel may
+        need minutes to read the file, because it has to decompress far more data than the file has. No time
+        limit ends this system call. But after this function, the kernel copies the content from memory.
+        """
+        assert self.old is not None
+        self._count_old()
+        fd = self.parent.open(self.name)
+        try:
+            self.directories.attributes.count(fd, self.change.real)
+            if self.is_on_overlay:
+                self._read_pieces(fd, self.old.st_size, lambda piece: None, require_time)
+        finally:
+            close(fd)
+
+    def _on_overlay(self) -> bool:
+        fd = self.parent.look(self.name)
+        try:
+            return is_overlay(fd)
+        finally:
+            close(fd)
+
+    def lock(self, until: float) -> None:
+        """Open the file, and lock it. Raises BusyError if another process locks it until ``until``."""
+        self.fd = self.parent.open(self.name, write=True)
+        lock_mounted(self.fd, self.change.real, until)
+
+    def save(self, require_time: "Callable[[], None]") -> None:
+        """Copy the old content. Raises RefusedError if the file was replaced."""
+        self.directories.check(self.change)
+        status = os.fstat(self.fd)
+        if (status.st_dev, status.st_ino) != self.identity:
+            raise self._changed("was replaced")
+        size = self.directories.room_for(status.st_size, self.change)
+        saved = self.saved = self._create_unnamed()
+        self._read_pieces(self.fd, size, lambda piece: write_descriptor(saved, piece), require_time)
+
+    def _create_unnamed(self) -> int:
+        if self.save_in is not None:
+            try:
+                return self.save_in.create_unnamed()
+            except OSError as error:
+                if error.errno not in NO_UNNAMED:
+                    raise
+        return os.memfd_create("templater", os.MFD_CLOEXEC)
+
+    def commit(self, require_time: "Callable[[], None]") -> None:
+        """Overwrite the start of the file."""
+        self.committed = True
+        again(os.lseek, self.fd, 0, 0)
+        write_descriptor(self.fd, self.content)
+
+    def cut(self) -> bool:
+        """Cut the file to the size of its new content. Return False if it already has this size."""
+        is_longer = os.fstat(self.fd).st_size > len(self.content)
+        if is_longer:
+            os.ftruncate(self.fd, len(self.content))
+        return is_longer
+
+    def put_back(self) -> None:
+        """Restore the old content. Raises WriteError if that fails."""
+        try:
+            self._put_back()
+        except OSError as error:
+            failed = write_error("put back", self.change.real, error)
+            raise WriteError(f"{failed.message}{self._name_saved()}", hint=failed.hint) from None
+
+    def _put_back(self) -> None:
+        size = os.fstat(self.saved).st_size
+        left = min(size, len(self.content))
+        if os.fstat(self.fd).st_size < size:  # the file is cut
+            left = size
+        for fd in (self.fd, self.saved):
+            again(os.lseek, fd, 0, 0)
+        while left:
+            piece = os.read(self.saved, min(left, PIECE))
+            write_descriptor(self.fd, piece)
+            left -= len(piece)
+        os.ftruncate(self.fd, size)
+
+    def _name_saved(self) -> str:
+        """Give the file with the old content a name. Return a description of its place, or "" without one.
+
+        If an earlier apply has left such a file, it stays: the content of the target was incomplete since.
+        """
+        if self.save_in is None:
+            return ""
+        name = OLD + blake2b(fsencode(self.change.real)).hexdigest()
+        try:
+            self.save_in.name_unnamed(self.saved, name)
+        except FileExistsError:
+            pass
+        except OSError:  # for example, the file system of the directory has no files without names
+            return ""
+        return f"; its old content is in {self.save_in.path_of(name)!r}"

@@ -1,0 +1,389 @@
+"""Mounted files, which an apply overwrites in place."""
+
+import errno
+import fcntl
+import os
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from templater.model.errors import BusyError, RefusedError, WriteError
+from templater.rootfs import disk_sync
+from templater.rootfs.confined import Root
+from templater.writing import lock as lock_module
+from templater.writing import mounted_file, transaction
+from templater.writing.apply_plan import apply
+from templater.writing.mounted_file import MountedFile
+from templater.writing.recovery import Journal
+from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, as_root, opened
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="writing needs descriptors")
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Path:
+    return a_directory(tmp_path / "root", {"etc/hosts": "old", "etc/keep": "same", "etc/other": ""})
+
+
+@as_root
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("text", ["", "n", "longer than it was before"])
+def test_apply_writes_a_mount_point_in_place_on_request(top, mounts, mechanism, text):
+    mounts.bind(top / "etc/keep", top / "etc/hosts")
+    inode = (top / "etc/keep").stat().st_ino
+    with opened(top, mechanism, cross_mounts=True) as rootfs:
+        plan = a_plan({"/etc/hosts": text, "/etc/new": "x"}, rootfs, in_place=True)
+        assert [change.in_place for change in plan.changes] == [True, False]
+        apply(plan, rootfs)
+    assert (top / "etc/keep").read_text() == text
+    assert (top / "etc/keep").stat().st_ino == inode
+    assert (top / "etc/new").read_text() == "x"
+
+
+@as_root
+def test_apply_restores_a_mount_point_if_its_write_fails(top, mounts, monkeypatch):
+    mounts.bind(top / "etc/keep", top / "etc/hosts")
+    real = mounted_file.MountedFile.commit
+
+    def fail_once(target: MountedFile, require_time: Any) -> None:
+        real(target, require_time)
+        os.pwrite(target.fd, b"ga", 0)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(mounted_file.MountedFile, "commit", fail_once)
+    with opened(top, cross_mounts=True) as rootfs:
+        plan = a_plan({"/etc/hosts": "new", "/etc/new": "x"}, rootfs, in_place=True)
+        with pytest.raises(
+            WriteError, match=r"^can't put in place '/etc/hosts': input/output error$"
+        ) as caught:
+            apply(plan, rootfs)
+        assert (
+            caught.value.hint == "the storage failed: look at the kernel's log (dmesg) before you try again"
+        )
+    assert (top / "etc/keep").read_text() == "same"
+    assert not (top / "etc/new").exists()
+
+
+@as_root
+@pytest.mark.parametrize("is_released", [True, False])
+def test_apply_waits_for_the_lock_of_a_mounted_file(top, mounts, is_released, monkeypatch):
+    """Two containers that shared a file started at once, and the file had parts of both texts.
+
+    A start that gave up waiting for the lock, and wrote without it, caused this again.
+    """
+    mounts.bind(top / "etc/keep", top / "etc/hosts")
+    fd = os.open(top / "etc/keep", os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    waited = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        if is_released:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        else:
+            monkeypatch.setattr(lock_module.time, "monotonic", lambda: float("inf"))
+
+    monkeypatch.setattr(lock_module.time, "sleep", wait)
+    with opened(top, cross_mounts=True) as rootfs:
+        plan = a_plan({"/etc/new": "x", "/etc/hosts": "new"}, rootfs, in_place=True)
+        if is_released:
+            apply(plan, rootfs)
+        else:
+            with pytest.raises(BusyError, match=rf"^'/etc/hosts' is being written by process {os.getpid()} "):
+                apply(plan, rootfs)
+    os.close(fd)
+    assert len(waited) == 1
+    assert (top / "etc/keep").read_text() == ("new" if is_released else "same")
+    assert (top / "etc/new").exists() == is_released
+
+
+@as_root
+def test_attack_101_two_containers_share_two_mounted_files_whatever_the_order_of_their_rules(
+    tmp_path, mounts
+):
+    """Each waited for the file that the other one had locked. Then both wrote at once."""
+    shared = [tmp_path / "first", tmp_path / "second"]
+    roots = {}
+    for file in shared:
+        file.write_text("old")
+    for letter, files in (("a", shared), ("b", shared[::-1])):
+        top = roots[letter] = a_directory(tmp_path / letter, {"etc/one": "", "etc/two": ""})
+        mounts.bind(files[0], top / "etc/one")
+        mounts.bind(files[1], top / "etc/two")
+    for number in range(5):
+        texts = {letter: letter * (100_000 + number + ord(letter)) for letter in roots}
+        failed = []
+
+        def start(letter, top, texts=texts, failed=failed):
+            try:
+                with opened(top, cross_mounts=True) as rootfs:
+                    files = {"/etc/one": texts[letter], "/etc/two": texts[letter]}
+                    apply(a_plan(files, rootfs, in_place=True), rootfs, durable=False)
+            except BaseException as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=start, args=item) for item in roots.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failed == []
+        first, second = (file.read_text() for file in shared)
+        assert first == second
+        assert first in texts.values()
+
+
+@as_root
+def test_attack_101_one_mounted_file_at_two_targets_needs_one_content(top, mounts):
+    """The end of the longer content was replaced by NULs."""
+    for name in ("hosts", "other"):
+        mounts.bind(top / "etc/keep", top / "etc" / name)
+    with opened(top, cross_mounts=True) as rootfs:
+        plan = a_plan({"/etc/hosts": "short", "/etc/other": "a longer text"}, rootfs, in_place=True)
+        with pytest.raises(RefusedError) as refused:
+            apply(plan, rootfs)
+    assert refused.value.message == (
+        "'/etc/hosts' and '/etc/other' are the same mounted file, so they can't have different contents"
+    )
+    assert (top / "etc/keep").read_text() == "same"
+    with opened(top, cross_mounts=True) as rootfs:
+        plan = a_plan({"/etc/hosts": "equal", "/etc/other": "equal"}, rootfs, in_place=True)
+        assert [change.path for change in apply(plan, rootfs)] == ["/etc/hosts", "/etc/other"]
+    assert (top / "etc/keep").read_text() == "equal"
+
+
+@as_root
+def test_attack_102_a_mounted_file_is_cut_only_after_all_names_and_contents_are_on_the_disk(
+    top, mounts, monkeypatch
+):
+    """If a sync fails, the old content must fit into the blocks that the file still has."""
+    old = "a line of the old file\n" * 1000
+    (top / "etc/keep").write_text(old)
+    mounts.bind(top / "etc/keep", top / "etc/hosts")
+    real = disk_sync.sync_all
+    sizes = []
+
+    def fail_at_the_mounted_file(action: str, files: "dict[int, str]") -> None:
+        real(action, files)
+        if "/etc/hosts" in files.values():
+            sizes.append((top / "etc/keep").stat().st_size)
+            raise WriteError("the disk is broken")
+
+    monkeypatch.setattr(disk_sync, "sync_all", fail_at_the_mounted_file)
+    with opened(top, cross_mounts=True) as rootfs:
+        plan = a_plan({"/etc/hosts": "new", "/etc/new": "x"}, rootfs, in_place=True)
+        with pytest.raises(WriteError, match="the disk is broken"):
+            apply(plan, rootfs)
+    assert sizes == [len(old)]
+    assert (top / "etc/keep").read_text() == old
+    assert not (top / "etc/new").exists()
+
+
+@as_root
+def test_the_new_size_of_a_mounted_file_is_synced(top, mounts, monkeypatch):
+    (top / "etc/keep").write_text("a longer text")
+    mounts.bind(top / "etc/keep", top / "etc/hosts")
+    real = disk_sync.sync_all
+    sizes = []
+
+    def sync_all(action: str, files: "dict[int, str]") -> None:
+        sizes.extend((path, os.fstat(fd).st_size) for fd, path in files.items() if path == "/etc/hosts")
+        real(action, files)
+
+    monkeypatch.setattr(disk_sync, "sync_all", sync_all)
+    with opened(top, cross_mounts=True) as rootfs:
+        apply(a_plan({"/etc/hosts": "new"}, rootfs, in_place=True), rootfs)
+    assert sizes == [("/etc/hosts", len("a longer text")), ("/etc/hosts", len("new"))]
+
+
+@as_root
+def test_restoring_a_mounted_file_needs_no_space(top, mounts, tmp_path, monkeypatch):
+    """Other containers can fill a shared volume while another mounted file of the same apply fails."""
+    old = "a line of the volume\n" * 50_000
+    for name, size, content in (("keep", "4m", old), ("hosts", "16k", "old")):
+        (tmp_path / name).mkdir()
+        mounts.tmpfs(tmp_path / name, f"size={size}")
+        (tmp_path / name / "file").write_text(content)
+        mounts.bind(tmp_path / name / "file", top / "etc" / name)
+    real = MountedFile.commit
+
+    def fill_before_the_second(target: MountedFile, require_time: Any) -> None:
+        if target.content != b"new":
+            with pytest.raises(OSError), (tmp_path / "keep/fill").open("wb", buffering=0) as filler:
+                while True:
+                    filler.write(bytes(4096))
+        real(target, require_time)
+
+    monkeypatch.setattr(MountedFile, "commit", fill_before_the_second)
+    with opened(top, cross_mounts=True) as rootfs:
+        plan = a_plan({"/etc/keep": "new", "/etc/hosts": "x" * 50_000}, rootfs, in_place=True)
+        with pytest.raises(WriteError, match=r"^can't put in place '/etc/hosts': no space left") as caught:
+            apply(plan, rootfs)
+    assert not any("put back" in note for note in caught.value.notes)
+    assert (tmp_path / "keep/file").read_text() == old
+    assert (tmp_path / "hosts/file").read_text() == "old"
+
+
+@as_root
+def test_attack_102_a_file_that_cannot_be_restored_is_kept_in_the_state_directory(
+    top, mounts, tmp_path, monkeypatch
+):
+    """On btrfs, each overwrite needs new blocks, and another container can have taken the last ones."""
+    for name in ("keep", "hosts"):
+        (tmp_path / name).write_text(f"the old text of {name}")
+        mounts.bind(tmp_path / name, top / "etc" / name)
+    (tmp_path / "state").mkdir(mode=0o700)
+    real = MountedFile.commit
+
+    def fill(target: MountedFile, require_time: Any) -> None:
+        real(target, require_time)
+        if len(committed := [*committed_before, target]) == 2:
+            monkeypatch.setattr(mounted_file, "write_descriptor", fail)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        committed_before[:] = committed
+
+    def fail(fd: int, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    committed_before: list[MountedFile] = []
+    monkeypatch.setattr(MountedFile, "commit", fill)
+    works = mounted_file.write_descriptor
+    with (
+        opened(top, cross_mounts=True) as rootfs,
+        Root(str(tmp_path / "state")) as root,
+        root.directory("/") as state,
+    ):
+        for text in ("new", "newer"):
+            committed_before.clear()
+            monkeypatch.setattr(mounted_file, "write_descriptor", works)
+            plan = a_plan({"/etc/keep": text, "/etc/hosts": text}, rootfs, in_place=True)
+            with pytest.raises(WriteError, match=r"^can't put in place '/etc/") as failed:
+                apply(plan, rootfs, journal=Journal(state))
+            kept = {path.name: path.read_text() for path in (tmp_path / "state").glob("old-*")}
+            for name in ("keep", "hosts"):
+                note = next(note for note in failed.value.notes if f"/etc/{name}" in note)
+                place = re.fullmatch(
+                    rf"can't put back '/etc/{name}': no space left on device; its old content is in"
+                    r" '/(old-[0-9a-f]+)'",
+                    note,
+                )
+                assert place is not None
+                assert kept[place[1]] == f"the old text of {name}"
+            assert len(kept) == 2
+            assert all(path.stat().st_mode & 0o777 == 0o600 for path in (tmp_path / "state").glob("old-*"))
+
+
+@as_root
+def test_attack_103_too_little_memory_for_one_mounted_file_restores_the_others(
+    top, mounts, tmp_path, monkeypatch
+):
+    for name in ("keep", "hosts", "other"):
+        (tmp_path / name).write_text(f"the old text of {name}")
+        mounts.bind(tmp_path / name, top / "etc" / name)
+    real_commit, real_put_back = MountedFile.commit, MountedFile.put_back
+    committed, restored = [], []
+
+    def commit(target, require_time):
+        real_commit(target, require_time)
+        committed.append(target)
+        if len(committed) == 3:
+            raise MemoryError
+
+    def put_back(target):
+        restored.append(target.change.real)
+        if len(restored) == 1:
+            raise MemoryError
+        real_put_back(target)
+
+    monkeypatch.setattr(MountedFile, "commit", commit)
+    monkeypatch.setattr(MountedFile, "put_back", put_back)
+    monkeypatch.setattr(transaction, "_free_memory", lambda error: None)
+    with opened(top, cross_mounts=True) as rootfs, pytest.raises(MemoryError) as failed:
+        apply(
+            a_plan({f"/etc/{name}": "new" for name in ("keep", "hosts", "other")}, rootfs, in_place=True),
+            rootfs,
+        )
+    assert len(restored) == 3
+    assert failed.value.__notes__ == ["not enough memory"]
+    for path in restored[1:]:
+        assert (tmp_path / path.removeprefix("/etc/")).read_text().startswith("the old text of ")
+
+
+@as_root
+def test_the_old_content_of_all_mounted_files_is_saved_before_the_first_is_overwritten(
+    top, mounts, tmp_path, monkeypatch
+):
+    """The memory grew during the commit, so the kernel killed the hook between two mounted files."""
+    for name in ("keep", "hosts"):
+        (tmp_path / name).write_text("x" * 300_000)
+        mounts.bind(tmp_path / name, top / "etc" / name)
+    steps = []
+    for step in ("lock", "save", "commit", "cut"):
+
+        def recorded(target, *words, step=step, real=getattr(MountedFile, step)):
+            steps.append(step)
+            return real(target, *words)
+
+        monkeypatch.setattr(MountedFile, step, recorded)
+    with opened(top, cross_mounts=True) as rootfs:
+        apply(a_plan({"/etc/keep": "new", "/etc/hosts": "new"}, rootfs, in_place=True), rootfs)
+    assert steps == ["lock", "lock", "save", "save", "commit", "commit", "cut", "cut"]
+
+
+@as_root
+@pytest.mark.parametrize("size", [0, 3, 1000, 600_000])
+@pytest.mark.parametrize("is_cut", [False, True])
+@pytest.mark.parametrize("with_directory", [False, True])
+def test_a_rollback_restores_every_byte(top, mounts, tmp_path, monkeypatch, size, is_cut, with_directory):
+    old = os.urandom(size)
+    (tmp_path / "file").write_bytes(old)
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+    (tmp_path / "state").mkdir(mode=0o700)
+    real = MountedFile.cut
+
+    def cut(target):
+        if is_cut:
+            real(target)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(MountedFile, "cut", cut)
+    with (
+        opened(top, cross_mounts=True) as rootfs,
+        Root(str(tmp_path / "state")) as root,
+        root.directory("/") as state,
+    ):
+        plan = a_plan({"/etc/hosts": "new" * 100}, rootfs, in_place=True)
+        with pytest.raises(WriteError):
+            apply(plan, rootfs, journal=Journal(state) if with_directory else None)
+    assert (tmp_path / "file").read_bytes() == old
+    assert not [*(tmp_path / "state").glob("old-*")]
+
+
+def test_the_values_of_functions_that_needed_too_much_memory_are_freed(monkeypatch):
+    import resource
+
+    monkeypatch.setattr(resource, "setrlimit", lambda limit, pair: None)
+    alive = []
+
+    class Large:
+        def __del__(self) -> None:
+            alive.remove(self.number)
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+            alive.append(number)
+
+    def fail(depth: int) -> None:
+        large = Large(depth)
+        if depth:
+            fail(depth - 1)
+        raise MemoryError(large.number)
+
+    with pytest.raises(MemoryError) as caught:
+        fail(3)
+    assert len(alive) == 4
+    transaction._free_memory(caught.value)
+    assert alive == []
