@@ -194,17 +194,20 @@ def machine() -> str:
 
 
 def forbid_core_file() -> None:
-    """Let the kernel write no core file of this process, which could contain secrets."""
-    _set_soft_limit(_RLIMIT_CORE, 0)
+    """Let the kernel write no core file of this process, which could contain secrets.
+
+    Another process of the same user could raise a soft limit again, so this also sets the hard limit.
+    """
+    _set_limit(_RLIMIT_CORE, 0, also_hard=True)
 
 
 def limit_address_space(most: int) -> None:
     """Set the soft limit of this process's address space in bytes, and keep the hard limit."""
-    _set_soft_limit(_RLIMIT_AS, most)
+    _set_limit(_RLIMIT_AS, most)
 
 
-def _set_soft_limit(number: int, most: int) -> None:
-    """Set a soft limit, and keep the hard limit.
+def _set_limit(number: int, most: int, *, also_hard: bool = False) -> None:
+    """Set a soft limit. Keep the hard limit, unless ``also_hard`` is true.
 
     The resource module is not used, because importing it takes half a millisecond. On architectures other
     than x86_64 and aarch64, set no limit.
@@ -214,8 +217,8 @@ def _set_soft_limit(number: int, most: int) -> None:
     now = memory_with(bytes(16))
     if libc("getrlimit")(number, now) == 0:
         hard = bytes(now)[8:]
-        soft = min(most, int.from_bytes(hard, sys.byteorder))
-        libc("setrlimit")(number, soft.to_bytes(8, sys.byteorder) + hard)
+        soft = min(most, int.from_bytes(hard, sys.byteorder)).to_bytes(8, sys.byteorder)
+        libc("setrlimit")(number, soft + (soft if also_hard else hard))
 
 
 def address_space(column: int = 0) -> int:

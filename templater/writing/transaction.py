@@ -266,6 +266,9 @@ class Transaction:
     def _undo(self) -> "list[str]":
         """Restore all files. Return messages about the files that could not be restored."""
         committed = [target for target in reversed(self.targets) if target.committed]
+        for target in self.targets:
+            if not target.committed:
+                target.close()  # on btrfs with a quota, its space may be needed
         troubles = {target: attempt(target.put_back) for target in committed}
         stuck = [target for target, trouble in troubles.items() if trouble]
         for target in self.targets:  # to remove a directory, a descriptor is needed
