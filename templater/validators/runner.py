@@ -70,7 +70,7 @@ class Validators:
                 answer = {"failed": str(error)}
         if "missing" in answer:
             self._left[id] = 0
-            hint = f"; {validator.hint}" if validator.hint else ""
+            hint = f"; {answer['missing']}" if answer["missing"] else ""
             self._leave_out(id, f"validator not installed: {id} (for {validator.about}){hint}")
         elif "off" in answer:
             self._left[id] = 0
@@ -134,7 +134,7 @@ class Runner:
         """Return the answer of a validator. The only key of the answer tells the outcome.
 
         ``value``: the result of the validator.
-        ``missing``: the validator is not installed.
+        ``missing``: the validator is not installed. The value is an installation hint, or empty.
         ``off``: this process cannot confine the validator.
         ``late``: a limit on the time of all validators, or of the command, is reached.
         ``failed``: the validator died, hung or printed unexpected output.
@@ -169,8 +169,8 @@ class Runner:
                 return {"off": str(error)}
             self._confined = False
             return self._run(id, name, data, seconds)
-        except Missing:
-            return {"missing": True}
+        except Missing as error:
+            return {"missing": str(error)}
         except Failure as error:
             return {"failed": str(error)}
 

@@ -23,7 +23,7 @@ LONGEST = 200
 
 
 class Missing(Exception):
-    """The error for a validator that is not installed."""
+    """The error for a validator that is not installed. Its text is an installation hint, or empty."""
 
 
 class Failure(Exception):
@@ -42,8 +42,6 @@ class Validator:
     #: processor time
     run: Callable[[str, bytes, bool, int], Any]
     read: Callable[[Any, str], Iterable[Mistake]]
-    #: how to install the validator, if that is not obvious
-    hint: str = ""
 
 
 def program(

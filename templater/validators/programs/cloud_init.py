@@ -62,26 +62,38 @@ _SCHEMAS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], int]]] = {
 }
 
 
-@cache
-def _judges(folder: str | None, names: tuple[str, ...]) -> list[Any]:
-    """Return an evaluator for each installed schema. Raises Missing if a schema or jsonschema is missing."""
-    try:
-        from jsonschema.validators import validator_for
-    except ImportError:
-        raise Missing from None
+def _schemas(folder: str | None, names: tuple[str, ...]) -> list[Any]:
+    """Return the parsed schemas from the first folder that has all of them, or [] if no folder does."""
     for place in [folder] if folder else sorted(glob(_FOLDERS)):
-        judges = []
+        schemas = []
         try:
             for name in names:
                 with open(f"{place}/{name}", "rb") as file:
-                    schema = json.load(file)
-                judges.append(validator_for(schema)(schema))
+                    schemas.append(json.load(file))
         except (OSError, ValueError):
             continue
-        for judge in judges:  # jsonschema imports and reads some files on first use
-            list(judge.iter_errors({"network": {"version": 1, "config": [{"type": "physical"}]}, "a": 1}))
-        return judges
-    raise Missing
+        return schemas
+    return []
+
+
+@cache
+def _judges(folder: str | None, names: tuple[str, ...]) -> list[Any]:
+    """Return an evaluator for each installed schema.
+
+    Raises Missing if a schema or jsonschema is missing. The hint names only the missing ones.
+    """
+    schemas = _schemas(folder, names)
+    hints = [] if schemas else [f"install cloud-init or set {VARIABLE}"]
+    try:
+        from jsonschema.validators import validator_for
+    except ImportError:
+        hints.append("install templater's extra 'check'")
+    if hints:
+        raise Missing(", and also ".join(hints))
+    judges = [validator_for(schema)(schema) for schema in schemas]
+    for judge in judges:  # jsonschema imports and reads some files on first use
+        list(judge.iter_errors({"network": {"version": 1, "config": [{"type": "physical"}]}, "a": 1}))
+    return judges
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -211,5 +223,4 @@ CLOUD_INIT = Validator(
     "user-data, vendor-data and network-config",
     _run,
     _read,
-    f"install cloud-init or set {VARIABLE}, and also install templater's extra 'check'",
 )

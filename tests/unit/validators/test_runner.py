@@ -138,7 +138,43 @@ def test_each_key_that_is_not_in_the_schema_is_reported_and_a_similar_key_is_sug
 def test_a_schema_that_is_not_json_counts_as_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path))
     (tmp_path / "schema-cloud-config-v1.json").write_text("{")
-    assert Runner().ask("cloud-init's schemas", "user-data", b"a: b") == {"missing": True}
+    assert list(Runner().ask("cloud-init's schemas", "user-data", b"a: b")) == ["missing"]
+
+
+INSTALL_SCHEMAS = "install cloud-init or set TEMPLATER_CLOUD_INIT_SCHEMAS"
+INSTALL_EXTRA = "install templater's extra 'check'"
+
+
+@pytest.mark.parametrize(
+    ("has_schemas", "has_library", "hint"),
+    [
+        (False, True, INSTALL_SCHEMAS),
+        (True, False, INSTALL_EXTRA),
+        (False, False, f"{INSTALL_SCHEMAS}, and also {INSTALL_EXTRA}"),
+    ],
+)
+def test_the_note_about_missing_schemas_names_only_the_missing_parts(
+    has_schemas, has_library, hint, monkeypatch, tmp_path
+):
+    """The note named the extra even if its library was installed."""
+    if has_library:
+        pytest.importorskip("jsonschema")
+    else:
+        monkeypatch.setitem(sys.modules, "jsonschema.validators", None)
+    if has_schemas:
+        (tmp_path / "schema-cloud-config-v1.json").write_text("{}")
+    monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path))
+    validators = in_this_process(anyway=False)
+    assert validators.mistakes("cloud-init's schemas", "user-data", "a: b", "/a") == []
+    what = "cloud-init's schemas (for user-data, vendor-data and network-config)"
+    assert validators.notes == [f"validator not installed: {what}; {hint}"]
+
+
+def test_the_note_about_a_missing_program_has_no_hint(monkeypatch):
+    monkeypatch.setattr(validator_process, "find", lambda names: None)
+    validators = in_this_process(anyway=False)
+    assert validators.mistakes("visudo", "sudoers", "a", "/a") == []
+    assert validators.notes == ["validator not installed: visudo (for sudoers files)"]
 
 
 @needs_sandbox
