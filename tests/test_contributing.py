@@ -13,12 +13,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "contributing.md").read_text()
 FILE = re.compile(r"^`([\w/.]+)`\n\n```(?:python|text)\n(.*?)^```$", re.M | re.S)
-COMMAND = re.compile(r"^```sh\n(python -m pytest .*?)\n```$", re.M)
+#: a block of commands that runs tests, with one command per line
+COMMANDS = re.compile(r"^```sh\n((?:ruff check\n)?(?:python -m pytest .*\n)+)```$", re.M)
 ROW = re.search(r"^```text\n(\(.*\),)\n```$", PAGE, re.M)[1]
 RECIPES = {
     heading: text
     for heading, text in re.findall(r"^## Add a ([\w ]+)\n(.*?)(?=^## )", PAGE, re.M | re.S)
-    if COMMAND.search(text)
+    if COMMANDS.search(text)
 }
 #: the edits that a recipe asks for in words: (file, text before, text after)
 EDITS = {
@@ -85,12 +86,7 @@ def test_each_contributing_recipe_works_as_written(clone, kind, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(clone)}
     environment.pop("CI", None)  # the clone has no corpus beside it, so its tests are skipped
     for line in (
-        # two runs at once fail now and then when they remove old temporary directories of the same user
-        *(
-            command.replace("python", sys.executable, 1)
-            + f" -n 0 -p no:cacheprovider --basetemp={tmp_path}/pytest"
-            for command in COMMAND.findall(RECIPES[kind])
-        ),
+        *(adapt(line, tmp_path) for block in COMMANDS.findall(RECIPES[kind]) for line in block.splitlines()),
         *lint([*before, *(name for name, _ in files if name.endswith("py"))]),
     ):
         done = subprocess.run(
@@ -101,6 +97,16 @@ def test_each_contributing_recipe_works_as_written(clone, kind, tmp_path):
         (clone / name).unlink()
     for name, text in before.items():
         (clone / name).write_text(text)
+
+
+def adapt(line, tmp_path):
+    """Return a command of a recipe that uses this Python and, for pytest, options for a test in a test."""
+    if line.startswith("ruff "):
+        return f"{sys.executable} -m {line}"
+    # two runs at once fail now and then when they remove old temporary directories of the same user
+    return (
+        line.replace("python", sys.executable, 1) + f" -n 0 -p no:cacheprovider --basetemp={tmp_path}/pytest"
+    )
 
 
 def lint(names):
