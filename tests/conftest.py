@@ -175,7 +175,10 @@ def unchanged_process() -> Iterator[None]:
         pytest.fail(f"the test changed its process: {', '.join(changed)} (see the fixture restored_process)")
 
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGPROF, signal.SIGCHLD)
+SIGNALS = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU, signal.SIGALRM, signal.SIGPROF,
+    signal.SIGCHLD,
+)  # fmt: skip
 LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 
 
