@@ -11,14 +11,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import struct
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from errno import ENXIO
-from typing import IO, NoReturn
+from typing import IO, TYPE_CHECKING, NoReturn
 
 from ..model.errors import InputError, LimitError, reason
 from ..model.input_size import running_programs
@@ -26,6 +24,9 @@ from ..model.source import printable
 from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
 from . import allowed_calls
 from .child import Bounds, become_nobody, drop_capabilities, highest_descriptor
+
+if TYPE_CHECKING:
+    import socket
 
 _INPUT_FD = 3
 #: a path through which the program can open the file, even without access to the original path
@@ -142,6 +143,10 @@ def start(
     if program is None:
         raise FileNotFoundError(command[0])
     data = _readable(path, fd, content)
+    # imported here, because an audit imports this module for every image
+    import socket
+    import tempfile
+
     complaints = tempfile.TemporaryFile()  # noqa: SIM115 - the Program closes the file
     ours, its = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", IDLE_SECONDS, 0))
@@ -165,7 +170,9 @@ def _readable(path: str, fd: int, content: Callable[[], int] | None) -> int:
     if os.geteuid() != 0 or status.st_mode & 0o004:
         return os.dup(fd)
     size = status.st_size if content is None else min(status.st_size, content())
-    with tempfile.TemporaryFile() as copy:
+    from tempfile import TemporaryFile
+
+    with TemporaryFile() as copy:
         try:
             copied = _copy_data(fd, copy.fileno(), size, size if status.st_uid == 0 else MAX_COPIED)
         except OSError as error:
