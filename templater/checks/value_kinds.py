@@ -1,91 +1,96 @@
-"""The variables of a template that can be a list or a map, for which some operations make a daemon panic."""
+"""The kinds of the values that a template computes: some operations make a daemon panic for some kinds."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..pongo2.reads import nodes
 from ..pongo2.syntax import tree
 from ..pongo2.tags.cycle import advance
 from .cost_bound import names_in
-from .filter_costs import plain
+from .filter_costs import COUNTING, LISTING, plain
+from .set_variables import set_variables
 
-#: the kinds of values; a map of maps, or a list of maps, is ``NESTED``, too
-LIST, MAP, NESTED = "list", "map", "nested"
-#: filters whose result is a list
-_LISTING = ("make_list", "split")
-#: filters whose result can be the value itself, or an element of it
-_PASSING = (
-    *(
-        "default",
-        "default_if_none",
-        "first",
-        "get_digit",
-        "join",
-        "last",
-        "linebreaks",
-        "random",
-        "safe",
-        "slice",
-    ),
-    *("center", "wordwrap"),
-)
-#: names of maps of the daemons, and how many maps are nested
-_DEPTHS = {
-    "config": 1,
-    "properties": 1,
-    "container": 1,
-    "instance": 1,
-    "devices": 2,
-    "block": 1,
-    "forloop": 1,
-    "pongo2": 1,
+#: The kinds of values. A number can also be true or false, a list and a map contain texts, and a nested map
+#: contains maps. An object is the value of ``block`` or of a tag ``cycle``. A value of the last kind can be
+#: anything.
+TEXT, NUMBER, MISSING, LIST, MAP, NESTED = "text", "number", "missing", "list", "map", "nested"
+LOOP, OBJECT, ANYTHING = "loop", "object", "anything"
+#: the kinds of the values that Go cannot compare
+UNCOMPARABLE = frozenset((LIST, MAP, NESTED, OBJECT, ANYTHING))
+MAPS = frozenset((MAP, NESTED, ANYTHING))
+NUMBERS = frozenset((NUMBER, ANYTHING))
+
+_Kinds = Mapping[str, tuple[str, ...]]
+#: what ``.name`` gives for a value of each kind; it fails for the other kinds
+_FIELDS: _Kinds = {
+    MISSING: (MISSING,),
+    MAP: (TEXT, MISSING),
+    NESTED: (MAP, MISSING),
+    LOOP: (NUMBER, LOOP, MISSING),
+    OBJECT: (TEXT, MISSING),
+    ANYTHING: (ANYTHING,),
 }
+#: the same for ``.0``
+_ITEMS: _Kinds = {
+    MISSING: (MISSING,),
+    TEXT: (NUMBER, MISSING),
+    LIST: (TEXT, MISSING),
+    ANYTHING: (ANYTHING,),
+}
+#: the same for a subscript, which also panics for a hidden field of an object
+_SUBSCRIPTS: _Kinds = {**_FIELDS, **_ITEMS}
+#: the first and the second variable of a loop over a value of each kind
+_KEYS: _Kinds = {TEXT: (TEXT,), LIST: (TEXT,), MAP: (TEXT,), NESTED: (TEXT,), ANYTHING: (ANYTHING,)}
+_VALUES: _Kinds = {MAP: (TEXT,), NESTED: (MAP,), ANYTHING: (ANYTHING,)}
 
+#: the kinds of the results of calls, and of the values that a template can call without an error
+_CALLABLE = frozenset((TEXT, MISSING, ANYTHING))
 
+#: the variables of the daemons and of pongo2; each other name has no value
+_DAEMON = {
+    **dict.fromkeys(("config", "container", "instance", "pongo2", "properties"), MAP),
+    "devices": NESTED,
+    "trigger": TEXT,
+    "path": TEXT,
+    "config_get": ANYTHING,
+}
+#: the keys that a daemon always gives these maps
+_FACTS = {"container": ("name", "type"), "instance": ("name", "type")}
 #: the number of arguments of ``config_get``
 _CONFIG_GET = 2
-#: variables of the daemons that are always a text
-_TEXTS = ("trigger", "path", "instance.name", "container.name", "instance.type", "container.type")
-#: filters whose result is always a text
-_MAKING_TEXT = (
-    *("addslashes", "capfirst", "cut", "lower", "stringformat", "striptags", "title", "upper", "urlencode"),
-    *("truncatechars", "truncatewords"),
-)
 
-#: After this many searches for the kinds of a value, the value counts as every kind. A value with more
-#: filters is not known to be a text.
+#: filters that replace a missing value
+_REPLACING = ("default", "default_if_none")
+#: filters whose result can be the value itself, or a text
+_PASSING = ("center", "linebreaks", "random", "safe", "slice", "wordwrap")
+#: the same, except that the result for a list is a text
+_JOINING = ("first", "join", "last")
+#: filters whose result can be a number
+_CALCULATING = ("add", "floatformat", "get_digit")
+
+#: a value that depends on the kinds of so many others counts as anything
 _MOST_TIMES = 10
 
 
 class ValueKinds:
-    """The kinds of the values that the variables of a template can have, apart from texts and numbers."""
+    """The kinds that each value of a template can have.
+
+    The kinds of a variable are those of all values that tags give its name, wherever they do. To them come
+    the kinds of the daemon's variable of the same name where a render can read the variable before a tag
+    sets it. The class ignores several macros with the same name: ``bound`` refuses them.
+    """
 
     def __init__(self, document: tree.Document) -> None:
-        #: the kinds of each name that the template binds
+        #: the kinds of the values that tags give each name
         self.names: dict[str, set[str]] = {}
-        found = list(nodes(document))
-        macros = {node.name: node for node in found if isinstance(node, tree.Macro)}
-        bindings: list[tuple[str, Any]] = []
-        #: whether a tag ``cycle`` has a variable: daemons panic if a template reads a field of this variable
+        self.set = set_variables(document)
+        #: whether a tag keeps its arguments in a variable, whose fields no template can read
         self.has_cycles = False
-        for node in found:
-            if isinstance(node, tree.Set):
-                bindings.append((node.name, node.expression))
-            elif isinstance(node, tree.With):
-                bindings += node.pairs
-            elif isinstance(node, tree.For):
-                bindings += [(name, node) for name in (node.key, node.value) if name]
-            elif isinstance(node, tree.Macro):
-                bindings += [(name, value) for name, value in node.parameters if value is not None]
-            elif isinstance(node, tree.Path) and node.name in macros:
-                arguments = [value for part in node.parts for value in part.arguments or ()]
-                names = [name for name, _ in macros[node.name].parameters]
-                bindings += zip(names, arguments, strict=False)
-            elif isinstance(node, tree.Invoke) and node.function is advance and node.arguments[3]:
-                self.has_cycles = True
-                bindings += [(node.arguments[3], item) for item in node.arguments[2].expressions]
+        bindings = self._bindings(list(nodes(document)))
+        self.names = {name: set() for name, _ in bindings}
         readers: dict[str, list[tuple[str, Any]]] = {}
         for binding in bindings:
             value = binding[1].expression if isinstance(binding[1], tree.For) else binding[1]
@@ -96,112 +101,127 @@ class ValueKinds:
         while waiting:
             binding = waiting.pop()
             name, value = binding
-            kinds = self.names.setdefault(name, set())
             times[id(binding)] += 1
             if times[id(binding)] > _MOST_TIMES:
-                more = {LIST, MAP, NESTED}
+                more = {ANYTHING}
+            elif isinstance(value, str):
+                more = {value}
             elif isinstance(value, tree.For):
-                more = {MAP} if NESTED in self.of(value.expression) else set()
+                more = self._of_loop(name, value)
             else:
                 more = self.of(value)
-            if more - kinds:
-                kinds |= more
-                waiting += readers.get(name, ())
-        #: the names that the template binds only to texts, so they are never missing, and never a number
-        self.texts = set(self.names)
-        waiting = list(bindings)
-        while waiting:
-            name, value = waiting.pop()
-            if name in self.texts and not self._gives_text(name, value):
-                self.texts.remove(name)
+            if more - self.names[name]:
+                self.names[name] |= more
                 waiting += readers.get(name, ())
 
-    def _gives_text(self, name: str, value: Any) -> bool:
-        """Return whether a binding gives a text to a name. For a loop, ``value`` is the tag."""
-        if not isinstance(value, tree.For):
-            return self.is_text(value)
-        kinds = self.of(value.expression)
-        return NESTED not in kinds and (name == value.key or MAP in kinds)
+    def _bindings(self, found: list[Any]) -> list[tuple[str, Any]]:
+        """Return pairs of a name and a value that a tag gives it: an expression, a kind, or a loop."""
+        bindings: list[tuple[str, Any]] = []
+        macros = {node.name: node for node in found if isinstance(node, tree.Macro)}
+        fewest: dict[str, int] = {}  # the number of arguments in the shortest call of each macro
+        for node in found:
+            if isinstance(node, tree.Set):
+                bindings.append((node.name, node.expression))
+            elif isinstance(node, tree.With):
+                bindings += node.pairs
+            elif isinstance(node, tree.For):
+                bindings += [("forloop", LOOP), *((name, node) for name in (node.key, node.value) if name)]
+            elif isinstance(node, tree.Block):
+                bindings.append(("block", OBJECT))
+            elif isinstance(node, tree.Path) and node.name in macros:
+                arguments = node.parts[0].arguments or []
+                names = [name for name, _ in macros[node.name].parameters]
+                bindings += zip(names, arguments, strict=False)
+                fewest[node.name] = min(len(arguments), fewest.get(node.name, len(arguments)))
+            elif isinstance(node, tree.Invoke) and node.function is advance and node.arguments[3]:
+                self.has_cycles = True
+                bindings.append((node.arguments[3], OBJECT))
+        for macro in macros.values():
+            bindings.append((macro.name, TEXT))
+            defaults = macro.parameters[fewest.get(macro.name, len(macro.parameters)) :]
+            bindings += [(name, MISSING if value is None else value) for name, value in defaults]
+        return bindings
 
-    def is_text(self, expression: Any) -> bool:
-        """Return whether the value of an expression is always a text."""
-        node = plain(expression)
-        if isinstance(node, tree.Literal):
-            return isinstance(node.value, str)
-        if isinstance(node, tree.Path):
-            if node.name == "config_get":
-                return all(self.is_text(each) for each in (node.parts[0].arguments or ())[1:])
-            if isinstance(node.parts[-1].key, tree.Expression):
-                return False
-            return node.text in _TEXTS or (len(node.parts) == 1 and node.name in self.texts)
-        if isinstance(node, tree.Operation):
-            operator, operands = node.operator, []
-            while isinstance(node, tree.Operation) and node.operator == operator:  # a long sum nests deeply
-                operands += node.operands[1:]
-                node = node.operands[0]
-            texts = map(self.is_text, [node, *operands])
-            return any(texts) if operator == "+" else operator in ("and", "or") and all(texts)
-        if isinstance(node, tree.Filtered) and len(node.filters) <= _MOST_TIMES:
-            use = node.filters[-1]
-            before = tree.Filtered(node.token, node.atom, node.filters[:-1])
-            if use.name == "default" and use.argument is not None:
-                value = plain(before)
-                is_setting = isinstance(value, tree.Path) and value.name in ("config", "properties")
-                is_setting = is_setting and len(value.parts) == 2
-                return self.is_text(use.argument) and (is_setting or self.is_text(before))
-            return use.name in _MAKING_TEXT
-        return False
+    def _of_loop(self, name: str, loop: tree.For) -> set[str]:
+        kinds = self.of(loop.expression)
+        if name == loop.key:
+            return _all(kinds, _KEYS)
+        # a loop over a text or a list does not set the second variable
+        return _all(kinds, _VALUES) | ({_DAEMON.get(name, MISSING)} if kinds - {MAP, NESTED} else set())
 
     def may_fail(self, path: tree.Path) -> bool:
-        """Return whether pongo2 6 may panic for a variable whose last part is a subscript.
+        """Return whether pongo2 6 may panic for a variable with a subscript, which is the last part.
 
-        pongo2 panics for some keys. If an earlier part has an error, pongo2 also panics, because it can't
+        pongo2 panics for some keys. It also panics instead of each error in an earlier part, because it can't
         print the variable.
         """
-        *above, last = path.parts
-        if not isinstance(last.key, tree.Expression):
+        key = path.parts[-1].key
+        if not isinstance(key, tree.Expression):
             return False
-        key = plain(last.key)
-        if not isinstance(key, tree.Literal) and not self.is_text(key):
-            return True
-        if path.name == "config_get":
-            return len(above) > 1 or len(above[0].arguments or ()) != _CONFIG_GET
-        if last.arguments is not None or any(
-            isinstance(part.key, int) or str(part.key)[:1].isupper() or part.arguments is not None
-            for part in above
-        ):
-            return True
-        if path.name not in self.names:
-            return len(above) - 1 > _DEPTHS.get(path.name, 0 if path.name in _TEXTS else len(above))
-        return not self.of(tree.Path(path.token, above)) and (path.name not in self.texts or len(above) > 1)
+        return not self.of(key).isdisjoint((MISSING, ANYTHING)) or self._of_path(path)[1]
 
     def of(self, expression: Any) -> set[str]:
-        """Return the kinds of the values that an expression can have."""
-        found: set[str] = set()
-        waiting = [expression]
-        while waiting:
-            node = plain(waiting.pop())
-            if isinstance(node, tree.Path):
-                own = self.names.get(node.name, set())
-                # a method of Go, such as Clone, gives the same map or a list of its values
-                keys = sum(not str(part.key)[:1].isupper() for part in node.parts[1:])
-                depth = max(_DEPTHS.get(node.name, 0), 2 if NESTED in own else int(bool(own))) - keys
-                if depth > 0:
-                    found |= own or {MAP}
-                    found |= {MAP} if keys else set()
-                if depth > 1:
-                    found |= {MAP, NESTED}
-            elif isinstance(node, tree.Operation) and node.operator in ("and", "or"):
-                waiting += node.operands
-            elif isinstance(node, tree.Filtered):
-                for use in reversed(node.filters):
-                    if use.name in _LISTING:
-                        found.add(LIST)
-                        break
-                    if use.name not in _PASSING:
-                        break
-                    if use.argument is not None:
-                        waiting.append(use.argument)
-                else:
-                    waiting.append(node.atom)
-        return found
+        """Return the kinds of the values that an expression can have. It has none if it always fails."""
+        node = plain(expression)
+        if isinstance(node, tree.Literal):
+            return {TEXT if isinstance(node.value, str) else NUMBER}
+        if isinstance(node, tree.Path):
+            return self._of_path(node)[0]
+        if isinstance(node, tree.Filtered):
+            kinds = self.of(node.atom)
+            for use in node.filters:
+                kinds = self._filtered(kinds, use)
+            return kinds
+        # only ``+`` gives a text, and only since pongo2 5; ``and`` and ``or`` give true or false
+        is_text = not isinstance(node, tree.Operation) or node.operator == "+"
+        return {TEXT, NUMBER} if is_text else {NUMBER}
+
+    def _filtered(self, kinds: set[str], use: tree.FilterUse) -> set[str]:
+        """Return the kinds of the results of a filter for values of some kinds."""
+        if use.name in _REPLACING:
+            return (kinds - {MISSING}) | ({MISSING} if use.argument is None else self.of(use.argument))
+        if use.name in LISTING:
+            return {LIST}
+        if use.name in COUNTING:
+            return {NUMBER}
+        if use.name in _CALCULATING:
+            return {TEXT, NUMBER} | (kinds if use.name == "get_digit" else set())
+        if use.name in _PASSING:
+            return kinds | {TEXT}
+        return (kinds - {LIST}) | {TEXT} if use.name in _JOINING else {TEXT}
+
+    def _of_path(self, path: tree.Path) -> tuple[set[str], bool]:
+        """Return the kinds of the values of a variable, and whether pongo2 may fail to find its value."""
+        name = path.name
+        first, *rest = path.parts
+        kinds = set(self.names.get(name, ()))
+        fails = first.arguments is not None
+        if first.arguments is not None:
+            kinds &= _CALLABLE
+        if id(path) not in self.set:
+            if name == "config_get":
+                arguments = first.arguments or []
+                fails = len(arguments) != _CONFIG_GET or name in self.names
+                kinds = kinds.union({TEXT}, *map(self.of, arguments[1:]))
+            else:
+                kinds.add(_DAEMON.get(name, MISSING))
+        for number, part in enumerate(rest):
+            if isinstance(part.key, tree.Expression):
+                fails = fails or OBJECT in kinds
+                steps = _SUBSCRIPTS
+            else:
+                steps = _ITEMS if isinstance(part.key, int) else _FIELDS
+            fails = fails or part.arguments is not None or ANYTHING in kinds or not kinds <= steps.keys()
+            # a name with a capital letter can be a method of Go, which has any result
+            is_method = isinstance(part.key, str) and part.key[:1].isupper() and kinds & MAPS
+            kinds = _all(kinds, steps) | ({ANYTHING} if is_method else set())
+            if not number and name not in self.names and part.key in _FACTS.get(name, ()):
+                kinds = {TEXT}
+            if part.arguments is not None:
+                kinds &= _CALLABLE
+        return kinds, fails
+
+
+def _all(kinds: Collection[str], steps: _Kinds) -> set[str]:
+    """Return the kinds that a step gives for all values of some kinds."""
+    return {found for kind in kinds for found in steps.get(kind, ())}

@@ -76,9 +76,9 @@ def paths(document: tree.Document) -> Iterator[tree.Path]:
     return (node for node in nodes(document) if isinstance(node, tree.Path))
 
 
-def nodes(document: tree.Document) -> Iterator[Any]:
-    """Yield every node of a document and of the documents that the document includes or extends."""
-    waiting: list[object] = [document]
+def nodes(part: object) -> Iterator[Any]:
+    """Yield every node of a document or of a part of it, and of the documents that it includes or extends."""
+    waiting = [part]
     seen: set[int] = set()
     while waiting:
         node = waiting.pop()

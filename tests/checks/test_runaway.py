@@ -241,7 +241,7 @@ def test_a_template_that_makes_a_daemon_panic_gives_a_finding(text, heads, sever
             0,
         ),
         ("{% if instance.name == 'web' %}{% set q = 1 %}{% endif %}{% set q = 'a' %}{{ q in config }}", 1),
-        ("{{ q in devices.eth0 }}", 1),
+        ("{{ q|length in devices.eth0 }}{{ q in devices.eth0 }}", 1),
         ("{{ 'user.a' in config }}{{ q in 'abc' }}{{ q in properties.os }}", 0),
         ("{% if config.a %}{% set forloop = 1 %}{% endif %}{% for a in 'b' %}{% endfor %}", 1),
         ("{% if config.a %}{% set forloop = 1 %}{% endif %}", 0),
@@ -1115,8 +1115,11 @@ def test_attack_41_many_loops_in_one_template_count_together():
     assert severities(CHECK, an_image(RULE, {"t": loops_over(U, U) * 20})) == ["medium"]
 
 
-VECTORS = Path(__file__).parents[1] / "vectors/found/failing_subscripts.jsonl"
-RECORDED = [json.loads(line) for line in VECTORS.read_text().splitlines()]
+VECTORS = Path(__file__).parents[1] / "vectors/found"
+RECORDED, BRANCHES = (
+    [json.loads(line) for line in (VECTORS / f"{name}.jsonl").read_text().splitlines()]
+    for name in ("failing_subscripts", "branches")
+)
 #: templates that don't panic, but are too unusual for the check to know it
 UNSURE = {"subscript-010", "subscript-022", "subscript-033"}
 
@@ -1129,3 +1132,14 @@ def test_a_variable_with_a_subscript_gives_a_finding_if_the_real_pongo2_panics(v
     found = severities(CHECK, an_image(RULE, {"t": text}))
     panics = bool(vector["v6"].get("panic"))
     assert found == (["medium"] if panics or vector["id"] in UNSURE else [])
+
+
+@pytest.mark.parametrize("vector", BRANCHES, ids=lambda vector: vector["id"])
+def test_a_value_that_panics_on_one_of_several_ways_through_a_template_gives_a_finding(vector):
+    """The check knew only one value of a variable, and no value of a default of ``config_get``.
+
+    The recorded instance takes the branch with the panic, and no instance of the check does. The templates
+    without a panic have none for any instance.
+    """
+    found = severities(CHECK, an_image(RULE, {"t": vector["template"]}))
+    assert found == ["medium"] * bool(vector["v6"].get("panic"))

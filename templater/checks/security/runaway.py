@@ -30,7 +30,7 @@ from ..every_key import with_every_key
 from ..filter_costs import NoBoundError, plain
 from ..scanned_image import ScannedImage
 from ..template_tokens import is_read_differently
-from ..value_kinds import MAP, ValueKinds
+from ..value_kinds import ANYTHING, MAPS, NUMBERS, UNCOMPARABLE, ValueKinds
 
 #: limits in seconds: the limit on steps is not enough, because one step can process megabytes of text
 LIMITS = Limits(seconds=3.0, total=4.0)
@@ -255,18 +255,21 @@ def _panic(is_forloop_bound: bool, kinds: ValueKinds, node: object) -> tuple[str
     """Return a message and a token for an operation, filter or call that panics for some values.
 
     ``is_forloop_bound`` is true if the template gives the name ``forloop`` another value. ``kinds`` has the
-    variables that can be a list or a map.
+    kinds of the template's values.
     """
     if isinstance(node, tree.Operation) and len(node.operands) == 2:
         left, right = map(plain, node.operands)
         if node.operator in ("/", "%") and _may_be_zero(right):
             return "the template can divide by zero, which makes daemons panic", right.token
-        is_text = isinstance(left, tree.Literal) and isinstance(left.value, str)
-        if node.operator == "in" and not is_text and MAP in kinds.of(right):
+        if node.operator == "in" and kinds.of(left) & NUMBERS and kinds.of(right) & MAPS:
             return "the template can search a map for a number, which makes daemons panic", left.token
-        if node.operator in ("==", "!=", "<>") and kinds.of(left) and kinds.of(right):
+        # ``in`` compares the elements of a list, and only a list of an unknown kind can contain maps
+        compares = node.operator in ("==", "!=", "<>") or (
+            node.operator == "in" and ANYTHING in kinds.of(right)
+        )
+        if compares and kinds.of(left) & UNCOMPARABLE and kinds.of(right) & UNCOMPARABLE:
             return "the template can compare lists or maps, which makes daemons panic", left.token
-    elif isinstance(node, tree.Remembered) and kinds.of(node.expression):
+    elif isinstance(node, tree.Remembered) and kinds.of(node.expression) & UNCOMPARABLE:
         return (
             "the tag 'ifchanged' can compare lists or maps, which makes daemons panic",
             node.expression.token,
