@@ -2,8 +2,8 @@
 
 sqfs2tar, unsquashfs and the kernel react differently to inconsistent directories. A hostile file could hide
 names from sqfs2tar that the kernel shows. sqfs2tar also writes an invalid archive if a block of a file has
-another size than the file requires. It also accepts owners, numbers and names for which unsquashfs, which the
-daemons run, ends with an error.
+another size than the file requires. It also accepts owners, numbers, names and tables for which unsquashfs,
+which the daemons run, ends with an error.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from ..model.errors import InputError, LimitError, RefusedError
 from .limits import Limits
 from .open_file import data_bytes, reading
 from .squashfs_compression import LZO, Compression, load_compression
+from .squashfs_tables import ABSENT, BLOCK, Reader, check_tables
 
 _HEAD = 96
-_BLOCK = 8192
-_ABSENT = (1 << 64) - 1
 #: flags of the file. No tool has set ``_CHECK_DATA`` for many years.
 _CHECK_DATA, _NO_XATTRS = 4, 0x200
 #: maximum number of names below one header, and maximum length of a name, in the kernel
 _MOST_NAMES = _LONGEST = 256
 _DIRECTORY, _FILE, _LONG_DIRECTORY = 1, 2, 8
+#: where an inode of a device, pipe or socket has the number of its attributes; that of a link is longer
+_LINK, _PLACES_OF_ATTRIBUTES = 10, {10: 24, 11: 24, 12: 24, 13: 20, 14: 20}
 #: the word of a block in an inode: the block's size in the file, and a bit if the block is not compressed
 _STORED = 1 << 24
 _NO_FRAGMENT = 0xFFFFFFFF
@@ -56,7 +57,7 @@ def check_directories(path: str, limits: Limits) -> None:
                     f"'{path}' has the flag for check data, with which only some tools skip a byte in each "
                     "block, so tools would read different files"
                 )
-            if flags & _NO_XATTRS and attributes != _ABSENT:
+            if flags & _NO_XATTRS and attributes != ABSENT:
                 raise RefusedError(
                     f"'{path}' has extended attributes, although a flag says that it has none: "
                     "only some tools would read the attributes"
@@ -77,13 +78,15 @@ class _Walk:
         self._inode_count, self._block_size, kind, self._block_log, self._owners = unpack_from(
             "<I4xI4xHH2xH", head, 4
         )
-        self._owner_table, self._number_table = unpack_from("<Q32xQ", head, 48)
+        self._head = head
         self._is_lzo = kind == LZO
         self._inodes, self._directories = unpack_from("<QQ", head, 64)
         (self._fragment_count,) = unpack_from("<I", head, 16)
         (self._fragment_table,) = unpack_from("<Q", head, 80)
         #: sizes of the blocks with ends of files, by their number
         self._fragments: dict[int, int] = {}
+        #: the numbers of the lists of attributes with a name that only files and directories can have
+        self._user_lists: frozenset[int] = frozenset()
         self._blocks = self._names = self._data = self._fragment_data = self._lzo_data = 0
         self._read_block = lru_cache(_KEPT_BLOCKS)(self._decompressed)
 
@@ -92,10 +95,8 @@ class _Walk:
         seen: set[int] = set()
         if not 12 <= self._block_log <= 20 or self._block_size != 1 << self._block_log:
             raise ValueError("the size of blocks is invalid")
-        if self._number_table != _ABSENT:
-            end = self._number_table + (self._inode_count + 1023) // 1024 * 8
-            if self._number_table < self._owner_table < end:
-                raise ValueError("it has fewer inodes than it says")
+        reader = Reader(self._path, self._read, self._read_block)
+        self._user_lists = check_tables(self._head, reader, self._limits.members)
         root_number = self._inode(root)[1]
         #: the place of each inode by its number; sqfs2tar takes names with equal numbers for hard links
         places = {root_number: root}
@@ -126,6 +127,13 @@ class _Walk:
             raise ValueError("the owner of an inode is outside of the table")
         if not 0 < number <= self._inode_count:
             raise ValueError("the number of an inode is invalid")
+        if kind in _PLACES_OF_ATTRIBUTES and self._user_lists:
+            at = _PLACES_OF_ATTRIBUTES[kind]
+            if kind == _LINK:
+                at += unpack_from("<I", self._bytes(self._inodes, place >> 16, place & 0xFFFF, at), at - 4)[0]
+            inode = self._bytes(self._inodes, place >> 16, place & 0xFFFF, at + 4)
+            if unpack_from("<I", inode, at)[0] in self._user_lists:
+                raise ValueError("a link, device, pipe or socket has an attribute that only files can have")
         return kind, number
 
     def _entries(self, place: int) -> Iterator[tuple[int, int, int]]:
@@ -241,7 +249,7 @@ class _Walk:
     def _bytes(self, table: int, start: int, offset: int, size: int) -> bytes:
         """Return bytes that begin in the block ``start`` of a table and can continue in the next blocks.
 
-        Every block of a table except the last has ``_BLOCK`` bytes.
+        Every block of a table except the last has ``BLOCK`` bytes.
         """
         data, following = self._read_block(table + start)
         if offset >= len(data):
@@ -250,7 +258,7 @@ class _Walk:
             return data[offset : offset + size]
         parts, missing = [data[offset:]], size - len(data[offset:])
         while missing > 0:
-            if len(data) != _BLOCK:
+            if len(data) != BLOCK:
                 raise ValueError("a block that another block continues has an invalid size")
             data, following = self._read_block(following)
             parts.append(data[:missing])
@@ -265,14 +273,14 @@ class _Walk:
             raise LimitError(f"'{self._path}' has too many blocks of inodes and directories")
         (head,) = unpack_from("<H", self._read(position, 2))
         size = head & 0x7FFF
-        if size > _BLOCK:
+        if size > BLOCK:
             raise ValueError("a block has an invalid size")
         packed = self._read(position + 2, size)
         try:
-            data = packed if head & 0x8000 else self._compression.decompress(packed, _BLOCK)
+            data = packed if head & 0x8000 else self._compression.decompress(packed, BLOCK)
         except Exception as error:  # each compression has its own exceptions
             raise ValueError(f"a block can't be decompressed: {error}") from None
-        if not 0 < len(data) <= _BLOCK:
+        if not 0 < len(data) <= BLOCK:
             raise ValueError("a block has an invalid size")
         return data, position + 2 + size
 

@@ -117,11 +117,42 @@ def with_slash(data: bytearray, inode: int) -> None:
     data[data.rindex(b"hostname") + 4] = ord("/")
 
 
-def with_count(data: bytearray, inode: int) -> None:
-    struct.pack_into("<I", data, 4, 60000)
+def at(place: int, form: str, value: int) -> Callable[[bytearray, int], None]:
+    return lambda data, inode: struct.pack_into(form, data, place, value)
+
+
+def with_options(data: bytearray, inode: int) -> None:
+    """Set the flag for options of the compression, which the file does not have."""
+    data[25] |= 4
+
+
+def after(place: int, form: str, value: int) -> Callable[[bytearray, int], None]:
+    """Change a number of the list of attributes. Its position in the file is at the end of the file."""
+
+    def change(data: bytearray, inode: int) -> None:
+        (used,) = struct.unpack_from("<Q", data, 40)
+        (start,) = struct.unpack_from("<Q", data, used - 8)
+        struct.pack_into(form, data, start + 2 + place, value)
+
+    return change
+
+
+def beside(name: bytes, place: int, content: bytes) -> Callable[[bytearray, int], None]:
+    """Change the type or size (before the name) or the value (behind the name) of an attribute."""
+
+    def change(data: bytearray, inode: int) -> None:
+        start = data.index(name) + place
+        data[start : start + len(content)] = content
+
+    return change
+
+
+WRONG_TABLE = "a table has another size or place than its number of entries requires"
+WRONG_NAME, WRONG_VALUE = (f"the {part} of an extended attribute is invalid" for part in ("name", "value"))
 
 
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: only root may set attributes of every kind")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -130,17 +161,40 @@ def with_count(data: bytearray, inode: int) -> None:
         (with_number, "the number of an inode is invalid"),
         (with_nul, "a directory has an invalid name"),
         (with_slash, "a directory has an invalid name"),
-        (with_count, "it has fewer inodes than it says"),
+        (at(4, "<I", 60000), WRONG_TABLE),  # the number of inodes
+        (at(40, "<Q", 1 << 40), WRONG_TABLE),  # the size of the file
+        (at(88, "<Q", 1 << 60), WRONG_TABLE),  # the table of the numbers of inodes
+        (at(80, "<Q", 1 << 60), WRONG_TABLE),  # the table of ends of files
+        (at(16, "<I", 65535), "a table has too many entries"),
+        (at(26, "<H", 0), "a table has too many entries"),
+        (at(26, "<H", 2), "a block of a table has an invalid size"),
+        (at(72, "<Q", 96), "a table is in a wrong place"),
+        (with_options, "a block can't be decompressed"),
+        (after(8, "<I", 0), "the extended attributes overlap"),
+        (after(0, "<Q", 1 << 16), "go on behind their table"),
+        (beside(b"first", -4, b"\7"), "an extended attribute has an unknown type"),
+        (beside(b"first", 0, b"\0"), WRONG_NAME),
+        (beside(b"pipe-attribute", -4, b"\0"), "an attribute that only files can have"),
+        (beside(b"capability", 10, b"\1"), WRONG_VALUE),
+        (beside(b"capability", 14 + 3, b"\1"), WRONG_VALUE),
     ],
-)
+)  # fmt: skip
 def test_templater_refuses_a_squashfs_file_if_unsquashfs_does(
     tmp_path: Path, change: Callable[[bytearray, int], None] | None, said: str
 ) -> None:
     """No daemon could unpack the image, and ``audit`` found nothing."""
     (tmp_path / "tree/etc").mkdir(parents=True)
-    (tmp_path / "tree/etc/hostname").write_text("x\n")
+    for name in ("etc/hostname", "sh"):
+        (tmp_path / "tree" / name).write_text("x\n")
+    os.mkfifo(tmp_path / "tree/pipe")
+    for name, attribute, value in (
+        ("etc/hostname", "user.first", b"1"),
+        ("pipe", "trusted.pipe-attribute", b"2"),
+        ("sh", "security.capability", CAPABILITY),
+    ):
+        os.setxattr(tmp_path / "tree" / name, attribute, value)
     path = tmp_path / "i.squashfs"
-    plain = ["-noI", "-noD", "-noF", "-noX", "-noId", "-quiet", "-no-progress"]
+    plain = ["-noI", "-noD", "-noF", "-noX", "-noId", "-xattrs", "-quiet", "-no-progress"]
     subprocess.run(["mksquashfs", tmp_path / "tree", path, *plain], check=True, stdout=subprocess.DEVNULL)
     data = bytearray(path.read_bytes())
     if change is not None:
@@ -150,7 +204,7 @@ def test_templater_refuses_a_squashfs_file_if_unsquashfs_does(
         ["unsquashfs", "-n", "-d", tmp_path / "out", path], capture_output=True, check=False
     )
     if change is None:
-        assert answer.returncode == 0
+        assert answer.returncode == 0, answer.stderr
         check_directories(str(path), DEFAULT)
         return
     assert answer.returncode != 0
@@ -160,6 +214,84 @@ def test_templater_refuses_a_squashfs_file_if_unsquashfs_does(
     subprocess.run(["tar", "-cf", "meta.tar", "metadata.yaml"], cwd=tmp_path, check=True)
     with pytest.raises((InputError, RefusedError), match=said):
         describe(str(tmp_path / "meta.tar"), str(path), squashfs=True)
+
+
+def with_attributes(path: Path, content: bytes, lists: list[tuple[int, int]]) -> str:
+    """Write a file ``sh`` with the first of some lists of attributes, each a reference and a number.
+
+    ``content`` is in a block. The next block has the lists.
+    """
+    file = struct.pack("<HHHHII", 9, 0o755, 0, 0, 0, 1) + struct.pack("<QQQIIII", 0, 0, 0, 1, 2**32 - 1, 0, 0)
+    names = struct.pack("<IIIHhHH", 0, 0, 1, 0, 0, 2, 1) + b"sh"
+    squashfs(path, [file, directory_inode(2, len(names))], names)
+    data = path.read_bytes()
+    start = len(data)
+    data += stored(content)
+    place = len(data)
+    data += stored(b"".join(struct.pack("<QII", *each, 0) for each in lists))
+    table = len(data)
+    data += struct.pack("<QIIQ", start, len(lists), 0, place)
+    path.write_bytes(
+        data[:40] + struct.pack("<QQQ", len(data), *struct.unpack_from("<Q", data, 48), table) + data[64:]
+    )
+    return str(path)
+
+
+CAPABILITY = struct.pack("<IIIII", 0x02000001, 0xFFFFFFFF, 0, 0x1FF, 0)
+
+
+def attribute(name: bytes, value: bytes, kind: int = 2, size: int | None = None) -> bytes:
+    return (
+        struct.pack("<HH", kind, len(name) if size is None else size)
+        + name
+        + struct.pack("<I", len(value))
+        + value
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "lists", "said"),
+    [
+        (attribute(b"capability", CAPABILITY), [(0, 1)], ""),
+        (attribute(b"capability", bytes(8), 0x102), [(0, 1)], "go on behind their table"),
+        (struct.pack("<I", 20) + CAPABILITY + attribute(b"capability", bytes(8), 0x102), [(24, 1)], ""),
+        (struct.pack("<I", 20) + CAPABILITY + attribute(b"capability", bytes(7), 0x102), [(24, 1)], "the value of"),
+        (
+            (struct.pack("<I", 20) + CAPABILITY).ljust(99, b"\0") + struct.pack("<HH", 0x102, 18) + b"capability",
+            [(99, 1)], "the extended attributes go on behind their table",
+        ),
+        (attribute(b"a", b"b"), [(8191, 1)], "the extended attributes go on behind their table"),
+        (attribute(b"a", b"b")[:-1], [(0, 1)], "the extended attributes go on behind their table"),
+        (attribute(b"a", b"b", size=1000), [(0, 1)], "the extended attributes go on behind their table"),
+        (attribute(b"a", b"b") * 2, [(0, 2), (10, 1)], "the extended attributes overlap"),
+        (attribute(b"a", b"b") * 2, [(10, 1), (0, 1)], ""),
+        (attribute(b"a" * 247, b"b"), [(0, 1)], "the name of an extended attribute is invalid"),
+        (attribute(b"a" * 246, b"b"), [(0, 1)], ""),
+    ],
+)  # fmt: skip
+def test_attack_60_an_extended_attribute_that_goes_on_behind_its_table_is_refused(
+    tmp_path: Path, content: bytes, lists: list[tuple[int, int]], said: str
+) -> None:
+    """unsquashfs gave /bin/sh all capabilities. sqfs2tar read another name for the attribute."""
+    path = with_attributes(tmp_path / "i.squashfs", content, lists)
+    if not said:
+        check_directories(path, DEFAULT)
+        if shutil.which("unsquashfs") and os.geteuid() == 0:
+            subprocess.run(
+                ["unsquashfs", "-n", "-d", tmp_path / "out", path], check=True, capture_output=True
+            )
+        return
+    with pytest.raises(InputError, match=said):
+        check_directories(path, DEFAULT)
+
+
+def test_the_number_of_extended_attributes_in_a_squashfs_file_has_a_limit(tmp_path: Path) -> None:
+    path = with_attributes(tmp_path / "i.squashfs", attribute(b"a", b"b") * 3, [(0, 2), (20, 1)])
+    check_directories(path, DEFAULT._replace(members=3))
+    with pytest.raises(LimitError, match="' has more than 2 extended attributes"):
+        check_directories(path, DEFAULT._replace(members=2))
+    with pytest.raises(LimitError, match="' has more than 1 lists of extended attributes"):
+        check_directories(path, DEFAULT._replace(members=1))
 
 
 def test_a_squashfs_directory_with_two_parents_is_refused(tmp_path: Path) -> None:
@@ -404,6 +536,9 @@ def test_the_number_of_names_in_a_squashfs_file_has_a_limit(tmp_path: Path) -> N
 
 def test_a_squashfs_fragment_table_above_the_memory_limit_is_refused(tmp_path: Path) -> None:
     path = squashfs(tmp_path / "i.squashfs", [directory_inode(1)], b"", fragments=512 * 40_000)
+    with (tmp_path / "i.squashfs").open("rb+") as file:
+        file.seek(4)
+        file.write(struct.pack("<I", 512 * 40_000))  # as many inodes
     with (
         pytest.raises(LimitError, match="more than the limit of 178 MiB of memory"),
         open_rootfs(path) as archive,
