@@ -81,14 +81,15 @@ def _text(field: bytes) -> str:
 
 
 def _read_unused_number(field: bytes) -> int:
-    """Parse a number field that only Go reads. Go also accepts a field that contains only blanks."""
-    return read_number(field) if field.strip(b" ") else 0
+    """Parse a number field that only Go reads. Go accepts any field with only blanks and zero bytes."""
+    return read_number(field) if field.strip(b" \0") else 0
 
 
 def read_number(field: bytes) -> int:
     """Parse a number field: octal digits, or base 256 as in GNU tar if the first byte says so.
 
-    GNU tar refuses a field that contains only blanks, but accepts blanks before a zero byte.
+    GNU tar refuses a field that contains only blanks, but accepts blanks before a zero byte. It ignores a
+    zero byte at the start.
     """
     first, last = field[0], field[-1]
     if last in (0, 0x20) and field[:-1].isdigit():  # the common case
@@ -98,7 +99,7 @@ def read_number(field: bytes) -> int:
     if first == 0o377:
         return int.from_bytes(field[1:], "big") - (1 << 8 * (len(field) - 1))
     digits = field.rstrip(b"\0 ").lstrip(b" ")
-    if not digits and b"\0" in field:
+    if not digits and b"\0" in field[1:]:
         return 0
     if not digits.isdigit():  # int() would also accept signs and underscores
         raise ValueError("invalid header")

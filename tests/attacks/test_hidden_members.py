@@ -248,17 +248,19 @@ def test_attack_75_gnu_tar_and_templater_read_the_same_members_of_an_accepted_ar
 
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="NOT RUN: needs GNU tar")
-@pytest.mark.parametrize("end", [b"", b"\0"])
+@pytest.mark.parametrize(
+    ("begin", "end"), [(b"", b""), (b"", b"\0"), (b"\0", b""), (b"\0\0", b""), (b"  \0", b""), (b"\0", b"\0")]
+)
 @pytest.mark.parametrize("kind", [b"0", b"3"])
 @pytest.mark.parametrize(
     ("start", "size"), [(100, 8), (108, 8), (116, 8), (124, 12), (136, 12), (329, 8), (337, 8)]
 )
 def test_attack_75_templater_refuses_a_number_of_blanks_if_gnu_tar_does(
-    tmp_path: Path, kind: bytes, start: int, size: int, end: bytes
+    tmp_path: Path, kind: bytes, start: int, size: int, begin: bytes, end: bytes
 ) -> None:
     """GNU tar ended with an error, so no daemon could unpack the image, and ``audit`` found nothing."""
     block = bytearray(header(b"a", 0, kind))
-    block[start : start + size] = end.rjust(size)
+    block[start : start + size] = begin + end.rjust(size - len(begin))
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
     path = tmp_path / "i.tar"
