@@ -87,22 +87,37 @@ def _lz4(limits: Limits) -> _Make:
 _LZMA_HEAD, _UNKNOWN = 13, (1 << 64) - 1
 
 
-def _lzma(format_: int) -> Callable[[Limits], _Make]:
-    return lambda limits: partial(lzma.LZMADecompressor, format_, memlimit=limits.window_bytes)
+class _Xz:
+    """A decompressor of the format .xz.
 
-
-class _OldLzma:
-    """A decompressor of the format .lzma, which has no magic number.
-
-    The program xz, which the daemons use, accepts fewer headers than its library.
+    The program xz, which the daemons use, accepts fewer files than its library.
     """
 
+    format = lzma.FORMAT_XZ
+
     def __init__(self, memory: int) -> None:
-        self._decompressor = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=memory)
-        self._head = b""
+        self._decompressor = lzma.LZMADecompressor(self.format, memlimit=memory)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._decompressor, name)
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        """Raises LZMAError if the stream is damaged, or if the program xz does not know its check sum."""
+        content = self._decompressor.decompress(data, max_length)
+        check = self._decompressor.check
+        if check != lzma.CHECK_UNKNOWN and not lzma.is_check_supported(check):
+            raise lzma.LZMAError("xz does not know the kind of its check sum")
+        return content
+
+
+class _OldLzma(_Xz):
+    """A decompressor of the format .lzma, which has no magic number."""
+
+    format = lzma.FORMAT_ALONE
+
+    def __init__(self, memory: int) -> None:
+        super().__init__(memory)
+        self._head = b""
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         """Raises LZMAError if the stream is damaged, or if the program xz refuses its header."""
@@ -113,7 +128,7 @@ class _OldLzma:
             is_usual = f"{dictionary:b}".rstrip("0") in ("1", "11") or dictionary == 0xFFFFFFFF
             if len(self._head) == _LZMA_HEAD and not (is_usual and (size <= 1 << 38 or size == _UNKNOWN)):
                 raise lzma.LZMAError("xz does not accept the size of the dictionary or of the content")
-        return self._decompressor.decompress(data, max_length)
+        return super().decompress(data, max_length)
 
 
 #: for each compression, a function that returns the constructor of a decompressor. It is called once for each
@@ -121,7 +136,7 @@ class _OldLzma:
 _DECOMPRESSORS: dict[str, Callable[[Limits], _Make]] = {
     magic_bytes.GZIP: lambda limits: _Inflate,
     magic_bytes.BZIP2: lambda limits: bz2.BZ2Decompressor,
-    magic_bytes.XZ: _lzma(lzma.FORMAT_XZ),
+    magic_bytes.XZ: lambda limits: partial(_Xz, limits.window_bytes),
     magic_bytes.LZMA: lambda limits: partial(_OldLzma, limits.window_bytes),
     magic_bytes.ZSTD: _zstd,
     magic_bytes.LZ4: _lz4,

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tarfile
 import tracemalloc
+import zlib
 from importlib import import_module
 from pathlib import Path
 
@@ -426,3 +427,29 @@ def test_the_xz_program_and_templater_accept_the_same_headers_of_an_lzma_file(
             except InputError as error:
                 said = error.message
         assert ("xz does not accept the size" in said) == is_refused, dictionary
+
+
+@pytest.mark.skipif(shutil.which("xz") is None, reason="NOT RUN: needs xz")
+@pytest.mark.parametrize(
+    ("check", "same_size"),
+    [(lzma.CHECK_CRC32, (1, 2, 3)), (lzma.CHECK_CRC64, (4, 5, 6)), (lzma.CHECK_SHA256, (10, 11, 12))],
+)
+def test_the_xz_program_and_templater_accept_the_same_check_sums(
+    tmp_path: Path, check: int, same_size: tuple[int, ...]
+) -> None:
+    """xz ends with an error for an unknown check sum, so no daemon could unpack the image."""
+    packed = bytearray(lzma.compress(bytes(1024), check=check))
+    for kind in same_size:
+        packed[7] = packed[-3] = kind  # in the header and at the end, each with its own check sum
+        packed[8:12] = zlib.crc32(packed[6:8]).to_bytes(4, "little")
+        packed[-12:-8] = zlib.crc32(packed[-8:-2]).to_bytes(4, "little")
+        answer = subprocess.run(["xz", "-dc"], input=packed, capture_output=True, check=False)
+        assert (answer.returncode == 0) == (kind == check)
+        path = tmp_path / "i.tar.xz"
+        path.write_bytes(packed)
+        with open_stream(str(path), DEFAULT) as stream:
+            if kind == check:
+                assert stream.read(1024) == bytes(1024)
+                continue
+            with pytest.raises(InputError, match="xz does not know the kind of its check sum"):
+                stream.read(1024)
