@@ -419,7 +419,7 @@ def _log_failure(error: TemplaterError, options: Options, log: Log) -> None:
 
 
 def write_stderr(text: str) -> None:
-    lines = [shortened(line) for line in text.split("\n")[:MOST_LINES]]
+    lines = [shortened(printable(line)) for line in text.split("\n")[:MOST_LINES]]
     try:  # noqa: SIM105 - a closed stderr must not stop the start
         os.write(2, ("\n".join(lines) + "\n").encode("utf-8", "replace"))
     except OSError:
@@ -676,10 +676,11 @@ def compare(plan: "Plan", log: Log) -> None:
     for change in plan.changes:
         if change.action in WRITING:
             found.append(
-                f"{change.path} differs from the result of {change.rule.template} on {change.trigger}"
+                f"{printable(change.path)} differs from the result of {printable(change.rule.template)}"
+                f" on {change.trigger}"
             )
         elif change.action == FAILED:
-            found.append(f"{change.path}: {change.error}")
+            found.append(f"{printable(change.path)}: {change.error}")
     for line in found:
         log.add(f"differs: {line}", private=True)
     if found:  # name only one file: the set of differing files can reveal a secret value
@@ -796,7 +797,7 @@ def _log_changes(plan: "Plan", written: "list[Change]", log: Log, hidden: "Colle
     triggers = " then ".join(plan.triggers)
     if untouched or not written:
         log.add(f"{triggers}: {len(written)} written, {untouched} unchanged", private=True)
-    log.summary = f"{triggers}: {len(plan.changes)} rules done"
+    log.summary = shortened(printable(f"{triggers}: {len(plan.changes)} rules done"))
 
 
 def _write_log(log: Log, folder: str, options: Options) -> None:

@@ -9,6 +9,7 @@ import fcntl
 import time
 
 from ..model.errors import BusyError, LimitError, WriteError
+from ..model.source import printable
 from ..oslite import os
 from ..rootfs.confined import Root, again, read_descriptor, write_error
 from ..rootfs.held_files import close
@@ -74,7 +75,8 @@ def _holder(fd: int) -> str:
             words = line.split()
             if len(words) > 5 and words[1] == b"FLOCK" and words[5] == wanted:
                 pid = words[4].decode()
-                return f"process {pid} ({_read_file(f'/proc/{pid}/comm').decode('utf-8', 'replace').strip()})"
+                name = _read_file(f"/proc/{pid}/comm").decode("utf-8", "replace").removesuffix("\n")
+                return f"process {pid} ({printable(name)})"
     except (OSError, LimitError):  # LimitError: /proc/locks is too large
         pass
     return "another process"

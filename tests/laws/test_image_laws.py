@@ -390,7 +390,7 @@ OTHERS = {
     "double", "flow", "in_style", "key", "number", "scalar",
     "compression_by_name", "decompress_lzo", "is_same_file", "memory_of", "open_regular", "refuse_many", "reading", "refuse_extension",
     "require_same_identity", "set_xattr", "size_of", "squashfs_end", "start_sqfs2tar",
-    "check_directories", "data_bytes", "holes_of", "load_compression",
+    "check_directories", "check_tables", "data_bytes", "holes_of", "load_compression",
     "xattrs_of", "xattrs_of_link",  # the kernel limits the attributes of a file to 64 KiB
     "save_tar", "write_tar",  # measured with "build"
     "described", "has_dots",  # they take one name; the laws of checks measure the tree

@@ -19,9 +19,10 @@ from templater.hooks.runtimes import nspawn as nspawn_runtime
 from templater.hooks.runtimes import oci
 from templater.hooks.state_folder import directory_identity
 from templater.instances.state_directory import State, StateDirectory
-from templater.model.errors import InputError, UsageError
+from templater.model.errors import HostError, InputError, UsageError
 from templater.rootfs import held_files
-from tests.rootfs_builders import as_root
+from templater.rootfs.memory import MemoryRootfs
+from tests.rootfs_builders import a_plan, as_root
 from tests.sampling import some_fast
 
 pytestmark = pytest.mark.usefixtures("restored_process")
@@ -514,6 +515,19 @@ def test_a_stop_signal_after_the_end_of_the_hook_has_no_effect(number, monkeypat
     assert run.serve() == 0
     signal.raise_signal(number)
     signal.raise_signal(signal.SIGALRM)
+
+
+def test_an_error_on_stderr_contains_no_control_characters(capfd):
+    """An image could clear the terminal of the operator."""
+    run.write_stderr("failed\nhint: \x1b[2J\x9b2J")
+    assert capfd.readouterr().err == "failed\nhint: \\x1b[2J\\x9b2J\n"
+
+
+def test_a_comparison_escapes_the_paths_of_the_image():
+    plan = a_plan({"/etc/a\x1b[2J\nok: x": "new"}, MemoryRootfs({}))
+    with pytest.raises(HostError) as caught:
+        run.compare(plan, run.Log())
+    assert caught.value.notes == ("/etc/a\\x1b[2J\\nok: x differs from the result of x.tpl on start",)
 
 
 def test_the_report_of_a_signal_has_the_notes_about_files_that_could_not_be_restored():

@@ -73,6 +73,25 @@ def test_an_unreadable_record_of_written_files_is_ignored_and_logged(machine):
     assert [line for line in lines if line.startswith(" web1: the record of written files is ignored: ")]
 
 
+@pytest.mark.parametrize("pending", ["copy\r\x1b[2K x: failed", "c" * 20_000])
+def test_the_public_line_of_a_start_escapes_and_shortens_the_pending_trigger(
+    machine, monkeypatch, tmp_path, pending
+):
+    """A user who can set the pending trigger could forge lines in the system's log, or end the hook."""
+    monkeypatch.setattr(Log, "to_syslog", lambda log: None)
+    assert start(machine) == 0
+    log = tmp_path / "hook.log"
+    log.touch()
+    log.chmod(0o644)
+    (machine / ".templater/state").write_text(f"pending={pending}\nname=web1\n")
+    (machine / "rootfs/etc/a").unlink()
+    assert start(machine, "--log", str(log)) == 0
+    (line,) = logged(log)
+    assert line.isprintable()
+    assert line.startswith((" web1: copy\\r\\x1b[2K x: failed then start: 1 rules done", " web1: ccc"))
+    assert len(line) < 1100
+
+
 def test_the_probe_prints_the_versions_of_templater_and_python(capfd):
     assert run.run(["lxc", "--probe"]) == 0
     assert capfd.readouterr().out == f"templater {__version__} on Python {sys.version.split()[0]}\n"

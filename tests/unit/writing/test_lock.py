@@ -48,6 +48,21 @@ def test_the_error_about_a_held_lock_names_the_process_that_holds_the_lock(reada
     assert caught.value.hint == "wait until that process ends, or allow a longer wait"
 
 
+def test_the_name_of_the_process_that_holds_the_lock_is_escaped(tmp_path):
+    """Any process that can open the root directory can hold its lock, and choose its own name."""
+    name = Path("/proc/self/comm")
+    before = name.read_text()
+    with Root(str(tmp_path)) as root:
+        held = lock(root, 0)
+        try:
+            name.write_text("\x1b[2J\nok: x")
+            with pytest.raises(BusyError, match=r" \(\\x1b\[2J\\nok: x\)$"):
+                lock(root, 0)
+        finally:
+            name.write_text(before)
+            os.close(held)
+
+
 def test_the_lock_is_taken_as_soon_as_the_other_process_releases_it(tmp_path, monkeypatch):
     with Root(str(tmp_path)) as root:
         held, pauses = [lock(root, 0)], []
