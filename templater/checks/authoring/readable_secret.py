@@ -1,21 +1,25 @@
 """A template writes a password, a token or a key into a file that every user of the instance can read.
 
-A rule without `mode` gives the file the mode 0644. LXD ignores the mode of a rule, so on LXD, the file
-stays readable.
+A rule without `mode` gives the file the mode 0644, with which every user can read the file. Set the mode in
+the rule:
 
     mode: 0600
+
+LXD ignores the mode of a rule, so on LXD, every user can still read the file.
 
 The daemon keeps the mode of an existing file. If the root filesystem contains the file, give this file the
 mode 0600. If several rules write the file, set the mode in each rule.
 
 In a definition, no field sets the mode of a rule. Use an entry with the generator `dump` to create the file
-with the right mode. In a virtual machine, the agent of LXD 6.8 and later sets the mode of every file to
-0644.
+with the right mode.
 
-A template can also reveal a secret by conditions that print different texts. A condition that tests whether
-the secret is set is no problem. The check reports a secret that the template compares with a variable,
-changes in a loop, or tests in more than eight other ways. The check counts the conditions of all templates
-together.
+In a virtual machine, the agent of LXD 6.8 and later sets the mode of every file to 0644, so no mode in the
+image helps there.
+
+A template can also reveal a secret by conditions that print different texts. The check reports a secret that
+the template compares with a variable, changes in a loop, or tests in more than eight other ways. The check
+counts the conditions of all templates together, and ignores conditions that only test whether the secret is
+set.
 """
 
 from __future__ import annotations

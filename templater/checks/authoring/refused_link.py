@@ -2,7 +2,7 @@
 
 The check also reports a target that is a directory, a device or another special file.
 
-Newer releases of LXD and Incus refuse absolute links, and links that leave the root filesystem: the start
+Newer releases of LXD and Incus refuse absolute links, and links that leave the root filesystem, so the start
 fails. Incus 7 also refuses a link whose target does not exist.
 """
 

@@ -1,10 +1,10 @@
 """The archive has a member that the daemons can't unpack, so they can't create an instance of the image.
 
-The daemons import such an image: they unpack the archive with GNU tar only when they create an instance. GNU
-tar fails in these cases:
+The daemons import such an image, because they unpack the archive, with GNU tar, only when they create an
+instance. GNU tar fails in these cases:
 
 * a member is below a file, or below a symlink that is absolute or contains `..`;
-* a hard link comes before its target, has no target, or its target is a directory;
+* a hard link comes before its target, or leads to a directory or to a missing member;
 * a file or a link replaces a directory that is not empty.
 
 Incus omits the members below `rootfs/dev/` of a tarball, and the members below `dev/` of the second file of a

@@ -1,11 +1,10 @@
 """A line of a systemd unit or a `.network` file is neither a section nor an assignment.
 
-systemd ignores a line that is neither a section nor an assignment. systemd also ignores each assignment
-before the first section.
+systemd ignores such a line. systemd also ignores each assignment before the first section.
 
 If `systemd-analyze` is installed, the check also runs it on system units. `systemd-analyze` finds unknown
-keys, invalid values and units that systemd refuses. The check does not report missing commands and units,
-because the image may contain them.
+keys, invalid values and units that systemd refuses. The check does not report commands and units that are
+missing on this machine, because the image may contain them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A template compares `trigger` with a text.
 
 In the daemons, `trigger` is not a text: it has a type of its own. In pongo2, a value of that type never
-equals a text: the comparison `trigger == "start"` is always false, and `!=` is always true. A filter such as
-`lower` converts the trigger to a text.
+equals a text, so the comparison `trigger == "start"` is always false, and `!=` is always true. A filter such
+as `lower` converts the trigger to a text.
 
     {% if trigger == "start" %}            wrong: always false
     {% if trigger|lower == "start" %}      right
