@@ -302,7 +302,8 @@ def _translated(error: BaseException, options: Options) -> "TemplaterError | Non
 def bound_memory() -> None:
     """Limit this process's memory, so that an image can't use up the memory of the system.
 
-    Also forbid core files: with some runtimes, the current directory is the container's root filesystem.
+    Also forbid core files. With some runtimes, the current directory is the container's root filesystem, and
+    the kernel would write a core file there.
     """
     limit_address_space(MEMORY)
     forbid_core_file()
@@ -436,7 +437,7 @@ def shortened(line: str) -> str:
 def start(request: HookRequest, options: Options, log: Log) -> None:
     """Render and apply the rules that run on the request's triggers.
 
-    Raises TemplaterError, and writes no file, if one rule fails.
+    If any rule fails, write no file and raise TemplaterError.
     """
     global _can_stop  # noqa: PLW0603
     if request.name:
@@ -610,7 +611,8 @@ def _open_rootfs(request: HookRequest, folder: Root, *, in_new_namespace: bool =
             require_fixed(parent, root)
             if in_new_namespace and mount_id(root.fd) == mount_id(parent.fd):
                 raise RefusedError(
-                    f"another process has replaced '{printable(path)}', where the hook mounted"
+                    f"another process has replaced '{printable(path)}', on which the hook mounted the root"
+                    " filesystem"
                 )
     root.named = False
     opened, host = os.fstat(root.fd), os.stat("/")

@@ -37,8 +37,8 @@ class Output:
     After a crash, the kernel unlocks the file, and the next output in the directory removes the file.
     ``sha256`` is the digest of the bytes written so far. ``shown`` is the directory's name in messages.
 
-    On Linux, the directory is opened only once. Otherwise, a user who owns a parent directory could replace
-    the directory with a link.
+    On Linux, the directory is opened only once, so that a user who owns a parent directory can't replace the
+    directory with a link in between.
     """
 
     def __init__(self, directory: str, *, private: bool = False, shown: str = "") -> None:
@@ -310,8 +310,8 @@ def _held(path: str) -> Iterator[None]:
 def _sweep(directory: str) -> None:
     """Remove new files of killed runs, and restore the old files that these runs were replacing.
 
-    Ignore files of other users. In a directory such as ``/tmp``, every user can make files with these names.
-    The removal of one file with many blocks or extended attributes can take minutes. Do nothing in a
+    Ignore files of other users: in a directory such as ``/tmp``, every user can make files with these names,
+    and the removal of one file with many blocks or extended attributes can take minutes. Do nothing in a
     directory with very many files, because another user may have made the files.
     """
     left: list[str] = []

@@ -187,7 +187,8 @@ def _rootfs(contents: Contents) -> Iterator[tuple[Member, Data]]:
             if linked.startswith(_DEV) and not name.startswith(_DEV):
                 raise RefusedError(
                     f"'{printable(name)}' is a hard link to '{printable(linked)}'",
-                    hint="Incus can't unpack this member, because it skips the files in /dev: copy the file",
+                    hint="replace the link with a copy of the file: Incus skips the files in /dev, so it"
+                    " can't make the link",
                 )
         yield member, data
 
@@ -412,8 +413,8 @@ def _bounded_holes(
 def _as_mksquashfs_reads(members: Iterable[tuple[Member, Data]]) -> Iterator[tuple[Member, Data]]:
     """Yield the members with zeros in place of holes, and with times in the range of squashfs.
 
-    mksquashfs turns zeros into holes again. If a header has no user name, version 4.6.1 misreads the map of a
-    sparse file ("appears to be truncated or corrupted").
+    mksquashfs 4.6.1 misreads the map of a sparse file if the header has no user name ("appears to be
+    truncated or corrupted"). So pass no maps: mksquashfs turns the zeros into holes again.
     """
     for member, data in members:
         # Change a copy: the archive still needs the original member's map to read the data.

@@ -74,7 +74,7 @@ def compressor(kind: str, write: Write, level: int | None = None) -> Compressor:
 def compressing(kind: str, write: Write, level: int | None = None) -> Iterator[Compressor]:
     """Yield a compressor, and close it at the end. After an error or Ctrl-C, abandon it instead.
 
-    From here on, the running command has the limits for packing.
+    From this call on, the limits for packing apply to the running command.
     """
     begin_packing()
     packer = compressor(kind, write, level)

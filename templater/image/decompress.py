@@ -90,7 +90,8 @@ _LZMA_HEAD, _UNKNOWN = 13, (1 << 64) - 1
 class _Xz:
     """A decompressor of the format .xz.
 
-    The program xz, which the daemons use, accepts fewer files than its library.
+    The program xz, which the daemons use, accepts fewer files than its library. So this class refuses the
+    other files.
     """
 
     format = lzma.FORMAT_XZ
@@ -102,7 +103,10 @@ class _Xz:
         return getattr(self._decompressor, name)
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        """Raises LZMAError if the stream is damaged, or if the program xz does not know its check sum."""
+        """Decompress a piece of the stream.
+
+        Raises LZMAError if it is damaged, or if the program xz does not know the stream's check sum.
+        """
         content = self._decompressor.decompress(data, max_length)
         check = self._decompressor.check
         if check != lzma.CHECK_UNKNOWN and not lzma.is_check_supported(check):
@@ -120,7 +124,10 @@ class _OldLzma(_Xz):
         self._head = b""
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        """Raises LZMAError if the stream is damaged, or if the program xz refuses its header."""
+        """Decompress a piece of the stream.
+
+        Raises LZMAError if it is damaged, or if the program xz refuses the stream's header.
+        """
         if len(self._head) < _LZMA_HEAD:
             self._head += data[: _LZMA_HEAD - len(self._head)]
             dictionary = int.from_bytes(self._head[1:5], "little")

@@ -229,6 +229,6 @@ def refuse_running(path: str) -> None:
     process = running(path)
     if process is not None:
         raise RefusedError(
-            f"'{printable(path)}' is running (process {process})",
+            f"the container in '{printable(path)}' is running (process {process})",
             hint="stop the container, or add --force and risk incomplete files in the image",
         )

@@ -28,7 +28,7 @@ class Sqfs2tarOutput(ByteStream):
 
     sqfs2tar searches all names for hard links in quadratic time. A hostile file of a few bytes can have any
     number of names, because several directories can share an inode. So the processor time of sqfs2tar is
-    limited. The limit grows with the output, up to the size of the file.
+    limited. The limit grows with the output, until the output is as large as the file.
     """
 
     def __init__(self, path: str, reader: unpacker_process.Program, limits: Limits, data_size: int) -> None:
@@ -72,7 +72,7 @@ def start_sqfs2tar(file: OpenFile, limits: Limits = DEFAULT) -> unpacker_process
 
 
 def _content_end(path: str) -> int:
-    """Return the end of a squashfs file's content, which can be wrong if the file is damaged."""
+    """Return the end of a squashfs file's content. The result can be wrong if the file is damaged."""
     with reading(path) as file:
         return int.from_bytes(file.read(_SQUASHFS_HEAD)[40:48], "little")
 

@@ -29,10 +29,10 @@ _XZ_END = 12
 class Compression(NamedTuple):
     """Two functions for a compression. Both take a compressed block, and the maximum size of its content.
 
-    ``decompress`` returns the content. If the content is larger than the maximum, the function raises an
-    error, or the result is larger than the maximum, too. The result of ``content_size`` is correct only if
-    sqfs2tar can decompress the block. In formats with a slow decompressor, ``content_size`` reads the size
-    from the block, and each decompressor checks that size.
+    ``decompress`` returns the content. If the content is larger than the maximum, ``decompress`` raises an
+    error or returns more bytes than the maximum. The result of ``content_size`` is correct only if sqfs2tar
+    can decompress the block. In formats with a slow decompressor, ``content_size`` reads the size from the
+    block, and each decompressor checks that size.
     """
 
     decompress: Callable[[bytes, int], bytes]
@@ -69,8 +69,8 @@ def _xz(data: bytes, most: int) -> bytes:
 def _lzma(data: bytes, most: int) -> bytes:
     """Decompress LZMA as squashfs-tools do.
 
-    Like these tools, ignore the end of the stream, which some packers do not mark. Other tools read only the
-    low four bytes of the size.
+    Like these tools, ignore the end of the stream, which some packers do not mark. Refuse a size that does
+    not fit in the low four of its eight bytes, because other tools read only these four bytes.
     """
     size = int.from_bytes(data[5:13], "little")
     if size > most:
@@ -127,7 +127,7 @@ def _lzma_size(data: bytes, most: int) -> int:
 def _xz_size(data: bytes, most: int) -> int:
     """Return the size of an XZ stream's content from the index at its end.
 
-    sqfs2tar refuses other data behind the stream.
+    The index is at the end of ``data``, because sqfs2tar refuses data after the stream.
     """
     end = len(data) - _XZ_END
     start = end - 4 * (int.from_bytes(data[end + 4 : end + 8], "little") + 1)

@@ -54,8 +54,8 @@ def check_directories(path: str, limits: Limits) -> None:
             )  # fmt: skip
             if flags & _CHECK_DATA:
                 raise RefusedError(
-                    f"'{path}' has the flag for check data, with which only some tools skip a byte in each "
-                    "block, so tools would read different files"
+                    f"'{path}' has the flag for check data: only some tools then skip a byte in each block, "
+                    "so tools would read different files"
                 )
             if flags & _NO_XATTRS and attributes != ABSENT:
                 raise RefusedError(
@@ -168,7 +168,7 @@ class _Walk:
                     raise self._different("a directory has more names than its size allows")
                 name = listing[at - length - 1 : at]
                 if b"\0" in name or b"/" in name or name in (b".", b".."):
-                    raise self._different("a directory has an invalid name")
+                    raise self._different("a directory contains an invalid name")
                 if name <= last:  # the kernel stops its search at a later name
                     raise self._different("the names of a directory are not sorted")
                 last = name
@@ -203,7 +203,7 @@ class _Walk:
             size -= required
 
     def _fragment_size(self, number: int) -> int:
-        """Return the size of the content of a block with the ends of several files."""
+        """Return the decompressed size of a block that contains the ends of several files."""
         if number not in self._fragments:
             if number >= self._fragment_count:
                 raise ValueError("a block is outside of the table")

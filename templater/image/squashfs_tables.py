@@ -1,9 +1,9 @@
 """A check of the tables of a squashfs file: owners, blocks with ends of files, and extended attributes.
 
-unsquashfs, which the daemons run, ends with an error if a table has another size than the number of its
-entries requires, or another place than behind the table before it. It reads an extended attribute that goes
-on behind its table from other memory than sqfs2tar, so a file could get capabilities that no audit sees. It
-also ends with an error for an attribute that Linux refuses.
+unsquashfs, which the daemons run, ends with an error if a table does not begin right after the table before
+it, or if its size does not match the number of its entries. If an extended attribute continues after the end
+of its table, unsquashfs and sqfs2tar read the rest from different memory. So a file could get capabilities
+that no audit sees. unsquashfs also ends with an error for an attribute that Linux refuses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ _CAPABILITIES = {(20, b"\x00\0\0\2"), (20, b"\x01\0\0\2"), (24, b"\x00\0\0\3"), 
 
 
 class Reader(NamedTuple):
-    """A file, and functions that read bytes at a position of it, and a block with the position after it."""
+    """A file and two functions that read from a position of it.
+
+    ``read`` returns bytes. ``read_block`` returns a decompressed block, and the position after the block.
+    """
 
     path: str
     read: Callable[[int, int], bytes]
@@ -40,7 +43,7 @@ class Reader(NamedTuple):
 
 
 def check_tables(head: bytes, reader: Reader, most: int) -> frozenset[int]:
-    """Check all tables. Return the numbers of the lists of attributes with an attribute ``user.…``.
+    """Check all tables. Return the numbers of the attribute lists that contain an attribute ``user.…``.
 
     Raises ValueError if unsquashfs refuses a table, and LimitError for more than ``most`` attributes.
     """
@@ -75,7 +78,7 @@ def _positions(reader: Reader, place: int, size: int, end: int) -> tuple[int, ..
 
 
 def _blocks(reader: Reader, place: int, size: int, end: int) -> tuple[int, ...]:
-    """Return the positions of a table's blocks. Check the size of each block, also in the file."""
+    """Return the positions of a table's blocks. Check the size of each block, unpacked and in the file."""
     positions = _positions(reader, place, size, end)
     for number, position in enumerate(positions):
         data, following = reader.read_block(position)
@@ -88,7 +91,8 @@ def _blocks(reader: Reader, place: int, size: int, end: int) -> tuple[int, ...]:
 def _check_attributes(place: int, end: int, reader: Reader, most: int) -> tuple[frozenset[int], int]:
     """Check all lists of attributes.
 
-    Return the numbers of the lists with ``user.``, and the start of the first table for attributes.
+    Return the numbers of the lists that contain an attribute ``user.…``, and the position at which the first
+    table for attributes begins.
     """
     start, count = unpack("<QI", reader.read(place, 12))
     if count > most:
@@ -156,7 +160,7 @@ class _Values:
             data, start = reader.read_block(start)
             self._size += len(data)
         if start != end:
-            raise ValueError("the extended attributes go on behind their table")
+            raise ValueError("the extended attributes continue after the end of their table")
         self._numbers = {position: number for number, position in enumerate(self._blocks)}
 
     def at(self, reference: int) -> int:
@@ -166,7 +170,7 @@ class _Values:
 
     def read(self, at: int, size: int) -> bytes:
         if at + size > self._size:
-            raise ValueError("the extended attributes go on behind their table")
+            raise ValueError("the extended attributes continue after the end of their table")
         parts: Iterable[bytes] = (
             self._reader.read_block(self._blocks[number])[0]
             for number in range(at // BLOCK, (at + size + BLOCK - 1) // BLOCK)
@@ -175,7 +179,7 @@ class _Values:
         return b"".join(parts)[at - first : at - first + size]
 
     def check(self, name: bytes, at: int) -> None:
-        """Check the value of an attribute. Its size is before it."""
+        """Check the value of an attribute. The size of the value is stored before the value."""
         (size,) = unpack("<I", self.read(at, 4))
         self.read(at + 4 + size, 0)
         is_capability = name == _CAPABILITY

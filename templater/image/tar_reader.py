@@ -1,7 +1,7 @@
 """Tar archives as a stream of members, with a limit on every header.
 
-``tarfile`` reads an extended header of any announced size into memory, recurses from one extended header
-to the next, and (before 3.11.13) loops on negative sizes.
+This module does not read archives with ``tarfile``, which reads an extended header of any announced size
+into memory, recurses from one extended header to the next, and (before 3.11.13) loops on negative sizes.
 """
 
 from __future__ import annotations
@@ -329,7 +329,10 @@ class Archive:
         return data[:size]
 
     def _long_name(self, size: int) -> bytes:
-        """Read a GNU long name. GNU tar reads up to a zero byte. Go reads at most ``size`` bytes."""
+        """Read a GNU long name. Refuse a name that GNU tar and Go read differently.
+
+        GNU tar reads up to a zero byte, and Go reads at most ``size`` bytes.
+        """
         self._extended(size)
         padded = bytes(self.header[-(size + -size % BLOCK) :]) if size else b""
         name = padded.partition(b"\0")[0]

@@ -202,7 +202,7 @@ class _Packed:
         self._archive: Archive | None = None
 
     def _opened(self, path: str) -> OpenFile:
-        """Return a file that is open as long as this object exists."""
+        """Open a file that stays open as long as this object exists."""
         file = path if isinstance(path, OpenFile) else OpenFile(path)
         if file is not path:
             close_with(self, file.fd)

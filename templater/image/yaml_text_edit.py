@@ -40,9 +40,9 @@ def put(text: str, names: tuple[str, ...], value: Value) -> str:
 
 
 def move(text: str, names: tuple[str, ...], value: Value) -> str:
-    """Set the value as the last pair of its mapping.
+    """Remove the old pair, and set the value in a new last pair of the mapping.
 
-    A merged mapping (``<<``) can't override the last pair.
+    A merged mapping (``<<``) can override an earlier pair, but not the last one.
     """
     return put(take(text, names), names, value)
 

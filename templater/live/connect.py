@@ -145,7 +145,7 @@ def _default_project(address: Address, *, is_user: bool) -> tuple[str, str]:
 
 
 def _proxy(remote: str, cleanups: list[Callable[[], None]]) -> tuple[str, Connect]:
-    """Start `incus remote proxy`, and return its socket.
+    """Start `incus remote proxy`. Return the path of its socket, and a function that connects to it.
 
     ``cleanups`` receives the function that ends the proxy.
     """

@@ -157,7 +157,7 @@ class LiveInstance:
 
     @property
     def pending(self) -> str:
-        """The trigger that the next start runs before ``start``, or "" if no trigger is pending."""
+        """The trigger that the next start runs before the trigger ``start``, or "" if none is pending."""
         config = self.data.get("config")
         return str(config.get(PENDING_KEY) or "") if isinstance(config, dict) else ""
 

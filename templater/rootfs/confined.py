@@ -574,7 +574,7 @@ class Directory(Closing):
 
 
 class ForeignFileError(Exception):
-    """A file belongs to another user. ``status`` is the status of the file."""
+    """The error for a file of another user. ``status`` is the status of the file."""
 
     def __init__(self, status: "os.stat_result") -> None:
         self.status = status

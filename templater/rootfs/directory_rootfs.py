@@ -196,8 +196,8 @@ class DirectoryRootfs(Closing):
     def limit_reading(self, seconds: float) -> None:
         """Let ``read``, ``has_content`` and ``while_reading`` raise SlowError after this time in total.
 
-        The kernel may have to decompress far more data than a file has. No limit on processor time counts
-        this work.
+        To read a file, the kernel may have to decompress far more data than the file has. No limit on
+        processor time counts this work.
         """
         self.seconds = self.left = max(seconds, 0.0)
 

@@ -98,7 +98,9 @@ def sync_contents(action: str, files: "Mapping[int, str]", require_time: "Callab
 
 
 def write_content(fd: int) -> bool:
-    """Write the content of a file on btrfs to the disk, without a log, which would wait for other processes.
+    """Write the content of a file on btrfs to the disk, but not to btrfs's log.
+
+    A write to the log would wait for other processes.
 
     Return False if that is not possible, for example on another type of file system.
     """
@@ -116,7 +118,7 @@ def _begin_to_write(fd: int) -> None:
 def sync_all(action: str, files: "Mapping[int, str]") -> None:
     """Sync open files and directories to the disk. ``files`` has the path of each descriptor.
 
-    On btrfs, a directory stands for itself and for the files in it whose content is already on the disk.
+    On btrfs, syncing a directory also syncs the files in it whose content is already on the disk.
 
     Raises WriteError with ``action`` and a path.
     """
@@ -176,7 +178,10 @@ def is_same_btrfs(fd: int, other: int) -> bool:
 
 
 def _on_btrfs(fd: int, call: "Callable[[int], Result]") -> "Result | None":
-    """Call a function with an open file, or with its overlay's upper layer. Return None if it has none."""
+    """Call a function with an open file on btrfs, or with the upper layer of the file's overlay on btrfs.
+
+    Return None if the file is not on btrfs, or if the upper layer can't be opened.
+    """
     if not can_order(fd):
         return None
     if is_file_system_of({BTRFS}, fd):

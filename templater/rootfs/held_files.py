@@ -22,8 +22,8 @@ then frees the files that were removed from the layers. ``unmount_at_end`` leave
 that closes the removed files last.
 
 An error can leave a file or directory open, and a hook keeps the layers of an overlay open. So the process of
-a hook or command calls ``close_rest_at_end``. Otherwise, the kernel would close a removed directory when the
-process ends.
+a hook or command calls ``close_rest_at_end``. Without this call, the end of the process would wait until the
+kernel has freed each removed file or directory that is still open.
 
 Programs that use the Python API keep no files open, because they can have threads and child processes of
 their own.
@@ -117,9 +117,10 @@ def close_rest_at_end() -> None:
 def unmount_at_end(path: str, *, itself: bool) -> None:
     """When ``handing_over`` ends, unmount a file system that this process has mounted in its own namespace.
 
-    With ``itself``, this process unmounts the file system. Before that, it waits until the other process has
-    closed the removed files, up to ``LONG_PATIENCE`` seconds. While a removed file of an overlay is open, the
-    kernel refuses another overlay with the same upper layer, if overlayfs has the option ``index=on``.
+    By default, the process that closes the removed files last also ends the mount. With ``itself``, this
+    process first waits up to ``LONG_PATIENCE`` seconds until that process has closed the files, and then
+    unmounts the file system. ``itself`` is for an overlay with the option ``index=on``: while a removed file
+    of the overlay is open, the kernel refuses another overlay with the same upper layer.
 
     Without ``handing_over``, the kernel unmounts the file system when the namespace ends.
     """
@@ -182,7 +183,7 @@ def remove_directory(above: int, name: str) -> None:
     """Remove an empty directory. During ``handing_over``, another process removes it at the end.
 
     ``above`` is a descriptor of the directory that contains the directory ``name``. The other process ignores
-    errors. Raises OSError without ``handing_over``.
+    errors. If this process removes the directory, it raises OSError on failure.
     """
     doomed = _doomed
     if doomed is None:
@@ -269,9 +270,9 @@ def _keep(held: "list[int]", fd: int) -> None:
 def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
     """Start another process that closes the files last, and close the files in this process.
 
-    ``patience`` is given only at the end of the work: the number of seconds to wait for the end of the other
-    process. If that process ends later, the next call reaps it, because until then it counts towards limits
-    on processes.
+    ``patience`` is the number of seconds to wait for the end of the other process. It is given only at the
+    end of the work. If the other process ends later, the next call reaps it, because until then it counts
+    towards limits on processes.
 
     At the end of the work, the other process also removes the directories of ``remove_directory``, unless a
     container can trace the other process. An earlier removal could lock a directory that this process needs.
@@ -326,12 +327,10 @@ def _taken(held: "list[Item]") -> "list[Item]":
 
 
 def _close_last(pipe: int, kept: "set[int]", directories: "list[tuple[int, str]]", highest: int) -> None:
-    """Wait until the parent process has closed the other end of the pipe. Then end this process.
+    """Be the last process that has the files in ``kept`` open.
 
-    Remove the directories before that.
-
-    When this process ends, the kernel closes the files in ``kept``. All other descriptors up to ``highest``
-    are closed at once.
+    Close all other descriptors up to ``highest``. Wait until the parent process has closed the other end of
+    the pipe. Then remove the directories, and end this process, so that the kernel closes the files.
     """
     try:
         keep_functions()
@@ -384,10 +383,10 @@ def _wait(child: int, patience: float) -> None:
 
 
 def _end_closing() -> None:
-    """Kill the processes that only close files. When they end, the kernel closes the files.
+    """Kill the processes that only close files: the kernel closes the files when these processes end.
 
-    Otherwise, a process of the same PID namespace could stop such a process before its end, and a container
-    could trace it later. If the process has ended, or the kernel is closing its files, nothing changes.
+    If such a process could run on, another process of the same PID namespace could stop it, and a container
+    could trace it later. Killing a process that has ended, or whose files are being closed, changes nothing.
     """
     for child in _started:
         if child not in _removing and not _has_ended(child):

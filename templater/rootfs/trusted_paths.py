@@ -113,13 +113,12 @@ def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
     """Open a directory as ``open_folder`` with ``fixed`` does.
 
     Raises RefusedError if users other than root, the owner and the hook's user can write to the directory.
+    For example, ``lxc-start -f /tmp/a.conf`` makes ``/tmp`` an instance directory. Any user can then add a
+    metadata.yaml, and without this check, the hook would write that user's files as root.
 
     If ``owners`` is given, the directory must belong to one of these users, to root or to the hook's user.
     Each other directory on the way must belong to root or to the hook's user. Without ``owners``, any user
     may own the directory.
-
-    For example, ``lxc-start -f /tmp/a.conf`` makes ``/tmp`` an instance directory. Any user can then add a
-    metadata.yaml, and the hook would write that user's files as root.
     """
     return _open(path, unshared=True, owners=owners)
 
@@ -330,8 +329,8 @@ def _owner_hint() -> str:
 def trusted_owners(rootfs: str) -> "Collection[int]":
     """Return the users who may own the directory of ``--state`` or of the file of ``--instance``.
 
-    They are root, the hook's user and the container's root. In a user namespace, the uid of ``/`` stands for
-    all users outside of the namespace.
+    They are root, the hook's user, the container's root and the owner of ``/``. In a user namespace, all
+    users outside of the namespace have the uid of ``/``.
     """
     places = ("/", rootfs) if exists(rootfs) else "/"
     return {0, os.geteuid(), *(os.stat(place).st_uid for place in places)}

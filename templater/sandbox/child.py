@@ -1,9 +1,9 @@
 """A forked child that works on untrusted input and can only compute and answer.
 
-The child drops its user and groups, lowers its limits and closes every descriptor except the pipe to its
-parent. The child can open no socket and start no process. The child answers with records, each a list of byte
-strings, and the parent uses only these bytes. The child can only use files that the parent has opened. If the
-parent passes a directory, the child can also open files in it for reading.
+The child drops its user and groups, lowers its limits, and closes every descriptor except the pipe to its
+parent and the files that the parent passes. If the parent passes a directory, the child can also open files
+in it for reading. The child can use no other file, open no socket and start no process. The child answers
+with records, each a list of byte strings, and the parent uses only these bytes.
 """
 
 import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
@@ -441,7 +441,10 @@ def _failure_of(status: int, seconds: float, bounds: Bounds, data: bytes) -> Tem
 
 
 def _memory(bounds: Bounds) -> int:
-    """Return the limit on the memory of a child. Some runtimes give hooks the limits of the container."""
+    """Return the limit on the memory of a child: that of ``bounds``, or a lower limit of this process.
+
+    Some runtimes start hooks with the limits of the container.
+    """
     import resource
 
     limits = [resource.getrlimit(what)[1] for what in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]

@@ -129,7 +129,7 @@ class OpenedSource(NamedTuple):
         return instance.replace(notes=(*notes, *instance.notes))
 
     def pending(self, instance: Instance) -> str | None:
-        """Return the trigger that the next start runs before ``start``, or "" if no trigger is pending.
+        """Return the trigger that the next start runs before the trigger ``start``, or "" if none is pending.
 
         Return None if SRC is an image. ``instance`` is the result of ``read_instance``.
         """
@@ -339,5 +339,6 @@ def _without_text(error: TemplaterError, description: Source | None) -> Template
     place = printable(description.name) if error.span is None else error.span.place
     return type(error)(
         f"{place}: the description of the instance is invalid",
-        hint="the file may be private, and another user may have moved it here; `-i FILE` shows the mistake",
+        hint="another user may have moved a private file here, so its mistake is not shown; "
+        "to see the mistake, give the file with `-i FILE`",
     )

@@ -40,10 +40,10 @@ def apply(
 ) -> "list[Change]":
     """Write a plan's files. Return the changes for which a file was written.
 
-    If one rule fails, no file is written. ``wait`` is the number of seconds to wait for another apply on the
+    If any rule fails, no file is written. ``wait`` is the number of seconds to wait for another apply on the
     same root filesystem. ``durable=False`` skips fsync: the apply is still atomic if the process is killed,
-    but not after a power cut. With ``waits=False``, an apply on btrfs does not wait for other processes:
-    after a power cut, all files are complete if a later change of the same file system is on the disk.
+    but not after a power cut. With ``waits=False``, an apply on btrfs does not wait for other processes.
+    After a power cut, all files are then complete if a later change of the same file system is on the disk.
     ``deadline`` is a time of ``time.monotonic()``: an apply that would probably end later fails early.
     ``check`` is called with each change shortly before its file is written, and can raise an error.
 
@@ -111,7 +111,7 @@ def _count_new_directories(changes: "list[Change]") -> int:
 
 
 def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
-    """Return the first error, with the other errors as its notes."""
+    """Return the error of the first failed change, with the errors of the others as its notes."""
     errors = [change.error for change in failed if change.error is not None]
     if not errors:
         return UsageError(f"{failed[0].path!r} can't be written, so no file was written")

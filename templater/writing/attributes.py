@@ -31,7 +31,8 @@ class CopiedAttributes:
 
     Before a directory of a lower layer changes, overlayfs copies this directory, and all directories above,
     with all attributes. Before a mounted file of a lower layer changes, overlayfs copies this file. No time
-    limit can end these system calls. A file or directory can have 9,000 attributes of up to 64 KiB each.
+    limit can end these system calls, and a file or directory can have 9,000 attributes of up to 64 KiB each.
+    So this class limits their total size.
     """
 
     __slots__ = ("room",)

@@ -36,8 +36,8 @@ def lock(root: Root, wait: float) -> int:
 def lock_mounted(fd: int, path: str, until: float) -> None:
     """Lock a mounted file until its descriptor is closed, because several containers can share the file.
 
-    Raises BusyError if another process holds the lock until the time ``until``. Any process that can open the
-    file can do that.
+    Raises BusyError if another process still holds the lock at the time ``until``. Any process that can open
+    the file can hold the lock.
     """
     try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
         _wait(fd, path, until)

@@ -4,13 +4,13 @@ Several containers can share the file, also by different paths. So an apply lock
 changes any file, and every apply locks them in the same order.
 
 Then the apply copies the old content of all mounted files to files without names, in templater's state
-directory if there is one. Only afterwards, it overwrites the first file: a process that the kernel kills for
-its use of memory, for example, has changed nothing yet.
+directory if there is one. Only after that, it overwrites the first file. So if the kernel kills the process
+while it makes the copies, for example for its use of memory, no file has changed.
 
-A rollback has to write the old content. It must not need space that another container could have taken. So
-the file is cut to the size of the new content only after everything else has succeeded. But some file systems
-need new blocks whenever a file is overwritten, for example btrfs. If a rollback fails, the file with the old
-content gets a name.
+A rollback writes the old content. It must not need space that another container could have taken. So each
+file is cut to the size of its new content only after everything else has succeeded. A rollback can still
+fail, because some file systems, such as btrfs, need new blocks whenever a file is overwritten. Then the file
+with the old content gets a name.
 """
 
 from ..model.errors import WriteError
@@ -61,9 +61,10 @@ class MountedFile(StagedFile):
     def stage(self, require_time: "Callable[[], None]") -> None:
         """Count the attributes of the file, and read the file if it is on an overlay.
 
-        If the file is in a lower layer, the kernel copies it when templater opens it to write. The kernel may
-        need minutes to read the file, because it has to decompress far more data than the file has. No time
-        limit ends this system call. But after this function, the kernel copies the content from memory.
+        If the file is in a lower layer, the kernel copies it when templater opens it to write. No time limit
+        ends this system call, and the kernel may have to decompress far more data than the file has. So this
+        function first reads the file in pieces, within the time limit. The kernel then copies the content
+        from memory.
         """
         assert self.old is not None
         self._count_old()
@@ -83,7 +84,7 @@ class MountedFile(StagedFile):
             close(fd)
 
     def lock(self, until: float) -> None:
-        """Open the file, and lock it. Raises BusyError if another process locks it until ``until``."""
+        """Open the file, and lock it. Raises BusyError as ``lock_mounted`` does."""
         self.fd = self.parent.open(self.name, write=True)
         lock_mounted(self.fd, self.change.real, until)
 
@@ -107,7 +108,7 @@ class MountedFile(StagedFile):
         return os.memfd_create("templater", os.MFD_CLOEXEC)
 
     def commit(self, require_time: "Callable[[], None]") -> None:
-        """Overwrite the start of the file."""
+        """Overwrite the start of the file with the new content. ``cut`` removes the rest later."""
         self.committed = True
         again(os.lseek, self.fd, 0, 0)
         write_descriptor(self.fd, self.content)
@@ -143,7 +144,8 @@ class MountedFile(StagedFile):
     def _name_saved(self) -> str:
         """Give the file with the old content a name. Return a description of its place, or "" without one.
 
-        If an earlier apply has left such a file, it stays: the content of the target was incomplete since.
+        If an earlier apply has left such a file, keep that file: the content of the target has been
+        incomplete since then.
         """
         if self.save_in is None:
             return ""

@@ -267,7 +267,7 @@ class Search:
         return self.left > 0 and not stuck
 
     def _may_be_shared(self, directory: Directory) -> bool:
-        """Return whether another root filesystem, with a lock of its own, can have the same directory."""
+        """Return whether the directory may also be in another root filesystem, which has its own lock."""
         root = self.root
         return root.cross_mounts and again(mount_id, directory.fd) != again(mount_id, root.fd)
 
@@ -368,8 +368,9 @@ class Search:
     def remove_directory(self, directory: Directory, name: str) -> bool:
         """Remove an empty directory. Return False if the directory is too large to remove in a short time.
 
-        The directory can exist until the end of the hook or command, see ``held_files``. Raises OSError if
-        the directory can't be removed. Without an error, a directory can remain if it is not empty.
+        In a hook or command, another process removes the directory at the end, see ``held_files``. That
+        process ignores errors, so a directory that is not empty remains. If this process removes the
+        directory, it raises OSError on failure.
         """
         status = directory.lstat(name)
         if status is not None:
@@ -396,7 +397,8 @@ def _most_names(changes: int, *, everywhere: bool = False) -> int:
     """Return how many temporary names a run with a number of changes can have made in the root directory.
 
     With ``everywhere``, return how many names the run can have made in any other directory: only the names of
-    ``TargetDirectories.first_name`` and ``private_name``. If the number of changes is 0, it is unknown.
+    ``TargetDirectories.first_name`` and ``private_name``. If ``changes`` is 0, the number of changes is
+    unknown, and the result is 0.
     """
     if not changes:
         return 0
@@ -424,7 +426,7 @@ def token_line(token: str, changes: int) -> str:
 def _read_token(line: str) -> "tuple[str, int]":
     """Return the token and the number of changes, which is 0 if ``token_line`` did not make the line.
 
-    Another user can own the journal: a token with a slash would be a path.
+    The token is checked because another user can own the journal: a token with a slash would be a path.
     """
     token, _, changes = line.partition("-")
     if line.isascii() and token.isalnum() and changes.isdecimal() and len(changes) <= _MOST_DIGITS:

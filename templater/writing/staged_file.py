@@ -4,8 +4,8 @@ The file is staged without a name, put in place by a link or a rename, and resto
 
 Every rename is inside of the target's directory. A rename between two directories takes a lock of the whole
 file system, which any user with a directory there can hold without end. So a file first gets a temporary name
-in the target's directory, for a few microseconds: a process that opens the file there could make the rename
-wait.
+in the target's directory. It has this name only for a few microseconds, because a process that opens the file
+there could make the rename wait.
 
 On an overlay, several containers can share a file of a lower layer. Before such a file gets another name, the
 kernel copies it. On btrfs and xfs, the kernel then takes a lock of the file, which any user who may read the
@@ -173,8 +173,9 @@ class StagedFile:
     def _require_known_owner(self, old: int) -> None:
         """Raise RefusedError if this process's user namespace does not map the owner of the old file.
 
-        The kernel shows an unmapped owner as ``nobody``, so the new file would belong to ``nobody``. Only the
-        owner, and root if the owner is mapped, can open a file with the flag O_NOATIME.
+        The kernel shows an unmapped owner as ``nobody``, so the new file would belong to ``nobody``. To find
+        out, this function opens the file with the flag O_NOATIME: the kernel allows this only to the owner of
+        the file, and to root if the owner is mapped.
         """
         try:
             os.close(os.open(f"/proc/self/fd/{old}", os.O_RDONLY | os.O_NOATIME | os.O_CLOEXEC))
@@ -187,7 +188,10 @@ class StagedFile:
             pass
 
     def _count_old(self) -> None:
-        """Count the size of the target, which templater or the kernel copies if it is on an overlay."""
+        """Count the size of the target. If it is on an overlay, also count the copy of the target.
+
+        On an overlay, templater or the kernel copies the target before it is replaced.
+        """
         assert self.old is not None
         self.is_on_overlay = self._on_overlay()
         self.directories.count_replaced(bytes_of(self.old), self.change, is_copied=self.is_on_overlay)

@@ -258,7 +258,7 @@ class TargetDirectories:
     def remove_private(self) -> bool:
         """Remove the private directories. Return False if one of them remains.
 
-        If a user of the container has renamed a directory, it stays, but nothing is in it.
+        A directory that a user of the container has renamed stays, but does not count, because it is empty.
         """
         troubles = [attempt(self._remove_private, directory) for directory in self.private]
         return not any(troubles)

@@ -305,8 +305,8 @@ class Transaction:
     def _sync_removals(self, journal: "Journal") -> None:
         """Sync the directories of the removed backups if the journal is on another file system.
 
-        Otherwise, the removal of the journal could be on its disk before the removal of the backups. After a
-        power cut, the backups would then exist again, and no run would search for them.
+        Otherwise, the removal of the journal could reach the disk first. After a power cut, the backups would
+        then exist again, and no run would search for them.
         """
         changed = [target.backup[0] for target in self.targets if target.backup]
         fd = self.directories.root.fd
@@ -338,9 +338,9 @@ def _first_error(error: BaseException) -> "tuple[str, ...]":
 
 
 def _free_memory(error: MemoryError) -> None:
-    """Free the values of the functions that failed, and increase the limits on memory, for a rollback.
+    """Make memory available for a rollback: free the values of the functions that failed, and raise limits.
 
-    templater has set a limit on the address space. A runtime can set a limit on data.
+    templater has set a limit on the address space, and a runtime can have set a limit on data.
     """
     trace = error.__traceback__
     while trace is not None:

@@ -159,8 +159,8 @@ WRONG_NAME, WRONG_VALUE = (f"the {part} of an extended attribute is invalid" for
         (None, ""),
         (with_owner, "the owner of an inode is outside of the table"),
         (with_number, "the number of an inode is invalid"),
-        (with_nul, "a directory has an invalid name"),
-        (with_slash, "a directory has an invalid name"),
+        (with_nul, "a directory contains an invalid name"),
+        (with_slash, "a directory contains an invalid name"),
         (at(4, "<I", 60000), WRONG_TABLE),  # the number of inodes
         (at(40, "<Q", 1 << 40), WRONG_TABLE),  # the size of the file
         (at(88, "<Q", 1 << 60), WRONG_TABLE),  # the table of the numbers of inodes
@@ -171,7 +171,7 @@ WRONG_NAME, WRONG_VALUE = (f"the {part} of an extended attribute is invalid" for
         (at(72, "<Q", 96), "a table is in a wrong place"),
         (with_options, "a block can't be decompressed"),
         (after(8, "<I", 0), "the extended attributes overlap"),
-        (after(0, "<Q", 1 << 16), "go on behind their table"),
+        (after(0, "<Q", 1 << 16), "continue after the end of their table"),
         (beside(b"first", -4, b"\7"), "an extended attribute has an unknown type"),
         (beside(b"first", 0, b"\0"), WRONG_NAME),
         (beside(b"pipe-attribute", -4, b"\0"), "an attribute that only files can have"),
@@ -253,16 +253,16 @@ def attribute(name: bytes, value: bytes, kind: int = 2, size: int | None = None)
     ("content", "lists", "said"),
     [
         (attribute(b"capability", CAPABILITY), [(0, 1)], ""),
-        (attribute(b"capability", bytes(8), 0x102), [(0, 1)], "go on behind their table"),
+        (attribute(b"capability", bytes(8), 0x102), [(0, 1)], "continue after the end of their table"),
         (struct.pack("<I", 20) + CAPABILITY + attribute(b"capability", bytes(8), 0x102), [(24, 1)], ""),
         (struct.pack("<I", 20) + CAPABILITY + attribute(b"capability", bytes(7), 0x102), [(24, 1)], "the value of"),
         (
             (struct.pack("<I", 20) + CAPABILITY).ljust(99, b"\0") + struct.pack("<HH", 0x102, 18) + b"capability",
-            [(99, 1)], "the extended attributes go on behind their table",
+            [(99, 1)], "the extended attributes continue after the end of their table",
         ),
-        (attribute(b"a", b"b"), [(8191, 1)], "the extended attributes go on behind their table"),
-        (attribute(b"a", b"b")[:-1], [(0, 1)], "the extended attributes go on behind their table"),
-        (attribute(b"a", b"b", size=1000), [(0, 1)], "the extended attributes go on behind their table"),
+        (attribute(b"a", b"b"), [(8191, 1)], "the extended attributes continue after the end of their table"),
+        (attribute(b"a", b"b")[:-1], [(0, 1)], "the extended attributes continue after the end of their table"),
+        (attribute(b"a", b"b", size=1000), [(0, 1)], "the extended attributes continue after the end of their table"),
         (attribute(b"a", b"b") * 2, [(0, 2), (10, 1)], "the extended attributes overlap"),
         (attribute(b"a", b"b") * 2, [(10, 1), (0, 1)], ""),
         (attribute(b"a" * 247, b"b"), [(0, 1)], "the name of an extended attribute is invalid"),
@@ -313,7 +313,7 @@ def test_a_squashfs_directory_with_two_parents_is_refused(tmp_path: Path) -> Non
         ({"count": 300}, "a header in a directory has too many names"),
         ({"kind": 2}, "the type or number of an inode differs from its directory entry"),
         ({"number": 2}, "the type or number of an inode differs from its directory entry"),
-        ({"flags": 4}, "has the flag for check data, with which only some tools skip a byte in each block"),
+        ({"flags": 4}, "has the flag for check data: only some tools then skip a byte in each block"),
         ({"flags": 0x200}, "has extended attributes, although a flag says that it has none"),
     ],
 )

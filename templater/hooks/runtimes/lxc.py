@@ -337,9 +337,9 @@ MS_REC_PRIVATE = 0x44000
 
 
 def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[str, str]]" = ()) -> bool:
-    """Mount the overlay as LXC mounts it later, in a private mount namespace, until this process ends.
+    """Enter a private mount namespace, and mount the overlay there as LXC mounts it later.
 
-    Return True: this process is in a new mount namespace.
+    The overlay stays mounted until the hook ends. Return True: this process is in a new mount namespace.
 
     ``found`` has the keys and values of the container's configuration.
 
@@ -426,7 +426,7 @@ def _remove_volatile_mark(work: Root) -> None:
 def _refuses_second_mount() -> bool:
     """Return whether overlays may have an index by default.
 
-    The kernel may then not let LXC mount the overlay while this hook has it mounted.
+    With an index, the kernel may refuse to let LXC mount the overlay while this hook has it mounted.
     """
     try:
         fd = os.open("/sys/module/overlay/parameters/index", os.O_RDONLY | os.O_CLOEXEC)

@@ -87,8 +87,8 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
         triggers=tuple(trigger.split(",")) if trigger else (),
         ids=ids, owner=_owner_of(rootfs) if ids is None else None,
         cross_mounts=options.in_place, mounts=_later_mounts(options, config),
-        mounts_hint="install the hook with --in-place to write into the mount; a path of linux.maskedPaths"
-        " always hides its files",
+        mounts_hint="install the hook with --in-place to write into the mount; --in-place does not help for a"
+        " path of linux.maskedPaths",
     )  # fmt: skip
 
 
@@ -193,7 +193,7 @@ def _owner_of(rootfs: str) -> "tuple[int, int] | None":
         raise RefusedError(
             f"'{printable(rootfs)}' belongs to {status.st_uid}:{status.st_gid}, but the container has no user"
             " namespace",
-            hint="set the owner and group of the root filesystem's directory with chown",
+            hint="change the owner of the root filesystem's directory, for example: chown 0:0",
         )
     return status.st_uid, status.st_gid
 

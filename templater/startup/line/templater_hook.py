@@ -84,8 +84,8 @@ def main() -> "NoReturn":
 def belongs_to_this_user() -> bool:
     """Return whether this process may write compiled modules, which the owner of the package will run.
 
-    The root user of a user namespace may write files of others, too. Then the new files belong to this root
-    user, which is a user of a container.
+    Only this owner and root may write them. The root user of a user namespace does not count as root here,
+    because its files belong to a user of a container.
     """
     try:
         if posix.stat(PACKAGE).st_uid == posix.geteuid():
@@ -267,7 +267,10 @@ class Modules:
             self.functions = bytes(self.read(self.start + self.ends[0], self.start + self.ends[1]))
 
     def load_function(self, module: str, qualname: str, start: int, end: int) -> "Callable[..., Any]":
-        """Give a substitute the code and the defaults of its function. Return the substitute."""
+        """Load the code and the argument defaults of a rare function into its substitute.
+
+        Return the substitute.
+        """
         function: Any = sys.modules[module]
         for name in qualname.split("."):
             function = vars(function)[name]

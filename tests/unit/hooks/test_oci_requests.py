@@ -118,7 +118,8 @@ def test_the_request_of_an_oci_hook_lists_the_mounts_that_the_runtime_makes_late
     request = read({"mounts": mounts})
     assert request.mounts == ("/proc", "/dev/pts")
     assert request.mounts_hint == (
-        "install the hook with --in-place to write into the mount; a path of linux.maskedPaths always hides its files"
+        "install the hook with --in-place to write into the mount; --in-place does not help for a path of"
+        " linux.maskedPaths"
     )
     assert read({"mounts": mounts}, {"stage": "prestart"}).mounts == ("/proc", "/dev/pts")
     assert read({"mounts": {"destination": "/proc"}}).mounts == ()
@@ -212,7 +213,7 @@ def test_a_root_filesystem_with_a_shifted_owner_is_refused_without_a_user_namesp
     with pytest.raises(RefusedError) as refused:
         oci._owner_of("/r")
     assert refused.value.message == f"'/r' belongs to {uid}:{gid}, but the container has no user namespace"
-    assert refused.value.hint == "set the owner and group of the root filesystem's directory with chown"
+    assert refused.value.hint == "change the owner of the root filesystem's directory, for example: chown 0:0"
 
 
 def test_the_owner_of_a_missing_root_filesystem_is_unknown(tmp_path):

@@ -77,7 +77,7 @@ LIKE = ", so tools would read different files"
         (
             {"flags": 4},
             RefusedError,
-            "'{}' has the flag for check data, with which only some tools skip a byte in each block, "
+            "'{}' has the flag for check data: only some tools then skip a byte in each block, "
             "so tools would read different files",
         ),
         (

@@ -96,7 +96,7 @@ def test_the_names_of_directories_without_a_member_have_a_size_limit(monkeypatch
     tree = UnpackedTree()
     assert not tree.add("aaa/aa/f", FILE)
     assert not tree.add("aaa/aa/g", FILE)
-    with pytest.raises(LimitError, match=r"^the directories without a member have names of more than 10"):
+    with pytest.raises(LimitError, match=r"^the names of directories without a member have more than 10"):
         tree.add("b/c/f", FILE)
 
 
