@@ -56,7 +56,8 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
         IMAGE,
         "held_bytes",
         SIZE,
-        "memory for names and attributes in an archive or a directory, and total size of extended headers",
+        "memory for names and attributes in an archive or a directory;"
+        " also the total size of an archive's extended (pax) headers",
     ),
     "header": (IMAGE, "header_bytes", SIZE, "size of one archive header, such as a long name or attributes"),
     "unpacked": (IMAGE, "unpacked_bytes", SIZE, "decompressed size of an archive"),

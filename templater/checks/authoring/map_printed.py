@@ -1,6 +1,6 @@
 """A template prints a whole map, such as `{{ devices }}` or `{{ instance }}`.
 
-pongo2 prints a map as text of the Go language, such as `<config.Devices Value>`, which no program reads.
+pongo2 prints a map in Go's own notation, such as `<config.Devices Value>`, which is useless in a file.
 
     {{ instance }}          wrong
     {{ instance.name }}     right

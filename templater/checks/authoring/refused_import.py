@@ -37,7 +37,7 @@ from ..typos import only_candidate
 @check(
     "refused-import",
     "error",
-    "an image that no daemon imports, for example because a field is missing or invalid",
+    "an image that no daemon imports: a field is missing or invalid, or the daemons can't read the archive",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     refusals = (*undetected_archives(image), *unfound_names(image), *unexpected_kinds(image))
