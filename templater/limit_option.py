@@ -56,7 +56,7 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
         IMAGE,
         "held_bytes",
         SIZE,
-        "memory for names and attributes in an archive or a directory;"
+        "memory for the names and attributes of an archive or a directory;"
         " also the total size of an archive's extended (pax) headers",
     ),
     "header": (IMAGE, "header_bytes", SIZE, "size of one archive header, such as a long name or attributes"),
@@ -111,8 +111,9 @@ _PACKING_MEMORY, _PACKING_MEMORY_EACH = 2 << 30, 256 << 20
 class CommandLimits:
     """Limits of a whole command: wall-clock seconds, processor seconds and bytes of memory.
 
-    ``images`` is None for a command that reads any number of images, or catalogs of images. If ``grows`` is
-    true, each MiB of the image files adds a second to the processor time.
+    ``images`` is the number of images that the command reads. It is None if the command reads any number of
+    images, or catalogs of images. If ``grows`` is true, each MiB of the image files adds a second to the
+    processor time.
     """
 
     __slots__ = ("grows", "memory", "processor", "time")
@@ -154,7 +155,7 @@ class Given:
         return limits
 
     def for_files(self) -> float:
-        """Return the seconds in which a command may read the files of a root filesystem."""
+        """Return how many seconds a command may take to read the files of a root filesystem."""
         from .model.render_options import TOTAL
 
         return self.rendering.get("total", TOTAL)

@@ -156,7 +156,7 @@ _chars: "list[Any]" = []
 def libc(name: str) -> "Callable[..., int]":
     """Return a function of the C library that Python does not wrap.
 
-    This function uses _ctypes, because importing the ctypes package takes two milliseconds more.
+    The implementation uses _ctypes, because importing the ctypes package takes two milliseconds more.
     """
     import _ctypes
 
@@ -194,7 +194,7 @@ def machine() -> str:
 
 
 def forbid_core_file() -> None:
-    """Let the kernel write no core file of this process, which could contain secrets.
+    """Keep the kernel from writing a core file of this process. A core file could contain secrets.
 
     Another process of the same user could raise a soft limit again, so this also sets the hard limit.
     """
@@ -243,7 +243,10 @@ def memory_with(content: bytes) -> "Any":
 
 
 def keep_functions() -> None:
-    """Read now the functions that are usually read at their first call, so that all files can be closed."""
+    """Read the code of all rarely called functions now, instead of at the first call of each function.
+
+    Afterwards, this process can close the file with this code.
+    """
     for finder in sys.meta_path:
         keep = getattr(finder, "keep_functions", None)
         if keep is not None:

@@ -64,7 +64,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A prediction of cloud-init's next boot. None means "unknown".
+    """A prediction of cloud-init's next boot. A field that is None is unknown.
 
     ``reads`` tells whether cloud-init reads the datasource's data again, or uses the data of its last boot.
     ``per_instance`` tells whether cloud-init runs the modules and scripts that run once per instance-id, such
@@ -143,7 +143,8 @@ def daemon_of(plan: Plan) -> Daemon:
 def judge(before: Seed, after: Seed, guest: Guest = UNKNOWN, daemon: Daemon = Daemon()) -> Verdict:
     """Return the prediction of cloud-init's next boot.
 
-    ``before`` is the seed of the last boot. ``before`` is used only if the guest's state is unknown.
+    ``before`` and ``after`` are the seeds before and after the start. If nothing is known about the guest's
+    last boot, the prediction assumes that this boot has used ``before``.
     """
     found = _judge(before, after, _with_last_boot(guest, before), daemon)
     return replace(found, version=guest.version, sources=guest.sources)

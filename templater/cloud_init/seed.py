@@ -55,7 +55,7 @@ class Seed:
     def quick_id(self) -> str:
         """The instance-id that cloud-init compares with the id of its last boot, or "" if the seed has no id.
 
-        For this comparison, cloud-init needs only a meta-data file.
+        For this comparison, cloud-init reads only meta-data, so the folder need not have user-data.
         """
         roots = (root_of(self.files.get(f"{folder}/{META}")) for folder in FOLDERS)
         found = (text_at(root, "instance-id") for root in roots)

@@ -66,7 +66,7 @@ def read_instance(
 def read_instances(file: str | os.PathLike[str]) -> Iterator[Instance]:
     """Yield every instance of ``file``: a list such as ``incus list`` prints, or a single description.
 
-    ``-`` is standard input. JSON is streamed, so it can be of any length; YAML is read at once.
+    ``-`` is standard input. JSON is streamed, so it can be of any length. YAML is read as a whole.
     Raises InputError if the file describes no instances, and RefusedError if a name is invalid.
     """
     from ..parsing.instance_list import stream_instances

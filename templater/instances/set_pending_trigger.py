@@ -6,10 +6,10 @@ from .state_directory import State, StateDirectory
 
 
 def record(path: str, trigger: str, name: str = "") -> State:
-    """Record that an instance directory was created, copied or renamed. Its next start runs the trigger.
+    """Record that an instance directory was created, copied or renamed, for its next start.
 
-    ``path`` is the new directory: the copy, or the renamed directory. Raises InputError if the directory has
-    no image.
+    ``trigger`` names this action. ``path`` is the new directory: the copy, or the renamed directory. Raises
+    InputError if the directory has no image.
     """
     from ..model.instance_name import require_name
     from ..model.pending_trigger import pending_after

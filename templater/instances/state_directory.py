@@ -48,7 +48,7 @@ class State:
     def encode(self) -> bytes:
         """Return ``key=value`` lines, without empty values, but with at least one line.
 
-        Raises RefusedError for a line break.
+        Raises RefusedError if a value contains a line break or a NUL.
         """
         lines = []
         for key in ("pending", "name", "image", "root"):
@@ -63,8 +63,8 @@ class State:
     def decode(cls, data: bytes) -> "State | None":
         """Parse a state. Unknown lines are skipped, because a newer templater may have written them.
 
-        Return None if the data has no known line. A file can lose its content in a power cut, for example on
-        btrfs after another program has synced its directory.
+        Return None if the data has no known line. For example, a power cut can empty the file, as on btrfs
+        after another program has synced the directory of the file.
         """
         values = {}
         for line in data.decode("utf-8", "surrogateescape").split("\n"):
@@ -191,8 +191,8 @@ class StateDirectory(Closing):
     def replace(self, name: str, data: bytes, *, sync: bool = True) -> None:
         """Replace a file atomically: after a crash, the file has either the old or the new content.
 
-        Without ``sync``, a power cut can also leave an empty file. On btrfs, the new content is on the disk
-        only after all earlier changes of the file system.
+        Without ``sync``, the file can also be empty after a power cut. On btrfs, the new content can reach
+        the disk after this method returns, but not before all earlier changes of the file system.
         """
         write_whole(self.directory, name, data, sync=sync, staged=name + ".new")
 
@@ -276,9 +276,9 @@ def write_whole(
 ) -> None:
     """Replace a file atomically: write a new file beside the old file, sync and rename it.
 
-    The new file has the name ``staged``, or else a random name, until it is renamed. If a killed process has
-    left a file with the name ``staged``, remove that file. Give ``staged`` only if no other program makes
-    files in the directory.
+    Until it is renamed, the new file has the name ``staged``, or a random name if ``staged`` is empty. If a
+    killed process has left a file with the name ``staged``, remove that file. Give ``staged`` only if no
+    other program makes files in the directory.
 
     Raises WriteError on failure.
     """

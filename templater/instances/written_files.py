@@ -218,8 +218,9 @@ class Record:
     def settle(self, rootfs: "RootfsView") -> None:
         """Use the staged entry of each file whose content matches that entry.
 
-        A killed run has written this file, but has not replaced the record. A mounted file in a staged record
-        is ``unfinished``: it can have the start of the new text and the end of the old one.
+        A killed run has written such a file, but has not replaced the record. A run writes a mounted file in
+        place, so a killed run can leave the start of the new text and the end of the old text in it. For this
+        reason, each mounted file in a staged record counts as ``unfinished``.
 
         Call this only in a run that compares the record with the files, because the owner of the instance's
         directory can forge a staged record that names files that are slow to read.
@@ -415,8 +416,8 @@ def last_changes(plan: "Plan") -> "list[Change]":
 def has_content(rootfs: "RootfsView", file: WrittenFile) -> bool:
     """Return whether a file has the recorded content. Read the file only if it has the recorded size.
 
-    The container's root can make files that are slow to read: the kernel decompresses many times the size of
-    the file.
+    Reading could take long, because the container's root can make files for which the kernel must decompress
+    many times the size of the file.
     """
     size = size_of(rootfs, file.real)
     return size == file.size and content_digest(rootfs, file.real, size) == file.digest

@@ -90,8 +90,8 @@ class TemplateFile:
         """Return the text of a readable file as a Source. ``name`` is the file's path for messages.
 
         If the Source of an earlier call still exists and has the same name, return this Source again. If it
-        has another name, the new Source shares the decoded text of the earlier Source. The text can need four
-        times as much memory as the data.
+        has another name, the new Source shares its decoded text. This saves memory, because the text can need
+        four times as much memory as the data.
         """
         from _weakref import ref
 
@@ -198,7 +198,7 @@ if TYPE_CHECKING:
         complete: bool
 
         def read_metadata(self) -> "Source":
-            """Return the text of metadata.yaml. The source's name is shown to the user in messages."""
+            """Return the text of metadata.yaml as a Source. Messages show the name of the Source."""
 
         def read_templates(self, names: "Iterable[str]") -> "Mapping[str, TemplateFile]":
             """Return the file for each of ``names``.

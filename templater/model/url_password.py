@@ -32,7 +32,7 @@ _passwords: dict[str, str] = {}
 
 
 def without_password(url: str) -> str:
-    """Return a URL as output shows it. Any other text is returned unchanged."""
+    """Return a URL with its password hidden, for output. Any other text is returned unchanged."""
     start, login, rest = _split(url)
     return f"{start}{_shown(login)}{rest}"
 

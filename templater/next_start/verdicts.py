@@ -315,7 +315,7 @@ class _Judgement:
         return replace(file, current=MISSING if final.action == CREATE else DIFFERENT, current_change=final)
 
     def skipped(self, file: FileVerdict, change: Change) -> FileVerdict:
-        """Compare an existing file, which create_only protects, with the rule's rendering."""
+        """Compare an existing file, which create_only protects, with the text that its rule renders."""
         if self.rootfs is None or change.content is None:
             reason = self.live.unreadable or (change.render_error.message if change.render_error else "")
             return replace(file, current=UNKNOWN, current_reason=reason)

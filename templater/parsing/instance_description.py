@@ -165,9 +165,10 @@ def instance_type(text: str) -> str:
 
 
 def _with_name(instance: Instance, source: Source, name: str | None) -> Instance:
-    """Return the instance with a name. If the description has no name, use the file name without suffix.
+    """Return the instance, with a name from the file name if its description has no name.
 
-    The output of ``config show`` has no name. If the override ``name`` is given, the file name is not used.
+    For example, the output of ``config show`` has no name. The file's suffix is left out. If the user has
+    given a ``name``, the file name is not used.
     """
     if instance.name or name is not None:
         return instance
@@ -490,9 +491,10 @@ class _Description:
         return (*(known[name] for name in names), *added), notes if names else ()
 
     def over_expanded(self, given: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
-        """Return profiles and notes for an expanded description if the user gave only some profiles.
+        """Return profiles and notes for an expanded description of which the user gave only some profiles.
 
-        The first profile contains the expanded keys. The profiles that the user gave override these keys.
+        The first returned profile contains all expanded keys. The profiles ``given`` by the user follow it,
+        and override its keys.
         """
         below = Profile(
             EXPANDED_PROFILE,
@@ -510,7 +512,8 @@ class _Description:
     def profiles(self) -> list[Profile]:
         """Return the profiles that the description lists.
 
-        The daemons list only names, so these profiles are empty. But the short form can list whole profiles.
+        The daemons list only names of profiles. A profile of which only the name is known is empty.
+        templater's short form of a description can contain whole profiles.
         """
         value, path = self.value.get("profiles"), (*self.path, "profiles")
         if value is None:

@@ -100,8 +100,8 @@ def is_disk(head: bytes) -> bool:
 def is_also_tar(head: bytes) -> bool:
     """Return whether a compressed file begins with bytes that a tar archive can begin with.
 
-    Two tools can then read different archives from the file. LXD, and Incus before version 7, do not know
-    lz4, and look for a tar archive before they look for zstd.
+    Two tools can then read different archives from the file. For example, LXD, and Incus before version 7,
+    can read it as a tar archive: they do not know lz4, and look for a tar archive before they look for zstd.
     """
     return head.startswith(b"ustar", 257) or _is_old_tar(head)
 
@@ -110,8 +110,9 @@ def is_detected_tar(head: bytes) -> bool:
     """Return whether the daemons recognise an uncompressed tar archive with these first bytes.
 
     As in shared/archive/detect.go of Incus and shared/archive.go of LXD, the first header must have the magic
-    bytes ``ustar``. But the daemons first look for the magic bytes of compressed files, and the name of the
-    first member can have these: for bzip2, the daemons compare only ``BZ``, and for xz, not the first byte.
+    bytes ``ustar``. But the daemons first look for the magic bytes of compressed files, and the archive's
+    first bytes, which are the name of a member, can look like these: for bzip2, the daemons compare only
+    ``BZ``, and for xz, they ignore the first byte.
     """
     return head.startswith(b"ustar", 257) and not (head.startswith(b"BZ") or head.startswith(b"7zXZ", 1))
 

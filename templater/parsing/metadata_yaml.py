@@ -299,7 +299,7 @@ class _Decoder:
         """Record every duplicate key, and return whether yaml.v4 rejects the mapping.
 
         yaml.v4 compares a key that is an alias only with other aliases, and only by the name of the anchor.
-        But it also refuses to set a field of a struct twice.
+        So it misses some duplicate keys. But it always refuses to set a field of a struct twice.
         """
         first: dict[tuple[str, str], Node] = {}
         texts: dict[str, Node] = {}
@@ -534,7 +534,7 @@ def _refuse_nul(properties: dict[str, str], spans: dict[str, Span]) -> None:
     """Raise RefusedError for a property of the image that contains a NUL.
 
     The daemons' database cuts keys and values at a NUL, so an instance would have other properties than the
-    image. A rule's properties are not in the database.
+    image. A rule's properties may contain a NUL, because they are not in the database.
     """
     # The set has each text once, because aliases can repeat a long text.
     cut = {text for text in {*properties, *properties.values()} if "\0" in text}

@@ -1,8 +1,9 @@
 """A YAML parser that enforces limits. Its nodes contain their text and their source position.
 
-This module uses only PyYAML's parser events. PyYAML's loaders convert ``0755``, ``no`` or ``22.10`` before
-the type of the field is known, and they expand aliases without a limit. libyaml's loader overflows the C
-stack if it reads 53 kB of ``[``. The callers decode each node by the type of its field, as Go does.
+This module uses only PyYAML's parser events, for three reasons. PyYAML's loaders convert ``0755``, ``no`` or
+``22.10`` before the type of the field is known. They expand aliases without a limit. And libyaml's loader
+overflows the C stack if it reads 53 kB of ``[``. The callers decode each node by the type of its field, as Go
+does.
 """
 
 import re
@@ -29,9 +30,10 @@ MIB: Final = 1 << 20
 
 
 class Limits:
-    """The limits of a YAML text. Newer daemons limit metadata.yaml to 1 MiB.
+    """The limits of a YAML text: its size, the depth of its nodes and the number of its nodes.
 
-    ``expanded`` limits the number of nodes when each alias counts as a copy of its anchor's node.
+    ``expanded`` limits the number of nodes when each alias counts as a copy of its anchor's node. The default
+    size is the limit of newer daemons for metadata.yaml.
     """
 
     # This class is not a dataclass, because importing dataclasses would slow down a hook without a cache.
@@ -390,7 +392,7 @@ _MARK: Final = "\ufeff"
 def _mark_width(source: Source) -> int:
     """Return the width of the byte order mark at the start of the text: 1, or 0 without a mark.
 
-    The positions of the parser do not count the byte order mark.
+    The parser's positions do not count this mark, so the width is added to each position.
     """
     return 1 if source.text.startswith(_MARK) else 0
 
@@ -480,16 +482,14 @@ class _Composer:
     def check_question_marks(self, span: Span) -> None:
         """Raise YamlError for a '?' in a text without quotes in brackets, such as ``[a?b]``.
 
-        For Go, the text ends before the '?', and no comma follows the text. In yaml.v4, it ends there only if
-        a blank follows the '?'. libyaml reads the '?' as a part of the text.
+        In yaml.v2, the text ends before the '?', so a comma is missing. In yaml.v4, this happens only if a
+        blank follows the '?'. libyaml reads the '?' as a part of the text.
         """
         pattern = "[?]" if self.rules == "v2" else "[?](?=[\0\t\n\r \x85\u2028\u2029]|\\Z)"
         found = re.compile(pattern).search(self.source.text, span.start, span.end + 1)
         if found is not None and found.start() < span.end:
             place = self.source.span(*found.span())
-            raise YamlError(
-                "'?' is not allowed in a text without quotes in brackets", place, "quote the text"
-            )
+            raise YamlError("an unquoted text in brackets can't contain '?'", place, "quote the text")
 
     def check_escapes(self, span: Span) -> None:
         """Raise YamlError for the escape ``\\/`` of YAML 1.2, which libyaml accepts, but Go does not."""
@@ -590,8 +590,8 @@ def _syntax_error(source: Source, error: MarkedYAMLError, rules: Rules) -> YamlE
 def _v2_words(error: Any) -> str:
     """Return the error text of yaml.v2.
 
-    yaml.v2 omits the line number of an error in the first line. In errors of the parser (not of the
-    scanner), the line number is one too low.
+    For an error in the first line, yaml.v2 omits the line number. For an error of its parser, the line number
+    is one too low. For an error of its scanner, it is correct.
     """
     line = error.problem_mark.line if error.problem_mark else 0
     if line:

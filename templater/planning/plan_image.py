@@ -105,9 +105,9 @@ def plan_image(
 
 
 def read_templates(image: "Image", metadata: "Metadata") -> "Mapping[str, TemplateFile]":
-    """Return the templates of the rules. If a template is a symlink, also return the link's target.
+    """Return the templates of the rules. If a template is a symlink to another template, return both.
 
-    templater refuses symlinks. The prediction needs their targets, because old hosts follow symlinks.
+    templater refuses such a symlink, but old hosts follow it, so the prediction needs the link's target.
     """
     templates = dict(image.read_templates({rule.template for rule in metadata.rules if rule.template}))
     links = list(templates.values())

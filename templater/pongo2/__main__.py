@@ -144,7 +144,10 @@ def source(request: Mapping[str, Any]) -> bytes:
 
 
 def embedded(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the context as a daemon passes it: with ``config_get``, and with Go's types for known names."""
+    """Return the context as a daemon passes it to pongo2.
+
+    This context has ``config_get``, and Go's types for known names.
+    """
     given = dict(context)
     for name, other in (("instance", "container"), ("container", "instance")):
         if other in given:

@@ -45,7 +45,8 @@ def at(render: "Render", place: int, function: "Callable[..., Any]", *arguments:
 def path_error(render: "Render", place: int, failure: Failure, path: str) -> Fault:
     """Return the Fault for a failed lookup or call. As in pongo2, most messages contain the whole path.
 
-    ``path`` is empty if the path has a subscript: pongo2 panics, because it cannot print this path.
+    ``path`` is empty if the path has a subscript. In this case, pongo2 panics, because it cannot print a path
+    with a subscript.
     """
     message = failure.message
     if not path and message.startswith(("can't access", "is not a function", "must have", "function ")):
@@ -66,9 +67,10 @@ def path_error(render: "Render", place: int, failure: Failure, path: str) -> Fau
 def path_at(
     render: "Render", place: int, path: str, function: "Callable[..., Any]", *arguments: "Any"
 ) -> "Any":
-    """Call the function of one step of a path, such as a lookup or a call. Raises Fault if it fails.
+    """Call the function of one step of a path, such as a lookup or a call. Raises Fault if the step fails.
 
-    If an argument or a called macro fails, pongo2 puts the position of the path before the error text.
+    If an argument or a called macro has failed, the Fault already exists. Like pongo2, this function then
+    puts the position of the path before the Fault's text.
     """
     try:
         return function(*arguments)

@@ -56,7 +56,7 @@ class Compilation:
     def named(self, source: Source) -> "Compilation":
         """Return a copy of this compilation for another source, which has an equal text and another name.
 
-        The compilation must have no loader, so that it has no other sources.
+        The compilation must have no loader, because a compilation with a loader can have several sources.
         """
         twin = copy(self)
         twin.source = source

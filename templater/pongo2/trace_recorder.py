@@ -290,7 +290,7 @@ def default_argument(render: Render, scope: Scope, argument: tuple[Thunk]) -> An
 def with_history(render: Render, value: Any) -> Any:
     """Record that ``value`` depends on all names that the render has used so far.
 
-    `traced_copy` adds this call for a tag that stores earlier values, such as ``cycle``.
+    `traced_copy` adds a call of this function to each tag that stores earlier values, such as ``cycle``.
     """
     trace = trace_of(render)
     trace.add(tuple(trace.everything))
@@ -357,7 +357,7 @@ def below(context: Mapping[str, Any], name: Name, keys: Name) -> Name:
 
 
 class Binding(NamedTuple):
-    """A statement that binds names, while the values are evaluated.
+    """The state of a statement that binds names, while the values are evaluated.
 
     ``reads`` has the reads of each value that is evaluated. It has None for a value whose evaluation calls a
     macro. ``depth`` is the depth of the statement's frame, which has the reads of these macros.
@@ -370,7 +370,7 @@ class Binding(NamedTuple):
 def begin_binding(render: Render, scope: Scope, names: tuple[tuple[str, Name], ...]) -> None:
     """Begin a statement that binds names, before it evaluates the values.
 
-    ``names`` has pairs of a bound name and the path of its value. If the path is (), `stored` records the
+    ``names`` has pairs of a bound name and the path of its value. The path is () if `stored` will record the
     reads of the value.
     """
     found = scope[_BINDING] = Binding(begin(render), {})
@@ -387,7 +387,7 @@ def stored(render: Render, depth: int, value: Any, scope: Scope, name: str) -> A
 
 
 def bind(render: Render, scope: Scope) -> None:
-    """Record the reads on which the names that a statement has bound depend."""
+    """Record the reads of each name that a statement has bound: the reads on which its value depends."""
     trace = trace_of(render)
     binding: Binding = scope[_BINDING]
     of_macros = trace.take(binding.depth).reads
@@ -409,11 +409,11 @@ def bind_parameters(render: Render, scope: Scope, names: tuple[str, ...]) -> Non
 def bind_round(render: Render, scope: Scope, key: str, value: str, number: Any) -> None:
     """Record the reads on which the loop's variables depend in this round.
 
-    In a loop over a map of the context, the loop's names depend only on the current item. ``forloop`` depends
-    on the whole map. ``number`` is the value of the loop's first name.
+    In a loop over a map of the context, both names of the loop depend only on the current item. ``forloop``
+    depends on the whole map. ``number`` is the value of the loop's first name, usually the key of the item.
 
     As in pongo2, only a loop over a map sets the second name. If both names are the same, the name has the
-    value of the item, and ``number`` is not the item's key.
+    value of the item, so ``number`` is not the key of the item.
     """
     reads, iterated = trace_of(render).loops[-1]
     is_map = isinstance(iterated, dict)
@@ -480,7 +480,10 @@ def decided(render: Render, depth: int, value: Any) -> Any:
 
 
 def iterated(render: Render, depth: int, value: Any) -> Any:
-    """Record the names on which a loop depends. A loop over a text can compare each character."""
+    """Record the names on which a loop depends. Return the iterated value.
+
+    A loop over a text counts as a comparison of the text, because its body can compare each character.
+    """
     trace = trace_of(render)
     reads = trace.take(depth).reads
     if isinstance(value, str):
@@ -492,11 +495,10 @@ def iterated(render: Render, depth: int, value: Any) -> Any:
 
 
 def decided_by_statements(render: Render, compares: bool) -> None:
-    """Record that a condition depends on all names that were used since the call of `run`.
+    """Record that a condition depends on all names that were used since the last call of `run`.
 
-    `traced_copy` adds this call for a `tree.Capture`, because the text of its body can decide which branch
-    runs.
-    ``compares`` tells whether the statement compares the text with an earlier text.
+    `traced_copy` adds calls of this function to a `tree.Capture`, because the text of its body can decide
+    which branch runs. ``compares`` tells whether the statement compares this text with an earlier text.
     """
     trace = trace_of(render)
     trace.control[-1].update(trace.frames[0].reads)
@@ -507,7 +509,7 @@ def decided_by_statements(render: Render, compares: bool) -> None:
 def close_branches(
     render: Render, scope: Scope, number: int, names: tuple[str, ...] = (), is_loop: bool = False
 ) -> None:
-    """End a condition or loop. The names that its branches have bound now depend on the condition, too.
+    """End a condition or loop. Names that its branches have bound also depend on the condition from now on.
 
     ``trace.runs`` has a run for the condition or loop itself. ``number`` is the index of this run, or -1 in a
     captured body.

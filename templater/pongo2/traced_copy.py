@@ -315,7 +315,10 @@ class Tracer:
         return [node]
 
     def assigned(self, statements: Iterable[tree.Statement]) -> dict[str, None]:
-        """Return the names that statements bind in the surrounding scope. Loops have their own scopes."""
+        """Return the names that statements bind in the surrounding scope.
+
+        Names that a loop or ``with`` binds are left out, because its body has its own scope.
+        """
         found: dict[str, None] = {}
         waiting = list(statements)
         while waiting:
@@ -339,9 +342,9 @@ class Tracer:
     # --- expressions
 
     def comparing(self, node: tree.Expression) -> tree.Expression:
-        """Convert an expression whose value decides what the template prints.
+        """Convert an expression whose value decides which texts the template prints, such as a condition.
 
-        The names that the expression compares are recorded.
+        The converted expression records the names that it compares.
         """
         if isinstance(node, tree.Operation) and node.operator in ("and", "or", "not"):
             return tree.Operation(node.operator, [self.comparing(operand) for operand in node.operands])
@@ -436,7 +439,7 @@ class Tracer:
         return len(node.parts[0].arguments or ()) == 2
 
     def filtered(self, node: tree.Filtered) -> tree.Expression:
-        """Return a filter expression.
+        """Convert a filter expression.
 
         The names in the argument of the filter ``default`` are recorded only if the filter returns the
         argument.

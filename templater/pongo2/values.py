@@ -228,10 +228,10 @@ class NilPointer:
 
 
 class ForLoop(Struct):
-    """The value of ``forloop``. Each round of the loop sets ``cell[0]`` to its index.
+    """The value of ``forloop``. Each round of the loop sets ``cell[0]`` to the index of the round.
 
-    `get` computes the fields from the index in ``cell``. ``backward`` is true for a ``reversed`` string. For
-    such a string, the index counts down, and First and Last have strange values, as in pongo2.
+    `get` computes the fields from this index. ``backward`` is true for a ``reversed`` loop over a string. In
+    such a loop, the index counts down. As in pongo2, First and Last are then true in the wrong rounds.
     """
 
     __slots__ = ("backward", "cell", "count", "parent")
@@ -273,7 +273,8 @@ class ForLoop(Struct):
 class LoopField:
     """The value of ``x`` after ``{% set x = forloop.Counter %}``: a reference to a field of a loop.
 
-    Go's reflection gives a reference to the field, not its value. So the bound name changes in each round.
+    Go's reflection gives a reference to the field, not its value. So the value of ``x`` changes in each round
+    of the loop.
     """
 
     __slots__ = ("loop", "name")
@@ -510,7 +511,7 @@ def to_float(v: object) -> float:
 def truthy(v: object) -> bool:
     """Return whether pongo2 treats a value as true. Python's ``bool`` gives the same result.
 
-    NaN and structs are true. A nil pointer is false.
+    This is also the case for NaN and structs, which are true, and for a nil pointer, which is false.
     """
     return bool(v)
 

@@ -26,7 +26,10 @@ FILES = "/files"
 
 
 class Drive(Daemon):
-    """Incus up to 7.2, and LXD up to 5.0.6, 5.21.4 and 6.8, which use plain paths for reading and writing."""
+    """A daemon that writes the config drive: Incus up to 7.2, or LXD up to 5.0.6, 5.21.4 or 6.8.
+
+    These releases use plain paths for reading and writing.
+    """
 
     def open_roots(self) -> None:
         pass
@@ -44,16 +47,16 @@ class Drive(Daemon):
 
 
 class CheckedDrive(Drive, Openat2CheckedDaemon):
-    """Incus 7.3, which checks a template in the same way as at the start of a container."""
+    """The daemon of Incus 7.3, which checks the templates of a virtual machine like those of a container."""
 
     def check(self, rule: Rule) -> None:
         self.check_template(rule)
 
 
 class ConfinedDrive(Drive, OsRootCheckedDaemon):
-    """LXD since 5.0.7 and 5.21.5.
+    """A daemon that writes the config drive: LXD from 5.0.7, 5.21.5 or 6.9.
 
-    These releases read templates with os.Root, which refuses links that leave the directory.
+    These releases read templates with os.Root, which refuses links that leave the templates directory.
     """
 
     def read_template(self, rule: Rule) -> bytes:

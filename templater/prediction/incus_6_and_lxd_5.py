@@ -25,7 +25,8 @@ class UncheckedDaemon(Daemon):
 class Openat2CheckedDaemon(Daemon):
     """The daemons of families I606 and L506.
 
-    openat2(RESOLVE_BENEATH) rejects a target outside the root filesystem. The write then uses a plain path.
+    They first check a target with openat2(RESOLVE_BENEATH), which rejects a target outside the root
+    filesystem. Then they write by a plain path.
     """
 
     def open_roots(self) -> None:

@@ -38,8 +38,8 @@ class Part(NamedTuple):
     A part of the kind "nothing" stands for a condition or loop that has printed nothing.
     ``line`` and ``column`` are the part's position in the template. ``origins`` has the origins of the values
     in the part. ``because`` has the origins of the values in the conditions and loops around the part.
-    ``compared`` has those of all these origins whose values the template compares, or changes in an unknown
-    way.
+    ``compared`` has a part of ``origins`` and ``because``: the origins whose values the template compares, or
+    changes in an unknown way.
     """
 
     text: str

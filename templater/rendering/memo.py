@@ -46,7 +46,7 @@ Name = tuple[str, ...]
 
 
 class Parsed(NamedTuple):
-    """The names that a template reads. ``names`` has all names on which the rendered text depends."""
+    """The variables that a template reads, and the names on which the rendered text depends."""
 
     reads: tuple[Read, ...]
     names: tuple[Name, ...]
@@ -147,11 +147,11 @@ class _Templates(Compiled):
 
 
 def parse(source: Source, dialect: str) -> Parsed:
-    """Find the names on which a template's text depends. Raises TemplaterError if the template is invalid.
+    """Find the names on which the rendered text of a template depends.
 
     The result has each identifier that is also a name of the context, even if the identifier is only a member
     of another value. If every key that the template reads from a map is a constant, the result has these keys
-    instead of the map's name.
+    instead of the map's name. Raises TemplaterError if the template is invalid.
     """
     document = Compilation(source, DIALECTS[dialect]).parsed()
     counted = Counter(token.value for token in document.tokens if token.kind == IDENTIFIER)

@@ -199,7 +199,7 @@ class Origins:
 
 
 def name_of(read: Read) -> Name:
-    """Return the name of the value that a template reads. The name of ``container`` is ``instance``."""
+    """Return the name of the value that a template reads. For ``container``, the result is ``instance``."""
     if read.key is not None:
         return ("config", read.key)
     root, *keys = read.path

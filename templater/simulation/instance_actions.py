@@ -393,7 +393,8 @@ class Simulation:
     def set_device(self, name: str, device: str, key: str, value: str) -> None:
         """Set a key of a device, or remove the device if ``key`` is empty.
 
-        The instance's own device also gets the keys that profiles set for the device of this name.
+        If only a profile has a device of this name, its keys are first copied to a new local device, because
+        a local device replaces the device of a profile completely.
         """
         subject = self.find(name)
         devices = dict(subject.instance.devices)

@@ -14,7 +14,7 @@ VERBS = {
     "start": "run the pending trigger, then start",
     "stop": "stop the instance; this renders nothing",
     "restart": "stop, then start",
-    "reboot": "restart from inside the guest: run the trigger that you have set, if any, then start",
+    "reboot": "restart from inside the guest: run the pending trigger, if any, then start",
     "copy": "copy=NAME creates a copy of the instance; copy=NAME/SNAPSHOT copies a snapshot",
     "rename": "rename=NAME renames the instance",
     "move": "move=NAME renames the instance; move=NAME,pool=POOL and move=NAME,project=PROJECT also move it",
@@ -26,7 +26,7 @@ VERBS = {
     "export": "export=NAME exports a backup and imports it as instance NAME",
     "c": "c:KEY=VALUE sets a configuration key, c:KEY= unsets it, c:KEY=@FILE reads the value from a file",
     "d": "d:DEVICE,KEY=VALUE sets a key of a device, d:DEVICE= removes the device",
-    "p": "p:FILE adds the profile in FILE, or replaces a profile of this name; p:PROFILE= removes PROFILE",
+    "p": "p:FILE adds the profile in FILE, or replaces the one of the same name; p:PROFILE= removes PROFILE",
 }
 
 #: steps that create or rename an instance; their report uses the new name

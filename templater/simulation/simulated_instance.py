@@ -59,7 +59,7 @@ class Folder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MemoryFolder:
-    """A folder whose templates never change. Copies share the image, but not the root filesystem."""
+    """A `Folder` whose templates never change. Its copies share the image, but not the root filesystem."""
 
     image: Image
     rootfs: WritableRootfs = field(default_factory=MemoryRootfs)
@@ -102,7 +102,7 @@ def described(subject: SimulatedInstance) -> Instance:
 
 
 def mark_guesses(plan: Plan) -> Iterator[str]:
-    """Mark each file of a plan that perhaps exists, because the root filesystem is unknown.
+    """Mark each file that a plan would create: the root filesystem is unknown, so the file perhaps exists.
 
     Yield the target of each create_only rule that the daemon skips if the file exists.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Rootfs(Protocol):
-        """The type of the original: a root filesystem on disk, or in an image."""
+        """The type of the root filesystem that is copied. It is on disk, or in an image."""
 
         @property
         def name(self) -> str: ...

@@ -277,7 +277,7 @@ def test_a_hook_log_does_not_contain_the_size_of_a_rendered_value(bundle: Path) 
     answer = oci(a_state(bundle))
     assert answer.returncode == 4, answer.stderr
     written = answer.stderr + (bundle / ".templater/log").read_text()
-    assert "one filter or operator needs more work than its limit" in written
+    assert "one filter or operator exceeds its limit on work" in written
     assert str((64 * 8192 + 1234) * 8) not in written
 
 

@@ -337,9 +337,9 @@ class ExpressionWriter(Writer):
         return "None"
 
     def callee(self, node: nodes.Expr) -> None:
-        """Write code that gets the callee of a call.
+        """Write code that gets the callee of a call, but does not call it.
 
-        `visit` would write code that gets the callee and also calls it. This method writes no call.
+        `visit` would write code that also calls the callee.
         """
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))

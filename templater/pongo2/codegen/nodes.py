@@ -234,9 +234,10 @@ def filter_chain(node: FilterBlock) -> Expr:
 
 
 def capture(function: Call, body: list[Node], otherwise: list[Node]) -> CallBlock:
-    """Return a call of a tag's function. Its first two arguments are the render and the text of ``body``.
+    """Return the node for a call of a tag's function. The arguments begin with the render and a body's text.
 
-    If the function returns None, the statements ``otherwise`` run. The node's field ``defaults`` stores them.
+    If the function returns None, the statements ``otherwise`` run. The node has them in its field
+    ``defaults``.
     """
     return CallBlock(function, [], otherwise, body)
 

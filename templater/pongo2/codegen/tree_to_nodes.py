@@ -22,7 +22,7 @@ _INCLUDES = ("render_other", "render_named")
 class Emitter:
     """A converter of documents into nodes, and a collection of facts about the whole compilation.
 
-    ``places`` has tokens: the generated code needs their source positions. A place is an index into
+    ``places`` has the tokens whose source positions the generated code needs. A place is an index into
     ``places``. ``texts`` has the name that messages use for the variable or macro at each place. ``loaded``,
     ``called`` and ``assigned`` have the names that templates read, call and bind. ``field_holders`` has the
     names that a template binds to a field of a loop, such as ``forloop.Counter``. ``copies`` has a pair

@@ -482,7 +482,7 @@ class _Value:
         return f"{{{' '.join(items)}}}"
 
     def pointer(self, v: "Any", verb: str) -> str:
-        """Format a pointer. The address is constant, because Go's addresses differ in every run."""
+        """Format a pointer. Go's addresses differ in every run. Here, all pointers have the same address."""
         spec = self.spec
         address = 0 if isinstance(v, NilPointer) else 0xC000010000
         if verb == "v" and spec.sharp_v:

@@ -35,7 +35,7 @@ def _parse_plain(text: str) -> "float | None":
 def _parse_hex(text: str, body: str) -> "float | None":
     """Parse a hexadecimal float, or return None if Go rejects it.
 
-    Go requires the exponent, and allows an underscore between the prefix and a digit or between two digits.
+    Go requires an exponent. It allows underscores between two digits, and between the prefix and a digit.
     """
     mantissa, p, exponent = body.lower()[2:].partition("p")
     digits = exponent[1:] if exponent[:1] in ("+", "-") else exponent

@@ -79,7 +79,7 @@ class Pattern:
 
 
 class _Search:
-    """A search for successive matches. It records the states that failed."""
+    """A search for successive matches. It records the states that failed, and does not try them again."""
 
     def __init__(self, program: "list[Step]", text: str) -> None:
         self.program = program
@@ -406,7 +406,7 @@ class _Parser:
         return _negated(test) if inverted else test
 
     def folded(self, test: "Test") -> "Test":
-        """Return a test that also accepts the other cases of a character, if the flag ``i`` is set."""
+        """Return a test that ignores upper and lower case if the flag ``i`` is set."""
         if not self.flags.ignore_case:
             return test
         return lambda c: any(test(form) for form in _case_forms(c))
@@ -565,7 +565,7 @@ _MOST_FORMS = 4
 
 
 def _case_forms(c: str) -> "frozenset[str] | set[str]":
-    """Return a character and its other cases, as Go's unicode.SimpleFold does."""
+    """Return a character and its forms in upper and lower case, as Go's unicode.SimpleFold does."""
     if c in _FORMS:
         return _FORMS[c]
     return {form for form in (c, c.lower(), c.upper()) if c in (form, form.lower(), form.upper())}

@@ -275,7 +275,7 @@ def test_a_question_mark_in_a_text_in_brackets_is_an_error_if_it_ends_the_text_i
     for rules, is_refused in (("v2", True), ("v4", is_refused_by_v4)):
         source = Source("m", text)
         if is_refused:
-            with pytest.raises(YamlError, match=r"'[?]' is not allowed in a text without quotes in brackets"):
+            with pytest.raises(YamlError, match=r"an unquoted text in brackets can't contain '[?]'"):
                 parse(source, rules)
         else:
             parse(source, rules)
