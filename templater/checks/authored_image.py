@@ -340,10 +340,11 @@ class AuthoredImage(ScannedImage):
         return [0]
 
     def locate(self, file: File, text: str) -> Span:
-        """Return the span of the template code that renders the line ``text``, or the span of the rule.
+        """Return the span of the template code that renders the line ``text``.
 
         The function searches the template for the whole line, then for the text around ``{{ }}``. Finally, it
-        searches the rule's properties. The search ends after ``SEARCHED`` characters.
+        searches the rule's properties. The search ends after ``SEARCHED`` characters. If it finds nothing,
+        return the span of the rule.
         """
         template = self.templates.get(file.rule.template)
         self._searched[0] += len(template.data or b"") if template is not None else 0

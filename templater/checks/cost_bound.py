@@ -96,8 +96,9 @@ _TAGS = (first, differs, no_else, ratio, fixed_ratio)
 class Texts(NamedTuple):
     """Lengths in bytes that the author of the image chooses.
 
-    ``number`` is the number of properties of the image and of a rule, and ``longest`` and ``total`` are the
-    lengths of their names and values. ``path`` is the length of the longest path of a rule.
+    ``number`` is the number of properties of the image and of a rule. ``total`` is the length of all their
+    names and values together, and ``longest`` the length of the longest of these texts. ``path`` is the
+    length of the longest path of a rule.
     """
 
     number: int = 0
@@ -145,7 +146,8 @@ class _Measure(NamedTuple):
 
     ``variables`` is the number of variables in the expression. Some can be parts of a text over which a loop
     runs: ``pieces`` has the variables of these loops. ``changed`` has the variables that a loop changes and
-    that the value can contain. ``copies`` is the number of copies of them that the value can contain.
+    that the value can contain. ``copies`` is the number of copies of changed variables that the value can
+    contain.
     """
 
     size: int
@@ -164,8 +166,8 @@ class _Position(NamedTuple):
     on.
 
     ``pieces`` has the variables of loops over a text, and the variables that contain a loop's variable. All
-    values of such a variable together are only as long as the text. For each of these variables, the dict has
-    the loop's variable, and the characters for each run.
+    values of such a variable together are only as long as the text. ``pieces`` maps each of these variables
+    to the loop's variable, and to the number of characters in one run.
     """
 
     runs: int = 1
@@ -248,7 +250,7 @@ class _Bound:
     def _walk(
         self, waiting: list[tuple[Any, _Position]], works: list[tuple[int, Token]] | None = None
     ) -> tuple[int, int]:
-        """Return the characters that parts of a template print, and the work for them.
+        """Return the number of characters that parts of a template print, and the work for these parts.
 
         Add the work for each part to ``works``.
         """
@@ -271,9 +273,9 @@ class _Bound:
     def _visit(
         self, node: Any, at: _Position, measures: list[tuple[Token, _Measure]]
     ) -> tuple[int, int, list[tuple[Any, _Position]]]:
-        """Return the characters that a statement prints, the work to copy variables, and the parts inside.
+        """Return how many characters a statement prints, the work to copy variables, and its bodies.
 
-        Add the bounds for its expressions to ``measures``.
+        The bodies come with their positions. Add the bounds for the statement's expressions to ``measures``.
         """
 
         def measured(expression: tree.Expression) -> _Measure:
@@ -343,7 +345,7 @@ class _Bound:
         if measure.changed:
             # each iteration makes this value longer by the lengths of all other parts of the expression
             if measure.changed != {name}:
-                raise NoBoundError("a loop computes a value from others that it changes", value.token)
+                raise NoBoundError("a loop computes a variable from others that it changes", value.token)
             if measure.copies > 1:
                 raise NoBoundError(
                     "each iteration of a loop can make a text several times longer", value.token
@@ -367,7 +369,7 @@ class _Bound:
         expression = loop.expression
         names = frozenset(filter(None, (loop.key, loop.value)))
         if measure.changed or not names.isdisjoint(self.changed):
-            raise NoBoundError("a loop changes a variable of a loop", expression.token)
+            raise NoBoundError("a loop changes a variable in a tag 'for'", expression.token)
         for name in names:
             self._require_no_macro(name, expression)
         is_map = self._is_map(plain(expression))
@@ -461,7 +463,7 @@ class _Bound:
         return _Measure(_least(size), _least(work), variables, frozenset(pieces), frozenset(changed), copies)
 
     def _size_of_path(self, path: tree.Path, at: _Position) -> tuple[int, int]:
-        """Return the characters of a variable or of a macro's output, and the work for a call."""
+        """Return the length of a variable's value or of a macro's output, and the work for a call."""
         name = path.name
         called = [part for part in path.parts if part.arguments is not None]
         if name in self.macros:
@@ -488,7 +490,7 @@ class _Bound:
         return (KEYS + self.texts.number) * 2 * self.text + self.texts.total
 
     def _call(self, path: tree.Path, at: _Position) -> tuple[int, int]:
-        """Return the output of a call of a macro, and the work for it."""
+        """Return the length of the output of a call of a macro, and the work for the call."""
         macro = self.macros[path.name]
         arguments = [each for part in path.parts for each in part.arguments or ()]
         if not self.is_known:
@@ -513,7 +515,7 @@ class _Bound:
         return self.calls[macro.name]
 
     def _size_of_tag(self, node: tree.Invoke) -> int:
-        """Return the characters that the function of a tag adds to its arguments."""
+        """Return the number of characters that the function of a tag adds to its arguments."""
         if node.function is filler:
             return max(int(node.arguments[0]), 0) * _PARAGRAPH
         if node.function is show:
@@ -530,9 +532,10 @@ class _Bound:
         raise NoBoundError("the template uses a tag in an unusual way", node.token)
 
     def _square(self, node: tree.Filtered, number: int, at: _Position) -> int:
-        """Return the additional work for each character if a filter's time grows with the square of its text.
+        """Return the additional work for each character if a filter's time is quadratic in the text's length.
 
-        Such a filter decodes the whole text again for each of its characters. It does not decode a list.
+        Such a filter decodes the whole text again for each character of the text. Return 0 for any other
+        filter, and for ``join`` if its value is a list.
         """
         use = node.filters[number]
         if use.name not in SQUARED or (

@@ -138,9 +138,9 @@ def _count_copies(document: tree.Document, steps: int, variables: int) -> None:
 
 
 def count_copy(render: Render, steps: int, variables: int, value: Any = None) -> Any:
-    """Subtract ``steps`` from the remaining steps of a render. Return ``value`` unchanged.
+    """Subtract ``steps``, the cost of copying all variables once, from the remaining steps of a render.
 
-    ``steps`` is the cost of copying all variables once. Raises LimitError if no steps remain.
+    Return ``value`` unchanged. Raises LimitError if no steps remain.
     """
     render.steps -= steps
     if render.steps < 0:

@@ -91,7 +91,8 @@ def _run_all(node: tree.If) -> None:
 def _keep_all(node: Any) -> None:
     """Change a node of a template so that the render continues if the evaluation of a value fails.
 
-    If the node sets a variable ``forloop``, the variable gets another name.
+    If the node sets a variable ``forloop``, give this variable another name, because it would make loops
+    fail.
     """
     if isinstance(node, tree.For):
         node.expression = tree.Invoke(node.expression.token, at_least_one, kept(node.expression))
@@ -137,7 +138,7 @@ def _with_text(expression: tree.Expression) -> tree.Invoke:
 
 
 def kept(expression: tree.Expression) -> tree.Expression:
-    """Return an expression with the same value. If the evaluation fails, the new expression has no value."""
+    """Return an expression that has the value of ``expression``, or no value if the evaluation fails."""
     if isinstance(expression, tree.Literal):
         return expression
     return tree.Invoke(expression.token, value_or_none, tree.Scope(), tree.Lazy([expression]))

@@ -15,7 +15,8 @@ TEXT = "10 a, b;c:d=e/f.g-h_i|j\nk"
 class EveryKey(MethodMap):
     """A map that returns an invented value for a missing key. Loops and lengths ignore missing keys.
 
-    ``get_field`` looks up methods only in plain maps, so ``get`` looks up the methods of this map.
+    ``get`` also looks up the methods of the map, because pongo2's ``get_field`` does not do this for
+    subclasses of ``MethodMap``.
     """
 
     __slots__ = ()

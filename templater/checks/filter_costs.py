@@ -1,7 +1,7 @@
-"""What filters cost pongo2: how long their results can be, and how much work each character is.
+"""The costs of filters in pongo2: the greatest length of a result, and the work for each character.
 
-The work is about twice the time that pongo2 4.0.2 needs for hostile texts: ``python -m tests.bench filters``
-measures it.
+The numbers for the work are about twice the work that ``python -m tests.bench filters`` measures with pongo2
+4.0.2 and hostile texts.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def host_report(image: AuthoredImage) -> dict[str, Any]:
 def _table(causes: DifferenceCauses, probe: Instance, trigger: str, rootfs: _Names | None) -> HostTable:
     """Return the table of one trigger.
 
-    The function frees the plans with all rendered files when it returns.
+    This is a function of its own, so that the plans with all rendered files are freed when it returns.
     """
     plans = plan_every_host(
         _Stored(causes.image), probe, causes.options, triggers=(trigger,), rootfs=rootfs,

@@ -87,7 +87,7 @@ class Maps:
 
 
 def _is_only_tested(kind: str, part: list[Token], value: Value) -> bool:
-    """Return whether a condition tests only whether a map has entries, or a certain key."""
+    """Return whether a condition tests only whether a map has any entry, or whether it has a certain key."""
     before, after = part[value.start - 1], part[value.end]
     if before.kind == "in":
         return kind != "for" and after.kind in (*LOGIC, ",", ")", "%}", "}}")

@@ -1,6 +1,6 @@
-"""The keys of netplan. Version 2 of a network configuration uses the same keys.
+"""The keys that netplan accepts. cloud-init's network configuration in version 2 has the same keys.
 
-The keys come from netplan's parser, src/parse.c of July 2026.
+The list of keys comes from netplan's parser, src/parse.c of July 2026.
 """
 
 from __future__ import annotations

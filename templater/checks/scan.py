@@ -117,7 +117,10 @@ class _Scanner:
         self.begun = process_time()
 
     def scan_part(self, scan: Callable[[], None]) -> None:
-        """Read a part. Record an error, or raise the error if no file name of the part was read."""
+        """Read a part of the image with ``scan``.
+
+        Raise an error if it occurs before the first file name of the part. Only record a later error.
+        """
         before = len(self.names)
         try:
             scan()
@@ -160,8 +163,8 @@ class _Scanner:
     def _attributes(self, directory: int, entry: str, shown: str) -> frozenset[str]:
         """Return the names of a file's extended attributes.
 
-        If the names can't be listed, record the error. Then look up only the attributes that give rights,
-        such as capabilities. Return the names of the attributes that the file has.
+        If the names can't be listed, record the error, and return only the attributes that give rights, such
+        as capabilities: these can be looked up by name.
         """
         try:
             return xattr_names(directory, entry, shown)

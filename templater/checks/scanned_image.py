@@ -59,7 +59,7 @@ def cleaned(name: str) -> str:
 
 
 def skipped_by_incus(name: str) -> bool:
-    """Return whether Incus does not unpack a member of a tarball, from the member's name in the archive.
+    """Return whether Incus skips a member when it unpacks a tarball. ``name`` is the name in the archive.
 
     Every Incus passes options such as ``--anchored --exclude=rootfs/dev/*`` to GNU tar, which compares the
     patterns with the name as it is written, without slashes at its end. LXD passes these options only if it
@@ -137,7 +137,7 @@ class ScannedImage:
     def file_mode(self, rule: Rule) -> int:
         """Return the mode of the file that a rule writes.
 
-        The daemons keep the mode of an existing file. The file can come from the root filesystem, or from
+        The daemons keep the mode of an existing file, which can come from the root filesystem, or from
         another rule with the same target. If several modes are possible, prefer a mode with which every user
         can read the file.
         """

@@ -27,9 +27,10 @@ def distinct(tokens: list[Token]) -> list[Token]:
 
 
 def hold(holders: dict[str, list[Token]], name: str, tokens: list[Token]) -> None:
-    """Add secrets that a variable can hold: a condition can decide which of several tags sets the variable.
+    """Add secrets to the secrets that a variable can hold.
 
-    If the variable can hold more secrets than the limit, the last one has no fixed name.
+    A variable can hold several secrets, because a condition can decide which of several tags sets the
+    variable. At most ``MOST_HELD`` secrets are recorded, the last one without a fixed name.
     """
     held = holders.setdefault(name, [])
     for token in tokens:
@@ -220,10 +221,10 @@ class SecretTests:
     def _secrets_at(
         self, name: Token | None, place: Place, found: Token | None
     ) -> Iterator[tuple[list[Token], bool]]:
-        """Yield the secrets for which a token stands, and whether the token is a key and not the secret.
+        """Yield the secrets to which a token refers, and whether the token is only the key of these secrets.
 
-        ``name`` is the token if it is the name of a variable. ``found`` is the token's secret
-        if no variable holds it.
+        ``name`` is the token if it is the name of a variable. ``found`` is the token's secret if no variable
+        holds it.
         """
         if found is not None:
             yield [found], found.kind != IDENTIFIER
@@ -279,7 +280,10 @@ class Changes:
     def bind(
         self, kind: str, part: list[Token], places: list[Place], bound: list[int], sources: set[str]
     ) -> None:
-        """Record the variables that a tag sets. ``sources`` has the variables with secrets that it reads."""
+        """Record the variables that a tag sets.
+
+        ``sources`` has the variables with secrets that the tag reads.
+        """
         if not sources:
             return
         has_values = kind in ("with", "macro") and len(bound) > 1  # each variable has a value of its own
@@ -318,7 +322,10 @@ class Changes:
 
 
 def _is_test(kind: str, part: list[Token], operand: list[int], places: list[Place]) -> bool:
-    """Return whether an operand shows more of its values than whether they are set. Calls do not count."""
+    """Return whether an operand shows more of its values than whether they are set.
+
+    A call alone is not a test.
+    """
     outer = [number for number in operand if not places[number].keys]
     tokens = [part[number] for number in outer]
     kinds = ["", *(token.kind for token in tokens), ""]

@@ -32,8 +32,8 @@ def parts_of(source: Source, *names: Sized) -> Iterator[Part]:
     round, yield all parts again, because a macro, a loop and some other tags can read values that a later
     part sets. If a collection still grows after a few rounds, yield ``UNFOLLOWED`` at the end.
 
-    If LXD and Incus read different parts, yield both. A line break ends each round, so that the next round
-    begins on a new line.
+    If LXD and Incus read different parts, yield both. After each round, also yield a line break as a text, so
+    that the next round begins on a new line.
     """
     for parts in readings_of(source):
         for _ in range(_MOST_ROUNDS):
@@ -78,11 +78,12 @@ def _parts(tokens: list[Token]) -> tuple[list[Part], bool]:
     """Return the texts, expressions and tags of a template: the kind of each part, and its tokens.
 
     The kind is ``TEXT``, ``{{`` or the name of a tag. The attribute ``shown`` of a text has the characters
-    that pongo2 prints. The contents of a ``comment`` tag are omitted. As in pongo2, a tag ends only at
-    ``%}``: some end tags have arguments, which pongo2 ignores.
+    that pongo2 prints. The contents of a ``comment`` tag are omitted. A tag ends only at ``%}``, and not at
+    ``}}``, ``{{`` or ``{%``, because pongo2 ignores all tokens between the name of some end tags and the
+    ``%}``.
 
-    Also return whether a daemon may render the template. No daemon renders a template in which an
-    expression, or a tag other than an end tag, contains a ``TEXT`` token.
+    Also return whether a daemon may render the template. No daemon renders a template in which an expression,
+    or a tag other than an end tag, contains a ``TEXT`` token.
     """
     parts: list[Part] = []
     part: list[Token] | None = None

@@ -92,7 +92,7 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
 
 
 def _refuse_pick(file: str) -> None:
-    """Raise UsageError if an argument has the form ``FILE#NAME``.
+    """Raise UsageError if the value of ``--instances`` has the form ``FILE#NAME``.
 
     Only ``-i`` accepts ``FILE#NAME``, which selects one instance of a list.
     """

@@ -42,8 +42,8 @@ def sources_of(src: str) -> tuple[list[str], list[str]]:
 class Watch:
     """A context manager that watches files and all files in directories.
 
-    An editor, ``git checkout`` or a new link can replace a watched directory. This is also a change, and from
-    then on, the new directory is watched.
+    An editor, ``git checkout`` or a new link can replace a watched directory. This also counts as a change,
+    and the watcher then watches the new directory.
 
     Ctrl-C raises KeyboardInterrupt only in ``wait`` and in ``interruptible`` code. In other code, the
     exception could leave a lock of watchdog's threads in an undefined state, or be lost in a callback.

@@ -300,7 +300,8 @@ def trigger_option(*, required: bool = False) -> Callable[[Command], Command]:
     One option can name several triggers with commas between them. The option can also be repeated.
     """
     choose = (
-        "" if required else " `next` is for the instance's next start, `all` for each trigger separately."
+        "" if required else " `next` simulates the instance's next start,"
+        " `all` simulates each trigger separately."
         "  [default: the pending trigger or create, then start]"
     )  # fmt: skip
     return click.option(

@@ -188,7 +188,7 @@ LANGUAGES = {
 
 
 def size(number: int) -> str:
-    """Return a number of bytes as people read it, such as ``1.5 MiB``."""
+    """Return a number of bytes in a readable form, such as ``1.5 MiB``."""
     if number < 1024:
         return f"{number} B"
     value = float(number)

@@ -94,7 +94,7 @@ def no_rule_warning(rules: Iterable[Rule], triggers: Iterable[str]) -> str:
     """Return a warning that none of the ``triggers`` runs a rule."""
     found = {trigger for rule in rules for trigger in rule.when if trigger in TRIGGERS}
     named = ", ".join(trigger for trigger in TRIGGERS if trigger in found)
-    return f"no rule runs on {','.join(triggers)}; triggers with rules: {named or 'none'} (see -t)"
+    return f"no rule runs on {','.join(triggers)}; the rules run on: {named or 'none'} (see -t)"
 
 
 def create_only_warning(paths: Sequence[str], advice: str) -> Iterator[str]:
@@ -106,7 +106,7 @@ def create_only_warning(paths: Sequence[str], advice: str) -> Iterator[str]:
 
 
 class InstanceWarnings:
-    """The warnings of ``plan_warnings`` for the instances of a list, without a plan of each instance."""
+    """The warnings of ``plan_warnings`` for the instances of a list, whose plans are not all in memory."""
 
     def __init__(self, rules: Sequence[Rule], rootfs_option: str) -> None:
         self._rules = rules
@@ -117,7 +117,7 @@ class InstanceWarnings:
         self._run: set[str] = set()
 
     def add(self, triggers: Sequence[str], *, has_changes: bool, is_vm: bool) -> tuple[str, ...]:
-        """Add the plan of an instance, and return the warnings about this instance only."""
+        """Add the facts about an instance's plan, and return the warnings about this instance only."""
         if not is_vm:
             self._run |= self._known.intersection(triggers)
         return (no_rule_warning(self._rules, triggers),) if self._rules and not has_changes else ()

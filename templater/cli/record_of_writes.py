@@ -31,8 +31,8 @@ PATIENCE = 10.0
 def state_folder(src: str, rootfs: str | None) -> str:
     """Return the instance directory that has templater's state for a root filesystem, or "".
 
-    A state directory of another user does not count. In a directory such as ``/tmp``, each user can create a
-    state directory.
+    A state directory of another user does not count, because every user can create one in a directory such as
+    ``/tmp``.
     """
     folders = [] if rootfs is None else [os.path.dirname(os.path.abspath(rootfs))]
     own = os.path.join(src, ROOTFS)
@@ -110,8 +110,8 @@ def apply_recorded(
     if keep_modified and not folder:
         raise UsageError(
             "--keep-modified needs a record of written files, and this root filesystem has none",
-            hint=f"use --state DIR to give the directory that contains {STATE_FOLDER}; "
-            "the first apply creates the record",
+            hint=f"add --state DIR: apply creates the record in DIR/{STATE_FOLDER}, "
+            "and later runs need the same DIR",
         )
     places = () if state else _places(found.source, rootfs)
     with opened_record(folder, lock="apply", places=places) as record:

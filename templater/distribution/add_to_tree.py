@@ -253,7 +253,7 @@ def _split(path: str, limits: Limits, progress: Progress) -> Iterator[tuple[str,
 def _refuse_sparse(path: str, size: int, limits: Limits) -> None:
     """Raise LimitError if a disk, including its holes, is much larger than the image file that contains it.
 
-    The disk is copied to a separate file, with zeros in place of its holes.
+    The disk is copied to a separate file with zeros in place of the holes, so this file would be large.
     """
     packed = size_of(path)
     if size > max(limits.ratio_from, packed * limits.ratio):

@@ -259,7 +259,8 @@ def _decoder(hook: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> json.JS
 class CatalogSize:
     """The size of all files of one catalog. Raises LimitError if together they are too large.
 
-    ``is_wide`` is True if a character of a file has four bytes. This lowers the limit on the bytes.
+    ``is_wide`` is True if a file has a character of four bytes. Such a character lowers the limit on the
+    bytes.
     """
 
     def __init__(self) -> None:

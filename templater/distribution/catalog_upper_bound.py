@@ -1,7 +1,7 @@
 """Upper bounds on what a catalog costs its readers and servers.
 
-`streams add` computes them while it reads the catalog. This takes a fifth of the time that a reader needs to
-list the images.
+`streams add` computes the bounds while it reads the catalog. Computing them takes a fifth of the time that a
+reader needs to list the images.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class UpperBounds:
         self.lists += min(named, _MOST_WITH_ALIASES) * aliases
 
     def are_within_limits(self, catalog: Catalog) -> bool:
-        """Return whether readers and servers accept a changed catalog whose loaded products were added.
+        """Add a changed catalog's loaded products. Return whether readers and servers accept the catalog.
 
         If the result is False, the catalog can still be within the limits.
         """
@@ -119,10 +119,10 @@ class UpperBounds:
 
 
 def _images(version: Version) -> tuple[int, int, set[str]]:
-    """Return upper bounds on the images that one client makes of a version.
+    """Return three upper bounds for the images that one client makes of a version.
 
-    These are the number of images and dropped entries, the length of a metadata file's path, and every text
-    that a client can take as the fingerprint of an image.
+    The bounds are the number of images and dropped entries, the length of the longest path of a metadata
+    file, and every text that a client can take as the fingerprint of an image.
     """
     kinds = []
     paths, fingerprints = set(), set[str]()

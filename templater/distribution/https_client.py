@@ -77,7 +77,7 @@ class UrlStream:
             self._connections.close()
 
     def imitate_clients(self) -> None:
-        """From now on, ask like the clients of Incus and LXD, and accept only answers that they accept.
+        """From now on, act like the clients of Incus and LXD, and accept only answers that they accept.
 
         Clients need TLS 1.3 and status 200. They decompress answers with ``Content-Encoding: gzip``. After a
         redirect to a full URL, they send no password.

@@ -77,7 +77,7 @@ class ClientLimits:
             self._headers = -math.inf
 
     def read(self, size: int) -> None:
-        """Count decrypted bytes. Raises OSError if the headers of an answer are too large."""
+        """Count decrypted bytes while headers are read. Raises OSError if the headers are too large."""
         self._headers += size
         if self._headers > MOST_HEADERS:
             raise OSError(f"the server sends more than {MOST_HEADERS >> 10} KiB of headers")

@@ -106,7 +106,8 @@ def refuse_unreadable(tree: Tree, catalog: Catalog, bounds: UpperBounds | None =
     """Raise LimitError if a tree's changed catalog exceeds a limit on reading or serving catalogs.
 
     Otherwise, one image could make all images of a tree unreadable. ``bounds`` are the upper bounds of the
-    catalog before the change. If they are within the limits, the images are not listed.
+    catalog before the change. If they prove that the changed catalog is within the limits, this function does
+    not list the images, which would take longer.
     """
     if bounds is not None and bounds.are_within_limits(catalog):
         return

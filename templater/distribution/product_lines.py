@@ -26,7 +26,7 @@ def ignore(name: str, product: Any) -> None:
 class ProductLines(MutableMapping[str, Product]):
     """The products of a file with the content ``data``.
 
-    A product that was looked up is encoded again, because it may have changed.
+    When the file is written, a product that was looked up is encoded again, because it may have changed.
 
     ``document`` has all values of the file except the products. ``visit`` is called once with the name of
     each product, and with its value or a ``PlainProduct``. Raises ValueError if the file does not have the

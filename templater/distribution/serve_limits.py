@@ -1,7 +1,7 @@
 """Limits on the catalogs that `templater serve` can serve.
 
-Commands that change a tree refuse catalogs above these limits. Otherwise, one origin could make a server
-refuse all images of a tree.
+Commands that change a tree refuse catalogs above these limits. Otherwise, the images of one other server,
+which `streams reindex` adds, could make `templater serve` refuse all images of a tree.
 """
 
 from __future__ import annotations
@@ -92,10 +92,10 @@ def _size(image: Image) -> int:
 
 
 def image_size(twice: int, once: int, fingerprint: int, requirements: int) -> int:
-    """Return the bytes of one image in the lists.
+    """Return the bytes that one image needs in all lists together.
 
-    The arguments are the sizes of the texts that the lists contain twice and once, the size of the
-    fingerprint, and the number of requirements.
+    ``twice`` and ``once`` are the sizes of the texts that occur twice and once in the lists. ``fingerprint``
+    is the size of the fingerprint, and ``requirements`` the number of requirements.
     """
     return _IMAGE + twice + once + 2 * fingerprint + _REQUIREMENT * requirements
 

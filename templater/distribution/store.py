@@ -219,9 +219,9 @@ class Store:
     def cache(self, image: StoredImage) -> None:
         """Record a fetched image. If the store has all files of the image, update only the time of last use.
 
-        The fingerprint covers all files together, so only a complete image is known to be genuine. Files of
-        several fetches are never combined. Another server's incomplete files never replace the files of an
-        earlier fetch.
+        The fingerprint covers all files together, so only a complete image is known to be genuine. Therefore,
+        files of several fetches are never combined, and another server's incomplete files never replace the
+        files of an earlier fetch.
         """
         with self._transaction() as records:
             old = _get(records, image.fingerprint)

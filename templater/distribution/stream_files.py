@@ -56,7 +56,7 @@ class ProductsFile:
 class LinesFile(ProductsFile):
     """A products file with one product per line. The file is decoded at each read.
 
-    Raises ValueError for another form.
+    Raises ValueError if the file has another form.
     """
 
     def __init__(self, file: IO[bytes], place: str) -> None:

@@ -20,7 +20,7 @@ class Bounds(Protocol):
 
 
 class PlainSocket(socket.socket):
-    """A connection before TLS begins. Until then, ``bounds`` also limit the answer of a proxy."""
+    """A connection before TLS begins. ``bounds`` limit the bytes on it, such as the answer of a proxy."""
 
     bounds: Bounds | None = None
 

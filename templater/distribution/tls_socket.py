@@ -17,9 +17,9 @@ TIMEOUT = 30
 class TlsSocket:
     """A TLS connection for http.client that enforces the deadlines, even while headers arrive.
 
-    The connection receives many TLS records at once. Python's own class makes two system calls for each
-    record of 16 KB. A read of Python's class also does not end while the server sends only TLS messages
-    without content.
+    Python's own class makes two system calls for each TLS record of 16 KB. This class receives many records
+    at once. A read of Python's class does not end while the server sends only TLS messages without content. A
+    read of this class ends at the deadline.
     """
 
     #: the number of bytes to receive at once

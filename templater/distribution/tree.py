@@ -57,7 +57,8 @@ _ATTEMPTS = 100
 def real_path(path: str) -> str:
     """Return the path without symlinks. Raises FileNotFoundError, or InputError for too many links.
 
-    The kernel follows at most 40 links, but os.path.realpath follows any number of links.
+    The kernel resolves the path, because it follows at most 40 links. os.path.realpath follows any number of
+    links.
     """
     if not hasattr(os, "O_PATH") or not os.path.isdir("/proc/self/fd"):
         return os.path.realpath(path)
@@ -154,9 +155,9 @@ class Tree:
 
         The path stays valid if a process moves directories.
 
-        Raises RefusedError if a symlink is on the path. If the tree belongs to another user, that user
-        could plant a symlink that leads out of the tree. If the tree is locked, every path begins at the
-        locked directory, because another user could replace the tree by a symlink.
+        Raises RefusedError if a symlink is on the path: if another user owns the tree, that user could plant
+        a symlink that leads out of the tree. If the tree is locked, every path begins at the locked
+        directory, because another user could replace the tree by a symlink.
         """
         names = path.split("/") if path else []
         if len(names) > MOST_NESTED:

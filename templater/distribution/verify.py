@@ -345,7 +345,7 @@ _WITH_DELTAS = ("squashfs", "disk-kvm.img")
 def _unused_delta(base: Version, kind: str, client: str) -> str:
     """Return why a client never applies a delta to the version ``base``, or an empty text."""
     if kind != "squashfs" and family(client) == "incus":
-        return "it has a mistake with deltas of virtual machines"
+        return "Incus has a mistake with deltas of virtual machines"
     (key,), wanted = ROOT_KINDS[kind].combined, metadata_ftype(client)
     if any(item.ftype == wanted and item.combined.get(key) for item in base.items.values()):
         return ""

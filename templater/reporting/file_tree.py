@@ -65,7 +65,10 @@ def _below(files: Iterable[File]) -> Iterator[Leaf]:
     waiting: list[tuple[list[File], int, str, bool]] = []
 
     def add(directory: Collection[list[File]], depth: int, guides: str) -> None:
-        """Add the entries of a directory to ``waiting``. The next line shows the last item of ``waiting``."""
+        """Add the entries of a directory to ``waiting``, the first entry last.
+
+        The next line of the tree shows the last item of ``waiting``.
+        """
         entries = [
             (files, depth, guides, number == len(directory)) for number, files in enumerate(directory, 1)
         ]

@@ -310,11 +310,11 @@ class _Listener:
         self._free.set()
 
     def _refuses(self, address: str) -> bool:
-        """Return whether to close a new connection before its TLS handshake, which costs much time.
+        """Return whether to close a new connection from ``address`` before its TLS handshake.
 
-        The connection comes from ``address``. The server closes the connection if two conditions are true:
-        no other address has more connections, and no connection of ``address`` has waited or stalled for
-        long. Addresses with few connections are never refused.
+        A handshake costs much time, so the server closes the connection if two conditions are true: no other
+        address has more connections, and no connection of ``address`` has waited or stalled for long.
+        Addresses with few connections are never refused.
         """
         busiest, number = self._clients.most_common(1)[0]
         if address != busiest or number <= _CROWD:

@@ -21,8 +21,8 @@ class EncodedList:
     """The bytes of an answer with a list.
 
     ``chosen`` has a byte for each element, which is 0 if the answer leaves the element out. If ``chosen`` is
-    empty, the answer has all elements. Iteration raises ConnectionResetError if ``elements.end()`` was called
-    meanwhile.
+    empty, the answer has all elements. Iteration raises ConnectionResetError after a call of
+    ``elements.end()``.
     """
 
     def __init__(

@@ -144,7 +144,7 @@ def _enter(catalog: Catalog, image: LocalImage, files: Sequence[File]) -> str:
 
 
 def _set_aliases(catalog: Catalog, added: Added, before: str, aliases: Sequence[str]) -> None:
-    """Set the aliases of a product. They are the aliases of all images in the product's newest version.
+    """Give a product the aliases of all images in its newest version.
 
     The caller must add the newest version last. ``before`` has the product's aliases before the caller added
     this image.

@@ -230,8 +230,8 @@ class ImageServer:
     def _find(self, rest: str, recursion: bool) -> bytes | EncodedList | Served:
         """Return the answer for a path below ``/1.0/``, or the image to export.
 
-        The task that sends the answer must not use the list of images. Otherwise, a slow client would keep a
-        replaced list in memory.
+        This is a function of its own, so that no local variable refers to the list of images while the caller
+        sends the answer. Otherwise, a slow client would keep a replaced list in memory.
         """
         listing = self._listing
         if not rest:

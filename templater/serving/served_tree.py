@@ -134,9 +134,8 @@ def _day(ordinal: int) -> int:
 def open_beneath(root: int, path: str) -> int:
     """Open a regular file below an open directory. Follow symlinks, but never out of the directory.
 
-    Raises FileNotFoundError for every path without a public file. For example, a file whose name begins with
-    a dot is not public. Also raises FileNotFoundError for a private file or directory that another user could
-    have moved to its place.
+    Raises FileNotFoundError for every path without a public file. For example, a file is not public if its
+    name begins with a dot, or if the file is private and another user could have moved it to this place.
     """
     cleaned = clean_path(path)
     base = _path_of(root)

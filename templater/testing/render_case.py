@@ -253,7 +253,7 @@ _FAILING = ("fails", "hangs", "unknown", "skipped")
 
 
 def add_error(found: Result, plan: Plan, change: Change) -> None:
-    """Add the error of a change, if it fails in templater or on the host."""
+    """If a change fails in templater or on the host, add its error to ``found``."""
     error, outcome = change.error, plan.outcome(change)
     if error is None and outcome is not None and outcome.result in ("fails", "hangs"):
         words = outcome.error or outcome.text or outcome.result

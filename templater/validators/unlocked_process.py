@@ -46,7 +46,7 @@ class UnlockedProcess:
 
     @property
     def descriptor(self) -> int:
-        """The descriptor that the locked process needs."""
+        """The file descriptor with which a locked process can call ``ask``."""
         return self._ours.fileno()
 
     def ask(self, id: str, name: str, data: bytes) -> Answer:

@@ -105,7 +105,7 @@ def reads_secret(redaction: Redaction, variant: Variant) -> bool:
 
 
 def is_chosen(redaction: Redaction, variant: Variant) -> bool:
-    """Return whether a template compares a secret, so that the content of a file can show parts of it."""
+    """Return whether a template compares a secret, so that a file's content can show parts of the secret."""
     if not redaction.values or not variant.has_content:
         return False
     return any(redaction.hides(part.compared) for line in variant.lines or () for part in line.parts)

@@ -199,7 +199,7 @@ def test_the_trigger_option_with_the_value_all_shows_each_trigger_separately(run
 def test_a_note_for_a_trigger_without_rules_suggests_the_triggers_with_rules(run, image):
     code, _, err = run("preview", image, "-t", "rename")
     assert code == 0
-    assert "note: no rule runs on rename; triggers with rules: create, copy, start (see -t)" in err
+    assert "note: no rule runs on rename; the rules run on: create, copy, start (see -t)" in err
 
 
 def test_the_plan_for_an_image_directory_depends_on_the_files_in_its_own_root_filesystem(run, image):
@@ -372,12 +372,12 @@ def test_a_list_of_virtual_machines_needs_no_note_about_create_only_rules(run, a
 def test_every_output_of_preview_names_the_triggers_with_rules_once_if_no_rule_runs(run, image, form):
     code, _, err = run("preview", image, "-t", "rename", *form)
     assert code == 0, err
-    assert err.count("no rule runs on rename; triggers with rules: create, copy, start (see -t)\n") == 1
+    assert err.count("no rule runs on rename; the rules run on: create, copy, start (see -t)\n") == 1
     assert "no rule runs" not in run("preview", image, "-t", "start", *form)[2]
 
 
 def test_the_note_that_no_rule_runs_counts_the_instances_of_a_list(run, image, listed, tmp_path):
-    said = "note: no rule runs on rename; triggers with rules: create, copy, start (see -t)\n"
+    said = "note: no rule runs on rename; the rules run on: create, copy, start (see -t)\n"
     assert f"4 x (first: c1): {said}" in run("preview", image, "--instances", listed, "-t", "rename")[2]
     (tmp_path / "c2/rootfs").mkdir(parents=True)
     pattern = tmp_path / "{name}/rootfs"
@@ -388,7 +388,7 @@ def test_the_note_that_no_rule_runs_counts_the_instances_of_a_list(run, image, l
 def test_the_note_that_no_rule_runs_names_each_trigger_that_was_shown(run, image):
     (image / "metadata.yaml").write_text("templates: {/etc/a: {when: [boot], template: t.tpl}}\n")
     err = run("preview", image, "-t", "all")[2]
-    assert "no rule runs on create,copy,start,rename; triggers with rules: none (see -t)\n" in err
+    assert "no rule runs on create,copy,start,rename; the rules run on: none (see -t)\n" in err
 
 
 @FORMS

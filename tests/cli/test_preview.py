@@ -40,5 +40,5 @@ def test_preview_with_the_html_option_prints_the_result_of_each_host_to_standard
         "c1: create: nothing to do",
         f"note: {tmp_path}/metadata.yaml:4:24: duplicate key 'when', first in line 4: the last value is used, but"
         " Incus 7 rejects the file",
-        "note: no rule runs on create; triggers with rules: start (see -t)",
+        "note: no rule runs on create; the rules run on: start (see -t)",
     }

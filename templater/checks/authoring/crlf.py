@@ -1,7 +1,7 @@
 """A template has Windows line endings (CRLF), and programs misread the rendered file because of them.
 
-The daemons do not change the line endings of a template. For a script, the kernel then looks for an
-interpreter `/bin/sh^M`, for example. In `/etc/hostname`, the hostname ends in an invisible character.
+The daemons do not change the line endings of a template. For example, the kernel looks for the interpreter
+`/bin/sh^M` of a rendered script. In `/etc/hostname`, the hostname ends in an invisible character.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ _LATE = re.compile(r"[\ufeff\s]+(#!\s*/|#cloud-config\s*$)", re.MULTILINE)
 @check(
     "first-line", "warning", "a script or user-data with a wrong first line",
     hint="begin line 1 with '#!' or '#cloud-config':"
-    " a tag or a comment alone on a line above it leaves an empty line",
+    " a template line that has only a tag or a comment becomes an empty line",
 )  # fmt: skip
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     files = (file for file in image.texts(lambda path: True) if not file.invented and not file.awkward)

@@ -1,6 +1,6 @@
 """`/etc/hostname` does not contain a valid name.
 
-`/etc/hostname` contains only the hostname. A hostname consists of letters, digits, `-` and `.`.
+The file must contain only the hostname. A hostname consists of letters, digits, `-` and `.`.
 
     hostname=web1     wrong
     web1              right

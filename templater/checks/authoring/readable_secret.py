@@ -16,10 +16,9 @@ with the right mode.
 In a virtual machine, the agent of LXD 6.8 and later sets the mode of every file to 0644, so no mode in the
 image helps there.
 
-A template can also reveal a secret by conditions that print different texts. The check reports a secret that
-the template compares with a variable, changes in a loop, or tests in more than eight other ways. The check
-counts the conditions of all templates together, and ignores conditions that only test whether the secret is
-set.
+A template can also reveal a secret by conditions that print different texts. The check ignores a condition
+that tests only whether the secret is set. It reports a secret that a template compares with a variable or
+changes in a loop, and a secret that all templates together test in more than eight other ways.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""A line of a systemd unit or a `.network` file is neither a section nor an assignment.
+"""A systemd unit or a `.network` file has a line that systemd ignores.
 
-systemd ignores such a line. systemd also ignores each assignment before the first section.
+systemd ignores a line that is neither a section nor an assignment, and every assignment before the first
+section.
 
 If `systemd-analyze` is installed, the check also runs it on system units. `systemd-analyze` finds unknown
 keys, invalid values and units that systemd refuses. The check does not report commands and units that are

@@ -116,10 +116,10 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
-    """Render all templates as Incus does. Render some templates as LXD and Incus 6.0 do, too.
+    """Render all templates as Incus does, and some templates also as LXD and Incus 6.0 do.
 
-    These templates fail on Incus, or can give another result on LXD or Incus 6.0. For example, an error in a
-    macro does not end the render on LXD.
+    These are the templates that fail on Incus, and the templates that can give another result on LXD or Incus
+    6.0. For example, an error in a macro does not end the render on LXD.
     """
     used = {rule.template for rule in metadata.rules}
     numbers = _numbers_of_rules(image, metadata)
@@ -190,7 +190,7 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
 
 
 def _numbers_of_rules(image: ScannedImage, metadata: Metadata) -> Counter[tuple[bytes | None, str]]:
-    """Count the rules for each text of a template and each trigger."""
+    """Return the number of rules for each pair of a template's text and a trigger."""
     texts = {name: file.data for name, file in image.templates.items()}
     return Counter(
         (texts.get(rule.template), trigger) for rule in metadata.rules for trigger in sorted(set(rule.when))
@@ -217,7 +217,8 @@ def _dangers(
 
     The function searches the template without rendering it. A render finds a part that can panic only if the
     values of the rendered instance make this part panic. If ``is_panicking`` is true, a render has found such
-    a part. The bound is 0 if the cost of the template alone is a finding.
+    a part, so the function does not search for parts that can panic. The bound is 0 if the cost of the
+    template alone is a finding.
     """
     if b"{" not in source.data:
         return [], 0
@@ -326,8 +327,8 @@ class Counted(Compiled):
 class EveryBranch(Counted):
     """Templates that run every branch of each condition, and each loop and value at least once.
 
-    A template without conditions, loops and choices of values is not rendered again. Instead, the render
-    returns an empty text.
+    An ordinary render runs all parts of a template without conditions, loops and choices of values. For such
+    a template, the compiled function only returns an empty text.
     """
 
     __slots__ = ()
@@ -344,8 +345,8 @@ class EveryBranch(Counted):
 class EveryKey(EveryBranch):
     """Templates that run every branch, for an instance that has every configuration key and every device.
 
-    A template that contains neither ``config`` nor ``devices`` is not rendered again. Instead, the render
-    returns an empty text.
+    For a template that contains neither ``config`` nor ``devices``, these keys and devices make no
+    difference, so the compiled function only returns an empty text.
     """
 
     __slots__ = ()

@@ -35,7 +35,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 def _different_facts(earlier: Metadata, later: Metadata) -> Iterator[Observation]:
     """Compare the facts about the image as yaml.v2 and yaml.v4 decode them.
 
-    A daemon copies the properties to the keys ``image.*`` of an instance, which templates read.
+    Properties count as facts: a daemon copies them to the keys ``image.*`` of an instance, which templates
+    read.
     """
     for name in ("architecture", "creation_date", "expiry_date"):
         old, new = getattr(earlier, name), getattr(later, name)

@@ -325,9 +325,8 @@ def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str |
 def image_of(path: str) -> str:
     """Return the image directory if the path is a metadata.yaml, a templater.toml or a template.
 
-    Return any other path unchanged.
-
-    pre-commit passes the names of changed files to `check`.
+    Return any other path unchanged. This is for pre-commit, which passes the names of changed files to
+    `check`.
     """
     folder, name = os.path.split(path)
     if name in (METADATA, SETTINGS) and os.path.isfile(path):
@@ -364,7 +363,10 @@ def local_validators(run: bool | None) -> Validators | None:
 def read(
     work: Callable[..., Any], paths: tuple[str | None, ...], limits: Given, run_validators: bool | None
 ) -> Any:
-    """Read an image with ``read_image``. Start a helper for validators if the image needs validators."""
+    """Read an image with ``read_image``.
+
+    If a sandboxed process reads the image, and validators should run, start another process that runs them.
+    """
     if run_validators is False or not needs_sandbox(paths):
         return read_image(partial(work, validators=local_validators(run_validators)), paths, limits)
     from ...validators.runner import PROCESSOR_SECONDS, Runner, Validators

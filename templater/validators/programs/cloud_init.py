@@ -176,7 +176,10 @@ def _described(error: Any) -> Iterator[list[Any]]:
 
 
 def _distance(errors: list[Any]) -> tuple[bool, bool, int, int]:
-    """Return a sort key for branches of the schema: the branch that the author probably meant comes first."""
+    """Return a sort key for the ``errors`` of a branch of the schema.
+
+    The errors of the branch that the author probably meant come first.
+    """
     chooses = any(error.path and error.path[-1] in _CHOOSING and not error.context for error in errors)
     is_other = any(not error.path and error.validator == "type" for error in errors)
     return chooses, is_other, -max(len(error.path) for error in errors), len(errors)
