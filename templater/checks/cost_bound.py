@@ -369,7 +369,7 @@ class _Bound:
         expression = loop.expression
         names = frozenset(filter(None, (loop.key, loop.value)))
         if measure.changed or not names.isdisjoint(self.changed):
-            raise NoBoundError("a loop changes a variable in a tag 'for'", expression.token)
+            raise NoBoundError("a loop changes the value over which another loop runs", expression.token)
         for name in names:
             self._require_no_macro(name, expression)
         is_map = self._is_map(plain(expression))

@@ -801,7 +801,7 @@ def test_ordinary_macros_give_no_finding(text):
         ("{{ x|stringformat:'%5d%5d' }}", "the filter 'stringformat' has an unusual argument"),
         ("{{ devices.Sorted.Len() }}", "the template calls 'devices.Sorted.Len'"),
         ("{% macro m(s) %}{{ s }}{% endmacro %}" + EACH + "{% set n = n + 1 %}{{ m(n) }}" + END, "a loop changes"),
-        (EACH + "{% set s = s|add:'x' %}{% for c in s %}{% endfor %}" + END, "a variable of a loop"),
+        (EACH + "{% set s = s|add:'x' %}{% for c in s %}{% endfor %}" + END, "over which another loop runs"),
         ("{% block b %}{{ block|stringformat:'%f' }}{% endblock %}", "the variable 'block' contains"),
         ("{% filter join:',' %}{{ x }}{% endfilter %}", "the tag 'filter' uses the filter 'join'"),
     ],
