@@ -34,6 +34,8 @@ class HookRequest:
     ``owner``: the uid and gid of the root directory, which the runtime has checked; None without a check.
     ``cross_mounts``: follow paths through mount points.
     ``mounts``: the clean paths in the container at which the runtime mounts file systems after the hook.
+    ``spare_hidden``: leave a file alone if one of the mounts is exactly at its path. runc and crun have already
+    mounted, in a namespace that the hook does not see, and the kernel removes the mount if the file is replaced.
     ``mounts_hint``: advice about the hook line, for the error message about a mount that would hide a file.
     ``use_cache``: keep compiled templates, unless an option forbids it.
     ``root``: the identity of the root directory; empty if the state can't outlive the container.
@@ -44,7 +46,7 @@ class HookRequest:
         "cache", "compare", "config", "cross_mounts", "description", "dialect", "ids", "image", "in_child",
         "in_place", "instance_file", "keep_modified", "limits", "log", "mount", "mounts",
         "mounts_hint", "name", "open_folders", "open_image", "options", "owner", "pending_in_config", "root",
-        "rootfs", "state_folder", "time_limit", "triggers", "use_cache",
+        "rootfs", "spare_hidden", "state_folder", "time_limit", "triggers", "use_cache",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +70,7 @@ class HookRequest:
         cross_mounts: bool = False,
         mount: "Callable[[], bool] | None" = None,
         mounts: "tuple[str, ...]" = (),
+        spare_hidden: bool = False,
         mounts_hint: str = "",
         use_cache: bool = True,
         root: str = "",
@@ -90,6 +93,7 @@ class HookRequest:
         self.cross_mounts = cross_mounts
         self.mount = mount
         self.mounts = mounts
+        self.spare_hidden = spare_hidden
         self.mounts_hint = mounts_hint
         self.root = root
         self.cache = options.cache

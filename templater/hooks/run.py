@@ -546,6 +546,8 @@ def _write_files(
             return answer, kept
         require_complete(plan)
         hidden = hidden_places(plan, rootfs, request)
+        if request.spare_hidden:
+            plan = _without_hidden(plan, hidden, log)
         start_processor_timer(planned_run.job.left() - len(plan.changes) * COMMIT_SECONDS)
         if request.pending_in_config and "create" in answer.triggers:
             record.forget()  # it is the record of an earlier instance with the same name
@@ -785,6 +787,22 @@ def _cache(request: HookRequest, state_directory: StateDirectory) -> "CompileCac
         return open_cache(request.cache)
     directory = state_directory.cache()
     return None if directory is None else CompileCache(directory)
+
+
+def _without_hidden(plan: "Plan", hidden: "Collection[str]", log: Log) -> "Plan":
+    """Return the plan without the files that a mount of the runtime hides, and log these files."""
+    from ..model.plan import WRITING
+
+    covered = {
+        each.real: each.path for each in plan.changes if each.action in WRITING and each.real in hidden
+    }
+    if not covered:
+        return plan
+    from ..instances.changed_by_hand import without
+
+    for path in covered.values():
+        log.add(f"leave {path} alone: the runtime mounts a file over it", private=True)
+    return without(plan, covered)
 
 
 def _log_changes(plan: "Plan", written: "list[Change]", log: Log, hidden: "Collection[str]") -> None:

@@ -176,6 +176,25 @@ def test_a_hook_in_the_create_container_stage_writes_the_files_of_the_first_star
     assert bundle.seen() == born("c1")
 
 
+def test_attack_104_a_hook_leaves_a_file_alone_over_which_the_operator_has_mounted_a_file(
+    bundle: Bundle, folder: Path
+):
+    """The hook replaced the file below the mount, so the kernel removed the mount."""
+    make_image(bundle.path, instance=INSTANCE)
+    (folder / "own").write_text("of the operator\n")
+    config = bundle.config()
+    config["mounts"].append(
+        {"destination": "/etc/existing", "type": "bind", "source": f"{folder}/own", "options": ["bind", "ro"]}
+    )
+    (bundle.path / "config.json").write_text(json.dumps(config))
+    bundle.install()
+    seen = bundle.seen()
+    assert seen["/etc/existing"][1] == "of the operator\n"
+    assert seen["/etc/birth"] == born("c1")["/etc/birth"]
+    assert "leave /etc/existing alone: the runtime mounts a file over it" in log_of(bundle.path)
+    assert (bundle.path / "rootfs/etc/existing").read_text() == "old content\n"
+
+
 def test_a_failing_template_stops_the_start_and_reports_the_reason(bundle: Bundle):
     make_image(bundle.path, templates={"templated.tpl": "a\n{{ x|nosuch }}\n"}, instance=INSTANCE)
     bundle.install()

@@ -86,7 +86,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
         config={key.removeprefix(CONFIG): annotations[key] for key in annotations if key.startswith(CONFIG)},
         triggers=tuple(trigger.split(",")) if trigger else (),
         ids=ids, owner=_owner_of(rootfs) if ids is None else None,
-        cross_mounts=options.in_place, mounts=_later_mounts(options, config),
+        cross_mounts=options.in_place, mounts=_later_mounts(options, config), spare_hidden=True,
         mounts_hint="install the hook with --in-place to write into the mount; --in-place does not help for a"
         " path of linux.maskedPaths",
     )  # fmt: skip
