@@ -44,6 +44,13 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
         "keys, values and lists in metadata.yaml with every alias expanded;"
         " every 16 characters of an aliased text count as one more value",
     ),
+    "yaml-pairs": (
+        READING,
+        "compared",
+        NUMBER,
+        "pairs of keys in the mappings of metadata.yaml, which Incus 7 compares;"
+        " equal keys count as many pairs",
+    ),
     "metadata": (
         IMAGE,
         "metadata_bytes",

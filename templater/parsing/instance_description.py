@@ -31,7 +31,7 @@ from .yaml_nodes import Sequence as SequenceNode
 
 #: The limits of a description are high, because descriptions can contain large cloud-init documents.
 #: In backup.yaml, each snapshot repeats the cloud-init documents.
-LIMITS: Final = Limits(bytes=32 * MIB, nodes=1_000_000, expanded=1_000_000)
+LIMITS: Final = Limits(bytes=32 * MIB, nodes=1_000_000, expanded=1_000_000, compared=1 << 62)
 MOST_PROFILES: Final = 10_000
 #: if a JSON text has fewer commas and brackets than this, `count_values` also counts those inside strings
 _MOST_UNCOUNTED: Final = 100_000

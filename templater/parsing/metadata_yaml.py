@@ -320,14 +320,15 @@ class _Decoder:
                         _REMOVE_ONE,
                         line=f"line {self.go_line(shown)}: field {text} already set in type {gotype}",
                     )
-            elif isinstance(key, Scalar) and not is_merge(key):
+            elif isinstance(key, Scalar):
                 before = texts.setdefault(text, shown)
                 is_refused = earlier is not shown or text in fields
+                used = "all of them are used" if is_merge(key) else "the last value is used"
                 if before is not shown:
                     self.find(
                         "duplicate-key",
-                        lambda text=text, line=before.line, is_refused=is_refused: (  # type: ignore[misc]
-                            f"duplicate key '{text}', first in line {line}: the last value is used"
+                        lambda text=text, line=before.line, used=used, is_refused=is_refused: (  # type: ignore[misc]
+                            f"duplicate key '{text}', first in line {line}: {used}"
                             + (", but Incus 7 rejects the file" if is_refused else "")
                         ),
                         shown.span,

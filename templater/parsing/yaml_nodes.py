@@ -7,6 +7,7 @@ does.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal, TypeAlias
 
@@ -32,20 +33,28 @@ MIB: Final = 1 << 20
 class Limits:
     """The limits of a YAML text: its size, the depth of its nodes and the number of its nodes.
 
-    ``expanded`` limits the number of nodes when each alias counts as a copy of its anchor's node. The default
-    size is the limit of newer daemons for metadata.yaml.
+    ``expanded`` limits the number of nodes when each alias counts as a copy of its anchor's node. In the same
+    way, ``compared`` limits the pairs of keys in mappings: yaml.v4 compares each key of a mapping with each
+    other key, and needs two seconds for the default.
     """
 
     # This class is not a dataclass, because importing dataclasses would slow down a hook without a cache.
-    __slots__ = ("bytes", "depth", "expanded", "nodes")
+    __slots__ = ("bytes", "compared", "depth", "expanded", "nodes")
 
     def __init__(
-        self, *, bytes: int = MIB, depth: int = 64, nodes: int = 200_000, expanded: int = 400_000
+        self,
+        *,
+        bytes: int = MIB,
+        depth: int = 64,
+        nodes: int = 200_000,
+        expanded: int = 400_000,
+        compared: int = 100_000_000,
     ) -> None:
         self.bytes = bytes
         self.depth = depth
         self.nodes = nodes
         self.expanded = expanded
+        self.compared = compared
 
 
 LIMITS: Final = Limits()
@@ -53,6 +62,11 @@ LIMITS: Final = Limits()
 MOST_DIRECTIVES: Final = 100
 #: how many characters of an aliased text count as one node
 CHARACTERS_OF_NODE: Final = 16
+
+#: How many pairs of keys a pair of equal keys counts for, because yaml.v4 writes a line with the key for each
+#: such pair. Each character of the key counts, too.
+PAIRS_OF_LINE: Final = 500
+PAIRS_OF_CHARACTER: Final = 10
 
 #: the maximum number of nodes in a text with a key that libyaml refuses, because the parser in Python is slow
 NODES_WITH_LONG_KEY: Final = 50_000
@@ -71,10 +85,10 @@ class Node:
     """A node of a document.
 
     ``size`` is the number of nodes in this node, including itself, after aliases are expanded. A long text
-    counts as several nodes, because aliases can repeat the text.
+    counts as several nodes, because aliases can repeat the text. ``compared`` is the number of pairs of keys.
     """
 
-    __slots__ = ("end", "size", "source", "start", "tag")
+    __slots__ = ("compared", "end", "size", "source", "start", "tag")
 
     kind = ""
 
@@ -85,6 +99,7 @@ class Node:
         #: an explicit tag in its short form (``!!str``), or "" if the node has no tag
         self.tag = tag
         self.size = 1
+        self.compared = 0
 
     @property
     def span(self) -> Span:
@@ -159,6 +174,22 @@ class Mapping(Collection):
         children = iter(self.children)
         return zip(children, children, strict=True)
 
+    def compared_pairs(self) -> int:
+        """Return the pairs of keys that yaml.v4 compares, with the work for equal keys as more pairs.
+
+        yaml.v4 compares the names of aliases, and takes all keys that are collections for equal.
+        """
+        keys = self.children[::2]
+        texts = [key.text if isinstance(key, Scalar) else "" for key in keys]
+        for index, alias in self.alias_keys.items():
+            texts[index // 2] = f"*{alias.name}"
+        pairs = len(keys) * (len(keys) - 1) // 2
+        if len(set(texts)) < len(texts):
+            for text, number in Counter(texts).items():
+                line = PAIRS_OF_LINE + PAIRS_OF_CHARACTER * len(text)
+                pairs += number * (number - 1) // 2 * line
+        return pairs
+
 
 def pairs(node: Node | None) -> list[tuple[str, Node, Node]]:
     """Return a mapping's entries with scalar keys, each as (text of the key, key, value)."""
@@ -213,6 +244,7 @@ def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node 
                 depth=limits.depth,
                 nodes=min(limits.nodes, NODES_WITH_LONG_KEY),
                 expanded=limits.expanded,
+                compared=limits.compared,
             )
             return _document(source, _pure(text, rules), rules, fewer)
         raise
@@ -410,6 +442,7 @@ class _Composer:
         self.opened: list[Collection] = []
         self.nodes = 0
         self.expanded = 0
+        self.compared = 0
 
     def document(self) -> Node:
         while True:
@@ -436,6 +469,7 @@ class _Composer:
                 self.alias_key(event, parent, node)
             parent.children.append(node)
             parent.size += node.size
+            parent.compared += node.compared
 
     def open(self, event: Any) -> None:
         span = self.span(event)
@@ -456,7 +490,19 @@ class _Composer:
             # The end mark of a block is at the next token, after any comments.
             # For messages, the end of the last child is a better position.
             collection.end = max(collection.start, collection.children[-1].end)
+        if isinstance(collection, Mapping):
+            self.compare(pairs := collection.compared_pairs(), collection.span)
+            collection.compared += pairs
         return collection
+
+    def compare(self, pairs: int, span: Span) -> None:
+        self.compared += pairs
+        if self.compared > self.limits.compared:
+            raise LimitError(
+                f"the keys of mappings make more than {self.limits.compared} pairs",
+                span,
+                hint="Incus 7 compares each pair, and writes a line for two equal keys: use fewer keys",
+            )
 
     def scalar(self, event: ScalarEvent) -> Scalar:
         span = self.span(event)
@@ -516,6 +562,7 @@ class _Composer:
         if any(node is collection for collection in self.opened):
             raise YamlError(f"anchor '{event.anchor}' contains itself", span)
         self.count(node.size, span)
+        self.compare(node.compared, span)
         return node
 
     def alias_key(self, event: AliasEvent, parent: Mapping, node: Node) -> None:

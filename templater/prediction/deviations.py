@@ -245,7 +245,8 @@ DEVIATIONS = (
     ),
     Deviation(
         "metadata.yaml is too large or too deep",
-        "metadata.yaml exceeds 1 MiB, 200,000 nodes (400,000 with aliases expanded) or a depth of 64 levels",
+        "metadata.yaml exceeds 1 MiB, 200,000 nodes (400,000 with aliases expanded), 100 million pairs "
+        "of keys or a depth of 64 levels",
         "newer releases reject more than 1 MiB; older releases have no limit",
         "an error",
         "CVE-2026-41648; deep nesting crashes libyaml's own loader",

@@ -53,6 +53,6 @@ def test_a_second_document_in_a_large_text_is_found_if_the_limits_are_raised(tmp
     """The check also covers a text that is read only with a raised limit."""
     text = RULE + "properties:\n" + "".join(f"  k{n}: v\n" for n in range(120_000)) + "---\nx: 1\n"
     (tmp_path / "metadata.yaml").write_text(text)
-    read = parse_limits(["yaml-nodes=1M", "metadata=8MiB"])
+    read = parse_limits(["yaml-nodes=1M", "yaml-pairs=8G", "metadata=8MiB"])
     surveyed = read_image(str(tmp_path), read.for_images(), yaml=read.for_reading())
     assert [severity for severity, _, _ in observed(CHECK, surveyed)] == ["medium"]

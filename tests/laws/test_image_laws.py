@@ -50,7 +50,7 @@ from tests.laws.growth import Action, check, seconds
 pytestmark = pytest.mark.slow
 
 FACTS = METADATA.decode()
-WIDE = YamlLimits(bytes=1 << 30, depth=64, nodes=1 << 30, expanded=1 << 40)
+WIDE = YamlLimits(bytes=1 << 30, depth=64, nodes=1 << 30, expanded=1 << 40, compared=1 << 62)
 #: limits beyond the sizes that are measured
 OPEN = DEFAULT._replace(metadata_bytes=1 << 30, members=1 << 30, held_bytes=1 << 40)
 #: nothing is rendered for long: the time of a render is the language's own

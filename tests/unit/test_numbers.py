@@ -147,7 +147,7 @@ VALUES = {
     "parsing.combined_error": {"MOST_NOTES": 20},
     "parsing.qcow2": {"HEADER": 72, "_EXTERNAL_DATA": 4},
     "parsing.toml_text": {"MAX_PARTS": 32},
-    "parsing.yaml_nodes": {"MIB": 1_048_576, "NODES_WITH_LONG_KEY": 50_000, "_DEEPEST_FLOW": 500},
+    "parsing.yaml_nodes": {"MIB": 1_048_576, "PAIRS_OF_LINE": 500, "PAIRS_OF_CHARACTER": 10, "NODES_WITH_LONG_KEY": 50_000, "_DEEPEST_FLOW": 500},
     "planning.changed_rootfs": {"MAX_COMPARED": 67_108_864, "MAX_KEPT": 8_388_608, "_DEEPEST": 65_536},
     "planning.follow_links": {"MAX_LINKS": 40, "MAX_PATH": 4095, "MAX_NAME": 255, "_SHARED": 514, "_STICKY": 512, "MAX_STEPS": 500_000},
     "pongo2.codegen.tree_to_nodes": {"MAX_NESTED": 10, "FILTER_WEIGHT": 10},

@@ -26,7 +26,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     if not isinstance(error, TemplaterError) or error.span is None:
         return
     # The scan has already checked the file's size, so the limits of this parser admit the whole file.
-    limits = Limits(bytes=len(source.data), depth=500, nodes=len(source.text) + 1, expanded=1 << 50)
+    size = len(source.text) + 1
+    limits = Limits(bytes=len(source.data), depth=500, nodes=size, expanded=1 << 50, compared=1 << 62)
     first = parse(source, "v2", limits)
     # Other checks report errors in the first document.
     if first is not None and error.span.start >= first.end:
