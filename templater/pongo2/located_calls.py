@@ -4,7 +4,16 @@ A ``place`` is an index into ``program.places``, the list of source positions.
 """
 
 from .render_state import Fault
-from .runtime_functions import call, field, index, item, member, unknown_filter
+from .runtime_functions import (
+    call,
+    check_call,
+    checked_argument,
+    field,
+    index,
+    item,
+    member,
+    unknown_filter,
+)
 from .values import Failure, Function, Panic
 
 TYPE_CHECKING = False
@@ -107,14 +116,21 @@ def member_at(
 
 
 def call_at(
-    render: "Render", place: int, v: "Any", path: str, arguments: "Callable[[], tuple[Any, ...]]"
+    render: "Render", place: int, v: "Any", path: str, arguments: "tuple[Callable[[], Any], ...]"
 ) -> "Any":
     return path_at(render, place, path, lambda: call_checked(v, arguments))
 
 
-def call_checked(v: "Any", arguments: "Callable[[], tuple[Any, ...]]") -> "Any":
-    """Call a value. The arguments are evaluated only if the value is a function."""
-    return call(v, arguments() if type(v) is Function else ())
+def call_checked(v: "Any", arguments: "tuple[Callable[[], Any], ...]") -> "Any":
+    """Call a value.
+
+    As in pongo2, an error about the number of arguments, or about an argument, prevents that the next
+    arguments are evaluated.
+    """
+    if type(v) is not Function:
+        return call(v, ())
+    check_call(v, len(arguments))
+    return v.call(*[checked_argument(v, index, value()) for index, value in enumerate(arguments)])
 
 
 def filter_at(

@@ -129,23 +129,31 @@ def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
         raise Failure(f"is not a function (it is {kind(v)})")
     if v.simple == len(arguments):
         return v.call(*arguments)
-    parameters = v.params
-    count = len(parameters)
-    if len(arguments) != count and not (v.variadic and len(arguments) >= count - 1):
+    check_call(v, len(arguments))
+    return v.call(*[checked_argument(v, index, argument) for index, argument in enumerate(arguments)])
+
+
+def check_call(v: Function, given: int) -> None:
+    """Raise Failure if a function does not accept this number of arguments, or gives no single result."""
+    count = len(v.params)
+    if given != count and not (v.variadic and given >= count - 1):
         raise Failure(
             f"function input argument count ({count}) of "
-            f"| must be equal to the calling argument count ({len(arguments)})"
+            f"| must be equal to the calling argument count ({given})"
         )
     if v.results not in (1, 2):
         raise Failure("must have exactly 1 or 2 output arguments, the second argument must be of type error")
-    for index, argument in enumerate(arguments):
-        wanted = parameters[min(index, count - 1)]
-        if wanted not in (values.VALUE, "interface {}") and values.gotype(argument) != wanted:
-            where = "variadic input argument of |" if v.variadic else f"input argument {index} of |"
-            raise Failure(
-                f"function {where} must be of type {wanted} or *pongo2.Value (not {values.gotype(argument)})"
-            )
-    return v.call(*arguments)
+
+
+def checked_argument(v: Function, index: int, argument: "Any") -> "Any":
+    """Return an argument of a function. Raises Failure if the parameter has another type."""
+    wanted = v.params[min(index, len(v.params) - 1)]
+    if wanted not in (values.VALUE, "interface {}") and values.gotype(argument) != wanted:
+        where = "variadic input argument of |" if v.variadic else f"input argument {index} of |"
+        raise Failure(
+            f"function {where} must be of type {wanted} or *pongo2.Value (not {values.gotype(argument)})"
+        )
+    return argument
 
 
 def field(v: "Any", name: str) -> "Any":

@@ -315,10 +315,11 @@ class ExpressionWriter(Writer):
         self.callee(node.node)
         if self.spans:
             place, path = nodes.place_of(node), self.path(node)
-            self.write(f") is None else call_at(render, {place}, {name}, {path}, lambda: (")
+            self.write(f") is None else call_at(render, {place}, {name}, {path}, (")
         else:
             self.write(f") is None else call({name}, (")
         for argument in node.args:
+            self.write("lambda: " if self.spans else "")
             self.visit(argument, frame)
             self.write(", ")
         self.write(")))")

@@ -107,7 +107,9 @@ def wordwrap(value: "Any", argument: "Any") -> "Any":
     words = fields(to_string(value))
     full, rest = divmod(len(words), width)
     if rest > 1:
-        raise Panic(f"runtime error: slice bounds out of range [{width * (full + 1)}:{len(words)}]")
+        end = min(wrap64(width * (full + 2)), len(words))
+        bounds = f"{width * (full + 1)}:{end}" if end >= 0 else f":{end}"
+        raise Panic(f"runtime error: slice bounds out of range [{bounds}]")
     starts = range(0, len(words), width)
     return sized("\n".join([" ".join(words[i : i + width]) for i in starts]))
 
