@@ -510,13 +510,15 @@ class _Composer:
         if event.tag == "!" and event.value == "<<":
             # a merge key for yaml.v4, and for yaml.v2 even if it has quotes
             raise YamlError("tag '!' is not allowed before '<<'", span, hint="remove the tag")
+        if event.tag == "!" and not event.style:
+            # Incus 7.0.0 ignores the tag, but all other releases don't.
+            message = "tag '!' is not allowed before a value without quotes"
+            raise YamlError(message, span, hint="remove the tag, or quote the value")
         if tag == "!!merge" and event.value != "<<":  # a merge key for yaml.v4 only
             raise YamlError("tag '!!merge' is allowed only before '<<'", span, hint="remove the tag")
         if "?" in event.value and not event.style and self.opened and self.opened[-1].flow:
             self.check_question_marks(span)
         plain = bool(event.implicit[0]) and not event.tag
-        if event.tag == "!" and self.rules == "v4":
-            plain = not event.style  # yaml.v4 ignores this tag, and yaml.v2 reads a string
         if event.style == '"':
             self.check_escapes(span)
         scalar = Scalar(span, event.value, plain, tag)

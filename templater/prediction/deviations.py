@@ -237,7 +237,8 @@ DEVIATIONS = (
     ),
     Deviation(
         "metadata.yaml must not contain tags or recursive anchors",
-        "metadata.yaml has a tag such as `!!binary`, `!!set` or `!foo`, or an anchor that contains itself",
+        "metadata.yaml has a tag such as `!!binary`, `!!set`, `!foo` or `!`, or an anchor that contains "
+        "itself",
         "Go uses the text of a tagged scalar; Go rejects a recursive anchor only in a field that Go decodes",
         "an error with its source position",
         "attacks on YAML readers use tags and recursive anchors; no legitimate image uses them",

@@ -24,6 +24,7 @@ BY_V4 = [json.loads(line) for line in (CASES / "yaml_v4.jsonl").read_text().spli
 #: texts that Go accepts or reports differently, with the reason for the difference
 DELIBERATE = {
     "text properties: p a: p n": "an anchor that contains itself is refused where it is used",
+    "text architecture: x n (4)": "releases of Incus 7 read different values after the tag '!'",
     "text x: p p n": "an anchor that contains itself is refused, though nobody may look at it",
 }
 
