@@ -24,6 +24,8 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_HEAD = 18
 #: size of the end of an XZ stream, which follows the index
 _XZ_END = 12
+#: maximum size of a number in an XZ stream
+_XZ_NUMBER = 9
 
 
 class Compression(NamedTuple):
@@ -145,9 +147,9 @@ def _xz_size(data: bytes, most: int) -> int:
 
 def _xz_number(data: bytes, at: int) -> tuple[int, int]:
     """Return a number in the index of an XZ stream, and the position after the number."""
-    number = shift = 0
-    while True:
-        number |= (data[at] & 127) << shift
-        if data[at] < 128:
-            return number, at + 1
-        at, shift = at + 1, shift + 7
+    number = 0
+    for length in range(_XZ_NUMBER):
+        number |= (data[at + length] & 127) << 7 * length
+        if data[at + length] < 128:
+            return number, at + length + 1
+    raise ValueError("an invalid index")

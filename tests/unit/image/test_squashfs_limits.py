@@ -27,6 +27,7 @@ from tests.attacks.test_squashfs import (
     with_data,
 )
 from tests.attacks.test_squashfs import squashfs as written
+from tests.processor_time import ends_within
 from tests.unit.image.test_squashfs_directories import LZO
 
 
@@ -414,6 +415,22 @@ def test_the_size_of_an_xz_block_is_the_sum_of_its_index(tmp_path):
     for damaged in (packed[-20:], b"x" + packed[1:4] + b"x" + packed[5:], b""):
         with pytest.raises((ValueError, IndexError)):
             loaded(4, tmp_path).content_size(damaged, 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "is_valid"),
+    [(b"\xff" * 8 + b"\x7f", True), (b"\xff" * 9 + b"\1", False), (b"\xff" * (1 << 20), False)],
+)
+def test_a_number_of_an_xz_index_has_at_most_nine_bytes(number, is_valid, tmp_path):
+    """A number with a million bytes took seconds."""
+    index = (b"\0\1\1" + number).ljust((len(number) + 7) // 4 * 4, b"\0")
+    packed = index + bytes(4) + bytes(4) + (len(index) // 4).to_bytes(4, "little") + bytes(2) + b"YZ"
+    with ends_within(1):
+        if is_valid:
+            assert loaded(4, tmp_path).content_size(packed, 1) == (1 << 63) - 1
+        else:
+            with pytest.raises(ValueError, match="an invalid index"):
+                loaded(4, tmp_path).content_size(packed, 1)
 
 
 def data_block(tmp_path, word, size, data, **options):
