@@ -5,7 +5,7 @@ a plan has changes.
 """
 
 from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError
-from ..model.plan import CREATE, UPDATE, WRITE, carry_out
+from ..model.plan import CREATE, KEEP, UPDATE, WRITE, carry_out
 from ..rootfs.confined import Root
 from ..rootfs.held_files import close
 from .recovery import sweep
@@ -60,7 +60,7 @@ def apply(
     if not isinstance(root, Root):
         raise UsageError("this system has no directory descriptors, which templater needs to write safely")
     # imported here, because a system without directory descriptors has no fcntl either
-    from .lock import lock
+    from .lock import lock_all
 
     new = _count_new_directories(changes)
     if new > MAX_DIRECTORIES:
@@ -70,8 +70,13 @@ def apply(
         )
     if len(changes) + new > _MANY_FILES:
         _allow_many_files()
-    held = lock(root, wait)
+    written = {change.real for change in changes}
+    unchanged = [each for each in plan.changes if each.action == KEEP and each.real not in written]
+    paths = [change.real for change in changes], [change.real for change in unchanged]
+    held, waited = lock_all(root, *paths, wait)
     try:
+        if waited:
+            _require_content(unchanged, rootfs)
         left = sweep(root, [change.real for change in plan.changes], journal, is_replaced=bool(changes))
         if not changes:
             return []
@@ -88,7 +93,18 @@ def apply(
             carry_out(changes, transaction)
             return transaction.commit()
     finally:
-        close(held)
+        for fd in held:
+            close(fd)
+
+
+def _require_content(unchanged: "list[Change]", rootfs: "DirectoryRootfs") -> None:
+    """Compare the files again that had the right content before the apply waited for another one.
+
+    The other apply can have written and then restored them.
+    """
+    for change in unchanged:
+        if not rootfs.has_content(change.real, change.content or b""):
+            raise RefusedError(f"{change.real!r} was changed since the plan was made", hint="plan again")
 
 
 def _to_write(plan: "Plan") -> "list[Change]":

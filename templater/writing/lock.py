@@ -1,13 +1,15 @@
-"""The lock that allows one apply at a time on a root filesystem.
+"""The locks that allow one apply at a time on a root filesystem, and on what containers share.
 
-The lock is an flock on the root directory itself, so it needs no file. Every process that can open that
-directory can hold the lock. So a running container can make an apply time out, but can do no other harm with
-the lock.
+The lock of a root filesystem is an flock on the root directory itself, so it needs no file. Every process
+that can open that directory can hold the lock. So a running container can make an apply time out, but can do
+no other harm with the lock. Mounted directories and files, which several containers can share, are locked in
+the same way.
 """
 
 import fcntl
 import time
 
+from ..model.entry import parents_below
 from ..model.errors import BusyError, LimitError, WriteError
 from ..model.source import printable
 from ..oslite import os
@@ -31,6 +33,72 @@ def lock(root: Root, wait: float) -> int:
         close(fd)
         raise
     return fd
+
+
+def lock_all(
+    root: Root, changed: "list[str]", unchanged: "list[str]", wait: float
+) -> "tuple[list[int], bool]":
+    """Lock the root directory, and each mounted directory above one of the files.
+
+    Return the descriptors, and whether another apply had one of the locks, or the lock of an unchanged
+    mounted file. Such a file is not locked, but the other apply has ended. ``MountedFile`` locks the changed
+    ones.
+
+    Raises BusyError after ``wait`` seconds for the root directory, and after ``SECONDS_FOR_MOUNTED`` for all
+    mounts together.
+    """
+    held: list[int] = []
+    try:
+        try:
+            held.append(lock(root, 0.0))
+            waited = False
+        except BusyError:
+            held.append(lock(root, wait))
+            waited = True
+        if root.cross_mounts:
+            end = time.monotonic() + SECONDS_FOR_MOUNTED
+            waited |= _lock_directories(root, [*changed, *unchanged], held, end)
+            for path in unchanged:
+                waited |= _has_waited(root, path, end)
+    except BaseException:
+        for fd in held:
+            close(fd)
+        raise
+    return held, waited
+
+
+def _has_waited(root: Root, path: str, end: float) -> bool:
+    """Wait until no other process has the lock of a mounted file. Return whether one had it."""
+    entry = root.entry(path)
+    if entry is None or not entry.is_mount:
+        return False
+    fd = root.open(path)
+    try:
+        if _locked(fd):
+            return False
+        _wait(fd, path, end)
+        return True
+    finally:
+        close(fd)
+
+
+def _lock_directories(root: Root, paths: "list[str]", held: "list[int]", end: float) -> bool:
+    """Lock the mounted directories in the order of their inodes, which is the same for every apply."""
+    found: dict[tuple[int, int], tuple[int, str]] = {}
+    for path in dict.fromkeys(parent for below in paths for parent in parents_below(below, 0)):
+        entry = root.entry(path)
+        if entry is not None and entry.is_mount:
+            with root.directory(path) as directory:
+                fd = again(os.open, ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory.fd)
+            held.append(fd)
+            status = os.fstat(fd)
+            found.setdefault((status.st_dev, status.st_ino), (fd, path))
+    waited = False
+    for _, (fd, path) in sorted(found.items()):
+        if not _locked(fd):
+            waited = True
+            _wait(fd, path, end)
+    return waited
 
 
 def lock_mounted(fd: int, path: str, until: float) -> None:

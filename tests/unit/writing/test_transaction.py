@@ -34,6 +34,7 @@ from templater.writing import (
     target_directories,
     transaction,
 )
+from templater.writing import lock as lock_module
 from templater.writing.apply_plan import apply
 from templater.writing.lock import lock
 from templater.writing.recovery import PREFIX, Journal
@@ -596,6 +597,21 @@ def test_a_file_of_nobody_is_replaced_unless_its_owner_is_unknown_in_the_user_na
         apply(a_plan({"/etc/hosts": "newer"}, rootfs), rootfs)
     assert refused.value.message == "the owner of '/etc/hosts' is unknown in this user namespace"
     assert (top / "etc/hosts").read_text() == "new"
+
+
+def test_an_unchanged_file_is_compared_again_after_waiting_for_another_apply(rootfs, top, monkeypatch):
+    """The other apply had written the file, and then restored it. This one succeeded without writing it."""
+    plan = a_plan({"/etc/keep": "same", "/etc/new": "x"}, rootfs)
+    held = lock(rootfs.root, 0)
+
+    def other(seconds: float) -> None:
+        (top / "etc/keep").write_text("old")
+        os.close(held)
+
+    monkeypatch.setattr(lock_module.time, "sleep", other)
+    with pytest.raises(RefusedError, match=r"^'/etc/keep' was changed since the plan was made$"):
+        apply(plan, rootfs)
+    assert not (top / "etc/new").exists()
 
 
 class Stopped(BaseException):
