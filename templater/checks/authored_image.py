@@ -126,7 +126,7 @@ class AuthoredImage(ScannedImage):
 
     @property
     def parsed(self) -> tuple[Template, ...]:
-        """The templates that rules use, by name. A template that no host accepts has no nodes.
+        """The templates that rules use, sorted by name. If no host can parse a template, it has no nodes.
 
         Raises LimitError if parsing takes too long.
         """

@@ -126,9 +126,10 @@ def texts_of(image: ScannedImage) -> Texts:
 
 
 class Bound(NamedTuple):
-    """Upper bounds for a render: the work, and the characters held at the end.
+    """Upper bounds for a render.
 
-    The unit of the work is the work to copy a character. ``token`` is the part with most of the work.
+    ``work`` is the work, in units of the work to copy a character. ``held`` is the number of characters in
+    memory at the end. ``token`` is a token of the part of the template with most of the work.
     """
 
     work: int
@@ -165,9 +166,10 @@ class _Position(NamedTuple):
     longer, and copy it ``weight`` times. ``macro`` is true in a macro, and ``escaped`` where autoescape is
     on.
 
-    ``pieces`` has the variables of loops over a text, and the variables that contain a loop's variable. All
-    values of such a variable together are only as long as the text. ``pieces`` maps each of these variables
-    to the loop's variable, and to the number of characters in one run.
+    ``pieces`` is for loops over a text. In each run of its body, such a loop gives its variable only a piece
+    of the text, so all values of the variable together are only as long as the text. ``pieces`` maps this
+    variable, and each variable that contains it, to a pair: the loop's variable, and the number of characters
+    in one run.
     """
 
     runs: int = 1

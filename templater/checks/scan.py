@@ -59,8 +59,8 @@ def scan_image(
     ``rendering`` sets limits for the checks that render templates. These checks also render for ``instance``.
     ``heads`` names further files to read: it maps the path of each file to the number of bytes to read.
 
-    Raises an error if the first file name of a part can't be read. A later error in the part is only
-    recorded, in ``ScannedImage.errors``.
+    The image has one part, or two if ``rootfs`` is given. Raises an error that occurs before the first file
+    name of a part. A later error in the part is only recorded, in ``ScannedImage.errors``.
     """
     if rootfs is not None and os.path.isdir(path):
         raise UsageError(f"'{path}' is a directory and can't be combined with a second image file")

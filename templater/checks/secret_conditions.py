@@ -322,9 +322,9 @@ class Changes:
 
 
 def _is_test(kind: str, part: list[Token], operand: list[int], places: list[Place]) -> bool:
-    """Return whether an operand shows more of its values than whether they are set.
+    """Return whether an operand shows more of a value than whether the value is set.
 
-    A call alone is not a test.
+    For example, a comparison with a text shows more. A call alone does not count.
     """
     outer = [number for number in operand if not places[number].keys]
     tokens = [part[number] for number in outer]

@@ -115,7 +115,7 @@ class ValueKinds:
                 waiting += readers.get(name, ())
 
     def _bindings(self, found: list[Any]) -> list[tuple[str, Any]]:
-        """Return pairs of a name and a value that a tag gives it: an expression, a kind, or a loop."""
+        """Return each name that a tag sets, with its new value: an expression, a kind, or a loop."""
         bindings: list[tuple[str, Any]] = []
         macros = {node.name: node for node in found if isinstance(node, tree.Macro)}
         fewest: dict[str, int] = {}  # the number of arguments in the shortest call of each macro

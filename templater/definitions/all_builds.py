@@ -19,10 +19,10 @@ SECONDS = 10.0
 
 
 def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Choice]:
-    """Return one choice for each combination of values in the filters of the section ``files``.
+    """Return one choice for each combination of release, architecture, variant and type.
 
-    Each field has the values in the filters, and one more value: the value in ``choice``, or else the value
-    in the definition. Raises LimitError for too many builds.
+    Each field has all values in the filters of the section ``files``, and one more value: the value in
+    ``choice``, or else the value in the definition. Raises LimitError for too many builds.
     """
     source = read_source(path)
     image = build(source, choice, limits)

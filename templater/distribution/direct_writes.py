@@ -25,10 +25,11 @@ _ADVISED = 8 << 20
 
 
 class DirectWrites:
-    """Appends to an open file. Other threads write whole blocks, and update the ``digests`` with them.
+    """A writer that appends to an open file. Other threads write the bytes, and add them to the ``digests``.
 
-    The end of the ``with`` block writes the last bytes. Only whole blocks bypass the page cache, and only if
-    the file system permits it. ``start`` is the file's size. The caller positions the file there.
+    The writer collects the bytes in blocks. It writes a block when the block is full, and the last block at
+    the end of the ``with`` statement. Full blocks bypass the page cache if the file system permits it.
+    ``start`` is the file's size: the caller must have moved the file's offset to this position.
     """
 
     def __init__(self, fd: int, start: int, digests: Sequence[hashlib._Hash] = ()) -> None:

@@ -68,8 +68,8 @@ class Listed:
 def read_products(stream: Stream | _Unsaved) -> list[Product]:
     """Return every product that clients read.
 
-    Raises InputError if all clients list nothing, because of an invalid path or a value of a wrong type, or
-    if they read other products, because two files have one base name.
+    Raises InputError if an invalid path or a value of a wrong type makes all clients list nothing. Also
+    raises InputError if two files have the same base name, because clients confuse such files.
     """
     decoded = Decoded()
     products: dict[str, list[Product]] = {}

@@ -37,8 +37,8 @@ class Output:
     After a crash, the kernel unlocks the file, and the next output in the directory removes the file.
     ``sha256`` is the digest of the bytes written so far. ``shown`` is the directory's name in messages.
 
-    On Linux, the directory is opened only once, so that a user who owns a parent directory can't replace the
-    directory with a link in between.
+    On Linux, the directory is opened only once, so a user who owns a parent directory can't redirect the
+    output with a link.
     """
 
     def __init__(self, directory: str, *, private: bool = False, shown: str = "") -> None:
@@ -263,7 +263,10 @@ def _exchange(outputs: Sequence[Output], paths: Sequence[str], aside: Sequence[t
 
 
 def _opened(directory: str, shown: str) -> Root | None:
-    """Open the directory of an output, or return None if files in it are opened by their names."""
+    """Open the directory of an output.
+
+    Return None if the directory is already open, or if this system can't open files by descriptors.
+    """
     if directory.startswith(_DESCRIPTORS) or not (hasattr(os, "O_PATH") and os.path.isdir(_DESCRIPTORS)):
         return None
     try:

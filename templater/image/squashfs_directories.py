@@ -177,8 +177,9 @@ class _Walk:
     def _check_data(self, place: int) -> None:
         """Refuse a file if one of its blocks has another size than the file's size requires.
 
-        sqfs2tar writes such a block as it is, so the headers of the next members would be read as its data.
-        If the block with the end of a file is too short, each tool completes the file with other bytes.
+        sqfs2tar copies a block of a wrong size to its archive. If the block is too short, readers of the
+        archive take the next headers for data of the file. The end of a file can be in a block that several
+        files share. If this block is too short, sqfs2tar and unsquashfs add different bytes.
         """
         inode = self._bytes(self._inodes, place >> 16, place & 0xFFFF, 32)
         if unpack_from("<H", inode)[0] == _FILE:

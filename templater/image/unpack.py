@@ -390,7 +390,7 @@ class TreeWriter:
         except FileExistsError:
             raise RefusedError(
                 f"'{printable(member.name)}' occurs twice in the root filesystem",
-                hint="pack the image again: the second member could replace a directory with a link",
+                hint="pack the image again without repeated names: they can replace a directory with a link",
             ) from None
         except OSError as error:
             raise write_error("write", "/" + printable(member.name), error) from error

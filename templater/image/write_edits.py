@@ -123,7 +123,7 @@ def _repack(
 def _refuse_hard_link(member: Member) -> None:
     """Refuse a hard link that leads out of the root filesystem.
 
-    Otherwise, a change of its target would change the content of the link, too.
+    An edit can change the file to which the link leads, and would then change the content of the link, too.
     """
     parts = [part for part in member.target.split("/") if part not in ("", ".")]
     if member.kind == HARD_LINK and (parts[:1] != [ROOTFS] or ".." in parts):

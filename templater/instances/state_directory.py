@@ -63,8 +63,8 @@ class State:
     def decode(cls, data: bytes) -> "State | None":
         """Parse a state. Unknown lines are skipped, because a newer templater may have written them.
 
-        Return None if the data has no known line. For example, a power cut can empty the file, as on btrfs
-        after another program has synced the directory of the file.
+        Return None if the data has no known line. For example, the file can be empty after a power cut, if it
+        is on btrfs and another program has synced its directory.
         """
         values = {}
         for line in data.decode("utf-8", "surrogateescape").split("\n"):

@@ -58,7 +58,7 @@ def with_password(url: str) -> str:
 
 
 def is_ambiguous(url: str) -> bool:
-    """Return whether a part of the URL may belong to a password or to the path, such as ``b`` in h:1/b@i."""
+    """Return whether a part of the URL can be read both as password and as path, as ``b`` in h:1/b@i."""
     login = _split(url)[1]
     return ":" in login and _AFTER_HOST.search(login) is not None
 

@@ -230,7 +230,7 @@ DEVIATIONS = (
     Deviation(
         "an instance must have a metadata.yaml",
         "metadata.yaml is missing from an instance directory, or is a symlink",
-        "without metadata.yaml, no template is rendered; old releases follow a symlink",
+        "if metadata.yaml is missing, no template is rendered; if it is a symlink, old releases follow it",
         "an error",
         "CVE-2026-63343; templates must not be skipped silently",
         _never,

@@ -16,7 +16,7 @@ CHANGED, ADDED, REMOVED, FAILS, UNCHANGED = STATUSES = "changed", "added", "remo
 
 
 class Side(NamedTuple):
-    """A file of one plan, with the host's result. Remarks tell how the host differs from templater."""
+    """A file of one plan, with the host's result. ``remarks`` say how the host differs from templater."""
 
     change: Change
     result: str

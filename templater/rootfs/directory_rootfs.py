@@ -269,7 +269,7 @@ class DirectoryRootfs(Closing):
         return self.root.listdir(path, most=most)
 
     def walk(self, path: str = "/") -> "Iterator[tuple[str, Entry]]":
-        """Yield every path below a directory with its entry, sorted, parents first. Skip mounted contents."""
+        """Yield the paths and entries below a directory, sorted, parents first. Do not enter mount points."""
         waiting = self._entries(path)
         while waiting:
             below, entry = waiting.pop()

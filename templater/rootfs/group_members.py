@@ -50,10 +50,10 @@ def _number(text: bytes) -> int:
 
 
 def _lines_with_group(path: str, column: int, gid: int) -> "Iterator[list[bytes]]":
-    """Yield the fields of each line with this group.
+    """Yield the fields of each line of ``path`` that has this group in ``column``.
 
-    If the file is too large for a full search, first yield an unknown user, so that the group counts as
-    having other members.
+    If the file is larger than ``MAX_FILE``, first yield an unknown user: the group then counts as a group
+    with other members.
     """
     try:
         with open(path, "rb") as file:

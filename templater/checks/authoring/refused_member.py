@@ -8,7 +8,7 @@ instance. GNU tar fails in these cases:
 * a file or a link replaces a directory that is not empty.
 
 Incus omits the members below `rootfs/dev/` of a tarball, and the members below `dev/` of the second file of a
-split image. So Incus also fails if such a member is the target of a hard link. LXD unpacks these members.
+split image. A hard link to such a member therefore fails in Incus. LXD unpacks these members.
 
 The check `unreadable` reports archives with headers or names that GNU tar can't read or store.
 """

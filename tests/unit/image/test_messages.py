@@ -408,7 +408,7 @@ def writer(tmp_path):
         made.close()
 
 
-TWICE = "pack the image again: the second member could replace a directory with a link"
+TWICE = "pack the image again without repeated names: they can replace a directory with a link"
 
 
 @pytest.mark.parametrize(
