@@ -94,7 +94,7 @@ _TAGS = (first, differs, no_else, ratio, fixed_ratio)
 
 
 class Texts(NamedTuple):
-    """Lengths in bytes that the author of the image chooses.
+    """The number and the lengths in bytes of texts that the author of the image chooses.
 
     ``number`` is the number of properties of the image and of a rule. ``total`` is the length of all their
     names and values together, and ``longest`` the length of the longest of these texts. ``path`` is the
@@ -275,9 +275,9 @@ class _Bound:
     def _visit(
         self, node: Any, at: _Position, measures: list[tuple[Token, _Measure]]
     ) -> tuple[int, int, list[tuple[Any, _Position]]]:
-        """Return how many characters a statement prints, the work to copy variables, and its bodies.
+        """Return how many characters a statement prints, its work to copy variables, and its bodies.
 
-        The bodies come with their positions. Add the bounds for the statement's expressions to ``measures``.
+        Each body comes with its position. Add the bounds for the statement's expressions to ``measures``.
         """
 
         def measured(expression: tree.Expression) -> _Measure:

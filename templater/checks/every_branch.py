@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 class EveryBranchCompilation(CountedCompilation):
     """A template that runs every branch of its conditions, and each loop at least once.
 
-    If an expression fails, it has no value, and the render continues. Otherwise, an error in a branch that
-    never runs on a host could end the render before the other branches run.
+    If an expression fails, it has no value, and the render continues: an error in a branch that never runs on
+    a host must not end the render before the other branches run.
 
-    A loop fails if a tag has given ``forloop`` another value. So tags set the name ``forloop_`` instead.
+    A loop fails if a tag has given ``forloop`` another value. So a tag that would set ``forloop`` sets the
+    name ``forloop_`` instead.
     """
 
     def parsed(self) -> tree.Document:

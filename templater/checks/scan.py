@@ -119,7 +119,8 @@ class _Scanner:
     def scan_part(self, scan: Callable[[], None]) -> None:
         """Read a part of the image with ``scan``.
 
-        Raise an error if it occurs before the first file name of the part. Only record a later error.
+        If an error occurs before the first file name of the part, raise it. Record a later error, and do not
+        raise it.
         """
         before = len(self.names)
         try:

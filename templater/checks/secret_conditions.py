@@ -268,7 +268,10 @@ class Changes:
         self._sources: dict[str, set[str]] = {}
 
     def visit(self, kind: str, part: list[Token]) -> None:
-        """Read the next part of the template."""
+        """Count the loops and macros around the next part of the template.
+
+        At the end of a round, search for variables that depend on themselves.
+        """
         if kind in ("for", "macro"):
             self.depth += 1
         elif kind in ("endfor", "endmacro"):

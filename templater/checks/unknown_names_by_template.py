@@ -1,4 +1,4 @@
-"""Names that templates use as variables, but that no host provides. The author checks report them."""
+"""Names that templates use as variables, but that no host provides. ``templater check`` reports them."""
 
 from __future__ import annotations
 

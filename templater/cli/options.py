@@ -100,9 +100,9 @@ class Request(NamedTuple):
 
     ``triggers`` is empty if the command chooses the triggers. Otherwise, it has the names of triggers, or
     only the word ``all`` or ``next``. ``rootfs`` is a directory, ``image``, ``none``, or None if the command
-    chooses the root filesystem. With ``every_host``, ``host`` is the default host. If SRC is a running
-    instance and ``host_given`` is false, the command uses the host that is nearest to the daemon's version.
-    ``project`` is the instance's project, or None.
+    chooses the root filesystem. If ``every_host`` is true (``--as all``), ``host`` is the default host. If
+    SRC is a running instance and ``host_given`` is false, the command uses the host that is nearest to the
+    daemon's version. ``project`` is the instance's project, or None.
     """
 
     src: str

@@ -117,7 +117,7 @@ class InstanceWarnings:
         self._run: set[str] = set()
 
     def add(self, triggers: Sequence[str], *, has_changes: bool, is_vm: bool) -> tuple[str, ...]:
-        """Add the facts about an instance's plan, and return the warnings about this instance only."""
+        """Record facts about an instance for ``of_all``. Return the warnings about this instance only."""
         if not is_vm:
             self._run |= self._known.intersection(triggers)
         return (no_rule_warning(self._rules, triggers),) if self._rules and not has_changes else ()

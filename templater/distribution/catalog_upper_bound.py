@@ -119,10 +119,10 @@ class UpperBounds:
 
 
 def _images(version: Version) -> tuple[int, int, set[str]]:
-    """Return three upper bounds for the images that one client makes of a version.
+    """Return two upper bounds for the images that one client makes of a version, and their fingerprints.
 
-    The bounds are the number of images and dropped entries, the length of the longest path of a metadata
-    file, and every text that a client can take as the fingerprint of an image.
+    The bounds are the number of images and dropped entries, and the length of the longest path of a metadata
+    file. The fingerprints are all texts that a client can take as the fingerprint of an image.
     """
     kinds = []
     paths, fingerprints = set(), set[str]()

@@ -345,7 +345,7 @@ class _Connections(urllib.request.HTTPSHandler):
             if self.only_newest_tls and (version := connection.sock.version()) != "TLSv1.3":
                 name = str(version).replace("TLSv", "TLS ")
                 raise InputError(
-                    f"'{request.full_url}' is offered only with {name}, and clients need TLS 1.3"
+                    f"the server of '{request.full_url}' offers only {name}, but clients need TLS 1.3"
                 )
             with self._bounds.headers():
                 answer = connection.getresponse()

@@ -349,7 +349,7 @@ def _unused_delta(base: Version, kind: str, client: str) -> str:
     (key,), wanted = ROOT_KINDS[kind].combined, metadata_ftype(client)
     if any(item.ftype == wanted and item.combined.get(key) for item in base.items.values()):
         return ""
-    return f"version '{shown(base.name)}' has no '{wanted}' with '{key}'"
+    return f"version '{shown(base.name)}' has no file of type '{wanted}' with the key '{key}'"
 
 
 def _check_order(unsorted: Mapping[tuple[str, ...], Mapping[bool, str]], report: Report) -> None:

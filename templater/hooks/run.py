@@ -745,9 +745,9 @@ def _job(request: HookRequest, triggers: "tuple[str, ...]", folder: Root) -> Job
 
 
 def _open_image(request: HookRequest, folder: Root) -> Root | None:
-    """Open the image's directory, or return None if ``--source`` names it.
+    """Return the image's open directory, or None if ``--source`` names the image.
 
-    Opening a directory raises RefusedError if other users can write to the directory.
+    Raises RefusedError if other users can write to the directory.
     """
     if request.open_image is not None or request.options.source:
         return request.open_image

@@ -13,8 +13,8 @@ _BTRFS_ROOT = 256
 def make_state_folder(path: str) -> str:
     """Create a directory for the state of one container, and return its path.
 
-    Other users can't read the new parent directories. A user who can open a directory can hold the kernel's
-    lock of that directory, and then no other container gets a state directory in it.
+    Other users can't read the new parent directories. Otherwise, a user could open such a directory and hold
+    the kernel's lock of it, and then no other container would get a state directory in it.
 
     Raises WriteError if the directory can't be created.
     """

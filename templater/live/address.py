@@ -87,7 +87,7 @@ def parse_address(src: str, project: str | None = None, *, all_projects: bool = 
     if "/" in name:
         instance, _, snapshot = name.partition("/")
         raise UsageError(
-            f"'{printable(src)}' is a snapshot, whose templates the API does not show",
+            f"'{printable(src)}' is a snapshot: the API does not provide the templates of snapshots",
             hint=f"copy the snapshot first: {address.client} copy"
             f" {printable(instance)}/{printable(snapshot)} NEW",
         )

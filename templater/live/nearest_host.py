@@ -63,5 +63,5 @@ def nearest_host(family: str, environment: dict[str, Any]) -> Nearest:
         if nearest == family
         else "which templater does not know"
     )
-    text = f"predicting {nearest}, the nearest host: the daemon is {title}, {why} (see --as)"
+    text = f"predicting {nearest}, the nearest known release: the daemon is {title}, {why} (see --as)"
     return Nearest(HOSTS[nearest], text)

@@ -33,7 +33,7 @@ _MOST_FINDINGS: Final = 500
 _MOST_LINES: Final = 10_000
 
 #: the hint for a duplicate key
-_REMOVE_ONE: Final = "remove one of the keys: Incus 7 rejects the file, and older hosts use the last value"
+_REMOVE_ONE: Final = "remove one of the keys: Incus 7 rejects the file, and older releases use the last value"
 
 _VERB: Final = {"v2": "unmarshal", "v4": "construct"}
 _VERB_AS: Final = {"v2": "decode", "v4": "construct"}

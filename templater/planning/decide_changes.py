@@ -77,7 +77,7 @@ def decide(
 class Target:
     """A rendering, with the target of its rule.
 
-    The target's links were resolved before the pass changed any file.
+    The symlinks in the target's path are resolved before any change of the pass is applied.
     """
 
     __slots__ = ("collides", "error", "path", "rendering", "resolved")

@@ -235,7 +235,10 @@ def context_value(render: Render, depth: int, value: Any, path: tuple[str | None
 
 
 def bound_value(render: Render, depth: int, value: Any, scope: Scope, path: tuple[str | None, ...]) -> Any:
-    """Record the reads on which the value of a variable depends, if the template may have bound its name."""
+    """Record the reads on which the value of a variable depends.
+
+    The template may have bound the variable's name.
+    """
     trace = trace_of(render)
     frame = trace.take(depth)
     name = resolved(scope.get(str(path[0])), path, frame.keys)

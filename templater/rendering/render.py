@@ -187,7 +187,7 @@ _FIXED_BEGINNINGS = ("can't access a field by name on type ", "can't access an i
 
 #: The first words of limit errors that contain the size of a value.
 _WITHOUT_NUMBER = {
-    "the template builds a value of": "the template builds a value that is larger than its limit",
+    "the template builds a value of": "the template builds a value that is larger than the limit",
     "one filter or operator needs": "one filter or operator exceeds its limit on work",
 }
 

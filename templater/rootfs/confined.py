@@ -540,7 +540,7 @@ class Directory(Closing):
         hold(self.fd, name, self.on_btrfs)
 
     def rename_held(self, name: str, to: "Directory", new: str) -> None:
-        """Rename a file after a call of ``hold`` for the name that it replaces."""
+        """Rename a file. The caller must first call ``hold`` for the name that the file replaces."""
         again(os.rename, name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd)
 
     def unlink(self, name: str) -> None:

@@ -441,9 +441,9 @@ def _failure_of(status: int, seconds: float, bounds: Bounds, data: bytes) -> Tem
 
 
 def _memory(bounds: Bounds) -> int:
-    """Return the limit on the memory of a child: that of ``bounds``, or a lower limit of this process.
+    """Return the limit on the memory of a child: that of ``bounds``, or this process's limit if it is lower.
 
-    Some runtimes start hooks with the limits of the container.
+    This process can have a low limit, because some runtimes start hooks with the limits of the container.
     """
     import resource
 

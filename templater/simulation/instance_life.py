@@ -58,9 +58,10 @@ class Life:
     def start_failed(self, in_pass: str = "") -> "Life":
         """Return the state after a failed start.
 
-        Without ``in_pass``, the trigger stays pending, as with templater, which writes the files of both
-        passes or none. The daemons clear the trigger as soon as its rules have run without an error. For such
-        a daemon, ``in_pass`` is the trigger whose rules have failed.
+        ``in_pass`` is the trigger whose rules failed, on a host that clears the pending trigger as soon as
+        its rules have run without an error. On such a host, the pending trigger is lost if the rules of
+        ``start`` fail after it. Without ``in_pass``, the trigger stays pending, because templater writes the
+        files of both passes or none.
         """
         lost = in_pass == START and self.pending != START
         return self._with(pending="" if lost else None, running=False)

@@ -246,7 +246,7 @@ def separable(
 
 
 def _substitute(node: "Any", qualname: str, start: int, end: int) -> "_ast.Assign":
-    """Return the statement that assigns a function's substitute to the function's name.
+    """Return the statement that defines a substitute for a rare function, see ``templater_hook.substitute``.
 
     ``start`` and ``end`` are the place of the function in the part of the file with all rare functions.
     """

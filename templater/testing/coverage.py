@@ -108,7 +108,7 @@ class Coverage:
 
 
 def parts_of(template: _Template) -> Iterator[tuple[str, str, str, bool]]:
-    """Yield the kind, place, message and state of each part of a template."""
+    """Yield the kind, place and message of each part of a template, and whether a test reached it."""
     source, program = template.source, template.program
     for number, branch in enumerate(program.branches):
         place = source.span(branch.start, branch.start).place

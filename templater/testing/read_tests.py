@@ -185,9 +185,9 @@ class _FolderReader:
     # --- cases
 
     def case(self, source: Source, test: Node, fields: Fields, label: str) -> Callable[[str], Case] | None:
-        """Return a function that makes the case. The function takes the path of the case's snapshot.
+        """Return a function that makes the case, or None if the case has a mistake.
 
-        Return None if the case has a mistake.
+        The function takes the path of the case's snapshot.
         """
         before = len(self.errors)
         self.count_values(sum(node.size for nodes in fields.values() for node in nodes), test)

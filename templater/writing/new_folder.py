@@ -80,7 +80,7 @@ class NewFolder(Closing):
 class FolderDestination(Closing):
     """A new or empty folder. Files belong to the caller, without setuid and setgid bits.
 
-    Afterwards, only the caller can enter the folder, because the files can contain secrets of the instance.
+    The folder's mode lets only the caller enter it, because the files can contain secrets of the instance.
     Raises RefusedError if the folder is not empty, or belongs to another user.
     """
 

@@ -347,9 +347,9 @@ class StagedFile:
             )
 
     def _replace(self, inode: int, link: "Callable[[str], None]") -> None:
-        """Replace the target by the file with this inode number. ``link`` gives the file a name.
+        """Replace the target by the file with this inode number. ``link`` gives the file a temporary name.
 
-        Between the link and the rename, there is nothing that takes time.
+        The rename follows at once, because a run that is killed before it leaves the temporary name behind.
         """
         name = self.directories.passing_name(inode)
         self.passing = self.parent, name

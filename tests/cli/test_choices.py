@@ -871,7 +871,8 @@ def test_explain_names_at_most_five_files_that_no_chosen_trigger_writes(capsys):
     due = SimpleNamespace(change=SimpleNamespace(rule=rules[1]))
     explain.say_not_due(rules, [due])
     assert capsys.readouterr().err == "".join(
-        f"/{number}\\n: not rendered: rewritten on copy; not on create, start or rename (see -t)\n"
+        f"/{number}\\n: not rendered for these triggers;"
+        " the file is rewritten on copy; not on create, start or rename (see -t)\n"
         for number in (0, 2, 3, 4, 5)
     )
 

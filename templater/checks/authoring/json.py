@@ -1,4 +1,4 @@
-"""A file whose name ends in `.json` is not valid JSON."""
+"""A file whose name ends in `.json` is not valid JSON, so programs cannot parse it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file whose name ends in `.toml` is not valid TOML."""
+"""A file whose name ends in `.toml` is not valid TOML, so programs cannot parse it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file whose name ends in `.yaml` or `.yml` is not valid YAML."""
+"""A file whose name ends in `.yaml` or `.yml` is not valid YAML, so programs cannot parse it."""
 
 from __future__ import annotations
 

@@ -179,7 +179,10 @@ def say_not_due(rules: list[Rule], files: list[Explained]) -> None:
 
     due = {id(file.change.rule) for file in files}
     for rule in [rule for rule in rules if id(rule) not in due][:MOST_NAMED]:
-        output.say(f"{printable(rule.path)}: not rendered: {when_written(rule)} (see -t)")
+        output.say(
+            f"{printable(rule.path)}: not rendered for these triggers;"
+            f" the file is {when_written(rule)} (see -t)"
+        )
 
 
 def show_reads(found: Opened, plan: Plan, rules: list[Rule], dialect: str) -> int:

@@ -199,7 +199,7 @@ def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True, tre
 
 
 def show_every_host(found: Opened) -> int:
-    """Print the table of files and hosts, and return its exit code."""
+    """Print the table of files and hosts, and return the exit code of the command."""
     from ...model.plan import Plan
     from ...planning.every_host import plan_every_host
     from ...reporting.host_table import host_table, table_data, table_text

@@ -441,8 +441,8 @@ def _refuses_second_mount() -> bool:
 def open_layers(layers: "tuple[str, ...]") -> "list[Root]":
     """Open the layers of an overlay and the directory ``WORK`` beside the upper layer.
 
-    The directory of the upper layer can belong to a user of the container, who can replace names in it with
-    links.
+    In the directory above the upper layer, no link is followed: the directory can belong to a user of the
+    container, who can replace names in it with links.
     """
     *lower, upper = layers
     opened = [open_folder(layer, follow=False) for layer in lower]

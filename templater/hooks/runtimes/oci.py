@@ -103,7 +103,10 @@ _NAMES = {
 
 
 def _refuse_other_case(config: "Mapping[str, Any]") -> None:
-    """Raise InputError for a name that only some runtimes know: runc ignores the case of all names."""
+    """Raise InputError for a name in an unusual case, such as "ROOT".
+
+    runc ignores the case of names, so it reads such a name. Other runtimes may ignore the name.
+    """
     linux = config.get("linux")
     waiting = [config, config.get("root"), linux, *_list(config.get("mounts"))]
     if isinstance(linux, dict):

@@ -109,7 +109,10 @@ def lazy(expressions: list[Expr]) -> Tuple:
 
 
 def stored(expression: Expr) -> Tuple:
-    """Return an argument that the tag's function stores: a ``Tuple`` with the context "stored"."""
+    """Mark an expression as an argument that the tag's function stores.
+
+    Return a ``Tuple`` with the context "stored".
+    """
     return Tuple([expression], "stored")
 
 
@@ -250,9 +253,9 @@ def otherwise_of(node: CallBlock) -> Sequence[Node]:
 class Bodies:
     """The bodies of one block in a chain of templates that extend each other.
 
-    ``found`` lists the bodies, beginning with the outermost template. The bodies must not be child nodes. In
-    one template, block a may contain b, and in another, b may contain a. Jinja2 would then visit the child
-    nodes forever.
+    ``found`` lists the bodies, beginning with the outermost template. The bodies are not child nodes, because
+    Jinja2 could visit child nodes forever: in one template, block a may contain b, and in another, b may
+    contain a.
     """
 
     def __init__(self) -> None:

@@ -301,7 +301,8 @@ def may_change(node: nodes.Node) -> bool:
 def all_field_holders(direct: set[str], copies: Sequence[tuple[str, str]]) -> set[str]:
     """Return every name that may hold a field of a loop.
 
-    ``direct`` has the names that a template binds to a field of a loop. ``copies`` has pairs (from, to).
+    ``direct`` has the names that a template binds to a field of a loop. ``copies`` has
+    pairs of names (from, to): the template assigns ``from`` to ``to``.
     """
     found, waiting = set(direct), list(direct)
     while waiting:

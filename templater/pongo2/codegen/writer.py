@@ -128,10 +128,10 @@ class Writer(CodeGenerator):
             self.deferred.pop()()
 
     def temporary(self) -> str:
-        """Return the name of a variable that only the current statement uses.
+        """Return the name of a variable for the current statement.
 
-        Each statement uses the same names again, because Python compiles each nested function in a time that
-        grows with the number of variables around it.
+        Later statements use the name again, because Python needs more time to compile a nested function if
+        more variables surround it.
         """
         self.temporaries += 1
         return f"v{self.temporaries}"

@@ -134,7 +134,10 @@ _Function: "Any" = type(substitute)
 
 
 class Modules:
-    """The finder and loader for the modules of the file. Importing one module loads its whole group."""
+    """The finder and loader for the modules in the file that ``startup/bundle.py`` writes.
+
+    The file has groups of modules. Importing one module loads all modules of its group.
+    """
 
     __slots__ = (
         "buffer", "checked", "cold", "ends", "fd", "functions", "groups", "places", "sources", "stale",

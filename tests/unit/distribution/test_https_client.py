@@ -302,7 +302,7 @@ def test_a_server_without_tls_1_3_fails_for_every_client(certificates, trusted):
         report = verify(UrlStream(old.url))
         (found,) = report.problems
         assert (found.level, found.code) == ("error", "index")
-        assert found.message.endswith("is offered only with TLS 1.2, and clients need TLS 1.3")
+        assert found.message.endswith("offers only TLS 1.2, but clients need TLS 1.3")
         assert list(report.images.values()) == [None, None, None]
 
 

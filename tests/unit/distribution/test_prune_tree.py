@@ -246,7 +246,7 @@ def test_one_run_of_prune_deletes_a_limited_number_of_files(tree, monkeypatch):
     checked(tree)
 
 
-def test_a_record_of_too_many_removed_files_is_refused(tree, monkeypatch):
+def test_a_removal_record_with_too_many_files_is_refused(tree, monkeypatch):
     monkeypatch.setattr(removal_record, "MOST_REMOVED", 2)
     Path(tree.path, REMOVED).write_text(json.dumps({"a": 1, "b": 2, "d/" * 30 + "x": 1}))
     with pytest.raises(LimitError, match=r"'\.templater/removed\.json' lists more than 2 files"):

@@ -1042,7 +1042,7 @@ def test_a_hook_unmounts_its_overlay_itself_if_the_configuration_of_the_containe
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("refuses", [True, False])
-def test_a_hook_waits_longer_for_removed_files_of_its_overlay_if_the_kernel_refuses_a_second_mount(
+def test_a_hook_waits_until_the_removed_files_of_its_overlay_are_closed_if_a_second_mount_would_fail(
     mounts, tmp_path, monkeypatch, refuses
 ):
     """Otherwise, LXC could not mount the overlay: "already mounted or mount point busy"."""

@@ -242,7 +242,7 @@ def test_the_log_quotes_an_error_message_that_contains_no_template_value(message
     [
         (
             "the template builds a value of 7 characters",
-            "the template builds a value that is larger than its limit",
+            "the template builds a value that is larger than the limit",
         ),
         ("one filter or operator needs 7 units", "one filter or operator exceeds its limit on work"),
         ("the template takes more than 7 steps", "the template takes more than 7 steps"),

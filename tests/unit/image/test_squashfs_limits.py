@@ -548,7 +548,7 @@ def test_the_size_of_all_squashfs_files_counts_towards_the_limits_on_unpacked_da
     assert f"unpacks to more than 200 times its size: {2**32 - 1} bytes from" in message
 
 
-def test_squashfs_data_with_lzo_compression_has_a_limit(tmp_path, monkeypatch):
+def test_the_amount_of_data_with_lzo_compression_in_a_squashfs_file_is_limited(tmp_path, monkeypatch):
     packed = bytes.fromhex(LZO[1][1])
     path = data_block(tmp_path, len(packed), 8192, packed, compression=3)
     monkeypatch.setattr(squashfs_directories, "_MOST_LZO", 8192)

@@ -156,9 +156,9 @@ def test_metadata_that_is_too_large_is_refused():
 @pytest.mark.parametrize(
     ("family", "version", "text"),
     [
-        ("incus", "8.0", "predicting incus, the nearest host: the daemon is Incus 8.0, newer than every release that templater knows (see --as)"),
-        ("lxd", "", "predicting lxd, the nearest host: the daemon is LXD of an unknown version, newer than every release that templater knows (see --as)"),
-        ("incus", "6.5", "predicting incus-6.0.4, the nearest host: the daemon is Incus 6.5, which templater does not know (see --as)"),
+        ("incus", "8.0", "predicting incus, the nearest known release: the daemon is Incus 8.0, newer than every release that templater knows (see --as)"),
+        ("lxd", "", "predicting lxd, the nearest known release: the daemon is LXD of an unknown version, newer than every release that templater knows (see --as)"),
+        ("incus", "6.5", "predicting incus-6.0.4, the nearest known release: the daemon is Incus 6.5, which templater does not know (see --as)"),
     ],
 )  # fmt: skip
 def test_the_note_about_the_nearest_known_release_gives_the_version_and_the_reason(family, version, text):
@@ -223,7 +223,7 @@ def test_the_project_option_needs_a_name_and_cannot_be_combined_with_the_all_pro
     )
     assert failed(parse_address, "incus:", "")[0] == "--project needs the name of a project"
     assert failed(parse_address, "incus:web1/snap0") == (
-        "'incus:web1/snap0' is a snapshot, whose templates the API does not show",
+        "'incus:web1/snap0' is a snapshot: the API does not provide the templates of snapshots",
         "copy the snapshot first: incus copy web1/snap0 NEW",
     )
 
