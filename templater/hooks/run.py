@@ -296,6 +296,10 @@ def _translated(error: BaseException, options: Options) -> "TemplaterError | Non
         return time_is_up(error, options.time_limit)
     if isinstance(error, OSError):
         return WriteError(f"a system call failed: {str(error).lower()}")
+    if any(finder.has_changed() for finder in sys.meta_path if hasattr(finder, "has_changed")):
+        return HostError("templater was upgraded while the hook ran", hint="start the container again")
+    if isinstance(error, ImportError):
+        return HostError(f"can't load a module, for example during an upgrade: {error}")
     return None
 
 

@@ -20,7 +20,8 @@ RARE: "dict[str, tuple[str, ...]]" = {
     ),
     "templater.hooks.run": (
         "Log.public_lines", "Log.to_file", "_keeps_order", "_log_failure", "_read_file", "_reported",
-        "_translated", "_write_log", "compare", "probe", "report_failure", "time_is_up", "write_stderr",
+        "_translated", "_without_hidden", "_write_log", "compare", "probe", "report_failure", "time_is_up",
+        "write_stderr",
     ),
     "templater.hooks.runtimes.lxc": (
         "_is_btrfs", "_make_layer", "_open_mount_point", "_refuses_second_mount", "_remove_volatile_mark",
@@ -115,9 +116,9 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "weigh", "work",
     ),
     "templater.pongo2.runtime_functions": (
-        "block", "called", "captured", "enter", "escaped", "escaped_if", "field", "index", "item", "loop",
-        "macro", "member", "nil_call", "no_block", "operate", "rounds", "spent", "start_loop", "too_long",
-        "unknown_filter",
+        "block", "called", "captured", "check_call", "checked_argument", "enter", "escaped", "escaped_if",
+        "field", "index", "item", "loop", "macro", "member", "nil_call", "no_block", "operate", "rounds",
+        "spent", "start_loop", "too_long", "unknown_filter",
     ),
     "templater.pongo2.values": (
         "CycleValue.to_text", "ForLoop.all_fields", "ForLoop.get", "Struct.get", "Struct.has",
@@ -158,13 +159,13 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "require_fixed", "trusted_owners",
     ),
     "templater.writing.apply_plan": (
-        "_allow_many_files", "_plan_has_failed",
+        "_allow_many_files", "_plan_has_failed", "_require_content",
     ),
     "templater.writing.attributes": (
         "_differs", "_too_many",
     ),
     "templater.writing.lock": (
-        "_holder", "_read_file", "lock_mounted",
+        "_has_waited", "_holder", "_lock_directories", "_read_file", "lock_mounted",
     ),
     "templater.writing.recovery": (
         "Search._clear_in_overlay", "Search._empty", "Search._may_be_merged", "Search._may_be_shared",

@@ -71,14 +71,24 @@ def main() -> "NoReturn":
     gc.set_threshold(100_000, 50, 50)  # the process is short-lived, so collecting garbage rarely pays
     modules = Modules(opened())
     sys.meta_path.insert(0, modules)
-    from templater.hooks.run import serve
-
+    try:
+        from templater.hooks.run import serve
+    except Exception as error:
+        end_without_modules(error)
     code = serve()
     if modules.stale and sys.argv[-1] == PROBE:
         from templater.startup.bundle import write
 
         write(place())
     posix._exit(code)
+
+
+def end_without_modules(error: Exception) -> "NoReturn":
+    """End a hook that can't load templater's modules. ``--on-error keep-going`` gives exit code 0."""
+    text = f"templater: can't load its modules, for example during an upgrade: {error}\n"
+    posix.write(2, text.encode("utf-8", "replace"))
+    words = " ".join(sys.argv).replace("=", " ")
+    posix._exit(0 if "--on-error keep-going" in words else 70)
 
 
 def belongs_to_this_user() -> bool:
@@ -288,6 +298,11 @@ class Modules:
         # no signal handler runs between the assignments, but only after calls and at jumps backward
         function.__code__, function.__defaults__, function.__kwdefaults__ = values
         return function  # type: ignore[no-any-return]
+
+    def has_changed(self) -> bool:
+        """Return whether a source has changed since this process checked it."""
+        found, self.checked = self.checked, {}
+        return not self.are_unchanged([(file, *state) for file, state in found.items()])
 
     def are_unchanged(self, files: "list[File]") -> bool:
         checked = self.checked

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -515,6 +516,21 @@ def test_a_stop_signal_after_the_end_of_the_hook_has_no_effect(number, monkeypat
     assert run.serve() == 0
     signal.raise_signal(number)
     signal.raise_signal(signal.SIGALRM)
+
+
+@pytest.mark.parametrize("has_changed", [False, True])
+def test_a_hook_reports_an_upgrade_during_its_run(monkeypatch, has_changed):
+    finder = SimpleNamespace(has_changed=lambda: has_changed, find_spec=lambda *_: None)
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+    reported = run._reported(AttributeError("x"), Options())
+    if not has_changed:
+        assert reported is None
+        reported = run._reported(ImportError("No module named 'templater.x'"), Options())
+        assert reported.message == (
+            "can't load a module, for example during an upgrade: No module named 'templater.x'"
+        )
+    else:
+        assert reported.message == "templater was upgraded while the hook ran"
 
 
 def test_an_error_on_stderr_contains_no_control_characters(capfd):

@@ -225,6 +225,21 @@ def test_a_truncated_or_empty_module_bundle_is_ignored(package):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_hook_during_an_upgrade_ends_with_a_message_and_its_usual_exit_code(package, goes_on):
+    """It ended with a traceback, even with ``--on-error keep-going``."""
+    line(package)
+    (package / "hooks/run.py").unlink()
+    options = ["--on-error", "keep-going"] if goes_on else []
+    answer = subprocess.run([*command(package), *options], capture_output=True, text=True, check=False)
+    assert answer.returncode == (0 if goes_on else 70)
+    assert answer.stderr == (
+        "templater: can't load its modules, for example during an upgrade: No module named"
+        " 'templater.hooks.run'\n"
+    )
+
+
+@pytest.mark.slow
 def test_a_hook_works_with_a_module_bundle_that_lists_a_removed_module(package):
     """After an upgrade the bundle may still list a removed module."""
     line(package)
