@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ...model.entry import SYMLINK
+from ...model.entry import DIRECTORY, SYMLINK
 from ...model.file_names import ROOTFS
 from ...model.source import printable
 from ..base import Observation, check
 from ..scanned_image import ScannedImage
 from ..unpack_refusals import unpack_refusals
+
+#: GNU tar needs about ten seconds for so many directories with a link that it creates at the end
+_MOST_DELAYED = 50_000
 
 
 @check(
@@ -58,6 +61,27 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     for message, path, _ in unpack_refusals(image.names) if image.packed else ():
         if path not in reported:
             yield Observation(message, path, severity="medium", advisory="")
+    delayed = _directories_with_delayed_links(image) if image.packed else 0
+    if delayed > _MOST_DELAYED:
+        message = (
+            f"{delayed} directories have a link to an absolute path or with '..', so tar may need minutes"
+        )
+        yield Observation(message, ROOTFS, severity="medium", advisory="")
+
+
+def _directories_with_delayed_links(image: ScannedImage) -> int:
+    """Count the directories with a link that GNU tar creates after all other members, for security.
+
+    For each of these directories, GNU tar searches a list of all of them.
+    """
+    directories = {name.path for name in image.names if name.entry.kind == DIRECTORY}
+    delayed = {
+        name.path.rpartition("/")[0]
+        for name in image.names
+        if name.entry.kind == SYMLINK
+        and (name.entry.target.startswith("/") or ".." in name.entry.target.split("/"))
+    }
+    return len(delayed & directories)
 
 
 def is_inside(path: str) -> bool:
