@@ -2,6 +2,7 @@
 
 import pytest
 
+from templater.checks.run_checks import audit
 from tests.checks.builders import an_image, observed, rules, severities
 
 CHECK = "metadata"
@@ -42,6 +43,32 @@ def test_the_check_reports_a_date_after_the_year_9999(field, column):
     assert observed(CHECK, an_image(text)) == [("medium", f"image/metadata.yaml:{line}:{column}", message)]
     assert not observed(CHECK, an_image(text.replace("253402300800", "253402300799")))
     assert not observed(CHECK, an_image(text.replace("253402300800", "-99999999999999")))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("creation_date: -.inf\n", 2, "'creation_date' must be a number"),
+        ("creation_date: 1.5\n", 2, "'creation_date' must be a number"),
+        ("creation_date: 1\nexpiry_date: -1e19\n", 3, "'expiry_date' must be a number"),
+        (
+            "creation_date: 1\nproperties: {a: 2024-01-01}\n",
+            3,
+            "property 'a' must be text, but yaml.v4 reads '2024-01-01' as a date",
+        ),
+    ],
+)
+def test_a_file_that_only_incus_7_refuses_gives_a_finding(text, line, message):
+    """Recorded from yaml.v4 rc.6. No check compared the error of yaml.v4 with a file that yaml.v2 reads."""
+    ((severity, place, found),) = observed(CHECK, an_image("architecture: x86_64\n" + text))
+    assert (severity, found) == ("medium", f"releases of Incus 7 refuse to import the image: {message}")
+    assert place.startswith(f"image/metadata.yaml:{line}:")
+
+
+@pytest.mark.parametrize("text", ["creation_date: 1\ncreation_date: 2\n", "creation_date: 1\n---\nx: 1\n"])
+def test_a_file_that_only_incus_7_refuses_gives_only_one_finding(text):
+    found = audit(an_image("architecture: x86_64\n" + text))
+    assert [finding.severity.name for finding in found] == ["MEDIUM"]
 
 
 def test_an_ordinary_metadata_yaml_has_no_finding():

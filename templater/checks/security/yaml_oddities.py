@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...model.errors import MetadataError
 from ...model.file_names import METADATA
 from ...model.metadata import Metadata, Rule
 from ...model.source import Span, printable
 from ..base import Observation, check
 from ..import_refusals import import_refusals
 from ..scanned_image import ScannedImage
+from .second_document import error_behind_first_document
 
 #: maximum number of properties that are reported; each is reported with its values
 _MOST_PROPERTIES = 20
@@ -27,9 +29,20 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     if isinstance(image.by_v4, Metadata):
         yield from _different_facts(image.metadata, image.by_v4)
         yield from _different_rules(image.metadata, image.by_v4)
+    elif isinstance(image.by_v4, MetadataError) and not _is_reported(image):
+        error = image.by_v4
+        message = f"releases of Incus 7 refuse to import the image: {error.message}"
+        yield Observation(message, error.span or METADATA, error.hint, severity="medium")
     for message, span, hint in import_refusals(image.metadata):
         if span is not None:
             yield Observation(message, span, hint, severity="medium")
+
+
+def _is_reported(image: ScannedImage) -> bool:
+    """Return whether a finding says already that Incus 7 rejects the file."""
+    findings = image.metadata.findings if image.metadata is not None else ()
+    has_duplicate = any(finding.code == "duplicate-key" for finding in findings)
+    return has_duplicate or error_behind_first_document(image) is not None
 
 
 def _different_facts(earlier: Metadata, later: Metadata) -> Iterator[Observation]:
