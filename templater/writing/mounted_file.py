@@ -13,13 +13,13 @@ fail, because some file systems, such as btrfs, need new blocks whenever a file 
 with the old content gets a name.
 """
 
-from ..model.errors import WriteError
+from ..model.errors import RefusedError, WriteError
 from ..oslite import blake2b, fsencode, os
 from ..rootfs.confined import NO_UNNAMED, again, write_descriptor, write_error
 from ..rootfs.file_system_type import is_overlay
 from ..rootfs.held_files import close
 from .lock import lock_mounted
-from .staged_file import PIECE, StagedFile
+from .staged_file import PIECE, StagedFile, version_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,16 +112,30 @@ class MountedFile(StagedFile):
         self.committed = True
         again(os.lseek, self.fd, 0, 0)
         write_descriptor(self.fd, self.content)
+        self.written = version_of(os.fstat(self.fd))
 
     def cut(self) -> bool:
-        """Cut the file to the size of its new content. Return False if it already has this size."""
-        is_longer = os.fstat(self.fd).st_size > len(self.content)
+        """Cut the file to the size of its new content. Return False if it already has this size.
+
+        Raises RefusedError if another process has written to the file since ``commit``: processes that do not
+        use locks can share the file.
+        """
+        now = os.fstat(self.fd)
+        if version_of(now) != self.written:
+            raise RefusedError(f"another process changed {self.change.real!r} while templater was writing it")
+        is_longer = now.st_size > len(self.content)
         if is_longer:
             os.ftruncate(self.fd, len(self.content))
+            self.written = version_of(os.fstat(self.fd))
         return is_longer
 
     def put_back(self) -> None:
-        """Restore the old content. Raises WriteError if that fails."""
+        """Restore the old content. Raises WriteError if that fails.
+
+        If another process has written to the file since, do nothing.
+        """
+        if self.written[1] and version_of(os.fstat(self.fd)) != self.written:
+            return
         try:
             self._put_back()
         except OSError as error:

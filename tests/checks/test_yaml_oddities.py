@@ -33,6 +33,13 @@ def test_the_check_reports_an_image_that_no_daemon_imports():
     assert message == "unknown architecture 'foo': the daemons refuse to import the image"
 
 
+@pytest.mark.parametrize("text", ["null\n", "~\n", "--- &a null\n"])
+def test_the_check_reports_a_null_document_which_every_daemon_refuses(text):
+    """Incus 6.0.4 says: Architecture isn't supported."""
+    ((severity, _, message),) = observed(CHECK, an_image(text))
+    assert (severity, message) == ("medium", "the document is null: most daemons panic when they read it")
+
+
 @pytest.mark.parametrize(("field", "column"), [("creation_date", 16), ("expiry_date", 14)])
 def test_the_check_reports_a_date_after_the_year_9999(field, column):
     """Recorded from Incus 6.0.4: parsing time "10000-01-01 00:00:00+00:00" as "2006-01-02"."""

@@ -17,6 +17,10 @@ from .second_document import error_behind_first_document
 _MOST_PROPERTIES = 20
 
 
+#: the codes of findings for which every daemon, or Incus 7, refuses to import the image
+_IMPORTANT = ("duplicate-key", "null-document")
+
+
 @check(
     "metadata", "low", "missing fields, duplicate or unknown keys, unknown triggers, or rules that never run"
 )
@@ -24,7 +28,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     if image.metadata is None:
         return
     for finding in image.metadata.findings:
-        severity = "medium" if finding.code == "duplicate-key" else ""
+        severity = "medium" if finding.code in _IMPORTANT else ""
         yield Observation(finding.message, finding.span, severity=severity)
     if isinstance(image.by_v4, Metadata):
         yield from _different_facts(image.metadata, image.by_v4)

@@ -46,10 +46,9 @@ def test_apply_writes_a_mount_point_in_place_on_request(top, mounts, mechanism, 
 @as_root
 def test_apply_restores_a_mount_point_if_its_write_fails(top, mounts, monkeypatch):
     mounts.bind(top / "etc/keep", top / "etc/hosts")
-    real = mounted_file.MountedFile.commit
 
     def fail_once(target: MountedFile, require_time: Any) -> None:
-        real(target, require_time)
+        target.committed = True
         os.pwrite(target.fd, b"ga", 0)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -331,6 +330,31 @@ def test_the_old_content_of_all_mounted_files_is_saved_before_the_first_is_overw
     with opened(top, cross_mounts=True) as rootfs:
         apply(a_plan({"/etc/keep": "new", "/etc/hosts": "new"}, rootfs, in_place=True), rootfs)
     assert steps == ["lock", "lock", "save", "save", "commit", "commit", "cut", "cut"]
+
+
+@as_root
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("text", ["by the application\n", "x" * 900])
+def test_a_mounted_file_that_another_process_writes_meanwhile_is_left_alone(
+    top, mounts, tmp_path, monkeypatch, fails, text
+):
+    """Cutting the file to the size of the template's text filled it with NULs."""
+    (tmp_path / "file").write_text("the old text" * 50)
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+
+    def write(*_):
+        (tmp_path / "file").write_text(text)
+        if fails:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(transaction.Transaction, "_sync_names", write)
+    with opened(top, cross_mounts=True) as rootfs:
+        plan = a_plan({"/etc/hosts": "new" * 100, "/etc/new": "x"}, rootfs, in_place=True)
+        said = "input/output error" if fails else "another process changed '/etc/hosts' while templater was"
+        with pytest.raises((WriteError, RefusedError), match=said):
+            apply(plan, rootfs)
+    assert (tmp_path / "file").read_text() == text
+    assert not (top / "etc/new").exists()
 
 
 @as_root
