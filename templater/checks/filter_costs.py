@@ -109,7 +109,7 @@ def plain(expression: Any) -> Any:
 
 
 def cost_of_filter(use: tree.FilterUse) -> FilterCost:
-    """Return the cost of a filter. Raises NoBoundError for a filter that is not simple."""
+    """Return the cost of a filter. Raises NoBoundError if its argument is computed or unusual."""
     name = use.name
     if name in FILTERS:
         factor, weight = FILTERS[name]

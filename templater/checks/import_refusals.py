@@ -26,7 +26,7 @@ class Refusal(NamedTuple):
 
 
 def unfound_names(image: ScannedImage) -> Iterator[Refusal]:
-    """Yield each name in an archive that the daemons don't find, so that they refuse to import the image."""
+    """Yield each name in an archive that the daemons don't find: they refuse to import such an image."""
     for name in image.unfound:
         right = cleaned(name).lstrip("/").partition("/")[0]
         yield Refusal(

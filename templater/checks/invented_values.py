@@ -32,7 +32,10 @@ AWKWARD = """it's: a "b" #c, {d}"""
 
 
 def invented_value(key: str, default: str = "") -> str:
-    """Return a plausible value for a configuration key. It is similar to the template's own default."""
+    """Return a plausible value for a configuration key. ``default`` is the template's own default.
+
+    For a text such as ``true``, the value is the opposite. A number is returned unchanged.
+    """
     if (value := document_of(key)) is not None:
         return value
     if default.lower() in OPPOSITES:

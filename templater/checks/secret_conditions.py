@@ -77,8 +77,8 @@ class Place(NamedTuple):
 def places_in(kind: str, part: list[Token], bound: Collection[str], secrets: Collection[str]) -> list[Place]:
     """Return the place of each token of a tag. ``bound`` has the variables and macros of the template.
 
-    A second subscript, or a subscript of a variable in ``secrets``, selects a part of a text, so it is not a
-    key. Of the arguments of a call, only the first argument of ``config_get`` is a key.
+    A subscript is a key, unless it follows another subscript or a variable in ``secrets``: it then selects a
+    part of a text. Of the arguments of a call, only the first argument of ``config_get`` is a key.
     """
     places: list[Place] = []
     opened: list[Place] = []
@@ -108,7 +108,7 @@ class SecretTests:
 
     ``template`` is the name of the template. ``secrets`` and ``values`` have the variables that hold secrets,
     ``keys`` the variables that hold keys, and ``bound`` all variables of the template. ``changes`` has the
-    variables whose values change, and ``texts`` the tests of earlier templates.
+    variables whose values change. ``texts`` has the tests of each secret in earlier templates.
     """
 
     def __init__(

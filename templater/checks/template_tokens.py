@@ -32,8 +32,8 @@ def parts_of(source: Source, *names: Sized) -> Iterator[Part]:
     round, yield all parts again, because a macro, a loop and some other tags can read values that a later
     part sets. If a collection still grows after a few rounds, yield ``UNFOLLOWED`` at the end.
 
-    If LXD and Incus read different parts, yield both. After each round, also yield a line break as a text, so
-    that the next round begins on a new line.
+    If LXD and Incus read different parts, yield the parts of both. After each round, also yield a line break
+    as a text, so that the next round begins on a new line.
     """
     for parts in readings_of(source):
         for _ in range(_MOST_ROUNDS):

@@ -40,7 +40,7 @@ def unpack_refusals(names: Collection[Name]) -> Iterator[UnpackRefusal]:
             continue
         shown = described(name.path, name.hard_link, reason)
         if place not in lxd:
-            message = f"{shown}: Incus can't unpack it, because it skips the members below '{_DEV[:-1]}'"
+            message = f"{shown}: Incus can't unpack it, because Incus skips the members below '{_DEV[:-1]}'"
             yield UnpackRefusal(message, name.path, "incus")
         elif place not in incus:
             yield UnpackRefusal(f"{shown}: LXD can't unpack it", name.path, "lxd")

@@ -1,4 +1,4 @@
-"""The kinds of the values that a template computes: some operations make a daemon panic for some kinds."""
+"""The kinds of the values that a template computes. Some operations on some kinds make a daemon panic."""
 
 from __future__ import annotations
 

@@ -65,9 +65,9 @@ def many(*_: Any, **__: Any) -> None:
 
 
 def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Command:
-    """Apply the limits on a whole command. The command has a parameter ``limits`` or ``request``.
+    """Return a command with limits. The command must have a parameter ``limits`` or ``request``.
 
-    ``images`` is called with the command's arguments, and returns how many images the command reads.
+    ``images`` is a function. It takes the command's arguments, and returns how many images the command reads.
     """
 
     @wraps(function)
@@ -182,7 +182,7 @@ def guard(
 
     If ``live`` is true, the block reads instances of a daemon.
 
-    If ``listed`` is true, the block plans the instances of a list. Then the time is not limited, and each
+    If ``listed`` is true, the block plans the instances of a list: elapsed time is not limited, and each
     instance increases the limit on processor time by the original limit.
     """
     import _signal as signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow

@@ -125,7 +125,7 @@ def report_plans(
 
 
 def report_comparison(found: Opened, other: OtherSide, target: Target) -> InstanceView:
-    """Write a report that compares the plans with the other side's plans. Return the report's content."""
+    """Write a report that compares the plans of both sides. Return the report's content."""
     from ..web.distinct_results import instance_view
 
     fixed = fixed_options(found.request)

@@ -106,7 +106,7 @@ def create_only_warning(paths: Sequence[str], advice: str) -> Iterator[str]:
 
 
 class InstanceWarnings:
-    """The warnings of ``plan_warnings`` for the instances of a list, whose plans are not all in memory."""
+    """The warnings of ``plan_warnings`` for a list of instances. No plan is kept in memory."""
 
     def __init__(self, rules: Sequence[Rule], rootfs_option: str) -> None:
         self._rules = rules

@@ -129,7 +129,7 @@ class DefinitionImage:
     def kept_mode(self, path: str) -> int | None:
         """Return the mode that an entry gives to a file of the build, or None if no entry sets its mode.
 
-        The daemon keeps the mode of a file that exists.
+        The daemon keeps this mode when it writes the file.
         """
         try:
             return self._rootfs.modes.get(clean(path))

@@ -128,7 +128,10 @@ def span_in_scalar(scalar: Scalar, start: int, end: int, known: dict[int, BlockL
 
 
 def piece_of(start: int, text: str, node: Node | None, span: Span) -> Piece:
-    """Return the piece for ``text``, which begins at ``start`` and comes from ``node`` or ``span``."""
+    """Return the piece for ``text``, which comes from ``node``, or from ``span`` if ``node`` is None.
+
+    ``start`` is the position of ``text`` in the generated text.
+    """
     if isinstance(node, Scalar) and text.startswith(node.text):
         return Piece(start, start + len(text), node.span, node)
     return Piece(start, start + len(text), span if node is None else node.span)

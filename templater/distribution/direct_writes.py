@@ -1,4 +1,4 @@
-"""Writes to the disk in other threads, which bypass the kernel's page cache.
+"""Writes that bypass the kernel's page cache, in other threads.
 
 A download of a gigabyte writes each byte once. In the page cache, these bytes cost as much processor time as
 their hash, and displace the data of other programs.

@@ -70,8 +70,8 @@ def _open_range(
 ) -> Iterator[tuple[Any, int]]:
     """Request a file from byte ``start`` on. ``headers`` name this range.
 
-    Yield the answer, and the position of its first byte. If the server does not have or does not send this
-    range, request the whole file, because an earlier download of its beginning may come from another server.
+    Yield the answer, and the position of its first byte. If the server does not send this range, request the
+    whole file: an earlier download may come from another server, which had another version of the file.
     """
     with ExitStack() as opened:
         try:

@@ -55,7 +55,7 @@ class RangeServer(Server, Protocol):
     def get(
         self, path: str, headers: Mapping[str, str] = MappingProxyType({}), /
     ) -> contextlib.AbstractContextManager[tuple[Message, Iterator[bytes]]]:
-        """Also send these request headers. Raises RangeError for a range that the file does not have."""
+        """Request a path with these headers. Raises RangeError if the file does not have the range."""
 
 
 class HttpsServer:

@@ -58,7 +58,7 @@ class ServedSize:
         self._seen: set[int] = set()
 
     def add(self, images: Iterable[Image], client: str) -> None:
-        """Add the images that ``client`` lists. Clients that are not in ``LISTED_CLIENTS`` are ignored."""
+        """Add the sizes of the images that ``client`` lists, if ``client`` is in ``LISTED_CLIENTS``."""
         for image in images if client in LISTED_CLIENTS else ():
             key = hash(image.fingerprint)
             if key not in self._seen:

@@ -163,8 +163,8 @@ class Store:
     ) -> StoredImage:
         """Copy an image's files into the store. If the store has the image already, add the aliases.
 
-        Raises InputError if the image is invalid or incomplete. Raises RefusedError for a private file, if
-        the image shall be public.
+        Raises InputError if the image is invalid or incomplete. Raises RefusedError if ``public`` is
+        true, and a file is private to root or to this process's user.
         """
         if os.path.isdir(path):
             raise InputError(

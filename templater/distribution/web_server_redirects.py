@@ -34,7 +34,7 @@ def file_stem(base: str) -> str:
 
 
 def rules(base: str) -> dict[str, str]:
-    """Return the rules for one origin: file names and their contents."""
+    """Return the contents of the files with redirect rules for one origin, by file name."""
     prefix, stem = prefix_of(base), file_stem(base)
     nginx = (
         "# nginx: include this file in the server block of the tree.\n"

@@ -104,7 +104,7 @@ def _namespace(config: str) -> "tuple[Ranges, Ranges, int]":
 
 
 def _with(ranges: "Ranges", own: int) -> "Ranges":
-    """Return the ranges. If no range contains the caller's own id, add a range for this id.
+    """Return ``ranges``. If none of them contains the caller's id ``own``, add a range for this id.
 
     As in LXC, the added range maps the caller's id to the first free id of the namespace.
     """

@@ -582,8 +582,8 @@ def _write_files(
 def _keeps_order(rootfs: "DirectoryRootfs", journal: "Journal") -> bool:
     """Return whether the state of the instance gets to the disk only after the files of this run.
 
-    Then a hook need not wait for the disk, nor for other processes that use the disk: after a power cut, all
-    files are complete, or the trigger is still pending.
+    If so, a hook need not wait for the disk, nor for other processes that use the disk: after a power cut,
+    all files are complete, or the trigger is still pending.
     """
     from ..rootfs.disk_sync import is_same_btrfs
 

@@ -110,7 +110,7 @@ class Job:
         self.keys: dict[str, tuple[str, ...]] = {}
 
     def left(self) -> float:
-        """Return the processor seconds that this thread and the children may still use."""
+        """Return the processor seconds that this thread and its child processes may still use."""
         return self.deadline - thread_time() - (children_seconds() - self.before)
 
     def source(self, name: str) -> "Source | None":
@@ -365,7 +365,10 @@ def render(job: Job, send: "Send") -> None:
 
 
 def _without_description(error: TemplaterError) -> TemplaterError:
-    """Return the error of an instance's description without its message, which may quote a password."""
+    """Replace the message of an error about an instance's description.
+
+    The message may quote a password from the description.
+    """
     place = "" if error.span is None else f"{error.span.place}: "
     return type(error)(
         f"{place}the description of the instance is invalid", hint="templater preview -i FILE shows why"

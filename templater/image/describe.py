@@ -159,7 +159,7 @@ def _second(path: str, limits: Limits, squashfs: bool) -> Packed:
 
 
 def _squashfs_compression(path: str) -> str:
-    """Return the compression of a squashfs file. Bytes 20 and 21 of the file have its number."""
+    """Return the compression of a squashfs file. Bytes 20 and 21 have the number of the compression."""
     with reading(path) as file:
         number = int.from_bytes(file.read(22)[20:22], "little")
     return {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}.get(number, "unknown")

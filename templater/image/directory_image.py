@@ -36,8 +36,8 @@ def replaced_error(path: str) -> RefusedError:
 class DirectoryImage:
     """An unpacked image or an instance directory.
 
-    Every call opens the directory again. So `templater watch` sees files that an editor replaced. If
-    ``identity`` is given, the directory must still have this device and inode number.
+    Each call of a method opens the directory again. So `templater watch` sees files that an editor has
+    replaced. If ``identity`` is given, the directory must have this device and inode number at each call.
     """
 
     complete = True

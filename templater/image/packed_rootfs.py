@@ -135,7 +135,7 @@ def read_image_rootfs(
 def read_planned_rootfs(
     path: str, rootfs: str | None, image: Image, reading: YamlLimits | None, limits: Limits
 ) -> ImageRootfs:
-    """Read the root filesystem as ``read_image_rootfs`` does, with the targets of the image's rules."""
+    """Call ``read_image_rootfs`` with the targets of the image's rules."""
     rules = read_metadata(image.read_metadata(), limits=reading).rules
     return read_image_rootfs(path, rootfs, targets=[rule.path for rule in rules], limits=limits)
 

@@ -70,7 +70,7 @@ def check_tables(head: bytes, reader: Reader, most: int) -> frozenset[int]:
 
 
 def _positions(reader: Reader, place: int, size: int, end: int) -> tuple[int, ...]:
-    """Return the positions of a table's blocks from the list of them, which ends at ``end``."""
+    """Return the positions of a table's blocks. The list of them begins at ``place`` and ends at ``end``."""
     length = -(-size // BLOCK) * 8
     if not length or place + length != end:
         raise ValueError("a table has another size or place than its number of entries requires")

@@ -218,11 +218,11 @@ class Record:
     def settle(self, rootfs: "RootfsView") -> None:
         """Use the staged entry of each file whose content matches that entry.
 
-        A killed run has written such a file, but has not replaced the record. A run writes a mounted file in
-        place, so a killed run can leave the start of the new text and the end of the old text in it. For this
-        reason, each mounted file in a staged record counts as ``unfinished``.
+        A run that wrote the file was killed before it could replace the record. Runs write a mounted file in
+        place, so a killed run can leave the start of the new text and the end of the old text in the file.
+        For this reason, each mounted file in a staged record counts as ``unfinished``.
 
-        Call this only in a run that compares the record with the files, because the owner of the instance's
+        Call this method only in a run that compares the record with the files: the owner of the instance's
         directory can forge a staged record that names files that are slow to read.
         """
         size = 0

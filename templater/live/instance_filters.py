@@ -31,10 +31,10 @@ Filter = Callable[[Mapping[str, Any]], bool]
 
 
 def parse_filters(address: Address, words: tuple[str, ...]) -> Filter:
-    """Return a filter.
+    """Return a function that tells whether an instance matches the address and the words.
 
-    An instance must match the address and each KEY=VALUE. If the user gives patterns, the instance must also
-    match at least one pattern. Raises UsageError for an unknown key.
+    The instance must match each KEY=VALUE, and at least one of the patterns, if there are any. Raises
+    UsageError for an unknown key.
     """
     patterns = [word for word in words if "=" not in word]
     for pattern in patterns:

@@ -68,7 +68,7 @@ class NewerImages:
         return f"a newer version of the image ({fingerprint[:12]}) has other templates: {named}"
 
     def _newer(self, live: LiveInstance) -> _Version | None:
-        """Return the newest version of the instance's image, or None if the instance has that version."""
+        """Return the newest version of the instance's image, or None if no newer version is known."""
         config = live.config
         identity = tuple(str(config.get(f"image.{key}") or "") for key in _IDENTITY)
         if not identity[0]:

@@ -110,8 +110,8 @@ def is_detected_tar(head: bytes) -> bool:
     """Return whether the daemons recognise an uncompressed tar archive with these first bytes.
 
     As in shared/archive/detect.go of Incus and shared/archive.go of LXD, the first header must have the magic
-    bytes ``ustar``. But the daemons first look for the magic bytes of compressed files, and the archive's
-    first bytes, which are the name of a member, can look like these: for bzip2, the daemons compare only
+    bytes ``ustar``. But the daemons first look for the magic bytes of compressed files. An archive begins
+    with the name of a member, which can look like these magic bytes: for bzip2, the daemons compare only
     ``BZ``, and for xz, they ignore the first byte.
     """
     return head.startswith(b"ustar", 257) and not (head.startswith(b"BZ") or head.startswith(b"7zXZ", 1))

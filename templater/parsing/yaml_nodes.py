@@ -499,9 +499,9 @@ class _Composer:
         self.compared += pairs
         if self.compared > self.limits.compared:
             raise LimitError(
-                f"the keys of mappings make more than {self.limits.compared} pairs",
+                f"the mappings have more than {self.limits.compared} pairs of keys",
                 span,
-                hint="Incus 7 compares each pair, and writes a line for two equal keys: use fewer keys",
+                hint="use fewer keys: Incus 7 compares each key with every other key of its mapping",
             )
 
     def scalar(self, event: ScalarEvent) -> Scalar:

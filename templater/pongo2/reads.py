@@ -21,9 +21,10 @@ BUILT_IN = frozenset(("block", "forloop", "pongo2"))
 class Read(NamedTuple):
     """One variable that a template reads.
 
-    ``path`` is the root name and its members, such as ``("instance", "name")``. It ends before a computed
-    subscript. ``spans`` has the source position of each part. ``key`` is KEY in ``config_get("KEY", …)``,
-    ``config["KEY"]`` or ``config.KEY``, or None if the template computes the key or reads another name.
+    ``path`` is the root name and its members, such as ``("instance", "name")``, up to the first computed
+    subscript. ``spans`` has the source position of each part of the path. ``key`` is KEY in
+    ``config_get("KEY", …)``, ``config["KEY"]`` or ``config.KEY``. ``key`` is None if the template computes
+    the key, or reads another variable.
     """
 
     path: tuple[str, ...]

@@ -237,7 +237,7 @@ def context_value(render: Render, depth: int, value: Any, path: tuple[str | None
 def bound_value(render: Render, depth: int, value: Any, scope: Scope, path: tuple[str | None, ...]) -> Any:
     """Record the reads on which the value of a variable depends.
 
-    The template may have bound the variable's name.
+    A tag of the template, such as ``set``, may have given the variable its value.
     """
     trace = trace_of(render)
     frame = trace.take(depth)
@@ -413,10 +413,10 @@ def bind_round(render: Render, scope: Scope, key: str, value: str, number: Any) 
     """Record the reads on which the loop's variables depend in this round.
 
     In a loop over a map of the context, both names of the loop depend only on the current item. ``forloop``
-    depends on the whole map. ``number`` is the value of the loop's first name, usually the key of the item.
+    depends on the whole map. As in pongo2, only a loop over a map sets the second name.
 
-    As in pongo2, only a loop over a map sets the second name. If both names are the same, the name has the
-    value of the item, so ``number`` is not the key of the item.
+    ``number`` is the value of the loop's first name. In a loop over a map, this is the key of the item, or
+    the value of the item if both names are the same.
     """
     reads, iterated = trace_of(render).loops[-1]
     is_map = isinstance(iterated, dict)
@@ -512,10 +512,10 @@ def decided_by_statements(render: Render, compares: bool) -> None:
 def close_branches(
     render: Render, scope: Scope, number: int, names: tuple[str, ...] = (), is_loop: bool = False
 ) -> None:
-    """End a condition or loop. Names that its branches have bound also depend on the condition from now on.
+    """End a condition or loop. From now on, ``names`` also depend on the condition or on the iterated value.
 
-    ``trace.runs`` has a run for the condition or loop itself. ``number`` is the index of this run, or -1 in a
-    captured body.
+    ``names`` are the names that the branches have bound. ``number`` is the index of the run in ``trace.runs``
+    for the condition or loop itself, or -1 in a captured body.
     """
     trace = trace_of(render)
     count, because = trace.counts.pop(), tuple(trace.conditions())

@@ -394,8 +394,9 @@ class Tracer:
     def origin(self, node: tree.Expression) -> trace.Name:
         """Return the path of an expression that may be a field of a loop, or () for any other expression.
 
-        The tracer must not wrap a field of a loop in a call: the field would no longer change with the loop.
-        A path with a computed key is wrapped nevertheless, because its value depends on the key's reads, too.
+        The tracer wraps most expressions in calls, but must not wrap a field of a loop: the field would no
+        longer change with the loop. For a path with a computed key, return (), because the tracer must also
+        record the reads of the key.
         """
         while isinstance(node, tree.Filtered) and all(use.name == "safe" for use in node.filters):
             node = node.atom

@@ -46,7 +46,7 @@ Name = tuple[str, ...]
 
 
 class Parsed(NamedTuple):
-    """The variables that a template reads, and the names on which the rendered text depends."""
+    """The variables that a template reads, and the ``names`` of values on which the rendered text depends."""
 
     reads: tuple[Read, ...]
     names: tuple[Name, ...]

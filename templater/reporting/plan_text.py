@@ -189,7 +189,7 @@ def crashes(plan: Plan, error: str) -> bool:
 
 
 def host_error_text(plan: Plan) -> str:
-    """Return a text about a start that fails before any rule runs."""
+    """Return a text that tells why a start fails on the host before any rule runs."""
     return f"{plan.host.name}: {result_text(plan, 'fails', plan.host_error)}: {printable(plan.host_error)}"
 
 

@@ -220,10 +220,10 @@ class DirectoryRootfs(Closing):
     def while_reading(
         self, read: "Callable[[Callable[[], None]], Result]", require_time: "Callable[[], None] | None" = None
     ) -> "Result":
-        """Call ``read``, which reads a file. Its argument is a check that ``read`` calls before each piece.
+        """Call ``read`` with a function that ``read`` must call before it reads each piece of a file.
 
-        The check first calls ``require_time``, which can raise an error. Then the check raises SlowError if
-        the time of ``limit_reading`` is over.
+        This function first calls ``require_time``, which can raise an error. Then the function raises
+        SlowError if the time of ``limit_reading`` is over.
         """
         self.begun = monotonic()
 

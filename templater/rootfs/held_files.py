@@ -385,8 +385,8 @@ def _wait(child: int, patience: float) -> None:
 def _end_closing() -> None:
     """Kill the processes that only close files: the kernel closes the files when these processes end.
 
-    If such a process could run on, another process of the same PID namespace could stop it, and a container
-    could trace it later. Killing a process that has ended, or whose files are being closed, changes nothing.
+    If such a process kept running, another process of the same PID namespace could stop it, and a container
+    could trace it later. Killing has no effect on a process that has ended or is already closing its files.
     """
     for child in _started:
         if child not in _removing and not _has_ended(child):

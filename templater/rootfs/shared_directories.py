@@ -42,8 +42,8 @@ def is_shared(place: "int | str", status: "os.stat_result") -> bool:
 def _has_other_members(gid: int, own: "Collection[int]", users: "Rows", groups: "Rows") -> bool:
     """Return whether a group has a member other than root, the users in ``own`` and the namespace's owner.
 
-    Return False for the group 0, because its members count as root. Most hooks find only this group, so they
-    need no search.
+    Return False for the group 0 without a search for its members, because they count as root. Most hooks
+    find only directories of this group.
     """
     group = _number_in_etc(gid, groups)
     if group == 0:

@@ -110,7 +110,7 @@ def make_folder(path: str, mode: int = 0o777, *, fixed: bool = False) -> Root:
 
 
 def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
-    """Open a directory as ``open_folder`` with ``fixed`` does.
+    """Open a directory like ``open_folder`` with ``fixed``, and check which users can write to it.
 
     Raises RefusedError if users other than root, the owner and the hook's user can write to the directory.
     For example, ``lxc-start -f /tmp/a.conf`` makes ``/tmp`` an instance directory. Any user can then add a
@@ -354,9 +354,9 @@ def is_replaceable(folder: int) -> bool:
 def _is_foreign(uid: int, *, in_shared: bool) -> bool:
     """Return whether a uid belongs to a user other than root, this process's user and the namespace's owner.
 
-    In a user namespace, all users outside of the namespace, including the host's root, have the same uid: the
-    owner of ``/``. By default, this function treats that uid as root. With ``in_shared``, it treats that uid
-    as another user, because all users can create files in a directory such as ``/tmp``.
+    In a user namespace, all users outside of the namespace, including the host's root, appear with one uid.
+    The owner of ``/`` has this uid. By default, this function treats the uid as root. With ``in_shared``, the
+    function treats it as another user, because all users can create files in a directory such as ``/tmp``.
     """
     if uid in (0, os.geteuid()) or (not in_shared and uid == os.stat("/").st_uid):
         return False

@@ -107,8 +107,8 @@ class Listing:
     def choose(self, name: str, architectures: Sequence[str] = (), lxd_version: str = "") -> Served | None:
         """Return the unified image with this alias or fingerprint for a daemon, or None.
 
-        ``architectures`` are the architectures that the daemon can run, in order of preference. If it is
-        empty, any architecture is allowed.
+        ``architectures`` are the architectures that the daemon can run, in order of preference. An
+        empty sequence allows any architecture.
         """
         image = self.find(name)
         found = self._unified.get(name) or ((image,) if image is not None and image.unified else ())

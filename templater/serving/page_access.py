@@ -46,7 +46,7 @@ class Access:
         return f"{self.origin}/?token={self._token}"
 
     def problem(self, method: str, headers: Mapping[str, str]) -> str:
-        """Return why a request is refused, or "". The cookie is not checked here."""
+        """Return why a request is refused, or "". The method ``is_member`` checks the cookie."""
         if headers.get("Host", "") != self.authority:
             return f"the header Host must be {self.authority}"  # a host name of an attacker can lead here
         origin = headers.get("Origin")

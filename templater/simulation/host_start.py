@@ -137,9 +137,9 @@ class _Run:
         return {place for place, _ in self.filesystem.journal[mark:]}
 
     def changed(self, mark: int) -> set[Place]:
-        """Return the places that the host has changed since the first ``mark`` writes in the journal.
+        """Return the places that the host has changed since an earlier point.
 
-        Omit a place whose file is the same as after those first writes.
+        ``mark`` is the length of the journal at that point. Omit a place whose file is the same as then.
         """
         before: dict[Place, Node | None] = {}
         for place, node in self.filesystem.journal[mark:]:

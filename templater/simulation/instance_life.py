@@ -58,10 +58,10 @@ class Life:
     def start_failed(self, in_pass: str = "") -> "Life":
         """Return the state after a failed start.
 
-        ``in_pass`` is the trigger whose rules failed, on a host that clears the pending trigger as soon as
-        its rules have run without an error. On such a host, the pending trigger is lost if the rules of
-        ``start`` fail after it. Without ``in_pass``, the trigger stays pending, because templater writes the
-        files of both passes or none.
+        Some hosts clear the pending trigger before they run the rules of ``start``. For these hosts,
+        ``in_pass`` is the trigger whose rules failed: if it is ``start``, the pending trigger is lost.
+        Without ``in_pass``, the trigger stays pending, because templater writes the files of both passes, or
+        no file.
         """
         lost = in_pass == START and self.pending != START
         return self._with(pending="" if lost else None, running=False)
@@ -108,7 +108,7 @@ class Life:
         return self._with(running=False)
 
     def with_pending(self, trigger: str) -> "Life":
-        """Return the state after a user has set ``volatile.apply_template`` to any text."""
+        """Return the state after a user has set ``volatile.apply_template`` to ``trigger``."""
         return self._with(pending=trigger)
 
     def snapshotted(self, name: str) -> "Life":

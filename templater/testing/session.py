@@ -101,7 +101,7 @@ class Session:
         yield from self.snapshots.compare(case.snapshot, snapshot)
 
     def results(self, case: Case) -> Iterable[tuple[Expected, Result, CaseStep | None]]:
-        """Yield the expectations and the result of each run or step."""
+        """Yield the expectations, the result and the step for each step. A case without steps is one run."""
         if not case.steps:
             yield case.expected, self.subject.plan(case), None
             return

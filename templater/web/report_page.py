@@ -468,7 +468,7 @@ def _findings(page: PageState) -> Html:
 
 
 def finding_target(report: Report, finding: Mapping[str, Any]) -> str:
-    """Return the id of the line with a finding, or ""."""
+    """Return the HTML id of the line with a finding, or "" if the page does not show this line."""
     path, _, name = f"/{finding['file']}".rpartition("/")
     if name == "metadata.yaml" and report.metadata is not None:
         return f"m-{finding['line']}"

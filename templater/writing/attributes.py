@@ -65,9 +65,10 @@ class CopiedAttributes:
                     again(os.setxattr, fd, name, value)
 
     def _counted(self, fd: int, path: str) -> "Iterator[tuple[str, bytes | OSError]]":
-        """Count each attribute. Yield its name, and its value or the error from reading the value.
+        """Yield the name of each attribute, and its value or the error from reading the value.
 
-        If the value can't be read, only the name counts, because the kernel can't copy this value either.
+        Names and values count towards a limit on the size of all attributes. A value that can't be read does
+        not count, because the kernel can't copy it either.
         """
         for name in self._names(fd, path):
             value: bytes | OSError

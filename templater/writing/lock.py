@@ -40,9 +40,10 @@ def lock_all(
 ) -> "tuple[list[int], bool]":
     """Lock the root directory, and each mounted directory above one of the files.
 
-    Return the descriptors, and whether another apply had one of the locks, or the lock of an unchanged
-    mounted file. Such a file is not locked, but the other apply has ended. ``MountedFile`` locks the changed
-    ones.
+    If another apply has the lock of an unchanged mounted file, wait until that apply has ended, but do not
+    lock the file. ``MountedFile`` locks the changed mounted files.
+
+    Return the descriptors, and whether this function had to wait for another apply.
 
     Raises BusyError after ``wait`` seconds for the root directory, and after ``SECONDS_FOR_MOUNTED`` for all
     mounts together.

@@ -84,7 +84,7 @@ class MountedFile(StagedFile):
             close(fd)
 
     def lock(self, until: float) -> None:
-        """Open the file, and lock it. Raises BusyError as ``lock_mounted`` does."""
+        """Open the file, and lock it. Raises BusyError if another process has the lock until ``until``."""
         self.fd = self.parent.open(self.name, write=True)
         lock_mounted(self.fd, self.change.real, until)
 

@@ -370,7 +370,7 @@ class Search:
 
         In a hook or command, another process removes the directory at the end, see ``held_files``. That
         process ignores errors, so a directory that is not empty remains. If this process removes the
-        directory, it raises OSError on failure.
+        directory, this method raises OSError on failure.
         """
         status = directory.lstat(name)
         if status is not None:
@@ -394,9 +394,9 @@ def is_private(status: "os.stat_result") -> bool:
 
 
 def _most_names(changes: int, *, everywhere: bool = False) -> int:
-    """Return how many temporary names a run with a number of changes can have made in the root directory.
+    """Return how many temporary names a run with this number of changes can have made in the root directory.
 
-    With ``everywhere``, return how many names the run can have made in any other directory: only the names of
+    With ``everywhere``, return the number for every other directory, where a run makes only the names of
     ``TargetDirectories.first_name`` and ``private_name``. If ``changes`` is 0, the number of changes is
     unknown, and the result is 0.
     """

@@ -202,7 +202,7 @@ class StagedFile:
     def _read_pieces(
         self, fd: int, size: int, use: "Callable[[bytes], None]", require_time: "Callable[[], None]"
     ) -> None:
-        """Read the old file, up to the size that was counted. Call ``use`` with each piece."""
+        """Read at most ``size`` bytes of the old file. Call ``use`` with each piece."""
         left = size
 
         def read(check: "Callable[[], None]") -> None:
@@ -230,7 +230,7 @@ class StagedFile:
         return self.parent.create(name)
 
     def _link_passing(self, inode: int) -> "tuple[Directory, str]":
-        """Give the file with the name ``passing`` a name that may exist for longer."""
+        """Give the file another temporary name, which may exist for longer than the name ``passing``."""
         assert self.passing is not None
         parent, passing = self.passing
         return self.directories.link_somewhere(

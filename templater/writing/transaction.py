@@ -239,7 +239,10 @@ class Transaction:
             sync_all("put in place", {each.fd: each.change.real for each in waiting})
 
     def _touched(self) -> "dict[int, str]":
-        """Return the descriptors and paths of the directories to sync: the apply creates names in them."""
+        """Return the descriptors and paths of the directories that need a sync.
+
+        The apply creates names in these directories.
+        """
         parents = [target.parent for target in self.targets]
         parents += [parent for parent, _ in self.directories.made]
         found = {parent.fd: parent.path for parent in parents}

@@ -70,9 +70,10 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def _directories_with_delayed_links(image: ScannedImage) -> int:
-    """Count the directories with a link that GNU tar creates after all other members, for security.
+    """Return the number of directories with a link whose target is absolute or contains ``..``.
 
-    For each of these directories, GNU tar searches a list of all of them.
+    For security, GNU tar creates such links after all other members. For each directory with such a link, GNU
+    tar searches a list of all these directories.
     """
     directories = {name.path for name in image.names if name.entry.kind == DIRECTORY}
     delayed = {

@@ -150,7 +150,7 @@ class AccessLog:
         self.open()
 
     def open(self) -> None:
-        """Open the file again, because another program may have renamed it."""
+        """Open the log. If it is open already, open it again: another program may have renamed the file."""
         if self.path == "-":
             return
         try:

@@ -387,8 +387,9 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[
 def _open_mount_point(path: str) -> Root:
     """Open the directory at which the hook mounts the overlay.
 
-    The directory can be in the container's directory, whose owner could replace it with a link to a directory
-    of the host. The hook would then load files of the image, for example from /etc.
+    The mount point can be in the container's directory. The owner of the container's directory could replace
+    the mount point with a link, for example to ``/etc``. The overlay would then cover ``/etc``, and the hook
+    would load files of the image from there. Raises RefusedError if another user can replace the mount point.
     """
     above, name = split(clean_path(path))
     with open_folder(above, fixed=True) as parent:
@@ -468,9 +469,9 @@ WORK = ".templater-work"
 def _require_own(work: Root) -> None:
     """Raise RefusedError if another user may have put files or attributes into the work directory.
 
-    During mount(2), the kernel removes everything in this directory that has the name ``work``, with all
-    extended attributes. No time limit ends this removal. The container's root user can own LXC's work
-    directory, and could exchange its content right before the mount. So the hook uses another directory.
+    During mount(2), the kernel removes ``work`` from the work directory, with all files and extended
+    attributes in it. No time limit ends this removal. The container's root user can own LXC's work directory,
+    and could put files there right before the mount. So the hook uses a work directory of its own.
     """
     status = os.fstat(work.fd)
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:

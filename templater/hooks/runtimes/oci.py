@@ -460,7 +460,7 @@ def line_of(hook: "Mapping[str, Any]") -> str:
 
 
 def stage_problem(stage: str, line: str, hint: str) -> "Finding | None":
-    """Return the problem of a hook line that can't render in a stage, or None.
+    """Return a finding if a hook line can't render templates in a stage, else None.
 
     A hook sees the ids and mounts of the container only in createContainer.
     """

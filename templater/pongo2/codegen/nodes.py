@@ -268,7 +268,7 @@ def block(name: str, bodies: Bodies, place: int) -> Block:
 
 
 def bodies_of(node: Block) -> list[list[Node]]:
-    """Return the bodies of a block. The body of the outermost template comes first."""
+    """Return the bodies of a block in all templates that define it, the outermost template first."""
     bodies = node.scoped
     assert isinstance(bodies, Bodies)
     return bodies.found

@@ -435,10 +435,7 @@ class _Value:
     # --- containers ---
 
     def item(self, v: "Any", verb: str, depth: int) -> str:
-        """Format an item, and count its size if a width or a precision can make every item long.
-
-        The size is counted before the next item is formatted.
-        """
+        """Format an item. If a width or a precision can make every item long, check the total size so far."""
         text = self.value(v, verb, depth + 1)
         if self.is_sized and not isinstance(v, list | dict | Struct):  # these count their own items
             self.size += len(text)

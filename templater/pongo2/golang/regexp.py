@@ -96,7 +96,8 @@ class _Search:
     def match(self, start: int) -> "int | None":
         """Return the end of the preferred match that begins at ``start``, or None.
 
-        After a match, forget which states failed at the match's end, because the next match may begin there.
+        ``self.failed`` has the states that the search has already tried. After a match, remove the states at
+        the end of the match, because the next match may begin there.
         """
         program, text, failed = self.program, self.text, self.failed
         width = len(text) + 1

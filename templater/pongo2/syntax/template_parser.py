@@ -193,9 +193,10 @@ def no_loader(document: Document, name: str, token: Token) -> TemplateSyntaxErro
 
 
 def trimmed(token: Token, before: Token | None, after: Token | None) -> tuple[str, int]:
-    """Return the text that a token prints, and the offset of this text in the unit.
+    """Return the text that a token prints, and the offset of this text in `Unit.text`.
 
-    The tokens ``before`` and ``after`` can be delimiters such as ``-%}`` and ``{{-``, which remove blanks.
+    The tokens ``before`` and ``after`` are the neighbours of the token. They can be delimiters that remove
+    blanks, such as ``-%}`` and ``{{-``.
     """
     value, start = token.shown, token.start
     if before is not None and before.trim:

@@ -188,7 +188,7 @@ class Statement:
 
 
 class Text(Statement):
-    """A text to print. ``start`` is the offset of the text, or of the tag that prints it, in the unit."""
+    """A text to print. ``start`` is the offset of the text, or of the tag that prints it, in `Unit.text`."""
 
     __slots__ = ("start", "value")
 

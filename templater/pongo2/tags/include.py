@@ -52,7 +52,7 @@ def render_other(
     names: "tuple[str, ...]",
     *values: "Any",
 ) -> str:
-    """Return the output of a template that was compiled with this template and has the number ``unit``."""
+    """Return the output of the template with the number ``unit``, which was compiled with this template."""
     return render.include(render.program, unit, context_of(render, scope, only, names, values))
 
 

@@ -11,7 +11,7 @@ _LINE = re.compile(r"(?:.*/)?script: (?:line )?(\d{1,9}): (?!warning: )(.+)")
 
 
 def read(lines: list[str], name: str) -> Iterator[Mistake]:
-    """Yield only the first message. Later messages quote the line, or result from the first mistake."""
+    """Yield only the first message. Later messages only quote the line, or follow from the first mistake."""
     for line in lines:
         if found := _LINE.fullmatch(line):
             yield int(found[1]), short(found[2])

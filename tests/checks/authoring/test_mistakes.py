@@ -878,7 +878,7 @@ def test_a_hard_link_to_a_member_below_dev_is_refused_on_the_hosts_of_incus_only
                 "refused-member",
                 "rootfs/b",
                 "'rootfs/b' is a hard link to 'rootfs/dev/a', which does not precede the link in the archive:"
-                " Incus can't unpack it, because it skips the members below 'rootfs/dev'",
+                " Incus can't unpack it, because Incus skips the members below 'rootfs/dev'",
             )
         ]
     assert not of_checks(authored(NEEDS_SKIPPED, (lxd,), ()), "refused-member")
