@@ -1,6 +1,6 @@
 """See, test and safely apply the files that an LXD/Incus image's templates will write.
 
-Each public name is loaded at its first use. All other names are private::
+Each public name is loaded at its first use. An example::
 
     from templater import open_image, read_instance, plan
 

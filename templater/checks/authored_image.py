@@ -400,7 +400,7 @@ def _lines_that_give(source: Source, text: str) -> Iterator[Span]:
 
 
 def _fixed_texts(line: str) -> Iterator[str]:
-    """Split a line at its expressions. Each expression ends at the first closing delimiter."""
+    """Yield the texts around the expressions of a line. An expression ends at its first closing delimiter."""
     start = 0
     while opening := _OPENING.search(line, start):
         closing = _CLOSING.search(line, opening.end())
@@ -429,7 +429,8 @@ def authored(
 ) -> AuthoredImage:
     """Add hosts, instances and validators to a scanned image.
 
-    For ``added`` and ``memo``, see ``AuthoredImage``.
+    ``added`` has instances in addition to the built-in instances. ``memo`` has the texts that earlier checks
+    have rendered.
     """
     fields = {name: getattr(image, name) for name in ScannedImage.__dataclass_fields__}
     return AuthoredImage(

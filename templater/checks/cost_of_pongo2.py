@@ -40,7 +40,7 @@ Body = list[tree.Statement]
 
 
 class CountedCompilation(Compilation):
-    """A template that counts the work for which pongo2 takes longer than templater."""
+    """A template for which templater also counts the work that takes longer in pongo2 than in templater."""
 
     def parsed(self) -> tree.Document:
         document = super().parsed()

@@ -92,8 +92,8 @@ def _run_all(node: tree.If) -> None:
 def _keep_all(node: Any) -> None:
     """Change a node of a template so that the render continues if the evaluation of a value fails.
 
-    If the node sets a variable ``forloop``, give this variable another name, because it would make loops
-    fail.
+    If the node sets a variable ``forloop``, give the variable another name: loops fail if a tag has set
+    ``forloop``.
     """
     if isinstance(node, tree.For):
         node.expression = tree.Invoke(node.expression.token, at_least_one, kept(node.expression))

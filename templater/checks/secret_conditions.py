@@ -30,7 +30,8 @@ def hold(holders: dict[str, list[Token]], name: str, tokens: list[Token]) -> Non
     """Add secrets to the secrets that a variable can hold.
 
     A variable can hold several secrets, because a condition can decide which of several tags sets the
-    variable. At most ``MOST_HELD`` secrets are recorded, the last one without a fixed name.
+    variable. At most ``MOST_HELD`` secrets are recorded. If the last of them is a string, it is recorded as a
+    part of a name (see ``SUM``).
     """
     held = holders.setdefault(name, [])
     for token in tokens:
@@ -167,7 +168,7 @@ class SecretTests:
     ) -> Iterator[Token]:
         """Yield the secrets in an operand of ``and``, ``or`` or ``not``. ``operand`` has indexes of tokens.
 
-        ``found`` has the secrets that are not in variables, by the indexes of their tokens.
+        ``found`` maps the index of a token to its secret, for the secrets that are not in variables.
         """
         secrets: list[Token] = []
         sources: set[str] = set()
@@ -256,8 +257,8 @@ class SecretTests:
 class Changes:
     """The variables whose values a template computes from their own earlier values.
 
-    ``names`` also has the variables that are computed from such a variable. In a loop or a macro, a
-    condition can test a different value of such a variable each time.
+    ``names`` has these variables, and all variables that are computed from them. In a loop or a macro, a
+    condition can test a different value of them each time.
     """
 
     def __init__(self) -> None:
@@ -270,7 +271,7 @@ class Changes:
     def visit(self, kind: str, part: list[Token]) -> None:
         """Count the loops and macros around the next part of the template.
 
-        At the end of a round, search for variables that depend on themselves.
+        At the end of a round of ``parts_of``, search for variables that depend on themselves.
         """
         if kind in ("for", "macro"):
             self.depth += 1

@@ -10,10 +10,11 @@ from ..pongo2.syntax import tree
 
 
 def set_variables(document: tree.Document) -> set[int]:
-    """Return the ids of the variables whose names a tag has set, whatever way the template takes to them.
+    """Return the ids of the variables whose names are certainly set when the template reads the variables.
 
-    A tag in a branch that does not run sets nothing, and names that a loop, ``with`` or a macro sets end with
-    its body. The body of a macro has the names that are set where the macro is defined.
+    A tag in a branch sets no name if the branch does not run. A name that a loop, ``with`` or a macro sets
+    exists only in its body. In the body of a macro, the names that are set where the macro is defined are
+    set, too.
     """
     walk = _Walk(document)
     walk.body(document.body)
@@ -23,7 +24,7 @@ def set_variables(document: tree.Document) -> set[int]:
 class _Walk:
     """A walk through a template in the order in which it runs.
 
-    ``names`` has the names that are surely set at the current place, and ``order`` the same names in the
+    ``names`` has the names that are certainly set at the current place, and ``order`` the same names in the
     order of the tags that set them.
     """
 
@@ -71,7 +72,7 @@ class _Walk:
             self.read(node)
 
     def read(self, part: object) -> None:
-        """Find the variables in an expression, or in a tag that sets no name surely."""
+        """Find the variables in an expression, or in a tag that does not certainly set a name."""
         self.found |= {
             id(node) for node in nodes(part) if isinstance(node, tree.Path) and node.name in self.names
         }
@@ -83,7 +84,7 @@ class _Walk:
                 self.order.append(name)
 
     def within(self, names: Iterable[str], statements: Iterable[tree.Statement]) -> None:
-        """Walk through a body whose names end with it."""
+        """Walk through a body. ``names``, and the names that the body sets, are set only until its end."""
         before = len(self.order)
         self.bind(*names)
         self.body(statements)

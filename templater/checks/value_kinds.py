@@ -78,9 +78,9 @@ _MOST_TIMES = 10
 class ValueKinds:
     """The kinds that each value of a template can have.
 
-    The kinds of a variable are those of all values that tags give its name, wherever they do. To them come
-    the kinds of the daemon's variable of the same name where a render can read the variable before a tag
-    sets it. The class ignores several macros with the same name: ``bound`` refuses them.
+    A variable can have the kind of each value that a tag anywhere in the template gives its name. If a render
+    can read the variable before a tag sets it, the kinds of the daemon's variable of the same name are added.
+    The class does not handle several macros with the same name, because ``bound`` refuses them.
     """
 
     def __init__(self, document: tree.Document) -> None:
@@ -223,5 +223,5 @@ class ValueKinds:
 
 
 def _all(kinds: Collection[str], steps: _Kinds) -> set[str]:
-    """Return the kinds that a step gives for all values of some kinds."""
+    """Return the kinds of all results that a step can have for a value of one of ``kinds``."""
     return {found for kind in kinds for found in steps.get(kind, ())}

@@ -61,7 +61,7 @@ def one(*_: Any, **__: Any) -> int:
 
 
 def many(*_: Any, **__: Any) -> None:
-    """Return None: the command reads any number of images, or catalogs of images."""
+    """Return None, which means any number: the command reads several images, or catalogs of images."""
 
 
 def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Command:

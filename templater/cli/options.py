@@ -302,7 +302,7 @@ def trigger_option(*, required: bool = False) -> Callable[[Command], Command]:
     choose = (
         "" if required else " `next` simulates the instance's next start,"
         " `all` simulates each trigger separately."
-        "  [default: the pending trigger or create, then start]"
+        "  [default: the pending trigger (create for a new instance), then start]"
     )  # fmt: skip
     return click.option(
         "-t",
@@ -324,8 +324,8 @@ CHOICES = ("next", "all")
 def split_triggers(values: tuple[str, ...], choices: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the words in the values of ``-t``, in order.
 
-    Raises BadParameter for an unknown word. An empty word is also an error, because a variable in the user's
-    script may be unset.
+    Raises BadParameter for an unknown word, and for an empty word: it can come from an unset variable in the
+    user's script.
     """
     triggers = tuple(part for value in values for part in value.split(",") if part or not value.strip(","))
     for trigger in triggers:

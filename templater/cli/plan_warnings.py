@@ -77,7 +77,8 @@ def report_warnings(
 def plan_warnings(plans: Sequence[Plan], rootfs_option: str) -> Iterator[str]:
     """Yield a warning if no rule matches, and a warning if the file of a create_only rule may exist.
 
-    The plans are for one instance. ``rootfs_option`` is as in ``report_warnings``.
+    The plans are for one instance. ``rootfs_option`` is the option to suggest for a root filesystem, or "" if
+    the plans have a root filesystem.
     """
     if not plans:
         return

@@ -62,9 +62,9 @@ def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Cho
 
 
 def in_time(choices: Iterable[Choice], seconds: float | None) -> Iterator[Choice]:
-    """Yield the choices. Raises LimitError if the builds take too much processor time.
+    """Yield the choices. Raises LimitError if the builds of the caller take too much processor time.
 
-    The limit is SECONDS or ``seconds``, whichever is longer.
+    The limit is ``SECONDS``, or ``seconds`` if that is more.
     """
     seconds = max(SECONDS, seconds or 0)
     end = process_time() + seconds

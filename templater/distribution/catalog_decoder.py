@@ -206,7 +206,8 @@ _SHOWN = 80
 def decode_json(text: str, repeated: list[str] | None = None) -> Any:
     """Decode a JSON text of a server. Raises ValueError for invalid JSON and for repeated keys.
 
-    For ``repeated``, see ``parse_json``.
+    If ``repeated`` is given, a key with several strings, numbers or booleans is not an error: it gets the
+    last value, and is added to ``repeated``.
     """
     if text.startswith("\ufeff"):
         raise json.JSONDecodeError("Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0)

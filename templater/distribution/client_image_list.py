@@ -328,7 +328,7 @@ def _give_aliases(images: Iterable[Image], unsorted: set[int]) -> None:
 
 
 def _tie(image: Image, unsorted: set[int]) -> tuple[object, ...]:
-    """Return a value that is equal for two images if clients list these images in a random order."""
+    """Return the image's key. If two images have equal keys, clients list these images in a random order."""
     product = image.product
     part = unsorted_part(product, unsorted)
     if part is not None:

@@ -50,8 +50,8 @@ class RedirectError(RefusedError):
 class UrlStream:
     """A stream at a URL.
 
-    A password in the URL is sent only to the URL's host, and is never shown in messages. ``url`` can be the
-    text without the password that ``hide_passwords`` has made.
+    A password in the URL is sent only to the URL's host, and is never shown in messages. If
+    ``hide_passwords`` has removed the password from ``url``, this class adds the password again.
     """
 
     def __init__(self, url: str, trust: Trust | None = None) -> None:

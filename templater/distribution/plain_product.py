@@ -49,9 +49,9 @@ _VERSION_NAMES = re.compile(rb'"([0-9]{8}_[0-9]{4})":')
 class PlainProduct(NamedTuple):
     """The facts about a product on which limits depend.
 
-    ``texts`` is at least the length of the texts without aliases. ``images`` is at least the number of images
-    and dropped entries that one client makes of the product. ``fingerprints`` is at least the number of
-    fingerprints that all clients list.
+    The numbers can be too high, but not too low. ``texts`` is the length of the texts without aliases.
+    ``images`` is the number of images and dropped entries that one client makes of the product.
+    ``fingerprints`` is the number of fingerprints that all clients list.
     """
 
     aliases: str

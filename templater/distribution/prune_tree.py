@@ -77,7 +77,7 @@ def _drop_old(
 def _age(version: str, moment: int) -> float:
     """Return the seconds since the version's date.
 
-    Return 0 for a name without a date, so that the version is kept.
+    Return 0 for a version whose name has no date, so that the version is kept.
     """
     for length, layout in ((13, "%Y%m%d_%H%M"), (12, "%Y%m%d%H%M"), (8, "%Y%m%d")):
         if len(version) >= length:

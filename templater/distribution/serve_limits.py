@@ -1,7 +1,7 @@
 """Limits on the catalogs that `templater serve` can serve.
 
-Commands that change a tree refuse catalogs above these limits. Otherwise, the images of one other server,
-which `streams reindex` adds, could make `templater serve` refuse all images of a tree.
+Commands that change a tree refuse catalogs above these limits. Otherwise, `streams reindex` could add so many
+images of another server that `templater serve` refuses the whole tree.
 """
 
 from __future__ import annotations

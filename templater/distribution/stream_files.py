@@ -56,7 +56,7 @@ class ProductsFile:
 class LinesFile(ProductsFile):
     """A products file with one product per line. The file is decoded at each read.
 
-    Raises ValueError if the file has another form.
+    Raises ValueError if the file does not have this form.
     """
 
     def __init__(self, file: IO[bytes], place: str) -> None:
@@ -79,7 +79,8 @@ class LinesFile(ProductsFile):
 class CatalogFiles:
     """The catalog of one stream. Each file is opened once, and the total size of all files is limited.
 
-    All methods raise FileNotFoundError, InputError or LimitError. For ``repeated``, see ``parse_json``.
+    All methods raise FileNotFoundError, InputError or LimitError. If ``repeated`` is given, ``parse_json``
+    accepts certain repeated keys, and adds them to ``repeated``.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class CatalogFiles:
 
 
 def private_copy(file: IO[bytes], size: int) -> IO[bytes]:
-    """Return a copy of the first ``size`` bytes, because another user can change the file at any time."""
+    """Return a copy of the first ``size`` bytes, which no other user can change."""
     from tempfile import TemporaryFile  # `streams add` needs no copy, and the import takes long
 
     copy = TemporaryFile()  # noqa: SIM115  # the caller closes it

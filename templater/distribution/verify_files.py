@@ -214,8 +214,8 @@ def _check_file(
 ) -> _Content | None:
     """Compare one file with every item that names it.
 
-    For ``starts``, see ``ContentReader.read``. Return None if the file is missing or unreadable, or if its
-    size is unknown.
+    With ``starts``, the result also has fingerprints that combine metadata files with this file, see
+    ``ContentReader.read``. Return None if the file is missing or unreadable, or if its size is unknown.
     """
     place = f"'{printable(path)}'"
     # Incus accepts a file of another size, so stop reading only far beyond the catalog's size.

@@ -61,7 +61,7 @@ def place_of(product: str, version: str = "", item: str = "") -> str:
 
 
 def shown(text: str) -> str:
-    """Return the beginning of a text, because each of 50,000 images could repeat a long text."""
+    """Return the beginning of a text: a whole report could repeat a long text for each of 50,000 images."""
     return _shown(text[:_LONGEST])
 
 

@@ -191,8 +191,9 @@ def _require_trusted(
 ) -> None:
     """Raise RefusedError if another user can change a file or directory.
 
-    ``named`` is true if the hook line names ``directory`` or a path below it. ``at`` is the descriptor of the
-    directory in which to look up ``name``.
+    With ``or_sticky``, other users may write to a sticky directory. ``named`` is true if the hook line names
+    ``directory`` or a path below it; then the owner of ``/`` may also be trusted. ``at`` is the descriptor of
+    the directory in which to look up ``name``.
     """
     try:
         status = os.stat(name, dir_fd=at, follow_symlinks=False) if at is not None else os.lstat(directory)

@@ -98,8 +98,9 @@ def overlay_options(found: "Iterable[tuple[str, str]]") -> "list[str]":
     """Return mount options with which the hook's overlay shows the same files as LXC's mount of the overlay.
 
     With ``lxc.idmap``, LXC mounts the overlay in the container's user namespace. For such a mount, the kernel
-    neither follows nor makes renamed directories and copies of only metadata, whatever the kernel's defaults
-    are. If the hook copied only the metadata of a file, the container would see zeros instead of its content.
+    neither uses nor makes redirects for renamed directories and copies that have only a file's metadata,
+    whatever the kernel's defaults are. If the hook copied only the metadata of a file, the container would
+    see zeros instead of its content.
     """
     given: list[str] = []
     is_mapped = False

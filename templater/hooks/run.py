@@ -144,7 +144,7 @@ class Log:
         return "".join(f"{when}{name}: {line}\n" for line in lines).encode("utf-8", "replace")
 
     def public_lines(self) -> "list[str]":
-        """Return the lines that other users may read."""
+        """Return the log lines that other users may read."""
         return [line for line in (*self.lines, self.summary) if line and line not in self.private]
 
     def write(self, state_directory: "StateDirectory | None", file: str) -> None:
@@ -273,7 +273,7 @@ def run(arguments: "list[str]") -> int:
 
 
 def _reported(error: BaseException, options: Options) -> "TemplaterError | None":
-    """Return the error that the hook reports, or None for a bug. The notes of ``error`` are kept."""
+    """Return the error that the hook reports for ``error``, with all its notes, or None for a bug."""
     reported = _translated(error, options)
     if reported is not None and reported is not error:
         reported.notes = (*reported.notes, *getattr(error, "__notes__", ()))

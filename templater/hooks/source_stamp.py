@@ -45,7 +45,7 @@ def _is_package(name: str) -> bool:
 
 
 def stamp_of(sources: "list[tuple[str, int, int]]") -> bytes:
-    """Return the digest of a list of files."""
+    """Return a digest of the paths, modification times and sizes of some files."""
     digest = blake2b()
     for path, age, size in sources:
         digest.update(b"%s %d %d\n" % (path.encode("utf-8", "surrogateescape"), age, size))

@@ -94,8 +94,8 @@ class Output:
         """Sync the file and name it ``path``. Raises UsageError if ``path`` exists and ``replace`` is false.
 
         ``like`` is the status of the file to replace. The new file gets the mode and, if permitted, the owner
-        of that file. Without ``like``, root refuses to replace a file of another user in a directory such as
-        ``/tmp``.
+        of that file. Without ``like``, a process of root refuses to replace a file of another user in a
+        directory such as ``/tmp``.
         """
         with self._naming(path):
             if like is not None:

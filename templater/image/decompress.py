@@ -155,10 +155,10 @@ class ByteStream:
 
     If ``owns`` is true, ``close`` closes the file descriptor.
 
-    ``read`` returns exactly the requested size except at the end of the file. If the file
-    contains several compressed streams, the result has the data of all streams, as in other decompressors.
-    Zeros after a stream are ignored. Other bytes after a stream are an error. If another program decompresses
-    a file into ``fd``, ``unpacked_from`` is the size of that file.
+    ``read`` returns exactly the requested size except at the end of the file. If the file contains several
+    compressed streams, the result has the data of all streams, as in other decompressors. Zeros after a
+    stream are ignored. Other bytes after a stream are an error. If ``fd`` is the output of a program that
+    decompresses a file, ``unpacked_from`` is the size of the compressed file.
     """
 
     def __init__(

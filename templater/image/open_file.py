@@ -152,8 +152,8 @@ def whole_content(file: FileIO, path: str) -> Iterator[bytes]:
 def holes_of(fd: int, size: int, most: int | None = None) -> int:
     """Return the number of bytes in the holes of a file. Stop counting above ``most``.
 
-    The number of a file's blocks does not show its holes, because some file systems compress data, or count
-    blocks later.
+    The number of a file's blocks does not show its holes, because some file systems compress data, or update
+    this number later.
     """
     holes = offset = 0
     while offset < size and (most is None or holes <= most):

@@ -235,7 +235,7 @@ class _Walk:
             raise ValueError(f"a block can't be decompressed: {error}") from None
 
     def _limited(self, size: int) -> int:
-        """Return a size. Raises LimitError if no reader of the archive would accept as much data."""
+        """Return ``size``, a number of unpacked bytes. Raises LimitError if it exceeds a limit."""
         limits = self._limits
         if size > limits.unpacked_bytes:
             raise LimitError(f"'{self._path}' unpacks to more than {limits.unpacked_bytes} bytes")

@@ -155,7 +155,7 @@ def entries_of(text: bytes) -> "dict[bytes, bytes] | None":
 class Record:
     """The record of one instance. The caller holds the lock of the state directory.
 
-    An unreadable record is treated as empty. Then ``problem`` is the error.
+    If the record is unreadable, it counts as empty, and ``problem`` is the error.
     """
 
     __slots__ = ("_entries", "_staged", "_text", "problem", "state_directory", "unfinished")

@@ -175,7 +175,7 @@ class LiveRootfs(MemoryRootfs):
 
     @property
     def missed(self) -> bool:
-        """Whether the daemon has reported a missing path. In fact, the whole instance may be missing."""
+        """Whether the daemon has reported a missing path. It says the same for a missing instance."""
         return self._reader.missed
 
     def with_relative_links(self) -> LiveRootfs:

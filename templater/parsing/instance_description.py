@@ -416,7 +416,7 @@ class _Description:
         devices: Mapping[str, Any],
         profiles: tuple[Profile, ...] | None,
     ) -> Expanded | None:
-        """Return facts about the expanded keys, or None if the contents of all profiles are known."""
+        """Return which keys are local and which profiles are unknown, or None if all profiles are known."""
         names = tuple(profile.name for profile in self.profiles())
         if profiles is None and not {"expanded_config", "expanded_devices"}.isdisjoint(self.value):
             return Expanded(names, frozenset(config), frozenset(devices))
@@ -512,8 +512,8 @@ class _Description:
     def profiles(self) -> list[Profile]:
         """Return the profiles that the description lists.
 
-        The daemons list only names of profiles. A profile of which only the name is known is empty.
-        templater's short form of a description can contain whole profiles.
+        The daemons list only names of profiles. A profile whose contents are unknown is returned
+        without keys and devices. templater's short form of a description can contain whole profiles.
         """
         value, path = self.value.get("profiles"), (*self.path, "profiles")
         if value is None:

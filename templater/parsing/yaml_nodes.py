@@ -33,9 +33,9 @@ MIB: Final = 1 << 20
 class Limits:
     """The limits of a YAML text: its size, the depth of its nodes and the number of its nodes.
 
-    ``expanded`` limits the number of nodes when each alias counts as a copy of its anchor's node. In the same
-    way, ``compared`` limits the pairs of keys in mappings: yaml.v4 compares each key of a mapping with each
-    other key, and needs two seconds for the default.
+    ``expanded`` limits the number of nodes when each alias counts as a copy of its anchor's node.
+    ``compared`` limits the number of pairs of keys in mappings, counted in the same way: yaml.v4 compares
+    each key of a mapping with each other key. For the default, it needs two seconds.
     """
 
     # This class is not a dataclass, because importing dataclasses would slow down a hook without a cache.
@@ -639,8 +639,8 @@ def _syntax_error(source: Source, error: MarkedYAMLError, rules: Rules) -> YamlE
 def _v2_words(error: Any) -> str:
     """Return the error text of yaml.v2.
 
-    For an error in the first line, yaml.v2 omits the line number. For an error of its parser, the line number
-    is one too low. For an error of its scanner, it is correct.
+    For an error in the first line, yaml.v2 omits the line number. In other lines, the number is correct for
+    an error of yaml.v2's scanner, and one too low for an error of its parser.
     """
     line = error.problem_mark.line if error.problem_mark else 0
     if line:

@@ -39,9 +39,12 @@ def plan_every_host(
 ) -> dict[str, Plan | TemplaterError]:
     """Return a dict from the name of each LXD and Incus release to its plan, or to the plan's error.
 
-    The host and the dialect of ``options`` are ignored. Set ``options.clock`` and ``options.seed``.
-    Otherwise, a template that prints the time or a random value gives a different text for each dialect. For
-    ``new``, see ``plan_image``. By default, ``hosts`` has all hosts.
+    The host and the dialect of ``options`` are ignored. The caller must set ``options.clock`` and
+    ``options.seed``. Otherwise, a template that prints the time or a random value gives a different text for
+    each dialect.
+
+    With ``new``, the instance gets the keys that a daemon sets when it creates an instance from this image.
+    By default, ``hosts`` has all hosts.
 
     Raises LimitError if all hosts together take longer than ``options`` allow.
     """

@@ -248,7 +248,7 @@ class _Walk:
                 )
 
     def folder(self) -> "Entry | None":
-        """Return the current directory of the walk."""
+        """Return the directory that the walk has reached."""
         return self.folders[-1] if self.folders else self.view.entry("/")
 
     def makers(self) -> "set[int]":

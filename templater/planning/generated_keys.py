@@ -61,7 +61,8 @@ def with_image_keys(instance: Instance, properties: Mapping[str, str]) -> Instan
 def with_placeholders(instance: Instance, name: str = "") -> Instance:
     """Return the instance with a placeholder for each missing key that a daemon generates.
 
-    Generated values, such as UUIDs, differ between instances, so their placeholders contain ``name``.
+    If ``name`` is given, the placeholders contain this name of the instance, because generated values such as
+    UUIDs differ between instances.
     """
     placeholder = f"{_PREFIX} of {name}>" if name else PLACEHOLDER
     given = instance.expanded_config()

@@ -192,7 +192,8 @@ def member(getter: "Callable[[Any, Any], Any]", v: "Any", key: "Any") -> "Any":
 def nil_call(state: int, path: str) -> None:
     """Raise Failure for a call of a variable that a tag such as ``set`` has set to nil.
 
-    A call of an unset variable, or of an argument of a macro, does not fail. For ``state`` see `loop`.
+    A call of an unset variable, or of an argument of a macro, does not fail. ``state`` is 1 if such a tag has
+    set the variable.
     """
     if state == 1 and not path:
         raise Panic("unimplemented")  # pongo2 cannot print a path with a subscript
@@ -243,7 +244,7 @@ def enter(
     defaults: "tuple[Any, ...]",
     arguments: "tuple[Any, ...]",
 ) -> "Scope":
-    """Return the scope of a macro call: the names of the scope that defines the macro, and the parameters.
+    """Return the scope of a macro call: a copy of the scope that defines the macro, with the parameters.
 
     Raises Failure if the call has too many arguments.
     """

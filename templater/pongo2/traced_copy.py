@@ -92,9 +92,9 @@ class TracedTemplate:
         seed: int | None = None,
         limits: Limits | None = None,
     ) -> tuple[trace.Trace, str | None]:
-        """Render like ``render``, and return the record and the text.
+        """Render like ``render``, and return the trace and the text.
 
-        If the render fails, the record ends at the failure, and the text is None.
+        If the render fails, the trace ends at the failure, and the text is None.
         """
         traced = TracedContext(context, self.runs)
         if self.program is None:

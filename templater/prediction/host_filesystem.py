@@ -251,7 +251,7 @@ class HostFilesystem:
             self.put(place, node._replace(content=b""))
 
     def _flag(self, place: Place) -> str:
-        """Return ``immutable`` or ``append-only`` if an existing file has this flag, else an empty string."""
+        """Return the flag of an existing file (``immutable`` or ``append-only``), or "" if neither is set."""
         asked = getattr(self.view, "flag", None)
         if asked is None or place.before is None or place.before.kind not in (FILE, DIRECTORY):
             return ""

@@ -105,7 +105,7 @@ class Memo:
         )
 
     def compiled(self, templates: Mapping[str, TemplateFile], options: RenderOptions) -> Compiled:
-        """Return the templates for `render`. A text that this object has stored is not rendered again."""
+        """Return the templates for `render`. If this object has stored a text, they return it."""
         return _Templates(self, templates, options)
 
 

@@ -199,7 +199,10 @@ class Origins:
 
 
 def name_of(read: Read) -> Name:
-    """Return the name of the value that a template reads. For ``container``, the result is ``instance``."""
+    """Return the name of the value that a template reads.
+
+    ``container`` is another name of ``instance``; for both, the result is ``instance``.
+    """
     if read.key is not None:
         return ("config", read.key)
     root, *keys = read.path
@@ -232,6 +235,7 @@ def layers_of(
 ) -> Layers:
     """Return the layers of configuration from which a plan's instance gets its values.
 
-    The command line sets the keys in ``options``, and keys of the devices in ``device_options``.
+    ``options`` has the configuration keys that the command line sets. ``device_options`` has the devices of
+    which the command line sets keys.
     """
     return Layers(instance, plan.instance, plan.metadata, options=options, device_options=device_options)

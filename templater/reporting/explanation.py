@@ -51,7 +51,7 @@ class Continuation(NamedTuple):
     last: int
 
     def continues(self, part: Part) -> bool:
-        """Return whether the line continues a part of the previous line that is not empty."""
+        """Return whether the line continues ``part`` of the nearest line above that is not empty."""
         return self.first[1:] == part[1:]
 
 

@@ -772,7 +772,7 @@ def _open_regular(opened: "Callable[[int], int]", flags: int, path: str, limit: 
     So this function checks the type and size first. Then it opens the checked file, even if another process
     has replaced the name by a device.
 
-    Raises BusyError if another process holds a lease of the file.
+    Raises BusyError if another process holds a lease (a kind of lock) on the file.
     """
     seen = opened(_LOOK | _O_NOFOLLOW)
     try:

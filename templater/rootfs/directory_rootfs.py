@@ -40,7 +40,7 @@ class IdMap:
     __slots__ = ("gids", "uids")
 
     def __init__(self, uids: "Ranges", gids: "Ranges") -> None:
-        """Raises InputError for an id that is negative or too large: for Linux, 2**32 - 1 means "no id"."""
+        """Raise InputError for a negative id, and for an id above 2**32 - 2, the largest id of Linux."""
         for inside, outside, count in (*uids, *gids):
             if min(inside, outside, count) < 0 or max(inside, outside) + count > _ALL:
                 raise InputError(f"an id map has ids outside of the range from 0 to {_ALL - 1}")

@@ -193,8 +193,8 @@ def _readable(path: str, fd: int, content: Callable[[], int] | None) -> int:
 def _copy_data(source: int, copy: int, size: int, most: int) -> bool:
     """Copy the first ``size`` bytes of a file, and keep holes as holes.
 
-    Otherwise, a file with little data and huge holes could fill the disk. Return False if the file has more
-    than ``most`` bytes of data. In this case, the copy is incomplete.
+    If the copy had no holes, a file with little data and huge holes could fill the disk. Return False if the
+    file has more than ``most`` bytes of data. In this case, the copy is incomplete.
     """
     end = 0
     os.ftruncate(copy, size)

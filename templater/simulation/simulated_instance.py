@@ -102,7 +102,7 @@ def described(subject: SimulatedInstance) -> Instance:
 
 
 def mark_guesses(plan: Plan) -> Iterator[str]:
-    """Mark each file that a plan would create: the root filesystem is unknown, so the file perhaps exists.
+    """Mark each file that a plan would create as perhaps existing, because the root filesystem is unknown.
 
     Yield the target of each create_only rule that the daemon skips if the file exists.
     """

@@ -50,7 +50,7 @@ LIVE = "live instance"
 class OpenedSource(NamedTuple):
     """An opened SRC. An instance has a ``description`` or a ``state``; an image has neither.
 
-    ``state`` is the content of ``.templater/state``. ``notes`` are for stderr.
+    ``state`` is the content of ``.templater/state``. ``notes`` are texts to print on stderr.
     """
 
     path: str

@@ -82,9 +82,9 @@ def instance_form(
 
 
 def place_of(*names: str) -> str:
-    """Return an id, which contains no white space.
+    """Return the HTML id of an element of the form. An id contains no white space.
 
-    The function ``placeOf`` of form.js returns the same id.
+    The function ``placeOf`` of form.js returns the same id for the same names.
     """
     return ":".join(quote(name, safe="!'()*", errors="replace") for name in names)
 

@@ -1,15 +1,16 @@
 """Cleanup of temporary files that a killed apply leaves in a root filesystem.
 
-Temporary names of old files are in the root directory of the root filesystem, or beside a target that is on
-another file system or in another subvolume of btrfs. If the root directory or the target's directory belongs
-to another user, the names are in a private directory in that directory. So no process of a container with a
-user namespace can open the files. The name of a new file is beside its target, for a moment.
+An apply gives each old file a temporary name in the root directory of the root filesystem. If the target is
+on another file system or in another subvolume of btrfs, the temporary name is beside the target. If another
+user owns the directory, the temporary name is in a private directory inside it, so that no process of a
+container with a user namespace can open the old file. A new file has a temporary name for a moment, beside
+its target.
 
 A temporary file has the name ``.templater-TOKEN-INODE-N``. templater treats a file with this form of name as
 its own if the file has the inode number INODE, or if INODE is 0 and the file is empty. No other file meets
 this condition by accident. A forged name does no harm: a process that can give a file this name could also
-remove the file. The name of a directory has 0 as INODE. If the tokens of the unfinished runs are known, the
-name of a directory must have one of these tokens.
+remove the file. The temporary name of a directory has 0 as INODE. If the tokens of the unfinished runs are
+known, TOKEN in the name of a directory must be one of them.
 
 Several root filesystems can share a mounted directory, and each of them has a lock of its own. So in a
 directory on another mount than the root directory, a run removes only files and directories whose TOKEN is in
@@ -35,10 +36,10 @@ the container could have filled a directory with millions of names. After a kill
 ``MOST_NAMES`` names, ``MOST_LEFTOVERS`` removals or ``MOST_SECONDS``, and skips directories above
 ``MOST_BYTES``. The next run continues the search.
 
-Even an empty directory can take seconds to remove, because the kernel then frees a record of each missing
-name that a process has looked up in it. So another process removes the directories at the end of a hook or
-command, see ``held_files``. If this process is killed, or if a hook in a PID namespace has many directories
-to remove, empty directories can remain.
+Removing even an empty directory can take seconds, because the kernel then frees a record of each missing name
+that a process has looked up in the directory. So another process removes the directories at the end of a hook
+or command, see ``held_files``. If this process is killed, or if a hook in a PID namespace has many
+directories to remove, empty directories can remain.
 
 Two alternatives were rejected: a marker in a trusted.* xattr, and names without inode numbers. A trusted.*
 xattr needs root, and some file systems do not support it.
@@ -116,8 +117,9 @@ class Journal:
 
         A power cut during a run without fsync can leave an empty journal. The result is then an empty list. A
         power cut during a run with fsync can leave the new journal under its temporary name: the run syncs
-        the content of the journal before the rename, but not the rename. On btrfs, the run waits for neither,
-        but the journal is on the disk before the temporary names if they are on the same file system.
+        the content of the journal before the rename, but not the rename. On btrfs, the run syncs neither. If
+        the temporary files are on the same file system as the journal, the journal still reaches the disk
+        before their names.
 
         Raises LimitError for a journal of more than ``MAX_JOURNAL`` bytes, the most that templater writes. If
         another user owns the journal, the limit is ``MAX_OF_OWNER`` bytes.

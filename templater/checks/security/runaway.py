@@ -314,7 +314,7 @@ _IF_SET = "if certain keys are set, "
 
 
 class Counted(Compiled):
-    """Templates that also count the work for which pongo2 takes longer than templater."""
+    """Templates for which templater also counts the work that takes longer in pongo2 than in templater."""
 
     __slots__ = ()
 

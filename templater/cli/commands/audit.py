@@ -107,7 +107,8 @@ def audited(
 ) -> dict[str, Any]:
     """Return the report of an audit, see ``audit_report``.
 
-    The modules are imported here: if templater runs as root, only the child process needs them.
+    The function itself imports the modules: if templater runs as root, the function runs only in a child
+    process, and the parent process does not need the modules.
     """
     from ...checks.audit_report import audit_report
     from ...checks.security.runaway import LIMITS

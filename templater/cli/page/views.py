@@ -1,4 +1,7 @@
-"""Views, which turn a question from the page into HTML. This module runs in the child process."""
+"""The views of the page of `watch --web`. A view turns a question from the page into HTML.
+
+This module runs in the child process that renders.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,10 @@ class Views:
         self._notes: list[str] = []
 
     def answer(self, question: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Answer a question from the page. Return facts for the server, and data for the page."""
+        """Answer a question from the page.
+
+        Return facts for the server (files to watch, or findings), and data for the page.
+        """
         try:
             with guard(self.request.limits):
                 asked = expect(json.loads(question), dict)

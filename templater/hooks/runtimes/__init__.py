@@ -3,10 +3,11 @@
 Each of these functions in ``hooks/runtimes/NAME.py`` is optional:
 
 ``read_request(options, environ)``
-    Return a ``HookRequest`` for a start, or a ``Notice`` for any other event. Every start loads this file, so
-    it imports slow modules inside functions.
+    Return a ``HookRequest`` for a start, or a ``Notice`` for any other event. Every start of a container
+    loads the runtime's file, so the file imports slow modules inside functions.
 ``state_folder(environ)``
-    Return the directory that contains ``.templater``, or "". A failure of ``read_request`` is logged there.
+    Return the directory that contains ``.templater``, or "". If ``read_request`` fails, the hook writes the
+    error to ``.templater/log``.
 ``snippet(name, words, path)``
     Return the ``install.Snippet`` that ``hook install NAME`` prints or writes. ``words`` are the options of
     the hook line; ``options.read_options`` parses them.

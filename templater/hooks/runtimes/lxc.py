@@ -250,10 +250,11 @@ _MOUNT_HINT = "in the container's configuration, set lxc.hook.mount to the same 
 
 
 def require_mount_hook(path: str, config: str, stage: str = "") -> None:
-    """Raise RefusedError if only LXC can mount this root filesystem and no mount hook calls templater.
+    """Raise RefusedError if the container needs a mount hook that calls templater, but lacks it.
 
-    If ``stage`` is "mount", the pre-start hook leaves a directory or an overlay to the mount hook. Then the
-    mount hook must have the option ``--stage mount``, too.
+    A root filesystem that only LXC can mount needs the hook. If ``stage`` is "mount", a directory or an
+    overlay also needs the hook, because the pre-start hook does not render. In this case, the mount hook must
+    have the option ``--stage mount``, too.
     """
     found = list(settings(config))
     for key, value in found:
@@ -339,18 +340,21 @@ MS_REC_PRIVATE = 0x44000
 def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[str, str]]" = ()) -> bool:
     """Enter a private mount namespace, and mount the overlay there as LXC mounts it later.
 
-    The overlay stays mounted until the hook ends. Return True: this process is in a new mount namespace.
+    The overlay stays mounted until the hook ends. Return True, because this process is then in a new mount
+    namespace.
 
     ``found`` has the keys and values of the container's configuration.
 
-    The layers stay open until the overlay is unmounted: their owner can remove them, and the last close of a
-    removed directory can take minutes. ``held_files`` then leaves the last close to another process.
+    The hook keeps the layers open until the overlay is unmounted. If their owner removes them, another
+    process closes them last (see ``held_files``), because the last close of a removed directory can take
+    minutes.
 
     Without the option ``volatile``, the kernel syncs the file system when it unmounts the overlay. On btrfs,
     this sync is a commit, which can stop every change of the file system for minutes. The hook does not need
-    the sync: ``disk_sync`` keeps the order of changes, and uses the upper layer to wait for the disk. But the
-    option also stops the kernel from syncing the files that it copies to the upper layer. If the overlay has
-    an index, the kernel copies files with several names, so the hook does not use the option.
+    the sync: ``disk_sync`` keeps the order of changes, and uses the upper layer to wait for the disk. But
+    ``volatile`` also stops the kernel from syncing the files that the kernel copies to the upper layer. So
+    the hook does not use ``volatile`` for an overlay with an index: there, the kernel also copies files with
+    several names.
 
     Raises RefusedError for a layer or a mount point that is a link, or if another user can exchange the mount
     point or the upper layer. Raises WriteError if mounting fails.
@@ -486,8 +490,8 @@ def _require_own(work: Root) -> None:
 def _make_layer(directory: Directory, name: str, lower: "os.stat_result") -> None:
     """Make a directory with the owner of the lower layer, who is the container's root. LXC does the same.
 
-    If another user can replace names in ``directory``, make the new directory with the ids of the container's
-    root, so that no chown is needed. That user could exchange the directory right before a chown.
+    If another user can replace names in ``directory``, that user could exchange the new directory right
+    before a chown. So make the directory with the ids of the container's root.
     """
     try:
         if not is_replaceable(directory.fd):

@@ -105,7 +105,7 @@ _NAMES = {
 def _refuse_other_case(config: "Mapping[str, Any]") -> None:
     """Raise InputError for a name in an unusual case, such as "ROOT".
 
-    runc ignores the case of names, so it reads such a name. Other runtimes may ignore the name.
+    runc ignores the case of names, so runc reads such a name. Other runtimes may ignore the name.
     """
     linux = config.get("linux")
     waiting = [config, config.get("root"), linux, *_list(config.get("mounts"))]

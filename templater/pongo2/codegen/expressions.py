@@ -286,8 +286,8 @@ class ExpressionWriter(Writer):
     def base(self, node: nodes.Expr) -> None:
         """Write code for the value from which generated code reads a member.
 
-        If the value is a variable that holds a function, this code does not call the function. The lookup of
-        the member calls the function.
+        If the value is a variable that holds a function, this code does not call the function, because the
+        lookup of the member calls it.
         """
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))

@@ -23,8 +23,8 @@ class Module:
     ``bound`` has the names that a scope contains. ``called`` has the bound names that a template calls. For
     these names, generated code records whether they are set: a call of an unset name gives nil, but a call of
     a name that is set to nil fails. ``field_holders`` has the bound names that may hold a field of a loop.
-    ``forloop`` is true if a template may read ``forloop``. Only then does generated code update it.
-    ``traced`` is true if `trace_recorder` records the printed texts.
+    ``forloop`` is true if a template may read the variable ``forloop``. Only then does generated code update
+    this variable. ``traced`` is true if `trace_recorder` records the printed texts.
     """
 
     def __init__(self, document: Document, dialect: Dialect, library: Library, spans: bool) -> None:

@@ -1,7 +1,7 @@
 """The tree of a parsed template. The parsers of tags build it; ``codegen`` turns it into Jinja2's nodes.
 
-The classes are not dataclasses, because dataclasses are slow to import. A cached template imports the modules
-of its tags, and these modules import this one.
+The classes are not dataclasses, because dataclasses are slow to import. Even a render from the cache imports
+this module, because the modules of the template's tags import it.
 """
 
 TYPE_CHECKING = False
@@ -269,7 +269,7 @@ class With(Statement):
 class Macro(Statement):
     """A macro definition, which binds the name ``bound`` to a function.
 
-    Error messages call the function ``name``.
+    Error messages show ``name``, which differs from ``bound`` after ``{% import … name as bound %}``.
     """
 
     __slots__ = ("body", "bound", "name", "parameters", "token")
@@ -307,9 +307,9 @@ class FilterBlock(Statement):
 
 
 class Capture(Statement):
-    """A call of the function that ``invoke`` names. The first two arguments are the render and a body's text.
+    """A call of a function with the render, the text of ``body``, and the arguments in ``invoke``.
 
-    The statement prints the result. If the result is None, the statement runs ``otherwise`` instead.
+    The statement prints the function's result. If the result is None, the statement runs ``otherwise``.
     """
 
     __slots__ = ("body", "invoke", "otherwise")
