@@ -212,13 +212,13 @@ class Example:
 
 
 def _signature(renderings: list[Rendering]) -> Iterator[object]:
-    """Yield the parts of the cache key for the rendered files of one instance.
+    """Yield the parts of a cache key for the rendered files of one instance.
 
-    If two instances have equal cache keys, the second instance can reuse the plan of the first instance. Only
-    the instance's name and the contents of the files then differ.
+    The key has a part for each file: the file's error or, without an error, the number of the first file with
+    the same content.
 
-    For each rendered file, yield the error of the file. If the file has no error, yield the number of the
-    first file that has the same content.
+    If two instances have equal keys, their plans differ only in the instance's name and the contents of the
+    files. So the second instance can reuse the plan of the first instance.
     """
     numbers: dict[bytes, int] = {}
     for number, rendering in enumerate(renderings):

@@ -73,7 +73,7 @@ def check(
 ) -> Callable[[Callable[[Any], Iterable[Observation]]], Check]:
     """Decorate a function to make it a ``Check``. The docstring of its module explains the check.
 
-    ``hint`` is the default hint of the check's observations. For ``rootfs``, see the attribute of ``Check``.
+    ``hint`` is the default hint of the check's observations. The other arguments are fields of the ``Check``.
     """
 
     def decorate(run: Callable[[Any], Iterable[Observation]]) -> Check:

@@ -358,7 +358,7 @@ class _Bound:
         self._lengthen(name, size)
 
     def _require_no_macro(self, name: str | None, value: tree.Expression) -> None:
-        """Raise NoBoundError if a variable has the name of a macro, or a macro's output in its value."""
+        """Raise NoBoundError if a variable has the name of a macro, or if its value uses a macro."""
         if name in self.macros or any(each in self.macros for each in names_in(value, self.document.blocks)):
             raise NoBoundError("a variable has the name or the output of a macro", value.token)
 
@@ -407,7 +407,7 @@ class _Bound:
         return [([iteration, loop.body], inside), (loop.empty or [], at)]
 
     def measure(self, expression: tree.Expression, at: _Position) -> _Measure:
-        """Return upper bounds for an expression."""
+        """Return upper bounds for the value of an expression, and for the work to compute the value."""
         size = work = variables = copies = 0
         decodes = changes = False
         pieces: set[str] = set()

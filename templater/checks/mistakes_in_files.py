@@ -50,7 +50,8 @@ def mistakes_in(
 ) -> Iterator[Observation]:
     """Yield the mistakes that ``find`` and ``validate`` report in ``files``; see ``mistakes_of``.
 
-    ``quotes`` tells whether a value in one of ``files`` may need quotes.
+    Without ``quotes``, skip the awkward files, whose values contain quotes, colons and brackets. Use
+    ``quotes`` for kinds of files in which a value may need quotes.
     """
 
     def judge(file: File) -> list[Mistake]:

@@ -235,13 +235,16 @@ class SecretTests:
             yield from ((tokens, is_key) for tokens, is_key in ((held, False), (keys, True)) if tokens)
 
     def bind(self, kind: str, names: list[str]) -> None:
-        """Record the parameters of a macro, which hold the secrets of all calls. Other tags do not matter."""
+        """Record the names that a macro binds: its parameters. Each parameter holds the secrets of all calls.
+
+        Ignore the names that other tags bind.
+        """
         if kind == "macro":
             self.parameters.update(names)
             self._give(names)
 
     def _pass(self, tokens: list[Token]) -> None:
-        """Record that a call passes secrets to a macro, which can be any macro of the template."""
+        """Record the secrets that a call passes. Every macro of the template may be the called macro."""
         size = sum(map(len, self.passed.values()))
         for token in tokens:
             hold(self.passed, COMPUTED if token.kind == COMPUTED else STRING, [token])

@@ -48,7 +48,7 @@ def parts_of(source: Source, *names: Sized) -> Iterator[Part]:
 
 
 def readings_of(source: Source) -> Iterator[list[Part]]:
-    """Yield the parts that Incus reads. If LXD reads other parts without failing, yield these, too.
+    """Yield the parts that Incus reads. If LXD renders the template but reads other parts, yield these, too.
 
     In a tag or an expression, LXD reads a bracket (``[`` or ``]``) and all characters after it as text.
     """

@@ -150,10 +150,10 @@ class ValueKinds:
         return _all(kinds, _VALUES) | ({_DAEMON.get(name, MISSING)} if kinds - {MAP, NESTED} else set())
 
     def may_fail(self, path: tree.Path) -> bool:
-        """Return whether pongo2 6 may panic for a variable with a subscript, which is the last part.
+        """Return whether pongo2 6 may panic for a variable whose last part is a subscript.
 
-        pongo2 panics for some keys. It also panics instead of each error in an earlier part, because it can't
-        print the variable.
+        pongo2 panics for some keys. An error in an earlier part also becomes a panic, because pongo2 can't
+        print the variable in the error message.
         """
         key = path.parts[-1].key
         if not isinstance(key, tree.Expression):

@@ -188,7 +188,7 @@ def _local(ctx: click.Context) -> str | None:
 
 
 def _is_small(path: str, most: int) -> bool:
-    """Return whether the path is a regular file of at most ``most`` bytes. A pipe could block forever."""
+    """Return whether the path is a regular file of at most ``most`` bytes. Reading a pipe could block."""
     path = _expanded(path)
     return os.path.isfile(path) and os.path.getsize(path) <= most
 

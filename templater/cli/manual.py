@@ -160,7 +160,7 @@ def literal(text: str) -> str:
 
 
 def protected(line: str) -> str:
-    """Return a line of text that troff cannot read as a command."""
+    """Return a line of text, escaped so that troff does not read the line as a command."""
     return f"\\&{line}" if line.startswith((".", "'")) else line
 
 

@@ -92,7 +92,7 @@ def plan_warnings(plans: Sequence[Plan], rootfs_option: str) -> Iterator[str]:
 
 
 def no_rule_warning(rules: Iterable[Rule], triggers: Iterable[str]) -> str:
-    """Return a warning that none of the ``triggers`` runs a rule."""
+    """Return the warning that no rule runs on any of the ``triggers``."""
     found = {trigger for rule in rules for trigger in rule.when if trigger in TRIGGERS}
     named = ", ".join(trigger for trigger in TRIGGERS if trigger in found)
     return f"no rule runs on {','.join(triggers)}; the rules run on: {named or 'none'} (see -t)"

@@ -57,7 +57,7 @@ def _has_state(folder: str) -> bool:
 def opened_record(
     folder: str, *, lock: str = "", places: Collection[tuple[int, int] | None] = ()
 ) -> Iterator[Record | None]:
-    """Open the record of an instance directory, or yield None for "".
+    """Open the record of an instance directory. Yield None if ``folder`` is empty.
 
     ``places`` has the identities of the directories that ``folder`` may name. An empty ``places`` allows
     every directory. If ``lock`` is not empty, lock the record. Processes that wait for the lock show the text

@@ -144,7 +144,7 @@ def judge(before: Seed, after: Seed, guest: Guest = UNKNOWN, daemon: Daemon = Da
     """Return the prediction of cloud-init's next boot.
 
     ``before`` and ``after`` are the seeds before and after the start. If nothing is known about the guest's
-    last boot, the prediction assumes that this boot has used ``before``.
+    last boot, the prediction assumes that the last boot used the seed ``before``.
     """
     found = _judge(before, after, _with_last_boot(guest, before), daemon)
     return replace(found, version=guest.version, sources=guest.sources)

@@ -92,9 +92,10 @@ class UpperBounds:
         self.lists += min(named, _MOST_WITH_ALIASES) * aliases
 
     def are_within_limits(self, catalog: Catalog) -> bool:
-        """Add a changed catalog's loaded products. Return whether readers and servers accept the catalog.
+        """Add a changed catalog's loaded products. Return whether the bounds are within all limits.
 
-        If the result is False, the catalog can still be within the limits.
+        If the result is True, readers and servers accept the catalog. If the result is False, they may still
+        accept it.
         """
         size, values = catalog.size.bytes, catalog.size.values
         is_wide = catalog.size.is_wide

@@ -168,7 +168,7 @@ def find_image(server: Server, name: str) -> ServerImage:
 
 
 def is_hash(name: str) -> bool:
-    """Return whether a name is a fingerprint or the beginning of a fingerprint, and cannot be an alias.
+    """Return whether a name is a fingerprint or its beginning. templater never reads such a name as an alias.
 
     If a server sends an image for this name, the image's fingerprint must begin with the name.
     """

@@ -101,7 +101,10 @@ def image_size(twice: int, once: int, fingerprint: int, requirements: int) -> in
 
 
 def alias_size(name: str, address: int, fingerprint: int, type: str) -> int:
-    """Return the bytes of one alias in its image and in the two lists of aliases."""
+    """Return the bytes of one alias in its image's data, and in the lists of alias addresses and alias data.
+
+    ``address`` and ``fingerprint`` are sizes in bytes.
+    """
     return _ALIAS + 2 * json_length(name) + address + fingerprint + len(type)
 
 

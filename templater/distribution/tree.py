@@ -363,7 +363,7 @@ class Tree:
         self._sync(directory)
 
     def publish(self, output: Output, path: str) -> None:
-        """Give a staged image file its name. An existing file of this name must have the same content."""
+        """Give a staged image file its name. Raises RefusedError if a file of this name has other content."""
         full = os.path.join(self.path, path)
         directory, name = os.path.split(path)
         with self.folder(directory) as folder:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 def parse_json(data: bytes, what: str) -> "dict[str, Any]":
     """Parse a JSON object. Raises InputError for invalid JSON; ``what`` names the text in the message.
 
-    Also raises InputError if an object has a name twice: crun reads the first value, and runc merges both.
+    Also raises InputError if an object has a name twice, because the runtimes disagree about its value: crun
+    reads the first value, and runc merges both.
 
     This function calls the C scanner of the json package directly, because importing json takes eight
     milliseconds.

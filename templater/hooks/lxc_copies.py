@@ -32,8 +32,8 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
     """Record that lxc-copy, lxc-copy -R or lxc-snapshot has made this container's directory.
 
     A snapshot keeps the container's pending trigger, and restoring the snapshot in place restores the
-    trigger. Any other new directory is recorded as a copy. If the destroy hook later detects a rename, it
-    corrects the record.
+    trigger. Any other new directory is recorded as a copy. If the destroy hook later detects that the copy
+    was a rename, it corrects the record.
     """
     source, exact = find_source(folder, source_name)
     original = open_folder(source, fixed=True) if options.source else open_unshared(source)
@@ -144,7 +144,7 @@ _OWN_SETTINGS = ("lxc.rootfs.", "lxc.uts.", "lxc.net.", "lxc.hook.", "lxc.mount"
 
 
 def _same_settings(original: Root, made: Root) -> bool:
-    """Return whether a copy's configuration has all settings of the original that LXC does not change."""
+    """Return whether a copy has all settings of the original, except those that LXC changes in a copy."""
     there = set(lines_of(made))
     return all(line in there or line[0].startswith(_OWN_SETTINGS) for line in lines_of(original))
 
@@ -289,7 +289,7 @@ def _state_directory(folder: str) -> "StateDirectory | None":
 
 
 def copied_record(original: StateDirectory) -> "bytes | None":
-    """Return the record of written files, which is also valid for the copy.
+    """Return the original's record of written files, which is also valid for the copy.
 
     Return None if the record is unreadable, or if another user can change it.
     """

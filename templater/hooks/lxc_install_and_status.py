@@ -169,7 +169,10 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     hint = f"templater hook install lxc {quote(name)}{elsewhere(path, LXC_PATH)} --write"
     if line is None:
         # `install` does not write lxc.hook.mount, because most containers do not need this hook.
-        by_hand = "set lxc.hook.mount to the value of lxc.hook.pre-start: only LXC can mount this rootfs"
+        by_hand = (
+            "set lxc.hook.mount to the value of lxc.hook.pre-start: the hook must run after LXC has mounted"
+            " this rootfs"
+        )
         missing = not early and "lxc.hook.pre-start" in lines
         problem = f"'{config}' has no lxc.hook.{needed} that calls templater"
         yield Finding(False, problem, by_hand if missing else hint)

@@ -95,7 +95,10 @@ class Layout:
 
 
 def refuse_special(member: Member, image: str) -> None:
-    """Refuse a member outside the root filesystem that is neither a file nor a directory."""
+    """Refuse a member outside the root filesystem that is neither a file nor a directory.
+
+    Also refuse directories below ``templates``.
+    """
     if member.kind not in (FILE, DIRECTORY):
         raise RefusedError(f"'{image}': '{printable(member.name)}' is a {member.kind}, not a regular file")
     top, _, rest = member.name.partition("/")

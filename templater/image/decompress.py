@@ -90,8 +90,8 @@ _LZMA_HEAD, _UNKNOWN = 13, (1 << 64) - 1
 class _Xz:
     """A decompressor of the format .xz.
 
-    The program xz, which the daemons use, accepts fewer files than its library. So this class refuses the
-    other files.
+    This class uses the library of xz. The daemons use the program xz, which refuses some files that the
+    library accepts. This class refuses these files, too.
     """
 
     format = lzma.FORMAT_XZ
@@ -105,7 +105,8 @@ class _Xz:
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         """Decompress a piece of the stream.
 
-        Raises LZMAError if it is damaged, or if the program xz does not know the stream's check sum.
+        Raises LZMAError if the piece is damaged, or if the program xz does not know the kind of the stream's
+        check sum.
         """
         content = self._decompressor.decompress(data, max_length)
         check = self._decompressor.check
@@ -126,7 +127,7 @@ class _OldLzma(_Xz):
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         """Decompress a piece of the stream.
 
-        Raises LZMAError if it is damaged, or if the program xz refuses the stream's header.
+        Raises LZMAError if the piece is damaged, or if the program xz refuses the stream's header.
         """
         if len(self._head) < _LZMA_HEAD:
             self._head += data[: _LZMA_HEAD - len(self._head)]

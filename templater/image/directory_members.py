@@ -103,7 +103,7 @@ class Tree:
                 each.directory.close()
 
     def file(self, path: str, name: str) -> Member:
-        """Return one file as a member with this name, even if the file has other names."""
+        """Return one file as a member with this name. The member is never a hard link."""
         self._names = None
         parent, _, last = path.rpartition("/")
         with self.root.directory(parent or "/") as directory:

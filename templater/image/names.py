@@ -38,8 +38,8 @@ def refuse_kind(kind: str, name: str, image: str) -> None:
 def clean_name(member: Member) -> str:
     """Return a member's name without ``./`` at its start and ``/`` at its end, or "" for the top directory.
 
-    Raises RefusedError for an absolute name or a name with ``..``. GNU tar warns, removes these parts and
-    writes the file to another path.
+    Raises RefusedError for an absolute name or a name with ``..``: GNU tar would shorten such a name, and
+    write the file to another path.
     """
     name = member.name
     if name.startswith("/"):

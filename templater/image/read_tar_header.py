@@ -81,7 +81,7 @@ def _text(field: bytes) -> str:
 
 
 def _read_unused_number(field: bytes) -> int:
-    """Parse a number field that only Go reads. Go accepts any field with only blanks and zero bytes."""
+    """Parse a number field that only Go reads. As in Go, a field of blanks and zero bytes gives 0."""
     return read_number(field) if field.strip(b" \0") else 0
 
 

@@ -140,7 +140,7 @@ def _check_attributes(place: int, end: int, reader: Reader, most: int) -> tuple[
 
 
 def _entries(block: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the reference and the number of attributes of each list in a block."""
+    """For each list in a block, yield its reference and its number of attributes."""
     for at in range(0, len(block), _LIST):
         yield unpack_from("<QI", block, at)
 

@@ -44,10 +44,13 @@ class UnpackedTree:
         """Record that GNU tar unpacks a member, and return "". If GNU tar can't unpack it, return the reason.
 
         Names are cleaned, so they are relative. ``target`` is the target of a symlink, and ``hard_link`` that
-        of a hard link. ``is_inside`` is true for a directory whose stored name ends in "/.", because GNU tar
-        can't replace a file by such a directory. GNU tar makes symlinks with an absolute target or ".." last.
-        Also return "" for a directory with the name of such a symlink, because GNU tar can make the directory
-        on some file systems. Raises LimitError if too many directories have no member of their own.
+        of a hard link. ``is_inside`` is true for a directory whose stored name ends in "/.": GNU tar can't
+        replace a file by such a directory.
+
+        GNU tar makes symlinks with an absolute target or ".." after all other members. A directory with the
+        name of such a symlink also gives "", because GNU tar can make the directory on some file systems.
+
+        Raises LimitError if too many directories have no member of their own.
         """
         kinds = self._kinds
         above = self._kind_above(f"{path}/." if is_inside else path)

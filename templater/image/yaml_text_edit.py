@@ -399,7 +399,7 @@ def _step(text: str) -> int:
 
 
 def _step_below(text: str, indent: int) -> int:
-    """Return by how many columns to indent the level below ``indent``. Follow the file's other rules."""
+    """Return by how many columns to indent the level below ``indent``, as in the file's other rules."""
     if indent:
         for rule in _rules(text):
             if rule.value.kind == "mapping" and rule.value.children and not rule.value.flow:

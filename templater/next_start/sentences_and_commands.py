@@ -86,10 +86,7 @@ def start_command(found: NextStart) -> str:
 
 
 def also_runs(found: NextStart) -> dict[str, list[FileVerdict]]:
-    """Return the files that the next start does not write.
-
-    Each key of the dict is a trigger. Its value lists the files that this trigger would write.
-    """
+    """Return a dict from each trigger to the files that this trigger writes, but the next start does not."""
     runs: dict[str, list[FileVerdict]] = {}
     for file in found.files:
         if file.verdict == NOT_REWRITTEN:

@@ -628,9 +628,9 @@ _FOREIGN_KEYS = {
 
 
 def _foreign(value: Mapping[str, Any], path: Path) -> _InvalidValue:
-    """Return the error for a mapping in which no key belongs to an instance: the file is of another kind.
+    """Return the error for a file of another kind: none of its keys belongs to an instance.
 
-    Without this error, the file would be accepted as an instance without configuration.
+    Without this error, templater would read the file as an instance without configuration.
     """
     guess = next((f"this looks like {what}: " for key, what in _FOREIGN_KEYS.items() if key in value), "")
     shown = [*value][:_SHOWN_KEYS]

@@ -100,8 +100,9 @@ def is_disk(head: bytes) -> bool:
 def is_also_tar(head: bytes) -> bool:
     """Return whether a compressed file begins with bytes that a tar archive can begin with.
 
-    Two tools can then read different archives from the file. For example, LXD, and Incus before version 7,
-    can read it as a tar archive: they do not know lz4, and look for a tar archive before they look for zstd.
+    Two tools can then read different archives from the file. For example, LXD, and Incus before version 7, do
+    not know lz4, and look for a tar archive before they look for zstd. So they can read an lz4 or zstd file
+    as a tar archive.
     """
     return head.startswith(b"ustar", 257) or _is_old_tar(head)
 

@@ -85,7 +85,8 @@ class Node:
     """A node of a document.
 
     ``size`` is the number of nodes in this node, including itself, after aliases are expanded. A long text
-    counts as several nodes, because aliases can repeat the text. ``compared`` is the number of pairs of keys.
+    counts as several nodes, because aliases can repeat the text. ``compared`` is the number of pairs of keys
+    that yaml.v4 compares in this node.
     """
 
     __slots__ = ("compared", "end", "size", "source", "start", "tag")

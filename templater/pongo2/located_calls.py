@@ -124,8 +124,8 @@ def call_at(
 def call_checked(v: "Any", arguments: "tuple[Callable[[], Any], ...]") -> "Any":
     """Call a value.
 
-    As in pongo2, an error about the number of arguments, or about an argument, prevents that the next
-    arguments are evaluated.
+    As in pongo2, no argument is evaluated if the number of arguments is wrong, and no further argument is
+    evaluated after an invalid one.
     """
     if type(v) is not Function:
         return call(v, ())

@@ -205,8 +205,8 @@ def loop(cell: "list[int]", parent: "Any", public: "Any", state: int) -> ForLoop
     """Return ``forloop`` as it is before the first round of a loop.
 
     ``parent`` is the value of ``forloop`` outside the loop. ``public`` is the value of ``forloop`` in the
-    render's context. If both are the same value, it comes from the context and not from an outer loop. Then
-    Go ignores it, and the loop has no parent loop. ``state`` tells whether a template has bound ``forloop``:
+    render's context. If ``parent`` is ``public``, no outer loop has set ``parent``: pongo2 ignores the value,
+    and the loop has no parent loop. ``state`` tells whether a template has bound ``forloop``:
 
     * 0: the template has not bound ``forloop``.
     * 1: a tag such as ``set`` has bound ``forloop``. Then Go panics, whatever ``parent`` is.

@@ -353,7 +353,7 @@ def reads_of(render: Render, scope: Scope, path: Name) -> Iterable[Name]:
 
 
 def below(context: Mapping[str, Any], name: Name, keys: Name) -> Name:
-    """Return a read, with ``keys`` added if the read stands for a map of the context."""
+    """Return the read ``name``. If the read stands for a map of the context, add ``keys`` to it."""
     is_map = name in (("config",), ("devices",), ("properties",), ("instance",))
     is_device = len(name) == 2 and name[0] == "devices" and name[1] in context.get("devices", ())
     return normal(context, (*name, *keys)) if keys and (is_map or is_device) else name
@@ -439,7 +439,7 @@ def reach(render: Render, number: int) -> None:
 
 
 def run(render: Render, number: int) -> None:
-    """Begin a run (a group of neighbouring sites). The next printed texts belong to these sites."""
+    """Begin the run ``number``, a group of neighbouring sites that print the next texts."""
     trace = trace_of(render)
     trace.sites, trace.position = trace.runs[number], 0
     trace.frames[0].reads = {}
@@ -498,10 +498,10 @@ def iterated(render: Render, depth: int, value: Any) -> Any:
 
 
 def decided_by_statements(render: Render, compares: bool) -> None:
-    """Record that a condition depends on all names that were used since the last call of `run`.
+    """Record that the branches of a `tree.Capture` depend on all names used since the last call of `run`.
 
-    `traced_copy` adds calls of this function to a `tree.Capture`, because the text of its body can decide
-    which branch runs. ``compares`` tells whether the statement compares this text with an earlier text.
+    The statement renders its body to a text, and this text can decide which branch runs. ``compares`` tells
+    whether the statement compares the text with an earlier text.
     """
     trace = trace_of(render)
     trace.control[-1].update(trace.frames[0].reads)

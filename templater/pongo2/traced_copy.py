@@ -107,7 +107,7 @@ class TracedTemplate:
 
 
 def larger(limits: Limits | None) -> Limits:
-    """Return limits for a traced render that correspond to ``limits`` for a normal render."""
+    """Return larger limits for a traced render, which needs more steps and values than a normal render."""
     limits = limits or Limits()
     made = Limits(
         limits.steps * FACTOR, limits.output, limits.values * FACTOR, limits.depth, limits.seconds,
@@ -380,7 +380,8 @@ class Tracer:
     ) -> tuple[list[tree.Expression], tree.Do, tree.Do]:
         """Convert the expressions whose values a statement binds to names.
 
-        Return the converted expressions, and the calls that run before and after the statement binds them.
+        Return the converted expressions, a call that runs before the statement binds the names, and a call
+        that runs afterwards.
         """
         token = pairs[0][1].token
         origins = [(name, self.origin(node)) for name, node in pairs]
@@ -484,10 +485,7 @@ def do(token: Token, function: Callable[..., Any], *arguments: Any) -> tree.Do:
 
 
 def enclosed(function: Callable[..., Any], value: tree.Expression, *more: Any) -> tree.Invoke:
-    """Return a call that begins a frame, then evaluates ``value``, and then runs ``function``.
-
-    The function ends the frame.
-    """
+    """Return a call that begins a frame, evaluates ``value``, and runs ``function``, which ends the frame."""
     return tree.Invoke(value.token, function, tree.Invoke(value.token, trace.begin), value, *more)
 
 

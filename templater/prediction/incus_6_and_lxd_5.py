@@ -1,7 +1,7 @@
 """The daemons of Incus 6 and of older LXD releases, which read and write files by plain paths.
 
-In the families I606 and L506, the daemon first checks paths with openat2. In the families I604 and L505, it
-checks nothing. ``Host.family`` names the family of a release.
+``Host.family`` names the family of a release. Daemons of the families I606 and L506 first check the paths
+with openat2. Daemons of the families I604 and L505 check nothing.
 """
 
 from __future__ import annotations

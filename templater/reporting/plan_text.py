@@ -90,7 +90,7 @@ def blocks(plan: Plan, *, fold: bool = False) -> Iterator[Block]:
 
 
 def written_again(later: Change) -> str:
-    """Return a text about a later change of the same file. The block of the later change has the content."""
+    """Return a remark for a file that has a later change. Only the later change shows the content."""
     return f"{'written again' if later.action in WRITING else 'not changed'} on {later.trigger}"
 
 

@@ -98,11 +98,11 @@ def sync_contents(action: str, files: "Mapping[int, str]", require_time: "Callab
 
 
 def write_content(fd: int) -> bool:
-    """Write the content of a file on btrfs to the disk, but not to btrfs's log.
+    """Write the content of a file on btrfs to the disk, without btrfs's log.
 
     A write to the log would wait for other processes.
 
-    Return False if that is not possible, for example on another type of file system.
+    Return False if the content can't be written in this way, for example on another type of file system.
     """
     return can_order(fd) and _request(fd, (_FIEMAP,), bytearray(_WHOLE_FILE))
 
@@ -138,8 +138,7 @@ def sync_all(action: str, files: "Mapping[int, str]") -> None:
 def _sync_mount(action: str, files: "Mapping[int, str]") -> None:
     """Sync files of one mount: with ``commit`` or syncfs, or with fsync if neither is safe.
 
-    syncfs gets the descriptor of the first file. The kernel then reports every write error since that file
-    was opened.
+    syncfs gets the descriptor of the first file, and reports every write error since that file was opened.
     """
     first, path = next(iter(files.items()))
     try:
@@ -171,7 +170,8 @@ def commit(fd: int) -> bool:
 def is_same_btrfs(fd: int, other: int) -> bool:
     """Return whether two open files are on the same btrfs, or on overlays over it.
 
-    btrfs then commits changes of both files in their order. Return False if that cannot be determined.
+    btrfs then commits the changes of both files in the order in which they were made. Also return False if
+    templater can't find out whether the files are on the same btrfs.
     """
     found = _on_btrfs(fd, _identity)
     return bool(found) and found == _on_btrfs(other, _identity)

@@ -130,8 +130,9 @@ def unmount_at_end(path: str, *, itself: bool) -> None:
 def _unmount(path: str, itself: bool, held: "list[int]") -> None:
     """Detach a file system from this process's namespace.
 
-    Without ``itself``, keep the file system's root directory open: the kernel unmounts the file system when
-    the last process closes this directory.
+    With ``itself``, first wait for another process to close the removed files. Without ``itself``, keep the
+    root directory of the file system open. The kernel unmounts the file system when the last process
+    closes this directory.
     """
     if not itself:
         try:  # noqa: SIM105 - importing contextlib slows down the start of hooks

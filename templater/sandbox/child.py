@@ -336,8 +336,8 @@ def highest_descriptor() -> int:
 def drop_capabilities() -> None:
     """Give up all capabilities of this process.
 
-    A change of the uid does not always do this: a caller can have set the securebit NO_SETUID_FIXUP, a user
-    other than root can have ambient capabilities, and a namespace can have no user besides root.
+    A change of the uid is not always enough. The caller may have set the securebit NO_SETUID_FIXUP. A user
+    other than root may have ambient capabilities. In a namespace without other users, root keeps its uid.
     """
     version = 0x20080522
     if libc("capset")(version.to_bytes(4, sys.byteorder) + bytes(4), bytes(24)):

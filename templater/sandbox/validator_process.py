@@ -113,7 +113,8 @@ def run(
     """Run the program at the path ``program``. Its working directory is a folder that contains ``files``.
 
     ``stdin`` is the name of one of the files. If ``confined`` is false, the program has limits but no
-    sandbox, and can read all files that its user can read. Raises NotConfinedError and ToolFailure.
+    sandbox, and can read all files that its user can read. Raises NotConfinedError if this process can't
+    confine the program, and ToolFailure if the program hung, died or could not be started.
     """
     limits = limits or Limits()
     if confined:

@@ -26,9 +26,11 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class TreeSource:
-    """A tree. ``redirected`` are the prefixes of paths whose files are on other servers.
+    """A tree as a source of images.
 
-    The source opens the directory once and keeps it open. Otherwise, the owner of a directory above the tree
+    ``redirected`` has the prefixes of paths whose files are on other servers.
+
+    The tree's directory is opened once and stays open. Otherwise, the owner of a directory above the tree
     could replace the tree by a symlink to ``/``.
     """
 
@@ -74,7 +76,7 @@ class _Catalogs(LocalStream):
         self._bytes = 0
 
     def file(self, path: str, /) -> IO[bytes]:
-        """Open a file. Raises LimitError for a large catalog, because two catalogs must fit in memory."""
+        """Open a file. Raises LimitError for a large catalog: the old images are still in memory."""
         self.read.setdefault(path, _identity(self._directory, path))
         file = super().file(path)
         self._bytes = add_catalog_file(self._bytes, file)

@@ -323,7 +323,8 @@ def _read_file(
 ) -> Source | None:
     """Read a file beside metadata.yaml; return None if it is missing.
 
-    Raises RefusedError for a link, a directory or a special file. ``public`` is as in ``Root.read``.
+    Raises RefusedError for a link, a directory or a special file. With ``public``, also raises RefusedError
+    if a user could have moved a secret file to this place.
     """
     entry = top.entry(f"/{name}")
     if entry is None:

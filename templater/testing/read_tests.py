@@ -62,7 +62,7 @@ def read_cases(folder: Folder, chosen: Callable[[Case], bool] = lambda case: Tru
 
 
 def read_file(folder: Folder, name: str) -> list[Case]:
-    """Read one test file. Raises errors as ``read_cases`` does."""
+    """Read one test file. Raises the same errors as ``read_cases``."""
     reader = _FolderReader(folder)
     cases = list(reader.cases(folder.read(name)))
     raise_all(reader.errors)

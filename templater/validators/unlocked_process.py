@@ -1,6 +1,6 @@
 """A process that runs validators for a locked process, because a locked process can start no program.
 
-A compromised locked process can only choose a validator, and send a name and a text.
+A compromised locked process can only choose the validator, and the name and the text of the checked file.
 """
 
 from __future__ import annotations

@@ -98,9 +98,9 @@ def apply(
 
 
 def _require_content(unchanged: "list[Change]", rootfs: "DirectoryRootfs") -> None:
-    """Compare the files again that had the right content before the apply waited for another one.
+    """Raise RefusedError if an unchanged file no longer has the planned content.
 
-    The other apply can have written and then restored them.
+    The plan may have seen content that another apply had written and then rolled back.
     """
     for change in unchanged:
         if not rootfs.has_content(change.real, change.content or b""):

@@ -34,7 +34,11 @@ OLD = "old-"
 
 
 class MountedFile(StagedFile):
-    """A mounted file. ``save_in`` is the state directory, if the apply has one."""
+    """A mounted file, which is overwritten in place.
+
+    ``save_in`` is the state directory, which can hold the old content for a rollback. It is None if the apply
+    has no state directory: the old content is then kept in memory.
+    """
 
     __slots__ = ("save_in", "saved")
 
@@ -108,7 +112,10 @@ class MountedFile(StagedFile):
         return os.memfd_create("templater", os.MFD_CLOEXEC)
 
     def commit(self, require_time: "Callable[[], None]") -> None:
-        """Overwrite the start of the file with the new content. ``cut`` removes the rest later."""
+        """Overwrite the start of the file with the new content.
+
+        If the old content is longer, ``cut`` removes its rest later.
+        """
         self.committed = True
         again(os.lseek, self.fd, 0, 0)
         write_descriptor(self.fd, self.content)

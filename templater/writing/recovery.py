@@ -426,9 +426,9 @@ def token_line(token: str, changes: int) -> str:
 
 
 def _read_token(line: str) -> "tuple[str, int]":
-    """Return the token and the number of changes, which is 0 if ``token_line`` did not make the line.
+    """Return the token and the number of changes. Return the line and 0 if ``token_line`` did not make it.
 
-    The token is checked because another user can own the journal: a token with a slash would be a path.
+    The line is checked because another user can own the journal, and a token with a slash would be a path.
     """
     token, _, changes = line.partition("-")
     if line.isascii() and token.isalnum() and changes.isdecimal() and len(changes) <= _MOST_DIGITS:

@@ -304,8 +304,7 @@ class StagedFile:
     def commit(self, require_time: "Callable[[], None]") -> None:
         """Put the new content in place. Raises RefusedError if another process has changed the target.
 
-        ``require_time`` raises an error if no time is left to read the old content, which only
-        ``MountedFile`` does.
+        ``require_time`` is unused, because a commit reads no old content.
         """
         if version_of(os.fstat(self.fd)) != self.written:
             raise RefusedError(
@@ -347,9 +346,10 @@ class StagedFile:
             )
 
     def _replace(self, inode: int, link: "Callable[[str], None]") -> None:
-        """Replace the target by the file with this inode number. ``link`` gives the file a temporary name.
+        """Replace the target by the file with this inode number.
 
-        The rename follows at once, because a run that is killed before it leaves the temporary name behind.
+        ``link`` gives the file a temporary name, and a rename to the target follows at once: a run that is
+        killed before the rename leaves the temporary name behind.
         """
         name = self.directories.passing_name(inode)
         self.passing = self.parent, name

@@ -117,7 +117,8 @@ class TargetDirectories:
     def room_for(self, size: int, change: "Change") -> int:
         """Count the size of a mounted file's old content, which a rollback needs. Return ``size``.
 
-        Raises LimitError above ``MAX_KEPT``: the container's processes choose the size of a mounted file.
+        Raises LimitError above ``MAX_KEPT``. The limit is needed because the container's processes choose the
+        size of a mounted file.
         """
         self.kept += size
         if size > MAX_KEPT or self.kept > MAX_KEPT:

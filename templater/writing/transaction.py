@@ -15,8 +15,8 @@ together with the names. On btrfs, a hook does not wait until the names are on t
 
 **Time.** Each system call can wait for the disk. A user of the container can set flags (``chattr +S +D``) for
 which the kernel syncs each new name. If there is a deadline, templater may use a quarter of the time to
-prepare the files, and then a third of the remaining time to put the files in place. So enough time remains
-for a rollback, which takes about as long.
+prepare the files, and then a third of the remaining time to put the files in place. So at least half of
+the time remains for a rollback.
 
 **Attributes.** An existing file keeps owner, mode, ACLs and extended attributes. Two groups are not copied:
 attributes that certify the content (``security.capability``, which the kernel also drops at each write, and
@@ -55,10 +55,10 @@ COMMITTING = 1 / 3
 
 
 class Transaction:
-    """One apply, under the lock: a destination that changes no file before ``commit``.
+    """The destination of one apply, which holds the lock. No file changes before ``commit``.
 
-    If an error leaves the ``with`` block, all files are restored. ``deadline`` is a time of ``monotonic``,
-    at which the apply should have ended.
+    If an error leaves the ``with`` block, all files are restored. The apply should end before ``deadline``, a
+    time of ``monotonic``.
     """
 
     __slots__ = (

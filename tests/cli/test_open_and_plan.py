@@ -439,7 +439,7 @@ def test_simulate_has_no_note_about_create_only_rules_if_it_knows_which_files_ex
 def test_simulate_has_a_note_if_the_files_of_the_image_of_a_rebuild_are_unknown(run, archive, image):
     steps = ("create", "start", "stop")
     err = run("simulate", image, *steps, f"rebuild={archive}", "start")[2]
-    advice = "for rebuild=IMAGE, a directory with the unpacked rootfs shows which files exist"
+    advice = "if IMAGE in rebuild=IMAGE is a directory with a rootfs, templater knows which files exist"
     assert f"note: {CREATE_ONLY} ({advice})\n" in err
     assert "create_only" not in run("simulate", image, *steps, f"rebuild={image}", "start")[2]
 

@@ -19,8 +19,8 @@ _MOST_DELAYED = 50_000
 @check(
     "member-link",
     "critical",
-    "a hard link to a file outside the archive, or a member that would be unpacked through a symlink or can't"
-    " be unpacked",
+    "a hard link to a file outside the archive, a member that would be unpacked through a symlink, or a"
+    " member that can't be unpacked",
     "CVE-2025-4517",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:

@@ -325,10 +325,10 @@ class Counted(Compiled):
 
 
 class EveryBranch(Counted):
-    """Templates that run every branch of each condition, and each loop and value at least once.
+    """Compiled templates in which each branch of a condition, each loop and each value runs at least once.
 
-    An ordinary render runs all parts of a template without conditions, loops and choices of values. For such
-    a template, the compiled function only returns an empty text.
+    A template without conditions, loops and choices of values needs no such run, because an ordinary render
+    runs all its parts. For such a template, the compiled function only returns an empty text.
     """
 
     __slots__ = ()

@@ -79,7 +79,7 @@ def _shown(value: str | int | None) -> str:
 
 
 def _different_rules(earlier: Metadata, later: Metadata) -> Iterator[Observation]:
-    """Compare the rules as yaml.v2 and yaml.v4 decode them. Other checks see only the rules of yaml.v2."""
+    """Compare the rules that yaml.v2 and yaml.v4 decode. Other checks see only the rules of yaml.v2."""
     rules = {rule.path: _fields(rule) for rule in earlier.rules}
     for rule in later.rules:
         fields = rules.pop(rule.path, None)

@@ -106,7 +106,7 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
             placeholders=bool(request.host.product),
             guessed=guessed,
         )
-    advice = "for rebuild=IMAGE, a directory with the unpacked rootfs shows which files exist"
+    advice = "if IMAGE in rebuild=IMAGE is a directory with a rootfs, templater knows which files exist"
     if view is None:
         advice = f"{rootfs_option(source, request)} shows which files exist"
     for text in create_only_warning(tuple(guessed), advice):

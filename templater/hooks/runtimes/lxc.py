@@ -222,7 +222,7 @@ def in_namespace(ids: "IdMap | None") -> "IdMap | None":
     """Return the id map of a hook that lxc-usernsexec has started, or None for any other hook.
 
     In the user namespace of lxc-usernsexec, each id of the container has the same number as inside the
-    container. The user who owns the container has a higher id in this namespace, unless lxc.idmap contains
+    container. The user who owns the container also has an id there, which is higher unless lxc.idmap contains
     this user. The map has only the container's ids, because no other id may own files of the container.
     """
     if ids is None or not ids.shifts or not set(ids.uids) <= set(own_map("uid_map")):

@@ -164,8 +164,8 @@ def _ids(options: "Options", config: "Mapping[str, Any]", state: "Mapping[str, A
 def _ids_of_process(pid: object) -> "IdMap":
     """Return the id map of the container's process, which has joined the user namespace of its container.
 
-    Raises RefusedError if the map is unknown. The owner of the root directory does not show the map, because
-    the container's root can change the owner.
+    Raises RefusedError if the map is unknown. templater does not guess the map from the owner of the root
+    directory, because the container's root can change this owner.
     """
     from ...rootfs.directory_rootfs import IdMap
 

@@ -173,7 +173,7 @@ def is_on(node: ScopedEvalContextModifier) -> bool:
 
 
 def condition_of(node: If) -> Expr:
-    """Return the condition of an ``If`` as an ``Expr``. Jinja2's annotation is only ``Node``."""
+    """Return the condition of an ``If``, typed as an ``Expr``: Jinja2 annotates it only as a ``Node``."""
     assert isinstance(node.test, Expr)
     return node.test
 

@@ -66,7 +66,7 @@ def syntax_hint(
 
 
 def _old_subscript(token: "Token", before: "list[Token]") -> str:
-    """Return a hint for a subscript in the v4 dialect. If possible, the hint has a replacement text."""
+    """Return a hint for a subscript, which the v4 dialect lacks. If possible, the hint has a replacement."""
     kinds = [each.kind for each in before]
     word = token.value
     path = _path_before(token) if kinds[-1:] == [IDENTIFIER] else ""

@@ -221,7 +221,7 @@ class Modules:
         return None
 
     def source_stamp(self) -> bytes:
-        """Return the recorded digest of the compile cache's sources, or b"" if a source has changed."""
+        """Return the recorded digest for the compile cache's key, or b"" if one of the sources changed."""
         if self.stamp and not self.are_unchanged(self.sources):
             self.stamp, self.stale = b"", True
         self.sources = []  # check the sources only once per run

@@ -399,7 +399,10 @@ def test_the_status_of_an_lxc_container_has_the_expected_messages_and_hints(cont
         (True, f"'{container}' has 1 rules, and every template compiles", ""),
         (None, "never started with templater: the next start runs create, then start", ""),
     ]
-    by_hand = "set lxc.hook.mount to the value of lxc.hook.pre-start: only LXC can mount this rootfs"
+    by_hand = (
+        "set lxc.hook.mount to the value of lxc.hook.pre-start: the hook must run after LXC has mounted"
+        " this rootfs"
+    )
     monkeypatch.chdir(container)
     for path in ("loop:/srv/c1.img", "zfs:rootfs"):  # the name of a data set is not a path
         (container / "config").write_text(f"lxc.rootfs.path = {path}\n" + "\n".join(lines[1:]) + "\n")
