@@ -48,8 +48,8 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
         READING,
         "compared",
         NUMBER,
-        "pairs of keys in the mappings of metadata.yaml, which Incus 7 compares;"
-        " equal keys count as many pairs",
+        "pairs of keys that Incus 7 compares in the mappings of metadata.yaml;"
+        " a pair of equal keys counts as 500 or more",
     ),
     "metadata": (
         IMAGE,
@@ -202,7 +202,8 @@ class Given:
     def for_daemon(self) -> "CommandLimits":
         """Return the limits for a command that reads instances of a daemon.
 
-        The daemon decides how much it sends, so the processor time grows only with the number of instances.
+        The daemon decides how much it sends. So the limit on processor time grows with the number of
+        instances, and not with the size of the input.
         """
         limits = self.for_command()
         if limits.grows:

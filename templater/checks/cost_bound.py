@@ -129,7 +129,7 @@ class Bound(NamedTuple):
     """Upper bounds for a render.
 
     ``work`` is the work, in units of the work to copy a character. ``held`` is the number of characters in
-    memory at the end. ``token`` is a token of the part of the template with most of the work.
+    memory at the end. ``token`` is in the part of the template that needs the most work.
     """
 
     work: int
@@ -610,12 +610,15 @@ def _within(part: object, blocks: Mapping[str, tree.Body], without: tuple[type, 
 
 
 def names_in(part: object, blocks: Mapping[str, tree.Body] = {}) -> set[str]:
-    """Return the names of all variables in a part of a template, and in the ``blocks`` in this part."""
+    """Return the names of all variables in a part of a template.
+
+    ``blocks`` has the body of each tag ``block`` that the part can contain, by the name of the block.
+    """
     return {node.name for node in _within(part, blocks) if isinstance(node, tree.Path)}
 
 
 def _inside(node: tree.Expression) -> Iterator[tree.Expression]:
-    """Yield the parts of an expression that are evaluated before it, except the arguments of filters."""
+    """Yield the parts that are evaluated before the expression itself, except the arguments of filters."""
     if isinstance(node, tree.Filtered):
         yield node.atom
     elif isinstance(node, tree.Operation):

@@ -95,8 +95,8 @@ class NoBoundError(Exception):
 class FilterCost(NamedTuple):
     """The cost of a filter.
 
-    ``factor`` says how many times longer than the value the result can be. ``weight`` is the work for each
-    character of the value, and ``added`` the number of characters that the filter adds.
+    The result is at most ``factor`` times as long as the value, plus ``added`` characters. ``weight`` is the
+    work for each character of the value.
     """
 
     factor: int

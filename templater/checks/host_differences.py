@@ -56,11 +56,11 @@ class _Names(RootfsNames):
 
 
 def host_report(image: AuthoredImage) -> dict[str, Any]:
-    """Return the table as data. The key ``text`` has the table as text.
+    """Return a table of each file on each host, as data. The key ``text`` has the table as text.
 
     If every file is the same on all hosts, ``text`` is empty.
 
-    Each trigger is planned separately. For each file, the first instance with a difference is shown.
+    Each trigger is planned separately. For each file, the table shows the first instance with a difference.
     """
     rows: dict[tuple[str, str, str], Row] = {}
     errors: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The maps of the daemons in a template, and configuration keys whose names a template computes.
+"""The maps that daemons pass to a template, and configuration keys whose names a template computes.
 
 The check ``readable-secret`` follows both through the variables of a template.
 """
@@ -36,12 +36,12 @@ class Maps:
     ) -> tuple[list[Token], list[Token]]:
         """Record the variables to which a tag assigns a map: each of them is another name of this map.
 
-        ``bound`` has the indexes of the variables' names.
+        ``bound`` has the indexes of the variables' names in ``part``.
 
-        Return two lists of names. The first list has each map that the tag or expression uses without a key,
-        so that the values of the map can be shown. This list does not contain a map that a loop reads, that
-        is assigned to a variable, or in which a condition only looks for a key. The second list has the map
-        of texts that a loop reads.
+        Return two lists of names. The first list has each map that the tag or expression uses without a key:
+        such a use can show the values of the map. The list omits a map that a loop reads, a map that is
+        assigned to a variable, and a map in which a condition only looks for a key. The second list has the
+        map of texts that a loop reads.
         """
         content: list[Token] = []
         looped: list[Token] = []

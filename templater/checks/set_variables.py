@@ -91,7 +91,10 @@ class _Walk:
         self.forget(before)
 
     def one_of(self, bodies: Iterable[Iterable[tree.Statement]]) -> None:
-        """Walk through bodies of which one runs. Only a name that each of them sets is set afterwards."""
+        """Walk through the alternative bodies of a tag: a render runs only one of them.
+
+        Afterwards, a name counts as set only if each body sets it.
+        """
         before = len(self.order)
         added = []
         for body in bodies:

@@ -61,7 +61,7 @@ def readings_of(source: Source) -> Iterator[list[Part]]:
 
 
 def is_read_differently(source: Source) -> bool:
-    """Return whether LXD renders the template, but reads other parts than Incus."""
+    """Return whether LXD renders the template, but finds other texts, expressions or tags than Incus."""
     has_bracket = "[" in source.text or "]" in source.text
     return has_bracket and len(list(readings_of(source))) > 1
 

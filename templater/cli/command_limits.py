@@ -56,7 +56,7 @@ class _OverError(BaseException):
 
 
 def one(*_: Any, **__: Any) -> int:
-    """Return 1: most commands read one image."""
+    """Return 1, the number of images that most commands read."""
     return 1
 
 

@@ -89,7 +89,7 @@ class Description(NamedTuple):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Return the files that ``read()`` reads."""
+        """Return the paths of the files that ``read()`` reads."""
         instance = (self.file.partition("#")[0],) if self.file else ()
         from_values = tuple(text.partition("=@")[2] for text in self.config if "=@" in text)
         return (*instance, *self.profiles, *from_values)

@@ -21,8 +21,8 @@ SECONDS = 10.0
 def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Choice]:
     """Return one choice for each combination of release, architecture, variant and type.
 
-    Each field has all values in the filters of the section ``files``, and one more value: the value in
-    ``choice``, or else the value in the definition. Raises LimitError for too many builds.
+    The values of each field are all values in the filters of the section ``files``, and the value in
+    ``choice`` or else in the definition. Raises LimitError for too many builds.
     """
     source = read_source(path)
     image = build(source, choice, limits)

@@ -119,8 +119,8 @@ class Rule:
 class Results:
     """The results of a build. ``made`` has all rules, even rules that a later entry has replaced.
 
-    ``templates`` has the content of each template file, with the origins of its parts. ``most`` limits the
-    total number of characters of all templates and of all fields of entries.
+    ``templates`` has the content of each template file, with the origins of its parts. ``most`` limits one
+    total: the characters of all templates and of all fields of entries.
     """
 
     most: int

@@ -44,7 +44,10 @@ class UpperBounds:
         self._decoded = Decoded()
 
     def add(self, name: str, raw: Any) -> None:
-        """Add a product, or the facts about it. A changed product can be added again."""
+        """Add the cost of a product. ``raw`` is the product's JSON value or a ``PlainProduct``.
+
+        If a product changes, add it again.
+        """
         try:
             if isinstance(raw, PlainProduct):
                 self._decoded.count_aliases(raw.aliases)
@@ -120,10 +123,11 @@ class UpperBounds:
 
 
 def _images(version: Version) -> tuple[int, int, set[str]]:
-    """Return two upper bounds for the images that one client makes of a version, and their fingerprints.
+    """Return two upper bounds for one client's images of a version, and all possible fingerprints.
 
-    The bounds are the number of images and dropped entries, and the length of the longest path of a metadata
-    file. The fingerprints are all texts that a client can take as the fingerprint of an image.
+    The first bound is for the number of images and dropped entries, and the second bound for the length of
+    the longest path of a metadata file. The fingerprints are all texts that a client can take as the
+    fingerprint of an image.
     """
     kinds = []
     paths, fingerprints = set(), set[str]()

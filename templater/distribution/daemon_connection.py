@@ -43,7 +43,7 @@ class Connection(http.client.HTTPConnection):
         self.overhead = max(0, self.overhead - size - size // 16)
 
     def receive(self, size: int) -> None:
-        """Count received bytes. Raises HTTPException if too many of them are not content."""
+        """Count received bytes. Raises HTTPException for too much protocol data besides the content."""
         self.overhead += size
         if self.in_headers and self.overhead > MOST_HEADERS:
             raise http.client.HTTPException(f"more than {MOST_HEADERS >> 10} KiB of headers")

@@ -59,7 +59,7 @@ class ClientLimits:
             raise LimitError(f"the stream needs more than {MOST_REQUESTS} requests")
 
     def receive(self, size: int) -> None:
-        """Count bytes from the server. Raises OSError if too many of them are not content."""
+        """Count bytes from the server. Raises OSError for too much protocol data besides the content."""
         self._overhead += size
         if self._overhead > MOST_OVERHEAD:
             raise OSError(

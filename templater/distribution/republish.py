@@ -248,7 +248,7 @@ def usable_images(products: Mapping[str, Any], warnings: list[str]) -> list[Imag
 
 
 def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnings: list[str]) -> list[Image]:
-    """Return the images that no other products file has, because clients can't download duplicate images."""
+    """Return the images that no other products file lists. Clients can't download an image listed twice."""
     catalog = Catalog(catalog.index, {name: file for name, file in catalog.files.items() if name != path})
     own = {fingerprint for item in catalog.items() for fingerprint in fingerprints_of(item)}
     kept = []

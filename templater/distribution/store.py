@@ -194,8 +194,8 @@ class Store:
         Raises InputError if the image is invalid.
 
         Raises UsageError if the user imported the same image from another source, and one of the two imports
-        asks for refreshes. Otherwise, a refresh from one source could replace the image for the aliases of
-        both imports.
+        asks for refreshes. If the store accepted both imports, a refresh from one source could replace the
+        image for the aliases of both.
         """
         image = self._describe(hashes, limits)
         image = replace(image, source=source, public=public, auto_update=auto_update)

@@ -189,7 +189,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
 
 
 def line_status(line: str, config: str, install: str) -> "Finding":
-    """Check a hook line, which may enter the container's user namespace first."""
+    """Check a hook line. It can begin with a command that enters the container's user namespace."""
     from contextlib import suppress
 
     from .common_status_checks import Finding, option_of, runs

@@ -71,8 +71,9 @@ def _xz(data: bytes, most: int) -> bytes:
 def _lzma(data: bytes, most: int) -> bytes:
     """Decompress LZMA as squashfs-tools do.
 
-    Like these tools, ignore the end of the stream, which some packers do not mark. Refuse a size that does
-    not fit in the low four of its eight bytes, because other tools read only these four bytes.
+    Like these tools, return as many bytes as the header states, because some packers do not mark the end of
+    the stream. The header has eight bytes for the size, but other tools read only the low four of them. So
+    refuse a size that needs more bytes.
     """
     size = int.from_bytes(data[5:13], "little")
     if size > most:

@@ -72,7 +72,7 @@ class _Walk:
     def __init__(
         self, path: str, file: FileIO, head: bytes, compression: Compression, limits: Limits, packed: int
     ) -> None:
-        """``packed`` is the size of the file without its holes."""
+        """``packed`` is the size of the squashfs file without its holes."""
         self._path, self._file, self._compression, self._limits = path, file, compression, limits
         self._packed = packed
         self._inode_count, self._block_size, kind, self._block_log, self._owners = unpack_from(

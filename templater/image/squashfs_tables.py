@@ -164,7 +164,7 @@ class _Values:
         self._numbers = {position: number for number, position in enumerate(self._blocks)}
 
     def at(self, reference: int) -> int:
-        """Return the place of a reference in the content of all blocks."""
+        """Convert a reference into a position in the joined content of all blocks."""
         number = self._numbers.get(self._start + (reference >> 16), len(self._blocks))
         return number * BLOCK + (reference & 0xFFFF)
 

@@ -129,7 +129,7 @@ _work: ContextVar[_Work | None] = ContextVar("work", default=None)
 
 @contextlib.contextmanager
 def one_account() -> Iterator[None]:
-    """Limit the total work of all calls of ``read`` in the block, because each edit parses the text often.
+    """Limit the total work of all calls of ``read`` in the block: a single edit parses the text many times.
 
     A nested block shares the limit of the outer block.
     """

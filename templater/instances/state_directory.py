@@ -191,8 +191,9 @@ class StateDirectory(Closing):
     def replace(self, name: str, data: bytes, *, sync: bool = True) -> None:
         """Replace a file atomically: after a crash, the file has either the old or the new content.
 
-        Without ``sync``, the file can also be empty after a power cut. On btrfs, the new content can reach
-        the disk after this method returns, but not before all earlier changes of the file system.
+        Without ``sync``, the file can also be empty after a power cut. On btrfs, this method does not wait
+        until the disk has the change. If the disk has the change after a power cut, it also has all earlier
+        changes of the file system.
         """
         write_whole(self.directory, name, data, sync=sync, staged=name + ".new")
 
@@ -276,7 +277,7 @@ def write_whole(
 ) -> None:
     """Replace a file atomically: write a new file beside the old file, sync and rename it.
 
-    Until it is renamed, the new file has the name ``staged``, or a random name if ``staged`` is empty. If a
+    Before the rename, the new file has the name ``staged``, or a random name if ``staged`` is empty. If a
     killed process has left a file with the name ``staged``, remove that file. Give ``staged`` only if no
     other program makes files in the directory.
 

@@ -89,9 +89,9 @@ def _up_to_host(login: str, rest: str) -> str:
 
 
 def _split(url: str) -> tuple[str, str, str]:
-    """Return the beginning of a URL, the user name and password with their ``@``, and the rest.
+    """Split a URL into its beginning, the user name and password with their ``@``, and the rest.
 
-    The second text can be too long: it ends at the last ``@`` of the URL, even if that ``@`` is in the path.
+    The second part can be too long: it ends at the last ``@`` of the URL, even if that ``@`` is in the path.
     """
     found = _START.match(url)
     if found is None:

@@ -366,7 +366,7 @@ def _by_rule(changes: Iterable[Change]) -> dict[int, list[Change]]:
 
 
 def _certain(plan: Plan) -> Iterator[Change]:
-    """Yield the planned changes. Omit a change that may fail on the host, according to the prediction."""
+    """Yield the planned changes, except changes that may fail on the host according to the prediction."""
     for change in (plan.as_agent() if plan.instance.is_vm else plan).files():
         outcome = plan.outcome(change)
         if outcome is None or outcome.ok:

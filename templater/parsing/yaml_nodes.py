@@ -200,9 +200,10 @@ def pairs(node: Node | None) -> list[tuple[str, Node, Node]]:
 
 
 def child(node: Node | None, step: str | int) -> Node | None:
-    """Return an item of a sequence or a value of a mapping, or None if it is missing.
+    """Return the child of a sequence or mapping, or None if it is missing.
 
-    If a mapping has several entries with the key ``step``, return the value of the last entry.
+    ``step`` is the index of an item or the key of a value. If a mapping has several entries with this key,
+    return the value of the last entry.
     """
     if isinstance(node, Sequence) and isinstance(step, int):
         return node.children[step] if step < len(node.children) else None
@@ -349,8 +350,7 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
 def _too_deep(source: Source, error: MarkedYAMLError, *, behind: int, limits: Limits) -> LimitError:
     """Convert a parser's error into a LimitError for brackets that nest too deeply.
 
-    The LimitError has the position of a bracket. The position of ``error`` is ``behind`` characters after
-    this bracket.
+    The LimitError has the position of a bracket: ``behind`` characters before the position of ``error``.
     """
     mark: Any = error.problem_mark
     place = source.span(min(mark.index - behind, len(source.text) - 1))

@@ -88,7 +88,7 @@ def _method(
 
 
 def _never(*arguments: "Any") -> None:
-    """Do nothing. This function replaces Go methods that a template cannot call successfully."""
+    """Do nothing. This function stands for Go methods that no template can call successfully."""
 
 
 DEVICE_METHODS = {

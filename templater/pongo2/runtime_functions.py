@@ -90,7 +90,7 @@ def finish(render: "Render", pieces: "list[str]") -> str:
 
 
 def captured(render: "Render", pieces: "list[str]") -> str:
-    """Return the text that a body printed. The text counts as a new value."""
+    """Return the text that a body printed, and count it as a value that the template computes."""
     size = sum(map(len, pieces))
     grow(size)
     if size > 1024:
@@ -230,7 +230,10 @@ def start_loop(forloop: ForLoop, items: "list[Any]", backward: "Any") -> None:
 
 
 def rounds(forloop: ForLoop, items: "list[Any]") -> "Iterable[tuple[int, Any]]":
-    """Return pairs of an index and an item. The index counts down for a reversed string."""
+    """Return an index and an item for each round of a loop.
+
+    The index counts down if the loop is over a string and has the keyword ``reversed``.
+    """
     if forloop.backward:
         return zip(range(len(items) - 1, -1, -1), items, strict=True)
     return enumerate(items)

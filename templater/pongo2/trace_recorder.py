@@ -57,7 +57,8 @@ class Piece(NamedTuple):
 
     ``because`` has the names on which the conditions and loops around the site depend.
 
-    For a condition or loop that has printed nothing, the record has a piece of the kind NOTHING.
+    A condition or loop that has printed nothing also adds a piece. The site of this piece has the kind
+    NOTHING.
     """
 
     text: str
@@ -362,8 +363,8 @@ def below(context: Mapping[str, Any], name: Name, keys: Name) -> Name:
 class Binding(NamedTuple):
     """The state of a statement that binds names, while the values are evaluated.
 
-    ``reads`` has the reads of each value that is evaluated. It has None for a value whose evaluation calls a
-    macro. ``depth`` is the depth of the statement's frame, which has the reads of these macros.
+    ``reads`` maps each bound name to the reads of its value, or to None if a macro computes the value. The
+    reads of these macros are in the statement's frame, which has the depth ``depth``.
     """
 
     depth: int

@@ -120,9 +120,10 @@ def larger(limits: Limits | None) -> Limits:
 class Tracer:
     """A converter that adds calls of `trace_recorder` to a document.
 
-    A run consists of neighbouring texts and ``{{ }}``. ``runs`` has the sites of each run.
-    The text of a ``captured`` body becomes a value. The names that the body uses are recorded for the
-    expression or tag that prints the value.
+    ``runs`` has a tuple for each sequence of neighbouring texts and ``{{ }}``: the sites of the sequence.
+
+    If a body is ``captured``, its text becomes a value. The names that the body uses are then recorded for
+    the expression or tag that prints this value.
     """
 
     def __init__(self, document: tree.Document) -> None:

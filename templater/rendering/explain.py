@@ -116,7 +116,7 @@ class Explainer:
 
 
 def lines_of(traced: Traced, source: Source, origins: Origins) -> Iterator[Line]:
-    """Yield the lines of a traced render's text. A piece of several lines has a part in each line."""
+    """Yield the lines of a traced render's text. A piece over several lines becomes a part of each line."""
     number, begins = 1, 1  # a line of the output, and the line of the template in which that line begins
     parts: list[Part] = []
     places: dict[int, tuple[int, int]] = {}  # a loop prints the same sites many times

@@ -61,7 +61,7 @@ def last_headings(plan: Plan) -> dict[str, Heading]:
 
 
 def _below(files: Iterable[File]) -> Iterator[Leaf]:
-    """Yield the lines of a directory. A file is visited once for each of its parents."""
+    """Yield the lines of a directory. The function visits a file once for each directory above it."""
     waiting: list[tuple[list[File], int, str, bool]] = []
 
     def add(directory: Collection[list[File]], depth: int, guides: str) -> None:

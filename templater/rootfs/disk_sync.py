@@ -272,7 +272,7 @@ def _upper_layer(fd: int) -> str:
 
 
 def create_to_sync(directory: Directory, name: str, mode: int = 0o600) -> int:
-    """Create a file for ``sync_and_name``. On btrfs, the file has no name until then.
+    """Create a file for ``sync_and_name``, which gives the file its name on btrfs.
 
     Raises FileExistsError if the name exists.
     """
@@ -288,8 +288,8 @@ def create_to_sync(directory: Directory, name: str, mode: int = 0o600) -> int:
 def sync_and_name(action: str, path: str, fd: int, directory: Directory, name: str) -> None:
     """Sync the content of a file from ``create_to_sync``, and give the file its name if it has none.
 
-    The caller then renames the file to replace another file. After a power cut, either of the two files has
-    the name, with its whole content.
+    The caller then renames the file to replace another file. After a power cut, the name of the replaced file
+    has either the whole old content or the whole new content.
 
     Raises WriteError with ``action`` and ``path`` if syncing fails, and OSError if the name exists.
     """

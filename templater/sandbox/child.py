@@ -72,7 +72,7 @@ class Bounds:
 
 
 class ChildFailure(TemplaterError):
-    """Raised if a child ends without a valid answer although it reached no limit."""
+    """Raised if a child reaches no limit, but ends without a valid answer."""
 
     exit_code = 5
     kind = "child"

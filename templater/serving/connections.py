@@ -71,8 +71,8 @@ DEFAULT: Final = Bounds()
 class Turns:
     """A limit on the number of tasks that work for one network at once. Further tasks wait in order.
 
-    A turn ends after ``seconds``, even if the work goes on. So clients that neither send nor read do not hold
-    up other clients of their network. If ``seconds`` is None, a turn ends when its work ends.
+    The turn of a task ends after ``seconds``, even if the task goes on. So clients that neither send nor read
+    do not hold up other clients of their network. If ``seconds`` is None, the turn ends with the task.
     """
 
     def __init__(self, most: int, seconds: float | None = _TURN) -> None:

@@ -57,8 +57,8 @@ READY = "volatile.last_state.ready"
 class Simulation:
     """A set of simulated instances. Each method is one step.
 
-    A step that raises an error changes nothing. The exception is a failed start, after which the files are
-    the same as on the host.
+    A step that raises an error changes nothing. The exception is a failed start: it leaves the same files as
+    a failed start on the host.
     """
 
     def __init__(

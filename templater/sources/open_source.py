@@ -143,8 +143,8 @@ class OpenedSource(NamedTuple):
     def open_below(self, path: str, *, cross_mounts: bool = False) -> DirectoryRootfs:
         """Open a root filesystem.
 
-        If the path is inside SRC, check that SRC is still the directory that was opened. If not, raise
-        RefusedError: a user who owns the directory above SRC can replace SRC with another instance.
+        If the path is inside SRC, check that SRC is still the directory that was opened: a user who owns the
+        directory above SRC can replace SRC with another instance. Raises RefusedError if SRC was replaced.
         """
         view = DirectoryRootfs(path, cross_mounts=cross_mounts)
         identity = getattr(self.image, "identity", None)
@@ -216,7 +216,7 @@ def open_source(
     choice: Choice = DEFAULT_BUILD,
     project: str | None = None,
 ) -> OpenedSource:
-    """Open an image, an instance on disk or of a daemon, a backup or a definition.
+    """Open SRC: an image, an instance on disk, an instance of a daemon, a backup or a definition.
 
     ``choice`` has the user's options for the build of a definition. ``project`` is the project of a daemon's
     instance.

@@ -203,7 +203,7 @@ def _metadata(page: PageView, state: PageState) -> Html:
 
 
 def notes(page: PageView, texts: Sequence[str]) -> Html:
-    """Return the summary of each side, and notes."""
+    """Return paragraphs with the summary and notes of each side's plan, and with ``texts``."""
     lines: list[str] = []
     for label, column in zip(page.labels, page.view.columns, strict=True):
         if isinstance(column.plan, Plan):

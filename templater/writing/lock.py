@@ -103,7 +103,7 @@ def _lock_directories(root: Root, paths: "list[str]", held: "list[int]", end: fl
 
 
 def lock_mounted(fd: int, path: str, until: float) -> None:
-    """Lock a mounted file until its descriptor is closed, because several containers can share the file.
+    """Lock a mounted file, which several containers can share, until its descriptor is closed.
 
     Raises BusyError if another process still holds the lock at the time ``until``. Any process that can open
     the file can hold the lock.

@@ -276,9 +276,9 @@ class Search:
     def _clear_in_overlay(self, directory: Directory, place: str) -> bool:
         """Remove the leftovers in a directory of an overlay. Return True if no leftover remains.
 
-        This method tries the possible names, and does not list the directory. A file of a lower layer could
-        have one of these names. Before overlayfs removes this file, it copies the directory with all extended
-        attributes. So this method counts the attributes.
+        This method tries the possible names, and does not list the directory. If a file of a lower layer has
+        such a name, overlayfs copies the directory with all extended attributes before it removes the file.
+        No time limit can end this copy, so this method first checks the total size of the attributes.
         """
         from .attributes import CopiedAttributes
 

@@ -256,7 +256,7 @@ class StagedFile:
             os.fchmod(fd, stat.S_IMODE(status.st_mode))
 
     def _copy_old(self, old: int, status: "os.stat_result", require_time: "Callable[[], None]") -> None:
-        """Do the same as ``_carry_over``, and copy the old file to a file with a temporary name.
+        """Copy the old file to a file with a temporary name. Call ``_carry_over`` for this copy, too.
 
         The copy is private until it has the owner and the mode of the old file. In a durable apply, the copy
         stays open: its content must be on the disk before the copy can get the name of the target.

@@ -251,8 +251,9 @@ class Transaction:
     def _is_ordered(self, fd: int) -> bool:
         """Return whether a directory need not be synced: btrfs keeps the order of all changes of names.
 
-        Another mount can be another file system, with an order of its own. Comparing two mounts of overlays
-        takes long if the host has many mounts, so each mount is compared only once.
+        A directory on another mount must be on the same btrfs as the root, because each file system has an
+        order of its own. Comparing two mounts of overlays takes long if the host has many mounts, so each
+        mount is compared only once.
         """
         if self.directories.waits:
             return False

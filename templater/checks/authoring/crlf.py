@@ -1,7 +1,8 @@
 """A template has Windows line endings (CRLF), and programs misread the rendered file because of them.
 
-The daemons do not change the line endings of a template. For example, the kernel looks for the interpreter
-`/bin/sh^M` of a rendered script. In `/etc/hostname`, the hostname ends in an invisible character.
+The daemons do not change the line endings of a template. For example, if a script has CRLF, the kernel
+looks for the interpreter `/bin/sh^M`. If `/etc/hostname` has CRLF, the hostname ends in an invisible
+character.
 """
 
 from __future__ import annotations

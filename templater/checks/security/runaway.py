@@ -213,12 +213,11 @@ def _dangers_together(
 def _dangers(
     source: Source, texts: Texts, dialects: Sequence[Dialect], is_panicking: bool
 ) -> tuple[list[Observation], int]:
-    """Find parts of a template that can panic, or whose cost has no bound. Return the bound, too.
+    """Return findings about a template's possible panics and its cost, and an upper bound of the cost.
 
-    The function searches the template without rendering it. A render finds a part that can panic only if the
-    values of the rendered instance make this part panic. If ``is_panicking`` is true, a render has found such
-    a part, so the function does not search for parts that can panic. The bound is 0 if the cost of the
-    template alone is a finding.
+    The function searches the template without rendering it, because a render finds only the panics that the
+    values of the rendered instance cause. If ``is_panicking`` is true, a render has already found a panic, so
+    the function does not search for panics. If the cost is a finding, the bound is 0.
     """
     if b"{" not in source.data:
         return [], 0

@@ -134,7 +134,7 @@ class Shown:
 
     @property
     def has_changed(self) -> bool:
-        """Whether the output differs from the last output."""
+        """Whether the current output differs from the previous output."""
         return self._now != self._before
 
     def gone(self) -> list[Key]:

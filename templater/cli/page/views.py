@@ -56,7 +56,7 @@ class Side:
 
 
 class Views:
-    """The opened SRC, and the instances that the page can show. ``file`` is the list of ``--instances``."""
+    """The opened SRC, and the instances that the page can show. ``file`` is the FILE of ``--instances``."""
 
     def __init__(self, request: Request, file: str | None) -> None:
         self.request, self.file = request, file

@@ -226,7 +226,7 @@ def _later_mounts(options: "Options", config: "Mapping[str, Any]") -> "tuple[str
 
 
 def _is_below(path: str, places: "set[str]") -> bool:
-    """Return whether one of the places is a directory above the path. All paths are clean."""
+    """Return whether one of the places is a directory above the path. All paths must be cleaned."""
     while path != "/":
         path = dirname(path)
         if path in places:
