@@ -149,8 +149,8 @@ class Given:
     def for_rendering(self, seconds: "float | None" = None, total: "float | None" = None) -> "RenderLimits":
         """Return the limits for rendering.
 
-        ``seconds`` (for each template) and ``total`` apply unless the user set these limits. The time that
-        the command used to read the image counts towards ``total``, but one second always remains.
+        ``seconds`` (for each template) and ``total`` are defaults for limits that the user did not set. The
+        time for reading the image is subtracted from ``total``, but at least one second remains.
         """
         from .pongo2.render_state import Limits
 

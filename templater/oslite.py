@@ -2,9 +2,9 @@
 
 ``os`` adds conveniences to the built-in module ``posix``. For example, ``os.environ`` needs collections.abc.
 So importing ``os`` takes more than a millisecond: a tenth of the time that an interpreter needs to start.
-Modules of a warm hook import ``posix`` with ``from ..oslite import os``. This module has the often used
-functions of ``os.path``. Rarely used functions (``makedirs``, ``realpath``) are imported from ``os`` when
-needed.
+Modules of a warm hook import ``posix`` with ``from ..oslite import os``. This module defines the
+functions of ``os.path`` that are often used. Other modules import rarely used functions, such as
+``makedirs``, from ``os`` when they need them.
 """
 
 import _stat as stat

@@ -373,8 +373,8 @@ def _only(text: str, within: Span) -> Span | None:
 def _kept(content: bytes) -> str:
     """Return the text of a rendered file.
 
-    A text with more than ``LARGEST`` characters is cut. The cut text still ends with the last character, so
-    that checks see a final newline.
+    A text with more than ``LARGEST`` characters is cut, but keeps its last character, so that checks see a
+    final newline.
     """
     text = content.decode("utf-8", "surrogateescape")
     return text if len(text) <= LARGEST else text[:LARGEST] + text[-1]

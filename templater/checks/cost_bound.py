@@ -111,7 +111,7 @@ NO_TEXTS = Texts()
 
 
 def texts_of(image: ScannedImage) -> Texts:
-    """Return the lengths of the texts of an image."""
+    """Return the number and the lengths of the properties and paths of an image and its rules."""
     of_image = image.metadata.properties if image.metadata is not None else {}
     number = total = longest = 0
     # the rules of an image often share their properties
@@ -275,7 +275,7 @@ class _Bound:
     def _visit(
         self, node: Any, at: _Position, measures: list[tuple[Token, _Measure]]
     ) -> tuple[int, int, list[tuple[Any, _Position]]]:
-        """Return how many characters a statement prints, its work to copy variables, and its bodies.
+        """Return how many characters a statement prints, its work for copying variables, and its bodies.
 
         Each body comes with its position. Add the bounds for the statement's expressions to ``measures``.
         """
@@ -347,7 +347,9 @@ class _Bound:
         if measure.changed:
             # each iteration makes this value longer by the lengths of all other parts of the expression
             if measure.changed != {name}:
-                raise NoBoundError("a loop computes a variable from others that it changes", value.token)
+                raise NoBoundError(
+                    "a loop computes a variable from other variables that change in the loop", value.token
+                )
             if measure.copies > 1:
                 raise NoBoundError(
                     "each iteration of a loop can make a text several times longer", value.token
@@ -554,7 +556,7 @@ class _Bound:
         return max(size, self.text) * STEP // SQUARED[use.name]
 
     def _is_map(self, value: Any) -> bool:
-        """Return whether an expression is a map of the daemons, or a device."""
+        """Return whether an expression is a device, or another map that a daemon gives to templates."""
         if not isinstance(value, tree.Path) or self.assigned[value.name]:
             return False
         if value.name in self.devices:
@@ -596,7 +598,10 @@ def _changed_names(
 
 
 def _within(part: object, blocks: Mapping[str, tree.Body], without: tuple[type, ...] = ()) -> Iterator[Any]:
-    """Yield the nodes of a part of a template and of the blocks in it, except nodes of some classes."""
+    """Yield all nodes in a part of a template, and in the ``blocks`` that this part contains.
+
+    Leave out nodes of the classes in ``without``, and all nodes inside them.
+    """
     waiting = [part]
     while waiting:
         node = waiting.pop()

@@ -82,7 +82,7 @@ _DIRECTIVE, MISFIT = 24, 40
 
 
 class NoBoundError(Exception):
-    """The cost of a template has no simple bound.
+    """Raised for a template whose cost has no simple bound.
 
     ``reason`` is a sentence about the part of the template at ``token``.
     """

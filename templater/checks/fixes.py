@@ -1,4 +1,4 @@
-"""Fixes of an author's mistakes. Each fix is applied to an image in memory, and kept only if it helps."""
+"""Fixes of mistakes. A fix is applied to an image in memory, and kept only if it removes the mistake."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ change the template or the rule only if the file must be the same on each host.
 
 
 class _Stored:
-    """An image for planning. Its files come from a scan."""
+    """An image for planning, whose files a scan has already read."""
 
     complete = True
 

@@ -48,7 +48,7 @@ def undetected_archives(image: ScannedImage) -> Iterator[Refusal]:
 
 
 def unexpected_kinds(image: ScannedImage) -> Iterator[Refusal]:
-    """Yield metadata.yaml and rootfs if their kinds make every daemon refuse to import the image."""
+    """Yield a refusal if metadata.yaml or rootfs is of a kind, such as a symlink, that no daemon imports."""
     kinds = {
         name.path: "hard link" if name.hard_link else name.entry.kind
         for name in image.names

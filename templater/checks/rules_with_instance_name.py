@@ -12,7 +12,7 @@ _NAMES = {("instance", "name"), ("container", "name")}
 
 
 def stale_after(image: AuthoredImage, trigger: str) -> Iterator[tuple[Rule, str]]:
-    """Yield rules that write the instance's name on ``create``, but neither on ``trigger`` nor on ``start``.
+    """Yield rules that write the instance's name on "create", but neither on ``trigger`` nor on "start".
 
     Each rule comes with the cleaned path of its target.
     """
@@ -22,7 +22,7 @@ def stale_after(image: AuthoredImage, trigger: str) -> Iterator[tuple[Rule, str]
 
 
 def fresh_after(image: AuthoredImage, trigger: str) -> Iterator[tuple[Rule, str]]:
-    """Yield the rules that write the instance's name on ``trigger`` or ``start``.
+    """Yield the rules that write the instance's name on ``trigger`` or on "start".
 
     Each rule comes with the cleaned path of its target.
     """

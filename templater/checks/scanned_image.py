@@ -61,7 +61,7 @@ def cleaned(name: str) -> str:
 def skipped_by_incus(name: str) -> bool:
     """Return whether Incus skips a member when it unpacks a tarball. ``name`` is the name in the archive.
 
-    Every Incus passes options such as ``--anchored --exclude=rootfs/dev/*`` to GNU tar, which compares the
+    Incus always passes options such as ``--anchored --exclude=rootfs/dev/*`` to GNU tar, which compares the
     patterns with the name as it is written, without slashes at its end. LXD passes these options only if it
     runs in a user namespace.
     """

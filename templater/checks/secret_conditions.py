@@ -311,7 +311,7 @@ class Changes:
             self._sources.setdefault(name, set()).update(own)
 
     def _find(self) -> None:
-        """Find the variables that depend on themselves, by removing all variables that do not."""
+        """Find the variables that depend on themselves, or on a variable that depends on itself."""
         readers: dict[str, list[str]] = {}
         missing = {}
         for name, sources in self._sources.items():

@@ -1,4 +1,4 @@
-"""The variables of a template that a tag has surely set where the template reads them."""
+"""A search for the places where a template reads a variable that a tag has certainly set before."""
 
 from __future__ import annotations
 

@@ -160,7 +160,10 @@ def values_in(part: list[Token], bound: list[int]) -> Iterator[Value]:
 
 
 def value_at(part: list[Token], start: int, closing: dict[int, int]) -> Value:
-    """Return the value that begins at a token. ``closing`` is the result of ``closing_brackets``."""
+    """Return the value that begins at the index ``start``.
+
+    ``closing`` maps the index of each opening bracket to the index of its closing bracket.
+    """
     number = start + 1
     accesses = []
     while number < len(part) - 1 and (number in closing or part[number].kind == "."):

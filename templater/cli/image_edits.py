@@ -68,7 +68,7 @@ def save(
 
 
 def edited(source: Source, changes: Mapping[str, Any], *, force: bool = False) -> Source:
-    """Return the source with changed properties. A property with the value None is removed."""
+    """Return a metadata.yaml with changed properties. A property with the value None is removed."""
     from ..image import metadata_edit
 
     after = metadata_edit.set_values(source, properties=changes)

@@ -118,7 +118,7 @@ class InstanceWarnings:
         self._run: set[str] = set()
 
     def add(self, triggers: Sequence[str], *, has_changes: bool, is_vm: bool) -> tuple[str, ...]:
-        """Record facts about an instance for ``of_all``. Return the warnings about this instance only."""
+        """Return the warnings about one instance only. ``of_all`` later yields the common warnings."""
         if not is_vm:
             self._run |= self._known.intersection(triggers)
         return (no_rule_warning(self._rules, triggers),) if self._rules and not has_changes else ()

@@ -277,7 +277,10 @@ class _Reader:
 
 
 def set_parameter(definition: Definition, parameter: str) -> None:
-    """Set one field: ``image.release=noble``. Raises UsageError for an invalid parameter."""
+    """Set one field of a definition. ``parameter`` is a text such as ``image.release=noble``.
+
+    Raises UsageError for an invalid parameter.
+    """
     path, equals, value = parameter.partition("=")
     shown = printable(parameter)
     if not equals or "=" in value or not path:

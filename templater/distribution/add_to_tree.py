@@ -416,9 +416,9 @@ def version_name(seconds: int) -> str:
 
 
 def _word(text: str) -> str:
-    """Return a text as a part of a product name or of an alias.
+    """Convert a text for use in a product name or an alias.
 
-    The part is in lower case. It has no spaces, commas, slashes, colons or characters outside ASCII.
+    The result is in lower case. It has no spaces, commas, slashes, colons or characters outside ASCII.
     """
     return re.sub(r"[\s,:/]+|[^ -~]", "", text.lower()) or "unnamed"
 

@@ -1,4 +1,4 @@
-"""Upper bounds on what a catalog costs its readers and servers.
+"""Upper bounds on the images and texts that clients get from a catalog, and on the bytes of a server's lists.
 
 `streams add` computes the bounds while it reads the catalog. Computing them takes a fifth of the time that a
 reader needs to list the images.

@@ -29,7 +29,7 @@ class LateError(TimeoutError):
 
 
 class ClientLimits:
-    """Deadlines for the current step and the current small file, and limits on requests and overhead.
+    """Deadlines for the current step and small file, and limits on requests and on protocol data.
 
     The socket's own timeout is not enough, because each byte that a server sends resets it.
     """

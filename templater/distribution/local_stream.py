@@ -75,7 +75,7 @@ class LocalPieces:
         return piece
 
     def holes(self, most: int) -> int:
-        """Return the number of bytes in holes. Stop counting above ``most``."""
+        """Return the number of bytes in the holes of the file. Stop counting above ``most`` bytes."""
         holes = holes_of(self._fd, self.size, most)
         os.lseek(self._fd, 0, os.SEEK_SET)
         return holes

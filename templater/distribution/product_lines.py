@@ -20,7 +20,7 @@ Product = dict[str, Any]
 
 
 def ignore(name: str, product: Any) -> None:
-    """Do nothing."""
+    """Do nothing. This is the default for ``visit``."""
 
 
 class ProductLines(MutableMapping[str, Product]):

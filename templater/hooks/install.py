@@ -139,7 +139,10 @@ def _read(directory: Directory, name: str) -> tuple[str | None, os.stat_result |
 def _replace(
     directory: Directory, name: str, text: str, path: str, mode: int, before: os.stat_result | None
 ) -> None:
-    """Replace a file atomically; keep the owner and mode in ``before``. Links are not followed."""
+    """Replace a file atomically, without following links.
+
+    The new file gets the owner and mode of ``before``, the status of the old file.
+    """
     staged = f".templater-new-{os.urandom(8).hex()}"
     with open(create_to_sync(directory, staged), "w", encoding="utf-8", errors="surrogateescape") as file:
         try:

@@ -42,7 +42,7 @@ def _unique(pairs: "list[tuple[str, Any]]") -> "dict[str, Any]":
 
 
 class _RepeatedError(Exception):
-    """Raised if an object has the name in the argument twice."""
+    """Raised if an object contains a name twice. The exception's argument is this name."""
 
 
 def _scanner() -> "Any":

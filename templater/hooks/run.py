@@ -148,7 +148,7 @@ class Log:
         return [line for line in (*self.lines, self.summary) if line and line not in self.private]
 
     def write(self, state_directory: "StateDirectory | None", file: str) -> None:
-        """Write to the instance's log, to ``file``, and to syslog (the journal). Failures raise no error."""
+        """Write the lines to the instance's log, to ``file``, and to syslog. Failures raise no error."""
         if not self.lines:
             return
         self.end()
@@ -518,9 +518,9 @@ def _write_files(
 ) -> "tuple[Answer, Mapping[str, str]]":
     """Write the files.
 
-    If ``records_state`` is true, the caller then records in the journal's directory that the trigger is done.
-    Return the child's answer, and a dict of the files that were kept because they were changed by hand. The
-    values of the dict are the reasons.
+    ``records_state`` tells whether the caller records afterwards, in the journal's directory, that the
+    trigger is done. Return the child's answer, and a dict of the files that were kept because they were
+    changed by hand. The values of the dict are the reasons.
     """
     # imported here, so that the parent loads these modules while the child renders
     from ..planning.decide_changes import plan_of

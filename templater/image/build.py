@@ -230,9 +230,9 @@ def _pack(
 def _bounded(write: Write, contents: Contents, output: Output, *, holes: bool = False) -> Write:
     """Return a function that writes like ``write`` and limits the total number of bytes.
 
-    The limit prevents a small input from becoming a huge image. Converting headers to another tar format can
-    make them eight times as long. If ``holes`` is true, the output has zeros in place of the holes of sparse
-    files, so the larger limit ``--limit ratio`` applies.
+    The limit prevents a small input from becoming a huge image. The output may be eight times as long as the
+    input, because headers can grow that much in another tar format. If ``holes`` is true, the output has
+    zeros in place of the holes of sparse files. Its limit is then ``--limit ratio``.
     """
     written = 0
 

@@ -129,7 +129,7 @@ class Tree:
         return member
 
     def _look(self, opened: _Opened, entry: str) -> _Opened | tuple[Member, Data] | None:
-        """Return a directory to enter next, or a member, or None if the name is skipped."""
+        """Return the directory to enter next, or the member, for a name. Return None to skip the name."""
         directory = opened.directory
         status = directory.lstat(entry)
         if status is None:

@@ -288,7 +288,7 @@ def _encoded(source: Source, text: str) -> Source:
 
 @dataclass(slots=True)
 class _Meaning:
-    """The values that the daemons read from a metadata.yaml. Values before and after an edit are compared."""
+    """The values that the daemons read from a metadata.yaml, to compare them before and after an edit."""
 
     architecture: str
     creation_date: int

@@ -34,7 +34,7 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Contents and parts of the image to write. ``dropped`` has the names of properties that were removed."""
+    """The files of the image to write. ``dropped`` has the names of the properties that were removed."""
 
     contents: DirectoryContents
     parts: list[Part]

@@ -195,11 +195,11 @@ class Archive:
             yield data
 
     def finish(self) -> None:
-        """Check that the archive has its end mark, and read the file to its end for the checksums.
+        """Check that the archive has its end mark. Read the file to its end, to check all checksums.
 
-        GNU tar and Go accept an archive without an end mark, although the archive may be truncated. Data
-        after the end mark is not an error, because tools ignore this data. ``trailing_position`` is the
-        position of this data. Raises InputError if the archive is truncated.
+        Raises InputError if the end mark is missing: the archive may be truncated, although GNU tar and Go
+        accept it. Data after the end mark is not an error, because tools ignore this data.
+        ``trailing_position`` is the position of this data.
         """
         if not self._ended:
             raise self._cut_short("the data ends before the end mark")

@@ -153,7 +153,10 @@ def _temporary(parent: Directory, name: str, path: str) -> Iterator[Root]:
 
 @contextmanager
 def _taken_over(parent: Directory, name: str, mode: int) -> Iterator[Directory]:
-    """Take over an empty directory of the caller. After an error, restore its mode if it is empty again."""
+    """Lock an empty directory of the caller, and deny access to all other users.
+
+    After an error, restore the directory's mode if the directory is empty again.
+    """
     with Directory(parent.root, _take_over(parent, name, _INSIDE), parent.path_of(name)) as folder:
         try:
             yield folder

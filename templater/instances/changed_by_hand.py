@@ -154,9 +154,9 @@ def _reason_to_keep(
 
 
 def recorded_content(plan: Plan, record: Record, rootfs: RootfsView) -> Callable[[Change], None]:
-    """Return a check of a file that ``apply`` calls shortly before it writes the file.
+    """Return a function that ``apply`` calls for each change, shortly before it writes the file.
 
-    The check raises RefusedError if the file no longer has the recorded content. A file can change after
+    The function raises RefusedError if the file no longer has the recorded content. A file can change after
     ``changed_by_hand``, while ``apply`` waits for the lock.
     """
     writing = [change for change in plan.changes if change.action in WRITING]

@@ -40,8 +40,8 @@ def without_password(url: str) -> str:
 def hide_passwords(arguments: Sequence[str], exists: Callable[[str], bool]) -> list[str]:
     """Return the words of a command line without the passwords of URLs.
 
-    ``exists`` tells whether a text is the path of a file. Such a text is not a URL. ``with_password`` returns
-    the URL that the user has typed. Raises UsageError for two passwords of one user at one host.
+    A text for which ``exists`` is true is the path of a file, not a URL. To get a URL with its password
+    again, call ``with_password``. Raises UsageError if one user has two passwords at one host.
     """
     _passwords.clear()
     return [_hide(word, exists) for word in arguments]

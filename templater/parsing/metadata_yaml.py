@@ -250,10 +250,11 @@ class _Decoder:
         A later pair overrides an earlier pair with the same key. In yaml.v2, ``<<`` overrides the keys above
         it, and the keys below it override ``<<``. In yaml.v4, the mapping's own keys have precedence, then
         the keys of the first merged mapping. But an own key that is not a text does not override a merged
-        key: if the own key is the number 12, a merged key "12" is also assigned. The text "<<" counts as an
-        own key, so a quoted key "<<" of a merged mapping is ignored.
+        key: if the own key is the number 12, a merged key "12" is also assigned. yaml.v4 ignores a quoted key
+        "<<" of a merged mapping, because it treats the text "<<" as an own key.
 
-        ``fields`` are the fields of a struct. yaml.v4 sets each of them only once.
+        If Go decodes the mapping into a struct, ``fields`` are the fields of the struct. yaml.v4 sets each
+        field only once.
         """
         if self.duplicates(node, gotype, fields):
             return []
@@ -507,9 +508,9 @@ class _RuleFields:
 
 
 def _limited(text: str, name: str, span: Span) -> str:
-    """Return the text.
+    """Return the text unchanged.
 
-    Raise LimitError for a long text, because aliases can repeat the text in thousands of rules.
+    Raises LimitError for a long text, because aliases can repeat the text in thousands of rules.
     """
     if len(text) > MAX_FIELD:
         raise LimitError(f"a text of '{name}' has more than {MAX_FIELD} characters", span)

@@ -176,9 +176,10 @@ class Mapping(Collection):
         return zip(children, children, strict=True)
 
     def compared_pairs(self) -> int:
-        """Return the pairs of keys that yaml.v4 compares, with the work for equal keys as more pairs.
+        """Return the number of pairs of keys that yaml.v4 compares, as a measure of its work.
 
-        yaml.v4 compares the names of aliases, and takes all keys that are collections for equal.
+        A pair of equal keys counts as many pairs, because yaml.v4 also writes a message for it. yaml.v4
+        compares the names of aliases, and treats all keys that are mappings or lists as equal.
         """
         keys = self.children[::2]
         texts = [key.text if isinstance(key, Scalar) else "" for key in keys]

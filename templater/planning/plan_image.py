@@ -134,8 +134,8 @@ def predicted(
 ) -> Plan:
     """Return the plan with a prediction for its host.
 
-    For some rules, the host renders another file than templater, such as the target of a symlink. The list
-    ``other`` receives the paths of these rules.
+    For some rules, the host reads the template from a different file than templater does, such as the target
+    of a symlink. The paths of these rules are added to the list ``other``.
     """
     if not plan.host.family:
         return plan

@@ -134,7 +134,7 @@ class Template:
     ) -> TemplaterError:
         """Return the error of a failed render.
 
-        To find the error's source position, render again with spans.
+        If the program has no spans, this method renders again with spans to find the error's source position.
         """
         program = self.program
         if not program.places:

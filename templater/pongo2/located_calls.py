@@ -42,7 +42,7 @@ def panic_at(place: int, panic: Panic) -> Fault:
 
 
 def at(render: "Render", place: int, function: "Callable[..., Any]", *arguments: "Any") -> "Any":
-    """Call the function of an operation. Raises Fault with the source position if the function fails."""
+    """Call ``function`` and return its result. If it fails, raise Fault with the source position."""
     try:
         return function(*arguments)
     except Failure as failure:

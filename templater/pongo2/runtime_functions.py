@@ -49,9 +49,9 @@ PORTION = 2_000  # the number of steps between two checks of the time limit
 
 
 def budget(render: "Render") -> "tuple[int, int]":
-    """Return the first portion of the steps that the template may run, and the limit on its output.
+    """Return the number of steps until the first check of the limits, and the limit on the output.
 
-    The limit is a number of characters.
+    The limit on the output is a number of characters.
     """
     return portion(render), render.limits.output
 
@@ -134,7 +134,7 @@ def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
 
 
 def check_call(v: Function, given: int) -> None:
-    """Raise Failure if a function does not accept this number of arguments, or gives no single result."""
+    """Raise Failure if a function can't have ``given`` arguments, or does not return one or two results."""
     count = len(v.params)
     if given != count and not (v.variadic and given >= count - 1):
         raise Failure(

@@ -156,7 +156,7 @@ class Tracer:
         return max(0, start - self.document.unit.shift)
 
     def note(self, statement: tree.Statement) -> None:
-        """Record the branch to which a statement, or each line of a text, belongs."""
+        """Record the branch that contains a statement. For a text, record the branch of each line."""
         if isinstance(statement, tree.Text):
             start = self.offset(statement.start)
             for line in statement.value.split("\n"):
@@ -463,7 +463,7 @@ class Tracer:
         return tree.Filtered(node.token, value, uses)
 
     def delayed(self, function: Callable[..., Any], argument: tree.Expression) -> tree.Invoke:
-        """Return a call of ``function``, which decides whether the argument is evaluated."""
+        """Return a call of ``function``. The function decides whether it evaluates its argument."""
         lazy = tree.Lazy([self.expression(argument)])
         return tree.Invoke(argument.token, function, tree.Scope(), lazy)
 

@@ -123,7 +123,11 @@ class GoMap(dict):  # type: ignore[type-arg]
 
 
 class MethodMap(GoMap):
-    """A map of a named Go type with methods. ``methods`` has the same form as in `GoList`."""
+    """A map of a named Go type with methods.
+
+    ``methods`` maps the names of Go methods to functions. Each function gets the map and returns the bound
+    method.
+    """
 
     __slots__ = ("methods",)
 

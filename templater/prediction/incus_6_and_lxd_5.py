@@ -23,7 +23,7 @@ class UncheckedDaemon(Daemon):
 
 
 class Openat2CheckedDaemon(Daemon):
-    """The daemons of families I606 and L506.
+    """The daemons of families I606 and L506 in ``model.hosts``.
 
     They first check a target with openat2(RESOLVE_BENEATH), which rejects a target outside the root
     filesystem. Then they write by a plain path.

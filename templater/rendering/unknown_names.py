@@ -63,7 +63,7 @@ def unknown_names(
 
 
 def grouped(reads: Iterable[Read]) -> Iterable[list[Read]]:
-    """Group all uses of the same name. `check` finds the same mistakes in each use, so it runs once."""
+    """Group all uses of the same name. `check` needs only one use of a group: all have the same mistakes."""
     found: dict[tuple[tuple[str, ...], str | None], list[Read]] = {}
     for read in reads:
         found.setdefault((read.path, read.key), []).append(read)

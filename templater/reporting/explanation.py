@@ -33,7 +33,7 @@ class Explained(NamedTuple):
 class Chunk(NamedTuple):
     """A part of a line of the report.
 
-    ``kind`` is "heading", a kind of origin, or "". It decides the colour of the part.
+    ``kind`` is "heading", a kind of origin, or "", and decides the part's colour.
     """
 
     text: str

@@ -448,9 +448,9 @@ class Directory(Closing):
     ) -> "bytes | None":
         """Read a regular file of root or of this process's user, or return None if it is missing.
 
-        With ``of_owner``, also read a file of the owner of this directory, but at most ``of_owner`` bytes:
-        another user can make files for which the kernel decompresses many times their size. ``check`` can
-        raise an error about the status of the file.
+        If ``of_owner`` is not 0, the file can also belong to the owner of this directory. The limit for such
+        a file is ``of_owner`` bytes, because the kernel may have to decompress many times the size of another
+        user's file. ``check`` receives the status of the file, and can raise an error.
 
         Raises ForeignFileError for a file of another user, and LimitError for a file that is too large.
         """
@@ -566,8 +566,8 @@ class Directory(Closing):
     def unlink_if_same(self, name: str, fd: int) -> None:
         """Remove the name of an open file that this process created.
 
-        Do nothing if another process has removed the name. Also do nothing if the name now belongs to another
-        file: the removal of a file with many blocks or extended attributes can take minutes.
+        Do nothing if another process has removed the name, or has given the name to another file. Another
+        file can have so many blocks or extended attributes that its removal takes minutes.
         """
         if self.is_same(name, fd):
             self.unlink(name)
@@ -581,12 +581,11 @@ class ForeignFileError(Exception):
 
 
 def require_public(fd: int, directory: int, shown: str) -> None:
-    """Raise RefusedError if a user could have moved a secret file to this place.
+    """Raise RefusedError if a user could have moved a file to this place, but has no permission to read it.
 
     Without this check, a user could move a secret file of root into a directory and make root read the file.
-    A user who may read the file anyway does no harm. The check considers the owner of the directory. For a
-    private file of root, it also considers other users who can write to the directory. ``fd`` can also be the
-    descriptor of a directory.
+    The check considers the owner of the directory. For a private file of root, it also considers other users
+    who can write to the directory. ``fd`` can also be the descriptor of a directory.
     """
     status, above = os.fstat(fd), os.fstat(directory)
     owner = above.st_uid

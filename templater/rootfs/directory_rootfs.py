@@ -278,7 +278,7 @@ class DirectoryRootfs(Closing):
                 waiting += self._entries(below)
 
     def _entries(self, path: str) -> "list[tuple[str, Entry]]":
-        """Return the paths and entries of everything in a directory, last name first."""
+        """Return the paths and entries of everything in a directory, in reverse order of the names."""
         root, above = self.root, path.rstrip("/")
         if not isinstance(root, confined.Root):
             named = [(name, root.entry(f"{above}/{name}")) for name in root.listdir(path)]

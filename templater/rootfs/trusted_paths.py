@@ -289,8 +289,8 @@ def _components(path: str) -> "list[str]":
 def is_magic(status: "os.stat_result", target: str) -> bool:
     """Return whether a link is in /proc and may lead to another mount namespace.
 
-    Links such as /proc/self have a relative text, which is valid in this mount namespace. For such a link,
-    return False.
+    Return False for a link such as /proc/self, which has a relative target: the target is in this mount
+    namespace.
     """
     if not target.startswith("/") and ":" not in target:
         return False

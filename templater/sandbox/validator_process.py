@@ -86,7 +86,7 @@ class Limits:
 class Result:
     """The exit code of a program, and its output together with its error output.
 
-    In ``output``, paths below the folder are relative to the folder.
+    In ``output``, paths below the program's working directory are relative to this directory.
     """
 
     code: int

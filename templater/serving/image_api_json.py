@@ -33,7 +33,7 @@ def success_list(elements: Elements, chosen: bytes = b"") -> EncodedList:
 
 
 def success_of(encoded: bytes) -> bytes:
-    """Return an answer with an encoded value."""
+    """Return a successful answer. ``encoded`` is its value as JSON text."""
     return encoded.join(success([]).split(b"[]"))
 
 

@@ -63,8 +63,8 @@ class _Refused(Exception):
 class ImageServer:
     """Answers to requests. ``certificate`` is the server's certificate as PEM text, with its fingerprint.
 
-    ``log`` receives a line for each request. ``url`` is the address that clients use, if it is not the Host
-    header of their requests.
+    ``log`` receives a line for each request. ``url`` is the address of the server for clients. If it is
+    empty, the address is in the Host header of each request.
     """
 
     def __init__(

@@ -158,7 +158,7 @@ class _Run:
         return self.filesystem.view.read(place.path, entry.size) == made.content
 
     def finished(self) -> HostStart:
-        """Return the result. Its files are named by their paths in the root filesystem."""
+        """Return the result of the start. It names files by their paths in the root filesystem."""
         for place in sorted({place for place, _ in self.filesystem.journal}, key=lambda place: place.names):
             path = self.inside(place)
             if path is not None and place.made is not None and place not in self.unknown:

@@ -125,11 +125,14 @@ class Simulation:
 
     @property
     def follows_host(self) -> bool:
-        """Whether a start is simulated as on the chosen host. If not, it writes all files or no file."""
+        """Whether starts are simulated as on the chosen host. If not, a start writes all files or no file."""
         return bool(self.host.family)
 
     def _start_at_once(self, subject: SimulatedInstance, plan: Plan) -> Started:
-        """Start an instance on the host ``none``, or a virtual machine. Write either all files or no file."""
+        """Simulate a start that writes all files or no file.
+
+        This is a start on the host ``none``, or the start of a virtual machine.
+        """
         error = next((change.error for change in plan.changes if change.action == FAILED), None)
         if error is None and self.follows_host:
             error = next(iter(host_errors(plan)), None)

@@ -198,7 +198,7 @@ def _is_below(fd: int, identity: tuple[int, int]) -> bool:
 
 
 class DirectoryFiles:
-    """The files of an image directory that will be packed.
+    """The files of an image directory, to be packed into an image.
 
     The files have no id map: in an image, each uid and gid is possible.
     """

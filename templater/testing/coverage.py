@@ -1,4 +1,4 @@
-"""Test coverage of an image: the rules, and the template branches, lines and variables, that tests reach."""
+"""Test coverage of an image: which rules tests run, and which lines, branches and variables they reach."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KINDS = ("rules", "lines", "branches", "reads")
 
 
 class _Template:
-    """A template with the parts that were reached. ``program`` is None if it cannot be traced."""
+    """A template, and its parts that tests have reached. ``program`` is None if it cannot be traced."""
 
     def __init__(self, source: Source, dialect: str) -> None:
         self.source = source
@@ -60,7 +60,7 @@ class Coverage:
         self._rules: set[str] = set()
 
     def add(self, image: HeldImage, result: Result) -> None:
-        """Record the templates that a run renders."""
+        """Record the rules and the parts of templates that a run reaches."""
         options = self.subject.options_for(result.host)
         contexts = Contexts(result.instance, result.host)
         for change in result.due:

@@ -28,7 +28,7 @@ LONGEST = 200
 
 
 class Snapshot:
-    """The text that records the files of one case, in the format of a snapshot."""
+    """A snapshot of one case: a text that records the files of the case."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []

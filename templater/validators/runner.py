@@ -131,7 +131,7 @@ class Runner:
         self._command_left = command_left
 
     def ask(self, id: str, name: str, data: bytes) -> Answer:
-        """Return the answer of a validator. The only key of the answer tells the outcome.
+        """Return the answer of a validator, a dict with one key. The key tells the outcome.
 
         ``value``: the result of the validator.
         ``missing``: the validator is not installed. The value is an installation hint, or empty.

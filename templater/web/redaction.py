@@ -81,9 +81,9 @@ class Parts:
         self._compared = 0
 
     def search(self, text: str) -> Iterator[tuple[int, str]]:
-        """Yield the position of each occurrence of a part, and the part.
+        """Find the texts of this set in ``text``. Yield the position and the text of each occurrence.
 
-        Raises TooManyComparisonsError.
+        Raises TooManyComparisonsError if the search takes too long.
         """
         for place in range(len(text) if self._parts else 0):
             beginning = text[place : place + SHORTEST]

@@ -443,7 +443,7 @@ def findings_of(findings: Sequence[Mapping[str, Any]] | None, ending: str) -> Fi
 
 
 def _findings(page: PageState) -> Html:
-    """Return the list of all findings."""
+    """Return a section with all findings of `check`, or nothing if `check` did not run."""
     findings = page.report.findings
     if findings is None:
         return Html("")

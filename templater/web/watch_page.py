@@ -169,7 +169,7 @@ def _results(page: PageView, state: PageState, file: FileView) -> Iterator[Html]
 
 
 def _difference(state: PageState, file: FileView) -> Iterator[Html]:
-    """Yield the difference of the contents on two sides."""
+    """Yield the difference between the file on the left side and the file on the right side."""
     contents = [
         variant.change.content
         for side in (0, 1)
@@ -187,7 +187,7 @@ def _difference(state: PageState, file: FileView) -> Iterator[Html]:
 
 
 def _problems(page: PageView) -> Iterator[Html]:
-    """Yield the error of each side that has no plan."""
+    """Yield the error of each side that has an error instead of a plan."""
     for label, column in zip(page.labels, page.view.columns, strict=True):
         if isinstance(column.plan, TemplaterError):
             yield element("h3", label) if page.has_two_sides else Html("")

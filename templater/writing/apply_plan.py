@@ -1,4 +1,4 @@
-"""The function that applies a plan: check the plan, take the lock, clean up after a killed run, and write.
+"""The function that applies a plan: it checks the plan, locks, cleans up after a killed run, and writes.
 
 A plan without changes needs only the lock and the search for leftovers. So `transaction` is imported only if
 a plan has changes.
@@ -141,7 +141,7 @@ def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
 
 
 def _allow_many_files() -> None:
-    """Increase the limit on descriptors, because each staged file without a name keeps a descriptor open."""
+    """Raise the limit on open files to its maximum, because each unnamed staged file stays open."""
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""The locks that allow one apply at a time on a root filesystem, and on what containers share.
+"""The locks that allow one apply at a time on a root filesystem, and on each shared directory or file.
 
 The lock of a root filesystem is an flock on the root directory itself, so it needs no file. Every process
 that can open that directory can hold the lock. So a running container can make an apply time out, but can do
@@ -69,7 +69,7 @@ def lock_all(
 
 
 def _has_waited(root: Root, path: str, end: float) -> bool:
-    """Wait until no other process has the lock of a mounted file. Return whether one had it."""
+    """Wait until no other process has the lock of a mounted file. Return False if no process had it."""
     entry = root.entry(path)
     if entry is None or not entry.is_mount:
         return False

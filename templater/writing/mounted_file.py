@@ -93,7 +93,7 @@ class MountedFile(StagedFile):
         lock_mounted(self.fd, self.change.real, until)
 
     def save(self, require_time: "Callable[[], None]") -> None:
-        """Copy the old content. Raises RefusedError if the file was replaced."""
+        """Copy the old content, for a rollback. Raises RefusedError if the file was replaced."""
         self.directories.check(self.change)
         status = os.fstat(self.fd)
         if (status.st_dev, status.st_ino) != self.identity:

@@ -357,11 +357,10 @@ class Search:
         return self.left > 0 and not stuck
 
     def _may_be_merged(self, directory: Directory, status: "os.stat_result") -> bool:
-        """Return whether several layers of an overlay may have a subdirectory with this status.
+        """Return whether a subdirectory with this status may exist in several layers of an overlay.
 
-        Removing a subdirectory of several layers is slow, because overlayfs first reads all names in all
-        layers. overlayfs reports a link count of 1 for this kind of subdirectory. btrfs reports 1 for every
-        subdirectory.
+        Removing such a subdirectory is slow, because overlayfs first reads all its names in all layers.
+        overlayfs reports a link count of 1 for it. btrfs reports 1 for every subdirectory.
         """
         if status.st_nlink != 1 or not _is_overlay(directory.fd):
             return False
@@ -416,7 +415,7 @@ def temporary_name(token: str, inode: int, number: int) -> str:
 
 
 def private_name(token: str) -> str:
-    """Return the name of the private directories of a run."""
+    """Return the name that all private directories of a run have."""
     return temporary_name(token, 0, 1)
 
 

@@ -188,9 +188,10 @@ class StagedFile:
             pass
 
     def _count_old(self) -> None:
-        """Count the size of the target. If it is on an overlay, also count the copy of the target.
+        """Count the size of the target towards the limit on the sizes of all replaced files.
 
-        On an overlay, templater or the kernel copies the target before it is replaced.
+        This limit is lower on an overlay, because there templater or the kernel copies the target before it
+        is replaced.
         """
         assert self.old is not None
         self.is_on_overlay = self._on_overlay()

@@ -1,4 +1,4 @@
-"""The directories of all files of one apply: existing and new directories, and temporary names in them."""
+"""The directories in which one apply writes files, both existing and new, and temporary names in them."""
 
 import errno
 

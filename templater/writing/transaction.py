@@ -342,9 +342,9 @@ def _first_error(error: BaseException) -> "tuple[str, ...]":
 
 
 def _free_memory(error: MemoryError) -> None:
-    """Make memory available for a rollback: free the values of the functions that failed, and raise limits.
+    """Make memory available for a rollback: clear variables of the failed functions, and raise limits.
 
-    templater has set a limit on the address space, and a runtime can have set a limit on data.
+    templater has set a limit on the address space, and a runtime can have set a limit on the data segment.
     """
     trace = error.__traceback__
     while trace is not None:

@@ -320,9 +320,9 @@ class _Writers:
     def _belongs_to(self, entry: Entry, first: int, path: str = "") -> bool:
         """Return whether a user or a group with an id of at least ``first`` can write a file.
 
-        The owner counts as a user who can write the file. If ``first`` is 1000, the users and groups of
-        services, such as www-data, do not count: their ids are below 1000. A file of jobs below
-        ``/var/spool`` may belong to the user who owns the jobs.
+        The owner counts as a user who can write the file. But the owner of a file of jobs below
+        ``/var/spool`` does not count, because each user may own one. If ``first`` is 1000, the users and
+        groups of services, such as www-data, do not count: their ids are below 1000.
         """
         image = self.image
         by_group = entry.mode & 0o020 and (entry.gid >= first or entry.gid == _USERS)

@@ -64,7 +64,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     delayed = _directories_with_delayed_links(image) if image.packed else 0
     if delayed > _MOST_DELAYED:
         message = (
-            f"{delayed} directories have a link to an absolute path or with '..', so tar may need minutes"
+            f"{delayed} directories contain a symlink with an absolute target or '..': tar may need minutes"
         )
         yield Observation(message, ROOTFS, severity="medium", advisory="")
 

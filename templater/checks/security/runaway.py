@@ -118,8 +118,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
     """Render all templates as Incus does, and some templates also as LXD and Incus 6.0 do.
 
-    These are the templates that fail on Incus, and the templates that can give another result on LXD or Incus
-    6.0. For example, an error in a macro does not end the render on LXD.
+    LXD and Incus 6.0 can give another result for some templates, so these templates are rendered again. For
+    example, an error in a macro does not end the render on LXD. Templates that fail on Incus are rendered
+    again, too.
     """
     used = {rule.template for rule in metadata.rules}
     numbers = _numbers_of_rules(image, metadata)

@@ -43,7 +43,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def _is_reported(image: ScannedImage) -> bool:
-    """Return whether a finding says already that Incus 7 rejects the file."""
+    """Return whether a finding already says that Incus 7 rejects the file."""
     findings = image.metadata.findings if image.metadata is not None else ()
     has_duplicate = any(finding.code == "duplicate-key" for finding in findings)
     return has_duplicate or error_behind_first_document(image) is not None

@@ -142,7 +142,7 @@ class Shown:
         return [key for key in self._before if key not in self._now]
 
     def update(self, texts: dict[Key, str]) -> tuple[list[Key], list[Key]]:
-        """Begin an output with these texts. Return the keys with new texts, and the keys that are gone."""
+        """Begin an output of ``texts``. Return the keys with new or changed texts, and the removed keys."""
         self.begin()
         return [key for key, text in texts.items() if self.add(key, text)], self.gone()
 

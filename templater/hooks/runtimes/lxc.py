@@ -429,9 +429,10 @@ def _remove_volatile_mark(work: Root) -> None:
 
 
 def _refuses_second_mount() -> bool:
-    """Return whether overlays may have an index by default.
+    """Return whether the kernel may refuse to let LXC mount an overlay while this hook has it mounted.
 
-    With an index, the kernel may refuse to let LXC mount the overlay while this hook has it mounted.
+    The kernel refuses this only for an overlay with an index, so the result tells whether overlays may have
+    an index by default.
     """
     try:
         fd = os.open("/sys/module/overlay/parameters/index", os.O_RDONLY | os.O_CLOEXEC)

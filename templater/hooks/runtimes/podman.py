@@ -1,4 +1,4 @@
-"""The hook for podman: a file in its hooks.d calls the ``oci`` hook for annotated containers."""
+"""The hook for podman: a file in podman's hooks.d calls the ``oci`` hook for annotated containers."""
 
 from __future__ import annotations
 

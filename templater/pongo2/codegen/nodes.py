@@ -239,8 +239,8 @@ def filter_chain(node: FilterBlock) -> Expr:
 def capture(function: Call, body: list[Node], otherwise: list[Node]) -> CallBlock:
     """Return the node for a call of a tag's function. The arguments begin with the render and a body's text.
 
-    If the function returns None, the statements ``otherwise`` run. The node has them in its field
-    ``defaults``.
+    The field ``defaults`` of the node has the statements ``otherwise``, which run if the function returns
+    None.
     """
     return CallBlock(function, [], otherwise, body)
 

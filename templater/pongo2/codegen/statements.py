@@ -276,7 +276,7 @@ class StatementWriter(ExpressionWriter):
         self.mode = outer
 
     def capture(self, body: Sequence[nodes.Node]) -> str:
-        """Schedule a function that returns the text of a body. Return the function's name."""
+        """Return the name of a function that is written later, and returns the text of a body."""
         name = self.fresh("t")
         self.later("s", name, lambda: self.capturing_function(body))
         return name

@@ -90,7 +90,7 @@ def _is_plain(name: str) -> bool:
 
 
 def _tag_end(text: str, start: int, name: str) -> int:
-    """Return the end of the tag ``name`` that begins at ``start``, or 0 if no such tag begins there."""
+    """Return the position after the tag ``name`` at ``start``, or 0 if no such tag begins there."""
     position = start + 1
     if text.startswith("/" + name, position):
         position += 1

@@ -616,7 +616,7 @@ class _Compiler:
         return len(self.steps) - 1
 
     def emit(self, tree: "Step") -> bool:
-        """Add the steps of a part. Return whether the part can match without reading a character."""
+        """Add the steps of ``tree``. Return whether it can match without reading a character."""
         self.parts += 1
         if self.parts > _MAX_PARTS:
             raise _too_large()

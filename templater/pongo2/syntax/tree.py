@@ -323,7 +323,7 @@ class Capture(Statement):
 class Block(Statement):
     """A named block.
 
-    If several templates of an ``extends`` chain define the block, the last of them supplies the body.
+    If a template and the template that it extends define the block, the extending template supplies the body.
     """
 
     __slots__ = ("name", "token")
