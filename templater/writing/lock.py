@@ -10,7 +10,7 @@ import fcntl
 import time
 
 from ..model.entry import parents_below
-from ..model.errors import BusyError, LimitError, WriteError
+from ..model.errors import BusyError, InputError, LimitError, WriteError
 from ..model.source import printable
 from ..oslite import os
 from ..rootfs.confined import Root, again, read_descriptor, write_error
@@ -61,9 +61,11 @@ def lock_all(
             waited |= _lock_directories(root, [*changed, *unchanged], held, end)
             for path in unchanged:
                 waited |= _has_waited(root, path, end)
-    except BaseException:
+    except BaseException as error:
         for fd in held:
             close(fd)
+        if isinstance(error, InputError):  # a system call failed while looking for mounts
+            raise WriteError(error.message, hint=error.hint) from None
         raise
     return held, waited
 

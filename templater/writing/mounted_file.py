@@ -132,6 +132,7 @@ class MountedFile(StagedFile):
             raise RefusedError(f"another process changed {self.change.real!r} while templater was writing it")
         is_longer = now.st_size > len(self.content)
         if is_longer:
+            self.written = 0, 0
             os.ftruncate(self.fd, len(self.content))
             self.written = version_of(os.fstat(self.fd))
         return is_longer

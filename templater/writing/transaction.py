@@ -197,7 +197,7 @@ class Transaction:
         cut = [target for target in mounted if _step("put in place", target.change.real, target.cut)]
         self._clear_away()
         self.complete = True
-        _step("sync", "/", self._sync_mounted, cut)
+        attempt(self._sync_mounted, cut)  # only the sizes can be missing on the disk
         return [target.change for target in self.targets]
 
     def _mounted(self) -> "list[MountedFile]":
