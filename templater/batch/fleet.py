@@ -163,7 +163,7 @@ class Fleet:
 
 
 class _DiffersError(Exception):
-    """Raised if an instance can't reuse a plan, because more than the name and the contents would differ."""
+    """Raised if another instance can't reuse a plan: more than the name and the files' contents differ."""
 
 
 class Example:

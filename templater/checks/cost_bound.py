@@ -5,7 +5,7 @@ parts of the language whose cost is easy to bound, which is nearly everything in
 NoBoundError for everything else. It never renders the template, so conditions can't hide a part.
 
 It assumes that each text of an instance has 1,000 characters, and each map 20 keys. The image's author
-chooses the properties and the paths of rules, so these count as they are.
+chooses the properties and the paths of rules, so their real lengths count.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def sarif_document(
 ) -> dict[str, Any]:
     """Return a SARIF document. ``name`` is the path of the scanned image and ``uri`` its URI.
 
-    ``folder`` is the folder of the checks.
+    ``folder`` is the folder below ``templater/checks`` with the checks that made the findings.
     """
     found = list(findings)
     known = {check.id: check for check in all_checks(folder)}

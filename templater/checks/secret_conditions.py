@@ -222,10 +222,10 @@ class SecretTests:
     def _secrets_at(
         self, name: Token | None, place: Place, found: Token | None
     ) -> Iterator[tuple[list[Token], bool]]:
-        """Yield the secrets to which a token refers, and whether the token is only the key of these secrets.
+        """Yield the secrets of a token, and whether the token is only a key that selects these secrets.
 
-        ``name`` is the token if it is the name of a variable. ``found`` is the token's secret if no variable
-        holds it.
+        ``name`` is the token if it names a variable, which can hold secrets or keys. ``found`` is the secret
+        that the token refers to without a variable.
         """
         if found is not None:
             yield [found], found.kind != IDENTIFIER

@@ -196,7 +196,8 @@ def described(path: str, names: tuple[str, ...]) -> tuple[Instance, ...]:
         size += len(sources[-1].text)
         if size > LARGEST:
             raise LimitError(
-                f"{SETTINGS} names instance descriptions of more than {LARGEST >> 20} MiB in total"
+                f"the instance descriptions that {SETTINGS} names are larger than {LARGEST >> 20} MiB"
+                " in total"
             )
     return tuple(
         read_instance(source, name=os.path.basename(name).partition(".")[0])

@@ -1,4 +1,4 @@
-"""Members of an archive that GNU tar can't unpack as Incus or LXD calls it."""
+"""Members of an archive that GNU tar can't unpack with the options of Incus or LXD."""
 
 from __future__ import annotations
 

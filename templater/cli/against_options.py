@@ -136,7 +136,10 @@ class OtherSide(NamedTuple):
                 if holder is None:
                     output.note(f"neither '{instance.name}' nor a profile sets '{key}'")
                 else:
-                    output.note(f"profile '{holder}' sets '{key}', but '{instance.name}' itself does not")
+                    output.note(
+                        f"--unset {key} has no effect: profile '{holder}' sets '{key}',"
+                        f" not '{instance.name}' itself"
+                    )
             keys[key] = ""
         return with_new_id(instance, overridden(instance, config=keys, devices={}))
 

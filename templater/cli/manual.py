@@ -165,7 +165,7 @@ def protected(line: str) -> str:
 
 
 def write_files(folder: str) -> None:
-    """Write all files below a folder, such as ``/usr/share``."""
+    """Write the man pages and completion scripts below a folder, such as ``/usr/share``."""
     for name, text in shared_files(release_day()).items():
         path = os.path.join(folder, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)

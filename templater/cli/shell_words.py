@@ -24,7 +24,7 @@ class CommandLine(NamedTuple):
     def quoted(self, word: str) -> str:
         """Return ``word`` from the character ``start`` on, quoted for the shell.
 
-        The shell replaces the end of the last word with this text.
+        In the command line, the shell replaces the last word from this character on with the text.
         """
         rest = word[self.start :]
         if self.quote == "'":

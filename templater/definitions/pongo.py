@@ -65,7 +65,7 @@ def render(source: Source, data: Data, limits: Limits) -> str:
 
 
 def render_again(text: str, source: Source, target: dict[str, Any], family: str, limits: Limits) -> str:
-    """Render the content of a `template` entry with ``pongo: true`` for the second time.
+    """Render again the content of a `template` entry with ``pongo: true``, after ``render``.
 
     The only variable is the target of the build. Its fields have Go's names, such as ``incus.VM.Filesystem``.
     """

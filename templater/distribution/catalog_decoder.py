@@ -1,9 +1,9 @@
 """simplestreams catalogs: bounded JSON, decoded by the rules of Go's clients.
 
-Incus and LXD decode catalogs with Go's JSON package. If a single value has a wrong type, the client lists no
+Incus and LXD decode catalogs with Go's JSON package. If a single value has a wrong type, a client lists no
 images. Go's package ignores unknown keys and the case of keys, and treats null as missing. If a key occurs
-twice in an object, Go's package uses the last string, number or boolean, but it combines two objects.
-templater never combines objects: it refuses a catalog in which a key has two objects.
+twice in an object, Go's package uses the last string, number or boolean, but merges two objects. templater
+does not imitate this merging, and refuses the catalog.
 """
 
 from __future__ import annotations

@@ -227,7 +227,7 @@ class Tree:
         return real
 
     def _base(self) -> str:
-        """Return a path to the tree. If the tree's directory is open, the path stays valid if it moves."""
+        """Return a path to the tree. If the tree's directory is open, the path leads to it after a move."""
         held = "" if self._directory is None else f"/proc/self/fd/{self._directory}"
         return held if os.path.isdir(held) else self.path
 

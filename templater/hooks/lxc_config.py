@@ -132,8 +132,8 @@ def or_identity(ids: "IdMap | None") -> "IdMap | None":
     container's root directory. The container's root can change the owner, and the option -s of lxc-start can
     add an id map.
 
-    If ``ids`` is None and this process does not run as root, return None: only root can give files to other
-    users.
+    If ``ids`` is None and this process does not run as root, return None: this process could not give files
+    to other users anyway.
     """
     from ..rootfs.directory_rootfs import IDENTITY
 

@@ -74,7 +74,8 @@ class Options:
     def patience(self) -> float:
         """The seconds to wait for a lock.
 
-        The wait ends before the time limit, because the error about the time limit does not name the lock.
+        The wait ends before the time limit of the hook. The error then names the lock, which the error about
+        the time limit does not.
         """
         return 0.9 * self.time_limit
 
@@ -119,7 +120,7 @@ usage: templater hook RUNTIME [OPTION …] [NAME]
   --time-limit SECONDS  time limit for the whole hook [default: 60]
   --log FILE            additional log file, besides .templater/log and the journal
   --dialect v4|v6|v6.1  pongo2 version [default: v6]
-  -t, --trigger NAME    run this trigger; repeatable [default: the pending trigger, then 'start']
+  -t, --trigger NAME    trigger to run; repeatable [default: the pending trigger, then 'start']
   --stage NAME          oci: stage of this hook [default: createRuntime]; lxc: pre-start or mount
   --limit NAME=VALUE    override a rendering limit, see docs/limits.md; repeatable
   --allow DIR           oci: directory of image sources that annotations may name; repeatable

@@ -35,8 +35,8 @@ class HookRequest:
     ``cross_mounts``: follow paths through mount points.
     ``mounts``: the clean paths in the container at which the runtime mounts file systems after the hook.
     ``spare_hidden``: leave a file alone if one of the mounts is exactly at its path. runc and crun have
-    already mounted, in a namespace that the hook does not see, and the kernel removes the mount if the file
-    is replaced.
+    already made this mount, in a namespace that the hook does not see. If the hook replaced the file, the
+    kernel would remove the mount.
     ``mounts_hint``: advice about the hook line, for the error message about a mount that would hide a file.
     ``use_cache``: keep compiled templates, unless an option forbids it.
     ``root``: the identity of the root directory; empty if the state can't outlive the container.

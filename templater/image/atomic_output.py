@@ -125,8 +125,8 @@ class Output:
 
         In a directory such as ``/tmp``, root may replace only its own files. Every user can make a file with
         the name of an expected output there, and the kernel can need minutes to remove a file with many
-        blocks or extended attributes. So if root writes to such a directory, return False for a missing file,
-        and raise RefusedError for a file of another user.
+        blocks or extended attributes. If root writes to such a directory, return False for a missing file,
+        because another user could make the file meanwhile. Raises RefusedError for a file of another user.
         """
         if self._root is None or os.geteuid() != 0 or not is_shared(self._root.fd, os.fstat(self._root.fd)):
             return True

@@ -85,7 +85,7 @@ def opened(path: str) -> Iterator[OpenFile]:
 def close_with(owner: object, fd: int) -> None:
     """Close a descriptor when nothing refers to ``owner`` any more.
 
-    A descriptor that is open when the interpreter ends is left to ``held_files``.
+    Do not close it when the interpreter ends: in hooks and commands, ``held_files`` then closes all files.
     """
     weakref.finalize(owner, os.close, fd).atexit = False
 

@@ -2,8 +2,8 @@
 
 sqfs2tar, unsquashfs and the kernel react differently to inconsistent directories. A hostile file could hide
 names from sqfs2tar that the kernel shows. sqfs2tar also writes an invalid archive if a block of a file has
-another size than the file requires. It also accepts owners, numbers, names and tables for which unsquashfs,
-which the daemons run, ends with an error.
+another size than the file requires. The daemons run unsquashfs, which ends with an error for some owners,
+numbers, names and tables that sqfs2tar accepts.
 """
 
 from __future__ import annotations

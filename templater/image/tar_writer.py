@@ -54,7 +54,7 @@ class TarWriter:
         self.position = 0
 
     def add(self, member: Member, data: Iterable[tuple[int, bytes]] = ()) -> None:
-        """Write a member. ``data`` yields offsets and bytes between holes, like ``Archive.chunks``.
+        """Write a member. ``data`` yields the pieces between holes, each with its offset.
 
         If the member is not ``sparse``, holes are written as zeros.
         """

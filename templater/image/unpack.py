@@ -96,7 +96,7 @@ def unpack(
     if mode is None and os.path.lexists(path):
         raise UsageError(
             f"'{path}' is a directory of another user",
-            hint="remove this directory, or give a new one",
+            hint="remove this directory, or choose a new one",
         )
     # Refuse before the first write: removing the files again would take as long as writing them.
     DiskBudget(contents).add(contents.disk_size)

@@ -220,7 +220,7 @@ class _Packed:
 
 
 class UnifiedContents(_Packed):
-    """A unified image. The file is read twice, because parts can follow the root filesystem."""
+    """A unified image. It is read twice: metadata.yaml and templates can follow the root filesystem."""
 
     def parts(self) -> list[Part]:
         self.disk_size = 0

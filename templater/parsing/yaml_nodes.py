@@ -158,9 +158,9 @@ class Alias(Node):
 
 
 class Mapping(Collection):
-    """A mapping. ``alias_keys`` has the alias of each key that is an alias, by the index in ``children``.
+    """A mapping. For a key that is an alias, ``children`` has the node to which the alias refers.
 
-    The key itself is the node to which the alias refers.
+    ``alias_keys`` maps the index of this key in ``children`` to the alias.
     """
 
     __slots__ = ("alias_keys",)

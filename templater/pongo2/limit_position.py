@@ -45,7 +45,7 @@ def line_of(error: BaseException | None) -> int:
 
 
 def place_at(lines: list[str], number: int) -> int | None:
-    """Return the number of the place that a line of generated code contains, or None.
+    """Return the number of the source position that a line of generated code contains, or None.
 
     For a line that counts work, return the place of the loop or call before that line.
     """

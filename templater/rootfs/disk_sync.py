@@ -6,16 +6,16 @@ container writes without pause. So templater uses syncfs only for many files.
 
 **btrfs.** After fsync of a file or directory with a name, btrfs can restore the file after a power cut from a
 log. This log is shared, so fsync waits until other processes have written their files to it. And fsync also
-reads other files with all extended attributes: files that, since the last commit, got a name in the directory
-of the synced file, or moved away from its name. A rename does the same if the directory is in the log. The
-root user of a container can choose these files, and give them gigabytes of attributes. No limit ends these
-system calls.
+reads other files, and all their extended attributes: files that, since the last commit, got a name in the
+directory of the synced file, or moved away from its name. A rename reads the same files if the directory is
+in the log. The root user of a container can choose these files, and give them gigabytes of attributes. No
+limit ends these system calls.
 
 But btrfs commits all changes of names in their order. So before a file gets its name, templater only writes
 its content to the disk, by the request FIEMAP with a flag: btrfs then writes no log. After a power cut, a
-file with this name is complete. If a later change is on the disk, such as the state of an instance, so are
-the names. For hooks, this order suffices. templater can't use fsync here: newer kernels also log files
-without a name.
+file with this name is complete. If a later change is on the disk, such as the state of an instance, the names
+are on the disk, too. For hooks, this order suffices. templater can't use fsync here: newer kernels also log
+files without a name.
 
 ``commit`` also waits until the names are on the disk: two ioctls commit the current transaction. Unlike
 syncfs, they do not write the content of other processes' files, but they wait for the metadata of all
@@ -74,7 +74,7 @@ def sync_contents(action: str, files: "Mapping[int, str]", require_time: "Callab
     On btrfs, the content is on the disk before any later change of a name, such as the name of the file
     itself. ``require_time`` is called between two files, and can raise an error.
 
-    Raises WriteError with ``action`` and a path.
+    Raises WriteError, whose message has ``action`` and a path.
     """
     others = dict(files)
     ordered = []

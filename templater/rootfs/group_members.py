@@ -42,7 +42,7 @@ def _uid_of(name: "str | bytes") -> int:
 
 
 def _number(text: bytes) -> int:
-    """Return a number of /etc/passwd or /etc/group as the C library reads it, or -1."""
+    """Parse a uid or gid of /etc/passwd or /etc/group. Return -1 if it is not a number."""
     try:
         return int(text)
     except ValueError:

@@ -130,9 +130,8 @@ def unmount_at_end(path: str, *, itself: bool) -> None:
 def _unmount(path: str, itself: bool, held: "list[int]") -> None:
     """Detach a file system from this process's namespace.
 
-    With ``itself``, first wait for another process to close the removed files. Without ``itself``, keep the
-    root directory of the file system open. The kernel unmounts the file system when the last process
-    closes this directory.
+    Without ``itself``, keep the file system's root directory open: the kernel unmounts the file system when
+    the last process closes this directory. With ``itself``, first wait until the removed files are closed.
     """
     if not itself:
         try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
@@ -181,10 +180,10 @@ def hold(directory: int, name: str, on_btrfs: "list[bool] | None" = None) -> Non
 
 
 def remove_directory(above: int, name: str) -> None:
-    """Remove an empty directory. During ``handing_over``, another process removes it at the end.
+    """Remove an empty directory. During ``handing_over``, leave the removal to another process.
 
-    ``above`` is a descriptor of the directory that contains the directory ``name``. The other process ignores
-    errors. If this process removes the directory, it raises OSError on failure.
+    ``above`` is a descriptor of the directory that contains the directory ``name``. Raises OSError if this
+    process removes the directory and fails. The other process ignores errors.
     """
     doomed = _doomed
     if doomed is None:

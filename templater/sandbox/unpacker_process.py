@@ -133,7 +133,7 @@ def start(
     """Start a program that reads an open file as ``INPUT``, with limits on processor time and memory.
 
     ``path`` is the name of the file in messages. The path is not opened again, because another file may
-    have it now. If the program needs only the first bytes of the file, ``content`` returns their number.
+    have it now. ``content`` is given if the program needs only the first bytes, and returns their number.
     Raises InputError on systems other than Linux and for a file that can't be copied. Raises LimitError
     for a file that is too large to be copied, and FileNotFoundError if the program is not installed.
     """

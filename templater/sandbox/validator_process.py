@@ -218,7 +218,9 @@ def _give(work: str) -> None:
                 os.chown(path, user, user)
         except OSError as error:
             if error.errno != EINVAL:  # the user exists in this user namespace
-                raise ToolFailure(f"can't change the owner of the files to check: {error.strerror}") from None
+                raise ToolFailure(
+                    f"can't change the owner of the files for the validator: {error.strerror}"
+                ) from None
         else:
             return
 

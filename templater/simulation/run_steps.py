@@ -144,7 +144,7 @@ def _execute(simulation: Simulation, step: Step, name: str) -> Started | None:
 
 def _open_image(simulation: Simulation, image: str) -> Folder:
     if simulation.open_folder is None:
-        raise UsageError(f"can't open image '{printable(image)}': open_folder is missing")
+        raise UsageError(f"can't open image '{printable(image)}': the argument open_folder is missing")
     return simulation.open_folder(image)
 
 

@@ -141,7 +141,7 @@ def _part_of(name: str) -> str | None:
 
 
 def _move_inside(member: Member, name: str, part: str) -> None:
-    """Make the member's name relative to ``part``. For a hard link, also make the target relative."""
+    """Remove the prefix ``part`` from the member's name. For a hard link, also remove it from the target."""
     member.name = name.removeprefix(part)
     if member.kind == HARD_LINK:
         member.target = member.target.removeprefix("./").removeprefix(part)

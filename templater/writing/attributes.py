@@ -49,7 +49,7 @@ class CopiedAttributes:
             pass
 
     def copy(self, old: int, new: int, path: str, backup: "int | None" = None) -> None:
-        """Copy the attributes of one open file to another open file. Count all attributes of the old file.
+        """Copy the attributes of the open file ``old`` to ``new``. Count all of them towards the limits.
 
         Attributes that certify the old content, and attributes of overlayfs, are counted but not copied.
 

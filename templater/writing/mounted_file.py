@@ -164,10 +164,10 @@ class MountedFile(StagedFile):
         os.ftruncate(self.fd, size)
 
     def _name_saved(self) -> str:
-        """Give the file with the old content a name. Return a description of its place, or "" without one.
+        """Give the file with the old content a name. Return a phrase with its path, or "" if that fails.
 
-        If an earlier apply has left such a file, keep that file: the content of the target has been
-        incomplete since then.
+        If an earlier apply has left a file of this name, keep that file: the target has been incomplete since
+        then, so only that file has the complete old content.
         """
         if self.save_in is None:
             return ""

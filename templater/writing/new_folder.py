@@ -46,7 +46,7 @@ class NewFolder(Closing):
             raise RefusedError(
                 f"'{printable(self.path)}' belongs to another user (uid {status.st_uid}),"
                 " who could read the files",
-                hint="give a new folder",
+                hint="choose a new folder",
             )
         if status.st_mode & 0o077:
             os.fchmod(self._root.fd, status.st_mode & 0o7700)
@@ -98,7 +98,7 @@ class FolderDestination(Closing):
         if not self._folder.is_empty():
             raise RefusedError(
                 f"'{printable(path)}' is not empty",
-                hint="give a new folder, or use `templater apply` for a rootfs",
+                hint="choose a new folder, or use `templater apply` for a rootfs",
             )
 
     def close(self) -> None:

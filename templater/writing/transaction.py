@@ -102,9 +102,9 @@ class Transaction:
             self.directories.close()
 
     def announce(self, changes: "list[Change]", leftovers: "list[str]") -> None:
-        """Write the token, the directories of the changes and the lines of unfinished runs to the journal.
+        """Write to the journal: this run's token, the directories of its changes, lines of unfinished runs.
 
-        If the apply waits for the disk, commit all earlier changes on btrfs first, see ``disk_sync``.
+        If the apply waits for the disk, first commit all earlier changes on btrfs (see ``disk_sync``).
         """
         self.leftovers = leftovers
         if self.directories.durable and self.directories.waits:
@@ -309,8 +309,8 @@ class Transaction:
     def _sync_removals(self, journal: "Journal") -> None:
         """Sync the directories of the removed backups if the journal is on another file system.
 
-        Otherwise, the removal of the journal could reach the disk first. After a power cut, the backups would
-        then exist again, and no run would search for them.
+        Without the sync, the removal of the journal could reach the disk first. After a power cut, the
+        backups would then exist again, and no run would search for them.
         """
         changed = [target.backup[0] for target in self.targets if target.backup]
         fd = self.directories.root.fd

@@ -115,7 +115,7 @@ CASES = {
     72: Case("10,000 saves, swap files and replaced directories during `watch`", "a few events; no change is missed"),
     73: Case(
         "paths, links, ranges and slow clients against a server",
-        "paths and links that leave the tree, and private images, are answered with 404; connections, headers, lists and time have limits, and networks share handshakes, filters and long answers",
+        "paths and links that leave the tree, and private images, are answered with 404; connections, headers, lists and time have limits, and each network has limits on its handshakes, filters and long answers",
     ),
     74: Case("the owner of a directory above a container's directory exchanges two containers of root", "hooks refuse the container, and the error names the directory and its owner; `apply` refuses a root filesystem that was exchanged together with SRC"),
     75: Case("an archive that GNU tar and Go read differently, that GNU tar can't unpack, that the daemons don't detect, or in which they don't find metadata.yaml or rootfs; the daemons unpack with GNU tar", "refused, unless only the import fails; `audit` reports it"),

@@ -273,7 +273,7 @@ def test_the_instances_in_templater_toml_have_limits_on_their_number_and_size(tm
     assert [each.name for each in templater_toml.described(str(tmp_path), ("a.yaml", "b.yaml"))] == ["a", "b"]
     for limit, most, message in (
         ("MAX_INSTANCES", 2, "templater.toml names more than 1 instances"),
-        ("LARGEST", 16, "templater.toml names instance descriptions of more than 0 MiB in total"),
+        ("LARGEST", 16, "the instance descriptions that templater.toml names are larger than 0 MiB in total"),
     ):
         with monkeypatch.context() as patched:
             patched.setattr(templater_toml, limit, most)

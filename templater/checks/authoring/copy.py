@@ -23,8 +23,8 @@ about that file has only the severity `info`:
 
 * Red Hat Enterprise Linux up to version 6, and its relatives, read `/etc/sysconfig/network`. Other systems
   read their hostname from `/etc/hostname`.
-* On NixOS, a rule with `copy` can write the name below `/etc/nixos`. The next rebuild then replaces
-  `/etc/hostname`.
+* NixOS replaces `/etc/hostname` at the next rebuild, so a rule with `copy` can instead write the name below
+  `/etc/nixos`.
 """
 
 from __future__ import annotations

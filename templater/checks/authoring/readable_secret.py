@@ -18,7 +18,8 @@ image helps there.
 
 A template can also reveal a secret by conditions that print different texts. The check ignores a condition
 that tests only whether the secret is set. It reports a secret that a template compares with a variable or
-changes in a loop, and a secret that all templates together test in more than eight other ways.
+changes in a loop. It also reports a secret that all templates together test in more than eight different
+ways.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ HIDDEN = ("/run/", "/var/run/")
     "run-target",
     "warning",
     "a target below /run, where the system mounts an empty file system",
-    hint="use /etc, or tmpfiles.d",
+    hint="write the file below /etc, or let a tmpfiles.d file create it at each boot",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     if any(name.path == DISK for name in image.names):

@@ -98,7 +98,8 @@ def check_name(path: str, kind: str, entry: Entry) -> Iterator[Observation]:
         )
     elif path in (STATE_FOLDER, INSTANCE):
         yield Observation(
-            f"'{shown}' is a {kind} that templater trusts in an instance directory",
+            f"the image contains the {kind} '{shown}': in an instance directory, templater trusts a {kind}"
+            " of this name",
             path,
             hint=f"remove the {kind}, unless you or `templater unpack` created it",
             severity="critical" if path == STATE_FOLDER else "medium",

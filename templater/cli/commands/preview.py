@@ -55,7 +55,8 @@ Examples:
 @options.request_options(every_host=True, parameters=False)
 @click.option(
     "-o", "--output", "outputs", metavar="DIR|FILE.tar", multiple=True, shell_complete=completers.files,
-    help="Write the rendered files to DIR or FILE.tar. -o KEY=VALUE sets a field if SRC is a definition.",
+    help="Write the rendered files to DIR or FILE.tar. If SRC is a definition, -o KEY=VALUE sets a field of"
+    " the definition.",
 )  # fmt: skip
 @click.option("--reuse", is_flag=True, help="With -o FILE.tar: replace an existing file.")
 @click.option("--tree", is_flag=True, help="Show only a tree of the files.")

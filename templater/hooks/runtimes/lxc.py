@@ -233,7 +233,7 @@ def in_namespace(ids: "IdMap | None") -> "IdMap | None":
 def require_mounted(path: str) -> bool:
     """Raise RefusedError if nothing is mounted at ``path``: the directory is then a part of the host.
 
-    Return False, because this process stays in its mount namespace.
+    Return False: the hook has not mounted the root filesystem itself (see ``mount`` of ``Request``).
     """
     above, name = split(abspath(path))
     with Root(above, named=True) as parent:

@@ -318,7 +318,7 @@ class StatementWriter(ExpressionWriter):
             self.writeline(f"left -= len({name})")
 
     def visit_Block(self, node: nodes.Block, frame: Frame) -> None:
-        """Write code that shows the last body of a block. This body can show the others with block.Super."""
+        """Write code that prints the last body of a block. This body can print the others by block.Super."""
         names = self.bodies.get(node.name)
         if names is None:
             bodies = nodes.bodies_of(node)

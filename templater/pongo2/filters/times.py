@@ -1,4 +1,4 @@
-"""The filters date and time. Both format a time by a layout of Go."""
+"""The filters ``date`` and ``time``, which format a time with a layout of Go."""
 
 from ..golang.time import Time, format_time
 from ..values import Failure, sized, to_string

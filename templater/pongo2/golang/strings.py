@@ -5,7 +5,7 @@ from ..values import from_bytes, has_bytes, to_bytes, to_runes
 GO_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 )
-"""The characters for which Go's unicode.IsSpace is true. Python's white space adds U+001C to U+001F."""
+"""The characters for which Go's unicode.IsSpace is true. For Python, U+001C-U+001F are white space, too."""
 
 _SEPARATORS = str.maketrans("\x1c\x1d\x1e\x1f", "\ud800\ud801\ud802\ud803")
 _SEPARATORS_BACK = {0xD800: 0x1C, 0xD801: 0x1D, 0xD802: 0x1E, 0xD803: 0x1F}

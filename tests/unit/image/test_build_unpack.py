@@ -883,7 +883,7 @@ def test_unpack_refuses_an_empty_directory_of_another_user(tmp_path):
     os.chown(tmp_path / "out", 1234, 1234)
     with pytest.raises(UsageError, match=r"^'.*/out' is a directory of another user$") as caught:
         unpacked(tarball(tmp_path / "i.tar", GOOD), tmp_path / "out")
-    assert caught.value.hint == "remove this directory, or give a new one"
+    assert caught.value.hint == "remove this directory, or choose a new one"
     assert sorted(os.listdir(tmp_path)) == ["i.tar", "out"]
 
 

@@ -487,7 +487,7 @@ def test_an_unconfined_program_does_not_start_if_templater_cannot_change_the_own
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "chown", refuse)
-    expected = "^can't change the owner of the files to check: Operation not permitted$"
+    expected = "^can't change the owner of the files for the validator: Operation not permitted$"
     with pytest.raises(ToolFailure, match=expected):
         validator_process.run("/bin/touch", [str(tmp_path / "new")], {"a": b""}, confined=False)
     assert not (tmp_path / "new").exists()

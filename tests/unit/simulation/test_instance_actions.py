@@ -685,7 +685,7 @@ def test_the_error_says_why_the_daemon_does_not_import_the_image(
         (["snapshot=s"], "rebuild", "Incus can't rebuild an instance with snapshots", ""),
         ([], "stop", "a stopped instance can't be stopped", ""),
         ([], "create", "only the first step can be 'create'", "use copy=NAME to create another instance"),
-        ([], "rebuild=img", "can't open image 'img': open_folder is missing", ""),
+        ([], "rebuild=img", "can't open image 'img': the argument open_folder is missing", ""),
         ([], "p:web.yaml", "can't read profile 'web.yaml': read_profile is missing", ""),
         ([], "p:web=", "'c1' has no profile 'web'", ""),
         ([], "d:eth0=", "'c1' has no local device 'eth0'", ""),

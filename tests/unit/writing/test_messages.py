@@ -208,4 +208,4 @@ def test_an_output_folder_must_be_new_or_empty(tmp_path):
     with pytest.raises(RefusedError) as caught:
         FolderDestination(f"{tmp_path}/new")
     assert caught.value.message == f"'{tmp_path}/new' is not empty"
-    assert caught.value.hint == "give a new folder, or use `templater apply` for a rootfs"
+    assert caught.value.hint == "choose a new folder, or use `templater apply` for a rootfs"

@@ -23,7 +23,7 @@ def test_writing_files_to_a_new_folder_drops_setuid_bits(tmp_path):
     assert target.stat().st_mode & 0o777 == 0o700
     with pytest.raises(RefusedError, match="not empty") as caught:
         FolderDestination(str(target))
-    assert caught.value.hint == "give a new folder, or use `templater apply` for a rootfs"
+    assert caught.value.hint == "choose a new folder, or use `templater apply` for a rootfs"
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o2777, 0o500 | 0o070])
@@ -70,7 +70,7 @@ def test_an_existing_folder_of_another_user_gets_no_files_of_a_plan(tmp_path):
         caught.value.message
         == f"'{tmp_path}/out' belongs to another user (uid 1234), who could read the files"
     )
-    assert caught.value.hint == "give a new folder"
+    assert caught.value.hint == "choose a new folder"
 
 
 @pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="needs directory descriptors")
