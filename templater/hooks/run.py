@@ -209,7 +209,7 @@ class Log:
             write_stderr("templater: the system's log accepts no messages")
         finally:
             _signal.setitimer(_signal.ITIMER_REAL, 0)
-            _signal.signal(_signal.SIGALRM, _signal.SIG_IGN)
+            _signal.signal(_signal.SIGALRM, _ignored)
 
 
 def serve() -> int:
@@ -390,7 +390,11 @@ def time_is_up(error: TimeUpError, seconds: float) -> LimitError:
 
 def _ignore_stop_signals() -> None:
     for number in (*_STOP, _signal.SIGALRM, _signal.SIGPROF):
-        _signal.signal(number, _signal.SIG_IGN)
+        _signal.signal(number, _ignored)
+
+
+def _ignored(number: int, frame: object) -> None:
+    """Ignore a signal. With SIG_IGN, Python prints a traceback for a signal that arrived just before."""
 
 
 def report_failure(error: TemplaterError, runtime: str, options: Options, log: Log) -> int:
@@ -574,7 +578,7 @@ def _write_files(
             )  # fmt: skip
             # all files are written, so do not stop before the record and the log are complete
             for number in (_signal.SIGALRM, _signal.SIGPROF):
-                _signal.signal(number, _signal.SIG_IGN)
+                _signal.signal(number, _ignored)
         _log_changes(plan, written, log, hidden)
     return answer, kept
 

@@ -795,7 +795,7 @@ def test_ordinary_macros_give_no_finding(text):
         ("{% macro r(r) %}{{ r }}{% endmacro %}{{ r(1) }}", "has the name or the output of a macro"),
         ("{% macro r() %}{% for r in 'ab' %}{{ r }}{% endfor %}{% endmacro %}{{ r() }}", "call each other"),
         ("{% cycle x 'b' as s %}", "the template uses a tag in an unusual way"),
-        (EACH + "{% set n = n + 1 %}{% set s = s|add:n %}" + END, "from others that it changes"),
+        (EACH + "{% set n = n + 1 %}{% set s = s|add:n %}" + END, "from other variables that change"),
         (EACH + "{% set s = s|split:'-'|join:'_' %}" + END, "several times longer"),
         ("{% for w in x sorted %}{{ w }}{% endfor %}", "a loop sorts a text or a list"),
         ("{{ x|stringformat:'%5d%5d' }}", "the filter 'stringformat' has an unusual argument"),

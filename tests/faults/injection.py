@@ -32,7 +32,7 @@ CALLS = (*WRITES, *READS)
 #: system calls that do not touch a file system; the tests check that the lists are complete
 OTHERS = (
     "fcntl", "geteuid", "rt_sigaction", "rt_sigprocmask", "mmap", "munmap", "getrandom", "brk", "exit_group",
-    "pipe2", "clone", "wait4", "clock_nanosleep",
+    "pipe2", "clone", "wait4", "clock_nanosleep", "memfd_create",
 )  # fmt: skip
 
 #: with the option in-place, a file is mounted on this target
