@@ -96,7 +96,7 @@ def test_the_number_and_size_of_the_instances_in_templater_toml_are_limited(tmp_
     assert [instance.name for instance in described(str(tmp_path), ("a.yaml",))] == ["a"]
     with pytest.raises(LimitError, match="more than 50 instances"):
         described(str(tmp_path), tuple(f"{n}.yaml" for n in range(51)))
-    with pytest.raises(LimitError, match="more than 1 MiB in total"):
+    with pytest.raises(LimitError, match="larger than 1 MiB in total"):
         described(str(tmp_path), ("a.yaml", "b.yaml", "c.yaml"))
 
 
