@@ -66,6 +66,8 @@ def lock_all(
             close(fd)
         if isinstance(error, InputError):  # a system call failed while looking for mounts
             raise WriteError(error.message, hint=error.hint) from None
+        if isinstance(error, OSError):
+            raise write_error("lock", "/", error) from None
         raise
     return held, waited
 
@@ -77,10 +79,7 @@ def _has_waited(root: Root, path: str, end: float) -> bool:
         return False
     fd = root.open(path)
     try:
-        if _locked(fd):
-            return False
-        _wait(fd, path, end)
-        return True
+        return lock_mounted(fd, path, end)
     finally:
         close(fd)
 
@@ -98,22 +97,25 @@ def _lock_directories(root: Root, paths: "list[str]", held: "list[int]", end: fl
             found.setdefault((status.st_dev, status.st_ino), (fd, path))
     waited = False
     for _, (fd, path) in sorted(found.items()):
-        if not _locked(fd):
-            waited = True
-            _wait(fd, path, end)
+        waited |= lock_mounted(fd, path, end)
     return waited
 
 
-def lock_mounted(fd: int, path: str, until: float) -> None:
-    """Lock a mounted file, which several containers can share, until its descriptor is closed.
+def lock_mounted(fd: int, path: str, until: float) -> bool:
+    """Lock a mounted file or directory, which several containers can share, until its descriptor is closed.
+
+    Return whether another process had the lock. If the file system has no locks, return False.
 
     Raises BusyError if another process still holds the lock at the time ``until``. Any process that can open
     the file can hold the lock.
     """
-    try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
+    try:
+        if _locked(fd):
+            return False
         _wait(fd, path, until)
-    except WriteError:  # the file system has no locks
-        pass
+    except WriteError:
+        return False
+    return True
 
 
 def _wait(fd: int, name: str, until: float) -> None:

@@ -111,7 +111,7 @@ class MountedFile(StagedFile):
                     raise
         return os.memfd_create("templater", os.MFD_CLOEXEC)
 
-    def commit(self, require_time: "Callable[[], None]") -> None:
+    def commit(self) -> None:
         """Overwrite the start of the file with the new content.
 
         If the old content is longer, ``cut`` removes its rest later.

@@ -302,11 +302,8 @@ class StagedFile:
 
     # committing
 
-    def commit(self, require_time: "Callable[[], None]") -> None:
-        """Put the new content in place. Raises RefusedError if another process has changed the target.
-
-        ``require_time`` is unused, because a commit reads no old content.
-        """
+    def commit(self) -> None:
+        """Put the new content in place. Raises RefusedError if another process has changed the target."""
         if version_of(os.fstat(self.fd)) != self.written:
             raise RefusedError(
                 f"another process changed the new {self.change.real!r} while templater was writing it"

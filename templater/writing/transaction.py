@@ -192,7 +192,7 @@ class Transaction:
         self._lock_and_save(mounted)
         for target in [*(each for each in self.targets if not each.change.in_place), *mounted]:
             self._require_time_to_commit()
-            _step("put in place", target.change.real, target.commit, self._require_time_to_commit)
+            _step("put in place", target.change.real, target.commit)
         _step("put in place", "/", self._sync_names, mounted)
         cut = [target for target in mounted if _step("put in place", target.change.real, target.cut)]
         self._clear_away()

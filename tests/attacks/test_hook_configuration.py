@@ -4,7 +4,6 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
 
@@ -138,10 +137,10 @@ def test_a_time_limit_signal_does_not_interrupt_a_rollback(
 
     commit, put_back = StagedFile.commit, StagedFile.put_back
 
-    def failing(target: StagedFile, require_time: Callable[[], None]) -> None:
+    def failing(target: StagedFile) -> None:
         if target.name == "c":
             raise OSError(5, "Input/output error")
-        commit(target, require_time)
+        commit(target)
 
     def alarmed(target: StagedFile) -> None:
         os.kill(os.getpid(), number)

@@ -6,7 +6,6 @@ import os
 import re
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -47,7 +46,7 @@ def test_apply_writes_a_mount_point_in_place_on_request(top, mounts, mechanism, 
 def test_apply_restores_a_mount_point_if_its_write_fails(top, mounts, monkeypatch):
     mounts.bind(top / "etc/keep", top / "etc/hosts")
 
-    def fail_once(target: MountedFile, require_time: Any) -> None:
+    def fail_once(target: MountedFile) -> None:
         target.committed = True
         os.pwrite(target.fd, b"ga", 0)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -209,12 +208,12 @@ def test_restoring_a_mounted_file_needs_no_space(top, mounts, tmp_path, monkeypa
         mounts.bind(tmp_path / name / "file", top / "etc" / name)
     real = MountedFile.commit
 
-    def fill_before_the_second(target: MountedFile, require_time: Any) -> None:
+    def fill_before_the_second(target: MountedFile) -> None:
         if target.content != b"new":
             with pytest.raises(OSError), (tmp_path / "keep/fill").open("wb", buffering=0) as filler:
                 while True:
                     filler.write(bytes(4096))
-        real(target, require_time)
+        real(target)
 
     monkeypatch.setattr(MountedFile, "commit", fill_before_the_second)
     with opened(top, cross_mounts=True) as rootfs:
@@ -237,8 +236,8 @@ def test_attack_102_a_file_that_cannot_be_restored_is_kept_in_the_state_director
     (tmp_path / "state").mkdir(mode=0o700)
     real = MountedFile.commit
 
-    def fill(target: MountedFile, require_time: Any) -> None:
-        real(target, require_time)
+    def fill(target: MountedFile) -> None:
+        real(target)
         if len(committed := [*committed_before, target]) == 2:
             monkeypatch.setattr(mounted_file, "write_descriptor", fail)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -285,8 +284,8 @@ def test_attack_103_too_little_memory_for_one_mounted_file_restores_the_others(
     real_commit, real_put_back = MountedFile.commit, MountedFile.put_back
     committed, restored = [], []
 
-    def commit(target, require_time):
-        real_commit(target, require_time)
+    def commit(target):
+        real_commit(target)
         committed.append(target)
         if len(committed) == 3:
             raise MemoryError

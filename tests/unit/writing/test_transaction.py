@@ -540,8 +540,8 @@ def test_the_journal_is_kept_if_a_rollback_fails_and_the_backup_file_cannot_be_e
     def broken(*arguments):
         raise OSError(errno.EIO, "broken")
 
-    def commit(target, require_time):
-        commit_original(target, require_time) if target.change.real == "/etc/hosts" else broken()
+    def commit(target):
+        commit_original(target) if target.change.real == "/etc/hosts" else broken()
 
     def put_back(target):
         monkeypatch.setattr(Directory, "lstat", broken)
@@ -624,7 +624,7 @@ def test_a_signal_during_a_failed_commit_keeps_the_messages_of_the_commit_and_of
     def stop(number: int, frame: object) -> None:
         raise Stopped
 
-    def fail(target: StagedFile, require_time: object) -> None:
+    def fail(target: StagedFile) -> None:
         target.committed = True
         signal.raise_signal(signal.SIGTERM)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -1501,8 +1501,8 @@ def test_attack_83_apply_does_not_close_a_large_file_that_another_process_put_in
         large.rename(top / "etc" / old)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    def exchange(target, require_time):
-        commit(target, require_time)
+    def exchange(target):
+        commit(target)
         large.rename(top / target.backup[1])
 
     if name == "staged":
@@ -1524,9 +1524,9 @@ def fail_to_commit(monkeypatch, path, before):
     """Let the commit of one file fail, after a call of ``before``."""
     commit = StagedFile.commit
 
-    def fail(target, require_time):
+    def fail(target):
         if target.change.real != path:
-            commit(target, require_time)
+            commit(target)
             return
         before()
         raise OSError(errno.EIO, os.strerror(errno.EIO))
