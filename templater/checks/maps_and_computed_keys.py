@@ -1,6 +1,6 @@
-"""The maps that daemons pass to a template, and configuration keys whose names a template computes.
+"""Uses of the maps that daemons pass to a template, and of keys whose names a template computes.
 
-The check ``readable-secret`` follows both through the variables of a template.
+The check ``readable-secret`` also finds a use if the template first assigns the map or name to a variable.
 """
 
 from __future__ import annotations

@@ -262,7 +262,7 @@ class _Reader:
         if name == "create_only" and path.startswith("files"):
             return "a definition can't set create_only, because a build sets it to false in each rule"
         if not path and name in ("architecture", "creation_date", "expiry_date", "properties", "templates"):
-            return "this looks like the metadata.yaml of an image: give the directory of the image"
+            return "this looks like the metadata.yaml of an image: give the image's directory as SRC"
         if not path and name in ("config", "devices", "profiles", "expanded_config"):
             return "this looks like an instance description: give an image as SRC, and this file with -i"
         if path == "image" and name == "properties":

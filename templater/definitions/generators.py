@@ -135,7 +135,7 @@ class Results:
         """Add the length of texts to the total. Raises LimitError if all texts together are too long."""
         self.size += sum(map(len, texts))
         if self.size > self.most:
-            raise LimitError(f"the entries of 'files' have more than {self.most} bytes in total")
+            raise LimitError(f"the entries of 'files' have more than {self.most} characters in total")
 
     def add(
         self,

@@ -209,7 +209,10 @@ def check_facts(facts: Metadata, path: str) -> None:
             if facts.architecture
             else "no architecture"
         )
-        raise InputError(f"'{path}': metadata.yaml has {found}", hint="for example: architecture: x86_64")
+        raise InputError(
+            f"'{path}': metadata.yaml has {found}",
+            hint="write the key at the top level, for example 'architecture: x86_64'",
+        )
     if facts.creation_date <= 0:
         raise InputError(
             f"'{path}': metadata.yaml has no creation_date, and the version is named after this date"
@@ -223,7 +226,7 @@ def check_facts(facts: Metadata, path: str) -> None:
         if not facts.properties.get(name, "").strip():
             raise InputError(
                 f"'{path}': metadata.yaml has no property '{name}'",
-                hint=f"templater image set-property {path} {name}=VALUE",
+                hint=f"set it: templater image set-property {path} {name}=VALUE",
             )
 
 

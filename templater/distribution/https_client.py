@@ -33,7 +33,7 @@ from .tree_catalog import clean_path
 MOST_REDIRECTS = 10
 #: minimum average speed in bytes per second
 _SLOWEST = 1024
-#: size in bytes of the first piece of an answer, and of the largest piece
+#: size in bytes of the first piece of a response, and of the largest piece
 _FIRST_PIECE, _PIECE = 1 << 14, 1 << 18
 #: maximum number of open connections without a request
 _MOST_IDLE = 4
@@ -77,10 +77,10 @@ class UrlStream:
             self._connections.close()
 
     def imitate_clients(self) -> None:
-        """From now on, act like the clients of Incus and LXD, and accept only answers that they accept.
+        """From now on, act like the clients of Incus and LXD, and accept only responses that they accept.
 
-        Clients need TLS 1.3 and status 200. They decompress answers with ``Content-Encoding: gzip``. After a
-        redirect to a full URL, they send no password.
+        Clients need TLS 1.3 and status 200. They decompress responses with ``Content-Encoding: gzip``. After
+        a redirect to a full URL, they send no password.
         """
         self._imitates = self._connections.only_newest_tls = self._authorize.only_relative = True
 
@@ -129,7 +129,10 @@ class UrlStream:
         return self._imitates and (answer.headers.get("Content-Encoding") or "").lower() == "gzip"
 
     def body(self, answer: Any, url: str) -> Iterator[bytes]:
-        """Yield the body of an answer. Raises InputError if the body is incomplete or arrives too slowly."""
+        """Yield the body of a response.
+
+        Raises InputError if the body is incomplete or arrives too slowly.
+        """
         begun, size = time.monotonic(), 0
         wanted, seconds = _FIRST_PIECE, 0.0
         try:
@@ -148,13 +151,13 @@ class UrlStream:
                 wanted = min(2 * wanted, _PIECE) if fast else _FIRST_PIECE
                 if seconds > TIMEOUT and size < seconds * _SLOWEST:
                     raise InputError(f"'{url}' is too slow: {size} bytes in {int(seconds)} s")
-            if answer.length:  # http.client detects an incomplete body only in chunked answers
+            if answer.length:  # http.client detects an incomplete body only in chunked responses
                 raise http.client.IncompleteRead(b"", answer.length)
         except (OSError, http.client.HTTPException) as error:
             raise InputError(f"'{url}' was cut short: {_words(error)}") from None
 
     def headers(self, url: str, headers: Mapping[str, str]) -> Any:
-        """Send a HEAD request, and return the answer's headers. Raises InputError if no answer comes."""
+        """Send a HEAD request, and return the response's headers. Raises InputError if no response comes."""
         request = self._request(url, "HEAD", headers)
         self._bounds.begin_answer()
         try:
@@ -204,7 +207,7 @@ class UrlPieces:
     """The content of a file in pieces.
 
     ``is_encoded`` tells whether the server had compressed the file. ``total`` is the size of the whole file
-    or answer for progress reports, or 0 if it is unknown.
+    or response for progress reports, or 0 if it is unknown.
     """
 
     def __init__(self, pieces: Iterator[bytes], *, is_encoded: bool = False, total: int = 0) -> None:
@@ -258,12 +261,12 @@ def split_url(url: str) -> SplitResult:
 
 
 def content_length(answer: Any) -> int | None:
-    """Return the Content-Length of an answer, or None if it is missing or invalid."""
+    """Return the Content-Length of a response, or None if it is missing or invalid."""
     return length_in(answer.headers)
 
 
 def length_in(headers: Any) -> int | None:
-    """Return the Content-Length in the headers of an answer, or None if it is missing or invalid."""
+    """Return the Content-Length in the headers of a response, or None if it is missing or invalid."""
     length = headers.get("Content-Length") or ""
     return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
 
@@ -309,7 +312,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 class _Redirected(urllib.request.Request):
     """The request after a redirect."""
 
-    #: whether an answer has redirected to a full URL, not to a path on the same server
+    #: whether a response has redirected to a full URL, not to a path on the same server
     by_full_url = False
 
 
@@ -325,7 +328,7 @@ class _Connections(urllib.request.HTTPSHandler):
         self.only_newest_tls = False
 
     def https_open(self, request: Any) -> Any:
-        """Send a request. The caller must pass the answer to ``release``."""
+        """Send a request. The caller must pass the response to ``release``."""
         headers = {name.title(): value for name, value in request.header_items()}
         login = headers.pop("Proxy-Authorization", None)
         server = request._tunnel_host or request.host
@@ -366,7 +369,7 @@ class _Connections(urllib.request.HTTPSHandler):
         return made
 
     def release(self, answer: Any) -> None:
-        """Close an answer. If it was read to its end, keep its connection for the next request."""
+        """Close a response. If it was read to its end, keep its connection for the next request."""
         server, connection = answer.connection
         most = _FIRST_PIECE if answer.status >= 300 else 0  # the body of a redirect or an error is not needed
         with contextlib.suppress(OSError, http.client.HTTPException):

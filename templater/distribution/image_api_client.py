@@ -24,7 +24,7 @@ from .daemon_connection import TIMEOUT, Connection
 from .daemon_socket_path import find_socket
 from .https_client import RangeError, UrlPieces, UrlStream, length_in
 
-#: limit in bytes on an answer about one image or alias
+#: limit in bytes on a response about one image or alias
 _MOST_JSON = 4 << 20
 _MOST_HEADERS, _MOST_CONTENT_TYPE = 8 << 10, 1000
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -43,7 +43,7 @@ class Server(Protocol):
     name: str
 
     def get(self, path: str, /) -> contextlib.AbstractContextManager[tuple[Message, Iterator[bytes]]]:
-        """Yield the headers and the content of an answer. Raises FileNotFoundError for 404."""
+        """Yield the headers and the content of a response. Raises FileNotFoundError for 404."""
 
     def small_file(self) -> contextlib.AbstractContextManager[None]:
         """Limit the time for reading a small file inside the ``with`` block."""
@@ -129,7 +129,7 @@ class LocalDaemon:
             connection.close()
 
     def small_file(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()  # the daemon is trusted, so its answers have no time limit
+        return contextlib.nullcontext()  # the daemon is trusted, so its responses have no time limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,14 +237,14 @@ def _boundary(kind: str) -> bytes:
         message = email.parser.HeaderParser().parsestr(f"Content-Type: {kind}\n\n")
         boundary = message.get_param("boundary") or ""
     if not isinstance(boundary, str) or not 0 < len(boundary) <= 200:
-        raise InputError("the server sends a multipart answer without a valid boundary")
+        raise InputError("the server sends a multipart response without a valid boundary")
     return b"\r\n--" + boundary.encode("ascii", "replace")
 
 
 def _parts(content: Iterator[bytes], delimiter: bytes, server: str) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Split a multipart body into parts: (name, content).
 
-    Only one piece of the answer is in memory at a time.
+    Only one piece of the response is in memory at a time.
     """
     reader = _Reader(content, delimiter, server)
     size = 0
@@ -295,12 +295,15 @@ class _Reader:
             yield ready
 
     def has_part(self) -> bool:
-        """Read the two bytes after a delimiter. Return whether another part follows."""
+        """Read the two bytes after a delimiter, and return whether another part follows.
+
+        The bytes are CRLF before another part, and ``--`` after the last part.
+        """
         while len(self._buffer) < 2:
             self._more()
         mark, self._buffer = self._buffer[:2], self._buffer[2:]
         if mark not in (b"\r\n", b"--"):
-            raise InputError(f"'{self._server}' sends an invalid multipart answer")
+            raise InputError(f"'{self._server}' sends an invalid multipart response")
         return mark == b"\r\n"
 
     def headers(self) -> Any:

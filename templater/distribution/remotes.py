@@ -77,7 +77,9 @@ def add_remote(name: str, url: str, protocol: str = SIMPLESTREAMS, certificate: 
     UrlStream(url)
     own = _read_own()
     if name in own:
-        raise UsageError(f"the remote '{name}' already exists", hint=f"templater remote remove {name}")
+        raise UsageError(
+            f"the remote '{name}' already exists", hint=f"remove it first: templater remote remove {name}"
+        )
     own[name] = {"url": url, "protocol": protocol}
     if certificate:
         Trust(certificate).context()

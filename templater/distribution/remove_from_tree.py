@@ -60,7 +60,10 @@ def _remove_fingerprint(catalog: Catalog, start: str) -> list[tuple[str, str]]:
         if fingerprint.startswith(start)
     ]
     if not found:
-        raise InputError(f"the tree has no image '{printable(start)}'", hint="templater streams list TREE")
+        raise InputError(
+            f"the tree has no image '{printable(start)}'",
+            hint="to list the images, run: templater streams list TREE",
+        )
     if len({fingerprint for *_, fingerprint in found}) > 1:
         raise InputError(f"several fingerprints begin with '{start}'", hint="give more characters")
     for path, product, version, value, fingerprint in found:

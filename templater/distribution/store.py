@@ -417,7 +417,10 @@ def _find(records: sqlite3.Connection, name: str) -> StoredImage:
         raise InputError(f"'{name}' is the beginning of several fingerprints in the store")
     image = _get(records, found[0]) if found else None
     if image is None:
-        raise InputError(f"the store has no image '{printable(name)}'", hint="templater store list")
+        raise InputError(
+            f"the store has no image '{printable(name)}'",
+            hint="to list the images, run: templater store list",
+        )
     return image
 
 
@@ -464,7 +467,9 @@ def _refuse_other_source(image: StoredImage, source: str) -> None:
 
 def _set_alias(records: sqlite3.Connection, alias: str, fingerprint: str, *, move: bool) -> None:
     if not alias or any(character.isspace() or not character.isprintable() for character in alias):
-        raise UsageError(f"invalid alias '{printable(alias)}'", hint="an alias must not contain spaces")
+        raise UsageError(
+            f"invalid alias '{printable(alias)}'", hint="use one or more printable characters, without spaces"
+        )
     row = records.execute("SELECT fingerprint FROM alias WHERE name = ?", (alias,)).fetchone()
     if row and row[0] != fingerprint and not move:
         raise UsageError(

@@ -136,14 +136,14 @@ class ContentReader:
         self._most_holes += (pieces.size - 2 * holes) * times
 
     def _count_decompressed(self, size: int) -> None:
-        """Raise an error if hashing decompressed answers would take much longer than receiving them.
+        """Raise an error if hashing decompressed responses would take much longer than receiving them.
 
         The comparison covers all files together. ``size`` is the number of bytes to hash, times the number of
         hashes.
         """
         self._decompressed += size
         if self._decompressed > _MOST_DECOMPRESSED + _RATIO * (input_size() - self._input):
-            raise _UncheckedError("the server's gzip answers decompress to far more than their size")
+            raise _UncheckedError("the server's gzip responses decompress to far more than their size")
 
 
 def check_files(

@@ -77,6 +77,7 @@ def read_rules(path: str) -> dict[str, str]:
         raise InputError(f"can't read '{printable(path)}': {reason(error)}") from error
     if not rules:
         raise InputError(
-            f"'{printable(path)}' has no redirect rules", hint="templater streams reindex --redirect"
+            f"'{printable(path)}' has no redirect rules",
+            hint="`templater streams reindex --redirect DIR` writes these rules",
         )
     return rules

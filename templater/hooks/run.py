@@ -385,7 +385,10 @@ def time_is_up(error: TimeUpError, seconds: float) -> LimitError:
             "rendering and preparing all files takes longer than the limit 'time'",
             hint="use fewer rules, or allow ten minutes with --limit time=10m",
         )
-    return LimitError(f"the hook took longer than {seconds:g} s", hint="see --time-limit")
+    return LimitError(
+        f"the hook took longer than {seconds:g} s",
+        hint="to allow more time, add --time-limit SECONDS to the hook line",
+    )
 
 
 def _ignore_stop_signals() -> None:

@@ -21,7 +21,10 @@ def make_state_folder(path: str) -> str:
     try:
         _make(path, 0o700)
     except OSError as error:
-        raise WriteError(f"can't create '{path}': {reason(error)}", hint="see --state") from None
+        raise WriteError(
+            f"can't create '{path}': {reason(error)}",
+            hint="to use another directory, add --state DIR to the hook line",
+        ) from None
     return path
 
 

@@ -152,10 +152,10 @@ def _refuse_existing(names: Iterable[str]) -> None:
 def file_names(
     target: str, fingerprint: str, layout: Layout, kind: str, rootfs_kind: str = ""
 ) -> tuple[str, ...]:
-    """Return the names of an image's files.
+    """Return the paths of an image's files.
 
-    If ``target`` is a directory, the names in it are fingerprints. Otherwise, the names are TARGET and
-    TARGET.root.
+    If ``target`` is a directory, the files are in this directory, and are named after the fingerprint.
+    Otherwise, the paths are TARGET and, for a split image, TARGET.root.
     """
     # Incus: cmd/incus/image.go, cmdImageExport
     if os.path.isdir(target):

@@ -71,7 +71,7 @@ class HeldBytes:
         self._held += sum(sizes)
         if self._held > self._most:
             raise LimitError(
-                f"the names and attributes in '{self._path}' have more than {self._most} bytes in total",
+                f"the names and attributes in '{self._path}' need more than {self._most} bytes of memory",
                 hint="if you trust the image, raise the limit: --limit names=…",
             )
 

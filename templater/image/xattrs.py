@@ -70,7 +70,7 @@ def _read(file: int | str, name: str, most: int) -> dict[str, bytes]:
         left -= len(os.fsencode(attribute)) + len(value) + _RECORD_BYTES
         if left < 0:
             raise LimitError(
-                f"'{printable(name)}' has more than {most} bytes of extended attributes",
+                f"'{printable(name)}' needs more than {most} bytes for its extended attributes",
                 hint="if you trust the files, raise the limit: --limit header=…",
             )
         values[attribute] = value

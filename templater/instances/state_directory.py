@@ -191,9 +191,9 @@ class StateDirectory(Closing):
     def replace(self, name: str, data: bytes, *, sync: bool = True) -> None:
         """Replace a file atomically: after a crash, the file has either the old or the new content.
 
-        Without ``sync``, the file can also be empty after a power cut. On btrfs, this method does not wait
-        until the disk has the change. If the disk has the change after a power cut, it also has all earlier
-        changes of the file system.
+        With ``sync=False``, the file can also be empty after a power cut. With ``sync=True``, the content is
+        on the disk before the new file replaces the old file. A power cut can still restore the old file. If
+        the new file survives the power cut on btrfs, all earlier changes of names survive it, too.
         """
         write_whole(self.directory, name, data, sync=sync, staged=name + ".new")
 

@@ -41,7 +41,7 @@ def parse_filters(address: Address, words: tuple[str, ...]) -> Filter:
         if "/" in pattern:
             raise UsageError(
                 f"'{printable(pattern)}' is not a name pattern",
-                hint="a running instance is compared with its own files, not with a directory",
+                hint="omit the directory: a running instance is compared with its own files",
             )
     pairs = [_pair(word) for word in words if "=" in word]
 

@@ -130,7 +130,7 @@ class Client:
         answer = self.get(path, MOST_LIST)
         if answer.status != 200:
             raise self.error(answer)
-        text = JsonStream(io.BytesIO(answer.body).read, f"the answer from {self.name}", noun, _DECODER)
+        text = JsonStream(io.BytesIO(answer.body).read, f"the response from {self.name}", noun, _DECODER)
         with contextlib.suppress(UnicodeError):
             if text.member("metadata") and text.next_character() == "[":
                 for number, value in enumerate(text.items()):
@@ -181,7 +181,7 @@ class Client:
         except OSError as error:
             raise self._unreachable(error) from None
         except http.client.HTTPException as error:
-            raise NoAnswerError(f"{self.name} sent an invalid answer: {error}") from None
+            raise NoAnswerError(f"{self.name} sent an invalid response: {error}") from None
 
     def _decoded(self, answer: Answer, path: str) -> dict[str, Any]:
         try:
@@ -205,7 +205,7 @@ class Client:
                 if kept and isinstance(error, http.client.RemoteDisconnected | http.client.BadStatusLine):
                     continue
                 words = printable(str(error))[:_LONGEST] or type(error).__name__
-                raise NoAnswerError(f"{self.name} sent an invalid answer: {words}") from None
+                raise NoAnswerError(f"{self.name} sent an invalid response: {words}") from None
             except TimeoutError:
                 connection.close()
                 raise HangError(f"{self.name} did not answer within {timeout:g} seconds") from None

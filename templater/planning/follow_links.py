@@ -38,7 +38,7 @@ def clean(path: str) -> str:
             if not names:
                 raise RefusedError(
                     f"target path {_shown(path)} leaves the root filesystem by '..'",
-                    hint="write the path as an absolute path inside the container",
+                    hint="write an absolute path without '..', such as /etc/hostname",
                 )
             names.pop()
         else:

@@ -61,8 +61,8 @@ def with_image_keys(instance: Instance, properties: Mapping[str, str]) -> Instan
 def with_placeholders(instance: Instance, name: str = "") -> Instance:
     """Return the instance with a placeholder for each missing key that a daemon generates.
 
-    If ``name`` is given, the placeholders contain this name of the instance, because generated values such as
-    UUIDs differ between instances.
+    If ``name``, the name of the instance, is given, the placeholders contain it. They then differ between
+    instances, as generated values such as UUIDs do.
     """
     placeholder = f"{_PREFIX} of {name}>" if name else PLACEHOLDER
     given = instance.expanded_config()

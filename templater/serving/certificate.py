@@ -84,7 +84,10 @@ def _expires(path: str) -> datetime:
         with open(path, "rb") as file:
             return x509.load_pem_x509_certificates(file.read())[0].not_valid_after_utc
     except ValueError:
-        raise InputError(f"'{printable(path)}' has no valid certificate", hint="delete the file") from None
+        raise InputError(
+            f"'{printable(path)}' has no valid certificate",
+            hint="delete the file: the next start of the server makes a new one",
+        ) from None
 
 
 def _make(host: str) -> tuple[bytes, bytes]:

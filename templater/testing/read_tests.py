@@ -116,7 +116,7 @@ class _FolderReader:
         defaults = entries(keys["defaults"][1]) if "defaults" in keys else {}
         for name in ("name", "steps", "matrix"):
             if name in defaults:
-                self.wrong(defaults[name][0], f"'defaults' can't have '{name}'")
+                self.wrong(defaults[name][0], f"'{name}' is not allowed in 'defaults'")
         names: dict[str, Node] = {}
         tests = keys["tests"][1]
         assert isinstance(tests, Sequence)
@@ -139,7 +139,7 @@ class _FolderReader:
         if "steps" in own:
             for name in ("triggers", "expect", "error"):
                 if name in own:
-                    self.wrong(own[name], f"a test with 'steps' can't have '{name}': write the key in a step")
+                    self.wrong(own[name], f"'{name}' is not allowed beside 'steps': write it in a step")
             defaults = {name: node for name, node in defaults.items() if name not in ("expect", "error")}
         elif not {"expect", "error", "snapshot", "valid"} & {*own, *defaults}:
             self.wrong(

@@ -79,7 +79,7 @@ def report_page(report: Report) -> Iterator[str]:
     """Yield the report in pieces. Raises LimitError if it is larger than ``MOST`` bytes."""
     size = 0
     for piece in _pieces(report):
-        size += len(piece)
+        size += len(piece.encode())
         if size > MOST:
             raise LimitError(
                 f"the report is larger than {MOST >> 20} MiB",

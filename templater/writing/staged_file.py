@@ -127,7 +127,7 @@ class StagedFile:
         if not self.directories.root.cross_mounts:
             raise RefusedError(
                 f"{self.change.real!r} is a mount point, which can't be replaced",
-                hint="to overwrite the mounted file, allow crossing mounts",
+                hint="to overwrite the mounted file, use `apply --cross-mounts` or `hook --in-place`",
             )
         if not self.change.in_place:
             raise self._changed("has become a mount point")

@@ -61,8 +61,8 @@ def test_brackets_and_commas_inside_json_strings_are_not_counted_as_values():
     ("text", "message"),
     [
         ('{"metadata": [' + ",".join(["{}"] * (MOST_ELEMENTS + 2)) + "]}", f"more than {MOST_ELEMENTS} instances"),
-        ('{"metadata": [[' + "[]," * MOST_VALUES + "[", f"instance 0 of the answer from incus has more than {MOST_VALUES}"),
-        ('{"metadata": [{"name": "' + "a" * (17 << 20), "instance 0 of the answer from incus is larger than 16 MiB"),
+        ('{"metadata": [[' + "[]," * MOST_VALUES + "[", f"instance 0 of the response from incus has more than {MOST_VALUES}"),
+        ('{"metadata": [{"name": "' + "a" * (17 << 20), "instance 0 of the response from incus is larger than 16 MiB"),
     ],
     ids=["many elements", "many values", "long text"],
 )  # fmt: skip
@@ -75,7 +75,9 @@ def test_the_size_of_a_list_that_a_daemon_sends_is_limited(text, message, client
 def test_a_huge_number_in_a_list_from_a_daemon_is_an_error(client, incus):  # noqa: F811
     """Python refuses to convert more than 4,300 digits."""
     incus.put("GET /1.0/instances?recursion=1", answer('{"metadata": [' + "1" * 5000 + "]}"))
-    with pytest.raises(InputError, match="instance 0 of the answer from incus has a number that is too long"):
+    with pytest.raises(
+        InputError, match="instance 0 of the response from incus has a number that is too long"
+    ):
         list_instances(client, lambda data: True)
 
 

@@ -52,7 +52,7 @@ PATHS = f"image: {{distribution: debian, description: {LONG}}}\nfiles:\n"
     ],
 )  # fmt: skip
 def test_all_texts_of_a_build_share_one_size_limit(text: str) -> None:
-    limits = "have more than 12582912 bytes in total|more than 400000 nodes when aliases are expanded"
+    limits = "have more than 12582912 characters in total|more than 400000 nodes when aliases are expanded"
     with pytest.raises(LimitError, match=limits):
         built(text)
 

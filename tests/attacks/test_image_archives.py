@@ -154,7 +154,7 @@ def test_attack_61_the_names_of_members_outside_the_rootfs_have_a_total_size_lim
     made = image(tmp_path / "i.tar", *names)
     limits = DEFAULT._replace(held_bytes=10_000)
     with pytest.raises(
-        LimitError, match=r"names and attributes in '.*' have more than 10000 bytes in total"
+        LimitError, match=r"names and attributes in '.*' need more than 10000 bytes of memory"
     ) as caught:
         open_image(made, limits).read_to_end()
     assert caught.value.hint == "if you trust the image, raise the limit: --limit names=…"

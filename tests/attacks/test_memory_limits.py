@@ -233,11 +233,11 @@ def attributes(monkeypatch):
 def test_a_file_with_half_a_gigabyte_of_extended_attributes_is_refused(tmp_path, attributes):
     """`publish` needed 2 GB for one file, and wrote an image that no command of templater could read."""
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/a", b""))
-    with pytest.raises(LimitError, match="bytes of extended attributes") as caught:
+    with pytest.raises(LimitError, match="bytes for its extended attributes") as caught:
         list(open_contents(path).rootfs())
     assert "--limit header" in caught.value.hint
     assert attributes["read"] <= 16
-    with pytest.raises(LimitError, match="bytes of extended attributes"):
+    with pytest.raises(LimitError, match="bytes for its extended attributes"):
         open_contents(path).parts()
 
 

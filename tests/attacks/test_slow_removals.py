@@ -166,7 +166,10 @@ sys.exit(__main__.main())
 
 
 def test_attack_86_another_process_closes_a_directory_that_a_command_has_left_open(tmp_path):
-    """With 150,000 attributes, the end of ``publish`` took 2 seconds."""
+    """The last process that closes a removed directory waits until the kernel has freed it.
+
+    With 150,000 attributes, the end of ``publish`` took 2 seconds.
+    """
     (tmp_path / "folder").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", LEAVING_OPEN, tmp_path / "folder"], capture_output=True, text=True, check=False

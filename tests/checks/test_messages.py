@@ -63,7 +63,7 @@ CASES = [
     ("permissions", mode("04755"), "low", "the daemons drop setuid, setgid and sticky bits: mode '04755' gives 0755", ""),
     ("permissions", mode("4755"), "medium", "mode '4755' is decimal, not octal: the file gets mode 0223", "write 0755"),
     ("python-names", an_image(RULE, {"t": "{{ a.__class__ }}"}), "medium", "'__class__' is part of attacks on Jinja2", ""),
-    ("second-document", an_image("architecture: x86_64\ncreation_date: 1\n---\na: b\n"), "medium", "LXD and Incus before 7 ignore everything after the first document: a second document starts here", "Incus 7 rejects the image: keep one document, and remove any '---' after it"),
+    ("second-document", an_image("architecture: x86_64\ncreation_date: 1\n---\na: b\n"), "medium", "LXD, and Incus before 7, ignore everything after the first document: a second document starts here", "Incus 7 rejects the image: keep one document, and remove any '---' after it"),
     ("trailing-data", an_image(trailing=[Trailing("a.tar", 7, True)]), "high", "a second archive or compressed file follows the end marker of 'a.tar', at byte 7 of the decompressed archive", "no tool writes data there; a reader that ignores the end marker may find other files"),
     ("trailing-data", an_image(trailing=[Trailing("a.tar", 7, False, "file")]), "medium", "data follows the end marker of 'a.tar', at byte 7 of the file", "no tool writes data there; a reader that ignores the end marker may find other files"),
     ("autoescape", an_image(RULE, {"t": "{% endautoescape %}"}), "low", "this tag closes the autoescape block in which the daemons render the template", ""),
@@ -86,7 +86,7 @@ CASES = [
     ("sensitive-target", at_target(a_link("rootfs/etc/a", "shadow")), "high", "'/etc/a', which leads to '/etc/shadow', is a file with accounts and passwords: review its template", ''),
     ("template-file", an_image(RULE, {"t": Entry(SYMLINK, target="/x")}), "critical", "the template is a symlink to '/x'", ''),
     ("template-file", an_image(RULE, {"t": Entry(FIFO)}), "high", 'the template is a fifo: reading it may never end', ''),
-    ("template-file", an_image(RULE, {"t": Entry(FILE, nlink=2)}), "low", 'the template is a hard link: it has another name on this file system', ''),
+    ("template-file", an_image(RULE, {"t": Entry(FILE, nlink=2)}), "low", 'the template has more than one hard link: the same file has another name on this file system', ''),
     ("template-file", an_image(RULE), "medium", "template 't' does not exist: the start fails", ''),
     ("target-through-link", an_image(rules("/" + "a/" * 500 + "b: {when: [create], template: t}")), "high", "'/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a…' leads through more than 64 directories, and the deepest ones were not checked for links", ''),
     ("target-through-link", at_target("rootfs/etc"), "medium", "'/etc/a': '/etc' is a file, not a directory", ''),
@@ -109,7 +109,7 @@ CASES = [
     ("python-names", an_image(RULE, {"t": "{% a.x| attr %}"}), "medium", "'| attr' is part of attacks on Jinja2", ''),
     ("metadata", an_image(rules("~: {template: h, when: [start]}")), "high", "'': Incus 7 ignores this rule, but earlier releases apply it", "write the entry without '<<' and without repeated keys"),
     ("metadata", an_image(rules("~: {template: h, when: [start]}")), "low", 'the key is null: quote it if it is meant as text', ''),
-    ("language", an_image(RULE, {"t": "{{ a.b[0] }}"}), "low", 'this pongo2 release has no subscripts for LXD and Incus up to 6.9', 'a.b[0] needs pongo2 v6, and LXD and incus-debian have v4: write a.b.0'),
+    ("language", an_image(RULE, {"t": "{{ a.b[0] }}"}), "low", 'this pongo2 release has no subscripts for Incus up to 6.9 and LXD', 'a.b[0] needs pongo2 v6, and LXD and incus-debian have v4: write a.b.0'),
     ("language", an_image(RULE, {"t": "{{ " + "(" * 1001 + "a"}), "high", 'more than 1000 nested brackets', ''),
 ]  # fmt: skip
 

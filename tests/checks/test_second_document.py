@@ -27,7 +27,7 @@ LINES = RULE.count("\n")
 def test_a_second_document_is_reported_with_its_position(more):
     ((severity, place, message),) = observed(CHECK, an_image(RULE + more, {"t": ""}))
     assert severity == "medium"
-    assert message.startswith("LXD and Incus before 7 ignore everything after the first document: ")
+    assert message.startswith("LXD, and Incus before 7, ignore everything after the first document: ")
     assert int(place.split(":")[1]) > LINES
 
 

@@ -534,7 +534,7 @@ def test_only_a_complete_image_of_the_store_is_exported(monkeypatch, capsys):
     assert main(["store", "export", "image"]) == 2
     assert capsys.readouterr().err == (
         "templater: the store has only the metadata of 'image'\n"
-        "hint: templater store import images:debian/13\n"
+        "hint: import the whole image first: templater store import images:debian/13\n"
     )
 
 
@@ -890,6 +890,7 @@ def test_explain_names_at_most_five_files_that_no_chosen_trigger_writes(capsys):
 def test_the_triggers_in_a_report_depend_on_the_trigger_option_and_on_the_pending_trigger(
     triggers, config, runs
 ):
+    """Without ``-t``, the first trigger is the pending trigger or create. ``-t next`` never adds create."""
     found = SimpleNamespace(request=SimpleNamespace(triggers=triggers), runs="all runs")
     assert html_report.runs_of(found, Instance(config=config)) == runs
     existing = Instance(config={**config, "volatile.uuid": "x"})

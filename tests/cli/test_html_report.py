@@ -11,6 +11,7 @@ import pytest
 
 from templater import __version__
 from templater.cli.html_report import check_target
+from templater.model.errors import LimitError
 from templater.rendering import explain, origins
 from templater.web import report_page as report_module
 from tests.web_pages import PAYLOADS, an_image, assert_safe, dumped, hostile_image, is_owned, parsed, text_of
@@ -471,6 +472,14 @@ def test_a_report_above_the_size_limit_gives_an_error_and_writes_nothing(monkeyp
     assert code == 4
     assert "the report is larger than" in err
     assert not os.listdir(tmp_path)
+
+
+def test_the_size_limit_of_a_report_counts_bytes_and_not_characters(monkeypatch):
+    monkeypatch.setattr(report_module, "MOST", 10)
+    monkeypatch.setattr(report_module, "_pieces", lambda pieces: pieces)
+    assert list(report_module.report_page(["ä" * 2, "b" * 6])) == ["ä" * 2, "b" * 6]
+    with pytest.raises(LimitError, match="the report is larger than"):
+        list(report_module.report_page(["ä" * 2, "b" * 7]))
 
 
 # --- hostile texts

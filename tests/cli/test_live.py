@@ -293,7 +293,7 @@ def test_a_daemon_answer_with_too_many_header_bytes_is_refused(incus, run):  # n
     status, headers, body = incus.answers[key("GET /1.0")]
     incus.put("GET /1.0", (status, {**headers, "X-Long": "x" * 60_000}, body))
     code, _out, err = run("diff", "incus:c1")
-    assert code == 2 and "incus sent an invalid answer: more than 32 KiB of headers" in err
+    assert code == 2 and "incus sent an invalid response: more than 32 KiB of headers" in err
 
 
 @pytest.mark.parametrize(

@@ -154,10 +154,10 @@ REFUSED = {
     "streams list https://x/a#b": "the URL is not https://HOST/PATH\nhint: leave out '?' and '#'",
     "unpack IMAGE x --vm": "a virtual machine's image has no root filesystem to unpack",
     "serve IMAGE --redirect ROOTFS": (
-        "'ROOTFS' has no redirect rules\nhint: templater streams reindex --redirect"
+        "'ROOTFS' has no redirect rules\nhint: `templater streams reindex --redirect DIR` writes these rules"
     ),
     "image template show IMAGE nope": (
-        "'IMAGE' has no template 'nope'\nhint: templater image template list IMAGE"
+        "'IMAGE' has no template 'nope'\nhint: to list the templates, run: templater image template list IMAGE"
     ),
     "image build IMAGE -o o --expire x": "invalid date 'x'\nhint: for example: 2026-12-31T00:00:00Z",
     **{
@@ -182,7 +182,7 @@ REFUSED = {
         "invalid file path '/'\nhint: PATH is the file to write, such as /etc/motd"
     ),
     "image template create COPY a /etc/a --from /dev/null": (
-        "a rule without --when never runs\nhint: --when create,copy,start"
+        "a rule without --when never runs\nhint: for example: --when create,copy,start"
     ),
     "image template create COPY a /etc/a --from /dev/null --when strat": (
         "unknown trigger 'strat'\nhint: use one of create, copy, start, rename"

@@ -1,8 +1,8 @@
-"""A condition tests a value that is always a text.
+"""A condition tests a value that is always a string.
 
-The daemons give `instance.privileged` and `instance.ephemeral` as the texts `true` and `false`, and a
-configuration value is a text as well. A condition is true for every text that is not empty, even for the text
-`false`.
+The daemons give `instance.privileged` and `instance.ephemeral` as the strings `true` and `false`, and a
+configuration value is a string as well. A condition is true for every string that is not empty, even for the
+string `false`.
 
     {% if instance.privileged %}                 wrong: always true in a container
     {% if instance.privileged == "true" %}       right
@@ -28,14 +28,14 @@ KEYS = {
 }  # fmt: skip
 
 
-@check("text-condition", "error", "a condition that is also true for the text 'false'")
+@check("text-condition", "error", "a condition that is true even for the string 'false'")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for template in image.parsed:
         for condition in conditions(template):
             name = text_boolean(condition)
             if name:
                 yield Observation(
-                    f"'{name}' is a text: the condition is also true for \"false\"",
+                    f"'{name}' is a string: the condition is true even for \"false\"",
                     template.span(condition),
                     f'write {name} == "true"',
                 )
@@ -49,7 +49,7 @@ def compared(span: Span, condition: tree.Operation) -> Iterator[Observation]:
         name = text_boolean(one)
         if name and isinstance(other, tree.Literal) and isinstance(other.value, bool):
             yield Observation(
-                f"'{name}' is a text, so it never equals the boolean {str(other.value).lower()}",
+                f"'{name}' is a string, so it never equals the boolean {str(other.value).lower()}",
                 span,
                 f'write {name} {condition.operator} "{str(other.value).lower()}"',
             )

@@ -1,8 +1,8 @@
-"""A template compares `trigger` with a text.
+"""A template compares `trigger` with a string.
 
-In the daemons, `trigger` is not a text: it has a type of its own. In pongo2, a value of that type never
-equals a text, so the comparison `trigger == "start"` is always false, and `!=` is always true. A filter such
-as `lower` converts the trigger to a text.
+In the daemons, `trigger` is not a string: it has a type of its own. In pongo2, a value of that type never
+equals a string, so the comparison `trigger == "start"` is always false, and `!=` is always true. A filter
+such as `lower` converts the trigger to a string.
 
     {% if trigger == "start" %}            wrong: always false
     {% if trigger|lower == "start" %}      right
@@ -20,7 +20,7 @@ from ..base import Fix, Observation, check
 @check(
     "trigger-comparison",
     "error",
-    "a comparison of 'trigger' with a text: the result never changes",
+    "a comparison of 'trigger' with a string: the result never changes",
     hint='write trigger|lower == "start"',
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
@@ -30,7 +30,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                 continue
             if any(isinstance(side, tree.Literal) for side in node.operands):
                 result = "false" if node.operator == "==" else "true"
-                message = f"'trigger {node.operator} …' is always {result}: 'trigger' is not a text"
+                message = f"'trigger {node.operator} …' is always {result}: 'trigger' is not a string"
                 ends = [template.span(side).end for side in node.operands if is_trigger(side)]
                 edits = tuple((template.source.span(end, end), "|lower") for end in ends)
                 yield Observation(message, template.span(node), fix=Fix(edits, unsafe=True))

@@ -12,8 +12,8 @@ from ..scanned_image import ScannedImage
 if TYPE_CHECKING:
     from ...model.source import Source
 
-#: the daemons that use each dialect
-READERS = {"v4": "LXD and Incus up to 6.9", "v6": "Incus 6.10 to 7.0", "v6.1": "Incus 7"}
+#: the releases of Incus that use each dialect; all releases of LXD use v4
+READERS = {"v4": "Incus up to 6.9", "v6": "Incus 6.10 to 7.0", "v6.1": "Incus 7"}
 
 
 @check("language", "medium", "a template that does not compile, or compiles only for some daemons")
@@ -24,7 +24,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             continue
         first = next(iter(errors.values()))
         everywhere = len(errors) == len(READERS)
-        whose = "" if everywhere else f" for {' and '.join(READERS[dialect] for dialect in errors)}"
+        daemons = [*(READERS[dialect] for dialect in errors), *(["LXD"] if "v4" in errors else [])]
+        whose = "" if everywhere else f" for {' and '.join(daemons)}"
         yield Observation(
             f"{first.message}{whose}",
             first.span or source.span(0),

@@ -84,8 +84,8 @@ PROBES = (
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Render each rule within limits, for the user's instance, an ordinary container and an ordinary VM.
 
-    The check renders as Incus does. If a template fails, or can give another result on LXD or Incus 6.0, the
-    check also renders it as LXD and Incus 6.0 do. All renders also count the operations that take longer in
+    The check renders as Incus does. If a template fails, or can give another result on Incus 6.0 or LXD, the
+    check also renders it as Incus 6.0 and LXD do. All renders also count the operations that take longer in
     pongo2 than in templater.
 
     For these instances, a false condition can prevent a loop from running. So the check also renders each
@@ -116,9 +116,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
-    """Render all templates as Incus does, and some templates also as LXD and Incus 6.0 do.
+    """Render all templates as Incus does, and some templates also as Incus 6.0 and LXD do.
 
-    LXD and Incus 6.0 can give another result for some templates, so these templates are rendered again. For
+    Incus 6.0 and LXD can give another result for some templates, so these templates are rendered again. For
     example, an error in a macro does not end the render on LXD. Templates that fail on Incus are rendered
     again, too.
     """

@@ -19,12 +19,12 @@ from ..scanned_image import ScannedImage
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Find documents after the first document.
 
-    LXD and Incus up to 6.23 ignore further documents; Incus 7 rejects the image.
+    LXD, and Incus up to 6.23, ignore further documents. Incus 7 rejects the image.
     """
     error = error_behind_first_document(image)
     if error is not None:
         yield Observation(
-            f"LXD and Incus before 7 ignore everything after the first document: {error.message}",
+            f"LXD, and Incus before 7, ignore everything after the first document: {error.message}",
             error.span or METADATA,
             "Incus 7 rejects the image: keep one document, and remove any '---' after it",
         )

@@ -36,7 +36,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             message = f"the template is a {entry.kind}: reading it may never end"
             yield Observation(message, place, severity="high")
         elif entry.nlink > 1:
-            message = "the template is a hard link: it has another name on this file system"
+            message = (
+                "the template has more than one hard link: the same file has another name on this file system"
+            )
             yield Observation(message, place, severity="low")
         if entry.kind == FILE and file.error is not None:
             yield Observation(file.error.message, place, file.error.hint, severity="high")

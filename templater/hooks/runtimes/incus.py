@@ -58,7 +58,7 @@ def snippet(name: str, words: "list[str]", _path: str) -> "Snippet":
     from ..install import Snippet, argv, shell_line
 
     if name:
-        raise UsageError(f"unexpected name '{name}': the line for Incus is the same for all containers")
+        raise UsageError(f"unexpected name '{name}': a hook line for Incus contains no container name")
     return Snippet(
         "raw.lxc",
         f"lxc.hook.pre-start = {shell_line(argv('incus', words))}\n",

@@ -84,7 +84,8 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
     if stage in ("stop", "post-stop"):
         return Notice()
     raise UsageError(
-        f"templates cannot be rendered in stage '{printable(stage)}'", hint="use lxc.hook.pre-start"
+        f"templates cannot be rendered in stage '{printable(stage)}'",
+        hint="set lxc.hook.pre-start to the hook's command instead",
     )
 
 
@@ -133,7 +134,7 @@ def _start(
         if is_other:
             raise RefusedError(
                 f"the mount hook can't render templates into the --rootfs '{printable(path)}'",
-                hint="use lxc.hook.pre-start",
+                hint="set lxc.hook.pre-start to the hook's command instead",
             )
         early = False
     if early != (stage == "pre-start"):

@@ -45,8 +45,7 @@ class Literal(Expression):
 class Part:
     """One step of a path: ``.name``, ``.0`` or ``[expression]``.
 
-    ``arguments`` has the arguments of a call of this step. ``arguments`` is None if the template does not
-    call the step.
+    ``arguments`` is a list if the template calls this step, as in ``.Get(1)``. Otherwise, it is None.
     """
 
     __slots__ = ("arguments", "key", "token")

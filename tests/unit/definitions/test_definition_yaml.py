@@ -116,7 +116,7 @@ def test_yaml_merge_keys_add_the_fields_of_an_anchor_to_an_entry():
             "architecture: x86_64\ncreation_date: 1",
             "1:1",
             "unknown key 'architecture' in the definition",
-            "this looks like the metadata.yaml of an image: give the directory of the image",
+            "this looks like the metadata.yaml of an image: give the image's directory as SRC",
         ),
     ],
 )

@@ -77,7 +77,7 @@ def test_all_templates_and_fields_of_a_build_share_one_size_limit():
     assert (results.rules["/a"].when, results.rules["/a"].properties) == (DEFAULT_WHEN, {"p": "1"})
     with pytest.raises(LimitError) as caught:
         results.add(entry, "b.tpl", (("k", None),))
-    assert caught.value.message == "the entries of 'files' have more than 10 bytes in total"
+    assert caught.value.message == "the entries of 'files' have more than 10 characters in total"
     assert len(results.made) == 1
 
 

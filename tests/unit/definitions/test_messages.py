@@ -17,7 +17,7 @@ MISTAKES = [
     ("image: {distribution: debian, release: []}\n", "1:40", "'image.release' must be text, not a sequence", "", ()),
     ("name: web1\nconfig: {}\n", "1:1", "unknown key 'name' in the definition", "known keys: image, source, targets, files, packages, actions, mappings, environment, simplestream", ("also: d.yaml:2:1: unknown key 'config' in the definition",)),
     ("config: {user.a: b}\nprofiles: [default]\narchitecture: x86_64\n", "1:1", "unknown key 'config' in the definition", "this looks like an instance description: give an image as SRC, and this file with -i", ("also: d.yaml:2:1: unknown key 'profiles' in the definition", "also: d.yaml:3:1: unknown key 'architecture' in the definition")),
-    ("properties: {os: a}\ntemplates: {}\n", "1:1", "unknown key 'properties' in the definition", "this looks like the metadata.yaml of an image: give the directory of the image", ("also: d.yaml:2:1: unknown key 'templates' in the definition",)),
+    ("properties: {os: a}\ntemplates: {}\n", "1:1", "unknown key 'properties' in the definition", "this looks like the metadata.yaml of an image: give the image's directory as SRC", ("also: d.yaml:2:1: unknown key 'templates' in the definition",)),
     ("image: {distribution: debian, properties: {os: a}}\n", "1:31", "unknown key 'properties' in 'image'", "a build sets the properties of the image from other keys of the definition", ()),
     (H + "files: {}\n", "2:8", "'files' must be a list, not a mapping", "", ()),
     (H + "files: [1]\n", "2:9", "'files.0' must be a mapping, not a scalar", "", ()),

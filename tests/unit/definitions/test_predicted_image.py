@@ -174,7 +174,7 @@ def test_a_file_outside_the_root_filesystem_is_not_read(tmp_path):
         match=r"^d\.yaml:3:28: target path '\.\./secret' leaves the root filesystem by '\.\.'$",
     ) as caught:
         files("{generator: hosts, path: ../secret}", rootfs=str(tmp_path / "root"))
-    assert caught.value.hint == "write the path as an absolute path inside the container"
+    assert caught.value.hint == "write an absolute path without '..', such as /etc/hostname"
 
 
 def test_the_incus_agent_generator_requires_an_init_in_the_given_root_filesystem(tmp_path):
@@ -295,11 +295,11 @@ def test_the_properties_and_rules_of_a_build_share_one_size_limit():
 
 def test_all_file_entries_of_a_build_share_one_character_limit():
     results = Results(10)
-    results.count("12345", "678")
+    results.count("12345", "67é")  # é has two bytes in UTF-8
     results.count("90")
     with pytest.raises(LimitError) as refused:
         results.count("x")
-    assert refused.value.message == "the entries of 'files' have more than 10 bytes in total"
+    assert refused.value.message == "the entries of 'files' have more than 10 characters in total"
 
 
 @pytest.mark.parametrize(

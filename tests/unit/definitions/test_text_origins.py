@@ -21,6 +21,7 @@ def generated(ranges):
 @settings(deadline=None)
 @given(RANGES)
 def test_the_origin_of_a_position_in_generated_text_is_the_last_range_that_contains_the_position(sizes):
+    """A later range is a part of an earlier range, such as a field in the text of a whole entry."""
     ranges = [(start, start + size) for start, size in sizes]
     source = generated(ranges)
     for position in range(20):

@@ -604,7 +604,7 @@ def test_adding_an_existing_remote_or_removing_an_unknown_remote_is_an_error(hom
     add_remote("ours", "https://a.example")
     with pytest.raises(UsageError, match=r"^the remote 'ours' already exists$") as caught:
         add_remote("ours", "https://b.example")
-    assert caught.value.hint == "templater remote remove ours"
+    assert caught.value.hint == "remove it first: templater remote remove ours"
     remove_remote("ours")
     assert "ours" not in read_remotes()
     with pytest.raises(UsageError, match=r"^unknown remote 'ours'$"):
@@ -612,7 +612,7 @@ def test_adding_an_existing_remote_or_removing_an_unknown_remote_is_an_error(hom
     with pytest.raises(UsageError, match=r"^unknown remote 'images'$") as raised:
         remove_remote("images")
     assert raised.value.hint == ("this remote is built in, or comes from the configuration of Incus or LXD")
-    assert caught.value.hint == "templater remote remove ours"
+    assert caught.value.hint == "remove it first: templater remote remove ours"
     with pytest.raises(UsageError) as raised:
         remove_remote("none")
     assert raised.value.hint == ""
@@ -677,7 +677,7 @@ SHORT = "'server' sent an image that is cut short"
         pytest.param(b"", InputError, SHORT, id="empty"),
         pytest.param(b"--b0undary", InputError, SHORT, id="cut"),
         pytest.param(b"--b0undary\r\n", InputError, SHORT, id="no headers"),
-        pytest.param(b"--b0undaryXX", InputError, "'server' sends an invalid multipart answer", id="no line end"),
+        pytest.param(b"--b0undaryXX", InputError, "'server' sends an invalid multipart response", id="no line end"),
         pytest.param(multipart([("metadata", b"data")])[:-4], InputError, SHORT, id="no end"),
         pytest.param(
             multipart([("other", b"data")]), RefusedError,
@@ -736,7 +736,7 @@ def test_a_multipart_boundary_may_have_up_to_200_characters(length):
     if 0 < length <= 200:
         assert image_api_client._boundary(kind) == b"\r\n--" + b"b" * length
         return
-    with pytest.raises(InputError, match=r"^the server sends a multipart answer without a valid boundary$"):
+    with pytest.raises(InputError, match=r"^the server sends a multipart response without a valid boundary$"):
         image_api_client._boundary(kind)
 
 
@@ -1202,7 +1202,7 @@ def test_a_lone_surrogate_in_the_text_of_a_stored_image_is_replaced(tmp_path):
         assert (store.find("a" * 12).type, store.find("a" * 12).architecture) == ("\ufffd", "\ufffd")
     with pytest.raises(InputError, match=r"^the store has no image 'x\\xff'$") as caught:
         store.find("x\udcff")
-    assert caught.value.hint == "templater store list"
+    assert caught.value.hint == "to list the images, run: templater store list"
     with pytest.raises(UsageError, match=r"^unknown alias 'x\\xff'$"):
         store.delete_alias("x\udcff")
 
@@ -1273,7 +1273,7 @@ def test_a_long_content_type_is_refused_at_once():
     kind = f'multipart/form-data; a="{";" * 100_000}; boundary=b'
     with (
         ends_within(1),
-        pytest.raises(InputError, match=r"^the server sends a multipart answer without a valid b"),
+        pytest.raises(InputError, match=r"^the server sends a multipart response without a valid b"),
     ):
         image_api_client._boundary(kind)
 

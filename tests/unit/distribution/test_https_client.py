@@ -268,7 +268,7 @@ def test_attack_62_verify_decompresses_at_most_200_times_the_bytes_that_a_server
         assert {each.code for each in report.problems} == {"hash"}
     else:
         found = {(each.level, each.code, each.message) for each in report.problems}
-        message = "not checked: the server's gzip answers decompress to far more than their size"
+        message = "not checked: the server's gzip responses decompress to far more than their size"
         assert found == {("error", "unreadable", message)}
     assert report.bytes < 5 << 20
 

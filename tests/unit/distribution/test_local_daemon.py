@@ -257,7 +257,7 @@ def test_a_caller_may_skip_the_rest_of_one_file_of_an_export():
 
 
 BOTH = part(b"metadata", b"m") + part(b"rootfs", b"r")
-NO_BOUNDARY = "the server sends a multipart answer without a valid boundary"
+NO_BOUNDARY = "the server sends a multipart response without a valid boundary"
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ NO_BOUNDARY = "the server sends a multipart answer without a valid boundary"
         (part(b"x" * 101, b"m"), "", RefusedError, f"'srv' sends the part '{'x' * 100}' instead of 'metadata'"),
         (part(b"metadata", b"m") * 2, "", RefusedError, "'srv' sends the part 'metadata' instead of 'rootfs'"),
         (BOTH + part(b"rootfs", b"r"), "", RefusedError, "'srv' sends more parts than an image has"),
-        (BOTH + b"--b-x", "", InputError, "'srv' sends an invalid multipart answer"),
+        (BOTH + b"--b-x", "", InputError, "'srv' sends an invalid multipart response"),
         (BOTH + b"--b-", "", InputError, "'srv' sent an image that is cut short"),
         (BOTH, "", InputError, "'srv' sent an image that is cut short"),
         (b"x", "multipart/x", InputError, NO_BOUNDARY),

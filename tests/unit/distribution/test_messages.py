@@ -26,11 +26,11 @@ def failed(function, *arguments, **options):
 @pytest.mark.parametrize(
     ("facts", "message", "hint"),
     [
-        ({"architecture": ""}, "metadata.yaml has no architecture", "for example: architecture: x86_64"),
-        ({"architecture": "foo"}, "metadata.yaml has unknown architecture 'foo'", "for example: architecture: x86_64"),
+        ({"architecture": ""}, "metadata.yaml has no architecture", "write the key at the top level, for example 'architecture: x86_64'"),
+        ({"architecture": "foo"}, "metadata.yaml has unknown architecture 'foo'", "write the key at the top level, for example 'architecture: x86_64'"),
         ({"creation_date": 0}, "metadata.yaml has no creation_date, and the version is named after this date", ""),
-        ({"properties": {"release": "1"}}, "metadata.yaml has no property 'os'", "templater image set-property i os=VALUE"),
-        ({"properties": {"os": "a", "release": " "}}, "metadata.yaml has no property 'release'", "templater image set-property i release=VALUE"),
+        ({"properties": {"release": "1"}}, "metadata.yaml has no property 'os'", "set it: templater image set-property i os=VALUE"),
+        ({"properties": {"os": "a", "release": " "}}, "metadata.yaml has no property 'release'", "set it: templater image set-property i release=VALUE"),
     ],
 )  # fmt: skip
 def test_an_image_without_a_required_value_is_refused_with_a_hint(facts, message, hint):
@@ -212,5 +212,5 @@ def test_an_unsuitable_origin_or_an_invalid_redirect_rule_is_refused(tmp_path):
     (tmp_path / "rules.json").write_text('{"redirects": []}')
     assert failed(read_rules, path) == (
         f"'{path}' has no redirect rules",
-        "templater streams reindex --redirect",
+        "`templater streams reindex --redirect DIR` writes these rules",
     )

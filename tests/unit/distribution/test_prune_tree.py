@@ -146,12 +146,20 @@ GIVE = "give PRODUCT, PRODUCT@VERSION or 12 characters of a fingerprint"
         ("nothing", "unknown product 'nothing'", GIVE),
         ("", "unknown product ''", GIVE),
         ("0" * 11, f"unknown product '{'0' * 11}'", GIVE),
-        ("0" * 12, f"the tree has no image '{'0' * 12}'", "templater streams list TREE"),
-        ("0" * 64, f"the tree has no image '{'0' * 64}'", "templater streams list TREE"),
+        (
+            "0" * 12,
+            f"the tree has no image '{'0' * 12}'",
+            "to list the images, run: templater streams list TREE",
+        ),
+        (
+            "0" * 64,
+            f"the tree has no image '{'0' * 64}'",
+            "to list the images, run: templater streams list TREE",
+        ),
         (
             f"{NAME}@20250101_0000",
             f"the tree has no image '{NAME}@20250101_0000'",
-            "templater streams list TREE",
+            "to list the images, run: templater streams list TREE",
         ),
     ],
 )

@@ -165,7 +165,7 @@ def test_deleting_an_image_removes_the_files_that_no_other_image_needs(store, tm
     assert image.root not in os.listdir(store.files)
     with pytest.raises(InputError, match=r"^the store has no image 'tiny'$") as caught:
         store.find("tiny")
-    assert caught.value.hint == "templater store list"
+    assert caught.value.hint == "to list the images, run: templater store list"
 
 
 def _record(store: Store, fingerprint: str, *, cached: bool, used: float | None = None) -> str:
@@ -566,7 +566,7 @@ def test_an_alias_with_spaces_or_invisible_characters_is_refused(alias):
     with pytest.raises(UsageError) as caught:
         _set_alias(None, alias, "a" * 64, move=False)
     assert caught.value.message.startswith("invalid alias '")
-    assert caught.value.hint == "an alias must not contain spaces"
+    assert caught.value.hint == "use one or more printable characters, without spaces"
 
 
 def test_images_are_sorted_by_import_time_with_the_newest_first_and_then_by_fingerprint(store):

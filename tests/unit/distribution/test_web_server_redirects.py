@@ -78,4 +78,4 @@ def test_reading_rules_from_a_file_without_redirect_rules_is_an_error(tmp_path, 
 def test_reading_rules_from_a_directory_without_redirect_rules_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"^'.*' has no redirect rules$") as caught:
         read_rules(str(tmp_path))
-    assert caught.value.hint == "templater streams reindex --redirect"
+    assert caught.value.hint == "`templater streams reindex --redirect DIR` writes these rules"

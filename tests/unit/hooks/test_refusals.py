@@ -129,7 +129,7 @@ def lxc_name(name):
         ),
         (
             lambda: incus.snippet("c1", [], ""), UsageError,
-            "unexpected name 'c1': the line for Incus is the same for all containers", "",
+            "unexpected name 'c1': a hook line for Incus contains no container name", "",
         ),
         (
             lambda: podman.snippet("c1", [], ""), UsageError,
@@ -265,7 +265,7 @@ def test_a_container_state_folder_cannot_be_created_below_a_file(tmp_path):
     with pytest.raises(TemplaterError) as refused:
         make_state_folder(f"{tmp_path}/file/a")
     assert refused.value.message == f"can't create '{tmp_path}/file/a': not a directory"
-    assert refused.value.hint == "see --state"
+    assert refused.value.hint == "to use another directory, add --state DIR to the hook line"
     assert os.path.isdir(make_state_folder(f"{tmp_path}/a/b"))
     assert os.stat(f"{tmp_path}/a/b").st_mode & 0o777 == 0o700
 

@@ -566,7 +566,7 @@ def test_the_report_of_a_signal_has_the_notes_about_files_that_could_not_be_rest
         ),
         (run.StoppedError(24), 4, "the hook needs more processor time than the runtime allows (RLIMIT_CPU)"),
         (run.StoppedError(15), 6, "stopped by signal 15"),
-        (run.TimeUpError(), 4, "the hook took longer than 7 s\nhint: see --time-limit"),
+        (run.TimeUpError(), 4, "the hook took longer than 7 s\nhint: to allow more time, add --time-limit SECONDS to the hook line"),
         (OSError(5, "Input/output error"), 6, "a system call failed: [errno 5] input/output error"),
     ],
 )  # fmt: skip

@@ -137,7 +137,10 @@ def test_a_start_that_takes_too_long_fails_and_is_logged_once(machine, monkeypat
 
     monkeypatch.setattr(run, "_start", late)
     assert start(machine, "--time-limit", "7") == 4
-    assert capfd.readouterr().err == "templater: the hook took longer than 7 s\nhint: see --time-limit\n"
+    assert (
+        capfd.readouterr().err
+        == "templater: the hook took longer than 7 s\nhint: to allow more time, add --time-limit SECONDS to the hook line\n"
+    )
     assert logged(machine / ".templater/log") == [" web1: failed: the hook took longer than 7 s"]
 
 
@@ -176,7 +179,7 @@ def test_the_error_about_a_lock_that_is_held_until_the_time_limit_names_the_lock
 @pytest.mark.parametrize(
     ("number", "message", "hint"),
     [
-        (signal.SIGALRM, "the hook took longer than 2.5 s", "see --time-limit"),
+        (signal.SIGALRM, "the hook took longer than 2.5 s", "to allow more time, add --time-limit SECONDS to the hook line"),
         (
             signal.SIGPROF, "rendering and preparing all files takes longer than the limit 'time'",
             "use fewer rules, or allow ten minutes with --limit time=10m",

@@ -39,7 +39,7 @@ def test_the_total_memory_for_the_names_in_all_open_directories_is_limited(image
     assert len(names(image)) == 62
     fill(image / "rootfs/d/a")
     with pytest.raises(
-        LimitError, match=r"the names and attributes in '.*' have more than 40000 bytes in total"
+        LimitError, match=r"the names and attributes in '.*' need more than 40000 bytes of memory"
     ):
         names(image)
 

@@ -111,7 +111,9 @@ def test_attributes_are_read_up_to_a_limit_in_bytes(names, monkeypatch):
     most = sum(2 * len(name) + 23 for name in OWN)
     assert list(xattrs_of(0, "f", most)) == list(xattrs_of_link(0, "a", "f", most)) == OWN
     for read in (lambda: xattrs_of(0, "f", most - 1), lambda: xattrs_of_link(0, "a", "f", most - 1)):
-        with pytest.raises(LimitError, match=f"'f' has more than {most - 1} bytes of extended attributes"):
+        with pytest.raises(
+            LimitError, match=f"'f' needs more than {most - 1} bytes for its extended attributes"
+        ):
             read()
 
 

@@ -183,7 +183,7 @@ def test_the_memory_for_directories_that_an_archive_does_not_list_is_limited(tmp
 def test_the_memory_for_member_names_is_limited(tmp_path: Path) -> None:
     path = tarball(tmp_path / "i.tar", *[(f"rootfs/{n}", tarfile.REGTYPE, b"") for n in range(100)])
     with pytest.raises(
-        LimitError, match=r"^the names and attributes in '.*' have more than 5000 bytes in total$"
+        LimitError, match=r"^the names and attributes in '.*' need more than 5000 bytes of memory$"
     ) as caught:
         read_image_rootfs(path, limits=DEFAULT._replace(held_bytes=5000))
     assert caught.value.hint == "if you trust the image, raise the limit: --limit names=…"

@@ -230,7 +230,7 @@ def test_a_global_header_must_not_set_the_name_or_the_data_or_the_attributes_of_
         (
             # a short extended header counts with its two blocks, because its reading takes as long
             lambda n: (pax({"comment": b"a"}) + long_name(a_path(600)) + file()) * n, {"held_bytes": 5120},
-            2, LimitError, "the names and attributes in 'IMAGE' have more than 5120 bytes in total",
+            2, LimitError, "the names and attributes in 'IMAGE' need more than 5120 bytes of memory",
         ),
         (
             lambda n: pax({"path": a_path(n)}) + file(), {"name_bytes": 300}, 300, LimitError,

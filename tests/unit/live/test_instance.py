@@ -539,7 +539,7 @@ def test_a_daemon_response_with_too_much_protocol_overhead_is_an_error(monkeypat
     thread.start()
     client = Client("incus", "socket", lambda timeout: ours)
     much = "0 MiB of protocol data in addition to the content" if start else "32 KiB of headers"
-    with pytest.raises(NoAnswerError, match=f"^incus sent an invalid answer: more than {much}$"):
+    with pytest.raises(NoAnswerError, match=f"^incus sent an invalid response: more than {much}$"):
         client.get("/1.0/file", 1 << 20)
     client.close()
     thread.join()
@@ -558,14 +558,14 @@ BAD, DENIED = http.client.BadStatusLine("x"), PermissionError(13, "denied")
     ("outcomes", "pauses", "seconds", "error"),
     [
         ([DONE], 0, 0, None),
-        ([CLOSED], 0, 0, "incus sent an invalid answer: closed"),
-        ([BAD], 0, 0, "incus sent an invalid answer: x"),
+        ([CLOSED], 0, 0, "incus sent an invalid response: closed"),
+        ([BAD], 0, 0, "incus sent an invalid response: x"),
         ([RESET], 0, 0, "incus does not answer on 'place': reset"),
         ([DONE, CLOSED, DONE], 0, 0, None),
         ([DONE, BAD, DONE], 0, 0, None),
-        ([DONE, CLOSED, CLOSED], 0, 0, "incus sent an invalid answer: closed"),
-        ([DONE, INVALID], 0, 0, "incus sent an invalid answer: x"),
-        ([DONE, ValueError()], 0, 0, "incus sent an invalid answer: ValueError"),
+        ([DONE, CLOSED, CLOSED], 0, 0, "incus sent an invalid response: closed"),
+        ([DONE, INVALID], 0, 0, "incus sent an invalid response: x"),
+        ([DONE, ValueError()], 0, 0, "incus sent an invalid response: ValueError"),
         ([DONE, TimeoutError()], 0, 0, "incus did not answer within 9 seconds"),
         ([DONE, RESET, DONE], 0, 0, None),
         ([DONE, RESET, RESET, RESET, DONE], 2, 0, None),

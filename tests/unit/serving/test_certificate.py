@@ -109,7 +109,7 @@ def test_an_invalid_certificate_file_gives_one_error(tmp_path):
         file.write("damaged")
     with pytest.raises(InputError, match="no valid certificate") as caught:
         own_certificate("127.0.0.1")
-    assert caught.value.hint == "delete the file"
+    assert caught.value.hint == "delete the file: the next start of the server makes a new one"
 
 
 def test_a_private_key_with_a_password_gives_one_error_and_no_prompt(tmp_path):

@@ -56,7 +56,7 @@ MISTAKES = {
     ),
     "a step that does not exist": (test("steps: [start, sart]"), "3:20: unknown step 'sart'", "known steps: create, start, stop, restart, reboot, copy=NAME, rename=NAME, move=NAME, rebuild, rebuild=IMAGE, snapshot=NAME, restore=NAME, publish=NAME, export=NAME, c:KEY=VALUE, d:DEVICE,KEY=VALUE, p:FILE; to apply a step to another instance, write 'NAME:' before it"),
     "steps with triggers": (
-        test("triggers: [copy]\nsteps: [start]"), "3:15: a test with 'steps' can't have 'triggers': write the key in a step", "",
+        test("triggers: [copy]\nsteps: [start]"), "3:15: 'triggers' is not allowed beside 'steps': write it in a step", "",
     ),
     "a duplicate key": (test("host: lxd\nhost: lxd\nsnapshot: true"), "4:5: duplicate key 'host', first in line 3", ""),
     "a duplicate name": (
@@ -77,7 +77,7 @@ MISTAKES = {
     ),
     "a bad name of an instance": (test("instance: {name: a/b}\nsnapshot: true"), "3:15: invalid instance name 'a/b': a name can't be '.' or '..', or contain '/'", "for example: web1"),
     "defaults with steps": (
-        "defaults: {steps: [start]}\ntests:\n- {name: a, snapshot: true}", "1:12: 'defaults' can't have 'steps'", "",
+        "defaults: {steps: [start]}\ntests:\n- {name: a, snapshot: true}", "1:12: 'steps' is not allowed in 'defaults'", "",
     ),
     "a wrong merge key": (test("<<: [a]\nsnapshot: true"), "3:9: '<<' needs a mapping or a list of mappings", ""),
     "a key of two lines": ("? [a]\n: b\ntests: []", "1:3: a key must be text, not a sequence", ""),

@@ -63,7 +63,7 @@ def test_a_change_of_the_root_filesystem_after_the_plan_is_refused(rule, act, pa
     assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
-BY_MOUNT = "to overwrite the mounted file, allow crossing mounts"
+BY_MOUNT = "to overwrite the mounted file, use `apply --cross-mounts` or `hook --in-place`"
 
 
 @pytest.mark.parametrize(

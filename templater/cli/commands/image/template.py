@@ -157,11 +157,14 @@ def create(
         raise answer.error
     if answer.entry is not None:
         raise UsageError(
-            f"the template '{printable(name)}' exists already", hint="templater image template edit"
+            f"the template '{printable(name)}' exists already",
+            hint="to change it, run: templater image template edit",
         )
     when = _triggers(fields["when"])
     if not when:
-        raise UsageError("a rule without --when never runs", hint=f"--when {','.join(TRIGGERS[:3])}")
+        raise UsageError(
+            "a rule without --when never runs", hint=f"for example: --when {','.join(TRIGGERS[:3])}"
+        )
     rule = NewRule(
         path,
         name,
@@ -267,7 +270,8 @@ def _read(src: str, name: str) -> bytes:
         raise answer.error
     if answer.data is None:
         raise InputError(
-            f"'{src}' has no template '{printable(name)}'", hint=f"templater image template list {src}"
+            f"'{src}' has no template '{printable(name)}'",
+            hint=f"to list the templates, run: templater image template list {src}",
         )
     return answer.data
 

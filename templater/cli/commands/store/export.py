@@ -36,7 +36,8 @@ def command(image: str, directory: str) -> None:
     found = store.use(image)
     if not found.complete:
         raise InputError(
-            f"the store has only the metadata of '{image}'", hint=f"templater store import {found.source}"
+            f"the store has only the metadata of '{image}'",
+            hint=f"import the whole image first: templater store import {found.source}",
         )
     os.makedirs(directory, exist_ok=True)
     paths = store.paths(found)

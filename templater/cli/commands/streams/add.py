@@ -39,7 +39,7 @@ Examples:
     "aliases",
     metavar="NAME",
     multiple=True,
-    help="Additional alias. Other products lose this alias.",
+    help="Additional alias. It moves from any other product of the same architecture and type.",
 )
 @click.option(
     "--requirement",
