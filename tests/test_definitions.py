@@ -63,6 +63,13 @@ FAILURES = {
     "e": ("1:43", "unknown key 'foo' in 'image'"),
     "g": ("4:33", "unknown cloud-init file 'other'"),
     "h": ("4:47", "the template name 'a/b' contains a '/'"),
+    "downloader": ("2:22", "unknown downloader 'x86_64'"),
+    "manager": ("3:21", "unknown package manager 'aptt'"),
+    "managers": ("5:19", "the definition has two package managers"),
+    "command": ("4:19", "the custom package manager has no command 'update'"),
+    "action": ("3:57", "unknown action 'add'"),
+    "trigger": ("5:13", "unknown trigger 'post-install'"),
+    "type": ("4:17", "invalid filter type 'both'"),
 }
 
 

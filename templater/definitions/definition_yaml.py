@@ -17,7 +17,8 @@ TEXT: Final = "text"
 BOOLEAN: Final = "true or false"
 NUMBER: Final = "a number"
 TEXTS: Final = "a list of texts"
-#: the type of a list that can contain `container` and `vm`
+#: `container` or `vm`, and a list that can contain both
+TYPE: Final = "a type"
 TYPES: Final = "a list of types"
 MAP: Final = "a mapping of texts"
 
@@ -49,7 +50,7 @@ FIELDS: Final[dict[str, Any]] = {
         },
         "incus": {"vm": {"size": NUMBER, "filesystem": TEXT}},
         "lxd": {"vm": {"size": TEXT, "filesystem": TEXT}},
-        "type": TEXT,
+        "type": TYPE,
     },
     "files": [
         {
@@ -85,6 +86,25 @@ GENERATORS: Final = (
 )  # fmt: skip
 #: the generators that only one of the two programs knows
 AGENTS: Final = {"incus-agent": INCUS, "lxd-agent": LXD}
+DOWNLOADERS: Final = (
+    "almalinux-http", "alpaquita-http", "alpinelinux-http", "alt-http", "apertis-http", "archlinux-http",
+    "busybox", "centos-http", "debootstrap", "docker-http", "fedora-http", "funtoo-http", "gentoo-http",
+    "nixos-http", "openeuler-http", "opensuse-http", "openwrt-http", "oraclelinux-http", "plamolinux-http",
+    "rockylinux-http", "rootfs-http", "rpmbootstrap", "sabayon-http", "slackware-http",
+    "springdalelinux-http", "ubuntu-http", "voidlinux-http", "vyos-http",
+)  # fmt: skip
+#: the downloader that only distrobuilder knows
+_ALPAQUITA: Final = "alpaquita-http"
+MANAGERS: Final = (
+    "anise", "apk", "apt", "dnf", "egoportage", "equo", "opkg", "pacman", "portage", "slackpkg", "xbps",
+    "yum", "zypper",
+)  # fmt: skip
+TRIGGERS: Final = ("post-files", "post-packages", "post-unpack", "post-update")
+PACKAGE_ACTIONS: Final = ("install", "remove")
+#: the commands that a custom package manager must have
+COMMANDS: Final = ("clean", "install", "remove", "refresh", "update")
+#: a field in which no parameter can set a field
+_CUSTOM: Final = "packages.custom_manager"
 
 LIMITS = Limits()
 #: maximum digits of a number in a parameter: Go's numbers have 64 bits
@@ -148,6 +168,7 @@ def read_definition(source: Source, parameters: tuple[str, ...] = ()) -> Definit
     raise_all(reader.errors)
     for parameter in parameters:
         set_parameter(definition, parameter)
+    _check_packages(definition)
     _check_family(definition)
     return definition
 
@@ -171,8 +192,13 @@ class _Reader:
         if kind in (TEXTS, TYPES):
             texts = [self.scalar(item, TEXT, f"{path}.{n}") for n, item in enumerate(self.items(node, path))]
             if kind == TYPES:
-                self.check_types(path, texts)
+                for number, text in enumerate(texts):
+                    self.check_type(text, self.nodes[f"{path}.{number}"])
             return texts
+        if kind == TYPE:
+            text = self.scalar(node, TEXT, path)
+            self.check_type(text, node)
+            return text
         if kind == MAP:
             return self.map(node, path)
         return self.scalar(node, kind, path)
@@ -231,12 +257,9 @@ class _Reader:
         self.problem(f"'{path}' must be {kind}, not '{printable(node.text)}'", node.span)
         return _EMPTY[kind]
 
-    def check_types(self, path: str, texts: list[str]) -> None:
-        for number, text in enumerate(texts):
-            if text not in ("container", "vm"):
-                hint = "write container, vm or both"
-                span = self.nodes[f"{path}.{number}"].span
-                self.problem(f"invalid filter type '{printable(text)}'", span, hint)
+    def check_type(self, text: str, node: Node) -> None:
+        if text not in ("container", "vm"):
+            self.problem(f"invalid filter type '{printable(text)}'", node.span, "write container, vm or both")
 
     def pairs(self, node: Mapping, merged: bool = False) -> Iterator[tuple[Node, Node]]:
         """Yield the keys and values of a mapping and of its merged mappings.
@@ -302,7 +325,7 @@ def set_parameter(definition: Definition, parameter: str) -> None:
         if not isinstance(kind, dict | list) or place is None:
             raise unknown_parameter(shown, ".".join(parents[: number + 1]))
     kind = kind.get(last) if isinstance(kind, dict) else None
-    if kind not in (TEXT, BOOLEAN, NUMBER):
+    if kind not in (TEXT, BOOLEAN, NUMBER) or path.startswith(_CUSTOM):
         raise unknown_parameter(shown, path)
     if kind == TEXT:
         place[last] = value
@@ -323,6 +346,43 @@ def unknown_parameter(shown: str, path: str) -> UsageError:
     return UsageError(f"-o '{shown}' names no field that can be set", hint=printable(hint))
 
 
+def _check_packages(definition: Definition) -> None:
+    """Raise InputError for a section ``packages``, or an action, that both programs refuse.
+
+    Both programs also refuse a definition without a package manager. Templates do not depend on it, so
+    templater accepts such a definition.
+    """
+    packages = definition.data.get("packages", {})
+    custom = definition.nodes.get(_CUSTOM)
+    if manager := packages.get("manager"):
+        _check_name(definition, "packages.manager", "package manager", manager.strip(), MANAGERS)
+    if custom is not None and not is_null(custom, "v2"):
+        if manager:
+            raise InputError("the definition has two package managers", custom.span, f"remove '{_CUSTOM}'")
+        for name in COMMANDS:
+            if not packages.get("custom_manager", {}).get(name, {}).get("cmd"):
+                raise InputError(
+                    f"the custom package manager has no command '{name}'",
+                    definition.span(f"{_CUSTOM}.{name}.cmd", f"{_CUSTOM}.{name}", _CUSTOM),
+                    f"add, for example: {name}: {{cmd: 'true'}}",
+                )
+    for number, each in enumerate(packages.get("sets", ())):
+        path = f"packages.sets.{number}.action"
+        _check_name(definition, path, "action", each.get("action", ""), PACKAGE_ACTIONS)
+    for number, each in enumerate(definition.data.get("actions", ())):
+        _check_name(definition, f"actions.{number}.trigger", "trigger", each.get("trigger", ""), TRIGGERS)
+
+
+def _check_name(definition: Definition, path: str, what: str, name: str, known: tuple[str, ...]) -> None:
+    """Raise InputError if ``name``, the value of the field ``path``, is not in ``known``."""
+    if name not in known:
+        raise InputError(
+            f"unknown {what} '{printable(name)}'" if name else f"the entry has no {what}",
+            definition.span(path, path.rpartition(".")[0]),
+            did_you_mean(name, list(known)) or f"known {what}s: {', '.join(known)}",
+        )
+
+
 def _check_family(definition: Definition) -> None:
     """Record whether only distrobuilder or only lxd-imagebuilder accepts the definition.
 
@@ -331,17 +391,16 @@ def _check_family(definition: Definition) -> None:
     first: tuple[str, str, Span] | None = None
     marks = [(path, family) for path, family in FAMILY_OF.items() if path in definition.nodes]
     found = [(f"'{path}'", family, definition.keys[path].span) for path, family in marks]
+    path = "source.downloader"
+    if downloader := definition.text(path).strip():  # missing in definitions that only describe templates
+        _check_name(definition, path, "downloader", downloader, DOWNLOADERS)
+        if downloader == _ALPAQUITA:
+            found.append((f"the downloader '{downloader}'", INCUS, definition.span(path)))
     for number, file in enumerate(definition.files):
-        name = file.get("generator", "").strip()
-        span = definition.span(f"files.{number}.generator", f"files.{number}")
-        if name not in GENERATORS:
-            raise InputError(
-                f"unknown generator '{printable(name)}'" if name else "the entry has no generator",
-                span,
-                did_you_mean(name, list(GENERATORS)) or f"known generators: {', '.join(GENERATORS)}",
-            )
+        name, path = file.get("generator", "").strip(), f"files.{number}.generator"
+        _check_name(definition, path, "generator", name, GENERATORS)
         if name in AGENTS:
-            found.append((f"the generator '{name}'", AGENTS[name], span))
+            found.append((f"the generator '{name}'", AGENTS[name], definition.span(path)))
     for what, family, span in sorted(found, key=lambda each: each[2].start):
         if first is None:
             first = what, family, span

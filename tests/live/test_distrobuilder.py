@@ -212,3 +212,16 @@ def test_the_build_of_each_sample_that_distrobuilder_accepts_is_predicted_byte_f
     source = f"source.url=file://{rootfs.parent}/rootfs.tar.xz"
     parameters = (SERIAL, "image.variant=cloud", "source.downloader=rootfs-http", source)
     assert_predicted(built_files(definition, tmp_path, *parameters), definition, rootfs, *parameters)
+
+
+#: recorded messages of definitions that already their validation refuses
+REFUSED = [path for path in (Path(__file__).parents[1] / "definitions/errors").glob("*.txt") if path.stem[1:]]
+
+
+@pytest.mark.parametrize("recorded", REFUSED, ids=[path.stem for path in REFUSED])
+def test_distrobuilder_refuses_each_recorded_definition_with_the_recorded_message(recorded):
+    need_programs("distrobuilder")
+    command = ["distrobuilder", "validate", str(recorded.with_suffix(".yaml"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert recorded.read_text().strip() in done.stdout.replace('\\"', '"')

@@ -1,11 +1,25 @@
 """Each field of a definition is known, and a value of another type is refused."""
 
+from pathlib import Path
+
 import pytest
 
-from templater.definitions.definition_yaml import AGENTS, FAMILY_OF, GENERATORS, read_definition
+from templater.definitions.definition_yaml import (
+    AGENTS,
+    COMMANDS,
+    DOWNLOADERS,
+    FAMILY_OF,
+    GENERATORS,
+    MANAGERS,
+    PACKAGE_ACTIONS,
+    TRIGGERS,
+    read_definition,
+)
 from templater.model.errors import InputError
 from templater.model.source import Source
 
+#: messages of distrobuilder
+ERRORS = Path(__file__).parents[2] / "definitions/errors"
 #: the fields of each struct, by their type
 TEXTS = {
     "image": "description distribution release architecture expiry variant name serial architecture_mapped architecture_kernel architecture_personality",
@@ -60,14 +74,34 @@ MAPS = {
 }
 FILTERS = ("targets.lxc.config.0", "files.0", "packages.sets.0", "packages.repositories.0", "actions.0", "environment.variables.0", "simplestream.requirements.0")  # fmt: skip
 TYPES = dict.fromkeys(FILTERS, "types")
+#: fields that a struct must have, by the beginning of the struct in YAML's flow style
+REQUIRED = [
+    ("files: [{", "generator", "dump"), ("sets: [{", "action", "install"),
+    ("actions: [{", "trigger", "post-files"), ("clean: {", "cmd", "a"),
+    *(("custom_manager: {", name, "{cmd: a}") for name in COMMANDS),
+]  # fmt: skip
+#: the values of fields that accept only a few values
+VALUES = {
+    "source.downloader": "busybox",
+    "targets.type": "vm",
+    "files.0.generator": "dump",
+    "files.0.mode": "0644",
+    "files.0.uid": "1",
+    "files.0.gid": "1",
+    "packages.manager": "apt",
+    "packages.sets.0.action": "remove",
+    "actions.0.trigger": "post-unpack",
+    "mappings.architecture_map": "debian",
+}
 
 
 def definition(place, value):
     """Return a definition with a value at a place, in YAML's flow style."""
     for name in reversed(place.split(".")):
         value = f"[{value}]" if name == "0" else f"{{{name}: {value}}}"
-    if place != "files.0.generator":
-        value = value.replace("files: [{", "files: [{generator: dump, ")
+    for start, name, required in REQUIRED:
+        if f".{name}." not in f".{place}.":
+            value = value.replace(start, f"{start}{name}: {required}, ")
     return value if place.startswith("image.") else f"{{image: {{distribution: a}}, {value[1:]}"
 
 
@@ -96,12 +130,33 @@ def read(place, value):
 )
 def test_a_definition_field_accepts_only_values_of_its_type(table, valid, wrong):
     for place in fields(table):
-        text = {"files.0.generator": "dump", "files.0.mode": "0644", "files.0.uid": "1", "files.0.gid": "1", "mappings.architecture_map": "debian"}.get(place)  # fmt: skip
+        text = VALUES.get(place)
         given, expected = (text, text) if text else valid
         assert read(place, given) == expected, place
         with pytest.raises(InputError) as caught:
             read(place, wrong)
         assert caught.value.message.startswith(("invalid filter type 'x'", f"'{place}' must be ")), place
+
+
+@pytest.mark.parametrize(
+    ("place", "names"),
+    [
+        ("source.downloader", DOWNLOADERS), ("packages.manager", MANAGERS),
+        ("packages.sets.0.action", PACKAGE_ACTIONS), ("actions.0.trigger", TRIGGERS),
+    ],
+)  # fmt: skip
+def test_a_definition_field_with_a_name_accepts_each_name_that_distrobuilder_lists(place, names):
+    """distrobuilder accepts blanks around two of the names."""
+    recorded = {"source.downloader": "downloader", "packages.manager": "manager", "packages.sets.0.action": "action", "actions.0.trigger": "trigger"}  # fmt: skip
+    text = (ERRORS / f"{recorded[place]}.txt").read_text()
+    assert sorted(names) == sorted(text.partition("[")[2].rstrip("]\n").split())
+    for name in names:
+        assert read(place, name) == name
+        if "." not in place.removeprefix("source.").removeprefix("packages."):
+            assert read(place, f"' {name} '") == f" {name} "
+        else:
+            with pytest.raises(InputError, match=r"unknown (action|trigger)"):
+                read(place, f"' {name} '")
 
 
 def test_the_lists_of_generators_and_of_program_specific_keys_have_the_expected_values():

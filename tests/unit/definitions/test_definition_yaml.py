@@ -113,6 +113,30 @@ def test_yaml_merge_keys_add_the_fields_of_an_anchor_to_an_entry():
             "remove one of the two: neither program builds a definition that contains both",
         ),
         (
+            "image: {distribution: a}\nsource: {downloader: alpaquita-http}\ntargets: {lxd: {}}",
+            "3:11",
+            "only lxd-imagebuilder accepts 'targets.lxd', and only distrobuilder accepts the downloader 'alpaquita-http'",
+            "remove one of the two: neither program builds a definition that contains both",
+        ),
+        (
+            IMAGE + "source: {downloader: debotstrap}",
+            "2:22",
+            "unknown downloader 'debotstrap'",
+            "did you mean 'debootstrap'?",
+        ),
+        (
+            IMAGE + "packages: {custom_manager: {}}",
+            "2:28",
+            "the custom package manager has no command 'clean'",
+            "add, for example: clean: {cmd: 'true'}",
+        ),
+        (
+            IMAGE + "actions: [{}]",
+            "2:11",
+            "the entry has no trigger",
+            "known triggers: post-files, post-packages, post-unpack, post-update",
+        ),
+        (
             "architecture: x86_64\ncreation_date: 1",
             "1:1",
             "unknown key 'architecture' in the definition",
@@ -183,6 +207,16 @@ def test_a_command_line_parameter_sets_a_field_or_a_list_entry_of_the_definition
             f"files.{'9' * 5000}.path=/x",
             f"-o 'files.{'9' * 5000}.path=/x': the list has no entry {'9' * 5000}",
             "",
+        ),
+        (
+            "targets.type=vm",
+            "-o 'targets.type=vm' names no field that can be set",
+            "for example: image.description, image.distribution, image.release, image.architecture, image.expiry, image.variant, image.name, image.serial",
+        ),
+        (
+            "packages.custom_manager.clean.cmd=a",
+            "-o 'packages.custom_manager.clean.cmd=a' names no field that can be set",
+            "for example: image.description, image.distribution, image.release, image.architecture, image.expiry, image.variant, image.name, image.serial",
         ),
         ("packages.update=maybe", "-o 'packages.update=maybe': write true or false", ""),
         (
