@@ -15,6 +15,8 @@ _DEVICES = (tarfile.CHRTYPE, tarfile.BLKTYPE)
 _LONG_TYPES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _USTAR = b"ustar\0"
 _OLD_GNU = b"ustar  \0"
+#: the end of a header in the format star of the program star, and the size of this format's prefix field
+_STAR, _STAR_PREFIX = b"tar\0", 131
 #: the device number fields of most members: two zeros
 _NO_DEVICE = frozenset((bytes(16), b"0000000\0" * 2))
 #: the prefix field of most members
@@ -56,10 +58,11 @@ class Header:
             if self.type == tarfile.DIRTYPE:
                 name = name.rstrip("/")
             if has_prefix:
-                if magic[:6] != _USTAR or not block[345]:
+                if magic[:6] != _USTAR:
                     raise ValueError("a header has a name prefix, but its format has no prefixes")
+                prefix = _prefix(block)
                 if self.type not in _LONG_TYPES:
-                    name = f"{_text(block[345:500])}/{name}"
+                    name = f"{_text(prefix)}/{name}"
         self.name = name
         self.device = (0, 0)
         if block[329:345] not in _NO_DEVICE:
@@ -68,12 +71,25 @@ class Header:
 
 
 def has_pax_format(block: bytes) -> bool:
-    """Return whether GNU tar applies sparse records to a header.
+    """Return whether GNU tar applies sparse records to a header, which ``Header`` accepted.
 
-    GNU tar ignores sparse records in the formats gnu and star. A header in the format star is detected by its
-    times, which come after a zero byte at the end of the prefix.
+    GNU tar ignores sparse records in the format gnu. It also ignores them in the format star, which
+    ``_prefix`` refuses.
     """
-    return block[257:263] == _USTAR and b"\0" not in block[345:500].rstrip(b"\0")
+    return block[257:263] == _USTAR
+
+
+def _prefix(block: bytes) -> bytes:
+    """Return the name prefix of a header, without the zero bytes after it.
+
+    In the format star, the prefix is shorter, and two times follow it. Go detects this format by the last
+    bytes of the header, and GNU tar by the times, which both may refuse. So refuse any text after the prefix.
+    """
+    size = _STAR_PREFIX if block[508:] == _STAR else len(_NO_PREFIX)
+    prefix = block[345 : 345 + size].partition(b"\0")[0]
+    if not prefix or block[345 + len(prefix) : 500].strip(b"\0"):
+        raise ValueError("a header has text after its name prefix")
+    return prefix
 
 
 def _text(field: bytes) -> str:

@@ -22,12 +22,13 @@ PREFIX = b"rootfs/usr/share/doc"
 
 def header(
     name: bytes, size: int = 0, kind: bytes = b"0", *, link: bytes = b"", prefix: bytes = b"",
-    magic: bytes = b"ustar\x0000", size_field: bytes = b"",
+    magic: bytes = b"ustar\x0000", size_field: bytes = b"", trailer: bytes = b"",
 ) -> bytes:  # fmt: skip
     block = bytearray(512)
     for place, data in (
         (0, name), (100, b"0000644\0"), (108, b"0000000\0" * 2), (124, size_field or b"%011o\0" % size),
         (136, b"00000000000\0"), (148, b" " * 8), (156, kind), (157, link), (257, magic), (345, prefix),
+        (508, trailer),
     ):  # fmt: skip
         block[place : place + len(data)] = data
     block[148:156] = b"%06o\0 " % sum(block)
@@ -70,6 +71,9 @@ ARCHIVES = {
     "a prefix without its format": header(b"metadata.yaml", len(EVIL), prefix=PREFIX, magic=bytes(8)) + padded(EVIL),
     "a prefix behind a zero": header(b"metadata.yaml", len(EVIL), prefix=b"\0x") + padded(EVIL),
     "a prefix in the old format": header(b"evil", kind=b"2", link=b"/x", prefix=b"templates", magic=b"ustar  \0"),
+    "a prefix that is too long for the format star": header(b"evil", prefix=PREFIX * 7, trailer=b"tar\0"),
+    "a prefix that Go reads as a prefix and two times": header(b"evil", prefix=(PREFIX * 7)[:131] + b"00000000000 " * 2, trailer=b"tar\0"),
+    "a time in the format star that GNU tar can't read": header(b"evil", prefix=b"x".ljust(131, b"\0") + b"0zzzzzzzzzz 00000000000 "),
     "a sparse type with a prefix": header(b"evil", kind=b"S", prefix=b"templates"),
     "a sparse name of a link": pax((b"GNU.sparse.name", b"templates/evil")) + header(b"rootfs/a", kind=b"2", link=b"x"),
     "a sparse name of a file": pax((b"GNU.sparse.name", b"metadata.yaml")) + header(b"rootfs/b", len(EVIL)) + padded(EVIL),
@@ -206,7 +210,8 @@ def made_up(choose: random.Random) -> bytes:
         kind = choose.choice((b"0", b"0", b"\0", b"1", b"2", b"5", b"6", b"7", b"S"))
         data = choose.choice((b"", b"q", b"q" * 600)) if kind in b"0\x007" else b""
         options = {
-            "prefix": choose.choice((b"", b"", b"pre", b"/", b"\0x")),
+            "prefix": choose.choice((b"", b"", b"pre", b"/", b"\0x", PREFIX * 7)),
+            "trailer": choose.choice((b"", b"", b"tar\0")),
             "magic": choose.choice((b"ustar\x0000", b"ustar\x0000", b"ustar  \0", bytes(8), b"ustar\0xx")),
         }
         if choose.random() < 0.1:

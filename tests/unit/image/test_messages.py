@@ -334,7 +334,7 @@ def changed(place, data, **fields):
         ),
         (
             changed(257, b"ustar\x0000" + bytes(81) + b"p"),
-            "a header has a name prefix, but its format has no prefixes",
+            "a header has text after its name prefix",
         ),
         (changed(100, b"+1"), "invalid header"),
         (changed(345, b"9" * 11), "invalid header"),
