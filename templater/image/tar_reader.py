@@ -286,12 +286,25 @@ class Archive:
     def _header_block(self) -> bytes | None:
         block = self._head(BLOCK)
         if len(block) == BLOCK:
-            # As in GNU tar, one block of zeros ends an archive, although the format has two such blocks.
-            self._ended = not any(block)
-            return None if self._ended else block
+            if any(block):
+                return block
+            self._ended = True
+            self._check_end()
+            return None
         if not block:
             return None  # finish() reports the missing end mark
         raise self._cut_short("the data ends inside a header")
+
+    def _check_end(self) -> None:
+        """Check the bytes after the first block of zeros, at which GNU tar ends an archive.
+
+        Go requires a second block of zeros, or the end of the file.
+        """
+        second = self.stream.peek(BLOCK)
+        if any(second):
+            raise self._ambiguous("an end mark of only one block, before other data")
+        if 0 < len(second) < BLOCK:
+            raise self._cut_short("the data ends inside the end mark")
 
     def _cut_short(self, why: str) -> InputError:
         return InputError(

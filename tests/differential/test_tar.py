@@ -94,6 +94,23 @@ def test_a_header_in_the_format_star_that_gnu_tar_and_go_read_differently_is_ref
         assert mine == [(by_go[0], b"")]
 
 
+@pytest.mark.parametrize(
+    ("end", "by_go"),
+    [
+        (bytes(512), ""), (bytes(513), "unexpected EOF"), (bytes(1023), "unexpected EOF"), (bytes(1024), ""), (bytes(1025), ""),
+        (bytes(1024) + header(b"g"), ""), (bytes(512) + header(b"g"), "archive/tar: invalid tar header"),
+        (bytes(512) + b"x", "unexpected EOF"),
+    ],
+)  # fmt: skip
+def test_an_end_mark_that_go_does_not_accept_is_refused(tmp_path, oracle, end, by_go):
+    """GNU tar only warns. The daemons read a metadata tarball to its end with Go."""
+    path = tmp_path / "i.tar"
+    path.write_bytes(header(b"f") + end)
+    assert read_by_gnu_tar(path) == [b"f"]
+    assert read_by_go(oracle, path.read_bytes()) == (by_go or [(b"f", b"")])
+    assert read_by_templater(path) == (None if by_go else [(b"f", b"")])
+
+
 def test_go_and_templater_read_the_same_members_of_a_random_archive_that_templater_accepts(tmp_path, oracle):
     choose, compared = random.Random(20261201), 0
     path = tmp_path / "i.tar"

@@ -189,12 +189,16 @@ def refusal(path, data, limits=DEFAULT):
         (file(b"x" * 9)[:515], InputError, "'IMAGE' is cut short: the data ends inside a member, at byte 515 of the archive"),
         (file() + b"x" * 511, InputError, "'IMAGE' is cut short: the data ends inside a header, at byte 1023 of the archive"),
         (pax({"uid": b"1"})[:700], InputError, "'IMAGE' is cut short: the data ends inside an extended header, at byte 700 of the archive"),
+        (file() + bytes(513), InputError, "'IMAGE' is cut short: the data ends inside the end mark, at byte 1024 of the archive"),
+        (file() + bytes(1023), InputError, "'IMAGE' is cut short: the data ends inside the end mark, at byte 1024 of the archive"),
+        (file() + bytes(512) + b"x", RefusedError, AMBIGUOUS.format("an end mark of only one block, before other data")),
+        (file() + bytes(512) + file(), RefusedError, AMBIGUOUS.format("an end mark of only one block, before other data")),
         (file(), InputError, "'IMAGE' is cut short: the data ends before the end mark, at byte 512 of the archive"),
         (b"", InputError, "'IMAGE' is empty"),
     ],
 )  # fmt: skip
 def test_an_archive_that_tools_read_differently_or_that_is_damaged_is_refused(tmp_path, data, kind, said):
-    cut = "cut short" in said and "after an extended" not in said
+    cut = ("cut short" in said and "after an extended" not in said) or "end mark" in said
     assert refusal(tmp_path / "image", data if cut or not data else data + END) == (kind, said)
 
 
