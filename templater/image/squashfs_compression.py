@@ -22,8 +22,12 @@ _MEMORY = 32 << 20
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 #: maximum size of the header of a zstd frame
 _ZSTD_HEAD = 18
-#: size of the end of an XZ stream, which follows the index
-_XZ_END = 12
+#: size of the header of an LZMA stream
+_LZMA_HEAD = 13
+#: sizes of the start of an XZ stream, and of its end, which follows the index
+_XZ_HEAD, _XZ_END = 12, 12
+#: maximum size of the header of a block in an XZ stream
+_XZ_BLOCK_HEAD = 1024
 #: maximum size of a number in an XZ stream
 _XZ_NUMBER = 9
 
@@ -34,7 +38,8 @@ class Compression(NamedTuple):
     ``decompress`` returns the content. If the content is larger than the maximum, ``decompress`` raises an
     error or returns more bytes than the maximum. The result of ``content_size`` is correct only if sqfs2tar
     can decompress the block. In formats with a slow decompressor, ``content_size`` reads the size from the
-    block, and each decompressor checks that size.
+    block, and each decompressor checks that size. ``content_size`` raises an error for a dictionary that
+    needs more memory than unsquashfs allows.
     """
 
     decompress: Callable[[bytes, int], bytes]
@@ -123,26 +128,36 @@ def _zstd(zstd: Any) -> Compression:
     return Compression(decompress, content_size)
 
 
+def _check_dictionary(head: bytes, format: int) -> None:
+    """Raise LZMAError if the start of a stream asks for more memory than unsquashfs allows."""
+    lzma.LZMADecompressor(format, memlimit=_MEMORY).decompress(head, 1)
+
+
 def _lzma_size(data: bytes, most: int) -> int:
-    return int.from_bytes(data[5:13], "little")
+    _check_dictionary(data[:_LZMA_HEAD], lzma.FORMAT_ALONE)
+    return int.from_bytes(data[5:_LZMA_HEAD], "little")
 
 
 def _xz_size(data: bytes, most: int) -> int:
     """Return the size of an XZ stream's content from the index at its end.
 
-    The index is at the end of ``data``, because sqfs2tar refuses data after the stream.
+    The index is at the end of ``data``, because sqfs2tar refuses data after the stream. Each block of the
+    stream has its own dictionary.
     """
     end = len(data) - _XZ_END
     start = end - 4 * (int.from_bytes(data[end + 4 : end + 8], "little") + 1)
     if start < 0 or data[start] != 0:
         raise ValueError("an invalid index")
-    at = start + 1
-    records, at = _xz_number(data, at)
-    total = 0
-    for _ in range(records):
-        _, at = _xz_number(data, at)
+    _, at = _xz_number(data, start + 1)  # the number of blocks
+    block, total = _XZ_HEAD, 0
+    while block < start:
+        _check_dictionary(data[:_XZ_HEAD] + data[block : block + _XZ_BLOCK_HEAD], lzma.FORMAT_XZ)
+        stored, at = _xz_number(data, at)
         size, at = _xz_number(data, at)
+        block += stored + -stored % 4
         total += size
+        if not stored or block > start:
+            raise ValueError("an invalid index")
     return total
 
 

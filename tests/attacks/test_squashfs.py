@@ -216,6 +216,37 @@ def test_templater_refuses_a_squashfs_file_if_unsquashfs_does(
         describe(str(tmp_path / "meta.tar"), str(path), squashfs=True)
 
 
+@pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
+@pytest.mark.parametrize("kind", ["xz", "lzma"])
+@pytest.mark.parametrize("mebibytes", [24, 32, 48])
+def test_templater_refuses_a_block_of_a_file_with_a_large_dictionary_as_unsquashfs_does(
+    tmp_path: Path, kind: str, mebibytes: int
+) -> None:
+    """unsquashfs has a limit of 32 MiB, and sqfs2tar a larger one. So ``audit`` found nothing."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/file").write_bytes(b"hello world\n" * 20_000)
+    path = tmp_path / "i.squashfs"
+    command = ["mksquashfs", tmp_path / "tree", path, "-comp", kind, "-noI", "-noF", "-quiet", "-no-progress"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    data = bytearray(path.read_bytes())
+    if kind == "lzma":
+        struct.pack_into("<I", data, 96 + 1, mebibytes << 20)
+    else:
+        head = 96 + 12
+        end = head + 4 * data[head]
+        data[data.index(b"\x21\1", head, end) + 2] = {24: 25, 32: 26, 48: 27}[mebibytes]
+        struct.pack_into("<I", data, end, zlib.crc32(data[head:end]))
+    path.write_bytes(data)
+    words = ["unsquashfs", "-n", "-d", tmp_path / "out", path]
+    accepted = subprocess.run(words, capture_output=True, check=False).returncode == 0
+    assert accepted == (mebibytes == 24)
+    if accepted:
+        check_directories(str(path), DEFAULT)
+        return
+    with pytest.raises(InputError, match="a block can't be decompressed: Memory usage limit exceeded"):
+        check_directories(str(path), DEFAULT)
+
+
 def with_attributes(path: Path, content: bytes, lists: list[tuple[int, int]]) -> str:
     """Write a file ``sh`` with the first of some lists of attributes, each a reference and a number.
 

@@ -3,6 +3,7 @@
 import lzma
 import random
 import struct
+import subprocess
 import zlib
 from types import SimpleNamespace
 
@@ -328,8 +329,11 @@ def pack_with_dictionary(mebibytes, kind):
 def test_a_squashfs_block_cannot_make_the_decompressor_use_more_than_32_mib(kind, tmp_path):
     decompress = decompressor_of(kind, tmp_path)
     assert decompress(pack_with_dictionary(24, kind)) == b"abc"
-    with pytest.raises(lzma.LZMAError, match=r"^Memory usage limit exceeded$"):
-        decompress(pack_with_dictionary(48, kind))
+    content_size = loaded(kind, tmp_path).content_size
+    assert content_size(pack_with_dictionary(24, kind), 3) == 3
+    for function in (decompress, lambda data: content_size(data, 3)):
+        with pytest.raises(lzma.LZMAError, match=r"^Memory usage limit exceeded$"):
+            function(pack_with_dictionary(48, kind))
 
 
 def test_a_squashfs_file_with_an_unknown_compression_or_a_missing_library_is_refused(tmp_path, monkeypatch):
@@ -398,23 +402,50 @@ def test_the_size_of_a_zstd_block_without_a_size_is_its_decompressed_size(tmp_pa
         loaded(6, tmp_path).content_size(skippable + packed, 300)
 
 
+def start_of_index(packed):
+    return len(packed) - 16 - 4 * int.from_bytes(packed[-8:-4], "little")
+
+
+def xz_stream(*blocks):
+    """Join the blocks of XZ streams. Each block has the size of its content, as it is encoded in the index."""
+    data, records = blocks[0][0][:12], b""
+    for packed, size in blocks:
+        start = start_of_index(packed)
+        data += packed[12:start]
+        records += packed[start + 2 : start + 3] + size
+    index = bytes([0, len(blocks)]) + records
+    index += bytes(-len(index) % 4)
+    return data + index + bytes(8) + (len(index) // 4).to_bytes(4, "little") + bytes(2) + b"YZ"
+
+
 def test_the_size_of_an_xz_block_is_the_sum_of_its_index(tmp_path):
-    """The streams of multithreaded packers have several records, and their sizes several bytes."""
-    records = [(100, 5), (300, 70_000), (1 << 20, 1 << 21)]
-    numbers = [len(records), *(number for record in records for number in record)]
-    encoded = b""
-    for number in numbers:
-        while number > 127:
-            encoded += bytes([number & 127 | 128])
-            number >>= 7
-        encoded += bytes([number])
-    index = (b"\0" + encoded).ljust(24, b"\0")
-    end = bytes(4) + (len(index) // 4).to_bytes(4, "little") + bytes(2) + b"YZ"
-    packed = b"head" + index + bytes(4) + end
-    assert loaded(4, tmp_path).content_size(packed, 1) == 5 + 70_000 + (1 << 21)
-    for damaged in (packed[-20:], b"x" + packed[1:4] + b"x" + packed[5:], b""):
-        with pytest.raises((ValueError, IndexError)):
-            loaded(4, tmp_path).content_size(damaged, 1)
+    """The streams of multithreaded packers can have several blocks, and the sizes several bytes."""
+    content_size = loaded(4, tmp_path).content_size
+    packed = lzma.compress(b"abc")
+    whole = xz_stream((packed, b"\5"), (packed, b"\xf0\xa2\x04"), (packed, b"\x80\x80\x80\1"))
+    assert content_size(whole, 1) == 5 + 70_000 + (1 << 21)
+    start = start_of_index(whole)
+    for damaged in (
+        whole[-20:], whole[:-8] + b"\xff" * 8, b"",
+        whole[: start + 2] + b"\0" + whole[start + 3 :], whole[: start + 2] + b"\x7f" + whole[start + 3 :],
+    ):  # fmt: skip
+        with pytest.raises((ValueError, IndexError, lzma.LZMAError)):
+            content_size(damaged, 1)
+
+
+def test_the_content_of_an_xz_stream_with_several_blocks_has_the_size_in_its_index(tmp_path):
+    data = random.Random(1).randbytes(5000)
+    words = ["xz", "--block-size=1024", "--stdout"]
+    packed = subprocess.run(words, input=data, check=True, capture_output=True).stdout
+    assert loaded(4, tmp_path).content_size(packed, 1) == 5000
+
+
+def test_no_block_of_an_xz_stream_has_a_large_dictionary(tmp_path):
+    content_size = loaded(4, tmp_path).content_size
+    small, large = (pack_with_dictionary(mebibytes, 4) for mebibytes in (24, 48))
+    assert content_size(xz_stream((small, b"\3"), (small, b"\3")), 1) == 6
+    with pytest.raises(lzma.LZMAError, match=r"^Memory usage limit exceeded$"):
+        content_size(xz_stream((small, b"\3"), (large, b"\3")), 1)
 
 
 @pytest.mark.parametrize(
@@ -423,8 +454,7 @@ def test_the_size_of_an_xz_block_is_the_sum_of_its_index(tmp_path):
 )
 def test_a_number_of_an_xz_index_has_at_most_nine_bytes(number, is_valid, tmp_path):
     """A number with a million bytes took seconds."""
-    index = (b"\0\1\1" + number).ljust((len(number) + 7) // 4 * 4, b"\0")
-    packed = index + bytes(4) + bytes(4) + (len(index) // 4).to_bytes(4, "little") + bytes(2) + b"YZ"
+    packed = xz_stream((lzma.compress(b"abc"), number))
     with ends_within(1):
         if is_valid:
             assert loaded(4, tmp_path).content_size(packed, 1) == (1 << 63) - 1
