@@ -162,7 +162,7 @@ def report(built: Built, as_json: bool) -> None:
     if built.without_xattrs:
         first = ", ".join(map(printable, built.without_xattrs[:5]))
         more = f" and {len(built.without_xattrs) - 5} more" if len(built.without_xattrs) > 5 else ""
-        lost = "mksquashfs stores no ACLs, and no attributes of the top directory"
+        lost = "mksquashfs stores no ACLs, no attributes of the top directory, and no names with '=' or '%'"
         output.say(f"warning: {lost}; removed attributes of: {first}{more}")
     if as_json:
         files, fingerprint = list(built.files), built.fingerprint

@@ -27,7 +27,7 @@ from .compress import Write, compressing, compression_named
 from .directory_members import Data
 from .file_extensions import extension
 from .limits import INODE_BYTES, MIB, HeldBytes, memory_of
-from .tar_reader import HARD_LINK, Member
+from .tar_reader import HARD_LINK, Member, encoded_attribute
 from .tar_writer import Format, TarWriter, stored_bytes
 from .unpacked_tree import NO_TARGET, THROUGH_LINK, UnpackedTree, described
 from .whole_image import Contents, DirectoryContents, Part
@@ -430,13 +430,14 @@ def _squashfs_time(time: float) -> int:
 def _storable(members: Iterable[tuple[Member, Data]], lost: list[str]) -> Iterator[tuple[Member, Data]]:
     """Remove extended attributes that mksquashfs can't store. Append the names of their files to ``lost``.
 
-    squashfs has no ACLs, and mksquashfs ignores the attributes of the tar member of the top directory.
+    squashfs has no ACLs. mksquashfs ignores the attributes of the tar member of the top directory, and does
+    not decode names of attributes.
     """
     for member, data in members:
         kept = {
             name: value
             for name, value in member.xattrs.items()
-            if member.name and name.startswith(_SQUASHFS_XATTRS)
+            if member.name and name.startswith(_SQUASHFS_XATTRS) and encoded_attribute(name) == name
         }
         if len(kept) < len(member.xattrs):
             lost.append(member.name or ".")

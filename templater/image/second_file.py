@@ -59,7 +59,7 @@ def _open_squashfs(file: OpenFile, limits: Limits) -> Iterator[Archive]:
         check_directories(file, limits)
         try:
             with Sqfs2tarOutput(file, reader, limits, data_bytes(file)) as stream:
-                yield Archive(stream)
+                yield Archive(stream, encodes=False)
             code = reader.wait()
         except BlockingIOError:
             silence = unpacker_process.IDLE_SECONDS

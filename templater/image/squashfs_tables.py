@@ -125,6 +125,8 @@ def _check_attributes(place: int, end: int, reader: Reader, most: int) -> tuple[
             full = _PREFIXES[word & _PREFIX] + name
             if not name or b"\0" in name or len(full) > _LONGEST_NAME:
                 raise ValueError("the name of an extended attribute is invalid")
+            if b"=" in name:  # in the archive that sqfs2tar writes, the name would end before this character
+                raise ValueError("sqfs2tar can't write the name of an extended attribute that contains '='")
             if full.startswith(_PREFIXES[0]):
                 found.add(number)
             if not word & _ELSEWHERE:

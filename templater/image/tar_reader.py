@@ -110,10 +110,14 @@ class Member:
 
 
 class Archive:
-    """The members of a tar archive, in order. A member's data is readable until the next member is read."""
+    """The members of a tar archive, in order. A member's data is readable until the next member is read.
 
-    def __init__(self, stream: ByteStream) -> None:
+    ``encodes`` says whether the archive's writer encodes the names of extended attributes, as GNU tar does.
+    """
+
+    def __init__(self, stream: ByteStream, *, encodes: bool = True) -> None:
         self.stream = stream
+        self._encodes = encodes
         self.limits: Limits = stream.limits
         self.count = 0
         #: the unparsed header blocks of the current member, for copying the member unchanged
@@ -420,7 +424,11 @@ class Archive:
             device=info.device if kind in (CHAR_DEVICE, BLOCK_DEVICE) else (0, 0),
         )
         if pax:
-            member.xattrs = _xattrs(pax)
+            member.xattrs = {
+                decoded_attribute(key[len(_XATTR) :]) if self._encodes else key[len(_XATTR) :]: value
+                for key, value in pax.items()
+                if key.startswith(_XATTR)
+            }
             for name in pax:
                 if name.startswith(_UNKNOWN_TO_SOME) and (not name.startswith(_SPARSE) or kind != FILE):
                     raise self._ambiguous(f"a header with the record '{printable(name[:100])}' for a {kind}")
@@ -608,5 +616,11 @@ def _is_time(seconds: int) -> bool:
     return -(2**63) <= seconds < 2**63
 
 
-def _xattrs(pax: dict[str, bytes]) -> dict[str, bytes]:
-    return {key[len(_XATTR) :]: value for key, value in pax.items() if key.startswith(_XATTR)}
+def decoded_attribute(name: str) -> str:
+    """Return the name of an extended attribute, which GNU tar encodes because "=" ends a record's name."""
+    return name.replace("%3D", "=").replace("%25", "%")
+
+
+def encoded_attribute(name: str) -> str:
+    """Return the name of an extended attribute as GNU tar writes it."""
+    return name.replace("%", "%25").replace("=", "%3D")

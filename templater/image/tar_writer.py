@@ -11,7 +11,7 @@ from ..model.errors import InputError
 from ..model.source import printable
 from ..parsing.magic_bytes import BLOCK
 from .limits import DEFAULT, too_many_pieces
-from .tar_reader import HARD_LINK, Member
+from .tar_reader import HARD_LINK, Member, encoded_attribute
 
 Format = Literal["pax", "gnu"]
 
@@ -127,8 +127,7 @@ class TarWriter:
 
     def _pax_header(self, member: Member, prefix: bytes) -> bytes:
         records = {
-            f"SCHILY.xattr.{name}".encode("utf-8", "surrogateescape"): value
-            for name, value in member.xattrs.items()
+            _bytes(f"SCHILY.xattr.{encoded_attribute(name)}"): value for name, value in member.xattrs.items()
         }
         name, target = _bytes(member.name), _bytes(member.target)
         info = self._info(member, "", "")

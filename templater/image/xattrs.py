@@ -8,6 +8,7 @@ import os
 from ..model.errors import LimitError, WriteError
 from ..model.source import printable
 from ..rootfs.confined import read_error
+from .tar_reader import encoded_attribute
 
 _HOST_XATTRS = ("trusted.overlay.", "security.selinux", "security.ima", "security.evm", "security.SMACK64")
 #: the attributes with which a file gives rights
@@ -67,7 +68,7 @@ def _read(file: int | str, name: str, most: int) -> dict[str, bytes]:
             value = os.getxattr(file, attribute, follow_symlinks=isinstance(file, int))
         except OSError as error:
             raise read_error(printable(name), error) from error
-        left -= len(os.fsencode(attribute)) + len(value) + _RECORD_BYTES
+        left -= len(os.fsencode(encoded_attribute(attribute))) + len(value) + _RECORD_BYTES
         if left < 0:
             raise LimitError(
                 f"'{printable(name)}' needs more than {most} bytes for its extended attributes",

@@ -298,6 +298,8 @@ def attribute(name: bytes, value: bytes, kind: int = 2, size: int | None = None)
         (attribute(b"a", b"b") * 2, [(10, 1), (0, 1)], ""),
         (attribute(b"a" * 247, b"b"), [(0, 1)], "the name of an extended attribute is invalid"),
         (attribute(b"a" * 246, b"b"), [(0, 1)], ""),
+        (attribute(b"a%3D", b"b"), [(0, 1)], ""),
+        (attribute(b"a=b", b"c"), [(0, 1)], "sqfs2tar can't write the name of an extended attribute that contains '='"),
     ],
 )  # fmt: skip
 def test_attack_60_an_extended_attribute_that_goes_on_behind_its_table_is_refused(

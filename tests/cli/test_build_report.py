@@ -16,7 +16,7 @@ def test_a_build_warning_names_at_most_five_files_that_lost_attributes(count, mo
     names = tuple(f"etc/{number}" for number in range(count))
     report(Built(("a.tar",), 5, "f" * 64, 3, names), as_json=False)
     first = ", ".join(names[:5])
-    lost = "mksquashfs stores no ACLs, and no attributes of the top directory"
+    lost = "mksquashfs stores no ACLs, no attributes of the top directory, and no names with '=' or '%'"
     assert capfd.readouterr().err.startswith(f"warning: {lost}; removed attributes of: {first}{more}\n")
 
 

@@ -393,7 +393,7 @@ OTHERS = {
     "check_directories", "check_tables", "data_bytes", "holes_of", "load_compression",
     "xattrs_of", "xattrs_of_link",  # the kernel limits the attributes of a file to 64 KiB
     "save_tar", "write_tar",  # measured with "build"
-    "described", "has_dots",  # they take one name; the laws of checks measure the tree
+    "decoded_attribute", "described", "encoded_attribute", "has_dots",  # they take one name; the laws of checks measure the tree
     "has_pax_format", "read_number",  # they read a header of 512 bytes, or one of its fields
     "load_lz4", "load_zstd",  # they take no image
     "identity_of", "opened", "refuse_private", "replaced_error", "sqfs2tar_for", "xattr_names",  # they read no data of an image

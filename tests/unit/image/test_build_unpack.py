@@ -58,6 +58,8 @@ def tree(top):
     return found
 
 
+#: a name that GNU tar encodes in an archive
+ENCODED = "user.a=b%3D%25%"
 #: user::rw- user:1000:r-- group::r-- mask::r-- other::---
 ACL = bytes.fromhex("02000000" "01000600ffffffff" "02000400e8030000" "04000400ffffffff" "10000400ffffffff" "20000000ffffffff")  # fmt: skip
 
@@ -129,6 +131,7 @@ def image_directory(tmp_path):
         os.mkfifo(etc / "fifo", 0o622)
         os.setxattr(etc / "odd", "user.of-a-directory", b"1")
         os.setxattr(etc / "shadow", "system.posix_acl_access", ACL)
+        os.setxattr(etc / "shadow", ENCODED, b"c=d")
         os.mknod(etc / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
         os.setxattr(
             etc / "empty", "security.capability", bytes.fromhex("0100000200200000000000000000000000000000")
@@ -175,16 +178,16 @@ def test_unpacking_a_built_unified_image_restores_the_directory(image_directory,
 
 
 def as_squashfs_can(image):
-    """Remove files that squashfs can't store exactly: ACLs, and holes that are not whole blocks."""
+    """Remove what squashfs can't store exactly: ACLs, encoded names, and holes that are not whole blocks."""
     (image / "rootfs/etc/many-holes").unlink()
-    if "system.posix_acl_access" in os.listxattr(image / "rootfs/etc/shadow"):
-        os.removexattr(image / "rootfs/etc/shadow", "system.posix_acl_access")
+    for name in os.listxattr(image / "rootfs/etc/shadow"):
+        os.removexattr(image / "rootfs/etc/shadow", name)
     (image / "rootfs/etc/shadow").chmod(0o640)
 
 
 @root_only
 def test_a_squashfs_build_reports_the_files_that_lose_extended_attributes(image_directory, tmp_path):
-    """mksquashfs stores no ACLs, and ignores the tar member of the top directory."""
+    """mksquashfs stores no ACLs, ignores the tar member of the top directory, and does not decode names."""
     os.setxattr(image_directory / "rootfs", "user.t", b"v")
     built = packed(image_directory, tmp_path / "i", layout="split", compression="gzip", rootfs="squashfs")
     assert built.without_xattrs == (".", "etc/shadow")
@@ -292,6 +295,28 @@ def test_gnu_tar_unpacks_a_built_image_to_the_original_tree(image_directory, tmp
     )  # fmt: skip
     assert done.stderr == ""
     assert tree(tmp_path / "out" / "rootfs") == tree(image_directory / "rootfs")
+
+
+@pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
+def test_the_name_of_an_attribute_in_squashfs_is_not_decoded(image_directory, tmp_path):
+    """sqfs2tar does not encode names. A name with "=" would end there."""
+    as_squashfs_can(image_directory)
+    file = image_directory / "rootfs/etc/hosts"
+    os.setxattr(file, "user.%3D%25", b"v")
+    metadata, _ = packed(image_directory, tmp_path / "i", layout="split", compression="gzip").files
+    for number, name in enumerate(("user.note", "user.a=b")):
+        os.setxattr(file, name, b"w")
+        made = tmp_path / f"{number}.squashfs"
+        command = ["mksquashfs", image_directory / "rootfs", made, "-quiet", "-no-progress", "-xattrs"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        contents = open_contents(metadata, str(made))
+        if number == 0:
+            found = {member.name: member.xattrs for member, _ in contents.rootfs()}
+            assert found["etc/hosts"] == {"user.%3D%25": b"v", "user.note": b"w"}
+        else:
+            message = "sqfs2tar can't write the name of an extended attribute that contains '='"
+            with pytest.raises(InputError, match=message):
+                list(contents.rootfs())
 
 
 def directory_modes(top):

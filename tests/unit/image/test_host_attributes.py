@@ -117,6 +117,15 @@ def test_attributes_are_read_up_to_a_limit_in_bytes(names, monkeypatch):
             read()
 
 
+def test_the_name_of_an_attribute_counts_as_it_is_encoded_in_an_archive(monkeypatch):
+    monkeypatch.setattr("os.listxattr", lambda *_, **__: ["user.=%"], raising=False)
+    monkeypatch.setattr("os.getxattr", lambda *_, **__: b"12", raising=False)
+    most = len("1234567 SCHILY.xattr.user.%3D%25=12\n")
+    assert xattrs_of(0, "f", most) == {"user.=%": b"12"}
+    with pytest.raises(LimitError):
+        xattrs_of(0, "f", most - 1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sparse", [False, True])
 def test_a_file_with_as_many_attributes_as_the_limit_allows_can_be_read_from_its_archive(

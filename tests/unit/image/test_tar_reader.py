@@ -344,6 +344,39 @@ def test_a_pax_header_applies_to_one_member_and_a_global_header_to_all_members(t
 
 
 @pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("a%3Db", "a=b"), ("c%3dd", "c%3dd"), ("e%25f", "e%f"), ("g%zz", "g%zz"), ("h%", "h%"), ("i%2", "i%2"),
+        ("j%253D", "j%3D"), ("k%00x", "k%00x"), ("l%3", "l%3"), ("m%2525", "m%25"),
+    ],
+)  # fmt: skip
+def test_the_name_of_an_extended_attribute_is_decoded_as_gnu_tar_decodes_it(tmp_path, written, name):
+    """Recorded from GNU tar 1.35."""
+    records = {f"SCHILY.xattr.user.{written}": b"v=w"}
+    ((member, _),) = read(tmp_path / "image", pax(records) + file() + END)
+    assert member.xattrs == {f"user.{name}": b"v=w"}
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("a=b", b"29 SCHILY.xattr.user.a%3Db=v\n"), ("a%3Db", b"31 SCHILY.xattr.user.a%253Db=v\n"),
+        ("p%", b"28 SCHILY.xattr.user.p%25=v\n"), ("=", b"27 SCHILY.xattr.user.%3D=v\n"),
+        ("%3", b"28 SCHILY.xattr.user.%253=v\n"), ("q%25", b"30 SCHILY.xattr.user.q%2525=v\n"),
+    ],
+)  # fmt: skip
+def test_the_name_of_an_extended_attribute_is_encoded_as_gnu_tar_encodes_it(tmp_path, name, written):
+    """Recorded from GNU tar 1.35."""
+    data = bytearray()
+    writer = TarWriter(data.extend)
+    writer.add(Member("f", FILE, xattrs={f"user.{name}": b"v"}))
+    writer.close()
+    assert written in data
+    ((member, _),) = read(tmp_path / "image", data)
+    assert member.xattrs == {f"user.{name}": b"v"}
+
+
+@pytest.mark.parametrize(
     ("time", "read_as"),
     [
         (b"-99999999999", -99999999999), (b"100000000000", 0), (b"-100000000000", 0), (b"%d" % -(2**63), 0),
