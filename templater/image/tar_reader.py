@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
 from ..model.errors import InputError, LimitError, RefusedError
+from ..model.file_names import DISK, METADATA, ROOTFS
 from ..model.source import printable
 from ..parsing.magic_bytes import BLOCK, COMPRESSIONS, TAR, describe, hint_for, recognise
 from ..rootfs.paths import NAME_MAX, PATH_MAX, encoded
@@ -65,6 +66,8 @@ _NEVER_GLOBAL = (
     "GNU.sparse.", "SCHILY.xattr.", "SCHILY.acl.", "LIBARCHIVE.xattr.", "RHT.security.",
 )  # fmt: skip
 _MAX_GLOBAL_RECORDS = 100
+#: The names that the daemons look for in an archive. Go returns a global header like a member with its name.
+_LOOKED_FOR = (METADATA, ROOTFS, DISK)
 #: the pax records with times. GNU tar and Go read them, and refuse the archive if one of them is malformed.
 _TIMES = ("mtime", "atime", "ctime")
 #: The grammar of times that GNU tar and Go accept; the group is the number of seconds.
@@ -239,6 +242,9 @@ class Archive:
             if info.type == tarfile.XGLTYPE:
                 if seen:
                     raise self._ambiguous("a global header between a member and its extended header")
+                top = info.name.removeprefix("./").partition("/")[0]
+                if top in _LOOKED_FOR:
+                    raise self._ambiguous(f"a global header with the name '{top}'")
                 self._add_global(self._records(info.size))
                 self._global_size = len(self.header)
                 continue

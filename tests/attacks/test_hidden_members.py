@@ -124,6 +124,8 @@ ARCHIVES = {
     "a global header behind pax": pax((b"path", INNOCENT)) + pax((b"comment", b"x"), kind=b"g") + SECOND,
     "a global header that makes GNU tar forget an earlier one": pax((b"uid", b"1000"), kind=b"g")
     + pax((b"comment", b"x"), kind=b"g") + header(b"rootfs/a"),
+    "a global header that Go returns as metadata.yaml": header(b"./metadata.yaml", 13, b"g") + padded(b"13 comment=x\n"),
+    "a global header that Go returns as a part of the root filesystem": header(b"rootfs/", 13, b"g") + padded(b"13 comment=x\n"),
     "a global header with two ids": pax((b"uid", b"1000"), (b"uid", b"0"), kind=b"g") + header(b"rootfs/a"),
     "a size that begins with a zero byte": header(b"rootfs/a", size_field=b"\0001000\0\0\0\0\0\0\0"[:12])
     + header(b"rootfs/decoy", len(HIDDEN)) + HIDDEN,

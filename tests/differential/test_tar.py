@@ -32,12 +32,12 @@ def oracle() -> Iterator[Oracle]:
         yield running
 
 
-def read_by_go(oracle: Oracle, data: bytes) -> list[tuple[bytes, bytes]] | str:
-    """Return the names and contents of the members, or the error."""
+def read_by_go(oracle: Oracle, data: bytes, *, is_global: bool = False) -> list[tuple[bytes, bytes]] | str:
+    """Return the names and contents of the members, or else of the global headers, or the error."""
     (answer,) = oracle.ask([{"data": base64.b64encode(data).decode()}])
     decode = base64.b64decode
-    members = [(decode(each["name"]), decode(each["data"] or "")) for each in answer["members"] or ()]
-    return answer["error"] or members
+    found = [each for each in answer["members"] or () if each["global"] == is_global]
+    return answer["error"] or [(decode(each["name"]), decode(each["data"] or "")) for each in found]
 
 
 def read_by_gnu_tar(path: Path) -> list[bytes] | str:
@@ -109,6 +109,18 @@ def test_an_end_mark_that_go_does_not_accept_is_refused(tmp_path, oracle, end, b
     assert read_by_gnu_tar(path) == [b"f"]
     assert read_by_go(oracle, path.read_bytes()) == (by_go or [(b"f", b"")])
     assert read_by_templater(path) == (None if by_go else [(b"f", b"")])
+
+
+@pytest.mark.parametrize(
+    "name", [b"metadata.yaml", b"./metadata.yaml", b"rootfs/a", b"./rootfs/a", b"rootfs.img", b"a"]
+)
+def test_a_global_header_that_go_returns_like_a_part_of_the_image_is_refused(tmp_path, oracle, name):
+    """LXD ends the import: Cannot read non-regular file "metadata.yaml"."""
+    path = tmp_path / "i.tar"
+    path.write_bytes(header(name, 13, b"g") + padded(b"13 comment=x\n") + header(b"f") + bytes(1024))
+    assert read_by_gnu_tar(path) == [b"f"]
+    assert read_by_go(oracle, path.read_bytes(), is_global=True) == [(name, b"")]
+    assert read_by_templater(path) == ([(b"f", b"")] if name == b"a" else None)
 
 
 def test_go_and_templater_read_the_same_members_of_a_random_archive_that_templater_accepts(tmp_path, oracle):

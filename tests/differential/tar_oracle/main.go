@@ -1,5 +1,5 @@
 // Answers JSON lines {"data": base64} with what archive/tar reads from an archive:
-// {"members": [{"name": base64, "data": base64}, ...], "error": ...}.
+// {"members": [{"name": base64, "data": base64, "global": ...}, ...], "error": ...}.
 package main
 
 import (
@@ -14,6 +14,8 @@ import (
 type member struct {
 	Name []byte `json:"name"`
 	Data []byte `json:"data"`
+	// whether this is a global header, which Go returns like a member
+	Global bool `json:"global"`
 }
 
 type answer struct {
@@ -36,10 +38,8 @@ func read(data []byte) (result answer) {
 			result.Error = err.Error()
 			return result
 		}
-		if header.Typeflag == tar.TypeXGlobalHeader {
-			continue
-		}
-		result.Members = append(result.Members, member{[]byte(header.Name), content})
+		isGlobal := header.Typeflag == tar.TypeXGlobalHeader
+		result.Members = append(result.Members, member{[]byte(header.Name), content, isGlobal})
 	}
 }
 
