@@ -16,6 +16,7 @@ from ..model.file_names import ROOTFS, STATE_FOLDER
 from ..model.source import printable
 from ..rootfs.confined import Root
 from ..rootfs.trusted_paths import open_folder
+from ..writing.mounts_elsewhere import refuse_mounted
 from . import output
 
 if TYPE_CHECKING:
@@ -114,17 +115,22 @@ def apply_recorded(
             "and later runs need the same DIR",
         )
     places = () if state else _places(found.source, rootfs)
+    checks = [refuse_mounted(plan, rootfs.root)] if isinstance(rootfs.root, Root) else []
+
+    def check(change: Change) -> None:
+        for each in checks:
+            each(change)
+
     with opened_record(folder, lock="apply", places=places) as record:
         if record is None:
-            return {}, apply(plan, rootfs)
+            return {}, apply(plan, rootfs, check=check)
         kept: Mapping[str, str] = {}
-        check = None
         if keep_modified:
             record.require_readable()
             record.settle(rootfs)
             kept = changed_by_hand(plan, record, rootfs)
             plan = without(plan, kept)
-            check = recorded_content(plan, record, rootfs)
+            checks.append(recorded_content(plan, record, rootfs))
         elif record.problem is not None:
             output.note(f"the record of written files is ignored: {record.problem}")
         names = {change.rule.template for change in plan.changes}

@@ -1,6 +1,7 @@
 """podman: containers with an annotation, through a hooks.d file."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -169,3 +170,17 @@ def test_a_bind_mounted_file_is_refused_without_the_in_place_option(podman: Podm
     podman.install("--log", str(podman.path / "log"), stage="createContainer")
     assert podman.run("--rm", *annotation(podman), code=None).returncode == 126
     assert "mount" in (podman.path / "log").read_text()
+
+
+def test_apply_on_a_running_container_keeps_its_mounts(podman: Podman):
+    """podman mounts a file over /etc/hostname. The kernel removes the mount if the file below it is replaced."""
+    make_image(podman.path / "image", MOUNTED.format(name="hostname"), NAME)
+    podman.run("-d", "--name", "x1", "--hostname", "h1", words=["/bin/sleep", "1000"])
+    rootfs = podman("mount", "x1").stdout.strip()
+    words = [sys.executable, "-m", "templater", "apply", str(podman.path / "image"), rootfs]
+    words += ["-i", str(podman.path / "descriptions/c1.yaml"), "-t", "start"]
+    assert "a running container has mounted another file over '/etc/hostname'" in run(*words, code=3).stderr
+    assert podman("exec", "x1", "cat", "/etc/hostname").stdout == "h1\n"
+    podman("stop", "-t", "0", "x1")
+    run(*words)
+    assert Path(rootfs, "etc/hostname").read_text() == "10.0.0.1 c1\n"
