@@ -87,8 +87,8 @@ class ValueKinds:
         #: the kinds of the values that tags give each name
         self.names: dict[str, set[str]] = {}
         self.set = set_variables(document)
-        #: whether a tag keeps its arguments in a variable, whose fields no template can read
-        self.has_cycles = False
+        #: the fields of the values of tags that no template can read
+        self.hidden: set[str] = set()
         bindings = self._bindings(list(nodes(document)))
         self.names = {name: set() for name, _ in bindings}
         readers: dict[str, list[tuple[str, Any]]] = {}
@@ -127,6 +127,7 @@ class ValueKinds:
             elif isinstance(node, tree.For):
                 bindings += [("forloop", LOOP), *((name, node) for name in (node.key, node.value) if name)]
             elif isinstance(node, tree.Block):
+                self.hidden |= {"ctx", "wrappers"}
                 bindings.append(("block", OBJECT))
             elif isinstance(node, tree.Path) and node.name in macros:
                 arguments = node.parts[0].arguments or []
@@ -134,7 +135,7 @@ class ValueKinds:
                 bindings += zip(names, arguments, strict=False)
                 fewest[node.name] = min(len(arguments), fewest.get(node.name, len(arguments)))
             elif isinstance(node, tree.Invoke) and node.function is advance and node.arguments[3]:
-                self.has_cycles = True
+                self.hidden |= {"node", "value"}
                 bindings.append((node.arguments[3], OBJECT))
         for macro in macros.values():
             bindings.append((macro.name, TEXT))
@@ -144,10 +145,13 @@ class ValueKinds:
 
     def _of_loop(self, name: str, loop: tree.For) -> set[str]:
         kinds = self.of(loop.expression)
-        if name == loop.key:
-            return _all(kinds, _KEYS)
-        # a loop over a text or a list does not set the second variable
-        return _all(kinds, _VALUES) | ({_DAEMON.get(name, MISSING)} if kinds - {MAP, NESTED} else set())
+        found = _all(kinds, _KEYS) if name == loop.key else set()
+        if name == loop.value:
+            found |= _all(kinds, _VALUES)
+            # a loop over a text or a list does not set the second variable
+            if kinds - {MAP, NESTED}:
+                found.add(_DAEMON.get(name, MISSING))
+        return found
 
     def may_fail(self, path: tree.Path) -> bool:
         """Return whether pongo2 6 may panic for a variable whose last part is a subscript.

@@ -1116,9 +1116,9 @@ def test_attack_41_many_loops_in_one_template_count_together():
 
 
 VECTORS = Path(__file__).parents[1] / "vectors/found"
-RECORDED, BRANCHES = (
+RECORDED, BRANCHES, HIDDEN_PANICS = (
     [json.loads(line) for line in (VECTORS / f"{name}.jsonl").read_text().splitlines()]
-    for name in ("failing_subscripts", "branches")
+    for name in ("failing_subscripts", "branches", "hidden_panics")
 )
 #: templates that don't panic, but are too unusual for the check to know it
 UNSURE = {"subscript-010", "subscript-022", "subscript-033"}
@@ -1143,3 +1143,10 @@ def test_a_value_that_panics_on_one_of_several_ways_through_a_template_gives_a_f
     """
     found = severities(CHECK, an_image(RULE, {"t": vector["template"]}))
     assert found == ["medium"] * bool(vector["v6"].get("panic"))
+
+
+@pytest.mark.parametrize("vector", HIDDEN_PANICS, ids=lambda vector: vector["id"])
+def test_a_panic_that_an_error_in_the_same_expression_hides_from_each_render_gives_a_finding(vector):
+    """The check left some panics to a render, such as those of empty tags and of a division by ``true``."""
+    found = severities(CHECK, an_image(RULE, {"t": vector["template"]}))
+    assert found == ["medium"] * any(vector[key].get("panic") for key in ("v4", "v6", "v61"))

@@ -15,7 +15,7 @@ from ...model.render_options import RenderOptions
 from ...model.source import Source, printable
 from ...planning.generated_keys import with_image_keys
 from ...pongo2.compiled_template import Template
-from ...pongo2.dialect import DIALECTS, V4, V6, Dialect
+from ...pongo2.dialect import DIALECTS, V4, V6, V61, Dialect
 from ...pongo2.render_state import Limits
 from ...pongo2.template_loading import Compilation
 from ...rendering.render import Compiled, render
@@ -180,7 +180,7 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
     works = []
     texts = texts_of(image)
     for source in image.sources(sorted(used - reported)):
-        dialects = (V6, V4) if source.data in bracketed else (V6,)
+        dialects = [V6, *[V4] * (source.data in bracketed), *[V61] * (b"ifchanged" in source.data)]
         found, work = _dangers(source, texts, dialects, source.data in panicking_texts)
         yield from found
         works.append((source.data, work))
@@ -231,6 +231,7 @@ def _dangers(
             if panic is not None:
                 message, token = panic
                 found[Observation(message, token.span, severity="medium")] = None
+                is_panicking = True
         try:
             work, held, token = bound(document, texts)
         except NoBoundError as error:

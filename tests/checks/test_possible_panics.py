@@ -1,0 +1,77 @@
+"""The search for possible panics needs no render."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from templater import pongo2
+from templater.checks.possible_panics import possible_panic
+from templater.model.errors import TemplateError
+from templater.model.source import Source
+from templater.pongo2.daemon_context import daemon_context
+from templater.pongo2.dialect import DIALECTS
+from templater.pongo2.template_loading import Compilation
+from templater.pongo2.values import Panic
+
+VECTORS = Path(__file__).parents[1] / "vectors/found/hidden_panics.jsonl"
+#: Templates with a macro that an instance of ``audit`` never calls, because an earlier part of the same
+#: expression fails. The recorded instance calls it.
+RECORDED = [json.loads(line) for line in VECTORS.read_text().splitlines()]
+KEYS = {"v4": "v4", "v6": "v6", "v6.1": "v61"}
+
+
+def is_found(template: str, dialect: str) -> bool:
+    try:
+        document = Compilation(Source("t", template.encode()), DIALECTS[dialect]).parsed()
+    except TemplateError:  # pongo2 4 has no subscripts
+        return False
+    return possible_panic(document) is not None
+
+
+@pytest.mark.parametrize("vector", RECORDED, ids=lambda vector: vector["id"])
+def test_each_recorded_panic_is_found_without_a_render(vector: dict[str, Any]) -> None:
+    panics = {dialect for dialect, key in KEYS.items() if vector[key].get("panic")}
+    found = {dialect for dialect in DIALECTS if is_found(vector["template"], dialect)}
+    assert panics <= found
+    assert panics or not found
+
+
+def _panicking_functions() -> Iterator[tuple[str, str]]:
+    """Yield the file and the name of each function of ``templater/pongo2`` that makes a Panic."""
+    for path in Path(str(pongo2.__file__)).parent.rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+        for node in nodes:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Panic":
+                around = (each for each in functions if each.lineno <= node.lineno <= (each.end_lineno or 0))
+                yield path.name, max(around, key=lambda each: each.lineno).name
+
+
+def test_each_function_that_panics_has_a_recorded_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new function of the template language that panics also needs a rule of the search."""
+    reached = set()
+
+    def remember(panic: Panic, message: str) -> None:
+        code = sys._getframe(1).f_code
+        reached.add((Path(code.co_filename).name, code.co_name))
+        panic.message = message
+
+    monkeypatch.setattr(Panic, "__init__", remember)
+    for vector in RECORDED:
+        context = vector["context"]
+        names = ("trigger", "path", "instance", "config", "devices", "properties")
+        daemon = daemon_context(*map(context.get, names))
+        for dialect, key in KEYS.items():
+            if vector[key].get("panic"):
+                with pytest.raises(TemplateError):
+                    pongo2.compile(vector["template"], DIALECTS[dialect], mode="incus").render(
+                        context | daemon
+                    )
+    assert reached == set(_panicking_functions())
