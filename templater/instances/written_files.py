@@ -166,7 +166,7 @@ class Record:
         self._staged: dict[bytes, bytes] | None = None
         self._text = b""
         self._entries: dict[bytes, bytes] | None = None
-        #: the real paths of mounted files that a killed run may have written in part
+        #: the real paths of mounted files that a killed run has overwritten, but not cut to their new size
         self.unfinished: set[str] = set()
         try:
             data = read_record(state_directory)
@@ -219,8 +219,9 @@ class Record:
         """Use the staged entry of each file whose content matches that entry.
 
         A run that wrote the file was killed before it could replace the record. Runs write a mounted file in
-        place, so a killed run can leave the start of the new text and the end of the old text in the file.
-        For this reason, each mounted file in a staged record counts as ``unfinished``.
+        place, and cut it last. So a killed run can leave the new text and the end of a longer old text in the
+        file. Such a file counts as ``unfinished`` if the staged entry is new: a staged record also has the
+        entries of files that the run did not write, and a user can have changed these files by hand.
 
         Call this method only in a run that compares the record with the files: the owner of the instance's
         directory can forge a staged record that names files that are slow to read.
@@ -228,16 +229,22 @@ class Record:
         size = 0
         for path, entry in (self._staged or {}).items():
             file = WrittenFile.decode(entry)
-            found = rootfs.entry(file.real)
-            if found is not None and found.is_mount:
-                self.unfinished.add(file.real)
-            size += size_to_compare(rootfs, file)
+            may_be_longer = self._is_new_in_mount(file, rootfs)
+            size += size_of(rootfs, file.real) if may_be_longer else size_to_compare(rootfs, file)
             if size > MAX_COMPARED_TOTAL:
                 break  # all remaining files count as changed by hand
             if has_content(rootfs, file):
                 self.entries[path] = entry
                 self._text = b""  # the record on the disk lacks this entry
+            elif may_be_longer and starts_with_content(rootfs, file):
+                self.unfinished.add(file.real)
         self._staged = None
+
+    def _is_new_in_mount(self, file: WrittenFile, rootfs: "RootfsView") -> bool:
+        """Return whether a file is mounted, and the record has no entry with its place and content."""
+        found, before = rootfs.entry(file.real), self.file(file.path)
+        is_new = before is None or (before.real, before.digest) != (file.real, file.digest)
+        return is_new and found is not None and found.is_mount
 
     def stage(
         self, plan: "Plan", templates: "Mapping[str, TemplateFile]", keys: "Mapping[str, tuple[str, ...]]"
@@ -423,19 +430,27 @@ def has_content(rootfs: "RootfsView", file: WrittenFile) -> bool:
     return size == file.size and content_digest(rootfs, file.real, size) == file.digest
 
 
+def starts_with_content(rootfs: "RootfsView", file: WrittenFile) -> bool:
+    """Return whether a file has the recorded content, or more bytes after it. An empty content is no sign."""
+    size = size_of(rootfs, file.real)
+    return 0 < file.size <= size and content_digest(rootfs, file.real, size, file.size) == file.digest
+
+
 def size_to_compare(rootfs: "RootfsView", file: WrittenFile) -> int:
     """Return how many bytes ``has_content`` would read."""
     size = size_of(rootfs, file.real)
     return size if size == file.size else 0
 
 
-def content_digest(rootfs: "RootfsView", real: str, limit: int) -> str:
+def content_digest(rootfs: "RootfsView", real: str, limit: int, length: "int | None" = None) -> str:
     """Return the digest of a file's content, or "" if it is missing, not a regular file, or too large.
+
+    With ``length``, return the digest of the first ``length`` bytes.
 
     Raises SlowError if the root filesystem has a time limit for reading, and the limit is exceeded.
     """
     try:
-        return digest_of(rootfs.read(real, limit))
+        return digest_of(rootfs.read(real, limit)[:length])
     except SlowError:
         raise
     except (TemplaterError, OSError):

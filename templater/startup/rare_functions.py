@@ -43,9 +43,10 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "StateDirectory.remove", "StateDirectory.replace", "make", "write_whole",
     ),
     "templater.instances.written_files": (
-        "Record._path", "Record._read_staged", "Record._too_large", "Record._with", "Record.discard",
-        "Record.file", "Record.files", "Record.forget", "Record.require_readable", "Record.settle",
-        "_refusal", "content_digest", "entries_of", "has_content", "size_of", "size_to_compare",
+        "Record._is_new_in_mount", "Record._path", "Record._read_staged", "Record._too_large",
+        "Record._with", "Record.discard", "Record.file", "Record.files", "Record.forget",
+        "Record.require_readable", "Record.settle", "_refusal", "content_digest", "entries_of",
+        "has_content", "size_of", "size_to_compare", "starts_with_content",
     ),
     "templater.model.entry": (
         "TemplateFile.make_source", "TemplateFile.source",

@@ -1,5 +1,6 @@
 """Files compared with the record of written files and with the next start."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,9 @@ from templater.instances.changed_by_hand import (
     status_of,
     without,
 )
+from templater.instances.state_directory import StateDirectory
 from templater.instances.written_files import (
+    Record,
     WrittenFile,
     content_digest,
     digest_of,
@@ -206,6 +209,54 @@ def test_each_file_that_the_keep_modified_option_keeps_has_the_expected_reason(
         plan, SimpleNamespace(file={file.path: file for file in record}.get, unfinished=set()), rootfs
     )
     assert found == ({"/a": reason} if reason else {})
+
+
+class Mounted(MemoryRootfs):
+    """A root filesystem in which every file is a mount."""
+
+    def entry(self, path: str) -> "Entry | None":
+        found = super().entry(path)
+        if found is not None:
+            found.is_mount = True
+        return found
+
+
+@pytest.mark.parametrize(
+    ("existing", "is_unfinished"),
+    [
+        (b"text 2\nersion 1\n", True),  # killed between the overwrite and the cut
+        (b"text of version 1\n", False),  # killed before the overwrite
+        (b"by hand, after the killed run\n", False),
+    ],
+)
+@pytest.mark.parametrize("kept", [b"by hand\n", b"text of the image\nand a line by hand\n"])
+def test_a_file_that_a_killed_run_has_not_overwritten_keeps_its_changes_by_hand(
+    tmp_path: Path, existing: bytes, is_unfinished: bool, kept: bytes
+) -> None:
+    """Every mounted file of the staged record counted as unfinished, also one that the killed run kept."""
+    first = {"/a": b"text of the image\n", "/b": b"text of version 1\n"}
+    second = first | {"/b": b"text 2\n"}
+    rootfs = Mounted({"/a": kept, "/b": existing})
+    with StateDirectory(str(tmp_path)) as state:
+        with Record(state).updated(plan_of(first, {}, "start")[0], {}, {}):
+            pass
+        Record(state).stage(plan_of({"/b": second["/b"]}, {}, "start")[0], {}, {})  # then it is killed
+        record = Record(state)
+        record.settle(rootfs)
+    assert record.unfinished == ({"/b"} if is_unfinished else set())
+    found = changed_by_hand(plan_of(second, {"/a": kept, "/b": existing}, "start")[0], record, rootfs)
+    assert list(found) == ["/a", *(["/b"] if existing.startswith(b"by hand") else [])]
+
+
+@pytest.mark.parametrize("existing", [b"", b"by hand\n"])
+def test_a_mounted_file_does_not_count_as_unfinished_because_its_new_text_is_empty(
+    tmp_path: Path, existing: bytes
+) -> None:
+    with StateDirectory(str(tmp_path)) as state:
+        Record(state).stage(plan_of({"/a": b""}, {}, "start")[0], {}, {})
+        record = Record(state)
+        record.settle(Mounted({"/a": existing}))
+    assert record.unfinished == set()
 
 
 def test_files_much_larger_than_the_new_text_do_not_count_toward_the_comparison_limit(
