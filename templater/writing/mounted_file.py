@@ -9,8 +9,9 @@ while it makes the copies, for example for its use of memory, no file has change
 
 A rollback writes the old content. It must not need space that another container could have taken. So each
 file is cut to the size of its new content only after everything else has succeeded. A rollback can still
-fail, because some file systems, such as btrfs, need new blocks whenever a file is overwritten. Then the file
-with the old content gets a name.
+fail, because some file systems, such as btrfs, need new blocks whenever a file is overwritten. A process that
+does not use locks can also have changed the bytes that the apply has written. Then the file with the old
+content gets a name.
 """
 
 from ..model.errors import RefusedError, WriteError
@@ -19,7 +20,8 @@ from ..rootfs.confined import NO_UNNAMED, again, write_descriptor, write_error
 from ..rootfs.file_system_type import is_overlay
 from ..rootfs.held_files import close
 from .lock import lock_mounted
-from .staged_file import PIECE, StagedFile, version_of
+from .recovery import unlink_if_there
+from .staged_file import PIECE, StagedFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 #: the start of the name of a file with the old content of a mounted file that could not be restored
 OLD = "old-"
+#: the same if another process had changed the mounted file
+CHANGED = "old-changed-"
 
 
 class MountedFile(StagedFile):
@@ -40,7 +44,7 @@ class MountedFile(StagedFile):
     has no state directory: the old content is then kept in memory.
     """
 
-    __slots__ = ("save_in", "saved")
+    __slots__ = ("is_cut", "is_written", "save_in", "saved")
 
     def __init__(
         self, change: "Change", directories: "TargetDirectories", save_in: "Directory | None"
@@ -49,6 +53,8 @@ class MountedFile(StagedFile):
         self.save_in = save_in
         #: the file without a name that has the old content
         self.saved = -1
+        self.is_written = False
+        self.is_cut = False
 
     @property
     def identity(self) -> "tuple[int, int]":
@@ -119,60 +125,91 @@ class MountedFile(StagedFile):
         self.committed = True
         again(os.lseek, self.fd, 0, 0)
         write_descriptor(self.fd, self.content)
-        self.written = version_of(os.fstat(self.fd))
+        self.is_written = True
 
     def cut(self) -> bool:
         """Cut the file to the size of its new content. Return False if it already has this size.
 
-        Raises RefusedError if another process has written to the file since ``commit``: processes that do not
-        use locks can share the file.
+        Raises RefusedError if another process has changed the file since ``commit``: processes that do not
+        use locks can share the file. The content shows such a change better than the modification time: some
+        file systems store only whole seconds, and ``touch`` changes only the time.
         """
-        now = os.fstat(self.fd)
-        if version_of(now) != self.written:
+        size, new = os.fstat(self.fd).st_size, len(self.content)
+        expected = max(new, os.fstat(self.saved).st_size)
+        if size != expected or not self._has_new_start() or not self._has_old_end():
             raise RefusedError(f"another process changed {self.change.real!r} while templater was writing it")
-        is_longer = now.st_size > len(self.content)
-        if is_longer:
-            self.written = 0, 0
-            os.ftruncate(self.fd, len(self.content))
-            self.written = version_of(os.fstat(self.fd))
-        return is_longer
+        if size > new:
+            os.ftruncate(self.fd, new)
+            self.is_cut = True
+        return size > new
+
+    def _has_new_start(self) -> bool:
+        content = self.content
+        return self._has(0, len(content), lambda at, size: content[at : at + size])
+
+    def _has_old_end(self) -> bool:
+        """Return whether the file has the part of its old content that ``commit`` does not overwrite."""
+        end = os.fstat(self.saved).st_size
+        return self._has(len(self.content), end, lambda at, size: again(os.pread, self.saved, size, at))
+
+    def _has(self, at: int, end: int, expected: "Callable[[int, int], bytes]") -> bool:
+        """Return whether the bytes between two offsets are those that ``expected(offset, size)`` returns."""
+        while at < end:
+            piece = again(os.pread, self.fd, min(PIECE, end - at), at)
+            if not piece or piece != expected(at, len(piece)):
+                return False
+            at += len(piece)
+        return True
 
     def put_back(self) -> None:
-        """Restore the old content. Raises WriteError if that fails.
+        """Restore the old content. Keep the bytes that another process has appended or changed behind it.
 
-        If another process has written to the file since, do nothing.
+        Raises WriteError if the old content cannot be restored completely. It then has a name.
         """
-        if self.written[1] and version_of(os.fstat(self.fd)) != self.written:
-            return
         try:
-            self._put_back()
+            if self._restore():
+                return
+            failed = WriteError(f"can't put back {self.change.real!r}: another process has changed it")
+            saved = self._name_saved(CHANGED, replace=True)
         except OSError as error:
             failed = write_error("put back", self.change.real, error)
-            raise WriteError(f"{failed.message}{self._name_saved()}", hint=failed.hint) from None
+            saved = self._name_saved(OLD)
+        raise WriteError(f"{failed.message}{saved}", hint=failed.hint) from None
 
-    def _put_back(self) -> None:
-        size = os.fstat(self.saved).st_size
-        left = min(size, len(self.content))
-        if os.fstat(self.fd).st_size < size:  # the file is cut
-            left = size
+    def _restore(self) -> bool:
+        """Restore the overwritten bytes. Return whether the file now has its whole old content.
+
+        If another process has changed these bytes, or has appended others to the new content, do nothing.
+        """
+        old, size, new = os.fstat(self.saved).st_size, os.fstat(self.fd).st_size, len(self.content)
+        if self.is_written:
+            is_extended = size > new and (self.is_cut or old < new)
+            if is_extended or not self._has_new_start():
+                return False
+        left = old if size == new else min(old, new)
         for fd in (self.fd, self.saved):
             again(os.lseek, fd, 0, 0)
         while left:
             piece = os.read(self.saved, min(left, PIECE))
             write_descriptor(self.fd, piece)
             left -= len(piece)
-        os.ftruncate(self.fd, size)
+        if size == new or not self.is_written:
+            os.ftruncate(self.fd, old)
+        return self._has_old_end()
 
-    def _name_saved(self) -> str:
+    def _name_saved(self, start: str, *, replace: bool = False) -> str:
         """Give the file with the old content a name. Return a phrase with its path, or "" if that fails.
 
-        If an earlier apply has left a file of this name, keep that file: the target has been incomplete since
-        then, so only that file has the complete old content.
+        ``start`` is the start of the name. Without ``replace``, keep a file with this name that an earlier
+        apply has left: the target has been incomplete since then, so only that file has the complete old
+        content.
         """
         if self.save_in is None:
             return ""
-        name = OLD + blake2b(fsencode(self.change.real)).hexdigest()
+        name = start + blake2b(fsencode(self.change.real)).hexdigest()
         try:
+            if replace:
+                unlink_if_there(self.save_in, name)
             self.save_in.name_unnamed(self.saved, name)
         except FileExistsError:
             pass

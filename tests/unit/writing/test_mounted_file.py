@@ -356,6 +356,102 @@ def test_a_mounted_file_that_another_process_writes_meanwhile_is_left_alone(
     assert not (top / "etc/new").exists()
 
 
+OLD_TEXT = b"old text " * 20
+
+
+def touched(path):
+    os.utime(path)
+
+
+def appended(path):
+    with path.open("ab") as file:
+        file.write(b"appended")
+
+
+def overwritten_at(offset):
+    def change(path):
+        with path.open("r+b") as file:
+            file.seek(offset)
+            file.write(b"APP")
+        os.utime(path, ns=(1, 1))
+
+    return change
+
+
+@as_root
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize(
+    ("new", "change", "expected", "is_whole"),
+    [
+        (b"new", touched, OLD_TEXT, True),
+        (b"new", appended, OLD_TEXT + b"appended", True),
+        (b"new", overwritten_at(9), OLD_TEXT[:9] + b"APP" + OLD_TEXT[12:], False),
+        (b"new", overwritten_at(1), b"nAPP" + OLD_TEXT[4:], False),
+        (b"new", lambda path: os.truncate(path, 9), OLD_TEXT[:9], False),
+        (b"new", lambda path: os.truncate(path, 2), b"ne", False),
+        (b"new" * 99, touched, OLD_TEXT, True),
+        (b"new" * 99, appended, b"new" * 99 + b"appended", False),
+        (b"new" * 99, lambda path: path.write_bytes(b"app"), b"app", False),
+    ],
+)
+def test_a_rollback_restores_the_bytes_that_no_other_process_has_changed(
+    top, mounts, tmp_path, monkeypatch, fails, new, change, expected, is_whole
+):
+    """After ``touch`` or an appended line, a file kept the start of the new and the end of the old text."""
+    (tmp_path / "file").write_bytes(OLD_TEXT)
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+    (tmp_path / "state").mkdir(mode=0o700)
+
+    def write(*_):
+        change(tmp_path / "file")
+        if fails:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(transaction.Transaction, "_sync_names", write)
+    with (
+        opened(top, cross_mounts=True) as rootfs,
+        Root(str(tmp_path / "state")) as root,
+        root.directory("/") as state,
+    ):
+        plan = a_plan({"/etc/hosts": new}, rootfs, in_place=True)
+        if change is touched and not fails:
+            apply(plan, rootfs, journal=Journal(state))
+            assert (tmp_path / "file").read_bytes() == new
+            return
+        for _ in range(2):
+            (tmp_path / "file").write_bytes(OLD_TEXT)
+            with pytest.raises((WriteError, RefusedError)) as caught:
+                apply(plan, rootfs, journal=Journal(state))
+            assert (tmp_path / "file").read_bytes() == expected
+    kept = {f"/{path.name}": path.read_bytes() for path in (tmp_path / "state").glob("old-*")}
+    assert list(kept.values()) == ([] if is_whole else [OLD_TEXT])
+    assert caught.value.notes == tuple(
+        f"can't put back '/etc/hosts': another process has changed it; its old content is in '{place}'"
+        for place in kept
+    )
+
+
+@as_root
+def test_a_rollback_keeps_what_another_process_has_appended_to_a_file_that_is_cut(
+    top, mounts, tmp_path, monkeypatch
+):
+    (tmp_path / "file").write_bytes(OLD_TEXT)
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+
+    real = MountedFile.cut
+
+    def cut(target):
+        real(target)
+        appended(tmp_path / "file")
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(MountedFile, "cut", cut)
+    with opened(top, cross_mounts=True) as rootfs, pytest.raises(WriteError) as caught:
+        apply(a_plan({"/etc/hosts": "new"}, rootfs, in_place=True), rootfs)
+    assert caught.value.notes == ("can't put back '/etc/hosts': another process has changed it",)
+    assert (tmp_path / "file").read_bytes() == b"newappended"
+
+
 @as_root
 @pytest.mark.parametrize("size", [0, 3, 1000, 600_000])
 @pytest.mark.parametrize("is_cut", [False, True])
