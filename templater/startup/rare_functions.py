@@ -185,6 +185,7 @@ RARE: "dict[str, tuple[str, ...]]" = {
     ),
     "templater.writing.transaction": (
         "Transaction._commit_earlier_changes", "Transaction._is_ordered", "Transaction._mounted",
-        "Transaction._touched", "Transaction._undo", "_first_error", "_free_memory",
+        "Transaction._roll_back", "Transaction._touched", "Transaction._undo", "_first_error",
+        "_free_memory",
     ),
 }  # fmt: skip

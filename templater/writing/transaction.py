@@ -63,7 +63,7 @@ class Transaction:
 
     __slots__ = (
         "complete", "deadline", "directories", "end", "journal", "leftovers", "ordered_mounts",
-        "seconds", "targets",
+        "seconds", "targets", "troubles",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +80,8 @@ class Transaction:
         self.ordered_mounts: dict[int, bool] = {}
         #: whether every file is in place and the temporary names are gone
         self.complete = False
+        #: messages about the files that a rollback could not restore; None before the rollback
+        self.troubles: list[str] | None = None
 
     def __enter__(self) -> "Transaction":
         return self
@@ -88,9 +90,9 @@ class Transaction:
         try:
             if error is None or self.complete:
                 return
-            if isinstance(error, MemoryError):
-                _free_memory(error)
-            troubles = with_signals_deferred(self._undo)
+            if self.troubles is None:
+                with_signals_deferred(lambda: self._roll_back(error))
+            troubles = self.troubles or ()
             if isinstance(error, TemplaterError):
                 error.notes = (*error.notes, *troubles)
             else:  # a signal can have replaced the error that a rollback could not undo
@@ -149,11 +151,20 @@ class Transaction:
     def commit(self) -> "list[Change]":
         """Put every file in place, mount points last. Return the changes for which a file was written.
 
-        Signals are deferred. A time limit that ends during this call has no effect if the call succeeds.
+        Signals are deferred until all files are in place or restored: a signal such as SIGTERM ends a command
+        at once. A time limit that ends during this call has no effect if the call succeeds.
         """
         self._sync_contents()
         self._start_step(COMMITTING)
-        return with_signals_deferred(self._commit, drop_alarm=True)
+        return with_signals_deferred(self._commit_or_roll_back, drop_alarm=True)
+
+    def _commit_or_roll_back(self) -> "list[Change]":
+        try:
+            return self._commit()
+        except BaseException as error:
+            if not self.complete:
+                self._roll_back(error)
+            raise
 
     def _start_step(self, part: float) -> None:
         """Limit the next step to a part of the remaining time."""
@@ -266,6 +277,11 @@ class Transaction:
         if mount not in self.ordered_mounts:
             self.ordered_mounts[mount] = is_same_btrfs(fd, root.fd)
         return self.ordered_mounts[mount]
+
+    def _roll_back(self, error: BaseException) -> None:
+        if isinstance(error, MemoryError):
+            _free_memory(error)
+        self.troubles = self._undo()
 
     def _undo(self) -> "list[str]":
         """Restore all files. Return messages about the files that could not be restored."""

@@ -645,6 +645,31 @@ def test_a_signal_during_a_failed_commit_keeps_the_messages_of_the_commit_and_of
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_during_a_failed_commit_is_delivered_after_the_rollback(rootfs, top, monkeypatch, number):
+    """SIGTERM ended a command between the error and the rollback, so that some files stayed new."""
+    real, seen = StagedFile.commit, []
+
+    def fail_at_the_second(target: StagedFile) -> None:
+        real(target)
+        if target.change.real == "/etc/new":
+            signal.raise_signal(number)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def look(number: int, frame: object) -> None:
+        seen.append(((top / "etc/hosts").read_text(), (top / "etc/new").exists(), strays(top)))
+
+    monkeypatch.setattr(StagedFile, "commit", fail_at_the_second)
+    old = (top / "etc/hosts").read_text()
+    before = signal.signal(number, look)
+    try:
+        with pytest.raises(WriteError, match="no space left on device"):
+            apply(a_plan({"/etc/hosts": "new", "/etc/new": "x"}, rootfs), rootfs)
+    finally:
+        signal.signal(number, before)
+    assert seen == [(old, False, [])]
+
+
 @as_root
 def test_apply_enters_a_mount_below_the_root_only_on_request(rootfs, top, mounts, tmp_path):
     mounts.bind(a_directory(tmp_path / "host", {"file": "host"}), top / "var")
