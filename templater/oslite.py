@@ -162,12 +162,8 @@ def libc(name: str) -> "Callable[..., int]":
 
     if not _calls:
 
-        class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
-            _type_ = "i"
-
-        class Call(_ctypes.CFuncPtr):
+        class Call(_ctypes.CFuncPtr):  # without ``_restype_``, the result is a C int
             _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
-            _restype_ = Int
 
         _calls.append(Call)
     if name not in _functions:
@@ -214,9 +210,9 @@ def _set_limit(number: int, most: int, *, also_hard: bool = False) -> None:
     """
     if machine() not in ("x86_64", "aarch64") or sys.maxsize <= 1 << 32:
         return
-    now = memory_with(bytes(16))
+    now = memory_with(bytes(256))  # Python makes a type for each size, so all callers use one size
     if libc("getrlimit")(number, now) == 0:
-        hard = bytes(now)[8:]
+        hard = bytes(now)[8:16]
         soft = min(most, int.from_bytes(hard, sys.byteorder)).to_bytes(8, sys.byteorder)
         libc("setrlimit")(number, soft + (soft if also_hard else hard))
 

@@ -140,7 +140,7 @@ class Tree:
             self.held.add(_NAME_BYTES, memory_of(name))
             self.left_out.append(name)
             return None
-        if stat.S_ISDIR(status.st_mode) and directory.is_mount(entry, status):
+        if stat.S_ISDIR(status.st_mode) and directory.is_mount(entry):
             self.held.add(_NAME_BYTES, memory_of(name))
             self.mounts.append(name)
             return self._common(name, DIRECTORY, status), iter(())

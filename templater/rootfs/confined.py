@@ -29,7 +29,7 @@ import sys
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, TemplaterError, WriteError, reason
 from ..oslite import Closing, fsencode, isdir, join, libc, os, stat, variable
-from .held_files import close, hold, remove_directory
+from .held_files import close, close_duplicate, hold, remove_directory
 from .paths import MissingError, components, no_directory, not_regular
 from .shared_directories import is_shared
 
@@ -297,10 +297,9 @@ class Root(Closing):
     def _lstat_at(self, parent: int, name: str) -> "tuple[Entry, os.stat_result] | None":
         for _ in range(_ATTEMPTS):
             try:
-                status = again(lstat_at, parent, name)
-                link = stat.S_ISLNK(status.st_mode)
-                target = os.readlink(name, dir_fd=parent) if link else ""
-                return entry_of(status, target, is_mount=self._is_mount(parent, name, status)), status
+                status, is_mount = self._status_at(parent, name)
+                target = os.readlink(name, dir_fd=parent) if stat.S_ISLNK(status.st_mode) else ""
+                return entry_of(status, target, is_mount=is_mount), status
             except OSError as error:
                 if error.errno == errno.ENOENT:
                     return None
@@ -308,16 +307,20 @@ class Root(Closing):
                     raise
         raise RefusedError(f"{name!r} keeps changing while templater reads it")
 
-    def _is_mount(self, parent: int, name: str, status: os.stat_result) -> bool:
-        if self.mechanism == OPENAT2:
-            try:
-                close(again(_openat2, parent, name, _O_PATH | _O_NOFOLLOW | _O_CLOEXEC, RESOLVE_NO_XDEV))
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                return True
-            return False
-        return _is_mount_by_id(parent, name, status)
+    def _status_at(self, parent: int, name: str) -> "tuple[os.stat_result, bool]":
+        """Return the status of a name in a directory, and whether the name is a mount point."""
+        if self.mechanism != OPENAT2:
+            status = again(lstat_at, parent, name)
+            return status, _is_mount_by_id(parent, name, status)
+        try:
+            fd = again(_openat2, parent, name, _O_PATH | _O_NOFOLLOW | _O_CLOEXEC, RESOLVE_NO_XDEV)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return again(lstat_at, parent, name), True
+        status = os.fstat(fd)
+        close(fd, status)
+        return status, False
 
     def _trouble(self, path: str, error: OSError, *, follow: bool = False) -> TemplaterError:
         """Return the error for a path that can't be opened. The message names the component that failed."""
@@ -417,8 +420,8 @@ class Directory(Closing):
         found = self.root._lstat_at(self.fd, name)
         return None if found is None else found[0]
 
-    def is_mount(self, name: str, status: os.stat_result) -> bool:
-        return self.root._is_mount(self.fd, name, status)
+    def is_mount(self, name: str) -> bool:
+        return self.root._status_at(self.fd, name)[1]
 
     def read(self, name: str, limit: int, check: "Callable[[int], None] | None" = None) -> bytes:
         """Read a regular file with ``read_regular``.
@@ -587,16 +590,18 @@ def require_public(fd: int, directory: int, shown: str) -> None:
     The check considers the owner of the directory. For a private file of root, it also considers other users
     who can write to the directory. ``fd`` can also be the descriptor of a directory.
     """
-    status, above = os.fstat(fd), os.fstat(directory)
-    owner = above.st_uid
+    status = os.fstat(fd)
     needed = 0o005 if stat.S_ISDIR(status.st_mode) else 0o004
-    if owner not in (0, os.geteuid(), status.st_uid) and status.st_mode & needed != needed:
+    if status.st_mode & needed == needed:
+        return
+    above = os.fstat(directory)
+    owner = above.st_uid
+    if owner not in (0, os.geteuid(), status.st_uid):
         raise RefusedError(
             f"{shown!r} is private to uid {status.st_uid}, but its directory belongs to uid {owner}",
             hint="let all users read the file, or chown the file to the owner of the directory",
         )
-    is_private = status.st_mode & needed != needed
-    if os.geteuid() == status.st_uid == 0 and is_private and is_shared(directory, above):
+    if os.geteuid() == status.st_uid == 0 and is_shared(directory, above):
         raise RefusedError(
             f"{shown!r} is private to root, but other users can write to its directory",
             hint="let all users read the file, or let only root write to the directory",
@@ -773,17 +778,19 @@ def _open_regular(opened: "Callable[[int], int]", flags: int, path: str, limit: 
 
     Raises BusyError if another process holds a lease (a kind of lock) on the file.
     """
-    seen = opened(_LOOK | _O_NOFOLLOW)
+    seen, end = opened(_LOOK | _O_NOFOLLOW), close
     try:
         _require_regular(seen, path, limit)
         try:
-            return again(os.open, f"/proc/self/fd/{seen}", flags & ~_O_NOFOLLOW)
+            fd = again(os.open, f"/proc/self/fd/{seen}", flags & ~_O_NOFOLLOW)
+            end = close_duplicate
+            return fd
         except FileNotFoundError:  # /proc is not mounted
             fd = opened(flags)
     except BlockingIOError:
         raise _leased(path) from None
     finally:
-        close(seen)
+        end(seen)
     try:
         _require_regular(fd, path, limit)
     except BaseException:

@@ -205,18 +205,25 @@ def _is_same(one: int, other: int) -> bool:
     return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
 
-def close(fd: int) -> None:
+def close(fd: int, status: "os.stat_result | None" = None) -> None:
     """Close a file or directory. During ``handing_over``, keep it open if its last name was removed.
+
+    ``status`` is the status of the file, if the caller has read it just before.
 
     Ignore errors: the kernel closes the descriptor anyway, and a caller that needs the data on disk has
     already synced it.
     """
     held = _held
-    if held is None or _has_name(fd):
+    if held is None or (_has_name(fd) if status is None else status.st_nlink):
         _close(fd)
         return
     _make_room(held)
     _keep(held, fd)
+
+
+def close_duplicate(fd: int) -> None:
+    """Close a file that another descriptor keeps open."""
+    _close(fd)
 
 
 def _has_name(fd: int) -> bool:

@@ -190,7 +190,22 @@ def compiled(
                 body[index] = _substitute(body[index], qualname, len(functions), len(functions) + len(data))
                 functions += data
         code = compile(tree, file, "exec", optimize=2)
-    return (file, status.st_mtime_ns, status.st_size), code
+    return (file, status.st_mtime_ns, status.st_size), _with_short_names(code)
+
+
+def _with_short_names(code: "CodeType") -> "CodeType":
+    """Return code whose local variables have numbers as names, and whose functions have no qualified names.
+
+    Python makes an object of each different name when it loads the code, and nothing uses these names.
+    Parameters keep their names, because callers use them.
+    """
+    count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
+    names = [
+        name if place < count or name in code.co_cellvars else str(place)
+        for place, name in enumerate(code.co_varnames)
+    ]
+    consts = [_with_short_names(each) if isinstance(each, type(code)) else each for each in code.co_consts]
+    return code.replace(co_varnames=(*names,), co_consts=(*consts,), co_qualname=code.co_name)
 
 
 def _parsed(file: str, size: int) -> "tuple[Any, CodeType]":

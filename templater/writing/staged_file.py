@@ -110,7 +110,7 @@ class StagedFile:
             return True
         if not stat.S_ISREG(self.old.st_mode):
             raise not_regular(self.change.real, kind_of(self.old.st_mode))
-        if self.parent.is_mount(self.name, self.old):
+        if self.parent.is_mount(self.name):
             self._require_in_place()
         elif self.change.in_place:
             raise self._changed("was unmounted")

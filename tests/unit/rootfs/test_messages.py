@@ -162,7 +162,7 @@ def test_only_a_link_that_another_process_replaces_is_read_again(root, number, m
         attempts.append(names)
         raise OSError(number, "x")
 
-    monkeypatch.setattr(confined, "lstat_at", failing)
+    monkeypatch.setattr(confined.Root, "_status_at", failing)
     if number == errno.ENOENT:
         assert root._lstat_at(root.fd, "file") is None
     elif number == errno.EINVAL:

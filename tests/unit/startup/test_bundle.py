@@ -493,6 +493,24 @@ def test_the_bundled_code_has_line_numbers_but_no_annotations(tmp_path):
     assert [line.lineno + 1 for line in raised.traceback][1:] == [11]
 
 
+def test_a_bundled_function_has_no_names_of_local_variables(tmp_path):
+    (tmp_path / "a.py").write_text(
+        "class A:\n    def method(self, value, *rest, key=1, **named):\n"
+        "        total = value + key\n        double = [each * 2 for each in rest]\n"
+        "        kept = total\n        def inner(more):\n            sum_of = kept + more\n"
+        "            return sum_of\n        return inner(1), double, named\n"
+    )
+    code = bundle.compiled(str(tmp_path / "a.py"))[1]
+    module = {"__name__": "a"}
+    exec(code, module)
+    method = module["A"].method
+    assert method(module["A"](), 2, 3, 4, key=5, more=6) == (8, [6, 8], {"more": 6})
+    assert method.__code__.co_varnames[:5] == ("self", "value", "key", "rest", "named")
+    assert {"total", "double", "each"}.isdisjoint(method.__code__.co_varnames)
+    (inner,) = (each for each in method.__code__.co_consts if getattr(each, "co_name", "") == "inner")
+    assert inner.co_varnames == ("more", "1")
+
+
 def test_a_bundled_module_has_no_annotations_and_no_imports_for_type_checking():
     tree = ast.parse(
         "if TYPE_CHECKING:\n    import a\nelse:\n    b: int = 1\nif other:\n    c: int\n"

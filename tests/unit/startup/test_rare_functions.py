@@ -25,7 +25,7 @@ LEAST = 200
 #: the child closes its standard error, so its calls are not recorded
 NOT_RECORDED = ("templater.sandbox.",)
 
-#: Prints the loaded modules and each function that is called.
+#: Prints the loaded modules, and the first line of each function that is called.
 RECORD = """
 import posix, sys
 seen = set()
@@ -34,7 +34,8 @@ def record(frame, event, _):
     if event == "call" and code not in seen and code.co_filename.startswith("/"):
         seen.add(code)
         try:
-            posix.write(2, f"call {code.co_filename}:{code.co_qualname}\\n".encode())
+            what = code.co_name if code.co_name == "<module>" else code.co_firstlineno
+            posix.write(2, f"call {code.co_filename}:{what}\\n".encode())
         except OSError:  # in the child, which has closed its standard error
             sys.setprofile(None)
 sys.setprofile(record)
@@ -54,7 +55,7 @@ RARE: "dict[str, tuple[str, ...]]" = {
 
 
 def recorded() -> set[tuple[str, str]]:
-    """Return the file and name of each function that warm hooks call, with changed and with equal files."""
+    """Return the file and first line of each function that warm hooks call, with changed and equal files."""
     calls: set[tuple[str, str]] = set()
     with container() as folder:
         for options in ([], ["--no-child"]):
@@ -71,13 +72,14 @@ def recorded() -> set[tuple[str, str]]:
     return calls
 
 
-def functions_of(name: str) -> dict[str, int]:
-    """Return the functions of a module that can be loaded by their first call, with their sizes in bytes."""
+def functions_of(name: str) -> dict[str, tuple[int, str]]:
+    """Return the functions of a module that can be loaded by their first call, with size and first line."""
     path, _ = bundle.source_of(name)
     tree = compile(Path(path).read_text(), path, "exec", _ast.PyCF_ONLY_AST)
     bundle._strip(tree)
     code = compile(tree, path, "exec", optimize=2)
-    return {qualname: len(data) for _, _, qualname, data in bundle.separable(tree.body, code)}
+    found = bundle.separable(tree.body, code)
+    return {qualname: (len(data), str(body[index].lineno)) for body, index, qualname, data in found}
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +95,8 @@ def rare_now(calls: set[tuple[str, str]]) -> dict[str, dict[str, int]]:
         if (path, "<module>") in calls and not name.startswith(NOT_RECORDED):
             sizes = {
                 function: size
-                for function, size in functions_of(name).items()
-                if size >= LEAST and (path, function) not in calls
+                for function, (size, line) in functions_of(name).items()
+                if size >= LEAST and (path, line) not in calls
             }
             if sizes:
                 rare[name] = sizes
@@ -124,12 +126,10 @@ def text_of(rare: dict[str, dict[str, int]]) -> str:
 
 
 def test_a_usual_start_calls_no_rare_function(calls):
-    called = [
-        f"{name}:{function}"
-        for name, functions in RARE.items()
-        for function in functions
-        if (bundle.source_of(name)[0], function) in calls
-    ]
+    called = []
+    for name, functions in RARE.items():
+        path, lines = bundle.source_of(name)[0], functions_of(name)
+        called += [f"{name}:{each}" for each in functions if (path, lines[each][1]) in calls]
     assert called == []
 
 
