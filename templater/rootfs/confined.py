@@ -219,16 +219,18 @@ class Root(Closing):
             except OSError as error:
                 raise self._trouble(path, error) from None
 
-    def open(self, path: str, *, follow: bool = False) -> int:
+    def open(self, path: str, *, follow: bool = False, or_directory: bool = False) -> int:
         """Open a regular file of any size for reading, and return its descriptor.
 
-        Close the descriptor with ``held_files.close``. Raises the same errors as ``read``.
+        With ``or_directory``, also open a directory. Close the descriptor with ``held_files.close``. Raises the
+        same errors as ``read``.
         """
         names = components(path)
         try:
             return _open_regular(
-                lambda flags: self._descriptor(names, flags, follow), _READ, self.shown(path)
-            )
+                lambda flags: self._descriptor(names, flags, follow), _READ, self.shown(path),
+                or_directory=or_directory,
+            )  # fmt: skip
         except OSError as error:
             raise self._trouble(path, error, follow=follow) from None
 
@@ -753,9 +755,9 @@ def regular_has_content(
         close(fd)
 
 
-def _require_regular(fd: int, path: str, limit: "int | None") -> None:
+def _require_regular(fd: int, path: str, limit: "int | None", *, or_directory: bool = False) -> None:
     status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(status.st_mode) and not (or_directory and stat.S_ISDIR(status.st_mode)):
         raise not_regular(path, kind_of(status.st_mode))
     if limit is not None and status.st_size > limit:
         raise _too_large(path, limit)
@@ -769,7 +771,14 @@ def _too_large(path: str, limit: int) -> LimitError:
     return LimitError(f"{path!r} is larger than {limit} bytes")
 
 
-def _open_regular(opened: "Callable[[int], int]", flags: int, path: str, limit: "int | None" = None) -> int:
+def _open_regular(
+    opened: "Callable[[int], int]",
+    flags: int,
+    path: str,
+    limit: "int | None" = None,
+    *,
+    or_directory: bool = False,
+) -> int:
     """Open a regular file, and return its descriptor. ``opened(flags)`` opens it by its name.
 
     Opening a device can have side effects, and so can opening a file above the limit (see ``read_regular``).
@@ -780,7 +789,7 @@ def _open_regular(opened: "Callable[[int], int]", flags: int, path: str, limit: 
     """
     seen, end = opened(_LOOK | _O_NOFOLLOW), close
     try:
-        _require_regular(seen, path, limit)
+        _require_regular(seen, path, limit, or_directory=or_directory)
         try:
             fd = again(os.open, f"/proc/self/fd/{seen}", flags & ~_O_NOFOLLOW)
             end = close_duplicate
@@ -792,7 +801,7 @@ def _open_regular(opened: "Callable[[int], int]", flags: int, path: str, limit: 
     finally:
         end(seen)
     try:
-        _require_regular(fd, path, limit)
+        _require_regular(fd, path, limit, or_directory=or_directory)
     except BaseException:
         close(fd)
         raise

@@ -254,12 +254,9 @@ class DirectoryRootfs(Closing):
         if not isinstance(root, confined.Root):
             return ""
         try:
-            fd = root.open(path)
+            fd = root.open(path, or_directory=True)
         except MissingError:
             return ""
-        except RefusedError:  # not a regular file
-            with root.directory(path) as directory:
-                return _flag_of(directory.fd)
         try:
             return _flag_of(fd)
         finally:

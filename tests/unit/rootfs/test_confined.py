@@ -144,8 +144,8 @@ def test_a_fifo_or_device_that_replaces_a_file_before_open_is_not_opened(
     real = confined._require_regular
     swapped = []
 
-    def swap(fd, path, limit):
-        status = real(fd, path, limit)
+    def swap(fd, path, limit, **others):
+        status = real(fd, path, limit, **others)
         if not swapped:
             swapped.append(os.rename(top / "fifo", top / "etc/hostname"))
         return status
