@@ -120,37 +120,47 @@ class MountedFile(StagedFile):
     def commit(self) -> None:
         """Overwrite the start of the file with the new content.
 
-        If the old content is longer, ``cut`` removes its rest later.
+        If the old content is longer, ``cut`` removes its rest later. Raises RefusedError if another process
+        has changed the file since ``save``, because a rollback would restore an older content.
         """
+        if os.fstat(self.fd).st_size != os.fstat(self.saved).st_size or not self._has_old(0):
+            raise self._changed("was changed")
         self.committed = True
         again(os.lseek, self.fd, 0, 0)
         write_descriptor(self.fd, self.content)
         self.is_written = True
 
+    def require_unchanged(self) -> None:
+        """Raise RefusedError if another process has changed the file since ``commit``.
+
+        Processes that do not use locks can share the file. The content shows such a change better than the
+        modification time: some file systems store only whole seconds, and ``touch`` changes only the time.
+        """
+        new = len(self.content)
+        expected = max(new, os.fstat(self.saved).st_size)
+        if os.fstat(self.fd).st_size != expected or not self._has_new_start() or not self._has_old(new):
+            raise RefusedError(f"another process changed {self.change.real!r} while templater was writing it")
+
     def cut(self) -> bool:
         """Cut the file to the size of its new content. Return False if it already has this size.
 
-        Raises RefusedError if another process has changed the file since ``commit``: processes that do not
-        use locks can share the file. The content shows such a change better than the modification time: some
-        file systems store only whole seconds, and ``touch`` changes only the time.
+        Raises RefusedError like ``require_unchanged``.
         """
-        size, new = os.fstat(self.fd).st_size, len(self.content)
-        expected = max(new, os.fstat(self.saved).st_size)
-        if size != expected or not self._has_new_start() or not self._has_old_end():
-            raise RefusedError(f"another process changed {self.change.real!r} while templater was writing it")
-        if size > new:
-            os.ftruncate(self.fd, new)
+        self.require_unchanged()
+        is_longer = os.fstat(self.fd).st_size > len(self.content)
+        if is_longer:
+            os.ftruncate(self.fd, len(self.content))
             self.is_cut = True
-        return size > new
+        return is_longer
 
     def _has_new_start(self) -> bool:
         content = self.content
         return self._has(0, len(content), lambda at, size: content[at : at + size])
 
-    def _has_old_end(self) -> bool:
-        """Return whether the file has the part of its old content that ``commit`` does not overwrite."""
+    def _has_old(self, start: int) -> bool:
+        """Return whether the file has the saved old content from the offset ``start`` on."""
         end = os.fstat(self.saved).st_size
-        return self._has(len(self.content), end, lambda at, size: again(os.pread, self.saved, size, at))
+        return self._has(start, end, lambda at, size: again(os.pread, self.saved, size, at))
 
     def _has(self, at: int, end: int, expected: "Callable[[int, int], bytes]") -> bool:
         """Return whether the bytes between two offsets are those that ``expected(offset, size)`` returns."""
@@ -195,7 +205,7 @@ class MountedFile(StagedFile):
             left -= len(piece)
         if size == new or not self.is_written:
             os.ftruncate(self.fd, old)
-        return self._has_old_end()
+        return self._has_old(new)
 
     def _name_saved(self, start: str, *, replace: bool = False) -> str:
         """Give the file with the old content a name. Return a phrase with its path, or "" if that fails.

@@ -205,6 +205,8 @@ class Transaction:
             self._require_time_to_commit()
             _step("put in place", target.change.real, target.commit)
         _step("put in place", "/", self._sync_names, mounted)
+        for target in mounted:  # all before the first is cut: to restore a file that is cut needs space
+            _step("put in place", target.change.real, target.require_unchanged)
         cut = [target for target in mounted if _step("put in place", target.change.real, target.cut)]
         self._clear_away()
         self.complete = True

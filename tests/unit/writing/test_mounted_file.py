@@ -17,6 +17,7 @@ from templater.writing import mounted_file, transaction
 from templater.writing.apply_plan import apply
 from templater.writing.mounted_file import MountedFile
 from templater.writing.recovery import Journal
+from templater.writing.staged_file import StagedFile
 from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, as_root, opened
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="writing needs descriptors")
@@ -429,6 +430,54 @@ def test_a_rollback_restores_the_bytes_that_no_other_process_has_changed(
         f"can't put back '/etc/hosts': another process has changed it; its old content is in '{place}'"
         for place in kept
     )
+
+
+@as_root
+@pytest.mark.parametrize("change", [appended, overwritten_at(9), lambda path: path.write_bytes(b"app")])
+def test_a_change_between_the_copy_of_a_mounted_file_and_its_overwrite_is_kept(
+    top, mounts, tmp_path, monkeypatch, change
+):
+    """All ordinary files come first, so a user had time to change the file, and lost the change."""
+    (tmp_path / "file").write_bytes(OLD_TEXT)
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+    real, changed = StagedFile.commit, []
+
+    def commit(target):
+        change(tmp_path / "file")
+        changed.append((tmp_path / "file").read_bytes())
+        real(target)
+
+    monkeypatch.setattr(StagedFile, "commit", commit)
+    with opened(top, cross_mounts=True) as rootfs:
+        plan = a_plan({"/etc/hosts": "new", "/etc/new": "x"}, rootfs, in_place=True)
+        with pytest.raises(
+            RefusedError, match=r"^'/etc/hosts' was changed since the plan was made$"
+        ) as caught:
+            apply(plan, rootfs)
+    assert caught.value.notes == ()
+    assert [(tmp_path / "file").read_bytes()] == changed
+    assert not (top / "etc/new").exists()
+
+
+@as_root
+def test_no_mounted_file_is_cut_if_another_process_has_changed_one_of_them(
+    top, mounts, tmp_path, monkeypatch
+):
+    """Restoring a file that is cut needs space, which another container can have taken."""
+    for name in ("keep", "hosts"):
+        (tmp_path / name).write_bytes(OLD_TEXT)
+        mounts.bind(tmp_path / name, top / "etc" / name)
+    cut = []
+    for name in ("keep", "hosts"):
+        monkeypatch.setattr(
+            transaction.Transaction, "_sync_names", lambda *_, name=name: appended(tmp_path / name)
+        )
+        monkeypatch.setattr(MountedFile, "cut", cut.append)
+        with opened(top, cross_mounts=True) as rootfs:
+            plan = a_plan({"/etc/keep": "new", "/etc/hosts": "new"}, rootfs, in_place=True)
+            with pytest.raises(RefusedError, match=f"^another process changed '/etc/{name}' while"):
+                apply(plan, rootfs)
+    assert cut == []
 
 
 @as_root
