@@ -104,6 +104,7 @@ def apply_recorded(
     from ..pongo2.dialect import DIALECTS
     from ..pongo2.reads import config_keys
     from ..rootfs.directory_rootfs import DirectoryRootfs
+    from ..writing.recovery import Journal
 
     rootfs, request = found.rootfs, found.request
     assert isinstance(rootfs, DirectoryRootfs)
@@ -137,5 +138,6 @@ def apply_recorded(
         templates = found.source.image.read_templates(names)
         dialect = DIALECTS[request.dialect or request.host.dialect]
         keys = {name: config_keys(file.data or b"", dialect) for name, file in templates.items()}
+        journal = Journal(record.state_directory.directory)
         with record.updated(plan, templates, keys):
-            return kept, apply(plan, rootfs, check=check)
+            return kept, apply(plan, rootfs, journal=journal, check=check)

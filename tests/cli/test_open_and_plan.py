@@ -1,6 +1,8 @@
 """From the command line to a plan: choosing triggers and the root filesystem."""
 
+import errno
 import json
+import os
 import re
 import shutil
 import tarfile
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from templater.writing.mounted_file import MountedFile
 from tests.rootfs_builders import as_root
 
 SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample-images"
@@ -492,3 +495,37 @@ def test_status_compares_the_files_with_the_record_and_with_the_next_start(run, 
     (file, _) = json.loads(run(*status, "--json")[1])["files"]
     assert (file["path"], file["changed_by_hand"], file["differences"]) == ("/etc/created", True, ["content"])
     assert file["recorded"]["mode"] == "0644" and file["template_changed"] is False
+
+
+@as_root
+def test_apply_names_the_old_content_of_a_mounted_file_that_it_cannot_restore(
+    run, image, tmp_path, mounts, monkeypatch
+):
+    """The state directory had the record, but the old content was only in memory."""
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "root/etc").mkdir(parents=True)
+    (tmp_path / "root/etc/created").touch()
+    (tmp_path / "volume").write_text("the old content\n")
+    mounts.bind(tmp_path / "volume", tmp_path / "root/etc/created")
+    monkeypatch.setattr(MountedFile, "cut", fail)
+    monkeypatch.setattr(MountedFile, "_restore", fail)
+    words = (image, tmp_path / "root", "-t", "create", "--cross-mounts", "--state", tmp_path)
+    code, _, err = run("apply", *words)
+    assert code == 6
+    note = "can't put back '/etc/created': no space left on device; its old content is in '(.*)'"
+    (place,) = re.findall(note, err)
+    assert Path(place).read_text() == "the old content\n"
+    assert (tmp_path / "volume").read_text() != "the old content\n"
+
+
+def test_apply_removes_the_leftovers_of_a_killed_hook_with_the_same_state_directory(run, image, tmp_path):
+    (tmp_path / "root/etc").mkdir(parents=True)
+    (tmp_path / ".templater").mkdir(mode=0o700)
+    (tmp_path / ".templater/journal").write_text("0123456789ab-1\0/etc")
+    (tmp_path / "root/etc/.templater-0123456789ab-7-1").touch()
+    assert run("apply", image, tmp_path / "root", "-t", "create", "--state", tmp_path)[0] == 0
+    assert not (tmp_path / ".templater/journal").exists()
+    assert sorted(path.name for path in (tmp_path / "root/etc").iterdir()) == ["created", "shipped"]
