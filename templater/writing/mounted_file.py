@@ -207,6 +207,16 @@ class MountedFile(StagedFile):
             os.ftruncate(self.fd, old)
         return self._has_old(new)
 
+    def remove_earlier(self) -> None:
+        """Remove the old contents that earlier applies have named: this apply has written the whole file."""
+        if self.save_in is not None:
+            for start in (OLD, CHANGED):
+                unlink_if_there(self.save_in, self._name(start))
+
+    def _name(self, start: str) -> str:
+        digest: str = blake2b(fsencode(self.change.real)).hexdigest()
+        return start + digest
+
     def _name_saved(self, start: str, *, replace: bool = False) -> str:
         """Give the file with the old content a name. Return a phrase with its path, or "" if that fails.
 
@@ -216,7 +226,7 @@ class MountedFile(StagedFile):
         """
         if self.save_in is None:
             return ""
-        name = start + blake2b(fsencode(self.change.real)).hexdigest()
+        name = self._name(start)
         try:
             if replace:
                 unlink_if_there(self.save_in, name)

@@ -211,6 +211,8 @@ class Transaction:
         self._clear_away()
         self.complete = True
         attempt(self._sync_mounted, cut)  # only the sizes can be missing on the disk
+        for target in mounted:
+            attempt(target.remove_earlier)
         return [target.change for target in self.targets]
 
     def _mounted(self) -> "list[MountedFile]":

@@ -273,6 +273,16 @@ def test_attack_102_a_file_that_cannot_be_restored_is_kept_in_the_state_director
                 assert kept[place[1]] == f"the old text of {name}"
             assert len(kept) == 2
             assert all(path.stat().st_mode & 0o777 == 0o600 for path in (tmp_path / "state").glob("old-*"))
+        # after a start that succeeds, a later error would name an outdated content
+        monkeypatch.setattr(mounted_file, "write_descriptor", works)
+        monkeypatch.setattr(MountedFile, "commit", real)
+        (tmp_path / "state" / f"old-changed-{place[1].partition('-')[2]}").touch()
+        apply(
+            a_plan({"/etc/keep": "new", "/etc/hosts": "new"}, rootfs, in_place=True),
+            rootfs,
+            journal=Journal(state),
+        )
+        assert not [*(tmp_path / "state").glob("old-*")]
 
 
 @as_root
