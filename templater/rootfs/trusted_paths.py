@@ -129,14 +129,17 @@ def clean_path(path: str) -> str:
     Raises RefusedError if ``..`` is after a link, because the result would name another file than ``path``.
     """
     cleaned = abspath(path)
-    if ".." in path.split("/"):
-        found = _identity(path)
-        if found is None or found != _identity(cleaned):
-            raise RefusedError(
-                f"'{printable(path)}' is missing or has '..' after a symlink",
-                hint="give a path without '..'",
-            )
+    if ".." in path.split("/") and not is_same_place(path, cleaned):
+        raise RefusedError(
+            f"'{printable(path)}' is missing or has '..' after a symlink", hint="give a path without '..'"
+        )
     return cleaned[1:] if cleaned.startswith("//") else cleaned
+
+
+def is_same_place(first: str, second: str) -> bool:
+    """Return whether two paths lead to the same file or directory. Return False if one of them is missing."""
+    found = _identity(first)
+    return found is not None and found == _identity(second)
 
 
 def _identity(path: str) -> "tuple[int, int] | None":

@@ -156,8 +156,8 @@ RARE: "dict[str, tuple[str, ...]]" = {
     ),
     "templater.rootfs.trusted_paths": (
         "_identity", "_owner_error", "_owner_hint", "_refuse_exchange", "_refuse_fifo", "_shared_error",
-        "is_magic", "is_replaceable", "make_folder", "open_fixed_below", "open_folder", "open_log",
-        "require_fixed", "trusted_owners",
+        "is_magic", "is_replaceable", "is_same_place", "make_folder", "open_fixed_below", "open_folder",
+        "open_log", "require_fixed", "trusted_owners",
     ),
     "templater.writing.apply_plan": (
         "_allow_many_files", "_plan_has_failed", "_require_content",

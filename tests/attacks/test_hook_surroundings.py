@@ -1130,7 +1130,7 @@ def mount_at(bundle: Path, *destinations: object) -> None:
             (["/etc/app/conf"], [], False),
             (["/etc/app/co", "/proc", "/link/other", "x\0", "\ud800", 7], [], False),
             (["/etc/app"], ["--stage", "createContainer"], False),  # the hook sees the mounts itself
-            (["/etc/app"], ["--rootfs", "{bundle}/rootfs"], False),  # another directory than the runtime's
+            (["/etc/app"], ["--rootfs", "{bundle}/rootfs"], True),  # the directory of the runtime
         ],
         every=3,
     ),

@@ -27,6 +27,7 @@ from ...rootfs.shared_directories import own_map
 from ...rootfs.trusted_paths import (
     clean_path,
     is_replaceable,
+    is_same_place,
     make_folder,
     open_folder,
     open_unshared,
@@ -120,7 +121,8 @@ def _start(
     if options.if_present and is_missing(join(image, METADATA)):
         return Notice()
     config = environ.get("LXC_CONFIG_FILE", "")
-    is_other = abspath(path) != abspath(of_lxc)  # the root filesystem that LXC mounts is another one
+    # whether LXC mounts another root filesystem; a path to the same one can lead through links
+    is_other = abspath(path) != abspath(of_lxc) and not is_same_place(path, of_lxc)
     if is_other and not early and stage == "pre-start":
         raise RefusedError(
             f"--rootfs '{printable(path)}' is neither a directory nor an overlay of directories"

@@ -10,7 +10,7 @@ from ...model.file_names import INSTANCE, MAX_PATH, METADATA
 from ...model.source import printable, whole_characters
 from ...oslite import abspath, dirname, exists, is_missing, islink, join, os
 from ...rootfs.shared_directories import map_of
-from ...rootfs.trusted_paths import open_folder, open_unshared
+from ...rootfs.trusted_paths import is_same_place, open_folder, open_unshared
 from ..json_input import parse_json
 from ..options import read_options
 from ..request import HookRequest, Notice
@@ -86,7 +86,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
         config={key.removeprefix(CONFIG): annotations[key] for key in annotations if key.startswith(CONFIG)},
         triggers=tuple(trigger.split(",")) if trigger else (),
         ids=ids, owner=_owner_of(rootfs) if ids is None else None,
-        cross_mounts=options.in_place, mounts=_later_mounts(options, config), spare_hidden=True,
+        cross_mounts=options.in_place, mounts=_later_mounts(options, config, bundle), spare_hidden=True,
         mounts_hint="install the hook with --in-place to write into the mount; --in-place does not help for a"
         " path of linux.maskedPaths",
     )  # fmt: skip
@@ -201,7 +201,7 @@ def _owner_of(rootfs: str) -> "tuple[int, int] | None":
     return status.st_uid, status.st_gid
 
 
-def _later_mounts(options: "Options", config: "Mapping[str, Any]") -> "tuple[str, ...]":
+def _later_mounts(options: "Options", config: "Mapping[str, Any]", bundle: str) -> "tuple[str, ...]":
     """Return the clean paths at which the runtime mounts something after the hook.
 
     These are the mount points in config.json and, in every stage, the paths of ``linux.maskedPaths``: the
@@ -209,10 +209,10 @@ def _later_mounts(options: "Options", config: "Mapping[str, Any]") -> "tuple[str
     refuses targets there anyway.
 
     In the stage createContainer, the mount points are already mounted in the hook's own namespace, and the
-    hook can write there. So leave out only masked paths in /proc and /sys. Return () with ``--rootfs``: that
-    option names a directory in which the runtime mounts nothing.
+    hook can write there. So leave out only masked paths in /proc and /sys. Return () if ``--rootfs`` names
+    another directory than config.json, because the runtime mounts nothing there.
     """
-    if options.rootfs:
+    if options.rootfs and not is_same_place(options.rootfs, join(bundle, _root_path(config))):
         return ()
     mounts, linux = config.get("mounts"), config.get("linux")
     masks = linux.get("maskedPaths") if isinstance(linux, dict) else None

@@ -203,6 +203,15 @@ def test_the_mounts_of_the_bundle_are_ignored_if_the_rootfs_option_names_another
     assert (request.rootfs, request.mounts) == (f"{tmp_path}/other", ())
 
 
+def test_the_mounts_of_the_bundle_count_if_the_rootfs_option_names_its_own_root_filesystem(read, tmp_path):
+    """The hook advises the option if root.path is a link, and then wrote below the mounts of the container."""
+    (tmp_path / "link").symlink_to("rootfs")
+    config = {"root": {"path": "link"}, "mounts": [{"destination": "/srv"}], "linux": {"maskedPaths": ["/x"]}}
+    for path in ("rootfs", "link"):
+        request = read(config, {"rootfs": f"{tmp_path}/{path}"})
+        assert (request.rootfs, request.mounts) == (f"{tmp_path}/{path}", ("/srv", "/x"))
+
+
 @pytest.mark.parametrize(("uid", "gid"), [(65535, 0), (0, 65535), (65536, 0), (0, 65536)])
 def test_a_root_filesystem_with_a_shifted_owner_is_refused_without_a_user_namespace(uid, gid, monkeypatch):
     status = SimpleNamespace(st_uid=uid, st_gid=gid)

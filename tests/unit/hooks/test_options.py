@@ -722,6 +722,22 @@ def test_an_overlay_is_rendered_at_pre_start_by_default_and_at_mount_on_request(
     assert isinstance(lxc.read_request(options, environ(container, **others)), Notice)
 
 
+def test_a_pre_mount_hook_counts_if_the_rootfs_option_names_the_root_filesystem_of_lxc_by_another_path(
+    container,
+):
+    """/var/lib/lxc was a link, so the option hid the checks for files below later mounts."""
+    (container / "config").write_text("lxc.hook.pre-mount = /bin/true\n")
+    (container / "link").symlink_to("rootfs")
+    (container / "other").mkdir()
+    options = Options()
+    options.rootfs = str(container / "link")
+    with pytest.raises(RefusedError, match=r"lxc\.hook\.pre-mount runs after the pre-start hook"):
+        lxc.read_request(options, environ(container))
+    options.rootfs = str(container / "other")
+    request = lxc.read_request(options, environ(container))
+    assert isinstance(request, HookRequest) and request.rootfs == options.rootfs
+
+
 def test_an_overlay_with_a_pre_mount_hook_must_be_rendered_at_the_mount_stage(overlay):
     """``lxc-copy --ephemeral --tmpfs`` adds a hook that hides the upper layer, so the files were lost."""
     container, others = overlay
