@@ -222,8 +222,8 @@ class Root(Closing):
     def open(self, path: str, *, follow: bool = False, or_directory: bool = False) -> int:
         """Open a regular file of any size for reading, and return its descriptor.
 
-        With ``or_directory``, also open a directory. Close the descriptor with ``held_files.close``. Raises the
-        same errors as ``read``.
+        With ``or_directory``, also open a directory. Close the descriptor with ``held_files.close``. Raises
+        the same errors as ``read``.
         """
         names = components(path)
         try:
