@@ -109,7 +109,7 @@ CASES = [
     ("python-names", an_image(RULE, {"t": "{% a.x| attr %}"}), "medium", "'| attr' is part of attacks on Jinja2", ''),
     ("metadata", an_image(rules("~: {template: h, when: [start]}")), "high", "'': Incus 7 ignores this rule, but earlier releases apply it", "write the entry without '<<' and without repeated keys"),
     ("metadata", an_image(rules("~: {template: h, when: [start]}")), "low", 'the key is null: quote it if it is meant as text', ''),
-    ("language", an_image(RULE, {"t": "{{ a.b[0] }}"}), "low", 'this pongo2 release has no subscripts for Incus up to 6.9 and LXD', 'a.b[0] needs pongo2 v6, and LXD and incus-debian have v4: write a.b.0'),
+    ("language", an_image(RULE, {"t": "{{ a.b[0] }}"}), "low", 'this pongo2 release has no subscripts (on LXD and incus-debian)', 'a.b[0] needs pongo2 v6, and LXD and incus-debian have v4: write a.b.0'),
     ("language", an_image(RULE, {"t": "{{ " + "(" * 1001 + "a"}), "high", 'more than 1000 nested brackets', ''),
 ]  # fmt: skip
 

@@ -12,8 +12,8 @@ from ..scanned_image import ScannedImage
 if TYPE_CHECKING:
     from ...model.source import Source
 
-#: the releases of Incus that use each dialect; all releases of LXD use v4
-READERS = {"v4": "Incus up to 6.9", "v6": "Incus 6.10 to 7.0", "v6.1": "Incus 7"}
+#: the hosts that use each dialect
+READERS = {"v4": "LXD and incus-debian", "v6": "incus-6.0 and incus-6.0.4", "v6.1": "incus"}
 
 
 @check("language", "medium", "a template that does not compile, or compiles only for some daemons")
@@ -24,8 +24,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             continue
         first = next(iter(errors.values()))
         everywhere = len(errors) == len(READERS)
-        daemons = [*(READERS[dialect] for dialect in errors), *(["LXD"] if "v4" in errors else [])]
-        whose = "" if everywhere else f" for {' and '.join(daemons)}"
+        whose = "" if everywhere else f" (on {', and on '.join(READERS[dialect] for dialect in errors)})"
         yield Observation(
             f"{first.message}{whose}",
             first.span or source.span(0),
