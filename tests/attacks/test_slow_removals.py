@@ -267,7 +267,8 @@ def test_attack_83_apply_does_not_wait_for_the_removal_of_many_attributes_on_btr
     machine, handed_over, mounts, tmp_path, kind
 ):
     place = mounts.btrfs(tmp_path)
-    leftover = place / ".templater-x-0-1"
+    (machine / ".templater/journal").write_text("0123456789ab-1\0/")
+    leftover = place / ".templater-0123456789ab-0-1"
     if kind == "file":
         leftover.touch()
     else:
