@@ -134,7 +134,7 @@ def test_finding_the_masked_paths_that_no_mount_covers_takes_linear_time() -> No
     def subject(n: int) -> Callable[[], object]:
         mounts = [{"destination": f"/m{number}"} for number in range(n)]
         config = {"mounts": mounts, "linux": {"maskedPaths": [f"/n/{number}" for number in range(n)]}}
-        return lambda: oci._later_mounts(options.Options(), config)
+        return lambda: oci._later_mounts(options.Options(), config, "/")
 
     check(subject)
 
