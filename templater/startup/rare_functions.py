@@ -166,7 +166,7 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "_differs", "_too_many",
     ),
     "templater.writing.lock": (
-        "_has_waited", "_holder", "_lock_directories", "_read_file", "lock_mounted",
+        "_has_waited", "_holder", "_identity", "_lock_directories", "_read_file", "lock_mounted",
     ),
     "templater.writing.recovery": (
         "Search._clear_in_overlay", "Search._empty", "Search._may_be_merged", "Search._may_be_shared",

@@ -68,7 +68,7 @@ def apply(
             f"the plan needs {new} new directories, more than {MAX_DIRECTORIES}",
             hint="put most of the directories into the image",
         )
-    if len(changes) + new > _MANY_FILES:
+    if len(plan.changes) + new > _MANY_FILES:
         _allow_many_files()
     written = {change.real for change in changes}
     unchanged = [each for each in plan.changes if each.action == KEEP and each.real not in written]
@@ -141,7 +141,7 @@ def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
 
 
 def _allow_many_files() -> None:
-    """Raise the limit on open files to its maximum, because each unnamed staged file stays open."""
+    """Raise the limit on open files to its maximum: each unnamed staged file and each lock stays open."""
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

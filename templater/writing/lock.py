@@ -15,6 +15,7 @@ from ..model.source import printable
 from ..oslite import os
 from ..rootfs.confined import Root, again, read_descriptor, write_error
 from ..rootfs.held_files import close
+from .recovery import above, attempt
 
 _POLL = 0.02
 #: maximum seconds in which one apply waits for the locks of mounted files
@@ -38,7 +39,7 @@ def lock(root: Root, wait: float) -> int:
 def lock_all(
     root: Root, changed: "list[str]", unchanged: "list[str]", wait: float
 ) -> "tuple[list[int], bool]":
-    """Lock the root directory, and each mounted directory above one of the files.
+    """Lock the root directory, and each directory between a mount point and one of the files.
 
     If another apply has the lock of an unchanged mounted file, wait until that apply has ended, but do not
     lock the file. ``MountedFile`` locks the changed mounted files.
@@ -59,7 +60,7 @@ def lock_all(
         if root.cross_mounts:
             end = time.monotonic() + SECONDS_FOR_MOUNTED
             waited |= _lock_directories(root, [*changed, *unchanged], held, end)
-            for path in unchanged:
+            for path in dict.fromkeys(unchanged):
                 waited |= _has_waited(root, path, end)
     except BaseException as error:
         for fd in held:
@@ -79,26 +80,39 @@ def _has_waited(root: Root, path: str, end: float) -> bool:
         return False
     fd = root.open(path)
     try:
-        return lock_mounted(fd, path, end)
+        waited = lock_mounted(fd, path, end)
+        attempt(fcntl.flock, fd, fcntl.LOCK_UN)  # ``close`` can keep a removed file open until the end
     finally:
         close(fd)
+    return waited
 
 
 def _lock_directories(root: Root, paths: "list[str]", held: "list[int]", end: float) -> bool:
-    """Lock the mounted directories in the order of their inodes, which is the same for every apply."""
+    """Lock the directories in the order of their inodes, which is the same for every apply.
+
+    Another container can have mounted only a directory of a volume. So the lock of the mount point is not
+    enough. ``held`` has the lock of the root directory, which can also be mounted below itself.
+    """
+    below_mounts: set[str] = set()
     found: dict[tuple[int, int], tuple[int, str]] = {}
     for path in dict.fromkeys(parent for below in paths for parent in parents_below(below, 0)):
         entry = root.entry(path)
-        if entry is not None and entry.is_mount:
+        if entry is not None and (entry.is_mount or above(path) in below_mounts):
+            below_mounts.add(path)
             with root.directory(path) as directory:
                 fd = again(os.open, ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory.fd)
             held.append(fd)
-            status = os.fstat(fd)
-            found.setdefault((status.st_dev, status.st_ino), (fd, path))
+            found.setdefault(_identity(fd), (fd, path))
+    found.pop(_identity(held[0]), None)
     waited = False
     for _, (fd, path) in sorted(found.items()):
         waited |= lock_mounted(fd, path, end)
     return waited
+
+
+def _identity(fd: int) -> "tuple[int, int]":
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 def lock_mounted(fd: int, path: str, until: float) -> bool:

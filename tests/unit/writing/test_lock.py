@@ -9,7 +9,8 @@ import pytest
 from templater.model.errors import BusyError, WriteError
 from templater.rootfs.confined import Root
 from templater.writing import lock as module
-from templater.writing.lock import lock
+from templater.writing.lock import lock, lock_all
+from tests.rootfs_builders import a_directory, as_root
 
 
 @pytest.mark.parametrize("call", ["open", "flock"])
@@ -82,3 +83,58 @@ def test_the_file_that_names_the_holder_of_the_lock_is_closed_after_reading(tmp_
     before = os.listdir("/proc/self/fd")
     assert module._read_file(f"{tmp_path}/locks") == b"text"
     assert os.listdir("/proc/self/fd") == before
+
+
+@as_root
+@pytest.mark.parametrize("path", ["/data/sub/f", "/data/sub/new/f"])
+def test_two_containers_that_mount_a_volume_and_a_directory_of_it_wait_for_each_other(
+    path, tmp_path, mounts, monkeypatch
+):
+    """Both wrote the same files, and a rollback of one removed files of the other."""
+    monkeypatch.setattr(module, "SECONDS_FOR_MOUNTED", 0.0)
+    volume = a_directory(tmp_path / "volume", {"sub/other": ""})
+    first = a_directory(tmp_path / "first", {"data/x": "", "etc/x": ""})
+    second = a_directory(tmp_path / "second", {"data/sub/x": ""})
+    mounts.bind(volume, first / "data")
+    mounts.bind(volume / "sub", second / "data/sub")
+    with Root(str(first), cross_mounts=True) as one, Root(str(second), cross_mounts=True) as two:
+        for here, there in ((one, two), (two, one)):
+            held, _ = lock_all(here, [path], [], 0)
+            with pytest.raises(BusyError, match=r"^'/data(/sub)?' is being written by process "):
+                lock_all(there, [path], [], 0)
+            for fd in held:
+                os.close(fd)
+        held, waited = lock_all(one, ["/etc/f"], [], 0)
+        assert (len(held), waited) == (1, False), "directories outside of mounts need no lock"
+        os.close(held[0])
+
+
+@as_root
+def test_a_root_directory_that_is_mounted_below_itself_is_locked_once(tmp_path, mounts, monkeypatch):
+    """The start waited for its own lock, and failed."""
+    monkeypatch.setattr(module, "SECONDS_FOR_MOUNTED", 0.0)
+    top = a_directory(tmp_path / "top", {"self/x": "", "etc/x": ""})
+    mounts.bind(top, top / "self")
+    with Root(str(top), cross_mounts=True) as root:
+        held, waited = lock_all(root, ["/self/etc/f", "/etc/f"], [], 0)
+        assert not waited
+        for fd in held:
+            os.close(fd)
+
+
+@as_root
+def test_an_unchanged_mounted_file_without_a_name_is_locked_only_for_a_moment(tmp_path, mounts, monkeypatch):
+    """The host had replaced the file. ``held_files.close`` kept it open, with the lock, until the end."""
+    monkeypatch.setattr(module, "SECONDS_FOR_MOUNTED", 0.0)
+    top = a_directory(tmp_path / "top", {"etc/a": "", "etc/b": ""})
+    (tmp_path / "file").write_text("x")
+    for name in "ab":
+        mounts.bind(tmp_path / "file", top / "etc" / name)
+    (tmp_path / "file").unlink()
+    kept: list[int] = []
+    monkeypatch.setattr(module, "close", kept.append)
+    with Root(str(top), cross_mounts=True) as root:
+        held, waited = lock_all(root, [], ["/etc/a", "/etc/b", "/etc/a"], 0)
+    assert not waited
+    for fd in (*held, *kept):
+        os.close(fd)
