@@ -25,7 +25,7 @@ __all__ = [
     "DIGEST", "HAS_DESCRIPTORS", "PR_SET_NO_NEW_PRIVS", "PR_SET_PDEATHSIG", "Closing", "abspath",
     "address_space", "blake2b", "call_libc", "dirname", "environment", "exists", "forbid_core_file",
     "forget", "fsencode", "is_missing", "isdir", "islink", "join", "keep_functions", "libc",
-    "limit_address_space", "machine", "memory_with", "os", "split", "stat", "variable",
+    "limit_address_space", "machine", "memory_with", "os", "processor_limit", "split", "stat", "variable",
 ]  # fmt: skip
 
 #: whether the system can open files relative to a directory's descriptor; Windows cannot
@@ -138,8 +138,9 @@ def fsencode(path: str) -> bytes:
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 
-#: the numbers of RLIMIT_CORE and RLIMIT_AS on x86_64 and aarch64
-_RLIMIT_CORE, _RLIMIT_AS = 4, 9
+#: the numbers of RLIMIT_CPU, RLIMIT_CORE and RLIMIT_AS, and the value RLIM_INFINITY, on x86_64 and aarch64
+_RLIMIT_CPU, _RLIMIT_CORE, _RLIMIT_AS = 0, 4, 9
+_RLIM_INFINITY = (1 << 64) - 1
 #: for each 32-bit name that uname(2) can return to a 64-bit process, the name of the real architecture
 _NAMES_OF_32_BITS = {
     "i386": "x86_64", "i486": "x86_64", "i586": "x86_64", "i686": "x86_64", "armv7l": "aarch64",
@@ -208,13 +209,25 @@ def _set_limit(number: int, most: int, *, also_hard: bool = False) -> None:
     The resource module is not used, because importing it takes half a millisecond. On architectures other
     than x86_64 and aarch64, set no limit.
     """
+    hard = _hard_limit(number)
+    if hard is not None:
+        soft = min(most, hard).to_bytes(8, sys.byteorder)
+        libc("setrlimit")(number, soft + (soft if also_hard else hard.to_bytes(8, sys.byteorder)))
+
+
+def _hard_limit(number: int) -> "int | None":
     if machine() not in ("x86_64", "aarch64") or sys.maxsize <= 1 << 32:
-        return
-    now = memory_with(bytes(256))  # Python makes a type for each size, so all callers use one size
-    if libc("getrlimit")(number, now) == 0:
-        hard = bytes(now)[8:16]
-        soft = min(most, int.from_bytes(hard, sys.byteorder)).to_bytes(8, sys.byteorder)
-        libc("setrlimit")(number, soft + (soft if also_hard else hard))
+        return None
+    limits = memory_with(bytes(256))  # Python makes a type for each size, so all callers use one size
+    if libc("getrlimit")(number, limits) != 0:
+        return None
+    return int.from_bytes(bytes(limits)[8:16], sys.byteorder)
+
+
+def processor_limit() -> float:
+    """Return the seconds of processor time after which the kernel kills this process, or infinity."""
+    limit = _hard_limit(_RLIMIT_CPU)
+    return float("inf") if limit is None or limit == _RLIM_INFINITY else limit
 
 
 def address_space(column: int = 0) -> int:

@@ -6,7 +6,7 @@ A hook runs at every start of a container, so it avoids the slower modules of th
 
 import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 import sys
-from time import gmtime, monotonic, strftime
+from time import gmtime, monotonic, process_time, strftime
 
 from .. import __version__
 from ..instances.instance_directory import InstanceDirectory
@@ -35,6 +35,7 @@ from ..oslite import (
     forget,
     limit_address_space,
     os,
+    processor_limit,
     split,
 )
 from ..rootfs.confined import Root, mount_id
@@ -75,6 +76,8 @@ SYSLOG_SECONDS = 2.0
 LEAST_SECONDS = 0.5
 #: processor time in seconds that is reserved for each prepared file: to put it in place, or to remove it
 COMMIT_SECONDS = 0.0003
+#: processor time in seconds that is reserved for the error and the log before the hard limit of the runtime
+REPORT_SECONDS = 0.1
 #: the maximum number of lines that one hook logs, and of characters in a line
 MOST_LINES = 1000
 LONGEST_LINE = 1000
@@ -101,6 +104,8 @@ class StoppedError(BaseException):
 
 #: whether the next signal raises an error: only the first one does, and only until the hook has its result
 _can_stop = False
+#: whether the timer of the processor time ends shortly before the hard limit of the runtime
+_is_limited = False
 
 
 class Log:
@@ -346,6 +351,8 @@ def start_timer(seconds: float) -> None:
         global _can_stop  # noqa: PLW0603
         if _can_stop:
             _can_stop = False
+            if number == _signal.SIGPROF and _is_limited:
+                raise StoppedError(_signal.SIGXCPU)
             raise TimeUpError(number)
 
     def stopped(number: int, _: object) -> None:
@@ -361,6 +368,7 @@ def start_timer(seconds: float) -> None:
     for number in (_signal.SIGALRM, _signal.SIGPROF):
         _signal.signal(number, expired)
     _signal.setitimer(_signal.ITIMER_REAL, seconds)
+    start_processor_timer(float("inf"))
 
 
 def time_left() -> float:
@@ -369,9 +377,20 @@ def time_left() -> float:
     return left
 
 
-def start_processor_timer(seconds: float) -> None:
-    """Start a timer that raises TimeUpError after this process has used ``seconds`` of processor time."""
-    _signal.setitimer(_signal.ITIMER_PROF, max(seconds, LEAST_SECONDS))
+def start_processor_timer(seconds: float, changes: int = 0) -> None:
+    """Start a timer that raises TimeUpError after this process has used ``seconds`` of processor time.
+
+    At the hard limit of the runtime (RLIMIT_CPU), the kernel kills the process, without SIGXCPU if the soft
+    limit is equal. If this limit comes first, the timer raises the error of SIGXCPU in time to put
+    ``changes`` files in place, to restore them, and to report the error.
+    """
+    global _is_limited  # noqa: PLW0603
+    reserved = REPORT_SECONDS + 2 * changes * COMMIT_SECONDS
+    left = max(processor_limit() - process_time() - reserved, 0.001)
+    seconds = max(seconds, LEAST_SECONDS)
+    _is_limited = left < seconds
+    if min(left, seconds) < float("inf"):
+        _signal.setitimer(_signal.ITIMER_PROF, min(left, seconds))
 
 
 def stop_timers() -> None:
@@ -559,7 +578,8 @@ def _write_files(
         hidden = hidden_places(plan, rootfs, request)
         if request.spare_hidden:
             plan = _without_hidden(plan, hidden, log)
-        start_processor_timer(planned_run.job.left() - len(plan.changes) * COMMIT_SECONDS)
+        changes = len(plan.changes)
+        start_processor_timer(planned_run.job.left() - changes * COMMIT_SECONDS, changes)
         if request.pending_in_config and "create" in answer.triggers:
             record.forget()  # it is the record of an earlier instance with the same name
         check = None

@@ -146,7 +146,7 @@ CASES = {
     100: Case("`lxc.rootfs.mount` of a container with an overlay is in the container's directory, whose owner makes it a link to a directory of the host, such as /etc; the hook mounts the untrusted image there, and loads files of the image", "the hook mounts the overlay on a directory that it has opened and checked, and follows no link"),
     101: Case("two mounts of one file, or two starts that share mounted files, with `--in-place`: the file gets parts of two texts", "every start locks all mounted files in the same order, before it changes a file; two targets that are one file need one content"),
     102: Case("another container takes the space of a mounted file on a volume, so that a failed start with `--in-place` cannot restore the file", "the file is cut only after all files are on the disk; a file without a name in the state directory has the old content, and gets a name if the rollback fails"),
-    103: Case("the container's own limits on processor time and data, which crun also sets for hooks, end a hook while it puts files in place", "SIGXCPU ends the hook as SIGTERM does, with a rollback; the rollback frees memory first"),
+    103: Case("the container's own limits on processor time and data, which crun also sets for hooks, end a hook while it puts files in place", "SIGXCPU ends the hook as SIGTERM does, with a rollback, and so does a timer shortly before the hard limit on processor time; the rollback frees memory first"),
     104: Case("an image has a rule for a file over which the operator has mounted a file with `-v FILE:TARGET:ro`; the hook replaces the file in the root filesystem, and the kernel removes the mount", "the hook leaves a target alone if the runtime mounts a file over it"),
 }  # fmt: skip
 

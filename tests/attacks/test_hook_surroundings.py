@@ -555,16 +555,18 @@ def test_attack_100_a_hook_follows_no_link_to_the_place_where_it_mounts_an_overl
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("hard", [1, 30])
 def test_attack_103_a_hook_that_exceeds_the_processor_time_of_the_runtime_restores_all_files(
-    bundle: Path,
+    bundle: Path, hard: int
 ) -> None:
+    """``podman run --ulimit cpu=1`` sets both limits, and the kernel then kills the hook without SIGXCPU."""
     import resource
 
     rules(bundle, "".join(f"  /etc/n{n}: {{when: [start], template: a.tpl}}\n" for n in range(9000)))
     answer = subprocess.run(
         install.argv("oci", ["--no-child"]),
         input=json.dumps(a_state(bundle)),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (1, 30)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (1, hard)),
         capture_output=True,
         text=True,
         check=False,

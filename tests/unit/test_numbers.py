@@ -90,7 +90,7 @@ VALUES = {
     "hooks.lxc_config": {"MAX_DIGITS": 10, "MAX_CONFIG": 1_048_576, "MAX_INCLUDES": 64, "MAX_NAMES": 10_000},
     "hooks.lxc_copies": {"DEPTH": 4},
     "hooks.options": {"TIME_LIMIT": 60.0},
-    "hooks.run": {"MAX_LOG": 1_048_576, "MOST_IN_FILE": 16_384, "MOST_TRIGGERS": 16, "MEMORY": 1_073_741_824, "SYSLOG_SECONDS": 2.0, "LEAST_SECONDS": 0.5, "COMMIT_SECONDS": 0.0003, "MOST_LINES": 1000, "LONGEST_LINE": 1000},
+    "hooks.run": {"MAX_LOG": 1_048_576, "MOST_IN_FILE": 16_384, "MOST_TRIGGERS": 16, "MEMORY": 1_073_741_824, "SYSLOG_SECONDS": 2.0, "LEAST_SECONDS": 0.5, "COMMIT_SECONDS": 0.0003, "REPORT_SECONDS": 0.1, "MOST_LINES": 1000, "LONGEST_LINE": 1000},
     "hooks.runtimes.lxc": {"CLONE_NEWNS": 131_072, "MS_REC_PRIVATE": 278_528},
     "hooks.runtimes.nspawn": {"RANGE": 65_536},
     "hooks.runtimes.oci": {"MAX_STATE": 1_048_576, "MAX_CONFIG": 4_194_304, "MARGIN": 5},

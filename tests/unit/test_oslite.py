@@ -51,6 +51,19 @@ def test_exists_isdir_and_islink_give_the_same_results_as_the_os_module(tmp_path
         assert oslite.islink(path) == os.path.islink(path)
 
 
+def test_the_limit_on_processor_time_is_the_hard_limit_of_the_process(tmp_path):
+    import resource
+
+    code = "from templater.oslite import processor_limit; print(processor_limit())"
+    for hard, printed in ((7, "7"), (resource.RLIM_INFINITY, "inf")):
+        limits = (resource.RLIMIT_CPU, (5, hard))
+        done = subprocess.run(
+            [sys.executable, "-c", code], preexec_fn=lambda limits=limits: resource.setrlimit(*limits),
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout.strip() == printed
+
+
 #: runs in an interpreter that has not loaded ``os``
 BARE = f"""
 import sys

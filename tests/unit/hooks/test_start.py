@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from time import monotonic, sleep
+from time import monotonic, process_time, sleep
 from types import SimpleNamespace
 
 import pytest
@@ -214,6 +214,24 @@ def test_the_processor_time_limit_for_planning_is_at_least_half_a_second(seconds
     assert least < signal.getitimer(signal.ITIMER_PROF)[0] < most
     run.stop_timers()
     assert signal.getitimer(signal.ITIMER_PROF)[0] == signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def test_the_processor_timer_ends_before_the_hard_limit_of_the_runtime(monkeypatch):
+    """At the hard limit, the kernel killed the hook while it put files in place."""
+    end = process_time() + 10
+    monkeypatch.setattr(run, "processor_limit", lambda: end)
+    run.start_timer(600)
+    assert 9 < signal.getitimer(signal.ITIMER_PROF)[0] < 9.95
+    run.start_processor_timer(100, 1000)
+    assert 8.5 < signal.getitimer(signal.ITIMER_PROF)[0] < 9.35
+    with pytest.raises(run.StoppedError) as stopped:
+        signal.raise_signal(signal.SIGPROF)
+    assert stopped.value.args == (signal.SIGXCPU,)
+    run.start_timer(600)
+    run.start_processor_timer(5, 1000)
+    with pytest.raises(run.TimeUpError):
+        signal.raise_signal(signal.SIGPROF)
+    run.stop_timers()
 
 
 def plan(*actions):
