@@ -10,7 +10,7 @@ from ..model.errors import InputError, UsageError
 from ..model.source import Source, Span, printable
 from ..parsing.combined_error import raise_all
 from ..parsing.go_scalars import is_merge, is_null, resolved
-from ..parsing.yaml_nodes import Limits, Mapping, Node, Scalar, Sequence, parse
+from ..parsing.yaml_nodes import Limits, Mapping, Node, Scalar, Sequence, merged_nodes, parse
 from ..pongo2.syntax.hints import did_you_mean
 
 TEXT: Final = "text"
@@ -269,7 +269,7 @@ class _Reader:
         first: dict[str, Node] = {}
         for key, value in node.pairs():
             if is_merge(key):
-                for mapping in value.children if isinstance(value, Sequence) else [value]:
+                for mapping in merged_nodes(key, value):
                     if isinstance(mapping, Mapping):
                         yield from self.pairs(mapping, True)
                     else:

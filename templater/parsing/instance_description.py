@@ -25,7 +25,7 @@ from ..model.instance_name import MAX_NAME
 from ..model.source import Source, Span, printable, whole_characters
 from .go_scalars import is_merge, is_null
 from .metadata_yaml import suggestion
-from .yaml_nodes import MIB, Limits, Node, Scalar, YamlError, child, parse, size_text
+from .yaml_nodes import MIB, Limits, Node, Scalar, YamlError, child, merged_nodes, parse, size_text
 from .yaml_nodes import Mapping as MappingNode
 from .yaml_nodes import Sequence as SequenceNode
 
@@ -323,7 +323,7 @@ def _value(node: Node) -> Any:
         if not isinstance(key, Scalar):
             raise InputError(f"a key must be text, not a {key.kind}", key.span)
         if is_merge(key):
-            for mapping in value.children if isinstance(value, SequenceNode) else [value]:
+            for mapping in merged_nodes(key, value):
                 merged = _value(mapping)
                 if not isinstance(merged, dict):
                     raise InputError("'<<' needs a mapping or a list of mappings", mapping.span)

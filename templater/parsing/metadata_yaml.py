@@ -17,7 +17,19 @@ from ..model.errors import LimitError, MetadataError, RefusedError
 from ..model.metadata import TRIGGERS, UNCOUNTED, Finding, Metadata, Rule
 from ..model.source import Source, Span, printable
 from .go_scalars import BOOLEANS, is_merge, is_null, is_text, resolved, tag_of, whole_number
-from .yaml_nodes import LIMITS, Alias, Limits, Mapping, Node, Rules, Scalar, Sequence, YamlError, parse
+from .yaml_nodes import (
+    LIMITS,
+    Alias,
+    Limits,
+    Mapping,
+    Node,
+    Rules,
+    Scalar,
+    Sequence,
+    YamlError,
+    merged_nodes,
+    parse,
+)
 
 METADATA_FIELDS: Final = ("architecture", "creation_date", "expiry_date", "properties", "templates")
 #: the maximum length of a trigger, a template name, an owner, a mode or a property's name in a rule; a file
@@ -264,34 +276,37 @@ class _Decoder:
                 if not is_merge(key):
                     pairs.append((key, value))
                     continue
-                for mapping in reversed(self.merged(value)):
+                for mapping in reversed(self.merged(key, value)):
                     pairs.extend(self.assignments(mapping, gotype))
             return pairs
         own = [(key, value) for key, value in node.pairs() if not is_merge(key)]
-        inherited = [value for key, value in node.pairs() if is_merge(key)]
+        inherited = [pair for pair in node.pairs() if is_merge(pair[0])]
         if not inherited:
             return own
         seen = {key.text for key, _ in own if isinstance(key, Scalar) and is_text(key, self.rules)}
         seen.add("<<")
-        for value in inherited:
-            for mapping in self.merged(value):
+        for key, value in inherited:
+            for mapping in self.merged(key, value):
                 for pair in self.assignments(mapping, gotype):
-                    key = pair[0]
-                    if not isinstance(key, Scalar) or is_null(key, self.rules):
+                    name = pair[0]
+                    if not isinstance(name, Scalar) or is_null(name, self.rules):
                         own.append(pair)
-                    elif key.text not in seen:
+                    elif name.text not in seen:
                         own.append(pair)
-                        seen.add(key.text)
+                        seen.add(name.text)
         return own
 
-    def merged(self, value: Node) -> "list[Mapping]":
-        mappings = value.children if isinstance(value, Sequence) else [value]
+    def merged(self, key: Node, value: Node) -> "list[Mapping]":
+        mappings = merged_nodes(key, value)
         for mapping in mappings:
             if not isinstance(mapping, Mapping):
+                is_alias = mapping is value and isinstance(value, Sequence)
                 self.problem(
                     "'<<' needs a mapping or a list of mappings",
-                    mapping.span,
-                    "write an alias: '<<: *name'",
+                    key.span if is_alias else mapping.span,
+                    "write the list itself, not an alias of it"
+                    if is_alias
+                    else "write an alias: '<<: *name'",
                     fatal="map merge requires map or sequence of maps as the value",
                 )
         return [mapping for mapping in mappings if isinstance(mapping, Mapping)]

@@ -193,6 +193,14 @@ class Mapping(Collection):
         return pairs
 
 
+def merged_nodes(key: Node, value: Node) -> list[Node]:
+    """Return the nodes that a merge key merges: the items of a list, or any other value itself.
+
+    Go refuses an alias of a list. The node to which an alias refers begins before the key of the alias.
+    """
+    return value.children if isinstance(value, Sequence) and value.start > key.start else [value]
+
+
 def pairs(node: Node | None) -> list[tuple[str, Node, Node]]:
     """Return a mapping's entries with scalar keys, each as (text of the key, key, value)."""
     if not isinstance(node, Mapping):

@@ -18,7 +18,7 @@ from typing import Any
 from ..model.errors import InputError
 from ..model.source import printable
 from ..parsing.go_scalars import is_merge, is_null
-from ..parsing.yaml_nodes import Mapping, Node, Scalar, Sequence
+from ..parsing.yaml_nodes import Mapping, Node, Scalar, Sequence, merged_nodes
 from ..pongo2.syntax.hints import did_you_mean
 
 Schema = dict[str, Any]
@@ -53,7 +53,7 @@ def entries(node: Node | None) -> dict[str, tuple[Node, Node]]:
     merged: list[Node] = []
     for key, value in node.pairs():
         if is_merge(key):
-            merged += value.children if isinstance(value, Sequence) else [value]
+            merged += merged_nodes(key, value)
         elif isinstance(key, Scalar):
             found[key.text] = key, value
     below: dict[str, tuple[Node, Node]] = {}
@@ -178,10 +178,7 @@ class Reader:
         first: dict[str, Node] = {}
         for key, value in node.pairs():
             if is_merge(key):
-                if not all(
-                    isinstance(each, Mapping)
-                    for each in (value.children if isinstance(value, Sequence) else [value])
-                ):
+                if not all(isinstance(each, Mapping) for each in merged_nodes(key, value)):
                     self.wrong(value, "'<<' needs a mapping or a list of mappings")
             elif not isinstance(key, Scalar):
                 self.wrong(key, f"a key must be text, not a {key.kind}")

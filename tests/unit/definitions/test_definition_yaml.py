@@ -256,6 +256,9 @@ def test_the_value_of_a_merge_key_must_be_a_mapping_or_a_list_of_mappings():
     with pytest.raises(InputError) as caught:
         read(IMAGE + "x: &x {generator: dump}\nfiles:\n- {<<: [*x, 5], path: /b}\n")
     assert "'<<' needs a mapping or a list of mappings" in caught.value.explain()
+    with pytest.raises(InputError) as caught:  # Go refuses an alias of a list
+        read(IMAGE + "x: &x [{generator: dump}]\nfiles:\n- {<<: *x, path: /b}\n")
+    assert "'<<' needs a mapping or a list of mappings" in caught.value.explain()
 
 
 def test_a_null_field_counts_as_an_empty_list_or_mapping():

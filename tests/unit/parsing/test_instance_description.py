@@ -366,6 +366,7 @@ def test_a_note_suggests_the_right_spelling_of_a_misspelled_key():
         ("[[]]", "0: an instance must be a mapping, not a list", (1, 1)),
         ("? [a]\n: b\n", "a key must be text, not a sequence", (1, 3)),
         ("<<: a\n", "'<<' needs a mapping or a list of mappings", (1, 5)),
+        ("x: &x [{a: b}]\n<<: *x\n", "'<<' needs a mapping or a list of mappings", (1, 4)),
         ("templates: {}\n", "this is an image's metadata.yaml, not an instance", (1, 1)),
         (DEFAULT, "this is a profile, not an instance", (1, 1)),
         ("a: \xff".encode("latin-1").decode("utf-8", "surrogateescape"), "invalid UTF-8: byte 0xff", (1, 4)),

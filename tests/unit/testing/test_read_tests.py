@@ -80,6 +80,7 @@ MISTAKES = {
         "defaults: {steps: [start]}\ntests:\n- {name: a, snapshot: true}", "1:12: 'steps' is not allowed in 'defaults'", "",
     ),
     "a wrong merge key": (test("<<: [a]\nsnapshot: true"), "3:9: '<<' needs a mapping or a list of mappings", ""),
+    "an alias of a list as a merge key": (test("config: {a: &x [{b: c}]}\n<<: *x"), "3:17: '<<' needs a mapping or a list of mappings", ""),
     "a key of two lines": ("? [a]\n: b\ntests: []", "1:3: a key must be text, not a sequence", ""),
     "a file in a file": (
         test("rootfs: {/etc: x, /etc/hosts: y}\nsnapshot: true"), "3:13: '/etc' can't be both a file and a directory", "",
