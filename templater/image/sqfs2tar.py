@@ -57,12 +57,12 @@ def sqfs2tar_for(file: OpenFile, limits: Limits) -> unpacker_process.Program:
 def start_sqfs2tar(file: OpenFile, limits: Limits = DEFAULT) -> unpacker_process.Program:
     """Start the program that reads a squashfs file. Raise InputError if it is not installed.
 
-    The program keeps all names in memory.
+    The program keeps all names in memory. It skips sockets, because an archive can't contain them.
     """
     seconds = SQUASHFS_SECONDS + data_bytes(file) // SQUASHFS_BYTES_PER_SECOND + 1
     bounds = Bounds(cpu=min(seconds, _MOST_SECONDS), memory=SQUASHFS_MEMORY + limits.members * SQUASHFS_NAME)
     try:
-        command = ["sqfs2tar", "--no-skip", "--root-becomes", ".", unpacker_process.INPUT]
+        command = ["sqfs2tar", "--root-becomes", ".", unpacker_process.INPUT]
         return unpacker_process.start(command, file, file.fd, bounds, lambda: _content_end(file))
     except FileNotFoundError:
         raise InputError(

@@ -25,7 +25,7 @@ _HEAD = 96
 _CHECK_DATA, _NO_XATTRS = 4, 0x200
 #: maximum number of names below one header, and maximum length of a name, in the kernel
 _MOST_NAMES = _LONGEST = 256
-_DIRECTORY, _FILE, _LONG_DIRECTORY = 1, 2, 8
+_DIRECTORY, _FILE, _SOCKET, _LONG_DIRECTORY = 1, 2, 7, 8
 #: where an inode of a device, pipe or socket has the number of its attributes; that of a link is longer
 _LINK, _PLACES_OF_ATTRIBUTES = 10, {10: 24, 11: 24, 12: 24, 13: 20, 14: 20}
 #: the word of a block in an inode: the block's size in the file, and a bit if the block is not compressed
@@ -115,6 +115,8 @@ class _Walk:
                     raise self._different("two inodes have the same number")
                 if kind == _FILE and is_new:
                     self._check_data(child)
+                if kind == _SOCKET and not is_new:  # sqfs2tar skips only its first name
+                    raise ValueError("a socket has several names")
                 if kind == _DIRECTORY:
                     todo.append((child, child_number))
 

@@ -3,6 +3,7 @@
 import lzma
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import zlib
@@ -515,6 +516,26 @@ def two_files(
             struct.pack("<HhHH", 20 * index, numbers[index] - numbers[0], 6 + index, len(name) - 1) + name
         )
     return squashfs(path, [*inodes, directory_inode(3, len(entries))], entries)
+
+
+@pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
+@pytest.mark.parametrize("names", [1, 2])
+def test_a_squashfs_file_with_a_socket_is_read_without_the_socket(tmp_path: Path, names: int) -> None:
+    """unsquashfs makes sockets, so all daemons unpack such a file. No command could read it."""
+    tree, path = tmp_path / "tree", tmp_path / "i.squashfs"
+    tree.mkdir()
+    (tree / "file").write_text("x")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(tree / "s0"))
+    for number in range(1, names):
+        os.link(tree / "s0", tree / f"s{number}")
+    subprocess.run(["mksquashfs", tree, path, "-quiet", "-no-progress"], check=True)
+    if names > 1:
+        with pytest.raises(InputError, match="a socket has several names"), open_rootfs(str(path)):
+            pass
+        return
+    with open_rootfs(str(path)) as archive:
+        assert [member.name for member in archive] == ["./", "./file"]
 
 
 @pytest.mark.parametrize("names", [(b"a", b"a"), (b"b", b"a"), (b"\xff", b"a"), (b"ab", b"a")])
