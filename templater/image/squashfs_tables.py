@@ -8,6 +8,7 @@ that no audit sees. unsquashfs also ends with an error for an attribute that Lin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from struct import unpack, unpack_from
 from typing import NamedTuple
@@ -27,8 +28,10 @@ _PREFIXES = (b"user.", b"trusted.", b"security.")
 #: maximum lengths of a name and a value in Linux
 _LONGEST_NAME, _LONGEST_VALUE = 255, 65536
 _CAPABILITY = b"security.capability"
-#: the sizes of the two forms of capabilities, and the bytes with which they begin
-_CAPABILITIES = {(20, b"\x00\0\0\2"), (20, b"\x01\0\0\2"), (24, b"\x00\0\0\3"), (24, b"\x01\0\0\3")}
+#: the two forms of capabilities; the second form ends with a user id, which is not -1
+_CAPABILITIES = re.compile(rb"[\x00\x01]\x00\x00(?:\x02.{16}|\x03.{16}(?!\xff{4}).{4})", re.DOTALL)
+#: a length that is larger than the length of any capabilities
+_LONGER = 25
 
 
 class Reader(NamedTuple):
@@ -184,8 +187,7 @@ class _Values:
         """Check the value of an attribute. The size of the value is stored before the value."""
         (size,) = unpack("<I", self.read(at, 4))
         self.read(at + 4 + size, 0)
-        is_capability = name == _CAPABILITY
         if size > _LONGEST_VALUE or (
-            is_capability and (size, self.read(at + 4, min(size, 4))) not in _CAPABILITIES
+            name == _CAPABILITY and not _CAPABILITIES.fullmatch(self.read(at + 4, min(size, _LONGER)))
         ):
             raise ValueError("the value of an extended attribute is invalid")

@@ -272,6 +272,11 @@ def with_attributes(path: Path, content: bytes, lists: list[tuple[int, int]]) ->
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 0xFFFFFFFF, 0, 0x1FF, 0)
 
 
+def of_user(root: int) -> bytes:
+    """Capabilities for the user namespaces in which the user id ``root`` is root."""
+    return struct.pack("<IIIIII", 0x03000001, 0xFFFFFFFF, 0, 0x1FF, 0, root)
+
+
 def attribute(name: bytes, value: bytes, kind: int = 2, size: int | None = None) -> bytes:
     return (
         struct.pack("<HH", kind, len(name) if size is None else size)
@@ -285,6 +290,10 @@ def attribute(name: bytes, value: bytes, kind: int = 2, size: int | None = None)
     ("content", "lists", "said"),
     [
         (attribute(b"capability", CAPABILITY), [(0, 1)], ""),
+        (attribute(b"capability", of_user(0)), [(0, 1)], ""),
+        (attribute(b"capability", of_user(2**32 - 2)), [(0, 1)], ""),
+        (attribute(b"capability", of_user(2**32 - 1)), [(0, 1)], "the value of"),
+        (attribute(b"capability", of_user(0) + b"\0"), [(0, 1)], "the value of"),
         (attribute(b"capability", bytes(8), 0x102), [(0, 1)], "continue after the end of their table"),
         (struct.pack("<I", 20) + CAPABILITY + attribute(b"capability", bytes(8), 0x102), [(24, 1)], ""),
         (struct.pack("<I", 20) + CAPABILITY + attribute(b"capability", bytes(7), 0x102), [(24, 1)], "the value of"),
