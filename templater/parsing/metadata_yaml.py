@@ -262,8 +262,7 @@ class _Decoder:
         A later pair overrides an earlier pair with the same key. In yaml.v2, ``<<`` overrides the keys above
         it, and the keys below it override ``<<``. In yaml.v4, the mapping's own keys have precedence, then
         the keys of the first merged mapping. But an own key that is not a text does not override a merged
-        key: if the own key is the number 12, a merged key "12" is also assigned. yaml.v4 ignores a quoted key
-        "<<" of a merged mapping, because it treats the text "<<" as an own key.
+        key: if the own key is the number 12, a merged key "12" is also assigned.
 
         If Go decodes the mapping into a struct, ``fields`` are the fields of the struct. yaml.v4 sets each
         field only once.
@@ -284,7 +283,6 @@ class _Decoder:
         if not inherited:
             return own
         seen = {key.text for key, _ in own if isinstance(key, Scalar) and is_text(key, self.rules)}
-        seen.add("<<")
         for key, value in inherited:
             for mapping in self.merged(key, value):
                 for pair in self.assignments(mapping, gotype):
@@ -399,12 +397,16 @@ class _Decoder:
             self.findings.append(Finding(code, UNCOUNTED, span))
 
     def mismatch(self, node: Node, gotype: str, message: str, hint: str = "") -> None:
-        self.problem(message, node.span, hint, line=self.go_text(node, gotype))
+        if not self.ignores(node):
+            self.problem(message, node.span, hint, line=self.go_text(node, gotype))
+
+    def ignores(self, node: Node) -> bool:
+        """Return whether Go assigns nothing if it can't convert a value: yaml.v4 ignores ``<<``."""
+        return self.rules == "v4" and is_merge(node)
 
     def go_text(self, node: Node, gotype: str) -> str:
         if isinstance(node, Scalar):
-            merge = self.rules == "v4" and is_merge(node)
-            tag = node.tag or ("!!merge" if merge else tag_of(self.resolve(node)))
+            tag = node.tag or tag_of(self.resolve(node))
             raw = node.text.encode("utf-8", "surrogateescape")
             shown = raw[:7].decode("utf-8", "surrogateescape") + "..." if len(raw) > 10 else node.text
             value = f"{tag} `{shown}`"
@@ -493,6 +495,8 @@ class _MetadataFields:
             self.rules.clear()
             return
         for path, key, node in entries:
+            if decoder.ignores(node):
+                continue
             rule = decoder.rule(path, key, node)
             self.rules.pop(path, None)  # A rule that replaces an earlier rule takes the later position.
             self.rules[path] = rule

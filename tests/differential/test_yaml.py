@@ -117,6 +117,7 @@ V4_DECIDES = [
     ("error", r"!!timestamp|!!float", "v4 takes dates for dates and refuses fractions"),
     ("message", r"^duplicate key", "v4 names each duplicate once"),
     ("text", rb"[^\n]{1024}", "v4 reads long keys"),
+    ("text", rb"<<\s*([,}\]]|$)", "v4 ignores a value '<<'"),
     ("text", rb"\t[ \t]*(#|[\r\n]|$)", "v3 reads comments ahead, with tabs before them"),
 ]  # fmt: skip
 
