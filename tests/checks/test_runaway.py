@@ -640,6 +640,7 @@ def loops_over(*values, body=""):
     "text",
     [
         loops_over(U, U, U),
+        "{% ifchanged %}{% else %}" + loops_over(LATER, LATER, LATER) + "{% endifchanged %}",  # runs only in 6.1
         loops_over(LATER, U + "|make_list", U + "|split:','"),
         loops_over("config.a", "config['b']", "x|default:config.c"),
         "{% set t = s %}{% set s = " + U + " %}" + loops_over("s", "s|split:','", "t"),
