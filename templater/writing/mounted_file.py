@@ -56,12 +56,6 @@ class MountedFile(StagedFile):
         self.is_written = False
         self.is_cut = False
 
-    @property
-    def identity(self) -> "tuple[int, int]":
-        """The device and inode number, which are the same for all mounts of a file."""
-        assert self.old is not None
-        return self.old.st_dev, self.old.st_ino
-
     def close(self) -> None:
         super().close()
         if self.saved >= 0:
@@ -93,18 +87,31 @@ class MountedFile(StagedFile):
         finally:
             close(fd)
 
-    def lock(self, until: float) -> None:
-        """Open the file, and lock it. Raises BusyError if another process has the lock until ``until``."""
+    def open(self) -> "tuple[int, int]":
+        """Open the file. Return its device and inode number, which are the same for all mounts of a file.
+
+        On an overlay, the numbers can change when the file is opened: the kernel then copies a file of a
+        lower layer. Raises RefusedError if the file was replaced.
+        """
+        assert self.old is not None
+        before = self.parent.lstat(self.name)
         self.fd = self.parent.open(self.name, write=True)
+        now = os.fstat(self.fd)
+        planned = before if self.is_on_overlay else now
+        if planned is None or (planned.st_dev, planned.st_ino) != (self.old.st_dev, self.old.st_ino):
+            raise self._changed("was replaced")
+        return now.st_dev, now.st_ino
+
+    def lock(self, until: float) -> None:
+        """Lock the open file. Raises BusyError if another process has the lock until ``until``."""
         lock_mounted(self.fd, self.change.real, until)
 
     def save(self, require_time: "Callable[[], None]") -> None:
         """Copy the old content, for a rollback. Raises RefusedError if the file was replaced."""
         self.directories.check(self.change)
-        status = os.fstat(self.fd)
-        if (status.st_dev, status.st_ino) != self.identity:
+        if not self.parent.is_same(self.name, self.fd):
             raise self._changed("was replaced")
-        size = self.directories.room_for(status.st_size, self.change)
+        size = self.directories.room_for(os.fstat(self.fd).st_size, self.change)
         saved = self.saved = self._create_unnamed()
         self._read_pieces(self.fd, size, lambda piece: write_descriptor(saved, piece), require_time)
 

@@ -216,13 +216,14 @@ class Transaction:
         return [target.change for target in self.targets]
 
     def _mounted(self) -> "list[MountedFile]":
-        """Return the mounted files, each only once, in the order in which every apply locks them."""
+        """Open the mounted files. Return each only once, in the order in which every apply locks them."""
         from .mounted_file import MountedFile
 
         mounted: dict[tuple[int, int], MountedFile] = {}
         for target in self.targets:
             if isinstance(target, MountedFile):
-                first = mounted.setdefault(target.identity, target)
+                identity = _step("open", target.change.real, target.open)
+                first = mounted.setdefault(identity, target)
                 if first.content != target.content:
                     raise RefusedError(
                         f"{first.change.real!r} and {target.change.real!r} are the same mounted file,"

@@ -44,6 +44,22 @@ def test_apply_writes_a_mount_point_in_place_on_request(top, mounts, mechanism, 
 
 
 @as_root
+def test_apply_writes_a_mounted_file_of_a_lower_layer_that_has_several_names(top, mounts, tmp_path):
+    """The kernel copies such a file when it is opened to write, and the copy has another inode number."""
+    folders = [tmp_path / name for name in ("lower", "upper", "work", "merged")]
+    for folder in folders:
+        folder.mkdir()
+    (tmp_path / "lower/file").write_text("old")
+    (tmp_path / "lower/other").hardlink_to(tmp_path / "lower/file")
+    mounts.overlay(*folders, "index=off")
+    mounts.bind(tmp_path / "merged/file", top / "etc/hosts")
+    with opened(top, cross_mounts=True) as rootfs:
+        apply(a_plan({"/etc/hosts": "new"}, rootfs, in_place=True), rootfs)
+    assert (tmp_path / "merged/file").read_text() == "new"
+    assert (tmp_path / "merged/other").read_text() == "old"
+
+
+@as_root
 def test_apply_restores_a_mount_point_if_its_write_fails(top, mounts, monkeypatch):
     mounts.bind(top / "etc/keep", top / "etc/hosts")
 
