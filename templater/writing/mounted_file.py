@@ -18,9 +18,9 @@ from ..model.errors import RefusedError, WriteError
 from ..oslite import blake2b, fsencode, os
 from ..rootfs.confined import NO_UNNAMED, again, write_descriptor, write_error
 from ..rootfs.file_system_type import is_overlay
-from ..rootfs.held_files import close
+from ..rootfs.held_files import close, is_on_btrfs
 from .lock import lock_mounted
-from .recovery import unlink_if_there
+from .recovery import attempt, unlink_if_there
 from .staged_file import PIECE, StagedFile
 
 TYPE_CHECKING = False
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 OLD = "old-"
 #: the same if another process had changed the mounted file
 CHANGED = "old-changed-"
+#: a size that is not larger than the blocks of most file systems
+BLOCK = 4096
 
 
 class MountedFile(StagedFile):
@@ -44,7 +46,7 @@ class MountedFile(StagedFile):
     has no state directory: the old content is then kept in memory.
     """
 
-    __slots__ = ("is_cut", "is_written", "save_in", "saved")
+    __slots__ = ("is_cut", "is_needed", "is_written", "save_in", "saved")
 
     def __init__(
         self, change: "Change", directories: "TargetDirectories", save_in: "Directory | None"
@@ -55,10 +57,14 @@ class MountedFile(StagedFile):
         self.saved = -1
         self.is_written = False
         self.is_cut = False
+        #: whether a rollback has begun or failed, so that nothing else has the old content
+        self.is_needed = False
 
     def close(self) -> None:
         super().close()
         if self.saved >= 0:
+            if self.save_in is not None and not self.is_needed:
+                attempt(self.save_in.unlink_if_same, self._name(OLD), self.saved)
             close(self.saved)
             self.saved = -1
 
@@ -114,6 +120,8 @@ class MountedFile(StagedFile):
         size = self.directories.room_for(os.fstat(self.fd).st_size, self.change)
         saved = self.saved = self._create_unnamed()
         self._read_pieces(self.fd, size, lambda piece: write_descriptor(saved, piece), require_time)
+        if is_on_btrfs(self.fd):  # the overwrite and the rollback can use up the space that a name needs
+            self._name_saved(OLD)
 
     def _create_unnamed(self) -> int:
         if self.save_in is not None:
@@ -183,8 +191,10 @@ class MountedFile(StagedFile):
 
         Raises WriteError if the old content cannot be restored completely. It then has a name.
         """
+        self.is_needed = True
         try:
             if self._restore():
+                self.is_needed = False
                 return
             failed = WriteError(f"can't put back {self.change.real!r}: another process has changed it")
             saved = self._name_saved(CHANGED, replace=True)
@@ -203,13 +213,13 @@ class MountedFile(StagedFile):
             is_extended = size > new and (self.is_cut or old < new)
             if is_extended or not self._has_new_start():
                 return False
-        left = old if size == new else min(old, new)
-        for fd in (self.fd, self.saved):
-            again(os.lseek, fd, 0, 0)
-        while left:
-            piece = os.read(self.saved, min(left, PIECE))
-            write_descriptor(self.fd, piece)
-            left -= len(piece)
+        at, end = 0, old if size == new else min(old, new)
+        while at < end:  # a block that is not overwritten can be a hole, which must not take space
+            piece = again(os.pread, self.saved, min(end - at, BLOCK), at)
+            if again(os.pread, self.fd, len(piece), at) != piece:
+                again(os.lseek, self.fd, at, 0)
+                write_descriptor(self.fd, piece)
+            at += len(piece)
         if size == new or not self.is_written:
             os.ftruncate(self.fd, old)
         return self._has_old(new)
@@ -243,3 +253,23 @@ class MountedFile(StagedFile):
         except OSError:  # for example, the file system of the directory has no files without names
             return ""
         return f"; its old content is in {self.save_in.path_of(name)!r}"
+
+
+def require_space(mounted: "list[MountedFile]") -> None:
+    """Raise WriteError if btrfs may have too little space to overwrite the files, and to restore them.
+
+    btrfs writes each overwritten block to a new place. It counts the saved contents only when it writes them.
+    """
+    from ..rootfs.disk_sync import can_order
+
+    needed = 0
+    for target in mounted:
+        if can_order(target.fd):
+            old, space = os.fstat(target.saved).st_size, os.fstatvfs(target.fd)
+            needed += len(target.content) + old * (2 if can_order(target.saved) else 1)
+            if needed > space.f_bavail * space.f_frsize:
+                raise WriteError(
+                    f"can't put in place {target.change.real!r}: btrfs needs {needed} bytes of free space to"
+                    " overwrite mounted files, and to restore them after an error",
+                    hint="free some space and try again",
+                )

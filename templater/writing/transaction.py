@@ -238,6 +238,10 @@ class Transaction:
             _step("lock", target.change.real, target.lock, until)
         for target in mounted:
             _step("save the old content of", target.change.real, target.save, self._require_time_to_commit)
+        if mounted:
+            from .mounted_file import require_space
+
+            _step("put in place", "/", require_space, mounted)
 
     def _sync_names(self, mounted: "list[MountedFile]") -> None:
         """Sync each changed directory and mounted file. If this fails, all files are rolled back."""

@@ -6,12 +6,13 @@ import os
 import re
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from templater.model.errors import BusyError, RefusedError, WriteError
 from templater.rootfs import disk_sync
-from templater.rootfs.confined import Root
+from templater.rootfs.confined import Directory, Root
 from templater.writing import lock as lock_module
 from templater.writing import mounted_file, transaction
 from templater.writing.apply_plan import apply
@@ -299,6 +300,108 @@ def test_attack_102_a_file_that_cannot_be_restored_is_kept_in_the_state_director
             journal=Journal(state),
         )
         assert not [*(tmp_path / "state").glob("old-*")]
+
+
+@as_root
+@pytest.mark.parametrize("is_restored", [False, True])
+def test_on_btrfs_the_old_content_has_its_name_before_the_overwrite(
+    top, mounts, tmp_path, monkeypatch, is_restored
+):
+    """The overwrite and the rollback used up the space that the name needed, so the old text was lost."""
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def name_on_a_full_disk(directory, fd, name):
+        if directory.lstat(name) is not None:
+            raise FileExistsError
+        fail()
+
+    def commit(target):
+        monkeypatch.setattr(Directory, "name_unnamed", name_on_a_full_disk)
+        if not is_restored:
+            monkeypatch.setattr(MountedFile, "_restore", fail)
+        real(target)
+        fail()
+
+    real = MountedFile.commit
+    (tmp_path / "file").write_bytes(OLD_TEXT)
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+    (tmp_path / "state").mkdir(mode=0o700)
+    monkeypatch.setattr(mounted_file, "is_on_btrfs", lambda fd: True)
+    monkeypatch.setattr(MountedFile, "commit", commit)
+    with (
+        opened(top, cross_mounts=True) as rootfs,
+        Root(str(tmp_path / "state")) as root,
+        root.directory("/") as state,
+        pytest.raises(WriteError, match="no space left") as caught,
+    ):
+        apply(a_plan({"/etc/hosts": "new"}, rootfs, in_place=True), rootfs, journal=Journal(state))
+    kept = [*(tmp_path / "state").glob("old-*")]
+    if is_restored:
+        assert (tmp_path / "file").read_bytes() == OLD_TEXT
+        assert kept == [] and caught.value.notes == ()
+    else:
+        assert kept[0].read_bytes() == OLD_TEXT
+        (note,) = caught.value.notes
+        assert note.endswith(f"no space left on device; its old content is in '/{kept[0].name}'")
+
+
+@as_root
+def test_mounted_files_on_btrfs_need_space_for_their_new_and_their_old_content(
+    top, mounts, tmp_path, monkeypatch
+):
+    """Each overwrite takes new blocks, so a full volume kept parts of both texts."""
+    (tmp_path / "file").write_bytes(OLD_TEXT)
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+    monkeypatch.setattr(disk_sync, "can_order", lambda fd: True)
+    needed = 2 * len(OLD_TEXT) + len("new")
+    for free in (needed - 1, needed):
+        space = SimpleNamespace(f_bavail=free, f_frsize=1, f_files=0)
+        monkeypatch.setattr(mounted_file, "os", Replaced(os, fstatvfs=lambda fd, space=space: space))
+        with opened(top, cross_mounts=True) as rootfs:
+            plan = a_plan({"/etc/hosts": "new"}, rootfs, in_place=True)
+            if free < needed:
+                message = f"^can't put in place '/etc/hosts': btrfs needs {needed} bytes of free space"
+                with pytest.raises(WriteError, match=message):
+                    apply(plan, rootfs)
+                assert (tmp_path / "file").read_bytes() == OLD_TEXT
+            else:
+                apply(plan, rootfs)
+    assert (tmp_path / "file").read_text() == "new"
+
+
+class Replaced:
+    """A module with other values for some of its names."""
+
+    def __init__(self, module, **names):
+        self.__dict__.update(vars(module) | names)
+
+
+@as_root
+def test_a_rollback_writes_no_zeros_into_the_holes_of_a_mounted_file(top, mounts, tmp_path, monkeypatch):
+    """On a full disk, the file was reported as not restored."""
+    with (tmp_path / "file").open("wb") as file:
+        file.truncate(1 << 20)
+    blocks = (tmp_path / "file").stat().st_blocks
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+
+    def write_half(fd, content):
+        if content == b"x" * (1 << 20):
+            os.write(fd, content[:8192])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(content)
+        os.write(fd, content)
+
+    written = []
+    monkeypatch.setattr(mounted_file, "write_descriptor", write_half)
+    with opened(top, cross_mounts=True) as rootfs:
+        plan = a_plan({"/etc/hosts": "x" * (1 << 20)}, rootfs, in_place=True)
+        with pytest.raises(WriteError, match="no space left"):
+            apply(plan, rootfs)
+    assert (tmp_path / "file").read_bytes() == bytes(1 << 20)
+    assert written[-2:] == [bytes(4096)] * 2 and len(written) < 10
+    assert (tmp_path / "file").stat().st_blocks <= blocks + 16
 
 
 @as_root
