@@ -252,7 +252,7 @@ def guard(
                 for timer, *_ in timers:
                     signal.setitimer(timer, 0)
         except _OverError as over:
-            raise over_limit(over.args[0], bounds) from None
+            raise over_limit(over.args[0], bounds, over) from None
         finally:
             _processor_limit = outer
             allow_packing.remove(begin_packing)
@@ -343,12 +343,17 @@ def paused() -> Iterator[None]:
             signal.setitimer(timer, seconds, interval)
 
 
-def over_limit(name: str, bounds: CommandLimits) -> LimitError:
-    """Return the error for a command that exceeds the limit ``name``."""
+def over_limit(name: str, bounds: CommandLimits, error: BaseException | None = None) -> LimitError:
+    """Return the error for a command that exceeds the limit ``name``.
+
+    The notes of ``error``, which ended the command, can name files that a rollback could not restore.
+    """
+    notes = tuple(getattr(error, "__notes__", ()))
     if name == "command-memory":
         return LimitError(
             f"the command needs more than {bounds.memory >> 20} MiB of memory",
             hint=f"--limit {name}=8GiB allows 8 GiB",
+            notes=notes,
         )
     seconds, kind = bounds.time, ""
     if name == "command-processor":
@@ -356,6 +361,7 @@ def over_limit(name: str, bounds: CommandLimits) -> LimitError:
     return LimitError(
         f"the command takes longer than {seconds} seconds{kind}",
         hint=f"to allow an hour, use --limit {name}=1h",
+        notes=notes,
     )
 
 
@@ -390,9 +396,9 @@ def _bounded_memory(bounds: CommandLimits, *, threads: bool) -> Iterator[Callabl
     allow(bounds.memory)
     try:
         yield allow
-    except MemoryError:
+    except MemoryError as error:
         resource.setrlimit(kind, (soft, hard))
-        raise over_limit("command-memory", bounds) from None
+        raise over_limit("command-memory", bounds, error) from None
     finally:
         with suppress(ValueError, OSError):
             resource.setrlimit(kind, (soft, hard))

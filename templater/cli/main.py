@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code. Report errors on stderr."""
     try:
         return _run(arguments)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
+        for note in getattr(error.__cause__ or error, "__notes__", ()):  # of a rollback that failed
+            output.say(f"templater: {note}")
         return INTERRUPTED
     except (ReaderGone, BrokenPipeError):
         # The interpreter flushes stdout again at exit. That must not raise the error a second time.

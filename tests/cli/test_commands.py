@@ -323,6 +323,19 @@ def test_an_interrupted_command_ends_with_the_exit_code_that_shells_use(error, c
     assert capfd.readouterr().err.endswith("Error: wrong\n" if code == 2 else "")
 
 
+def test_an_interrupted_command_prints_which_files_its_rollback_could_not_restore(monkeypatch, capfd):
+    """Ctrl-C ended the command without a word, although a file had parts of both texts."""
+
+    def end(package):
+        error = KeyboardInterrupt()
+        error.add_note("can't put back '/etc/a'")
+        raise error
+
+    monkeypatch.setattr("templater.cli.commands.schema.files", end)
+    assert main(["schema"]) == 130
+    assert capfd.readouterr().err.strip() == "templater: can't put back '/etc/a'"
+
+
 @pytest.mark.parametrize(
     "place", ["templater.cli.commands.schema.output.write", "templater.cli.main.terminal.end_pager"]
 )
