@@ -600,7 +600,7 @@ def _write_files(
                 deadline=monotonic() + time_left(), check=check,
             )  # fmt: skip
             # all files are written, so do not stop before the record and the log are complete
-            for number in (_signal.SIGALRM, _signal.SIGPROF):
+            for number in (_signal.SIGALRM, _signal.SIGPROF, _signal.SIGXCPU):
                 _signal.signal(number, _ignored)
         _log_changes(plan, written, log, hidden)
     return answer, kept

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
     Result = TypeVar("Result")
 
-#: the signals of limits on time and on processor time
-LIMITS = (_signal.SIGALRM, _signal.SIGPROF)
-#: the signals that are deferred. SIGXCPU is sent again each second.
-DEFERRED = (*LIMITS, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM, _signal.SIGXCPU)
+#: the signals of limits on time and on processor time. SIGXCPU is sent again each second.
+LIMITS = (_signal.SIGALRM, _signal.SIGPROF, _signal.SIGXCPU)
+#: the signals that are deferred
+DEFERRED = (*LIMITS, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
 
 
 def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = False) -> "Result":
