@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 def parse_json(data: bytes, what: str) -> "dict[str, Any]":
     """Parse a JSON object. Raises InputError for invalid JSON; ``what`` names the text in the message.
 
-    Also raises InputError if an object has a name twice, because the runtimes disagree about its value: crun
-    reads the first value, and runc merges both.
+    Also raises InputError if an object has a name twice, or a name with a NUL, because the runtimes disagree
+    about its value. crun reads the first value, and runc merges both. crun reads a name up to the NUL.
 
     This function calls the C scanner of the json package directly, because importing json takes eight
     milliseconds.
@@ -20,8 +20,8 @@ def parse_json(data: bytes, what: str) -> "dict[str, Any]":
     try:
         text = data.decode("utf-8").strip(" \t\r\n")
         value, end = _scanner()(text, 0)
-    except _RepeatedError as error:
-        raise InputError(f"{what} has the name '{printable(str(error))}' twice in an object") from None
+    except _BadNameError as error:
+        raise InputError(f"{what} has the name '{printable(error.args[0])}' {error.args[1]}") from None
     except (ValueError, StopIteration, RecursionError, SystemError):
         # SystemError: the scanner can't raise JSONDecodeError while the json package is not imported
         raise InputError(f"{what} is not JSON") from None
@@ -36,13 +36,16 @@ def _unique(pairs: "list[tuple[str, Any]]") -> "dict[str, Any]":
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                raise _RepeatedError(name)
+                raise _BadNameError(name, "twice in an object")
             seen.add(name)
+    for name in found:
+        if "\0" in name:
+            raise _BadNameError(name, "with a NUL")
     return found
 
 
-class _RepeatedError(Exception):
-    """Raised if an object contains a name twice. The exception's argument is this name."""
+class _BadNameError(Exception):
+    """Raised if runtimes disagree about a name in an object. The arguments are the name and the reason."""
 
 
 def _scanner() -> "Any":

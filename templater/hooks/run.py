@@ -173,7 +173,9 @@ class Log:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
         fd = os.open(file, flags, 0o600)
         try:
-            data = self.data(public=os.fstat(fd).st_mode & 0o077 != 0)
+            status = os.fstat(fd)
+            is_own = status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o077
+            data = self.data(public=not is_own)
             if len(data) > MOST_IN_FILE:
                 end = data.rindex(b"\n", 0, MOST_IN_FILE) + 1
                 omitted = data.count(b"\n", end)
@@ -575,6 +577,7 @@ def _write_files(
             compare(plan, log)
             return answer, kept
         require_complete(plan)
+        rules = len(plan.changes)
         hidden = hidden_places(plan, rootfs, request)
         if request.spare_hidden:
             plan = _without_hidden(plan, hidden, log)
@@ -602,7 +605,7 @@ def _write_files(
             # all files are written, so do not stop before the record and the log are complete
             for number in (_signal.SIGALRM, _signal.SIGPROF, _signal.SIGXCPU):
                 _signal.signal(number, _ignored)
-        _log_changes(plan, written, log, hidden)
+        _log_changes(plan, written, log, hidden, rules)
     return answer, kept
 
 
@@ -836,7 +839,10 @@ def _without_hidden(plan: "Plan", hidden: "Collection[str]", log: Log) -> "Plan"
     return without(plan, covered)
 
 
-def _log_changes(plan: "Plan", written: "list[Change]", log: Log, hidden: "Collection[str]") -> None:
+def _log_changes(
+    plan: "Plan", written: "list[Change]", log: Log, hidden: "Collection[str]", rules: int
+) -> None:
+    """Log the changes. The public summary has only the number of rules: other numbers can reveal a secret."""
     for change in written:
         log.add(
             f"{change.action} {change.path} {change.uid}:{change.gid} {change.mode:04o}"
@@ -848,7 +854,7 @@ def _log_changes(plan: "Plan", written: "list[Change]", log: Log, hidden: "Colle
     triggers = " then ".join(plan.triggers)
     if untouched or not written:
         log.add(f"{triggers}: {len(written)} written, {untouched} unchanged", private=True)
-    log.summary = shortened(printable(f"{triggers}: {len(plan.changes)} rules done"))
+    log.summary = shortened(printable(f"{triggers}: {rules} rules done"))
 
 
 def _write_log(log: Log, folder: str, options: Options) -> None:

@@ -1118,6 +1118,42 @@ def mount_at(bundle: Path, *destinations: object) -> None:
     (bundle / "config.json").write_text(json.dumps(config))
 
 
+def test_the_public_log_does_not_say_whether_a_file_below_a_mount_has_the_rendered_content(
+    bundle: Path, tmp_path: Path
+) -> None:
+    """The number of rules was one bit of a secret for each such file. The image chooses file and template."""
+    rules(bundle, "  /etc/hosts: {when: [start], template: a.tpl}\n")
+    mount_at(bundle, "/etc/hosts")
+    log = tmp_path / "public.log"
+    found = set()
+    (bundle / "rootfs/etc").mkdir(exist_ok=True)
+    for text in ((bundle / "templates/a.tpl").read_text(), "another text\n"):
+        (bundle / "rootfs/etc/hosts").write_text(text)
+        (bundle / ".templater/state").unlink(missing_ok=True)
+        log.write_text("")
+        log.chmod(0o644)
+        assert oci(a_state(bundle), "--log", str(log)).returncode == 0
+        found.add(log.read_text().partition("Z ")[2])
+    assert len(found) == 1
+
+
+@as_root
+def test_a_log_file_of_another_user_gets_only_the_public_lines(tmp_path: Path) -> None:
+    """A log directory of an application, or logrotate, can give the file to another user."""
+    from templater.hooks import run
+
+    file = tmp_path / "log"
+    for owner, is_private in ((0, True), (1000, False)):
+        file.write_bytes(b"")
+        file.chmod(0o600)
+        os.chown(file, owner, 0)
+        log = run.Log("web1")
+        log.add("update /etc/hosts", private=True)
+        log.summary = "start: 1 rules done"
+        log.to_file(str(file))
+        assert (b"/etc/hosts" in file.read_bytes()) == is_private
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("destinations", "options", "is_refused"),
