@@ -11,7 +11,7 @@ from ..model.errors import InputError, LimitError
 from ..model.file_names import STATE_FOLDER
 from ..model.source import printable
 from .catalog_decoder import MOST_BYTES, parse_json
-from .tree import MOST_NESTED, MOST_REMOVED, Tree
+from .tree import KEPT_FOLDERS, MOST_NESTED, MOST_REMOVED, Tree
 from .tree_catalog import Catalog, clean_path
 
 #: the record of removed images, which no client requests
@@ -31,8 +31,16 @@ def read_removed(tree: Tree) -> dict[str, int]:
     return {
         path: at
         for path, at in raw.items()
-        if type(at) is int and path.count("/") <= MOST_NESTED and clean_path(path) == path
+        if type(at) is int
+        and path.count("/") <= MOST_NESTED
+        and clean_path(path) == path
+        and _may_be_image(tree, path)
     }
+
+
+def _may_be_image(tree: Tree, path: str) -> bool:
+    """Return whether `prune` may delete a file. A catalog can also name a catalog or a directory."""
+    return path.partition("/")[0] not in KEPT_FOLDERS and not os.path.isdir(os.path.join(tree.path, path))
 
 
 def record_removed(tree: Tree, files: Mapping[str, int]) -> None:

@@ -39,6 +39,8 @@ from .product_lines import ProductLines, ignore, wrong_shape
 from .tree_catalog import Catalog, clean_path, new_index, objects
 
 IMAGES = "images"
+#: the folders of a tree that contain no image files
+KEPT_FOLDERS = ("streams", STATE_FOLDER)
 _DIRECTORIES = (IMAGES, "streams", "streams/v1", STATE_FOLDER)
 _POLL = 0.02
 _PIECE = 1 << 18
@@ -400,7 +402,7 @@ class Tree:
 
         Raises RefusedError for catalogs, templater's records, and paths that contain symlinks.
         """
-        if path.partition("/")[0] in ("streams", STATE_FOLDER):
+        if path.partition("/")[0] in KEPT_FOLDERS:
             raise RefusedError(f"'{printable(path)}' is not an image file")
         full = os.path.join(self.path, path)
         directory, name = os.path.split(path)

@@ -219,6 +219,24 @@ def test_a_deletion_record_is_ignored_if_its_path_is_not_normalised_or_its_time_
     assert read_removed(tree) == {"images/a": 5}
 
 
+@pytest.mark.parametrize("path", ["images/folder", "streams", "streams/v1/index.json", REMOVED])
+def test_a_removed_item_that_names_no_image_file_does_not_stop_prune(tree, path):
+    """Each later prune was refused, so no file of the tree was ever deleted."""
+    Path(tree.path, "images/folder").mkdir()
+    products = json.loads(tree.read(IMAGES_PATH))
+    version = products["products"][NAME]["versions"]["20260101_0000"]
+    next(iter(version["items"].values()))["path"] = path
+    Path(tree.path, IMAGES_PATH).write_text(json.dumps(products))
+    stray = Path(tree.path, "images", "0" * 64 + ".squashfs")
+    stray.write_text("x")
+    remove(tree, [f"{NAME}@20260101_0000"])
+    prune(tree, grace=0)
+    assert not stray.exists() and Path(tree.path, path).exists()
+    assert path not in read_removed(tree)
+    prune(tree, keep=1, grace=0)
+    assert len(versions(tree)) == 1
+
+
 def test_files_below_a_symlinked_directory_are_never_deleted(tree, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
