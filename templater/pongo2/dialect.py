@@ -12,7 +12,7 @@ class Dialect:
     ``fixed``: the release has these fixes of pongo2 6.1. An unchanged ``ifchanged x`` without ``else`` does
     not panic. An unchanged ``ifchanged`` without ``x`` renders its ``else``. ``removetags`` does not treat
     tag names as regular expressions. ``widthratio`` with a maximum of zero prints nothing. The message for a
-    banned tag is different.
+    banned tag is different. An included template begins with new state for tags such as ``cycle``.
     """
 
     __slots__ = ("fixed", "macro_errors_print", "name", "safe_super", "subscripts", "version")

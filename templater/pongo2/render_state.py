@@ -230,10 +230,17 @@ class Render:
             raise Failure("Filename for 'include'-tag evaluated to an empty string.")
         return self.program.open(name, if_exists)
 
-    def include(self, program: "Program", unit: int, context: "dict[str, Any]") -> str:
+    def include(
+        self,
+        program: "Program",
+        unit: int,
+        context: "dict[str, Any]",
+        state: "dict[int, Any] | None" = None,
+    ) -> str:
         """Render a template of a program with ``context``, and return the output.
 
-        ``unit`` is the number of the template in the program.
+        ``unit`` is the number of the template in the program. ``state`` has the data that its tags have
+        stored, or is None for a template without such data.
 
         Raises LimitError if macro calls and includes are nested too deeply.
         """
@@ -242,6 +249,8 @@ class Render:
         self.depth += 1
         render = Render(program, context, self.clock_value, self.seed, self.limits)
         render.depth, render.left = self.depth, self.left
+        if state is not None:
+            render.state = state
         render.steps, render.started = self.steps, self.started
         text = program.unit(render, unit)
         self.depth -= 1

@@ -1,5 +1,6 @@
 """``{% include "file"|expression [if_exists] [with name=value … [only]] %}``: render another template."""
 
+from ..dialect import DIALECTS
 from ..syntax.tree import Invoke, Other, Print, Scope, Text
 from . import tag
 
@@ -52,8 +53,13 @@ def render_other(
     names: "tuple[str, ...]",
     *values: "Any",
 ) -> str:
-    """Return the output of the template with the number ``unit``, which was compiled with this template."""
-    return render.include(render.program, unit, context_of(render, scope, only, names, values))
+    """Return the output of the template with the number ``unit``, which was compiled with this template.
+
+    Before pongo2 6.1, such a template keeps the state of its tags, such as ``cycle``, between its renders.
+    """
+    context = context_of(render, scope, only, names, values)
+    state = None if DIALECTS[render.program.dialect].fixed else render.state
+    return render.include(render.program, unit, context, state)
 
 
 def render_named(

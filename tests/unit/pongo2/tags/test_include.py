@@ -33,6 +33,27 @@ def test_an_included_template_gets_variables_but_no_internal_state_of_the_render
     assert render(template, a_tpl=included) == text
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    ("template", "included", "old", "new"),
+    [
+        ("{% include 'a.tpl' %}", "{% cycle 1 2 %}", "121", "111"),
+        ("{% ssi 'a.tpl' parsed %}", "{% cycle 1 2 %}", "121", "111"),
+        ("{% include 'a.tpl' %}", "{% ifchanged 1 %}x{% else %}y{% endifchanged %}", "xyy", "xxx"),
+        ("{% include 'a.tpl' %}{% include 'a.tpl' %}", "{% cycle 1 2 %}", "112211", "111111"),
+        ("{% include n %}", "{% cycle 1 2 %}", "111", "111"),
+    ],
+)
+def test_an_included_template_keeps_the_state_of_its_tags_before_pongo2_6_1(
+    dialect, template, included, old, new
+):
+    """The outputs were recorded from pongo2 4.0.2, 6.0.0 and 6.1.0."""
+    text = "{% for i in 'abc' %}" + template + "{% endfor %}"
+    loader = MemoryLoader({"a.tpl": included})
+    compiled = pongo2.compile(Source("main.tpl", text), DIALECTS[dialect], mode="plain", loader=loader)
+    assert compiled.render({"n": "a.tpl"}) == (new if dialect == "v6.1" else old)
+
+
 @pytest.mark.parametrize(
     ("base", "name", "found"),
     [
