@@ -787,7 +787,8 @@ def _open_regular(
 
     Raises BusyError if another process holds a lease (a kind of lock) on the file.
     """
-    seen, end = opened(_LOOK | _O_NOFOLLOW), close
+    seen = opened(_LOOK | _O_NOFOLLOW)
+    end: Callable[[int], None] = close
     try:
         _require_regular(seen, path, limit, or_directory=or_directory)
         try:

@@ -12,7 +12,7 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "is_entry", "open_cache",
     ),
     "templater.hooks.lxc_config": (
-        "_files_in", "_number", "has_index", "ids_on_disk", "layers_of", "lines_of", "of_other_directory",
+        "_files_in", "_number", "has_index", "layers_of", "lines_of", "of_other_directory",
         "overlay_options",
     ),
     "templater.hooks.options": (
@@ -124,9 +124,9 @@ RARE: "dict[str, tuple[str, ...]]" = {
     "templater.pongo2.values": (
         "CycleValue.to_text", "ForLoop.all_fields", "ForLoop.get", "Struct.get", "Struct.has",
         "Struct.to_text", "_byte_at", "_byte_order", "_float_text", "_sorted", "_struct_field", "_truncate",
-        "current_value", "from_bytes", "get_field", "get_index", "gotype", "grow", "has_bytes", "is_nil",
-        "is_number", "kind", "length", "loop_field", "recombine", "replace_all", "split_bytes", "subscript",
-        "to_bytes", "to_float", "to_int", "to_runes", "without_bytes",
+        "current_value", "get_field", "get_index", "gotype", "grow", "has_bytes", "is_number", "kind",
+        "length", "loop_field", "recombine", "replace_all", "split_bytes", "subscript", "to_float", "to_int",
+        "to_runes", "without_bytes",
     ),
     "templater.rendering.render": (
         "Compiled.compile", "Compiled.compile_source", "Compiled.ignores_trigger", "_late", "_with_rule",
@@ -148,7 +148,7 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "_taken", "_unmount", "_wait", "remove_directory", "unmount_at_end",
     ),
     "templater.rootfs.paths": (
-        "no_directory", "refuse_bad_name",
+        "no_directory", "not_regular", "refuse_bad_name",
     ),
     "templater.rootfs.shared_directories": (
         "_acl_lets_write", "_has_another_number_outside", "_has_other_members",
