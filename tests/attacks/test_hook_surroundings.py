@@ -1127,7 +1127,8 @@ def test_the_public_log_does_not_say_whether_a_file_below_a_mount_has_the_render
     log = tmp_path / "public.log"
     found = set()
     (bundle / "rootfs/etc").mkdir(exist_ok=True)
-    for text in ((bundle / "templates/a.tpl").read_text(), "another text\n"):
+    (bundle / "templates/a.tpl").write_text("text\n")
+    for text in ("text\n", "another text\n"):
         (bundle / "rootfs/etc/hosts").write_text(text)
         (bundle / ".templater/state").unlink(missing_ok=True)
         log.write_text("")
