@@ -82,7 +82,9 @@ def test_a_build_converts_the_values_of_a_definition_only_once(monkeypatch: pyte
     monkeypatch.setattr(pongo, "LIMITS", Limits(seconds=100.0, total=100.0))
     packages = ", ".join(["a"] * 100_000)
     text = f"{HEAD}{entries(300, 'generator: dump, path: /N, pongo: true, content: x{{# #}}')}"
-    built(f"{text.replace('x{{# #}}', repr('x{# #}'))}packages: {{sets: [{{packages: [{packages}]}}]}}\n")
+    built(
+        f"{text.replace('x{{# #}}', repr('x{# #}'))}packages: {{sets: [{{action: install, packages: [{packages}]}}]}}\n"
+    )
 
 
 @pytest.mark.slow

@@ -26,7 +26,17 @@ WRITES = (
     "linkat", "mkdirat", "renameat", "unlinkat", "utimensat", "close", "ioctl",
 )  # fmt: skip
 #: the system calls that only inspect files, with their possible errors
-READS = ("fstat", "fstatfs", "newfstatat", "getdents64", "read", "flistxattr", "fgetxattr", "fadvise64")
+READS = (
+    "fstat",
+    "fstatfs",
+    "newfstatat",
+    "getdents64",
+    "read",
+    "pread64",
+    "flistxattr",
+    "fgetxattr",
+    "fadvise64",
+)
 READING_FAULTS = ("EIO", "EINTR", "EIO+", KILL)
 CALLS = (*WRITES, *READS)
 #: system calls that do not touch a file system; the tests check that the lists are complete
