@@ -431,7 +431,7 @@ def has_content(rootfs: "RootfsView", file: WrittenFile) -> bool:
 
 
 def starts_with_content(rootfs: "RootfsView", file: WrittenFile) -> bool:
-    """Return whether a file has the recorded content, or more bytes after it. An empty content is no sign."""
+    """Return whether a file begins with the recorded content. Return False if this content is empty."""
     size = size_of(rootfs, file.real)
     return 0 < file.size <= size and content_digest(rootfs, file.real, size, file.size) == file.digest
 

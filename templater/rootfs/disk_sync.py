@@ -264,11 +264,14 @@ def _upper_layer(fd: int) -> str:
         return ""
     for option in b",".join(options).split(b","):
         if option.startswith(b"upperdir=/"):
-            # the kernel writes a space, for example, as \040
-            first, *rest = option[len(b"upperdir=") :].split(b"\\")
-            path = first + b"".join(bytes((int(each[:3], 8),)) + each[3:] for each in rest)
-            return path.decode("utf-8", "surrogateescape")
+            return unescaped(option[len(b"upperdir=") :]).decode("utf-8", "surrogateescape")
     return ""
+
+
+def unescaped(path: bytes) -> bytes:
+    """Return a path of mountinfo, in which the kernel writes a space, for example, as ``\\040``."""
+    first, *rest = path.split(b"\\")
+    return first + b"".join(bytes((int(each[:3], 8),)) + each[3:] for each in rest)
 
 
 def create_to_sync(directory: Directory, name: str, mode: int = 0o600) -> int:

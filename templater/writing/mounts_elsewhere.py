@@ -15,6 +15,7 @@ from ..model.errors import RefusedError
 from ..model.plan import UPDATE
 from ..model.source import printable
 from ..rootfs.confined import Root, mount_id
+from ..rootfs.disk_sync import unescaped
 from .recovery import above
 
 if TYPE_CHECKING:
@@ -131,15 +132,9 @@ def _parsed(table: bytes) -> dict[bytes, Mount]:
     """Return the mounts of a table by their ids. A line that was read only in part is left out."""
     lines = [line.split(b" ", 5) for line in table.split(b"\n")]
     return {
-        number: Mount(device, _plain(top), _plain(point), parent)
+        number: Mount(device, unescaped(top), unescaped(point), parent)
         for number, parent, device, top, point, _ in (line for line in lines if len(line) == 6)
     }
-
-
-def _plain(path: bytes) -> bytes:
-    """Return a path in which the kernel has written a space, for example, as ``\\040``."""
-    first, *rest = path.split(b"\\")
-    return first + b"".join(bytes((int(each[:3], 8),)) + each[3:] for each in rest)
 
 
 def _escaped(name: bytes) -> bytes:
