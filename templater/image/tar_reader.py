@@ -20,7 +20,7 @@ from ..parsing.magic_bytes import BLOCK, COMPRESSIONS, TAR, describe, hint_for, 
 from ..rootfs.paths import NAME_MAX, PATH_MAX, encoded
 from .decompress import ByteStream, open_stream
 from .limits import DEFAULT, DIRECTORY_BYTES, INODE_BYTES, HeldBytes, Limits
-from .read_tar_header import Header, has_pax_format, read_number
+from .tar_header_fields import Header, has_pax_format, read_number
 
 HARD_LINK = "hard link"
 

@@ -113,7 +113,7 @@ VALUES = {
     "image.squashfs_compression": {"_MEMORY": 33_554_432, "_ZSTD_HEAD": 18, "_LZMA_HEAD": 13, "_XZ_HEAD": 12, "_XZ_BLOCK_HEAD": 1024, "_XZ_END": 12, "_XZ_NUMBER": 9},
     "image.squashfs_tables": {"BLOCK": 8192, "ABSENT": 18_446_744_073_709_551_615, "_OPTIONS": 1024, "_LZ4": 5, "_LZ4_OPTIONS": 8, "_LZ4_LEGACY": 1, "_HEAD": 96, "_OWNER": 4, "_NUMBER": 8, "_FRAGMENT": 16, "_LIST": 16, "_PREFIX": 255, "_ELSEWHERE": 256, "_LONGEST_NAME": 255, "_LONGEST_VALUE": 65_536, "_LONGER": 25},
     "image.squashfs_directories": {"_HEAD": 96, "_LINK": 10, "_CHECK_DATA": 4, "_NO_XATTRS": 512, "_MOST_NAMES": 256, "_LONGEST": 256, "_DIRECTORY": 1, "_LONG_DIRECTORY": 8, "_MEMBERS_OF_BLOCK": 20, "_MEMBERS_OF_LZO_BLOCK": 150, "_FILE": 2, "_STORED": 16_777_216, "_NO_FRAGMENT": 4_294_967_295, "_KEPT_BLOCKS": 2048, "_MOST_LZO": 33_554_432},
-    "image.read_tar_header": {"_HALF": 256, "_STAR_PREFIX": 131},
+    "image.tar_header_fields": {"_HALF": 256, "_STAR_PREFIX": 131},
     "image.tar_reader": {"_MAX_GLOBAL_RECORDS": 100, "_TIME_LENGTH": 40, "_MAX_ID": 4_294_967_295, "_MAX_XATTR_NAME": 255, "_MAX_XATTR_VALUE": 65_536},
     "image.tar_writer": {"_RECORD": 10_240, "_PIECE": 262_144, "_OCTAL_ID": 2_097_151, "_OCTAL_SIZE": 8_589_934_591},
     "image.yaml_text_edit": {"_STEP": 2, "_MOST_SHARED": 100, "_MAX_PAIRS": 10},

@@ -14,8 +14,8 @@ from templater.image import build as image_build
 from templater.image.decompress import ByteStream, open_stream
 from templater.image.directory_members import _chunks
 from templater.image.limits import DEFAULT, DIRECTORY_BYTES, refuse_deep
-from templater.image.read_tar_header import Header
 from templater.image.second_file import SecondFileCheck
+from templater.image.tar_header_fields import Header
 from templater.image.tar_reader import HARD_LINK, Member, open_archive
 from templater.image.unpack import DiskBudget, TreeWriter
 from templater.image.whole_image import DirectoryContents, SplitContents, UnifiedContents

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templater.image.read_tar_header import Header
+from templater.image.tar_header_fields import Header
 
 FIELDS = ("name", "mode", "uid", "gid", "size", "mtime", "type", "linkname")
 TYPES = st.sampled_from([b"\0", b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"x", b"g", b"L", b"K", b"X"])
