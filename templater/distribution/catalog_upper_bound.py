@@ -18,7 +18,7 @@ from .client_image_list import (
     metadata_ftype,
     unified_ftype,
 )
-from .plain_product import FINGERPRINT, MOST_PATH, VERSION_NAME, PlainProduct
+from .product_line_pattern import FINGERPRINT, MOST_PATH, VERSION_NAME, PlainProduct
 from .product_lines import dump_products
 from .serve_limits import LISTED_CLIENTS, MOST_OF_CATALOG, MOST_OF_LISTS, alias_size, image_size, json_length
 from .tree_catalog import Catalog

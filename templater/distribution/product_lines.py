@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from ..model.source import printable
 from .catalog_decoder import decode_json
-from .plain_product import PlainProduct, read_plain
+from .product_line_pattern import PlainProduct, read_plain
 
 _FIRST, _LAST = b'"products":{\n', b"}}\n"
 _ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)

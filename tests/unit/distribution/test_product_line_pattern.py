@@ -9,7 +9,7 @@ from templater.distribution import product_lines
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import IMAGES_PATH, Decoded, decode_json, decode_product
 from templater.distribution.catalog_upper_bound import UpperBounds
-from templater.distribution.plain_product import read_plain
+from templater.distribution.product_line_pattern import read_plain
 from templater.distribution.product_lines import ProductLines, dump_products, wrong_shape
 from templater.distribution.tree import Tree
 from tests.laws.growth import check
