@@ -16,7 +16,7 @@ from ...model.source import Span
 from ...pongo2.syntax import tree
 from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..conditions import conditions
+from ..template_conditions import conditions
 
 #: fields of an instance, and configuration keys, whose values are "true" or "false"
 FIELDS = {("instance", "privileged"), ("container", "privileged")} | {
