@@ -8,10 +8,10 @@ from posixpath import dirname, normpath
 from ..model.entry import DIRECTORY, FIFO
 from ..model.errors import TemplaterError
 from ..model.plan import Change, Outcome
-from .daemon import Daemon
 from .errno_errors import ENOENT, ENOTDIR, Errno, Fails, Hangs
 from .host_filesystem import Cursor, HostFilesystem, Place
 from .instance_files import Surroundings, Unknown, UnknownRootfs
+from .shared_steps import Daemon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from ..model.entry import DIRECTORY
 from ..model.file_names import TEMPLATES
 from ..model.metadata import Rule
 from ..model.plan import Change, Outcome, Plan
-from .daemon import Daemon
 from .errno_errors import EISDIR, ENOENT, Errno, Fails
 from .go_os_root import Root
 from .host_filesystem import Node
@@ -20,6 +19,7 @@ from .host_rendering import Due
 from .incus_6_and_lxd_5 import Openat2CheckedDaemon
 from .instance_files import names_of
 from .lxd_6_9 import OsRootCheckedDaemon
+from .shared_steps import Daemon
 
 #: the directory of rendered files in the model file system
 FILES = "/files"

@@ -10,9 +10,9 @@ from posixpath import normpath
 
 from ..model.entry import DIRECTORY, SYMLINK
 from ..model.metadata import Rule
-from .daemon import Daemon
 from .errno_errors import ENOENT, EXDEV, Errno, Fails
 from .go_strconv import quoted
+from .shared_steps import Daemon
 
 OUTSIDE = "Template is attempting access to path outside of container"
 _IS_NOT = "isn't"

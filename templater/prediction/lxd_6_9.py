@@ -8,12 +8,12 @@ from __future__ import annotations
 from ..model.entry import DIRECTORY, SYMLINK
 from ..model.file_names import ROOTFS, TEMPLATES
 from ..model.metadata import Rule
-from .daemon import Daemon
 from .errno_errors import ENOENT, ENOTDIR, Errno, Fails
 from .go_os_root import Root
 from .go_strconv import quoted
 from .host_filesystem import Node
 from .instance_files import names_of
+from .shared_steps import Daemon
 
 
 class OsRootCheckedDaemon(Daemon):

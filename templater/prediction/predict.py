@@ -8,12 +8,12 @@ from posixpath import normpath
 from ..model.entry import FILE, TemplateFile
 from ..model.errors import TemplaterError
 from ..model.plan import Change, Outcome, Plan, Prediction, split_passes
-from .daemon import Daemon
 from .errno_errors import Errno, Fails
 from .host_filesystem import HostFilesystem
 from .host_rendering import Renderer
 from .instance_files import InstanceView, Surroundings, Unknown, UnknownRootfs
 from .random_order import mark_random
+from .shared_steps import Daemon
 from .start import FAMILIES, check_metadata
 
 TYPE_CHECKING = False

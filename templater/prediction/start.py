@@ -8,13 +8,13 @@ from typing import NamedTuple
 from ..model.hosts import Host
 from ..model.instance import Instance
 from ..model.metadata import Metadata
-from .daemon import Daemon
 from .errno_errors import NIL_PANIC, Fails, Hangs
 from .host_filesystem import HostFilesystem
 from .host_rendering import Due, Renderer
 from .incus_6_and_lxd_5 import Openat2CheckedDaemon, UncheckedDaemon
 from .incus_7 import OsRootDaemon
 from .lxd_6_9 import OsRootCheckedDaemon
+from .shared_steps import Daemon
 
 FAMILIES: Mapping[str, type[Daemon]] = {
     "I604": UncheckedDaemon,

@@ -18,10 +18,10 @@ from ..model.entry import DIRECTORY, FILE
 from ..model.plan import Change, Plan, split_passes
 from ..model.source import printable
 from ..prediction import FAMILIES, HostFilesystem, InstanceView, Node, Surroundings, due_of
-from ..prediction.daemon import Daemon
 from ..prediction.errno_errors import Fails, Hangs
 from ..prediction.host_filesystem import Place
 from ..prediction.instance_files import Unknown, below
+from ..prediction.shared_steps import Daemon
 from ..prediction.start import check_metadata
 from .simulated_instance import WritableRootfs
 
