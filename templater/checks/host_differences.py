@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..image.names import bad_template_name
+from ..image.name_checks import bad_template_name
 from ..model.entry import TemplateFile
 from ..model.errors import InputError, TemplaterError
 from ..model.metadata import TRIGGERS

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..image.limits import DEFAULT, Limits
-from ..image.names import bad_template_name
+from ..image.name_checks import bad_template_name
 from ..image.open_file import reading
 from ..model.architectures import kernel_name
 from ..model.entry import TemplateFile

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..image.atomic_output import Output
 from ..image.file_extensions import extension
 from ..image.limits import DEFAULT, Limits
-from ..image.names import clean_name
+from ..image.name_checks import clean_name
 from ..image.open_file import (
     OpenFile,
     kind_of_file,

@@ -7,7 +7,7 @@ from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import METADATA, ROOTFS, TEMPLATES
 from ..model.source import printable
 from .limits import DEFAULT, HeldBytes, Limits, memory_of
-from .names import clean_name, refuse_kind
+from .name_checks import clean_name, refuse_kind
 from .tar_reader import Member
 
 _MOST_OUTSIDE = 100_000

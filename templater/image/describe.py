@@ -16,7 +16,7 @@ from ..parsing.metadata_yaml import read_metadata
 from .directory_image import DirectoryImage
 from .fingerprint import fingerprint
 from .limits import DEFAULT, Limits
-from .names import clean_name
+from .name_checks import clean_name
 from .open_file import kind_of_file, reading, refuse_same_file, size_of
 from .second_file import SecondFileCheck, open_rootfs
 from .tarball_image import TarballImage

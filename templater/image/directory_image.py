@@ -13,7 +13,7 @@ from ..model.source import Source, printable
 from ..rootfs.confined import Root
 from ..rootfs.directory_rootfs import open_root
 from .limits import DEFAULT, Limits
-from .names import bad_template_name, refuse_kind
+from .name_checks import bad_template_name, refuse_kind
 
 if TYPE_CHECKING:
     from ..rootfs.byname import ByName

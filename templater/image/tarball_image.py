@@ -11,7 +11,7 @@ from ..model.source import Source, printable
 from .archive_layout import Layout
 from .decompress import open_stream
 from .limits import DEFAULT, Limits
-from .names import bad_template_name
+from .name_checks import bad_template_name
 from .tar_reader import HARD_LINK, Archive, Member
 
 

@@ -24,7 +24,7 @@ from .limits import (
     memory_of,
     refuse_deep,
 )
-from .names import clean_name
+from .name_checks import clean_name
 from .open_file import OpenFile, close_with, data_bytes, kind_of_file, refuse_holes, refuse_same_file
 from .second_file import SecondFileCheck, open_rootfs
 from .tar_reader import HARD_LINK, Archive, Member, open_archive

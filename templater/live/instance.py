@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..image.limits import DEFAULT, Limits
-from ..image.names import bad_template_name
+from ..image.name_checks import bad_template_name
 from ..model.entry import FILE, Entry, TemplateFile
 from ..model.errors import InputError, LimitError
 from ..model.pending_trigger import PENDING_KEY

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ..image.directory_members import Data
 from ..image.limits import DEFAULT, Limits, refuse_deep
-from ..image.names import clean_name
+from ..image.name_checks import clean_name
 from ..image.packed_rootfs import ImageRootfs, read_rootfs
 from ..image.tar_reader import HARD_LINK, Member, open_archive
 from ..image.tarball_image import TarballImage

@@ -161,7 +161,7 @@ def test_attack_75_an_archive_that_tools_read_differently_gives_a_finding_and_is
     path = write(tmp_path / "i.tar", members)
     with pytest.raises((InputError, RefusedError)):
         for member in open_archive(path):
-            from templater.image.names import clean_name
+            from templater.image.name_checks import clean_name
 
             clean_name(member)
     found = audit_report(path, None, at_least="medium")

@@ -51,7 +51,7 @@ def tar() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
     """Archives, compressed ones too: the image's parts and every member's data."""
     from templater.image.decompress import ByteStream
     from templater.image.limits import Limits
-    from templater.image.names import clean_name
+    from templater.image.name_checks import clean_name
     from templater.image.open_image import open_image
     from templater.image.tar_reader import Archive
     from templater.model.errors import TemplaterError

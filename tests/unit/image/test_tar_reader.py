@@ -5,7 +5,7 @@ import tarfile
 import pytest
 
 from templater.image.limits import DEFAULT
-from templater.image.names import clean_name
+from templater.image.name_checks import clean_name
 from templater.image.open_image import open_image
 from templater.image.tar_reader import Member, open_archive
 from templater.image.tar_writer import TarWriter
