@@ -11,7 +11,7 @@ from ..model.errors import InputError, LimitError, TemplaterError
 from ..model.source import Source, Span, printable
 from ..parsing.yaml_nodes import Node, Scalar
 from ..pongo2.syntax.hints import did_you_mean
-from . import pongo
+from . import build_rendering
 from .definition_yaml import INCUS, LXD
 from .text_origins import GeneratedSource, Piece, piece_of
 
@@ -186,7 +186,9 @@ def entries_of(definition: Definition, chosen: Callable[[dict[str, Any]], bool])
     ]
 
 
-def run(entry: FileEntry, results: Results, rootfs: KnownRootfs, data: pongo.Data, limits: Limits) -> None:
+def run(
+    entry: FileEntry, results: Results, rootfs: KnownRootfs, data: build_rendering.Data, limits: Limits
+) -> None:
     """Add the results of one entry. Raises TemplaterError with a position if the build fails."""
     if entry.pongo:
         entry = rendered(entry, results, data, limits)
@@ -202,13 +204,13 @@ def run(entry: FileEntry, results: Results, rootfs: KnownRootfs, data: pongo.Dat
         ) from None
 
 
-def rendered(entry: FileEntry, results: Results, data: pongo.Data, limits: Limits) -> FileEntry:
+def rendered(entry: FileEntry, results: Results, data: build_rendering.Data, limits: Limits) -> FileEntry:
     """Return the entry with rendered fields. If a field can't be rendered, keep its text and add a note."""
     texts: dict[str, Any] = {}
     for name in ("content", "path", "source"):
         if getattr(entry, name):
             try:
-                texts[name] = pongo.render(entry.text_of(name), data, limits)
+                texts[name] = build_rendering.render(entry.text_of(name), data, limits)
             except TemplaterError as error:
                 if error.kind == "limit":
                     raise
@@ -239,7 +241,7 @@ def _template(entry: FileEntry, results: Results, limits: Limits) -> None:
         source = entry.text_of("content")
         source.text = _with_newline(source.text)
         try:
-            content = pongo.render_again(content, source, target, family, limits)
+            content = build_rendering.render_again(content, source, target, family, limits)
         except TemplaterError as error:
             if error.kind == "limit":
                 raise

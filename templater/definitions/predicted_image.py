@@ -17,7 +17,7 @@ from ..model.errors import InputError, LimitError, TemplaterError, UsageError
 from ..model.file_names import METADATA
 from ..model.source import Source, printable
 from ..planning.follow_links import clean
-from . import pongo
+from . import build_rendering
 from .architecture_map import local_architecture, mapped_architecture, personality
 from .choice import Choice
 from .definition_yaml import INCUS, LIMITS, LXD, PROGRAMS, Definition, read_definition
@@ -89,8 +89,8 @@ class DefinitionImage:
         image["architecture_personality"] = personality(image["architecture"])
         definition.data.setdefault("source", {}).setdefault("keyserver", "hkps.pool.sks-keyservers.net")
         definition.data.setdefault("targets", {})["type"] = self.choice.type
-        limits = pongo.LIMITS.begun()
-        data = pongo.Data(definition.data)
+        limits = build_rendering.LIMITS.begun()
+        data = build_rendering.Data(definition.data)
         self.properties = {
             "architecture": image["architecture_mapped"],
             "description": self._rendered("description", data, limits),
@@ -104,13 +104,13 @@ class DefinitionImage:
         for entry in self.entries:
             run(entry, self.results, self._rootfs, data, limits)
 
-    def _rendered(self, name: str, data: pongo.Data, limits: Any) -> str:
+    def _rendered(self, name: str, data: build_rendering.Data, limits: Any) -> str:
         definition = self.definition
         node = definition.nodes.get(f"image.{name}")
         text = definition.data["image"][name]
         source = GeneratedSource(self.name, text, (piece_of(0, text, node, definition.span("image")),))
         try:
-            return pongo.render(source, data, limits)
+            return build_rendering.render(source, data, limits)
         except TemplaterError as error:
             error.message = f"image.{name} can't be rendered, so the build fails: {error.message}"
             raise

@@ -7,7 +7,7 @@ import pytest
 
 from templater.checks.check_report import combined
 from templater.checks.run_checks import audit
-from templater.definitions import pongo
+from templater.definitions import build_rendering
 from templater.definitions.choice import Choice
 from templater.definitions.go_key_order import _less
 from templater.definitions.predicted_image import DefinitionImage, build
@@ -79,7 +79,7 @@ def test_metadata_above_the_limit_is_refused_before_it_is_written(text: str) -> 
 
 @pytest.mark.slow
 def test_a_build_converts_the_values_of_a_definition_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pongo, "LIMITS", Limits(seconds=100.0, total=100.0))
+    monkeypatch.setattr(build_rendering, "LIMITS", Limits(seconds=100.0, total=100.0))
     packages = ", ".join(["a"] * 100_000)
     text = f"{HEAD}{entries(300, 'generator: dump, path: /N, pongo: true, content: x{{# #}}')}"
     built(
@@ -89,7 +89,7 @@ def test_a_build_converts_the_values_of_a_definition_only_once(monkeypatch: pyte
 
 @pytest.mark.slow
 def test_the_time_limit_of_a_build_includes_compiling_its_templates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pongo, "LIMITS", Limits(seconds=1.0, total=0.3))
+    monkeypatch.setattr(build_rendering, "LIMITS", Limits(seconds=1.0, total=0.3))
     content = json.dumps("{% if 0 %}" + "{{1}}" * 6000 + "{% endif %}")
     text = f"- {{generator: template, name: a, path: /x, pongo: true, content: &c {content}}}\n"
     with pytest.raises(LimitError, match=r"longer than 0\.3 seconds"):

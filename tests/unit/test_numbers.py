@@ -56,7 +56,7 @@ VALUES = {
     "definitions.definition_yaml": {"_DIGITS": 20},
     "definitions.go_emitter": {"_LONGEST_KEY": 128},
     "definitions.known_rootfs": {"MAX_FILE": 1_048_576},
-    "definitions.pongo": {"MAX_ROUNDS": 20},
+    "definitions.build_rendering": {"MAX_ROUNDS": 20},
     "definitions.all_builds": {"MAX_BUILDS": 200, "SECONDS": 10.0},
     "distribution.add_to_tree": {"_PIECE": 1_048_576},
     "distribution.daemon_connection": {"TIMEOUT": 30.0, "MOST_OVERHEAD": 1_048_576, "MOST_HEADERS": 32_768},

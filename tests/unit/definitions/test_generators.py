@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.definitions import pongo
+from templater.definitions import build_rendering
 from templater.definitions.generators import _RUN, DEFAULT_WHEN, Results
 from templater.definitions.known_rootfs import KnownRootfs
 from templater.model.errors import LimitError, TemplaterError
@@ -108,19 +108,21 @@ def test_a_template_that_is_rendered_for_the_second_time_has_only_the_build_targ
     source = Source(
         "d.yaml", f"{{{{ {family}.VM.Size }}}},{{{{ {family}.VM.Filesystem }}}}{{{{ image.name }}}}"
     )
-    assert pongo.render_again(source.text, source, target, family, pongo.LIMITS) == text
+    assert build_rendering.render_again(source.text, source, target, family, build_rendering.LIMITS) == text
 
 
-@pytest.mark.parametrize("rounds", [pongo.MAX_ROUNDS - 1, pongo.MAX_ROUNDS])
+@pytest.mark.parametrize("rounds", [build_rendering.MAX_ROUNDS - 1, build_rendering.MAX_ROUNDS])
 def test_a_definition_field_is_rendered_until_it_has_no_delimiters_or_a_limit_is_reached(rounds):
     values = {f"x{number}": f"{{{{ x{number + 1} }}}}" for number in range(rounds)} | {f"x{rounds}": "end"}
     source = Source("d.yaml", "{{ x0 }}")
-    if rounds < pongo.MAX_ROUNDS:
-        assert pongo.render(source, pongo.Data(values), pongo.LIMITS) == "end"
+    if rounds < build_rendering.MAX_ROUNDS:
+        assert build_rendering.render(source, build_rendering.Data(values), build_rendering.LIMITS) == "end"
         return
     with pytest.raises(TemplaterError) as caught:
-        pongo.render(source, pongo.Data(values), pongo.LIMITS)
-    message = f"the text still contains '{{{{' or '{{%' after it was rendered {pongo.MAX_ROUNDS} times"
+        build_rendering.render(source, build_rendering.Data(values), build_rendering.LIMITS)
+    message = (
+        f"the text still contains '{{{{' or '{{%' after it was rendered {build_rendering.MAX_ROUNDS} times"
+    )
     assert caught.value.message == message
     assert caught.value.span.place == "d.yaml:1:1"
     assert caught.value.hint.endswith("distrobuilder never finishes this build")

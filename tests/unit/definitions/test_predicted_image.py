@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from templater.definitions import pongo as pongo_module
+from templater.definitions import build_rendering
 from templater.definitions.choice import VM, Choice
 from templater.definitions.generators import Results
 from templater.definitions.predicted_image import MAX_ENTRIES, build, expiry_seconds
@@ -354,7 +354,7 @@ def test_a_limit_that_ends_the_rendering_of_a_definition_is_not_reported_as_a_mi
     def slow(*_, **__):
         raise LimitError("too slow")
 
-    monkeypatch.setattr(pongo_module, "render", slow)
-    monkeypatch.setattr(pongo_module, "render_again", slow)
+    monkeypatch.setattr(build_rendering, "render", slow)
+    monkeypatch.setattr(build_rendering, "render_again", slow)
     with pytest.raises(LimitError, match=r"too slow$"):
         files(f"{{{entry}}}")
