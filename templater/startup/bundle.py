@@ -69,7 +69,7 @@ GROUPS = (
     ("templater.rootfs.disk_sync",),
     ("templater.hooks.lxc_config", "templater.hooks.runtimes.lxc"),
     ("templater.hooks.lxc_copies",),
-    ("templater.hooks.state_folder", "templater.hooks.runtimes.incus"),
+    ("templater.hooks.container_state_folder", "templater.hooks.runtimes.incus"),
     ("templater.hooks.runtimes.nspawn",),
     ("templater.hooks.json_input", "templater.hooks.runtimes.oci"),
     ("templater.pongo2.golang.strings", "templater.pongo2.filters.text"),

@@ -11,9 +11,9 @@ from ...model.file_names import BACKUP_YAML, METADATA
 from ...model.source import printable
 from ...oslite import dirname, is_missing, join
 from ...rootfs.trusted_paths import open_unshared
+from ..container_state_folder import make_state_folder
 from ..lxc_config import ids_on_disk
 from ..request import HookRequest, Notice
-from ..state_folder import make_state_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from ...model.errors import RefusedError, UsageError
 from ...model.file_names import METADATA
 from ...model.source import printable
 from ...oslite import exists, is_missing, islink, join, os
+from ..container_state_folder import directory_identity, make_state_folder
 from ..request import HookRequest, Notice
-from ..state_folder import directory_identity, make_state_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

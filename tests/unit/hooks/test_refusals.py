@@ -6,12 +6,12 @@ import os
 import pytest
 
 from templater.hooks import common_status_checks, install, lxc_config, lxc_copies, lxc_install_and_status
+from templater.hooks.container_state_folder import make_state_folder
 from templater.hooks.json_input import parse_json
 from templater.hooks.options import USAGE, Options, read_options
 from templater.hooks.run import MOST_TRIGGERS, require_triggers
 from templater.hooks.runtimes import incus, lxc, lxc_template, nspawn, oci, podman
 from templater.hooks.sandboxed_rendering import _without_description
-from templater.hooks.state_folder import make_state_folder
 from templater.model.errors import (
     InputError,
     LimitError,

@@ -14,11 +14,11 @@ from types import SimpleNamespace
 import pytest
 
 from templater.hooks import install, run
+from templater.hooks.container_state_folder import directory_identity
 from templater.hooks.options import Options, parse
 from templater.hooks.run import Log
 from templater.hooks.runtimes import nspawn as nspawn_runtime
 from templater.hooks.runtimes import oci
-from templater.hooks.state_folder import directory_identity
 from templater.instances.state_directory import State, StateDirectory
 from templater.model.errors import HostError, InputError, UsageError
 from templater.rootfs import held_files

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.hooks import state_folder
-from templater.hooks.state_folder import directory_identity
+from templater.hooks import container_state_folder
+from templater.hooks.container_state_folder import directory_identity
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 
@@ -25,7 +25,7 @@ def test_only_the_identity_of_a_btrfs_subvolume_includes_the_id_of_its_file_syst
     )
     if not directory_identity(str(tmp_path)):
         pytest.skip("the file system records no time of creation")
-    monkeypatch.setattr(state_folder, "os", fake)
+    monkeypatch.setattr(container_state_folder, "os", fake)
     assert re.fullmatch(rf"{inode} \d{{9,}}\.\d{{9}}{subvolume}", directory_identity(str(tmp_path)))
 
 
