@@ -1,6 +1,7 @@
 """A parser of YAML that records the position of every node of the first document.
 
-Unlike the parser in ``parsing``, this parser keeps aliases, because an edit needs their positions.
+Unlike the parser in ``parsing``, this parser keeps aliases, because an edit needs their positions. ``search``
+finds the node at a path of keys.
 """
 
 from __future__ import annotations
@@ -223,6 +224,69 @@ class _Reader:
         # header, because a tag or a comment before the header can contain the header's characters.
         if not mark.text or mark.text[-2:].strip(_BREAKS):
             mark.reach = mark.end
+
+
+# search for a value by its path
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A path in a YAML text. The text may contain only the first part of the path.
+
+    ``nodes`` are the nodes on this part, and ``place`` is the last pair of this part. ``rest`` has the names
+    of the path that the text does not contain.
+    """
+
+    nodes: tuple[Mark, ...]
+    place: Place | None
+    rest: tuple[str, ...]
+
+
+def search(root: Mark, names: tuple[str, ...], *, merged: bool) -> Way:
+    """Follow a path. If a mapping has several pairs with the same name, prefer the last pair.
+
+    Mappings merged with ``<<`` are searched too. But if ``merged`` is false, the search for the last name of
+    the path omits them.
+    """
+    return _search_below(root, names, (), set(), merged=merged)
+
+
+def _search_below(
+    node: Mark, names: tuple[str, ...], before: tuple[Mark, ...], seen: set[tuple[int, int]], *, merged: bool
+) -> Way:
+    nodes = (*before, node)
+    found = Way(nodes, None, names)
+    # A second search of the same mapping would have the same result, and the first of equal results counts.
+    visit = (id(node.real), len(names))
+    if node.real.kind != "mapping" or not names or visit in seen:
+        return found
+    seen.add(visit)
+    pairs = list(node.real.pairs())
+    for place in reversed(pairs):
+        if place.merge or place.name != names[0]:
+            continue
+        way = Way(nodes, place, ())
+        if names[1:]:
+            way = _search_below(place.value, names[1:], nodes, seen, merged=merged)
+            if way.place is None:
+                way = Way(nodes, place, names[1:])
+        if not way.rest:
+            return way
+        found = min(found, way, key=lambda each: len(each.rest))
+    if not (merged or names[1:]):
+        return found
+    for place in (place for place in pairs if place.merge):
+        for inherited in _merged(place.value):
+            way = _search_below(inherited[-1], names, (*nodes, *inherited[:-1]), seen, merged=merged)
+            if way.place is not None:
+                found = min(found, way, key=lambda each: len(each.rest))
+    return found
+
+
+def _merged(value: Mark) -> list[tuple[Mark, ...]]:
+    if value.real.kind == "sequence":
+        return [(value, child) for child in value.real.children]
+    return [(value,)]
 
 
 # positions of lines

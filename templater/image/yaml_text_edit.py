@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ..model.errors import MetadataError
 from . import yaml_quoting
 from .yaml_aliases import unshared
-from .yaml_positions import Mark, Place, column, line_end, line_start, newline, read
+from .yaml_positions import Mark, Place, Way, column, line_end, line_start, newline, read, search
 from .yaml_quoting import Value
 
 _STEP = 2
@@ -70,73 +69,10 @@ def take(text: str, names: tuple[str, ...], *, hollow: str = "") -> str:
 
 def has(text: str, names: tuple[str, ...]) -> bool:
     root = read(text)
-    return root is not None and not _search(root, names, merged=True).rest
+    return root is not None and not search(root, names, merged=True).rest
 
 
-# --- search for a value by its path
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """A path in a YAML text. The text may contain only the first part of the path.
-
-    ``nodes`` are the nodes on this part, and ``place`` is the last pair of this part. ``rest`` has the names
-    of the path that the text does not contain.
-    """
-
-    nodes: tuple[Mark, ...]
-    place: Place | None
-    rest: tuple[str, ...]
-
-
-def _search(root: Mark, names: tuple[str, ...], *, merged: bool) -> _Way:
-    """Follow a path. If a mapping has several pairs with the same name, prefer the last pair.
-
-    Mappings merged with ``<<`` are searched too. But if ``merged`` is false, the search for the last name of
-    the path omits them.
-    """
-    return _search_below(root, names, (), set(), merged=merged)
-
-
-def _search_below(
-    node: Mark, names: tuple[str, ...], before: tuple[Mark, ...], seen: set[tuple[int, int]], *, merged: bool
-) -> _Way:
-    nodes = (*before, node)
-    found = _Way(nodes, None, names)
-    # A second search of the same mapping would have the same result, and the first of equal results counts.
-    visit = (id(node.real), len(names))
-    if node.real.kind != "mapping" or not names or visit in seen:
-        return found
-    seen.add(visit)
-    pairs = list(node.real.pairs())
-    for place in reversed(pairs):
-        if place.merge or place.name != names[0]:
-            continue
-        way = _Way(nodes, place, ())
-        if names[1:]:
-            way = _search_below(place.value, names[1:], nodes, seen, merged=merged)
-            if way.place is None:
-                way = _Way(nodes, place, names[1:])
-        if not way.rest:
-            return way
-        found = min(found, way, key=lambda each: len(each.rest))
-    if not (merged or names[1:]):
-        return found
-    for place in (place for place in pairs if place.merge):
-        for inherited in _merged(place.value):
-            way = _search_below(inherited[-1], names, (*nodes, *inherited[:-1]), seen, merged=merged)
-            if way.place is not None:
-                found = min(found, way, key=lambda each: len(each.rest))
-    return found
-
-
-def _merged(value: Mark) -> list[tuple[Mark, ...]]:
-    if value.real.kind == "sequence":
-        return [(value, child) for child in value.real.children]
-    return [(value,)]
-
-
-def _unshared(text: str, names: tuple[str, ...], *, merged: bool) -> tuple[str, _Way | None]:
+def _unshared(text: str, names: tuple[str, ...], *, merged: bool) -> tuple[str, Way | None]:
     """Resolve anchors and aliases on the path ``names``.
 
     Return the new text, and the part of the path that exists. For an empty document, this part is None.
@@ -145,7 +81,7 @@ def _unshared(text: str, names: tuple[str, ...], *, merged: bool) -> tuple[str, 
         root = read(text)
         if root is None or (root.null and not root.anchor):
             return text, None
-        way = _search(root, names, merged=merged)
+        way = search(root, names, merged=merged)
         nodes = way.nodes
         place = way.place
         start = end = 0

@@ -386,7 +386,7 @@ OTHERS = {
     "file_names", "fingerprint", "of_descriptors", "refuse_deep", "bad_template_name", "refuse_kind", "kind_of_file",
     "open_rootfs", "read_planned_rootfs", "read_rootfs", "refuse_same_file", "refuse_special", "find", "publication", "publish_all", "stale_of",
     "properties_of", "architecture_of", "running", "refuse_running", "make", "presets",
-    "add", "has", "move", "put", "take", "read", "column", "line_end", "line_start", "newline", "unshared", "written_out",
+    "add", "has", "move", "put", "take", "read", "search", "column", "line_end", "line_start", "newline", "unshared", "written_out",
     "double", "flow", "in_style", "key", "number", "scalar",
     "compression_by_name", "decompress_lzo", "is_same_file", "memory_of", "open_regular", "refuse_many", "reading", "refuse_extension",
     "require_same_identity", "set_xattr", "size_of", "squashfs_end", "start_sqfs2tar",
