@@ -294,7 +294,7 @@ class Archive:
         self._left = self._padding = 0
 
     def _header_block(self) -> bytes | None:
-        block = self._head(BLOCK)
+        block = self._header_bytes(BLOCK)
         if len(block) == BLOCK:
             if any(block):
                 return block
@@ -346,7 +346,7 @@ class Archive:
             )
         padded = size + -size % BLOCK
         self._extended_headers.add(BLOCK + padded)
-        data = self._head(padded)
+        data = self._header_bytes(padded)
         if len(data) < padded:
             raise self._cut_short("the data ends inside an extended header")
         return data[:size]
@@ -363,7 +363,7 @@ class Archive:
             raise self._ambiguous("a long name with text after its end")
         return name
 
-    def _head(self, size: int) -> bytes:
+    def _header_bytes(self, size: int) -> bytes:
         data = self.stream.read(size)
         self.header += data
         return data
@@ -581,7 +581,7 @@ class Archive:
                 return self._pairs(numbers)
             if len(numbers) * 12 > self.limits.header_bytes:
                 raise LimitError(f"'{self.stream.path}' has a sparse file whose map has too many entries")
-            block = self._head(BLOCK)
+            block = self._header_bytes(BLOCK)
             if len(block) < BLOCK:
                 raise self._cut_short("the data ends inside a sparse file's map")
             entries, more = block[:504], block[504]
