@@ -75,7 +75,7 @@ def mistakes_in(
                     if others is None and len(seen) <= MAX_FINDINGS:
                         others = [(other, judge(other)) for other in image.alternatives(file)]
                     if not has_same_mistake(others or [], file, line):
-                        message, severity = f"{invented_value(image, file, line)}: {message}", ["info"]
+                        message, severity = f"{condition_text(image, file, line)}: {message}", ["info"]
                 yield observation(image, file, line, message, *severity, search=len(seen) <= MAX_FINDINGS)
 
 
@@ -106,8 +106,8 @@ def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line:
     )
 
 
-def invented_value(image: AuthoredImage, file: File, line: int) -> str:
-    """Return a phrase about the configuration value in a line, such as ``if 'user.a' is 'value'``."""
+def condition_text(image: AuthoredImage, file: File, line: int) -> str:
+    """Return the condition of a mistake in a line: the value of a key, such as ``if 'user.a' is 'value'``."""
     read = {each.key for found in image.parsed if file.rule in found.rules for each in found.reads}
     values = [(key, text) for key, text in file.instance.config.items() if key in read and "\n" not in text]
     words = line_of(file, line)

@@ -16,7 +16,7 @@ from templater.checks.authoring.mode import corrected as corrected_mode
 from templater.checks.check_report import judge
 from templater.checks.ignores import _comments
 from templater.checks.invented_values import invented_value
-from templater.checks.mistakes_in_files import invented_value as phrase
+from templater.checks.mistakes_in_files import condition_text
 from templater.checks.run_checks import all_checks, audit
 from templater.checks.scanned_image import Name, ScannedImage
 from templater.checks.target_kinds import kind_of
@@ -1113,8 +1113,8 @@ def test_a_finding_mentions_invented_values_if_no_configuration_value_explains_t
     image_ = file("/etc/a.json", '{{ config_get("user.a", "") }}\n')
     (probe,) = [each for each in image_.files if each.invented]
     nothing = replace(probe, instance=Instance("c1"))
-    assert phrase(image_, probe, 1) == "if 'user.a' is 'value'"
-    assert phrase(image_, nothing, 1) == "with invented values"
+    assert condition_text(image_, probe, 1) == "if 'user.a' is 'value'"
+    assert condition_text(image_, nothing, 1) == "with invented values"
 
 
 @pytest.mark.parametrize(("key", "value"), [("user.name", "value"), ("user.port", "8080")])
@@ -1129,7 +1129,7 @@ def test_a_configuration_value_of_several_lines_is_not_named_as_the_cause_of_a_m
     image_ = file("/etc/a.json", '{{ config_get("user.a", "") }}\n')
     (probe,) = [each for each in image_.files if each.invented]
     several = replace(probe, instance=Instance("c1", config={"user.a": "one\ntwo"}))
-    assert phrase(image_, several, 1) == "with invented values"
+    assert condition_text(image_, several, 1) == "with invented values"
 
 
 def test_a_mistake_that_containers_have_only_with_invented_values_is_found_for_virtual_machines():
