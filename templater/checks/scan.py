@@ -14,16 +14,16 @@ from ..image.second_file import SecondFileCheck, open_rootfs
 from ..image.sqfs2tar import squashfs_end
 from ..image.tar_reader import HARD_LINK, Archive, Member, open_archive
 from ..image.xattrs import privilege_names, xattr_names
-from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, Entry, TemplateFile
+from ..model.entry import DIRECTORY, FILE, Entry, TemplateFile
 from ..model.errors import InputError, LimitError, MetadataError, RefusedError, TemplaterError, UsageError
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.metadata import Metadata
-from ..model.source import Source, printable
+from ..model.source import Source
 from ..parsing.magic_bytes import BLOCK, HEAD, SQUASHFS, TAR, is_detected_tar, is_disk, recognise
 from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined import Root, require_public
 from ..rootfs.directory_rootfs import open_root
-from .scanned_image import Name, ScannedImage, Trailing, cleaned, skipped_by_incus
+from .scanned_image import Name, ScannedImage, Trailing, cleaned, name_of
 
 if TYPE_CHECKING:
     from ..definitions.predicted_image import DefinitionImage
@@ -428,19 +428,3 @@ def _entry_and_inode(top: Root | ByName, path: str) -> tuple[Entry | None, tuple
         return None, None
     entry, status = found
     return entry, (status.st_dev, status.st_ino) if entry.nlink > 1 else None
-
-
-def name_of(member: Member) -> Name:
-    """Convert an archive member to a ``Name``."""
-    kind = FILE if member.kind == HARD_LINK else member.kind
-    device = os.makedev(*member.device) if kind in (CHAR_DEVICE, BLOCK_DEVICE) else 0
-    entry = Entry(kind, member.mode, member.uid, member.gid, member.size, 1, member.target, rdev=device)
-    hard_link = cleaned(member.target) if member.kind == HARD_LINK else ""
-    path = cleaned(member.name)
-    if not path and member.kind != DIRECTORY:
-        raise RefusedError(f"the archive contains a {member.kind} without a name")
-    if member.kind == HARD_LINK and not hard_link:
-        raise RefusedError(f"'{printable(path)}' is a hard link to the top directory")
-    is_inside = kind == DIRECTORY and member.name.rstrip("/").endswith("/.")
-    skipped = skipped_by_incus(member.name)
-    return Name(path, entry, frozenset(member.xattrs), hard_link, is_inside=is_inside, skipped=skipped)

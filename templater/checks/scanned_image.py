@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
@@ -9,12 +10,13 @@ from functools import cached_property
 from time import process_time
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..model.entry import DIRECTORY, FILE, Entry, Resolved, TemplateFile
-from ..model.errors import LimitError, TemplaterError
+from ..image.tar_reader import HARD_LINK, Member
+from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, Entry, Resolved, TemplateFile
+from ..model.errors import LimitError, RefusedError, TemplaterError
 from ..model.file_names import ROOTFS
 from ..model.instance import Instance
 from ..model.metadata import Metadata, Rule
-from ..model.source import Source, Span
+from ..model.source import Source, Span, printable
 from ..planning.follow_links import Steps, clean, resolve
 from ..pongo2.render_state import Limits
 from .base import mode_of
@@ -42,7 +44,7 @@ class Name(NamedTuple):
     inode: tuple[int, int] | None = None
     #: for a directory in an archive, whether the stored name ends in ``/.``
     is_inside: bool = False
-    #: whether the name belongs to a member of a tarball that Incus does not unpack (see ``skipped_by_incus``)
+    #: whether the name belongs to a member of a tarball that Incus does not unpack
     skipped: bool = False
 
 
@@ -58,7 +60,7 @@ def cleaned(name: str) -> str:
     return ("/" if name.startswith("/") else "") + "/".join(parts)
 
 
-def skipped_by_incus(name: str) -> bool:
+def _skipped_by_incus(name: str) -> bool:
     """Return whether Incus skips a member when it unpacks a tarball. ``name`` is the name in the archive.
 
     Incus always passes options such as ``--anchored --exclude=rootfs/dev/*`` to GNU tar, which compares the
@@ -66,6 +68,22 @@ def skipped_by_incus(name: str) -> bool:
     runs in a user namespace.
     """
     return name.startswith(_SKIPPED) and name.rstrip("/").startswith(_SKIPPED)
+
+
+def name_of(member: Member) -> Name:
+    """Convert an archive member to a ``Name``."""
+    kind = FILE if member.kind == HARD_LINK else member.kind
+    device = os.makedev(*member.device) if kind in (CHAR_DEVICE, BLOCK_DEVICE) else 0
+    entry = Entry(kind, member.mode, member.uid, member.gid, member.size, 1, member.target, rdev=device)
+    hard_link = cleaned(member.target) if member.kind == HARD_LINK else ""
+    path = cleaned(member.name)
+    if not path and member.kind != DIRECTORY:
+        raise RefusedError(f"the archive contains a {member.kind} without a name")
+    if member.kind == HARD_LINK and not hard_link:
+        raise RefusedError(f"'{printable(path)}' is a hard link to the top directory")
+    is_inside = kind == DIRECTORY and member.name.rstrip("/").endswith("/.")
+    skipped = _skipped_by_incus(member.name)
+    return Name(path, entry, frozenset(member.xattrs), hard_link, is_inside=is_inside, skipped=skipped)
 
 
 class Trailing(NamedTuple):
