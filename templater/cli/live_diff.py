@@ -161,7 +161,7 @@ class Table:
         return f"{printable(address.project)}/{name}" if self.several_projects else name
 
     def add(self, judged: Judged) -> None:
-        from ..next_start.sentences_and_commands import differing, short
+        from ..next_start.sentences_and_commands import short
 
         found, error = judged.found, judged.error
         self.total += 1
@@ -173,7 +173,7 @@ class Table:
         else:
             self.changing += bool(found.changing)
             self.failing += found.exit_code != 0
-            self.differing += bool(differing(found))
+            self.differing += bool(found.differing)
             changes = self.exit_code and bool(found.changing)
             self.code = max(self.code, found.exit_code, int(changes))
             text = short(found)

@@ -117,22 +117,10 @@ def counts(found: NextStart) -> str:
     for file in found.files:
         numbers[file.verdict] = numbers.get(file.verdict, 0) + 1
     words = [f"{number} {verdict}" for verdict, number in numbers.items()]
-    different = len(differing(found))
+    different = len(found.differing)
     if different:
         words.append(f"{different} different from the current configuration")
     return ", ".join(words) or "no rules"
-
-
-def differing(found: NextStart) -> list[FileVerdict]:
-    """Return the files that differ from the current configuration and that the next start does not write.
-
-    A missing file counts only if the trigger ``create`` would write it.
-    """
-    return [
-        file
-        for file in found.files
-        if file.current == DIFFERENT or (file.current == MISSING and file.trigger == "create")
-    ]
 
 
 def short(found: NextStart) -> str:
@@ -140,7 +128,7 @@ def short(found: NextStart) -> str:
     if found.error is not None:
         return f"the start fails: {printable(found.error.message)}"
     parts = [f"{file.verdict} {printable(file.path)}" for file in _notable(found)]
-    different = [printable(file.path) for file in differing(found)]
+    different = [printable(file.path) for file in found.differing]
     if different:
         parts.append(f"different, but not rewritten: {', '.join(different)}")
     text = "; ".join(parts) or ("nothing changes" if found.files else "no rules")

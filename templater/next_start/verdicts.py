@@ -111,6 +111,18 @@ class NextStart:
         return [file for file in self.files if file.verdict in CHANGING]
 
     @property
+    def differing(self) -> list[FileVerdict]:
+        """The files that differ from the current configuration and that the start does not write.
+
+        A missing file counts only if the trigger ``create`` would write it.
+        """
+        return [
+            file
+            for file in self.files
+            if file.current == DIFFERENT or (file.current == MISSING and file.trigger == "create")
+        ]
+
+    @property
     def exit_code(self) -> int:
         """The exit code: 5 if the start fails or a file's result is unknown, else 0."""
         bad = any(file.verdict in (FAILS, UNKNOWN) for file in self.files)

@@ -310,10 +310,9 @@ def test_the_exit_code_and_the_summary_of_an_instance_table_depend_on_its_change
     exit_code, found, code, monkeypatch, capsys
 ):
     monkeypatch.setattr(sentences_and_commands, "short", lambda found: "nothing")
-    monkeypatch.setattr(sentences_and_commands, "differing", lambda found: found.changing)
     address = Address("incus", "r", "web1", "p")
     table = live_diff.Table([address], as_json=False, exit_code=exit_code)
-    judged = Judged(address, "", SimpleNamespace(exit_code=found[0], changing=found[1]))
+    judged = Judged(address, "", SimpleNamespace(exit_code=found[0], changing=found[1], differing=found[1]))
     table.add(judged)
     assert table.code == code
     table.add(Judged(address, "Running", None, InputError("bad\n")))
