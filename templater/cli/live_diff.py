@@ -12,7 +12,7 @@ import click
 from ..instances.description_file import read_instance
 from ..model.source import printable
 from ..parsing.instance_description import overridden
-from . import options, output
+from . import options, output, terminal
 
 if TYPE_CHECKING:
     from ..cloud_init.next_boot import Verdict
@@ -46,7 +46,7 @@ def run(request: options.Request, filters: tuple[str, ...], *, exit_code: bool) 
 def show_one(request: options.Request, *, exit_code: bool) -> int:
     """Print the verdicts on one instance, and return the exit code."""
     found, boot = judge_one(request)
-    output.page()
+    terminal.page()
     show(found, boot, as_json=request.as_json)
     return found.exit_code or int(exit_code and bool(found.changing))
 

@@ -10,7 +10,7 @@ import click
 from ..live.rest_client import NoAnswerError
 from ..model.errors import InputError, TemplaterError, UsageError
 from ..model.source import printable
-from . import options, output
+from . import options, output, terminal
 from .command_limits import guard
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _watch(
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end and (more := events.wait(QUIET)):
             add_actions(actions, more, address, profiles)
-        if output.has_layout():
+        if terminal.has_layout():
             click.clear()
         output.say(f"changed: {', '.join(actions)}")
         profiles = _look(request) or profiles

@@ -12,32 +12,19 @@ import click
 
 from ..model.source import printable_lines
 from . import terminal
-from .terminal import page
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = ["page"]
-
-
-def has_colour() -> bool:
-    """Return whether to write colours to standard output."""
-    return terminal.has_colour(sys.stdout)
-
-
-def has_layout() -> bool:
-    """Return whether to write the layout for terminals to standard output."""
-    return terminal.has_layout(sys.stdout)
-
 
 def style(text: str, **styles: Any) -> str:
     """Return text with the codes of ``click.style`` if standard output has colours."""
-    return click.style(text, **styles) if styles and has_colour() else text
+    return click.style(text, **styles) if styles and terminal.has_colour() else text
 
 
 def write(text: str) -> None:
     """Write text unchanged, including undecodable bytes. On a terminal, escape control characters."""
-    if terminal.is_terminal(sys.stdout):
+    if terminal.is_terminal():
         text = printable_lines(text)
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
@@ -72,7 +59,7 @@ def write_lines(lines: Iterable[Text]) -> None:
     """Write lines that a function of ``cli.styled`` has returned."""
     from .styled import ansi
 
-    write_styled(ansi(lines, colour=has_colour()))
+    write_styled(ansi(lines, colour=terminal.has_colour()))
 
 
 #: the two arguments of the current ``without_repeats``: messages of the previous block, and of this block

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..model.source import printable_lines
-from . import output
+from . import output, terminal
 
 STYLES: dict[str, dict[str, Any]] = {
     "+++": {"bold": True}, "---": {"bold": True}, "@@": {"fg": "cyan"}, "+": {"fg": "green"},
@@ -19,13 +19,13 @@ STYLES: dict[str, dict[str, Any]] = {
 def show_patches(patches: Iterable[str]) -> None:
     """Write the patches of several files. On a terminal, write an empty line between two patches."""
     for number, text in enumerate(patches):
-        if number and output.has_layout():
+        if number and terminal.has_layout():
             output.write("\n")
         show_patch(text)
 
 
 def show_patch(text: str) -> None:
-    if not output.has_colour():
+    if not terminal.has_colour():
         output.write(text)
         return
     for line in text.removesuffix("\n").split("\n") if text else ():

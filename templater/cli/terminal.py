@@ -56,15 +56,16 @@ def reset() -> None:
     _State.color, _State.pages = "auto", True
 
 
-def is_terminal(stream: TextIO) -> bool:
-    """Return whether a person sees the stream: on a terminal, or in the pager."""
+def is_terminal(stream: TextIO | None = None) -> bool:
+    """Return whether a person sees the stream, by default standard output: on a terminal, or in the pager."""
+    stream = stream or sys.stdout
     if _State.pager is not None and stream in (sys.stdout, sys.stderr) and stream.fileno() in _State.saved:
         return True
     return stream.isatty()
 
 
-def has_colour(stream: TextIO) -> bool:
-    """Return whether to write colours to the stream."""
+def has_colour(stream: TextIO | None = None) -> bool:
+    """Return whether to write colours to the stream, by default to standard output."""
     if _State.color != "auto":
         return _State.color == "always"
     if os.environ.get("NO_COLOR"):
@@ -73,8 +74,11 @@ def has_colour(stream: TextIO) -> bool:
     return forced or (is_terminal(stream) and os.environ.get("TERM") != "dumb")
 
 
-def has_layout(stream: TextIO) -> bool:
-    """Return whether to write horizontal rules, aligned columns and wrapped text."""
+def has_layout(stream: TextIO | None = None) -> bool:
+    """Return whether to write horizontal rules, aligned columns and wrapped text.
+
+    The default stream is standard output.
+    """
     return (is_terminal(stream) and os.environ.get("TERM") != "dumb") or has_colour(stream)
 
 

@@ -403,7 +403,9 @@ def test_a_watch_of_an_instance_shows_the_diff_only_once_for_a_burst_of_events(m
     )
     monkeypatch.setattr(live_watch.click, "clear", lambda: cleared.append(1))
     for layout in (True, False):
-        monkeypatch.setattr(live_watch.output, "has_layout", lambda layout=layout: layout)
+        monkeypatch.setattr(
+            live_watch.terminal, "has_layout", lambda stream=None, layout=layout: layout and stream is None
+        )
         bursts, waits[:], looks[:], cleared[:] = (
             iter([["other"], ["a", "b"], ["a"], [], ["c"], []]),
             [],

@@ -46,7 +46,7 @@ def shown(monkeypatch, capfd):
             monkeypatch.delenv(name, raising=False)
         for name, value in {"TERM": "xterm", "PAGER": "cat", "COLUMNS": str(width), **environment}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
+        monkeypatch.setattr(terminal, "is_terminal", lambda stream=None: True)
         main([str(word) for word in words])
         found = capfd.readouterr()
         return found.out + found.err
@@ -215,8 +215,8 @@ def test_the_color_option_overrides_the_environment(option, environment, on_term
     for name, value in {"TERM": "xterm", **environment}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(terminal._State, "color", option)
-    monkeypatch.setattr(terminal, "is_terminal", lambda stream: on_terminal)
-    assert terminal.has_colour(sys.stdout) == colours
+    monkeypatch.setattr(terminal, "is_terminal", lambda stream=None: on_terminal)
+    assert terminal.has_colour() == colours
 
 
 @pytest.mark.parametrize("words", [("--color", "always", "preview"), ("preview", "--color", "always")])
@@ -348,6 +348,6 @@ def test_output_uses_the_terminal_layout_only_on_a_capable_terminal_or_with_forc
     for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", term)
-    monkeypatch.setattr(terminal, "is_terminal", lambda stream: on_terminal)
+    monkeypatch.setattr(terminal, "is_terminal", lambda stream=None: on_terminal)
     monkeypatch.setattr(terminal._State, "color", color)
-    assert terminal.has_layout(sys.stdout) is layout
+    assert terminal.has_layout() is layout

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...model.source import printable_lines
-from .. import completers, options, output
+from .. import completers, options, output, terminal
 from ..command_limits import guarded
 from ..local_source import local_files
 from ..read_in_sandbox import AUDIT, SARIF_AUDIT, read_image
@@ -85,7 +85,7 @@ def command(
     work = partial(audited, at_least=at_least, limits=limits, instance=described, sarif=sarif)
     paths = options.existing(local), rootfs and options.existing(rootfs)
     found = read_image(work, paths, limits, packages=SARIF_AUDIT if report == "sarif" else AUDIT)
-    output.page()
+    terminal.page()
     if report == "sarif":
         output.write_json(found["sarif"])
     elif report == "json":
@@ -121,9 +121,7 @@ def audited(
 
 def show(findings: list[dict[str, Any]]) -> None:
     """Print each finding on a line, and its hint on the next line."""
-    if output.has_layout():
-        from .. import terminal
-
+    if terminal.has_layout():
         output.write_lines(findings_in_columns(findings, terminal.width()))
         return
     for finding in findings:

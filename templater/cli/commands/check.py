@@ -16,7 +16,7 @@ from ...model.file_names import METADATA, SETTINGS, TEMPLATES
 from ...model.hosts import HOSTS, INCUS
 from ...model.instance import VIRTUAL_MACHINE
 from ...model.source import printable, printable_lines
-from .. import completers, options, output
+from .. import completers, options, output, terminal
 from ..command_limits import guarded, processor_left
 from ..html_report import Target, html_options, report_plans
 from ..live_copy import live_copy
@@ -267,7 +267,7 @@ def command(
             errors.append(error)
             reports.append({"image": source, "error": explained(error), **NOTHING})
     if not as_diff:
-        output.page()
+        terminal.page()
         write(reports, report, show_ignored=show_ignored)
     if html is not None and not errors:
         (source, second), host = paired[0], HOSTS[hosts[0]] if hosts else INCUS
@@ -483,9 +483,7 @@ def write(reports: list[dict[str, Any]], report: str, *, show_ignored: bool) -> 
 
 def show(findings: list[dict[str, Any]]) -> None:
     """Print the findings by file, each with its source line and hint."""
-    if output.has_layout():
-        from .. import terminal
-
+    if terminal.has_layout():
         output.write_lines(findings_by_file(findings, terminal.width()))
         return
     file = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...model.source import printable
-from .. import options, output
+from .. import options, output, terminal
 from ..against_options import NAMES, OtherSide, other_side_options
 from ..batch_output import instances_option
 from ..command_limits import guarded
@@ -77,7 +77,7 @@ def command(
         with opened(request._replace(rootfs="none")) as found:
             fixed = fixed_options(found.request).begun()
             sides = [(before, after) for before, after in other.plans(found, fixed)]
-        output.page()
+        terminal.page()
         return show_comparison(sides, as_json=request.as_json, exit_code=exit_code)
     if request.rootfs is None:
         raise click.UsageError(f"give ROOTFS, or one of {', '.join(NAMES)}")
@@ -88,7 +88,7 @@ def command(
     with opened(request, rootfs_of_instance=True) as found:
         plans = found.plans()
         verdicts = [next_boot(plan, found.rootfs) for plan in plans]
-    output.page()
+    terminal.page()
     return show(plans, verdicts, as_json=request.as_json) or int(
         exit_code and any(any(p.files()) for p in plans)
     )

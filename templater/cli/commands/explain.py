@@ -11,7 +11,7 @@ from ...model.plan import SKIP
 from ...model.source import printable
 from ...rendering.origins import KINDS
 from ...reporting.plan_text import FAILURE, MOST_NAMED
-from .. import completers, options, output
+from .. import completers, options, output, terminal
 from ..command_limits import guarded
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def command(request: options.Request, target: str | None, reads: bool) -> int:
         if reads:
             return show_reads(found, plans[0], rules, fixed.dialect)
         files = [(plan, explained(found, plan, rules, fixed)) for plan in plans]
-    output.page()
+    terminal.page()
     shown = [file for _, some in files for file in some]
     if request.as_json:
         data = [plan_data(plan, list(map(explained_data, some))) for plan, some in files]
@@ -144,8 +144,8 @@ def show(files: list[Explained]) -> None:
     from ...reporting.plan_text import heading
 
     layout = None
-    if output.has_layout():
-        from .. import styled, terminal
+    if terminal.has_layout():
+        from .. import styled
 
         layout = styled.Headings([heading(file.change) for file in files], terminal.width())
     for number, file in enumerate(files):
@@ -155,18 +155,16 @@ def show(files: list[Explained]) -> None:
             output.write_lines(layout.lines(heading(file.change)))
             next(found)  # skip the heading of the plain report
         write_rows(found)
-    output.write("\n" if output.has_colour() and files else "")
-    if output.has_colour():
+    output.write("\n" if terminal.has_colour() and files else "")
+    if terminal.has_colour():
         for kind in kinds_in(files):
             output.write_styled(f"{click.style(kind, **COLOURS[kind])}: {KINDS[kind]}\n")
 
 
 def write_rows(found: Iterable[Row]) -> None:
-    if not output.has_layout():
+    if not terminal.has_layout():
         output.write("".join("".join(chunk.text for chunk in row).rstrip() + "\n" for row in found))
         return
-    from .. import terminal
-
     for row in found:
         for line in split_row([(printable(chunk.text), chunk.kind) for chunk in row], terminal.width()):
             text = "".join(output.style(text, **COLOURS.get(kind, {})) for text, kind in line)

@@ -13,7 +13,7 @@ from ...model.errors import UsageError
 from ...model.hosts import HOSTS
 from ...model.instance import CONTAINER, VIRTUAL_MACHINE
 from ...model.source import printable, printable_lines
-from .. import completers, options, output
+from .. import completers, options, output, terminal
 from ..batch_output import instances_option
 from ..command_limits import guarded
 from ..html_report import html_options
@@ -112,7 +112,7 @@ def command(
         if request.every_host:
             return show_every_host(found)
         plans = found.plans()
-    output.page()
+    terminal.page()
     if target is not None:
         from ..file_output import write_tree
 
@@ -188,7 +188,7 @@ def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True, tre
             output.write("\n" if number and plan.changes else "")
             if tree:
                 show_tree(plan)
-            elif output.has_layout():
+            elif terminal.has_layout():
                 show_styled(list(plan_text.blocks(plan, fold=True)), plan_text.unchanged(plan))
             else:
                 show_plain(plan_text.blocks(plan))
@@ -215,12 +215,12 @@ def show_every_host(found: Opened) -> int:
     made = [plan for plan in plans.values() if isinstance(plan, Plan)]
     dialects = [plan.host.dialect for plan in made]
     report_warnings([made], found.source.image, found.rootfs_option, dialects)
-    output.page()
+    terminal.page()
     table = host_table(plans)
     if found.request.as_json:
         output.write_json(table_data(table))
-    elif output.has_layout():
-        from .. import styled, terminal
+    elif terminal.has_layout():
+        from .. import styled
 
         output.write_lines(styled.hosts(table, terminal.width()))
     else:
@@ -239,7 +239,7 @@ def show_tree(plan: Plan) -> None:
     from ...reporting import file_tree
 
     leaves = list(file_tree.tree(plan))
-    if output.has_layout():
+    if terminal.has_layout():
         output.write_lines(styled_tree(leaves))
     else:
         output.write(file_tree.tree_text(leaves))
@@ -247,17 +247,17 @@ def show_tree(plan: Plan) -> None:
 
 def show_blocks(blocks: Iterable[Block]) -> None:
     """Print blocks of a plan, with the layout for terminals or as plain text."""
-    if output.has_layout():
+    if terminal.has_layout():
         show_styled(list(blocks), [])
     else:
         show_plain(blocks)
 
 
 def show_styled(blocks: list[Block], folded: list[Change]) -> None:
-    from .. import styled, terminal
+    from .. import styled
 
     body = partial(styled_body, output.Highlighter())
-    found = styled.preview(blocks, folded, terminal.width(), body=body, colour=output.has_colour())
+    found = styled.preview(blocks, folded, terminal.width(), body=body, colour=terminal.has_colour())
     for text in found:
         output.write_styled(text)
 
@@ -270,7 +270,7 @@ def styled_body(highlighter: output.Highlighter, block: Block) -> str:
         return output.style("    (empty)\n", dim=True)
     change = block.change
     path = change.path if change.path.startswith("/") else change.rule.path  # the file is on the config drive
-    return highlighter.coloured(body, path) if output.has_colour() else body
+    return highlighter.coloured(body, path) if terminal.has_colour() else body
 
 
 def builds(path: str, choice: Choice, limits: Given) -> Iterator[Choice]:

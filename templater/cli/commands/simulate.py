@@ -12,7 +12,7 @@ from ...instances.description_file import read_source
 from ...model.source import printable
 from ...parsing.instance_description import read_profile
 from ...rootfs.memory import MemoryRootfs
-from .. import completers, options, output
+from .. import completers, options, output, terminal
 from ..command_limits import guarded
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
         advice = f"{rootfs_option(source, request)} shows which files exist"
     for text in create_only_warning(tuple(guessed), advice):
         output.note(text)
-    output.page()
+    terminal.page()
     if request.as_json:
         output.write_json([report_data(report) for report in reports])
-    elif output.has_layout():
+    elif terminal.has_layout():
         show_styled(reports, as_diff=as_diff)
     else:
         output.write("".join(format_report(report, as_diff=as_diff) for report in reports))
@@ -124,7 +124,6 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
 
 def show_styled(reports: list[Report], *, as_diff: bool) -> None:
     from ...simulation.step_report import patch_of
-    from .. import terminal
     from ..patches import show_patch
 
     for number, report in enumerate(reports):

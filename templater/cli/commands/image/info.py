@@ -12,7 +12,7 @@ from ....limit_option import COMMAND, IMAGE, Given
 from ....model.metadata import TRIGGERS
 from ....model.source import printable
 from ....reporting.columns import columns
-from ... import options, output
+from ... import options, output, terminal
 from ...command_limits import guarded
 from ...local_source import local_files
 from ...read_in_sandbox import read_image
@@ -73,12 +73,10 @@ def command(
         found = read_image(
             lambda src, rootfs: data(describe(src, rootfs, bounds, squashfs=True)), (src, rootfs), limits
         )
-    output.page()
+    terminal.page()
     if as_json:
         output.write_json(found)
-    elif output.has_layout():
-        from ... import terminal
-
+    elif terminal.has_layout():
         output.write_lines(styled_lines(lines(found), terminal.width()))
     else:
         output.write("\n".join(lines(found)) + "\n")
