@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from functools import wraps
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from ...model.errors import UsageError
+from ...model.source import printable
 from .. import completers, options
+
+if TYPE_CHECKING:
+    from ...model.instance import Instance
+
+#: the maximum number of instances among which the user can choose
+MOST_INSTANCES: Final = 1000
 
 
 class PageOptions(NamedTuple):
@@ -54,3 +63,17 @@ def page_options(function: options.Command) -> options.Command:
         )
 
     return wrapped
+
+
+def listed_instances(file: str, described: options.Description) -> list[Instance]:
+    """Return the instances in the FILE of ``--instances``, with the values of the options -c and -d."""
+    from ...instances.description_file import read_instances
+    from ...parsing.instance_description import overridden
+
+    config, (devices, _) = described.config_overrides(), options.device_overrides(described.devices)
+    found = list(islice(read_instances(file), MOST_INSTANCES))
+    if not found:
+        raise UsageError(f"'{printable(file)}' has no instances")
+    if config or devices:
+        found = [overridden(instance, config=config, devices=devices) for instance in found]
+    return found

@@ -27,6 +27,7 @@ from ..html_report import column
 from ..open_and_plan import Opened, fixed_options, opened
 from ..options import Request
 from .edits import Edits, expect, parse_edits
+from .options import listed_instances
 
 if TYPE_CHECKING:
     from ...model.instance import Instance
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
 
 #: the runs of two triggers that the user can choose, in addition to each single trigger
 PASSES: Final = (("create", "start"), ("copy", "start"), ("rename", "start"))
-#: the maximum number of instances and of findings that the page shows
-MOST_INSTANCES: Final = 1000
+#: the maximum number of findings that the page shows
 MOST_FINDINGS: Final = 500
 #: the maximum number of files and directories to watch in the root filesystem
 MOST_TARGETS: Final = 2000
@@ -95,22 +95,10 @@ class Views:
             own = self.request.rootfs is not None
             found = self._stack.enter_context(opened(self.request, rootfs_of_instance=own))
         self._notes = [line.removeprefix("note: ") for line in said.getvalue().splitlines()]
-        self._instances = [found.instance] if self.file is None else self._listed(self.file)
+        self._instances = (
+            [found.instance] if self.file is None else listed_instances(self.file, self.request.instance)
+        )
         self._found, self._version = found, version
-
-    def _listed(self, file: str) -> list[Instance]:
-        from ...instances.description_file import read_instances
-        from ...parsing.instance_description import overridden
-        from ..options import device_overrides
-
-        described = self.request.instance
-        config, (devices, _) = described.config_overrides(), device_overrides(described.devices)
-        found = list(islice(read_instances(file), MOST_INSTANCES))
-        if not found:
-            raise UsageError(f"'{printable(file)}' has no instances")
-        if config or devices:
-            found = [overridden(instance, config=config, devices=devices) for instance in found]
-        return found
 
     @property
     def found(self) -> Opened:
