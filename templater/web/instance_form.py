@@ -6,12 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from ..model.hosts import HOSTS
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.source import printable_lines
+from ..pongo2.dialect import DIALECTS
+from ..pongo2.reads import config_keys
 from .html import Html, element
 
 if TYPE_CHECKING:
     from ..model.instance import Instance
+    from .distinct_results import Column
 
 #: keys that a daemon sets, which the form shows folded
 _DAEMON: Final = ("volatile.", "image.")
@@ -79,6 +83,12 @@ def instance_form(
     children.append(_add_profile())
     children.append(element("datalist", *(element("option", value=key) for key in read), id="read-keys"))
     return element("div", *children)
+
+
+def keys_of_templates(run: Column) -> set[str]:
+    """Return the keys that the templates of a run read, without the keys of an invalid template."""
+    dialect = DIALECTS[HOSTS[run.host].dialect]
+    return {key for source in run.sources.values() for key in config_keys(source, dialect)}
 
 
 def place_of(*names: str) -> str:

@@ -107,7 +107,7 @@ class Views:
 
     def _view(self, asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         from ...web import watch_page as web_page
-        from ...web.instance_form import instance_form
+        from ...web.instance_form import instance_form, keys_of_templates
 
         sides = self._sides(asked)
         page = self._page(asked, sides)
@@ -132,7 +132,7 @@ class Views:
             edits = first.edits
             body["form"] = instance_form(
                 first.given, edits.apply(first.given, with_unused=True), edits.unused_profiles,
-                self._keys_read(page.view.columns), edits.empty_keys,
+                keys_of_templates(page.view.columns[0]), edits.empty_keys,
             )  # fmt: skip
             body["given"] = _given(first.given)
         return {"targets": list(islice(dict.fromkeys(self._targets(page.view.columns)), MOST_TARGETS))}, body
@@ -214,18 +214,6 @@ class Views:
             error.__context__ = error.__cause__ = None
             plan = error.with_traceback(None)
         return column(found, plan, side.passes, own, "", [])
-
-    def _keys_read(self, columns: Sequence[Column]) -> set[str]:
-        """Return the keys that the templates read."""
-        from ...pongo2.dialect import DIALECTS
-        from ...pongo2.reads import config_keys
-
-        return {
-            key
-            for each in columns[:1]
-            for source in each.sources.values()
-            for key in config_keys(source, DIALECTS[HOSTS[each.host].dialect])
-        }
 
     def _targets(self, columns: Sequence[Column]) -> Iterator[str]:
         """Yield the files that the plans read in a root filesystem on disk, and their directories."""
