@@ -150,7 +150,7 @@ class Answer:
 # --- in the parent ------------------------------------------------------------------------------
 
 
-def keys(job: Job, *, in_child: bool) -> "dict[str, str]":
+def cache_keys(job: Job, *, in_child: bool) -> "dict[str, str]":
     """Return the cache keys of a job.
 
     Only a child may run code that a child has compiled. So a run with a child and a run without a child have
@@ -173,7 +173,7 @@ def keys(job: Job, *, in_child: bool) -> "dict[str, str]":
 class Run:
     """A rendering in progress: the caller can do other work before it calls ``finish``."""
 
-    __slots__ = ("bounds", "child", "job", "keys", "store")
+    __slots__ = ("bounds", "cache_keys", "child", "job", "store")
 
     def __init__(
         self, job: Job, store: "CompileCache | None", bounds: "Bounds | None", *, in_child: bool
@@ -181,12 +181,12 @@ class Run:
         self.job = job
         self.store = store
         self.bounds = bounds
-        self.keys: dict[str, str] = {}
+        self.cache_keys: dict[str, str] = {}
         self.child: Child | None = None
         job.keep = store is not None
         if store is not None:
-            self.keys = keys(job, in_child=in_child)
-            for name, its_key in self.keys.items():
+            self.cache_keys = cache_keys(job, in_child=in_child)
+            for name, its_key in self.cache_keys.items():
                 kept = store.load(name, its_key)
                 if kept is not None:
                     job.kept[name] = kept
@@ -260,8 +260,8 @@ class Run:
         answer = self.collect()
         if self.store is not None:
             for name, kept in answer.kept.items():
-                if name in self.keys:
-                    self.store.save(name, self.keys[name], kept)
+                if name in self.cache_keys:
+                    self.store.save(name, self.cache_keys[name], kept)
         return answer
 
     def collect(self) -> Answer:

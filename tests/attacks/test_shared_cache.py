@@ -7,7 +7,7 @@ import pytest
 
 from templater.hooks import sandboxed_rendering
 from templater.hooks.compile_cache import CacheEntry, open_cache
-from templater.hooks.sandboxed_rendering import IMAGE, INSTANCE, Job, Run, keys
+from templater.hooks.sandboxed_rendering import IMAGE, INSTANCE, Job, Run, cache_keys
 from templater.instances.instance_directory import InstanceDirectory
 from templater.model.hosts import NONE
 
@@ -61,14 +61,14 @@ def test_a_cached_instance_description_of_one_image_is_not_used_for_another_imag
 
 def test_images_never_share_a_cache_entry(tmp_path):
     one, other = job(tmp_path / "one", "a"), job(tmp_path / "other", "b")
-    found = [keys(each, in_child=True) for each in (one, other)]
+    found = [cache_keys(each, in_child=True) for each in (one, other)]
     assert found[0][IMAGE] != found[1][IMAGE]
     assert found[0][INSTANCE] != found[1][INSTANCE]
 
 
 def test_instances_of_one_image_share_its_compiled_templates(tmp_path):
     one, other = job(tmp_path / "one", "a"), job(tmp_path / "other", "a")
-    assert keys(one, in_child=True) == keys(other, in_child=True)
+    assert cache_keys(one, in_child=True) == cache_keys(other, in_child=True)
     other.instance.text += "# another\n"
-    assert keys(one, in_child=True)[IMAGE] == keys(other, in_child=True)[IMAGE]
-    assert keys(one, in_child=True)[INSTANCE] != keys(other, in_child=True)[INSTANCE]
+    assert cache_keys(one, in_child=True)[IMAGE] == cache_keys(other, in_child=True)[IMAGE]
+    assert cache_keys(one, in_child=True)[INSTANCE] != cache_keys(other, in_child=True)[INSTANCE]

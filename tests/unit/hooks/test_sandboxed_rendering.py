@@ -168,7 +168,7 @@ def test_the_cache_key_changes_with_each_input_that_can_change_the_cached_result
     def found(in_child=False, text=b"m", templates=None, description=None, **settings):
         source = None if description is None else Source("web.yaml", description)
         made = Job(Source("m", text), templates or {}, source, (), NONE, **settings)
-        return sandboxed_rendering.keys(made, in_child=in_child)
+        return sandboxed_rendering.cache_keys(made, in_child=in_child)
 
     files = [TemplateFile(Entry(FILE), data) for data in (None, b"", b"x")]
     images = [
