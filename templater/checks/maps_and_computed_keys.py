@@ -34,14 +34,14 @@ class Maps:
     def read(
         self, kind: str, part: list[Token], bound: list[int], values: list[Value]
     ) -> tuple[list[Token], list[Token]]:
-        """Record the variables to which a tag assigns a map: each of them is another name of this map.
+        """Record each variable to which a tag assigns a map: the variable is another name of this map.
 
         ``bound`` has the indexes of the variables' names in ``part``.
 
-        Return two lists of names. The first list has each map that the tag or expression uses without a key:
-        such a use can show the values of the map. The list omits a map that a loop reads, a map that is
-        assigned to a variable, and a map in which a condition only looks for a key. The second list has the
-        map of texts that a loop reads.
+        Return two lists of names of maps. The first list has the maps that the tag or expression uses without
+        a key, because such a use can show the values. This list omits maps that a loop reads, maps that are
+        assigned to a variable, and maps that a condition only tests. The second list has the map of texts
+        that a loop reads.
         """
         content: list[Token] = []
         looped: list[Token] = []

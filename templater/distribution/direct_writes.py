@@ -27,9 +27,9 @@ _ADVISED = 8 << 20
 class DirectWrites:
     """A writer that appends to an open file. Other threads write the bytes, and add them to the ``digests``.
 
-    The writer collects the bytes in blocks. It writes a block when the block is full, and the last block at
-    the end of the ``with`` statement. Full blocks bypass the page cache if the file system permits it.
-    ``start`` is the file's size: the caller must have moved the file's offset to this position.
+    The writer collects the bytes in blocks. It passes a block to the threads when the block is full, and the
+    last block at the end of the ``with`` statement. Full blocks bypass the page cache if the file system
+    permits it. ``start`` is the file's size: the caller must have moved the file's offset to this position.
     """
 
     def __init__(self, fd: int, start: int, digests: Sequence[hashlib._Hash] = ()) -> None:

@@ -84,7 +84,7 @@ def fetch_source(src: str, *, whole: bool = False, progress: Progress = silent) 
     image.
     """
     if src.startswith("http://"):
-        raise UsageError("images are fetched only by https", hint="begin the URL with https://")
+        raise UsageError("templater fetches images only over https", hint="begin the URL with https://")
     if src.startswith("https://"):
         return _Fetcher(Store(), "", whole, progress).from_url(src)
     name, _, alias = src.partition(":")

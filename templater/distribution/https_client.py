@@ -1,4 +1,4 @@
-"""Download of a stream's files by https, as clients do, with limits on time, size and redirects."""
+"""Download of a stream's files over https, as clients do, with limits on time, size and redirects."""
 
 from __future__ import annotations
 
@@ -57,9 +57,11 @@ class UrlStream:
     def __init__(self, url: str, trust: Trust | None = None) -> None:
         parts = split_url(with_password(url))
         if parts.scheme != "https":
-            raise UsageError("clients read simplestreams only by https", hint="begin the URL with https://")
+            raise UsageError("clients read simplestreams only over https", hint="begin the URL with https://")
         if not parts.hostname or parts.query or parts.fragment:
-            raise UsageError("the URL is not https://HOST/PATH", hint="leave out '?' and '#'")
+            raise UsageError(
+                "the URL is not https://HOST/PATH", hint="give a host, and leave out '?' and '#'"
+            )
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         host += f":{parts.port}" if parts.port else ""
         self.base = urlunsplit(("https", host, parts.path.rstrip("/"), "", ""))

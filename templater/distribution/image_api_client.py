@@ -1,4 +1,4 @@
-"""A client of the image API of Incus and LXD, by https or by the socket of the daemon on this machine."""
+"""A client of the image API of Incus and LXD, over https or over the socket of the daemon on this machine."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class RangeServer(Server, Protocol):
 
 
 class HttpsServer:
-    """A daemon or image server that is reached by https."""
+    """A daemon or image server that is reached over https."""
 
     def __init__(self, stream: UrlStream) -> None:
         self._stream = stream

@@ -298,6 +298,7 @@ def check_strays(stream: Stream, paths: set[int], report: Report) -> None:
     strays = [path for path in stream.tree.content_files() if hash(path) not in paths and path not in known]
     if strays:
         message = (
-            f"the catalog does not list {len(strays)} files, such as '{strays[0]}'; `prune` deletes them"
+            f"the catalog does not list {len(strays)} files, such as '{strays[0]}';"
+            " `templater streams prune` deletes them after a grace period"
         )
         report.add(WARNING, "stray", f"'{IMAGES}'", message)

@@ -60,7 +60,8 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
                 Journal(new.directory).write(unfinished)
             new.remember(state)
     return Notice(
-        f"{name}: made from {source_name}; the next start runs {state.pending or 'only the start trigger'}",
+        f"{name}: made from {source_name}; the next start runs"
+        f" {f'the {state.pending} trigger' if state.pending else 'only the start trigger'}",
         folder,
     )
 
@@ -97,7 +98,10 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
 
 
 def _snapshots(above: str, name: str) -> "list[str]":
-    """Return the directories of all snapshots with this name. Raises LimitError for too many containers."""
+    """Return the directories of the snapshots ``name`` of all containers in ``above``.
+
+    Raises LimitError if ``above`` has too many containers.
+    """
     found = []
     with os.scandir(above) as entries:
         for number, entry in enumerate(entries):
@@ -314,7 +318,7 @@ def _renamed(folder: str, before: State) -> Notice:
             return Notice()
         state.pending = pending_after(before.pending, "rename")
         new.remember(state)
-    return Notice(f"{state.name}: renamed; the next start runs {state.pending}", folder)
+    return Notice(f"{state.name}: renamed; the next start runs the {state.pending} trigger", folder)
 
 
 def ancestors(how_many: int) -> "list[str]":

@@ -188,5 +188,5 @@ def refuse_same_file(path: str, rootfs: str) -> None:
     if same:
         raise UsageError(
             f"'{rootfs}' is the same file as '{path}', not a root filesystem",
-            hint="a split image has two files: give both, or only the first",
+            hint="for a split image, give both files: the metadata tarball, then the root filesystem",
         )

@@ -1,4 +1,4 @@
-"""The configuration keys that a daemon sets or generates, when it creates an instance or later."""
+"""The configuration keys that a daemon sets or generates, at the creation of an instance or later."""
 
 from __future__ import annotations
 

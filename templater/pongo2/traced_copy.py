@@ -221,7 +221,7 @@ class Tracer:
         token = node.branches[0][0].token
         branches: list[tuple[tree.Expression, Body]] = []
         for test, body in node.branches:
-            message = "this condition is true in no test"
+            message = "no test makes this condition true"
             converted = self.branch(test.token, message, body, captured=captured)
             branches.append((enclosed(trace.decided, self.comparing(test)), converted))
         message = "no test reaches the 'else' of this condition"
@@ -243,7 +243,7 @@ class Tracer:
         made = tree.For(
             node.key, node.value, enclosed(trace.iterated, self.comparing(node.expression)), node.reverse,
             node.ordered,
-            [bind, *self.branch(token, "this loop runs in no test", node.body, captured=captured)],
+            [bind, *self.branch(token, "no test runs this loop", node.body, captured=captured)],
             None if node.empty is None else self.branch(
                 token, "no test reaches the 'empty' of this loop", node.empty, captured=captured
             ),

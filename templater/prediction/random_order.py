@@ -25,11 +25,11 @@ def mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
     if not failing:
         return ""
     first = _short(failing[0].rule.path)
-    text = f"rules run in random order, and '{first}' stops the start"
+    text = f"rules run in random order, and the rule for '{first}' stops the start"
     for change, outcome in outcomes.items():
         if outcome.result == "written":
             outcomes[change] = Outcome("random", text)
-    return f"'{first}' stops the start in the {changes[0].trigger} pass"
+    return f"the rule for '{first}' stops the start in the {changes[0].trigger} pass"
 
 
 def _short(path: str) -> str:

@@ -1,6 +1,6 @@
 """The servers of `templater serve` and of `templater watch --web`.
 
-`templater serve` offers the images of a tree, of the store or of given files by https. `image_listing`
+`templater serve` offers the images of a tree, of the store or of given files over https. `image_listing`
 defines the list of images and its look-ups. `served_image` defines one image of the list. `served_tree` reads
 the list from a tree. `local_images` reads the list from the store or from files. For images without a tree,
 `generated_stream` generates a simplestreams catalog. `image_api_json` builds the JSON of the image API.

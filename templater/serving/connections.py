@@ -313,7 +313,7 @@ class _Listener:
         """Return whether to close a new connection from ``address`` before its TLS handshake.
 
         A handshake costs much time, so the server closes the connection if two conditions are true: no other
-        address has more connections, and no connection of ``address`` has waited or stalled for long.
+        address has more connections, and no connection of ``address`` has been idle for long.
         Addresses with few connections are never refused.
         """
         busiest, number = self._clients.most_common(1)[0]
@@ -325,12 +325,14 @@ class _Listener:
         return min(waiting, min(stalled, default=math.inf)) > before
 
     def _close_one(self, newcomer: str = "") -> None:
-        """Close one connection, if possible one whose client neither sends nor reads.
+        """Close one connection, if possible an idle one.
 
-        The busiest address is the address with the most connections. If this address has many connections,
-        close the connection of this address that has been idle for the longest time. So one client with many
-        connections does not displace other clients. If all clients read, and the address ``newcomer`` has
-        fewer connections than the busiest address, close the newest connection of the busiest address.
+        A connection is idle while the server waits for its client: either for a complete request, or for the
+        client to read an answer. The busiest address is the address with the most connections. If this
+        address has many connections, close the connection of this address that has been idle for the longest
+        time. So one client with many connections does not displace other clients. If no connection has been
+        idle for long, and the address ``newcomer`` has fewer connections than the busiest address, close the
+        newest connection of the busiest address.
         """
         address, number = self._clients.most_common(1)[0] if self._clients else ("", 0)
         if number > _CROWD and self._close_idle(address):
@@ -344,10 +346,10 @@ class _Listener:
             self._close_idle(None)
 
     def _close_idle(self, address: str | None, *, since: float = math.inf) -> bool:
-        """Close the connection whose client has sent no request, or read no answer, for the longest time.
+        """Close the connection that has been idle for the longest time (see ``_close_one``).
 
-        If ``address`` is given, consider only its connections. Ignore clients that began to wait at the time
-        ``since`` or later. Return False if no connection can be closed.
+        If ``address`` is given, consider only its connections. Ignore connections whose wait for a request
+        began at the time ``since`` or later. Return False if no connection can be closed.
         """
 
         def found(each: _Waiting | _Connection) -> bool:
@@ -469,7 +471,7 @@ def bind(host: str, port: int) -> socket.socket:
 async def serve(
     answer: Answer, listener: socket.socket, context: ssl.SSLContext | None, bounds: Bounds = DEFAULT
 ) -> None:
-    """Serve by https, or by http without ``context``, until the task is cancelled."""
+    """Serve over https, or over http without ``context``, until the task is cancelled."""
     connections = _Listener(answer, context, bounds)
     exempt_from_collection()
     # A failed handshake or a broken connection is normal for a server.

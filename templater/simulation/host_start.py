@@ -167,7 +167,7 @@ class _Run:
         return self.found
 
     def inside(self, place: Place) -> str | None:
-        """Return the path of a place below the root filesystem's root, or None for any other place."""
+        """Return a place's path in the root filesystem, or None for its root and for places outside it."""
         path = below(place.path, self.filesystem.rootfs)
         return None if path is None or path == "/" else path
 

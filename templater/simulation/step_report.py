@@ -65,7 +65,7 @@ class Report:
             written = f"{count} file{'s' if count > 1 else ''}" if count else "nothing"
             unknown = f"; {len(self.started.unknown)} unknown" if self.started.unknown else ""
             return f"{self.name}: {' then '.join(self.started.plan.triggers)}: writes {written}{unknown}"
-        pending = f"; the next start runs {self.pending}" if self.pending else ""
+        pending = f"; the next start runs the {self.pending} trigger" if self.pending else ""
         return f"{self.name}: {_describe_step(self.step, self.profile)}: nothing is rendered{pending}"
 
 

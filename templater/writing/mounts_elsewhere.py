@@ -40,7 +40,7 @@ class Mount:
     parent: bytes
 
     def place(self, path: bytes) -> Place:
-        """Return the place of a path at or below the mount point."""
+        """Return the device and the path on its file system, for a path at or below the mount point."""
         return self.device, self.top.rstrip(b"/") + path[len(self.point.rstrip(b"/")) :]
 
 
@@ -81,9 +81,9 @@ def _place(path: str, root: Root) -> Place:
 
 
 def places_of_mounts(names: Collection[bytes]) -> dict[Place, str]:
-    """Return each place with a name of ``names`` over which a process has mounted something.
+    """Return the places over which processes have mounted something, with the ids of these processes.
 
-    The values are the ids of the processes. The process's own mount namespace is left out.
+    Only places whose last name is in ``names`` are returned. The mount namespace of this process is left out.
     """
     found: dict[Place, str] = {}
     for process in _other_namespaces():

@@ -311,11 +311,12 @@ class Search:
     def remove(self, directory: Directory, name: str, *, is_inside: bool = False) -> bool:
         """Remove a temporary file or directory of an earlier run.
 
-        A directory must be empty or private. If the tokens of the earlier runs are known, its name must have
-        one of them: the container's root user could have made many directories that are slow to remove.
+        If the tokens of the earlier runs are known, keep a directory whose name has none of them: the
+        container's root user could have made many such directories, which are slow to remove. If ``name`` is
+        a private directory, first remove the temporary files in it. Keep a directory with other files.
 
-        Return False if removing it failed, or if this search may remove no more files. ``is_inside`` tells
-        whether ``directory`` is itself a private directory.
+        Return False if a removal failed, or if this search has reached a limit. A directory that is kept for
+        one of these reasons is not a failure. ``is_inside`` tells whether ``directory`` is itself private.
         """
         if not self.removals or monotonic() > self.until:
             return False

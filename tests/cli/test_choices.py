@@ -298,7 +298,10 @@ def test_publish_shows_an_example_if_a_property_has_no_value(tmp_path, capsys, c
 def test_the_streams_remove_command_lists_removed_versions_and_counts_files_that_clients_may_still_request(
     monkeypatch, capsys, tmp_path
 ):
-    for waiting, more in ((0, ""), (1, "kept for clients that read the old catalog: 1 file; see `prune`\n")):
+    for waiting, more in (
+        (0, ""),
+        (1, "kept for clients that read the old catalog: 1 file; see `templater streams prune`\n"),
+    ):
         removed = SimpleNamespace(versions=[("p", "v"), ("q", "w")], waiting=waiting)
         monkeypatch.setattr(remove_from_tree, "remove", lambda tree, images, removed=removed: removed)
         assert main(["streams", "remove", str(tmp_path), "x"]) == 0

@@ -148,10 +148,10 @@ REFUSED = {
     "preview incus:image/": LOCAL.format("incus:image/"),
     "preview lxd:image/": LOCAL.format("lxd:image/").replace("give incus", "give lxd"),
     "store import images:": "'images:' names no image\nhint: images:ALIAS or images:FINGERPRINT",
-    "preview http://x/a": "images are fetched only by https\nhint: begin the URL with https://",
-    "streams list http://x": "clients read simplestreams only by https\nhint: begin the URL with https://",
-    "streams list https://x/?a": "the URL is not https://HOST/PATH\nhint: leave out '?' and '#'",
-    "streams list https://x/a#b": "the URL is not https://HOST/PATH\nhint: leave out '?' and '#'",
+    "preview http://x/a": "templater fetches images only over https\nhint: begin the URL with https://",
+    "streams list http://x": "clients read simplestreams only over https\nhint: begin the URL with https://",
+    "streams list https://x/?a": "the URL is not https://HOST/PATH\nhint: give a host, and leave out '?' and '#'",
+    "streams list https://x/a#b": "the URL is not https://HOST/PATH\nhint: give a host, and leave out '?' and '#'",
     "unpack IMAGE x --vm": "a virtual machine's image has no root filesystem to unpack",
     "serve IMAGE --redirect ROOTFS": (
         "'ROOTFS' has no redirect rules\nhint: `templater streams reindex --redirect DIR` writes these rules"

@@ -1,7 +1,7 @@
 """An ignore comment or entry matches no finding, or names an unknown check.
 
-An author can ignore findings with comments in templates and with entries in templater.toml. The comment or
-entry may be misspelled, or the author may have fixed the mistake.
+An author can ignore findings with comments in templates and with entries in templater.toml. This finding
+has two usual causes: the comment or entry is misspelled, or the author has fixed the ignored mistake.
 
     127.0.1.1 {{ instance.name }}{# templater: ignore rename #}       in a template
     [[ignore]]                                                        in templater.toml

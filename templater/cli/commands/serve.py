@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...serving.local_images import Source
 
 STORE = "store:"
-HELP = """Serve images to Incus and LXD by https.
+HELP = """Serve images to Incus and LXD over https.
 
 SRC is a simplestreams tree, `store:` for the public images of the store, or image files. For a split image,
 give the metadata tarball and then the root filesystem. Clients can use the server as a simplestreams remote,

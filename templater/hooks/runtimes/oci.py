@@ -419,7 +419,7 @@ def merged(before: "str | None", file: str, stage: str, ours: "dict[str, Any]") 
             if text.tell() > MAX_FILE:  # the indentation of nested lists can be much longer than their text
                 raise LimitError(f"'{file}' would be larger than {MAX_FILE} bytes")
     except ValueError:
-        raise InputError(f"'{file}' has a number that is too large for JSON") from None
+        raise InputError(f"'{file}' has a number that is too large for a float") from None
     except RecursionError:
         raise InputError(f"'{file}' is nested too deeply") from None
     return text.getvalue() + "\n"

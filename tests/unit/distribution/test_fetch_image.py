@@ -464,7 +464,7 @@ def test_response_headers_with_an_http_url_are_refused(server):
 @pytest.mark.parametrize(
     ("src", "kind", "said"),
     [
-        ("http://example.com/image", UsageError, "only by https"),
+        ("http://example.com/image", UsageError, "only over https"),
         ("nowhere:debian", InputError, "not a known remote"),
         ("images:", UsageError, "names no image"),
         ("incus:web1", UsageError, "local daemon"),

@@ -49,7 +49,7 @@ LOCAL = "does not name an image of the local daemon"
 @pytest.mark.parametrize(
     ("src", "error", "message", "hint"),
     [
-        ("http://h/i", UsageError, "images are fetched only by https", "begin the URL with https://"),
+        ("http://h/i", UsageError, "templater fetches images only over https", "begin the URL with https://"),
         ("incus:web1", UsageError, f"'incus:web1' {LOCAL}", "give incus:image/ALIAS"),
         ("lxd:image/", UsageError, f"'lxd:image/' {LOCAL}", "give lxd:image/ALIAS"),
         ("imagse:a", InputError, "'imagse:a' does not exist, and 'imagse' is not a known remote", "did you mean 'images:'?"),

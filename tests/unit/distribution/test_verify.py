@@ -455,7 +455,7 @@ def test_verify_without_root_filesystems_checks_only_the_size_of_a_unified_image
     assert not codes(tree, metadata_only=True)
 
 
-def test_verify_stops_with_an_error_above_the_limit_on_problems(tree, monkeypatch):
+def test_verify_raises_limit_error_if_the_stream_has_too_many_problems(tree, monkeypatch):
     monkeypatch.setattr("templater.distribution.verify_report._MOST_PROBLEMS", 2)
     for path in Path(tree.path, "images").iterdir():
         path.unlink()

@@ -104,7 +104,7 @@ def test_a_copy_whose_original_is_destroyed_by_the_same_process_is_a_rename(opti
     old, new = pair(**options)
     notice = destroy(str(old))
     assert pending(new) == after
-    assert notice.text == f"new: renamed; the next start runs {after}"
+    assert notice.text == f"new: renamed; the next start runs the {after} trigger"
     assert notice.state_folder == str(new)
 
 
@@ -140,7 +140,9 @@ def test_a_snapshot_of_a_container_that_was_never_started_records_no_state(tmp_p
     assert not (folder / ".templater").exists()
 
 
-@pytest.mark.parametrize(("waiting", "said"), [("", "only the start trigger"), ("rename", "rename")])
+@pytest.mark.parametrize(
+    ("waiting", "said"), [("", "only the start trigger"), ("rename", "the rename trigger")]
+)
 def test_a_snapshot_of_a_container_keeps_its_pending_trigger(tmp_path, waiting, said):
     folder = tmp_path / "web/snaps/snap0"
     folder.mkdir(parents=True)

@@ -153,7 +153,7 @@ def lxc_name(name):
         (lambda: install.shell_line(["a\nb"]), UsageError, "LXC's configuration can't contain a line break", ""),
         (lambda: lxc_install_and_status.added(None, "f", ""), InputError, "'f' does not exist", "create the container first"),
         (lambda: oci.merged(None, "f", "s", {}), InputError, "'f' does not exist", "create the bundle first: runc spec"),
-        (lambda: oci.merged('{"a": 1e999}', "f", "s", {}), InputError, "'f' has a number that is too large for JSON", ""),
+        (lambda: oci.merged('{"a": 1e999}', "f", "s", {}), InputError, "'f' has a number that is too large for a float", ""),
         (lambda: oci.merged('{"a": [' + ",".join(["[" * 400 + "]" * 400] * 100) + "]}", "f", "s", {}), LimitError, "'f' would be larger than 4194304 bytes", ""),
         (lambda: oci.merged('{"hooks": {"s": {}}}', "f", "s", {}), InputError, "invalid hooks in 'f': each stage needs a list", ""),
         (lambda: oci.merged('{"hooks": [1]}', "f", "s", {}), InputError, "invalid hooks in 'f': each stage needs a list", ""),

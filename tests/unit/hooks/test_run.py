@@ -314,9 +314,9 @@ def test_the_log_of_the_new_container_records_a_clone_and_a_rename(container, tm
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
-    assert "new: made from old; the next start runs copy" in answer.stdout
+    assert "new: made from old; the next start runs the copy trigger" in answer.stdout
     log = (new / ".templater/log").read_text()
-    assert "new: renamed; the next start runs create" in log
+    assert "new: renamed; the next start runs the create trigger" in log
 
 
 def test_the_time_limit_does_not_interrupt_error_reporting(monkeypatch):

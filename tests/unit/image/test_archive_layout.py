@@ -111,7 +111,7 @@ def test_an_unsuitable_second_file_of_a_split_image_is_refused(tmp_path):
     assert refusal(lambda: open_contents(first, first)) == (
         UsageError,
         f"'{first}' is the same file as '{first}', not a root filesystem",
-        "a split image has two files: give both, or only the first",
+        "for a split image, give both files: the metadata tarball, then the root filesystem",
     )
     assert refusal(lambda: open_contents(whole, first).parts()) == (
         UsageError,

@@ -739,7 +739,7 @@ def test_a_symlink_that_changes_while_it_is_read_is_an_error(incus):
 
 
 @pytest.mark.parametrize(("most", "fits"), [(0.5, True), (0.49, False)])
-def test_the_metadata_of_an_instance_may_be_twice_as_large_as_a_metadata_file(incus, most, fits):
+def test_the_limit_on_the_metadata_of_an_instance_is_twice_the_limit_on_a_metadata_file(incus, most, fits):
     """The daemon sends JSON, which is longer than YAML."""
     metadata = {**incus.data("GET /1.0/instances/c1/metadata"), "properties": {"a": "x" * 10_000}}
     answer = sync(metadata, Etag="x")

@@ -236,7 +236,7 @@ def test_the_result_of_a_rule_is_unknown_if_another_rule_may_stop_the_start_firs
     incus.put_file("c1", "/etc/same", b"x", mode="0644")
     failing, same = judged(incus).files
     assert (failing.verdict, same.verdict) == ("fail", "unknown")
-    assert same.reason == "rules run in random order, and '/etc/a' stops the start"
+    assert same.reason == "rules run in random order, and the rule for '/etc/a' stops the start"
 
 
 def test_an_unreadable_template_affects_only_the_verdict_of_its_own_file(incus):

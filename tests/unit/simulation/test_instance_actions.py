@@ -204,10 +204,10 @@ def test_a_copy_has_no_last_power_state() -> None:
 @pytest.mark.parametrize(
     ("step", "note"),
     [
-        ("copy=c2", "c2: copy: nothing is rendered; the next start runs copy"),
-        ("rename=c2", "c2: rename: nothing is rendered; the next start runs rename"),
+        ("copy=c2", "c2: copy: nothing is rendered; the next start runs the copy trigger"),
+        ("rename=c2", "c2: rename: nothing is rendered; the next start runs the rename trigger"),
         ("export=c2", "c2: export: nothing is rendered"),
-        ("publish=c2", "c2: publish: nothing is rendered; the next start runs create"),
+        ("publish=c2", "c2: publish: nothing is rendered; the next start runs the create trigger"),
         ("snapshot=s0", "c1: snapshot: nothing is rendered"),
     ],
 )
@@ -826,7 +826,7 @@ def test_the_part_before_the_slash_is_the_new_name_in_a_copy_or_publish_step(tex
 )  # fmt: skip
 def test_the_note_of_a_step_describes_the_change(step, said):
     report = run_step(life("d:root,type=disk", "d:root,size=1GiB"), parse_step(step))
-    assert report.note == f"c1: {said}: nothing is rendered; the next start runs create"
+    assert report.note == f"c1: {said}: nothing is rendered; the next start runs the create trigger"
 
 
 def started(*nodes):

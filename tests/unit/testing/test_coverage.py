@@ -42,7 +42,7 @@ def missed(tmp_path: Path, template: str, body: str = "{name: a, error: nothing}
         ("{{ instance.name }}", []),
         (
             '{% if config_get("user.a", "") %}\na\n{% else %}\nb\n{% endif %}',
-            ["x.tpl:2:1: no test runs this line", "x.tpl:1:7: this condition is true in no test"],
+            ["x.tpl:2:1: no test runs this line", "x.tpl:1:7: no test makes this condition true"],
         ),
         (
             '{% if instance.name %}\na\n{% else %}\nb\n{% endif %}',
@@ -52,12 +52,12 @@ def missed(tmp_path: Path, template: str, body: str = "{name: a, error: nothing}
         (
             "{% if instance.name %}{% elif instance.type %}b{% endif %}",
             [
-                "x.tpl:1:31: this condition is true in no test",
+                "x.tpl:1:31: no test makes this condition true",
                 "x.tpl:1:7: in every test, this condition or one of its 'elif' is true",
                 "x.tpl:1:31: no test reads 'instance.type'",
             ],
         ),
-        ("{% for d in devices %}a{% endfor %}", ["x.tpl:1:13: this loop runs in no test"]),
+        ("{% for d in devices %}a{% endfor %}", ["x.tpl:1:13: no test runs this loop"]),
         (
             "{% for k, v in config %}{{ v }}{% empty %}none{% endfor %}",
             ["x.tpl:1:16: no test reaches the 'empty' of this loop"],
@@ -68,7 +68,7 @@ def missed(tmp_path: Path, template: str, body: str = "{name: a, error: nothing}
         ),
         ("{% macro m() %}a{% endmacro %}", ["x.tpl:1:4: no test calls this macro"]),
         ("{% macro m() %}{% if instance.name %}a{% endif %}{% endmacro %}{{ m() }}", ["x.tpl:1:22: this condition is true in every test"]),
-        ("{% filter upper %}{% if instance.nam %}a{% endif %}{% endfilter %}", ["x.tpl:1:25: this condition is true in no test"]),
+        ("{% filter upper %}{% if instance.nam %}a{% endif %}{% endfilter %}", ["x.tpl:1:25: no test makes this condition true"]),
         ('{{ config_get("user.a", config["user.b"]) }}{% if true or config["user.c"] %}{% else %}{% endif %}', [
             "x.tpl:1:51: no test reaches the 'else' of this condition", "x.tpl:1:59: no test reads 'config.user.c'",
         ]),
@@ -93,7 +93,7 @@ def test_coverage_of_a_failed_render_includes_the_parts_before_the_failure(tmp_p
     template = (
         "{% if instance.name %}a{% else %}b{% endif %}{{ config_get() }}{% if instance.type %}c{% endif %}"
     )
-    assert "x.tpl:1:7: this condition is true in no test" not in missed(tmp_path, template)
+    assert "x.tpl:1:7: no test makes this condition true" not in missed(tmp_path, template)
 
 
 def test_coverage_does_not_count_a_skipped_rule_as_reached(tmp_path):

@@ -1093,7 +1093,7 @@ def can_open(top, name):
 @as_root
 @pytest.mark.parametrize("unnamed", [True, False])
 @pytest.mark.parametrize("fails", [True, False])
-def test_attack_91_users_of_a_container_with_a_user_namespace_can_open_no_temporary_file(
+def test_attack_91_no_user_of_a_container_with_a_user_namespace_can_open_a_temporary_file(
     rootfs, top, monkeypatch, unnamed, fails
 ):
     """A process of the container locked a staged file: the rename waited for 26 s."""
@@ -1227,7 +1227,7 @@ def test_temporary_names_are_in_a_private_directory_beside_the_target_if_the_roo
 @as_root
 @pytest.mark.parametrize("owner_of_top", [0, 100000])
 @pytest.mark.parametrize("is_killed", [False, True])
-def test_attack_91_users_of_a_container_can_open_no_temporary_file_in_a_btrfs_subvolume(
+def test_attack_91_no_user_of_a_container_can_open_a_temporary_file_in_a_btrfs_subvolume(
     tmp_path, mounts, monkeypatch, is_killed, owner_of_top
 ):
     """Every user can make a subvolume, from which no file can be linked into another directory."""

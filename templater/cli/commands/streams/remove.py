@@ -34,5 +34,6 @@ def command(tree: str, images: tuple[str, ...]) -> None:
         output.say(f"removed {product} {version}")
     if removed.waiting:
         output.say(
-            f"kept for clients that read the old catalog: {count(removed.waiting, 'file')}; see `prune`"
+            f"kept for clients that read the old catalog: {count(removed.waiting, 'file')};"
+            " see `templater streams prune`"
         )
