@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.render_state import Limits as RenderLimits
-    from ..rootfs.byname import ByName
+    from ..rootfs.without_descriptors import ByName
 
 Read = Callable[[], bytes]
 

@@ -98,7 +98,7 @@ class OtherSide(NamedTuple):
             from ..definitions.choice import DEFAULT_BUILD
             from ..definitions.detect import is_definition
             from ..sources.open_source import open_source
-            from .local_source import local_source
+            from .fetched_source import local_source
 
             path = local_source(self.image)
             choice = found.request.choice if is_definition(path) else DEFAULT_BUILD

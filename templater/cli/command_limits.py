@@ -86,7 +86,7 @@ def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Co
 
 def fetched(request: Request) -> Request:
     """Return the request with a local path of SRC. If SRC is on a server, fetch it."""
-    from .local_source import local_source
+    from .fetched_source import local_source
 
     return request._replace(src=local_source(request.src))
 

@@ -16,7 +16,7 @@ from .limits import DEFAULT, Limits
 from .name_checks import bad_template_name, refuse_kind
 
 if TYPE_CHECKING:
-    from ..rootfs.byname import ByName
+    from ..rootfs.without_descriptors import ByName
 
 
 def identity_of(top: Root | ByName) -> tuple[int, int] | None:

@@ -16,8 +16,8 @@ Paths are absolute and cleaned; ``/`` is the root. **Symlinks are never followed
 Two equally strict mechanisms open paths. ``openat2`` (RESOLVE_BENEATH or IN_ROOT, with NO_SYMLINKS,
 NO_MAGICLINKS, NO_XDEV) is the default if the kernel has it. ``walk`` opens one component at a time with
 O_NOFOLLOW, relative to an open descriptor; ``TEMPLATER_CONFINED=walk`` or ``Root(mechanism="walk")`` selects
-it. Systems without directory descriptors (Windows) use the read-only ``byname.py``; ``directory.open_root``
-chooses.
+it. Systems without directory descriptors (Windows) use the read-only ``without_descriptors.py``;
+``directory_rootfs.open_root`` chooses.
 
 The type and identity of a file are checked after it was opened. Opening never blocks on a fifo and never
 acquires a terminal. Mount points below the root are not crossed unless ``cross_mounts`` is set.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from ..model.entry import RootfsView
-    from .byname import ByName
+    from .without_descriptors import ByName
 
     Ranges = tuple[tuple[int, int, int], ...]
 
@@ -113,7 +113,7 @@ def open_root(path: str, *, cross_mounts: bool = False) -> "confined.Root | ByNa
     """Open a directory for reading, on any system."""
     if HAS_DESCRIPTORS:
         return open_tree(path, cross_mounts=cross_mounts)
-    from .byname import ByName
+    from .without_descriptors import ByName
 
     return ByName(path)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..live.nearest_host import Nearest
     from ..model.entry import Image, RootfsView
     from ..model.instance import Instance
-    from ..rootfs.byname import ByName
+    from ..rootfs.without_descriptors import ByName
     from .backup import BackupImage
 
 IMAGE = "image"

@@ -20,7 +20,7 @@ from ..rootfs.directory_rootfs import open_root
 from ..rootfs.paths import MissingError
 
 if TYPE_CHECKING:
-    from ..rootfs.byname import ByName
+    from ..rootfs.without_descriptors import ByName
 
 #: the folder of recorded files, below the folder of tests
 SNAPSHOTS = "snapshots"

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.cli import command_limits, local_source, record_of_writes, terminal
+from templater.cli import command_limits, fetched_source, record_of_writes, terminal
 from templater.cli.commands import audit, diff, simulate, unpack, watch
 from templater.cli.commands.store import edit, refresh
 from templater.cli.file_watcher import Watch
@@ -244,8 +244,8 @@ def test_an_image_on_a_server_is_fetched_and_its_notes_are_printed(name, remote,
 
     monkeypatch.setattr("templater.distribution.fetch_image.fetch_source", fetch)
     monkeypatch.setattr("templater.distribution.remotes.is_remote", lambda src: remote)
-    assert local_source.local_files(name) == result
-    assert local_source.local_source(name) == result[0]
+    assert fetched_source.local_files(name) == result
+    assert fetched_source.local_source(name) == result[0]
     fetched = result[0] == "image"
     assert asked == ([(name, True), (name, False)] if fetched else [])
     assert capsys.readouterr().err == ("note: one\nnote: two\n" * 2 if fetched else "")
@@ -253,9 +253,9 @@ def test_an_image_on_a_server_is_fetched_and_its_notes_are_printed(name, remote,
 
 def test_a_running_instance_is_refused_as_an_image(monkeypatch):
     monkeypatch.setattr("templater.live.address.is_live", lambda src: src == "incus:web\n")
-    assert local_source.local_source("incus:web\n") == "incus:web\n"
+    assert fetched_source.local_source("incus:web\n") == "incus:web\n"
     with pytest.raises(UsageError) as caught:
-        local_source.local_files("incus:web\n")
+        fetched_source.local_files("incus:web\n")
     assert caught.value.message == "this command reads images, and 'incus:web\\n' is an instance"
     assert caught.value.hint == "publish the instance first, or give an image: incus:image/ALIAS"
 

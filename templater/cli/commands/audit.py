@@ -10,7 +10,7 @@ import click
 from ...model.source import printable_lines
 from .. import completers, options, output, terminal
 from ..command_limits import guarded
-from ..local_source import local_files
+from ..fetched_source import local_files
 from ..read_in_sandbox import AUDIT, SARIF_AUDIT, read_image
 
 if TYPE_CHECKING:

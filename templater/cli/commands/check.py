@@ -18,9 +18,9 @@ from ...model.instance import VIRTUAL_MACHINE
 from ...model.source import printable, printable_lines
 from .. import completers, options, output, terminal
 from ..command_limits import guarded, processor_left
+from ..fetched_source import local_source
 from ..html_report import Target, html_options, report_plans
 from ..live_copy import live_copy
-from ..local_source import local_source
 from ..read_in_sandbox import needs_sandbox, read_image
 
 if TYPE_CHECKING:

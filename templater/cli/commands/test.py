@@ -12,7 +12,7 @@ from ...model.errors import LimitError, TemplaterError
 from ...model.source import printable
 from .. import completers, options, output
 from ..command_limits import guarded, many
-from ..local_source import local_source
+from ..fetched_source import local_source
 from .check import explained, local_validators
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from ...model.file_names import METADATA
 from ...model.source import printable
 from .. import completers, options, output
 from ..command_limits import guarded, processor_left, reserve_for_removal
-from ..local_source import local_files
+from ..fetched_source import local_files
 from ..progress import of_packed, progress
 
 if TYPE_CHECKING:

@@ -1021,7 +1021,7 @@ def test_reading_an_endless_answer_of_the_image_api_ends_at_the_limit(certificat
 
 
 def test_the_module_for_remote_sources_is_imported_only_for_remote_sources(monkeypatch):
-    from templater.cli.local_source import local_files
+    from templater.cli.fetched_source import local_files
 
     monkeypatch.setattr(fetch_image, "fetch_source", None)
     assert local_files("image.tar") == ("image.tar", None)

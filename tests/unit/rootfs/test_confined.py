@@ -14,9 +14,9 @@ import pytest
 from templater.model.entry import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK
 from templater.model.errors import InputError, LimitError, RefusedError
 from templater.rootfs import confined, directory_rootfs, held_files
-from templater.rootfs.byname import ByName
 from templater.rootfs.confined import OPENAT2, WALK, Root
 from templater.rootfs.directory_rootfs import open_root
+from templater.rootfs.without_descriptors import ByName
 from tests.rootfs_builders import MECHANISMS, a_directory, as_root
 
 OUTSIDE = "the secret of the host"

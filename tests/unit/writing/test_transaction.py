@@ -1373,7 +1373,7 @@ def test_the_apply_function_leaves_no_descriptor_open(rootfs, top):
 
 
 def test_apply_refuses_a_system_without_directory_descriptors(top, monkeypatch):
-    from templater.rootfs.byname import ByName
+    from templater.rootfs.without_descriptors import ByName
 
     rootfs = DirectoryRootfs(ByName(str(top)))
     with pytest.raises(
@@ -1386,7 +1386,7 @@ def test_apply_gives_a_clear_error_on_a_system_without_the_fcntl_module(top):
     code = (
         "import sys; sys.modules['fcntl'] = None\n"
         "from templater.writing.apply_plan import apply\n"
-        "from templater.rootfs.byname import ByName\n"
+        "from templater.rootfs.without_descriptors import ByName\n"
         "from templater.rootfs.directory_rootfs import DirectoryRootfs\n"
         "from tests.rootfs_builders import a_plan\n"
         "rootfs = DirectoryRootfs(ByName(sys.argv[1]))\n"

@@ -11,7 +11,7 @@ from ....limit_option import COMMAND, IMAGE, Given
 from ....model.errors import UsageError
 from ... import completers, options
 from ...command_limits import guard
-from ...local_source import local_files
+from ...fetched_source import local_files
 from ...packing import pack, packing_options, report, source_date_epoch, warn_of
 
 HELP = """Convert an image to another format or compression.

@@ -14,7 +14,7 @@ from ....model.source import printable
 from ....reporting.columns import columns
 from ... import options, output, terminal
 from ...command_limits import guarded
-from ...local_source import local_files
+from ...fetched_source import local_files
 from ...read_in_sandbox import read_image
 
 if TYPE_CHECKING:
