@@ -77,7 +77,8 @@ def apply(
     try:
         if waited:
             _require_content(unchanged, rootfs)
-        left = sweep(root, [change.real for change in plan.changes], journal, is_replaced=bool(changes))
+        reals = [change.real for change in plan.changes]
+        left = sweep(root, reals, journal, is_replaced=bool(changes), held=held)
         if not changes:
             return []
         # imported here, because most starts change no file
