@@ -18,7 +18,7 @@ from ..rootfs.held_files import close
 from .recovery import above, attempt, identity
 
 _POLL = 0.02
-#: maximum seconds in which one apply waits for the locks of mounted files
+#: maximum seconds in which one apply waits for the locks of the mounted files that it changes
 SECONDS_FOR_MOUNTED = 10.0
 
 
@@ -46,10 +46,10 @@ def lock_all(
 
     Return the descriptors, and whether this function had to wait for another apply.
 
-    Raises BusyError after ``wait`` seconds for the root directory, and after ``SECONDS_FOR_MOUNTED`` for all
-    mounts together.
+    Raises BusyError after ``wait`` seconds for all locks together.
     """
     held: list[int] = []
+    end = time.monotonic() + wait
     try:
         try:
             held.append(lock(root, 0.0))
@@ -58,7 +58,6 @@ def lock_all(
             held.append(lock(root, wait))
             waited = True
         if root.cross_mounts:
-            end = time.monotonic() + SECONDS_FOR_MOUNTED
             waited |= _lock_directories(root, [*changed, *unchanged], held, end)
             for path in dict.fromkeys(unchanged):
                 waited |= _has_waited(root, path, end)
