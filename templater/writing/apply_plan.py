@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..rootfs.directory_rootfs import DirectoryRootfs
     from .recovery import Journal
 
-_MANY_FILES = 200
+#: the number of files above which the limit on open files is raised; a runtime can pass on a small limit
+_MANY_FILES = 20
 
 #: maximum number of further errors in the notes of the first error
 MOST_ERRORS = 20
