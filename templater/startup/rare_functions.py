@@ -124,9 +124,9 @@ RARE: "dict[str, tuple[str, ...]]" = {
     "templater.pongo2.values": (
         "CycleValue.to_text", "ForLoop.all_fields", "ForLoop.get", "Struct.get", "Struct.has",
         "Struct.to_text", "_byte_at", "_byte_order", "_float_text", "_sorted", "_struct_field", "_truncate",
-        "current_value", "get_field", "get_index", "gotype", "grow", "has_bytes", "is_number", "kind",
-        "length", "loop_field", "recombine", "replace_all", "split_bytes", "subscript", "to_float", "to_int",
-        "to_runes", "without_bytes",
+        "current_value", "from_bytes", "get_field", "get_index", "gotype", "grow", "has_bytes", "is_nil",
+        "is_number", "kind", "length", "loop_field", "recombine", "replace_all", "split_bytes", "subscript",
+        "to_float", "to_int", "to_runes", "without_bytes",
     ),
     "templater.rendering.render": (
         "Compiled.compile", "Compiled.compile_source", "Compiled.ignores_trigger", "_late", "_with_rule",
