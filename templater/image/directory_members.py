@@ -16,7 +16,7 @@ from ..model.source import printable
 from ..rootfs.confined import Directory, Root, kind_of, read_error
 from .limits import HeldBytes, Limits, memory_of, refuse_deep, too_many_pieces
 from .tar_reader import HARD_LINK, Member
-from .xattrs import xattrs_of, xattrs_of_link
+from .xattrs import xattrs_of, xattrs_of_entry
 
 _PIECE = 1024 * 1024
 #: memory for a name in an open directory and for its sort key, in addition to their characters
@@ -187,8 +187,8 @@ class Tree:
             self.held.add(_NAME_BYTES, memory_of(name))
         if member.kind == FILE:
             self._look_inside(directory, entry, member)
-        elif member.kind == SYMLINK:
-            member.xattrs = xattrs_of_link(directory.fd, entry, name, self._room_for_xattrs(member))
+        else:
+            member.xattrs = xattrs_of_entry(directory.fd, entry, name, self._room_for_xattrs(member))
         return member
 
     def _look_inside(self, directory: Directory, entry: str, member: Member) -> None:

@@ -473,15 +473,21 @@ class TreeWriter:
         elif member.kind == HARD_LINK:
             self._hard_link(place, name, member)
         elif member.kind == SYMLINK:
-            place.symlink(member.target, name)
-            if self._policy.owners:
-                uid, gid = self._ids.on_disk(member.uid, member.gid)
-                os.chown(name, uid, gid, dir_fd=place.fd, follow_symlinks=False)
-            os.utime(name, (member.mtime, member.mtime), dir_fd=place.fd, follow_symlinks=False)
+            self._symlink(place, name, member)
         elif member.kind in _SPECIAL:
             self._special(place, name, member)
         else:
             raise InputError(f"'{printable(member.name)}' is a {member.kind} and can't be unpacked")
+
+    def _symlink(self, place: Directory, name: str, member: Member) -> None:
+        place.symlink(member.target, name)
+        if self._policy.owners:
+            uid, gid = self._ids.on_disk(member.uid, member.gid)
+            os.chown(name, uid, gid, dir_fd=place.fd, follow_symlinks=False)
+        if member.xattrs:
+            with _held_path(place, name, member, stat.S_IFLNK) as held:
+                self._set_xattrs(held, member)
+        os.utime(name, (member.mtime, member.mtime), dir_fd=place.fd, follow_symlinks=False)
 
     def _file(self, place: Directory, name: str, member: Member, data: Data) -> None:
         if member.size > _LARGEST_FILE:
@@ -521,29 +527,26 @@ class TreeWriter:
             self._leave_out(member)
             return
         place.mknod(name, _SPECIAL[member.kind] | 0o600, os.makedev(*member.device))
-        # Check again: the name could refer to another file by now. O_PATH does not open the device itself.
-        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
-        try:
-            if stat.S_IFMT(os.fstat(fd).st_mode) != _SPECIAL[member.kind]:
-                raise RefusedError(f"'{printable(member.name)}' was replaced while it was being created")
-            held = f"/proc/self/fd/{fd}"
+        with _held_path(place, name, member, _SPECIAL[member.kind]) as held:
             if self._policy.owners:
                 os.chown(held, *self._ids.on_disk(member.uid, member.gid))
             os.chmod(held, member.mode & 0o777)
+            self._set_xattrs(held, member)
             os.utime(held, (member.mtime, member.mtime))
-        finally:
-            os.close(fd)
 
     def _stamp(self, fd: int, member: Member) -> None:
         """Set owner, mode, attributes and time, in an order in which no step undoes an earlier step."""
         if self._policy.owners:
             os.fchown(fd, *self._ids.on_disk(member.uid, member.gid))
         os.fchmod(fd, self._mode(member))
+        self._set_xattrs(fd, member)
+        os.utime(fd, (member.mtime, member.mtime))
+
+    def _set_xattrs(self, file: int | str, member: Member) -> None:
         for attribute, value in member.xattrs.items():
             wanted = member.kind == DIRECTORY or self._keeps(attribute, member)
-            if wanted and not set_xattr(fd, attribute, value, member.name):
+            if wanted and not set_xattr(file, attribute, value, member.name):
                 self._done.without_xattrs.append(member.name)
-        os.utime(fd, (member.mtime, member.mtime))
 
     def _mode(self, member: Member) -> int:
         if member.kind == DIRECTORY or self._policy.privileges or not member.mode & 0o6000:
@@ -558,6 +561,21 @@ class TreeWriter:
             return True
         (self._done.without_privileges if capability else self._done.without_xattrs).append(member.name)
         return False
+
+
+@contextmanager
+def _held_path(place: Directory, name: str, member: Member, kind: int) -> Iterator[str]:
+    """Hold a new file without opening it, and yield a path that names the file.
+
+    Raises RefusedError if the name refers to a file of another kind by now.
+    """
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
+    try:
+        if stat.S_IFMT(os.fstat(fd).st_mode) != kind:
+            raise RefusedError(f"'{printable(member.name)}' was replaced while it was being created")
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
 
 
 def _write_at(fd: int, data: bytes, offset: int) -> None:

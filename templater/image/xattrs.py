@@ -30,8 +30,8 @@ def xattrs_of(fd: int, name: str, most: int) -> dict[str, bytes]:
     return _read(fd, name, most)
 
 
-def xattrs_of_link(directory: int, entry: str, name: str, most: int) -> dict[str, bytes]:
-    """Return the extended attributes of a symbolic link in a directory, like ``xattrs_of``."""
+def xattrs_of_entry(directory: int, entry: str, name: str, most: int) -> dict[str, bytes]:
+    """Return the extended attributes of an entry of a directory, like ``xattrs_of``. No link is followed."""
     return _read(f"/proc/self/fd/{directory}/{entry}", name, most)
 
 
@@ -97,16 +97,18 @@ def _list(file: int | str, name: str) -> list[str]:
 _TOO_LARGE = (errno.ENOSPC, errno.E2BIG, errno.ERANGE)
 
 
-def set_xattr(fd: int, attribute: str, value: bytes, name: str) -> bool:
+def set_xattr(file: int | str, attribute: str, value: bytes, name: str) -> bool:
     """Set an extended attribute of an open file. Return False if that is unsupported or not permitted.
 
-    Raises WriteError if the value is too large for the file system; ``name`` is the file's name in the image.
+    ``file`` is a descriptor, or a path in /proc/self/fd for a descriptor that does not open the file
+    (``O_PATH``). Raises WriteError if the value is too large for the file system; ``name`` is the file's name
+    in the image.
     """
     try:
-        os.setxattr(fd, attribute, value)
+        os.setxattr(file, attribute, value)
     except OSError as error:
         # If a value is too large, ext4 reports ENOSPC, and btrfs ENOSPC or E2BIG.
-        if error.errno in _TOO_LARGE and _free_space(fd):
+        if error.errno in _TOO_LARGE and _free_space(file):
             raise WriteError(
                 f"'/{printable(name)}': this file system can't store the extended attribute "
                 f"'{printable(attribute)}' of {len(value)} bytes"
@@ -117,7 +119,7 @@ def set_xattr(fd: int, attribute: str, value: bytes, name: str) -> bool:
     return True
 
 
-def _free_space(fd: int) -> bool:
+def _free_space(file: int | str) -> bool:
     """Return whether the file system has free space. If it has, ENOSPC means that a value is too large."""
-    system = os.fstatvfs(fd)
+    system = os.statvfs(file)
     return system.f_bavail * system.f_frsize > 1 << 20

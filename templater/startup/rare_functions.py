@@ -124,9 +124,9 @@ RARE: "dict[str, tuple[str, ...]]" = {
     "templater.pongo2.values": (
         "CycleValue.to_text", "ForLoop.all_fields", "ForLoop.get", "Struct.get", "Struct.has",
         "Struct.to_text", "_byte_at", "_byte_order", "_float_text", "_sorted", "_struct_field", "_truncate",
-        "current_value", "get_field", "get_index", "gotype", "grow", "has_bytes", "is_number", "kind",
-        "length", "loop_field", "recombine", "replace_all", "split_bytes", "subscript", "to_float", "to_int",
-        "to_runes", "without_bytes",
+        "current_value", "from_bytes", "get_field", "get_index", "gotype", "grow", "has_bytes", "is_nil",
+        "is_number", "kind", "length", "loop_field", "recombine", "replace_all", "split_bytes", "subscript",
+        "to_float", "to_int", "to_runes", "without_bytes",
     ),
     "templater.rendering.render": (
         "Compiled.compile", "Compiled.compile_source", "Compiled.ignores_trigger", "_late", "_with_rule",
@@ -166,12 +166,13 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "_differs", "_too_many",
     ),
     "templater.writing.lock": (
-        "_has_waited", "_holder", "_identity", "_lock_directories", "_read_file", "lock_mounted",
+        "_has_waited", "_holder", "_lock_directories", "_read_file", "lock_mounted",
     ),
     "templater.writing.recovery": (
-        "Search._clear_in_overlay", "Search._empty", "Search._may_be_merged", "Search._may_be_shared",
-        "Search._remove_numbered", "Search.clear", "Search.remove_directory", "_is_overlay", "_most_names",
-        "_read_token", "is_private", "is_there",
+        "Search._clear", "Search._clear_in_overlay", "Search._empty", "Search._is_free",
+        "Search._may_be_merged", "Search._may_be_shared", "Search._remove_numbered", "Search.clear",
+        "Search.remove_directory", "_is_overlay", "_most_names", "_read_token", "identity", "is_private",
+        "is_there",
     ),
     "templater.writing.staged_file": (
         "StagedFile._changed", "StagedFile._commit_new", "StagedFile._copy_old", "StagedFile._link_passing",

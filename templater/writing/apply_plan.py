@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..rootfs.directory_rootfs import DirectoryRootfs
     from .recovery import Journal
 
-_MANY_FILES = 200
+#: the number of files above which the limit on open files is raised; a runtime can pass on a small limit
+_MANY_FILES = 20
 
 #: maximum number of further errors in the notes of the first error
 MOST_ERRORS = 20
@@ -77,7 +78,8 @@ def apply(
     try:
         if waited:
             _require_content(unchanged, rootfs)
-        left = sweep(root, [change.real for change in plan.changes], journal, is_replaced=bool(changes))
+        reals = [change.real for change in plan.changes]
+        left = sweep(root, reals, journal, is_replaced=bool(changes), held=held)
         if not changes:
             return []
         # imported here, because most starts change no file

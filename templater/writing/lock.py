@@ -15,10 +15,10 @@ from ..model.source import printable
 from ..oslite import os
 from ..rootfs.confined import Root, again, read_descriptor, write_error
 from ..rootfs.held_files import close
-from .recovery import above, attempt
+from .recovery import above, attempt, identity
 
 _POLL = 0.02
-#: maximum seconds in which one apply waits for the locks of mounted files
+#: maximum seconds in which one apply waits for the locks of the mounted files that it changes
 SECONDS_FOR_MOUNTED = 10.0
 
 
@@ -46,10 +46,10 @@ def lock_all(
 
     Return the descriptors, and whether this function had to wait for another apply.
 
-    Raises BusyError after ``wait`` seconds for the root directory, and after ``SECONDS_FOR_MOUNTED`` for all
-    mounts together.
+    Raises BusyError after ``wait`` seconds for all locks together.
     """
     held: list[int] = []
+    end = time.monotonic() + wait
     try:
         try:
             held.append(lock(root, 0.0))
@@ -58,7 +58,6 @@ def lock_all(
             held.append(lock(root, wait))
             waited = True
         if root.cross_mounts:
-            end = time.monotonic() + SECONDS_FOR_MOUNTED
             waited |= _lock_directories(root, [*changed, *unchanged], held, end)
             for path in dict.fromkeys(unchanged):
                 waited |= _has_waited(root, path, end)
@@ -102,17 +101,12 @@ def _lock_directories(root: Root, paths: "list[str]", held: "list[int]", end: fl
             with root.directory(path) as directory:
                 fd = again(os.open, ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory.fd)
             held.append(fd)
-            found.setdefault(_identity(fd), (fd, path))
-    found.pop(_identity(held[0]), None)
+            found.setdefault(identity(fd), (fd, path))
+    found.pop(identity(held[0]), None)
     waited = False
     for _, (fd, path) in sorted(found.items()):
         waited |= lock_mounted(fd, path, end)
     return waited
-
-
-def _identity(fd: int) -> "tuple[int, int]":
-    status = os.fstat(fd)
-    return status.st_dev, status.st_ino
 
 
 def lock_mounted(fd: int, path: str, until: float) -> bool:

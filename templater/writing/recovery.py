@@ -14,7 +14,9 @@ known, TOKEN in the name of a directory must be one of them.
 
 Several root filesystems can share a mounted directory, and each of them has a lock of its own. So in a
 directory on another mount than the root directory, a run removes only files and directories whose TOKEN is in
-its own journal.
+its own journal. A hook of another container can also be writing to a directory of this root filesystem that
+the container mounts as a volume. Here, such a directory is not on another mount. So a run locks each
+directory while it searches the directory, and skips a directory that another process has locked.
 
 Only one apply runs at a time, because each apply holds the lock. So the next apply can remove temporary files
 safely. An apply never reuses the content of temporary files: it plans again and writes every file itself.
@@ -181,15 +183,17 @@ class Journal:
 
 
 def sweep(
-    root: Root, targets: "Iterable[str]", journal: "Journal | None", *, is_replaced: bool = False
-) -> "list[str]":
+    root: Root, targets: "Iterable[str]", journal: "Journal | None", *, is_replaced: bool = False,
+    held: "Iterable[int]" = (),
+) -> "list[str]":  # fmt: skip
     """Remove the leftovers of killed runs.
 
     Without ``journal``, search the root directory and every directory above the targets. With ``journal``,
     search the root directory, the directories that the journal lists, and every directory above them. If the
     journal's file is missing, search nothing. Return the journal's lines if a leftover could not be removed,
     or if the search reached a limit. Return [] if no leftover remains. In this case, also remove the
-    journal's file, unless ``is_replaced`` is true because the caller writes a new journal.
+    journal's file, unless ``is_replaced`` is true because the caller writes a new journal. ``held`` has
+    descriptors of the directories that the caller has locked.
     """
     lines = journal.read() if journal is not None else []
     if lines is None:
@@ -198,6 +202,10 @@ def sweep(
     paths = {line + "/" for line in lines} if journal is not None else {*targets}
     owner = again(os.fstat, journal.directory.fd).st_uid if journal is not None else 0
     search = Search(root, tokens, is_foreign=owner not in (0, os.geteuid()))
+    try:
+        search.locked = {identity(fd) for fd in held}
+    except OSError as error:
+        raise write_error("lock", "/", error) from None
     clean = search.clear("/") is not False
     before = missing = "\0"
     # sorted, so that each directory is searched once, and directories below a missing directory are skipped
@@ -229,7 +237,9 @@ class Search:
     another user could have chosen the tokens.
     """
 
-    __slots__ = ("attributes", "is_foreign", "left", "removals", "room", "root", "tokens", "until")
+    __slots__ = (
+        "attributes", "is_foreign", "left", "locked", "removals", "room", "root", "tokens", "until",
+    )  # fmt: skip
 
     def __init__(self, root: Root, tokens: "Mapping[str, int]", *, is_foreign: bool = False) -> None:
         self.root = root
@@ -239,6 +249,8 @@ class Search:
         self.removals = MOST_LEFTOVERS
         self.until = monotonic() + MOST_SECONDS
         self.room = MOST_REMOVED
+        #: the directories that the caller has locked
+        self.locked: set[tuple[int, int]] = set()
         #: the attributes of the directories that overlayfs copies before a removal; None before the first
         self.attributes: CopiedAttributes | None = None
 
@@ -255,17 +267,41 @@ class Search:
         except TemplaterError:
             return None
         with directory:
+            lock = -1
             try:
-                if _is_overlay(directory.fd):
-                    return self._clear_in_overlay(directory, place)
-                if again(os.fstat, directory.fd).st_size > MOST_BYTES:
-                    return False
-                names, self.left = directory.names_with(PREFIX, self.left)
-                if self._may_be_shared(directory):
-                    names = [name for name in names if _token_of(name) in self.tokens]
+                lock = again(os.open, ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory.fd)
+                return self._is_free(lock) and self._clear(directory, place)
             except OSError:
                 return False
-            stuck = [name for name in names if not self.remove(directory, name)]
+            finally:
+                if lock >= 0:
+                    close(lock)
+
+    def _is_free(self, fd: int) -> bool:
+        """Lock a directory. Return False if a live run has the lock, because its temporary files are needed.
+
+        The directory can be a volume of another container, and its run then has a lock of its own.
+        """
+        import fcntl
+
+        if identity(fd) not in self.locked:
+            try:
+                again(fcntl.flock, fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except OSError:  # the file system has no locks
+                pass
+        return True
+
+    def _clear(self, directory: Directory, place: str) -> bool:
+        if _is_overlay(directory.fd):
+            return self._clear_in_overlay(directory, place)
+        if again(os.fstat, directory.fd).st_size > MOST_BYTES:
+            return False
+        names, self.left = directory.names_with(PREFIX, self.left)
+        if self._may_be_shared(directory):
+            names = [name for name in names if _token_of(name) in self.tokens]
+        stuck = [name for name in names if not self.remove(directory, name)]
         return self.left > 0 and not stuck
 
     def _may_be_shared(self, directory: Directory) -> bool:
@@ -381,6 +417,12 @@ class Search:
             self.room -= status.st_size
             directory.rmdir_at_end(name)
         return True
+
+
+def identity(fd: int) -> "tuple[int, int]":
+    """Return the device and the inode number of an open file."""
+    status = again(os.fstat, fd)
+    return status.st_dev, status.st_ino
 
 
 def _is_overlay(fd: int) -> bool:

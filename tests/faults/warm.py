@@ -6,6 +6,7 @@
 import ctypes
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -74,12 +75,12 @@ class Warm:
 
 def serve(main: Callable[[list[str]], int], answers: TextIO, wait: int, errors: str) -> None:
     for request in sys.stdin:
-        # strace may see the child only from the read on, so the child opens nothing before it
+        # strace may see the child only after the wait, so no call that a test counts comes before its end
         stderr = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         pid = os.fork()
         if pid == 0:
             os.dup2(stderr, 2)
-            os.read(wait, 1)
+            select.select([wait], [], [])
             try:
                 os._exit(main(json.loads(request)))
             finally:
@@ -88,6 +89,7 @@ def serve(main: Callable[[list[str]], int], answers: TextIO, wait: int, errors: 
         os.close(stderr)
         print(pid, file=answers, flush=True)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.read(wait, 1)
         with suppress(ChildProcessError):
             while True:
                 os.wait()  # for what the subject has started

@@ -230,7 +230,7 @@ VALUES = {
     "writing.staged_file": {"PIECE": 262_144},
     "writing.target_directories": {"MAX_KEPT": 67_108_864, "MAX_REPLACED": 134_217_728, "MAX_COPIED": 33_554_432},
     "writing.transaction": {"NEVER": float("inf"), "PREPARING": 1 / 4, "COMMITTING": 1 / 3},
-    "writing.apply_plan": {"_MANY_FILES": 200, "MOST_ERRORS": 20, "MAX_DIRECTORIES": 2000},
+    "writing.apply_plan": {"_MANY_FILES": 20, "MOST_ERRORS": 20, "MAX_DIRECTORIES": 2000},
 }  # fmt: skip
 
 

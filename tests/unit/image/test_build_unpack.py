@@ -45,14 +45,13 @@ def tree(top):
         seen = [stat.filemode(status.st_mode), status.st_uid, status.st_gid, int(status.st_mtime)]
         if not stat.S_ISDIR(status.st_mode):
             seen.append(inodes.setdefault(status.st_ino, name))
+        names = os.listxattr(path, follow_symlinks=False)
+        seen.append({x: os.getxattr(path, x, follow_symlinks=False) for x in names})
         if path.is_symlink():
             seen.append(os.readlink(path))
         elif path.is_file():
-            seen += [path.read_bytes(), {x: os.getxattr(path, x) for x in os.listxattr(path)}]
-            seen.append(status.st_blocks * 512 < status.st_size)
-        elif path.is_dir():
-            seen.append({x: os.getxattr(path, x) for x in os.listxattr(path)})
-        else:
+            seen += [path.read_bytes(), status.st_blocks * 512 < status.st_size]
+        elif not path.is_dir():
             seen.append(status.st_rdev)
         found[name] = seen
     return found
@@ -623,6 +622,23 @@ def test_attack_60_unpack_skips_devices_and_setuid_bits_and_capabilities_by_defa
     os.removexattr(image_directory / "rootfs/etc/shadow", "system.posix_acl_access")
     unpack(contents, contents.parts(), str(tmp_path / "all"), policy=Policy(special=True, privileges=True))
     assert tree(tmp_path / "all" / "rootfs") == tree(image_directory / "rootfs")
+
+
+@root_only
+@pytest.mark.parametrize("rootfs", ["tar", "squashfs"])
+def test_extended_attributes_of_links_and_special_files_are_kept_or_listed(image_directory, tmp_path, rootfs):
+    """They were lost, although GNU tar and unsquashfs set them."""
+    if rootfs == "squashfs":
+        as_squashfs_can(image_directory)
+    for name in ("link", "fifo", "null"):
+        path = image_directory / "rootfs/etc" / name
+        os.setxattr(path, "trusted.note", name.encode(), follow_symlinks=False)
+    built = packed(image_directory, tmp_path / "i", layout="split", rootfs=rootfs)
+    same_tree(image_directory, *built.files, into=tmp_path / "out")
+    contents = open_contents(*built.files)
+    done = unpack(contents, contents.parts(), str(tmp_path / "safe"), policy=Policy(special=True))
+    assert {"etc/fifo", "etc/link", "etc/null"} <= set(done.without_xattrs)
+    assert os.listxattr(tmp_path / "safe/rootfs/etc/link", follow_symlinks=False) == []
 
 
 def unpacked(path, into, **options):

@@ -75,7 +75,7 @@ def test_the_memory_for_template_names_is_limited(image):
 
 
 @as_root
-def test_extended_attributes_are_kept_for_files_and_symlinks_but_not_for_a_fifo(image):
+def test_extended_attributes_are_kept_for_files_symlinks_and_fifos(image):
     (image / "rootfs/file").write_text("x")
     (image / "rootfs/link").symlink_to("none")
     os.mkfifo(image / "rootfs/pipe")
@@ -83,7 +83,7 @@ def test_extended_attributes_are_kept_for_files_and_symlinks_but_not_for_a_fifo(
         os.setxattr(image / f"rootfs/{name}", "trusted.note", name.encode(), follow_symlinks=False)
     members = {member.name: member for member, _ in open_contents(str(image)).rootfs()}
     assert {name: members[name].xattrs for name in ("file", "link", "pipe")} == {
-        "file": {"trusted.note": b"file"}, "link": {"trusted.note": b"link"}, "pipe": {},
+        "file": {"trusted.note": b"file"}, "link": {"trusted.note": b"link"}, "pipe": {"trusted.note": b"pipe"},
     }  # fmt: skip
     link = members["link"]
     assert (link.kind, link.mode, link.target, link.device) == (SYMLINK, 0o777, "none", (0, 0))

@@ -10,7 +10,7 @@ from templater.image.directory_members import Tree
 from templater.image.limits import DEFAULT
 from templater.image.tar_reader import open_archive
 from templater.image.tar_writer import TarWriter
-from templater.image.xattrs import privilege_names, xattr_names, xattrs_of, xattrs_of_link
+from templater.image.xattrs import privilege_names, xattr_names, xattrs_of, xattrs_of_entry
 from templater.model.errors import InputError, LimitError
 from templater.rootfs.directory_rootfs import open_root
 
@@ -31,7 +31,7 @@ def names(monkeypatch):
 
 
 def of_each_reader():
-    return xattrs_of(0, "f", 1000), xattrs_of_link(0, "a", "f", 1000), xattr_names(0, "a", "f")
+    return xattrs_of(0, "f", 1000), xattrs_of_entry(0, "a", "f", 1000), xattr_names(0, "a", "f")
 
 
 def test_each_reader_of_attributes_skips_the_attributes_that_belong_to_the_host(names):
@@ -55,7 +55,7 @@ def test_a_file_system_without_extended_attributes_gives_empty_results(names, mo
 
 READERS = [
     lambda: xattrs_of(0, "f", 1000),
-    lambda: xattrs_of_link(0, "a", "f", 1000),
+    lambda: xattrs_of_entry(0, "a", "f", 1000),
     lambda: xattr_names(0, "a", "f"),
 ]
 
@@ -109,8 +109,8 @@ def test_attributes_that_grant_privileges_are_found_without_listing_all_attribut
 def test_attributes_are_read_up_to_a_limit_in_bytes(names, monkeypatch):
     """Each counts with its name, its value and 23 bytes of its pax record."""
     most = sum(2 * len(name) + 23 for name in OWN)
-    assert list(xattrs_of(0, "f", most)) == list(xattrs_of_link(0, "a", "f", most)) == OWN
-    for read in (lambda: xattrs_of(0, "f", most - 1), lambda: xattrs_of_link(0, "a", "f", most - 1)):
+    assert list(xattrs_of(0, "f", most)) == list(xattrs_of_entry(0, "a", "f", most)) == OWN
+    for read in (lambda: xattrs_of(0, "f", most - 1), lambda: xattrs_of_entry(0, "a", "f", most - 1)):
         with pytest.raises(
             LimitError, match=f"'f' needs more than {most - 1} bytes for its extended attributes"
         ):

@@ -600,7 +600,8 @@ def test_a_device_that_is_replaced_while_it_is_created_is_refused(tmp_path):
     """Another process must not get the owner and the mode of the device for its own file."""
     fd = os.open(tmp_path, os.O_RDONLY)
     place = SimpleNamespace(fd=fd, mknod=lambda name, *_: (tmp_path / name).touch(0o600))
-    writer = SimpleNamespace(_policy=unpack.Policy(special=True, owners=False))
+    policy = unpack.Policy(special=True, owners=False)
+    writer = SimpleNamespace(_policy=policy, _set_xattrs=lambda *_: None)
     try:
         member = Member("n", FIFO, 0o666)
         message = "'n' was replaced while it was being created"
@@ -610,6 +611,9 @@ def test_a_device_that_is_replaced_while_it_is_created_is_refused(tmp_path):
         TreeWriter._special(writer, place, "m", Member("m", FIFO, 0o4764, mtime=7))
         assert oct((tmp_path / "m").stat().st_mode) == "0o10764"
         assert (tmp_path / "m").stat().st_mtime == 7
+        place.symlink = lambda target, name: (tmp_path / name).touch()
+        member = Member("n", SYMLINK, xattrs={"security.capability": b"a"})
+        assert failed(TreeWriter._symlink, writer, place, "n", member) == (RefusedError, message, "")
     finally:
         os.close(fd)
 

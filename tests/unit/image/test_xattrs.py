@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.image.xattrs import set_xattr, xattrs_of_link
+from templater.image.xattrs import set_xattr, xattrs_of_entry
 from templater.model.errors import WriteError
 from tests.rootfs_builders import as_root
 
@@ -19,8 +19,8 @@ def test_attributes_of_a_symlink_are_read_without_following_it(tmp_path):
     os.setxattr(tmp_path / "link", "trusted.note", b"of the link", follow_symlinks=False)
     directory = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        assert xattrs_of_link(directory, "link", "link", 1000) == {"trusted.note": b"of the link"}
-        assert xattrs_of_link(directory, "missing", "missing", 1000) == {}
+        assert xattrs_of_entry(directory, "link", "link", 1000) == {"trusted.note": b"of the link"}
+        assert xattrs_of_entry(directory, "missing", "missing", 1000) == {}
     finally:
         os.close(directory)
 
@@ -34,7 +34,7 @@ def test_an_attribute_that_cannot_be_set_is_either_skipped_or_reported_as_an_err
         raise OSError(getattr(errno, name), name)
 
     monkeypatch.setattr(os, "setxattr", fail)
-    monkeypatch.setattr(os, "fstatvfs", lambda _: SimpleNamespace(f_bavail=free // 512, f_frsize=512))
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=free // 512, f_frsize=512))
     if name in ("ENOTSUP", "EPERM", "EINVAL"):
         assert set_xattr(9, "user.a", b"12", "f") is False
     elif name == "EIO" or free <= 1 << 20:

@@ -87,11 +87,8 @@ def test_the_file_that_names_the_holder_of_the_lock_is_closed_after_reading(tmp_
 
 @as_root
 @pytest.mark.parametrize("path", ["/data/sub/f", "/data/sub/new/f"])
-def test_two_containers_that_mount_a_volume_and_a_directory_of_it_wait_for_each_other(
-    path, tmp_path, mounts, monkeypatch
-):
+def test_two_containers_that_mount_a_volume_and_a_directory_of_it_wait_for_each_other(path, tmp_path, mounts):
     """Both wrote the same files, and a rollback of one removed files of the other."""
-    monkeypatch.setattr(module, "SECONDS_FOR_MOUNTED", 0.0)
     volume = a_directory(tmp_path / "volume", {"sub/other": ""})
     first = a_directory(tmp_path / "first", {"data/x": "", "etc/x": ""})
     second = a_directory(tmp_path / "second", {"data/sub/x": ""})
@@ -110,9 +107,34 @@ def test_two_containers_that_mount_a_volume_and_a_directory_of_it_wait_for_each_
 
 
 @as_root
-def test_a_root_directory_that_is_mounted_below_itself_is_locked_once(tmp_path, mounts, monkeypatch):
+def test_a_start_waits_for_the_lock_of_a_volume_as_long_as_for_its_root_directory(
+    tmp_path, mounts, monkeypatch
+):
+    """It waited for ten seconds only, so most of fourteen containers with one volume did not start."""
+    volume = a_directory(tmp_path / "volume", {"x": ""})
+    top = a_directory(tmp_path / "top", {"data/x": ""})
+    mounts.bind(volume, top / "data")
+    held, times = [os.open(volume, os.O_RDONLY)], iter(range(1000))
+    module.fcntl.flock(held[0], module.fcntl.LOCK_EX)
+
+    def monotonic():
+        now = next(times)
+        if now > 20 and held:
+            os.close(held.pop())
+        return float(now)
+
+    monkeypatch.setattr(module.time, "monotonic", monotonic)
+    monkeypatch.setattr(module.time, "sleep", lambda _: None)
+    with Root(str(top), cross_mounts=True) as root:
+        locks, waited = lock_all(root, ["/data/f"], [], 60)
+        for fd in locks:
+            os.close(fd)
+    assert waited and not held
+
+
+@as_root
+def test_a_root_directory_that_is_mounted_below_itself_is_locked_once(tmp_path, mounts):
     """The start waited for its own lock, and failed."""
-    monkeypatch.setattr(module, "SECONDS_FOR_MOUNTED", 0.0)
     top = a_directory(tmp_path / "top", {"self/x": "", "etc/x": ""})
     mounts.bind(top, top / "self")
     with Root(str(top), cross_mounts=True) as root:
@@ -125,7 +147,6 @@ def test_a_root_directory_that_is_mounted_below_itself_is_locked_once(tmp_path, 
 @as_root
 def test_an_unchanged_mounted_file_without_a_name_is_locked_only_for_a_moment(tmp_path, mounts, monkeypatch):
     """The host had replaced the file. ``held_files.close`` kept it open, with the lock, until the end."""
-    monkeypatch.setattr(module, "SECONDS_FOR_MOUNTED", 0.0)
     top = a_directory(tmp_path / "top", {"etc/a": "", "etc/b": ""})
     (tmp_path / "file").write_text("x")
     for name in "ab":

@@ -1,6 +1,7 @@
 """Leftovers of killed runs: which temporary files are removed, and when the journal is kept."""
 
 import errno
+import fcntl
 import itertools
 import os
 
@@ -148,6 +149,25 @@ def test_the_next_run_tries_again_to_remove_a_leftover_that_could_not_be_removed
         assert journal.read() is None
         assert sweep(root, ["/etc/hosts"], None) == []
     assert os.listdir(top / "etc") == []
+
+
+@pytest.mark.parametrize("is_own", [False, True])
+def test_leftovers_stay_in_a_directory_that_another_run_has_locked(top, is_own):
+    """The directory was a volume of another container, whose run then could not restore the old file."""
+    (top / "srv").mkdir()
+    leftover = top / "srv" / f"{PREFIX}known-0-1"
+    leftover.touch()
+    fd = os.open(top / "srv", os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    (top / "state").mkdir(mode=0o700)
+    with Root(str(top)) as root, Root(str(top / "state")) as state, state.directory("/") as directory:
+        journal = Journal(directory)
+        journal.write(["known-1", "/srv"])
+        left = sweep(root, ["/srv/x"], journal, held=[fd] if is_own else [])
+        assert (left, leftover.exists()) == (([], False) if is_own else (["known-1", "/srv"], True))
+        os.close(fd)
+        assert sweep(root, ["/srv/x"], journal) == []
+    assert not leftover.exists()
 
 
 def test_an_empty_journal_makes_the_next_run_search_the_root_directory(top):

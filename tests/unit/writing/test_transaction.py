@@ -614,6 +614,20 @@ def test_an_unchanged_file_is_compared_again_after_waiting_for_another_apply(roo
     assert not (top / "etc/new").exists()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_an_apply_of_some_files_raises_a_small_limit_on_open_files(rootfs, top):
+    """crun passes on the limit of the container: 150 files failed with a limit of 128, and 250 did not."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 40, before[1]))
+    try:
+        apply(a_plan({f"/etc/n{number}": "x" for number in range(100)}, rootfs), rootfs)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert (top / "etc/n99").read_text() == "x"
+
+
 class Stopped(BaseException):
     """Raised by a signal, as in a hook."""
 
