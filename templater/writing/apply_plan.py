@@ -5,7 +5,7 @@ a plan has changes.
 """
 
 from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError
-from ..model.plan import CREATE, KEEP, UPDATE, WRITE, carry_out
+from ..model.plan import CREATE, KEEP, UPDATE, WRITE
 from ..rootfs.confined import Root
 from ..rootfs.held_files import close
 from .recovery import sweep
@@ -83,6 +83,7 @@ def apply(
         if not changes:
             return []
         # imported here, because most starts change no file
+        from .deferred_signals import for_each_with_signals_deferred
         from .target_directories import TargetDirectories
         from .transaction import NEVER, Transaction
 
@@ -92,7 +93,7 @@ def apply(
             directories.check = check
         with Transaction(directories, journal, end) as transaction:
             transaction.announce(changes, left)
-            carry_out(changes, transaction)
+            for_each_with_signals_deferred(transaction.carry_out, changes)
             return transaction.commit()
     finally:
         for fd in held:

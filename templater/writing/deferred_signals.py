@@ -4,9 +4,10 @@ import _signal  # type: ignore[import-not-found]  # the module `signal` imports 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, TypeVar
 
+    Item = TypeVar("Item")
     Result = TypeVar("Result")
 
 #: the signals of limits on time and on processor time. SIGXCPU is sent again each second.
@@ -27,23 +28,48 @@ def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = Fa
     before: list[tuple[int, Any]] = []
     try:
         try:
-            for number in DEFERRED:
-                # None means that C code installed the handler, which Python could not restore
-                if _signal.getsignal(number) is not None:
-                    before.append(
-                        (number, _signal.signal(number, lambda number, _: late.update({number: None})))
-                    )
-        except ValueError:  # only the main thread can set and run signal handlers
-            pass
+            _replace_handlers(before, late)
         finally:
             result = call()  # even if a handler raises an exception before it is replaced
         if drop_alarm:
             for number in LIMITS:
                 late.pop(number, None)
     finally:
-        _each(_signal.signal, before)
-        _each(_signal.raise_signal, [(number,) for number in late])
+        _restore_handlers(before, late)
     return result
+
+
+def for_each_with_signals_deferred(call: "Callable[[Item], object]", items: "Iterable[Item]") -> None:
+    """Call a function with each item and with signals deferred. Deliver the signals before the next call.
+
+    The handlers are replaced again only after a signal, because that takes twelve system calls.
+    """
+    waiting = [*items][::-1]
+    while waiting:
+        late: dict[int, None] = {}
+        before: list[tuple[int, Any]] = []
+        try:
+            _replace_handlers(before, late)
+            while waiting and not late:
+                call(waiting.pop())
+        finally:
+            _restore_handlers(before, late)
+
+
+def _replace_handlers(before: "list[tuple[int, Any]]", late: "dict[int, None]") -> None:
+    """Collect the handlers of ``DEFERRED`` in ``before``, and from now on the signals in ``late``."""
+    try:
+        for number in DEFERRED:
+            # None means that C code installed the handler, which Python could not restore
+            if _signal.getsignal(number) is not None:
+                before.append((number, _signal.signal(number, lambda number, _: late.update({number: None}))))
+    except ValueError:  # only the main thread can set and run signal handlers
+        return
+
+
+def _restore_handlers(before: "list[tuple[int, Any]]", late: "dict[int, None]") -> None:
+    _each(_signal.signal, before)
+    _each(_signal.raise_signal, [(number,) for number in late])
 
 
 def _each(call: "Callable[..., object]", arguments: "Sequence[tuple[Any, ...]]") -> None:

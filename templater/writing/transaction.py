@@ -126,9 +126,9 @@ class Transaction:
     def carry_out(self, change: "Change") -> None:
         """Create the missing parent directories of a change's target, and stage its file.
 
-        Signals are deferred, so that a rollback knows everything that was created.
+        The caller defers signals, so that a rollback knows everything that was created.
         """
-        with_signals_deferred(lambda: _step("write", change.real, self._stage, change))
+        _step("write", change.real, self._stage, change)
 
     def _stage(self, change: "Change") -> None:
         for path in change.new_parents:

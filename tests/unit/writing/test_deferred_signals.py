@@ -4,7 +4,13 @@ import signal
 
 import pytest
 
-from templater.writing.deferred_signals import DEFERRED, LIMITS, with_signals_deferred
+from templater.writing import deferred_signals
+from templater.writing.deferred_signals import (
+    DEFERRED,
+    LIMITS,
+    for_each_with_signals_deferred,
+    with_signals_deferred,
+)
 
 
 @pytest.fixture
@@ -52,3 +58,46 @@ def test_a_signal_is_delivered_after_a_failed_call(number, arrived):
     with pytest.raises(ValueError, match="failed"):
         with_signals_deferred(call, drop_alarm=True)
     assert arrived == [number]
+
+
+@pytest.mark.parametrize("number", DEFERRED)
+def test_a_signal_during_one_of_several_calls_is_delivered_before_the_next_call(number, arrived):
+    seen = []
+
+    def call(item):
+        seen.append((item, [*arrived]))
+        if item == 1:
+            signal.raise_signal(number)
+            assert arrived == []
+
+    for_each_with_signals_deferred(call, range(4))
+    assert seen == [(0, []), (1, []), (2, [number]), (3, [number])]
+    signal.raise_signal(number)
+    assert arrived == [number, number], "the handlers are restored"
+
+
+@pytest.mark.parametrize("during", [False, True])
+def test_no_further_item_is_handled_after_a_signal_whose_handler_raises_an_exception(during, monkeypatch):
+    """The signal arrives in a call, or while the handlers are replaced."""
+    seen = []
+
+    def call(item):
+        seen.append(item)
+        signal.raise_signal(signal.SIGTERM)
+        seen.append("rest")
+
+    def stop(number, _):
+        raise InterruptedError(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    if not during:
+        monkeypatch.setattr(
+            deferred_signals, "_replace_handlers", lambda *_: signal.raise_signal(signal.SIGTERM)
+        )
+    try:
+        with pytest.raises(InterruptedError):
+            for_each_with_signals_deferred(call, "abc")
+        assert signal.getsignal(signal.SIGTERM) is stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == (["a", "rest"] if during else [])

@@ -40,6 +40,7 @@ from templater.writing.lock import lock
 from templater.writing.recovery import PREFIX, Journal
 from templater.writing.staged_file import StagedFile
 from templater.writing.target_directories import TargetDirectories
+from templater.writing.transaction import Transaction
 from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened, snapshot, strays
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -484,7 +485,7 @@ def test_a_finished_run_keeps_the_journal_of_runs_whose_leftovers_remain(rootfs,
 
 def test_a_journal_lists_each_directory_once(rootfs, tmp_path, monkeypatch):
     monkeypatch.setattr(apply_plan, "sweep", lambda *_, **__: ["cc", "/etc", "/var"])
-    monkeypatch.setattr(apply_plan, "carry_out", lambda *_: (_ for _ in ()).throw(WriteError("stop")))
+    monkeypatch.setattr(Transaction, "carry_out", lambda *_: (_ for _ in ()).throw(WriteError("stop")))
     written = []
     monkeypatch.setattr(Journal, "write", lambda _self, lines, **_: written.append(lines))
     with Root(str(tmp_path)) as state, state.directory("/") as directory, pytest.raises(WriteError):
@@ -1469,7 +1470,7 @@ def test_a_plan_that_needs_too_many_directories_is_refused_before_it_takes_memor
 def test_a_killed_apply_that_creates_deeply_nested_directories_leaves_a_short_journal(
     rootfs, top, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(apply_plan, "carry_out", lambda changes, destination: os.kill(os.getpid(), 9))
+    monkeypatch.setattr(Transaction, "carry_out", lambda *_: os.kill(os.getpid(), 9))
     with Root(str(tmp_path)) as outside, outside.directory("/") as directory:
         child = os.fork()
         if not child:
