@@ -1,21 +1,23 @@
 """Writer of the file from which a warm hook loads its modules; ``line/templater_hook.py`` reads that file."""
 
-import _ast
+import ast
 import marshal
 import posix
 import sys
 from compileall import compile_dir
 
-from ..hooks.source_stamp import sources, stamp_of
-from .rare_functions import RARE
+from .rare_definitions import LATE, RARE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
     from types import CodeType
-    from typing import Any
+    from typing import Any, TypeGuard
 
+    Definition = ast.ClassDef | ast.FunctionDef
     File = tuple[str, int, int]
+    #: name, start and end of each late definition, one after the other
+    Places = tuple[str | int, ...]
     Group = tuple[list[tuple[str, bool]], list[File], int, int]
 
 PACKAGE = __file__.rpartition("/startup/")[0]
@@ -27,8 +29,8 @@ _GENERATOR = 0x20
 #: Every hook loads the first group and then forks a child, which loads the modules that render.
 #: While the child renders, the hook's own process loads the modules that plan and write.
 #: The child loads no group of the hook's own process, so modules that both need are in a separate group.
-#: Loading a function costs time even if nothing calls it, so functions in ``RARE`` are loaded at their first
-#: call.
+#: Making a class or a function costs time even if nothing uses it. So the definitions in ``LATE`` are loaded
+#: when code first uses their names, and the functions in ``RARE`` at their first call.
 #: A runtime or a filter that is in no group is imported as usual.
 GROUPS = (
     (
@@ -127,10 +129,13 @@ def _remove(staged: str) -> None:
 
 
 def contents() -> bytes:
-    """Return the file's content: a table of contents, the code of each group, and all rare functions.
+    """Return the file's content: a table of contents, the code of each group, and all rare definitions.
 
     The code of a group is marshalled as one value, so names that several modules use are stored only once.
     """
+    # imported here, because these functions can be late: ``definition_of`` loads them if the file is damaged
+    from ..hooks.source_stamp import sources, stamp_of
+
     parts: list[bytes] = []
     functions = bytearray()
     groups: list[Group] = []
@@ -139,13 +144,13 @@ def contents() -> bytes:
     for names in GROUPS:
         modules: list[tuple[str, bool]] = []
         files: list[File] = []
-        codes: list[CodeType] = []
+        codes: list[tuple[CodeType, Places]] = []
         for name in names:
             path, is_package = source_of(name)
-            file, code = compiled(path, RARE.get(name, ()), functions)
+            file, code, late = compiled(path, name, functions)
             modules.append((name, is_package))
             files.append(file)
-            codes.append(code)
+            codes.append((code, late))
             known[path] = file
         parts.append(marshal.dumps(tuple(codes)))
         groups.append((modules, files, at, at + len(parts[-1])))
@@ -174,23 +179,27 @@ def source_of(name: str) -> "tuple[str, bool]":
     return (f"{path}/__init__.py", True) if _is_directory(path) else (f"{path}.py", False)
 
 
-def compiled(
-    file: str, rare: "Collection[str]" = (), functions: "bytearray | None" = None
-) -> "tuple[File, CodeType]":
-    """Return a source's path, mtime (ns) and size, and its code without docstrings and annotations.
+def compiled(file: str, name: str, functions: bytearray) -> "tuple[File, CodeType, Places]":
+    """Return path, mtime (ns) and size of a source, its code, and the places of its late definitions.
 
-    The code of the functions with the qualified names ``rare`` is marshalled separately and added to
-    ``functions``. A name that the file does not have is ignored.
+    The code has no docstrings and no annotations. The code of the late definitions, and of the module's
+    functions in ``RARE``, is marshalled separately and added to ``functions``. Names that the file does not
+    have are ignored.
     """
     status = posix.stat(file)
-    tree, code = _parsed(file, status.st_size)
-    if functions is not None:
-        for body, index, qualname, data in separable(tree.body, code):
-            if qualname in rare:
-                body[index] = _substitute(body[index], qualname, len(functions), len(functions) + len(data))
-                functions += data
-        code = compile(tree, file, "exec", optimize=2)
-    return (file, status.st_mtime_ns, status.st_size), _with_short_names(code)
+    tree, late = _parsed(file, name)
+    places: list[str | int] = []
+    for definition in late:
+        data = _marshalled(definition, file)
+        places += definition.name, len(functions), len(functions) + len(data)
+        functions += data
+    code = compile(tree, file, "exec", optimize=2)
+    for body, index, qualname, data in separable(tree.body, code):
+        if qualname in RARE.get(name, ()):
+            body[index] = _substitute(body[index], qualname, len(functions), len(functions) + len(data))
+            functions += data
+    code = compile(tree, file, "exec", optimize=2)
+    return (file, status.st_mtime_ns, status.st_size), _with_short_names(code), (*places,)
 
 
 def _with_short_names(code: "CodeType") -> "CodeType":
@@ -208,20 +217,112 @@ def _with_short_names(code: "CodeType") -> "CodeType":
     return code.replace(co_varnames=(*names,), co_consts=(*consts,), co_qualname=code.co_name)
 
 
-def _parsed(file: str, size: int) -> "tuple[Any, CodeType]":
+def _parsed(file: str, name: str) -> "tuple[ast.Module, list[Definition]]":
+    """Return the syntax tree of a module without its late definitions, and the late definitions.
+
+    In all of them, the name of a late definition is replaced by an attribute of the definition's module: the
+    module's ``__getattr__`` loads the definition.
+    """
     fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        source = posix.read(fd, size)
+        source = posix.read(fd, posix.fstat(fd).st_size)
     finally:
         posix.close(fd)
-    tree: Any = compile(source, file, "exec", _ast.PyCF_ONLY_AST)
+    tree = ast.parse(source, file)
     _strip(tree)
-    return tree, compile(tree, file, "exec", optimize=2)
+    names = {late: ("__here__", late) for late in LATE.get(name, ())}
+    if not file.endswith("/__init__.py"):  # other modules may import from this one what it imports
+        tree.body = [new for node in tree.body for new in _without_late_imports(node, name, names)]
+    _LateNames(names).visit(tree)
+    ast.fix_missing_locations(tree)
+    own = [each for each in tree.body if _is_definition(each) and each.name in LATE.get(name, ())]
+    tree.body = [each for each in tree.body if each not in own]
+    return tree, own
 
 
-def function_of(file: str, qualname: str) -> bytes:
+def _without_late_imports(
+    node: ast.stmt, name: str, names: "dict[str, tuple[str, str]]"
+) -> "Iterator[ast.stmt]":
+    """Yield the statements that replace a statement of the module ``name``.
+
+    An import from a module with late definitions becomes an import of the module. The late definitions are
+    added to ``names``. All other names are assigned: with ``from``, Python would also look for ``__path__``,
+    which calls ``__getattr__``.
+    """
+    level = node.level if isinstance(node, ast.ImportFrom) else 0
+    parts = name.split(".")[: -level or None] if level else []
+    origin = ".".join([*parts, *filter(None, [getattr(node, "module", None)])])
+    if not isinstance(node, ast.ImportFrom) or origin not in LATE or source_of(origin)[1]:
+        yield node
+        return
+    module = f"__{origin.replace('.', '_')}__"  # a name that Python does not mangle
+    yield ast.copy_location(ast.Import([ast.alias(origin, module)]), node)
+    for each in node.names:
+        if each.name in LATE[origin]:
+            names[each.asname or each.name] = (module, each.name)
+        else:
+            found = ast.Attribute(ast.Name(module, ast.Load()), each.name, ast.Load())
+            kept = ast.Name(each.asname or each.name, ast.Store())
+            yield ast.copy_location(ast.Assign([kept], found), node)
+
+
+class _LateNames(ast.NodeTransformer):
+    """Replaces names by attributes of modules, except in functions that have a variable of this name."""
+
+    def __init__(self, names: "dict[str, tuple[str, str]]") -> None:
+        #: the variable of the module and the attribute, by name
+        self.names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if node.id not in self.names or not isinstance(node.ctx, ast.Load):
+            return node
+        module, name = self.names[node.id]
+        return ast.copy_location(ast.Attribute(ast.Name(module, ast.Load()), name, ast.Load()), node)
+
+    def visit_FunctionDef(self, node: "ast.FunctionDef | ast.Lambda") -> ast.AST:
+        outer = self.names
+        variables = {*_variables(node)}
+        self.names = {name: place for name, place in outer.items() if name not in variables}
+        self.generic_visit(node)
+        self.names = outer
+        return node
+
+    visit_Lambda = visit_FunctionDef
+
+
+def _variables(node: ast.AST) -> "Iterator[str]":
+    """Yield the names that a function binds."""
+    for each in ast.iter_child_nodes(node):
+        if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store):
+            yield each.id
+        elif isinstance(each, ast.arg):
+            yield each.arg
+        elif isinstance(each, ast.alias):
+            yield each.asname or each.name
+        elif _is_definition(each):
+            yield each.name
+        if not isinstance(each, ast.FunctionDef | ast.Lambda | ast.ClassDef):
+            yield from _variables(each)
+
+
+def _is_definition(node: ast.AST) -> "TypeGuard[Definition]":
+    return isinstance(node, ast.ClassDef | ast.FunctionDef)
+
+
+def _marshalled(definition: "Definition", file: str) -> bytes:
+    code = compile(ast.Module([definition], []), file, "exec", optimize=2)
+    return marshal.dumps(_with_short_names(code.replace(co_name=f"<{definition.name}>")))
+
+
+def definition_of(file: str, module: str, name: str) -> bytes:
+    """Return the marshalled code of a late definition, compiled from its source."""
+    return next(_marshalled(each, file) for each in _parsed(file, module)[1] if each.name == name)
+
+
+def function_of(file: str, module: str, qualname: str) -> bytes:
     """Return the marshalled code and defaults of a rare function, compiled from its source."""
-    tree, code = _parsed(file, posix.stat(file).st_size)
+    tree, _ = _parsed(file, module)
+    code = compile(tree, file, "exec", optimize=2)
     return next(data for _, _, name, data in separable(tree.body, code) if name == qualname)
 
 
@@ -238,10 +339,10 @@ def separable(
     inner = [each for each in code.co_consts if isinstance(each, type(code))]
     names = [each.co_name for each in inner]
     for index, node in enumerate(body):
-        if not isinstance(node, _ast.ClassDef | _ast.FunctionDef) or names.count(node.name) != 1:
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef) or names.count(node.name) != 1:
             continue
         found = inner[names.index(node.name)]
-        if isinstance(node, _ast.ClassDef):
+        if isinstance(node, ast.ClassDef):
             yield from separable(node.body, found, f"{prefix}{node.name}.")
             continue
         given = [each for each in (*node.args.defaults, *node.args.kw_defaults) if each is not None]
@@ -252,7 +353,7 @@ def separable(
             or found.co_flags & _GENERATOR
         ):
             continue
-        if all(isinstance(each, _ast.Constant) for each in given):
+        if all(isinstance(each, ast.Constant) for each in given):
             defaults: Any = tuple(each.value for each in node.args.defaults)  # type: ignore[attr-defined]
             pairs: Any = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
             named = {each.arg: default.value for each, default in pairs if default is not None}
@@ -260,16 +361,16 @@ def separable(
             yield body, index, prefix + node.name, data
 
 
-def _substitute(node: "Any", qualname: str, start: int, end: int) -> "_ast.Assign":
+def _substitute(node: "Any", qualname: str, start: int, end: int) -> "ast.Assign":
     """Return the statement that defines a substitute for a rare function, see ``templater_hook.substitute``.
 
     ``start`` and ``end`` are the place of the function in the part of the file with all rare functions.
     """
     place: Any = {"lineno": node.lineno, "end_lineno": node.lineno, "col_offset": 0, "end_col_offset": 0}
-    make = _ast.Name("__rare__", _ast.Load(), **place)
-    arguments: list[_ast.expr] = [_ast.Constant(each, **place) for each in (qualname, start, end)]
-    call = _ast.Call(make, arguments, [], **place)
-    return _ast.Assign([_ast.Name(node.name, _ast.Store(), **place)], call, **place)
+    make = ast.Name("__rare__", ast.Load(), **place)
+    arguments: list[ast.expr] = [ast.Constant(each, **place) for each in (qualname, start, end)]
+    call = ast.Call(make, arguments, [], **place)
+    return ast.Assign([ast.Name(node.name, ast.Store(), **place)], call, **place)
 
 
 def _strip(node: "Any") -> None:
@@ -289,20 +390,20 @@ def _strip(node: "Any") -> None:
             kept = [new for each in value for new in _replacement(each)]
             setattr(node, field, kept)
             for each in kept:
-                if isinstance(each, _ast.AST):
+                if isinstance(each, ast.AST):
                     _strip(each)
-        elif isinstance(value, _ast.AST):
+        elif isinstance(value, ast.AST):
             _strip(value)
 
 
 def _replacement(node: "Any") -> "list[Any]":
     """Return the nodes that replace an element of a list in a syntax tree."""
-    if isinstance(node, _ast.If) and isinstance(node.test, _ast.Name) and node.test.id == "TYPE_CHECKING":
+    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
         return [new for each in node.orelse for new in _replacement(each)]
-    if isinstance(node, _ast.AnnAssign):
+    if isinstance(node, ast.AnnAssign):
         if node.value is None:
-            return [_ast.Pass(lineno=node.lineno)]
-        return [_ast.Assign(targets=[node.target], value=node.value, lineno=node.lineno)]
+            return [ast.Pass(lineno=node.lineno)]
+        return [ast.Assign(targets=[node.target], value=node.value, lineno=node.lineno)]
     return [node]
 
 

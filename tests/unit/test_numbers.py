@@ -206,7 +206,7 @@ VALUES = {
     "simulation.writable_copy": {"MOST_NAMES": 1_000_000, "DEEPEST": 500},
     "sources.backup": {"FIRST_SHIFTED": 65_536},
     "startup.bundle": {"HEAD": 4},
-    "startup.line.templater_hook": {"FORMAT": 12, "HEAD": 4},
+    "startup.line.templater_hook": {"FORMAT": 13, "HEAD": 4},
     "testing.coverage": {"MOST": 1000},
     "testing.tests_folder": {"MAX_FILES": 500, "MAX_FILE": 1_048_576, "MAX_TOTAL": 16_777_216, "MAX_SNAPSHOT": 8_388_608, "MAX_SNAPSHOTS": 20_000},
     "testing.judge": {"MAX_HINTS": 200, "MOST_LINES": 40, "LONGEST": 200},

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     #: their code in the file
     Group = tuple[list[tuple[str, bool]], list[File], int, int]
 
-FORMAT = 12
+FORMAT = 13
 #: the option with which a hook only shows that it runs
 PROBE = "--probe"
 #: size in bytes of the number that stores the length of the table of contents
@@ -140,6 +140,11 @@ def substitute(qualname: str, start: int, end: int) -> "Callable[..., Any]":
     return rare
 
 
+def find_definition(name: str) -> object:
+    """Load a late definition of a module. ``Modules.run`` gives each module a copy as ``__getattr__``."""
+    return __loader__.load_definition(__name__, name)  # type: ignore[name-defined]
+
+
 _Function: "Any" = type(substitute)
 
 
@@ -246,13 +251,13 @@ class Modules:
         except (OSError, ValueError, EOFError, TypeError):  # a power cut left the file incomplete
             self.stale = True
             return False
-        for (name, is_package), file, code in zip(modules, files, codes, strict=True):
+        for (name, is_package), file, (code, late) in zip(modules, files, codes, strict=True):
             if name not in sys.modules:
-                self.run(name, file[0], is_package, code)
+                self.run(name, file[0], is_package, code, late)
         return True
 
-    def run(self, name: str, file: str, is_package: bool, code: "Any") -> None:
-        """Run a module.
+    def run(self, name: str, file: str, is_package: bool, code: "Any", late: "tuple[str | int, ...]") -> None:
+        """Run a module. ``late`` has name, start and end of each definition that is loaded when it is used.
 
         It gets no spec, because both making a spec and importing a module with a spec take time.
         """
@@ -266,6 +271,9 @@ class Modules:
         module.__file__ = file
         module.__loader__ = self  # type: ignore[assignment]  # the class has every loader method that is used
         module.__rare__ = _Function(substitute.__code__, module.__dict__)  # type: ignore[attr-defined]
+        if late:
+            module.__here__, module.__late__ = module, late  # type: ignore[attr-defined]
+            module.__getattr__ = _Function(find_definition.__code__, module.__dict__)  # type: ignore[method-assign]
         try:
             exec(code, module.__dict__)  # noqa: S102
         except BaseException:
@@ -279,6 +287,21 @@ class Modules:
         if self.ends[1] and not self.functions:
             self.functions = bytes(self.read(self.start + self.ends[0], self.start + self.ends[1]))
 
+    def load_definition(self, module: str, name: str) -> object:
+        """Load a late class or function of a module, and return it. Raises AttributeError for other names."""
+        found = sys.modules[module]
+        late = found.__late__
+        if name not in late:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        at = late.index(name)
+        code = self.stored(*late[at + 1 : at + 3])
+        if code is None:
+            from templater.startup.bundle import definition_of
+
+            code = marshal.loads(definition_of(found.__file__, module, name))  # type: ignore[arg-type]  # noqa: S302
+        exec(code, found.__dict__)  # noqa: S102
+        return found.__dict__[name]
+
     def load_function(self, module: str, qualname: str, start: int, end: int) -> "Callable[..., Any]":
         """Load the code and the argument defaults of a rare function into its substitute.
 
@@ -287,17 +310,23 @@ class Modules:
         function: Any = sys.modules[module]
         for name in qualname.split("."):
             function = vars(function)[name]
-        place = self.start + self.ends[0]
-        try:
-            kept = memoryview(self.functions)[start:end]
-            values = marshal.loads(kept or self.read(place + start, place + end))  # noqa: S302
-        except (OSError, ValueError, EOFError, TypeError):  # the file is damaged
+        values = self.stored(start, end)
+        if values is None:
             from templater.startup.bundle import function_of
 
-            values = marshal.loads(function_of(sys.modules[module].__file__, qualname))  # type: ignore[arg-type]  # noqa: S302
+            values = marshal.loads(function_of(sys.modules[module].__file__, module, qualname))  # type: ignore[arg-type]  # noqa: S302
         # no signal handler runs between the assignments, but only after calls and at jumps backward
         function.__code__, function.__defaults__, function.__kwdefaults__ = values
         return function  # type: ignore[no-any-return]
+
+    def stored(self, start: int, end: int) -> "Any":
+        """Return a rare definition from the file, or None if the file is damaged."""
+        place = self.start + self.ends[0]
+        try:
+            kept = memoryview(self.functions)[start:end]
+            return marshal.loads(kept or self.read(place + start, place + end))  # noqa: S302
+        except (OSError, ValueError, EOFError, TypeError):
+            return None
 
     def has_changed(self) -> bool:
         """Return whether a source has changed since this process checked it."""

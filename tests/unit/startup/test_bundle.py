@@ -281,7 +281,7 @@ def test_a_c_module_is_searched_for_again_if_its_recorded_file_moved_or_changed(
 def test_a_module_bundle_that_other_users_can_write_is_ignored(package):
     line(package)
     (version, where, _, groups, *stamp), _ = parse_bundle(kept(package).read_bytes())
-    evil = marshal.dumps((compile("raise SystemExit(99)", "x", "exec"),) * 99)
+    evil = marshal.dumps(((compile("raise SystemExit(99)", "x", "exec"), ()),) * 99)
     groups = [(modules, files, 0, len(evil)) for modules, files, _, _ in groups]
     kept(package).write_bytes(framed((version, where, (len(evil), len(evil)), groups, *stamp)) + evil)
     assert line(package).returncode == 99, "it would have been used"
@@ -481,7 +481,7 @@ def failing(first: "X" = 2, *, second: "Y" = 3) -> "Z":
 
 def test_the_bundled_code_has_line_numbers_but_no_annotations(tmp_path):
     (tmp_path / "a.py").write_text(ANNOTATED)
-    code = bundle.compiled(str(tmp_path / "a.py"))[1]
+    code = bundle.compiled(str(tmp_path / "a.py"), "a", bytearray())[1]
     module = {"__name__": "a"}
     exec(code, module)
     assert (module["here"], "later" in module) == (1, False)
@@ -500,7 +500,7 @@ def test_a_bundled_function_has_no_names_of_local_variables(tmp_path):
         "        kept = total\n        def inner(more):\n            sum_of = kept + more\n"
         "            return sum_of\n        return inner(1), double, named\n"
     )
-    code = bundle.compiled(str(tmp_path / "a.py"))[1]
+    code = bundle.compiled(str(tmp_path / "a.py"), "a", bytearray())[1]
     module = {"__name__": "a"}
     exec(code, module)
     method = module["A"].method
