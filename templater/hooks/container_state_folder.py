@@ -1,9 +1,17 @@
-"""The directory in which a hook keeps the state of one container."""
+"""The directories in which hooks keep the state of one container, and old contents of mounted files."""
 
 from sys import byteorder
 
-from ..model.errors import WriteError, reason
+from ..model.errors import TemplaterError, WriteError, reason
 from ..oslite import fsencode, isdir, libc, memory_with, os
+from ..rootfs.trusted_paths import open_unshared
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..rootfs.confined import Directory
+
+#: the directory for old contents of mounted files; no machine can have a name with an underscore
+OLD_CONTENTS = "/var/lib/templater/old_contents"
 
 _AT_FDCWD, _STATX_BTIME = -100, 0x800
 #: the inode number of the root directory of every btrfs subvolume
@@ -37,6 +45,19 @@ def _make(path: str, mode: int) -> None:
     except FileNotFoundError:
         _make(path.rpartition("/")[0], 0o711)
         _make(path, mode)  # another hook may have made it meanwhile
+
+
+def open_old_contents() -> "Directory | None":
+    """Open the directory for the old contents of mounted files that a failed start can't restore.
+
+    The directory of the container is not safe: ``podman run --rm`` removes it after a failed start. Return
+    None if this process can't write to the directory, for example in a user namespace.
+    """
+    try:
+        with open_unshared(make_state_folder(OLD_CONTENTS), (0,)) as root:
+            return root.directory("/") if os.access(OLD_CONTENTS, os.W_OK) else None
+    except (TemplaterError, OSError):
+        return None
 
 
 def directory_identity(path: str) -> str:

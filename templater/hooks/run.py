@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
     from ..instances.written_files import Record
     from ..model.plan import Change, Plan
+    from ..rootfs.confined import Directory
     from ..rootfs.directory_rootfs import DirectoryRootfs
     from ..writing.recovery import Journal
     from .sandboxed_rendering import Answer
@@ -520,7 +521,9 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory, fold
         # If a power cut loses files of the trigger ``start``, the next start writes them again.
         # The files of a pending trigger must be on disk before the trigger is recorded as done.
         durable = explicit or bool(state.pending)
-        journal, record = Journal(state_directory.directory), Record(state_directory)
+        lasting = None if request.options.state else _open_old_contents
+        journal = Journal(state_directory.directory, open_lasting=lasting)
+        record = Record(state_directory)
         answer, kept = _write_files(
             request, planned_run, log, journal, record, folder, durable=durable, records_state=not explicit
         )
@@ -607,6 +610,12 @@ def _write_files(
                 _signal.signal(number, _ignored)
         _log_changes(plan, written, log, hidden, rules)
     return answer, kept
+
+
+def _open_old_contents() -> "Directory | None":
+    from .container_state_folder import open_old_contents
+
+    return open_old_contents()
 
 
 def _keeps_order(rootfs: "DirectoryRootfs", journal: "Journal") -> bool:

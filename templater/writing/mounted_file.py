@@ -3,9 +3,9 @@
 Several containers can share the file, also by different paths. So an apply locks all mounted files before it
 changes any file, and every apply locks them in the same order.
 
-Then the apply copies the old content of all mounted files to files without names, in templater's state
-directory if there is one. Only after that, it overwrites the first file. So if the kernel kills the process
-while it makes the copies, for example for its use of memory, no file has changed.
+Then the apply copies the old content of all mounted files to files without names, in the directory that
+``Journal.old_contents`` opens. Only after that, it overwrites the first file. So if the kernel kills the
+process while it makes the copies, for example for its use of memory, no file has changed.
 
 A rollback writes the old content. It must not need space that another container could have taken. So each
 file is cut to the size of its new content only after everything else has succeeded. A rollback can still
@@ -15,7 +15,7 @@ content gets a name.
 """
 
 from ..model.errors import RefusedError, WriteError
-from ..oslite import blake2b, fsencode, os
+from ..oslite import os
 from ..rootfs.confined import NO_UNNAMED, again, write_descriptor, write_error
 from ..rootfs.file_system_type import is_overlay
 from ..rootfs.held_files import close, is_on_btrfs
@@ -40,19 +40,16 @@ BLOCK = 4096
 
 
 class MountedFile(StagedFile):
-    """A mounted file, which is overwritten in place.
+    """A mounted file, which is overwritten in place."""
 
-    ``save_in`` is the state directory, which can hold the old content for a rollback. It is None if the apply
-    has no state directory: the old content is then kept in memory.
-    """
+    __slots__ = ("identity", "is_cut", "is_needed", "is_written", "save_in", "saved")
 
-    __slots__ = ("is_cut", "is_needed", "is_written", "save_in", "saved")
-
-    def __init__(
-        self, change: "Change", directories: "TargetDirectories", save_in: "Directory | None"
-    ) -> None:
+    def __init__(self, change: "Change", directories: "TargetDirectories") -> None:
         super().__init__(change, directories)
-        self.save_in = save_in
+        #: the directory for the old content, or None if the old content is kept in memory
+        self.save_in: Directory | None = None
+        #: the end of the name that the old content can get
+        self.identity = ""
         #: the file without a name that has the old content
         self.saved = -1
         self.is_written = False
@@ -61,12 +58,12 @@ class MountedFile(StagedFile):
         self.is_needed = False
 
     def close(self) -> None:
-        super().close()
         if self.saved >= 0:
             if self.save_in is not None and not self.is_needed:
-                attempt(self.save_in.unlink_if_same, self._name(OLD), self.saved)
+                attempt(self.save_in.unlink_if_same, OLD + self.identity, self.saved)
             close(self.saved)
             self.saved = -1
+        super().close()  # releases the lock, which all containers respect that can use the same name
 
     def stage(self, require_time: "Callable[[], None]") -> None:
         """Count the attributes of the file, and read the file if it is on an overlay.
@@ -112,11 +109,16 @@ class MountedFile(StagedFile):
         """Lock the open file. Raises BusyError if another process has the lock until ``until``."""
         lock_mounted(self.fd, self.change.real, until)
 
-    def save(self, require_time: "Callable[[], None]") -> None:
-        """Copy the old content, for a rollback. Raises RefusedError if the file was replaced."""
+    def save(self, place: "Directory | None", require_time: "Callable[[], None]") -> None:
+        """Copy the old content, for a rollback. Raises RefusedError if the file was replaced.
+
+        ``place`` is the directory for the copy. Without it, the copy is in memory.
+        """
+        self.save_in = place
         self.directories.check(self.change)
         if not self.parent.is_same(self.name, self.fd):
             raise self._changed("was replaced")
+        self.identity = _identity(self.fd)
         size = self.directories.room_for(os.fstat(self.fd).st_size, self.change)
         saved = self.saved = self._create_unnamed()
         self._read_pieces(self.fd, size, lambda piece: write_descriptor(saved, piece), require_time)
@@ -228,11 +230,7 @@ class MountedFile(StagedFile):
         """Remove the old contents that earlier applies have named: this apply has written the whole file."""
         if self.save_in is not None:
             for start in (OLD, CHANGED):
-                unlink_if_there(self.save_in, self._name(start))
-
-    def _name(self, start: str) -> str:
-        digest: str = blake2b(fsencode(self.change.real)).hexdigest()
-        return start + digest
+                unlink_if_there(self.save_in, start + self.identity)
 
     def _name_saved(self, start: str, *, replace: bool = False) -> str:
         """Give the file with the old content a name. Return a phrase with its path, or "" if that fails.
@@ -243,7 +241,7 @@ class MountedFile(StagedFile):
         """
         if self.save_in is None:
             return ""
-        name = self._name(start)
+        name = start + self.identity
         try:
             if replace:
                 unlink_if_there(self.save_in, name)
@@ -253,6 +251,11 @@ class MountedFile(StagedFile):
         except OSError:  # for example, the file system of the directory has no files without names
             return ""
         return f"; its old content is in {self.save_in.path_of(name)!r}"
+
+
+def _identity(fd: int) -> str:
+    """Return an identity of an open file that is the same for all containers, and after the host boots."""
+    return f"{os.fstatvfs(fd).f_fsid:x}-{os.fstat(fd).st_ino:x}"
 
 
 def require_space(mounted: "list[MountedFile]") -> None:

@@ -101,15 +101,29 @@ MOST_REMOVED = 8 << 20
 
 
 class Journal:
-    """A record, outside the root filesystem, of the temporary files that a killed run would leave."""
+    """A record, outside the root filesystem, of the temporary files that a killed run would leave.
 
-    __slots__ = ("directory", "name", "staged")
+    ``open_lasting`` opens a directory that outlives the instance, or returns None.
+    """
 
-    def __init__(self, directory: Directory, name: str = "journal") -> None:
+    __slots__ = ("directory", "name", "open_lasting", "staged")
+
+    def __init__(
+        self,
+        directory: Directory,
+        name: str = "journal",
+        open_lasting: "Callable[[], Directory | None] | None" = None,
+    ) -> None:
         self.directory = directory
         self.name = name
+        self.open_lasting = open_lasting
         #: the name of a new journal until its rename
         self.staged = name + _JOURNAL_STAGED
+
+    def old_contents(self) -> Directory:
+        """Return the directory for old contents of mounted files that a rollback can't restore."""
+        lasting = None if self.open_lasting is None else self.open_lasting()
+        return self.directory if lasting is None else lasting
 
     def read(self) -> "list[str] | None":
         """Return the tokens and directories of earlier runs, or None if every run cleaned up.

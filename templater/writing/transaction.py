@@ -146,7 +146,7 @@ class Transaction:
             return StagedFile(change, self.directories)
         from .mounted_file import MountedFile
 
-        return MountedFile(change, self.directories, None if self.journal is None else self.journal.directory)
+        return MountedFile(change, self.directories)
 
     def commit(self) -> "list[Change]":
         """Put every file in place, mount points last. Return the changes for which a file was written.
@@ -236,11 +236,13 @@ class Transaction:
         until = min(self.end, monotonic() + SECONDS_FOR_MOUNTED)
         for target in mounted:
             _step("lock", target.change.real, target.lock, until)
-        for target in mounted:
-            _step("save the old content of", target.change.real, target.save, self._require_time_to_commit)
         if mounted:
             from .mounted_file import require_space
 
+            place = None if self.journal is None else self.journal.old_contents()
+            for target in mounted:
+                action, require_time = "save the old content of", self._require_time_to_commit
+                _step(action, target.change.real, target.save, place, require_time)
             _step("put in place", "/", require_space, mounted)
 
     def _sync_names(self, mounted: "list[MountedFile]") -> None:

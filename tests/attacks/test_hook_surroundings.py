@@ -632,7 +632,7 @@ def test_a_mounted_file_that_a_killed_hook_wrote_in_part_does_not_count_as_chang
     shared.write_text("")
     (bundle / "rootfs/etc/a").touch()
     mounts.bind(shared, bundle / "rootfs/etc/a")
-    options = ("--stage", "createContainer", "--in-place", "--keep-modified")
+    options = ("--stage", "createContainer", "--in-place", "--keep-modified", "--state", str(bundle))
     (bundle / "templates/a.tpl").write_text("a long first version\n")
     assert oci(a_state(bundle), *options).returncode == 0
     (bundle / "templates/a.tpl").write_text("v2\n")
@@ -652,6 +652,45 @@ def test_a_mounted_file_that_a_killed_hook_wrote_in_part_does_not_count_as_chang
     (bundle / "templates/a.tpl").write_text("v3\n")
     assert "/etc/a: changed by hand" in answer.stderr
     assert shared.read_text() == "by hand\n"
+
+
+#: Runs the hook on a file system that is full after the overwrite of a mounted file.
+FULL = """
+import errno, sys
+from templater.hooks import run, state_folder
+from templater.hooks.runtimes import oci
+from templater.writing.mounted_file import MountedFile
+def fail(target):
+    raise OSError(errno.ENOSPC, "")
+state = sys.stdin.buffer.read()
+oci._stdin = lambda: state
+state_folder.OLD_CONTENTS = sys.argv[1]
+MountedFile.cut = MountedFile._restore = fail
+sys.exit(run.run(["oci", "--no-child", *sys.argv[2:]]))
+"""
+
+
+@as_root
+@pytest.mark.parametrize("has_state", [False, True])
+def test_attack_102_the_old_content_of_a_mounted_file_outlives_the_bundle(
+    bundle: Path, mounts: Mounts, tmp_path: Path, has_state: bool
+) -> None:
+    """``podman run --rm`` removed the only copy after the failed start."""
+    rules(bundle, "  /etc/a: {when: [start], template: a.tpl}\n")
+    (shared := tmp_path / "volume").write_text("the old text of the volume\n")
+    (bundle / "rootfs/etc/a").touch()
+    mounts.bind(shared, bundle / "rootfs/etc/a")
+    (tmp_path / "state").mkdir()
+    options = ["--stage", "createContainer", "--in-place", *(["--state", f"{tmp_path}/state"] * has_state)]
+    failed = subprocess.run(
+        [sys.executable, "-c", FULL, f"{tmp_path}/templater/old_contents", *options],
+        input=json.dumps(a_state(bundle)), text=True, check=False, capture_output=True,
+    )  # fmt: skip
+    assert failed.returncode == 6
+    named = failed.stderr.partition("its old content is in '")[2].partition("'")[0]
+    place = "state/.templater" if has_state else "templater/old_contents"
+    assert Path(named).parent == tmp_path / place
+    assert Path(named).read_text() == "the old text of the volume\n"
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 
 from templater.hooks import container_state_folder
 from templater.hooks.container_state_folder import directory_identity
+from tests.rootfs_builders import as_root
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 
@@ -27,6 +28,33 @@ def test_only_the_identity_of_a_btrfs_subvolume_includes_the_id_of_its_file_syst
         pytest.skip("the file system records no time of creation")
     monkeypatch.setattr(container_state_folder, "os", fake)
     assert re.fullmatch(rf"{inode} \d{{9,}}\.\d{{9}}{subvolume}", directory_identity(str(tmp_path)))
+
+
+@as_root
+@pytest.mark.parametrize("trouble", ["", "owner", "mode", "read-only", "file"])
+def test_a_hook_that_cannot_use_the_directory_for_old_contents_uses_the_directory_of_the_container(
+    tmp_path, monkeypatch, mounts, trouble
+):
+    path = tmp_path / "templater/old_contents"
+    monkeypatch.setattr(container_state_folder, "OLD_CONTENTS", str(path))
+    if trouble == "file":
+        path.parent.mkdir()
+        path.touch()
+    elif trouble:
+        container_state_folder.open_old_contents().close()
+    if trouble == "owner":
+        os.chown(path, 1000, 1000)
+    elif trouble == "mode":
+        path.chmod(0o777)
+    elif trouble == "read-only":
+        mounts.tmpfs(path, "ro")
+    found = container_state_folder.open_old_contents()
+    if trouble:
+        assert found is None
+    else:
+        assert os.path.samestat(os.fstat(found.fd), path.stat())
+        found.close()
+        assert (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o711, 0o700)
 
 
 def test_two_directories_have_different_identities_and_a_missing_one_has_an_empty_identity(tmp_path):
