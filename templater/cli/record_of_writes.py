@@ -125,10 +125,15 @@ def apply_recorded(
     with opened_record(folder, lock="apply", places=places) as record:
         if record is None:
             return {}, apply(plan, rootfs, check=check)
+        journal = Journal(record.state_directory.directory)
         kept: Mapping[str, str] = {}
         if keep_modified:
             record.require_readable()
             record.settle(rootfs)
+            if isinstance(rootfs.root, Root):
+                from ..writing.mounted_file import left_incomplete
+
+                record.unfinished |= left_incomplete(plan, rootfs.root, journal)
             kept = changed_by_hand(plan, record, rootfs)
             plan = without(plan, kept)
             checks.append(recorded_content(plan, record, rootfs))
@@ -138,6 +143,5 @@ def apply_recorded(
         templates = found.source.image.read_templates(names)
         dialect = DIALECTS[request.dialect or request.host.dialect]
         keys = {name: config_keys(file.data or b"", dialect) for name, file in templates.items()}
-        journal = Journal(record.state_directory.directory)
         with record.updated(plan, templates, keys):
             return kept, apply(plan, rootfs, journal=journal, check=check)

@@ -594,6 +594,10 @@ def _write_files(
 
             record.require_readable()
             record.settle(rootfs)
+            if request.in_place:
+                from ..writing.mounted_file import left_incomplete
+
+                record.unfinished |= left_incomplete(plan, rootfs.root, journal)  # type: ignore[arg-type]
             kept = changed_by_hand(plan, record, rootfs)
             plan = without(plan, kept)
             check = recorded_content(plan, record, rootfs)

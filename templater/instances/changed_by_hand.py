@@ -114,7 +114,7 @@ def changed_by_hand(plan: Plan, record: Record, rootfs: RootfsView) -> dict[str,
 
     The paths are the real paths of the files. A file that the record does not list counts as changed by
     hand. There is one exception: if the plan runs the trigger ``create``, this file comes from the image, and
-    counts as unchanged. An unfinished mounted file (see ``Record.settle``) counts as unchanged, too. Owner
+    counts as unchanged. An unfinished mounted file (``Record.unfinished``) counts as unchanged, too. Owner
     and mode are not compared, because an apply keeps them.
 
     Raises LimitError if the files to compare have more than ``MAX_COMPARED_TOTAL`` bytes together.

@@ -166,7 +166,8 @@ class Record:
         self._staged: dict[bytes, bytes] | None = None
         self._text = b""
         self._entries: dict[bytes, bytes] | None = None
-        #: the real paths of mounted files that a killed run has overwritten, but not cut to their new size
+        #: the real paths of mounted files that a killed run has overwritten, but not cut to their new size,
+        #: or that a rollback could not restore
         self.unfinished: set[str] = set()
         try:
             data = read_record(state_directory)

@@ -15,6 +15,7 @@ content gets a name.
 """
 
 from ..model.errors import RefusedError, WriteError
+from ..model.plan import UPDATE
 from ..oslite import os
 from ..rootfs.confined import NO_UNNAMED, again, write_descriptor, write_error
 from ..rootfs.file_system_type import is_overlay
@@ -27,8 +28,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..model.plan import Change
-    from ..rootfs.confined import Directory
+    from ..model.plan import Change, Plan
+    from ..rootfs.confined import Directory, Root
+    from .recovery import Journal
     from .target_directories import TargetDirectories
 
 #: the start of the name of a file with the old content of a mounted file that could not be restored
@@ -203,6 +205,8 @@ class MountedFile(StagedFile):
         except OSError as error:
             failed = write_error("put back", self.change.real, error)
             saved = self._name_saved(OLD)
+            if saved:
+                attempt(self._mark_incomplete)
         raise WriteError(f"{failed.message}{saved}", hint=failed.hint) from None
 
     def _restore(self) -> bool:
@@ -225,6 +229,12 @@ class MountedFile(StagedFile):
         if size == new or not self.is_written:
             os.ftruncate(self.fd, old)
         return self._has_old(new)
+
+    def _mark_incomplete(self) -> None:
+        """Give the file with the old content the modification time of the target, see ``left_incomplete``."""
+        assert self.save_in is not None
+        time = os.fstat(self.fd).st_mtime_ns
+        again(os.utime, OLD + self.identity, ns=(time, time), dir_fd=self.save_in.fd)
 
     def remove_earlier(self) -> None:
         """Remove the old contents that earlier applies have named: this apply has written the whole file."""
@@ -251,6 +261,22 @@ class MountedFile(StagedFile):
         except OSError:  # for example, the file system of the directory has no files without names
             return ""
         return f"; its old content is in {self.save_in.path_of(name)!r}"
+
+
+def left_incomplete(plan: "Plan", root: "Root", journal: "Journal") -> "set[str]":
+    """Return the real paths of mounted files that are as a rollback left them that could not restore them."""
+    found: set[str] = set()
+    changes = [change for change in plan.changes if change.in_place and change.action == UPDATE]
+    place = journal.old_contents() if changes else journal.directory
+    for change in changes:
+        fd = root.open(change.real)
+        try:
+            old = place.lstat(OLD + _identity(fd))
+            if old is not None and old.st_mtime_ns == os.fstat(fd).st_mtime_ns:
+                found.add(change.real)
+        finally:
+            close(fd)
+    return found
 
 
 def _identity(fd: int) -> str:

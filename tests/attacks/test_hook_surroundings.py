@@ -693,6 +693,37 @@ def test_attack_102_the_old_content_of_a_mounted_file_outlives_the_bundle(
     assert Path(named).read_text() == "the old text of the volume\n"
 
 
+@as_root
+@pytest.mark.parametrize("is_edited", [False, True])
+def test_a_mounted_file_that_a_rollback_could_not_restore_does_not_count_as_changed_by_hand(
+    bundle: Path, mounts: Mounts, is_edited: bool
+) -> None:
+    """``--keep-modified`` kept the half-written file for ever."""
+    rules(bundle, "  /etc/a: {when: [start], template: a.tpl}\n")
+    shared = bundle / "volume"
+    shared.write_text("")
+    (bundle / "rootfs/etc/a").touch()
+    mounts.bind(shared, bundle / "rootfs/etc/a")
+    options = ["--stage", "createContainer", "--in-place", "--keep-modified", "--state", str(bundle)]
+    for text in ("a long first version\n", "v2\n"):
+        (bundle / "templates/a.tpl").write_text(text)
+        for _ in range(2):
+            if text == "v2\n":
+                words = [sys.executable, "-c", FULL, "/dev/null", *options]
+                state = json.dumps(a_state(bundle))
+                assert subprocess.run(words, input=state, text=True, check=False).returncode == 6
+            else:
+                assert oci(a_state(bundle), *options).returncode == 0
+    assert shared.read_text() == "v2\nong first version\n"
+    (bundle / "templates/a.tpl").write_text("v3\n")
+    if is_edited:
+        shared.write_text("by hand\n")
+    answer = oci(a_state(bundle), *options)
+    assert answer.returncode == is_edited
+    assert ("/etc/a: changed by hand" in answer.stderr) == is_edited
+    assert shared.read_text() == ("by hand\n" if is_edited else "v3\n")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("is_ignored", [True, False])
 def test_a_hangup_of_the_terminal_ends_a_hook_unless_the_caller_ignores_it(
