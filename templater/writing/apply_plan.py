@@ -88,13 +88,19 @@ def apply(
         from .transaction import NEVER, Transaction
 
         end = NEVER if deadline is None else deadline
+        repeated: set[Change] = set()
+        if root.cross_mounts and len(changes) + len(unchanged) > 1:
+            from .same_files import find_repeated
+
+            repeated = find_repeated(changes, unchanged, root)
+            changes = [change for change in changes if change not in repeated]
         directories = TargetDirectories(rootfs, root, durable=durable, waits=waits)
         if check is not None:
             directories.check = check
         with Transaction(directories, journal, end) as transaction:
             transaction.announce(changes, left)
             for_each_with_signals_deferred(transaction.carry_out, changes)
-            return transaction.commit()
+            return [*transaction.commit(), *repeated]
     finally:
         for fd in held:
             close(fd)

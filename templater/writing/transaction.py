@@ -26,7 +26,7 @@ are not copied either.
 
 from time import monotonic
 
-from ..model.errors import LimitError, RefusedError, TemplaterError
+from ..model.errors import LimitError, TemplaterError
 from ..oslite import os
 from ..rootfs.confined import again, mount_id, write_error
 from .deferred_signals import with_signals_deferred
@@ -216,21 +216,12 @@ class Transaction:
         return [target.change for target in self.targets]
 
     def _mounted(self) -> "list[MountedFile]":
-        """Open the mounted files. Return each only once, in the order in which every apply locks them."""
+        """Open the mounted files, and return them in the order in which every apply locks them."""
         from .mounted_file import MountedFile
 
-        mounted: dict[tuple[int, int], MountedFile] = {}
-        for target in self.targets:
-            if isinstance(target, MountedFile):
-                identity = _step("open", target.change.real, target.open)
-                first = mounted.setdefault(identity, target)
-                if first.content != target.content:
-                    raise RefusedError(
-                        f"{first.change.real!r} and {target.change.real!r} are the same mounted file,"
-                        " so they can't have different contents",
-                        hint="remove one of the rules, or mount another file",
-                    )
-        return [target for _, target in sorted(mounted.items())]
+        mounted = [target for target in self.targets if isinstance(target, MountedFile)]
+        identities = {target: _step("open", target.change.real, target.open) for target in mounted}
+        return sorted(mounted, key=identities.__getitem__)
 
     def _lock_and_save(self, mounted: "list[MountedFile]") -> None:
         until = min(self.end, monotonic() + SECONDS_FOR_MOUNTED)

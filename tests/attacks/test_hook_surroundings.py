@@ -657,14 +657,14 @@ def test_a_mounted_file_that_a_killed_hook_wrote_in_part_does_not_count_as_chang
 #: Runs the hook on a file system that is full after the overwrite of a mounted file.
 FULL = """
 import errno, sys
-from templater.hooks import run, state_folder
+from templater.hooks import container_state_folder, run
 from templater.hooks.runtimes import oci
 from templater.writing.mounted_file import MountedFile
 def fail(target):
     raise OSError(errno.ENOSPC, "")
 state = sys.stdin.buffer.read()
 oci._stdin = lambda: state
-state_folder.OLD_CONTENTS = sys.argv[1]
+container_state_folder.OLD_CONTENTS = sys.argv[1]
 MountedFile.cut = MountedFile._restore = fail
 sys.exit(run.run(["oci", "--no-child", *sys.argv[2:]]))
 """

@@ -162,13 +162,72 @@ def test_attack_101_one_mounted_file_at_two_targets_needs_one_content(top, mount
         with pytest.raises(RefusedError) as refused:
             apply(plan, rootfs)
     assert refused.value.message == (
-        "'/etc/hosts' and '/etc/other' are the same mounted file, so they can't have different contents"
+        "'/etc/hosts' and '/etc/other' are the same file below a mount, so they can't have different contents"
     )
     assert (top / "etc/keep").read_text() == "same"
     with opened(top, cross_mounts=True) as rootfs:
         plan = a_plan({"/etc/hosts": "equal", "/etc/other": "equal"}, rootfs, in_place=True)
         assert [change.path for change in apply(plan, rootfs)] == ["/etc/hosts", "/etc/other"]
     assert (top / "etc/keep").read_text() == "equal"
+
+
+@as_root
+@pytest.mark.parametrize("text", ["text", "other text"])
+@pytest.mark.parametrize("now", [None, "old", "text"])
+@pytest.mark.parametrize(
+    "places",
+    [
+        {"volume/f": "etc/hosts", "volume/f ": "etc/other"},
+        {"volume": "srv", "volume/f": "etc/hosts"},
+        {"volume": "etc", "volume/f": "srv/hosts"},
+        {"volume": "srv", "volume ": "etc"},
+        {"volume": "srv", "volume/new": "etc"},
+    ],
+)
+def test_attack_101_one_file_of_a_volume_at_two_targets_needs_one_content(
+    tmp_path, mounts, places, now, text
+):
+    """Each start overwrote the text of one rule with the text of the other rule."""
+    top = a_directory(tmp_path / "root", {"etc/hosts": "", "etc/other": "", "srv/hosts": ""})
+    (volume := tmp_path / "volume").mkdir()
+    is_nested = "volume/new" in places
+    name = "new/f" if is_nested else "f"
+    if now is not None or "volume/f" in places or is_nested:
+        (volume / name).parent.mkdir(exist_ok=True)
+        (volume / name).write_text(now or "")
+    if is_nested and now is None:
+        (volume / name).unlink()
+    for source, place in places.items():
+        mounts.bind(tmp_path / source.strip(), top / place)
+    files = [place if "/" in place else f"{place}/f" for place in places.values()]
+    if is_nested:
+        files[0] = "srv/new/f"
+    with opened(top, cross_mounts=True) as rootfs:
+        plan = a_plan({f"/{files[0]}": "text", f"/{files[1]}": text}, rootfs, in_place=True)
+        if text == "text":
+            apply(plan, rootfs)
+        else:
+            with pytest.raises(RefusedError, match="are the same file below a mount"):
+                apply(plan, rootfs)
+    inodes = {(top / file).stat().st_ino for file in files if (top / file).exists()}
+    if text == "text":
+        assert (volume / name).read_text() == "text"
+        assert inodes == {(volume / name).stat().st_ino}
+    else:
+        assert ((volume / name).read_text() if (volume / name).exists() else None) == (
+            now if now is not None or "volume/f" not in places else ""
+        )
+
+
+@as_root
+def test_apply_replaces_one_hard_link_and_overwrites_the_other_file(top, mounts):
+    """Two names of one file are different targets, unless a mount is one of them."""
+    (top / "etc/link").hardlink_to(top / "etc/other")
+    mounts.bind(top / "etc/keep", top / "etc/hosts")
+    with opened(top, cross_mounts=True) as rootfs:
+        files = {"/etc/link": "a", "/etc/other": "b", "/etc/hosts": "c"}
+        apply(a_plan(files, rootfs, in_place=True), rootfs)
+    assert {path: (top / path[1:]).read_text() for path in files} == files
 
 
 @as_root

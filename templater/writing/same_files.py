@@ -1,0 +1,64 @@
+"""Targets that are one file, because the file or a directory above it is mounted at several places.
+
+Each target of a plan is compared, also if its file already has the planned content. Otherwise, two rules
+could overwrite each other's text at every start. Several names of one inode (hard links) are different files
+here: an ordinary target is replaced, and the other names keep the old content.
+"""
+
+from ..model.errors import RefusedError
+from ..oslite import os
+from ..rootfs.confined import write_error
+from ..rootfs.paths import MissingError
+from .recovery import above
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model.plan import Change
+    from ..rootfs.confined import Root
+
+
+def find_repeated(changes: "list[Change]", unchanged: "list[Change]", root: "Root") -> "set[Change]":
+    """Return the changes whose file another change writes as well, with the same content.
+
+    Of two such changes, the change of a mounted file is the one that writes: if the other one replaced the
+    file, the mount would keep the old file. Raises RefusedError if two contents differ.
+    """
+    targets = [(each, *_identify(each.real, root)) for each in (*changes, *unchanged)]
+    repeated: set[Change] = set()
+    first: dict[object, Change] = {}
+    for change, file, is_mount, place in sorted(targets, key=lambda target: not target[2]):
+        keys = [file] if is_mount else [file, place]
+        for other in [first[key] for key in keys if key in first]:
+            if (other.content or b"") != (change.content or b""):
+                raise RefusedError(
+                    f"{other.real!r} and {change.real!r} are the same file below a mount,"
+                    " so they can't have different contents",
+                    hint="remove one of the rules, or mount another file",
+                )
+            repeated.add(change)
+        first.setdefault(file if is_mount else place, change)
+    return repeated.difference(unchanged)
+
+
+def _identify(path: str, root: "Root") -> "tuple[tuple[int, int] | None, bool, tuple[int, int, str]]":
+    """Return the identity of a file, whether it is a mount, and the identity of its place.
+
+    The place is the lowest directory on the way that exists, and the names below it.
+    """
+    parent = above(path)
+    while True:
+        try:
+            directory = root.directory(parent)
+            break
+        except MissingError:
+            parent = above(parent)
+    names = path[len(parent.rstrip("/")) + 1 :]
+    with directory:
+        try:
+            here = os.fstat(directory.fd)
+            status = None if "/" in names else directory.lstat(names)
+            is_mount = status is not None and directory.is_mount(names)
+        except OSError as error:
+            raise write_error("look at", path, error) from None
+    file = None if status is None else (status.st_dev, status.st_ino)
+    return file, is_mount, (here.st_dev, here.st_ino, names)
