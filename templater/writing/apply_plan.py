@@ -76,7 +76,7 @@ def apply(
     paths = [change.real for change in changes], [change.real for change in unchanged]
     held, waited = lock_all(root, *paths, wait)
     try:
-        if waited:
+        if waited or root.cross_mounts:  # an apply of another root filesystem can have ended meanwhile
             _require_content(unchanged, rootfs)
         reals = [change.real for change in plan.changes]
         left = sweep(root, reals, journal, is_replaced=bool(changes), held=held)

@@ -26,7 +26,9 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="writing 
 
 @pytest.fixture
 def top(tmp_path: Path) -> Path:
-    return a_directory(tmp_path / "root", {"etc/hosts": "old", "etc/keep": "same", "etc/other": ""})
+    return a_directory(
+        tmp_path / "root", {"etc/hosts": "old", "etc/keep": "same", "etc/other": "", "var/x": ""}
+    )
 
 
 @as_root
@@ -228,6 +230,18 @@ def test_apply_replaces_one_hard_link_and_overwrites_the_other_file(top, mounts)
         files = {"/etc/link": "a", "/etc/other": "b", "/etc/hosts": "c"}
         apply(a_plan(files, rootfs, in_place=True), rootfs)
     assert {path: (top / path[1:]).read_text() for path in files} == files
+
+
+@as_root
+def test_an_unchanged_file_on_a_mount_that_was_restored_before_the_lock_is_refused(top, mounts):
+    """The plan saw the text of another start, which then failed and restored the file: the start succeeded."""
+    mounts.bind(top / "etc", top / "var")
+    with opened(top, cross_mounts=True) as rootfs:
+        plan = a_plan({"/var/keep": "same"}, rootfs, in_place=True)
+        assert apply(plan, rootfs) == []
+        (top / "etc/keep").write_text("restored")
+        with pytest.raises(RefusedError, match=r"^'/var/keep' was changed since the plan was made$"):
+            apply(plan, rootfs)
 
 
 @as_root
