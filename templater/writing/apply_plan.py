@@ -4,10 +4,11 @@ A plan without changes needs only the lock and the search for leftovers. So `tra
 a plan has changes.
 """
 
-from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError
+from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
 from ..model.plan import CREATE, KEEP, UPDATE, WRITE
 from ..rootfs.confined import Root
 from ..rootfs.held_files import close
+from ..rootfs.paths import MissingError
 from .recovery import sweep
 
 TYPE_CHECKING = False
@@ -112,7 +113,13 @@ def _require_content(unchanged: "list[Change]", rootfs: "DirectoryRootfs") -> No
     The plan may have seen content that another apply had written and then rolled back.
     """
     for change in unchanged:
-        if not rootfs.has_content(change.real, change.content or b""):
+        try:
+            is_same = rootfs.has_content(change.real, change.content or b"")
+        except MissingError:
+            is_same = False
+        except InputError as error:  # a system call failed
+            raise WriteError(error.message, hint=error.hint) from None
+        if not is_same:
             raise RefusedError(f"{change.real!r} was changed since the plan was made", hint="plan again")
 
 

@@ -5,7 +5,7 @@ could overwrite each other's text at every start. Several names of one inode (ha
 here: an ordinary target is replaced, and the other names keep the old content.
 """
 
-from ..model.errors import RefusedError
+from ..model.errors import InputError, RefusedError, WriteError
 from ..oslite import os
 from ..rootfs.confined import write_error
 from ..rootfs.paths import MissingError
@@ -52,6 +52,8 @@ def _identify(path: str, root: "Root") -> "tuple[tuple[int, int] | None, bool, t
             break
         except MissingError:
             parent = above(parent)
+        except InputError as error:  # a system call failed
+            raise WriteError(error.message, hint=error.hint) from None
     names = path[len(parent.rstrip("/")) + 1 :]
     with directory:
         try:

@@ -15,7 +15,7 @@ from templater.rootfs import disk_sync
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.held_files import handing_over
-from templater.writing import mounted_file, transaction  # noqa: F401 - the faults begin after their import
+from templater.writing import mounted_file, same_files, transaction  # noqa: F401 - the faults begin after their import
 from templater.writing.apply_plan import apply
 from templater.writing.recovery import Journal
 

@@ -239,9 +239,10 @@ def test_an_unchanged_file_on_a_mount_that_was_restored_before_the_lock_is_refus
     with opened(top, cross_mounts=True) as rootfs:
         plan = a_plan({"/var/keep": "same"}, rootfs, in_place=True)
         assert apply(plan, rootfs) == []
-        (top / "etc/keep").write_text("restored")
-        with pytest.raises(RefusedError, match=r"^'/var/keep' was changed since the plan was made$"):
-            apply(plan, rootfs)
+        for change in (lambda: (top / "etc/keep").write_text("restored"), (top / "etc/keep").unlink):
+            change()
+            with pytest.raises(RefusedError, match=r"^'/var/keep' was changed since the plan was made$"):
+                apply(plan, rootfs)
 
 
 @as_root
