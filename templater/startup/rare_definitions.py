@@ -166,7 +166,7 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "CompileCache._remove_oldest", "CompileCache.save",
     ),
     "templater.hooks.run": (
-        "Log.public_lines", "Log.to_file",
+        "Log.public_lines", "Log.to_file", "_open_old_contents",
     ),
     "templater.hooks.sandboxed_rendering": (
         "Job.source", "Run.finish_cold", "Run.recompile", "Run.restart",
@@ -244,9 +244,9 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "_keep",
     ),
     "templater.writing.recovery": (
-        "Search._clear", "Search._clear_in_overlay", "Search._empty", "Search._is_free",
-        "Search._may_be_merged", "Search._may_be_shared", "Search._remove_numbered", "Search.clear",
-        "Search.remove_directory",
+        "Journal.old_contents", "Search._clear", "Search._clear_in_overlay", "Search._empty",
+        "Search._is_free", "Search._may_be_merged", "Search._may_be_shared", "Search._remove_numbered",
+        "Search.clear", "Search.remove_directory",
     ),
     "templater.writing.staged_file": (
         "StagedFile._changed", "StagedFile._commit_new", "StagedFile._copy_old", "StagedFile._link_passing",
