@@ -21,8 +21,9 @@ from ..model.metadata import Metadata
 from ..model.source import Source
 from ..parsing.magic_bytes import BLOCK, HEAD, SQUASHFS, TAR, is_detected_tar, is_disk, recognise
 from ..parsing.metadata_yaml import read_metadata
-from ..rootfs.confined import Root, require_public
+from ..rootfs.confined import Root
 from ..rootfs.directory_rootfs import open_root
+from ..rootfs.regular_files import require_public
 from .scanned_image import Name, ScannedImage, Trailing, cleaned, name_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from ..rootfs.trusted_paths import open_unshared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..rootfs.confined import Directory
+    from ..rootfs.open_directory import Directory
 
 #: the directory for old contents of mounted files; no machine can have a name with an underscore
 OLD_CONTENTS = "/var/lib/templater/old_contents"

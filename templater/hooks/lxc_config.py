@@ -3,7 +3,7 @@
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.source import printable
 from ..oslite import abspath, exists, is_missing, isdir, join, os, split
-from ..rootfs.confined import read_regular
+from ..rootfs.regular_files import read_regular
 from ..rootfs.trusted_paths import clean_path
 
 TYPE_CHECKING = False

@@ -7,8 +7,10 @@ from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ..model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES, WRITTEN
 from ..model.source import printable
 from ..oslite import dirname, isdir, join, os, split
-from ..rootfs.confined import Directory, Root, write_error
+from ..rootfs.confined import Root
 from ..rootfs.held_files import is_on_btrfs
+from ..rootfs.open_directory import Directory
+from ..rootfs.system_calls import write_error
 from ..rootfs.trusted_paths import open_folder, open_unshared
 from ..writing.recovery import Journal
 from .lxc_config import MAX_NAMES, lines_of

@@ -38,8 +38,9 @@ from ..oslite import (
     processor_limit,
     split,
 )
-from ..rootfs.confined import Root, mount_id
+from ..rootfs.confined import Root
 from ..rootfs.held_files import close_rest_at_end, handing_over
+from ..rootfs.open_beneath import mount_id
 from ..rootfs.shared_directories import name_owner
 from ..rootfs.trusted_paths import (
     clean_path,
@@ -61,8 +62,8 @@ if TYPE_CHECKING:
 
     from ..instances.written_files import Record
     from ..model.plan import Change, Plan
-    from ..rootfs.confined import Directory
     from ..rootfs.directory_rootfs import DirectoryRootfs
+    from ..rootfs.open_directory import Directory
     from ..writing.recovery import Journal
     from .sandboxed_rendering import Answer
 

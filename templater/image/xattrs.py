@@ -7,7 +7,7 @@ import os
 
 from ..model.errors import LimitError, WriteError
 from ..model.source import printable
-from ..rootfs.confined import read_error
+from ..rootfs.system_calls import read_error
 from .tar_reader import encoded_attribute
 
 _HOST_XATTRS = ("trusted.overlay.", "security.selinux", "security.ima", "security.evm", "security.SMACK64")

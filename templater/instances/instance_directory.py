@@ -10,8 +10,11 @@ from ..model.errors import InputError, LimitError, TemplaterError
 from ..model.file_names import INSTANCE, METADATA, TEMPLATES
 from ..model.source import Source
 from ..oslite import Closing, join, os, stat
-from ..rootfs.confined import Directory, Root, entry_of, require_public, write_error
+from ..rootfs.confined import Root
+from ..rootfs.open_directory import Directory
 from ..rootfs.paths import MissingError
+from ..rootfs.regular_files import require_public
+from ..rootfs.system_calls import entry_of, write_error
 
 MAX_METADATA = 1 << 20
 MAX_INSTANCE = 4 << 20

@@ -33,9 +33,11 @@ import sys
 
 from ..model.errors import TemplaterError
 from ..oslite import call_libc, os, stat
-from .confined import NO_UNNAMED, Directory, again, has_unnamed, mount_id, write_error
 from .file_system_type import BTRFS, OVERLAY, is_file_system_of
 from .held_files import close, is_on_btrfs
+from .open_beneath import mount_id
+from .open_directory import NO_UNNAMED, Directory, has_unnamed
+from .system_calls import again, write_error
 from .trusted_paths import open_folder
 
 TYPE_CHECKING = False

@@ -3,7 +3,7 @@
 import sys
 
 from ..oslite import call_libc, memory_with
-from .confined import again
+from .system_calls import again
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

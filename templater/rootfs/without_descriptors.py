@@ -11,8 +11,10 @@ import stat
 from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry
 from ..model.errors import InputError, TemplaterError, reason
 from ..oslite import Closing
-from .confined import entry_of, kind_of, read_descriptor, too_many_names
+from .confined import too_many_names
 from .paths import MissingError, components, no_directory, not_regular
+from .regular_files import read_descriptor
+from .system_calls import entry_of, kind_of
 
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 

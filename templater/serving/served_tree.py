@@ -18,7 +18,7 @@ from ..distribution.tree import Tree, open_directory, real_path
 from ..distribution.tree_catalog import clean_path
 from ..image.open_file import close_with
 from ..model.errors import InputError, RefusedError
-from ..rootfs.confined import require_public
+from ..rootfs.regular_files import require_public
 from .image_listing import Listing
 from .served_image import File, Served
 

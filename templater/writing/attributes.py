@@ -4,7 +4,7 @@ import errno
 
 from ..model.errors import LimitError
 from ..oslite import os
-from ..rootfs.confined import again
+from ..rootfs.system_calls import again
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

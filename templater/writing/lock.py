@@ -13,8 +13,10 @@ from ..model.entry import parents_below
 from ..model.errors import BusyError, InputError, LimitError, WriteError
 from ..model.source import printable
 from ..oslite import os
-from ..rootfs.confined import Root, again, read_descriptor, write_error
+from ..rootfs.confined import Root
 from ..rootfs.held_files import close
+from ..rootfs.regular_files import read_descriptor
+from ..rootfs.system_calls import again, write_error
 from .recovery import above, attempt, identity
 
 _POLL = 0.02

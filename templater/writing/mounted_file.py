@@ -17,9 +17,11 @@ content gets a name.
 from ..model.errors import RefusedError, WriteError
 from ..model.plan import UPDATE
 from ..oslite import os
-from ..rootfs.confined import NO_UNNAMED, again, write_descriptor, write_error
 from ..rootfs.file_system_type import is_overlay
 from ..rootfs.held_files import close, is_on_btrfs
+from ..rootfs.open_directory import NO_UNNAMED
+from ..rootfs.regular_files import write_descriptor
+from ..rootfs.system_calls import again, write_error
 from .lock import lock_mounted
 from .recovery import attempt, unlink_if_there
 from .staged_file import PIECE, StagedFile
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..model.plan import Change, Plan
-    from ..rootfs.confined import Directory, Root
+    from ..rootfs.confined import Root
+    from ..rootfs.open_directory import Directory
     from .recovery import Journal
     from .target_directories import TargetDirectories
 

@@ -53,17 +53,12 @@ from time import monotonic
 from ..model.entry import common_depth, parents_below
 from ..model.errors import LimitError, TemplaterError, WriteError
 from ..oslite import os, stat
-from ..rootfs.confined import (
-    MAX_OF_OWNER,
-    Directory,
-    ForeignFileError,
-    Root,
-    again,
-    mount_id,
-    write_descriptor,
-    write_error,
-)
+from ..rootfs.confined import Root
 from ..rootfs.held_files import close, is_on_btrfs
+from ..rootfs.open_beneath import mount_id
+from ..rootfs.open_directory import MAX_OF_OWNER, Directory, ForeignFileError
+from ..rootfs.regular_files import write_descriptor
+from ..rootfs.system_calls import again, write_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ here: an ordinary target is replaced, and the other names keep the old content.
 
 from ..model.errors import InputError, RefusedError, WriteError
 from ..oslite import os
-from ..rootfs.confined import write_error
 from ..rootfs.paths import MissingError
+from ..rootfs.system_calls import write_error
 from .recovery import above
 
 TYPE_CHECKING = False

@@ -1460,8 +1460,9 @@ def test_the_source_of_lxc_copy_is_a_container_and_the_source_of_lxc_snapshot_is
 def test_a_directory_is_refused_if_another_process_replaced_it_during_its_creation(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, owner: int
 ) -> None:
-    from templater.rootfs.confined import Directory, Root
+    from templater.rootfs.confined import Root
     from templater.rootfs.directory_rootfs import DirectoryRootfs
+    from templater.rootfs.open_directory import Directory
     from templater.writing.target_directories import TargetDirectories
 
     private = bundle / "rootfs/private"

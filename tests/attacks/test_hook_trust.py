@@ -43,8 +43,9 @@ from templater.instances.state_directory import StateDirectory
 from templater.model.errors import InputError, LimitError, RefusedError
 from templater.oslite import libc
 from templater.rootfs import group_members, shared_directories, trusted_paths
-from templater.rootfs.confined import Directory, Root
+from templater.rootfs.confined import Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
+from templater.rootfs.open_directory import Directory
 from templater.rootfs.trusted_paths import open_unshared
 from templater.sources.open_source import open_source
 from tests.sampling import some_fast

@@ -12,7 +12,7 @@ import pytest
 
 from templater import oslite
 from templater.cli.main import main
-from templater.rootfs import confined, directory_rootfs, held_files
+from templater.rootfs import directory_rootfs, held_files, open_directory, regular_files
 from templater.writing import transaction
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")
@@ -134,7 +134,7 @@ def test_attack_86_another_process_closes_a_template_that_is_removed_while_a_com
     template = machine / "templates/a.tpl"
     os.chown(template, 1234, 1234)
     inode = template.stat().st_ino
-    read, removed = confined.read_descriptor, []
+    read, removed = regular_files.read_descriptor, []
 
     def slow(fd, *arguments):
         if os.fstat(fd).st_ino == inode and not removed:
@@ -142,7 +142,7 @@ def test_attack_86_another_process_closes_a_template_that_is_removed_while_a_com
             removed.append(inode)
         return read(fd, *arguments)
 
-    monkeypatch.setattr(confined, "read_descriptor", slow)
+    monkeypatch.setattr(regular_files, "read_descriptor", slow)
     rootfs = (f"{machine}/rootfs",) if command == "apply" else ()
     main([command, str(machine), *rootfs, "-t", "start"])
     assert removed == [inode]
@@ -253,8 +253,8 @@ def test_attack_89_apply_ends_before_its_time_limit_if_the_creation_of_each_file
 
     monkeypatch.setattr(transaction, "monotonic", lambda: monotonic() + waited)
     for name in ("create_unnamed", "name_unnamed", "unlink"):
-        call = partialmethod(slow, call=getattr(confined.Directory, name))
-        monkeypatch.setattr(confined.Directory, name, call)
+        call = partialmethod(slow, call=getattr(open_directory.Directory, name))
+        monkeypatch.setattr(open_directory.Directory, name, call)
     words = ["apply", str(machine), f"{machine}/rootfs", "-t", "start", "--limit", "command-time=1m"]
     assert main(words) == 4
     assert "preparing all files takes longer than 1" in capsys.readouterr().err

@@ -19,9 +19,10 @@ from templater.model.entry import FIFO, FILE, Entry
 from templater.model.errors import TemplaterError
 from templater.model.plan import carry_out
 from templater.planning.decide_changes import KEEP, SKIP
-from templater.rootfs.confined import Root, entry_of
+from templater.rootfs.confined import Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.system_calls import entry_of
 from templater.writing.apply_plan import apply
 from tests.rootfs_builders import MECHANISMS, a_plan, a_rule, snapshot, strays
 

@@ -20,10 +20,12 @@ from ...model.errors import RefusedError, TemplaterError, UsageError, WriteError
 from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split
-from ...rootfs.confined import Directory, Root, write_error
+from ...rootfs.confined import Root
 from ...rootfs.held_files import is_on_btrfs, unmount_at_end
+from ...rootfs.open_directory import Directory
 from ...rootfs.paths import MissingError
 from ...rootfs.shared_directories import own_map
+from ...rootfs.system_calls import write_error
 from ...rootfs.trusted_paths import (
     clean_path,
     is_replaceable,

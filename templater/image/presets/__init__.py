@@ -15,7 +15,7 @@ from importlib.resources.abc import Traversable
 from ...model.errors import UsageError
 from ...model.file_names import METADATA, ROOTFS, TEMPLATES, TESTS
 from ...model.source import Source
-from ...rootfs.confined import write_error
+from ...rootfs.system_calls import write_error
 from ...writing.new_folder import NewFolder
 from .. import metadata_edit
 from ..publish_container import ARCHITECTURES

@@ -22,7 +22,7 @@ from templater.model.hosts import NONE
 from templater.model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan
 from templater.oslite import environment
 from templater.rootfs import disk_sync, held_files
-from templater.rootfs.confined import Directory
+from templater.rootfs.open_directory import Directory
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux"),

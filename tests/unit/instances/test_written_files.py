@@ -7,7 +7,7 @@ import pytest
 from templater.instances import written_files
 from templater.instances.state_directory import StateDirectory
 from templater.instances.written_files import Record, WrittenFile, entries_of, head_of, join_keys, text_of
-from templater.rootfs import confined
+from templater.rootfs import regular_files
 
 
 def files(count, keys=0):
@@ -112,7 +112,7 @@ def test_attack_87_a_record_of_the_owner_of_the_directory_is_read_only_if_it_is_
         for place in (tmp_path, path.parent):
             os.chown(place, 1234, 1234)
         if problem:
-            monkeypatch.setattr(confined, "read_descriptor", None)
+            monkeypatch.setattr(regular_files, "read_descriptor", None)
         record = Record(state)
     assert problem in str(record.problem) and (record.problem is not None) is bool(problem)
     assert len(record.files()) == (not problem and name == written_files.WRITTEN)

@@ -13,9 +13,10 @@ import pytest
 
 from templater.model.entry import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK
 from templater.model.errors import InputError, LimitError, RefusedError
-from templater.rootfs import confined, directory_rootfs, held_files
-from templater.rootfs.confined import OPENAT2, WALK, Root
+from templater.rootfs import confined, directory_rootfs, held_files, open_beneath, regular_files, system_calls
+from templater.rootfs.confined import Root
 from templater.rootfs.directory_rootfs import open_root
+from templater.rootfs.open_beneath import OPENAT2, WALK
 from templater.rootfs.without_descriptors import ByName
 from tests.rootfs_builders import MECHANISMS, a_directory, as_root
 
@@ -141,7 +142,7 @@ def test_a_fifo_or_device_that_replaces_a_file_before_open_is_not_opened(
 ):
     """Opening a watchdog, for example, can reboot the machine."""
     top = tmp_path / "root"
-    real = confined._require_regular
+    real = regular_files._require_regular
     swapped = []
 
     def swap(fd, path, limit, **others):
@@ -150,7 +151,7 @@ def test_a_fifo_or_device_that_replaces_a_file_before_open_is_not_opened(
             swapped.append(os.rename(top / "fifo", top / "etc/hostname"))
         return status
 
-    monkeypatch.setattr(confined, "_require_regular", swap)
+    monkeypatch.setattr(regular_files, "_require_regular", swap)
     if has_proc:
         before = (top / "etc/hostname").read_bytes()
         assert root.read("/etc/hostname", 100) == before
@@ -311,7 +312,7 @@ def test_an_interrupted_system_call_is_retried_a_limited_number_of_times():
         raise InterruptedError(errno.EINTR, "interrupted")
 
     with pytest.raises(InterruptedError):
-        confined.again(interrupted)
+        system_calls.again(interrupted)
     assert 2 < len(calls) < 1000
 
 
@@ -324,7 +325,7 @@ def test_a_system_call_that_is_interrupted_twice_succeeds_on_the_third_try():
             raise OSError(number, os.strerror(number))
         return "done"
 
-    assert confined.again(call) == "done"
+    assert system_calls.again(call) == "done"
 
 
 def test_an_environment_variable_chooses_the_path_resolution_mechanism(tmp_path, monkeypatch):
@@ -342,8 +343,8 @@ def test_a_kernel_without_openat2_resolves_paths_component_by_component(tmp_path
     def absent(*_: object) -> int:
         raise OSError(errno.ENOSYS, "function not implemented")
 
-    monkeypatch.setattr(confined, "_known", [])
-    monkeypatch.setattr(confined, "_openat2", absent)
+    monkeypatch.setattr(open_beneath, "_known", [])
+    monkeypatch.setattr(open_beneath, "openat2", absent)
     with Root(str(tmp_path)) as root:
         assert root.mechanism == WALK
     with pytest.raises(InputError, match=r"^this system has no openat2$"):

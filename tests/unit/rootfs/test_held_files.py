@@ -13,8 +13,9 @@ from types import SimpleNamespace
 import pytest
 
 from templater.rootfs import held_files
-from templater.rootfs.confined import Root, read_regular
+from templater.rootfs.confined import Root
 from templater.rootfs.held_files import SMALL, close, handing_over, hold
+from templater.rootfs.regular_files import read_regular
 from tests.rootfs_builders import as_root
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")

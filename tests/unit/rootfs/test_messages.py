@@ -10,17 +10,12 @@ import sys
 import pytest
 
 from templater.model.errors import BusyError, InputError, TemplaterError
-from templater.rootfs import confined
-from templater.rootfs.confined import (
-    OPENAT2,
-    WALK,
-    Root,
-    open_directory,
-    read_error,
-    require_public,
-    write_error,
-)
+from templater.rootfs import confined, open_directory, regular_files, system_calls
+from templater.rootfs.confined import Root, open_trusted_directory
 from templater.rootfs.directory_rootfs import DirectoryRootfs
+from templater.rootfs.open_beneath import OPENAT2, WALK
+from templater.rootfs.regular_files import require_public
+from templater.rootfs.system_calls import read_error, write_error
 from templater.rootfs.trusted_paths import clean_path, open_folder, open_log
 from tests.rootfs_builders import as_root
 
@@ -162,28 +157,28 @@ def test_only_a_link_that_another_process_replaces_is_read_again(root, number, m
         attempts.append(names)
         raise OSError(number, "x")
 
-    monkeypatch.setattr(confined.Root, "_status_at", failing)
+    monkeypatch.setattr(confined.Root, "status_at", failing)
     if number == errno.ENOENT:
-        assert root._lstat_at(root.fd, "file") is None
+        assert root.entry_at(root.fd, "file") is None
     elif number == errno.EINVAL:
-        assert failed(root._lstat_at, root.fd, "file") == (
+        assert failed(root.entry_at, root.fd, "file") == (
             "'file' keeps changing while templater reads it",
             "",
         )
     else:
         with pytest.raises(OSError) as caught:
-            root._lstat_at(root.fd, "file")
+            root.entry_at(root.fd, "file")
         assert caught.value.errno == number
-    assert len(attempts) == (confined._ATTEMPTS if number == errno.EINVAL else 1)
+    assert len(attempts) == (system_calls.ATTEMPTS if number == errno.EINVAL else 1)
 
 
 def test_a_root_directory_that_cannot_be_opened_gives_a_message(tmp_path):
     none = f"{tmp_path}/none"
-    assert failed(open_directory, none) == (
+    assert failed(open_trusted_directory, none) == (
         f"'{none}' can't be opened as a directory: no such file or directory",
         "",
     )
-    assert failed(open_directory, "a\0b") == ("'a\\x00b' can't be the name of a directory", "")
+    assert failed(open_trusted_directory, "a\0b") == ("'a\\x00b' can't be the name of a directory", "")
     assert failed(Root, str(tmp_path), mechanism="none") == (
         "unknown mechanism 'none'", f"set TEMPLATER_CONFINED to {OPENAT2} or {WALK}",
     )  # fmt: skip
@@ -196,10 +191,10 @@ def test_a_storage_error_during_a_read_names_the_file(root, monkeypatch):
     message = "'/file' can't be read: input/output error", HINTS[errno.EIO]
     for options in ({}, {"follow": True}):
         with monkeypatch.context() as patch:
-            patch.setattr(confined, "read_descriptor", fail)
+            patch.setattr(regular_files, "read_descriptor", fail)
             assert failed(root.read, "/file", 9, **options) == message
     with monkeypatch.context() as patch:
-        patch.setattr(confined.Directory, "listdir", fail)
+        patch.setattr(open_directory.Directory, "listdir", fail)
         assert failed(root.entries, "/") == ("'/' can't be read: input/output error", HINTS[errno.EIO])
 
 
@@ -211,9 +206,9 @@ def test_a_write_that_makes_no_progress_gives_an_error(monkeypatch):
         return 2 if len(written) < 3 else 0
 
     monkeypatch.setattr(confined.os, "write", write)
-    confined.write_descriptor(9, b"abcd")
+    regular_files.write_descriptor(9, b"abcd")
     with pytest.raises(OSError, match="Input/output error") as caught:
-        confined.write_descriptor(9, b"ef")
+        regular_files.write_descriptor(9, b"ef")
     assert caught.value.errno == errno.EIO
     assert written == [b"abcd", b"cd", b"ef"]
 

@@ -8,8 +8,9 @@ import os
 import pytest
 
 from templater.model.errors import LimitError
-from templater.rootfs import confined, disk_sync
-from templater.rootfs.confined import Directory, Root
+from templater.rootfs import disk_sync, regular_files
+from templater.rootfs.confined import Root
+from templater.rootfs.open_directory import Directory
 from templater.writing import recovery
 from templater.writing.recovery import PREFIX, Journal, sweep
 from tests.rootfs_builders import as_root
@@ -219,7 +220,7 @@ def test_attack_87_a_journal_of_the_owner_of_the_instance_directory_is_read_only
     os.chown(state / name, owner, owner)
     with Root(str(state)) as folder, folder.directory("/") as directory:
         if not result:
-            monkeypatch.setattr(confined, "read_descriptor", None)
+            monkeypatch.setattr(regular_files, "read_descriptor", None)
         if result == "":
             with pytest.raises(LimitError, match="is larger than 1048576 bytes"):
                 Journal(directory).read()

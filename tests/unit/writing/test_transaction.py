@@ -24,8 +24,9 @@ from templater import oslite
 from templater.model.errors import BusyError, LimitError, RefusedError, UsageError, WriteError
 from templater.planning.decide_changes import CREATE, KEEP, SKIP, UPDATE
 from templater.rootfs import disk_sync, held_files
-from templater.rootfs.confined import Directory, Root
+from templater.rootfs.confined import Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
+from templater.rootfs.open_directory import Directory
 from templater.rootfs.paths import SlowError
 from templater.writing import (
     apply_plan,

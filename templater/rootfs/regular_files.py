@@ -1,0 +1,196 @@
+"""Opening, reading, comparing and writing regular files by their descriptors."""
+
+import errno
+
+from ..model.errors import BusyError, LimitError, RefusedError
+from ..oslite import os, stat
+from .held_files import close, close_duplicate
+from .paths import not_regular
+from .shared_directories import is_shared
+from .system_calls import LOOK, O_NOFOLLOW, READ, again, kind_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def require_public(fd: int, directory: int, shown: str) -> None:
+    """Raise RefusedError if a user could have moved a file to this place, but has no permission to read it.
+
+    Without this check, a user could move a secret file of root into a directory and make root read the file.
+    The check considers the owner of the directory. For a private file of root, it also considers other users
+    who can write to the directory. ``fd`` can also be the descriptor of a directory.
+    """
+    status = os.fstat(fd)
+    needed = 0o005 if stat.S_ISDIR(status.st_mode) else 0o004
+    if status.st_mode & needed == needed:
+        return
+    above = os.fstat(directory)
+    owner = above.st_uid
+    if owner not in (0, os.geteuid(), status.st_uid):
+        raise RefusedError(
+            f"{shown!r} is private to uid {status.st_uid}, but its directory belongs to uid {owner}",
+            hint="let all users read the file, or chown the file to the owner of the directory",
+        )
+    if os.geteuid() == status.st_uid == 0 and is_shared(directory, above):
+        raise RefusedError(
+            f"{shown!r} is private to root, but other users can write to its directory",
+            hint="let all users read the file, or let only root write to the directory",
+        )
+
+
+def read_descriptor(
+    fd: int, limit: int, path: str, before_piece: "Callable[[], None] | None" = None
+) -> bytes:
+    """Read a descriptor to its end. Raises LimitError above ``limit`` bytes.
+
+    ``before_piece`` is called before each piece of at most 1 MiB is read, and can raise an error.
+    """
+    chunks: list[bytes] = []
+    left = limit + 1
+    piece = 1 << 16  # start with a small buffer, because most files are small
+    while left > 0:
+        if before_piece is not None:
+            before_piece()
+        chunk = os.read(fd, min(left, piece))
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+        left -= len(chunk)
+        if len(chunk) == piece:
+            piece = 1 << 20
+    raise _too_large(path, limit)
+
+
+def descriptor_has_content(fd: int, content: bytes, before_piece: "Callable[[], None] | None" = None) -> bool:
+    """Return whether a descriptor has exactly this content from its offset to its end.
+
+    The function reads pieces of at most 1 MiB, and stops at the first piece that differs. ``before_piece`` is
+    called before each piece, and can raise an error: the kernel may need minutes for a file whose data it has
+    to decompress.
+    """
+    done = 0
+    piece = 1 << 16  # most files are small, and a large file usually differs soon
+    while True:
+        if before_piece is not None:
+            before_piece()
+        chunk = os.read(fd, piece)
+        if not chunk:
+            return done == len(content)
+        if not content.startswith(chunk, done):
+            return False
+        done += len(chunk)
+        piece = 1 << 20
+
+
+def write_descriptor(fd: int, content: "bytes | memoryview") -> None:
+    """Write all bytes, in as many calls as needed."""
+    rest = memoryview(content)
+    while rest:
+        written = os.write(fd, rest)
+        if not written:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rest = rest[written:]
+
+
+def read_regular(
+    opened: "Callable[[int], int]",
+    limit: int,
+    path: str,
+    check: "Callable[[int], None] | None" = None,
+    before_piece: "Callable[[], None] | None" = None,
+) -> bytes:
+    """Read a regular file. ``opened(flags)`` opens the file by its name.
+
+    Before the content is read, ``check`` can raise an error about the open file. Raises LimitError if more
+    than ``limit`` bytes can be read.
+
+    Another program can notice that this process opens a file, and then remove the file's name. If the file is
+    huge, the last close then takes minutes. So this function does not open a file above the limit. It reads
+    only the file's status, which no program can notice. A smaller file can have a million extended
+    attributes, so this function closes every file with ``held_files.close``.
+    """
+    fd = open_regular(opened, READ, path, limit)
+    try:
+        if check is not None:
+            check(fd)
+        return read_descriptor(fd, limit, path, before_piece)
+    finally:
+        close(fd)
+
+
+def regular_has_content(
+    opened: "Callable[[int], int]",
+    content: bytes,
+    path: str,
+    before_piece: "Callable[[], None] | None" = None,
+) -> bool:
+    """Return whether a regular file has this content. ``opened(flags)`` opens the file by its name.
+
+    A file with more bytes than ``content`` is not opened, see ``read_regular``.
+    """
+    try:
+        fd = open_regular(opened, READ, path, len(content))
+    except LimitError:
+        return False
+    try:
+        return descriptor_has_content(fd, content, before_piece)
+    finally:
+        close(fd)
+
+
+def _require_regular(fd: int, path: str, limit: "int | None", *, or_directory: bool = False) -> None:
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) and not (or_directory and stat.S_ISDIR(status.st_mode)):
+        raise not_regular(path, kind_of(status.st_mode))
+    if limit is not None and status.st_size > limit:
+        raise _too_large(path, limit)
+
+
+def _too_large(path: str, limit: int) -> LimitError:
+    return LimitError(f"{path!r} is larger than {limit} bytes")
+
+
+def open_regular(
+    opened: "Callable[[int], int]",
+    flags: int,
+    path: str,
+    limit: "int | None" = None,
+    *,
+    or_directory: bool = False,
+) -> int:
+    """Open a regular file, and return its descriptor. ``opened(flags)`` opens it by its name.
+
+    Opening a device can have side effects, and so can opening a file above the limit (see ``read_regular``).
+    So this function checks the type and size first. Then it opens the checked file, even if another process
+    has replaced the name by a device.
+
+    Raises BusyError if another process holds a lease (a kind of lock) on the file.
+    """
+    seen = opened(LOOK | O_NOFOLLOW)
+    end: Callable[[int], None] = close
+    try:
+        _require_regular(seen, path, limit, or_directory=or_directory)
+        try:
+            fd = again(os.open, f"/proc/self/fd/{seen}", flags & ~O_NOFOLLOW)
+            end = close_duplicate
+            return fd
+        except FileNotFoundError:  # /proc is not mounted
+            fd = opened(flags)
+    except BlockingIOError:
+        raise _leased(path) from None
+    finally:
+        end(seen)
+    try:
+        _require_regular(fd, path, limit, or_directory=or_directory)
+    except BaseException:
+        close(fd)
+        raise
+    return fd
+
+
+def _leased(path: str) -> BusyError:
+    return BusyError(
+        f"{path!r} can't be opened: another process holds a lease of the file",
+        hint="try again later, or end that process: lslocks shows it",
+    )
