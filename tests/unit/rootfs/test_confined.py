@@ -1,50 +1,20 @@
 """Both mechanisms of the confined layer have to give the same answers."""
 
 import contextlib
-import errno
 import os
 import socket
-import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from templater.model.entry import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK
 from templater.model.errors import InputError, LimitError, RefusedError
-from templater.rootfs import confined, directory_rootfs, held_files, open_beneath, regular_files, system_calls
+from templater.rootfs import directory_rootfs
 from templater.rootfs.confined import Root
 from templater.rootfs.directory_rootfs import open_root
-from templater.rootfs.open_beneath import OPENAT2, WALK
 from templater.rootfs.without_descriptors import ByName
-from tests.rootfs_builders import MECHANISMS, a_directory, as_root
-
-OUTSIDE = "the secret of the host"
-
-
-@pytest.fixture(params=MECHANISMS)
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Root]:
-    (tmp_path / "host").mkdir()
-    (tmp_path / "host/hostname").write_text(OUTSIDE)
-    top = a_directory(tmp_path / "root", {"etc/hostname": "inside", "host/hostname": "inside too"})
-    for link, target in {
-        "abs": "/etc",
-        "esc": "../../../../../host",
-        "host_abs": str(tmp_path / "host"),
-        "inner": "etc/hostname",
-        "up": "etc/../etc/./hostname",
-        "loop": "loop",
-        "ring": "ring2",
-        "ring2": "ring",
-        "dangling": "/nothing/here",
-        "self": "/proc/self/root",
-    }.items():
-        (top / link).symlink_to(target)
-    os.mkfifo(top / "fifo")
-    with Root(str(top), mechanism=request.param) as root:
-        assert root.mechanism == request.param
-        yield root
+from tests.rootfs_builders import MECHANISMS, as_root
 
 
 def test_a_file_below_the_root_is_read(root):
@@ -135,41 +105,6 @@ def test_reading_a_device_is_refused(root, tmp_path, kind):
         root.read("/dev", 100)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-@pytest.mark.parametrize("has_proc", [True, False])
-def test_a_fifo_or_device_that_replaces_a_file_before_open_is_not_opened(
-    tmp_path, root, monkeypatch, has_proc
-):
-    """Opening a watchdog, for example, can reboot the machine."""
-    top = tmp_path / "root"
-    real = regular_files._require_regular
-    swapped = []
-
-    def swap(fd, path, limit, **others):
-        status = real(fd, path, limit, **others)
-        if not swapped:
-            swapped.append(os.rename(top / "fifo", top / "etc/hostname"))
-        return status
-
-    monkeypatch.setattr(regular_files, "_require_regular", swap)
-    if has_proc:
-        before = (top / "etc/hostname").read_bytes()
-        assert root.read("/etc/hostname", 100) == before
-        assert (top / "etc/hostname").is_fifo()
-        return
-    opened = os.open
-
-    def without_proc(path, *args, **options):
-        if str(path).startswith("/proc/self/fd/"):
-            raise FileNotFoundError(2, "No such file or directory")
-        return opened(path, *args, **options)
-
-    monkeypatch.setattr(confined.os, "open", without_proc)
-    with pytest.raises(RefusedError, match=r"^'/etc/hostname' is a fifo, not a regular file$"):
-        root.read("/etc/hostname", 100)
-    assert swapped
-
-
 @pytest.mark.parametrize(
     "path", ["etc", "", "//etc", "/etc/", "/./etc", "/etc/../etc", "/a\0b", "/" + "n" * 256]
 )
@@ -183,47 +118,6 @@ def test_a_file_above_the_read_limit_is_refused(root, tmp_path):
     assert root.read("/etc/hostname", 6) == b"inside"
     with pytest.raises(LimitError, match=r"^'/etc/hostname' is larger than 5 bytes$"):
         root.read("/etc/hostname", 5)
-
-
-@as_root
-def test_attack_86_a_file_above_the_read_limit_is_refused_and_never_opened(root, tmp_path, monkeypatch):
-    """The last close of a huge file takes minutes if its owner removes the name while the file is open."""
-    (tmp_path / "root/etc/big").write_bytes(b"x" * 101)
-    opened, flags_of_files = os.open, []
-
-    def recorded(path, flags, *args, **options):
-        if str(path).startswith("/proc/self/fd/"):
-            flags_of_files.append(flags)
-        return opened(path, flags, *args, **options)
-
-    monkeypatch.setattr(confined.os, "open", recorded)
-    with root.directory("/etc") as directory:
-        for read in (lambda: root.read("/etc/big", 100), lambda: directory.read("big", 100)):
-            with pytest.raises(LimitError, match=r"^'/etc/big' is larger than 100 bytes$"):
-                read()
-        assert flags_of_files == []
-        assert directory.read("big", 101) == root.read("/etc/big", 101) == b"x" * 101
-    assert len(flags_of_files) == 2
-
-
-@pytest.mark.parametrize("in_hook", [False, True])
-def test_attack_86_a_hook_keeps_a_file_open_if_the_file_is_removed_while_the_hook_reads_it(
-    root, tmp_path, monkeypatch, in_hook
-):
-    place = tmp_path / "root/etc/hostname"
-    if os.geteuid() == 0:
-        os.chown(place, 1000, 1000)
-    held: list[int] = []
-    monkeypatch.setattr(held_files, "_held", held if in_hook else None)
-    before = len(os.listdir("/proc/self/fd"))
-    content, number = place.read_bytes(), place.stat().st_ino
-    assert root.read("/etc/hostname", 100) == content
-    assert held == []
-    assert root.read("/etc/hostname", 100, check=lambda fd: place.unlink()) == content
-    assert [os.fstat(fd).st_ino for fd in held] == ([number] if in_hook else [])
-    for fd in held:
-        os.close(fd)
-    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_the_read_limit_applies_to_special_files_that_report_size_zero():
@@ -262,93 +156,6 @@ def test_reading_below_a_root_leaves_no_file_descriptor_open(root):
                 with contextlib.suppress(RefusedError, InputError):
                     call(path, follow)
     assert count() == before
-
-
-def test_an_open_directory_creates_and_renames_entries(root, tmp_path):
-    with root.directory("/etc") as etc:
-        os.close(etc.create("new"))
-        with pytest.raises(FileExistsError):
-            etc.create("new")
-        etc.rename("new", etc, "newer")
-        etc.mkdir("d")
-        etc.symlink("/x", "l")
-        etc.link("newer", etc, "twin")
-        assert etc.listdir() == ["d", "hostname", "l", "newer", "twin"]
-        assert etc.entry("l").target == "/x"
-        etc.unlink("l")
-        etc.rmdir("d")
-
-
-def test_an_open_directory_refuses_symlinks(root):
-    with root.directory("/") as top:
-        with pytest.raises(RefusedError, match=r"^'/inner' is a symlink, not a regular file$"):
-            top.open("inner")
-        with pytest.raises(OSError) as caught:
-            top.directory("abs")
-        assert caught.value.errno in (errno.ELOOP, errno.ENOTDIR)
-
-
-def test_creating_a_file_never_follows_a_dangling_link(root, tmp_path):
-    (tmp_path / "root/etc/bait").symlink_to(tmp_path / "host/made")
-    with root.directory("/etc") as etc, pytest.raises(FileExistsError):
-        etc.create("bait")
-    assert not (tmp_path / "host/made").exists()
-
-
-def test_an_open_directory_that_is_moved_still_confines_its_file_operations(root, tmp_path):
-    with root.directory("/etc") as etc:
-        os.rename(tmp_path / "root/etc", tmp_path / "root/moved")
-        (tmp_path / "root/etc").symlink_to(tmp_path / "host")
-        os.close(etc.create("x"))
-    assert (tmp_path / "root/moved/x").exists()
-    assert not (tmp_path / "host/x").exists()
-
-
-def test_an_interrupted_system_call_is_retried_a_limited_number_of_times():
-    calls = []
-
-    def interrupted() -> None:
-        calls.append(1)
-        raise InterruptedError(errno.EINTR, "interrupted")
-
-    with pytest.raises(InterruptedError):
-        system_calls.again(interrupted)
-    assert 2 < len(calls) < 1000
-
-
-def test_a_system_call_that_is_interrupted_twice_succeeds_on_the_third_try():
-    answers = iter([errno.EINTR, errno.EAGAIN, 0])
-
-    def call() -> str:
-        number = next(answers)
-        if number:
-            raise OSError(number, os.strerror(number))
-        return "done"
-
-    assert system_calls.again(call) == "done"
-
-
-def test_an_environment_variable_chooses_the_path_resolution_mechanism(tmp_path, monkeypatch):
-    for name in MECHANISMS:
-        monkeypatch.setenv("TEMPLATER_CONFINED", name)
-        with Root(str(tmp_path)) as root:
-            assert root.mechanism == name
-    monkeypatch.setenv("TEMPLATER_CONFINED", "trust me")
-    with pytest.raises(InputError, match=r"^unknown mechanism 'trust me'$") as caught:
-        Root(str(tmp_path))
-    assert caught.value.hint == "set TEMPLATER_CONFINED to openat2 or walk"
-
-
-def test_a_kernel_without_openat2_resolves_paths_component_by_component(tmp_path, monkeypatch):
-    def absent(*_: object) -> int:
-        raise OSError(errno.ENOSYS, "function not implemented")
-
-    monkeypatch.setattr(open_beneath, "_known", [])
-    monkeypatch.setattr(open_beneath, "openat2", absent)
-    with Root(str(tmp_path)) as root:
-        assert root.mechanism == WALK
-    with pytest.raises(InputError, match=r"^this system has no openat2$"):
-        Root(str(tmp_path), mechanism=OPENAT2)
 
 
 def test_a_root_that_is_not_a_directory_is_an_input_error(tmp_path):
