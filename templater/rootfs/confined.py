@@ -6,18 +6,19 @@ Every command that accesses a root filesystem, an image directory or an instance
         root.entry("/templates/hosts.tpl")      # lstat, as an Entry; None if the file is missing
         root.read("/metadata.yaml", 1 << 20)    # a regular file's bytes, or RefusedError, LimitError, …
         root.listdir("/templates")
-        with root.directory("/etc") as etc:     # an open directory, to write in
+        with root.directory("/etc") as etc:     # an open directory, to write in: open_directory.Directory
             fd = etc.create("name", 0o600)
             etc.rename("name", etc, "hosts")
+            etc.unlink("old")
 
 Paths are absolute and cleaned; ``/`` is the root. **Symlinks are never followed** unless a call has
 ``follow=True``. With ``follow=True``, symlinks are resolved as in a chroot, so they never lead outside.
 
-Two equally strict mechanisms open paths. ``openat2`` (RESOLVE_BENEATH or IN_ROOT, with NO_SYMLINKS,
-NO_MAGICLINKS, NO_XDEV) is the default if the kernel has it. ``walk`` opens one component at a time with
-O_NOFOLLOW, relative to an open descriptor; ``TEMPLATER_CONFINED=walk`` or ``Root(mechanism="walk")`` selects
-it. Systems without directory descriptors (Windows) use the read-only ``without_descriptors.py``;
-``directory_rootfs.open_root`` chooses.
+Two equally strict mechanisms in ``open_beneath.py`` open paths. ``openat2`` (RESOLVE_BENEATH or IN_ROOT, with
+NO_SYMLINKS, NO_MAGICLINKS, NO_XDEV) is the default if the kernel has it. ``walk`` opens one component at a
+time with O_NOFOLLOW, relative to an open descriptor; ``TEMPLATER_CONFINED=walk`` or
+``Root(mechanism="walk")`` selects it. Systems without directory descriptors (Windows) use the read-only
+``without_descriptors.py``; ``directory_rootfs.open_root`` chooses.
 
 The type and identity of a file are checked after it was opened. Opening never blocks on a fifo and never
 acquires a terminal. Mount points below the root are not crossed unless ``cross_mounts`` is set.
@@ -65,7 +66,7 @@ class Root(Closing):
     show paths as the container sees them.
     """
 
-    __slots__ = ("cross_mounts", "fd", "mechanism", "name", "named", "_open")  # noqa: RUF023
+    __slots__ = ("cross_mounts", "fd", "mechanism", "name", "named", "open_at")
 
     def __init__(
         self,
@@ -82,7 +83,7 @@ class Root(Closing):
         self.cross_mounts = cross_mounts
         wanted = mechanism or variable("TEMPLATER_CONFINED")
         try:
-            self.mechanism, self._open = choose_mechanism(wanted, self.fd)
+            self.mechanism, self.open_at = choose_mechanism(wanted, self.fd)
         except InputError:
             self.close()
             raise
@@ -122,7 +123,7 @@ class Root(Closing):
                 return None
             raise self._trouble(path, error, follow=follow) from None
         try:
-            return self._lstat_at(parent, names[-1])
+            return self.entry_at(parent, names[-1])
         except OSError as error:
             raise self._trouble(path, error, follow=follow) from None
         finally:
@@ -221,7 +222,7 @@ class Root(Closing):
         """Return the names in a directory with their lstat results. The directory is opened only once."""
         with self.directory(path) as directory:
             try:
-                found = [(name, self._lstat_at(directory.fd, name)) for name in directory.listdir()]
+                found = [(name, self.entry_at(directory.fd, name)) for name in directory.listdir()]
             except OSError as error:
                 raise self._trouble(path, error) from None
         return [(name, status[0]) for name, status in found if status is not None]
@@ -239,22 +240,19 @@ class Root(Closing):
     def below(self, path: str, *, cross_mounts: bool = False) -> "Root":
         """Open a directory below this directory as a ``Root``. Mount points are allowed, symlinks are not."""
         try:
-            fd = again(self._open, self.fd, "/".join(components(path)) or ".", HOLD, False, True)
+            fd = again(self.open_at, self.fd, "/".join(components(path)) or ".", HOLD, False, True)
         except OSError as error:
             raise self._trouble(path, error) from None
         name = join(self.name, path[1:])
         return Root(name, mechanism=self.mechanism, cross_mounts=cross_mounts, fd=fd, named=self.named)
 
-    # internal
+    # shared with ``Directory``
 
-    def _descriptor(self, names: "list[str]", flags: int, follow: bool) -> int:
-        flags = flags & ~O_NOFOLLOW if follow else flags
-        return again(self._open, self.fd, "/".join(names) or ".", flags, follow, self.cross_mounts)
-
-    def _lstat_at(self, parent: int, name: str) -> "tuple[Entry, os.stat_result] | None":
+    def entry_at(self, parent: int, name: str) -> "tuple[Entry, os.stat_result] | None":
+        """Return the result of ``lstat`` for a name in an open directory."""
         for _ in range(ATTEMPTS):
             try:
-                status, is_mount = self._status_at(parent, name)
+                status, is_mount = self.status_at(parent, name)
                 target = os.readlink(name, dir_fd=parent) if stat.S_ISLNK(status.st_mode) else ""
                 return entry_of(status, target, is_mount=is_mount), status
             except OSError as error:
@@ -264,7 +262,7 @@ class Root(Closing):
                     raise
         raise RefusedError(f"{name!r} keeps changing while templater reads it")
 
-    def _status_at(self, parent: int, name: str) -> "tuple[os.stat_result, bool]":
+    def status_at(self, parent: int, name: str) -> "tuple[os.stat_result, bool]":
         """Return the status of a name in a directory, and whether the name is a mount point."""
         if self.mechanism != OPENAT2:
             status = again(lstat_at, parent, name)
@@ -278,6 +276,12 @@ class Root(Closing):
         status = os.fstat(fd)
         close(fd, status)
         return status, False
+
+    # internal
+
+    def _descriptor(self, names: "list[str]", flags: int, follow: bool) -> int:
+        flags = flags & ~O_NOFOLLOW if follow else flags
+        return again(self.open_at, self.fd, "/".join(names) or ".", flags, follow, self.cross_mounts)
 
     def _trouble(self, path: str, error: OSError, *, follow: bool = False) -> TemplaterError:
         """Return the error for a path that can't be opened. The message names the component that failed."""

@@ -1,4 +1,7 @@
-"""An open directory below a confined root: reading, creating, renaming and removing the names in it."""
+"""An open directory in a confined tree: listing, reading, creating, renaming and removing the names in it.
+
+``confined.Root.directory`` opens it.
+"""
 
 import errno
 
@@ -20,11 +23,11 @@ if TYPE_CHECKING:
 
         name: str
         cross_mounts: bool
-        _open: Opener
+        open_at: Opener
 
-        def _lstat_at(self, parent: int, name: str) -> "tuple[Entry, os.stat_result] | None": ...
+        def entry_at(self, parent: int, name: str) -> "tuple[Entry, os.stat_result] | None": ...
 
-        def _status_at(self, parent: int, name: str) -> "tuple[os.stat_result, bool]": ...
+        def status_at(self, parent: int, name: str) -> "tuple[os.stat_result, bool]": ...
 
 
 #: the maximum size in bytes of a journal or a record that belongs to the owner of an instance's directory
@@ -87,11 +90,11 @@ class Directory(Closing):
             return None
 
     def entry(self, name: str) -> "Entry | None":
-        found = self.root._lstat_at(self.fd, name)
+        found = self.root.entry_at(self.fd, name)
         return None if found is None else found[0]
 
     def is_mount(self, name: str) -> bool:
-        return self.root._status_at(self.fd, name)[1]
+        return self.root.status_at(self.fd, name)[1]
 
     def read(self, name: str, limit: int, check: "Callable[[int], None] | None" = None) -> bytes:
         """Read a regular file with ``read_regular``.
@@ -160,11 +163,11 @@ class Directory(Closing):
         return self._opened(name, LOOK | O_NOFOLLOW)
 
     def _opened(self, name: str, flags: int) -> int:
-        return again(self.root._open, self.fd, name, flags, False, self.root.cross_mounts)
+        return again(self.root.open_at, self.fd, name, flags, False, self.root.cross_mounts)
 
     def directory(self, name: str) -> "Directory":
         """Open a subdirectory."""
-        fd = again(self.root._open, self.fd, name, HOLD, False, self.root.cross_mounts)
+        fd = again(self.root.open_at, self.fd, name, HOLD, False, self.root.cross_mounts)
         return Directory(self.root, fd, self.path_of(name))
 
     def create(self, name: str, mode: int = 0o600) -> int:

@@ -99,7 +99,7 @@ def hide(monkeypatch, start):
             raise FileNotFoundError(errno.ENOENT, "No such file or directory")
         return real(path, *words, **options)
 
-    monkeypatch.setattr(confined.os, "open", opened)
+    monkeypatch.setattr(system_calls.os, "open", opened)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases")
@@ -205,7 +205,7 @@ def test_a_write_that_makes_no_progress_gives_an_error(monkeypatch):
         written.append(bytes(data))
         return 2 if len(written) < 3 else 0
 
-    monkeypatch.setattr(confined.os, "write", write)
+    monkeypatch.setattr(system_calls.os, "write", write)
     regular_files.write_descriptor(9, b"abcd")
     with pytest.raises(OSError, match="Input/output error") as caught:
         regular_files.write_descriptor(9, b"ef")
@@ -238,7 +238,7 @@ def test_mounts_are_recognised_by_their_device_if_proc_is_not_mounted(tmp_path, 
     with Root("/", mechanism=WALK) as root:
         assert failed(root.read, "/proc/version", 999)[0] == "'/proc/version': '/proc' is a mount point"
         assert root.entry("/proc").is_mount and not root.entry("/etc").is_mount
-        monkeypatch.delattr(confined.os, "O_PATH")
+        monkeypatch.delattr(system_calls.os, "O_PATH")
         assert root.entry("/proc").is_mount and not root.entry("/etc").is_mount
 
 
