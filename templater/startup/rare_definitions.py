@@ -121,8 +121,7 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "_late", "_with_rule", "render_data", "template_bytes", "without_values",
     ),
     "templater.rootfs.confined": (
-        "ForeignFileError", "_errno", "_is_mount_by_id", "_leased", "_link_target", "_resolve", "_too_large",
-        "mount_id", "open_directory", "open_with_walk", "read_error", "too_many_names", "write_error",
+        "open_trusted_directory", "too_many_names",
     ),
     "templater.rootfs.directory_rootfs": (
         "_from", "_open_rootfs", "limit_reading", "open_root", "open_tree",
@@ -131,13 +130,25 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "_can_be_traced", "_close_last", "_hand_over", "_has_ended", "_is_same", "_remove_all", "_taken",
         "_unmount", "_wait", "remove_directory", "unmount_at_end",
     ),
+    "templater.rootfs.open_beneath": (
+        "_errno", "_link_target", "_resolve", "is_mount_by_id", "mount_id", "open_with_walk",
+    ),
+    "templater.rootfs.open_directory": (
+        "ForeignFileError",
+    ),
     "templater.rootfs.paths": (
         "MissingError", "SlowError", "UnmappedError", "no_directory", "not_regular", "refuse_bad_name",
+    ),
+    "templater.rootfs.regular_files": (
+        "_leased", "_too_large",
     ),
     "templater.rootfs.shared_directories": (
         "_acl_lets_write", "_has_another_number_outside", "_has_other_members",
         "_is_group_of_namespace_owner", "_number_in_etc", "map_of", "namespace_creator", "namespace_owner",
         "own_map",
+    ),
+    "templater.rootfs.system_calls": (
+        "read_error", "write_error",
     ),
     "templater.rootfs.trusted_paths": (
         "_identity", "_owner_error", "_owner_hint", "_refuse_exchange", "_refuse_fifo", "_shared_error",
@@ -231,10 +242,7 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "Compiled.compile", "Compiled.compile_source", "Compiled.ignores_trigger",
     ),
     "templater.rootfs.confined": (
-        "Directory.entry", "Directory.has_content", "Directory.is_same", "Directory.listdir",
-        "Directory.look", "Directory.mkdir", "Directory.mknod", "Directory.rmdir", "Directory.rmdir_at_end",
-        "Directory.symlink", "Directory.unlink_if_same", "Root._obstacle", "Root._trouble", "Root.entries",
-        "Root.listdir",
+        "Root._obstacle", "Root._trouble", "Root.entries", "Root.listdir",
     ),
     "templater.rootfs.directory_rootfs": (
         "DirectoryRootfs._entries", "DirectoryRootfs.listdir", "DirectoryRootfs.read", "IdMap.unshifted",
@@ -242,6 +250,11 @@ RARE: "dict[str, tuple[str, ...]]" = {
     ),
     "templater.rootfs.held_files": (
         "_keep",
+    ),
+    "templater.rootfs.open_directory": (
+        "Directory.entry", "Directory.has_content", "Directory.is_same", "Directory.listdir",
+        "Directory.look", "Directory.mkdir", "Directory.mknod", "Directory.rmdir", "Directory.rmdir_at_end",
+        "Directory.symlink", "Directory.unlink_if_same",
     ),
     "templater.writing.recovery": (
         "Journal.old_contents", "Search._clear", "Search._clear_in_overlay", "Search._empty",
