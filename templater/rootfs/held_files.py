@@ -304,7 +304,10 @@ def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
             highest = max(_descriptors())
             child = os.fork()
             if child == 0:
-                _close_last(pipe[0], {*files, *above, pipe[0]}, directories, highest)
+                try:
+                    _close_last(pipe[0], {*files, *above, pipe[0]}, directories, highest)
+                finally:
+                    os._exit(0)
         except OSError:  # too many processes, or too little memory
             pass
         if not child:
@@ -339,18 +342,15 @@ def _close_last(pipe: int, kept: "set[int]", directories: "list[tuple[int, str]]
     Close all other descriptors up to ``highest``. Wait until the parent process has closed the other end of
     the pipe. Then remove the directories, and end this process, so that the kernel closes the files.
     """
-    try:
-        keep_functions()
-        os.setsid()  # a SIGKILL for the group of the parent process does not end this process early
-        first = 0
-        for fd in sorted(kept):
-            os.closerange(first, fd)
-            first = fd + 1
-        os.closerange(first, highest + 1)
-        os.read(pipe, 1)
-        _remove_all(directories)
-    finally:
-        os._exit(0)
+    keep_functions()
+    os.setsid()  # a SIGKILL for the group of the parent process does not end this process early
+    first = 0
+    for fd in sorted(kept):
+        os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, highest + 1)
+    os.read(pipe, 1)
+    _remove_all(directories)
 
 
 def _can_be_traced() -> bool:

@@ -290,6 +290,30 @@ class _LateNames(ast.NodeTransformer):
 
     visit_Lambda = visit_FunctionDef
 
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.ExceptHandler:
+        """Do not load a class for ``except``: before its class is loaded, no exception of it exists.
+
+        Loading the class could also raise MemoryError, and later clauses of the same ``try`` would not run.
+        """
+        if node.type is not None:
+            if isinstance(node.type, ast.Tuple):
+                node.type.elts = [self._if_loaded(each) for each in node.type.elts]
+            else:
+                node.type = self._if_loaded(node.type)
+        node.body = [self.visit(each) for each in node.body]
+        return node
+
+    def _if_loaded(self, node: ast.expr) -> ast.expr:
+        """Return an expression for a class, or for an exception that nothing raises if it is not loaded."""
+        if not isinstance(node, ast.Name) or node.id not in self.names:
+            return self.visit(node)  # type: ignore[no-any-return]
+        module, name = self.names[node.id]
+        found = ast.parse(f"{module}.__dict__.get({name!r}, StopAsyncIteration)", mode="eval").body
+        for each in ast.walk(found):
+            if isinstance(each, ast.expr):
+                ast.copy_location(each, node)
+        return found
+
 
 def _variables(node: ast.AST) -> "Iterator[str]":
     """Yield the names that a function binds."""
@@ -316,15 +340,31 @@ def _marshalled(definition: "Definition", file: str) -> bytes:
 
 
 def definition_of(file: str, module: str, name: str) -> bytes:
-    """Return the marshalled code of a late definition, compiled from its source."""
-    return next(_marshalled(each, file) for each in _parsed(file, module)[1] if each.name == name)
+    """Return the marshalled code of a late definition, compiled from its source.
+
+    Raises ImportError if an upgrade has removed the definition from its source.
+    """
+    for each in _parsed(file, module)[1]:
+        if each.name == name:
+            return _marshalled(each, file)
+    raise _gone(module, name)
 
 
 def function_of(file: str, module: str, qualname: str) -> bytes:
-    """Return the marshalled code and defaults of a rare function, compiled from its source."""
+    """Return the marshalled code and defaults of a rare function, compiled from its source.
+
+    Raises ImportError if an upgrade has removed the function from its source.
+    """
     tree, _ = _parsed(file, module)
     code = compile(tree, file, "exec", optimize=2)
-    return next(data for _, _, name, data in separable(tree.body, code) if name == qualname)
+    for _, _, name, data in separable(tree.body, code):
+        if name == qualname:
+            return data
+    raise _gone(module, qualname)
+
+
+def _gone(module: str, name: str) -> ImportError:
+    return ImportError(f"{name!r} is no longer in {module!r}", name=module)
 
 
 def separable(

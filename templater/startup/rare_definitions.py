@@ -23,9 +23,8 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "Notice",
     ),
     "templater.hooks.run": (
-        "StoppedError", "TimeUpError", "_keeps_order", "_log_failure", "_read_file", "_reported",
-        "_translated", "_without_hidden", "_write_log", "compare", "probe", "report_failure", "time_is_up",
-        "write_stderr",
+        "_keeps_order", "_log_failure", "_read_file", "_reported", "_translated", "_without_hidden",
+        "_write_log", "compare", "probe", "report_failure", "time_is_up", "write_stderr",
     ),
     "templater.hooks.runtimes.lxc": (
         "_is_btrfs", "_make_layer", "_open_mount_point", "_refuses_second_mount", "_remove_volatile_mark",
@@ -168,7 +167,7 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "_is_overlay", "_most_names", "_read_token", "identity", "is_private", "is_there", "private_name",
     ),
     "templater.writing.transaction": (
-        "_first_error", "_free_memory",
+        "_first_error",
     ),
 }  # fmt: skip
 
@@ -273,6 +272,6 @@ RARE: "dict[str, tuple[str, ...]]" = {
     ),
     "templater.writing.transaction": (
         "Transaction._commit_earlier_changes", "Transaction._is_ordered", "Transaction._mounted",
-        "Transaction._roll_back", "Transaction._touched", "Transaction._undo",
+        "Transaction._touched", "Transaction._undo",
     ),
 }  # fmt: skip

@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any, TypeVar
 
+    #: the handlers by signal. The key None is added when they are being restored.
+    Handlers = dict[int | None, Any]
     Item = TypeVar("Item")
     Result = TypeVar("Result")
 
@@ -25,7 +27,7 @@ def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = Fa
     with threads, the kernel gives them to another thread.
     """
     late: dict[int, None] = {}
-    before: list[tuple[int, Any]] = []
+    before: Handlers = {}
     try:
         try:
             _replace_handlers(before, late)
@@ -47,7 +49,7 @@ def for_each_with_signals_deferred(call: "Callable[[Item], object]", items: "Ite
     waiting = [*items][::-1]
     while waiting:
         late: dict[int, None] = {}
-        before: list[tuple[int, Any]] = []
+        before: Handlers = {}
         try:
             _replace_handlers(before, late)
             while waiting and not late:
@@ -56,20 +58,38 @@ def for_each_with_signals_deferred(call: "Callable[[Item], object]", items: "Ite
             _restore_handlers(before, late)
 
 
-def _replace_handlers(before: "list[tuple[int, Any]]", late: "dict[int, None]") -> None:
+def _replace_handlers(before: "Handlers", late: "dict[int, None]") -> None:
     """Collect the handlers of ``DEFERRED`` in ``before``, and from now on the signals in ``late``."""
+
+    def wait(number: int, _: object) -> None:
+        if None in before:  # a handler has raised an exception before this one was restored
+            _signal.signal(number, before[number])
+            _signal.raise_signal(number)
+        else:
+            late[number] = None
+
     try:
         for number in DEFERRED:
-            # None means that C code installed the handler, which Python could not restore
-            if _signal.getsignal(number) is not None:
-                before.append((number, _signal.signal(number, lambda number, _: late.update({number: None}))))
+            handler = _signal.getsignal(number)
+            if handler is not None:  # None means that C code installed it, which Python could not restore
+                before[number] = handler  # recorded first: the signal can arrive at any time
+                _signal.signal(number, wait)
     except ValueError:  # only the main thread can set and run signal handlers
-        return
+        before.clear()
 
 
-def _restore_handlers(before: "list[tuple[int, Any]]", late: "dict[int, None]") -> None:
-    _each(_signal.signal, before)
-    _each(_signal.raise_signal, [(number,) for number in late])
+def _restore_handlers(before: "Handlers", late: "dict[int, None]") -> None:
+    """Restore the handlers, and deliver the signals in ``late``.
+
+    A restored handler can raise an exception at once. The handlers that are then not restored are restored by
+    ``wait`` when their signal arrives.
+    """
+    handlers = [*before.items()]
+    before[None] = None
+    try:
+        _each(_signal.signal, handlers)
+    finally:
+        _each(_signal.raise_signal, [(number,) for number in late])
 
 
 def _each(call: "Callable[..., object]", arguments: "Sequence[tuple[Any, ...]]") -> None:

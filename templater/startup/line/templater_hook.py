@@ -142,10 +142,11 @@ def substitute(qualname: str, start: int, end: int) -> "Callable[..., Any]":
 
 def find_definition(name: str) -> object:
     """Load a late definition of a module. ``Modules.run`` gives each module a copy as ``__getattr__``."""
-    return __loader__.load_definition(__name__, name)  # type: ignore[name-defined]
+    return __loader__.load_definition(__here__, name)  # type: ignore[name-defined]  # noqa: F821
 
 
 _Function: "Any" = type(substitute)
+_Code: "Any" = type(substitute.__code__)
 
 
 class Modules:
@@ -287,20 +288,23 @@ class Modules:
         if self.ends[1] and not self.functions:
             self.functions = bytes(self.read(self.start + self.ends[0], self.start + self.ends[1]))
 
-    def load_definition(self, module: str, name: str) -> object:
-        """Load a late class or function of a module, and return it. Raises AttributeError for other names."""
-        found = sys.modules[module]
-        late = found.__late__
+    def load_definition(self, module: "ModuleType", name: str) -> object:
+        """Load a late class or function of a module, and return it. Raises AttributeError for other names.
+
+        A signal handler can load the same definition meanwhile: the module keeps the first one.
+        """
+        late: Any = module.__late__
         if name not in late:
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
         at = late.index(name)
-        code = self.stored(*late[at + 1 : at + 3])
-        if code is None:
+        code = self.stored(late[at + 1], late[at + 2])
+        if type(code) is not _Code:
             from templater.startup.bundle import definition_of
 
-            code = marshal.loads(definition_of(found.__file__, module, name))  # type: ignore[arg-type]  # noqa: S302
-        exec(code, found.__dict__)  # noqa: S102
-        return found.__dict__[name]
+            code = marshal.loads(definition_of(module.__file__, module.__name__, name))  # type: ignore[arg-type]  # noqa: S302
+        made: dict[str, Any] = {}
+        exec(code, module.__dict__, made)  # noqa: S102
+        return module.__dict__.setdefault(name, made[name])
 
     def load_function(self, module: str, qualname: str, start: int, end: int) -> "Callable[..., Any]":
         """Load the code and the argument defaults of a rare function into its substitute.
@@ -311,7 +315,7 @@ class Modules:
         for name in qualname.split("."):
             function = vars(function)[name]
         values = self.stored(start, end)
-        if values is None:
+        if type(values) is not tuple or type(values[0]) is not _Code:
             from templater.startup.bundle import function_of
 
             values = marshal.loads(function_of(sys.modules[module].__file__, module, qualname))  # type: ignore[arg-type]  # noqa: S302
@@ -320,11 +324,17 @@ class Modules:
         return function  # type: ignore[no-any-return]
 
     def stored(self, start: int, end: int) -> "Any":
-        """Return a rare definition from the file, or None if the file is damaged."""
-        place = self.start + self.ends[0]
+        """Return a rare definition from the file, or None if the file is damaged.
+
+        It is read into a buffer of its own, because a signal handler can load another definition meanwhile.
+        """
+        data: bytes | bytearray = self.functions[start:end]
         try:
-            kept = memoryview(self.functions)[start:end]
-            return marshal.loads(kept or self.read(place + start, place + end))  # noqa: S302
+            if not data:
+                data = bytearray(end - start)
+                if posix.preadv(self.fd, [data], self.start + self.ends[0] + start) != end - start:
+                    return None
+            return marshal.loads(data)  # noqa: S302
         except (OSError, ValueError, EOFError, TypeError):
             return None
 

@@ -320,6 +320,23 @@ def test_another_process_closes_the_removed_files_even_if_the_call_fails(childre
     assert len(children) == 1
 
 
+def test_the_process_that_closes_the_removed_files_ends_even_if_it_fails(children, monkeypatch, tmp_path):
+    """It would otherwise go on with the hook's work, as a second hook."""
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(held_files, "_close_last", fail)
+    log, pid = tmp_path / "log", os.getpid()
+    with contextlib.suppress(MemoryError):
+        handing_over(lambda: held_files._held.append(os.open(tmp_path, os.O_RDONLY)))
+    with log.open("a") as file:
+        file.write("went on\n")
+    if os.getpid() != pid:
+        os._exit(1)
+    assert log.read_text() == "went on\n"
+
+
 def test_a_nested_call_does_not_close_the_removed_files_of_the_outer_call(held):
     handing_over(lambda: handing_over(lambda: None))
     assert held_files._held is held

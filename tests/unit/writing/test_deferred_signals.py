@@ -101,3 +101,29 @@ def test_no_further_item_is_handled_after_a_signal_whose_handler_raises_an_excep
     finally:
         signal.signal(signal.SIGTERM, before)
     assert seen == (["a", "rest"] if during else [])
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+@pytest.mark.parametrize("place", range(len(DEFERRED)))
+def test_every_handler_works_after_a_handler_has_raised_an_exception_during_the_restore(
+    place, deferred, arrived, monkeypatch
+):
+    """The handlers that were not yet restored ignored their signals for ever."""
+    each = deferred_signals._each
+
+    def interrupted(call, arguments):
+        if call is not signal.raise_signal:
+            each(call, arguments[:place])
+            raise InterruptedError  # as if a signal arrived now, whose handler raises
+        each(call, arguments)
+
+    monkeypatch.setattr(deferred_signals, "_each", interrupted)
+    with pytest.raises(InterruptedError):
+        with_signals_deferred(lambda: deferred and signal.raise_signal(signal.SIGHUP))
+    monkeypatch.undo()
+    assert arrived == ([signal.SIGHUP] if deferred else [])
+    arrived.clear()
+    for number in DEFERRED:
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+    assert arrived == [number for number in DEFERRED for _ in range(2)]
