@@ -28,7 +28,7 @@ from .host_start import (
     start_on_host,
     write_host_files,
 )
-from .pending_and_running import Life
+from .instance_life import Life
 from .simulated_instance import (
     Folder,
     SimulatedInstance,

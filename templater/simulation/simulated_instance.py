@@ -15,7 +15,7 @@ from ..model.pending_trigger import PENDING_KEY
 from ..model.plan import CREATE, FAILED, WRITE, Change, Plan
 from ..planning.decide_changes import NO_ROOTFS
 from ..rootfs.memory import MemoryRootfs
-from .pending_and_running import Life
+from .instance_life import Life
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

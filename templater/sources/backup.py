@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..image.archived_rootfs import ImageRootfs, read_rootfs
 from ..image.directory_members import Data
 from ..image.limits import DEFAULT, Limits, refuse_deep
 from ..image.name_checks import clean_name
-from ..image.packed_rootfs import ImageRootfs, read_rootfs
 from ..image.tar_reader import HARD_LINK, Member, open_archive
 from ..image.tarball_image import TarballImage
 from ..instances.description_file import read_instance

@@ -28,11 +28,11 @@ from templater.checks.scan import scan_image
 from templater.checks.scanned_image import Name, ScannedImage, Trailing
 from templater.checks.templater_toml import Configuration, read_configuration
 from templater.image import decompress, metadata_edit
+from templater.image.archived_rootfs import read_image_rootfs
 from templater.image.build import Packing, build
 from templater.image.describe import describe
 from templater.image.limits import DEFAULT
 from templater.image.open_image import open_image
-from templater.image.packed_rootfs import read_image_rootfs
 from templater.image.unpack import Policy, unpack
 from templater.image.whole_image import open_contents
 from templater.image.write_edits import replace as replace_in_image

@@ -107,7 +107,7 @@ VALUES = {
     "image.metadata_edit": {"_MOST_PARSED": 262_144},
     "image.open_file": {"_MOST_HOLES": 1_073_741_824, "_PIECE": 1_048_576},
     "image.fingerprint": {"_PIECE": 1_048_576},
-    "image.packed_rootfs": {"_NAME_BYTES": 400, "_FILE_BYTES": 16_777_216, "_FILES_BYTES": 67_108_864},
+    "image.archived_rootfs": {"_NAME_BYTES": 400, "_FILE_BYTES": 16_777_216, "_FILES_BYTES": 67_108_864},
     "image.archive_layout": {"_MOST_OUTSIDE": 100_000},
     "image.limits": {"KIB": 1024, "MIB": 1_048_576, "GIB": 1_073_741_824, "DEEPEST": 500, "SQUASHFS_MEMORY": 67_108_864, "SQUASHFS_NAME": 400, "SQUASHFS_SECONDS": 5, "SQUASHFS_BYTES_PER_SECOND": 1_048_576, "INODE_BYTES": 4096, "ATTRIBUTE_BYTES": 150},
     "image.yaml_positions": {"_LONGEST_KEY": 16_384, "_DEEPEST_FLOW": 500, "_MOST_WORK": 2_000_000, "_NODE": 2, "_PURE_NODE": 14, "_CHARACTERS": 50},

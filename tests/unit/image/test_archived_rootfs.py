@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from templater.image.archived_rootfs import _existing, read_image_rootfs
 from templater.image.build import Packing, build
 from templater.image.limits import DEFAULT
-from templater.image.packed_rootfs import _existing, read_image_rootfs
 from templater.image.whole_image import open_contents
 from templater.model.entry import CHAR_DEVICE, DIRECTORY, FILE, SYMLINK
 from templater.model.errors import InputError, LimitError, RefusedError
