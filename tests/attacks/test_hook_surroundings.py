@@ -622,7 +622,7 @@ run.run(["oci", "--no-child", *sys.argv[1:]])
 
 
 @as_root
-@pytest.mark.parametrize("is_edited", [False, True])
+@pytest.mark.parametrize("is_edited", some_fast([False, True], every=2))
 def test_a_mounted_file_that_a_killed_hook_wrote_in_part_does_not_count_as_changed_by_hand(
     bundle: Path, mounts: Mounts, is_edited: bool
 ) -> None:
@@ -694,7 +694,7 @@ def test_attack_102_the_old_content_of_a_mounted_file_outlives_the_bundle(
 
 
 @as_root
-@pytest.mark.parametrize("is_edited", [False, True])
+@pytest.mark.parametrize("is_edited", some_fast([False, True], every=2))
 def test_a_mounted_file_that_a_rollback_could_not_restore_does_not_count_as_changed_by_hand(
     bundle: Path, mounts: Mounts, is_edited: bool
 ) -> None:

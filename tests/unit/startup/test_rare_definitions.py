@@ -182,6 +182,7 @@ def rare_now(calls: set[tuple[str, str]], late: Names) -> Names:
     }
 
 
+@pytest.mark.slow
 def test_the_lists_have_the_large_definitions_that_a_usual_start_does_not_use(used, update):
     calls, _ = used
     late = late_now(calls)
@@ -240,6 +241,7 @@ def test_each_listed_definition_exists_and_can_be_loaded_later():
             assert (found.__module__, found.__qualname__) == (name, function)
 
 
+@pytest.mark.slow
 def test_the_code_of_the_bundle_uses_late_definitions_exactly_where_the_sources_do():
     """Names are replaced in the syntax tree, so a local variable with such a name could be replaced too."""
     total = 0
