@@ -89,19 +89,22 @@ def apply(
         from .transaction import NEVER, Transaction
 
         end = NEVER if deadline is None else deadline
-        repeated: set[Change] = set()
+        repeated: dict[Change, Change] = {}
         if root.cross_mounts and len(changes) + len(unchanged) > 1:
             from .same_files import find_repeated
 
             repeated = find_repeated(changes, unchanged, root)
-            changes = [change for change in changes if change not in repeated]
         directories = TargetDirectories(rootfs, root, durable=durable, waits=waits)
         if check is not None:
             directories.check = check
         with Transaction(directories, journal, end) as transaction:
-            transaction.announce(changes, left)
-            for_each_with_signals_deferred(transaction.carry_out, changes)
-            return [*transaction.commit(), *repeated]
+            own = [change for change in changes if change not in repeated] if repeated else changes
+            transaction.announce(own, left)
+            for_each_with_signals_deferred(transaction.carry_out, own)
+            done = transaction.commit()
+            if repeated:
+                return [each for each in changes if repeated.get(each, each) in done]
+            return done
     finally:
         for fd in held:
             close(fd)

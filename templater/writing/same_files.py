@@ -6,6 +6,7 @@ here: an ordinary target is replaced, and the other names keep the old content.
 """
 
 from ..model.errors import InputError, RefusedError, WriteError
+from ..model.plan import CREATE
 from ..oslite import os
 from ..rootfs.paths import MissingError
 from ..rootfs.system_calls import write_error
@@ -17,27 +18,35 @@ if TYPE_CHECKING:
     from ..rootfs.confined import Root
 
 
-def find_repeated(changes: "list[Change]", unchanged: "list[Change]", root: "Root") -> "set[Change]":
-    """Return the changes whose file another change writes as well, with the same content.
+def find_repeated(changes: "list[Change]", unchanged: "list[Change]", root: "Root") -> "dict[Change, Change]":
+    """Return the changes whose file another change writes as well, each with that other change.
 
     Of two such changes, the change of a mounted file is the one that writes: if the other one replaced the
-    file, the mount would keep the old file. Raises RefusedError if two contents differ.
+    file, the mount would keep the old file. Raises RefusedError if two contents differ, or if the owners or
+    modes of a new file differ.
     """
     targets = [(each, *_identify(each.real, root)) for each in (*changes, *unchanged)]
-    repeated: set[Change] = set()
+    repeated: dict[Change, Change] = {}
     first: dict[object, Change] = {}
     for change, file, is_mount, place in sorted(targets, key=lambda target: not target[2]):
         keys = [file] if is_mount else [file, place]
         for other in [first[key] for key in keys if key in first]:
-            if (other.content or b"") != (change.content or b""):
+            differing = "contents" if (other.content or b"") != (change.content or b"") else ""
+            if change.action == CREATE and _attributes(other) != _attributes(change):
+                differing = differing or "owners or modes"
+            if differing:
                 raise RefusedError(
                     f"{other.real!r} and {change.real!r} are the same file below a mount,"
-                    " so they can't have different contents",
+                    f" so they can't have different {differing}",
                     hint="remove one of the rules, or mount another file",
                 )
-            repeated.add(change)
+            repeated.setdefault(change, other)
         first.setdefault(file if is_mount else place, change)
-    return repeated.difference(unchanged)
+    return {change: repeated[change] for change in changes if change in repeated}
+
+
+def _attributes(change: "Change") -> "tuple[int, int, int]":
+    return change.uid, change.gid, change.mode
 
 
 def _identify(path: str, root: "Root") -> "tuple[tuple[int, int] | None, bool, tuple[int, int, str]]":

@@ -20,7 +20,7 @@ from templater.writing.apply_plan import apply
 from templater.writing.mounted_file import MountedFile
 from templater.writing.recovery import Journal
 from templater.writing.staged_file import StagedFile
-from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, as_root, opened
+from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="writing needs descriptors")
 
@@ -220,6 +220,39 @@ def test_attack_101_one_file_of_a_volume_at_two_targets_needs_one_content(
         assert ((volume / name).read_text() if (volume / name).exists() else None) == (
             now if now is not None or "volume/f" not in places else ""
         )
+
+
+@as_root
+@pytest.mark.parametrize("fields", [{"uid": "7"}, {"gid": "7"}, {"mode": "0600"}])
+def test_a_new_file_of_a_volume_at_two_targets_needs_one_owner_and_one_mode(top, mounts, fields):
+    """The rule that came first decided whether other users could read the file."""
+    mounts.bind(top / "etc", top / "var")
+    with opened(top, cross_mounts=True) as rootfs:
+        rules = [(a_rule("/var/new"), b"text"), (a_rule("/etc/new", **fields), b"text")]
+        with pytest.raises(RefusedError) as refused:
+            apply(a_plan(rules, rootfs, in_place=True), rootfs)
+        assert refused.value.message == (
+            "'/var/new' and '/etc/new' are the same file below a mount,"
+            " so they can't have different owners or modes"
+        )
+        assert not (top / "etc/new").exists()
+        rules = [(a_rule("/var/keep"), b"text"), (a_rule("/etc/keep", **fields), b"text")]
+        apply(a_plan(rules, rootfs, in_place=True), rootfs)
+    assert (top / "etc/keep").read_text() == "text"
+
+
+@as_root
+@pytest.mark.parametrize("is_written", [True, False])
+def test_one_file_at_several_targets_is_reported_for_each_target_or_for_none(top, mounts, is_written):
+    """The targets came in any order, and also if another start had written the file meanwhile."""
+    mounts.bind(top / "etc", top / "var")
+    files = {f"/{name}": "text" for name in ("var/b", "etc/a", "var/a", "etc/b", "var/other", "etc/other")}
+    with opened(top, cross_mounts=True) as rootfs:
+        plan = a_plan(files, rootfs, in_place=True)
+        if not is_written:
+            (top / "etc/other").write_text("text")
+        found = [change.path for change in apply(plan, rootfs)]
+    assert found == [path for path in files if is_written or not path.endswith("other")]
 
 
 @as_root
