@@ -12,14 +12,22 @@ from ..model.entry import FILE
 from ..model.errors import KeptError, LimitError, RefusedError
 from ..model.plan import CREATE, FAILED, KEEP, WRITING, Plan
 from ..model.source import printable
-from .written_files import MAX_COMPARED_TOTAL, digest_of, has_content, size_of, size_to_compare
+from .written_files import (
+    MAX_COMPARED_TOTAL,
+    WrittenFile,
+    content_digest,
+    digest_of,
+    has_content,
+    size_of,
+    size_to_compare,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ..model.entry import RootfsView, TemplateFile
     from ..model.plan import Change
-    from .written_files import Record, WrittenFile
+    from .written_files import Record
 
 #: reasons why a file counts as changed by hand
 CONTENT, OWNER, MODE, REMOVED, MOVED = "content", "owner", "mode", "removed", "link"
@@ -157,14 +165,20 @@ def recorded_content(plan: Plan, record: Record, rootfs: RootfsView) -> Callable
     """Return a function that ``apply`` calls for each change, shortly before it writes the file.
 
     The function raises RefusedError if the file no longer has the recorded content. A file can change after
-    ``changed_by_hand``, while ``apply`` waits for the lock.
+    ``changed_by_hand``, while ``apply`` waits for the lock. An unfinished mounted file must still have the
+    content that it has now.
     """
-    writing = [change for change in plan.changes if change.action in WRITING]
-    files = {
-        change.real: file
-        for change in writing
-        if change.real not in record.unfinished and (file := record.file(change.path)) is not None
-    }
+    files: dict[str, WrittenFile] = {}
+    for change in plan.changes:
+        real = change.real
+        if change.action not in WRITING:
+            continue
+        if real in record.unfinished:
+            size = size_of(rootfs, real)
+            now = content_digest(rootfs, real, size)
+            files[real] = WrittenFile(change.path, real, now, 0, 0, 0, "", "", size=size)
+        elif (file := record.file(change.path)) is not None:
+            files[real] = file
 
     def check(change: Change) -> None:
         file = files.get(change.real)

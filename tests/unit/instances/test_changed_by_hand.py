@@ -11,6 +11,7 @@ from templater.instances.changed_by_hand import (
     changed_by_hand,
     differences_from,
     files_kept,
+    recorded_content,
     status_of,
     without,
 )
@@ -246,6 +247,22 @@ def test_a_file_that_a_killed_run_has_not_overwritten_keeps_its_changes_by_hand(
     assert record.unfinished == ({"/b"} if is_unfinished else set())
     found = changed_by_hand(plan_of(second, {"/a": kept, "/b": existing}, "start")[0], record, rootfs)
     assert list(found) == ["/a", *(["/b"] if existing.startswith(b"by hand") else [])]
+
+
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_a_change_of_an_unfinished_file_while_the_start_waits_is_refused(is_recorded: bool) -> None:
+    """The start overwrote an edit: it did not look at an unfinished file again."""
+    plan, _ = plan_of({"/a": b"new\n"}, {"/a": b"parts of two texts"}, "start")
+    record = SimpleNamespace(file={"/a": recorded()}.get if is_recorded else {}.get, unfinished={"/a"})
+    for now in (b"parts of two texts", b"by hand", b"PARTS OF TWO TEXTS"):
+        rootfs = MemoryRootfs({"/a": b"parts of two texts"})
+        check = recorded_content(plan, record, rootfs)
+        rootfs._plant("/a", now)
+        if now == b"parts of two texts":
+            check(plan.changes[0])
+        else:
+            with pytest.raises(RefusedError, match=r"^'/a' was changed by hand since the plan was made$"):
+                check(plan.changes[0])
 
 
 @pytest.mark.parametrize("existing", [b"", b"by hand\n"])
