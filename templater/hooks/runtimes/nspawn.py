@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MACHINES = "/var/lib/machines"
 INSTANCES = "/var/lib/templater"
 #: directories in INSTANCES that belong to no machine
-RESERVED = ("images", "incus")
+RESERVED = ("images", "incus", "old_contents")
 #: systemd gives each machine a range of ids that begins at a multiple of this number
 RANGE = 65536
 UNITS = "/etc/systemd/system"
