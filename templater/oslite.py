@@ -147,6 +147,7 @@ _NAMES_OF_32_BITS = {
     "armv8l": "aarch64",
 }  # fmt: skip
 
+_AT_FDCWD, _AT_EMPTY_PATH, _STATX_BTIME = -100, 0x1000, 0x800
 #: the type of ``libc``'s functions, created on first use, and the functions by name
 _calls: "list[Any]" = []
 _functions: "dict[str, Callable[..., int]]" = {}
@@ -249,6 +250,26 @@ def memory_with(content: bytes) -> "Any":
 
         _chars.append(Char)
     return (_chars[0] * len(content)).from_buffer_copy(content)
+
+
+def birth_time(file: "int | str") -> str:
+    """Return the time of creation of a file in hexadecimal nanoseconds.
+
+    ``file`` is a descriptor or a path. Return "" if the file is missing, or if its time is unknown.
+    """
+    place, path = (_AT_FDCWD, fsencode(file)) if isinstance(file, str) else (file, b"")
+    data = memory_with(bytes(256))
+    try:
+        if libc("statx")(place, path + b"\0", 0 if path else _AT_EMPTY_PATH, _STATX_BTIME, data):
+            return ""
+    except OSError:  # the C library has no statx
+        return ""
+    found = bytes(data)
+    has_time = int.from_bytes(found[:4], sys.byteorder) & _STATX_BTIME
+    seconds, fraction = (
+        int.from_bytes(found[at : at + size], sys.byteorder) for at, size in ((80, 8), (88, 4))
+    )
+    return f"{seconds * 10**9 + fraction:x}" if has_time else ""
 
 
 def keep_functions() -> None:

@@ -1,19 +1,16 @@
 """The directories in which hooks keep the state of one container, and old contents of mounted files."""
 
-from sys import byteorder
-
 from ..model.errors import TemplaterError, WriteError, reason
-from ..oslite import fsencode, isdir, libc, memory_with, os
+from ..oslite import birth_time, isdir, os
 from ..rootfs.trusted_paths import open_unshared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..rootfs.open_directory import Directory
 
-#: the directory for old contents of mounted files; no machine can have a name with an underscore
+#: the directory for old contents of mounted files
 OLD_CONTENTS = "/var/lib/templater/old_contents"
 
-_AT_FDCWD, _STATX_BTIME = -100, 0x800
 #: the inode number of the root directory of every btrfs subvolume
 _BTRFS_ROOT = 256
 
@@ -47,14 +44,17 @@ def _make(path: str, mode: int) -> None:
         _make(path, mode)  # another hook may have made it meanwhile
 
 
-def open_old_contents() -> "Directory | None":
+def open_old_contents(*, make: bool) -> "Directory | None":
     """Open the directory for the old contents of mounted files that a failed start can't restore.
 
     The directory of the container is not safe: ``podman run --rm`` removes it after a failed start. Return
-    None if this process can't write to the directory, for example in a user namespace.
+    None if this process can't write to the directory, for example in a user namespace. With ``make``, create
+    a missing directory.
     """
     try:
-        with open_unshared(make_state_folder(OLD_CONTENTS), (0,)) as root:
+        if make:
+            make_state_folder(OLD_CONTENTS)
+        with open_unshared(OLD_CONTENTS, (0,)) as root:
             return root.directory("/") if os.access(OLD_CONTENTS, os.W_OK) else None
     except (TemplaterError, OSError):
         return None
@@ -68,17 +68,12 @@ def directory_identity(path: str) -> str:
     id of the file system, which differs between subvolumes.
     """
     try:
-        found = os.stat(path)
-        status = memory_with(bytes(256))
-        if libc("statx")(_AT_FDCWD, fsencode(path) + b"\0", 0, _STATX_BTIME, status):
-            return ""
-    except OSError:  # the directory is missing, or the C library has no statx
+        found, time = os.stat(path), birth_time(path)
+    except OSError:  # the directory is missing
         return ""
-    data = bytes(status)
-    has_time = int.from_bytes(data[:4], byteorder) & _STATX_BTIME
-    seconds, fraction = (int.from_bytes(data[at : at + size], byteorder) for at, size in ((80, 8), (88, 4)))
-    if not has_time:
+    if not time:
         return ""
+    seconds, nanoseconds = divmod(int(time, 16), 10**9)
     is_subvolume = found.st_ino == _BTRFS_ROOT and os.major(found.st_dev) == 0
     subvolume = f" {os.statvfs(path).f_fsid:x}" if is_subvolume else ""
-    return f"{found.st_ino} {seconds}.{fraction:09}{subvolume}"
+    return f"{found.st_ino} {seconds}.{nanoseconds:09}{subvolume}"

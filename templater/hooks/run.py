@@ -617,10 +617,10 @@ def _write_files(
     return answer, kept
 
 
-def _open_old_contents() -> "Directory | None":
+def _open_old_contents(make: bool) -> "Directory | None":
     from .container_state_folder import open_old_contents
 
-    return open_old_contents()
+    return open_old_contents(make=make)
 
 
 def _keeps_order(rootfs: "DirectoryRootfs", journal: "Journal") -> bool:

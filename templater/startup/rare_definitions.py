@@ -72,7 +72,7 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "Span", "_escaped", "is_whole", "printable_lines", "whole_characters",
     ),
     "templater.oslite": (
-        "address_space", "is_missing", "islink",
+        "address_space", "birth_time", "is_missing", "islink",
     ),
     "templater.planning.changed_rootfs": (
         "_flagged",

@@ -3,27 +3,31 @@
 Several containers can share the file, also by different paths. So an apply locks all mounted files before it
 changes any file, and every apply locks them in the same order.
 
-Then the apply copies the old content of all mounted files to files without names, in the directory that
-``Journal.old_contents`` opens. Only after that, it overwrites the first file. So if the kernel kills the
+Then the apply copies the old content of all mounted files to files without names, in a directory of
+``Journal.old_contents``. Only after that, it overwrites the first file. So if the kernel kills the
 process while it makes the copies, for example for its use of memory, no file has changed.
 
 A rollback writes the old content. It must not need space that another container could have taken. So each
 file is cut to the size of its new content only after everything else has succeeded. A rollback can still
 fail, because some file systems, such as btrfs, need new blocks whenever a file is overwritten. A process that
-does not use locks can also have changed the bytes that the apply has written. Then the file with the old
-content gets a name.
+does not use locks can also have changed the bytes that the apply has written. Then the copy of the old
+content gets a name. If an earlier copy has this name, that copy gets ``EARLIER`` at the end of its name.
+
+After an incomplete rollback, the file has parts of two texts. A copy of it would be worthless, so the earlier
+copy keeps its name until another process changes the file. To tell this from the modification time of the
+file, the apply gives the copy a time that depends on it, see ``_mark``.
 """
 
 from ..model.errors import RefusedError, WriteError
 from ..model.plan import UPDATE
-from ..oslite import os
+from ..oslite import birth_time, os
 from ..rootfs.file_system_type import is_overlay
 from ..rootfs.held_files import close, is_on_btrfs
 from ..rootfs.open_directory import NO_UNNAMED
 from ..rootfs.regular_files import write_descriptor
 from ..rootfs.system_calls import again, write_error
 from .lock import lock_mounted
-from .recovery import attempt, unlink_if_there
+from .recovery import attempt
 from .staged_file import PIECE, StagedFile
 
 TYPE_CHECKING = False
@@ -36,10 +40,13 @@ if TYPE_CHECKING:
     from .recovery import Journal
     from .target_directories import TargetDirectories
 
-#: the start of the name of a file with the old content of a mounted file that could not be restored
+#: the start of the name of a copy of a mounted file that could not be restored
 OLD = "old-"
-#: the same if another process had changed the mounted file
-CHANGED = "old-changed-"
+#: the end of the name of the copy before it
+EARLIER = "-earlier"
+#: the nanoseconds between the modification times of an incomplete file and of its copy: the times differ, so
+#: that a file that a user has restored with ``cp -a`` does not count as incomplete
+MARK = 1_000_000_000
 #: a size that is not larger than the blocks of most file systems
 BLOCK = 4096
 
@@ -47,16 +54,25 @@ BLOCK = 4096
 class MountedFile(StagedFile):
     """A mounted file, which is overwritten in place."""
 
-    __slots__ = ("identity", "is_cut", "is_needed", "is_written", "save_in", "saved")
+    __slots__ = (
+        "is_cut", "is_incomplete", "is_needed", "is_written", "kept_in", "kept_name", "places", "saved",
+        "saved_in",
+    )  # fmt: skip
 
     def __init__(self, change: "Change", directories: "TargetDirectories") -> None:
         super().__init__(change, directories)
-        #: the directory for the old content, or None if the old content is kept in memory
-        self.save_in: Directory | None = None
-        #: the end of the name that the old content can get
-        self.identity = ""
-        #: the file without a name that has the old content
+        #: the directories that can have copies of the file
+        self.places: list[Directory] = []
+        #: the directory of this apply's copy; None if the copy is in memory
+        self.saved_in: Directory | None = None
+        #: the name that the copy of the old content can get
+        self.kept_name = ""
+        #: the directory in which a copy has this name; None if the copy of this apply has no name
+        self.kept_in: Directory | None = None
+        #: this apply's copy
         self.saved = -1
+        #: whether the file was incomplete before this apply, so that the copy with the name is an earlier one
+        self.is_incomplete = False
         self.is_written = False
         self.is_cut = False
         #: whether a rollback has begun or failed, so that nothing else has the old content
@@ -64,8 +80,8 @@ class MountedFile(StagedFile):
 
     def close(self) -> None:
         if self.saved >= 0:
-            if self.save_in is not None and not self.is_needed:
-                attempt(self.save_in.unlink_if_same, OLD + self.identity, self.saved)
+            if self.kept_in is not None and not self.is_needed:
+                attempt(self.kept_in.unlink_if_same, self.kept_name, self.saved)
             close(self.saved)
             self.saved = -1
         super().close()  # releases the lock, which all containers respect that can use the same name
@@ -114,30 +130,38 @@ class MountedFile(StagedFile):
         """Lock the open file. Raises BusyError if another process has the lock until ``until``."""
         lock_mounted(self.fd, self.change.real, until)
 
-    def save(self, place: "Directory | None", require_time: "Callable[[], None]") -> None:
+    def save(self, places: "list[Directory]", require_time: "Callable[[], None]") -> None:
         """Copy the old content, for a rollback. Raises RefusedError if the file was replaced.
 
-        ``place`` is the directory for the copy. Without it, the copy is in memory.
+        ``places`` are directories for the copy. The first directory that works gets it. Without a directory,
+        or if the file systems of the directories have no files without names, the copy is in memory.
         """
-        self.save_in = place
         self.directories.check(self.change)
         if not self.parent.is_same(self.name, self.fd):
             raise self._changed("was replaced")
-        self.identity = _identity(self.fd)
+        self.kept_name = OLD + _identity(self.fd)
+        self.kept_in = _marked_in(self.fd, self.kept_name, places)
+        self.is_incomplete = self.kept_in is not None
         size = self.directories.room_for(os.fstat(self.fd).st_size, self.change)
-        saved = self.saved = self._create_unnamed()
-        self._read_pieces(self.fd, size, lambda piece: write_descriptor(saved, piece), require_time)
-        if is_on_btrfs(self.fd):  # the overwrite and the rollback can use up the space that a name needs
-            self._name_saved(OLD)
-
-    def _create_unnamed(self) -> int:
-        if self.save_in is not None:
+        for place in (*places, None):
             try:
-                return self.save_in.create_unnamed()
+                again(os.lseek, self.fd, 0, 0)
+                self.saved = _create(place)
+                self._read_pieces(self.fd, size, self._write_saved, require_time)
+                break
             except OSError as error:
-                if error.errno not in NO_UNNAMED:
+                if place is None or (place is places[-1] and error.errno not in NO_UNNAMED):
                     raise
-        return os.memfd_create("templater", os.MFD_CLOEXEC)
+                if self.saved >= 0:
+                    close(self.saved)
+                    self.saved = -1
+        self.places = places
+        self.saved_in = place
+        if is_on_btrfs(self.fd):  # the overwrite and the rollback can use up the space that a name needs
+            attempt(self._name_saved)
+
+    def _write_saved(self, piece: bytes) -> None:
+        write_descriptor(self.saved, piece)
 
     def commit(self) -> None:
         """Overwrite the start of the file with the new content.
@@ -196,21 +220,24 @@ class MountedFile(StagedFile):
     def put_back(self) -> None:
         """Restore the old content. Keep the bytes that another process has appended or changed behind it.
 
-        Raises WriteError if the old content cannot be restored completely. It then has a name.
+        Raises WriteError if the old content cannot be restored completely. A copy then has a name.
         """
         self.is_needed = True
         try:
             if self._restore():
                 self.is_needed = False
+                if self.is_incomplete:
+                    attempt(self._mark)
                 return
             failed = WriteError(f"can't put back {self.change.real!r}: another process has changed it")
-            saved = self._name_saved(CHANGED, replace=True)
+            attempt(self._name_saved)
         except OSError as error:
             failed = write_error("put back", self.change.real, error)
-            saved = self._name_saved(OLD)
-            if saved:
-                attempt(self._mark_incomplete)
-        raise WriteError(f"{failed.message}{saved}", hint=failed.hint) from None
+            attempt(self._name_saved)
+            attempt(self._mark)
+        place = "" if self.kept_in is None else repr(self.kept_in.path_of(self.kept_name))
+        kept = place and f"; its old content is in {place}"
+        raise WriteError(f"{failed.message}{kept}", hint=failed.hint) from None
 
     def _restore(self) -> bool:
         """Restore the overwritten bytes. Return whether the file now has its whole old content.
@@ -233,58 +260,77 @@ class MountedFile(StagedFile):
             os.ftruncate(self.fd, old)
         return self._has_old(new)
 
-    def _mark_incomplete(self) -> None:
-        """Give the file with the old content the modification time of the target, see ``left_incomplete``."""
-        assert self.save_in is not None
-        time = os.fstat(self.fd).st_mtime_ns
-        again(os.utime, OLD + self.identity, ns=(time, time), dir_fd=self.save_in.fd)
+    def _name_saved(self) -> None:
+        """Give this apply's copy its name, unless a copy that is still needed already has the name."""
+        if self.kept_in is not None or self.saved_in is None:
+            return
+        if self.saved_in.lstat(self.kept_name) is not None:
+            self.saved_in.rename(self.kept_name, self.saved_in, self.kept_name + EARLIER)
+        self.saved_in.name_unnamed(self.saved, self.kept_name)
+        self.kept_in = self.saved_in
+
+    def _mark(self) -> None:
+        """Give the copy with the name the modification time that ``_marked_in`` expects.
+
+        The copy is first synced: after a power cut, an empty copy must not count as the old content.
+        """
+        if self.kept_in is not None:
+            again(os.fsync, self.saved)
+            time = os.fstat(self.fd).st_mtime_ns - MARK
+            again(os.utime, self.kept_name, ns=(time, time), dir_fd=self.kept_in.fd, follow_symlinks=False)
 
     def remove_earlier(self) -> None:
-        """Remove the old contents that earlier applies have named: this apply has written the whole file."""
-        if self.save_in is not None:
-            for start in (OLD, CHANGED):
-                unlink_if_there(self.save_in, start + self.identity)
+        """Remove the copies that earlier applies have left: this apply has written the whole file."""
+        for place in self.places:
+            for name in (self.kept_name, self.kept_name + EARLIER):
+                place.unlink_left(name)
 
-    def _name_saved(self, start: str, *, replace: bool = False) -> str:
-        """Give the file with the old content a name. Return a phrase with its path, or "" if that fails.
 
-        ``start`` is the start of the name. Without ``replace``, keep a file with this name that an earlier
-        apply has left: the target has been incomplete since then, so only that file has the complete old
-        content.
-        """
-        if self.save_in is None:
-            return ""
-        name = start + self.identity
-        try:
-            if replace:
-                unlink_if_there(self.save_in, name)
-            self.save_in.name_unnamed(self.saved, name)
-        except FileExistsError:
-            pass
-        except OSError:  # for example, the file system of the directory has no files without names
-            return ""
-        return f"; its old content is in {self.save_in.path_of(name)!r}"
+def _create(place: "Directory | None") -> int:
+    if place is None:
+        return os.memfd_create("templater", os.MFD_CLOEXEC)
+    return place.create_unnamed()
 
 
 def left_incomplete(plan: "Plan", root: "Root", journal: "Journal") -> "set[str]":
     """Return the real paths of mounted files that are as a rollback left them that could not restore them."""
     found: set[str] = set()
     changes = [change for change in plan.changes if change.in_place and change.action == UPDATE]
-    place = journal.old_contents() if changes else journal.directory
-    for change in changes:
-        fd = root.open(change.real)
-        try:
-            old = place.lstat(OLD + _identity(fd))
-            if old is not None and old.st_mtime_ns == os.fstat(fd).st_mtime_ns:
-                found.add(change.real)
-        finally:
-            close(fd)
+    places = journal.old_contents(make=False) if changes else []
+    try:
+        for change in changes:
+            fd = root.open(change.real)
+            try:
+                if _marked_in(fd, OLD + _identity(fd), places) is not None:
+                    found.add(change.real)
+            except OSError as error:
+                raise write_error("look at", change.real, error) from None
+            finally:
+                close(fd)
+    finally:
+        journal.close()
     return found
 
 
+def _marked_in(fd: int, name: str, places: "list[Directory]") -> "Directory | None":
+    """Return the directory with the copy of a file that is as an incomplete rollback left it, or None."""
+    time = os.fstat(fd).st_mtime_ns - MARK
+    for place in places:
+        kept = place.lstat(name)
+        if kept is not None and kept.st_mtime_ns == time:
+            return place
+    return None
+
+
 def _identity(fd: int) -> str:
-    """Return an identity of an open file that is the same for all containers, and after the host boots."""
-    return f"{os.fstatvfs(fd).f_fsid:x}-{os.fstat(fd).st_ino:x}"
+    """Return an identity of an open file, which is the same for all containers.
+
+    After the host boots, it stays the same on most file systems, but not on XFS and FUSE. A new file can get
+    the inode number of a removed file, so the identity contains the time of creation, if the file system
+    records it. A file of a disk image has the same identity in each copy of the image.
+    """
+    status = os.fstat(fd)
+    return f"{os.fstatvfs(fd).f_fsid or status.st_dev:x}-{status.st_ino:x}-{birth_time(fd)}".rstrip("-")
 
 
 def require_space(mounted: "list[MountedFile]") -> None:

@@ -98,27 +98,38 @@ MOST_REMOVED = 8 << 20
 class Journal:
     """A record, outside the root filesystem, of the temporary files that a killed run would leave.
 
-    ``open_lasting`` opens a directory that outlives the instance, or returns None.
+    ``open_lasting`` opens a directory that outlives the instance, or returns None. Its argument tells whether
+    to create a missing directory.
     """
 
-    __slots__ = ("directory", "name", "open_lasting", "staged")
+    __slots__ = ("directory", "lasting", "name", "open_lasting", "staged")
 
     def __init__(
         self,
         directory: Directory,
         name: str = "journal",
-        open_lasting: "Callable[[], Directory | None] | None" = None,
+        open_lasting: "Callable[[bool], Directory | None] | None" = None,
     ) -> None:
         self.directory = directory
         self.name = name
         self.open_lasting = open_lasting
+        self.lasting: Directory | None = None
         #: the name of a new journal until its rename
         self.staged = name + _JOURNAL_STAGED
 
-    def old_contents(self) -> Directory:
-        """Return the directory for old contents of mounted files that a rollback can't restore."""
-        lasting = None if self.open_lasting is None else self.open_lasting()
-        return self.directory if lasting is None else lasting
+    def old_contents(self, *, make: bool) -> "list[Directory]":
+        """Return the directories for copies of mounted files that a rollback can't restore, the best first.
+
+        ``make`` tells whether to create a missing directory. Call ``close`` afterwards.
+        """
+        if self.lasting is None and self.open_lasting is not None:
+            self.lasting = self.open_lasting(make)
+        return [self.directory] if self.lasting is None else [self.lasting, self.directory]
+
+    def close(self) -> None:
+        if self.lasting is not None:
+            self.lasting.close()
+            self.lasting = None
 
     def read(self) -> "list[str] | None":
         """Return the tokens and directories of earlier runs, or None if every run cleaned up.

@@ -103,6 +103,8 @@ class Transaction:
             for target in self.targets:
                 target.close()
             self.directories.close()
+            if self.journal is not None:
+                self.journal.close()
 
     def announce(self, changes: "list[Change]", leftovers: "list[str]") -> None:
         """Write to the journal: this run's token, the directories of its changes, lines of unfinished runs.
@@ -231,10 +233,10 @@ class Transaction:
         if mounted:
             from .mounted_file import require_space
 
-            place = None if self.journal is None else self.journal.old_contents()
+            places = [] if self.journal is None else self.journal.old_contents(make=True)
             for target in mounted:
                 action, require_time = "save the old content of", self._require_time_to_commit
-                _step(action, target.change.real, target.save, place, require_time)
+                _step(action, target.change.real, target.save, places, require_time)
             _step("put in place", "/", require_space, mounted)
 
     def _sync_names(self, mounted: "list[MountedFile]") -> None:

@@ -30,6 +30,7 @@ READS = (
     "fstat",
     "fstatfs",
     "newfstatat",
+    "statx",
     "getdents64",
     "read",
     "pread64",

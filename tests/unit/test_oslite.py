@@ -17,6 +17,21 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="hooks run on Linux")
 PATHS = st.text(alphabet="//..ab\udcff \0", max_size=12)
 
 
+def test_the_time_of_creation_is_the_same_for_a_path_and_for_a_descriptor(tmp_path):
+    (tmp_path / "file").touch()
+    found = subprocess.run(
+        ["stat", "-c", "%.9W", tmp_path / "file"], capture_output=True, text=True, check=True
+    )
+    nanoseconds = int(found.stdout.replace(".", ""))
+    if not nanoseconds:
+        pytest.skip("the file system records no time of creation")
+    os.utime(tmp_path / "file", (1, 1))
+    fd = os.open(tmp_path / "file", os.O_RDONLY)
+    assert oslite.birth_time(str(tmp_path / "file")) == oslite.birth_time(fd) == f"{nanoseconds:x}"
+    os.close(fd)
+    assert oslite.birth_time(str(tmp_path / "none")) == ""
+
+
 @given(PATHS, st.lists(PATHS, max_size=3))
 def test_paths_are_joined_as_the_os_module_joins_them(folder, names):
     assert oslite.join(folder, *names) == os.path.join(folder, *names)

@@ -41,14 +41,16 @@ def test_a_hook_that_cannot_use_the_directory_for_old_contents_uses_the_director
         path.parent.mkdir()
         path.touch()
     elif trouble:
-        container_state_folder.open_old_contents().close()
+        container_state_folder.open_old_contents(make=True).close()
     if trouble == "owner":
         os.chown(path, 1000, 1000)
     elif trouble == "mode":
         path.chmod(0o777)
     elif trouble == "read-only":
         mounts.tmpfs(path, "ro")
-    found = container_state_folder.open_old_contents()
+    elif not trouble:
+        assert container_state_folder.open_old_contents(make=False) is None and not path.parent.exists()
+    found = container_state_folder.open_old_contents(make=True)
     if trouble:
         assert found is None
     else:

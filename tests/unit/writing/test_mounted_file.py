@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import re
+import subprocess
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from templater.rootfs.open_directory import Directory
 from templater.writing import lock as lock_module
 from templater.writing import mounted_file, transaction
 from templater.writing.apply_plan import apply
-from templater.writing.mounted_file import MountedFile
+from templater.writing.mounted_file import MountedFile, left_incomplete
 from templater.writing.recovery import Journal
 from templater.writing.staged_file import StagedFile
 from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened
@@ -401,7 +402,7 @@ def test_attack_102_a_file_that_cannot_be_restored_is_kept_in_the_state_director
         # after a start that succeeds, a later error would name an outdated content
         monkeypatch.setattr(mounted_file, "write_descriptor", works)
         monkeypatch.setattr(MountedFile, "commit", real)
-        (tmp_path / "state" / f"old-changed-{place[1].partition('-')[2]}").touch()
+        (tmp_path / "state" / f"{place[1]}-earlier").touch()
         # another container can have mounted the same files at other paths
         other = a_directory(tmp_path / "other", {"etc/a": "", "etc/b": ""})
         mounts.bind(tmp_path / "keep", other / "etc/a")
@@ -412,15 +413,158 @@ def test_attack_102_a_file_that_cannot_be_restored_is_kept_in_the_state_director
         assert not [*(tmp_path / "state").glob("old-*")]
 
 
+def fail(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def start_that_cannot_restore(top, journal):
+    """Apply a plan that overwrites /etc/hosts and fails. Return the name of the copy in its error."""
+    with pytest.MonkeyPatch.context() as patch, opened(top, cross_mounts=True) as rootfs:
+        patch.setattr(MountedFile, "_restore", fail)
+        patch.setattr(MountedFile, "cut", fail)
+        with pytest.raises(WriteError) as caught:
+            apply(a_plan({"/etc/hosts": "new"}, rootfs, in_place=True), rootfs, journal=journal)
+    (note,) = caught.value.notes
+    place = re.fullmatch(r".*; its old content is in '(/[^']*)'", note)
+    assert place is not None, note
+    return place[1]
+
+
+def is_incomplete(top, journal):
+    with opened(top, cross_mounts=True) as rootfs:
+        plan = a_plan({"/etc/hosts": "newer"}, rootfs, in_place=True)
+        return left_incomplete(plan, rootfs.root, journal) == {"/etc/hosts"}
+
+
+@pytest.fixture
+def state(tmp_path):
+    """A state directory."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    with Root(str(tmp_path / "state")) as root, root.directory("/") as directory:
+        yield directory
+
+
+@as_root
+@pytest.mark.parametrize("on_btrfs", [False, True])
+def test_the_error_of_an_incomplete_rollback_names_the_content_that_was_complete_before(
+    top, mounts, tmp_path, monkeypatch, state, on_btrfs
+):
+    """After a user had written the file anew, the next failed start named the older copy, and lost the text."""
+    (tmp_path / "file").write_text("the first text")
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+    monkeypatch.setattr(mounted_file, "is_on_btrfs", lambda fd: on_btrfs)
+    for text, kept in (
+        ("the first text", ["the first text"]),
+        (None, ["the first text"]),  # the file has parts of two texts
+        ("by hand", ["by hand", "the first text"]),
+        (None, ["by hand", "the first text"]),
+        ("by hand again", ["by hand again", "by hand"]),
+    ):
+        if text is not None:
+            (tmp_path / "file").write_text(text)
+        name = start_that_cannot_restore(top, Journal(state))[1:]
+        found = {path.name: path.read_text() for path in (tmp_path / "state").iterdir()}
+        found.pop("journal", None)
+        assert found == dict(zip((name, f"{name}-earlier"), kept, strict=False))
+    with opened(top, cross_mounts=True) as rootfs:
+        apply(a_plan({"/etc/hosts": "newer"}, rootfs, in_place=True), rootfs, journal=Journal(state))
+    assert not [*(tmp_path / "state").iterdir()]
+
+
+@as_root
+def test_a_file_that_a_killed_start_had_written_is_not_lost_on_btrfs(
+    top, mounts, tmp_path, monkeypatch, state
+):
+    """The copy that the killed start had named stayed, and a failed start named it instead of its own copy."""
+    (tmp_path / "file").write_text("the first text")
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+    monkeypatch.setattr(mounted_file, "is_on_btrfs", lambda fd: True)
+    with monkeypatch.context() as patch, opened(top, cross_mounts=True) as rootfs:
+        patch.setattr(Directory, "unlink_if_same", lambda *words: None)
+        patch.setattr(MountedFile, "remove_earlier", lambda target: None)
+        apply(a_plan({"/etc/hosts": "text 2"}, rootfs, in_place=True), rootfs, journal=Journal(state))
+    assert [path.read_text() for path in (tmp_path / "state").iterdir()] == ["the first text"]
+    name = start_that_cannot_restore(top, Journal(state))[1:]
+    assert (tmp_path / "state" / name).read_text() == "text 2"
+
+
+@as_root
+def test_only_a_file_that_nobody_has_changed_since_an_incomplete_rollback_counts_as_incomplete(
+    top, mounts, tmp_path, state, monkeypatch
+):
+    """``cp -a`` of the copy gave the file the time of the copy, so --keep-modified overwrote the file."""
+    (tmp_path / "file").write_text("the first text")
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+    assert not is_incomplete(top, Journal(state))
+    copy = tmp_path / "state" / start_that_cannot_restore(top, Journal(state))[1:]
+    assert is_incomplete(top, Journal(state))
+    with monkeypatch.context() as patch, opened(top, cross_mounts=True) as rootfs:
+        patch.setattr(MountedFile, "cut", fail)
+        with pytest.raises(WriteError) as caught:  # this start restores the parts of two texts
+            apply(a_plan({"/etc/hosts": "newer"}, rootfs, in_place=True), rootfs, journal=Journal(state))
+        assert caught.value.notes == ()
+    assert is_incomplete(top, Journal(state))
+    subprocess.run(["cp", "-a", copy, tmp_path / "file"], check=True)
+    assert (tmp_path / "file").read_text() == "the first text"
+    assert not is_incomplete(top, Journal(state))
+
+
+@as_root
+@pytest.mark.parametrize("trouble", ["full", errno.EOPNOTSUPP, errno.EACCES])
+def test_a_directory_for_old_contents_that_cannot_have_the_copy_is_not_used(
+    top, mounts, tmp_path, monkeypatch, state, trouble
+):
+    """A start failed because another file system was full, or an incomplete rollback had no copy."""
+    (tmp_path / "file").write_text("the first text" * 1000)
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+    (lasting := tmp_path / "lasting").mkdir()
+    if trouble == "full":
+        mounts.tmpfs(lasting, "size=4k")
+    else:
+        real = Directory.create_unnamed
+
+        def create_unnamed(directory, *words):
+            if os.path.samestat(os.fstat(directory.fd), lasting.stat()):
+                raise OSError(trouble, "")
+            return real(directory, *words)
+
+        monkeypatch.setattr(Directory, "create_unnamed", create_unnamed)
+    before = len(os.listdir("/proc/self/fd"))
+
+    def open_lasting(make):
+        with Root(str(lasting)) as root:
+            return root.directory("/")
+
+    journal = Journal(state, open_lasting=open_lasting)
+    name = start_that_cannot_restore(top, journal)[1:]
+    assert (tmp_path / "state" / name).read_text() == "the first text" * 1000
+    assert is_incomplete(top, journal)
+    with opened(top, cross_mounts=True) as rootfs:
+        apply(a_plan({"/etc/hosts": "newer"}, rootfs, in_place=True), rootfs, journal=journal)
+    assert not [*(tmp_path / "state").iterdir(), *lasting.iterdir()]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_identity_of_a_file_contains_its_time_of_creation_and_its_file_system(tmp_path, monkeypatch):
+    """A new file could have the inode number of a removed file, and FUSE has no id of a file system."""
+    (tmp_path / "file").touch()
+    fd = os.open(tmp_path / "file", os.O_RDONLY)
+    status = os.fstat(fd)
+    for number, system in ((0xABC, 0xABC), (0, status.st_dev)):
+        space = SimpleNamespace(f_fsid=number)
+        monkeypatch.setattr(mounted_file, "os", Replaced(os, fstatvfs=lambda fd, space=space: space))
+        for time, end in (("", ""), ("12", "-12")):
+            monkeypatch.setattr(mounted_file, "birth_time", lambda fd, time=time: time)
+            assert mounted_file._identity(fd) == f"{system:x}-{status.st_ino:x}{end}"
+    os.close(fd)
+
+
 @as_root
 @pytest.mark.parametrize("is_restored", [False, True])
 def test_on_btrfs_the_old_content_has_its_name_before_the_overwrite(
     top, mounts, tmp_path, monkeypatch, is_restored
 ):
     """The overwrite and the rollback used up the space that the name needed, so the old text was lost."""
-
-    def fail(*_, **__):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def name_on_a_full_disk(directory, fd, name):
         if directory.lstat(name) is not None:
@@ -664,10 +808,11 @@ def test_a_rollback_restores_the_bytes_that_no_other_process_has_changed(
                 apply(plan, rootfs, journal=Journal(state))
             assert (tmp_path / "file").read_bytes() == expected
     kept = {f"/{path.name}": path.read_bytes() for path in (tmp_path / "state").glob("old-*")}
-    assert list(kept.values()) == ([] if is_whole else [OLD_TEXT])
+    assert list(kept.values()) == ([] if is_whole else [OLD_TEXT] * 2)
     assert caught.value.notes == tuple(
         f"can't put back '/etc/hosts': another process has changed it; its old content is in '{place}'"
         for place in kept
+        if not place.endswith("-earlier")
     )
 
 
