@@ -70,7 +70,7 @@ def apply(
             f"the plan needs {new} new directories, more than {MAX_DIRECTORIES}",
             hint="put most of the directories into the image",
         )
-    if len(plan.changes) + new > _MANY_FILES:
+    if len(plan.changes if root.cross_mounts else changes) + new > _MANY_FILES:
         _allow_many_files()
     written = {change.real for change in changes}
     unchanged = [each for each in plan.changes if each.action == KEEP and each.real not in written]
