@@ -306,7 +306,8 @@ class _LateNames(ast.NodeTransformer):
     def _if_loaded(self, node: ast.expr) -> ast.expr:
         """Return an expression for a class, or for an exception that nothing raises if it is not loaded."""
         if not isinstance(node, ast.Name) or node.id not in self.names:
-            return self.visit(node)  # type: ignore[no-any-return]
+            visited: ast.expr = self.visit(node)
+            return visited
         module, name = self.names[node.id]
         found = ast.parse(f"{module}.__dict__.get({name!r}, StopAsyncIteration)", mode="eval").body
         for each in ast.walk(found):
@@ -364,7 +365,7 @@ def function_of(file: str, module: str, qualname: str) -> bytes:
 
 
 def _gone(module: str, name: str) -> ImportError:
-    return ImportError(f"{name!r} is no longer in {module!r}", name=module)
+    return ImportError(f"an upgrade has removed {name!r} from {module!r}", name=module)
 
 
 def separable(
