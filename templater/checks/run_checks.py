@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
-from textwrap import dedent
 
 from ..model.errors import LimitError, described_bug
 from ..model.metadata import UNCOUNTED
@@ -104,6 +103,8 @@ def _position(finding: Finding) -> tuple[str, int, int]:
 
 def page(check: Check) -> str:
     """Return the page about a check, in Markdown."""
+    from textwrap import dedent  # only pages need this module, which is slow to import
+
     hint = f"\nTo fix this finding, {check.hint}.\n" if check.hint else ""
     level = Severity.named(check.severity).level
     parts = [

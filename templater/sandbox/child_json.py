@@ -49,6 +49,7 @@ def run(
             found = {"error": _error_data(error)}
         send((json.dumps(found).encode("ascii"),))
 
+    decode = json.loads  # both processes need the module, and the parent would import it later
     worker = start(prepared, answer, bounds)
     try:
         with waiting():
@@ -57,7 +58,7 @@ def run(
         worker.close()
     try:
         ((data,),) = records
-        found = json.loads(data)
+        found = decode(data)
         if "error" in found:
             error = _error(found["error"])
         else:
