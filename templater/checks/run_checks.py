@@ -99,17 +99,3 @@ def _position(finding: Finding) -> tuple[str, int, int]:
         return finding.place, 0, 0
     span = finding.span.origin
     return span.source.name, span.line, span.column
-
-
-def page(check: Check) -> str:
-    """Return the page about a check, in Markdown."""
-    from textwrap import dedent  # only pages need this module, which is slow to import
-
-    hint = f"\nTo fix this finding, {check.hint}.\n" if check.hint else ""
-    level = Severity.named(check.severity).level
-    parts = [
-        f"```text\n{dedent(part)}\n```" if part.startswith("    ") else part
-        for part in check.text.split("\n\n")
-    ]
-    text = "\n\n".join(parts)
-    return f"# {check.id}\n\n*Default severity: {level}.* Reported: {check.about}.\n\n{text}\n{hint}"

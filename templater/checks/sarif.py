@@ -11,7 +11,8 @@ from typing import Any
 from ..model.source import Span
 from .base import Check
 from .finding import Finding, Severity
-from .run_checks import all_checks, page
+from .page_about_check import page
+from .run_checks import all_checks
 
 #: the SARIF level of each severity
 LEVELS = {

@@ -116,7 +116,6 @@ def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...], limits
     from ..image.compression_modules import load_lz4, load_zstd
     from ..image.open_file import kind_of_file
     from ..image.sqfs2tar import start_sqfs2tar
-    from ..image.squashfs_compression import load_compression
     from ..parsing.magic_bytes import LZ4, SQUASHFS, ZSTD
     from ..startup import lazy_imports
 
@@ -154,6 +153,9 @@ def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...], limits
                 with suppress(InputError):  # the reader reports a missing module
                     load_lz4() if kind == LZ4 else load_zstd()
             if kind == SQUASHFS:
+                import_module("templater.image.squashfs_directories")
+                from ..image.squashfs_compression import load_compression
+
                 with suppress(InputError):
                     load_compression(file)
                 file.program = start_sqfs2tar(file, limits)

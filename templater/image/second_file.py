@@ -12,7 +12,6 @@ from ..sandbox import unpacker_process
 from .limits import DEFAULT, Limits
 from .open_file import OpenFile, data_bytes, kind_of_file, opened
 from .sqfs2tar import Sqfs2tarOutput, sqfs2tar_for
-from .squashfs_directories import check_directories
 from .tar_reader import Archive, open_archive
 
 
@@ -55,6 +54,8 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
 
 @contextlib.contextmanager
 def _open_squashfs(file: OpenFile, limits: Limits) -> Iterator[Archive]:
+    from .squashfs_directories import check_directories  # not needed for tarballs
+
     with sqfs2tar_for(file, limits) as reader:
         check_directories(file, limits)
         try:

@@ -423,7 +423,8 @@ def explain(id: str) -> str:
 
     Raises UsageError for an unknown id.
     """
-    from ...checks.run_checks import all_checks, page
+    from ...checks.page_about_check import page
+    from ...checks.run_checks import all_checks
     from ...model.errors import UsageError
     from ...pongo2.syntax.hints import did_you_mean
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.run_checks import all_checks, page
+from templater.checks.page_about_check import page
+from templater.checks.run_checks import all_checks
 from tests.command_server import run_templater
 
 PAGES = Path(__file__).resolve().parents[3] / "docs" / "checks"
