@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..model.plan import Change, Plan
     from ..model.render_options import RenderOptions
-    from ..pongo2.trace_recorder import Name
+    from ..pongo2.tracing.recorder import Name
     from ..rendering.explain import Explainer, Line
     from ..web.distinct_results import Column, InstanceView
     from .against_options import OtherSide

@@ -7,10 +7,10 @@ from time import thread_time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.errors import TemplaterError
-from ..pongo2 import trace_recorder as trace
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.template_loading import Compilation
-from ..pongo2.traced_copy import TracedTemplate
+from ..pongo2.tracing import recorder as trace
+from ..pongo2.tracing.instrumented_template import TracedTemplate
 from .instance_context import Contexts
 from .origins import Layers, Origin, Origins, name_of
 from .unknown_names import parsed_reads
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..model.plan import Change
     from ..model.render_options import RenderOptions
     from ..model.source import Source
-    from ..pongo2.trace_recorder import Name
-    from ..pongo2.traced_copy import Traced
+    from ..pongo2.tracing.instrumented_template import Traced
+    from ..pongo2.tracing.recorder import Name
 
 #: the maximum number of lines in a file that templater explains
 MAX_LINES = 100_000

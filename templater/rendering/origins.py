@@ -11,7 +11,7 @@ from ..model.metadata import Metadata, Rule
 from ..model.source import Source, Span
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.render_state import DAEMON_NAMES
-from ..pongo2.trace_recorder import CONFIG_DEFAULT, FILTER_DEFAULT, Name, normal
+from ..pongo2.tracing.recorder import CONFIG_DEFAULT, FILTER_DEFAULT, Name, normal
 
 if TYPE_CHECKING:
     from ..model.plan import Plan

@@ -11,8 +11,8 @@ from templater.model.metadata import Metadata, Rule
 from templater.model.plan import WRITE, Change, Outcome, Plan, Prediction
 from templater.model.render_options import RenderOptions
 from templater.model.source import Source
-from templater.pongo2.trace_recorder import VALUE, Piece, Site
-from templater.pongo2.traced_copy import Traced
+from templater.pongo2.tracing.instrumented_template import Traced
+from templater.pongo2.tracing.recorder import VALUE, Piece, Site
 from templater.rendering.explain import Explainer, Line, Part, lines_of
 from templater.rendering.origins import Layers, Origin, Origins
 from templater.rendering.render import render

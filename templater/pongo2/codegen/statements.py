@@ -49,7 +49,7 @@ class StatementWriter(ExpressionWriter):
     def printed_texts(self) -> str:
         if not self.module.traced:
             return "[]"
-        return f"{self.module.imported('templater.pongo2.trace_recorder', 'printed_texts')}(render)"
+        return f"{self.module.imported('templater.pongo2.tracing.recorder', 'printed_texts')}(render)"
 
     def statements(self, body: Sequence[nodes.Node]) -> None:
         """Write a body at the current indentation.

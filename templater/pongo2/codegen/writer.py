@@ -24,7 +24,7 @@ class Module:
     these names, generated code records whether they are set: a call of an unset name gives nil, but a call of
     a name that is set to nil fails. ``field_holders`` has the bound names that may hold a field of a loop.
     ``forloop`` is true if a template may read the variable ``forloop``. Only then does generated code update
-    this variable. ``traced`` is true if `trace_recorder` records the printed texts.
+    this variable. ``traced`` is true if `tracing.recorder` records the printed texts.
     """
 
     def __init__(self, document: Document, dialect: Dialect, library: Library, spans: bool) -> None:
