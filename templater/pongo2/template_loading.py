@@ -12,7 +12,7 @@ from .codegen.writer import Module
 from .dialect import Dialect
 from .filters_and_tags import library_for
 from .syntax.lexer import lex
-from .syntax.template_parser import parse, trim_blocks
+from .syntax.parser import parse, trim_blocks
 from .syntax.tokens import Token, Unit, pongo2_text, syntax_error
 from .syntax.tree import Document
 

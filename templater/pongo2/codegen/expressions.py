@@ -11,7 +11,7 @@ from jinja2.compiler import Frame
 from ..render_state import SMALL
 from ..values import to_string
 from . import nodes
-from .tree_to_nodes import may_change, without_safe
+from .nodes import may_change, without_safe
 from .writer import Writer
 
 #: the maximum depth of brackets in generated code; a deeper expression becomes a function

@@ -12,7 +12,7 @@ from jinja2.compiler import Frame
 
 from . import nodes
 from .expressions import ExpressionWriter
-from .tree_to_nodes import is_wrapped, weight
+from .nodes import is_wrapped, weight
 
 #: the maximum depth of Python blocks; a deeper block becomes a function
 MAX_NESTING = 12

@@ -9,8 +9,7 @@ from jinja2.compiler import CodeGenerator, Frame
 from ..dialect import Dialect
 from ..filters_and_tags import Library
 from ..syntax.tree import Document
-from .nodes import EvalContext
-from .tree_to_nodes import Emitter
+from .nodes import Emitter, EvalContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

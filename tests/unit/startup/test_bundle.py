@@ -87,7 +87,7 @@ def test_a_probe_writes_the_module_bundle_and_the_next_hook_uses_it(package):
     assert line(package).returncode == 0
     assert kept(package).exists()
     used = imported_from_files(line(package, "-v"))
-    assert "pongo2/codegen/tree_to_nodes.py" in used, "which is not for a warm hook"
+    assert "pongo2/codegen/nodes.py" in used, "which is not for a warm hook"
     assert not used & {path_of(name) for group in bundle.GROUPS for name in group}
 
 
