@@ -26,7 +26,6 @@ from ..pongo2.tags.now import show
 from ..pongo2.tags.spaceless import collapse
 from ..pongo2.tags.widthratio import fixed_ratio, ratio
 from ..pongo2.values import to_string
-from .cost_of_pongo2 import SQUARED
 from .filter_costs import (
     CHANGING,
     COUNTING,
@@ -44,6 +43,7 @@ from .filter_costs import (
     cost_of_filter,
     plain,
 )
+from .runaway_compilation import SQUARED
 from .scanned_image import ScannedImage
 
 #: the assumed length of each text of an instance, such as a short cloud-config

@@ -21,11 +21,9 @@ from ...pongo2.template_loading import Compilation
 from ...rendering.render import Compiled, render
 from ..base import Observation, check
 from ..cost_bound import MOST_HELD, MOST_WORK, Texts, bound, texts_of
-from ..cost_of_pongo2 import CountedCompilation
-from ..every_branch import EveryBranchCompilation
-from ..every_key import with_every_key
 from ..filter_costs import NoBoundError
 from ..possible_panics import possible_panic
+from ..runaway_compilation import CountedCompilation, EveryBranchCompilation, with_every_key
 from ..scanned_image import ScannedImage
 from ..template_tokens import is_read_differently
 
