@@ -16,9 +16,9 @@ from .authoring.unused_ignore import unused
 from .finding import Finding, Severity, finding_data
 from .host_differences import host_report
 from .ignores import Ignores
+from .image_scanner import scan_image, scanned_definition
 from .run_checks import all_checks, audit
 from .sarif import sarif_document
-from .scan import scan_image, scanned_definition
 from .secret_keys import without_values
 from .templater_toml import WANTED, Configuration, with_configuration
 

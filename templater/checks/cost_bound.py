@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..model.source import printable
-from ..pongo2.reads import fields, nodes
+from ..pongo2.names_read import fields, nodes
 from ..pongo2.syntax import tree
 from ..pongo2.syntax.tokens import TEXT, Token
 from ..pongo2.tags.cycle import advance

@@ -20,10 +20,10 @@ from ..pongo2.filters import SLOW, filter
 from ..pongo2.filters.html import removetags, truncatechars_html, truncatewords_html
 from ..pongo2.filters.lists import join
 from ..pongo2.filters_and_tags import library_for
-from ..pongo2.reads import nodes
+from ..pongo2.names_read import nodes
+from ..pongo2.parse_with_includes import Compilation
 from ..pongo2.render_state import Fault
 from ..pongo2.syntax import tree
-from ..pongo2.template_loading import Compilation
 from ..pongo2.values import Failure, GoList, MethodMap, Panic, iterate, length, to_string
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..pongo2.reads import nodes
+from ..pongo2.names_read import nodes
 from ..pongo2.syntax import tree
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..pongo2.reads import nodes
+from ..pongo2.names_read import nodes
 from ..pongo2.syntax import tree
 from ..pongo2.tags.cycle import advance
 from .cost_bound import names_in

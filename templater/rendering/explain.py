@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.errors import TemplaterError
 from ..pongo2.dialect import DIALECTS
-from ..pongo2.template_loading import Compilation
+from ..pongo2.parse_with_includes import Compilation
 from ..pongo2.tracing import recorder as trace
 from ..pongo2.tracing.instrumented_template import TracedTemplate
 from .instance_context import Contexts

@@ -15,7 +15,7 @@ from ..pongo2.tracing.recorder import CONFIG_DEFAULT, FILTER_DEFAULT, Name, norm
 
 if TYPE_CHECKING:
     from ..model.plan import Plan
-    from ..pongo2.reads import Read
+    from ..pongo2.names_read import Read
 
 #: the kinds of origins, with their descriptions in the legend
 KINDS = {
@@ -218,8 +218,8 @@ def names_read(source: Source, dialect: str) -> frozenset[Name] | None:
     compile reads nothing.
     """
     # The build of a wheel imports this module without Jinja2.
-    from ..pongo2.reads import reads_of
-    from ..pongo2.template_loading import Compilation
+    from ..pongo2.names_read import reads_of
+    from ..pongo2.parse_with_includes import Compilation
 
     try:
         document = Compilation(source, DIALECTS[dialect]).parsed()

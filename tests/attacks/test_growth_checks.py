@@ -14,7 +14,7 @@ from templater.checks.set_variables import set_variables
 from templater.checks.value_kinds import ANYTHING, NESTED, ValueKinds
 from templater.model.source import Source
 from templater.pongo2.dialect import V6
-from templater.pongo2.template_loading import Compilation
+from templater.pongo2.parse_with_includes import Compilation
 from tests.checks.authoring.authoring_builders import file, image
 from tests.processor_time import ends_within
 

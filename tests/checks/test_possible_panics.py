@@ -17,7 +17,7 @@ from templater.model.errors import TemplateError
 from templater.model.source import Source
 from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS
-from templater.pongo2.template_loading import Compilation
+from templater.pongo2.parse_with_includes import Compilation
 from templater.pongo2.values import Panic
 
 VECTORS = Path(__file__).parents[1] / "vectors/found/hidden_panics.jsonl"

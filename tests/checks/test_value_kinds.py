@@ -12,9 +12,9 @@ from templater.model.errors import TemplaterError
 from templater.model.source import Source
 from templater.pongo2.dialect import DIALECTS
 from templater.pongo2.filters_and_tags import library_for
-from templater.pongo2.reads import nodes
+from templater.pongo2.names_read import nodes
+from templater.pongo2.parse_with_includes import Compilation
 from templater.pongo2.syntax import tree
-from templater.pongo2.template_loading import Compilation
 from templater.pongo2.values import VALUE, Function
 from tests.sampling import some_fast
 

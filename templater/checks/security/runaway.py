@@ -16,8 +16,8 @@ from ...model.source import Source, printable
 from ...planning.generated_keys import with_image_keys
 from ...pongo2.compiled_template import Template
 from ...pongo2.dialect import DIALECTS, V4, V6, V61, Dialect
+from ...pongo2.parse_with_includes import Compilation
 from ...pongo2.render_state import Limits
-from ...pongo2.template_loading import Compilation
 from ...rendering.render import Compiled, render
 from ..base import Observation, check
 from ..cost_bound import MOST_HELD, MOST_WORK, Texts, bound, texts_of

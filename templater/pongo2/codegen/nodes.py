@@ -22,7 +22,7 @@ from jinja2.nodes import (  # isort: skip
 )  # fmt: skip
 
 from ..render_state import WORK_OF_STEP
-from ..runtime_functions import no_block
+from ..runtime_calls_and_loops import no_block
 from ..syntax import tree
 from ..syntax.tokens import Token
 from ..syntax.tree import Document, Statement

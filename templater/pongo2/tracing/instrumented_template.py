@@ -22,9 +22,9 @@ from . import recorder as trace
 from .recorder import Piece, Site, TracedContext
 
 if TYPE_CHECKING:
+    from ..parse_with_includes import Compilation
     from ..render_state import Program
     from ..syntax.tokens import Token
-    from ..template_loading import Compilation
 
 #: a traced render has this many times the limits on steps and values of a normal render
 FACTOR = 20

@@ -14,9 +14,9 @@ from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.pongo2.compiled_template import Template
 from templater.pongo2.dialect import DIALECTS
+from templater.pongo2.parse_with_includes import Compilation
 from templater.pongo2.render_state import Limits
 from templater.pongo2.syntax.tokens import IDENTIFIER
-from templater.pongo2.template_loading import Compilation
 from templater.rendering import memo as memo_module
 from templater.rendering.memo import Memo, _frozen
 from templater.rendering.render import Compiled, render

@@ -402,7 +402,7 @@ def stamp_of(package: Path) -> str:
 
 
 EDITED = [
-    "pongo2/codegen/statements.py", "pongo2/runtime_functions.py", "pongo2/tags/for_.py", "pongo2/filters/text.py",
+    "pongo2/codegen/statements.py", "pongo2/runtime_calls_and_loops.py", "pongo2/tags/for_.py", "pongo2/filters/text.py",
     "pongo2/syntax/lexer.py", "parsing/metadata_yaml.py", "model/metadata.py", "rendering/render.py",
     "hooks/sandboxed_rendering.py",
 ]  # fmt: skip

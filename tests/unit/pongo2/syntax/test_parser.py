@@ -8,10 +8,10 @@ import pytest
 from templater import pongo2
 from templater.model.entry import TEMPLATE_BYTES
 from templater.model.errors import LimitError, TemplateError
-from templater.pongo2 import template_loading, values
+from templater.pongo2 import parse_with_includes, values
 from templater.pongo2.dialect import V6
 from templater.pongo2.execution import short_message
-from templater.pongo2.reads import config_keys
+from templater.pongo2.names_read import config_keys
 from templater.pongo2.syntax import lexer, parser
 
 PAGE = Path(__file__).parents[4] / "docs" / "limits.md"
@@ -62,7 +62,7 @@ def test_the_documented_language_limits_equal_the_real_limits():
         parser.MAX_NESTING,
         parser.MAX_CHAIN,
         parser.MAX_PARTS,
-        template_loading.MAX_TEMPLATES,
+        parse_with_includes.MAX_TEMPLATES,
         values.MAX,
     ]
 
@@ -95,7 +95,7 @@ def test_the_keys_of_a_very_large_or_invalid_template_are_not_listed(monkeypatch
     template = b'{{ config_get("user.b", "") }}{{ config.user.a }}{{ config["user.c"] }}{{ config[x] }}'
     assert "user.b" in config_keys(template, V6) and "user.c" in config_keys(template, V6)
     assert config_keys(b"{% if %}", V6) == ()
-    monkeypatch.setattr("templater.pongo2.reads.MAX_FOR_KEYS", len(template))
+    monkeypatch.setattr("templater.pongo2.names_read.MAX_FOR_KEYS", len(template))
     assert config_keys(template, V6)
-    monkeypatch.setattr("templater.pongo2.reads.MAX_FOR_KEYS", len(template) - 1)
+    monkeypatch.setattr("templater.pongo2.names_read.MAX_FOR_KEYS", len(template) - 1)
     assert config_keys(template, V6) == ()

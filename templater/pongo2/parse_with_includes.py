@@ -1,4 +1,4 @@
-"""Compilation of a template and of the templates that it names in ``include``, ``extends`` and ``import``."""
+"""Parsing of a template and of the templates that it names in ``include``, ``extends`` and ``import``."""
 
 from copy import copy
 from itertools import count
