@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.checks.difference_causes import DifferenceCauses
+from templater.checks.host_differences import DifferenceCauses
 from templater.checks.run_checks import audit
 from templater.checks.unknown_names_by_template import mistakes
 from templater.model.hosts import INCUS
