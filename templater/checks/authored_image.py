@@ -27,7 +27,7 @@ from .invented_values import AWKWARD, SET, invented_value, literal_defaults, oth
 from .scanned_image import ScannedImage
 
 if TYPE_CHECKING:
-    from ..rendering.memo import Memo
+    from ..rendering.rendered_text_cache import Memo
     from ..validators.runner import Validators
 
 _OPENING = re.compile(r"\{[{%#]")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.render_state import Limits as RenderLimits
-    from ..rendering.memo import Memo
+    from ..rendering.rendered_text_cache import Memo
     from ..validators.runner import Validators
 
 

@@ -13,8 +13,7 @@ from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.pongo2.tracing.instrumented_template import Traced
 from templater.pongo2.tracing.recorder import VALUE, Piece, Site
-from templater.rendering.explain import Explainer, Line, Part, lines_of
-from templater.rendering.origins import Layers, Origin, Origins
+from templater.rendering.origins import Explainer, Layers, Line, Origin, Origins, Part, lines_of
 from templater.rendering.render import render
 from templater.rendering.unknown_names import called_with, parsed_reads, unknown_names
 from templater.reporting.explanation import line_rows
