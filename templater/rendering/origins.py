@@ -17,6 +17,7 @@ from ..pongo2.dialect import DIALECTS
 from ..pongo2.render_state import DAEMON_NAMES
 from ..pongo2.tracing import recorder as trace
 from ..pongo2.tracing.recorder import CONFIG_DEFAULT, FILTER_DEFAULT, Name, normal
+from .instance_context import Contexts
 
 # The build of a wheel imports this module without Jinja2, so some imports are in functions.
 if TYPE_CHECKING:
@@ -278,8 +279,6 @@ class Explainer:
         self.templates = templates
         self.layers = layers
         self.options = options
-        from .instance_context import Contexts
-
         self.contexts = Contexts(layers.made, options.host)
         self.compiled: dict[bytes, TracedTemplate] = {}
         self.sources: dict[str, Source] = {}
