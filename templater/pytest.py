@@ -14,7 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from .testing.case import Case, Outcome
-    from .testing.session import Session
+    from .testing.run_tests import Session
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -54,7 +54,7 @@ class ImageTests(pytest.File):
     def run(self, case: Case) -> Outcome:
         if self.session_of_image is None:
             from .limit_option import Given
-            from .testing.session import Session
+            from .testing.run_tests import Session
             from .testing.tests_folder import Folder
             from .validators.runner import in_this_process
 

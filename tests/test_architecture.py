@@ -31,7 +31,7 @@ PURE = {
     "reporting",
     "simulation",
 }
-IMPURE = {"pongo2.__main__", "pongo2.folder_loader", "simulation.writable_copy"}
+IMPURE = {"pongo2.__main__", "pongo2.confined_folder", "simulation.writable_copy"}
 #: modules of the other folders that are pure as well
 PURE_MODULES = {"rootfs.memory", "rootfs.paths", "checks.finding", "checks.base"}
 #: the only folder that imports Jinja2

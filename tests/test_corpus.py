@@ -42,8 +42,7 @@ from templater.model.render_options import RenderOptions
 from templater.parsing.metadata_yaml import read_metadata
 from templater.planning.decide_changes import plan_of
 from templater.planning.plan_image import plan, read_templates
-from templater.rendering.explain import Explainer
-from templater.rendering.origins import Layers
+from templater.rendering.origins import Explainer, Layers
 from templater.rendering.render import render
 from templater.reporting.json_data import plan_data
 from templater.rootfs.memory import MemoryRootfs

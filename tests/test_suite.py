@@ -15,8 +15,8 @@ import pytest
 from templater import pongo2
 from templater.model.errors import TemplateError
 from templater.model.source import Source
+from templater.pongo2.confined_folder import Folder
 from templater.pongo2.dialect import V4, V6, Dialect
-from templater.pongo2.folder_loader import Folder
 from templater.pongo2.golang.time import Time
 from templater.pongo2.values import Function
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..image.limits import DEFAULT, Limits
 from .finding import Severity, finding_data
+from .image_scanner import scan_image
 from .run_checks import audit
-from .scan import scan_image
 
 if TYPE_CHECKING:
     from ..model.instance import Instance

@@ -18,16 +18,16 @@ from ..model.render_options import RenderOptions
 from ..model.source import Source, Span
 from ..planning.generated_keys import with_image_keys
 from ..pongo2.dialect import DIALECTS
-from ..pongo2.reads import Read, nodes, reads_of
+from ..pongo2.names_read import Read, nodes, reads_of
+from ..pongo2.parse_with_includes import Compilation
 from ..pongo2.render_state import Limits
 from ..pongo2.syntax import tree
-from ..pongo2.template_loading import Compilation
 from ..rendering.render import Compiled, render
 from .invented_values import AWKWARD, SET, invented_value, literal_defaults, other_instances
 from .scanned_image import ScannedImage
 
 if TYPE_CHECKING:
-    from ..rendering.memo import Memo
+    from ..rendering.rendered_text_cache import Memo
     from ..validators.runner import Validators
 
 _OPENING = re.compile(r"\{[{%#]")

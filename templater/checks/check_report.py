@@ -16,9 +16,9 @@ from .authoring.unused_ignore import unused
 from .finding import Finding, Severity, finding_data
 from .host_differences import host_report
 from .ignores import Ignores
+from .image_scanner import scan_image, scanned_definition
 from .run_checks import all_checks, audit
 from .sarif import sarif_document
-from .scan import scan_image, scanned_definition
 from .secret_keys import without_values
 from .templater_toml import WANTED, Configuration, with_configuration
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.render_state import Limits as RenderLimits
-    from ..rendering.memo import Memo
+    from ..rendering.rendered_text_cache import Memo
     from ..validators.runner import Validators
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..model.source import printable
-from ..pongo2.reads import fields, nodes
+from ..pongo2.names_read import fields, nodes
 from ..pongo2.syntax import tree
 from ..pongo2.syntax.tokens import TEXT, Token
 from ..pongo2.tags.cycle import advance
@@ -26,7 +26,6 @@ from ..pongo2.tags.now import show
 from ..pongo2.tags.spaceless import collapse
 from ..pongo2.tags.widthratio import fixed_ratio, ratio
 from ..pongo2.values import to_string
-from .cost_of_pongo2 import SQUARED
 from .filter_costs import (
     CHANGING,
     COUNTING,
@@ -44,6 +43,7 @@ from .filter_costs import (
     cost_of_filter,
     plain,
 )
+from .runaway_compilation import SQUARED
 from .scanned_image import ScannedImage
 
 #: the assumed length of each text of an instance, such as a short cloud-config

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..pongo2.syntax import tree
 from ..pongo2.syntax.tokens import Token
 from ..pongo2.values import to_string
-from .cost_of_pongo2 import STEPS_OF_TAG
+from .runaway_compilation import STEPS_OF_TAG
 
 #: the work of a step, as in ``SQUARED``; copying a character is the unit
 STEP = 500

@@ -20,7 +20,7 @@ from ..parsing.yaml_nodes import decoded
 from .authored_image import AuthoredImage
 from .check_report import judge, report_of
 from .finding import Finding, Severity
-from .scan import scan_image
+from .image_scanner import scan_image
 from .templater_toml import WANTED, with_configuration
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ..model.instance import Instance
-from ..pongo2.reads import config_key
+from ..pongo2.names_read import config_key
 from ..pongo2.syntax import tree
 
 #: values for the keys that templates read as whole documents

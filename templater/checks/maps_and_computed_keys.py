@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ..pongo2.syntax.expression_parser import LOGIC
+from ..pongo2.syntax.parser import LOGIC
 from ..pongo2.syntax.tokens import IDENTIFIER, NUMBER, Token
 from .template_tokens import Value
 

@@ -99,7 +99,7 @@ class Trailing(NamedTuple):
 
 @dataclass(frozen=True)
 class ScannedImage:
-    """An image as ``scan.py`` reads it. The scan follows no links and rejects no names."""
+    """An image as `image_scanner` reads it. The scan follows no links and rejects no names."""
 
     name: str
     metadata: Metadata | None = None

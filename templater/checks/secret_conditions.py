@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from ..pongo2.syntax.expression_parser import LOGIC
+from ..pongo2.syntax.parser import LOGIC
 from ..pongo2.syntax.tokens import IDENTIFIER, NUMBER, STRING, TEXT, Token
 from .maps_and_computed_keys import COMPUTED
 from .secret_words import as_sum, strings_with_words

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from time import process_time
 from typing import TYPE_CHECKING, Final
 
-from ..pongo2.trace_recorder import normal
+from ..pongo2.tracing.recorder import normal
 from ..rendering.origins import ALL_DEVICES, ALL_KEYS, names_read
 from .authored_image import MAX_SECONDS
 from .run_checks import all_checks
@@ -14,7 +14,7 @@ from .secret_words import WORDS
 
 if TYPE_CHECKING:
     from ..model.instance import Instance
-    from ..pongo2.trace_recorder import Name
+    from ..pongo2.tracing.recorder import Name
     from ..rendering.origins import Origin
     from .authored_image import AuthoredImage
     from .finding import Finding

@@ -10,7 +10,7 @@ from ..model.errors import TemplaterError
 from ..model.source import Source
 from ..pongo2.dialect import V4, V6, Dialect
 from ..pongo2.syntax.lexer import Lexer
-from ..pongo2.syntax.template_parser import trimmed
+from ..pongo2.syntax.parser import trimmed
 from ..pongo2.syntax.tokens import IDENTIFIER, TEXT, Token, Unit
 
 #: the kinds of parts that print values; the tag ``filter`` prints the arguments of its filters

@@ -23,7 +23,7 @@ from .scanned_image import ScannedImage
 
 if TYPE_CHECKING:
     from ..model.instance import Instance
-    from ..rendering.memo import Memo
+    from ..rendering.rendered_text_cache import Memo
     from ..validators.runner import Validators
 
 _ENTRY = re.compile(r"(?m)^[ \t]*+(\[\[)[ \t]*+ignore[ \t]*+\]\]")

@@ -77,7 +77,7 @@ class OtherSide(NamedTuple):
     def unread_keys(self, found: Opened, metadata: Metadata, dialect: str) -> Iterator[str]:
         """Yield a note for each key of --set that no template reads."""
         from ..pongo2.syntax.hints import did_you_mean
-        from ..rendering.explain import keys_read
+        from ..rendering.origins import keys_read
         from .plan_warnings import MAX_SECONDS
 
         if not self.set:

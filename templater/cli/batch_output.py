@@ -16,7 +16,7 @@ from . import completers, options, output
 from .progress import progress
 
 if TYPE_CHECKING:
-    from ..batch.fleet import Result
+    from ..batch.plan_instances import Result
 
 #: maximum numbers of different messages: those that the summary shows, and those that are counted for it
 SHOWN, COUNTED = 10, 1000
@@ -31,7 +31,7 @@ instances_option = click.option(
 
 def run(request: options.Request, file: str, *, show: str, exit_code: bool = False) -> int:
     """Print each instance's result and return the highest exit code. Report errors and counts on stderr."""
-    from ..batch.fleet import Fleet
+    from ..batch.plan_instances import Fleet
     from ..parsing.instance_description import overridden
     from ..sources.open_source import open_source
     from .command_limits import listed_instances

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..model.plan import Change, Plan
     from ..model.render_options import RenderOptions
-    from ..pongo2.trace_recorder import Name
-    from ..rendering.explain import Explainer, Line
+    from ..pongo2.tracing.recorder import Name
+    from ..rendering.origins import Explainer, Line
     from ..web.distinct_results import Column, InstanceView
     from .against_options import OtherSide
 
@@ -217,8 +217,7 @@ def column(
 ) -> Column:  # fmt: skip
     from ..model.render_options import RenderOptions
     from ..planning.plan_image import read_templates
-    from ..rendering.explain import Explainer
-    from ..rendering.origins import layers_of, names_read
+    from ..rendering.origins import Explainer, layers_of, names_read
     from ..web.distinct_results import Column
 
     if isinstance(plan, TemplaterError):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..model.plan import Plan
     from ..model.render_options import RenderOptions
     from ..pongo2.render_state import Limits
-    from ..rendering.memo import Memo
+    from ..rendering.rendered_text_cache import Memo
     from ..sources.open_source import OpenedSource
     from .options import Request
 

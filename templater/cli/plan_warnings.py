@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ..model.metadata import Metadata, Rule
     from ..model.plan import Plan
     from ..model.source import Source
-    from ..pongo2.reads import Read
-    from ..rendering.memo import Memo
+    from ..pongo2.names_read import Read
+    from ..rendering.rendered_text_cache import Memo
     from ..sources.open_source import OpenedSource
     from .options import Request
 

@@ -34,8 +34,8 @@ PACKAGES = (
 #: the same list for an audit, which starts in half the time if it does not import the other packages
 AUDIT = (
     "checks.import_refusals", "checks.audit_report", "checks.security", "parsing.pure_yaml",
-    "pongo2.codegen.compiler", "pongo2.filters", "pongo2.golang", "pongo2.located_calls", "pongo2.reads",
-    "pongo2.tags", "rootfs.without_descriptors", "rootfs.group_members",
+    "pongo2.codegen.compiler", "pongo2.filters", "pongo2.golang", "pongo2.error_positions",
+    "pongo2.names_read", "pongo2.tags", "rootfs.without_descriptors", "rootfs.group_members",
 )  # fmt: skip
 SARIF_AUDIT = (*AUDIT, "checks.sarif")
 #: more modules, which readers import only for some images

@@ -102,7 +102,7 @@ def apply_recorded(
     Return the files that were kept because they were changed by hand, and the changes that were written.
     """
     from ..pongo2.dialect import DIALECTS
-    from ..pongo2.reads import config_keys
+    from ..pongo2.names_read import config_keys
     from ..rootfs.directory_rootfs import DirectoryRootfs
     from ..writing.recovery import Journal
 

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from ..model.plan import CREATE, FAILED, UPDATE, WRITE
 from ..model.source import printable, printable_lines
+from ..reporting.coloured_error_parts import CARETS, HINT, SOURCE, marked_lines
 from ..reporting.columns import columns
-from ..reporting.error_lines import CARETS, HINT, SOURCE, marked_lines
 from ..reporting.host_table import table_parts
 
 if TYPE_CHECKING:

@@ -444,7 +444,7 @@ def _encoded_keys(job: Job, renderings: "list[Rendering]") -> bytes:
         keys = job.keys.get(name)
         if keys is None:  # without a cache, nothing has parsed the template for its keys
             from ..pongo2.dialect import DIALECTS
-            from ..pongo2.reads import config_keys
+            from ..pongo2.names_read import config_keys
 
             data = job.templates[name].data or b""
             if data not in parsed:
@@ -464,7 +464,7 @@ def _compiled(job: Job, metadata: Metadata) -> "tuple[dict[str, CodeType], set[s
     """
     from ..pongo2 import compile as compile_template
     from ..pongo2.dialect import DIALECTS
-    from ..pongo2.reads import config_keys
+    from ..pongo2.names_read import config_keys
     from ..rendering.render import template_bytes
 
     limits = _limits(job)

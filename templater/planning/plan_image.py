@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..model.metadata import Metadata, Rule
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.render_state import Limits
-    from ..rendering.memo import Memo
+    from ..rendering.rendered_text_cache import Memo
 
 
 def plan(

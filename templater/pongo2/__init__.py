@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from ..model.source import Source
     from .compiled_template import Template
     from .dialect import Dialect
+    from .parse_with_includes import Loader
     from .render_state import Limits
-    from .template_loading import Loader
 
 
 def compile(

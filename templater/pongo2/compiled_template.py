@@ -12,13 +12,13 @@ from . import execution
 from .codegen.compiler import code_of
 from .dialect import V6, Dialect
 from .limit_position import reached
+from .parse_with_includes import Compilation, Loader, names_missing_template, resolve
 from .render_state import Fault, Limits, Program
 from .syntax.hints import render_hint
-from .template_loading import Compilation, Loader, names_missing_template, resolve
 from .values import Failure, Panic
 
 if TYPE_CHECKING:
-    from .reads import Read
+    from .names_read import Read
 
 
 class Template:
@@ -40,7 +40,7 @@ class Template:
 
         The modules contain the filters and tags of the template. They import nothing during a render.
         """
-        located = ("templater.pongo2.located_calls",) if self.program.places else ()
+        located = ("templater.pongo2.error_positions",) if self.program.places else ()
         return (*sorted({module for module, _ in self.imports}), *located)
 
     @property
@@ -53,7 +53,7 @@ class Template:
 
         Each access of this property parses the template again.
         """
-        from .reads import reads_of
+        from .names_read import reads_of
 
         return reads_of(self.compilation.parsed())
 

@@ -5,7 +5,7 @@ This module has few imports, so that a cached template renders without loading t
 
 from ..model.errors import InputError, LimitError, RenderError, TemplaterError
 from ..model.source import printable
-from . import runtime_functions, values
+from . import runtime_calls_and_loops, values
 from .render_state import DEFAULT_LIMITS, Fault, Limits, Program, Render
 from .values import Failure, Panic, TooLarge
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 def load(code: "CodeType") -> Program:
     """Run generated code, import the filters and tags that the code uses, and return the program."""
-    namespace: dict[str, Any] = dict(runtime_functions.NAMESPACE)
+    namespace: dict[str, Any] = dict(runtime_calls_and_loops.NAMESPACE)
     exec(code, namespace)  # noqa: S102 - templater's compiler wrote this code
     if namespace["PLACES"]:
-        from . import located_calls
+        from . import error_positions
 
-        namespace.update(located_calls.NAMESPACE)
+        namespace.update(error_positions.NAMESPACE)
     for alias, module, name in namespace["IMPORTS"]:
         namespace[alias] = getattr(__import__(module, None, None, ("*",)), name)
     return Program(namespace)

@@ -2,7 +2,7 @@
 
 from ..model.errors import LimitError
 from ..model.source import Span
-from .template_loading import Compilation
+from .parse_with_includes import Compilation
 
 #: the largest template (in characters) for which templater finds the source position of an exceeded limit
 MAX_LOCATED = 64 << 10

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from ..model.errors import TemplaterError
 from ..model.source import Source, Span, printable
 from ..pongo2.dialect import DIALECTS
-from ..pongo2.reads import BUILT_IN, Read
+from ..pongo2.names_read import BUILT_IN, Read
+from ..pongo2.parse_with_includes import Compilation
 from ..pongo2.render_state import DAEMON_NAMES
 from ..pongo2.syntax.hints import did_you_mean
-from ..pongo2.template_loading import Compilation
 from ..pongo2.values import LOOP_FIELDS
 
 INSTANCE_FIELDS = ("name", "type", "architecture", "ephemeral", "privileged")
@@ -71,7 +71,7 @@ def grouped(reads: Iterable[Read]) -> Iterable[list[Read]]:
 
 
 def parsed_reads(source: Source, dialect: str) -> tuple[Read, ...]:
-    from ..pongo2.reads import reads_of
+    from ..pongo2.names_read import reads_of
 
     return reads_of(Compilation(source, DIALECTS[dialect]).parsed())
 

@@ -8,8 +8,7 @@ from typing import NamedTuple
 from ..model.metadata import TRIGGERS, Rule
 from ..model.plan import FAILED, SKIP, Change
 from ..model.source import printable
-from ..rendering.explain import NOTHING, VALUE, Line, Part, Reading
-from ..rendering.origins import ALL_DEVICES, KINDS, Origin
+from ..rendering.origins import ALL_DEVICES, KINDS, NOTHING, VALUE, Line, Origin, Part, Reading
 from .plan_text import headline, indented, written_again
 
 #: the maximum indentation of a marker; a marker for a value further right gets no indentation

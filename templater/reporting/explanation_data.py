@@ -7,8 +7,7 @@ from typing import Any
 
 from ..model.metadata import Rule
 from ..model.plan import WRITING
-from ..rendering.explain import VALUE, Line, Part, Reading
-from ..rendering.origins import Origin
+from ..rendering.origins import VALUE, Line, Origin, Part, Reading
 from .explanation import Explained
 from .json_data import error_data
 from .json_escapes import json_text

@@ -60,7 +60,7 @@ GROUPS = (
         "templater.pongo2", "templater.pongo2.golang", "templater.pongo2.golang.parse_float",
         "templater.pongo2.values", "templater.pongo2.render_state",
         "templater.pongo2.daemon_context", "templater.rendering.instance_context",
-        "templater.pongo2.operators", "templater.pongo2.runtime_functions",
+        "templater.pongo2.operators", "templater.pongo2.runtime_calls_and_loops",
         "templater.pongo2.execution", "templater.pongo2.filters",
     ),
     ("templater.sandbox.allowed_calls", "templater.sandbox.child"),

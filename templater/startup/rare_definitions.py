@@ -107,7 +107,7 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "Fault", "Place", "check_context", "check_time", "deep", "escape_text", "meta", "out_of_steps",
         "work",
     ),
-    "templater.pongo2.runtime_functions": (
+    "templater.pongo2.runtime_calls_and_loops": (
         "check_call", "checked_argument", "no_block", "too_long",
     ),
     "templater.pongo2.values": (
@@ -229,7 +229,7 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "Limits.late", "Render.found", "Render.include", "Render.merged", "Render.random", "charge",
         "no_templates", "weigh",
     ),
-    "templater.pongo2.runtime_functions": (
+    "templater.pongo2.runtime_calls_and_loops": (
         "block", "called", "captured", "enter", "escaped", "escaped_if", "field", "index", "item", "loop",
         "macro", "member", "nil_call", "operate", "rounds", "spent", "start_loop", "unknown_filter",
     ),

@@ -1,9 +1,9 @@
 """Tests of an image: cases in the folder `tests` beside it, which `templater test` runs.
 
 `tests_folder` reads and writes the folder. `schema_check` reads YAML by a JSON Schema, and `read_tests` turns
-test files into the values of `case`. `render_case` renders a case, and `judge` compares the files with the
-expectations. `coverage` finds the parts of the templates that no case reaches. `session` runs everything, and
-`reports` formats the results.
+test files into the values of `case`. `render_case` renders a case, and `compare_with_expectations` compares
+the files with the expectations. `coverage` finds the parts of the templates that no case reaches. `run_tests`
+runs everything, and `reports` formats the results.
 
 May import: checks, definitions, limit_option, model, parsing, planning, pongo2, rendering, reporting,
 rootfs, simulation, sources, validators.

@@ -11,10 +11,10 @@ from ..model.hosts import HOSTS
 from ..model.render_options import RenderOptions
 from ..model.source import Source, printable
 from ..pongo2.dialect import DIALECTS
-from ..pongo2.reads import BUILT_IN
-from ..pongo2.template_loading import Compilation
-from ..pongo2.trace_recorder import Name
-from ..pongo2.traced_copy import TracedTemplate
+from ..pongo2.names_read import BUILT_IN
+from ..pongo2.parse_with_includes import Compilation
+from ..pongo2.tracing.instrumented_template import TracedTemplate
+from ..pongo2.tracing.recorder import Name
 from ..rendering.instance_context import Contexts
 from ..rendering.origins import name_of
 from ..rendering.unknown_names import parsed_reads

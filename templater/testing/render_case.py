@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..limit_option import Given
     from ..model.entry import Image, RootfsView
     from ..model.source import Source
-    from ..rendering.memo import Memo
+    from ..rendering.rendered_text_cache import Memo
     from ..sources.open_source import OpenedSource
 
 #: the time that templates see in tests: 2001-02-03 04:05:06 UTC

@@ -7,16 +7,15 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from ..rendering.explain import NOTHING, VALUE
-from ..reporting.error_lines import CARETS, HINT, SOURCE, marked_lines
+from ..rendering.origins import NOTHING, VALUE
+from ..reporting.coloured_error_parts import CARETS, HINT, SOURCE, marked_lines
 from ..reporting.explanation import colour_of, is_continued, named
 from .html import Html, element, join
 from .redaction import MARK
 
 if TYPE_CHECKING:
     from ..model.source import Source
-    from ..rendering.explain import Line, Part
-    from ..rendering.origins import Origin
+    from ..rendering.origins import Line, Origin, Part
     from .redaction import Redaction
 
 #: number of lines in one block; browsers lay out a block only when it is visible

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ..model.errors import TemplaterError
     from ..model.instance import Instance
     from ..model.source import Source
-    from ..pongo2.trace_recorder import Name
-    from ..rendering.explain import Line
+    from ..pongo2.tracing.recorder import Name
+    from ..rendering.origins import Line
 
 #: a function that returns the lines of a change's content with their origins, or None if these are unknown
 Explain = Callable[[Change], "list[Line] | None"]

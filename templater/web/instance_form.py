@@ -10,7 +10,7 @@ from ..model.hosts import HOSTS
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.source import printable_lines
 from ..pongo2.dialect import DIALECTS
-from ..pongo2.reads import config_keys
+from ..pongo2.names_read import config_keys
 from .html import Html, element
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Redaction of secret values in reports, which users attach to merge requests."""
+"""Redaction of secret values in reports, which users attach to merge requests, and the note about it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ..checks.secret_keys import SecretKeys
+from .html import Html, element
 
 if TYPE_CHECKING:
     from ..model.instance import Instance
@@ -122,3 +123,9 @@ def is_hidden(redaction: Redaction, variant: Variant) -> bool:
         return reads_secret(redaction, variant)
     parts = (part for line in variant.lines for part in line.parts)
     return any(redaction.hides((*part.origins, *part.compared)) for part in parts)
+
+
+def withheld(what: str) -> Html:
+    """Return a note that a content or a difference is hidden, because it can show a secret."""
+    words = f"{what} is not shown, because it contains secret values, or values of unknown origin."
+    return element("p", words, " See ", element("code", "--show-secrets"), ".", class_="note")

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..model.errors import LimitError, TemplaterError
 from ..model.plan import FAILED, SKIP, UPDATE, Plan
-from ..rendering.explain import VALUE
-from ..rendering.origins import KINDS
+from ..rendering.origins import KINDS, VALUE
 from ..rendering.render import without_values
 from ..reporting.comparison import compare_plans
 from ..reporting.patch import Work, body
@@ -29,7 +28,7 @@ from .code_view import (
     source_lines,
 )
 from .html import Child, Html, code_element, element, join
-from .redaction import is_chosen, is_hidden, reads_secret
+from .redaction import is_chosen, is_hidden, reads_secret, withheld
 
 if TYPE_CHECKING:
     from ..model.source import Source
@@ -426,11 +425,6 @@ def block(page: PageState, lines: Iterator[Html]) -> Html:
     button = element("button", "Show all lines", type="button", data_all=True)
     more = element("p", f"These are the first {page.most:,} lines. ", button, class_="note")
     return join([code(first), more])
-
-
-def withheld(what: str) -> Html:
-    words = f"{what} is not shown, because it contains secret values, or values of unknown origin."
-    return element("p", words, " See ", element("code", "--show-secrets"), ".", class_="note")
 
 
 def findings_of(findings: Sequence[Mapping[str, Any]] | None, ending: str) -> Findings:

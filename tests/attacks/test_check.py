@@ -8,8 +8,8 @@ import pytest
 from templater.checks.authored_image import SEARCHED
 from templater.checks.check_report import judge
 from templater.checks.ignores import MAX_COMMENTS, Ignores
+from templater.checks.image_scanner import scan_image
 from templater.checks.run_checks import MAX_FINDINGS
-from templater.checks.scan import scan_image
 from templater.checks.templater_toml import (
     MAX_IGNORES,
     WANTED,

@@ -5,16 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from templater.checks import authored_image, difference_causes, host_differences
+from templater.checks import authored_image, host_differences
 from templater.checks.cost_bound import bound
 from templater.checks.filter_costs import NoBoundError
+from templater.checks.possible_panics import ANYTHING, NESTED, ValueKinds, set_variables
 from templater.checks.run_checks import audit
 from templater.checks.security.secrets import secrets_of
-from templater.checks.set_variables import set_variables
-from templater.checks.value_kinds import ANYTHING, NESTED, ValueKinds
 from templater.model.source import Source
 from templater.pongo2.dialect import V6
-from templater.pongo2.template_loading import Compilation
+from templater.pongo2.parse_with_includes import Compilation
 from tests.checks.authoring.authoring_builders import file, image
 from tests.processor_time import ends_within
 
@@ -57,7 +56,7 @@ def test_the_search_for_the_causes_of_differences_stops_at_a_character_limit(
 ) -> None:
     rules = (f"/etc/{number}: {{when: [create], template: t}}" for number in range(3))
     of = image(*rules, t="{{ 'a' + 'b' }}" + "x" * 85, hosts="incus,lxd")
-    monkeypatch.setattr(difference_causes, "SEARCHED", 250)
+    monkeypatch.setattr(host_differences, "SEARCHED", 250)
     found = [row["hosts"]["lxd"]["construct"] for row in host_differences.host_report(of)["files"]]
     assert found == [*["'a' + 'b' (templates/t:1:4)"] * 2, "templates/t"]
 

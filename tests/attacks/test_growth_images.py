@@ -14,8 +14,8 @@ import pytest
 
 from templater import pongo2
 from templater.checks import scanned_image
+from templater.checks.image_scanner import scan_image
 from templater.checks.run_checks import audit
-from templater.checks.scan import scan_image
 from templater.checks.scanned_image import Name
 from templater.cli import open_and_plan
 from templater.cli.main import main

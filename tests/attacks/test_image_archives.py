@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.scan import scan_image
+from templater.checks.image_scanner import scan_image
 from templater.cli.main import main
 from templater.image import compression_modules, decompress
 from templater.image.compression_modules import ZSTD

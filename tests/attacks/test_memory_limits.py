@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from templater.checks.finding import Severity
+from templater.checks.image_scanner import scan_image
 from templater.checks.run_checks import audit
-from templater.checks.scan import scan_image
 from templater.cli.main import main
 from templater.distribution.catalog_decoder import MOST_VALUES, count_values
 from templater.image.limits import DEFAULT

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.batch.fleet import Fleet
+from templater.batch.plan_instances import Fleet
 from templater.checks.security import runaway
 from templater.cli import open_and_plan
 from templater.cli.main import main

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from templater.limit_option import Given
 from templater.testing.read_tests import read_cases
-from templater.testing.session import Session
+from templater.testing.run_tests import Session
 from templater.testing.tests_folder import Folder
 
 IMAGE = Path(__file__).parents[2] / "sample-images" / "debian-cloud"

@@ -3,8 +3,8 @@
 import os
 
 from templater.checks.finding import Finding
+from templater.checks.image_scanner import decode_by_v4
 from templater.checks.run_checks import audit
-from templater.checks.scan import decode_by_v4
 from templater.checks.scanned_image import Name, ScannedImage
 from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.source import Source

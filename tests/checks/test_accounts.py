@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from templater.checks.image_scanner import scan_image
 from templater.checks.run_checks import audit
-from templater.checks.scan import scan_image
 from templater.checks.scanned_image import Name
 from templater.checks.security.accounts import _target_inside
 from templater.model.entry import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry

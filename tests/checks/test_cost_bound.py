@@ -16,8 +16,8 @@ from templater.model.source import Source
 from templater.pongo2.compiled_template import Template
 from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import V6
+from templater.pongo2.parse_with_includes import Compilation
 from templater.pongo2.render_state import Limits
-from templater.pongo2.template_loading import Compilation
 
 LONG, KEYS = 30, 4
 FILTERS = (

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from templater.checks.image_scanner import scan_image
 from templater.checks.run_checks import audit
-from templater.checks.scan import scan_image
 from tests.checks.builders import an_image, observed, severities
 from tests.image_archives import METADATA, file, header, image, padded, pax
 

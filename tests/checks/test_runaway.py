@@ -17,8 +17,8 @@ from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError
 from templater.model.source import Source
 from templater.pongo2.dialect import V6
+from templater.pongo2.parse_with_includes import Compilation
 from templater.pongo2.render_state import Limits
-from templater.pongo2.template_loading import Compilation
 from tests.checks.builders import advisories, an_image, observed, rules, severities
 from tests.sampling import some_fast
 

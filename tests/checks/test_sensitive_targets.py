@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from templater.checks.scan import scan_image
+from templater.checks.image_scanner import scan_image
 from templater.checks.scanned_image import Name
 from templater.checks.security.sensitive_targets import SENSITIVE, _paths, is_sensitive
 from templater.model.entry import FILE, Entry

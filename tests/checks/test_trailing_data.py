@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from templater.checks.image_scanner import scan_image
 from templater.checks.run_checks import audit
-from templater.checks.scan import scan_image
 from tests.image_archives import END, METADATA, file, header, image
 
 CHECK = "trailing-data"

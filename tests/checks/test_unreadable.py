@@ -1,7 +1,7 @@
 """Files of an image that can't be read."""
 
+from templater.checks.image_scanner import scan_image
 from templater.checks.run_checks import audit
-from templater.checks.scan import scan_image
 from templater.checks.scanned_image import Name
 from templater.model.entry import DIRECTORY, Entry
 from templater.model.errors import InputError, LimitError, RefusedError

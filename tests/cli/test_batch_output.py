@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.batch.fleet import Result
+from templater.batch.plan_instances import Result
 from templater.cli.batch_output import Recap
 
 

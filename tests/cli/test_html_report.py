@@ -12,7 +12,7 @@ import pytest
 from templater import __version__
 from templater.cli.html_report import check_target
 from templater.model.errors import LimitError
-from templater.rendering import explain, origins
+from templater.rendering import origins
 from templater.web import report_page as report_module
 from tests.web_pages import PAYLOADS, an_image, assert_safe, dumped, hostile_image, is_owned, parsed, text_of
 
@@ -302,7 +302,7 @@ def test_a_device_that_is_printed_as_a_whole_is_redacted_if_one_of_its_keys_is_s
         '{% for k, v in devices %}{{ v|stringformat:"%v" }}{% endfor %}',
         '{{ devices.eth0["user.secret.db"]|upper }}', '{% set d = devices.eth0 %}{{ d|stringformat:"%v" }}',
         '{% for d in devices.Sorted %}{{ d.Config|stringformat:"%v" }}{% endfor %}',
-        "x\n" * (explain.MAX_LINES + 1) + "{% for d in devices.Sorted %}{{ d.Config|stringformat:'%v' }}{% endfor %}",
+        "x\n" * (origins.MAX_LINES + 1) + "{% for d in devices.Sorted %}{{ d.Config|stringformat:'%v' }}{% endfor %}",
     ]  # fmt: skip
     names = [f"t{number}" for number in range(len(texts))]
     rules = {f"/etc/{name}": {"when": ["create"], "template": name} for name in names}
@@ -327,7 +327,7 @@ def test_the_report_of_check_hides_a_secret_that_a_template_writes_in_upper_case
 def test_a_file_whose_origins_are_unknown_is_not_shown_if_its_template_reads_a_secret(
     monkeypatch, page, tmp_path
 ):
-    monkeypatch.setattr("templater.rendering.explain.MAX_LINES", 2)
+    monkeypatch.setattr("templater.rendering.origins.MAX_LINES", 2)
     rules = {f"/etc/{name}": {"when": ["create"], "template": name} for name in "ab"}
     reads = '{{ config_get("user.password", "") }}\none\ntwo\n'
     image = an_image(tmp_path / "image", rules, {"a": reads, "b": "public\none\ntwo\n"})
@@ -570,7 +570,7 @@ def test_the_report_stops_searching_for_template_variables_at_the_time_limit(pag
             pass
         return real(*arguments)
 
-    monkeypatch.setattr(explain, "MAX_LINES", 0)
+    monkeypatch.setattr(origins, "MAX_LINES", 0)
     monkeypatch.setattr(origins, "names_read", slow_reads)
     rules = {f"/etc/{number}": {"when": ["create"], "template": f"{number}.tpl"} for number in range(40)}
     templates = {f"{number}.tpl": f"{number} {{{{ instance.name }}}}\n" for number in range(40)}
@@ -588,7 +588,7 @@ def test_the_report_searches_each_template_only_once_for_variables(page, tmp_pat
         calls.append(source.name)
         return real(source, dialect)
 
-    monkeypatch.setattr(explain, "MAX_LINES", 0)
+    monkeypatch.setattr(origins, "MAX_LINES", 0)
     monkeypatch.setattr(origins, "names_read", names_read)
     rules = {f"/etc/{number}": {"when": ["create"], "template": f"{number % 2}.tpl"} for number in range(10)}
     templates = {f"{number}.tpl": f"{number} {{{{ instance.name }}}}\n" for number in range(2)}
@@ -599,12 +599,12 @@ def test_the_report_searches_each_template_only_once_for_variables(page, tmp_pat
 def test_the_explanations_for_all_hosts_share_one_time_limit(page, tmp_path, monkeypatch):
     limits = []
 
-    class Recorded(explain.Explainer):
+    class Recorded(origins.Explainer):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             limits.append(self.options.limits)
 
-    monkeypatch.setattr(explain, "Explainer", Recorded)
+    monkeypatch.setattr(origins, "Explainer", Recorded)
     rules = {"/etc/a": {"when": ["create"], "template": "a.tpl"}}
     image = an_image(tmp_path / "image", rules, {"a.tpl": "{{ 'a' + 'b' }}{{ instance.name }}\n"})
     code, _ = page("preview", image, "--as", "all")

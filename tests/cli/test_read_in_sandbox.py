@@ -285,7 +285,7 @@ def test_every_module_that_an_audit_can_import_is_loaded_before_the_sandbox_star
     wanted = {f"templater.{name}" for name in all_imports_from("checks.audit_report", *checks) if name}
     assert {
         "templater.checks.sarif",
-        "templater.pongo2.located_calls",
+        "templater.pongo2.error_positions",
         "templater.image.tar_reader",
     } <= wanted
     for_squashfs = {"squashfs_directories", "squashfs_tables", "squashfs_compression", "lzo"}

@@ -23,8 +23,8 @@ import pytest
 from templater.checks.authored_image import AuthoredImage
 from templater.checks.base import Check
 from templater.checks.check_report import judge
+from templater.checks.image_scanner import scan_image
 from templater.checks.run_checks import all_checks, run_check
-from templater.checks.scan import scan_image
 from templater.checks.scanned_image import Name, ScannedImage, Trailing
 from templater.checks.templater_toml import Configuration, read_configuration
 from templater.image import decompress, metadata_edit

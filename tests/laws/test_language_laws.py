@@ -20,7 +20,7 @@ from templater.pongo2.dialect import DIALECTS
 from templater.pongo2.filters_and_tags import library_for
 from templater.pongo2.golang.regexp import Pattern
 from templater.pongo2.render_state import DEFAULT_LIMITS, Limits, Render
-from templater.pongo2.syntax import expression_parser
+from templater.pongo2.syntax import parser
 from templater.pongo2.values import Failure, Panic, TooLarge
 from tests.laws.growth import Action, check, peak, seconds
 
@@ -141,7 +141,7 @@ def test_a_filter_with_a_large_value_and_a_large_argument_takes_little_time_and_
 
 # --- operators
 
-OPERATORS = sorted({*nodes.BINARY, *expression_parser.RELATIONS, *expression_parser.LOGIC, "in"})
+OPERATORS = sorted({*nodes.BINARY, *parser.RELATIONS, *parser.LOGIC, "in"})
 UNARY = ["not", "-", "+"]
 
 
@@ -165,14 +165,14 @@ def test_an_operator_takes_linear_time_in_the_size_of_its_operands(operator: str
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_a_chain_of_operators_takes_linear_time(operator: str) -> None:
-    expression = f"a {operator} a" if operator in (*expression_parser.RELATIONS, "in", "^") else None
+    expression = f"a {operator} a" if operator in (*parser.RELATIONS, "in", "^") else None
     piece = f"{{{{ {expression} }}}}" if expression else f" {operator} a"
 
     def maker(n: int) -> Action:
         source = piece * n if expression else f"{{{{ a{piece * n} }}}}"
         return quiet(lambda: pongo2.compile(source).render({"a": 1}))
 
-    check(maker, start=60, largest=4 * (1500 if expression else expression_parser.MAX_CHAIN))
+    check(maker, start=60, largest=4 * (1500 if expression else parser.MAX_CHAIN))
 
 
 @pytest.mark.parametrize("operator", UNARY)

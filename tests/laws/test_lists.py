@@ -6,7 +6,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from templater import image as image_package
-from templater.checks.scan import scan_image
+from templater.checks.image_scanner import scan_image
 from templater.pongo2.dialect import DIALECTS
 from templater.pongo2.filters_and_tags import library_for
 from tests.laws.test_image_laws import EDITS, OTHERS, READERS

@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.checks.difference_causes import DifferenceCauses
+from templater.checks.host_differences import DifferenceCauses
 from templater.checks.run_checks import audit
 from templater.checks.unknown_names_by_template import mistakes
 from templater.model.hosts import INCUS
@@ -11,10 +11,9 @@ from templater.model.metadata import Metadata, Rule
 from templater.model.plan import WRITE, Change, Outcome, Plan, Prediction
 from templater.model.render_options import RenderOptions
 from templater.model.source import Source
-from templater.pongo2.trace_recorder import VALUE, Piece, Site
-from templater.pongo2.traced_copy import Traced
-from templater.rendering.explain import Explainer, Line, Part, lines_of
-from templater.rendering.origins import Layers, Origin, Origins
+from templater.pongo2.tracing.instrumented_template import Traced
+from templater.pongo2.tracing.recorder import VALUE, Piece, Site
+from templater.rendering.origins import Explainer, Layers, Line, Origin, Origins, Part, lines_of
 from templater.rendering.render import render
 from templater.rendering.unknown_names import called_with, parsed_reads, unknown_names
 from templater.reporting.explanation import line_rows

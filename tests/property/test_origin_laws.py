@@ -21,8 +21,7 @@ from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.planning.decide_changes import plan_of
 from templater.planning.plan_image import read_templates
-from templater.rendering.explain import VALUE, Explainer
-from templater.rendering.origins import Layers
+from templater.rendering.origins import VALUE, Explainer, Layers
 from templater.rendering.render import render
 
 IMAGES = Path(__file__).resolve().parent.parent.parent / "sample-images"

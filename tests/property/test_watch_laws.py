@@ -19,8 +19,8 @@ from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.render_options import RenderOptions
 from templater.pongo2.render_state import Limits
-from templater.rendering.memo import Memo
 from templater.rendering.render import render
+from templater.rendering.rendered_text_cache import Memo
 from templater.reporting.json_data import plan_data
 
 TEMPLATES = (

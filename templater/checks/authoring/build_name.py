@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from ...model.file_names import ROOTFS
 from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..scan import NAME_FILES
+from ..image_scanner import NAME_FILES
 
 NAMES = (b"distrobuilder", b"LXC_NAME")
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..mistakes_in_files import Mistake, mistakes_of, validated, yaml_mapping
+from ..rendered_files import Mistake, mistakes_of, validated, yaml_mapping
 
 
 @check("cloud-config", "error", "a cloud-config file that is not a valid YAML mapping", validated=True)

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from ...model.source import printable
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..mistakes_in_files import Mistake, mistakes_in, numbered
+from ..rendered_files import Mistake, mistakes_in, numbered
 from ..target_kinds import kind_of
 
 #: possible beginnings of user-data, in lower case. cloud-init skips white space before them.

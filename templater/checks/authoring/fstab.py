@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ...model.source import printable
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..mistakes_in_files import Mistake, mistakes_of, numbered
+from ..rendered_files import Mistake, mistakes_of, numbered
 
 
 @check("fstab", "error", "a line of /etc/fstab with missing or wrong fields")

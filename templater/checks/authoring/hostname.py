@@ -14,7 +14,7 @@ from string import ascii_letters, digits
 from ...model.source import printable
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..mistakes_in_files import Mistake, mistakes_of, numbered
+from ..rendered_files import Mistake, mistakes_of, numbered
 
 ALLOWED = frozenset(ascii_letters + digits + "-._")
 

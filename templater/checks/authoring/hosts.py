@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from ...model.source import printable
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..mistakes_in_files import Mistake, mistakes_of, numbered
+from ..rendered_files import Mistake, mistakes_of, numbered
 
 
 @check("hosts", "error", "a line of /etc/hosts that lacks an address or a name")

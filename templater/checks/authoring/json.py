@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..mistakes_in_files import Mistake, mistakes_of
+from ..rendered_files import Mistake, mistakes_of
 
 
 @check("json", "error", "a .json file that is not valid JSON")

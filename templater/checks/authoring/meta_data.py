@@ -15,7 +15,7 @@ from ...model.source import printable
 from ...parsing.yaml_nodes import pairs
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..mistakes_in_files import Mistake, mistakes_of, yaml_mapping
+from ..rendered_files import Mistake, mistakes_of, yaml_mapping
 
 #: the keys that cloud-init reads, by the key without its hyphens
 KEYS = {name.replace("-", ""): name for name in ("instance-id", "local-hostname")}

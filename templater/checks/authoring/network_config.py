@@ -25,8 +25,8 @@ from ...model.source import printable
 from ...parsing.yaml_nodes import Mapping, Node, Scalar, Sequence, pairs, value_of
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..mistakes_in_files import Mistake, mistakes_of, validated, yaml_mapping
 from ..netplan_keys import unknown_keys
+from ..rendered_files import Mistake, mistakes_of, validated, yaml_mapping
 
 TYPES = {"bond", "bridge", "infiniband", "loopback", "nameserver", "physical", "route", "vlan"}
 SUBNETS = {

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ...parsing.yaml_nodes import pairs
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..mistakes_in_files import Mistake, mistakes_of, yaml_mapping
+from ..rendered_files import Mistake, mistakes_of, yaml_mapping
 
 
 @check(

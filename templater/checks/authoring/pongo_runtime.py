@@ -16,8 +16,8 @@ from time import process_time
 from ...model.errors import LimitError, TemplaterError
 from ...model.source import printable
 from ...pongo2.dialect import V4
-from ...pongo2.reads import reads_of
-from ...pongo2.template_loading import Compilation
+from ...pongo2.names_read import reads_of
+from ...pongo2.parse_with_includes import Compilation
 from ..authored_image import MAX_SECONDS, AuthoredImage
 from ..base import Observation, check
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ...model.source import printable
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..mistakes_in_files import Mistake, mistakes_of, numbered
+from ..rendered_files import Mistake, mistakes_of, numbered
 from .hosts import is_address
 
 KEYWORDS = ("domain", "lookup", "nameserver", "options", "search", "sortlist", "family")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..mistakes_in_files import Mistake, mistakes_in, validated
+from ..rendered_files import Mistake, mistakes_in, validated
 from .interfaces import FAMILY
 
 _FIRST_LINE = re.compile(r"#!\s*/(?:usr/)?(?:local/)?bin/(?:env\s+)?(sh|dash|bash)(?=\s|$)")

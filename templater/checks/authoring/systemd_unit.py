@@ -17,7 +17,7 @@ from ...model.source import printable
 from ...planning.follow_links import clean
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..mistakes_in_files import Mistake, mistakes_of, validated
+from ..rendered_files import Mistake, mistakes_of, validated
 
 #: the units that systemd-analyze accepts
 UNITS = (".service", ".socket", ".timer", ".mount", ".automount", ".swap", ".path", ".target", ".slice")

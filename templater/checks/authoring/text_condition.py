@@ -14,9 +14,8 @@ from collections.abc import Iterator
 
 from ...model.source import Span
 from ...pongo2.syntax import tree
-from ..authored_image import AuthoredImage
+from ..authored_image import AuthoredImage, Template
 from ..base import Observation, check
-from ..template_conditions import conditions
 
 #: fields of an instance, and configuration keys, whose values are "true" or "false"
 FIELDS = {("instance", "privileged"), ("container", "privileged")} | {
@@ -26,6 +25,7 @@ KEYS = {
     "boot.autostart", "security.csm", "security.nesting", "security.privileged", "security.protection.delete",
     "security.secureboot",
 }  # fmt: skip
+LOGIC = ("and", "or", "not")
 
 
 @check("text-condition", "error", "a condition that is true even for the string 'false'")
@@ -41,6 +41,21 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                 )
             elif isinstance(condition, tree.Operation) and condition.operator in ("==", "!="):
                 yield from compared(template.span(condition), condition)
+
+
+def conditions(template: Template) -> Iterator[tree.Expression]:
+    """Yield the condition of each ``if`` and ``elif``.
+
+    For a condition with ``and``, ``or`` or ``not``, yield each operand instead.
+    """
+    for statement in template.every(tree.If):
+        waiting = [condition for condition, _ in statement.branches]
+        while waiting:
+            node = waiting.pop(0)
+            if isinstance(node, tree.Operation) and node.operator in LOGIC:
+                waiting = [*node.operands, *waiting]
+            else:
+                yield node
 
 
 def compared(span: Span, condition: tree.Operation) -> Iterator[Observation]:

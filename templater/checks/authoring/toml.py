@@ -8,7 +8,7 @@ from ...model.errors import InputError, LimitError
 from ...parsing.toml_text import read_toml
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..mistakes_in_files import Mistake, mistakes_of
+from ..rendered_files import Mistake, mistakes_of
 
 
 @check("toml", "error", "a .toml file that is not valid TOML")

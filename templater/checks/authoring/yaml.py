@@ -10,7 +10,7 @@ from ...model.source import printable
 from ...parsing.yaml_nodes import MOST_DIRECTIVES
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..mistakes_in_files import Mistake, mistakes_of
+from ..rendered_files import Mistake, mistakes_of
 
 #: maximum number of YAML events that are read; the rest of the file is not checked
 MAX_EVENTS = 200_000

@@ -12,7 +12,7 @@ from ...model.file_names import ROOTFS
 from ...model.source import printable
 from ...planning.follow_links import Steps, resolve
 from ..base import Observation, check
-from ..scan import PASSWD, PASSWD_BYTES
+from ..image_scanner import PASSWD, PASSWD_BYTES
 from ..scanned_image import IMPLIED, MAX_DEPTH, ScannedImage
 from .sensitive_targets import is_sensitive
 

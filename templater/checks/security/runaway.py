@@ -16,16 +16,14 @@ from ...model.source import Source, printable
 from ...planning.generated_keys import with_image_keys
 from ...pongo2.compiled_template import Template
 from ...pongo2.dialect import DIALECTS, V4, V6, V61, Dialect
+from ...pongo2.parse_with_includes import Compilation
 from ...pongo2.render_state import Limits
-from ...pongo2.template_loading import Compilation
 from ...rendering.render import Compiled, render
 from ..base import Observation, check
 from ..cost_bound import MOST_HELD, MOST_WORK, Texts, bound, texts_of
-from ..cost_of_pongo2 import CountedCompilation
-from ..every_branch import EveryBranchCompilation
-from ..every_key import with_every_key
 from ..filter_costs import NoBoundError
 from ..possible_panics import possible_panic
+from ..runaway_compilation import CountedCompilation, EveryBranchCompilation, with_every_key
 from ..scanned_image import ScannedImage
 from ..template_tokens import is_read_differently
 

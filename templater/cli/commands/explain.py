@@ -110,8 +110,7 @@ def chosen_rules(plan: Plan, target: str | None) -> list[Rule]:
 
 def explained(found: Opened, plan: Plan, rules: list[Rule], fixed: RenderOptions) -> list[Explained]:
     from ...planning.plan_image import read_templates
-    from ...rendering.explain import Explainer
-    from ...rendering.origins import layers_of
+    from ...rendering.origins import Explainer, layers_of
     from ...reporting.explanation import Explained
 
     given, templates = found.request.instance, read_templates(found.source.image, plan.metadata)
@@ -186,8 +185,7 @@ def say_not_due(rules: list[Rule], files: list[Explained]) -> None:
 def show_reads(found: Opened, plan: Plan, rules: list[Rule], dialect: str) -> int:
     """List the names that each template reads, and return the exit code."""
     from ...planning.plan_image import read_templates
-    from ...rendering.explain import readings
-    from ...rendering.origins import layers_of
+    from ...rendering.origins import layers_of, readings
     from ...rendering.render import template_bytes
     from ...reporting.explanation import reading_rows
     from ...reporting.explanation_data import reading_data

@@ -82,7 +82,7 @@ def command(
 ) -> int:
     from ...testing import reports
     from ...testing.read_tests import read_cases
-    from ...testing.session import Session
+    from ...testing.run_tests import Session
     from ...testing.tests_folder import Folder, NoTestsError, folder_of
 
     if as_json and report not in (None, "json"):

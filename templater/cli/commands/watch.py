@@ -21,7 +21,7 @@ from ..page.options import PageOptions, page_options
 
 if TYPE_CHECKING:
     from ...model.plan import Plan
-    from ...rendering.memo import Name
+    from ...rendering.rendered_text_cache import Name
     from ...reporting.plan_text import Block
     from ..open_and_plan import Opened
 
@@ -157,7 +157,7 @@ class WatchedImage:
     def __init__(self, request: options.Request, *, checked: bool, tested: bool) -> None:
         self.request = request
         self.checked, self.tested = checked, tested
-        from ...rendering.memo import Memo
+        from ...rendering.rendered_text_cache import Memo
 
         #: the files that earlier calls of ``look`` have rendered
         self.memo = Memo()
@@ -324,7 +324,7 @@ class WatchedImage:
         """Print new failures, and name the tests that pass again. Return whether the failures changed."""
         from ...testing import reports
         from ...testing.read_tests import read_cases
-        from ...testing.session import Session
+        from ...testing.run_tests import Session
         from ...testing.tests_folder import Folder, folder_of
         from .check import local_validators
 

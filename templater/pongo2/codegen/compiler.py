@@ -13,8 +13,8 @@ from types import CodeType
 
 from ...model.errors import LimitError
 from ..syntax.tokens import Token
+from .nodes import all_field_holders
 from .statements import StatementWriter
-from .tree_to_nodes import all_field_holders
 from .writer import Module
 
 

@@ -11,11 +11,8 @@ from jinja2.compiler import Frame
 from ..render_state import SMALL
 from ..values import to_string
 from . import nodes
-from .tree_to_nodes import may_change, without_safe
+from .nodes import may_change, without_safe
 from .writer import Writer
-
-#: the maximum depth of brackets in generated code; a deeper expression becomes a function
-MAX_BRACKETS = 60
 
 _BINARY = {"Sub": "sub", "Mul": "mul", "Div": "div", "Mod": "mod"}
 _ORDERS = {
@@ -31,25 +28,6 @@ class ExpressionWriter(Writer):
     """
 
     consumer = 0
-
-    def visit(self, node: nodes.Node, *args: object, **kwargs: object) -> object:
-        """Write the code of a node. An expression that nests too deeply becomes a separate function."""
-        if not isinstance(node, nodes.Expr):
-            self.temporaries = 0
-            return super().visit(node, *args, **kwargs)
-        if self.brackets < MAX_BRACKETS:
-            self.brackets += 4
-            super().visit(node, *args, **kwargs)
-            self.brackets -= 4
-            return None
-        name = self.fresh("x")
-        self.later("s", name, lambda: self.return_value(node))
-        self.write(f"{name}({self.scope})")
-        return None
-
-    def return_value(self, node: nodes.Expr) -> None:
-        self.writeline("return ")
-        self.visit(node, self.frame)
 
     def printed(self, node: nodes.Expr) -> None:
         """Write code for the text of a value. The text is escaped if autoescape is on."""

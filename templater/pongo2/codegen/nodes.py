@@ -1,5 +1,7 @@
 """The intermediate form between the parsed tree and Python code: Jinja2's nodes, used for pongo2.
 
+The class Emitter turns a parsed tree into nodes, from which `writer` generates code.
+
 Jinja2's code generator walks Jinja2's node classes, and Jinja2 forbids subclasses of them. Jinja2 has no
 fields for some facts about pongo2, so this module stores them in fields that have another meaning in Jinja2.
 Only this module knows the changed meanings. The other modules use the constructors and accessors below. They
@@ -9,7 +11,7 @@ A place is the index of a token in ``Emitter.places``. The token has the source 
 ``lineno`` of a node stores the node's place.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from jinja2.nodes import (  # isort: skip
@@ -18,6 +20,15 @@ from jinja2.nodes import (  # isort: skip
     Name, Neg, Node, Not, Operand, Or, Output, Pow, ScopedEvalContextModifier, Sub, Template, TemplateData,
     Tuple, UnaryExpr, With,
 )  # fmt: skip
+
+from ..render_state import WORK_OF_STEP
+from ..runtime_calls_and_loops import no_block
+from ..syntax import tree
+from ..syntax.tokens import Token
+from ..syntax.tree import Document, Statement
+from ..values import CHANGING_FIELDS
+
+Body = list[Statement]
 
 #: the classes of Jinja2 that the other modules use, for annotations and type tests
 __all__ = (
@@ -31,6 +42,12 @@ __all__ = (
 BINARY = {"+": Add, "-": Sub, "*": Mul, "/": Div, "%": Mod, "^": Pow}
 _UNARY = {"not": Not, "negative": Neg}
 _RELATIONS = {"==": "eq", "!=": "ne", "<": "lt", "<=": "lteq", ">": "gt", ">=": "gteq", "in": "in"}
+
+#: the longest chain of filters or arithmetic operators that becomes nested nodes instead of `steps`
+MAX_NESTED = 10
+#: the work of a filter, in steps
+FILTER_WEIGHT = 10
+_INCLUDES = ("render_other", "render_named")
 
 # The names of values that the code generator supplies.
 # The names begin with a space, so no identifier of a template is equal to one of them.
@@ -272,3 +289,317 @@ def bodies_of(node: Block) -> list[list[Node]]:
     bodies = node.scoped
     assert isinstance(bodies, Bodies)
     return bodies.found
+
+
+# --- the parsed tree
+
+
+class Emitter:
+    """A converter of documents into nodes, and a collection of facts about the whole compilation.
+
+    ``places`` has the tokens whose source positions the generated code needs. A place is an index into
+    ``places``. ``texts`` has the name that messages use for the variable or macro at each place. ``loaded``,
+    ``called`` and ``assigned`` have the names that templates read, call and bind. ``field_holders`` has the
+    names that a template binds to a field of a loop, such as ``forloop.Counter``. ``copies`` has a pair
+    (from, to) for each name that a template binds to the value of another name. ``units`` has the documents
+    that become separate functions: the first document and the included documents.
+    """
+
+    def __init__(self, document: Document) -> None:
+        self.places: list[Token] = []
+        self.numbers: dict[int, int] = {}
+        self.texts: dict[int, str] = {}
+        self.loaded: set[str] = set()
+        self.units: list[Document] = [document]
+        self.root = document
+        self.called: set[str] = set()
+        self.assigned: set[str] = set()
+        self.field_holders: set[str] = set()
+        self.copies: list[tuple[str, str]] = []
+        self.has_macros = False
+        self.has_lazy_includes = False
+        self.autoescapes = 0
+        self.blocks: dict[str, Bodies] = {}
+
+    def unit(self, document: Document) -> Template:
+        """Return the node for a document, or for the outermost document that it extends."""
+        self.root, self.blocks = document, {}
+        while self.root.parent is not None:
+            self.root = self.root.parent
+        return Template(self.body(self.root.body))
+
+    def place(self, token: Token) -> int:
+        """Return the number of a token in ``places``. A new token gets the next number."""
+        number = self.numbers.get(id(token))
+        if number is None:
+            number = self.numbers[id(token)] = len(self.places)
+            self.places.append(token)
+        return number
+
+    # --- statements
+
+    def body(self, statements: Body) -> list[Node]:
+        """Return the nodes of a body. Neighbouring texts and printed values become one ``Output``."""
+        found: list[Node] = []
+        output: Output | None = None
+        for statement in statements:
+            if isinstance(statement, tree.Text | tree.Print):
+                if output is None:
+                    output = Output([])
+                    found.append(output)
+                output.nodes.append(self.piece(statement))
+            else:
+                output = None
+                found.append(self.statement(statement))
+        return found
+
+    def piece(self, statement: tree.Text | tree.Print) -> Expr:
+        """Return one item of an ``Output``. Autoescape does not apply to a value in ``MarkSafe``."""
+        if isinstance(statement, tree.Text):
+            return TemplateData(statement.value)
+        value = self.expression(statement.expression)
+        if statement.raw or statement.expression.applied("safe"):
+            return MarkSafe(value)
+        return value
+
+    def statement(self, node: tree.Statement) -> Node:
+        method = getattr(self, f"statement_{type(node).__name__.lower()}")
+        result: Node = method(node)
+        return result
+
+    def statement_if(self, node: tree.If) -> If:
+        first, *others = [If(self.expression(test), self.body(body), [], []) for test, body in node.branches]
+        first.elif_ = others
+        first.else_ = self.optional_body(node.otherwise)
+        return first
+
+    def optional_body(self, statements: Body | None) -> list[Node]:
+        return [] if statements is None else self.body(statements)
+
+    def statement_for(self, node: tree.For) -> For:
+        names = [name for name in (node.key, node.value) if name is not None]
+        self.assigned.update(names)
+        empty = self.optional_body(node.empty)
+        return loop(
+            names, self.expression(node.expression), self.body(node.body), empty,
+            self.place(node.expression.token), backward=node.reverse, ordered=node.ordered,
+        )  # fmt: skip
+
+    def statement_set(self, node: tree.Set) -> Assign:
+        self.assigned.add(node.name)
+        value = self.expression(node.expression)
+        self.note_loop_field(node.name, value)
+        return Assign(Name(node.name, "store"), value)
+
+    def note_loop_field(self, name: str, value: Expr) -> None:
+        """Record that ``name`` may hold a field of a loop, or that it is a copy of another name."""
+        origin = without_safe(value)
+        if may_change(origin):
+            self.field_holders.add(name)
+        elif isinstance(origin, Name):
+            self.copies.append((origin.name, name))
+
+    def statement_do(self, node: tree.Do) -> ExprStmt:
+        return ExprStmt(self.expression(node.expression))
+
+    def statement_with(self, node: tree.With) -> With:
+        self.assigned.update(name for name, _ in node.pairs)
+        names = [Name(name, "param") for name, _ in node.pairs]
+        values = [self.expression(value) for _, value in node.pairs]
+        for (name, _), value in zip(node.pairs, values, strict=True):
+            self.note_loop_field(name, value)
+        return With(names, values, self.body(node.body))
+
+    def statement_macro(self, node: tree.Macro) -> Macro:
+        self.has_macros = True
+        place = self.place(node.token)
+        self.texts[place] = node.name
+        self.assigned.update(name for name, _ in node.parameters)
+        parameters = [
+            (name, None if default is None else self.expression(default)) for name, default in node.parameters
+        ]
+        return macro(node.bound, parameters, self.body(node.body), place)
+
+    def statement_autoescape(self, node: tree.Autoescape) -> ScopedEvalContextModifier:
+        self.autoescapes += 1
+        return autoescape(node.on, self.body(node.body))
+
+    def statement_filterblock(self, node: tree.FilterBlock) -> FilterBlock:
+        place = self.place(node.token)
+        chain = self.filters(supplied(CAPTURED), node.filters, place)
+        return filter_block(self.body(node.body), chain, place)
+
+    def statement_capture(self, node: tree.Capture) -> CallBlock:
+        otherwise = self.optional_body(node.otherwise)
+        return capture(self.expression_invoke(node.invoke), self.body(node.body), otherwise)
+
+    def statement_block(self, node: tree.Block) -> Node:
+        self.has_macros = True
+        templates = [template for template in self.chain() if node.name in template.blocks]
+        if not templates:  # The block is in a macro that another template imports.
+            return ExprStmt(self.expression_invoke(tree.Invoke(node.token, no_block)))
+        bodies = self.blocks.get(node.name)
+        if bodies is None:
+            bodies = self.blocks[node.name] = Bodies()
+            for template in templates:
+                bodies.found.append(self.body(template.blocks[node.name]))
+        return block(node.name, bodies, self.place(node.token))
+
+    def chain(self) -> Iterator[Document]:
+        """Yield the templates that extend each other, the outermost first."""
+        template: Document | None = self.root
+        while template is not None:
+            yield template
+            template = template.child
+
+    # --- expressions
+
+    def expression(self, node: tree.Expression) -> Expr:
+        method = getattr(self, f"expression_{type(node).__name__.lower()}")
+        result: Expr = method(node)
+        return result
+
+    def expression_literal(self, node: tree.Literal) -> Const:
+        return Const(node.value)
+
+    def expression_path(self, node: tree.Path) -> Expr:
+        place = self.place(node.token)
+        self.texts[place] = "" if isinstance(node.parts[-1].key, tree.Expression) else node.text
+        self.loaded.add(node.name)
+        found: Expr = variable(node.name, place)
+        for index, part in enumerate(node.parts):
+            if index and isinstance(part.key, tree.Expression):
+                found = subscript(found, self.expression(part.key), place)
+            elif index:
+                found = member(found, str(part.key), place)
+            if part.arguments is not None:
+                if not index:
+                    self.called.add(node.name)
+                found = call(found, [self.expression(argument) for argument in part.arguments], place)
+        return found
+
+    def expression_filtered(self, node: tree.Filtered) -> Expr:
+        return self.filters(self.expression(node.atom), node.filters)
+
+    def filters(self, value: Expr, uses: list[tree.FilterUse], place: int | None = None) -> Expr:
+        """Return the node for a value to which several filters are applied in turn.
+
+        ``place``, if given, is the place of all filters. By default, each filter has its own place.
+        """
+        items = [value]
+        for use in uses:
+            before = items[-1] if len(uses) <= MAX_NESTED else supplied(PREVIOUS)
+            arguments = [] if use.argument is None else [self.expression(use.argument)]
+            where = self.place(use.token) if place is None else place
+            items.append(filtered(before, use.name, arguments, where))
+        return items[-1] if len(uses) <= MAX_NESTED else steps(items)
+
+    def expression_operation(self, node: tree.Operation) -> Expr:
+        place = self.place(node.token)
+        if node.operator in ("and", "or"):
+            return self.logic(node.operator, [self.expression(operand) for operand in node.operands])
+        if node.operator in BINARY:
+            return self.arithmetic(node)
+        if len(node.operands) == 1:
+            return unary(node.operator, self.expression(node.operands[0]), place)
+        left, right = map(self.expression, node.operands)
+        return comparison(node.operator, left, right, place)
+
+    def arithmetic(self, node: tree.Operation) -> Expr:
+        """Return the node for a chain of arithmetic operators, which group to the left."""
+        links: list[tree.Operation] = []
+        first: tree.Expression = node
+        while isinstance(first, tree.Operation) and first.operator in BINARY:
+            links.append(first)
+            first = first.operands[0]
+        items = [self.expression(first)]
+        for link in reversed(links):
+            before = items[-1] if len(links) <= MAX_NESTED else supplied(PREVIOUS)
+            right = self.expression(link.operands[1])
+            items.append(binary(link.operator, before, right, self.place(link.token)))
+        return items[-1] if len(links) <= MAX_NESTED else steps(items)
+
+    def logic(self, operator: str, operands: Sequence[Expr]) -> Expr:
+        """Return a chain of ``and`` or ``or`` as a balanced tree.
+
+        The tree evaluates the same operands and has the same result as the chain, but does not nest deeply.
+        """
+        if len(operands) == 1:
+            return operands[0]
+        middle = len(operands) // 2
+        sides = (self.logic(operator, operands[:middle]), self.logic(operator, operands[middle:]))
+        return And(*sides) if operator == "and" else Or(*sides)
+
+    def expression_invoke(self, node: tree.Invoke) -> Call:
+        if any(isinstance(argument, tree.Scope) for argument in node.arguments):
+            self.has_lazy_includes = self.has_lazy_includes or node.function.__name__ in _INCLUDES
+        arguments = [self.argument(argument) for argument in node.arguments]
+        return tag_call(node.function, arguments, self.place(node.token))
+
+    def argument(self, argument: object) -> Expr:
+        if isinstance(argument, tree.Expression):
+            return self.expression(argument)
+        if isinstance(argument, tree.Remembered):
+            return stored(self.expression(argument.expression))
+        if isinstance(argument, tree.Lazy):
+            return lazy([self.expression(item) for item in argument.expressions])
+        if isinstance(argument, tree.Scope):
+            return supplied(SCOPE)
+        if isinstance(argument, tree.Escaping):
+            return supplied(ESCAPING)
+        if isinstance(argument, tree.Other):
+            self.units.append(argument.document)
+            return Const(len(self.units) - 1)
+        return Const(argument)
+
+
+def without_safe(node: Node) -> Node:
+    """Remove ``safe`` filters from a node. These filters return their input unchanged."""
+    while isinstance(node, Filter) and node.name == "safe" and not node.args and node.node is not None:
+        node = node.node
+    return node
+
+
+def may_change(node: Node) -> bool:
+    """Return whether a value may be a loop field that changes in each round, such as forloop.Counter."""
+    named = isinstance(node, Getattr) and node.attr in CHANGING_FIELDS
+    first: Node = node
+    while isinstance(first, Getattr | Getitem):
+        first = first.node
+    if not isinstance(first, Name):
+        return False
+    return named or (isinstance(node, Getitem) and first.name == "forloop")
+
+
+def all_field_holders(direct: set[str], copies: Sequence[tuple[str, str]]) -> set[str]:
+    """Return every name that may hold a field of a loop.
+
+    ``direct`` has the names that a template binds to a field of a loop. ``copies`` has
+    pairs of names (from, to): the template assigns ``from`` to ``to``.
+    """
+    found, waiting = set(direct), list(direct)
+    while waiting:
+        name = waiting.pop()
+        more = {to for origin, to in copies if origin == name} - found
+        found |= more
+        waiting += more
+    return found
+
+
+def is_wrapped(body: Sequence[Node]) -> bool:
+    """Return whether one ``autoescape`` contains the whole body. The daemons put one around each template."""
+    return len(body) == 1 and isinstance(body[0], ScopedEvalContextModifier)
+
+
+def weight(body: Sequence[Node]) -> int:
+    """Return the number of steps that one run of a body takes, without inner loops and blocks."""
+    total = 1
+    waiting = list(body)
+    while waiting:
+        node = waiting.pop()
+        total += FILTER_WEIGHT if isinstance(node, Filter) else 1
+        if isinstance(node, Const) and isinstance(node.value, str):
+            total += len(node.value) // WORK_OF_STEP
+        if not isinstance(node, For):
+            waiting.extend(node.iter_child_nodes())
+    return total

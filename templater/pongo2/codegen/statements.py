@@ -12,7 +12,7 @@ from jinja2.compiler import Frame
 
 from . import nodes
 from .expressions import ExpressionWriter
-from .tree_to_nodes import is_wrapped, weight
+from .nodes import is_wrapped, weight
 
 #: the maximum depth of Python blocks; a deeper block becomes a function
 MAX_NESTING = 12
@@ -49,7 +49,7 @@ class StatementWriter(ExpressionWriter):
     def printed_texts(self) -> str:
         if not self.module.traced:
             return "[]"
-        return f"{self.module.imported('templater.pongo2.trace_recorder', 'printed_texts')}(render)"
+        return f"{self.module.imported('templater.pongo2.tracing.recorder', 'printed_texts')}(render)"
 
     def statements(self, body: Sequence[nodes.Node]) -> None:
         """Write a body at the current indentation.

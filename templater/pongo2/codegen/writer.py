@@ -9,12 +9,14 @@ from jinja2.compiler import CodeGenerator, Frame
 from ..dialect import Dialect
 from ..filters_and_tags import Library
 from ..syntax.tree import Document
-from .nodes import EvalContext
-from .tree_to_nodes import Emitter
+from .nodes import Emitter, EvalContext, Expr, Node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+#: the maximum depth of brackets in generated code; a deeper expression becomes a function
+MAX_BRACKETS = 60
 
 
 class Module:
@@ -24,7 +26,7 @@ class Module:
     these names, generated code records whether they are set: a call of an unset name gives nil, but a call of
     a name that is set to nil fails. ``field_holders`` has the bound names that may hold a field of a loop.
     ``forloop`` is true if a template may read the variable ``forloop``. Only then does generated code update
-    this variable. ``traced`` is true if `trace_recorder` records the printed texts.
+    this variable. ``traced`` is true if `tracing.recorder` records the printed texts.
     """
 
     def __init__(self, document: Document, dialect: Dialect, library: Library, spans: bool) -> None:
@@ -102,6 +104,25 @@ class Writer(CodeGenerator):
         self._indentation, self._new_lines, self._first_write = 1, 0, False
         self.scope = "s"
         self.nesting = self.brackets = self.temporaries = 0
+
+    def visit(self, node: Node, *args: object, **kwargs: object) -> object:
+        """Write the code of a node. An expression that nests too deeply becomes a separate function."""
+        if not isinstance(node, Expr):
+            self.temporaries = 0
+            return super().visit(node, *args, **kwargs)
+        if self.brackets < MAX_BRACKETS:
+            self.brackets += 4
+            super().visit(node, *args, **kwargs)
+            self.brackets -= 4
+            return None
+        name = self.fresh("x")
+        self.later("s", name, lambda: self.return_value(node))
+        self.write(f"{name}({self.scope})")
+        return None
+
+    def return_value(self, node: Expr) -> None:
+        self.writeline("return ")
+        self.visit(node, self.frame)
 
     def later(self, parameters: str, name: str, write: Callable[[], None]) -> None:
         """Schedule a new function, which is written after the current function. ``write`` writes its body.

@@ -5,7 +5,7 @@ from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..syntax.template_parser import Parser
+    from ..syntax.parser import Parser
     from ..syntax.tokens import Token
 
 

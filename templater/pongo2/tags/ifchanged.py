@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from ..render_state import Render
-    from ..syntax.template_parser import Parser
+    from ..syntax.parser import Parser
     from ..syntax.tokens import Token
     from ..syntax.tree import Expression
 

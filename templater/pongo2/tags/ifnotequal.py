@@ -6,7 +6,7 @@ from .ifequal import comparison
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..syntax.template_parser import Parser
+    from ..syntax.parser import Parser
     from ..syntax.tokens import Token
 
 

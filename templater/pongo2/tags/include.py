@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..render_state import Render
-    from ..syntax.template_parser import Parser
+    from ..syntax.parser import Parser
     from ..syntax.tokens import Token
     from ..syntax.tree import Expression
 

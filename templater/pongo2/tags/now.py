@@ -8,7 +8,7 @@ from . import tag
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..render_state import Render
-    from ..syntax.template_parser import Parser
+    from ..syntax.parser import Parser
     from ..syntax.tokens import Token
 
 

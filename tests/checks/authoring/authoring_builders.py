@@ -1,8 +1,8 @@
 """Images with planted mistakes, in memory."""
 
 from templater.checks.authored_image import AuthoredImage, authored
+from templater.checks.image_scanner import scanned_definition
 from templater.checks.run_checks import audit
-from templater.checks.scan import scanned_definition
 from templater.definitions.choice import Choice
 from templater.definitions.predicted_image import build
 from templater.model.hosts import HOSTS

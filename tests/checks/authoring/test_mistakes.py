@@ -16,7 +16,7 @@ from templater.checks.authoring.mode import corrected as corrected_mode
 from templater.checks.check_report import judge
 from templater.checks.ignores import _comments
 from templater.checks.invented_values import invented_value
-from templater.checks.mistakes_in_files import condition_text
+from templater.checks.rendered_files import condition_text
 from templater.checks.run_checks import all_checks, audit
 from templater.checks.scanned_image import Name, ScannedImage
 from templater.checks.target_kinds import kind_of
@@ -657,7 +657,7 @@ def test_a_finding_has_level_info_if_the_validator_accepts_the_file_with_another
 
 @pytest.mark.parametrize(("largest", "is_found"), [(9, True), (8, False)])
 def test_a_file_is_checked_up_to_a_maximum_length(largest, is_found, monkeypatch):
-    monkeypatch.setattr("templater.checks.mistakes_in_files.LARGEST", largest)
+    monkeypatch.setattr("templater.checks.rendered_files.LARGEST", largest)
     assert ("hosts" in {found[1] for found in findings(file("/etc/hosts", "bad name\n"))}) == is_found
 
 

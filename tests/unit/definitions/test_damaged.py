@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from templater.checks.authored_image import authored
+from templater.checks.image_scanner import scanned_definition
 from templater.checks.run_checks import audit
-from templater.checks.scan import scanned_definition
 from templater.definitions.choice import Choice
 from templater.definitions.predicted_image import build
 from templater.model.errors import TemplaterError

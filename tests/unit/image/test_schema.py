@@ -6,8 +6,8 @@ from importlib.resources import files
 import pytest
 
 from templater.checks.finding import Severity
+from templater.checks.image_scanner import scan_image
 from templater.checks.run_checks import audit
-from templater.checks.scan import scan_image
 from templater.image.presets import make, presets
 from templater.model.errors import MetadataError
 from templater.model.source import Source

@@ -34,7 +34,7 @@ for name in sys.argv[1:]:
     __import__(name)
 before = set(sys.modules)
 text = execution.run(code, {"l": ["a", "b"], "instance": {"name": "c1"}}, clock=0)
-assert "jinja2" not in sys.modules and "templater.pongo2.syntax.template_parser" not in sys.modules
+assert "jinja2" not in sys.modules and "templater.pongo2.syntax.parser" not in sys.modules
 print(text, sorted(set(sys.modules) - before))
 """
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.pongo2 import operators, render_state, runtime_functions, values
+from templater.pongo2 import operators, render_state, runtime_calls_and_loops, values
 from templater.pongo2.filters import escaping, formats, html, links, lists, numbers, text, urls
 from templater.pongo2.golang.fmt import sprintf
 from templater.pongo2.golang.time import FAKE, format_time
@@ -61,7 +61,7 @@ CASES = {
     "urlencode": (lambda n: urls.urlencode("/" * n, None), 40, 123),
     "iriencode": (lambda n: urls.iriencode("é" * n, None), 20, 126),
     "striptags": (lambda n: html.striptags("x" * n, None), 120, 121),
-    "captured": (lambda n: runtime_functions.captured(RENDER, ["x" * (n - 1), "x"]), 120, 121),
+    "captured": (lambda n: runtime_calls_and_loops.captured(RENDER, ["x" * (n - 1), "x"]), 120, 121),
     "random words": (lambda n: lorem.filler(RENDER, n, "w", True), 8, 126),
 }
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from templater.rendering.explain import Line, Part
-from templater.rendering.origins import Origin
+from templater.rendering.origins import Line, Origin, Part
 from templater.reporting.explanation import line_rows
 
 NAME = Origin("instance.name", "daemon")

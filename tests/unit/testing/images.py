@@ -6,7 +6,7 @@ from pathlib import Path
 from templater.limit_option import Given
 from templater.testing.case import Outcome
 from templater.testing.read_tests import read_cases
-from templater.testing.session import Session
+from templater.testing.run_tests import Session
 from templater.testing.tests_folder import Folder, folder_of
 
 TEMPLATE = "{{ instance.name }}\n"

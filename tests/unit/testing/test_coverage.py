@@ -8,7 +8,7 @@ from templater.image.presets import make, presets
 from templater.limit_option import Given
 from templater.testing.coverage import KINDS, MOST, coverage_lines, percent
 from templater.testing.read_tests import read_cases
-from templater.testing.session import Session
+from templater.testing.run_tests import Session
 from templater.testing.tests_folder import Folder, folder_of
 from tests.unit.testing.images import an_image
 

@@ -9,7 +9,7 @@ import pytest
 from templater.limit_option import Given
 from templater.model.errors import TemplaterError
 from templater.testing.read_tests import read_cases
-from templater.testing.session import Session
+from templater.testing.run_tests import Session
 from templater.testing.tests_folder import Folder
 
 ROOT = Path(__file__).parents[3]

@@ -7,8 +7,7 @@ import pytest
 
 from templater.model.instance import Instance
 from templater.model.source import Source
-from templater.rendering.explain import NOTHING, TEXT, VALUE, Line, Part
-from templater.rendering.origins import Origin
+from templater.rendering.origins import NOTHING, TEXT, VALUE, Line, Origin, Part
 from templater.reporting.explanation import named
 from templater.web.code_view import code, joined, line, patch_block, plain_lines, rendered_lines, source_lines
 from templater.web.redaction import Redaction

@@ -12,17 +12,17 @@ import pytest
 from templater import pongo2
 from templater.model.errors import TemplateError
 from templater.model.source import Source
-from templater.pongo2 import execution, located_calls, runtime_functions
+from templater.pongo2 import error_positions, execution, runtime_calls_and_loops
 from templater.pongo2.codegen.compiler import source_of
 from templater.pongo2.compiled_template import Template
 from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS, V4, V6
-from templater.pongo2.template_loading import Compilation
+from templater.pongo2.parse_with_includes import Compilation
 
 VECTORS = Path(__file__).parents[3] / "vectors"
 
 #: the names that a generated module may use besides its own
-KNOWN = set(runtime_functions.NAMESPACE) | set(located_calls.NAMESPACE)
+KNOWN = set(runtime_calls_and_loops.NAMESPACE) | set(error_positions.NAMESPACE)
 
 
 def templates() -> list[tuple[str, str, dict[str, bool]]]:
@@ -126,7 +126,7 @@ def test_repeated_statements_in_a_template_do_not_add_variables_to_the_generated
 
 
 def test_generated_code_has_no_builtins() -> None:
-    namespace = dict(runtime_functions.NAMESPACE)
+    namespace = dict(runtime_calls_and_loops.NAMESPACE)
     exec("def f(): return __builtins__", namespace)
     assert namespace["f"]() == {}
 

@@ -7,8 +7,8 @@ from templater.model.errors import LimitError, TemplateError
 from templater.model.source import Source
 from templater.pongo2 import render_state
 from templater.pongo2.dialect import DIALECTS, V4, V6
+from templater.pongo2.parse_with_includes import MAX_TEMPLATES
 from templater.pongo2.render_state import Limits
-from templater.pongo2.template_loading import MAX_TEMPLATES
 from tests.unit.pongo2.memory_loader import MemoryLoader, banned, render
 
 

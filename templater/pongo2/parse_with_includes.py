@@ -1,4 +1,4 @@
-"""Compilation of a template and of the templates that it names in ``include``, ``extends`` and ``import``."""
+"""Parsing of a template and of the templates that it names in ``include``, ``extends`` and ``import``."""
 
 from copy import copy
 from itertools import count
@@ -12,7 +12,7 @@ from .codegen.writer import Module
 from .dialect import Dialect
 from .filters_and_tags import library_for
 from .syntax.lexer import lex
-from .syntax.template_parser import parse, trim_blocks
+from .syntax.parser import parse, trim_blocks
 from .syntax.tokens import Token, Unit, pongo2_text, syntax_error
 from .syntax.tree import Document
 

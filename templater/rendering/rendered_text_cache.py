@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..model.errors import TemplaterError
 from ..pongo2.dialect import DIALECTS
-from ..pongo2.reads import MAX_FOR_KEYS, nodes, reads_of
+from ..pongo2.names_read import MAX_FOR_KEYS, nodes, reads_of
+from ..pongo2.parse_with_includes import Compilation
 from ..pongo2.render_state import DAEMON_NAMES, VERSION, Limits
 from ..pongo2.syntax import tree
 from ..pongo2.syntax.tokens import IDENTIFIER
-from ..pongo2.template_loading import Compilation
 from ..pongo2.values import MethodMap
 from .render import Compiled
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..model.entry import TemplateFile
     from ..model.render_options import RenderOptions
     from ..model.source import Source
-    from ..pongo2.reads import Read
+    from ..pongo2.names_read import Read
 
 #: maximum size in bytes of the results that a run stores for the next run
 MOST = 32 << 20

@@ -14,8 +14,7 @@ from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.planning.decide_changes import FAILED
 from templater.planning.plan_image import plan, plan_image, read_templates
-from templater.rendering.explain import NOTHING, Explainer, keys_read, readings
-from templater.rendering.origins import Layers, Origin
+from templater.rendering.origins import NOTHING, Explainer, Layers, Origin, keys_read, readings
 from templater.rendering.render import render
 from tests.golden.record import CASES, IMAGES, TRIGGERS
 
@@ -190,7 +189,7 @@ def test_a_file_with_too_many_origins_is_not_explained(monkeypatch):
     count = sum(len(part.origins) + len(part.because) for line in lines for part in line.parts)
     assert sum(len(part.because) for line in lines for part in line.parts) >= 2
     for most, explained in ((count, lines), (count - 1, None)):
-        monkeypatch.setattr("templater.rendering.explain.MAX_ORIGINS", most)
+        monkeypatch.setattr("templater.rendering.origins.MAX_ORIGINS", most)
         assert explainer.lines(rendering) == explained
 
 

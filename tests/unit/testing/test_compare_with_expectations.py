@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from templater.model.errors import LimitError, RenderError
-from templater.testing import judge
-from templater.testing.judge import (
+from templater.testing import compare_with_expectations
+from templater.testing.compare_with_expectations import (
     Snapshots,
     bounded,
     compare,
@@ -28,7 +28,7 @@ def file(text="hi\nthere\n", mode=0o644, uid=0, gid=0):
 def pattern(text, found):
     def is_in(searched):
         if found is None:
-            raise judge.TooLarge("x")
+            raise compare_with_expectations.TooLarge("x")
         return found
 
     return SimpleNamespace(text=text, is_in=is_in)
@@ -86,8 +86,8 @@ def test_the_difference_from_an_expected_text_is_shown_as_a_patch():
         (b"a", {}, True, None, {}),
         (b"b", {}, True, None, {"n": b"a"}),
         (None, {"binary": "/x"}, True, ("/x: the file is binary, so it can't be in a snapshot", ""), {}),
-        (None, {"size": judge.MAX_SNAPSHOT}, True, None, {"n": b"a"}),
-        (None, {"size": judge.MAX_SNAPSHOT + 1}, True, ("the snapshot is larger than 8 MiB", ""), {}),
+        (None, {"size": compare_with_expectations.MAX_SNAPSHOT}, True, None, {"n": b"a"}),
+        (None, {"size": compare_with_expectations.MAX_SNAPSHOT + 1}, True, ("the snapshot is larger than 8 MiB", ""), {}),
         (b"", {"span": None}, True, None, {}),
         (LimitError("too much", hint="h"), {}, False, ("the snapshot can't be read: too much", "h"), {}),
     ],
@@ -156,7 +156,7 @@ def judged(errors=(), whole=None, wanted=None, files=(), **result):
             **result,
         }
     )
-    case = judge.Judge(None, None, lambda *words: [], lambda: None)
+    case = compare_with_expectations.Judge(None, None, lambda *words: [], lambda: None)
     each = case.failures(expecting(wanted, files), found, "the span")
     return [(failure.message, failure.span, failure.hint) for failure in each]
 
@@ -231,7 +231,9 @@ def test_the_error_key_of_a_file_applies_only_to_errors_of_that_file(wanted, err
 def test_the_failure_about_an_expected_file_that_is_not_written_gives_the_reason(
     kind, rules, unknown, failures, monkeypatch
 ):
-    monkeypatch.setattr(judge, "did_you_mean", lambda path, known: f"did you mean '{known[-1]}'?")
+    monkeypatch.setattr(
+        compare_with_expectations, "did_you_mean", lambda path, known: f"did you mean '{known[-1]}'?"
+    )
     of_rules = [SimpleNamespace(path=path) for path in rules]
     assert judged(files=(about(kind),), rules=of_rules, unknown=unknown) == failures
 
@@ -243,7 +245,7 @@ def test_the_expectation_named_absent_fails_for_a_path_without_a_rule_if_all_bui
     result = SimpleNamespace(
         errors={}, error=None, files={}, rules=[SimpleNamespace(path="/zzz")], unknown={}, targets=None
     )
-    case = judge.Judge(None, None, lambda *words: [], lambda: None, fixed_rules=fixed)
+    case = compare_with_expectations.Judge(None, None, lambda *words: [], lambda: None, fixed_rules=fixed)
     assert len(list(case.failures(expecting(files=(about("absent"),)), result, "span"))) == failures
 
 
@@ -257,15 +259,15 @@ def written(*names, text="x\n"):
 
 
 def test_a_snapshot_of_all_files_lists_each_file_once_and_has_the_position_of_the_snapshot_key():
-    snapshot = judge.Snapshot()
-    case = judge.Judge(None, snapshot, lambda *words: [], lambda: None)
+    snapshot = compare_with_expectations.Snapshot()
+    case = compare_with_expectations.Judge(None, snapshot, lambda *words: [], lambda: None)
     wanted = expecting(files=(about("snapshot"),))
     wanted.snapshot = "position"
     assert list(case.failures(wanted, written("/a", "/b\n"), "span")) == []
     assert snapshot.data == b"==> /a 0644 0:0\nx\n\n==> /b\\n 0644 0:0\nx\n"
     assert (snapshot.span, snapshot.size) == ("position", 4)
-    other = judge.Snapshot()
-    case = judge.Judge(None, other, lambda *words: [], lambda: None)
+    other = compare_with_expectations.Snapshot()
+    case = compare_with_expectations.Judge(None, other, lambda *words: [], lambda: None)
     assert list(case.failures(expecting(files=(about("snapshot", "/b"),)), written("/a", "/b"), "span")) == []
     assert (other.data, other.span) == (b"==> /b 0644 0:0\nx\n", "snapshot of /b")
     other.begin("stop\n", "later")
@@ -277,14 +279,14 @@ def test_a_snapshot_of_all_files_lists_each_file_once_and_has_the_position_of_th
     [("", b"==> /a 0644 0:0\n"), ("x", b"==> /a 0644 0:0\nx\n\\ No newline at end of file\n")],
 )
 def test_a_snapshot_shows_whether_a_file_ends_with_a_newline(text, data):
-    snapshot = judge.Snapshot()
+    snapshot = compare_with_expectations.Snapshot()
     snapshot.add(written("/a", text=text).files["/a"], SPAN)
     assert snapshot.data.removesuffix(b"\n") == data.removesuffix(b"\n")
 
 
 def test_a_snapshot_contains_text_files_up_to_a_total_size_and_names_the_first_binary_file(monkeypatch):
-    monkeypatch.setattr(judge, "MAX_SNAPSHOT", 6)
-    snapshot = judge.Snapshot()
+    monkeypatch.setattr(compare_with_expectations, "MAX_SNAPSHOT", 6)
+    snapshot = compare_with_expectations.Snapshot()
     for name, text in (("/a", "12\n"), ("/b", "\0"), ("/c", "\0"), ("/d", "45\n"), ("/e", "7")):
         snapshot.add(written(name, text=text).files[name], SPAN)
     assert [part.partition(" 0644")[0] for part in snapshot.parts] == ["==> /a", "==> /d"]
@@ -298,7 +300,7 @@ def test_mistakes_in_a_rendered_file_are_reported_at_the_key_that_requests_the_c
         asked.append(file.change.path)
         return ["one", "two"] if file.change.path == "/a" else []
 
-    case = judge.Judge(None, None, mistakes, lambda: None)
+    case = compare_with_expectations.Judge(None, None, mistakes, lambda: None)
     wanted = expecting(files=(about("valid"),))
     assert [(each.message, each.span) for each in case.failures(wanted, written("/a", "/b"), "span")] == [
         ("/a: not valid: one", "valid of /a"), ("/a: not valid: two", "valid of /a"),
@@ -314,8 +316,12 @@ def test_mistakes_in_a_rendered_file_are_reported_at_the_key_that_requests_the_c
 
 def test_the_time_limit_is_checked_at_each_expectation_and_the_number_of_hints_is_limited(monkeypatch):
     times = []
-    case = judge.Judge(None, None, lambda *words: [], lambda: times.append(1), hints=iter(range(1)))
-    monkeypatch.setattr(judge, "did_you_mean", lambda path, known: f"hint for {len(path)} of {len(known)}")
+    case = compare_with_expectations.Judge(
+        None, None, lambda *words: [], lambda: times.append(1), hints=iter(range(1))
+    )
+    monkeypatch.setattr(
+        compare_with_expectations, "did_you_mean", lambda path, known: f"hint for {len(path)} of {len(known)}"
+    )
     result = written()
     result.rules = [SimpleNamespace(path=f"/{number % 1500}") for number in range(1600)]
     wanted = expecting(files=(about("equals", "/x" * 200), about("equals", "/y")))

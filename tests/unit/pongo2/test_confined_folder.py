@@ -6,7 +6,7 @@ import pytest
 
 from templater import pongo2
 from templater.model.errors import InputError, RefusedError, TemplaterError
-from templater.pongo2.folder_loader import Folder
+from templater.pongo2.confined_folder import Folder
 
 
 @pytest.fixture
@@ -60,9 +60,9 @@ def test_no_tag_reads_a_file_outside_the_template_folder(folder, tag):
 
 
 def test_a_file_above_the_size_limit_is_refused(folder, monkeypatch):
-    monkeypatch.setattr("templater.pongo2.folder_loader.MAX_FILE", 2)
+    monkeypatch.setattr("templater.pongo2.confined_folder.MAX_FILE", 2)
     assert folder.read("a.tpl") == b"A\xff"
-    monkeypatch.setattr("templater.pongo2.folder_loader.MAX_FILE", 1)
+    monkeypatch.setattr("templater.pongo2.confined_folder.MAX_FILE", 1)
     with pytest.raises(TemplaterError) as caught:
         folder.read("a.tpl")
     assert caught.value.message == "template 'a.tpl' has more than 1 bytes" and caught.value.kind == "limit"

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from ..model.errors import TemplaterError
 from ..model.source import Source, Span
 from .dialect import Dialect
+from .parse_with_includes import Compilation
 from .syntax import tree
-from .template_loading import Compilation
 
 #: maximum size in bytes of a template that is parsed again to find its configuration keys
 MAX_FOR_KEYS = 256 << 10

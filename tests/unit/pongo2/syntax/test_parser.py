@@ -8,11 +8,11 @@ import pytest
 from templater import pongo2
 from templater.model.entry import TEMPLATE_BYTES
 from templater.model.errors import LimitError, TemplateError
-from templater.pongo2 import template_loading, values
+from templater.pongo2 import parse_with_includes, values
 from templater.pongo2.dialect import V6
 from templater.pongo2.execution import short_message
-from templater.pongo2.reads import config_keys
-from templater.pongo2.syntax import expression_parser, lexer, template_parser
+from templater.pongo2.names_read import config_keys
+from templater.pongo2.syntax import lexer, parser
 
 PAGE = Path(__file__).parents[4] / "docs" / "limits.md"
 
@@ -35,7 +35,7 @@ BOUNDARIES = [
 
 @pytest.mark.parametrize(("name", "make"), BOUNDARIES, ids=[f"{name} {make(2)}" for name, make in BOUNDARIES])
 def test_a_template_at_a_limit_compiles_and_a_larger_one_fails(name, make):
-    limit = getattr(expression_parser, name)
+    limit = getattr(parser, name)
     pongo2.compile(make(limit), V6, mode="plain")
     with pytest.raises(LimitError, match=f"more than {limit} ") as caught:
         pongo2.compile(make(limit + 1), V6, mode="plain")
@@ -46,9 +46,9 @@ def test_template_blocks_nest_up_to_the_limit():
     def nested(n):
         return "{% if 1 %}" * n + "{% endif %}" * n
 
-    pongo2.compile(nested(template_parser.MAX_BLOCKS), V6, mode="plain")
+    pongo2.compile(nested(parser.MAX_BLOCKS), V6, mode="plain")
     with pytest.raises(LimitError, match="blocks nest deeper than 100"):
-        pongo2.compile(nested(template_parser.MAX_BLOCKS + 1), V6, mode="plain")
+        pongo2.compile(nested(parser.MAX_BLOCKS + 1), V6, mode="plain")
 
 
 def test_the_documented_language_limits_equal_the_real_limits():
@@ -58,11 +58,11 @@ def test_the_documented_language_limits_equal_the_real_limits():
     assert documented == [
         TEMPLATE_BYTES,
         lexer.MAX_TOKENS,
-        template_parser.MAX_BLOCKS,
-        expression_parser.MAX_NESTING,
-        expression_parser.MAX_CHAIN,
-        expression_parser.MAX_PARTS,
-        template_loading.MAX_TEMPLATES,
+        parser.MAX_BLOCKS,
+        parser.MAX_NESTING,
+        parser.MAX_CHAIN,
+        parser.MAX_PARTS,
+        parse_with_includes.MAX_TEMPLATES,
         values.MAX,
     ]
 
@@ -95,7 +95,7 @@ def test_the_keys_of_a_very_large_or_invalid_template_are_not_listed(monkeypatch
     template = b'{{ config_get("user.b", "") }}{{ config.user.a }}{{ config["user.c"] }}{{ config[x] }}'
     assert "user.b" in config_keys(template, V6) and "user.c" in config_keys(template, V6)
     assert config_keys(b"{% if %}", V6) == ()
-    monkeypatch.setattr("templater.pongo2.reads.MAX_FOR_KEYS", len(template))
+    monkeypatch.setattr("templater.pongo2.names_read.MAX_FOR_KEYS", len(template))
     assert config_keys(template, V6)
-    monkeypatch.setattr("templater.pongo2.reads.MAX_FOR_KEYS", len(template) - 1)
+    monkeypatch.setattr("templater.pongo2.names_read.MAX_FOR_KEYS", len(template) - 1)
     assert config_keys(template, V6) == ()

@@ -12,9 +12,9 @@ from templater.cli.main import main
 from templater.definitions.choice import Choice
 from templater.limit_option import Given
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
-from templater.testing import judge
+from templater.testing import compare_with_expectations
 from templater.testing.read_tests import read_cases
-from templater.testing.session import MAX_FAILURES, Session
+from templater.testing.run_tests import MAX_FAILURES, Session
 from templater.testing.tests_folder import Folder, folder_of, source_of
 from tests.unit.testing.images import an_image, failures, run
 
@@ -609,11 +609,13 @@ def test_the_key_named_valid_runs_every_check_of_rendered_files():
 def test_many_expected_paths_without_a_rule_are_checked_in_linear_time(tmp_path, monkeypatch):
     """A search for a similar path takes milliseconds, so a run searches only some."""
     searched, cleaned = [], []
-    monkeypatch.setattr(judge, "did_you_mean", lambda path, paths: searched.append(path) or "hint")
-    monkeypatch.setattr(judge, "cleaned", lambda path: cleaned.append(path) or path)
+    monkeypatch.setattr(
+        compare_with_expectations, "did_you_mean", lambda path, paths: searched.append(path) or "hint"
+    )
+    monkeypatch.setattr(compare_with_expectations, "cleaned", lambda path: cleaned.append(path) or path)
     expected = "".join(f"    /x/{number}: {{contains: a}}\n" for number in range(60))
     tests = "tests:\n" + "".join(f"- name: t{number}\n  expect:\n{expected}" for number in range(5))
     found = failures(an_image(tmp_path / "image", tests))
     assert len(found) == 300 and found[0].endswith("/x/0: no rule writes this file")
-    assert len(searched) == judge.MAX_HINTS
+    assert len(searched) == compare_with_expectations.MAX_HINTS
     assert len(cleaned) == 5

@@ -4,12 +4,12 @@ import pytest
 
 from templater import pongo2
 from templater.model.errors import TemplaterError
-from templater.pongo2 import trace_recorder
 from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS
 from templater.pongo2.render_state import Limits
-from templater.pongo2.trace_recorder import CONFIG_DEFAULT, FILTER_DEFAULT, NOTHING, TEXT, normal
-from templater.pongo2.traced_copy import FACTOR, TracedTemplate, larger
+from templater.pongo2.tracing import recorder
+from templater.pongo2.tracing.instrumented_template import FACTOR, TracedTemplate, larger
+from templater.pongo2.tracing.recorder import CONFIG_DEFAULT, FILTER_DEFAULT, NOTHING, TEXT, normal
 from tests.test_vectors import FILES, RECORDED, vectors
 
 DEVICES = {"eth0": {"type": "nic", "name": "lan0"}, "root": {"type": "disk", "path": "/"}}
@@ -286,9 +286,9 @@ def test_a_render_returns_no_trace_if_the_trace_would_have_too_many_pieces_or_va
     template = '{{ path }}{% if config["user.a"] %}{{ path }}{{ config["user.b"] }}{% endif %}'
     traced = TracedTemplate(pongo2.compile(template, DIALECTS["v6.1"]).compilation)
     count = {"MAX_PIECES": 3, "MAX_READS": 5}[limit]
-    monkeypatch.setattr(trace_recorder, limit, count)
+    monkeypatch.setattr(recorder, limit, count)
     assert traced.render(context()) is not None
-    monkeypatch.setattr(trace_recorder, limit, count - 1)
+    monkeypatch.setattr(recorder, limit, count - 1)
     assert traced.render(context()) is None
 
 

@@ -1,4 +1,4 @@
-"""The functions that generated code calls: for members, calls, loops, macros and counting."""
+"""The functions that generated code calls: for members, calls, loops, macros and counting steps."""
 
 from ..model.errors import LimitError
 from . import operators, values

@@ -1,8 +1,8 @@
 """The record of a traced render: the names of the context on which each printed text depends.
 
-`traced_copy` adds calls of this module's functions to a template. The first argument of each function is the
-render, whose context is a `TracedContext`. The functions change no value, so a traced render prints the same
-text as a normal render.
+`instrumented_template` adds calls of this module's functions to a template. The first argument of each
+function is the render, whose context is a `TracedContext`. The functions change no value, so a traced render
+prints the same text as a normal render.
 
 A "read" is the record that an expression has used a name of the context. It is a tuple of the root name and
 the keys, such as ``("config", "user.foo")``. The read ``("config",)`` stands for all keys of ``config``. The
@@ -16,10 +16,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .values import CycleValue, Function, is_nil, to_string, truthy
+from ..values import CycleValue, Function, is_nil, to_string, truthy
 
 if TYPE_CHECKING:
-    from .render_state import Render
+    from ..render_state import Render
 
 Name = tuple[str, ...]
 #: an ordered set of reads
@@ -294,7 +294,8 @@ def default_argument(render: Render, scope: Scope, argument: tuple[Thunk]) -> An
 def with_history(render: Render, value: Any) -> Any:
     """Record that ``value`` depends on all names that the render has used so far.
 
-    `traced_copy` adds a call of this function to each tag that stores earlier values, such as ``cycle``.
+    `instrumented_template` adds a call of this function to each tag that stores earlier values, such as
+    ``cycle``.
     """
     trace = trace_of(render)
     trace.add(tuple(trace.everything))
@@ -455,7 +456,7 @@ def printed(render: Render, depth: int, value: Any) -> Any:
 def compared(render: Render, depth: int, value: Any) -> Any:
     """Record that an expression compares values, or computes a value that can show a part of another value.
 
-    `traced_copy.compares` decides which expressions do this.
+    `instrumented_template.compares` decides which expressions do this.
     """
     trace = trace_of(render)
     reads = trace.take(depth).reads

@@ -2,7 +2,7 @@
 
 from templater.model.errors import InputError
 from templater.model.source import Source
-from templater.reporting.error_lines import marked_lines
+from templater.reporting.coloured_error_parts import marked_lines
 
 
 def kinds_and_marks(text):

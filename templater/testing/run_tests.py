@@ -16,14 +16,14 @@ from ..definitions.choice import DEFAULT_BUILD, Choice
 from ..model.errors import TemplaterError
 from ..model.source import printable
 from .case import Case, CaseStep, Expected, Failure, Outcome
+from .compare_with_expectations import MAX_HINTS, Judge, Snapshot, Snapshots
 from .coverage import Coverage
-from .judge import MAX_HINTS, Judge, Snapshot, Snapshots
 from .render_case import File, HeldImage, Result, Subject
 from .tests_folder import Folder
 
 if TYPE_CHECKING:
     from ..limit_option import Given
-    from ..rendering.memo import Memo
+    from ..rendering.rendered_text_cache import Memo
     from ..validators.runner import Validators
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from templater.batch import fleet
-from templater.batch.fleet import Fleet
+from templater.batch import plan_instances
+from templater.batch.plan_instances import Fleet
 from templater.cli.main import main
 from templater.image.open_image import open_image
 from templater.model.entry import DIRECTORY, Entry
@@ -151,7 +151,7 @@ def test_an_instance_list_gives_the_same_errors_as_individual_instances(tmp_path
 
 @pytest.mark.slow
 def test_the_results_of_an_instance_list_do_not_depend_on_the_cache_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(fleet, "MOST_EXAMPLES", 2)
+    monkeypatch.setattr(plan_instances, "MOST_EXAMPLES", 2)
     data = json.dumps([an_instance(n, name="w" * (1 + n % 5)) for n in range(20)]).encode()
     assert plans(data) == list(one_by_one(data))
 

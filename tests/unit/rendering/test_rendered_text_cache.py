@@ -14,12 +14,12 @@ from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.pongo2.compiled_template import Template
 from templater.pongo2.dialect import DIALECTS
+from templater.pongo2.parse_with_includes import Compilation
 from templater.pongo2.render_state import Limits
 from templater.pongo2.syntax.tokens import IDENTIFIER
-from templater.pongo2.template_loading import Compilation
-from templater.rendering import memo as memo_module
-from templater.rendering.memo import Memo, _frozen
+from templater.rendering import rendered_text_cache
 from templater.rendering.render import Compiled, render
+from templater.rendering.rendered_text_cache import Memo, _frozen
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors"
 ETH0 = {"eth0": {"type": "nic", "name": "eth0"}}
@@ -160,7 +160,7 @@ def test_a_cached_template_is_rendered_again_if_the_limits_change(monkeypatch):
 
 
 def test_cached_texts_do_not_exceed_the_memory_limit(renders, monkeypatch):
-    monkeypatch.setattr(memo_module, "MOST", 100_000)
+    monkeypatch.setattr(rendered_text_cache, "MOST", 100_000)
     template = "{{ path }}" + "x" * 30_000
     for number in range(9):
         assert renders.of(template, path=f"/{number}") == (f"/{number}" + "x" * 30_000, True)
@@ -177,7 +177,7 @@ def test_a_cached_text_that_a_run_does_not_use_is_removed(renders):
 
 
 def test_the_text_of_a_very_long_template_is_rendered_again_each_time(renders, monkeypatch):
-    monkeypatch.setattr(memo_module, "MAX_FOR_KEYS", len("{{ path }}"))
+    monkeypatch.setattr(rendered_text_cache, "MAX_FOR_KEYS", len("{{ path }}"))
     for text, is_rendered_again in (("{{ path }}", False), ("{{ path }}.", True)):
         assert [renders.of(text)[1] for _ in range(2)] == [True, is_rendered_again]
 
@@ -215,13 +215,13 @@ def template_of(line):
 def test_a_stored_text_that_is_not_ascii_counts_four_bytes_per_character(text, size):
     memo = Memo()
     memo.parsed(Source("a", text), "v4")
-    assert memo._size == memo_module.OVERHEAD + size
+    assert memo._size == rendered_text_cache.OVERHEAD + size
 
 
 def test_each_variable_that_a_cached_template_reads_adds_to_the_cache_size():
     memo = Memo()
     memo.parsed(Source("a", "{{ path }}{{ trigger }}"), "v4")
-    assert memo._size == memo_module.OVERHEAD + 23 + 2 * memo_module.PER_READ
+    assert memo._size == rendered_text_cache.OVERHEAD + 23 + 2 * rendered_text_cache.PER_READ
 
 
 def test_a_value_of_more_than_1024_characters_is_compared_by_its_hash():

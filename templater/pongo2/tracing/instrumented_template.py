@@ -1,7 +1,6 @@
-"""Traced renders, which record the names of the context on which each printed text depends.
+"""A copy of a template whose statements and expressions call the functions of `recorder`.
 
-A traced render runs a copy of the template whose statements and expressions call the functions of
-`trace_recorder`. Normal renders do not load this module.
+A render of this copy tells on which names of the context each printed text depends.
 """
 
 from __future__ import annotations
@@ -11,21 +10,21 @@ from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..model.errors import LimitError
-from . import execution
-from . import trace_recorder as trace
-from .codegen.compiler import code_of
-from .codegen.writer import Module
-from .filters_and_tags import library_for
-from .render_state import Fault, Limits
-from .syntax import tree
-from .trace_recorder import Piece, Site, TracedContext
-from .values import Failure, Panic, to_string
+from ...model.errors import LimitError
+from .. import execution
+from ..codegen.compiler import code_of
+from ..codegen.writer import Module
+from ..filters_and_tags import library_for
+from ..render_state import Fault, Limits
+from ..syntax import tree
+from ..values import Failure, Panic, to_string
+from . import recorder as trace
+from .recorder import Piece, Site, TracedContext
 
 if TYPE_CHECKING:
-    from .render_state import Program
-    from .syntax.tokens import Token
-    from .template_loading import Compilation
+    from ..parse_with_includes import Compilation
+    from ..render_state import Program
+    from ..syntax.tokens import Token
 
 #: a traced render has this many times the limits on steps and values of a normal render
 FACTOR = 20
@@ -50,7 +49,7 @@ class Traced(NamedTuple):
 
 
 class TracedTemplate:
-    """A template with calls of `trace_recorder`, for several traced renders.
+    """A template with calls of `recorder`, for several traced renders.
 
     ``program`` is None if the template with these calls is too large to be compiled. ``branches`` are the
     parts of the template that run only in some renders; the first branch is the whole template.
@@ -118,7 +117,7 @@ def larger(limits: Limits | None) -> Limits:
 
 
 class Tracer:
-    """A converter that adds calls of `trace_recorder` to a document.
+    """A converter that adds calls of `recorder` to a document.
 
     ``runs`` has a tuple for each sequence of neighbouring texts and ``{{ }}``: the sites of the sequence.
 
@@ -144,7 +143,7 @@ class Tracer:
     def branch(self, token: Token, message: str, statements: Body, *, captured: bool) -> Body:
         """Convert the body of a branch, so that a run of the branch is recorded.
 
-        `trace_recorder.Branch` describes ``message``.
+        `recorder.Branch` describes ``message``.
         """
         outer, self.inside = self.inside, len(self.branches)
         self.branches.append(trace.Branch(self.offset(token.start), message))

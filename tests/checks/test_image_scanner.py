@@ -14,9 +14,9 @@ import pytest
 from templater.checks import scanned_image
 from templater.checks.base import Observation, check
 from templater.checks.finding import Finding, Severity
+from templater.checks.image_scanner import _Scanner, scan_image
 from templater.checks.run_checks import all_checks, audit, run_check
 from templater.checks.sarif import sarif_document, uri_of
-from templater.checks.scan import _Scanner, scan_image
 from templater.checks.scanned_image import Name, ScannedImage
 from templater.checks.security import runaway
 from templater.cli.main import main
@@ -594,7 +594,7 @@ def test_a_directory_is_scanned_by_name_on_a_system_without_directory_descriptor
 
     expected = told()
     assert expected[1:] == ({"rootfs/etc/hostname": b"built\n", "templater.toml": b"# n"}, {"a": b"text"}, ())
-    monkeypatch.setattr("templater.checks.scan.open_root", ByName)
+    monkeypatch.setattr("templater.checks.image_scanner.open_root", ByName)
     assert told() == expected
 
 

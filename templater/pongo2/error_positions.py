@@ -4,7 +4,7 @@ A ``place`` is an index into ``program.places``, the list of source positions.
 """
 
 from .render_state import Fault
-from .runtime_functions import (
+from .runtime_calls_and_loops import (
     call,
     check_call,
     checked_argument,
