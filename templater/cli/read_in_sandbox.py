@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..model.errors import InputError, LimitError
 from ..model.input_size import input_size
 from ..oslite import address_space
-from .command_limits import over_limit, processor_left
+from .enforce_limits import over_limit, processor_left
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..image.limits import Limits
     from ..image.open_file import OpenFile
-    from ..limit_option import Given
+    from ..limits_of_commands import Given
 
 #: maximum size of a report in bytes
 REPORT = 256 << 20

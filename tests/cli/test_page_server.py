@@ -10,7 +10,7 @@ from templater.cli.page import server
 from templater.cli.page.options import PageOptions
 from templater.cli.page.server import MOST_CHECKED, Page
 from templater.cli.page.worker_process import Answer, BusyError
-from templater.limit_option import Given
+from templater.limits_of_commands import Given
 from templater.model.errors import UsageError
 
 

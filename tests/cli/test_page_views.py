@@ -11,7 +11,7 @@ from templater.cli.page import server
 from templater.cli.page.edits import parse_edits
 from templater.cli.page.options import PageOptions
 from templater.cli.page.views import Views
-from templater.limit_option import IMAGE_SECONDS, Given
+from templater.limits_of_commands import IMAGE_SECONDS, Given
 from templater.model.errors import TemplaterError, UsageError
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance, Profile

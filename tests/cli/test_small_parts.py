@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.cli import command_limits, fetched_source, record_of_writes, terminal
+from templater.cli import enforce_limits, fetched_source, record_of_writes, terminal
 from templater.cli.commands import audit, diff, simulate, unpack, watch
 from templater.cli.commands.store import edit, refresh
 from templater.cli.file_watcher import Watch
@@ -302,7 +302,7 @@ def test_a_state_directory_that_another_user_made_in_a_shared_directory_is_ignor
 )
 def test_a_source_without_a_colon_is_never_a_running_instance(src, answer, live, monkeypatch):
     monkeypatch.setattr("templater.live.address.is_live", lambda src: answer)
-    assert command_limits._is_live(src) is live
+    assert enforce_limits._is_live(src) is live
 
 
 @pytest.mark.parametrize("live", [True, False])

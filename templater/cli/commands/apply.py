@@ -9,7 +9,7 @@ import click
 from ...model.errors import RefusedError
 from ...model.source import printable
 from .. import options, output
-from ..command_limits import guarded, time_left
+from ..enforce_limits import guarded, time_left
 
 if TYPE_CHECKING:
     from ...model.plan import Plan

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...limit_option import COMMAND, parse
+from ...limits_of_commands import COMMAND, parse
 from .. import output
-from ..command_limits import guard
+from ..enforce_limits import guard
 from ..shell_words import CommandLine, split
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from ...distribution.catalog_decoder import INDEX_PATH
-from ...limit_option import COMMAND, IMAGE, Given
+from ...limits_of_commands import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError, WriteError, reason
 from ...model.source import printable
 from ...rootfs.trusted_paths import open_log
 from .. import completers, options, output
-from ..command_limits import guard
+from ..enforce_limits import guard
 
 if TYPE_CHECKING:
     from ...serving.local_images import Source

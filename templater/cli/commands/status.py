@@ -8,7 +8,7 @@ import click
 
 from ...model.errors import RefusedError, UsageError
 from .. import options, output
-from ..command_limits import guarded
+from ..enforce_limits import guarded
 
 if TYPE_CHECKING:
     from ...instances.changed_by_hand import FileStatus

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...limit_option import COMMAND, IMAGE, Given
+from ...limits_of_commands import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError
 from ...model.file_names import METADATA
 from ...model.source import printable
 from .. import completers, options, output
-from ..command_limits import guarded, processor_left, reserve_for_removal
+from ..enforce_limits import guarded, processor_left, reserve_for_removal
 from ..fetched_source import local_files
 from ..progress import of_packed, progress
 

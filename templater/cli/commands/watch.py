@@ -15,7 +15,7 @@ from ...model.errors import TemplaterError, UsageError
 from ...model.file_names import INSTANCE
 from ...model.source import printable
 from .. import options, output
-from ..command_limits import fetched, guard
+from ..enforce_limits import fetched, guard
 from ..open_and_plan import opened
 from ..page.options import PageOptions, page_options
 

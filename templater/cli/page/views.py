@@ -22,7 +22,7 @@ from ...model.plan import Plan
 from ...model.render_options import RenderOptions
 from ...model.source import Source, printable
 from ...rootfs.directory_rootfs import limit_reading
-from ..command_limits import guard
+from ..enforce_limits import guard
 from ..html_report import column
 from ..open_and_plan import Opened, fixed_options, opened
 from ..options import Request

@@ -10,7 +10,7 @@ import pytest
 
 from templater.cli.main import main
 from templater.definitions.choice import Choice
-from templater.limit_option import Given
+from templater.limits_of_commands import Given
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from templater.testing import judge
 from templater.testing.read_tests import read_cases

@@ -9,11 +9,11 @@ import click
 from ....hooks import install, runtimes
 from ....hooks.lxc_config import PREFIXES
 from ....hooks.options import read_options
-from ....limit_option import CHILD, READING, RENDERING, Given
+from ....limits_of_commands import CHILD, READING, RENDERING, Given
 from ....model.errors import UsageError
 from ....model.render_options import DIALECT_NAMES
 from ... import completers, output
-from ...command_limits import guard
+from ...enforce_limits import guard
 from . import runtimes_with
 
 

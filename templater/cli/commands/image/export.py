@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from ....limit_option import COMMAND, IMAGE, Given
+from ....limits_of_commands import COMMAND, IMAGE, Given
 from ....model.errors import UsageError
 from ... import completers, options
-from ...command_limits import guard
+from ...enforce_limits import guard
 from ...fetched_source import local_files
 from ...packing import pack, packing_options, report, source_date_epoch, warn_of
 

@@ -13,7 +13,7 @@ from ....model.metadata import TRIGGERS
 from ....model.source import printable
 from ....rootfs.trusted_paths import open_file
 from ... import completers, options, output
-from ...command_limits import guarded_alone
+from ...enforce_limits import guarded_alone
 from ...image_edits import metadata_of, open_once, rootfs_option, save
 from ...output import size
 from ...text_editor import in_editor

@@ -9,7 +9,7 @@ import click
 from ....model.errors import UsageError
 from ....model.source import printable
 from ... import options, output
-from ...command_limits import guarded_alone
+from ...enforce_limits import guarded_alone
 from ...output import size
 from . import count, tree_argument
 

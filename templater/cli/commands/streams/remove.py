@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ... import output
-from ...command_limits import guarded_alone
+from ...enforce_limits import guarded_alone
 from . import count, tree_argument
 
 HELP = """Remove images from a tree's catalog.

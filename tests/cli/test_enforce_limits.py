@@ -16,13 +16,13 @@ from types import SimpleNamespace
 import click
 import pytest
 
-from templater import limit_option
-from templater.cli import command_limits, open_and_plan, read_in_sandbox
-from templater.cli.command_limits import guard, listed_instances, paused, processor_left
+from templater import limits_of_commands
+from templater.cli import enforce_limits, open_and_plan, read_in_sandbox
+from templater.cli.enforce_limits import guard, listed_instances, paused, processor_left
 from templater.cli.main import command, main
 from templater.distribution import fetch_image
 from templater.distribution.tree import Tree
-from templater.limit_option import COMMAND, parse
+from templater.limits_of_commands import COMMAND, parse
 from templater.model import input_size
 from templater.model.errors import LimitError
 from templater.oslite import address_space
@@ -93,7 +93,7 @@ def test_an_exception_handler_does_not_suppress_the_command_time_limit():
 def test_a_second_signal_at_the_end_of_a_command_leaves_no_timer_and_no_handler(monkeypatch):
     """A signal could arrive before the timers were stopped, and its exception skipped the rest."""
     before = state()
-    real, late = signal.setitimer, [command_limits._OverError("command-time")]
+    real, late = signal.setitimer, [enforce_limits._OverError("command-time")]
 
     def setitimer(timer, seconds, interval=0.0):
         if not seconds and late:
@@ -109,7 +109,7 @@ def test_a_second_signal_at_the_end_of_a_command_leaves_no_timer_and_no_handler(
     assert state() == before
 
 
-@pytest.mark.parametrize("error", [command_limits._OverError("command-time"), MemoryError()])
+@pytest.mark.parametrize("error", [enforce_limits._OverError("command-time"), MemoryError()])
 def test_the_error_about_a_limit_says_which_files_a_rollback_could_not_restore(error):
     error.add_note("can't put back '/etc/a'")
     with pytest.raises(LimitError) as caught, guard(parse(["command-time=60"], (COMMAND,))):
@@ -274,7 +274,7 @@ def test_unpack_reserves_processor_time_for_removing_its_files(limit, left, imag
 
 
 def test_no_time_is_reserved_for_a_removal_if_there_is_no_processor_limit():
-    command_limits.reserve_for_removal()
+    enforce_limits.reserve_for_removal()
     assert processor_left() == math.inf
 
 
@@ -295,7 +295,7 @@ def test_reserved_seconds_reduce_the_processor_limit_of_the_process_that_reads_a
 def test_the_default_processor_limit_grows_by_a_second_for_each_mebibyte_of_input(monkeypatch):
     monkeypatch.setattr(input_size, "_opened", {})
     monkeypatch.setattr(input_size, "_received", 0)
-    monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 1)
+    monkeypatch.setattr(limits_of_commands, "IMAGE_SECONDS", 1)
     with pytest.raises(LimitError, match="longer than 3 seconds of processor time"), guard(parse([])):
         input_size.count_opened(SimpleNamespace(st_dev=1, st_ino=1, st_size=1 << 20, st_blocks=1 << 11))
         input_size.count_opened(
@@ -349,7 +349,7 @@ def test_a_command_that_downloads_images_may_run_for_a_day():
 
 def test_a_command_gets_the_packing_limits_when_it_begins_to_pack(monkeypatch):
     """All of such a command had these limits, also its reading and checking."""
-    monkeypatch.setattr(command_limits, "input_size", lambda: (3 << 20) - 1)
+    monkeypatch.setattr(enforce_limits, "input_size", lambda: (3 << 20) - 1)
     before, size = state(), address_space()
     with guard(parse([])):
         assert 1700 < signal.getitimer(signal.ITIMER_REAL)[0] <= 1800
@@ -362,7 +362,7 @@ def test_a_command_gets_the_packing_limits_when_it_begins_to_pack(monkeypatch):
         assert resource.getrlimit(resource.RLIMIT_AS)[0] - size > 2 << 30
         input_size.begin_packing()
         assert 28.5 < processor_left() < 29.001
-        assert signal.getitimer(signal.ITIMER_REAL)[0] <= command_limits.CHECK_SECONDS
+        assert signal.getitimer(signal.ITIMER_REAL)[0] <= enforce_limits.CHECK_SECONDS
     assert state() == before
     assert input_size.allow_packing == []
 
@@ -376,13 +376,13 @@ def test_time_in_an_editor_does_not_count_towards_the_limit_of_a_command_that_pa
         input_size.begin_packing()
         time.sleep(0.6)
         packed = True
-        with pytest.raises(command_limits._OverError):
+        with pytest.raises(enforce_limits._OverError):
             time.sleep(20)
     assert packed
 
 
 def test_a_processor_limit_that_the_user_sets_does_not_grow_while_a_command_packs(monkeypatch):
-    monkeypatch.setattr(command_limits, "input_size", lambda: 3 << 20)
+    monkeypatch.setattr(enforce_limits, "input_size", lambda: 3 << 20)
     with guard(parse(["command-processor=7"], (COMMAND,))):
         input_size.begin_packing()
         assert 6 < processor_left() < 7.001
@@ -420,7 +420,7 @@ def test_commands_that_pack_an_image_have_the_usual_limits_until_packing_begins(
     os.mkdir(f"{image}/rootfs")
     monkeypatch.setattr(input_size, "_opened", {})
     monkeypatch.setattr(input_size, "_received", 0)
-    monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 1)
+    monkeypatch.setattr(limits_of_commands, "IMAGE_SECONDS", 1)
     monkeypatch.setattr(
         "templater.checks.audit_before_writing.check_parts", lambda parts, name: _spin(4) or []
     )
@@ -473,10 +473,10 @@ def test_the_fetch_and_the_rest_of_a_command_share_one_limit(image, monkeypatch,
 def test_the_kernel_kills_a_command_that_cannot_end_itself(tmp_path):
     """Near the limit on memory, CPython 3.13 was seen in an endless loop in which no Python code runs."""
     code = """
-from templater.cli import command_limits
-from templater.limit_option import COMMAND, parse
-command_limits.SPARE = 1
-with command_limits.guard(parse(["command-processor=1"], (COMMAND,))):
+from templater.cli import enforce_limits
+from templater.limits_of_commands import COMMAND, parse
+enforce_limits.SPARE = 1
+with enforce_limits.guard(parse(["command-processor=1"], (COMMAND,))):
     max(iter(int, 1))  # runs no Python code
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGXCPU
@@ -532,14 +532,14 @@ def test_each_file_that_a_command_reads_from_a_tree_counts_as_input_of_the_comma
         ({"live": True}, (), 3 << 20, 25, 2),
         ({"live": True}, ("command-processor=7",), 3 << 20, 25, 0),
         ({"listed": True}, ("command-processor=7",), 3 << 20, 2, 14),
-        ({"listed": True}, (), 3 << 20, 2, 3 + 2 * limit_option.IMAGE_SECONDS),
+        ({"listed": True}, (), 3 << 20, 2, 3 + 2 * limits_of_commands.IMAGE_SECONDS),
     ],
 )
 def test_a_command_at_its_processor_limit_gets_one_more_second_for_each_new_piece_of_input(
     options, limit, size, count, granted, monkeypatch
 ):
-    monkeypatch.setattr(command_limits, "input_size", lambda: size)
-    monkeypatch.setattr(command_limits, "instances", lambda: count)
+    monkeypatch.setattr(enforce_limits, "input_size", lambda: size)
+    monkeypatch.setattr(enforce_limits, "instances", lambda: count)
     given = parse(limit, (COMMAND,))
     bounds = given.for_daemon() if "live" in options else given.for_command(options.get("images", 1))
     first = bounds.processor
@@ -553,10 +553,10 @@ def test_a_command_at_its_processor_limit_gets_one_more_second_for_each_new_piec
         assert resource.getrlimit(resource.RLIMIT_CPU)[0] == kernel + granted
         for _ in range(2):
             assert first + granted - 1 < processor_left() < first + granted + 0.001
-        end = command_limits._processor_limit.end
-        monkeypatch.setattr(command_limits, "processor_time", lambda: end - 0.01)
+        end = enforce_limits._processor_limit.end
+        monkeypatch.setattr(enforce_limits, "processor_time", lambda: end - 0.01)
         reached(signal.SIGPROF, None)
-        monkeypatch.setattr(command_limits, "processor_time", lambda: end)
+        monkeypatch.setattr(enforce_limits, "processor_time", lambda: end)
         reached(signal.SIGPROF, None)
     assert (
         caught.value.message == f"the command takes longer than {first + granted} seconds of processor time"
@@ -566,9 +566,9 @@ def test_a_command_at_its_processor_limit_gets_one_more_second_for_each_new_piec
 
 
 def test_the_remaining_time_is_infinite_unless_a_limit_applies():
-    assert command_limits.time_left() == processor_left() == float("inf")
+    assert enforce_limits.time_left() == processor_left() == float("inf")
     with guard(parse(["command-time=9", "command-processor=8"], (COMMAND,))):
-        assert 8 < command_limits.time_left() <= 9
+        assert 8 < enforce_limits.time_left() <= 9
         with guard(parse(["command-processor=3"], (COMMAND,))):
             assert 2 < processor_left() < 3.001
         assert 7 < processor_left() < 8.001
@@ -576,7 +576,7 @@ def test_the_remaining_time_is_infinite_unless_a_limit_applies():
 
 def test_each_byte_of_an_instance_list_counts_as_five_bytes_of_input(monkeypatch):
     counted = []
-    monkeypatch.setattr(command_limits, "received", counted.append)
+    monkeypatch.setattr(enforce_limits, "received", counted.append)
     listed = b'[{"name": "a"}, {"name": "b"}]'
     before = input_size.instances()
     assert [each.name for each in listed_instances(io.BytesIO(listed).read, "list")] == ["a", "b"]
@@ -595,7 +595,7 @@ def guards(monkeypatch):
         yield
         found.append("end")
 
-    monkeypatch.setattr(command_limits, "guard", guard)
+    monkeypatch.setattr(enforce_limits, "guard", guard)
     monkeypatch.setattr("templater.live.address.is_live", lambda src: src.startswith("incus:"))
     return found
 
@@ -617,7 +617,7 @@ def test_the_limits_of_a_command_depend_on_its_arguments(options, changed, guard
         guards.append(given)
         return "result"
 
-    assert command_limits.guarded(work)(limits="limits", **options) == "result"
+    assert enforce_limits.guarded(work)(limits="limits", **options) == "result"
     assert guards == [("limits", PLAIN | changed), {"limits": "limits", **options}, "end"]
 
 
@@ -629,8 +629,8 @@ def test_a_command_fetches_its_image_within_its_limits(src, used, guards, monkey
         guards.append("fetch")
         return SimpleNamespace(src=f"fetched {request.src}")
 
-    monkeypatch.setattr(command_limits, "fetched", fetched)
-    run = command_limits.guarded(
+    monkeypatch.setattr(enforce_limits, "fetched", fetched)
+    run = enforce_limits.guarded(
         lambda request, other: (request.src, other), images=lambda request, other: other
     )
     assert run(SimpleNamespace(src=src, limits="limits"), other=5) == (used, 5)
@@ -640,7 +640,7 @@ def test_a_command_fetches_its_image_within_its_limits(src, used, guards, monkey
 
 @pytest.mark.parametrize("downloads", [True, False])
 def test_a_command_is_limited_even_if_its_function_has_no_limits_parameter(downloads, guards):
-    run = command_limits.guarded_alone(lambda word, **options: (word, options), downloads=downloads)
+    run = enforce_limits.guarded_alone(lambda word, **options: (word, options), downloads=downloads)
     assert run("word", limits="limits", other=1) == ("word", {"other": 1})
     assert guards == [("limits", {"downloads": downloads}), "end"]
 
