@@ -53,8 +53,7 @@ from templater.rootfs.memory import MemoryRootfs
 from templater.simulation.host_errors import StartError, check_image
 from templater.simulation.host_start import Started
 from templater.simulation.instance_actions import Simulation
-from templater.simulation.instance_life import Life
-from templater.simulation.simulated_instance import SimulatedInstance, described
+from templater.simulation.simulated_instance import Life, SimulatedInstance, described
 
 WORK = "/work-of-the-recorder"
 CONTAINERS = "/var/lib/containers"

@@ -28,9 +28,9 @@ from .host_start import (
     start_on_host,
     write_host_files,
 )
-from .instance_life import Life
 from .simulated_instance import (
     Folder,
+    Life,
     SimulatedInstance,
     described,
     has_metadata,

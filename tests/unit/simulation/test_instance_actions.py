@@ -20,10 +20,9 @@ from templater.simulation import host_start
 from templater.simulation.host_errors import check_image, failed_pass, host_errors
 from templater.simulation.host_start import HostStart, write_host_files
 from templater.simulation.instance_actions import Simulation
-from templater.simulation.instance_life import Life
 from templater.simulation.parse_steps import parse_step
 from templater.simulation.run_steps import run_step, simulate
-from templater.simulation.simulated_instance import MemoryFolder, metadata_of
+from templater.simulation.simulated_instance import Life, MemoryFolder, metadata_of
 from templater.simulation.step_report import Report, patch_of
 
 HEAD = "architecture: x86_64\ncreation_date: 1\nproperties: {os: tiny}\n"

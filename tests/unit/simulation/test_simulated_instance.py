@@ -4,7 +4,7 @@ import pytest
 
 from templater.model.errors import UsageError
 from templater.model.pending_trigger import passes, pending_after
-from templater.simulation.instance_life import Life, created
+from templater.simulation.simulated_instance import Life, created
 
 
 def test_a_start_runs_the_pending_trigger_and_then_the_start_trigger() -> None:
