@@ -13,7 +13,7 @@ from click import Context
 
 from templater import limits_of_commands
 from templater.cli import open_and_plan
-from templater.cli.main import command
+from templater.cli.run_command_line import command
 from templater.image.limits import DEFAULT
 from templater.parsing import yaml_nodes
 from templater.prediction.deviations import table

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.image.build import Packing, build
 from templater.image.compress import NAMES, compression_named
 from templater.image.whole_image import open_contents

@@ -18,7 +18,7 @@ from templater.checks.run_checks import audit
 from templater.checks.scan import scan_image
 from templater.checks.scanned_image import Name
 from templater.cli import open_and_plan
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.image import compression_modules, decompress, describe, unpack
 from templater.image.decompress import open_stream
 from templater.image.open_image import open_image

@@ -20,7 +20,7 @@ import pytest
 from templater.cli import record_of_writes
 from templater.cli.commands.image import set_property
 from templater.cli.commands.serve import AccessLog
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.distribution.republish import _write_rules
 from templater.distribution.tree import Tree, open_directory
 from templater.hooks import annotated_paths, install, lxc_config, lxc_install_and_status

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from templater.checks.scan import scan_image
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.image import compression_modules, decompress
 from templater.image.compression_modules import ZSTD
 from templater.image.decompress import open_stream

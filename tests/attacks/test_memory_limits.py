@@ -14,7 +14,7 @@ import pytest
 from templater.checks.finding import Severity
 from templater.checks.run_checks import audit
 from templater.checks.scan import scan_image
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.distribution.catalog_decoder import MOST_VALUES, count_values
 from templater.image.limits import DEFAULT
 from templater.image.open_image import open_image

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from templater import limits_of_commands
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.model import input_size
 
 METADATA = b"architecture: x86_64\ncreation_date: 1700000000\nproperties: {os: d, release: '1'}\n"

@@ -11,7 +11,7 @@ from time import monotonic
 import pytest
 
 from templater import oslite
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.rootfs import directory_rootfs, held_files, open_directory, regular_files
 from templater.writing import transaction
 
@@ -153,13 +153,13 @@ def test_attack_86_another_process_closes_a_template_that_is_removed_while_a_com
 LEAVING_OPEN = """
 import os, sys
 from templater import __main__
-from templater.cli import main
+from templater.cli import run_command_line
 from templater.rootfs import held_files
 def leave_open():
     fd = os.open(sys.argv[1], os.O_RDONLY)
     os.rmdir(sys.argv[1])
     return 3
-main.main = leave_open
+run_command_line.main = leave_open
 held_files._hand_over = lambda held, _: print([os.fstat(fd).st_nlink for fd in held])
 sys.exit(__main__.main())
 """

@@ -19,7 +19,7 @@ from templater.checks.sarif import sarif_document, uri_of
 from templater.checks.scan import _Scanner, scan_image
 from templater.checks.scanned_image import Name, ScannedImage
 from templater.checks.security import runaway
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.image.build import Packing, build
 from templater.image.limits import ATTRIBUTE_BYTES, DEFAULT
 from templater.image.whole_image import open_contents

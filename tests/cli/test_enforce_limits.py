@@ -19,7 +19,7 @@ import pytest
 from templater import limits_of_commands
 from templater.cli import enforce_limits, open_and_plan, read_in_sandbox
 from templater.cli.enforce_limits import guard, listed_instances, paused, processor_left
-from templater.cli.main import command, main
+from templater.cli.run_command_line import command, main
 from templater.distribution import fetch_image
 from templater.distribution.tree import Tree
 from templater.limits_of_commands import COMMAND, parse

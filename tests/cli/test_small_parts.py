@@ -12,8 +12,8 @@ from templater.cli import enforce_limits, fetched_source, record_of_writes, term
 from templater.cli.commands import audit, diff, simulate, unpack, watch
 from templater.cli.commands.store import edit, refresh
 from templater.cli.file_watcher import Watch
-from templater.cli.main import main
 from templater.cli.page.server import open_browser
+from templater.cli.run_command_line import main
 from templater.distribution.store import StoredImage
 from templater.instances.state_directory import STATE_FOLDER
 from templater.model.errors import InputError, LimitError, TemplaterError, UsageError

@@ -37,7 +37,7 @@ VALUES = {
     "cli.completers": {"LARGEST_ARCHIVE": 4_194_304, "LARGEST_LIST": 33_554_432},
     "cli.enforce_limits": {"AGAIN": 1.0, "CHECK_SECONDS": 0.25, "SPARE": 30, "INSTANCES_PER_SECOND": 10, "LIST_SECONDS": 5},
     "cli.live_watch": {"QUIET": 0.3, "PATIENCE": 2.0, "PAUSE": 1.0},
-    "cli.main": {"INTERRUPTED": 130, "READER_GONE": 141},
+    "cli.run_command_line": {"INTERRUPTED": 130, "READER_GONE": 141},
     "cli.output": {"_CHUNKS": 10_000, "LARGEST_COLOURED": 16_384, "LONGEST_COLOURED": 1000, "COLOUR_SECONDS": 0.5},
     "cli.page.worker_process": {"WAITING": 8, "GRACE": 5.0, "LARGEST": 268_435_456},
     "cli.page.server": {"SECONDS": 60, "MOST_ASSETS": 60_000, "MOST_CHECKED": 100, "PATIENCE": 0.5},

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.distribution import catalog_decoder, serve_limits, signatures
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import CLIENTS, IMAGES_PATH, INDEX_PATH, Item, Product, Version

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.image.second_file import open_rootfs
 from templater.image.whole_image import open_contents
 from templater.model.errors import InputError, LimitError

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.definitions.choice import Choice
 from templater.limits_of_commands import Given
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
