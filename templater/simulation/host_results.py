@@ -1,8 +1,13 @@
-"""Errors of a host: it refuses an image or a new instance, or the start of an instance fails."""
+"""The results of a start on a host as the simulation shows them: written files with remarks, and errors.
+
+A host can refuse an image or a new instance, and the start of an instance can fail.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..model.architectures import ALL_NAMES
@@ -10,16 +15,65 @@ from ..model.entry import DIRECTORY, FILE
 from ..model.errors import HostError, TemplaterError
 from ..model.hosts import Host
 from ..model.metadata import Metadata
-from ..model.plan import FAILED
+from ..model.plan import FAILED, Change, Plan
 from ..model.source import printable
-from .simulated_instance import Folder
+from .simulated_instance import Folder, WritableRootfs
 
 if TYPE_CHECKING:
-    from ..model.plan import Plan
-    from .host_start import HostStart, Started
+    from ..prediction.start import HostStart
 
 #: the results of a rule that end a start
 FATAL = ("fails", "hangs")
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The result of a start. ``unknown`` maps each path that templater cannot predict to the reason."""
+
+    plan: Plan
+    changes: tuple[Change, ...] = ()
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    #: the templater limit that stopped a render; the host has no limit, so the host's result is unknown
+    limit: TemplaterError | None = None
+
+
+def write_host_files(rootfs: WritableRootfs, found: HostStart, plan: Plan) -> Iterable[str]:
+    """Write the files that the host certainly writes. Return remarks on files that differ from the plan."""
+    remarks = []
+    planned = {change.real: change.content for change in plan.changes}
+    for path, node in found.written.items():
+        entry = rootfs.entry(path)
+        if node.kind == DIRECTORY and entry is None:
+            rootfs.mkdir(path, node.mode, node.uid, node.gid)
+        if node.kind != FILE or node.content is None:
+            continue
+        if entry is None:
+            rootfs.write(path, node.content, node.mode, node.uid, node.gid)
+        else:
+            rootfs.overwrite(path, node.content)
+        if planned.get(path) != node.content:
+            left = "left empty" if not node.content else "written"
+            remarks.append(f"{printable(path)}: {left} by {plan.host.name}")
+    return remarks
+
+
+def reason_unknown(plan: Plan) -> str:
+    limited = any(change.render_error is not None for change in plan.changes)
+    return (
+        "a limit of templater stopped the render" if limited else "two rules write this file, in random order"
+    )
+
+
+def host_changes(plan: Plan, found: HostStart, unknown: Mapping[str, str]) -> Iterable[Change]:
+    """Yield the planned changes that the host certainly makes, with the host's owner and mode."""
+    for change in plan.files():
+        node = found.written.get(change.real)
+        if node is None or change.real in unknown or node.content != change.content:
+            continue
+        made = copy(change)
+        made.uid, made.gid, made.mode = node.uid, node.gid, node.mode
+        yield made
 
 
 def check_image(metadata: Metadata, host: Host) -> None:
