@@ -9,8 +9,8 @@ from typing import Any
 
 from ..distribution.add_to_tree import Added, NewImage, insert, root_ftype
 from ..distribution.catalog_decoder import INDEX_PATH, dump
+from ..distribution.catalog_files import dump_products
 from ..distribution.client_image_list import ROOT_KINDS
-from ..distribution.product_lines import dump_products
 from ..distribution.tree import content_path
 from ..distribution.tree_catalog import Catalog, clean_path
 from ..image.file_extensions import extension
