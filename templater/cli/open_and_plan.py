@@ -206,7 +206,7 @@ def open_rootfs(
         return source.open_rootfs(cross_mounts=cross_mounts)
     packed = os.path.isfile(request.rootfs) and not os.path.isdir(request.src)
     if request.rootfs == "image" or packed:
-        from ..image.archived_rootfs import read_planned_rootfs
+        from ..image.archived_rootfs_in_memory import read_planned_rootfs
 
         if os.path.isdir(request.src):
             raise UsageError(

@@ -28,7 +28,7 @@ from templater.checks.scan import scan_image
 from templater.checks.scanned_image import Name, ScannedImage, Trailing
 from templater.checks.templater_toml import Configuration, read_configuration
 from templater.image import decompress, metadata_edit
-from templater.image.archived_rootfs import read_image_rootfs
+from templater.image.archived_rootfs_in_memory import read_image_rootfs
 from templater.image.build import Packing, build
 from templater.image.describe import describe
 from templater.image.limits import DEFAULT

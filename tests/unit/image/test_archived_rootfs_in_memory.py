@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.image.archived_rootfs import _existing, read_image_rootfs
+from templater.image.archived_rootfs_in_memory import _existing, read_image_rootfs
 from templater.image.build import Packing, build
 from templater.image.limits import DEFAULT
 from templater.image.whole_image import open_contents

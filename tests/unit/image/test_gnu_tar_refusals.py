@@ -8,8 +8,8 @@ import tarfile
 
 import pytest
 
-from templater.image import unpacked_tree
-from templater.image.unpacked_tree import (
+from templater.image import gnu_tar_refusals
+from templater.image.gnu_tar_refusals import (
     BELOW_FILE,
     BELOW_LINK,
     DIRECTORY_TARGET,
@@ -92,7 +92,7 @@ def test_a_reason_is_described_with_escaped_names(reason, phrase):
 
 
 def test_the_names_of_directories_without_a_member_have_a_size_limit(monkeypatch):
-    monkeypatch.setattr(unpacked_tree, "_MOST_IMPLIED", 10)
+    monkeypatch.setattr(gnu_tar_refusals, "_MOST_IMPLIED", 10)
     tree = UnpackedTree()
     assert not tree.add("aaa/aa/f", FILE)
     assert not tree.add("aaa/aa/g", FILE)

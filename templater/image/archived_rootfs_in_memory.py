@@ -1,4 +1,4 @@
-"""The root filesystem of a packed image, for planning: all names, and the content of rule targets."""
+"""The root filesystem of a packed image in memory: all names, and the content of rule targets."""
 
 from __future__ import annotations
 
