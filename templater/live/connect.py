@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..distribution.client_config import client_remote, client_trust
 from ..distribution.daemon_connection import MOST_OVERHEAD, TIMEOUT, Connect
 from ..distribution.daemon_socket_path import find_socket
 from ..distribution.https_client import split_url
+from ..distribution.remotes import client_remote, client_trust
 from ..distribution.tcp_socket import open_connection
 from ..distribution.tls_socket import Answer, TlsSocket
 from ..model.errors import InputError, UsageError

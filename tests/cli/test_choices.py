@@ -31,7 +31,7 @@ from templater.cli.commands.streams import reindex
 from templater.cli.commands.streams.prune import _seconds
 from templater.cli.page import views
 from templater.cli.run_command_line import main
-from templater.distribution import add_to_tree, remove_from_tree, republish, store
+from templater.distribution import add_to_tree, remove_and_prune, republish, store
 from templater.hooks import precompile, sandboxed_rendering
 from templater.image import metadata_edit, publish_container, write_edits
 from templater.image.unpack import Unpacked
@@ -303,7 +303,7 @@ def test_the_streams_remove_command_lists_removed_versions_and_counts_files_that
         (1, "kept for clients that read the old catalog: 1 file; see `templater streams prune`\n"),
     ):
         removed = SimpleNamespace(versions=[("p", "v"), ("q", "w")], waiting=waiting)
-        monkeypatch.setattr(remove_from_tree, "remove", lambda tree, images, removed=removed: removed)
+        monkeypatch.setattr(remove_and_prune, "remove", lambda tree, images, removed=removed: removed)
         assert main(["streams", "remove", str(tmp_path), "x"]) == 0
         assert capsys.readouterr().err == f"removed p v\nremoved q w\n{more}"
 

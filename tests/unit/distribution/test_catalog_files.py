@@ -14,8 +14,7 @@ from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import IMAGES_PATH, Decoded, decode_json, decode_product
 from templater.distribution.catalog_files import ProductLines, dump_products, read_plain, wrong_shape
 from templater.distribution.catalog_upper_bound import UpperBounds
-from templater.distribution.prune_tree import prune
-from templater.distribution.remove_from_tree import remove
+from templater.distribution.remove_and_prune import prune, remove
 from templater.distribution.tree import Tree
 from tests.laws.growth import check
 from tests.streams.builders import CREATED, DAY, QCOW2, checked, split_image, squashfs, tarball, unified_image

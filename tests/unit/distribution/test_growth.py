@@ -14,8 +14,7 @@ from templater.distribution.catalog_files import dump_products
 from templater.distribution.client_image_list import list_images
 from templater.distribution.list_stream import list_stream
 from templater.distribution.local_stream import LocalStream
-from templater.distribution.prune_tree import prune
-from templater.distribution.remove_from_tree import remove
+from templater.distribution.remove_and_prune import prune, remove
 from templater.distribution.stream_web_page import page
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify

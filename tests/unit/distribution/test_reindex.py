@@ -18,8 +18,7 @@ from templater.distribution.catalog_decoder import CLIENTS, IMAGES_PATH, INDEX_P
 from templater.distribution.client_image_list import Image, list_images
 from templater.distribution.https_client import UrlStream
 from templater.distribution.local_stream import LocalStream
-from templater.distribution.prune_tree import prune
-from templater.distribution.remove_from_tree import remove
+from templater.distribution.remove_and_prune import prune, remove
 from templater.distribution.republish import Described, convert, republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify

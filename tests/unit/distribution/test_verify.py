@@ -270,7 +270,7 @@ def test_a_stream_of_lxd_images_is_an_error_only_for_incus_clients():
 
 
 def test_a_tree_whose_images_were_all_removed_has_no_problems(tree):
-    from templater.distribution.remove_from_tree import remove
+    from templater.distribution.remove_and_prune import remove
 
     remove(tree, ["tiny:1:amd64:default"])
     assert not checked(tree).images["lxd"]

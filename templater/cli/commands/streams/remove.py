@@ -26,7 +26,7 @@ Examples:
 @click.argument("images", metavar="IMAGE…", nargs=-1, required=True)
 @guarded_alone
 def command(tree: str, images: tuple[str, ...]) -> None:
-    from ....distribution.remove_from_tree import remove
+    from ....distribution.remove_and_prune import remove
     from ....distribution.tree import Tree
 
     removed = remove(Tree(tree), images)

@@ -7,14 +7,11 @@ from pathlib import Path
 import pytest
 
 from templater.cli.commands.streams.prune import _seconds
-from templater.distribution import prune_tree as prune_module
-from templater.distribution import removal_record, remove_from_tree
+from templater.distribution import remove_and_prune
 from templater.distribution import tree as tree_module
 from templater.distribution.add_to_tree import add, types_of, version_name
 from templater.distribution.catalog_decoder import IMAGES_PATH
-from templater.distribution.prune_tree import prune
-from templater.distribution.removal_record import REMOVED, read_removed, record_removed
-from templater.distribution.remove_from_tree import remove
+from templater.distribution.remove_and_prune import REMOVED, prune, read_removed, record_removed, remove
 from templater.distribution.tree import Tree
 from templater.distribution.tree_catalog import fingerprints_of
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
@@ -262,7 +259,7 @@ def test_invalid_durations_are_refused(text):
 
 
 def test_one_run_of_prune_deletes_a_limited_number_of_files(tree, monkeypatch):
-    monkeypatch.setattr(prune_module, "_MOST_DELETED", 3)
+    monkeypatch.setattr(remove_and_prune, "_MOST_DELETED", 3)
     prune(tree, keep=1, now=lambda: 0)
     before = files(tree)
     assert len(before) == 10
@@ -273,11 +270,11 @@ def test_one_run_of_prune_deletes_a_limited_number_of_files(tree, monkeypatch):
 
 
 def test_a_removal_record_with_too_many_files_is_refused(tree, monkeypatch):
-    monkeypatch.setattr(removal_record, "MOST_REMOVED", 2)
+    monkeypatch.setattr(remove_and_prune, "MOST_REMOVED", 2)
     Path(tree.path, REMOVED).write_text(json.dumps({"a": 1, "b": 2, "d/" * 30 + "x": 1}))
     with pytest.raises(LimitError, match=r"'\.templater/removed\.json' lists more than 2 files"):
         read_removed(tree)
-    monkeypatch.setattr(removal_record, "MOST_REMOVED", 3)
+    monkeypatch.setattr(remove_and_prune, "MOST_REMOVED", 3)
     assert read_removed(tree) == {"a": 1, "b": 2}  # templater never writes so many nested directories
 
 
@@ -290,11 +287,11 @@ def test_a_tree_with_too_many_files_is_refused_and_the_record_of_removed_files_s
         prune(tree)
     monkeypatch.setattr(tree_module, "MOST_REMOVED", number)
     assert len(list(tree.content_files())) == number
-    monkeypatch.setattr(removal_record, "MOST_REMOVED", 2)
+    monkeypatch.setattr(remove_and_prune, "MOST_REMOVED", 2)
     record_removed(tree, {"images/a": 1, "images/b": 1})
     with pytest.raises(LimitError, match="would list 3 files, more than `prune` can read"):
         record_removed(tree, {"images/a": 1, "images/b": 1, "images/c": 1})
-    monkeypatch.setattr(removal_record, "MOST_BYTES", 40)
+    monkeypatch.setattr(remove_and_prune, "MOST_BYTES", 40)
     with pytest.raises(LimitError, match="would list 2 files"):
         record_removed(tree, {"images/a": 1, "images/" + "b" * 40: 1})
     assert read_removed(tree) == {"images/a": 1, "images/b": 1}
@@ -310,7 +307,7 @@ def test_a_tree_with_too_many_files_is_refused_and_the_record_of_removed_files_s
 )  # fmt: skip
 def test_the_age_of_a_version_comes_from_the_date_in_its_name_and_is_0_without_a_date(version, age):
     moment = int(datetime(2024, 1, 2, 3, 4, tzinfo=UTC).timestamp())
-    assert prune_module._age(version, moment) == age
+    assert remove_and_prune._age(version, moment) == age
 
 
 def test_an_invalid_creation_date_gives_an_error_instead_of_a_version_name():
@@ -332,9 +329,9 @@ def test_the_fingerprints_of_a_catalog_item_of_any_type_are_found(item, found):
 
 def test_a_unified_image_is_removed_by_its_fingerprint():
     items = {"a": {"ftype": "lxd_combined.tar.gz", "sha256": "f" * 64}, "b": {"ftype": "other"}}
-    remove_from_tree._drop_image(items, "e" * 64)
+    remove_and_prune._drop_image(items, "e" * 64)
     assert set(items) == {"a", "b"}
-    remove_from_tree._drop_image(items, "f" * 64)
+    remove_and_prune._drop_image(items, "f" * 64)
     assert set(items) == {"b"}
 
 

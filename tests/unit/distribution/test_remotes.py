@@ -1,18 +1,21 @@
-"""The configuration of the Incus and LXD clients, and the remotes of templater's own file."""
+"""Named image servers: the configuration of the clients, and the remotes of templater's own file."""
 
 import os
 
 import pytest
 import yaml
 
-from templater.distribution import client_config
-from templater.distribution.client_config import client_remote, client_remotes, client_trust, read_yaml
+from templater.distribution import remotes
 from templater.distribution.remotes import (
     Remote,
     add_remote,
+    client_remote,
+    client_remotes,
+    client_trust,
     is_remote,
     own_file,
     read_remotes,
+    read_yaml,
     remove_remote,
 )
 from templater.model.errors import InputError
@@ -48,7 +51,7 @@ def test_the_configuration_folders_are_read_in_the_order_that_each_client_uses(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     asked = []
-    monkeypatch.setattr(client_config, "read_yaml", lambda path: asked.append(path) or {})
+    monkeypatch.setattr(remotes, "read_yaml", lambda path: asked.append(path) or {})
     assert list(client_remotes(family)) == []
     assert asked == [f"{folder.replace('~', str(home))}/config.yml" for folder in folders]
 
@@ -111,7 +114,7 @@ def test_an_invalid_yaml_value_in_a_client_configuration_is_an_error(text, home)
 
 
 def test_only_the_beginning_of_a_large_configuration_is_read(home, monkeypatch):
-    monkeypatch.setattr(client_config, "_MOST_BYTES", 9)
+    monkeypatch.setattr(remotes, "_MOST_BYTES", 9)
     (home / "c").write_text("a: 1\n#89\nb: [")
     assert read_yaml(f"{home}/c") == {"a": 1}
 
