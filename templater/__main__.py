@@ -18,7 +18,7 @@ def main() -> int:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     _start_quickly()
     from .cli.run_command_line import main as run
-    from .rootfs.held_files import close_rest_at_end, handing_over
+    from .rootfs.close_in_another_process import close_rest_at_end, handing_over
 
     def run_and_close() -> int:
         close_rest_at_end()

@@ -35,7 +35,7 @@ PACKAGES = (
 AUDIT = (
     "checks.import_refusals", "checks.audit_report", "checks.security", "parsing.pure_yaml",
     "pongo2.codegen.compiler", "pongo2.filters", "pongo2.golang", "pongo2.located_calls", "pongo2.reads",
-    "pongo2.tags", "rootfs.without_descriptors", "rootfs.group_members",
+    "pongo2.tags", "rootfs.confined_without_descriptors", "rootfs.writable_by_others_groups",
 )  # fmt: skip
 SARIF_AUDIT = (*AUDIT, "checks.sarif")
 #: more modules, which readers import only for some images

@@ -14,7 +14,7 @@ from ..instances.written_files import Record
 from ..model.errors import UsageError
 from ..model.file_names import ROOTFS, STATE_FOLDER
 from ..model.source import printable
-from ..rootfs.confined import Root
+from ..rootfs.confined_root import Root
 from ..rootfs.trusted_paths import open_folder
 from ..writing.mounts_elsewhere import refuse_mounted
 from . import output

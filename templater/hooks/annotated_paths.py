@@ -17,8 +17,8 @@ from ..instances.instance_directory import MAX_INSTANCE, MAX_TEMPLATES
 from ..model.errors import InputError, RefusedError, TemplaterError, reason
 from ..model.file_names import BACKUP_YAML, INSTANCE, MAX_PATH, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
 from ..model.source import Source, printable
-from ..rootfs.confined import Root
-from ..rootfs.held_files import close
+from ..rootfs.close_in_another_process import close
+from ..rootfs.confined_root import Root
 from ..rootfs.paths import MissingError
 from ..rootfs.trusted_paths import open_unshared, trusted_owners
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from ..model.errors import InputError, RefusedError, UsageError, WriteError, reason
+from ..rootfs.confined_directory import Directory
 from ..rootfs.disk_sync import create_to_sync, sync_and_name
-from ..rootfs.open_directory import Directory
 from ..rootfs.trusted_paths import make_folder
 from .options import PROBE
 

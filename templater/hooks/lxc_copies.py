@@ -7,9 +7,9 @@ from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ..model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES, WRITTEN
 from ..model.source import printable
 from ..oslite import dirname, isdir, join, os, split
-from ..rootfs.confined import Root
-from ..rootfs.held_files import is_on_btrfs
-from ..rootfs.open_directory import Directory
+from ..rootfs.close_in_another_process import is_on_btrfs
+from ..rootfs.confined_directory import Directory
+from ..rootfs.confined_root import Root
 from ..rootfs.system_calls import write_error
 from ..rootfs.trusted_paths import open_folder, open_unshared
 from ..writing.recovery import Journal

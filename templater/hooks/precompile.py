@@ -9,7 +9,7 @@ from ..model.errors import RefusedError
 from ..model.hosts import NONE
 from ..model.render_options import TOTAL
 from ..oslite import address_space
-from ..rootfs.confined import Root
+from ..rootfs.confined_root import Root
 from ..sandbox.child import Bounds
 from .compile_cache import CacheEntry, CompileCache, open_cache
 from .sandboxed_rendering import COMPILE, Job, Run

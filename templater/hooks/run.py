@@ -38,10 +38,9 @@ from ..oslite import (
     processor_limit,
     split,
 )
-from ..rootfs.confined import Root
-from ..rootfs.held_files import close_rest_at_end, handing_over
-from ..rootfs.open_beneath import mount_id
-from ..rootfs.shared_directories import name_owner
+from ..rootfs.close_in_another_process import close_rest_at_end, handing_over
+from ..rootfs.confined_root import Root
+from ..rootfs.resolve_beneath import mount_id
 from ..rootfs.trusted_paths import (
     clean_path,
     open_fixed_below,
@@ -50,6 +49,7 @@ from ..rootfs.trusted_paths import (
     require_fixed,
     trusted_owners,
 )
+from ..rootfs.writable_by_others import name_owner
 from .compile_cache import CompileCache, open_cache
 from .options import KEEP_GOING, PROBE, Options, parse
 from .request import HookRequest
@@ -62,8 +62,8 @@ if TYPE_CHECKING:
 
     from ..instances.written_files import Record
     from ..model.plan import Change, Plan
+    from ..rootfs.confined_directory import Directory
     from ..rootfs.directory_rootfs import DirectoryRootfs
-    from ..rootfs.open_directory import Directory
     from ..writing.recovery import Journal
     from .sandboxed_rendering import Answer
 

@@ -13,7 +13,7 @@ from ..model.errors import InputError, RefusedError, TemplaterError
 from ..model.file_names import METADATA, ROOTFS
 from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata
-from ..rootfs.confined import Root
+from ..rootfs.confined_root import Root
 from ..rootfs.directory_rootfs import IdMap, open_tree, shifted
 from . import metadata_edit
 from .limits import DEFAULT, Limits

@@ -13,10 +13,10 @@ from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.progress import Progress, silent
 from ..model.source import printable
-from ..rootfs.confined import Root
+from ..rootfs.confined_directory import Directory
+from ..rootfs.confined_root import Root
 from ..rootfs.directory_rootfs import open_tree
 from ..rootfs.disk_sync import create_to_sync, sync_and_name
-from ..rootfs.open_directory import Directory
 from ..rootfs.system_calls import write_error
 from .archive_layout import Layout
 from .atomic_output import Output

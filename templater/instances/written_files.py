@@ -15,8 +15,8 @@ from ..model.errors import InputError, LimitError, RefusedError, TemplaterError,
 from ..model.file_names import WRITTEN
 from ..model.plan import KEEP, WRITING
 from ..oslite import blake2b, os, stat
-from ..rootfs.held_files import close, is_on_btrfs
-from ..rootfs.open_directory import MAX_OF_OWNER, ForeignFileError
+from ..rootfs.close_in_another_process import close, is_on_btrfs
+from ..rootfs.confined_directory import MAX_OF_OWNER, ForeignFileError
 from ..rootfs.paths import SlowError
 from ..rootfs.regular_files import write_descriptor
 from ..rootfs.system_calls import write_error

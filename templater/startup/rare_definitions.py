@@ -119,20 +119,20 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.rendering.render": (
         "_late", "_with_rule", "render_data", "template_bytes", "without_values",
     ),
-    "templater.rootfs.confined": (
+    "templater.rootfs.confined_root": (
         "open_trusted_directory", "too_many_names",
     ),
     "templater.rootfs.directory_rootfs": (
         "_from", "_open_rootfs", "limit_reading", "open_root", "open_tree",
     ),
-    "templater.rootfs.held_files": (
+    "templater.rootfs.close_in_another_process": (
         "_can_be_traced", "_close_last", "_hand_over", "_has_ended", "_is_same", "_remove_all", "_taken",
         "_unmount", "_wait", "remove_directory", "unmount_at_end",
     ),
-    "templater.rootfs.open_beneath": (
+    "templater.rootfs.resolve_beneath": (
         "_errno", "_link_target", "_resolve", "is_mount_by_id", "mount_id", "open_with_walk",
     ),
-    "templater.rootfs.open_directory": (
+    "templater.rootfs.confined_directory": (
         "ForeignFileError",
     ),
     "templater.rootfs.paths": (
@@ -141,7 +141,7 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.rootfs.regular_files": (
         "_leased", "_too_large",
     ),
-    "templater.rootfs.shared_directories": (
+    "templater.rootfs.writable_by_others": (
         "_acl_lets_write", "_has_another_number_outside", "_has_other_members",
         "_is_group_of_namespace_owner", "_number_in_etc", "map_of", "namespace_creator", "namespace_owner",
         "own_map",
@@ -240,17 +240,17 @@ RARE: "dict[str, tuple[str, ...]]" = {
     "templater.rendering.render": (
         "Compiled.compile", "Compiled.compile_source", "Compiled.ignores_trigger",
     ),
-    "templater.rootfs.confined": (
+    "templater.rootfs.confined_root": (
         "Root._obstacle", "Root._trouble", "Root.entries", "Root.listdir",
     ),
     "templater.rootfs.directory_rootfs": (
         "DirectoryRootfs._entries", "DirectoryRootfs.listdir", "DirectoryRootfs.read", "IdMap.unshifted",
         "shifted",
     ),
-    "templater.rootfs.held_files": (
+    "templater.rootfs.close_in_another_process": (
         "_keep",
     ),
-    "templater.rootfs.open_directory": (
+    "templater.rootfs.confined_directory": (
         "Directory.entry", "Directory.has_content", "Directory.is_same", "Directory.listdir",
         "Directory.look", "Directory.mkdir", "Directory.mknod", "Directory.rmdir", "Directory.rmdir_at_end",
         "Directory.symlink", "Directory.unlink_if_same",

@@ -6,8 +6,8 @@ a plan has changes.
 
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
 from ..model.plan import CREATE, KEEP, UPDATE, WRITE
-from ..rootfs.confined import Root
-from ..rootfs.held_files import close
+from ..rootfs.close_in_another_process import close
+from ..rootfs.confined_root import Root
 from ..rootfs.paths import MissingError
 from .recovery import sweep
 

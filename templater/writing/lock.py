@@ -13,8 +13,8 @@ from ..model.entry import parents_below
 from ..model.errors import BusyError, InputError, LimitError, WriteError
 from ..model.source import printable
 from ..oslite import os
-from ..rootfs.confined import Root
-from ..rootfs.held_files import close
+from ..rootfs.close_in_another_process import close
+from ..rootfs.confined_root import Root
 from ..rootfs.regular_files import read_descriptor
 from ..rootfs.system_calls import again, write_error
 from .recovery import above, attempt, identity

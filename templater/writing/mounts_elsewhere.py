@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from ..model.errors import RefusedError
 from ..model.plan import UPDATE
 from ..model.source import printable
-from ..rootfs.confined import Root
+from ..rootfs.confined_root import Root
 from ..rootfs.disk_sync import unescaped
-from ..rootfs.open_beneath import mount_id
+from ..rootfs.resolve_beneath import mount_id
 from .recovery import above
 
 if TYPE_CHECKING:

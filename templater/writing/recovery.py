@@ -40,8 +40,8 @@ the container could have filled a directory with millions of names. After a kill
 
 Removing even an empty directory can take seconds, because the kernel then frees a record of each missing name
 that a process has looked up in the directory. So another process removes the directories at the end of a hook
-or command, see ``held_files``. If this process is killed, or if a hook in a PID namespace has many
-directories to remove, empty directories can remain.
+or command, see ``close_in_another_process``. If this process is killed, or if a hook in a PID namespace has
+many directories to remove, empty directories can remain.
 
 Two alternatives were rejected: a marker in a trusted.* xattr, and names without inode numbers. A trusted.*
 xattr needs root, and some file systems do not support it.
@@ -53,11 +53,11 @@ from time import monotonic
 from ..model.entry import common_depth, parents_below
 from ..model.errors import LimitError, TemplaterError, WriteError
 from ..oslite import os, stat
-from ..rootfs.confined import Root
-from ..rootfs.held_files import close, is_on_btrfs
-from ..rootfs.open_beneath import mount_id
-from ..rootfs.open_directory import MAX_OF_OWNER, Directory, ForeignFileError
+from ..rootfs.close_in_another_process import close, is_on_btrfs
+from ..rootfs.confined_directory import MAX_OF_OWNER, Directory, ForeignFileError
+from ..rootfs.confined_root import Root
 from ..rootfs.regular_files import write_descriptor
+from ..rootfs.resolve_beneath import mount_id
 from ..rootfs.system_calls import again, write_error
 
 TYPE_CHECKING = False
@@ -426,9 +426,9 @@ class Search:
     def remove_directory(self, directory: Directory, name: str) -> bool:
         """Remove an empty directory. Return False if the directory is too large to remove in a short time.
 
-        In a hook or command, another process removes the directory at the end, see ``held_files``. That
-        process ignores errors, so a directory that is not empty remains. If this process removes the
-        directory, this method raises OSError on failure.
+        In a hook or command, another process removes the directory at the end, see
+        ``close_in_another_process``. That process ignores errors, so a directory that is not empty remains.
+        If this process removes the directory, this method raises OSError on failure.
         """
         status = directory.lstat(name)
         if status is not None:

@@ -15,7 +15,7 @@ from .recovery import above
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model.plan import Change
-    from ..rootfs.confined import Root
+    from ..rootfs.confined_root import Root
 
 
 def find_repeated(changes: "list[Change]", unchanged: "list[Change]", root: "Root") -> "dict[Change, Change]":

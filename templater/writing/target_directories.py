@@ -5,9 +5,9 @@ import errno
 from ..model.entry import common_depth, parents_below
 from ..model.errors import InputError, LimitError, RefusedError, WriteError
 from ..oslite import os, stat
-from ..rootfs.confined import Root
+from ..rootfs.confined_directory import Directory, has_unnamed
+from ..rootfs.confined_root import Root
 from ..rootfs.file_system_type import is_overlay
-from ..rootfs.open_directory import Directory, has_unnamed
 from ..rootfs.paths import MissingError, components
 from ..rootfs.system_calls import again, kind_of
 from .attributes import CopiedAttributes

@@ -28,7 +28,7 @@ from time import monotonic
 
 from ..model.errors import LimitError, TemplaterError
 from ..oslite import os
-from ..rootfs.open_beneath import mount_id
+from ..rootfs.resolve_beneath import mount_id
 from ..rootfs.system_calls import again, write_error
 from .deferred_signals import with_signals_deferred
 from .lock import SECONDS_FOR_MOUNTED

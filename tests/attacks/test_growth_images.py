@@ -27,8 +27,8 @@ from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError, MetadataError, RefusedError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
-from templater.rootfs.confined import Root
-from templater.rootfs.open_directory import Directory
+from templater.rootfs.confined_directory import Directory
+from templater.rootfs.confined_root import Root
 from tests.laws import growth
 from tests.processor_time import ends_within
 from tests.sampling import some_fast

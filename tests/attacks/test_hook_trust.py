@@ -42,10 +42,10 @@ from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirect
 from templater.instances.state_directory import StateDirectory
 from templater.model.errors import InputError, LimitError, RefusedError
 from templater.oslite import libc
-from templater.rootfs import group_members, shared_directories, trusted_paths
-from templater.rootfs.confined import Root
+from templater.rootfs import trusted_paths, writable_by_others, writable_by_others_groups
+from templater.rootfs.confined_directory import Directory
+from templater.rootfs.confined_root import Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
-from templater.rootfs.open_directory import Directory
 from templater.rootfs.trusted_paths import open_unshared
 from templater.sources.open_source import open_source
 from tests.sampling import some_fast
@@ -317,17 +317,17 @@ def test_a_directory_does_not_count_as_shared_if_only_the_group_of_the_namespace
         os.chown(container, 0, 65536)
     container.chmod(0o770)
     found = os.stat(container).st_gid
-    monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
+    monkeypatch.setattr(writable_by_others_groups, "has_other_members", lambda *_: False)
     monkeypatch.setattr(os, "getegid", lambda: 99)
-    monkeypatch.setattr(shared_directories, "own_map", lambda _: iter([(0, 100000, 65536), (found, 1000, 1)]))
-    for module in (shared_directories, trusted_paths):
+    monkeypatch.setattr(writable_by_others, "own_map", lambda _: iter([(0, 100000, 65536), (found, 1000, 1)]))
+    for module in (writable_by_others, trusted_paths):
         monkeypatch.setattr(module, "namespace_owner", lambda: 65536)
     assert not shared_place(str(container))
-    monkeypatch.setattr(shared_directories, "own_map", lambda _: iter([(0, 100000, 65536)]))
+    monkeypatch.setattr(writable_by_others, "own_map", lambda _: iter([(0, 100000, 65536)]))
     if os.geteuid() == 0:
         assert shared_place(str(container)) == str(container)
-    monkeypatch.setattr(shared_directories, "own_map", lambda _: iter([(0, 0, 1000), (found, found, 1)]))
-    for module in (shared_directories, trusted_paths):
+    monkeypatch.setattr(writable_by_others, "own_map", lambda _: iter([(0, 0, 1000), (found, found, 1)]))
+    for module in (writable_by_others, trusted_paths):
         monkeypatch.setattr(module, "namespace_owner", lambda: 0)  # as with raw.idmap of LXD
     if os.geteuid() == 0:
         assert shared_place(str(container)) == str(container)
@@ -354,8 +354,8 @@ def test_attack_74_77_a_hook_trusts_the_creator_of_the_namespace_only_if_an_opti
     os.chown(container.parent, uid, uid)
     os.chown(container, 0, uid)
     container.chmod(0o770)  # as LXC makes it
-    monkeypatch.setattr(shared_directories, "own_map", lambda _: iter(rows))
-    monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
+    monkeypatch.setattr(writable_by_others, "own_map", lambda _: iter(rows))
+    monkeypatch.setattr(writable_by_others_groups, "has_other_members", lambda *_: False)
     for creator, options, is_refused in (
         (uid, [], True),
         (uid, ["--owner", "4321"], True),
@@ -364,7 +364,7 @@ def test_attack_74_77_a_hook_trusts_the_creator_of_the_namespace_only_if_an_opti
         (uid, [f"--owner={uid}"], False),
         (uid, [], True),
     ):
-        for module in (shared_directories, trusted_paths):
+        for module in (writable_by_others, trusted_paths):
             monkeypatch.setattr(module, "namespace_creator", lambda creator=creator: creator)
         code = run([*words, *options])
         assert code == (RefusedError.exit_code if is_refused else 0), capfd.readouterr().err
@@ -383,14 +383,14 @@ def test_a_user_with_a_separate_entry_in_the_id_map_is_not_the_owner_of_the_name
         pid = os.fork()
         if pid == 0:
             try:
-                shared_directories.name_owner(named)
+                writable_by_others.name_owner(named)
                 os.setgroups([])
                 os.setresgid(owner, owner, owner)
                 os.setresuid(owner, owner, owner)
                 libc("unshare")(0x10000000)
                 os.write(to_parent, b"x")
                 os.read(go, 1)
-                os.write(answer, b"%d" % shared_directories.namespace_owner())
+                os.write(answer, b"%d" % writable_by_others.namespace_owner())
             finally:
                 os._exit(0)
         os.read(ready, 1)
@@ -866,12 +866,12 @@ def test_a_directory_counts_as_shared_if_a_non_private_group_of_the_hook_can_wri
     monkeypatch.setattr(os, "getegid", lambda: 100)
     assert shared_place(str(container)) == str(container)
     assert is_changeable(str(container))
-    monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
-    for module in (shared_directories, trusted_paths):
+    monkeypatch.setattr(writable_by_others_groups, "has_other_members", lambda *_: False)
+    for module in (writable_by_others, trusted_paths):
         monkeypatch.setattr(module, "namespace_owner", lambda: 1000)
     for users, is_shared in (([(0, 100000, 900), (1000, 1000, 1)], True), ([(1000, 100, 1)], False)):
         maps = {"uid_map": users, "gid_map": [(0, 100000, 90), (100, 100, 1)]}
-        monkeypatch.setattr(shared_directories, "own_map", lambda name, maps=maps: iter(maps[name]))
+        monkeypatch.setattr(writable_by_others, "own_map", lambda name, maps=maps: iter(maps[name]))
         assert bool(shared_place(str(container))) == is_shared
 
 
@@ -891,9 +891,9 @@ def test_a_directory_counts_as_shared_if_a_namespace_maps_a_group_of_several_use
 ) -> None:
     """A rootless runtime mapped the group "users", and another member had added a template."""
     container.chmod(0o2775)
-    monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
+    monkeypatch.setattr(writable_by_others_groups, "has_other_members", lambda *_: False)
     maps = {"uid_map": users, "gid_map": groups}
-    monkeypatch.setattr(shared_directories, "own_map", lambda name: iter(maps[name]))
+    monkeypatch.setattr(writable_by_others, "own_map", lambda name: iter(maps[name]))
     assert shared_place(str(container)) == (str(container) if is_found else "")
 
 
@@ -907,10 +907,12 @@ def members(
         assert gid == group
         return SimpleNamespace(gr_mem=list(names))
 
-    monkeypatch.setattr(group_members.grp, "getgrgid", group_of)
-    monkeypatch.setattr(group_members.pwd, "getpwnam", lambda name: SimpleNamespace(pw_uid=uids[name]))
-    monkeypatch.setattr(group_members, "USERS_FILE", str(tmp_path / "passwd"))
-    monkeypatch.setattr(group_members, "GROUPS_FILE", str(tmp_path / "group"))
+    monkeypatch.setattr(writable_by_others_groups.grp, "getgrgid", group_of)
+    monkeypatch.setattr(
+        writable_by_others_groups.pwd, "getpwnam", lambda name: SimpleNamespace(pw_uid=uids[name])
+    )
+    monkeypatch.setattr(writable_by_others_groups, "USERS_FILE", str(tmp_path / "passwd"))
+    monkeypatch.setattr(writable_by_others_groups, "GROUPS_FILE", str(tmp_path / "group"))
     (tmp_path / "passwd").write_text(passwd)
     (tmp_path / "group").write_text(f"root:x:0:\nfirst:x:{group}:{','.join(names)}\n")
 
@@ -979,7 +981,7 @@ def test_group_members_are_looked_up_only_if_a_group_other_than_0_can_write_to_t
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """LXC makes directories that the group 0 can write. The members of this group count as root."""
-    monkeypatch.setattr(group_members, "has_other_members", lambda *_: 1 / 0)
+    monkeypatch.setattr(writable_by_others_groups, "has_other_members", lambda *_: 1 / 0)
     container.chmod(0o770)
     assert not shared_place(str(container))
     os.chown(container, 1234, 1234)
@@ -999,8 +1001,8 @@ def test_group_members_are_looked_up_only_if_a_group_other_than_0_can_write_to_t
 def test_in_a_user_namespace_a_group_is_looked_up_with_the_gid_that_the_group_file_uses(
     gid: int, owner: int, rows: list[Any], group: int, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_directories, "own_map", lambda _: iter(rows))
-    for module in (shared_directories, trusted_paths):
+    monkeypatch.setattr(writable_by_others, "own_map", lambda _: iter(rows))
+    for module in (writable_by_others, trusted_paths):
         monkeypatch.setattr(module, "namespace_owner", lambda: owner)
     os.chown(container, gid if gid == 1234 else 0, gid)
     container.chmod(0o2770)
@@ -1735,10 +1737,10 @@ def test_the_owner_of_a_namespace_may_own_the_directories_above_the_state_direct
     (tmp_path / "home/link").symlink_to(tmp_path / "home/state")
     os.chown(tmp_path / "home/link", 65536, 65536, follow_symlinks=False)
     for place in (tmp_path / "home/state", tmp_path / "home/link"):
-        for module in (shared_directories, trusted_paths):
+        for module in (writable_by_others, trusted_paths):
             monkeypatch.setattr(module, "namespace_owner", lambda: 65536)
         assert not shared_place(str(place), owners=(0,))
-        for module in (shared_directories, trusted_paths):
+        for module in (writable_by_others, trusted_paths):
             monkeypatch.setattr(module, "namespace_owner", lambda: 0)
         assert shared_place(str(place), owners=(0,)) == str(tmp_path / "home")
 

@@ -34,7 +34,7 @@ from templater.planning.every_host import plan_every_host
 from templater.pongo2.render_state import Limits
 from templater.prediction.host_filesystem import Place
 from templater.rendering.render import Rendering, render
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_root import Root
 from templater.rootfs.memory import MemoryRootfs
 from templater.simulation.parse_steps import parse_step
 from templater.simulation.run_steps import simulate

@@ -17,8 +17,8 @@ import pytest
 
 from templater.model.errors import InputError, RefusedError, WriteError
 from templater.planning.decide_changes import FAILED, SKIP
-from templater.rootfs.confined import Root
-from templater.rootfs.open_directory import Directory
+from templater.rootfs.confined_directory import Directory
+from templater.rootfs.confined_root import Root
 from templater.writing import recovery, transaction
 from templater.writing.apply_plan import apply
 from templater.writing.recovery import PREFIX, Journal

@@ -29,7 +29,7 @@ from templater.model.metadata import UNCOUNTED
 from templater.model.source import Source
 from templater.parsing.yaml_nodes import Limits as YamlLimits
 from templater.pongo2.render_state import Limits
-from templater.rootfs.without_descriptors import ByName
+from templater.rootfs.confined_without_descriptors import ByName
 from tests.checks.builders import an_image, rules
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -176,13 +176,13 @@ def test_each_view_may_read_the_files_of_a_root_filesystem_up_to_the_limit(tmp_p
     image = an_image(tmp_path / "image", {"/a": {"when": ["start"], "template": "t"}}, {"t": "text"})
     (tmp_path / "rootfs").mkdir()
     (tmp_path / "rootfs/a").write_text("text")
-    now, real = [0.0], directory_rootfs.confined.Root.has_content
+    now, real = [0.0], directory_rootfs.confined_root.Root.has_content
 
     def slow(*args):
         now[0] += 6.0
         return real(*args)
 
-    monkeypatch.setattr(directory_rootfs.confined.Root, "has_content", slow)
+    monkeypatch.setattr(directory_rootfs.confined_root.Root, "has_content", slow)
     monkeypatch.setattr(directory_rootfs, "monotonic", lambda: now[0])
     page = Page(image, rootfs=str(tmp_path / "rootfs"))
     for _ in range(3):

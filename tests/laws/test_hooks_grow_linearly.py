@@ -22,7 +22,7 @@ from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.plan import CREATE, Change, Plan
 from templater.model.source import Source
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_root import Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
 from templater.sandbox import child

@@ -19,7 +19,7 @@ from ..progress import of_packed, progress
 if TYPE_CHECKING:
     from ...image.unpack import Policy, Unpacked
     from ...model.instance import Instance
-    from ...rootfs.confined import Root
+    from ...rootfs.confined_root import Root
     from ...rootfs.directory_rootfs import IdMap
 
 HELP = """Unpack an image into an instance directory.

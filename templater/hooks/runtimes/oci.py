@@ -9,8 +9,8 @@ from ...model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ...model.file_names import INSTANCE, MAX_PATH, METADATA
 from ...model.source import printable, whole_characters
 from ...oslite import abspath, dirname, exists, is_missing, islink, join, os
-from ...rootfs.shared_directories import map_of
 from ...rootfs.trusted_paths import is_same_place, open_folder, open_unshared
+from ...rootfs.writable_by_others import map_of
 from ..json_input import parse_json
 from ..options import read_options
 from ..request import HookRequest, Notice
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from ...rootfs.confined import Root
+    from ...rootfs.confined_root import Root
     from ...rootfs.directory_rootfs import IdMap
     from ..common_status_checks import Finding
     from ..install import Snippet

@@ -20,9 +20,9 @@ from templater.instances.state_directory import StateDirectory
 from templater.instances.written_files import WrittenFile
 from templater.model.errors import KeptError, LimitError, RefusedError, WriteError
 from templater.rootfs import directory_rootfs
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_directory import Directory
+from templater.rootfs.confined_root import Root
 from templater.rootfs.memory import MemoryRootfs
-from templater.rootfs.open_directory import Directory
 from templater.writing import lock as lock_module
 from tests.laws.test_hooks_grow_linearly import plan_of
 

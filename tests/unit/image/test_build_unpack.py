@@ -26,8 +26,8 @@ from templater.image.open_image import open_image
 from templater.image.unpack import TRUSTED, Policy, unpack
 from templater.image.whole_image import open_contents
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
+from templater.rootfs.confined_directory import Directory
 from templater.rootfs.directory_rootfs import IdMap
-from templater.rootfs.open_directory import Directory
 from tests.unit.image.test_open_image import FORMATS, METADATA, compressed, special, tarball
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -395,7 +395,7 @@ def test_the_disk_space_of_unpacked_members_has_a_limit(used, packed, message):
 
 @pytest.fixture
 def writer(tmp_path):
-    from templater.rootfs.confined import Root
+    from templater.rootfs.confined_root import Root
 
     (tmp_path / "root").mkdir()
     done = SimpleNamespace(members=0, size=0, left_out=[], without_xattrs=[], without_privileges=[])

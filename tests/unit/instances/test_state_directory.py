@@ -23,8 +23,8 @@ from templater.model.errors import (
     TemplaterError,
     WriteError,
 )
-from templater.rootfs import disk_sync, held_files
-from templater.rootfs.confined import Root
+from templater.rootfs import close_in_another_process, disk_sync
+from templater.rootfs.confined_root import Root
 from templater.writing.recovery import Journal
 from tests.rootfs_builders import a_plan
 
@@ -362,7 +362,7 @@ def test_attack_83_a_large_file_that_is_replaced_in_a_state_directory_is_kept_op
     The owner waited for the lock file, and then renamed the large file.
     """
     held: list[int] = []
-    monkeypatch.setattr(held_files, "_held", held)
+    monkeypatch.setattr(close_in_another_process, "_held", held)
     (tmp_path / ".templater").mkdir(0o700)
     file = tmp_path / ".templater" / name
     file.touch()

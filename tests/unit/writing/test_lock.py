@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from templater.model.errors import BusyError, WriteError
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_root import Root
 from templater.writing import lock as module
 from templater.writing.lock import lock, lock_all
 from tests.rootfs_builders import a_directory, as_root
@@ -146,7 +146,7 @@ def test_a_root_directory_that_is_mounted_below_itself_is_locked_once(tmp_path, 
 
 @as_root
 def test_an_unchanged_mounted_file_without_a_name_is_locked_only_for_a_moment(tmp_path, mounts, monkeypatch):
-    """The host had replaced the file. ``held_files.close`` kept it open, with the lock, until the end."""
+    """The host had replaced the file. ``close_in_another_process.close`` kept it open, with the lock, until the end."""
     top = a_directory(tmp_path / "top", {"etc/a": "", "etc/b": ""})
     (tmp_path / "file").write_text("x")
     for name in "ab":

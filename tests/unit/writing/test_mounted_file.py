@@ -13,8 +13,8 @@ import pytest
 
 from templater.model.errors import BusyError, RefusedError, WriteError
 from templater.rootfs import disk_sync
-from templater.rootfs.confined import Root
-from templater.rootfs.open_directory import Directory
+from templater.rootfs.confined_directory import Directory
+from templater.rootfs.confined_root import Root
 from templater.writing import lock as lock_module
 from templater.writing import mounted_file, transaction
 from templater.writing.apply_plan import apply

@@ -9,8 +9,8 @@ import pytest
 
 from templater.model.errors import LimitError
 from templater.rootfs import disk_sync, regular_files
-from templater.rootfs.confined import Root
-from templater.rootfs.open_directory import Directory
+from templater.rootfs.confined_directory import Directory
+from templater.rootfs.confined_root import Root
 from templater.writing import recovery
 from templater.writing.recovery import PREFIX, Journal, sweep
 from tests.rootfs_builders import as_root

@@ -23,10 +23,10 @@ import pytest
 from templater import oslite
 from templater.model.errors import BusyError, LimitError, RefusedError, UsageError, WriteError
 from templater.planning.decide_changes import CREATE, KEEP, SKIP, UPDATE
-from templater.rootfs import disk_sync, held_files
-from templater.rootfs.confined import Root
+from templater.rootfs import close_in_another_process, disk_sync
+from templater.rootfs.confined_directory import Directory
+from templater.rootfs.confined_root import Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
-from templater.rootfs.open_directory import Directory
 from templater.rootfs.paths import SlowError
 from templater.writing import (
     apply_plan,
@@ -1389,7 +1389,7 @@ def test_the_apply_function_leaves_no_descriptor_open(rootfs, top):
 
 
 def test_apply_refuses_a_system_without_directory_descriptors(top, monkeypatch):
-    from templater.rootfs.without_descriptors import ByName
+    from templater.rootfs.confined_without_descriptors import ByName
 
     rootfs = DirectoryRootfs(ByName(str(top)))
     with pytest.raises(
@@ -1402,7 +1402,7 @@ def test_apply_gives_a_clear_error_on_a_system_without_the_fcntl_module(top):
     code = (
         "import sys; sys.modules['fcntl'] = None\n"
         "from templater.writing.apply_plan import apply\n"
-        "from templater.rootfs.without_descriptors import ByName\n"
+        "from templater.rootfs.confined_without_descriptors import ByName\n"
         "from templater.rootfs.directory_rootfs import DirectoryRootfs\n"
         "from tests.rootfs_builders import a_plan\n"
         "rootfs = DirectoryRootfs(ByName(sys.argv[1]))\n"
@@ -1520,7 +1520,7 @@ def test_apply_keeps_an_entry_that_cannot_be_a_leftover_of_templater(tmp_path, n
 def held(monkeypatch):
     """Return the files that a command would hand over at its end."""
     held: list[int] = []
-    monkeypatch.setattr(held_files, "_held", held)
+    monkeypatch.setattr(close_in_another_process, "_held", held)
     yield held
     for fd in held:
         os.close(fd)
@@ -1609,7 +1609,7 @@ def test_a_staged_file_is_not_renamed_to_the_target_if_another_process_has_chang
         apply(plan, rootfs)
     assert (top / "etc/hosts").read_text() == "old"
     assert strays(top) == []
-    assert size in [os.fstat(fd).st_size for fd in held] or size < held_files.SMALL
+    assert size in [os.fstat(fd).st_size for fd in held] or size < close_in_another_process.SMALL
 
 
 @pytest.fixture

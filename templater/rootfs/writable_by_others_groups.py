@@ -1,4 +1,4 @@
-"""The members of a group of this system."""
+"""The members of a group of this system, who can write in the group's directories."""
 
 import grp
 import pwd

@@ -11,9 +11,9 @@ import pytest
 from templater.model.entry import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK
 from templater.model.errors import InputError, LimitError, RefusedError
 from templater.rootfs import directory_rootfs
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_root import Root
+from templater.rootfs.confined_without_descriptors import ByName
 from templater.rootfs.directory_rootfs import open_root
-from templater.rootfs.without_descriptors import ByName
 from tests.rootfs_builders import MECHANISMS, as_root
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from templater.model.entry import DIRECTORY, FILE, SYMLINK
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
-from templater.rootfs import without_descriptors
+from templater.rootfs import confined_without_descriptors
+from templater.rootfs.confined_without_descriptors import ByName
 from templater.rootfs.paths import MissingError
-from templater.rootfs.without_descriptors import ByName
 
 
 @pytest.fixture
@@ -72,9 +72,13 @@ def test_a_path_that_cannot_be_read_by_name_gives_a_message(call, path, error, m
 def test_a_file_that_is_replaced_while_it_is_opened_is_refused(root, tmp_path, monkeypatch):
     real = os.open
     (tmp_path / "other").write_text("other")
-    monkeypatch.setattr(without_descriptors.os, "open", lambda path, flags: real(tmp_path / "other", flags))
+    monkeypatch.setattr(
+        confined_without_descriptors.os, "open", lambda path, flags: real(tmp_path / "other", flags)
+    )
     assert failed(root.read, "/d/f", 9) == (RefusedError, "'/d/f' is a file, not a regular file")
-    monkeypatch.setattr(without_descriptors.os, "open", lambda path, flags: real(tmp_path / "gone", flags))
+    monkeypatch.setattr(
+        confined_without_descriptors.os, "open", lambda path, flags: real(tmp_path / "gone", flags)
+    )
     assert failed(root.read, "/d/f", 9) == (InputError, "'/d/f' can't be read: no such file or directory")
     assert failed(ByName, f"{tmp_path}/d/f") == (InputError, f"'{tmp_path}/d/f' is not a directory")
 
@@ -83,8 +87,8 @@ def test_a_system_error_names_the_path(root, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(without_descriptors.os, "lstat", refuse)
+    monkeypatch.setattr(confined_without_descriptors.os, "lstat", refuse)
     assert failed(root.entry, "/d") == (InputError, "can't get the status of '/d': permission denied")
     monkeypatch.undo()
-    monkeypatch.setattr(without_descriptors.os, "scandir", refuse)
+    monkeypatch.setattr(confined_without_descriptors.os, "scandir", refuse)
     assert failed(root.listdir, "/d") == (InputError, "'/d' can't be read: permission denied")

@@ -1,12 +1,12 @@
 """An open directory in a confined tree: listing, reading, creating, renaming and removing the names in it.
 
-``confined.Root.directory`` opens it.
+``confined_root.Root.directory`` opens it.
 """
 
 import errno
 
 from ..oslite import Closing, isdir, os
-from .held_files import close, hold, remove_directory
+from .close_in_another_process import close, hold, remove_directory
 from .regular_files import open_regular, read_regular, regular_has_content
 from .system_calls import HOLD, LOOK, O_CLOEXEC, O_NOCTTY, O_NOFOLLOW, READ, again, lstat_at
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from ..model.entry import Entry
-    from .open_beneath import Opener
+    from .resolve_beneath import Opener
 
     class Confinement(Protocol):
-        """What a ``Directory`` uses of its ``confined.Root``."""
+        """What a ``Directory`` uses of its ``confined_root.Root``."""
 
         name: str
         cross_mounts: bool
@@ -47,7 +47,7 @@ class Directory(Closing):
         self.root = root
         self.fd = fd
         self.path = path
-        #: whether the directory is on btrfs, once ``held_files.hold`` knows it
+        #: whether the directory is on btrfs, once ``close_in_another_process.hold`` knows it
         self.on_btrfs: list[bool] = []
 
     def __repr__(self) -> str:
@@ -153,7 +153,7 @@ class Directory(Closing):
     def open(self, name: str, *, write: bool = False) -> int:
         """Open a regular file of any size. Raises RefusedError for anything else, including a symlink.
 
-        Close the descriptor with ``held_files.close``.
+        Close the descriptor with ``close_in_another_process.close``.
         """
         flags = READ | os.O_RDWR if write else READ
         return open_regular(lambda flags: self._opened(name, flags), flags, self.path_of(name))
@@ -212,7 +212,7 @@ class Directory(Closing):
         self.rename_held(name, to, new)
 
     def hold(self, name: str) -> None:
-        """Prepare for the removal or the replacement of a name, see ``held_files``."""
+        """Prepare for the removal or the replacement of a name, see ``close_in_another_process``."""
         hold(self.fd, name, self.on_btrfs)
 
     def rename_held(self, name: str, to: "Directory", new: str) -> None:
@@ -228,7 +228,7 @@ class Directory(Closing):
         again(os.rmdir, name, dir_fd=self.fd)
 
     def rmdir_at_end(self, name: str) -> None:
-        """Remove a directory that other processes could enter, see ``held_files.remove_directory``."""
+        """Remove a directory that other processes could enter: call ``remove_directory``."""
         remove_directory(self.fd, name)
 
     def is_same(self, name: str, fd: int) -> bool:

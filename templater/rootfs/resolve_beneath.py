@@ -1,6 +1,6 @@
 """Opening a path that never leads out of an open directory, with openat2 or one component at a time.
 
-``confined`` explains both mechanisms.
+``confined_root`` explains both mechanisms.
 """
 
 import errno
@@ -8,7 +8,7 @@ import sys
 
 from ..model.errors import InputError
 from ..oslite import fsencode, libc, os
-from .held_files import close
+from .close_in_another_process import close
 from .system_calls import O_CLOEXEC, O_NOFOLLOW, O_PATH, PASS, again
 
 TYPE_CHECKING = False

@@ -5,9 +5,9 @@ import errno
 import pytest
 
 from templater.model.errors import InputError
-from templater.rootfs import open_beneath
-from templater.rootfs.confined import Root
-from templater.rootfs.open_beneath import OPENAT2, WALK
+from templater.rootfs import resolve_beneath
+from templater.rootfs.confined_root import Root
+from templater.rootfs.resolve_beneath import OPENAT2, WALK
 from tests.rootfs_builders import MECHANISMS
 
 
@@ -26,8 +26,8 @@ def test_a_kernel_without_openat2_resolves_paths_component_by_component(tmp_path
     def absent(*_: object) -> int:
         raise OSError(errno.ENOSYS, "function not implemented")
 
-    monkeypatch.setattr(open_beneath, "_known", [])
-    monkeypatch.setattr(open_beneath, "openat2", absent)
+    monkeypatch.setattr(resolve_beneath, "_known", [])
+    monkeypatch.setattr(resolve_beneath, "openat2", absent)
     with Root(str(tmp_path)) as root:
         assert root.mechanism == WALK
     with pytest.raises(InputError, match=r"^this system has no openat2$"):

@@ -11,7 +11,7 @@ import stat
 from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry
 from ..model.errors import InputError, TemplaterError, reason
 from ..oslite import Closing
-from .confined import too_many_names
+from .confined_root import too_many_names
 from .paths import MissingError, components, no_directory, not_regular
 from .regular_files import read_descriptor
 from .system_calls import entry_of, kind_of
@@ -20,7 +20,7 @@ _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) 
 
 
 class ByName(Closing):
-    """A read-only replacement for ``confined.Root``, without the methods ``directory`` and ``follow``."""
+    """A read-only replacement for ``confined_root.Root``, without ``directory`` and ``follow``."""
 
     def __init__(self, path: str) -> None:
         if not os.path.isdir(path):

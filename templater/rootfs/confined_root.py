@@ -2,11 +2,11 @@
 
 Every command that accesses a root filesystem, an image directory or an instance directory uses a ``Root``::
 
-    with confined.Root(path) as root:
+    with confined_root.Root(path) as root:
         root.entry("/templates/hosts.tpl")      # lstat, as an Entry; None if the file is missing
         root.read("/metadata.yaml", 1 << 20)    # a regular file's bytes, or RefusedError, LimitError, …
         root.listdir("/templates")
-        with root.directory("/etc") as etc:     # an open directory, to write in: open_directory.Directory
+        with root.directory("/etc") as etc:     # an open directory, to write in: confined_directory.Directory
             fd = etc.create("name", 0o600)
             etc.rename("name", etc, "hosts")
             etc.unlink("old")
@@ -14,11 +14,11 @@ Every command that accesses a root filesystem, an image directory or an instance
 Paths are absolute and cleaned; ``/`` is the root. **Symlinks are never followed** unless a call has
 ``follow=True``. With ``follow=True``, symlinks are resolved as in a chroot, so they never lead outside.
 
-Two equally strict mechanisms in ``open_beneath.py`` open paths. ``openat2`` (RESOLVE_BENEATH or IN_ROOT, with
-NO_SYMLINKS, NO_MAGICLINKS, NO_XDEV) is the default if the kernel has it. ``walk`` opens one component at a
-time with O_NOFOLLOW, relative to an open descriptor; ``TEMPLATER_CONFINED=walk`` or
+Two equally strict mechanisms in ``resolve_beneath.py`` open paths. ``openat2`` (RESOLVE_BENEATH or IN_ROOT,
+with NO_SYMLINKS, NO_MAGICLINKS, NO_XDEV) is the default if the kernel has it. ``walk`` opens one component at
+a time with O_NOFOLLOW, relative to an open descriptor; ``TEMPLATER_CONFINED=walk`` or
 ``Root(mechanism="walk")`` selects it. Systems without directory descriptors (Windows) use the read-only
-``without_descriptors.py``; ``directory_rootfs.open_root`` chooses.
+``confined_without_descriptors.py``; ``directory_rootfs.open_root`` chooses.
 
 The type and identity of a file are checked after it was opened. Opening never blocks on a fifo and never
 acquires a terminal. Mount points below the root are not crossed unless ``cross_mounts`` is set.
@@ -29,11 +29,11 @@ import errno
 from ..model.entry import DIRECTORY, Entry
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, reason
 from ..oslite import Closing, join, os, stat, variable
-from .held_files import close
-from .open_beneath import OPENAT2, RESOLVE_NO_XDEV, choose_mechanism, is_mount_by_id, openat2
-from .open_directory import Directory
+from .close_in_another_process import close
+from .confined_directory import Directory
 from .paths import MissingError, components, no_directory
 from .regular_files import open_regular, read_regular, regular_has_content, require_public
+from .resolve_beneath import OPENAT2, RESOLVE_NO_XDEV, choose_mechanism, is_mount_by_id, openat2
 from .system_calls import (
     ATTEMPTS,
     HOLD,
@@ -178,8 +178,8 @@ class Root(Closing):
     def open(self, path: str, *, follow: bool = False, or_directory: bool = False) -> int:
         """Open a regular file of any size for reading, and return its descriptor.
 
-        With ``or_directory``, also open a directory. Close the descriptor with ``held_files.close``. Raises
-        the same errors as ``read``.
+        With ``or_directory``, also open a directory. Close the descriptor with
+        ``close_in_another_process.close``. Raises the same errors as ``read``.
         """
         names = components(path)
         try:

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.rootfs import held_files
-from templater.rootfs.confined import Root
-from templater.rootfs.held_files import SMALL, close, handing_over, hold
+from templater.rootfs import close_in_another_process
+from templater.rootfs.close_in_another_process import SMALL, close, handing_over, hold
+from templater.rootfs.confined_root import Root
 from templater.rootfs.regular_files import read_regular
 from tests.rootfs_builders import as_root
 
@@ -31,7 +31,7 @@ def children(monkeypatch):
         started.append(pid)
         return pid
 
-    monkeypatch.setattr(held_files.os, "fork", recorded)
+    monkeypatch.setattr(close_in_another_process.os, "fork", recorded)
     yield started
     for pid in started:
         with contextlib.suppress(ChildProcessError):  # ``handing_over`` has waited for it
@@ -42,8 +42,8 @@ def children(monkeypatch):
 def held(monkeypatch, children):
     """Return the list of descriptors that this process holds, as in a hook or command."""
     held: list[int] = []
-    monkeypatch.setattr(held_files, "_held", held)
-    monkeypatch.setattr(held_files, "_highest", 0)
+    monkeypatch.setattr(close_in_another_process, "_held", held)
+    monkeypatch.setattr(close_in_another_process, "_highest", 0)
     yield held
     for fd in held:
         os.close(fd)
@@ -54,7 +54,9 @@ def inodes(monkeypatch):
     """Return a function that sets the number of inodes that every file system reports."""
 
     def report(number):
-        monkeypatch.setattr(held_files.os, "fstatvfs", lambda fd: SimpleNamespace(f_files=number))
+        monkeypatch.setattr(
+            close_in_another_process.os, "fstatvfs", lambda fd: SimpleNamespace(f_files=number)
+        )
 
     return report
 
@@ -114,7 +116,7 @@ def test_a_removed_file_is_kept_open_if_the_kernel_does_not_describe_its_file_sy
     def fails(fd):
         raise OSError(errno.EIO, "input/output error")
 
-    monkeypatch.setattr(held_files.os, "fstatvfs", fails)
+    monkeypatch.setattr(close_in_another_process.os, "fstatvfs", fails)
     top.unlink("a")
     assert [os.fstat(fd).st_nlink for fd in held] == [0]
 
@@ -165,7 +167,7 @@ def test_a_real_btrfs_is_recognized(tmp_path, mounts, held, below_overlay):
     with Root(str(place)) as root, root.directory("/") as directory:
         directory.unlink("a")
     assert len(held) == 1
-    held_files._hand_over(held, 9.0)
+    close_in_another_process._hand_over(held, 9.0)
 
 
 def test_removing_a_missing_file_raises_an_error_and_keeps_no_file_open(top, held, inodes):
@@ -177,8 +179,8 @@ def test_removing_a_missing_file_raises_an_error_and_keeps_no_file_open(top, hel
 
 def test_the_number_of_removed_files_that_are_kept_open_is_limited(top, held, inodes, children, monkeypatch):
     inodes(0)
-    monkeypatch.setattr(held_files, "MOST_HELD", 2)
-    monkeypatch.setattr(held_files, "MOST_HELD_PART", 0)
+    monkeypatch.setattr(close_in_another_process, "MOST_HELD", 2)
+    monkeypatch.setattr(close_in_another_process, "MOST_HELD_PART", 0)
     for name in ("a", "b", "c"):
         hold(top.fd, name)
     assert (len(held), len(children)) == (1, 1)
@@ -187,9 +189,9 @@ def test_the_number_of_removed_files_that_are_kept_open_is_limited(top, held, in
 def test_a_process_with_many_open_files_starts_fewer_processes(top, held, inodes, children, monkeypatch):
     """Each new process got a copy of all descriptors: 8,000 rules took 18 seconds."""
     inodes(0)
-    monkeypatch.setattr(held_files, "MOST_HELD", 4)
+    monkeypatch.setattr(close_in_another_process, "MOST_HELD", 4)
     opened = [os.dup(top.fd) for _ in range(320)]
-    for _ in range(int(2.5 * max(opened) * held_files.MOST_HELD_PART)):
+    for _ in range(int(2.5 * max(opened) * close_in_another_process.MOST_HELD_PART)):
         hold(top.fd, "a")
     assert len(children) == 2
     for fd in opened:
@@ -199,8 +201,8 @@ def test_a_process_with_many_open_files_starts_fewer_processes(top, held, inodes
 def test_processes_that_have_ended_do_not_accumulate(top, held, inodes, children, monkeypatch):
     """With 8,000 replaced files on btrfs, a hook had 250 ended processes."""
     inodes(0)
-    monkeypatch.setattr(held_files, "MOST_HELD", 1)
-    monkeypatch.setattr(held_files, "MOST_HELD_PART", 0)
+    monkeypatch.setattr(close_in_another_process, "MOST_HELD", 1)
+    monkeypatch.setattr(close_in_another_process, "MOST_HELD_PART", 0)
     for _ in range(4):
         hold(top.fd, "a")
         for child in children:  # until the process has ended, without removing the kernel's record of it
@@ -215,8 +217,8 @@ def test_processes_that_have_ended_do_not_accumulate(top, held, inodes, children
 def test_files_that_were_removed_while_they_were_open_count_towards_the_limit(
     top, held, children, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(held_files, "MOST_HELD", 2)
-    monkeypatch.setattr(held_files, "MOST_HELD_PART", 0)
+    monkeypatch.setattr(close_in_another_process, "MOST_HELD", 2)
+    monkeypatch.setattr(close_in_another_process, "MOST_HELD_PART", 0)
     opened = [os.open(tmp_path / name, os.O_RDONLY) for name in ("a", "b", "c")]
     for name, fd in zip(("a", "b", "c"), opened, strict=True):
         (tmp_path / name).unlink()
@@ -237,10 +239,10 @@ def test_removed_files_are_closed_by_another_process_if_no_further_file_can_be_o
             raise OSError(errno.EMFILE, "too many open files")
         return opened(*arguments, **options)
 
-    monkeypatch.setattr(held_files.os, "open", full)
+    monkeypatch.setattr(close_in_another_process.os, "open", full)
     hold(top.fd, "b")
     assert (calls, len(held)) == ([1, 0], 1)
-    monkeypatch.setattr(held_files.os, "open", lambda *_, **__: opened("/nosuch/file", 0))
+    monkeypatch.setattr(close_in_another_process.os, "open", lambda *_, **__: opened("/nosuch/file", 0))
     hold(top.fd, "c")
     assert len(held) == 1  # a file that can't be opened is removed as usual
 
@@ -248,21 +250,21 @@ def test_removed_files_are_closed_by_another_process_if_no_further_file_can_be_o
 #: Holds the end of a pipe, of which a reader learns when the last descriptor is closed.
 SCRIPT = """
 import os, sys, time
-from templater.rootfs import held_files
+from templater.rootfs import close_in_another_process
 if "noproc" in sys.argv:
-    os.listdir = held_files.os.listdir = None
+    os.listdir = close_in_another_process.os.listdir = None
     def listdir(path): raise OSError
-    held_files.os.listdir = listdir
+    close_in_another_process.os.listdir = listdir
 read = os.read
 def slow(fd, size):  # only the other process reads
     data = read(fd, size)
     time.sleep(2)
     return data
-held_files.os.read = slow
+close_in_another_process.os.read = slow
 reader, writer = os.pipe()
-held_files.PATIENCE = 0.2
-held_files.handing_over(lambda: held_files._held.append(writer))
-print(held_files._held, flush=True)
+close_in_another_process.PATIENCE = 0.2
+close_in_another_process.handing_over(lambda: close_in_another_process._held.append(writer))
+print(close_in_another_process._held, flush=True)
 """
 
 
@@ -276,12 +278,12 @@ def test_a_directory_is_removed_at_once_if_too_many_files_are_open(tmp_path, mon
     with Root(str(tmp_path)) as top:
 
         def remove() -> None:
-            monkeypatch.setattr(held_files.os, "open", full)
-            held_files.remove_directory(top.fd, "a")
+            monkeypatch.setattr(close_in_another_process.os, "open", full)
+            close_in_another_process.remove_directory(top.fd, "a")
             monkeypatch.undo()
-            assert not (tmp_path / "a").exists() and held_files._doomed == []
+            assert not (tmp_path / "a").exists() and close_in_another_process._doomed == []
 
-        held_files.handing_over(remove)
+        close_in_another_process.handing_over(remove)
 
 
 @pytest.mark.slow
@@ -297,7 +299,7 @@ def test_readers_of_the_output_do_not_wait_for_the_process_that_closes_the_remov
 def test_a_call_waits_a_short_time_until_the_removed_files_are_closed(children):
     """Otherwise, umount of the file system right after the command could fail."""
     reader, writer = os.pipe()
-    assert handing_over(lambda: held_files._held.append(writer)) is None
+    assert handing_over(lambda: close_in_another_process._held.append(writer)) is None
     assert select.select([reader], [], [], 0)[0]
     os.close(reader)
     assert len(children) == 1
@@ -306,11 +308,11 @@ def test_a_call_waits_a_short_time_until_the_removed_files_are_closed(children):
 
 
 def test_another_process_closes_the_removed_files_even_if_the_call_fails(children, monkeypatch):
-    monkeypatch.setattr(held_files.os, "waitpid", fails)  # as if this process ignored SIGCHLD
+    monkeypatch.setattr(close_in_another_process.os, "waitpid", fails)  # as if this process ignored SIGCHLD
     reader, writer = os.pipe()
 
     def broken():
-        held_files._held.append(writer)
+        close_in_another_process._held.append(writer)
         raise ValueError
 
     with pytest.raises(ValueError, match=r"^$"):
@@ -326,10 +328,10 @@ def test_the_process_that_closes_the_removed_files_ends_even_if_it_fails(childre
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr(held_files, "_close_last", fail)
+    monkeypatch.setattr(close_in_another_process, "_close_last", fail)
     log, pid = tmp_path / "log", os.getpid()
     with contextlib.suppress(MemoryError):
-        handing_over(lambda: held_files._held.append(os.open(tmp_path, os.O_RDONLY)))
+        handing_over(lambda: close_in_another_process._held.append(os.open(tmp_path, os.O_RDONLY)))
     with log.open("a") as file:
         file.write("went on\n")
     if os.getpid() != pid:
@@ -339,13 +341,13 @@ def test_the_process_that_closes_the_removed_files_ends_even_if_it_fails(childre
 
 def test_a_nested_call_does_not_close_the_removed_files_of_the_outer_call(held):
     handing_over(lambda: handing_over(lambda: None))
-    assert held_files._held is held
+    assert close_in_another_process._held is held
 
 
 def test_signals_reach_the_calling_process_but_do_not_end_the_process_that_closes_files(children):
     seen = []
     before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(os.getpid()))
-    fork = held_files.os.fork
+    fork = close_in_another_process.os.fork
 
     def interrupted():
         pid = fork()
@@ -354,8 +356,8 @@ def test_signals_reach_the_calling_process_but_do_not_end_the_process_that_close
 
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(held_files.os, "fork", interrupted)
-            handing_over(lambda: held_files._held.append(os.dup(2)))
+            patch.setattr(close_in_another_process.os, "fork", interrupted)
+            handing_over(lambda: close_in_another_process._held.append(os.dup(2)))
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert seen == [os.getpid()]
@@ -370,8 +372,8 @@ def fails(*_):
 def test_removed_files_are_closed_at_once_if_no_process_can_be_started(call, monkeypatch):
     before = os.listdir("/proc/self/fd")
     reader, writer = os.pipe()
-    monkeypatch.setattr(held_files.os, call, fails)
-    handing_over(lambda: held_files._held.append(writer))
+    monkeypatch.setattr(close_in_another_process.os, call, fails)
+    handing_over(lambda: close_in_another_process._held.append(writer))
     assert select.select([reader], [], [], 0)[0]
     os.close(reader)
     assert os.listdir("/proc/self/fd") == before
@@ -388,7 +390,7 @@ def test_a_hook_closes_all_descriptors_that_it_has_left_open(tmp_path, monkeypat
             os.close(fd)
 
     def leave_open() -> None:
-        held_files.close_rest_at_end()
+        close_in_another_process.close_rest_at_end()
         for flags in (os.O_RDONLY, os.O_PATH):
             os.open(tmp_path, flags)
             os.open(tmp_path / "removed", flags)
@@ -396,7 +398,7 @@ def test_a_hook_closes_all_descriptors_that_it_has_left_open(tmp_path, monkeypat
         raise ValueError
 
     number = (tmp_path / "removed").stat().st_ino
-    monkeypatch.setattr(held_files, "_hand_over", hand_over)
+    monkeypatch.setattr(close_in_another_process, "_hand_over", hand_over)
     with pytest.raises(ValueError, match=r"^$"):
         handing_over(leave_open)
     assert handed_over == [number, number]
@@ -410,7 +412,7 @@ def test_a_nested_call_does_not_close_the_files_of_the_outer_call(tmp_path):
     before = os.listdir("/proc/self/fd")
 
     def leave_open() -> None:
-        held_files.close_rest_at_end()
+        close_in_another_process.close_rest_at_end()
         fd = os.open(tmp_path, os.O_RDONLY)
         handing_over(lambda: None)
         os.fstat(fd)
@@ -423,13 +425,13 @@ def test_a_hook_or_command_leaves_pipes_open_for_its_other_threads():
     reader, writer = os.pipe()
     os.close(reader)
     os.close(writer)
-    handing_over(lambda: (held_files.close_rest_at_end(), os.pipe()))
+    handing_over(lambda: (close_in_another_process.close_rest_at_end(), os.pipe()))
     os.close(reader)
     os.close(writer)
 
 
 def test_a_process_is_started_only_if_removed_files_are_open(monkeypatch):
-    monkeypatch.setattr(held_files.os, "fork", None)
+    monkeypatch.setattr(close_in_another_process.os, "fork", None)
     assert handing_over(lambda number: number, 5) == 5
 
 
@@ -441,17 +443,17 @@ def test_attack_83_another_process_removes_directories_at_the_end(top, tmp_path,
     before = os.listdir("/proc/self/fd")
 
     def remove() -> None:
-        held_files.close_rest_at_end()
+        close_in_another_process.close_rest_at_end()
         with top.directory("one") as one:
             one.rmdir_at_end("two")
         for name in ("one", "full", "missing"):
             top.rmdir_at_end(name)
         assert all((tmp_path / name).exists() for name in names)
-        held_files._make_room(held_files._held)
+        close_in_another_process._make_room(close_in_another_process._held)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(held_files, "MOST_HELD", 0)
-        patch.setattr(held_files, "MOST_HELD_PART", 0)
+        patch.setattr(close_in_another_process, "MOST_HELD", 0)
+        patch.setattr(close_in_another_process, "MOST_HELD_PART", 0)
         handing_over(remove)
     assert [(tmp_path / name).exists() for name in names] == [False, False, True]
     assert len(children) == 2
@@ -464,16 +466,16 @@ def test_attack_96_in_a_pid_namespace_no_process_removes_directories_after_the_e
     (tmp_path / "one").mkdir()
     script = f"""
 import os
-from templater.rootfs import held_files
-from templater.rootfs.confined import Root
+from templater.rootfs import close_in_another_process
+from templater.rootfs.confined_root import Root
 def remove():
     with Root({str(tmp_path)!r}) as root, root.directory("/") as directory:
         directory.rmdir_at_end("one")
 def rmdir(*words, **names):
     real(*words, **names)
     print("itself", flush=True)  # another process has no output
-real, held_files.os.rmdir = held_files.os.rmdir, rmdir
-held_files.handing_over(remove)
+real, close_in_another_process.os.rmdir = close_in_another_process.os.rmdir, rmdir
+close_in_another_process.handing_over(remove)
 """
     said = []
     for words in ([], ["unshare", "--pid", "--fork"]):
@@ -490,16 +492,16 @@ def test_attack_83_a_hook_in_a_pid_namespace_removes_directories_for_a_second_at
     for name in ("one", "two", "three"):
         (tmp_path / name).mkdir()
     clock = iter([0.0, 0.5, 0.9, 1.1])
-    monkeypatch.setattr(held_files, "monotonic", clock.__next__)
-    monkeypatch.setattr(held_files, "_can_be_traced", lambda: True)
-    monkeypatch.setattr(held_files, "_wait", lambda *_: None)
+    monkeypatch.setattr(close_in_another_process, "monotonic", clock.__next__)
+    monkeypatch.setattr(close_in_another_process, "_can_be_traced", lambda: True)
+    monkeypatch.setattr(close_in_another_process, "_wait", lambda *_: None)
     handing_over(lambda: [top.rmdir_at_end(name) for name in ("one", "two", "three")])
     assert sum(name in os.listdir(tmp_path) for name in ("one", "two", "three")) == 1
 
 
 STOPPED = """
 import os, signal, sys
-from templater.rootfs import held_files
+from templater.rootfs import close_in_another_process
 fork = os.fork
 def forked():
     pid = fork()
@@ -507,9 +509,9 @@ def forked():
         print(pid, flush=True)
         os.kill(pid, signal.SIGSTOP)
     return pid
-held_files.os.fork = forked
-held_files.PATIENCE = 0.1
-held_files.handing_over(lambda: held_files._held.append(os.open("/", os.O_PATH)))
+close_in_another_process.os.fork = forked
+close_in_another_process.PATIENCE = 0.1
+close_in_another_process.handing_over(lambda: close_in_another_process._held.append(os.open("/", os.O_PATH)))
 os.waitpid(-1, 0)
 """
 
@@ -523,16 +525,16 @@ def test_attack_96_a_stopped_process_that_only_closes_files_is_killed_at_the_end
 
 
 def test_a_process_without_proc_counts_as_one_that_a_container_can_trace(monkeypatch):
-    assert held_files._can_be_traced() is False
-    monkeypatch.setattr(held_files.os, "open", fails)
-    assert held_files._can_be_traced() is True
+    assert close_in_another_process._can_be_traced() is False
+    monkeypatch.setattr(close_in_another_process.os, "open", fails)
+    assert close_in_another_process._can_be_traced() is True
 
 
 @pytest.mark.parametrize("call", ["pipe", "fork"])
 def test_directories_are_removed_at_the_end_if_no_process_can_be_started(top, tmp_path, call, monkeypatch):
     (tmp_path / "one").mkdir()
     before = os.listdir("/proc/self/fd")
-    monkeypatch.setattr(held_files.os, call, fails)
+    monkeypatch.setattr(close_in_another_process.os, call, fails)
     handing_over(top.rmdir_at_end, "one")
     assert not (tmp_path / "one").exists()
     assert os.listdir("/proc/self/fd") == before
@@ -556,7 +558,7 @@ def test_a_directory_of_an_overlay_is_removed_before_the_overlay_is_unmounted(tm
         (folders[3] / "one").mkdir()
 
         def remove(itself=itself):
-            held_files.unmount_at_end(str(folders[3]), itself=itself)
+            close_in_another_process.unmount_at_end(str(folders[3]), itself=itself)
             with Root(str(folders[3])) as root, root.directory("/") as directory:
                 directory.rmdir_at_end("one")
 
