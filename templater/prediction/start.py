@@ -20,11 +20,14 @@ from ..model.plan import Change, Plan, split_passes
 from .errno_errors import NIL_PANIC, Fails, Hangs
 from .host_filesystem import HostFilesystem, Node, Place
 from .host_rendering import Due, Renderer, due_of
-from .incus_6_and_lxd_5 import Openat2CheckedDaemon, UncheckedDaemon
-from .incus_7 import OsRootDaemon
+from .incus_and_lxd_daemons import (
+    Daemon,
+    Openat2CheckedDaemon,
+    OsRootCheckedDaemon,
+    OsRootDaemon,
+    UncheckedDaemon,
+)
 from .instance_files import InstanceView, Surroundings, Unknown, below
-from .lxd_6_9 import OsRootCheckedDaemon
-from .shared_steps import Daemon
 
 if TYPE_CHECKING:
     from ..model.entry import RootfsView, TemplateFile
