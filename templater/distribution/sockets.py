@@ -1,17 +1,66 @@
-"""A TLS connection for http.client, with limits on the time and on all received bytes."""
+"""TCP and TLS connections to a server, with limits on the time and on all received bytes."""
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import io
 import socket
 import ssl
-from typing import Any
+import time
+from typing import Any, Protocol
 
-from .tcp_socket import Bounds
+from .daemon_connection import MOST_OVERHEAD
 
 #: maximum seconds without data from the server: the time that the clients wait for the headers
 TIMEOUT = 30
+
+
+class Bounds(Protocol):
+    """The limits of a connection. Each method raises OSError or HTTPException if a limit is exceeded."""
+
+    def timeout(self) -> float:
+        """Return the seconds that the socket may wait now."""
+
+    def receive(self, size: int) -> None:
+        """Count bytes from the server."""
+
+    def read(self, size: int) -> None:
+        """Count decrypted bytes."""
+
+
+class PlainSocket(socket.socket):
+    """A connection before TLS begins. ``bounds`` limit the bytes on it, such as the answer of a proxy."""
+
+    bounds: Bounds | None = None
+
+    def recv_into(self, buffer: Any, *arguments: Any) -> int:
+        if self.bounds is None:
+            return super().recv_into(buffer, *arguments)
+        self.settimeout(self.bounds.timeout())
+        try:
+            size = super().recv_into(buffer, *arguments)
+        except TimeoutError:
+            self.bounds.timeout()  # raise the error of the deadline if it has passed
+            raise
+        self.bounds.receive(size)
+        return size
+
+
+def open_connection(address: tuple[str, int], bounds: Bounds) -> PlainSocket:
+    """Connect to the first of the server's addresses that answers. All addresses share the deadline."""
+    error = OSError("the name of the server does not resolve to an address")
+    for family, kind, protocol, _, place in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+        timeout = bounds.timeout()
+        made = PlainSocket(family, kind, protocol)
+        try:
+            made.settimeout(timeout)
+            made.connect(place)
+            return made
+        except OSError as failure:
+            made.close()
+            error = failure.with_traceback(None)
+    raise error
 
 
 class TlsSocket:
@@ -137,3 +186,60 @@ class Answer(io.RawIOBase):
         if not self.closed:
             self._connection.close()
         super().close()
+
+
+class RemoteBounds:
+    """The deadline of a connection to a remote's daemon, and a limit on its overhead.
+
+    Overhead is every received byte that is not content.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self.deadline = time.monotonic() + timeout
+        self._overhead = 0
+
+    def timeout(self) -> float:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        return left
+
+    def receive(self, size: int) -> None:
+        self._overhead += size
+        if self._overhead > MOST_OVERHEAD:
+            text = f"more than {MOST_OVERHEAD >> 20} MiB of TLS messages in addition to the content"
+            raise http.client.HTTPException(text)
+
+    def read(self, size: int) -> None:
+        """Lower the number of counted bytes after ``size`` bytes of content have arrived.
+
+        Subtract ``size`` twice: once for the content, and once for the TLS records around the content.
+        """
+        self._overhead = max(0, self._overhead - 2 * size)
+
+
+class RemoteSocket(TlsSocket):
+    """A TLS connection to a remote's daemon. It has only the socket methods that templater calls."""
+
+    #: a small size, because ``recv`` must return everything that has arrived
+    block_size = 1 << 15
+
+    _bounds: RemoteBounds
+
+    def settimeout(self, timeout: float) -> None:
+        self._bounds.deadline = time.monotonic() + timeout
+
+    def recv(self, size: int) -> bytes:
+        self.settimeout(TIMEOUT)
+        buffer = bytearray(size)
+        return bytes(buffer[: self.recv_into(memoryview(buffer))])
+
+    def makefile(self, mode: str, buffering: int = -1) -> Any:
+        self._users += 1
+        return Answer(self) if buffering == 0 else io.BufferedReader(Answer(self))
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def shutdown(self, how: int) -> None:
+        self._connection.shutdown(how)
