@@ -15,8 +15,8 @@ from ..rootfs.memory import MemoryRootfs, _Node, node_of
 from ..rootfs.paths import components, no_directory, refuse_bad_path
 from .directory_members import Data
 from .limits import DEFAULT, MIB, HeldBytes, Limits, memory_of
+from .read_whole_image import SplitContents, UnifiedContents
 from .tar_reader import HARD_LINK, Member
-from .whole_image import SplitContents, UnifiedContents
 
 if TYPE_CHECKING:
     from ..model.entry import Image

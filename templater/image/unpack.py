@@ -24,8 +24,8 @@ from ..rootfs.trusted_paths import is_replaceable, open_folder
 from ..writing.deferred_signals import with_signals_deferred
 from .directory_members import Data
 from .limits import ATTRIBUTE_BYTES, DIRECTORY_BYTES, HeldBytes, refuse_deep
+from .read_whole_image import Contents, Part
 from .tar_reader import HARD_LINK, Member
-from .whole_image import Contents, Part
 from .xattrs import set_xattr
 
 #: the name of the temporary directory in an empty directory of the caller

@@ -22,7 +22,7 @@ from templater.cli.run_command_line import main
 from templater.image import compression_modules, decompress, describe, unpack
 from templater.image.decompress import open_stream
 from templater.image.open_image import open_image
-from templater.image.whole_image import open_contents
+from templater.image.read_whole_image import open_contents
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError, MetadataError, RefusedError
 from templater.model.source import Source

@@ -32,11 +32,11 @@ from templater.hooks.options import Options
 from templater.hooks.request import HookRequest
 from templater.hooks.run import run
 from templater.hooks.runtimes import incus, lxc, nspawn, oci
-from templater.image import directory_members, write_edits
+from templater.image import directory_members, replace_files
 from templater.image.build import Packing, build
 from templater.image.directory_image import DirectoryImage
 from templater.image.open_file import open_regular
-from templater.image.whole_image import DirectoryContents, UnifiedContents, open_contents
+from templater.image.read_whole_image import DirectoryContents, UnifiedContents, open_contents
 from templater.instances.description_file import read_instance
 from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirectory
 from templater.instances.state_directory import StateDirectory
@@ -846,13 +846,13 @@ def test_root_opens_no_description_and_changes_no_archive_through_a_link_of_anot
         with pytest.raises(RefusedError, match="may be a link that another user controls"):
             read_instance(str(link))
         with pytest.raises(RefusedError, match="may be a link that another user controls"):
-            write_edits.replace(str(link), {"metadata.yaml": b"a: 2"})
+            replace_files.replace(str(link), {"metadata.yaml": b"a: 2"})
     assert image.read_bytes() == before
     own = tmp_path / "own.tar"
     own.write_bytes(before)
-    monkeypatch.setattr(write_edits.os.path, "realpath", lambda _: str(image))  # exchanged meanwhile
+    monkeypatch.setattr(replace_files.os.path, "realpath", lambda _: str(image))  # exchanged meanwhile
     with pytest.raises(RefusedError, match=r"another process replaced '.*own.tar'"):
-        write_edits.replace(str(own), {"metadata.yaml": b"a: 2"})
+        replace_files.replace(str(own), {"metadata.yaml": b"a: 2"})
     assert image.read_bytes() == before
 
 

@@ -18,7 +18,7 @@ from templater.cli.run_command_line import main
 from templater.distribution.catalog_decoder import MOST_VALUES, count_values
 from templater.image.limits import DEFAULT
 from templater.image.open_image import open_image
-from templater.image.whole_image import open_contents
+from templater.image.read_whole_image import open_contents
 from templater.instances import written_files
 from templater.instances.state_directory import StateDirectory
 from templater.instances.written_files import Record

@@ -22,7 +22,7 @@ from templater.checks.security import runaway
 from templater.cli.run_command_line import main
 from templater.image.build import Packing, build
 from templater.image.limits import ATTRIBUTE_BYTES, DEFAULT
-from templater.image.whole_image import open_contents
+from templater.image.read_whole_image import open_contents
 from templater.model.entry import FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import InputError, LimitError, UsageError
 from templater.model.metadata import UNCOUNTED

@@ -33,9 +33,9 @@ from templater.image.build import Packing, build
 from templater.image.describe import describe
 from templater.image.limits import DEFAULT
 from templater.image.open_image import open_image
+from templater.image.read_whole_image import open_contents
+from templater.image.replace_files import replace as replace_in_image
 from templater.image.unpack import Policy, unpack
-from templater.image.whole_image import open_contents
-from templater.image.write_edits import replace as replace_in_image
 from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import LimitError
 from templater.model.source import Source

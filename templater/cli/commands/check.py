@@ -399,7 +399,7 @@ def show_diff(source: str, fixes: Fixes) -> None:
 
 
 def write_fixes(source: str, fixes: Fixes) -> None:
-    from ...image.write_edits import replace
+    from ...image.replace_files import replace
 
     if fixes.changes:
         new = {name: after for name, (_, after) in fixes.changes.items()}

@@ -71,8 +71,8 @@ def command(
 ) -> None:
     from ...hooks.precompile import precompile
     from ...image.fingerprint import fingerprint
+    from ...image.read_whole_image import open_contents
     from ...image.unpack import unpack
-    from ...image.whole_image import open_contents
     from ...instances.state_directory import State, StateDirectory, write_whole
     from ...model.file_names import INSTANCE
     from ...model.pending_trigger import PENDING_KEY

@@ -10,7 +10,7 @@ import pytest
 from templater.image.archived_rootfs_in_memory import _existing, read_image_rootfs
 from templater.image.build import Packing, build
 from templater.image.limits import DEFAULT
-from templater.image.whole_image import open_contents
+from templater.image.read_whole_image import open_contents
 from templater.model.entry import CHAR_DEVICE, DIRECTORY, FILE, SYMLINK
 from templater.model.errors import InputError, LimitError, RefusedError
 from tests.rootfs_builders import as_root

@@ -18,7 +18,7 @@ from ...packing import output_option, pack, packing_options, report, seconds_of,
 from ...progress import tree_size
 
 if TYPE_CHECKING:
-    from ....image.whole_image import Part
+    from ....image.read_whole_image import Part
 
 HELP = """Pack a directory into an image and print its fingerprint.
 
@@ -55,7 +55,7 @@ def command(
     as_json: bool,
     **packing: Any,
 ) -> None:
-    from ....image.whole_image import DirectoryContents
+    from ....image.read_whole_image import DirectoryContents
 
     if not os.path.isdir(directory):
         raise UsageError(

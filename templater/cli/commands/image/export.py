@@ -38,7 +38,7 @@ def command(files: tuple[str, ...], limits: Given, as_json: bool, **packing: Any
 
 
 def export(files: tuple[str, ...], limits: Given, as_json: bool, packing: dict[str, Any]) -> None:
-    from ....image.whole_image import open_contents
+    from ....image.read_whole_image import open_contents
 
     if len(files) not in (2, 3):
         raise UsageError("export needs an image and an output path", hint="templater image export SRC DIR")

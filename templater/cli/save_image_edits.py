@@ -1,4 +1,4 @@
-"""Functions and options that are shared by the commands that change an image."""
+"""Reading an image file for the commands that change it, and saving the edited image."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def save(
     as_json: bool = False,
 ) -> None:
     """Write changes into an image, and print the old and new fingerprints."""
-    from ..image.write_edits import replace
+    from ..image.replace_files import replace
 
     with progress("packing") as show:
         found = replace(src, changes, added or {}, rootfs=rootfs, progress=show)

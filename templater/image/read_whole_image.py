@@ -1,4 +1,4 @@
-"""Readers of whole images in any format: first metadata.yaml and the templates, then the root filesystem."""
+"""Reading of whole images in any format: first metadata.yaml and the templates, then the root filesystem."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.source import printable
 from ..parsing.magic_bytes import SQUASHFS
 from ..rootfs.directory_rootfs import open_tree
-from .archive_layout import Layout, refuse_special
 from .decompress import open_stream
 from .directory_members import Data, Tree, Unshift
 from .limits import (
@@ -24,6 +23,7 @@ from .limits import (
     memory_of,
     refuse_deep,
 )
+from .members_outside_rootfs import Layout, refuse_special
 from .name_checks import clean_name
 from .open_file import OpenFile, close_with, data_bytes, kind_of_file, refuse_holes, refuse_same_file
 from .second_file import SecondFileCheck, open_rootfs

@@ -5,10 +5,10 @@ import tarfile
 
 import pytest
 
-from templater.image import archive_layout
+from templater.image import members_outside_rootfs
 from templater.image.limits import DEFAULT
 from templater.image.open_image import open_image
-from templater.image.whole_image import open_contents
+from templater.image.read_whole_image import open_contents
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 
 METADATA = ("metadata.yaml", b"architecture: x86_64\ncreation_date: 1\n")
@@ -82,7 +82,7 @@ def test_an_image_archive_may_list_the_same_directory_twice(tmp_path):
 def test_the_number_of_members_outside_rootfs_and_the_total_size_of_templates_are_limited(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(archive_layout, "_MOST_OUTSIDE", 3)
+    monkeypatch.setattr(members_outside_rootfs, "_MOST_OUTSIDE", 3)
     many = [METADATA, ("a", b""), ("b", b""), ("rootfs/a", b""), ("rootfs/b", b"")]
     path = archive(tmp_path / "image.tar", *many[:-2])
     assert open_contents(path).parts()

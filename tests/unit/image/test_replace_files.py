@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from templater import oslite
-from templater.image import write_edits
+from templater.image import replace_files
 from templater.image.fingerprint import fingerprint
 from templater.image.open_image import open_image
-from templater.image.write_edits import replace
+from templater.image.replace_files import replace
 from templater.model.errors import InputError, RefusedError, TemplaterError
 from templater.rootfs import disk_sync
 from tests.image_archives import END, file, global_header, header, pax
@@ -343,7 +343,7 @@ def test_repacking_reads_the_content_and_the_mode_from_one_open_file(tmp_path, m
         for name in ("own", "private")
     ]
     own, private = paths
-    repack = write_edits._repack
+    repack = replace_files._repack
 
     def exchange():
         os.rename(own, tmp_path / "other")
@@ -356,7 +356,7 @@ def test_repacking_reads_the_content_and_the_mode_from_one_open_file(tmp_path, m
         exchange()
         return result
 
-    monkeypatch.setattr(write_edits, "_repack", exchanged)
+    monkeypatch.setattr(replace_files, "_repack", exchanged)
     replace(str(own), {"metadata.yaml": METADATA.encode() + b"\n"})
     with tarfile.open(own) as archive:
         assert archive.getnames() == ["metadata.yaml", "rootfs/own"]

@@ -1,4 +1,4 @@
-"""Replacement of metadata.yaml and templates in an image. Other members are copied unchanged."""
+"""Replacing metadata.yaml and templates in an image. Other members are copied unchanged."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..rootfs.confined_root import Root
 from ..rootfs.directory_rootfs import open_tree
 from ..rootfs.disk_sync import create_to_sync, sync_and_name
 from ..rootfs.system_calls import write_error
-from .archive_layout import Layout
 from .atomic_output import Output
 from .compress import compressing
 from .decompress import open_stream
 from .fingerprint import fingerprints_around
 from .limits import DEFAULT, Limits
+from .members_outside_rootfs import Layout
 from .open_file import opened, refuse_holes, refuse_same_file
 from .tar_reader import HARD_LINK, Archive, Member
 from .tar_writer import TarWriter
