@@ -60,11 +60,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from ..instances.written_files import Record
+    from ..instances.record_of_written_files import Record
     from ..model.plan import Change, Plan
     from ..rootfs.confined_directory import Directory
     from ..rootfs.directory_rootfs import DirectoryRootfs
-    from ..writing.recovery import Journal
+    from ..writing.remove_leftovers import Journal
     from .sandboxed_rendering import Answer
 
 MAX_LOG = 1 << 20
@@ -516,8 +516,8 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory, fold
         triggers = passes(state.pending)
     job = _job(request, triggers, folder)
     with PlannedRun(job, _cache(request, state_directory), request) as planned_run:
-        from ..instances.written_files import Record
-        from ..writing.recovery import Journal
+        from ..instances.record_of_written_files import Record
+        from ..writing.remove_leftovers import Journal
 
         # If a power cut loses files of the trigger ``start``, the next start writes them again.
         # The files of a pending trigger must be on disk before the trigger is recorded as done.

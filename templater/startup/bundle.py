@@ -51,11 +51,11 @@ GROUPS = (
         "templater.rendering", "templater.rendering.render", "templater.rootfs.directory_rootfs",
     ),
     (
-        "templater.model.plan", "templater.instances.written_files",
-        "templater.writing", "templater.writing.recovery",
+        "templater.model.plan", "templater.instances.record_of_written_files",
+        "templater.writing", "templater.writing.remove_leftovers",
         "templater.model.permissions", "templater.planning",
         "templater.planning.follow_links", "templater.planning.changed_rootfs",
-        "templater.planning.decide_changes", "templater.writing.apply_plan", "templater.writing.lock",
+        "templater.planning.decide_changes", "templater.writing.apply_plan", "templater.writing.apply_locks",
     ),
     (
         "templater.pongo2", "templater.pongo2.golang", "templater.pongo2.golang.parse_float",

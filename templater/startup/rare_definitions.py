@@ -42,7 +42,7 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.instances.state_directory": (
         "make", "write_whole",
     ),
-    "templater.instances.written_files": (
+    "templater.instances.record_of_written_files": (
         "_name_of", "_refusal", "content_digest", "entries_of", "has_content", "size_of", "size_to_compare",
         "starts_with_content",
     ),
@@ -160,10 +160,10 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.writing.attributes": (
         "_differs", "_too_many",
     ),
-    "templater.writing.lock": (
+    "templater.writing.apply_locks": (
         "_has_waited", "_holder", "_lock_directories", "_read_file", "lock_mounted",
     ),
-    "templater.writing.recovery": (
+    "templater.writing.remove_leftovers": (
         "_is_overlay", "_most_names", "_read_token", "identity", "is_private", "is_there", "private_name",
     ),
     "templater.writing.transaction": (
@@ -188,7 +188,7 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "StateDirectory._busy", "StateDirectory.forget_written", "StateDirectory.remember",
         "StateDirectory.remove", "StateDirectory.replace",
     ),
-    "templater.instances.written_files": (
+    "templater.instances.record_of_written_files": (
         "Record._is_new_in_mount", "Record._path", "Record._read_staged", "Record._too_large",
         "Record._with", "Record.discard", "Record.file", "Record.files", "Record.forget",
         "Record.require_readable", "Record.settle",
@@ -255,7 +255,7 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "Directory.look", "Directory.mkdir", "Directory.mknod", "Directory.rmdir", "Directory.rmdir_at_end",
         "Directory.symlink", "Directory.unlink_if_same",
     ),
-    "templater.writing.recovery": (
+    "templater.writing.remove_leftovers": (
         "Journal.old_contents", "Search._clear", "Search._clear_in_overlay", "Search._empty",
         "Search._is_free", "Search._may_be_merged", "Search._may_be_shared", "Search._remove_numbered",
         "Search.clear", "Search.remove_directory",

@@ -26,8 +26,8 @@ from ..rootfs.confined_directory import NO_UNNAMED
 from ..rootfs.file_system_type import is_overlay
 from ..rootfs.regular_files import write_descriptor
 from ..rootfs.system_calls import again, write_error
-from .lock import lock_mounted
-from .recovery import attempt
+from .apply_locks import lock_mounted
+from .remove_leftovers import attempt
 from .staged_file import PIECE, StagedFile
 
 TYPE_CHECKING = False
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..model.plan import Change, Plan
     from ..rootfs.confined_directory import Directory
     from ..rootfs.confined_root import Root
-    from .recovery import Journal
+    from .remove_leftovers import Journal
     from .target_directories import TargetDirectories
 
 #: the start of the name of a copy of a mounted file that could not be restored

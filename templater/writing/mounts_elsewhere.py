@@ -17,7 +17,7 @@ from ..model.source import printable
 from ..rootfs.confined_root import Root
 from ..rootfs.disk_sync import unescaped
 from ..rootfs.resolve_beneath import mount_id
-from .recovery import above
+from .remove_leftovers import above
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

@@ -10,7 +10,7 @@ from ..model.plan import CREATE
 from ..oslite import os
 from ..rootfs.paths import MissingError
 from ..rootfs.system_calls import write_error
-from .recovery import above
+from .remove_leftovers import above
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

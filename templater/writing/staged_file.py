@@ -25,7 +25,7 @@ from ..rootfs.paths import components, not_regular
 from ..rootfs.regular_files import write_descriptor
 from ..rootfs.system_calls import again, bytes_of, kind_of, write_error
 from .attributes import drop_inherited_acl
-from .recovery import above
+from .remove_leftovers import above
 from .target_directories import TargetDirectories
 
 TYPE_CHECKING = False

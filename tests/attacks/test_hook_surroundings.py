@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from templater.hooks import changeable_files, common_status_checks, install, lxc_config, lxc_copies, run
-from templater.hooks.annotated_paths import open_source, read_description
+from templater.hooks.oci_annotated_paths import open_source, read_description
 from templater.hooks.options import PROBE, Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn

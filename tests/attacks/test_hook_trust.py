@@ -17,13 +17,13 @@ from typing import Any, cast
 
 import pytest
 
-from templater.cli import record_of_writes
+from templater.cli import apply_and_record
 from templater.cli.commands.image import set_property
 from templater.cli.commands.serve import AccessLog
 from templater.cli.run_command_line import main
 from templater.distribution.republish import _write_rules
 from templater.distribution.tree import Tree, open_directory
-from templater.hooks import annotated_paths, install, lxc_config, lxc_install_and_status
+from templater.hooks import install, lxc_config, lxc_install_and_status, oci_annotated_paths
 from templater.hooks import run as run_module
 from templater.hooks.changeable_files import is_changeable
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
@@ -495,7 +495,7 @@ def test_a_link_in_a_directory_of_another_user_is_not_followed_to_a_cache_or_an_
     assert open_cache(f"{tmp_path}/home/link/new") is None
     assert list((tmp_path / "other").iterdir()) == []
     with pytest.raises(RefusedError, match="/home' belongs to another user"):
-        annotated_paths._place(f"{tmp_path}/home/link/web.yaml", [f"{tmp_path}/home/link"], follow=True)
+        oci_annotated_paths._place(f"{tmp_path}/home/link/web.yaml", [f"{tmp_path}/home/link"], follow=True)
 
 
 @pytest.mark.slow
@@ -574,12 +574,12 @@ def test_an_unmapped_owner_counts_as_root_only_in_directories_where_no_other_use
     monkeypatch.setattr(trusted_paths.os, "stat", stat)
     found = [shared_place(f"{above}/{name}", owners=(0, 65534)) for name in ("t/state", "t/link", "link")]
     assert found == (["", "", ""] if mode == 0o755 else [str(above / "t"), str(above / "t"), "link"])
-    monkeypatch.setattr(annotated_paths.os, "lstat", lambda path: stat(path, follow_symlinks=False))
+    monkeypatch.setattr(oci_annotated_paths.os, "lstat", lambda path: stat(path, follow_symlinks=False))
     if mode == 0o755:
-        annotated_paths._require_trusted(str(above / "t"), named=True)
+        oci_annotated_paths._require_trusted(str(above / "t"), named=True)
     else:
         with pytest.raises(RefusedError, match="which other users can change"):
-            annotated_paths._require_trusted(str(above / "t"), named=True)
+            oci_annotated_paths._require_trusted(str(above / "t"), named=True)
 
 
 def test_a_configuration_is_opened_only_after_its_type_was_checked(
@@ -816,10 +816,10 @@ def test_an_allowed_directory_that_is_a_link_is_refused_if_the_link_leads_throug
     os.chown(tmp_path / "home", owner, owner)
     if owner:
         with pytest.raises(RefusedError, match=f"'{tmp_path}/home' belongs to another user"):
-            annotated_paths._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"], follow=True)
+            oci_annotated_paths._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"], follow=True)
     else:
         assert (
-            annotated_paths._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"], follow=True)[1]
+            oci_annotated_paths._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"], follow=True)[1]
             == "web.yaml"
         )
 
@@ -1448,7 +1448,7 @@ def test_apply_writes_its_record_only_next_to_the_root_filesystem_that_apply_cha
         (folder / "instance.yaml").write_text("name: c1\n")
     words = ["apply", str(container), f"{container}/rootfs", "-t", "start"]
     assert main(words) == 0
-    folder_of = record_of_writes.state_folder
+    folder_of = apply_and_record.state_folder
 
     def exchanged(src: str, rootfs: str) -> str:
         found = folder_of(src, rootfs)
@@ -1456,7 +1456,7 @@ def test_apply_writes_its_record_only_next_to_the_root_filesystem_that_apply_cha
         other.rename(container)
         return found
 
-    monkeypatch.setattr(record_of_writes, "state_folder", exchanged)
+    monkeypatch.setattr(apply_and_record, "state_folder", exchanged)
     assert main(words) == RefusedError.exit_code
     assert "another process replaced the directory" in capfd.readouterr().err
     assert list((container / ".templater").iterdir()) == []
@@ -1965,7 +1965,7 @@ def test_a_hook_that_refuses_to_run_writes_no_log_through_a_link_of_another_user
     assert list((container.parent / "other").iterdir()) == []
     assert open_cache(str(link)) is None
     with pytest.raises(RefusedError, match="may be a link that another user controls"):
-        annotated_paths._place(f"{link}/web.yaml", [str(link)], follow=True)
+        oci_annotated_paths._place(f"{link}/web.yaml", [str(link)], follow=True)
 
 
 @pytest.mark.usefixtures("restored_process")

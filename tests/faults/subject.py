@@ -18,7 +18,7 @@ from templater.rootfs.confined_root import Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.writing import mounted_file, same_files, transaction  # noqa: F401 - the faults begin after their import
 from templater.writing.apply_plan import apply
-from templater.writing.recovery import Journal
+from templater.writing.remove_leftovers import Journal
 
 #: two files to replace, one new file next to them, and one new file below new directories
 NEW = {

@@ -103,7 +103,7 @@ def command(
             raise click.UsageError("-o can't be combined with --instances")
         return run(request, instances, show="json" if request.as_json else "summary")
     if target is not None:
-        from ..file_output import check_target
+        from ..preview_output import check_target
 
         check_target(target, reuse=reuse)
         if request.triggers == ("all",):
@@ -114,7 +114,7 @@ def command(
         plans = found.plans()
     terminal.page()
     if target is not None:
-        from ..file_output import write_tree
+        from ..preview_output import write_tree
 
         write_tree(plans[0], target)
     return show(plans, as_json=request.as_json, contents=target is None or tree, tree=tree)

@@ -19,13 +19,13 @@ from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import incus, lxc, nspawn, oci
 from templater.instances.instance_directory import InstanceDirectory
+from templater.instances.record_of_written_files import HEAD
 from templater.instances.state_directory import State, StateDirectory
-from templater.instances.written_files import HEAD
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError, WriteError
 from templater.rootfs import close_in_another_process
 from templater.rootfs.confined_root import Root
 from templater.rootfs.file_system_type import is_overlay
-from templater.writing.recovery import Journal
+from templater.writing.remove_leftovers import Journal
 from tests.rootfs_builders import as_root
 
 

@@ -12,7 +12,7 @@ from templater.model.entry import FILE
 from templater.model.errors import LimitError, TemplaterError
 from templater.model.source import Source
 from templater.rootfs.confined_root import Root
-from templater.writing.recovery import Journal
+from templater.writing.remove_leftovers import Journal
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs fifos and links")
 

@@ -8,8 +8,8 @@ import pytest
 
 from templater.model.errors import BusyError, WriteError
 from templater.rootfs.confined_root import Root
-from templater.writing import lock as module
-from templater.writing.lock import lock, lock_all
+from templater.writing import apply_locks as module
+from templater.writing.apply_locks import lock, lock_all
 from tests.rootfs_builders import a_directory, as_root
 
 

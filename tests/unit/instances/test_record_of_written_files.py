@@ -4,9 +4,16 @@ import os
 
 import pytest
 
-from templater.instances import written_files
+from templater.instances import record_of_written_files
+from templater.instances.record_of_written_files import (
+    Record,
+    WrittenFile,
+    entries_of,
+    head_of,
+    join_keys,
+    text_of,
+)
 from templater.instances.state_directory import StateDirectory
-from templater.instances.written_files import Record, WrittenFile, entries_of, head_of, join_keys, text_of
 from templater.rootfs import regular_files
 
 
@@ -45,8 +52,8 @@ def test_an_entry_contains_the_size_of_the_content():
 
 
 def test_a_record_with_too_many_files_or_keys_counts_as_damaged(monkeypatch):
-    monkeypatch.setattr(written_files, "MAX_FILES", 2)
-    monkeypatch.setattr(written_files, "MAX_KEYS", 4)
+    monkeypatch.setattr(record_of_written_files, "MAX_FILES", 2)
+    monkeypatch.setattr(record_of_written_files, "MAX_KEYS", 4)
     assert text_of(encode(files(2))) and not text_of(encode(files(3)))
     assert text_of(encode(files(1, 5))) and not text_of(encode(files(1, 6)))
 
@@ -71,7 +78,7 @@ def test_a_record_that_another_user_may_have_changed_counts_as_empty_and_is_repo
     tmp_path, mode, links
 ):
     with StateDirectory(str(tmp_path)) as state:
-        path = tmp_path / ".templater" / written_files.WRITTEN
+        path = tmp_path / ".templater" / record_of_written_files.WRITTEN
         path.write_bytes(encode(files(1)))
         path.chmod(0o600)
         assert len(Record(state).files()) == 1
@@ -89,7 +96,7 @@ def test_a_record_that_another_user_may_have_changed_counts_as_empty_and_is_repo
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
-@pytest.mark.parametrize("name", [written_files.WRITTEN, written_files.STAGED])
+@pytest.mark.parametrize("name", [record_of_written_files.WRITTEN, record_of_written_files.STAGED])
 @pytest.mark.parametrize(
     ("owner", "size", "problem"),
     [
@@ -115,12 +122,12 @@ def test_attack_87_a_record_of_the_owner_of_the_directory_is_read_only_if_it_is_
             monkeypatch.setattr(regular_files, "read_descriptor", None)
         record = Record(state)
     assert problem in str(record.problem) and (record.problem is not None) is bool(problem)
-    assert len(record.files()) == (not problem and name == written_files.WRITTEN)
+    assert len(record.files()) == (not problem and name == record_of_written_files.WRITTEN)
 
 
 def test_forgetting_a_record_removes_the_record_and_its_staged_file(tmp_path):
     with StateDirectory(str(tmp_path)) as state:
-        names = [written_files.WRITTEN, f"{written_files.WRITTEN}.new"]
+        names = [record_of_written_files.WRITTEN, f"{record_of_written_files.WRITTEN}.new"]
         for name in names:
             (tmp_path / ".templater" / name).write_bytes(encode(files(1)))
             (tmp_path / ".templater" / name).chmod(0o600)

@@ -17,7 +17,7 @@ from ..rootfs.close_in_another_process import close
 from ..rootfs.confined_root import Root
 from ..rootfs.regular_files import read_descriptor
 from ..rootfs.system_calls import again, write_error
-from .recovery import above, attempt, identity
+from .remove_leftovers import above, attempt, identity
 
 _POLL = 0.02
 #: maximum seconds in which one apply waits for the locks of the mounted files that it changes

@@ -11,8 +11,8 @@ from templater.model.errors import LimitError
 from templater.rootfs import disk_sync, regular_files
 from templater.rootfs.confined_directory import Directory
 from templater.rootfs.confined_root import Root
-from templater.writing import recovery
-from templater.writing.recovery import PREFIX, Journal, sweep
+from templater.writing import remove_leftovers
+from templater.writing.remove_leftovers import PREFIX, Journal, sweep
 from tests.rootfs_builders import as_root
 
 
@@ -46,7 +46,7 @@ def test_only_temporary_files_of_earlier_runs_are_removed(name, make, remains, t
     path = top / f"{PREFIX}{name}"
     make(path)
     with Root(str(top)) as root, root.directory("/") as directory:
-        assert recovery.Search(root, {"known": 0}).remove(directory, path.name) is True
+        assert remove_leftovers.Search(root, {"known": 0}).remove(directory, path.name) is True
     assert os.path.lexists(path) is remains
 
 
@@ -69,7 +69,7 @@ def test_a_private_directory_is_removed_if_it_has_only_temporary_files_of_earlie
     for name, text in inside.items():
         (place / (name if name == "other" else PREFIX + name)).write_text(text)
     with Root(str(top)) as root, root.directory("/") as directory:
-        assert recovery.Search(root, {"known": 0}).remove(directory, place.name) is True
+        assert remove_leftovers.Search(root, {"known": 0}).remove(directory, place.name) is True
     assert place.exists() is remains
     assert not remains or len(os.listdir(place)) == len(inside)
 
@@ -81,7 +81,7 @@ def test_no_file_in_a_directory_of_another_user_counts_as_a_leftover(top):
     (place / f"{PREFIX}known-0-2").touch()
     os.chown(place, 1000, 1000)
     with Root(str(top)) as root, root.directory("/") as directory:
-        assert recovery.Search(root, {"known": 0}).remove(directory, place.name) is True
+        assert remove_leftovers.Search(root, {"known": 0}).remove(directory, place.name) is True
     assert len(os.listdir(place)) == 1
 
 
@@ -92,7 +92,7 @@ def test_the_search_does_not_enter_a_directory_in_a_private_directory(top):
         place.chmod(0o700)
     (inner / f"{PREFIX}known-0-3").touch()
     with Root(str(top)) as root, root.directory("/") as directory:
-        assert recovery.Search(root, {"known": 0}).remove(directory, inner.parent.name) is True
+        assert remove_leftovers.Search(root, {"known": 0}).remove(directory, inner.parent.name) is True
     assert len(os.listdir(inner)) == 1
 
 
@@ -104,10 +104,10 @@ def test_a_private_directory_with_too_many_leftovers_stays_for_the_next_run(top,
         (place / f"{PREFIX}known-0-{number}").touch()
     with Root(str(top)) as root, root.directory("/") as directory:
         with monkeypatch.context() as patch:
-            patch.setattr(recovery, limit, 2 if limit != "MOST_BYTES" else -1)
-            assert recovery.Search(root, {"known": 0}).remove(directory, place.name) is False
+            patch.setattr(remove_leftovers, limit, 2 if limit != "MOST_BYTES" else -1)
+            assert remove_leftovers.Search(root, {"known": 0}).remove(directory, place.name) is False
         assert place.exists()
-        assert recovery.Search(root, {"known": 0}).remove(directory, place.name) is True
+        assert remove_leftovers.Search(root, {"known": 0}).remove(directory, place.name) is True
     assert not place.exists()
 
 
@@ -118,7 +118,7 @@ def test_a_leftover_is_removed_only_if_its_name_contains_its_own_inode_number(ri
     path = top / f"{PREFIX}cc-{inode if right else inode + 1}-1"
     (top / "f").rename(path)
     with Root(str(top)) as root, root.directory("/") as directory:
-        assert recovery.Search(root, {}).remove(directory, path.name)
+        assert remove_leftovers.Search(root, {}).remove(directory, path.name)
     assert path.exists() is not right
 
 
@@ -249,12 +249,12 @@ def test_the_search_for_leftovers_removes_directories_only_up_to_a_total_size(to
     for folder in folders:
         folder.mkdir()
     size = folders[0].stat().st_size
-    monkeypatch.setattr(recovery, "MOST_REMOVED", size * 3 // 2)
+    monkeypatch.setattr(remove_leftovers, "MOST_REMOVED", size * 3 // 2)
     (top / f"{PREFIX}known-0-3").touch()
     left = []
     with Root(str(top)) as root:
         for _ in range(2):
-            search = recovery.Search(root, {"known": 0})
+            search = remove_leftovers.Search(root, {"known": 0})
             left.append((search.clear("/"), len(os.listdir(top))))
     assert left == [(False, 2) if size else (True, 1), (True, 1)]  # btrfs reports a size of 0
 
@@ -275,7 +275,7 @@ def test_on_another_mount_only_leftovers_of_runs_in_the_own_journal_are_removed(
             file.rename(place / f"{PREFIX}{token}-{file.stat().st_ino}-1")
             (place / f"{PREFIX}{token}-0-0").mkdir()
     with Root(str(top), cross_mounts=cross_mounts) as root:
-        search = recovery.Search(root, tokens)
+        search = remove_leftovers.Search(root, tokens)
         assert search.clear("/") is True
         assert search.clear("/etc") is (True if cross_mounts else None)
     left = sorted(path.name.split("-")[1] for path in (top / "etc").iterdir())
@@ -288,7 +288,7 @@ def test_attack_80_a_search_removes_a_limited_number_of_leftovers_and_the_next_r
     top, monkeypatch, make
 ):
     """Forged leftovers on btrfs needed 18 seconds: each 64 of them started a process."""
-    monkeypatch.setattr(recovery, "MOST_LEFTOVERS", 3)
+    monkeypatch.setattr(remove_leftovers, "MOST_LEFTOVERS", 3)
     for number in range(5):
         make(top / f"{PREFIX}dd-0-{number}")
     with Root(str(top.parent / "state")) as state, state.directory("/") as directory, Root(str(top)) as root:
@@ -305,11 +305,11 @@ def test_attack_80_a_search_on_a_slow_disk_stops_after_some_seconds_and_the_next
 ):
     """With `chattr +S +D`, each of 9,900 removals waited for the disk, and `apply` ran for 10 to 100 seconds."""
     clock = itertools.count(0, 0.9)
-    monkeypatch.setattr(recovery, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(remove_leftovers, "monotonic", lambda: next(clock))
     for number in range(5):
         (top / f"{PREFIX}dd-0-{number}").touch()
     with Root(str(top)) as root:
-        left = [(recovery.Search(root, {}).clear("/"), len(os.listdir(top))) for _ in range(3)]
+        left = [(remove_leftovers.Search(root, {}).clear("/"), len(os.listdir(top))) for _ in range(3)]
     assert left == [(False, 5), (False, 4), (False, 3)]
 
 
@@ -326,7 +326,7 @@ def overlay(tmp_path, mounts):
 
 def clear(place, tokens):
     with Root(str(place)) as root:
-        search = recovery.Search(root, tokens)
+        search = remove_leftovers.Search(root, tokens)
         return search.clear("/"), search.clear("/etc"), search.left
 
 
@@ -336,14 +336,18 @@ def test_the_search_in_an_overlay_tries_more_leftover_names_after_a_run_with_mor
         (overlay[1] / f"{PREFIX}cc-0-{number}").touch()
     for number in range(3):
         (overlay[1] / f"etc/{PREFIX}cc-0-{number}").touch()
-    assert clear(overlay[1], {"cc": 3, "dd": 1, "ee": 0}) == (True, True, recovery.MOST_NAMES - 8 - 4 - 4)
+    assert clear(overlay[1], {"cc": 3, "dd": 1, "ee": 0}) == (
+        True,
+        True,
+        remove_leftovers.MOST_NAMES - 8 - 4 - 4,
+    )
     assert sorted(os.listdir(overlay[1])) == [f"{PREFIX}cc-0-8", "etc"]
     assert os.listdir(overlay[1] / "etc") == [f"{PREFIX}cc-0-2"]
 
 
 @as_root
 def test_the_search_for_leftovers_in_an_overlay_tries_a_limited_number_of_names(overlay, monkeypatch):
-    monkeypatch.setattr(recovery, "MOST_NAMES", 5)
+    monkeypatch.setattr(remove_leftovers, "MOST_NAMES", 5)
     (overlay[1] / f"{PREFIX}cc-0-5").touch()
     assert clear(overlay[1], {"cc": 999_999}) == (False, False, 0)
     assert (overlay[1] / f"{PREFIX}cc-0-5").exists()
@@ -414,4 +418,4 @@ def test_an_empty_directory_in_an_overlay_on_btrfs_is_removed_if_root_owns_the_j
     ],
 )
 def test_a_journal_line_is_split_into_a_token_and_a_number_only_if_it_has_the_expected_format(line, result):
-    assert recovery._read_token(line) == result
+    assert remove_leftovers._read_token(line) == result

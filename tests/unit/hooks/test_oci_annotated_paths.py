@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.hooks import annotated_paths
-from templater.hooks.annotated_paths import open_source, read_description
+from templater.hooks import oci_annotated_paths
+from templater.hooks.oci_annotated_paths import open_source, read_description
 from templater.model.errors import RefusedError, TemplaterError
 from templater.model.file_names import MAX_PATH
 from tests.rootfs_builders import as_root
@@ -227,7 +227,7 @@ def test_users_outside_of_a_user_namespace_may_own_only_the_allowed_directory_an
         os.chown(places / each, 1234, 1234)
     lstat = os.lstat
     top = SimpleNamespace(st_uid=1234, st_mode=0o40755)
-    monkeypatch.setattr(annotated_paths.os, "lstat", lambda path: top if path == "/" else lstat(path))
+    monkeypatch.setattr(oci_annotated_paths.os, "lstat", lambda path: top if path == "/" else lstat(path))
     if accepted:
         function(places, path)
     else:
@@ -258,10 +258,10 @@ def test_a_sticky_directory_is_trusted_only_if_the_caller_accepts_sticky_directo
 ):
     tmp_path.chmod(mode)
     if trusted:
-        annotated_paths._require_trusted(str(tmp_path), **options)
+        oci_annotated_paths._require_trusted(str(tmp_path), **options)
         return
     with pytest.raises(RefusedError) as caught:
-        annotated_paths._require_trusted(str(tmp_path), **options)
+        oci_annotated_paths._require_trusted(str(tmp_path), **options)
     uid = os.geteuid()
     reason = f"it belongs to uid {uid} and has mode {mode:04o}"
     assert caught.value.message == f"an annotation uses '{tmp_path}', which other users can change: {reason}"
@@ -283,9 +283,9 @@ def test_unmapped_users_are_trusted_only_for_directories_that_the_hook_line_name
     """In a user namespace, the owner of the root directory stands for all users without an id in it."""
     modes = {"/a/b": 0o40755, "/a": 0o40000 | above, "/": 0o40755}
     status = lambda path: SimpleNamespace(st_uid=os.geteuid() + 1, st_mode=modes[path])  # noqa: E731
-    monkeypatch.setattr(annotated_paths.os, "lstat", status)
+    monkeypatch.setattr(oci_annotated_paths.os, "lstat", status)
     if trusted:
-        annotated_paths._require_trusted("/a/b", **options)
+        oci_annotated_paths._require_trusted("/a/b", **options)
     else:
         with pytest.raises(RefusedError, match=rf"it belongs to uid {os.geteuid() + 1} and has mode 0755"):
-            annotated_paths._require_trusted("/a/b", **options)
+            oci_annotated_paths._require_trusted("/a/b", **options)

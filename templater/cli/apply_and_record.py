@@ -1,4 +1,4 @@
-"""Access to the record of written files, for `apply` and `status`."""
+"""Applying a plan with a record of the written files, for `apply`, and opening the record, for `status`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..image.directory_image import identity_of, replaced_error
 from ..instances.changed_by_hand import changed_by_hand, recorded_content, without
+from ..instances.record_of_written_files import Record
 from ..instances.state_directory import StateDirectory
-from ..instances.written_files import Record
 from ..model.errors import UsageError
 from ..model.file_names import ROOTFS, STATE_FOLDER
 from ..model.source import printable
@@ -104,7 +104,7 @@ def apply_recorded(
     from ..pongo2.dialect import DIALECTS
     from ..pongo2.reads import config_keys
     from ..rootfs.directory_rootfs import DirectoryRootfs
-    from ..writing.recovery import Journal
+    from ..writing.remove_leftovers import Journal
 
     rootfs, request = found.rootfs, found.request
     assert isinstance(rootfs, DirectoryRootfs)
