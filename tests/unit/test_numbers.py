@@ -203,7 +203,7 @@ VALUES = {
     "serving.image_server": {"_LONGEST": 500, "_MOST_FILTERS": 10, "_MOST_LONG": 8},
     "serving.page_server": {"STREAMS": 4, "BEAT": 15.0, "RETRY": 1000, "RECEIVING": 10.0},
     "serving.image_listing": {"_ELEMENT": 56, "_FIRST_WITH_MACHINES": (3, 19)},
-    "serving.local_images": {"_USE": 3600},
+    "serving.image_sources": {"_USE": 3600},
     "simulation.writable_copy": {"MOST_NAMES": 1_000_000, "DEEPEST": 500},
     "sources.backup": {"FIRST_SHIFTED": 65_536},
     "startup.bundle": {"HEAD": 4},

@@ -25,7 +25,7 @@ from templater.distribution.verify import verify
 from templater.distribution.web_server_redirects import prefix_of, rules
 from templater.limits_of_commands import parse
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
-from templater.serving.served_tree import TreeSource
+from templater.serving.image_sources import TreeSource
 from tests.streams.builders import CREATED, DAY, checked, listed, split_image, tarball
 from tests.streams.killed import stopped_at_each_call
 from tests.streams.mutations import HERE
