@@ -7,8 +7,8 @@ without a tree. `image_api_json` builds the JSON of the image API. `encoded_list
 encoded elements of a long list. `api_filter` applies the filters of clients. `image_server` is the server,
 and `certificate` makes its certificate.
 
-`page_server` is the server of `watch --web`, and `page_access` decides who may use it. `connections` limits
-the clients of both servers.
+`watch_page_server` is the server of `watch --web`, and `watch_page_access` decides who may use it.
+`connections` limits the clients of both servers.
 
 May import: distribution, image, model, parsing, rootfs.
 """

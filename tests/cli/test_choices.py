@@ -29,8 +29,8 @@ from templater.cli.commands.image import info, template
 from templater.cli.commands.streams import list as streams_list
 from templater.cli.commands.streams import reindex
 from templater.cli.commands.streams.prune import _seconds
-from templater.cli.page import views
 from templater.cli.run_command_line import main
+from templater.cli.watch_page import views
 from templater.distribution import add_to_tree, remove_and_prune, republish, store
 from templater.hooks import precompile, sandboxed_rendering
 from templater.image import metadata_edit, publish_container, replace_files

@@ -12,8 +12,8 @@ from templater.cli import apply_and_record, enforce_limits, fetched_source, term
 from templater.cli.commands import audit, diff, simulate, unpack, watch
 from templater.cli.commands.store import edit, refresh
 from templater.cli.file_watcher import Watch
-from templater.cli.page.server import open_browser
 from templater.cli.run_command_line import main
+from templater.cli.watch_page.server import open_browser
 from templater.distribution.store import StoredImage
 from templater.instances.state_directory import STATE_FOLDER
 from templater.model.errors import InputError, LimitError, TemplaterError, UsageError

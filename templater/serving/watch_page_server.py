@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from aiohttp import web
 
 from .connections import PIECE, Bounds, write
-from .page_access import HEADERS, Access, Owners
+from .watch_page_access import HEADERS, Access, Owners
 
 BOUNDS: Final = Bounds(connections=64, request=2 << 20, waiting=30, sending=30)
 #: Maximum number of event streams. Browsers open few connections to a server, and requests need some of them.

@@ -37,7 +37,7 @@ def serve_page(request: Request, given: PageOptions) -> int:
             "the page shows untrusted text in a browser, so --web is refused for root",
             hint="run templater as an ordinary user, or add --allow-root",
         )
-    connections, page_access, page_server = modules()
+    connections, watch_page_access, watch_page_server = modules()
     request.limits.command.setdefault("time", SECONDS)
     sources, folders = sources_of(options.existing(request.src))
     named = [*request.instance.files, *([] if request.rootfs is None else [request.rootfs])]
@@ -46,24 +46,24 @@ def serve_page(request: Request, given: PageOptions) -> int:
         raise UsageError("--web can't read from standard input", hint="write the input to a file")
     watched = [*sources, os.path.join(request.src, INSTANCE), *named]
     with Watch(watched, folders) as watch, suppress(asyncio.CancelledError):
-        asyncio.run(Page(request, given, watch, page_server).run(connections, page_access))
+        asyncio.run(Page(request, given, watch, watch_page_server).run(connections, watch_page_access))
     return 0
 
 
 class Page:
     """One server with its two child processes: for views, and for the slower findings of `check`."""
 
-    def __init__(self, request: Request, given: PageOptions, watch: Watch, page_server: Any) -> None:
+    def __init__(self, request: Request, given: PageOptions, watch: Watch, watch_page_server: Any) -> None:
         seconds = request.limits.for_command().time
         self.request, self.given, self.watch = request, given, watch
         self._views, self._checks = (Renderer(request, given.instances, seconds) for _ in range(2))
         self._findings: dict[str, Any] = {}
-        self._page_server = page_server
+        self._page_server = watch_page_server
         self._server: Any = None
 
-    async def run(self, connections: Any, page_access: Any) -> None:
-        listener = connections.bind(page_access.LOOPBACK, self.given.port)
-        access = page_access.Access(listener.getsockname()[1])
+    async def run(self, connections: Any, watch_page_access: Any) -> None:
+        listener = connections.bind(watch_page_access.LOOPBACK, self.given.port)
+        access = watch_page_access.Access(listener.getsockname()[1])
         self._server = self._page_server.PageServer(access, assets(), self.ask)
         output.write(f"{access.address}\n")
         output.flush()
@@ -124,13 +124,13 @@ class Page:
 def modules() -> tuple[Any, Any, Any]:
     """Import the server. Raises UsageError if its library is missing."""
     try:
-        from ...serving import connections, page_access, page_server
+        from ...serving import connections, watch_page_access, watch_page_server
     except ModuleNotFoundError as error:
         raise UsageError(
             f"`templater watch --web` needs the library '{error.name}'",
             hint="install templater's extra 'web'; in a clone: pip install -e '.[web]'",
         ) from None
-    return connections, page_access, page_server
+    return connections, watch_page_access, watch_page_server
 
 
 def assets() -> dict[str, bytes]:

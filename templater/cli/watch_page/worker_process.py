@@ -22,7 +22,7 @@ LARGEST: Final = 256 << 20
 #: the code of the worker process; its arguments are the places of modules
 START: Final = (
     "import sys; sys.path[:] = sys.argv[1:]; "
-    "from templater.cli.page.worker_loop import main; sys.exit(main())"
+    "from templater.cli.watch_page.worker_loop import main; sys.exit(main())"
 )
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from templater.serving.page_access import HEADERS, TABLES, Access, Owners, _owner, is_foreign_in
+from templater.serving.watch_page_access import HEADERS, TABLES, Access, Owners, _owner, is_foreign_in
 
 OWN = {"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:8000"}
 
@@ -87,11 +87,13 @@ def test_the_owner_of_one_connection_is_found_without_the_tables_of_the_kernel(f
         with connection:
             own = connection.getsockname()
             assert _owner(peer, own) == (os.geteuid(), os.fstat(client.fileno()).st_ino)
-            monkeypatch.setattr("templater.serving.page_access.TABLES", ())
+            monkeypatch.setattr("templater.serving.watch_page_access.TABLES", ())
             assert not owners.is_foreign(peer, own)
-            monkeypatch.setattr("templater.serving.page_access._owner", lambda *_: (os.geteuid() + 1, 5))
+            monkeypatch.setattr(
+                "templater.serving.watch_page_access._owner", lambda *_: (os.geteuid() + 1, 5)
+            )
             assert owners.is_foreign(peer, own)
-            monkeypatch.setattr("templater.serving.page_access._owner", lambda *_: None)
+            monkeypatch.setattr("templater.serving.watch_page_access._owner", lambda *_: None)
             assert owners.is_foreign(peer, own), "the client has closed the connection"
             assert not Owners().is_foreign(peer, own), "the kernel has neither sock_diag nor tables"
 

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.cli.page import server
-from templater.cli.page.options import PageOptions
-from templater.cli.page.server import MOST_CHECKED, Page
-from templater.cli.page.worker_process import Answer, BusyError
+from templater.cli.watch_page import server
+from templater.cli.watch_page.options import PageOptions
+from templater.cli.watch_page.server import MOST_CHECKED, Page
+from templater.cli.watch_page.worker_process import Answer, BusyError
 from templater.limits_of_commands import Given
 from templater.model.errors import UsageError
 

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from templater.serving import connections, page_server
-from templater.serving.page_access import Access
+from templater.serving import connections, watch_page_server
+from templater.serving.watch_page_access import Access
 
 ASSETS = {"page.html": b"<!DOCTYPE html>", "page.js": b"//", "page.css": b"/**/", "icon.svg": b"<svg/>"}
 
@@ -25,9 +25,9 @@ class Running:
         async def run():
             listener = connections.bind("127.0.0.1", 0)
             self.port = listener.getsockname()[1]
-            self.server = page_server.PageServer(Access(self.port), ASSETS, ask)
+            self.server = watch_page_server.PageServer(Access(self.port), ASSETS, ask)
             self.task = asyncio.ensure_future(
-                connections.serve(self.server.answer, listener, None, page_server.BOUNDS)
+                connections.serve(self.server.answer, listener, None, watch_page_server.BOUNDS)
             )
             ready.set()
             await asyncio.wait([self.task])
@@ -103,7 +103,7 @@ def test_the_event_stream_sends_an_event_at_the_start_and_at_each_change(running
 
 def test_a_new_event_stream_beyond_the_limit_ends_the_oldest_stream(running):
     running.log_in()
-    streams = [running.send("/events") for _ in range(page_server.STREAMS)]
+    streams = [running.send("/events") for _ in range(watch_page_server.STREAMS)]
     for stream in streams:
         assert stream.readline() == b"retry: 1000\n"
     newest = running.send("/events")
@@ -116,7 +116,7 @@ def test_a_new_event_stream_beyond_the_limit_ends_the_oldest_stream(running):
 
 
 def test_an_idle_event_stream_sends_comments_to_keep_the_connection_open(running, monkeypatch):
-    monkeypatch.setattr(page_server, "BEAT", 0.05)
+    monkeypatch.setattr(watch_page_server, "BEAT", 0.05)
     running.log_in()
     stream = running.send("/events")
     assert [stream.readline() for _ in range(5)][2:] == [b"\n", b":\n", b"\n"]

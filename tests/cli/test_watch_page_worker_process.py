@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.cli.page import worker_loop, worker_process
-from templater.cli.page.worker_process import BusyError, Renderer, command, failure, frame
+from templater.cli.watch_page import worker_loop, worker_process
+from templater.cli.watch_page.worker_process import BusyError, Renderer, command, failure, frame
 
 JOB = frame(pickle.dumps(("job", None)))
 
@@ -136,7 +136,7 @@ def test_the_number_of_requests_that_wait_for_the_renderer_is_limited(workers):
 def test_the_renderer_imports_modules_from_the_same_places_as_the_page_server():
     words = command()
     assert (words[0], words[1], words[-len(sys.path) :]) == (sys.executable, "-I", sys.path)
-    code = "import sys; sys.path[:] = sys.argv[1:]; from templater.cli.page.worker_loop import main; sys.exit(main())"
+    code = "import sys; sys.path[:] = sys.argv[1:]; from templater.cli.watch_page.worker_loop import main; sys.exit(main())"
     assert words[-len(sys.path) - 2 : -len(sys.path)] == ["-c", code]
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from templater.cli import options
-from templater.cli.page import server
-from templater.cli.page.edits import parse_edits
-from templater.cli.page.options import PageOptions
-from templater.cli.page.views import Views
+from templater.cli.watch_page import server
+from templater.cli.watch_page.edits import parse_edits
+from templater.cli.watch_page.options import PageOptions
+from templater.cli.watch_page.views import Views
 from templater.limits_of_commands import IMAGE_SECONDS, Given
 from templater.model.errors import TemplaterError, UsageError
 from templater.model.hosts import HOSTS
@@ -210,14 +210,14 @@ def test_the_page_shows_the_findings_of_the_check_command():
 
 
 def test_the_page_counts_the_findings_that_it_does_not_show(tmp_path, monkeypatch):
-    monkeypatch.setattr("templater.cli.page.views.MOST_FINDINGS", 3)
+    monkeypatch.setattr("templater.cli.watch_page.views.MOST_FINDINGS", 3)
     page = Page(ROOT / "sample-images" / "broken")
     answer = page.ask("findings")
     assert len(page.facts["findings"]) == 4
     more = f"{answer['count'] - 3} more findings are not shown: run 'templater check'"
     assert page.facts["findings"][3]["message"] == more
     assert page.facts["findings"][3]["severity"] == "info"
-    monkeypatch.setattr("templater.cli.page.views.MOST_FINDINGS", answer["count"])
+    monkeypatch.setattr("templater.cli.watch_page.views.MOST_FINDINGS", answer["count"])
     page.ask("findings")
     assert more not in [each["message"] for each in page.facts["findings"]]
     assert len(page.facts["findings"]) == answer["count"]
