@@ -17,8 +17,8 @@ def main() -> int:
     if raises_interrupt:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     _start_quickly()
-    from .cli.main import main as run
-    from .rootfs.held_files import close_rest_at_end, handing_over
+    from .cli.run_command_line import main as run
+    from .rootfs.close_in_another_process import close_rest_at_end, handing_over
 
     def run_and_close() -> int:
         close_rest_at_end()

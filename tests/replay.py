@@ -50,11 +50,9 @@ from templater.prediction.deviations import deviations_at
 from templater.rendering.render import render, render_data
 from templater.rootfs.directory_rootfs import IdMap
 from templater.rootfs.memory import MemoryRootfs
-from templater.simulation.host_errors import StartError, check_image
-from templater.simulation.host_start import Started
+from templater.simulation.host_results import Started, StartError, check_image
 from templater.simulation.instance_actions import Simulation
-from templater.simulation.instance_life import Life
-from templater.simulation.simulated_instance import SimulatedInstance, described
+from templater.simulation.simulated_instance import Life, SimulatedInstance, described
 
 WORK = "/work-of-the-recorder"
 CONTAINERS = "/var/lib/containers"

@@ -15,9 +15,9 @@ from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
 from templater.planning.decide_changes import Plan, decide
 from templater.rendering.render import Rendering
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_root import Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
-from templater.rootfs.open_beneath import OPENAT2, WALK
+from templater.rootfs.resolve_beneath import OPENAT2, WALK
 
 if TYPE_CHECKING:
     from templater.model.entry import RootfsView

@@ -316,7 +316,7 @@ def test_only_the_compiler_imports_jinja2():
 @pytest.mark.parametrize(
     ("library", "users"),
     [
-        ("aiohttp", {"serving.connections", "serving.image_server", "serving.page_server"}),
+        ("aiohttp", {"serving.connections", "serving.image_server", "serving.watch_page_server"}),
         ("cryptography", {"serving.certificate"}),
     ],
 )

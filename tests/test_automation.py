@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.model import errors
 from tests.cli.sessions import Stage
 from tests.command_server import run_templater

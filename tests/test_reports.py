@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 import yaml
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from tests.command_server import run_templater
 
 ROOT = Path(__file__).resolve().parent.parent

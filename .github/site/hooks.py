@@ -17,7 +17,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from templater.cli.main import command as templater
+from templater.cli.run_command_line import command as templater
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..image.whole_image import Part
+from ..image.read_whole_image import Part
 from ..model.entry import FILE, Entry, TemplateFile
 from ..model.errors import InputError, MetadataError
 from ..model.file_names import METADATA, TEMPLATES

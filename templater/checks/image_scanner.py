@@ -21,7 +21,7 @@ from ..model.metadata import Metadata
 from ..model.source import Source
 from ..parsing.magic_bytes import BLOCK, HEAD, SQUASHFS, TAR, is_detected_tar, is_disk, recognise
 from ..parsing.metadata_yaml import read_metadata
-from ..rootfs.confined import Root
+from ..rootfs.confined_root import Root
 from ..rootfs.directory_rootfs import open_root
 from ..rootfs.regular_files import require_public
 from .scanned_image import Name, ScannedImage, Trailing, cleaned, name_of
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.render_state import Limits as RenderLimits
-    from ..rootfs.without_descriptors import ByName
+    from ..rootfs.confined_without_descriptors import ByName
 
 Read = Callable[[], bytes]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from ..image.unpacked_tree import TARGET_THROUGH_LINK, THROUGH_LINK, UnpackedTree, described, has_dots
+from ..image.gnu_tar_refusals import TARGET_THROUGH_LINK, THROUGH_LINK, UnpackedTree, described, has_dots
 from ..model.file_names import ROOTFS
 from .scanned_image import Name
 

@@ -34,7 +34,7 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
     from ..batch.plan_instances import Fleet
     from ..parsing.instance_description import overridden
     from ..sources.open_source import open_source
-    from .command_limits import listed_instances
+    from .enforce_limits import listed_instances
     from .open_and_plan import open_rootfs, render_options
     from .plan_warnings import (
         InstanceWarnings,

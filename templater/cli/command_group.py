@@ -52,7 +52,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         # imported here, because help and completion do not need it
-        from ..rootfs.held_files import handing_over
+        from ..rootfs.close_in_another_process import handing_over
 
         try:
             return handing_over(super().invoke, ctx)

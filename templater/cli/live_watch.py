@@ -11,7 +11,7 @@ from ..live.rest_client import NoAnswerError
 from ..model.errors import InputError, TemplaterError, UsageError
 from ..model.source import printable
 from . import options, output, terminal
-from .command_limits import guard
+from .enforce_limits import guard
 
 if TYPE_CHECKING:
     from ..live.address import Address

@@ -17,7 +17,7 @@ import click
 from .. import __version__
 from . import output
 from .commands.completion import script
-from .main import command
+from .run_command_line import command
 
 PROGRAM = "templater"
 #: the second name of the program

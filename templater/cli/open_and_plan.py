@@ -19,7 +19,7 @@ from . import output
 from .progress import progress
 
 if TYPE_CHECKING:
-    from ..limit_option import Given
+    from ..limits_of_commands import Given
     from ..model.entry import RootfsView
     from ..model.instance import Instance
     from ..model.plan import Plan
@@ -206,7 +206,7 @@ def open_rootfs(
         return source.open_rootfs(cross_mounts=cross_mounts)
     packed = os.path.isfile(request.rootfs) and not os.path.isdir(request.src)
     if request.rootfs == "image" or packed:
-        from ..image.archived_rootfs import read_planned_rootfs
+        from ..image.archived_rootfs_in_memory import read_planned_rootfs
 
         if os.path.isdir(request.src):
             raise UsageError(

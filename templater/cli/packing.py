@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..image.build import Built, Packing
-    from ..image.whole_image import Contents, Part
+    from ..image.read_whole_image import Contents, Part
 
 
 def packing_options(function: Any) -> Any:
@@ -104,7 +104,7 @@ def pack(
     be private. ``total`` returns the number of bytes to pack.
     """
     from ..image.build import build
-    from ..image.whole_image import DirectoryContents
+    from ..image.read_whole_image import DirectoryContents
 
     with progress("packing", total=total) as show:
         built = build(

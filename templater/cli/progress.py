@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import ProgressColumn, Task
 
-    from ..image.whole_image import Contents
+    from ..image.read_whole_image import Contents
 
 #: seconds after which an operation shows its progress, and the seconds between two updates
 DELAY = 1.0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..model.errors import InputError, LimitError
 from ..model.input_size import input_size
 from ..oslite import address_space
-from .command_limits import over_limit, processor_left
+from .enforce_limits import over_limit, processor_left
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..image.limits import Limits
     from ..image.open_file import OpenFile
-    from ..limit_option import Given
+    from ..limits_of_commands import Given
 
 #: maximum size of a report in bytes
 REPORT = 256 << 20
@@ -34,8 +34,9 @@ PACKAGES = (
 #: the same list for an audit, which starts in half the time if it does not import the other packages
 AUDIT = (
     "checks.import_refusals", "checks.audit_report", "checks.security", "parsing.pure_yaml",
-    "pongo2.codegen.compiler", "pongo2.filters", "pongo2.golang", "pongo2.error_positions",
-    "pongo2.names_read", "pongo2.tags", "rootfs.without_descriptors", "rootfs.group_members",
+    "pongo2.codegen.compiler", "pongo2.error_positions", "pongo2.filters", "pongo2.golang",
+    "pongo2.names_read", "pongo2.tags", "rootfs.confined_without_descriptors",
+    "rootfs.writable_by_others_groups",
 )  # fmt: skip
 SARIF_AUDIT = (*AUDIT, "checks.sarif")
 #: more modules, which readers import only for some images

@@ -107,7 +107,7 @@ def page() -> None:
     except OSError:
         return
     if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, 0)  # stop the timer of ``cli.command_limits``
+        signal.setitimer(signal.ITIMER_REAL, 0)  # stop the timer of ``cli.enforce_limits``
     assert pager.stdin is not None
     _State.saved = {}
     for stream in (sys.stdout, sys.stderr):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..model.errors import UsageError
-from .command_limits import paused
+from .enforce_limits import paused
 
 
 def in_editor(text: str, extension: str) -> str | None:

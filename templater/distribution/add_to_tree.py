@@ -239,7 +239,7 @@ def _temporary_folder() -> contextlib.AbstractContextManager[str]:
 @contextlib.contextmanager
 def _split(path: str, limits: Limits, progress: Progress) -> Iterator[tuple[str, ...]]:
     from ..image.build import Packing, build
-    from ..image.whole_image import open_contents
+    from ..image.read_whole_image import open_contents
 
     with _temporary_folder() as folder:
         contents = open_contents(path, limits=limits)
@@ -270,7 +270,7 @@ def _refuse_sparse(path: str, size: int, limits: Limits) -> None:
 @contextlib.contextmanager
 def _split_machine(path: str, limits: Limits, progress: Progress) -> Iterator[tuple[str, ...]]:
     from ..image.compress import compressing
-    from ..image.whole_image import open_contents
+    from ..image.read_whole_image import open_contents
 
     with _temporary_folder() as folder:
         first, disk = os.path.join(folder, "metadata.tar.xz"), os.path.join(folder, "disk")

@@ -15,7 +15,7 @@ from ..model.architectures import kernel_name
 from ..model.errors import LimitError
 from ..model.source import printable
 from .catalog_decoder import Item, Product, Version
-from .product_line_pattern import PlainProduct
+from .catalog_files import PlainProduct
 
 Type = Literal["container", "virtual-machine"]
 

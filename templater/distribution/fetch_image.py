@@ -24,7 +24,6 @@ from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..model.url_password import without_password
 from .catalog_decoder import Item
-from .client_config import API, SIMPLESTREAMS
 from .client_image_list import Image, list_images
 from .downloads import MOST_BYTES, Downloads, bounded, download_of, expected_size
 from .https_client import UrlPieces, UrlStream, content_length, split_url
@@ -39,7 +38,7 @@ from .image_api_client import (
     is_hash,
 )
 from .list_stream import read_products
-from .remotes import RESERVED, Remote, read_remotes
+from .remotes import API, RESERVED, SIMPLESTREAMS, Remote, read_remotes
 from .store import Store, StoredImage
 from .verify_files import SHA256
 

@@ -24,8 +24,7 @@ from ..model.source import printable
 from ..model.url_password import is_ambiguous, with_password
 from .catalog_decoder import MOST_BYTES
 from .https_client_limits import CONNECTION_COST, ClientLimits, LateError
-from .tcp_socket import PlainSocket, open_connection
-from .tls_socket import TIMEOUT, TlsSocket
+from .sockets import TIMEOUT, PlainSocket, TlsSocket, open_connection
 from .tls_trust import Trust
 from .tree_catalog import clean_path
 

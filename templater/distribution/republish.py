@@ -36,7 +36,7 @@ from .client_image_list import ROOT_KINDS, Image, list_images
 from .downloads import MOST_BYTES, expected_size
 from .https_client import UrlStream
 from .list_stream import refuse_unreadable
-from .removal_record import record_and_save
+from .remove_and_prune import record_and_save
 from .signatures import Signatures, signed_path
 from .tree import IMAGES, Tree, content_path, is_content_name
 from .tree_catalog import Catalog, clean_path, complete_variants, fingerprints_of

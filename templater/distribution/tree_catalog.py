@@ -16,7 +16,7 @@ from .catalog_decoder import (
     CatalogSize,
     dump,
 )
-from .product_lines import ProductLines, dump_products
+from .catalog_files import ProductLines, dump_products
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from .client_image_list import Image
 from .downloads import MOST_BYTES
 from .https_client import RedirectError, UrlPieces
 from .local_stream import LocalPieces, LocalStream, Stream
-from .removal_record import read_removed
+from .remove_and_prune import read_removed
 from .tree import IMAGES
 from .tree_catalog import clean_path
 from .verify_report import ERROR, WARNING, Report, place_of

@@ -6,8 +6,8 @@ import os
 import stat
 from collections.abc import Iterator
 
-from ..rootfs.shared_directories import is_shared
 from ..rootfs.trusted_paths import is_magic
+from ..rootfs.writable_by_others import is_shared
 
 
 def places_on_the_way(path: str) -> Iterator[str]:

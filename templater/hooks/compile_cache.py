@@ -12,7 +12,7 @@ from .. import __version__
 from ..instances.state_directory import directory_of_ours, write_whole
 from ..model.errors import RefusedError, TemplaterError
 from ..oslite import DIGEST, blake2b, join, os, stat
-from ..rootfs.open_directory import Directory
+from ..rootfs.confined_directory import Directory
 from ..rootfs.trusted_paths import make_folder, open_unshared
 from .source_stamp import source_stamp
 

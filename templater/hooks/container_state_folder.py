@@ -6,7 +6,7 @@ from ..rootfs.trusted_paths import open_unshared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..rootfs.open_directory import Directory
+    from ..rootfs.confined_directory import Directory
 
 #: the directory for old contents of mounted files
 OLD_CONTENTS = "/var/lib/templater/old_contents"

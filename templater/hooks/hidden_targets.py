@@ -4,7 +4,7 @@ from ..model.entry import SYMLINK, parents_below
 from ..model.errors import RefusedError
 from ..model.source import printable
 from ..planning.follow_links import MAX_LINKS, Steps, clean
-from ..rootfs.confined import Root
+from ..rootfs.confined_root import Root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

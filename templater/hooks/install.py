@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from ..model.errors import InputError, RefusedError, UsageError, WriteError, reason
+from ..rootfs.confined_directory import Directory
 from ..rootfs.disk_sync import create_to_sync, sync_and_name
-from ..rootfs.open_directory import Directory
 from ..rootfs.trusted_paths import make_folder
-from .options import PROBE
+from .lxc_config import PREFIXES
+from .options import PROBE, read_options
 
 #: packages whose folders the hook line adds to the search path, because Python without ``site`` lacks them
 PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
@@ -60,6 +61,39 @@ def argv(runtime: str, options: list[str], *, write_bytecode: bool = True) -> li
     code = f"import posix,sys;posix.umask(18);{places};from templater_hook import main;main()"
     flags = ["-I", "-S", *([] if write_bytecode else ["-B"]), "-X", "utf8"]
     return [sys.executable, *flags, "-c", code, runtime, *options]
+
+
+def option_words(choices: dict[str, object]) -> list[str]:
+    """Return the words of the hook's command line. Options with default values are omitted."""
+    words: list[str] = []
+    for name in ("source", "instance", "state", "rootfs", "log"):
+        if choices[name]:
+            words += [f"--{name}", from_anywhere(str(choices[name]))]
+    if choices["dialect"]:
+        words += ["--dialect", str(choices["dialect"])]
+    if choices["on_error"] != "fail":
+        words += ["--on-error", str(choices["on_error"])]
+    if choices["time_limit"] != 60:
+        words += ["--time-limit", str(choices["time_limit"])]
+    for name in ("limit", "allow", "allow_instance"):
+        values = choices[name]
+        assert isinstance(values, tuple)
+        for value in values:
+            words += ["--" + name.replace("_", "-"), value if name == "limit" else from_anywhere(value)]
+    read_options(words)  # report an invalid option now, not at the next start
+    for name in ("in_place", "keep_modified", "no_cache"):
+        if choices[name]:
+            words.append("--" + name.replace("_", "-"))
+    return words
+
+
+def from_anywhere(path: str) -> str:
+    """Return the absolute path, because runtimes run hooks in other directories.
+
+    A path that begins with a variable of the runtime, or with a type such as ``overlay:``, is returned
+    unchanged.
+    """
+    return path if path.startswith(("$", "%", *PREFIXES)) else os.path.abspath(path)
 
 
 def compile_hook() -> None:

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ..rootfs.confined import Root
+    from ..rootfs.confined_root import Root
     from ..rootfs.directory_rootfs import IdMap
 
 #: maximum bytes of a configuration together with the files that it includes

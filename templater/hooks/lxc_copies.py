@@ -7,12 +7,12 @@ from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ..model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES, WRITTEN
 from ..model.source import printable
 from ..oslite import dirname, isdir, join, os, split
-from ..rootfs.confined import Root
-from ..rootfs.held_files import is_on_btrfs
-from ..rootfs.open_directory import Directory
+from ..rootfs.close_in_another_process import is_on_btrfs
+from ..rootfs.confined_directory import Directory
+from ..rootfs.confined_root import Root
 from ..rootfs.system_calls import write_error
 from ..rootfs.trusted_paths import open_folder, open_unshared
-from ..writing.recovery import Journal
+from ..writing.remove_leftovers import Journal
 from .lxc_config import MAX_NAMES, lines_of
 from .request import Notice
 
@@ -299,7 +299,7 @@ def copied_record(original: StateDirectory) -> "bytes | None":
 
     Return None if the record is unreadable, or if another user can change it.
     """
-    from ..instances.written_files import read_record
+    from ..instances.record_of_written_files import read_record
 
     try:
         return read_record(original)

@@ -2,8 +2,8 @@
 
 from ..model.errors import InputError, RefusedError, TemplaterError, UsageError
 from ..oslite import abspath, dirname, exists, join, os
-from ..rootfs.shared_directories import namespace_creator, own_map
 from ..rootfs.trusted_paths import open_folder
+from ..rootfs.writable_by_others import namespace_creator, own_map
 from .lxc_config import (
     ids_on_disk,
     is_directory,

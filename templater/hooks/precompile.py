@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ..instances.instance_directory import InstanceDirectory
 from ..instances.state_directory import StateDirectory
-from ..limit_option import Given
+from ..limits_of_commands import Given
 from ..model.errors import RefusedError
 from ..model.hosts import NONE
 from ..model.render_options import TOTAL
 from ..oslite import address_space
-from ..rootfs.confined import Root
+from ..rootfs.confined_root import Root
 from ..sandbox.child import Bounds
 from .compile_cache import CacheEntry, CompileCache, open_cache
 from .sandboxed_rendering import COMPILE, Job, Run

@@ -5,7 +5,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ..model.source import Source
-    from ..rootfs.confined import Root
+    from ..rootfs.confined_root import Root
     from ..rootfs.directory_rootfs import IdMap
     from .options import Options
 

@@ -38,10 +38,9 @@ from ..oslite import (
     processor_limit,
     split,
 )
-from ..rootfs.confined import Root
-from ..rootfs.held_files import close_rest_at_end, handing_over
-from ..rootfs.open_beneath import mount_id
-from ..rootfs.shared_directories import name_owner
+from ..rootfs.close_in_another_process import close_rest_at_end, handing_over
+from ..rootfs.confined_root import Root
+from ..rootfs.resolve_beneath import mount_id
 from ..rootfs.trusted_paths import (
     clean_path,
     open_fixed_below,
@@ -50,6 +49,7 @@ from ..rootfs.trusted_paths import (
     require_fixed,
     trusted_owners,
 )
+from ..rootfs.writable_by_others import name_owner
 from .compile_cache import CompileCache, open_cache
 from .options import KEEP_GOING, PROBE, Options, parse
 from .request import HookRequest
@@ -60,11 +60,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from ..instances.written_files import Record
+    from ..instances.record_of_written_files import Record
     from ..model.plan import Change, Plan
+    from ..rootfs.confined_directory import Directory
     from ..rootfs.directory_rootfs import DirectoryRootfs
-    from ..rootfs.open_directory import Directory
-    from ..writing.recovery import Journal
+    from ..writing.remove_leftovers import Journal
     from .sandboxed_rendering import Answer
 
 MAX_LOG = 1 << 20
@@ -516,8 +516,8 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory, fold
         triggers = passes(state.pending)
     job = _job(request, triggers, folder)
     with PlannedRun(job, _cache(request, state_directory), request) as planned_run:
-        from ..instances.written_files import Record
-        from ..writing.recovery import Journal
+        from ..instances.record_of_written_files import Record
+        from ..writing.remove_leftovers import Journal
 
         # If a power cut loses files of the trigger ``start``, the next start writes them again.
         # The files of a pending trigger must be on disk before the trigger is recorded as done.

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from ..model.errors import InputError, RefusedError, UsageError, WriteError, reason
 from ..model.source import printable
 from ..rootfs.paths import MissingError
-from ..rootfs.shared_directories import is_shared
 from ..rootfs.trusted_paths import open_folder
+from ..rootfs.writable_by_others import is_shared
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from ..rootfs.confined import Root
+    from ..rootfs.confined_root import Root
 
 _PREFIX = ".templater-image-"
 #: the directory in which Linux shows the open files of this process

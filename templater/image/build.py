@@ -26,11 +26,11 @@ from .atomic_output import Output, publish_all
 from .compress import Write, compressing, compression_named
 from .directory_members import Data
 from .file_extensions import extension
+from .gnu_tar_refusals import NO_TARGET, THROUGH_LINK, UnpackedTree, described
 from .limits import INODE_BYTES, MIB, HeldBytes, memory_of
+from .read_whole_image import Contents, DirectoryContents, Part
 from .tar_reader import HARD_LINK, Member, encoded_attribute
 from .tar_writer import Format, TarWriter, stored_bytes
-from .unpacked_tree import NO_TARGET, THROUGH_LINK, UnpackedTree, described
-from .whole_image import Contents, DirectoryContents, Part
 
 Layout = Literal["unified", "split"]
 

@@ -10,13 +10,13 @@ from ..model.entry import DIRECTORY, FILE, TemplateFile
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ..model.file_names import METADATA, TEMPLATES
 from ..model.source import Source, printable
-from ..rootfs.confined import Root
+from ..rootfs.confined_root import Root
 from ..rootfs.directory_rootfs import open_root
 from .limits import DEFAULT, Limits
 from .name_checks import bad_template_name, refuse_kind
 
 if TYPE_CHECKING:
-    from ..rootfs.without_descriptors import ByName
+    from ..rootfs.confined_without_descriptors import ByName
 
 
 def identity_of(top: Root | ByName) -> tuple[int, int] | None:

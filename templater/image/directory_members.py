@@ -13,8 +13,8 @@ from ..model.entry import DIRECTORY, FILE, SOCKET, SYMLINK
 from ..model.errors import InputError
 from ..model.input_size import received
 from ..model.source import printable
-from ..rootfs.confined import Root
-from ..rootfs.open_directory import Directory
+from ..rootfs.confined_directory import Directory
+from ..rootfs.confined_root import Root
 from ..rootfs.system_calls import kind_of, read_error
 from .limits import HeldBytes, Limits, memory_of, refuse_deep, too_many_pieces
 from .tar_reader import HARD_LINK, Member

@@ -85,7 +85,8 @@ def opened(path: str) -> Iterator[OpenFile]:
 def close_with(owner: object, fd: int) -> None:
     """Close a descriptor when nothing refers to ``owner`` any more.
 
-    Do not close it when the interpreter ends: in hooks and commands, ``held_files`` then closes all files.
+    Do not close it when the interpreter ends: in hooks and commands, ``close_in_another_process`` then closes
+    all files.
     """
     weakref.finalize(owner, os.close, fd).atexit = False
 

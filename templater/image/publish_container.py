@@ -13,12 +13,12 @@ from ..model.errors import InputError, RefusedError, TemplaterError
 from ..model.file_names import METADATA, ROOTFS
 from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata
-from ..rootfs.confined import Root
+from ..rootfs.confined_root import Root
 from ..rootfs.directory_rootfs import IdMap, open_tree, shifted
 from . import metadata_edit
 from .limits import DEFAULT, Limits
+from .read_whole_image import DirectoryContents, Part
 from .tar_reader import Member
-from .whole_image import DirectoryContents, Part
 
 #: properties of the base image's build, which would be wrong for the published image (lxops#24)
 STALE = ("description", "serial", "name", "label", "version", "type")

@@ -8,9 +8,9 @@ from ..model.entry import FILE, SYMLINK, Entry, TemplateFile
 from ..model.errors import LimitError, RefusedError
 from ..model.file_names import METADATA, TEMPLATES
 from ..model.source import Source, printable
-from .archive_layout import Layout
 from .decompress import open_stream
 from .limits import DEFAULT, Limits
+from .members_outside_rootfs import Layout
 from .name_checks import bad_template_name
 from .tar_reader import HARD_LINK, Archive, Member
 

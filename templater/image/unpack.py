@@ -16,16 +16,16 @@ from ..model.errors import BusyError, InputError, LimitError, RefusedError, Usag
 from ..model.file_names import METADATA, ROOTFS, TEMPLATES
 from ..model.progress import Progress, silent
 from ..model.source import printable
-from ..rootfs.confined import Root
+from ..rootfs.confined_directory import Directory
+from ..rootfs.confined_root import Root
 from ..rootfs.directory_rootfs import IDENTITY, IdMap
-from ..rootfs.open_directory import Directory
 from ..rootfs.system_calls import write_error
 from ..rootfs.trusted_paths import is_replaceable, open_folder
 from ..writing.deferred_signals import with_signals_deferred
 from .directory_members import Data
 from .limits import ATTRIBUTE_BYTES, DIRECTORY_BYTES, HeldBytes, refuse_deep
+from .read_whole_image import Contents, Part
 from .tar_reader import HARD_LINK, Member
-from .whole_image import Contents, Part
 from .xattrs import set_xattr
 
 #: the name of the temporary directory in an empty directory of the caller

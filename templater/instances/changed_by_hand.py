@@ -12,7 +12,7 @@ from ..model.entry import FILE
 from ..model.errors import KeptError, LimitError, RefusedError
 from ..model.plan import CREATE, FAILED, KEEP, WRITING, Plan
 from ..model.source import printable
-from .written_files import (
+from .record_of_written_files import (
     MAX_COMPARED_TOTAL,
     WrittenFile,
     content_digest,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..model.entry import RootfsView, TemplateFile
     from ..model.plan import Change
-    from .written_files import Record
+    from .record_of_written_files import Record
 
 #: reasons why a file counts as changed by hand
 CONTENT, OWNER, MODE, REMOVED, MOVED = "content", "owner", "mode", "removed", "link"

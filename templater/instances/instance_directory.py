@@ -10,8 +10,8 @@ from ..model.errors import InputError, LimitError, TemplaterError
 from ..model.file_names import INSTANCE, METADATA, TEMPLATES
 from ..model.source import Source
 from ..oslite import Closing, join, os, stat
-from ..rootfs.confined import Root
-from ..rootfs.open_directory import Directory
+from ..rootfs.confined_directory import Directory
+from ..rootfs.confined_root import Root
 from ..rootfs.paths import MissingError
 from ..rootfs.regular_files import require_public
 from ..rootfs.system_calls import entry_of, write_error

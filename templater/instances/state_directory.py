@@ -11,9 +11,9 @@ from ..model.errors import BusyError, RefusedError, TemplaterError
 from ..model.file_names import STATE, STATE_FOLDER, WRITTEN
 from ..model.source import printable
 from ..oslite import Closing, join, os
-from ..rootfs.confined import Root
-from ..rootfs.held_files import close
-from ..rootfs.open_directory import Directory, ForeignFileError
+from ..rootfs.close_in_another_process import close
+from ..rootfs.confined_directory import Directory, ForeignFileError
+from ..rootfs.confined_root import Root
 from ..rootfs.system_calls import write_error
 from ..rootfs.trusted_paths import is_own, open_folder
 

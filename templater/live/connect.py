@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import io
 import os
 import shutil
 import signal
@@ -15,12 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..distribution.client_config import client_remote, client_trust
-from ..distribution.daemon_connection import MOST_OVERHEAD, TIMEOUT, Connect
+from ..distribution.daemon_connection import TIMEOUT, Connect
 from ..distribution.daemon_socket_path import find_socket
 from ..distribution.https_client import split_url
-from ..distribution.tcp_socket import open_connection
-from ..distribution.tls_socket import Answer, TlsSocket
+from ..distribution.remotes import client_remote, client_trust
+from ..distribution.sockets import RemoteBounds, RemoteSocket, open_connection
 from ..model.errors import InputError, UsageError
 from ..model.source import printable
 from .address import LOCAL, Address, escaped
@@ -217,64 +214,7 @@ def _of_lxd(remote: str) -> tuple[str, Connect]:
     host, port = parts.hostname, parts.port or 8443
 
     def connect(timeout: float = TIMEOUT) -> Any:
-        bounds = _RemoteBounds(timeout)
-        return _RemoteSocket(context, bounds, open_connection((host, port), bounds), host)
+        bounds = RemoteBounds(timeout)
+        return RemoteSocket(context, bounds, open_connection((host, port), bounds), host)
 
     return f"https://{host}:{port}", connect
-
-
-class _RemoteBounds:
-    """The deadline of a connection to a remote, and a limit on its overhead.
-
-    Overhead is every received byte that is not content.
-    """
-
-    def __init__(self, timeout: float) -> None:
-        self.deadline = time.monotonic() + timeout
-        self._overhead = 0
-
-    def timeout(self) -> float:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        return left
-
-    def receive(self, size: int) -> None:
-        self._overhead += size
-        if self._overhead > MOST_OVERHEAD:
-            text = f"more than {MOST_OVERHEAD >> 20} MiB of TLS messages in addition to the content"
-            raise http.client.HTTPException(text)
-
-    def read(self, size: int) -> None:
-        """Lower the number of counted bytes after ``size`` bytes of content have arrived.
-
-        Subtract ``size`` twice: once for the content, and once for the TLS records around the content.
-        """
-        self._overhead = max(0, self._overhead - 2 * size)
-
-
-class _RemoteSocket(TlsSocket):
-    """A TLS connection to a remote. It has only the socket methods that templater calls."""
-
-    #: a small size, because ``recv`` must return everything that has arrived
-    block_size = 1 << 15
-
-    _bounds: _RemoteBounds
-
-    def settimeout(self, timeout: float) -> None:
-        self._bounds.deadline = time.monotonic() + timeout
-
-    def recv(self, size: int) -> bytes:
-        self.settimeout(TIMEOUT)
-        buffer = bytearray(size)
-        return bytes(buffer[: self.recv_into(memoryview(buffer))])
-
-    def makefile(self, mode: str, buffering: int = -1) -> Any:
-        self._users += 1
-        return Answer(self) if buffering == 0 else io.BufferedReader(Answer(self))
-
-    def fileno(self) -> int:
-        return self._connection.fileno()
-
-    def shutdown(self, how: int) -> None:
-        self._connection.shutdown(how)

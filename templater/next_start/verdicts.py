@@ -25,7 +25,7 @@ from ..model.source import printable
 from ..planning.changed_rootfs import MAX_COMPARED
 from ..planning.follow_links import clean
 from ..planning.plan_image import plan_image
-from ..simulation.host_errors import StartError
+from ..simulation.host_results import StartError
 from ..simulation.instance_actions import Simulation
 from ..simulation.simulated_instance import MemoryFolder
 from .read_ahead import read_ahead

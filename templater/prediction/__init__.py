@@ -9,8 +9,7 @@ on recorded runs of each release's code. Cases that the recordings do not cover 
 * `instance_files`: the known files of the host, usually only the instance's files.
 * `host_filesystem` and `go_os_root`: the model file system, with plain paths and with Go's os.Root.
 * `host_rendering`: rules with their renderings, and render errors.
-* `shared_steps`: the steps that all releases share.
-* `incus_6_and_lxd_5`, `incus_7` and `lxd_6_9`: the steps that differ between families.
+* `incus_and_lxd_daemons`: the steps that all releases share, and the steps that differ between families.
 * `config_drive` and `agent`: virtual machines, with the steps of the host and of the guest.
 * `start` and `predict`: a whole start, and an outcome for each change of a plan.
 * `random_order`: outcomes that depend on the order of the rules.

@@ -10,8 +10,8 @@ from ..model.errors import TemplaterError
 from ..model.plan import Change, Outcome
 from .errno_errors import ENOENT, ENOTDIR, Errno, Fails, Hangs
 from .host_filesystem import Cursor, HostFilesystem, Place
+from .incus_and_lxd_daemons import Daemon
 from .instance_files import Surroundings, Unknown, UnknownRootfs
-from .shared_steps import Daemon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,10 +16,8 @@ from .errno_errors import EISDIR, ENOENT, Errno, Fails
 from .go_os_root import Root
 from .host_filesystem import Node
 from .host_rendering import Due
-from .incus_6_and_lxd_5 import Openat2CheckedDaemon
+from .incus_and_lxd_daemons import Daemon, Openat2CheckedDaemon, OsRootCheckedDaemon
 from .instance_files import names_of
-from .lxd_6_9 import OsRootCheckedDaemon
-from .shared_steps import Daemon
 
 #: the directory of rendered files in the model file system
 FILES = "/files"

@@ -11,9 +11,9 @@ from ..model.plan import Change, Outcome, Plan, Prediction, split_passes
 from .errno_errors import Errno, Fails
 from .host_filesystem import HostFilesystem
 from .host_rendering import Renderer
+from .incus_and_lxd_daemons import Daemon
 from .instance_files import InstanceView, Surroundings, Unknown, UnknownRootfs
 from .random_order import mark_random
-from .shared_steps import Daemon
 from .start import FAMILIES, check_metadata
 
 TYPE_CHECKING = False

@@ -6,8 +6,8 @@ from ..model.entry import APPEND_ONLY, DIRECTORY, IMMUTABLE, OVERFLOW_ID, Entry
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.source import printable
 from ..oslite import HAS_DESCRIPTORS, Closing, islink, os
-from . import confined
-from .held_files import close
+from . import confined_root
+from .close_in_another_process import close
 from .paths import MissingError, SlowError, UnmappedError
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from ..model.entry import RootfsView
-    from .without_descriptors import ByName
+    from .confined_without_descriptors import ByName
 
     Ranges = tuple[tuple[int, int, int], ...]
 
@@ -109,22 +109,22 @@ def _id_in_container(number: int, ranges: "Ranges") -> int:
     return OVERFLOW_ID
 
 
-def open_root(path: str, *, cross_mounts: bool = False) -> "confined.Root | ByName":
+def open_root(path: str, *, cross_mounts: bool = False) -> "confined_root.Root | ByName":
     """Open a directory for reading, on any system."""
     if HAS_DESCRIPTORS:
         return open_tree(path, cross_mounts=cross_mounts)
-    from .without_descriptors import ByName
+    from .confined_without_descriptors import ByName
 
     return ByName(path)
 
 
-def open_tree(path: str, *, cross_mounts: bool = False) -> confined.Root:
+def open_tree(path: str, *, cross_mounts: bool = False) -> confined_root.Root:
     """Open a directory for reading.
 
     As root, refuse a link of another user, because the link could lead to secret files.
     """
     if os.geteuid() != 0:
-        return confined.Root(path, cross_mounts=cross_mounts)
+        return confined_root.Root(path, cross_mounts=cross_mounts)
     from .trusted_paths import open_folder
 
     root = open_folder(path)
@@ -145,7 +145,7 @@ class DirectoryRootfs(Closing):
 
     def __init__(
         self,
-        path: "str | PathLike[str] | confined.Root | ByName",
+        path: "str | PathLike[str] | confined_root.Root | ByName",
         ids: "IdMap | None" = None,
         *,
         cross_mounts: bool = False,
@@ -153,7 +153,7 @@ class DirectoryRootfs(Closing):
         opened: "Any" = path
         if hasattr(path, "__fspath__"):  # an os.PathLike, whose type hooks have not imported
             opened = path.__fspath__()
-        self.root: "confined.Root | ByName" = (
+        self.root: "confined_root.Root | ByName" = (
             _open_rootfs(opened, cross_mounts) if isinstance(opened, str) else opened
         )
         top = self.root.entry("/")
@@ -202,14 +202,14 @@ class DirectoryRootfs(Closing):
         self.seconds = self.left = max(seconds, 0.0)
 
     def read(self, path: str, limit: int) -> bytes:
-        if not isinstance(self.root, confined.Root):
+        if not isinstance(self.root, confined_root.Root):
             return self.root.read(path, limit)
         root = self.root
         return self.while_reading(lambda check: root.read(path, limit, before_piece=check))
 
     def has_content(self, path: str, content: bytes) -> bool:
         """Return whether a regular file has this content. Reading stops at the first difference."""
-        if not isinstance(self.root, confined.Root):
+        if not isinstance(self.root, confined_root.Root):
             try:
                 return self.root.read(path, len(content)) == content
             except LimitError:
@@ -251,7 +251,7 @@ class DirectoryRootfs(Closing):
         Return "" if the path is missing, or if neither IMMUTABLE nor APPEND_ONLY is set.
         """
         root = self.root
-        if not isinstance(root, confined.Root):
+        if not isinstance(root, confined_root.Root):
             return ""
         try:
             fd = root.open(path, or_directory=True)
@@ -277,7 +277,7 @@ class DirectoryRootfs(Closing):
     def _entries(self, path: str) -> "list[tuple[str, Entry]]":
         """Return the paths and entries of everything in a directory, in reverse order of the names."""
         root, above = self.root, path.rstrip("/")
-        if not isinstance(root, confined.Root):
+        if not isinstance(root, confined_root.Root):
             named = [(name, root.entry(f"{above}/{name}")) for name in root.listdir(path)]
             found = [(name, entry) for name, entry in named if entry is not None]
         else:
@@ -304,7 +304,7 @@ def _flag_of(fd: int) -> str:
     return IMMUTABLE if flags & _IMMUTABLE else APPEND_ONLY if flags & _APPEND else ""
 
 
-def _open_rootfs(path: str, cross_mounts: bool) -> "confined.Root | ByName":
+def _open_rootfs(path: str, cross_mounts: bool) -> "confined_root.Root | ByName":
     """Open a root filesystem. Raises RefusedError if its path is a symlink.
 
     An image that another program unpacked can contain ``rootfs -> /`` (CVE-2026-48749). A user who names

@@ -33,10 +33,10 @@ import sys
 
 from ..model.errors import TemplaterError
 from ..oslite import call_libc, os, stat
+from .close_in_another_process import close, is_on_btrfs
+from .confined_directory import NO_UNNAMED, Directory, has_unnamed
 from .file_system_type import BTRFS, OVERLAY, is_file_system_of
-from .held_files import close, is_on_btrfs
-from .open_beneath import mount_id
-from .open_directory import NO_UNNAMED, Directory, has_unnamed
+from .resolve_beneath import mount_id
 from .system_calls import again, write_error
 from .trusted_paths import open_folder
 

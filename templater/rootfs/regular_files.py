@@ -4,10 +4,10 @@ import errno
 
 from ..model.errors import BusyError, LimitError, RefusedError
 from ..oslite import os, stat
-from .held_files import close, close_duplicate
+from .close_in_another_process import close, close_duplicate
 from .paths import not_regular
-from .shared_directories import is_shared
 from .system_calls import LOOK, O_NOFOLLOW, READ, again, kind_of
+from .writable_by_others import is_shared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def read_regular(
     Another program can notice that this process opens a file, and then remove the file's name. If the file is
     huge, the last close then takes minutes. So this function does not open a file above the limit. It reads
     only the file's status, which no program can notice. A smaller file can have a million extended
-    attributes, so this function closes every file with ``held_files.close``.
+    attributes, so this function closes every file with ``close_in_another_process.close``.
     """
     fd = open_regular(opened, READ, path, limit)
     try:

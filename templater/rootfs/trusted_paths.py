@@ -5,10 +5,10 @@ from errno import ENOENT
 from ..model.errors import InputError, RefusedError, WriteError, reason
 from ..model.source import printable
 from ..oslite import abspath, dirname, exists, fsencode, join, os, split, stat
-from .confined import Root
-from .held_files import close
+from .close_in_another_process import close
+from .confined_root import Root
 from .paths import MissingError
-from .shared_directories import is_shared, namespace_creator, namespace_owner
+from .writable_by_others import is_shared, namespace_creator, namespace_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

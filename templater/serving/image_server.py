@@ -34,9 +34,8 @@ from ..parsing.magic_bytes import HEAD, recognise
 from . import api_filter, image_api_json
 from .connections import DEFAULT, PIECE, Bounds, Turns, exempt_from_collection, network_of, write
 from .encoded_list import Elements, EncodedList
-from .generated_stream import Report
 from .image_listing import Listing
-from .local_images import Source
+from .image_sources import Report, Source
 from .served_image import Served
 
 _JSON = "application/json"

@@ -2,11 +2,11 @@
 
 `parse_steps` parses the steps that a user types, and `run_steps` runs each step on the simulated instances.
 `instance_actions` defines how a step such as start or copy changes an instance. `simulated_instance` defines
-one instance. `instance_life` defines the changes of its pending trigger.
+one instance and the changes of its pending trigger.
 
-`host_start` models a start on the chosen host, and returns the written files with remarks. `host_errors`
-finds images that the host refuses, and the errors of a start. `writable_copy` copies a root filesystem into
-memory. `step_report` formats the result of a step as text and as JSON.
+`host_results` writes the files of a start on the chosen host and returns remarks on them, and finds images
+that the host refuses, and the errors of a start. `writable_copy` copies a root filesystem into memory.
+`step_report` formats the result of a step as text and as JSON.
 
 May import: model, parsing, planning, prediction, rendering, reporting, rootfs.
 """

@@ -19,18 +19,22 @@ from ..model.render_options import RenderOptions
 from ..model.source import printable
 from ..planning.generated_keys import placeholder_note, with_image_keys, with_new_id, with_placeholders
 from ..planning.plan_image import plan_image
+from ..prediction.start import start_on_host
 from ..rendering.render import render_data
-from .host_errors import StartError, check_links, failed_pass, host_errors, start_error
-from .host_start import (
+from .host_results import (
     Started,
+    StartError,
+    check_links,
+    failed_pass,
     host_changes,
+    host_errors,
     reason_unknown,
-    start_on_host,
+    start_error,
     write_host_files,
 )
-from .instance_life import Life
 from .simulated_instance import (
     Folder,
+    Life,
     SimulatedInstance,
     described,
     has_metadata,

@@ -10,8 +10,7 @@ from ..model.instance_name import require_name
 from ..model.render_options import RenderOptions
 from ..model.source import printable
 from ..rootfs.memory import MemoryRootfs
-from .host_errors import StartError
-from .host_start import Started
+from .host_results import Started, StartError
 from .instance_actions import Simulation
 from .parse_steps import MAKING, Step
 from .simulated_instance import Folder, MemoryFolder, WritableRootfs

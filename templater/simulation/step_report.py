@@ -13,7 +13,7 @@ from ..prediction.deviations import deviations_at
 from ..reporting.json_data import change_data, error_data
 from ..reporting.patch import diff
 from ..reporting.plan_text import headline
-from .host_start import Started
+from .host_results import Started
 from .parse_steps import Step
 
 

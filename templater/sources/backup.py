@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..image.archived_rootfs import ImageRootfs, read_rootfs
+from ..image.archived_rootfs_in_memory import ImageRootfs, read_rootfs
 from ..image.directory_members import Data
 from ..image.limits import DEFAULT, Limits, refuse_deep
 from ..image.name_checks import clean_name

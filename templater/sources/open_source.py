@@ -22,7 +22,7 @@ from ..model.file_names import BACKUP_YAML, INSTANCE, ROOTFS, STATE, STATE_FOLDE
 from ..model.pending_trigger import PENDING_KEY
 from ..model.source import Source, printable
 from ..parsing.instance_description import LIMITS
-from ..rootfs.confined import Root
+from ..rootfs.confined_root import Root
 from ..rootfs.directory_rootfs import DirectoryRootfs, open_root
 from ..rootfs.trusted_paths import MOST_COMPONENTS
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..live.nearest_host import Nearest
     from ..model.entry import Image, RootfsView
     from ..model.instance import Instance
-    from ..rootfs.without_descriptors import ByName
+    from ..rootfs.confined_without_descriptors import ByName
     from .backup import BackupImage
 
 IMAGE = "image"

@@ -42,7 +42,7 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.instances.state_directory": (
         "make", "write_whole",
     ),
-    "templater.instances.written_files": (
+    "templater.instances.record_of_written_files": (
         "_name_of", "_refusal", "content_digest", "entries_of", "has_content", "size_of", "size_to_compare",
         "starts_with_content",
     ),
@@ -119,20 +119,20 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.rendering.render": (
         "_late", "_with_rule", "render_data", "template_bytes", "without_values",
     ),
-    "templater.rootfs.confined": (
+    "templater.rootfs.confined_root": (
         "open_trusted_directory", "too_many_names",
     ),
     "templater.rootfs.directory_rootfs": (
         "_from", "_open_rootfs", "limit_reading", "open_root", "open_tree",
     ),
-    "templater.rootfs.held_files": (
+    "templater.rootfs.close_in_another_process": (
         "_can_be_traced", "_close_last", "_hand_over", "_has_ended", "_is_same", "_remove_all", "_taken",
         "_unmount", "_wait", "remove_directory", "unmount_at_end",
     ),
-    "templater.rootfs.open_beneath": (
+    "templater.rootfs.resolve_beneath": (
         "_errno", "_link_target", "_resolve", "is_mount_by_id", "mount_id", "open_with_walk",
     ),
-    "templater.rootfs.open_directory": (
+    "templater.rootfs.confined_directory": (
         "ForeignFileError",
     ),
     "templater.rootfs.paths": (
@@ -141,7 +141,7 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.rootfs.regular_files": (
         "_leased", "_too_large",
     ),
-    "templater.rootfs.shared_directories": (
+    "templater.rootfs.writable_by_others": (
         "_acl_lets_write", "_has_another_number_outside", "_has_other_members",
         "_is_group_of_namespace_owner", "_number_in_etc", "map_of", "namespace_creator", "namespace_owner",
         "own_map",
@@ -160,10 +160,10 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.writing.attributes": (
         "_differs", "_too_many",
     ),
-    "templater.writing.lock": (
+    "templater.writing.apply_locks": (
         "_has_waited", "_holder", "_lock_directories", "_read_file", "lock_mounted",
     ),
-    "templater.writing.recovery": (
+    "templater.writing.remove_leftovers": (
         "_is_overlay", "_most_names", "_read_token", "identity", "is_private", "is_there", "private_name",
     ),
     "templater.writing.transaction": (
@@ -188,7 +188,7 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "StateDirectory._busy", "StateDirectory.forget_written", "StateDirectory.remember",
         "StateDirectory.remove", "StateDirectory.replace",
     ),
-    "templater.instances.written_files": (
+    "templater.instances.record_of_written_files": (
         "Record._is_new_in_mount", "Record._path", "Record._read_staged", "Record._too_large",
         "Record._with", "Record.discard", "Record.file", "Record.files", "Record.forget",
         "Record.require_readable", "Record.settle",
@@ -240,22 +240,22 @@ RARE: "dict[str, tuple[str, ...]]" = {
     "templater.rendering.render": (
         "Compiled.compile", "Compiled.compile_source", "Compiled.ignores_trigger",
     ),
-    "templater.rootfs.confined": (
+    "templater.rootfs.confined_root": (
         "Root._obstacle", "Root._trouble", "Root.entries", "Root.listdir",
     ),
     "templater.rootfs.directory_rootfs": (
         "DirectoryRootfs._entries", "DirectoryRootfs.listdir", "DirectoryRootfs.read", "IdMap.unshifted",
         "shifted",
     ),
-    "templater.rootfs.held_files": (
+    "templater.rootfs.close_in_another_process": (
         "_keep",
     ),
-    "templater.rootfs.open_directory": (
+    "templater.rootfs.confined_directory": (
         "Directory.entry", "Directory.has_content", "Directory.is_same", "Directory.listdir",
         "Directory.look", "Directory.mkdir", "Directory.mknod", "Directory.rmdir", "Directory.rmdir_at_end",
         "Directory.symlink", "Directory.unlink_if_same",
     ),
-    "templater.writing.recovery": (
+    "templater.writing.remove_leftovers": (
         "Journal.old_contents", "Search._clear", "Search._clear_in_overlay", "Search._empty",
         "Search._is_free", "Search._may_be_merged", "Search._may_be_shared", "Search._remove_numbered",
         "Search.clear", "Search.remove_directory",

@@ -15,14 +15,14 @@ from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import METADATA, TESTS
 from ..model.source import Source, printable
-from ..rootfs.confined import Root
+from ..rootfs.confined_root import Root
 from ..rootfs.directory_rootfs import open_root
 from ..rootfs.paths import MissingError
 from ..rootfs.regular_files import write_descriptor
 from ..rootfs.system_calls import write_error
 
 if TYPE_CHECKING:
-    from ..rootfs.without_descriptors import ByName
+    from ..rootfs.confined_without_descriptors import ByName
 
 #: the folder of recorded files, below the folder of tests
 SNAPSHOTS = "snapshots"

@@ -6,10 +6,10 @@ a plan has changes.
 
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
 from ..model.plan import CREATE, KEEP, UPDATE, WRITE
-from ..rootfs.confined import Root
-from ..rootfs.held_files import close
+from ..rootfs.close_in_another_process import close
+from ..rootfs.confined_root import Root
 from ..rootfs.paths import MissingError
-from .recovery import sweep
+from .remove_leftovers import sweep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..model.plan import Change, Plan
     from ..rootfs.directory_rootfs import DirectoryRootfs
-    from .recovery import Journal
+    from .remove_leftovers import Journal
 
 #: the number of files above which the limit on open files is raised; a runtime can pass on a small limit
 _MANY_FILES = 20
@@ -62,7 +62,7 @@ def apply(
     if not isinstance(root, Root):
         raise UsageError("this system has no directory descriptors, which templater needs to write safely")
     # imported here, because a system without directory descriptors has no fcntl either
-    from .lock import lock_all
+    from .apply_locks import lock_all
 
     new = _count_new_directories(changes)
     if new > MAX_DIRECTORIES:

@@ -21,13 +21,13 @@ file, the apply gives the copy a time that depends on it, see ``_mark``.
 from ..model.errors import RefusedError, WriteError
 from ..model.plan import UPDATE
 from ..oslite import birth_time, os
+from ..rootfs.close_in_another_process import close, is_on_btrfs
+from ..rootfs.confined_directory import NO_UNNAMED
 from ..rootfs.file_system_type import is_overlay
-from ..rootfs.held_files import close, is_on_btrfs
-from ..rootfs.open_directory import NO_UNNAMED
 from ..rootfs.regular_files import write_descriptor
 from ..rootfs.system_calls import again, write_error
-from .lock import lock_mounted
-from .recovery import attempt
+from .apply_locks import lock_mounted
+from .remove_leftovers import attempt
 from .staged_file import PIECE, StagedFile
 
 TYPE_CHECKING = False
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..model.plan import Change, Plan
-    from ..rootfs.confined import Root
-    from ..rootfs.open_directory import Directory
-    from .recovery import Journal
+    from ..rootfs.confined_directory import Directory
+    from ..rootfs.confined_root import Root
+    from .remove_leftovers import Journal
     from .target_directories import TargetDirectories
 
 #: the start of the name of a copy of a mounted file that could not be restored

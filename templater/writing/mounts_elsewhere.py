@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from ..model.errors import RefusedError
 from ..model.plan import UPDATE
 from ..model.source import printable
-from ..rootfs.confined import Root
+from ..rootfs.confined_root import Root
 from ..rootfs.disk_sync import unescaped
-from ..rootfs.open_beneath import mount_id
-from .recovery import above
+from ..rootfs.resolve_beneath import mount_id
+from .remove_leftovers import above
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

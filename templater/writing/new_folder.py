@@ -13,7 +13,7 @@ from ..rootfs.trusted_paths import make_folder
 
 if TYPE_CHECKING:
     from ..model.plan import Change
-    from ..rootfs.open_directory import Directory
+    from ..rootfs.confined_directory import Directory
 
 
 class NewFolder(Closing):

@@ -10,12 +10,12 @@ from ..model.plan import CREATE
 from ..oslite import os
 from ..rootfs.paths import MissingError
 from ..rootfs.system_calls import write_error
-from .recovery import above
+from .remove_leftovers import above
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model.plan import Change
-    from ..rootfs.confined import Root
+    from ..rootfs.confined_root import Root
 
 
 def find_repeated(changes: "list[Change]", unchanged: "list[Change]", root: "Root") -> "dict[Change, Change]":

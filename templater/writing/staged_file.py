@@ -19,13 +19,13 @@ from ..model.entry import OVERFLOW_ID
 from ..model.errors import LimitError, RefusedError
 from ..model.plan import CREATE, UPDATE
 from ..oslite import os, stat
-from ..rootfs.held_files import close
-from ..rootfs.open_directory import NO_UNNAMED, Directory
+from ..rootfs.close_in_another_process import close
+from ..rootfs.confined_directory import NO_UNNAMED, Directory
 from ..rootfs.paths import components, not_regular
 from ..rootfs.regular_files import write_descriptor
 from ..rootfs.system_calls import again, bytes_of, kind_of, write_error
 from .attributes import drop_inherited_acl
-from .recovery import above
+from .remove_leftovers import above
 from .target_directories import TargetDirectories
 
 TYPE_CHECKING = False

@@ -5,13 +5,13 @@ import errno
 from ..model.entry import common_depth, parents_below
 from ..model.errors import InputError, LimitError, RefusedError, WriteError
 from ..oslite import os, stat
-from ..rootfs.confined import Root
+from ..rootfs.confined_directory import Directory, has_unnamed
+from ..rootfs.confined_root import Root
 from ..rootfs.file_system_type import is_overlay
-from ..rootfs.open_directory import Directory, has_unnamed
 from ..rootfs.paths import MissingError, components
 from ..rootfs.system_calls import again, kind_of
 from .attributes import CopiedAttributes
-from .recovery import above, attempt, is_private, private_name, temporary_name
+from .remove_leftovers import above, attempt, is_private, private_name, temporary_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -211,8 +211,8 @@ class TargetDirectories:
         """Give a file a temporary name in the root directory, or in a private directory there.
 
         If that fails, do the same in ``beside``, the target's directory. For example, the target can be on
-        another file system, or in another subvolume of btrfs. ``recovery`` relies on the names: at most two
-        for each changed file.
+        another file system, or in another subvolume of btrfs. ``remove_leftovers`` relies on the names: at
+        most two for each changed file.
 
         ``link`` creates the name. Return the directory and the name.
         """

@@ -6,8 +6,8 @@ file its name, and no temporary name has to be removed. Replacing a file takes t
 keeps the old content, and one that the new content has for a moment, between a link and a rename inside of
 the target's directory. On an overlay, a copy of the old file keeps the old content, see ``staged_file``. A
 commit that fails is undone in the same way or, on a full disk, by renames, which need no space. So a target
-always has its old or its new content. The exceptions are mount points, which cannot be replaced. ``recovery``
-removes the temporary files of a killed run.
+always has its old or its new content. The exceptions are mount points, which cannot be replaced.
+``remove_leftovers`` removes the temporary files of a killed run.
 
 **Syncing.** The content of all files is on the disk before the first file gets its final name, and the names
 are on the disk before the apply ends. A mount point already has its final name, so its content is synced
@@ -28,11 +28,11 @@ from time import monotonic
 
 from ..model.errors import LimitError, TemplaterError
 from ..oslite import os
-from ..rootfs.open_beneath import mount_id
+from ..rootfs.resolve_beneath import mount_id
 from ..rootfs.system_calls import again, write_error
+from .apply_locks import SECONDS_FOR_MOUNTED
 from .deferred_signals import with_signals_deferred
-from .lock import SECONDS_FOR_MOUNTED
-from .recovery import Search, above, attempt, is_there, token_line
+from .remove_leftovers import Search, above, attempt, is_there, token_line
 from .staged_file import StagedFile
 from .target_directories import TargetDirectories
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from ..model.plan import Change
     from .mounted_file import MountedFile
-    from .recovery import Journal
+    from .remove_leftovers import Journal
 
     Arguments = ParamSpec("Arguments")
     Result = TypeVar("Result")

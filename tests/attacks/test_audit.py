@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from templater.checks.audit_report import audit_report
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from tests.processor_time import ends_within
 
 METADATA = (

@@ -18,7 +18,7 @@ from templater.checks.templater_toml import (
     read_configuration,
     with_configuration,
 )
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.model.errors import LimitError
 from templater.model.metadata import UNCOUNTED
 from templater.model.source import Source

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.image.build import Packing, build
 from templater.image.compress import NAMES, compression_named
-from templater.image.whole_image import open_contents
+from templater.image.read_whole_image import open_contents
 from templater.model.errors import UsageError
 from tests.rootfs_builders import a_directory
 

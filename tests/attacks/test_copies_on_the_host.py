@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 
 TOP = [
     ("metadata.yaml", b"templates:\n  /usr/bin/su: {when: [create], template: a.tpl}\n", {}),

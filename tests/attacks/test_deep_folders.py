@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 
 METADATA = b"architecture: x86_64\ncreation_date: 1\n"
 MOST = 500

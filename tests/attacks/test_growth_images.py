@@ -18,17 +18,17 @@ from templater.checks.image_scanner import scan_image
 from templater.checks.run_checks import audit
 from templater.checks.scanned_image import Name
 from templater.cli import open_and_plan
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.image import compression_modules, decompress, describe, unpack
 from templater.image.decompress import open_stream
 from templater.image.open_image import open_image
-from templater.image.whole_image import open_contents
+from templater.image.read_whole_image import open_contents
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError, MetadataError, RefusedError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
-from templater.rootfs.confined import Root
-from templater.rootfs.open_directory import Directory
+from templater.rootfs.confined_directory import Directory
+from templater.rootfs.confined_root import Root
 from tests.laws import growth
 from tests.processor_time import ends_within
 from tests.sampling import some_fast

@@ -8,9 +8,9 @@ import pytest
 
 from templater.image.build import Packing, build
 from templater.image.limits import Limits
+from templater.image.read_whole_image import open_contents
 from templater.image.tar_reader import Member, open_archive
 from templater.image.tar_writer import Format, TarWriter
-from templater.image.whole_image import open_contents
 from templater.model.entry import FILE
 from templater.model.errors import LimitError
 from tests.processor_time import ends_within

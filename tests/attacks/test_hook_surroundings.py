@@ -20,13 +20,13 @@ from typing import Any
 import pytest
 
 from templater.hooks import changeable_files, common_status_checks, install, lxc_config, lxc_copies, run
-from templater.hooks.annotated_paths import open_source, read_description
+from templater.hooks.oci_annotated_paths import open_source, read_description
 from templater.hooks.options import PROBE, Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.oslite import libc
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_root import Root
 from tests.attacks.test_hook_input import a_state, an_image, oci, run_hook
 from tests.rootfs_builders import Mounts
 from tests.sampling import some_fast
@@ -1460,9 +1460,9 @@ def test_the_source_of_lxc_copy_is_a_container_and_the_source_of_lxc_snapshot_is
 def test_a_directory_is_refused_if_another_process_replaced_it_during_its_creation(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, owner: int
 ) -> None:
-    from templater.rootfs.confined import Root
+    from templater.rootfs.confined_directory import Directory
+    from templater.rootfs.confined_root import Root
     from templater.rootfs.directory_rootfs import DirectoryRootfs
-    from templater.rootfs.open_directory import Directory
     from templater.writing.target_directories import TargetDirectories
 
     private = bundle / "rootfs/private"

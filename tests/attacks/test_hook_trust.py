@@ -17,13 +17,13 @@ from typing import Any, cast
 
 import pytest
 
-from templater.cli import record_of_writes
+from templater.cli import apply_and_record
 from templater.cli.commands.image import set_property
 from templater.cli.commands.serve import AccessLog
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.distribution.republish import _write_rules
 from templater.distribution.tree import Tree, open_directory
-from templater.hooks import annotated_paths, install, lxc_config, lxc_install_and_status
+from templater.hooks import install, lxc_config, lxc_install_and_status, oci_annotated_paths
 from templater.hooks import run as run_module
 from templater.hooks.changeable_files import is_changeable
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
@@ -32,20 +32,20 @@ from templater.hooks.options import Options
 from templater.hooks.request import HookRequest
 from templater.hooks.run import run
 from templater.hooks.runtimes import incus, lxc, nspawn, oci
-from templater.image import directory_members, write_edits
+from templater.image import directory_members, replace_files
 from templater.image.build import Packing, build
 from templater.image.directory_image import DirectoryImage
 from templater.image.open_file import open_regular
-from templater.image.whole_image import DirectoryContents, UnifiedContents, open_contents
+from templater.image.read_whole_image import DirectoryContents, UnifiedContents, open_contents
 from templater.instances.description_file import read_instance
 from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirectory
 from templater.instances.state_directory import StateDirectory
 from templater.model.errors import InputError, LimitError, RefusedError
 from templater.oslite import libc
-from templater.rootfs import group_members, shared_directories, trusted_paths
-from templater.rootfs.confined import Root
+from templater.rootfs import trusted_paths, writable_by_others, writable_by_others_groups
+from templater.rootfs.confined_directory import Directory
+from templater.rootfs.confined_root import Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
-from templater.rootfs.open_directory import Directory
 from templater.rootfs.trusted_paths import open_unshared
 from templater.sources.open_source import open_source
 from tests.sampling import some_fast
@@ -317,17 +317,17 @@ def test_a_directory_does_not_count_as_shared_if_only_the_group_of_the_namespace
         os.chown(container, 0, 65536)
     container.chmod(0o770)
     found = os.stat(container).st_gid
-    monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
+    monkeypatch.setattr(writable_by_others_groups, "has_other_members", lambda *_: False)
     monkeypatch.setattr(os, "getegid", lambda: 99)
-    monkeypatch.setattr(shared_directories, "own_map", lambda _: iter([(0, 100000, 65536), (found, 1000, 1)]))
-    for module in (shared_directories, trusted_paths):
+    monkeypatch.setattr(writable_by_others, "own_map", lambda _: iter([(0, 100000, 65536), (found, 1000, 1)]))
+    for module in (writable_by_others, trusted_paths):
         monkeypatch.setattr(module, "namespace_owner", lambda: 65536)
     assert not shared_place(str(container))
-    monkeypatch.setattr(shared_directories, "own_map", lambda _: iter([(0, 100000, 65536)]))
+    monkeypatch.setattr(writable_by_others, "own_map", lambda _: iter([(0, 100000, 65536)]))
     if os.geteuid() == 0:
         assert shared_place(str(container)) == str(container)
-    monkeypatch.setattr(shared_directories, "own_map", lambda _: iter([(0, 0, 1000), (found, found, 1)]))
-    for module in (shared_directories, trusted_paths):
+    monkeypatch.setattr(writable_by_others, "own_map", lambda _: iter([(0, 0, 1000), (found, found, 1)]))
+    for module in (writable_by_others, trusted_paths):
         monkeypatch.setattr(module, "namespace_owner", lambda: 0)  # as with raw.idmap of LXD
     if os.geteuid() == 0:
         assert shared_place(str(container)) == str(container)
@@ -354,8 +354,8 @@ def test_attack_74_77_a_hook_trusts_the_creator_of_the_namespace_only_if_an_opti
     os.chown(container.parent, uid, uid)
     os.chown(container, 0, uid)
     container.chmod(0o770)  # as LXC makes it
-    monkeypatch.setattr(shared_directories, "own_map", lambda _: iter(rows))
-    monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
+    monkeypatch.setattr(writable_by_others, "own_map", lambda _: iter(rows))
+    monkeypatch.setattr(writable_by_others_groups, "has_other_members", lambda *_: False)
     for creator, options, is_refused in (
         (uid, [], True),
         (uid, ["--owner", "4321"], True),
@@ -364,7 +364,7 @@ def test_attack_74_77_a_hook_trusts_the_creator_of_the_namespace_only_if_an_opti
         (uid, [f"--owner={uid}"], False),
         (uid, [], True),
     ):
-        for module in (shared_directories, trusted_paths):
+        for module in (writable_by_others, trusted_paths):
             monkeypatch.setattr(module, "namespace_creator", lambda creator=creator: creator)
         code = run([*words, *options])
         assert code == (RefusedError.exit_code if is_refused else 0), capfd.readouterr().err
@@ -383,14 +383,14 @@ def test_a_user_with_a_separate_entry_in_the_id_map_is_not_the_owner_of_the_name
         pid = os.fork()
         if pid == 0:
             try:
-                shared_directories.name_owner(named)
+                writable_by_others.name_owner(named)
                 os.setgroups([])
                 os.setresgid(owner, owner, owner)
                 os.setresuid(owner, owner, owner)
                 libc("unshare")(0x10000000)
                 os.write(to_parent, b"x")
                 os.read(go, 1)
-                os.write(answer, b"%d" % shared_directories.namespace_owner())
+                os.write(answer, b"%d" % writable_by_others.namespace_owner())
             finally:
                 os._exit(0)
         os.read(ready, 1)
@@ -495,7 +495,7 @@ def test_a_link_in_a_directory_of_another_user_is_not_followed_to_a_cache_or_an_
     assert open_cache(f"{tmp_path}/home/link/new") is None
     assert list((tmp_path / "other").iterdir()) == []
     with pytest.raises(RefusedError, match="/home' belongs to another user"):
-        annotated_paths._place(f"{tmp_path}/home/link/web.yaml", [f"{tmp_path}/home/link"], follow=True)
+        oci_annotated_paths._place(f"{tmp_path}/home/link/web.yaml", [f"{tmp_path}/home/link"], follow=True)
 
 
 @pytest.mark.slow
@@ -574,12 +574,12 @@ def test_an_unmapped_owner_counts_as_root_only_in_directories_where_no_other_use
     monkeypatch.setattr(trusted_paths.os, "stat", stat)
     found = [shared_place(f"{above}/{name}", owners=(0, 65534)) for name in ("t/state", "t/link", "link")]
     assert found == (["", "", ""] if mode == 0o755 else [str(above / "t"), str(above / "t"), "link"])
-    monkeypatch.setattr(annotated_paths.os, "lstat", lambda path: stat(path, follow_symlinks=False))
+    monkeypatch.setattr(oci_annotated_paths.os, "lstat", lambda path: stat(path, follow_symlinks=False))
     if mode == 0o755:
-        annotated_paths._require_trusted(str(above / "t"), named=True)
+        oci_annotated_paths._require_trusted(str(above / "t"), named=True)
     else:
         with pytest.raises(RefusedError, match="which other users can change"):
-            annotated_paths._require_trusted(str(above / "t"), named=True)
+            oci_annotated_paths._require_trusted(str(above / "t"), named=True)
 
 
 def test_a_configuration_is_opened_only_after_its_type_was_checked(
@@ -816,10 +816,10 @@ def test_an_allowed_directory_that_is_a_link_is_refused_if_the_link_leads_throug
     os.chown(tmp_path / "home", owner, owner)
     if owner:
         with pytest.raises(RefusedError, match=f"'{tmp_path}/home' belongs to another user"):
-            annotated_paths._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"], follow=True)
+            oci_annotated_paths._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"], follow=True)
     else:
         assert (
-            annotated_paths._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"], follow=True)[1]
+            oci_annotated_paths._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"], follow=True)[1]
             == "web.yaml"
         )
 
@@ -846,13 +846,13 @@ def test_root_opens_no_description_and_changes_no_archive_through_a_link_of_anot
         with pytest.raises(RefusedError, match="may be a link that another user controls"):
             read_instance(str(link))
         with pytest.raises(RefusedError, match="may be a link that another user controls"):
-            write_edits.replace(str(link), {"metadata.yaml": b"a: 2"})
+            replace_files.replace(str(link), {"metadata.yaml": b"a: 2"})
     assert image.read_bytes() == before
     own = tmp_path / "own.tar"
     own.write_bytes(before)
-    monkeypatch.setattr(write_edits.os.path, "realpath", lambda _: str(image))  # exchanged meanwhile
+    monkeypatch.setattr(replace_files.os.path, "realpath", lambda _: str(image))  # exchanged meanwhile
     with pytest.raises(RefusedError, match=r"another process replaced '.*own.tar'"):
-        write_edits.replace(str(own), {"metadata.yaml": b"a: 2"})
+        replace_files.replace(str(own), {"metadata.yaml": b"a: 2"})
     assert image.read_bytes() == before
 
 
@@ -866,12 +866,12 @@ def test_a_directory_counts_as_shared_if_a_non_private_group_of_the_hook_can_wri
     monkeypatch.setattr(os, "getegid", lambda: 100)
     assert shared_place(str(container)) == str(container)
     assert is_changeable(str(container))
-    monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
-    for module in (shared_directories, trusted_paths):
+    monkeypatch.setattr(writable_by_others_groups, "has_other_members", lambda *_: False)
+    for module in (writable_by_others, trusted_paths):
         monkeypatch.setattr(module, "namespace_owner", lambda: 1000)
     for users, is_shared in (([(0, 100000, 900), (1000, 1000, 1)], True), ([(1000, 100, 1)], False)):
         maps = {"uid_map": users, "gid_map": [(0, 100000, 90), (100, 100, 1)]}
-        monkeypatch.setattr(shared_directories, "own_map", lambda name, maps=maps: iter(maps[name]))
+        monkeypatch.setattr(writable_by_others, "own_map", lambda name, maps=maps: iter(maps[name]))
         assert bool(shared_place(str(container))) == is_shared
 
 
@@ -891,9 +891,9 @@ def test_a_directory_counts_as_shared_if_a_namespace_maps_a_group_of_several_use
 ) -> None:
     """A rootless runtime mapped the group "users", and another member had added a template."""
     container.chmod(0o2775)
-    monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
+    monkeypatch.setattr(writable_by_others_groups, "has_other_members", lambda *_: False)
     maps = {"uid_map": users, "gid_map": groups}
-    monkeypatch.setattr(shared_directories, "own_map", lambda name: iter(maps[name]))
+    monkeypatch.setattr(writable_by_others, "own_map", lambda name: iter(maps[name]))
     assert shared_place(str(container)) == (str(container) if is_found else "")
 
 
@@ -907,10 +907,12 @@ def members(
         assert gid == group
         return SimpleNamespace(gr_mem=list(names))
 
-    monkeypatch.setattr(group_members.grp, "getgrgid", group_of)
-    monkeypatch.setattr(group_members.pwd, "getpwnam", lambda name: SimpleNamespace(pw_uid=uids[name]))
-    monkeypatch.setattr(group_members, "USERS_FILE", str(tmp_path / "passwd"))
-    monkeypatch.setattr(group_members, "GROUPS_FILE", str(tmp_path / "group"))
+    monkeypatch.setattr(writable_by_others_groups.grp, "getgrgid", group_of)
+    monkeypatch.setattr(
+        writable_by_others_groups.pwd, "getpwnam", lambda name: SimpleNamespace(pw_uid=uids[name])
+    )
+    monkeypatch.setattr(writable_by_others_groups, "USERS_FILE", str(tmp_path / "passwd"))
+    monkeypatch.setattr(writable_by_others_groups, "GROUPS_FILE", str(tmp_path / "group"))
     (tmp_path / "passwd").write_text(passwd)
     (tmp_path / "group").write_text(f"root:x:0:\nfirst:x:{group}:{','.join(names)}\n")
 
@@ -979,7 +981,7 @@ def test_group_members_are_looked_up_only_if_a_group_other_than_0_can_write_to_t
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """LXC makes directories that the group 0 can write. The members of this group count as root."""
-    monkeypatch.setattr(group_members, "has_other_members", lambda *_: 1 / 0)
+    monkeypatch.setattr(writable_by_others_groups, "has_other_members", lambda *_: 1 / 0)
     container.chmod(0o770)
     assert not shared_place(str(container))
     os.chown(container, 1234, 1234)
@@ -999,8 +1001,8 @@ def test_group_members_are_looked_up_only_if_a_group_other_than_0_can_write_to_t
 def test_in_a_user_namespace_a_group_is_looked_up_with_the_gid_that_the_group_file_uses(
     gid: int, owner: int, rows: list[Any], group: int, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_directories, "own_map", lambda _: iter(rows))
-    for module in (shared_directories, trusted_paths):
+    monkeypatch.setattr(writable_by_others, "own_map", lambda _: iter(rows))
+    for module in (writable_by_others, trusted_paths):
         monkeypatch.setattr(module, "namespace_owner", lambda: owner)
     os.chown(container, gid if gid == 1234 else 0, gid)
     container.chmod(0o2770)
@@ -1446,7 +1448,7 @@ def test_apply_writes_its_record_only_next_to_the_root_filesystem_that_apply_cha
         (folder / "instance.yaml").write_text("name: c1\n")
     words = ["apply", str(container), f"{container}/rootfs", "-t", "start"]
     assert main(words) == 0
-    folder_of = record_of_writes.state_folder
+    folder_of = apply_and_record.state_folder
 
     def exchanged(src: str, rootfs: str) -> str:
         found = folder_of(src, rootfs)
@@ -1454,7 +1456,7 @@ def test_apply_writes_its_record_only_next_to_the_root_filesystem_that_apply_cha
         other.rename(container)
         return found
 
-    monkeypatch.setattr(record_of_writes, "state_folder", exchanged)
+    monkeypatch.setattr(apply_and_record, "state_folder", exchanged)
     assert main(words) == RefusedError.exit_code
     assert "another process replaced the directory" in capfd.readouterr().err
     assert list((container / ".templater").iterdir()) == []
@@ -1735,10 +1737,10 @@ def test_the_owner_of_a_namespace_may_own_the_directories_above_the_state_direct
     (tmp_path / "home/link").symlink_to(tmp_path / "home/state")
     os.chown(tmp_path / "home/link", 65536, 65536, follow_symlinks=False)
     for place in (tmp_path / "home/state", tmp_path / "home/link"):
-        for module in (shared_directories, trusted_paths):
+        for module in (writable_by_others, trusted_paths):
             monkeypatch.setattr(module, "namespace_owner", lambda: 65536)
         assert not shared_place(str(place), owners=(0,))
-        for module in (shared_directories, trusted_paths):
+        for module in (writable_by_others, trusted_paths):
             monkeypatch.setattr(module, "namespace_owner", lambda: 0)
         assert shared_place(str(place), owners=(0,)) == str(tmp_path / "home")
 
@@ -1963,7 +1965,7 @@ def test_a_hook_that_refuses_to_run_writes_no_log_through_a_link_of_another_user
     assert list((container.parent / "other").iterdir()) == []
     assert open_cache(str(link)) is None
     with pytest.raises(RefusedError, match="may be a link that another user controls"):
-        annotated_paths._place(f"{link}/web.yaml", [str(link)], follow=True)
+        oci_annotated_paths._place(f"{link}/web.yaml", [str(link)], follow=True)
 
 
 @pytest.mark.usefixtures("restored_process")

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 
 from templater.checks.image_scanner import scan_image
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.image import compression_modules, decompress
 from templater.image.compression_modules import ZSTD
 from templater.image.decompress import open_stream
 from templater.image.limits import DEFAULT, Limits
 from templater.image.open_image import open_image
+from templater.image.read_whole_image import open_contents
 from templater.image.tar_reader import open_archive
 from templater.image.unpack import TRUSTED, Policy, unpack
-from templater.image.whole_image import open_contents
 from templater.model.errors import InputError, LimitError, RefusedError
 from templater.rootfs.directory_rootfs import IDENTITY, IdMap
 from tests.image_archives import directories, file, global_header, header, image, pax, sparse_map

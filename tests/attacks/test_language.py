@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from templater import pongo2
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.image.open_image import open_image
 from templater.model.errors import LimitError, RenderError, TemplaterError, TemplateSyntaxError
 from templater.model.hosts import HOSTS

@@ -14,14 +14,14 @@ import pytest
 from templater.checks.finding import Severity
 from templater.checks.image_scanner import scan_image
 from templater.checks.run_checks import audit
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.distribution.catalog_decoder import MOST_VALUES, count_values
 from templater.image.limits import DEFAULT
 from templater.image.open_image import open_image
-from templater.image.whole_image import open_contents
-from templater.instances import written_files
+from templater.image.read_whole_image import open_contents
+from templater.instances import record_of_written_files
+from templater.instances.record_of_written_files import Record
 from templater.instances.state_directory import StateDirectory
-from templater.instances.written_files import Record
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError
 from templater.model.hosts import INCUS, NONE
@@ -34,7 +34,7 @@ from templater.planning.every_host import plan_every_host
 from templater.pongo2.render_state import Limits
 from templater.prediction.host_filesystem import Place
 from templater.rendering.render import Rendering, render
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_root import Root
 from templater.rootfs.memory import MemoryRootfs
 from templater.simulation.parse_steps import parse_step
 from templater.simulation.run_steps import simulate
@@ -361,7 +361,7 @@ def test_the_memory_for_a_record_of_written_files_is_little_more_than_the_size_o
 
 def test_a_record_with_too_many_keys_is_an_error(tmp_path, monkeypatch):
     """The start had exit code 0 and wrote no record."""
-    monkeypatch.setattr(written_files, "MAX_KEYS", 10)
+    monkeypatch.setattr(record_of_written_files, "MAX_KEYS", 10)
     keys = {"a.tpl": tuple(map(str, range(7)))}
     with StateDirectory(str(tmp_path)) as state:
         with Record(state).updated(planned(MemoryRootfs({}), {"/a": b""}), {}, keys):

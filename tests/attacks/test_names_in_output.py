@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.model.source import printable
 
 ODD = "a\x1b]0;t\x07\nb.tpl"

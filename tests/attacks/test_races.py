@@ -17,7 +17,7 @@ from templater.image.tar_reader import Member
 from templater.image.unpack import TRUSTED, DiskBudget, TreeWriter, Unpacked
 from templater.model.entry import DIRECTORY, FILE, SYMLINK
 from templater.model.errors import InputError, RefusedError, TemplaterError
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_root import Root
 from templater.rootfs.directory_rootfs import IDENTITY
 from templater.writing.apply_plan import apply
 from tests.attacks.flipping import Flipping

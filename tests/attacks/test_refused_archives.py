@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from tests.attacks.refused_archives import (
     ACCEPTED,
     DOTTED,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from templater import limit_option
-from templater.cli.main import main
+from templater import limits_of_commands
+from templater.cli.run_command_line import main
 from templater.model import input_size
 
 METADATA = b"architecture: x86_64\ncreation_date: 1700000000\nproperties: {os: d, release: '1'}\n"
@@ -37,7 +37,7 @@ def archive(path: Path, files: int, data: Callable[[int], bytes] = lambda number
 
 @pytest.fixture(autouse=True)
 def _two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 2)
+    monkeypatch.setattr(limits_of_commands, "IMAGE_SECONDS", 2)
     monkeypatch.setattr(input_size, "_opened", {})
     monkeypatch.setattr(input_size, "_received", 0)
 
@@ -89,7 +89,7 @@ def test_a_large_image_gets_more_time_for_packing_than_a_small_image(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """xz needs several times the first second for 6 MiB of random bytes."""
-    monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 1)
+    monkeypatch.setattr(limits_of_commands, "IMAGE_SECONDS", 1)
     random = os.urandom(6 << 20)
     image = archive(tmp_path / "i.tar.gz", 1, lambda number: random)
     if source == "directory":

@@ -11,8 +11,8 @@ from time import monotonic
 import pytest
 
 from templater import oslite
-from templater.cli.main import main
-from templater.rootfs import directory_rootfs, held_files, open_directory, regular_files
+from templater.cli.run_command_line import main
+from templater.rootfs import close_in_another_process, confined_directory, directory_rootfs, regular_files
 from templater.writing import transaction
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")
@@ -34,14 +34,14 @@ def machine(tmp_path: Path) -> Path:
 def handed_over(monkeypatch) -> "set[int]":
     """Return the inode numbers of the removed files and directories that this process hands over."""
     found: set[int] = set()
-    hand_over = held_files._hand_over
+    hand_over = close_in_another_process._hand_over
 
     def recorded(held, patience):
         found.update(os.fstat(fd).st_ino for fd in held if not os.fstat(fd).st_nlink)
-        found.update(os.stat(name, dir_fd=fd).st_ino for fd, name in held_files._doomed or ())
+        found.update(os.stat(name, dir_fd=fd).st_ino for fd, name in close_in_another_process._doomed or ())
         hand_over(held, patience)
 
-    monkeypatch.setattr(held_files, "_hand_over", recorded)
+    monkeypatch.setattr(close_in_another_process, "_hand_over", recorded)
     return found
 
 
@@ -153,14 +153,14 @@ def test_attack_86_another_process_closes_a_template_that_is_removed_while_a_com
 LEAVING_OPEN = """
 import os, sys
 from templater import __main__
-from templater.cli import main
-from templater.rootfs import held_files
+from templater.cli import run_command_line
+from templater.rootfs import close_in_another_process
 def leave_open():
     fd = os.open(sys.argv[1], os.O_RDONLY)
     os.rmdir(sys.argv[1])
     return 3
-main.main = leave_open
-held_files._hand_over = lambda held, _: print([os.fstat(fd).st_nlink for fd in held])
+run_command_line.main = leave_open
+close_in_another_process._hand_over = lambda held, _: print([os.fstat(fd).st_nlink for fd in held])
 sys.exit(__main__.main())
 """
 
@@ -253,8 +253,8 @@ def test_attack_89_apply_ends_before_its_time_limit_if_the_creation_of_each_file
 
     monkeypatch.setattr(transaction, "monotonic", lambda: monotonic() + waited)
     for name in ("create_unnamed", "name_unnamed", "unlink"):
-        call = partialmethod(slow, call=getattr(open_directory.Directory, name))
-        monkeypatch.setattr(open_directory.Directory, name, call)
+        call = partialmethod(slow, call=getattr(confined_directory.Directory, name))
+        monkeypatch.setattr(confined_directory.Directory, name, call)
     words = ["apply", str(machine), f"{machine}/rootfs", "-t", "start", "--limit", "command-time=1m"]
     assert main(words) == 4
     assert "preparing all files takes longer than 1" in capsys.readouterr().err

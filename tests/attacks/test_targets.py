@@ -17,11 +17,11 @@ import pytest
 
 from templater.model.errors import InputError, RefusedError, WriteError
 from templater.planning.decide_changes import FAILED, SKIP
-from templater.rootfs.confined import Root
-from templater.rootfs.open_directory import Directory
-from templater.writing import recovery, transaction
+from templater.rootfs.confined_directory import Directory
+from templater.rootfs.confined_root import Root
+from templater.writing import remove_leftovers, transaction
 from templater.writing.apply_plan import apply
-from templater.writing.recovery import PREFIX, Journal
+from templater.writing.remove_leftovers import PREFIX, Journal
 from tests.attacks.outside import between
 from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened, snapshot, strays
 
@@ -188,9 +188,9 @@ def test_attack_19_writing_to_a_mounted_file_system_requires_two_options(scene, 
 @pytest.mark.parametrize("journal", [None, ["cc", "/", "/etc"]])
 def test_attack_80_a_root_directory_of_millions_of_names_is_never_listed(scene, monkeypatch, journal):
     """overlayfs read 9 million names in 10 seconds, and needed 1.4 GB of kernel memory, at each start."""
-    monkeypatch.setattr(recovery, "MOST_BYTES", 64 << 10)
+    monkeypatch.setattr(remove_leftovers, "MOST_BYTES", 64 << 10)
     number = 0
-    while journal is not None and scene.top.stat().st_size <= recovery.MOST_BYTES:
+    while journal is not None and scene.top.stat().st_size <= remove_leftovers.MOST_BYTES:
         (scene.top / f"{number:0200}").touch()
         number += 1
     listed = []

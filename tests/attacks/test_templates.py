@@ -17,7 +17,7 @@ from templater.model.hosts import HOSTS
 from templater.model.instance import Instance
 from templater.planning.decide_changes import CREATE, Plan
 from templater.planning.plan_image import plan
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_root import Root
 from templater.writing.apply_plan import apply
 from tests.attacks.outside import Scene
 from tests.rootfs_builders import as_root, snapshot

@@ -13,7 +13,7 @@ import pytest
 from templater.batch.plan_instances import Fleet
 from templater.checks.security import runaway
 from templater.cli import open_and_plan
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.hooks import precompile, sandboxed_rendering
 from templater.hooks import run as hook_run
 from templater.hooks.sandboxed_rendering import Job

@@ -12,7 +12,7 @@ from templater import plan
 from templater.checks import scanned_image
 from templater.checks.security import lookalikes, secrets
 from templater.checks.security.member_links import Links
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.image.decompress import open_stream
 from templater.image.limits import DEFAULT
 from templater.image.open_image import open_image

@@ -19,8 +19,8 @@ from templater.image.build import Packing, build
 from templater.image.fingerprint import fingerprint
 from templater.image.metadata_edit import set_property
 from templater.image.open_image import open_image, repack
-from templater.image.whole_image import open_contents
-from templater.image.write_edits import replace
+from templater.image.read_whole_image import open_contents
+from templater.image.replace_files import replace
 
 MIB = 1 << 20
 ROOT = str(Path(__file__).resolve().parents[2])

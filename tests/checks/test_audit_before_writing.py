@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 
 FACTS = "architecture: x86_64\ncreation_date: 1\n"
 

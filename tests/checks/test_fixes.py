@@ -14,7 +14,7 @@ from templater.checks.finding import Finding, Severity
 from templater.checks.fixes import FixedImage, fix, fix_image, key_of
 from templater.checks.templater_toml import Configuration
 from templater.checks.typos import ClosestWords, differ_by_one, only_candidate
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.model.source import Source
 from tests.checks.authoring.authoring_builders import file, image
 from tests.checks.authoring.test_mistakes import CASES, name

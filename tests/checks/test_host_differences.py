@@ -6,7 +6,7 @@ import pytest
 
 from templater.checks.authored_image import authored
 from templater.checks.host_differences import _probes, host_report
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.model.hosts import HOSTS
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.source import Source

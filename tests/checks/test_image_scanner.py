@@ -19,17 +19,17 @@ from templater.checks.run_checks import all_checks, audit, run_check
 from templater.checks.sarif import sarif_document, uri_of
 from templater.checks.scanned_image import Name, ScannedImage
 from templater.checks.security import runaway
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.image.build import Packing, build
 from templater.image.limits import ATTRIBUTE_BYTES, DEFAULT
-from templater.image.whole_image import open_contents
+from templater.image.read_whole_image import open_contents
 from templater.model.entry import FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import InputError, LimitError, UsageError
 from templater.model.metadata import UNCOUNTED
 from templater.model.source import Source
 from templater.parsing.yaml_nodes import Limits as YamlLimits
 from templater.pongo2.render_state import Limits
-from templater.rootfs.without_descriptors import ByName
+from templater.rootfs.confined_without_descriptors import ByName
 from tests.checks.builders import an_image, rules
 
 ROOT = Path(__file__).resolve().parents[2]

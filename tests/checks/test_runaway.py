@@ -12,7 +12,7 @@ from templater.checks.filter_costs import NoBoundError
 from templater.checks.finding import Severity
 from templater.checks.run_checks import audit
 from templater.checks.security import runaway
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError
 from templater.model.source import Source

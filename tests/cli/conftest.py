@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample-images" / "debian-cloud"
 ONE_RULE = "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /etc/greeting:\n    when: [create]\n    template: t.tpl\n"

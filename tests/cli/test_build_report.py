@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from templater.cli.main import main
 from templater.cli.packing import report
+from templater.cli.run_command_line import main
 from templater.image.build import Built
 
 

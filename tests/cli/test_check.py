@@ -12,7 +12,7 @@ import pytest
 from templater.checks import authored_image, templater_toml
 from templater.checks.templater_toml import MAX_IGNORES
 from templater.cli.commands.check import explained, image_of, show, write
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.model.errors import InputError, LimitError
 from templater.model.metadata import UNCOUNTED
 from tests.processor_time import ends_within

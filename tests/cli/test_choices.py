@@ -16,10 +16,10 @@ from templater.checks.run_checks import all_checks
 from templater.cli import (
     against_options,
     html_report,
-    image_edits,
     open_and_plan,
     options,
     plan_warnings,
+    save_image_edits,
     styled,
     terminal,
 )
@@ -29,11 +29,11 @@ from templater.cli.commands.image import info, template
 from templater.cli.commands.streams import list as streams_list
 from templater.cli.commands.streams import reindex
 from templater.cli.commands.streams.prune import _seconds
-from templater.cli.main import main
-from templater.cli.page import views
-from templater.distribution import add_to_tree, remove_from_tree, republish, store
+from templater.cli.run_command_line import main
+from templater.cli.watch_page import views
+from templater.distribution import add_to_tree, remove_and_prune, republish, store
 from templater.hooks import precompile, sandboxed_rendering
-from templater.image import metadata_edit, publish_container, write_edits
+from templater.image import metadata_edit, publish_container, replace_files
 from templater.image.unpack import Unpacked
 from templater.model.errors import InputError, RefusedError, UsageError
 from templater.model.file_names import WRITTEN
@@ -303,7 +303,7 @@ def test_the_streams_remove_command_lists_removed_versions_and_counts_files_that
         (1, "kept for clients that read the old catalog: 1 file; see `templater streams prune`\n"),
     ):
         removed = SimpleNamespace(versions=[("p", "v"), ("q", "w")], waiting=waiting)
-        monkeypatch.setattr(remove_from_tree, "remove", lambda tree, images, removed=removed: removed)
+        monkeypatch.setattr(remove_and_prune, "remove", lambda tree, images, removed=removed: removed)
         assert main(["streams", "remove", str(tmp_path), "x"]) == 0
         assert capsys.readouterr().err == f"removed p v\nremoved q w\n{more}"
 
@@ -597,8 +597,8 @@ def test_the_unsafe_fixes_option_requires_the_fix_or_diff_option(options, contai
 )
 def test_the_json_output_of_an_edit_lists_changed_and_added_files(change, added, files, monkeypatch, capsys):
     found = SimpleNamespace(old="1", new="2")
-    monkeypatch.setattr(write_edits, "replace", lambda src, changes, added, **options: found)
-    image_edits.save("image", change, added, as_json=True)
+    monkeypatch.setattr(replace_files, "replace", lambda src, changes, added, **options: found)
+    save_image_edits.save("image", change, added, as_json=True)
     assert json.loads(capsys.readouterr().out) == {"old": "1", "new": "2", "image": "image", "files": files}
 
 

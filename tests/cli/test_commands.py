@@ -12,7 +12,7 @@ import click
 import pytest
 
 from templater.cli.command_group import ALIASES, Commands
-from templater.cli.main import command, main
+from templater.cli.run_command_line import command, main
 from templater.model.errors import LimitError
 
 CLI = Path(__file__).resolve().parent.parent.parent / "templater" / "cli"
@@ -57,7 +57,7 @@ def test_the_help_of_every_command_contains_an_example(option, capfd):
 
 def test_a_command_module_is_imported_only_when_it_is_used():
     code = (
-        "import sys; from templater.cli.main import main; main(['--version'])\n"
+        "import sys; from templater.cli.run_command_line import main; main(['--version'])\n"
         "assert not [m for m in sys.modules if m.startswith(('templater.cli.commands.preview', 'jinja2', 'rich', 'yaml'))]\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
@@ -337,7 +337,8 @@ def test_an_interrupted_command_prints_which_files_its_rollback_could_not_restor
 
 
 @pytest.mark.parametrize(
-    "place", ["templater.cli.commands.schema.output.write", "templater.cli.main.terminal.end_pager"]
+    "place",
+    ["templater.cli.commands.schema.output.write", "templater.cli.run_command_line.terminal.end_pager"],
 )
 def test_a_command_ends_quietly_if_the_reader_of_its_output_closes_the_pipe(place, monkeypatch, capfd):
     def broken(*_):

@@ -11,9 +11,9 @@ import pytest
 
 from templater.cli.commands.image import edit as edit_command
 from templater.cli.commands.unpack import id_range
-from templater.cli.main import main
 from templater.cli.output import size
 from templater.cli.packing import seconds_of
+from templater.cli.run_command_line import main
 from templater.model.errors import InputError, UsageError
 from templater.model.source import Source
 from templater.serving.connections import bind

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from templater import oslite
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.hooks.options import read_options
 from templater.instances.instance_directory import InstanceDirectory
 from templater.rootfs import directory_rootfs

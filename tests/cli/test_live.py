@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater import limit_option
-from templater.cli import command_limits, live_diff, live_watch
+from templater import limits_of_commands
+from templater.cli import enforce_limits, live_diff, live_watch
 from templater.cli.live_copy import live_copy
 from templater.image.limits import DEFAULT
 from templater.live.address import Address, parse_address
@@ -247,11 +247,11 @@ def test_all_instances_of_a_daemon_share_one_limit_on_processor_time(incus, run,
         instance = f"/1.0/instances/{each['name']}"
         incus.put(f"GET {instance}/metadata", sync({**metadata, "templates": rules}, Etag="x"))
         incus.put(f"GET {instance}/metadata/templates?path=deep.tpl", template)
-    monkeypatch.setattr(limit_option, "DAEMON_SECONDS", 1)
+    monkeypatch.setattr(limits_of_commands, "DAEMON_SECONDS", 1)
     monkeypatch.setattr(input_size, "_instances", 0)
     code, out, err = run("diff", "incus:")
     assert code != 4 and out.count("\n") == 400  # each instance adds to the limit
-    monkeypatch.setattr(command_limits, "INSTANCES_PER_SECOND", 1_000_000)
+    monkeypatch.setattr(enforce_limits, "INSTANCES_PER_SECOND", 1_000_000)
     code, out, err = run("diff", "incus:")
     assert code == 4 and 0 < out.count("\n") < 400
     assert "the command takes longer than 1 seconds of processor time" in err
@@ -426,7 +426,7 @@ def test_a_watch_of_an_instance_ends_if_the_first_diff_fails_and_continues_if_a_
         raise InputError("bad", hint="better")
 
     monkeypatch.setattr(live_diff, "judge_one", fail)
-    request = SimpleNamespace(limits=limit_option.Given(), as_json=True)
+    request = SimpleNamespace(limits=limits_of_commands.Given(), as_json=True)
     with pytest.raises(InputError):
         live_watch._look(request, first=True)
     assert live_watch._look(request) == frozenset()

@@ -8,8 +8,8 @@ import click
 import pytest
 
 from templater.cli import manual
-from templater.cli.main import command
 from templater.cli.manual import contexts, page_name, pages, shared_files
+from templater.cli.run_command_line import command
 
 DATE = "2026-11-28"
 COMMANDS = {page_name(ctx): ctx for ctx in contexts(click.Context(command, info_name="templater"))}

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 import pytest
 
-from templater.cli.main import main
 from templater.cli.options import Description, device_overrides, key_value, split_triggers
+from templater.cli.run_command_line import main
 from templater.model.errors import RefusedError, UsageError
 from templater.sources.open_source import open_source
 

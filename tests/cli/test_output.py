@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from templater.cli import output
-from templater.cli.main import system_error
+from templater.cli.run_command_line import system_error
 from tests.processor_time import ends_within
 
 ROOT = Path(__file__).resolve().parent.parent.parent

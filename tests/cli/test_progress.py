@@ -13,9 +13,9 @@ from rich.cells import cell_len
 from templater.cli import progress as progress_module
 from templater.cli.progress import of_packed, progress, tree_size
 from templater.image.build import Packing, build
+from templater.image.read_whole_image import DirectoryContents, open_contents
+from templater.image.replace_files import replace
 from templater.image.unpack import unpack
-from templater.image.whole_image import DirectoryContents, open_contents
-from templater.image.write_edits import replace
 
 
 class Terminal(io.StringIO):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from tests.web_pages import an_image
 
 FOLDER = Path(__file__).parent / "outputs"

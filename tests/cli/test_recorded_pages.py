@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
-from tests.cli.test_page_views import Page
+from templater.cli.run_command_line import main
+from tests.cli.test_watch_page_views import Page
 from tests.web_pages import an_image
 
 FOLDER = Path(__file__).parent / "pages"

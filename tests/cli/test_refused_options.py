@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.model.hosts import HOSTS
 
 ROOT = Path(__file__).parents[2]

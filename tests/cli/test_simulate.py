@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from templater.cli.commands.simulate import HELP
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 
 SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample-images"
 EXAMPLES = [line.split() for line in HELP.splitlines() if line.startswith("  templater simulate ")]

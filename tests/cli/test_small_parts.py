@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.cli import command_limits, fetched_source, record_of_writes, terminal
+from templater.cli import apply_and_record, enforce_limits, fetched_source, terminal
 from templater.cli.commands import audit, diff, simulate, unpack, watch
 from templater.cli.commands.store import edit, refresh
 from templater.cli.file_watcher import Watch
-from templater.cli.main import main
-from templater.cli.page.server import open_browser
+from templater.cli.run_command_line import main
+from templater.cli.watch_page.server import open_browser
 from templater.distribution.store import StoredImage
 from templater.instances.state_directory import STATE_FOLDER
 from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
@@ -266,7 +266,7 @@ def test_the_state_directory_is_next_to_the_root_filesystem_or_in_the_instance_d
         (folder / "rootfs").mkdir(parents=True)
 
     def found(rootfs):
-        return record_of_writes.state_folder(str(src), rootfs and str(rootfs))
+        return apply_and_record.state_folder(str(src), rootfs and str(rootfs))
 
     places = (None, src / "rootfs", other / "rootfs")
     assert [found(each) for each in places] == ["", "", ""]
@@ -291,7 +291,7 @@ def test_a_state_directory_that_another_user_made_in_a_shared_directory_is_ignor
     for uid, above in ((1234, 0), (1234, 1234), (0, 1234)):
         os.chown(state, uid, uid, follow_symlinks=False)
         os.chown(tmp_path, above, above)
-        found.append(record_of_writes.state_folder("other", str(tmp_path / "rootfs")))
+        found.append(apply_and_record.state_folder("other", str(tmp_path / "rootfs")))
     assert found == ["", str(tmp_path), str(tmp_path)]
     assert capsys.readouterr().err == f"note: '{state}' is ignored: it belongs to another user (uid 1234)\n"
 
@@ -302,7 +302,7 @@ def test_a_state_directory_that_another_user_made_in_a_shared_directory_is_ignor
 )
 def test_a_source_without_a_colon_is_never_a_running_instance(src, answer, live, monkeypatch):
     monkeypatch.setattr("templater.live.address.is_live", lambda src: answer)
-    assert command_limits._is_live(src) is live
+    assert enforce_limits._is_live(src) is live
 
 
 @pytest.mark.parametrize("live", [True, False])

@@ -12,7 +12,7 @@ import pytest
 from rich.cells import cell_len
 
 from templater.cli import styled, terminal
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from tests.cli.test_output import on_a_terminal, piped
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -67,7 +67,7 @@ def test_output_to_a_pipe_without_the_rich_library_has_no_terminal_layout(name, 
 @pytest.mark.slow
 def test_commands_in_a_pipe_import_neither_rich_nor_pygments_nor_subprocess():
     code = (
-        "import sys\nfrom templater.cli.main import main\n"
+        "import sys\nfrom templater.cli.run_command_line import main\n"
         f"for words in {[words_of(name) for name in ('preview', 'explain', 'simulate', 'info')]!r}:\n"
         "    main(words)\n"
         "loaded = {name.split('.')[0] for name in sys.modules}\n"

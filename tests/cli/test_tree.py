@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 
 SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample-images"
 PERMISSIONS = str(SAMPLES / "permissions")

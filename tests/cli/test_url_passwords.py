@@ -15,8 +15,8 @@ import pytest
 
 from templater.cli import completers
 from templater.cli.file_watcher import Watch
-from templater.cli.main import command as top
-from templater.cli.main import main
+from templater.cli.run_command_line import command as top
+from templater.cli.run_command_line import main
 from tests.streams.builders import metadata_yaml, tarball
 from tests.streams.mutations import EXAMPLE
 from tests.streams.server import make_certificates, serving

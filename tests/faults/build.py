@@ -3,7 +3,7 @@
 import os
 import tempfile
 
-from templater.cli.main import main as templater
+from templater.cli.run_command_line import main as templater
 
 
 def main(words: list[str]) -> int:

@@ -12,13 +12,13 @@ from templater.model.plan import Plan
 from templater.planning.decide_changes import decide
 from templater.rendering.render import Rendering
 from templater.rootfs import disk_sync
-from templater.rootfs.confined import Root
+from templater.rootfs.close_in_another_process import handing_over
+from templater.rootfs.confined_directory import Directory
+from templater.rootfs.confined_root import Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
-from templater.rootfs.held_files import handing_over
-from templater.rootfs.open_directory import Directory
 from templater.writing import mounted_file, same_files, transaction  # noqa: F401 - the faults begin after their import
 from templater.writing.apply_plan import apply
-from templater.writing.recovery import Journal
+from templater.writing.remove_leftovers import Journal
 
 #: two files to replace, one new file next to them, and one new file below new directories
 NEW = {

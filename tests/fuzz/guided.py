@@ -82,8 +82,8 @@ def tar() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
 def unpacking() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
     """Fuzz unpacking: no file appears outside of the directory, and a refused archive leaves no file."""
     from templater.image.limits import Limits
+    from templater.image.read_whole_image import open_contents
     from templater.image.unpack import Policy, unpack
-    from templater.image.whole_image import open_contents
     from templater.model.errors import TemplaterError
 
     limits = Limits(unpacked_bytes=1 << 20, members=200, window_bytes=1 << 23)

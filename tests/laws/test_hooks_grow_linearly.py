@@ -14,19 +14,19 @@ from templater.hooks import compile_cache, json_input, options, runtimes, sandbo
 from templater.hooks.compile_cache import CacheEntry
 from templater.hooks.runtimes import function_of, lxc, oci
 from templater.hooks.sandboxed_rendering import Job
+from templater.instances.record_of_written_files import Record
 from templater.instances.state_directory import StateDirectory
-from templater.instances.written_files import Record
 from templater.model.errors import InputError, TemplaterError
 from templater.model.hosts import NONE
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.plan import CREATE, Change, Plan
 from templater.model.source import Source
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_root import Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
 from templater.sandbox import child
-from templater.writing.recovery import Journal, sweep
+from templater.writing.remove_leftovers import Journal, sweep
 
 from .growth import assert_linear
 

@@ -28,14 +28,14 @@ from templater.checks.run_checks import all_checks, run_check
 from templater.checks.scanned_image import Name, ScannedImage, Trailing
 from templater.checks.templater_toml import Configuration, read_configuration
 from templater.image import decompress, metadata_edit
-from templater.image.archived_rootfs import read_image_rootfs
+from templater.image.archived_rootfs_in_memory import read_image_rootfs
 from templater.image.build import Packing, build
 from templater.image.describe import describe
 from templater.image.limits import DEFAULT
 from templater.image.open_image import open_image
+from templater.image.read_whole_image import open_contents
+from templater.image.replace_files import replace as replace_in_image
 from templater.image.unpack import Policy, unpack
-from templater.image.whole_image import open_contents
-from templater.image.write_edits import replace as replace_in_image
 from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import LimitError
 from templater.model.source import Source

@@ -17,8 +17,8 @@ from templater.image.build import Packing, build
 from templater.image.describe import describe
 from templater.image.fingerprint import fingerprint
 from templater.image.open_image import open_image
+from templater.image.read_whole_image import open_contents
 from templater.image.unpack import TRUSTED, unpack
-from templater.image.whole_image import open_contents
 from tests.attacks.refused_archives import (
     ACCEPTED,
     DOTTED,

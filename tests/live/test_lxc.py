@@ -326,7 +326,7 @@ def test_an_overlay_with_a_missing_upper_layer_is_rendered_at_pre_start(lxc: Lxc
 
 
 def test_the_installed_hook_line_works_at_the_next_start(lxc: Lxc):
-    from templater.cli.main import main
+    from templater.cli.run_command_line import main
     from templater.hooks.runtimes.lxc import status
 
     folder = lxc.create("c1", hooks="# none yet\n")

@@ -26,8 +26,7 @@ from templater.distribution.client_image_list import Image
 from templater.distribution.https_client import UrlStream
 from templater.distribution.list_stream import list_stream
 from templater.distribution.local_stream import LocalStream
-from templater.distribution.prune_tree import prune
-from templater.distribution.remove_from_tree import remove
+from templater.distribution.remove_and_prune import prune, remove
 from templater.distribution.republish import republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify

@@ -38,10 +38,12 @@ def test_every_mutation_operator_changes_the_source_in_exactly_one_place():
 
 def test_the_same_seed_gives_the_same_mutants():
     def lines(seed):
-        return [str(mutant) for mutant in sample(Path(templater.__file__).parent, seed, 12, "writing/lock")]
+        return [
+            str(mutant) for mutant in sample(Path(templater.__file__).parent, seed, 12, "writing/apply_locks")
+        ]
 
     first = lines(7)
     assert first == lines(7)
     assert first != lines(8)
     assert len(set(first)) == 12
-    assert all(mutant.startswith("templater/writing/lock.py") for mutant in first)
+    assert all(mutant.startswith("templater/writing/apply_locks.py") for mutant in first)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.page.worker_process import WAITING
+from templater.cli.watch_page.worker_process import WAITING
 from tests.page.conftest import ROOT, copied_image, serving
 from tests.web_pages import an_image
 

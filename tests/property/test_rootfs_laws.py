@@ -19,7 +19,7 @@ from templater.model.entry import FIFO, FILE, Entry
 from templater.model.errors import TemplaterError
 from templater.model.plan import carry_out
 from templater.planning.decide_changes import KEEP, SKIP
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_root import Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
 from templater.rootfs.system_calls import entry_of

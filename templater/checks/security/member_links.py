@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ...image.unpacked_tree import has_dots
+from ...image.gnu_tar_refusals import has_dots
 from ...model.entry import DIRECTORY, SYMLINK
 from ...model.file_names import ROOTFS
 from ...model.source import printable

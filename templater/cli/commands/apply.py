@@ -9,7 +9,7 @@ import click
 from ...model.errors import RefusedError
 from ...model.source import printable
 from .. import options, output
-from ..command_limits import guarded, time_left
+from ..enforce_limits import guarded, time_left
 
 if TYPE_CHECKING:
     from ...model.plan import Plan
@@ -52,8 +52,8 @@ def command(
 
     from ...rootfs.directory_rootfs import DirectoryRootfs
     from ...writing.apply_plan import apply
+    from ..apply_and_record import apply_recorded
     from ..open_and_plan import opened
-    from ..record_of_writes import apply_recorded
 
     with opened(request, cross_mounts=cross_mounts) as found:
         if found.source.definition is not None:

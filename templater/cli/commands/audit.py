@@ -9,7 +9,7 @@ import click
 
 from ...model.source import printable_lines
 from .. import completers, options, output, terminal
-from ..command_limits import guarded
+from ..enforce_limits import guarded
 from ..fetched_source import local_files
 from ..read_in_sandbox import AUDIT, SARIF_AUDIT, read_image
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from ...limit_option import Given
+    from ...limits_of_commands import Given
     from ...model.instance import Instance
 
 HELP = """Check IMAGE for security problems without running it.

@@ -17,7 +17,7 @@ from ...model.hosts import HOSTS, INCUS
 from ...model.instance import VIRTUAL_MACHINE
 from ...model.source import printable, printable_lines
 from .. import completers, options, output, terminal
-from ..command_limits import guarded, processor_left
+from ..enforce_limits import guarded, processor_left
 from ..fetched_source import local_source
 from ..html_report import Target, html_options, report_plans
 from ..live_copy import live_copy
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from ...checks.fixes import Fixes
-    from ...limit_option import Given
+    from ...limits_of_commands import Given
     from ...validators.runner import Validators
 
 HELP = """Check the image SRC for mistakes in its metadata and templates.
@@ -399,7 +399,7 @@ def show_diff(source: str, fixes: Fixes) -> None:
 
 
 def write_fixes(source: str, fixes: Fixes) -> None:
-    from ...image.write_edits import replace
+    from ...image.replace_files import replace
 
     if fixes.changes:
         new = {name: after for name, (_, after) in fixes.changes.items()}

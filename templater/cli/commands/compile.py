@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from ...limit_option import IMAGE_SECONDS, Given
+from ...limits_of_commands import IMAGE_SECONDS, Given
 from ...model.hosts import NONE
 from ...model.render_options import DIALECT_NAMES
 from .. import completers, output
-from ..command_limits import guard
+from ..enforce_limits import guard
 
 HELP = """Compile the templates of SRC and cache the result for hooks.
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...limit_option import COMMAND, parse
+from ...limits_of_commands import COMMAND, parse
 from .. import output
-from ..command_limits import guard
+from ..enforce_limits import guard
 from ..shell_words import CommandLine, split
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def answer(shell: str, line: CommandLine) -> list[str]:
 def completions(words: list[str], current: str, *, described: bool) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem, ShellComplete
 
-    from ..main import command as templater
+    from ..run_command_line import command as templater
 
     if not words and not described and not current.startswith("-"):
         return [CompletionItem(name) for name in templater.names()]  # descriptions would import every command

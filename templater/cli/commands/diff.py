@@ -10,7 +10,7 @@ from ...model.source import printable
 from .. import options, output, terminal
 from ..against_options import NAMES, OtherSide, other_side_options
 from ..batch_output import instances_option
-from ..command_limits import guarded
+from ..enforce_limits import guarded
 from ..html_report import Target, html_options, report_comparison, report_plans
 from ..patches import show_patch, show_patches
 

@@ -12,7 +12,7 @@ from ...model.source import printable
 from ...rendering.origins import KINDS
 from ...reporting.plan_text import FAILURE, MOST_NAMED
 from .. import completers, options, output, terminal
-from ..command_limits import guarded
+from ..enforce_limits import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -11,11 +11,11 @@ from ...definitions.choice import CONTAINER, VM, Choice
 from ...model.file_names import METADATA, TEMPLATES
 from ...model.source import printable
 from .. import completers, options, output
-from ..command_limits import guarded
+from ..enforce_limits import guarded
 from ..packing import source_date_epoch
 
 if TYPE_CHECKING:
-    from ...limit_option import Given
+    from ...limits_of_commands import Given
 
 HELP = """Create the directory of a new image.
 

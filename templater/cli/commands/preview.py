@@ -15,7 +15,7 @@ from ...model.instance import CONTAINER, VIRTUAL_MACHINE
 from ...model.source import printable, printable_lines
 from .. import completers, options, output, terminal
 from ..batch_output import instances_option
-from ..command_limits import guarded
+from ..enforce_limits import guarded
 from ..html_report import html_options
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from ...definitions.choice import Choice
-    from ...limit_option import Given
+    from ...limits_of_commands import Given
     from ...model.plan import Change, Plan
     from ...reporting.file_tree import Leaf
     from ...reporting.plan_text import Block
@@ -103,7 +103,7 @@ def command(
             raise click.UsageError("-o can't be combined with --instances")
         return run(request, instances, show="json" if request.as_json else "summary")
     if target is not None:
-        from ..file_output import check_target
+        from ..preview_output import check_target
 
         check_target(target, reuse=reuse)
         if request.triggers == ("all",):
@@ -114,7 +114,7 @@ def command(
         plans = found.plans()
     terminal.page()
     if target is not None:
-        from ..file_output import write_tree
+        from ..preview_output import write_tree
 
         write_tree(plans[0], target)
     return show(plans, as_json=request.as_json, contents=target is None or tree, tree=tree)
@@ -129,7 +129,7 @@ def report(request: options.Request, html: Target, instances: str | None) -> int
     with opened(request) as found:
         if instances is None:
             return max(view.code for view in report_plans(found, html, hosts=hosts))
-        from ..command_limits import listed_instances
+        from ..enforce_limits import listed_instances
 
         with options.open_binary(instances) as stream:
             listed = listed_instances(stream.read, "<stdin>" if instances == "-" else instances)

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from ...limit_option import COMMAND, IMAGE, Given
+from ...limits_of_commands import COMMAND, IMAGE, Given
 from ...model.errors import UsageError
 from ...model.source import printable
 from .. import completers, options, output
-from ..command_limits import guarded
+from ..enforce_limits import guarded
 from ..packing import output_option, pack, packing_options, report, seconds_of, source_date_epoch, warn_of
 from .unpack import ids_of
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from ...distribution.catalog_decoder import INDEX_PATH
-from ...limit_option import COMMAND, IMAGE, Given
+from ...limits_of_commands import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError, WriteError, reason
 from ...model.source import printable
 from ...rootfs.trusted_paths import open_log
 from .. import completers, options, output
-from ..command_limits import guard
+from ..enforce_limits import guard
 
 if TYPE_CHECKING:
-    from ...serving.local_images import Source
+    from ...serving.image_sources import Source
 
 STORE = "store:"
 HELP = """Serve images to Incus and LXD over https.
@@ -200,8 +200,7 @@ def modules() -> tuple[Any, Any, Any]:
 def open_source(
     sources: tuple[str, ...], aliases: tuple[str, ...], rules: dict[str, str], limits: Given
 ) -> Source:
-    from ...serving.local_images import FilesSource, StoreSource
-    from ...serving.served_tree import TreeSource
+    from ...serving.image_sources import FilesSource, StoreSource, TreeSource
 
     special = [src for src in sources if src == STORE or os.path.isdir(src)]
     if special and (len(sources) > 1 or aliases):

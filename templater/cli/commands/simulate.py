@@ -13,7 +13,7 @@ from ...model.source import printable
 from ...parsing.instance_description import read_profile
 from ...rootfs.memory import MemoryRootfs
 from .. import completers, options, output, terminal
-from ..command_limits import guarded
+from ..enforce_limits import guarded
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -8,7 +8,7 @@ import click
 
 from ...model.errors import RefusedError, UsageError
 from .. import options, output
-from ..command_limits import guarded
+from ..enforce_limits import guarded
 
 if TYPE_CHECKING:
     from ...instances.changed_by_hand import FileStatus
@@ -37,8 +37,8 @@ def command(request: options.Request, exit_code: bool, state: str | None) -> int
     from ...instances.changed_by_hand import status_of
     from ...reporting.plan_text import verdict
     from ...reporting.status_table import columns_of, file_data, summary
+    from ..apply_and_record import opened_record, state_folder
     from ..open_and_plan import opened
-    from ..record_of_writes import opened_record, state_folder
 
     with opened(request, rootfs_of_instance=True) as found:
         if found.rootfs is None:

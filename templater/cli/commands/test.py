@@ -11,12 +11,12 @@ from ...definitions.choice import Choice
 from ...model.errors import LimitError, TemplaterError
 from ...model.source import printable
 from .. import completers, options, output
-from ..command_limits import guarded, many
+from ..enforce_limits import guarded, many
 from ..fetched_source import local_source
 from .check import explained, local_validators
 
 if TYPE_CHECKING:
-    from ...limit_option import Given
+    from ...limits_of_commands import Given
 
 HELP = """Run the tests of the image SRC.
 

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...limit_option import COMMAND, IMAGE, Given
+from ...limits_of_commands import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError
 from ...model.file_names import METADATA
 from ...model.source import printable
 from .. import completers, options, output
-from ..command_limits import guarded, processor_left, reserve_for_removal
+from ..enforce_limits import guarded, processor_left, reserve_for_removal
 from ..fetched_source import local_files
 from ..progress import of_packed, progress
 
 if TYPE_CHECKING:
     from ...image.unpack import Policy, Unpacked
     from ...model.instance import Instance
-    from ...rootfs.confined import Root
+    from ...rootfs.confined_root import Root
     from ...rootfs.directory_rootfs import IdMap
 
 HELP = """Unpack an image into an instance directory.
@@ -71,8 +71,8 @@ def command(
 ) -> None:
     from ...hooks.precompile import precompile
     from ...image.fingerprint import fingerprint
+    from ...image.read_whole_image import open_contents
     from ...image.unpack import unpack
-    from ...image.whole_image import open_contents
     from ...instances.state_directory import State, StateDirectory, write_whole
     from ...model.file_names import INSTANCE
     from ...model.pending_trigger import PENDING_KEY

@@ -15,9 +15,9 @@ from ...model.errors import TemplaterError, UsageError
 from ...model.file_names import INSTANCE
 from ...model.source import printable
 from .. import options, output
-from ..command_limits import fetched, guard
+from ..enforce_limits import fetched, guard
 from ..open_and_plan import opened
-from ..page.options import PageOptions, page_options
+from ..watch_page.options import PageOptions, page_options
 
 if TYPE_CHECKING:
     from ...model.plan import Plan
@@ -70,7 +70,7 @@ def command(request: options.Request, checked: bool, tested: bool, page: PageOpt
     if page is not None:
         if live or tested or request.as_json:
             raise click.UsageError("--web can't be combined with a running instance, --test or --json")
-        from ..page.server import serve_page
+        from ..watch_page.server import serve_page
 
         return serve_page(request, page)
     if live:

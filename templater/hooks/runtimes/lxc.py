@@ -20,11 +20,10 @@ from ...model.errors import RefusedError, TemplaterError, UsageError, WriteError
 from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split
-from ...rootfs.confined import Root
-from ...rootfs.held_files import is_on_btrfs, unmount_at_end
-from ...rootfs.open_directory import Directory
+from ...rootfs.close_in_another_process import is_on_btrfs, unmount_at_end
+from ...rootfs.confined_directory import Directory
+from ...rootfs.confined_root import Root
 from ...rootfs.paths import MissingError
-from ...rootfs.shared_directories import own_map
 from ...rootfs.system_calls import write_error
 from ...rootfs.trusted_paths import (
     clean_path,
@@ -35,6 +34,7 @@ from ...rootfs.trusted_paths import (
     open_unshared,
     require_fixed,
 )
+from ...rootfs.writable_by_others import own_map
 from ..lxc_config import (
     PREFIXES,
     has_index,
@@ -351,8 +351,8 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[
     ``found`` has the keys and values of the container's configuration.
 
     The hook keeps the layers open until the overlay is unmounted. If their owner removes them, another
-    process closes them last (see ``held_files``), because the last close of a removed directory can take
-    minutes.
+    process closes them last (see ``close_in_another_process``), because the last close of a removed directory
+    can take minutes.
 
     Without the option ``volatile``, the kernel syncs the file system when it unmounts the overlay. On btrfs,
     this sync is a commit, which can stop every change of the file system for minutes. The hook does not need

@@ -2,15 +2,16 @@
 
 Annotations select the image and its settings: ``org.templater.source``, ``.instance``, ``.name``,
 ``.trigger`` and ``.config.KEY``. An untrusted image can contain annotations too, and older versions of podman
-pass these annotations on to the hook. So ``annotated_paths`` restricts the paths that an annotation can name.
+pass these annotations on to the hook. So ``oci_annotated_paths`` restricts the paths that an annotation can
+name.
 """
 
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from ...model.file_names import INSTANCE, MAX_PATH, METADATA
 from ...model.source import printable, whole_characters
 from ...oslite import abspath, dirname, exists, is_missing, islink, join, os
-from ...rootfs.shared_directories import map_of
 from ...rootfs.trusted_paths import is_same_place, open_folder, open_unshared
+from ...rootfs.writable_by_others import map_of
 from ..json_input import parse_json
 from ..options import read_options
 from ..request import HookRequest, Notice
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from ...rootfs.confined import Root
+    from ...rootfs.confined_root import Root
     from ...rootfs.directory_rootfs import IdMap
     from ..common_status_checks import Finding
     from ..install import Snippet
@@ -73,7 +74,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     described = annotations.get(PREFIX + "instance", "")
     description = None
     if described and not options.instance:
-        from ..annotated_paths import read_description
+        from ..oci_annotated_paths import read_description
 
         description = read_description(described, options.allow_instance)
     name = annotations.get(PREFIX + "name", "")
@@ -140,7 +141,7 @@ def _refuse_relative(options: "Options") -> None:
 
 
 def _open_annotated(path: str, options: "Options", config: "Mapping[str, Any]", bundle: str) -> "Root":
-    from ..annotated_paths import open_source
+    from ..oci_annotated_paths import open_source
 
     rootfs = options.rootfs or join(bundle, _root_path(config))
     return open_source(path, options.allow or (ALLOWED,), bundle, rootfs)

@@ -12,7 +12,7 @@ import pytest
 
 from templater.checks.check_report import check_report
 from templater.checks.fixes import fix_image
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.model.errors import InputError
 from templater.validators import runner
 from templater.validators.runner import in_this_process
@@ -403,7 +403,7 @@ def test_the_check_command_stays_within_its_limits_while_it_validates_many_scrip
 
 def test_the_check_command_imports_a_validator_module_only_for_files_that_the_module_checks(image):
     code = (
-        "import sys\nfrom templater.cli.main import main\n"
+        "import sys\nfrom templater.cli.run_command_line import main\n"
         f"main(['check', {image(MISTAKE)!r}])\n"
         "print([n for n in sys.modules if n in ('jsonschema', 'templater.sandbox.validator_process')], file=sys.stderr)"
     )
@@ -431,7 +431,7 @@ def test_a_report_of_the_check_command_is_valid_json(image, report, capsys):
 
 def test_the_check_command_loads_no_network_code(image):
     code = (
-        "import sys\nfrom templater.cli.main import main\n"
+        "import sys\nfrom templater.cli.run_command_line import main\n"
         f"main(['check', {image(MISTAKE)!r}])\n"
         "print(sorted({'requests', 'aiohttp', 'http.client'} & set(sys.modules)), file=sys.stderr)"
     )

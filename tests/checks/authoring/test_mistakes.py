@@ -21,7 +21,7 @@ from templater.checks.run_checks import all_checks, audit
 from templater.checks.scanned_image import Name, ScannedImage
 from templater.checks.target_kinds import kind_of
 from templater.checks.templater_toml import Configuration, Ignore
-from templater.image.unpacked_tree import UnpackedTree
+from templater.image.gnu_tar_refusals import UnpackedTree
 from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import LimitError, MetadataError
 from templater.model.hosts import HOSTS, INCUS

@@ -11,7 +11,7 @@ import pytest
 
 from templater.batch import plan_instances
 from templater.batch.plan_instances import Fleet
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.image.open_image import open_image
 from templater.model.entry import DIRECTORY, Entry
 from templater.model.errors import TemplaterError
@@ -399,7 +399,7 @@ def test_preview_of_an_instance_list_exits_with_the_code_of_a_failing_instance(t
 PEAK = """
 import sys
 sys.path.insert(0, {root!r})
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 main(["preview", {image!r}, "--instances", {file!r}, "--json", "-t", "create"])
 # not ru_maxrss, which begins with that of the process that started this one
 print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0], file=sys.stderr)

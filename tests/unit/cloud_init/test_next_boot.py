@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.cloud_init import guest as facts_of_guest
 from templater.cloud_init import next_boot as predictions
 from templater.cloud_init import yaml_values

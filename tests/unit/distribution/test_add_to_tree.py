@@ -15,7 +15,7 @@ from templater.image.fingerprint import fingerprint
 from templater.image.limits import DEFAULT
 from templater.image.open_file import reading, whole_content
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
-from templater.serving.served_tree import TreeSource
+from templater.serving.image_sources import TreeSource
 from tests.image_archives import file, image, padded, pax
 from tests.processor_time import ends_within
 from tests.streams.builders import (

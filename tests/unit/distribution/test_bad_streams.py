@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.distribution.add_to_tree import add
 from templater.distribution.remotes import add_remote
 from templater.distribution.store import Store

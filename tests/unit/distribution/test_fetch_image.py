@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.distribution import fetch_image, image_api_client
 from templater.distribution.add_to_tree import add
 from templater.distribution.downloads import Downloads

@@ -11,22 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.distribution import catalog_decoder, serve_limits, signatures
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import CLIENTS, IMAGES_PATH, INDEX_PATH, Item, Product, Version
 from templater.distribution.client_image_list import Image, list_images
 from templater.distribution.https_client import UrlStream
 from templater.distribution.local_stream import LocalStream
-from templater.distribution.prune_tree import prune
-from templater.distribution.remove_from_tree import remove
+from templater.distribution.remove_and_prune import prune, remove
 from templater.distribution.republish import Described, convert, republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
 from templater.distribution.web_server_redirects import prefix_of, rules
-from templater.limit_option import parse
+from templater.limits_of_commands import parse
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
-from templater.serving.served_tree import TreeSource
+from templater.serving.image_sources import TreeSource
 from tests.streams.builders import CREATED, DAY, checked, listed, split_image, tarball
 from tests.streams.killed import stopped_at_each_call
 from tests.streams.mutations import HERE

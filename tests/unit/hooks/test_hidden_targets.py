@@ -9,7 +9,7 @@ from templater.hooks.hidden_targets import real_places, refuse_hidden
 from templater.hooks.run import hidden_places
 from templater.model.errors import RefusedError
 from templater.model.plan import CREATE, KEEP, UPDATE, WRITE, Change
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_root import Root
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 

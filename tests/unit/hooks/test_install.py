@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.hooks import install
 from templater.hooks.runtimes import lxc, nspawn, oci, podman
 from templater.model.errors import InputError, UsageError, WriteError

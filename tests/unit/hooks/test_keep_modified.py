@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from templater import oslite
 from templater.hooks.run import run
-from templater.instances import changed_by_hand, written_files
+from templater.instances import changed_by_hand, record_of_written_files
 from templater.instances.changed_by_hand import status_of
+from templater.instances.record_of_written_files import WrittenFile
 from templater.instances.state_directory import StateDirectory
-from templater.instances.written_files import WrittenFile
 from templater.model.errors import KeptError, LimitError, RefusedError, WriteError
 from templater.rootfs import directory_rootfs
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_directory import Directory
+from templater.rootfs.confined_root import Root
 from templater.rootfs.memory import MemoryRootfs
-from templater.rootfs.open_directory import Directory
-from templater.writing import lock as lock_module
+from templater.writing import apply_locks as lock_module
 from tests.laws.test_hooks_grow_linearly import plan_of
 
 pytestmark = pytest.mark.usefixtures("restored_process")
@@ -265,14 +265,18 @@ def binary(path):
 
 
 def of_too_many_files(path):
-    data = b"\0" * (written_files.MAX_FILES * 7 + 2)
-    path.write_bytes(written_files.HEAD + written_files.digest_of(data).encode() + b"\n" + data)
+    data = b"\0" * (record_of_written_files.MAX_FILES * 7 + 2)
+    path.write_bytes(
+        record_of_written_files.HEAD + record_of_written_files.digest_of(data).encode() + b"\n" + data
+    )
     path.chmod(0o600)
 
 
 def of_too_many_keys(path):
-    data = b"\0/a" + b"\0" * 6 + b"k\n" * (written_files.MAX_KEYS + 1) + b"\0"
-    path.write_bytes(written_files.HEAD + written_files.digest_of(data).encode() + b"\n" + data)
+    data = b"\0/a" + b"\0" * 6 + b"k\n" * (record_of_written_files.MAX_KEYS + 1) + b"\0"
+    path.write_bytes(
+        record_of_written_files.HEAD + record_of_written_files.digest_of(data).encode() + b"\n" + data
+    )
     path.chmod(0o600)
 
 
@@ -331,9 +335,9 @@ def test_files_count_as_changed_by_hand_after_a_killed_run_if_their_total_size_e
     start(container)
     folder = container / ".templater"
     configure(container, "2")
-    for limit, code in ((0, 1), (written_files.MAX_COMPARED_TOTAL, 0)):
+    for limit, code in ((0, 1), (record_of_written_files.MAX_COMPARED_TOTAL, 0)):
         (folder / "written").rename(folder / "written.new")  # as if the run was killed before it renamed
-        monkeypatch.setattr(written_files, "MAX_COMPARED_TOTAL", limit)
+        monkeypatch.setattr(record_of_written_files, "MAX_COMPARED_TOTAL", limit)
         staged = (folder / "written.new").read_bytes()
         assert start(container, KEEP)[0] == code
         (folder / "written").write_bytes(staged)
@@ -434,7 +438,7 @@ def test_attack_87_a_start_does_not_read_files_that_are_listed_only_in_a_forged_
     (container / "rootfs/etc/forged").write_text("text")
     data = WrittenFile("/etc/forged", "/etc/forged", "d", 0, 0, 0o644, "a.tpl", "e", size=4).encode()
     text = b"\0" + (data if has_sizes else data.replace(b" 644 4", b" 644"))
-    (container / ".templater/written.new").write_bytes(written_files.head_of(text) + text)
+    (container / ".templater/written.new").write_bytes(record_of_written_files.head_of(text) + text)
     (container / ".templater/written.new").chmod(0o600)
     read = paths_read(monkeypatch)
     assert start(container)[0] == 0
@@ -445,7 +449,7 @@ def test_attack_87_a_start_does_not_read_files_that_are_listed_only_in_a_forged_
 def test_comparing_recorded_files_whose_total_size_exceeds_the_limit_gives_an_error():
     size = 1 << 20
     file = WrittenFile("/a", "/big", "", 0, 0, 0o644, "a.tpl", "", size=size)
-    files = dict.fromkeys(map(str, range(written_files.MAX_COMPARED_TOTAL // size + 1)), file)
+    files = dict.fromkeys(map(str, range(record_of_written_files.MAX_COMPARED_TOTAL // size + 1)), file)
     rootfs = MemoryRootfs({"/big": "x" * size})
     with pytest.raises(LimitError, match="the recorded files have more than 64 MiB"):
         status_of(None, files, rootfs, {})  # raised before it looks at the plan
@@ -638,7 +642,7 @@ def test_a_record_that_would_be_too_large_is_refused_before_it_is_built(tmp_path
     keys = ("user." + "a" * 250_000,)
     tracemalloc.start()
     with StateDirectory(str(tmp_path)) as state:
-        record = written_files.Record(state)
+        record = record_of_written_files.Record(state)
         with pytest.raises(
             LimitError,
             match="would have more than 100000 files, 1000000 configuration keys or 16777216 bytes",

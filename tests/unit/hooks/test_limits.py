@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.hooks import install
 from templater.hooks.options import parse
 from templater.hooks.run import run

@@ -9,7 +9,7 @@ from templater.hooks.lxc_copies import CLONED, ancestors, destroy
 from templater.hooks.options import Options
 from templater.instances.state_directory import State, StateDirectory
 from templater.rootfs import disk_sync
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_root import Root
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,13 @@ from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import incus, lxc, nspawn, oci
 from templater.instances.instance_directory import InstanceDirectory
+from templater.instances.record_of_written_files import HEAD
 from templater.instances.state_directory import State, StateDirectory
-from templater.instances.written_files import HEAD
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError, WriteError
-from templater.rootfs import held_files
-from templater.rootfs.confined import Root
+from templater.rootfs import close_in_another_process
+from templater.rootfs.confined_root import Root
 from templater.rootfs.file_system_type import is_overlay
-from templater.writing.recovery import Journal
+from templater.writing.remove_leftovers import Journal
 from tests.rootfs_builders import as_root
 
 
@@ -953,7 +953,7 @@ def test_attack_90_a_hook_leaves_the_unmounting_of_the_overlay_to_another_proces
     where, handed_over = tmp_path / "mounted", []
     monkeypatch.setattr(lxc, "_refuses_second_mount", lambda: False)
     monkeypatch.setattr(
-        held_files,
+        close_in_another_process,
         "_hand_over",
         lambda held, _: handed_over.append([*map(is_overlay, held), where.is_mount()]),
     )
@@ -967,7 +967,7 @@ def test_attack_90_a_hook_leaves_the_unmounting_of_the_overlay_to_another_proces
 
     def hook() -> None:
         with contextlib.suppress(OSError):
-            held_files.handing_over(write)
+            close_in_another_process.handing_over(write)
         assert handed_over == [[True, False]]
 
     in_a_hook(hook)
@@ -991,13 +991,13 @@ def test_attack_90_the_overlay_of_a_hook_exists_until_the_unmounting_process_end
         os._exit(0)
 
     monkeypatch.setattr(lxc, "_refuses_second_mount", lambda: False)
-    monkeypatch.setattr(held_files, "PATIENCE", 0.0)
-    monkeypatch.setattr(held_files, "_close_last", close_last)
+    monkeypatch.setattr(close_in_another_process, "PATIENCE", 0.0)
+    monkeypatch.setattr(close_in_another_process, "_close_last", close_last)
     monkeypatch.setattr(
-        held_files, "_end_closing", lambda: None
+        close_in_another_process, "_end_closing", lambda: None
     )  # this process waits here, not in the kernel
     mount = partial(lxc.mount_overlay, (str(folders[0]), str(folders[1])), str(folders[3]))
-    in_a_hook(lambda: held_files.handing_over(mount))
+    in_a_hook(lambda: close_in_another_process.handing_over(mount))
     with pytest.raises(subprocess.CalledProcessError):
         mounts.overlay(*folders, "index=on")
     os.write(writer, b"x")
@@ -1029,9 +1029,9 @@ def test_no_other_process_unmounts_the_overlay_of_a_hook_if_the_kernel_may_refus
         lxc.os, "open",
         lambda path, *words, **options: opened(parameter if "/index" in str(path) else path, *words, **options),
     )  # fmt: skip
-    monkeypatch.setattr(held_files, "_hand_over", None)
+    monkeypatch.setattr(close_in_another_process, "_hand_over", None)
     mount = partial(lxc.mount_overlay, (f"{tmp_path}/lower", f"{tmp_path}/upper"), f"{tmp_path}/mounted")
-    in_a_hook(lambda: held_files.handing_over(mount))
+    in_a_hook(lambda: close_in_another_process.handing_over(mount))
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
@@ -1050,7 +1050,7 @@ def test_a_hook_unmounts_its_overlay_itself_if_the_configuration_of_the_containe
 
     def mount() -> None:
         lxc.read_request(Options(), surroundings).mount()
-        assert held_files._mounted == [(f"{tmp_path}/mounted", itself)]
+        assert close_in_another_process._mounted == [(f"{tmp_path}/mounted", itself)]
 
     in_a_hook(mount)
 
@@ -1066,7 +1066,7 @@ def test_a_hook_waits_until_the_removed_files_of_its_overlay_are_closed_if_a_sec
     folders = [tmp_path / name for name in ("lower", "upper", "work", "mounted")]
     for folder in folders:
         folder.mkdir()
-    close_last = held_files._close_last
+    close_last = close_in_another_process._close_last
 
     def close_late(*arguments):
         sleep(1)
@@ -1074,16 +1074,16 @@ def test_a_hook_waits_until_the_removed_files_of_its_overlay_are_closed_if_a_sec
 
     def write() -> None:
         lxc.mount_overlay((str(folders[0]), str(folders[1])), str(folders[3]))
-        held_files._held.append(os.open(folders[3], os.O_PATH))
+        close_in_another_process._held.append(os.open(folders[3], os.O_PATH))
 
     def hook() -> None:
         began = monotonic()
-        held_files.handing_over(write)
+        close_in_another_process.handing_over(write)
         assert (monotonic() - began > 1) is refuses
 
     monkeypatch.setattr(lxc, "_refuses_second_mount", lambda: refuses)
-    monkeypatch.setattr(held_files, "_close_last", close_late)
-    monkeypatch.setattr(held_files, "PATIENCE", 0.1)
+    monkeypatch.setattr(close_in_another_process, "_close_last", close_late)
+    monkeypatch.setattr(close_in_another_process, "PATIENCE", 0.1)
     in_a_hook(hook)
     if refuses:
         mounts.overlay(*folders, "index=on")
@@ -1107,16 +1107,16 @@ def test_attack_86_another_process_closes_the_layers_of_an_overlay_that_their_ow
         assert not folders[2].is_mount()
         handed_over.append({os.fstat(fd).st_ino for fd in held if os.fstat(fd).st_nlink == 0})
 
-    monkeypatch.setattr(held_files, "_hand_over", hand_over)
+    monkeypatch.setattr(close_in_another_process, "_hand_over", hand_over)
 
     def write() -> None:
-        held_files.close_rest_at_end()
+        close_in_another_process.close_rest_at_end()
         lxc.mount_overlay((str(folders[0]), str(folders[1])), str(folders[2]))
         for folder in folders[:2]:
             folder.rmdir()
 
     def hook() -> None:
-        held_files.handing_over(write)
+        close_in_another_process.handing_over(write)
         assert handed_over == [removed]
         monkeypatch.undo()
         assert len(os.listdir("/proc/self/fd")) == len(before) + 2 + (not refuses)
@@ -1142,7 +1142,7 @@ def test_attack_93_a_hook_commits_no_btrfs_when_it_unmounts_its_overlay(
         (folders[2] / "file").write_text("text")
 
     for _ in range(2):
-        in_a_hook(lambda: held_files.handing_over(write))
+        in_a_hook(lambda: close_in_another_process.handing_over(write))
     (folders[1] / "b").touch()
     assert sorted(os.listdir(folders[1])) == ["a", "b", "file"]
     assert transaction_of(folders[1]) == before

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.hooks.precompile import precompile
 from templater.model.errors import RefusedError
 from templater.rootfs.trusted_paths import open_folder

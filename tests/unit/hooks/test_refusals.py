@@ -23,7 +23,7 @@ from templater.model.errors import (
 from templater.model.metadata import TRIGGERS
 from templater.model.source import Source
 from templater.rendering.render import without_values
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_root import Root
 from templater.rootfs.trusted_paths import open_folder
 
 SECONDS = "give seconds: --time-limit 30"

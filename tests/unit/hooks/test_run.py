@@ -21,7 +21,7 @@ from templater.hooks.runtimes import nspawn as nspawn_runtime
 from templater.hooks.runtimes import oci
 from templater.instances.state_directory import State, StateDirectory
 from templater.model.errors import HostError, InputError, UsageError
-from templater.rootfs import held_files
+from templater.rootfs import close_in_another_process
 from templater.rootfs.memory import MemoryRootfs
 from tests.rootfs_builders import a_plan, as_root
 from tests.sampling import some_fast
@@ -635,7 +635,7 @@ def test_attack_86_another_process_closes_a_bundle_that_is_removed_while_a_hook_
         {"ociVersion": "1.2.0", "id": "c1", "bundle": str(bundle)}).encode()
     )  # fmt: skip
     monkeypatch.setattr(oci, "parse_json", removing)
-    monkeypatch.setattr(held_files, "_hand_over", hand_over)
+    monkeypatch.setattr(close_in_another_process, "_hand_over", hand_over)
     monkeypatch.setattr(run, "bound_memory", lambda: None)
     monkeypatch.setattr(run.Log, "to_syslog", lambda log: None)
     monkeypatch.setattr(sys, "argv", ["hook", "oci"])

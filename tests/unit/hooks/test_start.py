@@ -21,8 +21,8 @@ from templater.model.errors import BusyError, HostError, LimitError, RefusedErro
 from templater.model.hosts import NONE
 from templater.model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan
 from templater.oslite import environment
-from templater.rootfs import disk_sync, held_files
-from templater.rootfs.open_directory import Directory
+from templater.rootfs import close_in_another_process, disk_sync
+from templater.rootfs.confined_directory import Directory
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux"),
@@ -419,14 +419,14 @@ def test_attack_84_a_hook_does_not_wait_until_btrfs_has_freed_the_replaced_files
         seen.append((place / ".templater/log").read_text().count("failed" if fails else "update /etc/a"))
         hold_no_more(held, patience)
 
-    hold_no_more = held_files._hand_over
-    monkeypatch.setattr(held_files, "_hand_over", hand_over)
+    hold_no_more = close_in_another_process._hand_over
+    monkeypatch.setattr(close_in_another_process, "_hand_over", hand_over)
     if fails:
         monkeypatch.setattr(StateDirectory, "remember", refuses)
     assert serve(place, monkeypatch) == (RefusedError.exit_code if fails else 0)
     assert (place / "rootfs/etc/a").read_text() == "text\n"
     assert seen == [[0, 0], 1]  # once as the replaced target, once as the backup
-    assert held_files._held is None
+    assert close_in_another_process._held is None
 
 
 def refuses(*_):
@@ -438,7 +438,7 @@ def test_a_hook_that_replaces_no_file_creates_no_other_process(machine, mounts, 
     for name in ("rootfs", "templates", "metadata.yaml"):
         shutil.move(machine / name, place)
     assert serve(place, monkeypatch) == 0
-    monkeypatch.setattr(held_files, "_hand_over", None)
+    monkeypatch.setattr(close_in_another_process, "_hand_over", None)
     assert serve(place, monkeypatch) == 0
 
 

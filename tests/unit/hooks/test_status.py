@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.hooks import common_status_checks, install, lxc_install_and_status
 from templater.hooks.runtimes import lxc, nspawn, oci, podman
 from templater.instances.state_directory import State, StateDirectory

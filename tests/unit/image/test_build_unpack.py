@@ -23,11 +23,11 @@ import yaml
 from templater.image.build import Packing, build
 from templater.image.fingerprint import fingerprint
 from templater.image.open_image import open_image
+from templater.image.read_whole_image import open_contents
 from templater.image.unpack import TRUSTED, Policy, unpack
-from templater.image.whole_image import open_contents
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
+from templater.rootfs.confined_directory import Directory
 from templater.rootfs.directory_rootfs import IdMap
-from templater.rootfs.open_directory import Directory
 from tests.unit.image.test_open_image import FORMATS, METADATA, compressed, special, tarball
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -439,7 +439,7 @@ import os, sys, zlib
 os.umask(int(sys.argv[4], 8))
 sys.path[:0] = sys.argv[5:]
 from templater.image.build import Packing, build
-from templater.image.whole_image import open_contents
+from templater.image.read_whole_image import open_contents
 contents = open_contents(sys.argv[1])
 build(contents, contents.parts(), sys.argv[2], Packing(compression=sys.argv[3]))
 print(zlib.ZLIB_RUNTIME_VERSION)

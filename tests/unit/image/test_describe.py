@@ -7,7 +7,7 @@ import pytest
 
 from templater.image.describe import ENFORCED, _squashfs_compression, data, describe, describe_definition
 from templater.image.fingerprint import fingerprint
-from templater.image.whole_image import open_contents
+from templater.image.read_whole_image import open_contents
 from templater.model.entry import TemplateFile
 from templater.model.errors import InputError
 from templater.model.source import Source

@@ -8,7 +8,7 @@ import pytest
 
 from templater.image import unpack as unpack_module
 from templater.image.limits import Limits
-from templater.image.whole_image import open_contents
+from templater.image.read_whole_image import open_contents
 from templater.model.entry import FIFO, SYMLINK
 from templater.model.errors import LimitError, WriteError
 from tests.rootfs_builders import as_root

@@ -9,16 +9,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.image import archive_layout, decompress, open_file, unpack, whole_image
 from templater.image import build as image_build
+from templater.image import decompress, members_outside_rootfs, open_file, read_whole_image, unpack
 from templater.image.decompress import ByteStream, open_stream
 from templater.image.directory_members import _chunks
 from templater.image.limits import DEFAULT, DIRECTORY_BYTES, refuse_deep
+from templater.image.read_whole_image import DirectoryContents, SplitContents, UnifiedContents
 from templater.image.second_file import SecondFileCheck
 from templater.image.tar_header_fields import Header
 from templater.image.tar_reader import HARD_LINK, Member, open_archive
 from templater.image.unpack import DiskBudget, TreeWriter
-from templater.image.whole_image import DirectoryContents, SplitContents, UnifiedContents
 from templater.model.entry import CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
 from templater.model.errors import (
     InputError,
@@ -38,7 +38,7 @@ def failed(function, *arguments, **options):
     return type(caught.value), caught.value.message, caught.value.hint
 
 
-# whole_image
+# read_whole_image
 
 
 def test_a_directory_without_the_parts_of_an_image_is_refused(tmp_path):
@@ -63,15 +63,19 @@ PACK = "put all templates directly into 'templates': the daemons ignore subdirec
     ],
 )
 def test_a_special_file_or_nested_template_outside_the_root_filesystem_is_refused(kind, name, message, hint):
-    assert failed(archive_layout.refuse_special, Member(name, kind), "i") == (RefusedError, message, hint)
+    assert failed(members_outside_rootfs.refuse_special, Member(name, kind), "i") == (
+        RefusedError,
+        message,
+        hint,
+    )
     for name, kind in (("templates", DIRECTORY), ("templates/a", FILE), ("a/b", FILE)):
-        archive_layout.refuse_special(Member(name, kind), "i")
+        members_outside_rootfs.refuse_special(Member(name, kind), "i")
 
 
 @pytest.mark.parametrize("target", ["/etc/x", "a/../b", "..", "", "."])
 def test_a_hard_link_to_a_file_outside_the_root_filesystem_is_refused(target, tmp_path):
     message = f"'a' is a hard link to '{target}', outside the root filesystem"
-    assert failed(whole_image._clean_target, Member("a", HARD_LINK, target=target)) == (
+    assert failed(read_whole_image._clean_target, Member("a", HARD_LINK, target=target)) == (
         RefusedError,
         message,
         "",
@@ -146,12 +150,12 @@ def test_the_disk_size_of_a_sparse_file_includes_one_block_for_each_piece_of_dat
 
 @pytest.mark.parametrize("holes", [False, True])
 def test_blocks_of_zeros_become_holes_only_if_the_data_comes_from_sqfs2tar(holes):
-    size = whole_image._SQUASHFS_BLOCK
+    size = read_whole_image._SQUASHFS_BLOCK
     pieces = [(0, bytes(size)), (size, b"1" * size), (2 * size, bytes(3))]
     archive = SimpleNamespace(chunks=lambda member, size=0: iter(pieces))
-    found = list(whole_image._data_of(Member("a", FILE), archive, holes=holes))
+    found = list(read_whole_image._data_of(Member("a", FILE), archive, holes=holes))
     assert found == ([pieces[1]] if holes else pieces)
-    assert list(whole_image._data_of(Member("a", FIFO), archive, holes=holes)) == []
+    assert list(read_whole_image._data_of(Member("a", FIFO), archive, holes=holes)) == []
 
 
 # decompress
@@ -395,7 +399,7 @@ def test_the_disk_space_of_unpacked_members_has_a_limit(used, packed, message):
 
 @pytest.fixture
 def writer(tmp_path):
-    from templater.rootfs.confined import Root
+    from templater.rootfs.confined_root import Root
 
     (tmp_path / "root").mkdir()
     done = SimpleNamespace(members=0, size=0, left_out=[], without_xattrs=[], without_privileges=[])
@@ -528,7 +532,7 @@ def test_an_error_of_mksquashfs_is_reported(script, error, tmp_path, monkeypatch
     (tmp_path / "i/metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
     packing = image_build.Packing(layout="split", rootfs="squashfs", compression="none")
     (tmp_path / "o").mkdir()
-    contents = whole_image.open_contents(str(tmp_path / "i"))
+    contents = read_whole_image.open_contents(str(tmp_path / "i"))
     assert failed(image_build.build, contents, contents.parts(), f"{tmp_path}/o/x", packing) == error
     assert os.listdir(tmp_path / "o") == []
 
@@ -579,7 +583,7 @@ def test_a_squashfs_file_counts_toward_the_size_of_a_built_image(top, tmp_path, 
     (tmp_path / "i/rootfs/f").write_text("text")
     (tmp_path / "i/metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
     (tmp_path / "o").mkdir()
-    contents = whole_image.open_contents(str(tmp_path / "i"))
+    contents = read_whole_image.open_contents(str(tmp_path / "i"))
     if not top:  # an archive can lack a member for the top directory
         rootfs = contents.rootfs
         monkeypatch.setattr(contents, "rootfs", lambda: (each for each in rootfs() if each[0].name))
@@ -634,7 +638,7 @@ def test_only_a_limited_number_of_directories_is_open_while_unpacking(writer, tm
 def test_a_unified_image_cannot_have_a_squashfs_root_filesystem(tmp_path):
     (tmp_path / "i/rootfs").mkdir(parents=True)
     (tmp_path / "i/metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
-    contents = whole_image.open_contents(str(tmp_path / "i"))
+    contents = read_whole_image.open_contents(str(tmp_path / "i"))
     packing = image_build.Packing(layout="unified", rootfs="squashfs", compression="none")
     assert failed(image_build.build, contents, contents.parts(), f"{tmp_path}/x", packing) == (
         UsageError, "a unified image is one tarball", "add --format split for a squashfs root filesystem",

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.image import metadata_edit, publish_container, yaml_positions, yaml_text_edit
 from templater.image.yaml_quoting import scalar
 from templater.model.errors import (

@@ -17,7 +17,7 @@ from templater.image.publish_container import (
 from templater.model.errors import InputError, RefusedError, TemplaterError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_root import Root
 
 BUSYBOX = "/usr/bin/busybox"
 

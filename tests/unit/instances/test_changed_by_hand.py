@@ -15,8 +15,7 @@ from templater.instances.changed_by_hand import (
     status_of,
     without,
 )
-from templater.instances.state_directory import StateDirectory
-from templater.instances.written_files import (
+from templater.instances.record_of_written_files import (
     Record,
     WrittenFile,
     content_digest,
@@ -25,6 +24,7 @@ from templater.instances.written_files import (
     size_of,
     size_to_compare,
 )
+from templater.instances.state_directory import StateDirectory
 from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import LimitError, RefusedError
 from templater.model.hosts import NONE
@@ -164,7 +164,7 @@ def test_a_very_large_file_counts_as_changed_and_is_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """``status`` read the first 64 MiB of each of 600 sparse files, and counted none of them."""
-    monkeypatch.setattr("templater.instances.written_files.MAX_COMPARED", 1)
+    monkeypatch.setattr("templater.instances.record_of_written_files.MAX_COMPARED", 1)
     limits: list[int] = []
     rootfs = MemoryRootfs({"/a": b"xy"})
     real = rootfs.read

@@ -11,8 +11,8 @@ from templater.instances.state_directory import State, StateDirectory, make
 from templater.model.entry import FILE
 from templater.model.errors import LimitError, TemplaterError
 from templater.model.source import Source
-from templater.rootfs.confined import Root
-from templater.writing.recovery import Journal
+from templater.rootfs.confined_root import Root
+from templater.writing.remove_leftovers import Journal
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs fifos and links")
 

@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from templater import oslite
-from templater.cli.record_of_writes import opened_record
+from templater.cli.apply_and_record import opened_record
 from templater.hooks.compile_cache import open_cache
-from templater.instances import written_files
+from templater.instances import record_of_written_files
 from templater.instances.instance_directory import InstanceDirectory
 from templater.instances.set_pending_trigger import record
 from templater.instances.state_directory import State, StateDirectory, write_whole
@@ -23,9 +23,9 @@ from templater.model.errors import (
     TemplaterError,
     WriteError,
 )
-from templater.rootfs import disk_sync, held_files
-from templater.rootfs.confined import Root
-from templater.writing.recovery import Journal
+from templater.rootfs import close_in_another_process, disk_sync
+from templater.rootfs.confined_root import Root
+from templater.writing.remove_leftovers import Journal
 from tests.rootfs_builders import a_plan
 
 
@@ -362,7 +362,7 @@ def test_attack_83_a_large_file_that_is_replaced_in_a_state_directory_is_kept_op
     The owner waited for the lock file, and then renamed the large file.
     """
     held: list[int] = []
-    monkeypatch.setattr(held_files, "_held", held)
+    monkeypatch.setattr(close_in_another_process, "_held", held)
     (tmp_path / ".templater").mkdir(0o700)
     file = tmp_path / ".templater" / name
     file.touch()
@@ -418,13 +418,13 @@ def test_a_new_file_replaces_the_one_that_a_killed_process_has_left(tmp_path, mo
 @pytest.mark.parametrize("is_on_btrfs", [False, True])
 def test_on_btrfs_a_new_record_is_synced_before_it_replaces_the_old_one(tmp_path, monkeypatch, is_on_btrfs):
     names = []
-    for module in (written_files, disk_sync):
+    for module in (record_of_written_files, disk_sync):
         monkeypatch.setattr(module, "is_on_btrfs", lambda fd: is_on_btrfs)
     call = (disk_sync, "write_content") if is_on_btrfs else (oslite.os, "fsync")
     monkeypatch.setattr(*call, lambda fd: not names.append(os.listdir(tmp_path / ".templater")))
     with (
         StateDirectory(str(tmp_path)) as state,
-        written_files.Record(state).updated(a_plan({"/a": "text"}, None), {}, {}),
+        record_of_written_files.Record(state).updated(a_plan({"/a": "text"}, None), {}, {}),
     ):
         assert os.listdir(tmp_path / ".templater") == ["written.new"]
     assert names == ([[]] if is_on_btrfs else [])

@@ -15,7 +15,7 @@ from templater.model.source import Source
 from templater.pongo2.dialect import V4
 from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
 from templater.rootfs.memory import MemoryRootfs
-from templater.simulation.instance_life import Life
+from templater.simulation.simulated_instance import Life
 
 RULE = Rule("/etc/a", "a.tpl", ("create",))
 SPAN = Source("metadata.yaml", "a: b").span(3, 4)

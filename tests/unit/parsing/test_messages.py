@@ -9,7 +9,7 @@ from templater.parsing import yaml_nodes
 from templater.parsing.instance_description import overridden, read_instance, read_profile
 from templater.parsing.magic_bytes import HEAD, describe, hint_for, recognise
 from templater.parsing.metadata_yaml import read_metadata
-from templater.simulation.instance_life import Life
+from templater.simulation.simulated_instance import Life
 
 #: the text, the position, the message, the hint
 INSTANCES = [

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.image.open_image import open_image
 from templater.model.hosts import INCUS_DEBIAN
 from templater.model.instance import VIRTUAL_MACHINE, Instance

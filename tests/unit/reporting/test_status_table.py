@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from templater.instances.changed_by_hand import FileStatus
-from templater.instances.written_files import WrittenFile, join_keys
+from templater.instances.record_of_written_files import WrittenFile, join_keys
 from templater.model.errors import TemplateError
 from templater.model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE
 from templater.reporting.status_table import columns_of, file_data, row, summary

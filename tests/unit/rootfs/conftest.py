@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_root import Root
 from tests.rootfs_builders import MECHANISMS, a_directory
 
 OUTSIDE = "the secret of the host"

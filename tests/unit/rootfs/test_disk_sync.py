@@ -12,7 +12,8 @@ import pytest
 from templater import oslite
 from templater.model.errors import LimitError, WriteError
 from templater.rootfs import disk_sync, file_system_type
-from templater.rootfs.confined import Root
+from templater.rootfs.confined_directory import Directory
+from templater.rootfs.confined_root import Root
 from templater.rootfs.disk_sync import (
     MOST_FSYNCS,
     can_sync_file_system,
@@ -24,7 +25,6 @@ from templater.rootfs.disk_sync import (
     sync_contents,
     sync_file_system,
 )
-from templater.rootfs.open_directory import Directory
 from tests.faults.warm import REPOSITORY
 from tests.rootfs_builders import as_root
 

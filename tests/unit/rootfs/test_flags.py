@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.image.open_image import open_image
 from templater.model.entry import APPEND_ONLY, IMMUTABLE
 from templater.model.errors import WriteError

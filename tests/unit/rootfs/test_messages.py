@@ -10,11 +10,11 @@ import sys
 import pytest
 
 from templater.model.errors import BusyError, InputError, TemplaterError
-from templater.rootfs import confined, open_directory, regular_files, system_calls
-from templater.rootfs.confined import Root, open_trusted_directory
+from templater.rootfs import confined_directory, confined_root, regular_files, system_calls
+from templater.rootfs.confined_root import Root, open_trusted_directory
 from templater.rootfs.directory_rootfs import DirectoryRootfs
-from templater.rootfs.open_beneath import OPENAT2, WALK
 from templater.rootfs.regular_files import require_public
+from templater.rootfs.resolve_beneath import OPENAT2, WALK
 from templater.rootfs.system_calls import read_error, write_error
 from templater.rootfs.trusted_paths import clean_path, open_folder, open_log
 from tests.rootfs_builders import as_root
@@ -157,7 +157,7 @@ def test_only_a_link_that_another_process_replaces_is_read_again(root, number, m
         attempts.append(names)
         raise OSError(number, "x")
 
-    monkeypatch.setattr(confined.Root, "status_at", failing)
+    monkeypatch.setattr(confined_root.Root, "status_at", failing)
     if number == errno.ENOENT:
         assert root.entry_at(root.fd, "file") is None
     elif number == errno.EINVAL:
@@ -194,7 +194,7 @@ def test_a_storage_error_during_a_read_names_the_file(root, monkeypatch):
             patch.setattr(regular_files, "read_descriptor", fail)
             assert failed(root.read, "/file", 9, **options) == message
     with monkeypatch.context() as patch:
-        patch.setattr(open_directory.Directory, "listdir", fail)
+        patch.setattr(confined_directory.Directory, "listdir", fail)
         assert failed(root.entries, "/") == ("'/' can't be read: input/output error", HINTS[errno.EIO])
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from templater.model.errors import LimitError, RefusedError
-from templater.rootfs import held_files, regular_files
+from templater.rootfs import close_in_another_process, regular_files
 from tests.rootfs_builders import as_root
 
 
@@ -74,7 +74,7 @@ def test_attack_86_a_hook_keeps_a_file_open_if_the_file_is_removed_while_the_hoo
     if os.geteuid() == 0:
         os.chown(place, 1000, 1000)
     held: list[int] = []
-    monkeypatch.setattr(held_files, "_held", held if in_hook else None)
+    monkeypatch.setattr(close_in_another_process, "_held", held if in_hook else None)
     before = len(os.listdir("/proc/self/fd"))
     content, number = place.read_bytes(), place.stat().st_ino
     assert root.read("/etc/hostname", 100) == content

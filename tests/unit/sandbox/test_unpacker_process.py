@@ -16,9 +16,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
+from templater.image.read_whole_image import open_contents
 from templater.image.second_file import open_rootfs
-from templater.image.whole_image import open_contents
 from templater.model.errors import InputError, LimitError
 from templater.model.input_size import running_programs
 from templater.sandbox import allowed_calls, unpacker_process

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 
 from templater.serving import certificate, connections, image_server
-from templater.serving.local_images import Source
-from templater.serving.served_tree import TreeSource
+from templater.serving.image_sources import Source, TreeSource
 from tests.streams.mutations import EXAMPLE
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from templater.cli.commands.serve import AccessLog, address, public_url
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.model.errors import UsageError, WriteError
 from templater.serving import connections
 

@@ -27,8 +27,7 @@ from templater.model.errors import InputError
 from templater.serving import connections, image_server
 from templater.serving.connections import PIECE, Bounds
 from templater.serving.image_listing import Listing
-from templater.serving.local_images import StoreSource
-from templater.serving.served_tree import TreeSource
+from templater.serving.image_sources import StoreSource, TreeSource
 from tests.streams.builders import listed, split_image, unified_image
 
 UNIFIED = "images/tiny/1/amd64/unified/20260101_0000/unified.tar.gz"

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.serving import connections, image_server, page_server
+from templater.serving import connections, image_server, watch_page_server
 from templater.serving.image_listing import Listing
 from templater.serving.image_server import _blocks, _caching, _quoted, _range, log_line
-from templater.serving.page_access import is_foreign_in
-from tests.unit.serving.test_page_server import Running
+from templater.serving.watch_page_access import is_foreign_in
+from tests.unit.serving.test_watch_page_server import Running
 
 HASH = "a" * 64
 
@@ -174,7 +174,7 @@ def test_an_access_log_line_describes_the_request_and_its_response():
     assert line(SimpleNamespace(status=304, headers={})).endswith(' 304 0 1.234 "-"')
     assert line(None).endswith(' aborted - 1.234 "-"')
     assert _quoted("x" * 501) == f'"{"x" * 500}"'
-    assert page_server._TYPES[".svg"] == "image/svg+xml"
+    assert watch_page_server._TYPES[".svg"] == "image/svg+xml"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from templater.distribution.catalog_decoder import CLIENTS, Decoded, decode_prod
 from templater.distribution.client_image_list import list_images
 from templater.distribution.serve_limits import ServedSize
 from templater.serving.image_listing import Listing
-from templater.serving.served_tree import TreeSource
+from templater.serving.image_sources import TreeSource
 from tests.streams.random_products import random_product
 
 

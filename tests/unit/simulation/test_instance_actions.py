@@ -15,15 +15,13 @@ from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.prediction import Node
 from templater.prediction.errno_errors import Fails
+from templater.prediction.start import HostStart, start_on_host
 from templater.rootfs.memory import MemoryRootfs
-from templater.simulation import host_start
-from templater.simulation.host_errors import check_image, failed_pass, host_errors
-from templater.simulation.host_start import HostStart, write_host_files
+from templater.simulation.host_results import check_image, failed_pass, host_errors, write_host_files
 from templater.simulation.instance_actions import Simulation
-from templater.simulation.instance_life import Life
 from templater.simulation.parse_steps import parse_step
 from templater.simulation.run_steps import run_step, simulate
-from templater.simulation.simulated_instance import MemoryFolder, metadata_of
+from templater.simulation.simulated_instance import Life, MemoryFolder, metadata_of
 from templater.simulation.step_report import Report, patch_of
 
 HEAD = "architecture: x86_64\ncreation_date: 1\nproperties: {os: tiny}\n"
@@ -876,7 +874,7 @@ def test_the_start_fails_if_the_host_cannot_read_the_metadata(monkeypatch):
     def refuse(host, metadata, instance):
         raise Fails("too large")
 
-    monkeypatch.setattr(host_start, "check_metadata", refuse)
+    monkeypatch.setitem(start_on_host.__globals__, "check_metadata", refuse)
     report = run_step(life(), parse_step("start"))
     assert report.error.message == "the start fails on incus: too large"
     assert report.pending == "create" and report.changes == ()

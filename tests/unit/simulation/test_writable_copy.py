@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from templater.cli.main import main
+from templater.cli.run_command_line import main
 from templater.model.entry import DIRECTORY, SYMLINK
 from templater.model.errors import LimitError
 from templater.rootfs.directory_rootfs import DirectoryRootfs

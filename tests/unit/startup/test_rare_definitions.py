@@ -160,7 +160,7 @@ def late_now(calls: set[tuple[str, str]]) -> Names:
         words = [word.replace("[:0]=[", place) for word in words]
         subprocess.run(words, check=True, capture_output=True)
         _, loaded = recorded(package)
-    assert ("templater.rootfs.confined", "Root") in loaded
+    assert ("templater.rootfs.confined_root", "Root") in loaded
     return {
         name: {each: size for each, size in sizes.items() if (name, each) not in loaded}
         for name, sizes in possible.items()

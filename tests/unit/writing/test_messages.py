@@ -13,8 +13,8 @@ from templater.model.metadata import Metadata, Rule
 from templater.model.plan import Plan
 from templater.planning.decide_changes import decide
 from templater.rendering.render import Rendering
+from templater.rootfs.confined_directory import Directory
 from templater.rootfs.directory_rootfs import DirectoryRootfs
-from templater.rootfs.open_directory import Directory
 from templater.writing import apply_plan, staged_file
 from templater.writing.apply_plan import apply
 from templater.writing.new_folder import FolderDestination

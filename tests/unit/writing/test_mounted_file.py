@@ -13,13 +13,13 @@ import pytest
 
 from templater.model.errors import BusyError, RefusedError, WriteError
 from templater.rootfs import disk_sync
-from templater.rootfs.confined import Root
-from templater.rootfs.open_directory import Directory
-from templater.writing import lock as lock_module
+from templater.rootfs.confined_directory import Directory
+from templater.rootfs.confined_root import Root
+from templater.writing import apply_locks as lock_module
 from templater.writing import mounted_file, transaction
 from templater.writing.apply_plan import apply
 from templater.writing.mounted_file import MountedFile, left_incomplete
-from templater.writing.recovery import Journal
+from templater.writing.remove_leftovers import Journal
 from templater.writing.staged_file import StagedFile
 from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened
 

@@ -23,22 +23,22 @@ import pytest
 from templater import oslite
 from templater.model.errors import BusyError, LimitError, RefusedError, UsageError, WriteError
 from templater.planning.decide_changes import CREATE, KEEP, SKIP, UPDATE
-from templater.rootfs import disk_sync, held_files
-from templater.rootfs.confined import Root
+from templater.rootfs import close_in_another_process, disk_sync
+from templater.rootfs.confined_directory import Directory
+from templater.rootfs.confined_root import Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
-from templater.rootfs.open_directory import Directory
 from templater.rootfs.paths import SlowError
+from templater.writing import apply_locks as lock_module
 from templater.writing import (
     apply_plan,
     attributes,
-    recovery,
+    remove_leftovers,
     target_directories,
     transaction,
 )
-from templater.writing import lock as lock_module
+from templater.writing.apply_locks import lock
 from templater.writing.apply_plan import apply
-from templater.writing.lock import lock
-from templater.writing.recovery import PREFIX, Journal
+from templater.writing.remove_leftovers import PREFIX, Journal
 from templater.writing.staged_file import StagedFile
 from templater.writing.target_directories import TargetDirectories
 from templater.writing.transaction import Transaction
@@ -396,7 +396,7 @@ def test_a_journal_can_list_directories_whose_names_are_not_utf_8(tmp_path):
 
 def test_a_journal_of_too_many_lines_is_neither_read_nor_written(tmp_path, monkeypatch):
     """A journal with millions of short lines needed 642 MB."""
-    monkeypatch.setattr("templater.writing.recovery.MAX_LINES", 10)
+    monkeypatch.setattr("templater.writing.remove_leftovers.MAX_LINES", 10)
     with Root(str(tmp_path)) as state, state.directory("/") as directory:
         journal = Journal(directory)
         journal.write(["cc"] * 10)
@@ -450,26 +450,26 @@ def test_attack_23_a_target_with_as_many_hard_links_as_possible_is_refused_with_
 
 def test_the_search_for_leftovers_reads_a_limited_number_of_names(rootfs, top, tmp_path, monkeypatch):
     """Root of a container filled its root directory with five million names, which delayed each start."""
-    monkeypatch.setattr(recovery, "MOST_NAMES", 20)
+    monkeypatch.setattr(remove_leftovers, "MOST_NAMES", 20)
     for number in range(50):
         (top / f"{PREFIX}cc-0-{number}").touch()
     (tmp_path / "state").mkdir()
     with Root(str(tmp_path / "state")) as state, state.directory("/") as directory:
         journal = Journal(directory)
         journal.write(["cc", "/var", "/etc"])
-        lines = recovery.sweep(rootfs.root, [], journal)
+        lines = remove_leftovers.sweep(rootfs.root, [], journal)
         assert lines == ["cc", "/var", "/etc"] == journal.read()
         assert len(strays(top)) in range(30, 35)  # the other names have no prefix
         while strays(top):
             before = len(strays(top))
-            recovery.sweep(rootfs.root, [], journal)
+            remove_leftovers.sweep(rootfs.root, [], journal)
             assert len(strays(top)) < before
-        assert recovery.sweep(rootfs.root, [], journal) == []
+        assert remove_leftovers.sweep(rootfs.root, [], journal) == []
         assert journal.read() is None
 
 
 def test_a_finished_run_keeps_the_journal_of_runs_whose_leftovers_remain(rootfs, top, tmp_path, monkeypatch):
-    monkeypatch.setattr(recovery, "MOST_NAMES", 1)
+    monkeypatch.setattr(remove_leftovers, "MOST_NAMES", 1)
     leftover = top / f"etc/{PREFIX}cc-0-0"
     leftover.touch()
     (tmp_path / "state").mkdir()
@@ -478,7 +478,7 @@ def test_a_finished_run_keeps_the_journal_of_runs_whose_leftovers_remain(rootfs,
         journal.write(["cc", "/etc"])
         apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, journal=journal)
         assert journal.read() == ["cc", "/etc"]
-        monkeypatch.setattr(recovery, "MOST_NAMES", 100)
+        monkeypatch.setattr(remove_leftovers, "MOST_NAMES", 100)
         apply(a_plan({"/etc/hosts": "newer"}, rootfs), rootfs, journal=journal)
         assert journal.read() is None
     assert not leftover.exists()
@@ -1039,7 +1039,7 @@ def test_the_attributes_of_a_directory_count_only_once_for_all_targets_below_the
         (Directory, "directory"),  # an empty new directory
         (TargetDirectories, "link_somewhere"),  # without unnamed files: a file beside its target
         (StagedFile, "commit"),
-        (recovery.Search, "remove"),
+        (remove_leftovers.Search, "remove"),
     ],
 )
 @pytest.mark.parametrize("unnamed", [True, False])
@@ -1389,7 +1389,7 @@ def test_the_apply_function_leaves_no_descriptor_open(rootfs, top):
 
 
 def test_apply_refuses_a_system_without_directory_descriptors(top, monkeypatch):
-    from templater.rootfs.without_descriptors import ByName
+    from templater.rootfs.confined_without_descriptors import ByName
 
     rootfs = DirectoryRootfs(ByName(str(top)))
     with pytest.raises(
@@ -1402,7 +1402,7 @@ def test_apply_gives_a_clear_error_on_a_system_without_the_fcntl_module(top):
     code = (
         "import sys; sys.modules['fcntl'] = None\n"
         "from templater.writing.apply_plan import apply\n"
-        "from templater.rootfs.without_descriptors import ByName\n"
+        "from templater.rootfs.confined_without_descriptors import ByName\n"
         "from templater.rootfs.directory_rootfs import DirectoryRootfs\n"
         "from tests.rootfs_builders import a_plan\n"
         "rootfs = DirectoryRootfs(ByName(sys.argv[1]))\n"
@@ -1512,7 +1512,7 @@ def test_apply_keeps_an_entry_that_cannot_be_a_leftover_of_templater(tmp_path, n
     if make is not None:
         make(tmp_path / name)
     with Root(str(tmp_path)) as root, root.directory("/") as directory:
-        assert recovery.Search(root, {"other": 0}).remove(directory, name) is True
+        assert remove_leftovers.Search(root, {"other": 0}).remove(directory, name) is True
     assert list(tmp_path.iterdir()) == ([] if make is None else [tmp_path / name])
 
 
@@ -1520,7 +1520,7 @@ def test_apply_keeps_an_entry_that_cannot_be_a_leftover_of_templater(tmp_path, n
 def held(monkeypatch):
     """Return the files that a command would hand over at its end."""
     held: list[int] = []
-    monkeypatch.setattr(held_files, "_held", held)
+    monkeypatch.setattr(close_in_another_process, "_held", held)
     yield held
     for fd in held:
         os.close(fd)
@@ -1609,7 +1609,7 @@ def test_a_staged_file_is_not_renamed_to_the_target_if_another_process_has_chang
         apply(plan, rootfs)
     assert (top / "etc/hosts").read_text() == "old"
     assert strays(top) == []
-    assert size in [os.fstat(fd).st_size for fd in held] or size < held_files.SMALL
+    assert size in [os.fstat(fd).st_size for fd in held] or size < close_in_another_process.SMALL
 
 
 @pytest.fixture
@@ -1795,7 +1795,7 @@ def test_apply_syncs_nothing_if_the_durable_argument_is_false(rootfs, syncs):
 
 def test_a_rollback_keeps_a_new_directory_that_another_process_has_filled(rootfs, top, monkeypatch):
     """overlayfs reads all names of a directory before it refuses to remove the directory."""
-    monkeypatch.setattr(recovery, "MOST_REMOVED", 5000)
+    monkeypatch.setattr(remove_leftovers, "MOST_REMOVED", 5000)
     removed = []
     remove = Directory.rmdir_at_end
     monkeypatch.setattr(

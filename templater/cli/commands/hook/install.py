@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from ....hooks import install, runtimes
-from ....hooks.lxc_config import PREFIXES
-from ....hooks.options import read_options
-from ....limit_option import CHILD, READING, RENDERING, Given
+from ....limits_of_commands import CHILD, READING, RENDERING, Given
 from ....model.errors import UsageError
 from ....model.render_options import DIALECT_NAMES
 from ... import completers, output
-from ...command_limits import guard
+from ...enforce_limits import guard
 from . import runtimes_with
 
 
@@ -86,7 +82,7 @@ from . import runtimes_with
 @click.option("--no-cache", is_flag=True, help="Compile the templates at every start.")
 def command(runtime: str, name: str, write: bool, path: str, **choices: object) -> None:
     """Print or write the lines that RUNTIME needs. NAME is a container, bundle or machine."""
-    words = option_words(choices)
+    words = install.option_words(choices)
     try:
         with guard(Given()):
             snippet: install.Snippet = runtimes.function_of(runtime.replace("-", "_"), "snippet")(
@@ -100,36 +96,3 @@ def command(runtime: str, name: str, write: bool, path: str, **choices: object) 
     except UsageError as error:
         raise click.UsageError(error.explain()) from None
     output.say(f"{snippet.file}: {'written' if changed else 'already up to date'}")
-
-
-def option_words(choices: dict[str, object]) -> list[str]:
-    """Return the words of the hook's command line. Options with default values are omitted."""
-    words: list[str] = []
-    for name in ("source", "instance", "state", "rootfs", "log"):
-        if choices[name]:
-            words += [f"--{name}", from_anywhere(str(choices[name]))]
-    if choices["dialect"]:
-        words += ["--dialect", str(choices["dialect"])]
-    if choices["on_error"] != "fail":
-        words += ["--on-error", str(choices["on_error"])]
-    if choices["time_limit"] != 60:
-        words += ["--time-limit", str(choices["time_limit"])]
-    for name in ("limit", "allow", "allow_instance"):
-        values = choices[name]
-        assert isinstance(values, tuple)
-        for value in values:
-            words += ["--" + name.replace("_", "-"), value if name == "limit" else from_anywhere(value)]
-    read_options(words)  # report an invalid option now, not at the next start
-    for name in ("in_place", "keep_modified", "no_cache"):
-        if choices[name]:
-            words.append("--" + name.replace("_", "-"))
-    return words
-
-
-def from_anywhere(path: str) -> str:
-    """Return the absolute path, because runtimes run hooks in other directories.
-
-    A path that begins with a variable of the runtime, or with a type such as ``overlay:``, is returned
-    unchanged.
-    """
-    return path if path.startswith(("$", "%", *PREFIXES)) else os.path.abspath(path)

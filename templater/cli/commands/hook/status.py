@@ -9,7 +9,7 @@ from ....hooks.common_status_checks import Finding
 from ....model.errors import UsageError
 from ....model.source import printable_lines
 from ... import completers, options, output
-from ...command_limits import guarded_alone
+from ...enforce_limits import guarded_alone
 from . import runtimes_with
 
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ....limit_option import COMMAND, IMAGE, Given
+from ....limits_of_commands import COMMAND, IMAGE, Given
 from ....model.errors import UsageError
 from ....model.file_names import METADATA
 from ....model.source import Source
 from ... import completers, options
-from ...command_limits import guarded
+from ...enforce_limits import guarded
 from ...packing import output_option, pack, packing_options, report, seconds_of, source_date_epoch, warn_of
 from ...progress import tree_size
 
 if TYPE_CHECKING:
-    from ....image.whole_image import Part
+    from ....image.read_whole_image import Part
 
 HELP = """Pack a directory into an image and print its fingerprint.
 
@@ -55,7 +55,7 @@ def command(
     as_json: bool,
     **packing: Any,
 ) -> None:
-    from ....image.whole_image import DirectoryContents
+    from ....image.read_whole_image import DirectoryContents
 
     if not os.path.isdir(directory):
         raise UsageError(

@@ -10,8 +10,8 @@ import click
 from ....model.errors import TemplaterError
 from ....model.file_names import METADATA
 from ... import options, output
-from ...command_limits import guarded_alone
-from ...image_edits import force_option, metadata_of, open_once, rootfs_option, save
+from ...enforce_limits import guarded_alone
+from ...save_image_edits import force_option, metadata_of, open_once, rootfs_option, save
 from ...text_editor import in_editor
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from ....limit_option import COMMAND, IMAGE, Given
+from ....limits_of_commands import COMMAND, IMAGE, Given
 from ....model.errors import UsageError
 from ... import completers, options
-from ...command_limits import guard
+from ...enforce_limits import guard
 from ...fetched_source import local_files
 from ...packing import pack, packing_options, report, source_date_epoch, warn_of
 
@@ -38,7 +38,7 @@ def command(files: tuple[str, ...], limits: Given, as_json: bool, **packing: Any
 
 
 def export(files: tuple[str, ...], limits: Given, as_json: bool, packing: dict[str, Any]) -> None:
-    from ....image.whole_image import open_contents
+    from ....image.read_whole_image import open_contents
 
     if len(files) not in (2, 3):
         raise UsageError("export needs an image and an output path", hint="templater image export SRC DIR")

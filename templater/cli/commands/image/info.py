@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ....limit_option import COMMAND, IMAGE, Given
+from ....limits_of_commands import COMMAND, IMAGE, Given
 from ....model.metadata import TRIGGERS
 from ....model.source import printable
 from ....reporting.columns import columns
 from ... import options, output, terminal
-from ...command_limits import guarded
+from ...enforce_limits import guarded
 from ...fetched_source import local_files
 from ...read_in_sandbox import read_image
 

@@ -13,9 +13,9 @@ from ....model.metadata import TRIGGERS
 from ....model.source import printable
 from ....rootfs.trusted_paths import open_file
 from ... import completers, options, output
-from ...command_limits import guarded_alone
-from ...image_edits import metadata_of, open_once, rootfs_option, save
+from ...enforce_limits import guarded_alone
 from ...output import size
+from ...save_image_edits import metadata_of, open_once, rootfs_option, save
 from ...text_editor import in_editor
 
 if TYPE_CHECKING:

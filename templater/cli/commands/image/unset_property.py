@@ -6,8 +6,8 @@ import click
 
 from ....model.file_names import METADATA
 from ... import completers, options
-from ...command_limits import guarded_alone
-from ...image_edits import edited, metadata_of, open_once, rootfs_option, save
+from ...enforce_limits import guarded_alone
+from ...save_image_edits import edited, metadata_of, open_once, rootfs_option, save
 
 HELP = """Remove properties from an image.
 

@@ -55,7 +55,7 @@ def edited(image: StoredImage, text: str) -> StoredImage:
     """Return an image with the values of a YAML text. Raises InputError if the text is invalid."""
     import yaml
 
-    from ....distribution.client_config import load_yaml
+    from ....distribution.remotes import load_yaml
 
     try:
         value = load_yaml(text)

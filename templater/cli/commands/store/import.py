@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from ....limit_option import COMMAND, IMAGE, Given
+from ....limits_of_commands import COMMAND, IMAGE, Given
 from ....model.errors import UsageError
 from ... import completers, options, output
-from ...command_limits import guarded
+from ...enforce_limits import guarded
 from ...progress import progress
 
 HELP = """Put an image into the store.

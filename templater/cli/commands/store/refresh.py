@@ -10,7 +10,7 @@ import click
 from ....model.errors import LimitError, TemplaterError
 from ....model.progress import Progress
 from ... import completers, output
-from ...command_limits import guarded_alone, time_left
+from ...enforce_limits import guarded_alone, time_left
 from ...progress import progress
 
 HELP = """Fetch newer versions of images.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from ....limit_option import COMMAND, IMAGE, Given
+from ....limits_of_commands import COMMAND, IMAGE, Given
 from ... import completers, options, output
-from ...command_limits import guarded
+from ...enforce_limits import guarded
 from ...progress import progress
 from . import tree_argument
 

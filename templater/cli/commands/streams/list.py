@@ -11,7 +11,7 @@ from ....model.instance import CONTAINER, VIRTUAL_MACHINE
 from ....model.source import printable
 from ....reporting.columns import columns
 from ... import completers, options, output
-from ...command_limits import guarded_alone
+from ...enforce_limits import guarded_alone
 from ...output import size
 from . import stream_argument
 

@@ -9,7 +9,7 @@ import click
 from ....model.errors import UsageError
 from ....model.source import printable
 from ... import options, output
-from ...command_limits import guarded_alone
+from ...enforce_limits import guarded_alone
 from ...output import size
 from . import count, tree_argument
 
@@ -45,7 +45,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 def command(
     tree: str, keep: int | None, older_than: str | None, grace: str, dry_run: bool, as_json: bool
 ) -> None:
-    from ....distribution import prune_tree as library
+    from ....distribution import remove_and_prune as library
     from ....distribution.tree import Tree
 
     pruned = library.prune(

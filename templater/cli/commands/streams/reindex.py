@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ....limit_option import COMMAND, IMAGE, READING, RENDERING
+from ....limits_of_commands import COMMAND, IMAGE, READING, RENDERING
 from ....model.source import printable
 from ... import completers, options, output
-from ...command_limits import guard
+from ...enforce_limits import guard
 from ...output import size
 from ...progress import progress
 from . import count, tree_argument
@@ -20,7 +20,7 @@ from . import count, tree_argument
 if TYPE_CHECKING:
     from ....distribution.https_client import UrlStream
     from ....distribution.republish import Described
-    from ....limit_option import Given
+    from ....limits_of_commands import Given
 
 #: default limit on the processor seconds for all tables
 _SECONDS = 6.0

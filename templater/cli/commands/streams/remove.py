@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ... import output
-from ...command_limits import guarded_alone
+from ...enforce_limits import guarded_alone
 from . import count, tree_argument
 
 HELP = """Remove images from a tree's catalog.
@@ -26,7 +26,7 @@ Examples:
 @click.argument("images", metavar="IMAGE…", nargs=-1, required=True)
 @guarded_alone
 def command(tree: str, images: tuple[str, ...]) -> None:
-    from ....distribution.remove_from_tree import remove
+    from ....distribution.remove_and_prune import remove
     from ....distribution.tree import Tree
 
     removed = remove(Tree(tree), images)

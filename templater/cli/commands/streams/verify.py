@@ -8,7 +8,7 @@ import click
 
 from ....model.source import printable
 from ... import options, output
-from ...command_limits import guarded_alone
+from ...enforce_limits import guarded_alone
 from ...output import size
 from ...progress import progress
 from . import count, stream_argument

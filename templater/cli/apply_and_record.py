@@ -1,0 +1,147 @@
+"""Applying a plan with a record of the written files, for `apply`, and opening the record, for `status`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ..image.directory_image import identity_of, replaced_error
+from ..instances.changed_by_hand import changed_by_hand, recorded_content, without
+from ..instances.record_of_written_files import Record
+from ..instances.state_directory import StateDirectory
+from ..model.errors import UsageError
+from ..model.file_names import ROOTFS, STATE_FOLDER
+from ..model.source import printable
+from ..rootfs.confined_root import Root
+from ..rootfs.trusted_paths import open_folder
+from ..writing.mounts_elsewhere import refuse_mounted
+from . import output
+
+if TYPE_CHECKING:
+    from ..model.plan import Change, Plan
+    from ..rootfs.directory_rootfs import DirectoryRootfs
+    from ..sources.open_source import OpenedSource
+    from .open_and_plan import Opened
+
+#: seconds to wait for a hook that uses the same state directory
+PATIENCE = 10.0
+
+
+def state_folder(src: str, rootfs: str | None) -> str:
+    """Return the instance directory that has templater's state for a root filesystem, or "".
+
+    A state directory of another user does not count, because every user can create one in a directory such as
+    ``/tmp``.
+    """
+    folders = [] if rootfs is None else [os.path.dirname(os.path.abspath(rootfs))]
+    own = os.path.join(src, ROOTFS)
+    if rootfs is None or (os.path.isdir(own) and os.path.samefile(own, rootfs)):
+        folders.insert(0, src)
+    return next(filter(_has_state, folders), "")
+
+
+def _has_state(folder: str) -> bool:
+    path = os.path.join(folder, STATE_FOLDER)
+    try:
+        owner = os.lstat(path).st_uid
+        if owner == 0 or owner in (os.geteuid(), os.stat(folder).st_uid):
+            return True
+    except (OSError, ValueError):
+        return False
+    output.note(f"'{printable(path)}' is ignored: it belongs to another user (uid {owner})")
+    return False
+
+
+@contextmanager
+def opened_record(
+    folder: str, *, lock: str = "", places: Collection[tuple[int, int] | None] = ()
+) -> Iterator[Record | None]:
+    """Open the record of an instance directory. Yield None if ``folder`` is empty.
+
+    ``places`` has the identities of the directories that ``folder`` may name. An empty ``places`` allows
+    every directory. If ``lock`` is not empty, lock the record. Processes that wait for the lock show the text
+    of ``lock``.
+    """
+    if not folder:
+        yield None
+        return
+    with open_folder(folder) as opened:
+        if places and identity_of(opened) not in places:
+            raise replaced_error(folder)
+        state_directory = StateDirectory(opened)
+    with state_directory:
+        if lock:
+            state_directory.lock(lock, PATIENCE)
+        yield Record(state_directory)
+
+
+def _places(source: OpenedSource, rootfs: DirectoryRootfs) -> Collection[tuple[int, int] | None]:
+    """Return the identities of SRC and of the parent directory of the root filesystem.
+
+    Both are already open. But templater opens the record later, by its path. Until then, another user can
+    exchange the names of two instances. The identities show such an exchange.
+    """
+    if not isinstance(rootfs.root, Root):
+        return ()
+    above = os.stat("..", dir_fd=rootfs.root.fd)
+    return (above.st_dev, above.st_ino), getattr(source.image, "identity", None)
+
+
+def apply_recorded(
+    found: Opened,
+    plan: Plan,
+    apply: Callable[..., list[Change]],
+    state: str | None,
+    *,
+    keep_modified: bool,
+) -> tuple[Mapping[str, str], list[Change]]:
+    """Apply a plan and update the record.
+
+    Return the files that were kept because they were changed by hand, and the changes that were written.
+    """
+    from ..pongo2.dialect import DIALECTS
+    from ..pongo2.names_read import config_keys
+    from ..rootfs.directory_rootfs import DirectoryRootfs
+    from ..writing.remove_leftovers import Journal
+
+    rootfs, request = found.rootfs, found.request
+    assert isinstance(rootfs, DirectoryRootfs)
+    folder = state or state_folder(request.src, request.rootfs)
+    if keep_modified and not folder:
+        raise UsageError(
+            "--keep-modified needs a record of written files, and this root filesystem has none",
+            hint=f"add --state DIR: apply creates the record in DIR/{STATE_FOLDER}, "
+            "and later runs need the same DIR",
+        )
+    places = () if state else _places(found.source, rootfs)
+    checks = [refuse_mounted(plan, rootfs.root)] if isinstance(rootfs.root, Root) else []
+
+    def check(change: Change) -> None:
+        for each in checks:
+            each(change)
+
+    with opened_record(folder, lock="apply", places=places) as record:
+        if record is None:
+            return {}, apply(plan, rootfs, check=check)
+        journal = Journal(record.state_directory.directory)
+        kept: Mapping[str, str] = {}
+        if keep_modified:
+            record.require_readable()
+            record.settle(rootfs)
+            if isinstance(rootfs.root, Root):
+                from ..writing.mounted_file import left_incomplete
+
+                record.unfinished |= left_incomplete(plan, rootfs.root, journal)
+            kept = changed_by_hand(plan, record, rootfs)
+            plan = without(plan, kept)
+            checks.append(recorded_content(plan, record, rootfs))
+        elif record.problem is not None:
+            output.note(f"the record of written files is ignored: {record.problem}")
+        names = {change.rule.template for change in plan.changes}
+        templates = found.source.image.read_templates(names)
+        dialect = DIALECTS[request.dialect or request.host.dialect]
+        keys = {name: config_keys(file.data or b"", dialect) for name, file in templates.items()}
+        with record.updated(plan, templates, keys):
+            return kept, apply(plan, rootfs, journal=journal, check=check)

@@ -1,0 +1,136 @@
+"""A child process that renders views, one after the other. It ends if a view takes too long."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from ..options import Request
+
+#: maximum number of questions that wait for an answer; the server refuses more
+WAITING: Final = 8
+#: a worker is killed this many seconds after its own time limit
+GRACE: Final = 5.0
+#: maximum number of bytes of an answer
+LARGEST: Final = 256 << 20
+
+#: the code of the worker process; its arguments are the places of modules
+START: Final = (
+    "import sys; sys.path[:] = sys.argv[1:]; "
+    "from templater.cli.watch_page.worker_loop import main; sys.exit(main())"
+)
+
+
+class BusyError(Exception):
+    """Raised if too many questions are waiting."""
+
+
+class Answer(NamedTuple):
+    """The answer to a question from the page: facts for the server, and JSON for the page."""
+
+    facts: dict[str, Any]
+    body: bytes
+
+
+class Renderer:
+    """The worker process. The first question starts it. After it has ended, the next question restarts it."""
+
+    def __init__(self, request: Request, instances: str | None, seconds: float) -> None:
+        self._job = pickle.dumps((request, instances))
+        self._seconds = seconds
+        self._process: asyncio.subprocess.Process | None = None
+        self._lock = asyncio.Lock()
+        self._waiting = 0
+        self._has_ended = False
+
+    async def ask(self, question: bytes) -> Answer:
+        """Return the answer to a question. Raises BusyError if too many questions are waiting."""
+        if self._waiting >= WAITING:
+            raise BusyError
+        self._waiting += 1
+        try:
+            async with self._lock:
+                return await self._ask(question)
+        finally:
+            self._waiting -= 1
+
+    async def _ask(self, question: bytes) -> Answer:
+        try:
+            async with asyncio.timeout(self._seconds + GRACE):
+                process = await self._started()
+                assert process.stdin is not None
+                process.stdin.write(frame(question))
+                await process.stdin.drain()
+                return Answer(json.loads(await self._receive(process)), await self._receive(process))
+        except TimeoutError:
+            text = f"rendering the page took longer than {self._seconds:g} seconds"
+        except (OSError, EOFError):
+            text = "the rendering process ended unexpectedly, perhaps because memory ran out"
+        await self._kill()
+        return failure(text)
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        if self._has_ended:
+            raise EOFError
+        if self._process is None or self._process.returncode is not None:
+            self._process = await asyncio.create_subprocess_exec(
+                *command(), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C ends only the server, not the worker
+            )  # fmt: skip
+            assert self._process.stdin is not None
+            self._process.stdin.write(frame(self._job))
+        if self._has_ended:
+            raise EOFError
+        return self._process
+
+    async def _receive(self, process: asyncio.subprocess.Process) -> bytes:
+        assert process.stdout is not None
+        try:
+            size = int.from_bytes(await process.stdout.readexactly(4))
+            if size > LARGEST:
+                raise EOFError
+            return await process.stdout.readexactly(size)
+        except asyncio.IncompleteReadError:
+            raise EOFError from None
+
+    async def end(self) -> None:
+        """Kill the worker, and answer no more questions.
+
+        If the worker is just starting, this method waits until the worker has started. If the start were
+        cancelled, asyncio would wait forever.
+        """
+        self._has_ended = True
+        await self._kill()
+        async with self._lock:
+            await self._kill()
+
+    async def _kill(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def command() -> list[str]:
+    """Return the command that starts the worker.
+
+    The worker imports modules from the same places as this process, such as a zipapp. Without ``-I``, the
+    worker would also import modules from the working directory, which may be a hostile image.
+    """
+    mode = ["-X", "utf8"] if sys.flags.utf8_mode else []
+    return [sys.executable, "-I", *mode, "-c", START, *sys.path]
+
+
+def frame(data: bytes) -> bytes:
+    return len(data).to_bytes(4) + data
+
+
+def failure(text: str) -> Answer:
+    """Return an answer that shows an error instead of a view."""
+    return Answer({}, json.dumps({"problem": text}).encode())

@@ -1,0 +1,239 @@
+"""Checks of the paths that annotations name.
+
+An image author chooses the image's annotations. Older versions of podman pass these annotations on to the
+hook, which runs as root. So an annotation can name only a file below a directory that the operator's hook
+line allows. Every directory on the path must belong to root or the hook's user. No directory on the path may
+belong to an instance. Below the allowed directory, the path of a description must not contain a link, because
+the link could lead to the description of another instance.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+
+from ..instances.instance_directory import MAX_INSTANCE, MAX_TEMPLATES
+from ..model.errors import InputError, RefusedError, TemplaterError, reason
+from ..model.file_names import BACKUP_YAML, INSTANCE, MAX_PATH, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
+from ..model.source import Source, printable
+from ..rootfs.close_in_another_process import close
+from ..rootfs.confined_root import Root
+from ..rootfs.paths import MissingError
+from ..rootfs.trusted_paths import open_unshared, trusted_owners
+
+#: names of files that describe one instance (of templater and of Incus); they can contain passwords
+DESCRIPTIONS = (INSTANCE, BACKUP_YAML)
+
+#: names of directories that belong to one instance
+_PRIVATE = (STATE_FOLDER, ROOTFS)
+
+
+def open_source(path: str, allowed: Sequence[str], bundle: str, rootfs: str) -> Root:
+    """Open the image directory that an annotation names.
+
+    The container's own ``bundle`` is allowed too, except for its root filesystem ``rootfs``.
+
+    Raises:
+        RefusedError: the directory is not allowed, or belongs to an instance, or can be changed by another
+            user.
+        InputError: the directory does not exist.
+    """
+    top, below = _place(path, [bundle, *allowed], follow=True)
+    real = os.path.join(top, below)
+    inside = os.path.realpath(rootfs)
+    if real == inside or real.startswith(inside + "/"):
+        raise RefusedError(
+            f"an annotation names '{printable(path)}', which is in the container's root filesystem",
+            hint="use an image source outside the root filesystem",
+        )
+    own = os.path.realpath(bundle)
+    for directory in _directories(top, below):
+        _require_trusted(directory, named=directory == top)
+        if directory != own:
+            _require_no_instance(directory)
+    try:
+        with Root(top, named=True) as root:
+            image = root.below("/" + below)
+    except TemplaterError as error:
+        raise _with_name(error, path) from None
+    try:
+        _require_trusted_files(image.fd, real)
+    except BaseException:
+        image.close()
+        raise
+    return image
+
+
+def read_description(path: str, allowed: Sequence[str]) -> Source:
+    """Read the instance description that an annotation names.
+
+    Raises:
+        RefusedError: the hook line does not allow the file, or the file belongs to another instance, or
+            another user can change the file.
+        InputError: the file does not exist.
+    """
+    if not allowed:
+        raise RefusedError(
+            "the annotation org.templater.instance is not allowed",
+            hint="to allow a directory of descriptions, add --allow-instance DIR to the hook line",
+        )
+    top, below = _place(path, allowed, follow=False)
+    folder, _, name = below.rpartition("/")
+    if name.startswith(DESCRIPTIONS):  # the prefix also matches the temporary file of a killed writer
+        raise RefusedError(
+            f"an annotation names '{printable(path)}':"
+            f" the file name '{name}' is reserved for instance directories",
+            hint="rename the description, for example to web.yaml",
+        )
+    for directory in _directories(top, folder):
+        _require_trusted(directory, named=directory == top)
+        _require_no_instance(directory)
+    try:
+        with Root(top, named=True) as root:
+            check = lambda fd: _require_owner(os.fstat(fd), path)  # noqa: E731
+            return Source(path, root.read("/" + below, MAX_INSTANCE, check=check))
+    except TemplaterError as error:
+        raise _with_name(error, path) from None
+
+
+def _place(path: str, allowed: Sequence[str], *, follow: bool) -> tuple[str, str]:
+    """Return the allowed directory that contains ``path``, and the path relative to it.
+
+    Symlinks in the path of the directory are resolved. If ``follow`` is true, symlinks in the relative path
+    are resolved, too. The caller opens both paths without following symlinks.
+    """
+    if len(path) > MAX_PATH:  # each lookup copies the path, so a long path takes minutes
+        raise RefusedError(f"an annotation names a path of more than {MAX_PATH} characters")
+    # Compare the text first: looking up any other path could mount a directory or wait for a dead server.
+    named = os.path.normpath(path)
+    within = [
+        folder for folder in allowed if f"{named}/".startswith(os.path.normpath(folder).rstrip("/") + "/")
+    ]
+    if path.startswith("/") and "\0" not in path and within:
+        _refuse_private(named[min(map(len, map(os.path.normpath, within))) :], named)
+        for folder in within:
+            top = os.path.realpath(folder)
+            plain = top + named[len(os.path.normpath(folder)) :]
+            real = os.path.realpath(path) if follow else plain
+            # another user could have put a link on the way, or could replace a directory by a link
+            if top != os.path.normpath(folder):
+                open_unshared(folder, trusted_owners("/")).close()
+            if real != plain:
+                open_unshared(path, trusted_owners("/")).close()
+            if real == top or real.startswith(top.rstrip("/") + "/"):
+                _require_trusted_way(top)
+                return top, real[len(top) :].strip("/")
+    raise RefusedError(
+        f"an annotation names '{printable(path)}', which is not below {' or '.join(allowed[-2:])}",
+        hint="move the file, or allow its directory in the hook line with --allow or --allow-instance",
+    )
+
+
+def _directories(top: str, below: str) -> Iterator[str]:
+    """Yield ``top`` and every directory on the way from ``top`` to ``below``."""
+    yield top
+    here = top
+    _refuse_private(below, os.path.join(top, below))
+    for name in below.split("/") if below else ():
+        here = os.path.join(here, name)
+        yield here
+
+
+def _refuse_private(below: str, shown: str) -> None:
+    """Raise RefusedError if a path below an allowed directory leads into an instance."""
+    for name in below.split("/"):
+        if name in _PRIVATE:
+            raise RefusedError(
+                f"an annotation names '{printable(shown)}',"
+                f" but the directory '{name}' in this path belongs to an instance",
+                hint="keep image sources apart from instances",
+            )
+
+
+def _require_trusted_way(top: str) -> None:
+    """Raise RefusedError if another user can change a directory above ``top``.
+
+    A sticky directory such as /tmp may be writable, because users cannot replace each other's files in it.
+    """
+    while top != "/":
+        top = os.path.dirname(top)
+        _require_trusted(top, or_sticky=True, named=True)
+
+
+def _require_trusted_files(image: int, shown: str) -> None:
+    """Raise RefusedError if another user can change metadata.yaml, templates/ or a file in templates/.
+
+    templates/ is checked before its names are read: another user could make a directory that is slow to read.
+    """
+
+    def require(name: str) -> None:
+        with suppress(MissingError):  # the file is missing now: only trusted users can have removed the file
+            _require_trusted(os.path.join(shown, name), at=image, name=name)
+
+    require(METADATA)
+    require(TEMPLATES)
+    try:
+        folder = os.open(TEMPLATES, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=image)
+    except OSError:
+        return  # reading the image fails later, with a better message
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in islice(entries, MAX_TEMPLATES)]
+    finally:
+        close(folder)
+    for each in names:
+        require(f"{TEMPLATES}/{each}")
+
+
+def _require_trusted(
+    directory: str, *, or_sticky: bool = False, named: bool = False, at: int | None = None, name: str = ""
+) -> None:
+    """Raise RefusedError if another user can change a file or directory.
+
+    With ``or_sticky``, other users may write to a sticky directory. ``named`` is true if the hook line names
+    ``directory`` or a path below it; then the owner of ``/`` may also be trusted. ``at`` is the descriptor of
+    the directory in which to look up ``name``.
+    """
+    try:
+        status = os.stat(name, dir_fd=at, follow_symlinks=False) if at is not None else os.lstat(directory)
+    except FileNotFoundError:
+        raise MissingError(f"'{printable(directory)}' does not exist") from None
+    except OSError as error:
+        raise InputError(f"'{printable(directory)}' can't be used: {reason(error)}") from None
+    if stat.S_ISLNK(status.st_mode):
+        raise RefusedError(f"an annotation uses '{printable(directory)}', which must not be a symlink")
+    _require_owner(status, directory, or_sticky=or_sticky, named=named)
+
+
+def _require_owner(
+    status: os.stat_result, path: str, *, or_sticky: bool = False, named: bool = False
+) -> None:
+    # Rootless podman runs hooks in a user namespace, where the owner of "/" stands for all unmapped users.
+    # Trust the owner of "/" only for directories that the operator's hook line names (``named``), and not in
+    # a directory such as /tmp, in which all these users can make directories.
+    trusted = {0, os.geteuid()}
+    if named and not os.lstat(os.path.dirname(path)).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        trusted.add(os.lstat("/").st_uid)
+    sticky = or_sticky and status.st_mode & stat.S_ISVTX
+    if status.st_uid in trusted and (sticky or not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+        return
+    raise RefusedError(
+        f"an annotation uses '{printable(path)}', which other users can change:"
+        f" it belongs to uid {status.st_uid} and has mode {status.st_mode & 0o7777:04o}",
+        hint=f"chown root '{printable(path)}'; chmod go-w '{printable(path)}'",
+    )
+
+
+def _require_no_instance(directory: str) -> None:
+    for name in (STATE_FOLDER, *DESCRIPTIONS):
+        if os.path.lexists(os.path.join(directory, name)):
+            raise RefusedError(
+                f"an annotation uses the instance directory '{printable(directory)}': it contains '{name}'",
+                hint="keep image sources in a directory of their own, such as /var/lib/templater/images",
+            )
+
+
+def _with_name(error: TemplaterError, path: str) -> TemplaterError:
+    error.notes += (f"an annotation names '{printable(path)}'",)
+    return error

@@ -1,0 +1,469 @@
+"""The record of the files that templater has written for an instance: ``.templater/written``.
+
+The record tells whether a file was changed by hand since templater wrote it. ``templater status`` shows this,
+and ``--keep-modified`` keeps changed files. Without this option, the record has no influence on which files
+are written.
+
+Before an apply, templater writes the new record beside the old record. After the apply, it renames the new
+record. Neither step uses fsync, except the first step on btrfs, where fsync of a file without a name takes a
+short time. If a run is killed between the two steps, the next run finds both records. With
+``--keep-modified``, this run compares both records with the files. Without this option, it records the files
+of its own rules.
+"""
+
+from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError
+from ..model.file_names import WRITTEN
+from ..model.plan import KEEP, WRITING
+from ..oslite import blake2b, os, stat
+from ..rootfs.close_in_another_process import close, is_on_btrfs
+from ..rootfs.confined_directory import MAX_OF_OWNER, ForeignFileError
+from ..rootfs.paths import SlowError
+from ..rootfs.regular_files import write_descriptor
+from ..rootfs.system_calls import write_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..model.entry import RootfsView, TemplateFile
+    from ..model.plan import Change, Plan
+    from .state_directory import StateDirectory
+
+STAGED = WRITTEN + ".new"
+HEAD = b"templater written 1\n"
+#: maximum size of a record in bytes
+MAX_RECORD = 16 << 20
+#: a file with more bytes than this always counts as changed, because no template renders so many bytes
+MAX_COMPARED = 64 << 20
+#: maximum size in bytes of all recorded files that are compared together, as of all files that a run renders
+MAX_COMPARED_TOTAL = 64 << 20
+#: maximum number of files in a record
+MAX_FILES = 100_000
+#: maximum number of configuration keys of all files in a record
+MAX_KEYS = 1_000_000
+
+_FIELDS = 7
+
+
+class WrittenFile:
+    """The state of one file when templater last wrote it, or last found the right content in it.
+
+    ``path`` is the rule's target and ``real`` the file after following links. ``uid`` and ``gid`` are ids in
+    the container. ``digest`` and ``template_digest`` are hashes of the content and of the template. ``keys``
+    are the configuration keys that the template reads, except keys whose names the template computes.
+    ``size`` is the size of the content.
+    """
+
+    __slots__ = (
+        "digest", "gid", "joined_keys", "mode", "path", "real", "size", "template", "template_digest", "uid",
+    )  # fmt: skip
+
+    def __init__(
+        self, path: str, real: str, digest: str, uid: int, gid: int, mode: int, template: str,
+        template_digest: str, joined_keys: bytes = b"", *, size: int,
+    ) -> None:  # fmt: skip
+        self.path = path
+        self.real = real
+        self.digest = digest
+        self.uid = uid
+        self.gid = gid
+        self.mode = mode
+        self.template = template
+        self.template_digest = template_digest
+        self.joined_keys = joined_keys
+        self.size = size
+
+    @property
+    def keys(self) -> "tuple[str, ...]":
+        keys = self.joined_keys
+        return tuple(keys.decode("utf-8", "surrogateescape").split("\n")) if keys else ()
+
+    def encode(self) -> bytes:
+        """Return the file's entry in the record: the fields, each ended by NUL."""
+        return (
+            f"{self.path}\0{self.real}\0{self.digest}\0{self.uid} {self.gid} {self.mode:o} {self.size}\0"
+            f"{self.template}\0{self.template_digest}\0".encode("utf-8", "surrogateescape")
+            + self.joined_keys
+            + b"\0"
+        )
+
+    @classmethod
+    def decode(cls, entry: bytes) -> "WrittenFile":
+        """Parse an entry. Raises ValueError if it is damaged."""
+        *words, keys, _ = entry.split(b"\0")
+        path, real, digest, attributes, template, template_digest = [
+            word.decode("utf-8", "surrogateescape") for word in words
+        ]
+        uid, gid, mode, size = attributes.split(" ")
+        return cls(
+            path, real, digest, int(uid), int(gid), int(mode, 8), template, template_digest, keys,
+            size=int(size),
+        )  # fmt: skip
+
+
+def _name_of(entry: bytes) -> bytes:
+    return entry[: entry.index(b"\0")]
+
+
+def join_keys(keys: "tuple[str, ...]") -> bytes:
+    return "\n".join(keys).encode("utf-8", "surrogateescape")
+
+
+def digest_of(data: bytes) -> str:
+    digest: str = blake2b(data).hexdigest()
+    return digest
+
+
+def head_of(text: bytes) -> bytes:
+    """Return the first two lines of a record: the format, and the digest of the entries in ``text``."""
+    return HEAD + digest_of(text).encode() + b"\n"
+
+
+def text_of(data: bytes) -> bytes:
+    """Return the text of all entries in a record, or b"" if the record is damaged.
+
+    The text begins with a NUL. It is not decoded, because Python needs four bytes for each character of a
+    string with an emoji.
+    """
+    text = data[data.find(b"\n", len(HEAD)) + 1 :]
+    if not data.startswith(head_of(text)) or not _is_within_limits(text):
+        return b""
+    return text
+
+
+def _is_within_limits(text: bytes) -> bool:
+    return text.count(b"\0") <= MAX_FILES * _FIELDS + 1 and text.count(b"\n") <= MAX_KEYS
+
+
+def entries_of(text: bytes) -> "dict[bytes, bytes] | None":
+    """Return the entries of a record by path. Return None if they are damaged."""
+    found: dict[bytes, bytes] = {}
+    if not text.startswith(b"\0"):
+        return None if text else found
+    end = 1
+    try:
+        while end < len(text):
+            start = end
+            for _ in range(_FIELDS):
+                end = text.index(b"\0", end) + 1
+            entry = text[start:end]
+            WrittenFile.decode(entry)
+            found[_name_of(entry)] = entry
+    except ValueError:
+        return None
+    return found
+
+
+class Record:
+    """The record of one instance. The caller holds the lock of the state directory.
+
+    If the record is unreadable, it counts as empty, and ``problem`` is the error.
+    """
+
+    __slots__ = ("_entries", "_staged", "_text", "problem", "state_directory", "unfinished")
+
+    def __init__(self, state_directory: "StateDirectory") -> None:
+        self.state_directory = state_directory
+        self.problem: TemplaterError | None = None
+        self._staged: dict[bytes, bytes] | None = None
+        self._text = b""
+        self._entries: dict[bytes, bytes] | None = None
+        #: the real paths of mounted files that a killed run has overwritten, but not cut to their new size,
+        #: or that a rollback could not restore
+        self.unfinished: set[str] = set()
+        try:
+            data = read_record(state_directory)
+            if data is not None:
+                self._text = text_of(data)
+                if not self._text:
+                    raise InputError(f"the record '{self._path(WRITTEN)}' is damaged", hint=_REMOVE)
+        except TemplaterError as error:
+            self.problem = error
+        if state_directory.directory.lstat(STAGED) is not None:
+            self._read_staged()
+
+    @property
+    def entries(self) -> "dict[bytes, bytes]":
+        """The encoded entry of each file, by path.
+
+        The record is split into entries only on demand, because most starts change no file.
+        """
+        if self._entries is None:
+            self._entries = entries_of(self._text) or {}
+        return self._entries
+
+    def files(self) -> "dict[str, WrittenFile]":
+        """Return all recorded files by path."""
+        decoded = map(WrittenFile.decode, self.entries.values())
+        return {file.path: file for file in decoded}
+
+    def file(self, path: str) -> "WrittenFile | None":
+        entry = self.entries.get(path.encode("utf-8", "surrogateescape"))
+        return None if entry is None else WrittenFile.decode(entry)
+
+    def _read_staged(self) -> None:
+        try:
+            data = read_record(self.state_directory, STAGED)
+        except TemplaterError as error:
+            self.problem = self.problem or error
+            return
+        # a killed run can leave a damaged record; such a run has not written any file yet
+        self._staged = entries_of(text_of(data or b""))
+
+    def _path(self, name: str) -> str:
+        return f"{self.state_directory.path}/{name}"
+
+    def forget(self) -> None:
+        """Treat the record as empty, and remove it."""
+        self.state_directory.forget_written()
+        self.problem, self._staged, self._text, self._entries = None, None, b"", None
+
+    def settle(self, rootfs: "RootfsView") -> None:
+        """Use the staged entry of each file whose content matches that entry.
+
+        A run that wrote the file was killed before it could replace the record. Runs write a mounted file in
+        place, and cut it last. So a killed run can leave the new text and the end of a longer old text in the
+        file. Such a file counts as ``unfinished`` if the staged entry is new: a staged record also has the
+        entries of files that the run did not write, and a user can have changed these files by hand.
+
+        Call this method only in a run that compares the record with the files: the owner of the instance's
+        directory can forge a staged record that names files that are slow to read.
+        """
+        size = 0
+        for path, entry in (self._staged or {}).items():
+            file = WrittenFile.decode(entry)
+            may_be_longer = self._is_new_in_mount(file, rootfs)
+            size += size_of(rootfs, file.real) if may_be_longer else size_to_compare(rootfs, file)
+            if size > MAX_COMPARED_TOTAL:
+                break  # all remaining files count as changed by hand
+            if has_content(rootfs, file):
+                self.entries[path] = entry
+                self._text = b""  # the record on the disk lacks this entry
+            elif may_be_longer and starts_with_content(rootfs, file):
+                self.unfinished.add(file.real)
+        self._staged = None
+
+    def _is_new_in_mount(self, file: WrittenFile, rootfs: "RootfsView") -> bool:
+        """Return whether a file is mounted, and the record has no entry with its place and content."""
+        found, before = rootfs.entry(file.real), self.file(file.path)
+        is_new = before is None or (before.real, before.digest) != (file.real, file.digest)
+        return is_new and found is not None and found.is_mount
+
+    def stage(
+        self, plan: "Plan", templates: "Mapping[str, TemplateFile]", keys: "Mapping[str, tuple[str, ...]]"
+    ) -> None:
+        """Write the new record beside the old record, unless the two are equal.
+
+        Raises WriteError on failure, and LimitError for a record that is too large.
+        """
+        facts: dict[str, tuple[str, bytes]] = {}  # of each template: its digest and its keys
+        new = []
+        size = 0
+        place = 0  # the offset of the next file in the text, or -1 after a file that is missing in the text
+        for change in last_changes(plan):
+            name = change.rule.template
+            if name not in facts:
+                template = templates.get(name)
+                data = b"" if template is None else template.data or b""
+                facts[name] = digest_of(data), join_keys(keys.get(name, ()))
+            file = WrittenFile(
+                change.path, change.real, digest_of(change.content or b""), change.uid, change.gid,
+                change.mode, name, *facts[name], size=len(change.content or b""),
+            )  # fmt: skip
+            entry = file.encode()
+            size += len(entry)
+            if size > MAX_RECORD:  # thousands of rules can have the same template with long keys
+                raise self._too_large()
+            if place >= 0:  # the plan usually has the files in the order of the record
+                place = self._text.find(b"\0" + entry, place)
+            if place >= 0:
+                place += len(entry)  # the NUL after a file also precedes the next file
+                continue
+            if self.entries.get(_name_of(entry)) != entry:
+                new.append((file, change.action))
+        settled = bool(self._entries) and not self._text
+        entries = self._with(new) if new or settled else {}
+        text = b"".join([b"\0", *entries.values()])
+        head = head_of(text)
+        if len(head) + len(text) > MAX_RECORD or len(entries) > MAX_FILES or not _is_within_limits(text):
+            raise self._too_large()
+        directory = self.state_directory.directory
+        try:
+            self._discard()
+            if not entries or text == self._text:
+                return
+            is_synced = is_on_btrfs(directory.fd)  # otherwise, a power cut could leave an empty record
+            if is_synced:
+                from ..rootfs.disk_sync import create_to_sync, sync_and_name
+
+                fd = create_to_sync(directory, STAGED)
+            else:
+                fd = directory.create(STAGED)
+            try:
+                for part in (head, text):
+                    write_descriptor(fd, part)
+                if is_synced:
+                    sync_and_name("write", self._path(STAGED), fd, directory, STAGED)
+            finally:
+                close(fd)
+        except OSError as error:
+            raise write_error("write", self._path(STAGED), error) from None
+        self._entries, self._staged = entries, entries
+
+    def _too_large(self) -> LimitError:
+        return LimitError(
+            f"the record '{self._path(WRITTEN)}' would have more than {MAX_FILES} files,"
+            f" {MAX_KEYS} configuration keys or {MAX_RECORD} bytes",
+            hint=_REMOVE,
+        )
+
+    def _with(self, new: "list[tuple[WrittenFile, str]]") -> "dict[bytes, bytes]":
+        entries = dict(self.entries)
+        for file, action in new:
+            before = self.file(file.path) if action == KEEP else None
+            if before is not None and before.digest == file.digest:
+                # keep the recorded owner and mode, because templater did not set the current ones
+                file.uid, file.gid, file.mode = before.uid, before.gid, before.mode
+            entry = file.encode()
+            entries[_name_of(entry)] = entry
+        return entries
+
+    def updated(
+        self, plan: "Plan", templates: "Mapping[str, TemplateFile]", keys: "Mapping[str, tuple[str, ...]]"
+    ) -> "_Update":
+        """Stage the new record, and return a context manager that commits it unless the apply fails."""
+        self.stage(plan, templates, keys)
+        return _Update(self)
+
+    def require_readable(self) -> None:
+        """Raise the error of an unreadable record."""
+        if self.problem is not None:
+            raise self.problem
+
+    def commit(self) -> None:
+        """Replace the current record with the staged record. Call this after the plan was applied."""
+        if self._staged is None:
+            return
+        directory = self.state_directory.directory
+        try:
+            directory.rename(STAGED, directory, WRITTEN)
+        except OSError as error:
+            raise write_error("replace", self._path(WRITTEN), error) from None
+        self._staged = None
+
+    def discard(self) -> None:
+        """Remove the staged record, after an apply that has restored every file."""
+        try:
+            self._discard()
+        except (OSError, WriteError):  # the next run compares both records with the files
+            return
+
+    def _discard(self) -> None:
+        directory = self.state_directory.directory
+        if directory.lstat(STAGED) is not None:
+            directory.unlink(STAGED)
+        self._staged = None
+
+
+def read_record(state_directory: "StateDirectory", name: str = WRITTEN) -> "bytes | None":
+    """Return the bytes of a record, or None if it is missing.
+
+    Raises RefusedError for a file that belongs to another user than the directory's owner, or that another
+    user can change.
+    """
+    directory, path = state_directory.directory, f"{state_directory.path}/{name}"
+
+    def check(status: "os.stat_result") -> None:
+        if status.st_mode & 0o022 or status.st_nlink != 1:
+            raise _refusal(path, status)
+
+    try:
+        return directory.read_own(name, MAX_RECORD, of_owner=MAX_OF_OWNER, check=check)
+    except ForeignFileError as foreign:
+        raise _refusal(path, foreign.status).replace(hint=_REMOVE) from None
+    except (RefusedError, LimitError) as error:
+        raise error.replace(hint=_REMOVE) from None
+    except OSError as error:
+        raise write_error("read", path, error) from None
+
+
+def _refusal(path: str, status: "os.stat_result") -> RefusedError:
+    return RefusedError(
+        f"the record '{path}' may have been changed by another user: owner uid {status.st_uid}, mode"
+        f" {stat.S_IMODE(status.st_mode):04o}, {status.st_nlink} hard links"
+    )
+
+
+class _Update:
+    __slots__ = ("record",)
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: "BaseException | None", trace: object) -> None:
+        if error is None:
+            self.record.commit()
+        elif isinstance(error, Exception):
+            self.record.discard()
+        # else a signal came, before or after the last file: a later run can compare both records
+
+
+_REMOVE = "remove the record: the next start writes a new one, which lists the files of that start"
+
+
+def last_changes(plan: "Plan") -> "list[Change]":
+    """Return the last change of each path that the plan writes or leaves unchanged."""
+    found: dict[str, Change] = {}
+    for change in plan.changes:
+        if change.action in WRITING or change.action == KEEP:
+            found[change.path] = change
+    return list(found.values())
+
+
+def has_content(rootfs: "RootfsView", file: WrittenFile) -> bool:
+    """Return whether a file has the recorded content. Read the file only if it has the recorded size.
+
+    Reading could take long, because the container's root can make files for which the kernel must decompress
+    many times the size of the file.
+    """
+    size = size_of(rootfs, file.real)
+    return size == file.size and content_digest(rootfs, file.real, size) == file.digest
+
+
+def starts_with_content(rootfs: "RootfsView", file: WrittenFile) -> bool:
+    """Return whether a file begins with the recorded content. Return False if this content is empty."""
+    size = size_of(rootfs, file.real)
+    return 0 < file.size <= size and content_digest(rootfs, file.real, size, file.size) == file.digest
+
+
+def size_to_compare(rootfs: "RootfsView", file: WrittenFile) -> int:
+    """Return how many bytes ``has_content`` would read."""
+    size = size_of(rootfs, file.real)
+    return size if size == file.size else 0
+
+
+def content_digest(rootfs: "RootfsView", real: str, limit: int, length: "int | None" = None) -> str:
+    """Return the digest of a file's content, or "" if it is missing, not a regular file, or too large.
+
+    With ``length``, return the digest of the first ``length`` bytes.
+
+    Raises SlowError if the root filesystem has a time limit for reading, and the limit is exceeded.
+    """
+    try:
+        return digest_of(rootfs.read(real, limit)[:length])
+    except SlowError:
+        raise
+    except (TemplaterError, OSError):
+        return ""
+
+
+def size_of(rootfs: "RootfsView", real: str) -> int:
+    """Return the size of a file, or 0 if it is missing, or too large to be compared."""
+    try:
+        entry = rootfs.entry(real)
+    except (TemplaterError, OSError):
+        return 0
+    return 0 if entry is None or entry.size > MAX_COMPARED else entry.size

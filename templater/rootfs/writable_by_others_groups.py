@@ -1,0 +1,68 @@
+"""The members of a group of this system, who can write in the group's directories."""
+
+import grp
+import pwd
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+#: the files with the primary groups of users and with the groups, and the maximum size of each in bytes
+USERS_FILE = "/etc/passwd"
+GROUPS_FILE = "/etc/group"
+MAX_FILE = 1 << 20
+
+
+def has_other_members(gid: int, users: "Collection[int]") -> bool:
+    """Return whether a group has a member who is not one of the given users.
+
+    If a member's name belongs to no user, the member counts as another user.
+
+    Users with this primary group are members, too, and so are the members of other groups with the same
+    number. This function searches for these members in /etc/passwd and /etc/group only, because a directory
+    service can have too many users and groups.
+    """
+    names: list[str | bytes]
+    try:
+        names = [*grp.getgrgid(gid).gr_mem]
+    except KeyError:  # the group has no entry, so it has no members
+        names = []
+    for fields in _lines_with_group(GROUPS_FILE, 2, gid):
+        names += [name for name in fields[-1].split(b",") if name]
+    if any(_uid_of(name) not in users for name in names):
+        return True
+    return any(_number(fields[2]) not in users for fields in _lines_with_group(USERS_FILE, 3, gid))
+
+
+def _uid_of(name: "str | bytes") -> int:
+    try:
+        return pwd.getpwnam(name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")).pw_uid
+    except KeyError:
+        return -1
+
+
+def _number(text: bytes) -> int:
+    """Parse a uid or gid of /etc/passwd or /etc/group. Return -1 if it is not a number."""
+    try:
+        return int(text)
+    except ValueError:
+        return -1
+
+
+def _lines_with_group(path: str, column: int, gid: int) -> "Iterator[list[bytes]]":
+    """Yield the fields of each line of ``path`` that has this group in ``column``.
+
+    If the file is larger than ``MAX_FILE``, first yield an unknown user: the group then counts as a group
+    with other members.
+    """
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        return
+    if len(text) > MAX_FILE:
+        yield [b"", b"", b"-1", b"?"]
+    for line in text.split(b"\n"):
+        fields = line.strip().split(b":")
+        if len(fields) > column and _number(fields[column]) == gid:
+            yield fields

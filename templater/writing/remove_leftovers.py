@@ -1,0 +1,530 @@
+"""Cleanup of temporary files that a killed apply leaves in a root filesystem.
+
+An apply gives each old file a temporary name in the root directory of the root filesystem. If the target is
+on another file system or in another subvolume of btrfs, the temporary name is beside the target. If another
+user owns the directory, the temporary name is in a private directory inside it, so that no process of a
+container with a user namespace can open the old file. A new file has a temporary name for a moment, beside
+its target.
+
+A temporary file has the name ``.templater-TOKEN-INODE-N``. templater treats a file with this form of name as
+its own if the file has the inode number INODE, or if INODE is 0 and the file is empty. No other file meets
+this condition by accident. A forged name does no harm: a process that can give a file this name could also
+remove the file. The temporary name of a directory has 0 as INODE. If the tokens of the unfinished runs are
+known, TOKEN in the name of a directory must be one of them.
+
+Several root filesystems can share a mounted directory, and each of them has a lock of its own. So in a
+directory on another mount than the root directory, a run removes only files and directories whose TOKEN is in
+its own journal. A hook of another container can also be writing to a directory of this root filesystem that
+the container mounts as a volume. Here, such a directory is not on another mount. So a run locks each
+directory while it searches the directory, and skips a directory that another process has locked.
+
+Only one apply runs at a time, because each apply holds the lock. So the next apply can remove temporary files
+safely. An apply never reuses the content of temporary files: it plans again and writes every file itself.
+
+For an instance directory, a ``Journal`` records the directories and tokens of unfinished runs. So the next
+run finds every leftover even if its plan has other targets, or if inode numbers have changed. An overlay over
+two file systems assigns new inode numbers.
+
+On an overlay, no directory is searched: overlayfs reads the directories of all layers before it returns the
+first name, and it reports the size of the upper layer only. A lower layer with millions of names in a
+directory would delay each start. So on an overlay, a run with a journal uses 0 as the inode number of its
+names. The next run tries each name that the earlier run can have made: two names for each change in the root
+directory or in a private directory, and two names in the directory of each target. On an overlay, a run
+without a journal removes no leftovers. If another user owns the journal and the upper layer is on btrfs, an
+empty directory of a killed run can remain: it looks like a directory in several layers.
+
+A finished run removes its journal. Without a journal file, the next run searches nothing, because a user of
+the container could have filled a directory with millions of names. After a killed run, a search stops after
+``MOST_NAMES`` names, ``MOST_LEFTOVERS`` removals or ``MOST_SECONDS``, and skips directories above
+``MOST_BYTES``. The next run continues the search.
+
+Removing even an empty directory can take seconds, because the kernel then frees a record of each missing name
+that a process has looked up in the directory. So another process removes the directories at the end of a hook
+or command, see ``close_in_another_process``. If this process is killed, or if a hook in a PID namespace has
+many directories to remove, empty directories can remain.
+
+Two alternatives were rejected: a marker in a trusted.* xattr, and names without inode numbers. A trusted.*
+xattr needs root, and some file systems do not support it.
+"""
+
+import errno
+from time import monotonic
+
+from ..model.entry import common_depth, parents_below
+from ..model.errors import LimitError, TemplaterError, WriteError
+from ..oslite import os, stat
+from ..rootfs.close_in_another_process import close, is_on_btrfs
+from ..rootfs.confined_directory import MAX_OF_OWNER, Directory, ForeignFileError
+from ..rootfs.confined_root import Root
+from ..rootfs.regular_files import write_descriptor
+from ..rootfs.resolve_beneath import mount_id
+from ..rootfs.system_calls import again, write_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import ParamSpec
+
+    from .attributes import CopiedAttributes
+
+    Arguments = ParamSpec("Arguments")
+
+PREFIX = ".templater-"
+#: the temporary names in the root directory that a run makes for each changed file
+_NAMES_PER_CHANGE = 2
+#: the temporary names that a run uses in every directory: ``TargetDirectories.first_name``, ``private_name``
+_SHARED_NAMES = 2
+#: the maximum length of the number of changes in a journal
+_MOST_DIGITS = 6
+_JOURNAL_STAGED = ".new"
+#: size limit of a journal in bytes, for reading and writing
+MAX_JOURNAL = 16 << 20
+#: limit on the lines of a journal: a run writes a line for each rule
+MAX_LINES = 100_000
+#: the maximum number of names that one search reads
+MOST_NAMES = 100_000
+#: the maximum number of files and directories that one search removes: on btrfs, 64 of them start a process
+MOST_LEFTOVERS = 10_000
+#: the maximum seconds of one search: a user of the container can make each removal wait for the disk, and can
+#: make the paths of leftovers long
+MOST_SECONDS = 2.0
+#: the maximum size of a directory to search: at most 350,000 names on ext4
+MOST_BYTES = 4 << 20
+#: the maximum size of all directories that one search or one rollback removes: overlayfs reads all names of a
+#: directory first. An apply makes at most 2,000 directories, which have one block of 4 KiB each while empty.
+MOST_REMOVED = 8 << 20
+
+
+class Journal:
+    """A record, outside the root filesystem, of the temporary files that a killed run would leave.
+
+    ``open_lasting`` opens a directory that outlives the instance, or returns None. Its argument tells whether
+    to create a missing directory.
+    """
+
+    __slots__ = ("directory", "lasting", "name", "open_lasting", "staged")
+
+    def __init__(
+        self,
+        directory: Directory,
+        name: str = "journal",
+        open_lasting: "Callable[[bool], Directory | None] | None" = None,
+    ) -> None:
+        self.directory = directory
+        self.name = name
+        self.open_lasting = open_lasting
+        self.lasting: Directory | None = None
+        #: the name of a new journal until its rename
+        self.staged = name + _JOURNAL_STAGED
+
+    def old_contents(self, *, make: bool) -> "list[Directory]":
+        """Return the directories for copies of mounted files that a rollback can't restore, the best first.
+
+        ``make`` tells whether to create a missing directory. Call ``close`` afterwards.
+        """
+        if self.lasting is None and self.open_lasting is not None:
+            self.lasting = self.open_lasting(make)
+        return [self.directory] if self.lasting is None else [self.lasting, self.directory]
+
+    def close(self) -> None:
+        if self.lasting is not None:
+            self.lasting.close()
+            self.lasting = None
+
+    def read(self) -> "list[str] | None":
+        """Return the tokens and directories of earlier runs, or None if every run cleaned up.
+
+        A journal that belongs neither to this process's user, nor to root, nor to the owner of the instance's
+        directory is not read.
+
+        A power cut during a run without fsync can leave an empty journal. The result is then an empty list. A
+        power cut during a run with fsync can leave the new journal under its temporary name: the run syncs
+        the content of the journal before the rename, but not the rename. On btrfs, the run syncs neither. If
+        the temporary files are on the same file system as the journal, the journal still reaches the disk
+        before their names.
+
+        Raises LimitError for a journal of more than ``MAX_JOURNAL`` bytes, the most that templater writes. If
+        another user owns the journal, the limit is ``MAX_OF_OWNER`` bytes.
+        """
+        found = None
+        for name in (self.name, self.name + _JOURNAL_STAGED):
+            path = self.directory.path_of(name)
+            try:
+                data = self.directory.read_own(name, MAX_JOURNAL, of_owner=MAX_OF_OWNER)
+            except ForeignFileError:
+                continue
+            except OSError as error:
+                raise write_error("read the journal", path, error) from None
+            if data is None:
+                continue
+            if data.count(b"\0") >= MAX_LINES:
+                raise LimitError(
+                    f"the journal {path!r} has more than {MAX_LINES} lines", hint="remove this file"
+                )
+            lines = [line.decode("utf-8", "surrogateescape") for line in data.split(b"\0") if line]
+            found = lines if found is None else list(dict.fromkeys((*found, *lines)))
+        return found
+
+    def write(self, lines: "list[str]", *, durable: bool = True) -> None:
+        """Replace the journal atomically and, if ``durable``, sync it.
+
+        Raises LimitError above ``MAX_JOURNAL`` bytes or ``MAX_LINES`` lines.
+        """
+        path = self.directory.path_of(self.name)
+        data = "\0".join(lines).encode("utf-8", "surrogateescape")
+        if len(data) > MAX_JOURNAL or len(lines) > MAX_LINES:
+            raise LimitError(
+                f"the journal {path!r} would be larger than {MAX_JOURNAL} bytes or {MAX_LINES} lines"
+            )
+        try:
+            self.directory.unlink_left(self.staged)
+            if durable:
+                from ..rootfs.disk_sync import create_to_sync, sync_and_name
+
+                fd = create_to_sync(self.directory, self.staged)
+            else:
+                fd = self.directory.create(self.staged)
+            try:
+                write_descriptor(fd, data)
+                if durable:
+                    sync_and_name("write the journal", path, fd, self.directory, self.staged)
+            finally:
+                close(fd)
+            self.directory.rename(self.staged, self.directory, self.name)
+        except (OSError, WriteError) as error:
+            attempt(unlink_if_there, self.directory, self.staged)
+            if isinstance(error, WriteError):
+                raise
+            raise write_error("write the journal", path, error) from None
+
+    def clear(self) -> None:
+        unlink_if_there(self.directory, self.name)
+        self.directory.unlink_left(self.staged)
+
+
+def sweep(
+    root: Root, targets: "Iterable[str]", journal: "Journal | None", *, is_replaced: bool = False,
+    held: "Iterable[int]" = (),
+) -> "list[str]":  # fmt: skip
+    """Remove the leftovers of killed runs.
+
+    Without ``journal``, search the root directory and every directory above the targets. With ``journal``,
+    search the root directory, the directories that the journal lists, and every directory above them. If the
+    journal's file is missing, search nothing. Return the journal's lines if a leftover could not be removed,
+    or if the search reached a limit. Return [] if no leftover remains. In this case, also remove the
+    journal's file, unless ``is_replaced`` is true because the caller writes a new journal. ``held`` has
+    descriptors of the directories that the caller has locked.
+    """
+    lines = journal.read() if journal is not None else []
+    if lines is None:
+        return []
+    tokens = dict(_read_token(line) for line in lines if not line.startswith("/"))
+    paths = {line + "/" for line in lines} if journal is not None else {*targets}
+    owner = again(os.fstat, journal.directory.fd).st_uid if journal is not None else 0
+    search = Search(root, tokens, is_foreign=owner not in (0, os.geteuid()))
+    try:
+        search.locked = {identity(fd) for fd in held}
+    except OSError as error:
+        raise write_error("lock", "/", error) from None
+    clean = search.clear("/") is not False
+    before = missing = "\0"
+    # sorted, so that each directory is searched once, and directories below a missing directory are skipped
+    for path in sorted(path for path in paths if path.startswith("/")):
+        if path.startswith(missing):
+            continue
+        for place in parents_below(path, common_depth(before, path)):
+            cleared = search.clear(place)
+            if cleared is None:
+                missing = place + "/"
+                break
+            clean = clean and cleared
+        before = path
+    if not clean:
+        return lines
+    if journal is not None and not is_replaced:
+        attempt(journal.clear)
+    return []
+
+
+class Search:
+    """A search for leftovers.
+
+    ``left`` is the number of names that the search may still read. ``removals`` is the number of files and
+    directories that it may still remove. ``room`` is the maximum total size in bytes of the directories that
+    it may still remove. ``until`` is the time at which the search ends.
+
+    ``tokens`` maps the token of each earlier run to its number of changes. ``is_foreign`` tells whether
+    another user could have chosen the tokens.
+    """
+
+    __slots__ = (
+        "attributes", "is_foreign", "left", "locked", "removals", "room", "root", "tokens", "until",
+    )  # fmt: skip
+
+    def __init__(self, root: Root, tokens: "Mapping[str, int]", *, is_foreign: bool = False) -> None:
+        self.root = root
+        self.tokens = tokens
+        self.is_foreign = is_foreign
+        self.left = MOST_NAMES
+        self.removals = MOST_LEFTOVERS
+        self.until = monotonic() + MOST_SECONDS
+        self.room = MOST_REMOVED
+        #: the directories that the caller has locked
+        self.locked: set[tuple[int, int]] = set()
+        #: the attributes of the directories that overlayfs copies before a removal; None before the first
+        self.attributes: CopiedAttributes | None = None
+
+    def clear(self, place: str) -> "bool | None":
+        """Remove the leftovers in a directory.
+
+        Return True if no leftover remains, False if some may remain, and None if ``place`` is not a
+        directory. If the result is False, the caller keeps the journal, so the next run tries again.
+        """
+        if not self.left or monotonic() > self.until:
+            return False
+        try:
+            directory = self.root.directory(place)
+        except TemplaterError:
+            return None
+        with directory:
+            lock = -1
+            try:
+                lock = again(os.open, ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory.fd)
+                return self._is_free(lock) and self._clear(directory, place)
+            except OSError:
+                return False
+            finally:
+                if lock >= 0:
+                    close(lock)
+
+    def _is_free(self, fd: int) -> bool:
+        """Lock a directory. Return False if a live run has the lock, because its temporary files are needed.
+
+        The directory can be a volume of another container, and its run then has a lock of its own.
+        """
+        import fcntl
+
+        if identity(fd) not in self.locked:
+            try:
+                again(fcntl.flock, fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except OSError:  # the file system has no locks
+                pass
+        return True
+
+    def _clear(self, directory: Directory, place: str) -> bool:
+        if _is_overlay(directory.fd):
+            return self._clear_in_overlay(directory, place)
+        if again(os.fstat, directory.fd).st_size > MOST_BYTES:
+            return False
+        names, self.left = directory.names_with(PREFIX, self.left)
+        if self._may_be_shared(directory):
+            names = [name for name in names if _token_of(name) in self.tokens]
+        stuck = [name for name in names if not self.remove(directory, name)]
+        return self.left > 0 and not stuck
+
+    def _may_be_shared(self, directory: Directory) -> bool:
+        """Return whether the directory may also be in another root filesystem, which has its own lock."""
+        root = self.root
+        return root.cross_mounts and again(mount_id, directory.fd) != again(mount_id, root.fd)
+
+    def _clear_in_overlay(self, directory: Directory, place: str) -> bool:
+        """Remove the leftovers in a directory of an overlay. Return True if no leftover remains.
+
+        This method tries the possible names, and does not list the directory. If a file of a lower layer has
+        such a name, overlayfs copies the directory with all extended attributes before it removes the file.
+        No time limit can end this copy, so this method first checks the total size of the attributes.
+        """
+        from .attributes import CopiedAttributes
+
+        if self.attributes is None:
+            self.attributes = CopiedAttributes()
+        if place != "/":
+            try:
+                self.attributes.count(directory.fd, place)
+            except LimitError:
+                self.left = 0  # so nothing below this directory is removed either
+                return False
+        cleared = [
+            self._remove_numbered(directory, token, _most_names(changes, everywhere=place != "/"))
+            for token, changes in self.tokens.items()
+        ]
+        return all(cleared)
+
+    def _remove_numbered(
+        self, directory: Directory, token: str, most: int, *, is_inside: bool = False
+    ) -> bool:
+        """Remove temporary files with the numbers below ``most``. Return whether none of them remains."""
+        stuck = False
+        for number in range(most):
+            if not self.left:
+                return False
+            self.left -= 1
+            stuck |= not self.remove(directory, temporary_name(token, 0, number), is_inside=is_inside)
+        return not stuck
+
+    def remove(self, directory: Directory, name: str, *, is_inside: bool = False) -> bool:
+        """Remove a temporary file or directory of an earlier run.
+
+        If the tokens of the earlier runs are known, keep a directory whose name has none of them: the
+        container's root user could have made many such directories, which are slow to remove. If ``name`` is
+        a private directory, first remove the temporary files in it. Keep a directory with other files.
+
+        Return False if a removal failed, or if this search has reached a limit. A directory that is kept for
+        one of these reasons is not a failure. ``is_inside`` tells whether ``directory`` is itself private.
+        """
+        if not self.removals or monotonic() > self.until:
+            return False
+        token, inode = _token_of(name), name[len(PREFIX) :].partition("-")[2].partition("-")[0]
+        try:
+            status = directory.lstat(name)
+            if status is None or not inode.isdecimal():
+                return True
+            if stat.S_ISDIR(status.st_mode):
+                if inode != "0" or (self.tokens and token not in self.tokens):
+                    return True
+                if is_private(status) and not is_inside and not self._empty(directory, name, token):
+                    return False
+                if self._may_be_merged(directory, status):
+                    return True
+                self.removals -= 1
+                return self.remove_directory(directory, name)
+            if not stat.S_ISREG(status.st_mode):
+                return True
+            empty = inode == "0" and status.st_size == 0
+            if empty or token in self.tokens or int(inode) == status.st_ino:
+                self.removals -= 1
+                directory.unlink(name)
+        except OSError as error:
+            return error.errno in (errno.ENOENT, errno.ENOTEMPTY)
+        return True
+
+    def _empty(self, directory: Directory, name: str, token: str) -> bool:
+        """Remove the temporary files in a private directory. Return whether none remains."""
+        with directory.directory(name) as private:
+            status = again(os.fstat, private.fd)
+            if not is_private(status) or status.st_size > MOST_BYTES:
+                return False
+            if _is_overlay(private.fd):
+                most = _most_names(self.tokens.get(token, 0))
+                return self._remove_numbered(private, token, most, is_inside=True)
+            names, self.left = private.names_with(PREFIX, self.left)
+            stuck = [each for each in names if not self.remove(private, each, is_inside=True)]
+        return self.left > 0 and not stuck
+
+    def _may_be_merged(self, directory: Directory, status: "os.stat_result") -> bool:
+        """Return whether a subdirectory with this status may exist in several layers of an overlay.
+
+        Removing such a subdirectory is slow, because overlayfs first reads all its names in all layers.
+        overlayfs reports a link count of 1 for it. btrfs reports 1 for every subdirectory.
+        """
+        if status.st_nlink != 1 or not _is_overlay(directory.fd):
+            return False
+        return self.is_foreign or not is_on_btrfs(directory.fd)
+
+    def remove_directory(self, directory: Directory, name: str) -> bool:
+        """Remove an empty directory. Return False if the directory is too large to remove in a short time.
+
+        In a hook or command, another process removes the directory at the end, see
+        ``close_in_another_process``. That process ignores errors, so a directory that is not empty remains.
+        If this process removes the directory, this method raises OSError on failure.
+        """
+        status = directory.lstat(name)
+        if status is not None:
+            if status.st_size > self.room:
+                return False
+            self.room -= status.st_size
+            directory.rmdir_at_end(name)
+        return True
+
+
+def identity(fd: int) -> "tuple[int, int]":
+    """Return the device and the inode number of an open file."""
+    status = again(os.fstat, fd)
+    return status.st_dev, status.st_ino
+
+
+def _is_overlay(fd: int) -> bool:
+    # imported here, because most starts have no unfinished run
+    from ..rootfs.file_system_type import is_overlay
+
+    return is_overlay(fd)
+
+
+def is_private(status: "os.stat_result") -> bool:
+    """Return whether only this process's user can use a file or directory."""
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o077
+
+
+def _most_names(changes: int, *, everywhere: bool = False) -> int:
+    """Return how many temporary names a run with this number of changes can have made in the root directory.
+
+    With ``everywhere``, return the number for every other directory, where a run makes only the names of
+    ``TargetDirectories.first_name`` and ``private_name``. If ``changes`` is 0, the number of changes is
+    unknown, and the result is 0.
+    """
+    if not changes:
+        return 0
+    return _SHARED_NAMES if everywhere else changes * _NAMES_PER_CHANGE + _SHARED_NAMES
+
+
+def _token_of(name: str) -> str:
+    return name[len(PREFIX) :].partition("-")[0]
+
+
+def temporary_name(token: str, inode: int, number: int) -> str:
+    return f"{PREFIX}{token}-{inode}-{number}"
+
+
+def private_name(token: str) -> str:
+    """Return the name that all private directories of a run have."""
+    return temporary_name(token, 0, 1)
+
+
+def token_line(token: str, changes: int) -> str:
+    """Return the line of a journal that tells the token of a run and the number of its changes."""
+    return f"{token}-{changes}"
+
+
+def _read_token(line: str) -> "tuple[str, int]":
+    """Return the token and the number of changes. Return the line and 0 if ``token_line`` did not make it.
+
+    The line is checked because another user can own the journal, and a token with a slash would be a path.
+    """
+    token, _, changes = line.partition("-")
+    if line.isascii() and token.isalnum() and changes.isdecimal() and len(changes) <= _MOST_DIGITS:
+        return token, int(changes)
+    return line, 0
+
+
+def attempt(
+    call: "Callable[Arguments, object]", *args: "Arguments.args", **options: "Arguments.kwargs"
+) -> str:
+    """Call a function of a rollback or cleanup. Return its error message, or "" if it succeeds."""
+    try:
+        call(*args, **options)
+    except (OSError, WriteError) as error:
+        return str(error)
+    except MemoryError:
+        return "not enough memory"
+    return ""
+
+
+def unlink_if_there(directory: Directory, name: str) -> None:
+    try:  # noqa: SIM105 - importing contextlib slows down the start
+        directory.unlink(name)
+    except FileNotFoundError:
+        pass
+
+
+def is_there(directory: Directory, name: str) -> bool:
+    """Return whether a name exists, or True if that cannot be determined."""
+    try:
+        return directory.lstat(name) is not None
+    except OSError:
+        return True
+
+
+def above(path: str) -> str:
+    return path[: path.rindex("/")] or "/"
