@@ -92,10 +92,13 @@ def test_the_total_number_of_steps_of_all_regular_expressions_is_limited(
     assert len(read(tmp_path, many.replace("c{900}", "a{900}"))) == 1
 
 
+@pytest.mark.parametrize("of_instance", ["config:\n", "config:\n  user.a: v\ndevices:\n"])
 def test_all_test_cases_together_may_set_only_a_limited_number_of_instance_values(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_instance: str
 ) -> None:
-    description = "name: c1\nconfig:\n" + "".join(f"  user.k{number}: v\n" for number in range(500))
+    value = "{type: disk, path: /srv}" if "devices" in of_instance else "v"
+    keys = "".join(f"  user.k{number}: {value}\n" for number in range(500))
+    description = f"name: c1\n{of_instance}{keys}"
     instance = "instance: described/all.yaml"
     assert len(read(tmp_path, instance, EXPECT, matrix(5), described=description)) == 5
     monkeypatch.setattr(read_tests, "MAX_NODES", 2000)

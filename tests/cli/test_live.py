@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -62,6 +63,22 @@ def test_a_diff_of_all_instances_prints_a_line_for_each_instance(several, run):
     assert "OCI application container" in lines[3]
     assert err.endswith("3 not read\n") and "2 of 5 instances would change" in err
     assert several.refused == []
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_diff_of_all_instances_shows_progress_only_if_its_table_does_not_appear_on_the_terminal(
+    several, run, monkeypatch, is_terminal
+):
+    seen = []
+
+    def recorded(*words, shown):
+        seen.append((words, shown))
+        return nullcontext(lambda *_: None)
+
+    monkeypatch.setattr("templater.cli.progress.progress", recorded)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal, raising=False)
+    run("diff", "incus:")
+    assert seen == [(("reading", "instances"), not is_terminal)]
 
 
 def test_an_error_of_another_instance_does_not_hide_the_selected_instances(several, run):

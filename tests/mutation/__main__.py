@@ -119,7 +119,8 @@ def judge(mutant: Mutant, tree: Path, chosen: Iterator[list[str]], timeout: floa
                 try:
                     done = subprocess.run(
                         [*PRIVATE, sys.executable, *words, "@chosen.txt"],
-                        cwd=tree, env=environ, capture_output=True, text=True, timeout=timeout, check=False,
+                        cwd=tree, env=environ, capture_output=True, encoding="utf-8", errors="replace",
+                        timeout=timeout, check=False,
                     )  # fmt: skip
                 except subprocess.TimeoutExpired:
                     return "timeout"
