@@ -56,10 +56,10 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
 @contextlib.contextmanager
 def _open_squashfs(file: OpenFile, limits: Limits) -> Iterator[Archive]:
     with sqfs2tar_for(file, limits) as reader:
-        check_directories(file, limits)
+        sockets = check_directories(file, limits)
         try:
             with Sqfs2tarOutput(file, reader, limits, data_bytes(file)) as stream:
-                yield Archive(stream, encodes=False)
+                yield Archive(stream, encodes=False, skipped=sockets)
             code = reader.wait()
         except BlockingIOError:
             silence = unpacker_process.IDLE_SECONDS
