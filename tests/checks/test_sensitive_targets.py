@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from templater.checks.scan import scan_image
 from templater.checks.scanned_image import Name
-from templater.checks.security.sensitive_targets import SENSITIVE, _paths, is_sensitive
+from templater.checks.security.sensitive_targets import SENSITIVE, _effect_of, _paths
 from templater.model.entry import FILE, Entry
 from tests.checks.builders import a_link, an_image, observed, rules, severities
 
@@ -92,6 +92,61 @@ def found(path, names=()):
         ("/lib/pam.d/su", "medium"),
         ("/lib/sysusers.d/x.conf", "high"),
         ("/lib/userdb/x.user", "high"),
+        ("/etc/credstore/sysusers.extra", "high"),
+        ("/run/credstore/userdb.user.evil", "high"),
+        ("/etc/credstore/home.create.evil", "high"),
+        ("/usr/lib/credstore.encrypted/tmpfiles.extra", "medium"),
+        ("/etc/credstore/agetty.autologin", "medium"),
+        ("/etc/credstore/tty.console.agetty.autologin", "medium"),
+        ("/etc/credstore/login.noauth", "medium"),
+        ("/etc/credstore/systemd.extra-unit.x.service", "low"),
+        ("/etc/tmpfiles.d/x.conf", "medium"),
+        ("/root/.config/user-tmpfiles.d/x.conf", "medium"),
+        ("/var/lib/systemd/home/evil.identity", "high"),
+        ("/usr/lib/passwd", "high"),
+        ("/etc/sudoers-rs", "high"),
+        ("/usr/local/etc/sudoers-rs", "high"),
+        ("/usr/pkg/etc/sudoers", "high"),
+        ("/run/sudo/ts/1000", "high"),
+        ("/etc/subuid", "high"),
+        ("/etc/subgid", "high"),
+        ("/var/lib/polkit-1/localauthority/50-local.d/x.pkla", "high"),
+        ("/etc/please.ini", "high"),
+        ("/etc/op.conf", "high"),
+        ("/etc/calife.auth", "high"),
+        ("/root/.k5users", "high"),
+        ("/etc/openssh/authorized_keys/root", "medium"),
+        ("/etc/openssh/authorized_keys2/root", "medium"),
+        ("/etc/openssh/sshd_config", "medium"),
+        ("/etc/ssh/shosts.equiv", "medium"),
+        ("/usr/share/pam.d/x", "medium"),
+        ("/usr/lib/x86_64-linux-gnu/security/pam_x.so", "medium"),
+        ("/etc/sssd/sssd.conf", "medium"),
+        ("/etc/krb5.conf", "medium"),
+        ("/etc/gdm3/custom.conf", "medium"),
+        ("/etc/systemd/system/getty@tty1.service.d/autologin.conf", "medium"),
+        ("/root/.yubico/authorized_yubikeys", "medium"),
+        ("/root/.ssh2/authorization", "medium"),
+        ("/root/.local/share/systemd/user/x.timer", "medium"),
+        ("/usr/local/etc/crontab", "medium"),
+        ("/etc/at.allow", "medium"),
+        ("/etc/libmap.conf", "medium"),
+        ("/etc/environment", "low"),
+        ("/etc/profile.d/x.sh", "low"),
+        ("/root/.bashrc", "low"),
+        ("/etc/udev/rules.d/x.rules", "low"),
+        ("/etc/apt/apt.conf.d/x", "low"),
+        ("/usr/lib/libc.so.6", "low"),
+        ("/etc/dbus-1/system.d/x.conf", "low"),
+        ("/etc/inittab", "info"),
+        ("/etc/rc.local", "info"),
+        ("/etc/systemd/system/x.service", "info"),
+        ("/usr/local/bin/x", "info"),
+        ("/etc/uci-defaults/x", "info"),
+        ("/var/lib/confexts/x/etc/sudoers", "high"),
+        ("/var/lib/extensions.mutable/usr/lib/sysusers.d/x.conf", "high"),
+        ("/overlay/upper/etc/shadow", "high"),
+        ("/var/run/sysusers.d/x.conf", "high"),
     ],
 )
 def test_a_template_that_writes_a_sensitive_file_is_found(path, severity):
@@ -106,6 +161,64 @@ def test_a_target_that_leads_to_a_sensitive_file_through_a_link_is_found():
     )
 
 
+@pytest.mark.parametrize(
+    ("target", "link", "to", "name", "severity"),
+    [
+        ("/srv/s/x", "etc/sudoers.d", "../srv/s", "/etc/sudoers.d/x", "high"),
+        ("/srv/s", "etc/sudoers", "../srv/s", "/etc/sudoers", "high"),
+        ("/etc/motd", "etc/ld.so.preload", "motd", "/etc/ld.so.preload", "high"),
+        ("/etc/motd", "etc/shadow", "/etc/./motd", "/etc/shadow", "high"),
+        ("/srv/k/authorized_keys", "root/.ssh", "../srv/k/.", "/root/.ssh/authorized_keys", "medium"),
+        ("/etc/motd", "etc/cron.d", ".", "/etc/cron.d/motd", "medium"),
+        ("/etc/a/sudoers", "etc/x", "a", "", ""),
+        ("/etc/rc.local", "etc/sudoers", "rc.local", "/etc/sudoers", "high"),
+    ],
+)
+def test_a_target_to_which_a_sensitive_link_leads_is_found(target, link, to, name, severity):
+    """Daemons follow the links of root, so the target of a rule has a sensitive name without a link in it."""
+    message = f"'{target}', which is also '{name}' because of symlinks, is a file "
+    seen = observed(CHECK, found(target, [a_link(f"rootfs/{link}", to)]))
+    assert [(each[0], each[2].startswith(message)) for each in seen] == ([(severity, True)] if name else [])
+
+
+def test_a_chain_of_links_and_hard_links_to_a_sensitive_name_is_found():
+    names = [
+        a_link("rootfs/etc", "srv/etc"),
+        a_link("rootfs/srv/etc/cron.d", "../a"),
+        a_link("rootfs/srv/a", "b/c"),
+    ]
+    names += [
+        Name("rootfs/srv/b/c/x", Entry(FILE)),
+        Name("rootfs/y", Entry(FILE), hard_link="rootfs/srv/b/c/x"),
+    ]
+    ((severity, _, message),) = observed(CHECK, found("/y", names))
+    assert (severity, message.split(",")[1]) == (
+        "medium",
+        " which is also '/etc/cron.d/x' because of symlinks",
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "severity", "name"),
+    [
+        ("/proc/self/root/etc/sudoers", "high", "/etc/sudoers"),
+        ("/proc/1/task/1/cwd/etc/cron.d/x", "medium", "/etc/cron.d/x"),
+        ("/proc/self/root/dev/fd/5/etc/shadow", "high", "/etc/shadow"),
+        ("/proc/sys/kernel/core_pattern", "high", ""),
+        ("/sys/fs/cgroup/a/release_agent", "high", ""),
+    ],
+)
+def test_a_target_in_proc_is_followed_only_in_a_virtual_machine(path, severity, name):
+    """The real agent of Incus 6.0.4 writes ``/proc/self/root/etc/sudoers`` to ``/etc/sudoers``."""
+    for names in (["rootfs.img"], ()):
+        ((found_severity, _, message),) = observed(CHECK, found(path, names))
+        assert found_severity == severity
+        assert message.startswith(
+            f"'{path}', which can be '{name}' in a running" if name else f"'{path}' is a"
+        )
+    assert observed(CHECK, found(path, ["rootfs/etc/hostname"])) == []
+
+
 @pytest.mark.parametrize("path", ["/etc/hosts", "/etc/hostname", "/etc/sudoers.txt", "/var/lib/cloud/seed/x"])
 def test_the_usual_targets_have_no_finding(path):
     assert not observed(CHECK, found(path))
@@ -113,7 +226,9 @@ def test_the_usual_targets_have_no_finding(path):
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/hosts", "/etc/hostname", "/etc/systemd/network/eth0.network", "/etc/ssh/ssh_config", "/etc/sudoers.txt", "/srv/etc/passwd"],
+    ["/etc/hosts", "/etc/systemd/network/eth0.network", "/etc/ssh/ssh_config", "/etc/sudoers.txt", "/srv/etc/passwd",
+     "/etc/sysconfig/network", "/etc/conf.d/hostname", "/etc/rc.conf.d/hostname", "/etc/network/interfaces",
+     "/etc/credstore/app.token", "/etc/caddy/Caddyfile", "/etc/config/system", "/root/hello.sh"],
 )  # fmt: skip
 def test_a_target_that_is_not_sensitive_has_no_finding(path):
     assert severities(CHECK, found(path)) == []
@@ -161,4 +276,4 @@ def test_each_sensitive_path_contains_one_of_the_words_that_are_searched_first(e
     ((_, _, words, pattern),) = [entry for entry in SENSITIVE if entry[0] == effect]
     path = data.draw(st.from_regex(_paths(pattern), fullmatch=True))
     assert any(word in path for word in words)
-    assert is_sensitive(path)
+    assert _effect_of((path,))[0]
