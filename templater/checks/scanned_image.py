@@ -184,6 +184,15 @@ class ScannedImage:
         """A dict from the ``id()`` of each rule with a valid path to the resolved path."""
         return {id(rule): resolved for rule, _, resolved in self.targets}
 
+    def is_dangling(self, rule: Rule) -> bool:
+        """Return whether a rule's target is a symlink to a missing file.
+
+        Incus 6 and LXD then ignore the rule's mode: the new file gets the mode 0644. Incus 7 fails.
+        """
+        resolved = self._resolved.get(id(rule))
+        is_link = resolved is not None and resolved.named is not None and resolved.named.kind == SYMLINK
+        return is_link and resolved is not None and resolved.entry is None and resolved.error is None
+
     @cached_property
     def _created_modes(self) -> Mapping[str, int]:
         """A dict from the path of each target to the mode that rules give to the target.
@@ -195,7 +204,7 @@ class ScannedImage:
         """
         modes: dict[str, int] = {}
         for rule in self.rules:
-            path, mode = self._real_path(rule), mode_of(rule)
+            path, mode = self._real_path(rule), 0o644 if self.is_dangling(rule) else mode_of(rule)
             modes[path] = max(modes.get(path, mode), mode, key=lambda each: each & 0o004)
         return modes
 

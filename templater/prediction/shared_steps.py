@@ -88,6 +88,8 @@ class Daemon:
             raise Fails(f"{self.creating if existed else ''}open {filesystem.shown(path)}: {error}") from None
         if not existed:
             self.own(place, uid, gid, mode)
+        elif place.before is None and self.host.permissions and (rule.uid or rule.gid or rule.mode):
+            self.notes.append("a dangling link counts as an existing file, so uid, gid and mode are ignored")
         self.remark(path, place, existed)
         filesystem.write(place, self.content(due))
         return "written"

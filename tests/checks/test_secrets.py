@@ -400,8 +400,16 @@ def test_attack_50_a_file_that_exists_keeps_its_mode():
 def test_attack_50_the_existing_target_of_a_symlink_keeps_its_mode():
     names = [a_link("rootfs/etc/a", "b"), a_file("rootfs/etc/b", 0o644)]
     assert observed(CHECK, an_image(rules(PRIVATE), {"t": TEXT}, names))
-    names = [a_link("rootfs/etc/a", "missing")]
+    names = [a_link("rootfs/etc/a", "b"), a_file("rootfs/etc/b", 0o600)]
     assert not observed(CHECK, an_image(rules(PRIVATE), {"t": TEXT}, names))
+
+
+@pytest.mark.parametrize("other", [(), ("/etc/missing: {when: [create], template: u, mode: 0600}",)])
+def test_the_target_of_a_dangling_symlink_is_readable(other):
+    """A real Incus 6.0.4 ignored the mode 0600, and created the file with the mode 0644."""
+    image = an_image(rules(PRIVATE, *other), {"t": TEXT, "u": "x"}, [a_link("rootfs/etc/a", "missing")])
+    ((_, _, message),) = observed(CHECK, image)
+    assert message == "the template writes 'user.db-password' to '/etc/a', mode 0644"
 
 
 @pytest.mark.parametrize("path", ["//etc/a", "/etc/../etc/a", "/lib/a"])
@@ -420,10 +428,12 @@ def test_attack_50_a_private_mode_does_not_protect_a_secret_if_another_rule_may_
 def test_the_hint_about_a_secret_says_where_the_author_must_change_the_mode():
     image = an_image(rules(PRIVATE), {"t": TEXT}, [a_file("rootfs/etc/a", 0o644)])
     other = an_image(rules(PRIVATE, "//etc/a: {when: [start], template: u}"), {"t": TEXT, "u": "x"})
-    hints = [finding.hint for of in (image, other) for finding in audit(of) if finding.check == CHECK]
+    link = an_image(rules(PRIVATE), {"t": TEXT}, [a_link("rootfs/etc/a", "missing")])
+    hints = [finding.hint for of in (image, other, link) for finding in audit(of) if finding.check == CHECK]
     assert hints == [
         "give the file in rootfs the mode 0600, because the daemon keeps the mode of an existing file",
         "set 'mode: 0600' in every rule that writes this file (LXD ignores the mode)",
+        "use the path of the link's target in the rule: Incus 6 ignores the mode for a dangling link",
     ]
 
 
