@@ -219,6 +219,35 @@ def test_a_target_in_proc_is_followed_only_in_a_virtual_machine(path, severity, 
     assert observed(CHECK, found(path, ["rootfs/etc/hostname"])) == []
 
 
+@pytest.mark.parametrize(
+    ("path", "fields", "severity", "who"),
+    [
+        ("/etc/rc.local", "uid: 1000, mode: '0755'", "medium", "user 1000"),
+        ("/etc/profile.d/x.sh", "mode: '0666'", "medium", "every user"),
+        ("/etc/systemd/system/x.service", "gid: 100, mode: '0664'", "medium", "group 100"),
+        ("/etc/systemd/system/x.service", "gid: 1000, mode: '0644'", "info", ""),
+        ("/etc/systemd/system/x.service", "uid: 33, gid: 33, mode: '0664'", "info", ""),
+        ("/etc/sudoers.d/x", "uid: 1000", "high", "user 1000"),
+        ("/etc/rc.local", "uid: x", "info", ""),
+        ("/home/u/.bashrc", "uid: 1000", "low", ""),
+        ("/home/u/.bashrc", "uid: 1000, mode: '0666'", "medium", "every user"),
+    ],
+)
+def test_a_new_sensitive_file_that_users_can_write_has_at_least_the_severity_medium(
+    path, fields, severity, who
+):
+    image = an_image(rules(f"{path}: {{when: [create], template: t, {fields}}}"), {"t": ""})
+    ((found_severity, _, message),) = observed(CHECK, image)
+    end = f", and its uid, gid and mode, with which {who} can write it" if who else ""
+    assert (found_severity, message.partition("template")[2]) == (severity, end)
+
+
+def test_an_existing_sensitive_file_keeps_its_owner_and_mode():
+    """The check of accounts reports a file of the root filesystem that users can write."""
+    metadata = rules("/etc/rc.local: {when: [create], template: t, uid: 1000, mode: '0666'}")
+    assert severities(CHECK, an_image(metadata, {"t": ""}, ["rootfs/etc/rc.local"])) == ["info"]
+
+
 @pytest.mark.parametrize("path", ["/etc/hosts", "/etc/hostname", "/etc/sudoers.txt", "/var/lib/cloud/seed/x"])
 def test_the_usual_targets_have_no_finding(path):
     assert not observed(CHECK, found(path))

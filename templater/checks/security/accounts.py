@@ -14,7 +14,7 @@ from ...planning.follow_links import Steps, resolve
 from ..base import Observation, check
 from ..scan import PASSWD, PASSWD_BYTES
 from ..scanned_image import IMPLIED, MAX_DEPTH, ScannedImage
-from .sensitive_targets import is_sensitive
+from .sensitive_targets import FIRST_USER, USERS, is_sensitive
 
 #: files that only root may write
 FILES = {
@@ -74,8 +74,8 @@ _CREATED = (
 _OF_PROCESS = re.compile(r"/proc/(?:self|thread-self|[0-9]+)(?!/(?:mounts|mountinfo)\Z)(?:/|\Z)")
 #: the kinds of files that users can change; a fifo in place of a script waits for the commands of a user
 _CHANGED = (DIRECTORY, FIFO, FILE, SOCKET)
-#: the lowest uid and gid of services, the lowest of ordinary users, and the gid of the group "users"
-_FIRST_SERVICE, _FIRST_USER, _USERS = 1, 1000, 100
+#: the lowest uid and gid of services
+_FIRST_SERVICE = 1
 _SHOWN = 8
 #: a number in the syntax that the C library accepts
 _NUMBER = re.compile(r"\s*[+-]?([0-9]*)", re.ASCII)
@@ -209,7 +209,7 @@ class _Writers:
             if entry.mode & 0o002:
                 if system or entry.kind != DIRECTORY or not entry.mode & 0o1000:
                     public.append(path)
-            elif system and self._belongs_to(entry, _FIRST_USER, path):
+            elif system and self._belongs_to(entry, FIRST_USER, path):
                 owned.append(path)
             elif system and name.path in self.acls:
                 acls.append(path)
@@ -274,7 +274,7 @@ class _Writers:
             is_lost = resolved.error is not None and resolved.real[1:].startswith((*_EMPTY, "tmp/"))
             if f"/{path}" in checked:
                 pass
-            elif is_lost or self._can_be_replaced(resolved, _FIRST_USER):
+            elif is_lost or self._can_be_replaced(resolved, FIRST_USER):
                 found.append(path)
             elif resolved.real.count("/") > MAX_DEPTH and not _is_system(place):
                 deep.append(path)
@@ -325,7 +325,7 @@ class _Writers:
         groups of services, such as www-data, do not count: their ids are below 1000.
         """
         image = self.image
-        by_group = entry.mode & 0o020 and (entry.gid >= first or entry.gid == _USERS)
+        by_group = entry.mode & 0o020 and (entry.gid >= first or entry.gid == USERS)
         is_own_job = (
             path.startswith("var/spool/") and entry.kind == FILE and not path.endswith(("/root", "/systab"))
         )

@@ -7,10 +7,16 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import chain
 
+from ...model.errors import TemplaterError
 from ...model.file_names import ROOTFS
+from ...model.metadata import Rule
+from ...model.permissions import parse_id
 from ...model.source import printable
-from ..base import Observation, check
+from ..base import Observation, check, mode_of
 from ..scanned_image import ScannedImage
+
+#: the lowest uid and gid of ordinary users, and the gid of the group "users"
+FIRST_USER, USERS = 1000, 100
 
 
 @cache
@@ -233,7 +239,35 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                 how = f"which leads to '{printable(real)}'"
             subject = f"'{printable(path)}', {how}," if how else f"'{printable(path)}'"
             message = f"{subject} is {effect}: review its template"
+            if who := _writers(image, rule, name):
+                message += f", and its uid, gid and mode, with which {who} can write it"
+                severity = "medium" if severity in ("info", "low") else severity
             yield Observation(message, rule.spans["path"], severity=severity)
+
+
+def _writers(image: ScannedImage, rule: Rule, name: str) -> str:
+    """Return a text for the users who can write the new file of a rule, or an empty text.
+
+    A user may own the files of a home directory.
+    """
+    uid, gid = (_id(rule, what) for what in ("uid", "gid"))
+    mode = mode_of(rule)
+    if image.kept_mode(rule) is not None:  # the check of accounts reports the file
+        return ""
+    if mode & 0o002:
+        return "every user"
+    if name.startswith("/home/"):
+        return ""
+    if uid >= FIRST_USER:
+        return f"user {uid}"
+    return f"group {gid}" if mode & 0o020 and (gid >= FIRST_USER or gid == USERS) else ""
+
+
+def _id(rule: Rule, what: str) -> int:
+    try:
+        return parse_id(getattr(rule, what), what, rule)
+    except TemplaterError:  # the check of permissions reports it
+        return 0
 
 
 def is_sensitive(path: str) -> bool:
