@@ -190,8 +190,7 @@ class ScannedImage:
         Incus 6 and LXD then ignore the rule's mode: the new file gets the mode 0644. Incus 7 fails.
         """
         resolved = self._resolved.get(id(rule))
-        is_link = resolved is not None and resolved.named is not None and resolved.named.kind == SYMLINK
-        return is_link and resolved is not None and resolved.entry is None and resolved.error is None
+        return resolved is not None and resolved.dangling and resolved.error is None
 
     @cached_property
     def _created_modes(self) -> Mapping[str, int]:

@@ -74,6 +74,8 @@ _CREATED = (
 _OF_PROCESS = re.compile(r"/proc/(?:self|thread-self|[0-9]+)(?!/(?:mounts|mountinfo)\Z)(?:/|\Z)")
 #: the kinds of files that users can change; a fifo in place of a script waits for the commands of a user
 _CHANGED = (DIRECTORY, FIFO, FILE, SOCKET)
+#: the triggers of starts before which a user can change files of the instance
+_LATER = {"copy", "rename", "start"}
 #: the lowest uid and gid of services
 _FIRST_SERVICE = 1
 _SHOWN = 8
@@ -84,12 +86,13 @@ _NUMBER = re.compile(r"\s*[+-]?([0-9]*)", re.ASCII)
 @check(
     "accounts",
     "high",
-    "a system file or directory that users other than root can write, or a second account with uid 0",
+    "a system file that users other than root can write, a target that they can replace, or a second uid 0",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     writers = _Writers(image)
     yield from writers.of_system_files()
     yield from writers.of_other_files()
+    yield from writers.of_targets()
     for name in image.names:
         if name.path in (PASSWD, "rootfs/etc") and (name.hard_link or name.entry.kind == SYMLINK):
             kind = "hard link" if name.hard_link else name.entry.kind
@@ -239,6 +242,54 @@ class _Writers:
                 shown = ", ".join(f"'{printable('/' + path)}'" for path in paths[:_SHOWN])
                 more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
                 yield Observation(message.format(shown + more), f"{ROOTFS}/{paths[0]}", severity=severity)
+
+    def of_targets(self) -> Iterator[Observation]:
+        """Find targets that users can replace by a link before a later start writes the template's text.
+
+        The daemon follows the link as root, to any file of the instance. A new instance has no users yet, so
+        rules that only have the trigger ``create`` are safe. If no root filesystem is known, a directory in
+        ``/home`` may belong to root, so the severity is low. The severity is also low if only the user of a
+        service can replace the target.
+        """
+        for rule, path, resolved in self.image.targets:
+            if not set(rule.when) & _LATER or resolved.error is not None:
+                continue
+            places = [resolved.real, *(link for link, _ in resolved.links)]
+            who, severity = "users", "medium"
+            if any(self._is_in_directory_of(FIRST_USER, place) for place in places):
+                pass
+            elif any(map(_is_created_by_users, places)):
+                severity = "low" if resolved.real.startswith("/home/") else "medium"
+            elif any(self._is_in_directory_of(_FIRST_SERVICE, place) for place in places):
+                who, severity = "a system user or group", "low"
+            else:
+                continue
+            yield Observation(
+                f"{who} can replace '{printable(path)}' by a link, through which a later start overwrites"
+                " another file of the instance",
+                rule.spans["path"],
+                hint="choose a target in a directory that belongs to root, or use only the trigger 'create'",
+                severity=severity,
+            )
+
+    def _is_in_directory_of(self, first: int, place: str) -> bool:
+        """Return whether users can create a link at ``place``, or in place of a directory above it.
+
+        ``first`` is the lowest uid and gid of these users.
+        """
+        rootfs, child = self.image.rootfs, place
+        while child not in ("", "/"):
+            folder = child.rpartition("/")[0]
+            entry = rootfs.entry(folder)
+            if entry is not None and entry is not IMPLIED:
+                present = rootfs.entry(child)
+                # in a sticky directory, users can replace only their own files
+                is_kept = entry.mode & 0o1000 and present is not None and present.uid < first
+                is_public = entry.mode & 0o002 and not is_kept
+                if is_public or self._belongs_to(entry, first) or ROOTFS + folder in self.acls:
+                    return True
+            child = folder
+        return False
 
     def links(self) -> tuple[list[str], list[str], list[str], list[str]]:
         """Follow the links of the system's directories to other directories.
