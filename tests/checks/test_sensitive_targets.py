@@ -1,5 +1,6 @@
 """Targets that give access or rights."""
 
+import json
 import os
 
 import pytest
@@ -246,6 +247,37 @@ def test_an_existing_sensitive_file_keeps_its_owner_and_mode():
     """The check of accounts reports a file of the root filesystem that users can write."""
     metadata = rules("/etc/rc.local: {when: [create], template: t, uid: 1000, mode: '0666'}")
     assert severities(CHECK, an_image(metadata, {"t": ""}, ["rootfs/etc/rc.local"])) == ["info"]
+
+
+USER_DATA = "/var/lib/cloud/seed/nocloud-net/user-data"
+
+
+@pytest.mark.parametrize(
+    ("path", "template", "default", "key"),
+    [
+        (USER_DATA, "#cloud-config\nusers:\n- name: evil\n", "", "users"),
+        (USER_DATA, "{% if a %}{ 'write_files' : []}{% endif %}", "", "write_files"),
+        (USER_DATA, '{{ "us" }}ers: [evil]', "", "users"),
+        (USER_DATA, "us{% if a %}ers:{% endif %}", "", "users"),
+        (USER_DATA, '{{ config_get("user.user-data", properties.default) }}', "runcmd: [id]", "runcmd"),
+        (USER_DATA, "#!/bin/sh\nid\n", "", "#!"),
+        ("/var/lib/cloud/seed/nocloud/vendor-data", "#include\nhttps://example.org\n", "", "#include"),
+        ("/var/lib/cloud/seed/nocloud/meta-data", "public-keys:\n- ssh-ed25519 A\n", "", "public-keys"),
+        ("/etc/cloud/cloud.cfg.d/99-x.cfg", "ssh_authorized_keys: [A]\n", "", "ssh_authorized_keys"),
+        (USER_DATA, '{{ config_get("user.user-data", properties.default) }}', "#cloud-config\n{}", ""),
+        (USER_DATA, '{{ config_get("cloud-init.user-data", "#cloud-config\\n{}") }}', "", ""),
+        ("/var/lib/cloud/seed/nocloud-net/meta-data", "instance-id: {{ container.name }}\n", "", ""),
+        ("/etc/cloud/cloud.cfg.d/99-x.cfg", "datasource_list: [NoCloud]\nmanage_etc_hosts: true\n", "", ""),
+        ("/etc/x", "users: [evil]\n", "", ""),
+    ],
+)
+def test_a_template_that_grants_access_by_its_own_text_for_cloud_init_is_found(path, template, default, key):
+    entry = f"{path}: {{when: [create], template: t, properties: {{default: {json.dumps(default)}}}}}"
+    message = (
+        f"'{path}' can get '{key}', with which cloud-init grants access or runs commands: review its template"
+    )
+    seen = observed(CHECK, an_image(rules(entry), {"t": template}))
+    assert seen == ([("medium", "image/metadata.yaml:4:3", message)] if key else [])
 
 
 @pytest.mark.parametrize("path", ["/etc/hosts", "/etc/hostname", "/etc/sudoers.txt", "/var/lib/cloud/seed/x"])

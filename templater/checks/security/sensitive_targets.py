@@ -13,6 +13,7 @@ from ...model.metadata import Rule
 from ...model.permissions import parse_id
 from ...model.source import printable
 from ..base import Observation, check, mode_of
+from ..cloud_init_keys import key_with_power
 from ..scanned_image import ScannedImage
 
 #: the lowest uid and gid of ordinary users, and the gid of the group "users"
@@ -243,6 +244,12 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                 message += f", and its uid, gid and mode, with which {who} can write it"
                 severity = "medium" if severity in ("info", "low") else severity
             yield Observation(message, rule.spans["path"], severity=severity)
+        if key := key_with_power(reached, rule, image.source(rule)):
+            yield Observation(
+                f"'{printable(path)}' can get '{printable(key)}', with which cloud-init grants access or"
+                " runs commands: review its template",
+                rule.spans["path"],
+            )
 
 
 def _writers(image: ScannedImage, rule: Rule, name: str) -> str:
