@@ -248,7 +248,7 @@ class ScannedImage:
     @cached_property
     def may_be_virtual_machine(self) -> bool:
         """Whether the image has the disk of a virtual machine, or no root filesystem at all."""
-        return self.has_disk or not any(name.path.startswith(f"{ROOTFS}/") for name in self.names)
+        return self.has_disk or not any(name.path.partition("/")[0] == ROOTFS for name in self.names)
 
     @cached_property
     def has_disk(self) -> bool:

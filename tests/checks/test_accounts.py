@@ -39,7 +39,7 @@ def test_ordinary_modes_and_links_have_no_finding():
 def test_every_uid_text_that_the_system_parses_as_0_counts_as_uid_0(uid):
     passwd = f"root:x:0:0::/root:/bin/sh\nevil:x:{uid}:0::/:\n".encode()
     ((severity, _, message),) = observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
-    assert (severity, message) == ("info", "2 accounts have uid 0: root, evil")
+    assert (severity, message) == ("high", "2 accounts have uid 0: root, evil")
 
 
 @pytest.mark.parametrize("uid", ["x0", "0x0", "1", "1_0"])
@@ -539,6 +539,15 @@ def test_a_second_user_with_uid_0_gives_a_finding_of_info_severity(tmp_path):
     scanned = scan_image(image(tmp_path / "i.tar", file("rootfs/etc/passwd", passwd)))
     (found,) = [finding for finding in audit(scanned) if finding.check == CHECK]
     assert (found.severity.name, found.message) == ("INFO", "2 accounts have uid 0: root, toor")
+
+
+@pytest.mark.parametrize(
+    ("names", "severity"), [("root toor", "info"), ("root toor x", "high"), ("root x", "high")]
+)
+def test_a_second_user_with_uid_0_is_usual_only_if_its_name_is_toor(names, severity):
+    passwd = "".join(f"{name}:x:0:0:::\n" for name in names.split()).encode()
+    ((found, _, _),) = observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
+    assert found == severity
 
 
 def test_one_user_with_uid_0_has_no_finding():

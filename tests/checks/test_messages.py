@@ -57,7 +57,7 @@ CASES = [
     ("accounts", an_image(names=["rootfs/x", hard_link("rootfs/etc/passwd", "rootfs/x")]), "low", "'/etc/passwd' is a hard link, so its accounts were not checked", ""),
     ("accounts", an_image(names=[Name("rootfs/etc/shadow", Entry(FILE, 0o646))]), "high", "'/etc/shadow' has mode 0646: every user can write it", ""),
     ("accounts", an_image(names=[Name("rootfs/etc/shadow", Entry(FILE, 0o600, uid=7))]), "high", "'/etc/shadow' belongs to uid 7, not to root", ""),
-    ("accounts", an_image(heads={"rootfs/etc/passwd": b"root:x:0:0\ntoor:x:00:0\nmod:x:4294967296:0\na:x:1:0\n"}), "info", "3 accounts have uid 0: root, toor, mod", "FreeBSD has the account 'toor'; on other systems, check why these accounts exist"),
+    ("accounts", an_image(heads={"rootfs/etc/passwd": b"root:x:0:0\ntoor:x:00:0\nmod:x:4294967296:0\na:x:1:0\n"}), "high", "3 accounts have uid 0: root, toor, mod", "FreeBSD has the account 'toor'; on other systems, check why these accounts exist"),
     ("lookalike-name", an_image(templates={"host": "x", "h\u043est": "x"}), "medium", "'h\u043est' looks like 'host' (CYRILLIC SMALL LETTER O)", ""),
     ("lookalike-name", an_image(templates={"host": "x", "HOST": "x"}), "medium", "'HOST' looks like 'host' (another spelling)", ""),
     ("permissions", mode("0666"), "low", "mode '0666' lets every user in the instance write the file", ""),

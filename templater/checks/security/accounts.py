@@ -109,11 +109,12 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         line.split(":")[0] for line in data.decode("utf-8", "surrogateescape").split("\n") if _is_root(line)
     ]
     if len(roots) > 1:
+        known = len(roots) == 2 and "toor" in roots
         yield Observation(
             f"{len(roots)} accounts have uid 0: {printable(', '.join(roots[:8]))}",
             PASSWD,
             hint="FreeBSD has the account 'toor'; on other systems, check why these accounts exist",
-            severity="info",
+            severity="info" if known else "",
         )
 
 
