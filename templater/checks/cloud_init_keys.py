@@ -22,20 +22,21 @@ _PATHS = re.compile(
 _KEY = re.compile(
     r"""(users?|system_info|ssh_authorized_keys|ssh_import_id|ssh_pwauth|disable_root|chpasswd|password|public-keys
         |write_files|bootcmd|runcmd|snap|ansible|chef|puppet|salt_minion)["']?[ \t]*:
+        (?![ \t]*(?:\[[ \t]*\]|\{[ \t]*\}|\"\"|''|false[ \t]*$))
         |^[ \t]*(\#!|\#include|\#cloud-boothook|\#part-handler|Content-Type:[ \t]*multipart)""",
     re.VERBOSE | re.MULTILINE,
 )
 
 
-def key_with_power(paths: Iterable[str], rule: Rule, source: Source | None) -> str:
-    """Return a key by which a template's own text grants access or runs commands at the first boot.
+def key_with_power(paths: Iterable[str], rule: Rule, source: Source | None) -> tuple[str, str]:
+    """Return a key by which an image itself grants access or runs commands at the first boot, and a severity.
 
-    Return an empty text if no such key is found, or if none of the rule's ``paths`` is a file of cloud-init.
-    The text includes strings in tags and the rule's properties, such as a default user-data. Values of the
-    instance don't count, because the user of the instance chooses them.
+    Return empty texts if no such key is found, or if none of the rule's ``paths`` is a file of cloud-init.
+    The text of a template includes strings in tags. A key in the rule's properties has the severity low: real
+    images have a default user-data there, which the user can replace. Values of the instance don't count.
     """
     if not any(map(_PATHS.fullmatch, paths)):
-        return ""
+        return "", ""
     texts, all_strings = [], []
     for _, part in () if source is None else parts_of(source):
         for token in part:
@@ -43,7 +44,8 @@ def key_with_power(paths: Iterable[str], rule: Rule, source: Source | None) -> s
                 all_strings.append(token.value)
             if token.kind == TEXT:
                 texts.append(token.value)
-    for text in ("".join(texts), "".join(all_strings), *rule.properties.values()):
+    own = [("".join(texts), "medium"), ("".join(all_strings), "medium")]
+    for text, severity in (*own, *((value, "low") for value in rule.properties.values())):
         if match := _KEY.search(text):
-            return match[1] or match[2]
-    return ""
+            return match[1] or match[2], severity
+    return "", ""

@@ -244,18 +244,20 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                 message += f", and its uid, gid and mode, with which {who} can write it"
                 severity = "medium" if severity in ("info", "low") else severity
             yield Observation(message, rule.spans["path"], severity=severity)
-        if key := key_with_power(reached, rule, image.source(rule)):
+        key, severity = key_with_power(reached, rule, image.source(rule))
+        if key:
             yield Observation(
                 f"'{printable(path)}' can get '{printable(key)}', with which cloud-init grants access or"
                 " runs commands: review its template",
                 rule.spans["path"],
+                severity=severity,
             )
 
 
 def _writers(image: ScannedImage, rule: Rule, name: str) -> str:
     """Return a text for the users who can write the new file of a rule, or an empty text.
 
-    A user may own the files of a home directory.
+    A user may own the settings in a home directory, such as ``/home/u/.bashrc`` and ``/var/lib/app/.ssh``.
     """
     uid, gid = (_id(rule, what) for what in ("uid", "gid"))
     mode = mode_of(rule)
@@ -263,7 +265,7 @@ def _writers(image: ScannedImage, rule: Rule, name: str) -> str:
         return ""
     if mode & 0o002:
         return "every user"
-    if name.startswith("/home/"):
+    if "/." in name and not name.startswith("/root/"):
         return ""
     if uid >= FIRST_USER:
         return f"user {uid}"
