@@ -182,6 +182,12 @@ def test_incus_6_ignores_the_mode_for_a_dangling_link(fields, text) -> None:
     tree = {"/etc/a": Entry(SYMLINK, 0o777, target="b")}
     outcome = first(planned(rule(**fields), host=INCUS_6_0_4, tree=tree))
     assert outcome is not None and outcome.text == f"{text}a symlink leads to /etc/b"
+    twice = planned(
+        Rule("/etc/a", "a.tpl", ("create", "start"), mode="0600"),
+        host=INCUS_6_0_4,
+        triggers=("create", "start"),
+    )
+    assert [twice.prediction.outcomes[change].text for change in twice.changes] == ["", ""]
 
 
 def test_a_start_with_a_null_metadata_document_fails_before_any_rule_runs() -> None:
