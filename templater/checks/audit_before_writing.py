@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..image.read_whole_image import Part
-from ..model.entry import FILE, Entry, TemplateFile
+from ..model.entry import DIRECTORY, FILE, Entry, TemplateFile
 from ..model.errors import InputError, MetadataError
-from ..model.file_names import METADATA, TEMPLATES
+from ..model.file_names import METADATA, ROOTFS, TEMPLATES
 from ..model.metadata import Metadata
 from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata
@@ -40,7 +40,11 @@ def check_parts(parts: list[Part], name: str) -> list[Finding]:
             for part in parts
             if part.member.kind == FILE and part.member.name.startswith(f"{TEMPLATES}/")
         },
-        tuple(Name(part.member.name, Entry(part.member.kind)) for part in parts),
+        # templater writes only containers, so the audit must not take the image for a virtual machine
+        (
+            *(Name(part.member.name, Entry(part.member.kind)) for part in parts),
+            Name(ROOTFS, Entry(DIRECTORY)),
+        ),
     )
     return [finding for finding in audit(image) if finding.severity >= Severity.LOW]
 

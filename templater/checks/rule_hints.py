@@ -16,6 +16,8 @@ def hint_of_mode(image: ScannedImage, rule: Rule) -> str:
         )
     if image.kept_mode(rule) is not None:
         return "give the file in rootfs the mode 0600, because the daemon keeps the mode of an existing file"
+    if image.is_dangling(rule):
+        return "use the path of the link's target in the rule: Incus 6 ignores the mode for a dangling link"
     if not mode_of(rule) & 0o004:
         return "set 'mode: 0600' in every rule that writes this file (LXD ignores the mode)"
     return "set 'mode: 0600' in the rule (LXD ignores the mode)"

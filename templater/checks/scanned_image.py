@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,15 +11,16 @@ from time import process_time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..image.tar_reader import HARD_LINK, Member
-from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, Entry, Resolved, TemplateFile
+from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, SYMLINK, Entry, Resolved, TemplateFile
 from ..model.errors import LimitError, RefusedError, TemplaterError
-from ..model.file_names import ROOTFS
+from ..model.file_names import DISK, ROOTFS
 from ..model.instance import Instance
 from ..model.metadata import Metadata, Rule
 from ..model.source import Source, Span, printable
 from ..planning.follow_links import Steps, clean, resolve
 from ..pongo2.render_state import Limits
 from .base import mode_of
+from .linked_names import LinkedNames
 
 if TYPE_CHECKING:
     from ..definitions.predicted_image import DefinitionImage
@@ -183,6 +184,14 @@ class ScannedImage:
         """A dict from the ``id()`` of each rule with a valid path to the resolved path."""
         return {id(rule): resolved for rule, _, resolved in self.targets}
 
+    def is_dangling(self, rule: Rule) -> bool:
+        """Return whether a rule's target is a symlink to a missing file.
+
+        Incus 6 and LXD then ignore the rule's mode: the new file gets the mode 0644. Incus 7 fails.
+        """
+        resolved = self._resolved.get(id(rule))
+        return resolved is not None and resolved.dangling and resolved.error is None
+
     @cached_property
     def _created_modes(self) -> Mapping[str, int]:
         """A dict from the path of each target to the mode that rules give to the target.
@@ -194,7 +203,7 @@ class ScannedImage:
         """
         modes: dict[str, int] = {}
         for rule in self.rules:
-            path, mode = self._real_path(rule), mode_of(rule)
+            path, mode = self._real_path(rule), 0o644 if self.is_dangling(rule) else mode_of(rule)
             modes[path] = max(modes.get(path, mode), mode, key=lambda each: each & 0o004)
         return modes
 
@@ -231,6 +240,19 @@ class ScannedImage:
             names.append(name.path)
             found[name.path] = names
         return found
+
+    @cached_property
+    def linked_names(self) -> LinkedNames:
+        return LinkedNames(self.rootfs, self.rootfs.symlinks())
+
+    @cached_property
+    def may_be_virtual_machine(self) -> bool:
+        """Whether the image has the disk of a virtual machine, or no root filesystem at all."""
+        return self.has_disk or not any(name.path.partition("/")[0] == ROOTFS for name in self.names)
+
+    @cached_property
+    def has_disk(self) -> bool:
+        return any(name.path == DISK for name in self.names)
 
     def placed(self, span: Span | None) -> Span | None:
         """Return the position of a render error, with the image's name.
@@ -356,6 +378,12 @@ class RootfsNames:
 
     def entry(self, path: str) -> Entry | None:
         return self._entries.get(path)
+
+    def symlinks(self) -> Iterator[tuple[str, str]]:
+        """Yield the path and the target of each symlink."""
+        for path, entry in self._entries.items():
+            if entry.kind == SYMLINK:
+                yield path, entry.target
 
     def read(self, path: str, limit: int) -> bytes:
         raise LimitError("the contents of the root filesystem were not read")

@@ -10,7 +10,7 @@ from ..pongo2.tracing.recorder import normal
 from ..rendering.origins import ALL_DEVICES, ALL_KEYS, names_read
 from .authored_image import MAX_SECONDS
 from .run_checks import all_checks
-from .secret_words import WORDS
+from .secret_words import is_name_of_secret
 
 if TYPE_CHECKING:
     from ..model.instance import Instance
@@ -29,7 +29,7 @@ BODIES: Final = frozenset(
 
 def is_secret(key: str) -> bool:
     """Return whether a configuration key, or the key of a device, holds a secret or a document."""
-    return key in BODIES or any(word in key.lower() for word in WORDS)
+    return key in BODIES or is_name_of_secret(key)
 
 
 class SecretKeys:

@@ -8,20 +8,25 @@ from ..pongo2.syntax.tokens import IDENTIFIER, STRING, Token
 
 WORDS = (
     "password", "passwd", "secret", "token", "private", "credential",
-    "passphrase", "api-key", "api_key", "apikey",
+    "passphrase", "api-key", "api_key", "apikey", "auth-key", "auth_key", "authkey",
+    "access-key", "access_key", "accesskey", "encryption-key", "encryption_key",
 )  # fmt: skip
+#: short words that name a secret only as the last part of a name, as in user.root_pw
+LAST_WORDS = frozenset(("pass", "pgpass", "pin", "psk", "pw", "pwd"))
 #: the kind of a token that stands for a string which is only a part of a name, or for a sum of strings
 SUM = "sum of strings"
 
 
 def strings_with_words(part: list[Token]) -> Iterator[Token]:
-    """Yield each string, and each sum of strings, that contains one of ``WORDS``."""
+    """Yield each string, and each sum of strings, that names a secret."""
     pieces: list[Token] = []
     is_added = False
     for number, token in enumerate(part):
         if token.kind == STRING:
-            if has_word(token):
-                yield token if _is_whole(part, number) else as_sum([token])
+            if _is_whole(part, number) and has_word(token):
+                yield token
+            elif _contains_word(token):
+                yield as_sum([token])
             if not is_added:
                 yield from _sum_with_word(pieces)
                 pieces = []
@@ -42,7 +47,7 @@ def _is_whole(part: list[Token], number: int) -> bool:
 
 
 def _sum_with_word(pieces: list[Token]) -> Iterator[Token]:
-    if len(pieces) > 1 and not any(map(has_word, pieces)):
+    if len(pieces) > 1 and not any(map(_contains_word, pieces)):
         token = as_sum(pieces)
         if has_word(token):
             yield token
@@ -54,4 +59,16 @@ def as_sum(pieces: list[Token]) -> Token:
 
 
 def has_word(token: Token) -> bool:
+    return is_name_of_secret(token.value)
+
+
+def _contains_word(token: Token) -> bool:
+    """Return whether a part of a sum names a secret: the sum can continue one of ``LAST_WORDS``."""
     return any(word in token.value.lower() for word in WORDS)
+
+
+def is_name_of_secret(text: str) -> bool:
+    """Return whether a text contains one of ``WORDS``, or is a name that ends in one of ``LAST_WORDS``."""
+    lower = text.lower()
+    _, separator, last = lower.replace("_", ".").replace("-", ".").rpartition(".")
+    return any(word in lower for word in WORDS) or (separator != "" and last in LAST_WORDS)

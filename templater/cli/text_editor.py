@@ -4,17 +4,40 @@ from __future__ import annotations
 
 import click
 
-from ..model.errors import UsageError
+from ..model.errors import UsageError, reason
 from .enforce_limits import paused
 
 
-def in_editor(text: str, extension: str) -> str | None:
-    """Open the text in an editor. Return the saved text, or None if the user did not save."""
+def in_editor(data: bytes, extension: str) -> bytes | None:
+    """Open the text in an editor. Return the saved text, or None if the user did not save.
+
+    The text stays bytes, because click would decode it as strict UTF-8 and change the ends of lines.
+    """
     try:
         with paused():
-            return click.edit(text, extension=extension)
-    except click.ClickException as error:
+            return click.edit(data, extension=extension)
+    except (
+        click.ClickException,
+        OSError,
+        ValueError,
+    ) as error:  # ValueError: a quote in $EDITOR is not closed
+        if isinstance(error, click.ClickException):
+            why = error.message
+        else:
+            why = reason(error) if isinstance(error, OSError) else f"$VISUAL or $EDITOR: {error}"
         raise UsageError(
-            f"the editor failed, and the image is unchanged: {error.message}",
+            f"the editor failed, and the image is unchanged: {why}",
             hint="set $VISUAL or $EDITOR to an editor",
         ) from error
+
+
+def wait_for_key(message: str) -> None:
+    """Print a message and wait for a key. Raises KeyboardInterrupt for Ctrl-C, and Abort for Ctrl-D.
+
+    ``click.pause`` would ignore both keys.
+    """
+    click.echo(message, err=True)
+    try:
+        click.getchar()
+    except EOFError:
+        raise click.Abort from None

@@ -57,10 +57,10 @@ def _open_squashfs(file: OpenFile, limits: Limits) -> Iterator[Archive]:
     from .squashfs_directories import check_directories  # not needed for tarballs
 
     with sqfs2tar_for(file, limits) as reader:
-        check_directories(file, limits)
+        sockets = check_directories(file, limits)
         try:
             with Sqfs2tarOutput(file, reader, limits, data_bytes(file)) as stream:
-                yield Archive(stream, encodes=False)
+                yield Archive(stream, encodes=False, skipped=sockets)
             code = reader.wait()
         except BlockingIOError:
             silence = unpacker_process.IDLE_SECONDS

@@ -8,13 +8,14 @@ numbers, names and tables that sqfs2tar accepts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from io import FileIO
 from struct import error as StructError
 from struct import iter_unpack, unpack_from
 
 from ..model.errors import InputError, LimitError, RefusedError
+from ..rootfs.paths import PATH_MAX
 from .limits import Limits
 from .open_file import data_bytes, reading
 from .squashfs_compression import LZO, Compression, load_compression
@@ -39,8 +40,12 @@ _KEPT_BLOCKS = 2048
 _MOST_LZO = 32 << 20
 
 
-def check_directories(path: str, limits: Limits) -> None:
+def check_directories(path: str, limits: Limits) -> Collection[int]:
     """Check every directory of a squashfs file.
+
+    Return the numbers of the sockets. The top directory has the number 0, and sqfs2tar numbers all other
+    names in the order in which it visits them. sqfs2tar writes extended headers with these numbers even for
+    sockets, although it skips the sockets themselves.
 
     Raises RefusedError if tools could read different names, InputError if the file is damaged, and LimitError
     if it has too many names.
@@ -62,7 +67,7 @@ def check_directories(path: str, limits: Limits) -> None:
                     f"'{path}' has extended attributes, although a flag says that it has none: "
                     "only some tools would read the attributes"
                 )
-            _Walk(path, file, head, compression, limits, packed).check(root)
+            return _Walk(path, file, head, compression, limits, packed).check(root)
         except (StructError, ValueError, OverflowError) as error:
             why = "it was cut short" if isinstance(error, StructError) else str(error)
             raise InputError(f"'{path}' can't be read: {why}") from None
@@ -90,9 +95,12 @@ class _Walk:
         self._blocks = self._names = self._data = self._fragment_data = self._lzo_data = 0
         self._read_block = lru_cache(_KEPT_BLOCKS)(self._decompressed)
 
-    def check(self, root: int) -> None:
-        """Visit each directory once. ``root`` is the position of the top directory's inode."""
-        seen: set[int] = set()
+    def check(self, root: int) -> set[int]:
+        """Visit each directory once, in the order of sqfs2tar. Return the numbers of the sockets.
+
+        ``root`` is the position of the top directory's inode.
+        """
+        sockets: set[int] = set()
         if not 12 <= self._block_log <= 20 or self._block_size != 1 << self._block_log:
             raise ValueError("the size of blocks is invalid")
         reader = Reader(self._path, self._read, self._read_block)
@@ -100,25 +108,32 @@ class _Walk:
         root_number = self._inode(root)[1]
         #: the place of each inode by its number; sqfs2tar takes names with equal numbers for hard links
         places = {root_number: root}
-        todo = [(root, root_number)]
-        while todo:
-            place, number = todo.pop()
-            if number in seen:
-                raise self._different("a directory occurs in two places")
-            seen.add(number)
-            for child, kind, child_number in self._entries(place):
-                found, own_number = self._inode(child)
-                if (found - 1) % 7 + 1 != kind or own_number != child_number:
-                    raise self._different("the type or number of an inode differs from its directory entry")
-                is_new = child_number not in places
-                if places.setdefault(child_number, child) != child:
-                    raise self._different("two inodes have the same number")
-                if kind == _FILE and is_new:
-                    self._check_data(child)
-                if kind == _SOCKET and not is_new:  # sqfs2tar skips only its first name
+        open_directories = [self._entries(root)]
+        while open_directories:
+            entry = next(open_directories[-1], None)
+            if entry is None:
+                open_directories.pop()
+                continue
+            child, kind, child_number = entry
+            found, own_number = self._inode(child)
+            if (found - 1) % 7 + 1 != kind or own_number != child_number:
+                raise self._different("the type or number of an inode differs from its directory entry")
+            is_new = child_number not in places
+            if places.setdefault(child_number, child) != child:
+                raise self._different("two inodes have the same number")
+            if kind == _FILE and is_new:
+                self._check_data(child)
+            elif kind == _SOCKET:
+                if not is_new:  # sqfs2tar skips only its first name
                     raise ValueError("a socket has several names")
-                if kind == _DIRECTORY:
-                    todo.append((child, child_number))
+                sockets.add(self._names)
+            elif kind == _DIRECTORY:
+                if not is_new:
+                    raise self._different("a directory occurs in two places")
+                if len(open_directories) > PATH_MAX // 2:
+                    raise ValueError("its directories are deeper than Linux allows")
+                open_directories.append(self._entries(child))
+        return sockets
 
     def _inode(self, place: int) -> tuple[int, int]:
         """Return the type and the number of an inode."""
@@ -158,10 +173,10 @@ class _Walk:
             at += 12
             if count >= _MOST_NAMES:
                 raise self._different("a header in a directory has too many names")
-            self._names += count + 1
-            if self._names > self._limits.members:
-                raise LimitError(f"'{self._path}' has more than {self._limits.members} members")
             for _ in range(count + 1):
+                self._names += 1
+                if self._names > self._limits.members:
+                    raise LimitError(f"'{self._path}' has more than {self._limits.members} members")
                 if at + 8 > len(listing):
                     raise self._different("a directory has more names than its size allows")
                 position, difference, kind, length = unpack_from("<HhHH", listing, at)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -68,6 +68,8 @@ _NEVER_GLOBAL = (
 _MAX_GLOBAL_RECORDS = 100
 #: The names that the daemons look for in an archive. Go returns a global header like a member with its name.
 _LOOKED_FOR = (METADATA, ROOTFS, DISK)
+#: the characters before the number in sqfs2tar's names of extended headers, such as pax/xattr7 and gnu/name7
+_BEFORE_NUMBER = "abcdefghijklmnopqrstuvwxyz/"
 #: the pax records with times. GNU tar and Go read them, and refuse the archive if one of them is malformed.
 _TIMES = ("mtime", "atime", "ctime")
 #: The grammar of times that GNU tar and Go accept; the group is the number of seconds.
@@ -116,11 +118,14 @@ class Archive:
     """The members of a tar archive, in order. A member's data is readable until the next member is read.
 
     ``encodes`` says whether the archive's writer encodes the names of extended attributes, as GNU tar does.
+    ``skipped`` has the numbers of the members that sqfs2tar skips after it has written extended headers for
+    them. Without this list, the headers would apply to the next member.
     """
 
-    def __init__(self, stream: ByteStream, *, encodes: bool = True) -> None:
+    def __init__(self, stream: ByteStream, *, encodes: bool = True, skipped: Collection[int] = ()) -> None:
         self.stream = stream
         self._encodes = encodes
+        self._skipped = skipped
         self.limits: Limits = stream.limits
         self.count = 0
         #: the unparsed header blocks of the current member, for copying the member unchanged
@@ -253,12 +258,22 @@ class Archive:
             else:
                 key = "path" if info.type == tarfile.GNUTYPE_LONGNAME else "linkpath"
                 records = {key: self._long_name(info.size)}
+            if self._skipped and self._is_skipped(info.name):
+                self.header.clear()
+                continue
             if info.type in seen or not own.keys().isdisjoint(records):
                 raise self._ambiguous("two extended headers that set the same field")
             if b"" in (records.get(key) for key in _NAMES):
                 raise self._ambiguous("an extended header with an empty name")
             seen += info.type
             own.update(records)
+
+    def _is_skipped(self, name: str) -> bool:
+        """Return whether sqfs2tar skips the member of an extended header. ``name`` is the header's name."""
+        number = name.lstrip(_BEFORE_NUMBER)
+        if not number.isdecimal():
+            raise self._ambiguous("an extended header without the number of its member")
+        return int(number) in self._skipped
 
     def _ambiguous(self, what: str) -> RefusedError:
         """Return the error for an archive in which GNU tar and Go read different members."""

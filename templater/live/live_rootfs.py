@@ -292,7 +292,8 @@ class _Names(dict[str, Any]):
         return node
 
     def spelled(self, target: str) -> str:
-        return posixpath.relpath(target, self.path or "/") if self.relative_links else target
+        """Return the target of a link. A daemon can send an empty target, which Linux does not allow."""
+        return posixpath.relpath(target, self.path or "/") if target and self.relative_links else target
 
 
 class _Folder(_Node):

@@ -94,11 +94,14 @@ class Daemon:
         if not existed:
             filesystem.mkdir_all(path.rpartition("/")[0])
         try:
+            is_dangling = existed and filesystem.walk(path)[1] is None
             place = filesystem.open_truncate(path)
         except Errno as error:
             raise Fails(f"{self.creating if existed else ''}open {filesystem.shown(path)}: {error}") from None
         if not existed:
             self.own(place, uid, gid, mode)
+        elif is_dangling and self.host.permissions and (rule.uid or rule.gid or rule.mode):
+            self.notes.append("a dangling link counts as an existing file, so uid, gid and mode are ignored")
         self.remark(path, place, existed)
         filesystem.write(place, self.content(due))
         return "written"

@@ -547,6 +547,58 @@ def test_a_squashfs_file_with_a_socket_is_read_without_the_socket(tmp_path: Path
         assert [member.name for member in archive] == ["./", "./file"]
 
 
+#: a name for which sqfs2tar writes an extended header
+LONG = "n" * 120
+
+
+def packed_with_sockets(path: Path, sockets: list[str], files: list[str], capable: list[str]) -> str:
+    """Write a squashfs file. ``capable`` has the names of the members with capabilities."""
+    tree = path.with_suffix(".tree")
+    for name in files:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(name[:1])
+    lines = [f"{name} i 644 0 0 s" for name in sockets]
+    lines += [f"{name} x security.capability=0x{CAPABILITY.hex()}" for name in capable]
+    given = [word for line in lines for word in ("-p", line)]
+    subprocess.run(["mksquashfs", tree, path, "-quiet", "-no-progress", *given], check=True)
+    return str(path)
+
+
+@pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
+@pytest.mark.parametrize(
+    ("sockets", "files", "capable", "expected"),
+    [
+        ([f"a{LONG}"], ["b"], [], {"./b": False}),
+        (["a"], ["b"], ["a"], {"./b": False}),
+        ([f"a{LONG}"], [f"b{LONG}"], [f"b{LONG}"], {f"./b{LONG}": True}),
+        ([f"z{LONG}"], ["b"], [f"z{LONG}"], {"./b": False}),
+        (
+            ["d/s", f"d/e/s{LONG}", f"d/z{LONG}", "s"],
+            ["a", f"d/e/f{LONG}", "d/e/t", "d/f", f"f{LONG}"],
+            ["d/s", f"d/e/s{LONG}", f"d/e/f{LONG}", "d/f", "s", "d/e"],
+            {"./a": False, "./d/": False, "./d/e/": True, f"./d/e/f{LONG}": True, "./d/e/t": False,
+             "./d/f": True, f"./f{LONG}": False},
+        ),
+    ],
+)  # fmt: skip
+def test_a_socket_does_not_give_its_name_or_attributes_to_the_next_file(
+    tmp_path: Path, sockets: list[str], files: list[str], capable: list[str], expected: dict[str, bool]
+) -> None:
+    """sqfs2tar writes extended headers for a socket before it skips the socket.
+
+    So a socket with a long name could rename the link after it, and no command saw the real name.
+    """
+    path = packed_with_sockets(tmp_path / "i.squashfs", sockets, files, capable)
+    with open_rootfs(path) as archive:
+        found = {member.name: bool(member.xattrs) for member in archive}
+        assert found.pop("./") is False
+    assert found == expected
+    with open_rootfs(path) as archive:
+        copied = b"".join(data for _ in archive for data in archive.raw()) + bytes(1024)
+    names = subprocess.run(["tar", "t"], input=copied, capture_output=True, check=True).stdout
+    assert names.decode().split() == ["./", *expected]
+
+
 @pytest.mark.parametrize("names", [(b"a", b"a"), (b"b", b"a"), (b"\xff", b"a"), (b"ab", b"a")])
 def test_a_squashfs_directory_whose_names_are_not_sorted_is_refused(
     tmp_path: Path, names: tuple[bytes, bytes]

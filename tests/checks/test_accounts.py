@@ -10,7 +10,7 @@ from templater.checks.run_checks import audit
 from templater.checks.scanned_image import Name
 from templater.checks.security.accounts import _target_inside
 from templater.model.entry import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
-from tests.checks.builders import a_link, an_image, observed
+from tests.checks.builders import a_link, an_image, observed, rules
 from tests.image_archives import file, image
 
 CHECK = "accounts"
@@ -39,7 +39,7 @@ def test_ordinary_modes_and_links_have_no_finding():
 def test_every_uid_text_that_the_system_parses_as_0_counts_as_uid_0(uid):
     passwd = f"root:x:0:0::/root:/bin/sh\nevil:x:{uid}:0::/:\n".encode()
     ((severity, _, message),) = observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
-    assert (severity, message) == ("info", "2 accounts have uid 0: root, evil")
+    assert (severity, message) == ("high", "2 accounts have uid 0: root, evil")
 
 
 @pytest.mark.parametrize("uid", ["x0", "0x0", "1", "1_0"])
@@ -505,11 +505,49 @@ def test_the_owner_of_an_unpacked_root_filesystem_counts_as_root(tmp_path):
     assert CHECK not in {finding.check for finding in audit(scanned)}
 
 
+@pytest.mark.parametrize(
+    ("path", "when", "names", "severity"),
+    [
+        ("/home/u/a", "start", [Name("rootfs/home/u", Entry(DIRECTORY, 0o755, 1000))], "medium"),
+        ("/home/u/d/a", "start", [Name("rootfs/home/u", Entry(DIRECTORY, 0o755, 1000))], "medium"),
+        ("/home/u/a", "create, copy", [Name("rootfs/home/u", Entry(DIRECTORY, 0o775, 0, 100))], "medium"),
+        ("/home/u/a", "create", [Name("rootfs/home/u", Entry(DIRECTORY, 0o755, 1000))], ""),
+        ("/home/u/a", "start", [], "low"),
+        ("/tmp/a", "rename", [], "medium"),
+        ("/srv/pub/a", "start", [Name("rootfs/srv/pub", Entry(DIRECTORY, 0o777))], "medium"),
+        ("/srv/pub/a", "start", [Name("rootfs/srv/pub", Entry(DIRECTORY, 0o1777))], "medium"),
+        (
+            "/srv/pub/a", "start",
+            [Name("rootfs/srv/pub", Entry(DIRECTORY, 0o1777)), Name("rootfs/srv/pub/a", Entry(FILE))], "",
+        ),
+        ("/etc/a", "start", [a_link("rootfs/etc/a", "../x/y/z"), Name("rootfs/x/y", Entry(DIRECTORY, 0o777))], "medium"),
+        ("/var/lib/app/a", "start", [Name("rootfs/var/lib/app", Entry(DIRECTORY, 0o755, 33))], "low"),
+        ("/var/lib/app/a", "start", [Name("rootfs/var/lib/app", Entry(DIRECTORY, 0o755))], ""),
+    ],
+)  # fmt: skip
+def test_a_target_that_users_can_replace_by_a_link_is_found(path, when, names, severity):
+    """A real Incus 6.0.4 wrote through a relative link that a user had put at the target before a restart."""
+    scanned = an_image(rules(f"{path}: {{when: [{when}], template: t}}"), {"t": ""}, names)
+    seen = [each for each in observed(CHECK, scanned) if "by a link" in each[2]]
+    who = "a system user or group" if "app" in path else "users"
+    message = f"{who} can replace '{path}' by a link, through which a later start overwrites another file of the instance"
+    assert seen == ([(severity, "image/metadata.yaml:4:3", message)] if severity else [])
+
+
 def test_a_second_user_with_uid_0_gives_a_finding_of_info_severity(tmp_path):
     passwd = b"root:x:0:0::/root:/bin/sh\ntoor:*:0:0::/root:\ndaemon:x:1:1::/:\n"
     scanned = scan_image(image(tmp_path / "i.tar", file("rootfs/etc/passwd", passwd)))
     (found,) = [finding for finding in audit(scanned) if finding.check == CHECK]
     assert (found.severity.name, found.message) == ("INFO", "2 accounts have uid 0: root, toor")
+
+
+@pytest.mark.parametrize(
+    ("names", "severity"), [("root toor", "info"), ("root toor x", "high"), ("root x", "high")]
+)
+def test_a_second_user_with_uid_0_is_usual_only_if_its_name_is_toor(names, severity):
+    passwd = "".join(f"{name}:x:0:0:::\n" for name in names.split()).encode()
+    ((found, _, _),) = observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
+    assert found == severity
 
 
 def test_one_user_with_uid_0_has_no_finding():

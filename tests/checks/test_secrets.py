@@ -22,9 +22,26 @@ def test_attack_50_a_secret_in_a_world_readable_file_is_found(mode):
     assert [place for _, place, _ in found(mode)] == ["image/templates/t:1:18"]
 
 
-@pytest.mark.parametrize("key", ["user.passphrase", "user.api-key", "user.API_KEY", "user.apikey"])
+@pytest.mark.parametrize(
+    "key",
+    ["user.passphrase", "user.api-key", "user.API_KEY", "user.apikey", "user.tailscale_authkey", "user.access_key",
+     "user.encryption-key", "user.pass", "user.root_pw", "environment.MYSQL_PWD", "user.wifi-psk", "user.pin"],
+)  # fmt: skip
 def test_every_key_whose_value_is_redacted_in_reports_counts_as_a_secret(key):
     assert len(found("", f"{{{{ config_get('{key}', '') }}}}")) == 1
+
+
+def test_a_sum_whose_first_part_ends_like_a_secret_is_found():
+    for text in ("{{ config_get('user.pass' + 'word', '') }}", "{{ config_get('user' + '.pass', '') }}"):
+        assert len(found("", text)) == 1
+    assert found("", "{{ config_get('user.pass' + 'through', '') }}") == []
+
+
+@pytest.mark.parametrize(
+    "key", ["user.passthrough", "user.compass", "user.pinned", "pass", "user.keypair-name"]
+)
+def test_a_key_that_only_begins_or_ends_like_a_secret_is_no_secret(key):
+    assert found("", f"{{{{ config_get('{key}', '') }}}}") == []
 
 
 @pytest.mark.parametrize(
@@ -54,13 +71,13 @@ def test_every_key_whose_value_is_redacted_in_reports_counts_as_a_secret(key):
         ("{% for k in config %}{{ config_get('' + k, '') }}{% endfor %}", ["1:13"]),
         ("{% for k in config %}{{ config_get((k|lower), '') }}{% endfor %}", ["1:13"]),
         ("{% macro p(c=config) %}{% for k, v in c %}{{ v }}{% endfor %}{% endmacro %}{{ p() }}", ["1:14"]),
-        ("{{ config_get('user.pass' + 'word', '') }}", ["1:16"]),
+        ("{{ config_get('userXpass' + 'word', '') }}", ["1:16"]),
         ("{{ config_get('user.' + ('pass' + 'word'), '') }}", ["1:16"]),
-        ("{{ config_get('user.pass'|add:'word', '') }}", ["1:16"]),
+        ("{{ config_get('userXpass'|add:'word', '') }}", ["1:16"]),
         ("{% set x = config_get('to' + 'ken') %}{{ x }}", ["1:24"]),
         ("{{ config_get('user.token' + 's', '') }}", ["1:16"]),
-        ("{{ config_get('user.pass', 'word') }}", []),
-        ("{{ config_get('user.pass') }}{{ 'word' }}", []),
+        ("{{ config_get('userXpass', 'word') }}", []),
+        ("{{ config_get('userXpass') }}{{ 'word' }}", []),
         ("{{ 'pass'|default:'word' }}", []),
         ("{% for k in config %}{% set z = k %}{{ z }}{{ (z) }}{% endfor %}", []),
         ("{% for k in config %}{% with k=k z=1 %}{{ config_get('a', z) }}{% endwith %}{% endfor %}", []),
@@ -87,7 +104,7 @@ def test_every_key_whose_value_is_redacted_in_reports_counts_as_a_secret(key):
         ("{% for c in [config] %}{% for k, v in c %}{{ v }}{% endfor %}{% endfor %}", ["1:14"]),
         ("{% set l = [config] %}{% for c in l %}{{ c['a'|upper] }}{% endfor %}", ["1:13"]),
         (
-            "{% macro f() %}{{ config_get(z) }}{% endmacro %}{% set z='user.pass'|add:'word' %}{{ f() }}",
+            "{% macro f() %}{{ config_get(z) }}{% endmacro %}{% set z='userXpass'|add:'word' %}{{ f() }}",
             ["1:59"],
         ),
         (
@@ -215,13 +232,13 @@ COMPUTED = (
     ("text", "places"),
     [
         ("{{ config_get('user.paXssword'|cut:'X','') }}", ["1:15"]),
-        ("{{ config_get('user.pass'|stringformat:'%sword','') }}", ["1:15"]),
-        ("{{ config_get('user.pass'|ljust:'9'|add:'word','') }}", ["1:15"]),
-        ("{{ config_get(['user.pass','word']|join:'','') }}", ["1:15"]),
-        ("{% set p = 'user.pass' %}{% set q = 'word' %}{{ config_get(p+q,'') }}", ["1:60"]),
-        ("{% set p = 'user.pass' %}{{ config_get(p|add:'word','') }}", ["1:40"]),
-        ("{% set p = 'user.pass' %}{% set r = p + 'word' %}{{ config_get(r) }}", ["1:64"]),
-        ("{% set p = 'user.pass' %}{% with r=p+'word' %}{{ config[r] }}{% endwith %}", ["1:57"]),
+        ("{{ config_get('userXpass'|stringformat:'%sword','') }}", ["1:15"]),
+        ("{{ config_get('userXpass'|ljust:'9'|add:'word','') }}", ["1:15"]),
+        ("{{ config_get(['userXpass','word']|join:'','') }}", ["1:15"]),
+        ("{% set p = 'userXpass' %}{% set q = 'word' %}{{ config_get(p+q,'') }}", ["1:60"]),
+        ("{% set p = 'userXpass' %}{{ config_get(p|add:'word','') }}", ["1:40"]),
+        ("{% set p = 'userXpass' %}{% set r = p + 'word' %}{{ config_get(r) }}", ["1:64"]),
+        ("{% set p = 'userXpass' %}{% with r=p+'word' %}{{ config[r] }}{% endwith %}", ["1:57"]),
         ("{% set p = 'paXss'|cut:'X' %}{% set v = config_get(p) %}{{ v }}", ["1:52"]),
         ("{% for k in 'a,b'|split:',' %}{% firstof config_get(k) %}{% endfor %}", ["1:53"]),
         ("{{ config_get(properties.key, '') }}", ["1:15"]),
@@ -286,13 +303,13 @@ def test_a_computed_key_name_is_found_even_if_the_template_uses_a_macro_or_a_lis
 @pytest.mark.parametrize(
     "text",
     [
-        "{% set k = 'user.pass' %}{% set k = k|add:'word' %}{{ config_get(k, '') }}",
-        "{% set k = 'user.pass' %}{% set j = 'word' %}{% set k = k + j %}{{ config_get(k, '') }}",
-        "{% set k = 'user.pass' %}{% with k=k|add:'word' %}{{ config_get(k, '') }}{% endwith %}",
+        "{% set k = 'userXpass' %}{% set k = k|add:'word' %}{{ config_get(k, '') }}",
+        "{% set k = 'userXpass' %}{% set j = 'word' %}{% set k = k + j %}{{ config_get(k, '') }}",
+        "{% set k = 'userXpass' %}{% with k=k|add:'word' %}{{ config_get(k, '') }}{% endwith %}",
         "{% set k = '' %}{% for p in ['user.', 'pass', 'word'] %}{% set k = k + p %}{% endfor %}{{ config[k] }}",
         "{% macro m(a, b) %}{% set k = a %}{% set k = k|add:b %}{{ config_get(k) }}{% endmacro %}"
-        "{{ m('user.pass', 'word') }}",
-        "{% set k = 'user.pass' %}{% set k = k|add:'word' %}{% for n, d in devices %}{{ d[k] }}{% endfor %}",
+        "{{ m('userXpass', 'word') }}",
+        "{% set k = 'userXpass' %}{% set k = k|add:'word' %}{% for n, d in devices %}{{ d[k] }}{% endfor %}",
     ],
 )
 def test_attack_50_by_default_audits_show_a_key_name_that_several_tags_build(text):
@@ -400,8 +417,16 @@ def test_attack_50_a_file_that_exists_keeps_its_mode():
 def test_attack_50_the_existing_target_of_a_symlink_keeps_its_mode():
     names = [a_link("rootfs/etc/a", "b"), a_file("rootfs/etc/b", 0o644)]
     assert observed(CHECK, an_image(rules(PRIVATE), {"t": TEXT}, names))
-    names = [a_link("rootfs/etc/a", "missing")]
+    names = [a_link("rootfs/etc/a", "b"), a_file("rootfs/etc/b", 0o600)]
     assert not observed(CHECK, an_image(rules(PRIVATE), {"t": TEXT}, names))
+
+
+@pytest.mark.parametrize("other", [(), ("/etc/missing: {when: [create], template: u, mode: 0600}",)])
+def test_the_target_of_a_dangling_symlink_is_readable(other):
+    """A real Incus 6.0.4 ignored the mode 0600, and created the file with the mode 0644."""
+    image = an_image(rules(PRIVATE, *other), {"t": TEXT, "u": "x"}, [a_link("rootfs/etc/a", "missing")])
+    ((_, _, message),) = observed(CHECK, image)
+    assert message == "the template writes 'user.db-password' to '/etc/a', mode 0644"
 
 
 @pytest.mark.parametrize("path", ["//etc/a", "/etc/../etc/a", "/lib/a"])
@@ -420,10 +445,12 @@ def test_attack_50_a_private_mode_does_not_protect_a_secret_if_another_rule_may_
 def test_the_hint_about_a_secret_says_where_the_author_must_change_the_mode():
     image = an_image(rules(PRIVATE), {"t": TEXT}, [a_file("rootfs/etc/a", 0o644)])
     other = an_image(rules(PRIVATE, "//etc/a: {when: [start], template: u}"), {"t": TEXT, "u": "x"})
-    hints = [finding.hint for of in (image, other) for finding in audit(of) if finding.check == CHECK]
+    link = an_image(rules(PRIVATE), {"t": TEXT}, [a_link("rootfs/etc/a", "missing")])
+    hints = [finding.hint for of in (image, other, link) for finding in audit(of) if finding.check == CHECK]
     assert hints == [
         "give the file in rootfs the mode 0600, because the daemon keeps the mode of an existing file",
         "set 'mode: 0600' in every rule that writes this file (LXD ignores the mode)",
+        "use the path of the link's target in the rule: Incus 6 ignores the mode for a dangling link",
     ]
 
 
@@ -449,7 +476,7 @@ def for_each_letter(text: str) -> str:
         for_each_letter('{% set x = P|slice:":1" == "?" %}{% if x %}?{% endif %}'),
         for_each_letter('{% with a=P %}{% with b=a|first %}{% if b == "?" %}?{% endif %}{% endwith %}{% endwith %}'),
         for_each_letter('{% if "?" == ""|default:P %}?{% endif %}'),
-        for_each_letter('{% if config_get("user.pass" + "word", "") == "?" %}?{% endif %}'),
+        for_each_letter('{% if config_get("userXpass" + "word", "") == "?" %}?{% endif %}'),
         "{% set p = P %}" + "".join(f"{{% if p.{n} %}}{n}{{% endif %}}" for n in range(9)),
         "{% set p = P %}" + "".join(f"{{% if p[{n}] == 104 %}}{n}{{% endif %}}" for n in range(9)),
         '{% for c in "abc" %}{% if P|slice:":1" == c %}{{ c }}{% endif %}{% endfor %}',

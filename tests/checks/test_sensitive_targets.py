@@ -1,5 +1,6 @@
 """Targets that give access or rights."""
 
+import json
 import os
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from templater.checks.image_scanner import scan_image
 from templater.checks.scanned_image import Name
-from templater.checks.security.sensitive_targets import SENSITIVE, _paths, is_sensitive
+from templater.checks.security.sensitive_targets import SENSITIVE, _effect_of, _paths
 from templater.model.entry import FILE, Entry
 from tests.checks.builders import a_link, an_image, observed, rules, severities
 
@@ -92,6 +93,61 @@ def found(path, names=()):
         ("/lib/pam.d/su", "medium"),
         ("/lib/sysusers.d/x.conf", "high"),
         ("/lib/userdb/x.user", "high"),
+        ("/etc/credstore/sysusers.extra", "high"),
+        ("/run/credstore/userdb.user.evil", "high"),
+        ("/etc/credstore/home.create.evil", "high"),
+        ("/usr/lib/credstore.encrypted/tmpfiles.extra", "medium"),
+        ("/etc/credstore/agetty.autologin", "medium"),
+        ("/etc/credstore/tty.console.agetty.autologin", "medium"),
+        ("/etc/credstore/login.noauth", "medium"),
+        ("/etc/credstore/systemd.extra-unit.x.service", "low"),
+        ("/etc/tmpfiles.d/x.conf", "medium"),
+        ("/root/.config/user-tmpfiles.d/x.conf", "medium"),
+        ("/var/lib/systemd/home/evil.identity", "high"),
+        ("/usr/lib/passwd", "high"),
+        ("/etc/sudoers-rs", "high"),
+        ("/usr/local/etc/sudoers-rs", "high"),
+        ("/usr/pkg/etc/sudoers", "high"),
+        ("/run/sudo/ts/1000", "high"),
+        ("/etc/subuid", "high"),
+        ("/etc/subgid", "high"),
+        ("/var/lib/polkit-1/localauthority/50-local.d/x.pkla", "high"),
+        ("/etc/please.ini", "high"),
+        ("/etc/op.conf", "high"),
+        ("/etc/calife.auth", "high"),
+        ("/root/.k5users", "high"),
+        ("/etc/openssh/authorized_keys/root", "medium"),
+        ("/etc/openssh/authorized_keys2/root", "medium"),
+        ("/etc/openssh/sshd_config", "medium"),
+        ("/etc/ssh/shosts.equiv", "medium"),
+        ("/usr/share/pam.d/x", "medium"),
+        ("/usr/lib/x86_64-linux-gnu/security/pam_x.so", "medium"),
+        ("/etc/sssd/sssd.conf", "medium"),
+        ("/etc/krb5.conf", "medium"),
+        ("/etc/gdm3/custom.conf", "medium"),
+        ("/etc/systemd/system/getty@tty1.service.d/autologin.conf", "medium"),
+        ("/root/.yubico/authorized_yubikeys", "medium"),
+        ("/root/.ssh2/authorization", "medium"),
+        ("/root/.local/share/systemd/user/x.timer", "medium"),
+        ("/usr/local/etc/crontab", "medium"),
+        ("/etc/at.allow", "medium"),
+        ("/etc/libmap.conf", "medium"),
+        ("/etc/environment", "low"),
+        ("/etc/profile.d/x.sh", "low"),
+        ("/root/.bashrc", "low"),
+        ("/etc/udev/rules.d/x.rules", "low"),
+        ("/etc/apt/apt.conf.d/x", "low"),
+        ("/usr/lib/libc.so.6", "low"),
+        ("/etc/dbus-1/system.d/x.conf", "low"),
+        ("/etc/inittab", "info"),
+        ("/etc/rc.local", "info"),
+        ("/etc/systemd/system/x.service", "info"),
+        ("/usr/local/bin/x", "info"),
+        ("/etc/uci-defaults/x", "info"),
+        ("/var/lib/confexts/x/etc/sudoers", "high"),
+        ("/var/lib/extensions.mutable/usr/lib/sysusers.d/x.conf", "high"),
+        ("/overlay/upper/etc/shadow", "high"),
+        ("/var/run/sysusers.d/x.conf", "high"),
     ],
 )
 def test_a_template_that_writes_a_sensitive_file_is_found(path, severity):
@@ -106,6 +162,128 @@ def test_a_target_that_leads_to_a_sensitive_file_through_a_link_is_found():
     )
 
 
+@pytest.mark.parametrize(
+    ("target", "link", "to", "name", "severity"),
+    [
+        ("/srv/s/x", "etc/sudoers.d", "../srv/s", "/etc/sudoers.d/x", "high"),
+        ("/srv/s", "etc/sudoers", "../srv/s", "/etc/sudoers", "high"),
+        ("/etc/motd", "etc/ld.so.preload", "motd", "/etc/ld.so.preload", "high"),
+        ("/etc/motd", "etc/shadow", "/etc/./motd", "/etc/shadow", "high"),
+        ("/srv/k/authorized_keys", "root/.ssh", "../srv/k/.", "/root/.ssh/authorized_keys", "medium"),
+        ("/etc/motd", "etc/cron.d", ".", "/etc/cron.d/motd", "medium"),
+        ("/etc/a/sudoers", "etc/x", "a", "", ""),
+        ("/etc/rc.local", "etc/sudoers", "rc.local", "/etc/sudoers", "high"),
+    ],
+)
+def test_a_target_to_which_a_sensitive_link_leads_is_found(target, link, to, name, severity):
+    """Daemons follow the links of root, so the target of a rule has a sensitive name without a link in it."""
+    message = f"'{target}', which is also '{name}' because of symlinks, is a file "
+    seen = observed(CHECK, found(target, [a_link(f"rootfs/{link}", to)]))
+    assert [(each[0], each[2].startswith(message)) for each in seen] == ([(severity, True)] if name else [])
+
+
+def test_a_chain_of_links_and_hard_links_to_a_sensitive_name_is_found():
+    names = [
+        a_link("rootfs/etc", "srv/etc"),
+        a_link("rootfs/srv/etc/cron.d", "../a"),
+        a_link("rootfs/srv/a", "b/c"),
+    ]
+    names += [
+        Name("rootfs/srv/b/c/x", Entry(FILE)),
+        Name("rootfs/y", Entry(FILE), hard_link="rootfs/srv/b/c/x"),
+    ]
+    ((severity, _, message),) = observed(CHECK, found("/y", names))
+    assert (severity, message.split(",")[1]) == (
+        "medium",
+        " which is also '/etc/cron.d/x' because of symlinks",
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "severity", "name"),
+    [
+        ("/proc/self/root/etc/sudoers", "high", "/etc/sudoers"),
+        ("/proc/1/task/1/cwd/etc/cron.d/x", "medium", "/etc/cron.d/x"),
+        ("/proc/self/root/dev/fd/5/etc/shadow", "high", "/etc/shadow"),
+        ("/proc/sys/kernel/core_pattern", "high", ""),
+        ("/sys/fs/cgroup/a/release_agent", "high", ""),
+    ],
+)
+def test_a_target_in_proc_is_followed_only_in_a_virtual_machine(path, severity, name):
+    """The real agent of Incus 6.0.4 writes ``/proc/self/root/etc/sudoers`` to ``/etc/sudoers``."""
+    for names in (["rootfs.img"], ()):
+        ((found_severity, _, message),) = observed(CHECK, found(path, names))
+        assert found_severity == severity
+        assert message.startswith(
+            f"'{path}', which can be '{name}' in a running" if name else f"'{path}' is a"
+        )
+    assert observed(CHECK, found(path, ["rootfs/etc/hostname"])) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "severity", "who"),
+    [
+        ("/etc/rc.local", "uid: 1000, mode: '0755'", "medium", "user 1000"),
+        ("/etc/profile.d/x.sh", "mode: '0666'", "medium", "every user"),
+        ("/etc/systemd/system/x.service", "gid: 100, mode: '0664'", "medium", "group 100"),
+        ("/etc/systemd/system/x.service", "gid: 1000, mode: '0644'", "info", ""),
+        ("/etc/systemd/system/x.service", "uid: 33, gid: 33, mode: '0664'", "info", ""),
+        ("/etc/sudoers.d/x", "uid: 1000", "high", "user 1000"),
+        ("/etc/rc.local", "uid: x", "info", ""),
+        ("/home/u/.bashrc", "uid: 1000", "low", ""),
+        ("/var/lib/app/.ssh/authorized_keys", "uid: 1000", "medium", ""),
+        ("/root/.bashrc", "uid: 1000", "medium", "user 1000"),
+        ("/home/u/.bashrc", "uid: 1000, mode: '0666'", "medium", "every user"),
+    ],
+)
+def test_a_new_sensitive_file_that_users_can_write_has_at_least_the_severity_medium(
+    path, fields, severity, who
+):
+    image = an_image(rules(f"{path}: {{when: [create], template: t, {fields}}}"), {"t": ""})
+    ((found_severity, _, message),) = observed(CHECK, image)
+    end = f", and its uid, gid and mode, with which {who} can write it" if who else ""
+    assert (found_severity, message.partition("template")[2]) == (severity, end)
+
+
+def test_an_existing_sensitive_file_keeps_its_owner_and_mode():
+    """The check of accounts reports a file of the root filesystem that users can write."""
+    metadata = rules("/etc/rc.local: {when: [create], template: t, uid: 1000, mode: '0666'}")
+    assert severities(CHECK, an_image(metadata, {"t": ""}, ["rootfs/etc/rc.local"])) == ["info"]
+
+
+USER_DATA = "/var/lib/cloud/seed/nocloud-net/user-data"
+
+
+@pytest.mark.parametrize(
+    ("path", "template", "default", "key"),
+    [
+        (USER_DATA, "#cloud-config\nusers:\n- name: evil\n", "", "users"),
+        (USER_DATA, "{% if a %}{ 'write_files' : [a]}{% endif %}", "", "write_files"),
+        (USER_DATA, '{{ "us" }}ers: [evil]', "", "users"),
+        (USER_DATA, "us{% if a %}ers:{% endif %}", "", "users"),
+        (USER_DATA, '{{ config_get("user.user-data", properties.default) }}', "runcmd: [id]", "runcmd"),
+        (USER_DATA, "#!/bin/sh\nid\n", "", "#!"),
+        ("/var/lib/cloud/seed/nocloud/vendor-data", "#include\nhttps://example.org\n", "", "#include"),
+        ("/var/lib/cloud/seed/nocloud/meta-data", "public-keys:\n- ssh-ed25519 A\n", "", "public-keys"),
+        ("/etc/cloud/cloud.cfg.d/99-x.cfg", "ssh_authorized_keys: [A]\n", "", "ssh_authorized_keys"),
+        (USER_DATA, '{{ config_get("user.user-data", properties.default) }}', "#cloud-config\n{}", ""),
+        (USER_DATA, '{{ config_get("cloud-init.user-data", "#cloud-config\\n{}") }}', "", ""),
+        ("/var/lib/cloud/seed/nocloud-net/meta-data", "instance-id: {{ container.name }}\n", "", ""),
+        ("/etc/cloud/cloud.cfg.d/99-x.cfg", "datasource_list: [NoCloud]\nmanage_etc_hosts: true\n", "", ""),
+        (USER_DATA, "#cloud-config\nssh_pwauth: false\nusers: []\n'public-keys': []\n", "", ""),
+        ("/etc/x", "users: [evil]\n", "", ""),
+    ],
+)
+def test_a_template_that_grants_access_by_its_own_text_for_cloud_init_is_found(path, template, default, key):
+    entry = f"{path}: {{when: [create], template: t, properties: {{default: {json.dumps(default)}}}}}"
+    message = (
+        f"'{path}' can get '{key}', with which cloud-init grants access or runs commands: review its template"
+    )
+    seen = observed(CHECK, an_image(rules(entry), {"t": template}))
+    severity = "low" if "runcmd" in default else "medium"
+    assert seen == ([(severity, "image/metadata.yaml:4:3", message)] if key else [])
+
+
 @pytest.mark.parametrize("path", ["/etc/hosts", "/etc/hostname", "/etc/sudoers.txt", "/var/lib/cloud/seed/x"])
 def test_the_usual_targets_have_no_finding(path):
     assert not observed(CHECK, found(path))
@@ -113,7 +291,9 @@ def test_the_usual_targets_have_no_finding(path):
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/hosts", "/etc/hostname", "/etc/systemd/network/eth0.network", "/etc/ssh/ssh_config", "/etc/sudoers.txt", "/srv/etc/passwd"],
+    ["/etc/hosts", "/etc/systemd/network/eth0.network", "/etc/ssh/ssh_config", "/etc/sudoers.txt", "/srv/etc/passwd",
+     "/etc/sysconfig/network", "/etc/conf.d/hostname", "/etc/rc.conf.d/hostname", "/etc/network/interfaces",
+     "/etc/credstore/app.token", "/etc/caddy/Caddyfile", "/etc/config/system", "/root/hello.sh"],
 )  # fmt: skip
 def test_a_target_that_is_not_sensitive_has_no_finding(path):
     assert severities(CHECK, found(path)) == []
@@ -161,4 +341,4 @@ def test_each_sensitive_path_contains_one_of_the_words_that_are_searched_first(e
     ((_, _, words, pattern),) = [entry for entry in SENSITIVE if entry[0] == effect]
     path = data.draw(st.from_regex(_paths(pattern), fullmatch=True))
     assert any(word in path for word in words)
-    assert is_sensitive(path)
+    assert _effect_of((path,))[0]

@@ -23,4 +23,7 @@ def test_an_existing_regular_file_as_target_has_no_finding():
 
 @pytest.mark.parametrize("path", ["/proc/sys/a", "/dev/a", "/sys/a", "/run/a"])
 def test_attack_25_a_target_below_a_mount_point_is_found(path):
-    assert severities(CHECK, an_image(rules(f"{path}: {{when: [create], template: t}}"))) == ["low"]
+    metadata, is_run = rules(f"{path}: {{when: [create], template: t}}"), path.startswith("/run/")
+    assert severities(CHECK, an_image(metadata, names=["rootfs/etc/hosts"])) == ["low"]
+    assert severities(CHECK, an_image(metadata)) == ["low" if is_run else "medium"]
+    assert severities(CHECK, an_image(metadata, names=["rootfs.img"])) == ([] if is_run else ["medium"])

@@ -279,13 +279,13 @@ def test_the_extension_of_the_file_for_an_editor_depends_on_the_type_of_the_text
     code = main([*words, str(tmp_path), *(["t"] if "template" in words else [])])
     said = capsys.readouterr().err
     if "template" in words:
-        assert (code, asked) == (2, [("text\n", ".tpl")])
+        assert (code, asked) == (2, [(b"text\n", ".tpl")])
         assert said == "templater: the editor saved nothing: the image is unchanged\n"
     elif "store" in words:
         text = "auto_update: false\npublic: true\nexpires: 0\nproperties:\n  os: x\n"
-        assert (code, asked, said) == (0, [(text, ".yaml")], "nothing changed\n")
+        assert (code, asked, said) == (0, [(text.encode(), ".yaml")], "nothing changed\n")
     else:
-        text = (tmp_path / "metadata.yaml").read_text()
+        text = (tmp_path / "metadata.yaml").read_bytes()
         assert (code, asked, said) == (0, [(text, ".yaml")], "nothing changed\n")
 
 

@@ -7,6 +7,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import click
 import pytest
 
 from templater.cli.commands.image import edit as edit_command
@@ -14,6 +15,7 @@ from templater.cli.commands.unpack import id_range
 from templater.cli.output import size
 from templater.cli.packing import seconds_of
 from templater.cli.run_command_line import main
+from templater.cli.text_editor import in_editor, wait_for_key
 from templater.model.errors import InputError, UsageError
 from templater.model.source import Source
 from templater.serving.connections import bind
@@ -165,12 +167,41 @@ def test_a_folder_without_a_rootfs_gives_a_hint_about_the_image_layout(image, ty
 
 def test_a_failing_editor_gives_a_clear_error(monkeypatch):
     monkeypatch.setenv("VISUAL", "false")
-    from templater.cli.text_editor import in_editor
-    from templater.model.errors import UsageError
-
     with pytest.raises(UsageError, match="the editor failed, and the image is unchanged: false") as caught:
-        in_editor("x", ".yaml")
+        in_editor(b"x", ".yaml")
     assert caught.value.hint == "set $VISUAL or $EDITOR to an editor"
+
+
+@pytest.mark.parametrize("data", [b"caf\xe9\n", b"a\r\nb\r\n", b"\xef\xbb\xbfa", b""])
+def test_the_editor_gets_and_returns_each_byte_unchanged(data, tmp_path, monkeypatch):
+    """``click.edit`` raised an error for text that is not UTF-8, and replaced the ends of all lines."""
+    script = tmp_path / "editor"
+    script.write_text("#!/bin/sh\nprintf '\\351\\r' >> \"$1\"\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("VISUAL", str(script))
+    assert in_editor(data, ".tpl") == data + b"\xe9\r"
+
+
+@pytest.mark.parametrize(
+    ("editor", "why"), [("'", "No closing quotation"), ("rm", "no such file or directory")]
+)
+def test_an_invalid_editor_or_a_deleted_file_gives_a_clear_error(editor, why, monkeypatch):
+    monkeypatch.setenv("VISUAL", editor)
+    with pytest.raises(UsageError, match=f"the editor failed, and the image is unchanged: .*{why}$"):
+        in_editor(b"x", ".yaml")
+
+
+@pytest.mark.parametrize(("key", "error"), [(KeyboardInterrupt, KeyboardInterrupt), (EOFError, click.Abort)])
+def test_ctrl_c_and_ctrl_d_end_the_wait_for_a_key(key, error, monkeypatch, capsys):
+    """``click.pause`` ignored both keys, so the editor opened again without end."""
+
+    def getchar():
+        raise key
+
+    monkeypatch.setattr("click.getchar", getchar)
+    with pytest.raises(error):
+        wait_for_key("Press any key")
+    assert capsys.readouterr().err == "Press any key\n"
 
 
 @pytest.fixture
@@ -315,9 +346,9 @@ def test_the_info_command_lists_a_limited_number_of_unknown_triggers(image, type
     ("edits", "found"),
     [
         ([None], OLD_TEXT),
-        ([NEW_TEXT], NEW_TEXT),
-        (["- x\n", "a: [", NEW_TEXT], NEW_TEXT),
-        (["- x\n", None], OLD_TEXT),
+        ([NEW_TEXT.encode()], NEW_TEXT),
+        ([b"- x\n", b"a: [", NEW_TEXT.encode()], NEW_TEXT),
+        ([b"- x\n", None], OLD_TEXT),
     ],
 )
 def test_the_editor_is_opened_again_until_the_text_is_valid(edits, found, monkeypatch, capsys):
@@ -329,12 +360,12 @@ def test_the_editor_is_opened_again_until_the_text_is_valid(edits, found, monkey
         return waiting.pop(0)
 
     monkeypatch.setattr(edit_command, "in_editor", editor)
-    monkeypatch.setattr("click.pause", lambda *words, **options: pauses.append((words, options)))
+    monkeypatch.setattr(edit_command, "wait_for_key", pauses.append)
     before = Source("metadata.yaml", OLD_TEXT)
     assert edit_command._from_editor(before).text == found
-    assert (shown, waiting) == ([OLD_TEXT, *edits[:-1]], [])
+    assert (shown, waiting) == ([OLD_TEXT.encode(), *edits[:-1]], [])
     words = "Press any key to open the editor again, or Ctrl-C to keep the image unchanged"
-    assert pauses == [((words,), {"err": True})] * (len(edits) - 1)
+    assert pauses == [words] * (len(edits) - 1)
     assert capsys.readouterr().err.count("metadata.yaml:") == len(edits) - 1
 
 
@@ -345,7 +376,7 @@ def test_the_text_of_the_editor_or_of_standard_input_replaces_the_metadata(
     (tmp_path / "metadata.yaml").write_text(OLD_TEXT)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(NEW_TEXT.encode())))
     monkeypatch.setattr("sys.stdin.isatty", lambda: is_terminal)
-    monkeypatch.setattr(edit_command, "in_editor", lambda text, suffix: NEW_TEXT)
+    monkeypatch.setattr(edit_command, "in_editor", lambda text, suffix: NEW_TEXT.encode())
     assert main(["image", "edit", str(tmp_path)]) == 0
     assert (tmp_path / "metadata.yaml").read_text() == NEW_TEXT
     assert capsys.readouterr().err == f"updated {tmp_path}\n"

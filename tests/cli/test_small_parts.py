@@ -168,6 +168,7 @@ def test_an_edit_of_a_stored_image_changes_flags_and_expiry_and_properties():
         ({"auto": "1"}, "'auto_update' must be true or false"),
         ({"public": "yes please"}, "'public' must be true or false"),
         ({"expires": "true"}, "'expires' must be a number of seconds since 1970"),
+        ({"expires": str(2**63)}, f"'expires' must be a number from -{2**63 - 1} to {2**63 - 1}"),
         ({"properties": "[]"}, "'properties' must be a mapping"),
         ({"properties": "{a: 1}"}, "the names and values of properties must be strings"),
         ({"properties": "{1: a}"}, "the names and values of properties must be strings"),

@@ -1,6 +1,7 @@
 """A target is a symlink that hosts refuse, or the path of the target contains a symlink that hosts refuse.
 
-The check also reports a target that is a directory, a device or another special file.
+The check also reports a target that is a directory, a device or another special file, and a target with `..`
+or a slash after a name that is not a directory.
 
 Newer releases of LXD and Incus refuse absolute links, and links that leave the root filesystem, so the start
 fails. Incus 7 also refuses a link whose target does not exist.
@@ -9,11 +10,21 @@ fails. Incus 7 also refuses a link whose target does not exist.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from ...model.entry import FILE, SYMLINK
+from ...model.entry import DIRECTORY, FILE, SYMLINK
 from ...model.source import printable
+from ...planning.follow_links import resolve
 from ..authored_image import AuthoredImage
 from ..base import Observation, check
+
+
+class _OddStep(NamedTuple):
+    """A step of a path that needs a directory at ``place``, where no directory is."""
+
+    what: str
+    place: str
+    is_file: bool
 
 
 @check(
@@ -24,6 +35,7 @@ from ..base import Observation, check
     rootfs=True,
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    with_roots = [host.name for host in image.hosts if host.family in ("I73", "LHEAD")]
     incus7 = [host.name for host in image.hosts if host.family == "I73"]
     for rule, path, resolved in image.targets:
         shown, at = printable(path), rule.spans["path"]
@@ -50,6 +62,15 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                     at,
                     rule=rule,
                 )
+            elif (odd := _odd_step(image, rule.path)) and (hosts := with_roots if odd.is_file else incus7):
+                why = "is a file" if odd.is_file else "does not exist"
+                yield Observation(
+                    f"'{printable(rule.path)}' has {odd.what} after '{printable(odd.place)}', which {why}:"
+                    f" {', '.join(hosts)} {'refuse' if len(hosts) > 1 else 'refuses'} this path",
+                    at,
+                    f"write the path as '{shown}'",
+                    rule=rule,
+                )
             elif resolved.entry is not None and resolved.entry.kind != FILE:
                 yield Observation(
                     f"'{shown}' is a {resolved.entry.kind}: the start fails",
@@ -57,3 +78,23 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                     "use the path of a file as the target",
                     rule=rule,
                 )
+
+
+def _odd_step(image: AuthoredImage, path: str) -> _OddStep | None:
+    """Return the first ``..``, or the slash at the end of a path, that does not follow a directory.
+
+    Hosts that use Go's os.Root follow a path name by name. Other hosts first remove ``..`` from the text.
+    """
+    names: list[str] = []
+    for name in path.split("/"):
+        is_end = name in ("", ".") and path.endswith(f"/{name}")
+        if names and (name == ".." or is_end):
+            place = "/" + "/".join(names)
+            entry = resolve(image.rootfs, place).entry
+            if entry is None or entry.kind != DIRECTORY:
+                return _OddStep("'..'" if name == ".." else "a slash", place, entry is not None)
+        if name == "..":
+            del names[-1:]
+        elif name not in ("", "."):
+            names.append(name)
+    return None

@@ -14,7 +14,7 @@ from ...planning.follow_links import Steps, resolve
 from ..base import Observation, check
 from ..image_scanner import PASSWD, PASSWD_BYTES
 from ..scanned_image import IMPLIED, MAX_DEPTH, ScannedImage
-from .sensitive_targets import is_sensitive
+from .sensitive_targets import FIRST_USER, USERS, is_sensitive
 
 #: files that only root may write
 FILES = {
@@ -74,8 +74,10 @@ _CREATED = (
 _OF_PROCESS = re.compile(r"/proc/(?:self|thread-self|[0-9]+)(?!/(?:mounts|mountinfo)\Z)(?:/|\Z)")
 #: the kinds of files that users can change; a fifo in place of a script waits for the commands of a user
 _CHANGED = (DIRECTORY, FIFO, FILE, SOCKET)
-#: the lowest uid and gid of services, the lowest of ordinary users, and the gid of the group "users"
-_FIRST_SERVICE, _FIRST_USER, _USERS = 1, 1000, 100
+#: the triggers of starts before which a user can change files of the instance
+_LATER = {"copy", "rename", "start"}
+#: the lowest uid and gid of services
+_FIRST_SERVICE = 1
 _SHOWN = 8
 #: a number in the syntax that the C library accepts
 _NUMBER = re.compile(r"\s*[+-]?([0-9]*)", re.ASCII)
@@ -84,12 +86,13 @@ _NUMBER = re.compile(r"\s*[+-]?([0-9]*)", re.ASCII)
 @check(
     "accounts",
     "high",
-    "a system file or directory that users other than root can write, or a second account with uid 0",
+    "a system file that users other than root can write, a target that they can replace, or a second uid 0",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     writers = _Writers(image)
     yield from writers.of_system_files()
     yield from writers.of_other_files()
+    yield from writers.of_targets()
     for name in image.names:
         if name.path in (PASSWD, "rootfs/etc") and (name.hard_link or name.entry.kind == SYMLINK):
             kind = "hard link" if name.hard_link else name.entry.kind
@@ -106,11 +109,12 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         line.split(":")[0] for line in data.decode("utf-8", "surrogateescape").split("\n") if _is_root(line)
     ]
     if len(roots) > 1:
+        known = len(roots) == 2 and "toor" in roots
         yield Observation(
             f"{len(roots)} accounts have uid 0: {printable(', '.join(roots[:8]))}",
             PASSWD,
             hint="FreeBSD has the account 'toor'; on other systems, check why these accounts exist",
-            severity="info",
+            severity="info" if known else "",
         )
 
 
@@ -209,7 +213,7 @@ class _Writers:
             if entry.mode & 0o002:
                 if system or entry.kind != DIRECTORY or not entry.mode & 0o1000:
                     public.append(path)
-            elif system and self._belongs_to(entry, _FIRST_USER, path):
+            elif system and self._belongs_to(entry, FIRST_USER, path):
                 owned.append(path)
             elif system and name.path in self.acls:
                 acls.append(path)
@@ -239,6 +243,54 @@ class _Writers:
                 shown = ", ".join(f"'{printable('/' + path)}'" for path in paths[:_SHOWN])
                 more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
                 yield Observation(message.format(shown + more), f"{ROOTFS}/{paths[0]}", severity=severity)
+
+    def of_targets(self) -> Iterator[Observation]:
+        """Find targets that users can replace by a link before a later start writes the template's text.
+
+        The daemon follows the link as root, to any file of the instance. A new instance has no users yet, so
+        rules that only have the trigger ``create`` are safe. If no root filesystem is known, a directory in
+        ``/home`` may belong to root, so the severity is low. The severity is also low if only the user of a
+        service can replace the target.
+        """
+        for rule, path, resolved in self.image.targets:
+            if not set(rule.when) & _LATER or resolved.error is not None:
+                continue
+            places = [resolved.real, *(link for link, _ in resolved.links)]
+            who, severity = "users", "medium"
+            if any(self._is_in_directory_of(FIRST_USER, place) for place in places):
+                pass
+            elif any(map(_is_created_by_users, places)):
+                severity = "low" if resolved.real.startswith("/home/") else "medium"
+            elif any(self._is_in_directory_of(_FIRST_SERVICE, place) for place in places):
+                who, severity = "a system user or group", "low"
+            else:
+                continue
+            yield Observation(
+                f"{who} can replace '{printable(path)}' by a link, through which a later start overwrites"
+                " another file of the instance",
+                rule.spans["path"],
+                hint="choose a target in a directory that belongs to root, or use only the trigger 'create'",
+                severity=severity,
+            )
+
+    def _is_in_directory_of(self, first: int, place: str) -> bool:
+        """Return whether users can create a link at ``place``, or in place of a directory above it.
+
+        ``first`` is the lowest uid and gid of these users.
+        """
+        rootfs, child = self.image.rootfs, place
+        while child not in ("", "/"):
+            folder = child.rpartition("/")[0]
+            entry = rootfs.entry(folder)
+            if entry is not None and entry is not IMPLIED:
+                present = rootfs.entry(child)
+                # in a sticky directory, users can replace only their own files
+                is_kept = entry.mode & 0o1000 and present is not None and present.uid < first
+                is_public = entry.mode & 0o002 and not is_kept
+                if is_public or self._belongs_to(entry, first) or ROOTFS + folder in self.acls:
+                    return True
+            child = folder
+        return False
 
     def links(self) -> tuple[list[str], list[str], list[str], list[str]]:
         """Follow the links of the system's directories to other directories.
@@ -274,7 +326,7 @@ class _Writers:
             is_lost = resolved.error is not None and resolved.real[1:].startswith((*_EMPTY, "tmp/"))
             if f"/{path}" in checked:
                 pass
-            elif is_lost or self._can_be_replaced(resolved, _FIRST_USER):
+            elif is_lost or self._can_be_replaced(resolved, FIRST_USER):
                 found.append(path)
             elif resolved.real.count("/") > MAX_DEPTH and not _is_system(place):
                 deep.append(path)
@@ -325,7 +377,7 @@ class _Writers:
         groups of services, such as www-data, do not count: their ids are below 1000.
         """
         image = self.image
-        by_group = entry.mode & 0o020 and (entry.gid >= first or entry.gid == _USERS)
+        by_group = entry.mode & 0o020 and (entry.gid >= first or entry.gid == USERS)
         is_own_job = (
             path.startswith("var/spool/") and entry.kind == FILE and not path.endswith(("/root", "/systab"))
         )

@@ -96,6 +96,9 @@ def check_name(path: str, kind: str, entry: Entry) -> Iterator[Observation]:
             severity="high",
             advisory="",
         )
+    elif path == DISK and kind == DIRECTORY:
+        message = f"'{DISK}' is a directory: Incus can import the image as a virtual machine"
+        yield Observation(message, path, severity="high", advisory="")
     elif path in (STATE_FOLDER, INSTANCE):
         yield Observation(
             f"the image contains the {kind} '{shown}': in an instance directory, templater trusts a {kind}"

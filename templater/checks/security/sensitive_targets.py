@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import chain
 
+from ...model.errors import TemplaterError
 from ...model.file_names import ROOTFS
+from ...model.metadata import Rule
+from ...model.permissions import parse_id
 from ...model.source import printable
-from ..base import Observation, check
+from ..base import Observation, check, mode_of
+from ..cloud_init_keys import key_with_power
 from ..scanned_image import ScannedImage
+
+#: the lowest uid and gid of ordinary users, and the gid of the group "users"
+FIRST_USER, USERS = 1000, 100
 
 
 @cache
@@ -17,8 +25,17 @@ def _paths(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"(?:{pattern})\Z", re.DOTALL | re.VERBOSE)
 
 
+#: directories of settings: of the administrator, of the vendor, and of ports of the BSDs
+_ETC = r"(?:/usr(?:/local|/pkg)?)?/etc"
+_LIB = r"(?:/usr(?:/local)?)?/lib"
+#: the directories in which systemd searches for each kind of settings
+_SETTINGS = rf"(?:/etc|/run|{_LIB})"
+_CREDENTIALS = rf"{_SETTINGS}/credstore(?:\.encrypted)?"
+_OF_USERS = r"(?:.*/\.config|.*/\.local/share|/etc/xdg|/usr(?:/local)?/share)"
+
 #: A description of the file, the severity, words, and a pattern of paths. Each matching path contains one of
-#: the words. Compiling all patterns takes five milliseconds, and few paths contain one of the words.
+#: the words. Compiling all patterns takes five milliseconds, and few paths contain one of the words. If a
+#: file matches several patterns, the first pattern counts, so the highest severity comes first.
 SENSITIVE = (
     (
         "a file that loads libraries into every program",
@@ -29,61 +46,166 @@ SENSITIVE = (
     (
         "a file that decides which users can become root",
         "high",
-        ("sudo", "doas", "suauth", "super.tab", "polkit-1"),
-        r"""(?:/usr(?:/local)?)?/etc/(?:sudoers(?:\.d/.*)?|sudo\.conf|doas(?:\.d/.*|\.conf)|opendoas\.conf)
-            |/etc/(?:suauth|super\.tab|sudo-ldap\.conf)
-            |(?:/etc|/run|/usr/share|/usr/local/share|/usr/local/etc)/polkit-1/.*""",
+        (
+            "sudo",
+            "doas",
+            "suauth",
+            "super.tab",
+            "polkit-1",
+            "subuid",
+            "subgid",
+            "k5users",
+            "please",
+            "/op.",
+            "calife",
+        ),
+        rf"""{_ETC}/(?:sudoers(?:-rs)?(?:\.d/.*)?|sudo\.conf|sudo-ldap\.conf|doas(?:\.d/.*|\.conf)|opendoas\.conf)
+            |(?:/run|/var/run|/var/db|/var/lib)/sudo(?:-rs)?/ts/.*
+            |/etc/(?:suauth|super\.tab|sub[ug]id|please\.(?:ini|d/.*)|op\.(?:conf|d/.*)|calife\.auth)|.*/\.k5users
+            |(?:/etc|/run|/var/lib|/usr/share|/usr/local/share|/usr/local/etc)/polkit-1/.*""",
     ),
     (
         "a file with accounts and passwords",
         "high",
-        ("passwd", "shadow", "group", "pwd.db", "extrausers", "/tcb/", "userdb", "sysusers.d"),
-        r"""/etc/(?:(?:passwd|shadow|gshadow|group|master\.passwd)-?|s?pwd\.db)|/var/lib/extrausers/.*
-            |/etc/tcb/.*|(?:/etc|(?:/usr(?:/local)?)?/lib|/run)/(?:userdb|sysusers\.d)/.*
-            |(?:/etc|(?:/usr(?:/local)?)?/lib|/run)/credstore(?:\.encrypted)?/passwd\..*""",
+        (
+            "passwd",
+            "shadow",
+            "group",
+            "pwd.db",
+            "extrausers",
+            "/tcb/",
+            "userdb",
+            "sysusers.d",
+            "credstore",
+            "/home/",
+        ),
+        rf"""(?:/usr)?/etc/(?:(?:passwd|shadow|gshadow|group|master\.passwd)-?|s?pwd\.db)|/var/lib/extrausers/.*
+            |/usr/lib/(?:passwd|shadow|group)|/etc/samba/smbpasswd|/etc/tcb/.*|{_SETTINGS}/(?:userdb|sysusers\.d)/.*
+            |/run/host/userdb/.*|/var/lib/systemd/home/.*\.identity
+            |{_CREDENTIALS}/(?:passwd|sysusers|userdb|home)\..*""",
     ),
     (
         "a file that decides how users log in",
         "medium",
         (
-            "/pam.",
+            "/pam",
             "/security/",
             "sshd_config",
             "nsswitch.conf",
-            "login.access",
+            "login.",
             "securetty",
             "hosts.equiv",
             ".rhosts",
             ".shosts",
             "k5login",
+            "krb5.",
+            "sssd",
+            "ldap",
+            "nslcd",
+            "/yp.conf",
+            "getty",
+            "/ttys",
+            "autologin",
+            "gdm",
+            "lightdm",
+            "sddm",
+            "lxdm",
+            "dropbear",
+            "/rpcd",
+            "radius",
+            "tac",
+            "credstore",
         ),
-        r"""(?:/usr(?:/local)?)?/(?:etc|lib)/pam\.d/.*|(?:/usr(?:/local)?)?/etc/security/.*
-            |(?:/usr(?:/local)?)?/etc/ssh/sshd_config(?:\.d/.*)?|(?:/usr)?/etc/nsswitch\.conf
-            |/etc/(?:pam\.conf|login\.access|securetty|s?hosts\.equiv)|.*/\.(?:[rs]hosts|k5login)""",
+        rf"""(?:/usr(?:/local)?)?/(?:etc|lib|share)/(?:pam\.d|security)/.*|{_LIB}[^/]*/(?:[^/]*/)?(?:security|pam)/.*
+            |{_ETC}/pam\.conf|{_ETC}/(?:ssh|openssh)/sshd_config(?:\.d/.*)?|(?:/usr)?/etc/nsswitch\.conf
+            |/etc/(?:login\.(?:access|defs|conf)|securetty|(?:ssh/|openssh/)?s?hosts\.equiv|krb5\.(?:conf(?:\.d/.*)?|keytab))
+            |/etc/(?:sssd/.*|ldap\.conf|pam_ldap\.conf|libnss-ldap\.conf|nslcd\.conf|yp\.conf|ttys|gettytab)
+            |/etc/(?:pam_radius_auth\.conf|tacplus_servers|config/(?:dropbear|rpcd)|conf\.d/agetty.*|default/dropbear)
+            |/etc/(?:gdm3?|lightdm|lxdm)/.*|(?:/etc|/usr/lib)/sddm\.conf(?:\.d/.*)?|.*/\.(?:[rs]hosts|k5login)
+            |(?:/etc|/run|{_LIB})/systemd/[^/]*/[^/]*getty[^/]*(?:/.*)?|{_CREDENTIALS}/(?:agetty|login|tty)\..*""",
     ),
     (
         "a file that lists the keys for logging in",
         "medium",
-        ("authorized_", "auth_principals", "/ssh."),
-        r"""(?:.*/\.ssh|.*/etc/ssh|/etc/dropbear)/authorized_(?:keys|principals)[^/]*(?:/.*)?
-            |/etc/ssh/auth_principals/.*
-            |(?:/etc|(?:/usr(?:/local)?)?/lib|/run)/credstore(?:\.encrypted)?/ssh\..*""",
+        ("authorized_", "auth_principals", "/ssh.", "/.ssh2/", "u2f_", "yubikey", "google_authenticator"),
+        rf"""(?:.*/\.ssh|.*/etc/(?:open)?ssh|/etc/dropbear)/authorized_(?:keys|principals)[^/]*(?:/.*)?
+            |/etc/ssh/auth_principals/.*|.*/\.ssh2/authorization|.*/\.(?:yubico|eid)/authorized_[^/]*
+            |.*/\.config/Yubico/u2f_keys|/etc/(?:u2f_mappings|yubikey_mappings)|.*/\.google_authenticator
+            |{_CREDENTIALS}/ssh\..*""",
     ),
     (
         "a file that runs commands on a schedule",
         "medium",
-        ("cron", "/periodic/", "/spool/at", ".timer"),
-        r"""/etc/(?:cron|anacron|fcron|incron|periodic/).*|/var/cron/.*|/usr/(?:lib|(?:local/)?etc)/cron.*
-            |/var/spool/(?:cron|anacron|at|fcron|incron).*
-            |(?:/etc|/etc/xdg|(?:/root|/home/[^/]*)/\.config|/run|/usr(?:/local)?/share|(?:/usr(?:/local)?)?/lib)
-             /systemd/.*\.timer(?:\.d/.*)?""",
+        ("cron", "/periodic/", "/spool/at", "/at.", ".timer"),
+        rf"""(?:/usr/local)?/etc/(?:cron|anacron|fcron|incron|periodic/).*|/etc/at\.(?:allow|deny)|/var/cron/.*
+            |/usr/(?:lib|etc)/cron.*|/var/spool/(?:cron|anacron|at|fcron|incron).*
+            |(?:{_SETTINGS}|{_OF_USERS})/systemd/.*\.timer(?:\.d/.*)?""",
     ),
     (
         "a file that decides where programs find libraries",
         "medium",
-        ("ld.so.", "ld-musl-"),
-        r"/etc/ld\.so\.(?:cache|conf(?:\.d/.*)?)|/etc/ld-musl-[^/]*\.path",
+        ("ld.so.", "ld-musl-", "ld-elf", "libmap.", "gconv-modules"),
+        rf"""/etc/ld\.so\.(?:cache|conf(?:\.d/.*)?)|/etc/ld-musl-[^/]*\.path|(?:/var)?/run/ld-elf.*\.hints
+            |(?:/usr/local)?/etc/libmap\.(?:conf|d/.*)|{_LIB}[^/]*/(?:[^/]*/)?gconv/gconv-modules.*""",
     ),
+    (
+        "a file that lets the system create other files, such as sudo rules and keys",
+        "medium",
+        ("tmpfiles",),
+        rf"(?:{_SETTINGS}/tmpfiles\.d|{_OF_USERS}/user-tmpfiles\.d)/.*|{_CREDENTIALS}/tmpfiles\..*",  # noqa: S108
+    ),
+    (
+        "a file from which shells, the kernel or services take commands",
+        "low",
+        ("/",),
+        # shells and sessions, then networks, the kernel, package managers, and other services
+        rf"""{_ETC}/(?:profile|bash|zsh|csh|ksh|mksh|fish)[^/]*(?:/.*)?|{_SETTINGS}/environment(?:\.d/.*)?
+            |(?:/root|/home/[^/]*|/etc/skel)/\.(?:bash|z|csh|tcsh|ksh|mksh|x|profile|login|logout|pam_env)[^/]*
+            |.*/\.config/(?:fish|autostart|environment\.d)/.*|.*/\.ssh/(?:rc|environment|config)|/etc/ssh/sshrc
+            |/etc/X11/.*|/etc/xdg/autostart/.*|.*/\.forward|/etc/(?:mail/)?aliases
+            |/etc/network/if-[^/]*\.d/.*|/etc/(?:NetworkManager/dispatcher\.d|networkd-dispatcher|ppp)/.*
+            |/etc/(?:dhcp/)?dhc[^/]*-[^/]*hook.*|{_LIB}/dhcpcd/.*|/etc/(?:hotplug\.d|udhcpc)/.*
+            |{_SETTINGS}/(?:udev/rules\.d|modprobe\.d|binfmt\.d|sysctl\.d)/.*|/etc/sysctl\.conf|/boot/.*
+            |/etc/(?:kernel|initramfs-tools|dracut[^/]*|mkinitcpio[^/]*|grub\.d)/.*
+            |/etc/(?:apt/apt\.conf.*|apt/trusted\.gpg.*|yum/plug.*|dnf/.*|pacman\.d/hooks/.*|dpkg/.*|rpm/.*)
+            |/etc/(?:apk/(?:keys|commit_hooks\.d)|needrestart|ca-certificates/update\.d|update-motd\.d)/.*
+            |/var/lib/(?:dpkg|rpm|pacman)/.*|/etc/(?:logrotate\.(?:conf|d/.*)|x?inetd\.(?:conf|d/.*))
+            |(?:/etc|/usr(?:/local)?/share)/dbus-1/.*|/etc/supervisor.*|/etc/acpi/.*|/etc/ssl/openssl\.cnf
+            |/var/lib/cloud/(?:scripts|handlers|instances?|data)/.*
+            |{_CREDENTIALS}/(?:systemd|udev|sysctl|fstab|shell|import)\..*
+            |{_LIB}.*\.(?:so[0-9.]*|pyc?|pth|p[lm])""",
+    ),
+    (
+        "a file that decides which services and programs the system runs",
+        "info",  # templates of ordinary images write such files
+        ("/",),
+        rf"""(?:{_SETTINGS}|{_OF_USERS})/systemd/(?:system|user)[^/]*/.*
+            |{_ETC}/(?:inittab|rc(?:[0-6S]\.d|\.(?!conf)[^/]*)?(?:/.*)?|finit\.conf)
+            |{_ETC}/(?:init|init\.d|runit|runlevels|sv|s6[^/]*|service|dinit\.d|finit\.d|local\.d)/.*
+            |/var/service/.*|/etc/uci-defaults/.*|/etc/kubernetes/manifests/.*|/etc/alternatives/.*
+            |/etc/(?:apt/sources\.list.*|(?:yum\.repos\.d|zypp|nixos|portage)/.*|apk/repositories|pacman\.conf)
+            |(?:/usr(?:/local)?|/opt)?/s?bin/.*|/usr/libexec/.*""",
+    ),
+)
+#: such a file in a running system; in a virtual machine, the agent writes to it
+OF_KERNEL = (
+    "a file that decides which programs the kernel runs as root",
+    "high",
+    ("/proc/sys/", "/sys/"),
+    r"""/proc/sys/kernel/(?:core_pattern|modprobe|hotplug|poweroff_cmd|usermodehelper/.*)|/proc/sys/fs/binfmt_misc/.*
+        |/sys/kernel/uevent_helper|/sys/fs/cgroup/(?:.*/)?release_agent""",
+)
+#: the beginning of a path in a running system that leads to the root directory, or to a copy of it that the
+#: system shows there: extensions of systemd, the upper layer of an overlay, and OSTree
+_SHOWN_AT_ROOT = re.compile(
+    r"""(?:/etc|/run|/var/lib|/usr(?:/local)?/lib)/(?:confexts|extensions)(?:\.mutable|/[^/]+)
+        |/overlay/upper|/media/root-rw(?:/overlay)?|(?:/sysroot)?/ostree/deploy/[^/]+/deploy/[^/]+
+        |/writable/system-data""",
+    re.VERBOSE,
+)
+#: a link of the kernel to a directory, which is usually the root directory
+_OF_PROCESS = re.compile(
+    r"/proc/(?:self|thread-self|[0-9]+)(?:/task/[0-9]+)?/(?:root|cwd|fd/[0-9]+)(?=/)|/dev/fd/[0-9]+(?=/)"
 )
 
 
@@ -93,35 +215,92 @@ SENSITIVE = (
     "a template that writes a file which grants access or privileges",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    hard_links: dict[int, tuple[str, str, str]] = {}
+    """Report each target that is a sensitive file, also under another name.
+
+    A daemon of the instance may know the file by another name: the path with its links resolved, a hard link,
+    a path through symlinks of the root filesystem, or a path in a running system. A virtual machine's agent
+    writes in the running system, in which ``/proc`` also has links to the root directory.
+    """
+    table = (OF_KERNEL, *SENSITIVE) if image.may_be_virtual_machine else SENSITIVE
     for rule, path, resolved in image.targets:
         real = resolved.real
-        name, effect, severity = _effect_of(path, real)
-        subject = f"'{printable(path)}'"
-        if real != path:
-            subject = f"'{printable(path)}', which leads to '{printable(real)}',"
-        others = image.other_names.get(ROOTFS + real)
-        if not effect and others is not None:
-            if id(others) not in hard_links:
-                hard_links[id(others)] = _effect_of(*(other.removeprefix(ROOTFS) for other in others))
-            name, effect, severity = hard_links[id(others)]
-            subject = f"'{printable(path)}', a hard link of '{printable(name)}',"
+        reached = dict.fromkeys((path, real), "")
+        names = [real, *(name.removeprefix(ROOTFS) for name in image.other_names.get(ROOTFS + real, ()))]
+        for name in names:
+            reached.setdefault(name, "a hard link of '{}'")
+        for name in chain.from_iterable(map(image.linked_names.of, names)):
+            reached.setdefault(name, "which is also '{}' because of symlinks")
+        for known in list(reached):
+            name = _in_running_system(known, image.may_be_virtual_machine)
+            reached.setdefault(name, "which can be '{}' in a running system")
+        name, effect, severity = _effect_of(reached, table)
         if effect:
+            how = reached[name].format(printable(name))
+            if not how and real != path:
+                how = f"which leads to '{printable(real)}'"
+            subject = f"'{printable(path)}', {how}," if how else f"'{printable(path)}'"
             message = f"{subject} is {effect}: review its template"
+            if who := _writers(image, rule, name):
+                message += f", and its uid, gid and mode, with which {who} can write it"
+                severity = "medium" if severity in ("info", "low") else severity
             yield Observation(message, rule.spans["path"], severity=severity)
+        key, severity = key_with_power(reached, rule, image.source(rule))
+        if key:
+            yield Observation(
+                f"'{printable(path)}' can get '{printable(key)}', with which cloud-init grants access or"
+                " runs commands: review its template",
+                rule.spans["path"],
+                severity=severity,
+            )
+
+
+def _writers(image: ScannedImage, rule: Rule, name: str) -> str:
+    """Return a text for the users who can write the new file of a rule, or an empty text.
+
+    A user may own the settings in a home directory, such as ``/home/u/.bashrc`` and ``/var/lib/app/.ssh``.
+    """
+    uid, gid = (_id(rule, what) for what in ("uid", "gid"))
+    mode = mode_of(rule)
+    if image.kept_mode(rule) is not None:  # the check of accounts reports the file
+        return ""
+    if mode & 0o002:
+        return "every user"
+    if "/." in name and not name.startswith("/root/"):
+        return ""
+    if uid >= FIRST_USER:
+        return f"user {uid}"
+    return f"group {gid}" if mode & 0o020 and (gid >= FIRST_USER or gid == USERS) else ""
+
+
+def _id(rule: Rule, what: str) -> int:
+    try:
+        return parse_id(getattr(rule, what), what, rule)
+    except TemplaterError:  # the check of permissions reports it
+        return 0
 
 
 def is_sensitive(path: str) -> bool:
     """Return whether a file grants access or privileges."""
-    return bool(_effect_of(path)[0])
+    return _effect_of((path,))[2] in ("medium", "high")
 
 
-def _effect_of(*paths: str) -> tuple[str, str, str]:
-    """Return the path that matches the earliest entry of ``SENSITIVE``, and the entry's text and severity.
+def _in_running_system(path: str, is_virtual_machine: bool) -> str:
+    """Return a path by which programs of a running system can know a file."""
+    while is_virtual_machine and (match := _OF_PROCESS.match(path)):
+        path = path[match.end() :]
+    if match := _SHOWN_AT_ROOT.match(path):
+        path = path[match.end() :]
+    return path.removeprefix("/var") if path.startswith("/var/run/") else path
+
+
+def _effect_of(
+    paths: Iterable[str], table: Iterable[tuple[str, str, tuple[str, ...], str]] = SENSITIVE
+) -> tuple[str, str, str]:
+    """Return the path that matches the earliest entry of ``table``, and the entry's text and severity.
 
     If no path matches, return empty texts.
     """
-    for effect, severity, words, pattern in SENSITIVE:
+    for effect, severity, words, pattern in table:
         likely = [path for path in paths if any(word in path for word in words)]
         name = next(filter(_paths(pattern).match, likely), None) if likely else None
         if name is not None:

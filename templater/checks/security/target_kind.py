@@ -10,8 +10,8 @@ from ...model.source import printable
 from ..base import Observation, check
 from ..scanned_image import ScannedImage
 
-#: directories on which a running container mounts other file systems
-SYSTEM = ("/dev", "/proc", "/run", "/sys")
+#: directories on which a running system mounts file systems of the kernel
+_OF_KERNEL = ("/dev/", "/proc/", "/sys/")
 
 
 @check(
@@ -37,7 +37,15 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             other = next((name for name in others if name != ROOTFS + resolved.real), "")
             what = f"'{printable(other.removeprefix(ROOTFS))}'" if other else "a file outside the image"
             yield Observation(f"'{printable(path)}' is a hard link to {what}: the daemon changes both", at)
-        if resolved.real.startswith(tuple(f"{system}/" for system in SYSTEM)):
+        if image.may_be_virtual_machine and resolved.real.startswith(_OF_KERNEL):
+            yield Observation(
+                f"'{printable(path)}' is in a file system of the kernel: in a virtual machine, "
+                "the agent writes to this file",
+                at,
+            )
+        elif resolved.real.startswith(_OF_KERNEL) or (
+            resolved.real.startswith("/run/") and not image.has_disk
+        ):
             yield Observation(
                 f"'{printable(path)}' is hidden in a running container: another file system is mounted there",
                 at,

@@ -210,8 +210,10 @@ class _Parser:
             raise self.bad("unexpected )")
         return tree
 
-    def bad(self, why: str) -> Panic:
-        return Panic(f"regexp: Compile(`{self.pattern}`): error parsing regexp: {why}: `{self.pattern}`")
+    def bad(self, why: str, start: int = 0, end: "int | None" = None) -> Panic:
+        """Return the panic for an error. Go quotes the wrong part of the pattern, or the whole pattern."""
+        part = self.pattern[start:end]
+        return Panic(f"regexp: Compile(`{self.pattern}`): error parsing regexp: {why}: `{part}`")
 
     def peek(self, text: str) -> bool:
         return self.pattern.startswith(text, self.position)
@@ -222,9 +224,9 @@ class _Parser:
         self.position += len(text)
         return True
 
-    def char(self, why: str) -> str:
+    def char(self, why: str, start: int = 0) -> str:
         if self.position >= len(self.pattern):
-            raise self.bad(why)
+            raise self.bad(why, start)
         self.position += 1
         return self.pattern[self.position - 1]
 
@@ -253,16 +255,18 @@ class _Parser:
 
         Raises Panic if a second operator follows.
         """
+        start = self.position
         bounds = self.bounds()
         if bounds is None:
             return atom
         least, most = bounds
+        greedy = not self.take("?")
         # Like Go, compute this product only for real repetitions, which can be nested at most nine times.
         if max(least, most or 0) >= 2 and _copies(atom) * max(least, most or 0) > _MAX_REPEAT:
-            raise self.bad("invalid repeat count")
-        greedy = not self.take("?")
-        if self.peek("*") or self.peek("+") or self.peek("?") or self.bounds() is not None:
-            raise self.bad("invalid nested repetition operator")
+            raise self.bad("invalid repeat count", start, self.position)
+        if self.bounds() is not None:
+            self.take("?")
+            raise self.bad("invalid nested repetition operator", start, self.position)
         return ("repeat", atom, least, most, greedy != self.flags.ungreedy)
 
     def bounds(self) -> "tuple[int, int | None] | None":
@@ -285,12 +289,12 @@ class _Parser:
         low, comma, high = self.pattern[self.position + 1 : max(closing, 0)].partition(",")
         if closing < 0 or not _is_count(low) or (high and not _is_count(high)):
             return None
-        self.position = closing + 1
+        start, self.position = self.position, closing + 1
         # Five digits are enough, because a count with more than four is above the limit.
         least = int(low[:5])
         most = int(high[:5]) if high else None if comma else least
         if least > _MAX_REPEAT or (most is not None and (most > _MAX_REPEAT or most < least)):
-            raise self.bad("invalid repeat count")
+            raise self.bad("invalid repeat count", start, self.position)
         return least, most
 
     def atoms(self) -> "list[Step]":
@@ -301,8 +305,10 @@ class _Parser:
         return [] if atom is None else [atom]
 
     def atom(self) -> "Step | None":
+        start = self.position
         if self.bounds() is not None:
-            raise self.bad("missing argument to repetition operator")
+            self.take("?")
+            raise self.bad("missing argument to repetition operator", start, self.position)
         c = self.char("missing expression")
         if c == "(":
             return self.group()
@@ -326,7 +332,8 @@ class _Parser:
 
     def group(self) -> "Step | None":
         if self.take("?"):
-            if self.take("P<") or self.take("<"):
+            left = len(self.pattern) - self.position  # Go needs a character after "<"
+            if (left > 2 and self.take("P<")) or (left > 1 and self.take("<")):
                 self.group_name()
             elif self.set_flags():
                 return None
@@ -338,7 +345,8 @@ class _Parser:
         closing = self.pattern.find(">", self.position)
         name = self.pattern[self.position : max(closing, 0)]
         if closing < 0 or not name or not all(map(_is_word, name)):
-            raise self.bad("invalid named capture")
+            start = self.pattern.rfind("(", 0, self.position)
+            raise self.bad("invalid named capture", start, closing + 1 if closing >= 0 else None)
         self.position = closing + 1
 
     def closed(self) -> "Step":
@@ -351,6 +359,7 @@ class _Parser:
         return tree
 
     outer_flags: "_Flags | None" = None
+    bracket_start = 0
 
     def set_flags(self) -> bool:
         """Parse flags after ``(?``.
@@ -359,23 +368,25 @@ class _Parser:
         ``(?i:``, which begins a group.
         """
         outer = self.flags.copy()
-        value = True
+        value = is_complete = True  # Go requires a flag after "-"
+        why, start = "invalid or unsupported Perl syntax", self.position - 2
         while True:
-            c = self.char("missing closing )")
-            if c == ")":
+            c = self.char(why, start)
+            if c == ")" and is_complete:
                 return True
-            if c == ":":
+            if c == ":" and is_complete:
                 self.outer_flags = outer
                 return False
             if c == "-" and value:
-                value = False
+                value = is_complete = False
             elif c in _FLAG_NAMES:
+                is_complete = True
                 setattr(self.flags, _FLAG_NAMES[c], value)
             else:
-                raise self.bad("invalid or unsupported Perl syntax")
+                raise self.bad(why, start, self.position)
 
     def escape(self) -> "Step":
-        c = self.char("trailing backslash at end of expression")
+        c = self.char("trailing backslash at end of expression", self.position)
         if c == "A":
             return ("look", _text_start)
         if c == "z":
@@ -395,13 +406,13 @@ class _Parser:
         return [self.literal(c) for c in text]
 
     def escaped_class(self, c: str) -> "Test | None":
-        inverted = c.isupper()
+        start, inverted = self.position - 2, c.isupper()
         if c.lower() in _CLASSES:
             test = self.folded(_CLASSES[c.lower()])
         elif c in "pP":
             name = self.category_name()
             inverted ^= name.startswith("^")
-            test = self.folded(self.category(name.removeprefix("^")))
+            test = self.folded(self.category(name.removeprefix("^"), start))
         else:
             return None
         return _negated(test) if inverted else test
@@ -414,18 +425,19 @@ class _Parser:
 
     def category_name(self) -> str:
         """Parse the name of a class of characters after ``\\p``, such as ``{Lu}``, ``{^Lu}`` or ``L``."""
-        name = self.char("invalid character class range")
+        start = self.position - 2
+        name = self.char("invalid character class range", start)
         if name != "{":
             return name
         closing = self.pattern.find("}", self.position)
         if closing < 0:
-            raise self.bad("invalid character class range")
+            raise self.bad("invalid character class range", start)
         name = self.pattern[self.position : closing]
         self.position = closing + 1
         return name
 
-    def category(self, name: str) -> "Test":
-        """Return a test for the characters of a Unicode category.
+    def category(self, name: str, start: int) -> "Test":
+        """Return a test for the characters of a Unicode category. Its class begins at ``start``.
 
         Raises Panic for a name that is invalid in every release of Go. Raises LimitError for other names:
         Python does not know scripts, and only some releases of Go know a name such as LC or Letter.
@@ -436,7 +448,7 @@ class _Parser:
             return lambda c: category(c) in _CATEGORIES[name]
         letters = name.replace("_", "").replace("-", "").replace(" ", "")
         if not letters.isascii() or not letters.isalnum() or (len(letters) == 1 and letters not in "clmnpsz"):
-            raise self.bad("invalid character class range")
+            raise self.bad("invalid character class range", start, self.position)
         raise LimitError(f"templater does not know the class \\p{{{name[:50]}}} of a regular expression")
 
     def escaped_char(self, c: str) -> str:
@@ -448,23 +460,24 @@ class _Parser:
             return self.octal(c)
         if c.isascii() and not c.isalnum():
             return c
-        raise self.bad("invalid escape sequence")
+        raise self.bad("invalid escape sequence", self.position - 2, self.position)
 
     def hexadecimal(self) -> str:
-        if self.take("{"):
-            closing = self.pattern.find("}", self.position)
-            digits = self.pattern[self.position : max(closing, 0)]
-            self.position = closing + 1
-        else:
+        start, number = self.position - 2, 0
+        if not self.take("{"):
             digits = self.pattern[self.position : self.position + 2]
             self.position += 2
-            if len(digits) < 2:
-                raise self.bad("invalid escape sequence")
-        if not digits or not all(map(_POSIX["xdigit"], digits)):
-            raise self.bad("invalid escape sequence")
-        if int(digits, 16) > 0x10FFFF:
-            raise self.bad("invalid escape sequence")
-        return chr(int(digits, 16))
+            if len(digits) < 2 or not all(map(_POSIX["xdigit"], digits)):
+                raise self.bad("invalid escape sequence", start, self.position)
+            return chr(int(digits, 16))
+        first = self.position
+        while (c := self.char("invalid escape sequence", start)) != "}":
+            number = 16 * number + int(c, 16) if _POSIX["xdigit"](c) else 0x110000
+            if number > 0x10FFFF:
+                raise self.bad("invalid escape sequence", start, self.position)
+        if self.position == first + 1:
+            raise self.bad("invalid escape sequence", start, self.position)
+        return chr(number)
 
     def octal(self, first: str) -> str:
         digits = first
@@ -475,7 +488,8 @@ class _Parser:
         ):
             digits += self.char("")
         if first != "0" and len(digits) == 1:
-            raise self.bad("invalid escape sequence")  # Go does not support back-references.
+            # Go does not support back-references.
+            raise self.bad("invalid escape sequence", self.position - 2, self.position)
         return chr(int(digits, 8))
 
     def bracket(self) -> "tuple[Test, int]":
@@ -483,6 +497,7 @@ class _Parser:
 
         Return a function that tests a character, and the largest number of comparisons that the test needs.
         """
+        self.bracket_start = self.position - 1
         inverted = self.take("^")
         tests: list[Test] = []
         first = True
@@ -498,31 +513,34 @@ class _Parser:
             name = self.pattern[self.position + 2 : closing]
             test = _POSIX.get(name.removeprefix("^"))
             if test is None:
-                raise self.bad("invalid character class range")
+                raise self.bad("invalid character class range", self.position, closing + 2)
             self.position = closing + 2
             test = self.folded(test)
             return _negated(test) if name.startswith("^") else test
         if self.peek("\\") and (test := self.bracket_class()) is not None:
             return test
+        start = self.position
         low = high = self.bracket_char()
         if self.peek("-") and not self.pattern.startswith("-]", self.position):
             self.position += 1
             high = self.bracket_char()
             if high < low:
-                raise self.bad("invalid character class range")
+                raise self.bad("invalid character class range", start, self.position)
         return self.folded(lambda c: low <= c <= high)
 
     def bracket_class(self) -> "Test | None":
         start = self.position
         self.position += 1
-        test = self.escaped_class(self.char("missing closing ]"))
+        test = self.escaped_class(self.char("trailing backslash at end of expression", self.position))
         if test is None:
             self.position = start
         return test
 
     def bracket_char(self) -> str:
-        c = self.char("missing closing ]")
-        return self.escaped_char(self.char("missing closing ]")) if c == "\\" else c
+        c = self.char("missing closing ]", self.bracket_start)
+        if c != "\\":
+            return c
+        return self.escaped_char(self.char("trailing backslash at end of expression", self.position))
 
 
 def _copies(tree: "Any") -> int:

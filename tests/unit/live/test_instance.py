@@ -118,6 +118,14 @@ def str_of(value):
     return json.dumps(value).encode()
 
 
+def test_a_link_with_an_empty_target_gives_no_traceback(daemon):
+    """Linux has no such links, but a hostile daemon can send one; ``relpath`` raised a ValueError."""
+    live = opened(daemon)
+    daemon.put_file("c1", "/etc/link", b"", kind="symlink", mode="0777")
+    assert live.rootfs.with_relative_links().entry("/etc/link").target == ""
+    live.daemon.close()
+
+
 def test_the_kind_and_owner_and_mode_and_link_target_of_files_are_read_from_a_running_instance(daemon):
     live = opened(daemon)
     rootfs = live.rootfs

@@ -170,6 +170,26 @@ def test_the_predicted_outcome_on_lxd_notes_that_owner_and_mode_are_ignored() ->
     )
 
 
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"mode": "0600"}, "a dangling link counts as an existing file, so uid, gid and mode are ignored; "),
+        ({}, ""),
+    ],
+)
+def test_incus_6_ignores_the_mode_for_a_dangling_link(fields, text) -> None:
+    """A real Incus 6.0.4 gave the new file the mode 0644 (lifecycle case 84)."""
+    tree = {"/etc/a": Entry(SYMLINK, 0o777, target="b")}
+    outcome = first(planned(rule(**fields), host=INCUS_6_0_4, tree=tree))
+    assert outcome is not None and outcome.text == f"{text}a symlink leads to /etc/b"
+    twice = planned(
+        Rule("/etc/a", "a.tpl", ("create", "start"), mode="0600"),
+        host=INCUS_6_0_4,
+        triggers=("create", "start"),
+    )
+    assert [twice.prediction.outcomes[change].text for change in twice.changes] == ["", ""]
+
+
 def test_a_start_with_a_null_metadata_document_fails_before_any_rule_runs() -> None:
     metadata = Metadata(null=True)
     plan = plan_of(metadata, Instance(), [], None, host=INCUS, triggers=("start",))

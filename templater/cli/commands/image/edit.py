@@ -12,7 +12,7 @@ from ....model.file_names import METADATA
 from ... import options, output
 from ...enforce_limits import guarded_alone
 from ...save_image_edits import force_option, metadata_of, open_once, rootfs_option, save
-from ...text_editor import in_editor
+from ...text_editor import in_editor, wait_for_key
 
 if TYPE_CHECKING:
     from ....model.source import Source
@@ -62,7 +62,7 @@ def _from_editor(before: Source) -> Source:
     from ....model.source import Source
     from ....parsing.metadata_yaml import read_metadata
 
-    text = before.text
+    text = before.data
     while True:
         edited = in_editor(text, ".yaml")
         if edited is None:
@@ -72,9 +72,7 @@ def _from_editor(before: Source) -> Source:
             read_metadata(after)
         except TemplaterError as error:
             output.say(error.explain())
-            click.pause(
-                "Press any key to open the editor again, or Ctrl-C to keep the image unchanged", err=True
-            )
+            wait_for_key("Press any key to open the editor again, or Ctrl-C to keep the image unchanged")
             text = edited
             continue
         return after

@@ -177,7 +177,7 @@ def create(
     _check(rule.uid, rule.gid, rule.mode)
     src = open_once(src)
     source = add_rule(metadata_of(src), rule)
-    data = _text("", file)
+    data = _text(b"", file)
     _warn(src, name, data)
     save(src, {METADATA: source.data}, {f"templates/{name}": data}, rootfs=rootfs, as_json=as_json)
 
@@ -218,7 +218,7 @@ def edit(
     if wanted:
         changes[METADATA] = _changed_rules(src, name, path, wanted)
     if file is not None or not wanted:
-        text = _text(before.decode("utf-8", "surrogateescape"), file)
+        text = _text(before, file)
         _warn(src, name, text)
         changes[f"templates/{name}"] = text
     if changes.get(f"templates/{name}", b"") == before and not wanted:
@@ -340,7 +340,7 @@ def _warn(src: str, name: str, data: bytes) -> None:
         output.say(f"warning: {error.explain()}")
 
 
-def _text(before: str, file: str | None) -> bytes:
+def _text(before: bytes, file: str | None) -> bytes:
     if file is not None:
         try:
             with open(open_file(file), "rb") as source:
@@ -355,4 +355,4 @@ def _text(before: str, file: str | None) -> bytes:
     edited = in_editor(before, ".tpl")
     if edited is None:
         raise UsageError("the editor saved nothing: the image is unchanged")
-    return edited.encode("utf-8", "surrogateescape")
+    return edited

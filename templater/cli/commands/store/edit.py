@@ -10,6 +10,7 @@ import click
 
 from ....model.errors import InputError, UsageError
 from ... import output
+from ...text_editor import in_editor
 from . import as_yaml, image_argument
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ Example:
   templater store edit debian < debian.yaml
 """
 
+#: the largest time that the store's database can hold
+MOST = 2**63 - 1
+
 
 @click.command(help=HELP)
 @image_argument
@@ -33,12 +37,13 @@ def command(image: str) -> None:
     from ....distribution.store import Store
 
     store = Store()
-    before = text_of(store.find(image))
-    after = click.edit(before, extension=".yaml") if sys.stdin.isatty() else sys.stdin.read()
+    before = text_of(store.find(image)).encode()
+    after = in_editor(before, ".yaml") if sys.stdin.isatty() else sys.stdin.buffer.read()
     if after is None or after == before:
         output.say("nothing changed")
         return
-    store.change(image, lambda found: edited(found, after))
+    text = after.decode("utf-8", "surrogateescape")
+    store.change(image, lambda found: edited(found, text))
     output.say(f"updated {image}")
 
 
@@ -70,6 +75,8 @@ def edited(image: StoredImage, text: str) -> StoredImage:
     for name, (kind, description) in kinds.items():
         if type(value[name]) is not kind:
             raise InputError(f"'{name}' must be {description}")
+    if not -MOST <= value["expires"] <= MOST:
+        raise InputError(f"'expires' must be a number from -{MOST} to {MOST}")
     properties = value["properties"]
     if not all(isinstance(each, str) for pair in properties.items() for each in pair):
         raise InputError(

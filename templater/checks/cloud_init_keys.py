@@ -1,0 +1,51 @@
+"""Keys and headers with which a file for cloud-init grants access or runs commands."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ..pongo2.syntax.tokens import STRING, TEXT
+from .target_kinds import SEEDS
+from .template_tokens import parts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..model.metadata import Rule
+    from ..model.source import Source
+
+_PATHS = re.compile(
+    rf"(?:{'|'.join(SEEDS)})/(?:user-data|vendor-data|meta-data)|/etc/cloud/(?:cloud\.cfg|cloud\.cfg\.d/[^/]*)"
+)
+#: a key of cloud-config or meta-data, or the first line of a script, a list of addresses or a MIME archive
+_KEY = re.compile(
+    r"""(users?|system_info|ssh_authorized_keys|ssh_import_id|ssh_pwauth|disable_root|chpasswd|password|public-keys
+        |write_files|bootcmd|runcmd|snap|ansible|chef|puppet|salt_minion)["']?[ \t]*:
+        (?![ \t]*(?:\[[ \t]*\]|\{[ \t]*\}|\"\"|''|false[ \t]*$))
+        |^[ \t]*(\#!|\#include|\#cloud-boothook|\#part-handler|Content-Type:[ \t]*multipart)""",
+    re.VERBOSE | re.MULTILINE,
+)
+
+
+def key_with_power(paths: Iterable[str], rule: Rule, source: Source | None) -> tuple[str, str]:
+    """Return a key by which an image itself grants access or runs commands at the first boot, and a severity.
+
+    Return empty texts if no such key is found, or if none of the rule's ``paths`` is a file of cloud-init.
+    The text of a template includes strings in tags. A key in the rule's properties has the severity low: real
+    images have a default user-data there, which the user can replace. Values of the instance don't count.
+    """
+    if not any(map(_PATHS.fullmatch, paths)):
+        return "", ""
+    texts, all_strings = [], []
+    for _, part in () if source is None else parts_of(source):
+        for token in part:
+            if token.kind in (TEXT, STRING):
+                all_strings.append(token.value)
+            if token.kind == TEXT:
+                texts.append(token.value)
+    own = [("".join(texts), "medium"), ("".join(all_strings), "medium")]
+    for text, severity in (*own, *((value, "low") for value in rule.properties.values())):
+        if match := _KEY.search(text):
+            return match[1] or match[2], severity
+    return "", ""

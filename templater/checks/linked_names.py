@@ -1,0 +1,88 @@
+"""The other names that symlinks of the root filesystem give to a file."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from ..planning.follow_links import MAX_PATH, Steps, resolve
+
+if TYPE_CHECKING:
+    from ..model.entry import RootfsView
+
+
+class LinkedNames:
+    """A search from a file back to the symlinks that lead to it.
+
+    A daemon may read a sensitive file through a link, such as ``/etc/sudoers.d`` to ``/srv/rules``. Then a
+    target such as ``/srv/rules/x`` is sensitive, although no link is on its path.
+
+    ``links`` has the path and the target of each symlink in ``rootfs``. Only links whose target ends in a
+    name of the searched path are resolved, because most images have thousands of links.
+    """
+
+    def __init__(self, rootfs: RootfsView, links: Iterable[tuple[str, str]]) -> None:
+        self._rootfs = rootfs
+        self._steps = Steps()
+        #: the links by the last name of their targets; the name is empty if only resolving can find it
+        self._links: dict[str, list[tuple[str, str]]] = {}
+        #: the places to which links lead
+        self._places: dict[str, str] = {}
+        self._found: dict[str, list[str]] = {}
+        for path, target in links:
+            self._links.setdefault(_last_name(target), []).append((path, target))
+
+    def of(self, path: str) -> list[str]:
+        """Return the paths that lead to ``path``, which contains no links, through symlinks.
+
+        A path that goes through the same link twice is left out. Raises LimitError if there are too many
+        paths.
+        """
+        if path not in self._found:
+            used: dict[str, frozenset[str]] = {path: frozenset()}
+            names = [path]
+            for name in names:
+                for place, link in self._links_above(name):
+                    other = link + name[len(place) :]
+                    if other not in used and link not in used[name] and len(other) <= MAX_PATH:
+                        used[other] = used[name] | {link}
+                        names.append(other)
+            self._found[path] = names[1:]
+        return self._found[path]
+
+    def _links_above(self, path: str) -> Iterator[tuple[str, str]]:
+        """Yield the target and the path of each link that leads to ``path`` or to a directory above it."""
+        place = path
+        while True:
+            for key in {place.rpartition("/")[2], ""}:
+                for link, target in self._links.get(key, ()):
+                    self._steps.take(path)
+                    if self._place_of(link, target) == place:
+                        yield place, link
+            if not place:
+                return
+            place = place.rpartition("/")[0]
+
+    def _place_of(self, link: str, target: str) -> str:
+        """Return the path to which a link leads, without a slash at its end.
+
+        Links in the directories of this path are resolved, but not a link at its end. If the directories
+        can't be followed, remove ``..`` lexically, because a rule may create a missing directory.
+        """
+        if link not in self._places:
+            path = target if target.startswith("/") else f"{link.rpartition('/')[0]}/{target}"
+            name = _last_name(target)
+            folder = path.rpartition(f"/{name}")[0] if name else path
+            resolved = resolve(self._rootfs, f"{folder}/.", self._steps)
+            place = f"{resolved.real.rstrip('/')}/{name}"
+            if resolved.error is not None:
+                place = "/" + posixpath.normpath(path).lstrip("/")
+            self._places[link] = place.rstrip("/")
+        return self._places[link]
+
+
+def _last_name(target: str) -> str:
+    """Return the last name of a link's target, or an empty text if the target ends in ``..``."""
+    names = [name for name in target.split("/") if name not in ("", ".")]
+    return names[-1] if names and names[-1] != ".." else ""

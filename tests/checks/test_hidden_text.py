@@ -1,0 +1,63 @@
+"""Text and names that a person who reads the image does not see."""
+
+import pytest
+
+from tests.checks.builders import an_image, observed, rules
+
+CHECK = "hidden-text"
+RULE = rules("/etc/motd: {when: [start], template: t}")
+SEQUENCE = "a terminal sequence"
+IN_LINE = "a carriage return or backspace in a line"
+ORDER = "a character that reverses the order of other characters"
+FAR = "text behind more than 200 spaces"
+INVISIBLE = "invisible characters"
+
+
+@pytest.mark.parametrize(
+    ("text", "severity", "what", "column"),
+    [
+        ("a\x1b[8mevil", "medium", SEQUENCE, 2),
+        ("\x1b[0;8mevil", "medium", SEQUENCE, 1),
+        ("\x1b[1A\x1b[2K", "medium", SEQUENCE, 1),
+        ("\x1b]0;title\x07", "medium", SEQUENCE, 1),
+        ("\x9b8m", "medium", SEQUENCE, 1),
+        ("evil\rgood\n", "medium", IN_LINE, 4),
+        ("evil\b\b\b\bgood", "medium", IN_LINE, 5),
+        ("a \u202e b", "medium", ORDER, 3),
+        ("a \u2067 b", "medium", ORDER, 3),
+        ("good" + " " * 201 + "evil", "medium", FAR, 4),
+        ("a\u200bb", "low", INVISIBLE, 2),
+        ("a\ufeffb", "low", INVISIBLE, 2),
+        ("a\U000e0041b", "low", INVISIBLE, 2),
+    ],
+)
+def test_text_that_hides_other_text_is_found(text, severity, what, column):
+    message = f"the file contains {what}, so a reader may see another text"
+    assert observed(CHECK, an_image(RULE, {"t": text})) == [
+        (severity, f"image/templates/t:1:{column}", message)
+    ]
+    if "\r" not in text and "\b" not in text and "\x1b" not in text and "\x9b" not in text:
+        assert observed(CHECK, an_image(f"# {text}\n{RULE}")) == [
+            (severity, f"image/metadata.yaml:1:{column + 2}", message)
+        ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a\r\nb\r\n", "a\r\r\n", "a\r", "\x1b[1;31mred\x1b[0m", "\ufeffa", "a\u200db", "\u05d0\u200f", "a" + " " * 300, " " * 300 + "a"],
+)  # fmt: skip
+def test_ordinary_text_has_no_finding(text):
+    assert observed(CHECK, an_image(RULE, {"t": text})) == []
+
+
+def test_control_characters_in_properties_and_names_of_templates_are_found():
+    """A real Incus 6.0.4 printed such properties and names unchanged on the terminal of the operator."""
+    metadata = RULE + 'properties: {os: "a\\u202eb", "k\\e[8m": x, description: "a\\nb\\tc"}\n'
+    assert observed(CHECK, an_image(metadata, {"t": "", "a\x1b[8m.tpl": ""})) == [
+        ("medium", "image/metadata.yaml:5:18", "the property 'os: a\\u202eb' has control characters, which clients print"),
+        ("medium", "image/metadata.yaml:5:40", "the property 'k\\x1b[8m: x' has control characters, which clients print"),
+        (
+            "medium", "templates/a\\x1b[8m.tpl",
+            "the name of the template 'a\\x1b[8m.tpl' has control characters, which clients print",
+        ),
+    ]  # fmt: skip
