@@ -38,14 +38,14 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
     was a rename, it corrects the record.
     """
     source, exact = find_source(folder, source_name)
-    original = open_folder(source, fixed=True) if options.source else open_unshared(source)
+    is_read = not (options.source and options.state)  # a start reads the description from the directory
+    original = open_unshared(source) if is_read else open_folder(source, fixed=True)
     with original, open_folder(folder, fixed=True) as made, StateDirectory(original) as old:
         before = old.state()
         if not exact:
             require_new(made)
-        if not options.source:
-            require_original(original, made, exact=exact)
-            copy_image(original, made)
+        require_original(original, made, exact=exact)
+        copy_image(original, made)
         written, unfinished = copied_record(old), Journal(old.directory).read()
         if not exact and may_rename():
             old.lock("clone hook", options.patience)
@@ -221,15 +221,18 @@ _TAKING = "nNpPolmBL"
 def copy_image(source: Root, made: Root) -> None:
     """Copy metadata.yaml, templates and instance.yaml to the copy of a container. LXC omits these files.
 
-    Do nothing if the original has no image, or if the copy already has a metadata.yaml.
+    With ``--source``, the original has no image, but a description of its own. Do nothing if the copy already
+    has a metadata.yaml.
     """
     old = InstanceDirectory(source.name, source)
     with made.directory("/") as new:
-        if not old.has_image() or made.entry("/" + METADATA) is not None:
+        if made.entry("/" + METADATA) is not None:
             return
         instance = old.read_instance()
         if instance is not None:
             write_whole(new, INSTANCE, instance.data)
+        if not old.has_image():
+            return
         _copy_templates(old, new)
         # Not private: the copy can belong to another user, whose hook would refuse a private file of root.
         # Copy metadata.yaml last, because its presence means that the copy is complete.

@@ -466,6 +466,29 @@ def test_a_cloned_container_gets_the_image_files_and_a_pending_copy_trigger(tmp_
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_a_cloned_container_with_a_shared_image_gets_the_description_of_the_original(tmp_path, snapshot):
+    """lxc-copy -R then removed the only description."""
+    old, new = cloned(tmp_path, "new", snapshot=snapshot)
+    (old / "metadata.yaml").rename(tmp_path / "metadata.yaml")
+    options = Options()
+    options.source = str(tmp_path)
+    lxc_copies.clone(str(new), new.name, "old", options)
+    assert (new / "instance.yaml").read_text() == "name: old\n"
+    assert not (new / "templates").exists()
+
+
+def test_a_container_with_a_shared_image_is_not_copied_from_an_uncertain_original(tmp_path):
+    """The copy could get the description of another container."""
+    _, new = cloned(tmp_path, "new")
+    options = Options()
+    options.source = str(tmp_path)
+    with pytest.raises(InputError, match="it is not certain that"):
+        lxc_copies.clone(str(new), "new", "old", options)
+    assert not (new / "instance.yaml").exists()
+
+
+@pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize("names", [["a", "a.new"], ["x" * 255], ["é" * 127]])
 def test_templates_with_long_or_similar_names_are_copied_to_a_cloned_container(tmp_path, names, monkeypatch):
     """``NAME.new`` can be too long a name, or the name of another template."""
