@@ -13,7 +13,7 @@ from ..rootfs.confined_root import Root
 from ..rootfs.system_calls import write_error
 from ..rootfs.trusted_paths import open_folder, open_unshared
 from ..writing.remove_leftovers import Journal
-from .lxc_config import MAX_NAMES, lines_of
+from .lxc_config import MAX_NAMES, lines_of, without_prefix
 from .request import Notice
 
 TYPE_CHECKING = False
@@ -30,14 +30,16 @@ DEPTH = 4
 CLONED = "cloned"
 
 
-def clone(folder: str, name: str, source_name: str, options: "Options") -> Notice:
+def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: str = "") -> Notice:
     """Record that lxc-copy, lxc-copy -R or lxc-snapshot has made this container's directory.
 
     A snapshot keeps the container's pending trigger, and restoring the snapshot in place restores the
     trigger. Any other new directory is recorded as a copy. If the destroy hook later detects that the copy
-    was a rename, it corrects the record.
+    was a rename, it corrects the record. ``rootfs`` is the copy's ``lxc.rootfs.path``.
     """
     source, exact = find_source(folder, source_name)
+    if not exact and options.rootfs and without_prefix(options.rootfs) != without_prefix(rootfs):
+        raise names_original("--rootfs", options.rootfs)
     is_read = not (options.source and options.state)  # a start reads the description from the directory
     original = open_unshared(source) if is_read else open_folder(source, fixed=True)
     with original, open_folder(folder, fixed=True) as made, StateDirectory(original) as old:
@@ -113,6 +115,14 @@ def _snapshots(above: str, name: str) -> "list[str]":
             if isdir(path):
                 found.append(path)
     return sorted(found)
+
+
+def names_original(option: str, path: str) -> RefusedError:
+    """Return the error for a directory of the original in the hook line, which LXC copies unchanged."""
+    return RefusedError(
+        f"the copied hook line has {option} '{printable(path)}', which belongs to the original container",
+        hint="remove the hook lines, copy the container, and install the hook in both containers",
+    )
 
 
 def require_new(made: Root) -> None:

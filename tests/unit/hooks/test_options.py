@@ -489,6 +489,54 @@ def test_a_container_with_a_shared_image_is_not_copied_from_an_uncertain_origina
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
+def test_a_container_whose_hook_line_names_its_root_filesystem_is_not_copied(tmp_path):
+    """Each start of the copy wrote its files into the root filesystem of the original."""
+    old, new = cloned(tmp_path, "new")
+    options = Options()
+    options.rootfs = f"{old}/rootfs"
+    words = environ(new, "clone", LXC_SRC_NAME="old")
+    with pytest.raises(RefusedError) as caught:
+        lxc.read_request(options, words)
+    assert caught.value.message == (
+        f"the copied hook line has --rootfs '{old}/rootfs', which belongs to the original container"
+    )
+    assert sorted(os.listdir(new)) == ["config"]
+    options.rootfs = words["LXC_ROOTFS_PATH"]  # the hook line has "$LXC_ROOTFS_PATH"
+    lxc.read_request(options, words)
+    assert state_of(new) == State("copy", "c1")
+
+
+def test_a_snapshot_is_made_of_a_container_whose_hook_line_names_its_root_filesystem(tmp_path):
+    old, new = cloned(tmp_path, "", snapshot=True)
+    options = Options()
+    options.rootfs = f"{old}/rootfs"
+    lxc.read_request(options, environ(new, "clone", LXC_SRC_NAME="old"))
+    assert (new / "metadata.yaml").exists()
+
+
+def test_a_start_never_writes_to_the_root_filesystem_of_another_container(tmp_path):
+    options = Options()
+    for name in ("c1", "c2", "shared"):
+        (tmp_path / name / "rootfs").mkdir(parents=True)
+    for name in ("c1", "c2"):
+        (tmp_path / name / "config").touch()
+    options.rootfs = f"{tmp_path}/c1/rootfs"
+    for own in (f"{tmp_path}/c2/rootfs", f"overlay:{tmp_path}/c1/rootfs:{tmp_path}/c2/upper"):
+        with pytest.raises(RefusedError) as caught:
+            lxc.read_request(options, environ(tmp_path / "c2", LXC_ROOTFS_PATH=own))
+        assert caught.value.message == (
+            f"--rootfs '{tmp_path}/c1/rootfs' is in the directory of another container"
+        )
+    for path in (
+        f"{tmp_path}/shared/rootfs",
+        f"{tmp_path}/c2/../c2/rootfs",
+        f"{tmp_path}/c1/rootfs:{tmp_path}/c2/rootfs",
+    ):
+        options.rootfs = path
+        assert isinstance(lxc.read_request(options, environ(tmp_path / "c2")), HookRequest)
+
+
+@pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize("names", [["a", "a.new"], ["x" * 255], ["é" * 127]])
 def test_templates_with_long_or_similar_names_are_copied_to_a_cloned_container(tmp_path, names, monkeypatch):
     """``NAME.new`` can be too long a name, or the name of another template."""

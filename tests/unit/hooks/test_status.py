@@ -532,6 +532,24 @@ def test_the_status_command_accepts_the_rootfs_variable_of_lxc_in_a_hook_line(va
     assert any(finding.text.startswith("the container's root user is ") for finding in found)
 
 
+def test_the_status_command_reports_a_rootfs_option_that_names_another_root_filesystem(container, tmp_path):
+    for name in ("c2", "other"):
+        (tmp_path / name / "rootfs").mkdir(parents=True)
+    (tmp_path / "c2/config").touch()
+    (container / "link").symlink_to("rootfs")
+    found = []
+    for path in (f"{tmp_path}/c2/rootfs", f"{tmp_path}/other/rootfs", f"{container}/link"):
+        install.write(lxc.snippet("c1", ["--rootfs", path], str(tmp_path)))
+        found += [each for each in said(lxc.status("c1", str(tmp_path))) if "--rootfs" in each[1]]
+    assert found == [
+        (
+            False, f"--rootfs '{tmp_path}/c2/rootfs' is in the directory of another container",
+            "install the hook again, without --rootfs or with the directory of this container",
+        ),
+        (None, f"the hook writes to --rootfs '{tmp_path}/other/rootfs', not to lxc.rootfs.path", ""),
+    ]  # fmt: skip
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change owners")
 @pytest.mark.parametrize("owner", [100_000, 0])
 def test_the_status_says_that_only_the_root_user_of_the_container_can_read_the_state(
