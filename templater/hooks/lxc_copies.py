@@ -38,8 +38,8 @@ def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: 
     was a rename, it corrects the record. ``rootfs`` is the copy's ``lxc.rootfs.path``.
     """
     source, exact = find_source(folder, source_name)
-    if not exact and options.rootfs and without_prefix(options.rootfs) != without_prefix(rootfs):
-        raise names_original("--rootfs", options.rootfs)
+    if not exact:
+        require_copyable(options, rootfs)
     is_read = not (options.source and options.state)  # a start reads the description from the directory
     original = open_unshared(source) if is_read else open_folder(source, fixed=True)
     with original, open_folder(folder, fixed=True) as made, StateDirectory(original) as old:
@@ -117,12 +117,19 @@ def _snapshots(above: str, name: str) -> "list[str]":
     return sorted(found)
 
 
-def names_original(option: str, path: str) -> RefusedError:
-    """Return the error for a directory of the original in the hook line, which LXC copies unchanged."""
-    return RefusedError(
-        f"the copied hook line has {option} '{printable(path)}', which belongs to the original container",
-        hint="remove the hook lines, copy the container, and install the hook in both containers",
-    )
+def require_copyable(options: "Options", rootfs: str) -> None:
+    """Raise RefusedError if the hook line, which LXC copies unchanged, names a directory of the original.
+
+    The start of the copy would use the state of the original, or write into its root filesystem.
+    """
+    is_own = without_prefix(options.rootfs) == without_prefix(rootfs)
+    for option, path in (("--state", options.state), ("--rootfs", "" if is_own else options.rootfs)):
+        if path:
+            raise RefusedError(
+                f"the copied hook line has {option} '{printable(path)}', which belongs to the original"
+                " container",
+                hint="remove the hook lines, copy the container, and install the hook in both containers",
+            )
 
 
 def require_new(made: Root) -> None:

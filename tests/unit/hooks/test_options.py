@@ -506,10 +506,24 @@ def test_a_container_whose_hook_line_names_its_root_filesystem_is_not_copied(tmp
     assert state_of(new) == State("copy", "c1")
 
 
-def test_a_snapshot_is_made_of_a_container_whose_hook_line_names_its_root_filesystem(tmp_path):
+@pytest.mark.usefixtures("by_lxc_copy")
+def test_a_container_whose_hook_line_names_its_state_is_not_copied(tmp_path):
+    """The copy never ran ``copy``: its start read the state of the original."""
+    old, new = cloned(tmp_path, "new")
+    options = Options()
+    options.state = str(old)
+    with pytest.raises(RefusedError) as caught:
+        lxc_copies.clone(str(new), "new", "old", options)
+    assert caught.value.message == (
+        f"the copied hook line has --state '{old}', which belongs to the original container"
+    )
+    assert sorted(os.listdir(new)) == ["config"]
+
+
+def test_a_snapshot_is_made_of_a_container_whose_hook_line_names_its_directories(tmp_path):
     old, new = cloned(tmp_path, "", snapshot=True)
     options = Options()
-    options.rootfs = f"{old}/rootfs"
+    options.rootfs, options.state = f"{old}/rootfs", str(old)
     lxc.read_request(options, environ(new, "clone", LXC_SRC_NAME="old"))
     assert (new / "metadata.yaml").exists()
 
