@@ -1470,6 +1470,20 @@ def test_the_if_present_option_makes_a_hook_skip_a_machine_without_an_image(tmp_
     assert isinstance(nspawn.read_request(options, {}), HookRequest)
 
 
+def test_a_hook_for_all_machines_skips_a_machine_without_its_own_directory(tmp_path, monkeypatch):
+    """With ``--source``, the hook wrote files into every machine of the host."""
+    monkeypatch.setattr(nspawn, "INSTANCES", str(tmp_path / "state"))
+    (tmp_path / "metadata.yaml").touch()
+    options = Options()
+    options.words, options.source, options.if_present = ("web1",), str(tmp_path), True
+    assert isinstance(nspawn.read_request(options, {}), Notice)
+    assert not (tmp_path / "state").exists()
+    (tmp_path / "state/web1").mkdir(parents=True)
+    assert isinstance(nspawn.read_request(options, {}), HookRequest)
+    options.words, options.state = ("web2",), str(tmp_path)
+    assert isinstance(nspawn.read_request(options, {}), HookRequest)
+
+
 def test_no_hook_code_modifies_a_request_after_its_creation():
     """A later part of the hook sees exactly the values that the runtime module chose."""
     import ast
