@@ -332,6 +332,15 @@ def test_recording_a_trigger_for_the_first_time_sets_no_other_field(tmp_path):
     assert (state.pending, state.name, state.image, state.root) == ("copy", "", "", "")
 
 
+@pytest.mark.parametrize(
+    ("trigger", "pending"), [("rename", "create"), ("copy", "copy"), ("create", "create")]
+)
+def test_renaming_an_instance_before_its_first_start_keeps_create_pending(tmp_path, trigger, pending):
+    """Incus does the same. The files of the trigger ``create`` were never written."""
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    assert record(str(tmp_path), trigger, "web2") == State(pending, "web2")
+
+
 def test_a_new_state_is_not_an_empty_file():
     assert State().encode() == b"pending=\n"
     assert State.decode(b"pending=\n") == State()
