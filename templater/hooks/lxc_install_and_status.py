@@ -145,7 +145,8 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     try:
         found = list(settings(config))
     except TemplaterError as error:
-        yield Finding(False, str(error), "create the container first, or give its directory with --path")
+        hint = error.hint or "create the container first, or give its directory with --path"
+        yield Finding(False, error.message, hint)
         return
     lines: dict[str, str] = {}
     for key, value in found:
