@@ -6,7 +6,7 @@ from ..model.entry import SYMLINK
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ..model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES, WRITTEN
 from ..model.source import printable
-from ..oslite import dirname, isdir, join, os, split
+from ..oslite import dirname, is_missing, isdir, join, os, split
 from ..rootfs.close_in_another_process import is_on_btrfs
 from ..rootfs.confined_directory import Directory
 from ..rootfs.confined_root import Root
@@ -38,6 +38,8 @@ def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: 
     was a rename, it corrects the record. ``rootfs`` is the copy's ``lxc.rootfs.path``.
     """
     source, exact = find_source(folder, source_name)
+    if options.if_present and is_missing(join(options.source or source, METADATA)):
+        return Notice()
     if not exact:
         require_copyable(options, rootfs)
     is_read = not (options.source and options.state)  # a start reads the description from the directory

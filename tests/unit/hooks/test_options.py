@@ -520,6 +520,19 @@ def test_a_container_whose_hook_line_names_its_state_is_not_copied(tmp_path):
     assert sorted(os.listdir(new)) == ["config"]
 
 
+def test_the_if_present_option_makes_a_clone_hook_skip_a_container_without_an_image(tmp_path):
+    """The hook of a common configuration stopped such a copy, and told the user to copy a missing metadata.yaml."""
+    old, new = cloned(tmp_path, "new")
+    (old / "metadata.yaml").rename(tmp_path / "metadata.yaml")
+    options = Options()
+    options.if_present, options.state = True, str(tmp_path)
+    assert lxc_copies.clone(str(new), "new", "old", options).text == ""
+    assert ".templater" not in os.listdir(old) + os.listdir(new)
+    options.source = str(tmp_path)
+    with pytest.raises(RefusedError):
+        lxc_copies.clone(str(new), "new", "old", options)
+
+
 def test_a_snapshot_is_made_of_a_container_whose_hook_line_names_its_directories(tmp_path):
     old, new = cloned(tmp_path, "", snapshot=True)
     options = Options()
