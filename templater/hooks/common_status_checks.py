@@ -120,14 +120,18 @@ def code_status() -> Iterator[Finding]:
 
 
 def source_status(line: str, image: str, folder: str) -> Iterator[Finding]:
-    """Check the image that the hook line names with ``--source``. Without ``--source``, check ``image``."""
-    option = option_of(line, "--source")
-    if option and not os.path.isabs(option):
-        hint = "install the hook again: the new line contains the absolute path"
-        shown = printable(option)
-        yield Finding(False, f"'--source {shown}' is a relative path, but hooks run in any directory", hint)
-        return
-    yield from instance_status(option or image, folder, option_of(line, "--dialect"))
+    """Check the image and the state that the hook line names with ``--source`` and ``--state``.
+
+    ``image`` and ``folder`` are their directories without these options.
+    """
+    source, state = option_of(line, "--source"), option_of(line, "--state")
+    for name, path in (("--source", source), ("--state", state)):
+        if path and not os.path.isabs(path):
+            hint = "install the hook again: the new line contains the absolute path"
+            said = f"'{name} {printable(path)}' is a relative path, but hooks run in any directory"
+            yield Finding(False, said, hint)
+            return
+    yield from instance_status(source or image, state or folder, option_of(line, "--dialect"))
 
 
 def instance_status(image: str, folder: str, dialect: str) -> Iterator[Finding]:

@@ -90,10 +90,25 @@ def option_words(choices: dict[str, object]) -> list[str]:
 def from_anywhere(path: str) -> str:
     """Return the absolute path, because runtimes run hooks in other directories.
 
-    A path that begins with a variable of the runtime, or with a type such as ``overlay:``, is returned
-    unchanged.
+    A path that begins with a type such as ``overlay:`` is returned unchanged. A hook line never expands a
+    variable of the runtime, such as ``$LXC_NAME`` or ``%i``: all words are quoted.
     """
-    return path if path.startswith(("$", "%", *PREFIXES)) else os.path.abspath(path)
+    return path if path.startswith(PREFIXES) else os.path.abspath(path)
+
+
+def option_of_one(words: list[str]) -> str:
+    """Return the first option of the hook line that names a file or directory of one container, or ""."""
+    names = (word.partition("=")[0] for word in words)
+    return next((name for name in names if name in ("--instance", "--state", "--rootfs")), "")
+
+
+def require_common(words: list[str], hint: str) -> None:
+    """Raise UsageError if a hook line for several containers has an option for one container.
+
+    All containers would share a state and a description, or write into one root filesystem.
+    """
+    if option := option_of_one(words):
+        raise UsageError(f"{option} is for one container or machine, but the hook is for several", hint=hint)
 
 
 def compile_hook() -> None:
@@ -124,10 +139,10 @@ def search_path() -> list[str]:
 def shell_line(words: list[str]) -> str:
     """Return the words as a line for LXC, which passes the line to a shell.
 
-    Raises UsageError for a line break.
+    Raises UsageError for a line break. LXC also cuts a value at a carriage return.
     """
     line = shlex.join(words)
-    if "\n" in line:
+    if "\n" in line or "\r" in line:
         raise UsageError("LXC's configuration can't contain a line break")
     # LXC removes a quote at the beginning of a value together with the same quote at its end
     return f"env {line}" if line[:1] in ("'", '"') else line

@@ -258,12 +258,27 @@ def _read(path: str, folder: "int | None" = None) -> str:
             if os.fstat(fd).st_dev == os.stat("/proc").st_dev:
                 raise RefusedError("a file of the kernel")
 
-        return read_regular(opened, MAX_CONFIG, path, check).decode("utf-8", "surrogateescape")
+        text = read_regular(opened, MAX_CONFIG, path, check).decode("utf-8", "surrogateescape")
     except RefusedError:
         raise InputError(f"{path!r} is not a regular file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         why = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path!r} can't be read: {why.lower()}") from None
+    if "\0" in text or "\r" in text:
+        refuse_control_characters(path, text)
+    return text
+
+
+def refuse_control_characters(path: str, text: str) -> None:
+    """Raise InputError for a NUL, or for a carriage return that is not at the end of a line.
+
+    LXC stops reading at a NUL, cuts a value at a carriage return, and skips one before a key.
+    """
+    if "\0" in text or any("\r" in line.rstrip("\r") for line in text.split("\n")):
+        raise InputError(
+            f"{path!r} contains a NUL, or a carriage return inside of a line",
+            hint="remove the character, because LXC ignores settings after it",
+        )
 
 
 def _settings_in(text: str) -> "Iterator[tuple[str, str]]":

@@ -6,14 +6,14 @@ from ..model.entry import SYMLINK
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ..model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES, WRITTEN
 from ..model.source import printable
-from ..oslite import dirname, isdir, join, os, split
+from ..oslite import dirname, is_missing, isdir, join, os, split
 from ..rootfs.close_in_another_process import is_on_btrfs
 from ..rootfs.confined_directory import Directory
 from ..rootfs.confined_root import Root
 from ..rootfs.system_calls import write_error
 from ..rootfs.trusted_paths import open_folder, open_unshared
 from ..writing.remove_leftovers import Journal
-from .lxc_config import MAX_NAMES, lines_of
+from .lxc_config import MAX_NAMES, lines_of, without_prefix
 from .request import Notice
 
 TYPE_CHECKING = False
@@ -30,22 +30,26 @@ DEPTH = 4
 CLONED = "cloned"
 
 
-def clone(folder: str, name: str, source_name: str, options: "Options") -> Notice:
+def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: str = "") -> Notice:
     """Record that lxc-copy, lxc-copy -R or lxc-snapshot has made this container's directory.
 
     A snapshot keeps the container's pending trigger, and restoring the snapshot in place restores the
     trigger. Any other new directory is recorded as a copy. If the destroy hook later detects that the copy
-    was a rename, it corrects the record.
+    was a rename, it corrects the record. ``rootfs`` is the copy's ``lxc.rootfs.path``.
     """
     source, exact = find_source(folder, source_name)
-    original = open_folder(source, fixed=True) if options.source else open_unshared(source)
+    if options.if_present and is_missing(join(options.source or source, METADATA)):
+        return Notice()
+    if not exact:
+        require_copyable(options, rootfs)
+    is_read = not (options.source and options.state)  # a start reads the description from the directory
+    original = open_unshared(source) if is_read else open_folder(source, fixed=True)
     with original, open_folder(folder, fixed=True) as made, StateDirectory(original) as old:
         before = old.state()
         if not exact:
             require_new(made)
-        if not options.source:
-            require_original(original, made, exact=exact)
-            copy_image(original, made)
+        require_original(original, made, exact=exact)
+        copy_image(original, made)
         written, unfinished = copied_record(old), Journal(old.directory).read()
         if not exact and may_rename():
             old.lock("clone hook", options.patience)
@@ -113,6 +117,21 @@ def _snapshots(above: str, name: str) -> "list[str]":
             if isdir(path):
                 found.append(path)
     return sorted(found)
+
+
+def require_copyable(options: "Options", rootfs: str) -> None:
+    """Raise RefusedError if the hook line, which LXC copies unchanged, names a directory of the original.
+
+    The start of the copy would use the state of the original, or write into its root filesystem.
+    """
+    is_own = without_prefix(options.rootfs) == without_prefix(rootfs)
+    for option, path in (("--state", options.state), ("--rootfs", "" if is_own else options.rootfs)):
+        if path:
+            raise RefusedError(
+                f"the copied hook line has {option} '{printable(path)}', which belongs to the original"
+                " container",
+                hint="remove the hook lines, copy the container, and install the hook in both containers",
+            )
 
 
 def require_new(made: Root) -> None:
@@ -221,15 +240,18 @@ _TAKING = "nNpPolmBL"
 def copy_image(source: Root, made: Root) -> None:
     """Copy metadata.yaml, templates and instance.yaml to the copy of a container. LXC omits these files.
 
-    Do nothing if the original has no image, or if the copy already has a metadata.yaml.
+    With ``--source``, the original has no image, but a description of its own. Do nothing if the copy already
+    has a metadata.yaml.
     """
     old = InstanceDirectory(source.name, source)
     with made.directory("/") as new:
-        if not old.has_image() or made.entry("/" + METADATA) is not None:
+        if made.entry("/" + METADATA) is not None:
             return
         instance = old.read_instance()
         if instance is not None:
             write_whole(new, INSTANCE, instance.data)
+        if not old.has_image():
+            return
         _copy_templates(old, new)
         # Not private: the copy can belong to another user, whose hook would refuse a private file of root.
         # Copy metadata.yaml last, because its presence means that the copy is complete.

@@ -1,8 +1,9 @@
 """The lines that call templater in the configuration of an LXC container, and the check of these lines."""
 
 from ..model.errors import InputError, RefusedError, TemplaterError, UsageError
+from ..model.source import printable
 from ..oslite import abspath, dirname, exists, join, os
-from ..rootfs.trusted_paths import open_folder
+from ..rootfs.trusted_paths import is_same_place, open_folder
 from ..rootfs.writable_by_others import namespace_creator, own_map
 from .lxc_config import (
     ids_on_disk,
@@ -144,7 +145,8 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     try:
         found = list(settings(config))
     except TemplaterError as error:
-        yield Finding(False, str(error), "create the container first, or give its directory with --path")
+        hint = error.hint or "create the container first, or give its directory with --path"
+        yield Finding(False, error.message, hint)
         return
     lines: dict[str, str] = {}
     for key, value in found:
@@ -182,10 +184,28 @@ def status(name: str, path: str) -> "Iterator[Finding]":
         if f"lxc.hook.{stage}" not in lines:
             yield Finding(None, f"no lxc.hook.{stage}: {loss}", hint)
     yield line_status(line, config, hint)
+    yield from rootfs_status(given, found, folder)
     yield from source_status(line, folder, folder)
     yield from way_status((layers_of(root) or (root,))[-1], folder)
     if is_directory(root):
         yield ids_status(config, root, is_given=bool(given))
+
+
+def rootfs_status(given: str, found: "list[tuple[str, str]]", folder: str) -> "Iterator[Finding]":
+    """Report if the directory of ``--rootfs`` is not the root filesystem that the container uses."""
+    from .common_status_checks import Finding
+    from .runtimes.lxc import refuse_other_container
+
+    path = without_prefix(given)
+    own = without_prefix(next((value for key, value in reversed(found) if key == "lxc.rootfs.path"), ""))
+    if not path or abspath(path) == abspath(own) or is_same_place(path, own):
+        return
+    try:
+        refuse_other_container((layers_of(path) or (path,))[-1], abspath(folder))
+    except RefusedError as error:
+        yield Finding(False, error.message, error.hint)
+        return
+    yield Finding(None, f"the hook writes to --rootfs '{printable(path)}', not to lxc.rootfs.path")
 
 
 def line_status(line: str, config: str, install: str) -> "Finding":

@@ -374,7 +374,8 @@ def read_record(state_directory: "StateDirectory", name: str = WRITTEN) -> "byte
     directory, path = state_directory.directory, f"{state_directory.path}/{name}"
 
     def check(status: "os.stat_result") -> None:
-        if status.st_mode & 0o022 or status.st_nlink != 1:
+        # a backup by hard links is no change (cp -al)
+        if status.st_mode & 0o022 or (status.st_nlink != 1 and not state_directory.is_own):
             raise _refusal(path, status)
 
     try:

@@ -21,7 +21,9 @@ def record(path: str, trigger: str, name: str = "") -> State:
         state_directory = StateDirectory(folder)
     with state_directory:
         state_directory.lock("trigger")
-        state = state_directory.state() or State()
+        state = state_directory.state() or State(
+            "create"
+        )  # without a state, the first start is still pending
         if trigger == "create":  # the root filesystem is new
             state_directory.forget_written()
         state.root = ""

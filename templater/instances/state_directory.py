@@ -251,15 +251,12 @@ class StateDirectory(Closing):
             raise write_error("open", join(self.path, name), error) from None
         except RefusedError:
             raise RefusedError(f"'{join(self.path, name)}' is not a regular file") from None
-        # The name must still lead to the opened file, and the file must have no other hard link.
-        # Otherwise, an attacker could hard-link another user's file to the name, and later remove the link.
+        # The name must still lead to the opened file. In a directory of another user, the file must also have
+        # no other hard link. Otherwise, that user could hard-link root's file to the name, and later remove
+        # the link. In an own directory, the other hard link can be a backup (cp -al).
         opened, named = os.fstat(fd), self.directory.lstat(name)
-        is_same_file = named is not None and (named.st_dev, named.st_ino, named.st_nlink) == (
-            opened.st_dev,
-            opened.st_ino,
-            1,
-        )
-        if not is_same_file:
+        is_same_file = named is not None and (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
+        if not is_same_file or (opened.st_nlink != 1 and not self.is_own):
             close(fd)
             raise RefusedError(f"'{join(self.path, name)}' was replaced, or has other hard links")
         return fd

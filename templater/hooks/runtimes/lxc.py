@@ -79,7 +79,8 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
     if stage == "clone":
         from ..lxc_copies import clone
 
-        return clone(folder, name, environ.get("LXC_SRC_NAME", ""), options)
+        source_name, rootfs = environ.get("LXC_SRC_NAME", ""), environ.get("LXC_ROOTFS_PATH", "")
+        return clone(folder, name, source_name, options, rootfs)
     if stage == "destroy":
         from ..lxc_copies import destroy
 
@@ -125,6 +126,8 @@ def _start(
     config = environ.get("LXC_CONFIG_FILE", "")
     # whether LXC mounts another root filesystem; a path to the same one can lead through links
     is_other = abspath(path) != abspath(of_lxc) and not is_same_place(path, of_lxc)
+    if is_other:
+        refuse_other_container(layers[-1] if layers else path, folder)
     if is_other and not early and stage == "pre-start":
         raise RefusedError(
             f"--rootfs '{printable(path)}' is neither a directory nor an overlay of directories"
@@ -163,6 +166,20 @@ def _start(
         mount=(lambda: require_mounted(mounted)) if not early
         else (lambda: mount_overlay(layers, mounted, found)) if layers else None,
     )  # fmt: skip
+
+
+def refuse_other_container(path: str, folder: str) -> None:
+    """Raise RefusedError if the directory of ``--rootfs`` is in another container's directory.
+
+    ``folder`` is the directory of this container. Its hook line can be a copy of another container's line.
+    """
+    above = join(dirname(folder), "")
+    other = join(above, abspath(path).removeprefix(above).partition("/")[0])
+    if abspath(path).startswith(above) and other != folder and exists(join(other, "config")):
+        raise RefusedError(
+            f"--rootfs '{printable(path)}' is in the directory of another container",
+            hint="install the hook again, without --rootfs or with the directory of this container",
+        )
 
 
 #: the file by which the pre-start hook leaves a start to the mount hook

@@ -7,7 +7,7 @@ import sys
 from os.path import join
 
 from ...model.errors import UsageError
-from ..install import Snippet, search_path
+from ..install import Snippet, require_common, search_path
 
 FOLDER = "/usr/share/lxc/templates"
 FILE = "lxc-templater"
@@ -77,6 +77,7 @@ def snippet(name: str, words: list[str], path: str) -> Snippet:
     """Return the script. ``words`` are the options of the hook that the script installs in each container."""
     if name:
         raise UsageError(f"unexpected name '{name}': the script is the same for all containers")
+    require_common(words, "install the hook in each container: templater hook install lxc NAME")
     text = _SCRIPT.format(
         packages=shlex.quote(search_path()[0]),
         python=shlex.quote(sys.executable),

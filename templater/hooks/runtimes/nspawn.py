@@ -43,7 +43,8 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
         raise UsageError(
             f"'{own}' can't belong to a machine: templater itself uses this directory", hint=hint
         )
-    if options.if_present and is_missing(join(image, METADATA)):
+    is_other = options.if_present and not options.state and is_missing(own)
+    if is_other or (options.if_present and is_missing(join(image, METADATA))):
         return Notice()
     rootfs = options.rootfs or join(MACHINES, name)
     if not options.rootfs and islink(rootfs):  # safe: only root can create links in MACHINES
@@ -88,11 +89,14 @@ def _owner_of(rootfs: str) -> "tuple[int, int] | None":
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
     """Return a drop-in for one machine's unit.
 
-    Without a name, return a drop-in for all machines that have an image.
+    Without a name, return a drop-in for all machines that have a directory in ``INSTANCES``. Raises
+    UsageError for options of one machine without a name.
     """
-    from ..install import Snippet, argv
+    from ..install import Snippet, argv, require_common
     from ..options import END
 
+    if not name:
+        require_common(words, "give the machine's name")
     line = unit_line(argv("nspawn", [*words, *(() if name else ("--if-present",)), END]))
     # The line needs no id map. nspawn maps user ids only after this hook, so the hook takes the owner of the
     # root filesystem's directory as the container's root.
@@ -100,32 +104,50 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
 
 
 def unit_line(words: "list[str]") -> str:
-    """Return the words as a line for a systemd unit. Raises UsageError for a line break.
+    """Return the words as a line for a systemd unit. Raises UsageError for a line that systemd ignores.
 
     systemd quotes as the shell does, but expands %, $ and backslashes even inside quotes.
     """
     import shlex
 
     line = shlex.join(words)
-    if "\n" in line:
-        raise UsageError("a systemd unit can't contain a line break")
+    if is_ignored(line):
+        raise UsageError("a systemd unit can't contain a line break, or bytes that are not UTF-8")
     return line.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$")
 
 
-def words_of_unit(line: str) -> str:
-    """Return the shell line for a line of a systemd unit. This is the inverse of ``unit_line``."""
-    return line.replace("$$", "$").replace("%%", "%").replace("\\\\", "\\")
+def is_ignored(line: str) -> bool:
+    """Return whether systemd splits a line, or ignores it for noncharacters or bytes that are not UTF-8."""
+    numbers = map(ord, line)
+    return any(
+        number in (10, 13)
+        or 0xD800 <= number < 0xE000
+        or 0xFDD0 <= number < 0xFDF0
+        or number & 0xFFFE == 0xFFFE
+        for number in numbers
+    )
+
+
+def words_of_unit(line: str, name: str = "%i") -> str:
+    """Return the shell line for a line of the unit of the machine ``name``. See ``unit_line``."""
+    import re
+
+    expanded = {"$$": "$", "%%": "%", "%i": name, "\\\\": "\\"}
+    return re.sub(r"\$\$|%[%i]|\\\\", lambda found: expanded[found[0]], line)
 
 
 def lines_of_unit(text: str) -> "list[str]":
-    """Return the values of ExecStartPre in the section Service. An empty value removes the earlier values."""
+    """Return the values of ExecStartPre in the section Service that systemd reads.
+
+    An empty value removes the earlier values.
+    """
     lines: list[str] = []
     section = ""
     for line in map(str.strip, text.split("\n")):
         key, equals, value = line.partition("=")
         if line.startswith("["):
             section = line
-        elif section == "[Service]" and equals and key.rstrip() == "ExecStartPre":
+        elif section == "[Service]" and equals and key.rstrip() == "ExecStartPre" and not is_ignored(value):
             lines.append(value.lstrip())
             if not lines[-1]:
                 lines.clear()
@@ -142,12 +164,14 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     from ..common_status_checks import (
         Finding,
         elsewhere,
-        instance_status,
         option_of,
         read_configuration,
         require_name,
         runs,
+        source_status,
+        words_of,
     )
+    from ..install import option_of_one
     from ..options import calls_templater
 
     require_name(name)
@@ -158,14 +182,17 @@ def status(name: str, path: str) -> "Iterator[Finding]":
         yield Finding(False, f"'{files[0]}' does not exist", hint)
         return
     text = read_configuration(file)
-    line = next(filter(calls_templater, map(words_of_unit, lines_of_unit(text))), "")
+    value = next(filter(calls_templater, lines_of_unit(text)), "").removesuffix("%i")
+    line = words_of_unit(value, name)
     if line:
         yield Finding(True, f"the ExecStartPre of '{file}' calls templater")
-        yield runs("nspawn", line.removesuffix("%i"), hint)
+        yield runs("nspawn", line, hint)
     else:
         yield Finding(False, f"'{file}' has no ExecStartPre that calls templater", hint)
-    image, state = (
-        option_of(line, option).replace("%i", name) or join(INSTANCES, name)
-        for option in ("--source", "--state")
-    )
-    yield from instance_status(image, state, option_of(line, "--dialect"))
+    own = join(INSTANCES, name)
+    option = option_of_one(words_of(value)) if file == files[1] else ""
+    if option and "%i" not in option_of(value, option).replace("%%", ""):
+        yield Finding(False, f"all machines have the same {option}", "install the hook for each machine")
+    elif "--if-present" in line and not option_of(line, "--state") and is_missing(own):
+        yield Finding(False, f"the hook skips the machine, because '{own}' does not exist", f"mkdir {own}")
+    yield from source_status(line, own, own)

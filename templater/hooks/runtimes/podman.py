@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ...model.errors import TemplaterError, UsageError, reason
 from ...oslite import join
 from ..common_status_checks import Finding, elsewhere, read_configuration, runs
-from ..install import Snippet
+from ..install import Snippet, option_of_one, require_common
 from ..json_input import parse_json
 from . import oci
 
@@ -22,6 +22,7 @@ def snippet(name: str, words: list[str], path: str) -> Snippet:
     """Return a file for hooks.d that applies to containers with an annotation ``org.templater.…``."""
     if name:
         raise UsageError(f"unexpected name '{name}': the file for podman is the same for all containers")
+    require_common(words, "describe each container with annotations, such as org.templater.name")
     stage, hook = oci.hook(words)
     content = {
         "version": "1.0.0",
@@ -58,4 +59,6 @@ def status(_name: str, path: str) -> Iterator[Finding]:
         yield Finding(
             True, f"the hook of '{file}' runs at {at} for containers with an annotation org.templater.…"
         )
+    if option := option_of_one(words):
+        yield Finding(False, f"all containers have the same {option}", hint)
     yield runs("oci", line, hint)

@@ -37,6 +37,24 @@ def test_a_line_of_a_configuration_is_read_as_lxc_reads_it(tmp_path, line, value
 
 
 @pytest.mark.parametrize(
+    "text", ["\rlxc.a = x\n", "lxc.a = x\ry\n", "# \r\nlxc.a = x\n\0\0", "lxc.a\0 = x\n"]
+)
+def test_a_configuration_that_lxc_reads_only_in_part_is_refused(tmp_path, text):
+    """`lxc-info -c` of LXC 6.0.4: an active key after a carriage return, and no key after a NUL."""
+    (tmp_path / "config").write_text(text, newline="")
+    with pytest.raises(InputError) as caught:
+        list(settings(f"{tmp_path}/config"))
+    assert caught.value.message == (
+        f"'{tmp_path}/config' contains a NUL, or a carriage return inside of a line"
+    )
+
+
+def test_carriage_returns_at_the_end_of_lines_are_ignored(tmp_path):
+    (tmp_path / "config").write_text("lxc.a = x\r\n\r\nlxc.b =\ty\r\r\nlxc.c = z\r", newline="")
+    assert list(settings(f"{tmp_path}/config")) == [("lxc.a", "x"), ("lxc.b", "y"), ("lxc.c", "z")]
+
+
+@pytest.mark.parametrize(
     ("value", "points"),
     [
         ("proc proc proc nodev 0 0", ("/proc",)),

@@ -466,6 +466,104 @@ def test_a_cloned_container_gets_the_image_files_and_a_pending_copy_trigger(tmp_
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_a_cloned_container_with_a_shared_image_gets_the_description_of_the_original(tmp_path, snapshot):
+    """lxc-copy -R then removed the only description."""
+    old, new = cloned(tmp_path, "new", snapshot=snapshot)
+    (old / "metadata.yaml").rename(tmp_path / "metadata.yaml")
+    options = Options()
+    options.source = str(tmp_path)
+    lxc_copies.clone(str(new), new.name, "old", options)
+    assert (new / "instance.yaml").read_text() == "name: old\n"
+    assert not (new / "templates").exists()
+
+
+def test_a_container_with_a_shared_image_is_not_copied_from_an_uncertain_original(tmp_path):
+    """The copy could get the description of another container."""
+    _, new = cloned(tmp_path, "new")
+    options = Options()
+    options.source = str(tmp_path)
+    with pytest.raises(InputError, match="it is not certain that"):
+        lxc_copies.clone(str(new), "new", "old", options)
+    assert not (new / "instance.yaml").exists()
+
+
+@pytest.mark.usefixtures("by_lxc_copy")
+def test_a_container_whose_hook_line_names_its_root_filesystem_is_not_copied(tmp_path):
+    """Each start of the copy wrote its files into the root filesystem of the original."""
+    old, new = cloned(tmp_path, "new")
+    options = Options()
+    options.rootfs = f"{old}/rootfs"
+    words = environ(new, "clone", LXC_SRC_NAME="old")
+    with pytest.raises(RefusedError) as caught:
+        lxc.read_request(options, words)
+    assert caught.value.message == (
+        f"the copied hook line has --rootfs '{old}/rootfs', which belongs to the original container"
+    )
+    assert sorted(os.listdir(new)) == ["config"]
+    options.rootfs = words["LXC_ROOTFS_PATH"]  # the hook line has "$LXC_ROOTFS_PATH"
+    lxc.read_request(options, words)
+    assert state_of(new) == State("copy", "c1")
+
+
+@pytest.mark.usefixtures("by_lxc_copy")
+def test_a_container_whose_hook_line_names_its_state_is_not_copied(tmp_path):
+    """The copy never ran ``copy``: its start read the state of the original."""
+    old, new = cloned(tmp_path, "new")
+    options = Options()
+    options.state = str(old)
+    with pytest.raises(RefusedError) as caught:
+        lxc_copies.clone(str(new), "new", "old", options)
+    assert caught.value.message == (
+        f"the copied hook line has --state '{old}', which belongs to the original container"
+    )
+    assert sorted(os.listdir(new)) == ["config"]
+
+
+def test_the_if_present_option_makes_a_clone_hook_skip_a_container_without_an_image(tmp_path):
+    """The hook of a common configuration stopped such a copy, and told the user to copy a missing metadata.yaml."""
+    old, new = cloned(tmp_path, "new")
+    (old / "metadata.yaml").rename(tmp_path / "metadata.yaml")
+    options = Options()
+    options.if_present, options.state = True, str(tmp_path)
+    assert lxc_copies.clone(str(new), "new", "old", options).text == ""
+    assert ".templater" not in os.listdir(old) + os.listdir(new)
+    options.source = str(tmp_path)
+    with pytest.raises(RefusedError):
+        lxc_copies.clone(str(new), "new", "old", options)
+
+
+def test_a_snapshot_is_made_of_a_container_whose_hook_line_names_its_directories(tmp_path):
+    old, new = cloned(tmp_path, "", snapshot=True)
+    options = Options()
+    options.rootfs, options.state = f"{old}/rootfs", str(old)
+    lxc.read_request(options, environ(new, "clone", LXC_SRC_NAME="old"))
+    assert (new / "metadata.yaml").exists()
+
+
+def test_a_start_never_writes_to_the_root_filesystem_of_another_container(tmp_path):
+    options = Options()
+    for name in ("c1", "c2", "shared"):
+        (tmp_path / name / "rootfs").mkdir(parents=True)
+    for name in ("c1", "c2"):
+        (tmp_path / name / "config").touch()
+    options.rootfs = f"{tmp_path}/c1/rootfs"
+    for own in (f"{tmp_path}/c2/rootfs", f"overlay:{tmp_path}/c1/rootfs:{tmp_path}/c2/upper"):
+        with pytest.raises(RefusedError) as caught:
+            lxc.read_request(options, environ(tmp_path / "c2", LXC_ROOTFS_PATH=own))
+        assert caught.value.message == (
+            f"--rootfs '{tmp_path}/c1/rootfs' is in the directory of another container"
+        )
+    for path in (
+        f"{tmp_path}/shared/rootfs",
+        f"{tmp_path}/c2/../c2/rootfs",
+        f"{tmp_path}/c1/rootfs:{tmp_path}/c2/rootfs",
+    ):
+        options.rootfs = path
+        assert isinstance(lxc.read_request(options, environ(tmp_path / "c2")), HookRequest)
+
+
+@pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize("names", [["a", "a.new"], ["x" * 255], ["é" * 127]])
 def test_templates_with_long_or_similar_names_are_copied_to_a_cloned_container(tmp_path, names, monkeypatch):
     """``NAME.new`` can be too long a name, or the name of another template."""
@@ -1382,6 +1480,20 @@ def test_the_if_present_option_makes_a_hook_skip_a_machine_without_an_image(tmp_
     options.if_present = True
     assert isinstance(nspawn.read_request(options, {}), Notice)
     (tmp_path / "metadata.yaml").touch()
+    assert isinstance(nspawn.read_request(options, {}), HookRequest)
+
+
+def test_a_hook_for_all_machines_skips_a_machine_without_its_own_directory(tmp_path, monkeypatch):
+    """With ``--source``, the hook wrote files into every machine of the host."""
+    monkeypatch.setattr(nspawn, "INSTANCES", str(tmp_path / "state"))
+    (tmp_path / "metadata.yaml").touch()
+    options = Options()
+    options.words, options.source, options.if_present = ("web1",), str(tmp_path), True
+    assert isinstance(nspawn.read_request(options, {}), Notice)
+    assert not (tmp_path / "state").exists()
+    (tmp_path / "state/web1").mkdir(parents=True)
+    assert isinstance(nspawn.read_request(options, {}), HookRequest)
+    options.words, options.state = ("web2",), str(tmp_path)
     assert isinstance(nspawn.read_request(options, {}), HookRequest)
 
 

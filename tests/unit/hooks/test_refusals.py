@@ -28,6 +28,7 @@ from templater.rootfs.trusted_paths import open_folder
 
 SECONDS = "give seconds: --time-limit 30"
 ON_ERROR = "use --on-error fail or --on-error keep-going"
+UNIT_LINE = "a systemd unit can't contain a line break, or bytes that are not UTF-8"
 
 
 def words(*given, **fields):
@@ -151,13 +152,30 @@ def lxc_name(name):
         ),
         # lines for configurations
         (lambda: install.shell_line(["a\nb"]), UsageError, "LXC's configuration can't contain a line break", ""),
+        (lambda: install.shell_line(["a\rb"]), UsageError, "LXC's configuration can't contain a line break", ""),
         (lambda: lxc_install_and_status.added(None, "f", ""), InputError, "'f' does not exist", "create the container first"),
         (lambda: oci.merged(None, "f", "s", {}), InputError, "'f' does not exist", "create the bundle first: runc spec"),
         (lambda: oci.merged('{"a": 1e999}', "f", "s", {}), InputError, "'f' has a number that is too large for a float", ""),
         (lambda: oci.merged('{"a": [' + ",".join(["[" * 400 + "]" * 400] * 100) + "]}", "f", "s", {}), LimitError, "'f' would be larger than 4194304 bytes", ""),
         (lambda: oci.merged('{"hooks": {"s": {}}}', "f", "s", {}), InputError, "invalid hooks in 'f': each stage needs a list", ""),
         (lambda: oci.merged('{"hooks": [1]}', "f", "s", {}), InputError, "invalid hooks in 'f': each stage needs a list", ""),
-        (lambda: nspawn.unit_line(["a\nb"]), UsageError, "a systemd unit can't contain a line break", ""),
+        (lambda: nspawn.unit_line(["a\nb"]), UsageError, UNIT_LINE, ""),
+        (lambda: nspawn.unit_line(["a\rb"]), UsageError, UNIT_LINE, ""),
+        (lambda: nspawn.unit_line(["a\udce9"]), UsageError, UNIT_LINE, ""),
+        (
+            lambda: nspawn.snippet("", ["--source", "/a", "--state", "/b"], ""), UsageError,
+            "--state is for one container or machine, but the hook is for several", "give the machine's name",
+        ),
+        (
+            lambda: podman.snippet("", ["--rootfs", "/b"], ""), UsageError,
+            "--rootfs is for one container or machine, but the hook is for several",
+            "describe each container with annotations, such as org.templater.name",
+        ),
+        (
+            lambda: lxc_template.snippet("", ["--instance", "/b"], ""), UsageError,
+            "--instance is for one container or machine, but the hook is for several",
+            "install the hook in each container: templater hook install lxc NAME",
+        ),
     ],
 )  # fmt: skip
 def test_each_hook_refusal_has_the_expected_message_and_hint(action, error, message, hint):

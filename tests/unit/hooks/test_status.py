@@ -159,6 +159,47 @@ def test_the_status_command_checks_an_nspawn_machine(container, tmp_path):
     assert finding.hint == f"templater hook install nspawn c1 --path {units} --write"
 
 
+def test_the_status_of_a_machine_reports_what_the_drop_in_for_all_machines_does(
+    container, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(nspawn, "INSTANCES", str(tmp_path / "state"))
+    own = tmp_path / "state/c1"
+    install.write(nspawn.snippet("", ["--source", str(container)], str(tmp_path)))
+    skipped = [each for each in said(nspawn.status("c1", str(tmp_path))) if each[0] is False]
+    assert skipped == [(False, f"the hook skips the machine, because '{own}' does not exist", f"mkdir {own}")]
+    own.mkdir(parents=True)
+    assert not problems(nspawn.status("c1", str(tmp_path)))
+    (drop_in,) = tmp_path.glob("*.d/*")
+    text = drop_in.read_text()
+    for option in (f"--state {container}", f"--state={container}", "--rootfs /srv/%%i"):
+        drop_in.write_text(text.replace(" -- ", f" {option} -- "))
+        assert problems(nspawn.status("c1", str(tmp_path))) == [
+            f"all machines have the same {option[:8].strip('= ')}"
+        ]
+    drop_in.write_text(text.replace(" -- ", f" --state {container.parent}/%i -- "))
+    assert not problems(nspawn.status("c1", str(tmp_path)))
+
+
+def test_the_podman_status_reports_an_option_that_is_the_same_for_all_containers(tmp_path):
+    snippet = podman.snippet("", [], str(tmp_path))
+    content = json.loads(snippet.text)
+    content["hook"]["args"] += ["--state", "/srv"]
+    (tmp_path / podman.FILE).write_text(json.dumps(content))
+    assert problems(podman.status("", str(tmp_path))) == ["all containers have the same --state"]
+
+
+def test_the_status_command_reports_a_state_directory_that_the_hook_refuses(container, tmp_path):
+    (tmp_path / "state").mkdir()
+    with StateDirectory(str(tmp_path / "state")) as state_directory:
+        state_directory.remember(State("copy", "c1"))
+    install.write(lxc.snippet("c1", ["--state", f"{tmp_path}/state"], str(tmp_path)))
+    found = said(lxc.status("c1", str(tmp_path)))
+    assert (None, "the next start runs copy, then start", "") in found
+    (tmp_path / "state").chmod(0o777)
+    (text,) = problems(lxc.status("c1", str(tmp_path)))
+    assert text.startswith(f"other users can write to '{tmp_path}/state'")
+
+
 def test_the_status_command_reports_an_oci_hook_that_cannot_render_templates_at_its_stage(container):
     file = container / "config.json"
     file.write_text(json.dumps({"root": {"path": "rootfs"}}))
@@ -530,6 +571,24 @@ def test_the_status_command_accepts_the_rootfs_variable_of_lxc_in_a_hook_line(va
     found = list(lxc.status("c1", str(container.parent)))
     assert not problems(found)
     assert any(finding.text.startswith("the container's root user is ") for finding in found)
+
+
+def test_the_status_command_reports_a_rootfs_option_that_names_another_root_filesystem(container, tmp_path):
+    for name in ("c2", "other"):
+        (tmp_path / name / "rootfs").mkdir(parents=True)
+    (tmp_path / "c2/config").touch()
+    (container / "link").symlink_to("rootfs")
+    found = []
+    for path in (f"{tmp_path}/c2/rootfs", f"{tmp_path}/other/rootfs", f"{container}/link"):
+        install.write(lxc.snippet("c1", ["--rootfs", path], str(tmp_path)))
+        found += [each for each in said(lxc.status("c1", str(tmp_path))) if "--rootfs" in each[1]]
+    assert found == [
+        (
+            False, f"--rootfs '{tmp_path}/c2/rootfs' is in the directory of another container",
+            "install the hook again, without --rootfs or with the directory of this container",
+        ),
+        (None, f"the hook writes to --rootfs '{tmp_path}/other/rootfs', not to lxc.rootfs.path", ""),
+    ]  # fmt: skip
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change owners")

@@ -111,8 +111,9 @@ def test_a_state_directory_writable_by_other_users_is_refused(tmp_path, mode):
 
 
 @pytest.mark.parametrize("name", ["log", "lock"])
-def test_a_file_of_the_state_directory_with_another_hard_link_is_refused(tmp_path, name):
+def test_a_file_in_the_state_directory_of_another_user_with_another_hard_link_is_refused(tmp_path, name):
     with StateDirectory(str(tmp_path)) as state_directory:
+        state_directory.is_own = False
         (tmp_path / "victim").write_text("precious")
         os.link(tmp_path / "victim", tmp_path / ".templater" / name)
         with pytest.raises(RefusedError) as caught:
@@ -168,13 +169,16 @@ def test_a_command_locks_the_instance_record_if_it_opens_the_record_for_writing(
         assert record is None
 
 
-def test_a_hard_linked_file_in_the_state_directory_is_refused(tmp_path):
-    (tmp_path / "victim").write_text("precious")
-    with StateDirectory(str(tmp_path)) as state_directory:
-        os.link(tmp_path / "victim", tmp_path / ".templater/log")
-        with pytest.raises(RefusedError):
+def test_a_backup_by_hard_links_does_not_stop_the_next_start(tmp_path):
+    """After `cp -al` of the container's directory, each start failed until the backup was removed."""
+    for _ in range(2):
+        with StateDirectory(str(tmp_path)) as state_directory:
+            state_directory.lock("x")
             state_directory.append("log", b"x", 10)
-    assert (tmp_path / "victim").read_text() == "precious"
+            (tmp_path / ".templater/written").write_bytes(record_of_written_files.HEAD)
+            assert record_of_written_files.read_record(state_directory) == record_of_written_files.HEAD
+        for name in ("lock", "log", "written"):
+            os.link(tmp_path / ".templater" / name, tmp_path / f"{name}{os.urandom(4).hex()}")
 
 
 @pytest.mark.parametrize("name", ["lock", "log"])
@@ -330,6 +334,15 @@ def test_recording_a_trigger_for_the_first_time_sets_no_other_field(tmp_path):
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
     state = record(str(tmp_path), "copy")
     assert (state.pending, state.name, state.image, state.root) == ("copy", "", "", "")
+
+
+@pytest.mark.parametrize(
+    ("trigger", "pending"), [("rename", "create"), ("copy", "copy"), ("create", "create")]
+)
+def test_renaming_an_instance_before_its_first_start_keeps_create_pending(tmp_path, trigger, pending):
+    """Incus does the same. The files of the trigger ``create`` were never written."""
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    assert record(str(tmp_path), trigger, "web2") == State(pending, "web2")
 
 
 def test_a_new_state_is_not_an_empty_file():
