@@ -55,12 +55,13 @@ class MountedFile(StagedFile):
     """A mounted file, which is overwritten in place."""
 
     __slots__ = (
-        "is_cut", "is_incomplete", "is_needed", "is_written", "kept_in", "kept_name", "places", "saved",
-        "saved_in",
+        "is_cut", "is_incomplete", "is_needed", "is_on_overlay", "is_written", "kept_in", "kept_name",
+        "places", "saved", "saved_in",
     )  # fmt: skip
 
     def __init__(self, change: "Change", directories: "TargetDirectories") -> None:
         super().__init__(change, directories)
+        self.is_on_overlay = False
         #: the directories that can have copies of the file
         self.places: list[Directory] = []
         #: the directory of this apply's copy; None if the copy is in memory
@@ -95,7 +96,8 @@ class MountedFile(StagedFile):
         from memory.
         """
         assert self.old is not None
-        self._count_old()
+        self.is_on_overlay = self._on_overlay()
+        self._count_old(is_copied=self.is_on_overlay)
         fd = self.parent.open(self.name)
         try:
             self.directories.attributes.count(fd, self.change.real)

@@ -32,6 +32,7 @@ from templater.writing import (
     apply_plan,
     attributes,
     recovery,
+    staged_file,
     target_directories,
     transaction,
 )
@@ -860,6 +861,79 @@ def test_a_rollback_in_an_overlay_restores_a_file_of_the_lower_layer_from_a_copy
     )  # of a file that the kernel copied
     assert sorted(os.listdir(upper / "etc")) == ["hosts"]
     assert strays(merged) == strays(upper) == []
+
+
+@as_root
+@pytest.mark.parametrize("inheriting", [["etc"], ["", "etc"]])
+@pytest.mark.parametrize("old", [0, 5])
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_file_without_the_project_id_of_its_directory_is_replaced_and_restored(
+    tmp_path, mounts, inheriting, old, fails, monkeypatch
+):
+    """The kernel links and renames no such file into the directory, so no rollback could restore it."""
+    top = a_directory(mounts.xfs(tmp_path) / "root", {"etc/hosts": "old", "etc/keep": "same"})
+    set_project(top / "etc/hosts", old)
+    for folder in inheriting:
+        set_project(top / folder, 6, inherits=True)
+    (top / "etc/hosts").chmod(0o640)
+    if fails:
+        fail_to_commit(monkeypatch, "/etc/keep", lambda: None)
+    with (
+        opened(top, "") as rootfs,
+        pytest.raises(WriteError) if fails else contextlib.nullcontext() as caught,
+    ):
+        apply(a_plan({"/etc/hosts": "new", "/etc/keep": "other"}, rootfs), rootfs)
+    if fails:
+        assert caught.value.notes == ()
+    assert (top / "etc/hosts").read_text() == ("old" if fails else "new")
+    assert (top / "etc/keep").read_text() == ("same" if fails else "other")
+    assert mode(top / "etc/hosts") == 0o640
+    assert strays(top) == []
+
+
+@as_root
+def test_a_rollback_keeps_the_project_id_of_a_file_in_a_directory_that_passes_on_none(
+    tmp_path, mounts, monkeypatch
+):
+    top = a_directory(mounts.xfs(tmp_path) / "root", {"etc/hosts": "old", "etc/keep": "same"})
+    set_project(top / "etc/hosts", 5)
+    inode = (top / "etc/hosts").stat().st_ino
+    fail_to_commit(monkeypatch, "/etc/keep", lambda: None)
+    with opened(top, "") as rootfs, pytest.raises(WriteError):
+        apply(a_plan({"/etc/hosts": "new", "/etc/keep": "other"}, rootfs), rootfs)
+    assert (top / "etc/hosts").stat().st_ino == inode
+
+
+def test_a_rollback_restores_a_copy_of_a_file_without_the_project_id_of_its_directory(
+    rootfs, top, monkeypatch
+):
+    def found(fd):
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            return 6, True
+        return (6, False) if os.readlink(f"/proc/self/fd/{fd}").endswith(" (deleted)") else (0, False)
+
+    monkeypatch.setattr(staged_file, "project_of", found)
+    (top / "etc/hosts").chmod(0o640)
+    inode = (top / "etc/hosts").stat().st_ino
+    fail_to_commit(monkeypatch, "/etc/keep", lambda: None)
+    with pytest.raises(WriteError) as caught:
+        apply(a_plan({"/etc/hosts": "new", "/etc/keep": "other"}, rootfs), rootfs)
+    assert caught.value.notes == ()
+    assert ((top / "etc/hosts").read_text(), mode(top / "etc/hosts")) == ("old", 0o640)
+    assert (top / "etc/hosts").stat().st_ino != inode
+    assert strays(top) == []
+
+
+def set_project(path, number, *, inherits=False):
+    """Set a project id, as ``chattr -p NUMBER +P PATH`` does."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fields = list(struct.unpack("<5I8s", fcntl.ioctl(fd, 0x801C581F, bytes(28))))
+        fields[0] |= 0x200 if inherits else 0
+        fields[3] = number
+        fcntl.ioctl(fd, 0x401C5820, struct.pack("<5I8s", *fields))
+    finally:
+        os.close(fd)
 
 
 def details(path):
