@@ -15,7 +15,7 @@ content gets a name. If an earlier copy has this name, that copy gets ``EARLIER`
 
 After an incomplete rollback, the file has parts of two texts. A copy of it would be worthless, so the earlier
 copy keeps its name until another process changes the file. To tell this from the modification time of the
-file, the apply gives the copy a time that depends on it, see ``_mark``.
+file, the apply gives the copy a time that depends on it, see ``_mark_of``.
 """
 
 from ..model.errors import RefusedError, WriteError
@@ -44,9 +44,8 @@ if TYPE_CHECKING:
 OLD = "old-"
 #: the end of the name of the copy before it
 EARLIER = "-earlier"
-#: the nanoseconds between the modification times of an incomplete file and of its copy: the times differ, so
-#: that a file that a user has restored with ``cp -a`` does not count as incomplete
-MARK = 1_000_000_000
+#: the number of different marks; each is a time that every file system can store, see ``_mark_of``
+MARKS = 2**31 - 1
 #: a size that is not larger than the blocks of most file systems
 BLOCK = 4096
 
@@ -274,12 +273,13 @@ class MountedFile(StagedFile):
     def _mark(self) -> None:
         """Give the copy with the name the modification time that ``_marked_in`` expects.
 
-        The copy is first synced: after a power cut, an empty copy must not count as the old content.
+        The copy is first synced: after a power cut, an empty copy must not count as the old content. If the
+        sync fails, the copy still is the only old content.
         """
         if self.kept_in is not None:
-            again(os.fsync, self.saved)
-            time = os.fstat(self.fd).st_mtime_ns - MARK
-            again(os.utime, self.kept_name, ns=(time, time), dir_fd=self.kept_in.fd, follow_symlinks=False)
+            attempt(again, os.fsync, self.saved)
+            mark = _mark_of(self.fd)
+            again(os.utime, self.kept_name, (mark, mark), dir_fd=self.kept_in.fd, follow_symlinks=False)
 
     def remove_earlier(self) -> None:
         """Remove the copies that earlier applies have left: this apply has written the whole file."""
@@ -316,12 +316,21 @@ def left_incomplete(plan: "Plan", root: "Root", journal: "Journal") -> "set[str]
 
 def _marked_in(fd: int, name: str, places: "list[Directory]") -> "Directory | None":
     """Return the directory with the copy of a file that is as an incomplete rollback left it, or None."""
-    time = os.fstat(fd).st_mtime_ns - MARK
+    mark = _mark_of(fd)
     for place in places:
         kept = place.lstat(name)
-        if kept is not None and kept.st_mtime_ns == time:
+        if kept is not None and kept.st_mtime == mark:
             return place
     return None
+
+
+def _mark_of(fd: int) -> int:
+    """Return the modification time in seconds of the copy of an incomplete file.
+
+    The time depends on each nanosecond of the file's own time. Some file systems store only whole seconds,
+    such as ext4 with inodes of 128 bytes. A file that a user has restored with ``cp -a`` has another mark.
+    """
+    return os.fstat(fd).st_mtime_ns % MARKS
 
 
 def _identity(fd: int) -> str:

@@ -510,6 +510,38 @@ def test_only_a_file_that_nobody_has_changed_since_an_incomplete_rollback_counts
 
 
 @as_root
+def test_an_incomplete_rollback_is_found_if_the_state_directory_stores_whole_seconds(top, mounts, tmp_path):
+    """The second failed start gave its copy of two texts the name, and the third removed the old text."""
+    (tmp_path / "file").write_text("the first text")
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+    place = mounts.ext4(tmp_path, "-I", "128")
+    place.chmod(0o700)
+    with Root(str(place)) as root, root.directory("/") as state:
+        for _ in range(3):
+            copy = place / start_that_cannot_restore(top, Journal(state))[1:]
+            assert copy.read_text() == "the first text"
+            assert is_incomplete(top, Journal(state))
+        now = (tmp_path / "file").stat().st_mtime_ns
+        os.utime(tmp_path / "file", ns=(now + 1, now + 1))
+        assert not is_incomplete(top, Journal(state))
+
+
+@as_root
+def test_the_old_text_is_kept_even_if_its_copy_cannot_be_synced(top, mounts, tmp_path, monkeypatch, state):
+    real = mounted_file.again
+
+    def again(call, *words, **options):
+        return fail() if call is os.fsync else real(call, *words, **options)
+
+    monkeypatch.setattr(mounted_file, "again", again)
+    (tmp_path / "file").write_text("the first text")
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+    for _ in range(3):
+        name = start_that_cannot_restore(top, Journal(state))[1:]
+        assert (tmp_path / "state" / name).read_text() == "the first text"
+
+
+@as_root
 @pytest.mark.parametrize("trouble", ["full", errno.EOPNOTSUPP, errno.EACCES])
 def test_a_directory_for_old_contents_that_cannot_have_the_copy_is_not_used(
     top, mounts, tmp_path, monkeypatch, state, trouble
