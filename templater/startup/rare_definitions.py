@@ -164,7 +164,8 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "_has_waited", "_holder", "_lock_directories", "_read_file", "lock_mounted",
     ),
     "templater.writing.recovery": (
-        "_is_overlay", "_most_names", "_read_token", "identity", "is_private", "is_there", "private_name",
+        "_is_overlay", "_most_names", "_read_token", "identity", "is_private", "is_there", "kept_name",
+        "private_name",
     ),
     "templater.writing.transaction": (
         "_first_error",
@@ -261,9 +262,10 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "Search.clear", "Search.remove_directory",
     ),
     "templater.writing.staged_file": (
-        "StagedFile._changed", "StagedFile._commit_new", "StagedFile._copy_old", "StagedFile._link_passing",
-        "StagedFile._put_back", "StagedFile._read_pieces", "StagedFile._require_in_place",
-        "StagedFile._require_known_owner", "StagedFile._unlink_passing", "StagedFile.put_back",
+        "StagedFile._changed", "StagedFile._commit_new", "StagedFile._copy_old", "StagedFile._keep_backup",
+        "StagedFile._link_passing", "StagedFile._put_back", "StagedFile._read_pieces",
+        "StagedFile._require_in_place", "StagedFile._require_known_owner", "StagedFile._unlink_passing",
+        "StagedFile.put_back",
     ),
     "templater.writing.target_directories": (
         "TargetDirectories._make_owned", "TargetDirectories._make_private",

@@ -482,6 +482,11 @@ def private_name(token: str) -> str:
     return temporary_name(token, 0, 1)
 
 
+def kept_name(name: str) -> str:
+    """Return a new name for the file with a temporary name, under which no run removes it."""
+    return f"{PREFIX}old-content-{name[len(PREFIX) :]}"
+
+
 def token_line(token: str, changes: int) -> str:
     """Return the line of a journal that tells the token of a run and the number of its changes."""
     return f"{token}-{changes}"

@@ -19,7 +19,7 @@ id. A rollback could not give the old file its name again, so templater writes a
 import errno
 
 from ..model.entry import OVERFLOW_ID
-from ..model.errors import LimitError, RefusedError
+from ..model.errors import LimitError, RefusedError, WriteError
 from ..model.plan import CREATE, UPDATE
 from ..oslite import os, stat
 from ..rootfs.held_files import close
@@ -28,7 +28,7 @@ from ..rootfs.paths import components, not_regular
 from ..rootfs.regular_files import write_descriptor
 from ..rootfs.system_calls import again, bytes_of, kind_of, write_error
 from .attributes import drop_inherited_acl, project_of
-from .recovery import above
+from .recovery import above, attempt, kept_name
 from .target_directories import TargetDirectories
 
 TYPE_CHECKING = False
@@ -370,7 +370,22 @@ class StagedFile:
         try:
             self._put_back()
         except OSError as error:
-            raise write_error("put back", self.change.real, error) from None
+            failed = write_error("put back", self.change.real, error)
+            raise WriteError(f"{failed.message}{self._keep_backup()}", hint=failed.hint) from None
+
+    def _keep_backup(self) -> str:
+        """Give the only file with the old content a name that no later run removes.
+
+        Return the end of the error message, which names this file.
+        """
+        if self.backup is None:
+            return ""
+        directory, name = self.backup
+        kept = kept_name(name)
+        if attempt(directory.rename, name, directory, kept):
+            return ""
+        self.backup = None
+        return f"; its old content is in {directory.path_of(kept)!r}"
 
     def _put_back(self) -> None:
         now = self.parent.lstat(self.name)

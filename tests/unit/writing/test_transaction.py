@@ -548,6 +548,7 @@ def test_the_journal_is_kept_if_a_rollback_fails_and_the_backup_file_cannot_be_e
 
     def put_back(target):
         monkeypatch.setattr(Directory, "lstat", broken)
+        monkeypatch.setattr(Directory, "rename", broken)
         broken()
 
     commit_original = StagedFile.commit
@@ -563,6 +564,38 @@ def test_the_journal_is_kept_if_a_rollback_fails_and_the_backup_file_cannot_be_e
         apply(plan, rootfs, journal=Journal(directory))
     assert os.listdir(tmp_path / "state") == ["journal"]
     assert [Path(path).read_text() for path in strays(top)] == ["old"]
+
+
+@pytest.mark.parametrize("owner", [0, pytest.param(1234, marks=as_root)])
+@pytest.mark.parametrize("with_journal", [True, False])
+def test_no_later_run_removes_the_only_old_content_of_a_file_that_a_rollback_could_not_restore(
+    rootfs, top, tmp_path, monkeypatch, owner, with_journal
+):
+    """The next run removed the old content before it had written anything, and then failed, too."""
+    if owner:
+        os.chown(top, owner, owner)
+    (tmp_path / "state").mkdir()
+    plan = a_plan({"/etc/hosts": "new", "/var/x": "x"}, rootfs)
+
+    def broken(*arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Root(str(tmp_path / "state")) as state, state.directory("/") as directory:
+        journal = Journal(directory) if with_journal else None
+        with monkeypatch.context() as patch, pytest.raises(WriteError) as caught:
+            patch.setattr(Transaction, "_sync_names", broken)
+            patch.setattr(StagedFile, "_put_back", broken)
+            apply(plan, rootfs, journal=journal)
+        note = next(note for note in caught.value.notes if "hosts" in note)
+        place = re.fullmatch(
+            r"can't put back '/etc/hosts': input/output error; its old content is in '/(.*)'", note
+        )
+        assert place is not None
+        assert (top / place[1]).read_text() == "old"
+        for text in ("other", "third"):
+            apply(a_plan({"/etc/hosts": text}, rootfs), rootfs, journal=journal)
+            assert (top / place[1]).read_text() == "old"
+        assert os.listdir(tmp_path / "state") == []
 
 
 # mount points
