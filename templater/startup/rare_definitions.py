@@ -190,9 +190,9 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "StateDirectory.remove", "StateDirectory.replace",
     ),
     "templater.instances.written_files": (
-        "Record._is_new_in_mount", "Record._path", "Record._read_staged", "Record._too_large",
-        "Record._with", "Record.discard", "Record.file", "Record.files", "Record.forget",
-        "Record.require_readable", "Record.settle",
+        "Record._may_be_unfinished", "Record._path", "Record._read_staged", "Record._save",
+        "Record._too_large", "Record._with", "Record.discard", "Record.file", "Record.files",
+        "Record.forget", "Record.require_readable", "Record.settle",
     ),
     "templater.model.entry": (
         "TemplateFile.make_source", "TemplateFile.source",

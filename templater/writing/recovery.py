@@ -52,6 +52,7 @@ from time import monotonic
 
 from ..model.entry import common_depth, parents_below
 from ..model.errors import LimitError, TemplaterError, WriteError
+from ..model.file_names import JOURNAL
 from ..oslite import os, stat
 from ..rootfs.confined import Root
 from ..rootfs.held_files import close, is_on_btrfs
@@ -107,7 +108,7 @@ class Journal:
     def __init__(
         self,
         directory: Directory,
-        name: str = "journal",
+        name: str = JOURNAL,
         open_lasting: "Callable[[bool], Directory | None] | None" = None,
     ) -> None:
         self.directory = directory

@@ -598,6 +598,42 @@ def test_no_later_run_removes_the_only_old_content_of_a_file_that_a_rollback_cou
         assert os.listdir(tmp_path / "state") == []
 
 
+class Outcomes(list):
+    def commit(self):
+        self.append("commit")
+
+    def keep(self):
+        self.append("keep")
+
+
+def test_apply_tells_before_it_delivers_a_signal_whether_all_files_are_in_place(rootfs, top, monkeypatch):
+    outcomes = Outcomes()
+    real = Transaction._clear_away
+
+    def clear_away(*words, **options):
+        signal.raise_signal(signal.SIGINT)
+        real(*words, **options)
+
+    monkeypatch.setattr(Transaction, "_clear_away", clear_away)
+    with pytest.raises(KeyboardInterrupt):
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, outcome=outcomes)
+    assert outcomes == ["commit"] and (top / "etc/hosts").read_text() == "new"
+
+
+@pytest.mark.parametrize("is_restored", [True, False])
+def test_apply_tells_whether_a_file_could_not_be_restored(rootfs, top, monkeypatch, is_restored):
+    def broken(*arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    outcomes = Outcomes()
+    monkeypatch.setattr(Transaction, "_sync_names", broken)
+    if not is_restored:
+        monkeypatch.setattr(StagedFile, "_put_back", broken)
+    with pytest.raises(WriteError):
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, outcome=outcomes)
+    assert outcomes == ([] if is_restored else ["keep"])
+
+
 # mount points
 
 
