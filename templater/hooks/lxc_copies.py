@@ -2,6 +2,7 @@
 
 from ..instances.instance_directory import InstanceDirectory
 from ..instances.state_directory import State, StateDirectory, write_whole
+from ..instances.written_files import SETTLED, STAGED, read_record
 from ..model.entry import SYMLINK
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ..model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES, WRITTEN
@@ -46,7 +47,8 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
         if not options.source:
             require_original(original, made, exact=exact)
             copy_image(original, made)
-        written, unfinished = copied_record(old), Journal(old.directory).read()
+        records = {record: copied_record(old, record) for record in (WRITTEN, STAGED)}
+        unfinished = Journal(old.directory).read()
         if not exact and may_rename():
             old.lock("clone hook", options.patience)
             old.replace(CLONED, "\n".join((folder, *ancestors(DEPTH))).encode("utf-8", "surrogateescape"))
@@ -56,8 +58,9 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
         state = State(before.pending if exact and before else "copy", name, before.image if before else "")
         with StateDirectory(made) as new:
             new.lock("clone hook", options.patience)
-            if written is not None:
-                write_whole(new.directory, WRITTEN, written, sync=False, staged=f"{WRITTEN}.new")
+            for record, data in records.items():
+                if data is not None:
+                    write_whole(new.directory, record, data, sync=False, staged=SETTLED)
             if unfinished is not None:  # the copied root filesystem has the leftovers of a killed run, too
                 Journal(new.directory).write(unfinished)
             new.remember(state)
@@ -294,15 +297,13 @@ def _state_directory(folder: str) -> "StateDirectory | None":
         return None if opened.entry("/" + STATE_FOLDER) is None else StateDirectory(opened)
 
 
-def copied_record(original: StateDirectory) -> "bytes | None":
-    """Return the original's record of written files, which is also valid for the copy.
+def copied_record(original: StateDirectory, name: str) -> "bytes | None":
+    """Return a record of files that the original has written, which is also valid for the copy.
 
     Return None if the record is unreadable, or if another user can change it.
     """
-    from ..instances.written_files import read_record
-
     try:
-        return read_record(original)
+        return read_record(original, name)
     except TemplaterError:
         return None
 
