@@ -129,17 +129,28 @@ class Mounts:
 
     def btrfs(self, folder: Path) -> Path:
         """Mount a new btrfs file system and return the place, or skip the test if the machine can't."""
-        if shutil.which("mkfs.btrfs") is None:
-            pytest.skip("NOT RUN: needs btrfs-progs")
+        return self._new(folder, "btrfs", "-M")
+
+    def ext4(self, folder: Path, *options: str) -> Path:
+        """Do the same as ``btrfs`` with ext4. ``options`` are options of mkfs.ext4."""
+        return self._new(folder, "ext4", "-F", *options)
+
+    def xfs(self, folder: Path) -> Path:
+        """Do the same as ``btrfs`` with XFS."""
+        return self._new(folder, "xfs", size=320 << 20)
+
+    def _new(self, folder: Path, kind: str, *options: str, size: int = 120 << 20) -> Path:
+        if shutil.which(f"mkfs.{kind}") is None:
+            pytest.skip(f"NOT RUN: needs mkfs.{kind}")
         disk, place = folder / "disk", folder / "mounted"
         with open(disk, "wb") as file:
-            file.truncate(120 << 20)
-        subprocess.run(["mkfs.btrfs", "-q", "-M", disk], check=True)
+            file.truncate(size)
+        subprocess.run([f"mkfs.{kind}", "-q", *options, disk], check=True)
         place.mkdir()
         try:
             self.loop(disk, place)
         except subprocess.CalledProcessError:
-            pytest.skip("NOT RUN: needs a loop device and a kernel with btrfs")
+            pytest.skip(f"NOT RUN: needs a loop device and a kernel with {kind}")
         return place
 
     def overlay(self, lower: Path, upper: Path, work: Path, place: Path, options: str) -> None:

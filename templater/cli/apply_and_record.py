@@ -143,5 +143,5 @@ def apply_recorded(
         templates = found.source.image.read_templates(names)
         dialect = DIALECTS[request.dialect or request.host.dialect]
         keys = {name: config_keys(file.data or b"", dialect) for name, file in templates.items()}
-        with record.updated(plan, templates, keys):
-            return kept, apply(plan, rootfs, journal=journal, check=check)
+        with record.updated(plan, templates, keys) as outcome:
+            return kept, apply(plan, rootfs, journal=journal, check=check, outcome=outcome)

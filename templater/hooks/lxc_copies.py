@@ -1,6 +1,7 @@
 """LXC's clone and destroy hooks, which record that a container was copied, snapshotted or renamed."""
 
 from ..instances.instance_directory import InstanceDirectory
+from ..instances.record_of_written_files import SETTLED, STAGED, read_record
 from ..instances.state_directory import State, StateDirectory, write_whole
 from ..model.entry import SYMLINK
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
@@ -50,7 +51,8 @@ def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: 
             require_new(made)
         require_original(original, made, exact=exact)
         copy_image(original, made)
-        written, unfinished = copied_record(old), Journal(old.directory).read()
+        records = {record: copied_record(old, record) for record in (WRITTEN, STAGED)}
+        unfinished = Journal(old.directory).read()
         if not exact and may_rename():
             old.lock("clone hook", options.patience)
             old.replace(CLONED, "\n".join((folder, *ancestors(DEPTH))).encode("utf-8", "surrogateescape"))
@@ -60,8 +62,9 @@ def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: 
         state = State(before.pending if exact and before else "copy", name, before.image if before else "")
         with StateDirectory(made) as new:
             new.lock("clone hook", options.patience)
-            if written is not None:
-                write_whole(new.directory, WRITTEN, written, sync=False, staged=f"{WRITTEN}.new")
+            for record, data in records.items():
+                if data is not None:
+                    write_whole(new.directory, record, data, sync=False, staged=SETTLED)
             if unfinished is not None:  # the copied root filesystem has the leftovers of a killed run, too
                 Journal(new.directory).write(unfinished)
             new.remember(state)
@@ -316,15 +319,14 @@ def _state_directory(folder: str) -> "StateDirectory | None":
         return None if opened.entry("/" + STATE_FOLDER) is None else StateDirectory(opened)
 
 
-def copied_record(original: StateDirectory) -> "bytes | None":
-    """Return the original's record of written files, which is also valid for the copy.
+def copied_record(original: StateDirectory, name: str) -> "bytes | None":
+    """Return a record of files that the original has written, which is also valid for the copy.
 
     Return None if the record is unreadable, or if another user can change it.
     """
-    from ..instances.record_of_written_files import read_record
 
     try:
-        return read_record(original)
+        return read_record(original, name)
     except TemplaterError:
         return None
 

@@ -604,11 +604,11 @@ def _write_files(
             check = recorded_content(plan, record, rootfs)
         elif record.problem is not None:
             log.add(f"the record of written files is ignored: {record.problem}")
-        with record.updated(plan, planned_run.job.templates, answer.keys):
+        with record.updated(plan, planned_run.job.templates, answer.keys) as outcome:
             waits = durable and records_state and not _keeps_order(rootfs, journal)
             written = apply(
                 plan, rootfs, wait=request.options.patience, journal=journal, durable=durable, waits=waits,
-                deadline=monotonic() + time_left(), check=check,
+                deadline=monotonic() + time_left(), check=check, outcome=outcome,
             )  # fmt: skip
             # all files are written, so do not stop before the record and the log are complete
             for number in (_signal.SIGALRM, _signal.SIGPROF, _signal.SIGXCPU):

@@ -6,13 +6,14 @@ are written.
 
 Before an apply, templater writes the new record beside the old record. After the apply, it renames the new
 record. Neither step uses fsync, except the first step on btrfs, where fsync of a file without a name takes a
-short time. If a run is killed between the two steps, the next run finds both records. With
-``--keep-modified``, this run compares both records with the files. Without this option, it records the files
+short time. If a run is killed between the two steps, or if it can't restore a file, the next run finds both
+records. With ``--keep-modified``, this run compares both records with the files. It first writes the result
+to the old record, because it can fail before it has written a file. Without this option, it records the files
 of its own rules.
 """
 
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError
-from ..model.file_names import WRITTEN
+from ..model.file_names import JOURNAL, WRITTEN
 from ..model.plan import KEEP, WRITING
 from ..oslite import blake2b, os, stat
 from ..rootfs.close_in_another_process import close, is_on_btrfs
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from .state_directory import StateDirectory
 
 STAGED = WRITTEN + ".new"
+#: the name of a settled record until its rename
+SETTLED = WRITTEN + ".settled"
 HEAD = b"templater written 1\n"
 #: maximum size of a record in bytes
 MAX_RECORD = 16 << 20
@@ -168,8 +171,7 @@ class Record:
         self._staged: dict[bytes, bytes] | None = None
         self._text = b""
         self._entries: dict[bytes, bytes] | None = None
-        #: the real paths of mounted files that a killed run has overwritten, but not cut to their new size,
-        #: or that a rollback could not restore
+        #: the real paths of mounted files that a rollback could not restore
         self.unfinished: set[str] = set()
         try:
             data = read_record(state_directory)
@@ -218,13 +220,12 @@ class Record:
         self.state_directory.forget_written()
         self.problem, self._staged, self._text, self._entries = None, None, b"", None
 
-    def settle(self, rootfs: "RootfsView") -> None:
-        """Use the staged entry of each file whose content matches that entry.
+    def settle(self, rootfs: "RootfsView", *, save: bool = True) -> None:
+        """Use the staged entry of each file whose content matches that entry. If ``save``, write the record.
 
         A run that wrote the file was killed before it could replace the record. Runs write a mounted file in
         place, and cut it last. So a killed run can leave the new text and the end of a longer old text in the
-        file. Such a file counts as ``unfinished`` if the staged entry is new: a staged record also has the
-        entries of files that the run did not write, and a user can have changed these files by hand.
+        file, see ``_may_be_unfinished``. The entry then gets the present content.
 
         Call this method only in a run that compares the record with the files: the owner of the instance's
         directory can forge a staged record that names files that are slow to read.
@@ -232,22 +233,44 @@ class Record:
         size = 0
         for path, entry in (self._staged or {}).items():
             file = WrittenFile.decode(entry)
-            may_be_longer = self._is_new_in_mount(file, rootfs)
-            size += size_of(rootfs, file.real) if may_be_longer else size_to_compare(rootfs, file)
+            may_be_unfinished = self._may_be_unfinished(file, rootfs)
+            size += size_of(rootfs, file.real) if may_be_unfinished else size_to_compare(rootfs, file)
             if size > MAX_COMPARED_TOTAL:
                 break  # all remaining files count as changed by hand
-            if has_content(rootfs, file):
-                self.entries[path] = entry
-                self._text = b""  # the record on the disk lacks this entry
-            elif may_be_longer and starts_with_content(rootfs, file):
-                self.unfinished.add(file.real)
+            if may_be_unfinished and starts_with_content(rootfs, file):
+                file.size = size_of(rootfs, file.real)
+                file.digest = content_digest(rootfs, file.real, file.size)
+            elif not has_content(rootfs, file):
+                continue
+            self.entries[path] = file.encode()
+            self._text = b""  # the record on the disk lacks this entry
+        if self._staged and not self._text and save:
+            self._save()
         self._staged = None
 
-    def _is_new_in_mount(self, file: WrittenFile, rootfs: "RootfsView") -> bool:
-        """Return whether a file is mounted, and the record has no entry with its place and content."""
+    def _may_be_unfinished(self, file: WrittenFile, rootfs: "RootfsView") -> bool:
+        """Return whether a killed run can have overwritten a mounted file without cutting it.
+
+        The file still has the size of its old text, and the run has not removed its journal.
+        """
         found, before = rootfs.entry(file.real), self.file(file.path)
-        is_new = before is None or (before.real, before.digest) != (file.real, file.digest)
-        return is_new and found is not None and found.is_mount
+        if found is None or not found.is_mount or before is None or before.real != file.real:
+            return False
+        directory = self.state_directory.directory
+        names = (JOURNAL, f"{JOURNAL}.new")
+        is_killed = any(directory.lstat(name) is not None for name in names)
+        return is_killed and file.size < before.size == found.size and before.digest != file.digest
+
+    def _save(self) -> None:
+        """Replace the record by one with the present entries."""
+        from .state_directory import write_whole
+
+        text = b"".join([b"\0", *self.entries.values()])
+        data = head_of(text) + text
+        directory = self.state_directory.directory
+        if len(data) <= MAX_RECORD and _is_within_limits(text):
+            write_whole(directory, WRITTEN, data, sync=is_on_btrfs(directory.fd), staged=SETTLED)
+            self._text = text
 
     def stage(
         self, plan: "Plan", templates: "Mapping[str, TemplateFile]", keys: "Mapping[str, tuple[str, ...]]"
@@ -330,10 +353,10 @@ class Record:
 
     def updated(
         self, plan: "Plan", templates: "Mapping[str, TemplateFile]", keys: "Mapping[str, tuple[str, ...]]"
-    ) -> "_Update":
+    ) -> "Update":
         """Stage the new record, and return a context manager that commits it unless the apply fails."""
         self.stage(plan, templates, keys)
-        return _Update(self)
+        return Update(self)
 
     def require_readable(self) -> None:
         """Raise the error of an unreadable record."""
@@ -395,21 +418,31 @@ def _refusal(path: str, status: "os.stat_result") -> RefusedError:
     )
 
 
-class _Update:
-    __slots__ = ("record",)
+class Update:
+    """The end of a staged record. ``apply`` calls ``commit`` or ``keep``, see ``transaction.Outcome``."""
+
+    __slots__ = ("is_kept", "record")
 
     def __init__(self, record: Record) -> None:
         self.record = record
+        self.is_kept = False
 
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> "Update":
+        return self
+
+    def commit(self) -> None:
+        self.is_kept = True
+        self.record.commit()
+
+    def keep(self) -> None:
+        """Keep the staged record: the next run compares both records with the files."""
+        self.is_kept = True
 
     def __exit__(self, kind: object, error: "BaseException | None", trace: object) -> None:
         if error is None:
             self.record.commit()
-        elif isinstance(error, Exception):
+        elif not self.is_kept:
             self.record.discard()
-        # else a signal came, before or after the last file: a later run can compare both records
 
 
 _REMOVE = "remove the record: the next start writes a new one, which lists the files of that start"

@@ -21,6 +21,8 @@ STATE_FOLDER = ".templater"
 STATE = "state"
 #: the file in ``STATE_FOLDER`` that records all written files
 WRITTEN = "written"
+#: the file in ``STATE_FOLDER`` that lists the temporary files of unfinished runs
+JOURNAL = "journal"
 
 #: the longest path in characters; the kernel allows as many bytes
 MAX_PATH = 4095

@@ -14,7 +14,7 @@ LATE: "dict[str, tuple[str, ...]]" = {
     ),
     "templater.hooks.lxc_config": (
         "_files_in", "_number", "has_index", "ids_on_disk", "layers_of", "lines_of", "of_other_directory",
-        "overlay_options",
+        "overlay_options", "refuse_control_characters",
     ),
     "templater.hooks.options": (
         "_limits", "_seconds", "_set", "_uid", "calls_templater",
@@ -29,8 +29,8 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.hooks.runtimes.lxc": (
         "_is_btrfs", "_make_layer", "_open_mount_point", "_refuses_second_mount", "_remove_volatile_mark",
         "_renders", "_require_own", "defer", "has_hook", "in_namespace", "is_deferred", "mount_overlay",
-        "open_layers", "require_mount_hook", "require_mounted", "snippet", "state_folder", "status",
-        "unreadable",
+        "open_layers", "refuse_other_container", "require_mount_hook", "require_mounted", "snippet",
+        "state_folder", "status", "unreadable",
     ),
     "templater.hooks.sandboxed_rendering": (
         "_compiled", "_import_all", "_layer", "_plain", "_rule_values", "_span", "_without_description",
@@ -39,12 +39,12 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.hooks.source_stamp": (
         "_is_package", "sources", "stamp_of",
     ),
-    "templater.instances.state_directory": (
-        "make", "write_whole",
-    ),
     "templater.instances.record_of_written_files": (
         "_name_of", "_refusal", "content_digest", "entries_of", "has_content", "size_of", "size_to_compare",
         "starts_with_content",
+    ),
+    "templater.instances.state_directory": (
+        "make", "write_whole",
     ),
     "templater.model.errors": (
         "BusyError", "HostError", "InputError", "KeptError", "MetadataError", "RefusedError", "RenderError",
@@ -119,21 +119,18 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.rendering.render": (
         "_late", "_with_rule", "render_data", "template_bytes", "without_values",
     ),
+    "templater.rootfs.close_in_another_process": (
+        "_can_be_traced", "_close_last", "_hand_over", "_has_ended", "_is_same", "_remove_all", "_taken",
+        "_unmount", "_wait", "remove_directory", "unmount_at_end",
+    ),
+    "templater.rootfs.confined_directory": (
+        "ForeignFileError",
+    ),
     "templater.rootfs.confined_root": (
         "open_trusted_directory", "too_many_names",
     ),
     "templater.rootfs.directory_rootfs": (
         "_from", "_open_rootfs", "limit_reading", "open_root", "open_tree",
-    ),
-    "templater.rootfs.close_in_another_process": (
-        "_can_be_traced", "_close_last", "_hand_over", "_has_ended", "_is_same", "_remove_all", "_taken",
-        "_unmount", "_wait", "remove_directory", "unmount_at_end",
-    ),
-    "templater.rootfs.resolve_beneath": (
-        "_errno", "_link_target", "_resolve", "is_mount_by_id", "mount_id", "open_with_walk",
-    ),
-    "templater.rootfs.confined_directory": (
-        "ForeignFileError",
     ),
     "templater.rootfs.paths": (
         "MissingError", "SlowError", "UnmappedError", "no_directory", "not_regular", "refuse_bad_name",
@@ -141,10 +138,8 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.rootfs.regular_files": (
         "_leased", "_too_large",
     ),
-    "templater.rootfs.writable_by_others": (
-        "_acl_lets_write", "_has_another_number_outside", "_has_other_members",
-        "_is_group_of_namespace_owner", "_number_in_etc", "map_of", "namespace_creator", "namespace_owner",
-        "own_map",
+    "templater.rootfs.resolve_beneath": (
+        "_errno", "_link_target", "_resolve", "is_mount_by_id", "mount_id", "open_with_walk",
     ),
     "templater.rootfs.system_calls": (
         "read_error", "write_error",
@@ -154,17 +149,23 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "is_magic", "is_replaceable", "is_same_place", "make_folder", "open_file", "open_fixed_below",
         "open_folder", "open_log", "require_fixed", "trusted_owners",
     ),
+    "templater.rootfs.writable_by_others": (
+        "_acl_lets_write", "_has_another_number_outside", "_has_other_members",
+        "_is_group_of_namespace_owner", "_number_in_etc", "map_of", "namespace_creator", "namespace_owner",
+        "own_map",
+    ),
+    "templater.writing.apply_locks": (
+        "_has_waited", "_holder", "_lock_directories", "_read_file", "lock_mounted",
+    ),
     "templater.writing.apply_plan": (
         "_allow_many_files", "_plan_has_failed", "_require_content",
     ),
     "templater.writing.attributes": (
         "_differs", "_too_many",
     ),
-    "templater.writing.apply_locks": (
-        "_has_waited", "_holder", "_lock_directories", "_read_file", "lock_mounted",
-    ),
     "templater.writing.remove_leftovers": (
-        "_is_overlay", "_most_names", "_read_token", "identity", "is_private", "is_there", "private_name",
+        "_is_overlay", "_most_names", "_read_token", "identity", "is_private", "is_there", "kept_name",
+        "private_name",
     ),
     "templater.writing.transaction": (
         "_first_error",
@@ -184,14 +185,14 @@ RARE: "dict[str, tuple[str, ...]]" = {
     "templater.instances.instance_directory": (
         "InstanceDirectory.has_image",
     ),
+    "templater.instances.record_of_written_files": (
+        "Record._may_be_unfinished", "Record._path", "Record._read_staged", "Record._save",
+        "Record._too_large", "Record._with", "Record.discard", "Record.file", "Record.files",
+        "Record.forget", "Record.require_readable", "Record.settle",
+    ),
     "templater.instances.state_directory": (
         "StateDirectory._busy", "StateDirectory.forget_written", "StateDirectory.remember",
         "StateDirectory.remove", "StateDirectory.replace",
-    ),
-    "templater.instances.record_of_written_files": (
-        "Record._is_new_in_mount", "Record._path", "Record._read_staged", "Record._too_large",
-        "Record._with", "Record.discard", "Record.file", "Record.files", "Record.forget",
-        "Record.require_readable", "Record.settle",
     ),
     "templater.model.entry": (
         "TemplateFile.make_source", "TemplateFile.source",
@@ -231,7 +232,8 @@ RARE: "dict[str, tuple[str, ...]]" = {
     ),
     "templater.pongo2.runtime_calls_and_loops": (
         "block", "called", "captured", "enter", "escaped", "escaped_if", "field", "index", "item", "loop",
-        "macro", "member", "nil_call", "operate", "rounds", "spent", "start_loop", "unknown_filter",
+        "macro", "member", "nil_call", "operate", "rounds", "spent", "start_loop", "text_of",
+        "unknown_filter",
     ),
     "templater.pongo2.values": (
         "ForLoop.all_fields", "ForLoop.get", "Struct.get", "Struct.has", "Struct.to_text", "current_value",
@@ -239,13 +241,6 @@ RARE: "dict[str, tuple[str, ...]]" = {
     ),
     "templater.rendering.render": (
         "Compiled.compile", "Compiled.compile_source", "Compiled.ignores_trigger",
-    ),
-    "templater.rootfs.confined_root": (
-        "Root._obstacle", "Root._trouble", "Root.entries", "Root.listdir",
-    ),
-    "templater.rootfs.directory_rootfs": (
-        "DirectoryRootfs._entries", "DirectoryRootfs.listdir", "DirectoryRootfs.read", "IdMap.unshifted",
-        "shifted",
     ),
     "templater.rootfs.close_in_another_process": (
         "_keep",
@@ -255,15 +250,23 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "Directory.look", "Directory.mkdir", "Directory.mknod", "Directory.rmdir", "Directory.rmdir_at_end",
         "Directory.symlink", "Directory.unlink_if_same",
     ),
+    "templater.rootfs.confined_root": (
+        "Root._obstacle", "Root._trouble", "Root.entries", "Root.listdir",
+    ),
+    "templater.rootfs.directory_rootfs": (
+        "DirectoryRootfs._entries", "DirectoryRootfs.listdir", "DirectoryRootfs.read", "IdMap.unshifted",
+        "shifted",
+    ),
     "templater.writing.remove_leftovers": (
         "Journal.old_contents", "Search._clear", "Search._clear_in_overlay", "Search._empty",
         "Search._is_free", "Search._may_be_merged", "Search._may_be_shared", "Search._remove_numbered",
         "Search.clear", "Search.remove_directory",
     ),
     "templater.writing.staged_file": (
-        "StagedFile._changed", "StagedFile._commit_new", "StagedFile._copy_old", "StagedFile._link_passing",
-        "StagedFile._put_back", "StagedFile._read_pieces", "StagedFile._require_in_place",
-        "StagedFile._require_known_owner", "StagedFile._unlink_passing", "StagedFile.put_back",
+        "StagedFile._changed", "StagedFile._commit_new", "StagedFile._copy_old", "StagedFile._keep_backup",
+        "StagedFile._link_passing", "StagedFile._put_back", "StagedFile._read_pieces",
+        "StagedFile._require_in_place", "StagedFile._require_known_owner", "StagedFile._unlink_passing",
+        "StagedFile.put_back",
     ),
     "templater.writing.target_directories": (
         "TargetDirectories._make_owned", "TargetDirectories._make_private",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..model.plan import Change, Plan
     from ..rootfs.directory_rootfs import DirectoryRootfs
     from .remove_leftovers import Journal
+    from .transaction import Outcome
 
 #: the number of files above which the limit on open files is raised; a runtime can pass on a small limit
 _MANY_FILES = 20
@@ -39,6 +40,7 @@ def apply(
     waits: bool = True,
     deadline: "float | None" = None,
     check: "Callable[[Change], None] | None" = None,
+    outcome: "Outcome | None" = None,
 ) -> "list[Change]":
     """Write a plan's files. Return the changes for which a file was written.
 
@@ -48,6 +50,7 @@ def apply(
     After a power cut, all files are then complete if a later change of the same file system is on the disk.
     ``deadline`` is a time of ``time.monotonic()``: an apply that would probably end later fails early.
     ``check`` is called with each change shortly before its file is written, and can raise an error.
+    ``outcome`` learns whether all files are in place, or could not be restored.
 
     Raises:
         TemplaterError: a rule of the plan has failed; this is its error.
@@ -97,7 +100,7 @@ def apply(
         directories = TargetDirectories(rootfs, root, durable=durable, waits=waits)
         if check is not None:
             directories.check = check
-        with Transaction(directories, journal, end) as transaction:
+        with Transaction(directories, journal, end, outcome) as transaction:
             own = [change for change in changes if change not in repeated] if repeated else changes
             transaction.announce(own, left)
             for_each_with_signals_deferred(transaction.carry_out, own)

@@ -1,6 +1,7 @@
 """Copying extended attributes and ACLs from a file to its replacement, up to a limit for one run."""
 
 import errno
+from sys import byteorder
 
 from ..model.errors import LimitError
 from ..oslite import os
@@ -24,6 +25,9 @@ _OF_THE_CONTENT = ("security.capability", "security.ima", "security.evm")
 _OF_THE_INODE = ("security.evm",)
 #: attributes of overlayfs itself
 _OF_OVERLAYFS = ("trusted.overlay.", "user.overlay.")
+
+#: Linux: include/uapi/linux/fs.h, FS_IOC_FSGETXATTR and FS_XFLAG_PROJINHERIT
+_GET_FSXATTR, _PROJINHERIT = 0x801C581F, 0x200
 
 
 class CopiedAttributes:
@@ -106,6 +110,20 @@ def drop_inherited_acl(fd: int) -> None:
     except OSError as error:
         if error.errno not in (errno.ENODATA, errno.ENOTSUP):
             raise
+
+
+def project_of(fd: int) -> "tuple[int, bool]":
+    """Return the project id of a file or directory, and whether new files in the directory get this id.
+
+    Without project ids, return (0, False).
+    """
+    from fcntl import ioctl
+
+    try:
+        found = again(ioctl, fd, _GET_FSXATTR, bytes(28))
+    except OSError:
+        return 0, False
+    return int.from_bytes(found[12:16], byteorder), bool(int.from_bytes(found[:4], byteorder) & _PROJINHERIT)
 
 
 def _too_many(path: str) -> LimitError:

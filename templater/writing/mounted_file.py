@@ -11,11 +11,13 @@ A rollback writes the old content. It must not need space that another container
 file is cut to the size of its new content only after everything else has succeeded. A rollback can still
 fail, because some file systems, such as btrfs, need new blocks whenever a file is overwritten. A process that
 does not use locks can also have changed the bytes that the apply has written. Then the copy of the old
-content gets a name. If an earlier copy has this name, that copy gets ``EARLIER`` at the end of its name.
+content gets a name.
 
-After an incomplete rollback, the file has parts of two texts. A copy of it would be worthless, so the earlier
-copy keeps its name until another process changes the file. To tell this from the modification time of the
-file, the apply gives the copy a time that depends on it, see ``_mark``.
+After an incomplete rollback, the file has parts of two texts. A copy of it would be worthless, so no later
+apply copies the file until another process changes it. To tell this from the modification time of the file,
+the apply gives the copy a time that depends on it, see ``_mark_of``. The time also shows whether the copy is
+from this file: files in two copies of a disk image have the same names for their copies. So an apply that
+writes the whole file removes only the copy with this time.
 """
 
 from ..model.errors import RefusedError, WriteError
@@ -42,11 +44,10 @@ if TYPE_CHECKING:
 
 #: the start of the name of a copy of a mounted file that could not be restored
 OLD = "old-"
-#: the end of the name of the copy before it
-EARLIER = "-earlier"
-#: the nanoseconds between the modification times of an incomplete file and of its copy: the times differ, so
-#: that a file that a user has restored with ``cp -a`` does not count as incomplete
-MARK = 1_000_000_000
+#: the maximum number of copies of one file; after that, a new copy replaces the last one
+MOST_COPIES = 9
+#: the number of different marks; each is a time that every file system can store, see ``_mark_of``
+MARKS = 2**31 - 1
 #: a size that is not larger than the blocks of most file systems
 BLOCK = 4096
 
@@ -55,14 +56,13 @@ class MountedFile(StagedFile):
     """A mounted file, which is overwritten in place."""
 
     __slots__ = (
-        "is_cut", "is_incomplete", "is_needed", "is_written", "kept_in", "kept_name", "places", "saved",
-        "saved_in",
+        "is_cut", "is_incomplete", "is_needed", "is_on_overlay", "is_written", "kept_in", "kept_name",
+        "saved", "saved_in",
     )  # fmt: skip
 
     def __init__(self, change: "Change", directories: "TargetDirectories") -> None:
         super().__init__(change, directories)
-        #: the directories that can have copies of the file
-        self.places: list[Directory] = []
+        self.is_on_overlay = False
         #: the directory of this apply's copy; None if the copy is in memory
         self.saved_in: Directory | None = None
         #: the name that the copy of the old content can get
@@ -95,7 +95,8 @@ class MountedFile(StagedFile):
         from memory.
         """
         assert self.old is not None
-        self._count_old()
+        self.is_on_overlay = self._on_overlay()
+        self._count_old(is_copied=self.is_on_overlay)
         fd = self.parent.open(self.name)
         try:
             self.directories.attributes.count(fd, self.change.real)
@@ -139,8 +140,7 @@ class MountedFile(StagedFile):
         self.directories.check(self.change)
         if not self.parent.is_same(self.name, self.fd):
             raise self._changed("was replaced")
-        self.kept_name = OLD + _identity(self.fd)
-        self.kept_in = _marked_in(self.fd, self.kept_name, places)
+        self.kept_in, self.kept_name = _marked_in(self.fd, places)
         self.is_incomplete = self.kept_in is not None
         size = self.directories.room_for(os.fstat(self.fd).st_size, self.change)
         for place in (*places, None):
@@ -155,7 +155,6 @@ class MountedFile(StagedFile):
                 if self.saved >= 0:
                     close(self.saved)
                     self.saved = -1
-        self.places = places
         self.saved_in = place
         if is_on_btrfs(self.fd):  # the overwrite and the rollback can use up the space that a name needs
             attempt(self._name_saved)
@@ -264,26 +263,27 @@ class MountedFile(StagedFile):
         """Give this apply's copy its name, unless a copy that is still needed already has the name."""
         if self.kept_in is not None or self.saved_in is None:
             return
-        if self.saved_in.lstat(self.kept_name) is not None:
-            self.saved_in.rename(self.kept_name, self.saved_in, self.kept_name + EARLIER)
+        names = _names(self.fd)
+        self.kept_name = next((name for name in names if self.saved_in.lstat(name) is None), names[-1])
+        self.saved_in.unlink_left(self.kept_name)
         self.saved_in.name_unnamed(self.saved, self.kept_name)
         self.kept_in = self.saved_in
 
     def _mark(self) -> None:
         """Give the copy with the name the modification time that ``_marked_in`` expects.
 
-        The copy is first synced: after a power cut, an empty copy must not count as the old content.
+        The copy is first synced: after a power cut, an empty copy must not count as the old content. If the
+        sync fails, the copy still is the only old content.
         """
         if self.kept_in is not None:
-            again(os.fsync, self.saved)
-            time = os.fstat(self.fd).st_mtime_ns - MARK
-            again(os.utime, self.kept_name, ns=(time, time), dir_fd=self.kept_in.fd, follow_symlinks=False)
+            attempt(again, os.fsync, self.saved)
+            mark = _mark_of(self.fd)
+            again(os.utime, self.kept_name, (mark, mark), dir_fd=self.kept_in.fd, follow_symlinks=False)
 
     def remove_earlier(self) -> None:
-        """Remove the copies that earlier applies have left: this apply has written the whole file."""
-        for place in self.places:
-            for name in (self.kept_name, self.kept_name + EARLIER):
-                place.unlink_left(name)
+        """Remove the copy that an earlier apply has left: this apply has written the whole file."""
+        if self.is_incomplete and self.kept_in is not None:
+            self.kept_in.unlink_left(self.kept_name)
 
 
 def _create(place: "Directory | None") -> int:
@@ -301,7 +301,7 @@ def left_incomplete(plan: "Plan", root: "Root", journal: "Journal") -> "set[str]
         for change in changes:
             fd = root.open(change.real)
             try:
-                if _marked_in(fd, OLD + _identity(fd), places) is not None:
+                if _marked_in(fd, places)[0] is not None:
                     found.add(change.real)
             except OSError as error:
                 raise write_error("look at", change.real, error) from None
@@ -312,18 +312,37 @@ def left_incomplete(plan: "Plan", root: "Root", journal: "Journal") -> "set[str]
     return found
 
 
-def _marked_in(fd: int, name: str, places: "list[Directory]") -> "Directory | None":
-    """Return the directory with the copy of a file that is as an incomplete rollback left it, or None."""
-    time = os.fstat(fd).st_mtime_ns - MARK
+def _marked_in(fd: int, places: "list[Directory]") -> "tuple[Directory | None, str]":
+    """Return the directory and the name of the copy of a file that is as an incomplete rollback left it.
+
+    Return (None, "") for any other file.
+    """
+    mark = _mark_of(fd)
     for place in places:
-        kept = place.lstat(name)
-        if kept is not None and kept.st_mtime_ns == time:
-            return place
-    return None
+        for name in _names(fd):
+            kept = place.lstat(name)
+            if kept is not None and kept.st_mtime == mark:
+                return place, name
+    return None, ""
+
+
+def _names(fd: int) -> "list[str]":
+    """Return the names that copies of an open file can have."""
+    first = OLD + _identity(fd)
+    return [first, *(f"{first}-{number}" for number in range(2, MOST_COPIES + 1))]
+
+
+def _mark_of(fd: int) -> int:
+    """Return the modification time in seconds of the copy of an incomplete file.
+
+    The time depends on each nanosecond of the file's own time. Some file systems store only whole seconds,
+    such as ext4 with inodes of 128 bytes. A file that a user has restored with ``cp -a`` has another mark.
+    """
+    return os.fstat(fd).st_mtime_ns % MARKS
 
 
 def _identity(fd: int) -> str:
-    """Return an identity of an open file, which is the same for all containers.
+    """Return an identity of an open file, which is the same for all containers, but not always unique.
 
     After the host boots, it stays the same on most file systems, but not on XFS and FUSE. A new file can get
     the inode number of a removed file, so the identity contains the time of creation, if the file system

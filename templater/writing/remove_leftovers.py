@@ -52,6 +52,7 @@ from time import monotonic
 
 from ..model.entry import common_depth, parents_below
 from ..model.errors import LimitError, TemplaterError, WriteError
+from ..model.file_names import JOURNAL
 from ..oslite import os, stat
 from ..rootfs.close_in_another_process import close, is_on_btrfs
 from ..rootfs.confined_directory import MAX_OF_OWNER, Directory, ForeignFileError
@@ -107,7 +108,7 @@ class Journal:
     def __init__(
         self,
         directory: Directory,
-        name: str = "journal",
+        name: str = JOURNAL,
         open_lasting: "Callable[[bool], Directory | None] | None" = None,
     ) -> None:
         self.directory = directory
@@ -480,6 +481,11 @@ def temporary_name(token: str, inode: int, number: int) -> str:
 def private_name(token: str) -> str:
     """Return the name that all private directories of a run have."""
     return temporary_name(token, 0, 1)
+
+
+def kept_name(name: str) -> str:
+    """Return a new name for the file with a temporary name, under which no run removes it."""
+    return f"{PREFIX}old-content-{name[len(PREFIX) :]}"
 
 
 def token_line(token: str, changes: int) -> str:

@@ -11,12 +11,15 @@ On an overlay, several containers can share a file of a lower layer. Before such
 kernel copies it. On btrfs and xfs, the kernel then takes a lock of the file, which any user who may read the
 file can hold without end. So on an overlay, templater only reads the old file, and writes a copy of it for a
 rollback. When the new file is renamed over the old file, the kernel copies only directories.
+
+A directory whose new files get its project id (a quota of ext4 or XFS) accepts no name of a file with another
+id. A rollback could not give the old file its name again, so templater writes a copy of such a file, too.
 """
 
 import errno
 
 from ..model.entry import OVERFLOW_ID
-from ..model.errors import LimitError, RefusedError
+from ..model.errors import LimitError, RefusedError, WriteError
 from ..model.plan import CREATE, UPDATE
 from ..oslite import os, stat
 from ..rootfs.close_in_another_process import close
@@ -24,8 +27,8 @@ from ..rootfs.confined_directory import NO_UNNAMED, Directory
 from ..rootfs.paths import components, not_regular
 from ..rootfs.regular_files import write_descriptor
 from ..rootfs.system_calls import again, bytes_of, kind_of, write_error
-from .attributes import drop_inherited_acl
-from .remove_leftovers import above
+from .attributes import drop_inherited_acl, project_of
+from .remove_leftovers import above, attempt, kept_name
 from .target_directories import TargetDirectories
 
 TYPE_CHECKING = False
@@ -43,8 +46,8 @@ class StagedFile:
     """One file of an apply. It records which steps are done."""
 
     __slots__ = (
-        "backup", "backup_inode", "change", "committed", "copy_fd", "directories", "fd", "inode",
-        "is_on_overlay", "name", "old", "parent", "passing", "staged", "written",
+        "backup", "backup_inode", "change", "committed", "copy_fd", "directories", "fd", "inode", "name",
+        "old", "parent", "passing", "staged", "written",
     )  # fmt: skip
 
     def __init__(self, change: "Change", directories: TargetDirectories) -> None:
@@ -60,15 +63,13 @@ class StagedFile:
         #: the temporary name (directory and name) of the old content
         self.backup: tuple[Directory, str] | None = None
         self.backup_inode = 0
-        #: a copy of the old file on an overlay, until it is on the disk
+        #: a copy of the old file, until it is on the disk
         self.copy_fd = -1
         #: the temporary name of the new content, if the file system has no unnamed files
         self.staged: tuple[Directory, str] | None = None
         #: the temporary name in the target's directory, while a file has it or may have it
         self.passing: tuple[Directory, str] | None = None
         self.committed = False
-        #: whether the target is on an overlay, set only for an existing target
-        self.is_on_overlay = False
 
     @property
     def content(self) -> bytes:
@@ -134,7 +135,7 @@ class StagedFile:
     def stage(self, require_time: "Callable[[], None]") -> None:
         """Write the new content to a staged file, with its owner, mode and attributes.
 
-        ``require_time`` raises an error if no time is left to read the old content on an overlay.
+        ``require_time`` raises an error if no time is left to copy the old content.
         """
         self.fd = self._create()
         self.inode = os.fstat(self.fd).st_ino
@@ -148,15 +149,16 @@ class StagedFile:
             os.fchown(self.fd, *self.directories.ids.on_disk(self.change.uid, self.change.gid))
             os.fchmod(self.fd, self.change.mode & 0o777)
             return
-        self._count_old()
         old = self.parent.open(self.name)
         try:
             status = os.fstat(old)
             if status.st_ino != self.old.st_ino:
                 raise self._changed("was replaced")
+            is_copied = self._on_overlay() or self._is_of_other_project(old)
+            self._count_old(is_copied=is_copied)
             if status.st_uid == OVERFLOW_ID:
                 self._require_known_owner(old)
-            if self.is_on_overlay:
+            if is_copied:
                 self._copy_old(old, status, require_time)
             else:
                 self._carry_over(old, status)
@@ -181,15 +183,23 @@ class StagedFile:
         except FileNotFoundError:  # /proc is not mounted
             pass
 
-    def _count_old(self) -> None:
+    def _is_of_other_project(self, old: int) -> bool:
+        """Return whether the directory gives its new files a project id that the old file does not have."""
+        if project_of(old)[0] == project_of(self.fd)[0]:
+            return False
+        directory = again(os.open, ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.parent.fd)
+        try:
+            return project_of(directory)[1]
+        finally:
+            close(directory)
+
+    def _count_old(self, *, is_copied: bool) -> None:
         """Count the size of the target towards the limit on the sizes of all replaced files.
 
-        This limit is lower on an overlay, because there templater or the kernel copies the target before it
-        is replaced.
+        This limit is lower if templater or the kernel copies the target before it is replaced.
         """
         assert self.old is not None
-        self.is_on_overlay = self._on_overlay()
-        self.directories.count_replaced(bytes_of(self.old), self.change, is_copied=self.is_on_overlay)
+        self.directories.count_replaced(bytes_of(self.old), self.change, is_copied=is_copied)
 
     def _on_overlay(self) -> bool:
         return self.directories.is_on_overlay(self.parent.fd)
@@ -360,7 +370,22 @@ class StagedFile:
         try:
             self._put_back()
         except OSError as error:
-            raise write_error("put back", self.change.real, error) from None
+            failed = write_error("put back", self.change.real, error)
+            raise WriteError(f"{failed.message}{self._keep_backup()}", hint=failed.hint) from None
+
+    def _keep_backup(self) -> str:
+        """Give the only file with the old content a name that no later run removes.
+
+        Return the end of the error message, which names this file.
+        """
+        if self.backup is None:
+            return ""
+        directory, name = self.backup
+        kept = kept_name(name)
+        if attempt(directory.rename, name, directory, kept):
+            return ""
+        self.backup = None
+        return f"; its old content is in {directory.path_of(kept)!r}"
 
     def _put_back(self) -> None:
         now = self.parent.lstat(self.name)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: the maximum size of all files that one apply replaces
 MAX_REPLACED = 128 << 20
-#: the same on an overlay, where templater copies each file, or the kernel copies a mounted file
+#: the same for files that templater copies, and for mounted files on an overlay, which the kernel copies
 MAX_COPIED = 32 << 20
 
 #: maximum bytes of old content that one apply keeps in memory, for a rollback of mounted files
@@ -131,7 +131,7 @@ class TargetDirectories:
     def count_replaced(self, size: int, change: "Change", *, is_copied: bool) -> None:
         """Count the size of a file's old content, which has a temporary name until the end of the apply.
 
-        With ``is_copied``, the file is on an overlay, so templater or the kernel copies it.
+        With ``is_copied``, templater or the kernel copies the file.
 
         Raises LimitError above ``MAX_REPLACED`` or ``MAX_COPIED``.
         """

@@ -39,11 +39,20 @@ from .target_directories import TargetDirectories
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import ParamSpec, TypeVar
+    from typing import ParamSpec, Protocol, TypeVar
 
     from ..model.plan import Change
     from .mounted_file import MountedFile
     from .remove_leftovers import Journal
+
+    class Outcome(Protocol):
+        """What a transaction does at its end with the record of written files."""
+
+        def commit(self) -> None:
+            """All files are in place. No signal has been delivered since then."""
+
+        def keep(self) -> None:
+            """A file could not be restored."""
 
     Arguments = ParamSpec("Arguments")
     Result = TypeVar("Result")
@@ -63,15 +72,20 @@ class Transaction:
     """
 
     __slots__ = (
-        "complete", "deadline", "directories", "end", "journal", "leftovers", "ordered_mounts",
+        "complete", "deadline", "directories", "end", "journal", "leftovers", "ordered_mounts", "outcome",
         "seconds", "targets", "troubles",
     )  # fmt: skip
 
     def __init__(
-        self, directories: TargetDirectories, journal: "Journal | None", deadline: float = NEVER
+        self,
+        directories: TargetDirectories,
+        journal: "Journal | None",
+        deadline: float = NEVER,
+        outcome: "Outcome | None" = None,
     ) -> None:
         self.directories = directories
         self.journal = journal
+        self.outcome = outcome
         self.deadline = deadline
         self._start_step(PREPARING)
         self.targets: list[StagedFile] = []
@@ -94,6 +108,8 @@ class Transaction:
             if self.troubles is None:
                 with_signals_deferred(lambda: self._roll_back(error))
             troubles = self.troubles or ()
+            if troubles and self.outcome is not None:
+                self.outcome.keep()
             if isinstance(error, TemplaterError):
                 error.notes = (*error.notes, *troubles)
             else:  # a signal can have replaced the error that a rollback could not undo
@@ -213,6 +229,8 @@ class Transaction:
         cut = [target for target in mounted if _step("put in place", target.change.real, target.cut)]
         self._clear_away()
         self.complete = True
+        if self.outcome is not None:
+            self.outcome.commit()
         attempt(self._sync_mounted, cut)  # only the sizes can be missing on the disk
         for target in mounted:
             attempt(target.remove_earlier)

@@ -226,7 +226,7 @@ VALUES = {
     "writing.apply_locks": {"_POLL": 0.02, "SECONDS_FOR_MOUNTED": 10.0},
     "writing.attributes": {"MOST_ATTRIBUTES": 16_777_216, "ATTRIBUTE_COST": 256},
     "writing.remove_leftovers": {"MAX_JOURNAL": 16_777_216, "MAX_LINES": 100_000, "MOST_NAMES": 100_000, "MOST_BYTES": 4_194_304, "MOST_REMOVED": 8_388_608, "MOST_LEFTOVERS": 10_000, "MOST_SECONDS": 2.0, "_NAMES_PER_CHANGE": 2, "_SHARED_NAMES": 2, "_MOST_DIGITS": 6},
-    "writing.mounted_file": {"OLD": "old-", "EARLIER": "-earlier", "MARK": 1_000_000_000, "BLOCK": 4096},
+    "writing.mounted_file": {"OLD": "old-", "MARKS": 2_147_483_647, "MOST_COPIES": 9, "BLOCK": 4096},
     "writing.staged_file": {"PIECE": 262_144},
     "writing.target_directories": {"MAX_KEPT": 67_108_864, "MAX_REPLACED": 134_217_728, "MAX_COPIED": 33_554_432},
     "writing.transaction": {"NEVER": float("inf"), "PREPARING": 1 / 4, "COMMITTING": 1 / 3},

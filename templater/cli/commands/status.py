@@ -57,7 +57,7 @@ def command(request: options.Request, exit_code: bool, state: str | None) -> int
                 output.note("no record of written files: this instance was never started with templater")
             else:
                 record.require_readable()
-                record.settle(found.rootfs)
+                record.settle(found.rootfs, save=False)
             recorded = record.files() if record is not None else {}
             names = {file.template for file in recorded.values()}
             templates = found.source.image.read_templates(names)

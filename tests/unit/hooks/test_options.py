@@ -595,6 +595,20 @@ def test_a_new_container_gets_no_record_of_written_files_if_other_users_can_chan
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
+def test_a_copied_container_gets_both_records_of_a_killed_run(tmp_path):
+    """The files of the killed run counted as changed by hand in the copy."""
+    old, new = cloned(tmp_path, "new")
+    with StateDirectory(str(old)) as state:
+        for name in ("written", "written.new"):
+            Path(state.path, name).write_bytes(HEAD + name.encode())
+            Path(state.path, name).chmod(0o600)
+    notice = lxc_copies.clone(str(new), "new", "old", Options())
+    assert notice.text == "new: made from old; the next start runs the copy trigger"
+    for name in ("written", "written.new"):
+        assert (new / ".templater" / name).read_bytes() == HEAD + name.encode()
+
+
+@pytest.mark.usefixtures("by_lxc_copy")
 def test_a_copied_container_gets_the_journal_of_a_killed_run(tmp_path):
     """The copy has the same leftovers, and nothing else told its first start to search for them."""
     old, new = cloned(tmp_path, "new")

@@ -1,5 +1,6 @@
 """Files compared with the record of written files and with the next start."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,7 +27,7 @@ from templater.instances.record_of_written_files import (
 )
 from templater.instances.state_directory import StateDirectory
 from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
-from templater.model.errors import LimitError, RefusedError
+from templater.model.errors import BusyError, LimitError, RefusedError
 from templater.model.hosts import NONE
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
@@ -222,31 +223,76 @@ class Mounted(MemoryRootfs):
         return found
 
 
+OLD_TEXT = b"text of version 1\n"
+
+
 @pytest.mark.parametrize(
-    ("existing", "is_unfinished"),
+    ("existing", "journal", "is_unfinished"),
     [
-        (b"text 2\nersion 1\n", True),  # killed between the overwrite and the cut
-        (b"text of version 1\n", False),  # killed before the overwrite
-        (b"by hand, after the killed run\n", False),
+        (b"text 2\n" + OLD_TEXT[7:], True, True),  # killed between the overwrite and the cut
+        (b"text 2\n" + OLD_TEXT[7:], False, False),  # a finished run removes its journal after the cut
+        (b"text 2\na line by hand, after the cut\n", True, False),
+        (OLD_TEXT, True, False),  # killed before the overwrite
+        (b"by hand, after the killed run\n", True, False),
     ],
 )
 @pytest.mark.parametrize("kept", [b"by hand\n", b"text of the image\nand a line by hand\n"])
-def test_a_file_that_a_killed_run_has_not_overwritten_keeps_its_changes_by_hand(
-    tmp_path: Path, existing: bytes, is_unfinished: bool, kept: bytes
+@pytest.mark.parametrize("later", [b"text 2\n", b"text of version 3\n"])
+def test_only_a_file_that_a_killed_run_has_overwritten_but_not_cut_does_not_count_as_changed_by_hand(
+    tmp_path: Path, existing: bytes, journal: bool, is_unfinished: bool, kept: bytes, later: bytes
 ) -> None:
     """Every mounted file of the staged record counted as unfinished, also one that the killed run kept."""
-    first = {"/a": b"text of the image\n", "/b": b"text of version 1\n"}
-    second = first | {"/b": b"text 2\n"}
+    first = {"/a": b"text of the image\n", "/b": OLD_TEXT}
     rootfs = Mounted({"/a": kept, "/b": existing})
     with StateDirectory(str(tmp_path)) as state:
         with Record(state).updated(plan_of(first, {}, "start")[0], {}, {}):
             pass
-        Record(state).stage(plan_of({"/b": second["/b"]}, {}, "start")[0], {}, {})  # then it is killed
-        record = Record(state)
-        record.settle(rootfs)
-    assert record.unfinished == ({"/b"} if is_unfinished else set())
-    found = changed_by_hand(plan_of(second, {"/a": kept, "/b": existing}, "start")[0], record, rootfs)
-    assert list(found) == ["/a", *(["/b"] if existing.startswith(b"by hand") else [])]
+        Record(state).stage(plan_of({"/b": b"text 2\n"}, {}, "start")[0], {}, {})  # then it is killed
+        if journal:
+            (tmp_path / ".templater/journal").touch()
+        plan, _ = plan_of(first | {"/b": later}, {"/a": kept, "/b": existing}, "start")
+        is_by_hand = not is_unfinished and existing != OLD_TEXT
+        for _ in range(2):  # the first of these runs fails, for example because another run has the lock
+            record = Record(state)
+            record.settle(rootfs)
+            found = changed_by_hand(plan, record, rootfs)
+            assert list(found) == ["/a", *(["/b"] if is_by_hand else [])]
+            with pytest.raises(BusyError), record.updated(plan, {}, {}):
+                raise BusyError("busy")
+
+
+def test_a_file_of_a_killed_run_does_not_count_as_changed_after_further_failed_runs(tmp_path: Path) -> None:
+    """The next run removed the record of the killed run, and then failed."""
+    with StateDirectory(str(tmp_path)) as state:
+        with Record(state).updated(plan_of({"/a": b"1\n", "/b": b"1\n"}, {}, "start")[0], {}, {}):
+            pass
+        Record(state).stage(plan_of({"/a": b"2\n", "/b": b"2\n"}, {}, "start")[0], {}, {})
+        tree = {"/a": b"2\n", "/b": b"1\n"}
+        plan, rootfs = plan_of({"/a": b"3\n", "/b": b"3\n"}, tree, "start")
+        Record(state).settle(rootfs, save=False)
+        assert sorted(os.listdir(tmp_path / ".templater")) == ["written", "written.new"]
+        for _ in range(3):
+            record = Record(state)
+            record.settle(rootfs)
+            assert changed_by_hand(plan, record, rootfs) == {}
+            with pytest.raises(BusyError), record.updated(plan, {}, {}):
+                raise BusyError("busy")
+            assert os.listdir(tmp_path / ".templater") == ["written"]
+
+
+@pytest.mark.parametrize("end", ["commit", "keep", None])
+def test_the_staged_record_of_a_failed_apply_is_removed_unless_a_file_was_not_restored(
+    tmp_path: Path, end: "str | None"
+) -> None:
+    """After SIGTERM, the record listed no file that the run had written, so later edits were overwritten."""
+    plan, _ = plan_of({"/a": b"1\n"}, {}, "start")
+    with StateDirectory(str(tmp_path)) as state:
+        with pytest.raises(KeyboardInterrupt), Record(state).updated(plan, {}, {}) as outcome:
+            if end is not None:
+                getattr(outcome, end)()
+            raise KeyboardInterrupt
+        expected = {"commit": ["written"], "keep": ["written.new"], None: []}
+        assert os.listdir(tmp_path / ".templater") == expected[end]
 
 
 @pytest.mark.parametrize("is_recorded", [False, True])
@@ -270,10 +316,15 @@ def test_a_mounted_file_does_not_count_as_unfinished_because_its_new_text_is_emp
     tmp_path: Path, existing: bytes
 ) -> None:
     with StateDirectory(str(tmp_path)) as state:
+        with Record(state).updated(plan_of({"/a": b"by HAND\n"}, {}, "start")[0], {}, {}):
+            pass
         Record(state).stage(plan_of({"/a": b""}, {}, "start")[0], {}, {})
+        (tmp_path / ".templater/journal").touch()
         record = Record(state)
-        record.settle(Mounted({"/a": existing}))
-    assert record.unfinished == set()
+        rootfs = Mounted({"/a": existing})
+        record.settle(rootfs)
+        plan, _ = plan_of({"/a": b"new"}, {"/a": existing}, "start")
+    assert list(changed_by_hand(plan, record, rootfs)) == (["/a"] if existing else [])
 
 
 def test_files_much_larger_than_the_new_text_do_not_count_toward_the_comparison_limit(

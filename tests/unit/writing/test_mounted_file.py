@@ -402,7 +402,6 @@ def test_attack_102_a_file_that_cannot_be_restored_is_kept_in_the_state_director
         # after a start that succeeds, a later error would name an outdated content
         monkeypatch.setattr(mounted_file, "write_descriptor", works)
         monkeypatch.setattr(MountedFile, "commit", real)
-        (tmp_path / "state" / f"{place[1]}-earlier").touch()
         # another container can have mounted the same files at other paths
         other = a_directory(tmp_path / "other", {"etc/a": "", "etc/b": ""})
         mounts.bind(tmp_path / "keep", other / "etc/a")
@@ -453,22 +452,54 @@ def test_the_error_of_an_incomplete_rollback_names_the_content_that_was_complete
     (tmp_path / "file").write_text("the first text")
     mounts.bind(tmp_path / "file", top / "etc/hosts")
     monkeypatch.setattr(mounted_file, "is_on_btrfs", lambda fd: on_btrfs)
-    for text, kept in (
-        ("the first text", ["the first text"]),
-        (None, ["the first text"]),  # the file has parts of two texts
-        ("by hand", ["by hand", "the first text"]),
-        (None, ["by hand", "the first text"]),
-        ("by hand again", ["by hand again", "by hand"]),
-    ):
-        if text is not None:
+    kept = {}
+    for text, end in (("the first text", ""), (None, ""), ("by hand", "-2"), (None, "-2"), ("again", "-3")):
+        if text is not None:  # else the file has parts of two texts
             (tmp_path / "file").write_text(text)
+            kept[end] = text
         name = start_that_cannot_restore(top, Journal(state))[1:]
-        found = {path.name: path.read_text() for path in (tmp_path / "state").iterdir()}
-        found.pop("journal", None)
-        assert found == dict(zip((name, f"{name}-earlier"), kept, strict=False))
+        first = name.removesuffix(end)
+        found = {path.name: path.read_text() for path in (tmp_path / "state").glob("old-*")}
+        assert found == {first + end: text for end, text in kept.items()}
     with opened(top, cross_mounts=True) as rootfs:
         apply(a_plan({"/etc/hosts": "newer"}, rootfs, in_place=True), rootfs, journal=Journal(state))
-    assert not [*(tmp_path / "state").iterdir()]
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == [first, f"{first}-2"]
+
+
+@as_root
+def test_the_number_of_copies_of_one_file_has_a_limit(top, mounts, tmp_path, state):
+    (tmp_path / "file").touch()
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+    for number in range(11):
+        (tmp_path / "file").write_text(f"text {number}")
+        name = start_that_cannot_restore(top, Journal(state))[1:]
+        assert (tmp_path / "state" / name).read_text() == f"text {number}"
+    found = [path.read_text() for path in (tmp_path / "state").glob("old-*")]
+    assert sorted(found) == sorted(f"text {number}" for number in (0, 1, 2, 3, 4, 5, 6, 7, 10))
+
+
+@as_root
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_copies_of_files_with_the_same_identity_do_not_replace_each_other(
+    tmp_path, mounts, monkeypatch, state, fails
+):
+    """Two volumes were copies of one disk image, and shared the directory for old contents."""
+    monkeypatch.setattr(mounted_file, "_identity", lambda fd: "same")
+    tops = []
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(f"text of {name}")
+        tops.append(a_directory(tmp_path / f"root-{name}", {"etc/hosts": "", "etc/keep": ""}))
+        mounts.bind(tmp_path / name, tops[-1] / "etc/hosts")
+    name = start_that_cannot_restore(tops[0], Journal(state))[1:]
+    for _ in range(3):
+        if fails:
+            other = start_that_cannot_restore(tops[1], Journal(state))[1:]
+            assert (tmp_path / "state" / other).read_text() == "text of two"
+        else:
+            with opened(tops[1], cross_mounts=True) as rootfs:
+                apply(a_plan({"/etc/hosts": "n"}, rootfs, in_place=True), rootfs, journal=Journal(state))
+            (tmp_path / "two").write_text("text of two")
+        assert (tmp_path / "state" / name).read_text() == "text of one"
 
 
 @as_root
@@ -507,6 +538,38 @@ def test_only_a_file_that_nobody_has_changed_since_an_incomplete_rollback_counts
     subprocess.run(["cp", "-a", copy, tmp_path / "file"], check=True)
     assert (tmp_path / "file").read_text() == "the first text"
     assert not is_incomplete(top, Journal(state))
+
+
+@as_root
+def test_an_incomplete_rollback_is_found_if_the_state_directory_stores_whole_seconds(top, mounts, tmp_path):
+    """The second failed start gave its copy of two texts the name, and the third removed the old text."""
+    (tmp_path / "file").write_text("the first text")
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+    place = mounts.ext4(tmp_path, "-I", "128")
+    place.chmod(0o700)
+    with Root(str(place)) as root, root.directory("/") as state:
+        for _ in range(3):
+            copy = place / start_that_cannot_restore(top, Journal(state))[1:]
+            assert copy.read_text() == "the first text"
+            assert is_incomplete(top, Journal(state))
+        now = (tmp_path / "file").stat().st_mtime_ns
+        os.utime(tmp_path / "file", ns=(now + 1, now + 1))
+        assert not is_incomplete(top, Journal(state))
+
+
+@as_root
+def test_the_old_text_is_kept_even_if_its_copy_cannot_be_synced(top, mounts, tmp_path, monkeypatch, state):
+    real = mounted_file.again
+
+    def again(call, *words, **options):
+        return fail() if call is os.fsync else real(call, *words, **options)
+
+    monkeypatch.setattr(mounted_file, "again", again)
+    (tmp_path / "file").write_text("the first text")
+    mounts.bind(tmp_path / "file", top / "etc/hosts")
+    for _ in range(3):
+        name = start_that_cannot_restore(top, Journal(state))[1:]
+        assert (tmp_path / "state" / name).read_text() == "the first text"
 
 
 @as_root
@@ -812,7 +875,7 @@ def test_a_rollback_restores_the_bytes_that_no_other_process_has_changed(
     assert caught.value.notes == tuple(
         f"can't put back '/etc/hosts': another process has changed it; its old content is in '{place}'"
         for place in kept
-        if not place.endswith("-earlier")
+        if place.endswith("-2")
     )
 
 

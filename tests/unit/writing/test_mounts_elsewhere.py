@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from templater.rootfs.confined_root import Root
 
 from templater.writing import mounts_elsewhere
 from tests.rootfs_builders import as_root
@@ -109,6 +110,80 @@ def test_a_file_is_not_replaced_if_a_container_has_mounted_another_over_it(conta
     assert seen_by(process, seen) == "of the container\n"
 
 
+@pytest.mark.parametrize("how", ["another root directory", "first thread has ended"])
+def test_the_mounts_of_a_container_are_found_if_its_first_process_does_not_show_them(
+    container, image, tmp_path, how
+):
+    """Its root user can let the first process run in an empty root directory, or end its first thread."""
+    file = a_target(image, "/etc/hosts")
+    mount = SCRIPTS["only the file"].partition("; echo")[0]
+    (tmp_path / "hide.py").write_text(HIDE)
+    container(f'{mount}; exec {sys.executable} {tmp_path}/hide.py "{how}"', "/etc/hosts")
+    answer = apply(image)
+    assert answer.returncode == 3, answer
+    assert "a running container has mounted another file over '/etc/hosts'" in answer.stderr
+    assert file.read_text() == "old\n"
+
+
+HIDE = """\
+import ctypes, os, sys, threading, time
+def stay():
+    time.sleep(0.3)
+    print("ready", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+if sys.argv[1] == "another root directory":
+    if os.fork() == 0:
+        stay()
+    os.chroot("/proc/self/fdinfo")
+    time.sleep(60)
+threading.Thread(target=stay).start()
+ctypes.CDLL(None).syscall(60 if os.uname().machine == "x86_64" else 93, 0)
+"""
+
+
+def test_only_the_tables_of_a_user_whose_table_takes_long_to_read_are_ignored(container, image, monkeypatch):
+    """A stack of 20,000 mounts in five namespaces of an ordinary user used up the time of apply."""
+    a_target(image, "/etc/hosts")
+    processes = [container(SCRIPTS["only the file"], "/etc/hosts") for _ in range(3)]
+    users = dict(zip(map(str, processes), (b"1000", b"1000", b"1001"), strict=True))
+    read = []
+    table = mounts_elsewhere._table
+    monkeypatch.setattr(mounts_elsewhere, "MOST_SECONDS", 0)
+    monkeypatch.setattr(mounts_elsewhere, "_other_namespaces", lambda: iter(users))
+    monkeypatch.setattr(mounts_elsewhere, "_user", users.__getitem__)
+    monkeypatch.setattr(mounts_elsewhere, "_table", lambda process: read.append(process) or table(process))
+    mounts_elsewhere.places_of_mounts([b"hosts"])
+    first, _, third = users
+    assert read == [first, third]
+    monkeypatch.setattr(mounts_elsewhere, "_user", lambda process: b"0")
+    mounts_elsewhere.places_of_mounts([b"hosts"])
+    assert read == [first, third, *users]
+
+
+def test_the_table_of_a_process_is_read_in_pieces(monkeypatch):
+    whole = Path("/proc/self/mountinfo").read_bytes()
+    monkeypatch.setattr(mounts_elsewhere, "PIECE", 256)
+    assert mounts_elsewhere._table("self") == (whole, False)
+    monkeypatch.setattr(mounts_elsewhere, "MOST_SECONDS", 0)
+    part, is_slow = mounts_elsewhere._table("self")
+    assert is_slow and whole.startswith(part) and len(part) <= 256
+    assert mounts_elsewhere._user("self") == b"%d" % os.getuid()
+
+
+def test_the_mounts_of_apply_itself_are_read_once(container, image, monkeypatch, tmp_path):
+    a_target(image, "/etc/hosts")
+    (tmp_path / "rootfs/etc/other").touch()
+    read = []
+    table = mounts_elsewhere._table
+    monkeypatch.setattr(mounts_elsewhere, "_table", lambda process: read.append(process) or table(process))
+    own = {}
+    with Root(str(tmp_path / "rootfs")) as root:
+        places = [mounts_elsewhere._place(f"/etc/{name}", root, own) for name in ("hosts", "other")]
+    assert [path.rpartition(b"/")[2] for _, path in places] == [b"hosts", b"other"]
+    assert read == ["self"]
+
+
 def test_the_kernel_removes_the_mount_of_a_container_over_a_replaced_file(container, image):
     """The reason for the check."""
     file = a_target(image, "/etc/hosts")
@@ -167,5 +242,5 @@ def test_a_mounted_file_is_written_in_place_although_other_namespaces_mount_it_t
 
 def test_the_rest_of_a_huge_table_of_mounts_is_ignored(monkeypatch):
     monkeypatch.setattr(mounts_elsewhere, "MAX_TABLE", 40)
-    assert len(mounts_elsewhere._table("self")) == 40
+    assert len(mounts_elsewhere._table("self")[0]) == 40
     assert not mounts_elsewhere._parsed(b"22 1 0:20 / /proc")

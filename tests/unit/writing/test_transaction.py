@@ -33,6 +33,7 @@ from templater.writing import (
     apply_plan,
     attributes,
     remove_leftovers,
+    staged_file,
     target_directories,
     transaction,
 )
@@ -547,6 +548,7 @@ def test_the_journal_is_kept_if_a_rollback_fails_and_the_backup_file_cannot_be_e
 
     def put_back(target):
         monkeypatch.setattr(Directory, "lstat", broken)
+        monkeypatch.setattr(Directory, "rename", broken)
         broken()
 
     commit_original = StagedFile.commit
@@ -562,6 +564,74 @@ def test_the_journal_is_kept_if_a_rollback_fails_and_the_backup_file_cannot_be_e
         apply(plan, rootfs, journal=Journal(directory))
     assert os.listdir(tmp_path / "state") == ["journal"]
     assert [Path(path).read_text() for path in strays(top)] == ["old"]
+
+
+@pytest.mark.parametrize("owner", [0, pytest.param(1234, marks=as_root)])
+@pytest.mark.parametrize("with_journal", [True, False])
+def test_no_later_run_removes_the_only_old_content_of_a_file_that_a_rollback_could_not_restore(
+    rootfs, top, tmp_path, monkeypatch, owner, with_journal
+):
+    """The next run removed the old content before it had written anything, and then failed, too."""
+    if owner:
+        os.chown(top, owner, owner)
+    (tmp_path / "state").mkdir()
+    plan = a_plan({"/etc/hosts": "new", "/var/x": "x"}, rootfs)
+
+    def broken(*arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Root(str(tmp_path / "state")) as state, state.directory("/") as directory:
+        journal = Journal(directory) if with_journal else None
+        with monkeypatch.context() as patch, pytest.raises(WriteError) as caught:
+            patch.setattr(Transaction, "_sync_names", broken)
+            patch.setattr(StagedFile, "_put_back", broken)
+            apply(plan, rootfs, journal=journal)
+        note = next(note for note in caught.value.notes if "hosts" in note)
+        place = re.fullmatch(
+            r"can't put back '/etc/hosts': input/output error; its old content is in '/(.*)'", note
+        )
+        assert place is not None
+        assert (top / place[1]).read_text() == "old"
+        for text in ("other", "third"):
+            apply(a_plan({"/etc/hosts": text}, rootfs), rootfs, journal=journal)
+            assert (top / place[1]).read_text() == "old"
+        assert os.listdir(tmp_path / "state") == []
+
+
+class Outcomes(list):
+    def commit(self):
+        self.append("commit")
+
+    def keep(self):
+        self.append("keep")
+
+
+def test_apply_tells_before_it_delivers_a_signal_whether_all_files_are_in_place(rootfs, top, monkeypatch):
+    outcomes = Outcomes()
+    real = Transaction._clear_away
+
+    def clear_away(*words, **options):
+        signal.raise_signal(signal.SIGINT)
+        real(*words, **options)
+
+    monkeypatch.setattr(Transaction, "_clear_away", clear_away)
+    with pytest.raises(KeyboardInterrupt):
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, outcome=outcomes)
+    assert outcomes == ["commit"] and (top / "etc/hosts").read_text() == "new"
+
+
+@pytest.mark.parametrize("is_restored", [True, False])
+def test_apply_tells_whether_a_file_could_not_be_restored(rootfs, top, monkeypatch, is_restored):
+    def broken(*arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    outcomes = Outcomes()
+    monkeypatch.setattr(Transaction, "_sync_names", broken)
+    if not is_restored:
+        monkeypatch.setattr(StagedFile, "_put_back", broken)
+    with pytest.raises(WriteError):
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, outcome=outcomes)
+    assert outcomes == ([] if is_restored else ["keep"])
 
 
 # mount points
@@ -860,6 +930,79 @@ def test_a_rollback_in_an_overlay_restores_a_file_of_the_lower_layer_from_a_copy
     )  # of a file that the kernel copied
     assert sorted(os.listdir(upper / "etc")) == ["hosts"]
     assert strays(merged) == strays(upper) == []
+
+
+@as_root
+@pytest.mark.parametrize("inheriting", [["etc"], ["", "etc"]])
+@pytest.mark.parametrize("old", [0, 5])
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_file_without_the_project_id_of_its_directory_is_replaced_and_restored(
+    tmp_path, mounts, inheriting, old, fails, monkeypatch
+):
+    """The kernel links and renames no such file into the directory, so no rollback could restore it."""
+    top = a_directory(mounts.xfs(tmp_path) / "root", {"etc/hosts": "old", "etc/keep": "same"})
+    set_project(top / "etc/hosts", old)
+    for folder in inheriting:
+        set_project(top / folder, 6, inherits=True)
+    (top / "etc/hosts").chmod(0o640)
+    if fails:
+        fail_to_commit(monkeypatch, "/etc/keep", lambda: None)
+    with (
+        opened(top, "") as rootfs,
+        pytest.raises(WriteError) if fails else contextlib.nullcontext() as caught,
+    ):
+        apply(a_plan({"/etc/hosts": "new", "/etc/keep": "other"}, rootfs), rootfs)
+    if fails:
+        assert caught.value.notes == ()
+    assert (top / "etc/hosts").read_text() == ("old" if fails else "new")
+    assert (top / "etc/keep").read_text() == ("same" if fails else "other")
+    assert mode(top / "etc/hosts") == 0o640
+    assert strays(top) == []
+
+
+@as_root
+def test_a_rollback_keeps_the_project_id_of_a_file_in_a_directory_that_passes_on_none(
+    tmp_path, mounts, monkeypatch
+):
+    top = a_directory(mounts.xfs(tmp_path) / "root", {"etc/hosts": "old", "etc/keep": "same"})
+    set_project(top / "etc/hosts", 5)
+    inode = (top / "etc/hosts").stat().st_ino
+    fail_to_commit(monkeypatch, "/etc/keep", lambda: None)
+    with opened(top, "") as rootfs, pytest.raises(WriteError):
+        apply(a_plan({"/etc/hosts": "new", "/etc/keep": "other"}, rootfs), rootfs)
+    assert (top / "etc/hosts").stat().st_ino == inode
+
+
+def test_a_rollback_restores_a_copy_of_a_file_without_the_project_id_of_its_directory(
+    rootfs, top, monkeypatch
+):
+    def found(fd):
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            return 6, True
+        return (6, False) if os.readlink(f"/proc/self/fd/{fd}").endswith(" (deleted)") else (0, False)
+
+    monkeypatch.setattr(staged_file, "project_of", found)
+    (top / "etc/hosts").chmod(0o640)
+    inode = (top / "etc/hosts").stat().st_ino
+    fail_to_commit(monkeypatch, "/etc/keep", lambda: None)
+    with pytest.raises(WriteError) as caught:
+        apply(a_plan({"/etc/hosts": "new", "/etc/keep": "other"}, rootfs), rootfs)
+    assert caught.value.notes == ()
+    assert ((top / "etc/hosts").read_text(), mode(top / "etc/hosts")) == ("old", 0o640)
+    assert (top / "etc/hosts").stat().st_ino != inode
+    assert strays(top) == []
+
+
+def set_project(path, number, *, inherits=False):
+    """Set a project id, as ``chattr -p NUMBER +P PATH`` does."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fields = list(struct.unpack("<5I8s", fcntl.ioctl(fd, 0x801C581F, bytes(28))))
+        fields[0] |= 0x200 if inherits else 0
+        fields[3] = number
+        fcntl.ioctl(fd, 0x401C5820, struct.pack("<5I8s", *fields))
+    finally:
+        os.close(fd)
 
 
 def details(path):
