@@ -10,7 +10,6 @@ from typing import Any
 
 from ..model.errors import TemplaterError
 from .catalog_decoder import INDEX_PATH, MOST_VALUES, Decoded, Product, Version, count_values, decode_product
-from .catalog_files import FINGERPRINT, MOST_PATH, VERSION_NAME, PlainProduct, dump_products
 from .client_image_list import (
     MOST_IMAGES,
     MOST_TEXTS,
@@ -19,6 +18,7 @@ from .client_image_list import (
     metadata_ftype,
     unified_ftype,
 )
+from .products_by_line import FINGERPRINT, MOST_PATH, VERSION_NAME, PlainProduct, dump_products
 from .serve_limits import LISTED_CLIENTS, MOST_OF_CATALOG, MOST_OF_LISTS, alias_size, image_size, json_length
 from .tree_catalog import Catalog
 

@@ -35,7 +35,7 @@ from .catalog_decoder import (
     parse_json,
     refuse_many_entries,
 )
-from .catalog_files import ProductLines, ignore, wrong_shape
+from .products_by_line import ProductLines, ignore, wrong_shape
 from .tree_catalog import Catalog, clean_path, new_index, objects
 
 IMAGES = "images"

@@ -23,7 +23,6 @@ from .catalog_decoder import (
     Version,
     decode_index,
 )
-from .catalog_files import CatalogFiles, ProductsFile, cache_problem
 from .client_image_list import (
     MOST_IMAGES,
     ROOT_KINDS,
@@ -38,6 +37,7 @@ from .client_image_list import (
 )
 from .https_client import RedirectError
 from .local_stream import Stream
+from .products_by_line import CatalogFiles, ProductsFile, cache_problem
 from .serve_limits import ServedSize, check_catalog_size
 from .tree_catalog import clean_path
 from .verify_files import SHA256, ContentReader, check_files, check_strays
