@@ -73,7 +73,7 @@ def read_image(
         return work(*paths)
     from ..image.limits import SQUASHFS_SECONDS
     from ..image.open_file import OpenFile, kind_of_file
-    from ..parsing.magic_bytes import SQUASHFS
+    from ..parsing.file_kind import SQUASHFS
     from ..sandbox import child_json
     from ..sandbox.child import BoundError, Bounds
 
@@ -117,7 +117,7 @@ def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...], limits
     from ..image.compression_modules import load_lz4, load_zstd
     from ..image.open_file import kind_of_file
     from ..image.sqfs2tar import start_sqfs2tar
-    from ..parsing.magic_bytes import LZ4, SQUASHFS, ZSTD
+    from ..parsing.file_kind import LZ4, SQUASHFS, ZSTD
     from ..startup import lazy_imports
 
     for package in packages:

@@ -20,7 +20,7 @@ from ..model.input_size import running_programs
 from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..oslite import PR_SET_PDEATHSIG, libc
-from ..parsing.magic_bytes import SQUASHFS
+from ..parsing.file_kind import SQUASHFS
 from ..sandbox.unpacker_process import processor_seconds
 from .atomic_output import Output, publish_all
 from .compress import Write, compressing, compression_named

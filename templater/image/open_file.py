@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..model.errors import InputError, RefusedError, UsageError, reason
 from ..model.input_size import count_opened
-from ..parsing.magic_bytes import HEAD, recognise
+from ..parsing.file_kind import HEAD, recognise
 from ..rootfs.trusted_paths import open_file
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from ..image.file_extensions import extension
 from ..model.errors import InputError, TemplaterError
 from ..model.instance import VIRTUAL_MACHINE
 from ..model.source import printable
-from ..parsing.magic_bytes import HEAD, recognise
+from ..parsing.file_kind import HEAD, recognise
 from . import api_filter, image_api_json
 from .connections import DEFAULT, PIECE, Bounds, Turns, exempt_from_collection, network_of, write
 from .encoded_list import Elements, EncodedList

@@ -35,7 +35,7 @@ from ..model.errors import InputError, RefusedError, TemplaterError, UsageError,
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.metadata import Metadata
 from ..model.source import printable
-from ..parsing.magic_bytes import HEAD, QCOW2, recognise
+from ..parsing.file_kind import HEAD, QCOW2, recognise
 from ..rootfs.regular_files import require_public
 from .encoded_list import Elements, EncodedList
 from .image_listing import Listing

@@ -310,7 +310,7 @@ def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str |
             raise click.UsageError("--rootfs can't be combined with several SRC")
         return [(sources[0], rootfs)]
     from ...image.open_file import kind_of_file
-    from ...parsing.magic_bytes import QCOW2, SQUASHFS
+    from ...parsing.file_kind import QCOW2, SQUASHFS
 
     found: list[tuple[str, str | None]] = []
     for source in sources:
