@@ -37,7 +37,7 @@ from ..model.metadata import Metadata
 from ..model.source import printable
 from ..parsing.file_kind import HEAD, QCOW2, recognise
 from ..rootfs.regular_files import require_public
-from .encoded_list import Elements, EncodedList
+from .image_api_answers import Elements, EncodedList
 from .image_listing import Listing
 from .served_image import File, Served
 

@@ -18,7 +18,7 @@ from templater.live.instance import open_instance
 from templater.live.rest_client import NoAnswerError
 from templater.model import input_size
 from templater.model.errors import InputError
-from templater.next_start import judge_many, sentences_and_commands
+from templater.next_start import judge_many, verdict_output
 from templater.next_start.judge_many import Judged
 from templater.next_start.read_ahead import read_ahead
 from tests.peak_memory import measured
@@ -326,7 +326,7 @@ def test_a_daemon_answer_with_too_many_header_bytes_is_refused(incus, run):  # n
 def test_the_exit_code_and_the_summary_of_an_instance_table_depend_on_its_changes_and_errors(
     exit_code, found, code, monkeypatch, capsys
 ):
-    monkeypatch.setattr(sentences_and_commands, "short", lambda found: "nothing")
+    monkeypatch.setattr(verdict_output, "short", lambda found: "nothing")
     address = Address("incus", "r", "web1", "p")
     table = live_diff.Table([address], as_json=False, exit_code=exit_code)
     judged = Judged(address, "", SimpleNamespace(exit_code=found[0], changing=found[1], differing=found[1]))
