@@ -17,8 +17,8 @@ from .catalog_decoder import Item, Product
 from .client_image_list import Image
 from .downloads import MOST_BYTES
 from .https_client import RedirectError, UrlPieces
-from .local_stream import LocalPieces, LocalStream, Stream
 from .remove_and_prune import read_removed
+from .stream_interface import LocalPieces, LocalStream, Stream
 from .tree import IMAGES
 from .tree_catalog import clean_path
 from .verify_report import ERROR, WARNING, Report, place_of

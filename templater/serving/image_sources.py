@@ -19,10 +19,10 @@ from ..distribution.add_to_tree import Added, NewImage, default_aliases, insert,
 from ..distribution.catalog_decoder import INDEX_PATH, Product, dump
 from ..distribution.client_image_list import ROOT_KINDS, Image, client_aliases, list_images
 from ..distribution.list_stream import read_products
-from ..distribution.local_stream import LocalStream
 from ..distribution.products_by_line import dump_products
 from ..distribution.serve_limits import LISTED_CLIENTS, add_catalog_file
 from ..distribution.store import Store, StoredImage
+from ..distribution.stream_interface import LocalStream
 from ..distribution.tree import Tree, content_path, open_directory, real_path
 from ..distribution.tree_catalog import Catalog, clean_path
 from ..image.describe import describe

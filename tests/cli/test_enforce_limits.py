@@ -499,7 +499,7 @@ def test_commands_about_streams_have_the_same_default_limits_as_commands_about_o
     command, monkeypatch, tmp_path
 ):
     seen = []
-    module = import_module("templater.distribution.open_stream")
+    module = import_module("templater.distribution.stream_interface")
 
     def open_stream(place):
         seen.extend(resource.getrlimit(each)[0] for each in (resource.RLIMIT_AS, resource.RLIMIT_CPU))

@@ -17,9 +17,9 @@ from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import CLIENTS, IMAGES_PATH, INDEX_PATH, Item, Product, Version
 from templater.distribution.client_image_list import Image, list_images
 from templater.distribution.https_client import UrlStream
-from templater.distribution.local_stream import LocalStream
 from templater.distribution.remove_and_prune import prune, remove
 from templater.distribution.republish import Described, convert, republish
+from templater.distribution.stream_interface import LocalStream
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
 from templater.distribution.web_server_redirects import prefix_of, rules

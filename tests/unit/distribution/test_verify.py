@@ -16,8 +16,8 @@ from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import IMAGES_PATH, INDEX_PATH, Decoded, Item, Product, Version
 from templater.distribution.client_image_list import Image, Unsorted, unsorted_part
 from templater.distribution.list_stream import Listed, list_stream
-from templater.distribution.local_stream import LocalStream
 from templater.distribution.products_by_line import dump_products
+from templater.distribution.stream_interface import LocalStream
 from templater.distribution.stream_web_page import page
 from templater.distribution.tree import Tree
 from templater.distribution.verify import image_problems, verify
