@@ -71,7 +71,7 @@ def judge_one(request: options.Request) -> tuple[NextStart, Verdict | None]:
 
 def show(found: NextStart, boot: Verdict | None, *, as_json: bool, lines: bool = False) -> None:
     """Print the verdicts as a patch or as JSON. If ``lines`` is true, print the JSON in one line."""
-    from ..cloud_init.verdict_report import lines_of, verdict_data
+    from ..cloud_init.next_boot_report import lines_of, verdict_data
     from ..next_start.verdict_output import counts, data_of, patches
     from .patches import show_patch
 

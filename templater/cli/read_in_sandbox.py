@@ -10,8 +10,8 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..model.counters_of_work import input_size
 from ..model.errors import InputError, LimitError
-from ..model.input_size import input_size
 from ..oslite import address_space
 from .enforce_limits import over_limit, processor_left
 from .progress import progress

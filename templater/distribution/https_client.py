@@ -18,8 +18,8 @@ from typing import IO, Any
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
 from .. import __version__
+from ..model.counters_of_work import received
 from ..model.errors import InputError, LimitError, RefusedError, UsageError
-from ..model.input_size import received
 from ..model.source import printable
 from ..model.url_password import with_password
 from .catalog_decoder import MOST_BYTES

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from ..model.counters_of_work import input_size
 from ..model.errors import InputError, LimitError, TemplaterError
-from ..model.input_size import input_size
 from ..model.progress import Progress
 from ..model.source import printable
 from .catalog_decoder import Item, Product

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+from ..model.counters_of_work import begin_packing
 from ..model.errors import UsageError
-from ..model.input_size import begin_packing
 from ..parsing.file_kind import BZIP2, GZIP, LZ4, LZMA, TAR, XZ, ZSTD
 from .compression_modules import load_lz4, load_zstd
 

@@ -16,7 +16,7 @@ from templater.live.address import Address, parse_address
 from templater.live.connect import open_daemon
 from templater.live.instance import open_instance
 from templater.live.rest_client import NoAnswerError
-from templater.model import input_size
+from templater.model import counters_of_work
 from templater.model.errors import InputError
 from templater.next_start import judge_many, verdict_output
 from templater.next_start.judge_many import Judged
@@ -265,7 +265,7 @@ def test_all_instances_of_a_daemon_share_one_limit_on_processor_time(incus, run,
         incus.put(f"GET {instance}/metadata", sync({**metadata, "templates": rules}, Etag="x"))
         incus.put(f"GET {instance}/metadata/templates?path=deep.tpl", template)
     monkeypatch.setattr(limits_of_commands, "DAEMON_SECONDS", 1)
-    monkeypatch.setattr(input_size, "_instances", 0)
+    monkeypatch.setattr(counters_of_work, "_instances", 0)
     code, out, err = run("diff", "incus:")
     assert code != 4 and out.count("\n") == 400  # each instance adds to the limit
     monkeypatch.setattr(enforce_limits, "INSTANCES_PER_SECOND", 1_000_000)

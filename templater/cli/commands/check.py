@@ -369,8 +369,8 @@ def read(
     """
     if run_validators is False or not needs_sandbox(paths):
         return read_image(partial(work, validators=local_validators(run_validators)), paths, limits)
+    from ...validators.process_for_locked_callers import UnlockedProcess
     from ...validators.runner import PROCESSOR_SECONDS, Runner, Validators
-    from ...validators.unlocked_process import UnlockedProcess
 
     # The reader and the helper run at the same time, and neither knows the processor time of the other.
     share = min(PROCESSOR_SECONDS, processor_left() / 3)

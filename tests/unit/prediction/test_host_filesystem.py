@@ -12,7 +12,7 @@ from templater.prediction import errno_errors
 from templater.prediction.errno_errors import ELOOP, ENOENT, EPERM, Errno
 from templater.prediction.go_os_root import Root
 from templater.prediction.host_filesystem import HostFilesystem, Node
-from templater.prediction.instance_files import Surroundings
+from templater.prediction.known_host_files import Surroundings
 from templater.rootfs.memory import MemoryRootfs
 
 LINKS = {

@@ -3,7 +3,7 @@
 import pytest
 
 from templater.model.entry import DIRECTORY, FILE, Entry, TemplateFile
-from templater.prediction.instance_files import InstanceView, Unknown, UnknownRootfs
+from templater.prediction.known_host_files import InstanceView, Unknown, UnknownRootfs
 from templater.rootfs.memory import MemoryRootfs
 
 FOLDER = Entry(DIRECTORY, 0o755)
