@@ -39,7 +39,7 @@ from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS, TAR, XZ, describe
 from ..parsing.metadata_yaml import read_metadata
 from ..parsing.qcow2 import HEADER, backing_file, has_external_data
 from .catalog_decoder import COMBINED, IMAGES_PATH, Decoded, decode_product
-from .catalog_upper_bound import UpperBounds
+from .catalog_limits import UpperBounds
 from .client_image_list import ROOT_KINDS
 from .list_stream import refuse_unreadable
 from .tree import IMAGES, Tree, content_path

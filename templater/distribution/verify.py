@@ -23,6 +23,7 @@ from .catalog_decoder import (
     Version,
     decode_index,
 )
+from .catalog_limits import ServedSize, check_catalog_size
 from .client_image_list import (
     MOST_IMAGES,
     ROOT_KINDS,
@@ -37,7 +38,6 @@ from .client_image_list import (
 )
 from .https_client import RedirectError
 from .products_by_line import CatalogFiles, ProductsFile, cache_problem
-from .serve_limits import ServedSize, check_catalog_size
 from .stream_interface import Stream
 from .tree_catalog import clean_path
 from .verify_files import SHA256, ContentReader, check_files, check_strays

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from ..distribution.serve_limits import MOST_OF_LISTS
+from ..distribution.catalog_limits import MOST_OF_LISTS
 from ..model.architectures import KERNEL_NAMES
 from ..model.errors import LimitError
 from ..model.instance import CONTAINER

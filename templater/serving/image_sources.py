@@ -17,10 +17,10 @@ from typing import IO, Any, Protocol
 
 from ..distribution.add_to_tree import Added, NewImage, default_aliases, insert, product_fields, root_ftype
 from ..distribution.catalog_decoder import INDEX_PATH, Product, dump
+from ..distribution.catalog_limits import LISTED_CLIENTS, add_catalog_file
 from ..distribution.client_image_list import ROOT_KINDS, Image, client_aliases, list_images
 from ..distribution.list_stream import read_products
 from ..distribution.products_by_line import dump_products
-from ..distribution.serve_limits import LISTED_CLIENTS, add_catalog_file
 from ..distribution.store import Store, StoredImage
 from ..distribution.stream_interface import LocalStream
 from ..distribution.tree import Tree, content_path, open_directory, real_path

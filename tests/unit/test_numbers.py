@@ -72,7 +72,7 @@ VALUES = {
     "distribution.remotes": {"_MOST_BYTES": 1_048_576},
     "distribution.remove_and_prune": {"_LEAST_FINGERPRINT": 12, "DAY": 86_400, "GRACE": 86_400, "_MOST_DELETED": 50_000},
     "distribution.republish": {"_MOST_METADATA": 67_108_864},
-    "distribution.serve_limits": {"MOST_OF_CATALOG": 25_165_824, "MOST_OF_LISTS": 67_108_864, "_IMAGE": 577, "_REQUIREMENT": 19, "_ALIAS": 207, "_OMITTED": 11},
+    "distribution.catalog_limits": {"MOST_OF_CATALOG": 25_165_824, "MOST_OF_LISTS": 67_108_864, "_IMAGE": 577, "_REQUIREMENT": 19, "_ALIAS": 207, "_OMITTED": 11},
     "distribution.signatures": {"_SECONDS": 5, "_WAIT": 60},
     "distribution.store": {"UNUSED": 864_000, "_GRACE": 3600, "_PATIENCE": 30, "_SCHEMA": 1},
     "distribution.tree": {"_POLL": 0.02, "_PIECE": 262_144, "MOST_REMOVED": 250_000, "MOST_NESTED": 20, "_LONGEST": 200, "_HASH_LENGTH": 64, "_ATTEMPTS": 100},

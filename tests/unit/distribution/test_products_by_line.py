@@ -12,14 +12,14 @@ from templater.distribution import products_by_line
 from templater.distribution import tree as module
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import IMAGES_PATH, Decoded, decode_json, decode_product
-from templater.distribution.catalog_upper_bound import UpperBounds
+from templater.distribution.catalog_limits import UpperBounds
 from templater.distribution.products_by_line import ProductLines, dump_products, read_plain, wrong_shape
 from templater.distribution.remove_and_prune import prune, remove
 from templater.distribution.tree import Tree
 from tests.laws.growth import check
 from tests.streams.builders import CREATED, DAY, QCOW2, checked, split_image, squashfs, tarball, unified_image
 from tests.streams.plain_lines import changed, plain_line, plain_product
-from tests.unit.distribution.test_catalog_upper_bound import real
+from tests.unit.distribution.test_catalog_limits import real
 
 LINE = plain_line(random.Random(3), "p")
 VERSION = '"20260101_0000":'

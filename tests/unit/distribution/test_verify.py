@@ -10,7 +10,7 @@ import pytest
 
 from templater.cli.commands.streams.list import table
 from templater.cli.commands.streams.verify import lines
-from templater.distribution import products_by_line, serve_limits, verify_report
+from templater.distribution import catalog_limits, products_by_line, verify_report
 from templater.distribution import verify as verify_module
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import IMAGES_PATH, INDEX_PATH, Decoded, Item, Product, Version
@@ -572,7 +572,7 @@ def test_a_lone_surrogate_in_an_image_path_is_a_catalog_error(tmp_path):
 )
 def test_attack_82_a_tree_that_a_server_would_refuse_gives_a_warning(tree, monkeypatch, limit, message):
     assert not verify(LocalStream(tree)).problems
-    monkeypatch.setattr(serve_limits, limit, 1000)
+    monkeypatch.setattr(catalog_limits, limit, 1000)
     (problem,) = verify(LocalStream(tree)).problems
     assert (problem.level, problem.code, problem.place) == ("warning", "serve-limit", f"'{INDEX_PATH}'")
     assert problem.message == f"`templater serve` may refuse this tree: {message}"
