@@ -17,7 +17,7 @@ from . import options, output, terminal
 if TYPE_CHECKING:
     from ..cloud_init.next_boot import Verdict
     from ..live.address import Address
-    from ..live.instance import LiveInstance
+    from ..live.live_instance import LiveInstance
     from ..model.instance import Instance
     from ..next_start.judge_many import Judged
     from ..next_start.verdicts import NextStart

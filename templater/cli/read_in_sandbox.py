@@ -29,7 +29,7 @@ REPORT = 256 << 20
 #: modules and packages that import some modules only when called; the locked child could not open their files
 PACKAGES = (
     "checks", "definitions", "image.describe", "parsing", "planning", "pongo2", "prediction", "reporting",
-    "rootfs.memory", "validators",
+    "rootfs.memory_rootfs", "validators",
 )  # fmt: skip
 #: the same list for an audit, which starts in half the time if it does not import the other packages
 AUDIT = (

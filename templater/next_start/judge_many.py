@@ -14,7 +14,7 @@ from typing import Any
 
 from ..live.address import Address
 from ..live.connect import Daemon
-from ..live.instance import LiveInstance, describe_instance, read_profiles
+from ..live.live_instance import LiveInstance, describe_instance, read_profiles
 from ..live.newer_image import NewerImages
 from ..model.counters_of_work import read_instance
 from ..model.errors import LimitError, TemplaterError

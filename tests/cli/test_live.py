@@ -14,7 +14,7 @@ from templater.cli.live_copy import live_copy
 from templater.image.limits import DEFAULT
 from templater.live.address import Address, parse_address
 from templater.live.connect import open_daemon
-from templater.live.instance import open_instance
+from templater.live.live_instance import open_instance
 from templater.live.rest_client import NoAnswerError
 from templater.model import counters_of_work
 from templater.model.errors import InputError

@@ -167,7 +167,7 @@ def command(
     from ...checks.check_report import check_report
     from ...checks.fixes import fix_image
     from ...checks.sarif import uri_of
-    from ...definitions.detect import is_definition
+    from ...definitions.is_definition import is_definition
 
     if rule is not None:
         output.write(explain(rule))

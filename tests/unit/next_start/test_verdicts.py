@@ -8,7 +8,7 @@ import pytest
 from templater.image.limits import DEFAULT
 from templater.live.address import Address, parse_address
 from templater.live.connect import open_daemon
-from templater.live.instance import MissingInstanceError, open_instance
+from templater.live.live_instance import MissingInstanceError, open_instance
 from templater.model.errors import InputError, LimitError
 from templater.model.hosts import HOSTS, INCUS
 from templater.model.plan import Plan

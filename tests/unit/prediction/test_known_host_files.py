@@ -4,7 +4,7 @@ import pytest
 
 from templater.model.entry import DIRECTORY, FILE, Entry, TemplateFile
 from templater.prediction.known_host_files import InstanceView, Unknown, UnknownRootfs
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 
 FOLDER = Entry(DIRECTORY, 0o755)
 VIEW = InstanceView(

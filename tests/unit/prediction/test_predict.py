@@ -35,7 +35,7 @@ from templater.prediction.start import check_metadata
 from templater.rendering.render import Rendering, render
 from templater.reporting.json_data import plan_data
 from templater.reporting.plan_text import not_due, preview, summary, verdict
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 
 ETC = {"/etc": Entry(DIRECTORY, 0o755)}
 
