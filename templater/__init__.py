@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .planning.plan_image import plan
     from .reporting.patch import diff
     from .rootfs.directory_rootfs import DirectoryRootfs
-    from .rootfs.memory import MemoryRootfs
+    from .rootfs.memory_rootfs import MemoryRootfs
     from .writing.apply_plan import apply
 
 #: the module that defines each public name
@@ -43,7 +43,7 @@ _HOMES = {
     "HOSTS": "model.hosts",
     "Host": "model.hosts",
     "Instance": "model.instance",
-    "MemoryRootfs": "rootfs.memory",
+    "MemoryRootfs": "rootfs.memory_rootfs",
     "Metadata": "model.metadata",
     "Outcome": "model.plan",
     "Plan": "model.plan",

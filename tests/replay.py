@@ -49,7 +49,7 @@ from templater.prediction import Due, HostFilesystem, StartResult, Surroundings,
 from templater.prediction.deviations import deviations_at
 from templater.rendering.render import render, render_data
 from templater.rootfs.directory_rootfs import IdMap
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 from templater.simulation.host_results import Started, StartError, check_image
 from templater.simulation.instance_actions import Simulation
 from templater.simulation.simulated_instance import Life, SimulatedInstance, described

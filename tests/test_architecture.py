@@ -33,7 +33,7 @@ PURE = {
 }
 IMPURE = {"pongo2.__main__", "pongo2.confined_folder", "simulation.writable_copy"}
 #: modules of the other folders that are pure as well
-PURE_MODULES = {"rootfs.memory", "rootfs.paths", "checks.finding", "checks.base"}
+PURE_MODULES = {"rootfs.memory_rootfs", "rootfs.paths", "checks.finding", "checks.base"}
 #: the only folder that imports Jinja2
 COMPILER = "pongo2.codegen."
 #: the package itself holds the public API: names only, all of them lazy

@@ -45,7 +45,7 @@ from templater.planning.plan_image import plan, read_templates
 from templater.rendering.origins import Explainer, Layers
 from templater.rendering.render import render
 from templater.reporting.json_data import plan_data
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 
 BESIDE = Path(__file__).resolve().parent.parent.parent / "shared" / "corpus"
 CORPUS = Path(os.environ.get("TEMPLATER_CORPUS") or BESIDE)

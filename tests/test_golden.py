@@ -15,7 +15,7 @@ from templater.planning.decide_changes import FAILED
 from templater.planning.plan_image import plan
 from templater.reporting.patch import diff
 from templater.rootfs.directory_rootfs import DirectoryRootfs
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 from templater.writing.apply_plan import apply
 from tests.differential.oracle import Oracle, Unavailable, program_for
 from tests.golden.record import CASES, IMAGES, TRIGGERS, Engine, kept, record, rewrite

@@ -46,7 +46,7 @@ from templater.prediction import Due, Errno, HostFilesystem, Node, Surroundings,
 from templater.prediction.errno_errors import ELOOP
 from templater.prediction.host_filesystem import Place
 from templater.rendering.render import Rendering, render, render_data
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 
 pytestmark = pytest.mark.slow  # the fast tests have two minutes
 

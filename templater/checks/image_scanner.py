@@ -19,7 +19,7 @@ from ..model.errors import InputError, LimitError, MetadataError, RefusedError, 
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.metadata import Metadata
 from ..model.source import Source
-from ..parsing.magic_bytes import BLOCK, HEAD, SQUASHFS, TAR, is_detected_tar, is_disk, recognise
+from ..parsing.file_kind import BLOCK, HEAD, SQUASHFS, TAR, is_detected_tar, is_disk, recognise
 from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined_root import Root
 from ..rootfs.directory_rootfs import open_root

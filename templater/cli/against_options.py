@@ -96,7 +96,7 @@ class OtherSide(NamedTuple):
         """Open the second side of a comparison, with the same triggers and without a root filesystem."""
         if self.image is not None:
             from ..definitions.choice import DEFAULT_BUILD
-            from ..definitions.detect import is_definition
+            from ..definitions.is_definition import is_definition
             from ..sources.open_source import open_source
             from .fetched_source import local_source
 

@@ -15,8 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ..limits_of_commands import PACKING_SECONDS
-from ..model.errors import LimitError
-from ..model.input_size import (
+from ..model.counters_of_work import (
     allow_packing,
     input_size,
     instances,
@@ -24,6 +23,7 @@ from ..model.input_size import (
     received,
     running_programs,
 )
+from ..model.errors import LimitError
 from ..oslite import address_space
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from . import options, output, terminal
 if TYPE_CHECKING:
     from ..cloud_init.next_boot import Verdict
     from ..live.address import Address
-    from ..live.instance import LiveInstance
+    from ..live.live_instance import LiveInstance
     from ..model.instance import Instance
     from ..next_start.judge_many import Judged
     from ..next_start.verdicts import NextStart
@@ -71,9 +71,8 @@ def judge_one(request: options.Request) -> tuple[NextStart, Verdict | None]:
 
 def show(found: NextStart, boot: Verdict | None, *, as_json: bool, lines: bool = False) -> None:
     """Print the verdicts as a patch or as JSON. If ``lines`` is true, print the JSON in one line."""
-    from ..cloud_init.verdict_report import lines_of, verdict_data
-    from ..next_start.patch_and_json import data_of, patches
-    from ..next_start.sentences_and_commands import counts
+    from ..cloud_init.next_boot_report import lines_of, verdict_data
+    from ..next_start.verdict_output import counts, data_of, patches
     from .patches import show_patch
 
     if as_json:
@@ -161,7 +160,7 @@ class Table:
         return f"{printable(address.project)}/{name}" if self.several_projects else name
 
     def add(self, judged: Judged) -> None:
-        from ..next_start.sentences_and_commands import short
+        from ..next_start.verdict_output import short
 
         found, error = judged.found, judged.error
         self.total += 1
@@ -178,7 +177,7 @@ class Table:
             self.code = max(self.code, found.exit_code, int(changes))
             text = short(found)
         if self.as_json:
-            from ..next_start.patch_and_json import data_of, error_of
+            from ..next_start.verdict_output import data_of, error_of
 
             write_json_line(error_of(judged) if found is None else data_of(found))
         else:

@@ -65,7 +65,7 @@ def rendered(plan: Plan) -> list[Change]:
 def write_tar(changes: list[Change], target: str) -> None:
     """Write a temporary tar file and rename it, so that no reader sees an incomplete file."""
     from ..image.memory_rootfs_tar import save_tar
-    from ..rootfs.memory import MemoryRootfs
+    from ..rootfs.memory_rootfs import MemoryRootfs
 
     tree = MemoryRootfs()
     for change in changes:

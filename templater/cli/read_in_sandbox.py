@@ -10,8 +10,8 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..model.counters_of_work import input_size
 from ..model.errors import InputError, LimitError
-from ..model.input_size import input_size
 from ..oslite import address_space
 from .enforce_limits import over_limit, processor_left
 from .progress import progress
@@ -29,7 +29,7 @@ REPORT = 256 << 20
 #: modules and packages that import some modules only when called; the locked child could not open their files
 PACKAGES = (
     "checks", "definitions", "image.describe", "parsing", "planning", "pongo2", "prediction", "reporting",
-    "rootfs.memory", "validators",
+    "rootfs.memory_rootfs", "validators",
 )  # fmt: skip
 #: the same list for an audit, which starts in half the time if it does not import the other packages
 AUDIT = (
@@ -73,7 +73,7 @@ def read_image(
         return work(*paths)
     from ..image.limits import SQUASHFS_SECONDS
     from ..image.open_file import OpenFile, kind_of_file
-    from ..parsing.magic_bytes import SQUASHFS
+    from ..parsing.file_kind import SQUASHFS
     from ..sandbox import child_json
     from ..sandbox.child import BoundError, Bounds
 
@@ -117,7 +117,7 @@ def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...], limits
     from ..image.compression_modules import load_lz4, load_zstd
     from ..image.open_file import kind_of_file
     from ..image.sqfs2tar import start_sqfs2tar
-    from ..parsing.magic_bytes import LZ4, SQUASHFS, ZSTD
+    from ..parsing.file_kind import LZ4, SQUASHFS, ZSTD
     from ..startup import lazy_imports
 
     for package in packages:

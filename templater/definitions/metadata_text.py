@@ -23,8 +23,7 @@ from ..model.errors import LimitError
 from ..model.source import Source, printable
 from ..parsing.go_scalars import resolved
 from ..parsing.yaml_nodes import Collection, Mapping, Node, Scalar, parse
-from .go_emitter import GoEmitter
-from .go_key_order import KEY_ORDER
+from .go_yaml_emitter import KEY_ORDER, GoEmitter
 from .text_origins import GeneratedSource, Piece, piece_of
 
 if TYPE_CHECKING:

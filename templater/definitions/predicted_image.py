@@ -262,7 +262,7 @@ def open_definition(path: str, choice: Choice, limits: Limits = DEFAULT) -> Defi
 def build(source: Source, choice: Choice, limits: Limits = DEFAULT) -> DefinitionImage:
     definition = read_definition(source, choice.parameters)
     if choice.files is not None:
-        from ..rootfs.memory import MemoryRootfs
+        from ..rootfs.memory_rootfs import MemoryRootfs
 
         return DefinitionImage(definition, choice, MemoryRootfs(dict(choice.files)), limits)
     if choice.rootfs == "image":

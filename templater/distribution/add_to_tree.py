@@ -35,16 +35,16 @@ from ..model.file_names import DISK, ROOTFS
 from ..model.metadata import Metadata
 from ..model.progress import Progress, silent
 from ..model.source import printable
-from ..parsing.magic_bytes import COMPRESSIONS, QCOW2, SQUASHFS, TAR, XZ, describe
+from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS, TAR, XZ, describe
 from ..parsing.metadata_yaml import read_metadata
 from ..parsing.qcow2 import HEADER, backing_file, has_external_data
 from .catalog_decoder import COMBINED, IMAGES_PATH, Decoded, decode_product
-from .catalog_upper_bound import UpperBounds
+from .catalog_limits import UpperBounds
 from .client_image_list import ROOT_KINDS
 from .list_stream import refuse_unreadable
 from .tree import IMAGES, Tree, content_path
 from .tree_catalog import Catalog, complete_variants, fingerprints_of, products_file
-from .whole_root import refuse_truncated
+from .truncated_root import refuse_truncated
 
 if TYPE_CHECKING:
     import hashlib as _hashlib

@@ -15,7 +15,7 @@ from ..model.architectures import kernel_name
 from ..model.errors import LimitError
 from ..model.source import printable
 from .catalog_decoder import Item, Product, Version
-from .catalog_files import PlainProduct
+from .products_by_line import PlainProduct
 
 Type = Literal["container", "virtual-machine"]
 

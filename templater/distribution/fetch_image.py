@@ -26,7 +26,7 @@ from ..model.url_password import without_password
 from .catalog_decoder import Item
 from .client_image_list import Image, list_images
 from .downloads import MOST_BYTES, Downloads, bounded, download_of, expected_size
-from .https_client import UrlPieces, UrlStream, content_length, split_url
+from .https_client import UrlPieces, UrlStream, content_length
 from .image_api_client import (
     HttpsServer,
     LocalDaemon,
@@ -40,6 +40,7 @@ from .image_api_client import (
 from .list_stream import read_products
 from .remotes import API, RESERVED, SIMPLESTREAMS, Remote, read_remotes
 from .store import Store, StoredImage
+from .url import split_url
 from .verify_files import SHA256
 
 #: the clients whose image lists are searched, in this order

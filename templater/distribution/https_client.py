@@ -18,15 +18,16 @@ from typing import IO, Any
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
 from .. import __version__
+from ..model.counters_of_work import received
 from ..model.errors import InputError, LimitError, RefusedError, UsageError
-from ..model.input_size import received
 from ..model.source import printable
-from ..model.url_password import is_ambiguous, with_password
+from ..model.url_password import with_password
 from .catalog_decoder import MOST_BYTES
 from .https_client_limits import CONNECTION_COST, ClientLimits, LateError
 from .sockets import TIMEOUT, PlainSocket, TlsSocket, open_connection
 from .tls_trust import Trust
 from .tree_catalog import clean_path
+from .url import split_url
 
 #: limit on redirects, the same as in Go's client
 MOST_REDIRECTS = 10
@@ -240,25 +241,6 @@ def _decompressed(pieces: Iterator[bytes], url: str) -> Iterator[bytes]:
         ) from None
     if reader is not None and not reader.eof:
         raise InputError(f"'{url}' was cut short: the gzip data has no end")
-
-
-def split_url(url: str) -> SplitResult:
-    """Split a URL. Raises UsageError for an invalid URL.
-
-    Also refuse a URL whose path may be a part of a password, because messages show the path.
-    """
-    if is_ambiguous(url):
-        raise UsageError(
-            "the URL is ambiguous: a password may end at the '@' after its first '/', '?' or '#'",
-            hint="in a password, write these characters as %2F, %3F and %23; in a path, write '@' as %40",
-        )
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        what = "port" if "port" in str(error).lower() else "host"
-        raise UsageError(f"the URL has an invalid {what}") from None
-    return parts
 
 
 def content_length(answer: Any) -> int | None:

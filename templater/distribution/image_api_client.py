@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from .. import __version__
+from ..model.counters_of_work import received
 from ..model.errors import InputError, LimitError, RefusedError
-from ..model.input_size import received
 from ..model.source import printable, whole_characters
 from .catalog_decoder import parse_json
 from .daemon_connection import TIMEOUT, Connection

@@ -9,11 +9,10 @@ from typing import IO, Any
 from ..model.errors import InputError
 from ..model.source import printable, whole_characters
 from .catalog_decoder import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, Product, decode_index
-from .catalog_files import CatalogFiles, cache_problem
-from .catalog_upper_bound import UpperBounds
+from .catalog_limits import ServedSize, UpperBounds, add_catalog_file
 from .client_image_list import list_images
-from .local_stream import Stream
-from .serve_limits import ServedSize, add_catalog_file
+from .products_by_line import CatalogFiles, cache_problem
+from .stream_interface import Stream
 from .tree import Tree
 from .tree_catalog import Catalog, clean_path
 from .verify_report import shown

@@ -17,8 +17,9 @@ from ..image.atomic_output import Output
 from ..model.errors import InputError, UsageError, reason
 from ..model.source import printable
 from ..model.url_password import with_password, without_password
-from .https_client import UrlStream, split_url
+from .https_client import UrlStream
 from .tls_trust import Trust
+from .url import split_url
 
 #: the protocols of servers
 SIMPLESTREAMS = "simplestreams"

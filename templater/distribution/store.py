@@ -24,9 +24,9 @@ from ..image.open_file import opened, reading, refuse_private, whole_content
 from ..model.errors import BusyError, InputError, LimitError, UsageError, WriteError, reason
 from ..model.progress import Progress, silent
 from ..model.source import printable, whole_characters
-from ..parsing.magic_bytes import QCOW2
+from ..parsing.file_kind import QCOW2
 from .downloads import PART, private_directory
-from .whole_root import refuse_truncated
+from .truncated_root import refuse_truncated
 
 #: a fetched image that is not used for this many seconds is removed
 UNUSED = 10 * 86400

@@ -21,9 +21,9 @@ from typing import IO, Any
 
 from ..image.atomic_output import Output
 from ..image.open_file import whole_content
+from ..model.counters_of_work import count_opened
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, WriteError, reason
 from ..model.file_names import STATE_FOLDER
-from ..model.input_size import count_opened
 from ..model.source import printable
 from ..rootfs.disk_sync import sync_all
 from ..rootfs.trusted_paths import make_folder, open_file
@@ -35,7 +35,7 @@ from .catalog_decoder import (
     parse_json,
     refuse_many_entries,
 )
-from .catalog_files import ProductLines, ignore, wrong_shape
+from .products_by_line import ProductLines, ignore, wrong_shape
 from .tree_catalog import Catalog, clean_path, new_index, objects
 
 IMAGES = "images"

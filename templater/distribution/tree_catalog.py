@@ -16,7 +16,7 @@ from .catalog_decoder import (
     CatalogSize,
     dump,
 )
-from .catalog_files import ProductLines, dump_products
+from .products_by_line import ProductLines, dump_products
 
 
 @dataclass(slots=True)

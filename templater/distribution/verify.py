@@ -23,7 +23,7 @@ from .catalog_decoder import (
     Version,
     decode_index,
 )
-from .catalog_files import CatalogFiles, ProductsFile, cache_problem
+from .catalog_limits import ServedSize, check_catalog_size
 from .client_image_list import (
     MOST_IMAGES,
     ROOT_KINDS,
@@ -37,8 +37,8 @@ from .client_image_list import (
     unsorted_part,
 )
 from .https_client import RedirectError
-from .local_stream import Stream
-from .serve_limits import ServedSize, check_catalog_size
+from .products_by_line import CatalogFiles, ProductsFile, cache_problem
+from .stream_interface import Stream
 from .tree_catalog import clean_path
 from .verify_files import SHA256, ContentReader, check_files, check_strays
 from .verify_report import ERROR, WARNING, Problem, Report, join_clients, place_of, shown

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from ..model.counters_of_work import input_size
 from ..model.errors import InputError, LimitError, TemplaterError
-from ..model.input_size import input_size
 from ..model.progress import Progress
 from ..model.source import printable
 from .catalog_decoder import Item, Product
 from .client_image_list import Image
 from .downloads import MOST_BYTES
 from .https_client import RedirectError, UrlPieces
-from .local_stream import LocalPieces, LocalStream, Stream
 from .remove_and_prune import read_removed
+from .stream_interface import LocalPieces, LocalStream, Stream
 from .tree import IMAGES
 from .tree_catalog import clean_path
 from .verify_report import ERROR, WARNING, Report, place_of

@@ -11,7 +11,7 @@ from ..model.errors import LimitError, TemplaterError
 from ..model.source import printable
 from ..parsing.metadata_yaml import read_metadata
 from ..planning.follow_links import Steps, clean, resolve
-from ..rootfs.memory import MemoryRootfs, _Node, node_of
+from ..rootfs.memory_rootfs import MemoryRootfs, _Node, node_of
 from ..rootfs.paths import components, no_directory, refuse_bad_path
 from .directory_members import Data
 from .limits import DEFAULT, MIB, HeldBytes, Limits, memory_of

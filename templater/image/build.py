@@ -14,13 +14,13 @@ from dataclasses import replace as changed
 from functools import partial
 from typing import Literal
 
+from ..model.counters_of_work import running_programs
 from ..model.errors import LimitError, RefusedError, UsageError, WriteError, reason
 from ..model.file_names import ROOTFS
-from ..model.input_size import running_programs
 from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..oslite import PR_SET_PDEATHSIG, libc
-from ..parsing.magic_bytes import SQUASHFS
+from ..parsing.file_kind import SQUASHFS
 from ..sandbox.unpacker_process import processor_seconds
 from .atomic_output import Output, publish_all
 from .compress import Write, compressing, compression_named

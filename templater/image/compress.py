@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+from ..model.counters_of_work import begin_packing
 from ..model.errors import UsageError
-from ..model.input_size import begin_packing
-from ..parsing.magic_bytes import BZIP2, GZIP, LZ4, LZMA, TAR, XZ, ZSTD
+from ..parsing.file_kind import BZIP2, GZIP, LZ4, LZMA, TAR, XZ, ZSTD
 from .compression_modules import load_lz4, load_zstd
 
 NONE = "none"
@@ -61,7 +61,7 @@ def compression_by_name(name: str) -> str:
 def compressor(kind: str, write: Write, level: int | None = None) -> Compressor:
     """Return a compressor.
 
-    ``kind`` is a constant of ``parsing.magic_bytes``: a compression, or TAR for no compression.
+    ``kind`` is a constant of ``parsing.file_kind``: a compression, or TAR for no compression.
     """
     if kind == TAR:
         return _Plain(write)

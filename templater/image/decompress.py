@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..model.errors import InputError, LimitError, RefusedError, reason
-from ..parsing import magic_bytes
+from ..parsing import file_kind
 from .compression_modules import load_lz4, load_zstd
 from .limits import DEFAULT, MIB, Limits
 from .open_file import OpenFile, open_regular
@@ -142,12 +142,12 @@ class _OldLzma(_Xz):
 #: for each compression, a function that returns the constructor of a decompressor. It is called once for each
 #: file, and loads the modules of zstd and lz4 only then.
 _DECOMPRESSORS: dict[str, Callable[[Limits], _Make]] = {
-    magic_bytes.GZIP: lambda limits: _Inflate,
-    magic_bytes.BZIP2: lambda limits: bz2.BZ2Decompressor,
-    magic_bytes.XZ: lambda limits: partial(_Xz, limits.window_bytes),
-    magic_bytes.LZMA: lambda limits: partial(_OldLzma, limits.window_bytes),
-    magic_bytes.ZSTD: _zstd,
-    magic_bytes.LZ4: _lz4,
+    file_kind.GZIP: lambda limits: _Inflate,
+    file_kind.BZIP2: lambda limits: bz2.BZ2Decompressor,
+    file_kind.XZ: lambda limits: partial(_Xz, limits.window_bytes),
+    file_kind.LZMA: lambda limits: partial(_OldLzma, limits.window_bytes),
+    file_kind.ZSTD: _zstd,
+    file_kind.LZ4: _lz4,
 }
 
 
@@ -177,8 +177,8 @@ class ByteStream:
         self._holes = 0
         self._unpacked = 0
         self._streams = 1
-        self._head = _read_fully(fd, magic_bytes.HEAD)
-        self.compression = magic_bytes.recognise(self._head)
+        self._head = _read_fully(fd, file_kind.HEAD)
+        self.compression = file_kind.recognise(self._head)
         self._buffer = b""
         self._offset = 0
         #: compressed bytes that the last decompressor did not need, and how many of these were used since
@@ -186,18 +186,18 @@ class ByteStream:
         self._used = 0
         self._decompressor: _Decompressor | None = None
         if self.compression in _DECOMPRESSORS:
-            if magic_bytes.is_also_tar(self._head):
+            if file_kind.is_also_tar(self._head):
                 raise RefusedError(
-                    f"'{path}' {magic_bytes.describe(self.compression)} and a tar archive: some daemons"
+                    f"'{path}' {file_kind.describe(self.compression)} and a tar archive: some daemons"
                     " read the compressed image from it, and others read the tar archive",
                     hint="pack the image again",
                 )
             self._make = _DECOMPRESSORS[self.compression](limits)
             self._decompressor = self._make()
-        elif self.compression != magic_bytes.TAR:
+        elif self.compression != file_kind.TAR:
             raise InputError(
-                f"'{path}' {magic_bytes.describe(self.compression)}",
-                hint=magic_bytes.hint_for(self.compression),
+                f"'{path}' {file_kind.describe(self.compression)}",
+                hint=file_kind.hint_for(self.compression),
             )
 
     def __enter__(self) -> ByteStream:
@@ -399,7 +399,7 @@ class ByteStream:
             )
         if not rest:
             return b""
-        if magic_bytes.recognise(rest[:8]) != self.compression or self.compression == magic_bytes.LZMA:
+        if file_kind.recognise(rest[:8]) != self.compression or self.compression == file_kind.LZMA:
             raise EOFError(f"at least {len(rest)} bytes of other data follow the compressed data")
         self._streams += 1
         if self._streams > _MANY_STREAMS and self._unpacked < self._streams * _LEAST_STREAM:
@@ -429,9 +429,9 @@ def _may_follow(zeros: int, rest: bytes, compression: str) -> bool:
     gzip and bzip2 accept zeros at the end of a file, and ignore everything after the zeros. xz accepts zeros
     whose number is a multiple of four, also between two streams. zstd, lz4 and lzma accept no zeros.
     """
-    if compression == magic_bytes.XZ:
+    if compression == file_kind.XZ:
         return zeros % 4 == 0
-    return compression in (magic_bytes.GZIP, magic_bytes.BZIP2) and not rest
+    return compression in (file_kind.GZIP, file_kind.BZIP2) and not rest
 
 
 def open_stream(path: str, limits: Limits = DEFAULT) -> ByteStream:

@@ -11,7 +11,7 @@ from ..model.errors import InputError
 from ..model.file_names import DISK, INSTANCE, ROOTFS, STATE_FOLDER
 from ..model.metadata import TRIGGERS, Metadata
 from ..model.source import Source
-from ..parsing.magic_bytes import COMPRESSIONS, QCOW2, SQUASHFS
+from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS
 from ..parsing.metadata_yaml import read_metadata
 from .directory_image import DirectoryImage
 from .fingerprint import fingerprint

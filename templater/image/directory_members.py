@@ -9,9 +9,9 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from ..model.counters_of_work import received
 from ..model.entry import DIRECTORY, FILE, SOCKET, SYMLINK
 from ..model.errors import InputError
-from ..model.input_size import received
 from ..model.source import printable
 from ..rootfs.confined_directory import Directory
 from ..rootfs.confined_root import Root

@@ -6,7 +6,7 @@ import os
 
 from ..model.errors import UsageError
 from ..model.source import printable
-from ..parsing.magic_bytes import COMPRESSIONS, QCOW2, SQUASHFS
+from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS
 
 #: extensions of other kinds of files; unknown extensions are accepted, such as `.2` in `image-v1.2`
 _OTHER_KINDS = {

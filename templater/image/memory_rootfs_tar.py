@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ..model.entry import DIRECTORY, FILE, SOCKET
 from ..model.errors import InputError, WriteError
-from ..rootfs.memory import MemoryRootfs
+from ..rootfs.memory_rootfs import MemoryRootfs
 from .atomic_output import Output
 from .tar_reader import HARD_LINK, Member
 from .tar_writer import TarWriter

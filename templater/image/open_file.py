@@ -11,9 +11,9 @@ from io import FileIO
 from stat import S_IROTH, S_ISREG
 from typing import TYPE_CHECKING
 
+from ..model.counters_of_work import count_opened
 from ..model.errors import InputError, RefusedError, UsageError, reason
-from ..model.input_size import count_opened
-from ..parsing.magic_bytes import HEAD, recognise
+from ..parsing.file_kind import HEAD, recognise
 from ..rootfs.trusted_paths import open_file
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, LimitError, RefusedError, UsageError
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.source import printable
-from ..parsing.magic_bytes import SQUASHFS
+from ..parsing.file_kind import SQUASHFS
 from ..rootfs.directory_rootfs import open_tree
 from .decompress import open_stream
 from .directory_members import Data, Tree, Unshift

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..model.errors import InputError, LimitError, UsageError
 from ..model.file_names import METADATA, ROOTFS
-from ..parsing.magic_bytes import SQUASHFS
+from ..parsing.file_kind import SQUASHFS
 from ..sandbox import unpacker_process
 from .limits import DEFAULT, Limits
 from .open_file import OpenFile, data_bytes, kind_of_file, opened

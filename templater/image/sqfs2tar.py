@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..model.errors import InputError, LimitError
-from ..parsing.magic_bytes import SQUASHFS, recognise
+from ..parsing.file_kind import SQUASHFS, recognise
 from ..sandbox import unpacker_process
 from ..sandbox.child import Bounds
 from .decompress import ByteStream

@@ -16,7 +16,7 @@ from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYML
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import DISK, METADATA, ROOTFS
 from ..model.source import printable
-from ..parsing.magic_bytes import BLOCK, COMPRESSIONS, TAR, describe, hint_for, recognise
+from ..parsing.file_kind import BLOCK, COMPRESSIONS, TAR, describe, hint_for, recognise
 from ..rootfs.paths import NAME_MAX, PATH_MAX, encoded
 from .decompress import ByteStream, open_stream
 from .limits import DEFAULT, DIRECTORY_BYTES, INODE_BYTES, HeldBytes, Limits

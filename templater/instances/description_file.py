@@ -115,7 +115,7 @@ def _description(file: str) -> Source:
     """Read a description. Raises InputError with a hint if the file is an image instead."""
     name, data = _read(file)
     if b"\0" in data[:1024] or not data[:1024].isascii():
-        from ..parsing.magic_bytes import HEAD, UNKNOWN, describe, recognise
+        from ..parsing.file_kind import HEAD, UNKNOWN, describe, recognise
 
         kind = recognise(data[:HEAD])
         if kind not in (UNKNOWN, "text"):

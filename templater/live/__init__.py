@@ -1,7 +1,8 @@
 """Running instances of Incus and LXD, read over the REST API by GET and HEAD requests only.
 
 `address` parses `incus:[REMOTE:]NAME`, `connect` reaches the daemon, and `rest_client` sends requests.
-`instance` reads one instance with its metadata and templates, and `live_rootfs` reads its files on demand.
+`live_instance` reads one instance with its metadata and templates, and `live_rootfs` reads its files on
+demand.
 `instance_filters` lists and filters instances, `nearest_host` maps a daemon's version to a host,
 `newer_image` finds newer versions of an instance's image, and `events` follows the daemon's events.
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from ..distribution.daemon_connection import TIMEOUT, Connect
 from ..distribution.daemon_socket_path import find_socket
-from ..distribution.https_client import split_url
 from ..distribution.remotes import client_remote, client_trust
 from ..distribution.sockets import RemoteBounds, RemoteSocket, open_connection
+from ..distribution.url import split_url
 from ..model.errors import InputError, UsageError
 from ..model.source import printable
 from .address import LOCAL, Address, escaped

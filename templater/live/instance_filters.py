@@ -10,7 +10,7 @@ from ..model.errors import UsageError
 from ..model.source import printable
 from .address import Address
 from .connect import Daemon
-from .instance import profile_names
+from .live_instance import profile_names
 
 #: fields of an instance that a filter can name; each other key with a dot is a configuration key
 _FIELDS = (

@@ -18,7 +18,7 @@ from ..model.source import printable
 from ..parsing.metadata_yaml import read_metadata
 from .address import Address
 from .connect import Daemon
-from .instance import LiveInstance
+from .live_instance import LiveInstance
 from .rest_client import MIB, Client
 
 #: the properties that all versions of an image share

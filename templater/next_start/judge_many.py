@@ -14,10 +14,10 @@ from typing import Any
 
 from ..live.address import Address
 from ..live.connect import Daemon
-from ..live.instance import LiveInstance, describe_instance, read_profiles
+from ..live.live_instance import LiveInstance, describe_instance, read_profiles
 from ..live.newer_image import NewerImages
+from ..model.counters_of_work import read_instance
 from ..model.errors import LimitError, TemplaterError
-from ..model.input_size import read_instance
 from ..model.render_options import RenderOptions
 from .read_ahead import read_ahead
 from .verdicts import NextStart, judge

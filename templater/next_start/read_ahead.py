@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..live.instance import LiveInstance
+from ..live.live_instance import LiveInstance
 from ..live.rest_client import NoAnswerError
 from ..model.entry import FILE
 from ..model.errors import TemplaterError

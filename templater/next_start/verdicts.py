@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from ..live.address import Address
-from ..live.instance import LiveInstance
+from ..live.live_instance import LiveInstance
 from ..live.live_rootfs import LiveRootfs, UnreadableError
 from ..model.errors import LimitError, TemplaterError
 from ..model.hosts import Host

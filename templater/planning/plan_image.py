@@ -1,17 +1,25 @@
-"""Plans of the files that an image's templates write for an instance. Planning writes nothing."""
+"""Plans of the files that an image's templates write for an instance. Planning writes nothing.
+
+The notes of a plan name files that change if the daemon unsets ``volatile.apply_template`` before ``start``
+runs.
+"""
+
+import re
+from contextlib import suppress
 
 from ..model.entry import SYMLINK
-from ..model.errors import UsageError
+from ..model.errors import TemplaterError, UsageError
 from ..model.hosts import INCUS
-from ..model.pending_trigger import FIRST_BOOT
+from ..model.pending_trigger import FIRST_BOOT, PENDING_KEY
 from ..model.plan import Plan
 from ..model.render_options import RenderOptions
+from ..model.source import printable
 from ..rendering.render import render, render_data
 from .decide_changes import plan_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
     from ..model.entry import Image, RootfsView, TemplateFile
@@ -20,7 +28,13 @@ if TYPE_CHECKING:
     from ..model.metadata import Metadata, Rule
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.render_state import Limits
+    from ..rendering.render import Rendering
     from ..rendering.rendered_text_cache import Memo
+
+#: hosts whose starts were recorded: on these hosts, the pending key is set in both passes
+RECORDED = ("incus-debian", "lxd-debian")
+#: matches a template that names the key, prints the whole configuration or loops over it
+_READS = re.compile(rb"apply_template|\bin\s+config\b|\{\{-?\s*config\s*[|}-]")
 
 
 def plan(
@@ -97,11 +111,50 @@ def plan_image(
 
         planned.notes = placeholder_note((*planned.changes, *planned.agent))
     if len(triggers) > 1:
-        from .pending_key import pending_key_notes
-
         found = pending_key_notes(renderings, templates, instance, options, triggers)
         planned.notes = (*planned.notes, *found)
     return predicted(planned, templates, rootfs, options)
+
+
+def pending_key_notes(
+    renderings: "Iterable[Rendering]",
+    templates: "Mapping[str, TemplateFile]",
+    instance: "Instance",
+    options: "RenderOptions",
+    triggers: tuple[str, ...],
+) -> "Iterator[str]":
+    """Yield a note if the rules of a later trigger would render different text without the pending key.
+
+    A host whose behaviour was recorded needs no note. For any other host, the plan assumes that the key stays
+    set, as on the recorded hosts.
+    """
+    host = options.host
+    if not host.product or host.name in RECORDED:
+        return
+    if PENDING_KEY not in instance.expanded_config():
+        return
+    config = {key: value for key, value in instance.config.items() if key != PENDING_KEY}
+    without = instance.replace(config=config)
+    found = []
+    for each in renderings:
+        file = templates.get(each.rule.template)
+        data = file.data if file is not None else None
+        if (
+            each.content is None
+            or each.trigger not in triggers[1:]
+            or data is None
+            or not _READS.search(data)
+        ):
+            continue
+        with suppress(TemplaterError):
+            if render_data(data, each.rule, each.trigger, without, options) != each.content:
+                found.append(printable(each.rule.path))
+    if found:
+        kind = "virtual machines" if instance.is_vm else "containers"
+        yield (
+            f"assuming that {kind} of {host.name} keep {PENDING_KEY} in the {triggers[-1]} pass,"
+            f" as {kind} of {' and '.join(RECORDED)} do; affected files: {', '.join(found)}"
+        )
 
 
 def read_templates(image: "Image", metadata: "Metadata") -> "Mapping[str, TemplateFile]":

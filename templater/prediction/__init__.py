@@ -6,13 +6,13 @@ with ``$INSTANCE``, ``$ROOTFS`` and ``$TEMPLATES`` in place of the instance's di
 on recorded runs of each release's code. Cases that the recordings do not cover are "unknown".
 
 * `errno_errors` and `go_strconv`: errors of system calls, and numbers and quoted texts as in Go.
-* `instance_files`: the known files of the host, usually only the instance's files.
+* `known_host_files`: the known files of the host, usually only the instance's files.
 * `host_filesystem` and `go_os_root`: the model file system, with plain paths and with Go's os.Root.
 * `host_rendering`: rules with their renderings, and render errors.
 * `incus_and_lxd_daemons`: the steps that all releases share, and the steps that differ between families.
 * `config_drive` and `agent`: virtual machines, with the steps of the host and of the guest.
-* `start` and `predict`: a whole start, and an outcome for each change of a plan.
-* `random_order`: outcomes that depend on the order of the rules.
+* `start`: a whole start.
+* `predict`: an outcome for each change of a plan, also if it depends on the order of the rules.
 * `deviations`: the intentional differences of templater.
 
 May import: model, rootfs.
@@ -21,7 +21,7 @@ May import: model, rootfs.
 from .errno_errors import Errno
 from .host_filesystem import HostFilesystem, Node
 from .host_rendering import Due, due_of
-from .instance_files import InstanceView, Surroundings
+from .known_host_files import InstanceView, Surroundings
 from .predict import predict
 from .start import FAMILIES, StartResult, start
 

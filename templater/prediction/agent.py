@@ -11,7 +11,7 @@ from ..model.plan import Change, Outcome
 from .errno_errors import ENOENT, ENOTDIR, Errno, Fails, Hangs
 from .host_filesystem import Cursor, HostFilesystem, Place
 from .incus_and_lxd_daemons import Daemon
-from .instance_files import Surroundings, Unknown, UnknownRootfs
+from .known_host_files import Surroundings, Unknown, UnknownRootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from .go_os_root import Root
 from .host_filesystem import Node
 from .host_rendering import Due
 from .incus_and_lxd_daemons import Daemon, Openat2CheckedDaemon, OsRootCheckedDaemon
-from .instance_files import names_of
+from .known_host_files import names_of
 
 #: the directory of rendered files in the model file system
 FILES = "/files"

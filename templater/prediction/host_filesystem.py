@@ -23,7 +23,7 @@ from .errno_errors import (
     Errno,
     Fails,
 )
-from .instance_files import Names, Surroundings, Unknown, below, names_of
+from .known_host_files import Names, Surroundings, Unknown, below, names_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from .go_os_root import Root
 from .go_strconv import go_decimal, parse_error, quoted
 from .host_filesystem import HostFilesystem, Node, Place
 from .host_rendering import Due, Renderer, due_of, pongo2_words, render_error
-from .instance_files import Unknown, UnknownTemplate, below, names_of
+from .known_host_files import Unknown, UnknownTemplate, below, names_of
 
 OUTSIDE = "Template is attempting access to path outside of container"
 _IS_NOT = "isn't"

@@ -1,4 +1,4 @@
-"""Predictions of the host's outcome for each change of a plan."""
+"""Predictions of the host's outcome for each change of a plan, and for rules in random order."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from .errno_errors import Errno, Fails
 from .host_filesystem import HostFilesystem
 from .host_rendering import Renderer
 from .incus_and_lxd_daemons import Daemon
-from .instance_files import InstanceView, Surroundings, Unknown, UnknownRootfs
-from .random_order import mark_random
+from .known_host_files import InstanceView, Surroundings, Unknown, UnknownRootfs
 from .start import FAMILIES, check_metadata
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model.entry import RootfsView
+
+#: a remark cuts the path of another rule to this number of characters
+_LONGEST_PATH = 100
 
 
 def predict(
@@ -78,6 +80,35 @@ def predict(
         failed_pass = mark_random(changes, found)
         outcomes |= found
     return Prediction(outcomes)
+
+
+def mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
+    """Set each outcome that depends on the order of the rules to ``random``.
+
+    The daemons run the rules in the random order of a Go map.
+
+    Return the reason why the start ends in this pass, or an empty string if the start continues.
+    """
+    failing = [
+        change for change, outcome in outcomes.items() if not outcome.ok and outcome.result != "unknown"
+    ]
+    for change, outcome in outcomes.items():
+        if change.collides is not None:
+            text = f"rules run in random order, and '{_short(change.collides.path)}' writes to the same place"
+            outcomes[change] = Outcome("random", text, outcome.error)
+    if not failing:
+        return ""
+    first = _short(failing[0].rule.path)
+    text = f"rules run in random order, and the rule for '{first}' stops the start"
+    for change, outcome in outcomes.items():
+        if outcome.result == "written":
+            outcomes[change] = Outcome("random", text)
+    return f"the rule for '{first}' stops the start in the {changes[0].trigger} pass"
+
+
+def _short(path: str) -> str:
+    """Cut a long path, because the remarks on all other rules repeat the path."""
+    return path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…"
 
 
 def _outcome(daemon: Daemon, change: Change) -> Outcome | None:

@@ -27,7 +27,7 @@ from .incus_and_lxd_daemons import (
     OsRootDaemon,
     UncheckedDaemon,
 )
-from .instance_files import InstanceView, Surroundings, Unknown, below
+from .known_host_files import InstanceView, Surroundings, Unknown, below
 
 if TYPE_CHECKING:
     from ..model.entry import RootfsView, TemplateFile

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from errno import ENXIO
 from typing import IO, TYPE_CHECKING, NoReturn
 
+from ..model.counters_of_work import running_programs
 from ..model.errors import InputError, LimitError, reason
-from ..model.input_size import running_programs
 from ..model.source import printable
 from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
 from . import allowed_calls

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from ..distribution.serve_limits import MOST_OF_LISTS
+from ..distribution.catalog_limits import MOST_OF_LISTS
 from ..model.architectures import KERNEL_NAMES
 from ..model.errors import LimitError
 from ..model.instance import CONTAINER
-from . import image_api_json
-from .encoded_list import Elements, EncodedList
+from . import image_api_answers
+from .image_api_answers import Elements, EncodedList
 from .served_image import Served
 
 #: bytes that an element of a list needs besides its text
@@ -40,7 +40,7 @@ class Listing:
         self._entries, kept = Elements(), dict[str, Served]()
         for image in images:
             if image.fingerprint not in kept:
-                self._entries.append(self._encode(image_api_json.image_data(image)))
+                self._entries.append(self._encode(image_api_answers.image_data(image)))
                 kept[image.fingerprint] = replace(image, properties={})  # the encoded image has them
         #: the images without their properties
         self.images = tuple(kept.values())
@@ -52,10 +52,10 @@ class Listing:
         self._give_names()
         #: the answers with lists, which are the same for all clients
         self.answers = {
-            "images True": image_api_json.success_list(self._entries),
-            "images False": self._list(image_api_json.image_address(name) for name in kept),
-            "aliases True": self._list(image_api_json.alias_data(*each) for each in self.aliases.items()),
-            "aliases False": self._list(map(image_api_json.alias_address, self.aliases)),
+            "images True": image_api_answers.success_list(self._entries),
+            "images False": self._list(image_api_answers.image_address(name) for name in kept),
+            "aliases True": self._list(image_api_answers.alias_data(*each) for each in self.aliases.items()),
+            "aliases False": self._list(map(image_api_answers.alias_address, self.aliases)),
         }
 
     @property
@@ -74,14 +74,14 @@ class Listing:
         for fingerprint, own in names.items():
             position = self._positions[fingerprint]
             entry = self._entries[position]
-            self._entries[position] = image_api_json.with_aliases(entry, own)
+            self._entries[position] = image_api_answers.with_aliases(entry, own)
             self._count(len(self._entries[position]) - len(entry))
 
     def _list(self, values: Iterable[object]) -> EncodedList:
-        return image_api_json.success_list(Elements(map(self._encode, values)))
+        return image_api_answers.success_list(Elements(map(self._encode, values)))
 
     def _encode(self, value: object) -> bytes:
-        encoded = image_api_json.encode(value)
+        encoded = image_api_answers.encode(value)
         self._count(len(encoded) + _ELEMENT)
         return encoded
 

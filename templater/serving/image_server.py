@@ -30,10 +30,10 @@ from ..image.file_extensions import extension
 from ..model.errors import InputError, TemplaterError
 from ..model.instance import VIRTUAL_MACHINE
 from ..model.source import printable
-from ..parsing.magic_bytes import HEAD, recognise
-from . import api_filter, image_api_json
+from ..parsing.file_kind import HEAD, recognise
+from . import image_api_answers
 from .connections import DEFAULT, PIECE, Bounds, Turns, exempt_from_collection, network_of, write
-from .encoded_list import Elements, EncodedList
+from .image_api_answers import Elements, EncodedList
 from .image_listing import Listing
 from .image_sources import Report, Source
 from .served_image import Served
@@ -142,15 +142,15 @@ class ImageServer:
                 raise _Refused(405, "only GET and HEAD are supported")
             return await self._route(request, request.path)
         except _Refused as refused:
-            body = image_api_json.failure(refused.status, refused.message)
+            body = image_api_answers.failure(refused.status, refused.message)
             return await self._send(request, body, status=refused.status)
         except FileNotFoundError:
-            return await self._send(request, image_api_json.failure(404, "not found"), status=404)
+            return await self._send(request, image_api_answers.failure(404, "not found"), status=404)
         except ConnectionError:
             raise
         except (OSError, TemplaterError) as error:
             self._report(f"'{printable(request.path)[:200]}': {printable(str(error))}")
-            return await self._send(request, image_api_json.failure(500, "internal error"), status=500)
+            return await self._send(request, image_api_answers.failure(500, "internal error"), status=500)
 
     async def _route(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         await self.listing()  # also before opening a file, which can be private now
@@ -180,7 +180,7 @@ class ImageServer:
             with suppress(FileNotFoundError):
                 fd = await asyncio.to_thread(self._source.open, "index.html")
                 return await self._send_file(request, fd, "index.html")
-        return await self._send(request, image_api_json.success(["/1.0"]))
+        return await self._send(request, image_api_answers.success(["/1.0"]))
 
     # the header protocol
 
@@ -234,21 +234,21 @@ class ImageServer:
         """
         listing = self._listing
         if not rest:
-            return image_api_json.success(image_api_json.server_data(*self._certificate))
+            return image_api_answers.success(image_api_answers.server_data(*self._certificate))
         if rest in ("images", "images/aliases"):
             return listing.answers[f"{rest.rpartition('/')[2]} {recursion}"]
         if rest.startswith("images/aliases/"):
             name = rest.removeprefix("images/aliases/")
             if name not in listing.aliases:
                 raise _Refused(404, "Image alias not found")
-            return image_api_json.success(image_api_json.alias_data(name, listing.aliases[name]))
+            return image_api_answers.success(image_api_answers.alias_data(name, listing.aliases[name]))
         if not rest.startswith("images/"):
             raise _Refused(404, "not found")
         name, _, what = rest.removeprefix("images/").partition("/")
         image = listing.find(name)
         if image is None or what not in ("", "export"):
             raise _Refused(404, "Image not found")
-        return image if what else image_api_json.success_of(listing.encoded(image))
+        return image if what else image_api_answers.success_of(listing.encoded(image))
 
     async def _filter(self, request: web.BaseRequest, recursion: bool, text: str) -> EncodedList:
         """Filter one list at a time, so that filters leave processor time and threads for other requests.
@@ -392,11 +392,11 @@ class ImageServer:
 def _filtered(listing: Listing, recursion: bool, text: str) -> EncodedList:
     """Return the answer with the images that match a filter."""
     try:
-        matches = api_filter.matcher(text)
+        matches = image_api_answers.matcher(text)
     except InputError as error:
         raise _Refused(400, error.message) from None
     chosen = bytes(matches(json.loads(image)) for image in listing.answers["images True"].elements)
-    return image_api_json.success_list(listing.answers[f"images {recursion}"].elements, chosen)
+    return image_api_answers.success_list(listing.answers[f"images {recursion}"].elements, chosen)
 
 
 def _blocks(parts: Iterable[bytes]) -> Iterator[bytes]:

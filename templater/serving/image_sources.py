@@ -17,12 +17,12 @@ from typing import IO, Any, Protocol
 
 from ..distribution.add_to_tree import Added, NewImage, default_aliases, insert, product_fields, root_ftype
 from ..distribution.catalog_decoder import INDEX_PATH, Product, dump
-from ..distribution.catalog_files import dump_products
+from ..distribution.catalog_limits import LISTED_CLIENTS, add_catalog_file
 from ..distribution.client_image_list import ROOT_KINDS, Image, client_aliases, list_images
 from ..distribution.list_stream import read_products
-from ..distribution.local_stream import LocalStream
-from ..distribution.serve_limits import LISTED_CLIENTS, add_catalog_file
+from ..distribution.products_by_line import dump_products
 from ..distribution.store import Store, StoredImage
+from ..distribution.stream_interface import LocalStream
 from ..distribution.tree import Tree, content_path, open_directory, real_path
 from ..distribution.tree_catalog import Catalog, clean_path
 from ..image.describe import describe
@@ -35,9 +35,9 @@ from ..model.errors import InputError, RefusedError, TemplaterError, UsageError,
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.metadata import Metadata
 from ..model.source import printable
-from ..parsing.magic_bytes import HEAD, QCOW2, recognise
+from ..parsing.file_kind import HEAD, QCOW2, recognise
 from ..rootfs.regular_files import require_public
-from .encoded_list import Elements, EncodedList
+from .image_api_answers import Elements, EncodedList
 from .image_listing import Listing
 from .served_image import File, Served
 

@@ -9,7 +9,7 @@ from ..model.instance import Instance, Profile
 from ..model.instance_name import require_name
 from ..model.render_options import RenderOptions
 from ..model.source import printable
-from ..rootfs.memory import MemoryRootfs
+from ..rootfs.memory_rootfs import MemoryRootfs
 from .host_results import Started, StartError
 from .instance_actions import Simulation
 from .parse_steps import MAKING, Step

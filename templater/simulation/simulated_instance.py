@@ -14,7 +14,7 @@ from ..model.metadata import Metadata
 from ..model.pending_trigger import PENDING_KEY, START, passes, pending_after
 from ..model.plan import CREATE, FAILED, WRITE, Change, Plan
 from ..planning.decide_changes import NO_ROOTFS
-from ..rootfs.memory import MemoryRootfs
+from ..rootfs.memory_rootfs import MemoryRootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

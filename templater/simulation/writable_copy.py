@@ -13,7 +13,7 @@ from ..model.entry import DIRECTORY, FILE, Entry
 from ..model.errors import LimitError
 from ..model.source import printable
 from ..planning.changed_rootfs import MAX_COMPARED
-from ..rootfs.memory import MemoryRootfs, _Node, node_of
+from ..rootfs.memory_rootfs import MemoryRootfs, _Node, node_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

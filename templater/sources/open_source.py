@@ -29,7 +29,7 @@ from ..rootfs.trusted_paths import MOST_COMPONENTS
 if TYPE_CHECKING:
     from ..definitions.predicted_image import DefinitionImage
     from ..image.limits import Limits
-    from ..live.instance import LiveInstance
+    from ..live.live_instance import LiveInstance
     from ..live.nearest_host import Nearest
     from ..model.entry import Image, RootfsView
     from ..model.instance import Instance
@@ -235,7 +235,7 @@ def open_source(
     if os.path.isdir(name):
         choice.refuse_parameters(name)
         return _open_directory(name, limits)
-    from ..definitions.detect import is_definition
+    from ..definitions.is_definition import is_definition
     from ..definitions.predicted_image import open_definition
 
     if is_definition(name):
@@ -261,7 +261,7 @@ def open_source(
 def _open_live(src: str, limits: Limits, project: str | None) -> OpenedSource:
     from ..live.address import parse_address
     from ..live.connect import open_daemon
-    from ..live.instance import open_instance
+    from ..live.live_instance import open_instance
 
     address = parse_address(src, project)
     if not address.is_one:

@@ -22,7 +22,7 @@ from ..pongo2.golang.regexp import Pattern
 from ..pongo2.values import Panic
 from ..simulation.parse_steps import parse_step
 from .case import Case, CaseStep, Expectation, Expected
-from .schema_check import MOST, Reader, entries, schema_of_tests
+from .read_yaml_by_schema import MOST, Reader, entries, schema_of_tests
 from .tests_folder import MAX_FILE, SNAPSHOT, SNAPSHOTS, Folder
 
 #: maximum number of cases of all files, with every combination of each matrix

@@ -23,7 +23,7 @@ from ..planning.generated_keys import new_instance
 from ..planning.plan_image import predicted, read_templates
 from ..rendering.render import Compiled, render
 from ..rootfs.directory_rootfs import DirectoryRootfs
-from ..rootfs.memory import MemoryRootfs
+from ..rootfs.memory_rootfs import MemoryRootfs
 from ..simulation.run_steps import simulate
 from ..simulation.step_report import Report
 from ..simulation.writable_copy import WritableCopy

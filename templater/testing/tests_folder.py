@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..definitions.detect import is_certainly_definition, is_definition
+from ..definitions.is_definition import is_certainly_definition, is_definition
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import METADATA, TESTS

@@ -1,8 +1,8 @@
 """External validators of rendered files, such as visudo or the schemas of cloud-init.
 
 `validator` defines a validator. `programs/` contains the validators, one file each. `runner` runs validators
-in a sandbox, and returns mistakes and notes. `unlocked_process` runs validators for a locked process, which
-can start no program.
+in a sandbox, and returns mistakes and notes. `process_for_locked_callers` runs validators for a locked
+process, which can start no program.
 
 May import: model, oslite, parsing, sandbox.
 """

@@ -7,8 +7,8 @@ import pytest
 from templater.cloud_init.next_boot import shown
 from templater.live.address import parse_address
 from templater.live.connect import open_daemon
-from templater.live.instance import LiveImage
 from templater.live.instance_filters import list_instances
+from templater.live.live_instance import LiveImage
 from templater.live.newer_image import NewerImages
 from templater.live.rest_client import MOST_ELEMENTS
 from templater.model.errors import InputError, LimitError

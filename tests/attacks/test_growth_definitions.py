@@ -9,7 +9,7 @@ from templater.checks.check_report import combined
 from templater.checks.run_checks import audit
 from templater.definitions import build_rendering
 from templater.definitions.choice import Choice
-from templater.definitions.go_key_order import _less
+from templater.definitions.go_yaml_emitter import _less
 from templater.definitions.predicted_image import DefinitionImage, build
 from templater.model.errors import LimitError
 from templater.model.source import Source

@@ -35,7 +35,7 @@ from templater.pongo2.render_state import Limits
 from templater.prediction.host_filesystem import Place
 from templater.rendering.render import Rendering, render
 from templater.rootfs.confined_root import Root
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 from templater.simulation.parse_steps import parse_step
 from templater.simulation.run_steps import simulate
 from tests.checks.authoring.authoring_builders import file as authored_file

@@ -12,7 +12,7 @@ import pytest
 
 from templater import limits_of_commands
 from templater.cli.run_command_line import main
-from templater.model import input_size
+from templater.model import counters_of_work
 
 METADATA = b"architecture: x86_64\ncreation_date: 1700000000\nproperties: {os: d, release: '1'}\n"
 SQUASHFS = ["--format", "split", "--rootfs", "squashfs"]
@@ -38,8 +38,8 @@ def archive(path: Path, files: int, data: Callable[[int], bytes] = lambda number
 @pytest.fixture(autouse=True)
 def _two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits_of_commands, "IMAGE_SECONDS", 2)
-    monkeypatch.setattr(input_size, "_opened", {})
-    monkeypatch.setattr(input_size, "_received", 0)
+    monkeypatch.setattr(counters_of_work, "_opened", {})
+    monkeypatch.setattr(counters_of_work, "_received", 0)
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_an_edit_of_an_archive_gets_the_additional_time_for_packing(
 ) -> None:
     """xz needs more than a second for a MiB of an image."""
     image, begun = archive(tmp_path / "i.tar.gz", 1), []
-    monkeypatch.setattr(input_size, "allow_packing", [lambda: begun.append(True)])
+    monkeypatch.setattr(counters_of_work, "allow_packing", [lambda: begun.append(True)])
     assert main(["image", "set-property", image, "os=b"]) == 0
     assert begun
 

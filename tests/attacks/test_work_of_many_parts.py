@@ -25,7 +25,7 @@ from templater.planning import follow_links as resolving
 from templater.planning.decide_changes import decide
 from templater.pongo2 import compiled_template
 from templater.rendering.render import Rendering
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 from tests.image_archives import END, METADATA, file, header, image, pax
 from tests.processor_time import ends_within
 

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from templater.distribution.catalog_files import dump_products
+from templater.distribution.products_by_line import dump_products
 from tests.streams.builders import CREATED, split_image, squashfs, tarball
 
 ADD_SECONDS, VERIFY_SECONDS = 0.6, 6.0

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from templater.checks.run_checks import all_checks
 from templater.cli import completers
 from templater.cli.commands import completion
+from templater.cli.commands.completion import CommandLine, split
 from templater.cli.run_command_line import command, main
-from templater.cli.shell_words import CommandLine, split
 from templater.limits_of_commands import NAMES
 from templater.model.hosts import HOSTS
 from templater.model.metadata import TRIGGERS

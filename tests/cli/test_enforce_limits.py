@@ -23,7 +23,7 @@ from templater.cli.run_command_line import command, main
 from templater.distribution import fetch_image
 from templater.distribution.tree import Tree
 from templater.limits_of_commands import COMMAND, parse
-from templater.model import input_size
+from templater.model import counters_of_work
 from templater.model.errors import LimitError
 from templater.oslite import address_space
 from templater.sandbox import child_json, unpacker_process
@@ -259,8 +259,8 @@ def test_the_processor_time_of_a_running_reader_process_counts_only_once_towards
 @pytest.mark.parametrize(("limit", "left"), [([], 7.5), (["command-processor=3"], 2.5)])
 def test_unpack_reserves_processor_time_for_removing_its_files(limit, left, image, tmp_path, monkeypatch):
     """`unpack` removed 100,000 files after it had reached the limit."""
-    monkeypatch.setattr(input_size, "_opened", {})
-    monkeypatch.setattr(input_size, "_received", 0)
+    monkeypatch.setattr(counters_of_work, "_opened", {})
+    monkeypatch.setattr(counters_of_work, "_received", 0)
     found = []
 
     def unpack(*given, **options):
@@ -282,8 +282,8 @@ def test_reserved_seconds_reduce_the_processor_limit_of_the_process_that_reads_a
     monkeypatch.setattr(read_in_sandbox, "needs_sandbox", lambda paths: True)
     bounds = []
     monkeypatch.setattr(child_json, "run", lambda prepare, work, given, waiting: bounds.append(given))
-    monkeypatch.setattr(input_size, "_opened", {})
-    monkeypatch.setattr(input_size, "_received", 0)
+    monkeypatch.setattr(counters_of_work, "_opened", {})
+    monkeypatch.setattr(counters_of_work, "_received", 0)
     with guard(parse([])):
         _spin(0.1)
         for reserved in (0, 3, 20):
@@ -293,15 +293,15 @@ def test_reserved_seconds_reduce_the_processor_limit_of_the_process_that_reads_a
 
 @pytest.mark.slow
 def test_the_default_processor_limit_grows_by_a_second_for_each_mebibyte_of_input(monkeypatch):
-    monkeypatch.setattr(input_size, "_opened", {})
-    monkeypatch.setattr(input_size, "_received", 0)
+    monkeypatch.setattr(counters_of_work, "_opened", {})
+    monkeypatch.setattr(counters_of_work, "_received", 0)
     monkeypatch.setattr(limits_of_commands, "IMAGE_SECONDS", 1)
     with pytest.raises(LimitError, match="longer than 3 seconds of processor time"), guard(parse([])):
-        input_size.count_opened(SimpleNamespace(st_dev=1, st_ino=1, st_size=1 << 20, st_blocks=1 << 11))
-        input_size.count_opened(
+        counters_of_work.count_opened(SimpleNamespace(st_dev=1, st_ino=1, st_size=1 << 20, st_blocks=1 << 11))
+        counters_of_work.count_opened(
             SimpleNamespace(st_dev=1, st_ino=1, st_size=1 << 20, st_blocks=1 << 11)
         )  # the same file
-        input_size.received(1 << 20)
+        counters_of_work.received(1 << 20)
         _spin(2.5)
         finished = True
         _spin(2)
@@ -310,7 +310,7 @@ def test_the_default_processor_limit_grows_by_a_second_for_each_mebibyte_of_inpu
 
 @pytest.mark.slow
 def test_a_processor_limit_that_the_user_sets_does_not_grow_with_the_input():
-    input_size.received(9 << 20)
+    counters_of_work.received(9 << 20)
     with (
         pytest.raises(LimitError, match="longer than 1 seconds of processor time"),
         guard(parse(["command-processor=1"], (COMMAND,))),
@@ -321,7 +321,7 @@ def test_a_processor_limit_that_the_user_sets_does_not_grow_with_the_input():
 @pytest.mark.slow
 def test_each_instance_of_a_list_has_its_own_processor_limit_and_the_list_has_no_time_limit(monkeypatch):
     """A list of instances removed the limits, also while the image was read."""
-    monkeypatch.setattr(input_size, "_instances", 0)
+    monkeypatch.setattr(counters_of_work, "_instances", 0)
     limits = parse(["command-processor=1", "command-time=1"], (COMMAND,))
     with pytest.raises(LimitError, match="of processor time"), guard(limits, listed=True):
         time.sleep(1.2)
@@ -356,15 +356,15 @@ def test_a_command_gets_the_packing_limits_when_it_begins_to_pack(monkeypatch):
         assert 10.5 < processor_left() < 11.001
         assert resource.getrlimit(resource.RLIMIT_AS)[0] - size < 450 << 20
         kernel = resource.getrlimit(resource.RLIMIT_CPU)[0]
-        input_size.begin_packing()
+        counters_of_work.begin_packing()
         assert 28.5 < processor_left() < 29.001
         assert resource.getrlimit(resource.RLIMIT_CPU)[0] == kernel + 18
         assert resource.getrlimit(resource.RLIMIT_AS)[0] - size > 2 << 30
-        input_size.begin_packing()
+        counters_of_work.begin_packing()
         assert 28.5 < processor_left() < 29.001
         assert signal.getitimer(signal.ITIMER_REAL)[0] <= enforce_limits.CHECK_SECONDS
     assert state() == before
-    assert input_size.allow_packing == []
+    assert counters_of_work.allow_packing == []
 
 
 @pytest.mark.slow
@@ -372,8 +372,8 @@ def test_time_in_an_editor_does_not_count_towards_the_limit_of_a_command_that_pa
     with guard(parse(["command-time=2"], (COMMAND,))):
         with paused():
             time.sleep(2)
-        input_size.begin_packing()
-        input_size.begin_packing()
+        counters_of_work.begin_packing()
+        counters_of_work.begin_packing()
         time.sleep(0.6)
         packed = True
         with pytest.raises(enforce_limits._OverError):
@@ -384,7 +384,7 @@ def test_time_in_an_editor_does_not_count_towards_the_limit_of_a_command_that_pa
 def test_a_processor_limit_that_the_user_sets_does_not_grow_while_a_command_packs(monkeypatch):
     monkeypatch.setattr(enforce_limits, "input_size", lambda: 3 << 20)
     with guard(parse(["command-processor=7"], (COMMAND,))):
-        input_size.begin_packing()
+        counters_of_work.begin_packing()
         assert 6 < processor_left() < 7.001
 
 
@@ -396,15 +396,15 @@ def test_a_processor_limit_that_the_user_sets_does_not_grow_while_a_command_pack
 def test_the_limits_end_a_command_even_while_it_waits_for_a_packing_program(limit, words):
     """The timer of the processor time does not run while this process waits."""
     with pytest.raises(LimitError, match=words), guard(parse([limit], (COMMAND,))):
-        input_size.begin_packing()
+        counters_of_work.begin_packing()
         spinning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
         seconds = partial(unpacker_process.processor_seconds, spinning.pid)
         if "processor" in limit:
-            input_size.running_programs.add(seconds)
+            counters_of_work.running_programs.add(seconds)
         try:
             spinning.wait(20)
         finally:
-            input_size.running_programs.discard(seconds)
+            counters_of_work.running_programs.discard(seconds)
             spinning.kill()
             spinning.wait()
 
@@ -418,8 +418,8 @@ def test_commands_that_pack_an_image_have_the_usual_limits_until_packing_begins(
 ):
     """`publish` checked an image for 13 seconds: it had a day for everything."""
     os.mkdir(f"{image}/rootfs")
-    monkeypatch.setattr(input_size, "_opened", {})
-    monkeypatch.setattr(input_size, "_received", 0)
+    monkeypatch.setattr(counters_of_work, "_opened", {})
+    monkeypatch.setattr(counters_of_work, "_received", 0)
     monkeypatch.setattr(limits_of_commands, "IMAGE_SECONDS", 1)
     monkeypatch.setattr(
         "templater.checks.audit_before_writing.check_parts", lambda parts, name: _spin(4) or []
@@ -499,7 +499,7 @@ def test_commands_about_streams_have_the_same_default_limits_as_commands_about_o
     command, monkeypatch, tmp_path
 ):
     seen = []
-    module = import_module("templater.distribution.open_stream")
+    module = import_module("templater.distribution.stream_interface")
 
     def open_stream(place):
         seen.extend(resource.getrlimit(each)[0] for each in (resource.RLIMIT_AS, resource.RLIMIT_CPU))
@@ -513,11 +513,11 @@ def test_commands_about_streams_have_the_same_default_limits_as_commands_about_o
 
 
 def test_each_file_that_a_command_reads_from_a_tree_counts_as_input_of_the_command(monkeypatch, tmp_path):
-    monkeypatch.setattr(input_size, "_opened", {})
+    monkeypatch.setattr(counters_of_work, "_opened", {})
     (tmp_path / "file").write_bytes(bytes(2 << 20))
     for _ in range(2):
         Tree(str(tmp_path)).read("file")
-    assert input_size.input_size() - input_size._received == 2 << 20
+    assert counters_of_work.input_size() - counters_of_work._received == 2 << 20
 
 
 @pytest.mark.parametrize(
@@ -578,10 +578,10 @@ def test_each_byte_of_an_instance_list_counts_as_five_bytes_of_input(monkeypatch
     counted = []
     monkeypatch.setattr(enforce_limits, "received", counted.append)
     listed = b'[{"name": "a"}, {"name": "b"}]'
-    before = input_size.instances()
+    before = counters_of_work.instances()
     assert [each.name for each in listed_instances(io.BytesIO(listed).read, "list")] == ["a", "b"]
     assert sum(counted) == 5 * len(listed)
-    assert input_size.instances() == before + 2
+    assert counters_of_work.instances() == before + 2
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from templater.cli.live_copy import live_copy
 from templater.image.limits import DEFAULT
 from templater.live.address import Address, parse_address
 from templater.live.connect import open_daemon
-from templater.live.instance import open_instance
+from templater.live.live_instance import open_instance
 from templater.live.rest_client import NoAnswerError
-from templater.model import input_size
+from templater.model import counters_of_work
 from templater.model.errors import InputError
-from templater.next_start import judge_many, sentences_and_commands
+from templater.next_start import judge_many, verdict_output
 from templater.next_start.judge_many import Judged
 from templater.next_start.read_ahead import read_ahead
 from tests.peak_memory import measured
@@ -265,7 +265,7 @@ def test_all_instances_of_a_daemon_share_one_limit_on_processor_time(incus, run,
         incus.put(f"GET {instance}/metadata", sync({**metadata, "templates": rules}, Etag="x"))
         incus.put(f"GET {instance}/metadata/templates?path=deep.tpl", template)
     monkeypatch.setattr(limits_of_commands, "DAEMON_SECONDS", 1)
-    monkeypatch.setattr(input_size, "_instances", 0)
+    monkeypatch.setattr(counters_of_work, "_instances", 0)
     code, out, err = run("diff", "incus:")
     assert code != 4 and out.count("\n") == 400  # each instance adds to the limit
     monkeypatch.setattr(enforce_limits, "INSTANCES_PER_SECOND", 1_000_000)
@@ -326,7 +326,7 @@ def test_a_daemon_answer_with_too_many_header_bytes_is_refused(incus, run):  # n
 def test_the_exit_code_and_the_summary_of_an_instance_table_depend_on_its_changes_and_errors(
     exit_code, found, code, monkeypatch, capsys
 ):
-    monkeypatch.setattr(sentences_and_commands, "short", lambda found: "nothing")
+    monkeypatch.setattr(verdict_output, "short", lambda found: "nothing")
     address = Address("incus", "r", "web1", "p")
     table = live_diff.Table([address], as_json=False, exit_code=exit_code)
     judged = Judged(address, "", SimpleNamespace(exit_code=found[0], changing=found[1], differing=found[1]))

@@ -24,7 +24,7 @@ from templater.model.plan import CREATE, Change, Plan
 from templater.model.source import Source
 from templater.rootfs.confined_root import Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 from templater.sandbox import child
 from templater.writing.remove_leftovers import Journal, sweep
 

@@ -25,7 +25,7 @@ from templater.prediction.deviations import deviations_at
 from templater.rendering.render import Rendering, render
 from templater.reporting import json_data, plan_text
 from templater.reporting.patch import diff
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 from tests.laws.growth import assert_linear
 
 TEMPLATES = {"a.tpl": TemplateFile(Entry(FILE), b"x")}

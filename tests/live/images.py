@@ -9,7 +9,7 @@ from pathlib import Path
 
 from templater.distribution.add_to_tree import add
 from templater.distribution.list_stream import list_stream
-from templater.distribution.local_stream import LocalStream
+from templater.distribution.stream_interface import LocalStream
 from templater.distribution.tree import Tree
 from tests.streams.builders import QCOW2, checked
 from tests.streams.server import Server

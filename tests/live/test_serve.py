@@ -12,8 +12,8 @@ import pytest
 
 from templater.distribution.https_client import UrlStream
 from templater.distribution.list_stream import list_stream
-from templater.distribution.local_stream import LocalStream
 from templater.distribution.republish import republish
+from templater.distribution.stream_interface import LocalStream
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
 from tests.streams.builders import listed

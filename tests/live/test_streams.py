@@ -25,9 +25,9 @@ from templater.distribution.add_to_tree import add
 from templater.distribution.client_image_list import Image
 from templater.distribution.https_client import UrlStream
 from templater.distribution.list_stream import list_stream
-from templater.distribution.local_stream import LocalStream
 from templater.distribution.remove_and_prune import prune, remove
 from templater.distribution.republish import republish
+from templater.distribution.stream_interface import LocalStream
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
 from tests.streams.builders import CREATED, DAY, listed, split_image, squashfs

@@ -21,7 +21,7 @@ from templater.model.plan import carry_out
 from templater.planning.decide_changes import KEEP, SKIP
 from templater.rootfs.confined_root import Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 from templater.rootfs.system_calls import entry_of
 from templater.writing.apply_plan import apply
 from tests.rootfs_builders import MECHANISMS, a_plan, a_rule, snapshot, strays

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from templater.distribution.client_image_list import Image, list_images
 from templater.distribution.list_stream import read_products
-from templater.distribution.local_stream import LocalStream
+from templater.distribution.stream_interface import LocalStream
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
 from templater.distribution.verify_report import Report

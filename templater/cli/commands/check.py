@@ -167,7 +167,7 @@ def command(
     from ...checks.check_report import check_report
     from ...checks.fixes import fix_image
     from ...checks.sarif import uri_of
-    from ...definitions.detect import is_definition
+    from ...definitions.is_definition import is_definition
 
     if rule is not None:
         output.write(explain(rule))
@@ -310,7 +310,7 @@ def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str |
             raise click.UsageError("--rootfs can't be combined with several SRC")
         return [(sources[0], rootfs)]
     from ...image.open_file import kind_of_file
-    from ...parsing.magic_bytes import QCOW2, SQUASHFS
+    from ...parsing.file_kind import QCOW2, SQUASHFS
 
     found: list[tuple[str, str | None]] = []
     for source in sources:
@@ -369,8 +369,8 @@ def read(
     """
     if run_validators is False or not needs_sandbox(paths):
         return read_image(partial(work, validators=local_validators(run_validators)), paths, limits)
+    from ...validators.process_for_locked_callers import UnlockedProcess
     from ...validators.runner import PROCESSOR_SECONDS, Runner, Validators
-    from ...validators.unlocked_process import UnlockedProcess
 
     # The reader and the helper run at the same time, and neither knows the processor time of the other.
     share = min(PROCESSOR_SECONDS, processor_left() / 3)

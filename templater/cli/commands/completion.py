@@ -1,17 +1,19 @@
-"""``templater completion``: print the script with which a shell completes command lines."""
+"""``templater completion``: print the script with which a shell completes command lines.
+
+The script gives the incomplete command line to this command, which splits and quotes words as shells do.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from ...limits_of_commands import COMMAND, parse
 from .. import output
 from ..enforce_limits import guard
-from ..shell_words import CommandLine, split
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -33,6 +35,10 @@ SHELLS = ("bash", "zsh", "fish")
 LIMITS = ("command-time=10s", "command-processor=2s", "command-memory=512MiB")
 #: a word that ends with one of these characters is not complete, so no space follows the word
 OPEN = ("=", ":", "/")
+#: characters that a backslash quotes between double quotes
+_QUOTED = '\\"$`'
+#: characters that need no quotes; letters and digits of any language need none either
+_PLAIN = "@%+=:,./-_#^"
 
 
 @click.command(help=HELP)
@@ -105,3 +111,59 @@ def about(text: str) -> str:
     """Return the first sentence of a help text, in one line without control characters."""
     first = " ".join(text.split()).partition(". ")[0]
     return "".join(filter(str.isprintable, first if first.endswith("...") else first.removesuffix(".")))
+
+
+class CommandLine(NamedTuple):
+    """The words before the cursor, without quotes. The last word can be incomplete or empty.
+
+    If the last word has an open quote, ``quote`` is the quote character. Otherwise, ``quote`` is empty. The
+    shell replaces the characters of the last word from the index ``start`` on.
+    """
+
+    words: tuple[str, ...]
+    quote: str
+    start: int
+
+    def quoted(self, word: str) -> str:
+        """Return ``word`` from the character ``start`` on, quoted for the shell.
+
+        In the command line, the shell replaces the last word from this character on with the text.
+        """
+        rest = word[self.start :]
+        if self.quote == "'":
+            return rest.replace("'", "'\\''")
+        if self.quote:  # between double quotes, nothing keeps bash from replacing `!` by an earlier command
+            text = "".join(f"\\{each}" if each in _QUOTED else each for each in rest)
+            return text.replace("!", '"\\!"')
+        return "".join(each if each.isalnum() or each in _PLAIN else f"\\{each}" for each in rest)
+
+
+def split(line: str, breaks: str = "") -> CommandLine:
+    """Split a line like a POSIX shell.
+
+    ``breaks`` are the characters at which bash breaks words: the completion replaces only the text after
+    them.
+    """
+    words: list[str] = []
+    word: list[str] | None = None
+    quote, start = "", 0
+    characters = iter(line)
+    for each in characters:
+        if not quote and each.isspace():
+            if word is not None:
+                words.append("".join(word))
+            word, start = None, 0
+            continue
+        word = [] if word is None else word
+        if each == quote:
+            quote = ""
+        elif not quote and each in "\"'":
+            quote, start = each, len(word)
+        elif each == "\\" and quote != "'":
+            after = next(characters, "")
+            word.append(after if not quote or after in _QUOTED else each + after)
+        else:
+            word.append(each)
+            if not quote and each in breaks:
+                start = len(word) - (each == "@")  # bash replaces the @, too
+    return CommandLine((*words, "".join(word or ())), quote, start)

@@ -150,7 +150,7 @@ def show(plans: list[Plan], verdicts: Sequence[Verdict | None], *, as_json: bool
 
     ``verdicts`` has one item for each plan: the prediction of cloud-init's next boot.
     """
-    from ...cloud_init.verdict_report import lines_of, verdict_data
+    from ...cloud_init.next_boot_report import lines_of, verdict_data
     from ...reporting import json_data, patch, plan_text
 
     if as_json:

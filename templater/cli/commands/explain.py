@@ -59,8 +59,7 @@ COLOURS: dict[str, dict[str, Any]] = {
 @click.option("--reads", is_flag=True, help="List the variables and keys that each template reads.")
 @guarded
 def command(request: options.Request, target: str | None, reads: bool) -> int:
-    from ...reporting.explanation import failed
-    from ...reporting.explanation_data import explained_data
+    from ...reporting.explanation import explained_data, failed
     from ..open_and_plan import fixed_options, opened
 
     with opened(request) as found:
@@ -187,8 +186,7 @@ def show_reads(found: Opened, plan: Plan, rules: list[Rule], dialect: str) -> in
     from ...planning.plan_image import read_templates
     from ...rendering.origins import layers_of, readings
     from ...rendering.render import template_bytes
-    from ...reporting.explanation import reading_rows
-    from ...reporting.explanation_data import reading_data
+    from ...reporting.explanation import reading_data, reading_rows
 
     given, templates = found.request.instance, read_templates(found.source.image, plan.metadata)
     layers = layers_of(found.instance, plan, given.config_overrides(), given.overridden_devices())

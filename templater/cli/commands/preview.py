@@ -279,7 +279,7 @@ def builds(path: str, choice: Choice, limits: Given) -> Iterator[Choice]:
     Raises UsageError if ``path`` is not a definition, and LimitError if all builds together take too long.
     """
     from ...definitions.all_builds import all_choices, in_time
-    from ...definitions.detect import is_definition
+    from ...definitions.is_definition import is_definition
 
     if not is_definition(path):
         raise UsageError(f"--all-variants is for definitions, and '{printable(path)}' is not one")

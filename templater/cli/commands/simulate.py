@@ -11,7 +11,7 @@ import click
 from ...instances.description_file import read_source
 from ...model.source import printable
 from ...parsing.instance_description import read_profile
-from ...rootfs.memory import MemoryRootfs
+from ...rootfs.memory_rootfs import MemoryRootfs
 from .. import completers, options, output, terminal
 from ..enforce_limits import guarded
 

@@ -294,7 +294,7 @@ class WatchedImage:
         """Print new findings, and name the corrected findings. Return whether the findings changed."""
         from ...checks.authored_image import LIMITS
         from ...checks.check_report import check_report
-        from ...definitions.detect import is_definition
+        from ...definitions.is_definition import is_definition
         from . import check
 
         request = self.request

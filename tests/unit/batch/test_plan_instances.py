@@ -21,7 +21,7 @@ from templater.model.render_options import RenderOptions
 from templater.parsing.instance_list import stream_instances
 from templater.planning.plan_image import plan
 from templater.reporting.json_data import plan_data
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = ROOT / "sample-images"

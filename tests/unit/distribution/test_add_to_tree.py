@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.distribution import catalog_decoder, catalog_upper_bound, serve_limits
+from templater.distribution import catalog_decoder, catalog_limits
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import IMAGES_PATH, INDEX_PATH
 from templater.distribution.store import Store
@@ -477,8 +477,7 @@ def test_attack_82_an_image_is_not_added_if_a_server_would_then_refuse_the_tree(
 ):
     add(tree, unified_image(tmp_path / "a"))
     size = sum(len(tree.read(path)) for path in (INDEX_PATH, IMAGES_PATH))
-    for module in (serve_limits, catalog_upper_bound):
-        monkeypatch.setattr(module, limit, size if limit == "MOST_OF_CATALOG" else 4000)
+    monkeypatch.setattr(catalog_limits, limit, size if limit == "MOST_OF_CATALOG" else 4000)
     before = files(tree), tree.read(IMAGES_PATH)
     with pytest.raises(
         LimitError, match=r"^the (catalog has|image lists .* have) more than 0 MiB$"

@@ -8,8 +8,8 @@ import pytest
 from templater.distribution import catalog_decoder as module
 from templater.distribution import client_image_list
 from templater.distribution.catalog_decoder import Decoded, decode_index, decode_products, parse_json
-from templater.distribution.catalog_files import CatalogFiles, dump_products
 from templater.distribution.client_image_list import list_images
+from templater.distribution.products_by_line import CatalogFiles, dump_products
 from templater.distribution.tree_catalog import clean_path
 from templater.model.errors import InputError, LimitError
 from tests.streams.mutations import EXAMPLE, IMAGES

@@ -10,11 +10,11 @@ import pytest
 
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import Decoded, decode_products, parse_json
-from templater.distribution.catalog_files import dump_products
 from templater.distribution.client_image_list import list_images
 from templater.distribution.list_stream import list_stream
-from templater.distribution.local_stream import LocalStream
+from templater.distribution.products_by_line import dump_products
 from templater.distribution.remove_and_prune import prune, remove
+from templater.distribution.stream_interface import LocalStream
 from templater.distribution.stream_web_page import page
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify

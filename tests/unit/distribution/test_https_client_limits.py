@@ -15,6 +15,7 @@ from templater import __version__
 from templater.distribution import https_client, https_client_limits
 from templater.distribution.https_client import RangeError, RedirectError, UrlStream, _hint, _words
 from templater.distribution.https_client_limits import ClientLimits, LateError
+from templater.distribution.url import split_url
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
 
 BASE = "https://h/t"
@@ -412,8 +413,8 @@ def test_a_password_is_sent_only_to_its_host_and_port():
         request = urllib.request.Request(url)
         assert handler.https_request(request) is request
         assert request.unredirected_hdrs.get("Authorization") == sent
-    assert https_client._authorization(https_client.split_url("https://h")) == ""
-    assert https_client._authorization(https_client.split_url("https://u%40@h")) == "Basic dUA6"
+    assert https_client._authorization(split_url("https://h")) == ""
+    assert https_client._authorization(split_url("https://u%40@h")) == "Basic dUA6"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.distribution.local_stream import LocalStream
+from templater.distribution.stream_interface import LocalStream
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
 from templater.distribution.verify_report import ERROR

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from templater.cli.run_command_line import main
-from templater.distribution import catalog_decoder, serve_limits, signatures
+from templater.distribution import catalog_decoder, catalog_limits, signatures
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import CLIENTS, IMAGES_PATH, INDEX_PATH, Item, Product, Version
 from templater.distribution.client_image_list import Image, list_images
 from templater.distribution.https_client import UrlStream
-from templater.distribution.local_stream import LocalStream
 from templater.distribution.remove_and_prune import prune, remove
 from templater.distribution.republish import Described, convert, republish
+from templater.distribution.stream_interface import LocalStream
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
 from templater.distribution.web_server_redirects import prefix_of, rules
@@ -496,7 +496,7 @@ def test_attack_82_a_catalog_is_not_republished_if_a_server_would_then_refuse_th
     meta, root = split_image(tmp_path / "own")
     add(tree, meta, [root])
     size = sum(len(tree.read(path)) for path in (INDEX_PATH, IMAGES_PATH))
-    monkeypatch.setattr(serve_limits, limit, size)
+    monkeypatch.setattr(catalog_limits, limit, size)
     before = tree.read(INDEX_PATH)
     with pytest.raises(LimitError, match=r"^the (catalog has|image lists .* have) more than 0 MiB$"):
         republish(UrlStream(origin.url), tree, redirects=str(tmp_path / "rules"))

@@ -20,8 +20,8 @@ from templater.distribution import catalog_decoder
 from templater.distribution import tree as module
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import DOWNLOADS, IMAGES_PATH, INDEX_PATH
-from templater.distribution.local_stream import LocalStream
 from templater.distribution.remove_and_prune import REMOVED, prune, read_removed, record_removed, remove
+from templater.distribution.stream_interface import LocalStream
 from templater.distribution.tree import Tree, real_path
 from templater.distribution.tree_catalog import Catalog
 from templater.distribution.verify import verify

@@ -10,14 +10,14 @@ import pytest
 
 from templater.cli.commands.streams.list import table
 from templater.cli.commands.streams.verify import lines
-from templater.distribution import catalog_files, serve_limits, verify_report
+from templater.distribution import catalog_limits, products_by_line, verify_report
 from templater.distribution import verify as verify_module
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import IMAGES_PATH, INDEX_PATH, Decoded, Item, Product, Version
-from templater.distribution.catalog_files import dump_products
 from templater.distribution.client_image_list import Image, Unsorted, unsorted_part
 from templater.distribution.list_stream import Listed, list_stream
-from templater.distribution.local_stream import LocalStream
+from templater.distribution.products_by_line import dump_products
+from templater.distribution.stream_interface import LocalStream
 from templater.distribution.stream_web_page import page
 from templater.distribution.tree import Tree
 from templater.distribution.verify import image_problems, verify
@@ -572,7 +572,7 @@ def test_a_lone_surrogate_in_an_image_path_is_a_catalog_error(tmp_path):
 )
 def test_attack_82_a_tree_that_a_server_would_refuse_gives_a_warning(tree, monkeypatch, limit, message):
     assert not verify(LocalStream(tree)).problems
-    monkeypatch.setattr(serve_limits, limit, 1000)
+    monkeypatch.setattr(catalog_limits, limit, 1000)
     (problem,) = verify(LocalStream(tree)).problems
     assert (problem.level, problem.code, problem.place) == ("warning", "serve-limit", f"'{INDEX_PATH}'")
     assert problem.message == f"`templater serve` may refuse this tree: {message}"
@@ -583,9 +583,9 @@ def test_attack_82_a_tree_that_a_server_would_refuse_gives_a_warning(tree, monke
 
 def test_a_products_file_that_changes_after_it_was_opened_is_read_with_its_original_content(tree):
     file, decoded = Path(tree.path, IMAGES_PATH), Decoded()
-    with catalog_files.CatalogFiles(tree.file) as files:
+    with products_by_line.CatalogFiles(tree.file) as files:
         products = files.products(IMAGES_PATH, decoded)
-        assert isinstance(products, catalog_files.LinesFile)
+        assert isinstance(products, products_by_line.LinesFile)
         lines = tree.load().files[IMAGES_PATH]["products"]
         before = [product.name for product in products.read(decoded)]
         with file.open("r+b") as changed:  # the same inode
@@ -596,11 +596,11 @@ def test_a_products_file_that_changes_after_it_was_opened_is_read_with_its_origi
 
 @pytest.mark.parametrize("more", [0, -1])
 def test_a_products_file_above_the_size_limit_is_read_as_a_whole(more, tree, monkeypatch):
-    monkeypatch.setattr(catalog_files, "MOST_BYTES", Path(tree.path, IMAGES_PATH).stat().st_size + more)
+    monkeypatch.setattr(products_by_line, "MOST_BYTES", Path(tree.path, IMAGES_PATH).stat().st_size + more)
     for whole in (False, True):
-        with catalog_files.CatalogFiles(tree.file) as files:
+        with products_by_line.CatalogFiles(tree.file) as files:
             products = files.products(IMAGES_PATH, Decoded(), whole=whole)
-            assert isinstance(products, catalog_files.LinesFile) == (more == 0 and not whole)
+            assert isinstance(products, products_by_line.LinesFile) == (more == 0 and not whole)
             names = [product.name for product in products.read(Decoded())]
             assert names == list(tree.load().files[IMAGES_PATH]["products"])
 
@@ -613,8 +613,8 @@ def verified_both_ways(tree, monkeypatch):
         raise ValueError
 
     with tree.file(IMAGES_PATH) as file:
-        assert catalog_files.LinesFile(file, "")
-    monkeypatch.setattr(catalog_files, "LinesFile", refuse)
+        assert products_by_line.LinesFile(file, "")
+    monkeypatch.setattr(products_by_line, "LinesFile", refuse)
     reports.append(verify(LocalStream(tree)))
     return [
         (sorted(map(repr, report.problems)), report.images, report.files, report.bytes) for report in reports

@@ -8,11 +8,11 @@ import pytest
 
 from templater.distribution import verify_files
 from templater.distribution.https_client import UrlPieces
-from templater.distribution.local_stream import LocalStream
+from templater.distribution.stream_interface import LocalStream
 from templater.distribution.verify_files import ContentReader
 from templater.distribution.verify_report import Report
+from templater.model.counters_of_work import received
 from templater.model.errors import InputError
-from templater.model.input_size import received
 
 
 class Remote:

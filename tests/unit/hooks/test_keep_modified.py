@@ -22,7 +22,7 @@ from templater.model.errors import KeptError, LimitError, RefusedError, WriteErr
 from templater.rootfs import directory_rootfs
 from templater.rootfs.confined_directory import Directory
 from templater.rootfs.confined_root import Root
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 from templater.writing import apply_locks as lock_module
 from tests.laws.test_hooks_grow_linearly import plan_of
 

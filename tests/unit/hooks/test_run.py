@@ -22,7 +22,7 @@ from templater.hooks.runtimes import oci
 from templater.instances.state_directory import State, StateDirectory
 from templater.model.errors import HostError, InputError, UsageError
 from templater.rootfs import close_in_another_process
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 from tests.rootfs_builders import a_plan, as_root
 from tests.sampling import some_fast
 

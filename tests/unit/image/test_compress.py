@@ -7,7 +7,7 @@ import pytest
 from templater.image import compress
 from templater.image.compress import compressing, compression_named
 from templater.model.errors import UsageError
-from templater.parsing.magic_bytes import BZIP2, GZIP, LZMA, XZ
+from templater.parsing.file_kind import BZIP2, GZIP, LZMA, XZ
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from templater.image.memory_rootfs_tar import save_tar, write_tar
 from templater.model.entry import SOCKET, Entry
 from templater.model.errors import InputError, WriteError
 from templater.model.plan import carry_out
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 from tests.rootfs_builders import a_plan
 
 

@@ -28,7 +28,7 @@ from templater.model.errors import (
     UsageError,
     WriteError,
 )
-from templater.parsing.magic_bytes import HEAD
+from templater.parsing.file_kind import HEAD
 from tests.streams.builders import tarball
 
 

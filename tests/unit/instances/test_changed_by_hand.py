@@ -34,7 +34,7 @@ from templater.model.metadata import Metadata, Rule
 from templater.model.plan import Plan
 from templater.planning.decide_changes import decide
 from templater.rendering.render import Rendering
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 
 
 def recorded(

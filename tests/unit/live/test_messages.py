@@ -9,7 +9,7 @@ import pytest
 from templater.live import connect, live_rootfs
 from templater.live.address import parse_address
 from templater.live.connect import open_daemon
-from templater.live.instance import _yaml, open_instance
+from templater.live.live_instance import _yaml, open_instance
 from templater.live.nearest_host import nearest_host
 from templater.live.rest_client import Answer, Client, unix_socket
 from templater.model.errors import LimitError, TemplaterError

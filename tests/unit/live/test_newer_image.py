@@ -7,7 +7,7 @@ import pytest
 
 from templater.live.address import parse_address
 from templater.live.connect import open_daemon
-from templater.live.instance import open_instance
+from templater.live.live_instance import open_instance
 from templater.live.newer_image import NewerImages
 from tests.recorded_daemon import TEMPLATES, error, recorded, sync
 

@@ -14,7 +14,7 @@ from templater.model.plan import CREATE, Change, Outcome, Plan
 from templater.model.source import Source
 from templater.pongo2.dialect import V4
 from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 from templater.simulation.simulated_instance import Life
 
 RULE = Rule("/etc/a", "a.tpl", ("create",))

@@ -8,16 +8,15 @@ import pytest
 from templater.image.limits import DEFAULT
 from templater.live.address import Address, parse_address
 from templater.live.connect import open_daemon
-from templater.live.instance import MissingInstanceError, open_instance
+from templater.live.live_instance import MissingInstanceError, open_instance
 from templater.model.errors import InputError, LimitError
 from templater.model.hosts import HOSTS, INCUS
 from templater.model.plan import Plan
 from templater.model.render_options import RenderOptions
 from templater.next_start import judge_many
 from templater.next_start.judge_many import Judged
-from templater.next_start.patch_and_json import data_of, error_of, patches
 from templater.next_start.read_ahead import read_ahead
-from templater.next_start.sentences_and_commands import commands, counts, short
+from templater.next_start.verdict_output import commands, counts, data_of, error_of, patches, short
 from templater.next_start.verdicts import judge, links_text
 from templater.parsing.instance_description import read_instance
 from templater.pongo2.render_state import Limits as RenderLimits

@@ -6,8 +6,8 @@ from templater.model.errors import RefusedError, TemplaterError, UsageError
 from templater.model.instance_name import require_name
 from templater.model.source import Source
 from templater.parsing import yaml_nodes
+from templater.parsing.file_kind import HEAD, describe, hint_for, recognise
 from templater.parsing.instance_description import overridden, read_instance, read_profile
-from templater.parsing.magic_bytes import HEAD, describe, hint_for, recognise
 from templater.parsing.metadata_yaml import read_metadata
 from templater.simulation.simulated_instance import Life
 

@@ -50,7 +50,7 @@ from templater.planning.decide_changes import (
 from templater.planning.plan_image import plan, read_templates
 from templater.rendering.render import Rendering
 from templater.rootfs.directory_rootfs import DirectoryRootfs
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 
 
 def rule(path: str = "/etc/a", template: str = "a.tpl", **fields: object) -> Rule:

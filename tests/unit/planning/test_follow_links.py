@@ -5,7 +5,7 @@ import pytest
 from templater.model.entry import DIRECTORY, FIFO, FILE, OVERFLOW_ID, SYMLINK, Entry
 from templater.model.errors import LimitError, RefusedError
 from templater.planning.follow_links import MAX_LINKS, Steps, clean, resolve
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 
 
 def link(target: str) -> Entry:

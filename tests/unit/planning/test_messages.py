@@ -13,7 +13,7 @@ from templater.planning.agent_files import config_drive
 from templater.planning.decide_changes import decide
 from templater.planning.plan_image import plan
 from templater.rendering.render import Rendering
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 from templater.writing.apply_plan import _to_write
 
 ETC = Entry(DIRECTORY, 0o755)

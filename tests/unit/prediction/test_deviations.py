@@ -12,7 +12,7 @@ from templater.prediction import predict
 from templater.prediction.deviations import DEVIATIONS, deviations_at, table
 from templater.rendering.render import Rendering
 from templater.rootfs.directory_rootfs import IdMap
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 
 
 def deviation_names(

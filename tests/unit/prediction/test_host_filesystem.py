@@ -12,8 +12,8 @@ from templater.prediction import errno_errors
 from templater.prediction.errno_errors import ELOOP, ENOENT, EPERM, Errno
 from templater.prediction.go_os_root import Root
 from templater.prediction.host_filesystem import HostFilesystem, Node
-from templater.prediction.instance_files import Surroundings
-from templater.rootfs.memory import MemoryRootfs
+from templater.prediction.known_host_files import Surroundings
+from templater.rootfs.memory_rootfs import MemoryRootfs
 
 LINKS = {
     "to-file": "file", "to-folder": "folder", "dangling": "nowhere", "loop": "loop", "file-slash": "file/",

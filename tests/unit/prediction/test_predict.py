@@ -30,12 +30,12 @@ from templater.planning.plan_image import plan
 from templater.prediction import FAMILIES, predict
 from templater.prediction.host_filesystem import Node, _can_be_opened
 from templater.prediction.incus_and_lxd_daemons import Fails
-from templater.prediction.random_order import _short
+from templater.prediction.predict import _short
 from templater.prediction.start import check_metadata
 from templater.rendering.render import Rendering, render
 from templater.reporting.json_data import plan_data
 from templater.reporting.plan_text import not_due, preview, summary, verdict
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 
 ETC = {"/etc": Entry(DIRECTORY, 0o755)}
 

@@ -17,7 +17,7 @@ from templater.parsing.yaml_nodes import Limits as YamlLimits
 from templater.planning.every_host import plan_every_host
 from templater.planning.plan_image import plan
 from templater.reporting.host_table import Cell, HostTable, host_table, table_data, table_text
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 
 NAMES = tuple(name for name in HOSTS if name != "none")
 

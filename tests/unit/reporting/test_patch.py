@@ -20,7 +20,7 @@ from templater.model.plan import Plan
 from templater.planning.decide_changes import decide
 from templater.rendering.render import Rendering
 from templater.reporting.patch import diff
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 
 
 def planned(*contents: tuple[str, bytes], tree: "dict[str, str | bytes | Entry] | None" = None) -> Plan:

@@ -16,7 +16,7 @@ from templater.model.instance import Instance
 from templater.model.plan import KEEP
 from templater.planning.plan_image import plan
 from templater.rootfs.directory_rootfs import DirectoryRootfs
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 from templater.writing.apply_plan import apply
 
 

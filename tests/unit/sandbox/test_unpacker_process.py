@@ -19,8 +19,8 @@ import pytest
 from templater.cli.run_command_line import main
 from templater.image.read_whole_image import open_contents
 from templater.image.second_file import open_rootfs
+from templater.model.counters_of_work import running_programs
 from templater.model.errors import InputError, LimitError
-from templater.model.input_size import running_programs
 from templater.sandbox import allowed_calls, unpacker_process
 from templater.sandbox.child import Bounds
 from tests.sampling import some_fast

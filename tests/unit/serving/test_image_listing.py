@@ -9,8 +9,7 @@ import pytest
 from templater.model.architectures import KERNEL_NAMES
 from templater.model.errors import LimitError
 from templater.serving import image_listing
-from templater.serving.encoded_list import Elements, EncodedList
-from templater.serving.image_api_json import success_list
+from templater.serving.image_api_answers import Elements, EncodedList, success_list
 from templater.serving.image_listing import Listing
 from templater.serving.served_image import File, Served
 

@@ -10,7 +10,7 @@ from datetime import date
 
 import pytest
 
-from templater.distribution import serve_limits
+from templater.distribution import catalog_limits
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import IMAGES_PATH, INDEX_PATH, Item, Product, Version
 from templater.distribution.client_image_list import Image
@@ -196,9 +196,9 @@ def test_an_invalid_catalog_is_loaded_again_only_after_it_has_changed(tree):
 
 def test_a_tree_whose_catalog_exceeds_the_size_limit_is_not_served(tree, monkeypatch):
     size = sum((tree / "streams/v1" / name).stat().st_size for name in ("index.json", "images.json"))
-    monkeypatch.setattr(serve_limits, "MOST_OF_CATALOG", size)
+    monkeypatch.setattr(catalog_limits, "MOST_OF_CATALOG", size)
     assert TreeSource(str(tree)).load().images
-    monkeypatch.setattr(serve_limits, "MOST_OF_CATALOG", size - 1)
+    monkeypatch.setattr(catalog_limits, "MOST_OF_CATALOG", size - 1)
     with pytest.raises(LimitError, match=r"^the catalog has more than 0 MiB$"):
         TreeSource(str(tree)).load()
 

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from templater.distribution.catalog_decoder import CLIENTS, Decoded, decode_products
+from templater.distribution.catalog_limits import ServedSize
 from templater.distribution.client_image_list import list_images
-from templater.distribution.serve_limits import ServedSize
 from templater.serving.image_listing import Listing
 from templater.serving.image_sources import TreeSource
 from tests.streams.random_products import random_product

@@ -16,7 +16,7 @@ from templater.model.source import Source
 from templater.prediction import Node
 from templater.prediction.errno_errors import Fails
 from templater.prediction.start import HostStart, start_on_host
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 from templater.simulation.host_results import check_image, failed_pass, host_errors, write_host_files
 from templater.simulation.instance_actions import Simulation
 from templater.simulation.parse_steps import parse_step

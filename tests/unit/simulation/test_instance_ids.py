@@ -11,7 +11,7 @@ from templater.model.instance import Instance, Profile
 from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.planning.generated_keys import ID_KEY
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 from templater.simulation.instance_actions import Simulation
 from templater.simulation.simulated_instance import MemoryFolder
 from tests.command_server import run_templater

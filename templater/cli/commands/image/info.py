@@ -53,7 +53,7 @@ def command(
     src: str, rootfs: str | None, parameters: tuple[str, ...], vm: bool, limits: Given, as_json: bool
 ) -> None:
     from ....definitions.choice import CONTAINER, VM, Choice
-    from ....definitions.detect import is_definition
+    from ....definitions.is_definition import is_definition
     from ....definitions.predicted_image import open_definition
     from ....image.describe import data, describe, describe_definition
 

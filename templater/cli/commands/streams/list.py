@@ -44,7 +44,7 @@ Examples:
 @guarded_alone
 def command(stream: str, html: str | None, title: str, as_json: bool) -> None:
     from ....distribution.list_stream import list_stream
-    from ....distribution.open_stream import open_stream
+    from ....distribution.stream_interface import open_stream
 
     images = list_stream(open_stream(stream))
     if html is not None:

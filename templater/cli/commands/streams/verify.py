@@ -50,7 +50,7 @@ Examples:
 @options.json_option
 @guarded_alone
 def command(stream: str, metadata_only: bool, clients: tuple[str, ...], as_json: bool) -> int:
-    from ....distribution.open_stream import open_stream
+    from ....distribution.stream_interface import open_stream
     from ....distribution.verify import verify
 
     chosen = clients or CLIENTS

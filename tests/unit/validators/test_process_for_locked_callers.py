@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.validators import unlocked_process
+from templater.validators import process_for_locked_callers
+from templater.validators.process_for_locked_callers import UnlockedProcess
 from templater.validators.runner import Runner
-from templater.validators.unlocked_process import UnlockedProcess
 from tests.command_server import run_templater
 
 pytestmark = pytest.mark.skipif(
@@ -91,14 +91,14 @@ def check_archive(folder, *options: str) -> dict:
 
 
 def test_a_message_to_the_helper_process_may_be_exactly_as_long_as_the_limit(monkeypatch):
-    monkeypatch.setattr(unlocked_process, "_LONGEST", 5)
+    monkeypatch.setattr(process_for_locked_callers, "_LONGEST", 5)
     reader, writer = os.pipe()
     for data in (b"12345", b"", b"1"):
-        unlocked_process._send(writer, data)
-        assert unlocked_process._receive(reader) == data
-    unlocked_process._send(writer, b"123456")
+        process_for_locked_callers._send(writer, data)
+        assert process_for_locked_callers._receive(reader) == data
+    process_for_locked_callers._send(writer, b"123456")
     with pytest.raises(EOFError):
-        unlocked_process._receive(reader)
+        process_for_locked_callers._receive(reader)
     os.close(writer)
     os.close(reader)
 

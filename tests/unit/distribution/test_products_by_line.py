@@ -8,18 +8,18 @@ import tracemalloc
 
 import pytest
 
-from templater.distribution import catalog_files
+from templater.distribution import products_by_line
 from templater.distribution import tree as module
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import IMAGES_PATH, Decoded, decode_json, decode_product
-from templater.distribution.catalog_files import ProductLines, dump_products, read_plain, wrong_shape
-from templater.distribution.catalog_upper_bound import UpperBounds
+from templater.distribution.catalog_limits import UpperBounds
+from templater.distribution.products_by_line import ProductLines, dump_products, read_plain, wrong_shape
 from templater.distribution.remove_and_prune import prune, remove
 from templater.distribution.tree import Tree
 from tests.laws.growth import check
 from tests.streams.builders import CREATED, DAY, QCOW2, checked, split_image, squashfs, tarball, unified_image
 from tests.streams.plain_lines import changed, plain_line, plain_product
-from tests.unit.distribution.test_catalog_upper_bound import real
+from tests.unit.distribution.test_catalog_limits import real
 
 LINE = plain_line(random.Random(3), "p")
 VERSION = '"20260101_0000":'
@@ -92,7 +92,7 @@ def test_a_products_file_is_read_equally_with_and_without_plain_lines(monkeypatc
         data = changed(rng, data).encode()
         ours = result(data)
         with monkeypatch.context() as patched:
-            patched.setattr(catalog_files, "read_plain", lambda text: None)
+            patched.setattr(products_by_line, "read_plain", lambda text: None)
             assert ours == result(data), data
         read += ours != "another form"
     assert read > 20

@@ -8,7 +8,7 @@ from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.pending_trigger import PENDING_KEY
 from templater.model.render_options import RenderOptions
-from templater.planning.pending_key import pending_key_notes
+from templater.planning.plan_image import pending_key_notes
 from templater.rendering.render import render
 
 BOTH = ("create", "start")

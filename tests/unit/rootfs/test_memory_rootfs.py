@@ -5,7 +5,7 @@ import pytest
 from templater.model.entry import DIRECTORY, FIFO, SYMLINK, Entry
 from templater.model.errors import LimitError, RefusedError, TemplaterError, WriteError
 from templater.model.plan import carry_out
-from templater.rootfs.memory import MemoryRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 from tests.rootfs_builders import a_plan
 
 

@@ -9,7 +9,7 @@ from io import FileIO
 
 from ..image.open_file import kind_of_file, reading
 from ..model.errors import InputError
-from ..parsing.magic_bytes import QCOW2, SQUASHFS
+from ..parsing.file_kind import QCOW2, SQUASHFS
 from ..parsing.qcow2 import HEADER
 
 #: the bytes of a squashfs file's header that contain the file's size

@@ -3,7 +3,7 @@
 import pytest
 
 from templater.cloud_init.next_boot import FIRST, SAME, Reason, Verdict
-from templater.cloud_init.verdict_report import lines_of
+from templater.cloud_init.next_boot_report import lines_of
 
 UNKNOWN = "the result of the next boot is unknown"
 KEEPS = (

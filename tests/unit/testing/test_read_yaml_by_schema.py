@@ -10,7 +10,7 @@ from templater.model.hosts import HOSTS
 from templater.model.metadata import TRIGGERS
 from templater.model.source import Source
 from templater.parsing.yaml_nodes import parse
-from templater.testing.schema_check import Reader, schema_of_tests
+from templater.testing.read_yaml_by_schema import Reader, schema_of_tests
 from tests.unit.testing.test_read_tests import MISTAKES
 
 jsonschema = pytest.importorskip("jsonschema")

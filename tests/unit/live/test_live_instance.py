@@ -20,8 +20,8 @@ from templater.image.limits import DEFAULT
 from templater.live import connect, rest_client
 from templater.live.address import parse_address
 from templater.live.connect import open_daemon
-from templater.live.instance import open_instance
 from templater.live.instance_filters import list_instances, parse_filters
+from templater.live.live_instance import open_instance
 from templater.live.rest_client import Answer, Client, HangError, NoAnswerError, unix_socket
 from templater.model.entry import DIRECTORY, FILE, SYMLINK
 from templater.model.errors import InputError, LimitError, UsageError

@@ -1,6 +1,6 @@
-"""The JSON files of a stream, above all products files as templater writes them: one product per line.
+"""Products files with one product per line, as templater writes them, and the other JSON files of a stream.
 
-Such a file is decoded product by product, and a diff shows only changed products. Writing parses only the
+A products file is decoded product by product, and a diff shows only changed products. Writing parses only the
 needed products, and copies the lines of all other products.
 """
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from templater.distribution import catalog_upper_bound, list_stream
+from templater.distribution import catalog_limits, list_stream
 from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import (
     CLIENTS,
@@ -15,9 +15,8 @@ from templater.distribution.catalog_decoder import (
     count_values,
     decode_products,
 )
-from templater.distribution.catalog_upper_bound import UpperBounds
+from templater.distribution.catalog_limits import ServedSize, UpperBounds, json_length
 from templater.distribution.client_image_list import list_images
-from templater.distribution.serve_limits import ServedSize, json_length
 from templater.distribution.tree import Tree
 from templater.model.errors import LimitError
 from tests.bench.streams import make_tree
@@ -86,7 +85,7 @@ def test_images_are_listed_only_if_the_catalog_may_exceed_a_limit(tmp_path, monk
     monkeypatch.setattr(list_stream, "read_products", lambda stream: listed.append(stream) or [])
     add(tree, unified_image(tmp_path / "a"))
     assert not listed
-    monkeypatch.setattr(catalog_upper_bound, "MOST_IMAGES", 1)
+    monkeypatch.setattr(catalog_limits, "MOST_IMAGES", 1)
     add(tree, unified_image(tmp_path / "b", release="2"))
     assert len(listed) == 1
 
@@ -101,7 +100,7 @@ def test_streams_add_lists_the_images_if_the_catalog_may_exceed_any_limit(tmp_pa
     tree = Tree(str(tmp_path / "tree"))
     meta, root = split_image(tmp_path / "a")
     monkeypatch.setattr(list_stream, "read_products", list_images_again)
-    monkeypatch.setattr(catalog_upper_bound, name, 0)
+    monkeypatch.setattr(catalog_limits, name, 0)
     with pytest.raises(LimitError, match=r"^listed$"):
         add(tree, meta, [root])
 
@@ -128,7 +127,7 @@ def test_the_size_of_a_catalog_counts_old_and_new_products(tmp_path, monkeypatch
     add(Tree(str(trees[0])), meta, [root])
     files = [(trees[0] / path).read_bytes() for path in (INDEX_PATH, IMAGES_PATH)]
     measure = len if name == "MOST_OF_CATALOG" else count_values
-    monkeypatch.setattr(catalog_upper_bound, name, sum(map(measure, files)) - 1)
+    monkeypatch.setattr(catalog_limits, name, sum(map(measure, files)) - 1)
     listed = []
     monkeypatch.setattr(list_stream, "read_products", lambda stream: listed.append(stream) or [])
     add(Tree(str(trees[1])), meta, [root])

@@ -7,7 +7,7 @@ from templater.model.errors import HostError
 from templater.model.hosts import INCUS
 from templater.model.instance import Instance
 from templater.model.metadata import Rule
-from templater.next_start.sentences_and_commands import counts, heading, sentence, short
+from templater.next_start.verdict_output import counts, heading, sentence, short
 from templater.next_start.verdicts import FileVerdict, NextStart
 
 

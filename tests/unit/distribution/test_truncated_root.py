@@ -6,10 +6,10 @@ import subprocess
 
 import pytest
 
-from templater.distribution import whole_root
+from templater.distribution import truncated_root
 from templater.distribution.add_to_tree import add
 from templater.distribution.store import Store
-from templater.distribution.whole_root import refuse_truncated
+from templater.distribution.truncated_root import refuse_truncated
 from templater.model.errors import InputError
 from tests.streams.builders import QCOW2, SQUASHFS, split_image, squashfs
 
@@ -83,7 +83,7 @@ def test_a_file_without_its_end_is_refused(data, message, tmp_path):
 
 
 def test_the_tables_of_a_very_large_disk_are_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(whole_root, "_MOST_TABLES", CLUSTER - 1)
+    monkeypatch.setattr(truncated_root, "_MOST_TABLES", CLUSTER - 1)
     assert refused(tmp_path, disk(COPIED | 9 * CLUSTER)) == ""
     assert refused(tmp_path, disk()[: 3 * CLUSTER]) == "1536 bytes, and needs at least 1537"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.definitions.detect import is_definition
+from templater.definitions.is_definition import is_definition
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import re
 
 from ..image.open_file import reading
 from ..model.errors import TemplaterError
-from ..parsing.magic_bytes import EMPTY, HEAD, recognise
+from ..parsing.file_kind import EMPTY, HEAD, recognise
 
 #: bytes of a file that are read to decide whether it is certainly a definition
 _HEAD = 64 << 10

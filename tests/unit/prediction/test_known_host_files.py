@@ -3,8 +3,8 @@
 import pytest
 
 from templater.model.entry import DIRECTORY, FILE, Entry, TemplateFile
-from templater.prediction.instance_files import InstanceView, Unknown, UnknownRootfs
-from templater.rootfs.memory import MemoryRootfs
+from templater.prediction.known_host_files import InstanceView, Unknown, UnknownRootfs
+from templater.rootfs.memory_rootfs import MemoryRootfs
 
 FOLDER = Entry(DIRECTORY, 0o755)
 VIEW = InstanceView(

@@ -1,4 +1,7 @@
-"""The interface through which `verify` reads a stream, and its implementation for a tree on disk."""
+"""The interface through which `verify` and `list` read a stream, on disk or at a URL.
+
+`open_stream` opens a stream by its path or URL. `LocalStream` is the implementation for a tree on disk.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import IO, Protocol
 
 from ..image.open_file import holes_of
+from ..model.errors import InputError
 from .tree import Tree
 from .tree_catalog import clean_path
 
@@ -79,3 +83,17 @@ class LocalPieces:
         holes = holes_of(self._fd, self.size, most)
         os.lseek(self._fd, 0, os.SEEK_SET)
         return holes
+
+
+def open_stream(place: str) -> Stream:
+    """Open a tree on disk, or a stream behind an https URL.
+
+    Raises InputError if the directory is missing, and UsageError for an invalid URL.
+    """
+    if "://" in place:
+        from .https_client import UrlStream
+
+        return UrlStream(place)
+    if not os.path.isdir(place):
+        raise InputError(f"'{place}' is not a directory", hint="give a tree or an https URL")
+    return LocalStream(Tree(place))
