@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from templater.rootfs.confined_root import Root
 
+from templater.rootfs.confined_root import Root
 from templater.writing import mounts_elsewhere
 from tests.rootfs_builders import as_root
 
