@@ -22,6 +22,7 @@ from ..model.errors import (
     WriteError,
     described_bug,
 )
+from ..model.file_names import STARTED
 from ..model.hosts import NONE
 from ..model.instance_name import require_name
 from ..model.metadata import TRIGGERS
@@ -29,6 +30,7 @@ from ..model.source import Source, printable
 from ..oslite import (
     Closing,
     abspath,
+    birth_time,
     environment,
     exists,
     forbid_core_file,
@@ -491,9 +493,22 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
             if reported is None:
                 raise
             _log_failure(reported, options, log)
+            if options.on_error == KEEP_GOING and request.keep_modified:
+                _record_start(state_directory)
             raise reported from None
         finally:
             log.write(state_directory, request.log)
+
+
+def _record_start(state_directory: StateDirectory) -> None:
+    """Record the time of a first start that has failed, because the container starts anyway."""
+    try:
+        state = state_directory.state()
+        is_first = state is None or state.pending == "create"
+        if is_first and state_directory.directory.lstat(STARTED) is None:
+            state_directory.replace(STARTED, b"")
+    except (TemplaterError, OSError):
+        pass
 
 
 def _start(request: HookRequest, log: Log, state_directory: StateDirectory, folder: Root) -> None:
@@ -531,6 +546,8 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory, fold
     after = State("", request.name or state.name or answer.instance.name, state.image, request.root)
     if not explicit and not request.compare and (recorded is None or after != recorded):
         state_directory.remember(after)
+        if state.pending == "create":
+            state_directory.remove(STARTED)
     if kept:
         from ..instances.changed_by_hand import files_kept
 
@@ -599,7 +616,8 @@ def _write_files(
                 from ..writing.mounted_file import left_incomplete
 
                 record.unfinished |= left_incomplete(plan, rootfs.root, journal)  # type: ignore[arg-type]
-            kept = changed_by_hand(plan, record, rootfs)
+            made, since = _first_times(folder, journal, request) if "create" in answer.triggers else (0, None)
+            kept = changed_by_hand(plan, record, rootfs, made=made, since=since)
             plan = without(plan, kept)
             check = recorded_content(plan, record, rootfs)
         elif record.problem is not None:
@@ -615,6 +633,13 @@ def _write_files(
                 _signal.signal(number, _ignored)
         _log_changes(plan, written, log, hidden, rules)
     return answer, kept
+
+
+def _first_times(folder: Root, journal: "Journal", request: HookRequest) -> "tuple[int, int | None]":
+    """Return the times ``made`` and ``since`` for ``changed_by_hand``."""
+    started = journal.directory.lstat(STARTED)
+    made = int(birth_time(folder.fd) or "0", 16) if request.in_place else 0
+    return made, None if started is None else int(started.st_mtime)
 
 
 def _open_old_contents(make: bool) -> "Directory | None":

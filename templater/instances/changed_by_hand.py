@@ -117,13 +117,18 @@ def differences_from(recorded: WrittenFile, rootfs: RootfsView) -> tuple[str, ..
     return tuple(name for name, differs in found if differs)
 
 
-def changed_by_hand(plan: Plan, record: Record, rootfs: RootfsView) -> dict[str, str]:
+def changed_by_hand(
+    plan: Plan, record: Record, rootfs: RootfsView, *, made: int = 0, since: int | None = None
+) -> dict[str, str]:
     """Return the files that were changed by hand and that the plan would overwrite, each with a reason.
 
     The paths are the real paths of the files. A file that the record does not list counts as changed by
-    hand. There is one exception: if the plan runs the trigger ``create``, this file comes from the image, and
-    counts as unchanged. An unfinished mounted file (``Record.unfinished``) counts as unchanged, too. Owner
-    and mode are not compared, because an apply keeps them.
+    hand. There is one exception: if the plan runs the trigger ``create``, this file comes from the image,
+    and counts as unchanged. But a file on another mount, such as a volume, can be older than the container:
+    it was last changed before ``made``, the nanosecond in which the container's directory was created. A
+    user can also have changed the file after ``since``, the second in which a first start failed and the
+    container started anyway. A mounted file that a rollback could not restore (``Record.unfinished``) counts
+    as unchanged, too. Owner and mode are not compared, because an apply keeps them.
 
     Raises LimitError if the files to compare have more than ``MAX_COMPARED_TOTAL`` bytes together.
     """
@@ -141,7 +146,9 @@ def changed_by_hand(plan: Plan, record: Record, rootfs: RootfsView) -> dict[str,
                 compared += size
             if compared > MAX_COMPARED_TOTAL:
                 raise _too_large()
-            reason = _reason_to_keep(change, recorded, rootfs, new=new, is_large=is_large)
+            is_known = recorded is not None or change.action == CREATE
+            is_original = new and (is_known or not _may_be_edited(change, rootfs, made, since))
+            reason = _reason_to_keep(change, recorded, rootfs, new=is_original, is_large=is_large)
             if reason:
                 kept[change.real] = reason
     return kept
@@ -154,11 +161,23 @@ def _reason_to_keep(
         return "" if new or change.action == CREATE else "the record does not list the file"
     if change.real != recorded.real:
         return "a link in the file's path was changed by hand"
-    if change.action == CREATE:
-        return "removed by hand"
+    if change.action == CREATE:  # a volume or a tmpfs can be new
+        return "" if change.resolved is not None and change.resolved.mounts else "removed by hand"
     if is_large:
         return "too large to compare with the new text"
     return "" if has_content(rootfs, recorded) else "changed by hand"
+
+
+def _may_be_edited(change: Change, rootfs: RootfsView, made: int, since: int | None) -> bool:
+    """Return whether an existing file may differ from the image's file: see ``changed_by_hand``."""
+    root, resolved = getattr(rootfs, "root", None), change.resolved
+    is_mounted = resolved is not None and bool(resolved.mounts)
+    found = root.lstat(change.real) if root is not None and (is_mounted or since is not None) else None
+    if found is None:
+        return False
+    time, size = found[1].st_ctime_ns, found[1].st_size
+    # whole seconds, because some file systems store nothing else
+    return (is_mounted and size > 0 and time < made) or (since is not None and time // 10**9 > since)
 
 
 def recorded_content(plan: Plan, record: Record, rootfs: RootfsView) -> Callable[[Change], None]:

@@ -8,7 +8,7 @@ import fcntl
 from time import monotonic, sleep
 
 from ..model.errors import BusyError, RefusedError, TemplaterError
-from ..model.file_names import STATE, STATE_FOLDER, WRITTEN
+from ..model.file_names import STARTED, STATE, STATE_FOLDER, WRITTEN
 from ..model.source import printable
 from ..oslite import Closing, join, os
 from ..rootfs.close_in_another_process import close
@@ -173,7 +173,7 @@ class StateDirectory(Closing):
 
     def forget_written(self) -> None:
         """Remove the record of written files, which does not apply to a new root filesystem."""
-        for file in (WRITTEN, f"{WRITTEN}.new"):
+        for file in (WRITTEN, f"{WRITTEN}.new", STARTED):
             self.remove(file)
 
     # files

@@ -155,8 +155,8 @@ class ChangedRootfs:
         if folder not in self.flags and not change.in_place:
             self.flags[folder] = flag_of(folder)
         flag = "" if change.in_place else self.flags[folder]
-        # An append-only directory accepts new files, but templater renames files and new directories in it.
-        if flag == IMMUTABLE or (flag and (new != change.real or resolved.entry is not None)):
+        # An append-only directory accepts new files, but a rollback could not remove them.
+        if flag:
             raise _flagged(change, folder, flag)
         if resolved.entry is not None and not change.in_place:  # the replacement has a temporary name in "/"
             if "/" not in self.flags:

@@ -23,8 +23,9 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "Notice",
     ),
     "templater.hooks.run": (
-        "_keeps_order", "_log_failure", "_read_file", "_reported", "_translated", "_without_hidden",
-        "_write_log", "compare", "probe", "report_failure", "time_is_up", "write_stderr",
+        "_first_times", "_keeps_order", "_log_failure", "_read_file", "_record_start", "_reported",
+        "_translated", "_without_hidden", "_write_log", "compare", "probe", "report_failure", "time_is_up",
+        "write_stderr",
     ),
     "templater.hooks.runtimes.lxc": (
         "_is_btrfs", "_make_layer", "_open_mount_point", "_refuses_second_mount", "_remove_volatile_mark",

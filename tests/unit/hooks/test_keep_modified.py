@@ -179,6 +179,35 @@ def test_the_first_start_with_the_keep_modified_option_overwrites_files_of_the_i
     assert contents(container)["/etc/a"] == "a 1\n"
 
 
+@pytest.mark.parametrize("is_edited", [True, False])
+def test_a_file_that_was_changed_after_a_failed_first_start_is_kept_if_the_container_started_anyway(
+    container, is_edited
+):
+    """The second start ran the trigger create, and overwrote the edits of months."""
+    (container / "rootfs/etc/a").write_text("of the image\n")
+    template = (container / "templates/b.tpl").read_text()
+    (container / "templates/b.tpl").write_text("{{ 1|nosuch }}")
+    assert start(container, KEEP, "--on-error", "keep-going")[0] == 0
+    started = container / ".templater/started"
+    if is_edited:
+        os.utime(started, (1, 1))
+    assert start(container, KEEP, "--on-error", "keep-going")[0] == 0  # the first failure counts
+    (container / "templates/b.tpl").write_text(template)
+    assert started.stat().st_mtime == 1 or not is_edited
+    code, printed = start(container, KEEP)
+    assert code == (KeptError.exit_code if is_edited else 0)
+    assert ("/etc/a: the record does not list the file" in printed) == is_edited
+    assert contents(container)["/etc/a"] == ("of the image\n" if is_edited else "a 1\n")
+    assert not started.exists()
+
+
+def test_a_first_start_that_fails_leaves_no_mark_if_the_container_does_not_start(container):
+    (container / "templates/b.tpl").write_text("{{ 1|nosuch }}")
+    assert start(container, KEEP)[0] != 0
+    assert start(container, "--on-error", "keep-going")[0] == 0
+    assert not (container / ".templater/started").exists()
+
+
 def test_a_new_incus_instance_has_no_record_of_the_files_of_an_earlier_instance(container, monkeypatch):
     """The earlier instance had the same name, and a new file counted as removed by hand."""
     incus, state, rootfs = container / "incus", container / "state", container / "rootfs"

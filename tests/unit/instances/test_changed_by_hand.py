@@ -213,6 +213,43 @@ def test_each_file_that_the_keep_modified_option_keeps_has_the_expected_reason(
     assert found == ({"/a": reason} if reason else {})
 
 
+@pytest.mark.parametrize(
+    ("mounts", "size", "made", "since", "is_kept"),
+    [
+        ((), 5, 200 * 10**9, None, False),  # a file of the image
+        (("/a",), 5, 200 * 10**9, None, True),  # a file of an earlier container
+        (("/a",), 5, 50 * 10**9, None, False),  # the runtime has made the file for this container
+        (("/a",), 0, 200 * 10**9, None, False),
+        ((), 5, 0, 99, True),  # the container has run after a failed first start
+        ((), 5, 0, 100, False),
+    ],
+)
+def test_a_file_that_can_be_newer_than_the_image_is_kept_although_a_first_start_runs_create(
+    mounts: "tuple[str, ...]", size: int, made: int, since: "int | None", is_kept: bool
+) -> None:
+    """A new container overwrote the edits in its volumes, and so did a second start after a failed first one."""
+    plan, rootfs = plan_of({"/a": b"new\n"}, {"/a": b"x" * size}, "create")
+    (change,) = plan.changes
+    assert change.resolved is not None
+    change.resolved.mounts = mounts
+    status = SimpleNamespace(st_ctime_ns=100 * 10**9 + 5, st_size=size)
+    rootfs.root = SimpleNamespace(lstat=lambda path: (None, status))
+    record = SimpleNamespace(file={}.get, unfinished=set())
+    found = changed_by_hand(plan, record, rootfs, made=made, since=since)
+    assert found == ({"/a": "the record does not list the file"} if is_kept else {})
+
+
+@pytest.mark.parametrize("mounts", [(), ("/run",)])
+def test_a_file_that_is_missing_on_a_mount_was_not_removed_by_hand(mounts: "tuple[str, ...]") -> None:
+    """A tmpfs is empty at each start."""
+    plan, rootfs = plan_of({"/a": b"new\n"}, {}, "start")
+    (change,) = plan.changes
+    assert change.resolved is not None
+    change.resolved.mounts = mounts
+    record = SimpleNamespace(file={"/a": recorded()}.get, unfinished=set())
+    assert changed_by_hand(plan, record, rootfs) == ({} if mounts else {"/a": "removed by hand"})
+
+
 class Mounted(MemoryRootfs):
     """A root filesystem in which every file is a mount."""
 
