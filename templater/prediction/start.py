@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.hosts import Host
@@ -98,23 +97,23 @@ def check_metadata(host: Host, metadata: Metadata, instance: Instance) -> None:
         )
 
 
-@dataclass(slots=True)
 class HostStart:
     """The result of a start on the host. Paths are inside the root filesystem, with links resolved."""
 
-    #: the daemon's error text if the start fails or hangs, else empty
-    error: str = ""
-    hangs: bool = False
-    #: number of passes that succeeded
-    passed: int = 0
-    #: files and directories that certainly exist afterwards, parents first
-    written: dict[str, Node] = field(default_factory=dict)
-    #: paths of files that the host has perhaps written, or whose content is unknown
-    unknown: set[str] = field(default_factory=set)
-    #: the reason why paths are unknown, or empty
-    reason: str = ""
-    #: the change that ends the start; of several such changes, the first in metadata.yaml
-    failed: Change | None = None
+    def __init__(self, error: str = "", written: dict[str, Node] | None = None) -> None:
+        #: the daemon's error text if the start fails or hangs, else empty
+        self.error = error
+        self.hangs = False
+        #: number of passes that succeeded
+        self.passed = 0
+        #: files and directories that certainly exist afterwards, parents first
+        self.written = {} if written is None else written
+        #: paths of files that the host has perhaps written, or whose content is unknown
+        self.unknown: set[str] = set()
+        #: the reason why paths are unknown, or empty
+        self.reason = ""
+        #: the change that ends the start; of several such changes, the first in metadata.yaml
+        self.failed: Change | None = None
 
 
 def start_on_host(
