@@ -14,7 +14,7 @@ LATE: "dict[str, tuple[str, ...]]" = {
     ),
     "templater.hooks.lxc_config": (
         "_files_in", "_number", "has_index", "ids_on_disk", "layers_of", "lines_of", "of_other_directory",
-        "overlay_options",
+        "overlay_options", "refuse_control_characters", "refuse_other_container",
     ),
     "templater.hooks.options": (
         "_limits", "_seconds", "_set", "_uid", "calls_templater",
@@ -39,12 +39,12 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.hooks.source_stamp": (
         "_is_package", "sources", "stamp_of",
     ),
-    "templater.instances.state_directory": (
-        "make", "write_whole",
-    ),
     "templater.instances.record_of_written_files": (
         "_name_of", "_refusal", "content_digest", "entries_of", "has_content", "size_of", "size_to_compare",
         "starts_with_content",
+    ),
+    "templater.instances.state_directory": (
+        "make", "write_whole",
     ),
     "templater.model.errors": (
         "BusyError", "HostError", "InputError", "KeptError", "MetadataError", "RefusedError", "RenderError",
@@ -119,21 +119,18 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.rendering.render": (
         "_late", "_with_rule", "render_data", "template_bytes", "without_values",
     ),
+    "templater.rootfs.close_in_another_process": (
+        "_can_be_traced", "_close_last", "_hand_over", "_has_ended", "_is_same", "_remove_all", "_taken",
+        "_unmount", "_wait", "remove_directory", "unmount_at_end",
+    ),
+    "templater.rootfs.confined_directory": (
+        "ForeignFileError",
+    ),
     "templater.rootfs.confined_root": (
         "open_trusted_directory", "too_many_names",
     ),
     "templater.rootfs.directory_rootfs": (
         "_from", "_open_rootfs", "limit_reading", "open_root", "open_tree",
-    ),
-    "templater.rootfs.close_in_another_process": (
-        "_can_be_traced", "_close_last", "_hand_over", "_has_ended", "_is_same", "_remove_all", "_taken",
-        "_unmount", "_wait", "remove_directory", "unmount_at_end",
-    ),
-    "templater.rootfs.resolve_beneath": (
-        "_errno", "_link_target", "_resolve", "is_mount_by_id", "mount_id", "open_with_walk",
-    ),
-    "templater.rootfs.confined_directory": (
-        "ForeignFileError",
     ),
     "templater.rootfs.paths": (
         "MissingError", "SlowError", "UnmappedError", "no_directory", "not_regular", "refuse_bad_name",
@@ -141,10 +138,8 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.rootfs.regular_files": (
         "_leased", "_too_large",
     ),
-    "templater.rootfs.writable_by_others": (
-        "_acl_lets_write", "_has_another_number_outside", "_has_other_members",
-        "_is_group_of_namespace_owner", "_number_in_etc", "map_of", "namespace_creator", "namespace_owner",
-        "own_map",
+    "templater.rootfs.resolve_beneath": (
+        "_errno", "_link_target", "_resolve", "is_mount_by_id", "mount_id", "open_with_walk",
     ),
     "templater.rootfs.system_calls": (
         "read_error", "write_error",
@@ -154,14 +149,19 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "is_magic", "is_replaceable", "is_same_place", "make_folder", "open_file", "open_fixed_below",
         "open_folder", "open_log", "require_fixed", "trusted_owners",
     ),
+    "templater.rootfs.writable_by_others": (
+        "_acl_lets_write", "_has_another_number_outside", "_has_other_members",
+        "_is_group_of_namespace_owner", "_number_in_etc", "map_of", "namespace_creator", "namespace_owner",
+        "own_map",
+    ),
+    "templater.writing.apply_locks": (
+        "_has_waited", "_holder", "_lock_directories", "_read_file", "lock_mounted",
+    ),
     "templater.writing.apply_plan": (
         "_allow_many_files", "_plan_has_failed", "_require_content",
     ),
     "templater.writing.attributes": (
         "_differs", "_too_many",
-    ),
-    "templater.writing.apply_locks": (
-        "_has_waited", "_holder", "_lock_directories", "_read_file", "lock_mounted",
     ),
     "templater.writing.remove_leftovers": (
         "_is_overlay", "_most_names", "_read_token", "identity", "is_private", "is_there", "private_name",
@@ -184,14 +184,14 @@ RARE: "dict[str, tuple[str, ...]]" = {
     "templater.instances.instance_directory": (
         "InstanceDirectory.has_image",
     ),
-    "templater.instances.state_directory": (
-        "StateDirectory._busy", "StateDirectory.forget_written", "StateDirectory.remember",
-        "StateDirectory.remove", "StateDirectory.replace",
-    ),
     "templater.instances.record_of_written_files": (
         "Record._is_new_in_mount", "Record._path", "Record._read_staged", "Record._too_large",
         "Record._with", "Record.discard", "Record.file", "Record.files", "Record.forget",
         "Record.require_readable", "Record.settle",
+    ),
+    "templater.instances.state_directory": (
+        "StateDirectory._busy", "StateDirectory.forget_written", "StateDirectory.remember",
+        "StateDirectory.remove", "StateDirectory.replace",
     ),
     "templater.model.entry": (
         "TemplateFile.make_source", "TemplateFile.source",
@@ -231,7 +231,8 @@ RARE: "dict[str, tuple[str, ...]]" = {
     ),
     "templater.pongo2.runtime_calls_and_loops": (
         "block", "called", "captured", "enter", "escaped", "escaped_if", "field", "index", "item", "loop",
-        "macro", "member", "nil_call", "operate", "rounds", "spent", "start_loop", "unknown_filter",
+        "macro", "member", "nil_call", "operate", "rounds", "spent", "start_loop", "text_of",
+        "unknown_filter",
     ),
     "templater.pongo2.values": (
         "ForLoop.all_fields", "ForLoop.get", "Struct.get", "Struct.has", "Struct.to_text", "current_value",
@@ -240,13 +241,6 @@ RARE: "dict[str, tuple[str, ...]]" = {
     "templater.rendering.render": (
         "Compiled.compile", "Compiled.compile_source", "Compiled.ignores_trigger",
     ),
-    "templater.rootfs.confined_root": (
-        "Root._obstacle", "Root._trouble", "Root.entries", "Root.listdir",
-    ),
-    "templater.rootfs.directory_rootfs": (
-        "DirectoryRootfs._entries", "DirectoryRootfs.listdir", "DirectoryRootfs.read", "IdMap.unshifted",
-        "shifted",
-    ),
     "templater.rootfs.close_in_another_process": (
         "_keep",
     ),
@@ -254,6 +248,13 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "Directory.entry", "Directory.has_content", "Directory.is_same", "Directory.listdir",
         "Directory.look", "Directory.mkdir", "Directory.mknod", "Directory.rmdir", "Directory.rmdir_at_end",
         "Directory.symlink", "Directory.unlink_if_same",
+    ),
+    "templater.rootfs.confined_root": (
+        "Root._obstacle", "Root._trouble", "Root.entries", "Root.listdir",
+    ),
+    "templater.rootfs.directory_rootfs": (
+        "DirectoryRootfs._entries", "DirectoryRootfs.listdir", "DirectoryRootfs.read", "IdMap.unshifted",
+        "shifted",
     ),
     "templater.writing.remove_leftovers": (
         "Journal.old_contents", "Search._clear", "Search._clear_in_overlay", "Search._empty",
