@@ -2,7 +2,7 @@
 
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.source import printable
-from ..oslite import abspath, exists, is_missing, isdir, join, os, split
+from ..oslite import abspath, dirname, exists, is_missing, isdir, join, os, split
 from ..rootfs.regular_files import read_regular
 from ..rootfs.trusted_paths import clean_path
 
@@ -53,6 +53,20 @@ def layers_of(path: str) -> "tuple[str, ...]":
     if not all(map(isdir, layers[:-1])) or not (isdir(layers[-1]) or is_missing(layers[-1])):
         return ()
     return tuple(map(clean_path, layers))  # without a final "/" or "/.", which would hide a symlink
+
+
+def refuse_other_container(path: str, folder: str) -> None:
+    """Raise RefusedError if the directory of ``--rootfs`` is in another container's directory.
+
+    ``folder`` is the directory of this container. Its hook line can be a copy of another container's line.
+    """
+    above = join(dirname(folder), "")
+    other = join(above, abspath(path).removeprefix(above).partition("/")[0])
+    if abspath(path).startswith(above) and other != folder and exists(join(other, "config")):
+        raise RefusedError(
+            f"--rootfs '{printable(path)}' is in the directory of another container",
+            hint="install the hook again, without --rootfs or with the directory of this container",
+        )
 
 
 def ids_on_disk(config: str) -> "IdMap | None":

@@ -11,6 +11,7 @@ from .lxc_config import (
     layers_of,
     of_other_directory,
     or_identity,
+    refuse_other_container,
     settings,
     without_prefix,
 )
@@ -194,7 +195,6 @@ def status(name: str, path: str) -> "Iterator[Finding]":
 def rootfs_status(given: str, found: "list[tuple[str, str]]", folder: str) -> "Iterator[Finding]":
     """Report if the directory of ``--rootfs`` is not the root filesystem that the container uses."""
     from .common_status_checks import Finding
-    from .runtimes.lxc import refuse_other_container
 
     path = without_prefix(given)
     own = without_prefix(next((value for key, value in reversed(found) if key == "lxc.rootfs.path"), ""))

@@ -14,7 +14,7 @@ LATE: "dict[str, tuple[str, ...]]" = {
     ),
     "templater.hooks.lxc_config": (
         "_files_in", "_number", "has_index", "ids_on_disk", "layers_of", "lines_of", "of_other_directory",
-        "overlay_options", "refuse_control_characters",
+        "overlay_options", "refuse_control_characters", "refuse_other_container",
     ),
     "templater.hooks.options": (
         "_limits", "_seconds", "_set", "_uid", "calls_templater",

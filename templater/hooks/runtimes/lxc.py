@@ -45,6 +45,7 @@ from ..lxc_config import (
     of_other_directory,
     or_identity,
     overlay_options,
+    refuse_other_container,
     settings,
     without_prefix,
 )
@@ -166,20 +167,6 @@ def _start(
         mount=(lambda: require_mounted(mounted)) if not early
         else (lambda: mount_overlay(layers, mounted, found)) if layers else None,
     )  # fmt: skip
-
-
-def refuse_other_container(path: str, folder: str) -> None:
-    """Raise RefusedError if the directory of ``--rootfs`` is in another container's directory.
-
-    ``folder`` is the directory of this container. Its hook line can be a copy of another container's line.
-    """
-    above = join(dirname(folder), "")
-    other = join(above, abspath(path).removeprefix(above).partition("/")[0])
-    if abspath(path).startswith(above) and other != folder and exists(join(other, "config")):
-        raise RefusedError(
-            f"--rootfs '{printable(path)}' is in the directory of another container",
-            hint="install the hook again, without --rootfs or with the directory of this container",
-        )
 
 
 #: the file by which the pre-start hook leaves a start to the mount hook
