@@ -65,7 +65,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     state_folder = options.state or bundle
     root = open_unshared(bundle) if bundle in (image, state_folder) else open_folder(bundle, fixed=True)
     config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
-    _refuse_other_case(config)
+    _refuse_ambiguous(config)
     opened = None if named in ("", bundle) else _open_annotated(named, options, config, bundle)
     if options.if_present and not _has_metadata(image, root if image == bundle else opened):
         return Notice()
@@ -103,18 +103,23 @@ _NAMES = {
 }  # fmt: skip
 
 
-def _refuse_other_case(config: "Mapping[str, Any]") -> None:
-    """Raise InputError for a name in an unusual case, such as "ROOT".
+def _refuse_ambiguous(config: "Mapping[str, Any]") -> None:
+    """Raise InputError for a name in an unusual case, such as "ROOT", and for a text with a NUL.
 
-    runc ignores the case of names, so runc reads such a name. Other runtimes may ignore the name.
+    runc ignores the case of names, so runc reads such a name. Other runtimes may ignore the name. crun reads
+    a text up to the NUL, and runc refuses the text.
     """
     linux = config.get("linux")
     waiting = [config, config.get("root"), linux, *_list(config.get("mounts"))]
     if isinstance(linux, dict):
         for name in ("uidMappings", "gidMappings", "namespaces"):
             waiting += _list(linux.get(name))
+    masks = linux.get("maskedPaths") if isinstance(linux, dict) else None
+    waiting += [{"maskedPaths": mask} for mask in _list(masks)]
     for value in waiting:
-        for name in value if isinstance(value, dict) else ():
+        for name, text in value.items() if isinstance(value, dict) else ():
+            if isinstance(text, str) and "\0" in text:
+                raise InputError(f"config.json has a '{printable(name)}' with a NUL")
             usual = _NAMES.get(name.casefold(), name)
             if usual != name:
                 raise InputError(

@@ -171,6 +171,22 @@ def test_a_name_with_a_nul_in_the_configuration_of_a_bundle_is_refused():
 
 
 @pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"mounts": [{"destination": "/srv\0x", "type": "tmpfs"}]}, "destination"),
+        ({"mounts": [{"destination": "/srv", "type": "tmpfs\0"}]}, "type"),
+        ({"linux": {"maskedPaths": ["/proc/kcore", "/srv\0x"]}}, "maskedPaths"),
+        ({"linux": {"namespaces": [{"type": "user\0x"}]}}, "type"),
+    ],
+)
+def test_a_text_with_a_nul_in_the_configuration_of_a_bundle_is_refused(read, config, name):
+    """crun reads a text up to the NUL, so it mounted a tmpfs at /srv, and the hook wrote a secret below it."""
+    with pytest.raises(InputError) as refused:
+        read(config)
+    assert refused.value.message == f"config.json has a '{name}' with a NUL"
+
+
+@pytest.mark.parametrize(
     ("config", "name", "usual"),
     [
         ({"Root": {"path": "other"}}, "Root", "root"),
