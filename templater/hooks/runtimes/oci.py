@@ -245,7 +245,12 @@ def _list(value: object) -> "list[Any]":
 
 
 def _clean(path: str) -> str:
-    """Return an absolute path as runtimes clean it."""
+    """Return an absolute path as runtimes clean it. Raises InputError if the path is too long.
+
+    The kernel refuses such a path, and comparing it with the mount points takes minutes.
+    """
+    if len(path) > MAX_PATH:
+        raise InputError(f"config.json has a mount point or masked path of more than {MAX_PATH} characters")
     return abspath("/" + whole_characters(path).lstrip("/"))
 
 

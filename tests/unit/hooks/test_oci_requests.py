@@ -134,6 +134,20 @@ def test_the_request_of_an_oci_hook_lists_the_paths_that_the_runtime_masks(read,
     assert read({"linux": {"maskedPaths": "/etc"}}, {"stage": stage}).mounts == ()
 
 
+def test_a_path_that_the_kernel_refuses_is_refused_in_mounts_and_masked_paths(read):
+    """A masked path of 400 KB took more than 30 seconds."""
+    name = "/" + "a/" * 2047
+    assert (
+        read({"mounts": [{"destination": name}], "linux": {"maskedPaths": [name]}}).mounts == (name[:-1],) * 2
+    )
+    for config in ({"mounts": [{"destination": name + "x"}]}, {"linux": {"maskedPaths": [name + "x"]}}):
+        with pytest.raises(InputError) as refused:
+            read(config)
+        assert refused.value.message == (
+            "config.json has a mount point or masked path of more than 4095 characters"
+        )
+
+
 @pytest.mark.parametrize(
     ("stage", "mounts"),
     [("", ("/srv/app", "/sys")), ("createContainer", ("/srv/app/conf",))],
