@@ -87,7 +87,8 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
         config={key.removeprefix(CONFIG): annotations[key] for key in annotations if key.startswith(CONFIG)},
         triggers=tuple(trigger.split(",")) if trigger else (),
         ids=ids, owner=_owner_of(rootfs) if ids is None else None,
-        cross_mounts=options.in_place, mounts=_later_mounts(options, config, bundle), spare_hidden=True,
+        cross_mounts=options.in_place, mounts=_later_mounts(options, config, bundle),
+        empty_mounts=_empty_mounts(config), spare_hidden=True,
         mounts_hint="install the hook with --in-place to write into the mount; --in-place does not help for a"
         " path of linux.maskedPaths",
     )  # fmt: skip
@@ -229,6 +230,18 @@ def _later_mounts(options: "Options", config: "Mapping[str, Any]", bundle: str) 
     above = {"/proc", "/sys"} if is_mounted else {*mounted}
     visible = [mask for mask in masked if not _is_below(mask, above)]
     return (*(() if is_mounted else mounted), *visible)
+
+
+def _empty_mounts(config: "Mapping[str, Any]") -> "tuple[str, ...]":
+    """Return the clean mount points of each tmpfs to which the runtime copies no files."""
+    return tuple(
+        _clean(each["destination"])
+        for each in _list(config.get("mounts"))
+        if isinstance(each, dict)
+        and each.get("type") == "tmpfs"
+        and isinstance(each.get("destination"), str)
+        and "tmpcopyup" not in _list(each.get("options"))
+    )
 
 
 def _is_below(path: str, places: "set[str]") -> bool:

@@ -134,6 +134,17 @@ def test_the_request_of_an_oci_hook_lists_the_paths_that_the_runtime_masks(read,
     assert read({"linux": {"maskedPaths": "/etc"}}, {"stage": stage}).mounts == ()
 
 
+def test_the_request_of_an_oci_hook_lists_the_mounts_that_show_an_empty_directory(read):
+    mounts = [
+        {"destination": "/run/", "type": "tmpfs", "options": ["nosuid", "mode=755"]},
+        {"destination": "/tmp", "type": "tmpfs"},
+        {"destination": "/srv", "type": "tmpfs", "options": ["tmpcopyup"]},
+        {"destination": "/data", "type": "bind", "options": ["rbind"]},
+        *({"type": "tmpfs"}, {"destination": 5, "type": "tmpfs"}, 7),
+    ]
+    assert read({"mounts": mounts}).empty_mounts == ("/run", "/tmp")
+
+
 def test_a_path_that_the_kernel_refuses_is_refused_in_mounts_and_masked_paths(read):
     """A masked path of 400 KB took more than 30 seconds."""
     name = "/" + "a/" * 2047
