@@ -394,7 +394,7 @@ if __name__ == "__main__":
 #: data classes whose values change after they are made
 CHANGING = words("""
     _Attempt _Block _Comment _Content _File _Meaning _Opened _Reader Catalog Daemon Decoded Definition Description
-    FileView HostStart Image InstanceView LiveInstance Mark Member NewImage PageState Part PublicFiles Report
+    FileView Image InstanceView LiveInstance Mark Member NewImage PageState Part PublicFiles Report
     Result Results SimulatedInstance Tree Unpacked Variant
 """)
 WITHOUT_SLOTS = words("""

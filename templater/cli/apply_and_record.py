@@ -116,7 +116,7 @@ def apply_recorded(
             "and later runs need the same DIR",
         )
     places = () if state else _places(found.source, rootfs)
-    checks = [refuse_mounted(plan, rootfs.root)] if isinstance(rootfs.root, Root) else []
+    checks = [refuse_mounted(plan, rootfs.root, output.note)] if isinstance(rootfs.root, Root) else []
 
     def check(change: Change) -> None:
         for each in checks:

@@ -13,27 +13,35 @@ if TYPE_CHECKING:
     from ..model.plan import Change
 
 
-def real_places(mounts: "Collection[str]", rootfs: Root) -> "dict[str, str]":
+def real_places(mounts: "Collection[str]", rootfs: Root, empty: "Collection[str]" = ()) -> "dict[str, str]":
     """Return a dict that maps the real path of each mount point to the path in ``mounts``.
 
-    To find the real path, follow the links of the root filesystem, as the runtime does.
+    To find the real path, follow the links of the root filesystem, as the runtime does. The mounts of
+    ``empty`` show an empty directory, so the links below this directory don't exist for later mounts.
     """
     tree = Root(rootfs.name, mechanism=rootfs.mechanism, cross_mounts=True, fd=rootfs.fd)
     steps = Steps()
-    places = {}
+    places: dict[str, str] = {}
+    without_links: set[str] = set()
     for mount in mounts:
         try:
             path = clean(mount) if mount.strip("/") else "/"
         except RefusedError:  # for example, a path with a NUL: the runtime refuses it
             continue
-        places[_real(path, tree, steps)] = mount
+        place = _real(path, tree, steps, places, without_links)
+        if mount in empty and place not in places:
+            without_links.add(place)
+        else:
+            without_links.discard(place)
+        places[place] = mount
     return places
 
 
-def _real(mount: str, tree: Root, steps: Steps) -> str:
+def _real(mount: str, tree: Root, steps: Steps, places: "Collection[str]", without_links: "set[str]") -> str:
     """Follow the links of the root filesystem in the path of a mount point, and return the real path.
 
-    Unlike ``resolve``, this function follows the links of any user, as runtimes do.
+    Unlike ``resolve``, this function follows the links of any user, as runtimes do. ``without_links`` has
+    directories in which no link exists. Directories below them are added, but no mount point in ``places``.
     """
     place, pending, links = "", mount.split("/")[::-1], 0
     while pending:
@@ -42,9 +50,12 @@ def _real(mount: str, tree: Root, steps: Steps) -> str:
         if name == "..":
             place = place.rpartition("/")[0]
         elif name not in ("", "."):
-            entry = tree.entry(f"{place}/{name}")
+            above, below = place or "/", f"{place}/{name}"
+            entry = None if above in without_links else tree.entry(below)
             if entry is None or entry.kind != SYMLINK:
-                place = f"{place}/{name}"
+                if above in without_links and below not in places:
+                    without_links.add(below)
+                place = below
                 continue
             links += 1
             if links > MAX_LINKS:

@@ -199,14 +199,20 @@ def copying_program() -> str:
 
 
 def named_container() -> str:
-    """Return the value of ``-n`` or ``--name`` of the lxc-snapshot that runs this hook, or ""."""
+    """Return the container's name in the command line of the lxc-snapshot that runs this hook, or "".
+
+    LXC also accepts the name as an argument, and abbreviations of ``--name``.
+    """
+    from getopt import GetoptError, gnu_getopt
+
     for words in map(_words_of, ancestors(DEPTH)):
         if words and split(words[0])[1] == "lxc-snapshot":
-            for number, word in enumerate(words[1:-1], 1):
-                if word in ("-n", "--name"):
-                    return words[number + 1]
-                if word.startswith(("-n", "--name=")):
-                    return word.removeprefix("--name=").removeprefix("-n")
+            try:
+                options, arguments = gnu_getopt([word for word in words[1:] if word], *_SNAPSHOT_OPTIONS)
+            except GetoptError:
+                return ""
+            names = [value for option, value in options if option in ("-n", "--name")]
+            return (names[-1:] or arguments[:1] or [""])[0]
     return ""
 
 
@@ -235,6 +241,15 @@ def _has_option(words: "list[str]", letter: str, long: str) -> bool:
                 return True
     return False
 
+
+#: the options of lxc-snapshot, as getopt needs them
+_SNAPSHOT_OPTIONS = (
+    "n:Lr:N:d:c:Co:l:qP:?h",
+    (
+        *("name=", "list", "restore=", "newname=", "destroy=", "comment=", "showcomments", "rcfile="),
+        *("logfile=", "logpriority=", "quiet", "lxcpath=", "help", "usage", "version"),
+    ),
+)
 
 #: options of lxc-copy that take a value
 _TAKING = "nNpPolmBL"

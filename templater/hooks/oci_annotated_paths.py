@@ -221,8 +221,21 @@ def _require_owner(
     raise RefusedError(
         f"an annotation uses '{printable(path)}', which other users can change:"
         f" it belongs to uid {status.st_uid} and has mode {status.st_mode & 0o7777:04o}",
-        hint=f"chown root '{printable(path)}'; chmod go-w '{printable(path)}'",
+        hint=_hint(status, path),
     )
+
+
+def _hint(status: os.stat_result, path: str) -> str:
+    """Return a command, or advice about a file of the user who runs podman with ``--userns=keep-id``.
+
+    In the stage createContainer, the hook is then the container's root, and this user an ordinary user of the
+    container.
+    """
+    from ..rootfs.writable_by_others import namespace_creator
+
+    if status.st_uid and status.st_uid == namespace_creator():
+        return "--in-place does not work in rootless podman with --userns=keep-id: leave out one of them"
+    return f"chown root '{printable(path)}'; chmod go-w '{printable(path)}'"
 
 
 def _require_no_instance(directory: str) -> None:

@@ -34,6 +34,7 @@ class HookRequest:
     ``owner``: the uid and gid of the root directory, which the runtime has checked; None without a check.
     ``cross_mounts``: follow paths through mount points.
     ``mounts``: the clean paths in the container at which the runtime mounts file systems after the hook.
+    ``empty_mounts``: those of ``mounts`` that show an empty directory.
     ``spare_hidden``: leave a file alone if one of the mounts is exactly at its path. runc and crun have
     already made this mount, in a namespace that the hook does not see. If the hook replaced the file, the
     kernel would remove the mount.
@@ -44,10 +45,11 @@ class HookRequest:
     """
 
     __slots__ = (
-        "cache", "compare", "config", "cross_mounts", "description", "dialect", "ids", "image", "in_child",
-        "in_place", "instance_file", "keep_modified", "limits", "log", "mount", "mounts",
-        "mounts_hint", "name", "open_folders", "open_image", "options", "owner", "pending_in_config", "root",
-        "rootfs", "spare_hidden", "state_folder", "time_limit", "triggers", "use_cache",
+        "cache", "compare", "config", "cross_mounts", "description", "dialect", "empty_mounts", "ids",
+        "image", "in_child", "in_place", "instance_file", "keep_modified", "limits", "log", "mount",
+        "mounts", "mounts_hint", "name", "open_folders", "open_image", "options", "owner",
+        "pending_in_config", "root", "rootfs", "spare_hidden", "state_folder", "time_limit", "triggers",
+        "use_cache",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +73,7 @@ class HookRequest:
         cross_mounts: bool = False,
         mount: "Callable[[], bool] | None" = None,
         mounts: "tuple[str, ...]" = (),
+        empty_mounts: "tuple[str, ...]" = (),
         spare_hidden: bool = False,
         mounts_hint: str = "",
         use_cache: bool = True,
@@ -94,6 +97,7 @@ class HookRequest:
         self.cross_mounts = cross_mounts
         self.mount = mount
         self.mounts = mounts
+        self.empty_mounts = empty_mounts
         self.spare_hidden = spare_hidden
         self.mounts_hint = mounts_hint
         self.root = root

@@ -728,7 +728,11 @@ def hidden_places(plan: "Plan", rootfs: "DirectoryRootfs", request: HookRequest)
         return ()
     from .hidden_targets import real_places, refuse_hidden
 
-    places = real_places(request.mounts, rootfs.root)  # type: ignore[arg-type]  # hooks run only on Linux
+    places = real_places(
+        request.mounts,
+        rootfs.root,  # type: ignore[arg-type]  # hooks run only on Linux
+        request.empty_mounts,
+    )
     for change in plan.changes:
         refuse_hidden(change, places, request.mounts_hint)
     return places

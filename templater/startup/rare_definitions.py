@@ -30,8 +30,8 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.hooks.runtimes.lxc": (
         "_is_btrfs", "_make_layer", "_open_mount_point", "_refuses_second_mount", "_remove_volatile_mark",
         "_renders", "_require_own", "defer", "has_hook", "in_namespace", "is_deferred", "mount_overlay",
-        "open_layers", "refuse_other_container", "require_mount_hook", "require_mounted", "snippet",
-        "state_folder", "status", "unreadable",
+        "open_layers", "require_mount_hook", "require_mounted", "snippet", "state_folder", "status",
+        "unreadable",
     ),
     "templater.hooks.sandboxed_rendering": (
         "_compiled", "_import_all", "_layer", "_plain", "_rule_values", "_span", "_without_description",

@@ -8,9 +8,9 @@ Hooks run before the container's mounts exist, so only ``apply`` needs this chec
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
-from itertools import chain
-from time import process_time
+from functools import cache
 from typing import TYPE_CHECKING
 
 from ..model.errors import RefusedError
@@ -22,20 +22,19 @@ from ..rootfs.resolve_beneath import mount_id
 from .remove_leftovers import above
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from ..model.plan import Change, Plan
 
     #: a device as in mountinfo, and the path of a file on the file system of this device
     Place = tuple[bytes, bytes]
 
-#: the maximum size in bytes of one process's table of mounts; the rest of a larger table is ignored
+#: the maximum size in bytes of one process's table of mounts
 MAX_TABLE = 16 << 20
-#: The maximum processor time in seconds to read one table. A user can stack mounts: the kernel then needs a
-#: time that grows with the square of their number. The user's other tables are ignored.
-MOST_SECONDS = 1.0
-#: the bytes that one system call reads, so that the limits on time have an effect between two calls
-PIECE = 4096
+
+#: the maximum processor time in seconds for the tables of all other mount namespaces: any user can mount so
+#: many file systems on one directory that the kernel needs minutes to print the table
+MAX_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +51,31 @@ class Mount:
         return self.device, self.top.rstrip(b"/") + path[len(self.point.rstrip(b"/")) :]
 
 
-def refuse_mounted(plan: Plan, root: Root) -> Callable[[Change], None]:
+def refuse_mounted(plan: Plan, root: Root, note: Callable[[str], None]) -> Callable[[Change], None]:
     """Return a function that ``apply`` calls for each change, shortly before it writes the file.
 
     The function raises RefusedError if a process of another mount namespace has mounted something over the
     file. The processes are searched once, at the first change that replaces a file. Only root sees the mounts
-    of other users' processes. Mount namespaces without a process are not seen.
+    of other users' processes. Mount namespaces without a process are not seen, and neither are mounts outside
+    of the root directories of all processes. ``note`` gets a message if a table was read only in part. This
+    is no error, because otherwise any user could prevent every ``apply`` of root.
     """
     names = {os.fsencode(each.real.rpartition("/")[2]) for each in plan.changes if each.action == UPDATE}
-    found: dict[Place, str] | None = None
-    own: dict[bytes, Mount] = {}
+
+    @cache
+    def search() -> tuple[dict[Place, str], dict[bytes, Mount]]:
+        found, incomplete = places_of_mounts(names)
+        if incomplete:
+            note(
+                f"reading the mounts of process {incomplete[0]} takes too long: apply does not see all mounts"
+                f" of {len(incomplete)} other mount namespace{'s' * (len(incomplete) > 1)}"
+            )
+        return found, _parsed(_lines(_table("/proc/self")[0])) if found else {}
 
     def check(change: Change) -> None:
-        nonlocal found
         if change.action != UPDATE or change.in_place:
             return
-        if found is None:
-            found = places_of_mounts(names)
+        found, own = search()
         process = found.get(_place(change.real, root, own)) if found else None
         if process is not None:
             raise RefusedError(
@@ -80,111 +87,121 @@ def refuse_mounted(plan: Plan, root: Root) -> Callable[[Change], None]:
     return check
 
 
-def _place(path: str, root: Root, own: dict[bytes, Mount]) -> Place:
-    """Return the place of a file. ``own`` has the mounts of this process, once they are read."""
+def _place(path: str, root: Root, own: Mapping[bytes, Mount]) -> Place:
     with root.directory(above(path)) as directory:
         parent = os.fsencode(os.readlink(f"/proc/self/fd/{directory.fd}"))
-        number = b"%d" % mount_id(directory.fd)
-    if number not in own:
-        own.update(_parsed(_table("self")[0]))
-    mount = own.get(number)
+        mount = own.get(b"%d" % mount_id(directory.fd))
     if mount is None:  # the process can't read its own table
         return b"", b""
     return mount.place(parent.rstrip(b"/") + b"/" + os.fsencode(path.rpartition("/")[2]))
 
 
-def places_of_mounts(names: Collection[bytes]) -> dict[Place, str]:
+def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[str]]:
     """Return the places over which processes have mounted something, with the ids of these processes.
 
-    Only places whose last name is in ``names`` are returned. The mount namespace of this process is left out.
+    Also return the ids of processes whose tables of mounts were read only in part. Only places whose last
+    name is in ``names`` are returned. The mount namespace of this process is left out. Each table gets an
+    equal share of the remaining time, so long tables of one user don't use up the time of the others.
     """
     found: dict[Place, str] = {}
-    slow: set[bytes] = set()
-    for process in _other_namespaces():
-        user = _user(process)
-        if user in slow:
-            continue
-        table, is_slow = _table(process)
-        if is_slow and user != b"0":
-            slow.add(user)
-        ends = [b"/" + _escaped(name) + b" " for name in names]
-        if any(end in table for end in ends):
-            mounts = _parsed(table)
+    incomplete = []
+    threads = list(_other_threads())
+    ends = {_escaped(name) for name in names}
+    left = MAX_SECONDS
+    for number, (process, thread) in enumerate(threads):
+        start = time.process_time()
+        table, is_complete = _table(thread, left / (len(threads) - number))
+        if not is_complete:
+            incomplete.append(process)
+        lines = _lines(table)
+        if any(point.rpartition(b"/")[2] in ends for *_, point, _ in lines):
+            mounts = _parsed(lines)
             for mount in mounts.values():
                 parent = mounts.get(mount.parent)
                 if mount.point.rpartition(b"/")[2] in names and parent is not None:
-                    found[parent.place(mount.point)] = process.partition("/")[0]
-    return found
+                    found[parent.place(mount.point)] = process
+        left -= time.process_time() - start
+    return found, incomplete
 
 
-def _other_namespaces() -> Iterator[str]:
-    """Yield one process or thread for each root directory in each other mount namespace.
+def _other_threads() -> Iterator[tuple[str, str]]:
+    """Yield a process and the directory of one of its threads, for each view of the mounts.
 
-    A table has only the mounts below the root directory of its process.
+    A table of mounts has only the mounts below the root directory of its thread. So yield a thread for each
+    root directory in each other mount namespace. Threads can have namespaces of their own, and the first
+    thread can have ended before the others.
     """
-    own = _namespace("self")
-    if own is None:  # a system without mount namespaces
+    own = _namespace("/proc/self")
+    if not own:  # a system without mount namespaces
         return
     seen = set()
-    for process in os.listdir("/proc"):
-        if process.isdecimal():
-            for each in chain((process,), _threads(process)):
-                found = _namespace(each)
-                if found is not None and found[0] != own[0] and found not in seen:
-                    seen.add(found)
-                    yield each
-                if found is not None:
-                    break
+    for process in filter(str.isdecimal, os.listdir("/proc")):
+        for thread in _threads(f"/proc/{process}/task"):
+            namespace = _namespace(thread)
+            if namespace in (own, 0):
+                continue
+            view = namespace, _root_of(thread)
+            if view not in seen:
+                seen.add(view)
+                yield process, thread
 
 
-def _threads(process: str) -> Iterator[str]:
-    """Yield the threads of a process. If its first thread has ended, the process itself shows no mounts."""
+def _threads(folder: str) -> list[str]:
     try:
-        for thread in os.listdir(f"/proc/{process}/task"):
-            yield f"{process}/task/{thread}"
+        return [f"{folder}/{name}" for name in os.listdir(folder)]
     except OSError:  # the process has ended
-        return
+        return []
 
 
-def _namespace(process: str) -> tuple[int, int, int] | None:
-    """Return a process's mount namespace and root directory, or None if they can't be read."""
+def _namespace(thread: str) -> int:
+    """Return the number of a thread's mount namespace, or 0 if it can't be read."""
     try:
-        root = os.stat(f"/proc/{process}/root")
-        return os.stat(f"/proc/{process}/ns/mnt").st_ino, root.st_dev, root.st_ino
+        return os.stat(f"{thread}/ns/mnt").st_ino
     except OSError:
-        return None
+        return 0
 
 
-def _user(process: str) -> bytes:
-    """Return the uid of a process. The owner of its directory in /proc can be another user."""
+def _root_of(thread: str) -> str:
+    """Return the path of a thread's root directory. Unlike ``stat``, this does not ask the file system."""
     try:
-        with open(f"/proc/{process}/status", "rb") as file:
-            return file.read().partition(b"\nUid:\t")[2].partition(b"\t")[0]
-    except OSError:  # the process has ended
-        return b""
+        return os.readlink(f"{thread}/root")
+    except OSError:  # the thread has ended
+        return ""
 
 
-def _table(process: str) -> tuple[bytes, bool]:
-    """Return a process's table of mounts, and whether its rest was left out because it took too long."""
-    table = bytearray()
-    end = process_time() + MOST_SECONDS
+def _table(thread: str, seconds: float = float("inf")) -> tuple[bytes, bool]:
+    """Return a table of mounts, and whether it is complete.
+
+    The kernel returns at most a page at once, so the time is checked often.
+    """
+    pieces: list[bytes] = []
+    room = MAX_TABLE
+    end = time.process_time() + seconds
     try:
-        with open(f"/proc/{process}/mountinfo", "rb", buffering=0) as file:
-            while piece := file.read(min(PIECE, MAX_TABLE - len(table))):
-                table += piece
-                if process_time() > end:
-                    return bytes(table), True
-    except OSError:  # the process has ended
+        file = os.open(f"{thread}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while piece := os.read(file, room):
+                pieces.append(piece)
+                room -= len(piece)
+                if not room or time.process_time() > end:
+                    return b"".join(pieces), False
+        finally:
+            os.close(file)
+    except OSError:  # the thread has ended
         pass
-    return bytes(table), False
+    return b"".join(pieces), True
 
 
-def _parsed(table: bytes) -> dict[bytes, Mount]:
-    """Return the mounts of a table by their ids. A line that was read only in part is left out."""
-    lines = [line.split(b" ", 5) for line in table.split(b"\n")]
+def _lines(table: bytes) -> list[list[bytes]]:
+    """Return the fields of each line. A line that was read only in part is left out."""
+    return [fields for line in table.split(b"\n") if len(fields := line.split(b" ", 5)) == 6]
+
+
+def _parsed(lines: Iterable[Sequence[bytes]]) -> dict[bytes, Mount]:
+    """Return the mounts of a table by their ids."""
     return {
         number: Mount(device, unescaped(top), unescaped(point), parent)
-        for number, parent, device, top, point, _ in (line for line in lines if len(line) == 6)
+        for number, parent, device, top, point, _ in lines
     }
 
 

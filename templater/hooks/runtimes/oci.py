@@ -65,7 +65,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     state_folder = options.state or bundle
     root = open_unshared(bundle) if bundle in (image, state_folder) else open_folder(bundle, fixed=True)
     config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
-    _refuse_other_case(config)
+    _refuse_ambiguous(config)
     opened = None if named in ("", bundle) else _open_annotated(named, options, config, bundle)
     if options.if_present and not _has_metadata(image, root if image == bundle else opened):
         return Notice()
@@ -87,7 +87,8 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
         config={key.removeprefix(CONFIG): annotations[key] for key in annotations if key.startswith(CONFIG)},
         triggers=tuple(trigger.split(",")) if trigger else (),
         ids=ids, owner=_owner_of(rootfs) if ids is None else None,
-        cross_mounts=options.in_place, mounts=_later_mounts(options, config, bundle), spare_hidden=True,
+        cross_mounts=options.in_place, mounts=_later_mounts(options, config, bundle),
+        empty_mounts=_empty_mounts(config), spare_hidden=True,
         mounts_hint="install the hook with --in-place to write into the mount; --in-place does not help for a"
         " path of linux.maskedPaths",
     )  # fmt: skip
@@ -103,18 +104,23 @@ _NAMES = {
 }  # fmt: skip
 
 
-def _refuse_other_case(config: "Mapping[str, Any]") -> None:
-    """Raise InputError for a name in an unusual case, such as "ROOT".
+def _refuse_ambiguous(config: "Mapping[str, Any]") -> None:
+    """Raise InputError for a name in an unusual case, such as "ROOT", and for a text with a NUL.
 
-    runc ignores the case of names, so runc reads such a name. Other runtimes may ignore the name.
+    runc ignores the case of names, so runc reads such a name. Other runtimes may ignore the name. crun reads
+    a text up to the NUL, and runc refuses the text.
     """
     linux = config.get("linux")
     waiting = [config, config.get("root"), linux, *_list(config.get("mounts"))]
     if isinstance(linux, dict):
         for name in ("uidMappings", "gidMappings", "namespaces"):
             waiting += _list(linux.get(name))
+    masks = linux.get("maskedPaths") if isinstance(linux, dict) else None
+    waiting += [{"maskedPaths": mask} for mask in _list(masks)]
     for value in waiting:
-        for name in value if isinstance(value, dict) else ():
+        for name, text in value.items() if isinstance(value, dict) else ():
+            if isinstance(text, str) and "\0" in text:
+                raise InputError(f"config.json has a '{printable(name)}' with a NUL")
             usual = _NAMES.get(name.casefold(), name)
             if usual != name:
                 raise InputError(
@@ -226,6 +232,18 @@ def _later_mounts(options: "Options", config: "Mapping[str, Any]", bundle: str) 
     return (*(() if is_mounted else mounted), *visible)
 
 
+def _empty_mounts(config: "Mapping[str, Any]") -> "tuple[str, ...]":
+    """Return the clean mount points of each tmpfs to which the runtime copies no files."""
+    return tuple(
+        _clean(each["destination"])
+        for each in _list(config.get("mounts"))
+        if isinstance(each, dict)
+        and each.get("type") == "tmpfs"
+        and isinstance(each.get("destination"), str)
+        and "tmpcopyup" not in _list(each.get("options"))
+    )
+
+
 def _is_below(path: str, places: "set[str]") -> bool:
     """Return whether one of the places is a directory above the path. All paths must be cleaned."""
     while path != "/":
@@ -240,7 +258,12 @@ def _list(value: object) -> "list[Any]":
 
 
 def _clean(path: str) -> str:
-    """Return an absolute path as runtimes clean it."""
+    """Return an absolute path as runtimes clean it. Raises InputError if the path is too long.
+
+    The kernel refuses such a path, and comparing it with the mount points takes minutes.
+    """
+    if len(path) > MAX_PATH:
+        raise InputError(f"config.json has a mount point or masked path of more than {MAX_PATH} characters")
     return abspath("/" + whole_characters(path).lstrip("/"))
 
 

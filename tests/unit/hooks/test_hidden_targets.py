@@ -34,6 +34,32 @@ def test_links_in_the_path_of_a_mount_are_resolved_inside_the_root_filesystem(tm
         assert real_places((mount, "/odd\0path"), root) == {place: mount}
 
 
+@pytest.mark.parametrize(
+    ("mounts", "places"),
+    [
+        (["/srv", "/srv/lnk/f"], ["/srv", "/srv/lnk/f"]),
+        (["/srv/lnk/f", "/srv"], ["/etc/f", "/srv"]),
+        (["/srv", "/srv/a/lnk/f"], ["/srv", "/srv/a/lnk/f"]),
+        (["/srv", "/to", "/srv/lnk/f"], ["/srv", "/etc/f"]),
+        (["/srv", "/srv/volume", "/srv/volume/lnk/f"], ["/srv", "/srv/volume", "/etc/f"]),
+        (["/volume", "/volume/lnk/f"], ["/volume", "/etc/f"]),
+        (["/srv", "/to/lnk/f"], ["/srv", "/srv/lnk/f"]),
+        (["/srv", "/up/lnk/f"], ["/srv", "/etc/f"]),
+        (["/", "/srv/lnk/f"], ["/", "/srv/lnk/f"]),
+    ],
+)
+def test_a_link_below_an_earlier_empty_mount_is_not_followed(tmp_path, mounts, places):
+    """The hook left a file alone, because a mount below a tmpfs seemed to be at its path."""
+    for folder in ("etc", "srv/a", "srv/volume", "volume"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("srv/lnk", "srv/a/lnk", "srv/volume/lnk", "volume/lnk"):
+        (tmp_path / name).symlink_to("/etc")
+    (tmp_path / "to").symlink_to("srv")
+    (tmp_path / "up").symlink_to("srv/x/../../volume")
+    with Root(str(tmp_path)) as root:
+        assert list(real_places(mounts, root, ("/", "/srv"))) == places
+
+
 def test_a_mount_whose_path_contains_a_loop_of_links_is_refused(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     with Root(str(tmp_path)) as root, pytest.raises(RefusedError) as refused:
@@ -83,7 +109,7 @@ def test_a_file_is_refused_if_a_mount_of_the_container_would_hide_the_file(real,
 )
 def test_a_plan_that_writes_below_a_mount_made_by_the_runtime_is_refused(mounts, changes, found, tmp_path):
     plan = SimpleNamespace(changes=[change_of(*each) for each in changes])
-    request = SimpleNamespace(mounts=mounts, mounts_hint="hint")
+    request = SimpleNamespace(mounts=mounts, empty_mounts=(), mounts_hint="hint")
     with Root(str(tmp_path)) as root:
         if found is not None:
             assert hidden_places(plan, SimpleNamespace(root=root), request) == found

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from templater.hooks import oci_annotated_paths
 from templater.hooks.oci_annotated_paths import open_source, read_description
 from templater.model.errors import RefusedError, TemplaterError
 from templater.model.file_names import MAX_PATH
+from templater.rootfs import writable_by_others
 from tests.rootfs_builders import as_root
 
 IMAGE_HINT = "keep image sources in a directory of their own, such as /var/lib/templater/images"
@@ -266,6 +268,17 @@ def test_a_sticky_directory_is_trusted_only_if_the_caller_accepts_sticky_directo
     reason = f"it belongs to uid {uid} and has mode {mode:04o}"
     assert caught.value.message == f"an annotation uses '{tmp_path}', which other users can change: {reason}"
     assert caught.value.hint == f"chown root '{tmp_path}'; chmod go-w '{tmp_path}'"
+
+
+@pytest.mark.parametrize("creator", [5001, 0, 5002])
+def test_the_hint_for_a_file_of_the_creator_of_the_user_namespace_names_keep_id(monkeypatch, creator):
+    """With ``chown root``, rootless podman could no longer read its image source."""
+    monkeypatch.setattr(writable_by_others, "namespace_creator", lambda: creator)
+    status = os.stat_result((stat.S_IFDIR | 0o755, 1, 1, 2, 5001, 5001, 0, 0, 0, 0))
+    with pytest.raises(RefusedError) as caught:
+        oci_annotated_paths._require_owner(status, "/x")
+    keep_id = "--in-place does not work in rootless podman with --userns=keep-id: leave out one of them"
+    assert caught.value.hint == (keep_id if creator == 5001 else "chown root '/x'; chmod go-w '/x'")
 
 
 @pytest.mark.parametrize(

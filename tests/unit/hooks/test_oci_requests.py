@@ -134,6 +134,31 @@ def test_the_request_of_an_oci_hook_lists_the_paths_that_the_runtime_masks(read,
     assert read({"linux": {"maskedPaths": "/etc"}}, {"stage": stage}).mounts == ()
 
 
+def test_the_request_of_an_oci_hook_lists_the_mounts_that_show_an_empty_directory(read):
+    mounts = [
+        {"destination": "/run/", "type": "tmpfs", "options": ["nosuid", "mode=755"]},
+        {"destination": "/tmp", "type": "tmpfs"},
+        {"destination": "/srv", "type": "tmpfs", "options": ["tmpcopyup"]},
+        {"destination": "/data", "type": "bind", "options": ["rbind"]},
+        *({"type": "tmpfs"}, {"destination": 5, "type": "tmpfs"}, 7),
+    ]
+    assert read({"mounts": mounts}).empty_mounts == ("/run", "/tmp")
+
+
+def test_a_path_that_the_kernel_refuses_is_refused_in_mounts_and_masked_paths(read):
+    """A masked path of 400 KB took more than 30 seconds."""
+    name = "/" + "a/" * 2047
+    assert (
+        read({"mounts": [{"destination": name}], "linux": {"maskedPaths": [name]}}).mounts == (name[:-1],) * 2
+    )
+    for config in ({"mounts": [{"destination": name + "x"}]}, {"linux": {"maskedPaths": [name + "x"]}}):
+        with pytest.raises(InputError) as refused:
+            read(config)
+        assert refused.value.message == (
+            "config.json has a mount point or masked path of more than 4095 characters"
+        )
+
+
 @pytest.mark.parametrize(
     ("stage", "mounts"),
     [("", ("/srv/app", "/sys")), ("createContainer", ("/srv/app/conf",))],
@@ -168,6 +193,22 @@ def test_a_name_with_a_nul_in_the_configuration_of_a_bundle_is_refused():
     with pytest.raises(InputError) as refused:
         parse_json(rb'{"mounts": [{"destination\u0000": "/srv", "type": "tmpfs"}]}', "config.json")
     assert refused.value.message == r"config.json has the name 'destination\x00' with a NUL"
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"mounts": [{"destination": "/srv\0x", "type": "tmpfs"}]}, "destination"),
+        ({"mounts": [{"destination": "/srv", "type": "tmpfs\0"}]}, "type"),
+        ({"linux": {"maskedPaths": ["/proc/kcore", "/srv\0x"]}}, "maskedPaths"),
+        ({"linux": {"namespaces": [{"type": "user\0x"}]}}, "type"),
+    ],
+)
+def test_a_text_with_a_nul_in_the_configuration_of_a_bundle_is_refused(read, config, name):
+    """crun reads a text up to the NUL, so it mounted a tmpfs at /srv, and the hook wrote a secret below it."""
+    with pytest.raises(InputError) as refused:
+        read(config)
+    assert refused.value.message == f"config.json has a '{name}' with a NUL"
 
 
 @pytest.mark.parametrize(
