@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from templater.checks.files_that_users_can_change import _target_inside
 from templater.checks.image_scanner import scan_image
 from templater.checks.run_checks import audit
 from templater.checks.scanned_image import Name
-from templater.checks.security.accounts import _target_inside
 from templater.model.entry import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 from tests.checks.builders import a_link, an_image, observed, rules
 from tests.image_archives import file, image
