@@ -33,7 +33,7 @@ PACKAGES = (
 )  # fmt: skip
 #: the same list for an audit, which starts in half the time if it does not import the other packages
 AUDIT = (
-    "checks.import_refusals", "checks.audit_report", "checks.security", "parsing.pure_yaml",
+    "checks.import_refusals", "checks.audit_report", "checks.security",
     "pongo2.codegen.compiler", "pongo2.error_positions", "pongo2.filters", "pongo2.golang",
     "pongo2.names_read", "pongo2.tags", "rootfs.confined_without_descriptors",
     "rootfs.writable_by_others_groups",
@@ -131,6 +131,10 @@ def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...], limits
     # A postponed module runs when code reads one of its attributes. No code reads attributes of jinja2.
     for name in lazy_imports.NAMES - {"jinja2"} if packages is PACKAGES else ("json",):
         dir(sys.modules.get(name))
+    for name in ("yaml.parser", "yaml.scanner"):
+        import_module(name)
+    for name in ("yaml.reader", "templater.parsing.pure_yaml"):  # slow to run, and few images need them
+        lazy_imports.read_code(name)
     from ..checks.run_checks import all_checks
     from ..pongo2 import compile as compile_template
     from ..pongo2.dialect import DIALECTS

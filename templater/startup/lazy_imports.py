@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 #: packages that import all of their submodules, and modules that only unused code needs
 NAMES = frozenset((
-    "base64", "inspect", "ipaddress", "jinja2", "json", "yaml", "yaml.composer", "yaml.constructor",
-    "yaml.emitter", "yaml.reader", "yaml.representer", "yaml.serializer",
+    "base64", "inspect", "ipaddress", "jinja2", "json", "templater.parsing.pure_yaml", "yaml",
+    "yaml.composer", "yaml.constructor", "yaml.emitter", "yaml.reader", "yaml.representer",
+    "yaml.serializer",
 ))  # fmt: skip
 
 #: attributes that the import system reads before a module is complete
@@ -98,6 +99,23 @@ class _Loader:
         module.__loader__ = module.__spec__.loader = self.loader
         if type(module) is not Postponed:  # the module has run before and is being reloaded
             self.loader.exec_module(module)
+
+
+class _CodeInMemory:
+    def __init__(self, code: "Any") -> None:
+        self.code = code
+
+    def exec_module(self, module: "Any") -> None:
+        exec(self.code, module.__dict__)  # noqa: S102  # as the import system does
+
+
+def read_code(name: str) -> None:
+    """Read the code of a postponed module, so that the module can run in a process that can't open files."""
+    from importlib import import_module
+
+    module: Any = import_module(name)
+    if type(module) is Postponed:
+        module.__loader__ = _CodeInMemory(module.__loader__.get_code(name))
 
 
 def _ready(name: str) -> "dict[str, Any]":

@@ -45,4 +45,4 @@ def test_an_interrupt_that_the_shell_ignores_stays_ignored(tmp_path):
 
 def test_the_console_script_and_the_python_module_use_the_same_entry_point():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert set(project["scripts"].values()) == {"templater.__main__:main"}
+    assert set(project["scripts"].values()) == {"templater.__main__:run"}

@@ -320,3 +320,27 @@ def test_rendered_files_of_every_checked_type_are_checked_in_the_sandbox(tmp_pat
     )
     assert done.returncode == 1, done.stderr
     assert '"yaml"' in done.stdout
+
+
+@pytest.mark.slow
+def test_an_audit_reads_yaml_without_libyaml_in_the_sandbox():
+    """The child gets the code of PyYAML's parser, but runs the code only for a text that libyaml rejects."""
+    script = (
+        "from templater.startup import lazy_imports; lazy_imports.install()\n"
+        "import sys\n"
+        "from templater.cli.read_in_sandbox import AUDIT, _prepare\n"
+        "from templater.image.limits import DEFAULT\n"
+        "from templater.model.source import Source\n"
+        "from templater.parsing import yaml_nodes\n"
+        "from templater.sandbox import child_json\n"
+        "from templater.sandbox.child import Bounds\n"
+        "def work():\n"
+        "    before = type(sys.modules['yaml.reader']).__name__\n"
+        "    text = '? ' + 'k' * 2000 + '\\n: v\\n' + 'l' * 2000 + ': v\\n'\n"
+        "    yaml_nodes.HAS_LIBYAML = False\n"
+        "    document = yaml_nodes.parse(Source('a.yaml', text), 'v4')\n"
+        "    return [before, len(yaml_nodes.pairs(document))]\n"
+        "print(child_json.run(lambda: list(_prepare([], AUDIT, DEFAULT)), work, Bounds()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("['Postponed', 2]\n", "")
