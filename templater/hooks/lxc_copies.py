@@ -37,6 +37,9 @@ def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: 
     A snapshot keeps the container's pending trigger, and restoring the snapshot in place restores the
     trigger. Any other new directory is recorded as a copy. If the destroy hook later detects that the copy
     was a rename, it corrects the record. ``rootfs`` is the copy's ``lxc.rootfs.path``.
+
+    With ``--source``, an original without a description has nothing that a wrong copy could get. If it is not
+    certain that this is the original, only the trigger is recorded.
     """
     source, exact = find_source(folder, source_name)
     if options.if_present and is_missing(join(options.source or source, METADATA)):
@@ -49,17 +52,26 @@ def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: 
         before = old.state()
         if not exact:
             require_new(made)
-        require_original(original, made, exact=exact)
-        copy_image(original, made)
-        records = {record: copied_record(old, record) for record in (WRITTEN, STAGED)}
-        unfinished = Journal(old.directory).read()
+        names = (METADATA, TEMPLATES, INSTANCE)
+        is_bare = bool(options.source) and all(original.entry("/" + each) is None for each in names)
+        certain = is_original(original, made, exact=exact)
+        if not certain and (exact or not is_bare):
+            raise uncertain(original, made)
+        records: "dict[str, bytes | None]" = {}
+        unfinished = None
+        if certain:
+            copy_image(original, made)
+            records = {record: copied_record(old, record) for record in (WRITTEN, STAGED)}
+            unfinished = Journal(old.directory).read()
         if not exact and may_rename():
             old.lock("clone hook", options.patience)
             old.replace(CLONED, "\n".join((folder, *ancestors(DEPTH))).encode("utf-8", "surrogateescape"))
             old.unlock()
         if exact and before is None:
             return Notice(f"{name}: made from {source_name}, which was never started", folder)
-        state = State(before.pending if exact and before else "copy", name, before.image if before else "")
+        state = State(
+            before.pending if exact and before else "copy", name, before.image if before and certain else ""
+        )
         with StateDirectory(made) as new:
             new.lock("clone hook", options.patience)
             for record, data in records.items():
@@ -100,8 +112,8 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
         raise InputError(
             f"'{here}' was made from '{printable(source_name)}', but"
             f" {'several containers have that name' if found else 'the original container is missing'}",
-            hint=f"copy metadata.yaml, templates and instance.yaml to '{folder}', then run:"
-            f" templater trigger '{folder}' copy",
+            hint=f"copy metadata.yaml, templates and instance.yaml (those that exist) to '{folder}', then"
+            f" run: templater trigger '{folder}' copy",
         )
     return found[0], False
 
@@ -150,20 +162,22 @@ def require_new(made: Root) -> None:
             )
 
 
-def require_original(original: Root, made: Root, *, exact: bool) -> None:
-    """Raise InputError unless it is certain that LXC copies the container in ``original``.
+def is_original(original: Root, made: Root, *, exact: bool) -> bool:
+    """Return whether it is certain that LXC copies the container in ``original``.
 
     LXC gives only the original's name. With ``lxc-copy --newpath``, or with another program that uses liblxc,
     the original and the copy can be in different directories. The directory of the copy can then contain a
     different container with the original's name. The copy must not get the description and the passwords of
     that container.
     """
-    if not copies_elsewhere() and (exact or (copying_program() and _same_settings(original, made))):
-        return
-    raise InputError(
+    return not copies_elsewhere() and (exact or bool(copying_program() and _same_settings(original, made)))
+
+
+def uncertain(original: Root, made: Root) -> InputError:
+    return InputError(
         f"it is not certain that '{printable(original.name)}' is the original of '{printable(made.name)}'",
-        hint=f"copy metadata.yaml, templates and instance.yaml of the original to '{made.name}', then run:"
-        f" templater trigger '{made.name}' copy",
+        hint="copy metadata.yaml, templates and instance.yaml of the original (those that exist) to"
+        f" '{made.name}', then run: templater trigger '{made.name}' copy",
     )
 
 

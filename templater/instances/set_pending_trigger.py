@@ -1,15 +1,20 @@
 """A record for the next start: the instance directory was created, copied or renamed."""
 
+from ..model.file_names import INSTANCE, STATE_FOLDER
 from ..rootfs.trusted_paths import open_folder
 from .instance_directory import InstanceDirectory
 from .state_directory import State, StateDirectory
+
+#: files of an instance whose image is elsewhere; the last one is LXC's file
+_SIGNS = (INSTANCE, STATE_FOLDER, "config")
 
 
 def record(path: str, trigger: str, name: str = "") -> State:
     """Record that an instance directory was created, copied or renamed, for its next start.
 
     ``trigger`` names this action. ``path`` is the new directory: the copy, or the renamed directory. Raises
-    InputError if the directory has no image.
+    InputError if the directory has neither an image nor another file of an instance. The hook line of such an
+    instance names its image with ``--source``.
     """
     from ..model.instance_name import require_name
     from ..model.pending_trigger import pending_after
@@ -17,7 +22,8 @@ def record(path: str, trigger: str, name: str = "") -> State:
     if name:
         require_name(name)
     with open_folder(path) as folder:
-        InstanceDirectory(path, folder).read_metadata()
+        if all(folder.entry("/" + name) is None for name in _SIGNS):
+            InstanceDirectory(path, folder).read_metadata()
         state_directory = StateDirectory(folder)
     with state_directory:
         state_directory.lock("trigger")

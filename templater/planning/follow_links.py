@@ -77,7 +77,7 @@ def resolve(view: "RootfsView", path: str, steps: "Steps | None" = None) -> Reso
     ``steps`` limits the work for several paths together.
     """
     resolved = Resolved(path)
-    walk = _Walk(view, steps or Steps())
+    walk = Walk(view, steps or Steps())
     parent, _, name = path.rpartition("/")
     try:
         walk.follow(parent, last_is_directory=True)
@@ -96,7 +96,7 @@ def resolve(view: "RootfsView", path: str, steps: "Steps | None" = None) -> Reso
     return resolved
 
 
-class _Walk:
+class Walk:
     """A walk from the root, name by name.
 
     ``depth`` is the number of directories before the first missing directory. ``named`` is the entry of the

@@ -218,7 +218,7 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "ChangedRootfs.require_ids",
     ),
     "templater.planning.follow_links": (
-        "_Walk.folder", "_Walk.makers", "_Walk.mount", "_Walk.owner", "_Walk.refuse_planted", "_Walk.up",
+        "Walk.folder", "Walk.makers", "Walk.mount", "Walk.owner", "Walk.refuse_planted", "Walk.up",
     ),
     "templater.pongo2.daemon_context": (
         "_device",

@@ -18,6 +18,16 @@ INVISIBLE = "invisible characters"
     [
         ("a\x1b[8mevil", "medium", SEQUENCE, 2),
         ("\x1b[0;8mevil", "medium", SEQUENCE, 1),
+        ("\x1b[8;31mevil", "medium", SEQUENCE, 1),
+        ("\x1b[08mevil", "medium", SEQUENCE, 1),
+        ("\x1b[38;5;1;8mevil", "medium", SEQUENCE, 1),
+        ("\x1b[38:5:1;8mevil", "medium", SEQUENCE, 1),
+        ("\x1b[30;40mevil", "medium", SEQUENCE, 1),
+        ("\x1b[30m\x1b[40mevil", "medium", SEQUENCE, 6),
+        ("\x1b[97;48;5;15mevil", "medium", SEQUENCE, 1),
+        ("\x1b[38;2;1;2;3;48;2;1;2;3mevil", "medium", SEQUENCE, 1),
+        ("\x1b[38:2::1:2:3;48:2:1:2:3mevil", "medium", SEQUENCE, 1),
+        ("\x1b[" + "1" * 201 + "m", "medium", SEQUENCE, 1),
         ("\x1b[1A\x1b[2K", "medium", SEQUENCE, 1),
         ("\x1b]0;title\x07", "medium", SEQUENCE, 1),
         ("\x9b8m", "medium", SEQUENCE, 1),
@@ -26,6 +36,9 @@ INVISIBLE = "invisible characters"
         ("a \u202e b", "medium", ORDER, 3),
         ("a \u2067 b", "medium", ORDER, 3),
         ("good" + " " * 201 + "evil", "medium", FAR, 4),
+        ("good" + "\u00a0" * 201 + "evil", "medium", FAR, 4),
+        ("good" + "\t" * 201 + "evil", "medium", FAR, 4),
+        ("good" + " " * 199 + "\t" + " " * 199 + "evil", "medium", FAR, 4),
         ("a\u200bb", "low", INVISIBLE, 2),
         ("a\ufeffb", "low", INVISIBLE, 2),
         ("a\U000e0041b", "low", INVISIBLE, 2),
@@ -44,7 +57,9 @@ def test_text_that_hides_other_text_is_found(text, severity, what, column):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a\r\nb\r\n", "a\r\r\n", "a\r", "\x1b[1;31mred\x1b[0m", "\ufeffa", "a\u200db", "\u05d0\u200f", "a" + " " * 300, " " * 300 + "a"],
+    ["", "a\r\nb\r\n", "a\r\r\n", "a\r", "\x1b[1;31mred\x1b[0m", "\x1b[38;5;8mgrey", "\x1b[1;48;5;8m",
+     "\x1b[38;2;8;8;8m", "\x1b[38:5:8m", "\x1b[58;5;8m", "\x1b[30mx\x1b[0;40my", "\x1b[31;49m\x1b[39;41m", "\x1b[38;48m",
+     "\x1b[" + "9" * 200 + "m", "a\r\n\r\n" * 201 + "b", "\ufeffa", "a\u200db", "\u05d0\u200f", "a" + " " * 300, " " * 300 + "a"],
 )  # fmt: skip
 def test_ordinary_text_has_no_finding(text):
     assert observed(CHECK, an_image(RULE, {"t": text})) == []
@@ -52,7 +67,7 @@ def test_ordinary_text_has_no_finding(text):
 
 def test_control_characters_in_properties_and_names_of_templates_are_found():
     """A real Incus 6.0.4 printed such properties and names unchanged on the terminal of the operator."""
-    metadata = RULE + 'properties: {os: "a\\u202eb", "k\\e[8m": x, description: "a\\nb\\tc"}\n'
+    metadata = RULE + 'properties: {os: "a\\u202eb", "k\\e[8m": x, description: "a\\nb\\tc\\r\\nd"}\n'
     assert observed(CHECK, an_image(metadata, {"t": "", "a\x1b[8m.tpl": ""})) == [
         ("medium", "image/metadata.yaml:5:18", "the property 'os: a\\u202eb' has control characters, which clients print"),
         ("medium", "image/metadata.yaml:5:40", "the property 'k\\x1b[8m: x' has control characters, which clients print"),

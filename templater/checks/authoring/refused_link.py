@@ -13,18 +13,23 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ...model.entry import DIRECTORY, FILE, SYMLINK
+from ...model.errors import RefusedError
 from ...model.source import printable
-from ...planning.follow_links import resolve
+from ...planning.follow_links import MAX_LINKS, Steps, Walk
 from ..authored_image import AuthoredImage
 from ..base import Observation, check
 
 
 class _OddStep(NamedTuple):
-    """A step of a path that needs a directory at ``place``, where no directory is."""
+    """A step of a path that needs a directory at ``place``, which a host cannot enter.
+
+    ``for_all`` says that all hosts with os.Root refuse the path; otherwise only Incus 7 refuses it.
+    """
 
     what: str
     place: str
-    is_file: bool
+    why: str
+    for_all: bool
 
 
 @check(
@@ -37,6 +42,7 @@ class _OddStep(NamedTuple):
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     with_roots = [host.name for host in image.hosts if host.family in ("I73", "LHEAD")]
     incus7 = [host.name for host in image.hosts if host.family == "I73"]
+    steps = Steps()
     for rule, path, resolved in image.targets:
         shown, at = printable(path), rule.spans["path"]
         for place, target in resolved.links:
@@ -62,10 +68,12 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                     at,
                     rule=rule,
                 )
-            elif (odd := _odd_step(image, rule.path)) and (hosts := with_roots if odd.is_file else incus7):
-                why = "is a file" if odd.is_file else "does not exist"
+            elif (odd := _odd_step(image, rule.path, steps)) and (
+                hosts := with_roots if odd.for_all else incus7
+            ):
                 yield Observation(
-                    f"'{printable(rule.path)}' has {odd.what} after '{printable(odd.place)}', which {why}:"
+                    f"'{printable(rule.path)}' has {odd.what} after '{printable(odd.place)}',"
+                    f" which {odd.why}:"
                     f" {', '.join(hosts)} {'refuse' if len(hosts) > 1 else 'refuses'} this path",
                     at,
                     f"write the path as '{shown}'",
@@ -80,21 +88,32 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                 )
 
 
-def _odd_step(image: AuthoredImage, path: str) -> _OddStep | None:
-    """Return the first ``..``, or the slash at the end of a path, that does not follow a directory.
+def _odd_step(image: AuthoredImage, path: str, steps: Steps) -> _OddStep | None:
+    """Return the first name that a host cannot pass, before a ``..`` or the slash at the end of a path.
 
-    Hosts that use Go's os.Root follow a path name by name. Other hosts first remove ``..`` from the text.
+    Hosts that use Go's os.Root follow a path name by name, so ``..`` after a link leads above the link's
+    target. Other hosts first remove ``..`` from the text.
     """
-    names: list[str] = []
-    for name in path.split("/"):
-        is_end = name in ("", ".") and path.endswith(f"/{name}")
-        if names and (name == ".." or is_end):
-            place = "/" + "/".join(names)
-            entry = resolve(image.rootfs, place).entry
-            if entry is None or entry.kind != DIRECTORY:
-                return _OddStep("'..'" if name == ".." else "a slash", place, entry is not None)
-        if name == "..":
-            del names[-1:]
-        elif name not in ("", "."):
-            names.append(name)
+    names = path.split("/")
+    last = len(names) - 1
+    last_up = last - names[::-1].index("..") if ".." in names else -1
+    walk = Walk(image.rootfs, steps)
+    for number in range(last + 1 if names[last] in ("", ".") else last_up + 1):
+        name = names[number]
+        place = walk.place() if name == ".." else f"{walk.prefix}/{name}"
+        what = "'..'" if number <= last_up else "a slash"
+        if walk.depth is not None and (name == ".." or number == last):
+            return _OddStep(what, walk.place(), "does not exist", False)
+        try:
+            walk.follow(name, last_is_directory=True)
+        except RefusedError:
+            if len(walk.links) > MAX_LINKS:
+                return _OddStep(what, place, "leads through too many links", True)
+            if walk.depth is not None:
+                return _OddStep(what, walk.place(), "does not exist", False)
+            if walk.entry is None or walk.entry.kind in (DIRECTORY, SYMLINK):
+                return None  # only templater refuses this link
+            return _OddStep(what, place, f"is a {walk.entry.kind}", True)
+        if walk.climbing or any(target.startswith("/") for _, target in walk.links):
+            return _OddStep(what, place, "leads out of the root filesystem", True)
     return None

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from ...model.file_names import METADATA, TEMPLATES
 from ...model.source import Source, printable
 from ..base import Observation, check
 from ..scanned_image import ScannedImage
 
+_SEQUENCE = "a terminal sequence"
 _BIDI = "\u202a-\u202e\u2066-\u2069"
 #: A description of hidden text, the severity, and a pattern. Colours and the marks of scripts are ordinary.
 _HIDDEN = tuple(
     (what, severity, re.compile(pattern))
     for what, severity, pattern in (
-        ("a terminal sequence", "medium", r"\x1b(?!\[[0-9;]*m)|\x1b\[(?:[0-9;]*;)?8m|\x9b"),
+        (_SEQUENCE, "medium", r"\x1b(?!\[[0-9;:]{0,200}m)|\x9b"),
         ("a carriage return or backspace in a line", "medium", r"[^\r\n]\r(?![\r\n]|\Z)|\x08"),
         ("a character that reverses the order of other characters", "medium", f"[{_BIDI}]"),
-        ("text behind more than 200 spaces", "medium", r"[^\s] {200}(?= *[^\s])"),
+        ("text behind more than 200 spaces", "medium", r"\S[^\S\r\n]{200}(?=[^\S\r\n]*\S)"),
         ("invisible characters", "low", "[\u00ad\u200b\u2060\U000e0000-\U000e007f]|(?<!\\A)\ufeff"),
     )
 )
+#: a sequence that sets colours and other properties of the text after it
+_STYLE = re.compile(r"\x1b\[([0-9;:]{0,200})m")
+#: how many numbers follow the code of a kind of colour: red, green and blue, or a number in a table
+_NUMBERS = {2: 3, 5: 1}
+#: the tens of the codes for a colour; the true value stands for the background
+_COLOURS = {3: False, 9: False, 4: True, 10: True}
 #: characters that a name or property of an image does not need; a terminal can obey them
-_CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}]")
+_CONTROL = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_BIDI}]|\r(?!\n)")
 
 
 @check(
@@ -52,10 +60,40 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 def _in_text(source: Source) -> Iterator[Observation]:
     for what, severity, pattern in _HIDDEN:
-        if match := pattern.search(source.text):
+        match = pattern.search(source.text)
+        if match is None and what == _SEQUENCE:
+            match = _concealing(source.text)
+        if match:
             yield Observation(
                 f"the file contains {what}, so a reader may see another text",
                 source.span(*match.span()),
                 hint="show the file with 'cat -A'",
                 severity=severity,
             )
+
+
+def _concealing(text: str) -> re.Match[str] | None:
+    """Return the first sequence that conceals text, or gives text the colour of its background.
+
+    After the codes 38, 48 and 58, the numbers of a colour follow, with colons or as separate codes.
+    """
+    colours: dict[bool, list[int]] = {}
+    for match in _STYLE.finditer(text):
+        codes = iter([[int(number or "0") for number in code.split(":")] for code in match[1].split(";")])
+        for code, *colour in codes:
+            if code == 8:
+                return match
+            tens, number = divmod(code, 10)
+            if code in (38, 48, 58):
+                if not colour:
+                    kind = next(codes, [0])[0]
+                    colour = [kind, *(each[0] for each in islice(codes, _NUMBERS.get(kind, 0)))]
+            elif number < 8:
+                colour = [5, number + (8 if tens > 8 else 0)]
+            if code == 0:
+                colours.clear()
+            elif tens in _COLOURS:
+                colours[_COLOURS[tens]] = [*colour[:1], *colour[1:][-3:]]
+        if colours.get(False) and colours.get(False) == colours.get(True):
+            return match
+    return None

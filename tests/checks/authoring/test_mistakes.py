@@ -27,6 +27,7 @@ from templater.model.errors import LimitError, MetadataError
 from templater.model.hosts import HOSTS, INCUS
 from templater.model.instance import Instance
 from templater.model.source import Source
+from templater.planning import follow_links
 from tests.checks.authoring.authoring_builders import HOSTNAME, SEED, defined, file, findings, image
 from tests.checks.builders import a_folder, a_link, an_image
 
@@ -926,6 +927,46 @@ def test_an_incomplete_image_has_no_finding_about_missing_templates():
 def test_a_target_whose_path_cannot_be_followed_is_reported_as_a_refused_link(path, names, message):
     found = of_checks(image(f"{path}: {{when: [create], template: t}}", names=names), "refused-link")
     assert found == [("refused-link", "image/metadata.yaml:4:3", f"'{path}': {message}")]
+
+
+@pytest.mark.parametrize(
+    ("path", "names", "problem"),
+    [
+        ("/l/../x/../y", ("rootfs/l -> srv/deep", "rootfs/srv/x/"), None),
+        ("/l/../x/../y", ("rootfs/l -> srv/deep", "rootfs/x/"), "'..' after '/srv/x', which does not exist"),
+        ("/l/../y", ("rootfs/l -> /srv/deep",), "'..' after '/l', which leads out of the root filesystem"),
+        ("/a/l/../y", ("rootfs/a/l -> ../srv",), None),
+        ("/a/l/../../y", ("rootfs/a/l -> ../srv",), "'..' after '/', which leads out of the root filesystem"),
+        ("/l/../y", ("rootfs/l -> l",), "'..' after '/l', which leads through too many links"),
+        ("/l/f/../y", ("rootfs/l -> srv", "rootfs/srv/f"), "'..' after '/srv/f', which is a file"),
+        ("/l/f/x/../../y", ("rootfs/l -> srv", "rootfs/srv/f"), "'..' after '/srv/f', which is a file"),
+        ("/l/../y", ("rootfs/l -> none",), "'..' after '/none', which does not exist"),
+        ("/l/../y", ("rootfs/l -> none/../srv",), "'..' after '/none', which does not exist"),
+        ("/srv/n//y/", (), "a slash after '/srv/n/y', which does not exist"),
+    ],
+)
+def test_a_name_after_a_link_is_looked_up_at_the_target_of_the_link(path, names, problem):
+    """The model of Incus 7 in ``templater.prediction`` gives the same results."""
+    made = [a_folder(f"rootfs/{name}") for name in ("a", "srv", "srv/deep")]
+    for name in names:
+        link, _, target = name.partition(" -> ")
+        made.append(a_link(link, target) if target else a_folder(name[:-1]) if name.endswith("/") else name)
+    found = of_checks(
+        image(f"{path}: {{when: [create], template: t}}", names=made, hosts="incus"), "refused-link"
+    )
+    message = f"'{path}' has {problem}: incus refuses this path"
+    assert found == ([("refused-link", "image/metadata.yaml:4:3", message)] if problem else [])
+
+
+def test_the_names_of_all_rules_together_are_limited(monkeypatch):
+    """Each ``..`` once followed the whole path again, with a new limit."""
+    monkeypatch.setattr(follow_links, "MAX_STEPS", 1000)
+    names = (a_folder("rootfs/a"), a_link("rootfs/l", "a/../" * 300 + "a"))
+    rules = [f"/l/../a/f{number}: {{when: [create], template: t}}" for number in range(4)]
+    assert of_checks(image(rules[0], names=names), "refused-link") == []
+    problem = "the paths of all rules together lead through too many directories and links"
+    found = of_checks(image(*rules, names=names), "refused-link")
+    assert [message for _, _, message in found] == [f"not checked completely: {problem}"]
 
 
 def test_a_yaml_file_is_checked_only_up_to_a_limited_number_of_parser_events(monkeypatch):

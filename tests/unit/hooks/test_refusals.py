@@ -403,7 +403,7 @@ def test_the_hint_about_an_unknown_original_container_says_how_to_prepare_the_co
     monkeypatch.setattr(lxc_copies, "named_container", lambda: "")
     folder = f"{tmp_path}/copy"
     (tmp_path / "copy").mkdir()
-    hint = f"copy metadata.yaml, templates and instance.yaml to '{folder}', then run: templater trigger '{folder}' copy"
+    hint = f"copy metadata.yaml, templates and instance.yaml (those that exist) to '{folder}', then run: templater trigger '{folder}' copy"
     with pytest.raises(InputError) as refused:
         lxc_copies.find_source(folder, "a")
     assert refused.value.message == "'copy' was made from 'a', but the original container is missing"
@@ -416,10 +416,11 @@ def test_the_hint_about_an_unknown_original_container_says_how_to_prepare_the_co
     missing = "the original container is missing"
     assert refused.value.message == f"'copy' was made from 'a', but {missing if program else several}"
     monkeypatch.setattr(lxc_copies, "copies_elsewhere", lambda: True)
-    with pytest.raises(InputError) as refused, Root(f"{tmp_path}/b") as a, Root(folder) as copy:
-        lxc_copies.require_original(a, copy, exact=True)
-    assert refused.value.message == f"it is not certain that '{tmp_path}/b' is the original of '{folder}'"
-    assert refused.value.hint == hint.replace("instance.yaml to", "instance.yaml of the original to")
+    with Root(f"{tmp_path}/b") as a, Root(folder) as copy:
+        assert not lxc_copies.is_original(a, copy, exact=True)
+        error = lxc_copies.uncertain(a, copy)
+    assert error.message == f"it is not certain that '{tmp_path}/b' is the original of '{folder}'"
+    assert error.hint == hint.replace("instance.yaml (", "instance.yaml of the original (")
 
 
 @pytest.mark.parametrize(

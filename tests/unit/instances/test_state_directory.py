@@ -442,3 +442,9 @@ def test_on_btrfs_a_new_record_is_synced_before_it_replaces_the_old_one(tmp_path
         assert os.listdir(tmp_path / ".templater") == ["written.new"]
     assert names == ([[]] if is_on_btrfs else [])
     assert os.listdir(tmp_path / ".templater") == ["written"]
+
+
+@pytest.mark.parametrize("name", ["instance.yaml", "config", ".templater"])
+def test_trigger_accepts_an_instance_whose_image_is_elsewhere(name: str, tmp_path):
+    (tmp_path / name).mkdir(mode=0o700) if name == ".templater" else (tmp_path / name).touch()
+    assert record(str(tmp_path), "copy").pending in ("create", "copy")
