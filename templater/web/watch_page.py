@@ -123,7 +123,7 @@ def _look(variants: Sequence[Variant]) -> str:
 
 
 def open_file(page: PageView) -> Html:
-    """Return the results and the template of the file that is open on the page."""
+    """Return the HTML of the open file: its rendered results and its template."""
     report = Report("", "", [page.view], page.metadata, Redaction((), enabled=False), page.findings)
     state = PageState(report, most=None if page.all_lines else LINES)
     if page.path == METADATA:

@@ -278,7 +278,7 @@ def test_no_time_is_reserved_for_a_removal_if_there_is_no_processor_limit():
     assert processor_left() == math.inf
 
 
-def test_reserved_seconds_reduce_the_processor_limit_of_the_process_that_reads_an_image(image, monkeypatch):
+def test_the_process_that_reads_an_image_leaves_reserved_seconds_to_later_processes(image, monkeypatch):
     monkeypatch.setattr(read_in_sandbox, "needs_sandbox", lambda paths: True)
     bounds = []
     monkeypatch.setattr(child_json, "run", lambda prepare, work, given, waiting: bounds.append(given))

@@ -26,7 +26,7 @@ def test_number_limits_are_parsed(text, value):
 @pytest.mark.parametrize(
     ("text", "value"), [("7", 7), ("7B", 7), ("2k", 2048), ("16MiB", 16 << 20), ("1GiB", 1 << 30)]
 )
-def test_size_limits_are_parsed(text, value):
+def test_a_size_limit_is_parsed_to_its_number_of_bytes(text, value):
     assert parse([f"output={text}"]).for_rendering().output == value
 
 

@@ -7,7 +7,7 @@ User data often contains passwords and keys. A rule without `mode` gives the fil
 The daemon keeps the mode of an existing file. If the root filesystem contains the file, give this file the
 mode 0600. If several rules write the file, set the mode in each rule.
 
-In a definition, no field sets the mode of a rule. So let an entry with the generator `dump` create the file
+In a definition, no field sets the mode of a rule. Use an entry with the generator `dump` to create the file
 with the mode 0600, which the daemon keeps. In a virtual machine, the agent of LXD 6.8 and later sets the mode
 of every file to 0644.
 """

@@ -17,9 +17,9 @@ In a virtual machine, the agent of LXD 6.8 and later sets the mode of every file
 image helps there.
 
 A template can also reveal a secret by conditions that print different texts. The check ignores a condition
-that tests only whether the secret is set. It reports a secret that a template compares with a variable or
-changes in a loop. It also reports a secret that all templates together test in more than eight different
-ways.
+that tests only whether the secret is set. It reports a condition that compares the secret with a value that
+can change: a variable, or a value that a loop sets. It also reports a secret if the templates of the image
+contain more than eight different conditions about the secret.
 """
 
 from __future__ import annotations

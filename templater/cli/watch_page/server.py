@@ -51,7 +51,7 @@ def serve_page(request: Request, given: PageOptions) -> int:
 
 
 class Page:
-    """One server with its two child processes: for views, and for the slower findings of `check`."""
+    """One server with two child processes: one for views, and one for the slower findings of `check`."""
 
     def __init__(self, request: Request, given: PageOptions, watch: Watch, watch_page_server: Any) -> None:
         seconds = request.limits.for_command().time

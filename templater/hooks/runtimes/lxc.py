@@ -79,7 +79,9 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
         return _start(stage, name, folder, options, environ)
     if stage == "clone":
         from ..lxc_copies import clone
+        from ..options import FAIL
 
+        options.on_error = FAIL  # without a record, the first start of the copy would run the trigger create
         source_name, rootfs = environ.get("LXC_SRC_NAME", ""), environ.get("LXC_ROOTFS_PATH", "")
         return clone(folder, name, source_name, options, rootfs)
     if stage == "destroy":

@@ -78,7 +78,7 @@ def refused(tmp_path, data):
         (disk(tables=1 << 31), f"2048 bytes, and needs at least {1024 + (8 << 31)}"),
     ],
 )  # fmt: skip
-def test_a_file_without_its_end_is_refused(data, message, tmp_path):
+def test_a_truncated_file_is_refused(data, message, tmp_path):
     assert refused(tmp_path, data) == message
 
 

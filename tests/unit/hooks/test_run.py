@@ -281,6 +281,20 @@ def test_a_failure_before_rendering_is_logged(container, tmp_path):
         assert "started anyway" in log.read_text()
 
 
+def test_a_clone_hook_that_fails_stops_the_copy_although_starts_may_go_on_after_errors(container, tmp_path):
+    """A copy without a record ran the trigger create at its first start, and overwrote its user's files."""
+    new = tmp_path / "c2"
+    shutil.copytree(container, new)
+    environ = {
+        "LXC_NAME": "c2", "LXC_SRC_NAME": "missing", "LXC_HOOK_TYPE": "clone",
+        "LXC_CONFIG_FILE": f"{new}/config", "LXC_ROOTFS_PATH": f"{new}/rootfs",
+    }  # fmt: skip
+    done = line("--on-error", "keep-going", env=environ)
+    assert done.returncode == 2
+    assert "the original container is missing" in done.stderr
+    assert "starts anyway" not in done.stderr
+
+
 def test_one_hook_writes_a_limited_number_of_bytes_to_a_log_that_nothing_rotates(tmp_path):
     """A container that restarted in a loop filled the disk of the host."""
     log = run.Log("c1")

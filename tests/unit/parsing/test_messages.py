@@ -271,7 +271,7 @@ def test_a_stopped_instance_cannot_be_stopped():
     assert error_of(Life().stopped).message == "a stopped instance can't be stopped"
 
 
-def test_overrides_of_an_instance_that_are_not_strings_are_refused_with_a_hint():
+def test_an_instance_key_whose_value_is_not_a_string_is_refused_with_a_hint():
     instance = read_instance(Source("f", "name: a\n"))
     error = error_of(overridden, instance, config={"user.a": True}, devices={})
     assert error.message == "config: the value of 'user.a' is True, not a string"

@@ -101,7 +101,7 @@ V4, V6 = ("", "v4"), ("after", "v6")
         (b"x", None, {V4: (ROLE,), V6: None}, True),
     ],
 )
-def test_a_file_whose_lines_have_no_known_origins_is_hidden_if_its_template_may_read_a_secret(
+def test_a_file_is_hidden_if_its_template_may_read_a_secret_and_the_source_of_its_lines_is_unknown(
     content, lines, reads, hidden
 ):
     change = Change(Rule("/a", "t"), "create", "/a", WRITE)

@@ -177,7 +177,7 @@ def test_ten_thousand_targets_may_have_three_usual_attributes_each(monkeypatch):
         copied.count(8, "/etc/x")
 
 
-def test_only_the_name_of_an_attribute_counts_if_its_value_cannot_be_read(monkeypatch):
+def test_an_attribute_with_an_unreadable_value_adds_only_its_name_to_the_size_limit(monkeypatch):
     def fail(*_):
         raise OSError(errno.ENODATA, "no data")
 
