@@ -44,8 +44,9 @@ def run() -> None:
 def end(code: int) -> None:
     """End the process with an exit code.
 
-    An interpreter that ends frees each object, which takes milliseconds. Skip this if nothing else has to run
-    at the end: no function of ``atexit``, no other thread, and no debugger or profiler.
+    At a normal exit, the interpreter frees each object, which takes milliseconds. This function skips that
+    step, unless something else must run at exit: a function of ``atexit``, another thread, a debugger or a
+    profiler.
     """
     threads = sys.modules.get("threading")
     is_watched = sys.gettrace() or sys.getprofile() or "_lsprof" in sys.modules  # cProfile imports it

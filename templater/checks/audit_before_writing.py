@@ -40,7 +40,8 @@ def check_parts(parts: list[Part], name: str) -> list[Finding]:
             for part in parts
             if part.member.kind == FILE and part.member.name.startswith(f"{TEMPLATES}/")
         },
-        # templater writes only containers, so the audit must not take the image for a virtual machine
+        # templater writes only container images. Without the name of the root filesystem, the audit would
+        # treat the image as one of a virtual machine.
         (
             *(Name(part.member.name, Entry(part.member.kind)) for part in parts),
             Name(ROOTFS, Entry(DIRECTORY)),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _PATHS = re.compile(
     rf"(?:{'|'.join(SEEDS)})/(?:user-data|vendor-data|meta-data)|/etc/cloud/(?:cloud\.cfg|cloud\.cfg\.d/[^/]*)"
 )
-#: a key of cloud-config or meta-data, or the first line of a script, a list of addresses or a MIME archive
+#: a key of cloud-config or meta-data, or the first line of a script, of a list of URLs or of a MIME archive
 _KEY = re.compile(
     r"""(users?|system_info|ssh_authorized_keys|ssh_import_id|ssh_pwauth|disable_root|chpasswd|password|public-keys
         |write_files|bootcmd|runcmd|snap|ansible|chef|puppet|salt_minion)["']?[ \t]*:
@@ -29,11 +29,12 @@ _KEY = re.compile(
 
 
 def key_with_power(paths: Iterable[str], rule: Rule, source: Source | None) -> tuple[str, str]:
-    """Return a key by which an image itself grants access or runs commands at the first boot, and a severity.
+    """Return a key with which an image grants access or runs commands at the first boot, and a severity.
 
-    Return empty texts if no such key is found, or if none of the rule's ``paths`` is a file of cloud-init.
-    The text of a template includes strings in tags. A key in the rule's properties has the severity low: real
-    images have a default user-data there, which the user can replace. Values of the instance don't count.
+    Return empty texts if no such key is found, or if cloud-init reads none of ``paths``, the names of the
+    rule's target. The search includes strings in the template's tags, but not the values of the instance. A
+    key in the rule's properties has the severity low, because real images set a default user-data there,
+    which the user can replace.
     """
     if not any(map(_PATHS.fullmatch, paths)):
         return "", ""

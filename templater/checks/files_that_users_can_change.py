@@ -73,7 +73,7 @@ _CREATED = (
 _OF_PROCESS = re.compile(r"/proc/(?:self|thread-self|[0-9]+)(?!/(?:mounts|mountinfo)\Z)(?:/|\Z)")
 #: the kinds of files that users can change; a fifo in place of a script waits for the commands of a user
 _CHANGED = (DIRECTORY, FIFO, FILE, SOCKET)
-#: the triggers of starts before which a user can change files of the instance
+#: the triggers that can run after an earlier start, in which users could change files of the instance
 _LATER = {"copy", "rename", "start"}
 #: the lowest uid and gid of services
 _FIRST_SERVICE = 1
@@ -236,7 +236,7 @@ class FilesOfUsers:
             )
 
     def _is_in_directory_of(self, first: int, place: str) -> bool:
-        """Return whether users can create a link at ``place``, or in place of a directory above it.
+        """Return whether users can create a link at ``place``, or replace a directory above it by a link.
 
         ``first`` is the lowest uid and gid of these users.
         """

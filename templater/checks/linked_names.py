@@ -18,14 +18,14 @@ class LinkedNames:
     A daemon may read a sensitive file through a link, such as ``/etc/sudoers.d`` to ``/srv/rules``. Then a
     target such as ``/srv/rules/x`` is sensitive, although no link is on its path.
 
-    ``links`` has the path and the target of each symlink in ``rootfs``. Only links whose target ends in a
-    name of the searched path are resolved, because most images have thousands of links.
+    ``links`` has the path and the target of each symlink in ``rootfs``. Most images have thousands of links,
+    so the search resolves only links whose target ends in a name of the searched path, or in no name.
     """
 
     def __init__(self, rootfs: RootfsView, links: Iterable[tuple[str, str]]) -> None:
         self._rootfs = rootfs
         self._steps = Steps()
-        #: the links by the last name of their targets; the name is empty if only resolving can find it
+        #: the links by the last name of their targets, see ``_last_name``
         self._links: dict[str, list[tuple[str, str]]] = {}
         #: the places to which links lead
         self._places: dict[str, str] = {}
@@ -34,10 +34,9 @@ class LinkedNames:
             self._links.setdefault(_last_name(target), []).append((path, target))
 
     def of(self, path: str) -> list[str]:
-        """Return the paths that lead to ``path``, which contains no links, through symlinks.
+        """Return the paths that lead to ``path`` through symlinks. ``path`` itself contains no links.
 
-        A path that goes through the same link twice is left out. Raises LimitError if there are too many
-        paths.
+        Paths that go through the same link twice are left out. Raises LimitError if there are too many paths.
         """
         if path not in self._found:
             used: dict[str, frozenset[str]] = {path: frozenset()}
@@ -67,8 +66,8 @@ class LinkedNames:
     def _place_of(self, link: str, target: str) -> str:
         """Return the path to which a link leads, without a slash at its end.
 
-        Links in the directories of this path are resolved, but not a link at its end. If the directories
-        can't be followed, remove ``..`` lexically, because a rule may create a missing directory.
+        Resolve links in the directories of this path, but not a link at its end. If the directories can't be
+        resolved, remove ``..`` lexically, because a rule may create a missing directory.
         """
         if link not in self._places:
             path = target if target.startswith("/") else f"{link.rpartition('/')[0]}/{target}"

@@ -1,9 +1,9 @@
 """A search for the parts of a template that make a daemon panic for some values.
 
-A render finds only the panics of the values that it meets, and an error in one part of an expression hides
-all its other parts. So this search never relies on a render: for each place in ``templater/pongo2`` that
-raises Panic, it finds all parts of a template that may get there. It uses the kinds of the values that a
-template can compute, and the variables that a tag has certainly set.
+A render finds only the panics of the values that it computes, and an error in one part of an expression hides
+all its other parts. So this search never relies on a render. For each place in ``templater/pongo2`` that
+raises Panic, the search finds all parts of a template whose render may reach this place. It uses the kinds of
+the values that a template can compute, and the variables that a tag has certainly set.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 pongo2 renders some templates much more slowly than templater does. pongo2's filter ``join`` decodes a whole
 text again for each character of the text, and ``truncatechars_html`` and ``truncatewords_html`` read the
 rest of the text again for each "<". In pongo2, ``for``, ``with``, ``block`` and calls of macros copy
-all variables. `CountedCompilation` counts these operations. Other renders do not, because counting makes a
-render slower. In an `EveryBranchCompilation`, every branch and each loop also runs at least once. With
-`with_every_key`, each key that a template reads has a value.
+all variables. `CountedCompilation` counts these operations. Other renders do not count them, because counting
+makes a render slower. In an `EveryBranchCompilation`, every branch and each loop also runs at least once.
+With `with_every_key`, each key that a template reads has a value.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ SUM = "sum of strings"
 
 
 def strings_with_words(part: list[Token]) -> Iterator[Token]:
-    """Yield each string, and each sum of strings, that names a secret."""
+    """Yield the strings, and the sums of strings, that name a secret."""
     pieces: list[Token] = []
     is_added = False
     for number, token in enumerate(part):
@@ -63,7 +63,10 @@ def has_word(token: Token) -> bool:
 
 
 def _contains_word(token: Token) -> bool:
-    """Return whether a part of a sum names a secret: the sum can continue one of ``LAST_WORDS``."""
+    """Return whether a part of a sum contains one of ``WORDS``.
+
+    ``LAST_WORDS`` do not count, because the sum can add more text to them.
+    """
     return any(word in token.value.lower() for word in WORDS)
 
 

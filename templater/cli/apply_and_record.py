@@ -1,4 +1,4 @@
-"""Applying a plan with a record of the written files, for `apply`, and opening the record, for `status`."""
+"""Functions that apply a plan and record the written files (`apply`), and that open the record (`status`)."""
 
 from __future__ import annotations
 

@@ -4,9 +4,9 @@ A file gets its name only after its content matched the hash. An interrupted dow
 ended. If the content then has another hash, the download begins again, because another server may have sent
 the first part.
 
-Other threads write the files, and bypass the kernel's page cache. A download of a gigabyte writes each byte
-once. In the page cache, these bytes cost as much processor time as their hash, and displace the data of other
-programs.
+Other threads write the files, and bypass the kernel's page cache. A download writes each byte once, so the
+cache would not help. For a download of a gigabyte, the cache would cost as much processor time as the hash,
+and would displace the data of other programs.
 """
 
 from __future__ import annotations

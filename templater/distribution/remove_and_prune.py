@@ -1,4 +1,4 @@
-"""Removal of images, old versions and unused files from a tree: at once from the catalog, later on disk.
+"""Removal of images, old versions and unused files: first from a tree's catalog, and later from the disk.
 
 Clients cache a catalog for up to an hour and download its files. So `prune` deletes a file only when it has
 been missing from the catalog for the whole grace period. The record `.templater/removed.json` has the time

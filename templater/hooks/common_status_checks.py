@@ -122,7 +122,7 @@ def code_status() -> Iterator[Finding]:
 def source_status(line: str, image: str, folder: str) -> Iterator[Finding]:
     """Check the image and the state that the hook line names with ``--source`` and ``--state``.
 
-    ``image`` and ``folder`` are their directories without these options.
+    Without these options, the image is in ``image``, and the state is in ``folder``.
     """
     source, state = option_of(line, "--source"), option_of(line, "--state")
     for name, path in (("--source", source), ("--state", state)):

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 def real_places(mounts: "Collection[str]", rootfs: Root, empty: "Collection[str]" = ()) -> "dict[str, str]":
     """Return a dict that maps the real path of each mount point to the path in ``mounts``.
 
-    To find the real path, follow the links of the root filesystem, as the runtime does. The mounts of
-    ``empty`` show an empty directory, so the links below this directory don't exist for later mounts.
+    To find the real path, follow the links of the root filesystem, as the runtime does. Each mount point in
+    ``empty`` shows an empty directory. So links of the root filesystem below this mount point do not exist
+    for later mounts.
     """
     tree = Root(rootfs.name, mechanism=rootfs.mechanism, cross_mounts=True, fd=rootfs.fd)
     steps = Steps()
@@ -40,8 +41,11 @@ def real_places(mounts: "Collection[str]", rootfs: Root, empty: "Collection[str]
 def _real(mount: str, tree: Root, steps: Steps, places: "Collection[str]", without_links: "set[str]") -> str:
     """Follow the links of the root filesystem in the path of a mount point, and return the real path.
 
-    Unlike ``resolve``, this function follows the links of any user, as runtimes do. ``without_links`` has
-    directories in which no link exists. Directories below them are added, but no mount point in ``places``.
+    Unlike ``resolve``, this function follows the links of any user, as runtimes do.
+
+    ``without_links`` contains directories that have no links. If the path leads through a subdirectory of
+    such a directory, this function adds the subdirectory to ``without_links``. It never adds a mount point
+    in ``places``, because ``real_places`` does so if the mount point shows an empty directory.
     """
     place, pending, links = "", mount.split("/")[::-1], 0
     while pending:

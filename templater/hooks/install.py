@@ -139,7 +139,7 @@ def search_path() -> list[str]:
 def shell_line(words: list[str]) -> str:
     """Return the words as a line for LXC, which passes the line to a shell.
 
-    Raises UsageError for a line break. LXC also cuts a value at a carriage return.
+    Raises UsageError for a line feed, and for a carriage return, at which LXC cuts a value.
     """
     line = shlex.join(words)
     if "\n" in line or "\r" in line:

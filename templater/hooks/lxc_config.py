@@ -286,7 +286,7 @@ def _read(path: str, folder: "int | None" = None) -> str:
 def refuse_control_characters(path: str, text: str) -> None:
     """Raise InputError for a NUL, or for a carriage return that is not at the end of a line.
 
-    LXC stops reading at a NUL, cuts a value at a carriage return, and skips one before a key.
+    LXC stops reading at a NUL, cuts a value at a carriage return, and skips a carriage return before a key.
     """
     if "\0" in text or any("\r" in line.rstrip("\r") for line in text.split("\n")):
         raise InputError(

@@ -38,15 +38,17 @@ def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: 
     trigger. Any other new directory is recorded as a copy. If the destroy hook later detects that the copy
     was a rename, it corrects the record. ``rootfs`` is the copy's ``lxc.rootfs.path``.
 
-    With ``--source``, an original without a description has nothing that a wrong copy could get. If it is not
-    certain that this is the original, only the trigger is recorded.
+    If it is not certain which container is the original, this function raises InputError. There is one
+    exception: with ``--source``, the possible original can have neither an image nor a description. Then it
+    has nothing that a wrong copy could get, so the function records only the trigger.
     """
     source, exact = find_source(folder, source_name)
     if options.if_present and is_missing(join(options.source or source, METADATA)):
         return Notice()
     if not exact:
         require_copyable(options, rootfs)
-    is_read = not (options.source and options.state)  # a start reads the description from the directory
+    # with both options, a start reads neither the image nor the description from the container's directory
+    is_read = not (options.source and options.state)
     original = open_unshared(source) if is_read else open_folder(source, fixed=True)
     with original, open_folder(folder, fixed=True) as made, StateDirectory(original) as old:
         before = old.state()
@@ -272,8 +274,8 @@ _TAKING = "nNpPolmBL"
 def copy_image(source: Root, made: Root) -> None:
     """Copy metadata.yaml, templates and instance.yaml to the copy of a container. LXC omits these files.
 
-    With ``--source``, the original has no image, but a description of its own. Do nothing if the copy already
-    has a metadata.yaml.
+    With ``--source``, the original has no image, but it can have a description. Do nothing if the copy
+    already has a metadata.yaml.
     """
     old = InstanceDirectory(source.name, source)
     with made.directory("/") as new:
@@ -349,7 +351,7 @@ def _state_directory(folder: str) -> "StateDirectory | None":
 
 
 def copied_record(original: StateDirectory, name: str) -> "bytes | None":
-    """Return a record of files that the original has written, which is also valid for the copy.
+    """Return the original's record of written files. This record is also valid for the copy.
 
     Return None if the record is unreadable, or if another user can change it.
     """

@@ -226,10 +226,10 @@ def _require_owner(
 
 
 def _hint(status: os.stat_result, path: str) -> str:
-    """Return a command, or advice about a file of the user who runs podman with ``--userns=keep-id``.
+    """Return a command. If the user of ``podman --userns=keep-id`` owns the file, return advice instead.
 
-    In the stage createContainer, the hook is then the container's root, and this user an ordinary user of the
-    container.
+    In the stage createContainer, the hook then runs as the container's root, and the user of podman is an
+    ordinary user of the container.
     """
     from ..rootfs.writable_by_others import namespace_creator
 

@@ -35,7 +35,7 @@ class HookRequest:
     ``cross_mounts``: follow paths through mount points.
     ``mounts``: the clean paths in the container at which the runtime mounts file systems after the hook.
     ``empty_mounts``: those of ``mounts`` that show an empty directory.
-    ``spare_hidden``: leave a file alone if one of the mounts is exactly at its path. runc and crun have
+    ``spare_hidden``: do not write a file if one of the mounts is exactly at its path. runc and crun have
     already made this mount, in a namespace that the hook does not see. If the hook replaced the file, the
     kernel would remove the mount.
     ``mounts_hint``: advice about the hook line, for the error message about a mount that would hide a file.

@@ -501,7 +501,7 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
 
 
 def _record_start(state_directory: StateDirectory) -> None:
-    """Record the time of a first start that has failed, because the container starts anyway."""
+    """Record the time of a failed first start after which the container starts anyway."""
     try:
         state = state_directory.state()
         is_first = state is None or state.pending == "create"

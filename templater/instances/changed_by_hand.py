@@ -123,12 +123,16 @@ def changed_by_hand(
     """Return the files that were changed by hand and that the plan would overwrite, each with a reason.
 
     The paths are the real paths of the files. A file that the record does not list counts as changed by
-    hand. There is one exception: if the plan runs the trigger ``create``, this file comes from the image,
-    and counts as unchanged. But a file on another mount, such as a volume, can be older than the container:
-    it was last changed before ``made``, the nanosecond in which the container's directory was created. A
-    user can also have changed the file after ``since``, the second in which a first start failed and the
-    container started anyway. A mounted file that a rollback could not restore (``Record.unfinished``) counts
-    as unchanged, too. Owner and mode are not compared, because an apply keeps them.
+    hand. There is one exception: if the plan runs the trigger ``create``, an unlisted file comes from the
+    image, and counts as unchanged. The exception does not apply in two cases:
+
+    * The file is on another mount, such as a volume, and was last changed before ``made``. This is the
+      nanosecond in which the container's directory was created.
+    * The file was last changed after ``since``. This is the second in which a first start failed and the
+      container started anyway.
+
+    A mounted file that a rollback could not restore (``Record.unfinished``) always counts as unchanged. Owner
+    and mode are not compared, because an apply keeps them.
 
     Raises LimitError if the files to compare have more than ``MAX_COMPARED_TOTAL`` bytes together.
     """

@@ -7,9 +7,9 @@ are written.
 Before an apply, templater writes the new record beside the old record. After the apply, it renames the new
 record. Neither step uses fsync, except the first step on btrfs, where fsync of a file without a name takes a
 short time. If a run is killed between the two steps, or if it can't restore a file, the next run finds both
-records. With ``--keep-modified``, this run compares both records with the files. It first writes the result
-to the old record, because it can fail before it has written a file. Without this option, it records the files
-of its own rules.
+records. With ``--keep-modified``, the next run compares both records with the files. It saves the result in
+the old record before it writes any file, because it can fail before it has written one. Without this option,
+the next run records the files of its own rules.
 """
 
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .state_directory import StateDirectory
 
 STAGED = WRITTEN + ".new"
-#: the name of a settled record until its rename
+#: the temporary name of the record that ``Record.settle`` writes
 SETTLED = WRITTEN + ".settled"
 HEAD = b"templater written 1\n"
 #: maximum size of a record in bytes
@@ -223,9 +223,10 @@ class Record:
     def settle(self, rootfs: "RootfsView", *, save: bool = True) -> None:
         """Use the staged entry of each file whose content matches that entry. If ``save``, write the record.
 
-        A run that wrote the file was killed before it could replace the record. Runs write a mounted file in
-        place, and cut it last. So a killed run can leave the new text and the end of a longer old text in the
-        file, see ``_may_be_unfinished``. The entry then gets the present content.
+        If the content matches, a run has written the file, and was killed before it replaced the record. A
+        run overwrites a mounted file in place, and cuts it to its new size at the end. So a killed run can
+        leave the new text in the file, followed by the end of a longer old text (see
+        ``_may_be_unfinished``). The entry then gets the size and the hash of the present content.
 
         Call this method only in a run that compares the record with the files: the owner of the instance's
         directory can forge a staged record that names files that are slow to read.
@@ -251,7 +252,7 @@ class Record:
     def _may_be_unfinished(self, file: WrittenFile, rootfs: "RootfsView") -> bool:
         """Return whether a killed run can have overwritten a mounted file without cutting it.
 
-        The file still has the size of its old text, and the run has not removed its journal.
+        In this case, the file still has the size of its old text, and the journal of the run still exists.
         """
         found, before = rootfs.entry(file.real), self.file(file.path)
         if found is None or not found.is_mount or before is None or before.real != file.real:
@@ -262,7 +263,7 @@ class Record:
         return is_killed and file.size < before.size == found.size and before.digest != file.digest
 
     def _save(self) -> None:
-        """Replace the record by one with the present entries."""
+        """Replace the record by one with the present entries, if these are within the limits."""
         from .state_directory import write_whole
 
         text = b"".join([b"\0", *self.entries.values()])
@@ -397,7 +398,7 @@ def read_record(state_directory: "StateDirectory", name: str = WRITTEN) -> "byte
     directory, path = state_directory.directory, f"{state_directory.path}/{name}"
 
     def check(status: "os.stat_result") -> None:
-        # a backup by hard links is no change (cp -al)
+        # in the directory of root or of this process's user, a second hard link can be a backup (cp -al)
         if status.st_mode & 0o022 or (status.st_nlink != 1 and not state_directory.is_own):
             raise _refusal(path, status)
 
@@ -419,7 +420,10 @@ def _refusal(path: str, status: "os.stat_result") -> RefusedError:
 
 
 class Update:
-    """The end of a staged record. ``apply`` calls ``commit`` or ``keep``, see ``transaction.Outcome``."""
+    """A context manager that commits, keeps or discards a staged record at its end.
+
+    ``apply`` calls ``commit`` or ``keep``, see ``transaction.Outcome``.
+    """
 
     __slots__ = ("is_kept", "record")
 

@@ -253,7 +253,7 @@ class StateDirectory(Closing):
             raise RefusedError(f"'{join(self.path, name)}' is not a regular file") from None
         # The name must still lead to the opened file. In a directory of another user, the file must also have
         # no other hard link. Otherwise, that user could hard-link root's file to the name, and later remove
-        # the link. In an own directory, the other hard link can be a backup (cp -al).
+        # the link. In a directory of root or of this process's user, the link can be a backup (cp -al).
         opened, named = os.fstat(fd), self.directory.lstat(name)
         is_same_file = named is not None and (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
         if not is_same_file or (opened.st_nlink != 1 and not self.is_own):

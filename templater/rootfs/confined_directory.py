@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .resolve_beneath import Opener
 
     class Confinement(Protocol):
-        """What a ``Directory`` uses of its ``confined_root.Root``."""
+        """The part of ``confined_root.Root`` that a ``Directory`` uses."""
 
         name: str
         cross_mounts: bool
@@ -47,7 +47,7 @@ class Directory(Closing):
         self.root = root
         self.fd = fd
         self.path = path
-        #: whether the directory is on btrfs, once ``close_in_another_process.hold`` knows it
+        #: whether the directory is on btrfs; empty until ``close_in_another_process.hold`` checks this
         self.on_btrfs: list[bool] = []
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
 """Answers of the read-only image API, as Incus and LXD send them to clients that they do not trust.
 
-The functions build the JSON, and apply the filters with which clients ask for some of the images. The answers
-to all clients share the encoded elements of a long list.
+The functions build the JSON, and apply the filters with which clients select images. The answers to all
+clients share the encoded elements of a long list.
 """
 
 from __future__ import annotations

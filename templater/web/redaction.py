@@ -126,6 +126,9 @@ def is_hidden(redaction: Redaction, variant: Variant) -> bool:
 
 
 def withheld(what: str) -> Html:
-    """Return a note that a content or a difference is hidden, because it can show a secret."""
+    """Return a note that ``what`` is not shown, because it can reveal a secret.
+
+    ``what`` is "The content" or "The difference".
+    """
     words = f"{what} is not shown, because it contains secret values, or values of unknown origin."
     return element("p", words, " See ", element("code", "--show-secrets"), ".", class_="note")

@@ -50,7 +50,7 @@ def apply(
     After a power cut, all files are then complete if a later change of the same file system is on the disk.
     ``deadline`` is a time of ``time.monotonic()``: an apply that would probably end later fails early.
     ``check`` is called with each change shortly before its file is written, and can raise an error.
-    ``outcome`` learns whether all files are in place, or could not be restored.
+    ``outcome`` is notified when all files are in place, or when a file could not be restored.
 
     Raises:
         TemplaterError: a rule of the plan has failed; this is its error.

@@ -10,14 +10,14 @@ process while it makes the copies, for example for its use of memory, no file ha
 A rollback writes the old content. It must not need space that another container could have taken. So each
 file is cut to the size of its new content only after everything else has succeeded. A rollback can still
 fail, because some file systems, such as btrfs, need new blocks whenever a file is overwritten. A process that
-does not use locks can also have changed the bytes that the apply has written. Then the copy of the old
-content gets a name.
+does not use locks can also have changed the bytes that the apply has written. In both cases, the copy of the
+old content gets a name.
 
-After an incomplete rollback, the file has parts of two texts. A copy of it would be worthless, so no later
-apply copies the file until another process changes it. To tell this from the modification time of the file,
-the apply gives the copy a time that depends on it, see ``_mark_of``. The time also shows whether the copy is
-from this file: files in two copies of a disk image have the same names for their copies. So an apply that
-writes the whole file removes only the copy with this time.
+After such an incomplete rollback, the file has parts of two texts. A copy of it would be worthless, so no
+later apply copies the file until another process changes it. To detect such a change, the apply computes the
+modification time of the copy from the modification time of the file, see ``_mark_of``. The copy's time also
+shows whether the copy is from this file: in two copies of a disk image, the same file has the same names for
+its copies. So an apply that writes the whole file removes only the copy with this time.
 """
 
 from ..model.errors import RefusedError, WriteError
@@ -270,10 +270,10 @@ class MountedFile(StagedFile):
         self.kept_in = self.saved_in
 
     def _mark(self) -> None:
-        """Give the copy with the name the modification time that ``_marked_in`` expects.
+        """Give the named copy the modification time that ``_marked_in`` expects.
 
-        The copy is first synced: after a power cut, an empty copy must not count as the old content. If the
-        sync fails, the copy still is the only old content.
+        Sync the copy first: after a power cut, an empty copy must not count as the old content. Set the time
+        even if the sync fails, because no other file has the old content.
         """
         if self.kept_in is not None:
             attempt(again, os.fsync, self.saved)
@@ -281,7 +281,7 @@ class MountedFile(StagedFile):
             again(os.utime, self.kept_name, (mark, mark), dir_fd=self.kept_in.fd, follow_symlinks=False)
 
     def remove_earlier(self) -> None:
-        """Remove the copy that an earlier apply has left: this apply has written the whole file."""
+        """Remove the copy of an earlier apply, because this apply has written the whole file."""
         if self.is_incomplete and self.kept_in is not None:
             self.kept_in.unlink_left(self.kept_name)
 
@@ -293,7 +293,7 @@ def _create(place: "Directory | None") -> int:
 
 
 def left_incomplete(plan: "Plan", root: "Root", journal: "Journal") -> "set[str]":
-    """Return the real paths of mounted files that are as a rollback left them that could not restore them."""
+    """Return the real paths of mounted files that are unchanged since a rollback could not restore them."""
     found: set[str] = set()
     changes = [change for change in plan.changes if change.in_place and change.action == UPDATE]
     places = journal.old_contents(make=False) if changes else []
@@ -313,7 +313,7 @@ def left_incomplete(plan: "Plan", root: "Root", journal: "Journal") -> "set[str]
 
 
 def _marked_in(fd: int, places: "list[Directory]") -> "tuple[Directory | None, str]":
-    """Return the directory and the name of the copy of a file that is as an incomplete rollback left it.
+    """Return the directory and the name of a file's copy, if an incomplete rollback wrote the file last.
 
     Return (None, "") for any other file.
     """
@@ -335,8 +335,9 @@ def _names(fd: int) -> "list[str]":
 def _mark_of(fd: int) -> int:
     """Return the modification time in seconds of the copy of an incomplete file.
 
-    The time depends on each nanosecond of the file's own time. Some file systems store only whole seconds,
-    such as ext4 with inodes of 128 bytes. A file that a user has restored with ``cp -a`` has another mark.
+    Every nanosecond of the file's own modification time changes the result. The result is a number of whole
+    seconds, because some file systems store nothing else, such as ext4 with inodes of 128 bytes. If a user
+    restores the file with ``cp -a``, the mark differs.
     """
     return os.fstat(fd).st_mtime_ns % MARKS
 

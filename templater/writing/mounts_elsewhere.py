@@ -56,9 +56,9 @@ def refuse_mounted(plan: Plan, root: Root, note: Callable[[str], None]) -> Calla
 
     The function raises RefusedError if a process of another mount namespace has mounted something over the
     file. The processes are searched once, at the first change that replaces a file. Only root sees the mounts
-    of other users' processes. Mount namespaces without a process are not seen, and neither are mounts outside
-    of the root directories of all processes. ``note`` gets a message if a table was read only in part. This
-    is no error, because otherwise any user could prevent every ``apply`` of root.
+    of other users' processes. The search misses mount namespaces without a process, and mounts outside of the
+    root directories of all processes. ``note`` is called with a message if a table was read only in part.
+    This is not an error, because otherwise any user could prevent every ``apply`` of root.
     """
     names = {os.fsencode(each.real.rpartition("/")[2]) for each in plan.changes if each.action == UPDATE}
 
@@ -125,11 +125,11 @@ def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[s
 
 
 def _other_threads() -> Iterator[tuple[str, str]]:
-    """Yield a process and the directory of one of its threads, for each view of the mounts.
+    """Yield a process and the directory of one of its threads, for each different table of mounts.
 
-    A table of mounts has only the mounts below the root directory of its thread. So yield a thread for each
-    root directory in each other mount namespace. Threads can have namespaces of their own, and the first
-    thread can have ended before the others.
+    A table lists only the mounts below the root directory of its thread. So yield one thread for each root
+    directory in each other mount namespace. Search all threads of a process: each thread can have a namespace
+    of its own, and the first thread can end before the others.
     """
     own = _namespace("/proc/self")
     if not own:  # a system without mount namespaces
@@ -162,7 +162,7 @@ def _namespace(thread: str) -> int:
 
 
 def _root_of(thread: str) -> str:
-    """Return the path of a thread's root directory. Unlike ``stat``, this does not ask the file system."""
+    """Return the path of a thread's root directory. Unlike ``stat``, this does not access the directory."""
     try:
         return os.readlink(f"{thread}/root")
     except OSError:  # the thread has ended

@@ -484,7 +484,7 @@ def private_name(token: str) -> str:
 
 
 def kept_name(name: str) -> str:
-    """Return a new name for the file with a temporary name, under which no run removes it."""
+    """Return a new name for a file with a temporary name. No run removes a file with the new name."""
     return f"{PREFIX}old-content-{name[len(PREFIX) :]}"
 
 

@@ -12,8 +12,9 @@ kernel copies it. On btrfs and xfs, the kernel then takes a lock of the file, wh
 file can hold without end. So on an overlay, templater only reads the old file, and writes a copy of it for a
 rollback. When the new file is renamed over the old file, the kernel copies only directories.
 
-A directory whose new files get its project id (a quota of ext4 or XFS) accepts no name of a file with another
-id. A rollback could not give the old file its name again, so templater writes a copy of such a file, too.
+A directory can pass its project id (a quota of ext4 or XFS) on to new files. The kernel then refuses to give
+a file with another project id a name in this directory. So a rollback could not give the old file its name
+again, and templater writes a copy of such a file, too.
 """
 
 import errno

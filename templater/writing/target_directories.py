@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: the maximum size of all files that one apply replaces
 MAX_REPLACED = 128 << 20
-#: the same for files that templater copies, and for mounted files on an overlay, which the kernel copies
+#: the maximum size if templater copies the files, or if the kernel copies them (mounted files on an overlay)
 MAX_COPIED = 32 << 20
 
 #: maximum bytes of old content that one apply keeps in memory, for a rollback of mounted files
@@ -131,9 +131,9 @@ class TargetDirectories:
     def count_replaced(self, size: int, change: "Change", *, is_copied: bool) -> None:
         """Count the size of a file's old content, which has a temporary name until the end of the apply.
 
-        With ``is_copied``, templater or the kernel copies the file.
+        ``is_copied`` says whether templater or the kernel copies the file.
 
-        Raises LimitError above ``MAX_REPLACED`` or ``MAX_COPIED``.
+        Raises LimitError above ``MAX_REPLACED``, or above ``MAX_COPIED`` for a copied file.
         """
         self.replaced += size
         most = MAX_COPIED if is_copied else MAX_REPLACED
@@ -211,8 +211,8 @@ class TargetDirectories:
         """Give a file a temporary name in the root directory, or in a private directory there.
 
         If that fails, do the same in ``beside``, the target's directory. For example, the target can be on
-        another file system, or in another subvolume of btrfs. ``remove_leftovers`` relies on the names: at
-        most two for each changed file.
+        another file system, or in another subvolume of btrfs. ``remove_leftovers`` expects at most two of
+        these names for each changed file.
 
         ``link`` creates the name. Return the directory and the name.
         """

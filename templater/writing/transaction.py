@@ -2,8 +2,8 @@
 
 **Atomicity.** New content is written to a file without a name (O_TMPFILE) in the target's own directory. So
 the file has its owner, mode, ACLs and labels before any other process can see it. One system call gives a new
-file its name, and no temporary name has to be removed. Replacing a file takes two temporary names: one that
-keeps the old content, and one that the new content has for a moment, between a link and a rename inside of
+file its name, and no temporary name has to be removed. Replacing a file takes two temporary names. One name
+keeps the old content. The new content has the other name for a moment, between a link and a rename inside of
 the target's directory. On an overlay, a copy of the old file keeps the old content, see ``staged_file``. A
 commit that fails is undone in the same way or, on a full disk, by renames, which need no space. So a target
 always has its old or its new content. The exceptions are mount points, which cannot be replaced.
@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     from .remove_leftovers import Journal
 
     class Outcome(Protocol):
-        """What a transaction does at its end with the record of written files."""
+        """The calls with which a transaction updates the record of written files at its end."""
 
         def commit(self) -> None:
-            """All files are in place. No signal has been delivered since then."""
+            """Note that all files are in place. No signal has been delivered since then."""
 
         def keep(self) -> None:
-            """A file could not be restored."""
+            """Note that a file could not be restored."""
 
     Arguments = ParamSpec("Arguments")
     Result = TypeVar("Result")

@@ -21,9 +21,9 @@ from ..base import Observation, check
 
 
 class _OddStep(NamedTuple):
-    """A step of a path that needs a directory at ``place``, which a host cannot enter.
+    """A step of a path for which a host must enter a directory at ``place``, but cannot.
 
-    ``for_all`` says that all hosts with os.Root refuse the path; otherwise only Incus 7 refuses it.
+    If ``for_all``, all hosts with os.Root refuse the path. Otherwise, only Incus 7 refuses it.
     """
 
     what: str
@@ -89,10 +89,10 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def _odd_step(image: AuthoredImage, path: str, steps: Steps) -> _OddStep | None:
-    """Return the first name that a host cannot pass, before a ``..`` or the slash at the end of a path.
+    """Return the first step that a host cannot follow, up to the last ``..`` or a slash at the end of a path.
 
     Hosts that use Go's os.Root follow a path name by name, so ``..`` after a link leads above the link's
-    target. Other hosts first remove ``..`` from the text.
+    target. Other hosts first remove ``..`` from the text of the path.
     """
     names = path.split("/")
     last = len(names) - 1

@@ -13,7 +13,8 @@ from ..scanned_image import ScannedImage
 
 _SEQUENCE = "a terminal sequence"
 _BIDI = "\u202a-\u202e\u2066-\u2069"
-#: A description of hidden text, the severity, and a pattern. Colours and the marks of scripts are ordinary.
+#: A description of hidden text, the severity, and a pattern. The patterns ignore colours, and invisible
+#: characters that some scripts need.
 _HIDDEN = tuple(
     (what, severity, re.compile(pattern))
     for what, severity, pattern in (
@@ -26,9 +27,9 @@ _HIDDEN = tuple(
 )
 #: a sequence that sets colours and other properties of the text after it
 _STYLE = re.compile(r"\x1b\[([0-9;:]{0,200})m")
-#: how many numbers follow the code of a kind of colour: red, green and blue, or a number in a table
+#: how many numbers follow the kind of a colour: kind 2 has red, green and blue; kind 5 an index in a table
 _NUMBERS = {2: 3, 5: 1}
-#: the tens of the codes for a colour; the true value stands for the background
+#: the codes for a colour, divided by ten; the value is true for the background
 _COLOURS = {3: False, 9: False, 4: True, 10: True}
 #: characters that a name or property of an image does not need; a terminal can obey them
 _CONTROL = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_BIDI}]|\r(?!\n)")
@@ -75,7 +76,7 @@ def _in_text(source: Source) -> Iterator[Observation]:
 def _concealing(text: str) -> re.Match[str] | None:
     """Return the first sequence that conceals text, or gives text the colour of its background.
 
-    After the codes 38, 48 and 58, the numbers of a colour follow, with colons or as separate codes.
+    The numbers of a colour follow the codes 38, 48 and 58, either after colons or as separate codes.
     """
     colours: dict[bool, list[int]] = {}
     for match in _STYLE.finditer(text):

@@ -25,7 +25,7 @@ def _paths(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"(?:{pattern})\Z", re.DOTALL | re.VERBOSE)
 
 
-#: directories of settings: of the administrator, of the vendor, and of ports of the BSDs
+#: the directories with the settings of the administrator, of the vendor, and of BSD ports
 _ETC = r"(?:/usr(?:/local|/pkg)?)?/etc"
 _LIB = r"(?:/usr(?:/local)?)?/lib"
 #: the directories in which systemd searches for each kind of settings
@@ -34,8 +34,9 @@ _CREDENTIALS = rf"{_SETTINGS}/credstore(?:\.encrypted)?"
 _OF_USERS = r"(?:.*/\.config|.*/\.local/share|/etc/xdg|/usr(?:/local)?/share)"
 
 #: A description of the file, the severity, words, and a pattern of paths. Each matching path contains one of
-#: the words. Compiling all patterns takes five milliseconds, and few paths contain one of the words. If a
-#: file matches several patterns, the first pattern counts, so the highest severity comes first.
+#: the words. Compiling all patterns takes five milliseconds, so a pattern is compiled only if a path contains
+#: one of its words. If a file matches several patterns, the first pattern counts, so the highest severity
+#: comes first.
 SENSITIVE = (
     (
         "a file that loads libraries into every program",
@@ -187,7 +188,7 @@ SENSITIVE = (
             |(?:/usr(?:/local)?|/opt)?/s?bin/.*|/usr/libexec/.*""",
     ),
 )
-#: such a file in a running system; in a virtual machine, the agent writes to it
+#: an entry for files in /proc and /sys of a running system, to which the agent of a virtual machine writes
 OF_KERNEL = (
     "a file that decides which programs the kernel runs as root",
     "high",
@@ -195,8 +196,8 @@ OF_KERNEL = (
     r"""/proc/sys/kernel/(?:core_pattern|modprobe|hotplug|poweroff_cmd|usermodehelper/.*)|/proc/sys/fs/binfmt_misc/.*
         |/sys/kernel/uevent_helper|/sys/fs/cgroup/(?:.*/)?release_agent""",
 )
-#: the beginning of a path in a running system that leads to the root directory, or to a copy of it that the
-#: system shows there: extensions of systemd, the upper layer of an overlay, and OSTree
+#: the beginning of a path whose files a running system shows in its root directory: extensions of systemd,
+#: the upper layer of an overlay, and OSTree
 _SHOWN_AT_ROOT = re.compile(
     r"""(?:/etc|/run|/var/lib|/usr(?:/local)?/lib)/(?:confexts|extensions)(?:\.mutable|/[^/]+)
         |/overlay/upper|/media/root-rw(?:/overlay)?|(?:/sysroot)?/ostree/deploy/[^/]+/deploy/[^/]+
@@ -255,9 +256,10 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def _writers(image: ScannedImage, rule: Rule, name: str) -> str:
-    """Return a text for the users who can write the new file of a rule, or an empty text.
+    """Return a text that names the users who can write the new file of a rule, or an empty text.
 
     A user may own the settings in a home directory, such as ``/home/u/.bashrc`` and ``/var/lib/app/.ssh``.
+    For these files, return a text only if every user can write them.
     """
     uid, gid = (_id(rule, what) for what in ("uid", "gid"))
     mode = mode_of(rule)
@@ -285,7 +287,7 @@ def is_sensitive(path: str) -> bool:
 
 
 def _in_running_system(path: str, is_virtual_machine: bool) -> str:
-    """Return a path by which programs of a running system can know a file."""
+    """Return a path by which programs of a running system can access a file."""
     while is_virtual_machine and (match := _OF_PROCESS.match(path)):
         path = path[match.end() :]
     if match := _SHOWN_AT_ROOT.match(path):

@@ -356,9 +356,9 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[
 
     ``found`` has the keys and values of the container's configuration.
 
-    The hook keeps the layers open until the overlay is unmounted. If their owner removes them, another
-    process closes them last (see ``close_in_another_process``), because the last close of a removed directory
-    can take minutes.
+    The hook keeps the layers open until the overlay is unmounted. Meanwhile, their owner can remove them. The
+    last close of a removed directory can take minutes, so another process closes the layers, see
+    ``close_in_another_process``.
 
     Without the option ``volatile``, the kernel syncs the file system when it unmounts the overlay. On btrfs,
     this sync is a commit, which can stop every change of the file system for minutes. The hook does not need

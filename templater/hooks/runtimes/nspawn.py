@@ -89,8 +89,8 @@ def _owner_of(rootfs: str) -> "tuple[int, int] | None":
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
     """Return a drop-in for one machine's unit.
 
-    Without a name, return a drop-in for all machines that have a directory in ``INSTANCES``. Raises
-    UsageError for options of one machine without a name.
+    Without a name, return a drop-in for all machines that have a directory in ``INSTANCES``. In this case,
+    options that are for one machine raise UsageError.
     """
     from ..install import Snippet, argv, require_common
     from ..options import END
@@ -117,7 +117,7 @@ def unit_line(words: "list[str]") -> str:
 
 
 def is_ignored(line: str) -> bool:
-    """Return whether systemd splits a line, or ignores it for noncharacters or bytes that are not UTF-8."""
+    """Return whether systemd splits a line, or ignores it because of invalid UTF-8 or a noncharacter."""
     numbers = map(ord, line)
     return any(
         number in (10, 13)
@@ -129,7 +129,7 @@ def is_ignored(line: str) -> bool:
 
 
 def words_of_unit(line: str, name: str = "%i") -> str:
-    """Return the shell line for a line of the unit of the machine ``name``. See ``unit_line``."""
+    """Convert a line from the unit of the machine ``name`` to a shell line. This reverses ``unit_line``."""
     import re
 
     expanded = {"$$": "$", "%%": "%", "%i": name, "\\\\": "\\"}
@@ -137,9 +137,9 @@ def words_of_unit(line: str, name: str = "%i") -> str:
 
 
 def lines_of_unit(text: str) -> "list[str]":
-    """Return the values of ExecStartPre in the section Service that systemd reads.
+    """Return the values of ExecStartPre in the section Service.
 
-    An empty value removes the earlier values.
+    Lines that systemd ignores are left out. An empty value removes the earlier values.
     """
     lines: list[str] = []
     section = ""

@@ -211,7 +211,7 @@ class _Parser:
         return tree
 
     def bad(self, why: str, start: int = 0, end: "int | None" = None) -> Panic:
-        """Return the panic for an error. Go quotes the wrong part of the pattern, or the whole pattern."""
+        """Return the panic for an error. Go quotes the invalid part of the pattern, or the whole pattern."""
         part = self.pattern[start:end]
         return Panic(f"regexp: Compile(`{self.pattern}`): error parsing regexp: {why}: `{part}`")
 
@@ -437,7 +437,9 @@ class _Parser:
         return name
 
     def category(self, name: str, start: int) -> "Test":
-        """Return a test for the characters of a Unicode category. Its class begins at ``start``.
+        """Return a test for the characters of a Unicode category.
+
+        ``start`` is the position in the pattern at which the class of this category begins.
 
         Raises Panic for a name that is invalid in every release of Go. Raises LimitError for other names:
         Python does not know scripts, and only some releases of Go know a name such as LC or Letter.

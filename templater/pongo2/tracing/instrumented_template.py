@@ -1,6 +1,6 @@
 """A copy of a template whose statements and expressions call the functions of `recorder`.
 
-A render of this copy tells on which names of the context each printed text depends.
+A render of this copy records the names of the context on which each printed text depends.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Tracer:
     def branch(self, token: Token, message: str, statements: Body, *, captured: bool) -> Body:
         """Convert the body of a branch, so that a run of the branch is recorded.
 
-        `recorder.Branch` describes ``message``.
+        For the meaning of ``message``, see `recorder.Branch`.
         """
         outer, self.inside = self.inside, len(self.branches)
         self.branches.append(trace.Branch(self.offset(token.start), message))

@@ -456,7 +456,7 @@ def printed(render: Render, depth: int, value: Any) -> Any:
 def compared(render: Render, depth: int, value: Any) -> Any:
     """Record that an expression compares values, or computes a value that can show a part of another value.
 
-    `instrumented_template.compares` decides which expressions do this.
+    `instrumented_template.compares` decides which expressions call this function.
     """
     trace = trace_of(render)
     reads = trace.take(depth).reads
