@@ -132,11 +132,11 @@ class Mounts:
         return self._new(folder, "btrfs", "-M")
 
     def ext4(self, folder: Path, *options: str) -> Path:
-        """Do the same as ``btrfs`` with ext4. ``options`` are options of mkfs.ext4."""
+        """Mount a new ext4 file system, as ``btrfs`` does. ``options`` are options of mkfs.ext4."""
         return self._new(folder, "ext4", "-F", *options)
 
     def xfs(self, folder: Path) -> Path:
-        """Do the same as ``btrfs`` with XFS."""
+        """Mount a new XFS file system, as ``btrfs`` does."""
         return self._new(folder, "xfs", size=320 << 20)
 
     def _new(self, folder: Path, kind: str, *options: str, size: int = 120 << 20) -> Path:

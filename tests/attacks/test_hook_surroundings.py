@@ -1086,10 +1086,10 @@ def test_a_copy_is_refused_if_it_is_not_certain_which_container_was_copied(
 
 
 @pytest.mark.parametrize("description", ["", "instance.yaml", "metadata.yaml"])
-def test_a_copy_of_another_program_gets_only_the_trigger(
+def test_a_copy_by_another_program_gets_only_the_trigger_or_is_refused_if_the_original_has_a_description(
     description: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With ``--source``, such a copy of a container without a description was refused."""
+    """With ``--source``, the hook refused such a copy even if the original had no description."""
     monkeypatch.setattr(lxc_copies, "copying_program", lambda: "")
     for name in ("web1", "web2", "web1/.templater"):
         (tmp_path / name).mkdir(mode=0o700)

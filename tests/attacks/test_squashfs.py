@@ -552,7 +552,7 @@ LONG = "n" * 120
 
 
 def packed_with_sockets(path: Path, sockets: list[str], files: list[str], capable: list[str]) -> str:
-    """Write a squashfs file. ``capable`` has the names of the members with capabilities."""
+    """Write a squashfs file. ``capable`` contains the names of the members with capabilities."""
     tree = path.with_suffix(".tree")
     for name in files:
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -581,7 +581,7 @@ def packed_with_sockets(path: Path, sockets: list[str], files: list[str], capabl
         ),
     ],
 )  # fmt: skip
-def test_a_socket_does_not_give_its_name_or_attributes_to_the_next_file(
+def test_the_file_after_a_socket_does_not_get_the_name_or_attributes_of_the_socket(
     tmp_path: Path, sockets: list[str], files: list[str], capable: list[str], expected: dict[str, bool]
 ) -> None:
     """sqfs2tar writes extended headers for a socket before it skips the socket.

@@ -544,7 +544,7 @@ def test_a_second_user_with_uid_0_gives_a_finding_of_info_severity(tmp_path):
 @pytest.mark.parametrize(
     ("names", "severity"), [("root toor", "info"), ("root toor x", "high"), ("root x", "high")]
 )
-def test_a_second_user_with_uid_0_is_usual_only_if_its_name_is_toor(names, severity):
+def test_a_second_user_with_uid_0_has_the_severity_info_only_if_its_name_is_toor(names, severity):
     passwd = "".join(f"{name}:x:0:0:::\n" for name in names.split()).encode()
     ((found, _, _),) = observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
     assert found == severity

@@ -1,4 +1,4 @@
-"""Text and names that a person who reads the image does not see."""
+"""Text and names of an image that a terminal or an editor does not show."""
 
 import pytest
 

@@ -122,7 +122,7 @@ def test_an_unknown_file_next_to_the_rootfs_gives_a_finding_of_info_severity(nam
     assert severities(CHECK, an_image(names=[name])) == ["info"]
 
 
-def test_a_directory_with_the_name_of_a_disk_is_found():
+def test_a_directory_with_the_name_of_a_disk_image_is_found():
     """A real Incus 6.0.4 imported such an image as a virtual machine, because it compares only the name."""
     message = "'rootfs.img' is a directory: Incus can import the image as a virtual machine"
     assert observed(CHECK, an_image(names=[a_folder("rootfs.img")])) == [("high", "rootfs.img", message)]

@@ -31,7 +31,7 @@ def test_every_key_whose_value_is_redacted_in_reports_counts_as_a_secret(key):
     assert len(found("", f"{{{{ config_get('{key}', '') }}}}")) == 1
 
 
-def test_a_sum_whose_first_part_ends_like_a_secret_is_found():
+def test_a_secret_key_that_a_template_joins_from_two_strings_is_found():
     for text in ("{{ config_get('user.pass' + 'word', '') }}", "{{ config_get('user' + '.pass', '') }}"):
         assert len(found("", text)) == 1
     assert found("", "{{ config_get('user.pass' + 'through', '') }}") == []
@@ -40,7 +40,7 @@ def test_a_sum_whose_first_part_ends_like_a_secret_is_found():
 @pytest.mark.parametrize(
     "key", ["user.passthrough", "user.compass", "user.pinned", "pass", "user.keypair-name"]
 )
-def test_a_key_that_only_begins_or_ends_like_a_secret_is_no_secret(key):
+def test_an_ordinary_key_with_a_name_similar_to_a_secret_has_no_finding(key):
     assert found("", f"{{{{ config_get('{key}', '') }}}}") == []
 
 
@@ -422,7 +422,7 @@ def test_attack_50_the_existing_target_of_a_symlink_keeps_its_mode():
 
 
 @pytest.mark.parametrize("other", [(), ("/etc/missing: {when: [create], template: u, mode: 0600}",)])
-def test_the_target_of_a_dangling_symlink_is_readable(other):
+def test_a_secret_in_the_target_of_a_dangling_symlink_is_found(other):
     """A real Incus 6.0.4 ignored the mode 0600, and created the file with the mode 0644."""
     image = an_image(rules(PRIVATE, *other), {"t": TEXT, "u": "x"}, [a_link("rootfs/etc/a", "missing")])
     ((_, _, message),) = observed(CHECK, image)

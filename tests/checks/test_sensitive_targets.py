@@ -175,8 +175,8 @@ def test_a_target_that_leads_to_a_sensitive_file_through_a_link_is_found():
         ("/etc/rc.local", "etc/sudoers", "rc.local", "/etc/sudoers", "high"),
     ],
 )
-def test_a_target_to_which_a_sensitive_link_leads_is_found(target, link, to, name, severity):
-    """Daemons follow the links of root, so the target of a rule has a sensitive name without a link in it."""
+def test_a_target_to_which_a_symlink_with_a_sensitive_name_leads_is_found(target, link, to, name, severity):
+    """The target contains no link, but a program that opens the sensitive name reads the file of the rule."""
     message = f"'{target}', which is also '{name}' because of symlinks, is a file "
     seen = observed(CHECK, found(target, [a_link(f"rootfs/{link}", to)]))
     assert [(each[0], each[2].startswith(message)) for each in seen] == ([(severity, True)] if name else [])
@@ -245,8 +245,8 @@ def test_a_new_sensitive_file_that_users_can_write_has_at_least_the_severity_med
     assert (found_severity, message.partition("template")[2]) == (severity, end)
 
 
-def test_an_existing_sensitive_file_keeps_its_owner_and_mode():
-    """The check of accounts reports a file of the root filesystem that users can write."""
+def test_the_uid_and_mode_of_a_rule_do_not_raise_the_severity_for_an_existing_file():
+    """An existing file keeps its owner and mode. The check ``accounts`` reports it if users can write it."""
     metadata = rules("/etc/rc.local: {when: [create], template: t, uid: 1000, mode: '0666'}")
     assert severities(CHECK, an_image(metadata, {"t": ""}, ["rootfs/etc/rc.local"])) == ["info"]
 
@@ -274,7 +274,9 @@ USER_DATA = "/var/lib/cloud/seed/nocloud-net/user-data"
         ("/etc/x", "users: [evil]\n", "", ""),
     ],
 )
-def test_a_template_that_grants_access_by_its_own_text_for_cloud_init_is_found(path, template, default, key):
+def test_a_cloud_init_template_that_itself_grants_access_or_runs_commands_is_found(
+    path, template, default, key
+):
     entry = f"{path}: {{when: [create], template: t, properties: {{default: {json.dumps(default)}}}}}"
     message = (
         f"'{path}' can get '{key}', with which cloud-init grants access or runs commands: review its template"

@@ -174,7 +174,7 @@ def test_a_failing_editor_gives_a_clear_error(monkeypatch):
 
 @pytest.mark.parametrize("data", [b"caf\xe9\n", b"a\r\nb\r\n", b"\xef\xbb\xbfa", b""])
 def test_the_editor_gets_and_returns_each_byte_unchanged(data, tmp_path, monkeypatch):
-    """``click.edit`` raised an error for text that is not UTF-8, and replaced the ends of all lines."""
+    """``click.edit`` raised an error for text that is not UTF-8, and replaced all line endings."""
     script = tmp_path / "editor"
     script.write_text("#!/bin/sh\nprintf '\\351\\r' >> \"$1\"\n")
     script.chmod(0o755)

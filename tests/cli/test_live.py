@@ -66,7 +66,7 @@ def test_a_diff_of_all_instances_prints_a_line_for_each_instance(several, run):
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_diff_of_all_instances_shows_progress_only_if_its_table_does_not_appear_on_the_terminal(
+def test_a_diff_of_all_instances_shows_progress_only_if_its_output_is_not_a_terminal(
     several, run, monkeypatch, is_terminal
 ):
     seen = []

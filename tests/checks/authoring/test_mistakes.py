@@ -959,7 +959,7 @@ def test_a_name_after_a_link_is_looked_up_at_the_target_of_the_link(path, names,
 
 
 def test_the_names_of_all_rules_together_are_limited(monkeypatch):
-    """Each ``..`` once followed the whole path again, with a new limit."""
+    """For each ``..``, the check followed the whole path again, with a new limit."""
     monkeypatch.setattr(follow_links, "MAX_STEPS", 1000)
     names = (a_folder("rootfs/a"), a_link("rootfs/l", "a/../" * 300 + "a"))
     rules = [f"/l/../a/f{number}: {{when: [create], template: t}}" for number in range(4)]
@@ -1005,7 +1005,7 @@ def test_a_mode_is_corrected_only_if_it_has_exactly_one_plausible_meaning():
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_metadata_key_with_upper_case_letters_or_dashes_or_one_typo_is_corrected(key):
+def test_the_correction_of_a_metadata_key_ignores_case_and_dashes_and_fixes_one_typo(key):
     assert (
         corrected(key) == corrected(key.upper().replace("_", "-")) == corrected(f"{key[0]}q{key[1:]}") == key
     )

@@ -441,7 +441,7 @@ def test_fetching_a_plain_https_file_gives_a_note_that_only_tls_protects_it(serv
     assert "only TLS protects" in fetched.notes[0]
 
 
-def test_escaped_characters_of_a_url_are_requested_as_the_user_wrote_them(server):
+def test_the_characters_of_a_url_are_not_escaped_twice(server):
     with pytest.raises(InputError):
         fetch(f"{server.url}/a%40b%20c")
     assert set(server.paths) == {"/a@b%20c"}

@@ -49,7 +49,7 @@ def test_links_in_the_path_of_a_mount_are_resolved_inside_the_root_filesystem(tm
     ],
 )
 def test_a_link_below_an_earlier_empty_mount_is_not_followed(tmp_path, mounts, places):
-    """The hook left a file alone, because a mount below a tmpfs seemed to be at its path."""
+    """The hook followed a hidden link, took the file's path for a mount point, and skipped the file."""
     for folder in ("etc", "srv/a", "srv/volume", "volume"):
         (tmp_path / folder).mkdir(parents=True)
     for name in ("srv/lnk", "srv/a/lnk", "srv/volume/lnk", "volume/lnk"):

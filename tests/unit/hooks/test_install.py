@@ -159,7 +159,9 @@ def test_systemd_variables_in_a_unit_line_are_expanded_as_systemd_expands_them()
 
 
 @pytest.mark.parametrize("path", ["$LXC_ROOTFS_PATH/x", "%i/x", "x"])
-def test_a_path_in_a_hook_line_is_absolute_even_if_it_begins_with_a_variable(path, monkeypatch, tmp_path):
+def test_a_path_in_a_hook_line_is_made_absolute_even_if_it_begins_with_a_variable(
+    path, monkeypatch, tmp_path
+):
     """A hook line quotes all words, so no runtime expands a variable in a path."""
     monkeypatch.chdir(tmp_path)
     assert install.from_anywhere(path) == f"{tmp_path}/{path}"

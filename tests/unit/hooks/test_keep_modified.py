@@ -183,7 +183,7 @@ def test_the_first_start_with_the_keep_modified_option_overwrites_files_of_the_i
 def test_a_file_that_was_changed_after_a_failed_first_start_is_kept_if_the_container_started_anyway(
     container, is_edited
 ):
-    """The second start ran the trigger create, and overwrote the edits of months."""
+    """The second start ran the trigger create, and overwrote months of edits."""
     (container / "rootfs/etc/a").write_text("of the image\n")
     template = (container / "templates/b.tpl").read_text()
     (container / "templates/b.tpl").write_text("{{ 1|nosuch }}")
@@ -201,7 +201,7 @@ def test_a_file_that_was_changed_after_a_failed_first_start_is_kept_if_the_conta
     assert not started.exists()
 
 
-def test_a_first_start_that_fails_leaves_no_mark_if_the_container_does_not_start(container):
+def test_a_failed_first_start_is_recorded_only_with_keep_modified_and_on_error_keep_going(container):
     (container / "templates/b.tpl").write_text("{{ 1|nosuch }}")
     assert start(container, KEEP)[0] != 0
     assert start(container, "--on-error", "keep-going")[0] == 0

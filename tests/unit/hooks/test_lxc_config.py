@@ -39,8 +39,8 @@ def test_a_line_of_a_configuration_is_read_as_lxc_reads_it(tmp_path, line, value
 @pytest.mark.parametrize(
     "text", ["\rlxc.a = x\n", "lxc.a = x\ry\n", "# \r\nlxc.a = x\n\0\0", "lxc.a\0 = x\n"]
 )
-def test_a_configuration_that_lxc_reads_only_in_part_is_refused(tmp_path, text):
-    """`lxc-info -c` of LXC 6.0.4: an active key after a carriage return, and no key after a NUL."""
+def test_a_configuration_with_a_nul_or_with_a_carriage_return_inside_a_line_is_refused(tmp_path, text):
+    """`lxc-info -c` of LXC 6.0.4 shows a key after a carriage return, but no key after a NUL."""
     (tmp_path / "config").write_text(text, newline="")
     with pytest.raises(InputError) as caught:
         list(settings(f"{tmp_path}/config"))

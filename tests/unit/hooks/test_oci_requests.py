@@ -134,7 +134,7 @@ def test_the_request_of_an_oci_hook_lists_the_paths_that_the_runtime_masks(read,
     assert read({"linux": {"maskedPaths": "/etc"}}, {"stage": stage}).mounts == ()
 
 
-def test_the_request_of_an_oci_hook_lists_the_mounts_that_show_an_empty_directory(read):
+def test_the_request_of_an_oci_hook_lists_the_tmpfs_mounts_that_are_empty_at_first(read):
     mounts = [
         {"destination": "/run/", "type": "tmpfs", "options": ["nosuid", "mode=755"]},
         {"destination": "/tmp", "type": "tmpfs"},
@@ -145,7 +145,7 @@ def test_the_request_of_an_oci_hook_lists_the_mounts_that_show_an_empty_director
     assert read({"mounts": mounts}).empty_mounts == ("/run", "/tmp")
 
 
-def test_a_path_that_the_kernel_refuses_is_refused_in_mounts_and_masked_paths(read):
+def test_a_mount_point_or_masked_path_of_more_than_4095_characters_is_refused(read):
     """A masked path of 400 KB took more than 30 seconds."""
     name = "/" + "a/" * 2047
     assert (

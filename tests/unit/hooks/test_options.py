@@ -478,7 +478,7 @@ def test_a_cloned_container_with_a_shared_image_gets_the_description_of_the_orig
     assert not (new / "templates").exists()
 
 
-def test_a_container_with_a_shared_image_is_not_copied_from_an_uncertain_original(tmp_path):
+def test_a_copy_with_a_shared_image_is_refused_if_the_original_is_uncertain(tmp_path):
     """The copy could get the description of another container."""
     _, new = cloned(tmp_path, "new")
     options = Options()
@@ -489,7 +489,7 @@ def test_a_container_with_a_shared_image_is_not_copied_from_an_uncertain_origina
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
-def test_a_container_whose_hook_line_names_its_root_filesystem_is_not_copied(tmp_path):
+def test_the_copy_of_a_container_whose_hook_line_has_a_rootfs_option_is_refused(tmp_path):
     """Each start of the copy wrote its files into the root filesystem of the original."""
     old, new = cloned(tmp_path, "new")
     options = Options()
@@ -507,7 +507,7 @@ def test_a_container_whose_hook_line_names_its_root_filesystem_is_not_copied(tmp
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
-def test_a_container_whose_hook_line_names_its_state_is_not_copied(tmp_path):
+def test_the_copy_of_a_container_whose_hook_line_has_a_state_option_is_refused(tmp_path):
     """The copy never ran ``copy``: its start read the state of the original."""
     old, new = cloned(tmp_path, "new")
     options = Options()
@@ -533,7 +533,7 @@ def test_the_if_present_option_makes_a_clone_hook_skip_a_container_without_an_im
         lxc_copies.clone(str(new), "new", "old", options)
 
 
-def test_a_snapshot_is_made_of_a_container_whose_hook_line_names_its_directories(tmp_path):
+def test_a_snapshot_of_a_container_whose_hook_line_has_rootfs_and_state_options_is_allowed(tmp_path):
     old, new = cloned(tmp_path, "", snapshot=True)
     options = Options()
     options.rootfs, options.state = f"{old}/rootfs", str(old)
@@ -541,7 +541,7 @@ def test_a_snapshot_is_made_of_a_container_whose_hook_line_names_its_directories
     assert (new / "metadata.yaml").exists()
 
 
-def test_a_start_never_writes_to_the_root_filesystem_of_another_container(tmp_path):
+def test_a_start_refuses_a_rootfs_option_that_is_in_the_directory_of_another_container(tmp_path):
     options = Options()
     for name in ("c1", "c2", "shared"):
         (tmp_path / name / "rootfs").mkdir(parents=True)

@@ -281,8 +281,8 @@ def test_a_failure_before_rendering_is_logged(container, tmp_path):
         assert "started anyway" in log.read_text()
 
 
-def test_a_clone_hook_that_fails_stops_the_copy_although_starts_may_go_on_after_errors(container, tmp_path):
-    """A copy without a record ran the trigger create at its first start, and overwrote its user's files."""
+def test_a_failed_clone_hook_stops_the_copy_even_with_on_error_keep_going(container, tmp_path):
+    """The first start of a copy without a record ran the trigger create, and overwrote the user's files."""
     new = tmp_path / "c2"
     shutil.copytree(container, new)
     environ = {

@@ -159,7 +159,7 @@ def test_the_status_command_checks_an_nspawn_machine(container, tmp_path):
     assert finding.hint == f"templater hook install nspawn c1 --path {units} --write"
 
 
-def test_the_status_of_a_machine_reports_what_the_drop_in_for_all_machines_does(
+def test_the_status_of_a_machine_reports_problems_of_the_drop_in_for_all_machines(
     container, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(nspawn, "INSTANCES", str(tmp_path / "state"))
@@ -180,7 +180,7 @@ def test_the_status_of_a_machine_reports_what_the_drop_in_for_all_machines_does(
     assert not problems(nspawn.status("c1", str(tmp_path)))
 
 
-def test_the_podman_status_reports_an_option_that_is_the_same_for_all_containers(tmp_path):
+def test_the_podman_status_reports_a_state_directory_that_all_containers_share(tmp_path):
     snippet = podman.snippet("", [], str(tmp_path))
     content = json.loads(snippet.text)
     content["hook"]["args"] += ["--state", "/srv"]

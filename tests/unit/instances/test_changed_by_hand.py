@@ -224,10 +224,10 @@ def test_each_file_that_the_keep_modified_option_keeps_has_the_expected_reason(
         ((), 5, 0, 100, False),
     ],
 )
-def test_a_file_that_can_be_newer_than_the_image_is_kept_although_a_first_start_runs_create(
+def test_the_trigger_create_keeps_a_file_that_may_contain_changes_by_hand(
     mounts: "tuple[str, ...]", size: int, made: int, since: "int | None", is_kept: bool
 ) -> None:
-    """A new container overwrote the edits in its volumes, and so did a second start after a failed first one."""
+    """A new container overwrote edits in its volumes. A start after a failed first start overwrote edits."""
     plan, rootfs = plan_of({"/a": b"new\n"}, {"/a": b"x" * size}, "create")
     (change,) = plan.changes
     assert change.resolved is not None
@@ -240,7 +240,7 @@ def test_a_file_that_can_be_newer_than_the_image_is_kept_although_a_first_start_
 
 
 @pytest.mark.parametrize("mounts", [(), ("/run",)])
-def test_a_file_that_is_missing_on_a_mount_was_not_removed_by_hand(mounts: "tuple[str, ...]") -> None:
+def test_a_missing_file_below_a_mount_does_not_count_as_removed_by_hand(mounts: "tuple[str, ...]") -> None:
     """A tmpfs is empty at each start."""
     plan, rootfs = plan_of({"/a": b"new\n"}, {}, "start")
     (change,) = plan.changes
@@ -275,10 +275,10 @@ OLD_TEXT = b"text of version 1\n"
 )
 @pytest.mark.parametrize("kept", [b"by hand\n", b"text of the image\nand a line by hand\n"])
 @pytest.mark.parametrize("later", [b"text 2\n", b"text of version 3\n"])
-def test_only_a_file_that_a_killed_run_has_overwritten_but_not_cut_does_not_count_as_changed_by_hand(
+def test_a_changed_file_counts_as_changed_by_hand_unless_a_killed_run_overwrote_it_without_truncating_it(
     tmp_path: Path, existing: bytes, journal: bool, is_unfinished: bool, kept: bytes, later: bytes
 ) -> None:
-    """Every mounted file of the staged record counted as unfinished, also one that the killed run kept."""
+    """Every mounted file of the staged record counted as unfinished, even a file that the killed run kept."""
     first = {"/a": b"text of the image\n", "/b": OLD_TEXT}
     rootfs = Mounted({"/a": kept, "/b": existing})
     with StateDirectory(str(tmp_path)) as state:

@@ -111,7 +111,9 @@ def test_a_state_directory_writable_by_other_users_is_refused(tmp_path, mode):
 
 
 @pytest.mark.parametrize("name", ["log", "lock"])
-def test_a_file_in_the_state_directory_of_another_user_with_another_hard_link_is_refused(tmp_path, name):
+def test_a_log_or_lock_file_with_two_hard_links_is_refused_if_another_user_owns_the_state_directory(
+    tmp_path, name
+):
     with StateDirectory(str(tmp_path)) as state_directory:
         state_directory.is_own = False
         (tmp_path / "victim").write_text("precious")

@@ -177,7 +177,7 @@ def test_the_predicted_outcome_on_lxd_notes_that_owner_and_mode_are_ignored() ->
         ({}, ""),
     ],
 )
-def test_incus_6_ignores_the_mode_for_a_dangling_link(fields, text) -> None:
+def test_incus_6_ignores_the_mode_of_a_rule_whose_target_is_a_dangling_link(fields, text) -> None:
     """A real Incus 6.0.4 gave the new file the mode 0644 (lifecycle case 84)."""
     tree = {"/etc/a": Entry(SYMLINK, 0o777, target="b")}
     outcome = first(planned(rule(**fields), host=INCUS_6_0_4, tree=tree))

@@ -1,4 +1,4 @@
-"""Answers of the image API: their form equals what a real daemon sends, and filters select images."""
+"""Answers of the image API: they have the form of a real daemon's answers, and filters select images."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Where images come from: files below a tree, public images of the store, given files, and generated streams."""
+"""Sources of images: files below a tree, public images of the store, given files, and generated streams."""
 
 import json
 import os

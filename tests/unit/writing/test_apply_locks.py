@@ -146,7 +146,7 @@ def test_a_root_directory_that_is_mounted_below_itself_is_locked_once(tmp_path, 
 
 @as_root
 def test_an_unchanged_mounted_file_without_a_name_is_locked_only_for_a_moment(tmp_path, mounts, monkeypatch):
-    """The host had replaced the file. ``close_in_another_process.close`` kept it open, with the lock, until the end."""
+    """After the host had replaced the file, ``close`` kept the old file open and locked until the end."""
     top = a_directory(tmp_path / "top", {"etc/a": "", "etc/b": ""})
     (tmp_path / "file").write_text("x")
     for name in "ab":

@@ -542,7 +542,7 @@ def test_only_a_file_that_nobody_has_changed_since_an_incomplete_rollback_counts
 
 @as_root
 def test_an_incomplete_rollback_is_found_if_the_state_directory_stores_whole_seconds(top, mounts, tmp_path):
-    """The second failed start gave its copy of two texts the name, and the third removed the old text."""
+    """The second failed start gave this name to parts of both texts, and the third removed the old text."""
     (tmp_path / "file").write_text("the first text")
     mounts.bind(tmp_path / "file", top / "etc/hosts")
     place = mounts.ext4(tmp_path, "-I", "128")
@@ -558,7 +558,9 @@ def test_an_incomplete_rollback_is_found_if_the_state_directory_stores_whole_sec
 
 
 @as_root
-def test_the_old_text_is_kept_even_if_its_copy_cannot_be_synced(top, mounts, tmp_path, monkeypatch, state):
+def test_the_copy_of_the_old_text_is_kept_even_if_it_cannot_be_synced(
+    top, mounts, tmp_path, monkeypatch, state
+):
     real = mounted_file.again
 
     def again(call, *words, **options):

@@ -200,7 +200,7 @@ def test_a_mounted_file_is_written_in_place_although_other_namespaces_mount_it_t
 
 
 @pytest.mark.parametrize("way", HIDING)
-def test_mounts_that_the_first_thread_of_a_container_does_not_show_are_seen(container, image, way):
+def test_apply_finds_a_mount_that_the_first_thread_of_a_container_does_not_show(container, image, way):
     file = a_target(image, "/etc/hosts")
     container(way, "/etc/hosts")
     answer = apply(image)
@@ -243,7 +243,7 @@ for _ in range(12000):
     assert after.children_system - before.children_system < 1.5
 
 
-def test_the_tables_of_other_processes_are_read_although_one_takes_too_long(monkeypatch):
+def test_apply_reads_the_mounts_of_other_processes_even_if_one_list_takes_too_long(monkeypatch):
     line = b"22 1 0:20 / /proc - x\n23 22 0:21 /up /proc/hosts - x\n"
     tables = {"a": (b"", False), "b": (line, True)}
     shares = []
@@ -259,7 +259,7 @@ def test_the_tables_of_other_processes_are_read_although_one_takes_too_long(monk
     assert shares == pytest.approx([1.0, 2.0], abs=0.2)  # the time that the first table has left
 
 
-def test_the_mounts_of_the_own_namespace_are_read_once(container, image, tmp_path, monkeypatch):
+def test_apply_reads_the_mounts_of_its_own_namespace_once(container, image, tmp_path, monkeypatch):
     targets = ["/etc/hosts", "/etc/a", "/etc/b"]
     for target in targets:
         (tmp_path / f"rootfs{target}").parent.mkdir(parents=True, exist_ok=True)

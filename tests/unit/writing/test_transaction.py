@@ -606,7 +606,7 @@ class Outcomes(list):
         self.append("keep")
 
 
-def test_apply_tells_before_it_delivers_a_signal_whether_all_files_are_in_place(rootfs, top, monkeypatch):
+def test_apply_reports_the_commit_before_it_delivers_a_signal(rootfs, top, monkeypatch):
     outcomes = Outcomes()
     real = Transaction._clear_away
 
@@ -621,7 +621,7 @@ def test_apply_tells_before_it_delivers_a_signal_whether_all_files_are_in_place(
 
 
 @pytest.mark.parametrize("is_restored", [True, False])
-def test_apply_tells_whether_a_file_could_not_be_restored(rootfs, top, monkeypatch, is_restored):
+def test_apply_reports_whether_a_file_could_not_be_restored(rootfs, top, monkeypatch, is_restored):
     def broken(*arguments):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -936,10 +936,10 @@ def test_a_rollback_in_an_overlay_restores_a_file_of_the_lower_layer_from_a_copy
 @pytest.mark.parametrize("inheriting", [["etc"], ["", "etc"]])
 @pytest.mark.parametrize("old", [0, 5])
 @pytest.mark.parametrize("fails", [True, False])
-def test_a_file_without_the_project_id_of_its_directory_is_replaced_and_restored(
+def test_a_file_whose_project_id_differs_from_that_of_its_directory_is_replaced_and_restored(
     tmp_path, mounts, inheriting, old, fails, monkeypatch
 ):
-    """The kernel links and renames no such file into the directory, so no rollback could restore it."""
+    """The kernel does not link or rename such a file into the directory, so no rollback could restore it."""
     top = a_directory(mounts.xfs(tmp_path) / "root", {"etc/hosts": "old", "etc/keep": "same"})
     set_project(top / "etc/hosts", old)
     for folder in inheriting:
@@ -961,7 +961,7 @@ def test_a_file_without_the_project_id_of_its_directory_is_replaced_and_restored
 
 
 @as_root
-def test_a_rollback_keeps_the_project_id_of_a_file_in_a_directory_that_passes_on_none(
+def test_a_rollback_restores_the_same_inode_if_the_directory_does_not_set_the_project_id_of_new_files(
     tmp_path, mounts, monkeypatch
 ):
     top = a_directory(mounts.xfs(tmp_path) / "root", {"etc/hosts": "old", "etc/keep": "same"})
@@ -973,7 +973,7 @@ def test_a_rollback_keeps_the_project_id_of_a_file_in_a_directory_that_passes_on
     assert (top / "etc/hosts").stat().st_ino == inode
 
 
-def test_a_rollback_restores_a_copy_of_a_file_without_the_project_id_of_its_directory(
+def test_a_rollback_restores_a_copy_of_a_file_whose_project_id_differs_from_that_of_its_directory(
     rootfs, top, monkeypatch
 ):
     def found(fd):
