@@ -308,10 +308,12 @@ def prepare(job: Job) -> None:
         compile_template("{{ a }}")  # make Jinja2 import any module that it loads on first use
     if "parsing.instance_description" in names:
         # Parsing needs these modules only for unprintable texts, misspelt keys ("did you mean") and JSON.
-        # A lazily imported json module runs when an attribute of it is read, so import ``loads``.
         __import__("encodings.unicode_escape")
         __import__("difflib")
+        # A lazily imported module runs when an attribute of it is read, so import an attribute.
         from json import loads  # noqa: F401
+
+        from ..parsing.pure_yaml import PureParser  # noqa: F401
     _load_timezone()
 
 

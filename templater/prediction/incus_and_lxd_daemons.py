@@ -8,6 +8,7 @@ LHEAD) check paths with os.Root, and then use plain paths.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from posixpath import normpath
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK
@@ -93,8 +94,10 @@ class Daemon:
         uid, gid, mode = (0, 0, 0o644) if existed else self.owner(rule)
         if not existed:
             filesystem.mkdir_all(path.rpartition("/")[0])
-        try:
+        is_dangling = False
+        with suppress(Errno):
             is_dangling = existed and filesystem.walk(path)[1] is None
+        try:
             place = filesystem.open_truncate(path)
         except Errno as error:
             raise Fails(f"{self.creating if existed else ''}open {filesystem.shown(path)}: {error}") from None
