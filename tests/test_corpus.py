@@ -311,6 +311,7 @@ def packings() -> list:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("image", "compressions"), packings())
 def test_a_packed_image_has_the_same_preview_as_its_directory(
     image: str, compressions: list[list[str]], tmp_path: Path

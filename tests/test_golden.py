@@ -149,6 +149,7 @@ def test_after_an_apply_the_diff_is_empty_and_a_second_apply_changes_nothing(cas
         assert identities(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "trigger"), GOOD)
 def test_the_plan_is_the_same_for_a_root_filesystem_in_memory_and_on_disk(case, trigger, tmp_path):
     skip_without_root(case)

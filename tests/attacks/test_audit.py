@@ -67,6 +67,7 @@ def test_a_link_is_found_under_every_spelling_of_its_path(
     assert found[check] == severity
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("type", [tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
 def test_an_archive_that_different_tar_programs_parse_differently_is_reported_as_damaged(
     tmp_path: Path, type: bytes, capfd: pytest.CaptureFixture[str]

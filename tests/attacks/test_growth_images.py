@@ -133,15 +133,17 @@ def test_the_yaml_parser_reads_many_values_inside_nested_brackets_in_linear_time
 
     def seconds(brackets: int) -> float:
         text = f"{'a' * 1100}: x\nb: {'[' * brackets}{'a,' * 12_000}{']' * brackets}\ny: [\n"
-        times = []
-        for _ in range(3):
-            begun = time.process_time()
-            with pytest.raises(MetadataError, match="while parsing a flow node"):
-                read_metadata(Source("metadata.yaml", text), "v4")
-            times.append(time.process_time() - begun)
-        return min(times)
+        begun = time.process_time()
+        with pytest.raises(MetadataError, match="while parsing a flow node"):
+            read_metadata(Source("metadata.yaml", text), "v4")
+        return time.process_time() - begun
 
-    assert seconds(55) < 1.8 * seconds(1)
+    # With the methods of PyYAML, 55 brackets take 2.5 times as long as one. Other processes can disturb a measurement.
+    few, many = seconds(1), seconds(55)
+    for _ in range(8):
+        if many >= 1.8 * few:
+            few, many = min(few, seconds(1)), min(many, seconds(55))
+    assert many < 1.8 * few
 
 
 @pytest.mark.parametrize("name", ["", "a*"])

@@ -578,6 +578,7 @@ def test_attack_103_a_hook_that_exceeds_the_processor_time_of_the_runtime_restor
     assert not [*(bundle / "rootfs/etc").glob("n*")]
 
 
+@pytest.mark.slow
 def test_a_failure_is_logged_even_if_the_log_already_has_a_line(bundle: Path, tmp_path: Path) -> None:
     """The owner of a container's directory could damage the record, and so hide a failed start."""
     rules(bundle, "  /etc/a: {when: [start], template: a.tpl}\n")
@@ -621,6 +622,7 @@ run.run(["oci", "--no-child", *sys.argv[1:]])
 """
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("is_edited", some_fast([False, True], every=2))
 def test_a_mounted_file_that_a_killed_hook_wrote_in_part_does_not_count_as_changed_by_hand(
@@ -693,6 +695,7 @@ def test_attack_102_the_old_content_of_a_mounted_file_outlives_the_bundle(
     assert Path(named).read_text() == "the old text of the volume\n"
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("is_edited", some_fast([False, True], every=2))
 def test_a_mounted_file_that_a_rollback_could_not_restore_does_not_count_as_changed_by_hand(

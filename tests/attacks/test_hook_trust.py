@@ -1255,6 +1255,7 @@ def test_attack_74_a_root_filesystem_is_refused_if_a_user_other_than_its_owner_c
     assert (rootfs / "a").exists() != is_refused
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize(

@@ -158,6 +158,7 @@ def test_attack_38_no_rendered_file_contains_a_python_object(
             assert "object at 0x" not in change.error.explain() and "uid=" not in change.error.explain()
 
 
+@pytest.mark.slow
 @DIALECTS
 @pytest.mark.parametrize(
     "name", ["Sorted", "Reversed", "CloneNative", "Clone", "Contains", "Update", "sorted", "String"]

@@ -69,6 +69,7 @@ def test_attack_75_an_archive_that_only_incus_cannot_unpack_is_reported_and_neve
     assert not (tmp_path / "new.tar").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", SKIPPED_BY_INCUS.values(), ids=SKIPPED_BY_INCUS)
 def test_an_archive_that_only_lxd_cannot_unpack_is_not_an_error_on_incus(tmp_path, members, capfd):
     image = archive(tmp_path / "image.tar", members)

@@ -21,6 +21,7 @@ def linked_names(*names):
     return LinkedNames(rootfs, rootfs.symlinks()), rootfs
 
 
+@pytest.mark.slow
 @settings(max_examples=300, derandomize=True, deadline=None, database=None)
 @given(
     folders=st.lists(st.sampled_from(PLACES), max_size=3),
@@ -39,6 +40,7 @@ def test_each_short_path_that_leads_to_a_file_through_links_is_found(folders, li
                 assert path in found.of(walked.real)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, derandomize=True, deadline=None, database=None)
 @given(links=st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(TARGETS)), min_size=1, max_size=4))
 def test_each_found_path_leads_to_the_file(links):

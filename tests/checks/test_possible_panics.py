@@ -61,6 +61,7 @@ def _panicking_functions() -> Iterator[tuple[str, str]]:
                 yield path.name, max(around, key=lambda each: each.lineno).name
 
 
+@pytest.mark.slow
 def test_each_function_that_panics_has_a_recorded_template(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new function of the template language that panics also needs a rule of the search."""
     reached = set()
@@ -84,6 +85,7 @@ def test_each_function_that_panics_has_a_recorded_template(monkeypatch: pytest.M
     assert reached == set(_panicking_functions())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", some_fast(reversed(DIALECTS), every=3))
 def test_each_filter_gives_a_value_of_an_expected_kind(dialect: str) -> None:
     found: list[Any] = []

@@ -1146,6 +1146,7 @@ def test_a_value_that_panics_on_one_of_several_ways_through_a_template_gives_a_f
     assert found == ["medium"] * bool(vector["v6"].get("panic"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vector", HIDDEN_PANICS, ids=lambda vector: vector["id"])
 def test_a_panic_that_an_error_in_the_same_expression_hides_from_each_render_gives_a_finding(vector):
     """The check left some panics to a render, such as those of empty tags and of a division by ``true``."""

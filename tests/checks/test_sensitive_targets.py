@@ -335,6 +335,7 @@ def test_attack_23_a_target_that_is_a_hard_link_of_a_sensitive_file_is_found(tmp
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=50, derandomize=True, deadline=None, database=None)
 @given(data=st.data())
 @pytest.mark.parametrize("effect", [entry[0] for entry in SENSITIVE])

@@ -219,6 +219,7 @@ def packed(image, typed, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_unified_image_is_refused_as_a_part_of_a_split_image(packed, typed):
     whole, split = packed / "whole.tar", packed / "split"
     for command in (

@@ -159,6 +159,7 @@ def test_only_files_of_a_known_type_have_colours(path):
         assert output.Highlighter().coloured(text, other) == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "text"),
     [("a.nix", "é"), ("a.yaml", "%"), ("a.conf", "="), ("a.py", "\n "), ("a.xml", "<!--"), ("a.sh", "$(")],

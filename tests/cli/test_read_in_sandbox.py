@@ -56,6 +56,7 @@ def path(tmp_path):
     return image(tmp_path / "image", file("templates/a.tpl", b"x"), metadata=RULE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ATTEMPTS)
 def test_the_sandboxed_child_cannot_perform_forbidden_operations(what, path, tmp_path):
     def work(opened):

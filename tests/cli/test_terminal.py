@@ -79,6 +79,7 @@ def test_commands_in_a_pipe_import_neither_rich_nor_pygments_nor_subprocess():
         assert f"'{name}'" not in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [80, 100, 200])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_all_lines_except_file_contents_fit_the_width_of_the_terminal(name, width, shown):

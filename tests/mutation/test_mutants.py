@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 import templater
 from tests.mutation.mutants import OPERATORS, mutants, sample
 
@@ -36,6 +38,7 @@ def test_every_mutation_operator_changes_the_source_in_exactly_one_place():
     assert any("        pass\n" in source for source in sources)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_mutants():
     def lines(seed):
         return [

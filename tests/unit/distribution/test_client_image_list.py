@@ -100,6 +100,7 @@ def test_an_alias_selects_a_random_image_if_the_order_of_its_images_is_not_defin
     assert owners(*products) == found
 
 
+@pytest.mark.slow
 def test_the_work_to_list_products_that_clients_cannot_sort_grows_in_proportion_to_their_number():
     def calls(count):
         products = [product("ab", release=str(n), aliases=f"a{n},own") for n in range(count)]

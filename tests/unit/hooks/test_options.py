@@ -898,6 +898,7 @@ def test_an_overlay_is_mounted_privately_for_the_hook(overlay, mounts):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("upper", ["delta0", "overlay/delta", "new"])
 def test_an_overlay_in_a_directory_that_another_user_can_replace_is_refused(mounts, tmp_path, upper):

@@ -39,6 +39,7 @@ def names_for_templater(path):
         return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_second", [False, True])
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_attack_59_templater_reads_no_stream_that_gnu_tar_ignores(program, has_second, tmp_path):

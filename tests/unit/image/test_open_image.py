@@ -77,6 +77,7 @@ def test_the_repr_of_an_image_contains_its_class_and_path(image_directory, tmp_p
     assert repr(open_image(tmp_path / "i.tar")) == f"TarballImage({str(tmp_path / 'i.tar')!r})"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", COMPRESSORS)
 @pytest.mark.parametrize("order", ["metadata.yaml templates rootfs", "rootfs templates metadata.yaml", "."])
 def test_a_tarball_and_its_directory_are_read_with_equal_results(image_directory, tmp_path, how, order):
@@ -154,6 +155,7 @@ def test_attack_63_the_error_names_the_kind_of_a_compressed_file(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", COMPRESSORS)
 def test_attack_62_a_truncated_archive_gives_a_single_error(image_directory, tmp_path, how):
     subprocess.run(
@@ -416,6 +418,7 @@ def test_attack_61_a_metadata_yaml_or_template_above_its_size_limit_is_an_error(
     assert isinstance(image.read_templates(["big"])["big"].error, LimitError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", list(COMPRESSORS)[1:])
 def test_attack_62_a_decompression_bomb_exceeds_the_ratio_limit_or_the_size_limit(tmp_path, how):
     tarball(tmp_path / "i.tar", [("rootfs/zeros", bytes(6_000_000)), ("metadata.yaml", METADATA)])

@@ -246,6 +246,7 @@ def test_on_btrfs_syncing_files_ends_at_the_first_error(on_btrfs, real, monkeypa
     assert real == []
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("on_btrfs", ["btrfs", "overlay"], indirect=True)
 def test_all_subvolumes_of_a_btrfs_are_on_the_same_btrfs_but_a_second_btrfs_is_not(

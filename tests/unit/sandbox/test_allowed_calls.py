@@ -140,6 +140,7 @@ def tried(call, inputs: tuple[int, ...] = ()) -> str:
         worker.close()
 
 
+@pytest.mark.slow
 @needs_filter
 def test_the_child_reads_an_inherited_file_and_opens_no_other_file(tmp_path):
     with tempfile.TemporaryFile() as file:

@@ -80,6 +80,7 @@ def test_the_sandboxed_child_cannot_perform_forbidden_operations(what, walls):
     assert not os.path.exists("/tmp/templater-child-was-here")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     os.geteuid() != 0, reason="limits on processes do not bind root, who is needed to leave it"
 )

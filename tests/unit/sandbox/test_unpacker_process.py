@@ -170,6 +170,7 @@ def test_the_sandboxed_program_has_a_system_call_filter(data):
     assert facts(data)["Seccomp"] == ["2"]
 
 
+@pytest.mark.slow
 @needs_root
 @pytest.mark.parametrize("what", ["/etc/shadow", "secret"])
 def test_the_sandboxed_program_cannot_read_files_of_root(data, walls, tmp_path, what):
@@ -210,6 +211,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @needs_filter
 @pytest.mark.parametrize("what", CHANGES)
 def test_the_sandboxed_program_cannot_write_to_world_writable_directories(data, what, open_folder):

@@ -82,6 +82,7 @@ def imported_from_files(said: subprocess.CompletedProcess) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_a_probe_writes_the_module_bundle_and_the_next_hook_uses_it(package):
     assert templater_hook.PROBE == PROBE
     assert line(package).returncode == 0

@@ -214,6 +214,7 @@ def text_of(late: Names, rare: Names) -> str:
     return "".join(lines).rstrip("\n") + "\n"
 
 
+@pytest.mark.slow
 def test_a_usual_start_uses_no_late_definition_and_calls_no_rare_function(used):
     calls, loaded = used
     called = []

@@ -119,6 +119,7 @@ def mutations() -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_schema_and_the_reader_agree_about_randomly_changed_test_files():
     texts = mutations()
     assert len(texts) > 200

@@ -31,6 +31,7 @@ LINES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("id", PROGRAMS)
 @given(code=st.integers(0, 255), lines=st.lists(LINES, max_size=5))
 def test_any_validator_output_gives_mistakes_or_a_failure(id, code, lines):

@@ -260,6 +260,7 @@ def test_a_validator_that_cannot_be_confined_does_not_prevent_other_validators()
     assert validators.incomplete == ["sh"]
 
 
+@pytest.mark.slow
 @needs_sandbox
 def test_a_cloud_init_schema_is_chosen_by_the_file_name_and_the_version(monkeypatch, tmp_path):
     pytest.importorskip("jsonschema")
@@ -284,6 +285,7 @@ def test_a_cloud_init_schema_is_chosen_by_the_file_name_and_the_version(monkeypa
     assert cloud_init._run("user-data", b"a: 1\nb: !c d", True, 2) == [[[], words, 2]]
 
 
+@pytest.mark.slow
 @needs_sandbox
 @pytest.mark.parametrize(
     ("value", "shown"),

@@ -175,6 +175,7 @@ def test_attack_101_one_mounted_file_at_two_targets_needs_one_content(top, mount
     assert (top / "etc/keep").read_text() == "equal"
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("text", ["text", "other text"])
 @pytest.mark.parametrize("now", [None, "old", "text"])

@@ -199,6 +199,7 @@ def test_a_mounted_file_is_written_in_place_although_other_namespaces_mount_it_t
     assert seen_by(process, file) == (tmp_path / "other").read_text() == "new\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", HIDING)
 def test_apply_finds_a_mount_that_the_first_thread_of_a_container_does_not_show(container, image, way):
     file = a_target(image, "/etc/hosts")

@@ -1456,6 +1456,7 @@ def test_a_rollback_renames_the_old_file_if_the_file_cannot_get_a_second_name(ro
     assert strays(top) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("journal", [True, False])
 @pytest.mark.parametrize("step", ["commit", "put_back"])
 def test_the_next_run_removes_a_temporary_name_that_a_killed_run_left_beside_a_target(
