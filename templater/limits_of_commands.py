@@ -66,7 +66,12 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
         "memory for the names and attributes of an archive or a directory;"
         " also the total size of an archive's extended (pax) headers",
     ),
-    "header": (IMAGE, "header_bytes", SIZE, "size of one archive header, such as a long name or attributes"),
+    "header": (
+        IMAGE,
+        "header_bytes",
+        SIZE,
+        "size of one archive header, including long names and attributes",
+    ),
     "unpacked": (IMAGE, "unpacked_bytes", SIZE, "decompressed size of an archive"),
     "ratio": (
         IMAGE,

@@ -439,7 +439,7 @@ parameter_option = click.option(
 )
 
 project_options = decorate(
-    click.option("--project", metavar="NAME", help="If SRC is a running instance: its project."),
+    click.option("--project", metavar="NAME", help="Project of SRC, if SRC is a running instance."),
     click.option(
         "--all-projects", is_flag=True, help="With `diff incus:`, show the instances of every project."
     ),

@@ -293,7 +293,9 @@ def _find(stream: UrlStream, remote: str, alias: str) -> tuple[Image, str]:
         if not named and len(alias) >= 6:
             named = [image for image in images if image.fingerprint.startswith(alias)]
             if len({image.fingerprint for image in named}) > 1:
-                raise InputError(f"'{printable(alias)}' is the beginning of several fingerprints")
+                raise InputError(
+                    f"several fingerprints begin with '{printable(alias)}'", hint="give more characters"
+                )
         if named:
             image = min(named, key=_preference)
             if alias in image.random:

@@ -193,7 +193,7 @@ class UrlStream:
             kind = RangeError if error.code == 416 else InputError
             why = f"the server answered {error.code}"
             if error.code in (401, 403) and self._authorize.left_out:
-                why += ": clients send no password after a redirect to a full URL"
+                why += " (clients send no password after a redirect to a full URL)"
             raise kind(f"'{url}' can't be fetched: {why}") from None
         except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an invalid host
             raise InputError(f"'{url}' can't be fetched: {_words(error)}", hint=_hint(error)) from None

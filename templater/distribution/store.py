@@ -414,7 +414,9 @@ def _find(records: sqlite3.Connection, name: str) -> StoredImage:
         rows = records.execute("SELECT fingerprint FROM image WHERE fingerprint GLOB ?", (f"{name}*",))
         found = [fingerprint for (fingerprint,) in rows]
     if len(found) > 1:
-        raise InputError(f"'{name}' is the beginning of several fingerprints in the store")
+        raise InputError(
+            f"several fingerprints in the store begin with '{name}'", hint="give more characters"
+        )
     image = _get(records, found[0]) if found else None
     if image is None:
         raise InputError(

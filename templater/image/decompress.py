@@ -111,7 +111,7 @@ class _Xz:
         content = self._decompressor.decompress(data, max_length)
         check = self._decompressor.check
         if check != lzma.CHECK_UNKNOWN and not lzma.is_check_supported(check):
-            raise lzma.LZMAError("xz does not know the kind of its check sum")
+            raise lzma.LZMAError("unknown kind of check sum")
         return content
 
 

@@ -188,6 +188,6 @@ def refuse_same_file(path: str, rootfs: str) -> None:
         return  # opening the file later raises the same error
     if same:
         raise UsageError(
-            f"'{rootfs}' is the same file as '{path}', not a root filesystem",
+            f"the image '{path}' and its root filesystem '{rootfs}' are the same file",
             hint="for a split image, give both files: the metadata tarball, then the root filesystem",
         )

@@ -162,7 +162,7 @@ def architecture_of(root: Root) -> str:
         if is_private and found not in {"", *ARCHITECTURES.values()}:
             raise RefusedError(
                 f"the private file '{name}' contains no known architecture",
-                hint="another user may have moved this file here",
+                hint="check whether another user has moved this file here",
             )
         if found:
             return found

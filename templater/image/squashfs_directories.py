@@ -102,7 +102,7 @@ class _Walk:
         """
         sockets: set[int] = set()
         if not 12 <= self._block_log <= 20 or self._block_size != 1 << self._block_log:
-            raise ValueError("the size of blocks is invalid")
+            raise ValueError("invalid block size")
         reader = Reader(self._path, self._read, self._read_block)
         self._user_lists = check_tables(self._head, reader, self._limits.members)
         root_number = self._inode(root)[1]
@@ -216,7 +216,7 @@ class _Walk:
         for (word,) in iter_unpack("<I", words):
             required = min(size, self._block_size)
             if word and self._content_size(begin, word, required) != required:
-                raise self._different("a block of a file has another size than the file requires")
+                raise self._different("the size of a block does not match the size of its file")
             begin += word & (_STORED - 1)
             size -= required
 
@@ -277,7 +277,7 @@ class _Walk:
         parts, missing = [data[offset:]], size - len(data[offset:])
         while missing > 0:
             if len(data) != BLOCK:
-                raise ValueError("a block that another block continues has an invalid size")
+                raise ValueError("a block that is not the last one of its table has an invalid size")
             data, following = self._read_block(following)
             parts.append(data[:missing])
             missing -= len(data)

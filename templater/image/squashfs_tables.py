@@ -76,7 +76,7 @@ def _positions(reader: Reader, place: int, size: int, end: int) -> tuple[int, ..
     """Return the positions of a table's blocks. The list of them begins at ``place`` and ends at ``end``."""
     length = -(-size // BLOCK) * 8
     if not length or place + length != end:
-        raise ValueError("a table has another size or place than its number of entries requires")
+        raise ValueError("a table is empty, or ends at a wrong position")
     return unpack(f"<{length // 8}Q", reader.read(place, length))
 
 
@@ -160,7 +160,7 @@ class _Values:
         self._size = 0
         while start < end:
             if self._size % BLOCK:
-                raise ValueError("a block that another block continues has an invalid size")
+                raise ValueError("a block that is not the last one of its table has an invalid size")
             self._blocks.append(start)
             data, start = reader.read_block(start)
             self._size += len(data)

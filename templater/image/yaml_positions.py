@@ -122,7 +122,7 @@ class _Work:
     def spend(self, amount: int) -> None:
         self.left -= amount
         if self.left < 0:
-            raise MetadataError("the text is too long for its number of anchors and equal names")
+            raise MetadataError("the text is too long for its number of anchors and equal keys")
 
 
 _work: ContextVar[_Work | None] = ContextVar("work", default=None)

@@ -65,7 +65,9 @@ class NewerImages:
         paths = sorted(path for path in {**ours, **theirs} if ours.get(path) != theirs.get(path))
         more = f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else ""
         named = ", ".join(map(printable, paths[:_MOST_NAMED])) + more
-        return f"a newer version of the image ({fingerprint[:12]}) has other templates: {named}"
+        return (
+            f"a newer version of the image ({fingerprint[:12]}) has different rules or templates for {named}"
+        )
 
     def _newer(self, live: LiveInstance) -> _Version | None:
         """Return the newest version of the instance's image, or None if no newer version is known."""

@@ -246,7 +246,7 @@ DEVIATIONS = (
     ),
     Deviation(
         "metadata.yaml is too large or too deep",
-        "metadata.yaml exceeds 1 MiB, 200,000 nodes (400,000 with aliases expanded), 100 million pairs "
+        "metadata.yaml exceeds 1 MiB, 200,000 nodes (400,000 with aliases expanded), 100 million comparisons "
         "of keys or a depth of 64 levels",
         "newer releases reject more than 1 MiB; older releases have no limit",
         "an error",

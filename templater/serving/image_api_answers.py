@@ -177,7 +177,7 @@ def _clauses(text: str) -> list[tuple[str, bool, str, str]]:
         negated = words[:1] == ["not"]
         field, operator, value, *words = (*words[negated:], "", "", "")[: max(3, len(words) - negated)]
         if not value or operator not in ("eq", "ne"):
-            raise InputError(f"invalid filter '{printable(text)[:200]}'; an example: properties.os eq debian")
+            raise InputError(f"invalid filter '{printable(text)[:200]}' (example: properties.os eq debian)")
         clauses.append((logical, (operator == "eq") != negated, field, value))
         if not words:
             return clauses

@@ -122,7 +122,7 @@ def test_attack_51_an_edit_has_a_work_limit_if_a_long_key_requires_the_slow_pyth
     """``image build DIR q=1`` took 20 seconds: each merged mapping was found by parsing the text again."""
     text = f"x:\n{chain('properties', 28)}{values(48_000)}".replace("{properties: c}", "{properties: {b: c}}")
     text += f"{FACTS}{'k' * 1100}: x\n<<: *properties27\n"
-    with pytest.raises(InputError, match="the text is too long for its number of anchors and equal names"):
+    with pytest.raises(InputError, match="the text is too long for its number of anchors and equal keys"):
         metadata_edit.set_property(source(text), "q", "1")
 
 

@@ -148,7 +148,7 @@ def beside(name: bytes, place: int, content: bytes) -> Callable[[bytearray, int]
     return change
 
 
-WRONG_TABLE = "a table has another size or place than its number of entries requires"
+WRONG_TABLE = "a table is empty, or ends at a wrong position"
 WRONG_NAME, WRONG_VALUE = (f"the {part} of an extended attribute is invalid" for part in ("name", "value"))
 
 
@@ -506,7 +506,7 @@ def test_a_squashfs_file_whose_block_is_too_short_is_refused(
     members = subprocess.run(["tar", "tv"], input=read, capture_output=True, check=False).stdout
     assert members.count(b"\n") == 1
     with pytest.raises(
-        RefusedError, match="a block of a file has another size than the file requires, so tools"
+        RefusedError, match="the size of a block does not match the size of its file, so tools"
     ):
         check_directories(path, DEFAULT)
 

@@ -249,7 +249,7 @@ def test_one_file_is_refused_as_both_parts_of_a_split_image(packed, typed):
     ):
         code, out, said = typed(*command)
         assert (code, out) == (2, ""), command
-        assert f"is the same file as '{split}', not a root filesystem" in said
+        assert f"the image '{split}' and its root filesystem '" in said and "' are the same file" in said
     assert split.read_bytes() == before
     assert not (packed / "new").exists()
 

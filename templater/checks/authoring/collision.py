@@ -15,7 +15,7 @@ from ..security.collisions import colliding_rules
 @check(
     "collision",
     "error",
-    "two rules of one trigger that write the same file",
+    "two rules with the same trigger that write the same file",
     hint="give the rules different targets or triggers",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:

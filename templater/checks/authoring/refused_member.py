@@ -26,7 +26,7 @@ from ..unpack_refusals import unpack_refusals
     "refused-member",
     "error",
     "a member of an archive that the daemons can't unpack",
-    hint="pack the image again, from a directory with its files",
+    hint="build the image again from a directory that contains its files",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     if image.packed:

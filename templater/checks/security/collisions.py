@@ -19,7 +19,8 @@ Placed = tuple[str, "Rule"]
 @check(
     "collision",
     "medium",
-    "two rules of one trigger that write the same file, or use one path both as a file and as a directory",
+    "two rules with the same trigger that write the same file,"
+    " or use one path both as a file and as a directory",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for other, message in colliding_rules(image):

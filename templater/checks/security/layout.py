@@ -45,8 +45,8 @@ ACTED_ON_PREFIXES = (
 @check(
     "layout",
     "critical",
-    "a file or directory outside the root filesystem that has an unexpected kind, has a name that the daemons"
-    " use for their own files, or occurs twice",
+    "a file or directory outside the root filesystem with an unexpected kind, a duplicate name,"
+    " or a name that the daemons use for their own files",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     kinds: dict[str, list[str]] = {}

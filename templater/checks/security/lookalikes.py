@@ -24,7 +24,7 @@ KNOWN = (METADATA, TEMPLATES, ROOTFS)
 @check(
     "lookalike-name",
     "medium",
-    "two names that look alike, of templates or of other files outside the root filesystem",
+    "templates, or other files outside the root filesystem, whose names look alike",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     templates = {*image.templates, *(rule.template for rule in image.rules)}

@@ -150,7 +150,7 @@ SENSITIVE = (
             |(?:/usr/local)?/etc/libmap\.(?:conf|d/.*)|{_LIB}[^/]*/(?:[^/]*/)?gconv/gconv-modules.*""",
     ),
     (
-        "a file that lets the system create other files, such as sudo rules and keys",
+        "a file of tmpfiles.d, which lets the system create other files, such as sudo rules and keys",
         "medium",
         ("tmpfiles",),
         rf"(?:{_SETTINGS}/tmpfiles\.d|{_OF_USERS}/user-tmpfiles\.d)/.*|{_CREDENTIALS}/tmpfiles\..*",  # noqa: S108

@@ -131,7 +131,7 @@ def number_of_sources(sources: tuple[str, ...], **_: Any) -> int:
     "--show-ignored", is_flag=True, help="List the findings that a comment or templater.toml suppresses."
 )
 @options.parameter_option
-@click.option("--project", metavar="NAME", help="If SRC is a running instance: its project.")
+@click.option("--project", metavar="NAME", help="Project of SRC, if SRC is a running instance.")
 @click.option(
     "--all-variants",
     is_flag=True,

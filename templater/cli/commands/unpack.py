@@ -28,11 +28,12 @@ The directory gets rootfs, metadata.yaml, templates and instance.yaml. The creat
 next start runs it; -c volatile.apply_template=TRIGGER chooses another trigger.
 
 IMAGE is a directory, a unified tarball, or the metadata tarball of a split image followed by its
-ROOTFS (a tarball or squashfs). DIR must be new or empty. If unpacking fails, DIR is not created, or is
-empty again.
+ROOTFS (a tarball or squashfs). DIR must be new or empty. If unpacking fails, a new DIR is not
+created, and an existing DIR is empty again.
 
 Features that could harm this machine are removed and listed: devices and fifos, setuid and setgid bits,
-file capabilities, ACLs and trusted attributes. --keep and --trusted keep them.
+file capabilities, ACLs and trusted attributes. --keep keeps one kind of them,
+and --trusted keeps all.
 
 \b
 Examples:

@@ -55,7 +55,7 @@ Examples:
 @click.command(help=HELP)
 @options.request_options(rootfs="[ROOTFS]")
 @click.option(
-    "--check/--no-check", "checked", default=True, help="Run `templater check`.  [default: --check]"
+    "--check/--no-check", "checked", default=True, help="Also run `templater check`.  [default: --check]"
 )
 @click.option("--test", "tested", is_flag=True, help="Also run the tests that are stored beside the image.")
 @page_options

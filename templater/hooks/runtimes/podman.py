@@ -46,7 +46,7 @@ def status(_name: str, path: str) -> Iterator[Finding]:
         line = oci.line_of(hook["hook"])
     except (OSError, ValueError, KeyError, TypeError, TemplaterError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
-        yield Finding(False, f"'{file}' is not a valid hook: {why}", hint)
+        yield Finding(False, f"invalid hook '{file}': {why}", hint)
         return
     problem = next(filter(None, (oci.stage_problem(stage, line, hint) for stage in stages)), None)
     if problem is not None:

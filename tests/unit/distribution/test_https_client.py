@@ -149,7 +149,7 @@ def test_clients_send_a_password_after_a_redirect_to_a_path_but_not_after_a_redi
         return
     (kind,) = found
     assert kind == ("error", "unreadable")
-    assert "answered 401: clients send no password after a redirect to a full URL" in found[kind]
+    assert "answered 401 (clients send no password after a redirect to a full URL)" in found[kind]
     assert "s3cret" not in found[kind]
 
 

@@ -315,7 +315,11 @@ def test_an_image_is_found_by_its_alias_or_the_beginning_of_its_fingerprint(foun
     stream.base = "https://cloud-images.ubuntu.com/releases"
     assert find("ubuntu/a") == (ours, "incus-7")
     found(incus_7=[image("abcdef1" + "0" * 57), image("abcdef2" + "0" * 57)])
-    assert failed(find, "abcdef") == (InputError, "'abcdef' is the beginning of several fingerprints", "")
+    assert failed(find, "abcdef") == (
+        InputError,
+        "several fingerprints begin with 'abcdef'",
+        "give more characters",
+    )
 
 
 def test_the_hint_about_an_unknown_alias_names_three_similar_aliases_with_their_remote(found):

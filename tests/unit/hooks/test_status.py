@@ -374,7 +374,7 @@ def test_the_help_option_of_a_hook_shows_its_usage(runtime, capsys):
 def test_a_podman_hook_file_with_values_of_wrong_types_is_reported_as_a_problem(tmp_path, text):
     (tmp_path / "templater.json").write_text(text)
     ((said, _),) = [(each.text, each.hint) for each in podman.status("", str(tmp_path))]
-    assert f"'{tmp_path}/templater.json' is not " in said
+    assert f"invalid hook '{tmp_path}/templater.json': " in said
 
 
 def test_podman_status_reports_a_missing_hook_file(tmp_path):
@@ -690,5 +690,5 @@ def test_the_status_command_says_why_a_hook_file_of_podman_is_not_valid(tmp_path
     (found,) = podman.status("", str(tmp_path))
     place = f"'{tmp_path}/{podman.FILE}'"
     assert not found.ok
-    assert found.text.startswith(f"{place} is not a valid hook: ") and why in found.text, found.text
+    assert found.text.startswith(f"invalid hook {place}: ") and why in found.text, found.text
     assert found.hint == f"templater hook install podman --path {tmp_path} --write"

@@ -110,7 +110,7 @@ def test_an_unsuitable_second_file_of_a_split_image_is_refused(tmp_path):
     )  # fmt: skip
     assert refusal(lambda: open_contents(first, first)) == (
         UsageError,
-        f"'{first}' is the same file as '{first}', not a root filesystem",
+        f"the image '{first}' and its root filesystem '{first}' are the same file",
         "for a split image, give both files: the metadata tarball, then the root filesystem",
     )
     assert refusal(lambda: open_contents(whole, first).parts()) == (

@@ -99,7 +99,7 @@ def test_a_complete_image_is_refused_as_the_second_file_of_a_split_image(tmp_pat
     assert failed(check.finish) == (UsageError, message, hint)
     (tmp_path / "a").write_bytes(b"")
     same = f"{tmp_path}/a"
-    message = f"'{same}' is the same file as '{same}', not a root filesystem"
+    message = f"the image '{same}' and its root filesystem '{same}' are the same file"
     hint = "for a split image, give both files: the metadata tarball, then the root filesystem"
     assert failed(SplitContents, same, same) == (UsageError, message, hint)
     open_file.refuse_same_file(same, f"{tmp_path}/missing")

@@ -402,7 +402,7 @@ def test_an_edit_of_a_long_text_is_refused_if_it_affects_many_yaml_anchors(
     monkeypatch.setattr(yaml_positions, "_MOST_WORK", 3 * cost)
     with pytest.raises(
         InputError,
-        match=r"^m can't be changed in place: the text is too long for its number of anchors and equal names$",
+        match=r"^m can't be changed in place: the text is too long for its number of anchors and equal keys$",
     ) as caught:
         metadata_edit.set_values(Source("m", text), properties={"os": None})
     assert caught.value.hint == "change the file in an editor: templater image edit"

@@ -85,7 +85,7 @@ LIKE = ", so tools would read different files"
         (
             {"cut": -1},
             InputError,
-            "'{}' can't be read: a block that another block continues has an invalid size",
+            "'{}' can't be read: a block that is not the last one of its table has an invalid size",
         ),
         ({"cut": 29}, InputError, "'{}' can't be read: it was cut short"),
     ],
@@ -210,7 +210,9 @@ def test_bytes_that_span_several_squashfs_blocks_are_read_completely(offset, siz
 def test_a_squashfs_block_that_continues_in_the_next_block_must_have_8_kib(offset):
     """A reader that ends a block too early would read other data than its size suggests."""
     blocks = (b"a" * (offset + 1), b"b") if offset < 8191 else (A, B[:-1], C)
-    with pytest.raises(ValueError, match=r"^a block that another block continues has an invalid size$"):
+    with pytest.raises(
+        ValueError, match=r"^a block that is not the last one of its table has an invalid size$"
+    ):
         walk_over(*blocks)._bytes(0, 0, offset, 8200)
 
 
@@ -481,7 +483,7 @@ def test_a_squashfs_file_with_a_complete_block_is_accepted(word, size, data, tmp
     check_directories(data_block(tmp_path, word, size, data), DEFAULT)
 
 
-SIZE = "'{}': a block of a file has another size than the file requires" + LIKE
+SIZE = "'{}': the size of a block does not match the size of its file" + LIKE
 
 
 @pytest.mark.parametrize(
@@ -595,7 +597,7 @@ def test_the_size_of_blocks_in_a_squashfs_file_must_be_valid(size, log, tmp_path
     data = bytearray((tmp_path / "i").read_bytes())
     data[12:16], data[22:24] = size.to_bytes(4, "little"), log.to_bytes(2, "little")
     (tmp_path / "i").write_bytes(data)
-    message = f"'{path}' can't be read: the size of blocks is invalid"
+    message = f"'{path}' can't be read: invalid block size"
     assert failed(check_directories, path, DEFAULT) == (InputError, message, "")
 
 

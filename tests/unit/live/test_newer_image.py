@@ -62,9 +62,11 @@ def newer(incus):
 
 def test_a_note_names_a_newer_image_and_the_files_whose_templates_differ(newer):
     text = newer({"once.tpl": b"new"}, padding=1 << 20)
-    assert text == "a newer version of the image (aaaaaaaaaaaa) has other templates: /etc/once"
+    assert (
+        text == "a newer version of the image (aaaaaaaaaaaa) has different rules or templates for /etc/once"
+    )
     rule = {"/etc/new": {"when": ["start"], "template": "once.tpl"}}
-    assert newer(rules=rule).endswith("templates: /etc/new")
+    assert newer(rules=rule).endswith("templates for /etc/new")
 
 
 def test_an_unrelated_image_is_not_reported_as_a_newer_version(newer):
@@ -95,7 +97,9 @@ def test_a_user_without_permission_for_images_gets_no_note_about_newer_images(ne
 def test_an_image_with_an_invalid_fingerprint_does_not_hide_a_newer_image(fingerprint, newer):
     other = {"created_at": "2031-01-01T00:00:00Z", "fingerprint": fingerprint}
     text = newer({"once.tpl": b"new"}, others=[other])
-    assert text == "a newer version of the image (aaaaaaaaaaaa) has other templates: /etc/once"
+    assert (
+        text == "a newer version of the image (aaaaaaaaaaaa) has different rules or templates for /etc/once"
+    )
 
 
 @pytest.mark.parametrize("key", ["os", "release", "variant", "architecture"])
@@ -113,6 +117,8 @@ def test_an_image_key_that_is_not_a_text_causes_no_traceback(newer, incus, key, 
 def test_only_the_beginning_of_a_newer_image_is_read(newer, monkeypatch):
     monkeypatch.setattr("templater.live.newer_image._MOST", 1 << 20)
     note = newer({"once.tpl": b"new"}, padding=3 << 20)
-    assert note == "a newer version of the image (aaaaaaaaaaaa) has other templates: /etc/once"
+    assert (
+        note == "a newer version of the image (aaaaaaaaaaaa) has different rules or templates for /etc/once"
+    )
     monkeypatch.setattr("templater.live.newer_image._MOST", 1 << 9)
     assert newer({"once.tpl": b"new"}) == ""

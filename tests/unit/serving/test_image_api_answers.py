@@ -156,12 +156,12 @@ def test_an_invalid_image_api_filter_is_an_error(text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "invalid filter ''; an example: properties.os eq debian"),
-        ("os", "invalid filter 'os'; an example: properties.os eq debian"),
-        ("os eq", "invalid filter 'os eq'; an example: properties.os eq debian"),
-        ("os is debian", "invalid filter 'os is debian'; an example: properties.os eq debian"),
-        ("not os eq", "invalid filter 'not os eq'; an example: properties.os eq debian"),
-        ("os eq a and", "invalid filter 'os eq a and'; an example: properties.os eq debian"),
+        ("", "invalid filter '' (example: properties.os eq debian)"),
+        ("os", "invalid filter 'os' (example: properties.os eq debian)"),
+        ("os eq", "invalid filter 'os eq' (example: properties.os eq debian)"),
+        ("os is debian", "invalid filter 'os is debian' (example: properties.os eq debian)"),
+        ("not os eq", "invalid filter 'not os eq' (example: properties.os eq debian)"),
+        ("os eq a and", "invalid filter 'os eq a and' (example: properties.os eq debian)"),
         ("os eq a xor b eq c", "unknown word 'xor' in the filter; use 'and' or 'or'"),
         (" and ".join(["os eq a"] * 1000), f"the filter has more than {image_api_answers._MOST_WORDS} words"),
     ],

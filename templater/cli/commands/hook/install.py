@@ -43,7 +43,7 @@ from . import runtimes_with
 )
 @click.option(
     "--rootfs",
-    help="Root filesystem to use instead of the one that the runtime gives.",
+    help="Root filesystem. [default: the one that the runtime names]",
     shell_complete=completers.directories,
 )
 @click.option("--on-error", type=click.Choice(["fail", "keep-going"]), default="fail", show_default=True)
