@@ -109,7 +109,8 @@ LARGEST = 1 << 50
 #: default limits for reading an image: seconds of processor time, and bytes of memory
 IMAGE_SECONDS = 9
 IMAGE_MEMORY = 416 << 20
-#: default limit on processor time for reading a daemon's instances; two more seconds remain to end threads
+#: default limit in seconds on the processor time for reading a daemon's instances; afterwards, two more
+#: seconds remain to end threads
 DAEMON_SECONDS = 7
 
 #: default limit in seconds for packing and downloading images
@@ -219,7 +220,7 @@ class Given:
         """Return the limits that apply to a command as soon as it begins to pack an image.
 
         The defaults allow a day, and the memory of one xz thread for each processor. The limit on processor
-        time grows ten times as fast as for a command that only reads: ``PACKING_SECONDS`` for each MiB.
+        time grows by ``PACKING_SECONDS`` for each MiB, ten times as fast as for a command that only reads.
         """
         from os import cpu_count
 

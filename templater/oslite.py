@@ -134,7 +134,7 @@ def fsencode(path: str) -> bytes:
 
 # --- the C library ------------------------------------------------------------------------------
 
-#: options of prctl(2): the signal to get when the parent process ends, and no new rights by execve
+#: options of prctl(2): send a signal when the parent process ends, and grant no new rights at execve
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 
@@ -151,7 +151,7 @@ _AT_FDCWD, _AT_EMPTY_PATH, _STATX_BTIME = -100, 0x1000, 0x800
 #: the type of ``libc``'s functions, created on first use, and the functions by name
 _calls: "list[Any]" = []
 _functions: "dict[str, Callable[..., int]]" = {}
-#: the type of the elements of ``memory_with``, created on first use
+#: the type of the characters in the buffers of ``memory_with``, created on first use
 _chars: "list[Any]" = []
 
 
@@ -275,7 +275,7 @@ def birth_time(file: "int | str") -> str:
 def keep_functions() -> None:
     """Read the code of all rarely called functions now, instead of at the first call of each function.
 
-    Afterwards, this process can close the file with this code.
+    Afterwards, this process can close the file that contains the code.
     """
     for finder in sys.meta_path:
         keep = getattr(finder, "keep_functions", None)

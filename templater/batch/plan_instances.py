@@ -105,7 +105,7 @@ class Fleet:
         return chosen.passes, (reason, *chosen.notes)
 
     def _compared(self, instance: Instance, passes: tuple[str, ...]) -> Result:
-        """Plan an instance with the instance's own root filesystem.
+        """Plan an instance with its own root filesystem.
 
         Skip the instance if its root filesystem is unreadable.
         """
@@ -163,7 +163,7 @@ class Fleet:
 
 
 class _DiffersError(Exception):
-    """Raised if another instance can't reuse a plan: more than the name and the files' contents differ."""
+    """Raised if plans differ in more than the instance's name and the files' contents."""
 
 
 class Example:

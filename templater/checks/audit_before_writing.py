@@ -41,7 +41,7 @@ def check_parts(parts: list[Part], name: str) -> list[Finding]:
             if part.member.kind == FILE and part.member.name.startswith(f"{TEMPLATES}/")
         },
         # templater writes only container images. Without the name of the root filesystem, the audit would
-        # treat the image as one of a virtual machine.
+        # treat the image as an image of a virtual machine.
         (
             *(Name(part.member.name, Entry(part.member.kind)) for part in parts),
             Name(ROOTFS, Entry(DIRECTORY)),

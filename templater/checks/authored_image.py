@@ -44,7 +44,7 @@ MAX_FILE_SECONDS = 3.0
 LARGEST = 256 << 10
 #: maximum length of all distinct texts together, in characters; a character needs up to four bytes
 MOST_TEXT = 32 << 20
-#: maximum length of a rendered line that is compared with template lines that contain ``{{ }}``
+#: rendered lines with more characters than this are not compared with template lines that contain ``{{ }}``
 LONGEST = 1000
 #: the search for the template lines of findings ends after this many characters of templates
 SEARCHED = 4 << 20
@@ -227,7 +227,7 @@ class AuthoredImage(ScannedImage):
         return self.memo.compiled(self.templates, options)
 
     def alternatives(self, file: File) -> tuple[File, ...]:
-        """Render the file for each instance in ``_others``. Return () if rendering takes too long."""
+        """Render the rule of ``file`` for each instance in ``_others``. Return () if this takes too long."""
         assert self.metadata is not None
         metadata = replace_rules(self.metadata, (file.rule,))
         options, by_host = self._other_renders

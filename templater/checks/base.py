@@ -18,7 +18,7 @@ from ..model.source import Span
 class Fix(NamedTuple):
     """A change that removes a mistake.
 
-    ``edits`` replace text in one file, and ``fields`` set fields of the rule.
+    ``edits`` replace text in one file, and ``fields`` set fields of the observation's rule.
 
     A fix is ``unsafe`` if it can change the files of a working image.
     """

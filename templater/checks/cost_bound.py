@@ -1,8 +1,8 @@
 """An upper bound of what a template costs a daemon, for an instance with long texts.
 
-The daemons have no limits, and no list of all ways to make them hang is complete. So ``bound`` accepts only
-parts of the language whose cost is easy to bound, which is nearly everything in real templates, and raises
-NoBoundError for everything else. It never renders the template, so conditions can't hide a part.
+The daemons have no limits, and no list of the ways to make them hang can be complete. So ``bound`` accepts
+only parts of the language whose cost is easy to bound, and raises NoBoundError for all other parts. Real
+templates rarely contain other parts. ``bound`` never renders the template, so conditions can't hide a part.
 
 It assumes that each text of an instance has 1,000 characters, and each map 20 keys. The image's author
 chooses the properties and the paths of rules, so their real lengths count.
@@ -52,17 +52,17 @@ LONG = 1000
 KEYS = 20
 #: limit on the work for a template: pongo2 needs two seconds for this work
 MOST_WORK = 1_000_000_000
-#: limit on the characters of the output and of all variables: Go needs several times as much memory
+#: limit on the characters of the output and of all variables; Go needs several bytes for each character
 MOST_HELD = 20_000_000
 #: the number of characters that take as much memory as one element of a list
 _ELEMENT = 32
-#: larger numbers all count as this many
+#: larger numbers count as this number
 _MANY = 1 << 62
 #: the work to evaluate a part of a template, or to copy a variable; copying a character is the unit
 _NODE = 50
 #: the number of characters of a paragraph of the tag ``lorem``
 _PARAGRAPH = 500
-#: macros whose calls are nested more deeply have no bound
+#: maximum depth of nested calls of macros; deeper calls have no bound
 _DEPTH = 20
 
 #: names of variables of the daemons and of pongo2
@@ -145,10 +145,10 @@ def bound(document: tree.Document, texts: Texts = NO_TEXTS) -> Bound:
 class _Measure(NamedTuple):
     """Upper bounds for an expression: the characters of the value, and the work to compute it.
 
-    ``variables`` is the number of variables in the expression. Some can be parts of a text over which a loop
-    runs: ``pieces`` has the variables of these loops. ``changed`` has the variables that a loop changes and
-    that the value can contain. ``copies`` is the number of copies of changed variables that the value can
-    contain.
+    ``variables`` is the number of variables in the expression. Some of these variables can be parts of a text
+    over which a loop runs: ``pieces`` has the loop variables. ``changed`` has the variables that a loop
+    changes and that the value can contain. ``copies`` is the number of copies of changed variables that the
+    value can contain.
     """
 
     size: int
@@ -167,7 +167,7 @@ class _Position(NamedTuple):
     on.
 
     ``pieces`` is for loops over a text. In each run of its body, such a loop gives its variable only a piece
-    of the text, so all values of the variable together are only as long as the text. ``pieces`` maps this
+    of the text. So all values of the variable together are only as long as the text. ``pieces`` maps this
     variable, and each variable that contains it, to a pair: the loop's variable, and the number of characters
     in one run.
     """
@@ -310,7 +310,7 @@ class _Bound:
         if isinstance(node, tree.Macro):
             for name, default in node.parameters:
                 if default is not None:
-                    if not isinstance(plain(default), tree.Literal):  # each call computes it again
+                    if not isinstance(plain(default), tree.Literal):  # each call computes the default
                         raise NoBoundError("a macro computes the default of a parameter", default.token)
                     self._assign(name, default, measured(default), at)
             return 0, 0, []
@@ -355,7 +355,7 @@ class _Bound:
                     "each iteration of a loop can make a text several times longer", value.token
                 )
             size = self.lengths.get(name, 0) + (size - self.lengths.get(name, 0)) * at.runs
-        elif measure.pieces:  # a later loop over the variable can't know that it has only a part
+        elif measure.pieces:  # a later loop can't know that the variable has only a part
             size = self.measure(value, at._replace(pieces={})).size
         self._lengthen(name, size)
 
@@ -425,7 +425,7 @@ class _Bound:
             elif isinstance(node, tree.Path):
                 own, more = self._size_of_path(node, at)
                 work += more + _NODE * len(node.parts)
-                # pongo2 also calls methods of Go without brackets, and they copy maps
+                # pongo2 calls methods of Go even without brackets, and these methods copy maps
                 methods = sum(str(part.key)[:1].isupper() for part in node.parts[1:])
                 work += methods * self._size_of_map()
                 variables += 1

@@ -284,7 +284,7 @@ class FilesOfUsers:
                 resolved = resolve(self.image.rootfs, f"/{path}/.", self.steps)
             if isinstance(resolved.error, LimitError):
                 raise resolved.error
-            # in a booted system, the path may lead further, for example behind "/dev/x/.."
+            # a booted system can have the missing part of the path, such as "x" in "/dev/x/.."
             is_lost = resolved.error is not None and resolved.real[1:].startswith((*_EMPTY, "tmp/"))
             if f"/{path}" in checked:
                 pass

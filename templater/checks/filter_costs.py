@@ -76,8 +76,8 @@ USE, USE_OF_SLOW = 150, 1000
 _WIDENING = ("center", "ljust", "rjust")
 #: the simple layouts of ``stringformat``: one directive with a short width
 _LAYOUT = re.compile(r"[^%]*(?:%[-0 ]?[0-9]?(?:\.[0-9])?[dfqsvxX][^%]*)?", re.DOTALL)
-#: how many times longer a directive can make a value or an element of a list; and the number of characters
-#: that pongo2 adds for a value that does not fit the directive
+#: how many times longer a directive can make a value or an element of a list, and how many characters pongo2
+#: adds if the value does not fit the directive
 _DIRECTIVE, MISFIT = 24, 40
 
 

@@ -157,7 +157,8 @@ class DifferenceCauses:
     def _expression(self, source: Source, plan: Plan, change: Change, first: Plan) -> Span | None:
         """Return the first expression whose value differs between the hosts of two plans.
 
-        Return None if all searches together have read more than ``SEARCHED`` characters of templates.
+        Return None if all calls of this function together have searched more than ``SEARCHED`` characters of
+        templates.
         """
         self.searched += len(source.text)
         if self.searched > SEARCHED:

@@ -165,8 +165,8 @@ class _Scanner:
     def _attributes(self, directory: int, entry: str, shown: str) -> frozenset[str]:
         """Return the names of a file's extended attributes.
 
-        If the names can't be listed, record the error, and return only the attributes that give rights, such
-        as capabilities: these can be looked up by name.
+        If the names can't be listed, record the error. Then look up only the attributes that give rights,
+        such as capabilities, by their names.
         """
         try:
             return xattr_names(directory, entry, shown)

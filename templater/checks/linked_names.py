@@ -27,7 +27,7 @@ class LinkedNames:
         self._steps = Steps()
         #: the links by the last name of their targets, see ``_last_name``
         self._links: dict[str, list[tuple[str, str]]] = {}
-        #: the places to which links lead
+        #: the path to which each link leads
         self._places: dict[str, str] = {}
         self._found: dict[str, list[str]] = {}
         for path, target in links:

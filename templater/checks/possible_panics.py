@@ -1,9 +1,10 @@
 """A search for the parts of a template that make a daemon panic for some values.
 
-A render finds only the panics of the values that it computes, and an error in one part of an expression hides
-all its other parts. So this search never relies on a render. For each place in ``templater/pongo2`` that
-raises Panic, the search finds all parts of a template whose render may reach this place. It uses the kinds of
-the values that a template can compute, and the variables that a tag has certainly set.
+A render finds only the panics for the values that it computes. An error in one part of an expression also
+hides the panics in its other parts. So this search never relies on a render. For each place in
+``templater/pongo2`` that raises Panic, the search finds all parts of a template whose render may reach this
+place. The search uses the kinds of the values that a template can compute, and the variables that a tag has
+certainly set.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MAPS = frozenset((MAP, NESTED, ANYTHING))
 NUMBERS = frozenset((NUMBER, ANYTHING))
 
 _Kinds = Mapping[str, tuple[str, ...]]
-#: what ``.name`` gives for a value of each kind; it fails for the other kinds
+#: the kinds of the results of ``.name`` for a value of each kind; for the other kinds, ``.name`` fails
 _FIELDS: _Kinds = {
     MISSING: (MISSING,),
     MAP: (TEXT, MISSING),
@@ -41,20 +42,21 @@ _FIELDS: _Kinds = {
     OBJECT: (TEXT, MISSING),
     ANYTHING: (ANYTHING,),
 }
-#: the same for ``.0``
+#: the kinds of the results of ``.0``, as in ``_FIELDS``
 _ITEMS: _Kinds = {
     MISSING: (MISSING,),
     TEXT: (NUMBER, MISSING),
     LIST: (TEXT, MISSING),
     ANYTHING: (ANYTHING,),
 }
-#: the same for a subscript, which also panics for a hidden field of an object
+#: the kinds of the results of a subscript, which also panics for a hidden field of an object
 _SUBSCRIPTS: _Kinds = {**_FIELDS, **_ITEMS}
-#: the first and the second variable of a loop over a value of each kind
+#: the kinds of the first and of the second variable of a loop over a value of each kind
 _KEYS: _Kinds = {TEXT: (TEXT,), LIST: (TEXT,), MAP: (TEXT,), NESTED: (TEXT,), ANYTHING: (ANYTHING,)}
 _VALUES: _Kinds = {MAP: (TEXT,), NESTED: (MAP,), ANYTHING: (ANYTHING,)}
 
-#: the kinds of the results of calls, and of the values that a template can call without an error
+#: the kinds that the results of calls can have, which are also the kinds that a template can call without an
+#: error
 _CALLABLE = frozenset((TEXT, MISSING, ANYTHING))
 
 #: the variables of the daemons and of pongo2; each other name has no value
@@ -74,12 +76,12 @@ _CONFIG_GET = 2
 _REPLACING = ("default", "default_if_none")
 #: filters whose result can be the value itself, or a text
 _PASSING = ("center", "linebreaks", "random", "safe", "slice", "wordwrap")
-#: the same, except that the result for a list is a text
+#: filters whose result can be a text, or the value itself, unless the value is a list
 _JOINING = ("first", "join", "last")
 #: filters whose result can be a number
 _CALCULATING = ("add", "floatformat", "get_digit")
 
-#: a value that depends on the kinds of so many others counts as anything
+#: if the kinds of a value change more often than this during the search, the value counts as ``ANYTHING``
 _MOST_TIMES = 10
 
 

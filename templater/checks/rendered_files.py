@@ -20,7 +20,7 @@ QUOTE_HINT = """write {{ …|stringformat:"%q" }} without quotes around it: the 
 #: maximum number of mistakes that are reported for one file
 MOST = 20
 
-#: a mistake in a file: the line number from 1, a message, and optionally another severity than the check's
+#: a mistake in a file: the line number from 1, a message, and optionally a severity other than the check's
 Mistake = tuple[int, str] | tuple[int, str, str]
 
 

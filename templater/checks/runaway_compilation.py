@@ -1,11 +1,11 @@
-"""The templates that the check ``runaway`` renders to find slow ones, and the variables of these renders.
+"""The compiled templates and the variables with which the check ``runaway`` finds slow templates.
 
 pongo2 renders some templates much more slowly than templater does. pongo2's filter ``join`` decodes a whole
-text again for each character of the text, and ``truncatechars_html`` and ``truncatewords_html`` read the
-rest of the text again for each "<". In pongo2, ``for``, ``with``, ``block`` and calls of macros copy
-all variables. `CountedCompilation` counts these operations. Other renders do not count them, because counting
-makes a render slower. In an `EveryBranchCompilation`, every branch and each loop also runs at least once.
-With `with_every_key`, each key that a template reads has a value.
+text again for each character of the text. ``truncatechars_html`` and ``truncatewords_html`` read the rest of
+the text again for each "<". In pongo2, ``for``, ``with``, ``block`` and calls of macros copy all variables.
+`CountedCompilation` counts these operations. Other renders do not count them, because counting makes a render
+slower. In an `EveryBranchCompilation`, every branch and each loop also runs at least once. With
+`with_every_key`, each key that a template reads has a value.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ SQUARED = {"join": 100, "truncatechars_html": 250, "truncatewords_html": 250}
 VARIABLES_OF_STEP = 10
 #: pongo2 evaluates this many parts of expressions and tags in the time of a step
 NODES_OF_STEP = 10
-#: pongo2 compiles a regular expression in the time of this many steps, for each tag and use of ``removetags``
+#: pongo2 needs the time of this many steps to compile a regular expression, for each tag in each use of
+#: ``removetags``
 STEPS_OF_TAG = 12
 
 #: the value of each missing key. Templates split values at these characters.
 TEXT = "10 a, b;c:d=e/f.g-h_i|j\nk"
-#: the places in ``Render.state`` for the texts of the tags whose results are being computed, and for a panic
+#: the keys in ``Render.state`` of the texts of the tags whose results are being computed, and of a panic
 _TEXTS, _PANIC = -1, -2
 
 Body = list[tree.Statement]
@@ -166,8 +167,8 @@ def count_copy(render: Render, steps: int, variables: int, value: Any = None) ->
 class EveryBranchCompilation(CountedCompilation):
     """A template that runs every branch of its conditions, and each loop at least once.
 
-    If an expression fails, it has no value, and the render continues: an error in a branch that never runs on
-    a host must not end the render before the other branches run.
+    If an expression fails, it has no value, and the render continues. Otherwise, an error in a branch that no
+    host runs could end the render before the other branches run.
 
     A loop fails if a tag has given ``forloop`` another value. So a tag that would set ``forloop`` sets the
     name ``forloop_`` instead.

@@ -14,12 +14,12 @@ from .secret_words import as_sum, strings_with_words
 MOST_TESTS = 8
 #: the texts of the tests of each secret, by the secret's name; secrets without a fixed name count together
 Tests = dict[str, set[str]]
-#: limit on the secrets that one name stands for
+#: limit on the number of secrets that one variable can hold
 MOST_HELD = 8
 
 
 def distinct(tokens: list[Token]) -> list[Token]:
-    """Return the first token of each secret, up to the limit for one variable."""
+    """Return the first token of each secret, but at most ``MOST_HELD`` tokens."""
     first: dict[str | int, Token] = {}
     for token in tokens:
         first.setdefault(token.value or token.start, token)
@@ -40,7 +40,7 @@ def hold(holders: dict[str, list[Token]], name: str, tokens: list[Token]) -> Non
             held.append(as_sum([token]) if is_last else token)
 
 
-#: tags that test the values which they read, or give them to variables that another tag can test
+#: tags that test values, or assign values to variables that another tag can test
 TESTING = ("if", "elif", "ifequal", "ifnotequal", "ifchanged", "set", "with", "macro", "widthratio")
 #: the tags in ``TESTING`` that only set variables
 _BINDING = ("set", "with", "macro")
@@ -67,7 +67,8 @@ class Place(NamedTuple):
 
     ``keys`` is the number of keys around the token. A key is the first argument of ``config_get``, or a
     subscript of a map. ``is_argument`` is true in a list, and in the brackets of a call or a subscript.
-    ``is_selection`` is true for a bracket that begins a list, or a call or subscript without a key.
+    ``is_selection`` is true for the bracket of a list, and for the bracket of a call or a subscript without a
+    key.
     """
 
     keys: int
@@ -188,7 +189,7 @@ class SecretTests:
             if is_name and (token.value in self.bound or token.value in _VARYING):
                 variables.append((number, bool(own)))
                 is_changed = is_changed or (bool(own) and token.value in self.changes.names)
-            if token.value == "random" and part[number - 1].kind == "|":  # another value in each round
+            if token.value == "random" and part[number - 1].kind == "|":  # differs in each iteration
                 variables.append((number, False))
             if token.kind in ("(", "["):
                 values += places[number + 1].keys > place.keys == 0
@@ -208,7 +209,7 @@ class SecretTests:
             for number, is_secret in variables
         )
         text = " ".join(part[number].value or part[number].kind for number in operand)
-        if is_changed:  # the same text tests another value at another place
+        if is_changed:  # at another position, an equal text can test another value
             text += f" {part[operand[0]].start} {self.template}"
         for token in secrets:
             # maps and sums can give one secret many names, so all of them count together

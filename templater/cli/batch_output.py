@@ -18,7 +18,7 @@ from .progress import progress
 if TYPE_CHECKING:
     from ..batch.plan_instances import Result
 
-#: maximum numbers of different messages: those that the summary shows, and those that are counted for it
+#: maximum numbers of different messages that the summary shows, and that are counted
 SHOWN, COUNTED = 10, 1000
 
 instances_option = click.option(

@@ -248,7 +248,7 @@ def guard(
                 for timer, _, seconds, interval, _ in timers:
                     signal.setitimer(timer, seconds, interval)
                 yield
-            finally:  # a timer that ends meanwhile must not stop the clauses below
+            finally:  # a timer that expires now must not interrupt the clauses below
                 for timer, *_ in timers:
                     signal.setitimer(timer, 0)
         except _OverError as over:

@@ -100,13 +100,14 @@ def report_plans(
     findings: Sequence[Mapping[str, Any]] | None = None,
     compares: bool = False,
 ) -> list[InstanceView]:
-    """Write a report about the plans of the opened request, or about the plans of each of ``instances``.
+    """Write a report about the plans of the opened request, or of each of ``instances``.
 
     Return the report's content.
 
-    If the report predicts several hosts, ``hosts`` lists all of them. ``findings`` are the findings of a
-    `check`, which the report shows. If ``findings`` is None, this function runs `check` itself, without
-    validators and without the instance. If ``compares`` is true, the report shows how existing files change.
+    If the report shows the results on several hosts, ``hosts`` lists these hosts. ``findings`` are the
+    findings of a `check`, which the report shows. If ``findings`` is None, this function runs `check` itself,
+    without validators and without the instance. If ``compares`` is true, the report shows how existing files
+    change.
     """
     from ..model.plan import Plan
     from ..web.distinct_results import instance_view

@@ -113,7 +113,7 @@ class InstanceWarnings:
         self._rules = rules
         self._create_only = [rule for rule in rules if rule.create_only] if rootfs_option else []
         self._advice = f"{rootfs_option} shows which files exist"
-        #: the triggers of create_only rules, and those of these triggers that an instance runs
+        #: the triggers of create_only rules, and which of these triggers at least one instance runs
         self._known = {trigger for rule in self._create_only for trigger in rule.when}
         self._run: set[str] = set()
 

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 #: maximum size of a report in bytes
 REPORT = 256 << 20
 
-#: modules and packages that import some modules only when called; the locked child could not open their files
+#: modules and packages whose functions import further modules; the locked child could not open the files of
+#: these modules
 PACKAGES = (
     "checks", "definitions", "image.describe", "parsing", "planning", "pongo2", "prediction", "reporting",
     "rootfs.memory_rootfs", "validators",
 )  # fmt: skip
-#: the same list for an audit, which starts in half the time if it does not import the other packages
+#: the list for an audit, which starts in half the time if it imports only these modules and packages
 AUDIT = (
     "checks.import_refusals", "checks.audit_report", "checks.security",
     "pongo2.codegen.compiler", "pongo2.error_positions", "pongo2.filters", "pongo2.golang",
@@ -145,7 +146,7 @@ def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...], limits
         from ..definitions.architecture_map import local_architecture
 
         all_checks("authoring")
-        local_architecture()  # is cached here, because the sandbox forbids uname(2)
+        local_architecture()  # cache the result, because the sandbox forbids uname(2)
     for dialect in DIALECTS.values():
         library_for(dialect).load()
     compile_template("{{ a }}")  # Jinja2 imports some modules only when it first compiles a template

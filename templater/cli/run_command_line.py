@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except (click.Abort, KeyboardInterrupt) as error:
-        for note in getattr(error.__cause__ or error, "__notes__", ()):  # of a rollback that failed
+        for note in getattr(error.__cause__ or error, "__notes__", ()):  # notes of a failed rollback
             output.say(f"templater: {note}")
         return INTERRUPTED
     except (ReaderGone, BrokenPipeError):

@@ -15,7 +15,8 @@ from ..pongo2.values import GoList, GoMap
 
 #: limits on rendering the texts of one build
 LIMITS = Limits(seconds=3.0, total=5.0)
-#: a text is rendered again while it contains a delimiter; distrobuilder has no limit, and runs out of stack
+#: maximum number of times that a text is rendered because it contains a delimiter; distrobuilder has no
+#: limit, and runs out of stack
 MAX_ROUNDS = 20
 
 

@@ -103,7 +103,7 @@ TRIGGERS: Final = ("post-files", "post-packages", "post-unpack", "post-update")
 PACKAGE_ACTIONS: Final = ("install", "remove")
 #: the commands that a custom package manager must have
 COMMANDS: Final = ("clean", "install", "remove", "refresh", "update")
-#: a field in which no parameter can set a field
+#: parameters can't set fields inside this field
 _CUSTOM: Final = "packages.custom_manager"
 
 LIMITS = Limits()

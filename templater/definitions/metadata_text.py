@@ -122,7 +122,7 @@ def _pieces(
             yield Piece(key.start, value.end, node.span)
     templates = fields["templates"]
     assert isinstance(templates, Mapping)
-    # The text can have other characters than the path: YAML reads U+0085 as a line feed or a space.
+    # The text can differ from the path: YAML reads U+0085 as a line feed or a space.
     for path, (key, value) in zip(paths, templates.pairs(), strict=False):
         entry = rules[path].entry
         yield Piece(key.start, value.end, entry.span("generator"))

@@ -217,7 +217,7 @@ def check_facts(facts: Metadata, path: str) -> None:
         raise InputError(
             f"'{path}': metadata.yaml has no creation_date, and the version is named after this date"
         )
-    if facts.creation_date > time.time() + _LATEST:  # it would be the newest version for ever
+    if facts.creation_date > time.time() + _LATEST:  # clients would prefer it to later builds
         raise InputError(
             f"'{path}': the creation_date {facts.creation_date} of metadata.yaml is in the future",
             hint="build the image on a machine whose clock is right",

@@ -39,12 +39,12 @@ _HINT = "`templater serve` cannot serve a larger catalog"
 LISTED_CLIENTS = ("incus-7", "lxd")
 #: the most bytes that each image, requirement and alias needs in the lists, in addition to its texts
 _IMAGE, _REQUIREMENT, _ALIAS = 577, 19, 207
-#: bytes that an image needs less for each of three properties that the lists omit if it is empty
+#: bytes that are saved for each empty property: the lists omit three properties if they are empty
 _OMITTED = 11
 #: the ``ftype`` of the metadata of a split image, and of a unified image, for each client
 _FIRSTS = tuple((metadata_ftype(client), unified_ftype(client)) for client in LISTED_CLIENTS)
 _UNIFIED = frozenset(unified for _, unified in _FIRSTS)
-#: more bytes than an image's architecture, kind, type and size need in a list
+#: upper bound on the bytes of an image's architecture, kind, type and size in a list
 _SHORT_TEXTS = 100
 #: for each client, one container image and one virtual machine image of a product get the aliases
 _MOST_WITH_ALIASES = 2 * len(LISTED_CLIENTS)
@@ -114,8 +114,9 @@ def _size(image: Image) -> int:
 def image_size(twice: int, once: int, fingerprint: int, requirements: int) -> int:
     """Return the bytes that one image needs in all lists together.
 
-    ``twice`` and ``once`` are the sizes of the texts that occur twice and once in the lists. ``fingerprint``
-    is the size of the fingerprint, and ``requirements`` the number of requirements.
+    ``twice`` has the bytes of both copies of the texts that occur twice in the lists, and ``once`` the bytes
+    of the texts that occur once. ``fingerprint`` has the bytes of one copy of the fingerprint.
+    ``requirements`` is the number of requirements.
     """
     return _IMAGE + twice + once + 2 * fingerprint + _REQUIREMENT * requirements
 

@@ -68,7 +68,8 @@ def family(client: str) -> str:
 class Image:
     """One image as a client lists it. ``root`` is None for a unified image.
 
-    ``random`` has some of the ``aliases``: each name that a client may give to another image instead.
+    Clients list some images in a random order. With another order, a client gives the aliases in ``random``
+    to another image.
     """
 
     product: Product
@@ -308,7 +309,8 @@ def _give_aliases(images: Iterable[Image], unsorted: set[int]) -> None:
     If clients list several images with that alias in a random order, mark the alias as random.
     """
     owners: dict[tuple[str, str, str], tuple[Image, tuple[object, ...]]] = {}
-    #: for each product, type and architecture: the tie of the first image, and all images with this tie
+    #: for each product, type and architecture: the first image's key from ``_tie``, and all images with this
+    #: key
     firsts: dict[tuple[int, str, str], tuple[tuple[object, ...], list[Image]]] = {}
     for image in images:
         tie = _tie(image, unsorted)

@@ -37,8 +37,8 @@ MOST_BYTES = 64 << 30
 #: the suffix of the name of an incomplete file
 PART = ".part"
 _PIECE = 1 << 20
-#: Seconds to wait while another process downloads the same file, and between two looks. The other process may
-#: download from a slow or hostile server, so this process then downloads the file itself.
+#: Seconds to wait while another process downloads the same file, and seconds between two checks. The other
+#: process may download from a slow or hostile server, so this process then downloads the file itself.
 _PATIENCE, _POLL = 10.0, 0.05
 #: the number of bytes to write at once, and the alignment in bytes that file systems want for direct writes
 _BLOCK, _ALIGNED = 1 << 20, 4096

@@ -22,7 +22,8 @@ from .verify_report import shown
 class Listed:
     """One image. ``clients`` has the names of the clients that list the image.
 
-    ``random_aliases`` has some of the ``aliases``: each name that a client may give to another image instead.
+    Clients list some images in a random order. With another order, a client gives the aliases in
+    ``random_aliases`` to another image.
     """
 
     product: str

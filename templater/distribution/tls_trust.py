@@ -29,7 +29,7 @@ class Trust:
                 context.check_hostname = False
                 context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
                 context.load_verify_locations(self.server)
-            # with the Diffie-Hellman parameters of a server, each connection could need a second
+            # with a server's Diffie-Hellman parameters, each connection could need a second of processor time
             context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
             if self.client is not None:
                 context.load_cert_chain(*self.client)

@@ -112,7 +112,8 @@ class Tree:
         """
         self.path = path
         self._real_directories: dict[str, str] = {}
-        #: the directory of a tree that must stay there, for example because it is locked
+        #: the open directory of a tree whose path must not be looked up again, for example because the tree
+        #: is locked
         self._directory = directory
 
     # reading

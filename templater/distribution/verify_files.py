@@ -30,7 +30,7 @@ _SPARE = 1 << 30
 _MOST_HOLES = 1 << 30
 #: limit on the decompressed bytes that are hashed: a fixed number, and a number for each received byte
 _MOST_DECOMPRESSED, _RATIO = 1 << 30, 200
-#: limit on fingerprints checked for one root filesystem: each fingerprint hashes the whole file again
+#: limit on fingerprints checked for one root filesystem: each check hashes the whole file again
 MOST_COMBINED = 16
 
 

@@ -44,8 +44,8 @@ def _real(mount: str, tree: Root, steps: Steps, places: "Collection[str]", witho
     Unlike ``resolve``, this function follows the links of any user, as runtimes do.
 
     ``without_links`` contains directories that have no links. If the path leads through a subdirectory of
-    such a directory, this function adds the subdirectory to ``without_links``. It never adds a mount point
-    in ``places``, because ``real_places`` does so if the mount point shows an empty directory.
+    such a directory, this function adds the subdirectory to ``without_links``. It does not add mount points
+    in ``places``: ``real_places`` adds those that show an empty directory.
     """
     place, pending, links = "", mount.split("/")[::-1], 0
     while pending:

@@ -114,8 +114,8 @@ def require_common(words: list[str], hint: str) -> None:
 def compile_hook() -> None:
     """Run a hook once, so that it writes compiled modules. The hooks of containers don't write them.
 
-    Do nothing if Python may write no compiled modules. If the hook fails, the failure is ignored: hooks
-    without compiled modules only start more slowly.
+    Do nothing if Python is not allowed to write compiled modules. Ignore a failure of the hook: without
+    compiled modules, hooks only start more slowly.
     """
     if sys.dont_write_bytecode:
         return

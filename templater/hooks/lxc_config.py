@@ -111,10 +111,10 @@ _OVERLAY_OPTIONS = ("userxattr", "redirect_dir", "metacopy")
 def overlay_options(found: "Iterable[tuple[str, str]]") -> "list[str]":
     """Return mount options with which the hook's overlay shows the same files as LXC's mount of the overlay.
 
-    With ``lxc.idmap``, LXC mounts the overlay in the container's user namespace. For such a mount, the kernel
-    neither uses nor makes redirects for renamed directories and copies that have only a file's metadata,
-    whatever the kernel's defaults are. If the hook copied only the metadata of a file, the container would
-    see zeros instead of its content.
+    With ``lxc.idmap``, LXC mounts the overlay in the container's user namespace. Whatever the kernel's
+    defaults are, such a mount neither uses nor makes two things: redirects for renamed directories, and
+    copies that have only a file's metadata. If the hook copied only the metadata of a file, the container
+    would see zeros instead of its content.
     """
     given: list[str] = []
     is_mapped = False

@@ -253,7 +253,7 @@ def way_status(path: str, folder: str) -> "Iterator[Finding]":
         open_folder(path, fixed=True).close()
     except RefusedError as error:
         yield Finding(False, str(error), error.hint)
-    except InputError:  # only the hook can open the directory, or LXC makes it
+    except InputError:  # only the hook can open the directory, or it does not exist yet
         return
 
 

@@ -226,10 +226,10 @@ def _require_owner(
 
 
 def _hint(status: os.stat_result, path: str) -> str:
-    """Return a command. If the user of ``podman --userns=keep-id`` owns the file, return advice instead.
+    """Return a hint: a command, or advice if the user of ``podman --userns=keep-id`` owns the file.
 
-    In the stage createContainer, the hook then runs as the container's root, and the user of podman is an
-    ordinary user of the container.
+    With this option, the hook in the stage createContainer runs as the container's root, and the user of
+    podman is an ordinary user of the container.
     """
     from ..rootfs.writable_by_others import namespace_creator
 

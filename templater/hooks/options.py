@@ -74,8 +74,7 @@ class Options:
     def patience(self) -> float:
         """The seconds to wait for a lock.
 
-        The wait ends before the time limit of the hook. The error then names the lock, which the error about
-        the time limit does not.
+        The wait ends before the time limit of the hook, because only the error about the lock names the lock.
         """
         return 0.9 * self.time_limit
 

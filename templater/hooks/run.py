@@ -387,8 +387,8 @@ def start_processor_timer(seconds: float, changes: int = 0) -> None:
     """Start a timer that raises TimeUpError after this process has used ``seconds`` of processor time.
 
     At the hard limit of the runtime (RLIMIT_CPU), the kernel kills the process, without SIGXCPU if the soft
-    limit is equal. If this limit comes first, the timer raises the error of SIGXCPU in time to put
-    ``changes`` files in place, to restore them, and to report the error.
+    limit is equal. If the hard limit comes before ``seconds``, the timer raises the error of SIGXCPU early.
+    The remaining time is enough to put ``changes`` files in place, to restore them, and to report the error.
     """
     global _is_limited  # noqa: PLW0603
     reserved = REPORT_SECONDS + 2 * changes * COMMIT_SECONDS
@@ -422,7 +422,10 @@ def _ignore_stop_signals() -> None:
 
 
 def _ignored(number: int, frame: object) -> None:
-    """Ignore a signal. With SIG_IGN, Python prints a traceback for a signal that arrived just before."""
+    """Ignore a signal.
+
+    This handler replaces SIG_IGN. If a signal arrives just before SIG_IGN is set, Python prints a traceback.
+    """
 
 
 def report_failure(error: TemplaterError, runtime: str, options: Options, log: Log) -> int:
@@ -501,7 +504,7 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
 
 
 def _record_start(state_directory: StateDirectory) -> None:
-    """Record the time of a failed first start after which the container starts anyway."""
+    """Record the time of a first start at which the hook fails, but the container starts."""
     try:
         state = state_directory.state()
         is_first = state is None or state.pending == "create"
@@ -589,7 +592,7 @@ def _write_files(
     log.name = log.name or answer.instance.name
     in_new_namespace = request.mount is not None and request.mount()
     kept: Mapping[str, str] = {}
-    # with a map of the checked owner, a root directory that has a different owner by now is refused
+    # the map comes from the checked owner, so a root directory with a different owner by now is refused
     ids = request.ids if request.owner is None else shifted(*request.owner)
     with DirectoryRootfs(_open_rootfs(request, folder, in_new_namespace=in_new_namespace), ids) as rootfs:
         rootfs.limit_reading(time_left() * READING)
@@ -605,7 +608,7 @@ def _write_files(
         changes = len(plan.changes)
         start_processor_timer(planned_run.job.left() - changes * COMMIT_SECONDS, changes)
         if request.pending_in_config and "create" in answer.triggers:
-            record.forget()  # it is the record of an earlier instance with the same name
+            record.forget()  # the record is of an earlier instance with this name
         check = None
         if request.keep_modified:
             from ..instances.changed_by_hand import changed_by_hand, recorded_content, without
@@ -651,7 +654,7 @@ def _open_old_contents(make: bool) -> "Directory | None":
 def _keeps_order(rootfs: "DirectoryRootfs", journal: "Journal") -> bool:
     """Return whether the state of the instance gets to the disk only after the files of this run.
 
-    If so, a hook need not wait for the disk, nor for other processes that use the disk: after a power cut,
+    If so, a hook need not wait for the disk, nor for other processes that use the disk. After a power cut,
     all files are complete, or the trigger is still pending.
     """
     from ..rootfs.disk_sync import is_same_btrfs
@@ -718,8 +721,8 @@ def hidden_places(plan: "Plan", rootfs: "DirectoryRootfs", request: HookRequest)
 
     Raises RefusedError if one of the mounts would hide a file of the plan.
 
-    To find the paths, the function follows links, which takes time at each start. The function does not need
-    the paths, and returns (), if both are true: the plan writes no file, and has no file below a mount point.
+    To find the paths, the function follows links, which takes time at each start. So it returns () without a
+    search if the plan writes no file and has no file below a mount point.
     """
     from ..model.plan import WRITING
 

@@ -313,9 +313,9 @@ def _held(path: str) -> Iterator[None]:
 def _sweep(directory: str) -> None:
     """Remove new files of killed runs, and restore the old files that these runs were replacing.
 
-    Ignore files of other users: in a directory such as ``/tmp``, every user can make files with these names,
-    and the removal of one file with many blocks or extended attributes can take minutes. Do nothing in a
-    directory with very many files, because another user may have made the files.
+    Ignore files of other users. In a directory such as ``/tmp``, every user can make files with these names,
+    and removing a file with many blocks or extended attributes can take minutes. Do nothing in a directory
+    with very many files, because another user may have made the files.
     """
     left: list[str] = []
     try:

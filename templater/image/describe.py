@@ -34,7 +34,7 @@ ENFORCED = (
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A file of an image, with its size and its unpacked size in bytes, and its number of archive members.
+    """A file of an image: its packed and unpacked sizes in bytes, and its number of archive members.
 
     ``unpacked`` and ``members`` are None for a disk image or a squashfs file.
     """

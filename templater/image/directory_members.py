@@ -63,8 +63,8 @@ class Tree:
     gid: Unshift = int
     left_out: list[str] = field(default_factory=list)
     mounts: list[str] = field(default_factory=list)
-    #: whether a private file or directory of this process's user or of root is in another user's directory:
-    #: that user may have moved it there
+    #: whether another user's directory contains a private file or directory of this process's user or of
+    #: root, which the other user may have moved there
     has_secrets: bool = False
     #: the first name by (device, inode), to detect hard links; None if each name becomes a separate file
     _names: dict[tuple[int, int], str] | None = None

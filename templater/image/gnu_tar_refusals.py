@@ -18,7 +18,7 @@ OVER_DIRECTORY = "replaces a directory that is not empty"
 #: reasons why GNU tar can't make a hard link, because of its target
 NO_TARGET = "which does not precede the link in the archive"
 DIRECTORY_TARGET = "which is a directory"
-#: GNU tar may be able to unpack the member, but through a symlink or outside of the image
+#: GNU tar may unpack these members and links, but through a symlink or outside of the image
 THROUGH_LINK = "is below a symlink"
 TARGET_THROUGH_LINK = "which is outside of the image or below a symlink"
 

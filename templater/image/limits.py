@@ -51,7 +51,8 @@ SQUASHFS_SECONDS, SQUASHFS_BYTES_PER_SECOND = 5, MIB
 
 #: disk space of an empty file or link on most file systems: an inode and a block
 INODE_BYTES = 4 * KIB
-#: The same for a directory. It counts more, because a file system needs ten times as long to remove it.
+#: disk space counted for a directory: more than for a file, because a file system needs ten times as long to
+#: remove it
 DIRECTORY_BYTES = 48 * KIB
 
 

@@ -54,7 +54,7 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
 
 @contextlib.contextmanager
 def _open_squashfs(file: OpenFile, limits: Limits) -> Iterator[Archive]:
-    from .squashfs_directories import check_directories  # not needed for tarballs
+    from .squashfs_directories import check_directories  # tarballs do not need this module
 
     with sqfs2tar_for(file, limits) as reader:
         sockets = check_directories(file, limits)

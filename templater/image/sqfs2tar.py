@@ -72,13 +72,16 @@ def start_sqfs2tar(file: OpenFile, limits: Limits = DEFAULT) -> unpacker_process
 
 
 def _content_end(path: str) -> int:
-    """Return the end of a squashfs file's content. The result can be wrong if the file is damaged."""
+    """Return the offset in bytes at which a squashfs file's content ends.
+
+    The result can be wrong if the file is damaged.
+    """
     with reading(path) as file:
         return int.from_bytes(file.read(_SQUASHFS_HEAD)[40:48], "little")
 
 
 def squashfs_end(path: str) -> int | None:
-    """Return the end of a squashfs file's content if data follows it, else None.
+    """Return the offset at which a squashfs file's content ends if other data follows, else None.
 
     A block of at most 1 MiB of zeros is padding, and not data. Tools ignore all data after the end.
     """

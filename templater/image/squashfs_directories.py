@@ -1,9 +1,9 @@
 """A check that all tools read the same directories from a squashfs file.
 
 sqfs2tar, unsquashfs and the kernel react differently to inconsistent directories. A hostile file could hide
-names from sqfs2tar that the kernel shows. sqfs2tar also writes an invalid archive if a block of a file has
-another size than the file requires. The daemons run unsquashfs, which ends with an error for some owners,
-numbers, names and tables that sqfs2tar accepts.
+names from sqfs2tar that the kernel shows. sqfs2tar also writes an invalid archive if the size of a block does
+not match the size of its file. The daemons run unsquashfs, which ends with an error for some owners, numbers,
+names and tables that sqfs2tar accepts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _CHECK_DATA, _NO_XATTRS = 4, 0x200
 #: maximum number of names below one header, and maximum length of a name, in the kernel
 _MOST_NAMES = _LONGEST = 256
 _DIRECTORY, _FILE, _SOCKET, _LONG_DIRECTORY = 1, 2, 7, 8
-#: where an inode of a device, pipe or socket has the number of its attributes; that of a link is longer
+#: for each type of inode, the offset of the number of its attribute list; in a link, its target precedes the
+#: number
 _LINK, _PLACES_OF_ATTRIBUTES = 10, {10: 24, 11: 24, 12: 24, 13: 20, 14: 20}
 #: the word of a block in an inode: the block's size in the file, and a bit if the block is not compressed
 _STORED = 1 << 24
@@ -106,7 +107,7 @@ class _Walk:
         reader = Reader(self._path, self._read, self._read_block)
         self._user_lists = check_tables(self._head, reader, self._limits.members)
         root_number = self._inode(root)[1]
-        #: the place of each inode by its number; sqfs2tar takes names with equal numbers for hard links
+        #: the position of each inode, by its number; sqfs2tar treats names with equal numbers as hard links
         places = {root_number: root}
         open_directories = [self._entries(root)]
         while open_directories:
@@ -124,7 +125,7 @@ class _Walk:
             if kind == _FILE and is_new:
                 self._check_data(child)
             elif kind == _SOCKET:
-                if not is_new:  # sqfs2tar skips only its first name
+                if not is_new:  # sqfs2tar skips only the first name
                     raise ValueError("a socket has several names")
                 sockets.add(self._names)
             elif kind == _DIRECTORY:
@@ -186,13 +187,13 @@ class _Walk:
                 name = listing[at - length - 1 : at]
                 if b"\0" in name or b"/" in name or name in (b".", b".."):
                     raise self._different("a directory contains an invalid name")
-                if name <= last:  # the kernel stops its search at a later name
+                if name <= last:  # the kernel stops a search at a name that sorts later
                     raise self._different("the names of a directory are not sorted")
                 last = name
                 yield block << 16 | position, kind, (base + difference) & 0xFFFFFFFF
 
     def _check_data(self, place: int) -> None:
-        """Refuse a file if one of its blocks has another size than the file's size requires.
+        """Refuse a file if the size of one of its blocks does not match the file's size.
 
         sqfs2tar copies a block of a wrong size to its archive. If the block is too short, readers of the
         archive take the next headers for data of the file. The end of a file can be in a block that several
@@ -305,7 +306,7 @@ class _Walk:
     def _read(self, position: int, size: int) -> bytes:
         try:
             self._file.seek(position)
-        except (OSError, OverflowError):  # far behind the end
+        except (OSError, OverflowError):  # the position is far behind the end of the file
             raise ValueError("a block is outside of the file") from None
         data = self._file.read(size)
         if len(data) != size:

@@ -1,9 +1,9 @@
 """A check of the tables of a squashfs file: owners, blocks with ends of files, and extended attributes.
 
-unsquashfs, which the daemons run, ends with an error if a table does not begin right after the table before
-it, or if its size does not match the number of its entries. If an extended attribute continues after the end
-of its table, unsquashfs and sqfs2tar read the rest from different memory. So a file could get capabilities
-that no audit sees. unsquashfs also ends with an error for an attribute that Linux refuses.
+unsquashfs, which the daemons run, ends with an error in two cases: a table does not begin right after the
+table before it, or its size does not match the number of its entries. If an extended attribute continues
+after the end of its table, unsquashfs and sqfs2tar read the rest from different memory. So a file could get
+capabilities that no audit sees. unsquashfs also ends with an error for an attribute that Linux refuses.
 """
 
 from __future__ import annotations

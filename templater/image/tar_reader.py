@@ -1,7 +1,7 @@
 """Tar archives as a stream of members, with a limit on every header.
 
-This module does not read archives with ``tarfile``, which reads an extended header of any announced size
-into memory, recurses from one extended header to the next, and (before 3.11.13) loops on negative sizes.
+This module does not use ``tarfile``. That module reads an extended header of any announced size into memory,
+recurses from one extended header to the next, and (before 3.11.13) loops on negative sizes.
 """
 
 from __future__ import annotations
@@ -398,7 +398,7 @@ class Archive:
                 raise self._damaged("a pax header has a malformed record")
             name = key.decode("utf-8", "surrogateescape")
             if name.startswith((" ", "\t")):
-                raise self._ambiguous("a pax record with a blank before its name")  # which GNU tar skips
+                raise self._ambiguous("a pax record with a blank before its name")  # GNU tar skips this blank
             if name in _PIECE:
                 if name != _PIECE[len(pieces) % 2] or not value.isdigit():
                     raise self._ambiguous("a sparse file with misplaced records")

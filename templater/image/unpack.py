@@ -253,7 +253,7 @@ def _take_over(parent: Directory, name: str, left: str = "") -> int:
         left = "" if is_replaceable(fd) else left
         _require_empty(fd, parent.path_of(name), left)
         os.fchmod(fd, 0o700)
-        for kind in ("default", "access"):  # a new directory can get access rights from the one above
+        for kind in ("default", "access"):  # it can inherit access rights from the directory above
             with suppress(OSError):
                 os.removexattr(fd, f"system.posix_acl_{kind}")
         _require_empty(fd, parent.path_of(name), left)

@@ -1,7 +1,7 @@
 """A target is a symlink that hosts refuse, or the path of the target contains a symlink that hosts refuse.
 
-The check also reports a target that is a directory, a device or another special file, and a target with `..`
-or a slash after a name that is not a directory.
+The check also reports a target that is a directory, a device or another special file. It also reports a path
+with `..` or a slash after a name that is not a directory.
 
 Newer releases of LXD and Incus refuse absolute links, and links that leave the root filesystem, so the start
 fails. Incus 7 also refuses a link whose target does not exist.
@@ -21,7 +21,9 @@ from ..base import Observation, check
 
 
 class _OddStep(NamedTuple):
-    """A step of a path for which a host must enter a directory at ``place``, but cannot.
+    """A step of a path at which a host must enter a directory, but cannot.
+
+    ``place`` is the path at which the directory should be.
 
     If ``for_all``, all hosts with os.Root refuse the path. Otherwise, only Incus 7 refuses it.
     """
@@ -89,10 +91,11 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def _odd_step(image: AuthoredImage, path: str, steps: Steps) -> _OddStep | None:
-    """Return the first step that a host cannot follow, up to the last ``..`` or a slash at the end of a path.
+    """Return the first step of a path that a host cannot follow.
 
-    Hosts that use Go's os.Root follow a path name by name, so ``..`` after a link leads above the link's
-    target. Other hosts first remove ``..`` from the text of the path.
+    The search ends after the last ``..``, unless the path ends in a slash. Hosts that use Go's os.Root follow
+    a path name by name, so ``..`` after a link leads above the link's target. Other hosts first remove ``..``
+    from the text of the path.
     """
     names = path.split("/")
     last = len(names) - 1

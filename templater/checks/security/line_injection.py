@@ -60,7 +60,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             is_inner = kind != TEXT and (is_argument or is_inside_text(part, inner, names, arguments))
             is_inside = line.inside or is_inner or (kind == "filter" and _follows_body(part))
             is_found = kind in PRINTING and is_inside and (is_read or reads(part, arguments))
-            is_quoted = has_macros and is_argument  # LXD prints an error in a macro, with its argument
+            is_quoted = has_macros and is_argument  # an error in a macro, which LXD prints, can quote it
             if (is_found or is_quoted) and part[0].start not in seen:
                 seen.add(part[0].start)
                 at = source.span(part[0].start, part[-1].end)
@@ -111,7 +111,7 @@ class _Line:
         elif tag in _BRANCHES:
             self.blocks.append(_Block(start, self.inside, self.macro))
             self.inside = self.inside or start in self.loops
-        elif tag == "macro":  # its output follows the text before its calls
+        elif tag == "macro":  # the macro's output follows the text before its calls
             self.blocks.append(_Block(start, self.inside, self.macro))
             self.inside, self.macro = False, (str(part[2].value),)
         elif self.blocks and tag in ("elif", "else", "empty"):
@@ -153,7 +153,7 @@ class _Block:
 CONFIGURATION = ("config", "config_get")
 
 
-#: limit on the filters of one value that are searched
+#: maximum number of filters of one value that are searched
 _MOST_FILTERS = 20
 
 
@@ -230,7 +230,7 @@ def is_in_argument(part: list[Token], *names: Collection[str]) -> bool:
 
 
 def _can_be_text(token: Token, *, before: str = "") -> bool:
-    """Return whether a value can contain other characters than spaces.
+    """Return whether a value can contain characters other than spaces.
 
     If the text ``before`` is given, ignore all characters after its last occurrence in the value.
     """

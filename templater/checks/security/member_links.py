@@ -13,7 +13,7 @@ from ..base import Observation, check
 from ..scanned_image import ScannedImage
 from ..unpack_refusals import unpack_refusals
 
-#: GNU tar compares so many names in about ten seconds
+#: GNU tar compares this many names in about ten seconds
 _MOST_COMPARED = 1_250_000_000
 
 
@@ -81,7 +81,7 @@ def _compared_names(image: ScannedImage) -> int:
     """
     links = compared = 0
     made, kept = {""}, set[str]()
-    opened: list[str] = []  # the directories around the current member that the second list need not keep
+    opened: list[str] = []  # directories that leave the second list after their contents are unpacked
     for name in image.names:
         path = name.path.lstrip("/")
         if has_dots(path):

@@ -297,7 +297,7 @@ class EveryKey(EveryBranch):
 
 #: tags, filters and names whose meaning depends on the release of pongo2
 _DIFFERING = (b"ifchanged", b"removetags", b"slice", b"widthratio", b"Super")
-#: each template with a condition, a loop or a choice of values has one of these texts
+#: each template with a condition, a loop or a choice of values contains one of these texts
 _WORDS = (b"if", b"or", b"and", b"||", b"&&", b"firstof", b"cycle")
 #: the variables that have the keys of an instance
 _SETTINGS = (b"config", b"devices")

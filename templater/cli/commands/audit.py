@@ -107,8 +107,8 @@ def audited(
 ) -> dict[str, Any]:
     """Return the report of an audit, see ``audit_report``.
 
-    The function itself imports the modules: if templater runs as root, the function runs only in a child
-    process, and the parent process does not need the modules.
+    The function itself imports its modules. If templater runs as root, the function runs only in a child
+    process, so the parent process does not need these modules.
     """
     from ...checks.audit_report import audit_report
     from ...checks.security.runaway import LIMITS

@@ -372,7 +372,8 @@ def read(
     from ...validators.process_for_locked_callers import UnlockedProcess
     from ...validators.runner import PROCESSOR_SECONDS, Runner, Validators
 
-    # The reader and the helper run at the same time, and neither knows the processor time of the other.
+    # The process that reads the image and the process that runs validators work at the same time. Neither of
+    # them knows the other's processor time, so each gets a share.
     share = min(PROCESSOR_SECONDS, processor_left() / 3)
     with UnlockedProcess(Runner(anyway=run_validators is True, processor_seconds=share)) as helper:
         validated = partial(work, validators=Validators(helper.ask))

@@ -174,7 +174,7 @@ def instance_yaml(instance: Instance) -> bytes:
                 raise InputError(f"{printable(kind)}: '{printable(key)}' is not valid UTF-8")
     text = str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=2**20))
     if any(character in text for character in _LINE_BREAKS):
-        text = str(yaml.safe_dump(value, sort_keys=False, width=2**20))  # escapes them
+        text = str(yaml.safe_dump(value, sort_keys=False, width=2**20))  # escapes these characters
     data = text.encode()
     if len(data) > MAX_INSTANCE:
         raise LimitError(f"the configuration of the instance takes more than {MAX_INSTANCE} bytes")

@@ -201,7 +201,7 @@ class WatchedImage:
                     output.write(safe_json(json.dumps(plan_data(plan), ensure_ascii=False)) + "\n")
                 return
             same = not (self._show_patches(plans) if request.rootfs is not None else self._show_files(plans))
-        del found, plans  # the memory limit of a guard does not count memory that is used before
+        del found, plans  # a guard's limit does not count memory that is in use when the guard begins
         if self.checked:
             with guard(request.limits):
                 same = not self._check() and same

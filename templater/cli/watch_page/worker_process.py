@@ -19,7 +19,7 @@ GRACE: Final = 5.0
 #: maximum number of bytes of an answer
 LARGEST: Final = 256 << 20
 
-#: the code of the worker process; its arguments are the places of modules
+#: the code of the worker process; its arguments are the search path for modules
 START: Final = (
     "import sys; sys.path[:] = sys.argv[1:]; "
     "from templater.cli.watch_page.worker_loop import main; sys.exit(main())"
@@ -120,8 +120,8 @@ class Renderer:
 def command() -> list[str]:
     """Return the command that starts the worker.
 
-    The worker imports modules from the same places as this process, such as a zipapp. Without ``-I``, the
-    worker would also import modules from the working directory, which may be a hostile image.
+    The worker has the same search path for modules as this process, for example with a zipapp. Without
+    ``-I``, the worker would also import modules from the working directory, which may be a hostile image.
     """
     mode = ["-X", "utf8"] if sys.flags.utf8_mode else []
     return [sys.executable, "-I", *mode, "-c", START, *sys.path]

@@ -1,6 +1,6 @@
 """The runtimes that call templater when a container starts: one file per runtime.
 
-Each of these functions in ``hooks/runtimes/NAME.py`` is optional:
+The file ``hooks/runtimes/NAME.py`` can define these functions:
 
 ``read_request(options, environ)``
     Return a ``HookRequest`` for a start, or a ``Notice`` for any other event. Every start of a container
@@ -14,8 +14,8 @@ Each of these functions in ``hooks/runtimes/NAME.py`` is optional:
 ``status(name, path)``
     Yield the ``status.Finding`` values of ``hook status NAME``.
 
-``name`` and ``path`` are the command's arguments, or "" if they are not given. Each runtime defines their
-meaning and raises ``UsageError`` for invalid values.
+``name`` and ``path`` are the command's arguments, or "" if they are not given. Each runtime defines the
+meaning of both arguments, and raises ``UsageError`` for invalid values.
 """
 
 TYPE_CHECKING = False

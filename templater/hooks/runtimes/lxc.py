@@ -127,7 +127,7 @@ def _start(
     if options.if_present and is_missing(join(image, METADATA)):
         return Notice()
     config = environ.get("LXC_CONFIG_FILE", "")
-    # whether LXC mounts another root filesystem; a path to the same one can lead through links
+    # whether LXC mounts another root filesystem; two different paths can lead to the same one through links
     is_other = abspath(path) != abspath(of_lxc) and not is_same_place(path, of_lxc)
     if is_other:
         refuse_other_container(layers[-1] if layers else path, folder)
@@ -233,8 +233,9 @@ def in_namespace(ids: "IdMap | None") -> "IdMap | None":
     """Return the id map of a hook that lxc-usernsexec has started, or None for any other hook.
 
     In the user namespace of lxc-usernsexec, each id of the container has the same number as inside the
-    container. The user who owns the container also has an id there, which is higher unless lxc.idmap contains
-    this user. The map has only the container's ids, because no other id may own files of the container.
+    container. The user who owns the container also has an id there. It is higher than the container's ids,
+    unless lxc.idmap contains this user. The map has only the container's ids, because no other id may own
+    files of the container.
     """
     if ids is None or not ids.shifts or not set(ids.uids) <= set(own_map("uid_map")):
         return None
@@ -244,7 +245,7 @@ def in_namespace(ids: "IdMap | None") -> "IdMap | None":
 def require_mounted(path: str) -> bool:
     """Raise RefusedError if nothing is mounted at ``path``: the directory is then a part of the host.
 
-    Return False: the hook has not mounted the root filesystem itself (see ``mount`` of ``Request``).
+    Return False: the hook has not mounted the root filesystem itself (see ``mount`` of ``HookRequest``).
     """
     above, name = split(abspath(path))
     with Root(above, named=True) as parent:

@@ -215,9 +215,10 @@ def _later_mounts(options: "Options", config: "Mapping[str, Any]", bundle: str) 
     runtime hides each of them at the end. Leave out masked paths below a mount point, because the hook
     refuses targets there anyway.
 
-    In the stage createContainer, the mount points are already mounted in the hook's own namespace, and the
-    hook can write there. So leave out only masked paths in /proc and /sys. Return () if ``--rootfs`` names
-    another directory than config.json, because the runtime mounts nothing there.
+    In the stage createContainer, the runtime has already mounted the mount points in the hook's own
+    namespace, and the hook can write to them. So leave out the mount points, and only those masked paths that
+    are in /proc or /sys. Return () if ``--rootfs`` and config.json name different directories, because the
+    runtime mounts nothing there.
     """
     if options.rootfs and not is_same_place(options.rootfs, join(bundle, _root_path(config))):
         return ()
