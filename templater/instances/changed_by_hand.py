@@ -189,7 +189,7 @@ def recorded_content(plan: Plan, record: Record, rootfs: RootfsView) -> Callable
 
     The function raises RefusedError if the file no longer has the recorded content. A file can change after
     ``changed_by_hand``, while ``apply`` waits for the lock. An unfinished mounted file must still have the
-    content that it has now.
+    content that it has during this call.
     """
     files: dict[str, WrittenFile] = {}
     for change in plan.changes:

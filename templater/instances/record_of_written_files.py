@@ -5,11 +5,11 @@ and ``--keep-modified`` keeps changed files. Without this option, the record has
 are written.
 
 Before an apply, templater writes the new record beside the old record. After the apply, it renames the new
-record. Neither step uses fsync, except the first step on btrfs, where fsync of a file without a name takes a
-short time. If a run is killed between the two steps, or if it can't restore a file, the next run finds both
-records. With ``--keep-modified``, the next run compares both records with the files. It saves the result in
-the old record before it writes any file, because it can fail before it has written one. Without this option,
-the next run records the files of its own rules.
+record. Only the first step uses fsync, and only on btrfs, where fsync of a file without a name is fast. If a
+run is killed between the two steps, or if it can't restore a file, the next run finds both records. With
+``--keep-modified``, the next run compares both records with the files. It saves the result in the old record
+at once, because it can still fail before it writes a file. Without this option, the next run records the
+files of its own rules.
 """
 
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError
@@ -38,7 +38,7 @@ HEAD = b"templater written 1\n"
 MAX_RECORD = 16 << 20
 #: a file with more bytes than this always counts as changed, because no template renders so many bytes
 MAX_COMPARED = 64 << 20
-#: maximum size in bytes of all recorded files that are compared together, as of all files that a run renders
+#: maximum total size in bytes of the recorded files that are compared, as of all files that a run renders
 MAX_COMPARED_TOTAL = 64 << 20
 #: maximum number of files in a record
 MAX_FILES = 100_000
@@ -392,8 +392,8 @@ class Record:
 def read_record(state_directory: "StateDirectory", name: str = WRITTEN) -> "bytes | None":
     """Return the bytes of a record, or None if it is missing.
 
-    Raises RefusedError for a file that belongs to another user than the directory's owner, or that another
-    user can change.
+    Raises RefusedError for a file that another user can change. Also raises it for a file that belongs to
+    neither root, this process's user nor the directory's owner.
     """
     directory, path = state_directory.directory, f"{state_directory.path}/{name}"
 

@@ -13,8 +13,8 @@ def record(path: str, trigger: str, name: str = "") -> State:
     """Record that an instance directory was created, copied or renamed, for its next start.
 
     ``trigger`` names this action. ``path`` is the new directory: the copy, or the renamed directory. Raises
-    InputError if the directory has neither an image nor another file of an instance. The hook line of such an
-    instance names its image with ``--source``.
+    InputError if the directory has neither an image nor another file of an instance. If the directory has no
+    image, its hook line names the image with ``--source``.
     """
     from ..model.instance_name import require_name
     from ..model.pending_trigger import pending_after

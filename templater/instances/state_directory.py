@@ -146,7 +146,7 @@ class StateDirectory(Closing):
         # The file is not truncated, because that takes long for a large file. Only the first line counts.
         try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
             os.pwrite(self._lock, holder, 0)
-        except OSError:  # a full disk: then the error of another process does not name this process
+        except OSError:  # the disk is full: the error of a waiting process then does not name this one
             pass
 
     def unlock(self) -> None:

@@ -175,7 +175,7 @@ class LiveRootfs(MemoryRootfs):
 
     @property
     def missed(self) -> bool:
-        """Whether the daemon has reported a missing path. It says the same for a missing instance."""
+        """Whether the daemon has reported a missing path. For a missing instance, it does so, too."""
         return self._reader.missed
 
     def with_relative_links(self) -> LiveRootfs:

@@ -24,7 +24,7 @@ _EXACT: tuple[tuple[str, str, tuple[int, ...], tuple[int, ...]], ...] = (
     ("lxd", "lxd-5.21.4", (5, 0, 5), (5, 0, 5)),
     ("lxd", "lxd-5.21.4", (6, 0), (6, 6, 999)),
 )
-#: for all other releases: a version, and the host to predict for earlier versions
+#: for all other releases: a version, and the host to predict before that version; the first match counts
 _NEAREST = {
     "incus": (((6, 21), "incus-6.0.4"), ((7, 0, 1), "incus-6.0")),
     "lxd": (

@@ -63,8 +63,8 @@ def default_triggers(
 
     ``pending`` is the pending trigger if SRC is an instance, and None if SRC is an image.
     ``rootfs_of_instance`` is true if the command reads a root filesystem. If a daemon has already created the
-    instance, this function then assumes that the root filesystem belongs to the instance, and returns the
-    triggers of the instance's next start.
+    instance, this root filesystem probably belongs to it. This function then returns the triggers of the
+    instance's next start.
     """
     if pending is not None:
         return next_start(instance, pending)

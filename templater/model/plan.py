@@ -102,7 +102,7 @@ class Change:
         #: a short explanation for the user, such as "new" or "create_only, and the path exists"
         self.reason = reason
         self.error: TemplaterError | None = None
-        #: the error of a failed render. If create_only skips the rule, ``error`` is None nevertheless.
+        #: the error of a failed render, even if create_only skips the rule and ``error`` is None
         self.render_error: TemplaterError | None = None
         #: another rule of the pass whose target is the same file, a parent of the file, or below the file
         self.collides: Rule | None = None

@@ -1,12 +1,12 @@
-"""Passwords in URLs: texts without them for output, and a table that gives them back to the network code.
+"""Passwords in URLs: output shows URLs without passwords, and the network code looks up the passwords.
 
 The command line replaces the password of each URL by ``***`` before any command sees the URL. So no message,
 report, file or log can contain the password. Only the code that sends a request asks for the password again.
 
 Users make mistakes in URLs: they misspell ``https://``, or forget to escape the ``/`` of a password. So each
 text with a ``:`` before its last ``@`` counts as a URL with a password if its beginning resembles a URL.
-The same is true of an https URL whose port is not a number: the user may have forgotten the host, so the port
-may be a password.
+An https URL whose port is not a number counts, too: the user may have forgotten the host, so the port may be
+a password.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Verdicts on several instances.
+"""Verdicts on the next starts of several instances.
 
 Other threads read the instances in advance, and this thread judges them in order.
 """
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 #: number of requests that are sent to the daemon at the same time
 WORKERS = 8
 #: Maximum number of instances that are read ahead, and maximum bytes of each. Larger instances are read one
-#: at a time. This limits the memory, and the work of threads, because a thread can't be interrupted.
+#: at a time. Both limits reduce the memory, and the work of threads, which can't be interrupted.
 _AHEAD, _MOST = 2 * WORKERS, 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The verdicts on an instance, or the error that prevents them."""
+    """The verdicts on the next start of an instance, or the error that prevents them."""
 
     address: Address
     status: str
@@ -54,7 +54,7 @@ def judge_many(
     limits: Limits,
     reading: YamlLimits | None = None,
 ) -> Iterator[Judged]:
-    """Yield the verdicts on each instance, in order.
+    """Yield the verdicts on the next start of each instance, in order.
 
     ``describe`` converts a daemon's description to an instance.
 

@@ -146,7 +146,7 @@ class _Attempt:
 def judge(
     live: LiveInstance, instance: Instance, options: RenderOptions, reading: YamlLimits | None = None
 ) -> NextStart:
-    """Return the verdicts of an instance. Raises TemplaterError if the instance can't be read.
+    """Return the verdicts on an instance's next start. Raises TemplaterError for an unreadable instance.
 
     ``options`` must have a clock and a seed, so that every rendering of a rule gives the same text.
     """

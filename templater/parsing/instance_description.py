@@ -491,7 +491,7 @@ class _Description:
         return (*(known[name] for name in names), *added), notes if names else ()
 
     def over_expanded(self, given: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
-        """Return profiles and notes for an expanded description of which the user gave only some profiles.
+        """Return profiles and notes for an expanded description, if the user gave only some of its profiles.
 
         The first returned profile contains all expanded keys. The profiles ``given`` by the user follow it,
         and override its keys.

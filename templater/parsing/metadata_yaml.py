@@ -401,7 +401,7 @@ class _Decoder:
             self.problem(message, node.span, hint, line=self.go_text(node, gotype))
 
     def ignores(self, node: Node) -> bool:
-        """Return whether Go assigns nothing if it can't convert a value: yaml.v4 ignores ``<<``."""
+        """Return whether Go skips a node, without an error, if it can't convert it: yaml.v4 skips ``<<``."""
         return self.rules == "v4" and is_merge(node)
 
     def go_text(self, node: Node, gotype: str) -> str:
@@ -546,7 +546,7 @@ def _add_properties(
     for name, key, value in entries:
         _limited(name, "properties", key.span)
         if decoder.rules == "v4" and name in properties and is_null(value, decoder.rules):
-            continue  # null from a merged mapping replaces no value
+            continue  # a null from a merged mapping does not replace a value
         properties[name] = decoder.text(value, f"property '{name}'")
         spans[f"properties[{name}]"] = value.span
 

@@ -34,8 +34,8 @@ class Limits:
     """The limits of a YAML text: its size, the depth of its nodes and the number of its nodes.
 
     ``expanded`` limits the number of nodes when each alias counts as a copy of its anchor's node.
-    ``compared`` limits the number of pairs of keys in mappings, counted in the same way: yaml.v4 compares
-    each key of a mapping with each other key. For the default, it needs two seconds.
+    ``compared`` limits the number of comparisons of keys, also with aliases expanded: yaml.v4 compares each
+    key of a mapping with each other key. The default number of comparisons takes two seconds.
     """
 
     # This class is not a dataclass, because importing dataclasses would slow down a hook without a cache.
@@ -63,8 +63,8 @@ MOST_DIRECTIVES: Final = 100
 #: how many characters of an aliased text count as one node
 CHARACTERS_OF_NODE: Final = 16
 
-#: How many pairs of keys a pair of equal keys counts for, because yaml.v4 writes a line with the key for each
-#: such pair. Each character of the key counts, too.
+#: The comparison of two equal keys counts as this many comparisons, because yaml.v4 then writes a line with
+#: the key. Each character of the key counts, too.
 PAIRS_OF_LINE: Final = 500
 PAIRS_OF_CHARACTER: Final = 10
 
@@ -85,8 +85,8 @@ class Node:
     """A node of a document.
 
     ``size`` is the number of nodes in this node, including itself, after aliases are expanded. A long text
-    counts as several nodes, because aliases can repeat the text. ``compared`` is the number of pairs of keys
-    that yaml.v4 compares in this node.
+    counts as several nodes, because aliases can repeat the text. ``compared`` is the number of comparisons of
+    two keys that yaml.v4 makes in this node.
     """
 
     __slots__ = ("compared", "end", "size", "source", "start", "tag")
@@ -176,9 +176,9 @@ class Mapping(Collection):
         return zip(children, children, strict=True)
 
     def compared_pairs(self) -> int:
-        """Return the number of pairs of keys that yaml.v4 compares, as a measure of its work.
+        """Return the number of comparisons of two keys that yaml.v4 makes, as a measure of its work.
 
-        A pair of equal keys counts as many pairs, because yaml.v4 also writes a message for it. yaml.v4
+        Two equal keys count as many comparisons, because yaml.v4 also writes a message about them. yaml.v4
         compares the names of aliases, and treats all keys that are mappings or lists as equal.
         """
         keys = self.children[::2]

@@ -104,7 +104,7 @@ class Target:
 def _find_collisions(targets: "list[Target]") -> None:
     """Mark two rules of one pass if they can't both write their files.
 
-    This is so if both rules write the same file, or if one rule needs a directory at the path where the other
+    They can't if both rules write the same file, or if one rule needs a directory at the path where the other
     rule writes a file.
     """
     by_place: dict[str, Target] = {}

@@ -85,7 +85,7 @@ def resolve(view: "RootfsView", path: str, steps: "Steps | None" = None) -> Reso
         walk.refuse_foreign_links()
         resolved.entry = walk.entry
     except TemplaterError as error:
-        # The traceback would hold the names of the path that are not walked yet.
+        # The traceback would keep the remaining names of the path in memory.
         resolved.error = error.with_traceback(None)
     resolved.named = walk.named
     resolved.real = walk.place()

@@ -135,8 +135,8 @@ class Program:
     __slots__ = ("bound", "dialect", "old", "open", "places", "safe_super", "units", "version")
 
     def __init__(self, namespace: "dict[str, Any]") -> None:
-        #: for each unit: its function, the names that it reads, its exported macros, and whether a name is
-        #: "pongo2", whose value depends on the context
+        #: for each unit: its function, the names that it reads, its exported macros, and whether it uses the
+        #: name "pongo2", whose value depends on the context
         self.units = [
             (root, names, exported, "pongo2" in names or "pongo2" in namespace["BOUND"])
             for root, names, exported in namespace["UNITS"]

@@ -134,7 +134,7 @@ def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
 
 
 def check_call(v: Function, given: int) -> None:
-    """Raise Failure if a function can't have ``given`` arguments, or does not return one or two results."""
+    """Raise Failure if a function rejects ``given`` arguments, or does not return one or two results."""
     count = len(v.params)
     if given != count and not (v.variadic and given >= count - 1):
         raise Failure(

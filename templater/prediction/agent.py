@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 #: placeholder for the instance's directory, which the guest lacks; no path of the guest is below it
 NOWHERE = "/\0"
-#: note on a path without a leading "/". The agent's unit in Incus 6.0.4 sets this directory. The agents that
-#: were recorded for the predictions ran in "/".
+#: note on a path without a leading "/". Incus 6.0.4 sets the working directory in the agent's unit. The
+#: agents that were recorded for the predictions ran in "/".
 RELATIVE = "the path is relative to the agent's working directory, which Incus sets to /run/incus_agent"
 
 

@@ -205,7 +205,7 @@ class _Run:
     def changed(self, mark: int) -> set[Place]:
         """Return the places that the host has changed since an earlier point.
 
-        ``mark`` is the length of the journal at that point. Omit a place whose file is the same as then.
+        ``mark`` is the length of the journal at that point. Omit a place whose file equals the earlier file.
         """
         before: dict[Place, Node | None] = {}
         for place, node in self.filesystem.journal[mark:]:

@@ -254,7 +254,7 @@ class Compiled:
     def ignores_trigger(self, name: str) -> bool:
         """Return whether a rule with this template gives the same text in every pass of a start.
 
-        This is so if the template contains neither ``trigger`` nor ``random``: only the variable ``trigger``
+        It does if the template contains neither ``trigger`` nor ``random``: only the variable ``trigger``
         differs between passes, and only ``random`` gives random text.
         """
         found = self.alike.get(name)

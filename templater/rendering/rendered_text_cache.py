@@ -105,7 +105,7 @@ class Memo:
         )
 
     def compiled(self, templates: Mapping[str, TemplateFile], options: RenderOptions) -> Compiled:
-        """Return the templates for `render`. If this object has stored a text, they return it."""
+        """Return the templates for `render`. They reuse the texts that this object has stored."""
         return _Templates(self, templates, options)
 
 

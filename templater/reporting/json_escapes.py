@@ -26,6 +26,6 @@ def safe_json(text: str) -> str:
 def _is_basic(c: str) -> bool:
     """Return whether JSON can write a character as one ``\\u`` and four digits.
 
-    This is so for each character up to U+FFFF that is not a surrogate.
+    It can write each character up to U+FFFF that is not a surrogate in this way.
     """
     return ord(c) < 0xD800 or 0xE000 <= ord(c) < 0x10000

@@ -12,9 +12,10 @@ on any file system, for a file or directory that another process removes while a
 The kernel remembers the missing names that processes look up in a directory, and frees all of these records
 when the directory is removed: 7 seconds for four million names in an empty directory. During this time, the
 directory above is locked. So ``remove_directory`` leaves the removal to the other process, after all other
-work. In a PID namespace of a container, a hook removes the directories itself: a process of the container
-that may trace others could otherwise act as the removing process, with its rights and files of the host. A
-process that only closes files is killed at the end of the hook: the kernel closes the files without it.
+work. In a PID namespace of a container, a hook removes the directories itself. Otherwise, a process of the
+container that may trace other processes could take over the removing process, with its rights on the host and
+its open files. A process that only closes files is killed at the end of the hook: the kernel closes the files
+without it.
 
 When the kernel unmounts an overlay, it first writes all changes of the upper layer's file system to the disk,
 including the changes of other processes. Only the option ``volatile`` prevents this. In any case, the kernel
@@ -45,14 +46,14 @@ if TYPE_CHECKING:
 
 #: the number of files that a process with few open files holds open before it hands them over
 MOST_HELD = 64
-#: the part of all open files that a process holds open before it hands them over. A new process copies all
-#: descriptors, so a constant number would take quadratic time.
+#: the fraction of all open files that a process holds open before it hands them over. A new process copies
+#: all descriptors, so a constant number of files would take quadratic time.
 MOST_HELD_PART = 1 / 16
 #: the size up to which the kernel removes a file quickly, except on btrfs
 SMALL = 64 << 10
 #: seconds to wait for the kernel at the end of a hook or command, so that ``umount`` succeeds afterwards
 PATIENCE = 1.0
-#: the same, if LXC can mount its overlay only afterwards
+#: seconds to wait if LXC can mount its overlay only afterwards
 LONG_PATIENCE = 30.0
 #: how many descriptors the process closes if /proc is not mounted
 _MANY = 4096
@@ -66,7 +67,7 @@ _held: "list[int] | None" = None
 _doomed: "list[tuple[int, str]] | None" = None
 #: the highest descriptor that was held open
 _highest = 0
-#: the places of file systems that are unmounted at the end, and whether this process itself unmounts them
+#: the mount points to unmount at the end, and whether this process itself unmounts them
 _mounted: "list[tuple[str, bool]]" = []
 #: the descriptors that stay open at the end, or None if all other descriptors stay open, too
 _kept: "set[int] | None" = None
@@ -208,7 +209,7 @@ def _is_same(one: int, other: int) -> bool:
 def close(fd: int, status: "os.stat_result | None" = None) -> None:
     """Close a file or directory. During ``handing_over``, keep it open if its last name was removed.
 
-    ``status`` is the status of the file, if the caller has read it just before.
+    ``status`` is the status of the file, if the caller has just read it.
 
     Ignore errors: the kernel closes the descriptor anyway, and a caller that needs the data on disk has
     already synced it.
@@ -278,8 +279,8 @@ def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
     """Start another process that closes the files last, and close the files in this process.
 
     ``patience`` is the number of seconds to wait for the end of the other process. It is given only at the
-    end of the work. If the other process ends later, the next call reaps it, because until then it counts
-    towards limits on processes.
+    end of the work. If the other process ends later, the next call reaps it. Until then, it counts towards
+    limits on processes.
 
     At the end of the work, the other process also removes the directories of ``remove_directory``, unless a
     container can trace the other process. An earlier removal could lock a directory that this process needs.
@@ -354,9 +355,9 @@ def _close_last(pipe: int, kept: "set[int]", directories: "list[tuple[int, str]]
 
 
 def _can_be_traced() -> bool:
-    """Return whether this process is in a PID namespace below that of /proc, as hooks of some stages are.
+    """Return whether processes of the container can see and trace a process that this process starts.
 
-    The processes of the container can then see and trace a process that this process starts.
+    They can if this process is in a PID namespace below that of /proc. Some hooks run in such a namespace.
     """
     try:
         fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)

@@ -159,7 +159,7 @@ class DirectoryRootfs(Closing):
         top = self.root.entry("/")
         assert top is not None
         self.ids = shifted(top.uid, top.gid) if ids is None else ids
-        #: the time limit on reading files, and the rest of it
+        #: the time limit on reading files, and the remaining time, in seconds
         self.seconds = self.left = float("inf")
         #: the time of ``monotonic`` at which the last read began
         self.begun = 0.0
@@ -222,8 +222,8 @@ class DirectoryRootfs(Closing):
     ) -> "Result":
         """Call ``read`` with a function that ``read`` must call before it reads each piece of a file.
 
-        This function first calls ``require_time``, which can raise an error. Then the function raises
-        SlowError if the time of ``limit_reading`` is over.
+        The passed function first calls ``require_time``, which can raise an error. Then it raises SlowError
+        if the time of ``limit_reading`` is over.
         """
         self.begun = monotonic()
 

@@ -7,9 +7,9 @@ container writes without pause. So templater uses syncfs only for many files.
 **btrfs.** After fsync of a file or directory with a name, btrfs can restore the file after a power cut from a
 log. This log is shared, so fsync waits until other processes have written their files to it. And fsync also
 reads other files, and all their extended attributes: files that, since the last commit, got a name in the
-directory of the synced file, or moved away from its name. A rename reads the same files if the directory is
-in the log. The root user of a container can choose these files, and give them gigabytes of attributes. No
-limit ends these system calls.
+directory of the synced file, or lost the name that this file now has. A rename reads the same files if the
+directory is in the log. The root user of a container can choose these files, and give them gigabytes of
+attributes. No limit ends these system calls.
 
 But btrfs commits all changes of names in their order. So before a file gets its name, templater only writes
 its content to the disk, by the request FIEMAP with a flag: btrfs then writes no log. After a power cut, a
@@ -235,19 +235,22 @@ def _request(fd: int, requests: "tuple[int, ...]", argument: bytearray) -> bool:
 
 
 def can_order(fd: int) -> bool:
-    """Return whether an open file is on a file system that commits all changes in their order: on btrfs."""
+    """Return whether an open file is on btrfs or on an overlay over btrfs, which commits changes in order."""
     return is_on_btrfs(fd) and is_file_system_of({BTRFS, OVERLAY}, fd)
 
 
 def _open_upper_layer(fd: int) -> int:
-    """Open the upper layer of the overlay of an open file. Return -1 if that fails."""
+    """Open the upper layer of the overlay on which an open file is.
+
+    Return -1 if the upper layer is not on btrfs or can't be opened.
+    """
     path = _upper_layer(fd)
     try:
         if path.startswith("/proc/self/fd/"):  # a hook has mounted the overlay, and has the layer open
             upper = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         else:
             upper = open_folder(path, follow=False).fd
-        # another process can have meant another directory by this path
+        # the process that mounted the overlay may have seen a different directory at this path
         if os.fstatvfs(upper)[:3] == os.fstatvfs(fd)[:3] and is_file_system_of({BTRFS}, upper):
             return upper
         close(upper)

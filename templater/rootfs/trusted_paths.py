@@ -126,7 +126,7 @@ def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
 def clean_path(path: str) -> str:
     """Return an absolute path without ``..`` and without superfluous slashes.
 
-    Raises RefusedError if ``..`` is after a link, because the result would name another file than ``path``.
+    Raises RefusedError if ``..`` is after a link, because the result could lead to a different file.
     """
     cleaned = abspath(path)
     if ".." in path.split("/") and not is_same_place(path, cleaned):
@@ -220,7 +220,7 @@ def _walk(
                     raise _shared_error(place, path)
                 if owners and foreign and status.st_uid not in owners:
                     raise _owner_error(place, status.st_uid, path)
-                if owners and foreign and above_shared:  # even in a sticky directory, an owner can replace it
+                if owners and foreign and above_shared:  # even in a sticky directory, owners can replace it
                     raise _shared_error(dirname(place), path)
                 return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
             replaceable = shared and not status.st_mode & stat.S_ISVTX

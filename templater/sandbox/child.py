@@ -137,7 +137,7 @@ class Child:
 
     def reap(self) -> int:
         """Wait until the child has ended. Return its status in the form of waitpid(2)."""
-        pid, self.pid = self.pid, 0  # a signal may end this method, and nothing may close the pipe twice
+        pid, self.pid = self.pid, 0  # a signal can end this method, and the pipe must not be closed twice
         os.close(self.pipe)
         status: int = os.waitpid(pid, 0)[1]
         _running.discard(pid)

@@ -262,7 +262,7 @@ def _from_tree(image: Image, named: set[tuple[object, str, str]], files: dict[in
     }  # fmt: skip
     downloads = []
     kind = (id(product), image.type, image.architecture)
-    if image.root is None and kind not in named:  # else another image of the product has its names
+    if image.root is None and kind not in named:  # otherwise, another image of the product has these names
         named.add(kind)
         for name in client_aliases(product):
             key = (name, image.type, image.architecture)
@@ -290,7 +290,7 @@ def open_beneath(root: int, path: str) -> int:
     """Open a regular file below an open directory. Follow symlinks, but never out of the directory.
 
     Raises FileNotFoundError for every path without a public file. For example, a file is not public if its
-    name begins with a dot, or if the file is private and another user could have moved it to this place.
+    name begins with a dot. A private file is not public if another user could have moved it to this place.
     """
     cleaned = clean_path(path)
     base = _path_of(root)

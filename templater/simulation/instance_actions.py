@@ -224,7 +224,7 @@ class Simulation:
         return made
 
     def restart(self, name: str) -> Started:
-        """Stop and start an instance. Unlike ``stop``, this does not delete an ephemeral instance."""
+        """Stop and start an instance. Unlike ``stop``, do not delete an ephemeral instance."""
         with self.restarting(name):
             return self.start(name)
 
@@ -400,8 +400,8 @@ class Simulation:
     def set_device(self, name: str, device: str, key: str, value: str) -> None:
         """Set a key of a device, or remove the device if ``key`` is empty.
 
-        If only a profile has a device of this name, its keys are first copied to a new local device, because
-        a local device replaces the device of a profile completely.
+        If only a profile has a device of this name, its keys are first copied to a new local device. A local
+        device replaces the device of a profile completely.
         """
         subject = self.find(name)
         devices = dict(subject.instance.devices)

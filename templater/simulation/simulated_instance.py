@@ -72,7 +72,7 @@ class MemoryFolder:
 
 @dataclass(slots=True)
 class SimulatedInstance:
-    """One instance of the simulation."""
+    """An instance in the simulation, with its files and snapshots."""
 
     instance: Instance
     folder: Folder
@@ -239,7 +239,7 @@ class Life:
         return self._with(pending="")
 
     def exported(self) -> "Life":
-        """Return the state that a backup contains. An imported instance has the same pending trigger."""
+        """Return the state in a backup. An import restores it, including the pending trigger."""
         return self._with(running=False)
 
     def with_pending(self, trigger: str) -> "Life":

@@ -1,4 +1,7 @@
-"""Writer of the file from which a warm hook loads its modules; ``line/templater_hook.py`` reads that file."""
+"""Writer of the file from which a warm hook loads its modules; ``line/templater_hook.py`` reads that file.
+
+A "late definition" is a class or function that a hook loads when code first uses its name.
+"""
 
 import ast
 import marshal

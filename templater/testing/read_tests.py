@@ -35,7 +35,7 @@ MAX_OPTIONS = 16 << 20
 #: maximum number of steps of all regular expressions; each expression is compiled once and then kept
 MAX_STEPS = 500_000
 _LIMITS = Limits(bytes=MAX_FILE)
-#: the entries of these keys are merged: those of ``defaults``, of the test and of the matrix
+#: keys whose entries are merged: the entries of ``defaults``, of the test and of the matrix
 _MERGED = ("config", "devices", "options", "rootfs", "expect")
 _TEXTS = ("contains", "lacks", "matches")
 #: expectations that contradict all other expectations about the same file

@@ -1,5 +1,7 @@
 """Functions that apply a plan: they write all of its files, or none.
 
+An "apply" is one run of these functions.
+
 `apply_plan` checks a plan and takes the lock. `transaction` stages and commits. `staged_file` replaces one
 file, and `target_directories` opens and makes the directories of the files. `remove_leftovers` cleans up
 after a killed run. `apply_locks` allows one writer at a time. `new_folder` writes the files to a new folder.

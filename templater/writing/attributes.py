@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 #: the maximum size of all attributes that one run copies, for which the kernel needs half a second
 MOST_ATTRIBUTES = 16 << 20
-#: the bytes that each attribute counts besides its name and value, so that one run copies at most 60,000
+#: the bytes that count for each attribute in addition to its name and value: one run copies at most 60,000
+#: attributes
 ATTRIBUTE_COST = 256
 #: errors of os.listxattr for more than 64 KiB of names
 _TOO_MANY = (errno.E2BIG, errno.ERANGE)

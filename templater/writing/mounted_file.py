@@ -14,10 +14,10 @@ does not use locks can also have changed the bytes that the apply has written. I
 old content gets a name.
 
 After such an incomplete rollback, the file has parts of two texts. A copy of it would be worthless, so no
-later apply copies the file until another process changes it. To detect such a change, the apply computes the
-modification time of the copy from the modification time of the file, see ``_mark_of``. The copy's time also
-shows whether the copy is from this file: in two copies of a disk image, the same file has the same names for
-its copies. So an apply that writes the whole file removes only the copy with this time.
+later apply keeps a copy until another process changes the file. To detect such a change, the apply computes
+the modification time of the copy from the modification time of the file, see ``_mark_of``. The copy's time
+also shows whether the copy is from this file: in two copies of a disk image, the same file has the same names
+for its copies. So an apply that writes the whole file removes only the copy with this time.
 """
 
 from ..model.errors import RefusedError, WriteError
@@ -67,11 +67,11 @@ class MountedFile(StagedFile):
         self.saved_in: Directory | None = None
         #: the name that the copy of the old content can get
         self.kept_name = ""
-        #: the directory in which a copy has this name; None if the copy of this apply has no name
+        #: the directory of the copy with this name, or None if no copy has the name yet
         self.kept_in: Directory | None = None
         #: this apply's copy
         self.saved = -1
-        #: whether the file was incomplete before this apply, so that the copy with the name is an earlier one
+        #: whether an earlier rollback left the file incomplete; the copy with the name is then from it
         self.is_incomplete = False
         self.is_written = False
         self.is_cut = False
@@ -84,7 +84,7 @@ class MountedFile(StagedFile):
                 attempt(self.kept_in.unlink_if_same, self.kept_name, self.saved)
             close(self.saved)
             self.saved = -1
-        super().close()  # releases the lock, which all containers respect that can use the same name
+        super().close()  # releases the lock: until then, no other container uses the name
 
     def stage(self, require_time: "Callable[[], None]") -> None:
         """Count the attributes of the file, and read the file if it is on an overlay.
@@ -217,7 +217,7 @@ class MountedFile(StagedFile):
         return True
 
     def put_back(self) -> None:
-        """Restore the old content. Keep the bytes that another process has appended or changed behind it.
+        """Restore the old content. Keep the bytes that another process has appended or changed after it.
 
         Raises WriteError if the old content cannot be restored completely. A copy then has a name.
         """
@@ -241,7 +241,7 @@ class MountedFile(StagedFile):
     def _restore(self) -> bool:
         """Restore the overwritten bytes. Return whether the file now has its whole old content.
 
-        If another process has changed these bytes, or has appended others to the new content, do nothing.
+        If another process has changed these bytes, or has appended bytes to the new content, do nothing.
         """
         old, size, new = os.fstat(self.saved).st_size, os.fstat(self.fd).st_size, len(self.content)
         if self.is_written:
@@ -281,7 +281,10 @@ class MountedFile(StagedFile):
             again(os.utime, self.kept_name, (mark, mark), dir_fd=self.kept_in.fd, follow_symlinks=False)
 
     def remove_earlier(self) -> None:
-        """Remove the copy of an earlier apply, because this apply has written the whole file."""
+        """Remove the copy that an earlier apply has kept of this file's old content.
+
+        The copy is no longer needed, because this apply has written the whole file.
+        """
         if self.is_incomplete and self.kept_in is not None:
             self.kept_in.unlink_left(self.kept_name)
 
@@ -313,9 +316,9 @@ def left_incomplete(plan: "Plan", root: "Root", journal: "Journal") -> "set[str]
 
 
 def _marked_in(fd: int, places: "list[Directory]") -> "tuple[Directory | None, str]":
-    """Return the directory and the name of a file's copy, if an incomplete rollback wrote the file last.
+    """Return the directory and the name of the copy from the incomplete rollback that wrote a file last.
 
-    Return (None, "") for any other file.
+    Return (None, "") if the last write of the file was not an incomplete rollback.
     """
     mark = _mark_of(fd)
     for place in places:

@@ -2,9 +2,8 @@
 
 An apply gives each old file a temporary name in the root directory of the root filesystem. If the target is
 on another file system or in another subvolume of btrfs, the temporary name is beside the target. If another
-user owns the directory, the temporary name is in a private directory inside it, so that no process of a
-container with a user namespace can open the old file. A new file has a temporary name for a moment, beside
-its target.
+user owns the directory, the temporary name is in a private directory inside it. So no process of a container
+with a user namespace can open the old file. A new file has a temporary name for a moment, beside its target.
 
 A temporary file has the name ``.templater-TOKEN-INODE-N``. templater treats a file with this form of name as
 its own if the file has the inode number INODE, or if INODE is 0 and the file is empty. No other file meets
@@ -15,8 +14,8 @@ known, TOKEN in the name of a directory must be one of them.
 Several root filesystems can share a mounted directory, and each of them has a lock of its own. So in a
 directory on another mount than the root directory, a run removes only files and directories whose TOKEN is in
 its own journal. A hook of another container can also be writing to a directory of this root filesystem that
-the container mounts as a volume. Here, such a directory is not on another mount. So a run locks each
-directory while it searches the directory, and skips a directory that another process has locked.
+the container mounts as a volume. In this root filesystem, that directory is not on another mount. So a run
+locks each directory while it searches the directory, and skips a directory that another process has locked.
 
 Only one apply runs at a time, because each apply holds the lock. So the next apply can remove temporary files
 safely. An apply never reuses the content of temporary files: it plans again and writes every file itself.
@@ -38,10 +37,10 @@ the container could have filled a directory with millions of names. After a kill
 ``MOST_NAMES`` names, ``MOST_LEFTOVERS`` removals or ``MOST_SECONDS``, and skips directories above
 ``MOST_BYTES``. The next run continues the search.
 
-Removing even an empty directory can take seconds, because the kernel then frees a record of each missing name
-that a process has looked up in the directory. So another process removes the directories at the end of a hook
-or command, see ``close_in_another_process``. If this process is killed, or if a hook in a PID namespace has
-many directories to remove, empty directories can remain.
+Removing even an empty directory can take seconds: the kernel then frees a record of each missing name that a
+process has looked up in the directory. So another process removes the directories at the end of a hook or
+command, see ``close_in_another_process``. If this process is killed, or if a hook in a PID namespace has many
+directories to remove, empty directories can remain.
 
 Two alternatives were rejected: a marker in a trusted.* xattr, and names without inode numbers. A trusted.*
 xattr needs root, and some file systems do not support it.

@@ -68,7 +68,7 @@ class TargetDirectories:
         #: whether to stage files without names; giving an unnamed file a name needs /proc
         self.unnamed = has_unnamed()
         self.opened: dict[str, Directory] = {}
-        #: by the path of a directory that got temporary names: the directory itself, or its private directory
+        #: where temporary names are, by the path of a directory: in it, or in its private directory
         self.places: dict[str, Directory] = {}
         #: the directories in which this apply has made a private directory
         self.private: list[Directory] = []
@@ -255,7 +255,8 @@ class TargetDirectories:
     def remove_private(self) -> bool:
         """Remove the private directories. Return False if one of them remains.
 
-        A directory that a user of the container has renamed stays, but does not count, because it is empty.
+        If a user of the container has renamed a directory, it remains, because this method can't find it. An
+        empty directory does no harm, so it counts as removed.
         """
         troubles = [attempt(self._remove_private, directory) for directory in self.private]
         return not any(troubles)

@@ -9,19 +9,19 @@ commit that fails is undone in the same way or, on a full disk, by renames, whic
 always has its old or its new content. The exceptions are mount points, which cannot be replaced.
 ``remove_leftovers`` removes the temporary files of a killed run.
 
-**Syncing.** The content of all files is on the disk before the first file gets its final name, and the names
-are on the disk before the apply ends. A mount point already has its final name, so its content is synced
+**Syncing.** The content of all files is on the disk before the first file gets its final name. The names are
+on the disk before the apply ends. A mount point already has its final name, so its content is synced
 together with the names. On btrfs, a hook does not wait until the names are on the disk, see ``disk_sync``.
 
 **Time.** Each system call can wait for the disk. A user of the container can set flags (``chattr +S +D``) for
 which the kernel syncs each new name. If there is a deadline, templater may use a quarter of the time to
-prepare the files, and then a third of the remaining time to put the files in place. So at least half of
-the time remains for a rollback.
+prepare the files. It may then use a third of the remaining time to put the files in place. So at least half
+of the time remains for a rollback.
 
 **Attributes.** An existing file keeps owner, mode, ACLs and extended attributes. Two groups are not copied:
 attributes that certify the content (``security.capability``, which the kernel also drops at each write, and
-the hashes of IMA and EVM), and attributes of overlayfs itself. chattr flags and the birth time
-are not copied either.
+the hashes of IMA and EVM), and attributes of overlayfs itself. chattr flags and the birth time are not copied
+either.
 """
 
 from time import monotonic
@@ -112,7 +112,7 @@ class Transaction:
                 self.outcome.keep()
             if isinstance(error, TemplaterError):
                 error.notes = (*error.notes, *troubles)
-            else:  # a signal can have replaced the error that a rollback could not undo
+            else:  # a signal can have raised it while the first error was handled
                 for trouble in (*_first_error(error), *troubles):
                     error.add_note(trouble)
         finally:
@@ -224,14 +224,14 @@ class Transaction:
             self._require_time_to_commit()
             _step("put in place", target.change.real, target.commit)
         _step("put in place", "/", self._sync_names, mounted)
-        for target in mounted:  # all before the first is cut: to restore a file that is cut needs space
+        for target in mounted:  # check all before cutting one: restoring a cut file needs space
             _step("put in place", target.change.real, target.require_unchanged)
         cut = [target for target in mounted if _step("put in place", target.change.real, target.cut)]
         self._clear_away()
         self.complete = True
         if self.outcome is not None:
             self.outcome.commit()
-        attempt(self._sync_mounted, cut)  # only the sizes can be missing on the disk
+        attempt(self._sync_mounted, cut)  # everything except the new sizes is already on the disk
         for target in mounted:
             attempt(target.remove_earlier)
         return [target.change for target in self.targets]
@@ -275,7 +275,7 @@ class Transaction:
     def _touched(self) -> "dict[int, str]":
         """Return the descriptors and paths of the directories that need a sync.
 
-        The apply creates names in these directories.
+        The apply creates or replaces names in them. Without a sync, a power cut could undo these changes.
         """
         parents = [target.parent for target in self.targets]
         parents += [parent for parent, _ in self.directories.made]

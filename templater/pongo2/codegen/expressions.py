@@ -23,8 +23,8 @@ _ORDERS = {
 class ExpressionWriter(Writer):
     """The writer of expressions. Each template expression becomes one Python expression in brackets.
 
-    ``consumer`` is the work, for each character, of the filter that takes the next written value, or 0 if no
-    filter takes that value.
+    ``consumer`` is the work per character of the filter that takes the next written value, or 0 if no filter
+    takes that value.
     """
 
     consumer = 0

@@ -223,8 +223,8 @@ def _good(text: str) -> str:
 class _OpenTags:
     """The stack of open tags.
 
-    If a closing tag matches an open tag below the top of the stack, the top tag moves to the position of the
-    matched tag, and the matched tag is removed.
+    If a closing tag matches an open tag below the top of the stack, the matched tag is removed. The top tag
+    moves to its position.
     """
 
     def __init__(self) -> None:

@@ -100,9 +100,9 @@ def _link_addresses(text: str, limit: int) -> str:
 
 
 def _address(text: str, at: int, floor: int) -> "tuple[int, int]":
-    """Return start and end of the mail address whose ``@`` has the index ``at``, or (0, 0) if it is invalid.
+    """Return start and end of the mail address whose ``@`` has the index ``at``.
 
-    The address does not begin before ``floor``.
+    The address does not begin before the index ``floor``. Return (0, 0) if the ``@`` is in no valid address.
     """
     start = at
     while start > floor and _is_word(text[start - 1]):

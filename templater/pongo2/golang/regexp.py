@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Go's limit on the count of a repetition, and on the product of the counts of nested repetitions
 _MAX_REPEAT = 1000
 _MAX_PROGRAM = 20_000
-#: limit on the parts that are compiled: a repeated empty part adds no step to the program
+#: limit on the number of parts to compile, because a repeated empty part adds no step to the program
 _MAX_PARTS = 5 * _MAX_PROGRAM
 
 

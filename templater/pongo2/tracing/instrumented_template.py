@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..render_state import Program
     from ..syntax.tokens import Token
 
-#: a traced render has this many times the limits on steps and values of a normal render
+#: for a traced render, the limits on steps and values of a normal render are multiplied by this factor
 FACTOR = 20
 #: modules whose tags remember values between calls
 HISTORY = ("templater.pongo2.tags.cycle", "templater.pongo2.tags.ifchanged")

@@ -7,7 +7,7 @@ The file is in the package's ``__pycache__`` and is trusted like the compiled mo
 only if each of its sources has the recorded mtime and size. If the file is missing or out of date, a hook
 that ``hook install`` or ``hook status`` calls with ``--probe`` writes it (``startup.bundle``). A hook of a
 container writes neither this file nor Python's compiled modules: a user who reads the directory can delay the
-write for ever, and a process that goes on after the hook can be moved to the container's root filesystem.
+write for ever. And a process that goes on after the hook can be moved to the container's root filesystem.
 """
 
 import marshal
@@ -141,7 +141,10 @@ def substitute(qualname: str, start: int, end: int) -> "Callable[..., Any]":
 
 
 def find_definition(name: str) -> object:
-    """Load a late definition of a module. ``Modules.run`` gives each module a copy as ``__getattr__``."""
+    """Load a class or function that a module lacks until code first uses its name (a late definition).
+
+    ``Modules.run`` gives each module that has late definitions a copy of this function as ``__getattr__``.
+    """
     return __loader__.load_definition(__here__, name)  # type: ignore[name-defined]  # noqa: F821
 
 
@@ -260,7 +263,7 @@ class Modules:
     def run(self, name: str, file: str, is_package: bool, code: "Any", late: "tuple[str | int, ...]") -> None:
         """Run a module. ``late`` has name, start and end of each definition that is loaded when it is used.
 
-        It gets no spec, because both making a spec and importing a module with a spec take time.
+        The module gets no spec, because both making a spec and importing a module with a spec take time.
         """
         parent, _, tail = name.rpartition(".")
         if parent and parent not in sys.modules:  # the parent package is not in this group
