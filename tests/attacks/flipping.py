@@ -1,4 +1,4 @@
-"""An attacker process on its own processor: swaps two names as fast as the kernel allows and counts."""
+"""An attacker process on its own processor: it swaps two names as fast as the kernel allows."""
 
 import ctypes
 import mmap
@@ -14,7 +14,7 @@ AT_FDCWD = -100
 
 
 class Flipping:
-    """``with Flipping(a, b) as flips`` swaps both names in a child process; ``flips.count`` counts."""
+    """``with Flipping(a, b) as flips`` swaps both names in a child process; ``flips.count`` is the number of swaps."""
 
     def __init__(self, first: Path, second: Path) -> None:
         self.names = os.fsencode(first), os.fsencode(second)

@@ -13,7 +13,7 @@ from tests.rootfs_builders import a_directory, a_plan, opened, snapshot, strays
 
 
 class Scene:
-    """``host`` holds a canary and the attacker's targets; ``top`` is the root filesystem."""
+    """``host`` contains a canary and the attacker's targets; ``top`` is the root filesystem."""
 
     def __init__(self, folder: Path, mechanism: str = "") -> None:
         self.folder = folder
@@ -67,7 +67,7 @@ class Scene:
 
 
 def between(scene: Scene, rootfs: DirectoryRootfs, plan: Plan, act: Callable[[], object]) -> None:
-    """Apply a plan after a change that happened since it was made."""
+    """Apply a plan after files have changed since the plan was made."""
     act()
     before = snapshot(scene.host, times=True)
     try:

@@ -1,4 +1,4 @@
-"""Annotations of a hostile image: which sources they can name, and swapped names never redirect them."""
+"""Annotations of a hostile image: sources that they can name, and swapped names that must not redirect them."""
 
 import json
 import os
@@ -318,7 +318,7 @@ def test_links_inside_the_allowed_directory_are_followed(hook, bundle):
 def test_attack_76_a_link_below_the_allowed_directory_is_refused_if_the_link_belongs_to_another_user(
     hook, bundle, capfd
 ):
-    """The user ``x`` chose the description, and so the password of another instance, for the container."""
+    """The user ``x`` could choose the description of another instance, with its password."""
     images, descriptions = bundle.parent / "images", bundle.parent / "descriptions"
     for folder, name, target in ((images, "next", "../web"), (descriptions, "c1.yaml", "../web.yaml")):
         (folder / "x").mkdir()

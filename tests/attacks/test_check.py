@@ -51,9 +51,7 @@ def test_a_dotted_toml_key_with_many_parts_is_refused(key: str) -> None:
 
 
 def test_many_unclosed_ignore_comments_are_parsed_in_linear_time() -> None:
-    """Each opening was followed to the end of its line: 10,000 took 8 seconds, and 190,000 fit into a
-    template.
-    """
+    """The parser read each opened comment to the end of its line: 10,000 comments took 8 seconds."""
     text = (
         "{% verbatim %}" + "{# templater: ignore " * 50_000 + "{# templater: ignore mode #}{% endverbatim %}"
     )
@@ -63,7 +61,7 @@ def test_many_unclosed_ignore_comments_are_parsed_in_linear_time() -> None:
 
 @pytest.mark.slow
 def test_the_number_of_ids_in_ignore_comments_is_limited() -> None:
-    """Each of 500,000 ids was a finding: 1.1 GB."""
+    """Each of 500,000 ids was a finding, so a check needed 1.1 GB."""
     found = messages("/etc/a", "{# templater: ignore " + " ".join(f"a{n}" for n in range(100_000)) + " #}x")
     assert f"{MAX_COMMENTS - MAX_FINDINGS} more ignore comments have no effect" in found
     assert f"the ignore comments contain more than {MAX_COMMENTS} ids: later ids have no effect" in found
@@ -76,7 +74,7 @@ def test_a_repeated_id_in_an_ignore_comment_gives_one_finding() -> None:
 
 
 def test_templater_toml_with_many_blank_lines_is_read_in_linear_time() -> None:
-    """Each blank line was followed to the last one, and again for each entry."""
+    """The parser read from each blank line to the last one, and did so again for each entry."""
     text = "[[ignore]]\nid = 'mode'\n" + "\n" * 500_000
     (ignore,) = read_configuration(Source("templater.toml", text)).ignores
     assert ignore.at.line == 2
@@ -115,9 +113,7 @@ BAD_HOSTS = "".join(f"bad{n:02}{{{{ instance.name }}}}\n" for n in range(20))
 @pytest.mark.parametrize("line", ["{{" * 60_000 + "\n", "{{}}\n" * 20_000, "b{{}}" * 20_000])
 @pytest.mark.slow
 def test_the_search_for_the_template_line_with_a_mistake_takes_linear_time(line: str) -> None:
-    """Each opening was followed to the end of its line, again for each mistake: a line of 16 kB took a
-    second.
-    """
+    """For each mistake, the search read each opened tag to the end of its line: 16 kB took a second."""
     hidden = "{% if 0 %}{% verbatim %}" + line + "{% endverbatim %}{% endif %}\n"
     found = judge(file("/etc/hosts", hidden + BAD_HOSTS), Configuration()).findings
     lines = {finding.span.text for finding in found if finding.check == "hosts" and finding.span is not None}
@@ -125,7 +121,7 @@ def test_the_search_for_the_template_line_with_a_mistake_takes_linear_time(line:
 
 
 def test_the_search_for_the_template_line_with_a_mistake_has_a_limit() -> None:
-    """Above it, a mistake is reported at its rule."""
+    """Above the limit, a mistake is reported at the position of its rule."""
     hidden = "{% if 0 %}{% verbatim %}" + "x" * (SEARCHED // 10) + "{% endverbatim %}{% endif %}\n"
     found = judge(file("/etc/hosts", hidden + BAD_HOSTS), Configuration()).findings
     names = [finding.span.source.name for finding in found if finding.check == "hosts" and finding.span]
@@ -142,7 +138,7 @@ def test_many_unknown_triggers_of_one_rule_are_reported_in_linear_time() -> None
 
 
 def test_fixing_templates_with_long_or_hidden_names_loses_no_file(tmp_path: Path) -> None:
-    """Names that began alike shared one staged file, and a template with the name of one was deleted."""
+    """Names with the same beginning shared a staged file. A template with this file's name was deleted."""
     long = "x" * 210
     texts = {f"{long}1": "one", f"{long}2": "two", "a.tpl": "three", ".a.tpl.templater-new": "four"}
     (tmp_path / "templates").mkdir()
@@ -158,7 +154,7 @@ def test_fixing_templates_with_long_or_hidden_names_loses_no_file(tmp_path: Path
 def test_a_long_target_does_not_widen_the_rows_of_other_targets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each row of `preview --as all` was padded to the longest: 450 kB of metadata became 800 MB."""
+    """Each row of `preview --as all` was padded to the longest row: 450 kB of metadata became 800 MB."""
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "a.tpl").write_text("x")
     rules = "".join(f"  /e{n}: {{when: [create], template: a.tpl}}\n" for n in range(50))

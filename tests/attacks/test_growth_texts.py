@@ -128,7 +128,7 @@ def test_attack_51_an_edit_has_a_work_limit_if_a_long_key_requires_the_slow_pyth
 
 @pytest.mark.slow
 def test_attack_51_all_edits_of_a_text_share_one_work_limit() -> None:
-    """``publish`` took 20 seconds to drop six properties, each behind merged mappings of its own."""
+    """``publish`` took 20 seconds to drop six properties, each after other merged mappings."""
     names = ("description", "serial", "name", "label", "version", "type")
     merged = ", ".join(f"*{name}5" for name in names)
     text = f"x:\n{''.join(chain(name, 6) for name in names)}{values(100_000)}{FACTS}"

@@ -1,7 +1,7 @@
-"""Archives from which GNU tar or Go's archive/tar read other members than a careless reader.
+"""Archives whose members GNU tar or Go's archive/tar read differently from a careless reader.
 
 The daemons unpack with GNU tar and read metadata.yaml with Go. Each archive here hid a second metadata.yaml, a
-link or a device from `audit`. templater refuses every archive that is not read in the same way by all of them.
+link or a device from `audit`. templater refuses every archive that these programs read differently.
 """
 
 import io
@@ -262,7 +262,7 @@ def test_attack_75_gnu_tar_and_templater_read_the_same_members_of_an_accepted_ar
 @pytest.mark.parametrize(
     ("start", "size"), [(100, 8), (108, 8), (116, 8), (124, 12), (136, 12), (329, 8), (337, 8)]
 )
-def test_attack_75_templater_refuses_a_number_of_blanks_if_gnu_tar_does(
+def test_attack_75_templater_refuses_a_blank_number_field_if_gnu_tar_refuses_it(
     tmp_path: Path, kind: bytes, start: int, size: int, begin: bytes, end: bytes
 ) -> None:
     """GNU tar ended with an error, so no daemon could unpack the image, and ``audit`` found nothing."""

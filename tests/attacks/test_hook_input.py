@@ -210,7 +210,7 @@ NAMES = ["$(touch CANARY)", "`touch CANARY`", "a;touch CANARY", "a\ntouch CANARY
 
 
 def names_of_runtimes() -> Iterator[Any]:
-    """Each runtime with each name; a name is fast with two runtimes."""
+    """Yield each runtime with each name. Half of the tests are slow: each name is fast with two runtimes."""
     for place, runtime in enumerate(("lxc", "incus", "nspawn", "oci")):
         for number, name in enumerate(NAMES):
             yield pytest.param(runtime, name, marks=pytest.mark.slow if (place + number) % 2 else ())
@@ -257,7 +257,7 @@ def started(
 
 
 def test_attack_67_no_module_uses_a_shell() -> None:
-    """Neither hooks nor other modules do: programs are started with a list of arguments."""
+    """Hooks and all other modules start programs with a list of arguments."""
     shells = re.compile(
         r"shell\s*=\s*True|os\.(system|popen)|subprocess\.(getoutput|getstatusoutput)|/bin/sh"
     )

@@ -200,7 +200,7 @@ def test_the_log_shortens_thousands_of_errors_to_a_few_lines(bundle: Path) -> No
 
 
 def test_a_hook_log_contains_only_the_first_of_many_failures(bundle: Path) -> None:
-    """Which rules fail would spell out a secret, one rule a character."""
+    """A list of the failed rules would reveal a secret: one character for each rule."""
     rules(bundle, "".join(f"  /f{n}: {{when: [start], template: t{n}.tpl}}\n" for n in range(5)))
     for number in range(5):
         (bundle / f"templates/t{number}.tpl").write_text(
@@ -244,7 +244,7 @@ def test_a_system_log_that_accepts_no_messages_delays_a_start_only_briefly(
 
 
 def test_the_system_journal_does_not_say_how_many_modified_files_the_hook_kept(journal: list[str]) -> None:
-    """The container's root could spoil as many files as a letter of a secret says."""
+    """The container's root could let the number of kept files encode a letter of a secret."""
     from templater.hooks import run
     from templater.instances.changed_by_hand import files_kept
 
@@ -257,7 +257,7 @@ def test_the_system_journal_does_not_say_how_many_modified_files_the_hook_kept(j
 
 
 def test_the_system_journal_contains_no_names_of_written_files(journal: list[str]) -> None:
-    """Everybody in a group can read the journal, but only root the instance's own log."""
+    """All members of a group can read the journal, but only root can read the instance's own log."""
     from templater.hooks import run
 
     log = run.Log("web1")
@@ -293,7 +293,7 @@ def test_the_system_journal_does_not_contain_the_number_of_omitted_log_lines(jou
 
 
 def test_the_name_of_a_container_is_escaped_and_shortened_in_logs(journal: list[str]) -> None:
-    """The name can come from an annotation, and its line breaks forged lines of other programs."""
+    """An annotation can set the name. Line breaks in the name forged log lines of other programs."""
     from templater.hooks import run
 
     log = run.Log("x\n<86>sshd: Accepted\x1b[2J" + "A" * 100_000)
@@ -362,7 +362,7 @@ def test_a_root_filesystem_that_is_a_link_is_refused(
 
 
 def test_a_hook_line_whose_rootfs_is_a_symlink_is_refused(bundle: Path) -> None:
-    """An image can have made that name a link."""
+    """The image can have put the symlink there."""
     (bundle / "link").symlink_to(bundle / "rootfs")
     answer = oci(a_state(bundle), "--rootfs", str(bundle / "link"))
     assert answer.returncode == 3
@@ -372,7 +372,7 @@ def test_a_hook_line_whose_rootfs_is_a_symlink_is_refused(bundle: Path) -> None:
 def test_a_symlink_in_the_machines_directory_is_followed_to_the_machine(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the link in /var/lib/machines is followed, not one at its end."""
+    """The hook follows the link in /var/lib/machines, but no second link at the end of the first."""
     (tmp_path / "machines").mkdir()
     (tmp_path / "machines/m1").symlink_to(bundle / "rootfs")
     monkeypatch.setattr(nspawn, "MACHINES", str(tmp_path / "machines"))
@@ -518,7 +518,7 @@ def test_attack_98_a_hook_writes_to_the_overlay_that_it_has_mounted_in_the_direc
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
-def test_attack_100_a_hook_follows_no_link_to_the_place_where_it_mounts_an_overlay(
+def test_attack_100_a_hook_follows_no_link_at_the_mount_point_of_its_overlay(
     bundle: Path, tmp_path: Path, mounts: Mounts
 ) -> None:
     """With a link to /etc, the hook as root loaded a library that nsswitch.conf of the image names."""
@@ -1089,10 +1089,10 @@ def test_a_copy_is_refused_if_it_is_not_certain_which_container_was_copied(
 
 
 @pytest.mark.parametrize("description", ["", "instance.yaml", "metadata.yaml"])
-def test_a_copy_by_another_program_gets_only_the_trigger_or_is_refused_if_the_original_has_a_description(
+def test_a_copy_by_another_program_is_refused_only_if_the_original_has_a_description_or_an_image(
     description: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With ``--source``, the hook refused such a copy even if the original had no description."""
+    """With ``--source``, the hook refused the copy even if the original had no description."""
     monkeypatch.setattr(lxc_copies, "copying_program", lambda: "")
     for name in ("web1", "web2", "web1/.templater"):
         (tmp_path / name).mkdir(mode=0o700)
@@ -1181,7 +1181,7 @@ def test_a_destroy_hook_ignores_a_clone_record_in_a_directory_of_another_user(
 def test_a_destroy_hook_makes_no_state_directory(
     name: str, tmp_path: Path, destroyed: Callable[[str], None]
 ) -> None:
-    """root made one in the directory above LXC's directory."""
+    """root made a state directory above LXC's directory."""
     (tmp_path / "lxc/web3").mkdir()
     destroyed(f"{tmp_path}/lxc/{name}")
     assert {path.parent.name for path in tmp_path.rglob(".templater")} == {"web1", "web2"}
@@ -1216,7 +1216,7 @@ def mount_at(bundle: Path, *destinations: object) -> None:
 def test_the_public_log_does_not_say_whether_a_file_below_a_mount_has_the_rendered_content(
     bundle: Path, tmp_path: Path
 ) -> None:
-    """The number of rules was one bit of a secret for each such file. The image chooses file and template."""
+    """For each file, the number of rules in the log revealed a bit: the image chooses the template."""
     rules(bundle, "  /etc/hosts: {when: [start], template: a.tpl}\n")
     mount_at(bundle, "/etc/hosts")
     log = tmp_path / "public.log"
@@ -1334,7 +1334,7 @@ def test_a_target_whose_path_contains_a_link_is_refused_if_a_mount_would_hide_th
 def test_the_hook_follows_a_link_at_a_mount_point_even_in_a_directory_of_an_ordinary_user(
     bundle: Path, link: str, target: str, said: str
 ) -> None:
-    """The hook took the text of such a mount point, and wrote a file that the mount hid."""
+    """The hook did not resolve the link in the mount point, and wrote a file that the mount hid."""
     rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
     (bundle / "rootfs/home/u").mkdir(parents=True)
     (bundle / "rootfs" / link).symlink_to(target)
@@ -1573,7 +1573,7 @@ def test_a_snapshot_is_restored_from_the_container_that_the_lxc_snapshot_command
 def test_a_hook_does_not_look_up_a_path_outside_the_allowed_directories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It could be a mount of a dead server, on which the hook would hang."""
+    """The path could lead to a mount of a dead server, on which the hook would hang."""
     monkeypatch.setattr(os.path, "realpath", lambda path: pytest.fail(f"looked up {path}"))
     with pytest.raises(
         RefusedError, match=r"^an annotation names '/net/evil\.example/x', which is not below .*$"

@@ -438,7 +438,7 @@ def test_a_root_filesystem_that_is_a_link_is_refused_under_every_spelling_of_its
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs O_PATH")
 def test_dot_dot_after_a_link_leads_to_the_parent_of_the_link_target_or_is_refused(tmp_path: Path) -> None:
-    """The path was cleaned as text, so another directory with the same name was written."""
+    """templater resolved '..' in the text of the path, and wrote to another directory with the same name."""
     for name in ("data/releases/5", "data/releases/web1/rootfs", "srv/web1/rootfs"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "srv/current").symlink_to("../data/releases/5")
@@ -464,7 +464,7 @@ def test_an_absolute_path_can_be_opened_from_a_deleted_working_directory(
 
 @as_root
 def test_a_magic_link_leads_to_the_directory_that_the_kernel_opens(tmp_path: Path) -> None:
-    """/proc/PID/root of a container has the text '/', so the directory of the host was written."""
+    """The link /proc/PID/root of a container has the text '/', so templater wrote to the host."""
     script = (
         "import ctypes, os, sys; ctypes.CDLL(None).unshare(0x20000); os.chroot(sys.argv[1]);"
         "print(flush=True); os.read(0, 1)"
@@ -717,7 +717,7 @@ def test_an_overlay_layer_with_dot_dot_after_a_link_is_refused(container: Path) 
 def test_each_spelling_of_the_root_filesystem_path_leads_to_the_container_that_the_hook_opened(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
 ) -> None:
-    """The hook opened the root filesystem by its name again, which was that of another container."""
+    """The hook opened the root filesystem again by its name, which then led to another container."""
     words = hook_line("lxc", container, monkeypatch)
     monkeypatch.setenv("LXC_ROOTFS_PATH", spelling.format(container))
     shutil.copytree(container, tmp_path / "other")
@@ -1017,7 +1017,7 @@ def test_in_a_user_namespace_a_group_is_looked_up_with_the_gid_that_the_group_fi
 def test_a_file_of_root_and_a_link_of_root_in_a_sticky_directory_count_as_changeable(
     tmp_path: Path, kind: str
 ) -> None:
-    """A user can have moved it there. For example, root had unpacked an image in a directory of that user."""
+    """A user can have moved the file there, for example from an image that root had unpacked for the user."""
     (tmp_path / "shared/own").mkdir(parents=True)
     place = tmp_path / "shared/place"
     place.write_text("") if kind == "file" else place.symlink_to("own")
@@ -1029,7 +1029,7 @@ def test_a_file_of_root_and_a_link_of_root_in_a_sticky_directory_count_as_change
 
 @as_root
 def test_a_link_of_root_in_a_sticky_directory_is_refused(tmp_path: Path) -> None:
-    """A user moved the link there from an own directory, in which root had unpacked an image."""
+    """A user moved the link there from the user's own directory, in which root had unpacked an image."""
     (tmp_path / "web2").mkdir()
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared/link").symlink_to(tmp_path / "web2")
@@ -1407,7 +1407,7 @@ def test_reading_an_open_source_fails_if_another_instance_was_moved_to_the_path_
 def test_attack_74_no_cache_directory_is_created_below_a_directory_that_another_user_can_replace(
     tmp_path: Path,
 ) -> None:
-    """The cache was refused only after a directory had been made in what could be any directory of root."""
+    """templater made a directory first, possibly in any directory of root, and then refused the cache."""
     (tmp_path / "u/x").mkdir(parents=True)
     os.chown(tmp_path / "u", 1234, 1234)
     assert open_cache(f"{tmp_path}/u/x/cache") is None
@@ -1670,7 +1670,7 @@ def test_an_edit_is_refused_if_another_file_replaces_the_image_after_the_metadat
 def test_export_takes_the_content_and_the_mode_from_the_same_opened_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The image was opened again by its name, which its owner had given to a private image meanwhile."""
+    """Export opened the image twice by its name, which its owner gave to a private image in between."""
     own, private, made = (tmp_path / name for name in ("own.tar", "private.tar", "made.tar"))
     for path in (own, private):
         members = {"metadata.yaml": metadata_yaml(), "rootfs": None, f"rootfs/{path.name}": b""}
@@ -1695,7 +1695,7 @@ def test_export_takes_the_content_and_the_mode_from_the_same_opened_file(
 def test_an_image_is_private_if_a_user_swaps_a_private_file_with_another_file_while_root_packs_the_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """templater opened a name twice, and judged only what the name was at first."""
+    """templater opened a path twice, and checked only the file that it opened first."""
     own, secret = tmp_path / "image/rootfs/a", tmp_path / "image/rootfs/z"
     own.parent.mkdir(parents=True)
     (tmp_path / "image/metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")

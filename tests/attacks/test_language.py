@@ -323,7 +323,7 @@ def test_attack_46_every_byte_of_literal_text_is_written(
 def test_attack_46_a_template_ends_at_the_character_that_pongo2_uses_as_its_end_mark(
     machine: Machine, dialect: Dialect
 ) -> None:
-    """pongo2's lexer marks the end of a text with U+0001, so the wrapper's own end after it is lost."""
+    """pongo2's lexer marks the end of a text with U+0001, so the end of the wrapper after U+0001 is lost."""
     assert "is never closed" in machine.refused(b"a\x01b", dialect).message
 
 

@@ -56,7 +56,7 @@ def test_attack_28_apply_never_writes_outside_the_root_while_another_process_swa
 def test_attack_27_apply_never_writes_outside_the_root_if_a_link_replaces_a_directory_during_the_run(
     scene: Scene, capsys
 ):
-    """Only writing races: the plan always says '/etc', and staging meets either the directory or the link."""
+    """Only writes race: the plan always has '/etc', and staging meets either the directory or the link."""
     scene.link("link", link_to_host(scene, scene.top))
     for top in (scene.host, scene.top / "etc"):
         a_directory(top, {"hosts": "old", "sub/hosts": "old"})
@@ -138,7 +138,7 @@ def unpack_some(root: Root, number: int) -> None:
 
 
 def link_to_host(scene: Scene, start: Path, name: str = "") -> str:
-    """Return a relative link to the host: a single missing flag would follow it, unlike an absolute one."""
+    """Return a relative link to the host. Unlike an absolute link, it is followed if one flag is missing."""
     return os.path.relpath(scene.host / name, start)
 
 

@@ -88,7 +88,7 @@ def test_an_edit_of_an_archive_gets_the_additional_time_for_packing(
 def test_a_large_image_gets_more_time_for_packing_than_a_small_image(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """xz needs several times the first second for 6 MiB of random bytes."""
+    """The base limit is one second here, and xz needs several seconds for 6 MiB of random bytes."""
     monkeypatch.setattr(limits_of_commands, "IMAGE_SECONDS", 1)
     random = os.urandom(6 << 20)
     image = archive(tmp_path / "i.tar.gz", 1, lambda number: random)

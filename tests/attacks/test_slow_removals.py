@@ -32,7 +32,7 @@ def machine(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def handed_over(monkeypatch) -> "set[int]":
-    """Return the inode numbers of the removed files and directories that this process hands over."""
+    """Return the inode numbers of the removed files and directories that another process closes."""
     found: set[int] = set()
     hand_over = close_in_another_process._hand_over
 

@@ -1,6 +1,6 @@
 """Sparse files in archives, compared with GNU tar, with which LXD and Incus unpack an image.
 
-If templater read another content or other members than GNU tar, an image could hide a template from ``audit``.
+If templater and GNU tar read different contents or members, an image could hide a template from ``audit``.
 """
 
 import itertools
@@ -41,7 +41,7 @@ MAPS: tuple[Pieces, ...] = (
 
 
 def block(kind: bytes, size: int, magic: str, patches: dict[int, bytes]) -> bytes:
-    """The header of the member f, with bytes at other places."""
+    """Return the header of the member f. ``patches`` has bytes by their offsets in the header."""
     made = bytearray(header("f", kind, size))
     made[257:265] = MAGIC[magic]
     if magic == "star":
@@ -71,7 +71,7 @@ def records_of(layout: str, pieces: Pieces, size: int) -> Records:
 
 
 def old_map(pieces: Pieces, size: int) -> tuple[dict[int, bytes], bytes]:
-    """The old map: the bytes in the header, and the blocks after the header."""
+    """Return the map of the old format: patches of the header, and the blocks after the header."""
     entries = [b"%011o\0%011o\0" % piece for piece in pieces]
     blocks = [entries[at : at + 21] for at in range(4, len(entries), 21)]
     rest = b"".join(
@@ -96,7 +96,7 @@ def member(
 
 
 def content(pieces: Pieces) -> bytes:
-    """Data in which each byte shows its place, with as many bytes as the pieces have in total."""
+    """Return data of the total size of the pieces, in which each line has another number."""
     size = sum(length for _, length in pieces)
     return b"".join(b"%07d\n" % number for number in range(size // 8 + 1))[:size]
 

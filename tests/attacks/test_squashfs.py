@@ -24,13 +24,13 @@ pytestmark = pytest.mark.skipif(shutil.which("sqfs2tar") is None, reason="NOT RU
 
 
 def block(data: bytes) -> bytes:
-    """A compressed metadata block."""
+    """Return a compressed metadata block."""
     packed = zlib.compress(data)
     return struct.pack("<H", len(packed)) + packed
 
 
 def stored(data: bytes) -> bytes:
-    """A metadata block without compression."""
+    """Return a metadata block without compression."""
     return struct.pack("<H", len(data) | 0x8000) + data
 
 
@@ -73,7 +73,7 @@ def directory_inode(number: int, size: int = 0, place: int = 0) -> bytes:
 
 
 def nested(path: Path, depth: int) -> str:
-    """In each directory, two names lead to the same next directory: together 2 ** depth paths."""
+    """Write directories, each of which has two names for the next directory: 2 ** depth paths in total."""
     inodes, directories = [directory_inode(1)], b""
     for number in range(2, depth + 2):
         place = sum(map(len, inodes[:-1]))
@@ -123,12 +123,12 @@ def at(place: int, form: str, value: int) -> Callable[[bytearray, int], None]:
 
 
 def with_options(data: bytearray, inode: int) -> None:
-    """Set the flag for options of the compression, which the file does not have."""
+    """Set the flag for compression options, although the file has no such options."""
     data[25] |= 4
 
 
 def after(place: int, form: str, value: int) -> Callable[[bytearray, int], None]:
-    """Change a number of the list of attributes. Its position in the file is at the end of the file."""
+    """Change a number in the list of attributes. The end of the file has the list's position."""
 
     def change(data: bytearray, inode: int) -> None:
         (used,) = struct.unpack_from("<Q", data, 40)
@@ -139,7 +139,7 @@ def after(place: int, form: str, value: int) -> Callable[[bytearray, int], None]
 
 
 def beside(name: bytes, place: int, content: bytes) -> Callable[[bytearray, int], None]:
-    """Change the type or size (before the name) or the value (behind the name) of an attribute."""
+    """Change the type or size (before the name) or the value (after the name) of an attribute."""
 
     def change(data: bytearray, inode: int) -> None:
         start = data.index(name) + place
@@ -273,7 +273,7 @@ CAPABILITY = struct.pack("<IIIII", 0x02000001, 0xFFFFFFFF, 0, 0x1FF, 0)
 
 
 def of_user(root: int) -> bytes:
-    """Capabilities for the user namespaces in which the user id ``root`` is root."""
+    """Return capabilities for the user namespaces whose root user has the user id ``root`` outside."""
     return struct.pack("<IIIIII", 0x03000001, 0xFFFFFFFF, 0, 0x1FF, 0, root)
 
 
@@ -500,7 +500,7 @@ DATA = bytes(range(256)) * 16
 def test_a_squashfs_file_whose_block_is_too_short_is_refused(
     tmp_path: Path, compression: int, data: bytes, is_stored: bool
 ) -> None:
-    """sqfs2tar wrote too few bytes of the first file, so the header of the next member was read as its end."""
+    """sqfs2tar wrote too few bytes of the first file, so readers took the next header for its end."""
     path = with_data(tmp_path / "i", len(data) | STORED * is_stored, 600, data, compression=compression)
     read = subprocess.run(["sqfs2tar", path], capture_output=True, check=True).stdout
     members = subprocess.run(["tar", "tv"], input=read, capture_output=True, check=False).stdout

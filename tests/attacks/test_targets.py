@@ -95,7 +95,7 @@ def test_attack_13_a_relative_symlink_that_stays_inside_the_root_is_followed(sce
 
 @pytest.mark.parametrize("target", ["../../host", "../../../../../../..", "etc/../../../host"])
 def test_attack_14_a_relative_symlink_that_would_escape_stops_at_the_root(scene, target):
-    """As in a chroot, '..' of the root is the root. The daemons refuse it, which the host outcome shows."""
+    """As in a chroot, '..' of the root is the root. The predicted host result is that the daemons refuse."""
     scene.link("way", target)
     scene.write({"/way/canary": "inside"})
     inside = [place for place in scene.top.rglob("canary") if not place.is_symlink()]
@@ -312,7 +312,7 @@ def test_attack_26_a_file_in_place_of_a_parent_directory_is_refused(scene, path)
 def test_attack_27_apply_refuses_a_parent_directory_that_is_replaced_between_mkdir_and_open(
     scene, monkeypatch, swapped
 ):
-    """The new directory is moved away and replaced by a link as soon as it has its name."""
+    """As soon as the new directory has its name, the attacker moves it away and puts a link in its place."""
     real = Directory.rename
 
     def rename(self: Directory, name: str, to: Directory, new: str) -> None:
@@ -415,7 +415,7 @@ def locked_by_a_reader(path: Path) -> Iterator[None]:
 def test_attack_94_a_reader_of_a_lower_layer_does_not_delay_the_replacement_of_a_file_of_this_layer(
     tmp_path, mounts, mechanism, links, fails, monkeypatch
 ):
-    """On btrfs, the kernel copied the old file for a further name, and waited for a lock of the old file.
+    """On btrfs, the kernel copied the old file when it got another name, and waited for a lock of the file.
 
     A process of another container with the same lower layer can hold this lock.
     """

@@ -283,7 +283,7 @@ def test_planning_has_only_the_time_that_the_rendering_child_did_not_use(image, 
 def test_the_limit_for_preparing_files_reserves_time_to_put_the_files_in_place_or_to_remove_them(
     image, monkeypatch
 ):
-    """After rendering and preparing for 8 seconds, 9,900 files were removed for two more seconds."""
+    """After 8 seconds of rendering and preparing, the removal of 9,900 files took two more seconds."""
     for name, value in (("NAME", "c1"), ("HOOK_TYPE", "pre-start"), ("CONFIG_FILE", f"{image}/config")):
         monkeypatch.setenv(f"LXC_{name}", value)
     monkeypatch.setenv("LXC_ROOTFS_PATH", f"{image}/rootfs")
@@ -301,7 +301,7 @@ def test_the_limit_for_preparing_files_reserves_time_to_put_the_files_in_place_o
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 @pytest.mark.usefixtures("restored_process")
 def test_a_second_plan_has_only_the_time_that_the_second_child_did_not_use(image, monkeypatch):
-    """After an error in cached code, planning had the time that the first child had left."""
+    """After an error in cached code, the second plan had all the time that the first child had not used."""
     for name, value in (("NAME", "c1"), ("HOOK_TYPE", "pre-start"), ("CONFIG_FILE", f"{image}/config")):
         monkeypatch.setenv(f"LXC_{name}", value)
     monkeypatch.setenv("LXC_ROOTFS_PATH", f"{image}/rootfs")
@@ -327,7 +327,7 @@ def test_a_second_plan_has_only_the_time_that_the_second_child_did_not_use(image
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 def test_all_steps_of_compile_share_one_limit_on_processor_time(image, monkeypatch, capfd):
-    """The child, the warnings and the second compilation had a limit each: 11.9 s together."""
+    """The child, the warnings and the second compilation had separate limits: together, they took 11.9 s."""
     times = iter((1.0, 7.0))
     monkeypatch.setattr(sandboxed_rendering, "children_seconds", lambda: next(times))
     monkeypatch.setattr("templater.hooks.precompile.precompile", lambda *_: {})

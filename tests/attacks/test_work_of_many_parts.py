@@ -89,7 +89,7 @@ def test_removed_links_do_not_slow_down_later_link_lookups() -> None:
 
 
 def chain(tail: str) -> MemoryRootfs:
-    """Links of which each leads through ``tail`` to the next."""
+    """Return a root filesystem of links, each of which leads to the next link and from there to ``tail``."""
     links = {f"/l{n}": Entry(SYMLINK, target=f"/l{n + 1}/{tail}") for n in range(39)}
     return MemoryRootfs(links)
 

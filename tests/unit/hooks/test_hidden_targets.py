@@ -1,4 +1,4 @@
-"""Where the mounts of a runtime lie, after it has followed the links of the root filesystem."""
+"""Mount points of a runtime, which follows the links of the root filesystem on their paths."""
 
 import sys
 from types import SimpleNamespace
@@ -75,7 +75,7 @@ def change_of(real, action=CREATE):
 
 @pytest.mark.parametrize("mount", ["/", "//", "/self"])
 def test_a_mount_over_the_root_directory_hides_every_file(tmp_path, mount):
-    """runc mounts a volume there, and the container did not get the file, which lay below the volume."""
+    """runc mounts a volume over the root directory, and this volume hid the file from the container."""
     (tmp_path / "self").symlink_to("/")
     with Root(str(tmp_path)) as root, pytest.raises(RefusedError, match=f"mount at '{mount}' would hide"):
         refuse_hidden(change_of("/x"), real_places((mount,), root), "do it")

@@ -418,7 +418,7 @@ def test_attack_87_a_start_fails_and_changes_no_file_if_comparing_takes_a_quarte
 
 
 def test_the_keep_modified_option_does_not_read_a_file_that_grew_much_larger(container, monkeypatch):
-    """A user of the container made a sparse file of 64 MiB of each target in the home directory."""
+    """A user of the container turned each target in the home directory into a sparse file of 64 MiB."""
     start(container)
     configure(container, "2")
     os.truncate(container / "rootfs/etc/a", 2 << 20)

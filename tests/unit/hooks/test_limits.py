@@ -1,4 +1,4 @@
-"""``--limit`` in a hook line: it limits rendering in a child or in the hook process, warm or cold."""
+"""``--limit`` in a hook line: it limits rendering in a child or in the hook process, with and without a cache."""
 
 import subprocess
 import sys

@@ -133,7 +133,7 @@ def test_an_id_map_must_contain_ranges_of_both_user_and_group_ids(found, ids):
 
 
 def test_an_idmapped_mount_keeps_ids_unchanged_and_refuses_ids_outside_the_map():
-    """A rule with an owner outside of the map made a file of another container's root on the disk."""
+    """A rule with an owner outside of the map made a file that belonged to another container's root."""
     made = ids_in([U, MOUNTED, G], "config")
     assert made.on_disk(3, 4) == (3, 4)
     with pytest.raises(UnmappedError):

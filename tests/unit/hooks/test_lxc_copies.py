@@ -1,4 +1,4 @@
-"""The clone and destroy hooks of LXC: which lxc-copy called them, and renames."""
+"""The clone and destroy hooks of LXC: how they recognise the copying program, and renames."""
 
 import os
 

@@ -221,7 +221,7 @@ def test_an_allowed_directory_is_refused_if_another_user_can_replace_a_link_on_i
 def test_users_outside_of_a_user_namespace_may_own_only_the_allowed_directory_and_directories_above_it(
     function, path, foreign, accepted, places, monkeypatch
 ):
-    """The owner of the root directory stands for all of them."""
+    """In the namespace, all these users appear with the id of the root directory's owner."""
     (places / "images/group").mkdir()
     for name in ("web", "web.yaml"):
         (places / "images" / name).rename(places / "images/group" / name)
@@ -293,7 +293,7 @@ def test_the_hint_mentions_keep_id_if_the_creator_of_the_user_namespace_owns_the
 def test_unmapped_users_are_trusted_only_for_directories_that_the_hook_line_names(
     above, options, trusted, monkeypatch
 ):
-    """In a user namespace, the owner of the root directory stands for all users without an id in it."""
+    """All users without an id in the namespace appear with the id of the root directory's owner."""
     modes = {"/a/b": 0o40755, "/a": 0o40000 | above, "/": 0o40755}
     status = lambda path: SimpleNamespace(st_uid=os.geteuid() + 1, st_mode=modes[path])  # noqa: E731
     monkeypatch.setattr(oci_annotated_paths.os, "lstat", status)

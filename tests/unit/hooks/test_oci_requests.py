@@ -1,4 +1,4 @@
-"""What the hook for OCI runtimes reads from the state, from config.json and from the options of its line."""
+"""Requests of the hook for OCI runtimes: it reads the state, config.json and the options of its line."""
 
 import io
 import json
@@ -224,7 +224,7 @@ def test_a_text_with_a_nul_in_the_configuration_of_a_bundle_is_refused(read, con
     ],
 )
 def test_a_name_in_another_case_in_the_configuration_of_a_bundle_is_refused(read, config, name, usual):
-    """runc ignores the case of names, and starts another root filesystem than the one with the files."""
+    """runc ignores the case of names, so the hook wrote into a root filesystem that runc did not use."""
     with pytest.raises(InputError) as refused:
         read(config)
     assert refused.value.message == f"config.json has the name '{name}', which runc reads as '{usual}'"
@@ -252,7 +252,7 @@ def test_the_mounts_of_the_bundle_are_ignored_if_the_rootfs_option_names_another
 
 
 def test_the_mounts_of_the_bundle_count_if_the_rootfs_option_names_its_own_root_filesystem(read, tmp_path):
-    """The hook advises the option if root.path is a link, and then wrote below the mounts of the container."""
+    """A hint suggests the option if root.path is a link. With the option, the hook wrote below mounts."""
     (tmp_path / "link").symlink_to("rootfs")
     config = {"root": {"path": "link"}, "mounts": [{"destination": "/srv"}], "linux": {"maskedPaths": ["/x"]}}
     for path in ("rootfs", "link"):

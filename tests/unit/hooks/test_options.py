@@ -95,7 +95,7 @@ def test_a_stale_value_of_the_variable_lxc_hook_type_is_ignored(container):
 
 
 def test_a_root_directory_that_another_hook_mounts_is_rendered_by_the_mount_hook(container):
-    """Each of both hooks left the rendering to the other one, and the container started without its files."""
+    """Both hooks left the rendering to each other, and the container started without its files."""
     (container / "rootfs").rename(container / "volume")
     (container / "config").write_text("lxc.hook.mount = from templater_hook import\n")
     assert isinstance(lxc.read_request(Options(), environ(container)), Notice)
@@ -118,7 +118,7 @@ def test_a_root_directory_that_another_hook_mounts_is_rendered_by_the_mount_hook
 def test_only_an_oci_hook_with_the_in_place_option_accesses_files_below_mount_points(
     container, runtime, in_place, enters, mounts, monkeypatch
 ):
-    """A mount can be a directory of the host. The plan refuses such a target, but may be older than the mount."""
+    """A mount can be a directory of the host. The plan refuses a target in it, but the mount may be newer."""
     for folder in ("outside", "rootfs/etc"):
         (container / folder).mkdir()
     (container / "outside/file").write_text("of the host")
@@ -156,7 +156,7 @@ def test_a_file_named_deferred_makes_only_the_next_mount_hook_render_files(conta
 def test_a_mount_hook_fails_if_it_does_not_know_whether_the_pre_start_hook_rendered_the_files(
     container, unreadable
 ):
-    """The root user of an unprivileged container started without its files, and without a message."""
+    """Unprivileged containers started without their files, and without a message."""
     (container / "config").write_text(
         "lxc.hook.pre-start = from templater_hook import\nlxc.hook.mount = from templater_hook import\n"
     )
@@ -264,7 +264,7 @@ def test_a_mount_hook_without_a_pre_start_hook_renders_a_root_directory(containe
 
 @pytest.mark.parametrize("value", ["u 0 1000000 65536", '"u 0 0xF4240 0200000"', "'u 0 1000000 65536'"])
 def test_an_id_map_is_read_in_every_spelling_that_lxc_accepts(container, value):
-    """templater ignored the others, so the container's root could choose the ids by the owner of its root."""
+    """templater ignored other spellings, and took the ids from the owner of the root directory instead."""
     (container / "config").write_text(f"lxc.idmap = {value}\nlxc.idmap = {value.replace('u', 'g')}\n")
     ids = lxc_config.ids_on_disk(str(container / "config"))
     assert ids is not None and ids.uids == ids.gids == ((0, 1000000, 65536),)
@@ -408,7 +408,7 @@ def test_an_id_map_with_an_impossible_id_is_an_error(tmp_path, numbers, message)
 
 
 def test_a_bundle_with_an_impossible_id_in_its_id_map_is_an_error():
-    """The id 4294967295 stands for "no id", so files would have kept root as their owner."""
+    """The id 4294967295 means "no id", so files would have kept root as their owner."""
     mapping = [{"containerID": 0, "hostID": 4294967295, "size": 4294967295}]
     with pytest.raises(InputError, match="an id map has ids outside of the range"):
         oci.id_map({"linux": {"uidMappings": mapping, "gidMappings": mapping}})
@@ -610,7 +610,7 @@ def test_a_copied_container_gets_both_records_of_a_killed_run(tmp_path):
 
 @pytest.mark.usefixtures("by_lxc_copy")
 def test_a_copied_container_gets_the_journal_of_a_killed_run(tmp_path):
-    """The copy has the same leftovers, and nothing else told its first start to search for them."""
+    """The copy has the same leftovers, and its first start searches for them only if the journal exists."""
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state:
         Journal(state.directory).write(["token", "/etc"])
@@ -623,7 +623,7 @@ def test_a_copied_container_gets_the_journal_of_a_killed_run(tmp_path):
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize("renames", [True, False])
 def test_several_copies_of_one_container_at_the_same_time_all_succeed(tmp_path, monkeypatch, renames):
-    """Every fifth of eight parallel lxc-copy failed, because all replaced one file of the original."""
+    """About one in five parallel lxc-copy commands failed, because all replaced one file of the original."""
     monkeypatch.setattr(lxc_copies, "may_rename", lambda: renames)
     old, _ = cloned(tmp_path, "new")
     children = []
@@ -713,7 +713,7 @@ def test_a_destroy_is_not_a_rename_if_another_process_made_the_clone(tmp_path):
 
 
 def in_a_hook(call) -> None:
-    """Run in a child process, so that the hook's parent is this process."""
+    """Run a function in a child process, so that the hook's parent is this process."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -751,7 +751,7 @@ def test_a_destroy_hook_ignores_a_clone_record_that_another_user_owns(tmp_path):
 
 
 def test_a_destroy_hook_does_not_write_outside_the_parent_directory_of_the_container(tmp_path):
-    """A user moved root's file with any path from an unpacked image to that name."""
+    """A user gave this name to a file of root from an unpacked image. The file can contain any path."""
     old, elsewhere = tmp_path / "lxc/old", tmp_path / "etc/new"
     elsewhere.mkdir(parents=True)
     (old / ".templater").mkdir(parents=True)
@@ -837,7 +837,7 @@ def test_an_overlay_is_rendered_at_pre_start_by_default_and_at_mount_on_request(
 def test_a_pre_mount_hook_counts_if_the_rootfs_option_names_the_root_filesystem_of_lxc_by_another_path(
     container,
 ):
-    """/var/lib/lxc was a link, so the option hid the checks for files below later mounts."""
+    """/var/lib/lxc was a link, so the option switched off the checks for files below later mounts."""
     (container / "config").write_text("lxc.hook.pre-mount = /bin/true\n")
     (container / "link").symlink_to("rootfs")
     (container / "other").mkdir()
@@ -866,7 +866,7 @@ def test_an_overlay_with_a_pre_mount_hook_must_be_rendered_at_the_mount_stage(ov
 
 
 def test_a_missing_upper_layer_of_an_overlay_is_made(overlay):
-    """With hooks for both stages, each hook left the rendering to the other."""
+    """With hooks for both stages, the two hooks left the rendering to each other."""
     container, others = overlay
     (container / "upper").rmdir()
     request = lxc.read_request(Options(), environ(container, **others))
@@ -950,7 +950,7 @@ def users_overlay(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("is_second", [False, True])
 def test_a_hook_does_not_empty_the_overlay_work_directory_of_another_user(users_overlay, mounts, is_second):
-    """The kernel removed them inside of mount(2): 600,000 extents of a file took 8 s of system time.
+    """The kernel removed the files inside of mount(2): 600,000 extents of a file took 8 s of system time.
 
     An empty directory with 150,000 extended attributes took 4 s, although its size is 0.
     """
@@ -1265,7 +1265,7 @@ def test_attack_93_a_hook_commits_no_btrfs_when_it_unmounts_its_overlay(
 @as_root
 @pytest.mark.parametrize("why", ["an older kernel", "an index", "another file system"])
 def test_a_hook_mounts_its_overlay_without_the_option_volatile(mounts, tmp_path, monkeypatch, why):
-    """Otherwise, the kernel would not sync files that it copies, or would know no such option."""
+    """With the option, the kernel does not sync files that it copies. Older kernels don't know the option."""
     if why == "another file system":
         mounts.tmpfs(tmp_path, "size=1m")
         folders, layers = overlay_in(tmp_path)

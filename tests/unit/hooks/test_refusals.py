@@ -1,4 +1,4 @@
-"""What hooks refuse: exact texts of errors about their options, their input and their names."""
+"""Refusals of hooks: exact texts of errors about options, input and names."""
 
 import json
 import os

@@ -561,7 +561,7 @@ def test_a_comparison_escapes_the_paths_of_the_image():
 
 
 def test_the_report_of_a_signal_has_the_notes_about_files_that_could_not_be_restored():
-    """Nobody learned that the rollback had failed, because a signal replaced the error."""
+    """The operator did not see that the rollback had failed, because a signal replaced the error."""
     error = run.StoppedError(15)
     error.add_note("can't put back '/etc/a'")
     reported = run._reported(error, run.Options())

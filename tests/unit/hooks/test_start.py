@@ -161,7 +161,7 @@ def test_an_unwritable_log_of_the_container_does_not_stop_the_log_of_the_operato
 @pytest.mark.parametrize("is_own", [True, False])
 @pytest.mark.slow
 def test_the_error_about_a_lock_that_is_held_until_the_time_limit_names_the_lock(machine, capfd, is_own):
-    """The owner of a container's directory can hold its lock. The time limit came first, and named no lock."""
+    """The owner of a container's directory can hold its lock. The error named the time limit, but no lock."""
     place = machine / (".templater" if is_own else "rootfs")
     place.mkdir(exist_ok=True, mode=0o700)
     fd = os.open(place / "lock" if is_own else place, os.O_RDWR | os.O_CREAT if is_own else os.O_RDONLY)
