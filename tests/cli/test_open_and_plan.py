@@ -497,6 +497,31 @@ def test_status_compares_the_files_with_the_record_and_with_the_next_start(run, 
     assert file["recorded"]["mode"] == "0644" and file["template_changed"] is False
 
 
+def test_apply_uses_the_record_of_an_instance_whose_root_filesystem_is_elsewhere(run, image, tmp_path):
+    """Such as a machine of nspawn. The next start called the files of this apply "changed by hand"."""
+    state = image / ".templater"
+    (image / "rootfs").rename(tmp_path / "root")
+    state.mkdir(mode=0o700)
+    words = (image, tmp_path / "root", "-t", "create")
+    err = run("apply", *words)[2]
+    assert (".templater" in err, (state / "written").exists()) == (False, False)  # compiled, never started
+    (state / "state").write_text("name=web1\n")
+    note = f"note: using the record of written files in '{state}'\n"
+    code, _, err = run("apply", *words, "--keep-modified")
+    assert (code, note in err, (state / "written").exists()) == (0, True, True)
+    assert note in run("status", image, "--rootfs", tmp_path / "root")[2]
+
+
+def test_apply_ignores_the_record_of_an_instance_that_has_another_root_filesystem(run, image, tmp_path):
+    state = image / ".templater"
+    state.mkdir(mode=0o700)
+    (state / "state").write_text("name=web1\n")
+    (tmp_path / "root/etc").mkdir(parents=True)
+    code, _, err = run("apply", image, tmp_path / "root", "-t", "create")
+    note = f"note: '{state}' is ignored: it belongs to '{image}/rootfs' (see --state)\n"
+    assert (code, note in err, (state / "written").exists()) == (0, True, False)
+
+
 @as_root
 def test_apply_names_the_old_content_of_a_mounted_file_that_it_cannot_restore(
     run, image, tmp_path, mounts, monkeypatch
