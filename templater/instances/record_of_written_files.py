@@ -108,7 +108,7 @@ def _name_of(entry: bytes) -> bytes:
     return entry[: entry.index(b"\0")]
 
 
-def _real_of(entry: bytes) -> bytes:
+def real_of(entry: bytes) -> bytes:
     return entry.split(b"\0", 2)[1]
 
 
@@ -355,9 +355,9 @@ class Record:
                 file.uid, file.gid, file.mode = before.uid, before.gid, before.mode
             entry = file.encode()
             entries[_name_of(entry)] = entry
-            files[_real_of(entry)] = entry, file
+            files[real_of(entry)] = entry, file
         for name, entry in entries.items():  # links can lead from other paths to a written file
-            last, written = files.get(_real_of(entry), (entry, None))
+            last, written = files.get(real_of(entry), (entry, None))
             if written is not None and last is not entry:
                 file = WrittenFile.decode(entry)
                 file.digest, file.size = written.digest, written.size
