@@ -12,7 +12,7 @@ from ..instances.changed_by_hand import changed_by_hand, recorded_content, witho
 from ..instances.record_of_written_files import Record
 from ..instances.state_directory import StateDirectory
 from ..model.errors import UsageError
-from ..model.file_names import ROOTFS, STATE_FOLDER
+from ..model.file_names import ROOTFS, STATE, STATE_FOLDER
 from ..model.source import printable
 from ..rootfs.confined_root import Root
 from ..rootfs.trusted_paths import open_folder
@@ -32,6 +32,10 @@ PATIENCE = 10.0
 def state_folder(src: str, rootfs: str | None) -> str:
     """Return the instance directory that has templater's state for a root filesystem, or "".
 
+    The state beside the root filesystem comes first. If SRC is an instance directory without a root
+    filesystem, such as a machine of nspawn, its state is that of ``rootfs``. If SRC has another root
+    filesystem, its state does not count.
+
     A state directory of another user does not count, because every user can create one in a directory such as
     ``/tmp``.
     """
@@ -39,7 +43,17 @@ def state_folder(src: str, rootfs: str | None) -> str:
     own = os.path.join(src, ROOTFS)
     if rootfs is None or (os.path.isdir(own) and os.path.samefile(own, rootfs)):
         folders.insert(0, src)
-    return next(filter(_has_state, folders), "")
+    found = next(filter(_has_state, folders), "")
+    # an image whose templates were compiled in advance has .templater, but no state
+    if found or src in folders or not os.path.isfile(os.path.join(src, STATE_FOLDER, STATE)):
+        return found
+    place = printable(os.path.join(src, STATE_FOLDER))
+    if os.path.isdir(own):
+        output.note(f"'{place}' is ignored: it belongs to '{printable(own)}' (see --state)")
+    elif _has_state(src):
+        output.note(f"using the record of written files in '{place}'")
+        return src
+    return ""
 
 
 def _has_state(folder: str) -> bool:

@@ -134,7 +134,7 @@ def opened(
     If ``rootfs_of_instance`` is true and the instance exists, use its root filesystem. Reading the files of
     the root filesystem has a time limit.
     """
-    from ..rootfs.directory_rootfs import limit_reading
+    from ..rootfs.directory_rootfs import DirectoryRootfs, limit_reading
 
     begun = process_time()
     with progress("reading"):
@@ -145,6 +145,10 @@ def opened(
             output.note(note)
         runs = choose_runs(request, source, instance, rootfs_of_instance=rootfs_of_instance)
         with open_rootfs(request, source, cross_mounts=cross_mounts) as rootfs:
+            if isinstance(rootfs, DirectoryRootfs):
+                from .lxc_id_map import use_id_map
+
+                use_id_map(rootfs, request.src)
             limit_reading(rootfs, request.limits.for_files())
             request.limits.seconds_read = process_time() - begun
             yield Opened(request, source, instance, runs, rootfs)

@@ -148,6 +148,23 @@ def shell_line(words: list[str]) -> str:
     return f"env {line}" if line[:1] in ("'", '"') else line
 
 
+def require_utf8(words: list[str], place: str) -> None:
+    """Raise UsageError for a hook line with bytes that are not UTF-8, if JSON contains the line.
+
+    Programs that read JSON replace such bytes, so the hook would get a different path.
+    """
+    if not is_utf8(words):
+        raise UsageError(f"{place} can't contain bytes that are not UTF-8")
+
+
+def is_utf8(words: list[str]) -> bool:
+    try:
+        "".join(words).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def write(snippet: Snippet) -> bool:
     """Write the snippet to its file. Return False if the file already contains the snippet.
 

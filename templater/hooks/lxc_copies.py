@@ -1,13 +1,23 @@
 """LXC's clone and destroy hooks, which record that a container was copied, snapshotted or renamed."""
 
 from ..instances.instance_directory import InstanceDirectory
-from ..instances.record_of_written_files import SETTLED, STAGED, read_record
+from ..instances.record_of_written_files import (
+    SETTLED,
+    STAGED,
+    WrittenFile,
+    digest_of,
+    entries_of,
+    head_of,
+    read_record,
+    real_of,
+    text_of,
+)
 from ..instances.state_directory import State, StateDirectory, write_whole
 from ..model.entry import SYMLINK
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ..model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES, WRITTEN
 from ..model.source import printable
-from ..oslite import dirname, is_missing, isdir, join, os, split
+from ..oslite import dirname, fsencode, is_missing, isdir, join, os, split
 from ..rootfs.close_in_another_process import is_on_btrfs
 from ..rootfs.confined_directory import Directory
 from ..rootfs.confined_root import Root
@@ -64,6 +74,7 @@ def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: 
         if certain:
             copy_image(original, made)
             records = {record: copied_record(old, record) for record in (WRITTEN, STAGED)}
+            records[STAGED] = with_hostname(records[WRITTEN], records[STAGED], name)
             unfinished = Journal(old.directory).read()
         if not exact and may_rename():
             old.lock("clone hook", options.patience)
@@ -360,6 +371,23 @@ def copied_record(original: StateDirectory, name: str) -> "bytes | None":
         return read_record(original, name)
     except TemplaterError:
         return None
+
+
+def with_hostname(written: "bytes | None", staged: "bytes | None", name: str) -> "bytes | None":
+    """Return the staged record of a copy, with the content that LXC writes to /etc/hostname.
+
+    LXC writes the name of the copy, without a line feed, unless lxc-copy has the option ``--keepname``. The
+    next start compares the file with both records, so neither content counts as a change by hand.
+    """
+    both = [entries_of(text_of(data or b"")) or {} for data in (written, staged)]
+    of_copy = both[1]
+    for path, entry in {**both[0], **both[1]}.items():
+        if real_of(entry) == b"/etc/hostname":
+            file, content = WrittenFile.decode(entry), fsencode(name)
+            file.digest, file.size = digest_of(content), len(content)
+            of_copy[path] = file.encode()
+    text = b"".join([b"\0", *of_copy.values()])
+    return head_of(text) + text if of_copy else staged
 
 
 def _renamed(folder: str, before: State) -> Notice:

@@ -108,6 +108,10 @@ def _name_of(entry: bytes) -> bytes:
     return entry[: entry.index(b"\0")]
 
 
+def real_of(entry: bytes) -> bytes:
+    return entry.split(b"\0", 2)[1]
+
+
 def join_keys(keys: "tuple[str, ...]") -> bytes:
     return "\n".join(keys).encode("utf-8", "surrogateescape")
 
@@ -284,15 +288,15 @@ class Record:
         new = []
         size = 0
         place = 0  # the offset of the next file in the text, or -1 after a file that is missing in the text
-        for change in last_changes(plan):
+        for change, last in last_changes(plan):
             name = change.rule.template
             if name not in facts:
                 template = templates.get(name)
                 data = b"" if template is None else template.data or b""
                 facts[name] = digest_of(data), join_keys(keys.get(name, ()))
             file = WrittenFile(
-                change.path, change.real, digest_of(change.content or b""), change.uid, change.gid,
-                change.mode, name, *facts[name], size=len(change.content or b""),
+                change.path, change.real, digest_of(last.content or b""), last.uid, last.gid,
+                last.mode, name, *facts[name], size=len(last.content or b""),
             )  # fmt: skip
             entry = file.encode()
             size += len(entry)
@@ -304,7 +308,7 @@ class Record:
                 place += len(entry)  # the NUL after a file also precedes the next file
                 continue
             if self.entries.get(_name_of(entry)) != entry:
-                new.append((file, change.action))
+                new.append((file, last.action))
         settled = bool(self._entries) and not self._text
         entries = self._with(new) if new or settled else {}
         text = b"".join([b"\0", *entries.values()])
@@ -343,6 +347,7 @@ class Record:
 
     def _with(self, new: "list[tuple[WrittenFile, str]]") -> "dict[bytes, bytes]":
         entries = dict(self.entries)
+        files: dict[bytes, tuple[bytes, WrittenFile | None]] = {}
         for file, action in new:
             before = self.file(file.path) if action == KEEP else None
             if before is not None and before.digest == file.digest:
@@ -350,6 +355,14 @@ class Record:
                 file.uid, file.gid, file.mode = before.uid, before.gid, before.mode
             entry = file.encode()
             entries[_name_of(entry)] = entry
+            files[real_of(entry)] = entry, file
+        for name, entry in entries.items():  # links can lead from other paths to a written file
+            last, written = files.get(real_of(entry), (entry, None))
+            if written is not None and last is not entry:
+                file = WrittenFile.decode(entry)
+                file.digest, file.size = written.digest, written.size
+                file.uid, file.gid, file.mode = written.uid, written.gid, written.mode
+                entries[name] = file.encode()
         return entries
 
     def updated(
@@ -452,13 +465,17 @@ class Update:
 _REMOVE = "remove the record: the next start writes a new one, which lists the files of that start"
 
 
-def last_changes(plan: "Plan") -> "list[Change]":
-    """Return the last change of each path that the plan writes or leaves unchanged."""
-    found: dict[str, Change] = {}
+def last_changes(plan: "Plan") -> "list[tuple[Change, Change]]":
+    """Return the last change of each path that the plan writes or leaves unchanged.
+
+    Links can lead from several paths to one file, so each change comes with the last change of its file.
+    """
+    paths: dict[str, Change] = {}
+    files: dict[str, Change] = {}
     for change in plan.changes:
         if change.action in WRITING or change.action == KEEP:
-            found[change.path] = change
-    return list(found.values())
+            paths[change.path] = files[change.real] = change
+    return [(change, files[change.real]) for change in paths.values()]
 
 
 def has_content(rootfs: "RootfsView", file: WrittenFile) -> bool:

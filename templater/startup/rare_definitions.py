@@ -41,8 +41,8 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "_is_package", "sources", "stamp_of",
     ),
     "templater.instances.record_of_written_files": (
-        "_name_of", "_refusal", "content_digest", "entries_of", "has_content", "size_of", "size_to_compare",
-        "starts_with_content",
+        "_name_of", "_refusal", "content_digest", "entries_of", "has_content", "real_of", "size_of",
+        "size_to_compare", "starts_with_content",
     ),
     "templater.instances.state_directory": (
         "make", "write_whole",

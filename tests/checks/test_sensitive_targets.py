@@ -234,6 +234,10 @@ def test_a_target_in_proc_is_followed_only_in_a_virtual_machine(path, severity, 
         ("/var/lib/app/.ssh/authorized_keys", "uid: 1000", "medium", ""),
         ("/root/.bashrc", "uid: 1000", "medium", "user 1000"),
         ("/home/u/.bashrc", "uid: 1000, mode: '0666'", "medium", "every user"),
+        ("/etc/skel/.bashrc", "uid: 1000", "medium", "user 1000"),
+        ("/etc/profile.d/.x.sh", "uid: 1000", "medium", "user 1000"),
+        ("/etc/systemd/system/.hidden.service", "gid: 1000, mode: '0664'", "medium", "group 1000"),
+        ("/usr/lib/systemd/system/.d/x.service", "uid: 1000", "medium", "user 1000"),
     ],
 )
 def test_a_new_sensitive_file_that_users_can_write_has_at_least_the_severity_medium(

@@ -497,6 +497,71 @@ def test_status_compares_the_files_with_the_record_and_with_the_next_start(run, 
     assert file["recorded"]["mode"] == "0644" and file["template_changed"] is False
 
 
+def test_apply_uses_the_record_of_an_instance_whose_root_filesystem_is_elsewhere(run, image, tmp_path):
+    """Such as a machine of nspawn. The next start called the files of this apply "changed by hand"."""
+    state = image / ".templater"
+    (image / "rootfs").rename(tmp_path / "root")
+    state.mkdir(mode=0o700)
+    words = (image, tmp_path / "root", "-t", "create")
+    err = run("apply", *words)[2]
+    assert (".templater" in err, (state / "written").exists()) == (False, False)  # compiled, never started
+    (state / "state").write_text("name=web1\n")
+    note = f"note: using the record of written files in '{state}'\n"
+    code, _, err = run("apply", *words, "--keep-modified")
+    assert (code, note in err, (state / "written").exists()) == (0, True, True)
+    assert note in run("status", image, "--rootfs", tmp_path / "root")[2]
+
+
+def test_apply_ignores_the_record_of_an_instance_that_has_another_root_filesystem(run, image, tmp_path):
+    state = image / ".templater"
+    state.mkdir(mode=0o700)
+    (state / "state").write_text("name=web1\n")
+    (tmp_path / "root/etc").mkdir(parents=True)
+    code, _, err = run("apply", image, tmp_path / "root", "-t", "create")
+    note = f"note: '{state}' is ignored: it belongs to '{image}/rootfs' (see --state)\n"
+    assert (code, note in err, (state / "written").exists()) == (0, True, False)
+
+
+IDS = "lxc.idmap = {0} 0 100000 1000\nlxc.idmap = {0} 1000 1000 1\nlxc.idmap = {0} 1001 101001 64535\n"
+RANGES = IDS.format("u") + IDS.format("g")
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("config", "mode", "note", "uid"),
+    [
+        (RANGES, 0o640, "using the id map in '{}'", 1000),
+        (RANGES, 0o660, "'{}' is ignored: other users can change it (owner uid 0)", 101000),
+        (
+            RANGES.replace("0 100000", "0 200000"), 0o640, "the id map in '{}' is ignored: it gives root the"
+            " ids 200000:200000, but the root directory belongs to 100000:100000", 101000,
+        ),
+        ("lxc.idmap = u 0\n", 0o640, "the id map in '{}' is ignored: '{}' has an invalid lxc.idmap 'u 0'", 101000),
+        ("lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n", 0o640, "", 101000),
+        ("not of LXC\n", 0o640, "", 101000),
+    ],
+)  # fmt: skip
+def test_apply_uses_the_id_map_of_a_container_of_lxc(run, image, tmp_path, config, mode, note, uid):
+    """Like other commands, it guessed one range from the owner of the root directory, where a hook used all ranges."""
+    (image / "metadata.yaml").write_text(
+        "templates:\n  /created: {when: [create], template: t.tpl, uid: 1000, gid: 1000}\n"
+    )
+    os.chown(image / "rootfs", 100000, 100000)
+    path = write(image / "config", config)
+    path.chmod(mode)
+    for src in (image, tmp_path / "image"):
+        if src != image:
+            shutil.copytree(image, src, ignore=shutil.ignore_patterns("config", "rootfs"))
+        code, _, err = run("apply", src, image / "rootfs", "-t", "create")
+        made = (image / "rootfs/created").stat()
+        assert (code, made.st_uid, made.st_gid) == (0, uid, uid)
+        assert f"note: {note.format(path, path)}\n" in err if note else "id map" not in err
+        os.unlink(image / "rootfs/created")
+    os.mkfifo(tmp_path / "fifo")
+    os.replace(tmp_path / "fifo", path)
+    assert "config" not in run("preview", image, "--rootfs", image / "rootfs")[2]
+
+
 @as_root
 def test_apply_names_the_old_content_of_a_mounted_file_that_it_cannot_restore(
     run, image, tmp_path, mounts, monkeypatch

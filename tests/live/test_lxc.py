@@ -202,6 +202,24 @@ def test_a_rename_is_distinguished_from_a_copy(lxc: Lxc):
     assert lxc.cat("c9", "/etc/birth") == "born by rename as c9 of ?\n"
 
 
+@pytest.mark.parametrize(("words", "text"), [((), "c2"), (("-R",), "c2"), (("-K",), "c1\n")])
+def test_the_hostname_that_lxc_writes_into_a_copy_is_no_change_by_hand(lxc: Lxc, words, text):
+    """With --keep-modified, the first start of each copy failed."""
+    hooks = "".join(
+        f"lxc.hook.{stage} = {hook_line('lxc', '--keep-modified')}\n"
+        for stage in ("pre-start", "clone", "destroy")
+    )
+    metadata = "templates:\n  /etc/hostname: {when: [create, copy, rename], template: h.tpl}\n"
+    folder = lxc.create("c1", hooks=hooks, metadata=metadata, templates={"h.tpl": "{{ container.name }}\n"})
+    (folder / "rootfs/etc/hostname").write_text("of the image\n")
+    lxc.start("c1")
+    lxc.stop("c1")
+    lxc.command("lxc-copy", "c1", "-N", "c2", *words)
+    assert (lxc.path / "c2/rootfs/etc/hostname").read_text() == text
+    lxc.start("c2")
+    assert lxc.cat("c2", "/etc/hostname") == "c2\n"
+
+
 def test_a_rename_before_the_first_start_still_runs_the_create_trigger(lxc: Lxc):
     lxc.create("c1")
     lxc.command("lxc-copy", "c1", "-N", "c9", "-R")

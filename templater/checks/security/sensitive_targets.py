@@ -25,6 +25,8 @@ def _paths(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"(?:{pattern})\Z", re.DOTALL | re.VERBOSE)
 
 
+#: the directories that contain no home directory of an ordinary user
+_OF_SYSTEM = ("/bin/", "/boot/", "/etc/", "/lib", "/proc/", "/root/", "/run/", "/sbin/", "/sys/", "/usr/")
 #: the directories with the settings of the administrator, of the vendor, and of BSD ports
 _ETC = r"(?:/usr(?:/local|/pkg)?)?/etc"
 _LIB = r"(?:/usr(?:/local)?)?/lib"
@@ -259,7 +261,8 @@ def _writers(image: ScannedImage, rule: Rule, name: str) -> str:
     """Return a text that names the users who can write the new file of a rule, or an empty text.
 
     A user may own the settings in a home directory, such as ``/home/u/.bashrc`` and ``/var/lib/app/.ssh``.
-    For these files, return a text only if every user can write them.
+    For these files, return a text only if every user can write them. A hidden file in a directory of the
+    system, such as ``/etc/skel``, does not belong to one user.
     """
     uid, gid = (_id(rule, what) for what in ("uid", "gid"))
     mode = mode_of(rule)
@@ -267,7 +270,7 @@ def _writers(image: ScannedImage, rule: Rule, name: str) -> str:
         return ""
     if mode & 0o002:
         return "every user"
-    if "/." in name and not name.startswith("/root/"):
+    if "/." in name and not name.startswith(_OF_SYSTEM):
         return ""
     if uid >= FIRST_USER:
         return f"user {uid}"

@@ -55,12 +55,14 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
 
 def snippet(name: str, words: "list[str]", _path: str) -> "Snippet":
     """Return the value of the instance's configuration key ``raw.lxc``."""
-    from ..install import Snippet, argv, shell_line
+    from ..install import Snippet, argv, require_utf8, shell_line
 
     if name:
         raise UsageError(f"unexpected name '{name}': a hook line for Incus contains no container name")
+    line = argv("incus", words)
+    require_utf8(line, "a key of Incus")
     return Snippet(
         "raw.lxc",
-        f"lxc.hook.pre-start = {shell_line(argv('incus', words))}\n",
+        f"lxc.hook.pre-start = {shell_line(line)}\n",
         by_hand='raw.lxc is a key, not a file; run: incus config set NAME raw.lxc "$(templater hook …)"',
     )

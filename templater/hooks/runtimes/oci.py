@@ -403,7 +403,7 @@ def snippet(name: str, words: "list[str]", _path: str) -> "Snippet":
 
 def hook(words: "list[str]") -> "tuple[str, dict[str, Any]]":
     """Return the stage and the hook object for config.json or for podman's hooks.d."""
-    from ..install import argv
+    from ..install import argv, require_utf8
 
     options = read_options(words)
     stage = options.stage
@@ -411,6 +411,7 @@ def hook(words: "list[str]") -> "tuple[str, dict[str, Any]]":
         stage = CREATE_CONTAINER if options.in_place else CREATE_RUNTIME
         words = [*words, "--stage", stage]
     line = argv("oci", words)
+    require_utf8(line, "JSON")
     return stage, {
         "path": line[0],
         "args": line,
@@ -474,13 +475,17 @@ def line_of(hook: "Mapping[str, Any]") -> str:
     """Return the shell line for a hook.
 
     The runtime always runs the program ``path``, even if the first word of ``args`` is different. Raises
-    InputError if ``path`` is missing.
+    InputError if ``path`` is missing, or if the runtime would run a different line.
     """
     import shlex
+
+    from ..install import is_utf8
 
     path, words = hook.get("path"), hook["args"]
     if not isinstance(path, str) or not path:
         raise InputError("the hook has no 'path'")
+    if not is_utf8([path, *words]):
+        raise InputError("the hook line has bytes that are not UTF-8, which the runtime replaces")
     return shlex.join(words if words[:1] == [path] else [path, *words])
 
 

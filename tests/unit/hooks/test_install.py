@@ -5,12 +5,13 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from templater.cli.run_command_line import main
 from templater.hooks import install
-from templater.hooks.runtimes import lxc, nspawn, oci, podman
+from templater.hooks.runtimes import incus, lxc, nspawn, oci, podman
 from templater.model.errors import InputError, UsageError, WriteError
 
 
@@ -150,6 +151,32 @@ def test_a_unit_line_that_systemd_ignores_is_neither_written_nor_read(text, is_i
     assert nspawn.lines_of_unit(f"[Service]\nExecStartPre=/bin/x 'a{text}b'\n") == (
         [] if is_ignored else [f"/bin/x 'a{text}b'"]
     )
+
+
+@pytest.mark.parametrize(
+    ("runtime", "place"), [(oci, "JSON"), (podman, "JSON"), (incus, "a key of Incus")], ids=lambda each: ""
+)
+def test_a_hook_line_in_json_with_bytes_that_are_not_utf_8_is_not_installed(runtime, place, tmp_path):
+    """Go's JSON decoder turned the path into another one, and the start failed."""
+    name = str(tmp_path) if runtime is oci else ""
+    assert runtime.snippet(name, ["--source", "/srv/imé"], "")
+    with pytest.raises(UsageError, match=rf"^{place} can't contain bytes that are not UTF-8$"):
+        runtime.snippet(name, ["--source", "/srv/im\udce9"], "")
+
+
+def test_the_status_command_reports_a_hook_line_in_json_with_bytes_that_are_not_utf_8(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    for snippet, status, name in (
+        (oci.snippet(str(tmp_path), ["--source", "/srv/imX"], ""), oci.status, str(tmp_path)),
+        (podman.snippet("", ["--source", "/srv/imX"], str(tmp_path)), podman.status, ""),
+    ):
+        install.write(snippet)
+        path = Path(snippet.file)
+        path.write_text(path.read_text().replace("/imX", "/im\\udce9"))
+        (found,) = status(name, str(tmp_path))
+        assert found.ok is False and found.text.endswith(
+            "bytes that are not UTF-8, which the runtime replaces"
+        )
 
 
 def test_systemd_variables_in_a_unit_line_are_expanded_as_systemd_expands_them():

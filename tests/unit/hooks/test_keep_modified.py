@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from templater import oslite
+from templater.cli.run_command_line import main
 from templater.hooks.run import run
 from templater.instances import changed_by_hand, record_of_written_files
 from templater.instances.changed_by_hand import status_of
-from templater.instances.record_of_written_files import WrittenFile
+from templater.instances.record_of_written_files import WrittenFile, digest_of
 from templater.instances.state_directory import StateDirectory
 from templater.model.errors import KeptError, LimitError, RefusedError, WriteError
 from templater.rootfs import directory_rootfs
@@ -250,6 +251,25 @@ def test_the_keep_modified_option_keeps_a_file_that_a_new_rule_would_overwrite(c
     assert code == 1
     assert "/etc/c: the record does not list the file" in printed
     assert (container / "rootfs/etc/c").read_text() == "by hand\n"
+
+
+def test_a_file_that_two_rules_write_through_a_link_does_not_count_as_edited(container):
+    """The record had the text of the first rule for the path of the first rule."""
+    (container / "rootfs/etc/b").symlink_to("a")
+    rules = "  /etc/a: {when: [create, copy], template: a.tpl}\n  /etc/b: {when: [start], template: b.tpl}\n"
+    (container / "metadata.yaml").write_text(METADATA.partition("  /etc/a")[0] + rules)
+    for value in "12":  # the second start writes only through the link
+        configure(container, value)
+        assert start(container, KEEP) == (0, "")
+    with StateDirectory(str(container)) as state:
+        files = record_of_written_files.Record(state).files()
+    assert {file.digest for file in files.values()} == {digest_of((container / "rootfs/etc/a").read_bytes())}
+    assert [file.template for file in files.values()] == ["a.tpl", "b.tpl"]
+    assert main(["trigger", str(container), "copy"]) == 0
+    assert start(container, KEEP) == (0, "")
+    (container / "rootfs/etc/a").write_text("by hand\n")
+    assert main(["trigger", str(container), "copy"]) == 0
+    assert start(container, KEEP)[0] == 1
 
 
 def test_a_file_does_not_count_as_edited_if_the_user_wrote_the_content_that_the_next_start_renders(container):

@@ -7,6 +7,7 @@ import pytest
 from templater.hooks import lxc_copies
 from templater.hooks.lxc_copies import CLONED, ancestors, destroy
 from templater.hooks.options import Options
+from templater.instances.record_of_written_files import WrittenFile, digest_of, head_of
 from templater.instances.state_directory import State, StateDirectory
 from templater.rootfs import disk_sync
 from templater.rootfs.confined_root import Root
@@ -152,6 +153,40 @@ def test_a_snapshot_of_a_container_keeps_its_pending_trigger(tmp_path, waiting, 
     assert notice.text == f"snap0: made from web; the next start runs {said}"
     with StateDirectory(str(folder)) as state_directory:
         assert state_directory.state() == State(waiting, "snap0", "i")
+
+
+def record(*files):
+    text = b"".join([b"\0", *(file.encode() for file in files)])
+    return head_of(text) + text
+
+
+def recorded(path, real, content):
+    return WrittenFile(path, real, digest_of(content), 1, 2, 0o640, "t", "e", b"k", size=len(content))
+
+
+HOSTNAME, MOTD = (
+    recorded("/etc/hostname", "/etc/hostname", b"old\n"),
+    recorded("/etc/motd", "/etc/motd", b"m"),
+)
+LINK = recorded("/etc/name", "/etc/hostname", b"old\n")
+OF_COPY = recorded("/etc/hostname", "/etc/hostname", b"new")
+
+
+@pytest.mark.parametrize(
+    ("written", "staged", "found"),
+    [
+        ([MOTD, HOSTNAME], None, [OF_COPY]),
+        ([HOSTNAME], [MOTD], [MOTD, OF_COPY]),
+        (None, [HOSTNAME, MOTD], [OF_COPY, MOTD]),
+        ([LINK], None, [recorded("/etc/name", "/etc/hostname", b"new")]),
+        ([MOTD, recorded("/etc/hostname", "/srv/name", b"old\n")], None, None),
+        ([MOTD], [MOTD], [MOTD]),
+        (None, None, None),
+    ],
+)
+def test_a_copy_also_has_a_record_of_the_hostname_that_lxc_writes(written, staged, found):
+    before = [None if files is None else record(*files) for files in (written, staged)]
+    assert lxc_copies.with_hostname(*before, "new") == (None if found is None else record(*found))
 
 
 @pytest.mark.parametrize(

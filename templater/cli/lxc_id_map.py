@@ -1,0 +1,70 @@
+"""The id map of an LXC container, for commands that read or write the container's root filesystem."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+from ..model.errors import TemplaterError
+from ..model.file_names import ROOTFS
+from ..model.source import printable
+from ..rootfs.directory_rootfs import DirectoryRootfs
+from . import output
+
+
+def use_id_map(rootfs: DirectoryRootfs, src: str) -> None:
+    """Use the id map of the container's configuration, as a hook does, instead of a guess from the owner.
+
+    The configuration is beside the root filesystem, or in SRC, unless SRC has another root filesystem. A
+    configuration that other users can change does not count: it could give files to any user of the host.
+    Neither does a map that contradicts the owner of the root directory.
+    """
+    if sys.platform != "linux":
+        return
+    folders = [os.path.dirname(os.path.abspath(rootfs.name))]
+    own = os.path.join(src, ROOTFS)
+    if not os.path.isdir(own) or os.path.samefile(own, rootfs.name):
+        folders.append(src)
+    for folder in folders:
+        config = os.path.join(folder, "config")
+        try:
+            fd = os.open(config, os.O_PATH | os.O_NOFOLLOW)
+        except (OSError, ValueError):
+            continue
+        try:
+            status = os.fstat(fd)
+            if stat.S_ISREG(status.st_mode):
+                _use_map_in(config, fd, status, rootfs)
+                return
+        finally:
+            os.close(fd)
+
+
+def _use_map_in(config: str, fd: int, status: os.stat_result, rootfs: DirectoryRootfs) -> None:
+    """Use the map of an open configuration, or print a note with the reason why it is ignored."""
+    from ..hooks.lxc_config import ids_on_disk
+
+    opened = f"/proc/self/fd/{fd}"  # another user could exchange the path
+    place = printable(config)
+    guess = rootfs.ids
+    try:
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+            if guess.shifts:  # in the user namespace of lxc-usernsexec, ids are not shifted
+                output.note(f"'{place}' is ignored: other users can change it (owner uid {status.st_uid})")
+            return
+        ids = ids_on_disk(opened)
+        if ids is None or (ids.uids, ids.gids) == (guess.uids, guess.gids):
+            return
+        root, owner = ids.on_disk(0, 0), guess.on_disk(0, 0)
+    except TemplaterError as error:
+        output.note(f"the id map in '{place}' is ignored: {error.message.replace(opened, place)}")
+        return
+    if root != owner:
+        output.note(
+            f"the id map in '{place}' is ignored: it gives root the ids {root[0]}:{root[1]}, but the root"
+            f" directory belongs to {owner[0]}:{owner[1]}"
+        )
+        return
+    output.note(f"using the id map in '{place}'")
+    rootfs.ids = ids
