@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..pongo2.names_read import fields, nodes
 from ..pongo2.syntax import tree
 from ..pongo2.syntax.tokens import TEXT, Token

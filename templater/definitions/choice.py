@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..model.errors import UsageError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 CONTAINER, VM = "container", "vm"
 

@@ -15,7 +15,8 @@ from ..model.architectures import kernel_name
 from ..model.entry import TemplateFile
 from ..model.errors import InputError, LimitError, TemplaterError, UsageError
 from ..model.file_names import METADATA
-from ..model.source import Source, printable
+from ..model.source import Source
+from ..model.unprintable_characters import printable
 from ..planning.follow_links import clean
 from . import build_rendering
 from .architecture_map import local_architecture, mapped_architecture, personality

@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsp
 from .. import __version__
 from ..model.counters_of_work import received
 from ..model.errors import InputError, LimitError, RefusedError, UsageError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..model.url_password import with_password
 from .catalog_decoder import MOST_BYTES
 from .https_client_limits import CONNECTION_COST, ClientLimits, LateError

@@ -1,7 +1,7 @@
 """The configuration of an LXC container: its settings, id map, and type of root filesystem."""
 
 from ..model.errors import InputError, LimitError, RefusedError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..oslite import abspath, dirname, exists, is_missing, isdir, join, os, split
 from ..rootfs.regular_files import read_regular
 from ..rootfs.trusted_paths import clean_path

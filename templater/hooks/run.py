@@ -26,7 +26,8 @@ from ..model.file_names import STARTED
 from ..model.hosts import NONE
 from ..model.instance_name import require_name
 from ..model.metadata import TRIGGERS
-from ..model.source import Source, printable
+from ..model.source import Source
+from ..model.unprintable_characters import printable
 from ..oslite import (
     Closing,
     abspath,

@@ -18,7 +18,7 @@ from ..model.counters_of_work import running_programs
 from ..model.errors import LimitError, RefusedError, UsageError, WriteError, reason
 from ..model.file_names import ROOTFS
 from ..model.progress import Progress, silent
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..oslite import PR_SET_PDEATHSIG, libc
 from ..parsing.file_kind import SQUASHFS
 from ..sandbox.unpacker_process import processor_seconds

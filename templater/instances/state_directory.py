@@ -9,7 +9,7 @@ from time import monotonic, sleep
 
 from ..model.errors import BusyError, RefusedError, TemplaterError
 from ..model.file_names import STARTED, STATE, STATE_FOLDER, WRITTEN
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..oslite import Closing, join, os
 from ..rootfs.close_in_another_process import close
 from ..rootfs.confined_directory import Directory, ForeignFileError

@@ -19,7 +19,7 @@ from ..distribution.remotes import client_remote, client_trust
 from ..distribution.sockets import RemoteBounds, RemoteSocket, open_connection
 from ..distribution.url import split_url
 from ..model.errors import InputError, UsageError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .address import LOCAL, Address, escaped
 from .nearest_host import Nearest, nearest_host
 from .rest_client import Client, DaemonError, unix_socket

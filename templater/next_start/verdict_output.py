@@ -12,7 +12,7 @@ from typing import Any
 from ..live.address import LOCAL, Address
 from ..model.pending_trigger import PENDING_KEY
 from ..model.plan import Change
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..reporting.json_data import change_data, error_data
 from ..reporting.json_escapes import json_text
 from ..reporting.patch import Work, file_patch

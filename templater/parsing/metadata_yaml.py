@@ -15,7 +15,8 @@ from typing import Final
 
 from ..model.errors import LimitError, MetadataError, RefusedError
 from ..model.metadata import TRIGGERS, UNCOUNTED, Finding, Metadata, Rule
-from ..model.source import Source, Span, printable
+from ..model.source import Source, Span
+from ..model.unprintable_characters import printable
 from .go_scalars import BOOLEANS, is_merge, is_null, is_text, resolved, tag_of, whole_number
 from .yaml_nodes import (
     LIMITS,

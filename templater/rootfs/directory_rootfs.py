@@ -4,7 +4,7 @@ from time import monotonic
 
 from ..model.entry import APPEND_ONLY, DIRECTORY, IMMUTABLE, OVERFLOW_ID, Entry
 from ..model.errors import InputError, LimitError, RefusedError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..oslite import HAS_DESCRIPTORS, Closing, islink, os
 from . import confined_root
 from .close_in_another_process import close

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..model.errors import InputError
-from ..model.source import printable, whole_characters
+from ..model.unprintable_characters import printable, whole_characters
 from .served_image import Served
 
 NEVER = "1970-01-01T00:00:00Z"

@@ -29,7 +29,7 @@ from ..distribution.tree_catalog import clean_path
 from ..image.file_extensions import extension
 from ..model.errors import InputError, TemplaterError
 from ..model.instance import VIRTUAL_MACHINE
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..parsing.file_kind import HEAD, recognise
 from . import image_api_answers
 from .connections import DEFAULT, PIECE, Bounds, Turns, exempt_from_collection, network_of, write

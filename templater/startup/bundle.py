@@ -34,7 +34,8 @@ _GENERATOR = 0x20
 #: A runtime or a filter that is in no group is imported as usual.
 GROUPS = (
     (
-        "templater", "templater.model", "templater.model.errors", "templater.model.source",
+        "templater", "templater.model", "templater.model.errors",
+        "templater.model.unprintable_characters", "templater.model.source",
         "templater.oslite", "templater.sandbox", "templater.model.hosts",
         "templater.rootfs", "templater.model.entry", "templater.rootfs.writable_by_others",
         "templater.rootfs.paths", "templater.rootfs.close_in_another_process",

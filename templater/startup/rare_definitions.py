@@ -70,7 +70,10 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "Outcome", "_merge", "carry_out",
     ),
     "templater.model.source": (
-        "Span", "_escaped", "is_whole", "printable_lines", "whole_characters",
+        "Span",
+    ),
+    "templater.model.unprintable_characters": (
+        "_escaped", "is_whole", "printable_lines", "whole_characters",
     ),
     "templater.oslite": (
         "address_space", "birth_time", "is_missing", "islink",

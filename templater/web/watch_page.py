@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from ..model.errors import TemplaterError
 from ..model.file_names import METADATA
 from ..model.plan import Plan
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rendering.origins import KINDS
 from ..reporting.patch import Work, body
 from ..reporting.plan_text import not_due, summary

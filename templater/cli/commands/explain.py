@@ -8,7 +8,7 @@ import click
 
 from ...model.errors import TemplaterError, UsageError
 from ...model.plan import SKIP
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...rendering.origins import KINDS
 from ...reporting.plan_text import FAILURE, MOST_NAMED
 from .. import completers, options, output, terminal

@@ -10,7 +10,7 @@ import click
 from ...limits_of_commands import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError
 from ...model.file_names import METADATA
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from .. import completers, options, output
 from ..enforce_limits import guarded, processor_left, reserve_for_removal
 from ..fetched_source import local_files
@@ -156,7 +156,8 @@ def instance_yaml(instance: Instance) -> bytes:
     from ...instances.instance_directory import MAX_INSTANCE
     from ...model.errors import InputError, LimitError
     from ...model.file_names import INSTANCE
-    from ...model.source import Source, is_whole
+    from ...model.source import Source
+    from ...model.unprintable_characters import is_whole
     from ...parsing.instance_description import read_instance
 
     value = {

@@ -18,7 +18,7 @@ pre-start hook, unless the hook line has the option ``--stage mount``.
 from ...instances.state_directory import StateDirectory, make
 from ...model.errors import RefusedError, TemplaterError, UsageError, WriteError, reason
 from ...model.file_names import METADATA, STATE_FOLDER
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split
 from ...rootfs.close_in_another_process import is_on_btrfs, unmount_at_end
 from ...rootfs.confined_directory import Directory

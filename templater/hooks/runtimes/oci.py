@@ -8,7 +8,7 @@ name.
 
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from ...model.file_names import INSTANCE, MAX_PATH, METADATA
-from ...model.source import printable, whole_characters
+from ...model.unprintable_characters import printable, whole_characters
 from ...oslite import abspath, dirname, exists, is_missing, islink, join, os
 from ...rootfs.trusted_paths import is_same_place, open_folder, open_unshared
 from ...rootfs.writable_by_others import map_of

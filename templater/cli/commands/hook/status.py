@@ -7,7 +7,7 @@ import click
 from ....hooks import runtimes
 from ....hooks.common_status_checks import Finding
 from ....model.errors import UsageError
-from ....model.source import printable_lines
+from ....model.unprintable_characters import printable_lines
 from ... import completers, options, output
 from ...enforce_limits import guarded_alone
 from . import runtimes_with
