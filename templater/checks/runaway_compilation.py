@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import LimitError
-from ..pongo2.codegen.writer import Module
+from ..pongo2.codegen.generator_state import Module
 from ..pongo2.daemon_context import config_getter
 from ..pongo2.filters import SLOW, filter
 from ..pongo2.filters.html import removetags, truncatechars_html, truncatewords_html

@@ -332,7 +332,7 @@ def probe() -> int:
     """
     import yaml  # noqa: F401
 
-    from ..pongo2.codegen import nodes  # noqa: F401
+    from ..pongo2.codegen import jinja2_nodes  # noqa: F401
 
     os.write(1, f"templater {__version__} on Python {sys.version.split()[0]}\n".encode())
     return 0

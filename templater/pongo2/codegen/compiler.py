@@ -13,9 +13,9 @@ from types import CodeType
 
 from ...model.errors import LimitError
 from ..syntax.tokens import Token
-from .nodes import all_field_holders
-from .statements import StatementWriter
-from .writer import Module
+from .generator_state import Module
+from .jinja2_nodes import all_field_holders
+from .python_of_statements import StatementWriter
 
 
 def source_of(module: Module) -> str:
