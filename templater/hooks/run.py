@@ -26,7 +26,6 @@ from ..model.file_names import STARTED
 from ..model.hosts import NONE
 from ..model.instance_name import require_name
 from ..model.metadata import TRIGGERS
-from ..model.source import Source
 from ..model.unprintable_characters import printable
 from ..oslite import (
     Closing,
@@ -53,9 +52,9 @@ from ..rootfs.trusted_paths import (
     trusted_owners,
 )
 from ..rootfs.writable_by_others import name_owner
-from .compile_cache import CompileCache, open_cache
+from .compile_cache import instance_cache, open_cache
 from .options import KEEP_GOING, PROBE, Options, parse
-from .request import HookRequest
+from .request import HookRequest, description_of, open_image_of
 from .runtimes import function_of
 from .sandboxed_rendering import Job, Run
 
@@ -68,6 +67,7 @@ if TYPE_CHECKING:
     from ..rootfs.confined_directory import Directory
     from ..rootfs.directory_rootfs import DirectoryRootfs
     from ..writing.remove_leftovers import Journal
+    from .compile_cache import CompileCache
     from .sandboxed_rendering import Answer
 
 MAX_LOG = 1 << 20
@@ -811,60 +811,21 @@ class PlannedRun(Run, Closing):
 
 
 def _job(request: HookRequest, triggers: "tuple[str, ...]", folder: Root) -> Job:
-    with InstanceDirectory(request.image, _open_image(request, folder)) as directory:
+    with InstanceDirectory(request.image, open_image_of(request, folder)) as directory:
         metadata = directory.read_metadata()
         longest = TEMPLATE_BYTES if request.limits is None else request.limits.template
         templates = directory.read_templates(longest)
-        instance = _description(request, directory, folder)
+        instance = description_of(request, directory, folder)
     return Job(
         metadata, templates, instance, triggers, NONE,
         name=request.name, config=request.config, dialect=request.dialect, limits=request.limits,
     )  # fmt: skip
 
 
-def _open_image(request: HookRequest, folder: Root) -> Root | None:
-    """Return the image's open directory, or None if ``--source`` names the image.
-
-    Raises RefusedError if other users can write to the directory.
-    """
-    if request.open_image is not None or request.options.source:
-        return request.open_image
-    opened = {**request.open_folders, request.state_folder: folder}.get(request.image)
-    if opened is None:
-        return open_unshared(request.image)
-    return Root(opened.name, fd=os.dup(opened.fd), named=True)
-
-
-def _description(request: HookRequest, image: InstanceDirectory, folder: Root) -> "Source | None":
-    """Read the instance's description: the requested file, or else instance.yaml."""
-    if request.instance_file:
-        return _read_file(request)
-    if request.description is not None:
-        return request.description
-    if request.state_folder != request.image:
-        found = InstanceDirectory(request.state_folder, folder).read_instance()
-        if found is not None:
-            return found
-    # an image that an annotation names must not also supply the instance's description
-    return image.read_instance() if request.open_image is None else None
-
-
-def _read_file(request: HookRequest) -> Source:
-    from ..instances.instance_directory import MAX_INSTANCE
-
-    folder, name = split(clean_path(request.instance_file))
-    owners = trusted_owners(request.rootfs) if request.options.instance else ()
-    with open_unshared(folder, owners) as root:
-        return Source(request.instance_file, root.read("/" + name, MAX_INSTANCE))
-
-
 def _cache(request: HookRequest, state_directory: StateDirectory) -> "CompileCache | None":
     if not request.use_cache:
         return None
-    if request.cache:
-        return open_cache(request.cache)
-    directory = state_directory.cache()
-    return None if directory is None else CompileCache(directory)
+    return open_cache(request.cache) if request.cache else instance_cache(state_directory)
 
 
 def _without_hidden(plan: "Plan", hidden: "Collection[str]", log: Log) -> "Plan":

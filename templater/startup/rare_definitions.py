@@ -20,12 +20,14 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "_limits", "_seconds", "_set", "_uid", "calls_templater",
     ),
     "templater.hooks.request": (
-        "Notice",
+        "Notice", "_read_file",
     ),
     "templater.hooks.run": (
-        "_first_times", "_keeps_order", "_log_failure", "_read_file", "_record_start", "_reported",
-        "_translated", "_without_hidden", "_write_log", "compare", "probe", "report_failure", "time_is_up",
-        "write_stderr",
+        "_first_times", "_keeps_order", "_log_failure", "_record_start", "_reported", "_translated",
+        "_without_hidden", "_write_log", "compare", "probe", "report_failure", "time_is_up", "write_stderr",
+    ),
+    "templater.hooks.runtimes": (
+        "runtimes_with",
     ),
     "templater.hooks.runtimes.lxc": (
         "_is_btrfs", "_make_layer", "_open_mount_point", "_refuses_second_mount", "_remove_volatile_mark",

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 import templater
-from templater.cli.commands.hook import runtimes_with
 from templater.hooks.lxc_config import settings
 from templater.hooks.options import parse
-from templater.hooks.runtimes import function_of, incus
+from templater.hooks.runtimes import function_of, incus, runtimes_with
 from templater.model.errors import InputError, UsageError
 from templater.model.unprintable_characters import printable
 
