@@ -26,7 +26,8 @@ from ..pongo2.tags.now import show
 from ..pongo2.tags.spaceless import collapse
 from ..pongo2.tags.widthratio import fixed_ratio, ratio
 from ..pongo2.values import to_string
-from .filter_costs import (
+from .counted_filters import SQUARED
+from .filter_cost_bounds import (
     CHANGING,
     COUNTING,
     DECODING,
@@ -43,7 +44,6 @@ from .filter_costs import (
     cost_of_filter,
     plain,
 )
-from .runaway_compilation import SQUARED
 from .scanned_image import ScannedImage
 
 #: the assumed length of each text of an instance, such as a short cloud-config

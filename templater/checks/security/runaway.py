@@ -22,7 +22,7 @@ from ...pongo2.render_state import Limits
 from ...rendering.render import Compiled, render
 from ..base import Observation, check
 from ..cost_bound import MOST_HELD, MOST_WORK, Texts, bound, texts_of
-from ..filter_costs import NoBoundError
+from ..filter_cost_bounds import NoBoundError
 from ..possible_panics import possible_panic
 from ..runaway_compilation import CountedCompilation, EveryBranchCompilation, with_every_key
 from ..scanned_image import ScannedImage
