@@ -24,7 +24,7 @@ from ..model.unprintable_characters import printable
 from ..model.url_password import with_password
 from .catalog_decoder import MOST_BYTES
 from .https_client_limits import CONNECTION_COST, ClientLimits, LateError
-from .sockets import TIMEOUT, PlainSocket, TlsSocket, open_connection
+from .tcp_and_tls_sockets import TIMEOUT, PlainSocket, TlsSocket, open_connection
 from .tls_trust import Trust
 from .tree_catalog import clean_path
 from .url import split_url
