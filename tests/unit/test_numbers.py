@@ -97,7 +97,7 @@ VALUES = {
     "rootfs.writable_by_others": {"_ACL_NAMED": (2, 8)},
     "rootfs.trusted_paths": {"MOST_COMPONENTS": 1000},
     "hooks.common_status_checks": {"MAX_SECONDS": 8.0, "MAX_LINE": 65_536},
-    "image.build": {"_SQUASHFS_TIMES": (0, 4_294_967_295)},
+    "image.mksquashfs": {"_SQUASHFS_TIMES": (0, 4_294_967_295)},
     "image.compress": {"_XZ_PIECE": 25_165_824, "_XZ_STEP": 262_144},
     "image.read_whole_image": {"_OTHERS_LIMIT": 1_048_576, "_SQUASHFS_BLOCK": 131_072},
     "image.sqfs2tar": {"_MOST_SECONDS": 3600, "_SQUASHFS_HEAD": 96, "_SQUASHFS_PADDING": 1_048_576},
