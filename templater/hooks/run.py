@@ -6,7 +6,7 @@ A hook runs at every start of a container, so it avoids the slower modules of th
 
 import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 import sys
-from time import gmtime, monotonic, process_time, strftime
+from time import monotonic, process_time
 
 from .. import __version__
 from ..instances.instance_directory import InstanceDirectory
@@ -32,7 +32,6 @@ from ..oslite import (
     abspath,
     birth_time,
     environment,
-    exists,
     forbid_core_file,
     forget,
     limit_address_space,
@@ -53,6 +52,7 @@ from ..rootfs.trusted_paths import (
 )
 from ..rootfs.writable_by_others import name_owner
 from .compile_cache import instance_cache, open_cache
+from .log import Log, shortened, write_stderr
 from .options import KEEP_GOING, PROBE, Options, parse
 from .request import HookRequest, description_of, open_image_of
 from .runtimes import function_of
@@ -70,24 +70,16 @@ if TYPE_CHECKING:
     from .compile_cache import CompileCache
     from .sandboxed_rendering import Answer
 
-MAX_LOG = 1 << 20
 #: the maximum number of triggers that a hook line or an annotation can name
 MOST_TRIGGERS = 16
 #: the maximum address space of a hook: enough for an output and an old content of 64 MiB each
 MEMORY = 1 << 30
-#: maximum seconds for each message to the system's log
-SYSLOG_SECONDS = 2.0
 #: the least processor time in seconds for planning and preparing the files, if rendering took long
 LEAST_SECONDS = 0.5
 #: processor time in seconds that is reserved for each prepared file: to put it in place, or to remove it
 COMMIT_SECONDS = 0.0003
 #: processor time in seconds that is reserved for the error and the log before the hard limit of the runtime
 REPORT_SECONDS = 0.1
-#: the maximum number of lines that one hook logs, and of characters in a line
-MOST_LINES = 1000
-LONGEST_LINE = 1000
-#: the maximum number of bytes that one hook writes to the FILE of ``--log``, which nothing rotates
-MOST_IN_FILE = 16 << 10
 
 #: signals that end a hook: from a user or a terminal, or because the runtime limits the processor time
 _STOP = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGXCPU)
@@ -111,117 +103,6 @@ class StoppedError(BaseException):
 _can_stop = False
 #: whether the timer of the processor time ends shortly before the hard limit of the runtime
 _is_limited = False
-
-
-class Log:
-    """The log lines of one hook. They are written by one call, so the lines of two hooks do not mix.
-
-    An image determines the number and the length of the log lines, so both are limited.
-    """
-
-    __slots__ = ("lines", "name", "omitted", "private", "summary")
-
-    def __init__(self, name: str = "") -> None:
-        self.name = name
-        self.lines: list[str] = []
-        #: lines for the instance's own log, which only its owner can read, and not for syslog
-        self.private: set[str] = set()
-        #: the syslog line that replaces ``private``: names and number of changed files can reveal a secret
-        self.summary = ""
-        self.omitted = 0
-
-    def add(self, text: str, *, private: bool = False) -> None:
-        if len(self.lines) == MOST_LINES:
-            self.omitted += 1
-            return
-        line = shortened(printable(text))
-        self.lines.append(line)
-        if private:
-            self.private.add(line)
-
-    def end(self) -> None:
-        """Add a last log line with the number of omitted lines."""
-        if self.omitted:
-            self.lines.append(f"… and {self.omitted} more lines")
-            if self.private:  # the number reveals how many lines are private
-                self.private.add(self.lines[-1])
-            self.omitted = 0
-
-    def data(self, *, public: bool = False) -> bytes:
-        lines = self.public_lines() if public else self.lines
-        when = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
-        name = f" {self.shown_name()}" if self.name else ""
-        return "".join(f"{when}{name}: {line}\n" for line in lines).encode("utf-8", "replace")
-
-    def public_lines(self) -> "list[str]":
-        """Return the log lines that other users may read."""
-        return [line for line in (*self.lines, self.summary) if line and line not in self.private]
-
-    def write(self, state_directory: "StateDirectory | None", file: str) -> None:
-        """Write the lines to the instance's log, to ``file``, and to syslog. Failures raise no error."""
-        if not self.lines:
-            return
-        self.end()
-        if file:  # first, because the owner of the instance's directory can make the other log unwritable
-            self._attempt(self.to_file, file)
-        if state_directory is not None:
-            self._attempt(state_directory.append, "log", self.data(), MAX_LOG)
-        self.to_syslog()
-
-    def _attempt(self, call: "Callable[..., None]", *arguments: object) -> None:
-        try:
-            call(*arguments)
-        except (TemplaterError, OSError) as error:
-            self.add(f"the log can't be written: {error}")
-
-    def to_file(self, file: str) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-        fd = os.open(file, flags, 0o600)
-        try:
-            status = os.fstat(fd)
-            is_own = status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o077
-            data = self.data(public=not is_own)
-            if len(data) > MOST_IN_FILE:
-                end = data.rindex(b"\n", 0, MOST_IN_FILE) + 1
-                omitted = data.count(b"\n", end)
-                data = data[:end] + f"… and {omitted} more lines\n".encode()
-            os.write(fd, data)
-        finally:
-            os.close(fd)
-
-    def shown_name(self) -> str:
-        """Return the container's name, escaped for a log: it can come from a hostile annotation."""
-        return shortened(printable(self.name))
-
-    def to_syslog(self) -> None:
-        if not exists("/dev/log"):
-            return
-        import syslog
-
-        waiting = False
-
-        def expired(*_: object) -> None:
-            nonlocal waiting
-            if waiting:
-                waiting = False
-                raise TimeUpError
-
-        # syslog(3) waits while the journal reads nothing. After a signal, it tries once more, so the timer
-        # repeats.
-        _signal.signal(_signal.SIGALRM, expired)
-        _signal.setitimer(_signal.ITIMER_REAL, SYSLOG_SECONDS, SYSLOG_SECONDS)
-        try:
-            waiting = True
-            syslog.openlog("templater", syslog.LOG_PID, syslog.LOG_DAEMON)
-            for line in self.public_lines():
-                text = f"{self.shown_name()}: {line}" if self.name else line
-                syslog.syslog(syslog.LOG_INFO, text.encode("utf-8", "replace").decode())
-            waiting = False
-        except TimeUpError:
-            write_stderr("templater: the system's log accepts no messages")
-        finally:
-            _signal.setitimer(_signal.ITIMER_REAL, 0)
-            _signal.signal(_signal.SIGALRM, _ignored)
 
 
 def serve() -> int:
@@ -454,18 +335,6 @@ def _log_failure(error: TemplaterError, options: Options, log: Log) -> None:
         log.add(f"  {note}", private=kept)
     if options.on_error == KEEP_GOING:
         log.add("started anyway: --on-error keep-going")
-
-
-def write_stderr(text: str) -> None:
-    lines = [shortened(printable(line)) for line in text.split("\n")[:MOST_LINES]]
-    try:  # noqa: SIM105 - a closed stderr must not stop the start
-        os.write(2, ("\n".join(lines) + "\n").encode("utf-8", "replace"))
-    except OSError:
-        pass
-
-
-def shortened(line: str) -> str:
-    return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "…"
 
 
 # --- a start -----------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ GROUPS = (
         "templater.model.metadata", "templater.model.instance", "templater.model.pending_trigger",
         "templater.model.render_options",
         "templater.hooks.sandboxed_rendering", "templater.hooks.runtimes", "templater.hooks.options",
-        "templater.hooks.request", "templater.hooks.run",
+        "templater.hooks.log", "templater.hooks.request", "templater.hooks.run",
         "templater.rendering", "templater.rendering.render", "templater.rootfs.directory_rootfs",
     ),
     (

@@ -12,6 +12,9 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.hooks.compile_cache": (
         "_package_age", "compiled_by", "encode", "is_entry", "open_cache",
     ),
+    "templater.hooks.log": (
+        "write_stderr",
+    ),
     "templater.hooks.lxc_config": (
         "_files_in", "_number", "has_index", "ids_on_disk", "layers_of", "lines_of", "of_other_directory",
         "overlay_options", "refuse_control_characters", "refuse_other_container",
@@ -24,7 +27,7 @@ LATE: "dict[str, tuple[str, ...]]" = {
     ),
     "templater.hooks.run": (
         "_first_times", "_keeps_order", "_log_failure", "_record_start", "_reported", "_translated",
-        "_without_hidden", "_write_log", "compare", "probe", "report_failure", "time_is_up", "write_stderr",
+        "_without_hidden", "_write_log", "compare", "probe", "report_failure", "time_is_up",
     ),
     "templater.hooks.runtimes": (
         "runtimes_with",
@@ -182,8 +185,11 @@ RARE: "dict[str, tuple[str, ...]]" = {
     "templater.hooks.compile_cache": (
         "CompileCache._remove_oldest", "CompileCache.save",
     ),
+    "templater.hooks.log": (
+        "Log.public_lines", "Log.to_file",
+    ),
     "templater.hooks.run": (
-        "Log.public_lines", "Log.to_file", "_open_old_contents",
+        "_open_old_contents",
     ),
     "templater.hooks.sandboxed_rendering": (
         "Job.source", "Run.finish_cold", "Run.recompile", "Run.restart",
