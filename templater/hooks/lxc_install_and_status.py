@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..rootfs.directory_rootfs import Ranges
+    from ..rootfs.id_map import Ranges
     from .common_status_checks import Finding
     from .install import Snippet
 

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ..rootfs.directory_rootfs import IdMap
+    from ..rootfs.id_map import IdMap
     from .options import Options
 
 

@@ -443,7 +443,8 @@ def _write_files(
     """
     # imported here, so that the parent loads these modules while the child renders
     from ..planning.decide_changes import plan_of
-    from ..rootfs.directory_rootfs import READING, DirectoryRootfs, shifted
+    from ..rootfs.directory_rootfs import READING, DirectoryRootfs
+    from ..rootfs.id_map import shifted
     from ..writing.apply_plan import apply
 
     answer = planned_run.finish()

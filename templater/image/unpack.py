@@ -18,7 +18,7 @@ from ..model.progress import Progress, silent
 from ..model.unprintable_characters import printable
 from ..rootfs.confined_directory import Directory
 from ..rootfs.confined_root import Root
-from ..rootfs.directory_rootfs import IDENTITY, IdMap
+from ..rootfs.id_map import IDENTITY, IdMap
 from ..rootfs.system_calls import write_error
 from ..rootfs.trusted_paths import is_replaceable, open_folder
 from ..writing.deferred_signals import with_signals_deferred

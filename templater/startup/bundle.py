@@ -49,7 +49,8 @@ GROUPS = (
         "templater.model.render_options",
         "templater.hooks.sandboxed_rendering", "templater.hooks.runtimes", "templater.hooks.options",
         "templater.hooks.log", "templater.hooks.request", "templater.hooks.run",
-        "templater.rendering", "templater.rendering.render", "templater.rootfs.directory_rootfs",
+        "templater.rendering", "templater.rendering.render", "templater.rootfs.id_map",
+        "templater.rootfs.directory_rootfs",
     ),
     (
         "templater.model.plan", "templater.instances.record_of_written_files",

@@ -139,7 +139,10 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "open_trusted_directory", "too_many_names",
     ),
     "templater.rootfs.directory_rootfs": (
-        "_from", "_open_rootfs", "limit_reading", "open_root", "open_tree",
+        "_open_rootfs", "limit_reading", "open_root", "open_tree",
+    ),
+    "templater.rootfs.id_map": (
+        "_from",
     ),
     "templater.rootfs.paths": (
         "MissingError", "SlowError", "UnmappedError", "no_directory", "not_regular", "refuse_bad_name",
@@ -266,8 +269,10 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "Root._obstacle", "Root._trouble", "Root.entries", "Root.listdir",
     ),
     "templater.rootfs.directory_rootfs": (
-        "DirectoryRootfs._entries", "DirectoryRootfs.listdir", "DirectoryRootfs.read", "IdMap.unshifted",
-        "shifted",
+        "DirectoryRootfs._entries", "DirectoryRootfs.listdir", "DirectoryRootfs.read",
+    ),
+    "templater.rootfs.id_map": (
+        "IdMap.unshifted", "shifted",
     ),
     "templater.writing.remove_leftovers": (
         "Journal.old_contents", "Search._clear", "Search._clear_in_overlay", "Search._empty",

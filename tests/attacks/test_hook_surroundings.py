@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from templater.hooks import changeable_files, common_status_checks, install, lxc_config, lxc_copies, run
+from templater.hooks import log as hook_log
 from templater.hooks.oci_annotated_paths import open_source, read_description
 from templater.hooks.options import PROBE, Options
 from templater.hooks.request import HookRequest, Notice
@@ -217,8 +218,6 @@ def journal(monkeypatch: pytest.MonkeyPatch, restored_process: None) -> list[str
     """The lines that a log sends to the system's journal."""
     import syslog
 
-    from templater.hooks import log as hook_log
-
     sent: list[str] = []
     monkeypatch.setattr(syslog, "syslog", lambda level, text: sent.append(text))
     monkeypatch.setattr(syslog, "openlog", lambda *arguments: None)
@@ -233,8 +232,6 @@ def test_a_system_log_that_accepts_no_messages_delays_a_start_only_briefly(
     import syslog
     from time import sleep
 
-    from templater.hooks import log as hook_log
-
     monkeypatch.setattr(syslog, "syslog", lambda level, text: sleep(3600))
     monkeypatch.setattr(hook_log, "SYSLOG_SECONDS", 0.01)
     log = hook_log.Log("web1")
@@ -245,7 +242,6 @@ def test_a_system_log_that_accepts_no_messages_delays_a_start_only_briefly(
 
 def test_the_system_journal_does_not_say_how_many_modified_files_the_hook_kept(journal: list[str]) -> None:
     """The container's root could spoil as many files as a letter of a secret says."""
-    from templater.hooks import log as hook_log
     from templater.hooks import run
     from templater.instances.changed_by_hand import files_kept
 
@@ -259,8 +255,6 @@ def test_the_system_journal_does_not_say_how_many_modified_files_the_hook_kept(j
 
 def test_the_system_journal_contains_no_names_of_written_files(journal: list[str]) -> None:
     """Everybody in a group can read the journal, but only root the instance's own log."""
-    from templater.hooks import log as hook_log
-
     log = hook_log.Log("web1")
     log.add("update /etc/hosts", private=True)
     log.add("start: 1 written, 3 unchanged", private=True)
@@ -283,8 +277,6 @@ def test_a_hook_log_does_not_contain_the_size_of_a_rendered_value(bundle: Path) 
 
 
 def test_the_system_journal_does_not_contain_the_number_of_omitted_log_lines(journal: list[str]) -> None:
-    from templater.hooks import log as hook_log
-
     log = hook_log.Log("web1")
     for number in range(hook_log.MOST_LINES + 5):
         log.add(f"update /etc/{number}", private=True)
@@ -295,8 +287,6 @@ def test_the_system_journal_does_not_contain_the_number_of_omitted_log_lines(jou
 
 def test_the_name_of_a_container_is_escaped_and_shortened_in_logs(journal: list[str]) -> None:
     """The name can come from an annotation, and its line breaks forged lines of other programs."""
-    from templater.hooks import log as hook_log
-
     log = hook_log.Log("x\n<86>sshd: Accepted\x1b[2J" + "A" * 100_000)
     log.add("failed")
     log.write(None, "")
@@ -310,8 +300,6 @@ def test_the_name_of_a_container_is_escaped_and_shortened_in_logs(journal: list[
 def test_a_log_file_that_other_users_can_read_gets_no_names_of_written_files(
     tmp_path: Path, mode: int, is_private: bool
 ) -> None:
-    from templater.hooks import log as hook_log
-
     log, file = hook_log.Log("c1"), tmp_path / "log"
     log.add("create /etc/secret", private=True)
     log.add("public")
@@ -325,8 +313,6 @@ def test_a_log_file_that_other_users_can_read_gets_no_names_of_written_files(
 
 
 def test_a_hook_log_has_limits_on_the_number_and_the_length_of_its_lines() -> None:
-    from templater.hooks import log as hook_log
-
     log = hook_log.Log()
     for number in range(hook_log.MOST_LINES + 5):
         log.add(f"{number} " + "x" * 5000)
@@ -505,7 +491,7 @@ def test_attack_98_a_hook_writes_to_the_overlay_that_it_has_mounted_in_the_direc
 
     monkeypatch.setattr(lxc, "mount_overlay", mount)
     monkeypatch.setattr(run, "environment", lambda: environment)
-    monkeypatch.setattr(run.Log, "to_syslog", lambda log: None)
+    monkeypatch.setattr(hook_log.Log, "to_syslog", lambda log: None)
     pid = os.fork()
     if pid == 0:
         code = 99
@@ -1237,7 +1223,6 @@ def test_the_public_log_does_not_say_whether_a_file_below_a_mount_has_the_render
 @as_root
 def test_a_log_file_of_another_user_gets_only_the_public_lines(tmp_path: Path) -> None:
     """A log directory of an application, or logrotate, can give the file to another user."""
-    from templater.hooks import log as hook_log
 
     file = tmp_path / "log"
     for owner, is_private in ((0, True), (1000, False)):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...image.unpack import Policy, Unpacked
     from ...model.instance import Instance
     from ...rootfs.confined_root import Root
-    from ...rootfs.directory_rootfs import IdMap
+    from ...rootfs.id_map import IdMap
 
 HELP = """Unpack an image into an instance directory.
 
@@ -203,7 +203,7 @@ def _policy(keep: tuple[str, ...], trusted: bool) -> Policy:
 
 
 def ids_of(ranges: tuple[str, ...]) -> IdMap:
-    from ...rootfs.directory_rootfs import IDENTITY, IdMap
+    from ...rootfs.id_map import IDENTITY, IdMap
 
     if not ranges:
         return IDENTITY

@@ -56,7 +56,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ...rootfs.directory_rootfs import IdMap
+    from ...rootfs.id_map import IdMap
     from ..common_status_checks import Finding
     from ..install import Snippet
     from ..options import Options
@@ -219,7 +219,7 @@ def _ids(
     path: str,
     layers: "tuple[str, ...]",
 ) -> "IdMap | None":
-    from ...rootfs.directory_rootfs import IDENTITY
+    from ...rootfs.id_map import IDENTITY
 
     if not early:
         return IDENTITY  # the hook runs in the container's user namespace, so it sees the container's ids
