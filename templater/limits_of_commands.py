@@ -5,7 +5,7 @@ The fast path of hooks imports this module only if a hook line contains ``--limi
 
 from .model.entry import TEMPLATE_BYTES
 from .model.errors import UsageError
-from .model.source import printable
+from .model.unprintable_characters import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

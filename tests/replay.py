@@ -48,7 +48,7 @@ from templater.planning.follow_links import resolve
 from templater.prediction import Due, HostFilesystem, StartResult, Surroundings, due_of, start
 from templater.prediction.deviations import deviations_at
 from templater.rendering.render import render, render_data
-from templater.rootfs.directory_rootfs import IdMap
+from templater.rootfs.id_map import IdMap
 from templater.rootfs.memory_rootfs import MemoryRootfs
 from templater.simulation.host_results import Started, StartError, check_image
 from templater.simulation.instance_actions import Simulation

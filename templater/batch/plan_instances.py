@@ -12,7 +12,7 @@ from ..model.default_triggers import default_triggers, next_start
 from ..model.errors import LimitError, TemplateError, TemplaterError
 from ..model.instance_name import require_name
 from ..model.plan import WRITING
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..parsing.metadata_yaml import read_metadata
 from ..planning.decide_changes import plan_of
 from ..planning.plan_image import predicted, read_templates

@@ -7,7 +7,8 @@ from ..model.entry import DIRECTORY, FILE, Entry, TemplateFile
 from ..model.errors import InputError, MetadataError
 from ..model.file_names import METADATA, ROOTFS, TEMPLATES
 from ..model.metadata import Metadata
-from ..model.source import Source, printable
+from ..model.source import Source
+from ..model.unprintable_characters import printable
 from ..parsing.metadata_yaml import read_metadata
 from .finding import Finding, Severity
 from .import_refusals import import_refusals

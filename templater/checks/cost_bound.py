@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..pongo2.names_read import fields, nodes
 from ..pongo2.syntax import tree
 from ..pongo2.syntax.tokens import TEXT, Token
@@ -26,7 +26,8 @@ from ..pongo2.tags.now import show
 from ..pongo2.tags.spaceless import collapse
 from ..pongo2.tags.widthratio import fixed_ratio, ratio
 from ..pongo2.values import to_string
-from .filter_costs import (
+from .counted_filters import SQUARED
+from .filter_cost_bounds import (
     CHANGING,
     COUNTING,
     DECODING,
@@ -43,7 +44,6 @@ from .filter_costs import (
     cost_of_filter,
     plain,
 )
-from .runaway_compilation import SQUARED
 from .scanned_image import ScannedImage
 
 #: the assumed length of each text of an instance, such as a short cloud-config

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ..model.entry import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry, Resolved
 from ..model.errors import LimitError
 from ..model.file_names import ROOTFS
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..planning.follow_links import Steps, resolve
 from .base import Observation
 from .scanned_image import IMPLIED, MAX_DEPTH, ScannedImage

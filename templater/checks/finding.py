@@ -6,7 +6,8 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from ..model.metadata import Rule
-from ..model.source import Span, printable
+from ..model.source import Span
+from ..model.unprintable_characters import printable
 from .base import Fix
 
 

@@ -14,7 +14,8 @@ from ..model.entry import FILE, Entry, TemplateFile
 from ..model.errors import InputError, TemplaterError
 from ..model.metadata import TRIGGERS
 from ..model.render_options import RenderOptions
-from ..model.source import Source, Span, printable
+from ..model.source import Source, Span
+from ..model.unprintable_characters import printable
 from ..planning.every_host import plan_every_host
 from ..rendering.render import render
 from ..reporting.host_table import ABSENT, DIFFERS, SAME, HostTable, Row, host_table, table_data, table_text

@@ -9,7 +9,8 @@ from ..model.architectures import ALL_NAMES
 from ..model.entry import DIRECTORY, FILE
 from ..model.file_names import METADATA, ROOTFS
 from ..model.metadata import YEAR_10000, Metadata
-from ..model.source import Span, printable
+from ..model.source import Span
+from ..model.unprintable_characters import printable
 from .scanned_image import ScannedImage, cleaned
 
 #: the required fields, each with a hint

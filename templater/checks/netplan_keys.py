@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..parsing.yaml_nodes import Mapping, pairs
 from ..pongo2.syntax.hints import did_you_mean
 

@@ -20,7 +20,7 @@ from ..pongo2.tags.cycle import advance
 from ..pongo2.tags.ifchanged import no_else
 from ..pongo2.values import to_int, to_string
 from .cost_bound import names_in
-from .filter_costs import COUNTING, LISTING, plain
+from .filter_cost_bounds import COUNTING, LISTING, plain
 
 #: The kinds of values. A number can also be true or false, a list and a map contain texts, and a nested map
 #: contains maps. An object is the value of ``block`` or of a tag ``cycle``. A value of the last kind can be

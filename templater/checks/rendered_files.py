@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from ..model.errors import LimitError, TemplaterError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..parsing.yaml_nodes import Mapping, Node, Scalar, parse
 from .authored_image import LARGEST, AuthoredImage, File
 from .base import Observation

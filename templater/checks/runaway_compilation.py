@@ -1,11 +1,10 @@
 """The compiled templates and the variables with which the check ``runaway`` finds slow templates.
 
-pongo2 renders some templates much more slowly than templater does. pongo2's filter ``join`` decodes a whole
-text again for each character of the text. ``truncatechars_html`` and ``truncatewords_html`` read the rest of
-the text again for each "<". In pongo2, ``for``, ``with``, ``block`` and calls of macros copy all variables.
+pongo2 renders some templates much more slowly than templater does. Some filters are slower (see
+`counted_filters`), and ``for``, ``with``, ``block`` and calls of macros copy all variables.
 `CountedCompilation` counts these operations. Other renders do not count them, because counting makes a render
-slower. In an `EveryBranchCompilation`, every branch and each loop also runs at least once. With
-`with_every_key`, each key that a template reads has a value.
+slower. In an `EveryBranchCompilation`, every branch and each loop also runs at least once.
+With `with_every_key`, each key that a template reads has a value.
 """
 
 from __future__ import annotations
@@ -14,32 +13,21 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import LimitError
-from ..pongo2.codegen.writer import Module
+from ..pongo2.codegen.generator_state import Module
 from ..pongo2.daemon_context import config_getter
-from ..pongo2.filters import SLOW, filter
-from ..pongo2.filters.html import removetags, truncatechars_html, truncatewords_html
-from ..pongo2.filters.lists import join
 from ..pongo2.filters_and_tags import library_for
 from ..pongo2.names_read import nodes
 from ..pongo2.parse_with_includes import Compilation
 from ..pongo2.render_state import Fault
 from ..pongo2.syntax import tree
-from ..pongo2.values import Failure, GoList, MethodMap, Panic, iterate, length, to_string
+from ..pongo2.values import Failure, GoList, MethodMap, Panic, iterate, length
+from .counted_filters import CountedLibrary
 
 if TYPE_CHECKING:
     from ..pongo2.render_state import Render
 
-#: The filters for which pongo2 needs quadratic time. The square of the number of characters, divided by this
-#: number, is the number of steps.
-#: pongo2 4.0.2 on Debian 13 joins 10,000 characters in about a second, the time for a million steps.
-SQUARED = {"join": 100, "truncatechars_html": 250, "truncatewords_html": 250}
 #: pongo2 copies this many variables in the time of a step
 VARIABLES_OF_STEP = 10
-#: pongo2 evaluates this many parts of expressions and tags in the time of a step
-NODES_OF_STEP = 10
-#: pongo2 needs the time of this many steps to compile a regular expression, for each tag in each use of
-#: ``removetags``
-STEPS_OF_TAG = 12
 
 #: the value of each missing key. Templates split values at these characters.
 TEXT = "10 a, b;c:d=e/f.g-h_i|j\nk"
@@ -61,76 +49,8 @@ class CountedCompilation(Compilation):
 
     def module(self, *, spans: bool) -> Module:
         module = super().module(spans=spans)
-        module.library = _Library(self.dialect.name, library_for(self.dialect).filters)  # type: ignore[assignment]
+        module.library = CountedLibrary(library_for(self.dialect).filters)  # type: ignore[assignment]
         return module
-
-
-class _Library:
-    def __init__(self, dialect: str, filters: Mapping[str, Callable[..., Any]]) -> None:
-        self.filters = _Filters(filters)
-
-
-class _Filters:
-    def __init__(self, filters: Mapping[str, Callable[..., Any]]) -> None:
-        self.filters = filters
-
-    def get(self, name: str) -> Callable[..., Any] | None:
-        function = self.filters.get(name)
-        return None if function is None else _COUNTED.get(function, function)
-
-
-@filter("join", render=True)
-def counted_join(render: Render, value: Any, argument: Any) -> Any:
-    if isinstance(value, str):
-        _count(render, "join", len(value), len(value), "use 'make_list' before 'join'")
-    return join(value, argument)
-
-
-@filter("truncatechars_html", render=True, weight=SLOW)
-def counted_truncatechars(render: Render, value: Any, argument: Any) -> Any:
-    _count_tags(render, "truncatechars_html", value)
-    return truncatechars_html(value, argument)
-
-
-@filter("truncatewords_html", render=True, weight=SLOW)
-def counted_truncatewords(render: Render, value: Any, argument: Any) -> Any:
-    _count_tags(render, "truncatewords_html", value)
-    return truncatewords_html(value, argument)
-
-
-@filter("removetags", render=True, weight=SLOW)
-def counted_removetags(render: Render, value: Any, argument: Any) -> Any:
-    tags = to_string(argument).count(",") + 1
-    render.steps -= tags * STEPS_OF_TAG
-    if render.steps < 0:
-        raise LimitError(
-            f"the filter 'removetags' gets {tags} tags, which takes the daemon very long",
-            hint="the daemon compiles a regular expression for each tag: use fewer tags, or 'striptags'",
-        )
-    return removetags(render, value, argument)
-
-
-_COUNTED: Mapping[Callable[..., Any], Callable[..., Any]] = {
-    join: counted_join,
-    truncatechars_html: counted_truncatechars,
-    truncatewords_html: counted_truncatewords,
-    removetags: counted_removetags,
-}
-
-
-def _count_tags(render: Render, name: str, value: Any) -> None:
-    if isinstance(value, str):
-        _count(render, name, len(value), value.count("<"), "use 'striptags' and a filter without '_html'")
-
-
-def _count(render: Render, name: str, length: int, times: int, advice: str) -> None:
-    """Count the steps of a filter that reads a text of ``length`` characters several times."""
-    render.steps -= length * times // SQUARED[name]
-    if render.steps < 0:
-        raise LimitError(
-            f"the filter '{name}' gets a text of {length} characters, which takes the daemon very long",
-            hint=f"the time grows with the square of the length: {advice}",
-        )
 
 
 def _count_copies(document: tree.Document, steps: int, variables: int) -> None:

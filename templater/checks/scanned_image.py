@@ -16,7 +16,8 @@ from ..model.errors import LimitError, RefusedError, TemplaterError
 from ..model.file_names import DISK, ROOTFS
 from ..model.instance import Instance
 from ..model.metadata import Metadata, Rule
-from ..model.source import Source, Span, printable
+from ..model.source import Source, Span
+from ..model.unprintable_characters import printable
 from ..planning.follow_links import Steps, clean, resolve
 from ..pongo2.render_state import Limits
 from .base import mode_of

@@ -12,7 +12,8 @@ from ..model.entry import FILE
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import SETTINGS
 from ..model.hosts import HOSTS, INCUS
-from ..model.source import Source, Span, printable
+from ..model.source import Source, Span
+from ..model.unprintable_characters import printable
 from ..parsing.instance_description import read_instance
 from ..parsing.toml_text import read_toml
 from ..planning.follow_links import clean

@@ -13,7 +13,7 @@ import click
 
 from ..model.errors import TemplaterError
 from ..model.hosts import HOSTS
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from . import completers, options, output
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from ..instances.record_of_written_files import Record
 from ..instances.state_directory import StateDirectory
 from ..model.errors import UsageError
 from ..model.file_names import ROOTFS, STATE, STATE_FOLDER
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rootfs.confined_root import Root
 from ..rootfs.trusted_paths import open_folder
 from ..writing.mounts_elsewhere import refuse_mounted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..model.errors import UsageError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from . import output
 from .progress import progress
 

@@ -13,7 +13,8 @@ import click
 from ..model.errors import RefusedError, TemplaterError, WriteError, reason
 from ..model.file_names import METADATA
 from ..model.hosts import HOSTS
-from ..model.source import Source, printable
+from ..model.source import Source
+from ..model.unprintable_characters import printable
 from . import completers, options, output
 from .open_and_plan import Opened, fixed_options
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..instances.description_file import read_instance
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..parsing.instance_description import overridden
 from . import options, output, terminal
 

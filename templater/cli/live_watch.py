@@ -9,7 +9,7 @@ import click
 
 from ..live.rest_client import NoAnswerError
 from ..model.errors import InputError, TemplaterError, UsageError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from . import options, output, terminal
 from .enforce_limits import guard
 

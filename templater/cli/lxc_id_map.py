@@ -8,7 +8,7 @@ import sys
 
 from ..model.errors import TemplaterError
 from ..model.file_names import ROOTFS
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rootfs.directory_rootfs import DirectoryRootfs
 from . import output
 

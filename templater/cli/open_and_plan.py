@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..model.errors import InputError, UsageError
 from ..model.metadata import TRIGGERS
 from ..model.render_options import SECONDS, TOTAL
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from . import output
 from .progress import progress
 

@@ -21,7 +21,7 @@ from ..model.hosts import HOSTS
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.metadata import TRIGGERS
 from ..model.render_options import DIALECT_NAMES
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..model.url_password import with_password
 from ..rootfs.trusted_paths import open_file
 from . import completers

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..model.source import printable_lines
+from ..model.unprintable_characters import printable_lines
 from . import terminal
 
 if TYPE_CHECKING:

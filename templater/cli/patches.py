@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..model.source import printable_lines
+from ..model.unprintable_characters import printable_lines
 from . import output, terminal
 
 STYLES: dict[str, dict[str, Any]] = {

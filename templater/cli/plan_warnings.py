@@ -10,7 +10,7 @@ from time import process_time
 from typing import TYPE_CHECKING
 
 from ..model.metadata import TRIGGERS
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from . import output
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..model.errors import RefusedError, UsageError, WriteError, reason
 from ..model.plan import FAILED, SKIP, carry_out
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..writing.new_folder import FolderDestination
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..model.plan import CREATE, FAILED, UPDATE, WRITE
-from ..model.source import printable, printable_lines
+from ..model.unprintable_characters import printable, printable_lines
 from ..reporting.coloured_error_parts import CARETS, HINT, SOURCE, marked_lines
 from ..reporting.columns import columns
 from ..reporting.host_table import table_parts

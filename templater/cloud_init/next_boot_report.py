@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .next_boot import FIRST
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..model.architectures import KERNEL_NAMES, kernel_name
 from ..model.errors import InputError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..pongo2.syntax.hints import did_you_mean
 from .definition_yaml import LXD
 

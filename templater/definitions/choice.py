@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from ..model.errors import UsageError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 CONTAINER, VM = "container", "vm"
+#: maximum number of variants or files that a note names
+MOST_NAMED = 5
 
 
 class Choice(NamedTuple):
@@ -33,6 +36,31 @@ class Choice(NamedTuple):
             raise UsageError(
                 f"-o {printable(self.parameters[0])} is for definitions, and '{printable(path)}' is not one"
             )
+
+    def unknown_variant(self, data: Mapping[str, Any], text: str) -> str:
+        """Return a note if the user has chosen a variant that the definition does not name, else "".
+
+        ``data`` has the values of the definition, and ``text`` is its text.
+        """
+        variant = data["image"]["variant"]
+        known = list(dict.fromkeys(_variants_in(data)))
+        chosen = any(each.startswith("image.variant=") for each in self.parameters)
+        if not chosen or not known or variant == "default" or variant in text:
+            return ""
+        shown = ", ".join(printable(name) for name in known[:MOST_NAMED])
+        more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
+        return (
+            f"the definition does not name the variant '{printable(variant)}'; its filters name {shown}{more}"
+        )
+
+
+def _variants_in(data: Any) -> Iterator[str]:
+    """Yield each variant that occurs in a filter of a definition."""
+    if isinstance(data, Mapping):
+        named = data.get("variants")
+        yield from named if isinstance(named, list) else ()
+    for each in data.values() if isinstance(data, Mapping) else data if isinstance(data, list) else ():
+        yield from _variants_in(each)
 
 
 DEFAULT_BUILD = Choice()

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..model.errors import InputError, UsageError
-from ..model.source import Source, Span, printable
+from ..model.source import Source, Span
+from ..model.unprintable_characters import printable
 from ..parsing.combined_error import raise_all
 from ..parsing.go_scalars import is_merge, is_null, resolved
 from ..parsing.yaml_nodes import Limits, Mapping, Node, Scalar, Sequence, merged_nodes, parse

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import InputError, LimitError, TemplaterError
-from ..model.source import Source, Span, printable
+from ..model.source import Source, Span
+from ..model.unprintable_characters import printable
 from ..parsing.yaml_nodes import Node, Scalar
 from ..pongo2.syntax.hints import did_you_mean
 from . import build_rendering

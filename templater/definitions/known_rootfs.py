@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..model.errors import InputError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..planning.follow_links import clean, resolve
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from yaml.events import (
 )
 
 from ..model.errors import LimitError
-from ..model.source import Source, printable
+from ..model.source import Source
+from ..model.unprintable_characters import printable
 from ..parsing.go_scalars import resolved
 from ..parsing.yaml_nodes import Collection, Mapping, Node, Scalar, parse
 from .go_yaml_emitter import KEY_ORDER, GoEmitter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,12 @@ from ..model.architectures import kernel_name
 from ..model.entry import TemplateFile
 from ..model.errors import InputError, LimitError, TemplaterError, UsageError
 from ..model.file_names import METADATA
-from ..model.source import Source, printable
+from ..model.source import Source
+from ..model.unprintable_characters import printable
 from ..planning.follow_links import clean
 from . import build_rendering
 from .architecture_map import local_architecture, mapped_architecture, personality
-from .choice import Choice
+from .choice import MOST_NAMED, Choice
 from .definition_yaml import INCUS, LIMITS, LXD, PROGRAMS, Definition, read_definition
 from .generators import FileEntry, Results, entries_of, run
 from .known_rootfs import KnownRootfs
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 #: maximum number of entries in ``files``; published definitions have fewer than a hundred
 MAX_ENTRIES = 1000
-#: maximum number of variants that a note names
-MOST_NAMED = 5
 NAME = (
     "{{ image.distribution }}-{{ image.release }}-{{ image.architecture_mapped }}-{{ image.variant }}"
     "-{{ image.serial }}"
@@ -164,7 +163,7 @@ class DefinitionImage:
             notes.append(
                 "image.release is empty, so no entry with 'releases' matches (see -o image.release=…)"
             )
-        if unknown := self._unknown_variant():
+        if unknown := self.choice.unknown_variant(definition.data, definition.source.text):
             notes.append(unknown)
         if self._rootfs.assumed:
             paths = " and ".join(f"'{printable(path)}'" for path in self._rootfs.assumed)
@@ -182,19 +181,6 @@ class DefinitionImage:
                 " and the daemon keeps the mode of an existing file"
             )
         return (*notes, *self.results.notes)
-
-    def _unknown_variant(self) -> str:
-        """Return a note if the user has chosen a variant that the definition does not name, else ""."""
-        variant = self.definition.data["image"]["variant"]
-        known = list(dict.fromkeys(_variants_in(self.definition.data)))
-        chosen = any(each.startswith("image.variant=") for each in self.choice.parameters)
-        if not chosen or not known or variant == "default" or variant in self.definition.source.text:
-            return ""
-        shown = ", ".join(printable(name) for name in known[:MOST_NAMED])
-        more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
-        return (
-            f"the definition does not name the variant '{printable(variant)}'; its filters name {shown}{more}"
-        )
 
     @cached_property
     def expires(self) -> int:
@@ -227,15 +213,6 @@ class DefinitionImage:
             error = LimitError(f"the template '{printable(name)}' is larger than {most} bytes")
             return TemplateFile(GeneratedTemplate(data, pieces).entry, None, error)
         return GeneratedTemplate(data, pieces)
-
-
-def _variants_in(data: Any) -> Iterator[str]:
-    """Yield each variant that occurs in a filter of a definition."""
-    if isinstance(data, Mapping):
-        named = data.get("variants")
-        yield from named if isinstance(named, list) else ()
-    for each in data.values() if isinstance(data, Mapping) else data if isinstance(data, list) else ():
-        yield from _variants_in(each)
 
 
 def expiry_seconds(text: str) -> int:

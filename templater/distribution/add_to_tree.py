@@ -34,7 +34,7 @@ from ..model.errors import InputError, LimitError, RefusedError, UsageError, rea
 from ..model.file_names import DISK, ROOTFS
 from ..model.metadata import Metadata
 from ..model.progress import Progress, silent
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS, TAR, XZ, describe
 from ..parsing.metadata_yaml import read_metadata
 from ..parsing.qcow2 import HEADER, backing_file, has_external_data

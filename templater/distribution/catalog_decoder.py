@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
 from ..model.errors import InputError, LimitError
-from ..model.source import printable, whole_characters
+from ..model.unprintable_characters import printable, whole_characters
 
 #: clients whose behaviour templater predicts; each name stands for releases that behave alike
 CLIENTS = ("incus-6.0", "incus-7", "lxd")

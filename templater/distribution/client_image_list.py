@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..model.architectures import kernel_name
 from ..model.errors import LimitError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .catalog_decoder import Item, Product, Version
 from .products_by_line import PlainProduct
 

@@ -29,7 +29,7 @@ from typing import Any, Protocol
 from ..image.atomic_output import Output
 from ..model.errors import InputError, LimitError, RefusedError, WriteError, reason
 from ..model.progress import Progress
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .https_client import RangeError, UrlPieces, UrlStream, content_length
 
 #: limit in bytes on a file of an image, also on the size that a server announces

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlunsplit
 from ..model.architectures import KERNEL_NAMES
 from ..model.errors import InputError, RefusedError, UsageError
 from ..model.progress import Progress, silent
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..model.url_password import without_password
 from .catalog_decoder import Item
 from .client_image_list import Image, list_images

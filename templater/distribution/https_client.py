@@ -20,11 +20,11 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsp
 from .. import __version__
 from ..model.counters_of_work import received
 from ..model.errors import InputError, LimitError, RefusedError, UsageError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..model.url_password import with_password
 from .catalog_decoder import MOST_BYTES
 from .https_client_limits import CONNECTION_COST, ClientLimits, LateError
-from .sockets import TIMEOUT, PlainSocket, TlsSocket, open_connection
+from .tcp_and_tls_sockets import TIMEOUT, PlainSocket, TlsSocket, open_connection
 from .tls_trust import Trust
 from .tree_catalog import clean_path
 from .url import split_url

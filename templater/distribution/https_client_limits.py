@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from ..model.errors import LimitError
-from .sockets import TIMEOUT
+from .tcp_and_tls_sockets import TIMEOUT
 
 #: maximum seconds for the headers of an answer with all redirects, and for each piece of its body
 MOST_SECONDS = 60.0

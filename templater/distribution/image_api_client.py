@@ -18,7 +18,7 @@ from urllib.parse import quote
 from .. import __version__
 from ..model.counters_of_work import received
 from ..model.errors import InputError, LimitError, RefusedError
-from ..model.source import printable, whole_characters
+from ..model.unprintable_characters import printable, whole_characters
 from .catalog_decoder import parse_json
 from .daemon_connection import TIMEOUT, Connection
 from .daemon_socket_path import find_socket

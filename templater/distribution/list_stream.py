@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from ..model.errors import InputError
-from ..model.source import printable, whole_characters
+from ..model.unprintable_characters import printable, whole_characters
 from .catalog_decoder import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, Product, decode_index
 from .catalog_limits import ServedSize, UpperBounds, add_catalog_file
 from .client_image_list import list_images

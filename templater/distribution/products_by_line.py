@@ -16,7 +16,7 @@ from io import BytesIO
 from types import TracebackType
 from typing import IO, Any, NamedTuple
 
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .catalog_decoder import (
     COMBINED,
     INDEX_PATH,

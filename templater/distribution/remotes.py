@@ -15,7 +15,7 @@ import yaml
 
 from ..image.atomic_output import Output
 from ..model.errors import InputError, UsageError, reason
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..model.url_password import with_password, without_password
 from .https_client import UrlStream
 from .tls_trust import Trust

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..model.errors import InputError, LimitError
 from ..model.file_names import STATE_FOLDER
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .catalog_decoder import COMBINED, MOST_BYTES, parse_json
 from .client_image_list import ROOT_KINDS
 from .tree import KEPT_FOLDERS, MOST_NESTED, MOST_REMOVED, Tree

@@ -19,7 +19,7 @@ from ..image.open_file import kind_of_file
 from ..model.architectures import KERNEL_NAMES
 from ..model.errors import InputError, RefusedError, UsageError
 from ..model.progress import Progress, silent
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rootfs.trusted_paths import make_folder
 from .add_to_tree import FAMILIES, types_of
 from .catalog_decoder import (

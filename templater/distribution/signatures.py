@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 
 from ..model.errors import InputError, LimitError, RefusedError, UsageError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .catalog_decoder import MOST_BYTES
 
 #: limit in seconds on the processor time of gpgv for all files: a signed text can be compressed many times

@@ -23,7 +23,7 @@ from ..image.limits import DEFAULT, Limits
 from ..image.open_file import opened, reading, refuse_private, whole_content
 from ..model.errors import BusyError, InputError, LimitError, UsageError, WriteError, reason
 from ..model.progress import Progress, silent
-from ..model.source import printable, whole_characters
+from ..model.unprintable_characters import printable, whole_characters
 from ..parsing.file_kind import QCOW2
 from .downloads import PART, private_directory
 from .truncated_root import refuse_truncated

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .list_stream import Listed
 
 _PAGE = """\

@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass
 
 from ..model.errors import InputError, reason
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from ..image.open_file import whole_content
 from ..model.counters_of_work import count_opened
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, WriteError, reason
 from ..model.file_names import STATE_FOLDER
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rootfs.disk_sync import sync_all
 from ..rootfs.trusted_paths import make_folder, open_file
 from .catalog_decoder import (

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..model.source import is_whole
+from ..model.unprintable_characters import is_whole
 from .catalog_decoder import (
     COMBINED,
     DOWNLOADS,

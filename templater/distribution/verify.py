@@ -11,7 +11,7 @@ from typing import TypeVar
 from ..model.architectures import kernel_name
 from ..model.errors import InputError, LimitError
 from ..model.progress import Progress, silent
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .catalog_decoder import (
     CLIENTS,
     DOWNLOADS,

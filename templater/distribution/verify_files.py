@@ -12,7 +12,7 @@ from typing import Any
 from ..model.counters_of_work import input_size
 from ..model.errors import InputError, LimitError, TemplaterError
 from ..model.progress import Progress
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .catalog_decoder import Item, Product
 from .client_image_list import Image
 from .downloads import MOST_BYTES

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ..model.errors import LimitError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .catalog_decoder import CLIENTS
 
 ERROR, WARNING = "error", "warning"

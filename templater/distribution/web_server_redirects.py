@@ -7,7 +7,7 @@ import os
 import re
 
 from ..model.errors import InputError, UsageError, reason
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rootfs.trusted_paths import open_file
 from .catalog_decoder import parse_json
 from .tree_catalog import clean_path

@@ -16,7 +16,7 @@ from ..instances.state_directory import StateDirectory
 from ..model.errors import TemplaterError, UsageError
 from ..model.file_names import METADATA, STATE_FOLDER
 from ..model.hosts import NONE
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rootfs.paths import MissingError
 from ..rootfs.trusted_paths import open_folder, open_unshared
 from .changeable_files import is_changeable, places_on_the_way

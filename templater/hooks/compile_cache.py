@@ -9,7 +9,7 @@ that its code depends on. Invalid entries are ignored.
 import sys
 
 from .. import __version__
-from ..instances.state_directory import directory_of_ours, write_whole
+from ..instances.state_directory import StateDirectory, directory_of_ours, make, write_whole
 from ..model.errors import RefusedError, TemplaterError
 from ..oslite import DIGEST, blake2b, join, os, stat
 from ..rootfs.confined_directory import Directory
@@ -88,6 +88,23 @@ def _require_private(fd: int) -> None:
     status = os.fstat(fd)
     if status.st_uid != os.geteuid() or status.st_mode & 0o077 or status.st_nlink != 1:
         raise RefusedError("another user can change the cache entry")
+
+
+def instance_cache(state_directory: StateDirectory) -> "CompileCache | None":
+    """Open the cache in ``.templater``, or return None if another user may have put a directory there.
+
+    The owner of the instance's directory could replace ``cache`` by another directory of root, such as a
+    directory that root has unpacked from an image.
+    """
+    try:
+        if not state_directory.is_own:
+            return None
+        if state_directory.directory.lstat("cache") is None:
+            make(state_directory.directory, "cache")
+        directory = directory_of_ours(state_directory.directory.directory("cache"))
+    except (OSError, TemplaterError):
+        return None
+    return None if directory is None else CompileCache(directory)
 
 
 def open_cache(path: str) -> "CompileCache | None":

@@ -2,7 +2,7 @@
 
 from ..model.entry import SYMLINK, parents_below
 from ..model.errors import RefusedError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..planning.follow_links import MAX_LINKS, Steps, clean
 from ..rootfs.confined_root import Root
 

@@ -1,7 +1,7 @@
 """A JSON parser for hooks, which loads much faster than the json package."""
 
 from ..model.errors import InputError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

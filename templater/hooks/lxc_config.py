@@ -1,7 +1,7 @@
 """The configuration of an LXC container: its settings, id map, and type of root filesystem."""
 
 from ..model.errors import InputError, LimitError, RefusedError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..oslite import abspath, dirname, exists, is_missing, isdir, join, os, split
 from ..rootfs.regular_files import read_regular
 from ..rootfs.trusted_paths import clean_path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ..rootfs.confined_root import Root
-    from ..rootfs.directory_rootfs import IdMap
+    from ..rootfs.id_map import IdMap
 
 #: maximum bytes of a configuration together with the files that it includes
 MAX_CONFIG = 1 << 20
@@ -82,7 +82,7 @@ def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
     If LXC mounts the root filesystem with the map of ``lxc.idmap``, the files on the disk have the ids of the
     container. In this case, the result maps each id of the container to itself, and is never None.
     """
-    from ..rootfs.directory_rootfs import IDENTITY, IdMap
+    from ..rootfs.id_map import IDENTITY, IdMap
 
     ranges: dict[str, list[tuple[int, int, int]]] = {"u": [], "g": []}
     mounted = False
@@ -149,7 +149,7 @@ def or_identity(ids: "IdMap | None") -> "IdMap | None":
     If ``ids`` is None and this process does not run as root, return None: this process could not give files
     to other users anyway.
     """
-    from ..rootfs.directory_rootfs import IDENTITY
+    from ..rootfs.id_map import IDENTITY
 
     return IDENTITY if ids is None and os.geteuid() == 0 else ids
 

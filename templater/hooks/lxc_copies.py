@@ -16,7 +16,7 @@ from ..instances.state_directory import State, StateDirectory, write_whole
 from ..model.entry import SYMLINK
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ..model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES, WRITTEN
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..oslite import dirname, fsencode, is_missing, isdir, join, os, split
 from ..rootfs.close_in_another_process import is_on_btrfs
 from ..rootfs.confined_directory import Directory

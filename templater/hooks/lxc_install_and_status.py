@@ -1,7 +1,7 @@
 """The lines that call templater in the configuration of an LXC container, and the check of these lines."""
 
 from ..model.errors import InputError, RefusedError, TemplaterError, UsageError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..oslite import abspath, dirname, exists, join, os
 from ..rootfs.trusted_paths import is_same_place, open_folder
 from ..rootfs.writable_by_others import namespace_creator, own_map
@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..rootfs.directory_rootfs import Ranges
+    from ..rootfs.id_map import Ranges
     from .common_status_checks import Finding
     from .install import Snippet
 

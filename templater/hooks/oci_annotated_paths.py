@@ -16,7 +16,8 @@ from itertools import islice
 from ..instances.instance_directory import MAX_INSTANCE, MAX_TEMPLATES
 from ..model.errors import InputError, RefusedError, TemplaterError, reason
 from ..model.file_names import BACKUP_YAML, INSTANCE, MAX_PATH, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
-from ..model.source import Source, printable
+from ..model.source import Source
+from ..model.unprintable_characters import printable
 from ..rootfs.close_in_another_process import close
 from ..rootfs.confined_root import Root
 from ..rootfs.paths import MissingError

@@ -2,7 +2,7 @@
 
 from ..model.errors import UsageError
 from ..model.render_options import DIALECT_NAMES
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .runtimes import function_of
 
 TYPE_CHECKING = False

@@ -11,7 +11,7 @@ from ..model.render_options import TOTAL
 from ..oslite import address_space
 from ..rootfs.confined_root import Root
 from ..sandbox.child import Bounds
-from .compile_cache import CacheEntry, CompileCache, open_cache
+from .compile_cache import CacheEntry, instance_cache, open_cache
 from .sandboxed_rendering import COMPILE, Job, Run
 
 #: the maximum number of bytes that the child may need in addition to those of this process
@@ -39,8 +39,7 @@ def precompile(
     )  # fmt: skip
     state_directory = None if cache else StateDirectory(folder)
     try:
-        held = None if state_directory is None else state_directory.cache()
-        store = CompileCache(held) if held is not None else open_cache(cache) if cache else None
+        store = open_cache(cache) if state_directory is None else instance_cache(state_directory)
         if store is None:
             raise RefusedError(
                 f"other users can enter the cache of '{cache or folder.name}'",

@@ -1,12 +1,16 @@
-"""Requests to a hook, made from the hook line's options and the runtime's data."""
+"""Requests to a hook, made from the hook line's options and the runtime's data, and the files they name."""
+
+from ..instances.instance_directory import MAX_INSTANCE, InstanceDirectory
+from ..model.source import Source
+from ..oslite import os, split
+from ..rootfs.confined_root import Root
+from ..rootfs.trusted_paths import clean_path, open_unshared, trusted_owners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ..model.source import Source
-    from ..rootfs.confined_root import Root
-    from ..rootfs.directory_rootfs import IdMap
+    from ..rootfs.id_map import IdMap
     from .options import Options
 
 
@@ -120,3 +124,37 @@ class Notice:
     def __init__(self, text: str = "", state_folder: str = "") -> None:
         self.text = text
         self.state_folder = state_folder
+
+
+def open_image_of(request: HookRequest, folder: Root) -> "Root | None":
+    """Return the image's open directory, or None if ``--source`` names the image.
+
+    Raises RefusedError if other users can write to the directory.
+    """
+    if request.open_image is not None or request.options.source:
+        return request.open_image
+    opened = {**request.open_folders, request.state_folder: folder}.get(request.image)
+    if opened is None:
+        return open_unshared(request.image)
+    return Root(opened.name, fd=os.dup(opened.fd), named=True)
+
+
+def description_of(request: HookRequest, image: InstanceDirectory, folder: Root) -> "Source | None":
+    """Read the instance's description: the requested file, or else instance.yaml."""
+    if request.instance_file:
+        return _read_file(request)
+    if request.description is not None:
+        return request.description
+    if request.state_folder != request.image:
+        found = InstanceDirectory(request.state_folder, folder).read_instance()
+        if found is not None:
+            return found
+    # an image that an annotation names must not also supply the instance's description
+    return image.read_instance() if request.open_image is None else None
+
+
+def _read_file(request: HookRequest) -> Source:
+    folder, name = split(clean_path(request.instance_file))
+    owners = trusted_owners(request.rootfs) if request.options.instance else ()
+    with open_unshared(folder, owners) as root:
+        return Source(request.instance_file, root.read("/" + name, MAX_INSTANCE))

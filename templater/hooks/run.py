@@ -6,7 +6,7 @@ A hook runs at every start of a container, so it avoids the slower modules of th
 
 import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 import sys
-from time import gmtime, monotonic, process_time, strftime
+from time import monotonic, process_time
 
 from .. import __version__
 from ..instances.instance_directory import InstanceDirectory
@@ -26,13 +26,12 @@ from ..model.file_names import STARTED
 from ..model.hosts import NONE
 from ..model.instance_name import require_name
 from ..model.metadata import TRIGGERS
-from ..model.source import Source, printable
+from ..model.unprintable_characters import printable
 from ..oslite import (
     Closing,
     abspath,
     birth_time,
     environment,
-    exists,
     forbid_core_file,
     forget,
     limit_address_space,
@@ -52,9 +51,10 @@ from ..rootfs.trusted_paths import (
     trusted_owners,
 )
 from ..rootfs.writable_by_others import name_owner
-from .compile_cache import CompileCache, open_cache
+from .compile_cache import instance_cache, open_cache
+from .log import Log, shortened, write_stderr
 from .options import KEEP_GOING, PROBE, Options, parse
-from .request import HookRequest
+from .request import HookRequest, description_of, open_image_of
 from .runtimes import function_of
 from .sandboxed_rendering import Job, Run
 
@@ -67,26 +67,19 @@ if TYPE_CHECKING:
     from ..rootfs.confined_directory import Directory
     from ..rootfs.directory_rootfs import DirectoryRootfs
     from ..writing.remove_leftovers import Journal
+    from .compile_cache import CompileCache
     from .sandboxed_rendering import Answer
 
-MAX_LOG = 1 << 20
 #: the maximum number of triggers that a hook line or an annotation can name
 MOST_TRIGGERS = 16
 #: the maximum address space of a hook: enough for an output and an old content of 64 MiB each
 MEMORY = 1 << 30
-#: maximum seconds for each message to the system's log
-SYSLOG_SECONDS = 2.0
 #: the least processor time in seconds for planning and preparing the files, if rendering took long
 LEAST_SECONDS = 0.5
 #: processor time in seconds that is reserved for each prepared file: to put it in place, or to remove it
 COMMIT_SECONDS = 0.0003
 #: processor time in seconds that is reserved for the error and the log before the hard limit of the runtime
 REPORT_SECONDS = 0.1
-#: the maximum number of lines that one hook logs, and of characters in a line
-MOST_LINES = 1000
-LONGEST_LINE = 1000
-#: the maximum number of bytes that one hook writes to the FILE of ``--log``, which nothing rotates
-MOST_IN_FILE = 16 << 10
 
 #: signals that end a hook: from a user or a terminal, or because the runtime limits the processor time
 _STOP = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGXCPU)
@@ -110,117 +103,6 @@ class StoppedError(BaseException):
 _can_stop = False
 #: whether the timer of the processor time ends shortly before the hard limit of the runtime
 _is_limited = False
-
-
-class Log:
-    """The log lines of one hook. They are written by one call, so the lines of two hooks do not mix.
-
-    An image determines the number and the length of the log lines, so both are limited.
-    """
-
-    __slots__ = ("lines", "name", "omitted", "private", "summary")
-
-    def __init__(self, name: str = "") -> None:
-        self.name = name
-        self.lines: list[str] = []
-        #: lines for the instance's own log, which only its owner can read, and not for syslog
-        self.private: set[str] = set()
-        #: the syslog line that replaces ``private``: names and number of changed files can reveal a secret
-        self.summary = ""
-        self.omitted = 0
-
-    def add(self, text: str, *, private: bool = False) -> None:
-        if len(self.lines) == MOST_LINES:
-            self.omitted += 1
-            return
-        line = shortened(printable(text))
-        self.lines.append(line)
-        if private:
-            self.private.add(line)
-
-    def end(self) -> None:
-        """Add a last log line with the number of omitted lines."""
-        if self.omitted:
-            self.lines.append(f"… and {self.omitted} more lines")
-            if self.private:  # the number reveals how many lines are private
-                self.private.add(self.lines[-1])
-            self.omitted = 0
-
-    def data(self, *, public: bool = False) -> bytes:
-        lines = self.public_lines() if public else self.lines
-        when = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
-        name = f" {self.shown_name()}" if self.name else ""
-        return "".join(f"{when}{name}: {line}\n" for line in lines).encode("utf-8", "replace")
-
-    def public_lines(self) -> "list[str]":
-        """Return the log lines that other users may read."""
-        return [line for line in (*self.lines, self.summary) if line and line not in self.private]
-
-    def write(self, state_directory: "StateDirectory | None", file: str) -> None:
-        """Write the lines to the instance's log, to ``file``, and to syslog. Failures raise no error."""
-        if not self.lines:
-            return
-        self.end()
-        if file:  # first, because the owner of the instance's directory can make the other log unwritable
-            self._attempt(self.to_file, file)
-        if state_directory is not None:
-            self._attempt(state_directory.append, "log", self.data(), MAX_LOG)
-        self.to_syslog()
-
-    def _attempt(self, call: "Callable[..., None]", *arguments: object) -> None:
-        try:
-            call(*arguments)
-        except (TemplaterError, OSError) as error:
-            self.add(f"the log can't be written: {error}")
-
-    def to_file(self, file: str) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-        fd = os.open(file, flags, 0o600)
-        try:
-            status = os.fstat(fd)
-            is_own = status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o077
-            data = self.data(public=not is_own)
-            if len(data) > MOST_IN_FILE:
-                end = data.rindex(b"\n", 0, MOST_IN_FILE) + 1
-                omitted = data.count(b"\n", end)
-                data = data[:end] + f"… and {omitted} more lines\n".encode()
-            os.write(fd, data)
-        finally:
-            os.close(fd)
-
-    def shown_name(self) -> str:
-        """Return the container's name, escaped for a log: it can come from a hostile annotation."""
-        return shortened(printable(self.name))
-
-    def to_syslog(self) -> None:
-        if not exists("/dev/log"):
-            return
-        import syslog
-
-        waiting = False
-
-        def expired(*_: object) -> None:
-            nonlocal waiting
-            if waiting:
-                waiting = False
-                raise TimeUpError
-
-        # syslog(3) waits while the journal reads nothing. After a signal, it tries once more, so the timer
-        # repeats.
-        _signal.signal(_signal.SIGALRM, expired)
-        _signal.setitimer(_signal.ITIMER_REAL, SYSLOG_SECONDS, SYSLOG_SECONDS)
-        try:
-            waiting = True
-            syslog.openlog("templater", syslog.LOG_PID, syslog.LOG_DAEMON)
-            for line in self.public_lines():
-                text = f"{self.shown_name()}: {line}" if self.name else line
-                syslog.syslog(syslog.LOG_INFO, text.encode("utf-8", "replace").decode())
-            waiting = False
-        except TimeUpError:
-            write_stderr("templater: the system's log accepts no messages")
-        finally:
-            _signal.setitimer(_signal.ITIMER_REAL, 0)
-            _signal.signal(_signal.SIGALRM, _ignored)
 
 
 def serve() -> int:
@@ -331,7 +213,7 @@ def probe() -> int:
     """
     import yaml  # noqa: F401
 
-    from ..pongo2.codegen import nodes  # noqa: F401
+    from ..pongo2.codegen import jinja2_nodes  # noqa: F401
 
     os.write(1, f"templater {__version__} on Python {sys.version.split()[0]}\n".encode())
     return 0
@@ -458,18 +340,6 @@ def _log_failure(error: TemplaterError, options: Options, log: Log) -> None:
         log.add("started anyway: --on-error keep-going")
 
 
-def write_stderr(text: str) -> None:
-    lines = [shortened(printable(line)) for line in text.split("\n")[:MOST_LINES]]
-    try:  # noqa: SIM105 - a closed stderr must not stop the start
-        os.write(2, ("\n".join(lines) + "\n").encode("utf-8", "replace"))
-    except OSError:
-        pass
-
-
-def shortened(line: str) -> str:
-    return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "…"
-
-
 # --- a start -----------------------------------------------------------------------------------
 
 
@@ -576,7 +446,8 @@ def _write_files(
     """
     # imported here, so that the parent loads these modules while the child renders
     from ..planning.decide_changes import plan_of
-    from ..rootfs.directory_rootfs import READING, DirectoryRootfs, shifted
+    from ..rootfs.directory_rootfs import READING, DirectoryRootfs
+    from ..rootfs.id_map import shifted
     from ..writing.apply_plan import apply
 
     answer = planned_run.finish()
@@ -813,60 +684,21 @@ class PlannedRun(Run, Closing):
 
 
 def _job(request: HookRequest, triggers: "tuple[str, ...]", folder: Root) -> Job:
-    with InstanceDirectory(request.image, _open_image(request, folder)) as directory:
+    with InstanceDirectory(request.image, open_image_of(request, folder)) as directory:
         metadata = directory.read_metadata()
         longest = TEMPLATE_BYTES if request.limits is None else request.limits.template
         templates = directory.read_templates(longest)
-        instance = _description(request, directory, folder)
+        instance = description_of(request, directory, folder)
     return Job(
         metadata, templates, instance, triggers, NONE,
         name=request.name, config=request.config, dialect=request.dialect, limits=request.limits,
     )  # fmt: skip
 
 
-def _open_image(request: HookRequest, folder: Root) -> Root | None:
-    """Return the image's open directory, or None if ``--source`` names the image.
-
-    Raises RefusedError if other users can write to the directory.
-    """
-    if request.open_image is not None or request.options.source:
-        return request.open_image
-    opened = {**request.open_folders, request.state_folder: folder}.get(request.image)
-    if opened is None:
-        return open_unshared(request.image)
-    return Root(opened.name, fd=os.dup(opened.fd), named=True)
-
-
-def _description(request: HookRequest, image: InstanceDirectory, folder: Root) -> "Source | None":
-    """Read the instance's description: the requested file, or else instance.yaml."""
-    if request.instance_file:
-        return _read_file(request)
-    if request.description is not None:
-        return request.description
-    if request.state_folder != request.image:
-        found = InstanceDirectory(request.state_folder, folder).read_instance()
-        if found is not None:
-            return found
-    # an image that an annotation names must not also supply the instance's description
-    return image.read_instance() if request.open_image is None else None
-
-
-def _read_file(request: HookRequest) -> Source:
-    from ..instances.instance_directory import MAX_INSTANCE
-
-    folder, name = split(clean_path(request.instance_file))
-    owners = trusted_owners(request.rootfs) if request.options.instance else ()
-    with open_unshared(folder, owners) as root:
-        return Source(request.instance_file, root.read("/" + name, MAX_INSTANCE))
-
-
 def _cache(request: HookRequest, state_directory: StateDirectory) -> "CompileCache | None":
     if not request.use_cache:
         return None
-    if request.cache:
-        return open_cache(request.cache)
-    directory = state_directory.cache()
-    return None if directory is None else CompileCache(directory)
+    return open_cache(request.cache) if request.cache else instance_cache(state_directory)
 
 
 def _without_hidden(plan: "Plan", hidden: "Collection[str]", log: Log) -> "Plan":

@@ -16,7 +16,8 @@ from ..model.instance import Instance, Profile
 from ..model.metadata import Metadata, Rule
 from ..model.pending_trigger import PENDING_KEY, passes
 from ..model.render_options import SECONDS, TOTAL, RenderOptions
-from ..model.source import Source, Span, printable
+from ..model.source import Source, Span
+from ..model.unprintable_characters import printable
 from ..oslite import os
 from .compile_cache import CacheEntry, is_language_module, key
 

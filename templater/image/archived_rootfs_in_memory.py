@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry
 from ..model.errors import LimitError, TemplaterError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..parsing.metadata_yaml import read_metadata
 from ..planning.follow_links import Steps, clean, resolve
 from ..rootfs.memory_rootfs import MemoryRootfs, _Node, node_of

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..model.errors import InputError, RefusedError, UsageError, WriteError, reason
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rootfs.paths import MissingError
 from ..rootfs.trusted_paths import open_folder
 from ..rootfs.writable_by_others import is_shared

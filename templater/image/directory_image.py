@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from ..model.entry import DIRECTORY, FILE, TemplateFile
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ..model.file_names import METADATA, TEMPLATES
-from ..model.source import Source, printable
+from ..model.source import Source
+from ..model.unprintable_characters import printable
 from ..rootfs.confined_root import Root
 from ..rootfs.directory_rootfs import open_root
 from .limits import DEFAULT, Limits

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ..model.counters_of_work import received
 from ..model.entry import DIRECTORY, FILE, SOCKET, SYMLINK
 from ..model.errors import InputError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rootfs.confined_directory import Directory
 from ..rootfs.confined_root import Root
 from ..rootfs.system_calls import kind_of, read_error

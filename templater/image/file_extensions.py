@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..model.errors import UsageError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS
 
 #: extensions of other kinds of files; unknown extensions are accepted, such as `.2` in `image-v1.2`

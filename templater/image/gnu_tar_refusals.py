@@ -9,7 +9,7 @@ from collections import Counter
 
 from ..model.entry import DIRECTORY, SYMLINK
 from ..model.errors import LimitError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 #: reasons why GNU tar can't unpack a member
 BELOW_FILE = "is below a file"

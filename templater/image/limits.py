@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..model.entry import TEMPLATE_BYTES
 from ..model.errors import LimitError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import METADATA, ROOTFS, TEMPLATES
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .limits import DEFAULT, HeldBytes, Limits, memory_of
 from .name_checks import clean_name, refuse_kind
 from .tar_reader import Member

@@ -14,7 +14,8 @@ from functools import partial
 
 from ..model.errors import InputError, LimitError, MetadataError, RefusedError, TemplaterError, UsageError
 from ..model.metadata import YEAR_10000, Metadata, Rule
-from ..model.source import Source, printable
+from ..model.source import Source
+from ..model.unprintable_characters import printable
 from ..parsing.metadata_yaml import read_metadata
 from ..parsing.yaml_nodes import Limits, Rules, decoded
 from .yaml_positions import one_account

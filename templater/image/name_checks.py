@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..model.entry import DIRECTORY, FILE, TemplateFile
 from ..model.errors import RefusedError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 if TYPE_CHECKING:
     from .tar_reader import Member

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from ..model.entry import FILE
 from ..model.errors import InputError, RefusedError, TemplaterError
 from ..model.file_names import METADATA, ROOTFS
-from ..model.source import Source, printable
+from ..model.source import Source
+from ..model.unprintable_characters import printable
 from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined_root import Root
-from ..rootfs.directory_rootfs import IdMap, open_tree, shifted
+from ..rootfs.directory_rootfs import open_tree
+from ..rootfs.id_map import IdMap, shifted
 from . import metadata_edit
 from .limits import DEFAULT, Limits
 from .read_whole_image import DirectoryContents, Part

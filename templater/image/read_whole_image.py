@@ -11,7 +11,7 @@ from typing import Protocol
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, LimitError, RefusedError, UsageError
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..parsing.file_kind import SQUASHFS
 from ..rootfs.directory_rootfs import open_tree
 from .decompress import open_stream

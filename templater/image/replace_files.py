@@ -12,7 +12,7 @@ from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.progress import Progress, silent
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rootfs.confined_directory import Directory
 from ..rootfs.confined_root import Root
 from ..rootfs.directory_rootfs import open_tree

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import DISK, METADATA, ROOTFS
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..parsing.file_kind import BLOCK, COMPRESSIONS, TAR, describe, hint_for, recognise
 from ..rootfs.paths import NAME_MAX, PATH_MAX, encoded
 from .decompress import ByteStream, open_stream

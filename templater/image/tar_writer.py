@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
 from ..model.errors import InputError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..parsing.file_kind import BLOCK
 from .limits import DEFAULT, too_many_pieces
 from .tar_reader import HARD_LINK, Member, encoded_attribute

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from ..model.entry import FILE, SYMLINK, Entry, TemplateFile
 from ..model.errors import LimitError, RefusedError
 from ..model.file_names import METADATA, TEMPLATES
-from ..model.source import Source, printable
+from ..model.source import Source
+from ..model.unprintable_characters import printable
 from .decompress import open_stream
 from .limits import DEFAULT, Limits
 from .members_outside_rootfs import Layout

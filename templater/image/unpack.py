@@ -15,10 +15,10 @@ from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYML
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, UsageError
 from ..model.file_names import METADATA, ROOTFS, TEMPLATES
 from ..model.progress import Progress, silent
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rootfs.confined_directory import Directory
 from ..rootfs.confined_root import Root
-from ..rootfs.directory_rootfs import IDENTITY, IdMap
+from ..rootfs.id_map import IDENTITY, IdMap
 from ..rootfs.system_calls import write_error
 from ..rootfs.trusted_paths import is_replaceable, open_folder
 from ..writing.deferred_signals import with_signals_deferred

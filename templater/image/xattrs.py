@@ -6,7 +6,7 @@ import errno
 import os
 
 from ..model.errors import LimitError, WriteError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rootfs.system_calls import read_error
 from .tar_reader import encoded_attribute
 

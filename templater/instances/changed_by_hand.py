@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..model.entry import FILE
 from ..model.errors import KeptError, LimitError, RefusedError
 from ..model.plan import CREATE, FAILED, KEEP, WRITING, Plan
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .record_of_written_files import (
     MAX_COMPARED_TOTAL,
     WrittenFile,

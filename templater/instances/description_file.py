@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from ..model.errors import InputError, LimitError, reason
 from ..model.instance import Instance
 from ..model.instance_name import daemon_name_problem, require_name
-from ..model.source import Source, printable
+from ..model.source import Source
+from ..model.unprintable_characters import printable
 from ..parsing import instance_description
 from ..parsing.yaml_nodes import size_text
 from ..rootfs.trusted_paths import open_file

@@ -7,9 +7,9 @@ The directory has the files ``state``, ``written``, ``lock``, ``log`` and ``jour
 import fcntl
 from time import monotonic, sleep
 
-from ..model.errors import BusyError, RefusedError, TemplaterError
+from ..model.errors import BusyError, RefusedError
 from ..model.file_names import STARTED, STATE, STATE_FOLDER, WRITTEN
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..oslite import Closing, join, os
 from ..rootfs.close_in_another_process import close
 from ..rootfs.confined_directory import Directory, ForeignFileError
@@ -220,22 +220,6 @@ class StateDirectory(Closing):
             os.write(fd, data)
         finally:
             close(fd)
-
-    def cache(self) -> "Directory | None":
-        """Return the directory of compiled templates, or None if another user may have put it there.
-
-        The owner of the instance's directory could replace ``cache`` by another directory of root, such as a
-        directory that root has unpacked from an image.
-        """
-        try:
-            if not self.is_own:
-                return None
-            if self.directory.lstat("cache") is None:
-                make(self.directory, "cache")
-            directory = self.directory.directory("cache")
-        except (OSError, TemplaterError):
-            return None
-        return directory_of_ours(directory)
 
     def _open(self, name: str) -> int:
         """Open a regular file in the state directory. Create it if it is missing.

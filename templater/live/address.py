@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..model.errors import UsageError
 from ..model.instance_name import daemon_name_problem
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 FAMILIES = ("incus", "lxd")
 #: the name of the remote for the daemon on this machine, in the configuration of both clients

@@ -16,10 +16,10 @@ from typing import Any
 from ..distribution.daemon_connection import TIMEOUT, Connect
 from ..distribution.daemon_socket_path import find_socket
 from ..distribution.remotes import client_remote, client_trust
-from ..distribution.sockets import RemoteBounds, RemoteSocket, open_connection
+from ..distribution.tcp_and_tls_sockets import RemoteBounds, RemoteSocket, open_connection
 from ..distribution.url import split_url
 from ..model.errors import InputError, UsageError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .address import LOCAL, Address, escaped
 from .nearest_host import Nearest, nearest_host
 from .rest_client import Client, DaemonError, unix_socket

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from ..model.errors import InputError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .address import Address
 from .rest_client import MIB, Client, NoAnswerError
 

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ..model.errors import UsageError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .address import Address
 from .connect import Daemon
 from .live_instance import profile_names

@@ -13,7 +13,8 @@ from ..image.name_checks import bad_template_name
 from ..model.entry import FILE, Entry, TemplateFile
 from ..model.errors import InputError, LimitError
 from ..model.pending_trigger import PENDING_KEY
-from ..model.source import Source, printable
+from ..model.source import Source
+from ..model.unprintable_characters import printable
 from .address import Address, escaped
 from .connect import Daemon
 from .live_rootfs import LiveRootfs, unreadable_reason

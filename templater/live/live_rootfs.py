@@ -20,7 +20,7 @@ from typing import Any
 
 from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry
 from ..model.errors import InputError, LimitError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rootfs.memory_rootfs import MemoryRootfs, _Node
 from .address import Address, escaped
 from .rest_client import MIB, Answer, Client, HangError

@@ -6,7 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 from ..model.hosts import HOSTS, Host
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 #: the releases in docs/hosts.md: the first and the last version of each host, as tuples
 _EXACT: tuple[tuple[str, str, tuple[int, ...], tuple[int, ...]], ...] = (

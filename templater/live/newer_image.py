@@ -14,7 +14,7 @@ from ..distribution.image_api_client import FINGERPRINT, ServerImage, export
 from ..image.open_image import open_image
 from ..model.errors import TemplaterError
 from ..model.metadata import Rule
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..parsing.metadata_yaml import read_metadata
 from .address import Address
 from .connect import Daemon

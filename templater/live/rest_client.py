@@ -21,7 +21,7 @@ from typing import Any
 from .. import __version__
 from ..distribution.daemon_connection import TIMEOUT, Connect, Connection
 from ..model.errors import InputError, LimitError, reason
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..parsing.json_stream import JsonStream
 
 MIB = 1 << 20

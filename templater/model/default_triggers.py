@@ -1,7 +1,7 @@
 """The triggers that a command runs without the option ``-t``."""
 
 from .pending_trigger import PENDING_KEY, passes
-from .source import printable
+from .unprintable_characters import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

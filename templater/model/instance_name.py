@@ -1,7 +1,7 @@
 """Valid names of instances."""
 
 from .errors import RefusedError, UsageError
-from .source import printable
+from .unprintable_characters import printable
 
 MAX_NAME = 255
 

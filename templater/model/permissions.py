@@ -1,7 +1,7 @@
 """Parsers for the uid, gid and mode of a rule. The parsers follow the Go code of the daemons."""
 
 from .errors import MetadataError
-from .source import printable
+from .unprintable_characters import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

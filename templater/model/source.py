@@ -1,5 +1,7 @@
 """Source texts, and positions in these texts."""
 
+from .unprintable_characters import printable
+
 #: The size of a block in characters. For each block, a source stores the number of lines before the block,
 #: and the start of the line in which the block begins. Storing the position of each line would need more
 #: memory.
@@ -130,54 +132,3 @@ class Span:
         pad = len(printable(line[:column]))
         carets = "^" * max(1, min(length, len(shown) - pad))
         return f" {number} | {shown}\n {' ' * len(number)} | {' ' * pad}{carets}"
-
-
-def printable(text: str) -> str:
-    """Escape control characters and undecodable bytes, so that a terminal can show the text.
-
-    Tabs become spaces.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _escaped(c) for c in text)
-
-
-def printable_lines(text: str) -> str:
-    """Like `printable`, escape control characters, but keep line endings and tabs."""
-    if text.isprintable():
-        return text
-    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
-
-
-def _escaped(c: str) -> str:
-    # This function uses no codec, because a codec would have to be imported, which a hook's sandbox forbids.
-    number = ord(c)
-    if c in _SHORT:
-        return _SHORT[c]
-    if 0xDC80 <= number <= 0xDCFF:
-        return f"\\x{number - 0xDC00:02x}"
-    if number < 0x100:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
-
-
-_SHORT = {"\t": " ", "\n": "\\n", "\r": "\\r"}
-
-
-def is_whole(text: str) -> bool:
-    """Return whether UTF-8 can encode a text."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def whole_characters(text: str) -> str:
-    """Replace each lone surrogate, such as JSON's ``\\ud800``, by U+FFFD. Go does the same.
-
-    UTF-8 cannot encode a lone surrogate.
-    """
-    if is_whole(text):
-        return text
-    return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)

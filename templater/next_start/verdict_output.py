@@ -1,4 +1,4 @@
-"""Output about verdicts: sentences, commands that make a file match the configuration, patches and JSON.
+"""Output about verdicts: sentences, patches and JSON.
 
 docs/automation.md lists the keys of the JSON.
 """
@@ -6,20 +6,17 @@ docs/automation.md lists the keys of the JSON.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from shlex import quote
 from typing import Any
 
-from ..live.address import LOCAL, Address
-from ..model.pending_trigger import PENDING_KEY
 from ..model.plan import Change
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..reporting.json_data import change_data, error_data
 from ..reporting.json_escapes import json_text
 from ..reporting.patch import Work, file_patch
+from .client_commands import commands
 from .judge_many import Judged
 from .verdicts import (
     CHANGES,
-    CHANGING,
     CREATES,
     DIFFERENT,
     EQUAL,
@@ -71,31 +68,6 @@ def sentence(file: FileVerdict) -> str:
     return text
 
 
-def commands(found: NextStart, file: FileVerdict) -> tuple[str, ...]:
-    """Return the commands that make a file match the current configuration, or () if none is needed."""
-    start = start_command(found)
-    if file.verdict in CHANGING:
-        return (start,)
-    if file.current == EQUAL or not (file.trigger or file.verdict == SKIPS):
-        return ()
-    if file.current == MISSING and file.trigger != "create":
-        return ()  # if the instance was never copied or renamed, it is correct that the file is missing
-    client, target, project = _parts(found.address)
-    made: list[str] = []
-    exists = file.current_change is not None and file.current_change.before is not None
-    if file.rule.create_only and exists:
-        made.append(f"{client} file delete {target}{quote(file.real)}{project}")
-    if file.trigger:
-        made.append(f"{client} config set {target} {PENDING_KEY}={file.trigger}{project}")
-    return (*made, start)
-
-
-def start_command(found: NextStart) -> str:
-    """Return the client command that starts a stopped instance or restarts a running instance."""
-    client, target, project = _parts(found.address)
-    return f"{client} {'restart' if found.is_running else 'start'} {target}{project}"
-
-
 def also_runs(found: NextStart) -> dict[str, list[FileVerdict]]:
     """Return a dict from each trigger to the files that this trigger writes, but the next start does not."""
     runs: dict[str, list[FileVerdict]] = {}
@@ -104,13 +76,6 @@ def also_runs(found: NextStart) -> dict[str, list[FileVerdict]]:
             for trigger in dict.fromkeys(file.rule.when):
                 runs.setdefault(trigger, []).append(file)
     return runs
-
-
-def _parts(address: Address) -> tuple[str, str, str]:
-    """Return the client's command, the instance with its remote, and the option for the project."""
-    remote = "" if address.remote == LOCAL else f"{address.remote}:"
-    project = f" --project {quote(address.project)}" if address.project not in ("", "default") else ""
-    return address.client, quote(remote + address.name), project
 
 
 def heading(found: NextStart) -> str:

@@ -21,7 +21,7 @@ from ..model.metadata import Rule
 from ..model.pending_trigger import PENDING_KEY, passes
 from ..model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, Change, Plan
 from ..model.render_options import RenderOptions
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..planning.changed_rootfs import MAX_COMPARED
 from ..planning.follow_links import clean
 from ..planning.plan_image import plan_image

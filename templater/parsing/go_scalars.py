@@ -1,4 +1,4 @@
-"""Conversion of a plain YAML scalar to a value, as in resolve.go of Go's yaml.v2 and yaml.v4."""
+"""YAML scalars in Go: their conversion to values, as in resolve.go of yaml.v2 and yaml.v4, and quoting."""
 
 from __future__ import annotations
 
@@ -118,3 +118,9 @@ def is_merge(node: Node) -> bool:
 def is_text(node: Scalar, rules: Rules) -> bool:
     """Return whether Go decodes a scalar as a string if no type is given."""
     return not (node.plain or node.tag) or isinstance(resolved(node.text, node.tag, rules), str)
+
+
+def quoted(text: str) -> str:
+    """Quote a text as the errors of Go's YAML libraries do."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{escaped}"'

@@ -22,7 +22,8 @@ from ..model.instance import (
     Profile,
 )
 from ..model.instance_name import MAX_NAME
-from ..model.source import Source, Span, printable, whole_characters
+from ..model.source import Source, Span
+from ..model.unprintable_characters import printable, whole_characters
 from .go_scalars import is_merge, is_null
 from .metadata_yaml import suggestion
 from .yaml_nodes import MIB, Limits, Node, Scalar, YamlError, child, merged_nodes, parse, size_text

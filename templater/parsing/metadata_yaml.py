@@ -15,8 +15,9 @@ from typing import Final
 
 from ..model.errors import LimitError, MetadataError, RefusedError
 from ..model.metadata import TRIGGERS, UNCOUNTED, Finding, Metadata, Rule
-from ..model.source import Source, Span, printable
-from .go_scalars import BOOLEANS, is_merge, is_null, is_text, resolved, tag_of, whole_number
+from ..model.source import Source, Span
+from ..model.unprintable_characters import printable
+from .go_scalars import BOOLEANS, is_merge, is_null, is_text, quoted, resolved, tag_of, whole_number
 from .yaml_nodes import (
     LIMITS,
     Alias,
@@ -354,7 +355,7 @@ class _Decoder:
             f"duplicate key '{name}', first in line {earlier.line}",
             node.span,
             _REMOVE_ONE,
-            line=f"line {self.go_line(node)}: mapping key {_quoted(name)}"
+            line=f"line {self.go_line(node)}: mapping key {quoted(name)}"
             f" already defined at line {self.go_line(earlier)}",
         )
 
@@ -603,8 +604,3 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 _BREAK = "\r\n|[\n\r\x85\u2028\u2029]"
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
-    return f'"{escaped}"'

@@ -7,7 +7,8 @@ import tomllib
 from typing import Any
 
 from ..model.errors import InputError, LimitError
-from ..model.source import Source, Span, printable
+from ..model.source import Source, Span
+from ..model.unprintable_characters import printable
 
 #: maximum number of parts of a dotted key: ``tomllib`` keeps every prefix of a key, so memory and time grow
 #: with the square of the number of parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..model.plan import AGENT, CREATE, FAILED, KEEP, UPDATE, Change
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rendering.render import Rendering
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from ..model.entry import (
 )
 from ..model.errors import LimitError, WriteError
 from ..model.plan import WRITING, Change
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rootfs.paths import SlowError, UnmappedError
 from .follow_links import place_of
 

@@ -9,7 +9,7 @@ from ..model.entry import (
 from ..model.errors import RefusedError, TemplaterError
 from ..model.permissions import parse_id, parse_mode
 from ..model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan, split_passes
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rendering.render import Rendering
 from .changed_rootfs import ChangedRootfs
 from .follow_links import Steps, clean, place_of, resolve

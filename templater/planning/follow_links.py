@@ -2,7 +2,7 @@
 
 from ..model.entry import DIRECTORY, OVERFLOW_ID, SYMLINK, Resolved
 from ..model.errors import LimitError, RefusedError, TemplaterError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from ..model.hosts import INCUS
 from ..model.pending_trigger import FIRST_BOOT, PENDING_KEY
 from ..model.plan import Plan
 from ..model.render_options import RenderOptions
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rendering.render import render, render_data
 from .decide_changes import plan_of
 

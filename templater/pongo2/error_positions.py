@@ -1,4 +1,7 @@
-"""Runtime functions for code that was compiled with ``spans=True``. They add a position to each failure.
+"""The source positions that failed renders report.
+
+`positions` computes them when a template is compiled with ``spans=True``. The other functions are the runtime
+functions of such code: they add a position to each failure.
 
 A ``place`` is an index into ``program.places``, the list of source positions.
 """
@@ -18,10 +21,34 @@ from .values import Failure, Function, Panic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from .render_state import Program, Render
+    from .syntax.tokens import Token
+
+    Position = tuple[str, int, int, str, int, int]
+
+
+def positions(tokens: "Iterable[Token]") -> "Iterator[Position]":
+    """Yield the arguments of ``Place`` (see `render_state`) for each token.
+
+    The function scans the text of each template only once, for all tokens of that template.
+    """
+    tokens = list(tokens)
+    found: dict[int, tuple[int, int]] = {}
+    for unit in {id(token.unit): token.unit for token in tokens}.values():
+        text, done, line, column = unit.text, 0, 1, 1
+        for token in sorted((t for t in tokens if t.unit is unit), key=lambda t: t.start):
+            between = text[done : token.start]
+            newline = between.rfind("\n")
+            if newline >= 0:
+                line, column = line + between.count("\n"), 1
+            column += len(between[newline + 1 :].encode("utf-8", "surrogateescape"))
+            done = token.start
+            found[id(token)] = line, column
+    for token in tokens:
+        yield token.unit.name, *found[id(token)], token.value, token.start, token.end
 
 
 def text_at(

@@ -4,7 +4,7 @@ This module has few imports, so that a cached template renders without loading t
 """
 
 from ..model.errors import InputError, LimitError, RenderError, TemplaterError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from . import runtime_calls_and_loops, values
 from .render_state import DEFAULT_LIMITS, Fault, Limits, Program, Render
 from .values import Failure, Panic, TooLarge

@@ -8,7 +8,7 @@ from typing import Protocol
 from ..model.entry import TEMPLATE_BYTES
 from ..model.errors import InputError, LimitError, TemplateError, TemplaterError
 from ..model.source import Source
-from .codegen.writer import Module
+from .codegen.generator_state import Module
 from .dialect import Dialect
 from .filters_and_tags import library_for
 from .syntax.lexer import lex

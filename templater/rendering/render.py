@@ -9,7 +9,7 @@ from ..model.errors import (
     TemplateError,
     TemplaterError,
 )
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from ..model.errors import TemplaterError
-from ..model.source import Source, Span, printable
+from ..model.source import Source, Span
+from ..model.unprintable_characters import printable
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.names_read import BUILT_IN, Read
 from ..pongo2.parse_with_includes import Compilation

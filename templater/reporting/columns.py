@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 #: maximum width of a column. A longer cell widens only its own line, not the whole column.
 WIDEST = 100

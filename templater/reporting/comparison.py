@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ..model.plan import FAILED, SKIP, Change, Plan
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .json_data import change_data
 from .json_escapes import json_text
 from .patch import Work, body, header, quoted

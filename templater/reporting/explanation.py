@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..model.metadata import TRIGGERS, Rule
 from ..model.plan import FAILED, SKIP, WRITING, Change
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rendering.origins import ALL_DEVICES, KINDS, NOTHING, VALUE, Line, Origin, Part, Reading
 from .json_data import error_data
 from .json_escapes import json_text

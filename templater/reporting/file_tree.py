@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.plan import FAILED
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .columns import WIDEST
 from .plan_text import Heading, heading, unchanged
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..model.errors import TemplaterError
 from ..model.plan import FAILED, SKIP, Change, Outcome, Plan
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .columns import columns
 from .json_escapes import json_text
 from .plan_text import CRASH, crashes, deviation_names

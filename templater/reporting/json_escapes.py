@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 
 def json_text(text: str) -> str:

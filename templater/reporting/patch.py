@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from difflib import Match, SequenceMatcher
 
 from ..model.plan import CREATE, UPDATE, Change, Plan
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 NO_NEWLINE = "\\ No newline at end of file\n"
 

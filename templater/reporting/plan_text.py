@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.entry import parents_below
 from ..model.plan import AGENT, FAILED, KEEP, SKIP, WRITE, WRITING
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rendering.render import is_due
 
 if TYPE_CHECKING:

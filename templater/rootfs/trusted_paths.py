@@ -3,7 +3,7 @@
 from errno import ENOENT
 
 from ..model.errors import InputError, RefusedError, WriteError, reason
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..oslite import abspath, dirname, exists, fsencode, join, os, split, stat
 from .close_in_another_process import close
 from .confined_root import Root

@@ -12,7 +12,7 @@ from errno import EINVAL
 from time import monotonic
 
 from ..model.errors import LimitError, TemplaterError, described_bug
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, keep_functions, libc, os, stat
 from . import allowed_calls
 

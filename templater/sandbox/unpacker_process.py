@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, NoReturn
 
 from ..model.counters_of_work import running_programs
 from ..model.errors import InputError, LimitError, reason
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
 from . import allowed_calls
 from .child import Bounds, become_nobody, drop_capabilities, highest_descriptor

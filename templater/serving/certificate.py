@@ -17,7 +17,7 @@ from ..distribution.downloads import private_directory
 from ..distribution.remotes import own_file
 from ..image.atomic_output import Output
 from ..model.errors import InputError, WriteError, reason
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 _VALID = timedelta(days=3650)
 

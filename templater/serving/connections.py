@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 from aiohttp import web
 
 from ..model.errors import InputError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 _T = TypeVar("_T")
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

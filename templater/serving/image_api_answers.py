@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import compress
@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..model.errors import InputError
-from ..model.source import printable, whole_characters
+from ..model.unprintable_characters import printable, whole_characters
 from .served_image import Served
 
 NEVER = "1970-01-01T00:00:00Z"
@@ -152,6 +152,16 @@ class EncodedList:
         if self.elements.ended:
             raise ConnectionResetError("newer lists have replaced this list")
         yield self._end
+
+
+def filtered(answers: Mapping[str, EncodedList], recursion: bool, text: str) -> EncodedList:
+    """Return the answer with the images that match a filter. Raises InputError for an invalid filter.
+
+    ``answers`` are those of `image_listing.Listing`.
+    """
+    matches = matcher(text)
+    chosen = bytes(matches(json.loads(image)) for image in answers["images True"].elements)
+    return success_list(answers[f"images {recursion}"].elements, chosen)
 
 
 def matcher(text: str) -> Callable[[dict[str, Any]], bool]:

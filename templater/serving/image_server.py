@@ -7,7 +7,6 @@ they use TLS.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import secrets
@@ -29,7 +28,7 @@ from ..distribution.tree_catalog import clean_path
 from ..image.file_extensions import extension
 from ..model.errors import InputError, TemplaterError
 from ..model.instance import VIRTUAL_MACHINE
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..parsing.file_kind import HEAD, recognise
 from . import image_api_answers
 from .connections import DEFAULT, PIECE, Bounds, Turns, exempt_from_collection, network_of, write
@@ -265,10 +264,14 @@ class ImageServer:
             async with self._filtering:
                 if request.transport is None:
                     raise ConnectionResetError("the client has left")
-                return await asyncio.to_thread(_filtered, self._listing, recursion, text)
+                return await asyncio.to_thread(
+                    image_api_answers.filtered, self._listing.answers, recursion, text
+                )
 
         try:
             return await self._filters.work(network, work)
+        except InputError as error:
+            raise _Refused(400, error.message) from None
         finally:
             waiting[network] -= 1
             if not waiting[network]:
@@ -387,16 +390,6 @@ class ImageServer:
                 raise ConnectionResetError("the file became shorter")
             await write(response, self._bounds, piece)
             start += len(piece)
-
-
-def _filtered(listing: Listing, recursion: bool, text: str) -> EncodedList:
-    """Return the answer with the images that match a filter."""
-    try:
-        matches = image_api_answers.matcher(text)
-    except InputError as error:
-        raise _Refused(400, error.message) from None
-    chosen = bytes(matches(json.loads(image)) for image in listing.answers["images True"].elements)
-    return image_api_answers.success_list(listing.answers[f"images {recursion}"].elements, chosen)
 
 
 def _blocks(parts: Iterable[bytes]) -> Iterator[bytes]:

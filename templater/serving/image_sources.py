@@ -34,7 +34,7 @@ from ..model.architectures import KERNEL_NAMES
 from ..model.errors import InputError, RefusedError, TemplaterError, UsageError, reason
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.metadata import Metadata
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..parsing.file_kind import HEAD, QCOW2, recognise
 from ..rootfs.regular_files import require_public
 from .image_api_answers import Elements, EncodedList

@@ -16,7 +16,7 @@ from ..model.errors import HostError, TemplaterError
 from ..model.hosts import Host
 from ..model.metadata import Metadata
 from ..model.plan import FAILED, Change, Plan
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .simulated_instance import Folder, WritableRootfs
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from ..model.metadata import Rule
 from ..model.pending_trigger import PENDING_KEY
 from ..model.plan import FAILED, Plan, carry_out
 from ..model.render_options import RenderOptions
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..planning.generated_keys import placeholder_note, with_image_keys, with_new_id, with_placeholders
 from ..planning.plan_image import plan_image
 from ..prediction.start import start_on_host

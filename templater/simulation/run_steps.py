@@ -8,7 +8,7 @@ from ..model.errors import TemplaterError, UsageError
 from ..model.instance import Instance, Profile
 from ..model.instance_name import require_name
 from ..model.render_options import RenderOptions
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rootfs.memory_rootfs import MemoryRootfs
 from .host_results import Started, StartError
 from .instance_actions import Simulation

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..model.errors import TemplaterError
 from ..model.plan import Change, Plan
-from ..model.source import printable, printable_lines
+from ..model.unprintable_characters import printable, printable_lines
 from ..prediction.deviations import deviations_at
 from ..reporting.json_data import change_data, error_data
 from ..reporting.patch import diff

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..model.entry import DIRECTORY, FILE, Entry
 from ..model.errors import LimitError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..planning.changed_rootfs import MAX_COMPARED
 from ..rootfs.memory_rootfs import MemoryRootfs, _Node, node_of
 

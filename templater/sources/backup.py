@@ -21,7 +21,7 @@ from ..model.file_names import BACKUP_YAML, METADATA, ROOTFS
 from ..model.source import Source
 from ..parsing.instance_description import LIMITS
 from ..parsing.metadata_yaml import read_metadata
-from ..rootfs.directory_rootfs import shifted
+from ..rootfs.id_map import shifted
 
 INDEX = "backup/index.yaml"
 #: the lowest uid of a root directory whose files have shifted ids

@@ -20,7 +20,8 @@ from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, RefusedError, TemplaterError, UsageError
 from ..model.file_names import BACKUP_YAML, INSTANCE, ROOTFS, STATE, STATE_FOLDER
 from ..model.pending_trigger import PENDING_KEY
-from ..model.source import Source, printable
+from ..model.source import Source
+from ..model.unprintable_characters import printable
 from ..parsing.instance_description import LIMITS
 from ..rootfs.confined_root import Root
 from ..rootfs.directory_rootfs import DirectoryRootfs, open_root

@@ -37,7 +37,8 @@ _GENERATOR = 0x20
 #: A runtime or a filter that is in no group is imported as usual.
 GROUPS = (
     (
-        "templater", "templater.model", "templater.model.errors", "templater.model.source",
+        "templater", "templater.model", "templater.model.errors",
+        "templater.model.unprintable_characters", "templater.model.source",
         "templater.oslite", "templater.sandbox", "templater.model.hosts",
         "templater.rootfs", "templater.model.entry", "templater.rootfs.writable_by_others",
         "templater.rootfs.paths", "templater.rootfs.close_in_another_process",
@@ -50,8 +51,9 @@ GROUPS = (
         "templater.model.metadata", "templater.model.instance", "templater.model.pending_trigger",
         "templater.model.render_options",
         "templater.hooks.sandboxed_rendering", "templater.hooks.runtimes", "templater.hooks.options",
-        "templater.hooks.request", "templater.hooks.run",
-        "templater.rendering", "templater.rendering.render", "templater.rootfs.directory_rootfs",
+        "templater.hooks.log", "templater.hooks.request", "templater.hooks.run",
+        "templater.rendering", "templater.rendering.render", "templater.rootfs.id_map",
+        "templater.rootfs.directory_rootfs",
     ),
     (
         "templater.model.plan", "templater.instances.record_of_written_files",

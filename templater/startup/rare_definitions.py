@@ -12,6 +12,9 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.hooks.compile_cache": (
         "_package_age", "compiled_by", "encode", "is_entry", "open_cache",
     ),
+    "templater.hooks.log": (
+        "write_stderr",
+    ),
     "templater.hooks.lxc_config": (
         "_files_in", "_number", "has_index", "ids_on_disk", "layers_of", "lines_of", "of_other_directory",
         "overlay_options", "refuse_control_characters", "refuse_other_container",
@@ -20,12 +23,14 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "_limits", "_seconds", "_set", "_uid", "calls_templater",
     ),
     "templater.hooks.request": (
-        "Notice",
+        "Notice", "_read_file",
     ),
     "templater.hooks.run": (
-        "_first_times", "_keeps_order", "_log_failure", "_read_file", "_record_start", "_reported",
-        "_translated", "_without_hidden", "_write_log", "compare", "probe", "report_failure", "time_is_up",
-        "write_stderr",
+        "_first_times", "_keeps_order", "_log_failure", "_record_start", "_reported", "_translated",
+        "_without_hidden", "_write_log", "compare", "probe", "report_failure", "time_is_up",
+    ),
+    "templater.hooks.runtimes": (
+        "runtimes_with",
     ),
     "templater.hooks.runtimes.lxc": (
         "_is_btrfs", "_make_layer", "_open_mount_point", "_refuses_second_mount", "_remove_volatile_mark",
@@ -70,7 +75,10 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "Outcome", "_merge", "carry_out",
     ),
     "templater.model.source": (
-        "Span", "_escaped", "is_whole", "printable_lines", "whole_characters",
+        "Span",
+    ),
+    "templater.model.unprintable_characters": (
+        "_escaped", "is_whole", "printable_lines", "whole_characters",
     ),
     "templater.oslite": (
         "address_space", "birth_time", "is_missing", "islink",
@@ -131,7 +139,10 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "open_trusted_directory", "too_many_names",
     ),
     "templater.rootfs.directory_rootfs": (
-        "_from", "_open_rootfs", "limit_reading", "open_root", "open_tree",
+        "_open_rootfs", "limit_reading", "open_root", "open_tree",
+    ),
+    "templater.rootfs.id_map": (
+        "_from",
     ),
     "templater.rootfs.paths": (
         "MissingError", "SlowError", "UnmappedError", "no_directory", "not_regular", "refuse_bad_name",
@@ -177,8 +188,11 @@ RARE: "dict[str, tuple[str, ...]]" = {
     "templater.hooks.compile_cache": (
         "CompileCache._remove_oldest", "CompileCache.save",
     ),
+    "templater.hooks.log": (
+        "Log.public_lines", "Log.to_file",
+    ),
     "templater.hooks.run": (
-        "Log.public_lines", "Log.to_file", "_open_old_contents",
+        "_open_old_contents",
     ),
     "templater.hooks.sandboxed_rendering": (
         "Job.source", "Run.finish_cold", "Run.recompile", "Run.restart",
@@ -255,8 +269,10 @@ RARE: "dict[str, tuple[str, ...]]" = {
         "Root._obstacle", "Root._trouble", "Root.entries", "Root.listdir",
     ),
     "templater.rootfs.directory_rootfs": (
-        "DirectoryRootfs._entries", "DirectoryRootfs.listdir", "DirectoryRootfs.read", "IdMap.unshifted",
-        "shifted",
+        "DirectoryRootfs._entries", "DirectoryRootfs.listdir", "DirectoryRootfs.read",
+    ),
+    "templater.rootfs.id_map": (
+        "IdMap.unshifted", "shifted",
     ),
     "templater.writing.remove_leftovers": (
         "Journal.old_contents", "Search._clear", "Search._clear_in_overlay", "Search._empty",

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..model.hosts import Host
 from ..model.instance import Instance
-from ..model.source import Span, printable
+from ..model.source import Span
+from ..model.unprintable_characters import printable
 from ..simulation.parse_steps import Step
 
 

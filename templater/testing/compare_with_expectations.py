@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..model.errors import TemplaterError
-from ..model.source import Span, printable
+from ..model.source import Span
+from ..model.unprintable_characters import printable
 from ..pongo2.syntax.hints import did_you_mean
 from ..pongo2.values import TooLarge
 from ..reporting.patch import NO_NEWLINE, of_text

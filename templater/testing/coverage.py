@@ -9,7 +9,8 @@ from typing import Any
 from ..model.errors import TemplaterError
 from ..model.hosts import HOSTS
 from ..model.render_options import RenderOptions
-from ..model.source import Source, printable
+from ..model.source import Source
+from ..model.unprintable_characters import printable
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.names_read import BUILT_IN
 from ..pongo2.parse_with_includes import Compilation

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from ..model.hosts import HOSTS
 from ..model.instance import CONTAINER, Instance, Profile
-from ..model.source import Source, Span, printable
+from ..model.source import Source, Span
+from ..model.unprintable_characters import printable
 from ..parsing.combined_error import raise_all
 from ..parsing.instance_description import Document, overridden, read_instance, read_profile
 from ..parsing.yaml_nodes import Limits, Mapping, Node, Scalar, Sequence, parse

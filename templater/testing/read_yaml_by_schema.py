@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import Any
 
 from ..model.errors import InputError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..parsing.go_scalars import is_merge, is_null
 from ..parsing.yaml_nodes import Mapping, Node, Scalar, Sequence, merged_nodes
 from ..pongo2.syntax.hints import did_you_mean

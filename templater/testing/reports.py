@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..checks.ci_formats import xml_quoted
-from ..model.source import printable, printable_lines
+from ..model.unprintable_characters import printable, printable_lines
 from ..reporting.json_escapes import json_text
 from .case import Failure, Outcome
 from .coverage import coverage_lines

@@ -14,7 +14,7 @@ from ..checks.authored_image import File as CheckedFile
 from ..checks.checks_of_one_file import findings_in
 from ..definitions.choice import DEFAULT_BUILD, Choice
 from ..model.errors import TemplaterError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from .case import Case, CaseStep, Expected, Failure, Outcome
 from .compare_with_expectations import MAX_HINTS, Judge, Snapshot, Snapshots
 from .coverage import Coverage

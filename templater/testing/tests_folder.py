@@ -14,7 +14,8 @@ from ..definitions.is_definition import is_certainly_definition, is_definition
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import METADATA, TESTS
-from ..model.source import Source, printable
+from ..model.source import Source
+from ..model.unprintable_characters import printable
 from ..rootfs.confined_root import Root
 from ..rootfs.directory_rootfs import open_root
 from ..rootfs.paths import MissingError

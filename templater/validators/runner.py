@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 
 if TYPE_CHECKING:
     from .validator import Mistake

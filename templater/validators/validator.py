@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..sandbox import validator_process
 
 #: a mistake in a text: the line number from 1, a message, and optionally a severity

@@ -38,6 +38,18 @@ def code(lines: Iterable[Html], *, kind: str = "") -> Html:
     return element("pre", element("code", *chunks), class_=f"code {kind}".strip(), tabindex="0")
 
 
+def block(lines: Iterator[Html], most: int | None) -> Html:
+    """Return a block of code with at most ``most`` lines, and a button if there are more."""
+    if most is None:
+        return code(lines)
+    first = list(islice(lines, most))
+    if next(lines, None) is None:
+        return code(first)
+    button = element("button", "Show all lines", type="button", data_all=True)
+    more = element("p", f"These are the first {most:,} lines. ", button, class_="note")
+    return join([code(first), more])
+
+
 def line(*children: Html | str, number: int | None = None, **attributes: str | bool | None) -> Html:
     given = {"class_": "l", **attributes}
     return element("span", *children, "\n", data_n=None if number is None else str(number), **given)

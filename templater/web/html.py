@@ -7,7 +7,7 @@ from functools import lru_cache
 from html import escape
 from typing import Final
 
-from ..model.source import printable_lines
+from ..model.unprintable_characters import printable_lines
 
 #: elements without an end tag
 _VOID: Final = frozenset(("meta", "link", "br", "hr", "input"))

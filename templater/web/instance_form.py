@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from ..model.hosts import HOSTS
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE
-from ..model.source import printable_lines
+from ..model.unprintable_characters import printable_lines
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.names_read import config_keys
 from .html import Html, element

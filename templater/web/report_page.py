@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.resources import files
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from ..model.errors import LimitError, TemplaterError
@@ -19,6 +18,7 @@ from ..reporting.patch import Work, body
 from ..reporting.plan_text import heading, not_due, summary
 from .code_view import (
     Findings,
+    block,
     code,
     error_block,
     joined,
@@ -27,7 +27,7 @@ from .code_view import (
     rendered_lines,
     source_lines,
 )
-from .html import Child, Html, code_element, element, join
+from .html import Child, Html, code_element, element
 from .redaction import is_chosen, is_hidden, reads_secret, withheld
 
 if TYPE_CHECKING:
@@ -333,7 +333,7 @@ def template_pane(page: PageState, variant: Variant, place: str) -> Html:
         if len(variant.source.text) > LARGE:
             page.shown[variant.source.text] = place
         found = findings_of(page.report.findings, f"/templates/{name}")
-        children.append(block(page, source_lines(variant.source, found, f"{place}-t")))
+        children.append(block(source_lines(variant.source, found, f"{place}-t"), page.most))
     return element("div", *children, class_="template")
 
 
@@ -405,26 +405,14 @@ def variant_body(page: PageState, variant: Variant) -> Iterator[Html]:
     elif not change.content:
         yield element("p", "The file is empty.", class_="note")
     elif variant.lines is not None:
-        yield block(page, rendered_lines(variant.lines, redaction))
+        yield block(rendered_lines(variant.lines, redaction), page.most)
     elif is_hidden(redaction, variant):
         yield withheld("The content")
     else:
         yield element(
             "p", "The origins are not shown: the file has too many lines, parts or origins.", class_="note"
         )
-        yield block(page, plain_lines(change.content.decode("utf-8", "surrogateescape")))
-
-
-def block(page: PageState, lines: Iterator[Html]) -> Html:
-    """Return a block of code with at most ``page.most`` lines, and a button if there are more."""
-    if page.most is None:
-        return code(lines)
-    first = list(islice(lines, page.most))
-    if next(lines, None) is None:
-        return code(first)
-    button = element("button", "Show all lines", type="button", data_all=True)
-    more = element("p", f"These are the first {page.most:,} lines. ", button, class_="note")
-    return join([code(first), more])
+        yield block(plain_lines(change.content.decode("utf-8", "surrogateescape")), page.most)
 
 
 def findings_of(findings: Sequence[Mapping[str, Any]] | None, ending: str) -> Findings:

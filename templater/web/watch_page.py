@@ -13,17 +13,16 @@ from urllib.parse import urlencode
 from ..model.errors import TemplaterError
 from ..model.file_names import METADATA
 from ..model.plan import Plan
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rendering.origins import KINDS
 from ..reporting.patch import Work, body
 from ..reporting.plan_text import not_due, summary
-from .code_view import error_block, patch_block, source_lines
+from .code_view import block, error_block, patch_block, source_lines
 from .html import Html, element, join
 from .redaction import Redaction
 from .report_page import (
     PageState,
     Report,
-    block,
     findings_of,
     kinds_of,
     template_pane,
@@ -199,7 +198,7 @@ def _metadata(page: PageView, state: PageState) -> Html:
     if page.metadata is None:
         return join([title, *_problems(page)])
     found = findings_of(page.findings, f"/{METADATA}")
-    return join([title, *_problems(page), block(state, source_lines(page.metadata, found, "m"))])
+    return join([title, *_problems(page), block(source_lines(page.metadata, found, "m"), state.most)])
 
 
 def notes(page: PageView, texts: Sequence[str]) -> Html:

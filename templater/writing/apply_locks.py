@@ -11,7 +11,7 @@ import time
 
 from ..model.entry import parents_below
 from ..model.errors import BusyError, InputError, LimitError, WriteError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..oslite import os
 from ..rootfs.close_in_another_process import close
 from ..rootfs.confined_root import Root

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..model.errors import RefusedError
 from ..model.plan import UPDATE
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..rootfs.confined_root import Root
 from ..rootfs.disk_sync import unescaped
 from ..rootfs.resolve_beneath import mount_id

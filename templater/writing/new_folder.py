@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ..model.errors import RefusedError
-from ..model.source import printable
+from ..model.unprintable_characters import printable
 from ..oslite import HAS_DESCRIPTORS, Closing
 from ..rootfs.paths import MissingError
 from ..rootfs.trusted_paths import make_folder

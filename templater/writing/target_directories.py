@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..model.plan import Change
-    from ..rootfs.directory_rootfs import DirectoryRootfs, IdMap
+    from ..rootfs.directory_rootfs import DirectoryRootfs
+    from ..rootfs.id_map import IdMap
 
 #: the maximum size of all files that one apply replaces
 MAX_REPLACED = 128 << 20

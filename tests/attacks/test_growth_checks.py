@@ -7,7 +7,7 @@ import pytest
 
 from templater.checks import authored_image, host_differences
 from templater.checks.cost_bound import bound
-from templater.checks.filter_costs import NoBoundError
+from templater.checks.filter_cost_bounds import NoBoundError
 from templater.checks.possible_panics import ANYTHING, NESTED, ValueKinds, set_variables
 from templater.checks.run_checks import audit
 from templater.checks.security.secrets import secrets_of

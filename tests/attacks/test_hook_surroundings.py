@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from templater.hooks import changeable_files, common_status_checks, install, lxc_config, lxc_copies, run
+from templater.hooks import log as hook_log
 from templater.hooks.oci_annotated_paths import open_source, read_description
 from templater.hooks.options import PROBE, Options
 from templater.hooks.request import HookRequest, Notice
@@ -217,12 +218,10 @@ def journal(monkeypatch: pytest.MonkeyPatch, restored_process: None) -> list[str
     """The lines that a log sends to the system's journal."""
     import syslog
 
-    from templater.hooks import run
-
     sent: list[str] = []
     monkeypatch.setattr(syslog, "syslog", lambda level, text: sent.append(text))
     monkeypatch.setattr(syslog, "openlog", lambda *arguments: None)
-    monkeypatch.setattr(run, "exists", lambda path: True)
+    monkeypatch.setattr(hook_log, "exists", lambda path: True)
     return sent
 
 
@@ -233,11 +232,9 @@ def test_a_system_log_that_accepts_no_messages_delays_a_start_only_briefly(
     import syslog
     from time import sleep
 
-    from templater.hooks import run
-
     monkeypatch.setattr(syslog, "syslog", lambda level, text: sleep(3600))
-    monkeypatch.setattr(run, "SYSLOG_SECONDS", 0.01)
-    log = run.Log("web1")
+    monkeypatch.setattr(hook_log, "SYSLOG_SECONDS", 0.01)
+    log = hook_log.Log("web1")
     log.add("start: done")
     log.to_syslog()
     assert capfd.readouterr().err == "templater: the system's log accepts no messages\n"
@@ -248,7 +245,7 @@ def test_the_system_journal_does_not_say_how_many_modified_files_the_hook_kept(j
     from templater.hooks import run
     from templater.instances.changed_by_hand import files_kept
 
-    log = run.Log("web1")
+    log = hook_log.Log("web1")
     log.summary = "start: 3 rules done"
     run._log_failure(files_kept({"/etc/a": "changed by hand", "/etc/b": "removed by hand"}), Options(), log)
     log.to_syslog()
@@ -258,9 +255,7 @@ def test_the_system_journal_does_not_say_how_many_modified_files_the_hook_kept(j
 
 def test_the_system_journal_contains_no_names_of_written_files(journal: list[str]) -> None:
     """All members of a group can read the journal, but only root can read the instance's own log."""
-    from templater.hooks import run
-
-    log = run.Log("web1")
+    log = hook_log.Log("web1")
     log.add("update /etc/hosts", private=True)
     log.add("start: 1 written, 3 unchanged", private=True)
     log.summary = "start: 4 rules done"
@@ -282,10 +277,8 @@ def test_a_hook_log_does_not_contain_the_size_of_a_rendered_value(bundle: Path) 
 
 
 def test_the_system_journal_does_not_contain_the_number_of_omitted_log_lines(journal: list[str]) -> None:
-    from templater.hooks import run
-
-    log = run.Log("web1")
-    for number in range(run.MOST_LINES + 5):
+    log = hook_log.Log("web1")
+    for number in range(hook_log.MOST_LINES + 5):
         log.add(f"update /etc/{number}", private=True)
     log.write(None, "")
     assert journal == []
@@ -294,24 +287,20 @@ def test_the_system_journal_does_not_contain_the_number_of_omitted_log_lines(jou
 
 def test_the_name_of_a_container_is_escaped_and_shortened_in_logs(journal: list[str]) -> None:
     """An annotation can set the name. Line breaks in the name forged log lines of other programs."""
-    from templater.hooks import run
-
-    log = run.Log("x\n<86>sshd: Accepted\x1b[2J" + "A" * 100_000)
+    log = hook_log.Log("x\n<86>sshd: Accepted\x1b[2J" + "A" * 100_000)
     log.add("failed")
     log.write(None, "")
     assert len(journal) == 1
     assert journal[0].isprintable()
-    assert len(journal[0]) < 2 * run.LONGEST_LINE
-    assert len(log.data()) < 3 * run.LONGEST_LINE
+    assert len(journal[0]) < 2 * hook_log.LONGEST_LINE
+    assert len(log.data()) < 3 * hook_log.LONGEST_LINE
 
 
 @pytest.mark.parametrize(("mode", "is_private"), [(0o600, True), (0o644, False), (0o640, False)])
 def test_a_log_file_that_other_users_can_read_gets_no_names_of_written_files(
     tmp_path: Path, mode: int, is_private: bool
 ) -> None:
-    from templater.hooks import run
-
-    log, file = run.Log("c1"), tmp_path / "log"
+    log, file = hook_log.Log("c1"), tmp_path / "log"
     log.add("create /etc/secret", private=True)
     log.add("public")
     log.summary = "1 rule done"
@@ -324,15 +313,13 @@ def test_a_log_file_that_other_users_can_read_gets_no_names_of_written_files(
 
 
 def test_a_hook_log_has_limits_on_the_number_and_the_length_of_its_lines() -> None:
-    from templater.hooks import run
-
-    log = run.Log()
-    for number in range(run.MOST_LINES + 5):
+    log = hook_log.Log()
+    for number in range(hook_log.MOST_LINES + 5):
         log.add(f"{number} " + "x" * 5000)
     log.end()
-    assert len(log.lines) == run.MOST_LINES + 1
+    assert len(log.lines) == hook_log.MOST_LINES + 1
     assert log.lines[-1] == "… and 5 more lines"
-    assert max(map(len, log.lines)) <= run.LONGEST_LINE + 1
+    assert max(map(len, log.lines)) <= hook_log.LONGEST_LINE + 1
 
 
 # --- links
@@ -504,7 +491,7 @@ def test_attack_98_a_hook_writes_to_the_overlay_that_it_has_mounted_in_the_direc
 
     monkeypatch.setattr(lxc, "mount_overlay", mount)
     monkeypatch.setattr(run, "environment", lambda: environment)
-    monkeypatch.setattr(run.Log, "to_syslog", lambda log: None)
+    monkeypatch.setattr(hook_log.Log, "to_syslog", lambda log: None)
     pid = os.fork()
     if pid == 0:
         code = 99
@@ -1236,14 +1223,13 @@ def test_the_public_log_does_not_say_whether_a_file_below_a_mount_has_the_render
 @as_root
 def test_a_log_file_of_another_user_gets_only_the_public_lines(tmp_path: Path) -> None:
     """A log directory of an application, or logrotate, can give the file to another user."""
-    from templater.hooks import run
 
     file = tmp_path / "log"
     for owner, is_private in ((0, True), (1000, False)):
         file.write_bytes(b"")
         file.chmod(0o600)
         os.chown(file, owner, 0)
-        log = run.Log("web1")
+        log = hook_log.Log("web1")
         log.add("update /etc/hosts", private=True)
         log.summary = "start: 1 rules done"
         log.to_file(str(file))

@@ -26,7 +26,7 @@ from templater.image.read_whole_image import open_contents
 from templater.image.tar_reader import open_archive
 from templater.image.unpack import TRUSTED, Policy, unpack
 from templater.model.errors import InputError, LimitError, RefusedError
-from templater.rootfs.directory_rootfs import IDENTITY, IdMap
+from templater.rootfs.id_map import IDENTITY, IdMap
 from tests.image_archives import directories, file, global_header, header, image, pax, sparse_map
 from tests.processor_time import ends_within
 

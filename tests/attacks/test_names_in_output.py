@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from templater.cli.run_command_line import main
-from templater.model.source import printable
+from templater.model.unprintable_characters import printable
 
 ODD = "a\x1b]0;t\x07\nb.tpl"
 SPELLED = '"a\\e]0;t\\a\\nb.tpl"'

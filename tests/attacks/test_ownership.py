@@ -7,7 +7,8 @@ import pytest
 
 from templater.model.errors import MetadataError, RefusedError
 from templater.planning.decide_changes import parse_mode
-from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
+from templater.rootfs.directory_rootfs import DirectoryRootfs
+from templater.rootfs.id_map import IdMap
 from tests.rootfs_builders import a_plan, a_rule, as_root, snapshot
 
 

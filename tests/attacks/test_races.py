@@ -18,7 +18,7 @@ from templater.image.unpack import TRUSTED, DiskBudget, TreeWriter, Unpacked
 from templater.model.entry import DIRECTORY, FILE, SYMLINK
 from templater.model.errors import InputError, RefusedError, TemplaterError
 from templater.rootfs.confined_root import Root
-from templater.rootfs.directory_rootfs import IDENTITY
+from templater.rootfs.id_map import IDENTITY
 from templater.writing.apply_plan import apply
 from tests.attacks.flipping import Flipping
 from tests.attacks.outside import Scene

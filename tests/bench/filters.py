@@ -7,7 +7,7 @@ import argparse
 import os
 from time import perf_counter
 
-from templater.checks.filter_costs import FILTERS, cost_of_filter
+from templater.checks.filter_cost_bounds import FILTERS, cost_of_filter
 from templater.model.source import Source
 from templater.pongo2.syntax import tree
 from templater.pongo2.syntax.tokens import Token, Unit

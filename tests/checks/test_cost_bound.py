@@ -9,8 +9,8 @@ import pytest
 
 from templater.checks import cost_bound
 from templater.checks.cost_bound import bound
-from templater.checks.filter_costs import FILTERS as KNOWN
-from templater.checks.filter_costs import NoBoundError
+from templater.checks.filter_cost_bounds import FILTERS as KNOWN
+from templater.checks.filter_cost_bounds import NoBoundError
 from templater.model.errors import LimitError, TemplaterError
 from templater.model.source import Source
 from templater.pongo2.compiled_template import Template

@@ -8,7 +8,7 @@ import pytest
 
 from templater.checks import scanned_image
 from templater.checks.cost_bound import MOST_HELD, MOST_WORK, bound
-from templater.checks.filter_costs import NoBoundError
+from templater.checks.filter_cost_bounds import NoBoundError
 from templater.checks.finding import Severity
 from templater.checks.run_checks import audit
 from templater.checks.security import runaway

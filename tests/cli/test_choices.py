@@ -15,6 +15,7 @@ import yaml
 from templater.checks.run_checks import all_checks
 from templater.cli import (
     against_options,
+    explanation_output,
     html_report,
     open_and_plan,
     options,
@@ -872,7 +873,7 @@ def test_the_hint_of_explain_names_at_most_five_files():
 def test_explain_names_at_most_five_files_that_no_chosen_trigger_writes(capsys):
     rules = [Rule(f"/{number}\n", "t", ("copy",)) for number in range(7)]
     due = SimpleNamespace(change=SimpleNamespace(rule=rules[1]))
-    explain.say_not_due(rules, [due])
+    explanation_output.say_not_due(rules, [due])
     assert capsys.readouterr().err == "".join(
         f"/{number}\\n: not rendered for these triggers;"
         " the file is rewritten on copy; not on create, start or rename (see -t)\n"

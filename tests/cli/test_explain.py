@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from templater.cli.commands.explain import split_row
+from templater.cli.explanation_output import split_row
 from tests.cli.test_output import on_a_terminal
 
 RULES = "templates:\n  /etc/a: {when: [create], template: a.tpl}\n"

@@ -15,7 +15,7 @@ import pytest
 from templater import pongo2
 from templater.model.errors import InputError, TemplaterError
 from templater.pongo2 import golang
-from templater.pongo2.codegen import nodes
+from templater.pongo2.codegen import jinja2_nodes as nodes
 from templater.pongo2.dialect import DIALECTS
 from templater.pongo2.filters_and_tags import library_for
 from templater.pongo2.golang.regexp import Pattern

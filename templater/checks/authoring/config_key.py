@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...model.source import Span, printable
+from ...model.source import Span
+from ...model.unprintable_characters import printable
 from ...pongo2.syntax import tree
 from ..authored_image import AuthoredImage, Template
 from ..base import Fix, Observation, check

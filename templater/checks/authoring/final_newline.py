@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
 from ..target_kinds import is_cron, kind_of

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...pongo2.names_read import config_key
 from ...pongo2.syntax import tree
 from ..authored_image import AuthoredImage

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...parsing.yaml_nodes import pairs
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check

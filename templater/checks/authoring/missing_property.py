@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...pongo2.syntax import tree
 from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 from ...model.entry import FILE
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ..authored_image import AuthoredImage
 from ..base import Observation, check
 from ..typos import ClosestWords

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from ...model.errors import TemplaterError
 from ...model.permissions import parse_id, parse_mode
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
 

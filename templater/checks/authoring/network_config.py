@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...parsing.yaml_nodes import Mapping, Node, Scalar, Sequence, pairs, value_of
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check

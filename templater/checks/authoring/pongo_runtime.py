@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from time import process_time
 
 from ...model.errors import LimitError, TemplaterError
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...pongo2.dialect import V4
 from ...pongo2.names_read import reads_of
 from ...pongo2.parse_with_includes import Compilation

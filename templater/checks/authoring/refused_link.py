@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ...model.entry import DIRECTORY, FILE, SYMLINK
 from ...model.errors import RefusedError
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...planning.follow_links import MAX_LINKS, Steps, Walk
 from ..authored_image import AuthoredImage
 from ..base import Observation, check

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ...model.errors import LimitError, RenderError
 from ...model.file_names import METADATA
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ..authored_image import AuthoredImage
 from ..base import Observation, check
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
 from ..rendered_files import Mistake, mistakes_of, numbered

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...planning.follow_links import clean
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...model.source import Span, printable
+from ...model.source import Span
+from ...model.unprintable_characters import printable
 from ..authored_image import AuthoredImage
 from ..base import Observation, check
 from ..finding import Finding, Severity

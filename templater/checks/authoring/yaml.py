@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...parsing.yaml_nodes import MOST_DIRECTIVES
 from ..authored_image import AuthoredImage, File
 from ..base import Observation, check

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ...model.entry import SYMLINK
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ..base import Observation, check
 from ..files_that_users_can_change import FilesOfUsers
 from ..image_scanner import PASSWD, PASSWD_BYTES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.file_names import DISK, ROOTFS
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...parsing.qcow2 import HEADER, MAGIC, backing_file, has_external_data
 from ..base import Observation, check
 from ..scanned_image import ScannedImage

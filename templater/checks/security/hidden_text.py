@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from ...model.file_names import METADATA, TEMPLATES
-from ...model.source import Source, printable
+from ...model.source import Source
+from ...model.unprintable_characters import printable
 from ..base import Observation, check
 from ..scanned_image import ScannedImage
 

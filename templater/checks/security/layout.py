@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ...model.entry import DIRECTORY, FILE, Entry
 from ...model.file_names import BACKUP_YAML, DISK, INSTANCE, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ..base import Observation, check
 from ..import_refusals import undetected_archives, unfound_names
 from ..scanned_image import ScannedImage

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from ...model.file_names import METADATA, ROOTFS, TEMPLATES
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...planning.follow_links import MAX_NAME
 from ..base import Observation, check
 from ..scanned_image import ScannedImage

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ...image.gnu_tar_refusals import has_dots
 from ...model.entry import DIRECTORY, SYMLINK
 from ...model.file_names import ROOTFS
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ..base import Observation, check
 from ..scanned_image import ScannedImage
 from ..unpack_refusals import unpack_refusals

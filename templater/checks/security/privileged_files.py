@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ...model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ..base import Observation, check
 from ..scanned_image import Name, ScannedImage
 

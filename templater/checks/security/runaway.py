@@ -12,7 +12,8 @@ from ...model.hosts import INCUS, INCUS_6_0, LXD
 from ...model.instance import CONTAINER, VIRTUAL_MACHINE, Instance
 from ...model.metadata import TRIGGERS, Metadata
 from ...model.render_options import RenderOptions
-from ...model.source import Source, printable
+from ...model.source import Source
+from ...model.unprintable_characters import printable
 from ...planning.generated_keys import with_image_keys
 from ...pongo2.compiled_template import Template
 from ...pongo2.dialect import DIALECTS, V4, V6, V61, Dialect
@@ -21,7 +22,7 @@ from ...pongo2.render_state import Limits
 from ...rendering.render import Compiled, render
 from ..base import Observation, check
 from ..cost_bound import MOST_HELD, MOST_WORK, Texts, bound, texts_of
-from ..filter_costs import NoBoundError
+from ..filter_cost_bounds import NoBoundError
 from ..possible_panics import possible_panic
 from ..runaway_compilation import CountedCompilation, EveryBranchCompilation, with_every_key
 from ..scanned_image import ScannedImage

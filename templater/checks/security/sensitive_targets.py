@@ -11,7 +11,7 @@ from ...model.errors import TemplaterError
 from ...model.file_names import ROOTFS
 from ...model.metadata import Rule
 from ...model.permissions import parse_id
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ..base import Observation, check, mode_of
 from ..cloud_init_keys import key_with_power
 from ..scanned_image import ScannedImage

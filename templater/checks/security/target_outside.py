@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.errors import TemplaterError
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...planning.follow_links import clean
 from ..base import Observation, check
 from ..scanned_image import ScannedImage

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ...model.errors import LimitError
 from ...model.file_names import METADATA, TEMPLATES
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ..base import Observation, check
 from ..scanned_image import ScannedImage
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from ...model.errors import MetadataError
 from ...model.file_names import METADATA
 from ...model.metadata import Metadata, Rule
-from ...model.source import Span, printable
+from ...model.source import Span
+from ...model.unprintable_characters import printable
 from ..base import Observation, check
 from ..import_refusals import import_refusals
 from ..scanned_image import ScannedImage

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...model.errors import RefusedError
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from .. import options, output
 from ..enforce_limits import guarded, time_left
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...model.source import printable_lines
+from ...model.unprintable_characters import printable_lines
 from .. import completers, options, output, terminal
 from ..enforce_limits import guarded
 from ..fetched_source import local_files
@@ -138,7 +138,7 @@ def findings_in_columns(findings: Sequence[dict[str, Any]], width: int) -> Itera
     from rich.cells import cell_len
     from rich.text import Text
 
-    from ...model.source import printable
+    from ...model.unprintable_characters import printable
     from ..styled import SEVERITIES, wrapped
 
     for finding in findings:

@@ -15,7 +15,7 @@ from ...model.errors import RefusedError, TemplaterError, reason
 from ...model.file_names import METADATA, SETTINGS, TEMPLATES
 from ...model.hosts import HOSTS, INCUS
 from ...model.instance import VIRTUAL_MACHINE
-from ...model.source import printable, printable_lines
+from ...model.unprintable_characters import printable, printable_lines
 from .. import completers, options, output, terminal
 from ..enforce_limits import guarded, processor_left
 from ..fetched_source import local_source

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from .. import options, output, terminal
 from ..against_options import NAMES, OtherSide, other_side_options
 from ..batch_output import instances_option

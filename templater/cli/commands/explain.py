@@ -8,19 +8,16 @@ import click
 
 from ...model.errors import TemplaterError, UsageError
 from ...model.plan import SKIP
-from ...model.source import printable
-from ...rendering.origins import KINDS
+from ...model.unprintable_characters import printable
 from ...reporting.plan_text import FAILURE, MOST_NAMED
 from .. import completers, options, output, terminal
 from ..enforce_limits import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from ...model.metadata import Rule
     from ...model.plan import Plan
     from ...model.render_options import RenderOptions
-    from ...reporting.explanation import Explained, Row
+    from ...reporting.explanation import Explained
     from ..open_and_plan import Opened
 
 HELP = """Show where the rendered lines and values come from.
@@ -43,15 +40,6 @@ Examples:
 #: maximum number of names with which a misspelled TARGET is compared
 MOST_COMPARED = 1000
 
-#: These colours are readable on dark and on light terminals.
-COLOURS: dict[str, dict[str, Any]] = {
-    "heading": {"bold": True}, "profile": {"fg": "cyan"}, "local": {"fg": "green"},
-    "image": {"fg": "bright_blue", "underline": True}, "property": {"fg": "magenta"},
-    "default": {"fg": "magenta", "underline": True}, "daemon": {"fg": "bright_blue"},
-    "merged": {"fg": "green", "underline": True}, "several": {"fg": "cyan", "underline": True},
-    "undefined": {"fg": "red"},
-}  # fmt: skip
-
 
 @click.command(help=HELP)
 @options.request_options()
@@ -60,6 +48,7 @@ COLOURS: dict[str, dict[str, Any]] = {
 @guarded
 def command(request: options.Request, target: str | None, reads: bool) -> int:
     from ...reporting.explanation import explained_data, failed
+    from .. import explanation_output
     from ..open_and_plan import fixed_options, opened
 
     with opened(request) as found:
@@ -76,8 +65,8 @@ def command(request: options.Request, target: str | None, reads: bool) -> int:
         data = [plan_data(plan, list(map(explained_data, some))) for plan, some in files]
         output.write_json(data if len(data) > 1 else data[0])
     else:
-        show(shown)
-        say_not_due(rules, shown)
+        explanation_output.show(shown)
+        explanation_output.say_not_due(rules, shown)
     return FAILURE if failed(shown) else 0
 
 
@@ -137,56 +126,13 @@ def plan_data(plan: Plan, files: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def show(files: list[Explained]) -> None:
-    from ...reporting.explanation import kinds_in, rows
-    from ...reporting.plan_text import heading
-
-    layout = None
-    if terminal.has_layout():
-        from .. import styled
-
-        layout = styled.Headings([heading(file.change) for file in files], terminal.width())
-    for number, file in enumerate(files):
-        output.write("\n" if number else "")
-        found = rows(file)
-        if layout is not None:
-            output.write_lines(layout.lines(heading(file.change)))
-            next(found)  # skip the heading of the plain report
-        write_rows(found)
-    output.write("\n" if terminal.has_colour() and files else "")
-    if terminal.has_colour():
-        for kind in kinds_in(files):
-            output.write_styled(f"{click.style(kind, **COLOURS[kind])}: {KINDS[kind]}\n")
-
-
-def write_rows(found: Iterable[Row]) -> None:
-    if not terminal.has_layout():
-        output.write("".join("".join(chunk.text for chunk in row).rstrip() + "\n" for row in found))
-        return
-    for row in found:
-        for line in split_row([(printable(chunk.text), chunk.kind) for chunk in row], terminal.width()):
-            text = "".join(output.style(text, **COLOURS.get(kind, {})) for text, kind in line)
-            output.write_styled(f"{text}\n")
-
-
-def say_not_due(rules: list[Rule], files: list[Explained]) -> None:
-    """Print the names of the files that none of the chosen triggers writes."""
-    from ...reporting.explanation import when_written
-
-    due = {id(file.change.rule) for file in files}
-    for rule in [rule for rule in rules if id(rule) not in due][:MOST_NAMED]:
-        output.say(
-            f"{printable(rule.path)}: not rendered for these triggers;"
-            f" the file is {when_written(rule)} (see -t)"
-        )
-
-
 def show_reads(found: Opened, plan: Plan, rules: list[Rule], dialect: str) -> int:
     """List the names that each template reads, and return the exit code."""
     from ...planning.plan_image import read_templates
     from ...rendering.origins import layers_of, readings
     from ...rendering.render import template_bytes
     from ...reporting.explanation import reading_data, reading_rows
+    from ..explanation_output import write_rows
 
     given, templates = found.request.instance, read_templates(found.source.image, plan.metadata)
     layers = layers_of(found.instance, plan, given.config_overrides(), given.overridden_devices())
@@ -210,24 +156,3 @@ def show_reads(found: Opened, plan: Plan, rules: list[Rule], dialect: str) -> in
     if found.request.as_json:
         output.write_json({"templates": data})
     return code
-
-
-def split_row(row: list[tuple[str, str]], width: int) -> Iterator[list[tuple[str, str]]]:
-    """Yield the lines of one row of `explain`. Origins are wrapped, but not the lines of the file."""
-    from rich.text import Text
-
-    from ..styled import INDENT, wrapped
-
-    (margin, kind), *rest = row
-    bar = margin.find("| ") + 2
-    if not rest:
-        margin, words = (margin[:bar], margin[bar:]) if bar > 1 else (" " * INDENT, margin.lstrip())
-    elif len(row) == 2 and rest[0][0].startswith("^"):
-        words, kind = rest[0]
-    else:
-        yield row
-        return
-    room = max(width - len(margin), 30)
-    left = margin[:bar] + " " * (min(len(margin), max(width // 2, bar)) - bar) if bar > 1 else margin
-    for number, line in enumerate(wrapped(Text(words), room, hanging=2)):
-        yield [(left if number else margin, ""), (line.plain, kind)]

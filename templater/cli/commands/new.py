@@ -9,7 +9,7 @@ import click
 
 from ...definitions.choice import CONTAINER, VM, Choice
 from ...model.file_names import METADATA, TEMPLATES
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from .. import completers, options, output
 from ..enforce_limits import guarded
 from ..packing import source_date_epoch

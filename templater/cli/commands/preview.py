@@ -12,7 +12,7 @@ from ...definitions.choice import VM
 from ...model.errors import UsageError
 from ...model.hosts import HOSTS
 from ...model.instance import CONTAINER, VIRTUAL_MACHINE
-from ...model.source import printable, printable_lines
+from ...model.unprintable_characters import printable, printable_lines
 from .. import completers, options, output, terminal
 from ..batch_output import instances_option
 from ..enforce_limits import guarded

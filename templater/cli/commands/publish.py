@@ -10,7 +10,7 @@ import click
 
 from ...limits_of_commands import COMMAND, IMAGE, Given
 from ...model.errors import UsageError
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from .. import completers, options, output
 from ..enforce_limits import guarded
 from ..packing import output_option, pack, packing_options, report, seconds_of, source_date_epoch, warn_of

@@ -12,7 +12,7 @@ import click
 from ...distribution.catalog_decoder import INDEX_PATH
 from ...limits_of_commands import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError, WriteError, reason
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...rootfs.trusted_paths import open_log
 from .. import completers, options, output
 from ..enforce_limits import guard

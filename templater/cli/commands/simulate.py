@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...instances.description_file import read_source
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...parsing.instance_description import read_profile
 from ...rootfs.memory_rootfs import MemoryRootfs
 from .. import completers, options, output, terminal

@@ -9,7 +9,7 @@ import click
 
 from ...definitions.choice import Choice
 from ...model.errors import LimitError, TemplaterError
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from .. import completers, options, output
 from ..enforce_limits import guarded, many
 from ..fetched_source import local_source

@@ -10,7 +10,7 @@ import click
 from ...limits_of_commands import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError
 from ...model.file_names import METADATA
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from .. import completers, options, output
 from ..enforce_limits import guarded, processor_left, reserve_for_removal
 from ..fetched_source import local_files
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...image.unpack import Policy, Unpacked
     from ...model.instance import Instance
     from ...rootfs.confined_root import Root
-    from ...rootfs.directory_rootfs import IdMap
+    from ...rootfs.id_map import IdMap
 
 HELP = """Unpack an image into an instance directory.
 
@@ -157,7 +157,8 @@ def instance_yaml(instance: Instance) -> bytes:
     from ...instances.instance_directory import MAX_INSTANCE
     from ...model.errors import InputError, LimitError
     from ...model.file_names import INSTANCE
-    from ...model.source import Source, is_whole
+    from ...model.source import Source
+    from ...model.unprintable_characters import is_whole
     from ...parsing.instance_description import read_instance
 
     value = {
@@ -203,7 +204,7 @@ def _policy(keep: tuple[str, ...], trusted: bool) -> Policy:
 
 
 def ids_of(ranges: tuple[str, ...]) -> IdMap:
-    from ...rootfs.directory_rootfs import IDENTITY, IdMap
+    from ...rootfs.id_map import IDENTITY, IdMap
 
     if not ranges:
         return IDENTITY

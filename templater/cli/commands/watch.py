@@ -13,7 +13,7 @@ import click
 
 from ...model.errors import TemplaterError, UsageError
 from ...model.file_names import INSTANCE
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from .. import options, output
 from ..enforce_limits import fetched, guard
 from ..open_and_plan import opened

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from ...model.errors import UsageError
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from .. import completers, options
 
 if TYPE_CHECKING:

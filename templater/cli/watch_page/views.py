@@ -20,7 +20,8 @@ from ...model.hosts import HOSTS
 from ...model.metadata import TRIGGERS
 from ...model.plan import Plan
 from ...model.render_options import RenderOptions
-from ...model.source import Source, printable
+from ...model.source import Source
+from ...model.unprintable_characters import printable
 from ...rootfs.directory_rootfs import limit_reading
 from ..enforce_limits import guard
 from ..html_report import column

@@ -34,3 +34,11 @@ def function_of(runtime: str, name: str) -> "Any":
         if error.name != module:
             raise
         return None
+
+
+def runtimes_with(name: str) -> "tuple[str, ...]":
+    """Return the runtimes whose files have the function ``name``."""
+    from pkgutil import iter_modules
+
+    found = sorted(module.name for module in iter_modules(__path__))
+    return tuple(runtime for runtime in found if function_of(runtime, name) is not None)

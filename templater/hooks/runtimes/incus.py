@@ -8,7 +8,7 @@ differently.
 
 from ...model.errors import UsageError
 from ...model.file_names import BACKUP_YAML, METADATA
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...oslite import dirname, is_missing, join
 from ...rootfs.trusted_paths import open_unshared
 from ..container_state_folder import make_state_folder

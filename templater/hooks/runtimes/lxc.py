@@ -18,7 +18,7 @@ pre-start hook, unless the hook line has the option ``--stage mount``.
 from ...instances.state_directory import StateDirectory, make
 from ...model.errors import RefusedError, TemplaterError, UsageError, WriteError, reason
 from ...model.file_names import METADATA, STATE_FOLDER
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split
 from ...rootfs.close_in_another_process import is_on_btrfs, unmount_at_end
 from ...rootfs.confined_directory import Directory
@@ -56,7 +56,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ...rootfs.directory_rootfs import IdMap
+    from ...rootfs.id_map import IdMap
     from ..common_status_checks import Finding
     from ..install import Snippet
     from ..options import Options
@@ -219,7 +219,7 @@ def _ids(
     path: str,
     layers: "tuple[str, ...]",
 ) -> "IdMap | None":
-    from ...rootfs.directory_rootfs import IDENTITY
+    from ...rootfs.id_map import IDENTITY
 
     if not early:
         return IDENTITY  # the hook runs in the container's user namespace, so it sees the container's ids

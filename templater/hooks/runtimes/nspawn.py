@@ -6,7 +6,7 @@ root filesystem is ``/var/lib/machines/NAME``.
 
 from ...model.errors import RefusedError, UsageError
 from ...model.file_names import METADATA
-from ...model.source import printable
+from ...model.unprintable_characters import printable
 from ...oslite import exists, is_missing, islink, join, os
 from ..container_state_folder import directory_identity, make_state_folder
 from ..request import HookRequest, Notice

@@ -8,7 +8,7 @@ name.
 
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from ...model.file_names import INSTANCE, MAX_PATH, METADATA
-from ...model.source import printable, whole_characters
+from ...model.unprintable_characters import printable, whole_characters
 from ...oslite import abspath, dirname, exists, is_missing, islink, join, os
 from ...rootfs.trusted_paths import is_same_place, open_folder, open_unshared
 from ...rootfs.writable_by_others import map_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ...rootfs.confined_root import Root
-    from ...rootfs.directory_rootfs import IdMap
+    from ...rootfs.id_map import IdMap
     from ..common_status_checks import Finding
     from ..install import Snippet
     from ..options import Options
@@ -156,7 +156,7 @@ def _open_annotated(path: str, options: "Options", config: "Mapping[str, Any]", 
 def _ids(options: "Options", config: "Mapping[str, Any]", state: "Mapping[str, Any]") -> "IdMap | None":
     """Return the container's id map, or None if the container has no user namespace."""
     if options.stage == CREATE_CONTAINER:
-        from ...rootfs.directory_rootfs import IDENTITY
+        from ...rootfs.id_map import IDENTITY
 
         return IDENTITY  # the hook runs in the container's namespaces, so it sees the container's ids
     ids = id_map(config)
@@ -174,7 +174,7 @@ def _ids_of_process(pid: object) -> "IdMap":
     Raises RefusedError if the map is unknown. templater does not guess the map from the owner of the root
     directory, because the container's root can change this owner.
     """
-    from ...rootfs.directory_rootfs import IdMap
+    from ...rootfs.id_map import IdMap
 
     try:
         if isinstance(pid, int):
@@ -367,7 +367,7 @@ def id_map(config: "Mapping[str, Any]") -> "IdMap | None":
     uids, gids = _ranges(linux.get("uidMappings")), _ranges(linux.get("gidMappings"))
     if not uids or not gids:
         return None
-    from ...rootfs.directory_rootfs import IdMap
+    from ...rootfs.id_map import IdMap
 
     return IdMap(uids, gids)
 

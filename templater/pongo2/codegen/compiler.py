@@ -8,14 +8,12 @@ In code with spans, every operation that can fail gets the number of its source 
 with spans only after a render has failed, to find the source position of the failure.
 """
 
-from collections.abc import Iterable, Iterator
 from types import CodeType
 
 from ...model.errors import LimitError
-from ..syntax.tokens import Token
-from .nodes import all_field_holders
-from .statements import StatementWriter
-from .writer import Module
+from .generator_state import Module
+from .jinja2_nodes import all_field_holders
+from .python_of_statements import StatementWriter
 
 
 def source_of(module: Module) -> str:
@@ -41,33 +39,16 @@ def source_of(module: Module) -> str:
         functions.append(writer.template(tree))
         units.append(f"(root{number}, {tuple(writer.names)!r}, {tuple(document.exported)!r})")
     imports = tuple((alias, name, function) for (name, function), alias in module.imports.items())
-    places = tuple(positions(emitter.places)) if module.spans else ()
+    places: tuple[object, ...] = ()
+    if module.spans:
+        from ..error_positions import positions  # not needed for the first render of a hook
+
+        places = tuple(positions(emitter.places))
     dialect = module.dialect
     return "".join(functions) + (
         f"UNITS = ({', '.join(units)},)\nBOUND = {tuple(module.bound)!r}\nIMPORTS = {imports!r}\n"
         f"PLACES = {places!r}\nDIALECT = {(dialect.name, dialect.version, dialect.old)!r}\n"
     )
-
-
-def positions(tokens: Iterable[Token]) -> Iterator[tuple[str, int, int, str, int, int]]:
-    """Yield the arguments of ``Place`` (see `render_state`) for each token.
-
-    The function scans the text of each template only once, for all tokens of that template.
-    """
-    tokens = list(tokens)
-    found: dict[int, tuple[int, int]] = {}
-    for unit in {id(token.unit): token.unit for token in tokens}.values():
-        text, done, line, column = unit.text, 0, 1, 1
-        for token in sorted((t for t in tokens if t.unit is unit), key=lambda t: t.start):
-            between = text[done : token.start]
-            newline = between.rfind("\n")
-            if newline >= 0:
-                line, column = line + between.count("\n"), 1
-            column += len(between[newline + 1 :].encode("utf-8", "surrogateescape"))
-            done = token.start
-            found[id(token)] = line, column
-    for token in tokens:
-        yield token.unit.name, *found[id(token)], token.value, token.start, token.end
 
 
 def code_of(module: Module) -> CodeType:

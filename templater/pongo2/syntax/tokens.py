@@ -1,7 +1,8 @@
 """The text of a template and its tokens, with positions in the user's source and in the text for pongo2."""
 
 from ...model.errors import TemplateSyntaxError
-from ...model.source import Source, Span, printable
+from ...model.source import Source, Span
+from ...model.unprintable_characters import printable
 
 #: kinds of tokens; for a symbol or a keyword, the kind is the text of the token
 TEXT = "text"

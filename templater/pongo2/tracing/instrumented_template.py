@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ...model.errors import LimitError
 from .. import execution
 from ..codegen.compiler import code_of
-from ..codegen.writer import Module
+from ..codegen.generator_state import Module
 from ..filters_and_tags import library_for
 from ..render_state import Fault, Limits
 from ..syntax import tree

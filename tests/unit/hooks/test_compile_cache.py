@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from templater.hooks import compile_cache
-from templater.hooks.compile_cache import CacheEntry, CompileCache
+from templater.hooks.compile_cache import CacheEntry, CompileCache, instance_cache
 from templater.instances.state_directory import StateDirectory
 
 ENTRY = CacheEntry(("templater.pongo2.filters.text",), b"payload \x00\n\xff with\nlines")
@@ -15,7 +15,7 @@ ENTRY = CacheEntry(("templater.pongo2.filters.text",), b"payload \x00\n\xff with
 @pytest.fixture
 def store(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory:
-        cache = CompileCache(state_directory.cache())
+        cache = instance_cache(state_directory)
         yield cache
         cache.close()
 

@@ -17,7 +17,7 @@ from templater.hooks.lxc_config import (
     without_prefix,
 )
 from templater.model.errors import InputError
-from templater.rootfs.directory_rootfs import IDENTITY, IdMap
+from templater.rootfs.id_map import IDENTITY, IdMap
 from templater.rootfs.paths import UnmappedError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")

@@ -13,7 +13,7 @@ from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import oci
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
-from templater.rootfs.directory_rootfs import IDENTITY
+from templater.rootfs.id_map import IDENTITY
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 

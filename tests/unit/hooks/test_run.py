@@ -15,8 +15,8 @@ import pytest
 
 from templater.hooks import install, run
 from templater.hooks.container_state_folder import directory_identity
+from templater.hooks.log import MOST_IN_FILE, Log
 from templater.hooks.options import Options, parse
-from templater.hooks.run import Log
 from templater.hooks.runtimes import nspawn as nspawn_runtime
 from templater.hooks.runtimes import oci
 from templater.instances.state_directory import State, StateDirectory
@@ -297,13 +297,13 @@ def test_a_failed_clone_hook_stops_the_copy_even_with_on_error_keep_going(contai
 
 def test_one_hook_writes_a_limited_number_of_bytes_to_a_log_that_nothing_rotates(tmp_path):
     """A container that restarted in a loop filled the disk of the host."""
-    log = run.Log("c1")
+    log = Log("c1")
     for number in range(1000):
         log.add(f"wrote '/{number:03}{'x' * 400}'")
     for _ in range(2):
         log.write(None, str(tmp_path / "log"))
     lines = (tmp_path / "log").read_text().splitlines()
-    assert (tmp_path / "log").stat().st_size < 2 * (run.MOST_IN_FILE + 100)
+    assert (tmp_path / "log").stat().st_size < 2 * (MOST_IN_FILE + 100)
     shown = len(lines) // 2 - 1
     assert lines[shown] == lines[-1] == f"… and {1000 - shown} more lines"
     assert f"'/{shown - 1:03}" in lines[shown - 1]
@@ -556,7 +556,7 @@ def test_an_error_on_stderr_contains_no_control_characters(capfd):
 def test_a_comparison_escapes_the_paths_of_the_image():
     plan = a_plan({"/etc/a\x1b[2J\nok: x": "new"}, MemoryRootfs({}))
     with pytest.raises(HostError) as caught:
-        run.compare(plan, run.Log())
+        run.compare(plan, Log())
     assert caught.value.notes == ("/etc/a\\x1b[2J\\nok: x differs from the result of x.tpl on start",)
 
 
@@ -593,7 +593,7 @@ def test_each_failure_of_a_hook_is_printed_and_logged_with_its_exit_code(
     monkeypatch.setattr(
         run, "function_of", lambda runtime, name: read_request if name == "read_request" else None
     )
-    monkeypatch.setattr(run.Log, "to_syslog", lambda log: None)
+    monkeypatch.setattr(Log, "to_syslog", lambda log: None)
     words = [
         "lxc",
         "--time-limit",
@@ -620,7 +620,7 @@ def test_after_a_bug_in_a_hook_the_start_fails_and_the_message_asks_for_a_report
 
     monkeypatch.setattr(run, "run", broken)
     monkeypatch.setattr(run, "bound_memory", lambda: None)
-    monkeypatch.setattr(run.Log, "to_syslog", lambda log: None)
+    monkeypatch.setattr(Log, "to_syslog", lambda log: None)
     assert run.serve() == 70
     said = capfd.readouterr().err
     assert said.startswith("templater: ") and said.endswith("; please report this\n")
@@ -651,7 +651,7 @@ def test_attack_86_another_process_closes_a_bundle_that_is_removed_while_a_hook_
     monkeypatch.setattr(oci, "parse_json", removing)
     monkeypatch.setattr(close_in_another_process, "_hand_over", hand_over)
     monkeypatch.setattr(run, "bound_memory", lambda: None)
-    monkeypatch.setattr(run.Log, "to_syslog", lambda log: None)
+    monkeypatch.setattr(Log, "to_syslog", lambda log: None)
     monkeypatch.setattr(sys, "argv", ["hook", "oci"])
     assert run.serve() == InputError.exit_code
     assert "config.json has no root.path" in capfd.readouterr().err

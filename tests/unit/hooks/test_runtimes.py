@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 import templater
-from templater.cli.commands.hook import runtimes_with
 from templater.hooks.lxc_config import settings
 from templater.hooks.options import parse
-from templater.hooks.runtimes import function_of, incus
+from templater.hooks.runtimes import function_of, incus, runtimes_with
 from templater.model.errors import InputError, UsageError
-from templater.model.source import printable
+from templater.model.unprintable_characters import printable
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 

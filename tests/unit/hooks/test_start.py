@@ -14,8 +14,8 @@ import pytest
 
 from templater import __version__, oslite
 from templater.hooks import run
+from templater.hooks.log import Log
 from templater.hooks.request import Notice
-from templater.hooks.run import Log
 from templater.instances.state_directory import State, StateDirectory
 from templater.model.errors import BusyError, HostError, LimitError, RefusedError, RenderError
 from templater.model.hosts import NONE

@@ -27,7 +27,7 @@ from templater.image.read_whole_image import open_contents
 from templater.image.unpack import TRUSTED, Policy, unpack
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.rootfs.confined_directory import Directory
-from templater.rootfs.directory_rootfs import IdMap
+from templater.rootfs.id_map import IdMap
 from tests.unit.image.test_open_image import FORMATS, METADATA, compressed, special, tarball
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -10,7 +10,15 @@ from types import SimpleNamespace
 import pytest
 
 from templater.image import build as image_build
-from templater.image import decompress, members_outside_rootfs, open_file, read_whole_image, unpack
+from templater.image import (
+    decompress,
+    members_outside_rootfs,
+    mksquashfs,
+    open_file,
+    read_whole_image,
+    tar_of_new_image,
+    unpack,
+)
 from templater.image.decompress import ByteStream, open_stream
 from templater.image.directory_members import _chunks
 from templater.image.limits import DEFAULT, DIRECTORY_BYTES, refuse_deep
@@ -477,7 +485,9 @@ def test_the_size_of_a_built_image_has_a_limit(holes, most):
     limits = SimpleNamespace(ratio=3, ratio_from=20, templates_bytes=7)
     contents = SimpleNamespace(name="i", packed_size=10, bytes_read=100, limits=limits, has_secrets=False)
     written = []
-    write = image_build._bounded(written.append, contents, None, **({"holes": True} if holes else {}))
+    write = tar_of_new_image.bounded_writer(
+        written.append, contents, None, **({"holes": True} if holes else {})
+    )
     write(b"x")
     write(bytes(most - 1))
     message = (
@@ -490,7 +500,7 @@ def test_the_size_of_a_built_image_has_a_limit(holes, most):
     contents.packed_size = 0  # a directory
     write(b"x")
     contents.packed_size, limits.ratio_from = 10, 40
-    assert image_build._most_written(contents, holes=True) == 40
+    assert tar_of_new_image._most_written(contents, holes=True) == 40
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path):
@@ -551,7 +561,7 @@ def test_the_options_of_mksquashfs_set_the_compression_and_the_time_and_the_root
 ):
     started = []
     monkeypatch.setattr(
-        image_build.subprocess, "Popen", lambda words, **options: started.append((words, options))
+        mksquashfs.subprocess, "Popen", lambda words, **options: started.append((words, options))
     )
     output = SimpleNamespace(path="/out", descriptors=(3, 4))
     packing = image_build.Packing(layout="split", rootfs="squashfs", compression=compression, epoch=epoch)
@@ -560,8 +570,8 @@ def test_the_options_of_mksquashfs_set_the_compression_and_the_time_and_the_root
     )
     assert made == (9 if epoch is None else epoch)
     top = Member("", DIRECTORY, 0o1755, 12, 34, mtime=1.5)
-    image_build._mksquashfs(output, packing, made, top)
-    image_build._mksquashfs(output, packing, made, None)
+    mksquashfs._mksquashfs(output, compression, made, top)
+    mksquashfs._mksquashfs(output, compression, made, None)
     common = ["mksquashfs", "-", "/out", "-tar", "-noappend", "-no-progress", "-quiet", "-comp", used]
     common += ["-mem", "256M", "-mkfs-time", {None: "9", 7: "7", -1: "0", 1 << 32: str(2**32 - 1)}[epoch]]
     of_top = ["-root-mode", "1755", "-root-uid", "12", "-root-gid", "34", "-root-time", "1"]

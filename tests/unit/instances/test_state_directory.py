@@ -10,7 +10,7 @@ import pytest
 
 from templater import oslite
 from templater.cli.apply_and_record import opened_record
-from templater.hooks.compile_cache import open_cache
+from templater.hooks.compile_cache import instance_cache, open_cache
 from templater.instances import record_of_written_files
 from templater.instances.instance_directory import InstanceDirectory
 from templater.instances.set_pending_trigger import record
@@ -218,19 +218,19 @@ def test_a_hook_log_is_rotated_at_its_size_limit(tmp_path):
 
 def test_a_cache_directory_that_other_users_can_enter_is_ignored(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory:
-        assert state_directory.cache() is not None
+        assert instance_cache(state_directory) is not None
         (tmp_path / ".templater/cache").chmod(0o755)
-        assert state_directory.cache() is None
+        assert instance_cache(state_directory) is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root to make another user's directory")
 def test_a_cache_in_a_directory_of_another_user_is_not_used(tmp_path):
     """The user moved a directory there that root had unpacked from an image, with code in a cache of root."""
     with StateDirectory(str(tmp_path)) as state_directory:
-        assert state_directory.cache() is not None
+        assert instance_cache(state_directory) is not None
         os.chown(tmp_path, 1234, 1234)
     with StateDirectory(str(tmp_path)) as state_directory:
-        assert state_directory.cache() is None
+        assert instance_cache(state_directory) is None
     (tmp_path / "shared").mkdir(0o700)
     assert open_cache(str(tmp_path / "shared")) is None
     os.chown(tmp_path, 0, 0)

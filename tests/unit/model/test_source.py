@@ -1,12 +1,8 @@
-"""Text that is safe to show on a terminal."""
+"""Excerpts of source texts, and positions in these texts."""
 
 import pytest
 
-from templater.model.source import Source, printable_lines
-
-
-def test_printed_text_keeps_line_endings_and_tabs_but_escapes_other_control_characters():
-    assert printable_lines("a\x1bb\nc\td\n") == "a\\x1bb\nc\td\n"
+from templater.model.source import Source
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from templater.model.metadata import Finding, Metadata, Rule
 from templater.model.plan import CREATE, Change, Outcome, Plan
 from templater.model.source import Source
 from templater.pongo2.dialect import V4
-from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
+from templater.rootfs.directory_rootfs import DirectoryRootfs
+from templater.rootfs.id_map import IdMap
 from templater.rootfs.memory_rootfs import MemoryRootfs
 from templater.simulation.simulated_instance import Life
 

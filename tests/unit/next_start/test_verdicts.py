@@ -14,9 +14,10 @@ from templater.model.hosts import HOSTS, INCUS
 from templater.model.plan import Plan
 from templater.model.render_options import RenderOptions
 from templater.next_start import judge_many
+from templater.next_start.client_commands import commands
 from templater.next_start.judge_many import Judged
 from templater.next_start.read_ahead import read_ahead
-from templater.next_start.verdict_output import commands, counts, data_of, error_of, patches, short
+from templater.next_start.verdict_output import counts, data_of, error_of, patches, short
 from templater.next_start.verdicts import judge, links_text
 from templater.parsing.instance_description import read_instance
 from templater.pongo2.render_state import Limits as RenderLimits

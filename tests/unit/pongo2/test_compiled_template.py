@@ -280,7 +280,7 @@ def test_trim_blocks_and_lstrip_blocks_remove_white_space_around_tags():
 
 
 def test_every_setting_of_the_code_generator_except_autoescape_comes_from_a_jinja2_environment():
-    from templater.pongo2.codegen.writer import SETTINGS
+    from templater.pongo2.codegen.generator_state import SETTINGS
 
     assert SETTINGS.autoescape is False
     assert SETTINGS.block_start_string == "{%"

@@ -11,7 +11,7 @@ from templater.planning.decide_changes import plan_of
 from templater.prediction import predict
 from templater.prediction.deviations import DEVIATIONS, deviations_at, table
 from templater.rendering.render import Rendering
-from templater.rootfs.directory_rootfs import IdMap
+from templater.rootfs.id_map import IdMap
 from templater.rootfs.memory_rootfs import MemoryRootfs
 
 

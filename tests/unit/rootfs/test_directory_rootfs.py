@@ -8,7 +8,8 @@ from templater import oslite
 from templater.model.entry import OVERFLOW_ID
 from templater.model.errors import InputError, RefusedError
 from templater.rootfs import directory_rootfs
-from templater.rootfs.directory_rootfs import IDENTITY, DirectoryRootfs, IdMap, open_root, shifted
+from templater.rootfs.directory_rootfs import DirectoryRootfs, open_root
+from templater.rootfs.id_map import IDENTITY, IdMap, shifted
 from templater.rootfs.paths import MissingError, SlowError
 from tests.rootfs_builders import a_directory, as_root
 

@@ -24,7 +24,7 @@ from templater.distribution.add_to_tree import add
 from templater.distribution.store import Store
 from templater.distribution.tree import Tree
 from templater.model.errors import InputError
-from templater.serving import connections, image_server
+from templater.serving import connections, image_api_answers, image_server
 from templater.serving.connections import PIECE, Bounds
 from templater.serving.image_listing import Listing
 from templater.serving.image_sources import StoreSource, TreeSource
@@ -413,7 +413,9 @@ def test_responses_to_several_clients_share_the_encoded_image_entries(tree):
     """A client that reads slowly keeps its answer in memory."""
     listing = TreeSource(str(tree)).load()
     parts = [listing.answers["images True"]]
-    parts += [image_server._filtered(listing, True, text) for text in ("type eq container", "type ne x")]
+    parts += [
+        image_api_answers.filtered(listing.answers, True, text) for text in ("type eq container", "type ne x")
+    ]
     encoded = set(map(id, parts[0].elements))
     for each in parts:
         assert sum(len(part) for part in each if id(part) not in encoded) < 200
@@ -448,7 +450,7 @@ def test_filter_requests_run_one_at_a_time_and_only_a_few_requests_of_each_netwo
         assert not server._waiting_filters
         return answered
 
-    monkeypatch.setattr(image_server, "_filtered", images)
+    monkeypatch.setattr(image_api_answers, "filtered", images)
     answered = asyncio.run(run())
     assert answered[:10] == answered[12:22] == [[]] * 10
     assert answered[23] == [], "the last place of all networks"
@@ -469,14 +471,14 @@ def test_attack_73_a_client_with_many_filter_requests_does_not_delay_other_clien
 
         await asyncio.gather(*(ask(address) for address in ["10.0.0.1"] * 10 + ["10.0.0.2"] * 3))
 
-    monkeypatch.setattr(image_server, "_filtered", lambda *_: time.sleep(0.01))
+    monkeypatch.setattr(image_api_answers, "filtered", lambda *_: time.sleep(0.01))
     asyncio.run(run())
     assert done[:6] == ["10.0.0.1", "10.0.0.2"] * 3
 
 
 def test_the_server_skips_a_waiting_filter_request_if_the_client_has_disconnected(tree, monkeypatch):
     calls = []
-    monkeypatch.setattr(image_server, "_filtered", lambda *_: calls.append(1))
+    monkeypatch.setattr(image_api_answers, "filtered", lambda *_: calls.append(1))
     server = image_server.ImageServer(TreeSource(str(tree)))
     request = SimpleNamespace(remote="10.0.0.1", transport=None)
     with pytest.raises(ConnectionResetError):

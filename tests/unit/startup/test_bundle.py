@@ -88,7 +88,7 @@ def test_a_probe_writes_the_module_bundle_and_the_next_hook_uses_it(package):
     assert line(package).returncode == 0
     assert kept(package).exists()
     used = imported_from_files(line(package, "-v"))
-    assert "pongo2/codegen/nodes.py" in used, "which is not for a warm hook"
+    assert "pongo2/codegen/jinja2_nodes.py" in used, "which is not for a warm hook"
     assert not used & {path_of(name) for group in bundle.GROUPS for name in group}
 
 
@@ -403,7 +403,7 @@ def stamp_of(package: Path) -> str:
 
 
 EDITED = [
-    "pongo2/codegen/statements.py", "pongo2/runtime_calls_and_loops.py", "pongo2/tags/for_.py", "pongo2/filters/text.py",
+    "pongo2/codegen/python_of_statements.py", "pongo2/runtime_calls_and_loops.py", "pongo2/tags/for_.py", "pongo2/filters/text.py",
     "pongo2/syntax/lexer.py", "parsing/metadata_yaml.py", "model/metadata.py", "rendering/render.py",
     "hooks/sandboxed_rendering.py",
 ]  # fmt: skip
@@ -457,7 +457,7 @@ def test_an_edit_of_the_code_generator_takes_effect_at_the_next_hook(package, tm
         return (container / "rootfs/etc/a").read_text()
 
     assert [start(), start()] == ["plain text\n"] * 2
-    source = package / "pongo2/codegen/statements.py"
+    source = package / "pongo2/codegen/python_of_statements.py"
     source.write_text(
         source.read_text() + "\n\nwrite = StatementWriter.template\n"
         "StatementWriter.template = lambda self, tree: write(self, tree).replace('plain', 'other')\n"

@@ -13,12 +13,12 @@ from templater.model.plan import FAILED, SKIP, WRITE, Change, Plan
 from templater.model.source import Source
 from templater.reporting.patch import Work
 from templater.web import report_page
+from templater.web.code_view import block
 from templater.web.distinct_results import Column, InstanceView, instance_view
 from templater.web.html import Html
 from templater.web.redaction import Redaction
 from templater.web.report_page import (
     PageState,
-    block,
     comparison_patches,
     file_section,
     template_pane,
@@ -185,8 +185,7 @@ def test_a_large_template_is_shown_once_and_then_linked(size, kept):
     ("most", "count", "more"), [(None, 3, False), (3, 3, False), (3, 4, True), (1, 0, False)]
 )
 def test_a_long_block_has_a_button_for_its_other_lines(most, count, more):
-    page = PageState(SimpleNamespace(), most=most)
-    found = str(block(page, iter([Html("<i></i>")] * count)))
+    found = str(block(iter([Html("<i></i>")] * count), most))
     assert found.count("<i>") == min(count, 3)
     assert ("These are the first 3 lines. " in found) == ("data-all" in found) == more
 

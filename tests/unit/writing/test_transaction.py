@@ -26,7 +26,8 @@ from templater.planning.decide_changes import CREATE, KEEP, SKIP, UPDATE
 from templater.rootfs import close_in_another_process, disk_sync
 from templater.rootfs.confined_directory import Directory
 from templater.rootfs.confined_root import Root
-from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
+from templater.rootfs.directory_rootfs import DirectoryRootfs
+from templater.rootfs.id_map import IdMap
 from templater.rootfs.paths import SlowError
 from templater.writing import apply_locks as lock_module
 from templater.writing import (

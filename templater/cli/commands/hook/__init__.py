@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pkgutil
-
 import click
 
-from ....hooks import runtimes as hook_runtimes
+from ....hooks.runtimes import function_of, runtimes_with
 from ... import output
 from ...command_group import Commands
 
@@ -27,15 +25,6 @@ command.
 """
 
 
-def runtimes_with(part: str) -> tuple[str, ...]:
-    """Return the runtimes whose modules define the function ``part``.
-
-    ``hooks.runtimes`` describes the functions.
-    """
-    names = sorted(module.name for module in pkgutil.iter_modules(hook_runtimes.__path__))
-    return tuple(name for name in names if hook_runtimes.function_of(name, part) is not None)
-
-
 class Hook(Commands):
     """The group of ``install``, ``status``, and a command for each runtime that calls a hook."""
 
@@ -44,11 +33,7 @@ class Hook(Commands):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)
-        return (
-            runtime_command(cmd_name)
-            if found is None and hook_runtimes.function_of(cmd_name, "read_request")
-            else found
-        )
+        return runtime_command(cmd_name) if found is None and function_of(cmd_name, "read_request") else found
 
 
 def runtime_command(runtime: str) -> click.Command:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from ....hooks import install, runtimes
+from ....hooks.runtimes import runtimes_with
 from ....limits_of_commands import CHILD, READING, RENDERING, Given
 from ....model.errors import UsageError
 from ....model.render_options import DIALECT_NAMES
 from ... import completers, output
 from ...enforce_limits import guard
-from . import runtimes_with
 
 
 @click.command()

@@ -6,11 +6,11 @@ import click
 
 from ....hooks import runtimes
 from ....hooks.common_status_checks import Finding
+from ....hooks.runtimes import runtimes_with
 from ....model.errors import UsageError
-from ....model.source import printable_lines
+from ....model.unprintable_characters import printable_lines
 from ... import completers, options, output
 from ...enforce_limits import guarded_alone
-from . import runtimes_with
 
 
 @click.command()

@@ -10,7 +10,7 @@ import click
 
 from ....limits_of_commands import COMMAND, IMAGE, Given
 from ....model.metadata import TRIGGERS
-from ....model.source import printable
+from ....model.unprintable_characters import printable
 from ....reporting.columns import columns
 from ... import options, output, terminal
 from ...enforce_limits import guarded

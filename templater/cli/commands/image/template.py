@@ -10,7 +10,7 @@ import click
 from ....model.errors import InputError, RefusedError, TemplaterError, UsageError, reason
 from ....model.file_names import METADATA
 from ....model.metadata import TRIGGERS
-from ....model.source import printable
+from ....model.unprintable_characters import printable
 from ....rootfs.trusted_paths import open_file
 from ... import completers, options, output
 from ...enforce_limits import guarded_alone

@@ -2,7 +2,7 @@
 
 import click
 
-from ....model.source import printable
+from ....model.unprintable_characters import printable
 from ... import completers, output
 from . import image_argument
 

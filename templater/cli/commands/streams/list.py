@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ....model.instance import CONTAINER, VIRTUAL_MACHINE
-from ....model.source import printable
+from ....model.unprintable_characters import printable
 from ....reporting.columns import columns
 from ... import completers, options, output
 from ...enforce_limits import guarded_alone

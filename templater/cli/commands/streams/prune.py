@@ -7,7 +7,7 @@ import re
 import click
 
 from ....model.errors import UsageError
-from ....model.source import printable
+from ....model.unprintable_characters import printable
 from ... import options, output
 from ...enforce_limits import guarded_alone
 from ...output import size

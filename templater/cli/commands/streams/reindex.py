@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ....limits_of_commands import COMMAND, IMAGE, READING, RENDERING
-from ....model.source import printable
+from ....model.unprintable_characters import printable
 from ... import completers, options, output
 from ...enforce_limits import guard
 from ...output import size

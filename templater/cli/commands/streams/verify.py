@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ....model.source import printable
+from ....model.unprintable_characters import printable
 from ... import options, output
 from ...enforce_limits import guarded_alone
 from ...output import size

@@ -1,6 +1,6 @@
 """The intermediate form between the parsed tree and Python code: Jinja2's nodes, used for pongo2.
 
-The class Emitter turns a parsed tree into nodes, from which `writer` generates code.
+The class Emitter turns a parsed tree into nodes, from which `python_of_statements` generates code.
 
 Jinja2's code generator walks Jinja2's node classes, and Jinja2 forbids subclasses of them. Jinja2 has no
 fields for some facts about pongo2, so this module stores them in fields that have another meaning in Jinja2.

@@ -1,11 +1,11 @@
-"""The intermediate form: only ``nodes`` knows where Jinja2's nodes store the facts about pongo2."""
+"""The intermediate form: only ``jinja2_nodes`` knows where Jinja2's nodes store the facts about pongo2."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-from templater.pongo2.codegen import nodes
+from templater.pongo2.codegen import jinja2_nodes as nodes
 from templater.pongo2.daemon_context import daemon_context
 
 FOLDER = Path(nodes.__file__).parent
@@ -13,7 +13,9 @@ FOLDER = Path(nodes.__file__).parent
 ENCODED = {"lineno", "scoped", "ctx", "importname", "options", "ops"}
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("*.py") if path.name != "nodes.py"))
+@pytest.mark.parametrize(
+    "name", sorted(path.name for path in FOLDER.glob("*.py") if path.name != "jinja2_nodes.py")
+)
 def test_only_the_nodes_module_imports_jinja2_nodes(name: str) -> None:
     for node in ast.walk(ast.parse((FOLDER / name).read_bytes())):
         assert not (isinstance(node, ast.Attribute) and node.attr in ENCODED), ast.unparse(node)

@@ -9,7 +9,7 @@ from jinja2.compiler import CodeGenerator, Frame
 from ..dialect import Dialect
 from ..filters_and_tags import Library
 from ..syntax.tree import Document
-from .nodes import Emitter, EvalContext, Expr, Node
+from .jinja2_nodes import Emitter, EvalContext, Expr, Node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

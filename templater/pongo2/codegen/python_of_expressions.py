@@ -10,9 +10,9 @@ from jinja2.compiler import Frame
 
 from ..render_state import SMALL
 from ..values import to_string
-from . import nodes
-from .nodes import may_change, without_safe
-from .writer import Writer
+from . import jinja2_nodes as nodes
+from .generator_state import Writer
+from .jinja2_nodes import may_change, without_safe
 
 _BINARY = {"Sub": "sub", "Mul": "mul", "Div": "div", "Mod": "mod"}
 _ORDERS = {

@@ -10,9 +10,9 @@ from functools import partial
 
 from jinja2.compiler import Frame
 
-from . import nodes
-from .expressions import ExpressionWriter
-from .nodes import is_wrapped, weight
+from . import jinja2_nodes as nodes
+from .jinja2_nodes import is_wrapped, weight
+from .python_of_expressions import ExpressionWriter
 
 #: the maximum depth of Python blocks; a deeper block becomes a function
 MAX_NESTING = 12

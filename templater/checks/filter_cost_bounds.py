@@ -1,4 +1,4 @@
-"""The costs of filters in pongo2: the greatest length of a result, and the work for each character.
+"""Upper bounds of what filters cost in pongo2: the length of a result, and the work for each character.
 
 The numbers for the work are about twice the work that ``python -m tests.bench filters`` measures with pongo2
 4.0.2 and hostile texts.
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..pongo2.syntax import tree
 from ..pongo2.syntax.tokens import Token
 from ..pongo2.values import to_string
-from .runaway_compilation import STEPS_OF_TAG
+from .counted_filters import STEPS_OF_TAG
 
 #: the work of a step, as in ``SQUARED``; copying a character is the unit
 STEP = 500
