@@ -22,7 +22,7 @@ from .render_case import File, HeldImage, Result, Subject
 from .tests_folder import Folder
 
 if TYPE_CHECKING:
-    from ..limits_of_commands import Given
+    from ..limit_option import Given
     from ..rendering.rendered_text_cache import Memo
     from ..validators.runner import Validators
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from ...checks.fixes import Fixes
-    from ...limits_of_commands import Given
+    from ...limit_option import Given
     from ...validators.runner import Validators
 
 HELP = """Check the image SRC for mistakes in its metadata and templates.

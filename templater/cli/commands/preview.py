@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from ...definitions.choice import Choice
-    from ...limits_of_commands import Given
+    from ...limit_option import Given
     from ...model.plan import Change, Plan
     from ...reporting.file_tree import Leaf
     from ...reporting.plan_text import Block
