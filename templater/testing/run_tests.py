@@ -9,9 +9,9 @@ from hashlib import sha256
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from ..checks.authored_image import LARGEST
-from ..checks.authored_image import File as CheckedFile
 from ..checks.checks_of_one_file import findings_in
+from ..checks.rendered_files import LARGEST
+from ..checks.rendered_files import File as CheckedFile
 from ..definitions.choice import DEFAULT_BUILD, Choice
 from ..model.errors import TemplaterError
 from ..model.unprintable_characters import printable

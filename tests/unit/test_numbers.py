@@ -9,7 +9,7 @@ import importlib
 VALUES = {
     "batch.plan_instances": {"MOST_EXAMPLES": 256},
     "checks.templater_toml": {"LARGEST": 1_048_576, "MAX_INSTANCES": 50, "MAX_IGNORES": 500},
-    "checks.authored_image": {"MAX_SECONDS": 2.0, "MAX_FILE_SECONDS": 3.0, "LARGEST": 262_144, "MOST_TEXT": 33_554_432, "LONGEST": 1000, "SEARCHED": 4_194_304},
+    "checks.authored_image": {"MAX_SECONDS": 2.0, "MAX_FILE_SECONDS": 3.0, "LONGEST": 1000, "SEARCHED": 4_194_304},
     "checks.authoring.first_line": {"HEADER": 4096},
     "checks.authoring.unknown_when": {"MAX_TRIGGERS": 20},
     "checks.authoring.yaml": {"MAX_EVENTS": 200_000},
@@ -18,7 +18,8 @@ VALUES = {
     "checks.fixes": {"MAX_ROUNDS": 30, "MAX_SECONDS": 3.0},
     "checks.host_differences": {"MOST_TRIED": 50, "SEARCHED": 4_194_304, "LONGEST": 60},
     "checks.ignores": {"MAX_COMMENTS": 10_000},
-    "checks.rendered_files": {"MOST": 20},
+    "checks.mistakes_in_files": {"MOST": 20},
+    "checks.rendered_files": {"LARGEST": 262_144, "MOST_TEXT": 33_554_432},
     "checks.sarif": {"_DIGEST_LENGTH": 16},
     "checks.security.member_links": {"_MOST_COMPARED": 1_250_000_000},
     "checks.security.privileged_files": {"SHOWN": 8},
