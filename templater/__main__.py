@@ -1,7 +1,6 @@
 """The entry point of ``python -m templater`` and of the console script."""
 
 import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
-import atexit
 import gc
 import os
 import sys
@@ -38,29 +37,10 @@ def main() -> int:
 
 def run() -> None:
     """Run the command line and end the process."""
-    end(main())
+    code = main()
+    from .cli.run_command_line import end
 
-
-def end(code: int) -> None:
-    """End the process with an exit code.
-
-    At a normal exit, the interpreter frees each object, which takes milliseconds. This function skips that
-    step, unless something else must run at exit: a function of ``atexit``, another thread, a debugger or a
-    profiler.
-    """
-    threads = sys.modules.get("threading")
-    is_watched = sys.gettrace() or sys.getprofile() or "_lsprof" in sys.modules  # cProfile imports it
-    if not is_watched and not atexit._ncallbacks() and (threads is None or threads.active_count() == 1):
-        if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # Ctrl-C ends the process without a traceback
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except (OSError, ValueError):
-            pass  # the interpreter reports the error
-        else:
-            os._exit(code)
-    sys.exit(code)
+    end(code)
 
 
 def _open_closed_streams() -> None:

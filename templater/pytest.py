@@ -53,7 +53,7 @@ class ImageTests(pytest.File):
 
     def run(self, case: Case) -> Outcome:
         if self.session_of_image is None:
-            from .limits_of_commands import Given
+            from .limit_option import Given
             from .testing.run_tests import Session
             from .testing.tests_folder import Folder
             from .validators.runner import in_this_process

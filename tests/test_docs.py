@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click import Context
 
-from templater import limits_of_commands
+from templater import limit_option
 from templater.cli import open_and_plan
 from templater.cli.run_command_line import command
 from templater.image.limits import DEFAULT
@@ -94,24 +94,24 @@ def limits_table() -> str:
     ``memory`` is that of the child.
     """
     ours = {
-        limits_of_commands.RENDERING: open_and_plan.rendering(limits_of_commands.Given()), limits_of_commands.READING: yaml_nodes.LIMITS,
-        limits_of_commands.IMAGE: DEFAULT, limits_of_commands.CHILD: Bounds(), limits_of_commands.COMMAND: limits_of_commands.CommandLimits(),
+        limit_option.RENDERING: open_and_plan.rendering(limit_option.Given()), limit_option.READING: yaml_nodes.LIMITS,
+        limit_option.IMAGE: DEFAULT, limit_option.CHILD: Bounds(), limit_option.COMMAND: limit_option.CommandLimits(),
     }  # fmt: skip
     lines = ["| name | default | what it limits |\n|---|---|---|\n"]
-    for name, (kind, attribute, unit, about) in limits_of_commands.NAMES.items():
+    for name, (kind, attribute, unit, about) in limit_option.NAMES.items():
         lines.append(f"| `{name}` | {shown(getattr(ours[kind], attribute), unit)} | {about} |\n")
     return "".join(lines)
 
 
 def shown(value: float, unit: str) -> str:
     """A value as ``--limit`` takes it."""
-    suffixes = [suffix for suffix in limits_of_commands.UNITS[unit] if suffix != "b"]
-    names = {"kib": "KiB", "mib": "MiB", "gib": "GiB", "m": "M" if unit == limits_of_commands.NUMBER else "m"}
+    suffixes = [suffix for suffix in limit_option.UNITS[unit] if suffix != "b"]
+    names = {"kib": "KiB", "mib": "MiB", "gib": "GiB", "m": "M" if unit == limit_option.NUMBER else "m"}
     best = max(
-        (s for s in suffixes if value % limits_of_commands.UNITS[unit][s] == 0),
-        key=lambda s: (limits_of_commands.UNITS[unit][s], len(s)),
+        (s for s in suffixes if value % limit_option.UNITS[unit][s] == 0),
+        key=lambda s: (limit_option.UNITS[unit][s], len(s)),
     )
-    return f"{int(value) // limits_of_commands.UNITS[unit][best]}{names.get(best, best)}"
+    return f"{int(value) // limit_option.UNITS[unit][best]}{names.get(best, best)}"
 
 
 def test_the_table_of_limits_is_up_to_date(update):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..model.errors import LimitError, TemplaterError
 from ..model.hosts import INCUS, Host
 from ..model.instance import VIRTUAL_MACHINE, Instance
-from ..model.metadata import TRIGGERS, Rule
+from ..model.metadata import Rule
 from ..model.render_options import RenderOptions
 from ..model.source import Source, Span
 from ..planning.generated_keys import with_image_keys
@@ -23,7 +23,15 @@ from ..pongo2.parse_with_includes import Compilation
 from ..pongo2.render_state import Limits
 from ..pongo2.syntax import tree
 from ..rendering.render import Compiled, render
-from .invented_values import AWKWARD, SET, invented_value, literal_defaults, other_instances
+from .invented_values import (
+    AWKWARD,
+    SET,
+    invented_instance,
+    invented_value,
+    literal_defaults,
+    other_instances,
+)
+from .rendered_files import File, distinct_files
 from .scanned_image import ScannedImage
 
 if TYPE_CHECKING:
@@ -40,10 +48,6 @@ MAX_SECONDS = 2.0
 #: maximum processor time in seconds that all checks together can spend on rendered files
 MAX_FILE_SECONDS = 3.0
 
-#: maximum length in characters of a file whose contents are checked
-LARGEST = 256 << 10
-#: maximum length of all distinct texts together, in characters; a character needs up to four bytes
-MOST_TEXT = 32 << 20
 #: rendered lines with more characters than this are not compared with template lines that contain ``{{ }}``
 LONGEST = 1000
 #: the search for the template lines of findings ends after this many characters of templates
@@ -71,26 +75,6 @@ class Template:
 
     def every(self, *kinds: type) -> Iterator[Any]:
         return (node for node in self.nodes if isinstance(node, kinds))
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """The result of rendering one rule for a trigger, a host and an instance: a text or an error."""
-
-    rule: Rule
-    trigger: str
-    host: Host
-    instance: Instance
-    text: str | None
-    error: TemplaterError | None
-    #: whether only the instance with awkward values renders this text
-    awkward: bool = False
-    #: whether only an instance whose values the check invents renders this text
-    invented: bool = False
-
-    @property
-    def source(self) -> Source:
-        return Source(self.rule.path, self.text or "")
 
 
 @dataclass(frozen=True)
@@ -189,8 +173,8 @@ class AuthoredImage(ScannedImage):
 
         None if the user chose the instances, or if templates read no key.
         """
-        values = {key: self.value_of(key) for key in sorted(self.keys)}
-        return Instance("c1", config=values) if values and not self.instances else None
+        made = invented_instance(self.keys, self._defaults)
+        return None if self.instances else made
 
     def value_of(self, key: str) -> str:
         """Return a plausible value for a configuration key. It is similar to the template's own default."""
@@ -266,32 +250,9 @@ class AuthoredImage(ScannedImage):
             return ()
         metadata = replace_rules(self.metadata, tuple(rule for rule in self.rules if not rule.null))
         options = RenderOptions(self.hosts[0], "", 0.0, 0, self.rendering_limits(LIMITS)).begun()
-        found: dict[tuple[int, str | None, str], File] = {}
-        texts: dict[str, str] = {}  # all files with the same text share one object
-        size = 0
-        by_dialect = {host.dialect: host for host in reversed(self.hosts)}
-        probes = (*self.probes, *self.awkward)
-        for dialect, host in by_dialect.items():
-            own = RenderOptions(host, dialect, options.clock, options.seed, options.limits)
-            compiled = self._compiled(own)
-            for number, probe in enumerate(probes):
-                instance = probe if probe.exists else with_image_keys(probe, metadata.properties)
-                for made in render(metadata, compiled, instance, TRIGGERS, own):
-                    text = None if made.content is None else _kept(made.content)
-                    if text is not None:
-                        size += 0 if text in texts else len(text)
-                        if size > MOST_TEXT:
-                            raise LimitError(
-                                f"the rendered files have more than {MOST_TEXT} characters in total"
-                            )
-                        text = texts.setdefault(text, text)
-                    error = "" if made.error is None else made.error.message
-                    awkward, invented = number >= len(self.probes), probe is self._invented
-                    file = File(made.rule, made.trigger, host, instance, text, made.error, awkward, invented)
-                    earlier = found.setdefault((id(made.rule), text, error), file)
-                    if earlier.invented and not (invented or awkward):
-                        found[id(made.rule), text, error] = file
-        return tuple(found.values())
+        return distinct_files(
+            metadata, self._compiled, options, self.hosts, self.probes, self.awkward, self._invented
+        )
 
     def texts(self, wanted: Callable[[str], bool]) -> Iterator[File]:
         """Yield each rendered file if ``wanted`` returns true for the file's cleaned target path.
@@ -368,16 +329,6 @@ def _only(text: str, within: Span) -> Span | None:
     if start < 0 or whole.find(text, start + 1, within.end) >= 0:
         return None
     return within.source.span(start, start + len(text))
-
-
-def _kept(content: bytes) -> str:
-    """Return the text of a rendered file.
-
-    A text with more than ``LARGEST`` characters is cut, but keeps its last character, so that checks see a
-    final newline.
-    """
-    text = content.decode("utf-8", "surrogateescape")
-    return text if len(text) <= LARGEST else text[:LARGEST] + text[-1]
 
 
 def _lines_that_give(source: Source, text: str) -> Iterator[Span]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .authored_image import AuthoredImage, File, replace_rules
+from .authored_image import AuthoredImage, replace_rules
 from .finding import Finding, Severity
+from .rendered_files import File
 from .run_checks import all_checks, run_check
 
 if TYPE_CHECKING:

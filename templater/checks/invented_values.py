@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from ..model.instance import Instance
 from ..pongo2.names_read import config_key
@@ -29,6 +29,15 @@ OPPOSITES = {
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 #: a value that breaks most formats unless a template quotes the value
 AWKWARD = """it's: a "b" #c, {d}"""
+
+
+def invented_instance(keys: Collection[str], defaults: Mapping[str, str]) -> Instance | None:
+    """Return an instance with an invented value for each key, or None without keys.
+
+    ``defaults`` is a dict from keys to the defaults of the templates.
+    """
+    values = {key: invented_value(key, defaults.get(key, "")) for key in sorted(keys)}
+    return Instance("c1", config=values) if values else None
 
 
 def invented_value(key: str, default: str = "") -> str:

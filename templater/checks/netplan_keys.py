@@ -14,7 +14,7 @@ from ..pongo2.syntax.hints import did_you_mean
 
 if TYPE_CHECKING:
     from ..parsing.yaml_nodes import Node
-    from .rendered_files import Mistake
+    from .mistakes_in_files import Mistake
 
 COMMON = frozenset((
     "accept-ra", "activation-mode", "addresses", "critical", "dhcp-identifier", "dhcp4", "dhcp4-overrides",

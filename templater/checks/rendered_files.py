@@ -1,182 +1,93 @@
-"""Findings about rendered files, and functions that read the formats of these files."""
+"""The files that the templates of an image render, for the checks of its author.
+
+All hosts and instances for which the image is checked render them. Equal files of a rule count once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from ..model.errors import LimitError, TemplaterError
-from ..model.unprintable_characters import printable
-from ..parsing.yaml_nodes import Mapping, Node, Scalar, parse
-from .authored_image import LARGEST, AuthoredImage, File
-from .base import Observation
-from .run_checks import MAX_FINDINGS
-from .target_kinds import kind_of
+from ..model.hosts import Host
+from ..model.instance import Instance
+from ..model.metadata import TRIGGERS, Metadata, Rule
+from ..model.render_options import RenderOptions
+from ..model.source import Source
+from ..planning.generated_keys import with_image_keys
+from ..rendering.render import Compiled, render
 
-#: kinds of files in which a value may need quotes
-QUOTES = frozenset(("json", "meta-data", "netplan", "network-config", "toml", "user-data", "yaml"))
-#: how a template quotes a value for these kinds
-QUOTE_HINT = """write {{ …|stringformat:"%q" }} without quotes around it: the filter quotes the value"""
-#: maximum number of mistakes that are reported for one file
-MOST = 20
-
-#: a mistake in a file: the line number from 1, a message, and optionally a severity other than the check's
-Mistake = tuple[int, str] | tuple[int, str, str]
+#: maximum length in characters of a file whose contents are checked
+LARGEST = 256 << 10
+#: maximum length of all distinct texts together, in characters; a character needs up to four bytes
+MOST_TEXT = 32 << 20
 
 
-def mistakes_of(
-    image: AuthoredImage,
-    kinds: tuple[str, ...],
-    find: Callable[[File], Iterable[Mistake]],
-    validate: Callable[[File], Iterable[Mistake]] | None = None,
-) -> Iterator[Observation]:
-    """Yield the mistakes that ``find`` reports in rendered files of these ``kinds``.
+@dataclass(frozen=True, slots=True)
+class File:
+    """The result of rendering one rule for a trigger, a host and an instance: a text or an error."""
 
-    Each message appears only once for a rule.
+    rule: Rule
+    trigger: str
+    host: Host
+    instance: Instance
+    text: str | None
+    error: TemplaterError | None
+    #: whether only the instance with awkward values renders this text
+    awkward: bool = False
+    #: whether only an instance whose values the check invents renders this text
+    invented: bool = False
 
-    If ``find`` reports nothing in a file, ``validate`` asks a validator about the file.
+    @property
+    def source(self) -> Source:
+        return Source(self.rule.path, self.text or "")
+
+
+def distinct_files(
+    metadata: Metadata,
+    compiled_for: Callable[[RenderOptions], Compiled],
+    options: RenderOptions,
+    hosts: tuple[Host, ...],
+    probes: tuple[Instance, ...],
+    awkward_probes: tuple[Instance, ...],
+    invented_probe: Instance | None,
+) -> tuple[File, ...]:
+    """Return the distinct files that each rule renders, for the first host of each dialect and each probe.
+
+    ``compiled_for`` returns the compiled templates for a host. The ``awkward_probes`` are rendered after
+    ``probes``, so a text that both render is not awkward. Raises LimitError if the rendering takes too long,
+    or if all texts together are too long.
     """
-    files = image.texts(lambda path: kind_of(path) in kinds)
-    return mistakes_in(image, files, find, validate, quotes=bool(QUOTES.intersection(kinds)))
+    found: dict[tuple[int, str | None, str], File] = {}
+    texts: dict[str, str] = {}  # all files with the same text share one object
+    size = 0
+    by_dialect = {host.dialect: host for host in reversed(hosts)}
+    for dialect, host in by_dialect.items():
+        own = RenderOptions(host, dialect, options.clock, options.seed, options.limits)
+        compiled = compiled_for(own)
+        for number, probe in enumerate((*probes, *awkward_probes)):
+            instance = probe if probe.exists else with_image_keys(probe, metadata.properties)
+            for made in render(metadata, compiled, instance, TRIGGERS, own):
+                text = None if made.content is None else kept_text(made.content)
+                if text is not None:
+                    size += 0 if text in texts else len(text)
+                    if size > MOST_TEXT:
+                        raise LimitError(f"the rendered files have more than {MOST_TEXT} characters in total")
+                    text = texts.setdefault(text, text)
+                error = "" if made.error is None else made.error.message
+                awkward, invented = number >= len(probes), probe is invented_probe
+                file = File(made.rule, made.trigger, host, instance, text, made.error, awkward, invented)
+                earlier = found.setdefault((id(made.rule), text, error), file)
+                if earlier.invented and not (invented or awkward):
+                    found[id(made.rule), text, error] = file
+    return tuple(found.values())
 
 
-def mistakes_in(
-    image: AuthoredImage,
-    files: Iterable[File],
-    find: Callable[[File], Iterable[Mistake]],
-    validate: Callable[[File], Iterable[Mistake]] | None = None,
-    *,
-    quotes: bool = False,
-) -> Iterator[Observation]:
-    """Yield the mistakes that ``find`` and ``validate`` report in ``files``; see ``mistakes_of``.
+def kept_text(content: bytes) -> str:
+    """Return the text of a rendered file.
 
-    Without ``quotes``, skip the awkward files, whose values contain quotes, colons and brackets. Use
-    ``quotes`` for kinds of files in which a value may need quotes.
+    A text with more than ``LARGEST`` characters is cut, but keeps its last character, so that checks see a
+    final newline.
     """
-
-    def judge(file: File) -> list[Mistake]:
-        found = list(islice(find(file), MOST))
-        if not found and validate is not None and not file.awkward:
-            found = list(islice(validate(file), MOST))
-        return found
-
-    seen: set[tuple[int, str]] = set()
-    for file in files:
-        text = file.text or ""
-        if len(text) > LARGEST or not text.strip() or (file.awkward and not quotes):
-            continue
-        others: list[tuple[File, list[Mistake]]] | None = None
-        for line, message, *severity in judge(file):
-            if (id(file.rule), message) not in seen:
-                seen.add((id(file.rule), message))
-                if file.awkward:
-                    message, severity = f"a value with quotes or colons breaks the file: {message}", ["info"]
-                elif file.invented:
-                    if others is None and len(seen) <= MAX_FINDINGS:
-                        others = [(other, judge(other)) for other in image.alternatives(file)]
-                    if not has_same_mistake(others or [], file, line):
-                        message, severity = f"{condition_text(image, file, line)}: {message}", ["info"]
-                yield observation(image, file, line, message, *severity, search=len(seen) <= MAX_FINDINGS)
-
-
-def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line: int) -> bool:
-    """Return whether a mistake in a line remains if the file is rendered for other instances.
-
-    Each pair in ``others`` has the file as rendered for one of these instances, and the mistakes in that
-    rendering. The mistake remains in a rendering in two cases:
-
-    * The same line has a mistake.
-    * The same line has the same text, and another line has a mistake. A validator may report only the first
-      mistake of a file.
-
-    Return True if the mistake remains in every rendering. Return False if ``others`` is empty, or if a
-    configuration value fills the whole line.
-    """
-    alone = line_of(file, line).strip() in file.instance.config.values()
-    return (
-        not alone
-        and bool(others)
-        and all(
-            bool(mistakes)
-            and (
-                line_of(other, line) == line_of(file, line) or any(number == line for number, *_ in mistakes)
-            )
-            for other, mistakes in others
-        )
-    )
-
-
-def condition_text(image: AuthoredImage, file: File, line: int) -> str:
-    """Return the condition of a mistake in a line: the value of a key, such as ``if 'user.a' is 'value'``."""
-    read = {each.key for found in image.parsed if file.rule in found.rules for each in found.reads}
-    values = [(key, text) for key, text in file.instance.config.items() if key in read and "\n" not in text]
-    words = line_of(file, line)
-    for key, text in [pair for pair in values if pair[1] in words] or values:
-        return f"if '{printable(key)}' is '{printable(text)}'"
-    return "with invented values"
-
-
-def line_of(file: File, number: int) -> str:
-    lines = (file.text or "").split("\n")
-    return lines[number - 1] if 0 < number <= len(lines) else ""
-
-
-def observation(
-    image: AuthoredImage, file: File, line: int, message: str, severity: str = "", *, search: bool
-) -> Observation:
-    """Return an observation about a line of a rendered file.
-
-    The message names the file's instance, unless it is the first instance of the image.
-
-    If ``search`` is true, the observation has the position of the exact template line, which is slow to find.
-    Otherwise, the observation has the position of the rule.
-    """
-    words = line_of(file, line)
-    instance = "" if file.instance.name == image.probes[0].name else f" for '{printable(file.instance.name)}'"
-    return Observation(
-        f"'{printable(file.rule.path)}'{instance}, line {line}: {message}",
-        image.locate(file, words if search else ""),
-        QUOTE_HINT if file.awkward else "",
-        severity=severity,
-        rule=file.rule,
-    )
-
-
-def validated(image: AuthoredImage, id: str, file: File, name: str) -> list[Mistake]:
-    """Return the mistakes that a validator finds in a file.
-
-    ``name`` is the file name that the validator sees.
-    """
-    if image.validators is None:
-        return []
-    found = image.validators.mistakes(id, name, file.text or "", file.rule.path)
-    return [(line, f"{message} ({id})", *severity) for line, message, *severity in found]  # type: ignore[misc]
-
-
-def yaml_root(file: File) -> Node | Mistake | None:
-    """Parse a rendered file as YAML. Return the first mistake, or else the root of the first document."""
-    try:
-        return parse(file.source)
-    except LimitError as error:
-        return 1, error.message
-    except TemplaterError as error:
-        line = error.span.line if error.span is not None else 1
-        return line, error.message
-
-
-def yaml_mapping(file: File) -> Mapping | Mistake | None:
-    """Parse a rendered file whose root must be a mapping. Return None if the file has no contents."""
-    root = yaml_root(file)
-    if root is None or isinstance(root, tuple | Mapping):
-        return root
-    if isinstance(root, Scalar) and root.plain and root.text in ("", "null", "~"):
-        return None
-    return root.line, f"the file must be a mapping, not a {root.kind}"
-
-
-def numbered(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the number and the text of each line that is neither blank nor a comment."""
-    for number, line in enumerate(text.split("\n"), 1):
-        stripped = line.strip()
-        if stripped and not stripped.startswith("#"):
-            yield number, stripped
+    text = content.decode("utf-8", "surrogateescape")
+    return text if len(text) <= LARGEST else text[:LARGEST] + text[-1]

@@ -155,7 +155,7 @@ def list_of(names: Iterable[str]) -> Completer:
 
 def limits(kinds: tuple[str, ...]) -> Completer:
     """Complete the names of the limits of these ``kinds``."""
-    from ..limits_of_commands import IMAGE, NAMES
+    from ..limit_option import IMAGE, NAMES
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [

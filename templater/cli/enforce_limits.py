@@ -14,7 +14,7 @@ from functools import wraps
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ..limits_of_commands import PACKING_SECONDS
+from ..limit_option import PACKING_SECONDS
 from ..model.counters_of_work import (
     allow_packing,
     input_size,
@@ -27,7 +27,7 @@ from ..model.errors import LimitError
 from ..oslite import address_space
 
 if TYPE_CHECKING:
-    from ..limits_of_commands import CommandLimits, Given
+    from ..limit_option import CommandLimits, Given
     from ..model.instance import Instance
     from .options import Request
 
@@ -105,7 +105,7 @@ def guarded_alone(function: Command, *, downloads: bool = False) -> Command:
 
     If ``downloads`` is true, the command downloads images, and the default limit on time is a day.
     """
-    from ..limits_of_commands import COMMAND
+    from ..limit_option import COMMAND
     from .options import limit_option
 
     @wraps(function)

@@ -19,7 +19,7 @@ from . import output
 from .progress import progress
 
 if TYPE_CHECKING:
-    from ..limits_of_commands import Given
+    from ..limit_option import Given
     from ..model.entry import RootfsView
     from ..model.instance import Instance
     from ..model.plan import Plan

@@ -15,7 +15,7 @@ from ..definitions.choice import CONTAINER as CONTAINER_BUILD
 from ..definitions.choice import DEFAULT_BUILD, Choice
 from ..definitions.choice import VM as VM_BUILD
 from ..instances.description_file import read_instance, read_source
-from ..limits_of_commands import COMMAND, IMAGE, READING, RENDERING, parse
+from ..limit_option import COMMAND, IMAGE, READING, RENDERING, parse
 from ..model.errors import InputError, UsageError, reason
 from ..model.hosts import HOSTS
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE
@@ -27,7 +27,7 @@ from ..rootfs.trusted_paths import open_file
 from . import completers
 
 if TYPE_CHECKING:
-    from ..limits_of_commands import Given
+    from ..limit_option import Given
     from ..model.hosts import Host
     from ..model.instance import Instance
     from ..sources.open_source import OpenedSource

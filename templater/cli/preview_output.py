@@ -1,76 +1,136 @@
-"""Output of a plan's files to a new directory or tar file, for ``preview -o``."""
+"""Output of plans: the files as a list, a tree, a table of hosts or JSON, for ``preview`` and ``watch``."""
 
 from __future__ import annotations
 
-import os
-import re
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ..model.errors import RefusedError, UsageError, WriteError, reason
-from ..model.plan import FAILED, SKIP, carry_out
-from ..model.unprintable_characters import printable
-from ..writing.new_folder import FolderDestination
+from ..model.unprintable_characters import printable_lines
+from . import output, terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rich.text import Text
+
     from ..model.plan import Change, Plan
+    from ..reporting.file_tree import Leaf
+    from ..reporting.plan_text import Block
+    from .open_and_plan import Opened
 
 
-def check_target(target: str, *, reuse: bool) -> None:
-    """Check the name of the output before any work. Raise UsageError or RefusedError if it is unsuitable."""
-    if PACKED.search(target):
-        raise UsageError(
-            f"can't write '{printable(target)}': -o writes a directory or an uncompressed .tar file",
-            hint=f"use -o {printable(PACKED.sub('.tar', target))}, and compress that file",
-        )
-    if target.endswith(".tar") and os.path.lexists(target) and not reuse:
-        raise RefusedError(f"'{printable(target)}' exists", hint="add --reuse to replace the file")
+def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True, tree: bool = False) -> int:
+    """Print plans and return the exit code. JSON is an object for one plan, or a list for several."""
+    from ..reporting import plan_text
+
+    if as_json:
+        from ..reporting import json_data
+
+        data = [json_data.plan_data(plan) for plan in plans]
+        output.write_json(data if len(data) > 1 else data[0])
+    elif contents:
+        for number, plan in enumerate(plans):
+            output.write("\n" if number and plan.changes else "")
+            if tree:
+                show_tree(plan)
+            elif terminal.has_layout():
+                show_styled(list(plan_text.blocks(plan, fold=True)), plan_text.unchanged(plan))
+            else:
+                show_plain(plan_text.blocks(plan))
+    for plan in () if as_json else plans:
+        output.say(plan_text.summary(plan))
+        if len(plans) == 1 and (other := plan_text.not_due(plan)):
+            output.say(other)
+    return max(map(plan_text.verdict, plans))
 
 
-PACKED = re.compile(r"\.(tar\.[a-z0-9]+|tgz|tbz2?|txz|tzst|zip)$", re.IGNORECASE)
+def show_every_host(found: Opened) -> int:
+    """Print the table of files and hosts, and return the exit code of the command."""
+    from ..model.plan import Plan
+    from ..planning.every_host import plan_every_host
+    from ..reporting.host_table import host_table, table_data, table_text
+    from .open_and_plan import fixed_options
+    from .plan_warnings import report_warnings
+
+    triggers = found.runs[0]
+    plans = plan_every_host(
+        found.source.image, found.instance, fixed_options(found.request), triggers=triggers,
+        rootfs=found.rootfs, reading=found.request.limits.for_reading(), new=found.makes_instance(triggers),
+    )  # fmt: skip
+    made = [plan for plan in plans.values() if isinstance(plan, Plan)]
+    dialects = [plan.host.dialect for plan in made]
+    report_warnings([made], found.source.image, found.rootfs_option, dialects)
+    terminal.page()
+    table = host_table(plans)
+    if found.request.as_json:
+        output.write_json(table_data(table))
+    elif terminal.has_layout():
+        from . import styled
+
+        output.write_lines(styled.hosts(table, terminal.width()))
+    else:
+        output.write(table_text(table))
+    return table.exit_code
 
 
-def write_tree(plan: Plan, target: str) -> None:
-    """Write a plan's files to a directory or to a tar file.
-
-    A tar file records the owners of the files even if templater does not run as root.
-
-    The directory must be new or empty. Only the caller can read the tar file, or enter the directory.
-    Setuid and setgid bits are removed, because an untrusted image decides the content of the files. Raises
-    WriteError if writing fails.
-    """
-    changes = rendered(plan)
-    try:
-        if target.endswith(".tar"):
-            write_tar(changes, target)
-        else:
-            with FolderDestination(target) as folder:
-                carry_out(changes, folder)
-    except OSError as error:
-        raise WriteError(f"can't write '{printable(target)}': {reason(error)}") from error
+def show_blocks(blocks: Iterable[Block]) -> None:
+    """Print blocks of a plan, with the layout for terminals or as plain text."""
+    if terminal.has_layout():
+        show_styled(list(blocks), [])
+    else:
+        show_plain(blocks)
 
 
-def rendered(plan: Plan) -> list[Change]:
-    """Return the last ``Change`` of each file, sorted by resolved path.
+def show_plain(blocks: Iterable[Block]) -> None:
+    from ..reporting.plan_text import plain
 
-    Files that keep their content are included.
-    """
-    last = {
-        change.real: change
-        for change in plan.changes
-        if change.action not in (FAILED, SKIP) and change.content is not None
-    }
-    return [last[path] for path in sorted(last)]
+    for number, block in enumerate(blocks):
+        output.write(("\n" if number else "") + plain(block))
 
 
-def write_tar(changes: list[Change], target: str) -> None:
-    """Write a temporary tar file and rename it, so that no reader sees an incomplete file."""
-    from ..image.memory_rootfs_tar import save_tar
-    from ..rootfs.memory_rootfs import MemoryRootfs
+def show_styled(blocks: list[Block], folded: list[Change]) -> None:
+    from . import styled
 
-    tree = MemoryRootfs()
-    for change in changes:
-        # Files of a virtual machine are named after their templates, without a directory.
-        change.real = "/" + change.real.lstrip("/")
-        change.mode &= 0o1777
-    carry_out(changes, tree)
-    save_tar(tree, target)
+    body = partial(styled_body, output.Highlighter())
+    found = styled.preview(blocks, folded, terminal.width(), body=body, colour=terminal.has_colour())
+    for text in found:
+        output.write_styled(text)
+
+
+def styled_body(highlighter: output.Highlighter, block: Block) -> str:
+    from ..reporting.plan_text import ended
+
+    body = printable_lines(ended(block.body or ""))
+    if not body:
+        return output.style("    (empty)\n", dim=True)
+    change = block.change
+    path = change.path if change.path.startswith("/") else change.rule.path  # the file is on the config drive
+    return highlighter.coloured(body, path) if terminal.has_colour() else body
+
+
+def show_tree(plan: Plan) -> None:
+    from ..reporting import file_tree
+
+    leaves = list(file_tree.tree(plan))
+    if terminal.has_layout():
+        output.write_lines(styled_tree(leaves))
+    else:
+        output.write(file_tree.tree_text(leaves))
+
+
+def styled_tree(leaves: Sequence[Leaf]) -> Iterator[Text]:
+    """Yield the lines of ``preview --tree``."""
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    from ..reporting.columns import WIDEST
+    from .styled import ACTIONS
+
+    width = min(max((cell_len(leaf.guides + leaf.name) for leaf in leaves), default=0), WIDEST)
+    for leaf in leaves:
+        line = Text().append(leaf.guides, "dim").append(leaf.name, "bold" if leaf.heading else "")
+        if leaf.heading is not None:
+            line.append(" " * max(width - line.cell_len + 2, 2))
+            line.append(f"{leaf.heading.action:6}", ACTIONS.get(leaf.heading.action, "dim"))
+            line.append(f"  {leaf.heading.owner} {leaf.heading.mode}".rstrip(), "dim")
+        yield line

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..image.limits import Limits
     from ..image.open_file import OpenFile
-    from ..limits_of_commands import Given
+    from ..limit_option import Given
 
 #: maximum size of a report in bytes
 REPORT = 256 << 20
@@ -37,7 +37,7 @@ AUDIT = (
     "checks.import_refusals", "checks.audit_report", "checks.security",
     "pongo2.codegen.compiler", "pongo2.error_positions", "pongo2.filters", "pongo2.golang",
     "pongo2.names_read", "pongo2.tags", "rootfs.confined_without_descriptors",
-    "rootfs.writable_by_others_groups",
+    "rootfs.group_members",
 )  # fmt: skip
 SARIF_AUDIT = (*AUDIT, "checks.sarif")
 #: more modules, which readers import only for some images

@@ -5,6 +5,6 @@ The hook finds the instance, renders its templates, writes the files, records th
 `run` has the sequence of steps. `sandboxed_rendering` renders in a child process. `compile_cache` stores
 compiled templates. `runtimes/` has one file per runtime.
 
-May import: instances, limits_of_commands, model, oslite, parsing, planning, pongo2, rendering, rootfs,
+May import: instances, limit_option, model, oslite, parsing, planning, pongo2, rendering, rootfs,
 sandbox, writing.
 """

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..limits_of_commands import Given
+    from ..limit_option import Given
 
 #: If this is the last word of a hook line, the hook only prints versions.
 #: The word is never mistaken for a machine name, because machine names can't begin with a hyphen.
@@ -201,7 +201,7 @@ def _uid(value: str) -> int:
 
 
 def _limits(words: "list[str]") -> "Given":
-    from ..limits_of_commands import CHILD, READING, RENDERING, parse
+    from ..limit_option import CHILD, READING, RENDERING, parse
 
     return parse(words, (RENDERING, READING, CHILD))
 

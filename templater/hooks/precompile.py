@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..instances.instance_directory import InstanceDirectory
 from ..instances.state_directory import StateDirectory
-from ..limits_of_commands import Given
+from ..limit_option import Given
 from ..model.errors import RefusedError
 from ..model.hosts import NONE
 from ..model.render_options import TOTAL

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-    from ..limits_of_commands import Given
+    from ..limit_option import Given
     from ..model.entry import TemplateFile
     from ..model.hosts import Host
     from ..pongo2.render_state import Limits

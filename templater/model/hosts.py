@@ -13,7 +13,7 @@ class Host:
 
     * ``name`` is the value of the option ``--as``, and ``title`` lists the releases.
     * ``family`` names the group of releases that access files with the same code (see
-      ``prediction/start.py``). It is empty for ``none``.
+      ``prediction/simulated_start.py``). It is empty for ``none``.
     * ``product`` is ``incus`` or ``lxd``, or empty for ``none``.
     * ``dialect`` is a name from ``pongo2.dialect``.
     * ``yaml`` is the major version of Go's YAML library.
@@ -29,7 +29,7 @@ class Host:
     * ``render_prefix`` is the text before the error of a failed render.
     * ``vm_keeps_pending`` is True if the trigger of a virtual machine stays pending after a failed start.
     * ``vm_output`` names the group of releases that write the config drive with the same code (see
-      ``prediction/predict.py``).
+      ``prediction/predicted_outcomes.py``).
     * ``agent`` names the variant of the guest's agent: ``incus``, ``lxd`` or ``lxd-6.8``.
     * ``nested_last`` is True if ``devices.Sorted`` lists nested network interfaces after the others.
     * ``pongo2_version`` is the value of ``pongo2.version``, or empty if it is the version of the dialect.

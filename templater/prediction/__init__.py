@@ -11,8 +11,8 @@ on recorded runs of each release's code. Cases that the recordings do not cover 
 * `host_rendering`: rules with their renderings, and render errors.
 * `incus_and_lxd_daemons`: the steps that all releases share, and the steps that differ between families.
 * `config_drive` and `agent`: virtual machines, with the steps of the host and of the guest.
-* `start`: a whole start.
-* `predict`: an outcome for each change of a plan, also if it depends on the order of the rules.
+* `simulated_start`: a whole start.
+* `predicted_outcomes`: an outcome for each change of a plan, also if it depends on the order of the rules.
 * `deviations`: the intentional differences of templater.
 
 May import: model, rootfs.
@@ -22,8 +22,8 @@ from .errno_errors import Errno
 from .host_filesystem import HostFilesystem, Node
 from .host_rendering import Due, due_of
 from .known_host_files import InstanceView, Surroundings
-from .predict import predict
-from .start import FAMILIES, StartResult, start
+from .predicted_outcomes import predict
+from .simulated_start import FAMILIES, StartResult, start
 
 __all__ = [
     "FAMILIES", "Due", "Errno", "HostFilesystem", "InstanceView", "Node", "StartResult", "Surroundings",

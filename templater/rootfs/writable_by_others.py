@@ -48,7 +48,7 @@ def _has_other_members(gid: int, own: "Collection[int]", users: "Rows", groups: 
     group = _number_in_etc(gid, groups)
     if group == 0:
         return False
-    from .writable_by_others_groups import has_other_members
+    from .group_members import has_other_members
 
     return has_other_members(group, {0, *(_number_in_etc(uid, users) for uid in (*own, namespace_owner()))})
 

@@ -20,7 +20,7 @@ from ..model.unprintable_characters import printable
 from .simulated_instance import Folder, WritableRootfs
 
 if TYPE_CHECKING:
-    from ..prediction.start import HostStart
+    from ..prediction.simulated_start import HostStart
 
 #: the results of a rule that end a start
 FATAL = ("fails", "hangs")

@@ -19,7 +19,7 @@ from ..model.render_options import RenderOptions
 from ..model.unprintable_characters import printable
 from ..planning.generated_keys import placeholder_note, with_image_keys, with_new_id, with_placeholders
 from ..planning.plan_image import plan_image
-from ..prediction.start import start_on_host
+from ..prediction.simulated_start import start_on_host
 from ..rendering.render import render_data
 from .host_results import (
     Started,

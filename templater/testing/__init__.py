@@ -5,6 +5,6 @@
 `compare_with_expectations` compares the files with the expectations. `coverage` finds the parts of the
 templates that no case reaches. `run_tests` runs everything, and `reports` formats the results.
 
-May import: checks, definitions, limits_of_commands, model, parsing, planning, pongo2, rendering,
+May import: checks, definitions, limit_option, model, parsing, planning, pongo2, rendering,
 reporting, rootfs, simulation, sources, validators.
 """

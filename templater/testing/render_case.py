@@ -33,7 +33,7 @@ from .read_tests import cleaned
 from .tests_folder import Folder
 
 if TYPE_CHECKING:
-    from ..limits_of_commands import Given
+    from ..limit_option import Given
     from ..model.entry import Image, RootfsView
     from ..model.source import Source
     from ..rendering.rendered_text_cache import Memo

@@ -9,9 +9,9 @@ from hashlib import sha256
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from ..checks.authored_image import LARGEST
-from ..checks.authored_image import File as CheckedFile
 from ..checks.checks_of_one_file import findings_in
+from ..checks.rendered_files import LARGEST
+from ..checks.rendered_files import File as CheckedFile
 from ..definitions.choice import DEFAULT_BUILD, Choice
 from ..model.errors import TemplaterError
 from ..model.unprintable_characters import printable
@@ -22,7 +22,7 @@ from .render_case import File, HeldImage, Result, Subject
 from .tests_folder import Folder
 
 if TYPE_CHECKING:
-    from ..limits_of_commands import Given
+    from ..limit_option import Given
     from ..rendering.rendered_text_cache import Memo
     from ..validators.runner import Validators
 

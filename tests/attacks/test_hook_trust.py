@@ -42,7 +42,7 @@ from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirect
 from templater.instances.state_directory import StateDirectory
 from templater.model.errors import InputError, LimitError, RefusedError
 from templater.oslite import libc
-from templater.rootfs import trusted_paths, writable_by_others, writable_by_others_groups
+from templater.rootfs import group_members, trusted_paths, writable_by_others
 from templater.rootfs.confined_directory import Directory
 from templater.rootfs.confined_root import Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
@@ -317,7 +317,7 @@ def test_a_directory_does_not_count_as_shared_if_only_the_group_of_the_namespace
         os.chown(container, 0, 65536)
     container.chmod(0o770)
     found = os.stat(container).st_gid
-    monkeypatch.setattr(writable_by_others_groups, "has_other_members", lambda *_: False)
+    monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
     monkeypatch.setattr(os, "getegid", lambda: 99)
     monkeypatch.setattr(writable_by_others, "own_map", lambda _: iter([(0, 100000, 65536), (found, 1000, 1)]))
     for module in (writable_by_others, trusted_paths):
@@ -355,7 +355,7 @@ def test_attack_74_77_a_hook_trusts_the_creator_of_the_namespace_only_if_an_opti
     os.chown(container, 0, uid)
     container.chmod(0o770)  # as LXC makes it
     monkeypatch.setattr(writable_by_others, "own_map", lambda _: iter(rows))
-    monkeypatch.setattr(writable_by_others_groups, "has_other_members", lambda *_: False)
+    monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
     for creator, options, is_refused in (
         (uid, [], True),
         (uid, ["--owner", "4321"], True),
@@ -866,7 +866,7 @@ def test_a_directory_counts_as_shared_if_a_non_private_group_of_the_hook_can_wri
     monkeypatch.setattr(os, "getegid", lambda: 100)
     assert shared_place(str(container)) == str(container)
     assert is_changeable(str(container))
-    monkeypatch.setattr(writable_by_others_groups, "has_other_members", lambda *_: False)
+    monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
     for module in (writable_by_others, trusted_paths):
         monkeypatch.setattr(module, "namespace_owner", lambda: 1000)
     for users, is_shared in (([(0, 100000, 900), (1000, 1000, 1)], True), ([(1000, 100, 1)], False)):
@@ -891,7 +891,7 @@ def test_a_directory_counts_as_shared_if_a_namespace_maps_a_group_of_several_use
 ) -> None:
     """A rootless runtime mapped the group "users", and another member had added a template."""
     container.chmod(0o2775)
-    monkeypatch.setattr(writable_by_others_groups, "has_other_members", lambda *_: False)
+    monkeypatch.setattr(group_members, "has_other_members", lambda *_: False)
     maps = {"uid_map": users, "gid_map": groups}
     monkeypatch.setattr(writable_by_others, "own_map", lambda name: iter(maps[name]))
     assert shared_place(str(container)) == (str(container) if is_found else "")
@@ -907,12 +907,10 @@ def members(
         assert gid == group
         return SimpleNamespace(gr_mem=list(names))
 
-    monkeypatch.setattr(writable_by_others_groups.grp, "getgrgid", group_of)
-    monkeypatch.setattr(
-        writable_by_others_groups.pwd, "getpwnam", lambda name: SimpleNamespace(pw_uid=uids[name])
-    )
-    monkeypatch.setattr(writable_by_others_groups, "USERS_FILE", str(tmp_path / "passwd"))
-    monkeypatch.setattr(writable_by_others_groups, "GROUPS_FILE", str(tmp_path / "group"))
+    monkeypatch.setattr(group_members.grp, "getgrgid", group_of)
+    monkeypatch.setattr(group_members.pwd, "getpwnam", lambda name: SimpleNamespace(pw_uid=uids[name]))
+    monkeypatch.setattr(group_members, "USERS_FILE", str(tmp_path / "passwd"))
+    monkeypatch.setattr(group_members, "GROUPS_FILE", str(tmp_path / "group"))
     (tmp_path / "passwd").write_text(passwd)
     (tmp_path / "group").write_text(f"root:x:0:\nfirst:x:{group}:{','.join(names)}\n")
 
@@ -981,7 +979,7 @@ def test_group_members_are_looked_up_only_if_a_group_other_than_0_can_write_to_t
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """LXC makes directories that the group 0 can write. The members of this group count as root."""
-    monkeypatch.setattr(writable_by_others_groups, "has_other_members", lambda *_: 1 / 0)
+    monkeypatch.setattr(group_members, "has_other_members", lambda *_: 1 / 0)
     container.chmod(0o770)
     assert not shared_place(str(container))
     os.chown(container, 1234, 1234)

@@ -194,7 +194,7 @@ def test_the_rendered_files_of_all_hosts_together_have_a_size_limit(tmp_path, mo
 
 
 def test_a_check_keeps_rendered_files_only_up_to_a_limit_on_their_total_size(monkeypatch):
-    monkeypatch.setattr("templater.checks.authored_image.MOST_TEXT", 5)
+    monkeypatch.setattr("templater.checks.rendered_files.MOST_TEXT", 5)
     late = authored_file("/etc/a", "{{ trigger }}").late
     assert late is not None
     assert late.message == "the rendered files have more than 5 characters in total"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from templater import limits_of_commands
+from templater import limit_option
 from templater.cli.run_command_line import main
 from templater.model import counters_of_work
 
@@ -37,7 +37,7 @@ def archive(path: Path, files: int, data: Callable[[int], bytes] = lambda number
 
 @pytest.fixture(autouse=True)
 def _two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits_of_commands, "IMAGE_SECONDS", 2)
+    monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 2)
     monkeypatch.setattr(counters_of_work, "_opened", {})
     monkeypatch.setattr(counters_of_work, "_received", 0)
 
@@ -89,7 +89,7 @@ def test_a_large_image_gets_more_time_for_packing_than_a_small_image(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The base limit is one second here, and xz needs several seconds for 6 MiB of random bytes."""
-    monkeypatch.setattr(limits_of_commands, "IMAGE_SECONDS", 1)
+    monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 1)
     random = os.urandom(6 << 20)
     image = archive(tmp_path / "i.tar.gz", 1, lambda number: random)
     if source == "directory":

@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from templater.limits_of_commands import Given
+from templater.limit_option import Given
 from templater.testing.read_tests import read_cases
 from templater.testing.run_tests import Session
 from templater.testing.tests_folder import Folder

@@ -3,7 +3,7 @@
 import pytest
 
 from templater.checks.image_scanner import scan_image as read_image
-from templater.limits_of_commands import parse as parse_limits
+from templater.limit_option import parse as parse_limits
 from tests.checks.builders import an_image, observed, rules
 
 CHECK = "second-document"

@@ -11,7 +11,8 @@ import pytest
 
 from templater.checks import authored_image, templater_toml
 from templater.checks.templater_toml import MAX_IGNORES
-from templater.cli.commands.check import explained, image_of, show, write
+from templater.cli.check_output import show, write
+from templater.cli.commands.check import explained, image_of
 from templater.cli.run_command_line import main
 from templater.model.errors import InputError, LimitError
 from templater.model.metadata import UNCOUNTED

@@ -19,7 +19,7 @@ from templater.cli import completers
 from templater.cli.commands import completion
 from templater.cli.commands.completion import CommandLine, split
 from templater.cli.run_command_line import command, main
-from templater.limits_of_commands import NAMES
+from templater.limit_option import NAMES
 from templater.model.hosts import HOSTS
 from templater.model.metadata import TRIGGERS
 from tests.image_archives import END, file

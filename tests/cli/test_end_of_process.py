@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-END = "import sys; from templater.__main__ import end\n"
+END = "import sys; from templater.cli.run_command_line import end\n"
 WATCHED = "class Freed:\n  def __del__(self): print('freed')\nkept = Freed()\n"
 
 

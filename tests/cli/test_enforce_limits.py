@@ -16,13 +16,13 @@ from types import SimpleNamespace
 import click
 import pytest
 
-from templater import limits_of_commands
+from templater import limit_option
 from templater.cli import enforce_limits, open_and_plan, read_in_sandbox
 from templater.cli.enforce_limits import guard, listed_instances, paused, processor_left
 from templater.cli.run_command_line import command, main
 from templater.distribution import fetch_image
 from templater.distribution.tree import Tree
-from templater.limits_of_commands import COMMAND, parse
+from templater.limit_option import COMMAND, parse
 from templater.model import counters_of_work
 from templater.model.errors import LimitError
 from templater.oslite import address_space
@@ -295,7 +295,7 @@ def test_the_process_that_reads_an_image_leaves_reserved_seconds_to_later_proces
 def test_the_default_processor_limit_grows_by_a_second_for_each_mebibyte_of_input(monkeypatch):
     monkeypatch.setattr(counters_of_work, "_opened", {})
     monkeypatch.setattr(counters_of_work, "_received", 0)
-    monkeypatch.setattr(limits_of_commands, "IMAGE_SECONDS", 1)
+    monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 1)
     with pytest.raises(LimitError, match="longer than 3 seconds of processor time"), guard(parse([])):
         counters_of_work.count_opened(SimpleNamespace(st_dev=1, st_ino=1, st_size=1 << 20, st_blocks=1 << 11))
         counters_of_work.count_opened(
@@ -420,7 +420,7 @@ def test_commands_that_pack_an_image_have_the_usual_limits_until_packing_begins(
     os.mkdir(f"{image}/rootfs")
     monkeypatch.setattr(counters_of_work, "_opened", {})
     monkeypatch.setattr(counters_of_work, "_received", 0)
-    monkeypatch.setattr(limits_of_commands, "IMAGE_SECONDS", 1)
+    monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 1)
     monkeypatch.setattr(
         "templater.checks.audit_before_writing.check_parts", lambda parts, name: _spin(4) or []
     )
@@ -474,7 +474,7 @@ def test_the_kernel_kills_a_command_that_cannot_end_itself(tmp_path):
     """Near the limit on memory, CPython 3.13 was seen in an endless loop in which no Python code runs."""
     code = """
 from templater.cli import enforce_limits
-from templater.limits_of_commands import COMMAND, parse
+from templater.limit_option import COMMAND, parse
 enforce_limits.SPARE = 1
 with enforce_limits.guard(parse(["command-processor=1"], (COMMAND,))):
     max(iter(int, 1))  # runs no Python code
@@ -532,7 +532,7 @@ def test_each_file_that_a_command_reads_from_a_tree_counts_as_input_of_the_comma
         ({"live": True}, (), 3 << 20, 25, 2),
         ({"live": True}, ("command-processor=7",), 3 << 20, 25, 0),
         ({"listed": True}, ("command-processor=7",), 3 << 20, 2, 14),
-        ({"listed": True}, (), 3 << 20, 2, 3 + 2 * limits_of_commands.IMAGE_SECONDS),
+        ({"listed": True}, (), 3 << 20, 2, 3 + 2 * limit_option.IMAGE_SECONDS),
     ],
 )
 def test_a_command_at_its_processor_limit_gets_one_more_second_for_each_new_piece_of_input(

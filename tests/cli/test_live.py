@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater import limits_of_commands
+from templater import limit_option
 from templater.cli import enforce_limits, live_diff, live_watch
 from templater.cli.live_copy import live_copy
 from templater.image.limits import DEFAULT
@@ -264,7 +264,7 @@ def test_all_instances_of_a_daemon_share_one_limit_on_processor_time(incus, run,
         instance = f"/1.0/instances/{each['name']}"
         incus.put(f"GET {instance}/metadata", sync({**metadata, "templates": rules}, Etag="x"))
         incus.put(f"GET {instance}/metadata/templates?path=deep.tpl", template)
-    monkeypatch.setattr(limits_of_commands, "DAEMON_SECONDS", 1)
+    monkeypatch.setattr(limit_option, "DAEMON_SECONDS", 1)
     monkeypatch.setattr(counters_of_work, "_instances", 0)
     code, out, err = run("diff", "incus:")
     assert code != 4 and out.count("\n") == 400  # each instance adds to the limit
@@ -443,7 +443,7 @@ def test_a_watch_of_an_instance_ends_if_the_first_diff_fails_and_continues_if_a_
         raise InputError("bad", hint="better")
 
     monkeypatch.setattr(live_diff, "judge_one", fail)
-    request = SimpleNamespace(limits=limits_of_commands.Given(), as_json=True)
+    request = SimpleNamespace(limits=limit_option.Given(), as_json=True)
     with pytest.raises(InputError):
         live_watch._look(request, first=True)
     assert live_watch._look(request) == frozenset()

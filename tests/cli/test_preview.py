@@ -3,8 +3,8 @@
 from functools import partial
 
 from templater.cli import styled
-from templater.cli.commands.preview import styled_body
 from templater.cli.output import Highlighter
+from templater.cli.preview_output import styled_body
 from templater.model.metadata import Rule
 from templater.model.plan import CREATE, SKIP, Change
 from templater.reporting.plan_text import Block, heading

@@ -17,7 +17,7 @@ from templater.cli import read_in_sandbox
 from templater.cli.read_in_sandbox import PACKAGES, read_image
 from templater.cli.run_command_line import main
 from templater.image import compress, sqfs2tar
-from templater.limits_of_commands import COMMAND, IMAGE, Given, parse
+from templater.limit_option import COMMAND, IMAGE, Given, parse
 from templater.model.errors import LimitError, RefusedError
 from templater.sandbox import child_json
 from templater.sandbox.child import ChildFailure

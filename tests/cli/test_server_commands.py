@@ -10,7 +10,7 @@ from templater.cli.commands import serve
 from templater.cli.commands.store import refresh
 from templater.cli.commands.streams import reindex
 from templater.cli.run_command_line import main
-from templater.limits_of_commands import Given
+from templater.limit_option import Given
 from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
 
 

@@ -19,7 +19,7 @@ import pytest
 from templater.cli import file_watcher, options, output
 from templater.cli.commands.watch import WatchedImage
 from templater.cli.file_watcher import CHECK, PATIENCE, QUIET, Watch, sources_of
-from templater.limits_of_commands import Given
+from templater.limit_option import Given
 from templater.model.errors import TemplaterError
 from templater.model.hosts import HOSTS
 from templater.rendering.render import Compiled

@@ -10,7 +10,7 @@ from templater.cli.watch_page import server
 from templater.cli.watch_page.options import PageOptions
 from templater.cli.watch_page.server import MOST_CHECKED, Page
 from templater.cli.watch_page.worker_process import Answer, BusyError
-from templater.limits_of_commands import Given
+from templater.limit_option import Given
 from templater.model.errors import UsageError
 
 

@@ -11,7 +11,7 @@ from templater.cli.watch_page import server
 from templater.cli.watch_page.edits import parse_edits
 from templater.cli.watch_page.options import PageOptions
 from templater.cli.watch_page.views import Views
-from templater.limits_of_commands import IMAGE_SECONDS, Given
+from templater.limit_option import IMAGE_SECONDS, Given
 from templater.model.errors import TemplaterError, UsageError
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance, Profile

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from templater.cli import options
 from templater.cli.commands.watch import WatchedImage
-from templater.limits_of_commands import Given
+from templater.limit_option import Given
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import TemplaterError
 from templater.model.hosts import HOSTS

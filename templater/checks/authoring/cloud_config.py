@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..authored_image import AuthoredImage, File
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..rendered_files import Mistake, mistakes_of, validated, yaml_mapping
+from ..mistakes_in_files import Mistake, mistakes_of, validated, yaml_mapping
+from ..rendered_files import File
 
 
 @check("cloud-config", "error", "a cloud-config file that is not a valid YAML mapping", validated=True)

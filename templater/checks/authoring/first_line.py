@@ -20,9 +20,10 @@ import re
 from collections.abc import Iterator
 
 from ...model.unprintable_characters import printable
-from ..authored_image import AuthoredImage, File
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..rendered_files import Mistake, mistakes_in, numbered
+from ..mistakes_in_files import Mistake, mistakes_in, numbered
+from ..rendered_files import File
 from ..target_kinds import kind_of
 
 #: possible beginnings of user-data, in lower case. cloud-init skips white space before them.

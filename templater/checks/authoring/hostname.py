@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from string import ascii_letters, digits
 
 from ...model.unprintable_characters import printable
-from ..authored_image import AuthoredImage, File
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..rendered_files import Mistake, mistakes_of, numbered
+from ..mistakes_in_files import Mistake, mistakes_of, numbered
+from ..rendered_files import File
 
 ALLOWED = frozenset(ascii_letters + digits + "-._")
 

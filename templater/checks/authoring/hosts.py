@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from ...model.unprintable_characters import printable
-from ..authored_image import AuthoredImage, File
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..rendered_files import Mistake, mistakes_of, numbered
+from ..mistakes_in_files import Mistake, mistakes_of, numbered
+from ..rendered_files import File
 
 
 @check("hosts", "error", "a line of /etc/hosts that lacks an address or a name")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..rendered_files import mistakes_of, validated
+from ..mistakes_in_files import mistakes_of, validated
 
 FAMILY = ("debian", "ubuntu")
 

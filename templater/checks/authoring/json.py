@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from ..authored_image import AuthoredImage, File
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..rendered_files import Mistake, mistakes_of
+from ..mistakes_in_files import Mistake, mistakes_of
+from ..rendered_files import File
 
 
 @check("json", "error", "a .json file that is not valid JSON")

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 
 from ...model.unprintable_characters import printable
 from ...parsing.yaml_nodes import pairs
-from ..authored_image import AuthoredImage, File
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..rendered_files import Mistake, mistakes_of, yaml_mapping
+from ..mistakes_in_files import Mistake, mistakes_of, yaml_mapping
+from ..rendered_files import File
 
 #: the keys that cloud-init reads, by the key without its hyphens
 KEYS = {name.replace("-", ""): name for name in ("instance-id", "local-hostname")}

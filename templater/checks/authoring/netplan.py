@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...parsing.yaml_nodes import Mapping, Scalar, value_of
-from ..authored_image import AuthoredImage, File
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
+from ..mistakes_in_files import Mistake, mistakes_of, validated, yaml_mapping
 from ..netplan_keys import unknown_keys
-from ..rendered_files import Mistake, mistakes_of, validated, yaml_mapping
+from ..rendered_files import File
 from .network_config import version_2
 
 

@@ -23,10 +23,11 @@ from collections.abc import Iterator
 
 from ...model.unprintable_characters import printable
 from ...parsing.yaml_nodes import Mapping, Node, Scalar, Sequence, pairs, value_of
-from ..authored_image import AuthoredImage, File
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
+from ..mistakes_in_files import Mistake, mistakes_of, validated, yaml_mapping
 from ..netplan_keys import unknown_keys
-from ..rendered_files import Mistake, mistakes_of, validated, yaml_mapping
+from ..rendered_files import File
 
 TYPES = {"bond", "bridge", "infiniband", "loopback", "nameserver", "physical", "route", "vlan"}
 SUBNETS = {

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...parsing.yaml_nodes import pairs
-from ..authored_image import AuthoredImage, File
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..rendered_files import Mistake, mistakes_of, yaml_mapping
+from ..mistakes_in_files import Mistake, mistakes_of, yaml_mapping
+from ..rendered_files import File
 
 
 @check(

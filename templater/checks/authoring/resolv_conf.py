@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.unprintable_characters import printable
-from ..authored_image import AuthoredImage, File
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..rendered_files import Mistake, mistakes_of, numbered
+from ..mistakes_in_files import Mistake, mistakes_of, numbered
+from ..rendered_files import File
 from .hosts import is_address
 
 KEYWORDS = ("domain", "lookup", "nameserver", "options", "search", "sortlist", "family")

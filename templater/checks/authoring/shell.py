@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..authored_image import AuthoredImage, File
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..rendered_files import Mistake, mistakes_in, validated
+from ..mistakes_in_files import Mistake, mistakes_in, validated
+from ..rendered_files import File
 from .interfaces import FAMILY
 
 _FIRST_LINE = re.compile(r"#!\s*/(?:usr/)?(?:local/)?bin/(?:env\s+)?(sh|dash|bash)(?=\s|$)")

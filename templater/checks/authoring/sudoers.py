@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ...model.unprintable_characters import printable
 from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..rendered_files import mistakes_of, validated
+from ..mistakes_in_files import mistakes_of, validated
 from ..target_kinds import kind_of
 
 

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 
 from ...model.unprintable_characters import printable
 from ...planning.follow_links import clean
-from ..authored_image import AuthoredImage, File
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..rendered_files import Mistake, mistakes_of, validated
+from ..mistakes_in_files import Mistake, mistakes_of, validated
+from ..rendered_files import File
 
 #: the units that systemd-analyze accepts
 UNITS = (".service", ".socket", ".timer", ".mount", ".automount", ".swap", ".path", ".target", ".slice")

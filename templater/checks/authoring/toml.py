@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from ...model.errors import InputError, LimitError
 from ...parsing.toml_text import read_toml
-from ..authored_image import AuthoredImage, File
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..rendered_files import Mistake, mistakes_of
+from ..mistakes_in_files import Mistake, mistakes_of
+from ..rendered_files import File
 
 
 @check("toml", "error", "a .toml file that is not valid TOML")

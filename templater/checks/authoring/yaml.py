@@ -8,9 +8,10 @@ import yaml
 
 from ...model.unprintable_characters import printable
 from ...parsing.yaml_nodes import MOST_DIRECTIVES
-from ..authored_image import AuthoredImage, File
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..rendered_files import Mistake, mistakes_of
+from ..mistakes_in_files import Mistake, mistakes_of
+from ..rendered_files import File
 
 #: maximum number of YAML events that are read; the rest of the file is not checked
 MAX_EVENTS = 200_000

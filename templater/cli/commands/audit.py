@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from ...limits_of_commands import Given
+    from ...limit_option import Given
     from ...model.instance import Instance
 
 HELP = """Check IMAGE for security problems without running it.

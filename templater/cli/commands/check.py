@@ -15,8 +15,9 @@ from ...model.errors import RefusedError, TemplaterError, reason
 from ...model.file_names import METADATA, SETTINGS, TEMPLATES
 from ...model.hosts import HOSTS, INCUS
 from ...model.instance import VIRTUAL_MACHINE
-from ...model.unprintable_characters import printable, printable_lines
+from ...model.unprintable_characters import printable
 from .. import completers, options, output, terminal
+from ..check_output import write
 from ..enforce_limits import guarded, processor_left
 from ..fetched_source import local_source
 from ..html_report import Target, html_options, report_plans
@@ -24,12 +25,10 @@ from ..live_copy import live_copy
 from ..read_in_sandbox import needs_sandbox, read_image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from rich.text import Text
+    from collections.abc import Callable, Mapping, Sequence
 
     from ...checks.fixes import Fixes
-    from ...limits_of_commands import Given
+    from ...limit_option import Given
     from ...validators.runner import Validators
 
 HELP = """Check the image SRC for mistakes in its metadata and templates.
@@ -170,7 +169,9 @@ def command(
     from ...definitions.is_definition import is_definition
 
     if rule is not None:
-        output.write(explain(rule))
+        from ...checks.page_about_check import page_or_list
+
+        output.write(page_or_list(rule))
         return 0
     if not sources:
         raise click.UsageError("missing argument 'SRC...'")
@@ -417,109 +418,3 @@ def counted(fixes: Fixes, verb: str) -> str:
     counts = Counter(fixes.fixed)
     words = ", ".join(f"{count} {check}" for check, count in sorted(counts.items()))
     return f"{verb} {len(fixes.fixed)} finding{'s' if len(fixes.fixed) > 1 else ''} ({words})"
-
-
-def explain(id: str) -> str:
-    """Return the page about a check, or the list of all checks if the id is ``list``.
-
-    Raises UsageError for an unknown id.
-    """
-    from ...checks.page_about_check import page
-    from ...checks.run_checks import all_checks
-    from ...model.errors import UsageError
-    from ...pongo2.syntax.hints import did_you_mean
-
-    if id == "list":
-        return f"{table('authoring')}\ntemplater audit:\n{table('security')}"
-    checks = {check.id: check for check in (*all_checks("security"), *all_checks("authoring"))}
-    if id not in checks:
-        hint = printable(did_you_mean(id, sorted(checks))) or "`templater check --rule list` lists the checks"
-        raise UsageError(f"unknown check '{printable(id)}'", hint=hint)
-    return page(checks[id])
-
-
-def table(folder: str) -> str:
-    """Return a line for each check of a folder: its id, its default severity and its summary."""
-    from ...checks.run_checks import all_checks
-
-    checks = sorted(all_checks(folder), key=lambda check: check.id)
-    return "".join(f"{check.id:<19} {check.severity:<9} {check.about}\n" for check in checks)
-
-
-def write(reports: list[dict[str, Any]], report: str, *, show_ignored: bool) -> None:
-    from ...checks import ci_formats
-    from ...checks.check_report import summary
-
-    if report == "json":
-        for found in reports:
-            if found["hosts"] is None:
-                del found["hosts"]
-            else:
-                del found["hosts"]["text"]
-        output.write_json(
-            [{key: value for key, value in found.items() if key != "sarif"} for found in reports]
-        )
-    elif report == "sarif":
-        documents = [found["sarif"] for found in reports if found["sarif"] is not None]
-        if documents:
-            runs = [run for document in documents for run in document["runs"]]
-            output.write_json({**documents[0], "runs": runs})
-    elif report == "gitlab":
-        output.write_json(ci_formats.gitlab(reports))
-    elif report != "text":
-        output.write(ci_formats.junit(reports) if report == "junit" else ci_formats.github(reports))
-    else:
-        for found in (found for found in reports if "error" not in found):
-            show(found["findings"])
-            if show_ignored and found["suppressed"]:
-                output.write("ignored:\n")
-                show(found["suppressed"])
-            if found["hosts"] is not None and found["hosts"]["text"]:
-                output.write(("\n" if found["findings"] else "") + found["hosts"]["text"])
-            elif found["hosts"] is not None:
-                output.say(
-                    f"{found['image']}: every file is the same on {', '.join(found['hosts']['hosts'])}"
-                )
-            output.say(summary(found))
-
-
-def show(findings: list[dict[str, Any]]) -> None:
-    """Print the findings by file, each with its source line and hint."""
-    if terminal.has_layout():
-        output.write_lines(findings_by_file(findings, terminal.width()))
-        return
-    file = None
-    for finding in findings:
-        name = finding["file"]
-        if name != file:
-            output.write("" if file is None else "\n")
-            output.write(printable(name) + "\n")
-            file = name
-        place = f"{finding['line']}:{finding['column']}: " if "line" in finding else ""
-        text = f"{place}{finding['severity']}: {finding['message']}  [{finding['check']}]"
-        output.write("  " + printable_lines(text) + "\n")
-        for line in finding.get("excerpt", "").splitlines():
-            output.write("    " + printable(line) + "\n")
-        if "hint" in finding:
-            output.write("    " + printable_lines(f"hint: {finding['hint']}") + "\n")
-
-
-def findings_by_file(findings: Sequence[dict[str, Any]], width: int) -> Iterator[Text]:
-    """Yield the findings of `check`, with a heading for each file."""
-    from rich.text import Text
-
-    from ..styled import SEVERITIES, message, title, wrapped
-
-    file = None
-    for finding in findings:
-        if file is not None:
-            yield Text()
-        if finding["file"] != file:
-            file = finding["file"]
-            yield title(file)
-        place = f"{finding['line']}:{finding['column']} " if "line" in finding else ""
-        text = Text("  ").append(place, "dim").append(finding["severity"], SEVERITIES[finding["severity"]])
-        text.append(f": {printable(finding['message'])}  ").append(f"[{finding['check']}]", "dim")
-        yield from wrapped(text, width, hanging=4)
-        hint = f"hint: {finding['hint']}" if "hint" in finding else ""
-        yield from message("\n".join(filter(None, (finding.get("excerpt", ""), hint))), width, indent=4)

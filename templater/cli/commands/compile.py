@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ...limits_of_commands import IMAGE_SECONDS, Given
+from ...limit_option import IMAGE_SECONDS, Given
 from ...model.hosts import NONE
 from ...model.render_options import DIALECT_NAMES
 from .. import completers, output

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from ...limits_of_commands import COMMAND, parse
+from ...limit_option import COMMAND, parse
 from .. import output
 from ..enforce_limits import guard
 

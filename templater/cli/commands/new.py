@@ -15,7 +15,7 @@ from ..enforce_limits import guarded
 from ..packing import source_date_epoch
 
 if TYPE_CHECKING:
-    from ...limits_of_commands import Given
+    from ...limit_option import Given
 
 HELP = """Create the directory of a new image.
 

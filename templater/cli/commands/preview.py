@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -12,24 +11,19 @@ from ...definitions.choice import VM
 from ...model.errors import UsageError
 from ...model.hosts import HOSTS
 from ...model.instance import CONTAINER, VIRTUAL_MACHINE
-from ...model.unprintable_characters import printable, printable_lines
+from ...model.unprintable_characters import printable
 from .. import completers, options, output, terminal
 from ..batch_output import instances_option
 from ..enforce_limits import guarded
 from ..html_report import html_options
+from ..preview_output import show, show_every_host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from rich.text import Text
+    from collections.abc import Iterator
 
     from ...definitions.choice import Choice
-    from ...limits_of_commands import Given
-    from ...model.plan import Change, Plan
-    from ...reporting.file_tree import Leaf
-    from ...reporting.plan_text import Block
+    from ...limit_option import Given
     from ..html_report import Target
-    from ..open_and_plan import Opened
 
 HELP = """Show the files that SRC's templates would write.
 
@@ -103,7 +97,7 @@ def command(
             raise click.UsageError("-o can't be combined with --instances")
         return run(request, instances, show="json" if request.as_json else "summary")
     if target is not None:
-        from ..preview_output import check_target
+        from ..preview_to_file import check_target
 
         check_target(target, reuse=reuse)
         if request.triggers == ("all",):
@@ -114,7 +108,7 @@ def command(
         plans = found.plans()
     terminal.page()
     if target is not None:
-        from ..preview_output import write_tree
+        from ..preview_to_file import write_tree
 
         write_tree(plans[0], target)
     return show(plans, as_json=request.as_json, contents=target is None or tree, tree=tree)
@@ -174,105 +168,6 @@ def show_variants(request: options.Request) -> int:
     return code
 
 
-def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True, tree: bool = False) -> int:
-    """Print plans and return the exit code. JSON is an object for one plan, or a list for several."""
-    from ...reporting import plan_text
-
-    if as_json:
-        from ...reporting import json_data
-
-        data = [json_data.plan_data(plan) for plan in plans]
-        output.write_json(data if len(data) > 1 else data[0])
-    elif contents:
-        for number, plan in enumerate(plans):
-            output.write("\n" if number and plan.changes else "")
-            if tree:
-                show_tree(plan)
-            elif terminal.has_layout():
-                show_styled(list(plan_text.blocks(plan, fold=True)), plan_text.unchanged(plan))
-            else:
-                show_plain(plan_text.blocks(plan))
-    for plan in () if as_json else plans:
-        output.say(plan_text.summary(plan))
-        if len(plans) == 1 and (other := plan_text.not_due(plan)):
-            output.say(other)
-    return max(map(plan_text.verdict, plans))
-
-
-def show_every_host(found: Opened) -> int:
-    """Print the table of files and hosts, and return the exit code of the command."""
-    from ...model.plan import Plan
-    from ...planning.every_host import plan_every_host
-    from ...reporting.host_table import host_table, table_data, table_text
-    from ..open_and_plan import fixed_options
-    from ..plan_warnings import report_warnings
-
-    triggers = found.runs[0]
-    plans = plan_every_host(
-        found.source.image, found.instance, fixed_options(found.request), triggers=triggers,
-        rootfs=found.rootfs, reading=found.request.limits.for_reading(), new=found.makes_instance(triggers),
-    )  # fmt: skip
-    made = [plan for plan in plans.values() if isinstance(plan, Plan)]
-    dialects = [plan.host.dialect for plan in made]
-    report_warnings([made], found.source.image, found.rootfs_option, dialects)
-    terminal.page()
-    table = host_table(plans)
-    if found.request.as_json:
-        output.write_json(table_data(table))
-    elif terminal.has_layout():
-        from .. import styled
-
-        output.write_lines(styled.hosts(table, terminal.width()))
-    else:
-        output.write(table_text(table))
-    return table.exit_code
-
-
-def show_plain(blocks: Iterable[Block]) -> None:
-    from ...reporting.plan_text import plain
-
-    for number, block in enumerate(blocks):
-        output.write(("\n" if number else "") + plain(block))
-
-
-def show_tree(plan: Plan) -> None:
-    from ...reporting import file_tree
-
-    leaves = list(file_tree.tree(plan))
-    if terminal.has_layout():
-        output.write_lines(styled_tree(leaves))
-    else:
-        output.write(file_tree.tree_text(leaves))
-
-
-def show_blocks(blocks: Iterable[Block]) -> None:
-    """Print blocks of a plan, with the layout for terminals or as plain text."""
-    if terminal.has_layout():
-        show_styled(list(blocks), [])
-    else:
-        show_plain(blocks)
-
-
-def show_styled(blocks: list[Block], folded: list[Change]) -> None:
-    from .. import styled
-
-    body = partial(styled_body, output.Highlighter())
-    found = styled.preview(blocks, folded, terminal.width(), body=body, colour=terminal.has_colour())
-    for text in found:
-        output.write_styled(text)
-
-
-def styled_body(highlighter: output.Highlighter, block: Block) -> str:
-    from ...reporting.plan_text import ended
-
-    body = printable_lines(ended(block.body or ""))
-    if not body:
-        return output.style("    (empty)\n", dim=True)
-    change = block.change
-    path = change.path if change.path.startswith("/") else change.rule.path  # the file is on the config drive
-    return highlighter.coloured(body, path) if terminal.has_colour() else body
-
-
 def builds(path: str, choice: Choice, limits: Given) -> Iterator[Choice]:
     """Yield a ``Choice`` for each build of a definition.
 
@@ -284,21 +179,3 @@ def builds(path: str, choice: Choice, limits: Given) -> Iterator[Choice]:
     if not is_definition(path):
         raise UsageError(f"--all-variants is for definitions, and '{printable(path)}' is not one")
     yield from in_time(all_choices(path, choice, limits.for_images()), limits.rendering.get("total"))
-
-
-def styled_tree(leaves: Sequence[Leaf]) -> Iterator[Text]:
-    """Yield the lines of ``preview --tree``."""
-    from rich.cells import cell_len
-    from rich.text import Text
-
-    from ...reporting.columns import WIDEST
-    from ..styled import ACTIONS
-
-    width = min(max((cell_len(leaf.guides + leaf.name) for leaf in leaves), default=0), WIDEST)
-    for leaf in leaves:
-        line = Text().append(leaf.guides, "dim").append(leaf.name, "bold" if leaf.heading else "")
-        if leaf.heading is not None:
-            line.append(" " * max(width - line.cell_len + 2, 2))
-            line.append(f"{leaf.heading.action:6}", ACTIONS.get(leaf.heading.action, "dim"))
-            line.append(f"  {leaf.heading.owner} {leaf.heading.mode}".rstrip(), "dim")
-        yield line

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ...limits_of_commands import COMMAND, IMAGE, Given
+from ...limit_option import COMMAND, IMAGE, Given
 from ...model.errors import UsageError
 from ...model.unprintable_characters import printable
 from .. import completers, options, output

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from ...distribution.catalog_decoder import INDEX_PATH
-from ...limits_of_commands import COMMAND, IMAGE, Given
+from ...limit_option import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError, WriteError, reason
 from ...model.unprintable_characters import printable
 from ...rootfs.trusted_paths import open_log

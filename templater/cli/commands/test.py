@@ -16,7 +16,7 @@ from ..fetched_source import local_source
 from .check import explained, local_validators
 
 if TYPE_CHECKING:
-    from ...limits_of_commands import Given
+    from ...limit_option import Given
 
 HELP = """Run the tests of the image SRC.
 

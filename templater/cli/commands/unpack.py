@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...limits_of_commands import COMMAND, IMAGE, Given
+from ...limit_option import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError
 from ...model.file_names import METADATA
 from ...model.unprintable_characters import printable

@@ -239,7 +239,7 @@ class WatchedImage:
     def _show_files(self, plans: list[Plan]) -> bool:
         """Print the blocks that have changed since the last output, and return whether there are any."""
         from ...reporting import plan_text
-        from .preview import show_blocks
+        from ..preview_output import show_blocks
 
         self._files.begin()
         self._bodies.begin()
@@ -295,6 +295,7 @@ class WatchedImage:
         from ...checks.authored_image import LIMITS
         from ...checks.check_report import check_report
         from ...definitions.is_definition import is_definition
+        from ..check_output import show as show_findings
         from . import check
 
         request = self.request
@@ -315,7 +316,7 @@ class WatchedImage:
             (each["check"], each["file"], each["message"]): each for each in found
         }
         new, gone = self._findings.update({key: key[-1] for key in findings})
-        check.show([findings[key] for key in new])
+        show_findings([findings[key] for key in new])
         for name, file, message in gone:
             output.say(f"corrected: {printable(file)}: {printable(message)}  [{name}]")
         return self._findings.has_changed

@@ -9,14 +9,15 @@ from types import SimpleNamespace
 import pytest
 
 from templater.checks import unpack_refusals
-from templater.checks.authored_image import AuthoredImage, _kept, _lines_that_give, _only, authored
+from templater.checks.authored_image import AuthoredImage, _lines_that_give, _only, authored
 from templater.checks.authoring import shell
 from templater.checks.authoring.metadata_key import KEYS, corrected
 from templater.checks.authoring.mode import corrected as corrected_mode
 from templater.checks.check_report import judge
 from templater.checks.ignores import _comments
 from templater.checks.invented_values import invented_value
-from templater.checks.rendered_files import condition_text
+from templater.checks.mistakes_in_files import condition_text
+from templater.checks.rendered_files import kept_text
 from templater.checks.run_checks import all_checks, audit
 from templater.checks.scanned_image import Name, ScannedImage
 from templater.checks.target_kinds import kind_of
@@ -661,7 +662,7 @@ def test_a_finding_has_level_info_if_the_validator_accepts_the_file_with_another
 
 @pytest.mark.parametrize(("largest", "is_found"), [(9, True), (8, False)])
 def test_a_file_is_checked_up_to_a_maximum_length(largest, is_found, monkeypatch):
-    monkeypatch.setattr("templater.checks.rendered_files.LARGEST", largest)
+    monkeypatch.setattr("templater.checks.mistakes_in_files.LARGEST", largest)
     assert ("hosts" in {found[1] for found in findings(file("/etc/hosts", "bad name\n"))}) == is_found
 
 
@@ -1057,11 +1058,11 @@ def test_an_image_whose_templates_read_no_keys_is_rendered_for_one_instance():
 
 def test_equal_rendered_texts_count_only_once_towards_the_size_limit(monkeypatch):
     rules = [f"/etc/{name}: {{when: [create, start], template: {name}}}" for name in "ab"]
-    monkeypatch.setattr("templater.checks.authored_image.MOST_TEXT", 15)
+    monkeypatch.setattr("templater.checks.rendered_files.MOST_TEXT", 15)
     assert image(*rules, templates=dict.fromkeys("ab", "12345678\n")).files
-    monkeypatch.setattr("templater.checks.authored_image.MOST_TEXT", 18)
+    monkeypatch.setattr("templater.checks.rendered_files.MOST_TEXT", 18)
     assert image(*rules, templates={"a": "12345678\n", "b": "abcdefgh\n"}).files
-    monkeypatch.setattr("templater.checks.authored_image.MOST_TEXT", 17)
+    monkeypatch.setattr("templater.checks.rendered_files.MOST_TEXT", 17)
     assert not image(*rules, templates={"a": "12345678\n", "b": "abcdefgh\n"}).files
 
 
@@ -1090,8 +1091,8 @@ def test_a_rendered_line_is_matched_with_template_lines_that_have_the_same_liter
 
 
 def test_a_long_rendered_text_is_shortened_but_its_last_character_is_kept(monkeypatch):
-    monkeypatch.setattr("templater.checks.authored_image.LARGEST", 4)
-    assert [_kept(text) for text in (b"abcd", b"abc\n", b"abcde\n", b"abc\xff")] == [
+    monkeypatch.setattr("templater.checks.rendered_files.LARGEST", 4)
+    assert [kept_text(text) for text in (b"abcd", b"abc\n", b"abcde\n", b"abc\xff")] == [
         "abcd",
         "abc\n",
         "abcd\n",

@@ -7,7 +7,7 @@ import json
 from importlib import import_module
 from pathlib import Path
 
-from templater.checks.authored_image import File
+from templater.checks.rendered_files import File
 from templater.model.hosts import NONE
 from templater.model.instance import Instance
 from templater.model.metadata import Rule

@@ -23,7 +23,7 @@ from templater.distribution.stream_interface import LocalStream
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
 from templater.distribution.web_server_redirects import prefix_of, rules
-from templater.limits_of_commands import parse
+from templater.limit_option import parse
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.serving.image_sources import TreeSource
 from tests.streams.builders import CREATED, DAY, checked, listed, split_image, tarball

@@ -5,7 +5,7 @@ import pytest
 from templater.model.hosts import INCUS, LXD, NONE, Host
 from templater.model.metadata import Rule
 from templater.reporting.plan_text import unchanged
-from tests.unit.prediction.test_predict import planned
+from tests.unit.prediction.test_predicted_outcomes import planned
 
 
 @pytest.mark.parametrize("host", [INCUS, LXD, NONE])

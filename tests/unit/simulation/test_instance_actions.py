@@ -15,7 +15,7 @@ from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.prediction import Node
 from templater.prediction.errno_errors import Fails
-from templater.prediction.start import HostStart, start_on_host
+from templater.prediction.simulated_start import HostStart, start_on_host
 from templater.rootfs.memory_rootfs import MemoryRootfs
 from templater.simulation.host_results import check_image, failed_pass, host_errors, write_host_files
 from templater.simulation.instance_actions import Simulation

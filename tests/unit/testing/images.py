@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from templater.limits_of_commands import Given
+from templater.limit_option import Given
 from templater.testing.case import Outcome
 from templater.testing.read_tests import read_cases
 from templater.testing.run_tests import Session

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from templater.image.presets import make, presets
-from templater.limits_of_commands import Given
+from templater.limit_option import Given
 from templater.testing.coverage import KINDS, MOST, coverage_lines, percent
 from templater.testing.read_tests import read_cases
 from templater.testing.run_tests import Session

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.limits_of_commands import Given
+from templater.limit_option import Given
 from templater.model.errors import TemplaterError
 from templater.testing.read_tests import read_cases
 from templater.testing.run_tests import Session

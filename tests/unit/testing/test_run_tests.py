@@ -10,7 +10,7 @@ import pytest
 
 from templater.cli.run_command_line import main
 from templater.definitions.choice import Choice
-from templater.limits_of_commands import Given
+from templater.limit_option import Given
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from templater.testing import compare_with_expectations
 from templater.testing.read_tests import read_cases

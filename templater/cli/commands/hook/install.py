@@ -6,7 +6,7 @@ import click
 
 from ....hooks import install, runtimes
 from ....hooks.runtimes import runtimes_with
-from ....limits_of_commands import CHILD, READING, RENDERING, Given
+from ....limit_option import CHILD, READING, RENDERING, Given
 from ....model.errors import UsageError
 from ....model.render_options import DIALECT_NAMES
 from ... import completers, output

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ....limits_of_commands import COMMAND, IMAGE, Given
+from ....limit_option import COMMAND, IMAGE, Given
 from ....model.errors import UsageError
 from ... import completers, options
 from ...enforce_limits import guard

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ....limits_of_commands import COMMAND, IMAGE, Given
+from ....limit_option import COMMAND, IMAGE, Given
 from ....model.metadata import TRIGGERS
 from ....model.unprintable_characters import printable
 from ....reporting.columns import columns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ....limits_of_commands import COMMAND, IMAGE, Given
+from ....limit_option import COMMAND, IMAGE, Given
 from ... import completers, options, output
 from ...enforce_limits import guarded
 from ...progress import progress

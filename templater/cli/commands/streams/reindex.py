@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ....limits_of_commands import COMMAND, IMAGE, READING, RENDERING
+from ....limit_option import COMMAND, IMAGE, READING, RENDERING
 from ....model.unprintable_characters import printable
 from ... import completers, options, output
 from ...enforce_limits import guard
@@ -20,7 +20,7 @@ from . import count, tree_argument
 if TYPE_CHECKING:
     from ....distribution.https_client import UrlStream
     from ....distribution.republish import Described
-    from ....limits_of_commands import Given
+    from ....limit_option import Given
 
 #: default limit on the processor seconds for all tables
 _SECONDS = 6.0

@@ -13,7 +13,7 @@ from .host_filesystem import HostFilesystem
 from .host_rendering import Renderer
 from .incus_and_lxd_daemons import Daemon
 from .known_host_files import InstanceView, Surroundings, Unknown, UnknownRootfs
-from .start import FAMILIES, check_metadata
+from .simulated_start import FAMILIES, check_metadata
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from templater.planning.plan_image import plan
 from templater.prediction import FAMILIES, predict
 from templater.prediction.host_filesystem import Node, _can_be_opened
 from templater.prediction.incus_and_lxd_daemons import Fails
-from templater.prediction.predict import _short
-from templater.prediction.start import check_metadata
+from templater.prediction.predicted_outcomes import _short
+from templater.prediction.simulated_start import check_metadata
 from templater.rendering.render import Rendering, render
 from templater.reporting.json_data import plan_data
 from templater.reporting.plan_text import not_due, preview, summary, verdict

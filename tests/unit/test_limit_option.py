@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from templater.image.limits import DEFAULT
-from templater.limits_of_commands import CHILD, COMMAND, IMAGE, NAMES, READING, RENDERING, Given, parse
+from templater.limit_option import CHILD, COMMAND, IMAGE, NAMES, READING, RENDERING, Given, parse
 from templater.model.errors import UsageError
 from templater.pongo2.render_state import Limits
 
