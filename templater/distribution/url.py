@@ -15,7 +15,7 @@ def split_url(url: str) -> SplitResult:
     """
     if is_ambiguous(url):
         raise UsageError(
-            "the URL is ambiguous: a password may end at the '@' after its first '/', '?' or '#'",
+            "the URL is ambiguous: with '/', '?' or '#' before '@', this can be a password or a path",
             hint="in a password, write these characters as %2F, %3F and %23; in a path, write '@' as %40",
         )
     try:

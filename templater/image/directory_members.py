@@ -254,7 +254,10 @@ def _reading(name: str) -> Iterator[None]:
 
 
 def _pieces(fd: int, size: int, most: int) -> tuple[tuple[int, int], ...] | None:
-    """Return at most ``most + 1`` pieces of data in a sparse file, or None if no holes were found."""
+    """Return the pieces of a sparse file that are not holes, or None if the file has no holes.
+
+    Stop after ``most + 1`` pieces: the caller refuses a file with more than ``most``.
+    """
     pieces: list[tuple[int, int]] = []
     offset = 0
     while offset < size and len(pieces) <= most:

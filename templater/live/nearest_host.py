@@ -46,7 +46,10 @@ class Nearest(NamedTuple):
 
 
 def nearest_host(family: str, environment: dict[str, Any]) -> Nearest:
-    """Return the supported release for a daemon. ``environment`` comes from its answer to ``GET /1.0``."""
+    """Return the supported release that is nearest to a daemon's release.
+
+    ``environment`` is from the daemon's answer to ``GET /1.0``.
+    """
     version = str(environment.get("server_version") or "")
     system = str(environment.get("os_name") or "")
     title = f"{'LXD' if family == 'lxd' else 'Incus'} {printable(version[:50]) or 'of an unknown version'}"

@@ -149,10 +149,10 @@ def call_at(
 
 
 def call_checked(v: "Any", arguments: "tuple[Callable[[], Any], ...]") -> "Any":
-    """Call a value.
+    """Call a template value as a function.
 
-    As in pongo2, no argument is evaluated if the number of arguments is wrong, and no further argument is
-    evaluated after an invalid one.
+    As in pongo2, evaluate no argument if the number of arguments is wrong. Stop at the first invalid
+    argument.
     """
     if type(v) is not Function:
         return call(v, ())

@@ -107,7 +107,7 @@ def mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
 
 
 def _short(path: str) -> str:
-    """Cut a long path, because the remarks on all other rules repeat the path."""
+    """Shorten a long path. If a rule stops the start, the remark on each other rule repeats its path."""
     return path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…"
 
 

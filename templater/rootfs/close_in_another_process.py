@@ -79,10 +79,10 @@ _removing: "set[int]" = set()
 def handing_over(
     call: "Callable[Arguments, Result]", *args: "Arguments.args", **options: "Arguments.kwargs"
 ) -> "Result":
-    """Call a function. Then start another process, which is the last process to close the removed files.
+    """Call a function that does the work of a hook or command.
 
-    The function does the work of a hook or command. The module's docstring tells why another process closes
-    the files.
+    Then start another process, which closes the files that the function has removed. The caller need not wait
+    for it. The module's docstring gives the details.
     """
     global _doomed, _held, _kept  # noqa: PLW0603
     outer = _held, _kept

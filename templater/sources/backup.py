@@ -70,7 +70,7 @@ class BackupImage(TarballImage):
         return found
 
     def names(self) -> tuple[str, str]:
-        """Return the instance's names in index.yaml (or "") and in backup.yaml."""
+        """Return the names in index.yaml and in backup.yaml. Without index.yaml, the first is ""."""
         index = read_instance(self.index).name if self.index is not None else ""
         return index, read_instance(self.description).name
 

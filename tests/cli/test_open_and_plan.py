@@ -205,7 +205,7 @@ def test_a_note_for_a_trigger_without_rules_suggests_the_triggers_with_rules(run
     assert "note: no rule runs on rename; the rules run on: create, copy, start (see -t)" in err
 
 
-def test_the_plan_for_an_image_directory_depends_on_the_files_in_its_own_root_filesystem(run, image):
+def test_the_plan_for_an_image_directory_compares_with_its_own_root_filesystem(run, image):
     _, actions, err = plan(run, image)
     assert actions == {"/etc/created": "create", "/etc/started": "create", "/etc/shipped": "skip"}
     assert "create_only" not in err
@@ -217,7 +217,7 @@ def test_the_plan_for_an_image_directory_depends_on_the_files_in_its_own_root_fi
     )
 
 
-def test_the_plan_for_an_archive_depends_on_the_files_in_its_root_filesystem_only_on_request(run, archive):
+def test_the_plan_for_an_archive_compares_with_its_root_filesystem_only_on_request(run, archive):
     _, actions, err = plan(run, archive)
     assert set(actions.values()) == {"write"}
     assert (

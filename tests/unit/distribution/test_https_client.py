@@ -153,7 +153,7 @@ def test_clients_send_a_password_after_a_redirect_to_a_path_but_not_after_a_redi
     assert "s3cret" not in found[kind]
 
 
-def test_a_redirect_to_a_path_after_a_redirect_to_a_full_url_gets_no_password(server):
+def test_a_password_dropped_by_a_redirect_is_not_sent_after_a_second_redirect(server):
     def fault(handler):
         places = {f"/{INDEX}": f"{server.url}/second", "/second": "/third"}
         return handler.path in places and redirect(handler, places[handler.path])
