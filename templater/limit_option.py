@@ -109,14 +109,14 @@ LARGEST = 1 << 50
 #: default limits for reading an image: seconds of processor time, and bytes of memory
 IMAGE_SECONDS = 9
 IMAGE_MEMORY = 416 << 20
-#: default limit in seconds on the processor time for reading a daemon's instances; afterwards, two more
-#: seconds remain to end threads
+#: default limit on the processor time for reading a daemon's instances, in seconds. After this time, the
+#: threads have two more seconds to end.
 DAEMON_SECONDS = 7
 
 #: default limit in seconds for packing and downloading images
 _DAY = 24 * 60 * 60
-#: default limits for packing an image: seconds of processor time for each MiB of the image (xz needs up to
-#: four), bytes of memory, and more bytes of memory for each processor
+#: default limits for packing an image: seconds of processor time for each MiB of the image, bytes of memory,
+#: and further bytes of memory for each processor. xz needs up to four seconds for each MiB.
 PACKING_SECONDS = 10
 _PACKING_MEMORY, _PACKING_MEMORY_EACH = 2 << 30, 256 << 20
 
@@ -124,9 +124,9 @@ _PACKING_MEMORY, _PACKING_MEMORY_EACH = 2 << 30, 256 << 20
 class CommandLimits:
     """Limits of a whole command: wall-clock seconds, processor seconds and bytes of memory.
 
-    ``images`` is the number of images that the command reads. It is None if the command reads any number of
-    images, or catalogs of images. If ``grows`` is true, each MiB of the image files adds a second to the
-    processor time.
+    ``images`` is the number of images that the command reads. The number is None if the command reads any
+    number of images, or catalogs of images. If ``grows`` is true, the limit on processor time grows by one
+    second for each MiB of the image files.
     """
 
     __slots__ = ("grows", "memory", "processor", "time")
@@ -208,8 +208,8 @@ class Given:
     def for_daemon(self) -> "CommandLimits":
         """Return the limits for a command that reads instances of a daemon.
 
-        The daemon decides how much it sends. So the limit on processor time grows with the number of
-        instances, and not with the size of the input.
+        The limit on processor time grows with the number of instances. It does not grow with the size of the
+        input, because the daemon chooses that size.
         """
         limits = self.for_command()
         if limits.grows:

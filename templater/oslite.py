@@ -1,10 +1,10 @@
 """System calls for the modules of a warm hook (one that uses cached code), without importing ``os``.
 
-``os`` adds conveniences to the built-in module ``posix``. For example, ``os.environ`` needs collections.abc.
-So importing ``os`` takes more than a millisecond: a tenth of the time that an interpreter needs to start.
-Modules of a warm hook import ``posix`` with ``from ..oslite import os``. This module defines the
-functions of ``os.path`` that are often used. Other modules import rarely used functions, such as
-``makedirs``, from ``os`` when they need them.
+``os`` imports further modules for the functions that it adds to the built-in module ``posix``. For example,
+``os.environ`` needs collections.abc. So importing ``os`` takes more than a millisecond: a tenth of the time
+that an interpreter needs to start. Modules of a warm hook import ``posix`` with ``from ..oslite import os``.
+This module defines the functions of ``os.path`` that are often used. Other modules import rarely used
+functions, such as ``makedirs``, from ``os`` when they need them.
 """
 
 import _stat as stat
@@ -148,7 +148,7 @@ _NAMES_OF_32_BITS = {
 }  # fmt: skip
 
 _AT_FDCWD, _AT_EMPTY_PATH, _STATX_BTIME = -100, 0x1000, 0x800
-#: the type of ``libc``'s functions, created on first use, and the functions by name
+#: the type of the functions that ``libc`` returns, created on first use, and these functions by name
 _calls: "list[Any]" = []
 _functions: "dict[str, Callable[..., int]]" = {}
 #: the type of the characters in the buffers of ``memory_with``, created on first use
@@ -186,7 +186,11 @@ def call_libc(name: str, *arguments: object) -> int:
 
 
 def machine() -> str:
-    """Return the architecture of this process. Under ``setarch i686``, uname(2) returns another name."""
+    """Return the real architecture of this process.
+
+    Under ``setarch i686``, uname(2) returns a 32-bit name to a 64-bit process.
+    The function corrects that name.
+    """
     name = os.uname().machine
     return _NAMES_OF_32_BITS.get(name, name) if sys.maxsize > 1 << 32 else name
 
@@ -194,7 +198,7 @@ def machine() -> str:
 def forbid_core_file() -> None:
     """Keep the kernel from writing a core file of this process. A core file could contain secrets.
 
-    Another process of the same user could raise a soft limit again, so this also sets the hard limit.
+    Another process of the same user could raise a soft limit again. So the function also sets the hard limit.
     """
     _set_limit(_RLIMIT_CORE, 0, also_hard=True)
 

@@ -60,7 +60,7 @@ class Result:
 
 
 class Fleet:
-    """An image whose instances are planned one after the other. A plan is reused for similar instances.
+    """An image whose instances are planned one after the other. Similar instances share a plan.
 
     ``show`` is ``json``, ``summary`` or ``patch``. If ``triggers`` is empty or has only ``next``,
     templater chooses the triggers of each instance. ``rootfs`` is the image's root filesystem. ``pattern`` is
@@ -179,8 +179,8 @@ class Example:
         self.count = len(data["changes"])
         numbers = {rendering.content: n for n, rendering in reversed(list(enumerate(renderings)))}
         entries = [*data["changes"], *data.get("agent", ())]
-        #: for each change: the index of the first rendering with the same content, the existing content
-        #: (or None), and whether the existing content equals the new content
+        #: For each change, a tuple of three values: the index of the first rendering with the same content;
+        #: the existing content, or None; whether the existing content equals the new content.
         self.shown: list[tuple[int, bytes | None, bool]] = []
         holes = [(data, "instance")]
         written: set[str] = set()

@@ -32,8 +32,8 @@ def audit_report(
     ``findings`` lists findings of severity ``at_least`` and above. ``hidden`` counts the other findings by
     severity.
 
-    The parameter ``sarif`` is either None, or a pair of templater's version and the image's URI. With this
-    pair, the object has a SARIF document under the key ``sarif``. With None, the value of this key is None.
+    If the parameter ``sarif`` is a pair of templater's version and the image's URI, the key ``sarif`` holds a
+    SARIF document. If the parameter is None, the key ``sarif`` holds None.
 
     Raises TemplaterError if the image cannot be read.
     """

@@ -50,7 +50,7 @@ MAX_FILE_SECONDS = 3.0
 
 #: rendered lines with more characters than this are not compared with template lines that contain ``{{ }}``
 LONGEST = 1000
-#: the search for the template lines of findings ends after this many characters of templates
+#: maximum number of template characters that all searches for the lines of findings read together
 SEARCHED = 4 << 20
 
 
@@ -67,7 +67,7 @@ class Template:
     document: tree.Document | None
     nodes: tuple[Any, ...]
     reads: tuple[Read, ...]
-    #: the error of each dialect that rejects the template, for the dialects of the image's hosts
+    #: for each dialect of the image's hosts that rejects the template: the error
     errors: Mapping[str, TemplaterError]
 
     def span(self, node: tree.Expression) -> Span:
@@ -92,11 +92,11 @@ class AuthoredImage(ScannedImage):
     added: tuple[Instance, ...] = ()
     #: None if no validator should run
     validators: Validators | None = None
-    #: the texts that earlier checks have rendered, or None
+    #: the texts that earlier checks have rendered, for reuse, or None
     memo: Memo | None = None
 
     def can_read(self, rule: Rule) -> bool:
-        """Return whether every user of the instance can read the file of a rule."""
+        """Return whether every user of the instance can read the file that a rule writes."""
         return bool(self.file_mode(rule) & 0o004)
 
     @cached_property
@@ -110,7 +110,7 @@ class AuthoredImage(ScannedImage):
 
     @property
     def parsed(self) -> tuple[Template, ...]:
-        """The templates that rules use, sorted by name. If no host can parse a template, it has no nodes.
+        """The templates that rules use, sorted by name. A template that no host can parse has no nodes.
 
         Raises LimitError if parsing takes too long.
         """
@@ -177,7 +177,7 @@ class AuthoredImage(ScannedImage):
         return None if self.instances else made
 
     def value_of(self, key: str) -> str:
-        """Return a plausible value for a configuration key. It is similar to the template's own default."""
+        """Return a plausible value for a configuration key, similar to the template's own default."""
         return invented_value(key, self._defaults.get(key, ""))
 
     @cached_property
@@ -211,7 +211,10 @@ class AuthoredImage(ScannedImage):
         return self.memo.compiled(self.templates, options)
 
     def alternatives(self, file: File) -> tuple[File, ...]:
-        """Render the rule of ``file`` for each instance in ``_others``. Return () if this takes too long."""
+        """Render the rule of ``file`` for each instance in ``_others``.
+
+        Return () if the rendering exceeds the time limit.
+        """
         assert self.metadata is not None
         metadata = replace_rules(self.metadata, (file.rule,))
         options, by_host = self._other_renders
@@ -303,9 +306,14 @@ class AuthoredImage(ScannedImage):
     def locate(self, file: File, text: str) -> Span:
         """Return the span of the template code that renders the line ``text``.
 
-        The function searches the template for the whole line, then for the text around ``{{ }}``. Finally, it
-        searches the rule's properties. The search ends after ``SEARCHED`` characters. If it finds nothing,
-        return the span of the rule.
+        The function tries these steps in order. A search succeeds only if it finds exactly one place.
+
+        * Search the template for the whole line.
+        * Search for a template line whose text around ``{{ }}`` fits the line.
+        * Search the rule's properties for the whole line.
+        * Return the span of the rule.
+
+        After ``SEARCHED`` characters of templates, only the last step remains.
         """
         template = self.templates.get(file.rule.template)
         self._searched[0] += len(template.data or b"") if template is not None else 0
@@ -351,7 +359,10 @@ def _lines_that_give(source: Source, text: str) -> Iterator[Span]:
 
 
 def _fixed_texts(line: str) -> Iterator[str]:
-    """Yield the texts around the expressions of a line. An expression ends at its first closing delimiter."""
+    """Yield the texts around the expressions of a template line.
+
+    An expression ends at its first closing delimiter.
+    """
     start = 0
     while opening := _OPENING.search(line, start):
         closing = _CLOSING.search(line, opening.end())

@@ -57,16 +57,16 @@ def check_report(
     left at least one file unchecked, and ``notes`` lists the reasons. If the image has no root filesystem,
     ``not_run`` lists the checks that need one.
 
-    The image's templater.toml is read if the image is ``trusted``. ``hosts`` and ``instances`` override the
-    hosts and instances in templater.toml. The instances of templater.toml are rendered in addition to the
-    built-in instances.
+    If ``trusted`` is true, the image's templater.toml is read. ``hosts`` and ``instances`` override the hosts
+    and instances in templater.toml. The instances of templater.toml are rendered in addition to the built-in
+    instances.
 
     If ``redacted`` is true, the object also has a second list of the findings under the key ``redacted``. In
     this list, the findings do not contain the secrets of the given instances.
 
-    ``choice`` is the build to check if the image is a definition, and is None otherwise. With
-    ``all_variants``, one build is checked for each combination of the values in the definition's filters.
-    ``memo`` has the texts that earlier checks have rendered.
+    If the image is a definition, ``choice`` is the build to check. Otherwise, ``choice`` is None. If
+    ``all_variants`` is true, one build is checked for each combination of the values in the definition's
+    filters. ``memo`` has the texts that earlier checks have rendered.
 
     Raises TemplaterError if the image or its templater.toml cannot be read.
     """

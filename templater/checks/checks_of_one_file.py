@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..model.metadata import Metadata
     from ..validators.runner import Validators
 
-#: the checks that read the text of each file alone
+#: the checks that need only the text of one file
 CHECKS = frozenset((
     "cloud-config", "first-line", "fstab", "hostname", "hosts", "interfaces", "json", "meta-data", "netplan",
     "network-config", "network-key", "resolv-conf", "shell", "sudoers", "systemd-unit", "toml", "yaml",

@@ -31,10 +31,12 @@ _KEY = re.compile(
 def key_with_power(paths: Iterable[str], rule: Rule, source: Source | None) -> tuple[str, str]:
     """Return a key with which an image grants access or runs commands at the first boot, and a severity.
 
-    Return empty texts if no such key is found, or if cloud-init reads none of ``paths``, the names of the
-    rule's target. The search includes strings in the template's tags, but not the values of the instance. A
-    key in the rule's properties has the severity low, because real images set a default user-data there,
-    which the user can replace.
+    ``paths`` has all names of the rule's target. Return empty texts if cloud-init reads none of these paths,
+    or if no such key is found.
+
+    The search includes strings in the template's tags, but not the values of the instance. A key in the
+    rule's properties has the severity low: real images set a default user-data there, and the user can
+    replace it.
     """
     if not any(map(_PATHS.fullmatch, paths)):
         return "", ""

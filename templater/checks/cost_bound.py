@@ -1,11 +1,11 @@
 """An upper bound of what a template costs a daemon, for an instance with long texts.
 
-The daemons have no limits, and no list of the ways to make them hang can be complete. So ``bound`` accepts
-only parts of the language whose cost is easy to bound, and raises NoBoundError for all other parts. Real
-templates rarely contain other parts. ``bound`` never renders the template, so conditions can't hide a part.
+The daemons do not limit a render, and no list of slow templates can be complete. So ``bound`` accepts only
+parts of the language whose cost is easy to bound, and raises NoBoundError for all other parts. Real templates
+rarely contain other parts. ``bound`` never renders the template, so conditions can't hide a part.
 
-It assumes that each text of an instance has 1,000 characters, and each map 20 keys. The image's author
-chooses the properties and the paths of rules, so their real lengths count.
+The bound assumes that each text of an instance has 1,000 characters, and each map has 20 keys. The image's
+author chooses the properties and the paths of rules. So the bound uses the real lengths of these texts.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ MOST_HELD = 20_000_000
 _ELEMENT = 32
 #: larger numbers count as this number
 _MANY = 1 << 62
-#: the work to evaluate a part of a template, or to copy a variable; copying a character is the unit
+#: the work to evaluate a part of a template, or to copy a variable, in units of the work to copy a character
 _NODE = 50
 #: the number of characters of a paragraph of the tag ``lorem``
 _PARAGRAPH = 500
@@ -70,20 +70,21 @@ _DAEMON_NAMES = (
     *("block", "config", "config_get", "container", "devices", "forloop", "instance", "path", "pongo2"),
     *("properties", "trigger"),
 )
-#: names of maps of the daemons, and how many maps are nested
+#: the names of the daemons' maps, each with the number of keys that lead to a text
 _MAPS = {"config": 1, "properties": 1, "devices": 2}
 
 #: operators that do not read a text as a number; ``in`` searches a text or a list, but not a map
 _CHEAP = ("and", "or", "not", "==", "!=", "<>", "in")
-#: the work for each character that an operator searches or reads as a number, or that ``spaceless`` reads
+#: the work for each character of a text: for an operator that searches the text or reads the text as a
+#: number, and for the tag ``spaceless``
 _SEARCH, _SPACELESS = 50, 300
 #: tags that assign only to copies of the variables
 _WITH_COPIES = (tree.For, tree.With, tree.Macro)
-#: how many characters the result of an operator can have, in addition to the operands that it contains
+#: for each operator: the maximum length of the result, without the operands that the result contains
 _ARITHMETIC = {"+": LIST, **dict.fromkeys(("negative", "-", "*", "/", "%", "^", "not"), NUMBER)}
 #: operators whose result can contain their operands
 _JOINING = ("+", "and", "or")
-#: the length of the longest result of all other operators, which give "True" or "False"
+#: the length of "False", the longest result of all other operators
 _TRUTH = 5
 
 #: the length of an error message of pongo2, without the texts that it quotes
@@ -145,10 +146,10 @@ def bound(document: tree.Document, texts: Texts = NO_TEXTS) -> Bound:
 class _Measure(NamedTuple):
     """Upper bounds for an expression: the characters of the value, and the work to compute it.
 
-    ``variables`` is the number of variables in the expression. Some of these variables can be parts of a text
-    over which a loop runs: ``pieces`` has the loop variables. ``changed`` has the variables that a loop
-    changes and that the value can contain. ``copies`` is the number of copies of changed variables that the
-    value can contain.
+    ``variables`` is the number of variables in the expression. A loop over a text gives its variable one
+    piece of the text at a time: ``pieces`` has the variables of such loops from which the value is computed.
+    ``changed`` has the variables that the value can contain and that a loop changes. ``copies`` is the number
+    of copies of these changed variables in the value.
     """
 
     size: int
@@ -162,14 +163,14 @@ class _Measure(NamedTuple):
 class _Position(NamedTuple):
     """The position of a part of a template.
 
-    ``runs`` is the number of runs of the part. The filters around the part make its output ``longer`` times
-    longer, and copy it ``weight`` times. ``macro`` is true in a macro, and ``escaped`` where autoescape is
-    on.
+    ``runs`` is how often a render runs the part. The filters around the part make its output ``longer`` times
+    longer, and copy the output ``weight`` times. ``macro`` is true in a macro. ``escaped`` is true if
+    autoescape is on at the position.
 
-    ``pieces`` is for loops over a text. In each run of its body, such a loop gives its variable only a piece
-    of the text. So all values of the variable together are only as long as the text. ``pieces`` maps this
-    variable, and each variable that contains it, to a pair: the loop's variable, and the number of characters
-    in one run.
+    ``pieces`` describes the loops over a text around the position. In each run of its body, such a loop gives
+    its variable only a piece of the text. So all values of the loop variable together are only as long as the
+    text. ``pieces`` maps the loop variable, and each variable that contains it, to a pair. The pair has the
+    loop variable, and the length of the mapped variable's value in one run.
     """
 
     runs: int = 1
@@ -181,7 +182,10 @@ class _Position(NamedTuple):
 
 
 class _Bound:
-    """The search for the bounds: a first walk finds the lengths of variables, a second adds up the work."""
+    """The search for the bounds.
+
+    A first walk finds the lengths of variables. A second walk adds up the work.
+    """
 
     def __init__(self, document: tree.Document, texts: Texts) -> None:
         self.document = document
@@ -191,7 +195,7 @@ class _Bound:
         found = list(nodes(document))
         loops = [node for node in found if isinstance(node, tree.For)]
         over_devices = [loop for loop in loops if getattr(plain(loop.expression), "text", "") == "devices"]
-        #: how many loops bind each name, and the names that loops bind only to devices
+        #: how many loops set each name, and the names that loops set only to devices
         self.loop_names = Counter(name for loop in loops for name in (loop.key, loop.value) if name)
         values = Counter(loop.value for loop in over_devices if loop.value)
         self.devices = {name for name, number in values.items() if number == self.loop_names[name]}
@@ -201,7 +205,7 @@ class _Bound:
             raise NoBoundError("two macros have the same name", macros[-1].token)
         #: how many tags other than ``for`` give a value to each name
         self.assigned = Counter(name for node in found for name in _assigned_names(node))
-        #: the names whose value in an iteration can come from the iteration before
+        #: the names whose value in an iteration can come from the previous iteration
         self.changed = _changed_names(found, macros, document.blocks)
         #: the characters of the longest value of each name
         self.lengths = dict.fromkeys(self.changed, 0)
@@ -213,10 +217,10 @@ class _Bound:
         quoted = [token.value for token in document.tokens if token.kind != TEXT]
         quoted += [node.text for node in found if isinstance(node, tree.Path)]
         self.longest_quote = max(map(bytes_of, quoted), default=0)
-        #: the bytes of the longest value, and of all values that tags assign
+        #: the length of the longest value in bytes, and the length of all values that tags assign together
         self.largest = self.assigned_bytes = 0
         self.has_lists = any(isinstance(node, tree.FilterUse) and node.name in LISTING for node in found)
-        #: for each macro, the output of one call and the work for it
+        #: for each macro: the length of the output of one call, and the work for the call
         self.calls: dict[str, tuple[int, int]] = {}
         self.running: list[str] = []
 
@@ -232,7 +236,7 @@ class _Bound:
         return Bound(total, _least(output + values * (_ELEMENT if self.has_lists else 1)), token)
 
     def _callers_first(self) -> list[tree.Macro]:
-        """Return the macros, each one after the macros that call it."""
+        """Return the macros in an order in which each macro follows its callers."""
         calls = {
             name: names_in(macro.body, self.document.blocks) & self.macros.keys()
             for name, macro in self.macros.items()
@@ -339,7 +343,7 @@ class _Bound:
         )
 
     def _assign(self, name: str, value: tree.Expression, measure: _Measure, at: _Position) -> None:
-        """Find the length of a variable, unless it is known."""
+        """Compute the length of a variable's value, unless the lengths of all variables are known."""
         if self.is_known:
             return
         size = measure.size
@@ -355,7 +359,7 @@ class _Bound:
                     "each iteration of a loop can make a text several times longer", value.token
                 )
             size = self.lengths.get(name, 0) + (size - self.lengths.get(name, 0)) * at.runs
-        elif measure.pieces:  # a later loop can't know that the variable has only a part
+        elif measure.pieces:  # a later loop can't know that the variable is a piece
             size = self.measure(value, at._replace(pieces={})).size
         self._lengthen(name, size)
 
@@ -391,7 +395,7 @@ class _Bound:
             and expression.filters[-1].name in LISTING
         ):
             rounds = max(1, rounds - LIST + 1)  # without the text that pongo2 prints for a list
-        # a loop over a piece uses up the whole piece
+        # in the body of a loop over a piece, the variables of this piece count with their full length
         pieces = {
             name: piece
             for name, piece in at.pieces.items()
@@ -414,8 +418,9 @@ class _Bound:
         decodes = changes = False
         pieces: set[str] = set()
         changed: set[str] = set()
-        # each part; how many times longer the filters around the part make it; how often they copy its
-        # characters; and whether the value can contain the part itself, and not only its length
+        # Each tuple has a part, and three facts: how many times longer the filters around the part make the
+        # part, how often these filters copy its characters, and whether the value can contain the part's
+        # text.
         waiting: list[tuple[Any, int, int, bool]] = [(expression, 1, 1, True)]
         while waiting:
             node, longer, times, is_shown = waiting.pop()
@@ -425,7 +430,7 @@ class _Bound:
             elif isinstance(node, tree.Path):
                 own, more = self._size_of_path(node, at)
                 work += more + _NODE * len(node.parts)
-                # pongo2 calls methods of Go even without brackets, and these methods copy maps
+                # pongo2 calls methods of Go even if the template has no brackets, and these methods copy maps
                 methods = sum(str(part.key)[:1].isupper() for part in node.parts[1:])
                 work += methods * self._size_of_map()
                 variables += 1
@@ -467,7 +472,7 @@ class _Bound:
         return _Measure(_least(size), _least(work), variables, frozenset(pieces), frozenset(changed), copies)
 
     def _size_of_path(self, path: tree.Path, at: _Position) -> tuple[int, int]:
-        """Return the length of a variable's value or of a macro's output, and the work for a call."""
+        """Return the length of a variable's value or a macro's output, and the work for the macro's call."""
         name = path.name
         called = [part for part in path.parts if part.arguments is not None]
         if name in self.macros:

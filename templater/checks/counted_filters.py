@@ -1,8 +1,8 @@
-"""Filters that also count the work that pongo2 needs for them, for the renders that find slow templates.
+"""Filters that count the work that pongo2 needs for them, so that renders can find slow templates.
 
-pongo2's filter ``join`` decodes a whole text again for each character of the text, and ``truncatechars_html``
-and ``truncatewords_html`` read the rest of the text again for each "<". `CountedLibrary` has these filters
-instead of the usual ones.
+pongo2's filter ``join`` decodes the whole text again for each character. The filters ``truncatechars_html``
+and ``truncatewords_html`` of pongo2 read the rest of the text again for each "<". `CountedLibrary` has the
+counting filters of this module in place of templater's usual filters.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 #: number, is the number of steps.
 #: pongo2 4.0.2 on Debian 13 joins 10,000 characters in about a second, the time for a million steps.
 SQUARED = {"join": 100, "truncatechars_html": 250, "truncatewords_html": 250}
-#: pongo2 needs the time of this many steps to compile a regular expression, for each tag in each use of
-#: ``removetags``
+#: the steps for each tag in an argument of ``removetags``: pongo2 compiles a regular expression for the tag
 STEPS_OF_TAG = 12
 
 
@@ -65,7 +64,7 @@ def _count_tags(render: Render, name: str, value: Any) -> None:
 
 
 def _count(render: Render, name: str, length: int, times: int, advice: str) -> None:
-    """Count the steps of a filter that reads a text of ``length`` characters several times."""
+    """Count the steps of a filter that reads a text of ``length`` characters ``times`` times."""
     render.steps -= length * times // SQUARED[name]
     if render.steps < 0:
         raise LimitError(

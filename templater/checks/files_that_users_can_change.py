@@ -32,9 +32,10 @@ _PUBLIC = (
     "dev/", "home/", "media/", "mnt/", "proc/", "run/", "srv/", "sys/", "tmp/", "var/cache/", "var/crash/",
     "var/games/", "var/lock/", "var/mail/", "var/run/", "var/spool/", "var/tmp/",
 )  # fmt: skip
-#: directories that a booted system replaces by other file systems
+#: directories on which a booted system mounts other file systems
 _EMPTY = ("dev/", "proc/", "run/", "sys/")
-#: directories in which only root may change files, in addition to those whose names begin with "lib"
+#: Directories in which only root may change files. ``_is_system`` adds the directories whose names begin with
+#: "lib".
 _SYSTEM = (
     "bin/", "boot/", "etc/", "init/", "opt/bin/", "root/", "sbin/", "usr/", "var/cron/", "var/db/sudo/",
     "var/lib/alternatives/", "var/lib/cloud/", "var/lib/portables/", "var/lib/systemd/linger/",
@@ -43,10 +44,11 @@ _SYSTEM = (
     "var/lib/snapd/", "var/spool/anacron/", "var/spool/at/", "var/spool/atjobs/", "var/spool/atspool/",
     "var/spool/cron/", "var/spool/fcron/", "var/spool/incron/",
 )  # fmt: skip
-#: directories of programs: users of Nix can write to them, but only root may change the files in them
+#: directories of programs. Users of Nix can write to these directories, but only root may change the files in
+#: them.
 _STORES = ("nix/store/", "gnu/store/")
-#: the directories of programs, libraries, units, scripts and settings, which root runs or trusts. Services
-#: may own other directories, such as /etc/postgresql.
+#: directories whose programs, libraries, units, scripts and settings root runs or trusts. A service may own a
+#: directory that is not in this list, such as /etc/postgresql.
 _PROGRAMS = (
     "etc/NetworkManager/", "etc/alternatives/",
     "etc/apt/", "etc/cloud/", "etc/conf.d/", "etc/dbus-1/", "etc/default/",
@@ -60,7 +62,7 @@ _PROGRAMS = (
     "etc/systemd/", "etc/udev/", "lib", "sbin/", "usr/bin/", "usr/lib", "usr/local/bin/", "usr/local/lib",
     "usr/local/sbin/", "usr/sbin/",
 )  # fmt: skip
-#: the directories above them
+#: the directories above some of the ``_SYSTEM`` directories, such as var/lib above var/lib/dpkg
 _ABOVE = {"var", "var/lib", "var/spool"}
 #: directories in which users of a booted system can create files, even if the image lacks the directories
 _CREATED = (
@@ -151,7 +153,7 @@ class FilesOfUsers:
     def of_other_files(self) -> Iterator[Observation]:
         """List the files, directories and links outside ``/tmp`` that users can change.
 
-        Files that the other methods have already checked are left out.
+        Files that ``at_place`` has already checked are left out.
         """
         links, services, deep, folders = self.links()
         public, owned, acls, programs = [], [], [], []
@@ -284,7 +286,7 @@ class FilesOfUsers:
                 resolved = resolve(self.image.rootfs, f"/{path}/.", self.steps)
             if isinstance(resolved.error, LimitError):
                 raise resolved.error
-            # a booted system can have the missing part of the path, such as "x" in "/dev/x/.."
+            # a booted system can have the part of the path that the image lacks, such as "x" in "/dev/x/.."
             is_lost = resolved.error is not None and resolved.real[1:].startswith((*_EMPTY, "tmp/"))
             if f"/{path}" in checked:
                 pass
@@ -334,9 +336,9 @@ class FilesOfUsers:
     def _belongs_to(self, entry: Entry, first: int, path: str = "") -> bool:
         """Return whether a user or a group with an id of at least ``first`` can write a file.
 
-        The owner counts as a user who can write the file. But the owner of a file of jobs below
-        ``/var/spool`` does not count, because each user may own one. If ``first`` is 1000, the users and
-        groups of services, such as www-data, do not count: their ids are below 1000.
+        The owner counts as a user who can write the file, except for a file of jobs below ``/var/spool``:
+        each user may own such a file. If ``first`` is 1000, the users and groups of services, such as
+        www-data, do not count, because their ids are below 1000.
         """
         image = self.image
         by_group = entry.mode & 0o020 and (entry.gid >= first or entry.gid == USERS)
@@ -370,8 +372,8 @@ def _is_created_by_users(path: str) -> bool:
 def _target_inside(path: str, target: str) -> str:
     """Return the target of a link as a path, or an empty text if a ".." follows a name in the target.
 
-    If this name is a link, the ".." leads to an unknown directory. Other links in the target do not matter,
-    because they are checked separately.
+    If the name before the ".." is a link, the ".." leads to an unknown directory. Links elsewhere in the
+    target do not matter, because each link is checked separately.
     """
     folder = "" if target.startswith("/") else path.rpartition("/")[0]
     if "/." not in f"/{target}" and "//" not in target:

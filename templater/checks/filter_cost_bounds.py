@@ -1,4 +1,4 @@
-"""Upper bounds of what filters cost in pongo2: the length of a result, and the work for each character.
+"""Upper bounds of the cost of filters in pongo2: the length of a result, and the work for each character.
 
 The numbers for the work are about twice the work that ``python -m tests.bench filters`` measures with pongo2
 4.0.2 and hostile texts.
@@ -14,15 +14,15 @@ from ..pongo2.syntax.tokens import Token
 from ..pongo2.values import to_string
 from .counted_filters import STEPS_OF_TAG
 
-#: the work of a step, as in ``SQUARED``; copying a character is the unit
+#: the work of one step of ``SQUARED``, in units of the work to copy a character
 STEP = 500
 #: the lengths of the longest number as a text, and of the text that pongo2 prints for a list
 NUMBER, LIST = 320, 20
 #: how many times longer a text can become when pongo2 escapes it
 ESCAPED = 6
 
-#: Filters that read a text once. The result is at most as long as the value times the first number, plus the
-#: argument. The second number is the work for each character.
+#: Filters that read a text once, each with two numbers. The result is at most as long as the value times the
+#: first number, plus the argument. The second number is the work for each character of the value.
 FILTERS = {
     **dict.fromkeys(("add", "default", "default_if_none", "pluralize", "safe", "yesno"), (1, 8)),
     **dict.fromkeys(("cut", "get_digit", "lower", "phone2numeric", "random", "upper"), (1, 16)),
@@ -59,8 +59,9 @@ DECODING = (
 CHANGING = ("capfirst", "lower", "title", "upper")
 #: filters whose result can be a list
 LISTING = ("make_list", "split")
-#: Filters that are simple without an argument, or with some constant arguments: a pattern of the arguments,
-#: the two numbers as in ``FILTERS``, and the number of characters that the filter adds.
+#: Filters whose cost is simple without an argument, or with some constant arguments. Each filter has a
+#: pattern of these arguments, two numbers as in ``FILTERS``, and the number of characters that the filter
+#: adds.
 _WITH_CONSTANT = {
     **dict.fromkeys(("date", "time"), ("[^%]{0,300}", 1, 16, 1000)),
     **dict.fromkeys(("truncatechars", "truncatewords", "wordwrap"), ("[0-9]{1,9}", 1, 20, LIST)),
@@ -72,12 +73,12 @@ _WITH_CONSTANT = {
 }
 #: the work for a filter itself, even if its text is empty
 USE, USE_OF_SLOW = 150, 1000
-#: filters that add at most as many characters as their constant argument says
+#: filters whose constant argument is the maximum number of characters that they add
 _WIDENING = ("center", "ljust", "rjust")
 #: the simple layouts of ``stringformat``: one directive with a short width
 _LAYOUT = re.compile(r"[^%]*(?:%[-0 ]?[0-9]?(?:\.[0-9])?[dfqsvxX][^%]*)?", re.DOTALL)
-#: how many times longer a directive can make a value or an element of a list, and how many characters pongo2
-#: adds if the value does not fit the directive
+#: _DIRECTIVE is how many times longer a directive can make a value or an element of a list. MISFIT is how
+#: many characters pongo2 adds if the value does not fit the directive.
 _DIRECTIVE, MISFIT = 24, 40
 
 
@@ -109,7 +110,7 @@ def plain(expression: Any) -> Any:
 
 
 def cost_of_filter(use: tree.FilterUse) -> FilterCost:
-    """Return the cost of a filter. Raises NoBoundError if its argument is computed or unusual."""
+    """Return the cost of a filter. Raises NoBoundError if the filter's argument is computed or unusual."""
     name = use.name
     if name in FILTERS:
         factor, weight = FILTERS[name]

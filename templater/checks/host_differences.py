@@ -1,6 +1,6 @@
 """A table that shows an image's author how the rendered files differ between hosts, and why.
 
-For each difference, a search finds the construct of a template or rule that causes it.
+For each difference, a search finds the construct of a template or rule that causes the difference.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ LEGEND = """\
 change the template or the rule only if the file must be the same on each host.
 """
 
-#: compile at most this many expressions of one template
+#: maximum number of expressions of one template that are compiled
 MOST_TRIED = 50
-#: the search for constructs ends after this many characters of templates
+#: maximum number of template characters that the search for constructs reads
 SEARCHED = 4 << 20
 #: maximum length in characters of a construct in a note
 LONGEST = 60
@@ -80,7 +80,7 @@ def host_report(image: AuthoredImage) -> dict[str, Any]:
 def _table(causes: DifferenceCauses, probe: Instance, trigger: str, rootfs: _Names | None) -> HostTable:
     """Return the table of one trigger.
 
-    This is a function of its own, so that the plans with all rendered files are freed when it returns.
+    The plans hold all rendered files. Python frees the plans when this function returns.
     """
     plans = plan_every_host(
         _Stored(causes.image), probe, causes.options, triggers=(trigger,), rootfs=rootfs,
@@ -182,8 +182,8 @@ class DifferenceCauses:
 def _probes(source: Source) -> Iterator[tuple[Span, str]]:
     """Yield each expression of a template with its probe, a template that prints only this expression.
 
-    The probe keeps all tags, so that the expression sees the same variables and is in the same loops. If the
-    expression is a condition, the probe prints it in front of the ``if``.
+    The probe keeps all tags of the template. So the expression sees the same variables, and is in the same
+    loops. If the expression is a condition, the probe prints the expression before the ``if``.
     """
     parts = list(_tags(source.text))
     if any(part["name"] in _OPAQUE for part in parts):

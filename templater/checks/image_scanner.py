@@ -39,7 +39,7 @@ PASSWD = f"{ROOTFS}/etc/passwd"
 PASSWD_BYTES = 1 << 20
 #: files in which a build leaves its own hostname
 NAME_FILES = (f"{ROOTFS}/etc/hostname", f"{ROOTFS}/etc/hosts")
-#: maximum number of files in a directory image whose unlisted attributes are reported individually
+#: if the attributes of more files than this can't be listed, one error stands for all further files
 _UNLISTED = 8
 #: paths of files that checks inspect, each with the number of bytes to read
 _HEADS = {DISK: 4096, PASSWD: PASSWD_BYTES, **dict.fromkeys(NAME_FILES, 64 << 10)}
@@ -57,8 +57,9 @@ def scan_image(
 ) -> ScannedImage:
     """Read an image: a directory, a unified tarball, or a split image whose second file is ``rootfs``.
 
-    ``rendering`` sets limits for the checks that render templates. These checks also render for ``instance``.
-    ``heads`` names further files to read: it maps the path of each file to the number of bytes to read.
+    ``rendering`` sets limits for the checks that render templates. These checks also render each template for
+    ``instance``. ``heads`` names further files to read: it maps the path of each file to the number of bytes
+    to read.
 
     The image has one part, or two if ``rootfs`` is given. Raises an error that occurs before the first file
     name of a part. A later error in the part is only recorded, in ``ScannedImage.errors``.
@@ -77,7 +78,7 @@ def scan_image(
 def scanned_definition(
     image: DefinitionImage, yaml: YamlLimits | None = None, rendering: RenderLimits | None = None
 ) -> ScannedImage:
-    """Return the image that a build of a definition makes, for checks."""
+    """Return the image that a build of a definition would make, in the form that checks read."""
     templates = image.read_to_end()
     metadata = image.read_metadata()
     names = [Name(METADATA, Entry(FILE, size=len(metadata.data))), Name(TEMPLATES, Entry(DIRECTORY, 0o755))]
@@ -368,13 +369,13 @@ class _Scanner:
 class _Spelling:
     """The names of metadata.yaml, the root filesystem and the disk, as the archive spells them.
 
-    Before the daemons unpack an archive, they look for these names as they are written, so they find
-    ``./metadata.yaml``, but not ``.//metadata.yaml``.
+    Before the daemons unpack an archive, they look for names such as ``metadata.yaml`` and
+    ``./metadata.yaml``. They do not find other spellings, such as ``.//metadata.yaml``.
     """
 
     def __init__(self) -> None:
         self._found: set[str] = set()
-        #: a name that the daemons don't find, by the cleaned name's first component
+        #: a name that the daemons don't find, by the name that they look for: METADATA or ROOTFS
         self._unfound: dict[str, str] = {}
         #: whether the daemons find both metadata.yaml and a root filesystem
         self.complete = False
@@ -421,7 +422,7 @@ def below_rootfs(name: str) -> str:
 
 
 def _entry_and_inode(top: Root | ByName, path: str) -> tuple[Entry | None, tuple[int, int] | None]:
-    """Return the entry of the file at a path, and its device and inode if the file has several names."""
+    """Return the entry of the file at a path, and the device and inode of a file with several hard links."""
     if not isinstance(top, Root):
         return top.entry(path), None
     found = top.lstat(path)

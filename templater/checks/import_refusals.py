@@ -27,7 +27,10 @@ class Refusal(NamedTuple):
 
 
 def unfound_names(image: ScannedImage) -> Iterator[Refusal]:
-    """Yield each name in an archive that the daemons don't find: they refuse to import such an image."""
+    """Yield a refusal for each required name whose spelling hides it from the daemons.
+
+    For example, the daemons do not find ``.//metadata.yaml``.
+    """
     for name in image.unfound:
         right = cleaned(name).lstrip("/").partition("/")[0]
         yield Refusal(

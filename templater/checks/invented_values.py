@@ -1,4 +1,4 @@
-"""Invented values for configuration keys. The checks render templates with them."""
+"""Invented values for configuration keys. The checks render templates with these values."""
 
 from __future__ import annotations
 

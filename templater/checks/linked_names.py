@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 class LinkedNames:
     """A search from a file back to the symlinks that lead to it.
 
-    A daemon may read a sensitive file through a link, such as ``/etc/sudoers.d`` to ``/srv/rules``. Then a
-    target such as ``/srv/rules/x`` is sensitive, although no link is on its path.
+    A program may read a sensitive file through a link, such as a link from ``/etc/sudoers.d`` to
+    ``/srv/rules``. Then a target such as ``/srv/rules/x`` is sensitive, although its path contains no link.
 
-    ``links`` has the path and the target of each symlink in ``rootfs``. Most images have thousands of links,
-    so the search resolves only links whose target ends in a name of the searched path, or in no name.
+    ``links`` has the path and the target of each symlink in ``rootfs``. Most images have thousands of links.
+    So the search skips a link if the last name of its target does not occur in the searched path. A target
+    such as ``/`` or ``..`` has no last name, and its link is not skipped.
     """
 
     def __init__(self, rootfs: RootfsView, links: Iterable[tuple[str, str]]) -> None:
@@ -51,7 +52,7 @@ class LinkedNames:
         return self._found[path]
 
     def _links_above(self, path: str) -> Iterator[tuple[str, str]]:
-        """Yield the target and the path of each link that leads to ``path`` or to a directory above it."""
+        """Yield the target and the path of each link that leads to ``path`` or a directory above ``path``."""
         place = path
         while True:
             for key in {place.rpartition("/")[2], ""}:
@@ -66,8 +67,9 @@ class LinkedNames:
     def _place_of(self, link: str, target: str) -> str:
         """Return the path to which a link leads, without a slash at its end.
 
-        Resolve links in the directories of this path, but not a link at its end. If the directories can't be
-        resolved, remove ``..`` lexically, because a rule may create a missing directory.
+        Resolve links in the directories of the returned path, but not a link at its end. If the directories
+        can't be resolved, remove each ``..`` from the text of the path: a rule may create a missing
+        directory.
         """
         if link not in self._places:
             path = target if target.startswith("/") else f"{link.rpartition('/')[0]}/{target}"

@@ -39,9 +39,13 @@ class Maps:
         ``bound`` has the indexes of the variables' names in ``part``.
 
         Return two lists of names of maps. The first list has the maps that the tag or expression uses without
-        a key, because such a use can show the values. This list omits maps that a loop reads, maps that are
-        assigned to a variable, and maps that a condition only tests. The second list has the map of texts
-        that a loop reads.
+        a key, because such a use can show the values. The first list omits these maps:
+
+        * maps that a loop reads
+        * maps that are assigned to a variable
+        * maps that a condition only tests
+
+        The second list has the map of texts that a loop reads.
         """
         content: list[Token] = []
         looped: list[Token] = []
@@ -87,7 +91,7 @@ class Maps:
 
 
 def _is_only_tested(kind: str, part: list[Token], value: Value) -> bool:
-    """Return whether a condition tests only whether a map has any entry, or whether it has a certain key."""
+    """Return whether a condition only tests whether a map has any entry, or has a certain key."""
     before, after = part[value.start - 1], part[value.end]
     if before.kind == "in":
         return kind != "for" and after.kind in (*LOGIC, ",", ")", "%}", "}}")
@@ -194,7 +198,7 @@ class ComputedKeys:
 
 
 def _key(part: list[Token], start: int, *, is_macro: bool) -> list[Token]:
-    """Return the tokens of a call's first argument, or of a subscript. They begin at the index ``start``.
+    """Return the tokens of a call's first argument, or of a subscript, which begin at the index ``start``.
 
     For a call of a macro, return the tokens of all arguments.
     """

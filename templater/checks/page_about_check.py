@@ -1,6 +1,6 @@
 """The page about a check, in Markdown, and the list of all checks.
 
-`templater check --rule` prints them. SARIF files contain the pages.
+`templater check --rule` prints a page or the list. SARIF files contain the pages.
 """
 
 from textwrap import dedent

@@ -1,10 +1,10 @@
 """A search for the parts of a template that make a daemon panic for some values.
 
-A render finds only the panics for the values that it computes. An error in one part of an expression also
-hides the panics in its other parts. So this search never relies on a render. For each place in
-``templater/pongo2`` that raises Panic, the search finds all parts of a template whose render may reach this
-place. The search uses the kinds of the values that a template can compute, and the variables that a tag has
-certainly set.
+A render finds only the panics for the values that the render computes. An error in one part of an expression
+also hides the panics in the other parts of the expression. So this search never relies on a render. The
+search knows each place in ``templater/pongo2`` that raises Panic, and finds all parts of a template whose
+render may reach the place. The search uses the kinds of the values that a template can compute, and the
+variables that a tag has certainly set.
 """
 
 from __future__ import annotations
@@ -49,14 +49,13 @@ _ITEMS: _Kinds = {
     LIST: (TEXT, MISSING),
     ANYTHING: (ANYTHING,),
 }
-#: the kinds of the results of a subscript, which also panics for a hidden field of an object
+#: the kinds of the results of a subscript; a subscript also panics for a hidden field of an object
 _SUBSCRIPTS: _Kinds = {**_FIELDS, **_ITEMS}
 #: the kinds of the first and of the second variable of a loop over a value of each kind
 _KEYS: _Kinds = {TEXT: (TEXT,), LIST: (TEXT,), MAP: (TEXT,), NESTED: (TEXT,), ANYTHING: (ANYTHING,)}
 _VALUES: _Kinds = {MAP: (TEXT,), NESTED: (MAP,), ANYTHING: (ANYTHING,)}
 
-#: the kinds that the results of calls can have, which are also the kinds that a template can call without an
-#: error
+#: the kinds of values that a template can call without an error; the results of calls have the same kinds
 _CALLABLE = frozenset((TEXT, MISSING, ANYTHING))
 
 #: the variables of the daemons and of pongo2; each other name has no value
@@ -159,9 +158,10 @@ _SAFE_ARGUMENTS: Mapping[str, Callable[[str | int | float], bool]] = {
 class ValueKinds:
     """The kinds that each value of a template can have.
 
-    A variable can have the kind of each value that a tag anywhere in the template gives its name. If a render
-    can read the variable before a tag sets it, the kinds of the daemon's variable of the same name are added.
-    The class does not handle several macros with the same name, because ``bound`` refuses them.
+    If tags set a variable, the variable can have the kind of each value from these tags, wherever the tags
+    are. If a render can read the variable before a tag sets it, the variable can also have the kinds of the
+    daemon's variable of this name. The class does not handle several macros with the same name, because
+    ``bound`` refuses such templates.
     """
 
     def __init__(self, document: tree.Document) -> None:
@@ -246,7 +246,10 @@ class ValueKinds:
         return not self.of(key).isdisjoint((MISSING, ANYTHING)) or self._of_path(path)[1]
 
     def of(self, expression: Any) -> set[str]:
-        """Return the kinds of the values that an expression can have. It has none if it always fails."""
+        """Return the kinds of the values that an expression can have.
+
+        The set is empty if the expression always fails.
+        """
         node = plain(expression)
         if isinstance(node, tree.Literal):
             return {TEXT if isinstance(node.value, str) else NUMBER}
@@ -262,7 +265,7 @@ class ValueKinds:
         return {TEXT, NUMBER} if is_text else {NUMBER}
 
     def _filtered(self, kinds: set[str], use: tree.FilterUse) -> set[str]:
-        """Return the kinds of the results of a filter for values of some kinds."""
+        """Return the kinds of the results that a filter can have for values of the given kinds."""
         if use.name in _REPLACING:
             return (kinds - {MISSING}) | ({MISSING} if use.argument is None else self.of(use.argument))
         if use.name in LISTING:
@@ -316,11 +319,11 @@ def _all(kinds: Collection[str], steps: _Kinds) -> set[str]:
 
 
 def set_variables(document: tree.Document) -> set[int]:
-    """Return the ids of the variables whose names are certainly set when the template reads the variables.
+    """Return the ``id()`` of each ``tree.Path`` whose variable is certainly set when the template reads it.
 
     A tag in a branch sets no name if the branch does not run. A name that a loop, ``with`` or a macro sets
-    exists only in its body. In the body of a macro, the names that are set where the macro is defined are
-    set, too.
+    exists only in the body of that tag. In the body of a macro, each name that was set before the macro's
+    definition is also set.
     """
     walk = _Walk(document)
     walk.body(document.body)
@@ -330,8 +333,8 @@ def set_variables(document: tree.Document) -> set[int]:
 class _Walk:
     """A walk through a template in the order in which it runs.
 
-    ``names`` has the names that are certainly set at the current place, and ``order`` the same names in the
-    order of the tags that set them.
+    ``names`` has the names that are certainly set at the current place. ``order`` has the same names in the
+    order in which tags set them.
     """
 
     def __init__(self, document: tree.Document) -> None:
@@ -390,7 +393,10 @@ class _Walk:
                 self.order.append(name)
 
     def within(self, names: Iterable[str], statements: Iterable[tree.Statement]) -> None:
-        """Walk through a body. ``names``, and the names that the body sets, are set only until its end."""
+        """Walk through a body.
+
+        ``names``, and the names that the body sets, are set only until the end of the body.
+        """
         before = len(self.order)
         self.bind(*names)
         self.body(statements)

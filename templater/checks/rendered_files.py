@@ -1,6 +1,7 @@
 """The files that the templates of an image render, for the checks of its author.
 
-All hosts and instances for which the image is checked render them. Equal files of a rule count once.
+Each template is rendered for one host of each dialect, and for each instance of the check. Equal files of a
+rule count once.
 """
 
 from __future__ import annotations
@@ -52,11 +53,12 @@ def distinct_files(
     awkward_probes: tuple[Instance, ...],
     invented_probe: Instance | None,
 ) -> tuple[File, ...]:
-    """Return the distinct files that each rule renders, for the first host of each dialect and each probe.
+    """Return the distinct files that each rule renders.
 
-    ``compiled_for`` returns the compiled templates for a host. The ``awkward_probes`` are rendered after
-    ``probes``, so a text that both render is not awkward. Raises LimitError if the rendering takes too long,
-    or if all texts together are too long.
+    Each rule is rendered for the first host of each dialect, and for each instance in ``probes`` and
+    ``awkward_probes``. ``compiled_for`` returns the compiled templates for a host. The ``awkward_probes``
+    come last, so a text that an instance in ``probes`` also renders is not awkward. Raises LimitError if the
+    rendering takes too long, or if all texts together are too long.
     """
     found: dict[tuple[int, str | None, str], File] = {}
     texts: dict[str, str] = {}  # all files with the same text share one object

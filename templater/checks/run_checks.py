@@ -66,7 +66,7 @@ def run_check(check: Check, image: ScannedImage) -> Iterator[Finding]:
 def _observations(check: Check, image: ScannedImage) -> Iterator[Observation]:
     """Run a check. If the check exceeds a limit or has a bug, the last observation says so.
 
-    A bug must not hide what other checks find.
+    After a bug in one check, the other checks still run.
     """
     try:
         yield from check.run(image)

@@ -31,7 +31,8 @@ VARIABLES_OF_STEP = 10
 
 #: the value of each missing key. Templates split values at these characters.
 TEXT = "10 a, b;c:d=e/f.g-h_i|j\nk"
-#: the keys in ``Render.state`` of the texts of the tags whose results are being computed, and of a panic
+#: Keys in ``Render.state``. The first key holds the body texts from which tags are computing their results.
+#: The second key holds the first panic.
 _TEXTS, _PANIC = -1, -2
 
 Body = list[tree.Statement]
@@ -216,7 +217,7 @@ def kept(expression: tree.Expression) -> tree.Expression:
 def value_or_none(render: Render, scope: Any, values: tuple[Callable[[Any], Any], ...]) -> Any:
     """Evaluate the only element of ``values``, and return the value. Return None if the evaluation fails.
 
-    Remember the first panic.
+    Keep the first panic for ``raise_first_panic``.
     """
     try:
         return values[0](scope)

@@ -42,7 +42,7 @@ class Name(NamedTuple):
     xattrs: frozenset[str] = frozenset()
     #: for a hard link in an archive, the path of its target
     hard_link: str = ""
-    #: for a file with several names in a directory, its device and inode
+    #: for a file with several hard links in a directory image: its device and inode
     inode: tuple[int, int] | None = None
     #: for a directory in an archive, whether the stored name ends in ``/.``
     is_inside: bool = False
@@ -65,9 +65,9 @@ def cleaned(name: str) -> str:
 def _skipped_by_incus(name: str) -> bool:
     """Return whether Incus skips a member when it unpacks a tarball. ``name`` is the name in the archive.
 
-    Incus always passes options such as ``--anchored --exclude=rootfs/dev/*`` to GNU tar, which compares the
-    patterns with the name as it is written, without slashes at its end. LXD passes these options only if it
-    runs in a user namespace.
+    Incus always passes options such as ``--anchored --exclude=rootfs/dev/*`` to GNU tar. GNU tar compares
+    these patterns with the name as the archive stores it, without slashes at the end of the name. LXD passes
+    the options only if LXD runs in a user namespace.
     """
     return name.startswith(_SKIPPED) and name.rstrip("/").startswith(_SKIPPED)
 
@@ -157,7 +157,7 @@ class ScannedImage:
     def file_mode(self, rule: Rule) -> int:
         """Return the mode of the file that a rule writes.
 
-        The daemons keep the mode of an existing file, which can come from the root filesystem, or from
+        The daemons keep the mode of an existing file. The file can come from the root filesystem, or from
         another rule with the same target. If several modes are possible, prefer a mode with which every user
         can read the file.
         """

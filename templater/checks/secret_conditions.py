@@ -10,9 +10,11 @@ from ..pongo2.syntax.tokens import IDENTIFIER, NUMBER, STRING, TEXT, Token
 from .maps_and_computed_keys import COMPUTED
 from .secret_words import as_sum, strings_with_words
 
-#: The templates may test each secret in this many ways: a harmless setting can have a suspicious name.
+#: The maximum number of different tests of one secret that are not reported. A few tests are allowed, because
+#: a harmless setting can have a suspicious name.
 MOST_TESTS = 8
-#: the texts of the tests of each secret, by the secret's name; secrets without a fixed name count together
+#: the texts of the tests of each secret, by the secret's name; all secrets without a fixed name share one
+#: entry
 Tests = dict[str, set[str]]
 #: limit on the number of secrets that one variable can hold
 MOST_HELD = 8
@@ -30,8 +32,8 @@ def hold(holders: dict[str, list[Token]], name: str, tokens: list[Token]) -> Non
     """Add secrets to the secrets that a variable can hold.
 
     A variable can hold several secrets, because a condition can decide which of several tags sets the
-    variable. At most ``MOST_HELD`` secrets are recorded. If the last of them is a string, it is recorded as a
-    part of a name (see ``SUM``).
+    variable. At most ``MOST_HELD`` secrets are recorded. If the secret number ``MOST_HELD`` is a string, its
+    token becomes a token of the kind ``SUM``.
     """
     held = holders.setdefault(name, [])
     for token in tokens:
@@ -46,7 +48,8 @@ TESTING = ("if", "elif", "ifequal", "ifnotequal", "ifchanged", "set", "with", "m
 _BINDING = ("set", "with", "macro")
 _JOINING = ("+", "-", "*", "/", "%", "^")
 _COMPARING = ("==", "!=", "<>", "<", "<=", ">", ">=", "in", *_JOINING)
-#: The names whose values differ between renders: rules with the same template can have different paths.
+#: The names whose values can differ between renders. For example, rules with the same template can have
+#: different paths.
 _VARYING = ("forloop", "path", "trigger")
 #: filters with which a condition still shows only whether its value is set
 _UNSELECTIVE = (
@@ -67,8 +70,8 @@ class Place(NamedTuple):
 
     ``keys`` is the number of keys around the token. A key is the first argument of ``config_get``, or a
     subscript of a map. ``is_argument`` is true in a list, and in the brackets of a call or a subscript.
-    ``is_selection`` is true for the bracket of a list, and for the bracket of a call or a subscript without a
-    key.
+    ``is_selection`` is true if the token is the opening bracket of a list, or of a call or a subscript
+    without a key.
     """
 
     keys: int
@@ -79,8 +82,9 @@ class Place(NamedTuple):
 def places_in(kind: str, part: list[Token], bound: Collection[str], secrets: Collection[str]) -> list[Place]:
     """Return the place of each token of a tag. ``bound`` has the variables and macros of the template.
 
-    A subscript is a key, unless it follows another subscript or a variable in ``secrets``: it then selects a
-    part of a text. Of the arguments of a call, only the first argument of ``config_get`` is a key.
+    A subscript is a key, unless the subscript follows another subscript or a variable in ``secrets``. Then
+    the subscript selects a part of a text. Of the arguments of calls, only the first argument of
+    ``config_get`` is a key.
     """
     places: list[Place] = []
     opened: list[Place] = []
@@ -261,8 +265,8 @@ class SecretTests:
 class Changes:
     """The variables whose values a template computes from their own earlier values.
 
-    ``names`` has these variables, and all variables that are computed from them. In a loop or a macro, a
-    condition can test a different value of them each time.
+    ``names`` has these variables, and all variables that are computed from them. A condition in a loop or a
+    macro can test a different value of such a variable in each run.
     """
 
     def __init__(self) -> None:

@@ -41,7 +41,7 @@ class SecretKeys:
 
     def __init__(self, instances: Iterable[Instance]) -> None:
         values: dict[str, None] = {}
-        #: the names of the secrets, as origins have them
+        #: the names of the secrets, in the form of ``Origin.name``
         self._names: set[str] = set()
         for instance in instances:
             for key, value in instance.expanded_config().items():

@@ -13,7 +13,7 @@ WORDS = (
 )  # fmt: skip
 #: short words that name a secret only as the last part of a name, as in user.root_pw
 LAST_WORDS = frozenset(("pass", "pgpass", "pin", "psk", "pw", "pwd"))
-#: the kind of a token that stands for a string which is only a part of a name, or for a sum of strings
+#: The kind of a token for a sum of strings, or for a string that is only a part of a name.
 SUM = "sum of strings"
 
 

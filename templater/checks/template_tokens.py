@@ -28,9 +28,9 @@ _MOST_ROUNDS = 5
 def parts_of(source: Source, *names: Sized) -> Iterator[Part]:
     """Yield the parts of a template (texts, expressions and tags), in one or more rounds.
 
-    ``names`` are the collections in which the caller remembers names. If a collection has grown during a
-    round, yield all parts again, because a macro, a loop and some other tags can read values that a later
-    part sets. If a collection still grows after a few rounds, yield ``UNFOLLOWED`` at the end.
+    ``names`` are the collections in which the caller remembers names. A macro, a loop and some other tags can
+    read values that a later part sets. So if a collection has grown during a round, yield all parts again. If
+    a collection still grows after a few rounds, yield ``UNFOLLOWED`` at the end.
 
     If LXD and Incus read different parts, yield the parts of both. After each round, also yield a line break
     as a text, so that the next round begins on a new line.
@@ -79,8 +79,8 @@ def _parts(tokens: list[Token]) -> tuple[list[Part], bool]:
 
     The kind is ``TEXT``, ``{{`` or the name of a tag. The attribute ``shown`` of a text has the characters
     that pongo2 prints. The contents of a ``comment`` tag are omitted. A tag ends only at ``%}``, and not at
-    ``}}``, ``{{`` or ``{%``, because pongo2 ignores all tokens between the name of some end tags and the
-    ``%}``.
+    ``}}``, ``{{`` or ``{%``. The reason is that pongo2 ignores all tokens between the name of some end tags
+    and the ``%}``.
 
     Also return whether a daemon may render the template. No daemon renders a template in which an expression,
     or a tag other than an end tag, contains a ``TEXT`` token.

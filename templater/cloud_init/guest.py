@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Names = Callable[[str], list[str] | None]
 
-#: where distributions install cloud-init's Python package; the folder's name contains the version of Python
+#: the folders in which distributions install cloud-init's Python package; some names contain Python's version
 PACKAGES = (
     "/usr/lib/python3/dist-packages/cloudinit",
     *(f"/usr/lib/python3.{minor}/site-packages/cloudinit" for minor in range(15, 5, -1)),

@@ -41,8 +41,8 @@ class Daemon:
     """Facts about the daemon. ``product`` is ``incus``, ``lxd`` or "" if it is unknown.
 
     ``instance_id`` is the instance-id that the guest's API serves (``volatile.cloud-init.instance-id``).
-    ``has_socket`` tells whether the guest has `/dev/lxd/sock`; None if that is unknown. Guests of Incus never
-    have this socket.
+    ``has_socket`` tells whether the guest has `/dev/lxd/sock`, and is None if the answer is unknown. Guests
+    of Incus never have this socket.
     """
 
     product: str = ""
@@ -87,8 +87,10 @@ def next_boot(plan: Plan, rootfs: Any, daemon: Daemon | None = None) -> Verdict 
 
     ``rootfs`` is a root filesystem view, or None if it is unknown. Its method ``listdir`` is optional. A plan
     concerns cloud-init if a rule writes a file of the NoCloud seed, or the instance has data for cloud-init.
-    If a file of the guest exists and can't be read, as in an archive, the facts about the guest are unknown.
-    The same applies if a directory has too many names.
+    The facts about the guest are unknown in two cases:
+
+    * A file of the guest exists and can't be read, for example because the root filesystem is in an archive.
+    * A directory has too many names.
     """
     config = plan.instance.expanded_config()
     if not is_concerned(plan) and not any(config.get(key) for key in KEYS):

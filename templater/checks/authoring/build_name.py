@@ -1,7 +1,7 @@
-"""The image contains a hostname that its build wrote, and no rule replaces it.
+"""The build wrote a hostname into the image, and no rule replaces this hostname.
 
-distrobuilder writes `distrobuilder-…` or `LXC_NAME` into `/etc/hostname` and `/etc/hosts` of the image, and a
-template usually replaces these names when an instance is created. Without such a template, each instance has
+distrobuilder writes `distrobuilder-…` or `LXC_NAME` into `/etc/hostname` and `/etc/hosts` of the image. When
+an instance is created, a template usually replaces these names. Without such a template, each instance has
 the hostname of the build.
 
     templates:

@@ -1,4 +1,4 @@
-"""Two rules with the same trigger write one file, or one needs a directory where the other writes a file.
+"""Two rules with the same trigger write the same file, or one writes a file below the other's target.
 
 The daemons run the rules of a trigger in random order, so the result differs from start to start.
 """

@@ -26,7 +26,7 @@ from ..mistakes_in_files import Mistake, mistakes_in, numbered
 from ..rendered_files import File
 from ..target_kinds import kind_of
 
-#: possible beginnings of user-data, in lower case. cloud-init skips white space before them.
+#: possible beginnings of user-data, in lower case. cloud-init skips white space before a beginning.
 STARTS = (
     "#!", "#cloud-boothook", "#cloud-config", "#include", "#part-handler", "#upstart-job",
     "## template: jinja",

@@ -13,8 +13,8 @@ mode 0600. If several rules write the file, set the mode in each rule.
 In a definition, no field sets the mode of a rule. Use an entry with the generator `dump` to create the file
 with the right mode.
 
-In a virtual machine, the agent of LXD 6.8 and later sets the mode of every file to 0644, so no mode in the
-image helps there.
+In a virtual machine, the agent of LXD 6.8 and later sets the mode of every file to 0644. No mode in the image
+can change that.
 
 A template can also reveal a secret by conditions that print different texts. The check ignores a condition
 that tests only whether the secret is set. It reports a condition that compares the secret with a value that

@@ -10,9 +10,9 @@ metadata.yaml must not be empty or `null` either.
 
 The daemons refuse an image whose `creation_date` or `expiry_date` is after the year 9999.
 
-In an archive, `metadata.yaml` must be a regular file, and `rootfs` a directory. The daemons find these names
-only if they are written as `metadata.yaml` or `./metadata.yaml`, and as `rootfs` or `./rootfs`, but not as
-`.//metadata.yaml` or `././rootfs`. Programs that unpack the archive treat all these names alike.
+In an archive, `metadata.yaml` must be a regular file, and `rootfs` must be a directory. The daemons find
+these names only if nothing, or a single `./`, is before them. For example, they find `./metadata.yaml`, but
+neither `.//metadata.yaml` nor `././rootfs`. Programs that unpack the archive treat all these names alike.
 
 The daemons detect an uncompressed archive by the magic bytes `ustar` in its first header. An archive in the
 old format v7 has no magic bytes, so the daemons read such an archive only if it is compressed.
@@ -61,8 +61,8 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 def is_part(image: AuthoredImage) -> bool:
     """Return whether the image is a directory that may be only a part of an image.
 
-    This is true for a directory without a root filesystem and without a disk, if its metadata.yaml has no
-    architecture, no creation date and no properties.
+    Such a directory has neither a root filesystem nor a disk. Its metadata.yaml has no architecture, no
+    creation date and no properties.
     """
     facts = image.metadata
     described = facts is None or facts.architecture or facts.creation_date or facts.properties

@@ -1,7 +1,7 @@
 """A target is a symlink that hosts refuse, or the path of the target contains a symlink that hosts refuse.
 
 The check also reports a target that is a directory, a device or another special file. It also reports a path
-with `..` or a slash after a name that is not a directory.
+in which `..` or a slash follows a name that is not a directory.
 
 Newer releases of LXD and Incus refuse absolute links, and links that leave the root filesystem, so the start
 fails. Incus 7 also refuses a link whose target does not exist.
@@ -23,9 +23,10 @@ from ..base import Observation, check
 class _OddStep(NamedTuple):
     """A step of a path at which a host must enter a directory, but cannot.
 
-    ``place`` is the path at which the directory should be.
+    ``place`` is the path at which the host expects the directory.
 
-    If ``for_all``, all hosts with os.Root refuse the path. Otherwise, only Incus 7 refuses it.
+    If ``for_all`` is true, all hosts that use Go's os.Root refuse the path. Otherwise, only Incus 7 refuses
+    it.
     """
 
     what: str
@@ -93,9 +94,11 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 def _odd_step(image: AuthoredImage, path: str, steps: Steps) -> _OddStep | None:
     """Return the first step of a path that a host cannot follow.
 
-    The search ends after the last ``..``, unless the path ends in a slash. Hosts that use Go's os.Root follow
-    a path name by name, so ``..`` after a link leads above the link's target. Other hosts first remove ``..``
-    from the text of the path.
+    The function follows the whole path if the path ends in a slash. Otherwise, it follows the path only up to
+    the last ``..``.
+
+    Hosts that use Go's os.Root follow a path name by name. So a ``..`` after a link leads to the directory
+    above the link's target. Other hosts first remove each ``..`` from the text of the path.
     """
     names = path.split("/")
     last = len(names) - 1

@@ -4,7 +4,7 @@ In a container, the daemon writes the file before the system starts. When the sy
 other init systems mount an empty `/run`, and no program ever sees the file. A file in a directory such as
 `/etc` stays visible.
 
-In a virtual machine, the agent writes the file after `/run` is mounted, so the check ignores an image that
+In a virtual machine, the agent writes the file after `/run` is mounted. So the check ignores an image that
 contains the disk of a virtual machine.
 """
 

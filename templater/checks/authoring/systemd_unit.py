@@ -31,7 +31,10 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def validate(image: AuthoredImage, file: File) -> list[Mistake]:
-    """Ask systemd-analyze about a system unit. Drop-in files and units of users are not checked."""
+    """Return the mistakes that systemd-analyze finds in a system unit.
+
+    Drop-in files and units of users are not checked.
+    """
     folder, _, name = clean(file.rule.path).rpartition("/")
     if not folder.endswith("/systemd/system") or not name.endswith(UNITS) or not NAME.fullmatch(name):
         return []

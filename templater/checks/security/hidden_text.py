@@ -14,8 +14,8 @@ from ..scanned_image import ScannedImage
 
 _SEQUENCE = "a terminal sequence"
 _BIDI = "\u202a-\u202e\u2066-\u2069"
-#: A description of hidden text, the severity, and a pattern. The patterns ignore colours, and invisible
-#: characters that some scripts need.
+#: Each entry has a description of hidden text, the severity, and a pattern. The patterns do not match
+#: colours, or invisible characters that some writing systems need.
 _HIDDEN = tuple(
     (what, severity, re.compile(pattern))
     for what, severity, pattern in (

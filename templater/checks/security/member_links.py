@@ -74,10 +74,10 @@ def _compared_names(image: ScannedImage) -> int:
     """Return how many names GNU tar compares while it unpacks an archive.
 
     For security, GNU tar creates each symlink whose target is absolute or contains ``..`` after all other
-    members. Until then, it keeps a list of these links, and a list of the directories above them. Other
-    directories are in the second list only while GNU tar unpacks their contents. GNU tar searches the first
-    list for each hard link. It searches the second list for each directory, and for each such symlink unless
-    the symlink's directory is the newest in the list.
+    members. Until then, it keeps a list of these links, and a list of the directories above them. Any other
+    directory is in the second list only while GNU tar unpacks its contents. GNU tar searches the first list
+    for each hard link. GNU tar searches the second list for each directory. It also searches the second list
+    for each such symlink, unless the symlink's directory is the newest in the list.
     """
     links = compared = 0
     made, kept = {""}, set[str]()

@@ -28,7 +28,7 @@ from ..runaway_compilation import CountedCompilation, EveryBranchCompilation, wi
 from ..scanned_image import ScannedImage
 from ..template_tokens import is_read_differently
 
-#: limits in seconds: the limit on steps is not enough, because one step can process megabytes of text
+#: limits in seconds. A limit on steps alone is not enough, because one step can process megabytes of text.
 LIMITS = Limits(seconds=3.0, total=4.0)
 
 #: the work to read a character of a template, in the unit of ``bound``
@@ -80,20 +80,22 @@ PROBES = (
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Render each rule within limits, for the user's instance, an ordinary container and an ordinary VM.
 
-    The check renders as Incus does. If a template fails, or can give another result on Incus 6.0 or LXD, the
-    check also renders it as Incus 6.0 and LXD do. All renders also count the operations that take longer in
-    pongo2 than in templater.
+    The check renders each template as Incus does. If a template fails, or can give another result on Incus
+    6.0 or LXD, the check also renders the template as Incus 6.0 and LXD do. All renders count the operations
+    that take longer in pongo2 than in templater.
 
-    For these instances, a false condition can prevent a loop from running. So the check also renders each
-    template in a special way: all branches of a condition run, one after the other, and each loop runs at
-    least once. The check repeats this render for an instance that sets every key, because a template can make
-    the value of a key many times longer. Even then, an error can prevent a loop from running. So the check
-    also computes an upper bound of the work for each template, without rendering it, and reports templates
-    with a large bound or without one. It adds up the bounds of all rules with the same trigger.
+    A false condition can prevent a loop from running. So the check also renders each template in a special
+    way: all branches of a condition run, one after the other, and each loop runs at least once. A template
+    can make the value of a key many times longer. So the check repeats this special render for an instance
+    that sets every key.
+
+    An error can still prevent a loop from running. So the check also computes an upper bound of the work for
+    each template, without a render. The check reports each template with a large bound, and each template
+    without a bound. It also adds up the bounds of all rules with the same trigger.
 
     The check reports each panic of these renders. The check also reports parts of templates that panic only
-    for some values, such as a division. A template that panics ends the daemon if the image is for a virtual
-    machine. For a container, a panic only fails the start.
+    for some values, such as a division. If the image is for a virtual machine, a panic ends the daemon. If
+    the image is for a container, a panic only fails the start.
     """
     if image.metadata is None:
         return
@@ -197,7 +199,7 @@ def _numbers_of_rules(image: ScannedImage, metadata: Metadata) -> Counter[tuple[
 def _dangers_together(
     numbers: Counter[tuple[bytes | None, str]], works: list[tuple[bytes, int]]
 ) -> Iterator[Observation]:
-    """Report a trigger whose rules together are too much work, even if each template alone is harmless."""
+    """Report a trigger whose rules together cause too much work, even if each template alone is harmless."""
     for trigger in TRIGGERS:
         # the daemons read each template again for each rule
         total = sum((work + len(text) * _READ) * numbers[text, trigger] for text, work in works)
@@ -283,8 +285,8 @@ class EveryBranch(Counted):
 class EveryKey(EveryBranch):
     """Templates that run every branch, for an instance that has every configuration key and every device.
 
-    For a template that contains neither ``config`` nor ``devices``, these keys and devices make no
-    difference, so the compiled function only returns an empty text.
+    A template that contains neither ``config`` nor ``devices`` does not use these keys and devices. For such
+    a template, the compiled function only returns an empty text.
     """
 
     __slots__ = ()

@@ -88,11 +88,17 @@ def secrets_of(source: Source, tested: Tests | None = None) -> Iterator[Token]:
     tag gives a map to a variable, or reads a map in a loop, the search follows the map. Any other use of a
     map without a key counts as printing the map.
 
-    A loop over a secret counts as printing the secret: conditions in the loop can show each character. Other
-    conditions can show each character, too: yield a token of the kind ``TESTED`` for each secret that the
-    template compares with a variable, changes in a loop, or tests in more than ``MOST_TESTS`` ways. Several
-    calls with the same ``tested`` count the tests of all their templates together. If a condition, or a tag
-    that sets variables, passes a secret to a macro, then the parameters of all macros count as this secret.
+    A loop over a secret counts as printing the secret, because conditions in the loop can show each
+    character. Other conditions can show each character, too. So yield a token of the kind ``TESTED`` for a
+    secret in these cases:
+
+    * The template compares the secret with a variable.
+    * The template changes the secret in a loop.
+    * The template tests the secret in more than ``MOST_TESTS`` ways.
+
+    Several calls with the same ``tested`` count the tests of all their templates together. If a condition, or
+    a tag that sets variables, passes a secret to a macro, then the parameters of all macros count as this
+    secret.
 
     If no string is found, but the template computes the name of a configuration key, such as
     ``"user.paXssword"|cut:"X"``, yield a token of the kind ``COMPUTED`` for this name.

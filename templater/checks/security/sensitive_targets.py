@@ -35,10 +35,10 @@ _SETTINGS = rf"(?:/etc|/run|{_LIB})"
 _CREDENTIALS = rf"{_SETTINGS}/credstore(?:\.encrypted)?"
 _OF_USERS = r"(?:.*/\.config|.*/\.local/share|/etc/xdg|/usr(?:/local)?/share)"
 
-#: A description of the file, the severity, words, and a pattern of paths. Each matching path contains one of
-#: the words. Compiling all patterns takes five milliseconds, so a pattern is compiled only if a path contains
-#: one of its words. If a file matches several patterns, the first pattern counts, so the highest severity
-#: comes first.
+#: Each entry has a description of the file, the severity, words, and a pattern of paths. Each path that
+#: matches the pattern contains one of the words. Compiling all patterns takes five milliseconds. So a pattern
+#: is compiled only if a path contains one of its words. If a file matches several patterns, only the first
+#: pattern counts. So the patterns with the highest severity come first.
 SENSITIVE = (
     (
         "a file that loads libraries into every program",
@@ -218,11 +218,17 @@ _OF_PROCESS = re.compile(
     "a template that writes a file which grants access or privileges",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Report each target that is a sensitive file, also under another name.
+    """Report each target that is a sensitive file under any of its names.
 
-    A daemon of the instance may know the file by another name: the path with its links resolved, a hard link,
-    a path through symlinks of the root filesystem, or a path in a running system. A virtual machine's agent
-    writes in the running system, in which ``/proc`` also has links to the root directory.
+    A program in the instance may use another name for the file than the rule:
+
+    * the path with its links resolved
+    * a hard link
+    * a path through symlinks of the root filesystem
+    * a path in a running system
+
+    A virtual machine's agent writes files in the running system. There, ``/proc`` also has links to the root
+    directory.
     """
     table = (OF_KERNEL, *SENSITIVE) if image.may_be_virtual_machine else SENSITIVE
     for rule, path, resolved in image.targets:
@@ -261,7 +267,7 @@ def _writers(image: ScannedImage, rule: Rule, name: str) -> str:
     """Return a text that names the users who can write the new file of a rule, or an empty text.
 
     A user may own the settings in a home directory, such as ``/home/u/.bashrc`` and ``/var/lib/app/.ssh``.
-    For these files, return a text only if every user can write them. A hidden file in a directory of the
+    For such a file, return a text only if every user can write the file. A hidden file in a directory of the
     system, such as ``/etc/skel``, does not belong to one user.
     """
     uid, gid = (_id(rule, what) for what in ("uid", "gid"))

@@ -53,8 +53,8 @@ def _is_reported(image: ScannedImage) -> bool:
 def _different_facts(earlier: Metadata, later: Metadata) -> Iterator[Observation]:
     """Compare the facts about the image as yaml.v2 and yaml.v4 decode them.
 
-    Properties count as facts: a daemon copies them to the keys ``image.*`` of an instance, which templates
-    read.
+    Properties count as facts: a daemon copies them to the keys ``image.*`` of an instance, and templates can
+    read these keys.
     """
     for name in ("architecture", "creation_date", "expiry_date"):
         old, new = getattr(earlier, name), getattr(later, name)
