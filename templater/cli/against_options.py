@@ -57,7 +57,10 @@ class OtherSide(NamedTuple):
             raise click.UsageError(f"--set and --unset name the same key '{printable(min(both))}'")
 
     def plans(self, found: Opened, fixed: RenderOptions) -> Iterator[tuple[Plan, Plan]]:
-        """Yield the plans of each run for both sides, and report their notes on stderr."""
+        """Yield a pair of plans for each run: one plan for each side.
+
+        Report the notes of all plans on stderr.
+        """
         other, other_fixed = self.opened(found, fixed)
         notes: dict[str, None] = {}
         for triggers in found.runs:
@@ -93,7 +96,10 @@ class OtherSide(NamedTuple):
                 yield f"no template reads '{printable(key)}'{hint and ': '}{printable(hint)}"
 
     def opened(self, found: Opened, fixed: RenderOptions) -> tuple[Opened, RenderOptions]:
-        """Open the second side of a comparison, with the same triggers and without a root filesystem."""
+        """Open the second side of a comparison, with the triggers of the first side.
+
+        Neither side has a root filesystem.
+        """
         if self.image is not None:
             from ..definitions.choice import DEFAULT_BUILD
             from ..definitions.is_definition import is_definition
@@ -115,7 +121,7 @@ class OtherSide(NamedTuple):
         if self.host is not None:
             from ..model.render_options import RenderOptions
 
-            if self.host == found.request.host.name:  # the host of a running instance is known only here
+            if self.host == found.request.host.name:  # for a running instance, known only after opening
                 raise click.UsageError(
                     f"both sides use the host {self.host}: use --as to choose another host for the first side"
                 )

@@ -25,26 +25,28 @@ if TYPE_CHECKING:
     from ..sources.open_source import OpenedSource
     from .open_and_plan import Opened
 
-#: seconds to wait for a hook that uses the same state directory
+#: maximum seconds to wait while a hook uses the same state directory
 PATIENCE = 10.0
 
 
 def state_folder(src: str, rootfs: str | None) -> str:
     """Return the instance directory that has templater's state for a root filesystem, or "".
 
-    The state beside the root filesystem comes first. If SRC is an instance directory without a root
-    filesystem, such as a machine of nspawn, its state is that of ``rootfs``. If SRC has another root
-    filesystem, its state does not count.
+    Return the first of these directories that has a state:
 
-    A state directory of another user does not count, because every user can create one in a directory such as
-    ``/tmp``.
+    * SRC, if ``rootfs`` is None or is the root filesystem in SRC
+    * the parent directory of ``rootfs``
+    * SRC, if SRC contains no root filesystem, such as the directory of an nspawn machine
+
+    Ignore a state directory unless its owner is root, the current user, or the owner of its parent directory.
+    In a directory such as ``/tmp``, every user can create a state directory.
     """
     folders = [] if rootfs is None else [os.path.dirname(os.path.abspath(rootfs))]
     own = os.path.join(src, ROOTFS)
     if rootfs is None or (os.path.isdir(own) and os.path.samefile(own, rootfs)):
         folders.insert(0, src)
     found = next(filter(_has_state, folders), "")
-    # an image whose templates were compiled in advance has .templater, but no state
+    # An image with compiled templates has the directory .templater, but no state file.
     if found or src in folders or not os.path.isfile(os.path.join(src, STATE_FOLDER, STATE)):
         return found
     place = printable(os.path.join(src, STATE_FOLDER))
@@ -74,9 +76,10 @@ def opened_record(
 ) -> Iterator[Record | None]:
     """Open the record of an instance directory. Yield None if ``folder`` is empty.
 
-    ``places`` has the identities of the directories that ``folder`` may name. An empty ``places`` allows
-    every directory. If ``lock`` is not empty, lock the record. Processes that wait for the lock show the text
-    of ``lock``.
+    ``places`` has the identities (device and inode) of the expected directories. If the path ``folder`` leads
+    to a different directory, raise an error. If ``places`` is empty, accept every directory.
+
+    If ``lock`` is not empty, lock the record. Other processes that wait for the lock show the text ``lock``.
     """
     if not folder:
         yield None
@@ -94,8 +97,8 @@ def opened_record(
 def _places(source: OpenedSource, rootfs: DirectoryRootfs) -> Collection[tuple[int, int] | None]:
     """Return the identities of SRC and of the parent directory of the root filesystem.
 
-    Both are already open. But templater opens the record later, by its path. Until then, another user can
-    exchange the names of two instances. The identities show such an exchange.
+    Both directories are already open, but templater opens the record later, by its path. In the meantime,
+    another user can move a different directory to this path. The identities reveal such a replacement.
     """
     if not isinstance(rootfs.root, Root):
         return ()

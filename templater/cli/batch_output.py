@@ -18,7 +18,7 @@ from .progress import progress
 if TYPE_CHECKING:
     from ..batch.plan_instances import Result
 
-#: maximum numbers of different messages that the summary shows, and that are counted
+#: maximum number of different messages in the summary, and maximum number that templater counts
 SHOWN, COUNTED = 10, 1000
 
 instances_option = click.option(

@@ -27,7 +27,7 @@ LARGEST_LIST = 32 << 20
 
 
 def items(names: Iterable[str], start: int = 0, **facts: Any) -> list[CompletionItem]:
-    """Return a completion for each name. The names replace the word from the character ``start`` on."""
+    """Return a completion for each name. A name replaces the part of the word from the index ``start`` on."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(name, start=start, **facts) for name in dict.fromkeys(names)]
@@ -188,7 +188,10 @@ def _local(ctx: click.Context) -> str | None:
 
 
 def _is_small(path: str, most: int) -> bool:
-    """Return whether the path is a regular file of at most ``most`` bytes. Reading a pipe could block."""
+    """Return whether the path is a regular file of at most ``most`` bytes.
+
+    Completions do not read other files, because reading a pipe could block.
+    """
     path = _expanded(path)
     return os.path.isfile(path) and os.path.getsize(path) <= most
 

@@ -33,14 +33,15 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
-#: seconds after which the alarm repeats, in case a callback swallowed the exception
+#: Seconds after which the alarm repeats. A callback can swallow the exception of the first alarm.
 AGAIN = 1.0
-#: seconds of processor time between two checks of the limit on it; the timer does not count child processes
+#: Seconds of processor time between two checks of the limit on processor time. The kernel's timer ignores
+#: child processes, so each check adds the time of child processes.
 CHECK_SECONDS = 0.25
-#: seconds of processor time beyond the limit, after which the kernel kills the process.
-#: Near its memory limit, Python can fail to raise any exception.
+#: If a process exceeds the limit on processor time by this many seconds, the kernel kills the process.
+#: Near the limit on memory, Python can fail to raise the exception that would end the command earlier.
 SPARE = 30
-#: for each group of this many instances of a daemon, the default limit on processor time grows by a second
+#: number of a daemon's instances that add one second to the default limit on processor time
 INSTANCES_PER_SECOND = 10
 #: the seconds that each MiB of a list of instances adds to the limit on processor time
 LIST_SECONDS = 5
@@ -51,7 +52,7 @@ REMOVAL_SECONDS = 1.5
 class _OverError(BaseException):
     """Raised if the command exceeds a limit.
 
-    The class is not an ``Exception``, so handlers of errors do not catch it.
+    The class is not derived from ``Exception``, so ``except Exception`` does not catch it.
     """
 
 
@@ -67,7 +68,8 @@ def many(*_: Any, **__: Any) -> None:
 def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Command:
     """Return a command with limits. The command must have a parameter ``limits`` or ``request``.
 
-    ``images`` is a function. It takes the command's arguments, and returns how many images the command reads.
+    ``images`` is a function of the command's arguments. It returns the number of images that the command
+    reads, or None for any number.
     """
 
     @wraps(function)
@@ -134,10 +136,10 @@ def listed_instances(read: Callable[[int], bytes], name: str) -> Iterator[Instan
 
 
 class _ProcessorLimit:
-    """The limit on ``processor_time``.
+    """The limit on the processor time of a command, which ``processor_time()`` measures.
 
-    ``extra`` returns the seconds that all input so far adds to the limit. ``allow`` adds seconds to the limit
-    at which the kernel kills the process.
+    ``extra`` is a function that returns the seconds that all input so far adds to the limit. ``allow`` is a
+    function that adds seconds to the kernel's limit. At the kernel's limit, the kernel kills the process.
     """
 
     def __init__(self, bounds: CommandLimits, extra: Callable[[], int], allow: Callable[[int], None]) -> None:
@@ -180,10 +182,13 @@ def guard(
     The limit on processor time also covers child processes that have ended, and running programs that read or
     pack images. When the block begins to pack an image, the limits grow.
 
-    If ``live`` is true, the block reads instances of a daemon.
+    The arguments describe the block:
 
-    If ``listed`` is true, the block plans the instances of a list: elapsed time is not limited, and each
-    instance increases the limit on processor time by the original limit.
+    * ``live``: The block reads instances of a daemon.
+    * ``downloads``: The block downloads images.
+    * ``images``: The block reads this number of images, or any number if ``images`` is None.
+    * ``listed``: The block plans the instances of a list. Elapsed time is not limited. Each instance
+      increases the limit on processor time by the original limit.
     """
     import _signal as signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 
@@ -248,7 +253,7 @@ def guard(
                 for timer, _, seconds, interval, _ in timers:
                     signal.setitimer(timer, seconds, interval)
                 yield
-            finally:  # a timer that expires now must not interrupt the clauses below
+            finally:  # stop the timers, so that they do not interrupt the clauses below
                 for timer, *_ in timers:
                     signal.setitimer(timer, 0)
         except _OverError as over:
@@ -264,9 +269,9 @@ def guard(
 
 @contextmanager
 def _killed_after(seconds: int | None) -> Iterator[Callable[[int], None]]:
-    """Let the kernel kill this process soon after it has used ``seconds`` of further processor time.
+    """Let the kernel kill this process soon after the process has used ``seconds`` more of processor time.
 
-    Yields a function that adds to these seconds.
+    Yield a function that increases this limit by a number of seconds.
     """
     try:
         import resource
@@ -308,9 +313,7 @@ def processor_left() -> float:
 def reserve_for_removal() -> None:
     """Reserve processor time for the removal of new files after an error.
 
-    The surrounding ``guard`` then ends its block earlier.
-
-    At most a sixth of the remaining time is reserved.
+    Reserve at most a sixth of the remaining time. The surrounding ``guard`` then ends its block earlier.
     """
     if _processor_limit is not None:
         _processor_limit.end -= min(REMOVAL_SECONDS, _processor_limit.left() / 6)
@@ -327,7 +330,7 @@ def paused() -> Iterator[None]:
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the started editor would inherit the memory limit
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the editor must not inherit the memory limit
     processor = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (processor[1], processor[1]))
     timers = {timer: signal.setitimer(timer, 0) for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF)}
@@ -346,7 +349,8 @@ def paused() -> Iterator[None]:
 def over_limit(name: str, bounds: CommandLimits, error: BaseException | None = None) -> LimitError:
     """Return the error for a command that exceeds the limit ``name``.
 
-    The notes of ``error``, which ended the command, can name files that a rollback could not restore.
+    ``error`` is the exception that ended the command. The returned error has the notes of ``error``. These
+    notes can name files that a rollback could not restore.
     """
     notes = tuple(getattr(error, "__notes__", ()))
     if name == "command-memory":
@@ -373,10 +377,10 @@ def _stop(number: int, frame: object) -> None:
 def _bounded_memory(bounds: CommandLimits, *, threads: bool) -> Iterator[Callable[[int], None]]:
     """Let the process grow by at most ``bounds.memory`` bytes, if the system supports such limits.
 
-    Yields a function that replaces the limit on these bytes.
+    Yield a function that replaces the limit by another number of bytes.
 
-    If ``threads`` is true, the block starts threads. The C library reserves much address space for each
-    thread, so only writable memory is limited.
+    If ``threads`` is true, the block starts threads. In this case, limit only writable memory: the C library
+    reserves much address space for each thread.
     """
     try:
         import resource

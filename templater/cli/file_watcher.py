@@ -42,8 +42,8 @@ def sources_of(src: str) -> tuple[list[str], list[str]]:
 class Watch:
     """A context manager that watches files and all files in directories.
 
-    An editor, ``git checkout`` or a new link can replace a watched directory. This also counts as a change,
-    and the watcher then watches the new directory.
+    An editor, ``git checkout`` or a new link can replace a watched directory. The replacement also counts as
+    a change. The watcher then watches the new directory.
 
     Ctrl-C raises KeyboardInterrupt only in ``wait`` and in ``interruptible`` code. In other code, the
     exception could leave a lock of watchdog's threads in an undefined state, or be lost in a callback.
@@ -133,7 +133,7 @@ class Watch:
     def concerns(self, path: str) -> bool:
         """Return whether a change of this file can affect the preview.
 
-        For example, an editor's swap file cannot.
+        For example, a change of an editor's swap file does not affect the preview.
         """
         name = os.path.basename(path)
         if path in self.files or path in self.folders:

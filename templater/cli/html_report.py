@@ -62,7 +62,10 @@ def html_options(function: options.Command) -> options.Command:
 
 
 def check_target(path: str) -> None:
-    """Raise RefusedError if a file at the path is neither empty nor an earlier report."""
+    """Raise RefusedError if a report would overwrite another file.
+
+    A report can overwrite only an empty file or an earlier report.
+    """
     from ..web.report_page import START
 
     try:
@@ -105,10 +108,10 @@ def report_plans(
 
     Return the report's content.
 
-    If the report shows the results on several hosts, ``hosts`` lists these hosts. ``findings`` are the
-    findings of a `check`, which the report shows. If ``findings`` is None, this function runs `check` itself,
-    without validators and without the instance. If ``compares`` is true, the report shows how existing files
-    change.
+    * ``hosts``: If the report shows the results on several hosts, this list has these hosts.
+    * ``findings``: The report shows these findings of a `check`. If ``findings`` is None, this function runs
+      `check` itself, without validators and without the instance.
+    * ``compares``: If true, the report shows how existing files change.
     """
     from ..model.plan import Plan
     from ..web.distinct_results import instance_view
@@ -175,7 +178,7 @@ def write_report(
 
 
 def runs_of(found: Opened, instance: Instance) -> tuple[tuple[str, ...], ...]:
-    """Return the runs to plan for one of several instances. Each run is a tuple of triggers, in order."""
+    """Return the runs to plan for ``instance``. Each run is a tuple of triggers, in order."""
     from ..model.default_triggers import default_triggers, next_start
 
     if found.request.triggers == ("next",):
@@ -191,8 +194,10 @@ def columns(
 ) -> Iterator[Column]:  # fmt: skip
     """Yield a column of the HTML report for each run and host.
 
-    The explanations of all columns share one time limit, which begins with the first explanation. ``time`` is
-    a list that receives this limit. Another call can share the limit if it gets the same list.
+    The explanations of all columns share one time limit. The limit begins with the first explanation.
+
+    To share the limit between several calls, pass the same list as ``time`` to each call. The list is empty
+    at first. This function stores the limit in the list.
     """
     from ..model.render_options import RenderOptions
     from ..planning.every_host import plan_every_host

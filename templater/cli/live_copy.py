@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def live_copy(src: str, project: str | None, limits: Limits) -> Iterator[tuple[str, Instance, str]]:
-    """Yield the directory of the copy, the instance, and the name of a supported release.
+    """Yield the directory of the copy, the instance, and the name of a host.
 
-    The release is the one that is nearest to the daemon's version.
+    The host is the supported release that is nearest to the daemon's version.
     """
     from ..sources.open_source import open_source
 

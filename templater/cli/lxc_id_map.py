@@ -14,11 +14,17 @@ from . import output
 
 
 def use_id_map(rootfs: DirectoryRootfs, src: str) -> None:
-    """Use the id map of the container's configuration, as a hook does, instead of a guess from the owner.
+    """Use the id map in the configuration of an LXC container, as a hook does.
 
-    The configuration is beside the root filesystem, or in SRC, unless SRC has another root filesystem. A
-    configuration that other users can change does not count: it could give files to any user of the host.
-    Neither does a map that contradicts the owner of the root directory.
+    Without such a map, ``rootfs`` keeps the map that templater guesses from the owner of the root directory.
+
+    The configuration is the file ``config`` beside the root filesystem. If this file is missing, use
+    ``config`` in SRC, unless SRC contains another root filesystem.
+
+    Ignore the map in two cases:
+
+    * Other users can change the configuration. With the map, they could give files to any user of the host.
+    * The map contradicts the owner of the root directory.
     """
     if sys.platform != "linux":
         return
@@ -42,7 +48,7 @@ def use_id_map(rootfs: DirectoryRootfs, src: str) -> None:
 
 
 def _use_map_in(config: str, fd: int, status: os.stat_result, rootfs: DirectoryRootfs) -> None:
-    """Use the map of an open configuration, or print a note with the reason why it is ignored."""
+    """Use the map in an open configuration. If templater ignores the map, print a note with the reason."""
     from ..hooks.lxc_config import ids_on_disk
 
     opened = f"/proc/self/fd/{fd}"  # another user could exchange the path

@@ -1,4 +1,4 @@
-"""The files that packages install below ``share``: man pages and completion scripts.
+"""Man pages and completion scripts, which packages of templater install below ``share``.
 
 ``python -m templater.cli.manual DIR`` writes them into DIR. The pages have the text of ``--help``.
 """
@@ -174,7 +174,10 @@ def write_files(folder: str) -> None:
 
 
 def release_day() -> str:
-    """Return the date in SOURCE_DATE_EPOCH, in UTC. Without that variable, the pages have no date."""
+    """Return the date in SOURCE_DATE_EPOCH, in UTC.
+
+    Without this variable, return "": the pages then have no date.
+    """
     seconds = os.environ.get("SOURCE_DATE_EPOCH")
     return time.strftime("%Y-%m-%d", time.gmtime(int(seconds))) if seconds else ""
 

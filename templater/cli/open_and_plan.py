@@ -114,7 +114,10 @@ class Opened(NamedTuple):
 
     @property
     def rootfs_option(self) -> str:
-        """The option to suggest for a root filesystem, or "" if the plans have a root filesystem."""
+        """The option with which the user can give the plans a root filesystem.
+
+        The option is "" if the plans have a root filesystem.
+        """
         from .plan_warnings import rootfs_option
 
         return "" if self.rootfs is not None else rootfs_option(self.source, self.request)
@@ -155,7 +158,7 @@ def opened(
 
 
 def for_source(request: Request, source: OpenedSource) -> Request:
-    """Return the request.
+    """Return the request, with another host if necessary.
 
     If SRC is a running instance and the user gave no ``--as``, use the host nearest to the daemon's version.
     """

@@ -38,7 +38,7 @@ Command = Callable[..., Any]
 class Description(NamedTuple):
     """The options of a command line that describe the instance.
 
-    If the content of a file that an option names has changed, call ``read()`` again.
+    If a file that an option names has changed, call ``read()`` again.
     """
 
     file: str | None
@@ -98,11 +98,14 @@ class Description(NamedTuple):
 class Request(NamedTuple):
     """The common arguments of preview, diff, apply, watch and simulate.
 
-    ``triggers`` is empty if the command chooses the triggers. Otherwise, it has the names of triggers, or
-    only the word ``all`` or ``next``. ``rootfs`` is a directory, ``image``, ``none``, or None if the command
-    chooses the root filesystem. If ``every_host`` is true (``--as all``), ``host`` is the default host. If
-    SRC is a running instance and ``host_given`` is false, the command uses the host that is nearest to the
-    daemon's version. ``project`` is the instance's project, or None.
+    * ``triggers`` has the names of triggers, or only the word ``all`` or ``next``. If ``triggers`` is empty,
+      the command chooses the triggers.
+    * ``rootfs`` is a directory, ``image`` or ``none``. If ``rootfs`` is None, the command chooses the root
+      filesystem.
+    * ``every_host`` is true for ``--as all``. In this case, ``host`` is the default host.
+    * ``host_given`` tells whether the user chose the host. If SRC is a running instance and ``host_given`` is
+      false, the command uses the host that is nearest to the daemon's version.
+    * ``project`` is the instance's project, or None.
     """
 
     src: str

@@ -150,7 +150,8 @@ class Highlighter:
         self._left -= process_time() - begun
 
 
-#: Blue on black has a contrast of 1.6 to 2.3 in common terminals. Bright blue has about 4, also on white.
+#: In common terminals, blue on black has a contrast of only 1.6 to 2.3. Bright blue has a contrast of about
+#: 4, on black and on white.
 COLOURS = {
     "Comment": "cyan", "Comment.Preproc": "magenta", "Keyword": "brightblue", "Name.Tag": "brightblue",
     "Name.Attribute": "brightblue", "Name.Builtin": "brightblue", "Name.Variable": "magenta",

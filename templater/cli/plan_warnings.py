@@ -42,7 +42,7 @@ def _due(rules: Iterable[Rule], triggers: Iterable[str]) -> Iterator[Rule]:
 
 
 def rootfs_option(source: OpenedSource, request: Request) -> str:
-    """Return the option that would give the plans a root filesystem."""
+    """Return the option with which the user can give the plans a root filesystem."""
     is_file = source.definition is None and os.path.isfile(request.src)
     return "--rootfs image" if is_file and request.rootfs is None else "--rootfs"
 
@@ -54,11 +54,12 @@ def report_warnings(
     dialects: Iterable[str],
     memo: Memo | None = None,
 ) -> list[str]:
-    """Report on stderr each assumption of the plans, and each probable mistake in their templates, once.
+    """Report each assumption of the plans, and each probable mistake in the image, once on stderr.
 
-    Each item of ``groups`` has the plans of one instance. ``rootfs_option`` is the option to suggest for a
-    root filesystem, or "" if the plans have a root filesystem. Return the assumptions that no plan's
-    ``notes`` contain.
+    Each item of ``groups`` has the plans of one instance. ``rootfs_option`` is the option with which the user
+    can add a root filesystem. If the plans have a root filesystem, ``rootfs_option`` is "".
+
+    Return the assumptions that are not in the ``notes`` of a plan.
     """
     plans = [plan for group in groups for plan in group]
     findings: dict[str, None] = {}
@@ -77,8 +78,8 @@ def report_warnings(
 def plan_warnings(plans: Sequence[Plan], rootfs_option: str) -> Iterator[str]:
     """Yield a warning if no rule matches, and a warning if the file of a create_only rule may exist.
 
-    The plans are for one instance. ``rootfs_option`` is the option to suggest for a root filesystem, or "" if
-    the plans have a root filesystem.
+    The plans are for one instance. ``rootfs_option`` is the option with which the user can add a root
+    filesystem. If the plans have a root filesystem, ``rootfs_option`` is "".
     """
     if not plans:
         return
@@ -118,7 +119,10 @@ class InstanceWarnings:
         self._run: set[str] = set()
 
     def add(self, triggers: Sequence[str], *, has_changes: bool, is_vm: bool) -> tuple[str, ...]:
-        """Return the warnings about one instance only. ``of_all`` later yields the common warnings."""
+        """Return the warnings about one instance.
+
+        ``of_all`` later yields a common warning about the create_only rules of all instances.
+        """
         if not is_vm:
             self._run |= self._known.intersection(triggers)
         return (no_rule_warning(self._rules, triggers),) if self._rules and not has_changes else ()

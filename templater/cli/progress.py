@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: seconds after which an operation shows its progress, and the seconds between two updates
 DELAY = 1.0
 INTERVAL = 0.1
-#: columns for everything except the current name, and the fewest columns for a name
+#: the width in columns of everything except the current name, and the minimum width of the name
 NUMBERS, SHORTEST = 76, 10
 #: no colours for numbers: rich shows the rate in red
 PLAIN = {"progress.download": "none", "progress.remaining": "none", "progress.elapsed": "none"}

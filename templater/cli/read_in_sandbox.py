@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 #: maximum size of a report in bytes
 REPORT = 256 << 20
 
-#: modules and packages whose functions import further modules; the locked child could not open the files of
-#: these modules
+#: Modules and packages that the child imports completely before it is locked. Their functions import further
+#: modules when they run, but a locked child can't open the files of modules.
 PACKAGES = (
     "checks", "definitions", "image.describe", "parsing", "planning", "pongo2", "prediction", "reporting",
     "rootfs.memory_rootfs", "validators",
 )  # fmt: skip
-#: the list for an audit, which starts in half the time if it imports only these modules and packages
+#: The packages and modules for an audit. With this list, an audit starts in half the time.
 AUDIT = (
     "checks.import_refusals", "checks.audit_report", "checks.security",
     "pongo2.codegen.compiler", "pongo2.error_positions", "pongo2.filters", "pongo2.golang",
@@ -63,9 +63,11 @@ def read_image(
 ) -> Any:
     """Return ``work(*paths)``, which must be a JSON value. ``work`` may import all modules of ``packages``.
 
-    If templater runs as root on Linux, ``work`` runs in a child process that has another user id. The child
-    receives open files. It can't open files, connect or start programs. A directory is read in this process,
-    because its files can belong to any user. Links in the directory are not followed.
+    If templater runs as root on Linux, ``work`` runs in a child process with another user id. The child
+    receives open files. The child can't open files, connect or start programs.
+
+    If one of ``paths`` is a directory, ``work`` runs in this process, because files in the directory can
+    belong to any user. Links in the directory are not followed.
 
     The child leaves ``reserved`` seconds of the command's processor time for other processes.
     """
@@ -83,7 +85,7 @@ def read_image(
     more = input_size() >> 20 if command.grows else 0
     command.processor = max(1, int(min(command.processor + more, processor_left() - reserved)))
     if any(file is not None and kind_of_file(file) == SQUASHFS for file in files):
-        # leave the time that sqfs2tar may use for a small file
+        # reserve the time that sqfs2tar can need for a small file
         command.processor = max(min(3, command.processor), command.processor - SQUASHFS_SECONDS - 1)
     # The parent process has its own timer, so the timer of the child can be later.
     bounds = Bounds(command.processor, command.time + 5, address_space() + command.memory, REPORT)

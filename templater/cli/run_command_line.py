@@ -100,7 +100,7 @@ def end(code: int) -> None:
     profiler.
     """
     threads = sys.modules.get("threading")
-    is_watched = sys.gettrace() or sys.getprofile() or "_lsprof" in sys.modules  # cProfile imports it
+    is_watched = sys.gettrace() or sys.getprofile() or "_lsprof" in sys.modules  # cProfile imports _lsprof
     if not is_watched and not atexit._ncallbacks() and (threads is None or threads.active_count() == 1):
         if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
             _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # Ctrl-C ends the process without a traceback

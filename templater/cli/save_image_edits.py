@@ -25,10 +25,10 @@ force_option = click.option("--force", is_flag=True, help="Allow changes of arch
 
 
 def open_once(src: str) -> str:
-    """Return an image file that is open until the command ends, or the path of a directory.
+    """Open an image file until the command ends, and return the file. Return a directory's path unchanged.
 
-    If templater opened the file twice, another user could exchange it after metadata.yaml was read and before
-    the image is written.
+    Templater must open an image file only once. Otherwise, another user could replace the file between the
+    reading of metadata.yaml and the writing of the image.
     """
     from ..image.open_file import opened
 

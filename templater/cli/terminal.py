@@ -57,7 +57,10 @@ def reset() -> None:
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
-    """Return whether a person sees the stream, by default standard output: on a terminal, or in the pager."""
+    """Return whether the user sees the stream, on a terminal or in the pager.
+
+    The default stream is standard output.
+    """
     stream = stream or sys.stdout
     if _State.pager is not None and stream in (sys.stdout, sys.stderr) and stream.fileno() in _State.saved:
         return True
@@ -91,7 +94,9 @@ def width() -> int:
 def page() -> None:
     """Show the rest of the output in the user's pager, if standard output is a terminal.
 
-    The pager also shows standard error, if that is a terminal. From then on, the command has no time limit.
+    If standard error is a terminal, the pager also shows standard error.
+
+    From this call on, the command has no time limit.
     """
     if not _State.pages or _State.pager is not None or not sys.stdout.isatty():
         return

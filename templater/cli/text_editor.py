@@ -11,7 +11,7 @@ from .enforce_limits import paused
 def in_editor(data: bytes, extension: str) -> bytes | None:
     """Open the text in an editor. Return the saved text, or None if the user did not save.
 
-    The text stays bytes, because click would decode it as strict UTF-8 and change the ends of lines.
+    The text stays bytes. For a string, click would require valid UTF-8 and change line endings.
     """
     try:
         with paused():

@@ -21,8 +21,9 @@ SECONDS = 10.0
 def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Choice]:
     """Return one choice for each combination of release, architecture, variant and type.
 
-    The values of each field are all values in the filters of the section ``files``, and the value in
-    ``choice`` or else in the definition. Raises LimitError for too many builds.
+    The values of a field are the value in ``choice`` (or else in the definition), and all values in the
+    filters of the section ``files``. If a filter names a type, use both types. Raises LimitError for too many
+    builds.
     """
     source = read_source(path)
     image = build(source, choice, limits)
@@ -62,9 +63,10 @@ def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Cho
 
 
 def in_time(choices: Iterable[Choice], seconds: float | None) -> Iterator[Choice]:
-    """Yield the choices. Raises LimitError if the builds of the caller take too much processor time.
+    """Yield the choices. The caller builds each choice before the next one is yielded.
 
-    The limit is ``SECONDS``, or ``seconds`` if that is more.
+    Raises LimitError if all builds so far took too much processor time. The limit is the larger one of
+    ``SECONDS`` and ``seconds``.
     """
     seconds = max(SECONDS, seconds or 0)
     end = process_time() + seconds

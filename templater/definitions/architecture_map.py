@@ -39,7 +39,7 @@ _MAPS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 #: the architectures with 32-bit personalities
 _PERSONALITY_32 = ("i686", "armv6l", "armv7l", "armv8l", "ppc", "mips", "riscv32")
-#: both programs accept this name of a map, but have no such map: the build fails
+#: distrobuilder and lxd-imagebuilder accept this name of a map, but have no such map, so the build fails
 _WITHOUT_MAP = "almalinux"
 
 

@@ -78,14 +78,14 @@ FIELDS: Final[dict[str, Any]] = {
     },
 }  # fmt: skip
 
-#: the fields that only one of the two programs knows
+#: the fields that only distrobuilder (INCUS) or only lxd-imagebuilder (LXD) knows
 FAMILY_OF: Final = {"targets.incus": INCUS, "targets.lxd": LXD, "simplestream": LXD}
 
 GENERATORS: Final = (
     "dump", "copy", "template", "hostname", "hosts", "remove", "cloud-init", "incus-agent", "lxd-agent",
     "fstab",
 )  # fmt: skip
-#: the generators that only one of the two programs knows
+#: the generators that only distrobuilder (INCUS) or only lxd-imagebuilder (LXD) knows
 AGENTS: Final = {"incus-agent": INCUS, "lxd-agent": LXD}
 DOWNLOADERS: Final = (
     "almalinux-http", "alpaquita-http", "alpinelinux-http", "alt-http", "apertis-http", "archlinux-http",
@@ -175,7 +175,7 @@ def read_definition(source: Source, parameters: tuple[str, ...] = ()) -> Definit
 
 
 class _Reader:
-    """The reader of one file. Like Go, it collects all problems."""
+    """The reader of one file. Like yaml.v2, the reader does not stop at the first problem."""
 
     def __init__(self, definition: Definition) -> None:
         self.nodes, self.keys = definition.nodes, definition.keys
@@ -348,10 +348,10 @@ def unknown_parameter(shown: str, path: str) -> UsageError:
 
 
 def _check_packages(definition: Definition) -> None:
-    """Raise InputError for a section ``packages``, or an action, that both programs refuse.
+    """Raise InputError for an invalid package manager, package set or action.
 
-    Both programs also refuse a definition without a package manager. Templates do not depend on it, so
-    templater accepts such a definition.
+    distrobuilder and lxd-imagebuilder also refuse a definition without a package manager. Templater accepts
+    such a definition, because templates do not depend on the package manager.
     """
     packages = definition.data.get("packages", {})
     custom = definition.nodes.get(_CUSTOM)

@@ -120,8 +120,8 @@ class Rule:
 class Results:
     """The results of a build. ``made`` has all rules, even rules that a later entry has replaced.
 
-    ``templates`` has the content of each template file, with the origins of its parts. ``most`` limits one
-    total: the characters of all templates and of all fields of entries.
+    ``templates`` has the content of each template file, with the origins of its parts. ``most`` is the
+    maximum number of characters in all templates and all fields of entries together.
     """
 
     most: int
@@ -339,7 +339,10 @@ _RUN: dict[str, Callable[[FileEntry, Results, KnownRootfs], None]] = {
 
 
 def _check_attributes(entry: FileEntry) -> None:
-    """Raise InputError if the mode, gid or uid (checked in this order) makes a dump or a copy fail."""
+    """Raise InputError if the mode, gid or uid makes the generator ``dump`` or ``copy`` fail.
+
+    Like the build, check the mode first, then the gid, then the uid.
+    """
     if entry.mode and not re.fullmatch("[0-7]+", entry.mode):
         raise entry.error(f"the mode '{printable(entry.mode)}' is not an octal number", "mode")
     for name, value in (("gid", entry.gid), ("uid", entry.uid)):

@@ -24,7 +24,8 @@ _ESCAPES = {
 
 _BREAKS = "\r\n\x85\u2028\u2029"
 _SPECIAL = re.compile("[^\n -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]")
-#: texts that are not plain: they begin with an indicator, or contain ``: `` or a comment
+#: texts that yaml.v2 does not write as plain scalars: they begin with an indicator, or contain ``: `` or a
+#: comment
 _INDICATORS = re.compile(
     r"""---|\.\.\.|[#,\[\]{}&*!|>'"%@`]|[?-](?:[ \t]|\Z)|.*(?::(?:[ \t]|\Z)|[ \t]#)""",
     re.DOTALL,
@@ -38,7 +39,7 @@ class GoEmitter(Emitter):
     """The emitter of yaml.v2."""
 
     def check_simple_key(self) -> bool:
-        """Return whether a key needs no ``?`` in front of it, because it is a scalar of one line."""
+        """Return whether a key is a short scalar of one line. Other keys get a ``?`` in front of them."""
         event: Any = self.event
         if not hasattr(event, "value"):
             return False
@@ -154,7 +155,8 @@ def _escaped(character: str) -> str:
 def _order(first: str, second: str) -> int:
     """Compare two keys as yaml.v2 sorts them: numbers by their value, and letters after other characters.
 
-    The order is not total. For keys such as "1e3", "10" and "007", Go's result depends on a random order.
+    The comparison is not transitive: "1e3" sorts before "007", "007" before "10", and "10" before "1e3". Go
+    writes such keys in a random order.
     """
     if first == second:
         return 0

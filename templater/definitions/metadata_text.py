@@ -123,7 +123,7 @@ def _pieces(
             yield Piece(key.start, value.end, node.span)
     templates = fields["templates"]
     assert isinstance(templates, Mapping)
-    # The text can differ from the path: YAML reads U+0085 as a line feed or a space.
+    # The text of a key can differ from its path, because YAML reads U+0085 as a line feed or a space.
     for path, (key, value) in zip(paths, templates.pairs(), strict=False):
         entry = rules[path].entry
         yield Piece(key.start, value.end, entry.span("generator"))
@@ -150,7 +150,7 @@ def _same_shape(generated: Node, written: Node | None, span: Any) -> Iterator[Pi
     ``written`` is the list in the definition. The origin of each item is the item of ``written`` with the
     same index.
 
-    If ``written`` is None, the origin of the generated list is ``span``.
+    If ``written`` is None, yield only the piece of the list. Its origin is ``span``.
     """
     yield Piece(generated.start, generated.end, span if written is None else written.span)
     if isinstance(generated, Collection) and isinstance(written, Collection):

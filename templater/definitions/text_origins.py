@@ -36,7 +36,7 @@ class GeneratedSource(Source):
     def __init__(self, name: str, text: str | bytes, pieces: tuple[Piece, ...]) -> None:
         super().__init__(name, text)
         self.pieces = pieces
-        #: the spans are computed on first use, because a list of triggers can have 60,000 of them
+        #: the result of ``_ranges``, computed on first use: a list of triggers can have 60,000 spans
         self._ranges: tuple[list[int], list[Piece]] | None = None
         #: the lines of each block-style scalar, by the scalar's id
         self._block_lines: dict[int, BlockLines] = {}

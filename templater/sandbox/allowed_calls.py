@@ -15,7 +15,7 @@ SECCOMP_ALLOW = 0x7FFF0000
 SECCOMP_ERRNO = 0x00050000
 SECCOMP_KILL = 0x80000000
 
-#: audit architecture by machine, in the order of the columns of ``NUMBERS``
+#: the kernel's number of each architecture (``AUDIT_ARCH_…``), in the order of the columns of ``NUMBERS``
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 #: call numbers on x86_64 and on aarch64; -1 if the architecture does not have the call
@@ -59,7 +59,7 @@ LOADING = (
     "faccessat", "set_robust_list", "prlimit64", "statx", "faccessat2",
 )  # fmt: skip
 
-#: the calls that open a file by flags, and the position of the flags among their arguments
+#: the calls that open a file, and the index of the argument that has the open flags
 OPENING = {"open": 1, "openat": 2}
 
 #: the open flags that can create or change a file
@@ -69,9 +69,11 @@ _CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 def allow(calls: "Iterable[str]", opening: "Mapping[str, int] | None" = None) -> None:
     """Make every later system call of this process fail with EPERM, unless the call is allowed.
 
-    ``opening`` are calls that are allowed only with flags that change nothing. On an architecture that is not
-    in ``NUMBERS``, do nothing; only the other restrictions of the sandbox apply there. Raises PermissionError
-    if the kernel accepts no filter.
+    ``calls`` are always allowed. ``opening`` has further calls, with the index of the argument that has the
+    open flags. These calls are allowed unless the flags can create or change a file.
+
+    On an architecture without call numbers in ``NUMBERS``, do nothing. Only the other restrictions of the
+    sandbox then apply. Raises PermissionError if the kernel accepts no filter.
     """
     name = machine()
     if name in ARCHITECTURES and sys.maxsize > 1 << 32:

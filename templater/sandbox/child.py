@@ -2,8 +2,9 @@
 
 The child drops its user and groups, lowers its limits, and closes every descriptor except the pipe to its
 parent and the files that the parent passes. If the parent passes a directory, the child can also open files
-in it for reading. The child can use no other file, open no socket and start no process. The child answers
-with records, each a list of byte strings, and the parent uses only these bytes.
+in it for reading. The child can use no other file, open no socket and start no process.
+
+The child answers with records. Each record is a list of byte strings. The parent uses only these bytes.
 """
 
 import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
     Record = list[bytes]
     Send = Callable[[Iterable[bytes]], None]
 
-#: the signals of the kernel at the soft and the hard limit on processor time
+#: the signals that the kernel sends at the soft limit and at the hard limit on processor time
 _SIGXCPU, _SIGKILL = 24, 9
 #: The first uid for children: systemd's table of uids leaves 1879048192…2147352575 free.
 #: Each child uses this uid plus its pid (below 2^22), so no child can signal or trace another child.
 FIRST_UID = 1879048192
 OVERFLOW_UID = 65534
-#: the users that a process becomes if a user namespace lacks the process's own uid
+#: the uids that ``become_nobody`` tries if the first uid does not exist in the user namespace
 NOBODIES = (OVERFLOW_UID, 1)
 
 MAX_FIELDS = 64
@@ -53,7 +54,7 @@ END = (b"end",)
 _END = b"6:3:end,,"  # ``END`` in its encoded form
 
 
-#: the children that this process has started and not yet waited for
+#: the pids of the children that this process has started and has not yet waited for
 _running: "set[int]" = set()
 
 
@@ -72,7 +73,7 @@ class Bounds:
 
 
 class ChildFailure(TemplaterError):
-    """Raised if a child reaches no limit, but ends without a valid answer."""
+    """Raised if a child ends without a valid answer, although the child reached no limit."""
 
     exit_code = 5
     kind = "child"
@@ -137,7 +138,7 @@ class Child:
 
     def reap(self) -> int:
         """Wait until the child has ended. Return its status in the form of waitpid(2)."""
-        pid, self.pid = self.pid, 0  # a signal can end this method, and the pipe must not be closed twice
+        pid, self.pid = self.pid, 0  # if a signal ends this method, close() must not close the pipe again
         os.close(self.pipe)
         status: int = os.waitpid(pid, 0)[1]
         _running.discard(pid)
@@ -168,7 +169,7 @@ def start(
     bounds = bounds or Bounds()
     reader, writer = os.pipe()
     parent = os.getpid()
-    # if a handler of a signal raises an exception, the child must be known to ``end_children``
+    # Block signals: a handler could raise an exception before ``end_children`` knows the child.
     blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     try:
         pid = os.fork()
@@ -191,14 +192,14 @@ def start(
 def end_children() -> None:
     """Kill the children that this process has not waited for.
 
-    A signal can end the work of a hook before it closes its child. In a container's namespaces, this child
-    would go on with the rights of the host, and import modules of the image after pivot_root.
+    A signal can end a hook while its child is still running. In a container's namespaces, the child would
+    keep the rights of the host. After pivot_root, the child would import modules of the image.
     """
     blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     while _running:
         pid = _running.pop()
         try:
-            if os.waitpid(pid, os.WNOHANG)[0] == 0:  # no other process has this number
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:  # the child still has this pid
                 os.kill(pid, 9)
                 os.waitpid(pid, 0)
         except OSError:
@@ -336,8 +337,11 @@ def highest_descriptor() -> int:
 def drop_capabilities() -> None:
     """Give up all capabilities of this process.
 
-    A change of the uid is not always enough. The caller may have set the securebit NO_SETUID_FIXUP. A user
-    other than root may have ambient capabilities. In a namespace without other users, root keeps its uid.
+    In these cases, a change of the uid does not remove all capabilities:
+
+    * The caller has set the securebit NO_SETUID_FIXUP.
+    * A user other than root has ambient capabilities.
+    * In a namespace without other users, root keeps its uid.
     """
     version = 0x20080522
     if libc("capset")(version.to_bytes(4, sys.byteorder) + bytes(4), bytes(24)):
@@ -345,10 +349,12 @@ def drop_capabilities() -> None:
 
 
 def become_nobody(uid: int = 0) -> None:
-    """Change to a user that owns nothing. In a user namespace, most uids do not exist, so try several uids.
+    """Change to a user that owns nothing. Raises PermissionError on failure.
 
-    The first attempt is ``uid`` or, if it is 0, a uid that depends on the id of this process. In a namespace
-    with a single user (``unshare -r``), the process keeps this user. Raises PermissionError on failure.
+    Try ``uid`` first, then the uids in ``NOBODIES``, because most uids do not exist in a user namespace. If
+    ``uid`` is 0, the first attempt is a uid that depends on the id of this process.
+
+    In a namespace with a single user (``unshare -r``), the process keeps this user.
     """
     # An unprivileged user namespace may deny setgroups. Then the process has no extra groups to drop.
     for attempt in (uid or FIRST_UID + os.getpid() % (1 << 22), *NOBODIES):
@@ -441,7 +447,7 @@ def _failure_of(status: int, seconds: float, bounds: Bounds, data: bytes) -> Tem
 
 
 def _memory(bounds: Bounds) -> int:
-    """Return the limit on the memory of a child: that of ``bounds``, or this process's limit if it is lower.
+    """Return a child's limit on memory in bytes: ``bounds.memory``, or a lower limit of this process.
 
     This process can have a low limit, because some runtimes start hooks with the limits of the container.
     """

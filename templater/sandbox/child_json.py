@@ -22,7 +22,7 @@ def run(
     bounds: Bounds,
     waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Any:
-    """Run ``prepare``, then ``work`` in a locked child, and return the JSON value that ``work`` returns.
+    """Start a child that runs ``prepare``, locks itself, and runs ``work``. Return the result of ``work``.
 
     ``waiting`` returns a context manager for the time during which this process waits for the answer.
 
@@ -49,7 +49,7 @@ def run(
             found = {"error": _error_data(error)}
         send((json.dumps(found).encode("ascii"),))
 
-    decode = json.loads  # both processes need the module, and the parent would import it later
+    decode = json.loads  # load the module before the fork, for both processes
     worker = start(prepared, answer, bounds)
     try:
         with waiting():

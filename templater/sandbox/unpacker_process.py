@@ -37,7 +37,7 @@ IDLE_SECONDS = 60
 #: the size limit in bytes of the error output, the only file to which the program can write
 COMPLAINTS = 64 << 10
 
-#: the limit in bytes on the copy of a file that belongs to another user, because a copy can be in memory
+#: The maximum number of bytes to copy from a file that does not belong to root. A copy can be in memory.
 MAX_COPIED = 64 << 20
 
 #: CPUCLOCK_SCHED in the id of a process's clock (include/linux/posix-timers_types.h of Linux)
@@ -132,10 +132,16 @@ def start(
 ) -> Program:
     """Start a program that reads an open file as ``INPUT``, with limits on processor time and memory.
 
-    ``path`` is the name of the file in messages. The path is not opened again, because another file may
-    have it now. ``content`` is given if the program needs only the first bytes, and returns their number.
-    Raises InputError on systems other than Linux and for a file that can't be copied. Raises LimitError
-    for a file that is too large to be copied, and FileNotFoundError if the program is not installed.
+    ``path`` is only the name of the file in messages. This function does not open the path again, because the
+    path can lead to another file now.
+
+    If the program needs only the beginning of the file, ``content`` is a function that returns the number of
+    bytes that the program needs.
+
+    Raises:
+        InputError: the system is not Linux, or the file can't be copied.
+        LimitError: the file is too large to be copied.
+        FileNotFoundError: the program is not installed.
     """
     if not sys.platform.startswith("linux"):
         raise InputError(f"'{path}' needs '{command[0]}', which templater runs only on Linux, in a sandbox")
@@ -161,10 +167,10 @@ def start(
 
 
 def _readable(path: str, fd: int, content: Callable[[], int] | None) -> int:
-    """Return a new descriptor of the file. If an unprivileged user can't read it, return an unnamed copy.
+    """Return a new descriptor of the file, or of an unnamed copy if unprivileged users can't read the file.
 
-    Holes and shared blocks cost nothing, so any user can make a file of a huge size. So this function copies
-    a large file only if root owns the file.
+    Copy a large file only if root owns the file. Any user can create a huge file that uses little disk space,
+    with holes or shared blocks.
     """
     status = os.fstat(fd)
     if os.geteuid() != 0 or status.st_mode & 0o004:
@@ -193,8 +199,9 @@ def _readable(path: str, fd: int, content: Callable[[], int] | None) -> int:
 def _copy_data(source: int, copy: int, size: int, most: int) -> bool:
     """Copy the first ``size`` bytes of a file, and keep holes as holes.
 
-    If the copy had no holes, a file with little data and huge holes could fill the disk. Return False if the
-    file has more than ``most`` bytes of data. In this case, the copy is incomplete.
+    If the file has more than ``most`` bytes of data, return False. In this case, the copy is incomplete.
+
+    Without holes in the copy, a file with little data and huge holes could fill the disk.
     """
     end = 0
     os.ftruncate(copy, size)

@@ -66,7 +66,7 @@ def plain_lines(text: str) -> Iterator[Html]:
 def rendered_lines(lines: Sequence[Line], redaction: Redaction) -> Iterator[Html]:
     """Yield the lines of a file.
 
-    Each value has the HTML class of its origin. A text about the origin follows at the end of the line.
+    Each value has the HTML class of its origin. At the end of the line, a text describes the origins.
     """
     because: tuple[Origin, ...] = ()
     last: Part | None = None

@@ -61,7 +61,7 @@ class Variant:
     #: the names that the template reads (None if unknown), by the side and the dialect of the columns.
     #: The names are needed only if a part of the result has no known origin: an error, or unknown lines.
     reads: dict[tuple[str, str], Collection[Name] | None] = field(default_factory=dict)
-    #: pairs of a remark and the hosts that it is about ("" if it is about no host)
+    #: each remark, with the hosts that the remark is about ("" for a remark about no host)
     remarks: dict[str, dict[str, None]] = field(default_factory=dict)
     #: for each remark that quotes an error of a host: the remark without the error
     short_remarks: dict[str, str] = field(default_factory=dict)

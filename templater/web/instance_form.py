@@ -34,10 +34,12 @@ def instance_form(
 ) -> Html:
     """Return the form.
 
-    ``given`` is the instance as its files describe it, and ``shown`` the edited instance. ``off`` names the
-    profiles that the user has switched off. ``shown`` still has these profiles. ``read`` has the keys that
-    templates read. ``extra`` maps the name of a profile ("" for the instance) to the keys that the user has
-    added without a value.
+    * ``given`` is the instance as its files describe it.
+    * ``shown`` is the edited instance, with all profiles.
+    * ``off`` has the names of the profiles that the user has switched off.
+    * ``read`` has the keys that templates read.
+    * ``extra`` maps the name of a profile ("" for the instance) to the keys that the user has added without a
+      value.
     """
     read = sorted(read)
     types = [

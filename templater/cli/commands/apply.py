@@ -82,9 +82,10 @@ def command(
 
 
 def for_rootfs(plan: Plan, *, as_agent: bool) -> Plan:
-    """Return the plan to write. Raise an error for a virtual machine without ``as_agent``.
+    """Return the plan to write into the root filesystem.
 
-    The files of a virtual machine belong on its config drive.
+    If the instance is a virtual machine, raise RefusedError unless ``as_agent`` is true. The host writes the
+    files of a virtual machine to its config drive, not into its root filesystem.
     """
     if not plan.instance.is_vm:
         if as_agent:

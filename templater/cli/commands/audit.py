@@ -107,8 +107,8 @@ def audited(
 ) -> dict[str, Any]:
     """Return the report of an audit, see ``audit_report``.
 
-    The function itself imports its modules. If templater runs as root, the function runs only in a child
-    process, so the parent process does not need these modules.
+    The function imports its modules itself. If templater runs as root, only a child process calls the
+    function, so the parent process does not need the modules.
     """
     from ...checks.audit_report import audit_report
     from ...checks.security.runaway import LIMITS

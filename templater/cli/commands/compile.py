@@ -41,7 +41,7 @@ def command(src: str, cache: str | None, dialect: str | None) -> int:
     before = children_seconds()
     with open_folder(src) as folder:
         kept = precompile(folder, cache or "", dialect or "")
-    limits = Given()  # this process has the time that the compiling child did not use
+    limits = Given()  # the compiling child has used a part of the processor time
     limits.command["processor"] = max(IMAGE_SECONDS - round(children_seconds() - before), 1)
     with guard(limits):
         image = open_image(src)

@@ -1,6 +1,7 @@
 """``templater completion``: print the script with which a shell completes command lines.
 
-The script gives the incomplete command line to this command, which splits and quotes words as shells do.
+The script passes the incomplete command line to this command. The command splits and quotes words as shells
+do.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SHELLS = ("bash", "zsh", "fish")
 LIMITS = ("command-time=10s", "command-processor=2s", "command-memory=512MiB")
 #: a word that ends with one of these characters is not complete, so no space follows the word
 OPEN = ("=", ":", "/")
-#: characters that a backslash quotes between double quotes
+#: characters that need a backslash between double quotes
 _QUOTED = '\\"$`'
 #: characters that need no quotes; letters and digits of any language need none either
 _PLAIN = "@%+=:,./-_#^"
@@ -125,14 +126,14 @@ class CommandLine(NamedTuple):
     start: int
 
     def quoted(self, word: str) -> str:
-        """Return ``word`` from the character ``start`` on, quoted for the shell.
+        """Return the part of ``word`` from the index ``start`` on, quoted for the shell.
 
-        In the command line, the shell replaces the last word from this character on with the text.
+        In the command line, the shell replaces the same part of the last word with the returned text.
         """
         rest = word[self.start :]
         if self.quote == "'":
             return rest.replace("'", "'\\''")
-        if self.quote:  # between double quotes, nothing keeps bash from replacing `!` by an earlier command
+        if self.quote:  # between double quotes, bash would replace `!` by an earlier command
             text = "".join(f"\\{each}" if each in _QUOTED else each for each in rest)
             return text.replace("!", '"\\!"')
         return "".join(each if each.isalnum() or each in _PLAIN else f"\\{each}" for each in rest)
@@ -141,8 +142,8 @@ class CommandLine(NamedTuple):
 def split(line: str, breaks: str = "") -> CommandLine:
     """Split a line like a POSIX shell.
 
-    ``breaks`` are the characters at which bash breaks words: the completion replaces only the text after
-    them.
+    ``breaks`` are the characters at which bash breaks words. If the last word contains such characters, the
+    completion replaces only the text after the last of them.
     """
     words: list[str] = []
     word: list[str] | None = None

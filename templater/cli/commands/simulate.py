@@ -142,7 +142,7 @@ def _paper(view: Any) -> MemoryRootfs | None:
 
 
 def styled_step(report: Report, width: int, *, as_diff: bool, first: bool) -> tuple[list[Text], list[Text]]:
-    """Return the lines about a step of `simulate`, above and below its patch."""
+    """Return the lines above the patch of a step of `simulate`, and the lines below the patch."""
     from rich.text import Text
 
     from ...reporting.plan_text import heading

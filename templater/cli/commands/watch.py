@@ -103,7 +103,7 @@ def command(request: options.Request, checked: bool, tested: bool, page: PageOpt
 def attempt(look: Callable[[], None], missing: Callable[[], list[str]], *, first: bool = False) -> None:
     """Run ``look`` once. Report its errors, but do not end the watch.
 
-    If ``first`` is true, raise a UsageError instead of reporting it: no file change can correct this error.
+    If ``first`` is true, do not catch a UsageError: no change of a file can correct the command line.
     """
     try:
         look()
@@ -201,7 +201,7 @@ class WatchedImage:
                     output.write(safe_json(json.dumps(plan_data(plan), ensure_ascii=False)) + "\n")
                 return
             same = not (self._show_patches(plans) if request.rootfs is not None else self._show_files(plans))
-        del found, plans  # a guard's limit does not count memory that is in use when the guard begins
+        del found, plans  # free memory: the next guard counts only memory that is allocated later
         if self.checked:
             with guard(request.limits):
                 same = not self._check() and same
@@ -237,7 +237,7 @@ class WatchedImage:
             )
 
     def _show_files(self, plans: list[Plan]) -> bool:
-        """Print the blocks that have changed since the last output, and return whether there are any."""
+        """Print the blocks that have changed since the last output. Return whether a block has changed."""
         from ...reporting import plan_text
         from ..preview_output import show_blocks
 
@@ -271,7 +271,7 @@ class WatchedImage:
                     yield block if has_new_body else block._replace(body=None)
 
     def _show_patches(self, plans: list[Plan]) -> bool:
-        """Print the patches that have changed since the last output, and return whether there are any."""
+        """Print the patches that have changed since the last output. Return whether a patch has changed."""
         from ...reporting import patch
         from ..patches import show_patch
         from .diff import complaints

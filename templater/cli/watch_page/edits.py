@@ -25,7 +25,7 @@ class ProfileEdit:
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """Edits of one instance. An empty value removes the key.
+    """Edits of one instance. A key with an empty value is removed from the instance.
 
     ``profiles`` is None if no profile was edited.
     """

@@ -93,7 +93,7 @@ class Page:
                 self._server.announce(names)
 
     async def ask(self, kind: str, body: bytes) -> tuple[int, bytes]:
-        """Answer a question from the page. Return the HTTP status and the JSON."""
+        """Answer a request from the page. Return the HTTP status and the JSON."""
         try:
             asked = json.loads(body)
             if not isinstance(asked, dict):

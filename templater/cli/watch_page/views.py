@@ -1,4 +1,4 @@
-"""The views of the page of `watch --web`. A view turns a question from the page into HTML.
+"""The views of the page of `watch --web`. A view answers a request from the page with HTML.
 
 This module runs in the child process that renders.
 """
@@ -68,7 +68,7 @@ class Views:
         self._notes: list[str] = []
 
     def answer(self, question: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Answer a question from the page.
+        """Answer a request from the page. ``question`` is the request as JSON.
 
         Return facts for the server (files to watch, or findings), and data for the page.
         """

@@ -1,4 +1,4 @@
-"""The process that renders views: questions come from standard input, and answers go to standard output."""
+"""The process that renders views. Requests come from standard input, and answers go to standard output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .worker_process import frame
 
 
 def main() -> None:
-    """Answer questions until standard input ends."""
+    """Answer requests until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     questions = sys.stdin.buffer
     with os.fdopen(os.dup(1), "wb") as answers:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from ..options import Request
 
-#: maximum number of questions that wait for an answer; the server refuses more
+#: maximum number of requests that wait for an answer; the server refuses further requests
 WAITING: Final = 8
 #: a worker is killed this many seconds after its own time limit
 GRACE: Final = 5.0
@@ -27,18 +27,21 @@ START: Final = (
 
 
 class BusyError(Exception):
-    """Raised if too many questions are waiting."""
+    """Raised if too many requests are waiting."""
 
 
 class Answer(NamedTuple):
-    """The answer to a question from the page: facts for the server, and JSON for the page."""
+    """The answer to a request from the page: facts for the server, and JSON for the page."""
 
     facts: dict[str, Any]
     body: bytes
 
 
 class Renderer:
-    """The worker process. The first question starts it. After it has ended, the next question restarts it."""
+    """The worker process.
+
+    The first request starts the process. If the process has ended, the next request starts a new process.
+    """
 
     def __init__(self, request: Request, instances: str | None, seconds: float) -> None:
         self._job = pickle.dumps((request, instances))
@@ -49,7 +52,7 @@ class Renderer:
         self._has_ended = False
 
     async def ask(self, question: bytes) -> Answer:
-        """Return the answer to a question. Raises BusyError if too many questions are waiting."""
+        """Return the answer to a request from the page. Raises BusyError if too many requests are waiting."""
         if self._waiting >= WAITING:
             raise BusyError
         self._waiting += 1
@@ -99,10 +102,10 @@ class Renderer:
             raise EOFError from None
 
     async def end(self) -> None:
-        """Kill the worker, and answer no more questions.
+        """Kill the worker, and answer no further requests.
 
-        If the worker is just starting, this method waits until the worker has started. If the start were
-        cancelled, asyncio would wait forever.
+        If the worker is just starting, wait until the worker has started: if this method cancelled the start,
+        asyncio would wait forever.
         """
         self._has_ended = True
         await self._kill()
@@ -120,8 +123,10 @@ class Renderer:
 def command() -> list[str]:
     """Return the command that starts the worker.
 
-    The worker has the same search path for modules as this process, for example with a zipapp. Without
-    ``-I``, the worker would also import modules from the working directory, which may be a hostile image.
+    The worker has the same search path for modules as this process, which may run from a zipapp.
+
+    Without ``-I``, the worker would also import modules from the working directory. This directory can be a
+    hostile image.
     """
     mode = ["-X", "utf8"] if sys.flags.utf8_mode else []
     return [sys.executable, "-I", *mode, "-c", START, *sys.path]

@@ -39,7 +39,7 @@ class Hook(Commands):
 def runtime_command(runtime: str) -> click.Command:
     """Return a command that runs the hook.
 
-    The line that ``hook install`` prints starts faster than this command.
+    The configuration that ``hook install`` prints starts the hook faster than this command does.
     """
 
     @click.command(

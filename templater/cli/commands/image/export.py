@@ -52,6 +52,6 @@ def export(files: tuple[str, ...], limits: Given, as_json: bool, packing: dict[s
     )
     parts = contents.parts()
     warn_of(parts, image[0])
-    # an image that `publish` made from a container contains its passwords
+    # An image that `publish` made from a container contains the container's passwords.
     private = not is_fetched and contents.is_private
     report(pack(contents, parts, target, packing, epoch, private=private), as_json)
