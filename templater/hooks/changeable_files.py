@@ -11,9 +11,9 @@ from ..rootfs.writable_by_others import is_shared
 
 
 def places_on_the_way(path: str) -> Iterator[str]:
-    """Yield the path of every directory and link on the way to ``path``, and of the final file.
+    """Yield the path of every directory and symlink on the way to ``path``, and of the final file.
 
-    No yielded path leads through a link.
+    In a yielded path, only the last component can be a symlink.
     """
     here = "/"
     yield here
@@ -40,9 +40,9 @@ def places_on_the_way(path: str) -> Iterator[str]:
 def is_changeable(place: str) -> bool:
     """Return whether a user other than root and the caller can change or replace this file.
 
-    In a sticky directory, users can replace only their own files and links. But a user may have moved a file
-    or link of root into a sticky directory. For example, root may have unpacked an image in a directory of
-    that user.
+    A sticky directory of root does not count as changeable: other users can replace only their own files in
+    it. But a file or link in such a directory counts as changeable, even if root owns it. For example, root
+    can have unpacked it in a directory of another user, who then moved it into the sticky directory.
     """
     try:
         status = os.lstat(place)

@@ -25,7 +25,7 @@ from .options import PROBE, read_options
 
 #: maximum processor time in seconds for compiling all templates
 MAX_SECONDS = 8.0
-#: maximum number of characters of a hook line; the time for splitting a line grows with the square
+#: maximum number of characters of a hook line; splitting takes time proportional to the square of this number
 MAX_LINE = 1 << 16
 #: maximum number of characters of a hook line in a message
 MAX_SHOWN = 200

@@ -93,8 +93,8 @@ def _require_private(fd: int) -> None:
 def instance_cache(state_directory: StateDirectory) -> "CompileCache | None":
     """Open the cache in ``.templater``, or return None if another user may have put a directory there.
 
-    The owner of the instance's directory could replace ``cache`` by another directory of root, such as a
-    directory that root has unpacked from an image.
+    The owner of the instance's directory could put any other directory of root at the path of ``cache``, such
+    as one that root has unpacked from an image. Its files would then count as cache entries.
     """
     try:
         if not state_directory.is_own:
@@ -188,7 +188,7 @@ def _package_age(name: str) -> bytes:
 def same_packages(packages: bytes) -> bool:
     """Return whether a cache entry was written with the installed packages: same paths, mtimes and sizes.
 
-    Even for a forged entry, this function only looks up packages on ``sys.path``.
+    The entry can be forged. So this function looks up only packages on ``sys.path``.
     """
     lines = packages.split(b"\0")
     return len(lines) == len(PACKAGES) and all(map(_is_installed, lines, PACKAGES))

@@ -18,8 +18,8 @@ _BTRFS_ROOT = 256
 def make_state_folder(path: str) -> str:
     """Create a directory for the state of one container, and return its path.
 
-    Other users can't read the new parent directories. Otherwise, a user could open such a directory and hold
-    the kernel's lock of it, and then no other container would get a state directory in it.
+    Other users can't read the new parent directories. Otherwise, a user could open such a directory, and hold
+    the kernel's lock on it. Then no other container would get a state directory in it.
 
     Raises WriteError if the directory can't be created.
     """
@@ -45,11 +45,13 @@ def _make(path: str, mode: int) -> None:
 
 
 def open_old_contents(*, make: bool) -> "Directory | None":
-    """Open the directory for the old contents of mounted files that a failed start can't restore.
+    """Open ``OLD_CONTENTS``, which keeps old contents of mounted files if a failed start can't restore them.
 
-    The directory of the container is not safe: ``podman run --rm`` removes it after a failed start. Return
-    None if this process can't write to the directory, for example in a user namespace. With ``make``, create
-    a missing directory.
+    The container's own directory can't keep these contents: ``podman run --rm`` removes that directory after
+    a failed start.
+
+    With ``make``, create ``OLD_CONTENTS`` if it is missing. Return None if this process can't write to
+    ``OLD_CONTENTS``, for example in a user namespace.
     """
     try:
         if make:

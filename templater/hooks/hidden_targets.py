@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def real_places(mounts: "Collection[str]", rootfs: Root, empty: "Collection[str]" = ()) -> "dict[str, str]":
     """Return a dict that maps the real path of each mount point to the path in ``mounts``.
 
-    To find the real path, follow the links of the root filesystem, as the runtime does. Each mount point in
-    ``empty`` shows an empty directory. So links of the root filesystem below this mount point do not exist
-    for later mounts.
+    To find the real path, follow the links of the root filesystem, as the runtime does. A mount point in
+    ``empty`` shows an empty directory, which hides the links of the root filesystem below it. So the paths of
+    later mounts do not follow the hidden links.
     """
     tree = Root(rootfs.name, mechanism=rootfs.mechanism, cross_mounts=True, fd=rootfs.fd)
     steps = Steps()
@@ -44,8 +44,8 @@ def _real(mount: str, tree: Root, steps: Steps, places: "Collection[str]", witho
     Unlike ``resolve``, this function follows the links of any user, as runtimes do.
 
     ``without_links`` contains directories that have no links. If the path leads through a subdirectory of
-    such a directory, this function adds the subdirectory to ``without_links``. It does not add mount points
-    in ``places``: ``real_places`` adds those that show an empty directory.
+    such a directory, this function adds the subdirectory to ``without_links``. Mount points in ``places`` are
+    not added here: ``real_places`` adds the mount points that show an empty directory.
     """
     place, pending, links = "", mount.split("/")[::-1], 0
     while pending:

@@ -88,10 +88,10 @@ def option_words(choices: dict[str, object]) -> list[str]:
 
 
 def from_anywhere(path: str) -> str:
-    """Return the absolute path, because runtimes run hooks in other directories.
+    """Return ``path`` as an absolute path, because runtimes run hooks with another current directory.
 
-    A path that begins with a type such as ``overlay:`` is returned unchanged. A hook line never expands a
-    variable of the runtime, such as ``$LXC_NAME`` or ``%i``: all words are quoted.
+    A path that begins with a type such as ``overlay:`` is returned unchanged. A path can't contain variables
+    of the runtime, such as ``$LXC_NAME`` or ``%i``, because all words of a hook line are quoted.
     """
     return path if path.startswith(PREFIXES) else os.path.abspath(path)
 
@@ -149,7 +149,7 @@ def shell_line(words: list[str]) -> str:
 
 
 def require_utf8(words: list[str], place: str) -> None:
-    """Raise UsageError for a hook line with bytes that are not UTF-8, if JSON contains the line.
+    """Raise UsageError if a hook line that is stored in JSON has bytes that are not UTF-8.
 
     Programs that read JSON replace such bytes, so the hook would get a different path.
     """

@@ -36,7 +36,8 @@ class Log:
         self.lines: list[str] = []
         #: lines for the instance's own log, which only its owner can read, and not for syslog
         self.private: set[str] = set()
-        #: the syslog line that replaces ``private``: names and number of changed files can reveal a secret
+        #: the line that replaces ``private`` in syslog, because the names and the number of changed files can
+        #: reveal a secret
         self.summary = ""
         self.omitted = 0
 

@@ -58,7 +58,8 @@ def layers_of(path: str) -> "tuple[str, ...]":
 def refuse_other_container(path: str, folder: str) -> None:
     """Raise RefusedError if the directory of ``--rootfs`` is in another container's directory.
 
-    ``folder`` is the directory of this container. Its hook line can be a copy of another container's line.
+    ``folder`` is the directory of this container. The container's hook line can be a copy of another
+    container's line, which names a directory of that other container.
     """
     above = join(dirname(folder), "")
     other = join(above, abspath(path).removeprefix(above).partition("/")[0])
@@ -111,10 +112,14 @@ _OVERLAY_OPTIONS = ("userxattr", "redirect_dir", "metacopy")
 def overlay_options(found: "Iterable[tuple[str, str]]") -> "list[str]":
     """Return mount options with which the hook's overlay shows the same files as LXC's mount of the overlay.
 
-    With ``lxc.idmap``, LXC mounts the overlay in the container's user namespace. Whatever the kernel's
-    defaults are, such a mount neither uses nor makes two things: redirects for renamed directories, and
-    copies that have only a file's metadata. If the hook copied only the metadata of a file, the container
-    would see zeros instead of its content.
+    With ``lxc.idmap``, LXC mounts the overlay in the container's user namespace. In such a mount, the kernel
+    ignores its defaults, and disables two features:
+
+    * redirects for renamed directories,
+    * copies that contain only the metadata of a file.
+
+    If the hook's overlay copied only the metadata of a file, the container would see zeros instead of the
+    file's content.
     """
     given: list[str] = []
     is_mapped = False

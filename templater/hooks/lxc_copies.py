@@ -48,9 +48,9 @@ def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: 
     trigger. Any other new directory is recorded as a copy. If the destroy hook later detects that the copy
     was a rename, it corrects the record. ``rootfs`` is the copy's ``lxc.rootfs.path``.
 
-    If it is not certain which container is the original, this function raises InputError. There is one
-    exception: with ``--source``, the possible original can have neither an image nor a description. Then it
-    has nothing that a wrong copy could get, so the function records only the trigger.
+    Raises InputError if it is not certain which container is the original. There is one exception: the hook
+    line has ``--source``, and the likely original has neither an image nor a description. The function then
+    copies nothing from the likely original, and records only the trigger.
     """
     source, exact = find_source(folder, source_name)
     if options.if_present and is_missing(join(options.source or source, METADATA)):

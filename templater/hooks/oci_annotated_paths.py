@@ -193,8 +193,9 @@ def _require_trusted(
     """Raise RefusedError if another user can change a file or directory.
 
     With ``or_sticky``, other users may write to a sticky directory. ``named`` is true if the hook line names
-    ``directory`` or a path below it; then the owner of ``/`` may also be trusted. ``at`` is the descriptor of
-    the directory in which to look up ``name``.
+    ``directory`` or a path below it. In this case, ``directory`` may also belong to the owner of ``/``,
+    unless other users can write to the directory above. ``at`` is the descriptor of the directory in which to
+    look up ``name``.
     """
     try:
         status = os.stat(name, dir_fd=at, follow_symlinks=False) if at is not None else os.lstat(directory)

@@ -74,7 +74,8 @@ class Options:
     def patience(self) -> float:
         """The seconds to wait for a lock.
 
-        The wait ends before the time limit of the hook, because only the error about the lock names the lock.
+        The wait ends before the time limit of the hook. Otherwise, the hook would report its time limit, and
+        the user would not learn which lock was held.
         """
         return 0.9 * self.time_limit
 

@@ -14,7 +14,7 @@ from ..sandbox.child import Bounds
 from .compile_cache import CacheEntry, instance_cache, open_cache
 from .sandboxed_rendering import COMPILE, Job, Run
 
-#: the maximum number of bytes that the child may need in addition to those of this process
+#: the maximum memory of the child in bytes, in addition to the memory of this process
 MEMORY = 512 << 20
 
 

@@ -268,9 +268,12 @@ def time_left() -> float:
 def start_processor_timer(seconds: float, changes: int = 0) -> None:
     """Start a timer that raises TimeUpError after this process has used ``seconds`` of processor time.
 
-    At the hard limit of the runtime (RLIMIT_CPU), the kernel kills the process, without SIGXCPU if the soft
-    limit is equal. If the hard limit comes before ``seconds``, the timer raises the error of SIGXCPU early.
-    The remaining time is enough to put ``changes`` files in place, to restore them, and to report the error.
+    At the hard limit that the runtime has set (RLIMIT_CPU), the kernel kills the process. If the soft limit
+    is equal, the kernel does not send SIGXCPU first.
+
+    If the hard limit comes before ``seconds``, the timer ends before the hard limit, and raises the error of
+    SIGXCPU. The time until the hard limit is enough for three steps: put ``changes`` files in place, restore
+    them, and report the error.
     """
     global _is_limited  # noqa: PLW0603
     reserved = REPORT_SECONDS + 2 * changes * COMMIT_SECONDS
@@ -306,7 +309,8 @@ def _ignore_stop_signals() -> None:
 def _ignored(number: int, frame: object) -> None:
     """Ignore a signal.
 
-    This handler replaces SIG_IGN. If a signal arrives just before SIG_IGN is set, Python prints a traceback.
+    This handler is used in place of SIG_IGN. While a program sets SIG_IGN, a signal can make Python print a
+    traceback.
     """
 
 
@@ -374,7 +378,7 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
 
 
 def _record_start(state_directory: StateDirectory) -> None:
-    """Record the time of a first start at which the hook fails, but the container starts."""
+    """Record the time of an instance's first start, if the container starts although the hook fails."""
     try:
         state = state_directory.state()
         is_first = state is None or state.pending == "create"
@@ -523,10 +527,10 @@ def _open_old_contents(make: bool) -> "Directory | None":
 
 
 def _keeps_order(rootfs: "DirectoryRootfs", journal: "Journal") -> bool:
-    """Return whether the state of the instance gets to the disk only after the files of this run.
+    """Return whether the kernel writes the instance's state to the disk only after the files of this run.
 
-    If so, a hook need not wait for the disk, nor for other processes that use the disk. After a power cut,
-    all files are complete, or the trigger is still pending.
+    In this case, the hook does not wait for the disk. After a power cut, all files are complete, or the next
+    start runs the pending trigger again.
     """
     from ..rootfs.disk_sync import is_same_btrfs
 

@@ -47,7 +47,7 @@ class ImageRootfs(MemoryRootfs):
         super().__init__()
         #: size of each regular file, by cleaned path
         self.sizes: dict[str, int] = {}
-        #: directories by path, while names are added: a walk from the root to each name is slow in deep trees
+        #: directories by path, for a fast lookup while names are added
         self._directories: dict[str, _Node] = {}
 
     def read(self, path: str, limit: int) -> bytes:

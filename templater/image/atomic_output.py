@@ -296,7 +296,7 @@ def _lock(fd: int) -> bool:
 
 @contextlib.contextmanager
 def _held(path: str) -> Iterator[None]:
-    """Lock a file. Another run would remove an unlocked file as the remains of a crash."""
+    """Lock a file, so that no other run removes it. A run removes unlocked files of earlier crashed runs."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

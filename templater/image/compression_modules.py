@@ -8,7 +8,7 @@ from typing import Any
 
 from ..model.errors import InputError
 
-#: modules with the same decompressor: the standard library's from Python 3.14, its backport, and Debian 13's
+#: modules with the same decompressor: in Python 3.14's standard library, in its backport, and in Debian 13
 ZSTD = ("compression.zstd", "backports.zstd", "pyzstd")
 
 

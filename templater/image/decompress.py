@@ -181,7 +181,7 @@ class ByteStream:
         self.compression = file_kind.recognise(self._head)
         self._buffer = b""
         self._offset = 0
-        #: compressed bytes that the last decompressor did not need, and how many of these were used since
+        #: compressed bytes that the last decompressor did not need, and how many of them were used later
         self._returned = b""
         self._used = 0
         self._decompressor: _Decompressor | None = None

@@ -25,7 +25,7 @@ _PIECE = 1024 * 1024
 _ENTRY_BYTES = 100
 #: memory for a name that the walk keeps, in addition to its characters
 _NAME_BYTES = 250
-#: bytes of a pax header for the keys of its records, its numbers, and additions to the name
+#: bytes that a pax header needs for the keys and numbers in its records, and for additions to the name
 _OTHER_RECORDS = 400
 
 Data = Iterator[tuple[int, bytes]]
@@ -66,7 +66,7 @@ class Tree:
     #: whether another user's directory contains a private file or directory of this process's user or of
     #: root, which the other user may have moved there
     has_secrets: bool = False
-    #: the first name by (device, inode), to detect hard links; None if each name becomes a separate file
+    #: the first name of each file by (device, inode), to detect hard links; None to store each name as a file
     _names: dict[tuple[int, int], str] | None = None
     held: HeldBytes = field(init=False)
 
@@ -76,7 +76,8 @@ class Tree:
     def members(self, path: str, name: str, *, links: bool = True) -> Iterator[tuple[Member, Data]]:
         """Yield the directory ``path`` and the members below it. ``name`` replaces ``path`` in their names.
 
-        If ``links`` is true and a file has several names in this walk, all but the first become hard links.
+        If ``links`` is true and the walk finds a file again under another path, it yields a hard link to the
+        file's first member. Otherwise, it yields another member with the same content.
         """
         self._names = {} if links else None
         found = self.root.lstat(path)

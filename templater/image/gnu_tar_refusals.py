@@ -22,7 +22,8 @@ DIRECTORY_TARGET = "which is a directory"
 THROUGH_LINK = "is below a symlink"
 TARGET_THROUGH_LINK = "which is outside of the image or below a symlink"
 
-#: An absolute symlink, or one with '..'. GNU tar makes such symlinks last, and an empty file until then.
+#: A symlink whose target is absolute or contains '..'. GNU tar first makes an empty file in its place, and
+#: replaces that file with the symlink after all other members.
 _LATE_SYMLINK = "late symlink"
 #: maximum total length of the directories for which an archive has no member of their own
 _MOST_IMPLIED = 32 << 20

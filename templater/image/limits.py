@@ -43,8 +43,8 @@ DEFAULT = Limits()
 #: Most programs that remove directory trees recurse, and fail on deeper trees.
 DEEPEST = 500
 
-#: The limit on sqfs2tar's memory in bytes: a constant, plus a number for each of ``Limits.members``. sqfs2tar
-#: needs about half of the limit.
+#: The limit on sqfs2tar's memory in bytes: a constant, plus this number of bytes for each member that
+#: ``Limits.members`` allows. sqfs2tar needs about half of the limit.
 SQUASHFS_MEMORY, SQUASHFS_NAME = 64 * MIB, 400
 #: The limit on sqfs2tar's processor time: a constant in seconds, plus one second for this many bytes of data.
 SQUASHFS_SECONDS, SQUASHFS_BYTES_PER_SECOND = 5, MIB

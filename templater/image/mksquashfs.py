@@ -104,14 +104,14 @@ def _mksquashfs(output: Output, compression: str, made: int, top: Member | None)
 
 
 def _in_child() -> Callable[[], object] | None:
-    """Return a function that the child must call.
+    """Return a function that the child process must call before it runs mksquashfs.
 
-    Afterwards, the kernel kills the child when this process dies. Otherwise, mksquashfs 4.6.1 can wait
+    The function makes the kernel kill the child when this process dies. Otherwise, mksquashfs 4.6.1 can wait
     forever after a truncated stream, and keep its file on the disk.
 
-    The function also lifts the kernel's limits on memory and processor time. The threads of mksquashfs
-    reserve more addresses than they use. The limit on processor time grows during the run, so this process
-    enforces that limit in place of the kernel.
+    The function also lifts two limits of the kernel. The limit on memory would be exceeded, because the
+    threads of mksquashfs reserve more addresses than they use. The limit on processor time grows during the
+    run, so this process enforces that limit in place of the kernel.
     """
     if not sys.platform.startswith("linux"):
         return None
@@ -131,10 +131,10 @@ def _in_child() -> Callable[[], object] | None:
 def _bounded_holes(
     members: Iterable[tuple[Member, Data]], contents: Contents
 ) -> Iterator[tuple[Member, Data]]:
-    """Yield the members of a directory.
+    """Yield the members of an image in a directory.
 
-    Raises LimitError if the holes of sparse files exceed the limit, because each hole is read as zeros.
-    ``bounded_writer`` checks this limit for an archive.
+    Raises LimitError if the holes of sparse files exceed the limit, because mksquashfs reads each hole as
+    zeros. For an image in an archive, ``bounded_writer`` checks this limit.
     """
     holes = data = 0
     for member, pieces in members:
@@ -171,8 +171,11 @@ def _squashfs_time(time: float) -> int:
 def storable(members: Iterable[tuple[Member, Data]], lost: list[str]) -> Iterator[tuple[Member, Data]]:
     """Remove extended attributes that mksquashfs can't store. Append the names of their files to ``lost``.
 
-    squashfs has no ACLs. mksquashfs ignores the attributes of the tar member of the top directory, and does
-    not decode names of attributes.
+    These attributes can't be stored:
+
+    * ACLs, because squashfs does not support them,
+    * attributes of the top directory, because mksquashfs ignores them in a tar stream,
+    * attributes with an encoded name in the tar stream, because mksquashfs does not decode the name.
     """
     for member, data in members:
         kept = {

@@ -85,8 +85,8 @@ def opened(path: str) -> Iterator[OpenFile]:
 def close_with(owner: object, fd: int) -> None:
     """Close a descriptor when nothing refers to ``owner`` any more.
 
-    Do not close it when the interpreter ends: in hooks and commands, ``close_in_another_process`` then closes
-    all files.
+    When the interpreter ends, the descriptor stays open: in hooks and commands, ``close_in_another_process``
+    closes all files at that time.
     """
     weakref.finalize(owner, os.close, fd).atexit = False
 
@@ -94,8 +94,8 @@ def close_with(owner: object, fd: int) -> None:
 def refuse_private(file: OpenFile) -> OpenFile:
     """Return the file if other users may read it. Raises RefusedError if it is private to root or this user.
 
-    A private file can be the copy of a container, with its passwords. A user who owns the directory could
-    give this file the name of an image. Then root would publish the passwords.
+    A private file can be the copy of a container with passwords. The owner of a directory could give such a
+    file of root the name of an image. If root then published this image, the passwords would be public.
     """
     status = os.fstat(file.fd)
     if not status.st_mode & S_IROTH and status.st_uid in (0, os.geteuid()):
@@ -153,8 +153,8 @@ def whole_content(file: FileIO, path: str) -> Iterator[bytes]:
 def holes_of(fd: int, size: int, most: int | None = None) -> int:
     """Return the number of bytes in the holes of a file. Stop counting above ``most``.
 
-    The number of a file's blocks does not show its holes, because some file systems compress data, or update
-    this number later.
+    The holes can't be computed from the number of a file's blocks (``st_blocks``). Some file systems compress
+    data, and some update this number later.
     """
     holes = offset = 0
     while offset < size and (most is None or holes <= most):

@@ -209,8 +209,8 @@ def _generate_metadata(root: Root) -> Source:
 def running(path: str) -> int | None:
     """Return the id of a process whose root directory is this root filesystem, or None.
 
-    The function compares root directories by inode. This works if the container runs directly from this
-    directory.
+    The function compares root directories by inode. So it finds a process only if the container runs directly
+    from this directory.
     """
     try:
         root = os.stat(os.path.join(path, ROOTFS))

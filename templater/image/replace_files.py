@@ -55,11 +55,14 @@ def replace(
     limits: Limits = DEFAULT,
     progress: Progress = silent,
 ) -> Fingerprints:
-    """Write ``changes`` of existing files, and ``added`` files, into the image.
+    """Replace or remove the files in ``changes``, and add the files in ``added`` to the image.
 
     In a directory, each file is replaced atomically. Raises RefusedError if the old content of a file differs
-    from ``before``. A tarball is replaced atomically by a new tarball, to which unchanged members are copied
-    block by block. ``rootfs``, the second file of a split image, is needed only for the fingerprint.
+    from ``before``.
+
+    A tarball is replaced atomically by a new tarball, to which unchanged members are copied block by block.
+    ``rootfs``, the second file of a split image, is needed only for the fingerprint.
+
     Raises TemplaterError if the image is invalid or can't be written.
     """
     if os.path.isdir(path):

@@ -36,10 +36,12 @@ class Compression(NamedTuple):
     """Two functions for a compression. Both take a compressed block, and the maximum size of its content.
 
     ``decompress`` returns the content. If the content is larger than the maximum, ``decompress`` raises an
-    error or returns more bytes than the maximum. The result of ``content_size`` is correct only if sqfs2tar
-    can decompress the block. In formats with a slow decompressor, ``content_size`` reads the size from the
-    block, and each decompressor checks that size. ``content_size`` raises an error for a dictionary that
-    needs more memory than unsquashfs allows.
+    error or returns more bytes than the maximum.
+
+    ``content_size`` returns the size of the content. The result is correct only if sqfs2tar can decompress
+    the block. In formats with a slow decompressor, ``content_size`` reads the size from the block, because
+    every decompressor checks this size. ``content_size`` raises an error for a dictionary that needs more
+    memory than unsquashfs allows.
     """
 
     decompress: Callable[[bytes, int], bytes]
@@ -76,9 +78,9 @@ def _xz(data: bytes, most: int) -> bytes:
 def _lzma(data: bytes, most: int) -> bytes:
     """Decompress LZMA as squashfs-tools do.
 
-    Like these tools, return as many bytes as the header states, because some packers do not mark the end of
-    the stream. The header has eight bytes for the size, but other tools read only the low four of them. So
-    refuse a size that needs more bytes.
+    Like squashfs-tools, return as many bytes as the header states, because some packers do not mark the end
+    of the stream. The header has eight bytes for the size, but other tools read only the low four bytes. So
+    refuse a size that needs more than four bytes.
     """
     size = int.from_bytes(data[5:13], "little")
     if size > most:

@@ -1,9 +1,12 @@
 """A check that all tools read the same directories from a squashfs file.
 
-sqfs2tar, unsquashfs and the kernel react differently to inconsistent directories. A hostile file could hide
-names from sqfs2tar that the kernel shows. sqfs2tar also writes an invalid archive if the size of a block does
-not match the size of its file. The daemons run unsquashfs, which ends with an error for some owners, numbers,
-names and tables that sqfs2tar accepts.
+sqfs2tar, unsquashfs and the kernel react differently to inconsistent directories. So a hostile squashfs file
+could show names to the kernel, but hide them from sqfs2tar.
+
+sqfs2tar also writes an invalid archive if the size of a block does not match the size of its file.
+
+The daemons run unsquashfs, which ends with an error for some owners, numbers, names and tables that sqfs2tar
+accepts.
 """
 
 from __future__ import annotations
@@ -27,10 +30,11 @@ _CHECK_DATA, _NO_XATTRS = 4, 0x200
 #: maximum number of names below one header, and maximum length of a name, in the kernel
 _MOST_NAMES = _LONGEST = 256
 _DIRECTORY, _FILE, _SOCKET, _LONG_DIRECTORY = 1, 2, 7, 8
-#: for each type of inode, the offset of the number of its attribute list; in a link, its target precedes the
-#: number
+#: For each type of inode, the offset in bytes of the number of its attribute list. In a link's inode, the
+#: target of the link precedes the number.
 _LINK, _PLACES_OF_ATTRIBUTES = 10, {10: 24, 11: 24, 12: 24, 13: 20, 14: 20}
-#: the word of a block in an inode: the block's size in the file, and a bit if the block is not compressed
+#: An inode has a word for each block: the block's size in the squashfs file, and this bit if the block is not
+#: compressed.
 _STORED = 1 << 24
 _NO_FRAGMENT = 0xFFFFFFFF
 #: One block of inodes or directories is allowed for this many of ``Limits.members``; about 150 is usual. LZO
@@ -89,7 +93,7 @@ class _Walk:
         self._inodes, self._directories = unpack_from("<QQ", head, 64)
         (self._fragment_count,) = unpack_from("<I", head, 16)
         (self._fragment_table,) = unpack_from("<Q", head, 80)
-        #: sizes of the blocks with ends of files, by their number
+        #: decompressed size of each block that contains the ends of several files, by the block's number
         self._fragments: dict[int, int] = {}
         #: the numbers of the lists of attributes with a name that only files and directories can have
         self._user_lists: frozenset[int] = frozenset()
@@ -196,8 +200,10 @@ class _Walk:
         """Refuse a file if the size of one of its blocks does not match the file's size.
 
         sqfs2tar copies a block of a wrong size to its archive. If the block is too short, readers of the
-        archive take the next headers for data of the file. The end of a file can be in a block that several
-        files share. If this block is too short, sqfs2tar and unsquashfs add different bytes.
+        archive take the next headers for data of the file.
+
+        The end of a file can be in a block that several files share. If the shared block is too short,
+        sqfs2tar and unsquashfs append different bytes to the file.
         """
         inode = self._bytes(self._inodes, place >> 16, place & 0xFFFF, 32)
         if unpack_from("<H", inode)[0] == _FILE:

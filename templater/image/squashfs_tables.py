@@ -17,25 +17,26 @@ from ..model.errors import LimitError
 
 BLOCK = 8192
 ABSENT = (1 << 64) - 1
-#: the flag for options of the compression, which are in the first block, and the options that LZ4 needs
+#: The flag of a file whose first block contains options of the compression. For LZ4: the number of the
+#: compression, and the size and the first value of its options, which are required.
 _OPTIONS, _LZ4, _LZ4_OPTIONS, _LZ4_LEGACY = 0x400, 5, 8, 1
 _HEAD = 96
 #: the bytes of an entry of each table
 _OWNER, _NUMBER, _FRAGMENT, _LIST = 4, 8, 16, 16
-#: the word for the type of an attribute: its prefix, and a bit if its value is in another place
+#: masks for the type of an attribute: the number of its name's prefix, and a bit for a value stored elsewhere
 _PREFIX, _ELSEWHERE = 0xFF, 0x100
 _PREFIXES = (b"user.", b"trusted.", b"security.")
 #: maximum lengths of a name and a value in Linux
 _LONGEST_NAME, _LONGEST_VALUE = 255, 65536
 _CAPABILITY = b"security.capability"
-#: the two forms of capabilities; the second form ends with a user id, which is not -1
+#: the two valid formats of a value with capabilities; the second format ends with a user id other than -1
 _CAPABILITIES = re.compile(rb"[\x00\x01]\x00\x00(?:\x02.{16}|\x03.{16}(?!\xff{4}).{4})", re.DOTALL)
-#: a length that is larger than the length of any capabilities
+#: a number of bytes that exceeds the length of any valid value with capabilities
 _LONGER = 25
 
 
 class Reader(NamedTuple):
-    """A file and two functions that read from a position of it.
+    """The path of a squashfs file, and two functions that read from a position in the file.
 
     ``read`` returns bytes. ``read_block`` returns a decompressed block, and the position after the block.
     """
@@ -73,7 +74,7 @@ def check_tables(head: bytes, reader: Reader, most: int) -> frozenset[int]:
 
 
 def _positions(reader: Reader, place: int, size: int, end: int) -> tuple[int, ...]:
-    """Return the positions of a table's blocks. The list of them begins at ``place`` and ends at ``end``."""
+    """Return the positions of a table's blocks. The list of positions is between ``place`` and ``end``."""
     length = -(-size // BLOCK) * 8
     if not length or place + length != end:
         raise ValueError("a table is empty, or ends at a wrong position")
@@ -81,7 +82,7 @@ def _positions(reader: Reader, place: int, size: int, end: int) -> tuple[int, ..
 
 
 def _blocks(reader: Reader, place: int, size: int, end: int) -> tuple[int, ...]:
-    """Return the positions of a table's blocks. Check the size of each block, unpacked and in the file."""
+    """Return the positions of a table's blocks, after checking the packed and unpacked size of each block."""
     positions = _positions(reader, place, size, end)
     for number, position in enumerate(positions):
         data, following = reader.read_block(position)

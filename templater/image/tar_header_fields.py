@@ -82,8 +82,9 @@ def has_pax_format(block: bytes) -> bool:
 def _prefix(block: bytes) -> bytes:
     """Return the name prefix of a header, without the zero bytes after it.
 
-    In the format star, the prefix is shorter, and two times follow it. Go detects this format by the last
-    bytes of the header, and GNU tar by the times, which both may refuse. So refuse any text after the prefix.
+    In the format star, the prefix is shorter, and two times follow the prefix. Go detects this format by the
+    last bytes of the header, but GNU tar by the two times. Go and GNU tar may also refuse the times. So this
+    function refuses any text after the prefix.
     """
     size = _STAR_PREFIX if block[508:] == _STAR else len(_NO_PREFIX)
     prefix = block[345 : 345 + size].partition(b"\0")[0]

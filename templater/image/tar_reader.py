@@ -56,7 +56,7 @@ _SPARSE_1 = ["GNU.sparse.major", "GNU.sparse.minor", "GNU.sparse.realsize"]
 _UNKNOWN_TO_SOME = ("GNU.", "SCHILY.realsize", "SCHILY.offset")
 #: pax records about an archive in several parts
 _VOLUME = "GNU.volume."
-#: The pax records with numbers. GNU tar and Go also read numbers that a later header replaces.
+#: The pax records with numbers. GNU tar and Go parse such a record even if a later header overrides it.
 _NUMBERS = ("uid", "gid", "size")
 #: the global pax records, which apply to every later member; ``git archive`` writes only a comment
 _INHERITED = ("uid", "gid", "mtime")
@@ -66,7 +66,8 @@ _NEVER_GLOBAL = (
     "GNU.sparse.", "SCHILY.xattr.", "SCHILY.acl.", "LIBARCHIVE.xattr.", "RHT.security.",
 )  # fmt: skip
 _MAX_GLOBAL_RECORDS = 100
-#: The names that the daemons look for in an archive. Go returns a global header like a member with its name.
+#: The names that the daemons look for in an archive. Go returns a global header as if it were a member, with
+#: the name in the header.
 _LOOKED_FOR = (METADATA, ROOTFS, DISK)
 #: the characters before the number in sqfs2tar's names of extended headers, such as pax/xattr7 and gnu/name7
 _BEFORE_NUMBER = "abcdefghijklmnopqrstuvwxyz/"
@@ -74,7 +75,7 @@ _BEFORE_NUMBER = "abcdefghijklmnopqrstuvwxyz/"
 _TIMES = ("mtime", "atime", "ctime")
 #: The grammar of times that GNU tar and Go accept; the group is the number of seconds.
 _TIME = re.compile(rb"(-?[0-9]{1,19})(?:\.[0-9]*)?")
-#: maximum length of the part of a time that is read: more than its seconds and nanoseconds
+#: the number of characters that are parsed in a time: enough for all seconds and nanoseconds
 _TIME_LENGTH = 40
 #: maximum uid or gid: the range of ids in Linux and in GNU tar
 _MAX_ID = 2**32 - 1

@@ -28,7 +28,7 @@ from .read_whole_image import Contents, Part
 from .tar_reader import HARD_LINK, Member
 from .xattrs import set_xattr
 
-#: the name of the temporary directory in an empty directory of the caller
+#: the name of the temporary directory if the target is an existing empty directory, which then contains it
 _INSIDE = ".unpacking"
 _HELD = 64
 _SPECIAL = {CHAR_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
@@ -246,7 +246,7 @@ def _take_over(parent: Directory, name: str, left: str = "") -> int:
     A directory whose only entry has the name ``left`` also counts as empty, unless another user can have
     made that entry.
 
-    Raises RefusedError if another user put another directory in its place, or a file into it.
+    Raises RefusedError if another user has replaced the directory, or has put a file into it.
     """
     fd = _lock(parent, name)
     try:
@@ -567,9 +567,9 @@ class TreeWriter:
 
 @contextmanager
 def _held_path(place: Directory, name: str, member: Member, kind: int) -> Iterator[str]:
-    """Hold a new file without opening it, and yield a path that names the file.
+    """Get a descriptor of a new file with O_PATH, and yield the descriptor's path in /proc/self/fd.
 
-    Raises RefusedError if the name refers to a file of another kind by now.
+    Raises RefusedError if another process has replaced the file by a file that is not of ``kind``.
     """
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
     try:

@@ -41,9 +41,9 @@ _DEEPEST_FLOW = 500
 _NULLS = ("", "~", "null", "Null", "NULL")
 #: maximum work of all edits of a document, in microseconds of processor time on a slow machine
 _MOST_WORK = 2_000_000
-#: work for each node, with libyaml and with the parser in Python
+#: microseconds for each node, with libyaml and with the parser in Python
 _NODE, _PURE_NODE = 2, 14
-#: number of characters for each microsecond, with libyaml; the parser in Python needs one for each character
+#: number of characters that libyaml parses in a microsecond; the parser in Python parses one character
 _CHARACTERS = 50
 
 

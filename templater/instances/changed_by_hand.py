@@ -126,13 +126,13 @@ def changed_by_hand(
     hand. There is one exception: if the plan runs the trigger ``create``, an unlisted file comes from the
     image, and counts as unchanged. The exception does not apply in two cases:
 
-    * The file is on another mount, such as a volume, and was last changed before ``made``. This is the
-      nanosecond in which the container's directory was created.
-    * The file was last changed after ``since``. This is the second in which a first start failed and the
-      container started anyway.
+    * The file is on another mount, such as a volume, and was last changed before ``made``. The argument
+      ``made`` is the time in nanoseconds at which the container's directory was created.
+    * The file was last changed after ``since``. The argument ``since`` is the time in seconds of a first
+      start at which the hook failed, but the container started.
 
     A mounted file that a rollback could not restore (``Record.unfinished``) always counts as unchanged. Owner
-    and mode are not compared, because an apply keeps them.
+    and mode are not compared, because ``apply`` keeps the owner and mode of an existing file.
 
     Raises LimitError if the files to compare have more than ``MAX_COMPARED_TOTAL`` bytes together.
     """
@@ -187,9 +187,11 @@ def _may_be_edited(change: Change, rootfs: RootfsView, made: int, since: int | N
 def recorded_content(plan: Plan, record: Record, rootfs: RootfsView) -> Callable[[Change], None]:
     """Return a function that ``apply`` calls for each change, shortly before it writes the file.
 
-    The function raises RefusedError if the file no longer has the recorded content. A file can change after
-    ``changed_by_hand``, while ``apply`` waits for the lock. An unfinished mounted file must still have the
-    content that it has during this call.
+    The returned function raises RefusedError if the file no longer has the recorded content. A file can
+    change after ``changed_by_hand`` has read it, while ``apply`` waits for the lock.
+
+    A mounted file in ``record.unfinished`` may have none of the recorded contents. So the returned function
+    compares it with the content that the file had when ``recorded_content`` was called.
     """
     files: dict[str, WrittenFile] = {}
     for change in plan.changes:

@@ -4,12 +4,17 @@ The record tells whether a file was changed by hand since templater wrote it. ``
 and ``--keep-modified`` keeps changed files. Without this option, the record has no influence on which files
 are written.
 
-Before an apply, templater writes the new record beside the old record. After the apply, it renames the new
-record. Only the first step uses fsync, and only on btrfs, where fsync of a file without a name is fast. If a
-run is killed between the two steps, or if it can't restore a file, the next run finds both records. With
-``--keep-modified``, the next run compares both records with the files. It saves the result in the old record
-at once, because it can still fail before it writes a file. Without this option, the next run records the
-files of its own rules.
+A run replaces the record in two steps:
+
+1. Before the run writes files, it writes the new record beside the old record. Only on btrfs, it also syncs
+   the new record: on btrfs, fsync of a file without a name is fast.
+2. After the run has written all files, it renames the new record, without fsync.
+
+If a run is killed between the two steps, or can't restore a file, the next run finds both records:
+
+* With ``--keep-modified``, the next run compares both records with the files. The next run saves the result
+  in the old record at once, because it can still fail before it writes a file.
+* Without ``--keep-modified``, the next run records the files of its own rules.
 """
 
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError
@@ -38,7 +43,7 @@ HEAD = b"templater written 1\n"
 MAX_RECORD = 16 << 20
 #: a file with more bytes than this always counts as changed, because no template renders so many bytes
 MAX_COMPARED = 64 << 20
-#: maximum total size in bytes of the recorded files that are compared, as of all files that a run renders
+#: maximum total size in bytes of the recorded files that are compared; a run can't render more bytes
 MAX_COMPARED_TOTAL = 64 << 20
 #: maximum number of files in a record
 MAX_FILES = 100_000
@@ -51,10 +56,10 @@ _FIELDS = 7
 class WrittenFile:
     """The state of one file when templater last wrote it, or last found the right content in it.
 
-    ``path`` is the rule's target and ``real`` the file after following links. ``uid`` and ``gid`` are ids in
-    the container. ``digest`` and ``template_digest`` are hashes of the content and of the template. ``keys``
-    are the configuration keys that the template reads, except keys whose names the template computes.
-    ``size`` is the size of the content.
+    ``path`` is the rule's target. ``real`` is the path of the same file after following links. ``uid`` and
+    ``gid`` are ids in the container. ``digest`` and ``template_digest`` are hashes of the content and of the
+    template. ``keys`` are the configuration keys that the template reads, except keys whose names the
+    template computes. ``size`` is the size of the content.
     """
 
     __slots__ = (
@@ -227,13 +232,15 @@ class Record:
     def settle(self, rootfs: "RootfsView", *, save: bool = True) -> None:
         """Use the staged entry of each file whose content matches that entry. If ``save``, write the record.
 
-        If the content matches, a run has written the file, and was killed before it replaced the record. A
-        run overwrites a mounted file in place, and cuts it to its new size at the end. So a killed run can
-        leave the new text in the file, followed by the end of a longer old text (see
-        ``_may_be_unfinished``). The entry then gets the size and the hash of the present content.
+        An earlier run has left the staged record. If the content of a file matches its staged entry, the
+        earlier run wrote the file, and was killed before it replaced the record.
 
-        Call this method only in a run that compares the record with the files: the owner of the instance's
-        directory can forge a staged record that names files that are slow to read.
+        A run overwrites a mounted file in place, and truncates the file to its new size at the end. So a
+        killed run can leave the new text, followed by the rest of a longer old text. In this case (see
+        ``_may_be_unfinished``), the entry gets the size and the hash of the present content.
+
+        Call this method only in a run that compares the record with the files. The owner of the instance's
+        directory can forge a staged record, and list files in it that are slow to read.
         """
         size = 0
         for path, entry in (self._staged or {}).items():
@@ -254,7 +261,7 @@ class Record:
         self._staged = None
 
     def _may_be_unfinished(self, file: WrittenFile, rootfs: "RootfsView") -> bool:
-        """Return whether a killed run can have overwritten a mounted file without cutting it.
+        """Return whether a killed run can have overwritten a mounted file without truncating it.
 
         In this case, the file still has the size of its old text, and the journal of the run still exists.
         """
@@ -267,7 +274,7 @@ class Record:
         return is_killed and file.size < before.size == found.size and before.digest != file.digest
 
     def _save(self) -> None:
-        """Replace the record by one with the present entries, if these are within the limits."""
+        """Write the present entries to the record on the disk, if they are within the limits."""
         from .state_directory import write_whole
 
         text = b"".join([b"\0", *self.entries.values()])
@@ -389,7 +396,7 @@ class Record:
         self._staged = None
 
     def discard(self) -> None:
-        """Remove the staged record, after an apply that has restored every file."""
+        """Remove the staged record. Call this after ``apply`` has failed and has restored every file."""
         try:
             self._discard()
         except (OSError, WriteError):  # the next run compares both records with the files
@@ -433,9 +440,10 @@ def _refusal(path: str, status: "os.stat_result") -> RefusedError:
 
 
 class Update:
-    """A context manager that commits, keeps or discards a staged record at its end.
+    """A context manager for a staged record. ``apply`` calls its methods (see ``transaction.Outcome``).
 
-    ``apply`` calls ``commit`` or ``keep``, see ``transaction.Outcome``.
+    If the block ends without an error, the record is committed. After an error, the record is discarded,
+    unless ``commit`` or ``keep`` was called.
     """
 
     __slots__ = ("is_kept", "record")
@@ -466,9 +474,10 @@ _REMOVE = "remove the record: the next start writes a new one, which lists the f
 
 
 def last_changes(plan: "Plan") -> "list[tuple[Change, Change]]":
-    """Return the last change of each path that the plan writes or leaves unchanged.
+    """Return a pair for each path that the plan writes or leaves unchanged.
 
-    Links can lead from several paths to one file, so each change comes with the last change of its file.
+    The pair has the last change of the path, and the last change of the file to which the path leads. The two
+    can differ, because links can lead from several paths to one file.
     """
     paths: dict[str, Change] = {}
     files: dict[str, Change] = {}
@@ -481,8 +490,8 @@ def last_changes(plan: "Plan") -> "list[tuple[Change, Change]]":
 def has_content(rootfs: "RootfsView", file: WrittenFile) -> bool:
     """Return whether a file has the recorded content. Read the file only if it has the recorded size.
 
-    Reading could take long, because the container's root can make files for which the kernel must decompress
-    many times the size of the file.
+    Reading a file can take long, even if the file is small. The container's root can make a file for which
+    the kernel must decompress many times the file's size.
     """
     size = size_of(rootfs, file.real)
     return size == file.size and content_digest(rootfs, file.real, size) == file.digest

@@ -5,7 +5,7 @@ from ..rootfs.trusted_paths import open_folder
 from .instance_directory import InstanceDirectory
 from .state_directory import State, StateDirectory
 
-#: files of an instance whose image is elsewhere; ``config`` is LXC's configuration
+#: files by which an instance directory without an image is recognized; ``config`` is LXC's configuration
 _SIGNS = (INSTANCE, STATE_FOLDER, "config")
 
 

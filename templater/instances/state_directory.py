@@ -28,7 +28,7 @@ class State:
 
     ``pending`` is the trigger that the next start runs before ``start``. ``name`` is the instance's name.
     ``image`` is the image from which the instance was made. ``root`` identifies the root directory at the
-    instance's last start. Each value may be "".
+    instance's last start. Each value can be "".
     """
 
     __slots__ = ("image", "name", "pending", "root")
@@ -65,8 +65,8 @@ class State:
     def decode(cls, data: bytes) -> "State | None":
         """Parse a state. Unknown lines are skipped, because a newer templater may have written them.
 
-        Return None if the data has no known line. For example, the file can be empty after a power cut, if it
-        is on btrfs and another program has synced its directory.
+        Return None if the data has no known line. For example, a power cut can leave an empty file on btrfs,
+        if another program has synced the file's directory.
         """
         values = {}
         for line in data.decode("utf-8", "surrogateescape").split("\n"):
@@ -194,8 +194,8 @@ class StateDirectory(Closing):
         """Replace a file atomically: after a crash, the file has either the old or the new content.
 
         With ``sync=False``, the file can also be empty after a power cut. With ``sync=True``, the content is
-        on the disk before the new file replaces the old file. A power cut can still restore the old file. If
-        the new file survives the power cut on btrfs, all earlier changes of names survive it, too.
+        on the disk before the new file replaces the old file. A power cut can still restore the old file. On
+        btrfs, if the new file survives the power cut, all earlier changes of directory entries survive, too.
         """
         write_whole(self.directory, name, data, sync=sync, staged=name + ".new")
 
@@ -224,7 +224,8 @@ class StateDirectory(Closing):
     def _open(self, name: str) -> int:
         """Open a regular file in the state directory. Create it if it is missing.
 
-        Raises RefusedError for anything else. Opening a device can have side effects, so it is not opened.
+        Raises RefusedError for any other kind of file. A device is not opened, because opening it can have
+        side effects.
         """
         try:
             try:

@@ -114,8 +114,8 @@ def _start(
 ) -> "HookRequest | Notice":
     """Return the hook request, or an empty Notice if LXC's current stage has nothing to render.
 
-    A directory or an overlay is rendered in pre-start, unless an option says otherwise. Any other root
-    filesystem is rendered after LXC has mounted it.
+    A directory or an overlay is rendered in pre-start, unless the hook line has ``--stage mount``. Any other
+    root filesystem is rendered after LXC has mounted it.
     """
     of_lxc = without_prefix(environ.get("LXC_ROOTFS_PATH", ""))
     path = without_prefix(options.rootfs) or of_lxc
@@ -363,10 +363,11 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[
 
     Without the option ``volatile``, the kernel syncs the file system when it unmounts the overlay. On btrfs,
     this sync is a commit, which can stop every change of the file system for minutes. The hook does not need
-    the sync: ``disk_sync`` keeps the order of changes, and uses the upper layer to wait for the disk. But
-    ``volatile`` also stops the kernel from syncing the files that the kernel copies to the upper layer. So
-    the hook does not use ``volatile`` for an overlay with an index: there, the kernel also copies files with
-    several names.
+    the sync: ``disk_sync`` keeps the order of changes, and uses the upper layer to wait for the disk.
+
+    But with ``volatile``, the kernel does not sync the files that it copies to the upper layer. In an overlay
+    with an index, the kernel also copies files with several hard links. So the hook mounts an overlay with an
+    index without ``volatile``.
 
     Raises RefusedError for a layer or a mount point that is a link, or if another user can exchange the mount
     point or the upper layer. Raises WriteError if mounting fails.

@@ -38,7 +38,8 @@ STAGES = (CREATE_RUNTIME, CREATE_CONTAINER, "prestart")
 #: the default directory of the image sources that annotations may name
 ALLOWED = "/var/lib/templater/images"
 
-#: the lowest id with which the owner of a root filesystem counts as the root of a container with shifted ids
+#: If the uid or gid of a root filesystem is at least this number, its owner counts as the root user of a
+#: container with shifted ids.
 FIRST_SHIFTED = 65536
 
 MAX_STATE = 1 << 20
@@ -107,8 +108,8 @@ _NAMES = {
 def _refuse_ambiguous(config: "Mapping[str, Any]") -> None:
     """Raise InputError for a name in an unusual case, such as "ROOT", and for a text with a NUL.
 
-    runc ignores the case of names, so runc reads such a name. Other runtimes may ignore the name. crun reads
-    a text up to the NUL, and runc refuses the text.
+    runc ignores the case of names, so it reads "ROOT" as "root". Other runtimes may ignore the name "ROOT".
+    If a text has a NUL, crun reads only the part before the NUL, and runc refuses the text.
     """
     linux = config.get("linux")
     waiting = [config, config.get("root"), linux, *_list(config.get("mounts"))]
@@ -211,14 +212,17 @@ def _owner_of(rootfs: str) -> "tuple[int, int] | None":
 def _later_mounts(options: "Options", config: "Mapping[str, Any]", bundle: str) -> "tuple[str, ...]":
     """Return the clean paths at which the runtime mounts something after the hook.
 
-    These are the mount points in config.json and, in every stage, the paths of ``linux.maskedPaths``: the
-    runtime hides each of them at the end. Leave out masked paths below a mount point, because the hook
-    refuses targets there anyway.
+    In most stages, the result has two parts:
 
-    In the stage createContainer, the runtime has already mounted the mount points in the hook's own
-    namespace, and the hook can write to them. So leave out the mount points, and only those masked paths that
-    are in /proc or /sys. Return () if ``--rootfs`` and config.json name different directories, because the
-    runtime mounts nothing there.
+    * The mount points in config.json.
+    * The paths of ``linux.maskedPaths``, which the runtime hides last. Masked paths below a mount point are
+      omitted, because the hook refuses targets below mount points anyway.
+
+    In the stage createContainer, the result has only the masked paths outside of /proc and /sys. The runtime
+    has already mounted the mount points in the hook's own namespace, and the hook can write to them.
+
+    Return () if ``--rootfs`` and config.json name different directories, because the runtime mounts nothing
+    in the directory of ``--rootfs``.
     """
     if options.rootfs and not is_same_place(options.rootfs, join(bundle, _root_path(config))):
         return ()
