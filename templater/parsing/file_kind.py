@@ -73,9 +73,10 @@ _HINTS = {
 
 
 def recognise(head: bytes) -> str:
-    """Return the kind of a file, such as TAR, "text" or UNKNOWN. ``head`` has its first ``HEAD`` bytes.
+    """Return the kind of a file, such as TAR, "text" or UNKNOWN.
 
-    If ``head`` has fewer than ``HEAD`` bytes, the result for some kinds is UNKNOWN.
+    ``head`` has the first ``HEAD`` bytes of the file. If ``head`` has fewer bytes, the result for some kinds
+    is UNKNOWN.
     """
     if not head:
         return EMPTY
@@ -90,9 +91,9 @@ def recognise(head: bytes) -> str:
 def is_disk(head: bytes) -> bool:
     """Return whether qemu-img would detect a virtual machine's disk from a file's first bytes.
 
-    The result can also be true for a tar archive: an archive begins with the name of its first member, and
-    this name can be the magic bytes of a disk. The daemons decide by the origin of the file whether they pass
-    the file to qemu-img.
+    The result is also true for some tar archives. A tar archive begins with the name of its first member, and
+    this name can begin with the magic bytes of a disk. The daemons decide by the origin of the file whether
+    they pass the file to qemu-img.
     """
     return head.startswith(_DISKS) or _VMDK_TEXT.match(head[:BLOCK]) is not None
 
@@ -111,9 +112,11 @@ def is_detected_tar(head: bytes) -> bool:
     """Return whether the daemons recognise an uncompressed tar archive with these first bytes.
 
     As in shared/archive/detect.go of Incus and shared/archive.go of LXD, the first header must have the magic
-    bytes ``ustar``. But the daemons first look for the magic bytes of compressed files. An archive begins
-    with the name of a member, which can look like these magic bytes: for bzip2, the daemons compare only
-    ``BZ``, and for xz, they ignore the first byte.
+    bytes ``ustar``. But the daemons look for the magic bytes of compressed files first. A tar archive begins
+    with the name of its first member. If this name begins like a compressed file, the result is False:
+
+    * For bzip2, the daemons compare only the first two bytes, ``BZ``.
+    * For xz, the daemons ignore the first byte.
     """
     return head.startswith(b"ustar", 257) and not (head.startswith(b"BZ") or head.startswith(b"7zXZ", 1))
 
@@ -126,7 +129,7 @@ def hint_for(kind: str) -> str:
 
 
 def describe(kind: str) -> str:
-    """Return the kind as the end of a sentence, such as "is a squashfs file"."""
+    """Return a predicate that names the kind, such as "is a squashfs file"."""
     if kind == EMPTY:
         return "is empty"
     if kind == UNKNOWN:

@@ -34,7 +34,7 @@ from .yaml_nodes import Sequence as SequenceNode
 #: In backup.yaml, each snapshot repeats the cloud-init documents.
 LIMITS: Final = Limits(bytes=32 * MIB, nodes=1_000_000, expanded=1_000_000, compared=1 << 62)
 MOST_PROFILES: Final = 10_000
-#: if a JSON text has fewer commas and brackets than this, `count_values` also counts those inside strings
+#: with fewer commas and opening brackets in a JSON text than this, `count_values` includes those in strings
 _MOST_UNCOUNTED: Final = 100_000
 #: the maximum number of names that a message lists
 MOST_SHOWN: Final = 20
@@ -56,14 +56,19 @@ def read_instance(
     devices: Mapping[str, Mapping[str, str]] | None = None,
     expanded: bool | None = None,
 ) -> Instance:
-    """Parse an instance description, and apply the other arguments as overrides.
+    """Parse an instance description, apply overrides, and return the instance.
 
-    If ``source`` is None, the instance is a container named ``c1``. If the caller reads several instances of
-    one list, a parsed ``source`` saves time. ``pick`` selects an instance of a list by name. ``profiles`` are
-    profiles or their YAML texts. ``expanded`` tells whether the description already includes the profiles. If
-    ``expanded`` is None, this is inferred from the devices, because the output of ``config show`` does not
-    say whether it includes the profiles. The instance's ``notes`` list every assumption. Raises InputError
-    for an invalid description, RefusedError for an invalid name, and UsageError for invalid arguments.
+    * ``source`` is a text or a parsed Document. A Document saves time if the caller reads several instances
+      of one list. If ``source`` is None, the instance is a container named ``c1``.
+    * ``pick`` selects an instance of a list by name.
+    * ``profiles`` are profiles or their YAML texts.
+    * ``expanded`` tells whether the description already includes the keys and devices of its profiles. If
+      ``expanded`` is None, the function infers the answer from the devices. The output of ``config show``
+      does not contain the answer.
+    * ``name``, ``type``, ``config`` and ``devices`` override the values of the description.
+
+    The instance's ``notes`` list every assumption. Raises InputError for an invalid description,
+    RefusedError for an invalid name, and UsageError for invalid arguments.
     """
     given = tuple(p if isinstance(p, Profile) else read_profile(p) for p in profiles)
     if source is None:
@@ -282,7 +287,7 @@ def _json(text: str) -> Any:
 
 
 def count_values(text: str) -> int:
-    """Estimate the number of values in a JSON text. Nothing is decoded."""
+    """Estimate the number of values in a JSON text from its commas and brackets, without decoding it."""
     count = text.count(",") + text.count("[") + text.count("{")
     if count < _MOST_UNCOUNTED:
         return count
@@ -333,7 +338,7 @@ def _value(node: Node) -> Any:
             found[key.text] = _value(value)
     if not merges:
         return found
-    # Keys of the mapping itself come first, then keys of the first merged mapping, then of the next.
+    # The mapping's own keys override merged keys. The first merged mapping overrides later merged mappings.
     combined: dict[str, Any] = {}
     for merged in reversed(merges):
         combined.update(merged)
@@ -417,7 +422,10 @@ class _Description:
         devices: Mapping[str, Any],
         profiles: tuple[Profile, ...] | None,
     ) -> Expanded | None:
-        """Return which keys are local and which profiles are unknown, or None if all profiles are known."""
+        """Return the names of the unknown profiles and of the local keys and devices.
+
+        Return None if all profiles are known.
+        """
         names = tuple(profile.name for profile in self.profiles())
         if profiles is None and not {"expanded_config", "expanded_devices"}.isdisjoint(self.value):
             return Expanded(names, frozenset(config), frozenset(devices))
@@ -442,8 +450,8 @@ class _Description:
                 f"the type virtual-machine is assumed because of the key '{vm_key}' (see --type)",
             )
         if self.name and "stateful" not in self.value:
-            # Every daemon prints "stateful". A description without that key is in templater's short form.
-            # In the short form, the type defaults to container, so no note is necessary.
+            # Every daemon prints the key "stateful". A named instance without this key is described in
+            # templater's short form. The short form's default type is container, so no note is necessary.
             return CONTAINER, ()
         return CONTAINER, ("the type container is assumed: the description has no type (see --type)",)
 
@@ -456,8 +464,8 @@ class _Description:
     ) -> tuple[tuple[Profile, ...] | None, tuple[str, ...]]:
         """Return the instance's profiles, and notes on assumptions.
 
-        Return None instead of the profiles if the keys of the description count as already expanded.
-        Raises _InvalidValue if the contents of a profile are missing.
+        If the keys of the description already include the keys of its profiles, return None instead of the
+        profiles. Raises _InvalidValue if the contents of a profile are missing.
         """
         listed = self.profiles()
         known = {profile.name: profile for profile in (*self.defined, *given)}
@@ -492,10 +500,10 @@ class _Description:
         return (*(known[name] for name in names), *added), notes if names else ()
 
     def over_expanded(self, given: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
-        """Return profiles and notes for an expanded description, if the user gave only some of its profiles.
+        """Return profiles and notes for an expanded description with profiles of unknown contents.
 
-        The first returned profile contains all expanded keys. The profiles ``given`` by the user follow it,
-        and override its keys.
+        The first returned profile has all expanded keys and devices of the description. The other returned
+        profiles are the profiles ``given`` by the user. Their keys override the keys of the first profile.
         """
         below = Profile(
             EXPANDED_PROFILE,
@@ -629,9 +637,9 @@ _FOREIGN_KEYS = {
 
 
 def _foreign(value: Mapping[str, Any], path: Path) -> _InvalidValue:
-    """Return the error for a file of another kind: none of its keys belongs to an instance.
+    """Return the error for a mapping without any key of an instance, such as a netplan file.
 
-    Without this error, templater would read the file as an instance without configuration.
+    Without this error, templater would read the mapping as an instance without configuration.
     """
     guess = next((f"this looks like {what}: " for key, what in _FOREIGN_KEYS.items() if key in value), "")
     shown = [*value][:_SHOWN_KEYS]
@@ -695,7 +703,7 @@ def _kind(value: Any) -> str:
 
 
 def _quote_all(names: Sequence[str]) -> str:
-    """Return one text that has the first names in quotes, and then the number of the other names."""
+    """Return the names in quotes as one text. Long lists are cut: "'a', 'b' and 3 more"."""
     quoted = ", ".join([f"'{_shown(name)}'" for name in names[:MOST_SHOWN]])
     more = len(names) - MOST_SHOWN
     return f"{quoted} and {more} more" if more > 0 else quoted

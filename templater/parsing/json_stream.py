@@ -9,8 +9,9 @@ from ..model.errors import InputError, LimitError
 from .instance_description import count_values, has_surrogates, whole
 from .yaml_nodes import MIB, size_text
 
-#: maximum bytes of one element of a list, and maximum number of values in a buffer of more than 1 MiB
+#: maximum number of characters in the buffer for one element of a list
 LARGEST: Final = 16 * MIB
+#: maximum number of values in the buffer; checked only if the buffer has more than 1 MiB
 MOST_VALUES: Final = 2_000_000
 #: a decoder that returns numbers and constants as texts
 TEXTS: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
@@ -21,8 +22,8 @@ Read = Callable[[int], bytes]
 _CHUNK = 1 << 18
 _BLANK = " \t\r\n"
 _NUMBER = "-0123456789"
-#: if fewer characters than this follow a number in the buffer, the number can continue in the next chunk: "1"
-#: and "e+" can become "1e+5"
+#: A number can continue in the next chunk: the buffer can end with "1e+", and the next chunk begin with "5".
+#: So a number is complete only if at least this many characters follow the decoded part in the buffer.
 _AFTER_NUMBER = 3
 
 

@@ -79,8 +79,9 @@ class _Decoder:
         self.rules = rules
         self.errors: list[_Problem] = []
         self.problems = 0
-        #: the first problem at which Go stops, and the lines of Go's error for other problems
+        #: Go's error text for the first problem at which Go stops decoding, or ""
         self.fatal = ""
+        #: the lines of Go's error for all problems; used only if ``fatal`` is empty
         self.lines: list[str] = []
         self.findings: list[Finding] = []
         self.counts: Counter[str] = Counter()
@@ -313,8 +314,8 @@ class _Decoder:
     def duplicates(self, node: Mapping, gotype: str, fields: "tuple[str, ...]") -> bool:
         """Record every duplicate key, and return whether yaml.v4 rejects the mapping.
 
-        yaml.v4 compares a key that is an alias only with other aliases, and only by the name of the anchor.
-        So it misses some duplicate keys. But it always refuses to set a field of a struct twice.
+        If a key is an alias, yaml.v4 compares the key only with other aliases, by the names of their anchors.
+        So yaml.v4 misses some duplicate keys. But yaml.v4 always refuses to set a field of a struct twice.
         """
         first: dict[tuple[str, str], Node] = {}
         texts: dict[str, Node] = {}
@@ -402,7 +403,7 @@ class _Decoder:
             self.problem(message, node.span, hint, line=self.go_text(node, gotype))
 
     def ignores(self, node: Node) -> bool:
-        """Return whether Go skips a node, without an error, if it can't convert it: yaml.v4 skips ``<<``."""
+        """Return whether Go silently skips a node of the wrong type: yaml.v4 skips the merge key ``<<``."""
         return self.rules == "v4" and is_merge(node)
 
     def go_text(self, node: Node, gotype: str) -> str:

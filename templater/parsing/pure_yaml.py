@@ -51,9 +51,8 @@ class PureParser(Reader, Scanner, Parser):
             raise
 
     def fetch_flow_collection_start(self, token_class: Any) -> None:
-        # The composer's depth limit is not enough, because the composer counts brackets later than the
-        # scanner. Before the scanner passes on a bracket, it reads ahead to find out whether the brackets are
-        # a key.
+        # The composer's depth limit is not enough, because the scanner reads many brackets before the
+        # composer counts the first bracket: the scanner must find out whether the brackets are a key.
         if self.flow_level > self.deepest_flow:
             self.is_too_deep = True
             raise ScannerError(None, None, "too many nested brackets", self.get_mark())
@@ -120,8 +119,9 @@ class PureParser(Reader, Scanner, Parser):
             return breaks
         return breaks[1:] or [" "]
 
-    # PyYAML's own versions of the next two methods look at every possible key again for each token.
-    # Looking at the first key is enough: a closing bracket removes its keys, so keys are sorted by position.
+    # For each token, PyYAML's own versions of the next two methods look at every possible key.
+    # A closing bracket removes the possible keys inside the brackets, so the other keys are sorted by
+    # position. Looking at the first possible key is therefore enough.
 
     def stale_possible_simple_keys(self) -> None:
         while self.possible_simple_keys:

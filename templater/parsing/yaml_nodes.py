@@ -34,8 +34,9 @@ class Limits:
     """The limits of a YAML text: its size, the depth of its nodes and the number of its nodes.
 
     ``expanded`` limits the number of nodes when each alias counts as a copy of its anchor's node.
-    ``compared`` limits the number of comparisons of keys, also with aliases expanded: yaml.v4 compares each
-    key of a mapping with each other key. The default number of comparisons takes two seconds.
+    ``compared`` limits the number of comparisons of two keys, because yaml.v4 compares each key of a mapping
+    with each other key. The comparisons in a node count again for each alias of the node. The default number
+    of comparisons takes two seconds.
     """
 
     # This class is not a dataclass, because importing dataclasses would slow down a hook without a cache.
@@ -178,8 +179,9 @@ class Mapping(Collection):
     def compared_pairs(self) -> int:
         """Return the number of comparisons of two keys that yaml.v4 makes, as a measure of its work.
 
-        Two equal keys count as many comparisons, because yaml.v4 also writes a message about them. yaml.v4
-        compares the names of aliases, and treats all keys that are mappings or lists as equal.
+        Two equal keys count as many comparisons, because yaml.v4 also writes a message about them. If a key
+        is an alias, yaml.v4 compares the alias's name. For yaml.v4, all keys that are mappings or lists are
+        equal.
         """
         keys = self.children[::2]
         texts = [key.text if isinstance(key, Scalar) else "" for key in keys]
@@ -194,9 +196,11 @@ class Mapping(Collection):
 
 
 def merged_nodes(key: Node, value: Node) -> list[Node]:
-    """Return the nodes that a merge key merges: the items of a list, or any other value itself.
+    """Return the nodes that a merge key ``<<`` merges.
 
-    Go refuses an alias of a list. The node to which an alias refers begins before the key of the alias.
+    If ``value`` is a list, the result has the items of the list. Otherwise, the result has ``value`` itself,
+    also if ``value`` is an alias of a list, which Go refuses. An alias of a list is recognised by its
+    position: the list begins before ``key``.
     """
     return value.children if isinstance(value, Sequence) and value.start > key.start else [value]
 
@@ -518,7 +522,7 @@ class _Composer:
         span = self.span(event)
         tag = self.tag(event, span)
         if event.tag == "!" and event.value == "<<":
-            # a merge key for yaml.v4, and for yaml.v2 even if it has quotes
+            # yaml.v4 treats '! <<' as a merge key. yaml.v2 also treats '! "<<"', with quotes, as a merge key.
             raise YamlError("tag '!' is not allowed before '<<'", span, hint="remove the tag")
         if event.tag == "!" and not event.style:
             # Incus 7.0.0 ignores the tag, but all other releases don't.
@@ -580,7 +584,7 @@ class _Composer:
     def alias_key(self, event: AliasEvent, parent: Mapping, node: Node) -> None:
         span = self.span(event)
         if isinstance(node, Scalar) and node.text == "<<":
-            # a text in Go, but a merge key for most other programs
+            # Go reads this key as a text, but most other programs read it as a merge key.
             raise YamlError("an alias of '<<' is not allowed as a key", span, hint="write '<<' itself")
         parent.alias_keys[len(parent.children)] = Alias(span, event.anchor or "")
 
@@ -599,7 +603,7 @@ class _Composer:
     def span(self, event: Any) -> Span:
         span = self.source.span(event.start_mark.index + self.shift, event.end_mark.index + self.shift)
         if span.start and self.source.text[span.start - 1] == "?":
-            # inside brackets, '?a' is the key 'a' for libyaml and yaml.v2, and the text '?a' for yaml.v4
+            # Inside brackets, libyaml and yaml.v2 read '?a' as the key 'a', and yaml.v4 as the text '?a'.
             raise YamlError("'?' must be followed by a space", span, hint="remove the '?', or quote the text")
         return span
 
@@ -649,8 +653,9 @@ def _syntax_error(source: Source, error: MarkedYAMLError, rules: Rules) -> YamlE
 def _v2_words(error: Any) -> str:
     """Return the error text of yaml.v2.
 
-    For an error in the first line, yaml.v2 omits the line number. In other lines, the number is correct for
-    an error of yaml.v2's scanner, and one too low for an error of its parser.
+    For an error in the first line, yaml.v2 omits the line number. For any other error, the line number
+    depends on the part of yaml.v2 that finds the error. The scanner's numbers are correct. The parser's
+    numbers are one too low.
     """
     line = error.problem_mark.line if error.problem_mark else 0
     if line:

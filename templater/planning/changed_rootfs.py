@@ -56,7 +56,7 @@ class ChangedRootfs:
         self.paths: list[str] = []
         #: for each created file, the number of its parent directories that existed before
         self.depths: dict[str, int] = {}
-        #: the entries and flags of directories: most rules of an image write into few directories
+        #: a cache of the entries and flags of directories: most rules of an image write into few directories
         self.folders: dict[str, Entry] = {}
         self.flags: dict[str, str] = {}
         #: directories that the changes create; `entry` adds a directory when it is looked up
@@ -100,8 +100,8 @@ class ChangedRootfs:
             index = self.index(path + "/")
             if index < len(self.paths) and self.paths[index].startswith(path + "/"):
                 below = self.paths[index]
-        # A directory that an earlier change creates is missing in the root filesystem: look up neither it nor
-        # the names in it. Another process could create the directory now, with links in it.
+        # If an earlier change creates this directory, do not look up the directory or its entries in the root
+        # filesystem. Another process could create the directory during the planning, with links in it.
         is_new = path in self.new_folders or path.rpartition("/")[0] in self.new_folders
         if below and path.count("/") > self.depths.get(below, _DEEPEST):
             is_new = True
@@ -117,7 +117,7 @@ class ChangedRootfs:
         return Entry(DIRECTORY, 0o755)
 
     def made_depth(self, path: str) -> int:
-        """Return how many parent directories ``path`` shares with the files that earlier passes created."""
+        """Return the largest number of parent directories that ``path`` shares with one created file."""
         index = self.index(path)
         depths = [common_depth(path, other) for other in self.paths[max(index - 1, 0) : index + 1]]
         return max(depths, default=0)
@@ -165,13 +165,17 @@ class ChangedRootfs:
                 raise _flagged(change, "/", APPEND_ONLY)
 
     def content(self, path: str, entry: Entry, new: bytes) -> "bytes | None":
-        """Return the content of an existing file, or None if the file is too large.
+        """Return the content of an existing file, or None if the content is too large or not needed.
 
-        The limit is higher for a file whose content equals ``new``.
+        * If an earlier pass writes the file, return the content from that pass.
+        * If the content equals ``new`` and has at most ``MAX_COMPARED`` bytes, return ``new``.
+        * With ``for_patch``, return a different content unless the plan would keep more than ``MAX_KEPT``
+          bytes.
+        * Without ``for_patch``, return None for a different content. A file of another size than ``new`` is
+          not read.
 
-        Without ``for_patch``, read only a file of the same size as ``new``, and return None if the content
-        differs. Reading every file could take too long. The container's root user can make a compressed file
-        that is slow to read, and no limit on processor time counts the kernel's work.
+        Reading every file could take too long: the container's root user can make a compressed file that is
+        slow to read, and no limit on processor time counts the kernel's work.
         """
         if path in self.files:
             return self.files[path]
@@ -192,9 +196,9 @@ class ChangedRootfs:
         return data
 
     def _compare_again(self, first: Change, content: bytes) -> None:
-        """Record the old content of a file if a later pass restores this content.
+        """Record a file's original content if a later pass writes the same content again.
 
-        ``first`` is the first change of the file, and ``content`` is the new content in the later pass.
+        ``first`` is the first change of the file. ``content`` is the content that the later pass writes.
         """
         entry = first.resolved.entry if first.resolved is not None else None
         if entry is not None and self._has_content(first.real, entry, content):

@@ -104,8 +104,10 @@ class Target:
 def _find_collisions(targets: "list[Target]") -> None:
     """Mark two rules of one pass if they can't both write their files.
 
-    They can't if both rules write the same file, or if one rule needs a directory at the path where the other
-    rule writes a file.
+    Two rules collide in these cases:
+
+    * Both rules write the same file.
+    * One rule needs a directory at the path where the other rule writes a file.
     """
     by_place: dict[str, Target] = {}
     reached = [target for target in targets if target.resolved is not None and target.error is None]
@@ -138,7 +140,8 @@ def _decide(target: Target, view: "ChangedRootfs", in_place: bool) -> Change:
         return change
 
 
-#: kinds of errors that only a render finds: a daemon does not report them if create_only skips the rule
+#: kinds of errors that a daemon finds only if it renders the template; if create_only skips the rule, the
+#: daemon does not render the template
 _LATE = ("syntax", "render", "limit")
 
 

@@ -72,8 +72,9 @@ class Steps:
 def resolve(view: "RootfsView", path: str, steps: "Steps | None" = None) -> Resolved:
     """Follow a cleaned path through ``view`` as a process inside the container would.
 
-    An absolute link starts again at the root, and ``..`` stops at the root. A missing directory is no error,
-    because the daemons and templater create it. An error is stored in the result instead of being raised.
+    An absolute link starts again at the root, and ``..`` stops at the root. A missing directory is not an
+    error, because the daemons and templater create missing directories. The function does not raise an
+    error, but stores the error in the result.
     ``steps`` limits the work for several paths together.
     """
     resolved = Resolved(path)
@@ -211,9 +212,10 @@ class Walk:
         return None
 
     def refuse_planted(self, place: str, link: "Entry") -> None:
-        """Refuse a link that a user of the container put into a shared directory such as ``/tmp``.
+        """Raise RefusedError if a user of the container has put ``link`` into a directory such as ``/tmp``.
 
-        The kernel refuses the same links if fs.protected_symlinks is set. Distributions set it by default.
+        The kernel refuses the same links if the sysctl fs.protected_symlinks is set, as it is by default in
+        distributions.
         """
         folder = self.folder()
         if folder is None or folder.mode & _SHARED != _SHARED or link.uid in (0, folder.uid):
@@ -225,7 +227,7 @@ class Walk:
         )
 
     def refuse_foreign_links(self) -> None:
-        """Refuse a path with a link by which a user could gain rights.
+        """Raise RefusedError if the path contains a link by which a user could gain rights.
 
         Call this method when the walk has reached the end of the path.
 
@@ -262,8 +264,8 @@ class Walk:
         includes the group of root, because users of images for OpenShift belong to the group of root. With an
         ACL, the group's bits are the ACL's mask, so the ACL can let another user write.
 
-        The id -1 stands for any user. All users outside the id map have the same id. So the result also
-        contains -1 if one of them owns a directory.
+        The id -1 stands for any user. All users outside the id map have the same id. If a directory belongs
+        to this id, the owner is unknown, so the result contains -1.
         """
         folder = self.folder()
         if folder is None:

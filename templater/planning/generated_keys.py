@@ -35,10 +35,10 @@ _GENERATED_IDMAP = (
 def new_instance(
     instance: Instance, properties: Mapping[str, str], triggers: tuple[str, ...], *, placeholders: bool
 ) -> Instance:
-    """Return the instance at its first start, with ``image.*`` keys and the pending trigger.
+    """Return the instance at its first start, with ``image.*`` keys and ``volatile.apply_template``.
 
-    With ``placeholders``, add placeholders for the values that the daemon generates. Keep the values
-    that the user gave, except the values of ``image.*`` keys.
+    With ``placeholders``, add placeholders for the values that the daemon generates. Values of the user stay
+    unchanged, except the values of ``image.*`` keys.
     """
     given = instance.expanded_config()
     made = with_image_keys(instance, properties)

@@ -1,7 +1,7 @@
 """Plans of the files that an image's templates write for an instance. Planning writes nothing.
 
-The notes of a plan name files that change if the daemon unsets ``volatile.apply_template`` before ``start``
-runs.
+A plan assumes that the key ``volatile.apply_template`` is still set in the pass ``start``. If that is not
+known for the host, a note of the plan names the files that depend on this key.
 """
 
 import re
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from ..rendering.render import Rendering
     from ..rendering.rendered_text_cache import Memo
 
-#: hosts whose starts were recorded: on these hosts, the pending key is set in both passes
+#: hosts whose starts were recorded: on these hosts, ``volatile.apply_template`` stays set in the pass start
 RECORDED = ("incus-debian", "lxd-debian")
-#: matches a template that names the key, prints the whole configuration or loops over it
+#: matches a template that may read ``volatile.apply_template``: the template contains the name of the key,
+#: prints the whole configuration or loops over the configuration
 _READS = re.compile(rb"apply_template|\bin\s+config\b|\{\{-?\s*config\s*[|}-]")
 
 
@@ -53,11 +54,13 @@ def plan(
 ) -> Plan:
     """Plan the files that ``image`` writes for ``instance`` when ``triggers`` run one after the other.
 
-    Without ``rootfs``, existing files are unknown. ``host`` is the release to predict, or its name; it also
-    decides how metadata.yaml is read. ``dialect`` overrides the host's pongo2. ``clock`` and ``seed`` fix the
-    time and the random choices that templates see. ``limits`` apply to each template, except for ``total``,
-    which applies to all templates together. ``reading`` has the limits for metadata.yaml. ``in_place`` allows
-    a target that is a mount point or below a mount point.
+    * Without ``rootfs``, existing files are unknown.
+    * ``host`` is the release to predict, or its name. The host also decides how metadata.yaml is read.
+    * ``dialect`` overrides the host's pongo2.
+    * ``clock`` and ``seed`` fix the time and the random choices that templates see.
+    * ``limits`` apply to each template. Only the limit ``total`` applies to all templates together.
+    * ``reading`` has the limits for metadata.yaml.
+    * ``in_place`` allows a target that is a mount point or below a mount point.
 
     Raises UsageError for an invalid argument, RefusedError for an invalid name of the instance, and another
     TemplaterError if the image cannot be read. If a rule fails, this function raises nothing: the rule's
@@ -123,10 +126,10 @@ def pending_key_notes(
     options: "RenderOptions",
     triggers: tuple[str, ...],
 ) -> "Iterator[str]":
-    """Yield a note if the rules of a later trigger would render different text without the pending key.
+    """Yield a note if files depend on whether the key ``volatile.apply_template`` stays set.
 
-    A host whose behaviour was recorded needs no note. For any other host, the plan assumes that the key stays
-    set, as on the recorded hosts.
+    Recordings show that the key stays set on the hosts in ``RECORDED``. For any other host, the plan assumes
+    that the key stays set, too. The note names the files of later triggers that would differ without the key.
     """
     host = options.host
     if not host.product or host.name in RECORDED:
@@ -188,7 +191,7 @@ def predicted(
     """Return the plan with a prediction for its host.
 
     For some rules, the host reads the template from a different file than templater does, such as the target
-    of a symlink. The paths of these rules are added to the list ``other``.
+    of a symlink. This function appends the paths of these rules to the caller's list ``other``.
     """
     if not plan.host.family:
         return plan

@@ -77,9 +77,10 @@ class Template:
         return program
 
     def open(self, name: str, if_exists: bool) -> Program | None:
-        """Compile the template ``name``. A render has computed this name from an expression.
+        """Compile the template ``name``, which the current render has computed from an expression.
 
-        If the template is missing, return None if ``if_exists`` is true, else raise Failure.
+        If the template is missing and ``if_exists`` is true, return None. If the template is missing and
+        ``if_exists`` is false, raise Failure.
         """
         resolved = resolve(self.source.name, name)
         text = self.compilation.fetch(resolved)

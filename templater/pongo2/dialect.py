@@ -9,10 +9,14 @@ class Dialect:
     ``subscripts``: the release supports ``config["key"]``.
     ``macro_errors_print``: an error in a macro does not fail the render. The macro returns the error text.
     ``safe_super``: autoescape does not escape ``block.Super``.
-    ``fixed``: the release has these fixes of pongo2 6.1. An unchanged ``ifchanged x`` without ``else`` does
-    not panic. An unchanged ``ifchanged`` without ``x`` renders its ``else``. ``removetags`` does not treat
-    tag names as regular expressions. ``widthratio`` with a maximum of zero prints nothing. The message for a
-    banned tag is different. An included template begins with new state for tags such as ``cycle``.
+    ``fixed``: the release has these fixes of pongo2 6.1:
+
+    * An unchanged ``ifchanged x`` without ``else`` does not panic.
+    * An unchanged ``ifchanged`` without ``x`` renders its ``else``.
+    * ``removetags`` does not treat tag names as regular expressions.
+    * ``widthratio`` with a maximum of zero prints nothing.
+    * The message for a banned tag is different.
+    * An included template begins with new state for tags such as ``cycle``.
     """
 
     __slots__ = ("fixed", "macro_errors_print", "name", "safe_super", "subscripts", "version")

@@ -105,8 +105,8 @@ def path_at(
 ) -> "Any":
     """Call the function of one step of a path, such as a lookup or a call. Raises Fault if the step fails.
 
-    If an argument or a called macro has failed, the Fault already exists. Like pongo2, this function then
-    puts the position of the path before the Fault's text.
+    If an argument or a called macro fails, it raises a Fault. As in pongo2, this function then puts the
+    position of the path before the text of this Fault.
     """
     try:
         return function(*arguments)

@@ -6,8 +6,9 @@ from .parse_with_includes import Compilation
 
 #: the largest template (in characters) for which templater finds the source position of an exceeded limit
 MAX_LOCATED = 64 << 10
-#: the file name of generated code in tracebacks, and a pattern for the position numbers in that code
+#: the file name of generated code in tracebacks
 GENERATED = "<template>"
+#: a pattern for the numbers of source positions in generated code
 _PLACE = r"(?:\bat|_at)\(render, (\d+)"
 
 

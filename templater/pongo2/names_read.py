@@ -21,10 +21,11 @@ BUILT_IN = frozenset(("block", "forloop", "pongo2"))
 class Read(NamedTuple):
     """One variable that a template reads.
 
-    ``path`` is the root name and its members, such as ``("instance", "name")``, up to the first computed
-    subscript. ``spans`` has the source position of each part of the path. ``key`` is KEY in
-    ``config_get("KEY", …)``, ``config["KEY"]`` or ``config.KEY``. ``key`` is None if the template computes
-    the key, or reads another variable.
+    * ``path`` is the root name and its members, such as ``("instance", "name")``. The path ends before the
+      first computed subscript.
+    * ``spans`` has the source position of each part of the path.
+    * ``key`` is KEY in ``config_get("KEY", …)``, ``config["KEY"]`` or ``config.KEY``. If the template
+      computes the key, or reads another variable, ``key`` is None.
     """
 
     path: tuple[str, ...]
@@ -100,11 +101,10 @@ def fields(kind: type) -> list[str]:
 
 
 def config_keys(template: Source | bytes, dialect: Dialect) -> tuple[str, ...]:
-    """Return the constant configuration keys that a template reads, sorted.
+    """Return the configuration keys that a template reads, sorted.
 
-    The result lacks the keys that the template computes.
-
-    The result is empty for a very large template, and for a template with a syntax error.
+    The result does not contain keys that the template computes. For a template with a syntax error or more
+    than ``MAX_FOR_KEYS`` bytes, the result is empty.
     """
     source = template if isinstance(template, Source) else Source("<template>", template)
     if len(source.data) > MAX_FOR_KEYS:

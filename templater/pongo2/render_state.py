@@ -222,8 +222,8 @@ class Render:
     def found(self, value: "Any", if_exists: bool) -> "Program | None":
         """Return the compiled template that is named ``value``.
 
-        Raises Failure if the name is empty. If the template is missing, return None if ``if_exists`` is true,
-        else raise Failure.
+        If the template is missing and ``if_exists`` is true, return None. Raises Failure if the name is
+        empty, or if the template is missing and ``if_exists`` is false.
         """
         name = to_string(value)
         if not name:

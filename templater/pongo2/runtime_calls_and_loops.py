@@ -284,10 +284,11 @@ def macro(render: "Render", body: "Callable[[Scope, tuple[Any, ...]], str]", sco
 
 
 def block(render: "Render", scope: "Scope", above: "tuple[Body, ...]") -> Block:
-    """Return the value of ``block``. Its method Super renders the body that the current body replaces.
+    """Return the value of the variable ``block``.
 
-    ``above`` has the replaced bodies. The body of the outermost template comes first. In v4, Super returns ""
-    if the body fails.
+    The method ``block.Super`` renders the body that the current body replaces. ``above`` has all replaced
+    bodies, beginning with the body of the outermost template. In the v4 dialect, Super returns "" if the
+    replaced body fails.
     """
 
     def super_() -> str:

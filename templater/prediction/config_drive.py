@@ -36,7 +36,8 @@ class Drive(Daemon):
         pass
 
     def put(self, due: Due) -> str:
-        # Each start recreates FILES, so this directory has no subdirectories, but its parents exist.
+        # Each start recreates the directory FILES without subdirectories, so a path in a subdirectory fails.
+        # A path in a parent of FILES does not fail, because the parents exist.
         output = normpath(f"{FILES}/{due.rule.template}.out")
         if dirname(output).startswith(FILES + "/"):
             raise Fails(f"open {output}: {ENOENT}")

@@ -147,7 +147,7 @@ class Daemon:
     def own(self, place: Place, uid: int, gid: int, mode: int) -> None:
         """Set owner and mode of a new file.
 
-        A uid or gid outside the id map is not set: the file keeps the uid or gid that it got on creation.
+        If the uid or gid is outside the id map, the file keeps the uid or gid that it got on creation.
         """
         around = self.filesystem.surroundings
         if around.shift:

@@ -83,11 +83,10 @@ def predict(
 
 
 def mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
-    """Set each outcome that depends on the order of the rules to ``random``.
+    """Set each outcome of a pass that depends on the order of the rules to ``random``.
 
-    The daemons run the rules in the random order of a Go map.
-
-    Return the reason why the start ends in this pass, or an empty string if the start continues.
+    The daemons run the rules in the random order of a Go map. If a rule stops the start in this pass, return
+    a text that names the rule, else an empty string.
     """
     failing = [
         change for change, outcome in outcomes.items() if not outcome.ok and outcome.result != "unknown"
@@ -107,7 +106,7 @@ def mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
 
 
 def _short(path: str) -> str:
-    """Shorten a long path. If a rule stops the start, the remark on each other rule repeats its path."""
+    """Shorten the path of a rule, because the remarks on all other rules of the pass can contain the path."""
     return path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…"
 
 

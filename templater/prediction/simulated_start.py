@@ -169,7 +169,7 @@ class _Run:
                 self.unknown = self.unknown | touched if doubtful else self.unknown - touched
         if not failing:
             return True
-        # The other rules may or may not have run before the failing rule.
+        # Each of the other rules runs either before the failing rule or not at all.
         effects = self.changed(mark)
         self.filesystem.undo(mark)
         for change, _ in failing:
@@ -190,8 +190,8 @@ class _Run:
 
     def apply(self, change: Change) -> None:
         self.daemon.open_roots()
-        # `Unknown` is raised for a target outside the root filesystem. The root filesystem then stays
-        # unchanged.
+        # `Unknown` is raised for a target outside the root filesystem, so the rule does not change the root
+        # filesystem.
         with suppress(Unknown):
             self.daemon.apply(due_of(change))
 
@@ -205,7 +205,7 @@ class _Run:
     def changed(self, mark: int) -> set[Place]:
         """Return the places that the host has changed since an earlier point.
 
-        ``mark`` is the length of the journal at that point. Omit a place whose file equals the earlier file.
+        ``mark`` is the length of the journal at that point. Omit a place that is equal before and afterwards.
         """
         before: dict[Place, Node | None] = {}
         for place, node in self.filesystem.journal[mark:]:

@@ -103,8 +103,9 @@ class Layers:
         self.device_options = device_options
         self.config = made.expanded_config()
         self.devices = made.expanded_devices()
-        #: the last profile that sets each key and each device, because an instance can have many profiles
+        #: for each key, the last profile that sets the key; a dict, because there can be many profiles
         self.holders = {key: profile for profile in made.profiles for key in profile.config}
+        #: for each device, the last profile that contains the device
         self.device_holders = {name: profile for profile in made.profiles for name in profile.devices}
 
     def origin(self, name: Name, rule: Rule) -> Origin:
@@ -232,11 +233,12 @@ def layers_of(
 class Part(NamedTuple):
     """A part of a line. ``kind`` is "text" (a text of the template), "value" or "nothing".
 
-    A part of the kind "nothing" stands for a condition or loop that has printed nothing.
-    ``line`` and ``column`` are the part's position in the template. ``origins`` has the origins of the values
-    in the part. ``because`` has the origins of the values in the conditions and loops around the part.
-    ``compared`` has a part of ``origins`` and ``because``: the origins whose values the template compares, or
-    changes in an unknown way.
+    * A part of the kind "nothing" stands for a condition or loop that has printed nothing.
+    * ``line`` and ``column`` are the part's position in the template.
+    * ``origins`` has the origins of the values in the part.
+    * ``because`` has the origins of the values in the conditions and loops around the part.
+    * ``compared`` has those items of ``origins`` and ``because`` whose values the template compares, or
+      changes in an unknown way.
     """
 
     text: str
@@ -270,9 +272,8 @@ class Reading(NamedTuple):
 class Explainer:
     """A finder that tells where the values in an instance's files come from.
 
-    It compiles equal templates only once.
-
-    ``options`` need a clock and a seed, so that a second render gives the same text.
+    ``options`` need a clock and a seed, so that a second render gives the same text. Templates with the same
+    text are compiled only once.
     """
 
     def __init__(self, templates: Mapping[str, TemplateFile], layers: Layers, options: RenderOptions) -> None:
@@ -286,8 +287,11 @@ class Explainer:
     def lines(self, change: Change) -> list[Line] | None:
         """Return the lines of a change's content, or None if they cannot be explained.
 
-        A change has no explanation if it has no content, too many lines or too many origins, or if the trace
-        exceeds a limit.
+        The result is None in these cases:
+
+        * The change has no content, or its template is unknown.
+        * The content has more than ``MAX_LINES`` lines, or its parts have more than ``MAX_ORIGINS`` origins.
+        * The traced render fails, exceeds a limit or gives a different text.
         """
         file, options = self.templates.get(change.rule.template), self.options
         if change.content is None or file is None or file.data is None:
@@ -360,11 +364,15 @@ def name_of(read: Read) -> Name:
 
 
 def names_read(source: Source, dialect: str) -> frozenset[Name] | None:
-    """Return the names that a template reads from its context, or None if they are unknown.
+    """Return the names that a template reads from its context, or None if the names are unknown.
 
-    The names are unknown if parsing exceeds a limit. They are also unknown if the template binds a name that
-    the daemon provides, because some uses of this name do not read the context. A template that does not
-    compile reads nothing.
+    The names are unknown in these cases:
+
+    * Parsing exceeds a limit.
+    * The template itself sets a name that the daemon provides. Some uses of this name then read the
+      template's value instead of the context.
+
+    For a template with a syntax error, the result is empty.
     """
     from ..pongo2.names_read import reads_of
     from ..pongo2.parse_with_includes import Compilation

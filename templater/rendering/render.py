@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .instance_context import Contexts
 
 MAX_RENDERINGS = 10_000
-#: maximum bytes of all files together, in one call of `render`; a hook's child may send as many
+#: maximum total bytes of the files that one call of `render` renders; the sandboxed child process of a hook
+#: may send the same number of bytes
 MAX_TOTAL = 64 << 20
 #: after compiling a template with more bytes than this, garbage is collected at once
 LARGE = 1 << 19
@@ -185,7 +186,7 @@ _FIXED_BEGINNINGS = ("can't access a field by name on type ", "can't access an i
                      "filter with name '", "unknown filter '")  # fmt: skip
 
 
-#: The first words of limit errors that contain the size of a value.
+#: the first words of limit errors that contain the size of a value, each with a message without the size
 _WITHOUT_NUMBER = {
     "the template builds a value of": "the template builds a value that is larger than the limit",
     "one filter or operator needs": "one filter or operator exceeds its limit on work",
@@ -254,8 +255,8 @@ class Compiled:
     def ignores_trigger(self, name: str) -> bool:
         """Return whether a rule with this template gives the same text in every pass of a start.
 
-        It does if the template contains neither ``trigger`` nor ``random``: only the variable ``trigger``
-        differs between passes, and only ``random`` gives random text.
+        The result is true if the template contains neither the word ``trigger`` nor the word ``random``. Only
+        the variable ``trigger`` differs between passes, and only ``random`` gives random text.
         """
         found = self.alike.get(name)
         if found is None:
@@ -282,7 +283,7 @@ class Compiled:
                 template = error
             self.texts[data] = template
             if len(data) > LARGE:
-                # Commands collect garbage rarely, so the parts of earlier large templates would pile up.
+                # Commands collect garbage rarely, and each large template leaves much garbage.
                 import gc
 
                 gc.collect()

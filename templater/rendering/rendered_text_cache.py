@@ -55,12 +55,12 @@ class Parsed(NamedTuple):
 
 
 class Memo:
-    """The results of the last run on an image. A run plans, checks or tests the image.
+    """A store of results, such as rendered texts. A run that plans, checks or tests an image uses the store.
 
     The key of a result contains everything on which the result depends.
 
-    Each run reuses results of the last run, and adds new results. Errors are not stored. The stored results
-    of one run have at most ``MOST`` bytes; further results are not stored.
+    Each run reuses the results of the previous run, and adds new results. Errors are not stored. The results
+    of one run have at most ``MOST`` bytes. A result that would exceed this limit is not stored.
     """
 
     def __init__(self) -> None:
@@ -149,9 +149,9 @@ class _Templates(Compiled):
 def parse(source: Source, dialect: str) -> Parsed:
     """Find the names on which the rendered text of a template depends.
 
-    The result has each identifier that is also a name of the context, even if the identifier is only a member
-    of another value. If every key that the template reads from a map is a constant, the result has these keys
-    instead of the map's name. Raises TemplaterError if the template is invalid.
+    An identifier counts if the context has a variable of the same name. This includes a member of another
+    value, such as the ``config`` in ``x.config``. If the template reads only constant keys of a map, the
+    result has these keys instead of the map's name. Raises TemplaterError if the template is invalid.
     """
     document = Compilation(source, DIALECTS[dialect]).parsed()
     counted = Counter(token.value for token in document.tokens if token.kind == IDENTIFIER)
@@ -185,14 +185,14 @@ def _key(path: tree.Path) -> str | None:
 
 
 def _value(context: Mapping[str, Any], name: Name) -> Any:
-    """Return the value of a name, in a form that can be part of a key."""
+    """Return the value of a name, in a hashable form for the key of a result."""
     value = context[name[0]]
     return _frozen(value.get(name[1]) if len(name) > 1 else value)
 
 
 def _frozen(value: Any) -> Any:
     if isinstance(value, Mapping):
-        # devices have other methods on hosts that sort devices in another order
+        # Hosts sort devices in different orders, so the methods of ``devices`` depend on the host.
         methods = id(value.methods) if isinstance(value, MethodMap) else None
         return methods, *((key, _frozen(each)) for key, each in value.items())
     return _hash(value) if isinstance(value, str) and len(value) > LONG else value

@@ -64,7 +64,7 @@ def unknown_names(
 
 
 def grouped(reads: Iterable[Read]) -> Iterable[list[Read]]:
-    """Group all uses of the same name. `check` needs only one use of a group: all have the same mistakes."""
+    """Group the uses of the same name. Only one use of each group needs a `check`."""
     found: dict[tuple[tuple[str, ...], str | None], list[Read]] = {}
     for read in reads:
         found.setdefault((read.path, read.key), []).append(read)
@@ -102,11 +102,10 @@ def check(read: Read, properties: Collection[str] | None) -> Iterator[UnknownNam
 
 
 def called_with(span: Span) -> str:
-    """Return the text of the arguments if a call follows a span, or "" if no call follows.
+    """Return the arguments of the call after a span, for a hint that suggests a call of ``config_get``.
 
-    A hint suggests a call of ``config_get`` with these arguments. ``config_get`` needs two arguments. If the
-    template's call has only one argument, add an empty default. Ignore a call whose arguments are too long
-    for a hint.
+    ``config_get`` needs two arguments. If the template's call has only one argument, add an empty default.
+    Return "" if no call follows the span, or if the arguments are too long for a hint.
     """
     text = span.source.text[span.end : span.end + _LONGEST_CALL]
     arguments, end, _ = text.partition("\n")[0].partition(")")

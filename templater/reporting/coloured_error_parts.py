@@ -12,7 +12,10 @@ _CARETS = re.compile(r"^ +\| *(?P<carets>\^+)$")
 
 
 class MarkedLine(NamedTuple):
-    """A line with its kind. ``start`` and ``end`` are the marked part of a source line or of its carets."""
+    """A line of an error's explanation, with its kind.
+
+    In a source line, and in the line of carets below it, the marked part extends from ``start`` to ``end``.
+    """
 
     kind: str
     text: str

@@ -42,17 +42,17 @@ class Chunk(NamedTuple):
 
 
 class Continuation(NamedTuple):
-    """The first part of a line, which may continue a value of the previous line.
+    """The first part of a line. This part may continue a value that began in an earlier line.
 
-    ``last`` is the index of the line in which this value ends. Empty lines between the lines of a value
-    belong to the value.
+    ``last`` is the index of the line in which the value of this part ends. Empty lines between the lines of a
+    value belong to the value.
     """
 
     first: Part
     last: int
 
     def continues(self, part: Part) -> bool:
-        """Return whether the line continues ``part`` of the nearest line above that is not empty."""
+        """Return whether this line's first part continues ``part``, which is in an earlier line."""
         return self.first[1:] == part[1:]
 
 
@@ -143,9 +143,10 @@ def is_continued(before: Part, part: Part) -> bool:
 
 
 def continuations(lines: Sequence[Line]) -> list[Continuation | None]:
-    """Return a list with an item for each line: the Continuation of the next line that is not empty.
+    """Return a list with one item for each line.
 
-    The item is None if all later lines are empty.
+    The item describes the first part of the next line that is not empty. If all later lines are empty, the
+    item is None.
     """
     found: list[Continuation | None] = []
     below: Continuation | None = None

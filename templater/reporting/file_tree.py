@@ -61,7 +61,7 @@ def last_headings(plan: Plan) -> dict[str, Heading]:
 
 
 def _below(files: Iterable[File]) -> Iterator[Leaf]:
-    """Yield the lines of a directory. The function visits a file once for each directory above it."""
+    """Yield the lines of the tree for these files and their directories."""
     waiting: list[tuple[list[File], int, str, bool]] = []
 
     def add(directory: Collection[list[File]], depth: int, guides: str) -> None:

@@ -20,13 +20,13 @@ MOST_NAMED = 5
 #: maximum number of new directories listed for a change
 MOST_PARENTS = 20
 
-#: the words for the result of a prediction; 'fails' and 'hangs' end the start of the instance
+#: the words for each result of a prediction; after 'fails' or 'hangs', the host runs no further rule
 RESULT_TEXTS = {
     "fails": "the start fails", "hangs": "the start hangs", "random": "random result",
     "unknown": "unknown result",
 }  # fmt: skip
 
-#: the start of a daemon's error text if no code of the daemon recovers from a panic in a template
+#: the beginning of a daemon's error text if the daemon does not turn a panic into an error
 PANIC = "panic: "
 CRASH = "the daemon crashes"
 
@@ -95,7 +95,7 @@ def written_again(later: Change) -> str:
 
 
 def unchanged(plan: Plan) -> list[Change]:
-    """Return each change that gives its file the same state as an earlier pass.
+    """Return the changes after which a file has the same state as after an earlier pass.
 
     Omit a change if its outcome on the host differs from its outcome in templater.
     """
@@ -194,7 +194,7 @@ def host_error_text(plan: Plan) -> str:
 
 
 def differences(plan: Plan, change: Change) -> Iterator[str]:
-    """If a change has a different outcome on the host, yield texts about the outcome and the deviations."""
+    """Yield texts about the host's outcome and the deviations, if the host and templater differ."""
     if text := outcome_text(plan, change):
         yield text
         if names := deviation_names(plan, change):

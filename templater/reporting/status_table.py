@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..instances.changed_by_hand import FileStatus
 
 HEAD = ("FILE", "CHANGED BY HAND", "NEXT START", "WHY")
-#: the next start's effect, by action
+#: for some actions, the words that describe what the next start does with the file
 NEXT = {KEEP: "no change", SKIP: "skips it", FAILED: "fails"}
 
 

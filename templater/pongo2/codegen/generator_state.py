@@ -22,11 +22,13 @@ MAX_BRACKETS = 60
 class Module:
     """The facts that all templates of one compilation share, and the functions that generated code imports.
 
-    ``bound`` has the names that a scope contains. ``called`` has the bound names that a template calls. For
-    these names, generated code records whether they are set: a call of an unset name gives nil, but a call of
-    a name that is set to nil fails. ``field_holders`` has the bound names that may hold a field of a loop.
-    ``forloop`` is true if a template may read the variable ``forloop``. Only then does generated code update
-    this variable. ``traced`` is true if `tracing.recorder` records the printed texts.
+    * ``bound`` has the names that a scope contains.
+    * ``called`` has the bound names that a template calls. For these names, generated code records whether
+      they are set: a call of an unset name gives nil, but a call of a name that is set to nil fails.
+    * ``field_holders`` has the bound names that may hold a field of a loop.
+    * ``forloop`` is true if a template may read the variable ``forloop``. Only then does generated code
+      update this variable.
+    * ``traced`` is true if `tracing.recorder` records the printed texts.
     """
 
     def __init__(self, document: Document, dialect: Dialect, library: Library, spans: bool) -> None:
@@ -149,10 +151,10 @@ class Writer(CodeGenerator):
             self.deferred.pop()()
 
     def temporary(self) -> str:
-        """Return the name of a variable for the current statement.
+        """Return the name of a new variable for the current statement.
 
-        Later statements use the name again, because Python needs more time to compile a nested function if
-        more variables surround it.
+        Later statements reuse the name, because many variables slow down Python's compiler: it needs more
+        time for a nested function if the enclosing function has more variables.
         """
         self.temporaries += 1
         return f"v{self.temporaries}"

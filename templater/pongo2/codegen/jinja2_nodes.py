@@ -297,12 +297,14 @@ def bodies_of(node: Block) -> list[list[Node]]:
 class Emitter:
     """A converter of documents into nodes, and a collection of facts about the whole compilation.
 
-    ``places`` has the tokens whose source positions the generated code needs. A place is an index into
-    ``places``. ``texts`` has the name that messages use for the variable or macro at each place. ``loaded``,
-    ``called`` and ``assigned`` have the names that templates read, call and bind. ``field_holders`` has the
-    names that a template binds to a field of a loop, such as ``forloop.Counter``. ``copies`` has a pair
-    (from, to) for each name that a template binds to the value of another name. ``units`` has the documents
-    that become separate functions: the first document and the included documents.
+    * ``places`` has the tokens whose source positions the generated code needs. A place is an index into
+      ``places``.
+    * ``texts`` has the name that messages use for the variable or macro at each place.
+    * ``loaded``, ``called`` and ``assigned`` have the names that templates read, call and bind.
+    * ``field_holders`` has the names that a template binds to a field of a loop, such as ``forloop.Counter``.
+    * ``copies`` has a pair (from, to) for each name that a template binds to the value of another name.
+    * ``units`` has the documents that become separate functions: the first document and the included
+      documents.
     """
 
     def __init__(self, document: Document) -> None:
@@ -587,7 +589,7 @@ def all_field_holders(direct: set[str], copies: Sequence[tuple[str, str]]) -> se
 
 
 def is_wrapped(body: Sequence[Node]) -> bool:
-    """Return whether one ``autoescape`` contains the whole body. The daemons put one around each template."""
+    """Return whether one ``autoescape`` tag contains the whole body, as in each template from a daemon."""
     return len(body) == 1 and isinstance(body[0], ScopedEvalContextModifier)
 
 

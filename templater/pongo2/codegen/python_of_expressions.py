@@ -23,8 +23,8 @@ _ORDERS = {
 class ExpressionWriter(Writer):
     """The writer of expressions. Each template expression becomes one Python expression in brackets.
 
-    ``consumer`` is the work per character of the filter that takes the next written value, or 0 if no filter
-    takes that value.
+    ``consumer`` belongs to the value whose code is written next. If this value is the input of a filter,
+    ``consumer`` is the filter's work per character. Otherwise, it is 0.
     """
 
     consumer = 0
@@ -379,7 +379,8 @@ class ExpressionWriter(Writer):
         elif is_inline(node):
             assert node.node is not None
             value, other = self.temporary(), self.temporary()
-            # The tuple is always true. It evaluates the argument even if the value is true.
+            # The code evaluates the argument even if the value is true: both are items of a tuple. The tuple
+            # is not empty and therefore always true, so the code after ``and`` gives the result.
             self.write(f"((({value} := ")
             self.visit(node.node, frame)
             self.write(f"), ({other} := ")

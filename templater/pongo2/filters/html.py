@@ -50,7 +50,7 @@ def removetags_v61(render: "Render", value: "Any", argument: "Any") -> str:
 
 
 def _counted_names(render: "Render", text: str, argument: "Any") -> "list[str]":
-    """Return the tag names in the argument. For each name, count the work of searching the whole text."""
+    """Return the tag names in the argument. Count the work of searching the text for each of these names."""
     names = to_string(argument).split(",")
     regular = sum(_COMPILED + len(name) + len(text) for name in names if not _is_plain(name))
     work(render, len(names) * (text.count("<") * SLOW + len(text) // 64) + regular * SLOW)
@@ -223,8 +223,8 @@ def _good(text: str) -> str:
 class _OpenTags:
     """The stack of open tags.
 
-    If a closing tag matches an open tag below the top of the stack, the matched tag is removed. The top tag
-    moves to its position.
+    If a closing tag matches an open tag below the top of the stack, the stack loses the matched open tag. The
+    tag at the top of the stack moves to the position of the matched tag.
     """
 
     def __init__(self) -> None:

@@ -38,7 +38,7 @@ def integer(value: "Any", argument: "Any") -> int:
 def floatformat(value: "Any", argument: "Any") -> "str | int":
     """Format a number. An integral number gets decimals only if the argument is a positive number.
 
-    A string such as "3" is not a number here.
+    If the argument is a string such as "3", an integral number gets no decimals.
     """
     number = to_float(value)
     decimals = -1 if is_nil(argument) else to_int(argument)

@@ -20,9 +20,9 @@ _BASES = {"d": 10, "v": 10, "b": 2, "o": 8, "O": 8, "x": 16, "X": 16}
 
 #: the units of work for one value that is not a string; a string has one unit for each character
 _VALUE = 32
-#: the additional factor of the verbs that process each character of a string in Python code
+#: the work is multiplied by this factor for verbs that process each character of a string in Python code
 _SLOW_VERBS = 8
-#: directives count their work together until it exceeds this number of units
+#: the work of several small directives is added up, and counted when the sum exceeds this number of units
 _UNCOUNTED = 1024
 
 
@@ -38,7 +38,8 @@ def sprintf(form: str, operand: "Any", work: "Callable[[int], object] | None" = 
 def _work_on(v: "Any", known: "dict[int, int]") -> int:
     """Return the number of work units for printing a value with all of its items.
 
-    The same list or map can occur several times. So ``known`` stores the result for its ``id``.
+    A value can contain the same list or map several times. So ``known`` stores the result for the ``id`` of
+    each list and map.
     """
     if isinstance(v, str):
         return len(v)

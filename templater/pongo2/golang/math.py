@@ -160,7 +160,7 @@ def _exp(x: float) -> float:
 def _fused(a: float, b: float, c: float) -> float:
     """Return ``a * b + c``, rounded only once.
 
-    This function divides two integers, because Python rounds the quotient of integers correctly.
+    The exact result is a fraction of two integers. Python rounds the quotient of two integers correctly.
     """
     (an, ad), (bn, bd), (cn, cd) = a.as_integer_ratio(), b.as_integer_ratio(), c.as_integer_ratio()
     return (an * bn * cd + cn * ad * bd) / (ad * bd * cd)

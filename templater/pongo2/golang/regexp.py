@@ -96,8 +96,8 @@ class _Search:
     def match(self, start: int) -> "int | None":
         """Return the end of the preferred match that begins at ``start``, or None.
 
-        ``self.failed`` has the states that the search has already tried. After a match, remove the states at
-        the end of the match, because the next match may begin there.
+        ``self.failed`` marks the states that the search has already tried. If there is a match, this method
+        clears the marks at the end position of the match, because the next match may begin there.
         """
         program, text, failed = self.program, self.text, self.failed
         width = len(text) + 1

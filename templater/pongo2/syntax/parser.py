@@ -25,11 +25,14 @@ from .tree import (
 
 Body = list[Statement]
 
-#: the limit on tags inside each other
+#: the maximum depth of tags inside each other
 MAX_BLOCKS = 100
-#: limits on the depth of brackets and operators, the length of a chain, and the parts of a variable
+#: the maximum depth of brackets and operators
 MAX_NESTING = 60
+#: the maximum number of conditions, operators or brackets in an expression, of filters in a chain, and of
+#: arguments of a call
 MAX_CHAIN = 1000
+#: the maximum number of parts of a variable
 MAX_PARTS = 100
 
 RELATIONS = frozenset(("==", "<=", ">=", "!=", "<>", ">", "<"))
@@ -406,7 +409,8 @@ class Parser(ExpressionParser):
     def open_if_exists(self, name: str, token: Token, missing_ok: bool) -> Document | None:
         """Parse and return the template ``name``.
 
-        If the template is missing, return None if ``missing_ok`` is true, else raise TemplateSyntaxError.
+        If the template is missing and ``missing_ok`` is true, return None. If the template is missing and
+        ``missing_ok`` is false, raise TemplateSyntaxError.
         """
         if self.document.load is None:
             raise no_loader(self.document, name, token)

@@ -57,8 +57,9 @@ class Unit:
 
 
 class Token:
-    """A token of a unit. ``value`` is its text. For a string, this is the contents without quotes and
-    escapes.
+    """A token of a unit.
+
+    ``value`` is the text of the token. For a string, ``value`` has no quotes, and all escapes are decoded.
 
     ``trim`` is true for a delimiter with ``-``, such as ``{%-``. ``shown`` is the text that a token of the
     kind TEXT prints. It can be shorter than ``value`` if the option trim_blocks or lstrip_blocks is on.

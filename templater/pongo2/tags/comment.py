@@ -23,8 +23,8 @@ def comment(document: "Parser", start: "Token", arguments: "Parser") -> Text:
 def skip(document: "Parser") -> None:
     """Skip to the end of ``{% endcomment %}``.
 
-    Raises TemplateSyntaxError if endcomment is missing. The same error occurs if endcomment has arguments,
-    because pongo2 would hang.
+    Raises TemplateSyntaxError if ``endcomment`` is missing. If ``endcomment`` has arguments, pongo2 hangs;
+    this function raises TemplateSyntaxError instead.
     """
     while document.current is not None:
         name = document.at_tag(("endcomment",))

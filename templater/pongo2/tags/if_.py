@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 @tag("if")
 def if_tag(document: "Parser", start: "Token", arguments: "Parser") -> If:
-    """Parse the tag. Like pongo2, count bodies and conditions separately.
+    """Parse the tag.
 
-    In ``if a … else … elif b …``, the second condition (b) selects the second body, which follows ``else``.
-    The first body without a condition is the final ``else``.
+    As in pongo2, the first condition selects the first body, the second condition the second body, and so on.
+    So in ``if a … else … elif b …``, the condition ``b`` selects the body after ``else``. The first body
+    without a condition is shown if all conditions are false.
     """
     conditions = [arguments.expression()]
     arguments.finish("If-condition is malformed.")

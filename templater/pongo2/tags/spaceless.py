@@ -21,9 +21,10 @@ def spaceless(document: "Parser", start: "Token", arguments: "Parser") -> Captur
 
 
 def collapse(render: "Render", text: str) -> str:
-    """Remove white space between tags, in several passes until nothing changes.
+    """Remove white space between HTML tags, in several passes until nothing changes.
 
-    One pass is not enough, because a tag that ends one match cannot begin the next match.
+    One match consists of two tags and the white space between them. One pass is not enough, because matches
+    cannot overlap: the second tag of a match cannot also be the first tag of the next match.
     """
     weigh(render, text, 8)
     before = None

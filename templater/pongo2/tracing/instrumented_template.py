@@ -51,9 +51,10 @@ class Traced(NamedTuple):
 class TracedTemplate:
     """A template with calls of `recorder`, for several traced renders.
 
-    ``program`` is None if the template with these calls is too large to be compiled. ``branches`` are the
-    parts of the template that run only in some renders; the first branch is the whole template.
-    ``statements`` has the offset of each text and statement, and the number of its innermost branch.
+    * ``program`` is None if the template with these calls is too large to be compiled.
+    * ``branches`` are the parts of the template that run only in some renders. The first branch is the whole
+      template.
+    * ``statements`` has the offset of each text and statement, and the number of its innermost branch.
     """
 
     def __init__(self, compilation: Compilation) -> None:
@@ -119,10 +120,11 @@ def larger(limits: Limits | None) -> Limits:
 class Tracer:
     """A converter that adds calls of `recorder` to a document.
 
-    ``runs`` has a tuple for each sequence of neighbouring texts and ``{{ }}``: the sites of the sequence.
+    ``runs`` has a tuple of sites for each sequence of neighbouring texts and ``{{ }}``, and a tuple with one
+    site for each condition or loop.
 
-    If a body is ``captured``, its text becomes a value. The names that the body uses are then recorded for
-    the expression or tag that prints this value.
+    ``captured`` is true for a body whose text becomes a value, such as the body of a macro. The names that
+    such a body uses are recorded for the expression or tag that prints the value.
     """
 
     def __init__(self, document: tree.Document) -> None:
@@ -342,9 +344,9 @@ class Tracer:
     # --- expressions
 
     def comparing(self, node: tree.Expression) -> tree.Expression:
-        """Convert an expression whose value decides which texts the template prints, such as a condition.
+        """Convert an expression so that it also records the names whose values it compares.
 
-        The converted expression records the names that it compares.
+        The function `compares` decides which expressions compare values.
         """
         if isinstance(node, tree.Operation) and node.operator in ("and", "or", "not"):
             return tree.Operation(node.operator, [self.comparing(operand) for operand in node.operands])
@@ -499,10 +501,13 @@ def static_keys(path: tree.Path) -> tuple[str | None, ...]:
 
 
 def compares(node: tree.Expression) -> bool:
-    """Return whether the result of an expression can show a part of a value.
+    """Return whether an expression compares values, or can show a part of a value.
 
-    Examples are comparisons (except with an empty text), and filters and subscripts that select a part of a
-    text. A result that is the whole value, or shows only whether the value is set, does not count.
+    The result is true for these expressions, and for expressions that contain them:
+
+    * arithmetic operators and comparisons, except ``==`` and ``!=`` with an empty text
+    * filters that are not in ``WHOLE``
+    * subscripts that are not constant texts, such as ``name.0``
     """
     if isinstance(node, tree.Literal):
         return False

@@ -86,7 +86,8 @@ class Frame:
     """The state of one expression while it is evaluated.
 
     ``reads`` has the variables that were read so far. ``keys`` has the computed keys in the expression, such
-    as the value of ``x`` in ``a[x]``. ``sizes`` has the lengths of the trace's lists before the evaluation.
+    as the value of ``x`` in ``a[x]``. ``sizes`` has the lengths of the lists in ``Trace.lists()`` before the
+    evaluation.
     """
 
     __slots__ = ("default_used", "keys", "reads", "sizes")
@@ -142,8 +143,8 @@ class Trace:
 
         The returned frame also gets the reads of the later frames.
 
-        In pongo2 4, a render continues after a macro has failed. So this method also removes the frames and
-        the items of ``lists()`` that a failed macro has not removed.
+        In pongo2 v4, a render continues after a macro has failed. The failed macro leaves frames, and items
+        in the lists that ``lists()`` returns. This method removes these frames and items.
         """
         frame = self.frames[depth]
         for other in self.frames[depth + 1 :]:
@@ -355,7 +356,10 @@ def reads_of(render: Render, scope: Scope, path: Name) -> Iterable[Name]:
 
 
 def below(context: Mapping[str, Any], name: Name, keys: Name) -> Name:
-    """Return the read ``name``. If the read stands for a map of the context, add ``keys`` to it."""
+    """Return a read with additional ``keys``: ``("config",)`` and the key "a" give ``("config", "a")``.
+
+    If the read ``name`` does not stand for a map of the context, return it unchanged.
+    """
     is_map = name in (("config",), ("devices",), ("properties",), ("instance",))
     is_device = len(name) == 2 and name[0] == "devices" and name[1] in context.get("devices", ())
     return normal(context, (*name, *keys)) if keys and (is_map or is_device) else name
@@ -364,8 +368,8 @@ def below(context: Mapping[str, Any], name: Name, keys: Name) -> Name:
 class Binding(NamedTuple):
     """The state of a statement that binds names, while the values are evaluated.
 
-    ``reads`` maps each bound name to the reads of its value, or to None if a macro computes the value. The
-    reads of these macros are in the statement's frame, which has the depth ``depth``.
+    ``depth`` is the depth of the statement's frame. ``reads`` maps each bound name to the reads of its value.
+    If a macro computes the value, ``reads`` has None, and the statement's frame has the macro's reads.
     """
 
     depth: int
@@ -375,8 +379,8 @@ class Binding(NamedTuple):
 def begin_binding(render: Render, scope: Scope, names: tuple[tuple[str, Name], ...]) -> None:
     """Begin a statement that binds names, before it evaluates the values.
 
-    ``names`` has pairs of a bound name and the path of its value. The path is () if `stored` will record the
-    reads of the value.
+    ``names`` has a pair for each bound name: the name and the path of its value. If the path is (), `stored`
+    records the reads of the value later.
     """
     found = scope[_BINDING] = Binding(begin(render), {})
     for name, path in names:
@@ -402,9 +406,9 @@ def bind(render: Render, scope: Scope) -> None:
 
 
 def bind_parameters(render: Render, scope: Scope, names: tuple[str, ...]) -> None:
-    """Record that each parameter of a macro depends on the names in all arguments and defaults of the call.
+    """Record that each parameter of a macro depends on all arguments and defaults of the call.
 
-    The expression that calls the macro is still being evaluated, so its frame has these names.
+    The frame of the calling expression has the names in these arguments and defaults.
     """
     reads = dict(trace_of(render).frames[-1].reads)
     for name in names:
@@ -417,8 +421,8 @@ def bind_round(render: Render, scope: Scope, key: str, value: str, number: Any) 
     In a loop over a map of the context, both names of the loop depend only on the current item. ``forloop``
     depends on the whole map. As in pongo2, only a loop over a map sets the second name.
 
-    ``number`` is the value of the loop's first name. In a loop over a map, this is the key of the item, or
-    the value of the item if both names are the same.
+    ``number`` is the value of the loop's first name. In a loop over a map, ``number`` is the key of the item.
+    If both names of such a loop are the same, ``number`` is the value of the item.
     """
     reads, iterated = trace_of(render).loops[-1]
     is_map = isinstance(iterated, dict)
@@ -514,10 +518,11 @@ def decided_by_statements(render: Render, compares: bool) -> None:
 def close_branches(
     render: Render, scope: Scope, number: int, names: tuple[str, ...] = (), is_loop: bool = False
 ) -> None:
-    """End a condition or loop. From now on, ``names`` also depend on the condition or on the iterated value.
+    """Record the end of a condition or loop.
 
-    ``names`` are the names that the branches have bound. ``number`` is the index of the run in ``trace.runs``
-    for the condition or loop itself, or -1 in a captured body.
+    ``names`` are the names that the branches have bound. They now also depend on the condition or on the
+    iterated value. ``number`` is the index of the condition or loop in ``trace.runs``, or -1 in a captured
+    body.
     """
     trace = trace_of(render)
     count, because = trace.counts.pop(), tuple(trace.conditions())
