@@ -111,14 +111,17 @@ class TemplateFile:
 class Resolved:
     """The result of resolving a path.
 
-    ``real`` is the path without symlinks. If resolving failed with ``error``, ``real`` may end at the name
-    that caused the error. ``named`` is the entry of the path itself, without following a symlink at its end.
-    ``entry`` is the entry of the file to which the path leads. If ``entry`` is None, that file is missing.
-    ``named`` can then be a dangling symlink. ``links`` lists the followed symlinks, as pairs of path and
-    target. ``climbing`` lists the followed symlinks that lead above the root. ``mounts`` lists the mount
-    points below the root that the path crosses. ``depth`` is the number of existing directories on the way to
-    ``real``, or None if all exist. ``missing`` has the directories that do not exist. The outermost directory
-    comes first.
+    * ``real`` is the path without symlinks. If resolving failed with ``error``, ``real`` can end at the name
+      that caused the error.
+    * ``named`` is the entry of the path itself: if the path ends at a symlink, ``named`` is the symlink's
+      entry.
+    * ``entry`` is the entry of the file to which the path leads, or None if that file is missing. In the
+      latter case, ``named`` can be a dangling symlink.
+    * ``links`` lists the followed symlinks, as pairs of path and target.
+    * ``climbing`` lists the followed symlinks that lead above the root.
+    * ``mounts`` lists the mount points below the root that the path crosses.
+    * ``depth`` is the number of existing directories on the way to ``real``, or None if all exist.
+    * ``missing`` has the directories that do not exist. The outermost directory comes first.
     """
 
     __slots__ = ("climbing", "depth", "entry", "error", "links", "mounts", "named", "path", "real")

@@ -21,7 +21,8 @@ STATE_FOLDER = ".templater"
 STATE = "state"
 #: the file in ``STATE_FOLDER`` that records all written files
 WRITTEN = "written"
-#: the file in ``STATE_FOLDER`` with the time of a failed first start after which the container started anyway
+#: the file in ``STATE_FOLDER`` with the time of a failed first start. It exists if the container started in
+#: spite of the failure.
 STARTED = "started"
 #: the file in ``STATE_FOLDER`` that lists the temporary files of unfinished runs
 JOURNAL = "journal"

@@ -70,11 +70,14 @@ class Outcome:
 class Change:
     """The effect of one rule in one pass.
 
-    ``path`` is the cleaned absolute path inside the container. ``real`` is the path after following symlinks
-    in the root filesystem: templater writes this file. ``uid``, ``gid`` (ids inside the container) and
-    ``mode`` apply to the file. ``new_parents`` are the directories to create with mode 0755 and owner root.
-    The outermost directory comes first. ``content`` is None if nothing was rendered. ``before`` is the
-    content that the change replaces, or None if the file is new or its content is unknown.
+    * ``path`` is the cleaned absolute path inside the container.
+    * ``real`` is the path after following symlinks in the root filesystem: templater writes this file.
+    * ``uid``, ``gid`` (ids inside the container) and ``mode`` apply to the file.
+    * ``new_parents`` are the directories to create with mode 0755 and owner root. The outermost directory
+      comes first.
+    * ``content`` is None if nothing was rendered.
+    * ``before`` is the content that the change replaces. It is None if the file is new or its content is
+      unknown.
     """
 
     __slots__ = (

@@ -3,10 +3,10 @@
 The command line replaces the password of each URL by ``***`` before any command sees the URL. So no message,
 report, file or log can contain the password. Only the code that sends a request asks for the password again.
 
-Users make mistakes in URLs: they misspell ``https://``, or forget to escape the ``/`` of a password. So each
-text with a ``:`` before its last ``@`` counts as a URL with a password if its beginning resembles a URL.
-An https URL whose port is not a number counts, too: the user may have forgotten the host, so the port may be
-a password.
+Users make mistakes in URLs: they misspell ``https://``, or forget to escape the ``/`` of a password. So a
+text that begins like a URL counts as a URL with a password if it has a ``:`` before its last ``@``. An https
+URL whose port is not a number counts, too: the user may have forgotten the host, so the port may be a
+password.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def with_password(url: str) -> str:
 
 
 def is_ambiguous(url: str) -> bool:
-    """Return whether a part of the URL can be read both as password and as path, as ``b`` in h:1/b@i."""
+    """Return whether a part of the URL can be read both as password and as path, as ``b`` in ``h:1/b@i``."""
     login = _split(url)[1]
     return ":" in login and _AFTER_HOST.search(login) is not None
 

@@ -1,30 +1,32 @@
 """Removed files that this process has open. Another process waits until the kernel has freed their blocks.
 
-If a file has no name any more, the kernel frees the file when the last process closes it. On btrfs, this can
-take minutes. With quotas, btrfs looks at every reference to each block: a file of 64 KiB whose blocks belong
-to 100,000 other files takes 20 seconds. An empty file can have gigabytes of extended attributes. No limit on
-the size or on the time would end this work. On other file systems, the time depends on the size of the file.
+**Files.** If a file has no name any more, the kernel frees the file when the last process closes it. On
+btrfs, this can take minutes. With quotas, btrfs looks at every reference to each block: a file of 64 KiB
+whose blocks belong to 100,000 other files takes 20 seconds. An empty file can have gigabytes of extended
+attributes. Neither a limit on the size nor a time limit would end this work. On other file systems, the time
+depends on the size of the file.
 
 So hooks and commands open such a file before they remove its name or replace it. ``handing_over`` leaves the
 last close to another process, for which no runtime waits when it starts a container. ``close`` does the same,
 on any file system, for a file or directory that another process removes while a hook or command has it open.
 
-The kernel remembers the missing names that processes look up in a directory, and frees all of these records
-when the directory is removed: 7 seconds for four million names in an empty directory. During this time, the
-directory above is locked. So ``remove_directory`` leaves the removal to the other process, after all other
-work. In a PID namespace of a container, a hook removes the directories itself. Otherwise, a process of the
-container that may trace other processes could take over the removing process, with its rights on the host and
-its open files. A process that only closes files is killed at the end of the hook: the kernel closes the files
-without it.
+**Directories.** The kernel remembers the missing names that processes look up in a directory. It frees all of
+these records when the directory is removed: 7 seconds for four million names in an empty directory. During
+this time, the directory above is locked. So ``remove_directory`` leaves the removal to the other process,
+after all other work.
 
-When the kernel unmounts an overlay, it first writes all changes of the upper layer's file system to the disk,
-including the changes of other processes. Only the option ``volatile`` prevents this. In any case, the kernel
-then frees the files that were removed from the layers. ``unmount_at_end`` leaves this work to the process
-that closes the removed files last.
+In a PID namespace of a container, a hook removes the directories itself. Otherwise, a process of the
+container could trace and take over the removing process, with its rights on the host and its open files. A
+process that only closes files is killed at the end of the hook: the kernel closes the files without it.
 
-An error can leave a file or directory open, and a hook keeps the layers of an overlay open. So the process of
-a hook or command calls ``close_rest_at_end``. Without this call, the end of the process would wait until the
-kernel has freed each removed file or directory that is still open.
+**Overlays.** When the kernel unmounts an overlay, it first writes all changes of the upper layer's file
+system to the disk, including the changes of other processes. Only the option ``volatile`` prevents this. In
+any case, the kernel then frees the files that were removed from the layers. ``unmount_at_end`` leaves this
+work to the process that closes the removed files last.
+
+**Other open files.** An error can leave a file or directory open, and a hook keeps the layers of an overlay
+open. So the process of a hook or command calls ``close_rest_at_end``. Without this call, the end of the
+process would wait until the kernel has freed each removed file or directory that is still open.
 
 Programs that use the Python API keep no files open, because they can have threads and child processes of
 their own.
@@ -69,9 +71,9 @@ _doomed: "list[tuple[int, str]] | None" = None
 _highest = 0
 #: the mount points to unmount at the end, and whether this process itself unmounts them
 _mounted: "list[tuple[str, bool]]" = []
-#: the descriptors that stay open at the end, or None if all other descriptors stay open, too
+#: the descriptors that ``close_rest_at_end`` leaves open, or None if it was not called
 _kept: "set[int] | None" = None
-#: the processes that this process has started and not waited for, and those of them that remove directories
+#: the processes that this process has started but not waited for, and the processes that remove directories
 _started: "list[int]" = []
 _removing: "set[int]" = set()
 
@@ -82,7 +84,7 @@ def handing_over(
     """Call a function that does the work of a hook or command.
 
     Then start another process, which closes the files that the function has removed. The caller need not wait
-    for it. The module's docstring gives the details.
+    for that process. The module's docstring gives the details.
     """
     global _doomed, _held, _kept  # noqa: PLW0603
     outer = _held, _kept
@@ -278,9 +280,9 @@ def _keep(held: "list[int]", fd: int) -> None:
 def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
     """Start another process that closes the files last, and close the files in this process.
 
-    ``patience`` is the number of seconds to wait for the end of the other process. It is given only at the
-    end of the work. If the other process ends later, the next call reaps it. Until then, it counts towards
-    limits on processes.
+    ``patience`` is the number of seconds to wait for the end of the other process. Callers pass it only at
+    the end of their work. If the other process ends later, the next call reaps that process. Until then, the
+    process counts towards limits on processes.
 
     At the end of the work, the other process also removes the directories of ``remove_directory``, unless a
     container can trace the other process. An earlier removal could lock a directory that this process needs.
@@ -327,7 +329,7 @@ def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
 def _taken(held: "list[Item]") -> "list[Item]":
     """Remove all items from a list, and return them, last item first.
 
-    Another thread may do this at the same time.
+    Another thread can remove items from the same list at the same time.
     """
     taken = []
     while True:
@@ -338,10 +340,11 @@ def _taken(held: "list[Item]") -> "list[Item]":
 
 
 def _close_last(pipe: int, kept: "set[int]", directories: "list[tuple[int, str]]", highest: int) -> None:
-    """Be the last process that has the files in ``kept`` open.
+    """Keep the files in ``kept`` open until the parent process has closed them, and then end.
 
-    Close all other descriptors up to ``highest``. Wait until the parent process has closed the other end of
-    the pipe. Then remove the directories, and end this process, so that the kernel closes the files.
+    This function runs in the process that ``_hand_over`` starts. It closes all other descriptors up to
+    ``highest``, and waits until the parent process has closed the other end of the pipe. Then it removes the
+    directories, and ends the process, so that the kernel closes the files.
     """
     keep_functions()
     os.setsid()  # a SIGKILL for the group of the parent process does not end this process early
@@ -357,7 +360,8 @@ def _close_last(pipe: int, kept: "set[int]", directories: "list[tuple[int, str]]
 def _can_be_traced() -> bool:
     """Return whether processes of the container can see and trace a process that this process starts.
 
-    They can if this process is in a PID namespace below that of /proc. Some hooks run in such a namespace.
+    They can if /proc shows an outer PID namespace, and this process is in an inner PID namespace. Some hooks
+    run in such a namespace.
     """
     try:
         fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)

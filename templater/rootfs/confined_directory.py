@@ -1,6 +1,6 @@
 """An open directory in a confined tree: listing, reading, creating, renaming and removing the names in it.
 
-``confined_root.Root.directory`` opens it.
+``confined_root.Root.directory`` opens such a directory.
 """
 
 import errno
@@ -242,8 +242,8 @@ class Directory(Closing):
     def unlink_if_same(self, name: str, fd: int) -> None:
         """Remove the name of an open file that this process created.
 
-        Do nothing if another process has removed the name, or has given the name to another file. Another
-        file can have so many blocks or extended attributes that its removal takes minutes.
+        Do nothing if another process has removed the name, or has given the name to another file. The removal
+        of another file could take minutes, because the file can have many blocks or extended attributes.
         """
         if self.is_same(name, fd):
             self.unlink(name)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Result = TypeVar("Result")
 
-#: the part of the remaining time in which a hook may read files, to compare them with a plan
+#: the part of the remaining time in which a hook can read files, to compare them with a plan
 READING = 1 / 4
 
 #: Linux: include/uapi/linux/fs.h, FS_IOC_GETFLAGS, FS_IMMUTABLE_FL, FS_APPEND_FL
@@ -55,10 +55,11 @@ def open_tree(path: str, *, cross_mounts: bool = False) -> confined_root.Root:
 class DirectoryRootfs(Closing):
     """A ``RootfsView`` of a directory to which ``apply`` can write.
 
-    ``ids`` is the runtime's id map. Without a map, the directory's owner counts as the container's root.
-    Raises RefusedError if the map gives root an id that is not the directory's owner, because every file
-    would get a wrong owner. ``cross_mounts`` lets paths lead through mount points below the root and allows
-    writing to a target that is a mount point.
+    ``ids`` is the runtime's id map. Without a map, the directory's owner counts as the container's root. With
+    ``cross_mounts``, paths can lead through mount points below the root, and a target can be a mount point.
+
+    Raises RefusedError if the map's id for root is not the owner of the directory. Otherwise, every file
+    would get a wrong owner.
     """
 
     __slots__ = ("begun", "ids", "left", "root", "seconds")
@@ -114,9 +115,11 @@ class DirectoryRootfs(Closing):
         return found
 
     def limit_reading(self, seconds: float) -> None:
-        """Let ``read``, ``has_content`` and ``while_reading`` raise SlowError after this time in total.
+        """Limit the total time, in seconds, of ``read``, ``has_content`` and ``while_reading``.
 
-        To read a file, the kernel may have to decompress far more data than the file has. No limit on
+        When the time is over, these methods raise SlowError.
+
+        To read a file, the kernel may have to decompress far more data than the file's size. No limit on
         processor time counts this work.
         """
         self.seconds = self.left = max(seconds, 0.0)
@@ -140,10 +143,10 @@ class DirectoryRootfs(Closing):
     def while_reading(
         self, read: "Callable[[Callable[[], None]], Result]", require_time: "Callable[[], None] | None" = None
     ) -> "Result":
-        """Call ``read`` with a function that ``read`` must call before it reads each piece of a file.
+        """Call ``read`` with a time check, which ``read`` must call before each piece of a file.
 
-        The passed function first calls ``require_time``, which can raise an error. Then it raises SlowError
-        if the time of ``limit_reading`` is over.
+        The time check first calls ``require_time``, which can raise an error. Then it raises SlowError if the
+        time of ``limit_reading`` is over.
         """
         self.begun = monotonic()
 

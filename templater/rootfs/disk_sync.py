@@ -4,28 +4,30 @@ Each fsync waits for the disk, so ten thousand small files would take a minute. 
 file system at once. But syncfs also waits for the data of other processes: half a minute, if another
 container writes without pause. So templater uses syncfs only for many files.
 
-**btrfs.** After fsync of a file or directory with a name, btrfs can restore the file after a power cut from a
-log. This log is shared, so fsync waits until other processes have written their files to it. And fsync also
-reads other files, and all their extended attributes: files that, since the last commit, got a name in the
-directory of the synced file, or lost the name that this file now has. A rename reads the same files if the
-directory is in the log. The root user of a container can choose these files, and give them gigabytes of
-attributes. No limit ends these system calls.
+**fsync on btrfs.** After fsync of a file or directory with a name, btrfs can restore the file from a log
+after a power cut. All processes share this log, so fsync waits until other processes have written their files
+to the log.
 
-But btrfs commits all changes of names in their order. So before a file gets its name, templater only writes
-its content to the disk, by the request FIEMAP with a flag: btrfs then writes no log. After a power cut, a
-file with this name is complete. If a later change is on the disk, such as the state of an instance, the names
-are on the disk, too. For hooks, this order suffices. templater can't use fsync here: newer kernels also log
-files without a name.
+fsync on btrfs also reads other files and all their extended attributes. These files got a name in the same
+directory since the last commit, or lost the name that the synced file now has. If the directory is in the
+log, a rename reads the same files. The root user of a container can choose these files, and give them
+gigabytes of attributes. No limit ends these system calls. An fsync of a file without a name does not avoid
+the log, because newer kernels also log such files.
 
-``commit`` also waits until the names are on the disk: two ioctls commit the current transaction. Unlike
-syncfs, they do not write the content of other processes' files, but they wait for the metadata of all
-processes. The command ``apply`` commits before the first file gets its name, so that no file is in the log,
-and again after the last.
+**Order on btrfs.** btrfs commits all changes of names in their order. So before a file gets its name,
+templater only writes the file's content to the disk, by the request FIEMAP with a flag. btrfs then writes no
+log. After a power cut, a file with this name is complete. If a later change is on the disk, such as the state
+of an instance, the names are on the disk, too. For hooks, this order suffices.
 
-An overlay over btrfs passes on FIEMAP, but not the other ioctls. So templater opens the upper layer, whose
-path is in /proc/self/mountinfo. If that fails, templater uses syncfs. On the overlay of a hook, which has the
-option ``volatile``, fsync and syncfs do nothing. But a hook has the upper layer open, so it can commit this
-layer.
+**Commits on btrfs.** ``commit`` also waits until the names are on the disk: two ioctls commit the current
+transaction. Unlike syncfs, these ioctls do not write the content of other processes' files, but they wait for
+the metadata of all processes. The command ``apply`` commits before the first file gets its name, so that no
+file is in the log. It commits again after the last file.
+
+**Overlays.** An overlay over btrfs passes on FIEMAP, but not the other ioctls. So templater opens the upper
+layer, whose path is in /proc/self/mountinfo. If that fails, templater uses syncfs. The overlay of a hook has
+the option ``volatile``, with which fsync and syncfs do nothing. But a hook has the upper layer open, so it
+can commit this layer.
 """
 
 import errno

@@ -107,8 +107,10 @@ def read_regular(
 
     Another program can notice that this process opens a file, and then remove the file's name. If the file is
     huge, the last close then takes minutes. So this function does not open a file above the limit. It reads
-    only the file's status, which no program can notice. A smaller file can have a million extended
-    attributes, so this function closes every file with ``close_in_another_process.close``.
+    only the file's status, which no program can notice.
+
+    The last close of a small file can also take long, because the file can have a million extended
+    attributes. So this function closes every file with ``close_in_another_process.close``.
     """
     fd = open_regular(opened, READ, path, limit)
     try:

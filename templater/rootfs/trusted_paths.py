@@ -82,7 +82,7 @@ def _refuse_fifo(status: "os.stat_result", path: str) -> None:
 def make_folder(path: str, mode: int = 0o777, *, fixed: bool = False) -> Root:
     """Open a directory with ``open_folder``. Make it, and the directories above it, if they are missing.
 
-    With ``fixed``, make no directory that another user can exchange.
+    With ``fixed``, make no directory that another user can replace.
 
     Raises RefusedError as ``open_folder`` does. Raises WriteError or OSError if a directory can't be opened
     or made.

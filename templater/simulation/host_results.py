@@ -110,7 +110,7 @@ def check_links(folder: Folder, metadata: Metadata, host: Host) -> None:
 
 
 class StartError(TemplaterError):
-    """A failed start. ``cause`` is the error, and ``started`` describes the files that the start wrote."""
+    """The error for a failed start. ``cause`` is the error, and ``started`` describes the written files."""
 
     kind = "start"
 

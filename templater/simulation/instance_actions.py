@@ -61,8 +61,8 @@ READY = "volatile.last_state.ready"
 class Simulation:
     """A set of simulated instances. Each method is one step.
 
-    A step that raises an error changes nothing. The exception is a failed start: it leaves the same files as
-    a failed start on the host.
+    A step that raises an error changes nothing, unless a start has failed. A failed start leaves the same
+    files as a failed start on the host.
     """
 
     def __init__(
@@ -75,7 +75,8 @@ class Simulation:
         placeholders: bool = False,
     ) -> None:
         self.placeholders = placeholders
-        #: the targets of create_only rules that the simulation has run, but a daemon skips if the files exist
+        #: the targets of create_only rules that the simulation has run, although a daemon skips them if the
+        #: files exist
         self.guessed: dict[str, None] = {}
         self.options = options
         self.host = options.host

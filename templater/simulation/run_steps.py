@@ -39,14 +39,20 @@ def simulate(
 ) -> list[Report]:
     """Simulate the steps and return a report of each.
 
-    By default, the instance is first created from ``image``. If ``pending`` is given, the instance already
-    exists, and ``pending`` is the trigger that its next start runs before ``start``, or "". ``open_folder``
-    opens the IMAGE of ``rebuild=IMAGE``, and ``read_profile`` reads the FILE of ``p:FILE``. ``placeholders``
-    adds placeholders for the keys that a daemon generates when it creates an instance. Without ``rootfs``,
-    the simulation begins with an empty root filesystem, and ``guessed`` receives the targets of the
-    create_only rules whose files perhaps exist. The total time limit of ``options`` applies to all steps
-    together. Errors of steps are part of their reports. Raises TemplaterError if the instance cannot be
-    created.
+    By default, the instance is first created from ``image``.
+
+    * ``pending`` is None if the instance does not exist yet. For an existing instance, ``pending`` is the
+      trigger that its next start runs before ``start``, or "".
+    * ``open_folder`` opens the IMAGE of ``rebuild=IMAGE``.
+    * ``read_profile`` reads the FILE of ``p:FILE``.
+    * ``placeholders`` adds placeholders for the keys that a daemon generates when it creates an instance.
+    * ``rootfs`` is the initial root filesystem. Without it, the simulation begins with an empty root
+      filesystem.
+    * ``guessed`` is used only without ``rootfs``. It receives the targets of create_only rules whose files
+      perhaps exist.
+
+    The total time limit of ``options`` applies to all steps together. Errors of steps are part of their
+    reports. Raises TemplaterError if the instance cannot be created.
     """
     life = Simulation(
         options.begun(), reading=reading, open_folder=open_folder, read_profile=read_profile,
@@ -157,9 +163,9 @@ def _add_profile(simulation: Simulation, name: str, file: str) -> str:
 
 
 def _instance_of_published(instance: Instance, name: str) -> Instance:
-    """Return a new instance for a published image.
+    """Return the description of a new instance for a published image.
 
-    The image does not contain the configuration of ``instance``, so the new instance has only the same type,
+    The image does not contain the configuration of ``instance``. So the new instance has only the same type,
     architecture and profiles.
     """
     return Instance(name, instance.type, instance.architecture, profiles=instance.profiles)

@@ -86,7 +86,10 @@ class SimulatedInstance:
 
 
 def split_pending(instance: Instance) -> tuple[Instance, str]:
-    """Return the instance without its pending key, and the value of the pending key."""
+    """Split off the pending trigger: return the instance without its pending key, and the value of this key.
+
+    The pending key is ``volatile.apply_template``.
+    """
     config = dict(instance.config)
     pending = config.pop(PENDING_KEY, "")
     return instance.replace(config=config), pending
@@ -101,7 +104,7 @@ def described(subject: SimulatedInstance) -> Instance:
 
 
 def mark_guesses(plan: Plan) -> Iterator[str]:
-    """Mark each file that a plan would create as perhaps existing, because the root filesystem is unknown.
+    """Mark the new files of a plan as possibly existing, because the root filesystem is unknown.
 
     Yield the target of each create_only rule that the daemon skips if the file exists.
     """
@@ -194,9 +197,11 @@ class Life:
         """Return the state after a failed start.
 
         Some hosts clear the pending trigger before they run the rules of ``start``. For these hosts,
-        ``in_pass`` is the trigger whose rules failed: if it is ``start``, the pending trigger is lost.
-        Without ``in_pass``, the trigger stays pending, because templater writes the files of both passes, or
-        no file.
+        ``in_pass`` is the trigger whose rules failed. If ``in_pass`` is ``start``, the pending trigger is
+        lost.
+
+        Without ``in_pass``, the trigger stays pending. Such a start writes the files of both passes, or no
+        file.
         """
         lost = in_pass == START and self.pending != START
         return self._with(pending="" if lost else None, running=False)
@@ -239,7 +244,10 @@ class Life:
         return self._with(pending="")
 
     def exported(self) -> "Life":
-        """Return the state in a backup. An import restores it, including the pending trigger."""
+        """Return the state of an instance that is imported from a backup of this instance.
+
+        The import restores everything, including the pending trigger, but the new instance is stopped.
+        """
         return self._with(running=False)
 
     def with_pending(self, trigger: str) -> "Life":

@@ -140,7 +140,8 @@ def contents() -> bytes:
 
     The code of a group is marshalled as one value, so names that several modules use are stored only once.
     """
-    # imported here, because these functions can be late: ``definition_of`` loads them if the file is damaged
+    # imported here, because these functions can be late definitions: ``definition_of`` loads them if the file
+    # is damaged
     from ..hooks.source_stamp import sources, stamp_of
 
     parts: list[bytes] = []
@@ -227,8 +228,8 @@ def _with_short_names(code: "CodeType") -> "CodeType":
 def _parsed(file: str, name: str) -> "tuple[ast.Module, list[Definition]]":
     """Return the syntax tree of a module without its late definitions, and the late definitions.
 
-    In all of them, the name of a late definition is replaced by an attribute of the definition's module: the
-    module's ``__getattr__`` loads the definition.
+    In all of these trees, an attribute of a module replaces each name of a late definition. The
+    ``__getattr__`` of that module loads the definition.
     """
     fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
@@ -253,8 +254,8 @@ def _without_late_imports(
     """Yield the statements that replace a statement of the module ``name``.
 
     An import from a module with late definitions becomes an import of the module. The late definitions are
-    added to ``names``. All other names are assigned: with ``from``, Python would also look for ``__path__``,
-    which calls ``__getattr__``.
+    added to ``names``. Every other imported name becomes an assignment: a ``from`` import would also look for
+    ``__path__``, which calls ``__getattr__``.
     """
     level = node.level if isinstance(node, ast.ImportFrom) else 0
     parts = name.split(".")[: -level or None] if level else []
@@ -297,9 +298,10 @@ class _LateNames(ast.NodeTransformer):
     visit_Lambda = visit_FunctionDef
 
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.ExceptHandler:
-        """Do not load a class for ``except``: before its class is loaded, no exception of it exists.
+        """Do not load a class for an ``except`` clause.
 
-        Loading the class could also raise MemoryError, and later clauses of the same ``try`` would not run.
+        While the class is not loaded, no exception of this class exists. Loading the class could also raise
+        MemoryError. Later clauses of the same ``try`` would then not run.
         """
         if node.type is not None:
             if isinstance(node.type, ast.Tuple):
@@ -310,7 +312,10 @@ class _LateNames(ast.NodeTransformer):
         return node
 
     def _if_loaded(self, node: ast.expr) -> ast.expr:
-        """Return an expression for a class, or for an exception that nothing raises if it is not loaded."""
+        """Return an expression for the class in an ``except`` clause, which does not load the class.
+
+        If the class is not loaded, the result of the expression is an exception class that nothing raises.
+        """
         if not isinstance(node, ast.Name) or node.id not in self.names:
             visited: ast.expr = self.visit(node)
             return visited
@@ -412,7 +417,8 @@ def separable(
 def _substitute(node: "Any", qualname: str, start: int, end: int) -> "ast.Assign":
     """Return the statement that defines a substitute for a rare function, see ``templater_hook.substitute``.
 
-    ``start`` and ``end`` are the place of the function in the part of the file with all rare functions.
+    ``start`` and ``end`` are the position of the function in the part of the file that has all rare
+    functions.
     """
     place: Any = {"lineno": node.lineno, "end_lineno": node.lineno, "col_offset": 0, "end_col_offset": 0}
     make = ast.Name("__rare__", ast.Load(), **place)

@@ -25,7 +25,7 @@ _IMPORT_SYSTEMS = frozenset(("__cached__", "__file__", "__loader__", "__package_
 
 ModuleType: "Any" = type(sys)
 
-#: locks by module name: one thread runs a module, and other threads wait for the thread
+#: locks by module name, so that other threads wait while one thread runs a module
 _LOCKS: "dict[str, RLock]" = {}
 _RUNNING: "set[str]" = set()
 
@@ -33,7 +33,7 @@ _RUNNING: "set[str]" = set()
 class Postponed(ModuleType):  # type: ignore[misc]
     """A module that was found but not run: reading an attribute runs the module or imports a submodule.
 
-    The class defines no other methods, because they would hide names of the module.
+    The class defines no further methods, because they would hide names of the module.
     """
 
     def __getattr__(self, name: str) -> "Any":

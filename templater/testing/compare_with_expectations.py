@@ -112,7 +112,7 @@ class Snapshots:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """The judge of one case. The function ``mistakes`` finds mistakes in a file that should be valid.
+    """The comparison of one case. The function ``mistakes`` finds mistakes in a file that should be valid.
 
     ``check_time`` raises LimitError if the run takes too long.
     """

@@ -28,7 +28,10 @@ KINDS = ("rules", "lines", "branches", "reads")
 
 
 class _Template:
-    """A template, and its parts that tests have reached. ``program`` is None if it cannot be traced."""
+    """A template, and its parts that tests have reached.
+
+    ``program`` is None if the template cannot be traced.
+    """
 
     def __init__(self, source: Source, dialect: str) -> None:
         self.source = source

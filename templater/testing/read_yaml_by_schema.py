@@ -22,7 +22,7 @@ from ..parsing.yaml_nodes import Mapping, Node, Scalar, Sequence, merged_nodes
 from ..pongo2.syntax.hints import did_you_mean
 
 Schema = dict[str, Any]
-#: the kinds of nodes that have each type
+#: for each type of a JSON Schema, the kind of YAML node that has this type
 _KINDS = {
     "object": "mapping",
     "array": "sequence",

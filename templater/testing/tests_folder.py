@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 SNAPSHOTS = "snapshots"
 #: the end of the name of a recorded file
 SNAPSHOT = ".txt"
-#: maximum number of test files, maximum bytes of one test file or description, and of all together
+#: the maximum number of test files, the maximum bytes of one test file or description, and the maximum bytes
+#: of all of them together
 MAX_FILES = 500
 MAX_FILE = 1 << 20
 MAX_TOTAL = 16 << 20

@@ -1,6 +1,6 @@
 """Functions that apply a plan: they write all of its files, or none.
 
-An "apply" is one run of these functions.
+A "run", or an "apply", is one call of the function ``apply``.
 
 `apply_plan` checks a plan and takes the lock. `transaction` stages and commits. `staged_file` replaces one
 file, and `target_directories` opens and makes the directories of the files. `remove_leftovers` cleans up

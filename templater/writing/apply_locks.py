@@ -1,9 +1,9 @@
-"""The locks that allow one apply at a time on a root filesystem, and on each shared directory or file.
+"""The locks that allow one run at a time on a root filesystem, and on each shared directory or file.
 
-The lock of a root filesystem is an flock on the root directory itself, so it needs no file. Every process
-that can open that directory can hold the lock. So a running container can make an apply time out, but can do
-no other harm with the lock. Mounted directories and files, which several containers can share, are locked in
-the same way.
+The lock of a root filesystem is an flock on the root directory itself, so the lock needs no file. Every
+process that can open that directory can hold the lock. So a running container can make ``apply`` time out,
+but can do no other harm with the lock. Several containers can share mounted directories and files, which are
+locked in the same way.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ from ..rootfs.system_calls import again, write_error
 from .remove_leftovers import above, attempt, identity
 
 _POLL = 0.02
-#: maximum seconds in which one apply waits for the locks of the mounted files that it changes
+#: maximum seconds in which one run waits for the locks of the mounted files that it changes
 SECONDS_FOR_MOUNTED = 10.0
 
 
@@ -43,10 +43,10 @@ def lock_all(
 ) -> "tuple[list[int], bool]":
     """Lock the root directory, and each directory between a mount point and one of the files.
 
-    If another apply has the lock of an unchanged mounted file, wait until that apply has ended, but do not
-    lock the file. ``MountedFile`` locks the changed mounted files.
+    If another run has the lock of an unchanged mounted file, wait until that run has ended, but do not lock
+    the file. ``MountedFile`` locks the changed mounted files.
 
-    Return the descriptors, and whether this function had to wait for another apply.
+    Return the descriptors, and whether this function had to wait for another run.
 
     Raises BusyError after ``wait`` seconds for all locks together.
     """
@@ -75,7 +75,7 @@ def lock_all(
 
 
 def _has_waited(root: Root, path: str, end: float) -> bool:
-    """Wait until no other process has the lock of a mounted file. Return False if no process had it."""
+    """Wait until no other process has the lock of a mounted file. Return whether a process had the lock."""
     entry = root.entry(path)
     if entry is None or not entry.is_mount:
         return False
@@ -89,10 +89,11 @@ def _has_waited(root: Root, path: str, end: float) -> bool:
 
 
 def _lock_directories(root: Root, paths: "list[str]", held: "list[int]", end: float) -> bool:
-    """Lock the directories in the order of their inodes, which is the same for every apply.
+    """Lock the directories in the order of their inodes, which is the same for every run.
 
-    Another container can have mounted only a directory of a volume. So the lock of the mount point is not
-    enough. ``held`` has the lock of the root directory, which can also be mounted below itself.
+    Another container can mount a subdirectory of a volume only. So the lock of the mount point is not enough.
+    ``held`` starts with the locked descriptor of the root directory, which can also be mounted below itself.
+    The new descriptors are added to ``held``.
     """
     below_mounts: set[str] = set()
     found: dict[tuple[int, int], tuple[int, str]] = {}

@@ -26,7 +26,7 @@ _MANY_FILES = 20
 #: maximum number of further errors in the notes of the first error
 MOST_ERRORS = 20
 
-#: limit on new directories of one apply: each new directory keeps a descriptor open until the commit
+#: limit on new directories of one run: each new directory keeps a descriptor open until the commit
 MAX_DIRECTORIES = 2_000
 
 
@@ -44,17 +44,20 @@ def apply(
 ) -> "list[Change]":
     """Write a plan's files. Return the changes for which a file was written.
 
-    If any rule fails, no file is written. ``wait`` is the number of seconds to wait for another apply on the
-    same root filesystem. ``durable=False`` skips fsync: the apply is still atomic if the process is killed,
-    but not after a power cut. With ``waits=False``, an apply on btrfs does not wait for other processes.
-    After a power cut, all files are then complete if a later change of the same file system is on the disk.
-    ``deadline`` is a time of ``time.monotonic()``: an apply that would probably end later fails early.
-    ``check`` is called with each change shortly before its file is written, and can raise an error.
-    ``outcome`` is notified when all files are in place, or when a file could not be restored.
+    If any rule fails, no file is written.
+
+    * ``wait`` is the number of seconds to wait for another run of ``apply`` on the same root filesystem.
+    * ``durable=False`` skips fsync. If the process is killed, the files are still all written or all
+      restored. After a power cut, some files can be missing or incomplete.
+    * ``waits=False`` affects only btrfs: the run does not wait for other processes. If a later change of the
+      same file system is on the disk after a power cut, all files are complete.
+    * ``deadline`` is a time of ``time.monotonic()``. A run that would probably end later fails early.
+    * ``check`` is called with each change shortly before its file is written, and can raise an error.
+    * ``outcome`` is notified when all files are in place, or when a file could not be restored.
 
     Raises:
         TemplaterError: a rule of the plan has failed; this is its error.
-        BusyError: another apply holds the lock for longer than ``wait``.
+        BusyError: another run holds the lock for more than ``wait`` seconds.
         RefusedError: the root filesystem has changed since the plan was made, or a target is not a file.
         LimitError: the plan needs more than ``MAX_DIRECTORIES`` new directories, or too much time.
         WriteError: a system call failed.
@@ -116,7 +119,7 @@ def apply(
 def _require_content(unchanged: "list[Change]", rootfs: "DirectoryRootfs") -> None:
     """Raise RefusedError if an unchanged file no longer has the planned content.
 
-    The plan may have seen content that another apply had written and then rolled back.
+    During planning, the file may have had content that another run wrote and then rolled back.
     """
     for change in unchanged:
         try:
@@ -149,7 +152,7 @@ def _count_new_directories(changes: "list[Change]") -> int:
 
 
 def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
-    """Return the error of the first failed change, with the errors of the others as its notes."""
+    """Return the error of the first failed change. Its notes list the errors of the other failed changes."""
     errors = [change.error for change in failed if change.error is not None]
     if not errors:
         return UsageError(f"{failed[0].path!r} can't be written, so no file was written")

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 #: the maximum size of all attributes that one run copies, for which the kernel needs half a second
 MOST_ATTRIBUTES = 16 << 20
-#: the bytes that count for each attribute in addition to its name and value: one run copies at most 60,000
-#: attributes
+#: the bytes that each attribute adds to the total besides its name and value. So one run copies at most
+#: 60,000 attributes.
 ATTRIBUTE_COST = 256
 #: errors of os.listxattr for more than 64 KiB of names
 _TOO_MANY = (errno.E2BIG, errno.ERANGE)
@@ -32,12 +32,12 @@ _GET_FSXATTR, _PROJINHERIT = 0x801C581F, 0x200
 
 
 class CopiedAttributes:
-    """The extended attributes that templater, or the kernel, copies during one run.
+    """A counter for the extended attributes that templater or the kernel copies during one run.
 
-    Before a directory of a lower layer changes, overlayfs copies this directory, and all directories above,
+    Before a directory of a lower layer changes, overlayfs copies this directory and all directories above it,
     with all attributes. Before a mounted file of a lower layer changes, overlayfs copies this file. No time
-    limit can end these system calls, and a file or directory can have 9,000 attributes of up to 64 KiB each.
-    So this class limits their total size.
+    limit can end these system calls. A file or directory can have 9,000 attributes of up to 64 KiB each. So
+    this class limits the total size of all attributes.
     """
 
     __slots__ = ("room",)
@@ -56,9 +56,10 @@ class CopiedAttributes:
     def copy(self, old: int, new: int, path: str, backup: "int | None" = None) -> None:
         """Copy the attributes of the open file ``old`` to ``new``. Count all of them towards the limits.
 
-        Attributes that certify the old content, and attributes of overlayfs, are counted but not copied.
+        Attributes that certify the old content are counted but not copied. The same applies to attributes of
+        overlayfs.
 
-        ``backup`` is an open copy of the old file, and also gets attributes that certify the content.
+        ``backup`` is an open copy of the old file. It also gets the attributes that certify the content.
         """
         for name, value in self._counted(old, path):
             for fd, skipped in ((new, _OF_THE_CONTENT), (backup, _OF_THE_INODE)):

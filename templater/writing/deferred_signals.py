@@ -1,4 +1,4 @@
-"""Deferral of signals, so that neither Ctrl-C nor a time limit interrupts a step of an apply."""
+"""Deferral of signals, so that neither Ctrl-C nor a time limit interrupts a step of ``apply``."""
 
 import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any, TypeVar
 
-    #: the handlers by signal. The key None is added when they are being restored.
+    #: the handlers by signal. The key None is added when the restoration of the handlers begins.
     Handlers = dict[int | None, Any]
     Item = TypeVar("Item")
     Result = TypeVar("Result")
@@ -23,8 +23,8 @@ def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = Fa
 
     With ``drop_alarm``, drop the signals of time limits if the call succeeds, because its work is done.
 
-    The signal handlers are replaced during the call. Blocking the signals would not be enough: in a process
-    with threads, the kernel gives them to another thread.
+    The signal handlers are replaced during the call. Blocking the signals would not suffice: in a process
+    with several threads, the kernel would deliver a signal to another thread.
     """
     late: dict[int, None] = {}
     before: Handlers = {}
@@ -42,9 +42,10 @@ def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = Fa
 
 
 def for_each_with_signals_deferred(call: "Callable[[Item], object]", items: "Iterable[Item]") -> None:
-    """Call a function with each item and with signals deferred. Deliver the signals before the next call.
+    """Call a function with each item. Defer signals during each call, and deliver them before the next call.
 
-    The handlers are replaced again only after a signal, because that takes twelve system calls.
+    Replacing the handlers takes twelve system calls. So they are replaced again only after a signal has
+    arrived.
     """
     waiting = [*items][::-1]
     while waiting:
@@ -59,7 +60,10 @@ def for_each_with_signals_deferred(call: "Callable[[Item], object]", items: "Ite
 
 
 def _replace_handlers(before: "Handlers", late: "dict[int, None]") -> None:
-    """Collect the handlers of ``DEFERRED`` in ``before``, and from now on the signals in ``late``."""
+    """Replace the handlers of the signals in ``DEFERRED``. Store the old handlers in ``before``.
+
+    Each new handler adds its signal to ``late``.
+    """
 
     def wait(number: int, _: object) -> None:
         if None in before:  # a handler has raised an exception before this one was restored
@@ -81,8 +85,8 @@ def _replace_handlers(before: "Handlers", late: "dict[int, None]") -> None:
 def _restore_handlers(before: "Handlers", late: "dict[int, None]") -> None:
     """Restore the handlers, and deliver the signals in ``late``.
 
-    A restored handler can raise an exception at once. The handlers that are then not restored are restored by
-    ``wait`` when their signal arrives.
+    A restored handler can run at once and raise an exception, so that another handler is not restored. When
+    the signal of that other handler arrives, the function ``wait`` restores the handler.
     """
     handlers = [*before.items()]
     before[None] = None

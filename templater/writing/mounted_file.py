@@ -1,23 +1,26 @@
-"""A mounted file of an apply. It is overwritten in place, because a mount point can't be replaced.
+"""A mounted file that ``apply`` overwrites in place, because a mount point can't be replaced.
 
-Several containers can share the file, also by different paths. So an apply locks all mounted files before it
-changes any file, and every apply locks them in the same order.
+**Locks.** Several containers can share the file, also by different paths. So a run locks all mounted files
+before it changes any file. Every run takes these locks in the same order.
 
-Then the apply copies the old content of all mounted files to files without names, in a directory of
-``Journal.old_contents``. Only after that, it overwrites the first file. So if the kernel kills the
-process while it makes the copies, for example for its use of memory, no file has changed.
+**Copies.** The run then copies the old content of all mounted files to files without names, in a directory of
+``Journal.old_contents``. It overwrites the first file only after all copies are complete. So if the kernel
+kills the process during the copying, for example for its use of memory, no file has changed.
 
-A rollback writes the old content. It must not need space that another container could have taken. So each
-file is cut to the size of its new content only after everything else has succeeded. A rollback can still
-fail, because some file systems, such as btrfs, need new blocks whenever a file is overwritten. A process that
-does not use locks can also have changed the bytes that the apply has written. In both cases, the copy of the
-old content gets a name.
+**Rollback.** A rollback writes the old content. It must not need space that another container could have
+taken. So templater cuts each file to the size of its new content only after everything else has succeeded. A
+rollback can still fail for two reasons. Some file systems, such as btrfs, need new blocks whenever a file is
+overwritten. A process that ignores locks can have changed the bytes that templater has written. In both
+cases, templater gives the copy of the old content a name.
 
-After such an incomplete rollback, the file has parts of two texts. A copy of it would be worthless, so no
-later apply keeps a copy until another process changes the file. To detect such a change, the apply computes
-the modification time of the copy from the modification time of the file, see ``_mark_of``. The copy's time
-also shows whether the copy is from this file: in two copies of a disk image, the same file has the same names
-for its copies. So an apply that writes the whole file removes only the copy with this time.
+**Incomplete files.** After a failed rollback, the file can have parts of two texts. A copy of such a file
+would be worthless. So no later run keeps a copy of the file until another process changes the file. To detect
+such a change, templater sets the copy's modification time to a value that depends on the file's modification
+time, see ``_mark_of``.
+
+The copy's time also shows whether the copy is from this file. For example, a disk image and its copy contain
+the same file, so the names for copies of this file are the same, too. So a run that writes the whole file
+removes only the copy with the right time.
 """
 
 from ..model.errors import RefusedError, WriteError
@@ -44,11 +47,12 @@ if TYPE_CHECKING:
 
 #: the start of the name of a copy of a mounted file that could not be restored
 OLD = "old-"
-#: the maximum number of copies of one file; after that, a new copy replaces the last one
+#: the maximum number of copies of one file; each further copy replaces the last copy
 MOST_COPIES = 9
-#: the number of different marks; each is a time that every file system can store, see ``_mark_of``
+#: the number of different marks. A mark is a modification time that every file system can store, see
+#: ``_mark_of``.
 MARKS = 2**31 - 1
-#: a size that is not larger than the blocks of most file systems
+#: a size in bytes: the blocks of most file systems are not smaller
 BLOCK = 4096
 
 
@@ -63,19 +67,20 @@ class MountedFile(StagedFile):
     def __init__(self, change: "Change", directories: "TargetDirectories") -> None:
         super().__init__(change, directories)
         self.is_on_overlay = False
-        #: the directory of this apply's copy; None if the copy is in memory
+        #: the directory of this run's copy; None if the copy is in memory
         self.saved_in: Directory | None = None
-        #: the name that the copy of the old content can get
+        #: the name for the copy of the old content
         self.kept_name = ""
-        #: the directory of the copy with this name, or None if no copy has the name yet
+        #: the directory in which a copy has the name ``kept_name``, or None if no copy has this name yet
         self.kept_in: Directory | None = None
-        #: this apply's copy
+        #: the descriptor of this run's copy of the old content
         self.saved = -1
-        #: whether an earlier rollback left the file incomplete; the copy with the name is then from it
+        #: whether an earlier rollback left the file incomplete; the copy with the name is then from that
+        #: rollback
         self.is_incomplete = False
         self.is_written = False
         self.is_cut = False
-        #: whether a rollback has begun or failed, so that nothing else has the old content
+        #: whether only this run's copy has the old content, because a rollback has begun or failed
         self.is_needed = False
 
     def close(self) -> None:
@@ -87,12 +92,12 @@ class MountedFile(StagedFile):
         super().close()  # releases the lock: until then, no other container uses the name
 
     def stage(self, require_time: "Callable[[], None]") -> None:
-        """Count the attributes of the file, and read the file if it is on an overlay.
+        """Count the attributes of the file. If the file is on an overlay, also read the file.
 
-        If the file is in a lower layer, the kernel copies it when templater opens it to write. No time limit
-        ends this system call, and the kernel may have to decompress far more data than the file has. So this
-        function first reads the file in pieces, within the time limit. The kernel then copies the content
-        from memory.
+        If the file is in a lower layer, the kernel copies the file when templater opens it to write. No time
+        limit ends this system call. The kernel may also have to decompress far more data than the size of the
+        file. So this method first reads the file in pieces, within the time limit. The kernel then copies the
+        content from memory.
         """
         assert self.old is not None
         self.is_on_overlay = self._on_overlay()
@@ -115,8 +120,8 @@ class MountedFile(StagedFile):
     def open(self) -> "tuple[int, int]":
         """Open the file. Return its device and inode number, which are the same for all mounts of a file.
 
-        On an overlay, the numbers can change when the file is opened: the kernel then copies a file of a
-        lower layer. Raises RefusedError if the file was replaced.
+        On an overlay, opening a file of a lower layer can change these numbers, because the kernel then
+        copies the file. Raises RefusedError if the file was replaced.
         """
         assert self.old is not None
         before = self.parent.lstat(self.name)
@@ -128,14 +133,18 @@ class MountedFile(StagedFile):
         return now.st_dev, now.st_ino
 
     def lock(self, until: float) -> None:
-        """Lock the open file. Raises BusyError if another process has the lock until ``until``."""
+        """Lock the open file.
+
+        Raises BusyError if another process still has the lock at the time ``until``.
+        """
         lock_mounted(self.fd, self.change.real, until)
 
     def save(self, places: "list[Directory]", require_time: "Callable[[], None]") -> None:
         """Copy the old content, for a rollback. Raises RefusedError if the file was replaced.
 
-        ``places`` are directories for the copy. The first directory that works gets it. Without a directory,
-        or if the file systems of the directories have no files without names, the copy is in memory.
+        ``places`` are directories for the copy. The first directory in which templater can write the copy is
+        used. If ``places`` is empty, or if the last directory's file system has no files without names, the
+        copy is in memory.
         """
         self.directories.check(self.change)
         if not self.parent.is_same(self.name, self.fd):
@@ -166,7 +175,7 @@ class MountedFile(StagedFile):
         """Overwrite the start of the file with the new content.
 
         If the old content is longer, ``cut`` removes its rest later. Raises RefusedError if another process
-        has changed the file since ``save``, because a rollback would restore an older content.
+        has changed the file since ``save``: a rollback would restore content that is older than that change.
         """
         if os.fstat(self.fd).st_size != os.fstat(self.saved).st_size or not self._has_old(0):
             raise self._changed("was changed")
@@ -178,8 +187,9 @@ class MountedFile(StagedFile):
     def require_unchanged(self) -> None:
         """Raise RefusedError if another process has changed the file since ``commit``.
 
-        Processes that do not use locks can share the file. The content shows such a change better than the
-        modification time: some file systems store only whole seconds, and ``touch`` changes only the time.
+        Processes that do not use locks can share the file. This method compares the content, because the
+        modification time is a worse sign of a change. Some file systems store only whole seconds, and
+        ``touch`` changes the time but not the content.
         """
         new = len(self.content)
         expected = max(new, os.fstat(self.saved).st_size)
@@ -217,9 +227,10 @@ class MountedFile(StagedFile):
         return True
 
     def put_back(self) -> None:
-        """Restore the old content. Keep the bytes that another process has appended or changed after it.
+        """Restore the old content.
 
-        Raises WriteError if the old content cannot be restored completely. A copy then has a name.
+        Keep bytes that another process has appended, or has changed after the overwritten part. Raises
+        WriteError if the old content cannot be restored completely. A copy then has a name.
         """
         self.is_needed = True
         try:
@@ -241,7 +252,7 @@ class MountedFile(StagedFile):
     def _restore(self) -> bool:
         """Restore the overwritten bytes. Return whether the file now has its whole old content.
 
-        If another process has changed these bytes, or has appended bytes to the new content, do nothing.
+        Do nothing if another process has changed these bytes, or has appended bytes to the new content.
         """
         old, size, new = os.fstat(self.saved).st_size, os.fstat(self.fd).st_size, len(self.content)
         if self.is_written:
@@ -260,7 +271,7 @@ class MountedFile(StagedFile):
         return self._has_old(new)
 
     def _name_saved(self) -> None:
-        """Give this apply's copy its name, unless a copy that is still needed already has the name."""
+        """Give this run's copy its name. Do nothing if a copy that is still needed already has the name."""
         if self.kept_in is not None or self.saved_in is None:
             return
         names = _names(self.fd)
@@ -272,8 +283,8 @@ class MountedFile(StagedFile):
     def _mark(self) -> None:
         """Give the named copy the modification time that ``_marked_in`` expects.
 
-        Sync the copy first: after a power cut, an empty copy must not count as the old content. Set the time
-        even if the sync fails, because no other file has the old content.
+        Sync the copy before setting its time. Otherwise, after a power cut, an empty copy could count as the
+        old content. If the sync fails, set the time anyway, because no other file has the old content.
         """
         if self.kept_in is not None:
             attempt(again, os.fsync, self.saved)
@@ -281,9 +292,9 @@ class MountedFile(StagedFile):
             again(os.utime, self.kept_name, (mark, mark), dir_fd=self.kept_in.fd, follow_symlinks=False)
 
     def remove_earlier(self) -> None:
-        """Remove the copy that an earlier apply has kept of this file's old content.
+        """Remove the copy of this file's old content that an earlier run has kept.
 
-        The copy is no longer needed, because this apply has written the whole file.
+        The copy is no longer needed, because this run has written the whole file.
         """
         if self.is_incomplete and self.kept_in is not None:
             self.kept_in.unlink_left(self.kept_name)
@@ -296,7 +307,10 @@ def _create(place: "Directory | None") -> int:
 
 
 def left_incomplete(plan: "Plan", root: "Root", journal: "Journal") -> "set[str]":
-    """Return the real paths of mounted files that are unchanged since a rollback could not restore them."""
+    """Return the real paths of mounted files that an earlier rollback could not restore.
+
+    Omit files that another process has changed after the rollback.
+    """
     found: set[str] = set()
     changes = [change for change in plan.changes if change.in_place and change.action == UPDATE]
     places = journal.old_contents(make=False) if changes else []
@@ -316,9 +330,9 @@ def left_incomplete(plan: "Plan", root: "Root", journal: "Journal") -> "set[str]
 
 
 def _marked_in(fd: int, places: "list[Directory]") -> "tuple[Directory | None, str]":
-    """Return the directory and the name of the copy from the incomplete rollback that wrote a file last.
+    """Return the directory and the name of the copy that a failed rollback of a file has kept.
 
-    Return (None, "") if the last write of the file was not an incomplete rollback.
+    Return (None, "") if there is no such copy, or if the file was written after the rollback.
     """
     mark = _mark_of(fd)
     for place in places:
@@ -336,21 +350,22 @@ def _names(fd: int) -> "list[str]":
 
 
 def _mark_of(fd: int) -> int:
-    """Return the modification time in seconds of the copy of an incomplete file.
+    """Return the modification time, in whole seconds, that the copy of an incomplete file gets.
 
-    Every nanosecond of the file's own modification time changes the result. The result is a number of whole
-    seconds, because some file systems store nothing else, such as ext4 with inodes of 128 bytes. If a user
-    restores the file with ``cp -a``, the mark differs.
+    The result depends on every nanosecond of the file's own modification time. The result is a number of
+    whole seconds, because some file systems store nothing else, such as ext4 with inodes of 128 bytes. If a
+    user restores the file with ``cp -a``, the result for the file changes.
     """
     return os.fstat(fd).st_mtime_ns % MARKS
 
 
 def _identity(fd: int) -> str:
-    """Return an identity of an open file, which is the same for all containers, but not always unique.
+    """Return an identifier of an open file, which is the same for all containers, but not always unique.
 
-    After the host boots, it stays the same on most file systems, but not on XFS and FUSE. A new file can get
-    the inode number of a removed file, so the identity contains the time of creation, if the file system
-    records it. A file of a disk image has the same identity in each copy of the image.
+    On most file systems, the identifier stays the same after a reboot of the host, but not on XFS and FUSE. A
+    new file can get the inode number of a removed file. So the identifier contains the time of creation, if
+    the file system records this time. A file of a disk image has the same identifier in each copy of the
+    image.
     """
     status = os.fstat(fd)
     return f"{os.fstatvfs(fd).f_fsid or status.st_dev:x}-{status.st_ino:x}-{birth_time(fd)}".rstrip("-")
@@ -359,7 +374,8 @@ def _identity(fd: int) -> str:
 def require_space(mounted: "list[MountedFile]") -> None:
     """Raise WriteError if btrfs may have too little space to overwrite the files, and to restore them.
 
-    btrfs writes each overwritten block to a new place. It counts the saved contents only when it writes them.
+    btrfs writes each overwritten block to a new place. As long as btrfs has not written the saved contents to
+    the disk, it still reports their space as free.
     """
     from ..rootfs.disk_sync import can_order
 

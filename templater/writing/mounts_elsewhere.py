@@ -1,8 +1,8 @@
-"""A check of ``apply``: no running container has mounted another file over a file that would be replaced.
+"""A check of ``apply``: no running container has mounted anything over a file that would be replaced.
 
-If a process of another mount namespace has mounted something over a file, and the file is replaced, then the
-kernel removes this mount without an error. podman and docker, for example, mount a file over ``/etc/hosts``.
-Hooks run before the container's mounts exist, so only ``apply`` needs this check.
+For example, podman and docker mount a file over ``/etc/hosts`` in the container's mount namespace. If
+``apply`` replaced the file below such a mount, the kernel would remove the mount without an error. Hooks run
+before the container's mounts exist, so only ``apply`` needs this check.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     from ..model.plan import Change, Plan
 
-    #: a device as in mountinfo, and the path of a file on the file system of this device
+    #: a device as in mountinfo, and the path of a file on the device's file system
     Place = tuple[bytes, bytes]
 
 #: the maximum size in bytes of one process's table of mounts
 MAX_TABLE = 16 << 20
 
-#: the maximum processor time in seconds for the tables of all other mount namespaces: any user can mount so
-#: many file systems on one directory that the kernel needs minutes to print the table
+#: the maximum processor time in seconds for the tables of all other mount namespaces. Any user can mount so
+#: many file systems on one directory that the kernel needs minutes to print the table.
 MAX_SECONDS = 2.0
 
 
@@ -47,18 +47,20 @@ class Mount:
     parent: bytes
 
     def place(self, path: bytes) -> Place:
-        """Return the device and the path on its file system, for a path at or below the mount point."""
+        """Return the place (device, and path on its file system) of a path at or below the mount point."""
         return self.device, self.top.rstrip(b"/") + path[len(self.point.rstrip(b"/")) :]
 
 
 def refuse_mounted(plan: Plan, root: Root, note: Callable[[str], None]) -> Callable[[Change], None]:
-    """Return a function that ``apply`` calls for each change, shortly before it writes the file.
+    """Return a function that ``apply`` calls for each change, shortly before writing the file.
 
     The function raises RefusedError if a process of another mount namespace has mounted something over the
-    file. The processes are searched once, at the first change that replaces a file. Only root sees the mounts
+    file. It searches the processes once, at the first change that replaces a file. Only root sees the mounts
     of other users' processes. The search misses mount namespaces without a process, and mounts outside of the
-    root directories of all processes. ``note`` is called with a message if a table was read only in part.
-    This is not an error, because otherwise any user could prevent every ``apply`` of root.
+    root directories of all processes.
+
+    If a mount table was read only in part, the function calls ``note`` with a message. It raises no error
+    then, because otherwise any user could prevent every ``apply`` of root.
     """
     names = {os.fsencode(each.real.rpartition("/")[2]) for each in plan.changes if each.action == UPDATE}
 
@@ -97,11 +99,12 @@ def _place(path: str, root: Root, own: Mapping[bytes, Mount]) -> Place:
 
 
 def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[str]]:
-    """Return the places over which processes have mounted something, with the ids of these processes.
+    """Return the places over which processes of other mount namespaces have mounted something.
 
-    Also return the ids of processes whose tables of mounts were read only in part. Only places whose last
-    name is in ``names`` are returned. The mount namespace of this process is left out. Each table gets an
-    equal share of the remaining time, so long tables of one user don't use up the time of the others.
+    The first result is a dict from each place to the id of such a process. The second result lists the ids of
+    the processes whose mount tables were read only in part. Only places whose last name is in ``names`` are
+    returned. Each mount table gets an equal share of the remaining time. So long tables of one user don't use
+    up the time of the other users.
     """
     found: dict[Place, str] = {}
     incomplete = []
@@ -125,11 +128,11 @@ def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[s
 
 
 def _other_threads() -> Iterator[tuple[str, str]]:
-    """Yield a process and the directory of one of its threads, for each different table of mounts.
+    """Yield the process and the directory in /proc of one thread for each different mount table.
 
-    A table lists only the mounts below the root directory of its thread. So yield one thread for each root
-    directory in each other mount namespace. Search all threads of a process: each thread can have a namespace
-    of its own, and the first thread can end before the others.
+    A mount table lists only the mounts below the root directory of its thread. So this function yields one
+    thread for each root directory in each other mount namespace. It searches all threads of a process: each
+    thread can have a namespace of its own, and the first thread can end before the others.
     """
     own = _namespace("/proc/self")
     if not own:  # a system without mount namespaces
@@ -170,9 +173,10 @@ def _root_of(thread: str) -> str:
 
 
 def _table(thread: str, seconds: float = float("inf")) -> tuple[bytes, bool]:
-    """Return a table of mounts, and whether it is complete.
+    """Return a thread's mount table, and whether the table is complete.
 
-    The kernel returns at most a page at once, so the time is checked often.
+    Stop after ``seconds`` of processor time. The kernel returns at most a page at once, so the time is
+    checked often.
     """
     pieces: list[bytes] = []
     room = MAX_TABLE
@@ -193,7 +197,7 @@ def _table(thread: str, seconds: float = float("inf")) -> tuple[bytes, bool]:
 
 
 def _lines(table: bytes) -> list[list[bytes]]:
-    """Return the fields of each line. A line that was read only in part is left out."""
+    """Return the fields of each line of a mount table. Omit a line that was read only in part."""
     return [fields for line in table.split(b"\n") if len(fields := line.split(b" ", 5)) == 6]
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class NewFolder(Closing):
     """A new or empty folder, in which files are created for the caller.
 
-    If another user owns the directory above, this user can put a different folder at the path. So the folder
-    is opened only once, and links in it are not followed. A new folder gets ``mode``.
+    The class opens the folder only once, and does not follow links in the folder. Otherwise, a user who owns
+    the parent directory could put a different folder at the path. A new folder gets ``mode``.
     """
 
     def __init__(self, path: str, mode: int = 0o777) -> None:
@@ -38,7 +38,7 @@ class NewFolder(Closing):
         return not os.listdir(self._root.fd if HAS_DESCRIPTORS else self.path)
 
     def close_to_others(self) -> None:
-        """Let only the caller enter the folder. Raises RefusedError if it belongs to another user."""
+        """Let only this process's user enter the folder. Raises RefusedError for another user's folder."""
         if not HAS_DESCRIPTORS:  # Windows has no modes
             return
         status = os.fstat(self._root.fd)

@@ -1,49 +1,56 @@
-"""Cleanup of temporary files that a killed apply leaves in a root filesystem.
+"""Cleanup of temporary files that a killed run of ``apply`` leaves in a root filesystem.
 
-An apply gives each old file a temporary name in the root directory of the root filesystem. If the target is
-on another file system or in another subvolume of btrfs, the temporary name is beside the target. If another
-user owns the directory, the temporary name is in a private directory inside it. So no process of a container
-with a user namespace can open the old file. A new file has a temporary name for a moment, beside its target.
+**Places.** A run gives each old file a temporary name in the root directory of the root filesystem. If the
+target is on another file system or in another subvolume of btrfs, the temporary name is beside the target. If
+another user owns the directory, the temporary name is in a private directory inside this directory. So no
+process of a container with a user namespace can open the old file. A new file has a temporary name for a
+moment, beside its target.
 
-A temporary file has the name ``.templater-TOKEN-INODE-N``. templater treats a file with this form of name as
-its own if the file has the inode number INODE, or if INODE is 0 and the file is empty. No other file meets
-this condition by accident. A forged name does no harm: a process that can give a file this name could also
-remove the file. The temporary name of a directory has 0 as INODE. If the tokens of the unfinished runs are
-known, TOKEN in the name of a directory must be one of them.
+**Names.** A temporary file has the name ``.templater-TOKEN-INODE-N``. templater treats a file with such a
+name as its own in two cases: the file has the inode number INODE, or INODE is 0 and the file is empty. No
+other file meets this condition by accident. A forged name does no harm: a process that can give a file this
+name could also remove the file. In the temporary name of a directory, INODE is 0. If the tokens of the
+unfinished runs are known, TOKEN in the name of a directory must be one of them.
 
-Several root filesystems can share a mounted directory, and each of them has a lock of its own. So in a
-directory on another mount than the root directory, a run removes only files and directories whose TOKEN is in
-its own journal. A hook of another container can also be writing to a directory of this root filesystem that
-the container mounts as a volume. In this root filesystem, that directory is not on another mount. So a run
+**Shared directories.** Several root filesystems can share a mounted directory, and each root filesystem has a
+lock of its own. So in a directory on another mount than the root directory, a run removes only files and
+directories whose TOKEN is in its own journal.
+
+Another container can mount a directory of this root filesystem as a volume. In this root filesystem, that
+directory is not on another mount. A hook of the other container can be writing to the directory. So a run
 locks each directory while it searches the directory, and skips a directory that another process has locked.
 
-Only one apply runs at a time, because each apply holds the lock. So the next apply can remove temporary files
-safely. An apply never reuses the content of temporary files: it plans again and writes every file itself.
+**Lock.** Only one run is active at a time, because each run holds the lock. So the next run can remove
+temporary files safely. A run never reuses the content of temporary files: it plans again and writes every
+file itself.
 
-For an instance directory, a ``Journal`` records the directories and tokens of unfinished runs. So the next
-run finds every leftover even if its plan has other targets, or if inode numbers have changed. An overlay over
-two file systems assigns new inode numbers.
-
-On an overlay, no directory is searched: overlayfs reads the directories of all layers before it returns the
-first name, and it reports the size of the upper layer only. A lower layer with millions of names in a
-directory would delay each start. So on an overlay, a run with a journal uses 0 as the inode number of its
-names. The next run tries each name that the earlier run can have made: two names for each change in the root
-directory or in a private directory, and two names in the directory of each target. On an overlay, a run
-without a journal removes no leftovers. If another user owns the journal and the upper layer is on btrfs, an
-empty directory of a killed run can remain: it looks like a directory in several layers.
+**Journal.** For an instance directory, a ``Journal`` records the directories and tokens of unfinished runs.
+So the next run finds every leftover, even if its plan has other targets, or if inode numbers have changed.
+For example, an overlay over two file systems assigns new inode numbers.
 
 A finished run removes its journal. Without a journal file, the next run searches nothing, because a user of
-the container could have filled a directory with millions of names. After a killed run, a search stops after
-``MOST_NAMES`` names, ``MOST_LEFTOVERS`` removals or ``MOST_SECONDS``, and skips directories above
-``MOST_BYTES``. The next run continues the search.
+the container could have filled a directory with millions of names.
 
-Removing even an empty directory can take seconds: the kernel then frees a record of each missing name that a
-process has looked up in the directory. So another process removes the directories at the end of a hook or
-command, see ``close_in_another_process``. If this process is killed, or if a hook in a PID namespace has many
-directories to remove, empty directories can remain.
+**Overlays.** On an overlay, a run searches no directory. overlayfs reads the directories of all layers before
+it returns the first name, and it reports the size of the upper layer only. So a lower layer with millions of
+names in a directory would delay each start.
 
-Two alternatives were rejected: a marker in a trusted.* xattr, and names without inode numbers. A trusted.*
-xattr needs root, and some file systems do not support it.
+Instead, a run with a journal uses 0 as INODE in its names on an overlay. The next run tries each name that
+the earlier run can have made. These are two names for each change in the root directory or in a private
+directory, and two names in the directory of each target. A run without a journal removes no leftovers on an
+overlay. If another user owns the journal and the upper layer is on btrfs, an empty directory of a killed run
+can remain, because it looks like a directory in several layers.
+
+**Limits.** After a killed run, a search stops after ``MOST_NAMES`` names, ``MOST_LEFTOVERS`` removals or
+``MOST_SECONDS``, and skips directories above ``MOST_BYTES``. The next run continues the search.
+
+**Slow removals.** Removing even an empty directory can take seconds, because the kernel then frees a record
+of each missing name that a process has looked up in the directory. So another process removes the directories
+at the end of a hook or command, see ``close_in_another_process``. Empty directories can remain if this
+process is killed, or if a hook in a PID namespace has many directories to remove.
+
+**Rejected alternatives.** templater uses neither a marker in a trusted.* xattr nor names without inode
+numbers. A trusted.* xattr needs root, and some file systems do not support it.
 """
 
 import errno
@@ -70,9 +77,10 @@ if TYPE_CHECKING:
     Arguments = ParamSpec("Arguments")
 
 PREFIX = ".templater-"
-#: the temporary names in the root directory that a run makes for each changed file
+#: the number of temporary names in the root directory that a run makes for each changed file
 _NAMES_PER_CHANGE = 2
-#: the temporary names that a run uses in every directory: ``TargetDirectories.first_name``, ``private_name``
+#: the number of temporary names that a run uses in every directory: ``TargetDirectories.first_name`` and
+#: ``private_name``
 _SHARED_NAMES = 2
 #: the maximum length of the number of changes in a journal
 _MOST_DIGITS = 6
@@ -83,15 +91,17 @@ MAX_JOURNAL = 16 << 20
 MAX_LINES = 100_000
 #: the maximum number of names that one search reads
 MOST_NAMES = 100_000
-#: the maximum number of files and directories that one search removes: on btrfs, 64 of them start a process
+#: the maximum number of files and directories that one search removes; on btrfs, every 64 removals start
+#: another process
 MOST_LEFTOVERS = 10_000
-#: the maximum seconds of one search: a user of the container can make each removal wait for the disk, and can
-#: make the paths of leftovers long
+#: the maximum seconds of one search. A user of the container can make each removal wait for the disk, and can
+#: make the paths of leftovers long.
 MOST_SECONDS = 2.0
 #: the maximum size of a directory to search: at most 350,000 names on ext4
 MOST_BYTES = 4 << 20
-#: the maximum size of all directories that one search or one rollback removes: overlayfs reads all names of a
-#: directory first. An apply makes at most 2,000 directories, which have one block of 4 KiB each while empty.
+#: The maximum size of all directories that one search or one rollback removes: overlayfs reads all names of a
+#: directory before it removes the directory. A run makes at most 2,000 directories, which have one block of 4
+#: KiB each while empty.
 MOST_REMOVED = 8 << 20
 
 
@@ -118,9 +128,10 @@ class Journal:
         self.staged = name + _JOURNAL_STAGED
 
     def old_contents(self, *, make: bool) -> "list[Directory]":
-        """Return the directories for copies of mounted files that a rollback can't restore, the best first.
+        """Return the directories for copies of mounted files that a rollback can't restore.
 
-        ``make`` tells whether to create a missing directory. Call ``close`` afterwards.
+        The best directory comes first. ``make`` tells whether to create a missing directory. Call ``close``
+        afterwards.
         """
         if self.lasting is None and self.open_lasting is not None:
             self.lasting = self.open_lasting(make)
@@ -134,14 +145,17 @@ class Journal:
     def read(self) -> "list[str] | None":
         """Return the tokens and directories of earlier runs, or None if every run cleaned up.
 
-        A journal that belongs neither to this process's user, nor to root, nor to the owner of the instance's
-        directory is not read.
+        Ignore a journal of any user other than root, this process's user, and the owner of the instance's
+        directory.
 
-        A power cut during a run without fsync can leave an empty journal. The result is then an empty list. A
-        power cut during a run with fsync can leave the new journal under its temporary name: the run syncs
-        the content of the journal before the rename, but not the rename. On btrfs, the run syncs neither. If
-        the temporary files are on the same file system as the journal, the journal still reaches the disk
-        before their names.
+        A power cut during a run without fsync can leave an empty journal. The result is then an empty list.
+
+        A power cut during a run with fsync can leave the new journal under its temporary name, because the
+        run does not sync the rename. So also read the file with the temporary name. The content of this file
+        is complete, because the run syncs the content before the rename.
+
+        On btrfs, the run syncs neither the content nor the rename. If the temporary files are on the same
+        btrfs as the journal, the journal still reaches the disk before the names of the temporary files.
 
         Raises LimitError for a journal of more than ``MAX_JOURNAL`` bytes, the most that templater writes. If
         another user owns the journal, the limit is ``MAX_OF_OWNER`` bytes.
@@ -208,12 +222,15 @@ def sweep(
 ) -> "list[str]":  # fmt: skip
     """Remove the leftovers of killed runs.
 
-    Without ``journal``, search the root directory and every directory above the targets. With ``journal``,
-    search the root directory, the directories that the journal lists, and every directory above them. If the
-    journal's file is missing, search nothing. Return the journal's lines if a leftover could not be removed,
-    or if the search reached a limit. Return [] if no leftover remains. In this case, also remove the
-    journal's file, unless ``is_replaced`` is true because the caller writes a new journal. ``held`` has
-    descriptors of the directories that the caller has locked.
+    * Without ``journal``, search the root directory and every directory above the targets.
+    * With ``journal``, search the root directory, the directories that the journal lists, and every directory
+      above them. If the journal's file is missing, search nothing.
+
+    If no leftover remains, return []. In this case, also remove the journal's file, unless ``is_replaced`` is
+    true because the caller writes a new journal.
+
+    If a leftover could not be removed, or if the search reached a limit, return the journal's lines. ``held``
+    has descriptors of the directories that the caller has locked.
     """
     lines = journal.read() if journal is not None else []
     if lines is None:
@@ -249,12 +266,12 @@ def sweep(
 class Search:
     """A search for leftovers.
 
-    ``left`` is the number of names that the search may still read. ``removals`` is the number of files and
-    directories that it may still remove. ``room`` is the maximum total size in bytes of the directories that
-    it may still remove. ``until`` is the time at which the search ends.
-
-    ``tokens`` maps the token of each earlier run to its number of changes. ``is_foreign`` tells whether
-    another user could have chosen the tokens.
+    * ``left`` is the number of names that the search may still read.
+    * ``removals`` is the number of files and directories that the search may still remove.
+    * ``room`` is the maximum total size in bytes of the directories that the search may still remove.
+    * ``until`` is the time at which the search ends.
+    * ``tokens`` maps the token of each earlier run to its number of changes.
+    * ``is_foreign`` tells whether another user could have chosen the tokens.
     """
 
     __slots__ = (
@@ -298,9 +315,10 @@ class Search:
                     close(lock)
 
     def _is_free(self, fd: int) -> bool:
-        """Lock a directory. Return False if a live run has the lock, because its temporary files are needed.
+        """Lock a directory. Return False if another run has the lock.
 
-        The directory can be a volume of another container, and its run then has a lock of its own.
+        That run still needs its temporary files. The directory can be a volume of another container. A run on
+        that container does not use the lock of this root filesystem.
         """
         import fcntl
 
@@ -367,12 +385,14 @@ class Search:
     def remove(self, directory: Directory, name: str, *, is_inside: bool = False) -> bool:
         """Remove a temporary file or directory of an earlier run.
 
-        If the tokens of the earlier runs are known, keep a directory whose name has none of them: the
-        container's root user could have made many such directories, which are slow to remove. If ``name`` is
-        a private directory, first remove the temporary files in it. Keep a directory with other files.
+        If ``name`` is a private directory, first remove the temporary files in it. Keep a directory with
+        other files. If the tokens of the earlier runs are known, also keep a directory whose name has none of
+        these tokens. The container's root user could have made many such directories, which are slow to
+        remove.
 
         Return False if a removal failed, or if this search has reached a limit. A directory that is kept for
-        one of these reasons is not a failure. ``is_inside`` tells whether ``directory`` is itself private.
+        one of the reasons above is not a failure. ``is_inside`` tells whether ``directory`` is itself
+        private.
         """
         if not self.removals or monotonic() > self.until:
             return False
@@ -460,8 +480,8 @@ def is_private(status: "os.stat_result") -> bool:
 def _most_names(changes: int, *, everywhere: bool = False) -> int:
     """Return how many temporary names a run with this number of changes can have made in the root directory.
 
-    With ``everywhere``, return the number for every other directory, where a run makes only the names of
-    ``TargetDirectories.first_name`` and ``private_name``. If ``changes`` is 0, the number of changes is
+    With ``everywhere``, return the number for every other directory. A run makes only the names of
+    ``TargetDirectories.first_name`` and ``private_name`` there. If ``changes`` is 0, the number of changes is
     unknown, and the result is 0.
     """
     if not changes:
@@ -488,14 +508,15 @@ def kept_name(name: str) -> str:
 
 
 def token_line(token: str, changes: int) -> str:
-    """Return the line of a journal that tells the token of a run and the number of its changes."""
+    """Return a line for the journal, which records the token of a run and the number of its changes."""
     return f"{token}-{changes}"
 
 
 def _read_token(line: str) -> "tuple[str, int]":
-    """Return the token and the number of changes. Return the line and 0 if ``token_line`` did not make it.
+    """Parse a line of a journal. Return the token and the number of changes that ``token_line`` has written.
 
-    The line is checked because another user can own the journal, and a token with a slash would be a path.
+    For any other line, return the line and 0. Another user can own the journal, and a token with a slash
+    would be a path.
     """
     token, _, changes = line.partition("-")
     if line.isascii() and token.isalnum() and changes.isdecimal() and len(changes) <= _MOST_DIGITS:

@@ -1,8 +1,8 @@
-"""Targets that are one file, because the file or a directory above it is mounted at several places.
+"""Different targets that are the same file, because the file or a directory above it has several mounts.
 
-Each target of a plan is compared, also if its file already has the planned content. Otherwise, two rules
-could overwrite each other's text at every start. Several names of one inode (hard links) are different files
-here: an ordinary target is replaced, and the other names keep the old content.
+Each target of a plan is compared, even if its file already has the planned content. Otherwise, two rules
+could overwrite each other's text at every start. Hard links of one inode count as different files here:
+templater replaces an ordinary target, and the other hard links keep the old content.
 """
 
 from ..model.errors import InputError, RefusedError, WriteError
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 
 def find_repeated(changes: "list[Change]", unchanged: "list[Change]", root: "Root") -> "dict[Change, Change]":
-    """Return the changes whose file another change writes as well, each with that other change.
+    """Return the changes that are not needed, because another change writes the same file.
 
-    Of two such changes, the change of a mounted file is the one that writes: if the other one replaced the
-    file, the mount would keep the old file. Raises RefusedError if two contents differ, or if the owners or
-    modes of a new file differ.
+    The result maps each of these changes to the other change. If only one of the two targets is a mounted
+    file, the change of the mounted file is the one that writes. If the other change replaced the file, the
+    mount would keep the old file.
+
+    Raises RefusedError if two contents differ. For a new file, also raises RefusedError if the owners or
+    modes differ.
     """
     targets = [(each, *_identify(each.real, root)) for each in (*changes, *unchanged)]
     repeated: dict[Change, Change] = {}
@@ -50,9 +53,9 @@ def _attributes(change: "Change") -> "tuple[int, int, int]":
 
 
 def _identify(path: str, root: "Root") -> "tuple[tuple[int, int] | None, bool, tuple[int, int, str]]":
-    """Return the identity of a file, whether it is a mount, and the identity of its place.
+    """Return the identity of a file, whether the file is a mount point, and the identity of its place.
 
-    The place is the lowest directory on the way that exists, and the names below it.
+    The place consists of the lowest existing directory above the file, and the names below that directory.
     """
     parent = above(path)
     while True:

@@ -1,20 +1,22 @@
-"""One file of an apply.
+"""One file that ``apply`` creates or replaces.
 
-The file is staged without a name, put in place by a link or a rename, and restored on failure.
+templater writes the new content to a file without a name. A link or a rename then gives this file its name.
+If the run fails, templater restores the old file.
 
-Every rename is inside of the target's directory. A rename between two directories takes a lock of the whole
-file system, which any user with a directory there can hold without end. So a file first gets a temporary name
-in the target's directory. It has this name only for a few microseconds, because a process that opens the file
-there could make the rename wait.
+**Renames.** Every rename is inside of the target's directory. A rename between two directories would take a
+lock of the whole file system. Any user with a directory on this file system can hold that lock without end.
+So a file first gets a temporary name in the target's directory. The file has this name only for a few
+microseconds, because a process that opens the file by this name could delay the rename.
 
-On an overlay, several containers can share a file of a lower layer. Before such a file gets another name, the
-kernel copies it. On btrfs and xfs, the kernel then takes a lock of the file, which any user who may read the
-file can hold without end. So on an overlay, templater only reads the old file, and writes a copy of it for a
-rollback. When the new file is renamed over the old file, the kernel copies only directories.
+**Overlays.** Several containers can share a file of a lower layer. Before such a file gets a second name, the
+kernel copies the file. On btrfs and xfs, the kernel then takes a lock of the file. Any user who may read the
+file can hold this lock without end. So on an overlay, templater gives the old file no second name. Instead,
+templater reads the old file, and writes a copy for a rollback. When a rename replaces the old file by the new
+file, the kernel copies only directories.
 
-A directory can pass its project id (a quota of ext4 or XFS) on to new files. The kernel then refuses to give
-a file with another project id a name in this directory. So a rollback could not give the old file its name
-again, and templater writes a copy of such a file, too.
+**Project ids.** A directory can give its project id (for a quota of ext4 or XFS) to its new files. The kernel
+then refuses to link or move a file with another project id into this directory. So a rollback could not give
+the old file its name again. templater writes a copy of such a file, too.
 """
 
 import errno
@@ -39,12 +41,12 @@ if TYPE_CHECKING:
     from ..model.plan import Change
 
 
-#: how many bytes of an old file one system call reads: the kernel can need a tenth of a second for them
+#: the number of bytes of an old file that one system call reads; this can take the kernel a tenth of a second
 PIECE = 1 << 18
 
 
 class StagedFile:
-    """One file of an apply. It records which steps are done."""
+    """One file that ``apply`` writes, with a record of the steps that are done."""
 
     __slots__ = (
         "backup", "backup_inode", "change", "committed", "copy_fd", "directories", "fd", "inode", "name",
@@ -64,11 +66,11 @@ class StagedFile:
         #: the temporary name (directory and name) of the old content
         self.backup: tuple[Directory, str] | None = None
         self.backup_inode = 0
-        #: a copy of the old file, until it is on the disk
+        #: the descriptor of a copy of the old file, which stays open until the copy is on the disk
         self.copy_fd = -1
         #: the temporary name of the new content, if the file system has no unnamed files
         self.staged: tuple[Directory, str] | None = None
-        #: the temporary name in the target's directory, while a file has it or may have it
+        #: the temporary name in the target's directory; None if no file can have this name
         self.passing: tuple[Directory, str] | None = None
         self.committed = False
 
@@ -170,9 +172,10 @@ class StagedFile:
     def _require_known_owner(self, old: int) -> None:
         """Raise RefusedError if this process's user namespace does not map the owner of the old file.
 
-        The kernel shows an unmapped owner as ``nobody``, so the new file would belong to ``nobody``. To find
-        out, this function opens the file with the flag O_NOATIME: the kernel allows this only to the owner of
-        the file, and to root if the owner is mapped.
+        The kernel shows an unmapped owner as ``nobody``. The new file would then belong to ``nobody``.
+
+        To check the owner, this method opens the file with the flag O_NOATIME. The kernel allows this to the
+        owner of the file. It also allows this to root, but only if the namespace maps the owner.
         """
         try:
             os.close(os.open(f"/proc/self/fd/{old}", os.O_RDONLY | os.O_NOATIME | os.O_CLOEXEC))
@@ -224,7 +227,7 @@ class StagedFile:
         self.directories.rootfs.while_reading(read, require_time)
 
     def _create(self) -> int:
-        """Create a file without a name. If that is not possible, create it under the name ``passing``."""
+        """Create a file without a name. If that is not possible, create a file with the name ``passing``."""
         if self.directories.unnamed:
             try:
                 return self.parent.create_unnamed()
@@ -236,7 +239,10 @@ class StagedFile:
         return self.parent.create(name)
 
     def _link_passing(self, inode: int) -> "tuple[Directory, str]":
-        """Give the file another temporary name, which may exist for longer than the name ``passing``."""
+        """Give the file with the name ``passing`` a second temporary name, which can exist for longer.
+
+        Return the directory and the second name.
+        """
         assert self.passing is not None
         parent, passing = self.passing
         return self.directories.link_somewhere(
@@ -289,7 +295,7 @@ class StagedFile:
     def _link_old(self, inode: int) -> None:
         """Give the old file a temporary name.
 
-        Raises LimitError if the old file has the maximum number of hard links, so it can't get another name.
+        Raises LimitError if the old file already has the maximum number of hard links.
         """
         try:
             self.backup = self.directories.link_somewhere(
@@ -351,8 +357,8 @@ class StagedFile:
     def _replace(self, inode: int, link: "Callable[[str], None]") -> None:
         """Replace the target by the file with this inode number.
 
-        ``link`` gives the file a temporary name, and a rename to the target follows at once: a run that is
-        killed before the rename leaves the temporary name behind.
+        ``link`` gives the file a temporary name. Right afterwards, this method renames the temporary name to
+        the target. If the process is killed between these two steps, the temporary name remains.
         """
         name = self.directories.passing_name(inode)
         self.passing = self.parent, name
@@ -377,7 +383,7 @@ class StagedFile:
     def _keep_backup(self) -> str:
         """Give the only file with the old content a name that no later run removes.
 
-        Return the end of the error message, which names this file.
+        Return the last part of an error message, which names this file. Return "" if the rename fails.
         """
         if self.backup is None:
             return ""

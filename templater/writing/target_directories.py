@@ -1,4 +1,4 @@
-"""The directories in which one apply writes files, both existing and new, and temporary names in them."""
+"""The existing and new directories in which one run writes files, and the temporary names in them."""
 
 import errno
 
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from ..rootfs.directory_rootfs import DirectoryRootfs
     from ..rootfs.id_map import IdMap
 
-#: the maximum size of all files that one apply replaces
+#: the maximum size of all files that one run replaces
 MAX_REPLACED = 128 << 20
-#: the maximum size if templater copies the files, or if the kernel copies them (mounted files on an overlay)
+#: the maximum size of all files that one run replaces by way of a copy. templater makes the copy, or the
+#: kernel copies a mounted file on an overlay.
 MAX_COPIED = 32 << 20
 
-#: maximum bytes of old content that one apply keeps in memory, for a rollback of mounted files
+#: maximum bytes of old content that one run keeps in memory, for a rollback of mounted files
 MAX_KEPT = 64 << 20
 
 #: the mode of new directories
@@ -36,7 +37,7 @@ _ELSEWHERE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class TargetDirectories:
-    """The directories in which an apply writes, and the temporary names of files in them."""
+    """The directories in which a run writes, and the temporary names of files in them."""
 
     __slots__ = (
         "attributes", "check", "count", "counted", "durable", "ids", "is_overlay", "kept",
@@ -69,9 +70,10 @@ class TargetDirectories:
         #: whether to stage files without names; giving an unnamed file a name needs /proc
         self.unnamed = has_unnamed()
         self.opened: dict[str, Directory] = {}
-        #: where temporary names are, by the path of a directory: in it, or in its private directory
+        #: for the path of each directory: the directory of its temporary names, which is itself or its
+        #: private directory
         self.places: dict[str, Directory] = {}
-        #: the directories in which this apply has made a private directory
+        #: the directories in which this run has made a private directory
         self.private: list[Directory] = []
         #: new directories, which a rollback removes
         self.made: list[tuple[Directory, str]] = []
@@ -95,8 +97,8 @@ class TargetDirectories:
     def _count_attributes(self, path: str) -> None:
         """Count the attributes of the directories above a path.
 
-        Before a change below these directories, overlayfs copies them with their attributes. Directories that
-        are also above the path of the previous call are not counted again.
+        Before overlayfs changes anything below these directories, it copies them with their attributes.
+        Directories that are also above the path of the previous call are not counted again.
         """
         for place in parents_below(path, common_depth(self.counted, path)):
             with self._open_directory(place) as directory:
@@ -130,7 +132,7 @@ class TargetDirectories:
         return is_overlay(fd) if self.root.cross_mounts else self.is_overlay
 
     def count_replaced(self, size: int, change: "Change", *, is_copied: bool) -> None:
-        """Count the size of a file's old content, which has a temporary name until the end of the apply.
+        """Count the size of a file's old content, which has a temporary name until the end of the run.
 
         ``is_copied`` says whether templater or the kernel copies the file.
 
@@ -211,9 +213,9 @@ class TargetDirectories:
     ) -> "tuple[Directory, str]":
         """Give a file a temporary name in the root directory, or in a private directory there.
 
-        If that fails, do the same in ``beside``, the target's directory. For example, the target can be on
-        another file system, or in another subvolume of btrfs. ``remove_leftovers`` expects at most two of
-        these names for each changed file.
+        If that fails, do the same in ``beside``, the target's directory. For example, it fails if the target
+        is on another file system, or in another subvolume of btrfs. ``remove_leftovers`` expects at most two
+        of these names for each changed file.
 
         ``link`` creates the name. Return the directory and the name.
         """
@@ -231,9 +233,9 @@ class TargetDirectories:
     def _temporary_place(self, directory: Directory) -> Directory:
         """Return the directory for temporary names: ``directory`` itself, or a private directory in it.
 
-        If the root directory belongs to another user, the container has a user namespace. Then its processes
-        can't open files in a private directory of this process's user. So they can neither read nor change
-        the new files, nor make the kernel wait for a change of a new file.
+        If the root directory belongs to another user, the container has a user namespace. The container's
+        processes then can't open files in a private directory of this process's user. So they can neither
+        read nor change the new files. They also can't make the kernel wait when templater changes a new file.
         """
         found = self.places.get(directory.path)
         if found is None:
@@ -256,8 +258,8 @@ class TargetDirectories:
     def remove_private(self) -> bool:
         """Remove the private directories. Return False if one of them remains.
 
-        If a user of the container has renamed a directory, it remains, because this method can't find it. An
-        empty directory does no harm, so it counts as removed.
+        A user of the container can have renamed a private directory, so that this method can't find it. Count
+        such a directory as removed, because an empty directory does no harm.
         """
         troubles = [attempt(self._remove_private, directory) for directory in self.private]
         return not any(troubles)

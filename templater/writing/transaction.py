@@ -1,27 +1,30 @@
-"""The transaction that applies a plan: stage all files, then put all in place, or restore the old state.
+"""The transaction that applies a plan: stage all files, then put all in place or restore the old state.
 
-**Atomicity.** New content is written to a file without a name (O_TMPFILE) in the target's own directory. So
-the file has its owner, mode, ACLs and labels before any other process can see it. One system call gives a new
-file its name, and no temporary name has to be removed. Replacing a file takes two temporary names. One name
-keeps the old content. The new content has the other name for a moment, between a link and a rename inside of
-the target's directory. On an overlay, a copy of the old file keeps the old content, see ``staged_file``. A
-commit that fails is undone in the same way or, on a full disk, by renames, which need no space. So a target
-always has its old or its new content. The exceptions are mount points, which cannot be replaced.
-``remove_leftovers`` removes the temporary files of a killed run.
+**Atomicity.** templater writes new content to a file without a name (O_TMPFILE) in the target's own
+directory. So the file has its owner, mode, ACLs and labels before any other process can see the file. One
+system call gives a new file its name, and no temporary name has to be removed.
+
+Replacing a file takes two temporary names. The first name keeps the old content. The new content has the
+second name only for a moment, between a link and a rename inside of the target's directory. On an overlay, a
+copy of the old file keeps the old content, see ``staged_file``.
+
+If a commit fails, templater restores each target in the same way. On a full disk, it uses renames, which need
+no space. So a target always has its old or its new content. The exceptions are mount points, which cannot be
+replaced. ``remove_leftovers`` removes the temporary files of a killed run.
 
 **Syncing.** The content of all files is on the disk before the first file gets its final name. The names are
-on the disk before the apply ends. A mount point already has its final name, so its content is synced
-together with the names. On btrfs, a hook does not wait until the names are on the disk, see ``disk_sync``.
+on the disk before the run ends. A mount point already has its final name, so its content is synced together
+with the names. On btrfs, a hook does not wait until the names are on the disk, see ``disk_sync``.
 
-**Time.** Each system call can wait for the disk. A user of the container can set flags (``chattr +S +D``) for
-which the kernel syncs each new name. If there is a deadline, templater may use a quarter of the time to
-prepare the files. It may then use a third of the remaining time to put the files in place. So at least half
+**Time.** Each system call can wait for the disk. A user of the container can set flags (``chattr +S +D``)
+that make the kernel sync each new name. If there is a deadline, templater can use a quarter of the time to
+prepare the files. It can then use a third of the remaining time to put the files in place. So at least half
 of the time remains for a rollback.
 
-**Attributes.** An existing file keeps owner, mode, ACLs and extended attributes. Two groups are not copied:
-attributes that certify the content (``security.capability``, which the kernel also drops at each write, and
-the hashes of IMA and EVM), and attributes of overlayfs itself. chattr flags and the birth time are not copied
-either.
+**Attributes.** An existing file keeps its owner, mode, ACLs and extended attributes, except for two groups.
+The first group certifies the content: ``security.capability``, which the kernel also drops at each write, and
+the hashes of IMA and EVM. The second group consists of the attributes of overlayfs itself. templater copies
+neither chattr flags nor the birth time.
 """
 
 from time import monotonic
@@ -46,29 +49,29 @@ if TYPE_CHECKING:
     from .remove_leftovers import Journal
 
     class Outcome(Protocol):
-        """The calls with which a transaction updates the record of written files at its end."""
+        """The methods that a transaction calls at its end, to update the record of written files."""
 
         def commit(self) -> None:
-            """Note that all files are in place. No signal has been delivered since then."""
+            """Record that all files are in place. The transaction still defers signals."""
 
         def keep(self) -> None:
-            """Note that a file could not be restored."""
+            """Record that a file could not be restored."""
 
     Arguments = ParamSpec("Arguments")
     Result = TypeVar("Result")
 
-#: the deadline of an apply that may take any time
+#: the deadline of a run without a time limit
 NEVER = float("inf")
-#: the parts of the remaining time in which files may be prepared, and put in place
+#: the fractions of the remaining time for preparing the files, and for putting the files in place
 PREPARING = 1 / 4
 COMMITTING = 1 / 3
 
 
 class Transaction:
-    """The destination of one apply, which holds the lock. No file changes before ``commit``.
+    """The destination of a plan's changes, during one run. The caller holds the lock of the root filesystem.
 
-    If an error leaves the ``with`` block, all files are restored. The apply should end before ``deadline``, a
-    time of ``monotonic``.
+    No file changes before ``commit``. If the ``with`` block raises an error, all files are restored. The run
+    should end before ``deadline``, a time of ``monotonic``.
     """
 
     __slots__ = (
@@ -91,7 +94,7 @@ class Transaction:
         self.targets: list[StagedFile] = []
         #: the journal's lines of earlier runs whose leftovers remain
         self.leftovers: list[str] = []
-        #: whether names on a mount need not be synced, by mount id, see ``_is_ordered``
+        #: for each mount id, whether names on this mount need not be synced, see ``_is_ordered``
         self.ordered_mounts: dict[int, bool] = {}
         #: whether every file is in place and the temporary names are gone
         self.complete = False
@@ -123,9 +126,10 @@ class Transaction:
                 self.journal.close()
 
     def announce(self, changes: "list[Change]", leftovers: "list[str]") -> None:
-        """Write to the journal: this run's token, the directories of its changes, lines of unfinished runs.
+        """Write this run's token and the directories of its changes to the journal.
 
-        If the apply waits for the disk, first commit all earlier changes on btrfs (see ``disk_sync``).
+        Also write ``leftovers``, the journal's lines of unfinished runs. If this run waits for the disk,
+        first commit all earlier changes on btrfs (see ``disk_sync``).
         """
         self.leftovers = leftovers
         if self.directories.durable and self.directories.waits:
@@ -170,8 +174,8 @@ class Transaction:
     def commit(self) -> "list[Change]":
         """Put every file in place, mount points last. Return the changes for which a file was written.
 
-        Signals are deferred until all files are in place or restored: a signal such as SIGTERM ends a command
-        at once. A time limit that ends during this call has no effect if the call succeeds.
+        Signals are deferred until all files are in place or restored. Otherwise, a signal such as SIGTERM
+        would end the command at once. If a time limit ends during a successful call, it has no effect.
         """
         self._sync_contents()
         self._start_step(COMMITTING)
@@ -237,7 +241,7 @@ class Transaction:
         return [target.change for target in self.targets]
 
     def _mounted(self) -> "list[MountedFile]":
-        """Open the mounted files, and return them in the order in which every apply locks them."""
+        """Open the mounted files. Return them in the order in which every run locks them."""
         from .mounted_file import MountedFile
 
         mounted = [target for target in self.targets if isinstance(target, MountedFile)]
@@ -275,7 +279,8 @@ class Transaction:
     def _touched(self) -> "dict[int, str]":
         """Return the descriptors and paths of the directories that need a sync.
 
-        The apply creates or replaces names in them. Without a sync, a power cut could undo these changes.
+        The run creates or replaces names in these directories. Without a sync, a power cut could undo these
+        changes.
         """
         parents = [target.parent for target in self.targets]
         parents += [parent for parent, _ in self.directories.made]
@@ -283,11 +288,11 @@ class Transaction:
         return {fd: path for fd, path in found.items() if not self._is_ordered(fd)}
 
     def _is_ordered(self, fd: int) -> bool:
-        """Return whether a directory need not be synced: btrfs keeps the order of all changes of names.
+        """Return whether a directory need not be synced.
 
-        A directory on another mount must be on the same btrfs as the root, because each file system has an
-        order of its own. Comparing two mounts of overlays takes long if the host has many mounts, so each
-        mount is compared only once.
+        This is the case if btrfs keeps the order of all changes of names. Each file system has an order of
+        its own. So a directory on another mount must be on the same btrfs as the root directory. Comparing
+        two mounts of overlays takes long if the host has many mounts. So each mount is compared only once.
         """
         if self.directories.waits:
             return False
@@ -327,7 +332,8 @@ class Transaction:
 
         A file remains if its removal fails, or after the deadline.
 
-        ``keep`` are targets whose rollback failed. Their backups stay: nothing else has the old content.
+        ``keep`` lists targets whose rollback failed. Their backups stay, because nothing else has the old
+        content.
         """
         search = Search(self.directories.root, {self.directories.token: 0})
         places = [place for target in self.targets for place in target.names]
@@ -346,10 +352,10 @@ class Transaction:
                 attempt(self.journal.clear)
 
     def _sync_removals(self, journal: "Journal") -> None:
-        """Sync the directories of the removed backups if the journal is on another file system.
+        """Sync the directories from which backups were removed, if the journal is on another file system.
 
-        Without the sync, the removal of the journal could reach the disk first. After a power cut, the
-        backups would then exist again, and no run would search for them.
+        Otherwise, the removal of the journal could reach the disk before the removal of the backups. After a
+        power cut, the backups would then exist again, and no run would search for them.
         """
         changed = [target.backup[0] for target in self.targets if target.backup]
         fd = self.directories.root.fd

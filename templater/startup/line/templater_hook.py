@@ -4,10 +4,13 @@ Finding and reading forty files takes longer than running them. So a hook loads 
 adds them to ``sys.modules`` group by group, without the import system.
 
 The file is in the package's ``__pycache__`` and is trusted like the compiled modules there. A group is used
-only if each of its sources has the recorded mtime and size. If the file is missing or out of date, a hook
-that ``hook install`` or ``hook status`` calls with ``--probe`` writes it (``startup.bundle``). A hook of a
-container writes neither this file nor Python's compiled modules: a user who reads the directory can delay the
-write for ever. And a process that goes on after the hook can be moved to the container's root filesystem.
+only if each of its sources has the recorded mtime and size. If the file is missing or out of date, ``hook
+install`` and ``hook status`` call a hook with ``--probe``, and this hook writes the file
+(``startup.bundle``).
+
+A hook of a container writes neither this file nor Python's compiled modules, for two reasons. A user who
+reads the directory can delay the write for ever. A process that continues after the hook can be moved to the
+container's root filesystem.
 """
 
 import marshal
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     Group = tuple[list[tuple[str, bool]], list[File], int, int]
 
 FORMAT = 13
-#: the option with which a hook only shows that it runs
+#: with this option, a hook only shows that it can run
 PROBE = "--probe"
 #: size in bytes of the number that stores the length of the table of contents
 HEAD = 4
@@ -40,7 +43,8 @@ PACKAGE = __file__.rpartition("/startup/")[0]
 #: the first module that a hook imports if the hook has to parse and compile
 COLD = "templater.parsing.yaml_nodes"
 
-#: modules of the interpreter that every hook imports; the import system is slower than ``load_builtin``
+#: built-in modules of the interpreter that every hook imports; ``load_builtin`` is faster than the import
+#: system
 BUILTIN = ("gc", "_stat", "errno", "fcntl", "_blake2")
 
 _imp: "Any" = sys.modules["_imp"]
@@ -92,10 +96,10 @@ def end_without_modules(error: Exception) -> "NoReturn":
 
 
 def belongs_to_this_user() -> bool:
-    """Return whether this process may write compiled modules, which the owner of the package will run.
+    """Return whether this process belongs to root or to the owner of the package.
 
-    Only this owner and root may write them. The root user of a user namespace does not count as root here,
-    because its files belong to a user of a container.
+    Only these users may write compiled modules, because the owner of the package will run them. The root user
+    of a user namespace does not count as root here, because its files belong to a user of a container.
     """
     try:
         if posix.stat(PACKAGE).st_uid == posix.geteuid():
@@ -128,8 +132,8 @@ def opened() -> int:
 def substitute(qualname: str, start: int, end: int) -> "Callable[..., Any]":
     """Return a substitute for a rarely called function. Its first call loads the function's own code.
 
-    ``Modules.run`` gives each module a copy of this function, because a function keeps the globals of its
-    module.
+    A function keeps the globals of its module. So ``Modules.run`` gives each module its own copy of the
+    function ``substitute``.
     """
 
     # without annotations, because Python would store them for each of these functions
@@ -176,7 +180,7 @@ class Modules:
         self.buffer = bytearray()
         self.cold = False
         self.stale = True
-        #: the sources of the compile cache's key, and their digest
+        #: the sources whose digest is part of the compile cache's key, and this digest
         self.sources: list[File] = []
         self.stamp = b""
         #: mtime and size of each file that was checked, because a run checks each file only once
@@ -261,9 +265,10 @@ class Modules:
         return True
 
     def run(self, name: str, file: str, is_package: bool, code: "Any", late: "tuple[str | int, ...]") -> None:
-        """Run a module. ``late`` has name, start and end of each definition that is loaded when it is used.
+        """Run a module. ``late`` has the name, start and end of each late definition.
 
-        The module gets no spec, because both making a spec and importing a module with a spec take time.
+        A late definition is loaded when code first uses its name. The module gets no spec, because both
+        making a spec and importing a module with a spec take time.
         """
         parent, _, tail = name.rpartition(".")
         if parent and parent not in sys.modules:  # the parent package is not in this group
@@ -294,7 +299,8 @@ class Modules:
     def load_definition(self, module: "ModuleType", name: str) -> object:
         """Load a late class or function of a module, and return it. Raises AttributeError for other names.
 
-        A signal handler can load the same definition meanwhile: the module keeps the first one.
+        A signal handler can load the same definition at the same time. The module then keeps the definition
+        that was loaded first.
         """
         late: Any = module.__late__
         if name not in late:
@@ -322,14 +328,16 @@ class Modules:
             from templater.startup.bundle import function_of
 
             values = marshal.loads(function_of(sys.modules[module].__file__, module, qualname))  # type: ignore[arg-type]  # noqa: S302
-        # no signal handler runs between the assignments, but only after calls and at jumps backward
+        # Python runs signal handlers only after calls and at backward jumps, so no handler runs between the
+        # assignments
         function.__code__, function.__defaults__, function.__kwdefaults__ = values
         return function  # type: ignore[no-any-return]
 
     def stored(self, start: int, end: int) -> "Any":
         """Return a rare definition from the file, or None if the file is damaged.
 
-        It is read into a buffer of its own, because a signal handler can load another definition meanwhile.
+        Read the definition into a new buffer, because a signal handler can load another definition at the
+        same time.
         """
         data: bytes | bytearray = self.functions[start:end]
         try:

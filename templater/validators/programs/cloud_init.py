@@ -30,7 +30,8 @@ from ..validator import LONGEST, Failure, Missing, Mistake, Validator, short
 #: the variable that names the folder with the schemas, if cloud-init is not installed
 VARIABLE = "TEMPLATER_CLOUD_INIT_SCHEMAS"
 _FOLDERS = "/usr/lib/python3*/*-packages/cloudinit/config/schemas"
-#: maximum bytes by which the process may grow: jsonschema quotes a wrong value in a message for each branch
+#: maximum bytes by which the process can grow. jsonschema quotes a wrong value in a message for each branch
+#: of the schema, which takes memory.
 _MEMORY = 256 << 20
 #: maximum number of mistakes that are reported for one file
 _MOST = 20
